@@ -1,0 +1,65 @@
+"""What can go wrong between a sender and a receiver: a closed set, the same for local and remote.
+
+An error of an ``ask`` may mean "done, but you will never know": only ``MailboxFull`` and ``CallCycle``
+promise that the receiver never saw the message. Nothing is ever resent on the caller's behalf.
+"""
+
+from __future__ import annotations
+
+
+class ActorError(Exception):
+    """Any failure of the actor system that a caller can see."""
+
+
+class AskError(ActorError):
+    """The one way in which an ``ask`` fails: each of its kinds is a subclass."""
+
+
+class AskTimeout(AskError):
+    """No reply came by the deadline. The receiver may or may not have handled the message."""
+
+
+class ActorGone(AskError):
+    """The receiver's incarnation has ended, or nobody is registered under that name."""
+
+
+class PeerDown(AskError):
+    """The receiver's node, or the lane to it, was lost before a reply came.
+
+    Attributes:
+        reason: What was observed, in words for a person ("closed by peer", "silent for 3.0 s").
+    """
+
+    def __init__(self, node: str, reason: str) -> None:
+        super().__init__(f"node {node} is down: {reason}")
+        self.node = node
+        self.reason = reason
+
+
+class MailboxFull(AskError):
+    """The receiver's mailbox (or the way to it) was full: the message was rejected, not queued."""
+
+
+class CallCycle(AskError):
+    """The receiver is itself waiting, up the call chain, for the sender: a reply could never come."""
+
+
+class RemoteFailure(AskError):
+    """The receiver's handler raised.
+
+    Attributes:
+        type_name: The name of the exception's class, as text (never an object from the wire).
+        message: The exception's text, cut to a bound.
+    """
+
+    def __init__(self, type_name: str, message: str) -> None:
+        super().__init__(f"{type_name}: {message}" if message else type_name)
+        self.type_name = type_name
+        self.message = message
+
+
+class UnknownMessage(RemoteFailure):
+    """The receiver's node does not know a message of that name, or could not structure it."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("UnknownMessage", message)
