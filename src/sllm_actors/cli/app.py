@@ -1,0 +1,64 @@
+"""The ``sllm`` program: its commands, and the exit status that each ending has."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import NoReturn
+
+import click
+
+from sllm_actors import __version__
+
+from .chat import chat
+from .delete import delete
+from .deploy import deploy
+from .errors import EXIT_INTERRUPTED, Failure
+from .logs import logs
+from .nodes import gateway, head, up, worker
+from .status import status
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Environment: LLM_SERVER_URL (default http://127.0.0.1:8343), SLLM_API_KEY.",
+)
+@click.version_option(__version__, prog_name="sllm")
+def cli() -> None:
+    """Serve many large language models on a few GPU machines, behind one OpenAI-compatible address."""
+
+
+for command in (up, head, worker, gateway, deploy, delete, status, logs, chat):
+    cli.add_command(command)
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run one command and exit.
+
+    The exit status is 0 when what was asked for happened, 1 when it did not, 2 for a wrong command line and
+    130 after ^C. A traceback is shown only when SLLM_DEBUG is set.
+    """
+    try:
+        result = cli.main(arguments, prog_name="sllm", standalone_mode=False)
+        code = result if isinstance(result, int) else 0
+        sys.stdout.flush()
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        code = EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output (head, less) has seen enough. Nothing may be flushed into the pipe at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    except OSError as error:
+        Failure(str(error)).show()
+        code = 1
+    except Exception as error:  # noqa: BLE001 - the edge of the program: a person reads what comes out of it
+        if os.environ.get("SLLM_DEBUG"):
+            traceback.print_exc()
+        Failure(f"sllm itself failed, {type(error).__name__}: {error} (SLLM_DEBUG=1 shows where)").show()
+        code = 1
+    sys.exit(code)

@@ -1,0 +1,124 @@
+"""The deployment document: what a file says, what the command line says over it, and nothing else.
+
+Only what the user gave is sent; defaults and the meaning of each key are the server's.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .errors import Failure
+
+LARGEST_FILE = 2**20
+
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:")
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read a deployment file, JSON or TOML by its suffix. A relative ``source`` path is relative to the file.
+
+    Raises:
+        Failure: It cannot be read, is no table of keys, or is over 1 MiB.
+    """
+    if path.suffix not in (".json", ".toml"):
+        raise Failure(f"{path}: a deployment file ends in .json or .toml")
+    try:
+        with path.open("rb") as file:
+            content = file.read(LARGEST_FILE + 1)
+        if len(content) > LARGEST_FILE:
+            raise Failure(f"{path} is larger than 1 MiB: that is no deployment file")
+        text = content.decode()
+        document = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+        json.dumps(document, allow_nan=False)
+    except OSError as error:
+        raise Failure(f"{path} cannot be read: {error.strerror}") from None
+    except (ValueError, TypeError, RecursionError) as error:
+        raise Failure(f"{path} is not valid {path.suffix[1:].upper()} for a deployment: {error}") from None
+    if not isinstance(document, dict):
+        raise Failure(f"{path} holds no table of keys such as model and backend")
+    if isinstance(document.get("source"), str):
+        document["source"] = absolute_source(document["source"], path.parent)
+    return document
+
+
+def merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return both together: tables are merged key by key, any other value of ``over`` wins."""
+    merged = dict(under)
+    for key, value in over.items():
+        below = merged.get(key)
+        merged[key] = merge(below, value) if isinstance(below, dict) and isinstance(value, Mapping) else value
+    return merged
+
+
+def absolute_source(source: str, folder: Path) -> str:
+    """Make a local path absolute, seen from ``folder``; leave ``hf:…``, ``demo:…`` and hub ids as they are.
+
+    ``./x``, ``../x`` and ``~/x`` are always paths; another name is one if something is there.
+    """
+    if _SCHEME.match(source):
+        return source
+    path = folder / Path(source).expanduser()
+    if source.startswith((".", "~")) or path.exists():
+        return str(path.resolve())
+    return source
+
+
+def engine_arguments(given: Sequence[str]) -> list[str]:
+    """Return ``--engine-arg`` values as the engine takes them: ``max-model-len=1024`` gets its dashes."""
+    return [argument if argument.startswith("-") else f"--{argument}" for argument in given]
+
+
+def build(
+    config: Mapping[str, Any],
+    *,
+    folder: Path,
+    scalars: Mapping[str, Any],
+    auto_scaling: Mapping[str, Any],
+    endpoints: Sequence[str],
+    engine_args: Sequence[str],
+) -> dict[str, Any]:
+    """Return the document to send: ``config`` with what the command line gave over it.
+
+    Args:
+        config: A deployment file's content, or nothing.
+        folder: What relative paths of the command line are relative to.
+        scalars: model, backend, source, num_gpus; None where not given.
+        auto_scaling: The keys of ``auto_scaling_config``; None where not given.
+        endpoints: Addresses of an external engine; they replace those of the file.
+        engine_args: The engine's own arguments; they come after those of the file.
+
+    Raises:
+        Failure: Neither names a model.
+    """
+    over: dict[str, Any] = {key: value for key, value in scalars.items() if value is not None}
+    if "source" in over:
+        over["source"] = absolute_source(over["source"], folder)
+    scaling = {key: value for key, value in auto_scaling.items() if value is not None}
+    if scaling:
+        over["auto_scaling_config"] = scaling
+    if endpoints:
+        over["endpoints"] = list(endpoints)
+    if engine_args:
+        over["backend_config"] = {
+            "extra_args": _arguments_of(config) + engine_arguments(engine_args),
+        }
+    document = merge(config, over)
+    model = document.get("model")
+    if not model:
+        raise Failure("no model is named: give --model, or a --config with a model key")
+    # A model named by a path is found by the server under its absolute one, and keeps the name it was given.
+    if "source" not in document and isinstance(model, str) and model.startswith((".", "~")):
+        document["source"] = absolute_source(model, folder)
+    return document
+
+
+def _arguments_of(config: Mapping[str, Any]) -> list[str]:
+    backend_config = config.get("backend_config")
+    arguments = backend_config.get("extra_args", []) if isinstance(backend_config, dict) else []
+    return shlex.split(arguments) if isinstance(arguments, str) else list(arguments)

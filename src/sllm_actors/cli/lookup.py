@@ -1,0 +1,27 @@
+"""Which deployment a person means by a name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .answers import Deployment
+from .errors import Failure
+
+
+def find_deployment(deployments: Sequence[Deployment], name: str, backend: str | None = None) -> Deployment:
+    """Return the deployment with the id ``name``, or the only one of the model ``name``.
+
+    Raises:
+        Failure: There is none, or several and no ``backend`` to tell them apart.
+    """
+    for deployment in deployments:
+        if backend is None and deployment.id == name:
+            return deployment
+    found = [each for each in deployments if each.model == name and backend in (None, each.backend)]
+    if len(found) > 1:
+        choices = ", ".join(sorted(each.id for each in found))
+        raise Failure(f"{name} is deployed more than once: name one of {choices}")
+    if not found:
+        suffix = f" with backend {backend}" if backend else ""
+        raise Failure(f"no deployment {name}{suffix}: sllm status lists what is there")
+    return found[0]

@@ -1,0 +1,139 @@
+"""``sllm up``, ``head``, ``worker`` and ``gateway``: run nodes on this machine, in the foreground.
+
+Each command turns its options into one frozen settings object and hands it to the launcher.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import attrs
+import click
+
+from .parameters import GPUS, HEAD, KEY_VALUE, PORT
+from .settings import GatewaySettings, HeadSettings, NodeSettings, UpSettings, WorkerSettings
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+FOLDER = click.Path(file_okay=False, path_type=Path)
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+def launch(role: str, settings: NodeSettings) -> None:
+    """Run the nodes of ``role`` until they are stopped: ``launcher.run(launcher.plan_<role>(**settings))``.
+
+    The launcher is imported here and not above: it brings every room with it, and ``sllm status`` should not
+    have to wait for that.
+    """
+    launcher = importlib.import_module("sllm_actors.nodes.launcher")
+    plan = getattr(launcher, f"plan_{role}")(**attrs.asdict(settings, recurse=False))
+    launcher.run(plan)
+
+
+def options(*decorators: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Apply several options to a command, so that they are listed in the order given."""
+
+    def decorate(command: Command) -> Command:
+        for decorator in reversed(decorators):
+            command = decorator(command)
+        return command
+
+    return decorate
+
+
+node_options = options(
+    click.option("--host", metavar="ADDR", help="Address to listen on."),
+    click.option("--advertise", metavar="ADDR", help="Address that other machines reach this one at."),
+    click.option(
+        "--data-dir",
+        type=FOLDER,
+        envvar="SLLM_DATA_DIR",
+        help="Where identity and state live. [SLLM_DATA_DIR]",
+    ),
+    click.option("--secret-file", type=FILE, help="File with the cluster secret. [SLLM_CLUSTER_SECRET]"),
+)
+
+engine_options = options(
+    click.option("--gpus", type=GPUS, default="auto", show_default=True, help="GPUs that engines may use."),
+    click.option(
+        "--storage-path", type=FOLDER, envvar="STORAGE_PATH", help="Where models are kept. [STORAGE_PATH]"
+    ),
+    click.option(
+        "--label", "labels", type=KEY_VALUE, multiple=True, help="A property of this machine; repeatable."
+    ),
+    click.option(
+        "--engine-python",
+        type=KEY_VALUE,
+        multiple=True,
+        metavar="BACKEND=PATH",
+        help="The Python that has an engine installed; repeatable.",
+    ),
+)
+
+gateway_port = click.option(
+    "--port", type=PORT, default=8343, show_default=True, help="OpenAI API; 0: any free."
+)
+head_ports = options(
+    gateway_port,
+    click.option(
+        "--cluster-port", type=PORT, default=8000, show_default=True, help="Cluster HTTP; 0: any free."
+    ),
+    click.option(
+        "--transport-port", type=PORT, default=8001, show_default=True, help="The head's nodes; 0: any free."
+    ),
+)
+head_address = click.option(
+    "--head", type=HEAD, required=True, metavar="HOST:8000", help="Where the head is."
+)
+
+
+@click.command()
+@click.option("--demo", is_flag=True, help="Also deploy a small chat model, as smollm2-135m:llamacpp.")
+@head_ports
+@click.option(
+    "--worker-port", type=PORT, default=8002, show_default=True, help="The worker's peers; 0: any free."
+)
+@node_options
+@engine_options
+def up(**given: Any) -> None:
+    """Run everything on this machine: head, one worker, one gateway. ^C stops all of it."""
+    launch("up", UpSettings(**given))
+
+
+@click.command()
+@click.option(
+    "--gateways",
+    type=click.IntRange(min=0),
+    default=1,
+    show_default=True,
+    help="Gateway processes beside it.",
+)
+@head_ports
+@node_options
+@click.option("--database-url", envvar="SLLM_DATABASE_URL", help="Where state is kept. [SLLM_DATABASE_URL]")
+def head(**given: Any) -> None:
+    """Run the head: it keeps the cluster's state and decides what runs where."""
+    launch("head", HeadSettings(**given))
+
+
+@click.command()
+@head_address
+@click.option("--port", type=PORT, default=8002, show_default=True, help="For gateways; 0: any free.")
+@click.option("--name", help="What this machine is called in sllm status --nodes.")
+@node_options
+@engine_options
+def worker(**given: Any) -> None:
+    """Run a worker: this machine's GPUs and engines join the cluster."""
+    launch("worker", WorkerSettings(**given))
+
+
+@click.command()
+@head_address
+@gateway_port
+@node_options
+def gateway(**given: Any) -> None:
+    """Run another gateway: the OpenAI API on this machine, for the models of the cluster."""
+    launch("gateway", GatewaySettings(**given))

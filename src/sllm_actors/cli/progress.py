@@ -1,0 +1,125 @@
+"""Following a deployment until it is ready, and telling a person or a script how far it is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
+
+import click
+from rich.console import Console
+from rich.markup import escape
+
+from .answers import Deployment, Instance, read
+from .client import GatewayClient, path_of
+from .errors import Failure, Refused, Unreachable
+from .terminal import is_interactive, printable
+
+POLL_SECONDS = 0.5
+PATIENCE_SECONDS = 15.0
+"""How long the gateway may be away (it restarts within a second or two) before waiting is given up."""
+
+SHOWN_LOG_LINES = 20
+
+Report = Callable[[str], None]
+
+
+def wait_until_ready(
+    client: GatewayClient, deployment_id: str, *, revision: int, timeout: float, report: Report
+) -> Deployment:
+    """Return once the deployment serves requests, or wants no replica now; tell ``report`` each phase.
+
+    Args:
+        revision: An older revision's state does not count.
+        timeout: Seconds.
+
+    Raises:
+        Failure: It failed, was deleted, or was not ready in time; or the gateway went away.
+    """
+    deadline = time.monotonic() + timeout
+    seen = time.monotonic()
+    while True:
+        try:
+            deployment = read(Deployment, client.request("GET", path_of("deployments", deployment_id)))
+            seen = time.monotonic()
+        except (Unreachable, Refused) as error:
+            if isinstance(error, Refused) and error.status == HTTPStatus.NOT_FOUND:
+                raise Failure(f"{deployment_id} was deleted before it was ready") from None
+            if isinstance(error, Refused) and error.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+                raise
+            if time.monotonic() - seen > PATIENCE_SECONDS:
+                raise
+        else:
+            report(phase(deployment))
+            if deployment.revision >= revision and is_settled(deployment):
+                return deployment
+        if time.monotonic() > deadline:
+            raise Failure(
+                f"{deployment_id} is not ready after {timeout:.0f} s and goes on loading: "
+                f"sllm status {deployment_id}"
+            )
+        time.sleep(POLL_SECONDS)
+
+
+def is_settled(deployment: Deployment) -> bool:
+    """Say whether a deployment is ready; True also where no replica is wanted now.
+
+    Raises:
+        Failure: It has failed, with all that is known about why; or it is being deleted.
+    """
+    if deployment.state == "failed":
+        raise Failure(explain_failure(deployment))
+    if deployment.state == "deleting":
+        raise Failure(f"{deployment.id} is being deleted")
+    return deployment.state in ("ready", "asleep") or (
+        deployment.desired_replicas == 0 and not deployment.instances and bool(deployment.spec)
+    )
+
+
+def phase(deployment: Deployment) -> str:
+    """Return in one line how far a deployment is."""
+    for instance in deployment.instances:
+        if instance.state not in ("ready", "stopped", "failed"):
+            where = f" on {instance.node}" if instance.node else ""
+            what = instance.progress or instance.reason
+            return f"{deployment.id}: {instance.state}{where}" + (f", {what}" if what else "")
+    detail = f" ({deployment.detail})" if deployment.detail else ""
+    return f"{deployment.id}: {deployment.state}{detail}"
+
+
+def explain_failure(deployment: Deployment) -> str:
+    """Return why a deployment failed: reason, exit status and the last lines of the engine's log."""
+    failed = [instance for instance in deployment.instances if instance.state == "failed"]
+    instance = failed[-1] if failed else Instance(id="")
+    reason = instance.reason or deployment.detail or "no reason is known"
+    text = f"{deployment.id} failed: {reason}"
+    if instance.exit_status is not None:
+        text += f" (exit status {instance.exit_status})"
+    if instance.log_tail:
+        text += f"\nThe last lines of its log (all of it: sllm logs {instance.id}):"
+        text += "".join(f"\n  {line}" for line in instance.log_tail[-SHOWN_LOG_LINES:])
+    return text
+
+
+@contextmanager
+def reporting(*, silent: bool = False) -> Iterator[Report]:
+    """Give a place to report phases to: one moving line on a terminal, a line per change elsewhere."""
+    if silent:
+        yield lambda _: None
+        return
+    if is_interactive():
+        console = Console(highlight=False)
+        started = time.monotonic()
+        with console.status("") as line:
+            yield lambda text: line.update(f"{escape(printable(text))}  {time.monotonic() - started:.0f} s")
+        return
+    last = ""
+
+    def report(text: str) -> None:
+        nonlocal last
+        if text != last:
+            click.echo(printable(text))
+        last = text
+
+    yield report

@@ -1,0 +1,117 @@
+"""``sllm status``: the deployments, one of them in detail, or the nodes."""
+
+from __future__ import annotations
+
+import json
+from http import HTTPStatus
+
+import click
+
+from .answers import Deployment, Node, Status, read
+from .client import GatewayClient, path_of
+from .errors import Refused
+from .lookup import find_deployment
+from .terminal import cell, printable, show, table
+
+
+@click.command()
+@click.argument("name", required=False, metavar="[ID]")
+@click.option("--nodes", "show_nodes", is_flag=True, help="Show the machines instead of the deployments.")
+@click.option("--json", "as_json", is_flag=True, help="Print the gateway's answer as JSON.")
+def status(*, name: str | None, show_nodes: bool, as_json: bool) -> None:
+    """Show what is deployed and how it is; with ID (or a model's name) one deployment and its instances."""
+    if name and show_nodes:
+        raise click.UsageError("ask for one deployment or for the nodes, not for both")
+    with GatewayClient() as client:
+        answer = _one(client, name) if name else client.request("GET", "/status")
+    if as_json:
+        click.echo(json.dumps(answer, indent=2))
+    elif name:
+        show_deployment(read(Deployment, answer))
+    else:
+        everything = read(Status, answer)
+        if everything.head.state != "up":
+            click.echo("warning: the head is down: what is shown is the gateway's last knowledge", err=True)
+        if show_nodes:
+            show_nodes_table(everything.nodes)
+        else:
+            show_deployments(everything.deployments)
+
+
+def _one(client: GatewayClient, name: str) -> object:
+    """Fetch a deployment by id, or else by the name of its model."""
+    try:
+        return client.request("GET", path_of("deployments", name))
+    except Refused as error:
+        if error.status != HTTPStatus.NOT_FOUND:
+            raise
+    found = find_deployment(read(Status, client.request("GET", "/status")).deployments, name)
+    return client.request("GET", path_of("deployments", found.id))
+
+
+def show_deployments(deployments: list[Deployment]) -> None:
+    """Print one line per deployment."""
+    if not deployments:
+        click.echo("Nothing is deployed. Deploy a model with: sllm deploy --model ID_OR_PATH")
+        return
+    lines = table("DEPLOYMENT", "STATUS", "REPLICAS", "DETAIL")
+    for each in sorted(deployments, key=lambda deployment: deployment.id):
+        replicas = f"{each.ready_replicas}/{each.desired_replicas}"
+        lines.add_row(cell(each.id), cell(each.state), cell(replicas), cell(each.detail))
+    show(lines)
+
+
+def show_deployment(deployment: Deployment) -> None:
+    """Print a deployment, its settings and its instances."""
+    facts = table("", "")
+    facts.show_header = False
+    facts.add_row(cell("deployment"), cell(deployment.id))
+    facts.add_row(cell("status"), cell(deployment.state))
+    facts.add_row(cell("detail"), cell(deployment.detail))
+    facts.add_row(cell("revision"), cell(deployment.revision))
+    facts.add_row(cell("replicas"), cell(f"{deployment.ready_replicas}/{deployment.desired_replicas}"))
+    for key, value in sorted(deployment.spec.items()):
+        if key not in ("model", "backend") and value not in (None, [], {}):
+            facts.add_row(cell(key), cell(value if isinstance(value, str) else json.dumps(value)))
+    show(facts)
+    if not deployment.instances:
+        return
+    click.echo()
+    lines = table("INSTANCE", "STATUS", "NODE", "PID", "DETAIL")
+    for each in sorted(deployment.instances, key=lambda instance: instance.id):
+        detail = each.reason or each.progress
+        if each.exit_status is not None:
+            detail = f"{detail or 'ended'} (exit status {each.exit_status})"
+        lines.add_row(cell(each.id), cell(each.state), cell(each.node), cell(each.pid), cell(detail))
+    show(lines)
+    for each in deployment.instances:
+        if each.state == "failed" and each.log_tail:
+            click.echo(f"\nLast lines of {printable(each.id)}:")
+            for line in each.log_tail:
+                click.echo(f"  {printable(line)}")
+
+
+def show_nodes_table(nodes: list[Node]) -> None:
+    """Print one line per node."""
+    lines = table("NODE", "ROLE", "STATUS", "HOST", "GPUS FREE", "CPUS", "MEMORY FREE", "LABELS")
+    for each in sorted(nodes, key=lambda node: (node.role, node.name or node.id)):
+        labels = " ".join(f"{key}={value}" for key, value in sorted(each.labels.items()))
+        lines.add_row(
+            cell(each.name or each.id),
+            cell(each.role),
+            cell(each.state),
+            cell(each.host),
+            cell(_part(each.gpus_free, each.gpus_total)),
+            cell(None if each.cpus is None else f"{each.cpus:g}"),
+            cell(_part(_gib(each.memory_free), _gib(each.memory_total))),
+            cell(labels),
+        )
+    show(lines)
+
+
+def _part(free: object, total: object) -> str | None:
+    return None if total is None else f"{'?' if free is None else free}/{total}"
+
+
+def _gib(size: int | None) -> str | None:
+    return None if size is None else f"{size / 2**30:.1f} GiB"
