@@ -42,9 +42,9 @@ class GatewayClient:
     """
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
-        self.url = environ.get("LLM_SERVER_URL", "").strip().rstrip("/") or DEFAULT_URL
+        self.url = environ.get("LLM_SERVER_URL", "").strip() or DEFAULT_URL
         key = environ.get("SLLM_API_KEY", "").strip()
-        if not (key.isascii() and (key.isprintable())):
+        if not (key.isascii() and key.isprintable()):
             raise Failure("SLLM_API_KEY has characters in it that no key has: set it again")
         try:
             host = httpx2.URL(self.url).host if self.url.startswith(("http://", "https://")) else ""
@@ -52,6 +52,7 @@ class GatewayClient:
             host = ""
         if not host:
             raise Failure(f"LLM_SERVER_URL={self.url} is not an address like {DEFAULT_URL}")
+        self.url = self.url.rstrip("/")
         self._http = httpx2.Client(
             base_url=self.url,
             headers={"Authorization": f"Bearer {key}"} if key else {},

@@ -28,7 +28,7 @@ Report = Callable[[str], None]
 def wait_until_ready(
     client: GatewayClient, deployment_id: str, *, revision: int, timeout: float, report: Report
 ) -> Deployment:
-    """Return once the deployment serves requests, or wants no replica now; tell ``report`` each phase.
+    """Return once the deployment is ready, or asleep until a request comes; tell ``report`` each phase.
 
     Args:
         revision: An older revision's state does not count.
@@ -63,7 +63,7 @@ def wait_until_ready(
 
 
 def is_settled(deployment: Deployment) -> bool:
-    """Say whether a deployment is ready; True also where no replica is wanted now.
+    """Say whether a deployment is ready, or asleep until the first request.
 
     Raises:
         Failure: It has failed, with all that is known about why; or it is being deleted.
@@ -72,9 +72,7 @@ def is_settled(deployment: Deployment) -> bool:
         raise Failure(explain_failure(deployment))
     if deployment.state == "deleting":
         raise Failure(f"{deployment.id} is being deleted")
-    return deployment.state in ("ready", "asleep") or (
-        deployment.desired_replicas == 0 and not deployment.instances and bool(deployment.spec)
-    )
+    return deployment.state in ("ready", "asleep")
 
 
 def phase(deployment: Deployment) -> str:

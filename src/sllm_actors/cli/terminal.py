@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+WIDTH_OF_A_PIPE = 2**16
+
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
@@ -37,7 +39,5 @@ def cell(value: object) -> Text:
 
 def show(shown: Table) -> None:
     """Print a table. In a pipe every row is one line, however wide: nothing is cut or folded there."""
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = max(console.width, console.measure(shown).maximum)
+    console = Console(highlight=False, width=None if is_interactive() else WIDTH_OF_A_PIPE)
     console.print(shown)

@@ -1,0 +1,90 @@
+"""The real command line, run in this process or in one of its own, against a real server."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from attrs import frozen
+
+from sllm_actors.cli import delete, logs, main, progress
+
+from .server import PlayedGateway, build_app, serving
+
+VARIABLES = (
+    "LLM_SERVER_URL",
+    "SLLM_API_KEY",
+    "SLLM_DATA_DIR",
+    "STORAGE_PATH",
+    "SLLM_DATABASE_URL",
+    "SLLM_DEBUG",
+)
+
+
+@frozen
+class Ended:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+Sllm = Callable[..., Ended]
+
+
+@pytest.fixture
+def gateway() -> Iterator[PlayedGateway]:
+    played = PlayedGateway()
+    with serving(build_app(played)) as played.url:
+        yield played
+
+
+@pytest.fixture
+def sllm(gateway: PlayedGateway, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Sllm:
+    """Run ``sllm`` in this process; it is not told to wait long between two looks."""
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("LLM_SERVER_URL", gateway.url)
+    for module in (delete, logs, progress):
+        monkeypatch.setattr(module, "POLL_SECONDS", 0.01)
+
+    def run(*arguments: str, stdin: str = "") -> Ended:
+        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        captured = capsys.readouterr()
+        assert isinstance(ended.value.code, int)
+        return Ended(ended.value.code, captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture
+def environment(gateway: PlayedGateway, tmp_path: Path) -> dict[str, str]:
+    """The environment of a child process that talks to the played gateway."""
+    kept = {name: value for name, value in os.environ.items() if name not in VARIABLES}
+    return kept | {"LLM_SERVER_URL": gateway.url, "HOME": str(tmp_path), "TERM": "xterm"}
+
+
+@pytest.fixture
+def sllm_process(environment: dict[str, str]) -> Callable[..., subprocess.Popen[str]]:
+    """Start ``sllm`` in a process of its own."""
+
+    def start(*arguments: str, **more: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "sllm_actors", *arguments],
+            env=environment | more,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return start

@@ -1,0 +1,194 @@
+"""A real HTTP server that plays a gateway's REST interface, in a thread of the test process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import uvicorn
+from attrs import define, field
+from quart import Quart, Response, jsonify, request
+
+Answer = tuple[Response, int]
+STARTUP_SECONDS = 10.0
+
+
+def deployment(name: str, *, state: str = "ready", **more: Any) -> dict[str, Any]:
+    """Return a deployment as the gateway describes it; ``name`` is ``model:backend``."""
+    model, _, backend = name.rpartition(":")
+    described: dict[str, Any] = {
+        "id": name,
+        "model": model,
+        "backend": backend,
+        "revision": 1,
+        "status": "active",
+        "state": state,
+        "detail": None,
+        "ready_replicas": 1 if state == "ready" else 0,
+        "desired_replicas": 1,
+        "spec": {"model": model, "backend": backend},
+        "instances": [],
+    }
+    return described | more
+
+
+@define
+class PlayedGateway:
+    """What the server answers with, and what it was asked.
+
+    Attributes:
+        deployments: By id. A list stands for one answer after the other; its last one stays.
+        polls_until_gone: How often a deleted deployment is still found.
+        tokens: The pieces of each chat answer.
+        token_seconds: The pause before each of them.
+        refusal: Status, message and code to answer everything with, where set.
+        requests: Method, path and body of everything that came, in order.
+        keys: The Authorization headers that came.
+    """
+
+    url: str = ""
+    deployments: dict[str, list[dict[str, Any]]] = field(factory=dict)
+    nodes: list[dict[str, Any]] = field(factory=list)
+    head: str = "up"
+    logs: dict[str, list[dict[str, Any]]] = field(factory=dict)
+    warnings: list[str] = field(factory=list)
+    created: bool = True
+    polls_until_gone: int = 2
+    tokens: list[str] = field(factory=lambda: ["Hel", "lo", "."])
+    token_seconds: float = 0.0
+    last_event: str | None = "[DONE]"
+    refusal: tuple[int, str, str] | None = None
+    requests: list[tuple[str, str, Any]] = field(factory=list)
+    keys: list[str | None] = field(factory=list)
+    hang_ups: int = 0
+
+    def add(self, *described: dict[str, Any]) -> None:
+        """Make a deployment known; several answers of the same id come one after the other."""
+        for each in described:
+            self.deployments.setdefault(each["id"], []).append(each)
+
+    def bodies(self, method: str, path: str) -> list[Any]:
+        """Return the bodies of the requests that came for a path."""
+        return [body for one, other, body in self.requests if (one, other) == (method, path)]
+
+    def next_of(self, answers: dict[str, list[dict[str, Any]]], name: str) -> dict[str, Any] | None:
+        """Return the next answer for a name; the last one is given again and again."""
+        left = answers.get(name)
+        if not left:
+            return None
+        return left.pop(0) if len(left) > 1 else left[0]
+
+
+def refuse(status: int, message: str, code: str) -> Answer:
+    """Return an error as OpenAI's API shapes it."""
+    error = {"message": message, "type": "invalid_request_error", "param": None, "code": code}
+    return jsonify({"error": error}), status
+
+
+def build_app(gateway: PlayedGateway) -> Quart:
+    """Return the application; it reads ``gateway`` anew for each request."""
+    app = Quart("played")
+    app.url_map.merge_slashes = False
+
+    @app.before_request
+    async def note() -> Answer | None:
+        body = await request.get_json(silent=True)
+        gateway.requests.append((request.method, request.path, body))
+        gateway.keys.append(request.headers.get("Authorization"))
+        return refuse(*gateway.refusal) if gateway.refusal else None
+
+    _serve_deployments(app, gateway)
+    _serve_what_is_known(app, gateway)
+    _serve_chat(app, gateway)
+    return app
+
+
+def _serve_deployments(app: Quart, gateway: PlayedGateway) -> None:
+    @app.post("/deployments")
+    async def deploy() -> Any:
+        body = await request.get_json()
+        name = f"{body['model']}:{body.get('backend', 'vllm')}"
+        return {
+            "deployment_id": name,
+            "status": "active",
+            "revision": 1,
+            "created": gateway.created,
+            "message": "",
+            "warnings": gateway.warnings,
+        }
+
+    @app.get("/deployments/<path:name>")
+    async def describe(name: str) -> Any:
+        found = gateway.next_of(gateway.deployments, name)
+        if found is not None and found["status"] == "deleting":
+            gateway.polls_until_gone -= 1
+            if gateway.polls_until_gone < 0:
+                found = None
+        return found or refuse(404, f"no deployment {name}", "not_found")
+
+    @app.delete("/deployments/<path:name>")
+    async def delete(name: str) -> Any:
+        if name not in gateway.deployments:
+            return refuse(404, f"no deployment {name}", "not_found")
+        gateway.deployments[name] = [deployment(name, state="deleting", status="deleting")]
+        return {"status": "deleting", "deployment_id": name, "message": ""}, 202
+
+
+def _serve_what_is_known(app: Quart, gateway: PlayedGateway) -> None:
+    @app.get("/status")
+    async def status() -> Any:
+        listed = [
+            {key: value for key, value in left[0].items() if key != "spec"}
+            for left in gateway.deployments.values()
+        ]
+        return {"deployments": listed, "nodes": gateway.nodes, "head": {"state": gateway.head}}
+
+    @app.get("/instances/<path:name>/logs")
+    async def logs(name: str) -> Any:
+        offset = request.args.get("offset", type=int)
+        for chunk in gateway.logs.get(name, []):
+            if offset is None or chunk["offset"] == offset:
+                return {"id": name} | chunk
+        return refuse(404, f"no instance {name}", "not_found")
+
+
+def _serve_chat(app: Quart, gateway: PlayedGateway) -> None:
+    @app.post("/v1/chat/completions")
+    async def complete() -> Any:
+        return Response(stream(), content_type="text/event-stream")
+
+    async def stream() -> AsyncIterator[bytes]:
+        yield b": held\n\n"
+        try:
+            for token in gateway.tokens:
+                await asyncio.sleep(gateway.token_seconds)
+                chunk = {"choices": [{"index": 0, "delta": {"content": token}}]}
+                yield f"data: {json.dumps(chunk)}\n\n".encode()
+        except (asyncio.CancelledError, GeneratorExit):
+            gateway.hang_ups += 1
+            raise
+        if gateway.last_event:
+            yield f"data: {gateway.last_event}\n\n".encode()
+
+
+@contextmanager
+def serving(app: Callable[..., Any]) -> Iterator[str]:
+    """Serve ``app`` on a free port of loopback while the context lasts; give its address."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        config = uvicorn.Config(
+            app, log_level="error", lifespan="off", ws="none", timeout_graceful_shutdown=1
+        )
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join(STARTUP_SECONDS)
+            assert not thread.is_alive()

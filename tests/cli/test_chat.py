@@ -1,0 +1,161 @@
+"""``sllm chat``: streamed, with a memory, and ^C stops an answer and not the chat."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import subprocess
+import sys
+import time
+
+from sllm_actors.cli.conversation import LONGEST_MEMORY, Conversation
+
+from .conftest import Sllm
+from .server import PlayedGateway
+
+PATH = "/v1/chat/completions"
+
+
+def test_each_line_is_answered_and_the_conversation_is_remembered(sllm: Sllm, gateway: PlayedGateway) -> None:
+    ended = sllm("chat", "m", "--system", "Be brief.", "--temperature", "0", stdin="Hi\n\nAgain\n/exit\nno\n")
+    assert (ended.code, ended.out, ended.err) == (0, "Hello.\nHello.\n", "")
+    first, second = gateway.bodies("POST", PATH)
+    assert (first["model"], first["stream"], first["temperature"]) == ("m", True, 0)
+    assert "max_tokens" not in first
+    assert second["messages"] == [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": "Hello."},
+        {"role": "user", "content": "Again"},
+    ]
+
+
+def test_an_unknown_model_is_one_sentence(sllm: Sllm, gateway: PlayedGateway) -> None:
+    gateway.refusal = (404, "no model m: deployed are a, b", "model_not_found")
+    ended = sllm("chat", "m", stdin="Hi\n")
+    assert (ended.code, ended.err) == (1, "error: no model m: deployed are a, b\n")
+
+
+def test_an_error_within_the_stream_is_told(sllm: Sllm, gateway: PlayedGateway) -> None:
+    gateway.last_event = '{"error": {"message": "the engine died"}}'
+    ended = sllm("chat", "m", stdin="Hi\n")
+    assert (ended.code, ended.out) == (1, "Hello.\n")
+    assert ended.err == "error: the answer broke off: the engine died\n"
+
+
+def test_a_stream_without_its_last_event_is_not_taken_for_whole(sllm: Sllm, gateway: PlayedGateway) -> None:
+    gateway.last_event = None
+    ended = sllm("chat", "m", stdin="Hi\n")
+    assert (ended.code, "the connection ended in the middle" in ended.err) == (1, True)
+
+
+def test_a_model_cannot_steer_the_terminal(sllm: Sllm, gateway: PlayedGateway) -> None:
+    gateway.tokens = ["a\x1b]0;title\x07b\x1b[2J"]
+    assert sllm("chat", "m", stdin="Hi\n").out == "a]0;titleb[2J\n"
+
+
+def test_the_memory_has_a_bound_and_no_unanswered_questions() -> None:
+    conversation = Conversation("s")
+    for number in range(LONGEST_MEMORY + 5):
+        conversation.add(f"q{number}", f"a{number}")
+    conversation.add("stopped at once", "")
+    messages = conversation.messages_with("last")
+    assert len(messages) == 1 + 2 * LONGEST_MEMORY + 1
+    assert [message["content"] for message in messages[:2]] == ["s", "q5"]
+    assert [message["content"] for message in messages[-2:]] == [f"a{LONGEST_MEMORY + 4}", "last"]
+
+
+class Terminal:
+    """A person at a terminal: types, reads, presses keys."""
+
+    def __init__(self, arguments: list[str], environment: dict[str, str]) -> None:
+        self._master, slave = pty.openpty()
+        self.child = subprocess.Popen(
+            [sys.executable, "-c", CONTROLLED, *arguments],
+            env=environment,
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            start_new_session=True,
+        )
+        os.close(slave)
+        self.shown = ""
+
+    def type(self, text: str) -> None:
+        os.write(self._master, text.encode())
+
+    def wait_for(self, text: str, seconds: float = 20.0) -> None:
+        """Read until ``text`` appears after everything that was waited for before."""
+        deadline = time.monotonic() + seconds
+        while text not in self.shown:
+            assert time.monotonic() < deadline, f"{text!r} is not in {self.shown!r}"
+            if select.select([self._master], [], [], 0.1)[0]:
+                self.shown += os.read(self._master, 4096).decode()
+        self.shown = self.shown.partition(text)[2]
+
+    def close(self) -> None:
+        self.child.kill()
+        self.child.wait()
+        os.close(self._master)
+
+
+CONTROLLED = """
+import fcntl, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+from sllm_actors.cli import main
+main()
+"""
+
+
+def test_interrupting_an_answer_keeps_the_chat_and_what_was_said(
+    gateway: PlayedGateway, environment: dict[str, str]
+) -> None:
+    gateway.tokens = ["so ", "far ", *(["and on "] * 1000)]
+    gateway.token_seconds = 0.05
+    terminal = Terminal(["chat", "m"], environment)
+    try:
+        terminal.wait_for(">>> ")
+        terminal.type("Tell me\r")
+        terminal.wait_for("so far and on")
+        terminal.type("\x03")
+        terminal.wait_for("[stopped]")
+        terminal.wait_for(">>> ")
+        gateway.tokens = ["yes"]
+        terminal.type("And now?\r")
+        terminal.wait_for("yes")
+        terminal.wait_for(">>> ")
+        terminal.type("\x04")
+        assert terminal.child.wait(10) == 0
+    finally:
+        terminal.close()
+    remembered = gateway.bodies("POST", PATH)[1]["messages"][1]["content"]
+    assert remembered.startswith("so far and on")
+    assert gateway.hang_ups == 1
+
+
+def test_an_interrupt_at_the_prompt_ends_the_chat_with_130(
+    gateway: PlayedGateway, environment: dict[str, str]
+) -> None:
+    terminal = Terminal(["chat", "m"], environment)
+    try:
+        terminal.wait_for(">>> ")
+        terminal.type("\x03")
+        assert terminal.child.wait(10) == 130
+    finally:
+        terminal.close()
+
+
+def test_a_failed_question_leaves_the_chat_open(gateway: PlayedGateway, environment: dict[str, str]) -> None:
+    gateway.refusal = (503, "no replica is ready", "overloaded")
+    terminal = Terminal(["chat", "m"], environment)
+    try:
+        terminal.wait_for(">>> ")
+        terminal.type("Hi\r")
+        terminal.wait_for("error: no replica is ready")
+        terminal.wait_for(">>> ")
+        gateway.refusal = None
+        terminal.type("Hi\r")
+        terminal.wait_for("Hello.")
+    finally:
+        terminal.close()

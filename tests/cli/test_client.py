@@ -1,0 +1,85 @@
+"""The bounds of the HTTP client, against servers that do what no gateway should."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from sllm_actors.cli import client as client_module
+from sllm_actors.cli.client import GatewayClient, path_of
+from sllm_actors.cli.errors import Failure, Refused, Unreachable
+
+from .server import serving
+
+Send = Callable[[dict[str, Any]], Any]
+
+
+def answering(status: int, body: bytes, *, chunks: int = 1, pause: float = 0.0, cut: bool = False) -> Any:
+    """Return an ASGI application that gives the same answer to everything."""
+
+    async def app(_scope: Any, _receive: Any, send: Send) -> None:
+        length = str(len(body) * chunks).encode()
+        await send(
+            {"type": "http.response.start", "status": status, "headers": [(b"content-length", length)]}
+        )
+        for _ in range(chunks):
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+            await asyncio.sleep(pause)
+            if cut:
+                raise ConnectionAbortedError
+        await send({"type": "http.response.body", "body": b""})
+
+    return app
+
+
+def ask(app: Any) -> Any:
+    with serving(app) as url, GatewayClient({"LLM_SERVER_URL": url}) as client:
+        return client.request("GET", "/status")
+
+
+def test_an_answer_is_its_json() -> None:
+    assert ask(answering(200, b'{"a": 1}')) == {"a": 1}
+
+
+@pytest.mark.parametrize("status", [308, 404, 502])
+def test_an_error_that_is_not_ours_is_told_by_its_status(status: int) -> None:
+    with pytest.raises(Refused, match=rf"answered {status} .* to GET /status") as refused:
+        ask(answering(status, b"<html>" * 100_000))
+    assert refused.value.status == status
+
+
+def test_an_answer_that_is_no_json_is_no_gateways() -> None:
+    with pytest.raises(Failure, match="is no sllm gateway: GET /status gave no JSON"):
+        ask(answering(200, b"<html>"))
+
+
+def test_an_answer_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "LARGEST_ANSWER", 2**20)
+    with pytest.raises(Failure, match="more than 1 MiB"):
+        ask(answering(200, b" " * 2**18, chunks=6))
+
+
+def test_an_answer_that_trickles_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "ANSWER_SECONDS", 0.3)
+    with pytest.raises(Unreachable, match="did not finish its answer"):
+        ask(answering(200, b" ", chunks=10, pause=0.1))
+
+
+def test_silence_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "ANSWER_SECONDS", 0.2)
+    with pytest.raises(Unreachable, match="took too long to answer GET /status"):
+        ask(answering(200, b" ", chunks=2, pause=1.0))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_connection_that_breaks_is_told() -> None:
+    with pytest.raises(Unreachable, match="broke during GET /status"):
+        ask(answering(200, b" ", chunks=2, cut=True))
+
+
+def test_names_stay_whole_in_a_path() -> None:
+    assert path_of("deployments", "a/b:vllm") == "/deployments/a%2Fb:vllm"
+    assert path_of("deployments", "../x?y#z") == "/deployments/..%2Fx%3Fy%23z"

@@ -1,0 +1,142 @@
+"""``sllm deploy``: the document arrives, progress is told, and the exit status says what became of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from .conftest import Sllm
+from .server import PlayedGateway, deployment
+
+NAME = "facebook/opt-1.3b:vllm"
+ARGUMENTS = ("deploy", "--model", "facebook/opt-1.3b")
+
+
+def starting(progress: str) -> dict[str, object]:
+    instances = [{"id": "r1", "node": "worker-0", "state": "starting", "progress": progress}]
+    return deployment(NAME, state="starting", instances=instances)
+
+
+def test_every_option_arrives_in_its_place(sllm: Sllm, gateway: PlayedGateway) -> None:
+    ended = sllm(
+        *("deploy", "--model", "m", "--backend", "external", "--source", "hf:a/b", "--num-gpus", "2"),
+        *("--target", "4", "--min-instances", "0", "--max-instances", "3", "--keep-alive", "-1"),
+        *("--endpoint", "http://a:1", "--endpoint", "http://b:2", "--engine-arg", "dtype=auto"),
+    )
+    assert ended.code == 0
+    assert ended.out == "Deployment created: m:external\n"
+    assert gateway.bodies("POST", "/deployments") == [
+        {
+            "model": "m",
+            "backend": "external",
+            "source": "hf:a/b",
+            "num_gpus": 2,
+            "auto_scaling_config": {"target": 4, "min_instances": 0, "max_instances": 3, "keep_alive": -1},
+            "endpoints": ["http://a:1", "http://b:2"],
+            "backend_config": {"extra_args": ["--dtype=auto"]},
+        }
+    ]
+
+
+def test_a_deployment_file_is_sent_with_the_options_over_it(
+    sllm: Sllm, gateway: PlayedGateway, tmp_path: Path
+) -> None:
+    file = tmp_path / "opt.json"
+    file.write_text(json.dumps({"model": "m", "num_gpus": 1, "new_key": True}))
+    assert sllm("deploy", "--config", str(file), "--num-gpus", "4").code == 0
+    assert gateway.bodies("POST", "/deployments") == [{"model": "m", "num_gpus": 4, "new_key": True}]
+
+
+def test_an_update_and_warnings_are_told(sllm: Sllm, gateway: PlayedGateway) -> None:
+    gateway.created = False
+    gateway.warnings = ["num_gpus is ignored by llamacpp"]
+    ended = sllm(*ARGUMENTS)
+    assert ended.out == f"Deployment updated: {NAME}\n"
+    assert ended.err == "warning: num_gpus is ignored by llamacpp\n"
+
+
+def test_waiting_tells_each_phase_once_and_ends_when_ready(sllm: Sllm, gateway: PlayedGateway) -> None:
+    gateway.add(
+        starting("loading weights"), starting("loading weights"), starting("warming up"), deployment(NAME)
+    )
+    ended = sllm(*ARGUMENTS, "--wait")
+    assert ended.code == 0
+    assert ended.out.splitlines() == [
+        f"Deployment created: {NAME}",
+        f"{NAME}: starting on worker-0, loading weights",
+        f"{NAME}: starting on worker-0, warming up",
+        f"{NAME}: ready",
+        f"Ready: {NAME}",
+    ]
+
+
+def test_waiting_is_not_satisfied_by_the_revision_before(sllm: Sllm, gateway: PlayedGateway) -> None:
+    gateway.add(deployment(NAME, revision=0), starting("loading"), deployment(NAME))
+    ended = sllm(*ARGUMENTS, "--wait")
+    assert ended.code == 0
+    assert len([request for request in gateway.requests if request[0] == "GET"]) == 3
+
+
+def test_a_failure_is_explained_with_exit_status_and_log(sllm: Sllm, gateway: PlayedGateway) -> None:
+    instance = {
+        "id": "r1",
+        "node": "worker-0",
+        "state": "failed",
+        "reason": "the engine ended while it was starting",
+        "exit_status": 1,
+        "log_tail": [f"line {number}" for number in range(30)] + ["CUDA out of memory"],
+    }
+    gateway.add(starting("loading"), deployment(NAME, state="failed", instances=[instance]))
+    ended = sllm(*ARGUMENTS, "--wait")
+    assert ended.code == 1
+    lines = ended.err.splitlines()
+    assert lines[0] == f"error: {NAME} failed: the engine ended while it was starting (exit status 1)"
+    assert "sllm logs r1" in lines[1]
+    assert lines[-1] == "  CUDA out of memory"
+    assert len(lines) == 22
+
+
+def test_waiting_has_an_end(sllm: Sllm, gateway: PlayedGateway) -> None:
+    gateway.add(starting("loading"))
+    ended = sllm(*ARGUMENTS, "--wait", "--timeout", "0.1")
+    assert ended.code == 1
+    assert "not ready after 0 s and goes on loading" in ended.err
+
+
+def test_waiting_ends_when_somebody_deletes_the_deployment(sllm: Sllm, gateway: PlayedGateway) -> None:
+    ended = sllm(*ARGUMENTS, "--wait")
+    assert (ended.code, ended.err) == (1, f"error: {NAME} was deleted before it was ready\n")
+
+
+def test_json_is_the_gateways_answer_and_nothing_else(sllm: Sllm, gateway: PlayedGateway) -> None:
+    gateway.add(starting("loading"), deployment(NAME))
+    ended = sllm(*ARGUMENTS, "--wait", "--json")
+    assert json.loads(ended.out)["deployment_id"] == NAME
+
+
+def test_what_the_gateway_refuses_is_one_sentence(sllm: Sllm, gateway: PlayedGateway) -> None:
+    gateway.refusal = (400, "unknown key new_key: did you mean num_gpus?", "unknown_key")
+    ended = sllm(*ARGUMENTS)
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err == "error: unknown key new_key: did you mean num_gpus?\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("--model", "m", "--num-gpus", "-1"),
+        ("--model", "m", "--keep-alive", "soon"),
+        ("--model", "m", "--config", "/no/such/file.json"),
+        ("--model", "m", "--no-such-option"),
+    ],
+)
+def test_a_wrong_command_line_exits_with_2(
+    sllm: Sllm, gateway: PlayedGateway, arguments: tuple[str, ...]
+) -> None:
+    ended = sllm("deploy", *arguments)
+    assert ended.code == 2
+    assert gateway.requests == []
+    assert "Traceback" not in ended.err

@@ -1,0 +1,127 @@
+"""What is sent for a deployment: only what the user gave, the command line over the file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sllm_actors.cli.document import absolute_source, build, engine_arguments, load, merge
+from sllm_actors.cli.errors import Failure
+
+json_tables = st.dictionaries(
+    st.text(max_size=3),
+    st.recursive(
+        st.integers() | st.text(max_size=3),
+        lambda inner: st.dictionaries(st.text(max_size=3), inner, max_size=3),
+        max_leaves=6,
+    ),
+    max_size=4,
+)
+
+
+def built(config: dict[str, Any] | None = None, folder: Path = Path("/here"), **given: Any) -> dict[str, Any]:
+    arguments: dict[str, Any] = {"scalars": {}, "auto_scaling": {}, "endpoints": (), "engine_args": ()}
+    return build(config or {}, folder=folder, **arguments | given)
+
+
+def test_only_what_was_given_is_sent() -> None:
+    document = built(
+        scalars={"model": "m", "backend": None, "num_gpus": 0},
+        auto_scaling={"target": None, "min_instances": 0},
+    )
+    assert document == {"model": "m", "num_gpus": 0, "auto_scaling_config": {"min_instances": 0}}
+
+
+def test_options_win_over_the_file_key_by_key() -> None:
+    config = {"model": "a", "backend": "vllm", "auto_scaling_config": {"target": 1, "keep_alive": 5}}
+    document = built(config, scalars={"model": "b"}, auto_scaling={"target": 8})
+    assert document == {
+        "model": "b",
+        "backend": "vllm",
+        "auto_scaling_config": {"target": 8, "keep_alive": 5},
+    }
+
+
+@pytest.mark.parametrize("in_file", [["--a=1"], "--a=1"])
+def test_engine_arguments_come_after_those_of_the_file(in_file: Any) -> None:
+    config = {"model": "m", "backend_config": {"dtype": "auto", "extra_args": in_file}}
+    document = built(config, engine_args=("a=2",))
+    assert document["backend_config"] == {"dtype": "auto", "extra_args": ["--a=1", "--a=2"]}
+
+
+def test_engine_arguments_get_their_dashes_once() -> None:
+    assert engine_arguments(["max-model-len=1024", "--enforce-eager", "-tp=2"]) == [
+        "--max-model-len=1024",
+        "--enforce-eager",
+        "-tp=2",
+    ]
+
+
+def test_a_document_without_a_model_is_refused() -> None:
+    with pytest.raises(Failure, match="--model"):
+        built({"backend": "vllm"})
+
+
+def test_local_sources_are_made_absolute_and_others_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "weights.gguf").touch()
+    assert absolute_source("weights.gguf", tmp_path) == str(tmp_path / "weights.gguf")
+    assert absolute_source("./later", tmp_path) == str(tmp_path / "later")
+    assert absolute_source("/models/x", tmp_path) == "/models/x"
+    assert absolute_source("~/x", tmp_path) == str(Path.home() / "x")
+    for source in ("hf:facebook/opt-1.3b", "demo:smollm2-135m", "facebook/opt-1.3b"):
+        assert absolute_source(source, tmp_path) == source
+
+
+def test_a_model_named_by_a_path_keeps_its_name(tmp_path: Path) -> None:
+    document = built(folder=tmp_path, scalars={"model": "./opt"})
+    assert document == {"model": "./opt", "source": str(tmp_path / "opt")}
+
+
+def test_files_are_read_as_json_or_toml(tmp_path: Path) -> None:
+    (tmp_path / "d.json").write_text('{"model": "m", "source": "./w"}')
+    (tmp_path / "d.toml").write_text('model = "m"\n[auto_scaling_config]\ntarget = 3\n')
+    assert load(tmp_path / "d.json") == {"model": "m", "source": str(tmp_path / "w")}
+    assert load(tmp_path / "d.toml") == {"model": "m", "auto_scaling_config": {"target": 3}}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "complaint"),
+    [
+        ("d.yaml", "model: m", "ends in .json or .toml"),
+        ("d.json", "{", "not valid JSON"),
+        ("d.json", "[1]", "no table of keys"),
+        ("d.json", '{"target": NaN}', "not valid JSON"),
+        ("d.json", "[" * 100_000, "not valid JSON"),
+        ("d.json", " " * (2**20 + 1), "larger than 1 MiB"),
+        ("d.toml", "since = 2026-01-01", "not valid TOML"),
+        ("d.toml", "model = ", "not valid TOML"),
+    ],
+)
+def test_a_bad_file_is_named_with_what_is_wrong(
+    tmp_path: Path, name: str, content: str, complaint: str
+) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(Failure) as failure:
+        load(tmp_path / name)
+    assert name in failure.value.message
+    assert complaint in failure.value.message
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(Failure, match="cannot be read: No such file"):
+        load(tmp_path / "gone.json")
+
+
+@given(under=json_tables, over=json_tables)
+def test_merging_keeps_everything_that_is_not_overruled(under: dict[str, Any], over: dict[str, Any]) -> None:
+    merged = merge(under, over)
+    assert merged.keys() == under.keys() | over.keys()
+    assert merge(merged, over) == merged
+    assert merge({}, over) == over
+    assert merge(under, {}) == under
+    assert json.loads(json.dumps(merged)) == merged

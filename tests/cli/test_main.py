@@ -1,0 +1,177 @@
+"""How the program ends: never with a traceback, and with a status that tells the truth."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sllm_actors import __version__
+from sllm_actors.cli.parameters import HostPort
+
+from .conftest import Sllm
+from .server import PlayedGateway, deployment
+
+Start = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture
+def refusing_port() -> Iterator[int]:
+    """A port that is taken, but that nobody listens on."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]
+
+
+def test_version_and_help(sllm: Sllm) -> None:
+    assert sllm("--version").out == f"sllm, version {__version__}\n"
+    for command in ((), ("deploy",), ("up",), ("worker",), ("chat",)):
+        assert sllm(*command, "--help").code == 0
+
+
+@pytest.mark.parametrize(
+    "command", ["status", "status --json", "delete a", "deploy --model a", "logs a", "chat a"]
+)
+def test_an_unreachable_gateway_is_one_sentence_with_the_remedy(
+    sllm: Sllm, monkeypatch: pytest.MonkeyPatch, refusing_port: int, command: str
+) -> None:
+    url = f"http://127.0.0.1:{refusing_port}"
+    monkeypatch.setenv("LLM_SERVER_URL", url)
+    ended = sllm(*command.split(), stdin="Hi\n")
+    assert ended.code == 1
+    assert ended.err == (
+        f"error: no sllm gateway answers at {url} ([Errno 111] Connection refused): "
+        'start one with "sllm up", or set LLM_SERVER_URL\n'
+    )
+
+
+@pytest.mark.parametrize(
+    "url", ["gateway:8343", "http://", "http://[::1", "file:///etc/passwd", "http://a:b"]
+)
+def test_an_address_that_is_none_is_named(sllm: Sllm, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("LLM_SERVER_URL", url)
+    ended = sllm("status")
+    assert (ended.code, ended.err) == (
+        1,
+        f"error: LLM_SERVER_URL={url} is not an address like http://127.0.0.1:8343\n",
+    )
+
+
+def test_the_key_is_sent_and_never_shown(
+    sllm: Sllm, gateway: PlayedGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sllm("status")
+    monkeypatch.setenv("SLLM_API_KEY", "sk-secret")
+    sllm("status")
+    gateway.refusal = (401, "this gateway wants a key", "invalid_api_key")
+    ended = sllm("status")
+    assert gateway.keys == [None, "Bearer sk-secret", "Bearer sk-secret"]
+    assert ended.err == "error: this gateway wants a key (the key of this gateway goes into SLLM_API_KEY)\n"
+    monkeypatch.setenv("SLLM_API_KEY", "sk-sécret\n2")
+    ended = sllm("status")
+    assert ended.code == 1
+    assert "cret" not in ended.err
+
+
+def test_a_server_that_is_no_gateway_is_named(sllm: Sllm, gateway: PlayedGateway) -> None:
+    gateway.nodes = [{"name": "no id"}]
+    ended = sllm("status")
+    assert (ended.code, "not a Status" in ended.err) == (1, True)
+
+
+def test_an_interrupt_exits_with_130(gateway: PlayedGateway, sllm_process: Start) -> None:
+    gateway.add(deployment("a:vllm", state="starting"))
+    process = sllm_process("deploy", "--model", "a", "--wait")
+    assert process.stdout is not None
+    assert process.stdout.readline() == "Deployment created: a:vllm\n"
+    assert process.stdout.readline() == "a:vllm: starting\n"
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert (process.returncode, err.strip()) == (130, "")
+
+
+def test_a_reader_that_has_seen_enough_gets_no_traceback(gateway: PlayedGateway, sllm_process: Start) -> None:
+    for number in range(3000):
+        gateway.add(deployment(f"{number}:vllm", detail=100 * "x"))
+    process = sllm_process("status")
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.stderr is not None
+    assert process.wait(20) != 0
+    assert process.stderr.read() == ""
+    process.stderr.close()
+    assert process.stdin is not None
+    process.stdin.close()
+
+
+@pytest.fixture
+def launched(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
+    """What the launcher was asked to run; it is not under test here, and would run for ever."""
+    calls: list[tuple[str, dict[str, Any]]] = []
+    launcher = types.ModuleType("sllm_actors.nodes.launcher")
+    for role in ("up", "head", "worker", "gateway"):
+
+        def plan(role: str = role, **given: Any) -> tuple[str, dict[str, Any]]:
+            return role, given
+
+        setattr(launcher, f"plan_{role}", plan)
+    launcher.run = calls.append  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, launcher.__name__, launcher)
+    return calls
+
+
+def test_the_options_of_node_commands_reach_the_launcher(
+    sllm: Sllm, launched: list[tuple[str, dict[str, Any]]], tmp_path: Path
+) -> None:
+    assert sllm("up", "--demo", "--port", "0", "--gpus", "2").code == 0
+    assert sllm("head", "--gateways", "2", "--data-dir", str(tmp_path)).code == 0
+    arguments = ("--label", "zone=a", "--label", "tier=", "--engine-python", "vllm=/opt/vllm/bin/python")
+    assert sllm("worker", "--head", "http://[fd00::1]:9000/", *arguments).code == 0
+    assert sllm("gateway", "--head", "head.example").code == 0
+    (up, head, worker, gateway) = launched
+    assert up[0] == "up"
+    assert (up[1]["demo"], up[1]["port"], up[1]["cluster_port"], up[1]["gpus"]) == (True, 0, 8000, 2)
+    assert (head[1]["gateways"], head[1]["data_dir"], head[1]["database_url"]) == (2, tmp_path, None)
+    assert worker[1]["head"] == HostPort("fd00::1", 9000)
+    assert str(worker[1]["head"]) == "[fd00::1]:9000"
+    assert (worker[1]["labels"], worker[1]["gpus"]) == ({"zone": "a", "tier": ""}, None)
+    assert worker[1]["engine_python"] == {"vllm": "/opt/vllm/bin/python"}
+    assert gateway == (
+        "gateway",
+        {
+            "head": HostPort("head.example", 8000),
+            "port": 8343,
+            "host": None,
+            "advertise": None,
+            "data_dir": None,
+            "secret_file": None,
+        },
+    )
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "worker",
+        "worker --head h/path",
+        "worker --head h:99999",
+        "worker --head h --gpus many",
+        "worker --head h --label zone",
+        "up --port 70000",
+        "head --secret-file /no/such/file",
+        "nonsense",
+    ],
+)
+def test_wrong_node_options_exit_with_2(
+    sllm: Sllm, launched: list[tuple[str, dict[str, Any]]], command: str
+) -> None:
+    ended = sllm(*command.split())
+    assert (ended.code, launched) == (2, [])
+    assert "Traceback" not in ended.err

@@ -1,0 +1,107 @@
+"""``sllm status``: what a person sees, what a script gets."""
+
+from __future__ import annotations
+
+import json
+
+from .conftest import Sllm
+from .server import PlayedGateway, deployment
+
+INSTANCE = {
+    "id": "opt-r1-0-2",
+    "node": "worker-0",
+    "state": "failed",
+    "reason": "killed",
+    "exit_status": "signal 9",
+    "log_tail": ["\x1b[31mlast words\x07"],
+    "pid": 7,
+}
+
+
+def test_deployments_are_listed_one_per_line_however_long(sllm: Sllm, gateway: PlayedGateway) -> None:
+    detail = "loading weights on worker-0, " + 300 * "x" + " [bold]not markup[/bold]"
+    gateway.add(deployment("b:vllm", state="starting", detail=detail, spec={}))
+    gateway.add(deployment("a:llamacpp"))
+    ended = sllm("status")
+    assert ended.code == 0
+    header, first, second = ended.out.splitlines()
+    assert header.split() == ["DEPLOYMENT", "STATUS", "REPLICAS", "DETAIL"]
+    assert first.split() == ["a:llamacpp", "ready", "1/1", "-"]
+    assert second.split()[:3] == ["b:vllm", "starting", "0/1"]
+    assert second.rstrip().endswith(detail)
+
+
+def test_nothing_deployed_says_what_to_do(sllm: Sllm) -> None:
+    assert "sllm deploy --model" in sllm("status").out
+
+
+def test_one_deployment_is_shown_with_its_instances(sllm: Sllm, gateway: PlayedGateway) -> None:
+    spec = {"model": "a/b", "backend": "vllm", "num_gpus": 2, "auto_scaling_config": {"target": 4}}
+    gateway.add(
+        deployment(
+            "a/b:vllm", state="failed", detail="its engine was killed", spec=spec, instances=[INSTANCE]
+        )
+    )
+    for name in ("a/b:vllm", "a/b"):
+        ended = sllm("status", name)
+        assert ended.code == 0
+        for shown in ("its engine was killed", "num_gpus", '{"target": 4}', "killed (exit status signal 9)"):
+            assert shown in ended.out
+        assert "  [31mlast words\n" in ended.out
+        assert "\x1b" not in ended.out
+
+
+def test_an_unknown_deployment_is_an_error(sllm: Sllm) -> None:
+    ended = sllm("status", "gone")
+    assert (ended.code, ended.err) == (1, "error: no deployment gone: sllm status lists what is there\n")
+
+
+def test_nodes_are_listed(sllm: Sllm, gateway: PlayedGateway) -> None:
+    gateway.nodes = [
+        {
+            "id": "n1",
+            "name": "big",
+            "role": "worker",
+            "host": "10.0.0.2",
+            "state": "up",
+            "incarnation": "3.00",
+            "gpus_total": 8,
+            "gpus_free": 6,
+            "cpus": 64,
+            "memory_total": 512 * 2**30,
+            "memory_free": 100 * 2**30,
+            "labels": {"zone": "a"},
+        },
+        {"id": "n2", "role": "gateway", "state": "down"},
+    ]
+    _, gateway_line, worker_line = sllm("status", "--nodes").out.splitlines()
+    assert gateway_line.split() == ["n2", "gateway", "down", "-", "-", "-", "-", "-"]
+    assert worker_line.split() == [
+        "big",
+        "worker",
+        "up",
+        "10.0.0.2",
+        "6/8",
+        "64",
+        "100.0",
+        "GiB/512.0",
+        "GiB",
+        "zone=a",
+    ]
+
+
+def test_a_dead_head_is_told_but_is_no_failure(sllm: Sllm, gateway: PlayedGateway) -> None:
+    gateway.head = "down"
+    ended = sllm("status")
+    assert ended.code == 0
+    assert "the head is down" in ended.err
+
+
+def test_json_is_what_the_gateway_said(sllm: Sllm, gateway: PlayedGateway) -> None:
+    gateway.add(deployment("a:vllm", unknown_field=[1]))
+    assert json.loads(sllm("status", "--json").out)["deployments"][0]["unknown_field"] == [1]
+    assert json.loads(sllm("status", "a:vllm", "--json").out)["id"] == "a:vllm"
+
+
+def test_id_and_nodes_together_are_a_wrong_command_line(sllm: Sllm) -> None:
+    assert sllm("status", "a", "--nodes").code == 2
