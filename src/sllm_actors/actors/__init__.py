@@ -1,0 +1,140 @@
+"""The actor system: refs, mailboxes, supervision, monitors and names. It knows nothing of networks or models."""
+
+from __future__ import annotations
+
+from .actor import Actor, Context, StartIgnored
+from .asking import Reply
+from .backoff import AT_ONCE, Backoff
+from .clock import Clock, LoopClock
+from .dead_letters import DeadLetter
+from .errors import (
+    ActorError,
+    ActorGone,
+    AskError,
+    AskTimeout,
+    CallCycle,
+    MailboxFull,
+    PeerDown,
+    RemoteFailure,
+    StartFailed,
+    SystemFailed,
+    UnknownMessage,
+)
+from .exits import (
+    GONE,
+    KILLED,
+    NORMAL,
+    SHUTDOWN,
+    Down,
+    ExitReason,
+    Failed,
+    Gone,
+    Killed,
+    MonitorId,
+    NodeDown,
+    Normal,
+    Shutdown,
+)
+from .identity import LOCAL_NODE, Address, Incarnation, NodeId
+from .mailbox import MailboxLimits
+from .message import Catalog
+from .network import NO_METADATA, Envelope, Inbound, Metadata, Network, Outcome, ReplyTo
+from .reference import ActorRef
+from .specs import (
+    ONE_FOR_ALL,
+    ONE_FOR_ONE,
+    PERMANENT,
+    REST_FOR_ONE,
+    TEMPORARY,
+    TRANSIENT,
+    AutoShutdown,
+    ChildSpec,
+    Restart,
+    Strategy,
+    SupervisorSpec,
+)
+from .statistics import SystemStatistics
+from .supervisor import (
+    ChildCounts,
+    ChildState,
+    CountChildren,
+    DeleteChild,
+    RestartChild,
+    StartChild,
+    TerminateChild,
+    WhichChildren,
+)
+from .system import ActorSystem
+from .timers import Timer
+
+__all__ = [
+    "AT_ONCE",
+    "GONE",
+    "KILLED",
+    "LOCAL_NODE",
+    "NORMAL",
+    "NO_METADATA",
+    "ONE_FOR_ALL",
+    "ONE_FOR_ONE",
+    "PERMANENT",
+    "REST_FOR_ONE",
+    "SHUTDOWN",
+    "TEMPORARY",
+    "TRANSIENT",
+    "Actor",
+    "ActorError",
+    "ActorGone",
+    "ActorRef",
+    "ActorSystem",
+    "Address",
+    "AskError",
+    "AskTimeout",
+    "AutoShutdown",
+    "Backoff",
+    "CallCycle",
+    "Catalog",
+    "ChildCounts",
+    "ChildSpec",
+    "ChildState",
+    "Clock",
+    "Context",
+    "CountChildren",
+    "DeadLetter",
+    "DeleteChild",
+    "Down",
+    "Envelope",
+    "ExitReason",
+    "Failed",
+    "Gone",
+    "Inbound",
+    "Incarnation",
+    "Killed",
+    "LoopClock",
+    "MailboxFull",
+    "MailboxLimits",
+    "Metadata",
+    "MonitorId",
+    "Network",
+    "NodeDown",
+    "NodeId",
+    "Normal",
+    "Outcome",
+    "PeerDown",
+    "RemoteFailure",
+    "Reply",
+    "ReplyTo",
+    "Restart",
+    "RestartChild",
+    "Shutdown",
+    "StartChild",
+    "StartFailed",
+    "StartIgnored",
+    "Strategy",
+    "SupervisorSpec",
+    "SystemFailed",
+    "SystemStatistics",
+    "TerminateChild",
+    "Timer",
+    "UnknownMessage",
+    "WhichChildren",
+]

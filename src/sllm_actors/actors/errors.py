@@ -11,8 +11,31 @@ class ActorError(Exception):
     """Any failure of the actor system that a caller can see."""
 
 
+class StartFailed(ActorError):
+    """A child could not be started; the text says which and why."""
+
+
+class SystemFailed(ActorError):
+    """The root supervisor gave up: what it kept running failed more often than it was allowed to.
+
+    Attributes:
+        reason: The root supervisor's exit reason.
+    """
+
+    def __init__(self, reason: object) -> None:
+        super().__init__(f"the actor system gave up: {reason}")
+        self.reason = reason
+
+
 class AskError(ActorError):
-    """The one way in which an ``ask`` fails: each of its kinds is a subclass."""
+    """The one way in which an ``ask`` fails: each of its kinds is a subclass.
+
+    Attributes:
+        relayed: True on an error that an ``ask`` raised, False on one that was made to be raised here. A
+            handler that lets a relayed error through has failed; one that raises its own has answered.
+    """
+
+    relayed = False
 
 
 class AskTimeout(AskError):

@@ -1,0 +1,74 @@
+"""On whose behalf the running code sends: the turn of an actor, its background work, or nobody known."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Final, Protocol
+
+from attrs import evolve
+
+from .identity import Address
+from .network import NO_METADATA, Metadata
+
+if TYPE_CHECKING:
+    from .cell import ActorCell
+
+LONGEST_CHAIN: Final = 64
+"""Actors named in a call chain; of a longer one the outermost are left out, and only the deadline catches a cycle there."""
+
+
+class Activity(Protocol):
+    """Whoever sends."""
+
+    @property
+    def address(self) -> Address | None:
+        """The sender that the envelope names."""
+
+    @property
+    def tell_metadata(self) -> Metadata:
+        """What goes with a tell: the request that is served, and no call chain, since nobody waits."""
+
+    @property
+    def ask_metadata(self) -> Metadata:
+        """What goes with an ask: the request, and everybody who waits until it is answered."""
+
+
+current: Final[ContextVar[Activity | None]] = ContextVar("current", default=None)
+
+
+class Background:
+    """Work that an actor started with ``start_soon``: the actor itself does not wait for it.
+
+    If the handler took over an answer (``reply_later``) before it started this work, those who wait for that answer
+    are taken to wait for the work.
+    """
+
+    __slots__ = ("_cell", "ask_metadata", "tell_metadata")
+
+    def __init__(self, cell: ActorCell, metadata: Metadata, *, answers: bool) -> None:
+        self._cell = cell
+        self.tell_metadata = without_chain(metadata)
+        self.ask_metadata = metadata if answers else self.tell_metadata
+
+    @property
+    def address(self) -> Address | None:
+        return self._cell.address
+
+
+def without_chain(metadata: Metadata) -> Metadata:
+    """Return the metadata of a message that nobody waits for."""
+    return evolve(metadata, call_chain=()) if metadata.call_chain else metadata
+
+
+def with_caller(metadata: Metadata, label: str) -> Metadata:
+    """Return the metadata of an ask that the actor ``label`` waits for."""
+    chain = metadata.call_chain
+    if len(chain) >= LONGEST_CHAIN:
+        chain = chain[1 - LONGEST_CHAIN :]
+    return Metadata(metadata.request_id, (*chain, label), metadata.extra)
+
+
+def tell_metadata() -> Metadata:
+    """Return what goes with a tell from here."""
+    activity = current.get()
+    return NO_METADATA if activity is None else activity.tell_metadata

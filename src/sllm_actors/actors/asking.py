@@ -1,0 +1,154 @@
+"""The two ends of an ask: who waits for the answer, and what the receiver answers through."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+import anyio
+
+from .deadlines import Deadline
+from .errors import ActorGone, AskError, AskTimeout, RemoteFailure
+from .exits import Failed
+from .network import Outcome, ReplyTo
+
+if TYPE_CHECKING:
+    from .cell import ActorCell
+    from .system import ActorSystem
+
+NOTHING: Final = object()
+"""Stands for "no outcome yet", since None is an outcome."""
+
+
+class Port(Deadline):
+    """Where the answer of one ask goes. The first outcome counts, later ones are dropped and counted."""
+
+    __slots__ = ("outcome", "system", "when")
+
+    def __init__(self, system: ActorSystem) -> None:
+        self.armed = False
+        self.system = system
+        self.outcome: Outcome = NOTHING
+        self.when = 0.0
+
+    @property
+    def wanted(self) -> bool:
+        """Whether somebody still waits: False once it is answered, timed out or abandoned."""
+        return self.outcome is NOTHING
+
+    def resolve(self, outcome: Outcome) -> None:
+        """Answer."""
+        raise NotImplementedError
+
+
+class Ask(Port):
+    """An ask of this system, waiting for its outcome."""
+
+    __slots__ = ("event", "forget")
+
+    def __init__(self, system: ActorSystem, timeout: float) -> None:
+        super().__init__(system)
+        self.event = anyio.Event()
+        self.forget: Callable[[], None] | None = None
+        self.when = system.deadlines.add(self, timeout)
+        system.asks += 1
+
+    def resolve(self, outcome: Outcome) -> None:
+        if self.outcome is NOTHING:
+            self.outcome = outcome
+            self.event.set()
+        else:
+            self.system.late_replies += 1
+
+    def fire(self) -> None:
+        if self.outcome is NOTHING:
+            self.outcome = AskTimeout("no reply came by the deadline")
+            self.event.set()
+
+    async def wait(self) -> Any:
+        """Return the reply or raise the error; to be called once. A cancelled wait abandons the ask."""
+        try:
+            await self.event.wait()
+        finally:
+            self.system.asks -= 1
+            self.system.deadlines.cancel(self)
+            if self.outcome is NOTHING or self.outcome.__class__ is AskTimeout:
+                if self.forget is not None:
+                    self.forget()
+                if self.outcome is NOTHING:
+                    self.outcome = AskTimeout("abandoned by the caller")
+        outcome = self.outcome
+        if isinstance(outcome, AskError):
+            outcome.relayed = True
+            raise outcome
+        return outcome
+
+
+class RemoteAsk(Port):
+    """An ask that came from another node: the transport carries the answer, the deadline is only ours to know."""
+
+    __slots__ = ("_reply_to",)
+
+    def __init__(self, system: ActorSystem, reply_to: ReplyTo, remaining: float | None) -> None:
+        super().__init__(system)
+        self._reply_to = reply_to
+        if remaining is not None:
+            self.when = system.deadlines.add(self, remaining)
+
+    def resolve(self, outcome: Outcome) -> None:
+        if self.outcome is NOTHING:
+            self.outcome = outcome
+            self.system.deadlines.cancel(self)
+            self._reply_to(outcome)
+        else:
+            self.system.late_replies += 1
+
+    def fire(self) -> None:
+        if self.outcome is NOTHING:
+            self.outcome = AskTimeout("no reply came by the deadline")
+            self._reply_to(self.outcome)
+
+
+class Reply:
+    """The right to answer one ask, taken over from the handler by ``Context.reply_later``.
+
+    May be used from anywhere in the loop's thread, once; a second use is dropped and counted. If it is never
+    used, the asker gets ``ActorGone`` when the actor ends, or ``AskTimeout`` before that.
+    """
+
+    __slots__ = ("_cell", "_port")
+
+    def __init__(self, cell: ActorCell, port: Port | None) -> None:
+        self._cell = cell
+        self._port = port
+
+    @property
+    def wanted(self) -> bool:
+        """Whether somebody waits for it: False for a tell, and after the ask timed out or was abandoned."""
+        return self._port is not None and self._port.wanted
+
+    def send(self, value: Any) -> None:
+        """Answer with a value."""
+        self._resolve(value)
+
+    def fail(self, error: Exception) -> None:
+        """Answer with an error; one that is not an ``AskError`` becomes a ``RemoteFailure``."""
+        self._resolve(as_ask_error(error))
+
+    def _resolve(self, outcome: Outcome) -> None:
+        if self._port is not None:
+            self._port.resolve(outcome)
+            self._cell.replied(self)
+
+    def abandon(self) -> None:
+        """Answer that the actor has ended, unless it is answered."""
+        if self.wanted:
+            self._resolve(ActorGone(f"{self._cell} ended without an answer"))
+
+
+def as_ask_error(error: Exception) -> AskError:
+    """Return what the asker gets to see of an exception."""
+    if isinstance(error, AskError) and not error.relayed:
+        return error
+    failed = Failed.of(error)
+    return RemoteFailure(failed.type_name, failed.message)

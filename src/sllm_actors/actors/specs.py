@@ -1,0 +1,132 @@
+"""What a supervisor is told about the children that it keeps: Erlang/OTP's child and supervisor specifications."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from enum import Enum
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from attrs import Attribute, field, frozen, validators
+
+from .backoff import Backoff
+from .mailbox import DEFAULT_LIMITS, MailboxLimits
+
+if TYPE_CHECKING:
+    from .actor import Actor
+
+
+class Restart(Enum):
+    """When a child that ended on its own is started again."""
+
+    PERMANENT = "permanent"
+    TRANSIENT = "transient"
+    TEMPORARY = "temporary"
+
+
+class Strategy(Enum):
+    """Which children are restarted when one of them is."""
+
+    ONE_FOR_ONE = "one_for_one"
+    ONE_FOR_ALL = "one_for_all"
+    REST_FOR_ONE = "rest_for_one"
+
+
+class AutoShutdown(Enum):
+    """Whether a supervisor ends itself when its significant children have ended on their own."""
+
+    NEVER = "never"
+    ANY_SIGNIFICANT = "any_significant"
+    ALL_SIGNIFICANT = "all_significant"
+
+
+PERMANENT: Final = Restart.PERMANENT
+TRANSIENT: Final = Restart.TRANSIENT
+TEMPORARY: Final = Restart.TEMPORARY
+ONE_FOR_ONE: Final = Strategy.ONE_FOR_ONE
+ONE_FOR_ALL: Final = Strategy.ONE_FOR_ALL
+REST_FOR_ONE: Final = Strategy.REST_FOR_ONE
+
+
+def _not_permanent(spec: ChildSpec | SupervisorSpec, _attribute: Attribute[bool], significant: bool) -> None:
+    if significant and spec.restart is PERMANENT:
+        raise ValueError(
+            f"child {spec.id!r} is permanent, so it cannot be significant: make it transient or temporary"
+        )
+
+
+@frozen(kw_only=False)
+class ChildSpec:
+    """One actor to be kept.
+
+    Attributes:
+        id: Unique among its siblings.
+        factory: Makes the actor; called in the actor's own first turn, anew for each start.
+        restart: ``PERMANENT``: restarted whenever it ended; ``TRANSIENT``: unless it ended normally or by
+            shutdown; ``TEMPORARY``: never, and forgotten once it has ended.
+        shutdown: Seconds that it has, once asked to stop, to finish its message and its ``stopped`` hook before
+            it is killed; the time its children take to stop does not count. 0 kills at once, ``math.inf`` waits for ever.
+        significant: See ``AutoShutdown``; not for a permanent child.
+        name: Registered while the actor lives, so that refs by name follow its restarts.
+        mailbox: What its mailbox holds.
+        backoff: How long to wait before a restart.
+    """
+
+    id: str
+    factory: Callable[[], Actor]
+    restart: Restart = PERMANENT
+    shutdown: float = field(default=5.0, validator=validators.ge(0))
+    significant: bool = field(default=False, validator=_not_permanent)
+    name: str | None = None
+    mailbox: MailboxLimits = DEFAULT_LIMITS
+    backoff: Backoff = Backoff()
+
+
+def _distinct(
+    spec: SupervisorSpec, _attribute: Attribute[tuple[Spec, ...]], children: tuple[Spec, ...]
+) -> None:
+    seen: set[str] = set()
+    for child in children:
+        if child.id in seen:
+            raise ValueError(f"supervisor {spec.id!r} has two children with the id {child.id!r}")
+        seen.add(child.id)
+        if child.significant and spec.auto_shutdown is AutoShutdown.NEVER:
+            raise ValueError(
+                f"child {child.id!r} is significant, but supervisor {spec.id!r} has no auto_shutdown: choose one"
+            )
+
+
+@frozen(kw_only=False)
+class SupervisorSpec:
+    """Children to be kept together; may itself be a child.
+
+    Attributes:
+        id: Unique among its siblings.
+        strategy: Which children are restarted when one of them is.
+        max_restarts: More restarts than this within ``window`` seconds end the supervisor with a failure,
+            which is then its own supervisor's to handle. A restart that fails counts too.
+        window: The sliding window, in seconds.
+        auto_shutdown: Whether it ends itself, by shutdown, when significant children have ended on their own.
+        children: Started in this order, one after the other, and stopped in the reverse.
+        restart: As in ``ChildSpec``.
+        shutdown: As in ``ChildSpec``; the default leaves the children their own budgets.
+        significant: As in ``ChildSpec``.
+        name: As in ``ChildSpec``.
+        backoff: As in ``ChildSpec``.
+    """
+
+    id: str
+    strategy: Strategy = ONE_FOR_ONE
+    max_restarts: int = field(default=3, validator=validators.ge(0))
+    window: float = field(default=5.0, validator=validators.gt(0))
+    auto_shutdown: AutoShutdown = AutoShutdown.NEVER
+    children: tuple[Spec, ...] = field(default=(), validator=_distinct)
+    restart: Restart = PERMANENT
+    shutdown: float = field(default=math.inf, validator=validators.ge(0))
+    significant: bool = field(default=False, validator=_not_permanent)
+    name: str | None = None
+    backoff: Backoff = Backoff()
+
+
+Spec: TypeAlias = ChildSpec | SupervisorSpec
+"""Anything that can be a child."""

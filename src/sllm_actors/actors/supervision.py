@@ -1,0 +1,409 @@
+"""Erlang/OTP's supervisor as a pure state machine: ``step(state, event, now) -> effects``.
+
+The rules are those of OTP's ``supervisor`` (stdlib): ordered start, reverse stop, restart types, the three
+strategies, intensity in a sliding window where a failed restart counts, significant children. Four things differ:
+
+- A restart may wait for a back-off. Under ``one_for_one`` nobody else waits with it.
+- OTP's supervisor blocks while a child starts; this one goes on handling events. What is to be done next is derived
+  from the children's phases after each event (``_settle``), so that a second failure in the middle of a group restart
+  needs no case of its own.
+- A supervisor that gives up ends with a failure that tells why, not with a bare shutdown.
+- A ``dynamic`` supervisor (an actor's own children; OTP's ``simple_one_for_one``) forgets a child once it stays
+  down, and stops all of them at once.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from enum import Enum
+
+from attrs import define, field
+
+from .effects import (
+    Add,
+    Answer,
+    BackoffOver,
+    Begin,
+    Delete,
+    Effect,
+    End,
+    Event,
+    Exited,
+    Kill,
+    KillChild,
+    Opened,
+    Revive,
+    StartChild,
+    Started,
+    StartFailed,
+    Stop,
+    StopChild,
+    Terminate,
+    Token,
+    Wait,
+)
+from .exits import KILLED, NORMAL, SHUTDOWN, ExitReason, Failed
+from .specs import PERMANENT, REST_FOR_ONE, TEMPORARY, AutoShutdown, Spec, Strategy, SupervisorSpec
+
+
+class Phase(Enum):
+    """Where a child is."""
+
+    DOWN = "down"
+    WAITING = "waiting"
+    STARTING = "starting"
+    UP = "up"
+    STOPPING = "stopping"
+
+
+class Mode(Enum):
+    """Where the supervisor is."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    ENDED = "ended"
+
+
+@define
+class Child:
+    """What a supervisor knows about one child."""
+
+    spec: Spec
+    phase: Phase = Phase.DOWN
+    wanted: bool = True  # False: down, and to stay so
+    doomed: bool = False  # its group restarts: to be stopped first
+    forget: bool = False  # to be removed once down
+    fresh: bool = False  # somebody's request, and not up yet: removed if that fails
+    failures: int = 0  # consecutive, for the back-off
+    up_since: float = 0.0
+    ticket: int = 0  # of the latest Wait
+    tokens: tuple[Token, ...] = ()  # who waits for it to be up, or to be down
+
+
+@define
+class Supervision:
+    """The state of one supervisor. ``children`` are in start order."""
+
+    strategy: Strategy
+    max_restarts: int
+    window: float
+    auto_shutdown: AutoShutdown
+    rng: random.Random
+    dynamic: bool = False
+    children: dict[str, Child] = field(factory=dict)
+    mode: Mode = Mode.STARTING
+    opened: bool = False
+    reason: ExitReason = NORMAL  # why it stops
+    killed: bool = False
+    restarts: deque[float] = field(factory=deque)
+    total_restarts: int = 0
+    still_up: list[str] = field(factory=list)  # while stopping: not known to be down; the last goes first
+
+    @classmethod
+    def of(cls, spec: SupervisorSpec, rng: random.Random, *, dynamic: bool = False) -> Supervision:
+        """Return the state before ``Begin``."""
+        return cls(
+            strategy=spec.strategy,
+            max_restarts=spec.max_restarts,
+            window=spec.window,
+            auto_shutdown=spec.auto_shutdown,
+            rng=rng,
+            dynamic=dynamic,
+            children={child.id: Child(child) for child in spec.children},
+        )
+
+
+def step(state: Supervision, event: Event, now: float) -> list[Effect]:
+    """Apply one event at a time of the monotonic clock, in seconds, and return what is to be done, in order."""
+    effects: list[Effect] = []
+    match event:
+        case Begin():
+            _settle(state, effects)
+        case Started():
+            _started(state, state.children[event.id], now, effects)
+        case StartFailed():
+            _start_failed(state, state.children[event.id], event, now, effects)
+        case Exited():
+            _exited(state, state.children[event.id], event.reason, now, effects)
+        case BackoffOver():
+            _backoff_over(state, event, effects)
+        case Stop():
+            _stop(state, event.reason, effects)
+        case Kill():
+            _kill(state, effects)
+        case _:
+            _request(state, event, effects)
+    return effects
+
+
+# ---- what children do 
+
+
+def _started(state: Supervision, child: Child, now: float, effects: list[Effect]) -> None:
+    child.up_since = now
+    if child.phase is Phase.STOPPING:  # it was told to stop meanwhile
+        return
+    child.phase = Phase.UP
+    child.fresh = False
+    _answer(child, effects)
+    _settle(state, effects)
+
+
+def _start_failed(
+    state: Supervision, child: Child, event: StartFailed, now: float, effects: list[Effect]
+) -> None:
+    if child.phase is Phase.STOPPING or state.mode is Mode.STOPPING:
+        _is_down(state, child, effects)
+        return
+    child.phase = Phase.DOWN
+    if event.ignored:
+        child.wanted = False
+        _answer(child, effects)
+        if state.dynamic or child.spec.restart is TEMPORARY:
+            del state.children[child.spec.id]
+        _settle(state, effects)
+    elif child.tokens:
+        _answer(child, effects, f"child {child.spec.id!r} did not start: {event.reason}")
+        child.wanted = False
+        if child.fresh:
+            del state.children[child.spec.id]
+        _settle(state, effects)
+    elif state.mode is Mode.STARTING:
+        _stop(state, Failed("StartFailed", f"child {child.spec.id!r}: {event.reason}"), effects)
+    else:
+        _restart(state, child, event.reason, now, effects)
+
+
+def _exited(state: Supervision, child: Child, reason: ExitReason, now: float, effects: list[Effect]) -> None:
+    if child.phase is Phase.STOPPING or child.doomed or state.mode is Mode.STOPPING:
+        _is_down(state, child, effects)
+        return
+    child.phase = Phase.DOWN
+    spec = child.spec
+    if now - child.up_since >= spec.backoff.reset_after:
+        child.failures = 0
+    if spec.restart is PERMANENT or (spec.restart is not TEMPORARY and not reason.is_normal):
+        _restart(state, child, reason, now, effects)
+        return
+    child.wanted = False
+    if state.dynamic or spec.restart is TEMPORARY:
+        del state.children[spec.id]
+    if spec.significant and _significant_end(state):
+        _stop(state, SHUTDOWN, effects)
+    else:
+        _settle(state, effects)
+
+
+def _significant_end(state: Supervision) -> bool:
+    if state.auto_shutdown is AutoShutdown.ALL_SIGNIFICANT:
+        return not any(each.spec.significant and each.wanted for each in state.children.values())
+    return state.auto_shutdown is AutoShutdown.ANY_SIGNIFICANT
+
+
+def _is_down(state: Supervision, child: Child, effects: list[Effect]) -> None:
+    """A child that was to go down is."""
+    child.phase = Phase.DOWN
+    if state.mode is Mode.STOPPING:
+        _stop_next(state, effects)
+        return
+    if not child.doomed:  # somebody asked for it
+        child.wanted = False
+        _answer(child, effects)
+    if child.forget or child.spec.restart is TEMPORARY or (state.dynamic and not child.wanted):
+        _answer(child, effects)
+        del state.children[child.spec.id]
+    _settle(state, effects)
+
+
+# ---- restarting 
+
+
+def _restart(state: Supervision, child: Child, reason: ExitReason, now: float, effects: list[Effect]) -> None:
+    state.restarts.append(now)
+    while now - state.restarts[0] > state.window:
+        state.restarts.popleft()
+    if len(state.restarts) > state.max_restarts:
+        what = f"more than {state.max_restarts} restarts within {state.window:g} s"
+        _stop(
+            state, Failed("RestartIntensity", f"{what}; the last: child {child.spec.id!r}, {reason}"), effects
+        )
+        return
+    state.total_restarts += 1
+    child.failures += 1
+    delay = child.spec.backoff.delay(child.failures, state.rng)
+    if delay > 0:
+        child.phase = Phase.WAITING
+        child.ticket += 1
+        effects.append(Wait(child.spec.id, child.ticket, delay))
+    if state.strategy is Strategy.ONE_FOR_ONE:
+        if child.phase is Phase.DOWN and state.mode is Mode.RUNNING:
+            _start(child, effects)
+    else:
+        _doom(state, child)
+    _settle(state, effects)
+
+
+def _doom(state: Supervision, failed: Child) -> None:
+    """Mark those that restart together with ``failed``."""
+    reached = state.strategy is not REST_FOR_ONE
+    for child in state.children.values():
+        if child is failed:
+            reached = True
+        elif reached:
+            if child.phase is Phase.STOPPING:  # doomed already, or somebody's request
+                continue
+            child.doomed = child.phase in (Phase.STARTING, Phase.UP)
+            if child.phase is Phase.WAITING:
+                child.phase = Phase.DOWN
+            child.wanted = True
+
+
+def _settle(state: Supervision, effects: list[Effect]) -> None:
+    """Do the next thing that the children's order allows: stop the last doomed one, else start the first missing one."""
+    if state.mode is Mode.RUNNING and state.strategy is Strategy.ONE_FOR_ONE:
+        return
+    if state.mode not in (Mode.STARTING, Mode.RUNNING):
+        return
+    children = state.children.values()
+    for child in reversed(children):
+        if child.doomed and child.phase is not Phase.DOWN:
+            if child.phase is not Phase.STOPPING:
+                child.phase = Phase.STOPPING
+                effects.append(StopChild(child.spec.id))
+            return
+    for child in children:
+        child.doomed = False
+        if child.phase in (Phase.WAITING, Phase.STARTING, Phase.STOPPING):
+            return
+    for child in children:
+        if child.wanted and child.phase is Phase.DOWN:
+            _start(child, effects)
+            return
+    if state.mode is Mode.STARTING:
+        state.mode = Mode.RUNNING
+        state.opened = True
+        effects.append(Opened())
+
+
+def _start(child: Child, effects: list[Effect]) -> None:
+    child.phase = Phase.STARTING
+    effects.append(StartChild(child.spec))
+
+
+def _backoff_over(state: Supervision, event: BackoffOver, effects: list[Effect]) -> None:
+    child = state.children.get(event.id)
+    if child is None or child.phase is not Phase.WAITING or child.ticket != event.ticket:
+        return
+    child.phase = Phase.DOWN
+    if state.mode is Mode.RUNNING and state.strategy is Strategy.ONE_FOR_ONE:
+        _start(child, effects)
+    _settle(state, effects)
+
+
+# ---- stopping 
+
+
+def _stop(state: Supervision, reason: ExitReason, effects: list[Effect]) -> None:
+    if state.mode in (Mode.STOPPING, Mode.ENDED):
+        return
+    state.mode = Mode.STOPPING
+    state.reason = reason
+    state.still_up = []
+    for child in state.children.values():
+        _answer(child, effects, f"child {child.spec.id!r}: its supervisor is stopping")
+        if child.phase is Phase.WAITING:
+            child.phase = Phase.DOWN
+        if child.phase is not Phase.DOWN:
+            state.still_up.append(child.spec.id)
+            if state.dynamic and child.phase is not Phase.STOPPING:
+                child.phase = Phase.STOPPING
+                effects.append(StopChild(child.spec.id))
+    _stop_next(state, effects)
+
+
+def _stop_next(state: Supervision, effects: list[Effect]) -> None:
+    while state.still_up:
+        child = state.children[state.still_up[-1]]
+        if child.phase is not Phase.DOWN:
+            if child.phase is not Phase.STOPPING:
+                child.phase = Phase.STOPPING
+                effects.append(StopChild(child.spec.id))
+            return
+        state.still_up.pop()
+    state.mode = Mode.ENDED
+    effects.append(End(KILLED if state.killed else state.reason, state.opened))
+
+
+def _kill(state: Supervision, effects: list[Effect]) -> None:
+    if state.mode is Mode.ENDED:
+        return
+    state.killed = True
+    for child in state.children.values():
+        if child.phase in (Phase.STARTING, Phase.UP, Phase.STOPPING):
+            child.phase = Phase.STOPPING
+            effects.append(KillChild(child.spec.id))
+    _stop(state, KILLED, effects)
+
+
+# ---- requests 
+
+
+def _request(state: Supervision, event: Add | Terminate | Revive | Delete, effects: list[Effect]) -> None:
+    child_id = event.spec.id if isinstance(event, Add) else event.id
+    child = state.children.get(child_id)
+    error: str | None = None
+    if state.mode in (Mode.STOPPING, Mode.ENDED):
+        error = "its supervisor is stopping"
+    elif isinstance(event, Add):
+        error = _add(state, child, event, effects)
+    elif child is None:
+        error = "there is no such child"
+    elif isinstance(event, Terminate):
+        _terminate(state, child, event, effects)
+    elif child.phase is not Phase.DOWN or child.wanted:
+        error = "it is not down"
+    elif isinstance(event, Revive):
+        child.wanted = True
+        child.tokens += (event.token,)
+        _start(child, effects)
+    else:
+        del state.children[child_id]
+        effects.append(Answer(event.token, child_id))
+    if error is not None:
+        effects.append(Answer(event.token, child_id, f"child {child_id!r}: {error}"))
+
+
+def _add(state: Supervision, child: Child | None, event: Add, effects: list[Effect]) -> str | None:
+    if child is not None:
+        return "a child with this id exists already"
+    if event.spec.significant and state.auto_shutdown is AutoShutdown.NEVER:
+        return "it is significant, but its supervisor has no auto_shutdown"
+    child = Child(event.spec, fresh=True, tokens=(event.token,))
+    state.children[event.spec.id] = child
+    _start(child, effects)
+    return None
+
+
+def _terminate(state: Supervision, child: Child, event: Terminate, effects: list[Effect]) -> None:
+    child.forget = child.forget or event.forget
+    child.doomed = False
+    match child.phase:
+        case Phase.STARTING | Phase.UP:
+            _answer(child, effects, f"child {child.spec.id!r}: it was stopped while it started")
+            child.phase = Phase.STOPPING
+            effects.append(StopChild(child.spec.id))
+        case Phase.WAITING:
+            child.phase = Phase.DOWN
+        case _:
+            pass
+    child.tokens += (event.token,)
+    if child.phase is Phase.DOWN:
+        _is_down(state, child, effects)
+
+
+def _answer(child: Child, effects: list[Effect], error: str | None = None) -> None:
+    for token in child.tokens:
+        effects.append(Answer(token, child.spec.id, error))
+    child.tokens = ()

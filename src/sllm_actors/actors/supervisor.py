@@ -1,0 +1,320 @@
+"""The shell around ``supervision.step``: it makes the children that the core wants, and tells it what they do.
+
+A supervisor has a ref like an actor, but no task and no turn: everything that happens to it is a call, handled at once
+(or right after the one that is being handled). It takes these messages, of this process only:
+``StartChild``, ``TerminateChild``, ``RestartChild``, ``DeleteChild``, ``WhichChildren`` and ``CountChildren``.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import structlog
+from attrs import frozen
+
+from . import effects as fx
+from .asking import Port
+from .cell import Cell, Parent
+from .deadlines import Deadline
+from .errors import ActorGone, RemoteFailure, StartFailed, UnknownMessage
+from .exits import SHUTDOWN, ExitReason, Failed
+from .network import Metadata
+from .reference import ActorRef
+from .specs import Spec, SupervisorSpec
+from .supervision import Phase, Supervision, step
+
+if TYPE_CHECKING:
+    from .system import ActorSystem
+
+log = structlog.get_logger("sllm_actors.actors")
+
+
+@frozen
+class StartChild:
+    """Start a new child; answered by its ref once it is up."""
+
+    spec: Spec
+
+
+@frozen
+class TerminateChild:
+    """Stop a child; its spec is kept, unless it is temporary. Answered by None once it has ended."""
+
+    id: str
+
+
+@frozen
+class RestartChild:
+    """Start a child that is down and not about to be restarted; answered by its ref once it is up."""
+
+    id: str
+
+
+@frozen
+class DeleteChild:
+    """Forget a child that is down; answered by None."""
+
+    id: str
+
+
+@frozen
+class WhichChildren:
+    """Answered by a tuple of ``ChildState``, in start order."""
+
+
+@frozen
+class CountChildren:
+    """Answered by ``ChildCounts``."""
+
+
+@frozen
+class ChildState:
+    """One child as it is now; ``ref`` is None while it is down."""
+
+    id: str
+    phase: Phase
+    ref: ActorRef | None
+    spec: Spec
+
+
+@frozen
+class ChildCounts:
+    """How many children there are (``specs``), are not down (``active``), and of which kind all of them are."""
+
+    specs: int
+    active: int
+    supervisors: int
+    workers: int
+
+
+class Waiter:
+    """A task of this process that waits for a child to be up or down."""
+
+    __slots__ = ("error", "event", "ref")
+
+    def __init__(self) -> None:
+        self.event = anyio.Event()
+        self.ref: ActorRef | None = None
+        self.error: str | None = None
+
+    def answer(self, ref: ActorRef | None, error: str | None) -> None:
+        self.ref = ref
+        self.error = error
+        self.event.set()
+
+    async def wait(self) -> ActorRef | None:
+        await self.event.wait()
+        if self.error is not None:
+            raise StartFailed(self.error)
+        return self.ref
+
+
+class Asker:
+    """Somebody who asked the supervisor by a message."""
+
+    __slots__ = ("_port",)
+
+    def __init__(self, port: Port) -> None:
+        self._port = port
+
+    def answer(self, ref: ActorRef | None, error: str | None) -> None:
+        self._port.resolve(ref if error is None else RemoteFailure("StartFailed", error))
+
+
+class Delay(Deadline):
+    """A back-off that runs."""
+
+    __slots__ = ("_event", "_supervisor")
+
+    def __init__(self, supervisor: SupervisorCell, event: fx.BackoffOver) -> None:
+        super().__init__()
+        self._supervisor = supervisor
+        self._event = event
+
+    def fire(self) -> None:
+        self._supervisor.post(self._event)
+
+
+class SupervisorCell(Cell, Parent):
+    """One incarnation of one supervisor."""
+
+    __slots__ = ("_busy", "_cells", "_delays", "_events", "state")
+
+    spec: SupervisorSpec
+
+    def __init__(
+        self, system: ActorSystem, number: int, spec: SupervisorSpec, parent: Parent, *, dynamic: bool = False
+    ) -> None:
+        super().__init__(system, number, spec, parent)
+        self.state = Supervision.of(spec, system.rng, dynamic=dynamic)
+        self._cells: dict[str, Cell] = {}
+        self._delays: dict[str, Delay] = {}
+        self._events: deque[fx.Event] = deque()
+        self._busy = False
+
+    def post(self, event: fx.Event) -> None:
+        """Handle an event, or line it up behind the one that is being handled."""
+        self._events.append(event)
+        if self._busy:
+            return
+        self._busy = True
+        restarts = self.state.total_restarts
+        try:
+            while self._events:
+                now = self.system.clock.now()
+                for effect in step(self.state, self._events.popleft(), now):
+                    self._perform(effect)
+        finally:
+            self._busy = False
+            self.system.restarts += self.state.total_restarts - restarts
+
+    # ---- being called 
+
+    def open(self) -> None:
+        self.post(fx.Begin())
+
+    def stop(self, reason: ExitReason) -> None:
+        if self.dead:
+            return
+        if self.spec.shutdown <= 0:
+            self.kill()
+            return
+        self._arm_budget()
+        self.post(fx.Stop(reason))
+
+    def kill(self) -> None:
+        if not self.dead:
+            self.post(fx.Kill())
+
+    def deliver(self, message: Any, port: Port | None, metadata: Metadata) -> None:
+        if self.dead:
+            self._refuse(message, port, metadata, "it has ended", ActorGone)
+            return
+        token = None if port is None else Asker(port)
+        match message:
+            case StartChild():
+                self.post(fx.Add(message.spec, token))
+            case TerminateChild():
+                self.post(fx.Terminate(message.id, token=token))
+            case RestartChild():
+                self.post(fx.Revive(message.id, token))
+            case DeleteChild():
+                self.post(fx.Delete(message.id, token))
+            case WhichChildren() if port is not None:
+                port.resolve(self.which_children())
+            case CountChildren() if port is not None:
+                port.resolve(self.count_children())
+            case _:
+                if port is not None:
+                    port.resolve(UnknownMessage(f"a supervisor takes no {type(message).__name__}"))
+                else:
+                    self.system.dead_letters.count(
+                        message, self.address, "a supervisor takes no such message", self.system.clock.now()
+                    )
+
+    async def start_child(self, spec: Spec) -> ActorRef:
+        """Start a child and wait until it is up; a cancelled wait leaves it to itself.
+
+        Raises:
+            StartFailed: It did not start, and is not kept.
+        """
+        waiter = Waiter()
+        self.post(fx.Add(spec, waiter))
+        ref = await waiter.wait()
+        if ref is None:
+            raise StartFailed(f"child {spec.id!r} said that it is not needed")
+        return ref
+
+    async def stop_child(self, child_id: str) -> None:
+        """Stop a child, wait until it has ended, and forget it.
+
+        Raises:
+            StartFailed: There is no such child, or the supervisor is stopping.
+        """
+        waiter = Waiter()
+        self.post(fx.Terminate(child_id, forget=True, token=waiter))
+        await waiter.wait()
+
+    def which_children(self) -> tuple[ChildState, ...]:
+        """Return the children as they are now, in start order."""
+        return tuple(
+            ChildState(key, child.phase, self._cells[key].ref if key in self._cells else None, child.spec)
+            for key, child in self.state.children.items()
+        )
+
+    def count_children(self) -> ChildCounts:
+        """Return how many children there are, by kind."""
+        children = self.state.children.values()
+        supervisors = sum(isinstance(child.spec, SupervisorSpec) for child in children)
+        return ChildCounts(
+            specs=len(children),
+            active=sum(child.phase is not Phase.DOWN for child in children),
+            supervisors=supervisors,
+            workers=len(children) - supervisors,
+        )
+
+    # ---- what children report (cell.Parent) 
+
+    def child_started(self, cell: Cell) -> None:
+        self.post(fx.Started(cell.spec.id))
+
+    def child_failed_to_start(self, cell: Cell, reason: ExitReason, *, ignored: bool = False) -> None:
+        self._cells.pop(cell.spec.id, None)
+        self.post(fx.StartFailed(cell.spec.id, reason, ignored))
+
+    def child_ended(self, cell: Cell, reason: ExitReason) -> None:
+        self._cells.pop(cell.spec.id, None)
+        self.post(fx.Exited(cell.spec.id, reason))
+
+    # ---- what the core wants 
+
+    def _perform(self, effect: fx.Effect) -> None:
+        match effect:
+            case fx.StartChild():
+                self._start(effect.spec)
+            case fx.StopChild():
+                self._cells[effect.id].stop(SHUTDOWN)
+            case fx.KillChild():
+                if effect.id in self._cells:
+                    self._cells[effect.id].kill()
+            case fx.Wait():
+                log.info("child.restarts_later", supervisor=str(self), child=effect.id, delay=effect.delay)
+                delay = Delay(self, fx.BackoffOver(effect.id, effect.ticket))
+                self._delays[effect.id] = delay
+                self.system.deadlines.add(delay, effect.delay)
+            case fx.Answer():
+                if effect.token is not None:
+                    cell = self._cells.get(effect.id)
+                    effect.token.answer(None if cell is None else cell.ref, effect.error)
+            case fx.Opened():
+                if self.parent is not None:
+                    self.parent.child_started(self)
+            case fx.End():
+                self._end(effect)
+
+    def _start(self, spec: Spec) -> None:
+        delay = self._delays.pop(spec.id, None)
+        if delay is not None:
+            self.system.deadlines.cancel(delay)
+        if spec.name is not None and self.system.whereis(spec.name) is not None:
+            taken = Failed("NameTaken", f"the name {spec.name!r} is taken")
+            self.post(fx.StartFailed(spec.id, taken))
+            return
+        cell = self.system.make_cell(spec, self)
+        self._cells[spec.id] = cell
+        cell.open()
+
+    def _end(self, end: fx.End) -> None:
+        for delay in self._delays.values():
+            self.system.deadlines.cancel(delay)
+        self._delays.clear()
+        if not end.reason.is_normal:
+            log.error("supervisor.ended", supervisor=str(self), reason=str(end.reason))
+        self._finish(end.reason)
+        if self.parent is not None:
+            if end.opened:
+                self.parent.child_ended(self, end.reason)
+            else:
+                self.parent.child_failed_to_start(self, end.reason)

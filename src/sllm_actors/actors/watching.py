@@ -1,0 +1,144 @@
+"""Who watches whom: exactly one ``Down`` for each monitor, on this node and between nodes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .exits import GONE, Down, ExitReason, MonitorId, NodeDown, parse
+from .identity import Address, Incarnation, NodeId
+
+if TYPE_CHECKING:
+    from .cell import ActorCell, Cell
+    from .reference import ActorRef
+    from .system import ActorSystem
+
+
+class Monitors:
+    """The tables of a system's monitors.
+
+    A monitor is known at the watcher (``cell.watching``) until its ``Down`` is handled or it is taken back, and at one
+    more place: at the target (``cell.watchers``) if that lives here, else in ``_abroad``. ``_guests`` are monitors that
+    other nodes hold on actors here.
+    """
+
+    __slots__ = ("_abroad", "_guests", "_last", "_system")
+
+    def __init__(self, system: ActorSystem) -> None:
+        self._system = system
+        self._last = 0
+        self._abroad: dict[int, tuple[ActorCell, ActorRef]] = {}
+        self._guests: dict[tuple[NodeId, int], Cell] = {}
+
+    def __len__(self) -> int:
+        """Return how many monitors cross to or from other nodes."""
+        return len(self._abroad) + len(self._guests)
+
+    # ---- held by actors here 
+
+    def add(self, watcher: ActorCell, ref: ActorRef) -> MonitorId:
+        """Begin to watch."""
+        self._last = watch = self._last + 1
+        monitor = MonitorId(watch)
+        if watcher.watching is None:
+            watcher.watching = {}
+        watcher.watching[watch] = None
+        if ref.address.node == self._system.node:
+            target = self._system.resolve(ref)
+            if target is None:
+                watcher.notify(Down(ref, GONE, monitor))
+            else:
+                if target.watchers is None:
+                    target.watchers = {}
+                target.watchers[watch] = (watcher, ref)
+                watcher.watching[watch] = target
+        elif self._system.network is None:
+            watcher.notify(Down(ref, NodeDown("this system has no network"), monitor))
+        else:
+            self._abroad[watch] = (watcher, ref)
+            self._system.network.monitor(ref.address, watch)
+        return monitor
+
+    def remove(self, watcher: ActorCell, monitor: MonitorId) -> None:
+        """Watch no more; nothing if it is over already."""
+        if watcher.watching is not None and monitor in watcher.watching:
+            self._drop(monitor, watcher.watching.pop(monitor))
+
+    def unwatch_all(self, watcher: ActorCell) -> None:
+        """The watcher has ended."""
+        watching, watcher.watching = watcher.watching, None
+        for watch, target in (watching or {}).items():
+            self._drop(watch, target)
+
+    def _drop(self, watch: int, target: Cell | None) -> None:
+        if target is not None:
+            if target.watchers is not None:
+                target.watchers.pop(watch, None)
+            return
+        entry = self._abroad.pop(watch, None)
+        if entry is not None and self._system.network is not None:
+            self._system.network.demonitor(entry[1].address, watch)
+
+    # ---- what happens to targets 
+
+    def ended(self, target: Cell, reason: ExitReason) -> None:
+        """A watched actor here has ended."""
+        watchers, target.watchers = target.watchers, None
+        for key, value in (watchers or {}).items():
+            if isinstance(key, int):
+                watcher, ref = value
+                watcher.notify(Down(ref, reason, MonitorId(key)))
+            else:
+                del self._guests[key]
+                self._signal(key[0], key[1], str(reason))
+
+    def on_down(self, peer: NodeId, watch: int, reason: str) -> None:
+        """A watched actor abroad has ended; ignored when nobody watches it any more."""
+        entry = self._abroad.get(watch)
+        if entry is not None and entry[1].address.node == peer:
+            self._down_abroad(watch, parse(reason))
+
+    def on_peer_down(self, peer: NodeId, incarnation: Incarnation, reason: str) -> None:
+        """A life of a peer is over: so are its actors, and what they watched here."""
+        for watch in [
+            watch for watch, (_, ref) in self._abroad.items() if _lived(ref.address, peer, incarnation)
+        ]:
+            self._down_abroad(watch, NodeDown(reason))
+        for guest in [key for key in self._guests if key[0] == peer]:
+            self.on_demonitor(*guest)
+
+    def _down_abroad(self, watch: int, reason: ExitReason) -> None:
+        watcher, ref = self._abroad.pop(watch)
+        watcher.notify(Down(ref, reason, MonitorId(watch)))
+
+    # ---- held by other nodes 
+
+    def on_monitor(self, peer: NodeId, target: Address, watch: int) -> None:
+        """A peer wants to know; told at once when the target is gone already."""
+        cell = self._system.find(target)
+        if cell is None:
+            self._signal(peer, watch, str(GONE))
+        elif (peer, watch) not in self._guests:
+            if cell.watchers is None:
+                cell.watchers = {}
+            cell.watchers[peer, watch] = None
+            self._guests[peer, watch] = cell
+
+    def on_demonitor(self, peer: NodeId, watch: int) -> None:
+        """A peer has lost interest."""
+        cell = self._guests.pop((peer, watch), None)
+        if cell is not None and cell.watchers is not None:
+            cell.watchers.pop((peer, watch), None)
+
+    def forget_guests(self) -> None:
+        """This node begins a new life: to its peers everything that they watched is down already."""
+        for guest in list(self._guests):
+            self.on_demonitor(*guest)
+
+    def _signal(self, peer: NodeId, watch: int, reason: str) -> None:
+        if self._system.network is not None:
+            self._system.network.down(peer, watch, reason)
+
+
+def _lived(address: Address, peer: NodeId, incarnation: Incarnation) -> bool:
+    """Whether an actor's address ends with that life of the peer (a name belongs to whichever life it is)."""
+    return address.node == peer and (address.incarnation is None or address.incarnation <= incarnation)

@@ -1,0 +1,77 @@
+"""An estimate, cheap enough for every message, of how much memory a message keeps alive."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from itertools import islice
+from operator import attrgetter
+from typing import Any, Final, TypeAlias
+
+import attrs
+
+PLAIN: Final = 64
+"""What anything weighs that holds no text, bytes or collection."""
+
+DEEPEST: Final = 4
+WIDEST: Final = 256
+"""Only so many levels, and so many items of a collection, are looked at; the rest of it counts as ``PLAIN`` each."""
+
+_Scale: TypeAlias = Callable[[Any, int], int]
+
+_scales: dict[type, _Scale | None] = {}
+
+
+def weigh(message: Any, depth: int = DEEPEST) -> int:
+    """Return about how many bytes the message holds, never less than ``PLAIN``.
+
+    Counts the length of text, bytes and buffers, in attrs fields, lists, tuples, sets and dicts too; everything
+    else is ``PLAIN``. A class is looked at once, so that a message without fields costs one look-up.
+    """
+    cls = message.__class__
+    try:
+        scale = _scales[cls]
+    except KeyError:
+        scale = _scales[cls] = _scale_for(cls)
+    return PLAIN if scale is None or depth == 0 else PLAIN + scale(message, depth)
+
+
+def _scale_for(cls: type) -> _Scale | None:
+    if attrs.has(cls):
+        return _scale_of_fields([each.name for each in attrs.fields(cls)])
+    if issubclass(cls, str | bytes | bytearray):
+        return lambda message, depth: len(message)
+    if issubclass(cls, memoryview):
+        return lambda message, depth: int(message.nbytes)
+    if issubclass(cls, dict):
+        return lambda message, depth: _some(message, depth) + _some(message.values(), depth)
+    if issubclass(cls, list | tuple | set | frozenset):
+        return _some
+    return None
+
+
+def _scale_of_fields(names: list[str]) -> _Scale | None:
+    if not names:
+        return None
+    if len(names) == 1:
+        only = attrgetter(names[0])
+        return lambda message, depth: _sum((only(message),), depth)
+    read = attrgetter(*names)
+    return lambda message, depth: _sum(read(message), depth)
+
+
+def _sum(values: Iterable[Any], depth: int) -> int:
+    total = 0
+    for value in values:
+        kind = value.__class__
+        if kind is str or kind is bytes:
+            total += len(value)
+        elif kind is not int and kind is not float and kind is not bool and value is not None:
+            total += weigh(value, depth - 1)
+    return total
+
+
+def _some(message: Any, depth: int) -> int:
+    beyond = len(message) - WIDEST
+    if beyond <= 0:
+        return _sum(message, depth) + len(message) * 8
+    return _sum(islice(message, WIDEST), depth) + WIDEST * 8 + beyond * PLAIN
