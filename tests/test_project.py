@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -47,3 +48,18 @@ def test_no_file_names_a_package_registry_or_a_developers_machine(tracked: list[
         if word.encode() in path.read_bytes()
     ]
     assert found == []
+
+
+def test_links_between_the_pages_lead_somewhere(tracked: list[Path]) -> None:
+    broken = [
+        f"{page.relative_to(ROOT)} -> {target}"
+        for page in tracked
+        if page.suffix == ".md"
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())
+        if not (page.parent / target).exists()
+    ]
+    assert broken == []
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) < 150
