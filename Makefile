@@ -101,10 +101,13 @@ project: runtime
 	@$(call install,project,pyproject.toml,sllm from this folder (editable),\
 		--no-deps --no-build-isolation --no-index -e .)
 
-# Keeps a .venv that works. A PYTHON that somebody names is checked even then, and wins.
+# Keeps a .venv that works and was made in this folder (its scripts name it). A PYTHON that somebody names is
+# checked even then, and wins.
 venv:
 	@works='import sys; sys.exit(sys.version_info < (3, 11))'
-	if [ "$(origin PYTHON)" = file ] && $(BIN)/python -c "$$works" 2>/dev/null; then exit 0; fi
+	moved=
+	if [ -e $(VENV)/.folder ] && [ "$$(cat $(VENV)/.folder)" != "$(CURDIR)" ]; then moved=yes; fi
+	if [ "$(origin PYTHON)" = file ] && [ -z "$$moved" ] && $(BIN)/python -c "$$works" 2>/dev/null; then exit 0; fi
 	version() { "$$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null; }
 	remedy="install Python 3.11 or newer, or name one: make PYTHON=/path/to/python3.12"
 	found=$$(version "$(PYTHON)") || found=
@@ -116,7 +119,7 @@ venv:
 		echo "error: PYTHON=$(PYTHON) is Python $$found, which is too old: $$remedy" >&2
 		exit 1
 	fi
-	if [ "$$(version $(BIN)/python)" = "$$found" ]; then exit 0; fi
+	if [ -z "$$moved" ] && [ "$$(version $(BIN)/python)" = "$$found" ]; then exit 0; fi
 	echo "==> Making $(VENV) with Python $$found"
 	rm -rf $(VENV)
 	if ! reason=$$("$(PYTHON)" -m venv $(VENV) 2>&1); then
@@ -125,3 +128,4 @@ venv:
 			"(Debian and Ubuntu: apt install python3-venv). It said: $$reason" >&2
 		exit 1
 	fi
+	echo "$(CURDIR)" >$(VENV)/.folder
