@@ -125,6 +125,8 @@ def _serve_deployments(app: Quart, gateway: PlayedGateway) -> None:
     @app.get("/deployments/<path:name>")
     async def describe(name: str) -> Any:
         found = gateway.next_of(gateway.deployments, name)
+        if found is not None and "refusal" in found:
+            return refuse(*found["refusal"])
         if found is not None and found["status"] == "deleting":
             gateway.polls_until_gone -= 1
             if gateway.polls_until_gone < 0:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from sllm_actors.cli import progress
+
 from .conftest import Sllm
 from .server import PlayedGateway, deployment
 
@@ -17,6 +19,10 @@ ARGUMENTS = ("deploy", "--model", "facebook/opt-1.3b")
 def starting(progress: str) -> dict[str, object]:
     instances = [{"id": "r1", "node": "worker-0", "state": "starting", "progress": progress}]
     return deployment(NAME, state="starting", instances=instances)
+
+
+def away(status: int) -> dict[str, object]:
+    return {"id": NAME, "refusal": (status, "come back later", "away")}
 
 
 def test_every_option_arrives_in_its_place(sllm: Sllm, gateway: PlayedGateway) -> None:
@@ -103,6 +109,22 @@ def test_waiting_has_an_end(sllm: Sllm, gateway: PlayedGateway) -> None:
     ended = sllm(*ARGUMENTS, "--wait", "--timeout", "0.1")
     assert ended.code == 1
     assert "not ready after 0 s and goes on loading" in ended.err
+
+
+def test_waiting_outlasts_a_gateway_that_restarts(
+    sllm: Sllm, gateway: PlayedGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gateway.add(starting("loading"), away(503), away(502), deployment(NAME))
+    assert sllm(*ARGUMENTS, "--wait").code == 0
+    gateway.deployments = {NAME: [away(503)]}
+    monkeypatch.setattr(progress, "PATIENCE_SECONDS", 0.1)
+    ended = sllm(*ARGUMENTS, "--wait")
+    assert (ended.code, ended.err) == (1, "error: come back later\n")
+
+
+def test_waiting_does_not_outlast_a_refusal(sllm: Sllm, gateway: PlayedGateway) -> None:
+    gateway.add(away(403))
+    assert sllm(*ARGUMENTS, "--wait").err == "error: come back later\n"
 
 
 def test_waiting_ends_when_somebody_deletes_the_deployment(sllm: Sllm, gateway: PlayedGateway) -> None:

@@ -157,6 +157,30 @@ def test_the_options_of_node_commands_reach_the_launcher(
 
 
 @pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (OSError(98, "Address already in use"), "[Errno 98] Address already in use"),
+        (KeyError("x"), "sllm itself failed, KeyError: 'x' (SLLM_DEBUG=1 shows where)"),
+    ],
+)
+def test_what_goes_wrong_in_a_node_is_one_sentence(
+    sllm: Sllm,
+    launched: list[tuple[str, dict[str, Any]]],
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    sentence: str,
+) -> None:
+    def run(_plan: object) -> None:
+        raise error
+
+    monkeypatch.setattr(sys.modules["sllm_actors.nodes.launcher"], "run", run)
+    ended = sllm("up")
+    assert (ended.code, ended.err) == (1, f"error: {sentence}\n")
+    monkeypatch.setenv("SLLM_DEBUG", "1")
+    assert ("Traceback" in sllm("up").err) == isinstance(error, KeyError)
+
+
+@pytest.mark.parametrize(
     "command",
     [
         "worker",
