@@ -1,10 +1,20 @@
-"""The actor system: refs, mailboxes, supervision, monitors and names. It knows nothing of networks or models."""
+"""The actor system: refs, mailboxes, supervision, monitors, names. Knows nothing of networks or models."""
 
 from __future__ import annotations
 
 from .actor import Actor, Context, StartIgnored
 from .asking import Reply
 from .backoff import AT_ONCE, Backoff
+from .children import (
+    ChildCounts,
+    ChildState,
+    CountChildren,
+    DeleteChild,
+    RestartChild,
+    StartChild,
+    TerminateChild,
+    WhichChildren,
+)
 from .clock import Clock, LoopClock
 from .dead_letters import DeadLetter
 from .errors import (
@@ -54,16 +64,6 @@ from .specs import (
     SupervisorSpec,
 )
 from .statistics import SystemStatistics
-from .supervisor import (
-    ChildCounts,
-    ChildState,
-    CountChildren,
-    DeleteChild,
-    RestartChild,
-    StartChild,
-    TerminateChild,
-    WhichChildren,
-)
 from .system import ActorSystem
 from .timers import Timer
 

@@ -11,10 +11,10 @@ from .identity import Address
 from .network import NO_METADATA, Metadata
 
 if TYPE_CHECKING:
-    from .cell import ActorCell
+    from .actor_cell import ActorCell
 
 LONGEST_CHAIN: Final = 64
-"""Actors named in a call chain; of a longer one the outermost are left out, and only the deadline catches a cycle there."""
+"""Actors named in a call chain; a longer one loses its outermost, whose cycles only the deadline ends."""
 
 
 class Activity(Protocol):
@@ -39,8 +39,8 @@ current: Final[ContextVar[Activity | None]] = ContextVar("current", default=None
 class Background:
     """Work that an actor started with ``start_soon``: the actor itself does not wait for it.
 
-    If the handler took over an answer (``reply_later``) before it started this work, those who wait for that answer
-    are taken to wait for the work.
+    If the handler took over an answer (``reply_later``) before it started this work, those who wait for
+    that answer are taken to wait for the work.
     """
 
     __slots__ = ("_cell", "ask_metadata", "tell_metadata")

@@ -13,7 +13,7 @@ from .exits import Failed
 from .network import Outcome, ReplyTo
 
 if TYPE_CHECKING:
-    from .cell import ActorCell
+    from .belongings import Belongings
     from .system import ActorSystem
 
 NOTHING: Final = object()
@@ -64,6 +64,8 @@ class Ask(Port):
         if self.outcome is NOTHING:
             self.outcome = AskTimeout("no reply came by the deadline")
             self.event.set()
+            if self.forget is not None:
+                self.forget()
 
     async def wait(self) -> Any:
         """Return the reply or raise the error; to be called once. A cancelled wait abandons the ask."""
@@ -72,11 +74,10 @@ class Ask(Port):
         finally:
             self.system.asks -= 1
             self.system.deadlines.cancel(self)
-            if self.outcome is NOTHING or self.outcome.__class__ is AskTimeout:
+            if self.outcome is NOTHING:
+                self.outcome = AskTimeout("abandoned by the caller")
                 if self.forget is not None:
                     self.forget()
-                if self.outcome is NOTHING:
-                    self.outcome = AskTimeout("abandoned by the caller")
         outcome = self.outcome
         if isinstance(outcome, AskError):
             outcome.relayed = True
@@ -85,7 +86,7 @@ class Ask(Port):
 
 
 class RemoteAsk(Port):
-    """An ask that came from another node: the transport carries the answer, the deadline is only ours to know."""
+    """An ask that came from another node: the transport carries the answer."""
 
     __slots__ = ("_reply_to",)
 
@@ -116,10 +117,10 @@ class Reply:
     used, the asker gets ``ActorGone`` when the actor ends, or ``AskTimeout`` before that.
     """
 
-    __slots__ = ("_cell", "_port")
+    __slots__ = ("_owner", "_port")
 
-    def __init__(self, cell: ActorCell, port: Port | None) -> None:
-        self._cell = cell
+    def __init__(self, owner: Belongings, port: Port | None) -> None:
+        self._owner = owner
         self._port = port
 
     @property
@@ -138,12 +139,12 @@ class Reply:
     def _resolve(self, outcome: Outcome) -> None:
         if self._port is not None:
             self._port.resolve(outcome)
-            self._cell.replied(self)
+            self._owner.replies.discard(self)
 
-    def abandon(self) -> None:
-        """Answer that the actor has ended, unless it is answered."""
+    def abandon(self, reason: str) -> None:
+        """The actor has ended: answer so, unless it is answered."""
         if self.wanted:
-            self._resolve(ActorGone(f"{self._cell} ended without an answer"))
+            self._resolve(ActorGone(reason))
 
 
 def as_ask_error(error: Exception) -> AskError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Final
 
 from attrs import field, frozen, validators
 
@@ -40,5 +41,7 @@ class Backoff:
         return rng.uniform(0.0, self.bound(failures))
 
 
-AT_ONCE = Backoff(first=0.0)
+DEFAULT_BACKOFF: Final = Backoff()
+
+AT_ONCE: Final = Backoff(first=0.0)
 """Restart without waiting: OTP's own behaviour."""

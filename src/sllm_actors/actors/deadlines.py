@@ -1,4 +1,4 @@
-"""One queue for every deadline of a system: asks, timers, back-offs, budgets. One task, not one per deadline."""
+"""One queue and one task for every deadline of a system: asks, timers, back-offs, budgets."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Deadline:
 
 
 class Deadlines:
-    """A heap with lazy deletion: to cancel marks an entry, and the heap is rebuilt when half of it is marked."""
+    """A heap with lazy deletion: cancelling marks an entry; half of them marked, the heap is rebuilt."""
 
     __slots__ = ("_cancelled", "_clock", "_heap", "_sequence", "_until", "_wake")
 

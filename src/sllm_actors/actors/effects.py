@@ -1,4 +1,4 @@
-"""What happens to a supervisor, and what it wants done about it: the two languages of ``supervision.step``."""
+"""What happens to a supervisor, and what it wants done about it: the languages of ``supervision.step``."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Started:
 
 
 @frozen
-class StartFailed:
+class NotStarted:
     """A child's start failed. ``ignored``: it asked not to be started, which is no failure."""
 
     id: str
@@ -96,26 +96,26 @@ class Kill:
 
 
 Event: TypeAlias = (
-    Begin | Started | StartFailed | Exited | BackoffOver | Add | Terminate | Revive | Delete | Stop | Kill
+    Begin | Started | NotStarted | Exited | BackoffOver | Add | Terminate | Revive | Delete | Stop | Kill
 )
 
 
 @frozen
-class StartChild:
-    """Start the child; report ``Started`` or ``StartFailed``."""
+class DoStart:
+    """Start the child; report ``Started`` or ``NotStarted``."""
 
     spec: Spec
 
 
 @frozen
-class StopChild:
+class DoStop:
     """Ask the child to stop, kill it after its budget; report ``Exited``."""
 
     id: str
 
 
 @frozen
-class KillChild:
+class DoKill:
     """Kill the child; report ``Exited``."""
 
     id: str
@@ -152,4 +152,4 @@ class End:
     opened: bool
 
 
-Effect: TypeAlias = StartChild | StopChild | KillChild | Wait | Answer | Opened | End
+Effect: TypeAlias = DoStart | DoStop | DoKill | Wait | Answer | Opened | End

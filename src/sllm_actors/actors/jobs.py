@@ -10,16 +10,16 @@ import anyio
 from .activity import Background, current
 
 if TYPE_CHECKING:
-    from .cell import ActorCell
+    from .belongings import Belongings
 
 
 class Job:
-    """One task. Its cell holds it until it is over, and ends only after that."""
+    """One task. Its actor ends only after it."""
 
-    __slots__ = ("_background", "_cell", "scope")
+    __slots__ = ("_background", "_owner", "scope")
 
-    def __init__(self, cell: ActorCell, background: Background) -> None:
-        self._cell = cell
+    def __init__(self, owner: Belongings, background: Background) -> None:
+        self._owner = owner
         self._background = background
         self.scope = anyio.CancelScope()
 
@@ -32,4 +32,4 @@ class Job:
                 await func(*args)
             except Exception as error:  # noqa: BLE001 - reported as the actor's failure
                 failure = error
-        self._cell.job_ended(self, failure)
+        self._owner.job_ended(self, failure)

@@ -16,7 +16,7 @@ from attrs import field, frozen, validators
 from .exits import ExitReason
 
 Entry: TypeAlias = tuple[Any, Any, Any, int]
-"""A message, the port that its answer goes to (or None), its metadata, and its weight in bytes (0 = uncounted)."""
+"""A message, the port of its answer (or None), its metadata, its weight in bytes (0: a notice, uncounted)."""
 
 
 class Lane(Enum):
@@ -96,7 +96,7 @@ class Mailbox:
         return entry
 
     def clear(self) -> list[Entry]:
-        """Empty the lanes of signals and messages, and return the user messages that were in them, in order."""
+        """Empty the lanes of signals and messages; return the user messages that were in them, in order."""
         left = [entry for entry in self._messages if entry[3]]
         self._messages.clear()
         self._signals = None

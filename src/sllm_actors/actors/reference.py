@@ -22,7 +22,7 @@ class ActorRef:
     Refs are values: hashable, and equal when they point at the same address. Made by an ``ActorSystem`` only.
     """
 
-    __slots__ = ("_cell", "_incarnation", "_key", "_node", "_system")
+    __slots__ = ("_incarnation", "_key", "_node", "_system", "cell")
 
     def __init__(
         self,
@@ -36,22 +36,23 @@ class ActorRef:
         self._node = node
         self._key = key
         self._incarnation = incarnation
-        self._cell = cell
+        self.cell = cell
 
     @property
     def address(self) -> Address:
         """Where it points, with the present incarnation of this system for an actor of its own."""
-        incarnation = self._incarnation if self._cell is None else self._system.incarnation
+        incarnation = self._incarnation if self.cell is None else self._system.incarnation
         return Address(self._node, incarnation, self._key)
 
     def tell(self, message: Any) -> None:
         """Send a message, at most once, and never wait.
 
-        Messages of one sender to one ref arrive in the order in which they were sent. A message that cannot be
-        delivered (receiver gone, mailbox full, node down) is a dead letter: counted, sampled into the log, never raised.
+        Messages of one sender to one ref arrive in the order in which they were sent. A message that cannot
+        be delivered (receiver gone, mailbox full, node down) is a dead letter: counted, sampled into the
+        log, never raised.
         """
         activity = current.get()
-        cell = self._cell
+        cell = self.cell
         if cell is not None:
             cell.deliver(message, None, NO_METADATA if activity is None else activity.tell_metadata)
         else:
@@ -60,9 +61,9 @@ class ActorRef:
     async def ask(self, message: Any, *, timeout: float) -> Any:
         """Send a message and wait for its answer.
 
-        Exactly one of: the reply, or one ``AskError`` by the deadline. The error may mean "done, but you will never
-        know". If the wait is cancelled, the message may or may not be handled; a receiver that has not begun with it
-        skips it. Nothing is ever sent twice.
+        Exactly one of: the reply, or one ``AskError`` by the deadline. The error may mean "done, but you
+        will never know". If the wait is cancelled, the message may or may not be handled; a receiver that
+        has not begun with it skips it. Nothing is ever sent twice.
 
         Args:
             message: What to send.
@@ -83,7 +84,7 @@ class ActorRef:
             raise AskTimeout("no time was left, nothing was sent")
         activity = current.get()
         ask = Ask(self._system, timeout)
-        cell = self._cell
+        cell = self.cell
         if cell is not None:
             cell.deliver(message, ask, NO_METADATA if activity is None else activity.ask_metadata)
         else:
@@ -94,7 +95,7 @@ class ActorRef:
         if not isinstance(other, ActorRef):
             return NotImplemented
         return (
-            self._cell is other._cell
+            self.cell is other.cell
             and self._key == other._key
             and self._node == other._node
             and self._incarnation == other._incarnation

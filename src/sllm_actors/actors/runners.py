@@ -1,11 +1,11 @@
 """A pool of tasks that lend themselves to actors that have something to do: an idle actor holds none.
 
-A runner takes a ready actor, runs its turn, takes the next. A turn that waits keeps its runner, and another one goes on:
-whenever actors are ready, one runner that has not yet picked any is on its way. So turns that never wait need two tasks,
-however many actors there are, and turns that wait need one each.
+A runner takes a ready actor, runs its turn, takes the next. A turn that waits keeps its runner, and another
+one goes on: whenever actors are ready, one runner that has not yet picked any is on its way. So turns that
+never wait need two tasks, however many actors there are, and turns that wait need one each.
 
-Each runner works inside a cancel scope of its own, which is cancelled only to interrupt the actor it runs; it then leaves
-that scope and enters a fresh one. So an interruption costs nothing until it happens.
+Each runner works inside a cancel scope of its own, which is cancelled only to interrupt the actor it runs;
+it then leaves that scope and enters a fresh one. So an interruption costs nothing until it happens.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from anyio.lowlevel import checkpoint
 from .activity import current
 
 if TYPE_CHECKING:
-    from .cell import ActorCell
+    from .actor_cell import ActorCell
 
 TURN = 64
 """Messages that an actor handles before the next ready actor has its turn."""
@@ -40,7 +40,7 @@ class Runner:
     def __init__(self) -> None:
         self.cell: ActorCell | None = None
         self.scope = anyio.CancelScope()
-        self.wake: anyio.Event | None = None
+        self.wake = anyio.Event()
 
     def interrupt(self) -> None:
         """Cancel the turn that it runs."""
@@ -79,9 +79,7 @@ class Runners:
     def _wake(self) -> None:
         if self._parked:
             self._woken = True
-            wake = self._parked.pop().wake
-            assert wake is not None
-            wake.set()
+            self._parked.pop().wake.set()
         elif self._tasks is not None:
             self._woken = True
             self.count += 1

@@ -1,4 +1,4 @@
-"""What a supervisor is told about the children that it keeps: Erlang/OTP's child and supervisor specifications."""
+"""What a supervisor is told about the children that it keeps: Erlang/OTP's child specifications."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from attrs import Attribute, field, frozen, validators
 
-from .backoff import Backoff
+from .backoff import DEFAULT_BACKOFF, Backoff
 from .mailbox import DEFAULT_LIMITS, MailboxLimits
 
 if TYPE_CHECKING:
@@ -64,8 +64,10 @@ class ChildSpec:
         factory: Makes the actor; called in the actor's own first turn, anew for each start.
         restart: ``PERMANENT``: restarted whenever it ended; ``TRANSIENT``: unless it ended normally or by
             shutdown; ``TEMPORARY``: never, and forgotten once it has ended.
-        shutdown: Seconds that it has, once asked to stop, to finish its message and its ``stopped`` hook before
-            it is killed; the time its children take to stop does not count. 0 kills at once, ``math.inf`` waits for ever.
+        shutdown: Seconds that it has, once asked to stop, to finish its message and its ``stopped`` hook
+        before
+            it is killed; the time its children take to stop does not count. 0 kills at once, ``math.inf``
+            waits for ever.
         significant: See ``AutoShutdown``; not for a permanent child.
         name: Registered while the actor lives, so that refs by name follow its restarts.
         mailbox: What its mailbox holds.
@@ -79,7 +81,7 @@ class ChildSpec:
     significant: bool = field(default=False, validator=_not_permanent)
     name: str | None = None
     mailbox: MailboxLimits = DEFAULT_LIMITS
-    backoff: Backoff = Backoff()
+    backoff: Backoff = DEFAULT_BACKOFF
 
 
 def _distinct(
@@ -92,7 +94,7 @@ def _distinct(
         seen.add(child.id)
         if child.significant and spec.auto_shutdown is AutoShutdown.NEVER:
             raise ValueError(
-                f"child {child.id!r} is significant, but supervisor {spec.id!r} has no auto_shutdown: choose one"
+                f"child {child.id!r} is significant, but supervisor {spec.id!r} has no auto_shutdown"
             )
 
 
@@ -125,7 +127,7 @@ class SupervisorSpec:
     shutdown: float = field(default=math.inf, validator=validators.ge(0))
     significant: bool = field(default=False, validator=_not_permanent)
     name: str | None = None
-    backoff: Backoff = Backoff()
+    backoff: Backoff = DEFAULT_BACKOFF
 
 
 Spec: TypeAlias = ChildSpec | SupervisorSpec

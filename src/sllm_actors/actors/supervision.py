@@ -4,21 +4,15 @@ The rules are those of OTP's ``supervisor`` (stdlib): ordered start, reverse sto
 strategies, intensity in a sliding window where a failed restart counts, significant children. Four things differ:
 
 - A restart may wait for a back-off. Under ``one_for_one`` nobody else waits with it.
-- OTP's supervisor blocks while a child starts; this one goes on handling events. What is to be done next is derived
-  from the children's phases after each event (``_settle``), so that a second failure in the middle of a group restart
-  needs no case of its own.
+- OTP's supervisor blocks while a child starts; this one goes on handling events. What is to be done next is
+  derived from the children's phases after each event (``_settle``), so that a second failure in the middle
+  of a group restart needs no case of its own.
 - A supervisor that gives up ends with a failure that tells why, not with a bare shutdown.
-- A ``dynamic`` supervisor (an actor's own children; OTP's ``simple_one_for_one``) forgets a child once it stays
-  down, and stops all of them at once.
+- A ``dynamic`` supervisor (an actor's own children; OTP's ``simple_one_for_one``) forgets a child once it
+  stays down, and stops all of them at once.
 """
 
 from __future__ import annotations
-
-import random
-from collections import deque
-from enum import Enum
-
-from attrs import define, field
 
 from .effects import (
     Add,
@@ -26,104 +20,36 @@ from .effects import (
     BackoffOver,
     Begin,
     Delete,
+    DoKill,
+    DoStart,
+    DoStop,
     Effect,
     End,
     Event,
     Exited,
     Kill,
-    KillChild,
+    NotStarted,
     Opened,
     Revive,
-    StartChild,
     Started,
-    StartFailed,
     Stop,
-    StopChild,
     Terminate,
-    Token,
     Wait,
 )
-from .exits import KILLED, NORMAL, SHUTDOWN, ExitReason, Failed
-from .specs import PERMANENT, REST_FOR_ONE, TEMPORARY, AutoShutdown, Spec, Strategy, SupervisorSpec
-
-
-class Phase(Enum):
-    """Where a child is."""
-
-    DOWN = "down"
-    WAITING = "waiting"
-    STARTING = "starting"
-    UP = "up"
-    STOPPING = "stopping"
-
-
-class Mode(Enum):
-    """Where the supervisor is."""
-
-    STARTING = "starting"
-    RUNNING = "running"
-    STOPPING = "stopping"
-    ENDED = "ended"
-
-
-@define
-class Child:
-    """What a supervisor knows about one child."""
-
-    spec: Spec
-    phase: Phase = Phase.DOWN
-    wanted: bool = True  # False: down, and to stay so
-    doomed: bool = False  # its group restarts: to be stopped first
-    forget: bool = False  # to be removed once down
-    fresh: bool = False  # somebody's request, and not up yet: removed if that fails
-    failures: int = 0  # consecutive, for the back-off
-    up_since: float = 0.0
-    ticket: int = 0  # of the latest Wait
-    tokens: tuple[Token, ...] = ()  # who waits for it to be up, or to be down
-
-
-@define
-class Supervision:
-    """The state of one supervisor. ``children`` are in start order."""
-
-    strategy: Strategy
-    max_restarts: int
-    window: float
-    auto_shutdown: AutoShutdown
-    rng: random.Random
-    dynamic: bool = False
-    children: dict[str, Child] = field(factory=dict)
-    mode: Mode = Mode.STARTING
-    opened: bool = False
-    reason: ExitReason = NORMAL  # why it stops
-    killed: bool = False
-    restarts: deque[float] = field(factory=deque)
-    total_restarts: int = 0
-    still_up: list[str] = field(factory=list)  # while stopping: not known to be down; the last goes first
-
-    @classmethod
-    def of(cls, spec: SupervisorSpec, rng: random.Random, *, dynamic: bool = False) -> Supervision:
-        """Return the state before ``Begin``."""
-        return cls(
-            strategy=spec.strategy,
-            max_restarts=spec.max_restarts,
-            window=spec.window,
-            auto_shutdown=spec.auto_shutdown,
-            rng=rng,
-            dynamic=dynamic,
-            children={child.id: Child(child) for child in spec.children},
-        )
+from .exits import KILLED, SHUTDOWN, ExitReason, Failed
+from .specs import PERMANENT, REST_FOR_ONE, TEMPORARY, AutoShutdown, Strategy
+from .supervision_state import Child, Mode, Phase, Supervision
 
 
 def step(state: Supervision, event: Event, now: float) -> list[Effect]:
-    """Apply one event at a time of the monotonic clock, in seconds, and return what is to be done, in order."""
+    """Apply one event at a monotonic time in seconds, and return what is to be done, in order."""
     effects: list[Effect] = []
     match event:
         case Begin():
             _settle(state, effects)
         case Started():
             _started(state, state.children[event.id], now, effects)
-        case StartFailed():
+        case NotStarted():
             _start_failed(state, state.children[event.id], event, now, effects)
         case Exited():
             _exited(state, state.children[event.id], event.reason, now, effects)
@@ -138,7 +64,7 @@ def step(state: Supervision, event: Event, now: float) -> list[Effect]:
     return effects
 
 
-# ---- what children do 
+# ---- what children do
 
 
 def _started(state: Supervision, child: Child, now: float, effects: list[Effect]) -> None:
@@ -152,7 +78,7 @@ def _started(state: Supervision, child: Child, now: float, effects: list[Effect]
 
 
 def _start_failed(
-    state: Supervision, child: Child, event: StartFailed, now: float, effects: list[Effect]
+    state: Supervision, child: Child, event: NotStarted, now: float, effects: list[Effect]
 ) -> None:
     if child.phase is Phase.STOPPING or state.mode is Mode.STOPPING:
         _is_down(state, child, effects)
@@ -217,7 +143,7 @@ def _is_down(state: Supervision, child: Child, effects: list[Effect]) -> None:
     _settle(state, effects)
 
 
-# ---- restarting 
+# ---- restarting
 
 
 def _restart(state: Supervision, child: Child, reason: ExitReason, now: float, effects: list[Effect]) -> None:
@@ -261,18 +187,18 @@ def _doom(state: Supervision, failed: Child) -> None:
 
 
 def _settle(state: Supervision, effects: list[Effect]) -> None:
-    """Do the next thing that the children's order allows: stop the last doomed one, else start the first missing one."""
-    if state.mode is Mode.RUNNING and state.strategy is Strategy.ONE_FOR_ONE:
-        return
-    if state.mode not in (Mode.STARTING, Mode.RUNNING):
+    """Do the next thing in order: stop the last doomed child, else start the first missing one."""
+    if state.mode is not Mode.STARTING and (
+        state.mode is not Mode.RUNNING or state.strategy is Strategy.ONE_FOR_ONE
+    ):
         return
     children = state.children.values()
-    for child in reversed(children):
-        if child.doomed and child.phase is not Phase.DOWN:
-            if child.phase is not Phase.STOPPING:
-                child.phase = Phase.STOPPING
-                effects.append(StopChild(child.spec.id))
-            return
+    last = next(
+        (child for child in reversed(children) if child.doomed and child.phase is not Phase.DOWN), None
+    )
+    if last is not None:
+        _ask_to_stop(last, effects)
+        return
     for child in children:
         child.doomed = False
         if child.phase in (Phase.WAITING, Phase.STARTING, Phase.STOPPING):
@@ -289,7 +215,7 @@ def _settle(state: Supervision, effects: list[Effect]) -> None:
 
 def _start(child: Child, effects: list[Effect]) -> None:
     child.phase = Phase.STARTING
-    effects.append(StartChild(child.spec))
+    effects.append(DoStart(child.spec))
 
 
 def _backoff_over(state: Supervision, event: BackoffOver, effects: list[Effect]) -> None:
@@ -302,7 +228,7 @@ def _backoff_over(state: Supervision, event: BackoffOver, effects: list[Effect])
     _settle(state, effects)
 
 
-# ---- stopping 
+# ---- stopping
 
 
 def _stop(state: Supervision, reason: ExitReason, effects: list[Effect]) -> None:
@@ -317,9 +243,8 @@ def _stop(state: Supervision, reason: ExitReason, effects: list[Effect]) -> None
             child.phase = Phase.DOWN
         if child.phase is not Phase.DOWN:
             state.still_up.append(child.spec.id)
-            if state.dynamic and child.phase is not Phase.STOPPING:
-                child.phase = Phase.STOPPING
-                effects.append(StopChild(child.spec.id))
+            if state.dynamic:
+                _ask_to_stop(child, effects)
     _stop_next(state, effects)
 
 
@@ -327,13 +252,17 @@ def _stop_next(state: Supervision, effects: list[Effect]) -> None:
     while state.still_up:
         child = state.children[state.still_up[-1]]
         if child.phase is not Phase.DOWN:
-            if child.phase is not Phase.STOPPING:
-                child.phase = Phase.STOPPING
-                effects.append(StopChild(child.spec.id))
+            _ask_to_stop(child, effects)
             return
         state.still_up.pop()
     state.mode = Mode.ENDED
     effects.append(End(KILLED if state.killed else state.reason, state.opened))
+
+
+def _ask_to_stop(child: Child, effects: list[Effect]) -> None:
+    if child.phase is not Phase.STOPPING:
+        child.phase = Phase.STOPPING
+        effects.append(DoStop(child.spec.id))
 
 
 def _kill(state: Supervision, effects: list[Effect]) -> None:
@@ -343,11 +272,11 @@ def _kill(state: Supervision, effects: list[Effect]) -> None:
     for child in state.children.values():
         if child.phase in (Phase.STARTING, Phase.UP, Phase.STOPPING):
             child.phase = Phase.STOPPING
-            effects.append(KillChild(child.spec.id))
+            effects.append(DoKill(child.spec.id))
     _stop(state, KILLED, effects)
 
 
-# ---- requests 
+# ---- requests
 
 
 def _request(state: Supervision, event: Add | Terminate | Revive | Delete, effects: list[Effect]) -> None:
@@ -392,8 +321,7 @@ def _terminate(state: Supervision, child: Child, event: Terminate, effects: list
     match child.phase:
         case Phase.STARTING | Phase.UP:
             _answer(child, effects, f"child {child.spec.id!r}: it was stopped while it started")
-            child.phase = Phase.STOPPING
-            effects.append(StopChild(child.spec.id))
+            _ask_to_stop(child, effects)
         case Phase.WAITING:
             child.phase = Phase.DOWN
         case _:
@@ -404,6 +332,5 @@ def _terminate(state: Supervision, child: Child, event: Terminate, effects: list
 
 
 def _answer(child: Child, effects: list[Effect], error: str | None = None) -> None:
-    for token in child.tokens:
-        effects.append(Answer(token, child.spec.id, error))
+    effects.extend(Answer(token, child.spec.id, error) for token in child.tokens)
     child.tokens = ()

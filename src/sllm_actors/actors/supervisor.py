@@ -1,8 +1,7 @@
-"""The shell around ``supervision.step``: it makes the children that the core wants, and tells it what they do.
+"""The shell around ``supervision.step``: makes the children that the core wants, and tells it what they do.
 
-A supervisor has a ref like an actor, but no task and no turn: everything that happens to it is a call, handled at once
-(or right after the one that is being handled). It takes these messages, of this process only:
-``StartChild``, ``TerminateChild``, ``RestartChild``, ``DeleteChild``, ``WhichChildren`` and ``CountChildren``.
+A supervisor has a ref like an actor, but no task and no turn: everything that happens to it is a call,
+handled at once (or right after the one that is being handled). It takes the messages of ``children``.
 """
 
 from __future__ import annotations
@@ -12,81 +11,33 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import structlog
-from attrs import frozen
 
 from . import effects as fx
 from .asking import Port
 from .cell import Cell, Parent
+from .children import (
+    ChildCounts,
+    ChildState,
+    CountChildren,
+    DeleteChild,
+    RestartChild,
+    StartChild,
+    TerminateChild,
+    WhichChildren,
+)
 from .deadlines import Deadline
 from .errors import ActorGone, RemoteFailure, StartFailed, UnknownMessage
 from .exits import SHUTDOWN, ExitReason, Failed
 from .network import Metadata
 from .reference import ActorRef
 from .specs import Spec, SupervisorSpec
-from .supervision import Phase, Supervision, step
+from .supervision import step
+from .supervision_state import Phase, Supervision
 
 if TYPE_CHECKING:
     from .system import ActorSystem
 
 log = structlog.get_logger("sllm_actors.actors")
-
-
-@frozen
-class StartChild:
-    """Start a new child; answered by its ref once it is up."""
-
-    spec: Spec
-
-
-@frozen
-class TerminateChild:
-    """Stop a child; its spec is kept, unless it is temporary. Answered by None once it has ended."""
-
-    id: str
-
-
-@frozen
-class RestartChild:
-    """Start a child that is down and not about to be restarted; answered by its ref once it is up."""
-
-    id: str
-
-
-@frozen
-class DeleteChild:
-    """Forget a child that is down; answered by None."""
-
-    id: str
-
-
-@frozen
-class WhichChildren:
-    """Answered by a tuple of ``ChildState``, in start order."""
-
-
-@frozen
-class CountChildren:
-    """Answered by ``ChildCounts``."""
-
-
-@frozen
-class ChildState:
-    """One child as it is now; ``ref`` is None while it is down."""
-
-    id: str
-    phase: Phase
-    ref: ActorRef | None
-    spec: Spec
-
-
-@frozen
-class ChildCounts:
-    """How many children there are (``specs``), are not down (``active``), and of which kind all of them are."""
-
-    specs: int
-    active: int
-    supervisors: int
-    workers: int
 
 
 class Waiter:
@@ -142,8 +93,6 @@ class SupervisorCell(Cell, Parent):
 
     __slots__ = ("_busy", "_cells", "_delays", "_events", "state")
 
-    spec: SupervisorSpec
-
     def __init__(
         self, system: ActorSystem, number: int, spec: SupervisorSpec, parent: Parent, *, dynamic: bool = False
     ) -> None:
@@ -170,7 +119,7 @@ class SupervisorCell(Cell, Parent):
             self._busy = False
             self.system.restarts += self.state.total_restarts - restarts
 
-    # ---- being called 
+    # ---- being called
 
     def open(self) -> None:
         self.post(fx.Begin())
@@ -188,9 +137,9 @@ class SupervisorCell(Cell, Parent):
         if not self.dead:
             self.post(fx.Kill())
 
-    def deliver(self, message: Any, port: Port | None, metadata: Metadata) -> None:
+    def deliver(self, message: Any, port: Port | None, _metadata: Metadata, /) -> None:
         if self.dead:
-            self._refuse(message, port, metadata, "it has ended", ActorGone)
+            self.refuse(message, port, "it has ended", ActorGone)
             return
         token = None if port is None else Asker(port)
         match message:
@@ -215,14 +164,18 @@ class SupervisorCell(Cell, Parent):
                     )
 
     async def start_child(self, spec: Spec) -> ActorRef:
-        """Start a child and wait until it is up; a cancelled wait leaves it to itself.
+        """Start a child and wait until it is up; a cancelled wait stops it again.
 
         Raises:
             StartFailed: It did not start, and is not kept.
         """
         waiter = Waiter()
         self.post(fx.Add(spec, waiter))
-        ref = await waiter.wait()
+        try:
+            ref = await waiter.wait()
+        finally:
+            if not waiter.event.is_set():
+                self.post(fx.Terminate(spec.id, forget=True))
         if ref is None:
             raise StartFailed(f"child {spec.id!r} said that it is not needed")
         return ref
@@ -255,28 +208,29 @@ class SupervisorCell(Cell, Parent):
             workers=len(children) - supervisors,
         )
 
-    # ---- what children report (cell.Parent) 
+    # ---- what children report (cell.Parent)
 
-    def child_started(self, cell: Cell) -> None:
+    def child_started(self, cell: Cell, /) -> None:
         self.post(fx.Started(cell.spec.id))
 
-    def child_failed_to_start(self, cell: Cell, reason: ExitReason, *, ignored: bool = False) -> None:
+    def child_not_started(self, cell: Cell, reason: ExitReason, ignored: bool, /) -> None:
         self._cells.pop(cell.spec.id, None)
-        self.post(fx.StartFailed(cell.spec.id, reason, ignored))
+        self.post(fx.NotStarted(cell.spec.id, reason, ignored))
 
-    def child_ended(self, cell: Cell, reason: ExitReason) -> None:
+    def child_ended(self, cell: Cell, reason: ExitReason, /) -> None:
         self._cells.pop(cell.spec.id, None)
         self.post(fx.Exited(cell.spec.id, reason))
 
-    # ---- what the core wants 
+    # ---- what the core wants
 
     def _perform(self, effect: fx.Effect) -> None:
         match effect:
-            case fx.StartChild():
+            case fx.DoStart():
                 self._start(effect.spec)
-            case fx.StopChild():
-                self._cells[effect.id].stop(SHUTDOWN)
-            case fx.KillChild():
+            case fx.DoStop():
+                if effect.id in self._cells:  # else its end is among the events that wait
+                    self._cells[effect.id].stop(SHUTDOWN)
+            case fx.DoKill():
                 if effect.id in self._cells:
                     self._cells[effect.id].kill()
             case fx.Wait():
@@ -289,8 +243,7 @@ class SupervisorCell(Cell, Parent):
                     cell = self._cells.get(effect.id)
                     effect.token.answer(None if cell is None else cell.ref, effect.error)
             case fx.Opened():
-                if self.parent is not None:
-                    self.parent.child_started(self)
+                self.parent.child_started(self)
             case fx.End():
                 self._end(effect)
 
@@ -300,7 +253,7 @@ class SupervisorCell(Cell, Parent):
             self.system.deadlines.cancel(delay)
         if spec.name is not None and self.system.whereis(spec.name) is not None:
             taken = Failed("NameTaken", f"the name {spec.name!r} is taken")
-            self.post(fx.StartFailed(spec.id, taken))
+            self.post(fx.NotStarted(spec.id, taken))
             return
         cell = self.system.make_cell(spec, self)
         self._cells[spec.id] = cell
@@ -313,8 +266,7 @@ class SupervisorCell(Cell, Parent):
         if not end.reason.is_normal:
             log.error("supervisor.ended", supervisor=str(self), reason=str(end.reason))
         self._finish(end.reason)
-        if self.parent is not None:
-            if end.opened:
-                self.parent.child_ended(self, end.reason)
-            else:
-                self.parent.child_failed_to_start(self, end.reason)
+        if end.opened:
+            self.parent.child_ended(self, end.reason)
+        else:
+            self.parent.child_not_started(self, end.reason, False)

@@ -7,12 +7,10 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Any, Self
 
-import anyio
-from anyio.abc import TaskGroup, TaskStatus
-
 from .activity import Activity
+from .actor_cell import ActorCell
 from .asking import Ask, Port, RemoteAsk
-from .cell import ActorCell, Cell, Parent
+from .cell import Cell, Parent
 from .clock import Clock, LoopClock
 from .dead_letters import DeadLetters
 from .deadlines import Deadlines
@@ -20,6 +18,7 @@ from .errors import ActorGone, PeerDown, SystemFailed
 from .exits import SHUTDOWN, ExitReason
 from .identity import LOCAL_NODE, Address, Incarnation, NodeId
 from .jobs import Job
+from .lifetime import Lifetime
 from .network import NO_METADATA, Envelope, Network, ReplyTo
 from .reference import ActorRef
 from .runners import Runners
@@ -30,10 +29,11 @@ from .watching import Monitors
 
 
 class ActorSystem(Parent):
-    """Everything that lives in one process of the cluster. An async context manager; all its tasks are its own.
+    """Everything that lives in one process of the cluster. An async context manager that owns all its tasks.
 
-    Leaving the context stops everything, in reverse start order and within each child's budget. A context that is
-    cancelled stops in the same way, but gets no more than ``cancelled_budget`` seconds before everything is killed.
+    Leaving the context stops everything, in reverse start order and within each child's budget. A context
+    that is cancelled stops in the same way, but gets no more than ``cancelled_budget`` seconds before
+    everything is killed.
 
     Args:
         node: The id of this node.
@@ -84,75 +84,42 @@ class ActorSystem(Parent):
         self._root = SupervisorCell(self, self._next_number(), root, self)
         self._cells[self._root.number] = self._root
         self._failure: ExitReason | None = None
-        self._ended: anyio.Event | None = None
-        self._outer: TaskGroup | None = None
-        self._inner: TaskGroup | None = None
-        self._body: anyio.CancelScope | None = None
-        self._closing: anyio.Event | None = None
+        self._life = Lifetime()
 
-    # ---- life 
+    # ---- life
 
     async def __aenter__(self) -> Self:
-        if self._ended is not None:
-            raise RuntimeError("an actor system cannot be entered twice: make a new one")
-        self._ended = anyio.Event()
-        self._closing = anyio.Event()
-        self._outer = anyio.create_task_group()
-        await self._outer.__aenter__()
-        await self._outer.start(self._serve)
-        self._body = anyio.CancelScope()
-        self._body.__enter__()
+        await self._life.enter(self.deadlines.run)
+        self.runners.open(self._life.tasks)
         self._root.open()
         return self
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> bool:
-        assert self._body is not None
-        assert self._outer is not None
-        assert self._closing is not None
-        swallowed = bool(self._body.__exit__(exc_type, exc, tb))
-        cancelled = isinstance(exc, anyio.get_cancelled_exc_class()) and not swallowed
         try:
-            with anyio.CancelScope(shield=True):
-                await self._stop_within(self._cancelled_budget if cancelled else None)
+            swallowed = await self._life.leave(
+                exc,
+                stop=lambda: self._root.stop(SHUTDOWN),
+                kill=self._root.kill,
+                budget=self._cancelled_budget,
+            )
         finally:
-            self._closing.set()
-            await self._outer.__aexit__(None, None, None)
+            self.runners.close()
         if self._failure is not None and (exc is None or swallowed):
             raise SystemFailed(self._failure)
         return swallowed
-
-    async def _stop_within(self, budget: float | None) -> None:
-        with anyio.move_on_after(budget):
-            await self.stop()
-            return
-        self._root.kill()
-        await self.stop()
-
-    async def _serve(self, *, task_status: TaskStatus[None]) -> None:
-        """Hold the tasks of the system out of reach of a cancelled body, so that it can stop in good order."""
-        assert self._closing is not None
-        with anyio.CancelScope(shield=True):
-            async with anyio.create_task_group() as self._inner:
-                self._inner.start_soon(self.deadlines.run, name="actor deadlines")
-                self.runners.open(self._inner)
-                task_status.started()
-                await self._closing.wait()
-                self.runners.close()
-                self._inner.cancel_scope.cancel()
 
     async def stop(self) -> None:
         """Stop everything that was started, in reverse order and within budgets; return when it has ended.
 
         Not to be awaited by an actor of this system: it would wait for itself.
         """
-        if self._ended is None:
-            raise RuntimeError("the actor system has not been entered: use it in an `async with`")
+        self._check_entered()
         self._root.stop(SHUTDOWN)
-        await self._ended.wait()
+        await self._life.ended.wait()
 
-    # ---- for everybody 
+    # ---- for everybody
 
     @property
     def incarnation(self) -> Incarnation:
@@ -168,13 +135,12 @@ class ActorSystem(Parent):
     async def start(self, spec: ChildSpec | SupervisorSpec) -> ActorRef:
         """Start a child of the root supervisor (``one_for_one``) and wait until it is up.
 
-        If the wait is cancelled, the child may or may not come up; it is supervised either way.
+        If the wait is cancelled, the child is stopped again.
 
         Raises:
             StartFailed: It did not come up, and is not kept.
         """
-        if self._ended is None:
-            raise RuntimeError("the actor system has not been entered: use it in an `async with`")
+        self._check_entered()
         return await self._root.start_child(spec)
 
     async def stop_child(self, child_id: str) -> None:
@@ -232,7 +198,7 @@ class ActorSystem(Parent):
             restarts=self.restarts,
         )
 
-    # ---- for refs that hold no cell 
+    # ---- for refs that hold no cell
 
     def send(self, ref: ActorRef, message: Any, activity: Activity | None) -> None:
         """Tell by name, or to another node, or to nobody."""
@@ -272,7 +238,7 @@ class ActorSystem(Parent):
 
     def resolve(self, ref: ActorRef) -> Cell | None:
         """Return the cell that a ref reaches here now."""
-        cell = ref._cell  # noqa: SLF001 - the two are one thing
+        cell = ref.cell
         return self.find(ref.address) if cell is None else cell
 
     def find(self, address: Address) -> Cell | None:
@@ -283,7 +249,7 @@ class ActorSystem(Parent):
             return self._names.get(address.key)
         return self._cells.get(address.key) if address.incarnation == self._incarnation else None
 
-    # ---- for cells 
+    # ---- for cells
 
     def make_cell(self, spec: Spec, parent: Parent) -> Cell:
         """Enter a new actor or supervisor into the tables; its name must be free."""
@@ -314,9 +280,8 @@ class ActorSystem(Parent):
         self, job: Job, func: Callable[..., Awaitable[Any]], args: tuple[Any, ...], name: str
     ) -> None:
         """Run an actor's background work in a task of the system."""
-        assert self._inner is not None
         self._jobs += 1
-        self._inner.start_soon(self._run_job, job, func, args, name=name)
+        self._life.tasks.start_soon(self._run_job, job, func, args, name=name)
 
     async def _run_job(self, job: Job, func: Callable[..., Awaitable[Any]], args: tuple[Any, ...]) -> None:
         try:
@@ -324,29 +289,31 @@ class ActorSystem(Parent):
         finally:
             self._jobs -= 1
 
+    def _check_entered(self) -> None:
+        if not self._life.entered:
+            raise RuntimeError("the actor system has not been entered: use it in an `async with`")
+
     def _next_number(self) -> int:
         self._last_number += 1
         return self._last_number
 
-    # ---- the root supervisor reports (cell.Parent) 
+    # ---- the root supervisor reports (cell.Parent)
 
-    def child_started(self, cell: Cell) -> None:
+    def child_started(self, _cell: Cell, /) -> None:
         """The root has nothing to start."""
 
-    def child_failed_to_start(self, cell: Cell, reason: ExitReason, *, ignored: bool = False) -> None:
+    def child_not_started(self, cell: Cell, reason: ExitReason, _ignored: bool, /) -> None:
         self.child_ended(cell, reason)
 
-    def child_ended(self, cell: Cell, reason: ExitReason) -> None:
-        assert self._ended is not None
-        assert self._body is not None
-        self._ended.set()
+    def child_ended(self, _cell: Cell, reason: ExitReason, /) -> None:
+        self._life.ended.set()
         if not reason.is_normal:
             self._failure = reason
-            self._body.cancel()
+            self._life.body.cancel()
 
-    # ---- the network reports (network.Inbound) 
+    # ---- the network reports (network.Inbound)
 
-    def on_envelope(self, peer: NodeId, envelope: Envelope, reply_to: ReplyTo | None) -> None:
+    def on_envelope(self, peer: NodeId, envelope: Envelope, reply_to: ReplyTo | None) -> None:  # noqa: ARG002 - network.Inbound
         """Deliver a message that arrived."""
         port: Port | None = None if reply_to is None else RemoteAsk(self, reply_to, envelope.remaining)
         cell = self.find(envelope.target)
@@ -362,7 +329,7 @@ class ActorSystem(Parent):
         """See ``network.Inbound``."""
         self.monitors.on_monitor(peer, target, watch)
 
-    def on_demonitor(self, peer: NodeId, target: Address, watch: int) -> None:
+    def on_demonitor(self, peer: NodeId, target: Address, watch: int) -> None:  # noqa: ARG002 - network.Inbound
         """See ``network.Inbound``."""
         self.monitors.on_demonitor(peer, watch)
 

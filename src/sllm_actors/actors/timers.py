@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from .deadlines import Deadline
 
 if TYPE_CHECKING:
-    from .cell import ActorCell
+    from .actor_cell import ActorCell
 
 
 class Timer(Deadline):
@@ -30,8 +30,8 @@ class Timer(Deadline):
         cell, self._cell = self._cell, None
         if cell is not None:
             cell.system.deadlines.cancel(self)
-            if cell.timers is not None:
-                cell.timers.discard(self)
+            if cell.own is not None:
+                cell.own.timers.discard(self)
 
     def fire(self) -> None:
         if self._cell is not None:

@@ -8,7 +8,8 @@ from .exits import GONE, Down, ExitReason, MonitorId, NodeDown, parse
 from .identity import Address, Incarnation, NodeId
 
 if TYPE_CHECKING:
-    from .cell import ActorCell, Cell
+    from .actor_cell import ActorCell
+    from .cell import Cell
     from .reference import ActorRef
     from .system import ActorSystem
 
@@ -16,9 +17,9 @@ if TYPE_CHECKING:
 class Monitors:
     """The tables of a system's monitors.
 
-    A monitor is known at the watcher (``cell.watching``) until its ``Down`` is handled or it is taken back, and at one
-    more place: at the target (``cell.watchers``) if that lives here, else in ``_abroad``. ``_guests`` are monitors that
-    other nodes hold on actors here.
+    A monitor is known at the watcher (``Belongings.watching``) until its ``Down`` is handled or it is taken
+    back, and at one more place: at the target (``cell.watchers``) if that lives here, else in ``_abroad``.
+    ``_guests`` are monitors that other nodes hold on actors here.
     """
 
     __slots__ = ("_abroad", "_guests", "_last", "_system")
@@ -33,15 +34,14 @@ class Monitors:
         """Return how many monitors cross to or from other nodes."""
         return len(self._abroad) + len(self._guests)
 
-    # ---- held by actors here 
+    # ---- held by actors here
 
     def add(self, watcher: ActorCell, ref: ActorRef) -> MonitorId:
         """Begin to watch."""
         self._last = watch = self._last + 1
         monitor = MonitorId(watch)
-        if watcher.watching is None:
-            watcher.watching = {}
-        watcher.watching[watch] = None
+        watching = watcher.belongings().watching
+        watching[monitor] = None
         if ref.address.node == self._system.node:
             target = self._system.resolve(ref)
             if target is None:
@@ -50,7 +50,7 @@ class Monitors:
                 if target.watchers is None:
                     target.watchers = {}
                 target.watchers[watch] = (watcher, ref)
-                watcher.watching[watch] = target
+                watching[monitor] = target
         elif self._system.network is None:
             watcher.notify(Down(ref, NodeDown("this system has no network"), monitor))
         else:
@@ -60,13 +60,13 @@ class Monitors:
 
     def remove(self, watcher: ActorCell, monitor: MonitorId) -> None:
         """Watch no more; nothing if it is over already."""
-        if watcher.watching is not None and monitor in watcher.watching:
-            self._drop(monitor, watcher.watching.pop(monitor))
+        watching = watcher.belongings().watching
+        if monitor in watching:
+            self._drop(monitor, watching.pop(monitor))
 
-    def unwatch_all(self, watcher: ActorCell) -> None:
+    def unwatch_all(self, watching: dict[MonitorId, Cell | None]) -> None:
         """The watcher has ended."""
-        watching, watcher.watching = watcher.watching, None
-        for watch, target in (watching or {}).items():
+        for watch, target in watching.items():
             self._drop(watch, target)
 
     def _drop(self, watch: int, target: Cell | None) -> None:
@@ -78,7 +78,7 @@ class Monitors:
         if entry is not None and self._system.network is not None:
             self._system.network.demonitor(entry[1].address, watch)
 
-    # ---- what happens to targets 
+    # ---- what happens to targets
 
     def ended(self, target: Cell, reason: ExitReason) -> None:
         """A watched actor here has ended."""
@@ -110,7 +110,7 @@ class Monitors:
         watcher, ref = self._abroad.pop(watch)
         watcher.notify(Down(ref, reason, MonitorId(watch)))
 
-    # ---- held by other nodes 
+    # ---- held by other nodes
 
     def on_monitor(self, peer: NodeId, target: Address, watch: int) -> None:
         """A peer wants to know; told at once when the target is gone already."""

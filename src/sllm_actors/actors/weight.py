@@ -14,7 +14,7 @@ PLAIN: Final = 64
 
 DEEPEST: Final = 4
 WIDEST: Final = 256
-"""Only so many levels, and so many items of a collection, are looked at; the rest of it counts as ``PLAIN`` each."""
+"""Levels, and items of a collection, that are looked at; further items count as ``PLAIN`` each."""
 
 _Scale: TypeAlias = Callable[[Any, int], int]
 
@@ -24,8 +24,9 @@ _scales: dict[type, _Scale | None] = {}
 def weigh(message: Any, depth: int = DEEPEST) -> int:
     """Return about how many bytes the message holds, never less than ``PLAIN``.
 
-    Counts the length of text, bytes and buffers, in attrs fields, lists, tuples, sets and dicts too; everything
-    else is ``PLAIN``. A class is looked at once, so that a message without fields costs one look-up.
+    Counts the length of text, bytes and buffers, in attrs fields, lists, tuples, sets and dicts too;
+    everything else is ``PLAIN``. A class is looked at once, so that a message without fields costs one
+    look-up.
     """
     cls = message.__class__
     try:
@@ -39,14 +40,22 @@ def _scale_for(cls: type) -> _Scale | None:
     if attrs.has(cls):
         return _scale_of_fields([each.name for each in attrs.fields(cls)])
     if issubclass(cls, str | bytes | bytearray):
-        return lambda message, depth: len(message)
+        return _length
     if issubclass(cls, memoryview):
-        return lambda message, depth: int(message.nbytes)
+        return _nbytes
     if issubclass(cls, dict):
         return lambda message, depth: _some(message, depth) + _some(message.values(), depth)
     if issubclass(cls, list | tuple | set | frozenset):
         return _some
     return None
+
+
+def _length(message: str | bytes | bytearray, _depth: int) -> int:
+    return len(message)
+
+
+def _nbytes(message: memoryview, _depth: int) -> int:
+    return message.nbytes
 
 
 def _scale_of_fields(names: list[str]) -> _Scale | None:
