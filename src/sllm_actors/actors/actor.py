@@ -10,7 +10,7 @@ from .errors import UnknownMessage
 from .exits import NORMAL, ExitReason, MonitorId
 from .network import Metadata
 from .reference import ActorRef
-from .specs import ChildSpec
+from .specs import Spec
 from .timers import Timer
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class Context:
         return self._cell.system.clock.now()
 
     def remaining(self) -> float | None:
-        """Return the seconds until the deadline of the ask that is handled now, at least 0; None for a tell."""
+        """Return the seconds, at least 0, until the deadline of the ask that is handled; None for a tell."""
         port = self._cell.port
         if port is None or not port.when:
             return None
@@ -145,7 +145,7 @@ class Context:
         """
         return self._cell.belongings().start_timer(delay, message)
 
-    async def start_child(self, spec: ChildSpec) -> ActorRef:
+    async def start_child(self, spec: Spec) -> ActorRef:
         """Start a child under this actor's own supervisor (``one_for_one``), and wait until it has started.
 
         When the actor ends, its children are stopped first, all at once, each within its own budget. A

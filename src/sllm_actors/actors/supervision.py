@@ -1,7 +1,7 @@
 """Erlang/OTP's supervisor as a pure state machine: ``step(state, event, now) -> effects``.
 
 The rules are those of OTP's ``supervisor`` (stdlib): ordered start, reverse stop, restart types, the three
-strategies, intensity in a sliding window where a failed restart counts, significant children. Four things differ:
+strategies, intensity in a sliding window where a failed restart counts, significant children. Four differ:
 
 - A restart may wait for a back-off. Under ``one_for_one`` nobody else waits with it.
 - OTP's supervisor blocks while a child starts; this one goes on handling events. What is to be done next is

@@ -228,24 +228,31 @@ class SupervisorCell(Cell, Parent):
             case fx.DoStart():
                 self._start(effect.spec)
             case fx.DoStop():
-                if effect.id in self._cells:  # else its end is among the events that wait
-                    self._cells[effect.id].stop(SHUTDOWN)
+                cell = self._cells.get(effect.id)
+                if cell is not None:  # else its end is among the events that wait
+                    cell.stop(SHUTDOWN)
             case fx.DoKill():
-                if effect.id in self._cells:
-                    self._cells[effect.id].kill()
+                cell = self._cells.get(effect.id)
+                if cell is not None:
+                    cell.kill()
             case fx.Wait():
-                log.info("child.restarts_later", supervisor=str(self), child=effect.id, delay=effect.delay)
-                delay = Delay(self, fx.BackoffOver(effect.id, effect.ticket))
-                self._delays[effect.id] = delay
-                self.system.deadlines.add(delay, effect.delay)
+                self._wait(effect)
             case fx.Answer():
-                if effect.token is not None:
-                    cell = self._cells.get(effect.id)
-                    effect.token.answer(None if cell is None else cell.ref, effect.error)
+                self._answer(effect)
             case fx.Opened():
                 self.parent.child_started(self)
             case fx.End():
                 self._end(effect)
+
+    def _wait(self, wait: fx.Wait) -> None:
+        log.info("child.restarts_later", supervisor=str(self), child=wait.id, delay=round(wait.delay, 3))
+        delay = self._delays[wait.id] = Delay(self, fx.BackoffOver(wait.id, wait.ticket))
+        self.system.deadlines.add(delay, wait.delay)
+
+    def _answer(self, answer: fx.Answer) -> None:
+        if answer.token is not None:
+            cell = self._cells.get(answer.id)
+            answer.token.answer(None if cell is None else cell.ref, answer.error)
 
     def _start(self, spec: Spec) -> None:
         delay = self._delays.pop(spec.id, None)

@@ -1,0 +1,45 @@
+"""A clock that moves only when a test says so."""
+
+from __future__ import annotations
+
+import anyio
+
+
+class ManualClock:
+    """Give it to an ``ActorSystem`` as its clock: timers, deadlines, back-offs and budgets then wait for ``advance``."""
+
+    def __init__(self, now: float = 0.0) -> None:
+        self._now = now
+        self._waiting: list[tuple[float, anyio.Event]] = []
+
+    def now(self) -> float:
+        """Return the time, in seconds."""
+        return self._now
+
+    async def wait(self, event: anyio.Event, until: float) -> None:
+        """Return when the event is set or ``advance`` has reached the time."""
+        if until <= self._now:
+            return
+        entry = (until, event)
+        self._waiting.append(entry)
+        try:
+            await event.wait()
+        finally:
+            self._waiting.remove(entry)
+
+    async def advance(self, seconds: float) -> None:
+        """Move on, from one awaited time to the next, and let everything that this sets off come to rest.
+
+        Not to be awaited while another task is never at rest: it would wait for that task.
+        """
+        until = self._now + seconds
+        while True:
+            await anyio.wait_all_tasks_blocked()
+            due = [when for when, _ in self._waiting if when <= until]
+            if not due:
+                break
+            self._now = max(self._now, min(due))
+            for when, event in self._waiting:
+                if when <= self._now:
+                    event.set()
+        self._now = until
