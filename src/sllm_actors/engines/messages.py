@@ -1,0 +1,172 @@
+"""What a replica is told, and what it says of itself."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from attrs import field, frozen
+
+from sllm_actors.actors import Catalog
+
+from .identity import ReplicaId, ReplicaKey
+
+CATALOG = Catalog()
+
+
+class ReplicaState(StrEnum):
+    """``PENDING -> STARTING -> READY <-> ASLEEP -> DRAINING -> STOPPED``, or ``FAILED`` (and then again)."""
+
+    PENDING = "pending"
+    STARTING = "starting"
+    READY = "ready"
+    ASLEEP = "asleep"
+    DRAINING = "draining"
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+
+@frozen
+class ReplicaOrder:
+    """What one replica should be: everything its worker needs to know to run it.
+
+    Attributes:
+        model: The name that clients use, and that the engine is told to serve.
+        backend: ``vllm``, ``llamacpp``, ``sglang``, ``command`` or ``external``.
+        source: ``hf:ID``, ``demo:NAME`` or a path on the worker; for ``external`` the server's URL.
+        settings: The backend's own settings by name, as JSON values; checked by the backend's schema.
+        num_gpus: GPUs the engine gets to itself.
+        startup_timeout: Seconds from the start to READY before the attempt counts as failed.
+        drain_timeout: Seconds that requests in flight get when the replica is withdrawn.
+    """
+
+    key: ReplicaKey
+    model: str
+    backend: str
+    source: str
+    settings: dict[str, object] = field(factory=dict)
+    num_gpus: int = 0
+    startup_timeout: float = 600.0
+    drain_timeout: float = 30.0
+
+
+@frozen
+class ReplicaReport:
+    """What a worker says of one replica.
+
+    Attributes:
+        address: ``unix:/path`` of the engine's socket on the worker, ``http(s)://…`` of an external server, or
+            "" while nothing listens.
+        machine: Which machine and boot the socket is on: a gateway on the same one may use it directly.
+        progress: What a STARTING engine is doing, in a few words.
+        reason: Why it FAILED or was restarted, in one sentence for a person.
+        exit_status: How the last engine life ended: ``exit code 1``, ``signal SIGKILL``, or "".
+        log_tail: The last lines of its log, when it FAILED.
+        pid: The engine's process (0 for none); it leads a process group of the same number.
+        since: When this state began, seconds since the epoch.
+        retry_in: Seconds until the next attempt of a FAILED replica, or None.
+    """
+
+    id: ReplicaId
+    state: ReplicaState
+    address: str = ""
+    machine: str = ""
+    progress: str = ""
+    reason: str = ""
+    exit_status: str = ""
+    log_tail: tuple[str, ...] = ()
+    pid: int = 0
+    since: float = 0.0
+    retry_in: float | None = None
+
+
+@CATALOG.message("engines.replica_changed")
+@frozen
+class ReplicaChanged:
+    """From a replica to its worker: this is what I am now."""
+
+    report: ReplicaReport
+
+
+@CATALOG.message("engines.stop_replica")
+@frozen
+class StopReplica:
+    """To a replica: end the engine and all its processes, report STOPPED, and end.
+
+    Attributes:
+        reason: Why, for the log.
+        drain: False ends it now; True first reports DRAINING and waits for ``Drained`` or the drain timeout.
+    """
+
+    reason: str
+    drain: bool = True
+
+
+@CATALOG.message("engines.drained")
+@frozen
+class Drained:
+    """To a DRAINING replica: nobody has a request in flight there, nor will send one."""
+
+    id: ReplicaId
+
+
+@CATALOG.message("engines.read_log")
+@frozen
+class ReadLog:
+    """Ask a worker for a piece of a replica's log; answered with ``LogChunk``.
+
+    Attributes:
+        offset: Byte position since the log began (old parts may be gone), or None for the last ``limit``.
+        limit: At most this many bytes; the worker answers with at most 64 KiB.
+    """
+
+    key: ReplicaKey
+    offset: int | None = None
+    limit: int = 65536
+
+
+@CATALOG.message("engines.log_chunk")
+@frozen
+class LogChunk:
+    """A piece of a log, cut at a character boundary.
+
+    Attributes:
+        offset: Where ``text`` begins; later than asked for when older parts are gone.
+        next_offset: Where to go on reading.
+        ended: Nothing more will be written.
+    """
+
+    offset: int
+    next_offset: int
+    text: str
+    ended: bool = False
+
+
+@CATALOG.message("engines.open_engine")
+@frozen
+class OpenEngine:
+    """The request of a tunnel: connect me with that engine, and with no other life of it."""
+
+    id: ReplicaId
+
+
+@CATALOG.message("engines.inspect_source")
+@frozen
+class InspectSource:
+    """Ask a worker whether it could run this, before it is accepted; answered with ``SourceInspected``."""
+
+    backend: str
+    source: str
+    settings: dict[str, object] = field(factory=dict)
+
+
+@CATALOG.message("engines.source_inspected")
+@frozen
+class SourceInspected:
+    """The answer: ``problem`` is "" when the worker could run it, else one sentence that says what to do.
+
+    Attributes:
+        size: Bytes of the model's files, or None where it is not known yet.
+    """
+
+    problem: str = ""
+    size: int | None = None

@@ -1,0 +1,183 @@
+"""What head, workers and gateways say to each other. The control plane is level-triggered: each of these
+messages carries a whole state, so losing one, or getting it twice, costs nothing but time."""
+
+from __future__ import annotations
+
+from attrs import field, frozen
+
+from sllm_actors.actors import Catalog
+from sllm_actors.engines.identity import ReplicaId
+from sllm_actors.engines.messages import ReplicaOrder, ReplicaReport
+
+CATALOG = Catalog()
+
+# Names under which the actors of a node can be reached from other nodes.
+CONTROLLER = "controller"  # on the head
+WORKER = "worker"  # on each worker
+GATEWAY = "gateway"  # on each gateway
+
+
+# ---- head -> worker
+
+
+@CATALOG.message("serving.desired_replicas")
+@frozen
+class DesiredReplicas:
+    """All that this worker should run; whatever else it runs is to be drained and stopped."""
+
+    orders: tuple[ReplicaOrder, ...] = ()
+
+
+# ---- worker -> head, worker -> gateways
+
+
+@CATALOG.message("serving.worker_report")
+@frozen
+class WorkerReport:
+    """All that a worker is and runs: sent when a link comes up, at each change, and now and then.
+
+    Attributes:
+        sequence: Rising in one life of the worker; an older report never replaces a newer one.
+    """
+
+    node: str
+    sequence: int
+    inventory: Inventory
+    replicas: tuple[ReplicaReport, ...] = ()
+
+
+@frozen
+class Inventory:
+    """What a machine has. Memory in bytes."""
+
+    name: str = ""
+    host: str = ""
+    gpus: tuple[Gpu, ...] = ()
+    cpus: int = 0
+    memory_total: int = 0
+    memory_free: int = 0
+    labels: dict[str, str] = field(factory=dict)
+
+
+@frozen
+class Gpu:
+    """One GPU: its UUID, its name, and its memory in bytes."""
+
+    uuid: str
+    name: str = ""
+    memory_total: int = 0
+    memory_free: int = 0
+
+
+@CATALOG.message("serving.replica_states")
+@frozen
+class ReplicaStates:
+    """From a worker to a gateway that is linked to it: the state of all its replicas, in full."""
+
+    node: str
+    sequence: int
+    replicas: tuple[ReplicaReport, ...] = ()
+
+
+# ---- gateway -> worker
+
+
+@CATALOG.message("serving.withdrawn")
+@frozen
+class Withdrawn:
+    """A gateway sends that replica nothing any more and has nothing in flight there."""
+
+    id: ReplicaId
+
+
+# ---- head -> gateways
+
+
+@frozen
+class WorkerAddress:
+    """Where a gateway dials a worker."""
+
+    node: str
+    host: str
+    port: int
+
+
+@frozen
+class ServedModel:
+    """What a gateway needs to know of one deployment in order to route to it.
+
+    Attributes:
+        id: ``<model>:<backend>``; as good as the name in a request's ``model``.
+        model: The name that clients use.
+        revision: Replicas of another revision serve too, until they are gone.
+        policy: How to choose a replica (``power_of_two``).
+        hold_limit: Requests that may wait for a replica at one gateway.
+        hold_timeout: Seconds that a request may wait.
+        created: Seconds since the epoch, for ``/v1/models``.
+    """
+
+    id: str
+    model: str
+    backend: str
+    revision: int
+    policy: str = "power_of_two"
+    hold_limit: int = 1024
+    hold_timeout: float = 300.0
+    created: float = 0.0
+
+
+@CATALOG.message("serving.routing_table")
+@frozen
+class RoutingTable:
+    """Which deployments and workers exist. A gateway keeps the last one on disk and begins with it.
+
+    Attributes:
+        epoch: The head's life and a rising number: an older table never replaces a newer one.
+    """
+
+    epoch: tuple[int, int]
+    models: tuple[ServedModel, ...] = ()
+    workers: tuple[WorkerAddress, ...] = ()
+
+
+# ---- gateway -> head: control. Answers are JSON documents as text, to be passed on as they are.
+
+
+@CATALOG.message("serving.deploy")
+@frozen
+class Deploy:
+    """Deploy this document (JSON text of the deployment schema); answered with ``Answer``."""
+
+    document: str
+
+
+@CATALOG.message("serving.delete")
+@frozen
+class Delete:
+    """Delete a deployment: withdraw, drain, stop, forget; answered with ``Answer`` at once."""
+
+    deployment: str
+
+
+@CATALOG.message("serving.describe")
+@frozen
+class Describe:
+    """Describe one deployment, or with "" all deployments and nodes; answered with ``Answer``."""
+
+    deployment: str = ""
+
+
+@CATALOG.message("serving.answer")
+@frozen
+class Answer:
+    """What the head says to a control request.
+
+    Attributes:
+        status: The HTTP status that says the same.
+        body: A JSON document. For a status from 400 on: ``{"message", "type", "param", "code"}``.
+        retry_after: Seconds after which to ask again, or None.
+    """
+
+    status: int
+    body: str
+    retry_after: float | None = None
