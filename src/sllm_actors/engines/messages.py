@@ -54,8 +54,8 @@ class ReplicaReport:
     """What a worker says of one replica.
 
     Attributes:
-        address: ``unix:/path`` of the engine's socket on the worker, ``http(s)://…`` of an external server, or
-            "" while nothing listens.
+        address: ``unix:/path`` of the engine's socket on the worker, the URL of an external server, or ""
+            while nothing listens.
         machine: Which machine and boot the socket is on: a gateway on the same one may use it directly.
         progress: What a STARTING engine is doing, in a few words.
         reason: Why it FAILED or was restarted, in one sentence for a person.
