@@ -1,0 +1,21 @@
+"""The wire between nodes: authenticated links with a control, a data and tunnel lanes, over plain TCP or TLS."""
+
+from __future__ import annotations
+
+from .dialer import Dial as Dial
+from .errors import RemoteProtocolError as RemoteProtocolError
+from .errors import TransportError as TransportError
+from .errors import TunnelRefused as TunnelRefused
+from .hello import Lane as Lane
+from .peer import ACCEPT as ACCEPT
+from .peer import NodeHello as NodeHello
+from .peer import NodeIdentity as NodeIdentity
+from .peer import Peer as Peer
+from .peer import PeerLost as PeerLost
+from .peer import PeerUp as PeerUp
+from .peer import Verdict as Verdict
+from .settings import TransportSettings as TransportSettings
+from .sockets import TlsContexts as TlsContexts
+from .statistics import LinkStatistics as LinkStatistics
+from .statistics import TransportStatistics as TransportStatistics
+from .transport import Transport as Transport

@@ -1,0 +1,63 @@
+"""Puts the parts of long messages together again, under a bound, whatever their announced lengths say."""
+
+from __future__ import annotations
+
+from attrs import define, field
+
+from .errors import RemoteProtocolError
+from .frame import FAILURE, TELL, Frame
+from .outbox import FIRST, LAST, PART_FIRST, PART_HEAD
+from .settings import PARTIAL_MESSAGES
+
+
+@define
+class _Partial:
+    kind: int
+    length: int
+    body: bytearray = field(factory=bytearray)
+
+
+class Assembler:
+    """The receive side of parts: memory grows with what has arrived, never with what is announced.
+
+    Args:
+        max_message: The longest message.
+    """
+
+    def __init__(self, max_message: int) -> None:
+        self._max_message = max_message
+        self._partial: dict[int, _Partial] = {}
+
+    def receive(self, part: bytes) -> Frame | None:
+        """Take the body of a part; return the whole message when this was its last.
+
+        Raises:
+            RemoteProtocolError: The part fits no message, or breaks a bound.
+        """
+        if len(part) < PART_HEAD.size:
+            raise RemoteProtocolError("a part is too short")
+        stream, flags = PART_HEAD.unpack_from(part)
+        at = PART_HEAD.size
+        if flags & FIRST:
+            self._open(stream, part)
+            at += PART_FIRST.size
+        partial = self._partial.get(stream)
+        if partial is None:
+            raise RemoteProtocolError("a part belongs to no message")
+        partial.body += part[at:]
+        if len(partial.body) > partial.length or (flags & LAST and len(partial.body) < partial.length):
+            raise RemoteProtocolError("the parts of a message do not add up")
+        if not flags & LAST:
+            return None
+        del self._partial[stream]
+        return partial.kind, bytes(partial.body)
+
+    def _open(self, stream: int, part: bytes) -> None:
+        if len(part) < PART_HEAD.size + PART_FIRST.size or stream in self._partial:
+            raise RemoteProtocolError("a message's first part is wrong")
+        if len(self._partial) >= PARTIAL_MESSAGES:
+            raise RemoteProtocolError("too many messages are open")
+        kind, length = PART_FIRST.unpack_from(part, PART_HEAD.size)
+        if length > self._max_message or not TELL <= kind <= FAILURE:
+            raise RemoteProtocolError(f"a message claims {length} bytes, {self._max_message} are allowed")
+        self._partial[stream] = _Partial(kind, length)

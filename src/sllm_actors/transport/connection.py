@@ -1,0 +1,160 @@
+"""One socket after its handshake: a task that reads frames and a task that writes them.
+
+Everyone else only enqueues, so that a cancelled caller never tears a frame. The writer takes all that is queued and
+sends it in one write. The reader hands frames to a plain function and never awaits an actor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import anyio
+from anyio.abc import ByteStream
+
+from .errors import RemoteProtocolError
+from .frame import Frame, FrameDecoder
+
+READ_SIZE = 64 * 1024
+
+
+class Connection:
+    """Reads and writes the frames of one lane until either side ends it.
+
+    What is queued here must be bounded by its callers (by windows, by what is unacknowledged).
+
+    Args:
+        stream: Owned by the connection from ``run`` on.
+        rest: Bytes that came behind the handshake.
+        on_frames: Gets what each read completed; may raise ``RemoteProtocolError``.
+        supply: Gives further frames to write, behind those of ``send``.
+
+    Attributes:
+        noisy: Set whenever bytes come; whoever watches for silence clears it.
+        bytes_in: Received so far.
+        bytes_out: Written so far.
+    """
+
+    def __init__(
+        self,
+        stream: ByteStream,
+        rest: bytes,
+        on_frames: Callable[[list[Frame]], None],
+        supply: Callable[[], list[bytes]] | None = None,
+    ) -> None:
+        self._stream = stream
+        self._rest = rest
+        self._on_frames = on_frames
+        self._supply = supply
+        self._queue: list[bytes] = []
+        self._wake = anyio.Event()
+        self._scope = anyio.CancelScope()
+        self._done = anyio.Event()
+        self._reason: str | None = None
+        self._finishing = False
+        self.noisy = True
+        self.bytes_in = 0
+        self.bytes_out = 0
+
+    @property
+    def closed(self) -> bool:
+        """Whether the connection has ended or is about to."""
+        return self._reason is not None
+
+    @property
+    def finishing(self) -> bool:
+        """Whether ``finish`` was called."""
+        return self._finishing
+
+    @property
+    def backlog(self) -> int:
+        """How many frames of ``send`` wait for the socket."""
+        return len(self._queue)
+
+    def send(self, frame: bytes) -> None:
+        """Queue a frame; dropped when the connection is closed."""
+        if self._reason is None:
+            self._queue.append(frame)
+            self._wake.set()
+
+    def wake(self) -> None:
+        """Make the writer ask ``supply``."""
+        self._wake.set()
+
+    def finish(self, timeout: float) -> None:
+        """Close after everything queued has been written, or after so many seconds."""
+        self._finishing = True
+        self._scope.deadline = min(self._scope.deadline, anyio.current_time() + timeout)
+        self._wake.set()
+
+    def close(self, reason: str) -> None:
+        """Close at once; the first reason given is the one that ``run`` returns."""
+        if self._reason is None:
+            self._reason = reason
+            self._scope.cancel()
+
+    async def wait_closed(self) -> None:
+        """Wait until ``run`` has ended."""
+        await self._done.wait()
+
+    async def run(self) -> str:
+        """Read and write until the connection ends, close the socket, and return why it ended."""
+        try:
+            with self._scope:
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(self._write)
+                    await self._read()
+        finally:
+            if self._reason is None:
+                self._reason = "closed by this node"
+            self._done.set()
+            await anyio.aclose_forcefully(self._stream)
+        return self._reason
+
+    async def _read(self) -> None:
+        decoder = FrameDecoder()
+        data = self._rest
+        while self._reason is None:
+            try:
+                if data:
+                    self._received(decoder, data)
+                data = await self._stream.receive(READ_SIZE)
+            except RemoteProtocolError as error:
+                self.close(f"it broke the protocol: {error}")
+            except anyio.EndOfStream:
+                self.close("closed by the peer")
+            except (anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
+                self.close(_broken(error))
+
+    def _received(self, decoder: FrameDecoder, data: bytes) -> None:
+        self.noisy = True
+        self.bytes_in += len(data)
+        frames = decoder.receive(data)
+        if frames:
+            self._on_frames(frames)
+        if decoder.failure is not None:
+            raise decoder.failure
+
+    async def _write(self) -> None:
+        try:
+            while True:
+                batch, self._queue = self._queue, []
+                if self._supply is not None:
+                    batch += self._supply()
+                if batch:
+                    data = b"".join(batch)
+                    await self._stream.send(data)
+                    self.bytes_out += len(data)
+                elif self._finishing:
+                    self.close("closed by this node")
+                    return
+                else:
+                    self._wake = anyio.Event()
+                    await self._wake.wait()
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
+            self.close(_broken(error))
+
+
+def _broken(error: Exception) -> str:
+    cause = error.__cause__
+    text = getattr(cause, "strerror", None) or (str(cause) if cause else "")
+    return f"the connection broke: {text}" if text else "the connection broke"

@@ -1,0 +1,209 @@
+"""The data lane of a link: user messages, asks and their outcomes, under the window.
+
+Nothing here is sent twice. When the lane is lost, its asks fail at once and what was queued is a dead letter.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import Any, Final
+
+from anyio.abc import ByteStream
+from attrs import define
+
+from sllm_actors.actors.errors import AskError, MailboxFull, PeerDown, RemoteFailure
+from sllm_actors.actors.identity import Address
+from sllm_actors.actors.network import Envelope, Inbound, Outcome, ReplyTo
+
+from .assembly import Assembler
+from .connection import Connection
+from .envelope import BadEnvelope, EnvelopeCoder, decode_failure, encode_failure
+from .errors import RemoteProtocolError
+from .frame import ASK, FAILURE, HEADER_SIZE, IGNORABLE, PART, REPLY, TELL, WINDOW, Frame, encode
+from .hello import Hello
+from .outbox import Outbox
+from .peer import Peer
+from .settings import TransportSettings
+
+_ID: Final = struct.Struct("!Q")
+_COUNT: Final = struct.Struct("!I")
+
+
+@define
+class LaneCounts:
+    """What went over the data lanes of a link.
+
+    Attributes:
+        late: Replies that came for an ask which nobody waited for any more, and outcomes whose asker was gone.
+    """
+
+    sent: int = 0
+    received: int = 0
+    late: int = 0
+
+
+class DataLane:
+    """One data connection.
+
+    Attributes:
+        epoch: Higher than that of the lane before it.
+        connection: Its socket.
+        delivered: How many messages have been handed to the actor system (or answered for it).
+    """
+
+    def __init__(
+        self,
+        stream: ByteStream,
+        rest: bytes,
+        *,
+        peer: Peer,
+        hello: Hello,
+        epoch: int,
+        coder: EnvelopeCoder,
+        inbound: Inbound,
+        settings: TransportSettings,
+        counts: LaneCounts,
+        progressed: Callable[[DataLane], None],
+    ) -> None:
+        self.epoch = epoch
+        self.delivered = 0
+        self.outbox = Outbox(settings, hello.window)
+        self.connection = Connection(stream, rest, self._on_frames, self.outbox.take)
+        self._peer = peer
+        self._coder = coder
+        self._inbound = inbound
+        self._counts = counts
+        self._progressed = progressed
+        self._max_message = min(settings.max_message, hello.max_message)
+        self._assembler = Assembler(settings.max_message)
+        self._report_after = settings.window // 4
+        self._consumed = 0
+        self._asks: dict[int, ReplyTo] = {}
+        self._next_ask = 0
+
+    @property
+    def waiting(self) -> int:
+        """How many asks wait for their outcome."""
+        return len(self._asks)
+
+    def tell(self, envelope: Envelope) -> None:
+        """Queue a message, or count it as a dead letter."""
+        try:
+            body = self._coder.encode(envelope)
+            self._put(envelope.target.key, TELL, body, envelope)
+        except AskError as error:
+            self._inbound.dead_letter(envelope, str(error))
+
+    def ask(self, envelope: Envelope, reply_to: ReplyTo) -> Callable[[], None]:
+        """Queue a message that wants an outcome."""
+        self._next_ask = number = self._next_ask + 1
+        try:
+            body = _ID.pack(number) + self._coder.encode(envelope)
+            self._put(envelope.target.key, ASK, body)
+        except AskError as error:
+            reply_to(error)
+            return _nothing
+        self._asks[number] = reply_to
+        return lambda: self._forget(number)
+
+    def lost(self, reason: str) -> list[Any]:
+        """Fail every ask, bury what never left; return the tags of the fences that were still waiting."""
+        tags, left = self.outbox.abandon()
+        asks, self._asks = self._asks, {}
+        for envelope in left:
+            self._inbound.dead_letter(envelope, f"the lane was lost: {reason}")
+        for reply_to in asks.values():
+            reply_to(PeerDown(self._peer.node, reason))
+        return tags
+
+    def reply(self, number: int, receiver: Address | None, outcome: Outcome) -> None:
+        """Send the outcome of an ask that came over this lane."""
+        if self.connection.closed:
+            self._counts.late += 1
+            return
+        key = receiver.key if receiver is not None else None
+        try:
+            if isinstance(outcome, AskError):
+                self._put(key, FAILURE, _ID.pack(number) + encode_failure(outcome))
+            else:
+                self._put(key, REPLY, _ID.pack(number) + self._coder.encode_reply(outcome))
+        except AskError as error:
+            # A failure is small: if even that does not fit, the asker's deadline has to do.
+            self.outbox.put(key, FAILURE, _ID.pack(number) + encode_failure(error))
+
+    def _put(
+        self, receiver: int | str | None, kind: int, body: bytes, origin: Envelope | None = None
+    ) -> None:
+        if len(body) > self._max_message:
+            raise RemoteFailure("MessageTooLarge", f"{len(body)} bytes, {self._max_message} are allowed")
+        if not self.outbox.put(receiver, kind, body, origin):
+            raise MailboxFull(f"the way to {self._peer.node} is full")
+        self._counts.sent += 1
+        self.connection.wake()
+
+    def _forget(self, number: int) -> None:
+        self._asks.pop(number, None)
+
+    def _on_frames(self, frames: list[Frame]) -> None:
+        for kind, body in frames:
+            if self.connection.closed:
+                return  # a message has ended this link: nothing more of that life is delivered
+            if TELL <= kind <= FAILURE:
+                self._consumed += len(body) + HEADER_SIZE
+                self._message(kind, body)
+            elif kind == PART:
+                self._consumed += len(body) + HEADER_SIZE
+                whole = self._assembler.receive(body)
+                if whole is not None:
+                    self._message(*whole)
+            elif kind == WINDOW:
+                if len(body) < _COUNT.size:
+                    raise RemoteProtocolError("a window report is too short")
+                self.outbox.acknowledge(_COUNT.unpack_from(body)[0])
+                self.connection.wake()
+            elif kind < IGNORABLE:
+                raise RemoteProtocolError(f"frame kind {kind} does not belong on a data lane")
+        if self._consumed >= self._report_after:
+            self.connection.send(encode(WINDOW, _COUNT.pack(self._consumed)))
+            self._consumed = 0
+        self._progressed(self)
+
+    def _message(self, kind: int, body: bytes) -> None:
+        self.delivered += 1
+        self._counts.received += 1
+        if kind == TELL:
+            try:
+                envelope = self._coder.decode(body)
+            except BadEnvelope as bad:
+                self._inbound.dead_letter(bad.envelope, str(bad.error))
+            else:
+                self._inbound.on_envelope(self._peer.node, envelope, None)
+            return
+        if len(body) < _ID.size:
+            raise RemoteProtocolError("an ask or its outcome is too short")
+        (number,) = _ID.unpack_from(body)
+        body = body[_ID.size :]
+        if kind == ASK:
+            self._asked(number, body)
+            return
+        reply_to = self._asks.pop(number, None)
+        if reply_to is None:
+            self._counts.late += 1
+        else:
+            reply_to(decode_failure(body) if kind == FAILURE else self._coder.decode_reply(body))
+
+    def _asked(self, number: int, body: bytes) -> None:
+        try:
+            envelope = self._coder.decode(body)
+        except BadEnvelope as bad:
+            self.reply(number, bad.envelope.sender, bad.error)
+            return
+        sender = envelope.sender
+        self._inbound.on_envelope(
+            self._peer.node, envelope, lambda outcome: self.reply(number, sender, outcome)
+        )
+
+
+def _nothing() -> None:
+    """The ask has its outcome already."""

@@ -1,0 +1,138 @@
+"""Keeps a link to whoever answers at one address: a control lane, a data lane, and both again when they break."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import anyio
+from anyio.abc import TaskGroup
+
+from .backoff import Backoff
+from .connection import Connection
+from .data_lane import DataLane
+from .errors import HandshakeFailed
+from .gate import Gate, Opened
+from .hello import Lane
+from .link import LinkState
+from .peer_link import PeerLink
+from .settings import TransportSettings
+from .sockets import explain, is_refused
+
+
+class Dial:
+    """One address that this node keeps dialling until ``close``.
+
+    Attributes:
+        address: ``HOST:PORT``, as reported.
+        link: The link that was made here last.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        gate: Gate,
+        settings: TransportSettings,
+        chance: Callable[[], float],
+        attach_control: Callable[[Opened], tuple[PeerLink, Connection]],
+        attach_data: Callable[[Opened, PeerLink], DataLane],
+        report: Callable[[str, str], None],
+    ) -> None:
+        self.host = host
+        self.port = port
+        self.address = f"{host}:{port}"
+        self.link: PeerLink | None = None
+        self._gate = gate
+        self._settings = settings
+        self._chance = chance
+        self._attach_control = attach_control
+        self._attach_data = attach_data
+        self._report_to = report
+        self._reported = ""
+        self._closed = False
+        self._attempt = anyio.CancelScope()
+
+    @property
+    def closed(self) -> bool:
+        """Whether ``close`` was called."""
+        return self._closed
+
+    def close(self) -> None:
+        """Stop dialling, and end the link that was made here: the peer is lost at once, on both sides."""
+        if self._closed:
+            return
+        self.stop()
+        if self.link is not None and not self.link.down:
+            self.link.say_goodbye("it is not wanted any more")
+            self.link.apply(self.link.life.ended("this node closed the link"))
+
+    def stop(self) -> None:
+        """Stop dialling; a link that is open stays."""
+        self._closed = True
+        self._attempt.cancel()
+
+    async def run(self) -> None:
+        """Dial until closed."""
+        backoff = Backoff(self._settings.reconnect_first, self._settings.reconnect_cap)
+        async with anyio.create_task_group() as tasks:
+            while not self._closed:
+                opened = None
+                with anyio.CancelScope() as self._attempt:
+                    opened = await self._open_control()
+                if opened is not None:
+                    backoff.reset()
+                    await self._stay(opened, tasks)
+                if not self._closed:
+                    with anyio.CancelScope() as self._attempt:
+                        await anyio.sleep(backoff.pause(self._chance()))
+
+    async def _open_control(self) -> Opened | None:
+        link = self.link
+        if link is not None and not link.down and link.control is not None:
+            return None  # the peer has dialled this node meanwhile, and that connection is the one that stays
+        try:
+            return await self._gate.dial(self.host, self.port, Lane.CONTROL)
+        except TimeoutError:
+            self._report(f"{self.address} did not finish the handshake in time")
+        except OSError as error:
+            self._report(f"{self.address} cannot be reached: {explain(error)}")
+            if link is not None and is_refused(error):
+                link.apply(link.life.unreachable(f"{self.address} refuses connections: its process is gone"))
+        except HandshakeFailed as error:
+            self._report(error.reason)
+        return None
+
+    async def _stay(self, opened: Opened, tasks: TaskGroup) -> None:
+        self._reported = ""
+        link, connection = self._attach_control(opened)
+        if link is not self.link:
+            self.link = link
+            tasks.start_soon(self._keep_data, link)
+        link.control_closed(connection, await connection.run())
+
+    async def _keep_data(self, link: PeerLink) -> None:
+        backoff = Backoff(self._settings.reconnect_first, self._settings.reconnect_cap)
+        while link.life.state is not LinkState.DOWN:
+            if link.outbound and link.control is not None and link.open_lane is None:
+                opened = await self._open_data(link)
+                if opened is not None:
+                    backoff.reset()
+                    lane = self._attach_data(opened, link)
+                    link.data_closed(lane, await lane.connection.run())
+                    continue
+            with anyio.move_on_after(backoff.pause(self._chance())):
+                await link.ended.wait()
+
+    async def _open_data(self, link: PeerLink) -> Opened | None:
+        try:
+            return await self._gate.dial(
+                self.host, self.port, Lane.DATA, epoch=link.epoch + 1, node=link.peer.node
+            )
+        except (OSError, HandshakeFailed):
+            return None  # the control lane reports what is wrong
+
+    def _report(self, sentence: str) -> None:
+        if sentence != self._reported:
+            self._reported = sentence
+            self._report_to(self.address, sentence)

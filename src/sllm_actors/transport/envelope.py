@@ -1,0 +1,207 @@
+"""Envelopes and outcomes on the wire: one msgpack list each, to which later versions may append.
+
+``[target, sender, name, payload, remaining, metadata]``. The target is a number (in the receiving node's present life,
+which the lane fixes) or a name; the sender likewise, or a whole address where it lives elsewhere, or nil.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sllm_actors.actors.errors import (
+    ActorGone,
+    AskError,
+    AskTimeout,
+    CallCycle,
+    MailboxFull,
+    PeerDown,
+    RemoteFailure,
+    UnknownMessage,
+)
+from sllm_actors.actors.identity import Address, Incarnation, NodeId
+from sllm_actors.actors.network import NO_METADATA, Envelope, Metadata
+
+from .codec import Codec, address_from_wire, address_to_wire, is_key, pack, unpack
+
+TEXT_LIMIT = 4096
+CHAIN_LIMIT = 256
+
+_PLAIN: dict[str, type[AskError]] = {
+    "actor_gone": ActorGone,
+    "ask_timeout": AskTimeout,
+    "mailbox_full": MailboxFull,
+    "call_cycle": CallCycle,
+}
+
+
+class BadEnvelope(Exception):
+    """An envelope came that cannot be delivered.
+
+    Attributes:
+        envelope: As much of it as could be read (its message is an ``Unreadable``).
+        error: What to answer to its asker.
+    """
+
+    def __init__(self, envelope: Envelope, error: UnknownMessage) -> None:
+        super().__init__(str(error))
+        self.envelope = envelope
+        self.error = error
+
+
+class Unreadable:
+    """Stands for a message that could not be read, in a dead letter."""
+
+    def __repr__(self) -> str:
+        return "Unreadable()"
+
+
+class EnvelopeCoder:
+    """Writes and reads the envelopes of one link.
+
+    Args:
+        codec: For the messages in them.
+        local: This node and its life, in which numbers that come in are addresses.
+        peer: The peer and its life, likewise.
+    """
+
+    def __init__(
+        self, codec: Codec, local: tuple[NodeId, Incarnation], peer: tuple[NodeId, Incarnation]
+    ) -> None:
+        self._codec = codec
+        self._local = local
+        self._peer = peer
+
+    def encode(self, envelope: Envelope) -> bytes:
+        """Return the envelope's bytes.
+
+        Raises:
+            UnknownMessage: Its message is not in the catalog or cannot be written.
+        """
+        name, payload = self._codec.to_wire(envelope.message)
+        metadata = envelope.metadata
+        return pack(
+            [
+                envelope.target.key,
+                self._sender_to_wire(envelope.sender),
+                name,
+                payload,
+                envelope.remaining,
+                None if metadata is NO_METADATA else _metadata_to_wire(metadata),
+            ]
+        )
+
+    def decode(self, body: bytes) -> Envelope:
+        """Read an envelope.
+
+        Raises:
+            BadEnvelope: It cannot be delivered.
+        """
+        target = Address(*self._local, 0)
+        sender = None
+        try:
+            raw = unpack(body)
+            try:
+                key, sender_raw, name, payload, remaining, metadata = raw[:6]
+                target = self._address(key, *self._local)
+                sender = self._sender_from_wire(sender_raw)
+                remaining = None if remaining is None else float(remaining)
+                metadata = NO_METADATA if metadata is None else _metadata_from_wire(metadata)
+            except (ValueError, TypeError, LookupError, AttributeError) as error:
+                raise UnknownMessage("its envelope cannot be read") from error
+            message = self._codec.from_wire(name, payload)
+        except UnknownMessage as error:
+            raise BadEnvelope(Envelope(target, Unreadable(), sender), error) from error
+        return Envelope(target, message, sender, remaining, metadata)
+
+    def encode_reply(self, reply: Any) -> bytes:
+        """Return the bytes of a good outcome.
+
+        Raises:
+            UnknownMessage: The reply is not in the catalog or cannot be written.
+        """
+        return pack(self._codec.to_wire(reply))
+
+    def decode_reply(self, body: bytes) -> Any:
+        """Read a good outcome; what cannot be read comes back as an ``UnknownMessage``."""
+        try:
+            name, payload, *_ = unpack(body)
+            return self._codec.from_wire(name, payload)
+        except UnknownMessage as error:
+            return error
+        except (ValueError, TypeError):
+            return UnknownMessage("the reply cannot be read")
+
+    def _sender_to_wire(self, sender: Address | None) -> Any:
+        if sender is None:
+            return None
+        if sender.node == self._local[0] and (
+            sender.incarnation is None or sender.incarnation == self._local[1]
+        ):
+            return sender.key
+        return address_to_wire(sender)
+
+    def _sender_from_wire(self, raw: Any) -> Address | None:
+        if raw is None:
+            return None
+        return address_from_wire(raw) if isinstance(raw, list) else self._address(raw, *self._peer)
+
+    @staticmethod
+    def _address(key: Any, node: NodeId, life: Incarnation) -> Address:
+        if not is_key(key):
+            raise ValueError("not a key")
+        return Address(node, None if isinstance(key, str) else life, key)
+
+
+def encode_failure(error: AskError) -> bytes:
+    """Return the bytes of an error, its texts cut to a bound."""
+    for name, plain in _PLAIN.items():
+        if type(error) is plain:
+            return pack([name, _cut(str(error))])
+    match error:
+        case UnknownMessage():
+            return pack(["unknown_message", _cut(error.message)])
+        case PeerDown():
+            return pack(["peer_down", _cut(error.reason), _cut(error.node)])
+        case RemoteFailure():
+            return pack(["remote_failure", _cut(error.message), _cut(error.type_name)])
+        case _:
+            return pack(["remote_failure", _cut(str(error)), type(error).__name__])
+
+
+def decode_failure(body: bytes) -> AskError:
+    """Read an error; a kind that a later version has added comes back as a ``RemoteFailure`` of that name."""
+    try:
+        kind, text, *more = unpack(body)
+        kind, text, *more = (_cut(str(each)) for each in (kind, text, *more))
+    except (UnknownMessage, ValueError, TypeError):
+        return UnknownMessage("the error cannot be read")
+    if kind in _PLAIN:
+        return _PLAIN[kind](text)
+    if kind == "unknown_message":
+        return UnknownMessage(text)
+    if kind == "peer_down" and more:
+        return PeerDown(more[0], text)
+    return RemoteFailure(more[0] if more else kind, text)
+
+
+def _metadata_to_wire(metadata: Metadata) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    if metadata.request_id:
+        out["request_id"] = metadata.request_id
+    if metadata.call_chain:
+        out["call_chain"] = metadata.call_chain
+    if metadata.extra:
+        out["extra"] = metadata.extra
+    return out
+
+
+def _metadata_from_wire(raw: dict[str, Any]) -> Metadata:
+    chain = tuple(str(each) for each in raw.get("call_chain", ()))
+    if len(chain) > CHAIN_LIMIT:
+        raise ValueError("the call chain is too long")
+    extra = {str(key): str(value) for key, value in raw.get("extra", {}).items()}
+    return Metadata(str(raw.get("request_id", "")), chain, extra)
+
+
+def _cut(text: str) -> str:
+    return text[:TEXT_LIMIT]

@@ -1,0 +1,179 @@
+"""Opens lanes: connect or accept, TLS, handshake, judgement, all under one deadline."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+
+import anyio
+from anyio.abc import ByteStream
+from attrs import frozen
+
+from .admission import Admission, dialler_yields
+from .errors import HandshakeFailed
+from .handshake import Handshake, Proven
+from .hello import NONCE_SIZE, Code, Hello, Lane
+from .peer import NodeHello, Verdict
+from .roster import Roster
+from .settings import TransportSettings
+from .shake import accept_handshake, dial_handshake
+from .sockets import TlsContexts, configure, connect, remote_host, secure
+
+
+@frozen
+class Opened:
+    """A lane after its handshake. Whoever gets it owns the stream.
+
+    Attributes:
+        hello: The peer's.
+        epoch: The data lane's, whoever chose it.
+        token: The tunnel call that it answers, whoever made it.
+        rest: Bytes that came behind the handshake.
+        address: What this node dialled; None where the peer did.
+    """
+
+    stream: ByteStream
+    hello: Hello
+    host: str
+    epoch: int
+    token: bytes
+    rest: bytes
+    address: tuple[str, int] | None
+
+
+class Gate:
+    """The handshakes of one transport.
+
+    Args:
+        secret: The cluster secret; never logged.
+        credential: This node's own, or empty while it has none.
+        accept: The node's own judgement of who dials in.
+        must_return: Called when this node has been declared down by a peer and is the one to take a new life.
+    """
+
+    def __init__(
+        self,
+        roster: Roster,
+        settings: TransportSettings,
+        *,
+        secret: bytes,
+        credential: Callable[[], bytes],
+        accept: Callable[[NodeHello], Verdict] | None,
+        tls: TlsContexts | None,
+        must_return: Callable[[str], None],
+    ) -> None:
+        self._roster = roster
+        self._settings = settings
+        self._secret = secret
+        self._credential = credential
+        self._accept = accept
+        self._tls = tls
+        self._must_return = must_return
+
+    async def dial(
+        self, host: str, port: int, lane: Lane, *, epoch: int = 0, token: bytes = b"", node: str | None = None
+    ) -> Opened:
+        """Open a lane to an address.
+
+        Args:
+            node: The node that must answer there; anyone, for a control lane.
+
+        Raises:
+            OSError: Nobody answers there (``TimeoutError``: not in time).
+            HandshakeFailed: Somebody does, but there is no lane; its reason is a whole sentence.
+        """
+        me = self._roster.identity
+        hello = self._roster.hello(lane, secrets.token_bytes(NONCE_SIZE), epoch=epoch, token=token)
+        handshake = Handshake(hello, self._secret, dialler=True, credential=self._credential())
+
+        def judge(_: Handshake, proven: Proven) -> Admission:
+            if node is not None and proven.hello.node != node:
+                return Admission(Code.REFUSED, f"{node} is not there any more")
+            return self._roster.judge(me, proven.hello, dialled=True)
+
+        with anyio.fail_after(self._settings.handshake_timeout):
+            stream = await connect(host, port, self._tls)
+            try:
+                await dial_handshake(stream, handshake, judge)
+            except BaseException as error:
+                await anyio.aclose_forcefully(stream)
+                if isinstance(error, HandshakeFailed):
+                    self._after_failure(handshake, hello, error, dialled=True)
+                    raise _sentence(f"{host}:{port}", handshake, error) from error
+                raise
+        return _opened(stream, handshake, epoch, token, (host, port))
+
+    async def accept(self, stream: ByteStream) -> Opened:
+        """Let a connection in.
+
+        Raises:
+            TimeoutError: It did not finish its handshake in time.
+            HandshakeFailed: There is no lane.
+        """
+        me = self._roster.identity
+        # The lane is the dialler's choice: the handshake puts it into our hello.
+        hello = self._roster.hello(Lane.CONTROL, secrets.token_bytes(NONCE_SIZE))
+        handshake = Handshake(hello, self._secret, dialler=False)
+        host = remote_host(stream)
+
+        def judge(handshake: Handshake, proven: Proven) -> Admission:
+            admission = self._roster.judge(me, proven.hello, dialled=False)
+            if admission.code is not Code.OK or self._accept is None:
+                return admission
+            verdict = self._accept(_node_hello(handshake, proven.hello, host))
+            return Admission(Code.REFUSED, verdict.refusal) if verdict.refusal else admission
+
+        try:
+            with anyio.fail_after(self._settings.handshake_timeout):
+                configure(stream)
+                if self._tls is not None:
+                    stream = await secure(stream, self._tls.server, None)
+                await accept_handshake(stream, handshake, judge)
+        except BaseException as error:
+            await anyio.aclose_forcefully(stream)
+            if isinstance(error, HandshakeFailed):
+                self._after_failure(handshake, hello, error, dialled=False)
+            raise
+        assert handshake.peer is not None
+        return _opened(stream, handshake, handshake.peer.epoch, handshake.peer.token, None)
+
+    def _after_failure(
+        self, handshake: Handshake, mine: Hello, error: HandshakeFailed, *, dialled: bool
+    ) -> None:
+        # Only a verdict that came with a proof can make this node give up its life.
+        proven = handshake.proven
+        if proven is None or error.code is not Code.DOWN:
+            return
+        theirs = proven.hello
+        links = (mine.links, theirs.links) if dialled else (theirs.links, mine.links)
+        if dialler_yields(*links) is dialled and self._roster.identity.incarnation == mine.incarnation:
+            self._must_return(f"{theirs.node} and this node had lost each other")
+
+
+def _sentence(address: str, handshake: Handshake, error: HandshakeFailed) -> HandshakeFailed:
+    """Return the failure with a whole sentence for a person who looks after the dialling node."""
+    if error.final:
+        text = f"{address} {error.reason}"
+    else:
+        role = handshake.peer.role if handshake.peer else "node"
+        text = f"the {role} at {address} refused this node: {error.reason}"
+    return HandshakeFailed(error.code, text, final=True)
+
+
+def _opened(
+    stream: ByteStream, handshake: Handshake, epoch: int, token: bytes, address: tuple[str, int] | None
+) -> Opened:
+    assert handshake.peer is not None
+    return Opened(stream, handshake.peer, remote_host(stream), epoch, token, handshake.rest, address)
+
+
+def _node_hello(handshake: Handshake, hello: Hello, host: str) -> NodeHello:
+    return NodeHello(
+        node=hello.node,
+        role=hello.role,
+        incarnation=hello.incarnation,
+        lane=hello.lane.value,
+        host=host,
+        has_credential=handshake.has_credential,
+        proves=handshake.proves,
+    )

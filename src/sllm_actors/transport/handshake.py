@@ -1,0 +1,278 @@
+"""The handshake, without I/O: both sides prove that they know the cluster secret over everything that was said.
+
+::
+
+    dialler                          acceptor
+    MAGIC HELLO            ──▶
+                           ◀──       MAGIC HELLO            (or MAGIC REFUSED)
+    PROOF                  ──▶
+                           ◀──       PROOF with a verdict   (or REFUSED: wrong secret)
+    READY with a verdict   ──▶
+
+Each proof is an HMAC-SHA-256 under the cluster secret over who proves and the digest of all bytes of both sides so
+far, its own verdict included: nothing can be replayed (nonces), reflected (the prover is named) or downgraded
+(versions and capabilities are in the transcript). A verdict is believed only with its proof; a bare REFUSED is only
+words for a person. The dialler also proves its own credential, where it has one, without showing it.
+
+Every message is ``kind (1) | length (2) | body`` and at most ``MESSAGE_LIMIT`` long.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import struct
+from enum import Enum, auto
+from typing import Final
+
+import msgpack
+from attrs import evolve, frozen
+
+from .errors import HandshakeFailed
+from .hello import Code, Hello, decode_hello, encode_hello
+
+MAGIC: Final = b"\x8bSLLM\r\n\x00"
+"""Not text, not TLS, and broken by anything that translates line ends."""
+
+MESSAGE_LIMIT: Final = 4096
+REASON_LIMIT: Final = 500
+WRONG_SECRET: Final = "wrong cluster secret (use --secret-file or SLLM_CLUSTER_SECRET with the head's)"  # noqa: S105
+
+_HEAD: Final = struct.Struct("!BH")
+_HELLO: Final = 1
+_PROOF: Final = 2
+_READY: Final = 3
+_REFUSED: Final = 4
+
+
+@frozen
+class Proven:
+    """The peer knows the secret (and, at the dialler, has said its verdict): now it is this side's turn to judge.
+
+    Attributes:
+        code: The acceptor's verdict, as the dialler gets it; ``OK`` at the acceptor.
+    """
+
+    hello: Hello
+    code: Code = Code.OK
+    reason: str = ""
+
+
+@frozen
+class Ready:
+    """At the acceptor: the dialler's own verdict, the last word of a handshake."""
+
+    code: Code
+    reason: str
+
+
+class _Stage(Enum):
+    HELLO = auto()  # the peer's hello is awaited
+    PROOF = auto()  # the peer's proof is awaited
+    JUDGE = auto()  # this side's verdict is awaited
+    READY = auto()  # the dialler's verdict is awaited
+    DONE = auto()
+
+
+class Handshake:
+    """One side of one handshake.
+
+    Feed what arrives to ``receive`` and send what it returns, until ``proven`` is set; then say ``verdict``
+    once. The acceptor of a good verdict goes on with ``receive`` until ``ready`` is set. What the peer sends
+    behind the handshake is in ``rest``.
+
+    Attributes:
+        peer: The other side's hello, once it has come (nothing in it is proved before ``proven``).
+        proven: Set when the peer's proof has been checked.
+        ready: Set at the acceptor when the dialler has said its verdict.
+        last_words: After a failure, what to send before closing.
+    """
+
+    def __init__(self, local: Hello, secret: bytes, *, dialler: bool, credential: bytes = b"") -> None:
+        self._local = local
+        self._secret = secret
+        self._credential = credential
+        self._dialler = dialler
+        self._stage = _Stage.HELLO
+        self._transcript = hashlib.sha256()
+        self._credential_digest = b""
+        self._credential_proof = b""
+        self._buffer = bytearray()
+        self._magic_seen = False
+        self.peer: Hello | None = None
+        self.proven: Proven | None = None
+        self.ready: Ready | None = None
+        self.last_words = b""
+
+    @property
+    def rest(self) -> bytes:
+        """The bytes that arrived behind the handshake."""
+        return bytes(self._buffer)
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """What both sides can do."""
+        return self._local.capabilities & self.peer.capabilities if self.peer else frozenset()
+
+    @property
+    def has_credential(self) -> bool:
+        """Whether the dialler offered a proof of a credential of its own."""
+        return bool(self._credential_proof)
+
+    def proves(self, credential: bytes) -> bool:
+        """Tell whether the dialler has proved that it holds this credential."""
+        expected = _mac(credential, b"credential", self._credential_digest)
+        return self.has_credential and hmac.compare_digest(expected, self._credential_proof)
+
+    def start(self) -> bytes:
+        """Return the dialler's first bytes."""
+        return self._say(_HELLO, encode_hello(self._local), first=True)
+
+    def receive(self, data: bytes) -> bytes:
+        """Take bytes of the peer and return what to send.
+
+        Raises:
+            HandshakeFailed: There will be no link; send ``last_words`` and close.
+        """
+        self._buffer += data
+        if not self._magic_seen and not self._take_magic():
+            return b""
+        out = b""
+        while self._stage in {_Stage.HELLO, _Stage.PROOF, _Stage.READY}:
+            message = self._next_message()
+            if message is None:
+                break
+            out += self._take(*message)
+        return out
+
+    def verdict(self, code: Code = Code.OK, reason: str = "") -> bytes:
+        """Say whether this side wants the link, and return the bytes that say so with a proof."""
+        assert self._stage is _Stage.JUDGE, "a verdict is said once, after the peer's proof"
+        judged = msgpack.packb([code.value, reason[:REASON_LIMIT]])
+        who, kind = (b"ready", _READY) if self._dialler else (b"acceptor", _PROOF)
+        proof = _mac(self._secret, who, self._transcript.digest(), judged)
+        last = self._dialler or code is not Code.OK
+        self._stage = _Stage.DONE if last else _Stage.READY
+        return self._say(kind, proof + judged)
+
+    def _take_magic(self) -> bool:
+        start = bytes(self._buffer[: len(MAGIC)])
+        if not MAGIC.startswith(start):
+            tls = start.startswith(b"\x15\x03") or start.startswith(b"\x16\x03")
+            raise HandshakeFailed(
+                Code.BROKEN, f"answered, but it {'expects TLS' if tls else 'is not an sllm node'}", final=True
+            )
+        if len(start) < len(MAGIC):
+            return False
+        del self._buffer[: len(MAGIC)]
+        self._magic_seen = True
+        return True
+
+    def _next_message(self) -> tuple[int, bytes, bytes] | None:
+        if len(self._buffer) < _HEAD.size:
+            return None
+        kind, length = _HEAD.unpack_from(self._buffer)
+        if length > MESSAGE_LIMIT:
+            raise HandshakeFailed(Code.BROKEN, "its handshake message is too long")
+        end = _HEAD.size + length
+        if len(self._buffer) < end:
+            return None
+        raw = bytes(self._buffer[:end])
+        del self._buffer[:end]
+        return kind, raw[_HEAD.size :], raw
+
+    def _take(self, kind: int, body: bytes, raw: bytes) -> bytes:
+        if kind == _REFUSED:
+            raise HandshakeFailed(*_read_verdict(body))
+        if self._stage is _Stage.HELLO and kind == _HELLO:
+            return self._take_hello(body, raw)
+        if self._stage is _Stage.PROOF and kind == _PROOF:
+            self._take_proof(body, raw)
+            return b""
+        if self._stage is _Stage.READY and kind == _READY:
+            judged = self._check(b"ready", body)
+            self.ready = Ready(*_read_verdict(judged))
+            self._stage = _Stage.DONE
+            return b""
+        raise HandshakeFailed(Code.BROKEN, "its handshake is out of order")
+
+    def _take_hello(self, body: bytes, raw: bytes) -> bytes:
+        peer = self.peer = decode_hello(body)
+        self._transcript.update(MAGIC + raw)
+        self._stage = _Stage.PROOF
+        code, reason = _incompatible(self._local, peer, dialler=self._dialler)
+        if code is not Code.OK:
+            raise self._refusal(code, reason)
+        if not self._dialler:
+            self._local = evolve(self._local, lane=peer.lane)
+            return self._say(_HELLO, encode_hello(self._local), first=True)
+        digest = self._transcript.digest()
+        proof = _mac(self._secret, b"dialler", digest)
+        if self._credential:
+            proof += _mac(self._credential, b"credential", digest)
+        return self._say(_PROOF, proof)
+
+    def _take_proof(self, body: bytes, raw: bytes) -> None:
+        assert self.peer is not None
+        if self._dialler:
+            code, reason = _read_verdict(self._check(b"acceptor", body))
+            self.proven = Proven(self.peer, code, reason)
+            self._stage = _Stage.JUDGE if code is Code.OK else _Stage.DONE
+        else:
+            self._credential_digest = self._transcript.digest()
+            self._credential_proof = self._check(b"dialler", body, signed=False)
+            self.proven = Proven(self.peer)
+            self._stage = _Stage.JUDGE
+        self._transcript.update(raw)
+
+    def _check(self, who: bytes, body: bytes, *, signed: bool = True) -> bytes:
+        """Check the proof in front of ``body`` and return what follows it (which it covers, if ``signed``)."""
+        proof, follows = body[:_MAC_SIZE], body[_MAC_SIZE:]
+        expected = _mac(self._secret, who, self._transcript.digest(), follows if signed else b"")
+        if not hmac.compare_digest(expected, proof):
+            if self._dialler:
+                raise HandshakeFailed(Code.SECRET, "does not know this cluster's secret", final=True)
+            raise self._refusal(Code.SECRET, WRONG_SECRET)
+        return follows
+
+    def _refusal(self, code: Code, reason: str) -> HandshakeFailed:
+        body = msgpack.packb([code.value, reason[:REASON_LIMIT]])
+        first = not self._dialler and code is not Code.SECRET
+        self.last_words = self._say(_REFUSED, body, first=first)
+        return HandshakeFailed(code, reason)
+
+    def _say(self, kind: int, body: bytes, *, first: bool = False) -> bytes:
+        raw = (MAGIC if first else b"") + _HEAD.pack(kind, len(body)) + body
+        self._transcript.update(raw)
+        return raw
+
+
+_MAC_SIZE: Final = 32
+
+
+def _mac(key: bytes, who: bytes, *parts: bytes) -> bytes:
+    return hmac.digest(key, b"sllm handshake 1 " + who + b"\0" + b"".join(parts), "sha256")
+
+
+def _read_verdict(body: bytes) -> tuple[Code, str]:
+    try:
+        code, reason, *_ = msgpack.unpackb(body)
+        printable = "".join(each if each.isprintable() else "?" for each in reason[:REASON_LIMIT])
+    except (ValueError, TypeError, msgpack.UnpackException):
+        raise HandshakeFailed(Code.BROKEN, "its verdict cannot be read") from None
+    # A later version may refuse for a reason that has no name here.
+    return Code(code) if code in set(Code) else Code.REFUSED, printable
+
+
+def _incompatible(local: Hello, peer: Hello, *, dialler: bool) -> tuple[Code, str]:
+    mine, theirs = ("{}-{}".format(*hello.versions) for hello in (local, peer))
+    if max(local.versions[0], peer.versions[0]) > min(local.versions[1], peer.versions[1]):
+        return Code.PROTOCOL, f"it speaks protocol {mine}, this side {theirs}: install the same sllm on both"
+    if local.cluster != peer.cluster:
+        return Code.CLUSTER, f"it belongs to cluster {local.cluster}, not to {peer.cluster}"
+    missing = sorted((local.needs - peer.capabilities) | (peer.needs - local.capabilities))
+    if missing:
+        return Code.CAPABILITY, f"both sides must support {', '.join(missing)}: install the same sllm on both"
+    if dialler and local.lane is not peer.lane:
+        return Code.BROKEN, "it answered for another lane"
+    return Code.OK, ""

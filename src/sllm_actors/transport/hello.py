@@ -1,0 +1,169 @@
+"""What two nodes say to each other first: the fields of a hello, as a msgpack map, and the refusal codes."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+import msgpack
+from attrs import field, frozen
+
+from sllm_actors.actors.identity import Incarnation, NodeId
+
+from .errors import HandshakeFailed
+
+PROTOCOL_MIN = 1
+PROTOCOL_MAX = 1
+NONCE_SIZE = 32
+NAME_LIMIT = 255
+CAPABILITIES = frozenset({"parts", "tunnel-call"})
+"""What this version can do beyond the bare protocol. Both sides use what both have."""
+
+
+class Lane(StrEnum):
+    """What a connection is for."""
+
+    CONTROL = "control"
+    DATA = "data"
+    TUNNEL = "tunnel"
+
+
+class Code(StrEnum):
+    """Why a handshake was refused; ``OK`` where it was not."""
+
+    OK = "ok"
+    PROTOCOL = "protocol"
+    CLUSTER = "cluster"
+    SECRET = "secret"  # noqa: S105 - the name of a refusal
+    CAPABILITY = "capability"
+    SELF = "self"
+    OLDER = "older"
+    DUPLICATE = "duplicate"
+    DOWN = "down"
+    LINKED = "linked"
+    LANE = "lane"
+    BUSY = "busy"
+    REFUSED = "refused"
+    BROKEN = "broken"
+
+
+@frozen
+class Hello:
+    """One side's half of a handshake.
+
+    Attributes:
+        versions: The lowest and the highest protocol version that it speaks.
+        previous: The life that this one follows without a restart (the node was declared down), or None.
+        lane: What the connection is for; the dialler chooses, the acceptor repeats.
+        capabilities: What it can do.
+        needs: What the other side must be able to do.
+        nonce: 32 fresh random bytes: no handshake can be replayed.
+        links: With how many peers it is linked (of two nodes that must not meet again in their present lives,
+            the one with fewer links takes a new one).
+        epoch: Of a data lane: higher than that of any data lane before it on the same link.
+        token: Of a tunnel lane: the call that it answers, or empty.
+        window: How many bytes may be in flight towards it on a data lane.
+        max_message: The longest message that it takes.
+    """
+
+    cluster: str
+    node: NodeId
+    role: str
+    incarnation: Incarnation
+    lane: Lane
+    nonce: bytes = field(repr=False)
+    versions: tuple[int, int] = (PROTOCOL_MIN, PROTOCOL_MAX)
+    previous: Incarnation | None = None
+    capabilities: frozenset[str] = CAPABILITIES
+    needs: frozenset[str] = frozenset()
+    links: int = 0
+    epoch: int = 0
+    token: bytes = field(default=b"", repr=False)
+    window: int = 256 * 1024
+    max_message: int = 4 * 1024 * 1024
+
+
+def encode_hello(hello: Hello) -> bytes:
+    """Return the hello as a msgpack map with sorted keys."""
+    previous = hello.previous
+    return bytes(
+        msgpack.packb(
+            {
+                "capabilities": sorted(hello.capabilities),
+                "cluster": hello.cluster,
+                "epoch": hello.epoch,
+                "incarnation": [hello.incarnation.counter, hello.incarnation.nonce],
+                "lane": hello.lane.value,
+                "links": hello.links,
+                "max_message": hello.max_message,
+                "needs": sorted(hello.needs),
+                "node": hello.node,
+                "nonce": hello.nonce,
+                "previous": None if previous is None else [previous.counter, previous.nonce],
+                "role": hello.role,
+                "token": hello.token,
+                "versions": list(hello.versions),
+                "window": hello.window,
+            }
+        )
+    )
+
+
+def decode_hello(body: bytes) -> Hello:
+    """Read a hello; fields that are not known are ignored, and those with a default may be missing.
+
+    Raises:
+        HandshakeFailed: It is not a hello, or a field is not what it must be.
+    """
+    try:
+        raw = msgpack.unpackb(body)
+        optional: dict[str, Any] = {}
+        if raw.get("previous") is not None:
+            optional["previous"] = _incarnation(raw["previous"])
+        for name in ("capabilities", "needs"):
+            if name in raw:
+                optional[name] = frozenset(_text(each) for each in raw[name])
+        for name in ("links", "epoch", "window", "max_message"):
+            if name in raw:
+                optional[name] = _number(raw[name])
+        if "token" in raw:
+            optional["token"] = _bytes(raw["token"], at_most=64)
+        lowest, highest = raw["versions"]
+        nonce = _bytes(raw["nonce"], at_most=NONCE_SIZE)
+        if len(nonce) != NONCE_SIZE:
+            raise ValueError("short nonce")
+        return Hello(
+            cluster=_text(raw["cluster"]),
+            node=NodeId(_text(raw["node"])),
+            role=_text(raw["role"]),
+            incarnation=_incarnation(raw["incarnation"]),
+            lane=Lane(raw["lane"]),
+            nonce=nonce,
+            versions=(_number(lowest), _number(highest)),
+            **optional,
+        )
+    except (ValueError, TypeError, KeyError, AttributeError, msgpack.UnpackException) as error:
+        raise HandshakeFailed(Code.BROKEN, "its hello cannot be read") from error
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or not 0 < len(value) <= NAME_LIMIT or not value.isprintable():
+        raise ValueError("not a name")
+    return value
+
+
+def _number(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 64:
+        raise ValueError("not a number")
+    return value
+
+
+def _bytes(value: object, *, at_most: int) -> bytes:
+    if not isinstance(value, bytes) or len(value) > at_most:
+        raise ValueError("not bytes")
+    return value
+
+
+def _incarnation(value: Any) -> Incarnation:
+    counter, nonce = value
+    return Incarnation(_number(counter), _number(nonce))

@@ -1,0 +1,124 @@
+"""The life of one link: when a peer is up, in doubt, and down for good. Pure: events and the time go in, effects out.
+
+A link joins one life of this node with one life of a peer. It is *up* once its control and its data lane are open;
+*suspect* while one of them is missing; *down* when a lane stays away, or nothing is heard, for the whole budget, or
+when the end is certain (a goodbye, a refused connection, a later life of the peer). Down is final: the two lives never
+link again.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+
+from attrs import define, field, frozen
+
+from .hello import Lane
+
+
+class LinkState(Enum):
+    """Where a link is in its life."""
+
+    CONNECTING = auto()
+    UP = auto()
+    SUSPECT = auto()
+    DOWN = auto()
+
+
+@frozen
+class Announce:
+    """Tell this node that the peer is up (once in a link's life)."""
+
+
+@frozen
+class Lose:
+    """Tell this node that the peer is down (once in a link's life), and end the link."""
+
+    reason: str
+
+
+Effect = Announce | Lose
+
+
+@define
+class LinkLife:
+    """The state of one link.
+
+    Attributes:
+        budget: Seconds of silence, or of a missing lane, that a link survives.
+        heard: When a byte of the peer last came.
+        announced: Whether the peer was ever up.
+    """
+
+    budget: float
+    heard: float
+    state: LinkState = LinkState.CONNECTING
+    announced: bool = False
+    _lanes: set[Lane] = field(factory=set)
+    _missing_since: float = field(init=False)
+    _why: str = "its lanes never opened"
+
+    def __attrs_post_init__(self) -> None:
+        self._missing_since = self.heard
+
+    def opened(self, lane: Lane, now: float) -> list[Effect]:
+        """Note that a lane is open."""
+        if self.state is LinkState.DOWN:
+            return []
+        self.heard = now
+        self._lanes.add(lane)
+        if {Lane.CONTROL, Lane.DATA} <= self._lanes:
+            self.state = LinkState.UP
+            if not self.announced:
+                self.announced = True
+                return [Announce()]
+        return []
+
+    def closed(self, lane: Lane, reason: str, now: float) -> list[Effect]:
+        """Note that a lane has closed: from now on the budget runs, unless it does already."""
+        if self.state is LinkState.DOWN or lane not in self._lanes:
+            return []
+        if self.state is LinkState.UP:
+            self.state = LinkState.SUSPECT
+            self._missing_since = now
+        self._lanes.discard(lane)
+        self._why = reason
+        return []
+
+    def ended(self, reason: str) -> list[Effect]:
+        """Note that the peer's present life is certainly over (or that this node must act as if it were)."""
+        if self.state is LinkState.DOWN:
+            return []
+        self.state = LinkState.DOWN
+        return [Lose(reason)]
+
+    def unreachable(self, reason: str) -> list[Effect]:
+        """Note that dialling the peer was refused by its host: with the control lane closed, its process is gone."""
+        return [] if Lane.CONTROL in self._lanes else self.ended(reason)
+
+    def tick(self, now: float, *, heard: bool) -> list[Effect]:
+        """Check the deadlines.
+
+        Args:
+            now: The time.
+            heard: Whether anything came from the peer since the last tick.
+        """
+        if heard:
+            self.heard = now
+        if self.state is LinkState.DOWN:
+            return []
+        if Lane.CONTROL in self._lanes and now - self.heard >= self.budget:
+            return self.ended(f"silent for {now - self.heard:.1f} s")
+        if self.state is not LinkState.UP and now - self._missing_since >= self.budget:
+            return self.ended(f"{self._why}, and did not come back within {self.budget:.1f} s")
+        return []
+
+    def extend(self, seconds: float) -> None:
+        """Move every deadline: this node itself stood still for so long and could not have heard anything."""
+        self.heard += seconds
+        self._missing_since += seconds
+
+
+def lateness(expected: float, now: float, tolerance: float) -> float:
+    """Return for how long this node itself stood still, judging by a tick that came late; 0 within ``tolerance``."""
+    late = now - expected
+    return late if late > tolerance else 0.0

@@ -1,0 +1,73 @@
+"""Accepts connections, as many as the bounds allow, and gives each a task of its own."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Awaitable, Callable
+
+import anyio
+import structlog
+from anyio.abc import SocketListener, SocketStream, TaskGroup
+
+from .settings import TransportSettings
+
+log = structlog.get_logger("sllm_actors.transport")
+
+BACKLOG = 1024
+PAUSE = 0.05
+"""Seconds between attempts while the process has no descriptors left."""
+
+
+class Doorman:
+    """Counts accepted connections.
+
+    Attributes:
+        open: Accepted and not yet closed.
+        shaking: Of those, in their handshake.
+        turned_away: Closed at once because a bound was reached.
+    """
+
+    def __init__(self, settings: TransportSettings) -> None:
+        self._settings = settings
+        self.open = 0
+        self.shaking = 0
+        self.turned_away = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether one more would be too many."""
+        return self.open >= self._settings.max_connections or self.shaking >= self._settings.max_handshakes
+
+
+async def accept_forever(
+    raw: socket.socket, doorman: Doorman, tasks: TaskGroup, handle: Callable[[SocketStream], Awaitable[None]]
+) -> None:
+    """Accept on a bound socket until cancelled; the socket is closed then.
+
+    Args:
+        tasks: Gets the task of each connection: it outlives this listener.
+        handle: Owns the stream.
+    """
+    raw.listen(BACKLOG)
+    raw.setblocking(False)
+
+    async def admit(stream: SocketStream) -> None:
+        try:
+            await handle(stream)
+        finally:
+            doorman.open -= 1
+
+    async with await SocketListener.from_socket(raw) as listener:
+        while True:
+            try:
+                stream = await listener.accept()
+            except OSError as error:
+                log.warning("transport.accept_failed", error=str(error))
+                await anyio.sleep(PAUSE)
+                continue
+            if doorman.full:
+                doorman.turned_away += 1
+                await anyio.aclose_forcefully(stream)
+                continue
+            doorman.open += 1
+            tasks.start_soon(admit, stream)

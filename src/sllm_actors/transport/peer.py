@@ -1,0 +1,100 @@
+"""Who is on the other end of a link, and what is told about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from attrs import evolve, field, frozen
+
+from sllm_actors.actors.identity import Incarnation, NodeId
+
+
+@frozen
+class NodeIdentity:
+    """What this node says it is, in every handshake.
+
+    Attributes:
+        node: The node's id, kept in its data directory.
+        role: ``head``, ``worker``, ``gateway`` or another word for a person.
+        incarnation: This life of the node.
+        cluster: The id of the cluster; nodes of different clusters refuse each other.
+    """
+
+    node: NodeId
+    role: str
+    incarnation: Incarnation
+    cluster: str
+
+    def reborn(self, incarnation: Incarnation) -> NodeIdentity:
+        """Return the same node in a later life.
+
+        Raises:
+            ValueError: The incarnation is not a later one.
+        """
+        if not incarnation > self.incarnation:
+            raise ValueError(f"incarnation {incarnation} is not later than {self.incarnation}")
+        return evolve(self, incarnation=incarnation)
+
+
+@frozen
+class Peer:
+    """One life of another node, as seen from here.
+
+    Attributes:
+        host: The address that its connection was observed to come from (or go to).
+        outbound: Whether this node dialled it.
+    """
+
+    node: NodeId
+    role: str
+    incarnation: Incarnation
+    host: str
+    outbound: bool
+
+
+@frozen
+class PeerUp:
+    """Control and data lane of the peer are open: from now on it can be told, asked and monitored."""
+
+    peer: Peer
+
+
+@frozen
+class PeerLost:
+    """That incarnation of the peer is down, for good. Comes once for each ``PeerUp``."""
+
+    peer: Peer
+    reason: str
+
+
+@frozen
+class Verdict:
+    """What the node itself says about a peer that has proved the cluster secret.
+
+    Attributes:
+        refusal: Why it may not come in, as the end of the sentence "… refused this node: …"; empty to accept.
+    """
+
+    refusal: str = ""
+
+
+ACCEPT = Verdict()
+
+
+@frozen
+class NodeHello:
+    """What a peer that dials this node has said and proved; handed to the node's own judgement.
+
+    Attributes:
+        host: The observed address.
+        has_credential: Whether it offered a proof of a credential of its own.
+        proves: Tells whether that proof was made with a given credential.
+    """
+
+    node: NodeId
+    role: str
+    incarnation: Incarnation
+    lane: str
+    host: str
+    has_credential: bool
+    proves: Callable[[bytes], bool] = field(repr=False)

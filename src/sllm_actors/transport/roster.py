@@ -1,0 +1,84 @@
+"""Who this node is in its present life, whom it is linked with, and whom that life has declared down."""
+
+from __future__ import annotations
+
+import anyio
+
+from sllm_actors.actors.identity import Incarnation, NodeId
+
+from .admission import Admission, Known, admit
+from .hello import Code, Hello, Lane
+from .peer import NodeIdentity
+from .peer_link import PeerLink
+from .settings import TransportSettings
+
+DEAD_LIMIT = 4096
+
+
+class Roster:
+    """The links of one node and what its next hello says.
+
+    Attributes:
+        identity: This node in its present life.
+        links: By node id.
+    """
+
+    def __init__(self, identity: NodeIdentity, settings: TransportSettings) -> None:
+        self.identity = identity
+        self.links: dict[NodeId, PeerLink] = {}
+        self._settings = settings
+        self._previous: Incarnation | None = None
+        self._dead: dict[NodeId, Incarnation] = {}
+
+    def hello(self, lane: Lane, nonce: bytes, *, epoch: int = 0, token: bytes = b"") -> Hello:
+        """Return what this node says of itself now."""
+        me = self.identity
+        return Hello(
+            cluster=me.cluster,
+            node=me.node,
+            role=me.role,
+            incarnation=me.incarnation,
+            previous=self._previous,
+            lane=lane,
+            nonce=nonce,
+            links=sum(link.life.announced for link in self.links.values()),
+            epoch=epoch,
+            token=token,
+            window=self._settings.window,
+            max_message=self._settings.max_message,
+        )
+
+    def judge(self, me: NodeIdentity, peer: Hello, *, dialled: bool) -> Admission:
+        """Judge a lane whose handshake began when this node was ``me``."""
+        if me is not self.identity:
+            return Admission(Code.BUSY, "it has just taken a new life; try again")
+        return admit(me, peer, self._known(peer.node), self._dead.get(peer.node), dialled=dialled)
+
+    def remove(self, link: PeerLink) -> None:
+        """Take a link out that is down: its two lives never meet again."""
+        node = link.peer.node
+        if self.links.get(node) is link:
+            del self.links[node]
+        if len(self._dead) >= DEAD_LIMIT:
+            del self._dead[next(iter(self._dead))]
+        self._dead[node] = max(link.peer.incarnation, self._dead.get(node, link.peer.incarnation))
+
+    def rebirth(self, incarnation: Incarnation) -> None:
+        """Take a later life; all links must be down already. Nobody has been declared down in it yet."""
+        self._previous = self.identity.incarnation
+        self.identity = self.identity.reborn(incarnation)
+        self._dead.clear()
+
+    def _known(self, node: NodeId) -> Known | None:
+        link = self.links.get(node)
+        if link is None:
+            return None
+        quiet = anyio.current_time() - link.life.heard
+        return Known(
+            incarnation=link.peer.incarnation,
+            up=link.life.announced,
+            control_open=link.control is not None and not link.control.closed,
+            outbound=link.outbound,
+            lively=quiet < 3 * self._settings.heartbeat,
+            data_epoch=link.epoch,
+        )

@@ -1,0 +1,89 @@
+"""Drives the sans-IO handshake over a stream, on the dialling and on the accepting side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import anyio
+from anyio.abc import ByteStream
+
+from .admission import Admission
+from .errors import HandshakeFailed
+from .handshake import Handshake, Proven
+from .hello import Code
+
+READ_SIZE = 4096
+
+Judge = Callable[[Handshake, Proven], Admission]
+"""Says whether this side wants the lane; called again, right before the end, for what changed meanwhile."""
+
+
+async def dial_handshake(stream: ByteStream, handshake: Handshake, judge: Judge) -> Admission:
+    """Play the dialler. Runs under its caller's deadline.
+
+    Returns:
+        This side's admission, when both sides agreed to open the lane.
+
+    Raises:
+        HandshakeFailed: There is no lane; the stream is to be closed.
+    """
+    await _send(stream, handshake.start())
+    proven = await _until_proven(stream, handshake)
+    if proven.code is not Code.OK:
+        raise HandshakeFailed(proven.code, proven.reason)
+    admission = judge(handshake, proven)
+    await _send(stream, handshake.verdict(admission.code, admission.reason))
+    if admission.code is not Code.OK:
+        raise HandshakeFailed(admission.code, f"cannot be linked: {admission.reason}", final=True)
+    admission = judge(handshake, proven)
+    if admission.code is not Code.OK:
+        raise HandshakeFailed(admission.code, f"cannot be linked: {admission.reason}", final=True)
+    return admission
+
+
+async def accept_handshake(stream: ByteStream, handshake: Handshake, judge: Judge) -> Admission:
+    """Play the acceptor; see ``dial_handshake``."""
+    proven = await _until_proven(stream, handshake)
+    admission = judge(handshake, proven)
+    await _send(stream, handshake.verdict(admission.code, admission.reason))
+    if admission.code is not Code.OK:
+        raise HandshakeFailed(admission.code, admission.reason)
+    while handshake.ready is None:
+        handshake.receive(await _receive(stream))
+    if handshake.ready.code is not Code.OK:
+        raise HandshakeFailed(handshake.ready.code, handshake.ready.reason)
+    admission = judge(handshake, proven)
+    if admission.code is not Code.OK:
+        raise HandshakeFailed(admission.code, admission.reason)
+    return admission
+
+
+async def _until_proven(stream: ByteStream, handshake: Handshake) -> Proven:
+    while handshake.proven is None:
+        try:
+            answer = handshake.receive(await _receive(stream))
+        except HandshakeFailed:
+            if handshake.last_words:
+                await _send(stream, handshake.last_words)
+            raise
+        if answer:
+            await _send(stream, answer)
+    return handshake.proven
+
+
+async def _receive(stream: ByteStream) -> bytes:
+    try:
+        return await stream.receive(READ_SIZE)
+    except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
+        raise HandshakeFailed(
+            Code.BROKEN, "closed the connection during the handshake", final=True
+        ) from error
+
+
+async def _send(stream: ByteStream, data: bytes) -> None:
+    try:
+        await stream.send(data)
+    except (anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
+        raise HandshakeFailed(
+            Code.BROKEN, "closed the connection during the handshake", final=True
+        ) from error

@@ -1,0 +1,122 @@
+"""Sockets: connecting, options, TLS, and what a failed connect means."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import ssl
+import struct
+from collections.abc import Iterator
+
+import anyio
+from anyio.abc import ByteStream, SocketAttribute
+from anyio.streams.tls import TLSStream
+from attrs import frozen
+
+from .errors import HandshakeFailed
+from .hello import Code
+
+
+@frozen
+class TlsContexts:
+    """TLS below the handshake; the transport adds nothing to these contexts.
+
+    Attributes:
+        server: For accepted connections; mutual when it requires a client certificate.
+        client: For dialled connections.
+    """
+
+    server: ssl.SSLContext
+    client: ssl.SSLContext
+
+
+async def connect(host: str, port: int, tls: TlsContexts | None) -> ByteStream:
+    """Connect, with TLS if there is any.
+
+    Raises:
+        OSError: Nobody answers there (see ``is_refused``).
+        HandshakeFailed: Somebody does, but not in TLS.
+    """
+    stream = await anyio.connect_tcp(host, port)
+    configure(stream)
+    return stream if tls is None else await secure(stream, tls.client, host)
+
+
+async def secure(stream: ByteStream, context: ssl.SSLContext, host: str | None) -> ByteStream:
+    """Do the TLS handshake; as the server when there is no host name.
+
+    Raises:
+        HandshakeFailed: The other side does not speak TLS, or is not trusted.
+    """
+    try:
+        return await TLSStream.wrap(
+            stream, server_side=host is None, hostname=host, ssl_context=context, standard_compatible=False
+        )
+    except (ssl.SSLError, anyio.BrokenResourceError, anyio.EndOfStream, OSError) as error:
+        await anyio.aclose_forcefully(stream)
+        reason = (
+            getattr(error, "verify_message", None)
+            or getattr(error, "reason", None)
+            or "it closed the connection"
+        )
+        raise HandshakeFailed(Code.BROKEN, f"could not agree on TLS ({reason})", final=True) from error
+
+
+def configure(stream: ByteStream) -> None:
+    """Send small frames at once, and let the kernel notice a host that has vanished."""
+    raw = raw_socket(stream)
+    if raw is not None and raw.family in {socket.AF_INET, socket.AF_INET6}:
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
+
+def reset(stream: ByteStream) -> None:
+    """Make the coming close a reset instead of an orderly end."""
+    raw = raw_socket(stream)
+    if raw is not None and raw.family in {socket.AF_INET, socket.AF_INET6}:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def sever(stream: ByteStream) -> None:
+    """End a connection from outside the tasks that use it: whoever reads or writes it wakes up.
+
+    Works on a duplicate of the descriptor, because not every event loop lets its sockets be shut down.
+    """
+    raw = raw_socket(stream)
+    if raw is not None and raw.fileno() >= 0:
+        with socket.socket(fileno=os.dup(raw.fileno())) as twin, contextlib.suppress(OSError):
+            twin.shutdown(socket.SHUT_RDWR)
+
+
+def raw_socket(stream: ByteStream) -> socket.socket | None:
+    """Return the socket below a stream, where there is one."""
+    return stream.extra(SocketAttribute.raw_socket, None)
+
+
+def remote_host(stream: ByteStream) -> str:
+    """Return the observed address of the other end."""
+    address = stream.extra(SocketAttribute.remote_address, ("unknown", 0))
+    return str(address[0]) if isinstance(address, tuple) else str(address)
+
+
+def is_refused(error: OSError) -> bool:
+    """Tell whether a failed connect was refused by the host everywhere: nobody listens there any more."""
+    leaves = list(_leaves(error))
+    return bool(leaves) and all(isinstance(each, ConnectionRefusedError) for each in leaves)
+
+
+def explain(error: OSError) -> str:
+    """Return why a connect failed, in a few words."""
+    texts = {getattr(each, "strerror", None) or str(each) or type(each).__name__ for each in _leaves(error)}
+    return "; ".join(sorted(texts)).lower()
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
+            yield from _leaves(each)
+    elif isinstance(error, OSError) and error.errno is None and error.__cause__ is not None:
+        yield from _leaves(error.__cause__)
+    else:
+        yield error

@@ -1,0 +1,79 @@
+"""A picture of the transport at one moment."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from .peer import Peer
+from .peer_link import PeerLink
+
+
+@frozen
+class LinkStatistics:
+    """One link.
+
+    Attributes:
+        state: ``connecting``, ``up``, ``suspect`` or ``down``.
+        sent: User messages, asks and outcomes queued for the peer.
+        received: The same, from the peer.
+        late: Outcomes that found nobody waiting.
+        asks: Asks that wait for their outcome now.
+        in_flight: Bytes on the data lane that the peer has not reported as consumed.
+        queued: Bytes that wait for the data lane's window.
+        unacknowledged: Control messages that wait for their acknowledgement.
+        epoch: How many data lanes there have been.
+    """
+
+    peer: Peer
+    state: str
+    sent: int
+    received: int
+    late: int
+    asks: int
+    in_flight: int
+    queued: int
+    unacknowledged: int
+    epoch: int
+
+
+@frozen
+class TransportStatistics:
+    """All links, and what the transport has counted since it was made.
+
+    Attributes:
+        tunnels: Open now, of both directions.
+        connections: Accepted and open now.
+        handshakes: Of those, not finished with their handshake.
+        turned_away: Connections closed because a bound was reached.
+        refused: Accepted connections whose handshake came to nothing.
+        lost: Links that are down.
+        lives: How often this node has taken a new life without a restart.
+        stood_still: Seconds for which this process did not run when it should have.
+    """
+
+    links: tuple[LinkStatistics, ...]
+    tunnels: int
+    connections: int
+    handshakes: int
+    turned_away: int
+    refused: int
+    lost: int
+    lives: int
+    stood_still: float
+
+
+def link_statistics(link: PeerLink) -> LinkStatistics:
+    """Return the picture of one link."""
+    lane = link.open_lane
+    return LinkStatistics(
+        peer=link.peer,
+        state=link.life.state.name.lower(),
+        sent=link.counts.sent,
+        received=link.counts.received,
+        late=link.counts.late,
+        asks=lane.waiting if lane else 0,
+        in_flight=lane.outbox.in_flight if lane else 0,
+        queued=lane.outbox.queued_bytes if lane else 0,
+        unacknowledged=link.unacknowledged,
+        epoch=link.epoch,
+    )

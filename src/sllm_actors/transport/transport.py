@@ -1,0 +1,388 @@
+"""The shell that ties the wire to the actor system: one task group, the links, and the seam's synchronous methods."""
+
+from __future__ import annotations
+
+import random
+import socket
+from collections.abc import Callable
+from types import TracebackType
+
+import anyio
+import structlog
+from anyio.abc import ByteStream, SocketStream, TaskGroup
+
+from sllm_actors.actors.errors import PeerDown
+from sllm_actors.actors.identity import Address, Incarnation, NodeId
+from sllm_actors.actors.message import Catalog
+from sllm_actors.actors.network import Envelope, Inbound, ReplyTo
+
+from .codec import Codec, Hooks, is_key
+from .connection import Connection
+from .data_lane import DataLane
+from .dialer import Dial
+from .envelope import EnvelopeCoder
+from .errors import HandshakeFailed
+from .gate import Gate, Opened
+from .hello import Lane
+from .link import lateness
+from .listener import Doorman, accept_forever
+from .peer import NodeHello, NodeIdentity, Peer, PeerLost, PeerUp, Verdict
+from .peer_link import PeerLink
+from .roster import Roster
+from .settings import TransportSettings
+from .sockets import TlsContexts
+from .statistics import TransportStatistics, link_statistics
+from .tunnel_desk import OnTunnel, TunnelDesk
+
+log = structlog.get_logger("sllm_actors.transport")
+
+
+class Transport:
+    """Carries the actor system's messages to other nodes; an async context manager that owns all its tasks.
+
+    Implements ``actors.network.Network``. Everything runs in the event loop's thread.
+
+    Args:
+        identity: This node in its first life here.
+        secret: The cluster secret; it never leaves the process and is never logged.
+        catalog: The closed set of messages.
+        inbound: The actor system.
+        on_peer: Told of each peer that comes up and is lost, after the actor system; must not raise.
+        next_incarnation: Makes (and persists) a later life of this node, when a peer had declared it down.
+        settings: Clocks and bounds.
+        on_tunnel: Opens what a peer's tunnel request names.
+        accept: Judges a peer that has proved the secret, for every lane that it opens.
+        on_refused: Told why a dialled address gives no link, once per change.
+        credential: Returns this node's own credential, or nothing while it has none.
+        hooks: Conversions of types that only the node knows, as of ``ActorRef``.
+        tls: TLS below everything.
+    """
+
+    def __init__(
+        self,
+        identity: NodeIdentity,
+        *,
+        secret: bytes,
+        catalog: Catalog,
+        inbound: Inbound,
+        on_peer: Callable[[PeerUp | PeerLost], None],
+        next_incarnation: Callable[[], Incarnation],
+        settings: TransportSettings | None = None,
+        on_tunnel: OnTunnel | None = None,
+        accept: Callable[[NodeHello], Verdict] | None = None,
+        on_refused: Callable[[str, str], None] | None = None,
+        credential: Callable[[], bytes] | None = None,
+        hooks: Hooks | None = None,
+        tls: TlsContexts | None = None,
+    ) -> None:
+        self.settings = settings or TransportSettings()
+        self._inbound = inbound
+        self._on_peer = on_peer
+        self._on_tunnel = on_tunnel
+        self._on_refused = on_refused
+        self._next_incarnation = next_incarnation
+        self._codec = Codec(catalog, hooks)
+        self._roster = Roster(identity, self.settings)
+        self._doorman = Doorman(self.settings)
+        self._gate = Gate(
+            self._roster,
+            self.settings,
+            secret=secret,
+            credential=credential or (lambda: b""),
+            accept=accept,
+            tls=tls,
+            must_return=self._return,
+        )
+        self._random = random.Random()  # noqa: S311 - jitter
+        self._dials: set[Dial] = set()
+        self._tasks: TaskGroup | None = None
+        self._desk: TunnelDesk | None = None
+        self._refused = 0
+        self._lost = 0
+        self._lives = 0
+        self._stood_still = 0.0
+
+    @property
+    def identity(self) -> NodeIdentity:
+        """This node in its present life."""
+        return self._roster.identity
+
+    async def __aenter__(self) -> Transport:
+        self._tasks = await anyio.create_task_group().__aenter__()
+        self._desk = TunnelDesk(self._gate, self._codec, self.settings, self._on_tunnel, self._tasks)
+        self._tasks.start_soon(self._tick)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        assert self._tasks is not None
+        if kind is None:
+            await self._say_goodbye()
+        self._tasks.cancel_scope.cancel()
+        try:
+            return await self._tasks.__aexit__(kind, error, trace)
+        finally:
+            self._end_links("this node has stopped")
+
+    async def serve(self, listeners: list[socket.socket]) -> None:
+        """Accept peers on bound sockets until cancelled; the sockets are closed then, links stay."""
+        assert self._tasks is not None, "enter the transport first"
+        async with anyio.create_task_group() as accepting:
+            for raw in listeners:
+                accepting.start_soon(accept_forever, raw, self._doorman, self._tasks, self._accepted)
+
+    def dial(self, host: str, port: int) -> Dial:
+        """Keep a link to whoever answers there, dialling again with back-off, until the dial is closed."""
+        assert self._tasks is not None, "enter the transport first"
+        dial = Dial(
+            host,
+            port,
+            gate=self._gate,
+            settings=self.settings,
+            chance=self._random.random,
+            attach_control=self._attach_control,
+            attach_data=self._attach_data,
+            report=self._report,
+        )
+        self._dials.add(dial)
+        self._tasks.start_soon(self._run_dial, dial)
+        return dial
+
+    def peers(self) -> tuple[Peer, ...]:
+        """Return the peers that are up (or in doubt, but not yet lost), by node id."""
+        return tuple(link.peer for _, link in sorted(self._roster.links.items()) if link.life.announced)
+
+    def statistics(self) -> TransportStatistics:
+        """Return a picture of every link and of the counters."""
+        links = self._roster.links
+        return TransportStatistics(
+            links=tuple(link_statistics(links[node]) for node in sorted(links)),
+            tunnels=self._desk.open if self._desk else 0,
+            connections=self._doorman.open,
+            handshakes=self._doorman.shaking,
+            turned_away=self._doorman.turned_away,
+            refused=self._refused,
+            lost=self._lost,
+            lives=self._lives,
+            stood_still=self._stood_still,
+        )
+
+    # -- actors.network.Network ------------------------------------------------------------------
+
+    def tell(self, envelope: Envelope) -> None:
+        """Send at most once; what cannot be sent is a dead letter."""
+        lane = self._lane(envelope.target)
+        if isinstance(lane, str):
+            self._inbound.dead_letter(envelope, lane)
+        else:
+            lane.tell(envelope)
+
+    def ask(self, envelope: Envelope, reply_to: ReplyTo) -> Callable[[], None]:
+        """Send, and call ``reply_to`` once with the outcome; at once, before returning, if there is no way to send."""
+        lane = self._lane(envelope.target)
+        if isinstance(lane, str):
+            reply_to(PeerDown(envelope.target.node, lane))
+            return lambda: None
+        return lane.ask(envelope, reply_to)
+
+    def monitor(self, target: Address, watch: int) -> None:
+        """Ask for a down signal; it comes at once, before this returns, when the target's life is not linked."""
+        link = self._link(target)
+        if isinstance(link, str):
+            self._inbound.on_down(target.node, watch, link)
+        elif not is_key(target.key):
+            self._inbound.on_down(target.node, watch, "no actor can have that name")
+        else:
+            link.monitor(target.key, watch)
+
+    def demonitor(self, target: Address, watch: int) -> None:
+        """Take a ``monitor`` back."""
+        link = self._link(target)
+        if isinstance(link, PeerLink):
+            link.demonitor(target.key, watch)
+
+    def down(self, peer: NodeId, watch: int, reason: str) -> None:
+        """Send a down signal behind every message sent to that peer before; nothing if the peer itself is down."""
+        link = self._roster.links.get(peer)
+        if link is not None:
+            link.signal_down(watch, reason)
+
+    # -- tunnels ---------------------------------------------------------------------------------
+
+    async def open_tunnel(self, node: NodeId, request: object, *, timeout: float) -> ByteStream:
+        """Open a stream of raw bytes to what ``request`` (a message of the catalog) names at that node.
+
+        Half-close, reset and back-pressure go through. The caller owns the stream.
+
+        Raises:
+            PeerDown: There is no link to the node, or it was lost meanwhile.
+            TunnelRefused: The node said no, or nothing within ``timeout`` seconds.
+            UnknownMessage: The request is not in the catalog.
+        """
+        link = self._link(Address(node, None, ""))
+        if isinstance(link, str):
+            raise PeerDown(node, link)
+        assert self._desk is not None
+        return await self._desk.request(link, request, timeout)
+
+    # -- links -----------------------------------------------------------------------------------
+
+    def _link(self, target: Address) -> PeerLink | str:
+        link = self._roster.links.get(target.node)
+        if link is None or not link.life.announced:
+            return f"no link to {target.node}"
+        if target.incarnation is not None and target.incarnation != link.peer.incarnation:
+            return f"{target.node} is in a later life than the address"
+        return link
+
+    def _lane(self, target: Address) -> DataLane | str:
+        link = self._link(target)
+        if isinstance(link, str):
+            return link
+        return link.open_lane or f"the data lane to {target.node} is lost"
+
+    def _attach_control(self, opened: Opened) -> tuple[PeerLink, Connection]:
+        hello = opened.hello
+        link = self._roster.links.get(hello.node)
+        if link is not None and link.peer.incarnation != hello.incarnation:
+            link.apply(link.life.ended(f"{hello.node} has come back in a later life"))
+            link = None
+        if link is None:
+            link = self._new_link(opened)
+            self._roster.links[hello.node] = link
+        if opened.address is not None:
+            link.address = opened.address
+        connection = Connection(opened.stream, opened.rest, link.on_control_frames)
+        link.open_control(connection, outbound=opened.address is not None)
+        return link, connection
+
+    def _attach_data(self, opened: Opened, link: PeerLink) -> DataLane:
+        lane = DataLane(
+            opened.stream,
+            opened.rest,
+            peer=link.peer,
+            hello=opened.hello,
+            epoch=opened.epoch,
+            coder=link.coder,
+            inbound=self._inbound,
+            settings=self.settings,
+            counts=link.counts,
+            progressed=link.progressed,
+        )
+        link.open_data(lane)
+        return lane
+
+    def _new_link(self, opened: Opened) -> PeerLink:
+        me, hello = self._roster.identity, opened.hello
+        return PeerLink(
+            Peer(hello.node, hello.role, hello.incarnation, opened.host, opened.address is not None),
+            local=Address(me.node, me.incarnation, 0),
+            coder=EnvelopeCoder(self._codec, (me.node, me.incarnation), (hello.node, hello.incarnation)),
+            inbound=self._inbound,
+            settings=self.settings,
+            on_up=self._peer_up,
+            on_lost=self._peer_lost,
+            on_call=self._tunnel_called,
+        )
+
+    def _peer_up(self, link: PeerLink) -> None:
+        log.info("peer.up", peer=link.peer.node, incarnation=str(link.peer.incarnation), host=link.peer.host)
+        self._on_peer(PeerUp(link.peer))
+
+    def _peer_lost(self, link: PeerLink, reason: str) -> None:
+        self._roster.remove(link)
+        self._lost += 1
+        if self._desk is not None:
+            self._desk.lost(link, reason)
+        if link.life.announced:
+            log.info("peer.lost", peer=link.peer.node, incarnation=str(link.peer.incarnation), reason=reason)
+            self._inbound.on_peer_down(link.peer.node, link.peer.incarnation, reason)
+            self._on_peer(PeerLost(link.peer, reason))
+
+    def _tunnel_called(self, link: PeerLink, token: bytes) -> None:
+        assert self._desk is not None
+        self._desk.called(link, token)
+
+    def _return(self, reason: str) -> None:
+        """Take a later life: a peer had declared the present one down, so nobody may count on it any more."""
+        try:
+            incarnation = self._next_incarnation()
+        except OSError as error:
+            log.error("transport.cannot_return", error=str(error))  # noqa: TRY400 - a full disk is no bug
+            return
+        log.warning("transport.returns", incarnation=str(incarnation), reason=reason)
+        self._end_links(f"this node returns in a later life, because {reason}")
+        self._roster.rebirth(incarnation)
+        self._lives += 1
+
+    def _end_links(self, reason: str) -> None:
+        for link in list(self._roster.links.values()):
+            link.apply(link.life.ended(reason))
+
+    # -- tasks -----------------------------------------------------------------------------------
+
+    async def _accepted(self, stream: SocketStream) -> None:
+        self._doorman.shaking += 1
+        try:
+            opened = await self._gate.accept(stream)
+        except (TimeoutError, HandshakeFailed, OSError) as error:
+            self._refused += 1
+            log.info("transport.turned_away", reason=str(error) or "it did not finish the handshake in time")
+            return
+        finally:
+            self._doorman.shaking -= 1
+        link = self._roster.links.get(opened.hello.node)
+        match opened.hello.lane:
+            case Lane.CONTROL:
+                link, connection = self._attach_control(opened)
+                link.control_closed(connection, await connection.run())
+            case Lane.DATA:
+                assert link is not None
+                lane = self._attach_data(opened, link)
+                link.data_closed(lane, await lane.connection.run())
+            case Lane.TUNNEL:
+                assert link is not None
+                assert self._desk is not None
+                await self._desk.arrived(link, opened)
+
+    async def _run_dial(self, dial: Dial) -> None:
+        try:
+            await dial.run()
+        finally:
+            self._dials.discard(dial)
+
+    def _report(self, address: str, sentence: str) -> None:
+        log.info("transport.no_link", address=address, reason=sentence)
+        if self._on_refused is not None:
+            self._on_refused(address, sentence)
+
+    async def _tick(self) -> None:
+        """Send heartbeats and check deadlines, twice in each heartbeat's time."""
+        half = self.settings.heartbeat / 2
+        beat = False
+        due = anyio.current_time() + half
+        while True:
+            await anyio.sleep_until(due)
+            now = anyio.current_time()
+            late = lateness(due, now, self.settings.heartbeat)
+            if late:
+                self._stood_still += late
+                log.warning("transport.stood_still", seconds=round(late, 3))
+            beat = not beat
+            for link in list(self._roster.links.values()):
+                link.life.extend(late)
+                if beat:
+                    link.heartbeat()
+                link.tick(now)
+            due = max(due + half, now)
+
+    async def _say_goodbye(self) -> None:
+        closing = [link.control for link in self._roster.links.values() if link.control is not None]
+        for dial in list(self._dials):
+            dial.stop()
+        for link in list(self._roster.links.values()):
+            link.say_goodbye("it stops")
+        with anyio.move_on_after(self.settings.goodbye_timeout):
+            for connection in closing:
+                await connection.wait_closed()

@@ -1,0 +1,182 @@
+"""Opens tunnels in either direction, whoever of the two nodes can dial the other, and breaks those of a lost peer."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import Awaitable, Callable
+
+import anyio
+import structlog
+from anyio.abc import ByteStream, TaskGroup
+from attrs import define, field
+
+from sllm_actors.actors.errors import PeerDown
+
+from .codec import Codec
+from .errors import HandshakeFailed, TunnelRefused
+from .gate import Gate, Opened
+from .hello import Lane
+from .peer import Peer
+from .peer_link import PeerLink
+from .settings import TransportSettings
+from .tunnel import TunnelStream, answer_tunnel, request_tunnel
+
+log = structlog.get_logger("sllm_actors.transport")
+
+OnTunnel = Callable[[Peer, object], Awaitable[ByteStream]]
+"""Opens the stream that a peer's request names, or raises ``TunnelRefused``."""
+
+
+@define(eq=False)
+class _Call:
+    """A peer has been asked to dial a tunnel lane to this node."""
+
+    link: PeerLink
+    answered: anyio.Event = field(factory=anyio.Event)
+    opened: Opened | None = None
+
+
+class TunnelDesk:
+    """The tunnels of one transport.
+
+    Attributes:
+        open: How many there are, of both directions.
+    """
+
+    def __init__(
+        self,
+        gate: Gate,
+        codec: Codec,
+        settings: TransportSettings,
+        on_tunnel: OnTunnel | None,
+        tasks: TaskGroup,
+    ) -> None:
+        self._gate = gate
+        self._codec = codec
+        self._settings = settings
+        self._on_tunnel = on_tunnel
+        self._tasks = tasks
+        self._calls: dict[bytes, _Call] = {}
+        self._requested: dict[TunnelStream, PeerLink] = {}
+        self._answered: dict[anyio.CancelScope, PeerLink] = {}
+
+    @property
+    def open(self) -> int:
+        """How many tunnels there are, of both directions."""
+        return len(self._requested) + len(self._answered)
+
+    async def request(self, link: PeerLink, request: object, timeout: float) -> ByteStream:
+        """Open a tunnel to what ``request`` names at the peer.
+
+        Raises:
+            PeerDown: The peer was lost meanwhile.
+            TunnelRefused: It said no, or nothing within ``timeout`` seconds.
+            UnknownMessage: The request is not in the catalog.
+        """
+        if self.open >= self._settings.max_tunnels:
+            raise TunnelRefused(f"this node has {self.open} tunnels open already")
+        opened: Opened | None = None
+        try:
+            with anyio.fail_after(timeout):
+                opened = await (self._dial(link) if link.outbound else self._call(link))
+                rest = await request_tunnel(opened.stream, opened.rest, self._codec, request)
+        except BaseException as error:
+            if opened is not None:
+                await anyio.aclose_forcefully(opened.stream)
+            if isinstance(error, TimeoutError):
+                raise TunnelRefused(f"{link.peer.node} did not answer within {timeout:g} s") from None
+            raise
+        if link.down:
+            await anyio.aclose_forcefully(opened.stream)
+            raise PeerDown(link.peer.node, "it was lost while the tunnel was opened")
+        stream = TunnelStream(opened.stream, rest, self._forget)
+        self._requested[stream] = link
+        return stream
+
+    def called(self, link: PeerLink, token: bytes) -> None:
+        """The peer asks this node to dial a tunnel lane to it."""
+        if link.address is not None and self.open < self._settings.max_tunnels:
+            self._tasks.start_soon(self._dial_back, link, token)
+
+    async def arrived(self, link: PeerLink, opened: Opened) -> None:
+        """Take a tunnel lane that a peer has dialled; owns its stream."""
+        if not opened.token:
+            await self._answer(link, opened)
+            return
+        call = self._calls.pop(opened.token, None)
+        if call is None or call.link is not link:
+            await anyio.aclose_forcefully(opened.stream)
+            return
+        call.opened = opened
+        call.answered.set()
+
+    def lost(self, link: PeerLink, reason: str) -> None:
+        """Break the tunnels of a peer that is down."""
+        for stream in [each for each, owner in self._requested.items() if owner is link]:
+            stream.sever(reason)
+        for scope in [each for each, owner in self._answered.items() if owner is link]:
+            scope.cancel()
+
+    def _forget(self, stream: TunnelStream) -> None:
+        self._requested.pop(stream, None)
+
+    async def _dial(self, link: PeerLink) -> Opened:
+        assert link.address is not None
+        try:
+            return await self._gate.dial(*link.address, Lane.TUNNEL, node=link.peer.node)
+        except TimeoutError:
+            raise TunnelRefused(f"{link.peer.node} did not finish the handshake in time") from None
+        except (OSError, HandshakeFailed) as error:
+            raise TunnelRefused(f"no tunnel lane to {link.peer.node}: {error}") from error
+
+    async def _call(self, link: PeerLink) -> Opened:
+        token = secrets.token_bytes(16)
+        call = self._calls[token] = _Call(link)
+        try:
+            link.call_tunnel(token)
+            await call.answered.wait()
+        except BaseException:
+            if call.opened is not None:
+                await anyio.aclose_forcefully(call.opened.stream)
+            raise
+        finally:
+            self._calls.pop(token, None)
+        assert call.opened is not None
+        return call.opened
+
+    async def _dial_back(self, link: PeerLink, token: bytes) -> None:
+        assert link.address is not None
+        with contextlib.suppress(OSError, HandshakeFailed):
+            opened = await self._gate.dial(*link.address, Lane.TUNNEL, token=token, node=link.peer.node)
+            await self._answer(link, opened)
+
+    async def _answer(self, link: PeerLink, opened: Opened) -> None:
+        try:
+            with anyio.CancelScope() as scope:
+                self._answered[scope] = link
+                try:
+                    await answer_tunnel(
+                        opened.stream,
+                        opened.rest,
+                        self._codec,
+                        lambda request: self._decide(link.peer, request),
+                        self._settings.tunnel_timeout,
+                    )
+                finally:
+                    del self._answered[scope]
+        finally:
+            await anyio.aclose_forcefully(opened.stream)
+
+    async def _decide(self, peer: Peer, request: object) -> ByteStream:
+        if self._on_tunnel is None:
+            raise TunnelRefused("this node opens no tunnels")
+        if self.open > self._settings.max_tunnels:
+            raise TunnelRefused(f"this node has {self.open} tunnels open already")
+        try:
+            return await self._on_tunnel(peer, request)
+        except (TunnelRefused, OSError):
+            raise
+        except Exception as error:
+            log.exception("transport.tunnel_failed", peer=peer.node)
+            raise TunnelRefused(f"it could not be opened: {type(error).__name__}") from error
