@@ -48,10 +48,18 @@ class WorkerReport:
 
 @frozen
 class Inventory:
-    """What a machine has. Memory in bytes."""
+    """What a machine has. Memory in bytes.
+
+    Attributes:
+        name: What people call it.
+        host: The address that it wants to be reached at, or "" for the one that its link comes from.
+        port: The port on which its transport listens.
+        labels: What placement can ask for.
+    """
 
     name: str = ""
     host: str = ""
+    port: int = 0
     gpus: tuple[Gpu, ...] = ()
     cpus: int = 0
     memory_total: int = 0
@@ -85,8 +93,13 @@ class ReplicaStates:
 @CATALOG.message("serving.withdrawn")
 @frozen
 class Withdrawn:
-    """A gateway sends that replica nothing any more and has nothing in flight there."""
+    """A gateway sends that replica nothing any more and has nothing in flight there.
 
+    Attributes:
+        gateway: The gateway's node id: each gateway that is linked to the worker has to say so.
+    """
+
+    gateway: str
     id: ReplicaId
 
 

@@ -1,0 +1,99 @@
+"""A node's own directory: who it is, which life this is, and the lock that keeps a live duplicate out."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+from pathlib import Path
+
+from sllm_actors.actors import Incarnation, NodeId
+
+
+class HomeProblem(Exception):
+    """The directory cannot be used; one sentence says why and what to do."""
+
+
+class NodeHome:
+    """An open directory. The lock is held until ``close``, or until the process ends in any way.
+
+    Attributes:
+        path: The directory.
+        node: The node's id, made at its first start and kept.
+    """
+
+    def __init__(self, path: Path, node: NodeId, counter: int, lock: int) -> None:
+        self.path = path
+        self.node = node
+        self._counter = counter
+        self._lock = lock
+
+    @classmethod
+    def open(cls, path: Path, role: str) -> NodeHome:
+        """Lock the directory, and make it and the identity where there are none.
+
+        Raises:
+            HomeProblem: Another process has it, or it cannot be read or written.
+        """
+        try:
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise HomeProblem(f"the data directory {path} cannot be used: {error.strerror}") from None
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(lock)
+            raise HomeProblem(
+                f"another process runs the node of {path}: stop it, or choose another --data-dir"
+            ) from None
+        try:
+            node, counter = _read(path / "node.json", role)
+        except HomeProblem:
+            os.close(lock)
+            raise
+        return cls(path, node, counter, lock)
+
+    def next_incarnation(self) -> Incarnation:
+        """Begin a new life: the counter is on disk before this returns.
+
+        Raises:
+            OSError: It could not be written; the life must not begin.
+        """
+        counter = self._counter + 1
+        write_private(self.path / "node.json", json.dumps({"node": self.node, "counter": counter}) + "\n")
+        self._counter = counter
+        return Incarnation(counter, secrets.randbits(64))
+
+    def close(self) -> None:
+        """Let go of the lock."""
+        os.close(self._lock)
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file of mode 0600 so that it is there whole, or as it was, after a crash at any moment."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def _read(path: Path, role: str) -> tuple[NodeId, int]:
+    try:
+        kept = json.loads(path.read_text())
+        return NodeId(str(kept["node"])), int(kept["counter"])
+    except FileNotFoundError:
+        return NodeId(f"{role}-{secrets.token_hex(4)}"), 0
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise HomeProblem(
+            f"the node's identity in {path} cannot be read ({error}): move the file away to join as a new node"
+        ) from None

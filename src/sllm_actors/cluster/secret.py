@@ -1,0 +1,110 @@
+"""What a cluster is known by: its id, the secret that every node must have, and the key of its administrator."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+from attrs import field, frozen
+
+from .home import write_private
+
+SECRET_FILE = "secret"
+ADMIN_KEY_FILE = "admin-key"
+CLUSTER_FILE = "cluster-id"
+SECRET_VARIABLE = "SLLM_CLUSTER_SECRET"  # noqa: S105 - the variable's name
+
+_MIN_SECRET = 16
+_MAX_FILE = 4096
+
+
+class SecretProblem(Exception):
+    """There is no usable secret; one sentence says what to do."""
+
+
+@frozen
+class Credentials:
+    """What the head's machine keeps for the cluster.
+
+    Attributes:
+        cluster: The cluster's id; no secret.
+        secret: Required from every node.
+        admin_key: Required from whoever controls the cluster over a network.
+    """
+
+    cluster: str
+    secret: bytes = field(repr=False)
+    admin_key: str = field(repr=False)
+
+
+def make_credentials(data_dir: Path, secret_file: Path | None) -> Credentials:
+    """Return the cluster's credentials, making what is not there yet (files of mode 0600).
+
+    Raises:
+        SecretProblem: A file cannot be read or written, or the secret that was given is too short.
+    """
+    given = _given_secret(secret_file)
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        secret = given or _kept(data_dir / SECRET_FILE, secrets.token_urlsafe(32))
+        cluster = _kept(data_dir / CLUSTER_FILE, f"cluster-{secrets.token_hex(8)}")
+        admin_key = _kept(data_dir / ADMIN_KEY_FILE, f"sllm-admin-{secrets.token_urlsafe(24)}")
+    except OSError as error:
+        raise SecretProblem(f"the data directory {data_dir} cannot be used: {error.strerror}") from None
+    return Credentials(cluster, secret.encode(), admin_key)
+
+
+def find_secret(data_dir: Path, secret_file: Path | None) -> bytes:
+    """Return the secret of a cluster to join: from the file that was named, the environment, or the directory
+    that the head of the same user on the same machine keeps.
+
+    Raises:
+        SecretProblem: There is none.
+    """
+    given = _given_secret(secret_file)
+    if given is not None:
+        return given.encode()
+    try:
+        return _checked(_read(data_dir / SECRET_FILE), str(data_dir / SECRET_FILE)).encode()
+    except FileNotFoundError:
+        raise SecretProblem(
+            "this node has no cluster secret: copy the file "
+            f"{SECRET_FILE!r} of the head's data directory here and name it with --secret-file, "
+            f"or set {SECRET_VARIABLE}"
+        ) from None
+    except OSError as error:
+        raise SecretProblem(f"the secret in {data_dir} cannot be read: {error.strerror}") from None
+
+
+def _given_secret(secret_file: Path | None) -> str | None:
+    if secret_file is not None:
+        try:
+            return _checked(_read(secret_file), str(secret_file))
+        except OSError as error:
+            raise SecretProblem(f"the secret file {secret_file} cannot be read: {error.strerror}") from None
+    value = os.environ.get(SECRET_VARIABLE, "").strip()
+    return _checked(value, SECRET_VARIABLE) if value else None
+
+
+def _checked(secret: str, where: str) -> str:
+    if len(secret) < _MIN_SECRET:
+        raise SecretProblem(f"the secret in {where} is too short: it needs {_MIN_SECRET} characters or more")
+    return secret
+
+
+def _read(path: Path) -> str:
+    with path.open(encoding="ascii", errors="replace") as file:
+        return file.read(_MAX_FILE).strip()
+
+
+def _kept(path: Path, fresh: str) -> str:
+    try:
+        return _read(path) or _write(path, fresh)
+    except FileNotFoundError:
+        return _write(path, fresh)
+
+
+def _write(path: Path, text: str) -> str:
+    write_private(path, text + "\n")
+    return text

@@ -1,0 +1,139 @@
+"""The documents in which a person or a script sees the cluster: plain JSON objects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from attrs import frozen
+
+from sllm_actors.engines.identity import ReplicaKey
+from sllm_actors.engines.messages import ReplicaReport, ReplicaState
+
+from .document import write_document
+from .messages import Inventory
+from .reconcile import Deployment, Placements, Worker, running
+
+
+@frozen
+class NodeView:
+    """One node, as ``status --nodes`` shows it.
+
+    Attributes:
+        since: When it came up or was lost, seconds since the epoch.
+        reason: Why it is down.
+    """
+
+    id: str
+    role: str
+    host: str
+    incarnation: str
+    up: bool
+    since: float
+    reason: str = ""
+
+
+def describe_deployment(
+    deployment: Deployment, workers: Mapping[str, Worker], placements: Placements
+) -> dict[str, Any]:
+    """Describe one deployment with its replicas."""
+    spec = deployment.spec
+    replicas = running(spec.id, workers)
+    reported = {report.id.key for _, report in replicas}
+    waiting = [
+        (key, node)
+        for key, node in sorted(placements.items())
+        if key.deployment == spec.id and key not in reported
+    ]
+    state, detail = _summary(deployment, [report for _, report in replicas], bool(waiting), workers)
+    return {
+        "id": spec.id,
+        "model": spec.model,
+        "backend": spec.backend,
+        "revision": deployment.revision,
+        "status": "deleting" if deployment.deleting else "active",
+        "state": state,
+        "detail": detail,
+        "ready_replicas": sum(report.state is ReplicaState.READY for _, report in replicas),
+        "desired_replicas": 0 if deployment.deleting else spec.replicas,
+        "created": deployment.created,
+        "spec": write_document(spec),
+        "instances": [_instance(node, report) for node, report in replicas]
+        + [_ordered(key, node) for key, node in waiting],
+    }
+
+
+def describe_node(node: NodeView, worker: Worker | None, used_gpus: int) -> dict[str, Any]:
+    """Describe one node; what only workers have is 0 for the others."""
+    inventory = worker.inventory if worker else Inventory()
+    return {
+        "id": node.id,
+        "name": inventory.name or node.id,
+        "role": node.role,
+        "host": inventory.host or node.host,
+        "state": "up" if node.up else "down",
+        "reason": node.reason,
+        "incarnation": node.incarnation,
+        "gpus_total": len(inventory.gpus),
+        "gpus_free": max(0, len(inventory.gpus) - used_gpus),
+        "cpus": inventory.cpus,
+        "memory_total": inventory.memory_total,
+        "memory_free": inventory.memory_free,
+        "labels": inventory.labels,
+        "replicas": len(worker.replicas) if worker else 0,
+        "since": node.since,
+    }
+
+
+def _summary(
+    deployment: Deployment, replicas: list[ReplicaReport], ordered: bool, workers: Mapping[str, Worker]
+) -> tuple[str, str]:
+    """Say in a word and in a sentence how the deployment is."""
+    by_state: dict[ReplicaState, ReplicaReport] = {report.state: report for report in replicas}
+    if deployment.deleting:
+        return "deleting", f"{len(replicas)} of its replicas are still ending" if replicas else ""
+    if ReplicaState.READY in by_state:
+        return "ready", ""
+    if report := by_state.get(ReplicaState.ASLEEP):
+        return "asleep", ""
+    if report := by_state.get(ReplicaState.STARTING):
+        return "starting", report.progress
+    if report := by_state.get(ReplicaState.FAILED):
+        return "failed", report.reason
+    if ordered or replicas:
+        return "pending", "a worker has been asked to start it"
+    return "pending", _why_nowhere(deployment, workers)
+
+
+def _why_nowhere(deployment: Deployment, workers: Mapping[str, Worker]) -> str:
+    if not workers:
+        return "no worker is connected: start one with `sllm worker --head HOST:8000`"
+    problems = [deployment.unfit.get(node) for node in sorted(workers)]
+    if None in problems:
+        return "workers are being asked whether they can run it"
+    refusals = [problem for problem in problems if problem]
+    if len(refusals) == len(problems):
+        return refusals[0]
+    gpus = deployment.spec.gpus
+    return f"no worker has {gpus} free GPU{'s' if gpus != 1 else ''} for it: it waits for room"
+
+
+def _instance(node: str, report: ReplicaReport) -> dict[str, Any]:
+    return {
+        "id": str(report.id),
+        "node": node,
+        "state": report.state.value,
+        "progress": report.progress,
+        "reason": report.reason,
+        "exit_status": report.exit_status,
+        "log_tail": list(report.log_tail),
+        "address": report.address,
+        "pid": report.pid,
+        "since": report.since,
+        "retry_in": report.retry_in,
+    }
+
+
+def _ordered(key: ReplicaKey, node: str) -> dict[str, Any]:
+    report = ReplicaReport(key.attempt(0), ReplicaState.PENDING, progress="ordered from its worker")
+    return _instance(node, report)

@@ -1,0 +1,34 @@
+"""Which worker a new replica goes to. First wave: GPUs are counted, load is spread."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from attrs import frozen
+
+
+@frozen
+class Candidate:
+    """A worker that could run it.
+
+    Attributes:
+        free_gpus: GPUs that no replica has or is to get.
+        same: Replicas of the same deployment there.
+        replicas: Replicas there.
+    """
+
+    node: str
+    free_gpus: int
+    same: int
+    replicas: int
+
+
+def choose(candidates: Iterable[Candidate], gpus: int) -> str | None:
+    """Return the best worker with room, or None.
+
+    Copies of one deployment are kept apart; a replica that needs GPUs goes where it leaves the fewest over
+    (so that a big one still finds room elsewhere), one that needs none keeps away from them.
+    """
+    fitting = [c for c in candidates if c.free_gpus >= gpus]
+    best = min(fitting, key=lambda c: (c.same, c.free_gpus, c.replicas, c.node), default=None)
+    return None if best is None else best.node

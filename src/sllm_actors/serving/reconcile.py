@@ -1,0 +1,222 @@
+"""What should run where, from any starting point: the pure heart of the head.
+
+The head's picture is rebuilt after a restart from its store (deployments) and from what workers report
+(replicas), so nothing here depends on how the picture came about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from attrs import evolve, field, frozen
+
+from sllm_actors.engines.identity import ReplicaKey
+from sllm_actors.engines.messages import ReplicaOrder, ReplicaReport, ReplicaState
+
+from .deployment import DeploymentSpec
+from .messages import Inventory
+from .placement import Candidate, choose
+
+
+@frozen
+class Deployment:
+    """One deployment, as the head knows it.
+
+    Attributes:
+        next_number: The first replica number that was never given out.
+        unfit: Why a worker cannot run it, by node; "" where it can. A worker that is not in it has not been
+            asked yet, and gets no replica.
+    """
+
+    spec: DeploymentSpec
+    revision: int
+    deleting: bool = False
+    next_number: int = 0
+    created: float = 0.0
+    unfit: Mapping[str, str] = field(factory=dict)
+
+
+@frozen
+class Worker:
+    """One worker that is linked and has reported.
+
+    Attributes:
+        replicas: What it runs, by place.
+    """
+
+    node: str
+    inventory: Inventory
+    replicas: Mapping[ReplicaKey, ReplicaReport] = field(factory=dict)
+
+
+Placements = Mapping[ReplicaKey, str]
+"""Which place is filled by which worker."""
+
+
+@frozen
+class Plan:
+    """What follows from the picture.
+
+    Attributes:
+        placements: Where each replica belongs now.
+        next_numbers: Deployments that gave out numbers, with the first number that is free now. To be kept
+            on disk before any order is sent.
+        orders: For each worker, all that it should run.
+        gone: Deployments that were being deleted and of which nothing runs any more.
+    """
+
+    placements: Placements
+    next_numbers: dict[str, int]
+    orders: dict[str, tuple[ReplicaOrder, ...]]
+    gone: tuple[str, ...]
+
+
+def reconcile(
+    deployments: Mapping[str, Deployment], workers: Mapping[str, Worker], placements: Placements
+) -> Plan:
+    """Decide where replicas belong.
+
+    A running replica of the current revision is adopted wherever it is found; a place on a lost worker is
+    given up; what is missing is placed; of what is too much, the one that is furthest from serving goes, the
+    youngest first.
+    """
+    placed = _adopted(deployments, workers, placements)
+    next_numbers: dict[str, int] = {}
+    for name, deployment in sorted(deployments.items()):
+        if deployment.deleting:
+            continue
+        own = [key for key in placed if key.deployment == name]
+        for key in _surplus(deployment.spec, own, placed, workers):
+            del placed[key]
+            own.remove(key)
+        number = deployment.next_number
+        for turn in _missing(deployment.spec, own):
+            node = choose(_candidates(deployment, deployments, workers, placed), deployment.spec.gpus)
+            if node is None:
+                break
+            number = _number_for(number, turn, deployment.spec.replicas)
+            placed[ReplicaKey(name, deployment.revision, number)] = node
+            number += 1
+        if number != deployment.next_number:
+            next_numbers[name] = number
+    return Plan(
+        placements=placed,
+        next_numbers=next_numbers,
+        orders={
+            node: tuple(
+                _order(deployments[key.deployment], key) for key in sorted(placed) if placed[key] == node
+            )
+            for node in sorted(workers)
+        },
+        gone=tuple(
+            name
+            for name, deployment in sorted(deployments.items())
+            if deployment.deleting and not running(name, workers)
+        ),
+    )
+
+
+def running(deployment: str, workers: Mapping[str, Worker]) -> list[tuple[str, ReplicaReport]]:
+    """Return the replicas of a deployment that still have, or may have, a process: with their workers."""
+    return [
+        (node, report)
+        for node, worker in sorted(workers.items())
+        for key, report in sorted(worker.replicas.items())
+        if key.deployment == deployment and report.state is not ReplicaState.STOPPED
+    ]
+
+
+def with_numbers(deployment: Deployment, next_number: int) -> Deployment:
+    """Return the deployment after numbers were given out."""
+    return evolve(deployment, next_number=next_number)
+
+
+def _adopted(
+    deployments: Mapping[str, Deployment], workers: Mapping[str, Worker], placements: Placements
+) -> dict[ReplicaKey, str]:
+    def wanted(key: ReplicaKey) -> bool:
+        deployment = deployments.get(key.deployment)
+        return deployment is not None and not deployment.deleting and deployment.revision == key.revision
+
+    placed = {key: node for key, node in sorted(placements.items()) if node in workers and wanted(key)}
+    for node, worker in sorted(workers.items()):
+        for key, report in sorted(worker.replicas.items()):
+            leaving = report.state in (ReplicaState.DRAINING, ReplicaState.STOPPED)
+            if wanted(key) and not leaving:
+                placed.setdefault(key, node)
+    return placed
+
+
+_DISTANCE = {ReplicaState.READY: 0, ReplicaState.ASLEEP: 1, ReplicaState.STARTING: 2, ReplicaState.PENDING: 3}
+
+
+def _surplus(
+    spec: DeploymentSpec, own: list[ReplicaKey], placed: Placements, workers: Mapping[str, Worker]
+) -> list[ReplicaKey]:
+    def distance(key: ReplicaKey) -> tuple[int, int]:
+        report = workers[placed[key]].replicas.get(key)
+        return (_DISTANCE.get(report.state, 4) if report else 3, key.number)
+
+    surplus: list[ReplicaKey] = []
+    taken: dict[int, int] = {}
+    for key in sorted(own, key=distance):
+        # Each endpoint of an external deployment has a turn of its own; elsewhere any replica is as good.
+        turn = key.number % spec.replicas if spec.endpoints else 0
+        taken[turn] = taken.get(turn, 0) + 1
+        if taken[turn] > (1 if spec.endpoints else spec.replicas):
+            surplus.append(key)
+    return surplus
+
+
+def _missing(spec: DeploymentSpec, own: list[ReplicaKey]) -> list[int | None]:
+    if spec.endpoints:
+        covered = {key.number % spec.replicas for key in own}
+        return [turn for turn in range(spec.replicas) if turn not in covered]
+    return [None] * (spec.replicas - len(own))
+
+
+def _number_for(number: int, turn: int | None, turns: int) -> int:
+    return number if turn is None else number + (turn - number) % turns
+
+
+def _candidates(
+    deployment: Deployment,
+    deployments: Mapping[str, Deployment],
+    workers: Mapping[str, Worker],
+    placed: Placements,
+) -> list[Candidate]:
+    candidates = []
+    for node, worker in sorted(workers.items()):
+        if deployment.unfit.get(node) != "":
+            continue
+        here = [key for key, where in placed.items() if where == node]
+        # What is on its way out holds its GPUs until its last process has ended.
+        leaving = [key for key in worker.replicas if key not in placed]
+        used = sum(
+            deployments[key.deployment].spec.gpus
+            for key in (*here, *leaving)
+            if key.deployment in deployments
+        )
+        candidates.append(
+            Candidate(
+                node,
+                free_gpus=len(worker.inventory.gpus) - used,
+                same=sum(key.deployment == deployment.spec.id for key in here),
+                replicas=len(here),
+            )
+        )
+    return candidates
+
+
+def _order(deployment: Deployment, key: ReplicaKey) -> ReplicaOrder:
+    spec = deployment.spec
+    return ReplicaOrder(
+        key=key,
+        model=spec.model,
+        backend=spec.backend,
+        source=spec.source_of(key.number),
+        settings=spec.settings,
+        num_gpus=spec.gpus,
+        startup_timeout=spec.startup_timeout,
+        drain_timeout=spec.drain_timeout,
+    )

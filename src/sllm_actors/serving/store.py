@@ -1,0 +1,210 @@
+"""The head's memory: deployments and nodes, in one versioned SQL store.
+
+SQLite by default, PostgreSQL by URL. Every method blocks: call it in a thread. What a method has returned
+from is on disk; ``StoreProblem`` is raised for what could not be written. Replicas are not kept here: workers
+report them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from attrs import frozen
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from .deployment import DeploymentSpec
+from .document import read_document, write_document
+
+SCHEMA_VERSION = 1
+
+_metadata = sa.MetaData()
+_about = sa.Table("about", _metadata, sa.Column("schema_version", sa.Integer, nullable=False))
+_deployments = sa.Table(
+    "deployments",
+    _metadata,
+    sa.Column("id", sa.String(320), primary_key=True),
+    sa.Column("revision", sa.Integer, nullable=False),
+    sa.Column("status", sa.String(16), nullable=False),  # active, deleting, deleted
+    sa.Column("document", sa.Text, nullable=False),
+    sa.Column("next_number", sa.Integer, nullable=False),
+    sa.Column("created", sa.Float, nullable=False),
+)
+_nodes = sa.Table(
+    "nodes",
+    _metadata,
+    sa.Column("id", sa.String(128), primary_key=True),
+    sa.Column("role", sa.String(32), nullable=False),
+    sa.Column("last_seen", sa.Float, nullable=False),
+)
+
+
+class StoreProblem(Exception):
+    """The store cannot be used; one sentence says why and what to do."""
+
+
+@frozen
+class StoredDeployment:
+    """A row that is not forgotten yet.
+
+    Attributes:
+        next_number: The first replica number that was never given out.
+        created: Seconds since the epoch.
+    """
+
+    spec: DeploymentSpec
+    revision: int
+    deleting: bool
+    next_number: int
+    created: float
+
+
+class Store:
+    """The open store. A deleted deployment leaves its revision and number behind, so that no replica of a
+    later one of the same id is ever taken for one of its own."""
+
+    def __init__(self, url: str) -> None:
+        self._engine: Engine = sa.create_engine(url)
+
+    @classmethod
+    def open(cls, url: str) -> Store:
+        """Connect, and make the tables where there are none.
+
+        Raises:
+            StoreProblem: It cannot be reached, or another version wrote it.
+        """
+        shown = sa.make_url(url).render_as_string(hide_password=True)
+        store = cls(url)
+        try:
+            if store._engine.dialect.name == "sqlite":
+                sa.event.listen(store._engine, "connect", _tune_sqlite)
+            with store._engine.begin() as connection:
+                _metadata.create_all(connection)
+                version = connection.execute(sa.select(_about.c.schema_version)).scalar()
+                if version is None:
+                    connection.execute(_about.insert().values(schema_version=SCHEMA_VERSION))
+        except SQLAlchemyError as error:
+            cause = getattr(error, "orig", None) or error
+            raise StoreProblem(f"the state store {shown} cannot be opened: {cause}") from None
+        if version not in (None, SCHEMA_VERSION):
+            raise StoreProblem(
+                f"the state store {shown} has schema {version}, this program reads {SCHEMA_VERSION}: "
+                "use the version that wrote it, or another --data-dir"
+            )
+        return store
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        except SQLAlchemyError as error:
+            cause = getattr(error, "orig", None) or error
+            raise StoreProblem(f"the state store cannot be written: {cause}") from None
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._engine.dispose()
+
+    def deployments(self) -> list[StoredDeployment]:
+        """Return what is active or being deleted, by id."""
+        with self._engine.connect() as connection:
+            rows = (
+                connection.execute(
+                    sa.select(_deployments)
+                    .where(_deployments.c.status != "deleted")
+                    .order_by(_deployments.c.id)
+                )
+                .mappings()
+                .all()
+            )
+        return [_stored(row) for row in rows]
+
+    def deploy(self, spec: DeploymentSpec, now: float) -> StoredDeployment:
+        """Keep a new deployment, at the next revision of its id."""
+        with self._writing() as connection:
+            old = connection.execute(
+                sa.select(_deployments.c.revision, _deployments.c.next_number).where(
+                    _deployments.c.id == spec.id
+                )
+            ).one_or_none()
+            stored = StoredDeployment(
+                spec,
+                revision=old.revision + 1 if old else 1,
+                deleting=False,
+                next_number=old.next_number if old else 0,
+                created=now,
+            )
+            values: dict[str, Any] = {
+                "id": spec.id,
+                "revision": stored.revision,
+                "status": "active",
+                "document": json.dumps(write_document(spec)),
+                "next_number": stored.next_number,
+                "created": now,
+            }
+            if old:
+                _set(connection, spec.id, values)
+            else:
+                connection.execute(_deployments.insert().values(values))
+        return stored
+
+    def set_deleting(self, deployment: str) -> None:
+        """Remember that a deployment is to go."""
+        with self._writing() as connection:
+            _set(connection, deployment, {"status": "deleting"})
+
+    def forget(self, deployment: str) -> None:
+        """Remember that it is gone."""
+        with self._writing() as connection:
+            _set(connection, deployment, {"status": "deleted"})
+
+    def reserve_numbers(self, next_numbers: dict[str, int]) -> None:
+        """Remember the first number of each of these deployments that was never given out."""
+        with self._writing() as connection:
+            for deployment, number in sorted(next_numbers.items()):
+                _set(connection, deployment, {"next_number": number})
+
+    def nodes(self, role: str) -> set[str]:
+        """Return the ids of the nodes of a role that belong to the cluster."""
+        with self._engine.connect() as connection:
+            return set(connection.execute(sa.select(_nodes.c.id).where(_nodes.c.role == role)).scalars())
+
+    def saw_node(self, node: str, role: str, now: float) -> None:
+        """Remember a node."""
+        with self._writing() as connection:
+            values = {"role": role, "last_seen": now}
+            if not connection.execute(_nodes.update().where(_nodes.c.id == node).values(values)).rowcount:
+                connection.execute(_nodes.insert().values(id=node, **values))
+
+    def forget_nodes(self, nodes: Iterable[str]) -> None:
+        """Forget nodes that did not come back."""
+        with self._writing() as connection:
+            connection.execute(_nodes.delete().where(_nodes.c.id.in_(sorted(nodes))))
+
+
+def sqlite_url(path: Path) -> str:
+    """Return the address of a SQLite file."""
+    return sa.URL.create("sqlite", database=str(path)).render_as_string()
+
+
+def _tune_sqlite(connection: Any, _record: object) -> None:
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("PRAGMA busy_timeout=5000")
+
+
+def _set(connection: Connection, deployment: str, values: dict[str, Any]) -> None:
+    connection.execute(_deployments.update().where(_deployments.c.id == deployment).values(values))
+
+
+def _stored(row: Any) -> StoredDeployment:
+    spec, _ = read_document(row["document"])
+    return StoredDeployment(
+        spec, row["revision"], row["status"] == "deleting", row["next_number"], row["created"]
+    )

@@ -1,0 +1,253 @@
+"""The worker's actor: keeps the replicas that the head wants, and tells head and gateways what there is.
+
+It goes on without the head: replicas stay, and are restarted by their own actors. Only what an order names
+is started, and only what an order no longer names is stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import structlog
+from anyio import to_thread
+from attrs import frozen
+
+from sllm_actors.actors import TEMPORARY, Actor, ActorRef, ChildSpec, Down, NodeId, Reply, StartFailed
+from sllm_actors.engines.identity import ReplicaId, ReplicaKey
+from sllm_actors.engines.messages import (
+    Drained,
+    InspectSource,
+    LogChunk,
+    ReadLog,
+    ReplicaChanged,
+    ReplicaOrder,
+    ReplicaReport,
+    ReplicaState,
+    SourceInspected,
+    StopReplica,
+)
+from sllm_actors.transport import Peer, PeerLost, PeerUp
+
+from .messages import (
+    CONTROLLER,
+    GATEWAY,
+    DesiredReplicas,
+    Inventory,
+    ReplicaStates,
+    Withdrawn,
+    WorkerReport,
+)
+
+log = structlog.get_logger("sllm_actors.worker")
+
+REPORT_INTERVAL = 5.0
+RETRY_INTERVAL = 1.0
+REPLICA_STOP_BUDGET = 30.0
+
+
+@frozen
+class Workshop:
+    """What a worker can do, as plain functions; those that block are called in threads.
+
+    Attributes:
+        make_replica: Makes the actor of a replica that reports to the given ref.
+        inspect: Says what keeps this machine from running a source; blocks.
+        read_log: Reads a piece of a replica's log; blocks.
+        inventory: Takes stock; blocks.
+        peers: Returns the nodes that are linked now.
+    """
+
+    make_replica: Callable[[ReplicaOrder, ActorRef], Actor]
+    inspect: Callable[[InspectSource], SourceInspected]
+    read_log: Callable[[ReadLog], LogChunk]
+    inventory: Callable[[], Inventory]
+    peers: Callable[[], tuple[Peer, ...]]
+
+
+class Replicas:
+    """What this worker runs now, for those that must look it up without asking the actor (tunnels)."""
+
+    def __init__(self) -> None:
+        self._reports: dict[ReplicaKey, ReplicaReport] = {}
+
+    def find(self, replica: ReplicaId) -> ReplicaReport | None:
+        """Return the report of exactly that engine life, or None."""
+        report = self._reports.get(replica.key)
+        return report if report is not None and report.id == replica else None
+
+    def put(self, report: ReplicaReport) -> None:
+        """Keep the newest report of a replica; a STOPPED one is forgotten."""
+        if report.state is ReplicaState.STOPPED:
+            self._reports.pop(report.id.key, None)
+        else:
+            self._reports[report.id.key] = report
+
+    def forget(self, key: ReplicaKey) -> None:
+        """Forget a replica."""
+        self._reports.pop(key, None)
+
+    def all(self) -> tuple[ReplicaReport, ...]:
+        """Return every report, by place."""
+        return tuple(self._reports[key] for key in sorted(self._reports))
+
+
+@frozen
+class _Tick:
+    """Time to report although nothing has changed."""
+
+
+@frozen
+class _Retry:
+    """Time to look again at what is wanted and not there."""
+
+
+class WorkerActor(Actor):
+    """See the module."""
+
+    def __init__(self, workshop: Workshop, replicas: Replicas) -> None:
+        self._workshop = workshop
+        self._replicas = replicas
+        self._sequence = 0
+        self._inventory = Inventory()
+        self._desired: dict[ReplicaKey, ReplicaOrder] = {}
+        self._running: dict[ReplicaKey, ActorRef] = {}
+        self._stopping: set[ReplicaKey] = set()
+        self._heads: set[str] = set()
+        self._gateways: set[str] = set()
+        self._withdrawn: dict[ReplicaId, set[str]] = {}
+
+    async def started(self) -> None:
+        """Take stock, and begin with the links that there are."""
+        self._inventory = await to_thread.run_sync(self._workshop.inventory)
+        for peer in self._workshop.peers():
+            self._link_up(peer)
+        self.context.after(REPORT_INTERVAL, _Tick())
+
+    async def receive(self, message: Any) -> Any:
+        """Take orders, reports of replicas, news of links, and questions (answered from threads)."""
+        match message:
+            case DesiredReplicas(orders):
+                self._desired = {order.key: order for order in orders}
+                await self._close_difference()
+            case ReplicaChanged(report):
+                self._changed(report)
+            case Down(ref=ref):
+                self._ended(ref)
+            case Withdrawn(gateway, replica):
+                self._withdraw(gateway, replica)
+            case PeerUp(peer):
+                self._link_up(peer)
+            case PeerLost(peer, _):
+                self._link_lost(peer)
+            case InspectSource():
+                self.context.start_soon(
+                    self._answer, partial(self._workshop.inspect, message), self.context.reply_later()
+                )
+            case ReadLog():
+                self.context.start_soon(
+                    self._answer, partial(self._workshop.read_log, message), self.context.reply_later()
+                )
+            case _Retry():
+                await self._close_difference()
+            case _Tick():
+                self._inventory = await to_thread.run_sync(self._workshop.inventory)
+                self._report_to(self._heads)
+                self.context.after(REPORT_INTERVAL, _Tick())
+            case _:
+                return await super().receive(message)
+        return None
+
+    # ---- replicas
+
+    async def _close_difference(self) -> None:
+        for key, ref in list(self._running.items()):
+            if key not in self._desired and key not in self._stopping:
+                self._stopping.add(key)
+                ref.tell(StopReplica("it is no longer wanted here"))
+        for key, order in sorted(self._desired.items()):
+            if key not in self._running:
+                await self._start(order)
+
+    async def _start(self, order: ReplicaOrder) -> None:
+        spec = ChildSpec(
+            id=str(order.key),
+            factory=partial(self._workshop.make_replica, order, self.context.ref),
+            restart=TEMPORARY,
+            shutdown=REPLICA_STOP_BUDGET,
+        )
+        try:
+            ref = await self.context.start_child(spec)
+        except StartFailed as failure:
+            log.error("replica.not_started", replica=str(order.key), reason=str(failure))  # noqa: TRY400
+            self.context.after(RETRY_INTERVAL, _Retry())
+            return
+        self._running[order.key] = ref
+        self.context.monitor(ref)
+
+    def _changed(self, report: ReplicaReport) -> None:
+        before = self._replicas.find(report.id)
+        self._replicas.put(report)
+        if report.state is ReplicaState.DRAINING and (before is None or before.state != report.state):
+            self._withdrawn[report.id] = set()
+            self._check_drained(report.id)
+        elif report.state is ReplicaState.STOPPED:
+            self._withdrawn.pop(report.id, None)
+        self._report_to(self._heads | self._gateways)
+
+    def _ended(self, ref: ActorRef) -> None:
+        key = next((key for key, running in self._running.items() if running == ref), None)
+        if key is None:
+            return
+        del self._running[key]
+        self._stopping.discard(key)
+        self._replicas.forget(key)
+        self._report_to(self._heads | self._gateways)
+        if key in self._desired:
+            # It failed, or was wanted again while it ended; not at once, lest a bug becomes a busy loop.
+            self.context.after(RETRY_INTERVAL, _Retry())
+
+    def _withdraw(self, gateway: str, replica: ReplicaId) -> None:
+        if replica in self._withdrawn:
+            self._withdrawn[replica].add(gateway)
+            self._check_drained(replica)
+
+    def _check_drained(self, replica: ReplicaId) -> None:
+        """Let a replica end once each gateway that is linked has let go of it."""
+        if self._gateways <= self._withdrawn[replica] and replica.key in self._running:
+            self._running[replica.key].tell(Drained(replica))
+
+    # ---- links and reports
+
+    def _link_up(self, peer: Peer) -> None:
+        links = self._links_of(peer)
+        if links is not None:
+            links.add(peer.node)
+            self._report_to({peer.node})
+
+    def _link_lost(self, peer: Peer) -> None:
+        links = self._links_of(peer)
+        still = any(p.node == peer.node for p in self._workshop.peers())
+        if links is not None and not still:
+            links.discard(peer.node)
+            for replica in list(self._withdrawn):
+                self._check_drained(replica)
+
+    def _links_of(self, peer: Peer) -> set[str] | None:
+        return {"head": self._heads, "gateway": self._gateways}.get(peer.role)
+
+    def _report_to(self, nodes: set[str]) -> None:
+        system = self.context.system
+        self._sequence += 1
+        replicas = self._replicas.all()
+        for node in sorted(nodes & self._heads):
+            report = WorkerReport(system.node, self._sequence, self._inventory, replicas)
+            system.named(CONTROLLER, NodeId(node)).tell(report)
+        for node in sorted(nodes & self._gateways):
+            states = ReplicaStates(system.node, self._sequence, replicas)
+            system.named(GATEWAY, NodeId(node)).tell(states)
+
+    @staticmethod
+    async def _answer(question: Callable[[], Any], reply: Reply) -> None:
+        reply.send(await to_thread.run_sync(question))
