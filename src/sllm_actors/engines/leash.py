@@ -1,0 +1,409 @@
+"""The owner of one engine: a process of its own that outlives the worker just long enough to clean up.
+
+Run by path as ``python -I -S leash.py CONTROL STATUS``, with two descriptors. It imports nothing but the
+standard library, so that any interpreter can run it. It leads a session of its own; the engine leads
+another.
+
+``CONTROL`` (read end): the first JSON line is the launch (see ``Launch``), a later ``{"stop": seconds}``
+asks for the end within that budget, and end of file means that the worker is gone, however it went: nobody
+has to say goodbye.
+
+``STATUS`` (write end), JSON lines: ``{"event": "started", "pid", "began"}``, ``{"event": "failed",
+"error"}``, ``{"event": "exited", "code", "signal"}`` as soon as the engine itself has ended and its last
+output is in the log, and ``{"event": "gone"}`` when no process and no file of it is left.
+
+As a child sub-reaper it inherits every descendant whose parent died, also those that left the engine's
+process group by ``setsid``; it kills and reaps until the kernel says that it has no child. A zombie leader
+is reaped only after its group was killed, so that the group's number cannot mean anybody else. Other
+descriptors that it was given (the lock files of GPUs) it only holds: they are let go when it exits, that
+is, when the engine is really gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import re
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from typing import TypedDict
+
+PR_SET_CHILD_SUBREAPER = 36
+ORPHANED_BUDGET = 5.0  # seconds between SIGTERM and SIGKILL when the worker is gone
+SEGMENT = 4 * 1024 * 1024  # bytes of one file of the log
+SEGMENTS = 4  # files of the log that are kept
+READ = 65536
+
+# What engines leave in /dev/shm when they are killed: Python's shared memory and semaphores, and NCCL's.
+SHARED_MEMORY = "/dev/shm"  # noqa: S108 - the place where POSIX shared memory is, not a scratch folder
+LEFT_BEHIND = re.compile(r"psm_\w+|sem\.mp-\w+|nccl-\w+")
+
+
+class Launch(TypedDict):
+    """The first line on ``CONTROL``.
+
+    Attributes:
+        header: The line that begins this engine life in the log.
+        log: The folder of the log.
+        socket: Removed at the end; "" for none.
+        tmpdir: Made, and removed at the end.
+    """
+
+    argv: list[str]
+    env: dict[str, str]
+    cwd: str
+    header: str
+    log: str
+    socket: str
+    tmpdir: str
+
+
+class Log:
+    """Append to the log of one replica: a folder of files, each named by where in the whole log it begins.
+
+    So a position in the log stays right when old files go, and needs no record beside it. What cannot be
+    written (disk full) is dropped: an engine must never block on its output.
+    """
+
+    def __init__(self, folder: str) -> None:
+        os.makedirs(folder, mode=0o700, exist_ok=True)  # noqa: PTH103 - kept free of pathlib, for a fast start
+        self._folder = folder
+        starts = self._starts()
+        self._begin = starts[-1] if starts else 0
+        self._fd = self._open()
+        self._size = os.fstat(self._fd).st_size
+
+    def write(self, data: bytes) -> None:
+        """Append, beginning a new file and dropping the oldest where due."""
+        try:
+            if self._size >= SEGMENT:
+                self._rotate()
+            while data:
+                written = os.write(self._fd, data)
+                self._size += written
+                data = data[written:]
+        except OSError:
+            return
+
+    def _rotate(self) -> None:
+        os.close(self._fd)
+        self._begin += self._size
+        self._fd = self._open()
+        self._size = os.fstat(self._fd).st_size
+        for start in self._starts()[:-SEGMENTS]:
+            os.unlink(self._path(start))  # noqa: PTH108
+
+    def _open(self) -> int:
+        return os.open(self._path(self._begin), os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def _starts(self) -> list[int]:
+        names = os.listdir(self._folder)  # noqa: PTH208
+        return sorted(int(name[:-4]) for name in names if re.fullmatch(r"\d{20}\.log", name))
+
+    def _path(self, start: int) -> str:
+        return f"{self._folder}/{start:020}.log"
+
+
+class Leash:
+    """The loop: read the engine's output, notice its end, hear the worker."""
+
+    def __init__(self, control: int, status: int) -> None:
+        self._control = control
+        self._status = status
+        self._heard = b""
+        self._output = -1
+        self._pid = 0
+        self._woken, wakeup = os.pipe()
+        for fd in (control, status, self._woken, wakeup):
+            os.set_blocking(fd, False)
+            os.set_inheritable(fd, False)
+        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._on_signal)
+        signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
+        self._asked_to_stop = False
+
+    def run(self) -> None:
+        """Own one engine from start to end."""
+        launch = self._hear_launch()
+        if launch is None:
+            return
+        log = Log(launch["log"])
+        began = time.time()
+        try:
+            self._start(launch, log)
+        except OSError as error:
+            self._say(event="failed", error=f"{launch['argv'][0]} cannot be started: {error.strerror}")
+        else:
+            try:
+                self._end(log, self._watch(log))
+            except BaseException:  # a fault of ours must not set the engine free
+                with contextlib.suppress(OSError):
+                    os.killpg(self._pid, signal.SIGKILL)
+                self._kill_children()
+                raise
+        self._clean_up(launch, began)
+        self._say(event="gone")
+
+    def _start(self, launch: Launch, log: Log) -> None:
+        log.write(launch["header"].encode() + b"\n")
+        os.makedirs(launch["tmpdir"], mode=0o700, exist_ok=True)  # noqa: PTH103
+        self._output, output = os.pipe()
+        os.set_blocking(self._output, False)
+        try:
+            engine = subprocess.Popen(
+                launch["argv"],
+                env=launch["env"],
+                cwd=launch["cwd"],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        finally:
+            os.close(output)
+        self._pid = engine.pid
+        engine.returncode = 0  # it is reaped behind Popen's back
+        self._say(event="started", pid=engine.pid, began=start_time(engine.pid))
+
+    # ---- while it runs
+
+    def _watch(self, log: Log) -> float | None:
+        """Return when the engine has ended by itself (None) or is to end: then within so many seconds."""
+        while not self._engine_ended():
+            if self._asked_to_stop:
+                return ORPHANED_BUDGET
+            budget = self._hear_stop()
+            if budget is not None:
+                return budget
+            self._wait(log, None)
+        return None
+
+    def _wait(self, log: Log, timeout: float | None) -> None:
+        """Wait until something happens, and take over what the engine has written."""
+        ready = readable(timeout, self._woken, self._control, self._output)
+        if self._woken in ready:
+            os.read(self._woken, READ)
+        if self._output in ready:
+            self._copy_output(log)
+
+    def _copy_output(self, log: Log) -> bool:
+        """Take over one piece; False when there is none now."""
+        if self._output < 0:
+            return False
+        try:
+            data = os.read(self._output, READ)
+        except BlockingIOError:
+            return False
+        if data:
+            log.write(data)
+            return True
+        os.close(self._output)
+        self._output = -1
+        return False
+
+    def _engine_ended(self) -> bool:
+        """Reap whoever has ended, but leave the engine itself a zombie, and say whether it is one."""
+        with contextlib.suppress(ChildProcessError):
+            while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
+                if ended.si_pid == self._pid:
+                    return True
+                os.waitpid(ended.si_pid, 0)
+        return False
+
+    # ---- the end
+
+    def _end(self, log: Log, budget: float | None) -> None:
+        """End what still runs: SIGTERM, the budget, SIGKILL, and then whoever is left, until nobody is."""
+        pid = self._pid
+        if budget:
+            os.killpg(pid, signal.SIGTERM)
+            self._wait_for_engine(log, time.monotonic() + budget)
+        ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if ended is None:
+            os.killpg(pid, signal.SIGKILL)
+            ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        while self._copy_output(log):
+            pass
+        if ended is not None:
+            killed = ended.si_code != os.CLD_EXITED
+            self._say(
+                event="exited",
+                code=None if killed else ended.si_status,
+                signal=ended.si_status if killed else None,
+            )
+        os.killpg(pid, signal.SIGKILL)
+        self._kill_children()
+        while self._copy_output(log):
+            pass
+
+    def _wait_for_engine(self, log: Log, deadline: float) -> None:
+        while not self._engine_ended() and (left := deadline - time.monotonic()) > 0:
+            if self._hear_stop() == 0:
+                return
+            self._wait(log, left)
+
+    def _kill_children(self) -> None:
+        """Kill and reap until the kernel knows no child of ours: each death may bring us its orphans."""
+        pause = 0.001
+        try:
+            while True:
+                for child in children():
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(child, signal.SIGKILL)
+                while os.waitpid(-1, os.WNOHANG)[0]:
+                    pause = 0.001
+                if readable(pause, self._woken):
+                    os.read(self._woken, READ)
+                pause = min(2 * pause, 0.25)
+        except ChildProcessError:
+            return
+
+    def _clean_up(self, launch: Launch, began: float) -> None:
+        if launch["socket"]:
+            with contextlib.suppress(OSError):
+                os.unlink(launch["socket"])  # noqa: PTH108
+        shutil.rmtree(launch["tmpdir"], ignore_errors=True)
+        remove_shared_memory(began)
+
+    # ---- the worker
+
+    def _on_signal(self, number: int, _frame: object) -> None:
+        if number != signal.SIGCHLD:
+            self._asked_to_stop = True
+
+    def _hear_launch(self) -> Launch | None:
+        while b"\n" not in self._heard:
+            readable(None, self._control)
+            data = os.read(self._control, READ)
+            if not data:
+                return None
+            self._heard += data
+        line, _, self._heard = self._heard.partition(b"\n")
+        launch: Launch = json.loads(line)
+        return launch
+
+    def _hear_stop(self) -> float | None:
+        """Return the budget of a stop that was asked for, or None. The worker's end is one, too."""
+        budget: float | None = None
+        if self._control >= 0:
+            try:
+                data = os.read(self._control, READ)
+            except BlockingIOError:
+                data = None
+            if data == b"":
+                os.close(self._control)
+                self._control = -1
+                budget = ORPHANED_BUDGET
+            self._heard += data or b""
+        while b"\n" in self._heard:
+            line, _, self._heard = self._heard.partition(b"\n")
+            asked = float(json.loads(line)["stop"])
+            budget = asked if budget is None else min(budget, asked)
+        return budget
+
+    def _say(self, **event: object) -> None:
+        with contextlib.suppress(OSError):  # nobody listens any more
+            os.write(self._status, json.dumps(event).encode() + b"\n")
+
+
+def readable(timeout: float | None, *fds: int) -> list[int]:
+    """Wait until one of the descriptors can be read or has ended; negative ones are closed already."""
+    poll = select.poll()  # not select(): a worker with many sockets hands out numbers over 1023
+    for fd in fds:
+        if fd >= 0:
+            poll.register(fd, select.POLLIN)
+    return [fd for fd, _ in poll.poll(None if timeout is None else max(1, round(timeout * 1000)))]
+
+
+def processes() -> list[tuple[int, int]]:
+    """Return all processes with their parents."""
+    found = []
+    for name in os.listdir("/proc"):  # noqa: PTH208
+        if name.isdigit():
+            with contextlib.suppress(OSError, ValueError, IndexError):
+                found.append((int(name), int(stat_fields(int(name))[1])))
+    return found
+
+
+def children() -> list[int]:
+    """Return our children, zombies included."""
+    us = os.getpid()
+    return [pid for pid, parent in processes() if parent == us]
+
+
+def stat_fields(pid: int) -> list[str]:
+    """Return the fields of ``/proc/PID/stat`` from the third on: the second may hold anything."""
+    with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:  # noqa: PTH123
+        return file.read().rpartition(")")[2].split()
+
+
+def start_time(pid: int) -> int:
+    """Return when a process started, in clock ticks since boot: that and the pid name one process."""
+    try:
+        return int(stat_fields(pid)[19])
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+def remove_shared_memory(began: float) -> None:
+    """Remove our user's shared-memory files that are younger than the engine and that no process uses."""
+    left = set()
+    with contextlib.suppress(OSError):
+        for entry in os.scandir(SHARED_MEMORY):
+            with contextlib.suppress(OSError):
+                found = entry.stat(follow_symlinks=False)
+                if (
+                    LEFT_BEHIND.fullmatch(entry.name)
+                    and found.st_uid == os.getuid()
+                    and found.st_mtime >= began - 1
+                ):
+                    left.add(entry.path)
+    if not left:
+        return
+    for pid, _ in processes():
+        left -= in_use(pid)
+    for path in left:
+        with contextlib.suppress(OSError):
+            os.unlink(path)  # noqa: PTH108
+
+
+def in_use(pid: int) -> set[str]:
+    """Return the shared-memory files that a process has mapped or open, as far as we may look."""
+    used = set()
+    with contextlib.suppress(OSError):
+        with open(f"/proc/{pid}/maps", encoding="utf-8", errors="replace") as file:  # noqa: PTH123
+            used = {line.split(maxsplit=5)[5].rstrip("\n") for line in file if SHARED_MEMORY in line}
+        for fd in os.scandir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(OSError):
+                used.add(os.readlink(fd.path))  # noqa: PTH115
+    return used
+
+
+def become_subreaper() -> None:
+    """Inherit the orphans among our descendants from now on."""
+    if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "the kernel refuses PR_SET_CHILD_SUBREAPER")
+
+
+def main() -> None:
+    """Own an engine as the command line says."""
+    control, status = int(sys.argv[1]), int(sys.argv[2])
+    for fd in map(int, sys.argv[3:]):
+        os.set_inheritable(fd, False)
+    try:
+        become_subreaper()
+        Leash(control, status).run()
+    except Exception as error:  # noqa: BLE001 - there is nobody else to tell
+        with contextlib.suppress(OSError):
+            os.write(status, json.dumps({"event": "failed", "error": f"leash: {error!r}"}).encode() + b"\n")
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

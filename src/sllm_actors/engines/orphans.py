@@ -1,0 +1,65 @@
+"""What to do when a leash itself was killed: find what was on it, and kill that."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from contextlib import suppress
+
+import anyio
+import anyio.to_thread
+
+from .leash import processes, start_time, stat_fields
+from .plan import MARKER, EnginePaths
+
+ROUNDS = 400
+PAUSE = 0.025
+
+
+async def kill_orphans(pid: int, began: int, marker: str, paths: EnginePaths) -> None:
+    """Kill what is left of an engine whose leash is gone, wait until it is dead, and remove its files.
+
+    Found by process group and session, and by the mark in the environment of those that left both. A process
+    that cannot be killed (waiting in a driver) is given up after ten seconds.
+
+    Args:
+        pid: The engine's process, which led a group and a session of its own; 0 if it was never learnt.
+        began: When it started, in clock ticks since boot. A later process of that number is spared.
+        marker: The value of ``SLLM_ENGINE`` in its environment.
+        paths: What to remove.
+    """
+    for _ in range(ROUNDS):
+        if not await anyio.to_thread.run_sync(_kill_once, pid, began, marker):
+            break
+        await anyio.sleep(PAUSE)
+    await anyio.to_thread.run_sync(_remove, paths)
+
+
+def _kill_once(pid: int, began: int, marker: str) -> int:
+    known = pid > 0 and start_time(pid) in (0, began)
+    mark = f"{MARKER}={marker}".encode()
+    alive = 0
+    for candidate, _ in processes():
+        with suppress(OSError, ValueError, IndexError):
+            fields = stat_fields(candidate)
+            if fields[0] in "ZX":
+                continue
+            ours = known and str(pid) in (fields[2], fields[3])
+            if ours or _has(candidate, mark):
+                os.kill(candidate, signal.SIGKILL)
+                alive += 1
+    return alive
+
+
+def _has(pid: int, mark: bytes) -> bool:
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:  # noqa: PTH123
+            return mark in file.read().split(b"\0")
+    except OSError:
+        return False
+
+
+def _remove(paths: EnginePaths) -> None:
+    paths.socket.unlink(missing_ok=True)
+    shutil.rmtree(paths.tmpdir, ignore_errors=True)

@@ -1,0 +1,92 @@
+"""Everything that is needed to start one life of one engine, decided before anything is started."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from attrs import field, frozen
+
+MARKER = "SLLM_ENGINE"
+"""In an engine's environment: the one thing that names its processes when even its leash was killed."""
+
+_SECRET_WORDS = {
+    "AUTH",
+    "AUTHORIZATION",
+    "CREDENTIAL",
+    "CREDENTIALS",
+    "DSN",
+    "PASSWD",
+    "PASSWORD",
+    "PASSPHRASE",
+    "SECRET",
+    "SECRETS",
+    "TOKEN",
+    "TOKENS",
+}
+_SECRET_PARTS = re.compile(r"API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|SECRET|PASSWORD|DATABASE_URL")
+
+
+class LaunchProblem(Exception):
+    """This replica cannot be started here as ordered. The text is one sentence for a person."""
+
+
+class SourceProblem(LaunchProblem):
+    """The model's source is not there, or not what the backend reads."""
+
+
+class SettingsProblem(LaunchProblem):
+    """A setting is unknown to the backend, or its value is no good."""
+
+
+@frozen
+class EnginePaths:
+    """Where one life of one engine keeps its files. Socket and ``tmpdir`` are never used twice.
+
+    Attributes:
+        socket: Less than 100 characters: the kernel takes 107.
+        tmpdir: Its own, removed with it; short as well, since engines put sockets there.
+        log: The folder of the replica's log, which goes on over its lives.
+    """
+
+    socket: Path
+    tmpdir: Path
+    log: Path
+
+
+@frozen
+class LaunchPlan:
+    """One engine life.
+
+    Attributes:
+        argv: Program and arguments; no shell sees them.
+        env: The whole environment, without our secrets.
+        header: The line that begins this life in the log.
+        stop_budget: Seconds between SIGTERM and SIGKILL when it is ended.
+    """
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str] = field(repr=False)
+    paths: EnginePaths
+    header: str = "---- engine starts"
+    cwd: str = "/"
+    stop_budget: float = 10.0
+
+
+def engine_environment(ours: Mapping[str, str], paths: EnginePaths, **more: str) -> dict[str, str]:
+    """Return the environment of an engine: ours without what is or looks secret, its own TMPDIR, ``more``."""
+    env = {name: value for name, value in ours.items() if not looks_secret(name)}
+    env.update(TMPDIR=str(paths.tmpdir), PYTHONUNBUFFERED="1", **more)
+    env[MARKER] = paths.socket.name
+    return env
+
+
+def looks_secret(name: str) -> bool:
+    """Return whether a variable of that name is ours or looks like a secret."""
+    upper = name.upper()
+    return (
+        upper.startswith("SLLM_")
+        or not _SECRET_WORDS.isdisjoint(upper.split("_"))
+        or _SECRET_PARTS.search(upper) is not None
+    )

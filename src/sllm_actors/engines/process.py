@@ -1,0 +1,213 @@
+"""The worker's hold on one engine, through its leash."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import anyio
+from anyio.abc import Process
+from attrs import frozen
+
+from .orphans import kill_orphans
+from .plan import MARKER, LaunchPlan, LaunchProblem
+
+LEASH = Path(__file__).with_name("leash.py")
+GRACE = 10.0
+"""Seconds that a leash may need beyond the budget it was given, before it counts as lost."""
+
+LONGEST_STATUS = 65536
+
+
+@frozen
+class Exit:
+    """How an engine ended: by a code or by a signal; neither, if that was never learnt."""
+
+    code: int | None = None
+    signal: int | None = None
+
+    def __str__(self) -> str:
+        if self.signal is not None:
+            return f"signal {signal_name(self.signal)}"
+        return "" if self.code is None else f"exit code {self.code}"
+
+    @property
+    def sentence(self) -> str:
+        """What happened, for a person."""
+        if self.signal is not None:
+            return f"the engine was killed by {signal_name(self.signal)}"
+        if self.code is None:
+            return "the engine was lost: its leash was killed"
+        return f"the engine ended by itself with exit code {self.code}"
+
+
+def signal_name(number: int) -> str:
+    """Return ``SIGKILL`` for 9, and a number for what has no name."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+class EngineProcess:
+    """One life of one engine: an async context manager, in which it runs.
+
+    Leaving the context, also by a cancellation, ends it within the plan's ``stop_budget`` and returns when no
+    process and no file of it is left; nothing shortens that. To be used by one task.
+
+    Args:
+        plan: What to start.
+        hold: Descriptors that the leash keeps open until the engine is gone: the lock files of its GPUs.
+
+    Raises:
+        LaunchProblem: From entering: the program cannot be started.
+    """
+
+    def __init__(self, plan: LaunchPlan, *, hold: tuple[int, ...] = ()) -> None:
+        self._plan = plan
+        self._hold = hold
+        self._control = -1
+        self._status = -1
+        self._heard = b""
+        self._leash: Process
+        self._began = 0
+        self._problem = ""
+        self._exit: Exit | None = None
+        self._gone = False
+        self.pid = 0
+
+    async def __aenter__(self) -> Self:
+        try:
+            with anyio.CancelScope(shield=True):  # half a start would leave descriptors and a leash behind
+                await self._start_leash()
+            await self._send(
+                {
+                    "argv": self._plan.argv,
+                    "env": dict(self._plan.env),
+                    "cwd": self._plan.cwd,
+                    "header": self._plan.header,
+                    "log": str(self._plan.paths.log),
+                    "socket": str(self._plan.paths.socket),
+                    "tmpdir": str(self._plan.paths.tmpdir),
+                }
+            )
+            await self._hear_of_start()
+        except BaseException:
+            await self._close(0.0)
+            raise
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        await self._close(self._plan.stop_budget)
+
+    async def exited(self) -> Exit:
+        """Wait until the engine's own process has ended. Others of its group may live for a moment."""
+        while self._exit is None and not self._gone:
+            if not await self._hear():
+                self._exit = Exit()
+        return self._exit or Exit()
+
+    async def wait(self) -> Exit:
+        """Wait until no process and no file of the engine is left."""
+        while not self._gone and await self._hear():
+            pass
+        if not self._gone:
+            await kill_orphans(self.pid, self._began, self._plan.env[MARKER], self._plan.paths)
+            self._gone = True
+        return self._exit or Exit()
+
+    async def stop(self, budget: float) -> Exit:
+        """End the engine: SIGTERM, at most ``budget`` seconds, SIGKILL; then as ``wait``.
+
+        If the wait is cancelled, the engine goes on ending.
+        """
+        if not self._gone:
+            await self._send({"stop": budget})
+        with anyio.move_on_after(budget + GRACE):
+            return await self.wait()
+        self._leash.kill()  # stuck: what it left is ours to kill, once it is heard to be gone
+        return await self.wait()
+
+    async def _start_leash(self) -> None:
+        control, self._control = os.pipe()
+        self._status, status = os.pipe()
+        try:
+            os.set_blocking(self._control, False)
+            os.set_blocking(self._status, False)
+            self._leash = await anyio.open_process(
+                [sys.executable, "-I", "-S", str(LEASH), str(control), str(status), *map(str, self._hold)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env={},
+                cwd="/",
+                start_new_session=True,
+                pass_fds=(control, status, *self._hold),
+            )
+        finally:
+            os.close(control)
+            os.close(status)
+
+    async def _hear_of_start(self) -> None:
+        while not self.pid and not self._problem:
+            if not await self._hear():
+                self._problem = "the engine's leash ended before the engine was started"
+        if self._problem:
+            raise LaunchProblem(self._problem)
+
+    async def _close(self, budget: float) -> None:
+        with anyio.CancelScope(shield=True):
+            if hasattr(self, "_leash"):
+                await self.stop(budget)
+                os.close(self._control)  # the last word to a leash that has not understood any other
+                self._control = -1
+                with anyio.move_on_after(GRACE):
+                    await self._leash.wait()
+                if self._leash.returncode is None:
+                    self._leash.kill()
+                await self._leash.aclose()
+            for fd in (self._control, self._status):
+                if fd >= 0:
+                    os.close(fd)
+
+    async def _send(self, words: dict[str, object]) -> None:
+        data = json.dumps(words).encode() + b"\n"
+        try:
+            while data:
+                try:
+                    data = data[os.write(self._control, data) :]
+                except BlockingIOError:
+                    await anyio.wait_writable(self._control)
+        except BrokenPipeError:
+            return  # it has ended: the status pipe says so, too
+
+    async def _hear(self) -> bool:
+        """Take in what the leash says next; False when it has nothing more to say, because it has ended."""
+        await anyio.wait_readable(self._status)
+        try:
+            data = os.read(self._status, LONGEST_STATUS)
+        except BlockingIOError:
+            return True
+        *lines, self._heard = (self._heard + data).split(b"\n")
+        for line in lines:
+            self._learn(json.loads(line))
+        return bool(data)
+
+    def _learn(self, said: dict[str, object]) -> None:
+        match said:
+            case {"event": "started", "pid": int(pid), "began": int(began)}:
+                self.pid, self._began = pid, began
+            case {"event": "failed", "error": str(error)}:
+                self._problem = error
+            case {"event": "exited", "code": int() | None as code, "signal": int() | None as number}:
+                self._exit = Exit(code, number)
+            case {"event": "gone"}:
+                self._gone = True

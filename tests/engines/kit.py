@@ -1,0 +1,71 @@
+"""What the tests of the engines share: plans for fake engines, and looking at processes from outside."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import anyio
+
+from sllm_actors.engines.plan import EnginePaths, LaunchPlan, engine_environment
+from sllm_actors.testing.fake_engine import fake_engine_argv
+
+
+def paths_in(folder: Path, name: str = "engine") -> EnginePaths:
+    return EnginePaths(folder / f"{name}.sock", folder / f"{name}.tmp", folder / f"{name}.log")
+
+
+def fake_plan(folder: Path, *options: str, stop_budget: float = 5.0) -> LaunchPlan:
+    paths = paths_in(folder)
+    argv = fake_engine_argv("--socket", str(paths.socket), *options)
+    return LaunchPlan(argv, engine_environment(os.environ, paths), paths, stop_budget=stop_budget)
+
+
+def script_plan(folder: Path, script: str, stop_budget: float = 5.0) -> LaunchPlan:
+    paths = paths_in(folder)
+    argv = (sys.executable, "-I", "-S", "-c", script)
+    return LaunchPlan(argv, engine_environment(os.environ, paths), paths, stop_budget=stop_budget)
+
+
+def alive(pid: int) -> bool:
+    """Say whether a process runs: a zombie does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+async def until(condition: Callable[[], object], *, timeout: float = 10.0) -> None:
+    """Wait until something is so."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, "it did not become so"
+        await anyio.sleep(0.005)
+
+
+def log_of(plan: LaunchPlan) -> str:
+    return "".join(file.read_text() for file in sorted(plan.paths.log.glob("*.log")))
+
+
+def leash_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def open_files(pid: int) -> list[str]:
+    found = []
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            found.append(str(entry.readlink()))
+    return sorted(found)
+
+
+def shared_memory(name: str) -> Path:
+    return Path(f"/dev/shm/psm_{name}{os.getpid()}")
+
+
+def remove(path: Path) -> None:
+    path.unlink(missing_ok=True)
