@@ -60,6 +60,7 @@ from .specs import (
     AutoShutdown,
     ChildSpec,
     Restart,
+    Spec,
     Strategy,
     SupervisorSpec,
 )
@@ -126,6 +127,7 @@ __all__ = [
     "Restart",
     "RestartChild",
     "Shutdown",
+    "Spec",
     "StartChild",
     "StartFailed",
     "StartIgnored",

@@ -21,6 +21,10 @@ class Activity(Protocol):
     """Whoever sends."""
 
     @property
+    def label(self) -> str:
+        """The actor, as ``node/number``."""
+
+    @property
     def address(self) -> Address | None:
         """The sender that the envelope names."""
 
@@ -49,6 +53,10 @@ class Background:
         self._cell = cell
         self.tell_metadata = without_chain(metadata)
         self.ask_metadata = metadata if answers else self.tell_metadata
+
+    @property
+    def label(self) -> str:
+        return self._cell.label
 
     @property
     def address(self) -> Address | None:

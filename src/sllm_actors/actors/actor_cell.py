@@ -175,7 +175,7 @@ class ActorCell(Cell, Parent):
 
     # ---- turns
 
-    async def turn(self, budget: int) -> int:  # noqa: C901 - the hot path: each call less is paid per message
+    async def turn(self, budget: int) -> int:
         """Do what is to be done, at most ``budget`` messages of it, and return how many. Runs in a runner.
 
         The one guard around an actor's code: an ``Exception`` ends the actor, never the runner.
@@ -254,7 +254,7 @@ class ActorCell(Cell, Parent):
 
     def _failed(self, error: Exception, *, handling: bool) -> None:
         port, self.port = self.port, None
-        if handling and isinstance(error, AskError) and not error.relayed:
+        if handling and isinstance(error, AskError) and error.relayed_to != self.label:
             if port is not None:
                 port.resolve(error)
             else:
@@ -265,7 +265,7 @@ class ActorCell(Cell, Parent):
         else:
             self._log_failure(error)
         if port is not None:
-            port.resolve(as_ask_error(error))
+            port.resolve(as_ask_error(error, self.label))
         if self._phase is not Phase.LAST:
             self._end(Failed.of(error))
         elif self._reason.is_normal:

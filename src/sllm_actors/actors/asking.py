@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
+from .activity import current
 from .deadlines import Deadline
 from .errors import ActorGone, AskError, AskTimeout, RemoteFailure
 from .exits import Failed
@@ -80,7 +81,8 @@ class Ask(Port):
                     self.forget()
         outcome = self.outcome
         if isinstance(outcome, AskError):
-            outcome.relayed = True
+            activity = current.get()
+            outcome.relayed_to = "" if activity is None else activity.label
             raise outcome
         return outcome
 
@@ -134,7 +136,7 @@ class Reply:
 
     def fail(self, error: Exception) -> None:
         """Answer with an error; one that is not an ``AskError`` becomes a ``RemoteFailure``."""
-        self._resolve(as_ask_error(error))
+        self._resolve(as_ask_error(error, self._owner.label))
 
     def _resolve(self, outcome: Outcome) -> None:
         if self._port is not None:
@@ -147,9 +149,13 @@ class Reply:
             self._resolve(ActorGone(reason))
 
 
-def as_ask_error(error: Exception) -> AskError:
-    """Return what the asker gets to see of an exception."""
-    if isinstance(error, AskError) and not error.relayed:
+def as_ask_error(error: Exception, label: str) -> AskError:
+    """Return what the asker gets to see of an exception that the actor ``label`` answers with.
+
+    An ``AskError`` passes as it is, unless it came from an ask of that actor's own: its promises (such as
+    "never saw the message") are about another message.
+    """
+    if isinstance(error, AskError) and error.relayed_to != label:
         return error
     failed = Failed.of(error)
     return RemoteFailure(failed.type_name, failed.message)

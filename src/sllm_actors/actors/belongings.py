@@ -36,6 +36,11 @@ class Belongings:
         self.watching: dict[MonitorId, Cell | None] = {}  # the target, where it lives here
         self.children: SupervisorCell | None = None
 
+    @property
+    def label(self) -> str:
+        """The owner, as ``node/number``."""
+        return self._cell.label
+
     def reply_later(self) -> Reply:
         """See ``Context.reply_later``."""
         port, self._cell.port = self._cell.port, None

@@ -31,11 +31,11 @@ class AskError(ActorError):
     """The one way in which an ``ask`` fails: each of its kinds is a subclass.
 
     Attributes:
-        relayed: True on an error that an ``ask`` raised, False on one that was made to be raised here. A
-            handler that lets a relayed error through has failed; one that raises its own has answered.
+        relayed_to: The actor (as ``node/number``) whose ``ask`` raised it last, or "". A handler that lets an
+            error of its own ask through has failed; one that raises an error that it made has answered.
     """
 
-    relayed = False
+    relayed_to = ""
 
 
 class AskTimeout(AskError):

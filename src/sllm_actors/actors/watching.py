@@ -44,7 +44,7 @@ class Monitors:
         watching[monitor] = None
         if ref.address.node == self._system.node:
             target = self._system.resolve(ref)
-            if target is None:
+            if target is None or target.dead:
                 watcher.notify(Down(ref, GONE, monitor))
             else:
                 if target.watchers is None:

@@ -6,7 +6,7 @@ import anyio
 
 
 class ManualClock:
-    """Give it to an ``ActorSystem`` as its clock: timers, deadlines, back-offs and budgets then wait for ``advance``."""
+    """For an ``ActorSystem``: its timers, deadlines, back-offs and budgets then wait for ``advance``."""
 
     def __init__(self, now: float = 0.0) -> None:
         self._now = now

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import anyio
 
-from ..actors import Actor, ActorRef, MonitorId, Reply
+from sllm_actors.actors import Actor, ActorRef, MonitorId, Reply
 
 T = TypeVar("T")
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from types import TracebackType
 
-from ..actors import TEMPORARY, ActorSystem, ChildSpec
+from sllm_actors.actors import TEMPORARY, ActorSystem, ChildSpec
+
 from .probe import TestProbe
 
 

@@ -1,0 +1,116 @@
+"""The mailbox against a model: order, lanes, bounds, and notices that no bound can keep out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from sllm_actors.actors import SHUTDOWN, MailboxLimits
+from sllm_actors.actors.mailbox import Entry, Lane, Mailbox
+
+MESSAGES = 5
+BYTES = 100
+
+
+def entry(message: Any, weight: int = 10) -> Entry:
+    return (message, None, None, weight)
+
+
+class MailboxMachine(RuleBasedStateMachine):
+    """The model: a list of messages and inserted notices, and a list of signals."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mailbox = Mailbox(MailboxLimits(MESSAGES, BYTES))
+        self.lane: list[tuple[int, int]] = []  # (message, weight); a notice weighs 0
+        self.signals: list[int] = []
+        self.count = 0
+        self.stopped = self.killed = False
+
+    def user_messages(self) -> list[tuple[int, int]]:
+        return [each for each in self.lane if each[1]]
+
+    @rule(weight=st.integers(1, 60))
+    def offer(self, weight: int) -> None:
+        self.count += 1
+        held = self.user_messages()
+        fits = len(held) < MESSAGES and sum(each[1] for each in held) + weight <= BYTES
+        assert self.mailbox.offer(entry(self.count, weight)) is fits
+        if fits:
+            self.lane.append((self.count, weight))
+
+    @rule()
+    def insert(self) -> None:
+        self.count += 1
+        self.mailbox.insert(self.count)
+        self.lane.append((self.count, 0))
+
+    @rule()
+    def signal(self) -> None:
+        self.count += 1
+        self.mailbox.signal(self.count)
+        self.signals.append(self.count)
+
+    @precondition(lambda self: not self.killed)
+    @rule()
+    def take(self) -> None:
+        taken = self.mailbox.take()
+        if self.stopped:
+            assert taken is Lane.STOP
+        elif self.signals:
+            assert taken == entry(self.signals.pop(0), 0)
+        elif self.lane:
+            assert taken == entry(*self.lane.pop(0))
+        else:
+            assert taken is None
+
+    @rule()
+    def clear(self) -> None:
+        left = self.mailbox.clear()
+        assert left == [entry(*each) for each in self.user_messages()]
+        self.lane.clear()
+        self.signals.clear()
+
+    @precondition(lambda self: self.count > 20)
+    @rule()
+    def stop(self) -> None:
+        self.mailbox.stop = SHUTDOWN
+        self.stopped = True
+
+    @precondition(lambda self: self.count > 25)
+    @rule()
+    def kill(self) -> None:
+        self.mailbox.kill = True
+        self.killed = True
+        assert self.mailbox.take() is Lane.KILL
+
+    @invariant()
+    def what_is_held_is_counted(self) -> None:
+        held = self.user_messages()
+        assert self.mailbox.held == len(held) <= MESSAGES
+        assert self.mailbox.weight == sum(each[1] for each in held) <= BYTES
+        assert self.mailbox.pending is bool(self.lane or self.signals or self.stopped or self.killed)
+
+
+TestMailbox = MailboxMachine.TestCase
+
+
+def test_a_message_heavier_than_the_whole_mailbox_is_always_rejected() -> None:
+    assert not Mailbox(MailboxLimits(messages=10, bytes=50)).offer(entry("big", 51))
+
+
+def test_a_down_does_not_overtake_what_was_delivered_before_it() -> None:
+    mailbox = Mailbox(MailboxLimits(messages=1))
+    assert mailbox.offer(entry("last words"))
+    mailbox.insert("down")
+    assert [mailbox.take(), mailbox.take()] == [entry("last words"), entry("down", 0)]
+
+
+def test_a_signal_is_served_before_waiting_messages_even_when_the_mailbox_is_full() -> None:
+    mailbox = Mailbox(MailboxLimits(messages=1))
+    assert mailbox.offer(entry("work"))
+    assert not mailbox.offer(entry("more work"))
+    mailbox.signal("tick")
+    assert mailbox.take() == entry("tick", 0)

@@ -1,0 +1,543 @@
+"""OTP's ``supervisor_SUITE`` (lib/stdlib), case by case, on real actors; each test has its case's name.
+
+Left out, because there is nothing that they could mean here: ``sup_start_ignore_init``,
+``sup_start_error_return`` (a supervisor is data, it has no init callback), ``child_adm_simple``,
+``extra_return``, ``simple_one_for_one_extra``, ``simple_global_supervisor`` (one start function for all
+children, with extra arguments and return values), ``faulty_application_shutdown`` (applications) and
+``code_change*``. Where OTP's reason is a bare ``shutdown`` because the intensity was reached, ours is
+``RestartIntensity``.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import anyio
+import pytest
+
+from sllm_actors.actors import (
+    KILLED,
+    NORMAL,
+    ONE_FOR_ALL,
+    PERMANENT,
+    REST_FOR_ONE,
+    SHUTDOWN,
+    TEMPORARY,
+    TRANSIENT,
+    AutoShutdown,
+    ChildSpec,
+    DeleteChild,
+    Down,
+    Failed,
+    RemoteFailure,
+    Restart,
+    RestartChild,
+    StartChild,
+    StartFailed,
+    Strategy,
+    SupervisorSpec,
+    TerminateChild,
+)
+
+from .otp import Crash, Exit, Script, Sleep, Suite, supervisor
+
+pytestmark = pytest.mark.anyio
+
+
+async def stop(suite: Suite) -> None:
+    await suite.system.stop_child("sup")
+    assert await suite.sup_ends() == SHUTDOWN
+
+
+def reached_intensity(reason: object) -> bool:
+    return isinstance(reason, Failed) and reason.type_name == "RestartIntensity"
+
+
+# ---- start
+
+
+async def test_sup_start_normal() -> None:
+    async with supervisor() as suite:
+        await stop(suite)
+
+
+async def test_sup_start_ignore_child() -> None:
+    script = Script()
+    script.ignore.add("child1")
+    async with supervisor() as suite:
+        assert await suite.ask(StartChild(script.worker("child1"))) is None
+        child2 = await suite.ask(StartChild(script.worker("child2")))
+        assert await suite.children() == {"child1": None, "child2": child2}
+        assert await suite.counts() == [2, 1, 0, 2]
+
+
+async def test_sup_start_ignore_temporary_child() -> None:
+    script = Script()
+    script.ignore.add("child1")
+    async with supervisor(script.worker("child1", TEMPORARY), script.worker("child2", TEMPORARY)) as suite:
+        assert (await suite.children()).keys() == {"child2"}
+        assert await suite.counts() == [1, 1, 0, 1]
+
+
+async def test_sup_start_ignore_temporary_child_start_child() -> None:
+    script = Script()
+    script.ignore.add("child1")
+    async with supervisor() as suite:
+        assert await suite.ask(StartChild(script.worker("child1", TEMPORARY))) is None
+        child2 = await suite.ask(StartChild(script.worker("child2", TEMPORARY)))
+        assert await suite.children() == {"child2": child2}
+        assert await suite.counts() == [1, 1, 0, 1]
+
+
+@pytest.mark.parametrize("restart", [TEMPORARY, PERMANENT])
+async def test_sup_start_ignore_child_start_child_simple(restart: Restart) -> None:
+    """An actor's own supervisor is the counterpart of ``simple_one_for_one``."""
+    script = Script()
+    script.ignore.add("child1")
+    async with supervisor() as suite:
+        with pytest.raises(StartFailed, match="not needed"):
+            await suite.probe.context.start_child(script.worker("child1", restart))
+        await suite.probe.context.start_child(script.worker("child2", restart))
+        assert script.log == ["+child2"]
+
+
+async def test_sup_start_fail() -> None:
+    script = Script()
+    script.fail_always.add("child2")
+    with pytest.raises(StartFailed, match="child 'child2': failed: RuntimeError: told to fail"):
+        async with supervisor(script.worker("child1"), script.worker("child2")):
+            pytest.fail("it must not have started")
+    assert script.log == ["+child1", "-child1"]
+
+
+async def test_sup_start_map() -> None:
+    """The defaults of a specification."""
+    spec = ChildSpec("child1", Crash)  # type: ignore[arg-type]
+    assert (spec.restart, spec.shutdown, spec.significant) == (PERMANENT, 5.0, False)
+    assert SupervisorSpec("child3").shutdown == math.inf
+
+
+@pytest.mark.parametrize(
+    ("wrong", "word"),
+    [
+        ({"shutdown": -1.0}, "shutdown"),
+        ({"restart": PERMANENT, "significant": True}, "significant"),
+    ],
+)
+def test_sup_start_map_faulty_specs(wrong: dict[str, Any], word: str) -> None:
+    with pytest.raises(ValueError, match=word):
+        ChildSpec("child1", Crash, **wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "word"),
+    [({"max_restarts": -1}, "max_restarts"), ({"window": 0.0}, "window"), ({"shutdown": -1.0}, "shutdown")],
+)
+def test_sup_flags(wrong: dict[str, Any], word: str) -> None:
+    with pytest.raises(ValueError, match=word):
+        SupervisorSpec("sup", **wrong)
+
+
+# ---- stop
+
+
+async def test_sup_stop_infinity() -> None:
+    script = Script()
+    children = script.worker("child1", shutdown=math.inf), script.worker("child2", shutdown=math.inf)
+    async with supervisor(*children) as suite:
+        refs = [await suite.ref("child1"), await suite.ref("child2")]
+        for ref in refs:
+            suite.probe.monitor(ref)
+        await suite.system.stop_child("sup")
+        downs = [await suite.probe.expect(Down) for _ in range(3)]
+        assert [(down.ref, down.reason) for down in downs] == [
+            (refs[1], SHUTDOWN),
+            (refs[0], SHUTDOWN),
+            (suite.sup, SHUTDOWN),
+        ]
+
+
+async def test_sup_stop_timeout() -> None:
+    script = Script()
+    async with supervisor(script.worker("child1"), script.worker("child2", shutdown=0.1)) as suite:
+        child2 = await suite.ref("child2")
+        suite.probe.monitor(child2)
+        child2.tell(Sleep())
+        await anyio.wait_all_tasks_blocked()
+        await suite.system.stop_child("sup")
+        assert (await suite.probe.expect(Down)).reason == KILLED
+        assert await suite.sup_ends() == SHUTDOWN
+        assert script.log == ["+child1", "+child2", "-child1"]
+
+
+async def test_sup_stop_brutal_kill() -> None:
+    script = Script()
+    async with supervisor(script.worker("child1"), script.worker("child2", shutdown=0)) as suite:
+        suite.probe.monitor(await suite.ref("child2"))
+        await suite.system.stop_child("sup")
+        assert (await suite.probe.expect(Down)).reason == KILLED
+        assert script.log == ["+child1", "+child2", "-child1"]
+
+
+# ---- administration
+
+
+async def test_child_adm() -> None:
+    script = Script()
+    spec = script.worker("child1")
+    async with supervisor(spec) as suite:
+
+        async def refused(message: object, words: str) -> None:
+            with pytest.raises(RemoteFailure, match=words):
+                await suite.ask(message)
+
+        first = await suite.ref("child1")
+        await refused(StartChild(spec), "exists already")
+        await refused(DeleteChild("child1"), "not down")
+        await refused(RestartChild("child1"), "not down")
+        for message in (TerminateChild("child2"), RestartChild("child2"), DeleteChild("child2")):
+            await refused(message, "no such child")
+        assert await suite.ask(TerminateChild("child1")) is None
+        assert await suite.ask(TerminateChild("child1")) is None
+        assert await suite.children() == {"child1": None}
+        assert await suite.counts() == [1, 0, 0, 1]
+        second = await suite.ask(RestartChild("child1"))
+        assert second != first
+        await suite.ask(TerminateChild("child1"))
+        assert await suite.ask(DeleteChild("child1")) is None
+        await refused(RestartChild("child1"), "no such child")
+        assert await suite.children() == {}
+        assert await suite.ask(StartChild(spec)) is not None
+
+
+async def test_child_specs() -> None:
+    """What is no child's specification cannot be started, and what nobody knows is refused."""
+    async with supervisor() as suite:
+        with pytest.raises(RemoteFailure, match="takes no str"):
+            await suite.ask("child1")
+        suite.sup.tell("child1")
+        assert suite.system.statistics().dead_letters_by_reason == {"a supervisor takes no such message": 1}
+
+
+# ---- who is restarted
+
+
+@pytest.mark.parametrize(
+    ("restart", "how", "comes_back", "is_kept"),
+    [
+        pytest.param(PERMANENT, Exit(NORMAL), True, True, id="permanent_normal"),
+        pytest.param(TRANSIENT, Exit(NORMAL), False, True, id="transient_normal"),
+        pytest.param(TEMPORARY, Exit(NORMAL), False, False, id="temporary_normal"),
+        pytest.param(PERMANENT, Exit(SHUTDOWN), True, True, id="permanent_shutdown"),
+        pytest.param(TRANSIENT, Exit(SHUTDOWN), False, True, id="transient_shutdown"),
+        pytest.param(TEMPORARY, Exit(SHUTDOWN), False, False, id="temporary_shutdown"),
+        pytest.param(PERMANENT, Crash(), True, True, id="permanent_abnormal"),
+        pytest.param(TRANSIENT, Crash(), True, True, id="transient_abnormal"),
+        pytest.param(TEMPORARY, Crash(), False, False, id="temporary_abnormal"),
+    ],
+)
+async def test_termination(restart: Restart, how: Exit | Crash, comes_back: bool, is_kept: bool) -> None:
+    script = Script()
+    async with supervisor(script.worker("child1", restart)) as suite:
+        first = await suite.ref("child1")
+        await suite.end_child("child1", how)
+        children = await suite.children()
+        assert ("child1" in children) is is_kept
+        assert await suite.counts() == [int(is_kept), int(comes_back), 0, int(is_kept)]
+        if comes_back:
+            assert children["child1"] not in (None, first)
+            assert await (await suite.ref("child1")).ask("alive", timeout=5) == "alive"
+
+
+@pytest.mark.parametrize("strategy", [ONE_FOR_ALL, REST_FOR_ONE])
+async def test_temporary_bystander(strategy: Strategy) -> None:
+    script = Script()
+    async with supervisor(
+        script.worker("child1"), script.worker("child2", TEMPORARY), strategy=strategy, max_restarts=10
+    ) as suite:
+        await suite.end_child("child1", Exit(NORMAL))
+        assert (await suite.children()).keys() == {"child1"}
+        assert script.starts == {"child1": 2, "child2": 1}
+
+
+async def test_multiple_restarts() -> None:
+    script = Script()
+    async with supervisor(script.worker("child1"), max_restarts=1, window=0.2) as suite:
+        for _ in range(3):
+            await suite.end_child("child1", Crash())
+            await anyio.sleep(0.25)
+        assert script.starts["child1"] == 4
+        await suite.end_child("child1", Crash())
+        (await suite.ref("child1")).tell(Crash())
+        assert reached_intensity(await suite.sup_ends())
+
+
+# ---- strategies
+
+
+@pytest.mark.parametrize(
+    ("strategy", "fails", "log"),
+    [
+        pytest.param(Strategy.ONE_FOR_ONE, "child2", ["-child2", "+child2"], id="one_for_one"),
+        pytest.param(
+            ONE_FOR_ALL,
+            "child2",
+            ["-child2", "-child3", "-child1", "+child1", "+child2", "+child3"],
+            id="one_for_all",
+        ),
+        pytest.param(REST_FOR_ONE, "child2", ["-child2", "-child3", "+child2", "+child3"], id="rest_for_one"),
+        pytest.param(REST_FOR_ONE, "child3", ["-child3", "+child3"], id="rest_for_one_last"),
+    ],
+)
+async def test_strategy(strategy: Strategy, fails: str, log: list[str]) -> None:
+    script = Script()
+    children = [script.worker(f"child{n}") for n in (1, 2, 3)]
+    async with supervisor(*children, strategy=strategy) as suite:
+        before = await suite.children()
+        script.log.clear()
+        await suite.end_child(fails, Crash())
+        assert script.log == log
+        after = await suite.children()
+        assert list(after) == list(before)
+        for child_id in after:
+            assert (after[child_id] == before[child_id]) is (f"+{child_id}" not in log)
+        # Once more is one restart too many after two.
+        await suite.end_child(fails, Crash())
+        script.log.clear()
+        (await suite.ref(fails)).tell(Crash())
+        assert reached_intensity(await suite.sup_ends())
+        others = [f"-child{n}" for n in (3, 2, 1) if f"child{n}" != fails]
+        assert script.log == [f"-{fails}", *others]
+
+
+@pytest.mark.parametrize("strategy", Strategy)
+async def test_escalation(strategy: Strategy) -> None:
+    """A child that cannot be restarted takes its supervisor with it."""
+    script = Script()
+    script.fail_at["child1"] = set(range(2, 100))
+    children = script.worker("child1"), script.worker("child2")
+    async with supervisor(*children, strategy=strategy, max_restarts=4) as suite:
+        (await suite.ref("child1")).tell(Crash())
+        assert reached_intensity(await suite.sup_ends())
+        assert script.starts["child1"] == 5
+        assert script.log[:3] == ["+child1", "+child2", "-child1"]
+
+
+@pytest.mark.parametrize("strategy", [ONE_FOR_ALL, REST_FOR_ONE])
+async def test_other_child_fails_restart(strategy: Strategy) -> None:
+    """Another child than the one that failed cannot be restarted: the restart is tried again, and counted."""
+    script = Script()
+    script.fail_at["child2"] = {2, 3}
+    children = [script.worker(f"child{n}") for n in (1, 2, 3)]
+    async with supervisor(*children, strategy=strategy, max_restarts=3) as suite:
+        script.log.clear()
+        await suite.end_child("child1", Crash())
+        assert script.starts["child2"] == 4
+        assert script.starts["child3"] == 2
+        assert script.starts["child1"] == (4 if strategy is ONE_FOR_ALL else 2)
+        assert await suite.counts() == [3, 3, 0, 3]
+        (await suite.ref("child1")).tell(Crash())
+        assert reached_intensity(await suite.sup_ends())
+
+
+async def test_simple_one_for_one() -> None:
+    script = Script()
+    async with supervisor() as suite:
+        context = suite.probe.context
+        first = await context.start_child(script.worker("child1"))
+        second = await context.start_child(script.worker("child2"))
+        suite.probe.monitor(first)
+        first.tell(Crash())
+        assert (await suite.probe.expect(Down)).ref == first
+        await anyio.wait_all_tasks_blocked()
+        assert script.starts == {"child1": 2, "child2": 1}
+        assert await second.ask("alive", timeout=5) == "alive"
+
+
+async def test_simple_one_for_one_shutdown() -> None:
+    """All of an actor's children are stopped at once: three budgets side by side take as long as one."""
+    script = Script()
+    async with supervisor() as suite:
+        for n in range(3):
+            child = await suite.probe.context.start_child(script.worker(f"child{n}", shutdown=0.3))
+            child.tell(Sleep())
+        await anyio.wait_all_tasks_blocked()
+        began = anyio.current_time()
+        suite.probe.context.stop()
+        await suite.system.stop()
+        assert 0.25 < anyio.current_time() - began < 0.8
+
+
+async def test_simple_one_for_one_escalation() -> None:
+    script = Script()
+    script.fail_at["child1"] = set(range(2, 100))
+    async with supervisor() as suite:
+        other = await suite.system.probe()
+        other.monitor(suite.probe.ref)
+        first = await suite.probe.context.start_child(script.worker("child1"))
+        await suite.probe.context.start_child(script.worker("child2"))
+        first.tell(Crash())
+        assert reached_intensity((await other.expect(Down)).reason)
+        assert script.log[-1] == "-child2"
+
+
+# ---- the rest
+
+
+async def test_child_unlink() -> None:
+    """A child that hides from cancellation cannot keep its supervisor from noticing its end."""
+    script = Script()
+    async with supervisor(script.worker("child1", shutdown=0.1)) as suite:
+        ref = await suite.ref("child1")
+
+        async def shielded() -> None:
+            with anyio.CancelScope(shield=True):
+                await anyio.sleep(0.3)
+
+        ref.cell.belongings().start_job(shielded, (), None)  # type: ignore[union-attr]
+        await stop(suite)
+
+
+async def test_tree() -> None:
+    """A supervisor's children are stopped with it and started with it, at any depth."""
+    script = Script()
+    inner = SupervisorSpec(
+        "inner",
+        ONE_FOR_ALL,
+        0,
+        3600,
+        children=(script.worker("child3"), script.worker("child4")),
+        backoff=script.worker("x").backoff,
+    )
+    outer = SupervisorSpec("outer", children=(script.worker("child2"), inner))
+    async with supervisor(script.worker("child1"), outer) as suite:
+        assert await suite.counts() == [2, 2, 1, 1]
+        assert script.log == ["+child1", "+child2", "+child3", "+child4"]
+        script.log.clear()
+        await stop(suite)
+        assert script.log == ["-child4", "-child3", "-child2", "-child1"]
+
+
+async def test_tree_escalation() -> None:
+    """An inner supervisor that gives up is restarted by the outer one, with all its children."""
+    script = Script()
+    inner = SupervisorSpec(
+        "inner",
+        ONE_FOR_ALL,
+        0,
+        3600,
+        children=(script.worker("child2"), script.worker("child3", name="third")),
+        backoff=script.worker("x").backoff,
+    )
+    async with supervisor(script.worker("child1"), inner) as suite:
+        script.log.clear()
+        third = suite.system.whereis("third")
+        assert third is not None
+        suite.probe.monitor(third)
+        third.tell(Crash())
+        await suite.probe.expect(Down)
+        await anyio.wait_all_tasks_blocked()
+        assert script.log == ["-child3", "-child2", "+child2", "+child3"]
+        assert suite.system.whereis("third") not in (None, third)
+
+
+async def test_count_children() -> None:
+    script = Script()
+    async with supervisor(script.worker("child1"), SupervisorSpec("child2")) as suite:
+        assert await suite.counts() == [2, 2, 1, 1]
+        await suite.ask(TerminateChild("child1"))
+        assert await suite.counts() == [2, 1, 1, 1]
+        await suite.ask(TerminateChild("child2"))
+        assert await suite.counts() == [2, 0, 1, 1]
+
+
+async def test_do_not_save_child_specs_for_temporary_children() -> None:
+    script = Script()
+    async with supervisor(script.worker("child1", TEMPORARY), script.worker("child2", TEMPORARY)) as suite:
+        await suite.end_child("child1", Crash())
+        await suite.ask(TerminateChild("child2"))
+        assert await suite.children() == {}
+        with pytest.raises(RemoteFailure, match="no such child"):
+            await suite.ask(RestartChild("child2"))
+
+
+async def test_simple_one_for_one_scale_many_temporary_children() -> None:
+    script = Script()
+    async with supervisor() as suite:
+        context = suite.probe.context
+        for n in range(1000):
+            await context.start_child(script.worker(f"child{n}", TEMPORARY))
+        await context.stop_child("child500")
+        assert suite.system.statistics().actors == 1000
+        began = anyio.current_time()
+        await suite.system.stop()
+        assert anyio.current_time() - began < 5
+        assert sum(entry.startswith("-") for entry in script.log) == 1000
+
+
+async def test_hanging_restart_loop() -> None:
+    """A child that can never be restarted does not keep its supervisor from listening."""
+    script = Script()
+    script.fail_at["child1"] = set(range(2, 10**6))
+    async with supervisor(script.worker("child1"), max_restarts=10**6) as suite:
+        first = await suite.ref("child1")
+        suite.probe.monitor(first)
+        first.tell(Crash())
+        await suite.probe.expect(Down)
+        while script.starts["child1"] < 100:
+            await anyio.lowlevel.checkpoint()
+        child2 = await suite.ask(StartChild(script.worker("child2")))
+        assert await child2.ask("alive", timeout=5) == "alive"
+        with pytest.raises(RemoteFailure, match="not down"):
+            await suite.ask(DeleteChild("child1"))
+        await suite.ask(TerminateChild("child1"))
+        count = script.starts["child1"]
+        assert (await suite.children())["child1"] is None
+        await anyio.sleep(0.01)
+        assert script.starts["child1"] == count
+
+
+# ---- significant children
+
+
+@pytest.mark.parametrize(
+    ("mode", "ends", "ended"),
+    [
+        pytest.param(AutoShutdown.ANY_SIGNIFICANT, ["plain"], False, id="any_insignificant"),
+        pytest.param(AutoShutdown.ANY_SIGNIFICANT, ["child1"], True, id="any_transient"),
+        pytest.param(AutoShutdown.ANY_SIGNIFICANT, ["child2"], True, id="any_temporary"),
+        pytest.param(AutoShutdown.ALL_SIGNIFICANT, ["child1"], False, id="all_but_one"),
+        pytest.param(AutoShutdown.ALL_SIGNIFICANT, ["child1", "child2"], True, id="all"),
+    ],
+)
+async def test_auto_shutdown(mode: AutoShutdown, ends: list[str], ended: bool) -> None:
+    script = Script()
+    children = (
+        script.worker("child1", TRANSIENT, significant=True),
+        script.worker("child2", TEMPORARY, significant=True),
+        script.worker("plain", TRANSIENT),
+    )
+    async with supervisor(*children, auto_shutdown=mode) as suite:
+        for child_id in ends:
+            await suite.end_child(child_id, Exit(NORMAL))
+        if ended:
+            assert await suite.sup_ends() == SHUTDOWN
+        else:
+            await suite.probe.expect_nothing()
+
+
+async def test_auto_shutdown_is_a_normal_end_for_the_supervisor_above() -> None:
+    script = Script()
+    inner = SupervisorSpec(
+        "inner",
+        auto_shutdown=AutoShutdown.ANY_SIGNIFICANT,
+        children=(script.worker("child1", TRANSIENT, significant=True, name="one"),),
+        restart=TRANSIENT,
+    )
+    async with supervisor(inner) as suite:
+        one = suite.system.whereis("one")
+        assert one is not None
+        one.tell(Exit(NORMAL))
+        await anyio.wait_all_tasks_blocked()
+        assert await suite.children() == {"inner": None}
