@@ -1,9 +1,9 @@
-"""What the transport's tests share: a few messages, an actor system that only records, and nodes over loopback."""
+"""What the transport's tests share: messages, an actor system that only records, and nodes over loopback."""
 
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -155,7 +155,9 @@ async def node(
     name: str, *, counter: int = 1, serve: bool = True, raw: socket.socket | None = None, **more: Any
 ) -> AsyncIterator[Node]:
     """Run a node; it listens on loopback unless told not to."""
-    inbound, events, refusals = Recorder(), [], []
+    inbound = Recorder()
+    events: list[PeerUp | PeerLost] = []
+    refusals: list[tuple[str, str]] = []
     counters = iter(range(counter + 1, counter + 100))
     options: dict[str, Any] = {
         "secret": SECRET,
@@ -182,7 +184,7 @@ async def node(
 async def until(condition: Callable[[], Any], *, within: float = 5.0, what: str = "") -> None:
     """Wait until a condition holds."""
     with anyio.move_on_after(within):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - conditions of any kind
             await anyio.sleep(0.005)
         return
     raise AssertionError(f"it did not come about within {within} s: {what}")
@@ -197,6 +199,3 @@ async def pair(
         here.transport.dial("127.0.0.1", there.port)
         await until(lambda: here.ups() and there.ups(), what="the link")
         yield here, there
-
-
-Waiter = Callable[[], Awaitable[None]]

@@ -1,4 +1,4 @@
-"""The wire between nodes: authenticated links with a control, a data and tunnel lanes, over plain TCP or TLS."""
+"""The wire between nodes: authenticated links with control, data and tunnel lanes, over TCP or TLS."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from .peer import Peer as Peer
 from .peer import PeerLost as PeerLost
 from .peer import PeerUp as PeerUp
 from .peer import Verdict as Verdict
+from .references import reference_hooks as reference_hooks
 from .settings import TransportSettings as TransportSettings
 from .sockets import TlsContexts as TlsContexts
 from .statistics import LinkStatistics as LinkStatistics

@@ -1,4 +1,4 @@
-"""Whether a peer that has proved the secret may open this lane now. Pure: a table of cases, the same for both ends."""
+"""Whether a peer that has proved the secret may open this lane now. Pure, and the same for both ends."""
 
 from __future__ import annotations
 
@@ -93,8 +93,8 @@ def _again(local: NodeIdentity, peer: NodeId, known: Known, *, dialled: bool) ->
     if not known.control_open:
         return Admission()
     if known.outbound == dialled:
-        # The acceptor may not have noticed yet that the old connection is dead: the new one replaces it. The dialler
-        # knows its own: this is a second address of a peer that it has already.
+        # The acceptor may not have noticed yet that the old connection is dead: the new one replaces it. The
+        # dialler knows its own: this is a second address of a peer that it has already.
         return Admission(Code.LINKED, "it is linked already") if dialled else Admission()
     # Both dialled: the connection that the lower node id dialled stays.
     ours = local.node < peer
@@ -112,5 +112,5 @@ def _side_lane(peer: Hello, known: Known | None, *, dialled: bool) -> Admission:
 
 
 def dialler_yields(dialler_links: int, acceptor_links: int) -> bool:
-    """Tell which of two lives that must not meet again is given up: the one with fewer links, else the dialler's."""
+    """Tell which of two lives that must not meet again ends: that with fewer links, else the dialler's."""
     return dialler_links <= acceptor_links

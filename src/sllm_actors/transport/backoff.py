@@ -1,4 +1,4 @@
-"""How long to wait before dialling again: doubling, capped, with jitter so that many nodes do not come at once."""
+"""How long to wait before dialling again: doubling, capped, with jitter so that nodes do not come in step."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Messages to plain values and back: the closed set of a catalog, structured by cattrs, written by msgpack.
 
-Only classes of the catalog can come out of bytes. Fields that the receiver does not know are ignored and missing ones
-take their defaults, so that two versions of a room can talk.
+Only classes of the catalog can come out of bytes. Fields that the receiver does not know are ignored and
+missing ones take their defaults, so that two versions of a room can talk.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """One socket after its handshake: a task that reads frames and a task that writes them.
 
-Everyone else only enqueues, so that a cancelled caller never tears a frame. The writer takes all that is queued and
-sends it in one write. The reader hands frames to a plain function and never awaits an actor.
+Everyone else only enqueues, so that a cancelled caller never tears a frame. The writer takes all that is
+queued and sends it in one write. The reader hands frames to a plain function and never awaits an actor.
 """
 
 from __future__ import annotations

@@ -35,7 +35,8 @@ class LaneCounts:
     """What went over the data lanes of a link.
 
     Attributes:
-        late: Replies that came for an ask which nobody waited for any more, and outcomes whose asker was gone.
+        late: Replies that came for an ask which nobody waited for any more, and outcomes whose asker was
+        gone.
     """
 
     sent: int = 0

@@ -1,4 +1,4 @@
-"""Keeps a link to whoever answers at one address: a control lane, a data lane, and both again when they break."""
+"""Keeps a link to whoever answers at one address: control lane, data lane, and both again when they break."""
 
 from __future__ import annotations
 

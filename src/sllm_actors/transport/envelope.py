@@ -1,7 +1,8 @@
 """Envelopes and outcomes on the wire: one msgpack list each, to which later versions may append.
 
-``[target, sender, name, payload, remaining, metadata]``. The target is a number (in the receiving node's present life,
-which the lane fixes) or a name; the sender likewise, or a whole address where it lives elsewhere, or nil.
+``[target, sender, name, payload, remaining, metadata]``. The target is a number (in the receiving node's
+present life, which the lane fixes) or a name; the sender likewise, or a whole address where it lives
+elsewhere, or nil.
 """
 
 from __future__ import annotations

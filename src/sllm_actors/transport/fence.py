@@ -1,7 +1,8 @@
 """Holds a down signal back until every message that was sent before it has been delivered.
 
-The signal travels on the control lane and may overtake the data lane. It carries the data lane's epoch and how
-many messages had been sent on it; it is due when as many have been delivered here, or when that lane is lost.
+The signal travels on the control lane and may overtake the data lane. It carries the data lane's epoch and
+how many messages had been sent on it; it is due when as many have been delivered here, or when that lane is
+lost.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class Fences:
         return self._due()
 
     def opened(self, epoch: int) -> list[Any]:
-        """Note that the data lane of this epoch is open and the one before it lost; return the signals now due."""
+        """Note that this data lane is open and the one before it lost; return the signals now due."""
         self._epoch, self._open, self._delivered = epoch, True, 0
         return self._due()
 

@@ -94,14 +94,14 @@ class Gate:
         with anyio.fail_after(self._settings.handshake_timeout):
             stream = await connect(host, port, self._tls)
             try:
-                await dial_handshake(stream, handshake, judge)
+                theirs = await dial_handshake(stream, handshake, judge)
             except BaseException as error:
                 await anyio.aclose_forcefully(stream)
                 if isinstance(error, HandshakeFailed):
                     self._after_failure(handshake, hello, error, dialled=True)
                     raise _sentence(f"{host}:{port}", handshake, error) from error
                 raise
-        return _opened(stream, handshake, epoch, token, (host, port))
+        return Opened(stream, theirs, remote_host(stream), epoch, token, handshake.rest, (host, port))
 
     async def accept(self, stream: ByteStream) -> Opened:
         """Let a connection in.
@@ -128,14 +128,13 @@ class Gate:
                 configure(stream)
                 if self._tls is not None:
                     stream = await secure(stream, self._tls.server, None)
-                await accept_handshake(stream, handshake, judge)
+                theirs = await accept_handshake(stream, handshake, judge)
         except BaseException as error:
             await anyio.aclose_forcefully(stream)
             if isinstance(error, HandshakeFailed):
                 self._after_failure(handshake, hello, error, dialled=False)
             raise
-        assert handshake.peer is not None
-        return _opened(stream, handshake, handshake.peer.epoch, handshake.peer.token, None)
+        return Opened(stream, theirs, host, theirs.epoch, theirs.token, handshake.rest, None)
 
     def _after_failure(
         self, handshake: Handshake, mine: Hello, error: HandshakeFailed, *, dialled: bool
@@ -158,13 +157,6 @@ def _sentence(address: str, handshake: Handshake, error: HandshakeFailed) -> Han
         role = handshake.peer.role if handshake.peer else "node"
         text = f"the {role} at {address} refused this node: {error.reason}"
     return HandshakeFailed(error.code, text, final=True)
-
-
-def _opened(
-    stream: ByteStream, handshake: Handshake, epoch: int, token: bytes, address: tuple[str, int] | None
-) -> Opened:
-    assert handshake.peer is not None
-    return Opened(stream, handshake.peer, remote_host(stream), epoch, token, handshake.rest, address)
 
 
 def _node_hello(handshake: Handshake, hello: Hello, host: str) -> NodeHello:

@@ -1,4 +1,5 @@
-"""The handshake, without I/O: both sides prove that they know the cluster secret over everything that was said.
+"""The handshake, without I/O: both sides prove that they know the cluster secret over everything that was
+said.
 
 ::
 
@@ -9,10 +10,11 @@
                            ◀──       PROOF with a verdict   (or REFUSED: wrong secret)
     READY with a verdict   ──▶
 
-Each proof is an HMAC-SHA-256 under the cluster secret over who proves and the digest of all bytes of both sides so
-far, its own verdict included: nothing can be replayed (nonces), reflected (the prover is named) or downgraded
-(versions and capabilities are in the transcript). A verdict is believed only with its proof; a bare REFUSED is only
-words for a person. The dialler also proves its own credential, where it has one, without showing it.
+Each proof is an HMAC-SHA-256 under the cluster secret over who proves and the digest of all bytes of both
+sides so far, its own verdict included: nothing can be replayed (nonces), reflected (the prover is named) or
+downgraded (versions and capabilities are in the transcript). A verdict is believed only with its proof; a
+bare REFUSED is only words for a person. The dialler also proves its own credential, where it has one, without
+showing it.
 
 Every message is ``kind (1) | length (2) | body`` and at most ``MESSAGE_LIMIT`` long.
 """
@@ -47,7 +49,8 @@ _REFUSED: Final = 4
 
 @frozen
 class Proven:
-    """The peer knows the secret (and, at the dialler, has said its verdict): now it is this side's turn to judge.
+    """The peer knows the secret (and, at the dialler, has said its verdict): now it is this side's turn to
+    judge.
 
     Attributes:
         code: The acceptor's verdict, as the dialler gets it; ``OK`` at the acceptor.
@@ -147,7 +150,8 @@ class Handshake:
 
     def verdict(self, code: Code = Code.OK, reason: str = "") -> bytes:
         """Say whether this side wants the link, and return the bytes that say so with a proof."""
-        assert self._stage is _Stage.JUDGE, "a verdict is said once, after the peer's proof"
+        if self._stage is not _Stage.JUDGE:
+            raise RuntimeError("a verdict is said once, after the peer's proof")
         judged = msgpack.packb([code.value, reason[:REASON_LIMIT]])
         who, kind = (b"ready", _READY) if self._dialler else (b"acceptor", _PROOF)
         proof = _mac(self._secret, who, self._transcript.digest(), judged)
@@ -158,7 +162,7 @@ class Handshake:
     def _take_magic(self) -> bool:
         start = bytes(self._buffer[: len(MAGIC)])
         if not MAGIC.startswith(start):
-            tls = start.startswith(b"\x15\x03") or start.startswith(b"\x16\x03")
+            tls = start.startswith((b"\x15\x03", b"\x16\x03"))
             raise HandshakeFailed(
                 Code.BROKEN, f"answered, but it {'expects TLS' if tls else 'is not an sllm node'}", final=True
             )
@@ -186,8 +190,8 @@ class Handshake:
             raise HandshakeFailed(*_read_verdict(body))
         if self._stage is _Stage.HELLO and kind == _HELLO:
             return self._take_hello(body, raw)
-        if self._stage is _Stage.PROOF and kind == _PROOF:
-            self._take_proof(body, raw)
+        if self._stage is _Stage.PROOF and kind == _PROOF and self.peer is not None:
+            self._take_proof(self.peer, body, raw)
             return b""
         if self._stage is _Stage.READY and kind == _READY:
             judged = self._check(b"ready", body)
@@ -212,21 +216,20 @@ class Handshake:
             proof += _mac(self._credential, b"credential", digest)
         return self._say(_PROOF, proof)
 
-    def _take_proof(self, body: bytes, raw: bytes) -> None:
-        assert self.peer is not None
+    def _take_proof(self, peer: Hello, body: bytes, raw: bytes) -> None:
         if self._dialler:
             code, reason = _read_verdict(self._check(b"acceptor", body))
-            self.proven = Proven(self.peer, code, reason)
+            self.proven = Proven(peer, code, reason)
             self._stage = _Stage.JUDGE if code is Code.OK else _Stage.DONE
         else:
             self._credential_digest = self._transcript.digest()
             self._credential_proof = self._check(b"dialler", body, signed=False)
-            self.proven = Proven(self.peer)
+            self.proven = Proven(peer)
             self._stage = _Stage.JUDGE
         self._transcript.update(raw)
 
     def _check(self, who: bytes, body: bytes, *, signed: bool = True) -> bytes:
-        """Check the proof in front of ``body`` and return what follows it (which it covers, if ``signed``)."""
+        """Check the proof in front of ``body``; return what follows it (covered too, if ``signed``)."""
         proof, follows = body[:_MAC_SIZE], body[_MAC_SIZE:]
         expected = _mac(self._secret, who, self._transcript.digest(), follows if signed else b"")
         if not hmac.compare_digest(expected, proof):

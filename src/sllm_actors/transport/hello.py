@@ -11,11 +11,15 @@ from attrs import field, frozen
 from sllm_actors.actors.identity import Incarnation, NodeId
 
 from .errors import HandshakeFailed
+from .settings import CHUNK
 
 PROTOCOL_MIN = 1
 PROTOCOL_MAX = 1
 NONCE_SIZE = 32
 NAME_LIMIT = 255
+LEAST_WINDOW = 3 * CHUNK
+"""With less, the largest frame might never fit beside what is not reported yet."""
+LEAST_MESSAGE = 1024
 CAPABILITIES = frozenset({"parts", "tunnel-call"})
 """What this version can do beyond the bare protocol. Both sides use what both have."""
 
@@ -123,22 +127,24 @@ def decode_hello(body: bytes) -> Hello:
         for name in ("capabilities", "needs"):
             if name in raw:
                 optional[name] = frozenset(_text(each) for each in raw[name])
-        for name in ("links", "epoch", "window", "max_message"):
+        for name, least in (
+            ("links", 0),
+            ("epoch", 0),
+            ("window", LEAST_WINDOW),
+            ("max_message", LEAST_MESSAGE),
+        ):
             if name in raw:
-                optional[name] = _number(raw[name])
+                optional[name] = _number(raw[name], at_least=least)
         if "token" in raw:
             optional["token"] = _bytes(raw["token"], at_most=64)
         lowest, highest = raw["versions"]
-        nonce = _bytes(raw["nonce"], at_most=NONCE_SIZE)
-        if len(nonce) != NONCE_SIZE:
-            raise ValueError("short nonce")
         return Hello(
             cluster=_text(raw["cluster"]),
             node=NodeId(_text(raw["node"])),
             role=_text(raw["role"]),
             incarnation=_incarnation(raw["incarnation"]),
             lane=Lane(raw["lane"]),
-            nonce=nonce,
+            nonce=_bytes(raw["nonce"], at_least=NONCE_SIZE, at_most=NONCE_SIZE),
             versions=(_number(lowest), _number(highest)),
             **optional,
         )
@@ -152,14 +158,14 @@ def _text(value: object) -> str:
     return value
 
 
-def _number(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 64:
+def _number(value: object, *, at_least: int = 0) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not at_least <= value < 1 << 64:
         raise ValueError("not a number")
     return value
 
 
-def _bytes(value: object, *, at_most: int) -> bytes:
-    if not isinstance(value, bytes) or len(value) > at_most:
+def _bytes(value: object, *, at_least: int = 0, at_most: int) -> bytes:
+    if not isinstance(value, bytes) or not at_least <= len(value) <= at_most:
         raise ValueError("not bytes")
     return value
 

@@ -1,9 +1,10 @@
-"""The life of one link: when a peer is up, in doubt, and down for good. Pure: events and the time go in, effects out.
+"""The life of one link: when a peer is up, in doubt, and down for good. Pure: events and the time go in,
+effects out.
 
-A link joins one life of this node with one life of a peer. It is *up* once its control and its data lane are open;
-*suspect* while one of them is missing; *down* when a lane stays away, or nothing is heard, for the whole budget, or
-when the end is certain (a goodbye, a refused connection, a later life of the peer). Down is final: the two lives never
-link again.
+A link joins one life of this node with one life of a peer. It is *up* once its control and its data lane are
+open; *suspect* while one of them is missing; *down* when a lane stays away, or nothing is heard, for the
+whole budget, or when the end is certain (a goodbye, a refused connection, a later life of the peer). Down is
+final: the two lives never link again.
 """
 
 from __future__ import annotations
@@ -92,7 +93,7 @@ class LinkLife:
         return [Lose(reason)]
 
     def unreachable(self, reason: str) -> list[Effect]:
-        """Note that dialling the peer was refused by its host: with the control lane closed, its process is gone."""
+        """Note that the peer's host refuses connections: with the control lane closed, the peer is gone."""
         return [] if Lane.CONTROL in self._lanes else self.ended(reason)
 
     def tick(self, now: float, *, heard: bool) -> list[Effect]:
@@ -119,6 +120,6 @@ class LinkLife:
 
 
 def lateness(expected: float, now: float, tolerance: float) -> float:
-    """Return for how long this node itself stood still, judging by a tick that came late; 0 within ``tolerance``."""
+    """Return for how long this node stood still, judging by a late tick; 0 within ``tolerance``."""
     late = now - expected
     return late if late > tolerance else 0.0

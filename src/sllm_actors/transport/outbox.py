@@ -2,8 +2,8 @@
 
 A window bounds the bytes that are written and not yet consumed at the other end, so that a bulk message never
 fills the pipe in front of a small one; a second one bounds what a single receiver may have of it. A message
-longer than a chunk is cut into parts; receivers take turns chunk by chunk, and the messages of one receiver stay
-in order. Without I/O; credits are conserved: bytes taken = bytes acknowledged + bytes in flight.
+longer than a chunk is cut into parts; receivers take turns chunk by chunk, and the messages of one receiver
+stay in order. Without I/O; credits are conserved: bytes taken = bytes acknowledged + bytes in flight.
 """
 
 from __future__ import annotations
@@ -144,14 +144,14 @@ class Outbox:
             self._fill()
 
     def fence(self, tag: Any) -> int | None:
-        """Return how many messages are complete on the wire, if that is all of them; or keep ``tag`` until it is."""
+        """Return how many messages have left whole, if that is all of them; or keep ``tag`` until it is."""
         if not self._waiting:
             return self._complete
         self._fences.append((self._put, tag))
         return None
 
     def released(self) -> list[tuple[Any, int]]:
-        """Return the fences that everything put before them has passed, with the count of complete messages."""
+        """Return the fences before which everything has left, each with the count of whole messages."""
         if not self._fences:
             return []
         oldest = min((queue.messages[0].index for queue in self._waiting.values()), default=self._put + 1)
@@ -161,7 +161,7 @@ class Outbox:
         return out
 
     def abandon(self) -> tuple[list[Any], list[Any]]:
-        """Forget everything (the lane is lost); return the tags of the fences and the origins of what never left."""
+        """Forget everything (the lane is lost); return the fences' tags and what never left."""
         tags = [tag for _, tag in self._fences]
         left = [
             message.origin

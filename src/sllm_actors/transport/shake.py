@@ -10,7 +10,7 @@ from anyio.abc import ByteStream
 from .admission import Admission
 from .errors import HandshakeFailed
 from .handshake import Handshake, Proven
-from .hello import Code
+from .hello import Code, Hello
 
 READ_SIZE = 4096
 
@@ -18,11 +18,11 @@ Judge = Callable[[Handshake, Proven], Admission]
 """Says whether this side wants the lane; called again, right before the end, for what changed meanwhile."""
 
 
-async def dial_handshake(stream: ByteStream, handshake: Handshake, judge: Judge) -> Admission:
+async def dial_handshake(stream: ByteStream, handshake: Handshake, judge: Judge) -> Hello:
     """Play the dialler. Runs under its caller's deadline.
 
     Returns:
-        This side's admission, when both sides agreed to open the lane.
+        The peer's hello, when both sides agreed to open the lane.
 
     Raises:
         HandshakeFailed: There is no lane; the stream is to be closed.
@@ -38,10 +38,10 @@ async def dial_handshake(stream: ByteStream, handshake: Handshake, judge: Judge)
     admission = judge(handshake, proven)
     if admission.code is not Code.OK:
         raise HandshakeFailed(admission.code, f"cannot be linked: {admission.reason}", final=True)
-    return admission
+    return proven.hello
 
 
-async def accept_handshake(stream: ByteStream, handshake: Handshake, judge: Judge) -> Admission:
+async def accept_handshake(stream: ByteStream, handshake: Handshake, judge: Judge) -> Hello:
     """Play the acceptor; see ``dial_handshake``."""
     proven = await _until_proven(stream, handshake)
     admission = judge(handshake, proven)
@@ -55,7 +55,7 @@ async def accept_handshake(stream: ByteStream, handshake: Handshake, judge: Judg
     admission = judge(handshake, proven)
     if admission.code is not Code.OK:
         raise HandshakeFailed(admission.code, admission.reason)
-    return admission
+    return proven.hello
 
 
 async def _until_proven(stream: ByteStream, handshake: Handshake) -> Proven:

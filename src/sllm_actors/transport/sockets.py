@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 import ssl
@@ -10,7 +11,7 @@ import struct
 from collections.abc import Iterator
 
 import anyio
-from anyio.abc import ByteStream, SocketAttribute
+from anyio.abc import ByteStream, SocketAttribute, SocketStream
 from anyio.streams.tls import TLSStream
 from attrs import frozen
 
@@ -38,9 +39,38 @@ async def connect(host: str, port: int, tls: TlsContexts | None) -> ByteStream:
         OSError: Nobody answers there (see ``is_refused``).
         HandshakeFailed: Somebody does, but not in TLS.
     """
-    stream = await anyio.connect_tcp(host, port)
+    errors: list[Exception] = []
+    for family, _, _, _, address in await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        try:
+            stream = await _connect(family, address)
+            break
+        except OSError as error:
+            errors.append(error)
+    else:
+        raise OSError("no address answered") from ExceptionGroup("connecting failed", errors)
     configure(stream)
     return stream if tls is None else await secure(stream, tls.client, host)
+
+
+async def _connect(family: int, address: tuple[str, int]) -> ByteStream:
+    # Not anyio.connect_tcp: on trio it leaves the socket of a failed attempt open.
+    raw = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        raw.setblocking(False)
+        code = raw.connect_ex(address)
+        if code == errno.EINPROGRESS:
+            await anyio.wait_writable(raw)
+            code = raw.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        _check(code)
+        return await SocketStream.from_socket(raw)
+    except BaseException:
+        raw.close()
+        raise
+
+
+def _check(code: int) -> None:
+    if code:
+        raise OSError(code, os.strerror(code))
 
 
 async def secure(stream: ByteStream, context: ssl.SSLContext, host: str | None) -> ByteStream:
@@ -75,7 +105,8 @@ def reset(stream: ByteStream) -> None:
     """Make the coming close a reset instead of an orderly end."""
     raw = raw_socket(stream)
     if raw is not None and raw.family in {socket.AF_INET, socket.AF_INET6}:
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        with contextlib.suppress(OSError):  # it may be closed already
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 def sever(stream: ByteStream) -> None:
@@ -91,12 +122,12 @@ def sever(stream: ByteStream) -> None:
 
 def raw_socket(stream: ByteStream) -> socket.socket | None:
     """Return the socket below a stream, where there is one."""
-    return stream.extra(SocketAttribute.raw_socket, None)
+    return stream.extra(SocketAttribute.raw_socket, None)  # noqa: S610 - not Django
 
 
 def remote_host(stream: ByteStream) -> str:
     """Return the observed address of the other end."""
-    address = stream.extra(SocketAttribute.remote_address, ("unknown", 0))
+    address = stream.extra(SocketAttribute.remote_address, ("unknown", 0))  # noqa: S610 - not Django
     return str(address[0]) if isinstance(address, tuple) else str(address)
 
 

@@ -1,11 +1,12 @@
-"""The shell that ties the wire to the actor system: one task group, the links, and the seam's synchronous methods."""
+"""The shell that ties the wire to the actor system: one task group, the links, the seam's methods."""
 
 from __future__ import annotations
 
 import random
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from types import TracebackType
+from typing import Any, Self
 
 import anyio
 import structlog
@@ -78,7 +79,6 @@ class Transport:
         self.settings = settings or TransportSettings()
         self._inbound = inbound
         self._on_peer = on_peer
-        self._on_tunnel = on_tunnel
         self._on_refused = on_refused
         self._next_incarnation = next_incarnation
         self._codec = Codec(catalog, hooks)
@@ -95,8 +95,8 @@ class Transport:
         )
         self._random = random.Random()  # noqa: S311 - jitter
         self._dials: set[Dial] = set()
-        self._tasks: TaskGroup | None = None
-        self._desk: TunnelDesk | None = None
+        self._group: TaskGroup | None = None
+        self._desk = TunnelDesk(self._gate, self._codec, self.settings, on_tunnel, self._start)
         self._refused = 0
         self._lost = 0
         self._lives = 0
@@ -107,34 +107,42 @@ class Transport:
         """This node in its present life."""
         return self._roster.identity
 
-    async def __aenter__(self) -> Transport:
-        self._tasks = await anyio.create_task_group().__aenter__()
-        self._desk = TunnelDesk(self._gate, self._codec, self.settings, self._on_tunnel, self._tasks)
-        self._tasks.start_soon(self._tick)
+    async def __aenter__(self) -> Self:
+        self._group = await anyio.create_task_group().__aenter__()
+        self._group.start_soon(self._tick)
         return self
+
+    @property
+    def _tasks(self) -> TaskGroup:
+        if self._group is None:
+            raise RuntimeError("enter the transport first: it is an async context manager")
+        return self._group
+
+    def _start(self, work: Callable[..., Coroutine[Any, Any, None]], *arguments: object) -> None:
+        self._tasks.start_soon(work, *arguments)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
-        assert self._tasks is not None
+        tasks = self._tasks
         if kind is None:
             await self._say_goodbye()
-        self._tasks.cancel_scope.cancel()
+        tasks.cancel_scope.cancel()
         try:
-            return await self._tasks.__aexit__(kind, error, trace)
+            return await tasks.__aexit__(kind, error, trace)
         finally:
             self._end_links("this node has stopped")
 
     async def serve(self, listeners: list[socket.socket]) -> None:
         """Accept peers on bound sockets until cancelled; the sockets are closed then, links stay."""
-        assert self._tasks is not None, "enter the transport first"
+        tasks = self._tasks
         async with anyio.create_task_group() as accepting:
             for raw in listeners:
-                accepting.start_soon(accept_forever, raw, self._doorman, self._tasks, self._accepted)
+                accepting.start_soon(accept_forever, raw, self._doorman, tasks, self._accepted)
 
     def dial(self, host: str, port: int) -> Dial:
         """Keep a link to whoever answers there, dialling again with back-off, until the dial is closed."""
-        assert self._tasks is not None, "enter the transport first"
+        tasks = self._tasks
         dial = Dial(
             host,
             port,
@@ -146,7 +154,7 @@ class Transport:
             report=self._report,
         )
         self._dials.add(dial)
-        self._tasks.start_soon(self._run_dial, dial)
+        tasks.start_soon(self._run_dial, dial)
         return dial
 
     def peers(self) -> tuple[Peer, ...]:
@@ -158,7 +166,7 @@ class Transport:
         links = self._roster.links
         return TransportStatistics(
             links=tuple(link_statistics(links[node]) for node in sorted(links)),
-            tunnels=self._desk.open if self._desk else 0,
+            tunnels=self._desk.open,
             connections=self._doorman.open,
             handshakes=self._doorman.shaking,
             turned_away=self._doorman.turned_away,
@@ -179,7 +187,7 @@ class Transport:
             lane.tell(envelope)
 
     def ask(self, envelope: Envelope, reply_to: ReplyTo) -> Callable[[], None]:
-        """Send, and call ``reply_to`` once with the outcome; at once, before returning, if there is no way to send."""
+        """Send, and call ``reply_to`` once with the outcome: before returning, if there is no way to send."""
         lane = self._lane(envelope.target)
         if isinstance(lane, str):
             reply_to(PeerDown(envelope.target.node, lane))
@@ -187,7 +195,7 @@ class Transport:
         return lane.ask(envelope, reply_to)
 
     def monitor(self, target: Address, watch: int) -> None:
-        """Ask for a down signal; it comes at once, before this returns, when the target's life is not linked."""
+        """Ask for a down signal: it comes before this returns when the target's life is not linked."""
         link = self._link(target)
         if isinstance(link, str):
             self._inbound.on_down(target.node, watch, link)
@@ -203,7 +211,7 @@ class Transport:
             link.demonitor(target.key, watch)
 
     def down(self, peer: NodeId, watch: int, reason: str) -> None:
-        """Send a down signal behind every message sent to that peer before; nothing if the peer itself is down."""
+        """Send a down signal behind every message sent to that peer before; nothing if the peer is down."""
         link = self._roster.links.get(peer)
         if link is not None:
             link.signal_down(watch, reason)
@@ -223,7 +231,6 @@ class Transport:
         link = self._link(Address(node, None, ""))
         if isinstance(link, str):
             raise PeerDown(node, link)
-        assert self._desk is not None
         return await self._desk.request(link, request, timeout)
 
     # -- links -----------------------------------------------------------------------------------
@@ -293,15 +300,13 @@ class Transport:
     def _peer_lost(self, link: PeerLink, reason: str) -> None:
         self._roster.remove(link)
         self._lost += 1
-        if self._desk is not None:
-            self._desk.lost(link, reason)
+        self._desk.lost(link, reason)
         if link.life.announced:
             log.info("peer.lost", peer=link.peer.node, incarnation=str(link.peer.incarnation), reason=reason)
             self._inbound.on_peer_down(link.peer.node, link.peer.incarnation, reason)
             self._on_peer(PeerLost(link.peer, reason))
 
     def _tunnel_called(self, link: PeerLink, token: bytes) -> None:
-        assert self._desk is not None
         self._desk.called(link, token)
 
     def _return(self, reason: str) -> None:
@@ -332,19 +337,17 @@ class Transport:
             return
         finally:
             self._doorman.shaking -= 1
-        link = self._roster.links.get(opened.hello.node)
+        # What a data or tunnel lane needs was judged a moment ago, and nothing has run since.
+        links, node = self._roster.links, opened.hello.node
         match opened.hello.lane:
             case Lane.CONTROL:
                 link, connection = self._attach_control(opened)
                 link.control_closed(connection, await connection.run())
             case Lane.DATA:
-                assert link is not None
-                lane = self._attach_data(opened, link)
+                lane = self._attach_data(opened, link := links[node])
                 link.data_closed(lane, await lane.connection.run())
             case Lane.TUNNEL:
-                assert link is not None
-                assert self._desk is not None
-                await self._desk.arrived(link, opened)
+                await self._desk.arrived(links[node], opened)
 
     async def _run_dial(self, dial: Dial) -> None:
         try:

@@ -7,11 +7,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import anyio
-import anyio.lowlevel
 from anyio.abc import ByteStream
+from anyio.streams.tls import TLSStream
 
 from sllm_actors.actors.errors import UnknownMessage
 
+from .byte_streams import ChunkedStream, RestStream
 from .codec import Codec, pack, unpack
 from .errors import RemoteProtocolError, TunnelRefused
 from .frame import TUNNEL_ACCEPTED, TUNNEL_REFUSED, TUNNEL_REQUEST, Frame, FrameDecoder, encode
@@ -23,18 +24,21 @@ SPLICE_SIZE = 64 * 1024
 BROKEN = (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError)
 
 
+def raw_bytes(stream: ByteStream, rest: bytes) -> ByteStream:
+    """Return the stream behind a tunnel's answer: plain where it can be half-closed, else chunked."""
+    return ChunkedStream(stream, rest) if isinstance(stream, TLSStream) else RestStream(stream, rest)
+
+
 class TunnelStream(ByteStream):
     """The requester's end of a tunnel: bytes, half-close and back-pressure are those of its connection.
 
     Args:
         stream: Owned by this one.
-        rest: Bytes that came behind the answer.
         forget: Called when it is closed.
     """
 
-    def __init__(self, stream: ByteStream, rest: bytes, forget: Callable[[TunnelStream], None]) -> None:
+    def __init__(self, stream: ByteStream, forget: Callable[[TunnelStream], None]) -> None:
         self._stream = stream
-        self._rest = rest
         self._forget = forget
         self._reason: str | None = None
 
@@ -45,10 +49,6 @@ class TunnelStream(ByteStream):
             anyio.EndOfStream: The other end has closed its side.
             anyio.BrokenResourceError: The connection was reset, or the peer is down.
         """
-        if self._rest:
-            await anyio.lowlevel.checkpoint()
-            data, self._rest = self._rest[:max_bytes], self._rest[max_bytes:]
-            return data
         try:
             return await self._stream.receive(max_bytes)
         except anyio.EndOfStream as error:
@@ -88,8 +88,8 @@ class PeerGone(Exception):
     """The cause of a tunnel's break when its peer was declared down."""
 
 
-async def request_tunnel(stream: ByteStream, rest: bytes, codec: Codec, request: object) -> bytes:
-    """Send the request over a fresh tunnel lane and await the answer; return the bytes behind it.
+async def request_tunnel(stream: ByteStream, rest: bytes, codec: Codec, request: object) -> ByteStream:
+    """Send the request over a fresh tunnel lane and await the answer; return the stream of what is behind it.
 
     Raises:
         TunnelRefused: The other side said no, or went away.
@@ -107,7 +107,7 @@ async def request_tunnel(stream: ByteStream, rest: bytes, codec: Codec, request:
         ) from error
     if kind != TUNNEL_ACCEPTED:
         raise TunnelRefused(answer[:REASON_LIMIT].decode("utf-8", "replace"))
-    return rest
+    return raw_bytes(stream, rest)
 
 
 async def answer_tunnel(
@@ -139,9 +139,7 @@ async def answer_tunnel(
         return
     try:
         await stream.send(encode(TUNNEL_ACCEPTED, b""))
-        if rest:
-            await target.send(rest)
-        await splice(stream, target)
+        await splice(raw_bytes(stream, rest), target)
     except BROKEN:
         reset(stream)
     finally:

@@ -1,4 +1,4 @@
-"""Opens tunnels in either direction, whoever of the two nodes can dial the other, and breaks those of a lost peer."""
+"""Opens tunnels in either direction, whichever node can dial the other; breaks those of a lost peer."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import anyio
 import structlog
-from anyio.abc import ByteStream, TaskGroup
+from anyio.abc import ByteStream
 from attrs import define, field
 
 from sllm_actors.actors.errors import PeerDown
@@ -34,7 +34,7 @@ class _Call:
 
     link: PeerLink
     answered: anyio.Event = field(factory=anyio.Event)
-    opened: Opened | None = None
+    opened: list[Opened] = field(factory=list)
 
 
 class TunnelDesk:
@@ -50,13 +50,13 @@ class TunnelDesk:
         codec: Codec,
         settings: TransportSettings,
         on_tunnel: OnTunnel | None,
-        tasks: TaskGroup,
+        start: Callable[..., None],
     ) -> None:
         self._gate = gate
         self._codec = codec
         self._settings = settings
         self._on_tunnel = on_tunnel
-        self._tasks = tasks
+        self._start = start
         self._calls: dict[bytes, _Call] = {}
         self._requested: dict[TunnelStream, PeerLink] = {}
         self._answered: dict[anyio.CancelScope, PeerLink] = {}
@@ -79,8 +79,11 @@ class TunnelDesk:
         opened: Opened | None = None
         try:
             with anyio.fail_after(timeout):
-                opened = await (self._dial(link) if link.outbound else self._call(link))
-                rest = await request_tunnel(opened.stream, opened.rest, self._codec, request)
+                if link.outbound and link.address is not None:
+                    opened = await self._dial(link, *link.address)
+                else:
+                    opened = await self._call(link)
+                through = await request_tunnel(opened.stream, opened.rest, self._codec, request)
         except BaseException as error:
             if opened is not None:
                 await anyio.aclose_forcefully(opened.stream)
@@ -90,14 +93,14 @@ class TunnelDesk:
         if link.down:
             await anyio.aclose_forcefully(opened.stream)
             raise PeerDown(link.peer.node, "it was lost while the tunnel was opened")
-        stream = TunnelStream(opened.stream, rest, self._forget)
+        stream = TunnelStream(through, self._forget)
         self._requested[stream] = link
         return stream
 
     def called(self, link: PeerLink, token: bytes) -> None:
         """The peer asks this node to dial a tunnel lane to it."""
         if link.address is not None and self.open < self._settings.max_tunnels:
-            self._tasks.start_soon(self._dial_back, link, token)
+            self._start(self._dial_back, link, link.address, token)
 
     async def arrived(self, link: PeerLink, opened: Opened) -> None:
         """Take a tunnel lane that a peer has dialled; owns its stream."""
@@ -108,7 +111,7 @@ class TunnelDesk:
         if call is None or call.link is not link:
             await anyio.aclose_forcefully(opened.stream)
             return
-        call.opened = opened
+        call.opened.append(opened)
         call.answered.set()
 
     def lost(self, link: PeerLink, reason: str) -> None:
@@ -121,10 +124,9 @@ class TunnelDesk:
     def _forget(self, stream: TunnelStream) -> None:
         self._requested.pop(stream, None)
 
-    async def _dial(self, link: PeerLink) -> Opened:
-        assert link.address is not None
+    async def _dial(self, link: PeerLink, host: str, port: int) -> Opened:
         try:
-            return await self._gate.dial(*link.address, Lane.TUNNEL, node=link.peer.node)
+            return await self._gate.dial(host, port, Lane.TUNNEL, node=link.peer.node)
         except TimeoutError:
             raise TunnelRefused(f"{link.peer.node} did not finish the handshake in time") from None
         except (OSError, HandshakeFailed) as error:
@@ -137,18 +139,16 @@ class TunnelDesk:
             link.call_tunnel(token)
             await call.answered.wait()
         except BaseException:
-            if call.opened is not None:
-                await anyio.aclose_forcefully(call.opened.stream)
+            for opened in call.opened:
+                await anyio.aclose_forcefully(opened.stream)
             raise
         finally:
             self._calls.pop(token, None)
-        assert call.opened is not None
-        return call.opened
+        return call.opened[0]
 
-    async def _dial_back(self, link: PeerLink, token: bytes) -> None:
-        assert link.address is not None
+    async def _dial_back(self, link: PeerLink, address: tuple[str, int], token: bytes) -> None:
         with contextlib.suppress(OSError, HandshakeFailed):
-            opened = await self._gate.dial(*link.address, Lane.TUNNEL, token=token, node=link.peer.node)
+            opened = await self._gate.dial(*address, Lane.TUNNEL, token=token, node=link.peer.node)
             await self._answer(link, opened)
 
     async def _answer(self, link: PeerLink, opened: Opened) -> None:
@@ -178,5 +178,5 @@ class TunnelDesk:
         except (TunnelRefused, OSError):
             raise
         except Exception as error:
-            log.exception("transport.tunnel_failed", peer=peer.node)
+            log.error("transport.tunnel_failed", peer=peer.node, error=repr(error)[:500])  # noqa: TRY400 - bounded
             raise TunnelRefused(f"it could not be opened: {type(error).__name__}") from error

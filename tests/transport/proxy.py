@@ -1,0 +1,110 @@
+"""A network between two nodes that can be cut, stopped and restored."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import anyio
+from anyio.abc import ByteStream, SocketListener, SocketStream
+from attrs import define, field
+
+from sllm_actors.transport.sockets import reset
+
+from .kit import listening_socket
+
+
+@define(eq=False)
+class Proxy:
+    """Carries bytes from its port to a target.
+
+    Attributes:
+        connections: Of each, the scope that ends it.
+        flowing: Cleared while nothing gets through (a black hole: nobody is told).
+        delay: Seconds that every chunk takes.
+    """
+
+    target: int
+    port: int = 0
+    connections: list[anyio.CancelScope] = field(factory=list)
+    opened: int = 0
+    delay: float = 0.0
+    refusing: bool = False
+    _gate: anyio.Event = field(factory=anyio.Event)
+    _raw: socket.socket | None = None
+    _serving: anyio.CancelScope | None = None
+
+    def __attrs_post_init__(self) -> None:
+        self._gate.set()
+
+    def cut(self, index: int | None = None) -> None:
+        """Reset all connections, or one (0 is the oldest that is open)."""
+        for scope in self.connections[:] if index is None else [self.connections[index]]:
+            scope.cancel()
+
+    def stop(self) -> None:
+        """Let nothing through any more."""
+        self._gate = anyio.Event()
+
+    def restore(self) -> None:
+        """Let everything through again."""
+        self._gate.set()
+
+    def vanish(self) -> None:
+        """Be like a host whose process has died: reset everything and refuse new connections."""
+        assert self._serving is not None
+        self._serving.cancel()
+        self.cut()
+
+    async def carry(self, source: ByteStream, sink: ByteStream) -> None:
+        try:
+            while True:
+                data = await source.receive()
+                if self.delay:
+                    await anyio.sleep(self.delay)
+                await self._gate.wait()
+                await sink.send(data)
+        except anyio.EndOfStream:
+            await self._gate.wait()
+            await sink.send_eof()
+
+    async def handle(self, near: SocketStream) -> None:
+        self.opened += 1
+        try:
+            far = await anyio.connect_tcp("127.0.0.1", self.target)
+        except OSError:
+            await anyio.aclose_forcefully(near)
+            return
+        with anyio.CancelScope() as scope:
+            self.connections.append(scope)
+            try:
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(self.carry, near, far)
+                    tasks.start_soon(self.carry, far, near)
+            except* (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
+                pass
+            finally:
+                self.connections.remove(scope)
+                with anyio.CancelScope(shield=True):
+                    for stream in (near, far):
+                        if scope.cancel_called:
+                            reset(stream)
+                        await anyio.aclose_forcefully(stream)
+
+
+@asynccontextmanager
+async def proxy(target: int) -> AsyncIterator[Proxy]:
+    raw = listening_socket()
+    network = Proxy(target, raw.getsockname()[1])
+
+    async def serve() -> None:
+        with anyio.CancelScope() as network._serving:
+            async with await SocketListener.from_socket(raw) as listener:
+                while True:
+                    tasks.start_soon(network.handle, await listener.accept())
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(serve)
+        yield network
+        tasks.cancel_scope.cancel()

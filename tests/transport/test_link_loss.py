@@ -1,0 +1,217 @@
+"""What happens to a link when connections break, when the network stops, when a node dies or returns."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import pytest
+
+from sllm_actors.actors.errors import PeerDown
+from sllm_actors.actors.network import Envelope
+from sllm_actors.transport import PeerLost, PeerUp
+
+from .kit import QUICK, Node, Text, life, node, until
+from .proxy import Proxy, proxy
+
+pytestmark = pytest.mark.anyio
+
+
+@asynccontextmanager
+async def far_pair(**left: Any) -> AsyncIterator[tuple[Node, Node, Proxy]]:
+    """Two nodes with a network between them."""
+    async with (
+        node("right", role="head") as there,
+        proxy(there.port) as network,
+        node("left", **left) as here,
+    ):
+        here.transport.dial("127.0.0.1", network.port)
+        await until(lambda: here.ups() and there.ups(), what="the link")
+        yield here, there, network
+
+
+async def test_control_messages_survive_a_reconnect_exactly_once_and_in_order() -> None:
+    async with far_pair() as (left, right, network):
+        for watch in range(200):
+            if watch % 50 == 25:
+                network.cut()
+                await anyio.sleep(0.005)
+            left.transport.monitor(right.at(1), watch)
+            right.transport.down(left.id, watch, "gone")
+        await until(lambda: len(right.inbound.monitors) >= 200 and len(left.inbound.downs) >= 200)
+        await anyio.sleep(0.2)
+        assert [watch for _, _, watch in right.inbound.monitors] == list(range(200))
+        assert sorted(watch for _, watch, _ in left.inbound.downs) == list(range(200))
+        assert not left.losses()
+        assert not right.losses()
+        assert left.transport.statistics().links[0].unacknowledged == 0
+
+
+async def test_a_lost_data_lane_fails_its_asks_at_once_and_comes_back() -> None:
+    async with far_pair() as (left, right, network):
+        right.inbound.answer = lambda _, reply_to: None
+        outcomes: list[Any] = []
+        left.transport.ask(Envelope(right.at(1), Text("lost")), outcomes.append)
+        await until(lambda: right.inbound.got)
+        network.cut(1)
+        await until(lambda: outcomes, within=0.3)
+        assert isinstance(outcomes[0], PeerDown)
+        right.inbound.answer = None
+        await until(lambda: left.transport.statistics().links[0].state == "up")
+        assert await left.ask(right.at(1), Text("again")) == Text("again")
+        assert not left.losses()
+
+
+async def test_a_reply_for_a_lost_lane_is_dropped_and_not_sent_on_the_next() -> None:
+    async with far_pair() as (left, right, network):
+        kept: list[Any] = []
+        right.inbound.answer = lambda _, reply_to: kept.append(reply_to)
+        left.transport.ask(Envelope(right.at(1), Text("one")), lambda _: None)
+        await until(lambda: kept)
+        network.cut(1)
+        await until(lambda: left.transport.statistics().links[0].epoch == 2)
+        await until(lambda: right.transport.statistics().links[0].epoch == 2)
+        kept[0](Text("late"))
+        right.inbound.answer = None
+        assert await left.ask(right.at(1), Text("two")) == Text("two")
+        assert right.transport.statistics().links[0].late == 1
+
+
+async def test_a_silent_network_loses_the_peer_and_it_returns_in_a_later_life_without_a_restart() -> None:
+    async with far_pair() as (left, right, network):
+        network.stop()
+        began = anyio.current_time()
+        await until(lambda: left.losses() and right.losses())
+        assert 0.3 < anyio.current_time() - began < 1.5
+        assert "silent" in left.losses()[0].reason
+        assert left.inbound.peers_down[0][:2] == ("right", life(1))
+        network.restore()
+        await until(lambda: len(left.ups()) == 2 and len(right.ups()) == 2, what="the return")
+        lives = (left.transport.identity.incarnation, right.transport.identity.incarnation)
+        assert lives == (life(2), life(1)), (
+            "one life is given up, the dialler's where both have no other link"
+        )
+        assert right.ups()[1].peer.incarnation == life(2)
+        assert await left.ask(right.at(1), Text("x")) == Text("x")
+
+
+async def test_the_node_with_more_links_keeps_its_life() -> None:
+    async with (
+        node("worker") as worker,
+        proxy(worker.port) as network,
+        node("head", role="head") as head,
+        node("gateway", role="gateway") as gateway,
+    ):
+        gateway.transport.dial("127.0.0.1", head.port)
+        gateway.transport.dial("127.0.0.1", network.port)
+        await until(lambda: len(gateway.ups()) == 2 and worker.ups())
+        network.stop()
+        await until(lambda: gateway.losses() and worker.losses())
+        network.restore()
+        await until(lambda: len(gateway.ups()) == 3)
+        assert gateway.transport.identity.incarnation == life(1)
+        assert worker.transport.identity.incarnation == life(2)
+        assert not head.losses()
+
+
+async def test_a_refused_connection_means_that_the_process_is_gone() -> None:
+    async with far_pair(settings=QUICK.__class__(heartbeat=5.0)) as (left, _, network):
+        network.vanish()
+        await until(lambda: left.losses(), within=1.5)
+        assert "its process is gone" in left.losses()[0].reason
+
+
+async def test_a_restarted_peer_is_lost_and_up_again_without_waiting_for_silence() -> None:
+    slow = QUICK.__class__(heartbeat=5.0, reconnect_cap=0.1)
+    async with node("right", role="head", settings=slow) as right:
+        async with node("left", settings=slow) as left:
+            left.transport.dial("127.0.0.1", right.port)
+            await until(lambda: right.ups())
+            left.transport._tasks.cancel_scope.cancel()  # a crash: nobody says goodbye
+            await anyio.sleep(0.05)
+        async with node("left", counter=2, settings=slow) as again:
+            again.transport.dial("127.0.0.1", right.port)
+            await until(lambda: len(right.ups()) == 2, within=2)
+            assert [type(event) for event in right.events] == [PeerUp, PeerLost, PeerUp]
+            assert right.inbound.peers_down[0][1] == life(1)
+
+
+async def test_a_live_duplicate_of_a_node_id_is_refused_with_a_sentence() -> None:
+    async with node("right", role="head") as right, node("left", counter=1) as left:
+        left.transport.dial("127.0.0.1", right.port)
+        await until(lambda: right.ups())
+        async with (
+            node("left", counter=1, next_incarnation=lambda: life(9)) as copy,
+            node("left", counter=5) as later,
+        ):
+            copy.transport._roster.identity = copy.transport.identity.reborn(life(1, 8))
+            copy.transport.dial("127.0.0.1", right.port)
+            later.transport.dial("127.0.0.1", right.port)
+            await until(lambda: copy.refusals and later.refusals)
+            for refused in (copy, later):
+                assert "the head at 127.0.0.1:" in refused.refusals[0][1]
+                assert "was its data directory copied?" in refused.refusals[0][1]
+            await anyio.sleep(0.5)
+            assert len(copy.refusals) == 1, "a sentence is reported once, not at each attempt"
+        assert not right.losses()
+
+
+async def test_two_nodes_that_dial_each_other_have_one_link() -> None:
+    async with node("a") as left, node("b") as right:
+        left.transport.dial("127.0.0.1", right.port)
+        right.transport.dial("127.0.0.1", left.port)
+        await until(lambda: left.ups() and right.ups())
+        await anyio.sleep(0.5)
+        assert (len(left.events), len(right.events)) == (1, 1)
+        assert await left.ask(right.at(1), Text("x")) == Text("x")
+        assert await right.ask(left.at(1), Text("y")) == Text("y")
+        assert left.transport.statistics().links[0].epoch <= 3
+
+
+async def test_a_second_address_of_the_same_peer_changes_nothing() -> None:
+    async with far_pair() as (left, right, _):
+        left.transport.dial("127.0.0.1", right.port)
+        await anyio.sleep(0.5)
+        assert len(left.events) == len(right.events) == 1
+        assert "linked already" in left.refusals[0][1]
+
+
+async def test_a_node_that_stood_still_does_not_declare_everyone_down() -> None:
+    async with far_pair() as (left, right, _):
+        time.sleep(3 * QUICK.budget)  # noqa: ASYNC251 - the loop is meant to stand still
+        await anyio.sleep(0.3)
+        assert not left.losses()
+        assert not right.losses()
+        assert left.transport.statistics().stood_still > QUICK.budget
+
+
+async def test_a_closed_dial_ends_the_link_on_both_sides_at_once() -> None:
+    async with node("right") as right, node("left") as left:
+        dial = left.transport.dial("127.0.0.1", right.port)
+        await until(lambda: left.ups() and right.ups())
+        dial.close()
+        dial.close()
+        assert len(left.losses()) == 1
+        await until(lambda: right.losses(), within=0.4)
+        assert "goodbye" in right.losses()[0].reason
+        await anyio.sleep(0.3)
+        assert len(left.ups()) == 1
+
+
+async def test_many_reconnects_leave_nothing_behind() -> None:
+    async with far_pair() as (left, right, network):
+        for epoch in range(2, 12):
+            network.cut()
+            for each in (left, right):
+                await until(lambda each=each, epoch=epoch: _is_up(each, epoch))  # type: ignore[misc]
+        assert await left.ask(right.at(1), Text("x")) == Text("x")
+        assert not left.losses()
+        await until(lambda: right.transport.statistics().connections == 2)
+
+
+def _is_up(there: Node, epoch: int) -> bool:
+    link = there.transport.statistics().links[0]
+    return link.state == "up" and link.epoch == epoch

@@ -1,0 +1,267 @@
+"""Tunnels: raw bytes to what a request names, opened by either side."""
+
+from __future__ import annotations
+
+import hashlib
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import pytest
+import trustme
+from anyio.abc import ByteStream, SocketAttribute, SocketStream
+from attrs import evolve
+
+from sllm_actors.actors.errors import PeerDown, UnknownMessage
+from sllm_actors.actors.identity import NodeId
+from sllm_actors.transport import Peer, TlsContexts, TunnelRefused
+
+from .kit import QUICK, Open, Text, Unregistered, node, pair, until
+from .proxy import proxy
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(scope="module")
+def tls() -> TlsContexts:
+    authority = trustme.CA()
+    certificate = authority.issue_cert("127.0.0.1", "localhost")
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    client = ssl.create_default_context()
+    for context in (server, client):
+        certificate.configure_cert(context)
+        authority.configure_trust(context)
+    server.verify_mode = ssl.CERT_REQUIRED
+    return TlsContexts(server, client)
+
+
+@pytest.fixture(params=["plain", "tls"])
+def security(request: pytest.FixtureRequest) -> dict[str, Any]:
+    return {"tls": request.getfixturevalue("tls")} if request.param == "tls" else {}
+
+
+@asynccontextmanager
+async def engine(handle: Any) -> AsyncIterator[Any]:
+    """An engine on a socket of its own; returns the node's ``on_tunnel``."""
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    port = listener.extra(SocketAttribute.local_port)  # noqa: S610 - not Django
+
+    async def serve(stream: SocketStream) -> None:
+        async with stream:
+            await handle(stream)
+
+    async def on_tunnel(peer: Peer, request: object) -> ByteStream:
+        if request != Open("m:vllm#1"):
+            raise TunnelRefused(f"there is no replica {request} for {peer.node}")
+        return await anyio.connect_tcp("127.0.0.1", port)
+
+    async with listener, anyio.create_task_group() as tasks:
+        tasks.start_soon(listener.serve, serve)
+        yield on_tunnel
+        tasks.cancel_scope.cancel()
+
+
+async def shout(stream: SocketStream) -> None:
+    """Answers in capitals, and ends when the other side ends."""
+    async for chunk in stream:
+        await stream.send(chunk.upper())
+    await stream.send(b"BYE")
+
+
+async def digest(stream: SocketStream) -> None:
+    """Reads until the other side has closed its half, and only then answers."""
+    seen = hashlib.sha256()
+    async for chunk in stream:
+        seen.update(chunk)
+    await stream.send(seen.digest())
+
+
+async def read_all(stream: ByteStream) -> bytes:
+    out = b""
+    with anyio.fail_after(10):
+        async for chunk in stream:
+            out += chunk
+    return out
+
+
+@pytest.mark.parametrize("dialler", ["requester", "answerer"])
+async def test_bytes_and_half_close_go_through_whoever_dialled(
+    dialler: str, security: dict[str, Any]
+) -> None:
+    async with engine(shout) as on_tunnel:
+        answers: dict[str, Any] = {"on_tunnel": on_tunnel, **security}
+        left, right = (security, answers) if dialler == "requester" else (answers, security)
+        async with pair(left=left, right=right) as (dialled_from, dialled):
+            here, there = (dialled_from, dialled) if dialler == "requester" else (dialled, dialled_from)
+            async with await here.transport.open_tunnel(there.id, Open("m:vllm#1"), timeout=3) as tunnel:
+                await tunnel.send(b"hello")
+                assert await tunnel.receive() == b"HELLO"
+                await tunnel.send_eof()
+                assert await read_all(tunnel) == b"BYE"
+            await until(
+                lambda: here.transport.statistics().tunnels == there.transport.statistics().tunnels == 0
+            )
+
+
+async def test_a_large_body_arrives_whole(security: dict[str, Any]) -> None:
+    body = bytes(range(256)) * 16384
+    async with (
+        engine(digest) as on_tunnel,
+        pair(left=security, right={"on_tunnel": on_tunnel, **security}) as nodes,
+    ):
+        left, right = nodes
+        async with await left.transport.open_tunnel(right.id, Open("m:vllm#1"), timeout=3) as tunnel:
+            await tunnel.send(body)
+            await tunnel.send_eof()
+            assert await read_all(tunnel) == hashlib.sha256(body).digest()
+
+
+async def test_a_reader_that_stops_holds_the_writer_and_no_heartbeat() -> None:
+    async def flood(stream: SocketStream) -> None:
+        written = 0
+        try:
+            while True:
+                await stream.send(bytes(65536))
+                written += 65536
+                progress[0] = written
+        except anyio.BrokenResourceError:
+            pass
+
+    progress = [0]
+    async with engine(flood) as on_tunnel, pair(right={"on_tunnel": on_tunnel}) as (left, right):
+        async with await left.transport.open_tunnel(right.id, Open("m:vllm#1"), timeout=3):
+            await anyio.sleep(2 * QUICK.budget)
+            held = progress[0]
+            await anyio.sleep(0.3)
+            assert progress[0] == held < 64 * 1024 * 1024
+            assert await left.ask(right.at(1), Text("x")) == Text("x")
+        assert not left.losses()
+        await until(lambda: right.transport.statistics().tunnels == 0)
+
+
+async def test_a_reset_of_the_engine_is_a_reset_and_not_an_orderly_end() -> None:
+    async def die(stream: SocketStream) -> None:
+        from sllm_actors.transport.sockets import reset
+
+        await stream.receive()
+        await stream.send(b"half an ans")
+        await anyio.sleep(0.05)
+        reset(stream)
+
+    async with engine(die) as on_tunnel, pair(right={"on_tunnel": on_tunnel}) as (left, right):
+        tunnel = await left.transport.open_tunnel(right.id, Open("m:vllm#1"), timeout=3)
+        await tunnel.send(b"question")
+        with pytest.raises(anyio.BrokenResourceError):
+            await read_all(tunnel)
+        await tunnel.aclose()
+
+
+async def test_a_requester_that_leaves_ends_the_engines_connection() -> None:
+    left_engine = anyio.Event()
+
+    async def wait(stream: SocketStream) -> None:
+        try:
+            await stream.receive()
+        except (anyio.EndOfStream, anyio.BrokenResourceError):
+            left_engine.set()
+
+    async with engine(wait) as on_tunnel, pair(right={"on_tunnel": on_tunnel}) as (left, right):
+        tunnel = await left.transport.open_tunnel(right.id, Open("m:vllm#1"), timeout=3)
+        await tunnel.aclose()
+        with anyio.fail_after(2):
+            await left_engine.wait()
+
+
+async def test_a_refusal_carries_its_reason() -> None:
+    async with engine(shout) as on_tunnel, pair(right={"on_tunnel": on_tunnel}) as (left, right):
+        with pytest.raises(TunnelRefused, match="there is no replica Open\\(replica='other'\\) for left"):
+            await left.transport.open_tunnel(right.id, Open("other"), timeout=3)
+        with pytest.raises(TunnelRefused, match="opens no tunnels"):
+            await right.transport.open_tunnel(left.id, Open("m:vllm#1"), timeout=3)
+        with pytest.raises(UnknownMessage):
+            await left.transport.open_tunnel(right.id, Unregistered(), timeout=3)
+        with pytest.raises(PeerDown):
+            await left.transport.open_tunnel(NodeId("nobody"), Open("x"), timeout=3)
+        await until(lambda: left.transport.statistics().tunnels == right.transport.statistics().tunnels == 0)
+
+
+async def test_a_hook_that_fails_or_hangs_is_a_refusal() -> None:
+    async def fail(peer: Peer, request: object) -> ByteStream:
+        if request == Open("hang"):
+            await anyio.sleep_forever()
+        if request == Open("gone"):
+            raise ConnectionRefusedError(111, "Connection refused")
+        raise RuntimeError("a secret detail")
+
+    async with pair(right={"on_tunnel": fail}) as (left, right):
+        with pytest.raises(TunnelRefused, match="RuntimeError") as caught:
+            await left.transport.open_tunnel(right.id, Open("x"), timeout=3)
+        assert "secret" not in str(caught.value)
+        with pytest.raises(TunnelRefused, match="Connection refused"):
+            await left.transport.open_tunnel(right.id, Open("gone"), timeout=3)
+        with pytest.raises(TunnelRefused, match=r"did not answer within 0\.2 s"):
+            await left.transport.open_tunnel(right.id, Open("hang"), timeout=0.2)
+
+
+async def test_the_bound_on_tunnels_is_a_refusal() -> None:
+    few = evolve(QUICK, max_tunnels=2)
+    async with (
+        engine(shout) as on_tunnel,
+        pair(left={"settings": few}, right={"on_tunnel": on_tunnel}) as nodes,
+    ):
+        left, right = nodes
+        tunnels = [await left.transport.open_tunnel(right.id, Open("m:vllm#1"), timeout=3) for _ in range(2)]
+        with pytest.raises(TunnelRefused, match="2 tunnels open already"):
+            await left.transport.open_tunnel(right.id, Open("m:vllm#1"), timeout=3)
+        for each in tunnels:
+            await each.aclose()
+        assert left.transport.statistics().tunnels == 0
+
+
+@pytest.mark.parametrize("dialler", ["requester", "answerer"])
+async def test_the_tunnels_of_a_lost_peer_break(dialler: str) -> None:
+    async with engine(shout) as on_tunnel:
+        far: dict[str, Any] = {"on_tunnel": on_tunnel}
+        async with (
+            node("right", **(far if dialler == "requester" else {})) as right,
+            proxy(right.port) as network,
+            node("left", **(far if dialler == "answerer" else {})) as left,
+        ):
+            left.transport.dial("127.0.0.1", network.port)
+            await until(lambda: left.ups() and right.ups())
+            here, there = (left, right) if dialler == "requester" else (right, left)
+            async with await here.transport.open_tunnel(there.id, Open("m:vllm#1"), timeout=3) as tunnel:
+                await tunnel.send(b"x")
+                assert await tunnel.receive() == b"X"
+                network.stop()
+                with pytest.raises(anyio.BrokenResourceError) as caught:
+                    await read_all(tunnel)
+                assert "silent" in str(caught.value.__cause__)
+            await until(lambda: there.transport.statistics().tunnels == 0)
+
+
+async def test_tls_is_mutual_and_a_mismatch_is_named(tls: TlsContexts) -> None:
+    stranger = ssl.create_default_context()
+    stranger.check_hostname = False
+    stranger.verify_mode = ssl.CERT_NONE
+    async with node("right", role="head", tls=tls) as right:
+        async with node("left", tls=evolve(tls, client=stranger)) as left:
+            left.transport.dial("127.0.0.1", right.port)
+            await until(lambda: left.refusals)
+            assert not left.events
+        async with node("plain") as plain:
+            plain.transport.dial("127.0.0.1", right.port)
+            await until(lambda: plain.refusals)
+            assert plain.refusals[0][1].endswith(
+                ("expects TLS", "closed the connection during the handshake")
+            )
+        async with node("good", tls=tls) as good:
+            good.transport.dial("127.0.0.1", right.port)
+            await until(lambda: good.ups())
+            assert await good.ask(right.at(1), Text("x")) == Text("x")
+    async with node("right") as right, node("left", tls=tls) as left:
+        left.transport.dial("127.0.0.1", right.port)
+        await until(lambda: left.refusals)
+        assert "could not agree on TLS" in left.refusals[0][1]
