@@ -1,0 +1,58 @@
+"""Reading the body of a request whole, within its bounds."""
+
+from __future__ import annotations
+
+import anyio
+
+from . import errors
+from .client_response import Receive
+from .headers import Headers, find
+from .settings import GatewaySettings
+
+LINGER_SECONDS = 5.0
+
+
+class ClientLeft(Exception):
+    """The client hung up."""
+
+
+async def read_body(receive: Receive, headers: Headers, settings: GatewaySettings) -> bytes:
+    """Return the body.
+
+    Raises:
+        ApiError: It is too large, or comes too slowly.
+        ClientLeft: It ended before it was whole.
+    """
+    length = find(headers, b"content-length")
+    if length is not None and length.isdigit() and int(length) > settings.body_limit:
+        raise errors.body_too_large(settings.body_limit)
+    parts: list[bytes] = []
+    size = 0
+    try:
+        with anyio.fail_after(settings.body_timeout):
+            while True:
+                with anyio.fail_after(settings.body_silence):
+                    message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientLeft
+                part = message.get("body", b"")
+                size += len(part)
+                if size > settings.body_limit:
+                    raise errors.body_too_large(settings.body_limit)
+                parts.append(part)
+                if not message.get("more_body", False):
+                    return parts[0] if len(parts) == 1 else b"".join(parts)
+    except TimeoutError:
+        raise errors.body_too_slow() from None
+
+
+async def drain(receive: Receive, limit: int) -> None:
+    """Take in what a client still sends, for a while: one that is refused in the middle of its body may
+    otherwise lose the answer in a reset connection."""
+    size = 0
+    with anyio.move_on_after(LINGER_SECONDS):
+        while size <= limit:
+            message = await receive()
+            if message["type"] == "http.disconnect" or not message.get("more_body", False):
+                return
+            size += len(message.get("body", b""))

@@ -1,0 +1,187 @@
+"""The gateway's own errors, in OpenAI's shape: the one place that makes them."""
+
+from __future__ import annotations
+
+import json
+import math
+
+from attrs import frozen
+
+_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    405: "invalid_request_error",
+    408: "invalid_request_error",
+    413: "invalid_request_error",
+    429: "rate_limit_error",
+}
+
+
+@frozen
+class ApiError(Exception):
+    """An answer that is an error.
+
+    Attributes:
+        status: The HTTP status.
+        code: What programs look at: a word, never a number.
+        message: One sentence for a person: what is wrong and what to do.
+        param: The field of the request that is wrong, if one is.
+        retry_after: Seconds after which to try again, or None.
+        detail: The whole error object, where somebody else made it.
+    """
+
+    status: int
+    code: str
+    message: str
+    param: str | None = None
+    retry_after: float | None = None
+    detail: object = None
+
+    def __str__(self) -> str:
+        return self.message
+
+    @property
+    def body(self) -> bytes:
+        """The JSON document."""
+        error = self.detail or {
+            "message": self.message,
+            "type": _TYPES.get(self.status, "server_error"),
+            "param": self.param,
+            "code": self.code,
+        }
+        return json.dumps({"error": error}, ensure_ascii=False).encode(errors="replace")
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """The headers that belong to the body."""
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(self.body)).encode()),
+        ]
+        if self.retry_after is not None:
+            headers.append((b"retry-after", str(max(1, math.ceil(self.retry_after))).encode()))
+        if self.status == 401:
+            headers.append((b"www-authenticate", b"Bearer"))
+        return headers
+
+    @property
+    def event(self) -> bytes:
+        """The same as a server-sent event, for a stream that has begun."""
+        return b"data: " + self.body + b"\n\n"
+
+
+def bad_request(message: str, *, param: str | None = None, code: str = "invalid_request") -> ApiError:
+    """The request cannot be understood."""
+    return ApiError(400, code, message, param)
+
+
+def body_too_large(limit: int) -> ApiError:
+    """The body is over its bound."""
+    return ApiError(413, "body_too_large", f"the request's body may have at most {limit} bytes")
+
+
+def body_too_slow() -> ApiError:
+    """The body did not come in time."""
+    return ApiError(408, "body_timeout", "the request's body did not arrive in time: send it again")
+
+
+def invalid_key() -> ApiError:
+    """No key, or a wrong one."""
+    return ApiError(
+        401, "invalid_api_key", "this gateway wants a valid key: send the header Authorization: Bearer KEY"
+    )
+
+
+def foreign_host(what: str) -> ApiError:
+    """A web page of elsewhere, or a name that only leads here by a trick."""
+    return ApiError(
+        403,
+        "forbidden_host",
+        f"this gateway serves programs of its own machine only, and the {what} header names another one",
+    )
+
+
+def model_not_found(model: str) -> ApiError:
+    """Nothing by that name is deployed."""
+    shown = model if len(model) <= 200 else model[:200] + "…"
+    return ApiError(
+        404,
+        "model_not_found",
+        f"the model {shown!r} does not exist: GET /v1/models lists those that do",
+        "model",
+    )
+
+
+def not_found(what: str, code: str = "not_found") -> ApiError:
+    """There is no such thing."""
+    return ApiError(404, code, what)
+
+
+def hold_queue_full(deployment: str, limit: int) -> ApiError:
+    """Too many wait already."""
+    return ApiError(
+        429,
+        "hold_queue_full",
+        f"{limit} requests wait for {deployment} already: try again later",
+        retry_after=5,
+    )
+
+
+def held_too_long(deployment: str) -> ApiError:
+    """No replica became ready in time."""
+    return ApiError(
+        504, "cold_start_timeout", f"{deployment} was not ready in time: try again later", retry_after=10
+    )
+
+
+def replicas_failed(deployment: str, reason: str, retry_in: float | None) -> ApiError:
+    """Every replica has failed."""
+    why = f": {reason}" if reason else ""
+    retry_after = 30.0 if retry_in is None else min(max(retry_in, 1.0), 60.0)
+    return ApiError(
+        503, "replicas_failed", f"every replica of {deployment} has failed{why}", None, retry_after
+    )
+
+
+def engine_broke(deployment: str, reason: str) -> ApiError:
+    """The engine, or the way to it, broke."""
+    return ApiError(502, "engine_broke", f"the engine of {deployment} broke: {reason}", retry_after=1)
+
+
+def engine_silent(deployment: str, silence: float) -> ApiError:
+    """The engine does not go on."""
+    return ApiError(504, "engine_silent", f"the engine of {deployment} was silent for {silence:g} s")
+
+
+def overloaded() -> ApiError:
+    """The gateway has too much to do."""
+    return ApiError(503, "overloaded", "this gateway has too many requests: try again", retry_after=1)
+
+
+def head_away(why: str) -> ApiError:
+    """A control request cannot be decided; inference goes on."""
+    return ApiError(
+        503,
+        "head_unavailable",
+        f"the head cannot be reached ({why}): models go on serving, but cannot be changed or described now",
+        retry_after=1,
+    )
+
+
+def worker_away(why: str) -> ApiError:
+    """The worker that would know cannot be asked."""
+    return ApiError(503, "worker_unavailable", f"the worker cannot be reached ({why})", retry_after=1)
+
+
+def router_away() -> ApiError:
+    """The actor that keeps the holds is being restarted."""
+    return ApiError(
+        503, "router_restarting", "the gateway's router is being restarted: try again", retry_after=1
+    )
+
+
+def internal() -> ApiError:
+    """A mistake of the gateway; what happened is in its log."""
+    return ApiError(500, "internal_error", "the gateway made a mistake: its log says which")

@@ -1,0 +1,71 @@
+"""A gateway, put together."""
+
+from __future__ import annotations
+
+from random import SystemRandom
+from typing import cast
+
+from attrs import frozen
+
+from sllm_actors.actors import ActorSystem, ChildSpec
+from sllm_actors.serving.messages import GATEWAY
+
+from .app import Control, HeadNode, build_app
+from .board import Board
+from .dispatch import Dispatcher
+from .gateway_actor import DialWorkers, GatewayActor, Memory
+from .in_flight import InFlight
+from .ingress import ASGI, Ingress
+from .knowledge import Knowledge
+from .logs import LogReader
+from .router import RouterTools
+from .settings import GatewaySettings
+from .upstream import Connector, OpenTunnel
+
+
+@frozen
+class Gateway:
+    """What a node starts and serves.
+
+    Attributes:
+        child_spec: The actor ``GATEWAY``, to be started under the node's supervision tree. It takes
+            ``RoutingTable``, ``ReplicaStates``, and from its own node ``WorkerUp`` and ``WorkerLost``.
+        asgi: For ``serve_http``; to be served by the loop that runs the actor system.
+        in_flight: The requests under way.
+    """
+
+    child_spec: ChildSpec
+    asgi: ASGI
+    in_flight: InFlight
+
+
+def open_gateway(
+    system: ActorSystem,
+    *,
+    settings: GatewaySettings,
+    open_tunnel: OpenTunnel,
+    dial_workers: DialWorkers,
+    head_node: HeadNode,
+) -> Gateway:
+    """Put a gateway together; nothing runs until its child is started and its app is served.
+
+    Args:
+        system: The node's actor system.
+        settings: Everything that is fixed for this life.
+        open_tunnel: Connects with an engine through its worker. What it raises of ``TransportError``,
+            ``ActorError``, ``OSError`` and anyio's stream errors counts as a broken engine.
+        dial_workers: Told all workers to be linked to, whenever they change. Must not block or raise.
+        head_node: Gives the head's node while there is a link to it.
+    """
+    memory = Memory()
+    tools = RouterTools(Board(), InFlight(), settings)
+    app = build_app(
+        board=tools.board,
+        control=Control(system, head_node, settings.control_timeout),
+        logs=LogReader(system, lambda: memory.knowledge or Knowledge(), settings.control_timeout),
+        settings=settings,
+    )
+    connector = Connector(settings.machine, open_tunnel, settings.connect_timeout)
+    ingress = Ingress(cast("ASGI", app), Dispatcher(system, tools, connector, SystemRandom()), settings)
+    spec = ChildSpec(GATEWAY, lambda: GatewayActor(tools, memory, dial_workers), name=GATEWAY)
+    return Gateway(spec, ingress, tools.in_flight)

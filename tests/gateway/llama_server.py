@@ -1,0 +1,31 @@
+"""A real llama.cpp server with a small real model, in a process of its own: ``python llama_server.py SOCKET``.
+
+It ends when its standard input does, so that it cannot outlive the tests.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import xllamacpp
+
+
+def main(socket: str, model: str) -> None:
+    parameters = xllamacpp.CommonParams()
+    parameters.model.path = model
+    parameters.n_ctx = 4096
+    parameters.n_parallel = 2
+    parameters.hostnames = [socket]
+    parameters.endpoint_metrics = True
+    parameters.embedding = True
+    parameters.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
+    parameters.cpuparams.n_threads = 2
+    server = xllamacpp.Server(parameters)
+    print(server.listening_address, flush=True)
+    sys.stdin.read()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
