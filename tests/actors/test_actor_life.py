@@ -333,6 +333,24 @@ async def test_an_actor_may_be_killed_by_itself_in_its_turn() -> None:
         assert log == ["went on until it waits"]
 
 
+async def test_an_actor_that_kills_itself_and_does_not_wait_finishes_its_message_only() -> None:
+    async with TestSystem() as system:
+        log: list[Any] = []
+
+        async def handle(actor: Scripted, message: Any) -> None:
+            cell = actor.context.ref.cell
+            assert cell is not None
+            cell.kill()
+            log.append(message)
+
+        ref = await start(system, handle, restart=TEMPORARY)
+        ref.tell(1)
+        ref.tell(2)
+        await anyio.wait_all_tasks_blocked()
+        assert log == [1]
+        assert system.statistics().actors == 0
+
+
 async def test_an_actor_without_a_budget_is_killed_at_once_and_runs_no_hook() -> None:
     async with TestSystem() as system:
         log: list[str] = []

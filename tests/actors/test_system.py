@@ -7,7 +7,19 @@ from typing import Any
 import anyio
 import pytest
 
-from sllm_actors.actors import AT_ONCE, Address, ChildSpec, SupervisorSpec, SystemFailed
+from sllm_actors.actors import (
+    AT_ONCE,
+    KILLED,
+    SHUTDOWN,
+    ActorGone,
+    Address,
+    Backoff,
+    ChildSpec,
+    CountChildren,
+    Down,
+    SupervisorSpec,
+    SystemFailed,
+)
 from sllm_actors.actors.dead_letters import LOGGED_PER_SECOND, REASONS, DeadLetters
 from sllm_actors.testing import ManualClock, TestProbe, TestSystem, assert_no_leaks
 
@@ -72,6 +84,51 @@ async def test_a_child_supervisor_that_gives_up_is_the_roots_to_restart() -> Non
         system.named("a").tell(1)
         await anyio.wait_all_tasks_blocked()
         assert system.whereis("a") is not None
+
+
+async def test_a_failed_child_comes_back_after_its_back_off_and_not_before() -> None:
+    clock = ManualClock()
+    async with TestSystem(clock=clock) as system:
+        spec = ChildSpec("a", lambda: Scripted(crash), name="a", backoff=Backoff(first=1000, cap=1000))
+        await system.start(spec)
+        system.named("a").tell(1)
+        await anyio.wait_all_tasks_blocked()
+        assert system.whereis("a") is None
+        assert system.statistics().deadlines == 1
+        await clock.advance(1000)
+        assert system.whereis("a") is not None
+        system.named("a").tell(1)
+        await anyio.wait_all_tasks_blocked()
+        assert system.statistics().deadlines == 1  # the system ends while it waits
+
+
+@pytest.mark.parametrize("shutdown", [0, 2.0])
+async def test_a_supervisor_has_a_budget_too_if_it_is_given_one(shutdown: float) -> None:
+    clock = ManualClock()
+    async with TestSystem(clock=clock) as system:
+        probe = await system.probe()
+
+        async def hang(_actor: Scripted) -> None:
+            await anyio.sleep_forever()
+
+        child = scripted("a", stopped=hang, shutdown=1000.0)
+        probe.monitor(await system.start(SupervisorSpec("sup", children=(child,), shutdown=shutdown)))
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(system.stop_child, "sup")
+            await clock.advance(shutdown)
+        assert (await probe.expect(Down)).reason == KILLED
+
+
+async def test_a_supervisor_that_has_ended_takes_nothing() -> None:
+    async with TestSystem() as system:
+        sup = await system.start(SupervisorSpec("sup"))
+        sup.tell(CountChildren())
+        await system.stop_child("sup")
+        with pytest.raises(ActorGone):
+            await sup.ask(CountChildren(), timeout=5)
+        assert sup.cell is not None
+        sup.cell.stop(SHUTDOWN)
+        sup.cell.kill()
 
 
 async def test_an_exception_of_the_body_passes_through_and_all_is_stopped() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from attrs import evolve
 
 from .identity import Address
-from .network import NO_METADATA, Metadata
+from .network import Metadata
 
 if TYPE_CHECKING:
     from .actor_cell import ActorCell
@@ -74,9 +74,3 @@ def with_caller(metadata: Metadata, label: str) -> Metadata:
     if len(chain) >= LONGEST_CHAIN:
         chain = chain[1 - LONGEST_CHAIN :]
     return Metadata(metadata.request_id, (*chain, label), metadata.extra)
-
-
-def tell_metadata() -> Metadata:
-    """Return what goes with a tell from here."""
-    activity = current.get()
-    return NO_METADATA if activity is None else activity.tell_metadata

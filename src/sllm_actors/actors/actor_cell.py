@@ -131,9 +131,8 @@ class ActorCell(Cell, Parent):
 
     def notify_first(self, timer: Timer) -> None:
         """Queue a timer's message, in front of all user messages."""
-        if not self.ending:
-            self.mailbox.signal(timer)
-            self._wake()
+        self.mailbox.signal(timer)
+        self._wake()
 
     def stop(self, reason: ExitReason) -> None:
         if self.ending or self.mailbox.stop is not None:

@@ -62,8 +62,6 @@ class Runners:
     def open(self, tasks: TaskGroup) -> None:
         """Let runners run in that task group from now on, until ``close``."""
         self._tasks = tasks
-        if self._ready:
-            self._wake()
 
     def close(self) -> None:
         """Start no more runners."""
