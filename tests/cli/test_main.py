@@ -5,16 +5,21 @@ from __future__ import annotations
 import signal
 import socket
 import subprocess
-import sys
-import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from sllm_actors import __version__
-from sllm_actors.cli.parameters import HostPort
+from sllm_actors.nodes.launch_plan import LaunchProblem
+from sllm_actors.nodes.options import (
+    GatewayOptions,
+    HeadOptions,
+    HostPort,
+    NodeOptions,
+    UpOptions,
+    WorkerOptions,
+)
 
 from .conftest import Sllm
 from .server import PlayedGateway, deployment
@@ -112,60 +117,46 @@ def test_a_reader_that_has_seen_enough_gets_no_traceback(gateway: PlayedGateway,
 
 
 @pytest.fixture
-def launched(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
-    """What the launcher was asked to run; it is not under test here, and would run for ever."""
-    calls: list[tuple[str, dict[str, Any]]] = []
-    launcher = types.ModuleType("sllm_actors.nodes.launcher")
-    for role in ("up", "head", "worker", "gateway"):
-
-        def plan(role: str = role, **given: Any) -> tuple[str, dict[str, Any]]:
-            return role, given
-
-        setattr(launcher, f"plan_{role}", plan)
-    launcher.run = calls.append  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, launcher.__name__, launcher)
+def launched(monkeypatch: pytest.MonkeyPatch) -> list[NodeOptions]:
+    """What was asked to be run; planning and running are not under test here, and would run for ever."""
+    calls: list[NodeOptions] = []
+    monkeypatch.setattr("sllm_actors.nodes.launch_plan.make_plan", lambda chosen: chosen)
+    monkeypatch.setattr("sllm_actors.nodes.launcher.run", calls.append)
     return calls
 
 
 def test_the_options_of_node_commands_reach_the_launcher(
-    sllm: Sllm, launched: list[tuple[str, dict[str, Any]]], tmp_path: Path
+    sllm: Sllm, launched: list[NodeOptions], tmp_path: Path
 ) -> None:
     assert sllm("up", "--demo", "--port", "0", "--gpus", "2").code == 0
     assert sllm("head", "--gateways", "2", "--data-dir", str(tmp_path)).code == 0
     arguments = ("--label", "zone=a", "--label", "tier=", "--engine-python", "vllm=/opt/vllm/bin/python")
     assert sllm("worker", "--head", "http://[fd00::1]:9000/", *arguments).code == 0
     assert sllm("gateway", "--head", "head.example").code == 0
-    (up, head, worker, gateway) = launched
-    assert up[0] == "up"
-    assert (up[1]["demo"], up[1]["port"], up[1]["cluster_port"], up[1]["gpus"]) == (True, 0, 8000, 2)
-    assert (head[1]["gateways"], head[1]["data_dir"], head[1]["database_url"]) == (2, tmp_path, None)
-    assert worker[1]["head"] == HostPort("fd00::1", 9000)
-    assert str(worker[1]["head"]) == "[fd00::1]:9000"
-    assert (worker[1]["labels"], worker[1]["gpus"]) == ({"zone": "a", "tier": ""}, None)
-    assert worker[1]["engine_python"] == {"vllm": "/opt/vllm/bin/python"}
-    assert gateway == (
-        "gateway",
-        {
-            "head": HostPort("head.example", 8000),
-            "port": 8343,
-            "host": None,
-            "advertise": None,
-            "data_dir": None,
-            "secret_file": None,
-        },
-    )
+    assert launched == [
+        UpOptions(demo=True, port=0, gpus=2),
+        HeadOptions(gateways=2, data_dir=tmp_path),
+        WorkerOptions(
+            head=HostPort("fd00::1", 9000),
+            labels={"zone": "a", "tier": ""},
+            engine_python={"vllm": "/opt/vllm/bin/python"},
+        ),
+        GatewayOptions(head=HostPort("head.example", 8000)),
+    ]
+    assert str(HostPort("fd00::1", 9000)) == "[fd00::1]:9000"
 
 
 @pytest.mark.parametrize(
     ("error", "sentence"),
     [
+        (LaunchProblem("port 8343 is taken"), "port 8343 is taken"),
         (OSError(98, "Address already in use"), "[Errno 98] Address already in use"),
         (KeyError("x"), "sllm itself failed, KeyError: 'x' (SLLM_DEBUG=1 shows where)"),
     ],
 )
 def test_what_goes_wrong_in_a_node_is_one_sentence(
     sllm: Sllm,
-    launched: list[tuple[str, dict[str, Any]]],
+    launched: list[NodeOptions],
     monkeypatch: pytest.MonkeyPatch,
     error: Exception,
     sentence: str,
@@ -173,7 +164,7 @@ def test_what_goes_wrong_in_a_node_is_one_sentence(
     def run(_plan: object) -> None:
         raise error
 
-    monkeypatch.setattr(sys.modules["sllm_actors.nodes.launcher"], "run", run)
+    monkeypatch.setattr("sllm_actors.nodes.launcher.run", run)
     ended = sllm("up")
     assert (ended.code, ended.err) == (1, f"error: {sentence}\n")
     monkeypatch.setenv("SLLM_DEBUG", "1")
@@ -193,9 +184,7 @@ def test_what_goes_wrong_in_a_node_is_one_sentence(
         "nonsense",
     ],
 )
-def test_wrong_node_options_exit_with_2(
-    sllm: Sllm, launched: list[tuple[str, dict[str, Any]]], command: str
-) -> None:
+def test_wrong_node_options_exit_with_2(sllm: Sllm, launched: list[NodeOptions], command: str) -> None:
     ended = sllm(*command.split())
     assert (ended.code, launched) == (2, [])
     assert "Traceback" not in ended.err

@@ -1,20 +1,20 @@
 """``sllm up``, ``head``, ``worker`` and ``gateway``: run nodes on this machine, in the foreground.
 
-Each command turns its options into one frozen settings object and hands it to the launcher.
+Each command hands its options to the launcher as one frozen object.
 """
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-import attrs
 import click
 
+from sllm_actors.nodes.options import GatewayOptions, HeadOptions, NodeOptions, UpOptions, WorkerOptions
+
+from .errors import Failure
 from .parameters import GPUS, HEAD, KEY_VALUE, PORT
-from .settings import GatewaySettings, HeadSettings, NodeSettings, UpSettings, WorkerSettings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -22,15 +22,21 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
-def launch(role: str, settings: NodeSettings) -> None:
-    """Run the nodes of ``role`` until they are stopped: ``launcher.run(launcher.plan_<role>(**settings))``.
+def launch(chosen: NodeOptions) -> None:
+    """Run nodes until they are stopped.
 
-    The launcher is imported here and not above: it brings every room with it, and ``sllm status`` should not
-    have to wait for that.
+    The launcher is imported here and not above: ``sllm status`` should not have to wait for it.
+
+    Raises:
+        Failure: They could not be started, or ended by themselves.
     """
-    launcher = importlib.import_module("sllm_actors.nodes.launcher")
-    plan = getattr(launcher, f"plan_{role}")(**attrs.asdict(settings, recurse=False))
-    launcher.run(plan)
+    from sllm_actors.nodes.launch_plan import LaunchProblem, make_plan
+    from sllm_actors.nodes.launcher import run
+
+    try:
+        run(make_plan(chosen))
+    except LaunchProblem as problem:
+        raise Failure(str(problem)) from None
 
 
 def options(*decorators: Callable[[Command], Command]) -> Callable[[Command], Command]:
@@ -100,7 +106,7 @@ head_address = click.option(
 @engine_options
 def up(**given: Any) -> None:
     """Run everything on this machine: head, one worker, one gateway. ^C stops all of it."""
-    launch("up", UpSettings(**given))
+    launch(UpOptions(**given))
 
 
 @click.command()
@@ -116,7 +122,7 @@ def up(**given: Any) -> None:
 @click.option("--database-url", envvar="SLLM_DATABASE_URL", help="Where state is kept. [SLLM_DATABASE_URL]")
 def head(**given: Any) -> None:
     """Run the head: it keeps the cluster's state and decides what runs where."""
-    launch("head", HeadSettings(**given))
+    launch(HeadOptions(**given))
 
 
 @click.command()
@@ -127,7 +133,7 @@ def head(**given: Any) -> None:
 @engine_options
 def worker(**given: Any) -> None:
     """Run a worker: this machine's GPUs and engines join the cluster."""
-    launch("worker", WorkerSettings(**given))
+    launch(WorkerOptions(**given))
 
 
 @click.command()
@@ -136,4 +142,4 @@ def worker(**given: Any) -> None:
 @node_options
 def gateway(**given: Any) -> None:
     """Run another gateway: the OpenAI API on this machine, for the models of the cluster."""
-    launch("gateway", GatewaySettings(**given))
+    launch(GatewayOptions(**given))

@@ -5,21 +5,11 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 import click
-from attrs import frozen
+
+from sllm_actors.nodes.options import HostPort
 
 CLUSTER_PORT = 8000
 HIGHEST_PORT = 65535
-
-
-@frozen
-class HostPort:
-    """Where something listens. ``host`` is a name or an address, without the brackets of IPv6."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 class HostPortType(click.ParamType[HostPort]):

@@ -95,5 +95,6 @@ def _read(path: Path, role: str) -> tuple[NodeId, int]:
         return NodeId(f"{role}-{secrets.token_hex(4)}"), 0
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise HomeProblem(
-            f"the node's identity in {path} cannot be read ({error}): move the file away to join as a new node"
+            f"the node's identity in {path} cannot be read ({error}): "
+            "move the file away to join as a new node"
         ) from None

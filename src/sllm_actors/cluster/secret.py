@@ -1,4 +1,4 @@
-"""What a cluster is known by: its id, the secret that every node must have, and the key of its administrator."""
+"""What a cluster is known by: its id, the secret of its nodes, and the key of its administrator."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from attrs import field, frozen
 
 from .home import write_private
 
-SECRET_FILE = "secret"
+SECRET_FILE = "secret"  # noqa: S105 - the file's name
 ADMIN_KEY_FILE = "admin-key"
 CLUSTER_FILE = "cluster-id"
 SECRET_VARIABLE = "SLLM_CLUSTER_SECRET"  # noqa: S105 - the variable's name
@@ -49,10 +49,21 @@ def make_credentials(data_dir: Path, secret_file: Path | None) -> Credentials:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         secret = given or _kept(data_dir / SECRET_FILE, secrets.token_urlsafe(32))
         cluster = _kept(data_dir / CLUSTER_FILE, f"cluster-{secrets.token_hex(8)}")
-        admin_key = _kept(data_dir / ADMIN_KEY_FILE, f"sllm-admin-{secrets.token_urlsafe(24)}")
     except OSError as error:
         raise SecretProblem(f"the data directory {data_dir} cannot be used: {error.strerror}") from None
-    return Credentials(cluster, secret.encode(), admin_key)
+    return Credentials(cluster, secret.encode(), admin_key(data_dir))
+
+
+def admin_key(data_dir: Path) -> str:
+    """Return the administrator's key that is kept in this directory, making it where there is none.
+
+    Raises:
+        SecretProblem: It cannot be read or written.
+    """
+    try:
+        return _kept(data_dir / ADMIN_KEY_FILE, f"sllm-admin-{secrets.token_urlsafe(24)}")
+    except OSError as error:
+        raise SecretProblem(f"the data directory {data_dir} cannot be used: {error.strerror}") from None
 
 
 def find_secret(data_dir: Path, secret_file: Path | None) -> bytes:

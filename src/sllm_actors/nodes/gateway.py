@@ -1,0 +1,102 @@
+"""A gateway's process: HTTP in front, links to the head and to every worker behind."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import anyio
+
+from sllm_actors.actors import ActorSystem, NodeId
+from sllm_actors.cluster.home import NodeHome
+from sllm_actors.cluster.secret import admin_key, find_secret
+from sllm_actors.engines.host import machine_id
+from sllm_actors.gateway import GatewaySettings as HttpSettings
+from sllm_actors.gateway import WorkerLost, WorkerUp, open_gateway, serve_http
+from sllm_actors.serving.messages import GATEWAY, WorkerAddress
+from sllm_actors.transport import Dial, PeerLost, PeerUp, Transport
+
+from .membership import Membership, find_membership, watched
+from .node import announce, inherited, open_node
+from .settings import GatewaySettings
+
+GRACE = 10.0
+"""Seconds that answers under way get when the gateway stops."""
+
+TUNNEL_TIMEOUT = 5.0
+"""Seconds that a worker has to connect this gateway with an engine."""
+
+
+class Links:
+    """Whom this gateway is linked to: the head that reported last, and the workers of the routing table."""
+
+    def __init__(self, membership: Membership) -> None:
+        self._membership = membership
+        self._dials: dict[tuple[str, int], Dial] = {}
+        self.head: NodeId | None = None
+
+    def news(self, system: ActorSystem, event: PeerUp | PeerLost) -> None:
+        """Take the transport's news, and tell the gateway's actor of workers."""
+        peer = event.peer
+        if peer.role == "head":
+            if isinstance(event, PeerUp):
+                self.head = peer.node
+                self._membership.on_joined()
+            elif self.head == peer.node:
+                self.head = None
+        elif peer.role == "worker":
+            told = WorkerUp(peer.node) if isinstance(event, PeerUp) else WorkerLost(peer.node, event.reason)
+            system.named(GATEWAY).tell(told)
+
+    def dial_workers(self, transport: Transport, workers: tuple[WorkerAddress, ...]) -> None:
+        """Keep links to exactly these workers."""
+        wanted = {(worker.host, worker.port) for worker in workers if worker.port}
+        for address in set(self._dials) - wanted:
+            self._dials.pop(address).close()
+        for host, port in sorted(wanted - set(self._dials)):
+            self._dials[host, port] = transport.dial(host, port)
+
+
+async def run_gateway(settings: GatewaySettings, stopping: anyio.Event) -> None:
+    """Run a gateway until ``stopping``.
+
+    Raises:
+        HomeProblem, SecretProblem, NotAHead, Refused: It cannot run as it is set up.
+        HeadMoved: It has to be started again.
+    """
+    home = NodeHome.open(settings.home, "gateway")
+    try:
+        secret = find_secret(settings.data_dir, settings.secret_file)
+        membership = await find_membership(settings, home, stopping)
+        if membership is None:
+            return
+        links = Links(membership)
+        async with (
+            watched(membership),
+            open_node(
+                settings,
+                home,
+                role="gateway",
+                cluster=membership.info.cluster,
+                secret=secret,
+                news=links.news,
+                on_refused=membership.on_refused,
+            ) as node,
+        ):
+            gateway = open_gateway(
+                node.system,
+                settings=HttpSettings(
+                    snapshot_path=home.path / "routing.json",
+                    machine=machine_id(),
+                    loopback=settings.loopback,
+                    admin_key=None if settings.loopback else admin_key(settings.data_dir),
+                ),
+                open_tunnel=partial(node.transport.open_tunnel, timeout=TUNNEL_TIMEOUT),
+                dial_workers=partial(links.dial_workers, node.transport),
+                head_node=lambda: links.head,
+            )
+            await node.system.start(gateway.child_spec)
+            node.transport.dial(settings.head_host, membership.info.transport_port)
+            announce(f"{settings.name}: serves the OpenAI API on port {settings.ports['gateway']}")
+            await serve_http(gateway.asgi, inherited(settings, "gateway"), shutdown=stopping, grace=GRACE)
+    finally:
+        home.close()

@@ -1,0 +1,90 @@
+"""The head's process: the controller, the store, and the cluster's own HTTP."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from functools import partial
+from typing import Any
+
+import anyio
+from anyio import to_thread
+from hypercorn.asyncio import serve
+from hypercorn.config import Config
+from quart import Quart
+
+from sllm_actors.actors import AskError, ChildSpec
+from sllm_actors.cluster.home import NodeHome
+from sllm_actors.cluster.http import cluster_app
+from sllm_actors.cluster.join import ClusterInfo
+from sllm_actors.cluster.secret import make_credentials
+from sllm_actors.serving.controller import Controller
+from sllm_actors.serving.messages import CONTROLLER, Answer, Describe
+from sllm_actors.serving.store import Store, sqlite_url
+
+from .node import Node, announce, open_node, tell_news
+from .settings import HeadSettings
+
+
+async def run_head(settings: HeadSettings, stopping: anyio.Event) -> None:
+    """Run a head until ``stopping``.
+
+    Raises:
+        HomeProblem, SecretProblem, StoreProblem: It cannot run as it is set up.
+    """
+    credentials = make_credentials(settings.data_dir, settings.secret_file)
+    home = NodeHome.open(settings.home, "head")
+    try:
+        url = settings.database_url or sqlite_url(settings.data_dir / "state.db")
+        store = await to_thread.run_sync(Store.open, url)
+        try:
+            async with open_node(
+                settings,
+                home,
+                role="head",
+                cluster=credentials.cluster,
+                secret=credentials.secret,
+                news=tell_news(CONTROLLER),
+            ) as node:
+                await node.system.start(_controller(node, store))
+                app = cluster_app(
+                    ClusterInfo(credentials.cluster, settings.ports["transport"]),
+                    partial(_describe, node),
+                    admin_key=None if settings.loopback else credentials.admin_key,
+                )
+                announce(f"head: ready; cluster HTTP on port {settings.ports['cluster']}")
+                await _serve(app, settings.listeners["cluster"], stopping)
+        finally:
+            store.close()
+    finally:
+        home.close()
+
+
+def _controller(node: Node, store: Store) -> ChildSpec:
+    numbers = itertools.count(1)
+    return ChildSpec(
+        id=CONTROLLER,
+        name=CONTROLLER,
+        factory=lambda: Controller(
+            store, peers=node.transport.peers, epoch=node.incarnation.counter, table_numbers=numbers
+        ),
+    )
+
+
+async def _describe(node: Node) -> dict[str, Any]:
+    try:
+        answer = await node.system.named(CONTROLLER).ask(Describe(), timeout=10.0)
+    except AskError:
+        return {"nodes": [], "deployments": []}
+    document: dict[str, Any] = json.loads(answer.body) if isinstance(answer, Answer) else {}
+    return document
+
+
+async def _serve(app: Quart, descriptor: int, stopping: anyio.Event) -> None:
+    config = Config()
+    config.bind = [f"fd://{descriptor}"]
+    config.accesslog = None
+    config.errorlog = None
+    config.graceful_timeout = 1.0
+    config.include_server_header = False
+    await serve(app, config, shutdown_trigger=stopping.wait)

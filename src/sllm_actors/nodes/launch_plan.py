@@ -1,0 +1,232 @@
+"""What a launcher is to start: nodes, and the sockets that it binds for them once."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+from attrs import field, frozen
+
+from sllm_actors.cluster.secret import SecretProblem, admin_key, make_credentials
+
+from .options import (
+    EngineOptions,
+    GatewayOptions,
+    HeadOptions,
+    HostPort,
+    NodeOptions,
+    UpOptions,
+    WorkerOptions,
+)
+from .settings import GatewaySettings, HeadSettings, NodeSettings, WorkerSettings
+
+BACKLOG = 1024
+
+
+class LaunchProblem(Exception):
+    """The nodes cannot be started; one sentence says why and what to do."""
+
+
+@frozen
+class PlannedNode:
+    """One node.
+
+    Attributes:
+        stop_budget: Seconds that it gets to stop by itself.
+    """
+
+    role: str
+    settings: NodeSettings
+    stop_budget: float
+
+
+@frozen
+class LaunchPlan:
+    """Everything that one launcher starts, in start order; stopped in the reverse.
+
+    Attributes:
+        sockets: Bound and listening; inherited by the nodes that name their descriptors.
+        gateway_url: Where this launcher's gateway answers, or "" where it starts none.
+        key: What it asks of its clients, or None.
+        demo: Deploy the demo model once a gateway answers.
+    """
+
+    data_dir: Path
+    nodes: tuple[PlannedNode, ...]
+    sockets: tuple[socket.socket, ...] = field(repr=False)
+    gateway_url: str = ""
+    key: str | None = field(default=None, repr=False)
+    demo: bool = False
+
+
+class Sockets:
+    """Binds the public sockets, all or none."""
+
+    def __init__(self, host: str) -> None:
+        self._host = host
+        self.bound: list[socket.socket] = []
+
+    def bind(self, port: int, flag: str, what: str) -> tuple[int, int]:
+        """Bind one; return descriptor and port.
+
+        Raises:
+            LaunchProblem: The port is taken, or the address is not this machine's. All sockets are closed.
+        """
+        try:
+            family = socket.getaddrinfo(self._host, port, type=socket.SOCK_STREAM)[0][0]
+            listener = socket.create_server((self._host, port), family=family, backlog=BACKLOG)
+        except OSError as error:
+            self.close()
+            raise LaunchProblem(_explain(error, self._host, port, flag, what)) from None
+        listener.set_inheritable(True)
+        self.bound.append(listener)
+        return listener.fileno(), listener.getsockname()[1]
+
+    def close(self) -> None:
+        """Close what was bound."""
+        for listener in self.bound:
+            listener.close()
+
+
+def default_data_dir() -> Path:
+    """Return where this user's nodes keep their state."""
+    top = os.environ.get("XDG_DATA_HOME")
+    return (Path(top) if top else Path.home() / ".local" / "share") / "sllm"
+
+
+def make_plan(chosen: NodeOptions) -> LaunchPlan:
+    """Decide what to start, and bind its sockets.
+
+    ``sllm up`` and ``sllm gateway`` listen on loopback unless told otherwise; a head and a worker listen to
+    other machines, since without them they would be of no use.
+
+    Raises:
+        LaunchProblem: A port is taken, or the data directory cannot be used.
+    """
+    data_dir = (chosen.data_dir or default_data_dir()).expanduser().absolute()
+    match chosen:
+        case UpOptions():
+            planning = _Planning(chosen, data_dir, "127.0.0.1")
+            planning.make_secret()
+            head = planning.head(chosen.cluster_port, chosen.transport_port, None)
+            worker = planning.worker(chosen, head, chosen.worker_port, "--worker-port", None)
+            return planning.done(worker, *planning.gateways(head, chosen.port, 1), demo=chosen.demo)
+        case HeadOptions():
+            planning = _Planning(chosen, data_dir, "0.0.0.0")  # noqa: S104 - nodes prove the secret
+            planning.make_secret()
+            head = planning.head(chosen.cluster_port, chosen.transport_port, chosen.database_url)
+            return planning.done(*planning.gateways(head, chosen.port, chosen.gateways))
+        case WorkerOptions():
+            planning = _Planning(chosen, data_dir, "0.0.0.0")  # noqa: S104 - gateways prove the secret
+            return planning.done(planning.worker(chosen, chosen.head, chosen.port, "--port", chosen.name))
+        case GatewayOptions():
+            planning = _Planning(chosen, data_dir, "127.0.0.1")
+            return planning.done(*planning.gateways(chosen.head, chosen.port, 1))
+        case _:
+            raise TypeError(f"{type(chosen).__name__} names no nodes")
+
+
+class _Planning:
+    """Makes the nodes of one plan: they share an address, a data directory and the sockets bound so far."""
+
+    def __init__(self, chosen: NodeOptions, data_dir: Path, default_host: str) -> None:
+        self._address = chosen.host or default_host
+        self._data_dir = data_dir
+        self._secret_file = chosen.secret_file
+        self._common: dict[str, Any] = {
+            "data_dir": data_dir,
+            "advertise": chosen.advertise or "",
+            "secret_file": chosen.secret_file,
+            "loopback": is_loopback(self._address),
+        }
+        self._sockets = Sockets(self._address)
+        self._head: list[PlannedNode] = []
+        self._url = ""
+
+    def make_secret(self) -> None:
+        try:
+            make_credentials(self._data_dir, self._secret_file)
+        except SecretProblem as problem:
+            raise LaunchProblem(str(problem)) from None
+
+    def head(self, cluster_port: int, transport_port: int, database_url: str | None) -> HostPort:
+        """Plan the head; return where nodes on this machine find it."""
+        cluster = self._sockets.bind(cluster_port, "--cluster-port", "the cluster HTTP")
+        transport = self._sockets.bind(transport_port, "--transport-port", "the head's transport")
+        settings = HeadSettings(
+            name="head",
+            listeners={"cluster": cluster[0], "transport": transport[0]},
+            ports={"cluster": cluster[1], "transport": transport[1]},
+            database_url=database_url or "",
+            **self._common,
+        )
+        self._head.append(PlannedNode("head", settings, stop_budget=15.0))
+        return HostPort(_reachable(self._address), cluster[1])
+
+    def worker(
+        self, chosen: EngineOptions, head: HostPort, port: int, flag: str, name: str | None
+    ) -> PlannedNode:
+        descriptor, bound = self._sockets.bind(port, flag, "the worker's transport")
+        settings = WorkerSettings(
+            name="worker",
+            listeners={"transport": descriptor},
+            ports={"transport": bound},
+            head_host=head.host,
+            head_port=head.port,
+            title=name or "",
+            gpus=chosen.gpus,
+            storage_path=chosen.storage_path,
+            labels=chosen.labels,
+            engine_python=chosen.engine_python,
+            **self._common,
+        )
+        return PlannedNode("worker", settings, stop_budget=75.0)
+
+    def gateways(self, head: HostPort, port: int, count: int) -> list[PlannedNode]:
+        """Plan gateways that share one listening socket: when one goes, no queued connection is lost."""
+        if count == 0:
+            return []
+        descriptor, bound = self._sockets.bind(port, "--port", "the OpenAI API")
+        self._url = f"http://{HostPort(_reachable(self._address), bound)}"
+        settings = [
+            GatewaySettings(
+                name=f"gateway-{number}",
+                listeners={"gateway": descriptor},
+                ports={"gateway": bound},
+                head_host=head.host,
+                head_port=head.port,
+                **self._common,
+            )
+            for number in range(count)
+        ]
+        return [PlannedNode("gateway", each, stop_budget=20.0) for each in settings]
+
+    def done(self, *nodes: PlannedNode, demo: bool = False) -> LaunchPlan:
+        return LaunchPlan(
+            self._data_dir,
+            (*self._head, *nodes),
+            tuple(self._sockets.bound),
+            gateway_url=self._url,
+            key=None if self._common["loopback"] or not self._url else admin_key(self._data_dir),
+            demo=demo,
+        )
+
+
+def is_loopback(address: str) -> bool:
+    """Return whether only this machine reaches an address."""
+    return address in ("localhost", "::1") or address.startswith("127.")
+
+
+def _reachable(address: str) -> str:
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address, address)  # noqa: S104
+
+
+def _explain(error: OSError, host: str, port: int, flag: str, what: str) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"port {port} for {what} is taken: stop what listens there, or choose another with {flag}"
+    if error.errno == errno.EACCES:
+        return f"port {port} for {what} needs a privilege: choose one above 1023 with {flag}"
+    return f"{what} cannot listen on {host}:{port}: {error.strerror or error} (see --host and {flag})"

@@ -1,0 +1,131 @@
+"""How a worker or gateway stays in its cluster.
+
+It finds the head, keeps a link to it, and begins from what it knew the last time, so that it serves although
+the head is away.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+import attrs
+import structlog
+
+from sllm_actors.cluster.home import NodeHome, write_private
+from sllm_actors.cluster.join import ClusterInfo, find_cluster, read_cluster
+
+from .node import announce
+from .settings import MemberSettings
+
+log = structlog.get_logger("sllm_actors.membership")
+
+
+class Refused(Exception):
+    """The head does not let this node in; one sentence says why and what to do."""
+
+
+class Membership:
+    """What this node knows of its cluster.
+
+    Attributes:
+        info: Where the head is.
+        joined: Whether the node was ever linked to that head: from then on, a refusal is only logged, since
+            what runs here must not suffer from it.
+    """
+
+    def __init__(self, settings: MemberSettings, info: ClusterInfo, *, cached: bool, path: Path) -> None:
+        self.info = info
+        self.joined = cached
+        self._settings = settings
+        self._path = path
+        self._refusal: str | None = None
+        self._refused = anyio.Event()
+
+    def on_refused(self, address: str, sentence: str) -> None:
+        """Take the transport's report that a dialled address gives no link."""
+        if address == f"{self._settings.head_host}:{self.info.transport_port}" and not self.joined:
+            self._refusal = sentence
+            self._refused.set()
+
+    def on_joined(self) -> None:
+        """Take note that the head has let this node in, and keep where it is."""
+        if not self.joined:
+            announce(f"{self._settings.name}: joined the head at {self._where}")
+        self.joined = True
+        write_private(self._path, json.dumps(attrs.asdict(self.info)) + "\n")
+
+    async def watch(self) -> None:
+        """Raise ``Refused`` when the node may not join, or has to join anew because the head has moved."""
+        async with anyio.create_task_group() as watching:
+            watching.start_soon(self._watch_refusal)
+            if self.joined:
+                watching.start_soon(self._watch_move)
+
+    async def _watch_refusal(self) -> None:
+        await self._refused.wait()
+        raise Refused(self._refusal)
+
+    async def _watch_move(self) -> None:
+        """Ask once, as soon as the head answers, whether what was kept still holds."""
+        info = await find_cluster(self._settings.head_host, self._settings.head_port, tell=_log_obstacle)
+        if info != self.info:
+            self._path.unlink(missing_ok=True)
+            raise HeadMoved(f"the head at {self._where} is not the one of the last time: joining anew")
+
+    @property
+    def _where(self) -> str:
+        return f"{self._settings.head_host}:{self._settings.head_port}"
+
+
+class HeadMoved(Exception):
+    """What was known of the head is out of date: the node has to start again."""
+
+
+async def find_membership(
+    settings: MemberSettings, home: NodeHome, stopping: anyio.Event
+) -> Membership | None:
+    """Return what is known of the cluster: from the last time, or by asking until the head answers; None when
+    the node is to stop before.
+
+    Raises:
+        NotAHead: Something else answers at the head's address.
+    """
+    path = home.path / "cluster.json"
+    try:
+        return Membership(settings, read_cluster(json.loads(path.read_text())), cached=True, path=path)
+    except (OSError, ValueError):
+        pass
+    found: list[ClusterInfo] = []
+
+    async def find(scope: anyio.CancelScope) -> None:
+        found.append(
+            await find_cluster(settings.head_host, settings.head_port, tell=_announcer(settings.name))
+        )
+        scope.cancel()
+
+    async with anyio.create_task_group() as finding:
+        finding.start_soon(find, finding.cancel_scope)
+        await stopping.wait()
+        finding.cancel_scope.cancel()
+    return Membership(settings, found[0], cached=False, path=path) if found else None
+
+
+@asynccontextmanager
+async def watched(membership: Membership) -> AsyncIterator[None]:
+    """Run ``Membership.watch`` beside the body."""
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(membership.watch)
+        yield
+        tasks.cancel_scope.cancel()
+
+
+def _announcer(name: str) -> Callable[[str], None]:
+    return lambda sentence: announce(f"{name}: {sentence}")
+
+
+def _log_obstacle(sentence: str) -> None:
+    log.info("head.away", reason=sentence)

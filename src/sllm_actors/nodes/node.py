@@ -1,0 +1,114 @@
+"""What every node has: an actor system, and a transport that is joined to it."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+
+import anyio
+from anyio.abc import ByteStream
+from attrs import frozen
+
+from sllm_actors.actors import ActorSystem, Catalog, Incarnation
+from sllm_actors.cluster.home import NodeHome
+from sllm_actors.engines.messages import CATALOG as ENGINE_MESSAGES
+from sllm_actors.serving.messages import CATALOG as SERVING_MESSAGES
+from sllm_actors.transport import NodeIdentity, Peer, PeerLost, PeerUp, Transport
+
+from .settings import NodeSettings
+
+MESSAGES = Catalog(ENGINE_MESSAGES, SERVING_MESSAGES)
+
+
+@frozen(eq=False)
+class Node:
+    """A running node.
+
+    Attributes:
+        incarnation: The life in which this process began.
+    """
+
+    system: ActorSystem
+    transport: Transport
+    incarnation: Incarnation
+
+
+@asynccontextmanager
+async def open_node(
+    settings: NodeSettings,
+    home: NodeHome,
+    *,
+    role: str,
+    cluster: str,
+    secret: bytes,
+    news: Callable[[ActorSystem, PeerUp | PeerLost], None],
+    on_tunnel: Callable[[Peer, object], Awaitable[ByteStream]] | None = None,
+    on_refused: Callable[[str, str], None] | None = None,
+) -> AsyncIterator[Node]:
+    """Open a node's actor system and transport; leaving stops the actors first, then says goodbye to peers.
+
+    Args:
+        settings: Its transport listener, where there is one, is served.
+        home: The node's open directory.
+        role: What peers know it as.
+        cluster: The cluster's id.
+        secret: The cluster's secret.
+        news: Told of each peer that comes up and is lost; see ``tell_news``.
+        on_tunnel: See ``Transport``.
+        on_refused: See ``Transport``.
+    """
+    incarnation = home.next_incarnation()
+
+    async with ActorSystem(node=home.node, incarnation=incarnation) as system:
+
+        def next_life() -> Incarnation:
+            system.incarnation = home.next_incarnation()
+            return system.incarnation
+
+        transport = Transport(
+            NodeIdentity(home.node, role, incarnation, cluster),
+            secret=secret,
+            catalog=MESSAGES,
+            inbound=system,
+            on_peer=partial(news, system),
+            next_incarnation=next_life,
+            on_tunnel=on_tunnel,
+            on_refused=on_refused,
+        )
+        system.attach(transport)
+        async with transport, anyio.create_task_group() as serving:
+            if "transport" in settings.listeners:
+                serving.start_soon(transport.serve, [inherited(settings, "transport")])
+            try:
+                yield Node(system, transport, incarnation)
+            finally:
+                # The actors go first, while they can still say what becomes of their replicas. A stop has
+                # budgets of its own; the shield only keeps a cancelled node from cutting them short.
+                with anyio.CancelScope(shield=True):
+                    await system.stop()
+                serving.cancel_scope.cancel()
+
+
+def tell_news(name: str) -> Callable[[ActorSystem, PeerUp | PeerLost], None]:
+    """Return a ``news`` that tells the actor of that name ``PeerUp`` and ``PeerLost`` as they are."""
+
+    def tell(system: ActorSystem, event: PeerUp | PeerLost) -> None:
+        system.named(name).tell(event)
+
+    return tell
+
+
+def inherited(settings: NodeSettings, purpose: str) -> socket.socket:
+    """Return the listening socket that the launcher bound for a purpose."""
+    listener = socket.socket(fileno=settings.listeners[purpose])
+    listener.setblocking(False)
+    return listener
+
+
+def announce(text: str) -> None:
+    """Say something to the person at the terminal."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()

@@ -1,0 +1,97 @@
+"""What a person can choose about the nodes to run, each command's choices as one frozen object."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from attrs import field, frozen
+
+
+@frozen
+class HostPort:
+    """Where something listens. ``host`` is a name or an address, without the brackets of IPv6."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def _as_dict(pairs: Mapping[str, str] | Iterable[tuple[str, str]]) -> dict[str, str]:
+    return dict(pairs)
+
+
+@frozen(kw_only=True)
+class NodeOptions:
+    """What can be chosen for every node.
+
+    Attributes:
+        host: The address that public sockets are bound to, or None for the launcher's default.
+        advertise: The address that other machines reach this one at, or None for "found out by the node".
+        data_dir: Where identity and state live, or None for the launcher's default.
+        secret_file: Where the cluster secret is read from, or None for SLLM_CLUSTER_SECRET or the data
+            directory.
+    """
+
+    host: str | None = None
+    advertise: str | None = None
+    data_dir: Path | None = None
+    secret_file: Path | None = None
+
+
+@frozen(kw_only=True)
+class EngineOptions(NodeOptions):
+    """What can be chosen where engines run.
+
+    Attributes:
+        gpus: How many GPUs may be used, or None for all that are found.
+        storage_path: Where model files are kept, or None for the launcher's default.
+        labels: What placement can ask for.
+        engine_python: The interpreter of a backend, by the backend's name.
+    """
+
+    gpus: int | None = None
+    storage_path: Path | None = None
+    labels: dict[str, str] = field(factory=dict, converter=_as_dict)
+    engine_python: dict[str, str] = field(factory=dict, converter=_as_dict)
+
+
+@frozen(kw_only=True)
+class UpOptions(EngineOptions):
+    """Options of ``sllm up``: head, worker and gateway on this machine. A port of 0 is any free one."""
+
+    demo: bool = False
+    port: int = 8343
+    cluster_port: int = 8000
+    transport_port: int = 8001
+    worker_port: int = 8002
+
+
+@frozen(kw_only=True)
+class HeadOptions(NodeOptions):
+    """Options of ``sllm head``: the head, and as many gateways as wanted beside it."""
+
+    gateways: int = 1
+    port: int = 8343
+    cluster_port: int = 8000
+    transport_port: int = 8001
+    database_url: str | None = None
+
+
+@frozen(kw_only=True)
+class WorkerOptions(EngineOptions):
+    """Options of ``sllm worker``."""
+
+    head: HostPort
+    port: int = 8002
+    name: str | None = None
+
+
+@frozen(kw_only=True)
+class GatewayOptions(NodeOptions):
+    """Options of ``sllm gateway``."""
+
+    head: HostPort
+    port: int = 8343

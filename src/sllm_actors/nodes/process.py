@@ -1,0 +1,125 @@
+"""A node's process: reads its settings, runs its role until it is told to stop, and says how it ended.
+
+It stops cleanly on SIGTERM, on SIGINT, and when its standard input ends: the launcher holds the other end, so
+no node outlives its launcher, however that ended.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import anyio
+import structlog
+
+from sllm_actors.cluster.home import HomeProblem
+from sllm_actors.cluster.join import NotAHead
+from sllm_actors.cluster.secret import SecretProblem
+from sllm_actors.observe.logs import configure_logs
+from sllm_actors.serving.store import StoreProblem
+
+from .gateway import run_gateway
+from .head import run_head
+from .membership import HeadMoved, Refused
+from .settings import NodeSettings, read_settings
+from .worker import run_worker
+
+CONFIGURATION_EXIT = 78
+"""Exit status of a node that cannot run as it is set up: starting it again would not help (``EX_CONFIG``)."""
+
+PROBLEMS = (HomeProblem, SecretProblem, StoreProblem, NotAHead, Refused, HeadMoved)
+
+_MAX_LINE = 1 << 20
+_RUN: dict[str, Callable[[Any, anyio.Event], Awaitable[None]]] = {
+    "head": run_head,
+    "worker": run_worker,
+    "gateway": run_gateway,
+}
+
+log = structlog.get_logger("sllm_actors.node")
+
+
+def main() -> int:
+    """Run the node that standard input describes; return the exit status."""
+    try:
+        role, settings = read_settings(_first_line())
+    except ValueError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    try:
+        configure_logs(settings.log, node=settings.name)
+    except OSError as error:
+        sys.stderr.write(f"error: the log {settings.log} cannot be written: {error.strerror}\n")
+        return CONFIGURATION_EXIT
+    try:
+        anyio.run(_run, role, settings, backend="asyncio", backend_options={"use_uvloop": True})
+    except BaseExceptionGroup as group:
+        problem = _find_problem(group)
+        if problem is None:
+            log.exception("node.failed")
+            return 1
+        return _refuse(settings, problem)
+    except PROBLEMS as problem:
+        return _refuse(settings, problem)
+    except Exception:
+        log.exception("node.failed")
+        return 1
+    return 0
+
+
+def _refuse(settings: NodeSettings, problem: BaseException) -> int:
+    log.info("node.refused", reason=str(problem))
+    if isinstance(problem, HeadMoved):
+        return 1  # the launcher starts the node again, which then asks where the head is
+    sys.stderr.write(f"error: {settings.name}: {problem}\n")
+    return CONFIGURATION_EXIT
+
+
+def _find_problem(group: BaseExceptionGroup[BaseException]) -> BaseException | None:
+    """Return the one known problem in a group, or None when anything else is in it."""
+    known, rest = group.split(PROBLEMS)
+    if known is None or rest is not None:
+        return None
+    first: BaseException = known
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    return first
+
+
+async def _run(role: str, settings: NodeSettings) -> None:
+    stopping = anyio.Event()
+    async with anyio.create_task_group() as watching:
+        watching.start_soon(_watch_signals, stopping)
+        watching.start_soon(_watch_launcher, stopping)
+        log.info("node.starts", role=role, pid=os.getpid())
+        await _RUN[role](settings, stopping)
+        log.info("node.stopped")
+        watching.cancel_scope.cancel()
+
+
+async def _watch_signals(stopping: anyio.Event) -> None:
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for _ in signals:
+            stopping.set()
+
+
+async def _watch_launcher(stopping: anyio.Event) -> None:
+    while True:
+        await anyio.wait_readable(0)
+        if not os.read(0, 4096):
+            stopping.set()
+            return
+
+
+def _first_line() -> bytes:
+    """Read one line from the descriptor, and not a byte more than it has."""
+    line = b""
+    while not line.endswith(b"\n") and len(line) < _MAX_LINE:
+        piece = os.read(0, 1)
+        if not piece:
+            break
+        line += piece
+    return line

@@ -1,0 +1,109 @@
+"""What a person at the terminal is told once a launcher's gateway answers: where it is, and how to use it."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import Any
+
+import anyio
+import httpx2
+
+from .launch_plan import LaunchPlan
+from .node import announce
+
+DEMO_MODEL = "smollm2-135m"
+DEMO_ID = f"{DEMO_MODEL}:llamacpp"
+DEMO = {"model": DEMO_MODEL, "backend": "llamacpp", "source": f"demo:{DEMO_MODEL}"}
+
+
+async def welcome(plan: LaunchPlan) -> None:
+    """Wait until the gateway answers, deploy the demo model where it is wanted, and say what to do next."""
+    headers = {"authorization": f"Bearer {plan.key}"} if plan.key else {}
+    client = httpx2.AsyncClient(base_url=plan.gateway_url, headers=headers, timeout=30.0, trust_env=False)
+    async with client:
+        while await _get(client, "/health") is None:  # noqa: ASYNC110 - it is another process
+            await anyio.sleep(0.1)
+        key = f" (key: {plan.data_dir / 'admin-key'})" if plan.key else ""
+        announce(f"OpenAI API: {plan.gateway_url}/v1{key}")
+        if plan.demo:
+            await _demo(client)
+            announce(_snippets(plan.gateway_url))
+        else:
+            announce(
+                "deploy a model: sllm deploy --model NAME --backend llamacpp --source /path/to/model.gguf"
+            )
+
+
+async def _demo(client: httpx2.AsyncClient) -> None:
+    """Deploy the demo model as soon as the worker is there, and tell of its progress until it is ready."""
+    await _wait_for_worker(client)
+    said = ""
+    while True:
+        document = await _get(client, f"/deployments/{DEMO_ID}")
+        if document is None:
+            said = _say(said, await _deploy(client))
+        elif document["state"] == "ready":
+            announce(f"{DEMO_ID}: ready")
+            return
+        else:
+            said = _say(said, ": ".join(text for text in (document["state"], document["detail"]) if text))
+        await anyio.sleep(0.1)
+
+
+async def _wait_for_worker(client: httpx2.AsyncClient) -> None:
+    while True:
+        status = await _get(client, "/status") or {"nodes": []}
+        if any(node["role"] == "worker" and node["state"] == "up" for node in status["nodes"]):
+            return
+        await anyio.sleep(0.05)
+
+
+async def _deploy(client: httpx2.AsyncClient) -> str:
+    try:
+        response = await client.post("/deployments", json=DEMO)
+    except httpx2.TransportError as error:
+        return f"not deployed yet ({error})"
+    if response.is_success:
+        return "deployed"
+    message: str = response.json()["error"]["message"]
+    return f"not deployed: {message}"
+
+
+async def _get(client: httpx2.AsyncClient, path: str) -> Any | None:
+    try:
+        response = await client.get(path)
+    except httpx2.TransportError:
+        return None
+    return response.json() if response.status_code == 200 else None
+
+
+def _say(said: str, state: str) -> str:
+    if state != said:
+        announce(f"{DEMO_ID}: {state}")
+    return state
+
+
+def _snippets(url: str) -> str:
+    text = f"""
+It answers. With curl:
+
+  curl {url}/v1/chat/completions -H 'Content-Type: application/json' \\
+    -d '{{"model": "{DEMO_MODEL}", "messages": [{{"role": "user", "content": "What is gravity?"}}]}}'
+"""
+    if find_spec("openai") is None:
+        text += "\nWith Python (pip install openai):\n"
+    else:
+        text += "\nWith Python:\n"
+    return (
+        text
+        + f"""
+  from openai import OpenAI
+  client = OpenAI(base_url="{url}/v1", api_key="none")
+  answer = client.chat.completions.create(
+      model="{DEMO_MODEL}", messages=[{{"role": "user", "content": "What is gravity?"}}]
+  )
+  print(answer.choices[0].message.content)
+
+^C stops everything.
+"""
+    )

@@ -1,0 +1,119 @@
+"""A worker's process: the worker's actor, its engines, and the tunnels that gateways open to them."""
+
+from __future__ import annotations
+
+import socket
+from functools import partial
+
+import anyio
+from anyio import to_thread
+from anyio.abc import ByteStream
+
+from sllm_actors.actors import ActorRef, ActorSystem, ChildSpec
+from sllm_actors.cluster.home import NodeHome
+from sllm_actors.cluster.inventory import take_stock
+from sllm_actors.cluster.secret import find_secret
+from sllm_actors.engines.engine_socket import open_engine_socket
+from sllm_actors.engines.host import EngineHost, open_host
+from sllm_actors.engines.log_reader import read_chunk
+from sllm_actors.engines.messages import LogChunk, OpenEngine, ReadLog, ReplicaOrder, ReplicaState
+from sllm_actors.engines.registry import inspect_source
+from sllm_actors.engines.replica_actor import ReplicaActor
+from sllm_actors.serving.messages import WORKER, Gpu, Inventory
+from sllm_actors.serving.worker import Replicas, WorkerActor, Workshop
+from sllm_actors.transport import Peer, PeerLost, PeerUp, Transport, TunnelRefused
+
+from .membership import Membership, find_membership, watched
+from .node import open_node
+from .settings import WorkerSettings
+
+
+async def run_worker(settings: WorkerSettings, stopping: anyio.Event) -> None:
+    """Run a worker until ``stopping``.
+
+    Raises:
+        HomeProblem, SecretProblem, NotAHead, Refused: It cannot run as it is set up.
+        HeadMoved: It has to be started again.
+    """
+    home = NodeHome.open(settings.home, "worker")
+    try:
+        secret = find_secret(settings.data_dir, settings.secret_file)
+        host = await to_thread.run_sync(
+            partial(open_host, settings.home, interpreters=settings.engine_python)
+        )
+        membership = await find_membership(settings, home, stopping)
+        if membership is None:
+            return
+        replicas = Replicas()
+        async with (
+            watched(membership),
+            open_node(
+                settings,
+                home,
+                role="worker",
+                cluster=membership.info.cluster,
+                secret=secret,
+                news=partial(_tell_worker, membership),
+                on_tunnel=partial(_open_tunnel, replicas),
+                on_refused=membership.on_refused,
+            ) as node,
+        ):
+            workshop = _workshop(settings, host, node.transport)
+            await node.system.start(
+                ChildSpec(
+                    id=WORKER, name=WORKER, factory=lambda: WorkerActor(workshop, replicas), shutdown=60.0
+                )
+            )
+            node.transport.dial(settings.head_host, membership.info.transport_port)
+            await stopping.wait()
+    finally:
+        home.close()
+
+
+def _tell_worker(membership: Membership, system: ActorSystem, event: PeerUp | PeerLost) -> None:
+    if isinstance(event, PeerUp) and event.peer.role == "head":
+        membership.on_joined()
+    system.named(WORKER).tell(event)
+
+
+def _workshop(settings: WorkerSettings, host: EngineHost, transport: Transport) -> Workshop:
+    def make_replica(order: ReplicaOrder, owner: ActorRef) -> ReplicaActor:
+        return ReplicaActor(order, host=host, owner=owner)
+
+    def read_log(request: ReadLog) -> LogChunk:
+        return read_chunk(host.log_of(request.key), request.offset, request.limit)
+
+    return Workshop(
+        make_replica=make_replica,
+        inspect=partial(inspect_source, host=host),
+        read_log=read_log,
+        inventory=partial(_inventory, settings),
+        peers=transport.peers,
+    )
+
+
+def _inventory(settings: WorkerSettings) -> Inventory:
+    machine = take_stock(settings.gpus)
+    return Inventory(
+        name=settings.title or socket.gethostname(),
+        host=settings.advertise,
+        port=settings.ports["transport"],
+        gpus=tuple(Gpu(name) for name in machine.gpus),
+        cpus=machine.cpus,
+        memory_total=machine.memory_total,
+        memory_free=machine.memory_free,
+        labels=settings.labels,
+    )
+
+
+async def _open_tunnel(replicas: Replicas, peer: Peer, request: object) -> ByteStream:
+    """Connect a gateway with exactly the engine life that it names."""
+    if peer.role != "gateway" or not isinstance(request, OpenEngine):
+        raise TunnelRefused("only gateways may open engines")
+    report = replicas.find(request.id)
+    if report is None or report.state not in (ReplicaState.READY, ReplicaState.DRAINING):
+        raise TunnelRefused(f"{request.id} does not serve here now")
+    try:
+        return await open_engine_socket(report)
+    except OSError as error:
+        raise TunnelRefused(f"{request.id} cannot be reached: {error.strerror or error}") from None
