@@ -53,7 +53,9 @@ async def run_head(settings: HeadSettings, stopping: anyio.Event) -> None:
                     admin_key=None if settings.loopback else credentials.admin_key,
                 )
                 announce(f"head: ready; cluster HTTP on port {settings.ports['cluster']}")
-                await _serve(app, settings.listeners["cluster"], stopping)
+                # In a task of its own: hypercorn cancels and uncancels the task that it runs in.
+                async with anyio.create_task_group() as serving:
+                    serving.start_soon(_serve, app, settings.listeners["cluster"], stopping)
         finally:
             store.close()
     finally:

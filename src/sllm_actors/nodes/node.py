@@ -6,7 +6,6 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from functools import partial
 
 import anyio
 from anyio.abc import ByteStream
@@ -64,6 +63,12 @@ async def open_node(
 
     async with ActorSystem(node=home.node, incarnation=incarnation) as system:
 
+        stopped = False
+
+        def tell_peer(event: PeerUp | PeerLost) -> None:
+            if not stopped:
+                news(system, event)
+
         def next_life() -> Incarnation:
             system.incarnation = home.next_incarnation()
             return system.incarnation
@@ -73,7 +78,7 @@ async def open_node(
             secret=secret,
             catalog=MESSAGES,
             inbound=system,
-            on_peer=partial(news, system),
+            on_peer=tell_peer,
             next_incarnation=next_life,
             on_tunnel=on_tunnel,
             on_refused=on_refused,
@@ -89,6 +94,7 @@ async def open_node(
                 # budgets of its own; the shield only keeps a cancelled node from cutting them short.
                 with anyio.CancelScope(shield=True):
                     await system.stop()
+                stopped = True
                 serving.cancel_scope.cancel()
 
 

@@ -1,0 +1,175 @@
+"""A whole cluster of real processes, as a person starts it, for tests that only look at it from outside."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx2
+import psutil
+
+T = TypeVar("T")
+
+DEMO = "smollm2-135m"
+DEMO_ID = f"{DEMO}:llamacpp"
+
+
+def eventually(probe: Callable[[], T | None], *, within: float, what: str) -> T:
+    """Return the first result that is true; fail when none came in time."""
+    deadline = time.monotonic() + within
+    while True:
+        result = probe()
+        if result:
+            return result
+        assert time.monotonic() < deadline, f"not within {within} s: {what}"
+        time.sleep(0.02)
+
+
+class Sllm:
+    """One ``sllm up|head|worker|gateway`` process, with everything that it said."""
+
+    def __init__(self, *arguments: str, env: dict[str, str] | None = None) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "sllm_actors", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})},
+            start_new_session=True,
+        )
+        self.lines: list[str] = []
+        self._seen: set[psutil.Process] = set()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    @property
+    def output(self) -> str:
+        return "\n".join(self.lines)
+
+    def wait_for(self, pattern: str, *, within: float = 30.0) -> re.Match[str]:
+        """Wait until a line matches."""
+
+        def look() -> re.Match[str] | None:
+            assert self.process.poll() is None or self._reader.is_alive(), self.output
+            return next((m for line in list(self.lines) if (m := re.search(pattern, line))), None)
+
+        try:
+            return eventually(look, within=within, what=pattern)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.output}") from None
+
+    def node(self, name: str) -> int:
+        """Return the process id of a node that this launcher runs now."""
+        for pid, node in self.nodes():
+            if node == name:
+                return pid
+        raise AssertionError(f"no {name} runs:\n{self.output}")
+
+    def nodes(self) -> Iterator[tuple[int, str]]:
+        """Yield the nodes that run now, by the directory whose lock they hold."""
+        for child in psutil.Process(self.process.pid).children():
+            try:
+                for file in child.open_files():
+                    if file.path.endswith("/node.log"):
+                        yield child.pid, Path(file.path).parent.name
+            except psutil.Error:
+                continue
+
+    def look(self) -> set[psutil.Process]:
+        """Remember every process below the launcher."""
+        self._seen |= set(psutil.Process(self.process.pid).children(recursive=True))
+        return self._seen
+
+    def stop(self, *, number: int = signal.SIGINT, within: float = 30.0) -> int:
+        """Stop it as ^C does; return the exit status."""
+        if self.process.poll() is None:
+            self.look()
+            self.process.send_signal(number)
+        status = self.process.wait(within)
+        self._reader.join(5)
+        return status
+
+    def left(self) -> list[psutil.Process]:
+        """Return what was below the launcher at any ``look`` and still runs."""
+        return [p for p in self._seen if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+
+    def kill_all(self) -> None:
+        """Leave nothing behind, whatever a test has done."""
+        for process in [*self._seen, psutil.Process(os.getpid())]:
+            if process.pid != os.getpid() and process.is_running():
+                process.kill()
+        if self.process.poll() is None:
+            for process in psutil.Process(self.process.pid).children(recursive=True):
+                process.kill()
+            self.process.kill()
+            self.process.wait()
+        self._reader.join(5)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.lines.append(line.rstrip("\n"))
+
+
+class Cluster:
+    """``sllm up`` with the demo model, and an HTTP client for its control API."""
+
+    def __init__(self, data_dir: Path, *arguments: str) -> None:
+        self.data_dir = data_dir
+        ports = ("--port", "0", "--cluster-port", "0", "--transport-port", "0", "--worker-port", "0")
+        self.sllm = Sllm("up", "--data-dir", str(data_dir), *ports, *arguments)
+        self.url = self.sllm.wait_for(r"OpenAI API: (http://\S+)/v1")[1]
+        self.http = httpx2.Client(base_url=self.url, timeout=60.0, trust_env=False)
+
+    def wait_ready(self, deployment: str = DEMO_ID, *, within: float = 60.0) -> dict[str, Any]:
+        """Wait until a deployment has a ready replica; return its description."""
+
+        def ready() -> dict[str, Any] | None:
+            described = self.describe(deployment)
+            return described if described is not None and described["state"] == "ready" else None
+
+        return eventually(ready, within=within, what=f"{deployment} ready")
+
+    def describe(self, deployment: str = DEMO_ID) -> dict[str, Any] | None:
+        """Return what the head says of a deployment, or None when it knows none or is away."""
+        response = self.http.get(f"/deployments/{deployment}")
+        return response.json() if response.status_code == 200 else None
+
+    def engine(self, deployment: str = DEMO_ID) -> int:
+        """Return the process (and group) id of the one engine of a deployment."""
+        described = self.wait_ready(deployment)
+        pid: int = next(i["pid"] for i in described["instances"] if i["state"] == "ready")
+        return pid
+
+    def ask(self, text: str = "What is gravity?", **more: Any) -> str:
+        """Send one chat request; return the answer's text."""
+        body = {"model": DEMO, "messages": [{"role": "user", "content": text}], "max_tokens": 16, **more}
+        response = self.http.post("/v1/chat/completions", json=body)
+        assert response.status_code == 200, response.text
+        answer: str = response.json()["choices"][0]["message"]["content"]
+        return answer
+
+    def close(self) -> None:
+        self.http.close()
+        self.sllm.kill_all()
+
+
+def group_is_gone(pgid: int) -> bool:
+    """Return whether no process of a group is left (zombies do not count)."""
+    for process in psutil.process_iter():
+        try:
+            if os.getpgid(process.pid) == pgid and process.status() != psutil.STATUS_ZOMBIE:
+                return False
+        except (ProcessLookupError, psutil.NoSuchProcess):
+            continue
+    return True
