@@ -69,6 +69,8 @@ class Codec:
         cls = self._catalog.type_of(name) if isinstance(name, str) else None
         if cls is None or not isinstance(name, str):
             raise UnknownMessage(f"no message is called {name!r:.100} here")
+        if not isinstance(value, dict):
+            raise UnknownMessage(f"a {name!r} is a map of its fields")
         try:
             if structure is None:
                 structure = self._in[name] = self._converter.get_structure_hook(cls)

@@ -87,11 +87,6 @@ class Outbox:
         """How many messages have left whole."""
         return self._complete
 
-    @property
-    def ready(self) -> bool:
-        """Whether there is something to write."""
-        return bool(self._ready)
-
     def put(self, receiver: Hashable, kind: int, body: bytes, origin: Any = None) -> bool:
         """Queue a message; False when the way to that receiver (or to the peer) is full.
 

@@ -104,9 +104,8 @@ def configure(stream: ByteStream) -> None:
 def reset(stream: ByteStream) -> None:
     """Make the coming close a reset instead of an orderly end."""
     raw = raw_socket(stream)
-    if raw is not None and raw.family in {socket.AF_INET, socket.AF_INET6}:
-        with contextlib.suppress(OSError):  # it may be closed already
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    if raw is not None and raw.family in {socket.AF_INET, socket.AF_INET6} and raw.fileno() >= 0:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 def sever(stream: ByteStream) -> None:

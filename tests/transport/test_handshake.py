@@ -1,0 +1,358 @@
+"""The handshake: golden bytes, tampering, replay, downgrade, and any split of the bytes."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import msgpack
+import pytest
+from attrs import evolve
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sllm_actors.actors.identity import Incarnation, NodeId
+from sllm_actors.transport.errors import HandshakeFailed
+from sllm_actors.transport.handshake import MAGIC, MESSAGE_LIMIT, Handshake
+from sllm_actors.transport.hello import Code, Hello, Lane, decode_hello, encode_hello
+
+SECRET = b"the cluster's secret"
+HEAD = Hello(
+    cluster="c1",
+    node=NodeId("head"),
+    role="head",
+    incarnation=Incarnation(4, 5),
+    lane=Lane.CONTROL,
+    nonce=b"A" * 32,
+)
+WORKER = Hello(
+    cluster="c1",
+    node=NodeId("worker-1"),
+    role="worker",
+    incarnation=Incarnation(2, 3),
+    previous=Incarnation(1, 9),
+    lane=Lane.DATA,
+    nonce=b"D" * 32,
+    links=1,
+    epoch=7,
+    token=b"t",
+)
+
+
+def sides(
+    worker: Hello = WORKER,
+    head: Hello = HEAD,
+    *,
+    secrets: tuple[bytes, bytes] = (SECRET, SECRET),
+    credential: bytes = b"",
+) -> tuple[Handshake, Handshake]:
+    return (
+        Handshake(worker, secrets[0], dialler=True, credential=credential),
+        Handshake(head, secrets[1], dialler=False),
+    )
+
+
+def shake(dialler: Handshake, acceptor: Handshake) -> list[bytes]:
+    """Carry a handshake through to the end, and return what each side said in turn."""
+    said = [dialler.start()]
+    said.append(acceptor.receive(said[-1]))
+    said.append(dialler.receive(said[-1]))
+    assert acceptor.receive(said[-1]) == b""
+    said.append(acceptor.verdict())
+    assert dialler.receive(said[-1]) == b""
+    said.append(dialler.verdict())
+    assert acceptor.receive(said[-1]) == b""
+    return said
+
+
+def failure(work: object, data: bytes) -> HandshakeFailed:
+    with pytest.raises(HandshakeFailed) as caught:
+        work(data)  # type: ignore[operator]
+    return caught.value
+
+
+def test_both_sides_learn_of_each_other() -> None:
+    dialler, acceptor = sides()
+    assert dialler.peer is None
+    assert dialler.capabilities == frozenset()
+    shake(dialler, acceptor)
+    assert acceptor.proven is not None
+    assert acceptor.proven.hello == WORKER
+    assert dialler.proven is not None
+    assert dialler.proven.hello == evolve(HEAD, lane=Lane.DATA)
+    assert acceptor.ready is not None
+    assert acceptor.ready.code is Code.OK
+    assert dialler.capabilities == acceptor.capabilities == {"parts", "tunnel-call"}
+
+
+def test_what_follows_the_handshake_is_kept_for_the_lane() -> None:
+    dialler, acceptor = sides()
+    acceptor_says = acceptor.receive(dialler.start())
+    acceptor.receive(dialler.receive(acceptor_says))
+    dialler.receive(acceptor.verdict())
+    acceptor.receive(dialler.verdict() + b"first frames")
+    assert acceptor.rest == b"first frames"
+    assert dialler.rest == b""
+
+
+@settings(max_examples=30)
+@given(st.data())
+def test_any_split_of_the_bytes_gives_the_same(data: st.DataObject) -> None:
+    dialler, acceptor = sides()
+
+    def feed(side: Handshake, message: bytes) -> bytes:
+        cuts = sorted(data.draw(st.lists(st.integers(0, len(message)), max_size=6)))
+        edges = [0, *cuts, len(message)]
+        return b"".join(side.receive(message[a:b]) for a, b in pairwise(edges))
+
+    proof = feed(dialler, feed(acceptor, dialler.start()))
+    feed(acceptor, proof)
+    feed(dialler, acceptor.verdict())
+    feed(acceptor, dialler.verdict())
+    assert acceptor.ready is not None
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 3), st.integers(0, 10_000), st.integers(1, 255))
+def test_one_changed_byte_anywhere_fails_the_handshake(turn: int, where: int, mask: int) -> None:
+    dialler, acceptor = sides()
+
+    def spoil(number: int, message: bytes) -> bytes:
+        if number != turn:
+            return message
+        at = where % len(message)
+        return message[:at] + bytes([message[at] ^ mask]) + message[at + 1 :]
+
+    with pytest.raises(HandshakeFailed):  # noqa: PT012 - it may fail at any step
+        answer = acceptor.receive(spoil(0, dialler.start()))
+        proof = dialler.receive(spoil(1, answer))
+        acceptor.receive(spoil(2, proof))
+        if acceptor.proven is not None:
+            dialler.receive(spoil(3, acceptor.verdict()))
+        if acceptor.proven is None or dialler.proven is None:
+            raise HandshakeFailed(Code.BROKEN, "it waits for bytes that never come, until its deadline")
+
+
+def test_a_wrong_secret_is_refused_by_the_acceptor_with_a_remedy() -> None:
+    dialler, acceptor = sides(secrets=(b"wrong", SECRET))
+    proof = dialler.receive(acceptor.receive(dialler.start()))
+    refused = failure(acceptor.receive, proof)
+    assert refused.code is Code.SECRET
+    told = failure(dialler.receive, acceptor.last_words)
+    assert told.code is Code.SECRET
+    assert "--secret-file" in told.reason
+    assert acceptor.proven is None
+
+
+def test_an_acceptor_without_the_secret_is_found_out() -> None:
+    dialler, acceptor = sides()
+    proof = dialler.receive(acceptor.receive(dialler.start()))
+    acceptor.receive(proof)
+    genuine = acceptor.verdict()
+    forged = genuine[:3] + bytes(32) + genuine[35:]
+    told = failure(dialler.receive, forged)
+    assert "does not know this cluster's secret" in told.reason
+    assert dialler.last_words == b""
+
+
+def test_a_proof_reflected_or_replayed_proves_nothing() -> None:
+    dialler, acceptor = sides()
+    proof = dialler.receive(acceptor.receive(dialler.start()))
+    judged = msgpack.packb(["ok", ""])
+    reflected = failure(
+        dialler.receive, b"\x02" + (32 + len(judged)).to_bytes(2, "big") + proof[3:35] + judged
+    )
+    assert reflected.code is Code.SECRET
+    again = Handshake(evolve(HEAD, nonce=b"B" * 32), SECRET, dialler=False)
+    again.receive(Handshake(WORKER, SECRET, dialler=True).start())
+    assert failure(again.receive, proof).code is Code.SECRET
+
+
+@pytest.mark.parametrize(
+    ("worker", "code", "words"),
+    [
+        (evolve(WORKER, cluster="c2"), Code.CLUSTER, "it belongs to cluster c1, not to c2"),
+        (evolve(WORKER, versions=(2, 3)), Code.PROTOCOL, "it speaks protocol 1-1, this side 2-3"),
+        (evolve(WORKER, needs=frozenset({"zstd"})), Code.CAPABILITY, "both sides must support zstd"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_any_proof(worker: Hello, code: Code, words: str) -> None:
+    dialler, acceptor = sides(worker)
+    assert failure(acceptor.receive, dialler.start()).code is code
+    told = failure(dialler.receive, acceptor.last_words)
+    assert told.code is code
+    assert words in told.reason
+
+
+def test_a_version_in_the_range_of_both_is_enough() -> None:
+    dialler, acceptor = sides(evolve(WORKER, versions=(0, 5)))
+    shake(dialler, acceptor)
+
+
+def test_capabilities_are_intersected() -> None:
+    dialler, acceptor = sides(evolve(WORKER, capabilities=frozenset({"parts", "zstd"})))
+    shake(dialler, acceptor)
+    assert dialler.capabilities == {"parts"}
+
+
+def test_an_answer_for_another_lane_is_refused_by_the_dialler() -> None:
+    dialler, _ = sides()
+    _, other = sides()
+    answer = other.receive(Handshake(evolve(WORKER, lane=Lane.TUNNEL), SECRET, dialler=True).start())
+    assert failure(dialler.receive, answer).code is Code.BROKEN
+
+
+@pytest.mark.parametrize("code", [Code.DOWN, Code.REFUSED])
+def test_the_acceptors_verdict_comes_with_its_proof(code: Code) -> None:
+    dialler, acceptor = sides()
+    acceptor.receive(dialler.receive(acceptor.receive(dialler.start())))
+    dialler.receive(acceptor.verdict(code, "because\x1b[31m"))
+    assert dialler.proven is not None
+    assert (dialler.proven.code, dialler.proven.reason) == (code, "because?[31m")
+    with pytest.raises(RuntimeError):
+        dialler.verdict()
+
+
+def test_the_diallers_verdict_comes_with_its_proof() -> None:
+    dialler, acceptor = sides()
+    acceptor.receive(dialler.receive(acceptor.receive(dialler.start())))
+    dialler.receive(acceptor.verdict())
+    said = dialler.verdict(Code.LINKED, "again")
+    forged = said[:3] + bytes(32) + said[35:]
+    acceptor.receive(said)
+    assert acceptor.ready is not None
+    assert (acceptor.ready.code, acceptor.ready.reason) == (Code.LINKED, "again")
+    dialler, acceptor = sides()
+    acceptor.receive(dialler.receive(acceptor.receive(dialler.start())))
+    dialler.receive(acceptor.verdict())
+    assert failure(acceptor.receive, forged).code is Code.SECRET
+
+
+def test_a_code_of_a_later_version_reads_as_a_plain_refusal() -> None:
+    dialler, _ = sides()
+    dialler.start()
+    body = msgpack.packb(["full-moon", "not tonight", "more"])
+    told = failure(dialler.receive, MAGIC + b"\x04" + len(body).to_bytes(2, "big") + body)
+    assert (told.code, told.reason) == (Code.REFUSED, "not tonight")
+
+
+def test_a_credential_is_proved_and_bound_to_this_handshake() -> None:
+    dialler, acceptor = sides(credential=b"mine")
+    said = shake(dialler, acceptor)
+    assert acceptor.has_credential
+    assert acceptor.proves(b"mine")
+    assert not acceptor.proves(b"other")
+    assert all(b"mine" not in each for each in said)
+    bare_dialler, bare = sides()
+    shake(bare_dialler, bare)
+    assert not bare.has_credential
+    assert not bare.proves(b"mine")
+    assert not bare.proves(b"")
+
+
+@pytest.mark.parametrize(
+    ("start", "words"),
+    [
+        (b"GET / HTTP/1.1", "is not an sllm node"),
+        (b"\x16\x03\x01\x02", "expects TLS"),
+        (b"\x15\x03\x03\x00", "expects TLS"),
+        (b"\x8bSLLX", "is not an sllm node"),
+    ],
+)
+def test_a_foreign_start_is_named_at_its_first_bytes(start: bytes, words: str) -> None:
+    _, acceptor = sides()
+    told = failure(acceptor.receive, start)
+    assert words in told.reason
+    assert told.final
+    assert acceptor.last_words == b""
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        b"\x01" + (MESSAGE_LIMIT + 1).to_bytes(2, "big"),
+        b"\x02\x00\x00",
+        b"\x03\x00\x00",
+        b"\x04\x00\x01\xc0",
+        b"\x04\x00\x03\x92\x01\x02",
+        b"\x01\x00\x01\xc1",
+        b"\x01\x00\x01\xc0",
+    ],
+)
+def test_nonsense_after_the_magic_is_broken(message: bytes) -> None:
+    _, acceptor = sides()
+    assert failure(acceptor.receive, MAGIC + message).code is Code.BROKEN
+
+
+def test_a_verdict_is_said_once_and_in_turn() -> None:
+    _, acceptor = sides()
+    with pytest.raises(RuntimeError, match="once"):
+        acceptor.verdict()
+
+
+def test_a_hello_survives_the_wire_and_later_fields_are_ignored() -> None:
+    assert decode_hello(encode_hello(WORKER)) == WORKER
+    assert decode_hello(encode_hello(HEAD)) == HEAD
+    raw = msgpack.unpackb(encode_hello(WORKER))
+    raw["moon phase"] = "full"
+    assert decode_hello(msgpack.packb(raw)) == WORKER
+    required = ("cluster", "node", "role", "incarnation", "lane", "nonce", "versions")
+    least = decode_hello(msgpack.packb({name: raw[name] for name in required}))
+    assert least == evolve(
+        Hello(
+            cluster="c1",
+            node=NodeId("worker-1"),
+            role="worker",
+            incarnation=Incarnation(2, 3),
+            lane=Lane.DATA,
+            nonce=b"D" * 32,
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"node": ""},
+        {"node": "x" * 256},
+        {"node": "a\nb"},
+        {"node": 7},
+        {"role": None},
+        {"incarnation": [1]},
+        {"incarnation": [1, -1]},
+        {"incarnation": [True, 1]},
+        {"incarnation": [1 << 63, 1.5]},
+        {"lane": "bulk"},
+        {"nonce": b"short"},
+        {"nonce": "D" * 32},
+        {"versions": [1]},
+        {"versions": 1},
+        {"token": b"x" * 65},
+        {"window": 5},
+        {"max_message": 10},
+        {"links": "many"},
+        {"capabilities": [1]},
+        {"previous": 3},
+    ],
+)
+def test_a_hello_with_a_wrong_field_is_broken(change: dict[str, object]) -> None:
+    raw = {**msgpack.unpackb(encode_hello(WORKER)), **change}
+    with pytest.raises(HandshakeFailed, match="hello"):
+        decode_hello(msgpack.packb(raw))
+
+
+@given(st.binary(max_size=300))
+def test_random_bytes_never_raise_anything_else(data: bytes) -> None:
+    for side in sides():
+        side.start()
+        try:
+            side.receive(MAGIC + data)
+        except HandshakeFailed:
+            continue
+
+
+def test_the_secret_and_nonces_are_in_no_repr() -> None:
+    dialler, acceptor = sides(credential=b"mine")
+    shake(dialler, acceptor)
+    for each in (dialler, acceptor, dialler.proven, acceptor.peer):
+        assert "secret" not in repr(each)
+        assert "DDDD" not in repr(each)
