@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from sllm_actors.cli import client as client_module
 from sllm_actors.cli.client import GatewayClient, path_of
 from sllm_actors.cli.errors import Failure, Refused, Unreachable
+from sllm_actors.cli.keys import find_key
 
 from .server import serving
 
@@ -83,3 +85,18 @@ def test_a_connection_that_breaks_is_told() -> None:
 def test_names_stay_whole_in_a_path() -> None:
     assert path_of("deployments", "a/b:vllm") == "/deployments/a%2Fb:vllm"
     assert path_of("deployments", "../x?y#z") == "/deployments/..%2Fx%3Fy%23z"
+
+
+def test_a_gateway_on_this_machine_gets_the_heads_admin_key_and_another_never_does(tmp_path: Path) -> None:
+    environ = {"SLLM_DATA_DIR": str(tmp_path)}
+    assert find_key(environ, local=True) == ""
+    (tmp_path / "admin-key").write_text("sllm-admin-1\n")
+    assert find_key(environ, local=True) == "sllm-admin-1"
+    assert find_key(environ, local=False) == ""
+    assert find_key({**environ, "SLLM_API_KEY": "mine"}, local=True) == "mine"
+    (tmp_path / "admin-key").write_bytes(b"\xff\x00")
+    assert find_key(environ, local=True) == ""
+    data_home = tmp_path / "sllm"
+    data_home.mkdir()
+    (data_home / "admin-key").write_text("sllm-admin-2")
+    assert find_key({"XDG_DATA_HOME": str(tmp_path)}, local=True) == "sllm-admin-2"

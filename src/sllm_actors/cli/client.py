@@ -15,6 +15,7 @@ from urllib.parse import quote
 import httpx2
 
 from .errors import Failure, Refused, Unreachable
+from .keys import find_key
 
 DEFAULT_URL = "http://127.0.0.1:8343"
 CONNECT_SECONDS = 5.0
@@ -32,7 +33,7 @@ def path_of(collection: str, name: str) -> str:
 
 
 class GatewayClient:
-    """One gateway, as ``LLM_SERVER_URL`` and ``SLLM_API_KEY`` name it. Use it as a context manager.
+    """One gateway, as ``LLM_SERVER_URL`` names it, with the key that ``find_key`` finds. A context manager.
 
     Args:
         environ: Where both are read from.
@@ -43,22 +44,21 @@ class GatewayClient:
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
         self.url = environ.get("LLM_SERVER_URL", "").strip() or DEFAULT_URL
-        key = environ.get("SLLM_API_KEY", "").strip()
-        if not (key.isascii() and key.isprintable()):
-            raise Failure("SLLM_API_KEY has characters in it that no key has: set it again")
         try:
             host = httpx2.URL(self.url).host if self.url.startswith(("http://", "https://")) else ""
         except httpx2.InvalidURL:
             host = ""
         if not host:
             raise Failure(f"LLM_SERVER_URL={self.url} is not an address like {DEFAULT_URL}")
+        local = host in ("localhost", "127.0.0.1", "::1")
+        key = find_key(environ, local=local)
         self.url = self.url.rstrip("/")
         self._http = httpx2.Client(
             base_url=self.url,
             headers={"Authorization": f"Bearer {key}"} if key else {},
             timeout=httpx2.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS),
             # A proxy from the environment is for other machines, and .netrc is not where our key lives.
-            trust_env=host not in ("localhost", "127.0.0.1", "::1"),
+            trust_env=not local,
         )
 
     def __enter__(self) -> Self:

@@ -20,6 +20,7 @@ from .options import (
     NodeOptions,
     UpOptions,
     WorkerOptions,
+    default_data_dir,
 )
 from .settings import GatewaySettings, HeadSettings, NodeSettings, WorkerSettings
 
@@ -91,12 +92,6 @@ class Sockets:
             listener.close()
 
 
-def default_data_dir() -> Path:
-    """Return where this user's nodes keep their state."""
-    top = os.environ.get("XDG_DATA_HOME")
-    return (Path(top) if top else Path.home() / ".local" / "share") / "sllm"
-
-
 def make_plan(chosen: NodeOptions) -> LaunchPlan:
     """Decide what to start, and bind its sockets.
 
@@ -106,7 +101,7 @@ def make_plan(chosen: NodeOptions) -> LaunchPlan:
     Raises:
         LaunchProblem: A port is taken, or the data directory cannot be used.
     """
-    data_dir = (chosen.data_dir or default_data_dir()).expanduser().absolute()
+    data_dir = (chosen.data_dir or default_data_dir(os.environ)).expanduser().absolute()
     match chosen:
         case UpOptions():
             planning = _Planning(chosen, data_dir, "127.0.0.1")

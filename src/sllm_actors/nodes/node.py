@@ -62,7 +62,6 @@ async def open_node(
     incarnation = home.next_incarnation()
 
     async with ActorSystem(node=home.node, incarnation=incarnation) as system:
-
         stopped = False
 
         def tell_peer(event: PeerUp | PeerLost) -> None:

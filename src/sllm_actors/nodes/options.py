@@ -19,6 +19,12 @@ class HostPort:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+def default_data_dir(environ: Mapping[str, str]) -> Path:
+    """Return where this user's nodes keep their state unless told otherwise."""
+    top = environ.get("XDG_DATA_HOME")
+    return (Path(top) if top else Path.home() / ".local" / "share") / "sllm"
+
+
 def _as_dict(pairs: Mapping[str, str] | Iterable[tuple[str, str]]) -> dict[str, str]:
     return dict(pairs)
 

@@ -1,0 +1,37 @@
+"""Which key the commands send."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from sllm_actors.nodes.options import default_data_dir
+
+from .errors import Failure
+
+ADMIN_KEY_FILE = "admin-key"
+LARGEST_KEY = 4096
+
+
+def find_key(environ: Mapping[str, str], *, local: bool) -> str:
+    """Return the key to send, or "" for none.
+
+    ``SLLM_API_KEY`` wins. A gateway on this machine gets the admin key that this user's head keeps in its
+    data directory (``SLLM_DATA_DIR``), where there is one; another machine never does.
+
+    Raises:
+        Failure: The variable holds what no key holds.
+    """
+    key = environ.get("SLLM_API_KEY", "").strip()
+    if not (key.isascii() and key.isprintable()):
+        raise Failure("SLLM_API_KEY has characters in it that no key has: set it again")
+    if key or not local:
+        return key
+    named = environ.get("SLLM_DATA_DIR", "").strip()
+    folder = Path(named).expanduser() if named else default_data_dir(environ)
+    try:
+        with (folder / ADMIN_KEY_FILE).open(encoding="ascii") as file:
+            kept = file.read(LARGEST_KEY).strip()
+    except (OSError, ValueError):
+        return ""
+    return kept if kept.isprintable() else ""
