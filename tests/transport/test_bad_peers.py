@@ -103,7 +103,9 @@ def _hello(lane: Lane, epoch: int) -> Hello:
 
 async def _enter(port: int, lane: Lane, epoch: int = 0) -> ByteStream:
     stream = await anyio.connect_tcp("127.0.0.1", port)
-    await dial_handshake(stream, Handshake(_hello(lane, epoch), SECRET, dialler=True), lambda *_: Admission())
+    await dial_handshake(
+        stream, Handshake(lambda: _hello(lane, epoch), SECRET, dialler=True), lambda *_: Admission()
+    )
     return stream
 
 

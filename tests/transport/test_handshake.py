@@ -46,8 +46,8 @@ def sides(
     credential: bytes = b"",
 ) -> tuple[Handshake, Handshake]:
     return (
-        Handshake(worker, secrets[0], dialler=True, credential=credential),
-        Handshake(head, secrets[1], dialler=False),
+        Handshake(lambda: worker, secrets[0], dialler=True, credential=credential),
+        Handshake(lambda: head, secrets[1], dialler=False),
     )
 
 
@@ -162,8 +162,8 @@ def test_a_proof_reflected_or_replayed_proves_nothing() -> None:
         dialler.receive, b"\x02" + (32 + len(judged)).to_bytes(2, "big") + proof[3:35] + judged
     )
     assert reflected.code is Code.SECRET
-    again = Handshake(evolve(HEAD, nonce=b"B" * 32), SECRET, dialler=False)
-    again.receive(Handshake(WORKER, SECRET, dialler=True).start())
+    again = Handshake(lambda: evolve(HEAD, nonce=b"B" * 32), SECRET, dialler=False)
+    again.receive(Handshake(lambda: WORKER, SECRET, dialler=True).start())
     assert failure(again.receive, proof).code is Code.SECRET
 
 
@@ -195,9 +195,9 @@ def test_capabilities_are_intersected() -> None:
 
 
 def test_an_answer_for_another_lane_is_refused_by_the_dialler() -> None:
-    dialler, _ = sides()
-    _, other = sides()
-    answer = other.receive(Handshake(evolve(WORKER, lane=Lane.TUNNEL), SECRET, dialler=True).start())
+    dialler, other = sides()
+    dialler.start()
+    answer = other.receive(Handshake(lambda: evolve(WORKER, lane=Lane.TUNNEL), SECRET, dialler=True).start())
     assert failure(dialler.receive, answer).code is Code.BROKEN
 
 

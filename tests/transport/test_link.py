@@ -45,7 +45,7 @@ def test_silence_is_the_end_after_the_whole_budget() -> None:
     assert link.tick(2.9, heard=False) == []
     assert link.tick(2.9, heard=True) == []
     assert link.tick(5.8, heard=False) == []
-    assert link.tick(5.9, heard=False) == [Lose("silent for 3.0 s")]
+    assert link.tick(5.9, heard=False) == [Lose("silent for 3.0 s", severed=True)]
     assert link.state is LinkState.DOWN
 
 
@@ -56,7 +56,7 @@ def test_a_lane_that_stays_away_for_the_budget_is_the_end(lane: Lane) -> None:
     link.closed(DATA if lane is CONTROL else CONTROL, "later", 2.0)
     link.opened(CONTROL, 2.5)
     assert link.tick(3.9, heard=True) == []
-    assert link.tick(4.0, heard=True) == [Lose("later, and did not come back within 3.0 s")]
+    assert link.tick(4.0, heard=True) == [Lose("later, and did not come back within 3.0 s", severed=True)]
 
 
 def test_a_link_that_never_came_up_ends_too() -> None:
@@ -82,7 +82,7 @@ def test_a_refused_connection_ends_a_link_only_without_its_control_lane() -> Non
     link = up()
     assert link.unreachable("refused") == []
     link.closed(CONTROL, "x", 1.0)
-    assert link.unreachable("refused") == [Lose("refused")]
+    assert link.unreachable("refused") == [Lose("refused", severed=True)]
 
 
 def test_a_node_that_stood_still_gives_everyone_that_much_more_time() -> None:

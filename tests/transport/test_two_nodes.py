@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import anyio
 import pytest
+from attrs import evolve
 
 from sllm_actors.actors.errors import MailboxFull, PeerDown, UnknownMessage
 from sllm_actors.actors.identity import Address
-from sllm_actors.actors.network import Metadata
+from sllm_actors.actors.network import Envelope, Metadata
 
-from .kit import Blob, Text, Unregistered, Whereabouts, life, pair, until
+from .kit import QUICK, Blob, Text, Unregistered, Whereabouts, life, node, pair, until
 
 pytestmark = pytest.mark.anyio
 
@@ -90,17 +91,25 @@ async def test_without_a_link_everything_fails_at_once() -> None:
         assert left.inbound.downs[0][:2] == ("right", 5)
 
 
-async def test_a_clean_stop_is_known_at_once_on_both_sides() -> None:
-    async with pair() as (left, right):
-        pending: list[object] = []
-        right.inbound.answer = lambda _, reply_to: None
-        from sllm_actors.actors.network import Envelope
-
-        left.transport.ask(Envelope(right.at(1), Text()), pending.append)
-        await until(lambda: right.inbound.got)
-        await left.transport._say_goodbye()
+@pytest.mark.parametrize("how", ["exit", "cancel"])
+async def test_a_clean_stop_is_known_at_once_on_both_sides(how: str) -> None:
+    outcomes: list[object] = []
+    slow = evolve(QUICK, heartbeat=5.0)
+    async with node("right", role="head", settings=slow) as right:
+        with anyio.CancelScope() as scope:
+            async with node("left", settings=slow) as left:
+                left.transport.dial("127.0.0.1", right.port)
+                await until(lambda: left.ups() and right.ups())
+                right.inbound.answer = lambda _, reply_to: None
+                left.transport.ask(Envelope(right.at(1), Text()), outcomes.append)
+                await until(lambda: right.inbound.got)
+                if how == "cancel":
+                    scope.cancel()
+                    await anyio.sleep_forever()
+        assert isinstance(outcomes[0], PeerDown)
+        assert "has stopped" in left.losses()[0].reason
         await until(lambda: right.losses(), within=0.4)
-        assert "goodbye" in right.losses()[0].reason
+        assert right.losses()[0].reason == "it said goodbye: it stops"
 
 
 async def test_a_heartbeat_keeps_a_quiet_link_up() -> None:

@@ -6,6 +6,7 @@ queued and sends it in one write. The reader hands frames to a plain function an
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
 import anyio
@@ -27,6 +28,8 @@ class Connection:
         rest: Bytes that came behind the handshake.
         on_frames: Gets what each read completed; may raise ``RemoteProtocolError``.
         supply: Gives further frames to write, behind those of ``send``.
+        farewell: Written last when the connection ends because this node stops (``run`` is cancelled).
+        farewell_timeout: How long that may take.
 
     Attributes:
         noisy: Set whenever bytes come; whoever watches for silence clears it.
@@ -40,15 +43,20 @@ class Connection:
         rest: bytes,
         on_frames: Callable[[list[Frame]], None],
         supply: Callable[[], list[bytes]] | None = None,
+        *,
+        farewell: bytes = b"",
+        farewell_timeout: float = 0.5,
     ) -> None:
         self._stream = stream
         self._rest = rest
         self._on_frames = on_frames
         self._supply = supply
+        self._farewell = farewell
+        self._farewell_timeout = farewell_timeout
+        self._writing = False
         self._queue: list[bytes] = []
         self._wake = anyio.Event()
         self._scope = anyio.CancelScope()
-        self._done = anyio.Event()
         self._reason: str | None = None
         self._finishing = False
         self.noisy = True
@@ -92,10 +100,6 @@ class Connection:
             self._reason = reason
             self._scope.cancel()
 
-    async def wait_closed(self) -> None:
-        """Wait until ``run`` has ended."""
-        await self._done.wait()
-
     async def run(self) -> str:
         """Read and write until the connection ends, close the socket, and return why it ended."""
         try:
@@ -106,9 +110,18 @@ class Connection:
         finally:
             if self._reason is None:
                 self._reason = "closed by this node"
-            self._done.set()
+                await self._say_farewell()
             await anyio.aclose_forcefully(self._stream)
         return self._reason
+
+    async def _say_farewell(self) -> None:
+        # Cancelled in the middle of a write, nobody knows where the peer's next frame would begin.
+        if self._farewell and not self._writing:
+            with (
+                anyio.move_on_after(self._farewell_timeout, shield=True),
+                contextlib.suppress(anyio.BrokenResourceError, anyio.ClosedResourceError),
+            ):
+                await self._stream.send(b"".join(self._queue) + self._farewell)
 
     async def _read(self) -> None:
         decoder = FrameDecoder()
@@ -142,7 +155,9 @@ class Connection:
                     batch += self._supply()
                 if batch:
                     data = b"".join(batch)
+                    self._writing = True
                     await self._stream.send(data)
+                    self._writing = False
                     self.bytes_out += len(data)
                 elif self._finishing:
                     self.close("closed by this node")

@@ -26,6 +26,9 @@ from .outbox import Outbox
 from .peer import Peer
 from .settings import TransportSettings
 
+BACKLOG = 16
+"""Window reports are left out while so many frames wait for the socket."""
+
 _ID: Final = struct.Struct("!Q")
 _COUNT: Final = struct.Struct("!I")
 
@@ -165,7 +168,8 @@ class DataLane:
                 self.connection.wake()
             elif kind < IGNORABLE:
                 raise RemoteProtocolError(f"frame kind {kind} does not belong on a data lane")
-        if self._consumed >= self._report_after:
+        # A peer that does not read gets no pile of reports: they add up.
+        if self._consumed >= self._report_after and self.connection.backlog < BACKLOG:
             self.connection.send(encode(WINDOW, _COUNT.pack(self._consumed)))
             self._consumed = 0
         self._progressed(self)

@@ -83,8 +83,11 @@ class Gate:
             HandshakeFailed: Somebody does, but there is no lane; its reason is a whole sentence.
         """
         me = self._roster.identity
-        hello = self._roster.hello(lane, secrets.token_bytes(NONCE_SIZE), epoch=epoch, token=token)
-        handshake = Handshake(hello, self._secret, dialler=True, credential=self._credential())
+
+        def introduce() -> Hello:
+            return self._roster.hello(lane, secrets.token_bytes(NONCE_SIZE), epoch=epoch, token=token)
+
+        handshake = Handshake(introduce, self._secret, dialler=True, credential=self._credential())
 
         def judge(_: Handshake, proven: Proven) -> Admission:
             if node is not None and proven.hello.node != node:
@@ -98,7 +101,7 @@ class Gate:
             except BaseException as error:
                 await anyio.aclose_forcefully(stream)
                 if isinstance(error, HandshakeFailed):
-                    self._after_failure(handshake, hello, error, dialled=True)
+                    self._after_failure(handshake, error, dialled=True)
                     raise _sentence(f"{host}:{port}", handshake, error) from error
                 raise
         return Opened(stream, theirs, remote_host(stream), epoch, token, handshake.rest, (host, port))
@@ -111,9 +114,11 @@ class Gate:
             HandshakeFailed: There is no lane.
         """
         me = self._roster.identity
-        # The lane is the dialler's choice: the handshake puts it into our hello.
-        hello = self._roster.hello(Lane.CONTROL, secrets.token_bytes(NONCE_SIZE))
-        handshake = Handshake(hello, self._secret, dialler=False)
+
+        def introduce() -> Hello:
+            return self._roster.hello(Lane.CONTROL, secrets.token_bytes(NONCE_SIZE))
+
+        handshake = Handshake(introduce, self._secret, dialler=False)
         host = remote_host(stream)
 
         def judge(handshake: Handshake, proven: Proven) -> Admission:
@@ -132,16 +137,14 @@ class Gate:
         except BaseException as error:
             await anyio.aclose_forcefully(stream)
             if isinstance(error, HandshakeFailed):
-                self._after_failure(handshake, hello, error, dialled=False)
+                self._after_failure(handshake, error, dialled=False)
             raise
         return Opened(stream, theirs, host, theirs.epoch, theirs.token, handshake.rest, None)
 
-    def _after_failure(
-        self, handshake: Handshake, mine: Hello, error: HandshakeFailed, *, dialled: bool
-    ) -> None:
+    def _after_failure(self, handshake: Handshake, error: HandshakeFailed, *, dialled: bool) -> None:
         # Only a verdict that came with a proof can make this node give up its life.
-        proven = handshake.proven
-        if proven is None or error.code is not Code.DOWN:
+        mine, proven = handshake.local, handshake.proven
+        if mine is None or proven is None or error.code is not Code.DOWN:
             return
         theirs = proven.hello
         links = (mine.links, theirs.links) if dialled else (theirs.links, mine.links)

@@ -24,6 +24,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import struct
+from collections.abc import Callable
 from enum import Enum, auto
 from typing import Final
 
@@ -84,15 +85,25 @@ class Handshake:
     once. The acceptor of a good verdict goes on with ``receive`` until ``ready`` is set. What the peer sends
     behind the handshake is in ``rest``.
 
+    Args:
+        local: Makes this side's hello, at the moment when it is said.
+        secret: The cluster secret.
+        dialler: Which side this is.
+        credential: The dialler's own, if it has one.
+
     Attributes:
+        local: This side's hello, once it has been said.
         peer: The other side's hello, once it has come (nothing in it is proved before ``proven``).
         proven: Set when the peer's proof has been checked.
         ready: Set at the acceptor when the dialler has said its verdict.
         last_words: After a failure, what to send before closing.
     """
 
-    def __init__(self, local: Hello, secret: bytes, *, dialler: bool, credential: bytes = b"") -> None:
-        self._local = local
+    def __init__(
+        self, local: Callable[[], Hello], secret: bytes, *, dialler: bool, credential: bytes = b""
+    ) -> None:
+        self._introduce = local
+        self.local: Hello | None = None
         self._secret = secret
         self._credential = credential
         self._dialler = dialler
@@ -114,8 +125,10 @@ class Handshake:
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """What both sides can do."""
-        return self._local.capabilities & self.peer.capabilities if self.peer else frozenset()
+        """What both sides can do, once both have said it."""
+        if self.local is None or self.peer is None:
+            return frozenset()
+        return self.local.capabilities & self.peer.capabilities
 
     @property
     def has_credential(self) -> bool:
@@ -129,7 +142,8 @@ class Handshake:
 
     def start(self) -> bytes:
         """Return the dialler's first bytes."""
-        return self._say(_HELLO, encode_hello(self._local), first=True)
+        self.local = self._introduce()
+        return self._say(_HELLO, encode_hello(self.local), first=True)
 
     def receive(self, data: bytes) -> bytes:
         """Take bytes of the peer and return what to send.
@@ -204,12 +218,16 @@ class Handshake:
         peer = self.peer = decode_hello(body)
         self._transcript.update(MAGIC + raw)
         self._stage = _Stage.PROOF
-        code, reason = _incompatible(self._local, peer, dialler=self._dialler)
+        if self.local is None:
+            # The acceptor: the lane is the dialler's choice.
+            local = self.local = evolve(self._introduce(), lane=peer.lane)
+        else:
+            local = self.local
+        code, reason = _incompatible(local, peer)
         if code is not Code.OK:
             raise self._refusal(code, reason)
         if not self._dialler:
-            self._local = evolve(self._local, lane=peer.lane)
-            return self._say(_HELLO, encode_hello(self._local), first=True)
+            return self._say(_HELLO, encode_hello(local), first=True)
         digest = self._transcript.digest()
         proof = _mac(self._secret, b"dialler", digest)
         if self._credential:
@@ -267,7 +285,7 @@ def _read_verdict(body: bytes) -> tuple[Code, str]:
     return Code(code) if code in set(Code) else Code.REFUSED, printable
 
 
-def _incompatible(local: Hello, peer: Hello, *, dialler: bool) -> tuple[Code, str]:
+def _incompatible(local: Hello, peer: Hello) -> tuple[Code, str]:
     mine, theirs = ("{}-{}".format(*hello.versions) for hello in (local, peer))
     if max(local.versions[0], peer.versions[0]) > min(local.versions[1], peer.versions[1]):
         return Code.PROTOCOL, f"it speaks protocol {mine}, this side {theirs}: install the same sllm on both"
@@ -276,6 +294,6 @@ def _incompatible(local: Hello, peer: Hello, *, dialler: bool) -> tuple[Code, st
     missing = sorted((local.needs - peer.capabilities) | (peer.needs - local.capabilities))
     if missing:
         return Code.CAPABILITY, f"both sides must support {', '.join(missing)}: install the same sllm on both"
-    if dialler and local.lane is not peer.lane:
+    if local.lane is not peer.lane:
         return Code.BROKEN, "it answered for another lane"
     return Code.OK, ""

@@ -32,9 +32,16 @@ class Announce:
 
 @frozen
 class Lose:
-    """Tell this node that the peer is down (once in a link's life), and end the link."""
+    """Tell this node that the peer is down (once in a link's life), and end the link.
+
+    Attributes:
+        severed: The peer cannot be reached (as opposed to: it left, or either side begins a later life), so
+        that
+            nothing else between the two can be hoped for either.
+    """
 
     reason: str
+    severed: bool = False
 
 
 Effect = Announce | Lose
@@ -85,16 +92,16 @@ class LinkLife:
         self._why = reason
         return []
 
-    def ended(self, reason: str) -> list[Effect]:
+    def ended(self, reason: str, *, severed: bool = False) -> list[Effect]:
         """Note that the peer's present life is certainly over (or that this node must act as if it were)."""
         if self.state is LinkState.DOWN:
             return []
         self.state = LinkState.DOWN
-        return [Lose(reason)]
+        return [Lose(reason, severed)]
 
     def unreachable(self, reason: str) -> list[Effect]:
         """Note that the peer's host refuses connections: with the control lane closed, the peer is gone."""
-        return [] if Lane.CONTROL in self._lanes else self.ended(reason)
+        return [] if Lane.CONTROL in self._lanes else self.ended(reason, severed=True)
 
     def tick(self, now: float, *, heard: bool) -> list[Effect]:
         """Check the deadlines.
@@ -108,9 +115,9 @@ class LinkLife:
         if self.state is LinkState.DOWN:
             return []
         if Lane.CONTROL in self._lanes and now - self.heard >= self.budget:
-            return self.ended(f"silent for {now - self.heard:.1f} s")
+            return self.ended(f"silent for {now - self.heard:.1f} s", severed=True)
         if self.state is not LinkState.UP and now - self._missing_since >= self.budget:
-            return self.ended(f"{self._why}, and did not come back within {self.budget:.1f} s")
+            return self.ended(f"{self._why}, and did not come back within {self.budget:.1f} s", severed=True)
         return []
 
     def extend(self, seconds: float) -> None:

@@ -6,7 +6,7 @@ All decisions are in the pure parts (``LinkLife``, ``ControlSession``, ``Fences`
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import anyio
 
@@ -26,6 +26,20 @@ from .hello import Lane
 from .link import Announce, Effect, LinkLife, LinkState, Lose
 from .peer import Peer
 from .settings import TransportSettings
+
+BACKLOG = 16
+"""Acknowledgements are left out while so many frames wait for the socket."""
+
+
+class OnLost(Protocol):
+    """Told once that a link is down; ``severed`` says that the peer cannot be reached."""
+
+    def __call__(self, link: PeerLink, reason: str, *, severed: bool) -> None: ...
+
+
+def goodbye(reason: str) -> bytes:
+    """Return the frame that ends a link in good order."""
+    return encode(GOODBYE, reason.encode()[:TEXT_LIMIT])
 
 
 class PeerLink:
@@ -48,7 +62,7 @@ class PeerLink:
         inbound: Inbound,
         settings: TransportSettings,
         on_up: Callable[[PeerLink], None],
-        on_lost: Callable[[PeerLink, str], None],
+        on_lost: OnLost,
         on_call: Callable[[PeerLink, bytes], None],
     ) -> None:
         self.peer = peer
@@ -166,14 +180,16 @@ class PeerLink:
                 return
             elif kind < IGNORABLE:
                 raise RemoteProtocolError(f"frame kind {kind} does not belong on a control lane")
-        acknowledgement = self._session.acknowledge()
-        if acknowledgement is not None and self.control is not None:
-            self.control.send(acknowledgement)
+        # A peer that does not read gets no pile of acknowledgements: the next heartbeat tells it all.
+        if self.control is not None and self.control.backlog < BACKLOG:
+            acknowledgement = self._session.acknowledge()
+            if acknowledgement is not None:
+                self.control.send(acknowledgement)
 
     def say_goodbye(self, reason: str) -> None:
         """Tell the peer that the link ends, and close the control lane once that is written."""
         if self.control is not None:
-            self.control.send(encode(GOODBYE, reason.encode()[:TEXT_LIMIT]))
+            self.control.send(goodbye(reason))
             self.control.finish(self._settings.goodbye_timeout)
 
     def heartbeat(self) -> None:
@@ -196,10 +212,10 @@ class PeerLink:
             match effect:
                 case Announce():
                     self._on_up(self)
-                case Lose(reason):
-                    self._lose(reason)
+                case Lose(reason, severed):
+                    self._lose(reason, severed=severed)
 
-    def _lose(self, reason: str) -> None:
+    def _lose(self, reason: str, *, severed: bool) -> None:
         self.ended.set()
         if self.control is not None and not self.control.finishing:
             self.control.close(reason)
@@ -207,7 +223,7 @@ class PeerLink:
             self.lane.connection.close(reason)
             self.lane.lost(reason)
         self._deliver(self._fences.ended())
-        self._on_lost(self, reason)
+        self._on_lost(self, reason, severed=severed)
 
     def _send(self, kind: int, content: list[Any]) -> None:
         if self.down:

@@ -28,7 +28,7 @@ from .hello import Lane
 from .link import lateness
 from .listener import Doorman, accept_forever
 from .peer import NodeHello, NodeIdentity, Peer, PeerLost, PeerUp, Verdict
-from .peer_link import PeerLink
+from .peer_link import PeerLink, goodbye
 from .roster import Roster
 from .settings import TransportSettings
 from .sockets import TlsContexts
@@ -125,8 +125,6 @@ class Transport:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
         tasks = self._tasks
-        if kind is None:
-            await self._say_goodbye()
         tasks.cancel_scope.cancel()
         try:
             return await tasks.__aexit__(kind, error, trace)
@@ -260,7 +258,13 @@ class Transport:
             self._roster.links[hello.node] = link
         if opened.address is not None:
             link.address = opened.address
-        connection = Connection(opened.stream, opened.rest, link.on_control_frames)
+        connection = Connection(
+            opened.stream,
+            opened.rest,
+            link.on_control_frames,
+            farewell=goodbye("it stops"),
+            farewell_timeout=self.settings.goodbye_timeout,
+        )
         link.open_control(connection, outbound=opened.address is not None)
         return link, connection
 
@@ -297,13 +301,15 @@ class Transport:
         log.info("peer.up", peer=link.peer.node, incarnation=str(link.peer.incarnation), host=link.peer.host)
         self._on_peer(PeerUp(link.peer))
 
-    def _peer_lost(self, link: PeerLink, reason: str) -> None:
+    def _peer_lost(self, link: PeerLink, reason: str, *, severed: bool) -> None:
         self._roster.remove(link)
         self._lost += 1
-        self._desk.lost(link, reason)
+        if severed:
+            self._desk.sever(link.peer.node, reason)
+        # Even a link that was never announced may have carried a monitor.
+        self._inbound.on_peer_down(link.peer.node, link.peer.incarnation, reason)
         if link.life.announced:
             log.info("peer.lost", peer=link.peer.node, incarnation=str(link.peer.incarnation), reason=reason)
-            self._inbound.on_peer_down(link.peer.node, link.peer.incarnation, reason)
             self._on_peer(PeerLost(link.peer, reason))
 
     def _tunnel_called(self, link: PeerLink, token: bytes) -> None:
@@ -379,13 +385,3 @@ class Transport:
                     link.heartbeat()
                 link.tick(now)
             due = max(due + half, now)
-
-    async def _say_goodbye(self) -> None:
-        closing = [link.control for link in self._roster.links.values() if link.control is not None]
-        for dial in list(self._dials):
-            dial.stop()
-        for link in list(self._roster.links.values()):
-            link.say_goodbye("it stops")
-        with anyio.move_on_after(self.settings.goodbye_timeout):
-            for connection in closing:
-                await connection.wait_closed()

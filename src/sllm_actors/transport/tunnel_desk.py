@@ -12,6 +12,7 @@ from anyio.abc import ByteStream
 from attrs import define, field
 
 from sllm_actors.actors.errors import PeerDown
+from sllm_actors.actors.identity import NodeId
 
 from .codec import Codec
 from .errors import HandshakeFailed, TunnelRefused
@@ -58,8 +59,8 @@ class TunnelDesk:
         self._on_tunnel = on_tunnel
         self._start = start
         self._calls: dict[bytes, _Call] = {}
-        self._requested: dict[TunnelStream, PeerLink] = {}
-        self._answered: dict[anyio.CancelScope, PeerLink] = {}
+        self._requested: dict[TunnelStream, NodeId] = {}
+        self._answered: dict[anyio.CancelScope, NodeId] = {}
 
     @property
     def open(self) -> int:
@@ -94,7 +95,7 @@ class TunnelDesk:
             await anyio.aclose_forcefully(opened.stream)
             raise PeerDown(link.peer.node, "it was lost while the tunnel was opened")
         stream = TunnelStream(through, self._forget)
-        self._requested[stream] = link
+        self._requested[stream] = link.peer.node
         return stream
 
     def called(self, link: PeerLink, token: bytes) -> None:
@@ -114,11 +115,14 @@ class TunnelDesk:
         call.opened.append(opened)
         call.answered.set()
 
-    def lost(self, link: PeerLink, reason: str) -> None:
-        """Break the tunnels of a peer that is down."""
-        for stream in [each for each, owner in self._requested.items() if owner is link]:
+    def sever(self, node: NodeId, reason: str) -> None:
+        """Break the tunnels of a peer that cannot be reached any more.
+
+        A peer that leaves closes its own; one that begins a later life keeps them, like its engines.
+        """
+        for stream in [each for each, owner in self._requested.items() if owner == node]:
             stream.sever(reason)
-        for scope in [each for each, owner in self._answered.items() if owner is link]:
+        for scope in [each for each, owner in self._answered.items() if owner == node]:
             scope.cancel()
 
     def _forget(self, stream: TunnelStream) -> None:
@@ -154,7 +158,7 @@ class TunnelDesk:
     async def _answer(self, link: PeerLink, opened: Opened) -> None:
         try:
             with anyio.CancelScope() as scope:
-                self._answered[scope] = link
+                self._answered[scope] = link.peer.node
                 try:
                     await answer_tunnel(
                         opened.stream,
