@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
@@ -66,16 +66,6 @@ Engines = Callable[[], AbstractAsyncContextManager[RawEngine]]
 
 
 @pytest.fixture
-def broken_engine() -> Iterator[Engines]:
+def broken_engine() -> Engines:
     """Open an engine that does exactly what a test says, byte by byte."""
-    with tempfile.TemporaryDirectory(prefix="sllm-") as folder:
-        count = 0
-
-        @asynccontextmanager
-        async def opened() -> AsyncIterator[RawEngine]:
-            nonlocal count
-            count += 1
-            async with raw_engine(f"{folder}/{count}.sock") as engine:
-                yield engine
-
-        yield opened
+    return raw_engine

@@ -48,7 +48,7 @@ class PlayedCluster:
     """The head and the workers of one gateway.
 
     Attributes:
-        tunnels: The requests for tunnels that came; each is led to ``tunnel_to``.
+        tunnels: The requests for tunnels that came; each is led to the port ``tunnel_to``.
         dialled: What the gateway was told to be linked to.
     """
 
@@ -58,7 +58,7 @@ class PlayedCluster:
     settings: GatewaySettings
     head: NodeId | None = None
     tunnels: list[tuple[NodeId, OpenEngine]] = field(factory=list)
-    tunnel_to: str = ""
+    tunnel_to: int = 0
     dialled: list[tuple[WorkerAddress, ...]] = field(factory=list)
     _to_close: list[Callable[[], Awaitable[None]]] = field(factory=list)
     _epochs: itertools.count[int] = field(factory=lambda: itertools.count(1))
@@ -81,7 +81,7 @@ class PlayedCluster:
 
     def client(self, **more: Any) -> openai.AsyncOpenAI:
         """Return a client, closed at the end of the test."""
-        options = {"max_retries": 0, "api_key": "none", "timeout": 60} | more
+        options: dict[str, Any] = {"max_retries": 0, "api_key": "none", "timeout": 60} | more
         client = openai.AsyncOpenAI(base_url=f"{self.url}/v1", **options)
         self._to_close.append(client.close)
         return client
@@ -107,7 +107,7 @@ async def running_gateway(folder: Path, **more: Any) -> AsyncIterator[PlayedClus
 
     async def open_tunnel(node: NodeId, request: OpenEngine) -> ByteStream:
         played.tunnels.append((node, request))
-        return await anyio.connect_unix(played.tunnel_to)
+        return await anyio.connect_tcp("127.0.0.1", played.tunnel_to)
 
     dialled: list[tuple[WorkerAddress, ...]] = []
     async with TestSystem(node=NodeId("gateway-1")) as system:

@@ -1,4 +1,4 @@
-"""A real llama.cpp server with a small real model, in a process of its own: ``python llama_server.py SOCKET``.
+"""A real llama.cpp server with a real model, in a process of its own: ``python llama_server.py SOCKET MODEL``.
 
 It ends when its standard input does, so that it cannot outlive the tests.
 """
@@ -22,7 +22,8 @@ def main(socket: str, model: str) -> None:
     parameters.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
     parameters.cpuparams.n_threads = 2
     server = xllamacpp.Server(parameters)
-    print(server.listening_address, flush=True)
+    sys.stdout.write(f"{server.listening_address}\n")
+    sys.stdout.flush()
     sys.stdin.read()
     os._exit(0)
 

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
-from anyio.abc import SocketStream
+from anyio.abc import SocketAttribute, SocketStream
 from attrs import define, field
 
 Behaviour = Callable[["Call"], Awaitable[None]]
@@ -59,9 +59,13 @@ class Call:
 class RawEngine:
     """Listens; ``behave`` says what it does next, and may be replaced at any time."""
 
-    address: str
+    port: int
     behave: Behaviour
     calls: list[Call] = field(factory=list)
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
 
     async def serve(self, stream: SocketStream) -> None:
         async with stream, anyio.create_task_group() as tasks:
@@ -115,10 +119,10 @@ async def say_hello(call: Call) -> None:
 
 
 @asynccontextmanager
-async def raw_engine(path: str) -> AsyncIterator[RawEngine]:
-    """Run an engine on a unix socket."""
-    engine = RawEngine(f"unix:{path}", say_hello)
-    listener = await anyio.create_unix_listener(path)
+async def raw_engine() -> AsyncIterator[RawEngine]:
+    """Run an engine on a free port of loopback."""
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    engine = RawEngine(listener.extra(SocketAttribute.local_port), say_hello)
     async with listener, anyio.create_task_group() as tasks:
         tasks.start_soon(listener.serve, engine.serve)
         yield engine

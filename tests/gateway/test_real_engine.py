@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import anyio
+import httpx2
 import openai
 import pytest
 
@@ -60,8 +61,6 @@ async def test_errors_of_the_engine_come_through_unchanged(serving: PlayedCluste
 
 
 async def busy_slots(llama: str) -> int:
-    import httpx2
-
     transport = httpx2.AsyncHTTPTransport(uds=llama.removeprefix("unix:"))
     async with httpx2.AsyncClient(transport=transport, base_url="http://engine") as http:
         text = (await http.get("/metrics", timeout=30)).text
@@ -71,7 +70,7 @@ async def busy_slots(llama: str) -> int:
 
 async def until_idle(llama: str, seconds: float) -> None:
     with anyio.fail_after(seconds):
-        while await busy_slots(llama):
+        while await busy_slots(llama):  # noqa: ASYNC110 - it is another process that is looked at
             await anyio.sleep(0.05)
 
 

@@ -2,23 +2,43 @@
 
 from __future__ import annotations
 
+import re
+
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 LARGEST_HEAD = 64 * 2**10
 
+_UPGRADE = re.compile(rb"\r\nupgrade:[^\r\n]*", re.IGNORECASE)
+
 
 class BoundedHttp(HttpToolsProtocol):
-    """Refuses a request whose head is too large.
+    """Refuses a request whose head is too large, and serves one that asks for an upgrade as if it did not.
 
-    A request with ``Upgrade: h2c`` (Java's client sends that first) stays an ordinary one.
+    Java's client sends ``Upgrade: h2c`` with its first request; the parser would end such a request at its
+    head, and its body would be lost.
     """
 
     _head = 0
+    _between = True
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came. An upgrade is looked for where a request begins, in one piece with its whole head."""
+        if self._between and (b"pgrade" in data or b"PGRADE" in data):
+            head, separator, rest = data.partition(b"\r\n\r\n")
+            if separator:
+                data = _UPGRADE.sub(b"", head) + separator + rest
+        super().data_received(data)
 
     def on_message_begin(self) -> None:
         """A request begins."""
         self._head = 0
+        self._between = False
         super().on_message_begin()
+
+    def on_message_complete(self) -> None:
+        """A request has come whole."""
+        self._between = True
+        super().on_message_complete()
 
     def on_url(self, url: bytes) -> None:
         """A piece of the target."""

@@ -60,7 +60,9 @@ class Router(Actor):
         self._apply(self._current())
 
     async def stopped(self, reason: object) -> None:  # noqa: ARG002 - Actor.stopped
-        self._refuse(self._holds.clear(), errors.router_away())
+        gone = self._current().served is None
+        error = errors.model_not_found(self._route.id) if gone else errors.router_away()
+        self._refuse(self._holds.clear(), error)
 
     async def receive(self, message: RouterMessage) -> Any:
         match message:

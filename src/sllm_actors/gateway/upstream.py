@@ -16,6 +16,7 @@ from sllm_actors.transport import TransportError
 
 from .exchange import EngineBroke
 from .routing import Upstream
+from .unix_stream import connect_unix
 
 OpenTunnel = Callable[[NodeId, OpenEngine], Awaitable[ByteStream]]
 
@@ -68,7 +69,7 @@ class Connector:
             return await self._open_address(upstream.address)
         if upstream.machine and upstream.machine == self.machine:
             try:
-                return Connection(await anyio.connect_unix(upstream.address.removeprefix("unix:")))
+                return Connection(await connect_unix(upstream.address.removeprefix("unix:")))
             except (FileNotFoundError, PermissionError):
                 pass  # the same machine in another container: the worker can reach it
         return Connection(await self.open_tunnel(NodeId(upstream.node), OpenEngine(upstream.id)))
