@@ -15,10 +15,13 @@ from sllm_actors.actors import (
     ONE_FOR_ONE,
     PERMANENT,
     SHUTDOWN,
+    TEMPORARY,
+    TRANSIENT,
     AutoShutdown,
     Backoff,
     ChildSpec,
     ExitReason,
+    Failed,
     Restart,
     Strategy,
 )
@@ -140,6 +143,65 @@ class SupervisorMachine(RuleBasedStateMachine):
     def delete(self, name: str) -> None:
         self.world.apply(fx.Delete(name, self.token()))
 
+    # At rest the model is complete: it says exactly what one event sets off.
+
+    @precondition(alive)
+    @rule(data=st.data(), reason=st.sampled_from([NORMAL, SHUTDOWN, CRASH]))
+    def child_ends_at_rest(self, data: st.DataObject, reason: ExitReason) -> None:
+        world = self.world
+        world.rest()
+        name = self.pick(data, "up")
+        if name is None or not self.alive():
+            return
+        spec = world.state.children[name].spec
+        again = spec.restart is PERMANENT or (spec.restart is TRANSIENT and not reason.is_normal)
+        recent = sum(world.now - when <= WINDOW for when in world.state.restarts)
+        started, stopped = self.what_a_restart_does(name)
+        before = len(world.started), len(world.stopped)
+        world.exits(name, reason)
+        world.rest()
+        if again and recent >= MAX_RESTARTS:
+            assert isinstance(world.ended, fx.End)
+            assert isinstance(world.ended.reason, Failed)
+        elif again:
+            assert world.started[before[0] :] == started
+            assert world.stopped[before[1] :] == stopped
+            assert world.ended is None
+        elif world.ended is not None:
+            assert spec.significant
+            assert world.ended.reason == SHUTDOWN
+        else:
+            assert (len(world.started), len(world.stopped)) == before
+
+    def what_a_restart_does(self, name: str) -> tuple[list[str], list[str]]:
+        """Return who is started and who is stopped first, in order, when ``name`` restarts at rest."""
+        state, up = self.world.state, self.world.children
+        order = list(state.children)
+        match state.strategy:
+            case Strategy.ONE_FOR_ONE:
+                group = [name]
+            case Strategy.REST_FOR_ONE:
+                group = order[order.index(name) :]
+            case Strategy.ONE_FOR_ALL:
+                group = order
+        started = [each for each in group if state.children[each].spec.restart is not TEMPORARY]
+        return started, [each for each in reversed(group) if each in up and each != name]
+
+    @precondition(alive)
+    @rule(data=st.data())
+    def child_is_terminated_at_rest(self, data: st.DataObject) -> None:
+        world = self.world
+        world.rest()
+        name = self.pick(data, "up")
+        if name is None or not self.alive():
+            return
+        before = len(world.started), len(world.stopped), dict(world.children)
+        world.apply(fx.Terminate(name, token=self.token()))
+        world.rest()
+        assert world.started[before[0] :] == []
+        assert world.stopped[before[1] :] == [name]
+        assert world.children.keys() == before[2].keys() - {name}
+
     @precondition(lambda self: self.tokens > 6)
     @rule(kill=st.booleans())
     def end(self, kill: bool) -> None:
@@ -156,7 +218,15 @@ class SupervisorMachine(RuleBasedStateMachine):
             assert len(state.restarts) <= MAX_RESTARTS
 
     @invariant()
-    def a_group_starts_in_order_and_stops_in_reverse(self) -> None:
+    def a_group_starts_one_after_the_other(self) -> None:
+        if not hasattr(self, "world"):
+            return
+        state, children = self.world.state, self.world.children
+        if state.mode is Mode.STARTING and not self.asked:
+            assert list(children.values()).count("starting") <= 1
+
+    @invariant()
+    def a_stop_goes_in_reverse(self) -> None:
         if not hasattr(self, "world"):
             return
         state = self.world.state

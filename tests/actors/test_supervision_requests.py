@@ -83,6 +83,18 @@ def test_a_restart_by_request_that_fails_leaves_the_child_down() -> None:
     assert world.state.children["a"].phase is Phase.DOWN
 
 
+def test_a_child_that_was_added_and_up_is_kept_when_a_later_start_by_request_fails() -> None:
+    world = World()
+    world.begin()
+    world.apply(fx.Add(child("a"), 1))
+    world.up("a")
+    world.apply(fx.Terminate("a", token=2))
+    world.exits("a", SHUTDOWN)
+    world.apply(fx.Revive("a", 3))
+    world.fails_to_start("a")
+    assert list(world.state.children) == ["a"]
+
+
 @pytest.mark.parametrize("restart", [PERMANENT, TEMPORARY])
 def test_a_child_to_be_forgotten_is_removed_once_it_is_down(restart: Restart) -> None:
     world = World(child("a", restart))
@@ -207,6 +219,18 @@ def test_a_child_that_was_starting_when_the_supervisor_stopped_is_waited_for() -
     assert world.children == {"a": "stopping"}
     world.fails_to_start("a")
     assert world.ended is not None
+
+
+def test_a_restart_that_fails_while_the_supervisor_stops_is_not_tried_again() -> None:
+    world = World(child("a"), child("b"))
+    world.begin()
+    world.exits("a")
+    world.apply(fx.Stop(SHUTDOWN))
+    assert world.children == {"a": "starting", "b": "stopping"}
+    world.fails_to_start("a")
+    assert world.children == {"b": "stopping"}
+    world.exits("b")
+    assert world.ended == fx.End(SHUTDOWN, opened=True)
 
 
 def test_the_default_back_off_is_short_and_at_once_is_otps() -> None:
