@@ -1,4 +1,4 @@
-"""Short folders: a unix socket's path may have 107 characters, and pytest's own are long."""
+"""Hosts in short folders: a unix socket's path may have 107 characters, and pytest's own are long."""
 
 from __future__ import annotations
 
@@ -9,9 +9,17 @@ from pathlib import Path
 
 import pytest
 
+from sllm_actors.engines.host import EngineHost, open_host
+from sllm_actors.engines.readiness import HealthPolicy
+
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
     path = Path(tempfile.mkdtemp(prefix="se-", dir="/tmp"))
     yield path
     shutil.rmtree(path)
+
+
+@pytest.fixture
+def host(folder: Path) -> EngineHost:
+    return open_host(folder, health=HealthPolicy(interval=0.1, timeout=0.5, misses=2), stop_budget=5.0)

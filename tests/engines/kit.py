@@ -10,8 +10,21 @@ from contextlib import suppress
 from pathlib import Path
 
 import anyio
+from attrs import evolve
 
+from sllm_actors.actors import TEMPORARY, ActorRef, ChildSpec
+from sllm_actors.engines.backend import Launch
+from sllm_actors.engines.host import EngineHost
+from sllm_actors.engines.messages import (
+    ReplicaChanged,
+    ReplicaOrder,
+    ReplicaReport,
+    ReplicaState,
+    SourceInspected,
+)
 from sllm_actors.engines.plan import EnginePaths, LaunchPlan, engine_environment
+from sllm_actors.engines.replica_actor import ReplicaActor
+from sllm_actors.testing import TestProbe, TestSystem
 from sllm_actors.testing.fake_engine import fake_engine_argv
 
 
@@ -69,3 +82,46 @@ def shared_memory(name: str) -> Path:
 
 def remove(path: Path) -> None:
     path.unlink(missing_ok=True)
+
+
+def members(group: int) -> list[int]:
+    """Return the processes of a process group that run."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if os.getpgid(int(entry.name)) == group and alive(int(entry.name)):
+                found.append(int(entry.name))
+    return found
+
+
+async def start(system: TestSystem, order: ReplicaOrder, host: EngineHost) -> tuple[ActorRef, TestProbe]:
+    probe = await system.probe()
+    spec = ChildSpec("replica", lambda: ReplicaActor(order, host=host, owner=probe.ref), restart=TEMPORARY)
+    return await system.start(spec), probe
+
+
+async def report_of(
+    probe: TestProbe, state: ReplicaState, where: Callable[[ReplicaReport], bool] = lambda _: True
+) -> ReplicaReport:
+    while True:
+        changed = await probe.expect(ReplicaChanged, timeout=20.0)
+        if changed.report.state is state and where(changed.report):
+            return changed.report
+
+
+def left(host: EngineHost) -> list[Path]:
+    return [path for path in host.runtime_dir.rglob("*") if path != host.tmp_dir]
+
+
+class FakeBackend:
+    """Starts a fake engine; its options are in the order's source."""
+
+    name = "fake"
+
+    def inspect(self, *_: object) -> SourceInspected:
+        return SourceInspected()
+
+    def launch(self, order: ReplicaOrder, host: EngineHost, paths: EnginePaths) -> Launch:
+        plan = fake_plan(host.log_dir, *order.source.split(), stop_budget=host.stop_budget)
+        argv = tuple(str(paths.socket) if word.endswith(".sock") else word for word in plan.argv)
+        return Launch(f"unix:{paths.socket}", ("/health",), evolve(plan, argv=argv, paths=paths))

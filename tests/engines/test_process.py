@@ -108,7 +108,7 @@ async def test_shared_memory_that_somebody_uses_stays(folder: Path) -> None:
     try:
         async with EngineProcess(plan) as engine:
             await until(plan.paths.socket.exists)
-            with used.open("rb"):  # noqa: ASYNC230
+            with used.open("rb"):
                 await engine.stop(0.0)
                 assert used.exists()
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Any
 
 from attrs import field, frozen
 
@@ -43,7 +44,7 @@ class ReplicaOrder:
     model: str
     backend: str
     source: str
-    settings: dict[str, object] = field(factory=dict)
+    settings: dict[str, Any] = field(factory=dict)
     num_gpus: int = 0
     startup_timeout: float = 600.0
     drain_timeout: float = 30.0
@@ -156,7 +157,7 @@ class InspectSource:
 
     backend: str
     source: str
-    settings: dict[str, object] = field(factory=dict)
+    settings: dict[str, Any] = field(factory=dict)
 
 
 @CATALOG.message("engines.source_inspected")

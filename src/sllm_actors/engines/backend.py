@@ -1,0 +1,47 @@
+"""What a backend is: how one kind of engine is checked, started and reached."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from attrs import frozen
+
+from .host import EngineHost
+from .messages import ReplicaOrder, SourceInspected
+from .plan import EnginePaths, LaunchPlan
+
+
+@frozen
+class Launch:
+    """How one engine life begins, and where it will answer.
+
+    Attributes:
+        address: ``unix:/path`` or a URL.
+        health: Paths that answer 200 when it is ready, the first one that exists counts.
+        plan: What to start; None where somebody else runs the server.
+    """
+
+    address: str
+    health: tuple[str, ...]
+    plan: LaunchPlan | None
+
+
+class Backend(Protocol):
+    """One kind of engine. Both methods read the disk: call them in a thread."""
+
+    name: str
+
+    def inspect(self, source: str, settings: Mapping[str, object], python: str) -> SourceInspected:
+        """Say whether a source with these settings could be served here, under that interpreter.
+
+        Raises:
+            LaunchProblem: It could not.
+        """
+
+    def launch(self, order: ReplicaOrder, host: EngineHost, paths: EnginePaths) -> Launch:
+        """Decide how to start one engine life.
+
+        Raises:
+            LaunchProblem: It cannot be started as ordered.
+        """

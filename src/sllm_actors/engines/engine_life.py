@@ -1,0 +1,111 @@
+"""One engine life as its replica sees it: start it, say what it does, and say how it ended."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import anyio
+import anyio.to_thread
+from attrs import evolve, frozen
+
+from .backend import Launch
+from .host import EngineHost
+from .log_reader import last_lines, log_end
+from .messages import ReplicaOrder
+from .plan import LaunchProblem
+from .process import EngineProcess, Exit
+from .readiness import HealthProbe
+from .registry import backend_named
+from .replica import Answered, Ended, Progressed, Started
+
+Say = Callable[[Started | Progressed | Answered | Ended], None]
+
+TAIL = 20
+"""Lines of the log that a failure is reported with."""
+
+HUNG_BUDGET = 1.0
+"""Seconds that an engine gets to end which does not answer any more."""
+
+
+@frozen
+class EngineLife:
+    """One attempt to be the replica.
+
+    Attributes:
+        say: Told what happens; ``Ended`` as soon as the engine itself is over, once.
+    """
+
+    order: ReplicaOrder
+    host: EngineHost
+    attempt: int
+    say: Say
+
+    async def run(self) -> None:
+        """Run until the engine has ended and nothing of it is left; a cancellation ends it in good order."""
+        paths = self.host.paths_for(self.order.key.attempt(self.attempt))
+        try:
+            launch = await anyio.to_thread.run_sync(
+                lambda: backend_named(self.order.backend).launch(self.order, self.host, paths)
+            )
+            if launch.plan is None:
+                self.say(await self._watch(launch, None, 0))
+                return
+            plan = evolve(launch.plan, header=f"---- attempt {self.attempt} of {self.order.key}")
+            since = await anyio.to_thread.run_sync(log_end, paths.log)
+            async with EngineProcess(plan) as engine:
+                self.say(Started(self.attempt, engine.pid))
+                ended = await self._watch(launch, engine, since)
+                self.say(ended)
+                if not ended.exit_status:
+                    await engine.stop(HUNG_BUDGET)
+        except LaunchProblem as problem:
+            self.say(self._ended(str(problem)))
+        except OSError as error:
+            self.say(self._ended(f"the engine cannot be started: {error.strerror or error}"))
+
+    async def _watch(self, launch: Launch, engine: EngineProcess | None, since: int) -> Ended:
+        """Follow the process and its health, until either says that it is over."""
+        verdicts: list[Ended] = []
+        ready = anyio.Event()
+
+        async def follow_process(process: EngineProcess) -> None:
+            exit_ = await process.exited()
+            verdicts.append(self._ended(_reason(exit_, ready=ready.is_set()), str(exit_) or "unknown"))
+            group.cancel_scope.cancel()
+
+        async with (
+            HealthProbe(launch.address, launch.health, self.host.health) as probe,
+            anyio.create_task_group() as group,
+        ):
+            if engine is not None:
+                group.start_soon(follow_process, engine)
+            verdicts.append(self._ended(await self._follow_health(probe, launch, ready)))
+            group.cancel_scope.cancel()
+        if launch.plan is None:
+            return verdicts[0]
+        tail = await anyio.to_thread.run_sync(last_lines, launch.plan.paths.log, TAIL, since)
+        return evolve(verdicts[0], log_tail=tail)
+
+    async def _follow_health(self, probe: HealthProbe, launch: Launch, ready: anyio.Event) -> str:
+        doing = "starting"
+
+        def progressed(now: str) -> None:
+            nonlocal doing
+            doing = now
+            self.say(Progressed(self.attempt, now))
+
+        with anyio.move_on_after(self.order.startup_timeout) as start:
+            await probe.until_ready(progressed)
+        if start.cancelled_caught:
+            return f"it was not ready within {self.order.startup_timeout:g} s: {doing}"
+        ready.set()
+        self.say(Answered(self.attempt, launch.address))
+        return f"its health checks failed: {await probe.until_unhealthy()}"
+
+    def _ended(self, reason: str, exit_status: str = "") -> Ended:
+        return Ended(self.attempt, reason, exit_status, chance=random.random())  # noqa: S311 - jitter
+
+
+def _reason(exit_: Exit, *, ready: bool) -> str:
+    return exit_.sentence if ready else f"{exit_.sentence} before it was ready"

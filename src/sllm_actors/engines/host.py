@@ -1,0 +1,122 @@
+"""The machine that engines run on, as far as they need to know it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import stat
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from attrs import field, frozen
+
+from .attempts import Attempts
+from .identity import ReplicaId, ReplicaKey
+from .plan import EnginePaths
+from .readiness import HealthPolicy
+
+LONGEST_SOCKET_PATH = 100
+
+
+@frozen
+class EngineHost:
+    """Where the engines of a worker live.
+
+    Attributes:
+        runtime_dir: Sockets; short, mode 0700.
+        log_dir: One folder for each replica.
+        tmp_dir: Private TMPDIRs; short, mode 0700.
+        machine: See ``machine_id``.
+        next_attempt: Gives rising numbers, over restarts too; may block, so it is called in a thread.
+        interpreters: Python by backend, for those that do not run under the worker's own.
+        stop_budget: Seconds between SIGTERM and SIGKILL when an engine is ended.
+        health: How engines are watched.
+        environment: What engines inherit, once secrets are taken out.
+    """
+
+    runtime_dir: Path
+    log_dir: Path
+    tmp_dir: Path
+    machine: str
+    next_attempt: Callable[[], int] = field(repr=False)
+    interpreters: Mapping[str, str] = field(factory=dict)
+    stop_budget: float = 10.0
+    health: HealthPolicy = field(factory=HealthPolicy)
+    environment: Mapping[str, str] = field(factory=lambda: dict(os.environ), repr=False)
+
+    def interpreter(self, backend: str) -> str:
+        """Return the Python that a backend's engines run under."""
+        return self.interpreters.get(backend, sys.executable)
+
+    def log_of(self, key: ReplicaKey) -> Path:
+        """Return the folder of a replica's log: the same over its lives, and over those of the worker."""
+        return self.log_dir / _hash(str(key))
+
+    def paths_for(self, replica: ReplicaId) -> EnginePaths:
+        """Return fresh names for one engine life."""
+        name = _hash(f"{replica} {secrets.token_hex(8)}")
+        return EnginePaths(self.runtime_dir / f"{name}.sock", self.tmp_dir / name, self.log_of(replica.key))
+
+
+def open_host(
+    data_dir: Path,
+    *,
+    interpreters: Mapping[str, str] | None = None,
+    stop_budget: float = 10.0,
+    health: HealthPolicy | None = None,
+) -> EngineHost:
+    """Make the folders of a worker under its data directory, and count on from its last attempt. Blocks.
+
+    Sockets and TMPDIRs go to ``<data_dir>/run`` or, if that is too long for a socket's path, to a folder of
+    our user under the system's folder for temporary files.
+
+    Raises:
+        OSError: A folder cannot be made, or is somebody else's.
+    """
+    data_dir = data_dir.absolute()
+    runtime_dir = data_dir / "run"
+    if len(os.fsencode(runtime_dir)) + 26 > LONGEST_SOCKET_PATH:
+        runtime_dir = Path(tempfile.gettempdir()) / f"sllm-{os.getuid()}-{_hash(str(data_dir))[:8]}"
+    log_dir = data_dir / "logs"
+    tmp_dir = runtime_dir / "t"
+    for folder in (runtime_dir, tmp_dir, log_dir):
+        _make_private(folder)
+    return EngineHost(
+        runtime_dir=runtime_dir,
+        log_dir=log_dir,
+        tmp_dir=tmp_dir,
+        machine=machine_id(),
+        next_attempt=Attempts(data_dir / "attempts").next,
+        interpreters=interpreters or {},
+        stop_budget=stop_budget,
+        health=health or HealthPolicy(),
+    )
+
+
+def machine_id() -> str:
+    """Name this boot of this kernel together with the files, network and user that a process sees here.
+
+    Two processes with the same id can use the same unix sockets. Where it cannot be told, the id is unique.
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        spaces = [str(Path(f"/proc/self/ns/{kind}").readlink()) for kind in ("mnt", "net")]
+        root = Path("/").stat()
+    except OSError:
+        return secrets.token_hex(8)
+    return _hash(" ".join((boot, *spaces, str(root.st_dev), str(root.st_ino), str(os.getuid()))))
+
+
+def _hash(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def _make_private(folder: Path) -> None:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        raise PermissionError(f"{folder} belongs to somebody else: give another data directory")
+    folder.chmod(0o700)

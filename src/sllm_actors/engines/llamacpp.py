@@ -1,0 +1,118 @@
+"""The llamacpp backend: GGUF files on llama.cpp's own server, for machines without a GPU too."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from attrs import frozen
+
+from .backend import Launch
+from .host import EngineHost
+from .messages import ReplicaOrder, SourceInspected
+from .plan import EnginePaths, LaunchPlan, LaunchProblem, SettingsProblem, engine_environment
+from .settings import flag, read_settings, table, text, whole
+from .sources import gguf_file
+
+PROGRAM = Path(__file__).with_name("llamacpp_server.py")
+
+_OURS = ("model", "model_alias", "hostname", "hostnames", "port", "reuse_port", "api_keys", "api_prefix")
+
+
+@frozen
+class LlamaCppSettings:
+    """Settings of the llamacpp backend.
+
+    Attributes:
+        max_model_len: Tokens that one request may use, prompt and answer together.
+        n_parallel: Requests that are worked on at the same time (also ``max_num_seqs``).
+        n_ctx: Tokens of all of them together; instead of ``max_model_len``, not beside it.
+        n_threads: CPU threads; llama.cpp's own choice by default.
+        embedding: Serve ``/v1/embeddings`` as well; chat works either way.
+        pooling: How an embedding is made of the tokens' vectors.
+        extra: More attributes of ``xllamacpp.CommonParams``, by name.
+    """
+
+    max_model_len: int | None = whole(None)
+    n_parallel: int = whole(4, alias="max_num_seqs")
+    n_ctx: int | None = whole(None)
+    n_threads: int | None = whole(None)
+    embedding: bool = flag(default=True)
+    pooling: str = text("mean", "mean", "cls", "last", "none")
+    extra: dict[str, str | int | float] = table()  # noqa: RUF009 - an attrs field
+
+    @property
+    def context(self) -> int:
+        """Tokens of all requests together."""
+        return self.n_ctx or (self.max_model_len or 2048) * self.n_parallel
+
+    def parameters(self) -> dict[str, object]:
+        """Return the attributes of ``CommonParams`` to set."""
+        chosen: dict[str, object] = {
+            "n_ctx": self.context,
+            "n_parallel": self.n_parallel,
+            "endpoint_metrics": True,
+            "embedding": self.embedding,
+        }
+        if self.embedding:
+            chosen["pooling_type"] = self.pooling
+        if self.n_threads is not None:
+            chosen["cpuparams.n_threads"] = self.n_threads
+        return chosen | self.extra
+
+
+class LlamaCpp:
+    """See ``Backend``."""
+
+    name = "llamacpp"
+
+    def inspect(self, source: str, settings: Mapping[str, object], python: str) -> SourceInspected:
+        """See ``Backend.inspect``."""
+        _read(settings)
+        _check_installed(python)
+        return SourceInspected(size=gguf_file(source).stat().st_size)
+
+    def launch(self, order: ReplicaOrder, host: EngineHost, paths: EnginePaths) -> Launch:
+        """See ``Backend.launch``."""
+        settings = _read(order.settings)
+        python = host.interpreter(self.name)
+        _check_installed(python)
+        return plan(order, gguf_file(order.source), settings, host, paths)
+
+
+def plan(
+    order: ReplicaOrder, model: Path, settings: LlamaCppSettings, host: EngineHost, paths: EnginePaths
+) -> Launch:
+    """Decide how to start; pure."""
+    what = {
+        "model": str(model),
+        "alias": order.model,
+        "socket": str(paths.socket),
+        "parameters": settings.parameters(),
+    }
+    launch = LaunchPlan(
+        argv=(host.interpreter(LlamaCpp.name), str(PROGRAM), json.dumps(what)),
+        env=engine_environment(host.environment, paths),
+        paths=paths,
+        stop_budget=host.stop_budget,
+    )
+    return Launch(f"unix:{paths.socket}", ("/health",), launch)
+
+
+def _read(settings: Mapping[str, object]) -> LlamaCppSettings:
+    found = read_settings(LlamaCppSettings, settings, LlamaCpp.name)
+    if found.n_ctx is not None and found.max_model_len is not None:
+        raise SettingsProblem("n_ctx is max_model_len times n_parallel: give one of n_ctx and max_model_len")
+    for name in found.extra:
+        if name.partition(".")[0] in _OURS:
+            raise SettingsProblem(f"extra.{name} cannot be set: the worker decides it")
+    return found
+
+
+def _check_installed(python: str) -> None:
+    """Check for xllamacpp, where that can be told without starting the other interpreter."""
+    if python == sys.executable and importlib.util.find_spec("xllamacpp") is None:
+        raise LaunchProblem('llama.cpp is not installed on this worker: pip install "sllm-actors[local]"')

@@ -1,0 +1,69 @@
+"""The program of a llamacpp engine: llama.cpp's own HTTP server (package xllamacpp) on a unix socket.
+
+Run by path, with one JSON object as its argument: ``model``, ``alias``, ``socket``, and ``parameters``,
+attributes of ``xllamacpp.CommonParams`` (a dot reaches into one of them). It imports nothing of sllm_actors,
+so that it runs under any interpreter that has xllamacpp. It has no state to save: SIGTERM just ends it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from typing import Any
+
+
+def fail(sentence: str) -> None:
+    """Say why it cannot start, and end; the native threads are not waited for."""
+    sys.stderr.write(sentence + "\n")
+    sys.stderr.flush()
+    os._exit(1)
+
+
+def set_parameter(target: Any, name: str, value: object) -> None:
+    """Set one attribute of the parameters.
+
+    Raises:
+        AttributeError: There is none of that name.
+        TypeError: It takes no such value.
+    """
+    *parts, last = name.split(".")
+    for part in parts:
+        target = getattr(target, part)
+    if not hasattr(target, last):
+        raise AttributeError(name)
+    setattr(target, last, value)
+
+
+def main() -> None:
+    """Serve until a signal ends the process."""
+    launch = json.loads(sys.argv[1])
+    try:
+        import xllamacpp
+    except ImportError as error:
+        fail(f"llama.cpp is not installed for {sys.executable} ({error}): pip install xllamacpp")
+    params = xllamacpp.CommonParams()
+    params.model.path = launch["model"]
+    params.model_alias = launch["alias"]
+    params.hostnames = [launch["socket"]]
+    for name, value in launch["parameters"].items():
+        try:
+            if name == "pooling_type":
+                value = getattr(xllamacpp.llama_pooling_type, f"LLAMA_POOLING_TYPE_{str(value).upper()}")
+            set_parameter(params, name, value)
+        except (AttributeError, TypeError, ValueError, OverflowError) as error:
+            fail(f"llama.cpp takes no setting {name} = {value!r} ({error})")
+    try:
+        server = xllamacpp.Server(params)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer to "why does it not start"
+        fail(f"llama.cpp cannot serve {launch['model']}: {error}")
+    sys.stdout.write(f"serving on {server.listening_address}\n")
+    sys.stdout.flush()
+    while True:
+        signal.pause()
+
+
+if __name__ == "__main__":
+    sys.path.pop(0)  # the folder of this file, whose modules are none of the engine's
+    main()

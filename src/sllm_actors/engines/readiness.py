@@ -1,0 +1,113 @@
+"""Whether an engine answers: until it is ready, and from then on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+import anyio
+import anyio.to_thread
+import httpx2
+from attrs import frozen
+
+Say = Callable[[str], None]
+
+
+@frozen
+class HealthPolicy:
+    """How an engine is watched. Times in seconds.
+
+    Attributes:
+        first: The pause after the first question of a start; it doubles up to ``longest``.
+        interval: Between questions to an engine that is ready.
+        timeout: How long an answer may take.
+        misses: So many questions in a row without a good answer mean that it is not healthy.
+    """
+
+    first: float = 0.02
+    longest: float = 0.25
+    interval: float = 2.0
+    timeout: float = 5.0
+    misses: int = 4
+
+
+class HealthProbe:
+    """Asks one engine for its health: an async context manager that holds the connection.
+
+    Args:
+        address: ``unix:/path`` or a URL.
+        paths: Tried in this order at the first question; the first that is there is kept.
+        policy: How often, how long.
+    """
+
+    def __init__(self, address: str, paths: tuple[str, ...], policy: HealthPolicy) -> None:
+        self._address = address
+        self._paths = paths
+        self._policy = policy
+        self._client: httpx2.AsyncClient
+
+    async def __aenter__(self) -> Self:
+        self._client = await open_client(self._address, timeout=self._policy.timeout)
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        with anyio.CancelScope(shield=True):
+            await self._client.aclose()
+
+    async def until_ready(self, say: Say) -> None:
+        """Ask until the answer is good. Bound it by a cancel scope.
+
+        Args:
+            say: Told what the engine is doing, in a few words, whenever that changes.
+        """
+        pause = self._policy.first
+        said = ""
+        while (doing := await self.ask()) != "":
+            if doing != said:
+                said = doing
+                say(doing)
+            await anyio.sleep(pause)
+            pause = min(2 * pause, self._policy.longest)
+
+    async def until_unhealthy(self) -> str:
+        """Ask on, until too many answers in a row were no good; return the last one's reason."""
+        missed = 0
+        while True:
+            await anyio.sleep(self._policy.interval)
+            problem = await self.ask()
+            missed = missed + 1 if problem else 0
+            if missed >= self._policy.misses:
+                return problem
+
+    async def ask(self) -> str:
+        """Ask once; "" is a good answer, and anything else says what is the matter in a few words."""
+        try:
+            with anyio.fail_after(self._policy.timeout):
+                answer = await self._client.get(self._paths[0])
+        except TimeoutError:
+            return f"no answer within {self._policy.timeout:g} s"
+        except httpx2.ConnectError:
+            return "not listening yet"
+        except httpx2.HTTPError as error:
+            return f"no answer ({type(error).__name__})"
+        if answer.status_code == httpx2.codes.NOT_FOUND and len(self._paths) > 1:
+            self._paths = self._paths[1:]
+            return await self.ask()
+        if answer.status_code == httpx2.codes.SERVICE_UNAVAILABLE:
+            return "loading the model"
+        return "" if answer.status_code == httpx2.codes.OK else f"status {answer.status_code}"
+
+
+async def open_client(address: str, *, timeout: float) -> httpx2.AsyncClient:
+    """Return an HTTP client of one engine, for paths. It reads no proxy settings from the environment."""
+
+    def make() -> httpx2.AsyncClient:
+        if address.startswith("unix:"):
+            transport = httpx2.AsyncHTTPTransport(uds=address.removeprefix("unix:"), verify=False)
+            return httpx2.AsyncClient(transport=transport, base_url="http://engine", timeout=timeout)
+        return httpx2.AsyncClient(base_url=address, timeout=timeout, trust_env=False)
+
+    return await anyio.to_thread.run_sync(make)  # it imports modules and reads certificates
