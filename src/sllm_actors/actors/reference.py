@@ -36,7 +36,9 @@ class ActorRef:
         self._node = node
         self._key = key
         self._incarnation = incarnation
-        self.cell = cell
+        self.cell = (
+            cell  # the runtime's own: None for a name, for another node, and for who is not here any more
+        )
 
     @property
     def address(self) -> Address:
