@@ -141,7 +141,7 @@ def test_an_interrupt_at_the_prompt_ends_the_chat_with_130(
     terminal = Terminal(["chat", "m"], environment)
     try:
         terminal.wait_for(">>> ")
-        # input() shows its prompt a moment before it listens to signals: one may come too early to be noticed.
+        # input() shows its prompt a moment before it listens to signals: the first may go unnoticed.
         for _ in range(20):
             terminal.type("\x03")
             with contextlib.suppress(subprocess.TimeoutExpired):

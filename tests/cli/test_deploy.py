@@ -41,7 +41,7 @@ def test_every_option_arrives_in_its_place(sllm: Sllm, gateway: PlayedGateway) -
             "num_gpus": 2,
             "auto_scaling_config": {"target": 4, "min_instances": 0, "max_instances": 3, "keep_alive": -1},
             "endpoints": ["http://a:1", "http://b:2"],
-            "backend_config": {"extra_args": ["--dtype=auto"]},
+            "backend_config": {"dtype": "auto"},
         }
     ]
 

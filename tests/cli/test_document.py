@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sllm_actors.cli.document import absolute_source, build, engine_arguments, load, merge
+from sllm_actors.cli.document import absolute_source, build, engine_settings, load, merge
 from sllm_actors.cli.errors import Failure
 
 json_tables = st.dictionaries(
@@ -50,16 +50,20 @@ def test_options_win_over_the_file_key_by_key() -> None:
 @pytest.mark.parametrize("in_file", [["--a=1"], "--a=1"])
 def test_engine_arguments_come_after_those_of_the_file(in_file: Any) -> None:
     config = {"model": "m", "backend_config": {"dtype": "auto", "extra_args": in_file}}
-    document = built(config, engine_args=("a=2",))
+    document = built(config, engine_args=("--a=2",))
     assert document["backend_config"] == {"dtype": "auto", "extra_args": ["--a=1", "--a=2"]}
 
 
-def test_engine_arguments_get_their_dashes_once() -> None:
-    assert engine_arguments(["max-model-len=1024", "--enforce-eager", "-tp=2"]) == [
-        "--max-model-len=1024",
-        "--enforce-eager",
-        "-tp=2",
-    ]
+def test_engine_settings_are_values_and_what_has_a_dash_is_an_argument() -> None:
+    given = ["max-model-len=1024", "dtype=auto", "embedding=false", "--enforce-eager", "-tp=2", "empty="]
+    assert engine_settings(given) == (
+        {"max_model_len": 1024, "dtype": "auto", "embedding": False, "empty": ""},
+        ["--enforce-eager", "-tp=2"],
+    )
+    document = built({"model": "m", "backend_config": {"dtype": "auto", "n": 1}}, engine_args=("n=2",))
+    assert document["backend_config"] == {"dtype": "auto", "n": 2}
+    with pytest.raises(Failure, match="K=V"):
+        engine_settings(["enforce-eager"])
 
 
 def test_a_document_without_a_model_is_refused() -> None:

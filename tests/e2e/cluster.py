@@ -142,7 +142,7 @@ class Cluster:
 
     def describe(self, deployment: str = DEMO_ID) -> dict[str, Any] | None:
         """Return what the head says of a deployment, or None when it knows none or is away."""
-        response = self.http.get(f"/deployments/{deployment}")
+        response = httpx2.get(f"{self.url}/deployments/{deployment}", timeout=60, trust_env=False)
         return response.json() if response.status_code == 200 else None
 
     def engine(self, deployment: str = DEMO_ID) -> int:
@@ -154,7 +154,8 @@ class Cluster:
     def ask(self, text: str = "What is gravity?", **more: Any) -> str:
         """Send one chat request; return the answer's text."""
         body = {"model": DEMO, "messages": [{"role": "user", "content": text}], "max_tokens": 16, **more}
-        response = self.http.post("/v1/chat/completions", json=body)
+        # On a connection of its own: one that was kept open is reset when its gateway is killed.
+        response = httpx2.post(f"{self.url}/v1/chat/completions", json=body, timeout=60, trust_env=False)
         assert response.status_code == 200, response.text
         answer: str = response.json()["choices"][0]["message"]["content"]
         return answer

@@ -7,7 +7,6 @@ import time
 import openai
 import pytest
 from openai import OpenAI
-from openai.types.chat import ChatCompletionMessageParam
 
 from .cluster import DEMO, DEMO_ID, Cluster, eventually
 

@@ -41,7 +41,7 @@ from .terminal import printable
     "--endpoint", "endpoints", multiple=True, metavar="URL", help="Address of an external engine; repeatable."
 )
 @click.option(
-    "--engine-arg", "engine_args", multiple=True, metavar="K=V", help="Argument for the engine; repeatable."
+    "--engine-arg", "engine_args", multiple=True, metavar="K=V", help="Setting of the engine; repeatable."
 )
 @click.option("--wait/--no-wait", default=False, help="Wait until it is ready, and show how far it is.")
 @click.option(

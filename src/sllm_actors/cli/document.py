@@ -69,9 +69,33 @@ def absolute_source(source: str, folder: Path) -> str:
     return source
 
 
-def engine_arguments(given: Sequence[str]) -> list[str]:
-    """Return ``--engine-arg`` values as the engine takes them: ``max-model-len=1024`` gets its dashes."""
-    return [argument if argument.startswith("-") else f"--{argument}" for argument in given]
+def engine_settings(given: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """Split ``--engine-arg`` values into the backend's settings and arguments that are passed as they are.
+
+    ``max-model-len=1024`` is the setting ``max_model_len``, its value a number, true, false, null, a list or
+    a table where it reads as JSON, and else a text. What begins with a dash is an argument of the engine.
+
+    Raises:
+        Failure: One is of neither form.
+    """
+    settings: dict[str, Any] = {}
+    arguments: list[str] = []
+    for each in given:
+        name, equals, value = each.partition("=")
+        if each.startswith("-"):
+            arguments.append(each)
+        elif equals and name:
+            settings[name.replace("-", "_")] = _value_of(value)
+        else:
+            raise Failure(f"--engine-arg {each} is not of the form K=V (to pass an argument on: --{each})")
+    return settings, arguments
+
+
+def _value_of(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def build(
@@ -91,7 +115,7 @@ def build(
         scalars: model, backend, source, num_gpus; None where not given.
         auto_scaling: The keys of ``auto_scaling_config``; None where not given.
         endpoints: Addresses of an external engine; they replace those of the file.
-        engine_args: The engine's own arguments; they come after those of the file.
+        engine_args: See ``engine_settings``; they come over those of the file, arguments after them.
 
     Raises:
         Failure: Neither names a model.
@@ -104,10 +128,11 @@ def build(
         over["auto_scaling_config"] = scaling
     if endpoints:
         over["endpoints"] = list(endpoints)
-    if engine_args:
-        over["backend_config"] = {
-            "extra_args": _arguments_of(config) + engine_arguments(engine_args),
-        }
+    settings, arguments = engine_settings(engine_args)
+    if arguments:
+        settings["extra_args"] = _arguments_of(config) + arguments
+    if settings:
+        over["backend_config"] = settings
     document = merge(config, over)
     model = document.get("model")
     if not model:

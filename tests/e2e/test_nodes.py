@@ -1,0 +1,196 @@
+"""Nodes that are started one by one, as on several machines."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from .cluster import DEMO, DEMO_ID, Sllm, eventually
+
+pytestmark = pytest.mark.allow_blocking
+LOOPBACK = ("--host", "127.0.0.1")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def started(*arguments: str, env: dict[str, str] | None = None) -> Iterator[Sllm]:
+    process = Sllm(*arguments, env=env)
+    try:
+        yield process
+    finally:
+        process.kill_all()
+
+
+def test_a_worker_that_was_started_before_its_head_waits_and_joins(tmp_path: Path) -> None:
+    port, cluster_port = free_port(), free_port()
+    secret = tmp_path / "secret"
+    secret.write_text("a secret of thirty-two characters")
+    common = ("--secret-file", str(secret), *LOOPBACK)
+    head_address = ("--head", f"127.0.0.1:{cluster_port}")
+    head_arguments = ("--port", str(port), "--cluster-port", str(cluster_port), "--transport-port")
+    with started(
+        "worker", *head_address, "--port", "0", "--name", "w1", "--data-dir", str(tmp_path / "w"), *common
+    ) as worker:
+        worker.wait_for("waiting for the head")
+        transport_port = str(free_port())
+        with started(
+            "head", *head_arguments, transport_port, "--data-dir", str(tmp_path / "h"), *common
+        ) as head:
+            worker.wait_for("joined the head")
+            head.wait_for("OpenAI API")
+            url = f"http://127.0.0.1:{port}"
+            document = {"model": DEMO, "backend": "llamacpp", "source": f"demo:{DEMO}"}
+            deployed = httpx2.post(f"{url}/deployments", json=document, trust_env=False, timeout=30)
+            assert deployed.status_code == 200, deployed.text
+            assert chat(url)
+            engine = engine_of(url)
+            head.stop()
+        # Another head on the same machine and data: worker and engine were left alone, and are adopted.
+        with started(
+            "head", *head_arguments, transport_port, "--data-dir", str(tmp_path / "h"), *common
+        ) as head:
+            head.wait_for("OpenAI API")
+            assert chat(url)
+            eventually(lambda: engine_of(url) == engine, within=20, what="the engine is adopted")
+            # A second gateway, on its own.
+            with started(
+                "gateway", *head_address, "--port", "0", "--data-dir", str(tmp_path / "g"), *common
+            ) as gateway:
+                second = gateway.wait_for(r"OpenAI API: (http://\S+)/v1")[1]
+                assert chat(second)
+                gateway.stop()
+            head.stop()
+        assert worker.stop() == 0
+        assert worker.left() == []
+
+
+def chat(url: str) -> str:
+    """Ask once; the request may be held for a while."""
+    body = {"model": DEMO, "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 8}
+
+    def answered() -> httpx2.Response | None:
+        # A gateway that has just started may not have heard of any deployment yet.
+        response = httpx2.post(f"{url}/v1/chat/completions", json=body, timeout=60, trust_env=False)
+        return response if response.status_code != 404 else None
+
+    response = eventually(answered, within=20, what="the model is known")
+    assert response.status_code == 200, response.text
+    content: str = response.json()["choices"][0]["message"]["content"]
+    return content
+
+
+def engine_of(url: str) -> int:
+    response = httpx2.get(f"{url}/deployments/{DEMO_ID}", timeout=60, trust_env=False)
+    if response.status_code != 200:
+        return 0
+    ready = [i["pid"] for i in response.json()["instances"] if i["state"] == "ready"]
+    pid: int = ready[0] if ready else 0
+    return pid
+
+
+@pytest.fixture(scope="module")
+def running_head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Sllm, str, Path]]:
+    """A head without gateways: the process, where its cluster HTTP is, and its data directory."""
+    folder = tmp_path_factory.mktemp("head")
+    port = free_port()
+    ports = ("--gateways", "0", "--cluster-port", str(port), "--transport-port", "0")
+    with started("head", *ports, "--data-dir", str(folder), *LOOPBACK) as head:
+        head.wait_for("head: ready")
+        yield head, f"127.0.0.1:{port}", folder
+
+
+def test_a_wrong_secret_is_one_sentence_and_an_exit(
+    running_head: tuple[Sllm, str, Path], tmp_path: Path
+) -> None:
+    _, address, _ = running_head
+    env = {"SLLM_CLUSTER_SECRET": "not the secret of this head"}
+    arguments = ("worker", "--head", address, "--port", "0", "--data-dir", str(tmp_path), *LOOPBACK)
+    with started(*arguments, env=env) as worker:
+        assert worker.process.wait(20) == 1
+        worker.stop()
+        assert "wrong cluster secret" in worker.output
+        assert "--secret-file" in worker.output
+        assert env["SLLM_CLUSTER_SECRET"] not in worker.output
+        assert "Traceback" not in worker.output
+
+
+def test_no_secret_at_all_says_where_it_is(running_head: tuple[Sllm, str, Path], tmp_path: Path) -> None:
+    _, address, _ = running_head
+    with started(
+        "worker", "--head", address, "--port", "0", "--data-dir", str(tmp_path), *LOOPBACK
+    ) as worker:
+        assert worker.process.wait(20) == 1
+        worker.stop()
+        assert "no cluster secret" in worker.output
+        assert "Traceback" not in worker.output
+
+
+def test_a_head_that_is_none_is_named(tmp_path: Path, running_head: tuple[Sllm, str, Path]) -> None:
+    """Something speaks another protocol at the address; something else speaks HTTP, but is no head."""
+    _, _, folder = running_head
+    env = {"SLLM_CLUSTER_SECRET": (folder / "secret").read_text().strip()}
+    with socket.create_server(("127.0.0.1", 0)) as stranger:
+        address = f"127.0.0.1:{stranger.getsockname()[1]}"
+        arguments = ("worker", "--head", address, "--port", "0", "--data-dir", str(tmp_path), *LOOPBACK)
+        with started(*arguments, env=env) as worker:
+            connection, _ = stranger.accept()
+            connection.sendall(b"220 mail.example ESMTP\r\n")
+            connection.close()
+            assert worker.process.wait(20) == 1
+            worker.stop()
+            assert f"{address} answers, but it is not an sllm head" in worker.output
+            assert "Traceback" not in worker.output
+
+
+def test_a_taken_port_is_named_and_nothing_is_started(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        rest = ("--cluster-port", "0", "--transport-port", "0", "--worker-port", "0")
+        with started("up", "--port", str(port), *rest, "--data-dir", str(tmp_path)) as up:
+            assert up.process.wait(20) == 1
+            up.stop()
+            assert up.output.strip() == (
+                f"error: port {port} for the OpenAI API is taken: stop what listens there, "
+                "or choose another with --port"
+            )
+
+
+def test_a_data_directory_in_use_is_named_and_its_owner_is_not_disturbed(
+    running_head: tuple[Sllm, str, Path],
+) -> None:
+    head, _, folder = running_head
+    before = head.node("head")
+    ports = ("--gateways", "0", "--cluster-port", "0", "--transport-port", "0")
+    with started("head", *ports, "--data-dir", str(folder), *LOOPBACK) as second:
+        assert second.process.wait(20) == 1
+        second.stop()
+        assert "another process runs the node" in second.output
+        assert "Traceback" not in second.output
+    assert head.node("head") == before
+
+
+def test_a_stranger_on_the_transport_port_disturbs_nobody(tmp_path: Path) -> None:
+    port = free_port()
+    ports = ("--gateways", "0", "--cluster-port", "0", "--transport-port", str(port))
+    with started("head", *ports, "--data-dir", str(tmp_path), *LOOPBACK) as head:
+        head.wait_for("head: ready")
+        before = head.node("head")
+        for greeting in (b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x02\x00\x01", os.urandom(4096), b""):
+            with socket.create_connection(("127.0.0.1", port)) as stranger:
+                stranger.sendall(greeting)
+        assert head.node("head") == before
+        assert head.stop(number=signal.SIGTERM) == 0
+        assert "Traceback" not in head.output
