@@ -116,3 +116,19 @@ async def test_a_replica_that_is_stopped_while_it_starts_leaves_nothing(host: En
         await report_of(probe, ReplicaState.STOPPED)
         assert not alive(starting.pid)
     assert left(host) == []
+
+
+async def test_an_engine_with_a_long_queue_is_not_taken_for_a_hung_one(host: EngineHost) -> None:
+    """On llama.cpp's own number of HTTP threads, the waiting requests leave none to answer ``/health``."""
+    async with TestSystem() as system:
+        _, probe = await start(system, ORDER, host)
+        ready = await report_of(probe, ReplicaState.READY)
+        streams = [await open_engine_socket(ready) for _ in range(40)]
+        body = b'{"messages": [{"role": "user", "content": "Count."}], "max_tokens": 400, "ignore_eos": true}'
+        head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: e\r\ncontent-length: %d\r\n\r\n" % len(body)
+        for stream in streams:
+            await stream.send(head + body)
+        await anyio.sleep(2.0)  # more than misses * (interval + timeout)
+        await probe.expect_nothing()
+        for stream in streams:
+            await stream.aclose()

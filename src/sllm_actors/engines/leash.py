@@ -76,7 +76,7 @@ class Log:
         self._folder = folder
         starts = self._starts()
         self._begin = starts[-1] if starts else 0
-        self._fd = self._open()
+        self._fd = self._open(self._begin)
         self._size = os.fstat(self._fd).st_size
 
     def write(self, data: bytes) -> None:
@@ -92,15 +92,16 @@ class Log:
             return
 
     def _rotate(self) -> None:
+        fresh = self._open(self._begin + self._size)  # may fail (disk full): then the old one goes on
         os.close(self._fd)
+        self._fd = fresh
         self._begin += self._size
-        self._fd = self._open()
-        self._size = os.fstat(self._fd).st_size
+        self._size = os.fstat(fresh).st_size
         for start in self._starts()[:-SEGMENTS]:
             os.unlink(self._path(start))  # noqa: PTH108
 
-    def _open(self) -> int:
-        return os.open(self._path(self._begin), os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    def _open(self, begin: int) -> int:
+        return os.open(self._path(begin), os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     def _starts(self) -> list[int]:
         names = os.listdir(self._folder)  # noqa: PTH208
@@ -133,8 +134,12 @@ class Leash:
         launch = self._hear_launch()
         if launch is None:
             return
-        log = Log(launch["log"])
         began = time.time()
+        try:
+            log = Log(launch["log"])
+        except OSError as error:
+            self._say(event="failed", error=f"the log {launch['log']} cannot be opened: {error.strerror}")
+            return
         try:
             self._start(launch, log)
         except OSError as error:

@@ -31,6 +31,9 @@ class LlamaCppSettings:
         n_parallel: Requests that are worked on at the same time (also ``max_num_seqs``).
         n_ctx: Tokens of all of them together; instead of ``max_model_len``, not beside it.
         n_threads: CPU threads; llama.cpp's own choice by default.
+        n_threads_http: Connections that are served at the same time. A request that waits for its turn holds
+            one, and so does each stream; with none free, ``/health`` is not answered and a busy engine looks
+            hung. An idle thread costs next to nothing.
         embedding: Serve ``/v1/embeddings`` as well; chat works either way.
         pooling: How an embedding is made of the tokens' vectors.
         extra: More attributes of ``xllamacpp.CommonParams``, by name.
@@ -40,6 +43,7 @@ class LlamaCppSettings:
     n_parallel: int = whole(4, alias="max_num_seqs")
     n_ctx: int | None = whole(None)
     n_threads: int | None = whole(None)
+    n_threads_http: int = whole(512, least=4)
     embedding: bool = flag(default=True)
     pooling: str = text("mean", "mean", "cls", "last", "none")
     extra: dict[str, str | int | float] = table()  # noqa: RUF009 - an attrs field
@@ -54,6 +58,7 @@ class LlamaCppSettings:
         chosen: dict[str, object] = {
             "n_ctx": self.context,
             "n_parallel": self.n_parallel,
+            "n_threads_http": self.n_threads_http,
             "endpoint_metrics": True,
             "embedding": self.embedding,
         }

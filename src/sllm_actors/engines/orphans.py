@@ -10,14 +10,14 @@ from contextlib import suppress
 import anyio
 import anyio.to_thread
 
-from .leash import processes, start_time, stat_fields
+from .leash import processes, remove_shared_memory, start_time, stat_fields
 from .plan import MARKER, EnginePaths
 
 ROUNDS = 400
 PAUSE = 0.025
 
 
-async def kill_orphans(pid: int, began: int, marker: str, paths: EnginePaths) -> None:
+async def kill_orphans(pid: int, began: int, marker: str, paths: EnginePaths, since: float) -> None:
     """Kill what is left of an engine whose leash is gone, wait until it is dead, and remove its files.
 
     Found by process group and session, and by the mark in the environment of those that left both. A process
@@ -28,12 +28,13 @@ async def kill_orphans(pid: int, began: int, marker: str, paths: EnginePaths) ->
         began: When it started, in clock ticks since boot. A later process of that number is spared.
         marker: The value of ``SLLM_ENGINE`` in its environment.
         paths: What to remove.
+        since: When the leash was started, in seconds since the epoch: for the shared memory to remove.
     """
     for _ in range(ROUNDS):
         if not await anyio.to_thread.run_sync(_kill_once, pid, began, marker):
             break
         await anyio.sleep(PAUSE)
-    await anyio.to_thread.run_sync(_remove, paths)
+    await anyio.to_thread.run_sync(_remove, paths, since)
 
 
 def _kill_once(pid: int, began: int, marker: str) -> int:
@@ -60,6 +61,7 @@ def _has(pid: int, mark: bytes) -> bool:
         return False
 
 
-def _remove(paths: EnginePaths) -> None:
+def _remove(paths: EnginePaths, since: float) -> None:
+    remove_shared_memory(since)
     paths.socket.unlink(missing_ok=True)
     shutil.rmtree(paths.tmpdir, ignore_errors=True)

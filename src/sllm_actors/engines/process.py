@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -77,6 +78,7 @@ class EngineProcess:
         self._heard = b""
         self._leash: Process
         self._began = 0
+        self._since = time.time()
         self._problem = ""
         self._exit: Exit | None = None
         self._gone = False
@@ -120,7 +122,7 @@ class EngineProcess:
         while not self._gone and await self._hear():
             pass
         if not self._gone:
-            await kill_orphans(self.pid, self._began, self._plan.env[MARKER], self._plan.paths)
+            await kill_orphans(self.pid, self._began, self._plan.env[MARKER], self._plan.paths, self._since)
             self._gone = True
         return self._exit or Exit()
 

@@ -11,6 +11,9 @@ import anyio.to_thread
 import httpx2
 from attrs import frozen
 
+LONGEST_BODY = 65536
+"""Bytes of an answer to a health question that are read, to use the connection again."""
+
 Say = Callable[[str], None]
 
 
@@ -86,19 +89,29 @@ class HealthProbe:
         """Ask once; "" is a good answer, and anything else says what is the matter in a few words."""
         try:
             with anyio.fail_after(self._policy.timeout):
-                answer = await self._client.get(self._paths[0])
+                status = await self._status(self._paths[0])
         except TimeoutError:
             return f"no answer within {self._policy.timeout:g} s"
         except httpx2.ConnectError:
             return "not listening yet"
         except httpx2.HTTPError as error:
             return f"no answer ({type(error).__name__})"
-        if answer.status_code == httpx2.codes.NOT_FOUND and len(self._paths) > 1:
+        if status == httpx2.codes.NOT_FOUND and len(self._paths) > 1:
             self._paths = self._paths[1:]
             return await self.ask()
-        if answer.status_code == httpx2.codes.SERVICE_UNAVAILABLE:
+        if status == httpx2.codes.SERVICE_UNAVAILABLE:
             return "loading the model"
-        return "" if answer.status_code == httpx2.codes.OK else f"status {answer.status_code}"
+        return "" if status == httpx2.codes.OK else f"status {status}"
+
+    async def _status(self, path: str) -> int:
+        """Return the status; a body that is read whole lets the connection be used again."""
+        async with self._client.stream("GET", path) as answer:
+            size = 0
+            async for piece in answer.aiter_raw():
+                size += len(piece)
+                if size > LONGEST_BODY:
+                    break
+            return answer.status_code
 
 
 async def open_client(address: str, *, timeout: float) -> httpx2.AsyncClient:

@@ -1,0 +1,62 @@
+"""Folders, names and numbers of a worker's engines."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sllm_actors.engines.attempts import BLOCK, Attempts
+from sllm_actors.engines.host import LONGEST_SOCKET_PATH, EngineHost, machine_id, open_host
+from sllm_actors.engines.identity import ReplicaKey
+
+KEY = ReplicaKey("m:llamacpp", 1, 1)
+
+
+def test_attempts_rise_over_restarts(tmp_path: Path) -> None:
+    path = tmp_path / "attempts"
+    first = Attempts(path)
+    assert [first.next() for _ in range(BLOCK + 2)] == list(range(1, BLOCK + 3))
+    again = Attempts(path).next()
+    assert again > BLOCK + 2
+
+
+def test_an_attempt_that_cannot_be_recorded_is_not_given_out(tmp_path: Path) -> None:
+    attempts = Attempts(tmp_path / "gone" / "attempts")
+    for _ in range(2):
+        with pytest.raises(FileNotFoundError):
+            attempts.next()
+
+
+def test_a_socket_name_is_never_used_twice_and_a_log_goes_on(host: EngineHost) -> None:
+    life = KEY.attempt(1)
+    assert host.paths_for(life).socket != host.paths_for(life).socket
+    assert host.paths_for(life).log == host.paths_for(KEY.attempt(2)).log
+    assert host.paths_for(life).log != host.log_of(ReplicaKey("m:llamacpp", 2, 1))
+
+
+def test_sockets_stay_short_and_private_wherever_the_data_is(tmp_path: Path) -> None:
+    host = open_host(tmp_path / ("deep" * 30))
+    paths = host.paths_for(KEY.attempt(1))
+    try:
+        assert len(str(paths.socket)) < LONGEST_SOCKET_PATH
+        assert len(str(paths.tmpdir)) < LONGEST_SOCKET_PATH
+        assert host.runtime_dir.stat().st_mode & 0o777 == 0o700
+    finally:
+        host.tmp_dir.rmdir()
+        host.runtime_dir.rmdir()
+
+
+def test_a_folder_that_is_a_link_to_elsewhere_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "run").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(PermissionError, match="belongs to somebody else"):
+        open_host(tmp_path)
+
+
+def test_a_machine_has_one_name_for_all_its_processes() -> None:
+    script = "from sllm_actors.engines.host import machine_id; print(machine_id())"
+    other = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert other.stdout.strip() == machine_id()

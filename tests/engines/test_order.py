@@ -1,0 +1,149 @@
+"""What can be wrong with an order is said in one sentence that names the thing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from sllm_actors.engines.external import server_url
+from sllm_actors.engines.host import EngineHost
+from sllm_actors.engines.identity import ReplicaKey
+from sllm_actors.engines.llamacpp import LlamaCpp, LlamaCppSettings
+from sllm_actors.engines.messages import InspectSource, ReplicaOrder
+from sllm_actors.engines.plan import SourceProblem, engine_environment, looks_secret
+from sllm_actors.engines.registry import inspect_source
+from sllm_actors.engines.settings import read_settings
+from sllm_actors.engines.sources import DEMO_MODELS, DemoModel, gguf_file
+
+from .kit import paths_in
+
+HEADER = b"GGUF" + bytes(20)
+
+
+def problem_of(source: str) -> str:
+    with pytest.raises(SourceProblem) as caught:
+        gguf_file(source)
+    return str(caught.value)
+
+
+def test_the_demo_model_is_found_without_importing_its_package() -> None:
+    assert gguf_file("demo:smollm2-135m").name == "SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+def test_a_demo_model_that_is_not_installed_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(DEMO_MODELS, "none", DemoModel("no_such_package", "x.gguf", "pip install it"))
+    assert problem_of("demo:none") == "the demo model none is not installed on this worker: pip install it"
+    assert problem_of("demo:gpt-7") == "there is no demo model 'gpt-7'; there is none, smollm2-135m"
+
+
+def test_a_path_is_a_file_or_a_folder_with_one(tmp_path: Path) -> None:
+    assert problem_of(str(tmp_path)) == f"the folder {tmp_path} has no GGUF file"
+    file = tmp_path / "a.gguf"
+    file.write_bytes(HEADER)
+    assert gguf_file(str(file)) == gguf_file(str(tmp_path)) == file
+    (tmp_path / "b.gguf").write_bytes(HEADER)
+    assert (
+        problem_of(str(tmp_path)) == f"the folder {tmp_path} has 2 GGUF files: give the path of one of them"
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [(b"", ""), (b"<html>", ""), (b"GGUF\x03", ": it ends within its header")],
+)
+def test_a_file_that_is_something_else_is_refused(tmp_path: Path, content: bytes, problem: str) -> None:
+    file = tmp_path / "a.gguf"
+    file.write_bytes(content)
+    assert problem_of(str(file)) == f"{file} is not a GGUF file{problem}"
+
+
+@pytest.mark.parametrize(
+    ("source", "problem"),
+    [
+        ("/nowhere/a.gguf", "/nowhere/a.gguf does not exist on this worker"),
+        ("a.gguf", "a.gguf is not an absolute path: give the whole path of a GGUF file on the worker"),
+        ("hf:a/b", "hf:a/b: hf: sources are not supported by the llamacpp backend yet; give a path"),
+    ],
+)
+def test_other_sources_are_refused_with_a_remedy(source: str, problem: str) -> None:
+    assert problem_of(source) == problem
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"n_ctxx": 1}, "the llamacpp backend has no setting 'n_ctxx'; did you mean n_ctx?"),
+        ({"n_parallel": "two"}, "n_parallel must be a whole number from 1 on, not 'two'"),
+        ({"max_num_seqs": True}, "max_num_seqs must be a whole number from 1 on, not True"),
+        (
+            {"n_parallel": 1, "max_num_seqs": 1},
+            "max_num_seqs means n_parallel, which is given too: keep one of them",
+        ),
+        ({"pooling": "max"}, "pooling must be mean, cls, last or none, not 'max'"),
+        ({"extra": {"port": 80}}, "extra.port cannot be set: the worker decides it"),
+        (
+            {"n_ctx": 8, "max_model_len": 8},
+            "n_ctx is max_model_len times n_parallel: give one of n_ctx and max_model_len",
+        ),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused(
+    host: EngineHost, settings: dict[str, object], problem: str
+) -> None:
+    answer = inspect_source(InspectSource("llamacpp", "demo:smollm2-135m", settings), host)
+    assert answer.problem == problem
+
+
+def test_a_source_that_is_good_is_known_by_its_size(host: EngineHost) -> None:
+    answer = inspect_source(InspectSource("llamacpp", "demo:smollm2-135m", {"n_ctx": None}), host)
+    assert answer.problem == ""
+    assert answer.size is not None
+    assert answer.size > 80_000_000
+
+
+def test_settings_reach_the_command_line(host: EngineHost, folder: Path) -> None:
+    settings: dict[str, object] = {"max_model_len": 100, "max_num_seqs": 3, "extra": {"n_batch": 64}}
+    order = ReplicaOrder(ReplicaKey("m:llamacpp", 1, 1), "m", "llamacpp", "demo:smollm2-135m", settings)
+    launch = LlamaCpp().launch(order, host, paths_in(folder))
+    assert launch.plan is not None
+    told = json.loads(launch.plan.argv[-1])
+    assert told["alias"] == "m"
+    assert launch.address == f"unix:{told['socket']}"
+    parameters = told["parameters"]
+    assert (parameters["n_ctx"], parameters["n_parallel"], parameters["n_batch"]) == (300, 3, 64)
+
+
+def test_embeddings_can_be_left_out() -> None:
+    assert (
+        "pooling_type" not in read_settings(LlamaCppSettings, {"embedding": False}, "llamacpp").parameters()
+    )
+
+
+@pytest.mark.parametrize("url", ["http://a:8000", "http://a:8000/", "http://a:8000/v1", "http://a:8000/v1/"])
+def test_an_external_server_may_be_given_with_or_without_v1(url: str) -> None:
+    assert server_url(url) == "http://a:8000"
+
+
+@pytest.mark.parametrize(
+    "url", ["a:8000", "ftp://a", "http://", "http://u:p@a", "http://a:x", "http://a?b", "http://[a"]
+)
+def test_what_is_not_the_url_of_a_server_is_refused(url: str) -> None:
+    with pytest.raises(SourceProblem, match="is not the URL of a server"):
+        server_url(url)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["SLLM_API_KEY", "SLLM_ANYTHING", "OPENAI_API_KEY", "HF_TOKEN", "aws_secret_access_key", "DB_PASSWORD"],
+)
+def test_secrets_do_not_reach_an_engine(name: str, folder: Path) -> None:
+    assert name not in engine_environment({name: "x"}, paths_in(folder))
+
+
+@pytest.mark.parametrize(
+    "name", ["PATH", "HOME", "TOKENIZERS_PARALLELISM", "CUDA_VISIBLE_DEVICES", "KEYBOARD"]
+)
+def test_what_is_no_secret_reaches_it(name: str) -> None:
+    assert not looks_secret(name)
