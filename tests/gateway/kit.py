@@ -15,7 +15,7 @@ import openai
 from anyio.abc import ByteStream
 from attrs import define, evolve, field
 
-from sllm_actors.actors import ActorSystem, NodeId
+from sllm_actors.actors import NodeId
 from sllm_actors.engines.identity import ReplicaId
 from sllm_actors.engines.messages import OpenEngine, ReplicaReport, ReplicaState
 from sllm_actors.gateway import Gateway, GatewaySettings, open_gateway, serve_http
@@ -52,7 +52,7 @@ class PlayedCluster:
         dialled: What the gateway was told to be linked to.
     """
 
-    system: ActorSystem
+    system: TestSystem
     gateway: Gateway
     url: str
     settings: GatewaySettings

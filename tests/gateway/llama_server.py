@@ -1,4 +1,4 @@
-"""A real llama.cpp server with a real model, in a process of its own: ``python llama_server.py SOCKET MODEL``.
+"""A real llama.cpp server in a process of its own: ``python llama_server.py SOCKET MODEL``.
 
 It ends when its standard input does, so that it cannot outlive the tests.
 """

@@ -122,7 +122,7 @@ async def say_hello(call: Call) -> None:
 async def raw_engine() -> AsyncIterator[RawEngine]:
     """Run an engine on a free port of loopback."""
     listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
-    engine = RawEngine(listener.extra(SocketAttribute.local_port), say_hello)
+    engine = RawEngine(listener.extra(SocketAttribute.local_port), say_hello)  # noqa: S610 - anyio's extra
     async with listener, anyio.create_task_group() as tasks:
         tasks.start_soon(listener.serve, engine.serve)
         yield engine

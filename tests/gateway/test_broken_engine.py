@@ -109,7 +109,7 @@ async def test_a_request_to_the_only_replica_is_answered_when_its_engine_is_back
     async with broken_engine() as broken, broken_engine() as again, anyio.create_task_group() as tasks:
         broken.behave = closes_at_once
         await deploy(cluster, broken)
-        answers = []
+        answers: list[Any] = []
         tasks.start_soon(lambda: _into(answers, chat(cluster)))
         while not broken.calls:  # noqa: ASYNC110
             await anyio.sleep(0.01)
@@ -310,3 +310,23 @@ async def test_chunks_are_passed_on_at_once(cluster: PlayedCluster, broken_engin
                 if b"hel" in data:
                     assert not said.is_set()
                     seen.set()
+
+
+async def test_a_client_that_does_not_read_is_cut_off(tmp_path: Any, broken_engine: Engines) -> None:
+    async def flood(call: Call) -> None:
+        await call.begin_events()
+        while not call.hung_up.is_set():
+            await call.text("x" * 100_000)
+
+    async with broken_engine() as engine, running_gateway(tmp_path, silence=0.3) as cluster:
+        engine.behave = flood
+        await deploy(cluster, engine)
+        host, port = cluster.url.removeprefix("http://").split(":")
+        async with await anyio.connect_tcp(host, int(port)) as stream:
+            body = json.dumps(HELLO | {"stream": True}).encode()
+            head = f"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
+            await stream.send(head.encode() + body)
+            with anyio.fail_after(5):
+                while not engine.calls:  # noqa: ASYNC110
+                    await anyio.sleep(0.01)
+                await engine.calls[0].hung_up.wait()

@@ -1,4 +1,4 @@
-"""What a gateway believes when messages come late, twice, or in the wrong order, and what it finds on disk."""
+"""What a gateway believes when messages come late, twice or in the wrong order, and what is on its disk."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ import structlog
 from attrs import frozen
 from quart import Quart, Response, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from werkzeug.routing import BaseConverter
 
 from sllm_actors.actors import ActorSystem, AskError, NodeId
 from sllm_actors.serving.messages import CONTROLLER, Answer, Delete, Deploy, Describe
@@ -56,12 +57,20 @@ class Control:
         return response
 
 
+class _IdConverter(BaseConverter):
+    """An id: anything, slashes included, also at its beginning (a model may be a path)."""
+
+    regex = ".+?"
+    part_isolating = False
+
+
 def build_app(*, board: Board, control: Control, logs: LogReader, settings: GatewaySettings) -> Quart:
     """Return the application."""
     # It serves no files: both paths are given, so that none is looked for on disk.
     app = Quart("sllm_actors.gateway", static_folder=None, root_path="/", instance_path="/")
     app.config["MAX_CONTENT_LENGTH"] = settings.document_limit
     app.url_map.merge_slashes = False
+    app.url_map.converters["id"] = _IdConverter
     app.url_map.strict_slashes = False
     _answer_errors(app)
     _serve_models(app, board, control)
@@ -80,7 +89,7 @@ def _serve_models(app: Quart, board: Board, control: Control) -> None:
     async def models() -> Any:
         return {"object": "list", "data": [_model(name, route) for name, route in board.listed()]}
 
-    @app.get("/v1/models/<path:name>")
+    @app.get("/v1/models/<id:name>")
     async def model(name: str) -> Any:
         route = board.find(name)
         if route is None:
@@ -105,11 +114,11 @@ def _serve_deployments(app: Quart, control: Control) -> None:
             raise errors.bad_request("the deployment is not JSON", code="invalid_json") from None
         return await control.ask(Deploy(text))
 
-    @app.get("/deployments/<path:name>")
+    @app.get("/deployments/<id:name>")
     async def describe(name: str) -> Any:
         return await control.ask(Describe(name))
 
-    @app.delete("/deployments/<path:name>")
+    @app.delete("/deployments/<id:name>")
     async def delete(name: str) -> Any:
         return await control.ask(Delete(name))
 
@@ -119,7 +128,7 @@ def _serve_deployments(app: Quart, control: Control) -> None:
 
 
 def _serve_instances(app: Quart, logs: LogReader) -> None:
-    @app.get("/instances/<path:name>/logs")
+    @app.get("/instances/<id:name>/logs")
     async def read_log(name: str) -> Any:
         chunk = await logs.read(name, _number("offset"), _number("limit"))
         return {

@@ -35,10 +35,13 @@ class _Usage:
     _of_first: bool = False
 
     def add(self, chunk: Chunk, index: int) -> None:
-        if self._of_first or not ("usage" in chunk or "timings" in chunk):
-            return
         found = {key: chunk[key] for key in ("usage", "timings") if chunk.get(key) is not None}
-        if found and (index == 0 or not self.known):
+        if self._of_first or not found:
+            return
+        if "usage" not in found:
+            # Timings may come before their time; those beside the usage are the final ones.
+            self.known = found | self.known
+        elif index == 0 or "usage" not in self.known:
             self.known |= found
             self._of_first = index == 0
 

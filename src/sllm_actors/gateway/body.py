@@ -46,13 +46,18 @@ async def read_body(receive: Receive, headers: Headers, settings: GatewaySetting
         raise errors.body_too_slow() from None
 
 
-async def drain(receive: Receive, limit: int) -> None:
-    """Take in what a client still sends, for a while: one that is refused in the middle of its body may
-    otherwise lose the answer in a reset connection."""
+async def drain(receive: Receive, headers: Headers, limit: int) -> bool:
+    """Take in what a client still sends, for a while, and say whether that was all.
+
+    A client that is answered in the middle of its body, and cut off, may never see the answer.
+    """
+    if find(headers, b"expect") is not None:
+        return False  # it waits for a word before it sends
     size = 0
     with anyio.move_on_after(LINGER_SECONDS):
         while size <= limit:
             message = await receive()
             if message["type"] == "http.disconnect" or not message.get("more_body", False):
-                return
+                return True
             size += len(message.get("body", b""))
+    return False

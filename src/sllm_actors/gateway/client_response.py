@@ -24,7 +24,7 @@ class ClientResponse:
         begun: Status and headers are sent.
         events: It is a stream of server-sent events.
         ended: It is complete.
-        sending: The client is being waited for.
+        sending: The client is being waited for, or was when that was given up.
     """
 
     def __init__(self, send: Send, request_id: str) -> None:
@@ -63,10 +63,12 @@ class ClientResponse:
             close: End the connection after it.
 
         Raises:
-            AnswerBroken: Something else than a stream of events has begun.
+            AnswerBroken: Something else than a stream of events has begun, or an earlier part was given up.
         """
         if self.ended:
             return
+        if self.sending:
+            raise AnswerBroken("the client does not read its answer")
         if not self.begun:
             await self.begin(error.status, error.headers + ([(b"connection", b"close")] if close else []))
             await self.end(error.body)

@@ -131,15 +131,16 @@ class Dispatcher:
         remaining = max(0.0, deadline - self.system.clock.now()) + ASK_SLACK
         log.info("request.held", request_id=request.id, deployment=route.id)
         answer = None
+        done = anyio.Event()
         try:
             async with anyio.create_task_group() as tasks:
                 if request.stream:
-                    tasks.start_soon(self._send_comments, client)
+                    tasks.start_soon(self._send_comments, client, done)
                 try:
                     answer = await router.ask(wait, timeout=remaining)
                 except AskError as error:
                     log.warning("request.hold_failed", request_id=request.id, error=str(error))
-                tasks.cancel_scope.cancel()
+                done.set()
         finally:
             if answer is None:
                 router.tell(LeaveHold(ticket))
@@ -148,11 +149,18 @@ class Dispatcher:
         if isinstance(answer, Refused):
             raise _fresh(answer.error)
 
-    async def _send_comments(self, client: ClientResponse) -> None:
+    async def _send_comments(self, client: ClientResponse, done: anyio.Event) -> None:
+        """Go on until ``done``; a comment is never cut in the middle by it."""
+        settings = self.tools.settings
         while True:
-            await anyio.sleep(self.tools.settings.keep_alive_interval)
-            await client.begin_events()
-            await client.write(COMMENT)
+            with anyio.move_on_after(settings.keep_alive_interval):
+                await done.wait()
+                return
+            with anyio.move_on_after(settings.silence) as stalled:
+                await client.begin_events()
+                await client.write(COMMENT)
+            if stalled.cancelled_caught:
+                return
 
 
 def _fresh(error: ApiError) -> ApiError:

@@ -32,11 +32,17 @@ class Gateway:
             ``RoutingTable``, ``ReplicaStates``, and from its own node ``WorkerUp`` and ``WorkerLost``.
         asgi: For ``serve_http``; to be served by the loop that runs the actor system.
         in_flight: The requests under way.
+        board: The routes as the hot path sees them.
     """
 
     child_spec: ChildSpec
     asgi: ASGI
     in_flight: InFlight
+    board: Board
+
+    def deployments(self) -> tuple[str, ...]:
+        """Return the ids of what is served, in order."""
+        return tuple(sorted(self.board.routes))
 
 
 def open_gateway(
@@ -68,4 +74,4 @@ def open_gateway(
     connector = Connector(settings.machine, open_tunnel, settings.connect_timeout)
     ingress = Ingress(cast("ASGI", app), Dispatcher(system, tools, connector, SystemRandom()), settings)
     spec = ChildSpec(GATEWAY, lambda: GatewayActor(tools, memory, dial_workers), name=GATEWAY)
-    return Gateway(spec, ingress, tools.in_flight)
+    return Gateway(spec, ingress, tools.in_flight, tools.board)

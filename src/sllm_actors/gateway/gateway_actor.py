@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import assert_never
+from typing import Any
 
 import anyio
 import structlog
@@ -19,7 +19,6 @@ from .snapshot_file import load_table, save_table
 
 log = structlog.get_logger()
 
-GatewayMessage = RoutingTable | ReplicaStates | WorkerUp | WorkerLost
 DialWorkers = Callable[[tuple[WorkerAddress, ...]], None]
 
 
@@ -62,7 +61,7 @@ class GatewayActor(Actor):
         await self._learn(knowledge)
         self._dial_workers(knowledge.table.workers)
 
-    async def receive(self, message: GatewayMessage) -> None:
+    async def receive(self, message: Any) -> None:
         known = self._knowledge
         match message:
             case RoutingTable():
@@ -81,7 +80,7 @@ class GatewayActor(Actor):
                 log.warning("worker.lost", node=node, reason=reason)
                 await self._learn(known.without(node))
             case _:
-                assert_never(message)
+                await super().receive(message)
 
     async def _learn(self, knowledge: Knowledge) -> None:
         """Bring the routers up to date. Those that are there already hear of it at once."""
@@ -94,6 +93,8 @@ class GatewayActor(Actor):
             # A replica that is leaving is mentioned again, so that a lost answer is given again.
             if name in before and (route != before[name] or route.leaving):
                 self.context.system.named(router_name(name)).tell(UpdateRoute(route))
+        for name in self._tools.board.routes.keys() - routes.keys():
+            self._tools.board.withdraw(name)
         for name in before.keys() - routes.keys():
             await self._stop_router(name)
         for name in routes.keys() - before.keys():
@@ -106,7 +107,6 @@ class GatewayActor(Actor):
         return Router(lambda: self._routes.get(name, Route(name)), self._tools)
 
     async def _stop_router(self, name: str) -> None:
-        self._tools.board.withdraw(name)
         try:
             await self.context.stop_child(name)
         except StartFailed:

@@ -18,39 +18,27 @@ class BoundedHttp(HttpToolsProtocol):
     head, and its body would be lost.
     """
 
-    _head = 0
-    _between = True
+    _reading_head = True
+    _head_size = 0
 
     def data_received(self, data: bytes) -> None:
         """Bytes came. An upgrade is looked for where a request begins, in one piece with its whole head."""
-        if self._between and (b"pgrade" in data or b"PGRADE" in data):
+        if self._reading_head and (b"pgrade" in data or b"PGRADE" in data):
             head, separator, rest = data.partition(b"\r\n\r\n")
             if separator:
                 data = _UPGRADE.sub(b"", head) + separator + rest
+        self._head_size += len(data)
         super().data_received(data)
+        if self._reading_head and self._head_size > LARGEST_HEAD and not self.transport.is_closing():
+            self.send_400_response(f"The head of a request may have {LARGEST_HEAD} bytes.")
 
-    def on_message_begin(self) -> None:
-        """A request begins."""
-        self._head = 0
-        self._between = False
-        super().on_message_begin()
+    def on_headers_complete(self) -> None:
+        """The head of a request has come whole."""
+        self._reading_head = False
+        super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        """A request has come whole."""
-        self._between = True
+        """A request has come whole. What comes with its end of the next one does not count for that one."""
+        self._reading_head = True
+        self._head_size = 0
         super().on_message_complete()
-
-    def on_url(self, url: bytes) -> None:
-        """A piece of the target."""
-        self._count(url)
-        super().on_url(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """A header."""
-        self._count(name, value)
-        super().on_header(name, value)
-
-    def _count(self, *pieces: bytes) -> None:
-        self._head += sum(len(piece) for piece in pieces)
-        if self._head > LARGEST_HEAD:
-            raise ValueError(f"the head of a request may have {LARGEST_HEAD} bytes")

@@ -71,8 +71,8 @@ class Ingress:
                 body = await read_body(receive, headers, self.settings)
             except ApiError as error:
                 log.info("request.refused", request_id=request_id, path=scope["path"], code=error.code)
-                await client.fail(error, close=True)
-                await drain(receive, self.settings.body_limit)
+                whole = error.status == 413 and await drain(receive, headers, self.settings.body_limit)
+                await client.fail(error, close=not whole)
                 return
             except ClientLeft:
                 return

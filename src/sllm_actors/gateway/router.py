@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, assert_never
+from typing import Any
 
 import structlog
 from attrs import frozen
@@ -21,8 +21,6 @@ from .routing import Route, Upstream
 from .settings import GatewaySettings
 
 log = structlog.get_logger()
-
-RouterMessage = UpdateRoute | WaitForReplica | LeaveHold | Idle | LookAtClock
 
 
 def router_name(deployment: str) -> str:
@@ -64,7 +62,7 @@ class Router(Actor):
         error = errors.model_not_found(self._route.id) if gone else errors.router_away()
         self._refuse(self._holds.clear(), error)
 
-    async def receive(self, message: RouterMessage) -> Any:
+    async def receive(self, message: Any) -> Any:
         match message:
             case UpdateRoute(route):
                 self._apply(route)
@@ -81,7 +79,7 @@ class Router(Actor):
                 self._timer = None
                 self._expire()
             case _:
-                assert_never(message)
+                await super().receive(message)
 
     # ---- the route
 

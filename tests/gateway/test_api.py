@@ -1,0 +1,236 @@
+"""Everything but inference, as the command line and curl use it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import anyio
+import httpx2
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sllm_actors.actors import NodeId
+from sllm_actors.engines.identity import ReplicaId
+from sllm_actors.engines.messages import LogChunk, ReadLog
+from sllm_actors.serving.messages import CONTROLLER, WORKER, Answer, Delete, Deploy, Describe
+from sllm_actors.testing import TestProbe
+
+from .kit import PlayedCluster, replica, running_gateway, served
+
+pytestmark = pytest.mark.anyio
+
+NAME = "/models/org/my model:v1:llamacpp"
+LOCAL = NodeId("gateway-1")
+
+
+async def answering(probe: TestProbe, kind: type[Any], answer: object) -> Any:
+    """Answer the next question of a probe and return it."""
+    question = await probe.expect(kind)
+    probe.reply(answer)
+    return question
+
+
+async def test_models_are_listed_and_found_by_both_names(cluster: PlayedCluster) -> None:
+    await cluster.deploy(served("org/smol", created=12.7), served("two", "vllm"), served("two", "llamacpp"))
+    client = cluster.client()
+    assert [model.id async for model in client.models.list()] == ["org/smol", "two:llamacpp", "two:vllm"]
+    one = await client.models.retrieve("org/smol")
+    assert (one.id, one.created, one.object) == ("org/smol", 12, "model")
+    assert (await client.models.retrieve("two:vllm")).id == "two:vllm"
+    missing = await cluster.http().get("/v1/models/nobody")
+    assert (missing.status_code, missing.json()["error"]["code"]) == (404, "model_not_found")
+
+
+async def test_health_is_good_with_and_without_a_head(cluster: PlayedCluster) -> None:
+    http = cluster.http()
+    assert (await http.get("/health")).json()["head"] == "down"
+    cluster.head = NodeId("head")
+    answer = await http.get("/health", headers={"x-request-id": "mine"})
+    assert (answer.status_code, answer.json()["status"], answer.json()["head"]) == (200, "ok", "up")
+    assert answer.headers["x-request-id"] == "mine"
+
+
+async def test_without_a_head_control_is_refused_with_a_sentence(cluster: PlayedCluster) -> None:
+    http = cluster.http()
+    for head in (None, NodeId("head-that-is-away")):
+        cluster.head = head
+        for method, path in (("GET", "/status"), ("POST", "/deployments"), ("DELETE", "/deployments/m:a")):
+            answer = await http.request(method, path, json={} if method == "POST" else None)
+            assert answer.status_code == 503
+            assert answer.headers["retry-after"] == "1"
+            assert answer.json()["error"]["code"] == "head_unavailable"
+
+
+async def test_the_heads_answers_are_passed_on_as_they_are(cluster: PlayedCluster) -> None:
+    cluster.head = LOCAL
+    head = await cluster.system.probe(CONTROLLER)
+    http = cluster.http()
+    asked: list[Any] = []
+    answers: list[Any] = []
+    path = f"/deployments/{quote(NAME, safe='')}"
+
+    async def ask(method: str, target: str, answer: Answer, content: str | None = None) -> None:
+        kind = {"POST": Deploy, "DELETE": Delete, "GET": Describe}[method]
+
+        async def reply() -> None:
+            asked.append(await answering(head, kind, answer))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(reply)
+            answers.append(await http.request(method, target, content=content))
+
+    body = '{"id": "x",  "n": 1.50}'
+    await ask("POST", "/deployments", Answer(201, body), '{"model":  "m"}')
+    await ask("GET", path, Answer(200, body))
+    await ask("GET", "/status", Answer(200, body))
+    await ask("DELETE", path, Answer(404, '{"message": "no", "code": "not_found"}', 2.0))
+    assert asked == [Deploy('{"model":  "m"}'), Describe(NAME), Describe(""), Delete(NAME)]
+    assert [answer.status_code for answer in answers] == [201, 200, 200, 404]
+    assert all(answer.text == body for answer in answers[:3])
+    assert answers[3].json() == {"error": {"message": "no", "code": "not_found"}}
+    assert answers[3].headers["retry-after"] == "2"
+
+
+async def test_a_deployment_that_is_not_json_never_reaches_the_head(cluster: PlayedCluster) -> None:
+    cluster.head = LOCAL
+    head = await cluster.system.probe(CONTROLLER)
+    http = cluster.http()
+    for content in (b"", b"{", b"[]", b"\xff", b"[" * 100_000):
+        answer = await http.post("/deployments", content=content)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_json")
+    large = await http.post("/deployments", content=b"x" * (2**20 + 1))
+    assert (large.status_code, large.json()["error"]["code"]) == (413, "body_too_large")
+    await head.expect_nothing()
+
+
+async def test_a_log_is_read_from_the_worker_that_has_it(cluster: PlayedCluster) -> None:
+    deployment = NAME
+    await cluster.report(replica(deployment), node=LOCAL)
+    worker = await cluster.system.probe(WORKER)
+    http = cluster.http()
+    asked: list[Any] = []
+
+    async def reply() -> None:
+        asked.append(await answering(worker, ReadLog, LogChunk(5, 9, "abcd")))
+
+    name = quote(f"{deployment}@1.1.1", safe=":@")
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(reply)
+        answer = await http.get(f"/instances/{name}/logs?offset=5&limit=1048576")
+    assert asked == [ReadLog(ReplicaId(deployment, 1, 1, 1).key, 5, 65536)]
+    assert answer.json() == {
+        "id": f"{deployment}@1.1.1",
+        "offset": 5,
+        "next_offset": 9,
+        "text": "abcd",
+        "ended": False,
+    }
+    for missing in ("nobody", "m:a@1.1.1", "m:a@1.1"):
+        assert (await http.get(f"/instances/{missing}/logs")).status_code == 404
+    wrong = await http.get(f"/instances/{name}/logs?offset=-1")
+    assert (wrong.status_code, wrong.json()["error"]["param"]) == (400, "offset")
+
+
+async def test_what_is_not_there_is_an_error_of_the_same_shape(cluster: PlayedCluster) -> None:
+    http = cluster.http()
+    for method, path, status in (
+        ("GET", "/nothing", 404),
+        ("GET", "/v1/chat/completions", 404),
+        ("POST", "/v1/../slots/0", 404),
+        ("POST", "/health", 405),
+        ("PUT", "/deployments", 405),
+        ("GET", "//", 404),
+    ):
+        answer = await http.request(method, path)
+        assert answer.status_code == status, path
+        error = answer.json()["error"]
+        assert isinstance(error["code"], str)
+        assert error["message"]
+        assert error["type"]
+
+
+async def test_bodies_that_mean_nothing_are_refused_with_a_sentence(cluster: PlayedCluster) -> None:
+    await cluster.deploy(served())
+    http = cluster.http()
+    for content, code in (
+        (b"", "invalid_json"),
+        (b"{", "invalid_json"),
+        (b"\xff\xfe", "invalid_json"),
+        (b"[" * 200_000, "invalid_json"),
+        (b"1" * 5000, "invalid_json"),
+        (b"[]", "invalid_json"),
+        (b"{}", "model_required"),
+        (b'{"model": 1}', "model_required"),
+        (b'{"model": "smol", "backend": 1}', "invalid_request"),
+        (b'{"model": "smol", "backend": "vllm"}', "model_not_found"),
+        (b'{"model": "smol", "model": "nobody"}', "model_not_found"),
+    ):
+        answer = await http.post("/v1/chat/completions", content=content)
+        assert answer.json()["error"]["code"] == code, content[:50]
+        assert answer.status_code == (404 if code == "model_not_found" else 400)
+
+
+async def test_a_huge_body_is_refused(tmp_path: Path) -> None:
+    async with running_gateway(tmp_path, body_limit=2**20) as cluster:
+        http = cluster.http()
+
+        async def endless() -> Any:
+            for _ in range(6):
+                yield b"x" * 2**18
+
+        for content in (b"x" * (2**20 + 1), endless()):
+            answer = await http.post("/v1/completions", content=content)
+            assert (answer.status_code, answer.json()["error"]["code"]) == (413, "body_too_large")
+
+
+async def test_a_client_that_sends_its_body_too_slowly_is_let_go(tmp_path: Path) -> None:
+    async with running_gateway(tmp_path, body_silence=0.1) as cluster:
+        host, port = cluster.url.removeprefix("http://").split(":")
+        async with await anyio.connect_tcp(host, int(port)) as stream:
+            await stream.send(
+                b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{"
+            )
+            with anyio.fail_after(2):
+                assert (await stream.receive()).startswith(b"HTTP/1.1 408 ")
+
+
+@pytest.mark.parametrize("head", [b"x" * 100_000, b"a: b\r\n" * 20_000], ids=["one header", "many headers"])
+async def test_headers_have_a_bound(cluster: PlayedCluster, head: bytes) -> None:
+    host, port = cluster.url.removeprefix("http://").split(":")
+    async with await anyio.connect_tcp(host, int(port)) as stream:
+        await stream.send(b"GET /health HTTP/1.1\r\nHost: localhost\r\nx: " + head)
+        with anyio.fail_after(2):
+            assert (await stream.receive()).startswith(b"HTTP/1.1 400 ")
+
+
+KEYS = st.sampled_from(["model", "stream", "backend", "messages", "stream_options", "n", "x"])
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.text(max_size=5) | st.just("smol"),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3),
+    max_leaves=8,
+)
+PATHS = st.sampled_from(["/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/rerank", "/v1/x"])
+
+
+@pytest.fixture
+async def fuzzing(cluster: PlayedCluster) -> httpx2.AsyncClient:
+    return cluster.http()
+
+
+@given(
+    st.one_of(st.binary(max_size=200), st.dictionaries(KEYS, VALUES).map(lambda it: json.dumps(it).encode())),
+    PATHS,
+)
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_no_body_makes_the_gateway_fail(
+    cluster: PlayedCluster, fuzzing: httpx2.AsyncClient, body: bytes, path: str
+) -> None:
+    if not cluster.gateway.deployments():
+        await cluster.deploy(served(hold_timeout=0.01))
+    answer = await fuzzing.post(path, content=body)
+    assert answer.status_code in (400, 404, 504)
+    assert answer.json()["error"]["message"]

@@ -1,0 +1,85 @@
+"""The HTTP server stops through its own hook, and lets requests in flight finish."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+import anyio
+import httpx2
+import pytest
+
+from sllm_actors.gateway import serve_http
+
+pytestmark = pytest.mark.anyio
+
+
+class SlowApp:
+    """Answers in two pieces, the second one when it is told to."""
+
+    def __init__(self) -> None:
+        self.begun, self.go_on = anyio.Event(), anyio.Event()
+        self.cancelled = False
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"one ", "more_body": True})
+        self.begun.set()
+        try:
+            await self.go_on.wait()
+        except BaseException:
+            self.cancelled = True
+            raise
+        await send({"type": "http.response.body", "body": b"two"})
+
+
+def bound() -> tuple[socket.socket, str]:
+    listener = socket.create_server(("127.0.0.1", 0))
+    return listener, f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+async def get(url: str, texts: list[str]) -> None:
+    async with httpx2.AsyncClient(trust_env=False) as http:
+        texts.append((await http.get(url)).text)
+
+
+@pytest.mark.parametrize("by", ["event", "cancellation"])
+async def test_a_request_in_flight_is_finished_and_no_new_one_accepted(by: str) -> None:
+    texts: list[str] = []
+    app, shutdown = SlowApp(), anyio.Event()
+    listener, url = bound()
+    async with anyio.create_task_group() as clients, anyio.create_task_group() as server:
+        server.start_soon(lambda: serve_http(app, listener, shutdown=shutdown, grace=10))
+        clients.start_soon(get, url, texts)
+        await app.begun.wait()
+        if by == "event":
+            shutdown.set()
+        else:
+            server.cancel_scope.cancel()
+        clients.start_soon(_finish, app, url)
+    assert texts == ["one two"]
+
+
+async def _finish(app: SlowApp, url: str) -> None:
+    with anyio.CancelScope(shield=True):
+        await anyio.sleep(0.3)
+        with pytest.raises(httpx2.ConnectError):
+            await get(url, [])
+        app.go_on.set()
+
+
+async def test_a_request_that_outlasts_the_grace_is_cancelled() -> None:
+    app, shutdown = SlowApp(), anyio.Event()
+    listener, url = bound()
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(lambda: serve_http(app, listener, shutdown=shutdown, grace=0.2))
+            tasks.start_soon(_expect_broken, url)
+            await app.begun.wait()
+            shutdown.set()
+    assert app.cancelled
+
+
+async def _expect_broken(url: str) -> None:
+    with pytest.raises(httpx2.TransportError):
+        await get(url, [])
