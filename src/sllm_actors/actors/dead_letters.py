@@ -58,6 +58,6 @@ class DeadLetters:
             return
         self._logged += 1
         left_out, self._unlogged = self._unlogged, 0
-        log.warning(
+        log.info(
             "dead_letter", target=str(target), message=letter.message_type, reason=reason, not_logged=left_out
         )

@@ -11,7 +11,11 @@ from pathlib import Path
 from sllm_actors.actors import Incarnation, NodeId
 
 
-class HomeProblem(Exception):
+class SetupProblem(Exception):
+    """A node cannot run as it is set up: starting it again would not help. One sentence says what would."""
+
+
+class HomeProblem(SetupProblem):
     """The directory cannot be used; one sentence says why and what to do."""
 
 

@@ -10,10 +10,12 @@ import httpx2
 from attrs import frozen
 from cattrs import Converter
 
+from .home import SetupProblem
+
 _MAX_WAIT = 1.0
 
 
-class NotAHead(Exception):
+class NotAHead(SetupProblem):
     """Something answers at the head's address, but it is not an sllm head; one sentence says so."""
 
 

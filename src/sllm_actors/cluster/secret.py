@@ -8,7 +8,7 @@ from pathlib import Path
 
 from attrs import field, frozen
 
-from .home import write_private
+from .home import SetupProblem, write_private
 
 SECRET_FILE = "secret"  # noqa: S105 - the file's name
 ADMIN_KEY_FILE = "admin-key"
@@ -19,7 +19,7 @@ _MIN_SECRET = 16
 _MAX_FILE = 4096
 
 
-class SecretProblem(Exception):
+class SecretProblem(SetupProblem):
     """There is no usable secret; one sentence says what to do."""
 
 

@@ -16,8 +16,9 @@ from sllm_actors.serving.messages import GATEWAY, WorkerAddress
 from sllm_actors.transport import Dial, PeerLost, PeerUp, Transport
 
 from .membership import Membership, find_membership, watched
-from .node import announce, inherited, open_node
+from .node import inherited, open_node
 from .settings import GatewaySettings
+from .terminal import announce
 
 GRACE = 10.0
 """Seconds that answers under way get when the gateway stops."""

@@ -22,8 +22,9 @@ from sllm_actors.serving.controller import Controller
 from sllm_actors.serving.messages import CONTROLLER, Answer, Describe
 from sllm_actors.serving.store import Store, sqlite_url
 
-from .node import Node, announce, open_node, tell_news
+from .node import Node, open_node, tell_news
 from .settings import HeadSettings
+from .terminal import announce
 
 
 async def run_head(settings: HeadSettings, stopping: anyio.Event) -> None:

@@ -23,9 +23,8 @@ from attrs import define, field
 from sllm_actors.actors import Backoff
 
 from .launch_plan import LaunchPlan, LaunchProblem, PlannedNode
-from .node import announce
-from .process import CONFIGURATION_EXIT
-from .settings import write_settings
+from .settings import CONFIGURATION_EXIT, write_settings
+from .terminal import announce
 from .welcome import welcome
 
 BACKOFF = Backoff(first=0.0, cap=10.0, factor=2.0, reset_after=30.0)

@@ -15,16 +15,16 @@ import anyio
 import attrs
 import structlog
 
-from sllm_actors.cluster.home import NodeHome, write_private
+from sllm_actors.cluster.home import NodeHome, SetupProblem, write_private
 from sllm_actors.cluster.join import ClusterInfo, find_cluster, read_cluster
 
-from .node import announce
 from .settings import MemberSettings
+from .terminal import announce
 
 log = structlog.get_logger("sllm_actors.membership")
 
 
-class Refused(Exception):
+class Refused(SetupProblem):
     """The head does not let this node in; one sentence says why and what to do."""
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -111,9 +110,3 @@ def inherited(settings: NodeSettings, purpose: str) -> socket.socket:
     listener = socket.socket(fileno=settings.listeners[purpose])
     listener.setblocking(False)
     return listener
-
-
-def announce(text: str) -> None:
-    """Say something to the person at the terminal."""
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()

@@ -15,29 +15,13 @@ from typing import Any
 import anyio
 import structlog
 
-from sllm_actors.cluster.home import HomeProblem
-from sllm_actors.cluster.join import NotAHead
-from sllm_actors.cluster.secret import SecretProblem
+from sllm_actors.cluster.home import SetupProblem
 from sllm_actors.observe.logs import configure_logs
-from sllm_actors.serving.store import StoreProblem
 
-from .gateway import run_gateway
-from .head import run_head
-from .membership import HeadMoved, Refused
-from .settings import NodeSettings, read_settings
-from .worker import run_worker
-
-CONFIGURATION_EXIT = 78
-"""Exit status of a node that cannot run as it is set up: starting it again would not help (``EX_CONFIG``)."""
-
-PROBLEMS = (HomeProblem, SecretProblem, StoreProblem, NotAHead, Refused, HeadMoved)
+from .membership import HeadMoved
+from .settings import CONFIGURATION_EXIT, NodeSettings, read_settings
 
 _MAX_LINE = 1 << 20
-_RUN: dict[str, Callable[[Any, anyio.Event], Awaitable[None]]] = {
-    "head": run_head,
-    "worker": run_worker,
-    "gateway": run_gateway,
-}
 
 log = structlog.get_logger("sllm_actors.node")
 
@@ -62,7 +46,7 @@ def main() -> int:
             log.exception("node.failed")
             return 1
         return _refuse(settings, problem)
-    except PROBLEMS as problem:
+    except (SetupProblem, HeadMoved) as problem:
         return _refuse(settings, problem)
     except Exception:
         log.exception("node.failed")
@@ -80,7 +64,7 @@ def _refuse(settings: NodeSettings, problem: BaseException) -> int:
 
 def _find_problem(group: BaseExceptionGroup[BaseException]) -> BaseException | None:
     """Return the one known problem in a group, or None when anything else is in it."""
-    known, rest = group.split(PROBLEMS)
+    known, rest = group.split((SetupProblem, HeadMoved))
     if known is None or rest is not None:
         return None
     first: BaseException = known
@@ -95,9 +79,28 @@ async def _run(role: str, settings: NodeSettings) -> None:
         watching.start_soon(_watch_signals, stopping)
         watching.start_soon(_watch_launcher, stopping)
         log.info("node.starts", role=role, pid=os.getpid())
-        await _RUN[role](settings, stopping)
+        await _role(role)(settings, stopping)
         log.info("node.stopped")
         watching.cancel_scope.cancel()
+
+
+def _role(role: str) -> Callable[[Any, anyio.Event], Awaitable[None]]:
+    """Import only what the role needs: it is a good part of the time that a node takes to start."""
+    match role:
+        case "head":
+            from .head import run_head
+
+            return run_head
+        case "worker":
+            from .worker import run_worker
+
+            return run_worker
+        case "gateway":
+            from .gateway import run_gateway
+
+            return run_gateway
+        case _:
+            raise ValueError(f"there is no role {role!r}")
 
 
 async def _watch_signals(stopping: anyio.Event) -> None:

@@ -8,6 +8,9 @@ from pathlib import Path
 from attrs import field, frozen
 from cattrs.preconf.json import make_converter
 
+CONFIGURATION_EXIT = 78
+"""Exit status of a node that cannot run as it is set up: starting it again would not help (``EX_CONFIG``)."""
+
 
 @frozen(kw_only=True)
 class NodeSettings:

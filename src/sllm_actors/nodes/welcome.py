@@ -9,7 +9,7 @@ import anyio
 import httpx2
 
 from .launch_plan import LaunchPlan
-from .node import announce
+from .terminal import announce
 
 DEMO_MODEL = "smollm2-135m"
 DEMO_ID = f"{DEMO_MODEL}:llamacpp"

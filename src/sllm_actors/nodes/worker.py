@@ -20,7 +20,8 @@ from sllm_actors.engines.messages import LogChunk, OpenEngine, ReadLog, ReplicaO
 from sllm_actors.engines.registry import inspect_source
 from sllm_actors.engines.replica_actor import ReplicaActor
 from sllm_actors.serving.messages import WORKER, Gpu, Inventory
-from sllm_actors.serving.worker import Replicas, WorkerActor, Workshop
+from sllm_actors.serving.replicas import Replicas
+from sllm_actors.serving.worker import WorkerActor, Workshop
 from sllm_actors.transport import Peer, PeerLost, PeerUp, Transport, TunnelRefused
 
 from .membership import Membership, find_membership, watched

@@ -1,7 +1,7 @@
 """The head's memory: deployments and nodes, in one versioned SQL store.
 
 SQLite by default, PostgreSQL by URL. Every method blocks: call it in a thread. What a method has returned
-from is on disk; ``StoreProblem`` is raised for what could not be written. Replicas are not kept here: workers
+from is on disk; each raises ``StoreProblem`` when the store fails it. Replicas are not kept here: workers
 report them.
 """
 
@@ -18,7 +18,9 @@ from attrs import frozen
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from .deployment import DeploymentSpec
+from sllm_actors.cluster.home import SetupProblem
+
+from .deployment import DeploymentProblem, DeploymentSpec
 from .document import read_document, write_document
 
 SCHEMA_VERSION = 1
@@ -44,7 +46,7 @@ _nodes = sa.Table(
 )
 
 
-class StoreProblem(Exception):
+class StoreProblem(SetupProblem):
     """The store cannot be used; one sentence says why and what to do."""
 
 
@@ -68,35 +70,56 @@ class Store:
     """The open store. A deleted deployment leaves its revision and number behind, so that no replica of a
     later one of the same id is ever taken for one of its own."""
 
-    def __init__(self, url: str) -> None:
-        self._engine: Engine = sa.create_engine(url)
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
 
     @classmethod
     def open(cls, url: str) -> Store:
-        """Connect, and make the tables where there are none.
+        """Connect, make the tables where there are none, and check that every deployment can be read.
 
         Raises:
             StoreProblem: It cannot be reached, or another version wrote it.
         """
-        shown = sa.make_url(url).render_as_string(hide_password=True)
-        store = cls(url)
         try:
-            if store._engine.dialect.name == "sqlite":
-                sa.event.listen(store._engine, "connect", _tune_sqlite)
-            with store._engine.begin() as connection:
-                _metadata.create_all(connection)
-                version = connection.execute(sa.select(_about.c.schema_version)).scalar()
+            address = sa.make_url(url)
+            engine = sa.create_engine(address)
+        except (SQLAlchemyError, ImportError) as error:
+            raise StoreProblem(f"the state store's address cannot be used: {_cause(error)}") from None
+        if engine.dialect.name == "sqlite":
+            sa.event.listen(engine, "connect", _tune_sqlite)
+        store = cls(engine)
+        try:
+            store._prepare(address.render_as_string(hide_password=True))
+            store.deployments()
+        except StoreProblem:
+            store.close()
+            raise
+        return store
+
+    def _prepare(self, shown: str) -> None:
+        version = None
+        try:
+            with self._engine.begin() as connection:
+                if sa.inspect(connection).has_table(_about.name):
+                    version = connection.execute(sa.select(_about.c.schema_version)).scalar()
                 if version is None:
+                    _metadata.create_all(connection)
                     connection.execute(_about.insert().values(schema_version=SCHEMA_VERSION))
         except SQLAlchemyError as error:
-            cause = getattr(error, "orig", None) or error
-            raise StoreProblem(f"the state store {shown} cannot be opened: {cause}") from None
+            raise StoreProblem(f"the state store {shown} cannot be opened: {_cause(error)}") from None
         if version not in (None, SCHEMA_VERSION):
             raise StoreProblem(
                 f"the state store {shown} has schema {version}, this program reads {SCHEMA_VERSION}: "
                 "use the version that wrote it, or another --data-dir"
             )
-        return store
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        try:
+            with self._engine.connect() as connection:
+                yield connection
+        except SQLAlchemyError as error:
+            raise StoreProblem(f"the state store cannot be read: {_cause(error)}") from None
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
@@ -104,8 +127,7 @@ class Store:
             with self._engine.begin() as connection:
                 yield connection
         except SQLAlchemyError as error:
-            cause = getattr(error, "orig", None) or error
-            raise StoreProblem(f"the state store cannot be written: {cause}") from None
+            raise StoreProblem(f"the state store cannot be written: {_cause(error)}") from None
 
     def close(self) -> None:
         """Close every connection."""
@@ -113,7 +135,7 @@ class Store:
 
     def deployments(self) -> list[StoredDeployment]:
         """Return what is active or being deleted, by id."""
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             rows = (
                 connection.execute(
                     sa.select(_deployments)
@@ -172,7 +194,7 @@ class Store:
 
     def nodes(self, role: str) -> set[str]:
         """Return the ids of the nodes of a role that belong to the cluster."""
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             return set(connection.execute(sa.select(_nodes.c.id).where(_nodes.c.role == role)).scalars())
 
     def saw_node(self, node: str, role: str, now: float) -> None:
@@ -203,8 +225,20 @@ def _set(connection: Connection, deployment: str, values: dict[str, Any]) -> Non
     connection.execute(_deployments.update().where(_deployments.c.id == deployment).values(values))
 
 
+def _cause(error: Exception) -> str:
+    """Return what the driver said, in one line."""
+    return str(getattr(error, "orig", None) or error).partition("\n")[0].rstrip(" .")
+
+
 def _stored(row: Any) -> StoredDeployment:
-    spec, _ = read_document(row["document"])
+    try:
+        spec, _ = read_document(row["document"])
+    except DeploymentProblem as problem:
+        # Not to be passed over: what is forgotten is stopped.
+        raise StoreProblem(
+            f"the deployment {row['id']} in the state store cannot be read ({problem}): "
+            "use the version that wrote it, or another --data-dir"
+        ) from None
     return StoredDeployment(
         spec, row["revision"], row["status"] == "deleting", row["next_number"], row["created"]
     )
