@@ -28,22 +28,23 @@ async def read_body(receive: Receive, headers: Headers, settings: GatewaySetting
         raise errors.body_too_large(settings.body_limit)
     parts: list[bytes] = []
     size = 0
-    try:
-        with anyio.fail_after(settings.body_timeout):
-            while True:
-                with anyio.fail_after(settings.body_silence):
-                    message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise ClientLeft
-                part = message.get("body", b"")
-                size += len(part)
-                if size > settings.body_limit:
-                    raise errors.body_too_large(settings.body_limit)
-                parts.append(part)
-                if not message.get("more_body", False):
-                    return parts[0] if len(parts) == 1 else b"".join(parts)
-    except TimeoutError:
-        raise errors.body_too_slow() from None
+    now = anyio.current_time()
+    latest = now + settings.body_timeout
+    # One scope whose deadline moves on with each part.
+    with anyio.CancelScope(deadline=min(latest, now + settings.body_silence)) as scope:
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise ClientLeft
+            part = message.get("body", b"")
+            size += len(part)
+            if size > settings.body_limit:
+                raise errors.body_too_large(settings.body_limit)
+            parts.append(part)
+            if not message.get("more_body", False):
+                return parts[0] if len(parts) == 1 else b"".join(parts)
+            scope.deadline = min(latest, anyio.current_time() + settings.body_silence)
+    raise errors.body_too_slow()
 
 
 async def drain(receive: Receive, headers: Headers, limit: int) -> bool:
