@@ -272,3 +272,9 @@ def test_errors_of_any_version_can_be_read(body: bytes, expected: AskError) -> N
     error = decode_failure(body)
     assert type(error) is type(expected)
     assert str(error) == str(expected)
+
+
+def test_a_codec_learns_each_class_once() -> None:
+    using = codec()
+    for _ in range(2):
+        assert there_and_back(Text("x"), using) == Text("x")

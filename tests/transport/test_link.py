@@ -13,6 +13,7 @@ from sllm_actors.transport.backoff import Backoff
 from sllm_actors.transport.fence import Fences
 from sllm_actors.transport.hello import Code, Hello, Lane
 from sllm_actors.transport.link import Announce, LinkLife, LinkState, Lose, lateness
+from sllm_actors.transport.settings import TransportSettings
 
 from .kit import identity, life
 
@@ -221,3 +222,15 @@ def test_pauses_double_up_to_a_cap_and_begin_again_after_success() -> None:
     backoff.reset()
     assert backoff.pause(0.0) == 0.025
     assert Backoff(2.0, 1.0).pause(1.0) == 1.0
+
+
+def test_a_reborn_node_is_the_same_in_a_later_life() -> None:
+    assert ME.reborn(life(6)) == identity("me", counter=6)
+    with pytest.raises(ValueError, match="not later"):
+        ME.reborn(life(5))
+
+
+def test_the_budget_is_the_time_of_the_missed_heartbeats() -> None:
+    assert TransportSettings().budget == 3.0
+    with pytest.raises(ValueError, match="heartbeat"):
+        TransportSettings(heartbeat=0)

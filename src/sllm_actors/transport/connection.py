@@ -14,6 +14,13 @@ from anyio.abc import ByteStream
 
 from .errors import RemoteProtocolError
 from .frame import Frame, FrameDecoder
+from .shortcut import Shortcut
+
+FEW = 4
+"""A read with more frames than this is a sign of many asks under way: writing together pays then."""
+
+BUNCH = 16
+"""So many frames are worth a write of their own."""
 
 READ_SIZE = 64 * 1024
 
@@ -54,11 +61,14 @@ class Connection:
         self._farewell = farewell
         self._farewell_timeout = farewell_timeout
         self._writing = False
+        self._shortcut: Shortcut | None = None
         self._queue: list[bytes] = []
         self._wake = anyio.Event()
         self._scope = anyio.CancelScope()
         self._reason: str | None = None
         self._finishing = False
+        self._quiet = True
+        self._waiting = 0
         self.noisy = True
         self.bytes_in = 0
         self.bytes_out = 0
@@ -85,8 +95,18 @@ class Connection:
             self._wake.set()
 
     def wake(self) -> None:
-        """Make the writer ask ``supply``."""
-        self._wake.set()
+        """See to it that what ``supply`` has is written.
+
+        The first frame after a short read goes out at once, without waking a task: that halves the way of
+        a lone ask. Those that follow are left to the writer, which sends them together, or go out in bunches,
+        so that the peer can begin with the first while this node still makes the last.
+        """
+        self._waiting += 1
+        if self._shortcut is None or self._writing or not (self._quiet or self._waiting >= BUNCH):
+            self._wake.set()
+        else:
+            self._quiet = False
+            self._write_now(self._shortcut)
 
     def finish(self, timeout: float) -> None:
         """Close after everything queued has been written, or after so many seconds."""
@@ -102,6 +122,8 @@ class Connection:
 
     async def run(self) -> str:
         """Read and write until the connection ends, close the socket, and return why it ended."""
+        if self._supply is not None:
+            self._shortcut = Shortcut.of(self._stream)
         try:
             with self._scope:
                 async with anyio.create_task_group() as tasks:
@@ -111,6 +133,8 @@ class Connection:
             if self._reason is None:
                 self._reason = "closed by this node"
                 await self._say_farewell()
+            if self._shortcut is not None:
+                self._shortcut.close()
             await anyio.aclose_forcefully(self._stream)
         return self._reason
 
@@ -142,14 +166,28 @@ class Connection:
         self.noisy = True
         self.bytes_in += len(data)
         frames = decoder.receive(data)
+        self._quiet = len(frames) <= FEW
         if frames:
             self._on_frames(frames)
         if decoder.failure is not None:
             raise decoder.failure
 
+    def _write_now(self, shortcut: Shortcut) -> None:
+        self._waiting = 0
+        batch, self._queue = self._queue, []
+        if self._supply is not None:
+            batch += self._supply()
+        data = b"".join(batch)
+        written = shortcut.write(data)
+        self.bytes_out += written
+        if written < len(data):
+            self._queue.append(data[written:])
+            self._wake.set()
+
     async def _write(self) -> None:
         try:
             while True:
+                self._waiting = 0
                 batch, self._queue = self._queue, []
                 if self._supply is not None:
                     batch += self._supply()

@@ -135,6 +135,7 @@ class DataLane:
         except AskError as error:
             # A failure is small: if even that does not fit, the asker's deadline has to do.
             self.outbox.put(key, FAILURE, _ID.pack(number) + encode_failure(error))
+            self.connection.wake()
 
     def _put(
         self, receiver: int | str | None, kind: int, body: bytes, origin: Envelope | None = None

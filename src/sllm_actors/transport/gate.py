@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import anyio
 from anyio.abc import ByteStream
@@ -17,7 +17,9 @@ from .peer import NodeHello, Verdict
 from .roster import Roster
 from .settings import TransportSettings
 from .shake import accept_handshake, dial_handshake
-from .sockets import TlsContexts, configure, connect, remote_host, secure
+from .sockets import TlsContexts, configure, remote_host, secure
+
+Connect = Callable[[str, int], Awaitable[ByteStream]]
 
 
 @frozen
@@ -48,6 +50,7 @@ class Gate:
         secret: The cluster secret; never logged.
         credential: This node's own, or empty while it has none.
         accept: The node's own judgement of who dials in.
+        connect: Opens a byte stream to a host and port.
         must_return: Called when this node has been declared down by a peer and is the one to take a new life.
     """
 
@@ -60,6 +63,7 @@ class Gate:
         credential: Callable[[], bytes],
         accept: Callable[[NodeHello], Verdict] | None,
         tls: TlsContexts | None,
+        connect: Connect,
         must_return: Callable[[str], None],
     ) -> None:
         self._roster = roster
@@ -68,6 +72,7 @@ class Gate:
         self._credential = credential
         self._accept = accept
         self._tls = tls
+        self._connect = connect
         self._must_return = must_return
 
     async def dial(
@@ -95,8 +100,11 @@ class Gate:
             return self._roster.judge(me, proven.hello, dialled=True)
 
         with anyio.fail_after(self._settings.handshake_timeout):
-            stream = await connect(host, port, self._tls)
+            stream = await self._connect(host, port)
             try:
+                configure(stream)
+                if self._tls is not None:
+                    stream = await secure(stream, self._tls.client, host)
                 theirs = await dial_handshake(stream, handshake, judge)
             except BaseException as error:
                 await anyio.aclose_forcefully(stream)

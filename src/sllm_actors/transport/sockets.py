@@ -32,24 +32,19 @@ class TlsContexts:
     client: ssl.SSLContext
 
 
-async def connect(host: str, port: int, tls: TlsContexts | None) -> ByteStream:
-    """Connect, with TLS if there is any.
+async def connect(host: str, port: int) -> ByteStream:
+    """Connect to the first address of a host that answers.
 
     Raises:
-        OSError: Nobody answers there (see ``is_refused``).
-        HandshakeFailed: Somebody does, but not in TLS.
+        OSError: None does (see ``is_refused``).
     """
     errors: list[Exception] = []
     for family, _, _, _, address in await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM):
         try:
-            stream = await _connect(family, address)
-            break
+            return await _connect(family, address)
         except OSError as error:
             errors.append(error)
-    else:
-        raise OSError("no address answered") from ExceptionGroup("connecting failed", errors)
-    configure(stream)
-    return stream if tls is None else await secure(stream, tls.client, host)
+    raise OSError("no address answered") from ExceptionGroup("connecting failed", errors)
 
 
 async def _connect(family: int, address: tuple[str, int]) -> ByteStream:

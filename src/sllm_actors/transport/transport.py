@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import anyio
 import structlog
-from anyio.abc import ByteStream, SocketStream, TaskGroup
+from anyio.abc import ByteStream, TaskGroup
 
 from sllm_actors.actors.errors import PeerDown
 from sllm_actors.actors.identity import Address, Incarnation, NodeId
@@ -23,7 +23,7 @@ from .data_lane import DataLane
 from .dialer import Dial
 from .envelope import EnvelopeCoder
 from .errors import HandshakeFailed
-from .gate import Gate, Opened
+from .gate import Connect, Gate, Opened
 from .hello import Lane
 from .link import lateness
 from .listener import Doorman, accept_forever
@@ -31,7 +31,7 @@ from .peer import NodeHello, NodeIdentity, Peer, PeerLost, PeerUp, Verdict
 from .peer_link import PeerLink, goodbye
 from .roster import Roster
 from .settings import TransportSettings
-from .sockets import TlsContexts
+from .sockets import TlsContexts, connect
 from .statistics import TransportStatistics, link_statistics
 from .tunnel_desk import OnTunnel, TunnelDesk
 
@@ -57,6 +57,8 @@ class Transport:
         credential: Returns this node's own credential, or nothing while it has none.
         hooks: Conversions of types that only the node knows, as of ``ActorRef``.
         tls: TLS below everything.
+        connect: Opens byte streams; another one than TCP's, for a simulation.
+        rng: For jitter. (Nonces and tokens are always the operating system's.)
     """
 
     def __init__(
@@ -75,6 +77,8 @@ class Transport:
         credential: Callable[[], bytes] | None = None,
         hooks: Hooks | None = None,
         tls: TlsContexts | None = None,
+        connect: Connect = connect,
+        rng: random.Random | None = None,
     ) -> None:
         self.settings = settings or TransportSettings()
         self._inbound = inbound
@@ -91,9 +95,10 @@ class Transport:
             credential=credential or (lambda: b""),
             accept=accept,
             tls=tls,
+            connect=connect,
             must_return=self._return,
         )
-        self._random = random.Random()  # noqa: S311 - jitter
+        self._random = rng or random.Random()  # noqa: S311 - jitter
         self._dials: set[Dial] = set()
         self._group: TaskGroup | None = None
         self._desk = TunnelDesk(self._gate, self._codec, self.settings, on_tunnel, self._start)
@@ -136,7 +141,7 @@ class Transport:
         tasks = self._tasks
         async with anyio.create_task_group() as accepting:
             for raw in listeners:
-                accepting.start_soon(accept_forever, raw, self._doorman, tasks, self._accepted)
+                accepting.start_soon(accept_forever, raw, self._doorman, tasks, self.accept)
 
     def dial(self, host: str, port: int) -> Dial:
         """Keep a link to whoever answers there, dialling again with back-off, until the dial is closed."""
@@ -333,7 +338,8 @@ class Transport:
 
     # -- tasks -----------------------------------------------------------------------------------
 
-    async def _accepted(self, stream: SocketStream) -> None:
+    async def accept(self, stream: ByteStream) -> None:
+        """Let one connection in and stay with it until it ends; ``serve`` does this for what it accepts."""
         self._doorman.shaking += 1
         try:
             opened = await self._gate.accept(stream)
