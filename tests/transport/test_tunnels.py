@@ -17,6 +17,7 @@ from attrs import evolve
 from sllm_actors.actors.errors import PeerDown, UnknownMessage
 from sllm_actors.actors.identity import NodeId
 from sllm_actors.transport import Peer, TlsContexts, TunnelRefused
+from sllm_actors.transport.byte_streams import ChunkedStream, RestStream
 
 from .kit import QUICK, Open, Text, Unregistered, node, pair, until
 from .proxy import proxy
@@ -265,3 +266,57 @@ async def test_tls_is_mutual_and_a_mismatch_is_named(tls: TlsContexts) -> None:
         left.transport.dial("127.0.0.1", right.port)
         await until(lambda: left.refusals)
         assert "could not agree on TLS" in left.refusals[0][1]
+
+
+class Canned(ByteStream):
+    """A stream that has certain bytes to give, in pieces, and then ends."""
+
+    def __init__(self, *pieces: bytes) -> None:
+        self.pieces = list(pieces)
+        self.sent = b""
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        if not self.pieces:
+            raise anyio.EndOfStream
+        data = self.pieces.pop(0)
+        if len(data) > max_bytes:
+            self.pieces.insert(0, data[max_bytes:])
+        return data[:max_bytes]
+
+    async def send(self, item: bytes) -> None:
+        self.sent += item
+
+    async def send_eof(self) -> None:
+        raise NotImplementedError
+
+    async def aclose(self) -> None:
+        pass
+
+
+async def test_a_chunked_stream_reads_what_one_has_written_in_any_split() -> None:
+    written = Canned()
+    chunked = ChunkedStream(written, b"")
+    await chunked.send(b"a" * 70_000)
+    await chunked.send(b"")
+    await chunked.send_eof()
+    for size in (1, 7, 65_536):
+        pieces = [written.sent[at : at + size] for at in range(0, len(written.sent), size)]
+        reader = ChunkedStream(Canned(*pieces[1:]), pieces[0])
+        got = b""
+        while len(got) < 70_000:
+            got += await reader.receive(1000)
+        assert got == b"a" * 70_000
+        for _ in range(2):
+            with pytest.raises(anyio.EndOfStream):
+                await reader.receive()
+
+
+@pytest.mark.parametrize("data", [b"", b"\0\0", b"\0\0\0\5abc", b"\xff\xff\xff\xff"])
+async def test_a_chunked_stream_that_ends_early_or_lies_is_broken(data: bytes) -> None:
+    with pytest.raises(anyio.BrokenResourceError):
+        await read_all(ChunkedStream(Canned(data) if data else Canned(), b""))
+
+
+async def test_the_rest_of_a_read_comes_first_and_honours_its_bound() -> None:
+    stream = RestStream(Canned(b"cd"), b"ab")
+    assert [await stream.receive(1), await stream.receive(5), await stream.receive()] == [b"a", b"b", b"cd"]

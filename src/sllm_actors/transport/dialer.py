@@ -12,11 +12,14 @@ from .connection import Connection
 from .data_lane import DataLane
 from .errors import HandshakeFailed
 from .gate import Gate, Opened
-from .hello import Lane
+from .hello import Code, Lane
 from .link import LinkState
 from .peer_link import PeerLink
 from .settings import TransportSettings
 from .sockets import explain, is_refused
+
+TRANSIENT = {Code.LINKED, Code.DOWN, Code.BUSY}
+"""Refusals that nobody has to act upon: there is a link already, or a later life is about to begin."""
 
 
 class Dial:
@@ -100,7 +103,8 @@ class Dial:
             if link is not None and is_refused(error):
                 link.apply(link.life.unreachable(f"{self.address} refuses connections: its process is gone"))
         except HandshakeFailed as error:
-            self._report(error.reason)
+            if error.code not in TRANSIENT:
+                self._report(error.reason)
         return None
 
     async def _stay(self, opened: Opened, tasks: TaskGroup) -> None:

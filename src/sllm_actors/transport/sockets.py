@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import math
 import os
 import socket
 import ssl
@@ -17,6 +18,9 @@ from attrs import frozen
 
 from .errors import HandshakeFailed
 from .hello import Code
+
+ATTEMPT = 1.0
+"""Seconds for one address of a host that has more: a network that swallows IPv6 must not hide IPv4."""
 
 
 @frozen
@@ -39,9 +43,12 @@ async def connect(host: str, port: int) -> ByteStream:
         OSError: None does (see ``is_refused``).
     """
     errors: list[Exception] = []
-    for family, _, _, _, address in await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+    addresses = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    for number, (family, _, _, _, address) in enumerate(addresses, 1):
+        patience = math.inf if number == len(addresses) else ATTEMPT
         try:
-            return await _connect(family, address)
+            with anyio.fail_after(patience):
+                return await _connect(family, address)
         except OSError as error:
             errors.append(error)
     raise OSError("no address answered") from ExceptionGroup("connecting failed", errors)
