@@ -58,6 +58,20 @@ PURE_CORES = {
         "link",
         "outbox",
     ],
+    "engines": ["identity", "plan", "replica", "settings"],
+    "gateway": [
+        "access",
+        "assemble",
+        "board",
+        "errors",
+        "events",
+        "headers",
+        "holds",
+        "in_flight",
+        "inference_request",
+        "knowledge",
+        "routing",
+    ],
     "cli": ["conversation", "lookup"],
 }
 

@@ -35,6 +35,7 @@ class EngineHost:
         stop_budget: Seconds between SIGTERM and SIGKILL when an engine is ended.
         health: How engines are watched.
         environment: What engines inherit, once secrets are taken out.
+        cores: CPU cores that engines may use.
     """
 
     runtime_dir: Path
@@ -46,6 +47,7 @@ class EngineHost:
     stop_budget: float = 10.0
     health: HealthPolicy = field(factory=HealthPolicy)
     environment: Mapping[str, str] = field(factory=lambda: dict(os.environ), repr=False)
+    cores: int = field(factory=lambda: len(os.sched_getaffinity(0)))
 
     def interpreter(self, backend: str) -> str:
         """Return the Python that a backend's engines run under."""

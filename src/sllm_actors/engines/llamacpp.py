@@ -30,7 +30,8 @@ class LlamaCppSettings:
         max_model_len: Tokens that one request may use, prompt and answer together.
         n_parallel: Requests that are worked on at the same time (also ``max_num_seqs``).
         n_ctx: Tokens of all of them together; instead of ``max_model_len``, not beside it.
-        n_threads: CPU threads; llama.cpp's own choice by default.
+        n_threads: CPU threads; by default all cores but one: llama.cpp's threads wait by spinning, and crawl
+            when there is no core left for anybody else.
         n_threads_http: Connections that are served at the same time. A request that waits for its turn holds
             one, and so does each stream; with none free, ``/health`` is not answered and a busy engine looks
             hung. An idle thread costs next to nothing.
@@ -53,7 +54,7 @@ class LlamaCppSettings:
         """Tokens of all requests together."""
         return self.n_ctx or (self.max_model_len or 2048) * self.n_parallel
 
-    def parameters(self) -> dict[str, object]:
+    def parameters(self, cores: int) -> dict[str, object]:
         """Return the attributes of ``CommonParams`` to set."""
         chosen: dict[str, object] = {
             "n_ctx": self.context,
@@ -64,8 +65,7 @@ class LlamaCppSettings:
         }
         if self.embedding:
             chosen["pooling_type"] = self.pooling
-        if self.n_threads is not None:
-            chosen["cpuparams.n_threads"] = self.n_threads
+        chosen["cpuparams.n_threads"] = self.n_threads or max(1, cores - 1)
         return chosen | self.extra
 
 
@@ -96,7 +96,7 @@ def plan(
         "model": str(model),
         "alias": order.model,
         "socket": str(paths.socket),
-        "parameters": settings.parameters(),
+        "parameters": settings.parameters(host.cores),
     }
     launch = LaunchPlan(
         argv=(host.interpreter(LlamaCpp.name), str(PROGRAM), json.dumps(what)),

@@ -22,6 +22,7 @@ class ClientResponse:
 
     Attributes:
         begun: Status and headers are sent.
+        answered: A part of an engine's answer is sent: from here on, no other engine can take over.
         events: It is a stream of server-sent events.
         ended: It is complete.
         sending: The client is being waited for, or was when that was given up.
@@ -30,7 +31,7 @@ class ClientResponse:
     def __init__(self, send: Send, request_id: str) -> None:
         self._send = send
         self._request_id = request_id
-        self.begun = self.events = self.ended = self.sending = False
+        self.begun = self.answered = self.events = self.ended = self.sending = False
         self.status = 0
 
     async def begin(self, status: int, headers: Headers) -> None:
@@ -46,8 +47,14 @@ class ClientResponse:
             self.events = True
             await self.begin(200, for_event_stream([] if headers is None else headers))
 
+    async def answer(self, data: bytes) -> None:
+        """Send a piece of an engine's answer."""
+        if data:
+            self.answered = True
+            await self.write(data)
+
     async def write(self, data: bytes) -> None:
-        """Send a piece of the body."""
+        """Send a piece of the body that says nothing: a comment."""
         if data:
             await self._put({"type": "http.response.body", "body": data, "more_body": True})
 

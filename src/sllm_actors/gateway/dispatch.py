@@ -82,9 +82,9 @@ class Dispatcher:
                     request_id=request.id,
                     replica=str(upstream.id),
                     reason=str(broke),
-                    begun=broke.begun,
+                    answered=client.answered,
                 )
-                if broke.begun or len(tried.replicas) >= self.tools.settings.attempts:
+                if client.answered or broke.final or len(tried.replicas) >= self.tools.settings.attempts:
                     raise errors.engine_broke(route.id, str(broke)) from None
             else:
                 return

@@ -19,12 +19,12 @@ class EngineBroke(Exception):
     """The engine, or the way to it, ended what it should have finished; the text says how.
 
     Attributes:
-        begun: It had begun to answer.
+        final: Another replica would do no better.
     """
 
-    def __init__(self, reason: str, *, begun: bool = False) -> None:
+    def __init__(self, reason: str, *, final: bool = False) -> None:
         super().__init__(reason)
-        self.begun = begun
+        self.final = final
 
 
 @frozen
@@ -87,20 +87,19 @@ class Exchange:
         return piece
 
     async def _feed(self) -> None:
-        begun = self._head is not None
         try:
             data = await self._stream.receive(RECEIVE)
         except anyio.EndOfStream:
             self._end()
             return
         except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError) as error:
-            raise EngineBroke(f"its connection broke ({type(error).__name__})", begun=begun) from error
+            raise EngineBroke(f"its connection broke ({type(error).__name__})") from error
         self._received += len(data)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             if not self._complete:
-                raise EngineBroke(f"what it sent is not HTTP ({error})", begun=begun) from None
+                raise EngineBroke(f"what it sent is not HTTP ({error})") from None
 
     def _end(self) -> None:
         if self._head is None:
@@ -109,7 +108,7 @@ class Exchange:
             self._head.headers, b"transfer-encoding"
         )
         if has_length and not self._complete:
-            raise EngineBroke("it closed the connection in the middle of its answer", begun=True)
+            raise EngineBroke("it closed the connection in the middle of its answer")
         self._complete = True
 
     # ---- called by the parser

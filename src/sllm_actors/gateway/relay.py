@@ -49,7 +49,7 @@ async def relay(
         limit: Bytes of an answer that has to be held in memory as a whole.
 
     Raises:
-        EngineBroke: The engine broke; ``begun`` tells whether it had begun to answer.
+        EngineBroke: The engine broke; ``client.answered`` tells whether the client has a part of its answer.
         ApiError: The engine put an error into a stream that was to become one answer, or into the answer
             to a client that has the head of a stream already.
     """
@@ -73,7 +73,7 @@ async def _relay_events(
     cutter = EventCutter()
     while data := await exchange.chunk():
         patience.progress()
-        await client.write(cutter.feed(data))
+        await client.answer(cutter.feed(data))
     await client.end(cutter.rest())
 
 
@@ -84,12 +84,12 @@ async def _relay_whole(
     while data := await exchange.chunk():
         patience.progress()
         if client.begun:
-            await client.write(data)
+            await client.answer(data)
             continue
         held += data
         if len(held) > HELD_WHOLE:
             await client.begin(head.status, for_client(head.headers))
-            await client.write(bytes(held))
+            await client.answer(bytes(held))
             held.clear()
     if not client.begun:
         await client.begin(head.status, for_client(head.headers))
@@ -110,14 +110,14 @@ async def _relay_assembled(
         patience.progress()
         received += len(data)
         if received > limit:
-            raise EngineBroke(f"its answer has over {limit} bytes", begun=True)
+            raise EngineBroke(f"its answer has over {limit} bytes", final=True)
         for each in data_of(cutter.feed(data)):
             if each == DONE:
                 done = True
             else:
                 _add(assembly, each)
     if not done:
-        raise EngineBroke("it ended its answer too early", begun=True)
+        raise EngineBroke("it ended its answer too early")
     body = json.dumps(assembly.document(), ensure_ascii=False).encode(errors="replace")
     headers = [
         (name, value)
@@ -136,7 +136,7 @@ def _add(assembly: Assembly, data: bytes) -> None:
     try:
         chunk = json.loads(data)
     except (ValueError, RecursionError):
-        raise EngineBroke("an event of its stream is not JSON", begun=True) from None
+        raise EngineBroke("an event of its stream is not JSON") from None
     if isinstance(chunk, dict):
         if chunk.get("error"):
             raise as_error(502, data)
@@ -149,7 +149,7 @@ async def _whole(exchange: Exchange, patience: Patience, limit: int) -> bytes:
         patience.progress()
         held += data
         if len(held) > limit:
-            raise EngineBroke(f"its answer has over {limit} bytes", begun=True)
+            raise EngineBroke(f"its answer has over {limit} bytes", final=True)
     return bytes(held)
 
 
