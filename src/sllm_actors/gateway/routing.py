@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from random import Random
+import random
 
 from attrs import frozen
 
@@ -126,7 +126,7 @@ def resolve(
 def choose(
     ready: tuple[Upstream, ...],
     in_flight: Callable[[ReplicaId], int],
-    rng: Random,
+    rng: random.Random,
     excluded: Collection[ReplicaId] = (),
 ) -> Upstream | None:
     """Return the less loaded of two replicas drawn at random, or None when there is none.

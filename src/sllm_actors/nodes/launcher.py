@@ -27,7 +27,8 @@ from .settings import CONFIGURATION_EXIT, write_settings
 from .terminal import announce
 from .welcome import welcome
 
-BACKOFF = Backoff(first=0.0, cap=10.0, factor=2.0, reset_after=30.0)
+BACKOFF = Backoff(first=0.5, cap=10.0, factor=2.0, reset_after=30.0)
+"""From the second failure on: the first restart is at once, for somebody may be waiting."""
 
 
 def run(plan: LaunchPlan) -> None:
@@ -87,7 +88,7 @@ class _Launcher:
 
     async def _keep(self, child: _Child) -> None:
         """Start a node, and start it again each time it ends, until everything is to stop."""
-        name = child.node.settings.name
+        settings = child.node.settings
         failures = 0
         try:
             while not self._stop.is_set():
@@ -96,14 +97,16 @@ class _Launcher:
                 if self._stop.is_set():
                     break
                 if status == CONFIGURATION_EXIT:
-                    self._misfit = name
+                    self._misfit = settings.name
                     self._stop.set()
                     break
                 if anyio.current_time() - began >= BACKOFF.reset_after:
                     failures = 0
                 failures += 1
-                announce(f"{name}: ended ({describe_status(status)}), starting it again")
-                with anyio.move_on_after(BACKOFF.delay(failures, self._rng)):
+                how = describe_status(status)
+                announce(f"{settings.name}: ended ({how}), starting it again (its log: {settings.log})")
+                pause = BACKOFF.delay(failures - 1, self._rng) if failures > 1 else 0.0
+                with anyio.move_on_after(pause):
                     await self._stop.wait()
         finally:
             child.ended.set()

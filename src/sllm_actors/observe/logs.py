@@ -46,9 +46,8 @@ def configure_logs(path: Path, *, node: str) -> None:
             foreign_pre_chain=shared,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.dev.ConsoleRenderer(
-                    colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
-                ),
+                _name_exception,
+                structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
             ],
         )
     )
@@ -62,3 +61,16 @@ def configure_logs(path: Path, *, node: str) -> None:
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(node=node)
+
+
+def _name_exception(
+    _logger: object, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Name an exception in a few words: its traceback is in the file."""
+    raised = event.pop("exc_info", None)
+    error = sys.exc_info()[1] if raised is True else raised[1] if isinstance(raised, tuple) else raised
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if isinstance(error, BaseException):
+        event["error"] = f"{type(error).__name__}: {error}"[:500]
+    return event
