@@ -73,8 +73,10 @@ class Proxy:
         self.opened += 1
         try:
             far = await anyio.connect_tcp("127.0.0.1", self.target)
-        except OSError:
+        except BaseException as error:
             await anyio.aclose_forcefully(near)
+            if not isinstance(error, OSError):
+                raise
             return
         with anyio.CancelScope() as scope:
             self.connections.append(scope)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import socket
 from collections.abc import Callable, Coroutine
@@ -25,7 +26,6 @@ from .envelope import EnvelopeCoder
 from .errors import HandshakeFailed
 from .gate import Connect, Gate, Opened
 from .hello import Lane
-from .link import lateness
 from .listener import Doorman, accept_forever
 from .peer import NodeHello, NodeIdentity, Peer, PeerLost, PeerUp, Verdict
 from .peer_link import PeerLink, goodbye
@@ -33,6 +33,7 @@ from .roster import Roster
 from .settings import TransportSettings
 from .sockets import TlsContexts, connect
 from .statistics import TransportStatistics, link_statistics
+from .ticker import tick_forever
 from .tunnel_desk import OnTunnel, TunnelDesk
 
 log = structlog.get_logger("sllm_actors.transport")
@@ -103,6 +104,7 @@ class Transport:
         self._group: TaskGroup | None = None
         self._desk = TunnelDesk(self._gate, self._codec, self.settings, on_tunnel, self._start)
         self._refused = 0
+        self._refusal_logged = -math.inf
         self._lost = 0
         self._lives = 0
         self._stood_still = 0.0
@@ -114,7 +116,9 @@ class Transport:
 
     async def __aenter__(self) -> Self:
         self._group = await anyio.create_task_group().__aenter__()
-        self._group.start_soon(self._tick)
+        self._group.start_soon(
+            tick_forever, self.settings.heartbeat, self._roster.links.values, self._note_stand_still
+        )
         return self
 
     @property
@@ -345,7 +349,7 @@ class Transport:
             opened = await self._gate.accept(stream)
         except (TimeoutError, HandshakeFailed, OSError) as error:
             self._refused += 1
-            log.info("transport.turned_away", reason=str(error) or "it did not finish the handshake in time")
+            self._log_refusal(str(error) or "it did not finish the handshake in time")
             return
         finally:
             self._doorman.shaking -= 1
@@ -361,6 +365,13 @@ class Transport:
             case Lane.TUNNEL:
                 await self._desk.arrived(links[node], opened)
 
+    def _log_refusal(self, reason: str) -> None:
+        # Anyone can knock as often as they like: one line in a second is enough.
+        now = anyio.current_time()
+        if now >= self._refusal_logged + 1:
+            self._refusal_logged = now
+            log.info("transport.turned_away", reason=reason, so_far=self._refused)
+
     async def _run_dial(self, dial: Dial) -> None:
         try:
             await dial.run()
@@ -372,22 +383,5 @@ class Transport:
         if self._on_refused is not None:
             self._on_refused(address, sentence)
 
-    async def _tick(self) -> None:
-        """Send heartbeats and check deadlines, twice in each heartbeat's time."""
-        half = self.settings.heartbeat / 2
-        beat = False
-        due = anyio.current_time() + half
-        while True:
-            await anyio.sleep_until(due)
-            now = anyio.current_time()
-            late = lateness(due, now, self.settings.heartbeat)
-            if late:
-                self._stood_still += late
-                log.warning("transport.stood_still", seconds=round(late, 3))
-            beat = not beat
-            for link in list(self._roster.links.values()):
-                link.life.extend(late)
-                if beat:
-                    link.heartbeat()
-                link.tick(now)
-            due = max(due + half, now)
+    def _note_stand_still(self, seconds: float) -> None:
+        self._stood_still += seconds
