@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
 import random
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from attrs import frozen
 
