@@ -57,8 +57,8 @@ types: environment ## mypy, strict
 
 lock: environment ## resolve pyproject.toml into requirements/ (UPGRADE=1 takes newer versions)
 	@echo "==> Resolving requirements/"
-	$(LOCK) pyproject.toml --extra local --group dev -o requirements/dev.txt
-	$(LOCK) pyproject.toml --extra local --group build --constraint requirements/dev.txt --no-annotate \
+	$(LOCK) pyproject.toml --extra local --extra client --group dev -o requirements/dev.txt
+	$(LOCK) pyproject.toml --extra local --extra client --group build --constraint requirements/dev.txt --no-annotate \
 		-o requirements/local.txt
 	$(LOCK) requirements/demo.in --no-deps -o requirements/demo.txt
 

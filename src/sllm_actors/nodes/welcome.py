@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib.util import find_spec
 from typing import Any
 
@@ -84,26 +85,27 @@ def _say(said: str, state: str) -> str:
 
 
 def _snippets(url: str) -> str:
-    text = f"""
-It answers. With curl:
+    """Return two ways to ask the demo model, each to be pasted into a shell as it is."""
+    python = sys.executable if find_spec("openai") else "python3"
+    needed = "" if find_spec("openai") else " (needs: pip install openai)"
+    return f"""
+Ask it with curl:
 
-  curl {url}/v1/chat/completions -H 'Content-Type: application/json' \\
-    -d '{{"model": "{DEMO_MODEL}", "messages": [{{"role": "user", "content": "What is gravity?"}}]}}'
-"""
-    if find_spec("openai") is None:
-        text += "\nWith Python (pip install openai):\n"
-    else:
-        text += "\nWith Python:\n"
-    return (
-        text
-        + f"""
-  from openai import OpenAI
-  client = OpenAI(base_url="{url}/v1", api_key="none")
-  answer = client.chat.completions.create(
-      model="{DEMO_MODEL}", messages=[{{"role": "user", "content": "What is gravity?"}}]
-  )
-  print(answer.choices[0].message.content)
+curl {url}/v1/chat/completions -H 'Content-Type: application/json' -d '{{
+  "model": "{DEMO_MODEL}", "messages": [{{"role": "user", "content": "What is gravity?"}}]}}'
+
+or with the openai package{needed}:
+
+{python} - <<'END'
+from openai import OpenAI
+client = OpenAI(base_url="{url}/v1", api_key="none")
+stream = client.chat.completions.create(
+    model="{DEMO_MODEL}", messages=[{{"role": "user", "content": "What is gravity?"}}], stream=True
+)
+for chunk in stream:
+    print(chunk.choices[0].delta.content or "", end="", flush=True)
+print()
+END
 
 ^C stops everything.
 """
-    )
