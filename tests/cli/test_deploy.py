@@ -91,14 +91,14 @@ def test_a_failure_is_explained_with_exit_status_and_log(sllm: Sllm, gateway: Pl
         "node": "worker-0",
         "state": "failed",
         "reason": "the engine ended while it was starting",
-        "exit_status": 1,
+        "exit_status": "exit code 1",
         "log_tail": [f"line {number}" for number in range(30)] + ["CUDA out of memory"],
     }
     gateway.add(starting("loading"), deployment(NAME, state="failed", instances=[instance]))
     ended = sllm(*ARGUMENTS, "--wait")
     assert ended.code == 1
     lines = ended.err.splitlines()
-    assert lines[0] == f"error: {NAME} failed: the engine ended while it was starting (exit status 1)"
+    assert lines[0] == f"error: {NAME} failed: the engine ended while it was starting (exit code 1)"
     assert "sllm logs r1" in lines[1]
     assert lines[-1] == "  CUDA out of memory"
     assert len(lines) == 22

@@ -24,7 +24,7 @@ class Instance:
     state: str = "pending"
     progress: str | None = None
     reason: str | None = None
-    exit_status: Any = None
+    exit_status: str = ""
     log_tail: list[str] = field(factory=list)
     address: str | None = None
     pid: int | None = None

@@ -92,8 +92,8 @@ def explain_failure(deployment: Deployment) -> str:
     instance = failed[-1] if failed else Instance(id="")
     reason = instance.reason or deployment.detail or "no reason is known"
     text = f"{deployment.id} failed: {reason}"
-    if instance.exit_status is not None:
-        text += f" (exit status {instance.exit_status})"
+    if instance.exit_status and instance.exit_status not in text:
+        text += f" ({instance.exit_status})"
     if instance.log_tail:
         text += f"\nThe last lines of its log (all of it: sllm logs {instance.id}):"
         text += "".join(f"\n  {line}" for line in instance.log_tail[-SHOWN_LOG_LINES:])

@@ -80,8 +80,8 @@ def show_deployment(deployment: Deployment) -> None:
     lines = table("INSTANCE", "STATUS", "NODE", "PID", "DETAIL")
     for each in sorted(deployment.instances, key=lambda instance: instance.id):
         detail = each.reason or each.progress
-        if each.exit_status is not None:
-            detail = f"{detail or 'ended'} (exit status {each.exit_status})"
+        if each.exit_status and each.exit_status not in detail:
+            detail = f"{detail or 'ended before'} ({each.exit_status})"
         lines.add_row(cell(each.id), cell(each.state), cell(each.node), cell(each.pid), cell(detail))
     show(lines)
     for each in deployment.instances:
