@@ -79,7 +79,7 @@ def show_deployment(deployment: Deployment) -> None:
     click.echo()
     lines = table("INSTANCE", "STATUS", "NODE", "PID", "DETAIL")
     for each in sorted(deployment.instances, key=lambda instance: instance.id):
-        detail = each.reason or each.progress
+        detail = each.reason or each.progress or ""
         if each.exit_status and each.exit_status not in detail:
             detail = f"{detail or 'ended before'} ({each.exit_status})"
         lines.add_row(cell(each.id), cell(each.state), cell(each.node), cell(each.pid), cell(detail))
