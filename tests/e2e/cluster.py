@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -34,11 +34,17 @@ def eventually(probe: Callable[[], T | None], *, within: float, what: str) -> T:
 
 
 class Sllm:
-    """One ``sllm up|head|worker|gateway`` process, with everything that it said."""
+    """One ``sllm up|head|worker|gateway`` process, with everything that it said.
 
-    def __init__(self, *arguments: str, env: dict[str, str] | None = None) -> None:
+    Args:
+        prefix: What runs it: ``ip netns exec NAME`` puts it on another host.
+    """
+
+    def __init__(
+        self, *arguments: str, env: dict[str, str] | None = None, prefix: Sequence[str] = ()
+    ) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "sllm_actors", *arguments],
+            [*prefix, sys.executable, "-m", "sllm_actors", *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
