@@ -165,7 +165,7 @@ async def node(
         "inbound": inbound,
         "settings": QUICK,
         "on_peer": events.append,
-        "on_refused": lambda address, sentence: refusals.append((address, sentence)),
+        "on_no_link": lambda no_link: refusals.append((no_link.address, no_link.reason)),
         "next_incarnation": lambda: life(next(counters)),
     }
     role = more.pop("role", "worker")

@@ -80,7 +80,7 @@ async def run_gateway(settings: GatewaySettings, stopping: anyio.Event) -> None:
                 cluster=membership.info.cluster,
                 secret=secret,
                 news=links.news,
-                on_refused=membership.on_refused,
+                on_no_link=membership.on_no_link,
             ) as node,
         ):
             gateway = open_gateway(

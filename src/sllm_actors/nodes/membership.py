@@ -17,6 +17,7 @@ import structlog
 
 from sllm_actors.cluster.home import NodeHome, SetupProblem, write_private
 from sllm_actors.cluster.join import ClusterInfo, find_cluster, read_cluster
+from sllm_actors.transport import NoLink
 
 from .settings import MemberSettings
 from .terminal import announce
@@ -45,12 +46,11 @@ class Membership:
         self._refusal: str | None = None
         self._refused = anyio.Event()
 
-    def on_refused(self, address: str, sentence: str) -> None:
+    def on_no_link(self, no_link: NoLink) -> None:
         """Take the transport's report that a dialled address gives no link."""
         head = f"{self._settings.head_host}:{self.info.transport_port}"
-        waiting = "cannot be reached" in sentence or "in time" in sentence
-        if address == head and not self.joined and not waiting:
-            self._refusal = sentence
+        if no_link.address == head and no_link.refused and not self.joined:
+            self._refusal = no_link.reason
             self._refused.set()
 
     def on_joined(self) -> None:

@@ -14,7 +14,7 @@ from sllm_actors.actors import ActorSystem, Catalog, Incarnation
 from sllm_actors.cluster.home import NodeHome
 from sllm_actors.engines.messages import CATALOG as ENGINE_MESSAGES
 from sllm_actors.serving.messages import CATALOG as SERVING_MESSAGES
-from sllm_actors.transport import NodeIdentity, Peer, PeerLost, PeerUp, Transport
+from sllm_actors.transport import NodeIdentity, NoLink, Peer, PeerLost, PeerUp, Transport
 
 from .settings import NodeSettings
 
@@ -44,7 +44,7 @@ async def open_node(
     secret: bytes,
     news: Callable[[ActorSystem, PeerUp | PeerLost], None],
     on_tunnel: Callable[[Peer, object], Awaitable[ByteStream]] | None = None,
-    on_refused: Callable[[str, str], None] | None = None,
+    on_no_link: Callable[[NoLink], None] | None = None,
 ) -> AsyncIterator[Node]:
     """Open a node's actor system and transport; leaving stops the actors first, then says goodbye to peers.
 
@@ -56,7 +56,7 @@ async def open_node(
         secret: The cluster's secret.
         news: Told of each peer that comes up and is lost; see ``tell_news``.
         on_tunnel: See ``Transport``.
-        on_refused: See ``Transport``.
+        on_no_link: See ``Transport``.
     """
     incarnation = home.next_incarnation()
 
@@ -79,7 +79,7 @@ async def open_node(
             on_peer=tell_peer,
             next_incarnation=next_life,
             on_tunnel=on_tunnel,
-            on_refused=on_refused,
+            on_no_link=on_no_link,
         )
         system.attach(transport)
         async with transport, anyio.create_task_group() as serving:

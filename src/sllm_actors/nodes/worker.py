@@ -56,7 +56,7 @@ async def run_worker(settings: WorkerSettings, stopping: anyio.Event) -> None:
                 secret=secret,
                 news=partial(_tell_worker, membership),
                 on_tunnel=partial(_open_tunnel, replicas),
-                on_refused=membership.on_refused,
+                on_no_link=membership.on_no_link,
             ) as node,
         ):
             workshop = _workshop(settings, host, node.transport)

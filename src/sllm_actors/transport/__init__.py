@@ -10,6 +10,7 @@ from .hello import Lane as Lane
 from .peer import ACCEPT as ACCEPT
 from .peer import NodeHello as NodeHello
 from .peer import NodeIdentity as NodeIdentity
+from .peer import NoLink as NoLink
 from .peer import Peer as Peer
 from .peer import PeerLost as PeerLost
 from .peer import PeerUp as PeerUp

@@ -14,6 +14,7 @@ from .errors import HandshakeFailed
 from .gate import Gate, Opened
 from .hello import Code, Lane
 from .link import LinkState
+from .peer import NoLink
 from .peer_link import PeerLink
 from .settings import TransportSettings
 from .sockets import explain, is_refused
@@ -40,7 +41,7 @@ class Dial:
         chance: Callable[[], float],
         attach_control: Callable[[Opened], tuple[PeerLink, Connection]],
         attach_data: Callable[[Opened, PeerLink], DataLane],
-        report: Callable[[str, str], None],
+        report: Callable[[NoLink], None],
     ) -> None:
         self.host = host
         self.port = port
@@ -104,7 +105,7 @@ class Dial:
                 link.apply(link.life.unreachable(f"{self.address} refuses connections: its process is gone"))
         except HandshakeFailed as error:
             if error.code not in TRANSIENT:
-                self._report(error.reason)
+                self._report(error.reason, refused=True)
         return None
 
     async def _stay(self, opened: Opened, tasks: TaskGroup) -> None:
@@ -136,7 +137,7 @@ class Dial:
         except (OSError, HandshakeFailed):
             return None  # the control lane reports what is wrong
 
-    def _report(self, sentence: str) -> None:
+    def _report(self, sentence: str, *, refused: bool = False) -> None:
         if sentence != self._reported:
             self._reported = sentence
-            self._report_to(self.address, sentence)
+            self._report_to(NoLink(self.address, sentence, refused))

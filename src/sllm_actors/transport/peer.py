@@ -68,6 +68,22 @@ class PeerLost:
 
 
 @frozen
+class NoLink:
+    """Why a dialled address gives no link.
+
+    Attributes:
+        address: ``HOST:PORT``, as dialled.
+        reason: One sentence for a person.
+        refused: Whether something answered there and said no, or is no node of the cluster: dialling on does
+            not help until a person has changed something. Otherwise it may come up at any time.
+    """
+
+    address: str
+    reason: str
+    refused: bool
+
+
+@frozen
 class Verdict:
     """What the node itself says about a peer that has proved the cluster secret.
 

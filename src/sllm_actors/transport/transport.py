@@ -27,7 +27,7 @@ from .errors import HandshakeFailed
 from .gate import Connect, Gate, Opened
 from .hello import Lane
 from .listener import Doorman, accept_forever
-from .peer import NodeHello, NodeIdentity, Peer, PeerLost, PeerUp, Verdict
+from .peer import NodeHello, NodeIdentity, NoLink, Peer, PeerLost, PeerUp, Verdict
 from .peer_link import PeerLink, goodbye
 from .roster import Roster
 from .settings import TransportSettings
@@ -54,7 +54,7 @@ class Transport:
         settings: Clocks and bounds.
         on_tunnel: Opens what a peer's tunnel request names.
         accept: Judges a peer that has proved the secret, for every lane that it opens.
-        on_refused: Told why a dialled address gives no link, once per change.
+        on_no_link: Told why a dialled address gives no link, once per change.
         credential: Returns this node's own credential, or nothing while it has none.
         hooks: Conversions of types that only the node knows, as of ``ActorRef``.
         tls: TLS below everything.
@@ -74,7 +74,7 @@ class Transport:
         settings: TransportSettings | None = None,
         on_tunnel: OnTunnel | None = None,
         accept: Callable[[NodeHello], Verdict] | None = None,
-        on_refused: Callable[[str, str], None] | None = None,
+        on_no_link: Callable[[NoLink], None] | None = None,
         credential: Callable[[], bytes] | None = None,
         hooks: Hooks | None = None,
         tls: TlsContexts | None = None,
@@ -84,7 +84,7 @@ class Transport:
         self.settings = settings or TransportSettings()
         self._inbound = inbound
         self._on_peer = on_peer
-        self._on_refused = on_refused
+        self._on_no_link = on_no_link
         self._next_incarnation = next_incarnation
         self._codec = Codec(catalog, hooks)
         self._roster = Roster(identity, self.settings)
@@ -378,10 +378,10 @@ class Transport:
         finally:
             self._dials.discard(dial)
 
-    def _report(self, address: str, sentence: str) -> None:
-        log.info("transport.no_link", address=address, reason=sentence)
-        if self._on_refused is not None:
-            self._on_refused(address, sentence)
+    def _report(self, no_link: NoLink) -> None:
+        log.info("transport.no_link", address=no_link.address, reason=no_link.reason)
+        if self._on_no_link is not None:
+            self._on_no_link(no_link)
 
     def _note_stand_still(self, seconds: float) -> None:
         self._stood_still += seconds
