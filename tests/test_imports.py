@@ -72,6 +72,7 @@ PURE_CORES = {
         "knowledge",
         "routing",
     ],
+    "serving": ["deployment", "describe", "document", "json_text", "known_nodes", "placement", "reconcile"],
     "cli": ["conversation", "lookup"],
 }
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from sllm_actors.actors import Incarnation, NodeId
 
+_MAX_IDENTITY = 4096
+
 
 class SetupProblem(Exception):
     """A node cannot run as it is set up: starting it again would not help. One sentence says what would."""
@@ -47,11 +49,14 @@ class NodeHome:
             raise HomeProblem(f"the data directory {path} cannot be used: {error.strerror}") from None
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             os.close(lock)
             raise HomeProblem(
                 f"another process runs the node of {path}: stop it, or choose another --data-dir"
             ) from None
+        except OSError as error:
+            os.close(lock)
+            raise HomeProblem(f"the data directory {path} cannot be locked: {error.strerror}") from None
         try:
             node, counter = _read(path / "node.json", role)
         except HomeProblem:
@@ -79,11 +84,15 @@ def write_private(path: Path, text: str) -> None:
     """Write a file of mode 0600 so that it is there whole, or as it was, after a crash at any moment."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
     directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(directory)
@@ -93,12 +102,25 @@ def write_private(path: Path, text: str) -> None:
 
 def _read(path: Path, role: str) -> tuple[NodeId, int]:
     try:
-        kept = json.loads(path.read_text())
-        return NodeId(str(kept["node"])), int(kept["counter"])
+        with path.open() as file:
+            kept = json.loads(file.read(_MAX_IDENTITY))
+        return NodeId(_text(kept["node"])), _count(kept["counter"])
     except FileNotFoundError:
         return NodeId(f"{role}-{secrets.token_hex(4)}"), 0
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise HomeProblem(
-            f"the node's identity in {path} cannot be read ({error}): "
+            f"the node's identity in {path} cannot be read ({type(error).__name__}: {error}): "
             "move the file away to join as a new node"
         ) from None
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError("it names no node")
+    return value
+
+
+def _count(value: object) -> int:
+    if not isinstance(value, int) or value < 0:
+        raise ValueError("it has no counter")
+    return value

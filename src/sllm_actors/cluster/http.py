@@ -8,11 +8,19 @@ from typing import Any
 
 import attrs
 from quart import Quart, Response, jsonify, request
+from werkzeug.exceptions import HTTPException
 
 from .join import ClusterInfo
+from .loopback import is_loopback, is_loopback_origin
 
 Describe = Callable[[], Awaitable[dict[str, Any]]]
-"""Returns the document of the whole cluster: ``{"nodes": [...], "deployments": [...]}``."""
+"""Returns the cluster's document, ``{"nodes": [...], "deployments": [...]}``, or raises ``Unknown``."""
+
+OPEN_PATHS = ("/cluster", "/health")
+
+
+class Unknown(Exception):
+    """The head cannot say now; one sentence says why."""
 
 
 def cluster_app(info: ClusterInfo, describe: Describe, *, admin_key: str | None) -> Quart:
@@ -22,19 +30,13 @@ def cluster_app(info: ClusterInfo, describe: Describe, *, admin_key: str | None)
         info: What a node needs to know in order to join; not a secret.
         describe: See ``Describe``.
         admin_key: Asked of everybody for everything but ``/cluster`` and ``/health``; None where only this
-            machine can connect.
+            machine can connect: then everything is open to programs, and nothing to web pages.
     """
-    app = Quart("sllm_actors.cluster")
+    # It serves no files: both paths are given, so that none is looked for on disk.
+    app = Quart("sllm_actors.cluster", static_folder=None, root_path="/", instance_path="/")
     app.config["MAX_CONTENT_LENGTH"] = 64 * 1024
-
-    @app.before_request
-    async def check_key() -> Response | None:
-        if admin_key is None or request.path in ("/cluster", "/health"):
-            return None
-        given = request.headers.get("authorization", "")
-        if hmac.compare_digest(given.encode(), f"Bearer {admin_key}".encode()):
-            return None
-        return _error(401, "this needs the admin key: send it as `Authorization: Bearer KEY`")
+    _check_access(app, admin_key)
+    _answer_errors(app)
 
     @app.get("/cluster")
     async def cluster() -> Response:
@@ -46,34 +48,72 @@ def cluster_app(info: ClusterInfo, describe: Describe, *, admin_key: str | None)
 
     @app.get("/workers")
     async def workers() -> Response:
-        return jsonify([_worker(node) for node in (await describe())["nodes"] if node["role"] == "worker"])
+        return jsonify(_workers(await describe()))
 
-    @app.get("/workers/<node_id>")
-    async def worker(node_id: str) -> Response:
-        for node in (await describe())["nodes"]:
-            if node["role"] == "worker" and node["id"] == node_id:
-                return jsonify(_worker(node))
-        return _error(404, f"there is no worker {node_id}")
+    @app.get("/workers/<path:name>")
+    async def worker(name: str) -> Response:
+        for each in _workers(await describe()):
+            if name in (each["worker_id"], each["id"]):
+                return jsonify(each)
+        return _error(404, f"there is no worker {name}", "not_found")
 
     @app.get("/instances")
     async def instances() -> Response:
-        return jsonify(
-            [
-                {**instance, "instance_id": instance["id"], "deployment": deployment["id"]}
-                for deployment in (await describe())["deployments"]
-                for instance in deployment["instances"]
-            ]
-        )
+        return jsonify(_instances(await describe()))
 
-    @app.errorhandler(404)
-    async def not_found(_: Exception) -> Response:
-        return _error(404, "there is nothing here: the OpenAI API is at the gateway's port")
-
-    @app.errorhandler(500)
-    async def internal(_: Exception) -> Response:
-        return _error(500, "the head could not answer: its log says why")
+    @app.get("/instances/<path:name>")
+    async def instance(name: str) -> Response:
+        for each in _instances(await describe()):
+            if name == each["id"]:
+                return jsonify(each)
+        return _error(404, f"there is no instance {name}", "not_found")
 
     return app
+
+
+def _check_access(app: Quart, admin_key: str | None) -> None:
+    @app.before_request
+    async def check() -> Response | None:
+        if admin_key is None:
+            origin = request.headers.get("origin")
+            local = is_loopback(request.headers.get("host", ""))
+            if local and (origin is None or is_loopback_origin(origin)):
+                return None
+            return _error(403, "this is open to programs on this machine only", "foreign_host")
+        given = request.headers.get("authorization", "")
+        if request.path in OPEN_PATHS or hmac.compare_digest(given.encode(), f"Bearer {admin_key}".encode()):
+            return None
+        return _error(401, "this needs the admin key: send it as `Authorization: Bearer KEY`", "invalid_key")
+
+
+def _answer_errors(app: Quart) -> None:
+    @app.errorhandler(Unknown)
+    async def unknown(error: Unknown) -> Response:
+        response = _error(503, str(error), "head_busy")
+        response.headers["Retry-After"] = "1"
+        return response
+
+    @app.errorhandler(HTTPException)
+    async def of_http(error: HTTPException) -> Response:
+        if error.code == 404:
+            return _error(
+                404, "there is nothing here: the OpenAI API is at the gateway's port", "unknown_url"
+            )
+        if error.code is None or error.code >= 500:
+            return _error(500, "the head could not answer: its log says why", "internal_error")
+        return _error(error.code, error.description or error.name, "invalid_request")
+
+
+def _workers(document: dict[str, Any]) -> list[dict[str, Any]]:
+    return [_worker(node) for node in document["nodes"] if node["role"] == "worker"]
+
+
+def _instances(document: dict[str, Any]) -> list[dict[str, Any]]:
+    return [
+        {**instance, "instance_id": instance["id"], "deployment": deployment["id"]}
+        for deployment in document["deployments"]
+        for instance in deployment["instances"]
+    ]
 
 
 def _worker(node: dict[str, Any]) -> dict[str, Any]:
@@ -100,9 +140,10 @@ def _worker(node: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _error(status: int, message: str) -> Response:
-    response = jsonify(
-        {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": None}}
+def _error(status: int, message: str, code: str) -> Response:
+    kind = (
+        "server_error" if status >= 500 else "not_found_error" if status == 404 else "invalid_request_error"
     )
+    response = jsonify({"error": {"message": message, "type": kind, "param": None, "code": code}})
     response.status_code = status
     return response

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,8 @@ from cattrs import Converter
 from .home import SetupProblem
 
 _MAX_WAIT = 1.0
+_MAX_ANSWER = 64 * 1024
+_ANSWER_TIMEOUT = 5.0
 
 
 class NotAHead(SetupProblem):
@@ -44,15 +47,21 @@ async def find_cluster(host: str, port: int, *, tell: Callable[[str], None]) -> 
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}/cluster"
     last = ""
     wait = 0.05
-    async with httpx2.AsyncClient(timeout=5.0, trust_env=False, follow_redirects=False) as client:
+    async with httpx2.AsyncClient(timeout=_ANSWER_TIMEOUT, trust_env=False, follow_redirects=False) as client:
         while True:
             try:
-                response = await client.get(url)
-                if response.status_code < 500:
-                    return _read(response, f"{host}:{port}")
-                obstacle = f"it answers with status {response.status_code}"
-            except httpx2.RemoteProtocolError:
-                raise _not_a_head(f"{host}:{port}") from None
+                with anyio.fail_after(_ANSWER_TIMEOUT):
+                    status, body = await _get(client, url)
+                if status < 500:
+                    return _read(body, f"{host}:{port}")
+                obstacle = f"it answers with status {status}"
+            except httpx2.RemoteProtocolError as error:
+                # A head that is killed, or a port that is not for HTTP, just closes the connection.
+                if "without sending a response" not in str(error):
+                    raise _not_a_head(f"{host}:{port}") from None
+                obstacle = "it closes the connection: is this the head's cluster port (8000)?"
+            except TimeoutError:
+                obstacle = "it does not answer in time"
             except httpx2.TransportError as error:
                 obstacle = str(error) or type(error).__name__
             if obstacle != last:
@@ -69,15 +78,29 @@ def read_cluster(document: Any) -> ClusterInfo:
         ValueError: It is something else.
     """
     try:
-        return _converter.structure(document, ClusterInfo)
+        info = _converter.structure(document, ClusterInfo)
     except Exception as error:
         raise ValueError("not a cluster document") from error
+    if not (info.cluster and 0 < info.transport_port < 65536):
+        raise ValueError("not a cluster document")
+    return info
 
 
-def _read(response: httpx2.Response, where: str) -> ClusterInfo:
+async def _get(client: httpx2.AsyncClient, url: str) -> tuple[int, bytes]:
+    """Return status and body, of which no more is read than a head's answer can have."""
+    body = b""
+    async with client.stream("GET", url) as response:
+        async for piece in response.aiter_raw():
+            body += piece
+            if len(body) > _MAX_ANSWER:
+                break
+    return response.status_code, body
+
+
+def _read(body: bytes, where: str) -> ClusterInfo:
     try:
-        return read_cluster(response.json())
-    except ValueError:
+        return read_cluster(json.loads(body))
+    except (ValueError, RecursionError):
         raise _not_a_head(where) from None
 
 

@@ -47,11 +47,11 @@ def make_credentials(data_dir: Path, secret_file: Path | None) -> Credentials:
     given = _given_secret(secret_file)
     try:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        secret = given or _kept(data_dir / SECRET_FILE, secrets.token_urlsafe(32))
+        secret = given or _kept_secret(data_dir / SECRET_FILE)
         cluster = _kept(data_dir / CLUSTER_FILE, f"cluster-{secrets.token_hex(8)}")
     except OSError as error:
         raise SecretProblem(f"the data directory {data_dir} cannot be used: {error.strerror}") from None
-    return Credentials(cluster, secret.encode(), admin_key(data_dir))
+    return Credentials(cluster, _bytes(secret), admin_key(data_dir))
 
 
 def admin_key(data_dir: Path) -> str:
@@ -75,9 +75,9 @@ def find_secret(data_dir: Path, secret_file: Path | None) -> bytes:
     """
     given = _given_secret(secret_file)
     if given is not None:
-        return given.encode()
+        return _bytes(given)
     try:
-        return _checked(_read(data_dir / SECRET_FILE), str(data_dir / SECRET_FILE)).encode()
+        return _bytes(_checked(_read(data_dir / SECRET_FILE), str(data_dir / SECRET_FILE)))
     except FileNotFoundError:
         raise SecretProblem(
             "this node has no cluster secret: copy the file "
@@ -105,8 +105,17 @@ def _checked(secret: str, where: str) -> str:
 
 
 def _read(path: Path) -> str:
-    with path.open(encoding="ascii", errors="replace") as file:
+    # As the environment is read: the same text is the same secret, wherever it comes from.
+    with path.open(encoding="utf-8", errors="surrogateescape") as file:
         return file.read(_MAX_FILE).strip()
+
+
+def _bytes(secret: str) -> bytes:
+    return secret.encode("utf-8", "surrogateescape")
+
+
+def _kept_secret(path: Path) -> str:
+    return _checked(_kept(path, secrets.token_urlsafe(32)), str(path))
 
 
 def _kept(path: Path, fresh: str) -> str:

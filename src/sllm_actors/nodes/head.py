@@ -15,7 +15,7 @@ from quart import Quart
 
 from sllm_actors.actors import AskError, ChildSpec
 from sllm_actors.cluster.home import NodeHome
-from sllm_actors.cluster.http import cluster_app
+from sllm_actors.cluster.http import Unknown, cluster_app
 from sllm_actors.cluster.join import ClusterInfo
 from sllm_actors.cluster.secret import make_credentials
 from sllm_actors.serving.controller import Controller
@@ -77,9 +77,10 @@ def _controller(node: Node, store: Store) -> ChildSpec:
 async def _describe(node: Node) -> dict[str, Any]:
     try:
         answer = await node.system.named(CONTROLLER).ask(Describe(), timeout=10.0)
-    except AskError:
-        return {"nodes": [], "deployments": []}
-    document: dict[str, Any] = json.loads(answer.body) if isinstance(answer, Answer) else {}
+    except AskError as error:
+        raise Unknown(f"the head cannot say now: {error}") from None
+    assert isinstance(answer, Answer)
+    document: dict[str, Any] = json.loads(answer.body)
     return document
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from .deployment import DeploymentSpec
 from .messages import Answer
 from .reconcile import Deployment
+from .store import StoreProblem
 
 
 def answer(status: int, body: dict[str, Any]) -> Answer:
@@ -28,6 +30,34 @@ def refusal(
 def unknown(name: str) -> Answer:
     """Refuse what is about a deployment that does not exist."""
     return refusal(404, f"there is no deployment {name}: `sllm status` lists them", "deployment_not_found")
+
+
+def being_deployed(name: str) -> Answer:
+    """Refuse what is about a deployment that is not decided yet."""
+    sentence = f"{name} is just being deployed: ask again in a moment"
+    return refusal(409, sentence, "deployment_exists", retry_after=1.0)
+
+
+def being_deleted(name: str) -> Answer:
+    """Say that a deployment is on its way out."""
+    body = {"status": "deleting", "deployment_id": name, "message": f"{name} is being deleted"}
+    return answer(202, body)
+
+
+def store_away(problem: StoreProblem) -> Answer:
+    """Refuse what cannot be kept."""
+    return refusal(503, str(problem), "store_unavailable", retry_after=5.0)
+
+
+def deployed_already(known: Deployment, spec: DeploymentSpec, warnings: list[str]) -> Answer:
+    """Answer a request to deploy what is there under that id: the same again is no mistake."""
+    if known.deleting:
+        sentence = f"{spec.id} is being deleted: deploy it again in a moment"
+        return refusal(409, sentence, "deployment_deleting", retry_after=1.0)
+    if known.spec != spec:
+        sentence = f"{spec.id} is deployed with other settings: delete it first"
+        return refusal(409, sentence, "deployment_exists")
+    return deployed(known, warnings, created=False)
 
 
 def deployed(deployment: Deployment, warnings: list[str], *, created: bool) -> Answer:

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
 from attrs import Attribute, field, frozen, validators
 
 DEFAULT_BACKEND = "vllm"
+
+MAX_REPLICAS = 256
+"""Replicas of one deployment at the most."""
+
+MAX_SECONDS = 7 * 86400.0
+"""The longest time that can be asked for, but for ``keep_alive``: a week."""
+
+MAX_KEEP_ALIVE = 3650 * 86400.0
 
 
 class DeploymentProblem(ValueError):
@@ -23,6 +32,18 @@ class DeploymentProblem(ValueError):
         self.param = param
 
 
+# A validator's sentence begins with the attribute's name in quotes, as those of attrs do.
+
+
+def _between(least: float, most: float, *, or_else: float | None = None) -> Callable[..., None]:
+    def check(_instance: object, attribute: Attribute[Any], value: float) -> None:
+        if not least <= value <= most and value != or_else:
+            also = "" if or_else is None else f", or {or_else:g}"
+            raise ValueError(f"'{attribute.name}' must be from {least:g} to {most:.12g}{also}, not {value:.12g}")
+
+    return check
+
+
 @frozen(kw_only=True)
 class Scaling:
     """How many replicas.
@@ -35,16 +56,24 @@ class Scaling:
         keep_alive: Seconds that an idle replica above the minimum is kept; -1: until its room is needed.
     """
 
-    metric: str = field(default="concurrency", validator=validators.in_(("concurrency",)))
-    target: int = field(default=8, validator=validators.ge(1))
-    min_instances: int = field(default=0, validator=validators.ge(0))
-    max_instances: int = field(default=1, validator=validators.ge(1))
-    keep_alive: float = field(default=-1.0, validator=validators.ge(-1))
+    metric: str = field(default="concurrency")
+    target: int = field(default=8, validator=_between(1, 1_000_000))
+    min_instances: int = field(default=0, validator=_between(0, MAX_REPLICAS))
+    max_instances: int = field(default=1, validator=_between(1, MAX_REPLICAS))
+    keep_alive: float = field(default=-1.0, validator=_between(0, MAX_KEEP_ALIVE, or_else=-1))
+
+    @metric.validator
+    def _known_metric(self, _attribute: Attribute[str], metric: str) -> None:
+        if metric != "concurrency":
+            raise ValueError("'metric' must be concurrency: nothing else is counted")
 
 
 def _plain_name(_spec: DeploymentSpec, _attribute: Attribute[str], name: str) -> None:
-    if not name.strip() or len(name) > 256 or any(ord(c) < 33 or c in "@?#\\" for c in name):
-        raise ValueError("'model' must have 1 to 256 characters, no spaces and none of @ ? # \\")
+    plain = name.isprintable() and not any(c in " @?#\\" for c in name)
+    if not 1 <= len(name) <= 256 or not plain:
+        raise ValueError(
+            "'model' must have 1 to 256 characters, all of them visible, and no space and none of @ ? # \\"
+        )
 
 
 def _backend_name(_spec: DeploymentSpec, _attribute: Attribute[str], name: str) -> None:
@@ -55,10 +84,26 @@ def _backend_name(_spec: DeploymentSpec, _attribute: Attribute[str], name: str) 
 
 
 def _urls(_spec: DeploymentSpec, _attribute: Attribute[tuple[str, ...]], urls: tuple[str, ...]) -> None:
+    if len(urls) > MAX_REPLICAS:
+        raise ValueError(f"'endpoints' must be at most {MAX_REPLICAS} addresses, not {len(urls)}")
     for url in urls:
+        if not _is_address(url):
+            raise ValueError(
+                f"'endpoints' must be addresses: {url[:200]!r} is not an http:// or https:// address"
+            )
+
+
+def _is_address(url: str) -> bool:
+    try:
         parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"'endpoints' must be addresses: {url!r} is not an http:// or https:// address")
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is none, half an IPv6 address
+        return False
+
+
+def _source_length(_spec: DeploymentSpec, _attribute: Attribute[str], source: str) -> None:
+    if len(source) > 4096:
+        raise ValueError("'source' must have at most 4096 characters")
 
 
 @frozen(kw_only=True)
@@ -69,7 +114,7 @@ class DeploymentSpec:
         model: The name that clients use.
         backend: Which engine.
         source: ``hf:ID``, ``demo:NAME`` or a path; "" means that ``model`` is itself a path or a hub id.
-        num_gpus: GPUs that each replica gets to itself; None lets the backend decide.
+        num_gpus: GPUs that each replica gets to itself; None lets the backend and its settings decide.
         scaling: How many replicas.
         settings: The backend's own settings; checked by the backend's schema on a worker.
         endpoints: For ``external``: the servers, one replica each.
@@ -81,15 +126,15 @@ class DeploymentSpec:
 
     model: str = field(validator=_plain_name)
     backend: str = field(default=DEFAULT_BACKEND, validator=_backend_name)
-    source: str = field(default="", validator=validators.max_len(4096))
-    num_gpus: int | None = field(default=None, validator=validators.optional(validators.ge(0)))
+    source: str = field(default="", validator=_source_length)
+    num_gpus: int | None = field(default=None, validator=validators.optional(_between(0, 1024)))
     scaling: Scaling = Scaling()
     settings: dict[str, Any] = field(factory=dict)
     endpoints: tuple[str, ...] = field(default=(), validator=_urls)
-    startup_timeout: float = field(default=600.0, validator=validators.gt(0))
-    drain_timeout: float = field(default=30.0, validator=validators.ge(0))
-    hold_limit: int = field(default=1024, validator=validators.ge(0))
-    hold_timeout: float = field(default=300.0, validator=validators.gt(0))
+    startup_timeout: float = field(default=600.0, validator=_between(0.001, MAX_SECONDS))
+    drain_timeout: float = field(default=30.0, validator=_between(0, MAX_SECONDS))
+    hold_limit: int = field(default=1024, validator=_between(0, 1_000_000))
+    hold_timeout: float = field(default=300.0, validator=_between(0.001, MAX_SECONDS))
 
     def __attrs_post_init__(self) -> None:
         if self.backend == "external" and not self.endpoints:
@@ -128,4 +173,7 @@ class DeploymentSpec:
         """GPUs that each replica takes."""
         if self.num_gpus is not None:
             return self.num_gpus
-        return 1 if self.backend in ("vllm", "sglang") else 0
+        if self.backend not in ("vllm", "sglang"):
+            return 0
+        size = self.settings.get("tensor_parallel_size")
+        return size if isinstance(size, int) and size > 1 else 1

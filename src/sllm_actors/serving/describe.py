@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from attrs import frozen
@@ -12,7 +12,7 @@ from sllm_actors.engines.messages import ReplicaReport, ReplicaState
 
 from .document import write_document
 from .messages import Inventory
-from .reconcile import Deployment, Placements, Worker, running
+from .reconcile import Deployment, Placements, Worker, running, used_gpus
 
 
 @frozen
@@ -22,6 +22,7 @@ class NodeView:
     Attributes:
         since: When it came up or was lost, seconds since the epoch.
         reason: Why it is down.
+        name: What its last report called it; "" when there was none.
     """
 
     id: str
@@ -31,6 +32,7 @@ class NodeView:
     up: bool
     since: float
     reason: str = ""
+    name: str = ""
 
 
 def describe_deployment(
@@ -63,12 +65,32 @@ def describe_deployment(
     }
 
 
+def describe_cluster(
+    deployments: Mapping[str, Deployment],
+    nodes: Iterable[NodeView],
+    workers: Mapping[str, Worker],
+    placements: Placements,
+) -> dict[str, Any]:
+    """Describe everything; of the deployments all but their settings."""
+    described = [describe_deployment(each, workers, placements) for _, each in sorted(deployments.items())]
+    for each in described:
+        del each["spec"]
+    return {
+        "deployments": described,
+        "nodes": [
+            describe_node(node, workers.get(node.id), used_gpus(node.id, deployments, workers, placements))
+            for node in nodes
+        ],
+        "head": {"state": "up"},
+    }
+
+
 def describe_node(node: NodeView, worker: Worker | None, used_gpus: int) -> dict[str, Any]:
     """Describe one node; what only workers have is 0 for the others."""
     inventory = worker.inventory if worker else Inventory()
     return {
         "id": node.id,
-        "name": inventory.name or node.id,
+        "name": inventory.name or node.name or node.id,
         "role": node.role,
         "host": inventory.host or node.host,
         "state": "up" if node.up else "down",
@@ -94,13 +116,13 @@ def _summary(
         return "deleting", f"{len(replicas)} of its replicas are still ending" if replicas else ""
     if ReplicaState.READY in by_state:
         return "ready", ""
-    if report := by_state.get(ReplicaState.ASLEEP):
+    if ReplicaState.ASLEEP in by_state:
         return "asleep", ""
     if report := by_state.get(ReplicaState.STARTING):
         return "starting", report.progress
     if report := by_state.get(ReplicaState.FAILED):
         return "failed", report.reason
-    if ordered or replicas:
+    if ordered or ReplicaState.PENDING in by_state:
         return "pending", "a worker has been asked to start it"
     return "pending", _why_nowhere(deployment, workers)
 
@@ -115,6 +137,8 @@ def _why_nowhere(deployment: Deployment, workers: Mapping[str, Worker]) -> str:
     if len(refusals) == len(problems):
         return refusals[0]
     gpus = deployment.spec.gpus
+    if gpus == 0:
+        return "a worker is being chosen"
     return f"no worker has {gpus} free GPU{'s' if gpus != 1 else ''} for it: it waits for room"
 
 

@@ -7,7 +7,6 @@ is accepted with a warning that says why, so that an old file deploys and nothin
 from __future__ import annotations
 
 import difflib
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -16,9 +15,10 @@ import attrs
 from cattrs import AttributeValidationNote, BaseValidationError, Converter
 
 from .deployment import DeploymentProblem, DeploymentSpec, Scaling
+from .json_text import read_object, shown
 
-MAX_DOCUMENT = 256 * 1024
-"""Bytes of a document at the most."""
+MAX_DOCUMENT = 64 * 1024
+"""Characters of a document at the most: its settings go into the order of each replica."""
 
 _TOP = {name: name for name in attrs.fields_dict(DeploymentSpec)} | {
     "auto_scaling_config": "scaling",
@@ -47,19 +47,18 @@ _converter = Converter(forbid_extra_keys=True)
 
 def _strict(kind: type, *also: type) -> None:
     def structure(value: Any, _: type) -> Any:
-        if isinstance(value, bool) is not (kind is bool) or not isinstance(value, (kind, *also)):
-            raise TypeError(f"{json.dumps(value)[:60]} is not {_KINDS[kind]}")
+        if isinstance(value, bool) or not isinstance(value, (kind, *also)):
+            raise TypeError(f"{shown(value)} is not {_KINDS[kind]}")
         return kind(value)
 
     _converter.register_structure_hook(kind, structure)
 
 
 _KEYS = {"scaling": "auto_scaling_config", "settings": "backend_config"}
-_KINDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+_KINDS = {int: "a whole number", float: "a number", str: "a text"}
 _strict(int)
 _strict(float, int)
 _strict(str)
-_strict(bool)
 
 
 def read_document(text: str) -> tuple[DeploymentSpec, list[str]]:
@@ -68,18 +67,16 @@ def read_document(text: str) -> tuple[DeploymentSpec, list[str]]:
     Raises:
         DeploymentProblem: With one sentence that names the key.
     """
-    try:
-        raw = json.loads(text)
-    except ValueError as error:
-        raise DeploymentProblem(f"the deployment is not JSON: {error}") from None
-    if not isinstance(raw, dict):
-        raise DeploymentProblem("the deployment must be a JSON object")
+    raw = read_object(text)
     warnings: list[str] = []
     document = _rename(raw, _TOP, _WITHOUT_MEANING, "", warnings)
     if "model" not in document:
         raise DeploymentProblem("the deployment names no model: give the key model", "model")
-    if isinstance(document.get("endpoints"), str):
-        document["endpoints"] = [document["endpoints"]]
+    endpoints = document.get("endpoints", [])
+    if isinstance(endpoints, str):
+        document["endpoints"] = [endpoints]
+    elif not isinstance(endpoints, list):
+        raise DeploymentProblem(f"endpoints must be a list of addresses, not {shown(endpoints)}", "endpoints")
     if "scaling" in document:
         scaling = _mapping(document["scaling"], "auto_scaling_config")
         document["scaling"] = _rename(scaling, _SCALING, {}, "auto_scaling_config.", warnings)
@@ -112,10 +109,12 @@ def _rename(
             warnings.append(f"{prefix}{key} has no effect: {idle[key]}")
         elif key not in names:
             close = difflib.get_close_matches(key, names, n=1)
-            hint = f": did you mean {close[0]}?" if close else f": known are {', '.join(sorted(names))}"
-            raise DeploymentProblem(f"unknown key {prefix}{key}{hint}", prefix + key)
+            hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(sorted(names))}"
+            raise DeploymentProblem(f"unknown key {shown(prefix + key)}: {hint}", (prefix + key)[:100])
         elif names[key] in renamed:
-            raise DeploymentProblem(f"{prefix}{key} is given twice, under two names", prefix + key)
+            raise DeploymentProblem(
+                f"{prefix}{names[key]} is given twice, under two names", prefix + names[key]
+            )
         elif value is not None:
             renamed[names[key]] = value
     return renamed
@@ -123,15 +122,25 @@ def _rename(
 
 def _settings(document: dict[str, Any], warnings: list[str]) -> dict[str, Any]:
     given = dict(_mapping(document["settings"], "backend_config"))
-    source = given.pop("pretrained_model_name_or_path", None)
-    if source:
-        document.setdefault("source", source if str(source).startswith("/") else f"hf:{source}")
+    place = given.pop("pretrained_model_name_or_path", None) or ""
+    if not isinstance(place, str):
+        key = "backend_config.pretrained_model_name_or_path"
+        raise DeploymentProblem(f"{key}: {shown(place)} is not a text", key)
+    if place and document.get("source"):
+        warnings.append("backend_config.pretrained_model_name_or_path has no effect: source goes before it")
+    elif place:
+        document["source"] = place if place.startswith("/") else f"hf:{place}"
     settings: dict[str, Any] = {}
     for key, value in given.items():
+        name = _SETTINGS.get(key, key)
         if key in _SETTINGS_WITHOUT_MEANING:
             warnings.append(f"backend_config.{key} has no effect: {_SETTINGS_WITHOUT_MEANING[key]}")
-        else:
-            settings[_SETTINGS.get(key, key)] = value
+        elif name in settings:
+            raise DeploymentProblem(
+                f"backend_config.{name} is given twice, under two names", f"backend_config.{name}"
+            )
+        elif value is not None:
+            settings[name] = value
     return settings
 
 
@@ -150,10 +159,8 @@ def _first_problem(error: Exception, path: tuple[str, ...] = ()) -> DeploymentPr
             note for note in getattr(inner, "__notes__", ()) if isinstance(note, AttributeValidationNote)
         ]
         return _first_problem(inner, (*path, *(note.name for note in notes)))
-    # attrs' validators put more than the sentence into args, and begin it with the attribute's name.
-    sentence = str(error.args[0]) if error.args else type(error).__name__
-    named = re.match(r"'(\w+)' ", sentence)
-    if named and not (path and path[-1] == named[1]):
-        path = (*path, named[1])
+    sentence = str(error)
+    if named := re.match(r"'(\w+)' ", sentence):  # by a validator: it names the attribute itself
+        path, sentence = (*path, named[1]), sentence[named.end() :]
     key = ".".join(_KEYS.get(part, part) for part in path)
-    return DeploymentProblem(f"{key}: {sentence}" if key else sentence, key or None)
+    return DeploymentProblem(f"{key} {sentence}" if named else f"{key}: {sentence}", key)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.engines.messages import ReplicaOrder, ReplicaReport, ReplicaState
@@ -77,20 +77,20 @@ def reconcile(
     """Decide where replicas belong.
 
     A running replica of the current revision is adopted wherever it is found; a place on a lost worker is
-    given up; what is missing is placed; of what is too much, the one that is furthest from serving goes, the
-    youngest first.
+    given up; of what is too much, the one that is furthest from serving goes, the youngest first; what is
+    missing is placed, and never where a replica that is to go still holds the GPUs.
+
+    What follows from a plan, with nothing new reported, is the same plan.
     """
     placed = _adopted(deployments, workers, placements)
-    next_numbers: dict[str, int] = {}
-    for name, deployment in sorted(deployments.items()):
-        if deployment.deleting:
-            continue
-        own = [key for key in placed if key.deployment == name]
-        for key in _surplus(deployment.spec, own, placed, workers):
+    active = {name: each for name, each in sorted(deployments.items()) if not each.deleting}
+    for name, deployment in active.items():
+        for key in _surplus(deployment.spec, _of(name, placed), placed, workers):
             del placed[key]
-            own.remove(key)
+    next_numbers: dict[str, int] = {}
+    for name, deployment in active.items():
         number = deployment.next_number
-        for turn in _missing(deployment.spec, own):
+        for turn in _missing(deployment.spec, _of(name, placed)):
             node = choose(_candidates(deployment, deployments, workers, placed), deployment.spec.gpus)
             if node is None:
                 break
@@ -121,14 +121,28 @@ def running(deployment: str, workers: Mapping[str, Worker]) -> list[tuple[str, R
     return [
         (node, report)
         for node, worker in sorted(workers.items())
-        for key, report in sorted(worker.replicas.items())
-        if key.deployment == deployment and report.state is not ReplicaState.STOPPED
+        for report in _processes(worker)
+        if report.id.deployment == deployment
     ]
 
 
-def with_numbers(deployment: Deployment, next_number: int) -> Deployment:
-    """Return the deployment after numbers were given out."""
-    return evolve(deployment, next_number=next_number)
+def used_gpus(
+    node: str, deployments: Mapping[str, Deployment], workers: Mapping[str, Worker], placements: Placements
+) -> int:
+    """Return how many GPUs of a worker are taken: by what belongs there, and by what is on its way out, which
+    holds them until its last process has ended."""
+    here = {key for key, where in placements.items() if where == node}
+    if node in workers:
+        here |= {report.id.key for report in _processes(workers[node])}
+    return sum(deployments[key.deployment].spec.gpus for key in here if key.deployment in deployments)
+
+
+def _processes(worker: Worker) -> list[ReplicaReport]:
+    return [r for _, r in sorted(worker.replicas.items()) if r.state is not ReplicaState.STOPPED]
+
+
+def _of(deployment: str, placed: Placements) -> list[ReplicaKey]:
+    return [key for key in sorted(placed) if key.deployment == deployment]
 
 
 def _adopted(
@@ -190,17 +204,11 @@ def _candidates(
         if deployment.unfit.get(node) != "":
             continue
         here = [key for key, where in placed.items() if where == node]
-        # What is on its way out holds its GPUs until its last process has ended.
-        leaving = [key for key in worker.replicas if key not in placed]
-        used = sum(
-            deployments[key.deployment].spec.gpus
-            for key in (*here, *leaving)
-            if key.deployment in deployments
-        )
+        used = used_gpus(node, deployments, workers, placed)
         candidates.append(
             Candidate(
                 node,
-                free_gpus=len(worker.inventory.gpus) - used,
+                free_gpus=max(0, len(worker.inventory.gpus) - used),
                 same=sum(key.deployment == deployment.spec.id for key in here),
                 replicas=len(here),
             )

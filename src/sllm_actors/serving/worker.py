@@ -10,11 +10,23 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import anyio
 import structlog
 from anyio import to_thread
 from attrs import frozen
 
-from sllm_actors.actors import TEMPORARY, Actor, ActorRef, ChildSpec, Down, NodeId, Reply, StartFailed
+from sllm_actors.actors import (
+    TEMPORARY,
+    Actor,
+    ActorRef,
+    ChildSpec,
+    Down,
+    MailboxFull,
+    NodeId,
+    Reply,
+    StartFailed,
+    Timer,
+)
 from sllm_actors.engines.identity import ReplicaId, ReplicaKey
 from sllm_actors.engines.messages import (
     Drained,
@@ -39,12 +51,18 @@ from .messages import (
     Withdrawn,
     WorkerReport,
 )
+from .replicas import Replicas
 
 log = structlog.get_logger("sllm_actors.worker")
 
 REPORT_INTERVAL = 5.0
 RETRY_INTERVAL = 1.0
 REPLICA_STOP_BUDGET = 30.0
+
+MAX_QUESTIONS = 64
+"""Questions that are answered or wait for a thread at the same time; further ones are refused."""
+
+QUESTION_THREADS = 8
 
 
 @frozen
@@ -66,33 +84,6 @@ class Workshop:
     peers: Callable[[], tuple[Peer, ...]]
 
 
-class Replicas:
-    """What this worker runs now, for those that must look it up without asking the actor (tunnels)."""
-
-    def __init__(self) -> None:
-        self._reports: dict[ReplicaKey, ReplicaReport] = {}
-
-    def find(self, replica: ReplicaId) -> ReplicaReport | None:
-        """Return the report of exactly that engine life, or None."""
-        report = self._reports.get(replica.key)
-        return report if report is not None and report.id == replica else None
-
-    def put(self, report: ReplicaReport) -> None:
-        """Keep the newest report of a replica; a STOPPED one is forgotten."""
-        if report.state is ReplicaState.STOPPED:
-            self._reports.pop(report.id.key, None)
-        else:
-            self._reports[report.id.key] = report
-
-    def forget(self, key: ReplicaKey) -> None:
-        """Forget a replica."""
-        self._reports.pop(key, None)
-
-    def all(self) -> tuple[ReplicaReport, ...]:
-        """Return every report, by place."""
-        return tuple(self._reports[key] for key in sorted(self._reports))
-
-
 @frozen
 class _Tick:
     """Time to report although nothing has changed."""
@@ -109,7 +100,6 @@ class WorkerActor(Actor):
     def __init__(self, workshop: Workshop, replicas: Replicas) -> None:
         self._workshop = workshop
         self._replicas = replicas
-        self._sequence = 0
         self._inventory = Inventory()
         self._desired: dict[ReplicaKey, ReplicaOrder] = {}
         self._running: dict[ReplicaKey, ActorRef] = {}
@@ -117,9 +107,13 @@ class WorkerActor(Actor):
         self._heads: set[str] = set()
         self._gateways: set[str] = set()
         self._withdrawn: dict[ReplicaId, set[str]] = {}
+        self._retry: Timer | None = None
+        self._questions = 0
+        self._threads = anyio.CapacityLimiter(QUESTION_THREADS)
 
     async def started(self) -> None:
         """Take stock, and begin with the links that there are."""
+        self._replicas.clear()
         self._inventory = await to_thread.run_sync(self._workshop.inventory)
         for peer in self._workshop.peers():
             self._link_up(peer)
@@ -142,19 +136,16 @@ class WorkerActor(Actor):
             case PeerLost(peer, _):
                 self._link_lost(peer)
             case InspectSource():
-                self.context.start_soon(
-                    self._answer, partial(self._workshop.inspect, message), self.context.reply_later()
-                )
+                self._answer(partial(self._workshop.inspect, message))
             case ReadLog():
-                self.context.start_soon(
-                    self._answer, partial(self._workshop.read_log, message), self.context.reply_later()
-                )
+                self._answer(partial(self._workshop.read_log, message))
             case _Retry():
+                self._retry = None
                 await self._close_difference()
             case _Tick():
-                self._inventory = await to_thread.run_sync(self._workshop.inventory)
-                self._report_to(self._heads)
                 self.context.after(REPORT_INTERVAL, _Tick())
+                await self._take_stock()
+                self._report_to(self._heads | self._gateways)
             case _:
                 return await super().receive(message)
         return None
@@ -181,10 +172,14 @@ class WorkerActor(Actor):
             ref = await self.context.start_child(spec)
         except StartFailed as failure:
             log.error("replica.not_started", replica=str(order.key), reason=str(failure))  # noqa: TRY400
-            self.context.after(RETRY_INTERVAL, _Retry())
+            self._retry_soon()
             return
         self._running[order.key] = ref
         self.context.monitor(ref)
+
+    def _retry_soon(self) -> None:
+        if self._retry is None:
+            self._retry = self.context.after(RETRY_INTERVAL, _Retry())
 
     def _changed(self, report: ReplicaReport) -> None:
         before = self._replicas.find(report.id)
@@ -203,10 +198,12 @@ class WorkerActor(Actor):
         del self._running[key]
         self._stopping.discard(key)
         self._replicas.forget(key)
+        for replica in [each for each in self._withdrawn if each.key == key]:
+            del self._withdrawn[replica]
         self._report_to(self._heads | self._gateways)
         if key in self._desired:
             # It failed, or was wanted again while it ended; not at once, lest a bug becomes a busy loop.
-            self.context.after(RETRY_INTERVAL, _Retry())
+            self._retry_soon()
 
     def _withdraw(self, gateway: str, replica: ReplicaId) -> None:
         if replica in self._withdrawn:
@@ -239,15 +236,37 @@ class WorkerActor(Actor):
 
     def _report_to(self, nodes: set[str]) -> None:
         system = self.context.system
-        self._sequence += 1
+        sequence = self._replicas.next_sequence()
         replicas = self._replicas.all()
         for node in sorted(nodes & self._heads):
-            report = WorkerReport(system.node, self._sequence, self._inventory, replicas)
+            report = WorkerReport(system.node, sequence, self._inventory, replicas)
             system.named(CONTROLLER, NodeId(node)).tell(report)
         for node in sorted(nodes & self._gateways):
-            states = ReplicaStates(system.node, self._sequence, replicas)
+            states = ReplicaStates(system.node, sequence, replicas)
             system.named(GATEWAY, NodeId(node)).tell(states)
 
-    @staticmethod
-    async def _answer(question: Callable[[], Any], reply: Reply) -> None:
-        reply.send(await to_thread.run_sync(question))
+    async def _take_stock(self) -> None:
+        try:
+            self._inventory = await to_thread.run_sync(self._workshop.inventory)
+        except OSError as error:
+            log.warning("worker.no_inventory", error=str(error))
+
+    # ---- questions
+
+    def _answer(self, question: Callable[[], Any]) -> None:
+        """Answer from a thread. Whatever becomes of a question, the engines are not to suffer from it."""
+        reply = self.context.reply_later()
+        if self._questions >= MAX_QUESTIONS:
+            reply.fail(MailboxFull("this worker answers too many questions already"))
+            return
+        self._questions += 1
+        self.context.start_soon(self._ask_thread, question, reply)
+
+    async def _ask_thread(self, question: Callable[[], Any], reply: Reply) -> None:
+        try:
+            reply.send(await to_thread.run_sync(question, limiter=self._threads))
+        except Exception as error:
+            log.warning("worker.question_failed", question=repr(question)[:200], exc_info=error)
+            reply.fail(error)
+        finally:
+            self._questions -= 1

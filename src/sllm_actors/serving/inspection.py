@@ -1,0 +1,111 @@
+"""Asks workers whether they could run a deployment.
+
+Each answer is "" for yes, or a sentence that says why not; a worker that gives none in time is missing from
+the answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import anyio
+import structlog
+from attrs import evolve, frozen
+
+from sllm_actors.actors import ActorSystem, AskError, Incarnation, NodeId
+from sllm_actors.engines.messages import InspectSource, SourceInspected
+
+from .deployment import DeploymentSpec
+from .messages import WORKER
+from .reconcile import Deployment
+
+log = structlog.get_logger("sllm_actors.inspection")
+
+INSPECT_TIMEOUT = 5.0
+"""Seconds that a worker has to answer."""
+
+AGAIN_AFTER = 1.0
+"""Seconds after which a worker that did not answer is asked again."""
+
+
+@frozen
+class WorkerLife:
+    """One life of a worker: what it said holds for this one only, it may come back with other files."""
+
+    node: str
+    incarnation: Incarnation
+
+
+@frozen
+class Fitness:
+    """What one worker said of deployments that exist.
+
+    Attributes:
+        answers: Revision and answer, by deployment.
+        complete: Whether it answered everything that it was asked.
+    """
+
+    life: WorkerLife
+    answers: dict[str, tuple[int, str]]
+    complete: bool
+
+
+async def ask_about_deployments(
+    system: ActorSystem, life: WorkerLife, deployments: Iterable[Deployment]
+) -> Fitness:
+    """Ask one worker about each of some deployments, one after the other."""
+    answers: dict[str, tuple[int, str]] = {}
+    complete = True
+    for deployment in deployments:
+        said = await _ask(system, life.node, deployment.spec)
+        if said is None:
+            complete = False
+        else:
+            answers[deployment.spec.id] = (deployment.revision, said)
+    return Fitness(life, answers, complete)
+
+
+async def ask_workers(
+    system: ActorSystem, lives: Iterable[WorkerLife], spec: DeploymentSpec
+) -> dict[WorkerLife, str]:
+    """Ask several workers, all at once, about a deployment that is not there yet."""
+    answers: dict[WorkerLife, str] = {}
+
+    async def ask(life: WorkerLife) -> None:
+        said = await _ask(system, life.node, spec)
+        if said is not None:
+            answers[life] = said
+
+    async with anyio.create_task_group() as asking:
+        for life in lives:
+            asking.start_soon(ask, life)
+    return answers
+
+
+def with_answers(deployments: Mapping[str, Deployment], fitness: Fitness) -> dict[str, Deployment]:
+    """Return those that were asked about and are still there in that revision, with what is known now."""
+    node, learned = fitness.life.node, {}
+    for name, (revision, said) in fitness.answers.items():
+        deployment = deployments.get(name)
+        if deployment is not None and deployment.revision == revision:
+            learned[name] = evolve(deployment, unfit={**deployment.unfit, node: said})
+    return learned
+
+
+def without_answers(deployments: Mapping[str, Deployment], node: str) -> dict[str, Deployment]:
+    """Return those that a worker has answered for, without its answers."""
+    return {
+        name: evolve(each, unfit={other: said for other, said in each.unfit.items() if other != node})
+        for name, each in deployments.items()
+        if node in each.unfit
+    }
+
+
+async def _ask(system: ActorSystem, node: str, spec: DeploymentSpec) -> str | None:
+    question = InspectSource(spec.backend, spec.source_of(0), spec.settings)
+    try:
+        said = await system.named(WORKER, NodeId(node)).ask(question, timeout=INSPECT_TIMEOUT)
+    except AskError as error:
+        log.warning("worker.not_inspected", node=node, deployment=spec.id, error=str(error))
+        return None
+    return said.problem if isinstance(said, SourceInspected) else None

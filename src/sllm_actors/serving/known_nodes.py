@@ -1,0 +1,110 @@
+"""Which nodes there are, as the head knows it from links and reports: plain bookkeeping."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from attrs import evolve
+
+from sllm_actors.transport import Peer
+
+from .describe import NodeView
+from .messages import Inventory, WorkerAddress, WorkerReport
+from .reconcile import Worker
+
+MAX_ADDRESSES = 1024
+"""Workers whose address is remembered, as long as they are not linked."""
+
+MAX_LOST = 256
+"""Lost nodes that are still shown."""
+
+
+class KnownNodes:
+    """Changed by what the controller hears, in the order in which it hears it."""
+
+    def __init__(self) -> None:
+        self._peers: dict[str, Peer] = {}
+        self._views: dict[str, NodeView] = {}
+        self._workers: dict[str, Worker] = {}
+        self._sequences: dict[str, int] = {}
+        self._addresses: dict[str, WorkerAddress] = {}
+
+    @property
+    def workers(self) -> Mapping[str, Worker]:
+        """Workers that are linked and have reported, by node."""
+        return self._workers
+
+    @property
+    def views(self) -> list[NodeView]:
+        """Every node that is linked, or was and is not forgotten, by id."""
+        return [view for _, view in sorted(self._views.items())]
+
+    @property
+    def addresses(self) -> tuple[WorkerAddress, ...]:
+        """Where gateways reach workers, by node. An address is not forgotten with the worker's link to the
+        head: gateways may still reach a worker that the head does not."""
+        return tuple(address for _, address in sorted(self._addresses.items()))
+
+    def linked(self, role: str) -> list[str]:
+        """Return the linked nodes of a role."""
+        return sorted(node for node, peer in self._peers.items() if peer.role == role)
+
+    def life_of(self, node: str) -> Peer | None:
+        """Return the linked life of a node."""
+        return self._peers.get(node)
+
+    def link_up(self, peer: Peer, now: float) -> bool:
+        """Take note of a link; False for one that is known already, or of a life that is over."""
+        known = self._peers.get(peer.node)
+        if known is not None and peer.incarnation <= known.incarnation:
+            return False
+        self._forget_worker(peer.node)
+        self._peers[peer.node] = peer
+        name = self._views[peer.node].name if peer.node in self._views else ""
+        self._views[peer.node] = NodeView(
+            peer.node, peer.role, peer.host, str(peer.incarnation), up=True, since=now, name=name
+        )
+        return True
+
+    def link_lost(self, peer: Peer, reason: str, now: float) -> bool:
+        """Take note of a lost link; False when the node has another one by now."""
+        known = self._peers.get(peer.node)
+        if known is None or known.incarnation != peer.incarnation:
+            return False
+        del self._peers[peer.node]
+        self._forget_worker(peer.node)
+        view = evolve(self._views.pop(peer.node), up=False, since=now, reason=reason)
+        self._views[peer.node] = view  # at the end: the last to be lost is the last to be forgotten
+        lost = [node for node, each in self._views.items() if not each.up]
+        for node in lost[: max(0, len(lost) - MAX_LOST)]:
+            del self._views[node]
+        return True
+
+    def report(self, report: WorkerReport) -> bool:
+        """Take a worker's word for what it is and runs; False when it is late, or from an unlinked node."""
+        peer = self._peers.get(report.node)
+        if peer is None or peer.role != "worker":
+            return False
+        if report.sequence <= self._sequences.get(report.node, -1):
+            return False
+        self._sequences[report.node] = report.sequence
+        self._workers[report.node] = Worker(
+            report.node, report.inventory, {replica.id.key: replica for replica in report.replicas}
+        )
+        self._views[report.node] = evolve(self._views[report.node], name=report.inventory.name)
+        self._learn_address(peer, report.inventory)
+        return True
+
+    def _forget_worker(self, node: str) -> None:
+        self._workers.pop(node, None)
+        self._sequences.pop(node, None)
+
+    def _learn_address(self, peer: Peer, inventory: Inventory) -> None:
+        address = WorkerAddress(peer.node, inventory.host or peer.host, inventory.port)
+        place = (address.host, address.port)
+        others = {node: each for node, each in self._addresses.items() if (each.host, each.port) != place}
+        others.pop(peer.node, None)
+        idle = [node for node in others if node not in self._peers]
+        for node in idle[: max(0, len(others) + 1 - MAX_ADDRESSES)]:
+            del others[node]
+        self._addresses = {**others, peer.node: address}

@@ -1,0 +1,49 @@
+"""What gateways are told: which deployments and workers exist, in tables whose epochs rise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from .messages import RoutingTable, ServedModel, WorkerAddress
+from .reconcile import Deployment
+
+
+class RoutingTables:
+    """Makes a table whenever there is something new to say.
+
+    Args:
+        epoch: The head's life: its incarnation's counter.
+        numbers: Numbers the tables of this life, over restarts of the controller too.
+
+    Attributes:
+        current: The last table that was made.
+    """
+
+    def __init__(self, epoch: int, numbers: Iterator[int]) -> None:
+        self._epoch = epoch
+        self._numbers = numbers
+        self.current: RoutingTable | None = None
+
+    def update(
+        self, deployments: Mapping[str, Deployment], addresses: tuple[WorkerAddress, ...]
+    ) -> RoutingTable | None:
+        """Return a new table, or None where the current one says it all."""
+        models = tuple(_served(name, each) for name, each in sorted(deployments.items()) if not each.deleting)
+        known = self.current
+        if known is not None and (models, addresses) == (known.models, known.workers):
+            return None
+        self.current = RoutingTable((self._epoch, next(self._numbers)), models, addresses)
+        return self.current
+
+
+def _served(name: str, deployment: Deployment) -> ServedModel:
+    spec = deployment.spec
+    return ServedModel(
+        id=name,
+        model=spec.model,
+        backend=spec.backend,
+        revision=deployment.revision,
+        hold_limit=spec.hold_limit,
+        hold_timeout=spec.hold_timeout,
+        created=deployment.created,
+    )

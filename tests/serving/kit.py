@@ -1,0 +1,70 @@
+"""Short ways to write what tests of this folder are about."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import evolve
+
+from sllm_actors.engines.identity import ReplicaKey
+from sllm_actors.engines.messages import ReplicaReport, ReplicaState
+from sllm_actors.serving.deployment import DeploymentSpec, Scaling
+from sllm_actors.serving.messages import Gpu, Inventory
+from sllm_actors.serving.reconcile import Deployment, Plan, Worker, reconcile
+
+NODES = ("w1", "w2", "w3")
+
+
+def spec(model: str = "m", *, replicas: int = 1, gpus: int = 0, **more: Any) -> DeploymentSpec:
+    """Return a spec that wants so many replicas."""
+    scaling = Scaling(min_instances=replicas, max_instances=max(1, replicas))
+    return DeploymentSpec(
+        **{"model": model, "backend": "llamacpp", "num_gpus": gpus, "scaling": scaling, **more}
+    )
+
+
+def deployment(model: str = "m", *, replicas: int = 1, gpus: int = 0, **more: Any) -> Deployment:
+    """Return a deployment that every worker could run."""
+    fields = {key: more.pop(key) for key in ("deleting", "next_number", "unfit", "revision") if key in more}
+    made = Deployment(
+        spec(model, replicas=replicas, gpus=gpus, **more), revision=1, unfit=dict.fromkeys(NODES, "")
+    )
+    return evolve(made, **fields)
+
+
+def key(number: int, model: str = "m", revision: int = 1, backend: str = "llamacpp") -> ReplicaKey:
+    return ReplicaKey(f"{model}:{backend}", revision, number)
+
+
+def report(place: ReplicaKey, state: ReplicaState = ReplicaState.READY, **more: Any) -> ReplicaReport:
+    return ReplicaReport(place.attempt(1), state, **more)
+
+
+def inventory(gpus: int = 0, **more: Any) -> Inventory:
+    return Inventory(gpus=tuple(Gpu(f"gpu{n}") for n in range(gpus)), **more)
+
+
+def worker(node: str, *replicas: ReplicaReport, gpus: int = 0) -> Worker:
+    return Worker(node, inventory(gpus), {each.id.key: each for each in replicas})
+
+
+def plan(
+    deployments: list[Deployment], workers: list[Worker], placements: dict[ReplicaKey, str] | None = None
+) -> Plan:
+    """Reconcile, and check that the plan follows from itself."""
+    by_id = {each.spec.id: each for each in deployments}
+    by_node = {each.node: each for each in workers}
+    made = reconcile(by_id, by_node, placements or {})
+    after = {
+        name: evolve(each, next_number=made.next_numbers.get(name, each.next_number))
+        for name, each in by_id.items()
+    }
+    again = reconcile(after, by_node, made.placements)
+    assert (again.placements, again.orders, again.gone) == (made.placements, made.orders, made.gone)
+    assert again.next_numbers == {}
+    return made
+
+
+def ordered(made: Plan) -> dict[str, list[ReplicaKey]]:
+    """Return what each worker is to run."""
+    return {node: [order.key for order in orders] for node, orders in made.orders.items()}

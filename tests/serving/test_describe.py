@@ -1,0 +1,152 @@
+"""What a person or a script is shown of the cluster."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from sllm_actors.engines.identity import ReplicaKey
+from sllm_actors.engines.messages import ReplicaState
+from sllm_actors.serving.describe import NodeView, describe_cluster, describe_deployment, describe_node
+from sllm_actors.serving.document import write_document
+from sllm_actors.serving.reconcile import Deployment, Worker
+
+from .kit import deployment, inventory, key, report, worker
+
+
+def describe(
+    described: Deployment, *workers: Worker, placements: dict[ReplicaKey, str] | None = None
+) -> dict[str, Any]:
+    return describe_deployment(described, {each.node: each for each in workers}, placements or {})
+
+
+def state(
+    described: Deployment, *workers: Worker, placements: dict[ReplicaKey, str] | None = None
+) -> tuple[str, str]:
+    document = describe(described, *workers, placements=placements)
+    return document["state"], document["detail"]
+
+
+def test_a_deployment_shows_what_it_is_and_what_runs() -> None:
+    known = deployment(replicas=2)
+    ready = report(key(0), address="unix:/x", pid=7, since=2.0)
+    document = describe(known, worker("w1", ready), placements={key(0): "w1", key(1): "w2"})
+    instances = document.pop("instances")
+    assert document == {
+        "id": "m:llamacpp",
+        "model": "m",
+        "backend": "llamacpp",
+        "revision": 1,
+        "status": "active",
+        "state": "ready",
+        "detail": "",
+        "ready_replicas": 1,
+        "desired_replicas": 2,
+        "created": 0.0,
+        "spec": write_document(known.spec),
+    }
+    assert instances[0] == {
+        "id": "m:llamacpp@1.0.1",
+        "node": "w1",
+        "state": "ready",
+        "progress": "",
+        "reason": "",
+        "exit_status": "",
+        "log_tail": [],
+        "address": "unix:/x",
+        "pid": 7,
+        "since": 2.0,
+        "retry_in": None,
+    }
+    assert (instances[1]["id"], instances[1]["node"]) == ("m:llamacpp@1.1.0", "w2")
+    assert (instances[1]["state"], instances[1]["progress"]) == ("pending", "ordered from its worker")
+
+
+def test_the_best_replica_speaks_for_the_deployment() -> None:
+    known = deployment(replicas=4)
+    starting = report(key(0), ReplicaState.STARTING, progress="loading")
+    failed = report(key(1), ReplicaState.FAILED, reason="out of memory")
+    asleep = report(key(2), ReplicaState.ASLEEP)
+    assert state(known, worker("w1", starting, failed, asleep, report(key(3)))) == ("ready", "")
+    assert state(known, worker("w1", starting, failed, asleep)) == ("asleep", "")
+    assert state(known, worker("w1", starting, failed)) == ("starting", "loading")
+    assert state(known, worker("w1", failed)) == ("failed", "out of memory")
+
+
+def test_a_deployment_that_was_ordered_is_pending() -> None:
+    asked = ("pending", "a worker has been asked to start it")
+    assert state(deployment(), worker("w1"), placements={key(0): "w1"}) == asked
+    assert state(deployment(), worker("w1", report(key(0), ReplicaState.PENDING))) == asked
+
+
+def test_a_deployment_that_is_placed_nowhere_says_why() -> None:
+    assert state(deployment())[1].startswith("no worker is connected: start one with `sllm worker")
+    asking = deployment(unfit={"w1": "no such file"})
+    assert state(asking, worker("w1"), worker("w2"))[1] == ("workers are being asked whether they can run it")
+    refused = deployment(unfit={"w1": "no such file", "w2": "no such backend"})
+    assert state(refused, worker("w1"), worker("w2")) == ("pending", "no such file")
+    one, two = deployment(gpus=1, unfit={"w1": "", "w2": "no"}), deployment(gpus=2)
+    assert state(one, worker("w1"), worker("w2"))[1] == ("no worker has 1 free GPU for it: it waits for room")
+    assert state(two, worker("w1"))[1] == "no worker has 2 free GPUs for it: it waits for room"
+    assert state(deployment(), worker("w1"))[1] == "a worker is being chosen"
+
+
+def test_a_replica_on_its_way_out_is_not_one_that_was_asked_for() -> None:
+    draining = worker("w1", report(key(0), ReplicaState.DRAINING))
+    assert state(deployment(gpus=1), draining)[1].startswith("no worker has 1 free GPU")
+
+
+def test_a_deletion_shows_what_is_left() -> None:
+    going = deployment(deleting=True)
+    document = describe(going, worker("w1", report(key(0), ReplicaState.DRAINING)))
+    assert (document["status"], document["state"], document["desired_replicas"]) == (
+        "deleting",
+        "deleting",
+        0,
+    )
+    assert document["detail"] == "1 of its replicas are still ending"
+    assert state(going) == ("deleting", "")
+
+
+def test_a_worker_shows_its_machine() -> None:
+    view = NodeView("worker-1", "worker", "10.0.0.1", "1.ab", up=True, since=3.0)
+    stock = inventory(2, name="big", host="big.lan", cpus=8, memory_total=100, memory_free=60)
+    document = describe_node(view, Worker("worker-1", stock, {key(0): report(key(0))}), used_gpus=1)
+    assert document == {
+        "id": "worker-1",
+        "name": "big",
+        "role": "worker",
+        "host": "big.lan",
+        "state": "up",
+        "reason": "",
+        "incarnation": "1.ab",
+        "gpus_total": 2,
+        "gpus_free": 1,
+        "cpus": 8,
+        "memory_total": 100,
+        "memory_free": 60,
+        "labels": {},
+        "replicas": 1,
+        "since": 3.0,
+    }
+    assert describe_node(view, worker("worker-1", gpus=1), used_gpus=4)["gpus_free"] == 0
+
+
+@pytest.mark.parametrize(("name", "shown"), [("", "worker-1"), ("big", "big")])
+def test_a_lost_node_keeps_its_name(name: str, shown: str) -> None:
+    view = NodeView("worker-1", "worker", "10.0.0.1", "1.ab", up=False, since=3.0, reason="silent", name=name)
+    document = describe_node(view, None, used_gpus=0)
+    assert (document["name"], document["state"], document["reason"]) == (shown, "down", "silent")
+    assert (document["host"], document["gpus_total"], document["replicas"]) == ("10.0.0.1", 0, 0)
+
+
+def test_the_cluster_is_all_deployments_without_their_settings_and_all_nodes() -> None:
+    view = NodeView("w1", "worker", "", "1.ab", up=True, since=3.0)
+    known = {each.spec.id: each for each in (deployment("b", gpus=1), deployment("a"))}
+    w1 = worker("w1", report(key(0, "b")), gpus=2)
+    document = describe_cluster(known, [view], {"w1": w1}, {})
+    assert [each["id"] for each in document["deployments"]] == ["a:llamacpp", "b:llamacpp"]
+    assert all("spec" not in each for each in document["deployments"])
+    assert [(each["id"], each["gpus_free"]) for each in document["nodes"]] == [("w1", 1)]
+    assert document["head"] == {"state": "up"}
