@@ -139,7 +139,6 @@ def test_no_secret_at_all_says_where_it_is(running_head: tuple[Sllm, str, Path],
 
 
 def test_a_head_that_is_none_is_named(tmp_path: Path, running_head: tuple[Sllm, str, Path]) -> None:
-    """Something speaks another protocol at the address; something else speaks HTTP, but is no head."""
     _, _, folder = running_head
     env = {"SLLM_CLUSTER_SECRET": (folder / "secret").read_text().strip()}
     with socket.create_server(("127.0.0.1", 0)) as stranger:
@@ -147,9 +146,9 @@ def test_a_head_that_is_none_is_named(tmp_path: Path, running_head: tuple[Sllm, 
         arguments = ("worker", "--head", address, "--port", "0", "--data-dir", str(tmp_path), *LOOPBACK)
         with started(*arguments, env=env) as worker:
             connection, _ = stranger.accept()
-            connection.sendall(b"220 mail.example ESMTP\r\n")
-            connection.close()
-            assert worker.process.wait(20) == 1
+            with connection:
+                connection.sendall(b"220 mail.example ESMTP\r\n")
+                assert worker.process.wait(20) == 1
             worker.stop()
             assert f"{address} answers, but it is not an sllm head" in worker.output
             assert "Traceback" not in worker.output
