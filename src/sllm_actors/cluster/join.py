@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import anyio
-import httpx2
+import h11
 from attrs import frozen
 from cattrs import Converter
 
@@ -16,6 +16,7 @@ from .home import SetupProblem
 _MAX_WAIT = 1.0
 _MAX_ANSWER = 64 * 1024
 _ANSWER_TIMEOUT = 5.0
+_HTTP = b"HTTP/1."
 
 
 class NotAHead(SetupProblem):
@@ -44,31 +45,32 @@ async def find_cluster(host: str, port: int, *, tell: Callable[[str], None]) -> 
     Raises:
         NotAHead: What answers is no head.
     """
-    url = f"http://{f'[{host}]' if ':' in host else host}:{port}/cluster"
     last = ""
     wait = 0.05
-    async with httpx2.AsyncClient(timeout=_ANSWER_TIMEOUT, trust_env=False, follow_redirects=False) as client:
-        while True:
-            try:
-                with anyio.fail_after(_ANSWER_TIMEOUT):
-                    status, body = await _get(client, url)
-                if status < 500:
-                    return _read(body, f"{host}:{port}")
-                obstacle = f"it answers with status {status}"
-            except httpx2.RemoteProtocolError as error:
-                # A head that is killed, or a port that is not for HTTP, just closes the connection.
-                if "without sending a response" not in str(error):
-                    raise _not_a_head(f"{host}:{port}") from None
-                obstacle = "it closes the connection: is this the head's cluster port (8000)?"
-            except TimeoutError:
-                obstacle = "it does not answer in time"
-            except httpx2.TransportError as error:
-                obstacle = str(error) or type(error).__name__
-            if obstacle != last:
-                tell(f"waiting for the head at {host}:{port} ({obstacle})")
-                last = obstacle
-            await anyio.sleep(wait)
-            wait = min(_MAX_WAIT, wait * 2)
+    while True:
+        try:
+            with anyio.fail_after(_ANSWER_TIMEOUT):
+                status, body = await _get(host, port)
+            if status < 500:
+                return read_cluster(json.loads(body))
+            obstacle = f"it answers with status {status}"
+        except (_NoHttp, ValueError, RecursionError):
+            raise NotAHead(
+                f"{host}:{port} answers, but it is not an sllm head: "
+                "--head names the head's cluster port (8000)"
+            ) from None
+        except anyio.EndOfStream:
+            # So ends a head that is killed, and so answers a port that is not for HTTP.
+            obstacle = "it closes the connection: is this the head's cluster port (8000)?"
+        except TimeoutError:
+            obstacle = "it does not answer in time"
+        except (OSError, anyio.BrokenResourceError) as error:
+            obstacle = str(error) or "the connection broke"
+        if obstacle != last:
+            tell(f"waiting for the head at {host}:{port} ({obstacle})")
+            last = obstacle
+        await anyio.sleep(wait)
+        wait = min(_MAX_WAIT, wait * 2)
 
 
 def read_cluster(document: Any) -> ClusterInfo:
@@ -86,25 +88,36 @@ def read_cluster(document: Any) -> ClusterInfo:
     return info
 
 
-async def _get(client: httpx2.AsyncClient, url: str) -> tuple[int, bytes]:
-    """Return status and body, of which no more is read than a head's answer can have."""
-    body = b""
-    async with client.stream("GET", url) as response:
-        async for piece in response.aiter_raw():
-            body += piece
-            if len(body) > _MAX_ANSWER:
-                break
-    return response.status_code, body
+class _NoHttp(Exception):
+    """What came is not an answer in HTTP, or more than a head would say."""
 
 
-def _read(body: bytes, where: str) -> ClusterInfo:
-    try:
-        return read_cluster(json.loads(body))
-    except (ValueError, RecursionError):
-        raise _not_a_head(where) from None
+async def _get(host: str, port: int) -> tuple[int, bytes]:
+    """Return status and body of ``GET /cluster``.
 
-
-def _not_a_head(where: str) -> NotAHead:
-    return NotAHead(
-        f"{where} answers, but it is not an sllm head: --head names the head's cluster port (8000)"
-    )
+    An HTTP client would wait for the end of a line that is none of HTTP; here the first bytes that cannot
+    begin an answer tell a stranger from a head that is slow.
+    """
+    connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_ANSWER)
+    request = h11.Request(method="GET", target="/cluster", headers=[("Host", host), ("Connection", "close")])
+    status, body, begin = 0, b"", b""
+    async with await anyio.connect_tcp(host, port) as stream:
+        await stream.send((connection.send(request) or b"") + (connection.send(h11.EndOfMessage()) or b""))
+        try:
+            while len(body) <= _MAX_ANSWER:
+                event = connection.next_event()
+                if isinstance(event, h11.Response):
+                    status = event.status_code
+                elif isinstance(event, h11.Data):
+                    body += event.data
+                elif isinstance(event, h11.EndOfMessage):
+                    return status, body
+                elif event is h11.NEED_DATA:
+                    data = await stream.receive()
+                    begin = (begin + data)[: len(_HTTP)]
+                    if not _HTTP.startswith(begin):
+                        raise _NoHttp
+                    connection.receive_data(data)
+        except h11.RemoteProtocolError:
+            raise _NoHttp from None
+    raise _NoHttp
