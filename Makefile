@@ -7,6 +7,7 @@
 PYTHON ?= python3
 PYTEST_ARGS ?=
 UP_ARGS ?=
+BENCH_ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -20,10 +21,11 @@ SHELL := /bin/sh
 .ONESHELL:
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help install up test lint format types lock clean environment venv runtime project demo dev
+.PHONY: help install up test lint format types lock bench bench-peers clean environment venv runtime project
+.PHONY: demo dev
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F '|' '{ printf "%-16s%s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F '|' '{ printf "%-20s%s\n", $$1, $$2 }'
 	echo
 	echo "  PYTHON=python3.12 chooses the interpreter of $(VENV); UP_ARGS and PYTEST_ARGS add arguments."
 
@@ -62,9 +64,26 @@ lock: environment ## resolve pyproject.toml into requirements/ (UPGRADE=1 takes 
 		-o requirements/local.txt
 	$(LOCK) requirements/demo.in --no-deps -o requirements/demo.txt
 
+bench: environment ## measure actors and transport here (about 20 minutes with the peers installed, else 8)
+	@$(BIN)/python bench/actors.py --peers --json bench/results/actors.json $(BENCH_ARGS)
+
+bench-peers: ## install pykka, xoscar and Ray for `make bench`, each in an environment of its own
+	@for peer in pykka xoscar ray; do
+		folder=.bench-peers/$$peer
+		pins=bench/peers/$$peer.txt
+		stamp=$$folder/.installed-$$(sha256sum <$$pins | cut -c 1-16)
+		if [ -e $$stamp ]; then continue; fi
+		echo "==> Installing $$pins into $$folder"
+		rm -rf $$folder
+		$(PYTHON) -m venv $$folder
+		$$folder/bin/python -m pip --disable-pip-version-check --no-input --quiet install --require-hashes -r $$pins
+		touch $$stamp
+	done
+	echo "==> Ready: make bench"
+
 clean: ## remove .venv, caches and build results
-	@rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis htmlcov dist build .coverage .coverage.*
-	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	@rm -rf $(VENV) .bench-peers .mypy_cache .pytest_cache .ruff_cache .hypothesis htmlcov dist build .coverage .coverage.*
+	find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
 
 environment: runtime dev project demo
 

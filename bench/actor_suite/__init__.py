@@ -1,0 +1,1 @@
+"""What the actor benchmark measures, on whom, and what it says about it."""

@@ -1,0 +1,118 @@
+"""Everything that the actor benchmark measures, and what it wants to see."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from attrs import frozen
+
+from bench.harness.measures import Measure, latency, rate
+
+MEASURES: Final[dict[str, Measure]] = {
+    measure.name: measure
+    for measure in (
+        rate("local_tell_s", "tells delivered: bursts of 1000, then one that must come back"),
+        rate("local_ask_s", "asks, one at a time"),
+        rate("local_ask_64_s", "asks, 64 under way"),
+        rate("local_fan_out_100_s", "100 actors asked at once"),
+        rate("local_call_s", "calls through a local ref's short cut, without a message"),
+        rate("remote_ask_s", "asks to another process, one at a time"),
+        rate("remote_ask_64_s", "asks to another process, 64 under way"),
+        rate("remote_tell_s", "tells to another process, delivered"),
+        rate("remote_fan_out_100_s", "100 actors of another process asked at once"),
+        rate("remote_ask_1k_s", "asks with 1 KB, one at a time"),
+        rate("remote_ask_64_1k_s", "asks with 1 KB, 64 under way"),
+        rate("remote_tell_1k_s", "tells with 1 KB, delivered"),
+        rate("remote_ask_64k_s", "asks with 64 KB, one at a time"),
+        rate("remote_ask_64_64k_s", "asks with 64 KB, 64 under way"),
+        rate("remote_tell_64k_s", "tells with 64 KB, delivered"),
+        rate("remote_ask_1m_s", "asks with 1 MB, one at a time"),
+        rate("remote_ask_64_1m_s", "asks with 1 MB, 64 under way"),
+        rate("remote_tell_1m_s", "tells with 1 MB, delivered"),
+        latency("idle_p99_us", "p99 of a small ask to another process"),
+        latency("bulk_p99_us", "the same, beside 64 messages of 1 MB over and over to another actor there"),
+        Measure("bulk_mb_s", "what flowed meanwhile", "MB/s", higher_is_better=True),
+        Measure("actor_bytes", "resident memory of an idle actor", "bytes", higher_is_better=False),
+        Measure(
+            "spawn_100k_s", "starting 100,000 actors, each after the one before", "s", higher_is_better=False
+        ),
+        Measure("stop_100k_s", "stopping them", "s", higher_is_better=False),
+        rate("started_s", "actors started"),
+    )
+}
+
+
+@frozen
+class Target:
+    """What is wanted of sllm_actors on uvloop.
+
+    Attributes:
+        measure: Of ours.
+        factor: How many times better than the reference it is to be, or, for ``limit``, the figure itself.
+        peer: Whose same measure is the reference; None for ``of``.
+        of: Our own measure that is the reference: ``measure`` is to be at most ``factor`` times that.
+        limit: Whether ``factor`` is an absolute bound.
+    """
+
+    measure: str
+    factor: float
+    peer: str | None = None
+    of: str | None = None
+    limit: bool = False
+
+    @property
+    def text(self) -> str:
+        """The target in words."""
+        if self.peer is not None:
+            return f"{self.measure} ≥ {self.factor:g} x {self.peer}"
+        if self.of is not None:
+            return f"{self.measure} ≤ {self.factor:g} x {self.of}"
+        return f"{self.measure} ≤ {self.factor:,g}"
+
+
+TARGETS: Final = (
+    Target("local_tell_s", 4, peer="pykka"),
+    Target("local_ask_s", 3, peer="pykka"),
+    Target("local_ask_s", 2.5, peer="xoscar"),
+    Target("remote_ask_s", 2, peer="xoscar"),
+    Target("remote_ask_s", 5, peer="ray"),
+    Target("remote_ask_64_s", 3, peer="xoscar"),
+    Target("remote_ask_64_s", 15, peer="ray"),
+    Target("bulk_p99_us", 5, of="idle_p99_us"),
+    Target("actor_bytes", 4096, limit=True),
+    Target("spawn_100k_s", 5, limit=True),
+)
+
+
+@frozen
+class Judgement:
+    """A target and what was measured.
+
+    Attributes:
+        found: The ratio, or the figure where the target is a bound; None when something was not measured.
+        met: None likewise.
+    """
+
+    target: Target
+    found: float | None
+    met: bool | None
+
+
+def judge(ours: dict[str, float], peers: dict[str, dict[str, float]]) -> list[Judgement]:
+    """Hold our figures against the targets."""
+    return [_judge(target, ours, peers) for target in TARGETS]
+
+
+def _judge(target: Target, ours: dict[str, float], peers: dict[str, dict[str, float]]) -> Judgement:
+    mine = ours.get(target.measure)
+    if target.limit:
+        return Judgement(target, mine, None if mine is None else mine <= target.factor)
+    if target.of is not None:
+        base = ours.get(target.of)
+        found = mine / base if mine is not None and base else None
+        return Judgement(target, found, None if found is None else found <= target.factor)
+    theirs = peers.get(target.peer or "", {}).get(target.measure)
+    found = None
+    if mine is not None and theirs is not None:
+        found = MEASURES[target.measure].gain(mine, theirs)
+    return Judgement(target, found, None if found is None else found >= target.factor)

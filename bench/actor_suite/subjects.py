@@ -1,0 +1,67 @@
+"""Whom the actor benchmark measures: sllm_actors on three event loops, and the peers that are installed."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Final
+
+from attrs import frozen
+
+from bench.harness.child import Child
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+ENVIRONMENTS: Final = ROOT / ".bench-peers"
+"""Where ``make bench-peers`` puts an environment for each peer."""
+
+LOOPS: Final = ("uvloop", "asyncio", "trio")
+GROUPS: Final = ("local", "remote", "population")
+TIMEOUTS: Final = {"full": 180.0, "quick": 60.0}
+
+
+@frozen
+class Subject:
+    """Somebody who can be measured.
+
+    Attributes:
+        ours: Whether it is sllm_actors.
+        groups: The groups of measures that mean something for it.
+        python: The interpreter of its environment.
+        module: Run as ``python -m module *arguments GROUP SCALE``.
+    """
+
+    name: str
+    ours: bool
+    groups: tuple[str, ...]
+    python: Path
+    module: str
+    arguments: tuple[str, ...] = ()
+
+    @property
+    def installed(self) -> bool:
+        """Whether its environment is there."""
+        return self.python.exists()
+
+    def child(self, group: str, scale: str) -> Child:
+        """Return the program that measures one group."""
+        return Child(
+            name=f"{self.name} ({group})",
+            command=[str(self.python), "-m", self.module, *self.arguments, group, scale],
+            folder=ROOT,
+            environment={"PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "0", "RAY_USAGE_STATS_ENABLED": "0"},
+            timeout=TIMEOUTS[scale],
+        )
+
+
+def our_subjects() -> list[Subject]:
+    """Return sllm_actors on each event loop."""
+    return [Subject(loop, True, GROUPS, Path(sys.executable), "bench.ours", (loop,)) for loop in LOOPS]
+
+
+def peer_subjects() -> list[Subject]:
+    """Return every peer, installed or not."""
+    peers = {"pykka": ("local", "population"), "xoscar": GROUPS, "ray": ("remote", "population")}
+    return [
+        Subject(name, False, groups, ENVIRONMENTS / name / "bin" / "python", f"bench.peers.on_{name}")
+        for name, groups in peers.items()
+    ]

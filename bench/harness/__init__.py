@@ -1,0 +1,1 @@
+"""What every benchmark needs: facts of the machine, interleaved rounds, spread, results, tables."""

@@ -1,0 +1,48 @@
+"""A child with all its descendants: what CPU they used, and how to be rid of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import psutil
+
+
+def descendants(pid: int) -> list[psutil.Process]:
+    """Return the process and everything below it; nothing when it is gone."""
+    try:
+        root = psutil.Process(pid)
+        return [root, *root.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def kill(processes: Iterable[psutil.Process]) -> None:
+    """Kill processes. psutil compares start times, so a number that was used again is safe."""
+    for process in processes:
+        try:
+            process.kill()
+        except psutil.NoSuchProcess:
+            continue
+
+
+class CpuMeter:
+    """Measures the CPU seconds of a process tree by looking at it from time to time.
+
+    Counted are the processes that live at the moment of a look, and those that their parents have waited for.
+    What an orphan used is lost when it ends; what came after the last look is not seen.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self.seconds = 0.0
+
+    def look(self) -> None:
+        """Bring ``seconds`` (user and system) up to date."""
+        used = 0.0
+        for process in descendants(self._pid):
+            try:
+                times = process.cpu_times()
+            except psutil.NoSuchProcess:
+                continue
+            used += times.user + times.system + times.children_user + times.children_system
+        self.seconds = max(self.seconds, used)

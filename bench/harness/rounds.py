@@ -1,0 +1,78 @@
+"""The order of measurements: A B C A B C, so that a machine that slows down slows down everybody."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TypeVar
+
+from attrs import field, frozen
+
+S = TypeVar("S")
+
+Figures = Mapping[str, float]
+"""What one run of one subject measured, by the name of the measure."""
+
+
+def interleave(subjects: Sequence[S], rounds: int) -> Iterator[tuple[int, S]]:
+    """Yield ``(round, subject)``, each round going through all subjects in their order."""
+    for each in range(rounds):
+        for subject in subjects:
+            yield each, subject
+
+
+@frozen
+class Collected:
+    """What all rounds together measured.
+
+    Attributes:
+        values: By subject and measure, one value per round in which it was measured.
+        errors: By subject, the sentences of the runs that failed.
+    """
+
+    values: dict[str, dict[str, list[float]]] = field(factory=dict)
+    errors: dict[str, list[str]] = field(factory=dict)
+
+    def add(self, subject: str, figures: Figures) -> None:
+        """Note what one run of a subject measured."""
+        mine = self.values.setdefault(subject, {})
+        for measure, value in figures.items():
+            mine.setdefault(measure, []).append(value)
+
+    def fail(self, subject: str, sentence: str) -> None:
+        """Note that a run of a subject came to nothing; the same sentence is kept once."""
+        mine = self.errors.setdefault(subject, [])
+        if sentence not in mine:
+            mine.append(sentence)
+
+
+def collect(
+    subjects: Iterable[str],
+    rounds: int,
+    measure: Callable[[str], Figures],
+    *,
+    expected: type[Exception],
+    into: Collected | None = None,
+    progress: Callable[[int, str], None] = lambda _round, _subject: None,
+) -> Collected:
+    """Measure every subject in every round, interleaved.
+
+    A subject whose run raises ``expected`` is not run again; the others go on.
+
+    Args:
+        measure: Runs one subject once.
+        expected: What ``measure`` raises for a subject that cannot be measured.
+        into: What to add to.
+        progress: Told of each run before it begins.
+    """
+    collected = Collected() if into is None else into
+    failed: set[str] = set()
+    for each, subject in interleave(list(subjects), rounds):
+        if subject in failed:
+            continue
+        progress(each, subject)
+        try:
+            collected.add(subject, measure(subject))
+        except expected as error:
+            failed.add(subject)
+            collected.fail(subject, str(error))
+    return collected

@@ -1,0 +1,45 @@
+"""The messages of the benchmark, and the actors that take them."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from sllm_actors.actors import Actor, Catalog
+
+CATALOG = Catalog()
+
+
+@CATALOG.message("bench.note")
+@frozen
+class Note:
+    """A small message: a number and some bytes."""
+
+    number: int
+    body: bytes
+
+
+@CATALOG.message("bench.load")
+@frozen
+class Load:
+    """Bytes to be taken; answered by how many there were."""
+
+    body: bytes
+
+
+@CATALOG.message("bench.taken")
+@frozen
+class Taken:
+    """The answer to ``Load``."""
+
+    size: int
+
+
+class Echo(Actor):
+    """Answers a note by itself, and a load by its size."""
+
+    async def receive(self, message: Note | Load) -> Note | Taken:
+        return Taken(len(message.body)) if isinstance(message, Load) else message
+
+
+class Idle(Actor):
+    """Waits for a message that never comes."""

@@ -1,0 +1,69 @@
+"""Subjects take turns, and one that fails keeps nobody else from being measured."""
+
+from __future__ import annotations
+
+from bench.harness.rounds import Collected, collect, interleave
+
+
+class Broken(Exception):
+    pass
+
+
+def test_subjects_take_turns() -> None:
+    assert list(interleave(["a", "b", "c"], 2)) == [
+        (0, "a"),
+        (0, "b"),
+        (0, "c"),
+        (1, "a"),
+        (1, "b"),
+        (1, "c"),
+    ]
+
+
+def test_each_round_adds_one_value_to_each_measure() -> None:
+    counted = iter(range(100))
+    collected = collect(["a", "b"], 3, lambda _: {"x": float(next(counted))}, expected=Broken)
+    assert collected.values == {"a": {"x": [0.0, 2.0, 4.0]}, "b": {"x": [1.0, 3.0, 5.0]}}
+    assert collected.errors == {}
+
+
+def test_a_subject_that_fails_is_left_out_and_the_others_go_on() -> None:
+    runs: list[str] = []
+
+    def measure(subject: str) -> dict[str, float]:
+        runs.append(subject)
+        if subject == "a":
+            raise Broken("a is broken")
+        return {"x": 1.0}
+
+    collected = collect(["a", "b"], 2, measure, expected=Broken)
+    assert runs == ["a", "b", "b"]
+    assert collected.values == {"b": {"x": [1.0, 1.0]}}
+    assert collected.errors == {"a": ["a is broken"]}
+
+
+def test_groups_add_up_in_one_collection() -> None:
+    collected = Collected()
+    collect(["a"], 1, lambda _: {"x": 1.0}, expected=Broken, into=collected)
+    collect(["a"], 1, lambda _: {"y": 2.0}, expected=Broken, into=collected)
+    assert collected.values == {"a": {"x": [1.0], "y": [2.0]}}
+
+
+def test_progress_names_the_round_and_the_subject() -> None:
+    told: list[tuple[int, str]] = []
+    collect(
+        ["a", "b"],
+        2,
+        lambda _: {"x": 1.0},
+        expected=Broken,
+        progress=lambda each, subject: told.append((each, subject)),
+    )
+    assert told == [(0, "a"), (0, "b"), (1, "a"), (1, "b")]
+
+
+def test_the_same_failure_is_said_once() -> None:
+    collected = Collected()
+    collected.fail("a", "no")
+    collected.fail("a", "no")
+    collected.fail("a", "still no")
+    assert collected.errors == {"a": ["no", "still no"]}

@@ -1,0 +1,40 @@
+"""Targets are judged on what was measured, and on nothing else."""
+
+from __future__ import annotations
+
+from bench.actor_suite.measures import MEASURES, TARGETS, Judgement, judge
+
+
+def found(ours: dict[str, float], peers: dict[str, dict[str, float]], target: str) -> Judgement:
+    (one,) = (each for each in judge(ours, peers) if each.target.text == target)
+    return one
+
+
+def test_every_target_is_about_something_that_is_measured() -> None:
+    for target in TARGETS:
+        assert target.measure in MEASURES
+        assert target.of is None or target.of in MEASURES
+
+
+def test_what_was_not_measured_is_neither_met_nor_missed() -> None:
+    assert {(each.found, each.met) for each in judge({}, {})} == {(None, None)}
+    assert found({"local_tell_s": 9.0}, {"pykka": {}}, "local_tell_s ≥ 4 x pykka").met is None
+
+
+def test_a_target_against_a_peer_is_a_ratio() -> None:
+    peers = {"pykka": {"local_tell_s": 100.0}}
+    assert found({"local_tell_s": 400.0}, peers, "local_tell_s ≥ 4 x pykka").met is True
+    missed = found({"local_tell_s": 399.0}, peers, "local_tell_s ≥ 4 x pykka")
+    assert (missed.found, missed.met) == (3.99, False)
+
+
+def test_latency_under_bulk_is_judged_by_our_own_idle_latency() -> None:
+    text = "bulk_p99_us ≤ 5 x idle_p99_us"
+    assert found({"bulk_p99_us": 500.0, "idle_p99_us": 100.0}, {}, text).met is True
+    assert found({"bulk_p99_us": 501.0, "idle_p99_us": 100.0}, {}, text).met is False
+    assert found({"bulk_p99_us": 501.0}, {}, text).met is None
+
+
+def test_a_bound_is_a_bound() -> None:
+    assert found({"actor_bytes": 4096.0}, {}, "actor_bytes ≤ 4,096").met is True
+    assert found({"actor_bytes": 4097.0}, {}, "actor_bytes ≤ 4,096").met is False
