@@ -116,8 +116,8 @@ def test_settings_reach_the_command_line(host: EngineHost, folder: Path) -> None
 
 
 def test_embeddings_can_be_left_out() -> None:
-    assert (
-        "pooling_type" not in read_settings(LlamaCppSettings, {"embedding": False}, "llamacpp").parameters(2)
+    assert "pooling_type" not in read_settings(LlamaCppSettings, {"embedding": False}, "llamacpp").parameters(
+        2
     )
 
 

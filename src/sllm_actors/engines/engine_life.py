@@ -53,7 +53,7 @@ class EngineLife:
                 return
             plan = evolve(launch.plan, header=f"---- attempt {self.attempt} of {self.order.key}")
             since = await anyio.to_thread.run_sync(log_end, paths.log)
-            async with EngineProcess(plan) as engine:
+            async with EngineProcess(plan, leases=self.host.leases) as engine:
                 self.say(Started(self.attempt, engine.pid))
                 ended = await self._watch(launch, engine, since)
                 self.say(ended)

@@ -15,6 +15,7 @@ from attrs import field, frozen
 
 from .attempts import Attempts
 from .identity import ReplicaId, ReplicaKey
+from .leases import Leases
 from .plan import EnginePaths
 from .readiness import HealthPolicy
 
@@ -36,6 +37,7 @@ class EngineHost:
         health: How engines are watched.
         environment: What engines inherit, once secrets are taken out.
         cores: CPU cores that engines may use.
+        leases: The records of engines that run.
     """
 
     runtime_dir: Path
@@ -43,6 +45,7 @@ class EngineHost:
     tmp_dir: Path
     machine: str
     next_attempt: Callable[[], int] = field(repr=False)
+    leases: Leases
     interpreters: Mapping[str, str] = field(factory=dict)
     stop_budget: float = 10.0
     health: HealthPolicy = field(factory=HealthPolicy)
@@ -72,6 +75,9 @@ def open_host(
 ) -> EngineHost:
     """Make the folders of a worker under its data directory, and count on from its last attempt. Blocks.
 
+    Engines that outlived the last worker of this directory, and their leashes too, are ended first (see
+    ``Leases.sweep``): a directory is one worker's alone.
+
     Sockets and TMPDIRs go to ``<data_dir>/run`` or, if that is too long for a socket's path, to a folder of
     our user under the system's folder for temporary files.
 
@@ -84,14 +90,17 @@ def open_host(
         runtime_dir = Path(tempfile.gettempdir()) / f"sllm-{os.getuid()}-{_hash(str(data_dir))[:8]}"
     log_dir = data_dir / "logs"
     tmp_dir = runtime_dir / "t"
-    for folder in (runtime_dir, tmp_dir, log_dir):
+    leases = Leases(data_dir / "leases")
+    for folder in (runtime_dir, tmp_dir, log_dir, leases.folder):
         _make_private(folder)
+    leases.sweep()
     return EngineHost(
         runtime_dir=runtime_dir,
         log_dir=log_dir,
         tmp_dir=tmp_dir,
         machine=machine_id(),
         next_attempt=Attempts(data_dir / "attempts").next,
+        leases=leases,
         interpreters=interpreters or {},
         stop_budget=stop_budget,
         health=health or HealthPolicy(),

@@ -17,7 +17,7 @@ ROUNDS = 400
 PAUSE = 0.025
 
 
-async def kill_orphans(pid: int, began: int, marker: str, paths: EnginePaths, since: float) -> None:
+async def kill_orphans(pid: int, began: int, marker: str, paths: EnginePaths, since: float) -> bool:
     """Kill what is left of an engine whose leash is gone, wait until it is dead, and remove its files.
 
     Found by process group and session, and by the mark in the environment of those that left both. A process
@@ -29,15 +29,25 @@ async def kill_orphans(pid: int, began: int, marker: str, paths: EnginePaths, si
         marker: The value of ``SLLM_ENGINE`` in its environment.
         paths: What to remove.
         since: When the leash was started, in seconds since the epoch: for the shared memory to remove.
+
+    Returns:
+        Whether nothing of it is left.
     """
+    dead = False
     for _ in range(ROUNDS):
-        if not await anyio.to_thread.run_sync(_kill_once, pid, began, marker):
+        dead = not await anyio.to_thread.run_sync(kill_once, pid, began, marker)
+        if dead:
             break
         await anyio.sleep(PAUSE)
-    await anyio.to_thread.run_sync(_remove, paths, since)
+    await anyio.to_thread.run_sync(remove_files, paths, since)
+    return dead
 
 
-def _kill_once(pid: int, began: int, marker: str) -> int:
+def kill_once(pid: int, began: int, marker: str) -> int:
+    """Kill what is found of an engine now, and return how many processes that were: call it until none is.
+
+    Blocks. Arguments as of ``kill_orphans``.
+    """
     known = pid > 0 and start_time(pid) in (0, began)
     mark = f"{MARKER}={marker}".encode()
     alive = 0
@@ -61,7 +71,10 @@ def _has(pid: int, mark: bytes) -> bool:
         return False
 
 
-def _remove(paths: EnginePaths, since: float) -> None:
-    remove_shared_memory(since)
-    paths.socket.unlink(missing_ok=True)
+def remove_files(paths: EnginePaths, since: float | None = None) -> None:
+    """Remove an engine's socket and TMPDIR, and what it left in shared memory since then. Blocks."""
+    if since is not None:
+        remove_shared_memory(since)
+    with suppress(OSError):
+        paths.socket.unlink()
     shutil.rmtree(paths.tmpdir, ignore_errors=True)

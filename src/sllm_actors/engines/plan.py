@@ -64,6 +64,7 @@ class LaunchPlan:
         env: The whole environment, without our secrets.
         header: The line that begins this life in the log.
         stop_budget: Seconds between SIGTERM and SIGKILL when it is ended.
+        gpus: The UUIDs of its GPUs, for the record of what it occupies.
     """
 
     argv: tuple[str, ...]
@@ -72,6 +73,7 @@ class LaunchPlan:
     header: str = "---- engine starts"
     cwd: str = "/"
     stop_budget: float = 10.0
+    gpus: tuple[str, ...] = ()
 
 
 def engine_environment(ours: Mapping[str, str], paths: EnginePaths, **more: str) -> dict[str, str]:
@@ -79,6 +81,7 @@ def engine_environment(ours: Mapping[str, str], paths: EnginePaths, **more: str)
     env = {name: value for name, value in ours.items() if not looks_secret(name)}
     env.update(TMPDIR=str(paths.tmpdir), PYTHONUNBUFFERED="1", **more)
     env[MARKER] = paths.socket.name
+    env["SPT_NOENV"] = "1"  # setproctitle would write process titles over the environment, the mark with it
     return env
 
 

@@ -13,9 +13,12 @@ from types import TracebackType
 from typing import Self
 
 import anyio
+import anyio.to_thread
 from anyio.abc import Process
-from attrs import frozen
+from attrs import evolve, frozen
 
+from .leases import Lease, Leases
+from .leash import start_time
 from .orphans import kill_orphans
 from .plan import MARKER, LaunchPlan, LaunchProblem
 
@@ -65,14 +68,18 @@ class EngineProcess:
     Args:
         plan: What to start.
         hold: Descriptors that the leash keeps open until the engine is gone: the lock files of its GPUs.
+        leases: Where it is on record as long as anything of it is left.
 
     Raises:
         LaunchProblem: From entering: the program cannot be started.
+        OSError: From entering: it cannot be put on record, or its leash cannot be started.
     """
 
-    def __init__(self, plan: LaunchPlan, *, hold: tuple[int, ...] = ()) -> None:
+    def __init__(self, plan: LaunchPlan, *, hold: tuple[int, ...] = (), leases: Leases | None = None) -> None:
         self._plan = plan
         self._hold = hold
+        self._leases = leases
+        self._lease: Lease | None = None
         self._control = -1
         self._status = -1
         self._heard = b""
@@ -82,12 +89,17 @@ class EngineProcess:
         self._problem = ""
         self._exit: Exit | None = None
         self._gone = False
+        self._stuck = False
         self.pid = 0
 
     async def __aenter__(self) -> Self:
         try:
             with anyio.CancelScope(shield=True):  # half a start would leave descriptors and a leash behind
+                await self._record()
                 await self._start_leash()
+                leash = self._leash.pid
+                began = await anyio.to_thread.run_sync(start_time, leash)
+                await self._record(leash=leash, leash_began=began)
             await self._send(
                 {
                     "argv": self._plan.argv,
@@ -100,6 +112,7 @@ class EngineProcess:
                 }
             )
             await self._hear_of_start()
+            await self._record(pid=self.pid, began=self._began)
         except BaseException:
             await self._close(0.0)
             raise
@@ -122,7 +135,9 @@ class EngineProcess:
         while not self._gone and await self._hear():
             pass
         if not self._gone:
-            await kill_orphans(self.pid, self._began, self._plan.env[MARKER], self._plan.paths, self._since)
+            self._stuck = not await kill_orphans(
+                self.pid, self._began, self._plan.env[MARKER], self._plan.paths, self._since
+            )
             self._gone = True
         return self._exit or Exit()
 
@@ -179,6 +194,27 @@ class EngineProcess:
             for fd in (self._control, self._status):
                 if fd >= 0:
                     os.close(fd)
+            if (
+                self._leases is not None and not self._stuck
+            ):  # else it is left to the sweep of the next worker
+                await anyio.to_thread.run_sync(self._leases.remove, self._plan.env[MARKER])
+
+    async def _record(self, **learnt: int) -> None:
+        """Put on record what is known of the engine now."""
+        if self._leases is None:
+            return
+        if self._lease is None:
+            self._lease = Lease(
+                marker=self._plan.env[MARKER],
+                boot=self._leases.boot,
+                since=self._since,
+                socket=str(self._plan.paths.socket),
+                tmpdir=str(self._plan.paths.tmpdir),
+                log=str(self._plan.paths.log),
+                gpus=self._plan.gpus,
+            )
+        self._lease = evolve(self._lease, **learnt)  # type: ignore[arg-type]
+        await anyio.to_thread.run_sync(self._leases.write, self._lease)
 
     async def _send(self, words: dict[str, object]) -> None:
         data = json.dumps(words).encode() + b"\n"

@@ -1,0 +1,160 @@
+"""Records on disk of the engines that run: for the case that worker and leash are killed together.
+
+A record is written before an engine starts, completed when its process is known, and removed when nothing of
+it is left. What a worker finds at its start is what outlived both; it is swept before anything else starts.
+Everything here blocks on the disk: call it in a thread.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+import cattrs
+import structlog
+from attrs import field, frozen
+
+from .leash import start_time
+from .orphans import kill_once, remove_files
+from .plan import EnginePaths
+
+log = structlog.get_logger("sllm_actors.engines")
+
+LEASH_BUDGET = 8.0
+"""Seconds that a leash whose worker has gone gets to end its engine by itself."""
+
+KILL_BUDGET = 10.0
+"""Seconds after which a process that cannot be killed (it waits in a driver) is given up."""
+
+PAUSE = 0.05
+LONGEST_RECORD = 65536
+
+
+@frozen
+class Lease:
+    """One engine life, as the next worker needs to know it.
+
+    Attributes:
+        marker: The value of ``SLLM_ENGINE`` in its environment.
+        boot: See ``boot_name``: process numbers mean nothing under another one.
+        since: When it began, seconds since the epoch.
+        leash: Its leash's process, and when that started in clock ticks since boot; 0 while not known.
+        pid: The engine's process, leader of a group and a session of its own; 0 while not known.
+        gpus: What it occupies as long as it is not gone.
+    """
+
+    marker: str
+    boot: str
+    since: float
+    socket: str
+    tmpdir: str
+    log: str
+    gpus: tuple[str, ...] = ()
+    leash: int = 0
+    leash_began: int = 0
+    pid: int = 0
+    began: int = 0
+
+    @property
+    def paths(self) -> EnginePaths:
+        """Its files."""
+        return EnginePaths(Path(self.socket), Path(self.tmpdir), Path(self.log))
+
+
+@frozen
+class Leases:
+    """The records of one worker, in a folder that no other worker uses.
+
+    Attributes:
+        folder: Where; it exists.
+        boot: The boot and process namespace that we run in.
+    """
+
+    folder: Path
+    boot: str = field(factory=lambda: boot_name())
+
+    def write(self, lease: Lease) -> None:
+        """Write or replace the record of an engine. It need not survive a crash of the whole machine.
+
+        Raises:
+            OSError: It cannot be written: the engine must not be started.
+        """
+        fresh = self._path(lease.marker, ".new")
+        fresh.write_text(json.dumps(cattrs.unstructure(lease)))
+        fresh.replace(self._path(lease.marker))
+
+    def remove(self, marker: str) -> None:
+        """Remove a record: nothing is left of its engine."""
+        self._path(marker).unlink(missing_ok=True)
+
+    def sweep(self) -> tuple[Lease, ...]:
+        """End every engine that is on record, remove its files, then its record.
+
+        A leash that still lives is left to its work for up to ``LEASH_BUDGET``. Records that are torn or of
+        another boot name no process; they are dropped, and with them the files that they name.
+
+        Returns:
+            What could not be killed. Its record stays for the next worker.
+        """
+        left = []
+        for path in sorted(self.folder.iterdir()):
+            lease = _read(path)
+            if lease is None or lease.boot != self.boot:
+                log.info("lease.dropped", record=path.name, torn=lease is None)
+                if lease is not None:
+                    remove_files(lease.paths)
+                path.unlink(missing_ok=True)
+            else:
+                left.append(lease)
+        return tuple(_end(left, self))
+
+    def _path(self, marker: str, suffix: str = ".json") -> Path:
+        return self.folder / f"{marker}{suffix}"
+
+
+def _end(leases: Iterable[Lease], book: Leases) -> list[Lease]:
+    left = list(leases)
+    began = time.monotonic()
+    while left and time.monotonic() - began < LEASH_BUDGET + KILL_BUDGET:
+        patient = time.monotonic() - began < LEASH_BUDGET
+        for lease in list(left):
+            if _leash_lives(lease):
+                if patient:
+                    continue
+                with suppress(OSError):
+                    kill_once(lease.leash, lease.leash_began, lease.marker)
+            if not kill_once(lease.pid, lease.began, lease.marker):
+                remove_files(lease.paths, lease.since)
+                book.remove(lease.marker)
+                left.remove(lease)
+                log.warning("lease.swept", engine=lease.marker, pid=lease.pid)
+        if left:
+            time.sleep(PAUSE)
+    for lease in left:
+        log.error("lease.not_swept", engine=lease.marker, pid=lease.pid, gpus=lease.gpus)
+    return left
+
+
+def _leash_lives(lease: Lease) -> bool:
+    return lease.leash > 0 and start_time(lease.leash) == lease.leash_began
+
+
+def _read(path: Path) -> Lease | None:
+    try:
+        with path.open("rb") as file:
+            lease = cattrs.structure(json.loads(file.read(LONGEST_RECORD)), Lease)
+    except (OSError, ValueError, KeyError, TypeError, cattrs.BaseValidationError):
+        return None
+    return lease if path.name == f"{lease.marker}.json" else None
+
+
+def boot_name() -> str:
+    """Name this boot of the kernel and the namespace of process numbers that we are in."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return ""
