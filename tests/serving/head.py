@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -123,13 +123,6 @@ class Head:
 
     async def known_workers(self) -> set[str]:
         return await anyio.to_thread.run_sync(self.store.nodes, "worker")
-
-    @staticmethod
-    async def until(condition: Callable[[], object]) -> None:
-        """Wait for something that no message tells of."""
-        with anyio.fail_after(5):
-            while not condition():  # noqa: ASYNC110 - see above
-                await anyio.sleep(0.001)
 
     async def rest(self) -> None:
         """Wait until everything that was said is dealt with, but for questions that nobody answers."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+import anyio
 from attrs import evolve
 
 from sllm_actors.engines.identity import ReplicaKey
@@ -68,3 +70,10 @@ def plan(
 def ordered(made: Plan) -> dict[str, list[ReplicaKey]]:
     """Return what each worker is to run."""
     return {node: [order.key for order in orders] for node, orders in made.orders.items()}
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait for something that no message tells of."""
+    with anyio.fail_after(5):
+        while not condition():  # noqa: ASYNC110 - see above
+            await anyio.sleep(0.001)

@@ -14,7 +14,7 @@ from sllm_actors.serving.document import MAX_DOCUMENT
 from sllm_actors.serving.messages import CONTROLLER, Delete, Deploy, Describe, WorkerAddress, WorkerReport
 
 from .head import SETTLE_TIME, running_head
-from .kit import inventory, key, report, spec
+from .kit import inventory, key, report, spec, until
 
 pytestmark = pytest.mark.anyio
 
@@ -107,7 +107,7 @@ async def test_a_worker_that_does_not_answer_is_asked_again_and_gets_nothing_unt
                 answers.append(await head.deploy(spec()))
 
             tasks.start_soon(deploy)
-            await head.until(lambda: head.network.open)
+            await until(lambda: head.network.open)
             await head.clock.advance(5.0)
         assert answers[0][0] == 200  # one refused, but not all have spoken
         assert head.orders("w2") == []
@@ -133,7 +133,7 @@ async def test_two_who_deploy_the_same_at_once_do_not_both_create_it(tmp_path: P
         head.silent = {"w1"}
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(head.ask, Deploy('{"model": "m", "backend": "llamacpp"}'))
-            await head.until(lambda: head.network.open)
+            await until(lambda: head.network.open)
             status, answer = await head.ask(Deploy('{"model": "m", "backend": "llamacpp"}'))
             assert (status, answer["code"]) == (409, "deployment_exists")
             # Nor can it be deleted before it is there: it would come up after its deletion.
@@ -187,7 +187,7 @@ async def test_a_deployment_that_is_deleted_while_a_worker_is_asked_stays_delete
         assert (await head.stored()) == []
         async with anyio.create_task_group() as tasks:  # the next revision: not asked about yet
             tasks.start_soon(head.deploy, spec(settings={"n_ctx": 1}))
-            await head.until(lambda: len(head.network.open) == 2)
+            await until(lambda: len(head.network.open) == 2)
             await head.clock.advance(5.0)
         head.silent = set()
         await head.advance(1.0)
@@ -270,7 +270,7 @@ async def test_a_controller_that_crashes_goes_on_from_the_store_and_the_links(tm
         controller = head.system.whereis(CONTROLLER)
         assert controller is not None
         controller.tell(WorkerReport("w1", None, inventory()))  # type: ignore[arg-type]  # a bug
-        await head.until(lambda: head.system.whereis(CONTROLLER) not in (None, controller))
+        await until(lambda: head.system.whereis(CONTROLLER) not in (None, controller))
         assert (await head.describe(M))["id"] == M
         assert head.orders("w1") is None
         await head.report("w1", report(key(0)))

@@ -39,7 +39,9 @@ def _between(least: float, most: float, *, or_else: float | None = None) -> Call
     def check(_instance: object, attribute: Attribute[Any], value: float) -> None:
         if not least <= value <= most and value != or_else:
             also = "" if or_else is None else f", or {or_else:g}"
-            raise ValueError(f"'{attribute.name}' must be from {least:g} to {most:.12g}{also}, not {value:.12g}")
+            raise ValueError(
+                f"'{attribute.name}' must be from {least:g} to {most:.12g}{also}, not {value:.12g}"
+            )
 
     return check
 

@@ -266,7 +266,7 @@ class WorkerActor(Actor):
         try:
             reply.send(await to_thread.run_sync(question, limiter=self._threads))
         except Exception as error:
-            log.warning("worker.question_failed", question=repr(question)[:200], exc_info=error)
+            log.warning("worker.question_failed", error=f"{type(error).__name__}: {error}"[:300])
             reply.fail(error)
         finally:
             self._questions -= 1
