@@ -61,9 +61,21 @@ def network() -> Iterator[list[str]]:
 class Hosts:
     """A head on this host and a worker on each other one."""
 
+    folder: Path
+    network: list[str]
     head: Sllm
     workers: list[Sllm]
     http: httpx2.Client
+
+    def start_worker(self, number: int) -> Sllm:
+        """Start a worker on another host, and wait until it has joined."""
+        name = self.network[number]
+        files = ("--data-dir", str(self.folder / name), "--secret-file", str(self.folder / "head" / "secret"))
+        arguments = ("--head", f"{HEAD}:8000", "--name", f"host{number}", *files)
+        worker = Sllm("worker", *arguments, prefix=("ip", "netns", "exec", name))
+        self.workers.insert(number, worker)
+        worker.wait_for("joined the head")
+        return worker
 
     def chat(self, **more: Any) -> httpx2.Response:
         body = {"model": DEMO, "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 8, **more}
@@ -80,22 +92,19 @@ class Hosts:
 def hosts(network: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
     folder = tmp_path_factory.mktemp("hosts")
     ports = ("--port", "0", "--cluster-port", "8000", "--transport-port", "8001")
-    started = [Sllm("head", *ports, "--host", HEAD, "--data-dir", str(folder / "head"))]
+    head = Sllm("head", *ports, "--host", HEAD, "--data-dir", str(folder / "head"))
+    workers: list[Sllm] = []
     try:
-        url = started[0].wait_for(r"OpenAI API: (http://\S+)/v1")[1]
-        for number, name in enumerate(network, 1):
-            arguments = ("--head", f"{HEAD}:8000", "--name", f"host{number}")
-            files = ("--data-dir", str(folder / name), "--secret-file", str(folder / "head" / "secret"))
-            prefix = ("ip", "netns", "exec", name)
-            started.append(Sllm("worker", *arguments, *files, prefix=prefix))
-        for worker in started[1:]:
-            worker.wait_for("joined the head")
+        url = head.wait_for(r"OpenAI API: (http://\S+)/v1")[1]
         key = (folder / "head" / "admin-key").read_text().strip()
         headers = {"Authorization": f"Bearer {key}"}
         with httpx2.Client(base_url=url, headers=headers, timeout=60, trust_env=False) as http:
-            yield Hosts(started[0], started[1:], http)
+            running = Hosts(folder, network, head, workers, http)
+            for number in range(len(network)):
+                running.start_worker(number)
+            yield running
     finally:
-        for each in reversed(started):
+        for each in (*workers, head):
             each.kill_all()
 
 
@@ -134,7 +143,7 @@ def test_a_model_moves_when_its_machine_vanishes_and_one_engine_is_left_when_it_
     hosts: Hosts, network: list[str]
 ) -> None:
     before = deploy(hosts)
-    name = next(network[n] for n in range(len(WORKERS)) if before["node"] == node_of(hosts, n + 1))
+    name = network[host_of(hosts, before)]
     ip("-n", name, "link", "set", "eth0", "down")
     try:
         began = time.monotonic()
@@ -157,17 +166,19 @@ def test_a_model_moves_when_its_machine_vanishes_and_one_engine_is_left_when_it_
 
 def test_a_worker_that_stops_cleanly_hands_its_model_over(hosts: Hosts) -> None:
     before = deploy(hosts)
-    number = next(n for n in range(len(WORKERS)) if before["node"] == node_of(hosts, n + 1))
-    worker = hosts.workers[number]
+    number = host_of(hosts, before)
+    worker = hosts.workers.pop(number)
     worker.look()
     worker.stop(number=signal.SIGTERM)
     assert worker.left() == []
     assert hosts.chat().status_code == 200
     after = eventually(hosts.instance, within=20, what="it is ready elsewhere")
     assert after["node"] != before["node"]
+    hosts.start_worker(number)
 
 
-def node_of(hosts: Hosts, number: int) -> str:
-    """Return the node id of the worker that was named after its host."""
+def host_of(hosts: Hosts, instance: dict[str, Any]) -> int:
+    """Return the number of the host that an instance runs on."""
     nodes = hosts.http.get("/status").json()["nodes"]
-    return next((node["id"] for node in nodes if node["name"] == f"host{number}"), "")
+    name: str = next(node["name"] for node in nodes if node["id"] == instance["node"])
+    return int(name.removeprefix("host"))

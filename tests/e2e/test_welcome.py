@@ -33,6 +33,7 @@ def test_both_snippets_work_as_pasted(cluster: Cluster) -> None:
 
 
 def test_it_says_what_is_going_on_from_start_to_ready(cluster: Cluster) -> None:
+    cluster.sllm.wait_for(r"\^C stops everything")
     said = cluster.sllm.output
     for step in ("head: ready", "OpenAI API: http://", "joined the head", "smollm2-135m:llamacpp: ready"):
         assert step in said

@@ -43,6 +43,7 @@ class Membership:
         self.joined = cached
         self._settings = settings
         self._path = path
+        self._announced = False
         self._refusal: str | None = None
         self._refused = anyio.Event()
 
@@ -55,9 +56,9 @@ class Membership:
 
     def on_joined(self) -> None:
         """Take note that the head has let this node in, and keep where it is."""
-        if not self.joined:
+        if not self._announced:
             announce(f"{self._settings.name}: joined the head at {self._where}")
-        self.joined = True
+        self.joined = self._announced = True
         write_private(self._path, json.dumps(attrs.asdict(self.info)) + "\n")
 
     async def watch(self) -> None:
