@@ -11,6 +11,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -171,6 +172,7 @@ def test_a_worker_that_stops_cleanly_hands_its_model_over(hosts: Hosts) -> None:
     worker.look()
     worker.stop(number=signal.SIGTERM)
     assert worker.left() == []
+    worker.kill_all()
     assert hosts.chat().status_code == 200
     after = eventually(hosts.instance, within=20, what="it is ready elsewhere")
     assert after["node"] != before["node"]
