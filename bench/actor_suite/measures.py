@@ -29,8 +29,10 @@ MEASURES: Final[dict[str, Measure]] = {
         rate("remote_ask_1m_s", "asks with 1 MB, one at a time"),
         rate("remote_ask_64_1m_s", "asks with 1 MB, 64 under way"),
         rate("remote_tell_1m_s", "tells with 1 MB, delivered"),
+        latency("idle_p50_us", "median of a small ask to another process"),
         latency("idle_p99_us", "p99 of a small ask to another process"),
-        latency("bulk_p99_us", "the same, beside 64 messages of 1 MB over and over to another actor there"),
+        latency("bulk_p50_us", "the median beside 64 messages of 1 MB over and over to another actor there"),
+        latency("bulk_p99_us", "p99 beside them"),
         Measure("bulk_mb_s", "what flowed meanwhile", "MB/s", higher_is_better=True),
         Measure("actor_bytes", "resident memory of an idle actor", "bytes", higher_is_better=False),
         Measure(

@@ -101,12 +101,18 @@ def _rounded(value: float) -> float:
 
 
 def _commit(folder: Path) -> str:
+    """Return what was measured, or nothing where it is no git checkout."""
+    commit = _git(folder, "rev-parse", "--short", "HEAD")
+    changed = commit and _git(
+        folder, "status", "--porcelain", "src/sllm_actors/actors", "src/sllm_actors/transport"
+    )
+    return f"{commit}, with changes" if changed else commit
+
+
+def _git(folder: Path, *arguments: str) -> str:
     try:
         said = subprocess.run(
-            ["git", "-C", str(folder), "rev-parse", "--short", "HEAD"],
-            capture_output=True,
-            text=True,
-            check=False,
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False
         )
     except OSError:
         return ""

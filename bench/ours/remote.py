@@ -8,7 +8,7 @@ from subprocess import PIPE
 import anyio
 from anyio.streams.text import TextReceiveStream
 
-from bench.peers.protocol import BODIES, BURST, FAN_OUT, SMALL, Scale, emit
+from bench.peers.protocol import BODIES, BURST, FAN_OUT, SMALL, Scale, emit, emit_latencies
 from sllm_actors.actors import ActorRef, NodeId
 
 from .messages import Load, Note
@@ -18,7 +18,7 @@ from .work import (
     ask_rate,
     concurrent_ask_rate,
     fan_out_rate,
-    latency_p99,
+    latencies,
     tell_rate,
     timed,
 )
@@ -52,7 +52,7 @@ async def measure(node: BenchNode, scale: Scale) -> None:
     emit("remote_tell_s", await tell_rate(echo, note, scale))
     many = [node.system.named(f"echo-{each}", FAR) for each in range(FAN_OUT)]
     emit("remote_fan_out_100_s", await fan_out_rate(many, note, scale))
-    await latencies(echo, node.system.named("bulk", FAR), scale)
+    await time_small_messages(echo, node.system.named("bulk", FAR), scale)
     for ending, body in BODIES.items():
         load = Load(body)
         burst = max(1, min(BURST, MOST_IN_A_BURST // len(body)))
@@ -64,10 +64,10 @@ async def measure(node: BenchNode, scale: Scale) -> None:
         raise RuntimeError(f"{lost} messages were lost: the figures mean nothing")
 
 
-async def latencies(echo: ActorRef, bulk: ActorRef, scale: Scale) -> None:
+async def time_small_messages(echo: ActorRef, bulk: ActorRef, scale: Scale) -> None:
     """Time small messages, alone and beside large ones to another actor there."""
     note = Note(1, SMALL)
-    emit("idle_p99_us", await latency_p99(echo, note, scale))
+    emit_latencies("idle", await latencies(echo, note, scale))
     flow = BulkFlow(bulk, Load(BODIES["1m"]))
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(flow.run)
@@ -75,6 +75,6 @@ async def latencies(echo: ActorRef, bulk: ActorRef, scale: Scale) -> None:
             await anyio.sleep(0.001)
         before = flow.done
         with timed() as took:
-            emit("bulk_p99_us", await latency_p99(echo, note, scale))
+            emit_latencies("bulk", await latencies(echo, note, scale))
         emit("bulk_mb_s", (flow.done - before) * len(BODIES["1m"]) / 1e6 / took[0])
         tasks.cancel_scope.cancel()

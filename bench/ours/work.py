@@ -10,7 +10,7 @@ from typing import Any
 
 import anyio
 
-from bench.peers.protocol import BULK, BURST, UNDER_WAY, Scale, async_rate, p99
+from bench.peers.protocol import BULK, BURST, UNDER_WAY, Scale, async_rate
 from sllm_actors.actors import ActorRef
 
 DEADLINE = 60.0
@@ -90,14 +90,14 @@ async def fan_out_rate(refs: Sequence[ActorRef], message: Any, scale: Scale) -> 
     return await measured(scale, once)
 
 
-async def latency_p99(ref: ActorRef, message: Any, scale: Scale) -> float:
-    """Return the 99th percentile, in microseconds, of asks one at a time."""
+async def latencies(ref: ActorRef, message: Any, scale: Scale) -> list[float]:
+    """Return how many seconds each of so many asks took, one at a time."""
     took = []
     for _ in range(scale.samples):
         began = time.perf_counter()
         await ref.ask(message, timeout=DEADLINE)
         took.append(time.perf_counter() - began)
-    return p99(took)
+    return took
 
 
 class BulkFlow:

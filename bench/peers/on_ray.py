@@ -20,7 +20,7 @@ from bench.peers.protocol import (
     UNDER_WAY,
     Scale,
     emit,
-    p99,
+    emit_latencies,
     rate,
 )
 
@@ -73,13 +73,13 @@ def asks_under_way(method: Any, body: bytes) -> Callable[[], int]:
     return once
 
 
-def latency_p99(method: Any, scale: Scale) -> float:
+def latencies(method: Any, scale: Scale) -> list[float]:
     took: list[float] = []
     patience = time.perf_counter() + scale.patience
     while len(took) < scale.samples and (began := time.perf_counter()) < patience:
         ray.get(method.remote(SMALL))
         took.append(time.perf_counter() - began)
-    return p99(took)
+    return took
 
 
 def flow(method: Any, enough: threading.Event) -> None:
@@ -96,11 +96,11 @@ def remote(scale: Scale) -> None:
     emit("remote_ask_s", measured(scale, asks(echo.echo, SMALL)))
     emit("remote_ask_64_s", measured(scale, asks_under_way(echo.echo, SMALL)))
     emit("remote_tell_s", measured(scale, tells(echo.echo, SMALL)))
-    emit("idle_p99_us", latency_p99(echo.echo, scale))
+    emit_latencies("idle", latencies(echo.echo, scale))
     enough = threading.Event()
     flowing = threading.Thread(target=flow, args=(bulk.take, enough))
     flowing.start()
-    emit("bulk_p99_us", latency_p99(echo.echo, scale))
+    emit_latencies("bulk", latencies(echo.echo, scale))
     enough.set()
     flowing.join()
     for ending, body in BODIES.items():

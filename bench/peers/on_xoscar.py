@@ -23,7 +23,7 @@ from bench.peers.protocol import (
     Scale,
     async_rate,
     emit,
-    p99,
+    emit_latencies,
     resident_bytes,
 )
 
@@ -95,13 +95,13 @@ async def fan_out_rate(refs: Sequence[Any], scale: Scale) -> float:
     return await measured(scale, once)
 
 
-async def latency_p99(method: Any, scale: Scale) -> float:
+async def latencies(method: Any, scale: Scale) -> list[float]:
     took: list[float] = []
     patience = time.perf_counter() + scale.patience
     while len(took) < scale.samples and (began := time.perf_counter()) < patience:
         await method(SMALL)
         took.append(time.perf_counter() - began)
-    return p99(took)
+    return took
 
 
 async def start(address: str, count: int) -> list[Any]:
@@ -150,10 +150,10 @@ async def measure_remote(scale: Scale, many: Sequence[Any]) -> None:
     emit("remote_ask_64_s", await concurrent_ask_rate(echo.echo, SMALL, scale))
     emit("remote_tell_s", await tell_rate(echo.echo, SMALL, scale))
     emit("remote_fan_out_100_s", await fan_out_rate(many, scale))
-    emit("idle_p99_us", await latency_p99(echo.echo, scale))
+    emit_latencies("idle", await latencies(echo.echo, scale))
     bulk = asyncio.create_task(flow(many[1].take))
     await asyncio.sleep(0.2)
-    emit("bulk_p99_us", await latency_p99(echo.echo, scale))
+    emit_latencies("bulk", await latencies(echo.echo, scale))
     bulk.cancel()
     await asyncio.gather(bulk, return_exceptions=True)
     for ending, body in BODIES.items():

@@ -77,9 +77,11 @@ async def async_rate(work: Callable[[], Awaitable[int]], seconds: float) -> floa
     return done / (time.perf_counter() - began)
 
 
-def p99(seconds: Sequence[float]) -> float:
-    """Return the 99th percentile (nearest rank) of durations, in microseconds."""
-    return sorted(seconds)[math.ceil(0.99 * len(seconds)) - 1] * 1e6
+def emit_latencies(kind: str, seconds: Sequence[float]) -> None:
+    """Print the median and the 99th percentile (nearest rank) of durations, in microseconds."""
+    ordered = sorted(seconds)
+    for name, share in (("p50", 0.50), ("p99", 0.99)):
+        emit(f"{kind}_{name}_us", ordered[math.ceil(share * len(ordered)) - 1] * 1e6)
 
 
 def resident_bytes() -> int:
