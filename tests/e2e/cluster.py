@@ -109,14 +109,12 @@ class Sllm:
 
     def kill_all(self) -> None:
         """Leave nothing behind, whatever a test has done."""
-        for process in [*self._seen, psutil.Process(os.getpid())]:
-            if process.pid != os.getpid() and process.is_running():
-                process.kill()
         if self.process.poll() is None:
-            for process in psutil.Process(self.process.pid).children(recursive=True):
-                process.kill()
+            self.look()
             self.process.kill()
             self.process.wait()
+        for process in self.left():
+            process.kill()
         self._reader.join(5)
         assert self.process.stdout is not None
         self.process.stdout.close()

@@ -158,6 +158,12 @@ def test_of_equal_ones_the_youngest_goes() -> None:
     assert ordered(made) == {"w1": [], "w2": [key(1)]}
 
 
+def test_what_comes_back_does_not_displace_what_took_its_place() -> None:
+    returned, current = worker("w1", report(key(0))), worker("w2", report(key(1)))
+    made = plan([deployment(next_number=2)], [returned, current], {key(1): "w2"})
+    assert ordered(made) == {"w1": [], "w2": [key(1)]}
+
+
 def test_what_was_not_started_yet_goes_before_what_starts() -> None:
     starting = worker("w1", report(key(5), ReplicaState.STARTING))
     made = plan([deployment(next_number=6)], [starting, worker("w2")], {key(1): "w2"})

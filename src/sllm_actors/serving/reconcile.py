@@ -6,7 +6,7 @@ The head's picture is rebuilt after a restart from its store (deployments) and f
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 
 from attrs import field, frozen
 
@@ -77,15 +77,15 @@ def reconcile(
     """Decide where replicas belong.
 
     A running replica of the current revision is adopted wherever it is found; a place on a lost worker is
-    given up; of what is too much, the one that is furthest from serving goes, the youngest first; what is
-    missing is placed, and never where a replica that is to go still holds the GPUs.
+    given up; of what is too much, the one that is furthest from serving goes, then what comes back from where
+    it was given up, then the youngest; what is missing is placed, and never where a replica that is to go still holds the GPUs.
 
     What follows from a plan, with nothing new reported, is the same plan.
     """
     placed = _adopted(deployments, workers, placements)
     active = {name: each for name, each in sorted(deployments.items()) if not each.deleting}
     for name, deployment in active.items():
-        for key in _surplus(deployment.spec, _of(name, placed), placed, workers):
+        for key in _surplus(deployment.spec, _of(name, placed), placed, workers, set(placements)):
             del placed[key]
     next_numbers: dict[str, int] = {}
     for name, deployment in active.items():
@@ -165,11 +165,15 @@ _DISTANCE = {ReplicaState.READY: 0, ReplicaState.ASLEEP: 1, ReplicaState.STARTIN
 
 
 def _surplus(
-    spec: DeploymentSpec, own: list[ReplicaKey], placed: Placements, workers: Mapping[str, Worker]
+    spec: DeploymentSpec,
+    own: list[ReplicaKey],
+    placed: Placements,
+    workers: Mapping[str, Worker],
+    expected: Set[ReplicaKey],
 ) -> list[ReplicaKey]:
-    def distance(key: ReplicaKey) -> tuple[int, int]:
+    def distance(key: ReplicaKey) -> tuple[int, bool, int]:
         report = workers[placed[key]].replicas.get(key)
-        return (_DISTANCE.get(report.state, 4) if report else 3, key.number)
+        return (_DISTANCE.get(report.state, 4) if report else 3, key not in expected, key.number)
 
     surplus: list[ReplicaKey] = []
     taken: dict[int, int] = {}
