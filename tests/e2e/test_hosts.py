@@ -40,6 +40,7 @@ def ip(*arguments: str) -> None:
 def network() -> Iterator[list[str]]:
     """A bridge on this host, which runs the head, and a namespace for each worker; returns their names."""
     names = [f"sllmtest{number}" for number in range(1, len(WORKERS) + 1)]
+    take_down(names)
     try:
         ip("link", "add", BRIDGE, "type", "bridge")
         ip("addr", "add", f"{HEAD}/24", "dev", BRIDGE)
@@ -53,9 +54,15 @@ def network() -> Iterator[list[str]]:
             ip("-n", name, "link", "set", "lo", "up")
         yield names
     finally:
-        for name in names:
-            subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
-        subprocess.run(["ip", "link", "del", BRIDGE], check=False, capture_output=True)
+        take_down(names)
+
+
+def take_down(names: list[str]) -> None:
+    """Remove what is there. A namespace outlives its name while a socket in it is closing: links go by hand."""
+    for name in names:
+        for command in (("link", "del", f"v{name}"), ("netns", "del", name)):
+            subprocess.run(["ip", *command], check=False, capture_output=True)
+    subprocess.run(["ip", "link", "del", BRIDGE], check=False, capture_output=True)
 
 
 @frozen

@@ -6,7 +6,7 @@ The head's picture is rebuilt after a restart from its store (deployments) and f
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Collection, Mapping
 
 from attrs import field, frozen
 
@@ -78,7 +78,8 @@ def reconcile(
 
     A running replica of the current revision is adopted wherever it is found; a place on a lost worker is
     given up; of what is too much, the one that is furthest from serving goes, then what comes back from where
-    it was given up, then the youngest; what is missing is placed, and never where a replica that is to go still holds the GPUs.
+    it was given up, then the youngest; what is missing is placed, and never where a replica that is to go
+    still holds the GPUs.
 
     What follows from a plan, with nothing new reported, is the same plan.
     """
@@ -169,7 +170,7 @@ def _surplus(
     own: list[ReplicaKey],
     placed: Placements,
     workers: Mapping[str, Worker],
-    expected: Set[ReplicaKey],
+    expected: Collection[ReplicaKey],
 ) -> list[ReplicaKey]:
     def distance(key: ReplicaKey) -> tuple[int, bool, int]:
         report = workers[placed[key]].replicas.get(key)

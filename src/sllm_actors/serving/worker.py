@@ -265,7 +265,7 @@ class WorkerActor(Actor):
     async def _ask_thread(self, question: Callable[[], Any], reply: Reply) -> None:
         try:
             reply.send(await to_thread.run_sync(question, limiter=self._threads))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever a question meets, its asker is told
             log.warning("worker.question_failed", error=f"{type(error).__name__}: {error}"[:300])
             reply.fail(error)
         finally:
