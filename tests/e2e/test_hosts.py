@@ -58,7 +58,7 @@ def network() -> Iterator[list[str]]:
 
 
 def take_down(names: list[str]) -> None:
-    """Remove what is there. A namespace outlives its name while a socket in it is closing: links go by hand."""
+    """Remove what is there; links one by one, since a namespace outlives its name while a socket closes."""
     for name in names:
         for command in (("link", "del", f"v{name}"), ("netns", "del", name)):
             subprocess.run(["ip", *command], check=False, capture_output=True)
