@@ -53,3 +53,11 @@ def comparison_table(changes: Iterable[Change]) -> Table:
         ),
         texts=2,
     )
+
+
+def as_markdown(shown: Table) -> Table:
+    """Make a table print itself as Markdown, without its title; return it."""
+    shown.box = box.MARKDOWN
+    shown.title = None
+    shown.pad_edge = True
+    return shown

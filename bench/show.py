@@ -1,0 +1,31 @@
+"""Show a result file of the actor benchmark again: ``python bench/show.py FILE [--markdown]``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from bench.actor_suite.report import tables
+from bench.harness.results import BadResults, read
+from bench.harness.tables import as_markdown, show
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--markdown", is_flag=True, help="As tables for a page of documentation.")
+def main(file: Path, markdown: bool) -> None:
+    """Print the tables that the benchmark printed."""
+    try:
+        content = read(file)
+    except BadResults as error:
+        raise click.ClickException(str(error)) from error
+    shown = tables(content)
+    show(*map(as_markdown, shown) if markdown else shown)
+
+
+if __name__ == "__main__":
+    main()
