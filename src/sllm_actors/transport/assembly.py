@@ -44,7 +44,7 @@ class Assembler:
         partial = self._partial.get(stream)
         if partial is None:
             raise RemoteProtocolError("a part belongs to no message")
-        partial.body += part[at:]
+        partial.body += memoryview(part)[at:]
         if len(partial.body) > partial.length or (flags & LAST and len(partial.body) < partial.length):
             raise RemoteProtocolError("the parts of a message do not add up")
         if not flags & LAST:

@@ -133,8 +133,11 @@ class DataLane:
             else:
                 self._put(key, REPLY, _ID.pack(number) + self._coder.encode_reply(outcome))
         except AskError as error:
+            # The message was handled: the asker must not be told MailboxFull, which promises that it was not.
+            full = isinstance(error, MailboxFull)
+            told = RemoteFailure("ReplyLost", f"the message was handled, but {error}") if full else error
             # A failure is small: if even that does not fit, the asker's deadline has to do.
-            self.outbox.put(key, FAILURE, _ID.pack(number) + encode_failure(error))
+            self.outbox.put(key, FAILURE, _ID.pack(number) + encode_failure(told))
             self.connection.wake()
 
     def _put(

@@ -1,0 +1,120 @@
+"""What a launcher is to start, and which sockets it binds for whom."""
+
+from __future__ import annotations
+
+import socket
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sllm_actors.nodes.launch_plan import LaunchPlan, LaunchProblem, is_loopback, make_plan
+from sllm_actors.nodes.options import (
+    GatewayOptions,
+    HeadOptions,
+    HostPort,
+    NodeOptions,
+    UpOptions,
+    WorkerOptions,
+)
+from sllm_actors.nodes.settings import GatewaySettings, HeadSettings, WorkerSettings
+
+
+@pytest.fixture
+def plans() -> Iterator[list[LaunchPlan]]:
+    made: list[LaunchPlan] = []
+    yield made
+    for plan in made:
+        for listener in plan.sockets:
+            listener.close()
+
+
+def up(tmp_path: Path, **more: object) -> UpOptions:
+    ports = {"port": 0, "cluster_port": 0, "transport_port": 0, "worker_port": 0}
+    return UpOptions(data_dir=tmp_path, **{**ports, **more})  # type: ignore[arg-type]
+
+
+def test_up_is_a_head_a_worker_and_a_gateway_for_this_machine_only(
+    tmp_path: Path, plans: list[LaunchPlan]
+) -> None:
+    plans.append(plan := make_plan(up(tmp_path, demo=True, gpus=1)))
+    assert [node.settings.name for node in plan.nodes] == ["head", "worker", "gateway-0"]
+    head, worker, gateway = (node.settings for node in plan.nodes)
+    assert isinstance(head, HeadSettings)
+    assert isinstance(worker, WorkerSettings)
+    assert isinstance(gateway, GatewaySettings)
+    assert all(node.settings.loopback for node in plan.nodes)
+    assert (worker.head_host, worker.head_port) == ("127.0.0.1", head.ports["cluster"])
+    assert (gateway.head_host, gateway.head_port) == ("127.0.0.1", head.ports["cluster"])
+    assert plan.gateway_url == f"http://127.0.0.1:{gateway.ports['gateway']}"
+    assert (plan.key, plan.demo, worker.gpus) == (None, True, 1)
+    descriptors = [fd for node in plan.nodes for fd in node.settings.listeners.values()]
+    assert sorted(descriptors) == sorted(listener.fileno() for listener in plan.sockets)
+    assert all(listener.getsockname()[0] == "127.0.0.1" for listener in plan.sockets)
+    assert stat.S_IMODE((tmp_path / "secret").stat().st_mode) == 0o600
+
+
+def test_gateways_of_a_head_share_one_socket_and_want_a_key(tmp_path: Path, plans: list[LaunchPlan]) -> None:
+    options = HeadOptions(data_dir=tmp_path, gateways=2, port=0, cluster_port=0, transport_port=0)
+    plans.append(plan := make_plan(options))
+    assert [node.settings.name for node in plan.nodes] == ["head", "gateway-0", "gateway-1"]
+    first, second = (node.settings.listeners for node in plan.nodes[1:])
+    assert first == second
+    assert not any(node.settings.loopback for node in plan.nodes)
+    assert plan.key == (tmp_path / "admin-key").read_text().strip()
+    assert plan.key not in repr(plan)
+
+
+def test_a_head_without_gateways_has_no_address_for_clients(tmp_path: Path, plans: list[LaunchPlan]) -> None:
+    options = HeadOptions(data_dir=tmp_path, gateways=0, port=0, cluster_port=0, transport_port=0)
+    plans.append(plan := make_plan(options))
+    assert (plan.gateway_url, plan.key, len(plan.nodes)) == ("", None, 1)
+
+
+def test_a_worker_makes_no_secret_of_its_own(tmp_path: Path, plans: list[LaunchPlan]) -> None:
+    plans.append(make_plan(WorkerOptions(head=HostPort("head", 8000), port=0, data_dir=tmp_path)))
+    plans.append(make_plan(GatewayOptions(head=HostPort("head", 8000), port=0, data_dir=tmp_path)))
+    assert list(tmp_path.iterdir()) == []
+    assert not plans[0].nodes[0].settings.loopback
+    assert plans[1].nodes[0].settings.loopback
+
+
+@pytest.mark.parametrize(
+    ("name", "flag"),
+    [
+        ("port", "--port"),
+        ("cluster_port", "--cluster-port"),
+        ("transport_port", "--transport-port"),
+        ("worker_port", "--worker-port"),
+    ],
+)
+def test_a_taken_port_names_its_flag_and_closes_what_was_bound(tmp_path: Path, name: str, flag: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(LaunchProblem, match=rf"port {port} .* is taken: .* {flag}$"):
+            make_plan(up(tmp_path, **{name: port}))
+
+
+def test_an_address_of_another_machine_is_named(tmp_path: Path) -> None:
+    with pytest.raises(LaunchProblem, match=r"cannot listen on 192\.0\.2\.1:0"):
+        make_plan(up(tmp_path, host="192.0.2.1"))
+
+
+def test_a_data_directory_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(LaunchProblem, match="data directory"):
+        make_plan(up(tmp_path / "file"))
+
+
+def test_options_of_no_command_are_a_bug(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="NodeOptions"):
+        make_plan(NodeOptions(data_dir=tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("address", "only_here"),
+    [("127.0.0.1", True), ("127.8.8.8", True), ("localhost", True), ("::1", True), ("0.0.0.0", False)],
+)
+def test_loopback_is_known(address: str, only_here: bool) -> None:
+    assert is_loopback(address) is only_here

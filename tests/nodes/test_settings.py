@@ -1,0 +1,57 @@
+"""What the launcher tells a node arrives as it was."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sllm_actors.nodes.settings import (
+    GatewaySettings,
+    HeadSettings,
+    NodeSettings,
+    WorkerSettings,
+    read_settings,
+    write_settings,
+)
+
+HEAD = HeadSettings(
+    name="head",
+    data_dir=Path("/data"),
+    listeners={"cluster": 5, "transport": 6},
+    ports={"cluster": 8000, "transport": 8001},
+    loopback=False,
+    secret_file=Path("/secret"),
+    database_url="postgresql://user:password@db/sllm",
+)
+WORKER = WorkerSettings(
+    name="worker",
+    data_dir=Path("/data"),
+    head_host="::1",
+    head_port=8000,
+    gpus=2,
+    storage_path=Path("/models"),
+    labels={"zone": "a"},
+    engine_python={"vllm": "/opt/bin/python"},
+)
+GATEWAY = GatewaySettings(name="gateway-1", data_dir=Path("/data"), head_host="head", head_port=8000)
+
+
+@pytest.mark.parametrize(("role", "settings"), [("head", HEAD), ("worker", WORKER), ("gateway", GATEWAY)])
+def test_settings_travel_in_one_line(role: str, settings: NodeSettings) -> None:
+    line = write_settings(role, settings)
+    assert line.count(b"\n") == 1
+    assert line.endswith(b"\n")
+    assert read_settings(line) == (role, settings)
+    assert settings.home == Path("/data") / settings.name
+    assert settings.log.parent == settings.home
+
+
+def test_a_database_password_is_not_shown() -> None:
+    assert "password" not in repr(HEAD)
+
+
+@pytest.mark.parametrize("line", [b"", b"{}\n", b"hello\n", b'{"role": "king", "settings": {}}\n', b"[]\n"])
+def test_a_person_who_starts_a_node_by_hand_is_told_how(line: bytes) -> None:
+    with pytest.raises(ValueError, match="use `sllm up"):
+        read_settings(line)
