@@ -142,3 +142,13 @@ async def test_ten_thousand_monitors_and_their_downs_all_arrive() -> None:
         await until(lambda: len(left.inbound.downs) == 10_000, within=10)
         assert [watch for _, watch, _ in left.inbound.downs] == list(range(10_000))
         await until(lambda: right.transport.statistics().links[0].unacknowledged == 0)
+
+
+async def test_an_asker_whose_reply_found_no_way_back_is_told_that_the_message_was_handled() -> None:
+    # MailboxFull would promise that the receiver never saw it.
+    tight = evolve(QUICK, queue_bytes=64 * 1024, receiver_queue_bytes=64 * 1024)
+    async with pair(right={"settings": tight}) as (left, right):
+        outcome = await left.ask(right.at(1), Blob(bytes(1024 * 1024)))
+        assert right.inbound.messages, "it was handled"
+        assert isinstance(outcome, RemoteFailure)
+        assert outcome.type_name == "ReplyLost"
