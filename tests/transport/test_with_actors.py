@@ -15,9 +15,13 @@ from sllm_actors.actors import (
     Actor,
     ActorRef,
     ActorSystem,
+    Address,
     Catalog,
     ChildSpec,
     Down,
+    Incarnation,
+    NodeDown,
+    NodeId,
     PeerDown,
     RemoteFailure,
 )
@@ -168,3 +172,13 @@ async def test_a_lost_node_fails_its_asks_and_downs_its_actors_once() -> None:
         assert len(watcher.seen) == 1
         with pytest.raises(PeerDown):
             await abroad.ask(Hello("x"), timeout=3)
+
+
+async def test_an_actor_of_a_node_without_a_link_is_down_because_of_its_node() -> None:
+    async with side("left") as left:
+        watcher = Watcher(left.system.ref(Address(NodeId("right"), Incarnation(1, 1), 5)))
+        await left.start(watcher, "watcher")
+        await until(lambda: watcher.seen)
+        (down,) = watcher.seen
+        assert isinstance(down, Down)
+        assert down.reason == NodeDown("no link to right")

@@ -14,6 +14,7 @@ import structlog
 from anyio.abc import ByteStream, TaskGroup
 
 from sllm_actors.actors.errors import PeerDown
+from sllm_actors.actors.exits import GONE, NodeDown
 from sllm_actors.actors.identity import Address, Incarnation, NodeId
 from sllm_actors.actors.message import Catalog
 from sllm_actors.actors.network import Envelope, Inbound, ReplyTo
@@ -205,9 +206,9 @@ class Transport:
         """Ask for a down signal: it comes before this returns when the target's life is not linked."""
         link = self._link(target)
         if isinstance(link, str):
-            self._inbound.on_down(target.node, watch, link)
+            self._inbound.on_down(target.node, watch, str(NodeDown(link)))
         elif not is_key(target.key):
-            self._inbound.on_down(target.node, watch, "no actor can have that name")
+            self._inbound.on_down(target.node, watch, str(GONE))
         else:
             link.monitor(target.key, watch)
 

@@ -1,0 +1,324 @@
+"""The actors of a run: they tell, ask, watch, crash, stop and have children, at random."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Any
+
+import anyio
+from attrs import frozen
+
+from sllm_actors.actors import (
+    TEMPORARY,
+    Actor,
+    ActorRef,
+    AskError,
+    Catalog,
+    ChildSpec,
+    Down,
+    ExitReason,
+    Incarnation,
+    MonitorId,
+    RemoteFailure,
+    Shutdown,
+    StartFailed,
+    StartIgnored,
+    Strategy,
+)
+
+from .ledger import Uid, Watch, name_of
+
+if TYPE_CHECKING:
+    from .nodes import SimNode
+
+CATALOG = Catalog()
+
+
+@frozen
+class Stamp:
+    """What every message between actors carries, for the ledger."""
+
+    number: int
+    place: int
+    node: str
+    process: int
+    actor: int
+    life: tuple[int, int]
+    target: str
+
+    @property
+    def sender(self) -> Uid:
+        return Uid(self.node, self.process, self.actor)
+
+    @property
+    def origin(self) -> Incarnation:
+        return Incarnation(*self.life)
+
+
+@CATALOG.message("sim.note")
+@frozen
+class Note:
+    stamp: Stamp
+    body: bytes = b""
+
+
+@CATALOG.message("sim.question")
+@frozen
+class Question:
+    stamp: Stamp
+    how: str
+    body: bytes = b""
+
+
+@CATALOG.message("sim.answer")
+@frozen
+class Answer:
+    number: int
+    body: bytes = b""
+
+
+@CATALOG.message("sim.ping")
+@frozen
+class Ping:
+    number: int
+
+
+class Act:
+    """A message to oneself: do something."""
+
+
+def fill(number: int, size: int) -> bytes:
+    return bytes([number % 251]) * size
+
+
+class Probe(Actor):
+    """Answers pings: whether a node can be talked to."""
+
+    async def receive(self, message: Any) -> Any:
+        return message
+
+
+class Person(Actor):
+    """See above.
+
+    Args:
+        node: Where it lives.
+        place: Which child of its supervisor it is.
+        ordered: Whether its supervisor starts its children in order when one of them has failed.
+        pace: Mean seconds between its acts.
+        slow: Seconds that it takes for a message at most.
+    """
+
+    def __init__(self, node: SimNode, place: int, *, ordered: bool, pace: float, slow: float) -> None:
+        self.node = node
+        self.world = node.world
+        self.rng: random.Random = node.world.rng
+        self.place = place
+        self.ordered = ordered
+        self.pace = pace
+        self.slow = slow
+        self.monitors: list[MonitorId] = []
+
+    @property
+    def uid(self) -> Uid:
+        return Uid(self.node.name, self.node.process, int(self.context.ref.address.key))
+
+    @property
+    def parent(self) -> str:
+        cell: Any = self.context._cell
+        return f"{self.node.name}#{self.node.process}/{cell.parent.number}"
+
+    async def started(self) -> None:
+        cell: Any = self.context._cell
+        limits = cell.parent.spec
+        self.world.restarts.starts(
+            self.parent,
+            cell.spec.id,
+            self.place,
+            ordered=self.ordered,
+            most=limits.max_restarts,
+            window=limits.window,
+        )
+        self.world.ledger.trace("start", self.uid)
+        chance = self.rng.random()
+        if chance < 0.02:
+            await anyio.sleep(self.rng.random() * 0.05)
+        elif chance < 0.04:
+            raise OSError("cannot start")
+        elif chance < 0.045:
+            raise StartIgnored
+        self.world.directory.append(self.context.ref)
+        if self.pace:
+            self.context.after(self.rng.expovariate(1 / self.pace), Act())
+
+    async def receive(self, message: Any) -> Any:
+        match message:
+            case Act():
+                if not self.world.quiet and not self.node.dead:
+                    self.context.after(self.rng.expovariate(1 / self.pace), message)
+                    await self.act()
+            case Note():
+                self.record(message.stamp, message.body)
+                if self.slow and self.rng.random() < 0.3:
+                    await anyio.sleep(self.rng.random() * self.slow)
+            case Question():
+                self.record(message.stamp, message.body)
+                return await self.answer(message)
+            case Down():
+                self.went_down(message)
+            case _:
+                return await super().receive(message)
+        return None
+
+    async def stopped(self, reason: ExitReason) -> None:
+        self.world.ledger.trace("stop", self.uid, reason)
+        if self.place >= 0 and isinstance(reason, Shutdown):
+            self.world.restarts.stops(self.parent, self.place)
+        else:
+            self.world.restarts.forget(self.parent)
+        chance = self.rng.random()
+        if chance < 0.05:
+            await anyio.sleep(self.rng.random() * 0.4)
+        elif chance < 0.08:
+            raise OSError("cannot stop")
+
+    # -- what it does --------------------------------------------------------------------------
+
+    async def act(self) -> None:
+        other = self.world.somebody(self.node)
+        if other is None:
+            return
+        match self.rng.choices(
+            ["tell", "bulk", "ask", "ask behind", "watch", "unwatch", "crash", "stop", "child", "burst"],
+            [30, 3, 12, 12, 12, 2, 3, 1, 3, 2],
+        )[0]:
+            case "tell":
+                for _ in range(self.rng.randint(1, 4)):
+                    self.tell(other, self.rng.randint(0, 200))
+            case "bulk":
+                self.tell(other, self.rng.randint(1_000, self.world.bulk))
+            case "burst":
+                for _ in range(self.rng.randint(10, 60)):
+                    self.tell(other, self.rng.randint(0, 2_000))
+            case "ask":
+                await self.ask(other)
+            case "ask behind":
+                self.context.start_soon(self.ask, other)
+            case "watch":
+                self.watch(other)
+            case "unwatch" if self.monitors:
+                monitor = self.monitors.pop(self.rng.randrange(len(self.monitors)))
+                self.context.demonitor(monitor)
+                self.world.ledger.watches[self.key(monitor)].over = True
+            case "crash":
+                raise ValueError("crash")
+            case "stop":
+                self.context.stop()
+            case "child":
+                await self.have_child()
+
+    def stamp(self, ref: ActorRef) -> Stamp:
+        uid, address = self.uid, ref.address
+        life = self.node.system.incarnation
+        number, place = self.world.ledger.sends(uid, life, address)
+        origin = life.counter, life.nonce
+        return Stamp(number, place, uid.node, uid.process, uid.number, origin, name_of(address))
+
+    def tell(self, ref: ActorRef, size: int) -> None:
+        stamp = self.stamp(ref)
+        ref.tell(Note(stamp, fill(stamp.number, size)))
+
+    async def ask(self, ref: ActorRef) -> None:
+        how = self.rng.choices(
+            ["now", "slow", "later", "never", "crash", "refuse", "bulk"], [20, 6, 4, 1, 1, 2, 2]
+        )[0]
+        timeout = self.rng.choice([0.02, 0.2, 1.0])
+        stamp = self.stamp(ref)
+        size = self.rng.choice([0, 0, 100, 20_000])
+        ledger = self.world.ledger
+        question = ledger.asks_now(stamp.number, self.uid, ref.address, timeout)
+        outcome = "cancelled"
+        try:
+            reply = await ref.ask(Question(stamp, how, fill(stamp.number, size)), timeout=timeout)
+            outcome = "answered"
+            if not isinstance(reply, Answer) or reply.number != stamp.number:
+                ledger.violated("I5", f"ask {stamp.number} was answered by {reply!r:.80}")
+        except AskError as error:
+            outcome = type(error).__name__
+        finally:
+            if not self.node.dead:
+                ledger.answered(stamp.number, question, outcome)
+
+    def watch(self, ref: ActorRef) -> None:
+        address = ref.address
+        monitor = self.context.monitor(ref)
+        self.monitors.append(monitor)
+        watch = Watch(self.uid, self.node.system.incarnation, address, self.node.is_linked(address))
+        self.world.ledger.watches_now(self.key(monitor), watch)
+
+    async def have_child(self) -> None:
+        number = self.world.ledger.next_id()
+        spec = ChildSpec(
+            f"child-{number}",
+            lambda: Person(self.node, -1, ordered=False, pace=self.pace, slow=self.slow),
+            self.rng.choice([TEMPORARY, *self.world.kinds]),
+            shutdown=0.1,
+            backoff=self.world.backoff,
+        )
+        try:
+            await self.context.start_child(spec)
+        except StartFailed:
+            self.world.ledger.counts["start failed"] += 1
+
+    # -- what happens to it --------------------------------------------------------------------
+
+    def record(self, stamp: Stamp, body: bytes) -> None:
+        if self.node.dead:
+            return
+        self.world.ledger.receives(stamp.number, stamp.place, stamp.sender, stamp.target, self.uid)
+        if body != fill(stamp.number, len(body)):
+            self.world.ledger.violated("I1", f"message {stamp.number} came with another body")
+
+    async def answer(self, question: Question) -> Answer | None:
+        number = question.stamp.number
+        match question.how:
+            case "slow":
+                await anyio.sleep(self.rng.random() * 0.3)
+            case "later":
+                reply = self.context.reply_later()
+
+                async def later() -> None:
+                    await anyio.sleep(self.rng.random() * 0.3)
+                    reply.send(Answer(number))
+
+                self.context.start_soon(later)
+                return None
+            case "never":
+                self.context.reply_later()
+                return None
+            case "crash":
+                raise ValueError("crash in an ask")
+            case "refuse":
+                raise RemoteFailure("Refused", "no")
+            case "bulk":
+                return Answer(number, fill(number, self.rng.randint(0, self.world.bulk)))
+        return Answer(number)
+
+    def went_down(self, down: Down) -> None:
+        if self.node.dead:
+            return
+        if down.watch in self.monitors:
+            self.monitors.remove(down.watch)
+        address = down.ref.address
+        self.world.ledger.gets_down(
+            self.key(down.watch),
+            down,
+            target_lives=self.world.lives(address),
+            uid=self.world.uid_of(address),
+        )
+
+    def key(self, monitor: MonitorId) -> tuple[str, int, int]:
+        return self.node.name, self.node.process, int(monitor)
+
+
+ORDERED = {Strategy.ONE_FOR_ALL, Strategy.REST_FOR_ONE}

@@ -1,0 +1,124 @@
+"""What must hold when the last fault is mended and nobody does anything of his own any more."""
+
+from __future__ import annotations
+
+import anyio
+import trio
+
+from sllm_actors.actors import AskError, NodeId
+from sllm_actors.actors.actor_cell import ActorCell
+from sllm_actors.transport.peer_link import PeerLink
+
+from .nodes import PROBE, SimNode
+from .people import Ping
+from .world import World
+
+WITHIN = 6.0
+"""Virtual seconds until all that must hold: a link's budget, a handshake that hangs, back-offs, some of them
+one after the other."""
+
+
+def check_bounds(world: World) -> None:
+    """I6, while the run goes on."""
+    settings, ledger = world.settings, world.ledger
+    for node in world.nodes.values():
+        for cell in node.system._cells.values():
+            if isinstance(cell, ActorCell) and not cell.dead:
+                limits, mailbox = cell.spec.mailbox, cell.mailbox  # type: ignore[union-attr]
+                if mailbox.held > limits.messages or mailbox.weight > limits.bytes:
+                    ledger.violated("I6", f"{cell} holds {mailbox.held} messages, {mailbox.weight} bytes")
+        for link in node.transport._roster.links.values():
+            if link.unacknowledged > settings.control_messages:
+                ledger.violated("I6", f"{node.name} keeps {link.unacknowledged} control messages")
+            if link.lane is not None:
+                outbox = link.lane.outbox
+                if outbox.in_flight > settings.window or outbox.queued_bytes > settings.queue_bytes:
+                    ledger.violated("I6", f"{node.name}: {outbox.in_flight} and {outbox.queued_bytes} bytes")
+                if any(each > settings.receiver_window for each in outbox._by_receiver.values()):
+                    ledger.violated("I6", f"{node.name}: a receiver has more than its window")
+
+
+async def check_settled(world: World) -> None:
+    """I9 and the ends of I4 to I6: wait until everything holds, but not for ever."""
+    until = trio.current_time() + WITHIN
+    wrong: list[tuple[str, str]] = []
+    while trio.current_time() < until:
+        wrong = _credits(world) + _monitors(world) + await _talk(world)
+        if not wrong:
+            return
+        await anyio.sleep(0.25)
+    for rule, text in wrong:
+        world.ledger.violated(rule, text)
+
+
+async def _talk(world: World) -> list[tuple[str, str]]:
+    """I9: each pair can talk, both ways."""
+    wrong: list[tuple[str, str]] = []
+
+    async def one(node: SimNode, other: str) -> None:
+        number = world.ledger.next_id()
+        try:
+            reply = await node.system.named(PROBE, NodeId(other)).ask(Ping(number), timeout=1.0)
+        except AskError as error:
+            wrong.append(("I9", f"{node.name} cannot talk to {other}: {error}"))
+        else:
+            if reply != Ping(number):
+                wrong.append(("I5", f"{node.name} got {reply!r} from {other}"))
+
+    async with anyio.create_task_group() as tasks:
+        for node in world.nodes.values():
+            for other in world.names:
+                if other != node.name:
+                    tasks.start_soon(one, node, other)
+    return wrong
+
+
+def _monitors(world: World) -> list[tuple[str, str]]:
+    """I4: whoever watches somebody who is gone has been told."""
+    wrong = []
+    for (name, process, _), watch in world.ledger.watches.items():
+        node = world.nodes.get(name)
+        if watch.downs or watch.over or watch.target.incarnation is None:
+            continue
+        if node is None or node.process != process or watch.watcher.number not in node.system._cells:
+            continue
+        if not world.lives(watch.target):
+            wrong.append(("I4", f"{watch.watcher} was never told that {watch.target} is down"))
+        elif watch.target.node != name and node.system.incarnation != watch.life:
+            wrong.append(("I4", f"{watch.watcher} began a new life without a Down of {watch.target}"))
+    return wrong
+
+
+def _credits(world: World) -> list[tuple[str, str]]:
+    """I6: what one side has in flight, the other has consumed and not reported yet."""
+    wrong = []
+    for node in world.nodes.values():
+        for name, link in node.transport._roster.links.items():
+            there = world.nodes[name].transport._roster.links.get(NodeId(node.name))
+            if link.open_lane is None or there is None or there.open_lane is None:
+                wrong.append(("I9", f"{node.name} and {name} have no data lane"))
+                continue
+            mine, theirs = link.open_lane, there.open_lane
+            if mine.epoch != theirs.epoch or link.peer.incarnation != world.nodes[name].system.incarnation:
+                wrong.append(("I9", f"{node.name} and {name} have different lanes"))
+            elif mine.outbox.queued_bytes or mine.outbox.complete != theirs.delivered:
+                wrong.append(("I9", f"{node.name} has sent what {name} never got"))
+            elif mine.outbox.in_flight != theirs._consumed:
+                wrong.append(
+                    ("I6", f"{node.name} counts {mine.outbox.in_flight} bytes, {name} {theirs._consumed}")
+                )
+            elif link.unacknowledged or _held(link):
+                wrong.append(("I9", f"{node.name} has control messages that {name} never got"))
+    return wrong
+
+
+def _held(link: PeerLink) -> int:
+    return link._fences.held
+
+
+def check_asks(world: World) -> None:
+    """I5: each ask of a process that was not killed has had its outcome."""
+    for number, question in world.ledger.asks.items():
+        node = world.nodes.get(question.asker.node)
+        if not question.outcome and node is not None and node.process == question.asker.process:
+            world.ledger.violated("I5", f"ask {number} of {question.asker} to {question.target} never ended")

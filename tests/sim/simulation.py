@@ -1,0 +1,130 @@
+"""One seed, one run: nodes start, people live, faults come and are mended, everything settles, nodes stop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Self
+from unittest.mock import patch
+
+import anyio
+import structlog
+import trio
+from anyio.abc import ByteStream
+
+from sllm_actors.testing.sim_run import run_simulation
+from sllm_actors.testing.sim_stream import SimStream
+
+from .faults import Faults
+from .ledger import Ledger, Summary
+from .settled import check_asks, check_bounds, check_settled
+from .world import World
+
+SAMPLE = 0.25
+
+
+def simulate(seed: int) -> Summary:
+    """Run one seed."""
+    world: list[World] = []
+
+    async def main() -> None:
+        world.append(World(seed))
+        with logged(world[0].ledger), shortcuts(enabled=seed % 2 == 1):
+            await play(world[0])
+
+    error = ""
+    try:
+        run_simulation(seed, main)
+    except Exception as failure:  # noqa: BLE001 - becomes the run's result
+        error = f"the run itself failed: {_flat(failure)}"
+    ledger = world[0].ledger
+    violations = [*ledger.violations, *([error] if error else [])]
+    return Summary(seed, ledger.hash, violations, ledger.counts, list(ledger.tail))
+
+
+async def play(world: World) -> None:
+    """Be the run."""
+    before = trio.lowlevel.current_statistics().tasks_living
+    async with anyio.create_task_group() as background:
+        background.start_soon(world.net.run)
+        background.start_soon(_watch, world)
+        async with anyio.create_task_group() as processes:
+            faults = Faults(world, processes)
+            for name in world.names:
+                await faults.start(name)
+            await faults.run(world.dice.uniform(1.5, 4.0))
+            while faults.open:  # noqa: ASYNC110 - virtual time is free
+                await anyio.sleep(0.05)
+            world.quiet = True
+            world.ledger.trace("quiet")
+            await check_settled(world)
+            check_asks(world)
+            for node in world.dice.sample(list(world.nodes.values()), len(world.nodes)):
+                node.stop.set()
+                await anyio.sleep(world.dice.choice([0.0, 0.1]))
+        background.cancel_scope.cancel()
+    if world.net.streams:
+        world.ledger.violated("I8", f"streams are left: {list(world.net.streams.values())}")
+    after = trio.lowlevel.current_statistics().tasks_living
+    if after != before:
+        world.ledger.violated("I8", f"{after - before} tasks are left")
+
+
+async def _watch(world: World) -> None:
+    while True:
+        await anyio.sleep(SAMPLE)
+        check_bounds(world)
+
+
+@contextmanager
+def logged(ledger: Ledger) -> Iterator[None]:
+    """Make every line of the log a line of the trace."""
+
+    def write(_: object, method: str, event: structlog.typing.EventDict) -> str:
+        event.pop("frames", None)
+        what = event.pop("event")
+        ledger.trace("log", what, *(f"{key}={event[key]}" for key in sorted(event)))
+        raise structlog.DropEvent
+
+    before = structlog.get_config()
+    structlog.configure(processors=[write], wrapper_class=structlog.BoundLogger)
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
+
+
+class SimShortcut:
+    """``transport.shortcut.Shortcut`` over a simulated stream."""
+
+    def __init__(self, stream: SimStream) -> None:
+        self._stream = stream
+
+    @classmethod
+    def of(cls, stream: ByteStream) -> Self | None:
+        return cls(stream) if isinstance(stream, SimStream) else None
+
+    def write(self, data: bytes) -> int:
+        try:
+            return self._stream.send_nowait(data)
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+            return 0
+
+    def close(self) -> None:
+        """The stream is closed by its owner."""
+
+
+@contextmanager
+def shortcuts(*, enabled: bool) -> Iterator[None]:
+    """Let data lanes write past their writer, as they do on a plain socket."""
+    if not enabled:
+        yield
+        return
+    with patch("sllm_actors.transport.connection.Shortcut", SimShortcut):
+        yield
+
+
+def _flat(error: BaseException) -> str:
+    if isinstance(error, BaseExceptionGroup):
+        return "; ".join(_flat(each) for each in error.exceptions)
+    return f"{type(error).__name__}: {error}"
