@@ -96,7 +96,7 @@ def test_nothing_is_left_after_a_stop(tmp_path: Path) -> None:
         assert running.sllm.stop() == 0, running.sllm.output
         assert running.sllm.left() == []
         assert group_is_gone(engine)
-        assert not socket.exists()
+        assert not socket.parent.exists()
         assert "Traceback" not in running.sllm.output
     finally:
         running.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from functools import partial
 
@@ -67,8 +68,16 @@ async def run_worker(settings: WorkerSettings, stopping: anyio.Event) -> None:
             )
             node.transport.dial(settings.head_host, membership.info.transport_port)
             await stopping.wait()
+        _remove_empty(host)
     finally:
         home.close()
+
+
+def _remove_empty(host: EngineHost) -> None:
+    """Remove the folders of sockets and temporary files; one that an engine's leash still cleans stays."""
+    with contextlib.suppress(OSError):
+        host.tmp_dir.rmdir()
+        host.runtime_dir.rmdir()
 
 
 def _tell_worker(membership: Membership, system: ActorSystem, event: PeerUp | PeerLost) -> None:
