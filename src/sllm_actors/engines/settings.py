@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any, TypeVar
@@ -22,9 +23,37 @@ def whole(default: int | None, *, least: int = 1, alias: str = "") -> Any:
     return _setting(default, check, f"a whole number from {least} on", alias)
 
 
-def flag(*, default: bool) -> Any:
-    """Declare a setting that is true or false."""
+def number(default: float | None, *, above: float, most: float) -> Any:
+    """Declare a setting that is a number greater than ``above``, up to ``most``."""
+
+    def check(value: object) -> bool:
+        return isinstance(value, int | float) and not isinstance(value, bool) and above < value <= most
+
+    return _setting(default, check, f"a number above {above:g}, up to {most:g}")
+
+
+def flag(*, default: bool | None) -> Any:
+    """Declare a setting that is true or false; by default None, if that means that the engine decides."""
     return _setting(default, lambda value: isinstance(value, bool), "true or false")
+
+
+def words() -> Any:
+    """Declare a setting that is a list of texts. One text is split into them as a shell would split it."""
+    what = "a list of texts, or one text with its quotes closed"
+    return attrs.field(
+        default=(), converter=_words, metadata={"check": lambda value: _words(value) is not None, "what": what}
+    )
+
+
+def _words(value: object) -> tuple[str, ...] | None:
+    if isinstance(value, str):
+        try:
+            return tuple(shlex.split(value))
+        except ValueError:
+            return None
+    if isinstance(value, list | tuple) and all(isinstance(word, str) for word in value):
+        return tuple(value)
+    return None
 
 
 def text(default: str, *choices: str) -> Any:
