@@ -11,8 +11,9 @@ from .host import EngineHost
 from .llamacpp import LlamaCpp
 from .messages import InspectSource, SourceInspected
 from .plan import LaunchProblem
+from .vllm import Vllm
 
-BACKENDS: Mapping[str, Backend] = {backend.name: backend for backend in (LlamaCpp(), External())}
+BACKENDS: Mapping[str, Backend] = {backend.name: backend for backend in (Vllm(), LlamaCpp(), External())}
 
 
 def backend_named(name: str) -> Backend:

@@ -41,7 +41,9 @@ def words() -> Any:
     """Declare a setting that is a list of texts. One text is split into them as a shell would split it."""
     what = "a list of texts, or one text with its quotes closed"
     return attrs.field(
-        default=(), converter=_words, metadata={"check": lambda value: _words(value) is not None, "what": what}
+        default=(),
+        converter=_words,
+        metadata={"check": lambda value: _words(value) is not None, "what": what},
     )
 
 

@@ -1,0 +1,147 @@
+"""The vllm backend: unmodified vLLM, on GPUs or on a CPU."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from .backend import Launch
+from .checkpoint import read_checkpoint
+from .host import EngineHost
+from .interpreters import InstalledEngine, find_installed
+from .messages import ReplicaOrder, SourceInspected
+from .plan import EnginePaths, LaunchPlan, LaunchProblem, SourceProblem, engine_environment
+from .vllm_settings import VllmSettings, read_vllm_settings
+
+OLDEST = (0, 32)
+"""Before it, ``CUDA_VISIBLE_DEVICES`` with the UUID of a GPU ended vLLM at its start."""
+
+PROGRAM = "vllm.entrypoints.openai.api_server"
+QUIET = "/health,/metrics,/ping,/load"
+"""Paths that the worker asks all the time: they would fill the log."""
+
+
+class Vllm:
+    """See ``Backend``."""
+
+    name = "vllm"
+
+    def inspect(self, source: str, settings: Mapping[str, object], python: str) -> SourceInspected:
+        """See ``Backend.inspect``."""
+        read_vllm_settings(settings)
+        find_vllm(python)
+        return SourceInspected(size=read_checkpoint(_folder(source)).size)
+
+    def launch(self, order: ReplicaOrder, host: EngineHost, paths: EnginePaths) -> Launch:
+        """See ``Backend.launch``."""
+        settings = read_vllm_settings(order.settings)
+        installed = find_vllm(host.interpreter(self.name))
+        check_device(installed, order.num_gpus)
+        return plan(order, read_checkpoint(_folder(order.source)).folder, settings, installed, host, paths)
+
+
+def plan(
+    order: ReplicaOrder,
+    model: Path,
+    settings: VllmSettings,
+    installed: InstalledEngine,
+    host: EngineHost,
+    paths: EnginePaths,
+    gpus: tuple[str, ...] = (),
+) -> Launch:
+    """Decide how to start; pure.
+
+    Raises:
+        SettingsProblem: The settings do not agree with the number of GPUs.
+    """
+    argv = (
+        installed.python,
+        "-m",
+        PROGRAM,
+        f"--model={model}",
+        f"--served-model-name={order.model}",
+        f"--uds={paths.socket}",
+        f"--disable-access-log-for-endpoints={QUIET}",
+        *settings.arguments(order.num_gpus),
+    )
+    env = engine_environment(host.environment, paths, **environment(settings, order.num_gpus, gpus, host))
+    launch = LaunchPlan(argv=argv, env=env, paths=paths, stop_budget=host.stop_budget, gpus=gpus)
+    return Launch(f"unix:{paths.socket}", ("/health",), launch)
+
+
+def environment(
+    settings: VllmSettings, num_gpus: int, gpus: tuple[str, ...], host: EngineHost
+) -> dict[str, str]:
+    """Return the variables that a vLLM needs beside those of its worker."""
+    ours = host.environment
+    env = {
+        "VLLM_NO_USAGE_STATS": "1",
+        "DO_NOT_TRACK": "1",
+        "HF_HUB_OFFLINE": "1",  # the files are all there: nothing may be fetched within a start
+        # What was compiled for one engine serves the next.
+        "VLLM_CACHE_ROOT": ours.get("VLLM_CACHE_ROOT") or str(host.log_dir.parent / "cache" / "vllm"),
+    }
+    if gpus:
+        env["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
+    if num_gpus == 0:
+        # vLLM binds threads to cores on its own, all engines of a machine to the same ones. Unbound, and one
+        # less than there are cores, they leave each other room: the kernel spreads them.
+        threads = settings.cpu_threads or max(1, host.cores - 1)
+        env["VLLM_CPU_OMP_THREADS_BIND"] = ours.get("VLLM_CPU_OMP_THREADS_BIND") or "nobind"
+        env["OMP_NUM_THREADS"] = str(threads)
+        env["VLLM_CPU_KVCACHE_SPACE"] = str(settings.cpu_kv_cache_gib)
+    return env
+
+
+def find_vllm(python: str) -> InstalledEngine:
+    """Return the vLLM of an interpreter.
+
+    Raises:
+        LaunchProblem: It has none, or one that is too old.
+    """
+    installed = find_installed(python, Vllm.name)
+    if installed is None:
+        raise LaunchProblem(
+            f"vLLM is not installed for {python}: run `sllm engines install vllm` on this worker,"
+            " or name a Python that has it with --engine-python vllm=PATH"
+        )
+    number = re.match(r"(\d+)\.(\d+)", installed.version)
+    if number and (int(number[1]), int(number[2])) < OLDEST:
+        least = ".".join(map(str, OLDEST))
+        raise LaunchProblem(
+            f"vLLM {installed.version} of {python} is too old: {least} is the oldest that works;"
+            " run `sllm engines install vllm` on this worker"
+        )
+    return installed
+
+
+def check_device(installed: InstalledEngine, num_gpus: int) -> None:
+    """Check that this build of vLLM runs where the replica is to run.
+
+    Raises:
+        LaunchProblem: It does not.
+    """
+    if num_gpus and installed.cpu:
+        raise LaunchProblem(
+            f"this worker's vLLM ({installed.name} {installed.version}) is built for CPUs:"
+            " deploy with --num-gpus 0, or run `sllm engines install vllm` on the worker"
+        )
+    if not num_gpus and not installed.cpu:
+        raise LaunchProblem(
+            f"this worker's vLLM ({installed.name} {installed.version}) needs a GPU:"
+            " deploy with --num-gpus 1, or run `sllm engines install vllm --cpu` on the worker"
+        )
+
+
+def _folder(source: str) -> Path:
+    kind, colon, _ = source.partition(":")
+    if colon and kind in ("hf", "demo"):
+        raise SourceProblem(
+            f"{source}: {kind}: sources are not supported by the vllm backend yet; give a path"
+        )
+    if not source.startswith("/"):
+        raise SourceProblem(
+            f"{source} is not an absolute path: give the whole path of a folder on the worker"
+        )
+    return Path(source)
