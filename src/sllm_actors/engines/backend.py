@@ -10,6 +10,7 @@ from attrs import frozen
 from .host import EngineHost
 from .messages import ReplicaOrder, SourceInspected
 from .plan import EnginePaths, LaunchPlan
+from .startup_phase import PhaseOf
 
 
 @frozen
@@ -20,11 +21,13 @@ class Launch:
         address: ``unix:/path`` or a URL.
         health: Paths that answer 200 when it is ready, the first one that exists counts.
         plan: What to start; None where somebody else runs the server.
+        phase_of: What a line of its log says about its start; None: its log tells nothing.
     """
 
     address: str
     health: tuple[str, ...]
     plan: LaunchPlan | None
+    phase_of: PhaseOf | None = None
 
 
 class Backend(Protocol):

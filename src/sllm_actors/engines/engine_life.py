@@ -18,6 +18,7 @@ from .process import EngineProcess, Exit
 from .readiness import HealthProbe
 from .registry import backend_named
 from .replica import Answered, Ended, Progressed, Started
+from .startup_phase import follow_phases
 
 Say = Callable[[Started | Progressed | Answered | Ended], None]
 
@@ -80,14 +81,14 @@ class EngineLife:
         ):
             if engine is not None:
                 group.start_soon(follow_process, engine)
-            verdicts.append(self._ended(await self._follow_health(probe, launch, ready)))
+            verdicts.append(self._ended(await self._follow_health(probe, launch, ready, since)))
             group.cancel_scope.cancel()
         if launch.plan is None:
             return verdicts[0]
         tail = await anyio.to_thread.run_sync(last_lines, launch.plan.paths.log, TAIL, since)
         return evolve(verdicts[0], log_tail=tail)
 
-    async def _follow_health(self, probe: HealthProbe, launch: Launch, ready: anyio.Event) -> str:
+    async def _follow_health(self, probe: HealthProbe, launch: Launch, ready: anyio.Event, since: int) -> str:
         doing = "starting"
 
         def progressed(now: str) -> None:
@@ -96,7 +97,15 @@ class EngineLife:
             self.say(Progressed(self.attempt, now))
 
         with anyio.move_on_after(self.order.startup_timeout) as start:
-            await probe.until_ready(progressed)
+            async with anyio.create_task_group() as following:
+                if launch.plan is None or launch.phase_of is None:
+                    await probe.until_ready(progressed)
+                else:  # its log says more than its health
+                    following.start_soon(
+                        follow_phases, launch.plan.paths.log, since, launch.phase_of, progressed
+                    )
+                    await probe.until_ready(_ignore)
+                following.cancel_scope.cancel()
         if start.cancelled_caught:
             return f"it was not ready within {self.order.startup_timeout:g} s: {doing}"
         ready.set()
@@ -109,3 +118,7 @@ class EngineLife:
 
 def _reason(exit_: Exit, *, ready: bool) -> str:
     return exit_.sentence if ready else f"{exit_.sentence} before it was ready"
+
+
+def _ignore(_: str) -> None:
+    pass

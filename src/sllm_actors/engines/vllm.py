@@ -12,6 +12,7 @@ from .host import EngineHost
 from .interpreters import InstalledEngine, find_installed
 from .messages import ReplicaOrder, SourceInspected
 from .plan import EnginePaths, LaunchPlan, LaunchProblem, SourceProblem, engine_environment
+from .vllm_phases import phase_of
 from .vllm_settings import VllmSettings, read_vllm_settings
 
 OLDEST = (0, 32)
@@ -67,7 +68,7 @@ def plan(
     )
     env = engine_environment(host.environment, paths, **environment(settings, order.num_gpus, gpus, host))
     launch = LaunchPlan(argv=argv, env=env, paths=paths, stop_budget=host.stop_budget, gpus=gpus)
-    return Launch(f"unix:{paths.socket}", ("/health",), launch)
+    return Launch(f"unix:{paths.socket}", ("/health",), launch, phase_of)
 
 
 def environment(
@@ -78,6 +79,7 @@ def environment(
     env = {
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
+        "VLLM_HOST_IP": "127.0.0.1",  # where its processes listen for each other
         "HF_HUB_OFFLINE": "1",  # the files are all there: nothing may be fetched within a start
         # What was compiled for one engine serves the next.
         "VLLM_CACHE_ROOT": ours.get("VLLM_CACHE_ROOT") or str(host.log_dir.parent / "cache" / "vllm"),
