@@ -37,6 +37,7 @@ _OURS = {
     "config": "give its keys as settings",
     "headless": "the engine has to answer requests",
     "grpc": "the gateway speaks HTTP",
+    "grpc-port": "the gateway speaks HTTP",
     "api-server-count": "an engine has one",
     "data-parallel-size": "give the deployment more instances",
     "device-ids": "the worker chooses the GPUs",
