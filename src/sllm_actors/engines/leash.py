@@ -1,16 +1,17 @@
 """The owner of one engine: a process of its own that outlives the worker just long enough to clean up.
 
-Run by path as ``python -I -S leash.py CONTROL STATUS``, with two descriptors. It imports nothing but the
-standard library, so that any interpreter can run it. It leads a session of its own; the engine leads
-another.
+Run by path as ``python -I -S leash.py CONTROL STATUS``, with two descriptors, or forked by a fork server that
+has loaded this file. It imports nothing but the standard library, so that any interpreter can run it. It
+leads a session of its own; the engine leads another.
 
 ``CONTROL`` (read end): the first JSON line is the launch (see ``Launch``), a later ``{"stop": seconds}``
 asks for the end within that budget, and end of file means that the worker is gone, however it went: nobody
 has to say goodbye.
 
-``STATUS`` (write end), JSON lines: ``{"event": "started", "pid", "began"}``, ``{"event": "failed",
-"error"}``, ``{"event": "exited", "code", "signal"}`` as soon as the engine itself has ended and its last
-output is in the log, and ``{"event": "gone"}`` when no process and no file of it is left.
+``STATUS`` (write end), JSON lines: ``{"event": "leash", "pid", "began"}`` about itself, ``{"event":
+"started", "pid", "began"}``, ``{"event": "failed", "error"}``, ``{"event": "exited", "code", "signal"}`` as
+soon as the engine itself has ended and its last output is in the log, and ``{"event": "gone"}`` when no
+process and no file of it is left.
 
 As a child sub-reaper it inherits every descendant whose parent died, also those that left the engine's
 process group by ``setsid``; it kills and reaps until the kernel says that it has no child. A zombie leader
@@ -32,6 +33,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from typing import TypedDict
 
 PR_SET_CHILD_SUBREAPER = 36
@@ -62,6 +64,28 @@ class Launch(TypedDict):
     log: str
     socket: str
     tmpdir: str
+
+
+Start = Callable[[Launch, int], int]
+"""Start the engine in a session of its own, with its output on that descriptor, and return its process.
+
+Raises OSError when it cannot be started.
+"""
+
+
+def exec_engine(launch: Launch, output: int) -> int:
+    """Start the engine as a program of its own. See ``Start``."""
+    engine = subprocess.Popen(
+        launch["argv"],
+        env=launch["env"],
+        cwd=launch["cwd"],
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        start_new_session=True,
+    )
+    engine.returncode = 0  # it is reaped behind Popen's back
+    return engine.pid
 
 
 class Log:
@@ -114,9 +138,10 @@ class Log:
 class Leash:
     """The loop: read the engine's output, notice its end, hear the worker."""
 
-    def __init__(self, control: int, status: int) -> None:
+    def __init__(self, control: int, status: int, start: Start = exec_engine) -> None:
         self._control = control
         self._status = status
+        self._start_engine = start
         self._heard = b""
         self._output = -1
         self._pid = 0
@@ -131,6 +156,8 @@ class Leash:
 
     def run(self) -> None:
         """Own one engine from start to end."""
+        become_subreaper()
+        self._say(event="leash", pid=os.getpid(), began=start_time(os.getpid()))
         launch = self._hear_launch()
         if launch is None:
             return
@@ -161,20 +188,10 @@ class Leash:
         self._output, output = os.pipe()
         os.set_blocking(self._output, False)
         try:
-            engine = subprocess.Popen(
-                launch["argv"],
-                env=launch["env"],
-                cwd=launch["cwd"],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
+            self._pid = self._start_engine(launch, output)
         finally:
             os.close(output)
-        self._pid = engine.pid
-        engine.returncode = 0  # it is reaped behind Popen's back
-        self._say(event="started", pid=engine.pid, began=start_time(engine.pid))
+        self._say(event="started", pid=self._pid, began=start_time(self._pid))
 
     # ---- while it runs
 
@@ -390,24 +407,38 @@ def in_use(pid: int) -> set[str]:
     return used
 
 
+def close_others(*keep: int) -> None:
+    """Close every descriptor but these and the standard ones: some event loops leak theirs to children."""
+    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208
+        if int(name) > 2 and int(name) not in keep:  # noqa: PLR2004
+            with contextlib.suppress(OSError):
+                os.close(int(name))
+
+
 def become_subreaper() -> None:
     """Inherit the orphans among our descendants from now on."""
     if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "the kernel refuses PR_SET_CHILD_SUBREAPER")
 
 
-def main() -> None:
-    """Own an engine as the command line says."""
-    control, status = int(sys.argv[1]), int(sys.argv[2])
-    for fd in map(int, sys.argv[3:]):
-        os.set_inheritable(fd, False)
+def own(control: int, status: int, start: Start = exec_engine) -> int:
+    """Own one engine; return the exit status for this process. A fault of ours is said on ``status``."""
     try:
-        become_subreaper()
-        Leash(control, status).run()
+        Leash(control, status, start).run()
     except Exception as error:  # noqa: BLE001 - there is nobody else to tell
         with contextlib.suppress(OSError):
             os.write(status, json.dumps({"event": "failed", "error": f"leash: {error!r}"}).encode() + b"\n")
-        sys.exit(1)
+        return 1
+    return 0
+
+
+def main() -> None:
+    """Own an engine as the command line says."""
+    control, status, *locks = map(int, sys.argv[1:])
+    close_others(control, status, *locks)
+    for fd in locks:
+        os.set_inheritable(fd, False)
+    sys.exit(own(control, status))
 
 
 if __name__ == "__main__":

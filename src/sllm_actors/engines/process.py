@@ -5,24 +5,24 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Self
 
 import anyio
 import anyio.to_thread
-from anyio.abc import Process
+import structlog
 from attrs import evolve, frozen
 
+from .fork_client import ForkFailed, ForkServer
 from .leases import Lease, Leases
-from .leash import start_time
+from .leash_process import LeashProcess, exec_leash
 from .orphans import kill_orphans
 from .plan import MARKER, LaunchPlan, LaunchProblem
 
-LEASH = Path(__file__).with_name("leash.py")
+log = structlog.get_logger("sllm_actors.engines")
+
 GRACE = 10.0
 """Seconds that a leash may need beyond the budget it was given, before it counts as lost."""
 
@@ -69,21 +69,32 @@ class EngineProcess:
         plan: What to start.
         hold: Descriptors that the leash keeps open until the engine is gone: the lock files of its GPUs.
         leases: Where it is on record as long as anything of it is left.
+        warm: What forks it, if it can; otherwise it is started as a program.
 
     Raises:
         LaunchProblem: From entering: the program cannot be started.
         OSError: From entering: it cannot be put on record, or its leash cannot be started.
     """
 
-    def __init__(self, plan: LaunchPlan, *, hold: tuple[int, ...] = (), leases: Leases | None = None) -> None:
+    def __init__(
+        self,
+        plan: LaunchPlan,
+        *,
+        hold: tuple[int, ...] = (),
+        leases: Leases | None = None,
+        warm: ForkServer | None = None,
+    ) -> None:
         self._plan = plan
         self._hold = hold
         self._leases = leases
+        self._warm = warm
         self._lease: Lease | None = None
         self._control = -1
         self._status = -1
         self._heard = b""
-        self._leash: Process
+        self._leash: LeashProcess
+        self._leash_pid = 0
+        self._leash_began = 0
         self._began = 0
         self._since = time.time()
         self._problem = ""
@@ -97,9 +108,8 @@ class EngineProcess:
             with anyio.CancelScope(shield=True):  # half a start would leave descriptors and a leash behind
                 await self._record()
                 await self._start_leash()
-                leash = self._leash.pid
-                began = await anyio.to_thread.run_sync(start_time, leash)
-                await self._record(leash=leash, leash_began=began)
+            await self._hear_until(lambda: self._leash_pid)
+            await self._record(leash=self._leash_pid, leash_began=self._leash_began)
             await self._send(
                 {
                     "argv": self._plan.argv,
@@ -111,7 +121,7 @@ class EngineProcess:
                     "tmpdir": str(self._plan.paths.tmpdir),
                 }
             )
-            await self._hear_of_start()
+            await self._hear_until(lambda: self.pid)
             await self._record(pid=self.pid, began=self._began)
         except BaseException:
             await self._close(0.0)
@@ -154,27 +164,34 @@ class EngineProcess:
         return await self.wait()
 
     async def _start_leash(self) -> None:
+        if self._warm is not None:
+            try:
+                self._leash = await self._with_pipes(self._warm.fork)
+            except ForkFailed as failure:
+                log.warning("engine.not_forked", engine=self._plan.env[MARKER], reason=str(failure))
+            else:
+                return
+        self._leash = await self._with_pipes(exec_leash)
+
+    async def _with_pipes(
+        self, start: Callable[[int, int, tuple[int, ...]], Awaitable[LeashProcess]]
+    ) -> LeashProcess:
+        """Start a leash on fresh pipes; one that was only half started hears the end of them, and ends."""
         control, self._control = os.pipe()
         self._status, status = os.pipe()
         try:
             os.set_blocking(self._control, False)
             os.set_blocking(self._status, False)
-            self._leash = await anyio.open_process(
-                [sys.executable, "-I", "-S", str(LEASH), str(control), str(status), *map(str, self._hold)],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                env={},
-                cwd="/",
-                start_new_session=True,
-                pass_fds=(control, status, *self._hold),
-            )
+            return await start(control, status, self._hold)
+        except BaseException:
+            self._close_pipes()
+            raise
         finally:
             os.close(control)
             os.close(status)
 
-    async def _hear_of_start(self) -> None:
-        while not self.pid and not self._problem:
+    async def _hear_until(self, learnt: Callable[[], int]) -> None:
+        while not learnt() and not self._problem:
             if not await self._hear():
                 self._problem = "the engine's leash ended before the engine was started"
         if self._problem:
@@ -188,16 +205,19 @@ class EngineProcess:
                 self._control = -1
                 with anyio.move_on_after(GRACE):
                     await self._leash.wait()
-                if self._leash.returncode is None:
-                    self._leash.kill()
+                self._leash.kill()
                 await self._leash.aclose()
-            for fd in (self._control, self._status):
-                if fd >= 0:
-                    os.close(fd)
+            self._close_pipes()
             if (
                 self._leases is not None and not self._stuck
             ):  # else it is left to the sweep of the next worker
                 await anyio.to_thread.run_sync(self._leases.remove, self._plan.env[MARKER])
+
+    def _close_pipes(self) -> None:
+        for fd in (self._control, self._status):
+            if fd >= 0:
+                os.close(fd)
+        self._control = self._status = -1
 
     async def _record(self, **learnt: int) -> None:
         """Put on record what is known of the engine now."""
@@ -241,6 +261,8 @@ class EngineProcess:
 
     def _learn(self, said: dict[str, object]) -> None:
         match said:
+            case {"event": "leash", "pid": int(pid), "began": int(began)}:
+                self._leash_pid, self._leash_began = pid, began
             case {"event": "started", "pid": int(pid), "began": int(began)}:
                 self.pid, self._began = pid, began
             case {"event": "failed", "error": str(error)}:
