@@ -410,7 +410,7 @@ def in_use(pid: int) -> set[str]:
 def close_others(*keep: int) -> None:
     """Close every descriptor but these and the standard ones: some event loops leak theirs to children."""
     for name in os.listdir("/proc/self/fd"):  # noqa: PTH208
-        if int(name) > 2 and int(name) not in keep:  # noqa: PLR2004
+        if int(name) > 2 and int(name) not in keep:
             with contextlib.suppress(OSError):
                 os.close(int(name))
 
