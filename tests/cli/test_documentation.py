@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -11,10 +12,18 @@ import pytest
 from sllm_actors.cli.app import cli
 
 PAGE = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
+
+
+def commands(group: click.Group) -> Iterator[click.Command]:
+    """Yield every command, those of groups of commands too."""
+    for command in group.commands.values():
+        yield from commands(command) if isinstance(command, click.Group) else [command]
+
+
 OPTIONS = sorted(
     {
         option
-        for command in cli.commands.values()
+        for command in commands(cli)
         for parameter in command.params
         if isinstance(parameter, click.Option)
         for option in (*parameter.opts, *parameter.secondary_opts)

@@ -15,6 +15,7 @@ from sllm_actors import __version__
 from .chat import chat
 from .delete import delete
 from .deploy import deploy
+from .engines import engines
 from .errors import EXIT_INTERRUPTED, Failure
 from .logs import logs
 from .nodes import gateway, head, up, worker
@@ -30,7 +31,7 @@ def cli() -> None:
     """Serve many large language models on a few GPU machines, behind one OpenAI-compatible address."""
 
 
-for command in (up, head, worker, gateway, deploy, delete, status, logs, chat):
+for command in (up, head, worker, gateway, deploy, delete, status, logs, chat, engines):
     cli.add_command(command)
 
 
