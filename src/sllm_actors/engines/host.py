@@ -6,7 +6,6 @@ import hashlib
 import os
 import secrets
 import stat
-import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from attrs import field, frozen
 
 from .attempts import Attempts
 from .identity import ReplicaId, ReplicaKey
+from .interpreters import interpreter_of
 from .leases import Leases
 from .plan import EnginePaths
 from .readiness import HealthPolicy
@@ -32,7 +32,8 @@ class EngineHost:
         tmp_dir: Private TMPDIRs; short, mode 0700.
         machine: See ``machine_id``.
         next_attempt: Gives rising numbers, over restarts too; may block, so it is called in a thread.
-        interpreters: Python by backend, for those that do not run under the worker's own.
+        interpreters: Python by backend, as a person named it.
+        engines_dir: Where ``sllm engines install`` makes environments.
         stop_budget: Seconds between SIGTERM and SIGKILL when an engine is ended.
         health: How engines are watched.
         environment: What engines inherit, once secrets are taken out.
@@ -47,14 +48,15 @@ class EngineHost:
     next_attempt: Callable[[], int] = field(repr=False)
     leases: Leases
     interpreters: Mapping[str, str] = field(factory=dict)
+    engines_dir: Path | None = None
     stop_budget: float = 10.0
     health: HealthPolicy = field(factory=HealthPolicy)
     environment: Mapping[str, str] = field(factory=lambda: dict(os.environ), repr=False)
     cores: int = field(factory=lambda: len(os.sched_getaffinity(0)))
 
     def interpreter(self, backend: str) -> str:
-        """Return the Python that a backend's engines run under."""
-        return self.interpreters.get(backend, sys.executable)
+        """Return the Python that a backend's engines run under. Blocks: see ``interpreter_of``."""
+        return interpreter_of(backend, self.interpreters, self.engines_dir)
 
     def log_of(self, key: ReplicaKey) -> Path:
         """Return the folder of a replica's log: the same over its lives, and over those of the worker."""
@@ -70,6 +72,7 @@ def open_host(
     data_dir: Path,
     *,
     interpreters: Mapping[str, str] | None = None,
+    engines_dir: Path | None = None,
     stop_budget: float = 10.0,
     health: HealthPolicy | None = None,
 ) -> EngineHost:
@@ -102,6 +105,7 @@ def open_host(
         next_attempt=Attempts(data_dir / "attempts").next,
         leases=leases,
         interpreters=interpreters or {},
+        engines_dir=engines_dir,
         stop_budget=stop_budget,
         health=health or HealthPolicy(),
     )

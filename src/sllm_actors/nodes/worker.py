@@ -41,7 +41,12 @@ async def run_worker(settings: WorkerSettings, stopping: anyio.Event) -> None:
     try:
         secret = find_secret(settings.data_dir, settings.secret_file)
         host = await to_thread.run_sync(
-            partial(open_host, settings.home, interpreters=settings.engine_python)
+            partial(
+                open_host,
+                settings.home,
+                interpreters=settings.engine_python,
+                engines_dir=settings.data_dir / "engines",
+            )
         )
         membership = await find_membership(settings, home, stopping)
         if membership is None:
