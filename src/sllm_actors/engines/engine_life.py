@@ -54,7 +54,8 @@ class EngineLife:
                 return
             plan = evolve(launch.plan, header=f"---- attempt {self.attempt} of {self.order.key}")
             since = await anyio.to_thread.run_sync(log_end, paths.log)
-            async with EngineProcess(plan, leases=self.host.leases) as engine:
+            warm = await self.host.warm.find(plan)
+            async with EngineProcess(plan, leases=self.host.leases, warm=warm) as engine:
                 self.say(Started(self.attempt, engine.pid))
                 ended = await self._watch(launch, engine, since)
                 self.say(ended)

@@ -35,6 +35,10 @@ class ForkFailed(Exception):
     """There is no fork to be had: the server has gone, is unfit, or does not answer. The text says why."""
 
 
+class Unfit(ForkFailed):
+    """The server has imported something with which it must not be forked."""
+
+
 @frozen
 class WarmSpec:
     """What a fork server is for: engines of one backend, under one interpreter, in one environment.
@@ -91,7 +95,8 @@ class ForkServer:
         """Have further modules imported; those that cannot be are left out. Forks wait meanwhile.
 
         Raises:
-            ForkFailed: They made it unfit, and it has ended.
+            Unfit: They made it so, and it has ended.
+            ForkFailed: It has ended otherwise.
         """
         async with self._turn:
             for some in _portions(names):
@@ -106,7 +111,9 @@ class ForkServer:
         answer, _ = await self._ask(lesson, IMPORT_TIMEOUT)
         if answer.get("event") == "unfit":
             self._problem = str(answer["reason"])
-            raise ForkFailed(self._problem)
+            raise Unfit(self._problem)
+        if answer.get("event") == "failed":
+            raise ForkFailed(str(answer["reason"]))
         self.modules = int(answer["modules"])
 
     async def _ask(
@@ -147,7 +154,8 @@ async def open_fork_server(
         preload: Libraries for ``LD_PRELOAD``, on top of the environment.
 
     Raises:
-        ForkFailed: From entering: it cannot be started, or something cannot be imported.
+        Unfit: From entering: it must not be forked with what it imported.
+        ForkFailed: From entering: it cannot be started, or one of its modules cannot be imported.
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ours.setblocking(False)

@@ -8,7 +8,8 @@ The worker says, as JSON: first ``{"modules": […], "learned": […]}``, what t
 of the second, what there is); then ``{"fork": true}`` with the descriptors of a leash's ``CONTROL``,
 ``STATUS`` and lock files; and ``{"learn": […]}``, names to import as well. The server answers each with one
 message: ``{"event": "ready"}``, ``{"event": "forked", "leash": pid}`` with a pidfd of the leash,
-``{"event": "learned"}``; or ``{"event": "unfit", "reason"}`` before it ends, because it must not be forked.
+``{"event": "learned"}``; ``{"event": "failed", "reason"}``; or ``{"event": "unfit", "reason"}`` before it
+ends, because it must not be forked.
 
 The fork of the server is the leash of one engine, in a session of its own, and forks the engine into another
 session. It differs from a leash that was exec'd in nothing else. So the end of the server touches no engine,
@@ -109,7 +110,7 @@ class Server:
             for name in setup["modules"]:
                 importlib.import_module(name)
         except Exception as error:  # noqa: BLE001 - whatever it is, the worker is told
-            self._say(event="unfit", reason=f"{name} cannot be imported: {error!r}"[:1000])
+            self._say(event="failed", reason=f"{name} cannot be imported: {error!r}"[:1000])
             return 1
         if not self._ready(setup["learned"], "ready"):
             return 1

@@ -7,17 +7,19 @@ import os
 import secrets
 import stat
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from attrs import field, frozen
 
 from .attempts import Attempts
+from .gpus import GpuPool
 from .identity import ReplicaId, ReplicaKey
 from .interpreters import interpreter_of
 from .leases import Leases
 from .plan import EnginePaths
 from .readiness import HealthPolicy
+from .warm import WarmServers
 
 LONGEST_SOCKET_PATH = 100
 
@@ -39,6 +41,8 @@ class EngineHost:
         environment: What engines inherit, once secrets are taken out.
         cores: CPU cores that engines may use.
         leases: The records of engines that run.
+        gpus: The GPUs that engines may use.
+        warm: What engines are forked from, where it can be done.
     """
 
     runtime_dir: Path
@@ -47,6 +51,8 @@ class EngineHost:
     machine: str
     next_attempt: Callable[[], int] = field(repr=False)
     leases: Leases
+    gpus: GpuPool
+    warm: WarmServers = field(factory=WarmServers)
     interpreters: Mapping[str, str] = field(factory=dict)
     engines_dir: Path | None = None
     stop_budget: float = 10.0
@@ -75,6 +81,8 @@ def open_host(
     engines_dir: Path | None = None,
     stop_budget: float = 10.0,
     health: HealthPolicy | None = None,
+    gpus: Sequence[str] | None = None,
+    gpu_locks: Path | None = None,
 ) -> EngineHost:
     """Make the folders of a worker under its data directory, and count on from its last attempt. Blocks.
 
@@ -83,6 +91,16 @@ def open_host(
 
     Sockets and TMPDIRs go to ``<data_dir>/run`` or, if that is too long for a socket's path, to a folder of
     our user under the system's folder for temporary files.
+
+    Args:
+        data_dir: Where this worker, and no other process, keeps things.
+        interpreters: See ``EngineHost``.
+        engines_dir: See ``EngineHost``.
+        stop_budget: See ``EngineHost``.
+        health: See ``EngineHost``.
+        gpus: UUIDs of the GPUs that engines may use, in the machine's order; None where that is not known.
+        gpu_locks: The folder of their lock files, one for all workers of this user on the machine; by default
+            one under the system's folder for temporary files.
 
     Raises:
         OSError: A folder cannot be made, or is somebody else's.
@@ -94,9 +112,11 @@ def open_host(
     log_dir = data_dir / "logs"
     tmp_dir = runtime_dir / "t"
     leases = Leases(data_dir / "leases")
-    for folder in (runtime_dir, tmp_dir, log_dir, leases.folder):
+    locks = gpu_locks or Path(tempfile.gettempdir()) / f"sllm-{os.getuid()}-gpus"
+    for folder in (runtime_dir, tmp_dir, log_dir, leases.folder, locks):
         _make_private(folder)
-    leases.sweep()
+    alive = leases.sweep()
+    occupied = frozenset(gpu for lease in alive for gpu in lease.gpus).intersection(gpus or ())
     return EngineHost(
         runtime_dir=runtime_dir,
         log_dir=log_dir,
@@ -104,6 +124,7 @@ def open_host(
         machine=machine_id(),
         next_attempt=Attempts(data_dir / "attempts").next,
         leases=leases,
+        gpus=GpuPool(None if gpus is None else tuple(gpus), locks, occupied),
         interpreters=interpreters or {},
         engines_dir=engines_dir,
         stop_budget=stop_budget,

@@ -26,6 +26,36 @@ class ReplicaState(StrEnum):
     FAILED = "failed"
 
 
+class WarmState(StrEnum):
+    """What a fork server is doing.
+
+    ``STARTING``: it imports; ``READY``: it forks; ``RESTING``: the worker has no room for another engine;
+    ``FAILED``: it ended, and will be started again. While it is not READY, engines start as programs.
+    """
+
+    STARTING = "starting"
+    READY = "ready"
+    RESTING = "resting"
+    FAILED = "failed"
+
+
+@frozen
+class WarmReport:
+    """What a worker says of one fork server.
+
+    Attributes:
+        memory: Bytes that it occupies; forks share most of them.
+        modules: How many it has imported.
+        reason: Why it is not READY, in one sentence.
+    """
+
+    backend: str
+    state: WarmState
+    memory: int = 0
+    modules: int = 0
+    reason: str = ""
+
+
 @frozen
 class ReplicaOrder:
     """What one replica should be: everything its worker needs to know to run it.

@@ -1,6 +1,7 @@
 """What becomes of one replica: a pure state machine.
 
-``PENDING -> STARTING -> READY -> DRAINING -> STOPPED``, or ``FAILED`` and then STARTING again. Its rules:
+``PENDING -> STARTING -> READY -> DRAINING -> STOPPED``, or ``FAILED`` and then STARTING again; back to
+PENDING while a start has to wait for something of the machine. Its rules:
 
 - An end that nobody asked for is a failure, whatever the exit code.
 - A replica that was READY is started again at once, the first time. After that, and when a start fails, it
@@ -62,6 +63,21 @@ class Begin:
 @frozen
 class Launched:
     """An engine life has its number."""
+
+    attempt: int
+
+
+@frozen
+class Delayed:
+    """It has to wait for something of the machine."""
+
+    attempt: int
+    reason: str
+
+
+@frozen
+class Admitted:
+    """It has to wait no longer."""
 
     attempt: int
 
@@ -129,7 +145,18 @@ class Cleared:
 
 
 Event: TypeAlias = (
-    Begin | Launched | Started | Progressed | Answered | Ended | RetryDue | StopAsked | DrainOver | Cleared
+    Begin
+    | Launched
+    | Delayed
+    | Admitted
+    | Started
+    | Progressed
+    | Answered
+    | Ended
+    | RetryDue
+    | StopAsked
+    | DrainOver
+    | Cleared
 )
 
 # ---- what is to be done about it
@@ -170,18 +197,24 @@ class Finish:
 Effect: TypeAlias = StartEngine | EndEngine | Report | AwaitDrained | AwaitRetry | Finish
 Step: TypeAlias = tuple[Replica, tuple[Effect, ...]]
 
-_LIVE = (ReplicaState.STARTING, ReplicaState.READY, ReplicaState.ASLEEP)
+_LIVE = (ReplicaState.PENDING, ReplicaState.STARTING, ReplicaState.READY, ReplicaState.ASLEEP)
 
 
 def step(replica: Replica, event: Event, now: float) -> Step:
     """Return what becomes of a replica, and what is to be done, in this order."""
     match event:
-        case Begin() if replica.state is ReplicaState.PENDING:
+        case Begin() if replica.state is ReplicaState.PENDING and not replica.attempt:
             return _start(replica)
         case RetryDue() if replica.state is ReplicaState.FAILED:
             return _start(replica)
         case Launched(attempt) if replica.state is ReplicaState.STARTING:
             return evolve(replica, attempt=attempt, pid=0, progress="starting the engine"), (Report(),)
+        case Delayed(number, reason) if number == replica.attempt and replica.state is ReplicaState.STARTING:
+            waiting = evolve(replica, state=ReplicaState.PENDING, progress=reason)
+            return waiting, (Report(),)
+        case Admitted(attempt) if attempt == replica.attempt and replica.state is ReplicaState.PENDING:
+            starting = evolve(replica, state=ReplicaState.STARTING, progress="starting the engine")
+            return starting, (Report(),)
         case Ended(attempt=attempt) if attempt == replica.attempt and replica.state in _LIVE:
             return _fail(replica, event, now)
         case Started() | Progressed() | Answered() if event.attempt == replica.attempt:
@@ -228,7 +261,7 @@ def _advance(replica: Replica, event: Started | Progressed | Answered, now: floa
 
 
 def _fail(replica: Replica, ended: Ended, now: float) -> Step:
-    was_ready = replica.state is not ReplicaState.STARTING
+    was_ready = replica.state in (ReplicaState.READY, ReplicaState.ASLEEP)
     if was_ready and now - replica.ready_at >= HEALTHY_UPTIME:
         replica = evolve(replica, failures=0, delays=0)
     replica = evolve(
