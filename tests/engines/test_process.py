@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -113,6 +114,17 @@ async def test_shared_memory_that_somebody_uses_stays(folder: Path) -> None:
                 assert used.exists()
     finally:
         remove(used)
+
+
+async def test_a_semaphore_that_somebody_uses_stays(folder: Path) -> None:
+    """Its mapping names a file that is gone: an engine that starts must not lose its own to one that ends."""
+    plan = fake_plan(folder)
+    async with EngineProcess(plan) as engine:
+        await until(plan.paths.socket.exists)
+        kept = multiprocessing.get_context("spawn").Lock()
+        await engine.stop(0.0)
+    name: str = kept._semlock.name  # type: ignore[attr-defined]
+    assert f"sem.{name.removeprefix('/')}" in os.listdir("/dev/shm")
 
 
 async def test_when_the_leash_is_killed_the_worker_kills_the_engine(folder: Path) -> None:

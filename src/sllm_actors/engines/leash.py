@@ -375,7 +375,7 @@ def start_time(pid: int) -> int:
 
 def remove_shared_memory(began: float) -> None:
     """Remove our user's shared-memory files that are younger than the engine and that no process uses."""
-    left = set()
+    left = {}
     with contextlib.suppress(OSError):
         for entry in os.scandir(SHARED_MEMORY):
             with contextlib.suppress(OSError):
@@ -385,25 +385,30 @@ def remove_shared_memory(began: float) -> None:
                     and found.st_uid == os.getuid()
                     and found.st_mtime >= began - 1
                 ):
-                    left.add(entry.path)
+                    left[found.st_ino] = entry.path
     if not left:
         return
     for pid, _ in processes():
-        left -= in_use(pid)
-    for path in left:
+        for used in in_use(pid):
+            left.pop(used, None)
+    for path in left.values():
         with contextlib.suppress(OSError):
             os.unlink(path)  # noqa: PTH108
 
 
-def in_use(pid: int) -> set[str]:
-    """Return the shared-memory files that a process has mapped or open, as far as we may look."""
+def in_use(pid: int) -> set[int]:
+    """Return the inodes of the shared-memory files that a process has mapped or open, as far as we may look.
+
+    Their names would not do: a semaphore is mapped under a temporary name that exists no more.
+    """
     used = set()
     with contextlib.suppress(OSError):
         with open(f"/proc/{pid}/maps", encoding="utf-8", errors="replace") as file:  # noqa: PTH123
-            used = {line.split(maxsplit=5)[5].rstrip("\n") for line in file if SHARED_MEMORY in line}
+            used = {int(line.split(maxsplit=5)[4]) for line in file if SHARED_MEMORY in line}
         for fd in os.scandir(f"/proc/{pid}/fd"):
             with contextlib.suppress(OSError):
-                used.add(os.readlink(fd.path))  # noqa: PTH115
+                if os.readlink(fd.path).startswith(SHARED_MEMORY):  # noqa: PTH115
+                    used.add(os.stat(fd.path).st_ino)  # noqa: PTH116
     return used
 
 
