@@ -124,7 +124,7 @@ async def test_a_semaphore_that_somebody_uses_stays(folder: Path) -> None:
         kept = multiprocessing.get_context("spawn").Lock()
         await engine.stop(0.0)
     name: str = kept._semlock.name  # type: ignore[attr-defined]
-    assert f"sem.{name.removeprefix('/')}" in os.listdir("/dev/shm")
+    assert f"sem.{name.removeprefix('/')}" in os.listdir("/dev/shm")  # noqa: PTH208
 
 
 async def test_when_the_leash_is_killed_the_worker_kills_the_engine(folder: Path) -> None:
