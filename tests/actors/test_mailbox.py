@@ -27,7 +27,7 @@ class MailboxMachine(RuleBasedStateMachine):
         self.lane: list[tuple[int, int]] = []  # (message, weight); a notice weighs 0
         self.signals: list[int] = []
         self.count = 0
-        self.stopped = self.killed = False
+        self.stopped = self.killed = self.closed = False
 
     def user_messages(self) -> list[tuple[int, int]]:
         return [each for each in self.lane if each[1]]
@@ -36,11 +36,12 @@ class MailboxMachine(RuleBasedStateMachine):
     def offer(self, weight: int) -> None:
         self.count += 1
         held = self.user_messages()
-        fits = len(held) < MESSAGES and sum(each[1] for each in held) + weight <= BYTES
+        fits = not self.closed and len(held) < MESSAGES and sum(each[1] for each in held) + weight <= BYTES
         assert self.mailbox.offer(entry(self.count, weight)) is fits
         if fits:
             self.lane.append((self.count, weight))
 
+    @precondition(lambda self: not self.closed)
     @rule()
     def insert(self) -> None:
         self.count += 1
@@ -66,23 +67,36 @@ class MailboxMachine(RuleBasedStateMachine):
         else:
             assert taken is None
 
+    @precondition(lambda self: self.lane and not (self.killed or self.stopped or self.signals))
     @rule()
-    def clear(self) -> None:
-        left = self.mailbox.clear()
+    def take_as_a_turn_does(self) -> None:
+        assert not self.mailbox.urgent
+        taken = self.mailbox.messages.popleft()
+        assert taken == entry(*self.lane.pop(0))
+        if taken[3]:
+            self.mailbox.weight -= taken[3]
+        else:
+            self.mailbox.took_notice()
+
+    @precondition(lambda self: self.count > 30)
+    @rule()
+    def close(self) -> None:
+        left = self.mailbox.close()
         assert left == [entry(*each) for each in self.user_messages()]
         self.lane.clear()
         self.signals.clear()
+        self.closed = True
 
     @precondition(lambda self: self.count > 20)
     @rule()
     def stop(self) -> None:
-        self.mailbox.stop = SHUTDOWN
+        self.mailbox.order_stop(SHUTDOWN)
         self.stopped = True
 
     @precondition(lambda self: self.count > 25)
     @rule()
     def kill(self) -> None:
-        self.mailbox.kill = True
+        self.mailbox.order_kill()
         self.killed = True
         assert self.mailbox.take() is Lane.KILL
 
@@ -91,6 +105,7 @@ class MailboxMachine(RuleBasedStateMachine):
         held = self.user_messages()
         assert self.mailbox.held == len(held) <= MESSAGES
         assert self.mailbox.weight == sum(each[1] for each in held) <= BYTES
+        assert self.mailbox.urgent is bool(self.signals or self.stopped or self.killed)
         assert self.mailbox.pending is bool(self.lane or self.signals or self.stopped or self.killed)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from attrs import frozen
 
-from sllm_actors.actors.weight import DEEPEST, PLAIN, WIDEST, weigh
+from sllm_actors.actors.weight import DEEPEST, PARTS, PLAIN, WIDEST, weigh
 
 
 @frozen
@@ -44,6 +44,36 @@ def test_text_and_bytes_weigh_their_length(data: Any) -> None:
 def test_fields_add_up() -> None:
     assert weigh(Several(1, "x" * 100, True, 0.5, None)) == PLAIN + 100
     assert weigh(Several(1, "x" * 100, True, 0.5, None, One("y" * 50))) == PLAIN + 100 + PLAIN + 50
+
+
+@frozen
+class Numbered:
+    number: int
+    body: bytes | None = None
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        b"x" * 9,
+        "x" * 9,
+        1,
+        [1],
+        Empty(),
+        One(b"x" * 9),
+        Numbered(1, b"x" * 9),
+        Several(1, "x", True, 1, None),
+    ],
+)
+def test_a_part_that_is_text_or_bytes_is_all_that_counts(message: Any) -> None:
+    part = PARTS[type(message)](message)
+    assert isinstance(part, str | bytes) is (weigh(message) == PLAIN + 9)
+    assert not isinstance(part, str | bytes) or len(part) == 9
+
+
+def test_a_field_that_is_declared_as_a_number_is_not_looked_at() -> None:
+    assert weigh(Numbered(10**100, None)) == PLAIN
+    assert weigh(Numbered(1, b"x" * 7)) == PLAIN + 7
 
 
 @pytest.mark.parametrize("make", [list, tuple, set, frozenset])

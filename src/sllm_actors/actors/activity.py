@@ -38,6 +38,7 @@ class Activity(Protocol):
 
 
 current: Final[ContextVar[Activity | None]] = ContextVar("current", default=None)
+get_current: Final = current.get  # looked up once: it is called for each message
 
 
 class Background:

@@ -24,7 +24,7 @@ from .mailbox import Lane, Mailbox
 from .network import NO_METADATA, Metadata
 from .specs import ChildSpec
 from .timers import Timer
-from .weight import weigh
+from .weight import PARTS, PLAIN, weigh
 
 if TYPE_CHECKING:
     from .runners import Runner
@@ -111,17 +111,26 @@ class ActorCell(Cell, Parent):
         self._wake()
 
     def deliver(self, message: Any, port: Port | None, metadata: Metadata, /) -> None:
-        if self._phase > Phase.RUNNING:
-            self.refuse(message, port, "it has ended", ActorGone)
-            return
-        if port is not None and metadata.call_chain and self.label in metadata.call_chain:
+        if port is not None and metadata.call_chain and self.label in metadata.call_chain and not self.ending:
             port.resolve(CallCycle(f"{self} waits, up the call chain {' > '.join(metadata.call_chain)}"))
             return
-        if not self.mailbox.offer((message, port, metadata, weigh(message))):
+        # weigh and Mailbox.offer, spelled out for the usual message: each call here is felt in all of them.
+        part = PARTS[message.__class__](message)
+        kind = part.__class__
+        weight = PLAIN + len(part) if kind is bytes or kind is str else weigh(message)
+        mailbox = self.mailbox
+        messages = mailbox.messages
+        total = mailbox.weight + weight
+        if total <= mailbox.most_bytes and len(messages) < mailbox.room:
+            mailbox.weight = total
+            messages.append((message, port, metadata, weight))
+            if not self._queued:
+                self._queued = True
+                self.system.runners.ready(self)
+        elif self.ending:
+            self.refuse(message, port, "it has ended", ActorGone)
+        else:
             self.refuse(message, port, "its mailbox is full", MailboxFull)
-        elif not self._queued:
-            self._queued = True
-            self.system.runners.ready(self)
 
     def notify(self, down: Down) -> None:
         """Queue a monitor's ``Down``, behind what is in the mailbox already."""
@@ -142,7 +151,7 @@ class ActorCell(Cell, Parent):
         if self.spec.shutdown <= 0 and reason is SHUTDOWN:
             self.kill()
             return
-        self.mailbox.stop = reason
+        self.mailbox.order_stop(reason)
         self._arm_budget()
         if self.runner is None:
             self._end(reason)
@@ -151,7 +160,7 @@ class ActorCell(Cell, Parent):
     def kill(self) -> None:
         if self._phase is Phase.DEAD or self.mailbox.kill:
             return
-        self.mailbox.kill = True
+        self.mailbox.order_kill()
         if self.own is not None and self.own.children is not None:
             self.own.children.kill()
         self._interrupt(KILLED)
@@ -184,14 +193,21 @@ class ActorCell(Cell, Parent):
             if self._phase is not Phase.RUNNING and not await self._run_hook():
                 return 1
             receive, context, mailbox = self.actor.receive, self.context, self.mailbox
-            while handled < budget:
-                entry = mailbox.take()
-                if entry.__class__ is not tuple:
-                    if entry is not None:
-                        self._end(KILLED if entry is Lane.KILL else mailbox.stop or NORMAL)
-                    break
-                handled += 1
-                message, port, metadata, weight = entry
+            messages = mailbox.messages
+            for handled in range(1, budget + 1):
+                if mailbox.urgent or not messages:
+                    entry = mailbox.take()
+                    if entry.__class__ is not tuple:
+                        if entry is not None:
+                            self._end(KILLED if entry is Lane.KILL else mailbox.stop or NORMAL)
+                        return handled - 1
+                    message, port, metadata, weight = entry
+                else:  # mailbox.take, spelled out
+                    message, port, metadata, weight = messages.popleft()
+                    if weight:
+                        mailbox.weight -= weight
+                    else:
+                        mailbox.took_notice()
                 if port is None:
                     if not weight:
                         message, metadata = self._admit(message)
@@ -213,20 +229,24 @@ class ActorCell(Cell, Parent):
             self._failed(error, handling=handled > 0)
         return handled
 
-    def settle(self) -> None:
-        """A turn is over, or was interrupted: go on, rest, or take the next step towards the end."""
+    def settle(self) -> bool:
+        """A turn is over, or was interrupted: rest, or take the next step towards the end.
+
+        Returns:
+            Whether it has more to do at once: whoever runs it then gives it another turn.
+        """
         self.runner = None
-        self._queued = False
         if self._phase is Phase.LAST:
             self._phase = Phase.ENDING
             self._last_done = True
         if self._doom is not None:
             self._end(self._doom)
-        if self._phase is Phase.RUNNING:
-            if self.mailbox.pending:
-                self._wake()
-        elif self._phase is Phase.ENDING:
+        if self._phase is Phase.RUNNING and self.mailbox.pending:
+            return True
+        self._queued = False
+        if self._phase is Phase.ENDING:
             self._advance()
+        return False
 
     async def _run_hook(self) -> bool:
         """Run what the phase asks for; True when messages may be handled after it."""
@@ -285,7 +305,7 @@ class ActorCell(Cell, Parent):
         self._reason = reason
         self._phase = Phase.ENDING
         self._arm_budget()
-        for message, port, _, _ in self.mailbox.clear():
+        for message, port, _, _ in self.mailbox.close():
             self.refuse(message, port, "it has ended", ActorGone)
         if self.own is not None:
             self.own.cancel_timers()

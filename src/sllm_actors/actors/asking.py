@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
-from .activity import current
+from .activity import get_current
 from .deadlines import Deadline
 from .errors import ActorGone, AskError, AskTimeout, RemoteFailure
 from .exits import Failed
@@ -81,7 +81,7 @@ class Ask(Port):
                     self.forget()
         outcome = self.outcome
         if isinstance(outcome, AskError):
-            activity = current.get()
+            activity = get_current()
             outcome.relayed_to = "" if activity is None else activity.label
             raise outcome
         return outcome

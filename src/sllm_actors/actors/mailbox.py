@@ -44,39 +44,63 @@ DEFAULT_LIMITS: Final = MailboxLimits()
 
 
 class Mailbox:
-    """Pure state: who wakes the actor, and what an entry means, is the cell's business."""
+    """Pure state: who wakes the actor, and what an entry means, is the cell's business.
 
-    __slots__ = ("_held", "_max_bytes", "_max_messages", "_messages", "_signals", "_weight", "kill", "stop")
+    Attributes:
+        messages: User messages, and the notices among them, in order.
+        urgent: Whether ``take`` returns something else than the first of ``messages``: a kill, a stop or a
+            signal.
+        kill: Ordered by ``order_kill``; stays.
+        stop: Why it is to stop, ordered by ``order_stop``; stays.
+        weight: How many bytes the waiting user messages weigh together.
+        most_bytes: How many they may.
+        room: How many ``messages`` there may be, with the notices that are among them now.
+    """
+
+    __slots__ = ("_notices", "_signals", "kill", "messages", "most_bytes", "room", "stop", "urgent", "weight")
 
     def __init__(self, limits: MailboxLimits = DEFAULT_LIMITS) -> None:
-        self._max_messages = limits.messages
-        self._max_bytes = limits.bytes
-        self._messages: deque[Entry] = deque()
+        self.most_bytes = limits.bytes
+        self.room = limits.messages
+        self._notices = 0
         self._signals: deque[Entry] | None = None
-        self._held = 0
-        self._weight = 0
+        self.messages: deque[Entry] = deque()
+        self.weight = 0
+        self.urgent = False
         self.kill = False
         self.stop: ExitReason | None = None
 
     def offer(self, entry: Entry) -> bool:
-        """Queue a user message; False when either limit forbids it (nothing is queued then)."""
-        weight = self._weight + entry[3]
-        if self._held >= self._max_messages or weight > self._max_bytes:
+        """Queue a user message; False when a limit forbids it or the mailbox is closed."""
+        weight = self.weight + entry[3]
+        messages = self.messages
+        if weight > self.most_bytes or len(messages) >= self.room:
             return False
-        self._held += 1
-        self._weight = weight
-        self._messages.append(entry)
+        self.weight = weight
+        messages.append(entry)
         return True
 
     def insert(self, notice: Any) -> None:
         """Queue a notice behind the messages that are here already, whatever the limits say."""
-        self._messages.append((notice, None, None, 0))
+        self.messages.append((notice, None, None, 0))
+        self._notices += 1
+        self.room += 1
 
     def signal(self, notice: Any) -> None:
         """Queue a notice in front of all messages, behind earlier signals."""
         if self._signals is None:
             self._signals = deque()
         self._signals.append((notice, None, None, 0))
+        self.urgent = True
+
+    def order_stop(self, reason: ExitReason) -> None:
+        """Let nothing but a kill be taken before the stop."""
+        self.stop = reason
+        self.urgent = True
+
+    def order_kill(self) -> None:
+        """Let nothing be taken before the kill."""
+        self.kill = self.urgent = True
 
     def take(self) -> Entry | Lane | None:
         """Return what is to be done next; None when there is nothing. Kill and stop stay until the end."""
@@ -85,35 +109,43 @@ class Mailbox:
         if self.stop is not None:
             return Lane.STOP
         if self._signals:
-            return self._signals.popleft()
-        if not self._messages:
+            entry = self._signals.popleft()
+            self.urgent = bool(self._signals)
+            return entry
+        if not self.messages:
             return None
-        entry = self._messages.popleft()
-        weight = entry[3]
-        if weight:
-            self._held -= 1
-            self._weight -= weight
+        entry = self.messages.popleft()
+        if entry[3]:
+            self.weight -= entry[3]
+        else:
+            self.took_notice()
         return entry
 
-    def clear(self) -> list[Entry]:
-        """Empty the lanes of signals and messages; return the user messages that were in them, in order."""
-        left = [entry for entry in self._messages if entry[3]]
-        self._messages.clear()
+    def took_notice(self) -> None:
+        """Account for a notice that the caller has taken from ``messages``."""
+        self._notices -= 1
+        self.room -= 1
+
+    def close(self) -> list[Entry]:
+        """Empty the lanes of signals and messages, and reject every message from now on.
+
+        Returns:
+            The user messages that were waiting, in order.
+        """
+        left = [entry for entry in self.messages if entry[3]]
+        self.messages.clear()
         self._signals = None
-        self._held = self._weight = 0
+        self._notices = self.weight = 0
+        self.room = -1
+        self.urgent = self.kill or self.stop is not None
         return left
 
     @property
     def pending(self) -> bool:
         """Whether ``take`` would return something."""
-        return bool(self._messages or self._signals or self.kill or self.stop is not None)
+        return self.urgent or bool(self.messages)
 
     @property
     def held(self) -> int:
         """How many user messages wait."""
-        return self._held
-
-    @property
-    def weight(self) -> int:
-        """How many bytes they weigh together."""
-        return self._weight
+        return len(self.messages) - self._notices

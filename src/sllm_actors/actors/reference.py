@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from .activity import current
+from .activity import get_current
 from .asking import Ask
 from .errors import AskTimeout
 from .identity import Address, Incarnation, NodeId
@@ -53,7 +53,7 @@ class ActorRef:
         be delivered (receiver gone, mailbox full, node down) is a dead letter: counted, sampled into the
         log, never raised.
         """
-        activity = current.get()
+        activity = get_current()
         cell = self.cell
         if cell is not None:
             cell.deliver(message, None, NO_METADATA if activity is None else activity.tell_metadata)
@@ -84,7 +84,7 @@ class ActorRef:
             raise ValueError(f"the timeout of an ask must be a finite number of seconds, not {timeout}")
         if timeout <= 0:
             raise AskTimeout("no time was left, nothing was sent")
-        activity = current.get()
+        activity = get_current()
         ask = Ask(self._system, timeout)
         cell = self.cell
         if cell is not None:

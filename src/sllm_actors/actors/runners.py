@@ -93,7 +93,8 @@ class Runners:
                     working = await self._work(runner)
                 cell, runner.cell = runner.cell, None
                 if cell is not None:  # its turn was interrupted
-                    cell.settle()
+                    if cell.settle():
+                        self.ready(cell)
                     working = True
         finally:
             self.count -= 1
@@ -115,14 +116,19 @@ class Runners:
             cell = ready.popleft()
             if ready and not self._woken:
                 self._wake()
-            runner.cell = cell
-            cell.runner = runner
             current.set(cell)
-            stretch += 1 + await cell.turn(TURN)
-            if runner.scope.cancel_called:
-                return True
-            runner.cell = None
-            cell.settle()
+            again = True
+            while again:
+                runner.cell = cell
+                cell.runner = runner
+                stretch += 1 + await cell.turn(TURN)
+                if runner.scope.cancel_called:
+                    return True
+                runner.cell = None
+                again = cell.settle()
+                if again and (ready or stretch >= STRETCH):
+                    ready.append(cell)  # this runner is on its way to whoever is first there
+                    again = False
             if stretch >= STRETCH:
                 stretch = 0
                 current.set(None)

@@ -16,29 +16,63 @@ DEEPEST: Final = 4
 WIDEST: Final = 256
 """Levels, and items of a collection, that are looked at; further items count as ``PLAIN`` each."""
 
-_Scale: TypeAlias = Callable[[Any, int], int]
+NUMBERS: Final = frozenset({int, float, bool, None, "int", "float", "bool", "None"})
+"""Annotations of fields that hold no data: those fields are not looked at."""
 
-_scales: dict[type, _Scale | None] = {}
+Scale: TypeAlias = Callable[[Any, int], int]
+"""Returns what a message of its class weighs beyond ``PLAIN``, given the levels left."""
 
 
 def weigh(message: Any, depth: int = DEEPEST) -> int:
     """Return about how many bytes the message holds, never less than ``PLAIN``.
 
     Counts the length of text, bytes and buffers, in attrs fields, lists, tuples, sets and dicts too;
-    everything else is ``PLAIN``. A class is looked at once, so that a message without fields costs one
-    look-up.
+    everything else is ``PLAIN``. A class is looked at once: after that, fields that are declared as numbers
+    cost nothing.
     """
-    cls = message.__class__
-    try:
-        scale = _scales[cls]
-    except KeyError:
-        scale = _scales[cls] = _scale_for(cls)
+    scale = _SCALES[message.__class__]
     return PLAIN if scale is None or depth == 0 else PLAIN + scale(message, depth)
 
 
-def _scale_for(cls: type) -> _Scale | None:
+class _Scales(dict[type, Scale | None]):
+    def __missing__(self, cls: type) -> Scale | None:
+        scale = self[cls] = _scale_of(cls)
+        return scale
+
+
+class _Parts(dict[type, Callable[[Any], Any]]):
+    def __missing__(self, cls: type) -> Callable[[Any], Any]:
+        part = self[cls] = _part_of(cls)
+        return part
+
+
+_SCALES: Final = _Scales()
+
+PARTS: Final = _Parts()
+"""For each class of messages, a function that returns the one part of a message that has a weight.
+
+Where that part is text or bytes, the message weighs ``PLAIN`` and its length; for any other, ask ``weigh``.
+"""
+
+
+def _data_fields(cls: type) -> list[str]:
+    return [each.name for each in attrs.fields(cls) if each.type not in NUMBERS]
+
+
+def _part_of(cls: type) -> Callable[[Any], Any]:
+    if not attrs.has(cls):
+        return _itself
+    names = _data_fields(cls)
+    return attrgetter(names[0]) if len(names) == 1 else _itself
+
+
+def _itself(message: Any) -> Any:
+    return message
+
+
+def _scale_of(cls: type) -> Scale | None:
     if attrs.has(cls):
-        return _scale_of_fields([each.name for each in attrs.fields(cls)])
+        return _scale_of_fields(_data_fields(cls))
     if issubclass(cls, str | bytes | bytearray):
         return _length
     if issubclass(cls, memoryview):
@@ -50,15 +84,7 @@ def _scale_for(cls: type) -> _Scale | None:
     return None
 
 
-def _length(message: str | bytes | bytearray, _depth: int) -> int:
-    return len(message)
-
-
-def _nbytes(message: memoryview, _depth: int) -> int:
-    return message.nbytes
-
-
-def _scale_of_fields(names: list[str]) -> _Scale | None:
+def _scale_of_fields(names: list[str]) -> Scale | None:
     if not names:
         return None
     if len(names) == 1:
@@ -66,6 +92,14 @@ def _scale_of_fields(names: list[str]) -> _Scale | None:
         return lambda message, depth: _sum((only(message),), depth)
     read = attrgetter(*names)
     return lambda message, depth: _sum(read(message), depth)
+
+
+def _length(message: str | bytes | bytearray, _depth: int) -> int:
+    return len(message)
+
+
+def _nbytes(message: memoryview, _depth: int) -> int:
+    return message.nbytes
 
 
 def _sum(values: Iterable[Any], depth: int) -> int:
