@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import venv
 from pathlib import Path
 from typing import Any
 
@@ -14,29 +13,13 @@ from sllm_actors.engines import interpreters
 from sllm_actors.engines.interpreters import DONE, EnginePackage, find_installed, interpreter_of
 from sllm_actors.engines.plan import LaunchProblem
 
+from .installed import install, make_python, site_packages
+
 
 @pytest.fixture
 def python(tmp_path: Path) -> str:
     """An interpreter of its own, with nothing installed."""
-    folder = tmp_path / "env"
-    venv.create(folder, with_pip=False, symlinks=True)
-    return str(folder / "bin" / "python")
-
-
-def site_packages(python: str) -> Path:
-    return next(Path(python).parent.parent.glob("lib/python*/site-packages"))
-
-
-def install(python: str, name: str, version: str) -> Path:
-    """Install a package that cannot be imported: only looking for it works."""
-    site = site_packages(python)
-    module = site / "vllm" / "__init__.py"
-    module.parent.mkdir(exist_ok=True)
-    module.write_text("raise SystemExit('imported')")
-    info = site / f"{name.replace('-', '_')}-{version}.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
-    return info
+    return make_python(tmp_path / "env")
 
 
 def test_an_engine_is_found_and_told_apart_without_being_imported(python: str) -> None:

