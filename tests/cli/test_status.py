@@ -71,11 +71,12 @@ def test_nodes_are_listed(sllm: Sllm, gateway: PlayedGateway) -> None:
             "memory_total": 512 * 2**30,
             "memory_free": 100 * 2**30,
             "labels": {"zone": "a"},
+            "warm": [{"backend": "vllm", "state": "ready", "memory": 2**29}],
         },
         {"id": "n2", "role": "gateway", "state": "down"},
     ]
     _, gateway_line, worker_line = sllm("status", "--nodes").out.splitlines()
-    assert gateway_line.split() == ["n2", "gateway", "down", "-", "-", "-", "-", "-"]
+    assert gateway_line.split() == ["n2", "gateway", "down", "-", "-", "-", "-", "-", "-"]
     assert worker_line.split() == [
         "big",
         "worker",
@@ -85,6 +86,9 @@ def test_nodes_are_listed(sllm: Sllm, gateway: PlayedGateway) -> None:
         "64",
         "100.0",
         "GiB/512.0",
+        "GiB",
+        "vllm",
+        "0.5",
         "GiB",
         "zone=a",
     ]

@@ -87,7 +87,7 @@ def plan_in(folder: Path, modules: Path, *arguments: str, name: str = "a", **mor
 
 
 def spec_for(plan: LaunchPlan, *names: str) -> WarmSpec:
-    return WarmSpec("tiny", sys.executable, ("tiny_engine", *names), plan.env, frozenset({"LATE"}))
+    return WarmSpec("tiny", sys.executable, ("tiny_engine", *names), plan.env, late=frozenset({"LATE"}))
 
 
 @pytest.fixture
@@ -229,7 +229,9 @@ async def test_a_fork_that_outlives_worker_and_leash_is_found_by_its_mark(
     plan = plan_in(folder, modules)
     async with EngineProcess(plan, warm=server) as engine:
         worker = int(str((await facts_of(folder))["worker"]))
+        os.kill(leash_of(engine.pid), signal.SIGSTOP)  # which would kill the one when the other has ended
         assert await anyio.to_thread.run_sync(kill_once, 0, 0, plan.env[MARKER]) == 2
+        os.kill(leash_of(engine.pid), signal.SIGCONT)
         await until(lambda: not alive(engine.pid) and not alive(worker))
 
 

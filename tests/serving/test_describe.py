@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sllm_actors.engines.identity import ReplicaKey
-from sllm_actors.engines.messages import ReplicaState
+from sllm_actors.engines.messages import ReplicaState, WarmReport, WarmState
 from sllm_actors.serving.describe import NodeView, describe_cluster, describe_deployment, describe_node
 from sllm_actors.serving.document import write_document
 from sllm_actors.serving.reconcile import Deployment, Worker
@@ -111,7 +111,8 @@ def test_a_deletion_shows_what_is_left() -> None:
 
 def test_a_worker_shows_its_machine() -> None:
     view = NodeView("worker-1", "worker", "10.0.0.1", "1.ab", up=True, since=3.0)
-    stock = inventory(2, name="big", host="big.lan", cpus=8, memory_total=100, memory_free=60)
+    warm = (WarmReport("vllm", WarmState.READY, memory=5, modules=7),)
+    stock = inventory(2, name="big", host="big.lan", cpus=8, memory_total=100, memory_free=60, warm=warm)
     document = describe_node(view, Worker("worker-1", stock, {key(0): report(key(0))}), used_gpus=1)
     assert document == {
         "id": "worker-1",
@@ -127,6 +128,7 @@ def test_a_worker_shows_its_machine() -> None:
         "memory_total": 100,
         "memory_free": 60,
         "labels": {},
+        "warm": [{"backend": "vllm", "state": "ready", "memory": 5, "modules": 7, "reason": ""}],
         "replicas": 1,
         "since": 3.0,
     }

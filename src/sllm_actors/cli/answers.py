@@ -53,6 +53,15 @@ class Deployment:
 
 
 @frozen
+class Warm:
+    """A process that a backend's engines are forked from. Memory is in bytes."""
+
+    backend: str
+    state: str = ""
+    memory: int = 0
+
+
+@frozen
 class Node:
     """One process of the cluster. Memory is in bytes."""
 
@@ -67,6 +76,7 @@ class Node:
     memory_total: int | None = None
     memory_free: int | None = None
     labels: dict[str, str] = field(factory=dict)
+    warm: list[Warm] = field(factory=list)
 
 
 @frozen

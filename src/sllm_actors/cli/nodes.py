@@ -77,6 +77,13 @@ engine_options = options(
         metavar="BACKEND=PATH",
         help="The Python that has an engine installed; repeatable.",
     ),
+    click.option(
+        "--warm",
+        type=click.Choice(["auto", "vllm", "none"]),
+        default="auto",
+        show_default=True,
+        help="Fork engines from a process that has imported them: a start takes seconds; auto: if installed.",
+    ),
 )
 
 gateway_port = click.option(

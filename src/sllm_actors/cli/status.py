@@ -7,7 +7,7 @@ from http import HTTPStatus
 
 import click
 
-from .answers import Deployment, Node, Status, read
+from .answers import Deployment, Node, Status, Warm, read
 from .client import GatewayClient, path_of
 from .errors import Refused
 from .lookup import find_deployment
@@ -93,7 +93,7 @@ def show_deployment(deployment: Deployment) -> None:
 
 def show_nodes_table(nodes: list[Node]) -> None:
     """Print one line per node."""
-    lines = table("NODE", "ROLE", "STATUS", "HOST", "GPUS FREE", "CPUS", "MEMORY FREE", "LABELS")
+    lines = table("NODE", "ROLE", "STATUS", "HOST", "GPUS FREE", "CPUS", "MEMORY FREE", "WARM", "LABELS")
     for each in sorted(nodes, key=lambda node: (node.role, node.name or node.id)):
         labels = " ".join(f"{key}={value}" for key, value in sorted(each.labels.items()))
         lines.add_row(
@@ -104,9 +104,14 @@ def show_nodes_table(nodes: list[Node]) -> None:
             cell(_part(each.gpus_free, each.gpus_total)),
             cell(None if each.cpus is None else f"{each.cpus:g}"),
             cell(_part(_gib(each.memory_free), _gib(each.memory_total))),
+            cell(", ".join(_warm(one) for one in each.warm)),
             cell(labels),
         )
     show(lines)
+
+
+def _warm(server: Warm) -> str:
+    return f"{server.backend} {_gib(server.memory) if server.state == 'ready' else server.state}"
 
 
 def _part(free: object, total: object) -> str | None:

@@ -46,7 +46,8 @@ class WarmSpec:
     Attributes:
         backend: Whose engines.
         python: The interpreter.
-        modules: What has to be imported; names that an engine may do without belong to what it is taught.
+        modules: What has to be imported.
+        expected: What engines most likely import beyond that; what is not there is left out.
         env: The environment, as an engine would have it but for ``late``.
         late: Variables that may differ from engine to engine: nothing reads them while it is imported.
     """
@@ -55,6 +56,7 @@ class WarmSpec:
     python: str
     modules: tuple[str, ...]
     env: Mapping[str, str] = field(repr=False)
+    expected: tuple[str, ...] = ()
     late: frozenset[str] = frozenset()
 
     def fits(self, plan: LaunchPlan) -> bool:
@@ -150,7 +152,7 @@ async def open_fork_server(
 
     Args:
         log_file: What it prints goes there; begun anew each time.
-        learned: What it is to import beyond ``spec.modules``, as far as it can.
+        learned: What it is to import beyond the specification, as far as it can.
         preload: Libraries for ``LD_PRELOAD``, on top of the environment.
 
     Raises:
@@ -165,7 +167,7 @@ async def open_fork_server(
             process = await _start(spec.python, theirs, env, log_file)
         try:
             server = ForkServer(process, ours)
-            first, *more = [*_portions(learned)] or [[]]
+            first, *more = [*_portions([*spec.expected, *learned])] or [[]]
             await server._teach({"modules": spec.modules, "learned": first})  # noqa: SLF001
             for some in more:
                 await server.learn(some)

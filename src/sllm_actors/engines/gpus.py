@@ -102,6 +102,11 @@ class GpuPool:
         finally:
             self._give_back(loan)
 
+    @property
+    def free(self) -> int:
+        """How many no engine of this worker has."""
+        return len(set(self.gpus or ()) - self._lent - self.withheld)
+
     def take(self, count: int) -> GpuLoan | None:
         """Take so many GPUs now, or none. Blocks on the disk.
 

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 
 from .backend import Backend
 from .external import External
+from .fork_client import WarmSpec
 from .host import EngineHost
 from .llamacpp import LlamaCpp
 from .messages import InspectSource, SourceInspected
 from .plan import LaunchProblem
 from .vllm import Vllm
+from .vllm_warm import warm_spec as warm_vllm
 
 BACKENDS: Mapping[str, Backend] = {backend.name: backend for backend in (Vllm(), LlamaCpp(), External())}
+
+
+WARM: Mapping[str, Callable[[EngineHost], WarmSpec | None]] = {"vllm": warm_vllm}
+"""The backends whose engines can be forked, and what their fork server is: None where it is not installed."""
 
 
 def backend_named(name: str) -> Backend:

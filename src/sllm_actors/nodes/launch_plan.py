@@ -176,6 +176,7 @@ class _Planning:
             storage_path=chosen.storage_path,
             labels=chosen.labels,
             engine_python=chosen.engine_python,
+            warm=chosen.warm,
             **self._common,
         )
         return PlannedNode("worker", settings, stop_budget=75.0)

@@ -56,12 +56,14 @@ class EngineOptions(NodeOptions):
         storage_path: Where model files are kept, or None for the launcher's default.
         labels: What placement can ask for.
         engine_python: The interpreter of a backend, by the backend's name.
+        warm: Whose engines are forked from a warm server: a backend's name, "none" or "auto".
     """
 
     gpus: int | None = None
     storage_path: Path | None = None
     labels: dict[str, str] = field(factory=dict, converter=_as_dict)
     engine_python: dict[str, str] = field(factory=dict, converter=_as_dict)
+    warm: str = "auto"
 
 
 @frozen(kw_only=True)

@@ -79,6 +79,8 @@ class WorkerSettings(MemberSettings):
         storage_path: Where model files are kept; None for the data directory.
         labels: What placement can ask for.
         engine_python: The interpreter of a backend, by the backend's name.
+        warm: Whose engines are forked from a warm server: a backend's name, "none", or "auto" for all that
+            are installed.
     """
 
     title: str = ""
@@ -86,6 +88,7 @@ class WorkerSettings(MemberSettings):
     storage_path: Path | None = None
     labels: dict[str, str] = field(factory=dict)
     engine_python: dict[str, str] = field(factory=dict)
+    warm: str = "auto"
 
 
 @frozen(kw_only=True)

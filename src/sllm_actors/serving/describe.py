@@ -102,6 +102,16 @@ def describe_node(node: NodeView, worker: Worker | None, used_gpus: int) -> dict
         "memory_total": inventory.memory_total,
         "memory_free": inventory.memory_free,
         "labels": inventory.labels,
+        "warm": [
+            {
+                "backend": each.backend,
+                "state": each.state.value,
+                "memory": each.memory,
+                "modules": each.modules,
+                "reason": each.reason,
+            }
+            for each in inventory.warm
+        ],
         "replicas": len(worker.replicas) if worker else 0,
         "since": node.since,
     }

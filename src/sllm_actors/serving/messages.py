@@ -7,7 +7,7 @@ from attrs import field, frozen
 
 from sllm_actors.actors import Catalog
 from sllm_actors.engines.identity import ReplicaId
-from sllm_actors.engines.messages import ReplicaOrder, ReplicaReport
+from sllm_actors.engines.messages import ReplicaOrder, ReplicaReport, WarmReport
 
 CATALOG = Catalog()
 
@@ -55,6 +55,7 @@ class Inventory:
         host: The address that it wants to be reached at, or "" for the one that its link comes from.
         port: The port on which its transport listens.
         labels: What placement can ask for.
+        warm: The fork servers of its engines.
     """
 
     name: str = ""
@@ -65,6 +66,7 @@ class Inventory:
     memory_total: int = 0
     memory_free: int = 0
     labels: dict[str, str] = field(factory=dict)
+    warm: tuple[WarmReport, ...] = ()
 
 
 @frozen

@@ -1,0 +1,45 @@
+"""What a fork server of vLLM imports, and which engines can be forked from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .fork_client import WarmSpec
+from .host import EngineHost
+from .interpreters import find_installed
+from .plan import EnginePaths, engine_environment
+from .vllm import PROGRAM, Vllm, environment
+from .vllm_settings import VllmSettings
+
+EXPECTED = (
+    "vllm.entrypoints.launchers.api_server.entry",
+    "vllm.v1.engine.async_llm",
+    "vllm.v1.engine.core",
+    "vllm.v1.executor.multiproc_executor",
+    "vllm.model_executor.models.llama",
+    "transformers",
+    "setproctitle",
+)
+"""What any engine imports late. The rest is learned from the first one."""
+
+LATE = frozenset(
+    {"CUDA_VISIBLE_DEVICES", "VLLM_CPU_KVCACHE_SPACE", "VLLM_CPU_OMP_THREADS_BIND", "VLLM_SERVER_DEV_MODE"}
+)
+"""Variables that vLLM reads when an engine starts, not when it is imported."""
+
+
+def warm_spec(host: EngineHost) -> WarmSpec | None:
+    """Return what the worker's fork server of vLLM is to be, or None where vLLM is not installed. Blocks."""
+    installed = find_installed(host.interpreter(Vllm.name), Vllm.name)
+    if installed is None:
+        return None
+    nowhere = EnginePaths(Path("/"), host.tmp_dir, Path("/"))
+    variables = environment(VllmSettings(), 0 if installed.cpu else 1, (), host)
+    return WarmSpec(
+        backend=Vllm.name,
+        python=installed.python,
+        modules=(PROGRAM,),
+        expected=(*EXPECTED, "vllm.v1.worker.cpu_worker" if installed.cpu else "vllm.v1.worker.gpu_worker"),
+        env=engine_environment(host.environment, nowhere, **variables),
+        late=LATE,
+    )
