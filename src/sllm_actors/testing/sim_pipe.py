@@ -59,7 +59,7 @@ class Pipe:
         forgotten: A box in the middle has lost this connection: nothing gets through any more.
         deliver: Takes what arrives (``FIN`` for the end); False when nobody is there to take it.
         refused: Called when the other end answered with a reset, or the sender gave up.
-        acked: Called when there is room for more.
+        acked: Called when there is a good deal of room for more.
         unread: Tells how many bytes the receiver has not taken.
     """
 
@@ -131,8 +131,8 @@ class Pipe:
         while self._unsent:
             window = self.receive_buffer - self._in_flight - self.unread()
             size = min(len(self._unsent), window, SEGMENT)
-            if size <= 0:
-                return
+            if size < min(len(self._unsent), self.receive_buffer // 4):
+                return  # no crumbs for a window that has just opened (RFC 9293, 3.8.6.2.1)
             if self.rng.random() < 0.3:
                 size = self.rng.randint(1, size)
             segment = bytes(self._unsent[:size])
@@ -157,7 +157,8 @@ class Pipe:
             self._owed = 0
             self._waiting_since = None
             self._watch()
-            self.acked()
+            if self.room >= self.send_buffer // 3:  # as Linux reports a socket to be writable
+                self.acked()
 
     def _launch(self, segment: bytes) -> None:
         now = self.agenda.now()
