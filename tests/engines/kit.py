@@ -94,9 +94,17 @@ def members(group: int) -> list[int]:
     return found
 
 
-async def start(system: TestSystem, order: ReplicaOrder, host: EngineHost) -> tuple[ActorRef, TestProbe]:
+def environment_of(pid: int) -> dict[str, str]:
+    """Return what the kernel shows as the environment of a process."""
+    entries = Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
+    return dict(entry.split("=", 1) for entry in entries if "=" in entry)
+
+
+async def start(
+    system: TestSystem, order: ReplicaOrder, host: EngineHost, name: str = "replica"
+) -> tuple[ActorRef, TestProbe]:
     probe = await system.probe()
-    spec = ChildSpec("replica", lambda: ReplicaActor(order, host=host, owner=probe.ref), restart=TEMPORARY)
+    spec = ChildSpec(name, lambda: ReplicaActor(order, host=host, owner=probe.ref), restart=TEMPORARY)
     return await system.start(spec), probe
 
 

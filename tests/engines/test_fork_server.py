@@ -22,7 +22,7 @@ from sllm_actors.engines.orphans import kill_once
 from sllm_actors.engines.plan import MARKER, EnginePaths, LaunchPlan, engine_environment
 from sllm_actors.engines.process import EngineProcess
 
-from .kit import alive, leash_of, log_of, members, open_files, until
+from .kit import alive, environment_of, leash_of, log_of, members, open_files, until
 
 pytestmark = pytest.mark.anyio
 
@@ -94,10 +94,6 @@ def spec_for(plan: LaunchPlan, *names: str) -> WarmSpec:
 async def server(folder: Path, modules: Path) -> AsyncIterator[ForkServer]:
     async with open_fork_server(spec_for(plan_in(folder, modules)), folder / "warm.log") as server:
         yield server
-
-
-def environment_of(pid: int) -> list[bytes]:
-    return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
 
 
 def child_of(pid: int) -> int:
@@ -176,11 +172,10 @@ async def test_the_processes_of_a_fork_bear_its_mark(folder: Path, modules: Path
     plan = plan_in(folder, modules)
     async with EngineProcess(plan, warm=server) as engine:
         worker = int(str((await facts_of(folder))["worker"]))
-        mark = f"{MARKER}={plan.env[MARKER]}".encode()
         for pid in (engine.pid, worker):
-            assert mark in environment_of(pid)
+            assert environment_of(pid)[MARKER] == plan.env[MARKER]
         for pid in (server.pid, leash_of(engine.pid)):
-            assert mark not in environment_of(pid)
+            assert environment_of(pid)[MARKER] != plan.env[MARKER]
 
 
 async def test_the_death_of_the_server_touches_no_engine(folder: Path, modules: Path) -> None:

@@ -10,17 +10,18 @@ import anyio.to_thread
 from attrs import evolve, frozen
 
 from .backend import Launch
+from .gpus import GpuLoan, visible
 from .host import EngineHost
 from .log_reader import last_lines, log_end
 from .messages import ReplicaOrder
-from .plan import LaunchProblem
+from .plan import LaunchPlan, LaunchProblem
 from .process import EngineProcess, Exit
 from .readiness import HealthProbe
 from .registry import backend_named
-from .replica import Answered, Ended, Progressed, Started
+from .replica import Admitted, Answered, Delayed, Ended, Progressed, Started
 from .startup_phase import follow_phases
 
-Say = Callable[[Started | Progressed | Answered | Ended], None]
+Say = Callable[[Delayed | Admitted | Started | Progressed | Answered | Ended], None]
 
 TAIL = 20
 """Lines of the log that a failure is reported with."""
@@ -45,28 +46,46 @@ class EngineLife:
     async def run(self) -> None:
         """Run until the engine has ended and nothing of it is left; a cancellation ends it in good order."""
         paths = self.host.paths_for(self.order.key.attempt(self.attempt))
+        deadline = anyio.current_time() + self.order.startup_timeout
         try:
             launch = await anyio.to_thread.run_sync(
                 lambda: backend_named(self.order.backend).launch(self.order, self.host, paths)
             )
             if launch.plan is None:
-                self.say(await self._watch(launch, None, 0))
+                self.say(await self._watch(launch, None, 0, deadline))
                 return
-            plan = evolve(launch.plan, header=f"---- attempt {self.attempt} of {self.order.key}")
-            since = await anyio.to_thread.run_sync(log_end, paths.log)
-            warm = await self.host.warm.find(plan)
-            async with EngineProcess(plan, leases=self.host.leases, warm=warm) as engine:
-                self.say(Started(self.attempt, engine.pid))
-                ended = await self._watch(launch, engine, since)
-                self.say(ended)
-                if not ended.exit_status:
-                    await engine.stop(HUNG_BUDGET)
+            async with self.host.gpus.lend(self.order.num_gpus, deadline, self._delayed) as loan:
+                self.say(Admitted(self.attempt))
+                await self._run(launch, launch.plan, loan, deadline)
         except LaunchProblem as problem:
             self.say(self._ended(str(problem)))
         except OSError as error:
             self.say(self._ended(f"the engine cannot be started: {error.strerror or error}"))
 
-    async def _watch(self, launch: Launch, engine: EngineProcess | None, since: int) -> Ended:
+    def _delayed(self, reason: str) -> None:
+        self.say(Delayed(self.attempt, reason))
+
+    async def _run(self, launch: Launch, planned: LaunchPlan, loan: GpuLoan, deadline: float) -> None:
+        """Be the engine's process, from start to end."""
+        since = await anyio.to_thread.run_sync(log_end, planned.paths.log)
+        plan = evolve(
+            planned,
+            header=f"---- attempt {self.attempt} of {self.order.key}",
+            env=visible(planned.env, self.host.gpus, loan),
+            gpus=loan.gpus,
+            gpu_memory=self.host.gpu_memory(loan.gpus),
+        )
+        warm = await self.host.warm.find(plan)
+        async with EngineProcess(plan, hold=loan.locks, leases=self.host.leases, warm=warm) as engine:
+            self.say(Started(self.attempt, engine.pid))
+            ended = await self._watch(launch, engine, since, deadline)
+            self.say(ended)
+            if not ended.exit_status:
+                await engine.stop(HUNG_BUDGET)
+
+    async def _watch(
+        self, launch: Launch, engine: EngineProcess | None, since: int, deadline: float
+    ) -> Ended:
         """Follow the process and its health, until either says that it is over."""
         verdicts: list[Ended] = []
         ready = anyio.Event()
@@ -82,14 +101,17 @@ class EngineLife:
         ):
             if engine is not None:
                 group.start_soon(follow_process, engine)
-            verdicts.append(self._ended(await self._follow_health(probe, launch, ready, since)))
+            health = await self._follow_health(probe, launch, ready, since, deadline)
+            verdicts.append(self._ended(health))
             group.cancel_scope.cancel()
         if launch.plan is None:
             return verdicts[0]
         tail = await anyio.to_thread.run_sync(last_lines, launch.plan.paths.log, TAIL, since)
         return evolve(verdicts[0], log_tail=tail)
 
-    async def _follow_health(self, probe: HealthProbe, launch: Launch, ready: anyio.Event, since: int) -> str:
+    async def _follow_health(
+        self, probe: HealthProbe, launch: Launch, ready: anyio.Event, since: int, deadline: float
+    ) -> str:
         doing = "starting"
 
         def progressed(now: str) -> None:
@@ -97,7 +119,7 @@ class EngineLife:
             doing = now
             self.say(Progressed(self.attempt, now))
 
-        with anyio.move_on_after(self.order.startup_timeout) as start:
+        with anyio.CancelScope(deadline=deadline) as start:
             async with anyio.create_task_group() as following:
                 if launch.plan is None or launch.phase_of is None:
                     await probe.until_ready(progressed)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -56,6 +56,13 @@ class GpuLoan:
     locks: tuple[int, ...] = ()
 
 
+def visible(env: Mapping[str, str], pool: GpuPool, loan: GpuLoan) -> dict[str, str]:
+    """Return the environment of an engine that sees the GPUs of its loan, and no others."""
+    if pool.gpus is None:
+        return dict(env)
+    return {**env, "CUDA_VISIBLE_DEVICES": ",".join(loan.gpus)}
+
+
 @frozen
 class GpuPool:
     """The GPUs that engines of this worker may use.
@@ -74,16 +81,20 @@ class GpuPool:
     _guard: threading.Lock = field(factory=threading.Lock, init=False, repr=False)
 
     @asynccontextmanager
-    async def lend(self, count: int, on_wait: Callable[[str], None]) -> AsyncIterator[GpuLoan]:
+    async def lend(
+        self, count: int, deadline: float, on_wait: Callable[[str], None]
+    ) -> AsyncIterator[GpuLoan]:
         """Wait for so many GPUs, and give them back at the end of the context. First come, first served.
 
         Whoever needs more than are free does not keep the others from what is free.
 
         Args:
+            deadline: When to give up, on the loop's clock.
             on_wait: Told once why it has to wait, in one sentence, when it has to.
 
         Raises:
-            LaunchProblem: There are not that many in this machine.
+            LaunchProblem: There are not that many in this machine, or not by then.
+            OSError: A lock file cannot be opened.
         """
         if self.gpus is None or not count:
             yield GpuLoan()
@@ -92,10 +103,13 @@ class GpuPool:
         if count > usable:
             raise LaunchProblem(f"it needs {_gpus(count)}; this worker has {_gpus(usable)}")
         loan = await anyio.to_thread.run_sync(self.take, count)
+        why = f"too few of this worker's {_gpus(usable)} are free"
         if loan is None:
-            on_wait(f"it waits for {_gpus(count)}: too few of this worker's {_gpus(usable)} are free")
+            on_wait(f"it waits for {_gpus(count)}: {why}")
         while loan is None:
-            await anyio.sleep(LOOK_AGAIN)
+            if anyio.current_time() >= deadline:
+                raise LaunchProblem(f"it waited in vain for {_gpus(count)}: {why}")
+            await anyio.sleep(min(LOOK_AGAIN, max(0.0, deadline - anyio.current_time())))
             loan = await anyio.to_thread.run_sync(self.take, count)
         try:
             yield loan

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import shutil
 import stat
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -43,6 +44,7 @@ class EngineHost:
         leases: The records of engines that run.
         gpus: The GPUs that engines may use.
         warm: What engines are forked from, where it can be done.
+        nvidia_smi: The program that tells how much GPU memory is in use; "" for none.
     """
 
     runtime_dir: Path
@@ -53,6 +55,7 @@ class EngineHost:
     leases: Leases
     gpus: GpuPool
     warm: WarmServers = field(factory=WarmServers)
+    nvidia_smi: str = field(factory=lambda: shutil.which("nvidia-smi") or "")
     interpreters: Mapping[str, str] = field(factory=dict)
     engines_dir: Path | None = None
     stop_budget: float = 10.0
@@ -63,6 +66,13 @@ class EngineHost:
     def interpreter(self, backend: str) -> str:
         """Return the Python that a backend's engines run under. Blocks: see ``interpreter_of``."""
         return interpreter_of(backend, self.interpreters, self.engines_dir)
+
+    def gpu_memory(self, gpus: Sequence[str]) -> tuple[str, ...]:
+        """Return the program that prints how many MiB of these GPUs are in use; () where there is none."""
+        if not gpus or not self.nvidia_smi:
+            return ()
+        query = ("--query-gpu=memory.used", "--format=csv,noheader,nounits")
+        return (self.nvidia_smi, *query, f"--id={','.join(gpus)}")
 
     def log_of(self, key: ReplicaKey) -> Path:
         """Return the folder of a replica's log: the same over its lives, and over those of the worker."""

@@ -42,6 +42,10 @@ SEGMENT = 4 * 1024 * 1024  # bytes of one file of the log
 SEGMENTS = 4  # files of the log that are kept
 READ = 65536
 
+MEMORY_BUDGET = 20.0  # seconds for the memory of GPUs to be given back
+MEMORY_PAUSE = 0.2
+MEMORY_NOISE = 16  # MiB: less is no change
+
 # What engines leave in /dev/shm when they are killed: Python's shared memory and semaphores, and NCCL's.
 SHARED_MEMORY = "/dev/shm"  # noqa: S108 - the place where POSIX shared memory is, not a scratch folder
 LEFT_BEHIND = re.compile(r"psm_\w+|sem\.mp-\w+|nccl-\w+")
@@ -55,6 +59,7 @@ class Launch(TypedDict):
         log: The folder of the log.
         socket: Removed at the end; "" for none.
         tmpdir: Made, and removed at the end.
+        gpu_memory: A program that prints how much memory of each GPU is in use; empty for no GPU.
     """
 
     argv: list[str]
@@ -64,6 +69,7 @@ class Launch(TypedDict):
     log: str
     socket: str
     tmpdir: str
+    gpu_memory: list[str]
 
 
 Start = Callable[[Launch, int], int]
@@ -291,6 +297,7 @@ class Leash:
             with contextlib.suppress(OSError):
                 os.unlink(launch["socket"])  # noqa: PTH108
         shutil.rmtree(launch["tmpdir"], ignore_errors=True)
+        wait_for_memory(launch["gpu_memory"])
         remove_shared_memory(began)
 
     # ---- the worker
@@ -410,6 +417,25 @@ def in_use(pid: int) -> set[int]:
                 if os.readlink(fd.path).startswith(SHARED_MEMORY):  # noqa: PTH115
                     used.add(os.stat(fd.path).st_ino)  # noqa: PTH116
     return used
+
+
+def wait_for_memory(program: list[str]) -> None:
+    """Wait until the driver has taken back what ended processes had: until the figures no longer fall.
+
+    Gives up after ``MEMORY_BUDGET`` seconds, or when the program tells nothing.
+    """
+    deadline = time.monotonic() + MEMORY_BUDGET
+    before: list[int] = []
+    while program and time.monotonic() < deadline:
+        try:
+            said = subprocess.run(program, capture_output=True, timeout=MEMORY_BUDGET, check=True).stdout
+            now = [int(figure) for figure in said.split()]
+        except (OSError, ValueError, subprocess.SubprocessError):
+            return
+        if before and all(new >= old - MEMORY_NOISE for new, old in zip(now, before, strict=False)):
+            return
+        before = now
+        time.sleep(MEMORY_PAUSE)
 
 
 def close_others(*keep: int) -> None:

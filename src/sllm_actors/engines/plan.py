@@ -65,6 +65,8 @@ class LaunchPlan:
         header: The line that begins this life in the log.
         stop_budget: Seconds between SIGTERM and SIGKILL when it is ended.
         gpus: The UUIDs of its GPUs, for the record of what it occupies.
+        gpu_memory: A program that prints how much of their memory is in use; the leash runs it when the
+            engine has ended, until the figures no longer fall. () for none.
     """
 
     argv: tuple[str, ...]
@@ -74,6 +76,7 @@ class LaunchPlan:
     cwd: str = "/"
     stop_budget: float = 10.0
     gpus: tuple[str, ...] = ()
+    gpu_memory: tuple[str, ...] = ()
 
 
 def engine_environment(ours: Mapping[str, str], paths: EnginePaths, **more: str) -> dict[str, str]:

@@ -34,16 +34,12 @@ class Vllm:
         find_vllm(python)
         return SourceInspected(size=read_checkpoint(_folder(source)).size)
 
-    def launch(
-        self, order: ReplicaOrder, host: EngineHost, paths: EnginePaths, gpus: tuple[str, ...] = ()
-    ) -> Launch:
+    def launch(self, order: ReplicaOrder, host: EngineHost, paths: EnginePaths) -> Launch:
         """See ``Backend.launch``."""
         settings = read_vllm_settings(order.settings)
         installed = find_vllm(host.interpreter(self.name))
         check_device(installed, order.num_gpus)
-        return plan(
-            order, read_checkpoint(_folder(order.source)).folder, settings, installed, host, paths, gpus
-        )
+        return plan(order, read_checkpoint(_folder(order.source)).folder, settings, installed, host, paths)
 
 
 def plan(
@@ -53,7 +49,6 @@ def plan(
     installed: InstalledEngine,
     host: EngineHost,
     paths: EnginePaths,
-    gpus: tuple[str, ...] = (),
 ) -> Launch:
     """Decide how to start; pure.
 
@@ -70,14 +65,12 @@ def plan(
         f"--disable-access-log-for-endpoints={QUIET}",
         *settings.arguments(order.num_gpus),
     )
-    env = engine_environment(host.environment, paths, **environment(settings, order.num_gpus, gpus, host))
-    launch = LaunchPlan(argv=argv, env=env, paths=paths, stop_budget=host.stop_budget, gpus=gpus)
+    env = engine_environment(host.environment, paths, **environment(settings, order.num_gpus, host))
+    launch = LaunchPlan(argv=argv, env=env, paths=paths, stop_budget=host.stop_budget)
     return Launch(f"unix:{paths.socket}", ("/health",), launch, phase_of)
 
 
-def environment(
-    settings: VllmSettings, num_gpus: int, gpus: tuple[str, ...], host: EngineHost
-) -> dict[str, str]:
+def environment(settings: VllmSettings, num_gpus: int, host: EngineHost) -> dict[str, str]:
     """Return the variables that a vLLM needs beside those of its worker."""
     ours = host.environment
     env = {
@@ -88,8 +81,6 @@ def environment(
         # What was compiled for one engine serves the next.
         "VLLM_CACHE_ROOT": ours.get("VLLM_CACHE_ROOT") or str(host.log_dir.parent / "cache" / "vllm"),
     }
-    if gpus:
-        env["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
     if num_gpus == 0:
         # vLLM binds threads to cores on its own, all engines of a machine to the same ones. Unbound, and one
         # less than there are cores, they leave each other room: the kernel spreads them.

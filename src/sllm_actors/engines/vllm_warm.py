@@ -34,7 +34,7 @@ def warm_spec(host: EngineHost) -> WarmSpec | None:
     if installed is None:
         return None
     nowhere = EnginePaths(Path("/"), host.tmp_dir, Path("/"))
-    variables = environment(VllmSettings(), 0 if installed.cpu else 1, (), host)
+    variables = environment(VllmSettings(), 0 if installed.cpu else 1, host)
     return WarmSpec(
         backend=Vllm.name,
         python=installed.python,

@@ -45,14 +45,7 @@ async def run_worker(settings: WorkerSettings, stopping: anyio.Event) -> None:
     home = NodeHome.open(settings.home, "worker")
     try:
         secret = find_secret(settings.data_dir, settings.secret_file)
-        host = await to_thread.run_sync(
-            partial(
-                open_host,
-                settings.home,
-                interpreters=settings.engine_python,
-                engines_dir=settings.data_dir / "engines",
-            )
-        )
+        host = await to_thread.run_sync(_open_host, settings)
         membership = await find_membership(settings, home, stopping)
         if membership is None:
             return
@@ -106,6 +99,15 @@ def _has_room(host: EngineHost) -> bool:
     return Room().has(take_stock(None).memory_free, gpus, host.gpus.free)
 
 
+def _open_host(settings: WorkerSettings) -> EngineHost:
+    return open_host(
+        settings.home,
+        interpreters=settings.engine_python,
+        engines_dir=settings.data_dir / "engines",
+        gpus=[gpu.uuid for gpu in take_stock(settings.gpus).gpus],
+    )
+
+
 def _remove_empty(host: EngineHost) -> None:
     """Remove the folders of sockets and temporary files; one that an engine's leash still cleans stays."""
     with contextlib.suppress(OSError):
@@ -141,7 +143,7 @@ def _inventory(settings: WorkerSettings, host: EngineHost) -> Inventory:
         name=settings.title or socket.gethostname(),
         host=settings.advertise,
         port=settings.ports["transport"],
-        gpus=tuple(Gpu(name) for name in machine.gpus),
+        gpus=tuple(Gpu(gpu.uuid, gpu.name, gpu.memory_total, gpu.memory_free) for gpu in machine.gpus),
         cpus=machine.cpus,
         memory_total=machine.memory_total,
         memory_free=machine.memory_free,
