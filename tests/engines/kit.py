@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -119,6 +121,20 @@ async def report_of(
 
 def left(host: EngineHost) -> list[Path]:
     return [path for path in host.runtime_dir.rglob("*") if path != host.tmp_dir]
+
+
+def post(address: str, body: dict[str, object], path: str = "/v1/completions") -> subprocess.Popen[str]:
+    """Send a request to an engine from a process of its own, which prints the answer."""
+    program = (
+        "import http.client, socket, sys\n"
+        "c = http.client.HTTPConnection('engine')\n"
+        "c.sock = socket.socket(socket.AF_UNIX)\n"
+        "c.sock.connect(sys.argv[1])\n"
+        "c.request('POST', sys.argv[2], sys.argv[3])\n"
+        "print(c.getresponse().read().decode())\n"
+    )
+    argv = [sys.executable, "-I", "-S", "-c", program, address.removeprefix("unix:"), path, json.dumps(body)]
+    return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
 
 
 class FakeBackend:

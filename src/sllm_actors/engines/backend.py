@@ -10,6 +10,7 @@ from attrs import frozen
 from .host import EngineHost
 from .messages import ReplicaOrder, SourceInspected
 from .plan import EnginePaths, LaunchPlan
+from .progress import WorkMetrics
 from .startup_phase import PhaseOf
 
 
@@ -22,12 +23,14 @@ class Launch:
         health: Paths that answer 200 when it is ready, the first one that exists counts.
         plan: What to start; None where somebody else runs the server.
         phase_of: What a line of its log says about its start; None: its log tells nothing.
+        work: Where its metrics tell whether it gets on; None: they do not.
     """
 
     address: str
     health: tuple[str, ...]
     plan: LaunchPlan | None
     phase_of: PhaseOf | None = None
+    work: WorkMetrics | None = None
 
 
 class Backend(Protocol):

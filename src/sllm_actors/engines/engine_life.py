@@ -16,6 +16,7 @@ from .log_reader import last_lines, log_end
 from .messages import ReplicaOrder
 from .plan import LaunchPlan, LaunchProblem
 from .process import EngineProcess, Exit
+from .progress import WorkMetrics
 from .readiness import HealthProbe
 from .registry import backend_named
 from .replica import Admitted, Answered, Delayed, Ended, Progressed, Started
@@ -133,7 +134,21 @@ class EngineLife:
             return f"it was not ready within {self.order.startup_timeout:g} s: {doing}"
         ready.set()
         self.say(Answered(self.attempt, launch.address))
-        return f"its health checks failed: {await probe.until_unhealthy()}"
+        return await self._until_ill(probe, launch)
+
+    async def _until_ill(self, probe: HealthProbe, launch: Launch) -> str:
+        verdicts: list[str] = []
+
+        async def watch_work(work: WorkMetrics) -> None:
+            verdicts.append(f"it hangs: {await probe.until_hung(work)}")
+            group.cancel_scope.cancel()
+
+        async with anyio.create_task_group() as group:
+            if launch.work is not None:
+                group.start_soon(watch_work, launch.work)
+            verdicts.append(f"its health checks failed: {await probe.until_unhealthy()}")
+            group.cancel_scope.cancel()
+        return verdicts[0]
 
     def _ended(self, reason: str, exit_status: str = "") -> Ended:
         return Ended(self.attempt, reason, exit_status, chance=random.random())  # noqa: S311 - jitter

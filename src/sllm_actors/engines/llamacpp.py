@@ -14,10 +14,16 @@ from .backend import Launch
 from .host import EngineHost
 from .messages import ReplicaOrder, SourceInspected
 from .plan import EnginePaths, LaunchPlan, LaunchProblem, SettingsProblem, engine_environment
+from .progress import WorkMetrics
 from .settings import flag, read_settings, table, text, whole
 from .sources import gguf_file
 
 PROGRAM = Path(__file__).with_name("llamacpp_server.py")
+
+WORK = WorkMetrics(
+    running=("llamacpp:requests_processing",),
+    counters=("llamacpp:n_decode_total", "llamacpp:prompt_tokens_total", "llamacpp:tokens_predicted_total"),
+)
 
 _OURS = ("model", "model_alias", "hostname", "hostnames", "port", "reuse_port", "api_keys", "api_prefix")
 
@@ -104,7 +110,7 @@ def plan(
         paths=paths,
         stop_budget=host.stop_budget,
     )
-    return Launch(f"unix:{paths.socket}", ("/health",), launch)
+    return Launch(f"unix:{paths.socket}", ("/health",), launch, work=WORK)
 
 
 def _read(settings: Mapping[str, object]) -> LlamaCppSettings:

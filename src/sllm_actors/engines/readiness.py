@@ -11,8 +11,12 @@ import anyio.to_thread
 import httpx2
 from attrs import frozen
 
+from .progress import Watch, WorkMetrics
+
 LONGEST_BODY = 65536
 """Bytes of an answer to a health question that are read, to use the connection again."""
+
+LONGEST_METRICS = 4 * 1024 * 1024
 
 Say = Callable[[str], None]
 
@@ -26,6 +30,9 @@ class HealthPolicy:
         interval: Between questions to an engine that is ready.
         timeout: How long an answer may take.
         misses: So many questions in a row without a good answer mean that it is not healthy.
+        work_interval: Between two looks at the metrics of an engine that is ready.
+        hung: Seconds in which an engine that works on requests may count nothing. Long prompts, the first
+            request of its kind (kernels are compiled for it) and a busy machine take their time.
     """
 
     first: float = 0.02
@@ -33,6 +40,8 @@ class HealthPolicy:
     interval: float = 2.0
     timeout: float = 5.0
     misses: int = 4
+    work_interval: float = 5.0
+    hung: float = 120.0
 
 
 class HealthProbe:
@@ -84,6 +93,34 @@ class HealthProbe:
             missed = missed + 1 if problem else 0
             if missed >= self._policy.misses:
                 return problem
+
+    async def until_hung(self, metrics: WorkMetrics) -> str:
+        """Look at its work, until it stands still with requests to work on; return that as a sentence.
+
+        What its metrics do not tell is no progress, and no hang either.
+        """
+        watch = Watch()
+        while True:
+            await anyio.sleep(self._policy.work_interval)
+            sample = metrics.read(await self._metrics())
+            now = anyio.current_time()
+            watch = Watch() if sample is None else watch.see(sample, now)
+            standing = watch.standing(now)
+            if sample is not None and standing >= self._policy.hung:
+                return f"it works on {sample.running:g} requests and got on with none for {standing:.0f} s"
+
+    async def _metrics(self) -> str:
+        data = bytearray()
+        try:
+            with anyio.fail_after(self._policy.timeout):
+                async with self._client.stream("GET", "/metrics") as answer:
+                    async for piece in answer.aiter_bytes():
+                        data += piece
+                        if len(data) > LONGEST_METRICS:
+                            return ""
+        except (TimeoutError, httpx2.HTTPError):
+            return ""  # the health check is there for that
+        return data.decode("utf-8", "replace")
 
     async def ask(self) -> str:
         """Ask once; "" is a good answer, and anything else says what is the matter in a few words."""

@@ -12,6 +12,7 @@ from .host import EngineHost
 from .interpreters import InstalledEngine, find_installed
 from .messages import ReplicaOrder, SourceInspected
 from .plan import EnginePaths, LaunchPlan, LaunchProblem, SourceProblem, engine_environment
+from .progress import WorkMetrics
 from .vllm_phases import phase_of
 from .vllm_settings import VllmSettings, read_vllm_settings
 
@@ -19,6 +20,11 @@ OLDEST = (0, 32)
 """Before it, ``CUDA_VISIBLE_DEVICES`` with the UUID of a GPU ended vLLM at its start."""
 
 PROGRAM = "vllm.entrypoints.openai.api_server"
+WORK = WorkMetrics(
+    running=("vllm:num_requests_running",),
+    counters=("vllm:iteration_tokens_total_count", "vllm:generation_tokens_total"),
+)
+
 QUIET = "/health,/metrics,/ping,/load"
 """Paths that the worker asks all the time: they would fill the log."""
 
@@ -67,7 +73,7 @@ def plan(
     )
     env = engine_environment(host.environment, paths, **environment(settings, order.num_gpus, host))
     launch = LaunchPlan(argv=argv, env=env, paths=paths, stop_budget=host.stop_budget)
-    return Launch(f"unix:{paths.socket}", ("/health",), launch, phase_of)
+    return Launch(f"unix:{paths.socket}", ("/health",), launch, phase_of, WORK)
 
 
 def environment(settings: VllmSettings, num_gpus: int, host: EngineHost) -> dict[str, str]:
