@@ -23,6 +23,7 @@ class Proxy:
         connections: Of each, the scope that ends it.
         flowing: Cleared while nothing gets through (a black hole: nobody is told).
         delay: Seconds that every chunk takes.
+        flip: How many of the next chunks get through with a bit changed.
     """
 
     target: int
@@ -30,6 +31,7 @@ class Proxy:
     connections: list[anyio.CancelScope] = field(factory=list)
     opened: int = 0
     delay: float = 0.0
+    flip: int = 0
     refusing: bool = False
     _gate: anyio.Event = field(factory=anyio.Event)
     _raw: socket.socket | None = None
@@ -64,6 +66,9 @@ class Proxy:
                 if self.delay:
                     await anyio.sleep(self.delay)
                 await self._gate.wait()
+                if self.flip:
+                    self.flip -= 1
+                    data = data[:-1] + bytes([data[-1] ^ 1])
                 await sink.send(data)
         except anyio.EndOfStream:
             await self._gate.wait()

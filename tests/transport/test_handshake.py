@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from sllm_actors.actors.identity import Incarnation, NodeId
 from sllm_actors.transport.errors import HandshakeFailed
-from sllm_actors.transport.handshake import MAGIC, MESSAGE_LIMIT, Handshake
+from sllm_actors.transport.handshake import MAGIC, MESSAGE_LIMIT, TLS_ALERT, Handshake, credential_hash
 from sllm_actors.transport.hello import Code, Hello, Lane, decode_hello, encode_hello
 
 SECRET = b"the cluster's secret"
@@ -239,22 +239,41 @@ def test_a_credential_is_proved_and_bound_to_this_handshake() -> None:
     dialler, acceptor = sides(credential=b"mine")
     said = shake(dialler, acceptor)
     assert acceptor.has_credential
-    assert acceptor.proves(b"mine")
-    assert not acceptor.proves(b"other")
+    assert acceptor.proves(credential_hash(b"mine"))
+    assert not acceptor.proves(credential_hash(b"other"))
+    assert not acceptor.proves(b"mine")
     assert all(b"mine" not in each for each in said)
     bare_dialler, bare = sides()
     shake(bare_dialler, bare)
     assert not bare.has_credential
-    assert not bare.proves(b"mine")
+    assert not bare.proves(credential_hash(b"mine"))
     assert not bare.proves(b"")
+
+
+def test_whoever_has_only_the_hash_of_a_credential_cannot_prove_it() -> None:
+    kept = credential_hash(b"mine")
+    dialler, acceptor = sides(credential=kept)
+    shake(dialler, acceptor)
+    assert acceptor.has_credential
+    assert not acceptor.proves(kept)
+
+
+@pytest.mark.parametrize("length", [1, 31, 33, 64])
+def test_a_credential_s_proof_of_another_length_proves_nothing(length: int) -> None:
+    dialler, acceptor = sides()
+    acceptor_hello = acceptor.receive(dialler.start())
+    proof = dialler.receive(acceptor_hello)
+    body = proof[3:] + b"x" * length
+    acceptor.receive(b"\x02" + len(body).to_bytes(2, "big") + body)
+    assert acceptor.proven is not None
+    assert acceptor.has_credential
+    assert not acceptor.proves(credential_hash(b""))
 
 
 @pytest.mark.parametrize(
     ("start", "words"),
     [
         (b"GET / HTTP/1.1", "is not an sllm node"),
-        (b"\x16\x03\x01\x02", "expects TLS"),
-        (b"\x15\x03\x03\x00", "expects TLS"),
         (b"\x8bSLLX", "is not an sllm node"),
     ],
 )
@@ -264,6 +283,17 @@ def test_a_foreign_start_is_named_at_its_first_bytes(start: bytes, words: str) -
     assert words in told.reason
     assert told.final
     assert acceptor.last_words == b""
+
+
+@pytest.mark.parametrize("start", [b"\x16\x03\x01\x02", b"\x15\x03\x03\x00"])
+def test_tls_where_there_is_none_is_named_on_both_sides(start: bytes) -> None:
+    dialler, acceptor = sides()
+    dialler.start()
+    assert failure(dialler.receive, start).reason == (
+        "answered, but it expects TLS: start this node with --tls-cert, --tls-key and --tls-ca"
+    )
+    assert failure(acceptor.receive, start).reason == "it uses TLS, and this node does not"
+    assert acceptor.last_words == TLS_ALERT
 
 
 @pytest.mark.parametrize(

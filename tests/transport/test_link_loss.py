@@ -9,11 +9,13 @@ from typing import Any
 
 import anyio
 import pytest
+from anyio.abc import ByteStream
 
 from sllm_actors.actors.errors import PeerDown
 from sllm_actors.actors.identity import Incarnation
 from sllm_actors.actors.network import Envelope
 from sllm_actors.transport import Peer, PeerLost, PeerUp
+from sllm_actors.transport.sockets import connect
 
 from .kit import QUICK, Node, Open, Text, life, node, until
 from .proxy import Proxy, proxy
@@ -64,6 +66,31 @@ async def test_a_lost_data_lane_fails_its_asks_at_once_and_comes_back() -> None:
         await until(lambda: left.transport.statistics().links[0].state == "up")
         assert await left.ask(right.at(1), Text("again")) == Text("again")
         assert not left.losses()
+
+
+async def test_a_data_lane_dialled_to_a_lost_life_is_not_opened_to_the_next() -> None:
+    dials = 0
+    late = anyio.Event()
+
+    async def dial(host: str, port: int) -> ByteStream:
+        nonlocal dials
+        dials += 1
+        if dials == 3:  # after control and data: data again
+            await late.wait()
+        return await connect(host, port)
+
+    async with far_pair(connect=dial) as (left, right, network):
+        network.cut(1)
+        await until(lambda: dials == 3)
+        right.transport._return("a test wants it so")
+        await until(lambda: len(left.ups()) == 2 and len(right.ups()) == 2)
+        late.set()
+        await anyio.sleep(3 * QUICK.heartbeat)
+        right.tell(left.at(1), Text("here I am"))
+        await until(lambda: left.inbound.messages == [Text("here I am")])
+        (link,) = right.transport.statistics().links
+        assert link.epoch == 1
+        assert [lost.peer.incarnation for lost in left.losses()] == [life(1)]
 
 
 async def test_a_reply_for_a_lost_lane_is_dropped_and_not_sent_on_the_next() -> None:

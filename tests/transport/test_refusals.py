@@ -9,7 +9,8 @@ import anyio
 import pytest
 from attrs import evolve
 
-from sllm_actors.transport import ACCEPT, NodeHello, Transport, Verdict
+from sllm_actors.transport import ACCEPT, NodeHello, Transport, Verdict, credential_hash
+from sllm_actors.transport.handshake import TLS_ALERT
 
 from .kit import SECRET, Node, Text, listening_socket, node, until
 
@@ -68,7 +69,10 @@ async def test_another_cluster_is_named() -> None:
     [
         (b"HTTP/1.1 400 Bad Request\r\n\r\n", "HOST:PORT answered, but it is not an sllm node"),
         (b"SSH-2.0-OpenSSH_9.2\r\n", "HOST:PORT answered, but it is not an sllm node"),
-        (b"\x15\x03\x03\x00\x02\x02\x46", "HOST:PORT answered, but it expects TLS"),
+        (
+            TLS_ALERT,
+            "HOST:PORT answered, but it expects TLS: start this node with --tls-cert, --tls-key and --tls-ca",
+        ),
         (b"", "HOST:PORT closed the connection during the handshake"),
         (None, "HOST:PORT did not finish the handshake in time"),
     ],
@@ -114,7 +118,9 @@ async def test_a_credential_is_proved_without_being_shown() -> None:
     def judge(hello: NodeHello) -> Verdict:
         seen.append(hello)
         return (
-            ACCEPT if hello.proves(b"issued to left") else Verdict("it is not the node that joined as left")
+            ACCEPT
+            if hello.proves(credential_hash(b"issued to left"))
+            else Verdict("it is not the node that joined as left")
         )
 
     async with node("right", role="head", accept=judge) as right:

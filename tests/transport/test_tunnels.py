@@ -243,31 +243,6 @@ async def test_the_tunnels_of_a_lost_peer_break(dialler: str) -> None:
             await until(lambda: there.transport.statistics().tunnels == 0)
 
 
-async def test_tls_is_mutual_and_a_mismatch_is_named(tls: TlsContexts) -> None:
-    stranger = ssl.create_default_context()
-    stranger.check_hostname = False
-    stranger.verify_mode = ssl.CERT_NONE
-    async with node("right", role="head", tls=tls) as right:
-        async with node("left", tls=evolve(tls, client=stranger)) as left:
-            left.transport.dial("127.0.0.1", right.port)
-            await until(lambda: left.refusals)
-            assert not left.events
-        async with node("plain") as plain:
-            plain.transport.dial("127.0.0.1", right.port)
-            await until(lambda: plain.refusals)
-            assert plain.refusals[0][1].endswith(
-                ("expects TLS", "closed the connection during the handshake")
-            )
-        async with node("good", tls=tls) as good:
-            good.transport.dial("127.0.0.1", right.port)
-            await until(lambda: good.ups())
-            assert await good.ask(right.at(1), Text("x")) == Text("x")
-    async with node("right") as right, node("left", tls=tls) as left:
-        left.transport.dial("127.0.0.1", right.port)
-        await until(lambda: left.refusals)
-        assert "could not agree on TLS" in left.refusals[0][1]
-
-
 class Canned(ByteStream):
     """A stream that has certain bytes to give, in pieces, and then ends."""
 

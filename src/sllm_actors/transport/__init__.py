@@ -6,6 +6,7 @@ from .dialer import Dial as Dial
 from .errors import RemoteProtocolError as RemoteProtocolError
 from .errors import TransportError as TransportError
 from .errors import TunnelRefused as TunnelRefused
+from .handshake import credential_hash as credential_hash
 from .hello import Lane as Lane
 from .peer import ACCEPT as ACCEPT
 from .peer import NodeHello as NodeHello
@@ -17,7 +18,7 @@ from .peer import PeerUp as PeerUp
 from .peer import Verdict as Verdict
 from .references import reference_hooks as reference_hooks
 from .settings import TransportSettings as TransportSettings
-from .sockets import TlsContexts as TlsContexts
 from .statistics import LinkStatistics as LinkStatistics
 from .statistics import TransportStatistics as TransportStatistics
+from .tls import TlsContexts as TlsContexts
 from .transport import Transport as Transport

@@ -105,7 +105,8 @@ class Dial:
                 link.apply(link.life.unreachable(f"{self.address} refuses connections: its process is gone"))
         except HandshakeFailed as error:
             if error.code not in TRANSIENT:
-                self._report(error.reason, refused=True)
+                # Who hangs up may have been killed just then; only what was said stands.
+                self._report(error.reason, refused=error.code is not Code.CLOSED)
         return None
 
     async def _stay(self, opened: Opened, tasks: TaskGroup) -> None:
@@ -132,7 +133,7 @@ class Dial:
     async def _open_data(self, link: PeerLink) -> Opened | None:
         try:
             return await self._gate.dial(
-                self.host, self.port, Lane.DATA, epoch=link.epoch + 1, node=link.peer.node
+                self.host, self.port, Lane.DATA, epoch=link.epoch + 1, peer=link.peer
             )
         except (OSError, HandshakeFailed):
             return None  # the control lane reports what is wrong

@@ -13,11 +13,12 @@ from .admission import Admission, dialler_yields
 from .errors import HandshakeFailed
 from .handshake import Handshake, Proven
 from .hello import NONCE_SIZE, Code, Hello, Lane
-from .peer import NodeHello, Verdict
+from .peer import NodeHello, Peer, Verdict
 from .roster import Roster
 from .settings import TransportSettings
 from .shake import accept_handshake, dial_handshake
-from .sockets import TlsContexts, configure, remote_host, secure
+from .sockets import configure, remote_host
+from .tls import TlsContexts, secure
 
 Connect = Callable[[str, int], Awaitable[ByteStream]]
 
@@ -76,12 +77,19 @@ class Gate:
         self._must_return = must_return
 
     async def dial(
-        self, host: str, port: int, lane: Lane, *, epoch: int = 0, token: bytes = b"", node: str | None = None
+        self,
+        host: str,
+        port: int,
+        lane: Lane,
+        *,
+        epoch: int = 0,
+        token: bytes = b"",
+        peer: Peer | None = None,
     ) -> Opened:
         """Open a lane to an address.
 
         Args:
-            node: The node that must answer there; anyone, for a control lane.
+            peer: Who must answer there, in that very life; anyone, for a control lane.
 
         Raises:
             OSError: Nobody answers there (``TimeoutError``: not in time).
@@ -95,8 +103,11 @@ class Gate:
         handshake = Handshake(introduce, self._secret, dialler=True, credential=self._credential())
 
         def judge(_: Handshake, proven: Proven) -> Admission:
-            if node is not None and proven.hello.node != node:
-                return Admission(Code.REFUSED, f"{node} is not there any more")
+            hello = proven.hello
+            if peer is not None and (hello.node, hello.incarnation) != (peer.node, peer.incarnation):
+                return Admission(
+                    Code.REFUSED, f"{peer.node} is not there any more in life {peer.incarnation}"
+                )
             return self._roster.judge(me, proven.hello, dialled=True)
 
         with anyio.fail_after(self._settings.handshake_timeout):

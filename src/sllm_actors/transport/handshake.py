@@ -13,8 +13,11 @@ said.
 Each proof is an HMAC-SHA-256 under the cluster secret over who proves and the digest of all bytes of both
 sides so far, its own verdict included: nothing can be replayed (nonces), reflected (the prover is named) or
 downgraded (versions and capabilities are in the transcript). A verdict is believed only with its proof; a
-bare REFUSED is only words for a person. The dialler also proves its own credential, where it has one, without
-showing it.
+bare REFUSED is only words for a person.
+
+The dialler also proves its own credential, where it has one, as SCRAM does (RFC 5802, section 3): whoever
+keeps the credential's hash can check the proof, whoever overhears it learns nothing, and the hash is not
+enough to make one.
 
 Every message is ``kind (1) | length (2) | body`` and at most ``MESSAGE_LIMIT`` long.
 """
@@ -40,6 +43,11 @@ MAGIC: Final = b"\x8bSLLM\r\n\x00"
 MESSAGE_LIMIT: Final = 4096
 REASON_LIMIT: Final = 500
 WRONG_SECRET: Final = "wrong cluster secret (use --secret-file or SLLM_CLUSTER_SECRET with the head's)"  # noqa: S105
+
+TLS_FLAGS: Final = "--tls-cert, --tls-key and --tls-ca"
+TLS_ALERT: Final = b"\x15\x03\x03\x00\x02\x02\x46"
+"""A fatal alert (protocol_version, RFC 8446 section 6), for who uses TLS where there is none, or none where
+there is."""
 
 _HEAD: Final = struct.Struct("!BH")
 _HELLO: Final = 1
@@ -135,10 +143,12 @@ class Handshake:
         """Whether the dialler offered a proof of a credential of its own."""
         return bool(self._credential_proof)
 
-    def proves(self, credential: bytes) -> bool:
-        """Tell whether the dialler has proved that it holds this credential."""
-        expected = _mac(credential, b"credential", self._credential_digest)
-        return self.has_credential and hmac.compare_digest(expected, self._credential_proof)
+    def proves(self, kept: bytes) -> bool:
+        """Tell whether the dialler has proved that it holds the credential of this ``credential_hash``."""
+        if len(self._credential_proof) != _MAC_SIZE:
+            return False
+        key = _xor(self._credential_proof, _mac(kept, b"credential", self._credential_digest))
+        return hmac.compare_digest(hashlib.sha256(key).digest(), kept)
 
     def start(self) -> bytes:
         """Return the dialler's first bytes."""
@@ -176,15 +186,22 @@ class Handshake:
     def _take_magic(self) -> bool:
         start = bytes(self._buffer[: len(MAGIC)])
         if not MAGIC.startswith(start):
-            tls = start.startswith((b"\x15\x03", b"\x16\x03"))
-            raise HandshakeFailed(
-                Code.BROKEN, f"answered, but it {'expects TLS' if tls else 'is not an sllm node'}", final=True
-            )
+            raise self._foreign(start)
         if len(start) < len(MAGIC):
             return False
         del self._buffer[: len(MAGIC)]
         self._magic_seen = True
         return True
+
+    def _foreign(self, start: bytes) -> HandshakeFailed:
+        if not start.startswith((b"\x15\x03", b"\x16\x03")):
+            return HandshakeFailed(Code.BROKEN, "answered, but it is not an sllm node", final=True)
+        if self._dialler:
+            reason = f"answered, but it expects TLS: start this node with {TLS_FLAGS}"
+        else:
+            self.last_words = TLS_ALERT
+            reason = "it uses TLS, and this node does not"
+        return HandshakeFailed(Code.BROKEN, reason, final=True)
 
     def _next_message(self) -> tuple[int, bytes, bytes] | None:
         if len(self._buffer) < _HEAD.size:
@@ -231,7 +248,8 @@ class Handshake:
         digest = self._transcript.digest()
         proof = _mac(self._secret, b"dialler", digest)
         if self._credential:
-            proof += _mac(self._credential, b"credential", digest)
+            mask = _mac(credential_hash(self._credential), b"credential", digest)
+            proof += _xor(_credential_key(self._credential), mask)
         return self._say(_PROOF, proof)
 
     def _take_proof(self, peer: Hello, body: bytes, raw: bytes) -> None:
@@ -273,6 +291,19 @@ _MAC_SIZE: Final = 32
 
 def _mac(key: bytes, who: bytes, *parts: bytes) -> bytes:
     return hmac.digest(key, b"sllm handshake 1 " + who + b"\0" + b"".join(parts), "sha256")
+
+
+def credential_hash(credential: bytes) -> bytes:
+    """Return what to keep in order to check the proofs of a credential."""
+    return hashlib.sha256(_credential_key(credential)).digest()
+
+
+def _credential_key(credential: bytes) -> bytes:
+    return _mac(credential, b"credential key")
+
+
+def _xor(left: bytes, right: bytes) -> bytes:
+    return bytes(a ^ b for a, b in zip(left, right, strict=True))
 
 
 def _read_verdict(body: bytes) -> tuple[Code, str]:

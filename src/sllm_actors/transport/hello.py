@@ -49,6 +49,7 @@ class Code(StrEnum):
     BUSY = "busy"
     REFUSED = "refused"
     BROKEN = "broken"
+    CLOSED = "closed"
 
 
 @frozen

@@ -104,7 +104,7 @@ class NodeHello:
     Attributes:
         host: The observed address.
         has_credential: Whether it offered a proof of a credential of its own.
-        proves: Tells whether that proof was made with a given credential.
+        proves: Tells whether that proof was made with the credential of a given ``credential_hash``.
     """
 
     node: NodeId

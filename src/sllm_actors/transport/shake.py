@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable
 
 import anyio
@@ -11,6 +12,7 @@ from .admission import Admission
 from .errors import HandshakeFailed
 from .handshake import Handshake, Proven
 from .hello import Code, Hello
+from .tls import explain_tls
 
 READ_SIZE = 4096
 
@@ -75,15 +77,17 @@ async def _receive(stream: ByteStream) -> bytes:
     try:
         return await stream.receive(READ_SIZE)
     except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
-        raise HandshakeFailed(
-            Code.BROKEN, "closed the connection during the handshake", final=True
-        ) from error
+        raise _broken(error) from error
 
 
 async def _send(stream: ByteStream, data: bytes) -> None:
     try:
         await stream.send(data)
     except (anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
-        raise HandshakeFailed(
-            Code.BROKEN, "closed the connection during the handshake", final=True
-        ) from error
+        raise _broken(error) from error
+
+
+def _broken(error: Exception) -> HandshakeFailed:
+    if isinstance(error.__cause__, ssl.SSLError):  # in TLS 1.3, a client learns here that it is not accepted
+        return HandshakeFailed(Code.BROKEN, explain_tls(error.__cause__), final=True)
+    return HandshakeFailed(Code.CLOSED, "closed the connection during the handshake", final=True)

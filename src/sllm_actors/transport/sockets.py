@@ -1,4 +1,4 @@
-"""Sockets: connecting, options, TLS, and what a failed connect means."""
+"""Sockets: connecting, options, and what a failed connect means."""
 
 from __future__ import annotations
 
@@ -7,33 +7,14 @@ import errno
 import math
 import os
 import socket
-import ssl
 import struct
 from collections.abc import Iterator
 
 import anyio
 from anyio.abc import ByteStream, SocketAttribute, SocketStream
-from anyio.streams.tls import TLSStream
-from attrs import frozen
-
-from .errors import HandshakeFailed
-from .hello import Code
 
 ATTEMPT = 1.0
 """Seconds for one address of a host that has more: a network that swallows IPv6 must not hide IPv4."""
-
-
-@frozen
-class TlsContexts:
-    """TLS below the handshake; the transport adds nothing to these contexts.
-
-    Attributes:
-        server: For accepted connections; mutual when it requires a client certificate.
-        client: For dialled connections.
-    """
-
-    server: ssl.SSLContext
-    client: ssl.SSLContext
 
 
 async def connect(host: str, port: int) -> ByteStream:
@@ -73,26 +54,6 @@ async def _connect(family: int, address: tuple[str, int]) -> ByteStream:
 def _check(code: int) -> None:
     if code:
         raise OSError(code, os.strerror(code))
-
-
-async def secure(stream: ByteStream, context: ssl.SSLContext, host: str | None) -> ByteStream:
-    """Do the TLS handshake; as the server when there is no host name.
-
-    Raises:
-        HandshakeFailed: The other side does not speak TLS, or is not trusted.
-    """
-    try:
-        return await TLSStream.wrap(
-            stream, server_side=host is None, hostname=host, ssl_context=context, standard_compatible=False
-        )
-    except (ssl.SSLError, anyio.BrokenResourceError, anyio.EndOfStream, OSError) as error:
-        await anyio.aclose_forcefully(stream)
-        reason = (
-            getattr(error, "verify_message", None)
-            or getattr(error, "reason", None)
-            or "it closed the connection"
-        )
-        raise HandshakeFailed(Code.BROKEN, f"could not agree on TLS ({reason})", final=True) from error
 
 
 def configure(stream: ByteStream) -> None:

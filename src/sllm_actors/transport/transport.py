@@ -32,9 +32,10 @@ from .peer import NodeHello, NodeIdentity, NoLink, Peer, PeerLost, PeerUp, Verdi
 from .peer_link import PeerLink, goodbye
 from .roster import Roster
 from .settings import TransportSettings
-from .sockets import TlsContexts, connect
+from .sockets import connect
 from .statistics import TransportStatistics, link_statistics
 from .ticker import tick_forever
+from .tls import TlsContexts
 from .tunnel_desk import OnTunnel, TunnelDesk
 
 log = structlog.get_logger("sllm_actors.transport")

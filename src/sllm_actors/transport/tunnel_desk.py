@@ -130,7 +130,7 @@ class TunnelDesk:
 
     async def _dial(self, link: PeerLink, host: str, port: int) -> Opened:
         try:
-            return await self._gate.dial(host, port, Lane.TUNNEL, node=link.peer.node)
+            return await self._gate.dial(host, port, Lane.TUNNEL, peer=link.peer)
         except TimeoutError:
             raise TunnelRefused(f"{link.peer.node} did not finish the handshake in time") from None
         except (OSError, HandshakeFailed) as error:
@@ -152,7 +152,7 @@ class TunnelDesk:
 
     async def _dial_back(self, link: PeerLink, address: tuple[str, int], token: bytes) -> None:
         with contextlib.suppress(OSError, HandshakeFailed):
-            opened = await self._gate.dial(*address, Lane.TUNNEL, token=token, node=link.peer.node)
+            opened = await self._gate.dial(*address, Lane.TUNNEL, token=token, peer=link.peer)
             await self._answer(link, opened)
 
     async def _answer(self, link: PeerLink, opened: Opened) -> None:
