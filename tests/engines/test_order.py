@@ -15,7 +15,7 @@ from sllm_actors.engines.messages import InspectSource, ReplicaOrder
 from sllm_actors.engines.plan import SourceProblem, engine_environment, looks_secret
 from sllm_actors.engines.registry import inspect_source
 from sllm_actors.engines.settings import read_settings
-from sllm_actors.engines.sources import DEMO_MODELS, DemoModel, gguf_file
+from sllm_actors.engines.sources import gguf_file
 
 from .kit import paths_in
 
@@ -30,12 +30,6 @@ def problem_of(source: str) -> str:
 
 def test_the_demo_model_is_found_without_importing_its_package() -> None:
     assert gguf_file("demo:smollm2-135m").name == "SmolLM2-135M-Instruct.Q4_1.gguf"
-
-
-def test_a_demo_model_that_is_not_installed_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(DEMO_MODELS, "none", DemoModel("no_such_package", "x.gguf", "pip install it"))
-    assert problem_of("demo:none") == "the demo model none is not installed on this worker: pip install it"
-    assert problem_of("demo:gpt-7") == "there is no demo model 'gpt-7'; there is none, smollm2-135m"
 
 
 def test_a_path_is_a_file_or_a_folder_with_one(tmp_path: Path) -> None:
@@ -69,7 +63,6 @@ def test_a_file_that_is_something_else_is_refused(tmp_path: Path, content: bytes
 )
 def test_other_sources_are_refused_with_a_remedy(source: str, problem: str) -> None:
     assert problem_of(source) == problem
-
 
 @pytest.mark.parametrize(
     ("settings", "problem"),

