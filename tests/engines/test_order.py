@@ -58,11 +58,11 @@ def test_a_file_that_is_something_else_is_refused(tmp_path: Path, content: bytes
     [
         ("/nowhere/a.gguf", "/nowhere/a.gguf does not exist on this worker"),
         ("a.gguf", "a.gguf is not an absolute path: give the whole path of a GGUF file on the worker"),
-        ("hf:a/b", "hf:a/b: hf: sources are not supported by the llamacpp backend yet; give a path"),
     ],
 )
 def test_other_sources_are_refused_with_a_remedy(source: str, problem: str) -> None:
     assert problem_of(source) == problem
+
 
 @pytest.mark.parametrize(
     ("settings", "problem"),
