@@ -1,0 +1,185 @@
+"""The model files that a worker keeps: brought when they are first needed, and there for the next start."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+import anyio
+from anyio import to_thread
+from attrs import define, evolve, field, frozen
+
+from .byte_size import shown_bytes
+from .hub import Hub, Listing, UnknownRevision
+from .hub_source import HubSource, RepoFile, Wanted, needed_files, read_hub_source
+from .messages import ReplicaOrder
+from .model_folder import FETCH, USE, ModelFolder
+from .plan import SourceProblem
+
+WANTED = {"llamacpp": Wanted.GGUF, "vllm": Wanted.FOLDER, "sglang": Wanted.FOLDER}
+"""What the backends that read model files load."""
+
+LOOK_AGAIN = 0.5
+"""Seconds between two looks for a lock that another worker holds."""
+
+Say = Callable[[str], None]
+"""Told what is being done, in a few words, when that has changed."""
+
+
+@define
+class _Download:
+    """The download of one folder by this worker: one at a time, its progress for all that wait for it."""
+
+    lock: anyio.Lock = field(factory=anyio.Lock)
+    listeners: list[Say] = field(factory=list)
+    said: str = ""
+
+    def say(self, words: str) -> None:
+        if words != self.said:
+            self.said = words
+            for listener in self.listeners:
+                listener(words)
+
+
+def _free(folder: Path) -> int:
+    return shutil.disk_usage(folder).free
+
+
+@frozen
+class ModelStore:
+    """The models of a worker, each in a ``ModelFolder``.
+
+    Attributes:
+        folder: Where they are; made when it is needed. Several workers may share it.
+        hub: Where they come from.
+        free: Says how many bytes are free where a folder is.
+    """
+
+    folder: Path
+    hub: Hub
+    free: Callable[[Path], int] = _free
+    _downloads: dict[str, _Download] = field(factory=dict, init=False, repr=False)
+
+    def find(self, backend: str, source: str) -> str | None:
+        """Return the path of a source's files, or None when they are to be brought first. Blocks on the disk.
+
+        What is no source to be brought comes back as it is.
+
+        Raises:
+            SourceProblem: It is not written like a source, or known to have nothing for this backend.
+        """
+        hub_source, wanted = read_hub_source(source), WANTED.get(backend)
+        if hub_source is None or wanted is None:
+            return source
+        folder = self._folder_of(hub_source)
+        listing = folder.read_listing()
+        if listing is None:
+            return None
+        files = needed_files(hub_source, wanted, listing.files)
+        return str(_what_to_load(folder, wanted, files)) if folder.is_whole(files) else None
+
+    @asynccontextmanager
+    async def lend(self, order: ReplicaOrder, say: Say) -> AsyncIterator[ReplicaOrder]:
+        """Bring the files of an order's source, unless they are here, and keep them within the context.
+
+        One download of a repository and revision runs at a time; others that want it wait for it, and hear of
+        its progress. A cancelled one goes on later from where it was. No process is left.
+
+        Args:
+            order: What is to be run.
+            say: See ``Say``.
+
+        Yields:
+            The order with a path on this worker as its source.
+
+        Raises:
+            SourceProblem: They cannot be brought: one sentence with the remedy.
+            OSError: The disk refuses.
+        """
+        hub_source, wanted = read_hub_source(order.source), WANTED.get(order.backend)
+        if hub_source is None or wanted is None:
+            yield order
+            return
+        folder = self._folder_of(hub_source)
+        use = await _wait_for_lock(
+            folder, USE, fcntl.LOCK_SH, say, "waiting until the model's folder is cleared"
+        )
+        try:
+            path = await to_thread.run_sync(self.find, order.backend, order.source)
+            yield evolve(order, source=path or await self._bring(hub_source, wanted, say))
+        finally:
+            with anyio.CancelScope(shield=True):
+                await to_thread.run_sync(folder.give_back, use)
+
+    def _folder_of(self, source: HubSource) -> ModelFolder:
+        return ModelFolder(self.folder / source.folder_name)
+
+    async def _bring(self, source: HubSource, wanted: Wanted, say: Say) -> str:
+        download = self._downloads.setdefault(source.folder_name, _Download())
+        download.listeners.append(say)
+        if download.said:
+            say(download.said)
+        try:
+            async with download.lock:
+                folder = self._folder_of(source)
+                other = "another worker downloads it into the same storage"
+                lock = await _wait_for_lock(folder, FETCH, fcntl.LOCK_EX, download.say, other)
+                try:
+                    return await self._fetch(folder, source, wanted, download.say)
+                finally:
+                    os.close(lock)
+        finally:
+            download.listeners.remove(say)
+            if not download.listeners:
+                self._downloads.pop(source.folder_name, None)
+
+    async def _fetch(self, folder: ModelFolder, source: HubSource, wanted: Wanted, say: Say) -> str:
+        listing = await to_thread.run_sync(folder.read_listing)
+        if listing is None:
+            say(f"asking {self.hub.endpoint} for {source.repo}")
+            listing = await self.hub.resolve(source)
+            await to_thread.run_sync(folder.write_listing, listing)
+        files = needed_files(source, wanted, listing.files)
+        if not await to_thread.run_sync(folder.is_whole, files):
+            await to_thread.run_sync(self._check_room, folder, source, files)
+            await self._download(folder, source, listing, files, say)
+        return str(_what_to_load(folder, wanted, files))
+
+    async def _download(
+        self, folder: ModelFolder, source: HubSource, listing: Listing, files: tuple[RepoFile, ...], say: Say
+    ) -> None:
+        def progressed(done: int, total: int) -> None:
+            percent = 100 if total <= 0 else done * 100 // total
+            say(f"downloading {source.repo}: {percent} % of {shown_bytes(total)}")
+
+        try:
+            await self.hub.fetch(source, listing, files, folder.files, folder.partial, progressed)
+        except UnknownRevision:  # the commit was taken back
+            await to_thread.run_sync(folder.forget_listing)
+            raise
+        if not await to_thread.run_sync(folder.is_whole, files):
+            raise SourceProblem(f"{source} was not downloaded whole into {folder.files}")
+
+    def _check_room(self, folder: ModelFolder, source: HubSource, files: tuple[RepoFile, ...]) -> None:
+        needed, free = folder.missing(files), self.free(folder.path)
+        if needed > free:
+            raise SourceProblem(
+                f"{source} needs {shown_bytes(needed)} more in {self.folder}, which has {shown_bytes(free)}"
+                " free: make room there, or start the worker with another --storage-path"
+            )
+
+
+def _what_to_load(folder: ModelFolder, wanted: Wanted, files: tuple[RepoFile, ...]) -> Path:
+    return folder.files / files[0].name if wanted is Wanted.GGUF else folder.files
+
+
+async def _wait_for_lock(folder: ModelFolder, name: str, kind: int, say: Say, why: str) -> int:
+    while (lock := await to_thread.run_sync(partial(folder.lock, name, kind))) is None:
+        say(why)
+        await anyio.sleep(LOOK_AGAIN)
+    return lock
