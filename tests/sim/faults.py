@@ -69,6 +69,7 @@ class Faults:
 
     async def _one(self, fault: Callable[[], Awaitable[None]]) -> None:
         self.open += 1
+        self._world.breaks = True
         name = getattr(fault, "__name__", "")
         self._world.ledger.counts[f"fault {name}"] += 1
         self._world.ledger.trace("fault", name)
@@ -221,5 +222,4 @@ class Faults:
         node = self._rng.choice(list(self._world.nodes.values()))
         cells = [cell for cell in node.system._cells.values() if cell.number > 3]
         for cell in self._rng.sample(cells, min(len(cells), self._rng.randint(1, 20))):
-            self._world.restarts.forget(f"{node.name}#{node.process}/{getattr(cell.parent, 'number', 0)}")
             cell.kill()

@@ -1,14 +1,13 @@
 """What a run has seen, and what must hold about it: the promises are checked as things happen.
 
-The invariants I1 to I9 are those of a cluster of actors under faults. Nothing raises here: an exception
-inside an actor would be one more crash. What is wrong is written down, and fails the run at its end.
+The numbers of the invariants are those of ``docs/testing.md``. Nothing raises here: an exception inside an
+actor would be one more crash. What is wrong is written down, and fails the run at its end.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict, deque
-from typing import Any
 
 import trio
 from attrs import define, field, frozen
@@ -77,7 +76,9 @@ class Ledger:
         self._ids = 0
         self._sent: Counter[tuple[Uid, str]] = Counter()
         self._last: dict[tuple[Uid, str, Uid], int] = {}
+        self._messages: set[int] = set()
         self._received: set[int] = set()
+        self._buried: set[int] = set()
         self._forbidden: dict[int, str] = {}
         self._lost: dict[tuple[str, Incarnation, str, Incarnation], float] = {}
         self._downs: dict[tuple[Uid, Uid], Watch] = {}
@@ -109,13 +110,14 @@ class Ledger:
         since = self.frozen_since.get(node)
         return self.paused[node] + (trio.current_time() - since if since is not None else 0.0)
 
-    # -- messages (I1, I2, I3) -----------------------------------------------------------------
+    # -- messages (I1 to I3, I12) ---------------------------------------------------------------
 
     def sends(self, sender: Uid, life: Incarnation, target: Address) -> tuple[int, int]:
         """A message goes out: return its id, and its place in the order of its sender and target."""
         key = sender, name_of(target)
         self._sent[key] += 1
         number = self.next_id()
+        self._messages.add(number)
         if target.incarnation is not None and self.is_lost(
             sender.node, life, target.node, target.incarnation
         ):
@@ -148,6 +150,15 @@ class Ledger:
         if origin is not None and self.is_lost(node, life, peer, origin):
             self.violated("I3", f"{node} {life} got a message from {peer} {origin}, which is down")
 
+    def buried(self, number: int) -> None:
+        """A message is a dead letter."""
+        self.counts["buried"] += 1
+        self._buried.add(number)
+
+    def vanished(self) -> list[int]:
+        """Return the messages that nobody handled and nobody counted as dead letters."""
+        return sorted(self._messages - self._received - self._buried)
+
     def peer_lost(self, node: str, life: Incarnation, peer: str, origin: Incarnation, reason: str) -> None:
         """A node declares a life of a peer down."""
         self.counts["peers lost"] += 1
@@ -172,11 +183,8 @@ class Ledger:
         self.watches[key] = watch
         self.trace("monitor", watch.watcher, name_of(watch.target), watch.linked)
 
-    def gets_down(
-        self, key: tuple[str, int, int], down: Down, *, target_lives: bool, uid: Uid | None
-    ) -> None:
+    def gets_down(self, watch: Watch, down: Down, *, target_lives: bool, uid: Uid | None) -> None:
         """A ``Down`` is handled."""
-        watch = self.watches[key]
         watch.downs += 1
         kind = type(down.reason).__name__
         self.counts[f"Down {kind}"] += 1
@@ -225,41 +233,6 @@ class Ledger:
 def name_of(address: Address) -> str:
     life = "" if address.incarnation is None else f"@{address.incarnation.counter}"
     return f"{address}{life}"
-
-
-class Restarts:
-    """I7: what supervisors do, seen from their children."""
-
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
-        self._starts: dict[Any, deque[float]] = {}
-        self._order: dict[Any, tuple[str, int]] = {}
-
-    def starts(self, parent: Any, child: str, place: int, *, ordered: bool, most: int, window: float) -> None:
-        """A child's ``started`` is called; ``place`` is its place among its siblings."""
-        now = trio.current_time()
-        times = self._starts.setdefault((parent, child), deque())
-        times.append(now)
-        while times and now - times[0] > window:
-            times.popleft()
-        if len(times) > most + 1:
-            self._ledger.violated("I7", f"{parent} started {child} {len(times)} times within {window} s")
-        if ordered:
-            kind, before = self._order.get(parent, ("", -1))
-            if kind == "start" and place < before:
-                self._ledger.violated("I7", f"{parent} started child {place} after child {before}")
-            self._order[parent] = "start", place
-
-    def stops(self, parent: Any, place: int) -> None:
-        """A child's ``stopped`` is called because it was asked to stop."""
-        kind, before = self._order.get(parent, ("", -1))
-        if kind == "stop" and place >= before:
-            self._ledger.violated("I7", f"{parent} stopped child {place} after child {before}")
-        self._order[parent] = "stop", place
-
-    def forget(self, parent: Any) -> None:
-        """Something happened to a child that says nothing about the order."""
-        self._order.pop(parent, None)
 
 
 @define

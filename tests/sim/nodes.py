@@ -12,21 +12,21 @@ from anyio.abc import ByteStream, TaskStatus
 from sllm_actors.actors import (
     Address,
     ChildSpec,
-    Envelope,
     Incarnation,
     MailboxLimits,
     NodeId,
-    ReplyTo,
     Spec,
     StartFailed,
     Strategy,
     SupervisorSpec,
 )
-from sllm_actors.testing import TestSystem, assert_no_leaks
+from sllm_actors.testing import assert_no_leaks
 from sllm_actors.testing.sim_run import process
 from sllm_actors.transport import NodeIdentity, Transport
 
-from .people import CATALOG, ORDERED, Note, Person, Probe, Question
+from .families import Families
+from .people import CATALOG, Person, Probe
+from .seam import WatchedNetwork, WatchedSystem
 
 if TYPE_CHECKING:
     from .world import World
@@ -34,40 +34,6 @@ if TYPE_CHECKING:
 PORT = 8001
 SECRET = b"a secret of the simulation"
 PROBE = "probe"
-
-
-class WatchedSystem(TestSystem):
-    """An actor system that shows the ledger what the transport reports, and counts answers to asks."""
-
-    def __init__(self, owner: SimNode, **more: Any) -> None:
-        super().__init__(**more)
-        self._owner = owner
-
-    def on_envelope(self, peer: NodeId, envelope: Envelope, reply_to: ReplyTo | None) -> None:
-        owner, message = self._owner, envelope.message
-        if isinstance(message, Note | Question) and not owner.dead:
-            stamp = message.stamp
-            owner.world.ledger.arrives(owner.name, self.incarnation, stamp.node, stamp.origin)
-        super().on_envelope(peer, envelope, None if reply_to is None else self._once(reply_to))
-
-    def _once(self, reply_to: ReplyTo) -> ReplyTo:
-        answers = 0
-
-        def reply(outcome: Any) -> None:
-            nonlocal answers
-            answers += 1
-            if answers > 1:
-                self._owner.world.ledger.violated("I5", f"{self.node} answered an ask twice")
-            reply_to(outcome)
-
-        return reply
-
-    def on_peer_down(self, peer: NodeId, incarnation: Incarnation, reason: str) -> None:
-        if not self._owner.dead:
-            self._owner.world.ledger.peer_lost(
-                self._owner.name, self._owner.transport.identity.incarnation, peer, incarnation, reason
-            )
-        super().on_peer_down(peer, incarnation, reason)
 
 
 class SimNode:
@@ -79,14 +45,17 @@ class SimNode:
 
     system: WatchedSystem
     transport: Transport
+    network: WatchedNetwork
 
     def __init__(self, world: World, name: str, process_number: int) -> None:
         self.world = world
         self.name = name
         self.process = process_number
         self.dead = False
+        self.families = Families(world.ledger, f"{name}#{process_number}")
         self.stop = anyio.Event()
         self.ended = anyio.Event()
+        self._signalled: set[tuple[object, ...]] = set()
         self._scope = anyio.CancelScope()
         self._rng = random.Random(f"{world.seed}/{name}/{process_number}")
 
@@ -140,7 +109,8 @@ class SimNode:
                 connect=self._connect,
                 rng=self._rng,
             )
-            system.attach(self.transport)
+            self.network = WatchedNetwork(self, self.transport)
+            system.attach(self.network)
             async with self.transport, anyio.create_task_group() as serving:
                 serving.start_soon(self._accept, listener)
                 for other in self.world.dials[self.name]:
@@ -163,6 +133,19 @@ class SimNode:
         """Let the process be gone; its connections are the caller's business."""
         self.dead = True
         self._scope.cancel()
+
+    def violated(self, rule: str, text: str) -> None:
+        """Write down that this process broke a promise."""
+        if not self.dead:
+            self.world.ledger.violated(rule, f"{self.name}#{self.process}: {text}")
+
+    def signalled(self, what: str, peer: NodeId, watch: int) -> None:
+        """I4: the transport hands a control message over; in the two lives that it joins, once."""
+        link = self.transport._roster.links.get(peer)
+        key = what, peer, link.peer.incarnation if link else None, self.system.incarnation, watch
+        if link is not None and key in self._signalled:
+            self.violated("I4", f"{what} of {peer} for monitor {watch} came twice")
+        self._signalled.add(key)
 
     def is_linked(self, address: Address) -> bool:
         """Tell whether a monitor of that address would go out now."""
@@ -194,12 +177,10 @@ class SimNode:
         for number in range(3):
             strategy = rng.choice(list(Strategy))
             children: list[Spec] = [
-                self._person(f"{number}-{place}", place, strategy, pace=world.pace)
-                for place in range(rng.randint(3, 7))
+                self._person(f"{number}-{place}", pace=world.pace) for place in range(rng.randint(3, 7))
             ]
             crowd = tuple(
-                self._person(f"{number}-crowd-{place}", place, Strategy.ONE_FOR_ONE, pace=0.0)
-                for place in range(rng.randint(2, 12))
+                self._person(f"{number}-crowd-{place}", pace=0.0) for place in range(rng.randint(2, 12))
             )
             children.append(SupervisorSpec(f"{number}-crowd", children=crowd, backoff=world.backoff))
             trees.append(
@@ -214,13 +195,13 @@ class SimNode:
             )
         return trees
 
-    def _person(self, key: str, place: int, strategy: Strategy, *, pace: float) -> ChildSpec:
-        rng, ordered = self._rng, strategy in ORDERED
+    def _person(self, key: str, *, pace: float) -> ChildSpec:
+        rng = self._rng
         slow = rng.choice([0.0, 0.0, 0.0, 0.2])
         name = f"person-{key}" if rng.random() < 0.3 else None
         return ChildSpec(
             key,
-            lambda: Person(self, place, ordered=ordered, pace=pace, slow=slow),
+            lambda: Person(self, pace=pace, slow=slow),
             rng.choice(self.world.kinds),
             shutdown=rng.choice([0, 0.1, 0.5]),
             name=name,

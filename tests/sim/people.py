@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -23,7 +24,6 @@ from sllm_actors.actors import (
     Shutdown,
     StartFailed,
     StartIgnored,
-    Strategy,
 )
 
 from .ledger import Uid, Watch, name_of
@@ -103,18 +103,14 @@ class Person(Actor):
 
     Args:
         node: Where it lives.
-        place: Which child of its supervisor it is.
-        ordered: Whether its supervisor starts its children in order when one of them has failed.
         pace: Mean seconds between its acts.
         slow: Seconds that it takes for a message at most.
     """
 
-    def __init__(self, node: SimNode, place: int, *, ordered: bool, pace: float, slow: float) -> None:
+    def __init__(self, node: SimNode, *, pace: float, slow: float) -> None:
         self.node = node
         self.world = node.world
         self.rng: random.Random = node.world.rng
-        self.place = place
-        self.ordered = ordered
         self.pace = pace
         self.slow = slow
         self.monitors: list[MonitorId] = []
@@ -124,21 +120,10 @@ class Person(Actor):
         return Uid(self.node.name, self.node.process, int(self.context.ref.address.key))
 
     @property
-    def parent(self) -> str:
-        cell: Any = self.context._cell
-        return f"{self.node.name}#{self.node.process}/{cell.parent.number}"
+    def cell(self) -> Any:
+        return self.context._cell
 
     async def started(self) -> None:
-        cell: Any = self.context._cell
-        limits = cell.parent.spec
-        self.world.restarts.starts(
-            self.parent,
-            cell.spec.id,
-            self.place,
-            ordered=self.ordered,
-            most=limits.max_restarts,
-            window=limits.window,
-        )
         self.world.ledger.trace("start", self.uid)
         chance = self.rng.random()
         if chance < 0.02:
@@ -150,6 +135,7 @@ class Person(Actor):
         self.world.directory.append(self.context.ref)
         if self.pace:
             self.context.after(self.rng.expovariate(1 / self.pace), Act())
+        self.node.families.is_up(self.cell)
 
     async def receive(self, message: Any) -> Any:
         match message:
@@ -172,10 +158,8 @@ class Person(Actor):
 
     async def stopped(self, reason: ExitReason) -> None:
         self.world.ledger.trace("stop", self.uid, reason)
-        if self.place >= 0 and isinstance(reason, Shutdown):
-            self.world.restarts.stops(self.parent, self.place)
-        else:
-            self.world.restarts.forget(self.parent)
+        if isinstance(reason, Shutdown):
+            self.node.families.stops(self.cell)
         chance = self.rng.random()
         if chance < 0.05:
             await anyio.sleep(self.rng.random() * 0.4)
@@ -203,7 +187,7 @@ class Person(Actor):
             case "ask":
                 await self.ask(other)
             case "ask behind":
-                self.context.start_soon(self.ask, other)
+                self.context.start_soon(self.behind, self.ask, other)
             case "watch":
                 self.watch(other)
             case "unwatch" if self.monitors:
@@ -216,6 +200,14 @@ class Person(Actor):
                 self.context.stop()
             case "child":
                 await self.have_child()
+
+    async def behind(self, work: Callable[..., Awaitable[None]], *arguments: Any) -> None:
+        cell = self.cell
+        self.node.families.works(cell, 1)
+        try:
+            await work(*arguments)
+        finally:
+            self.node.families.works(cell, -1)
 
     def stamp(self, ref: ActorRef) -> Stamp:
         uid, address = self.uid, ref.address
@@ -260,7 +252,7 @@ class Person(Actor):
         number = self.world.ledger.next_id()
         spec = ChildSpec(
             f"child-{number}",
-            lambda: Person(self.node, -1, ordered=False, pace=self.pace, slow=self.slow),
+            lambda: Person(self.node, pace=self.pace, slow=self.slow),
             self.rng.choice([TEMPORARY, *self.world.kinds]),
             shutdown=0.1,
             backoff=self.world.backoff,
@@ -291,7 +283,7 @@ class Person(Actor):
                     await anyio.sleep(self.rng.random() * 0.3)
                     reply.send(Answer(number))
 
-                self.context.start_soon(later)
+                self.context.start_soon(self.behind, later)
                 return None
             case "never":
                 self.context.reply_later()
@@ -309,16 +301,13 @@ class Person(Actor):
             return
         if down.watch in self.monitors:
             self.monitors.remove(down.watch)
-        address = down.ref.address
+        watch = self.world.ledger.watches[self.key(down.watch)]
         self.world.ledger.gets_down(
-            self.key(down.watch),
+            watch,
             down,
-            target_lives=self.world.lives(address),
-            uid=self.world.uid_of(address),
+            target_lives=self.world.lives(watch),
+            uid=self.world.uid_of(down.ref.address),
         )
 
     def key(self, monitor: MonitorId) -> tuple[str, int, int]:
         return self.node.name, self.node.process, int(monitor)
-
-
-ORDERED = {Strategy.ONE_FOR_ALL, Strategy.REST_FOR_ONE}

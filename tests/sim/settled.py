@@ -9,6 +9,7 @@ from sllm_actors.actors import AskError, NodeId
 from sllm_actors.actors.actor_cell import ActorCell
 from sllm_actors.transport.peer_link import PeerLink
 
+from .ledger import EPSILON
 from .nodes import PROBE, SimNode
 from .people import Ping
 from .world import World
@@ -16,6 +17,9 @@ from .world import World
 WITHIN = 6.0
 """Virtual seconds until all that must hold: a link's budget, a handshake that hangs, back-offs, some of them
 one after the other."""
+
+PATIENCE = 60.0
+"""Virtual seconds until slow actors must have handled what waits for them."""
 
 
 def check_bounds(world: World) -> None:
@@ -27,6 +31,7 @@ def check_bounds(world: World) -> None:
                 limits, mailbox = cell.spec.mailbox, cell.mailbox  # type: ignore[union-attr]
                 if mailbox.held > limits.messages or mailbox.weight > limits.bytes:
                     ledger.violated("I6", f"{cell} holds {mailbox.held} messages, {mailbox.weight} bytes")
+        node.network.check_lanes()
         for link in node.transport._roster.links.values():
             if link.unacknowledged > settings.control_messages:
                 ledger.violated("I6", f"{node.name} keeps {link.unacknowledged} control messages")
@@ -82,7 +87,7 @@ def _monitors(world: World) -> list[tuple[str, str]]:
             continue
         if node is None or node.process != process or watch.watcher.number not in node.system._cells:
             continue
-        if not world.lives(watch.target):
+        if not world.lives(watch):
             wrong.append(("I4", f"{watch.watcher} was never told that {watch.target} is down"))
         elif watch.target.node != name and node.system.incarnation != watch.life:
             wrong.append(("I4", f"{watch.watcher} began a new life without a Down of {watch.target}"))
@@ -116,9 +121,37 @@ def _held(link: PeerLink) -> int:
     return link._fences.held
 
 
-def check_asks(world: World) -> None:
-    """I5: each ask of a process that was not killed has had its outcome."""
+async def check_asks(world: World) -> None:
+    """I5: each ask of a process that was not killed has had its outcome, once its deadline has passed."""
+    asks = world.ledger.asks.values()
+    last = max((question.deadline for question in asks if not question.outcome), default=0.0)
+    await anyio.sleep_until(last + 2 * EPSILON)
     for number, question in world.ledger.asks.items():
         node = world.nodes.get(question.asker.node)
         if not question.outcome and node is not None and node.process == question.asker.process:
             world.ledger.violated("I5", f"ask {number} of {question.asker} to {question.target} never ended")
+
+
+async def check_conserved(world: World) -> None:
+    """I12: where nothing breaks, a tell is handled or a dead letter. I5: lanes keep no asks that are over."""
+    with anyio.move_on_after(PATIENCE):
+        while any(_mailboxes(node) for node in world.nodes.values()):  # noqa: ASYNC110 - virtual time is free
+            await anyio.sleep(0.25)
+    for node in world.nodes.values():
+        for mailbox in _mailboxes(node):
+            world.ledger.violated("I9", f"{node.name}: {mailbox}")
+        for link in node.transport._roster.links.values():
+            if link.lane is not None and link.lane.waiting:
+                world.ledger.violated("I5", f"{node.name} keeps {link.lane.waiting} asks that are over")
+    if not world.breaks:
+        for number in world.ledger.vanished():
+            if number not in world.ledger.asks:
+                world.ledger.violated("I12", f"message {number} vanished")
+
+
+def _mailboxes(node: SimNode) -> list[str]:
+    return [
+        f"{cell} still holds {cell.mailbox.held} messages"
+        for cell in node.system._cells.values()
+        if isinstance(cell, ActorCell) and cell.mailbox.held
+    ]

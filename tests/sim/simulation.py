@@ -17,7 +17,7 @@ from sllm_actors.testing.sim_stream import SimStream
 
 from .faults import Faults
 from .ledger import Ledger, Summary
-from .settled import check_asks, check_bounds, check_settled
+from .settled import check_asks, check_bounds, check_conserved, check_settled
 from .world import World
 
 SAMPLE = 0.25
@@ -58,7 +58,8 @@ async def play(world: World) -> None:
             world.quiet = True
             world.ledger.trace("quiet")
             await check_settled(world)
-            check_asks(world)
+            await check_asks(world)
+            await check_conserved(world)
             for node in world.dice.sample(list(world.nodes.values()), len(world.nodes)):
                 node.stop.set()
                 await anyio.sleep(world.dice.choice([0.0, 0.1]))

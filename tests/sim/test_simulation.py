@@ -1,29 +1,64 @@
-"""Whole clusters on a clock that jumps: what must hold under seeded faults, and that a seed is a run."""
+"""Whole clusters on a clock that jumps: what must hold under seeded faults, and that a seed is a run.
+
+``SLLM_SIM_SEED=n`` runs that seed alone.
+"""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
 
+from .ledger import Summary
 from .simulation import simulate
+from .sweep import Sweep, run_seed
 
-pytestmark = pytest.mark.allow_blocking
+pytestmark = [
+    pytest.mark.allow_blocking,  # it waits for other processes
+    pytest.mark.timeout(600),  # whichever batch comes first may wait for all
+]
 ROOT = Path(__file__).parent.parent.parent
-
+BATCH = 25
+BATCHES = 8
 NAMED = os.environ.get("SLLM_SIM_SEED", "")
-SEEDS = [int(NAMED)] if NAMED else [3, 4, 5, 6, 7, 9, 10, 11, 12, 14]
+REGRESSIONS = [
+    int(line.split(maxsplit=1)[0])
+    for line in (Path(__file__).parent / "regressions.txt").read_text().splitlines()
+    if line.strip() and not line.startswith("#")
+]
+
+Runs = dict[int, Future[Summary]]
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-def test_a_cluster_keeps_its_promises_under_faults(seed: int) -> None:
-    summary = simulate(seed)
-    lines = "\n".join(summary.tail)
-    assert summary.violations == [], f"{lines}\nSLLM_SIM_SEED={seed}"
-    assert summary.counts["received"] > 20, "nothing happened"
+@pytest.fixture(scope="module")
+def runs() -> Iterator[Runs]:
+    """All seeds, under way in as many processes as there are cores."""
+    seeds = range(1, BATCHES * BATCH + 1)
+    with Sweep() as sweep:
+        yield {seed: sweep.submit(seed) for seed in [*REGRESSIONS, *seeds]}
+
+
+@pytest.mark.skipif(NAMED != "", reason="SLLM_SIM_SEED names one seed")
+@pytest.mark.parametrize("batch", range(BATCHES))
+def test_clusters_keep_their_promises_under_faults(batch: int, runs: Runs) -> None:
+    for seed in range(batch * BATCH + 1, (batch + 1) * BATCH + 1):
+        judge(runs[seed].result())
+
+
+@pytest.mark.skipif(NAMED != "", reason="SLLM_SIM_SEED names one seed")
+@pytest.mark.parametrize("seed", REGRESSIONS)
+def test_what_once_failed_is_kept(seed: int, runs: Runs) -> None:
+    judge(runs[seed].result())
+
+
+@pytest.mark.skipif(NAMED == "", reason="SLLM_SIM_SEED names no seed")
+def test_the_named_seed() -> None:
+    judge(run_seed(int(NAMED)))
 
 
 def test_a_seed_is_the_same_run_in_any_process() -> None:
@@ -41,3 +76,9 @@ def test_a_seed_is_the_same_run_in_any_process() -> None:
         hashes.add(done.stdout.strip())
     assert len(hashes) == 1
     assert simulate(4).hash not in hashes
+
+
+def judge(summary: Summary) -> None:
+    lines = "\n".join([*summary.tail, *summary.violations])
+    assert summary.violations == [], f"{lines}\nagain: SLLM_SIM_SEED={summary.seed} pytest tests/sim"
+    assert summary.counts["received"] > 20, f"nothing happened in seed {summary.seed}"

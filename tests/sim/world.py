@@ -11,7 +11,7 @@ from sllm_actors.testing.sim_net import SimNet
 from sllm_actors.testing.sim_run import Freezer
 from sllm_actors.transport import TransportSettings
 
-from .ledger import Ledger, Restarts, Uid
+from .ledger import Ledger, Uid, Watch
 from .nodes import SimNode
 
 BEAT = 0.1
@@ -26,6 +26,7 @@ class World:
         counters: The persisted counter of each node.
         processes: Which process each life of a node belongs to.
         directory: Refs of all actors that ever started, in order.
+        breaks: Something has been broken.
         quiet: Nobody does anything of his own any more.
     """
 
@@ -34,12 +35,12 @@ class World:
         dice = random.Random(f"{seed}/world")
         self.rng = random.Random(f"{seed}/people")
         self.ledger = Ledger()
-        self.restarts = Restarts(self.ledger)
         self.freezer = Freezer()
         self.nodes: dict[str, SimNode] = {}
         self.counters: Counter[str] = Counter()
         self.processes: dict[tuple[str, Incarnation], int] = {}
         self.directory: list[ActorRef] = []
+        self.breaks = False
         self.quiet = False
         self.names = [f"n{number}" for number in range(dice.choice([3, 3, 3, 4, 4, 5]))]
         self.dials: dict[str, list[str]] = {name: [] for name in self.names}
@@ -109,7 +110,20 @@ class World:
             return None
         return Uid(address.node, self.processes[address.node, address.incarnation], address.key)
 
-    def lives(self, address: Address) -> bool:
-        """Tell whether an address reaches an actor of a process that runs."""
+    def lives(self, watch: Watch) -> bool:
+        """Tell whether the actor that is watched lives, for this watcher.
+
+        To those who are elsewhere an actor is gone when its node begins a later life; to those beside it not
+        (unless they hold an address of an earlier life).
+        """
+        address = watch.target
         node = self.nodes.get(address.node)
-        return node is not None and not node.dead and node.system.find(address) is not None
+        if node is None or node.dead:
+            return False
+        if address.node != watch.watcher.node or address.incarnation is None:
+            return node.system.find(address) is not None
+        return (
+            address.incarnation == watch.life
+            and self.processes[address.node, address.incarnation] == node.process
+            and address.key in node.system._cells
+        )

@@ -1,0 +1,80 @@
+"""``python -m tests.sim``: many seeds, or one of them again."""
+
+# ruff: noqa: T201 - a program
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections import Counter
+
+from .ledger import Summary
+from .mutations import MUTATIONS
+from .sweep import Sweep, run_seed
+
+SHOWN = 60
+"""Lines of a failing run's trace that are printed; one seed alone prints all that are kept."""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.sim", description="Simulate clusters under faults."
+    )
+    parser.add_argument("--seed", type=int, help="run this seed alone and print its trace")
+    parser.add_argument("--seeds", type=int, default=200, metavar="N", help="run so many seeds (200)")
+    parser.add_argument("--first", type=int, default=1, metavar="N", help="begin with this one (1)")
+    parser.add_argument("--processes", type=int, metavar="N", help="run so many at a time (one per core)")
+    parser.add_argument(
+        "--mutation", default="", choices=sorted(MUTATIONS), help="put this bug into the runtime"
+    )
+    options = parser.parse_args()
+    if options.seed is not None:
+        return _one(options.seed, options.mutation)
+    return _many(range(options.first, options.first + options.seeds), options.mutation, options.processes)
+
+
+def _one(seed: int, mutation: str) -> int:
+    summary = run_seed(seed, mutation, keep_trace=True)
+    print("\n".join(summary.tail))
+    print("\n".join(f"{count:8} {what}" for what, count in sorted(summary.counts.items())))
+    print(f"seed {seed}, trace {summary.hash}")
+    print("\n".join(summary.violations) or "every promise was kept")
+    return bool(summary.violations)
+
+
+def _many(seeds: range, mutation: str, processes: int | None) -> int:
+    began = time.monotonic()
+    failed: list[Summary] = []
+    counts: Counter[str] = Counter()
+    with Sweep(processes) as sweep:
+        for done, summary in enumerate(sweep.run(seeds, mutation), 1):
+            counts += summary.counts
+            if summary.violations:
+                failed.append(summary)
+                _print_failure(summary)
+            _progress(done, len(seeds), len(failed), time.monotonic() - began)
+    print("\n".join(f"{count:8} {what}" for what, count in sorted(counts.items())))
+    print(f"{len(seeds)} seeds in {time.monotonic() - began:.0f} s, {len(failed)} failed")
+    if failed:
+        print("failed:", *sorted(summary.seed for summary in failed))
+    return bool(failed)
+
+
+def _print_failure(summary: Summary) -> None:
+    print(f"\r{' ' * 60}\r--- seed {summary.seed}")
+    print("\n".join(summary.tail[-SHOWN:]))
+    print("\n".join(summary.violations))
+    print(f"--- again: make sim SEED={summary.seed}", flush=True)
+
+
+def _progress(done: int, total: int, failed: int, seconds: float) -> None:
+    if sys.stderr.isatty() or done % 25 == 0 or done == total:
+        end = "\r" if sys.stderr.isatty() and done < total else "\n"
+        left = seconds / done * (total - done)
+        sys.stderr.write(f"{done} of {total} seeds, {failed} failed, about {left:.0f} s left{end}")
+        sys.stderr.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,72 @@
+"""Many seeds, in several processes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from types import FrameType
+from typing import Self
+
+from .ledger import Summary
+from .mutations import MUTATIONS
+from .simulation import simulate
+
+LONGEST = 60.0
+"""Seconds of real time that a seed may take: a loop that makes no progress ends as a violation."""
+
+
+class TookTooLong(Exception):
+    """A run does not end."""
+
+
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Raise in the main thread when the block takes too long; and again, if something swallows that."""
+
+    def too_long(_number: int, _frame: FrameType | None) -> None:
+        raise TookTooLong(f"the run took more than {seconds:g} s of real time")
+
+    before = signal.signal(signal.SIGALRM, too_long)
+    signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def run_seed(seed: int, mutation: str = "", *, keep_trace: bool = False) -> Summary:
+    """Run one seed within the time limit, with a deliberate bug in the runtime if one is named."""
+    with MUTATIONS[mutation](), time_limit(LONGEST):
+        summary = simulate(seed)
+    if not (summary.violations or keep_trace):
+        summary.tail.clear()  # not worth its way between processes
+    return summary
+
+
+class Sweep:
+    """Runs seeds in a pool of processes; a context manager, which waits for none of those not begun."""
+
+    def __init__(self, processes: int | None = None) -> None:
+        self._pool = ProcessPoolExecutor(
+            processes or os.cpu_count(), mp_context=multiprocessing.get_context("spawn")
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def submit(self, seed: int, mutation: str = "") -> Future[Summary]:
+        """Have a seed run."""
+        return self._pool.submit(run_seed, seed, mutation)
+
+    def run(self, seeds: Iterable[int], mutation: str = "") -> Iterator[Summary]:
+        """Run seeds, and yield each as it ends."""
+        for done in as_completed([self.submit(seed, mutation) for seed in seeds]):
+            yield done.result()
