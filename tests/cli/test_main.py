@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from sllm_actors import __version__
+from sllm_actors.cluster.tls_files import TlsFiles
 from sllm_actors.nodes.launch_plan import LaunchProblem
 from sllm_actors.nodes.options import (
     GatewayOptions,
@@ -146,6 +147,16 @@ def test_the_options_of_node_commands_reach_the_launcher(
     assert str(HostPort("fd00::1", 9000)) == "[fd00::1]:9000"
 
 
+def test_the_files_for_tls_come_together_or_not_at_all(sllm: Sllm, launched: list[NodeOptions]) -> None:
+    files = ("--tls-cert", "a.pem", "--tls-key", "a.key", "--tls-ca", "ca.pem")
+    for command in (("up",), ("head",), ("worker", "--head", "h"), ("gateway", "--head", "h")):
+        assert sllm(*command, *files).code == 0
+        assert launched.pop().tls == TlsFiles(Path("a.pem"), Path("a.key"), Path("ca.pem"))
+        ended = sllm(*command, "--tls-ca", "ca.pem")
+        assert (ended.code, launched) == (2, [])
+        assert "--tls-cert, --tls-key and --tls-ca go together: give --tls-cert and --tls-key" in ended.err
+
+
 @pytest.mark.parametrize(
     ("error", "sentence"),
     [
@@ -181,6 +192,7 @@ def test_what_goes_wrong_in_a_node_is_one_sentence(
         "worker --head h --label zone",
         "up --port 70000",
         "head --secret-file /no/such/file",
+        "up --tls-cert a.pem --tls-key a.key",
         "nonsense",
     ],
 )

@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import trustme
 
+from sllm_actors.cluster.tls_files import TlsFiles
 from sllm_actors.nodes.launch_plan import LaunchPlan, LaunchProblem, is_loopback, make_plan
 from sllm_actors.nodes.options import (
     GatewayOptions,
@@ -105,6 +107,30 @@ def test_a_data_directory_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(LaunchProblem, match="data directory"):
         make_plan(up(tmp_path / "file"))
+
+
+def test_every_node_gets_the_files_for_tls_under_absolute_paths(
+    tmp_path: Path, plans: list[LaunchPlan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = trustme.CA()
+    leaf = authority.issue_cert("node")
+    leaf.private_key_and_cert_chain_pem.write_to_path(tmp_path / "node.pem")
+    (tmp_path / "node.pem").chmod(0o600)
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    monkeypatch.chdir(tmp_path)
+    both = Path("node.pem")
+    plans.append(plan := make_plan(up(tmp_path / "data", tls=TlsFiles(both, both, Path("ca.pem")))))
+    for node in plan.nodes:
+        assert node.settings.tls == TlsFiles(
+            tmp_path / "node.pem", tmp_path / "node.pem", tmp_path / "ca.pem"
+        )
+
+
+def test_files_for_tls_that_cannot_be_used_start_nothing(tmp_path: Path) -> None:
+    missing = tmp_path / "missing.pem"
+    with pytest.raises(LaunchProblem, match=r"missing\.pem \(--tls-cert\) cannot be read: No such file"):
+        make_plan(up(tmp_path / "data", tls=TlsFiles(missing, missing, missing)))
+    assert not (tmp_path / "data").exists()
 
 
 def test_options_of_no_command_are_a_bug(tmp_path: Path) -> None:

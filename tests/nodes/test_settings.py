@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from sllm_actors.cluster.tls_files import TlsFiles
 from sllm_actors.nodes.settings import (
     GatewaySettings,
     HeadSettings,
@@ -22,6 +23,7 @@ HEAD = HeadSettings(
     ports={"cluster": 8000, "transport": 8001},
     loopback=False,
     secret_file=Path("/secret"),
+    tls=TlsFiles(Path("/tls/cert.pem"), Path("/tls/key.pem"), Path("/tls/ca.pem")),
     database_url="postgresql://user:password@db/sllm",
 )
 WORKER = WorkerSettings(

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
+from sllm_actors.cluster.tls_files import TlsFiles
 from sllm_actors.nodes.options import GatewayOptions, HeadOptions, NodeOptions, UpOptions, WorkerOptions
 
 from .errors import Failure
@@ -20,6 +21,8 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+TLS_FLAGS = ("--tls-cert", "--tls-key", "--tls-ca")
+PEM = click.Path(path_type=Path)
 
 
 def launch(chosen: NodeOptions) -> None:
@@ -37,6 +40,22 @@ def launch(chosen: NodeOptions) -> None:
         run(make_plan(chosen))
     except LaunchProblem as problem:
         raise Failure(str(problem)) from None
+
+
+def with_tls(given: dict[str, Any]) -> dict[str, Any]:
+    """Return the options with the files for TLS in one.
+
+    Raises:
+        click.UsageError: There are some of them, but not all.
+    """
+    rest = dict(given)
+    files = {flag: rest.pop(flag.lstrip("-").replace("-", "_")) for flag in TLS_FLAGS}
+    missing = [flag for flag, path in files.items() if path is None]
+    if 0 < len(missing) < len(files):
+        raise click.UsageError(
+            f"--tls-cert, --tls-key and --tls-ca go together: give {' and '.join(missing)} too, or none"
+        )
+    return {**rest, "tls": None if missing else TlsFiles(*files.values())}
 
 
 def options(*decorators: Callable[[Command], Command]) -> Callable[[Command], Command]:
@@ -60,6 +79,9 @@ node_options = options(
         help="Where identity and state live. [SLLM_DATA_DIR]",
     ),
     click.option("--secret-file", type=FILE, help="File with the cluster secret. [SLLM_CLUSTER_SECRET]"),
+    click.option("--tls-cert", type=PEM, help="This node's certificate (PEM): TLS between nodes."),
+    click.option("--tls-key", type=PEM, help="Its private key."),
+    click.option("--tls-ca", type=PEM, help="The authority that all nodes' certificates are signed by."),
 )
 
 engine_options = options(
@@ -76,6 +98,19 @@ engine_options = options(
         multiple=True,
         metavar="BACKEND=PATH",
         help="The Python that has an engine installed; repeatable.",
+    ),
+    click.option(
+        "--allow-command",
+        is_flag=True,
+        help="Let deployments name the program to run (backend command).",
+    ),
+    click.option(
+        "--healthy-uptime",
+        type=click.FloatRange(min=0.0),
+        default=60.0,
+        show_default=True,
+        metavar="SECONDS",
+        help="Being ready for so long makes an engine's earlier failures forgotten.",
     ),
     click.option(
         "--warm",
@@ -113,7 +148,7 @@ head_address = click.option(
 @engine_options
 def up(**given: Any) -> None:
     """Run everything on this machine: head, one worker, one gateway. ^C stops all of it."""
-    launch(UpOptions(**given))
+    launch(UpOptions(**with_tls(given)))
 
 
 @click.command()
@@ -129,7 +164,7 @@ def up(**given: Any) -> None:
 @click.option("--database-url", envvar="SLLM_DATABASE_URL", help="Where state is kept. [SLLM_DATABASE_URL]")
 def head(**given: Any) -> None:
     """Run the head: it keeps the cluster's state and decides what runs where."""
-    launch(HeadOptions(**given))
+    launch(HeadOptions(**with_tls(given)))
 
 
 @click.command()
@@ -140,7 +175,7 @@ def head(**given: Any) -> None:
 @engine_options
 def worker(**given: Any) -> None:
     """Run a worker: this machine's GPUs and engines join the cluster."""
-    launch(WorkerOptions(**given))
+    launch(WorkerOptions(**with_tls(given)))
 
 
 @click.command()
@@ -149,4 +184,4 @@ def worker(**given: Any) -> None:
 @node_options
 def gateway(**given: Any) -> None:
     """Run another gateway: the OpenAI API on this machine, for the models of the cluster."""
-    launch(GatewayOptions(**given))
+    launch(GatewayOptions(**with_tls(given)))

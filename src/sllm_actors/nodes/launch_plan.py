@@ -11,6 +11,8 @@ from typing import Any
 from attrs import field, frozen
 
 from sllm_actors.cluster.secret import SecretProblem, admin_key, make_credentials
+from sllm_actors.cluster.tls import TlsProblem, make_tls_contexts
+from sllm_actors.cluster.tls_files import TlsFiles
 
 from .options import (
     EngineOptions,
@@ -99,26 +101,27 @@ def make_plan(chosen: NodeOptions) -> LaunchPlan:
     other machines, since without them they would be of no use.
 
     Raises:
-        LaunchProblem: A port is taken, or the data directory cannot be used.
+        LaunchProblem: A port is taken, or the data directory or the files for TLS cannot be used.
     """
+    tls = _checked(chosen.tls)
     data_dir = (chosen.data_dir or default_data_dir(os.environ)).expanduser().absolute()
     match chosen:
         case UpOptions():
-            planning = _Planning(chosen, data_dir, "127.0.0.1")
+            planning = _Planning(chosen, data_dir, tls, "127.0.0.1")
             planning.make_secret()
             head = planning.head(chosen.cluster_port, chosen.transport_port, None)
             worker = planning.worker(chosen, head, chosen.worker_port, "--worker-port", None)
             return planning.done(worker, *planning.gateways(head, chosen.port, 1), demo=chosen.demo)
         case HeadOptions():
-            planning = _Planning(chosen, data_dir, "0.0.0.0")  # noqa: S104 - nodes prove the secret
+            planning = _Planning(chosen, data_dir, tls, "0.0.0.0")  # noqa: S104 - nodes prove the secret
             planning.make_secret()
             head = planning.head(chosen.cluster_port, chosen.transport_port, chosen.database_url)
             return planning.done(*planning.gateways(head, chosen.port, chosen.gateways))
         case WorkerOptions():
-            planning = _Planning(chosen, data_dir, "0.0.0.0")  # noqa: S104 - gateways prove the secret
+            planning = _Planning(chosen, data_dir, tls, "0.0.0.0")  # noqa: S104 - gateways prove the secret
             return planning.done(planning.worker(chosen, chosen.head, chosen.port, "--port", chosen.name))
         case GatewayOptions():
-            planning = _Planning(chosen, data_dir, "127.0.0.1")
+            planning = _Planning(chosen, data_dir, tls, "127.0.0.1")
             return planning.done(*planning.gateways(chosen.head, chosen.port, 1))
         case _:
             raise TypeError(f"{type(chosen).__name__} names no nodes")
@@ -127,7 +130,7 @@ def make_plan(chosen: NodeOptions) -> LaunchPlan:
 class _Planning:
     """Makes the nodes of one plan: they share an address, a data directory and the sockets bound so far."""
 
-    def __init__(self, chosen: NodeOptions, data_dir: Path, default_host: str) -> None:
+    def __init__(self, chosen: NodeOptions, data_dir: Path, tls: TlsFiles | None, default_host: str) -> None:
         self._address = chosen.host or default_host
         self._data_dir = data_dir
         self._secret_file = chosen.secret_file
@@ -136,6 +139,7 @@ class _Planning:
             "advertise": chosen.advertise or "",
             "secret_file": chosen.secret_file,
             "loopback": is_loopback(self._address),
+            "tls": tls,
         }
         self._sockets = Sockets(self._address)
         self._head: list[PlannedNode] = []
@@ -177,6 +181,8 @@ class _Planning:
             labels=chosen.labels,
             engine_python=chosen.engine_python,
             warm=chosen.warm,
+            allow_command=chosen.allow_command,
+            healthy_uptime=chosen.healthy_uptime,
             **self._common,
         )
         return PlannedNode("worker", settings, stop_budget=75.0)
@@ -209,6 +215,19 @@ class _Planning:
             key=None if self._common["loopback"] or not self._url else admin_key(self._data_dir),
             demo=demo,
         )
+
+
+def _checked(tls: TlsFiles | None) -> TlsFiles | None:
+    """Return the files under absolute paths, when nodes can be linked with them."""
+    if tls is None:
+        return None
+    paths = (tls.certificate, tls.key, tls.authority)
+    found = TlsFiles(*(path.expanduser().absolute() for path in paths))
+    try:
+        make_tls_contexts(found)
+    except TlsProblem as problem:
+        raise LaunchProblem(str(problem)) from None
+    return found
 
 
 def is_loopback(address: str) -> bool:

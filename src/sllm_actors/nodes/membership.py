@@ -34,7 +34,7 @@ class Membership:
 
     Attributes:
         info: Where the head is.
-        joined: Whether the node was ever linked to that head: from then on, a refusal is only logged, since
+        joined: Whether the node was ever linked to that head: from then on, a refusal is only told, since
             what runs here must not suffer from it.
     """
 
@@ -49,10 +49,15 @@ class Membership:
 
     def on_no_link(self, no_link: NoLink) -> None:
         """Take the transport's report that a dialled address gives no link."""
-        head = f"{self._settings.head_host}:{self.info.transport_port}"
-        if no_link.address == head and no_link.refused and not self.joined:
+        if no_link.address != f"{self._settings.head_host}:{self.info.transport_port}":
+            return
+        if no_link.refused and not self.joined:
             self._refusal = no_link.reason
             self._refused.set()
+        elif no_link.refused:
+            announce(f"{self._settings.name}: {no_link.reason}; what runs here goes on, and it tries again")
+        elif not self.joined:
+            announce(f"{self._settings.name}: waiting for the head ({no_link.reason})")
 
     def on_joined(self) -> None:
         """Take note that the head has let this node in, and keep where it is."""

@@ -7,11 +7,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import anyio
+from anyio import to_thread
 from anyio.abc import ByteStream
 from attrs import frozen
 
 from sllm_actors.actors import ActorSystem, Catalog, Incarnation
 from sllm_actors.cluster.home import NodeHome
+from sllm_actors.cluster.tls import make_tls_contexts, renew_forever
 from sllm_actors.engines.messages import CATALOG as ENGINE_MESSAGES
 from sllm_actors.serving.messages import CATALOG as SERVING_MESSAGES
 from sllm_actors.transport import NodeIdentity, NoLink, Peer, PeerLost, PeerUp, Transport
@@ -57,7 +59,11 @@ async def open_node(
         news: Told of each peer that comes up and is lost; see ``tell_news``.
         on_tunnel: See ``Transport``.
         on_no_link: See ``Transport``.
+
+    Raises:
+        TlsProblem: The files for TLS cannot be used.
     """
+    tls = None if settings.tls is None else await to_thread.run_sync(make_tls_contexts, settings.tls)
     incarnation = home.next_incarnation()
 
     async with ActorSystem(node=home.node, incarnation=incarnation) as system:
@@ -80,11 +86,14 @@ async def open_node(
             next_incarnation=next_life,
             on_tunnel=on_tunnel,
             on_no_link=on_no_link,
+            tls=tls,
         )
         system.attach(transport)
         async with transport, anyio.create_task_group() as serving:
             if "transport" in settings.listeners:
                 serving.start_soon(transport.serve, [inherited(settings, "transport")])
+            if tls is not None and settings.tls is not None:
+                serving.start_soon(renew_forever, tls, settings.tls)
             try:
                 yield Node(system, transport, incarnation)
             finally:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from attrs import field, frozen
 
+from sllm_actors.cluster.tls_files import TlsFiles
+
 
 @frozen
 class HostPort:
@@ -39,12 +41,14 @@ class NodeOptions:
         data_dir: Where identity and state live, or None for the launcher's default.
         secret_file: Where the cluster secret is read from, or None for SLLM_CLUSTER_SECRET or the data
             directory.
+        tls: The files for TLS between nodes, or None for links without it.
     """
 
     host: str | None = None
     advertise: str | None = None
     data_dir: Path | None = None
     secret_file: Path | None = None
+    tls: TlsFiles | None = None
 
 
 @frozen(kw_only=True)
@@ -57,6 +61,8 @@ class EngineOptions(NodeOptions):
         labels: What placement can ask for.
         engine_python: The interpreter of a backend, by the backend's name.
         warm: Whose engines are forked from a warm server: a backend's name, "none" or "auto".
+        allow_command: Whether deployments may name the program that is run.
+        healthy_uptime: Seconds of being ready after which an engine's failures are forgotten.
     """
 
     gpus: int | None = None
@@ -64,6 +70,8 @@ class EngineOptions(NodeOptions):
     labels: dict[str, str] = field(factory=dict, converter=_as_dict)
     engine_python: dict[str, str] = field(factory=dict, converter=_as_dict)
     warm: str = "auto"
+    allow_command: bool = False
+    healthy_uptime: float = 60.0
 
 
 @frozen(kw_only=True)

@@ -8,6 +8,8 @@ from pathlib import Path
 from attrs import field, frozen
 from cattrs.preconf.json import make_converter
 
+from sllm_actors.cluster.tls_files import TlsFiles
+
 CONFIGURATION_EXIT = 78
 """Exit status of a node that cannot run as it is set up: starting it again would not help (``EX_CONFIG``)."""
 
@@ -24,6 +26,7 @@ class NodeSettings:
         loopback: Whether they are reachable from this machine only.
         advertise: The address that other machines reach this one at; "" for the one that they see.
         secret_file: Where the cluster secret is read from instead of the data directory.
+        tls: The files for TLS with other nodes; None for links without it.
     """
 
     name: str
@@ -33,6 +36,7 @@ class NodeSettings:
     loopback: bool = True
     advertise: str = ""
     secret_file: Path | None = None
+    tls: TlsFiles | None = None
 
     @property
     def home(self) -> Path:
@@ -81,6 +85,8 @@ class WorkerSettings(MemberSettings):
         engine_python: The interpreter of a backend, by the backend's name.
         warm: Whose engines are forked from a warm server: a backend's name, "none", or "auto" for all that
             are installed.
+        allow_command: Whether deployments may name the program that is run.
+        healthy_uptime: Seconds of being ready after which an engine's failures are forgotten.
     """
 
     title: str = ""
@@ -89,6 +95,8 @@ class WorkerSettings(MemberSettings):
     labels: dict[str, str] = field(factory=dict)
     engine_python: dict[str, str] = field(factory=dict)
     warm: str = "auto"
+    allow_command: bool = False
+    healthy_uptime: float = 60.0
 
 
 @frozen(kw_only=True)

@@ -10,7 +10,7 @@ from typing import Final, TypeVar, TypeVarTuple
 import anyio
 from anyio.abc import ByteStream
 from anyio.streams.tls import TLSStream
-from attrs import frozen
+from attrs import define
 
 from .byte_streams import RestStream
 from .errors import HandshakeFailed
@@ -25,9 +25,9 @@ _NO_TLS: Final = {"WRONG_VERSION_NUMBER", "TLSV1_ALERT_PROTOCOL_VERSION", "UNSUP
 _READ_SIZE: Final = 4096
 
 
-@frozen
+@define(eq=False)
 class TlsContexts:
-    """The transport adds nothing to these contexts.
+    """The transport adds nothing to these contexts. Each handshake looks them up: they may be replaced.
 
     Attributes:
         server: For accepted connections; mutual when it requires a client certificate.
