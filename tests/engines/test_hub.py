@@ -63,7 +63,7 @@ def order(source: str, backend: str = "llamacpp") -> ReplicaOrder:
 
 async def bring(store: ModelStore, source: str, backend: str = "llamacpp") -> tuple[Path, list[str]]:
     said: list[str] = []
-    async with store.lend(order(source, backend), said.append) as local:
+    async with store.lend(order(source, backend), str, said.append) as local:
         return Path(local.source), said
 
 
@@ -229,7 +229,7 @@ async def test_two_workers_on_one_storage_download_once(store: ModelStore, serve
         group.start_soon(one, store)
         await until(lambda: partial_size(store) > 0)
         group.start_soon(one, other)
-    assert said[1] == ["another worker downloads it into the same storage"]
+    assert said[1] == ["another worker brings it into the same storage"]
     assert len(server.gets("tiny.gguf")) == 1
 
 
@@ -294,10 +294,10 @@ async def test_a_hub_that_cannot_be_reached_is_named(tmp_path: Path) -> None:
 
 
 async def test_a_model_is_in_use_while_it_is_lent(store: ModelStore) -> None:
-    async with store.lend(order("hf:org/tiny"), lambda _: None):
+    async with store.lend(order("hf:org/tiny"), str, lambda _: None):
         folder = ModelFolder(store.folder / "org--tiny@main")
         assert not await is_free(folder)
-        async with store.lend(order("hf:org/tiny"), lambda _: None):
+        async with store.lend(order("hf:org/tiny"), str, lambda _: None):
             pass
         assert not await is_free(folder)
     assert await is_free(folder)

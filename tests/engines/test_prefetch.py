@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from pathlib import Path
@@ -76,12 +77,14 @@ async def test_a_folder_without_weights_is_no_trouble(tmp_path: Path) -> None:
     assert await prefetch(tmp_path / "nowhere") is None
 
 
-@pytest.mark.skipif(os.getuid() == 0, reason="root may read everything")
-async def test_weights_that_cannot_be_read_are_logged(tmp_path: Path) -> None:
-    write(tmp_path / "model.gguf", 1024).chmod(0)
+async def test_weights_that_cannot_be_read_are_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> int:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(module, "_read_all", broken)
     with capture_logs() as logs:
-        assert await prefetch(tmp_path) is None
-    assert logs[0]["event"] == "model.not_prefetched"
+        assert await prefetch(write(tmp_path / "model.gguf", 1024)) is None
+    assert (logs[0]["event"], logs[0]["reason"]) == ("model.not_prefetched", "Input/output error")
 
 
 def test_the_best_form_of_the_weights_and_all_their_parts_are_meant(tmp_path: Path) -> None:

@@ -7,14 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sllm_actors.engines.messages import ReplicaState
-from sllm_actors.engines.replica import (
-    HEALTHY_UPTIME,
-    LONGEST_DELAY,
+from sllm_actors.engines.replica import LONGEST_DELAY, Replica, retry_delay, step
+from sllm_actors.engines.replica_events import (
+    Admitted,
     Answered,
     AwaitDrained,
     AwaitRetry,
     Begin,
     Cleared,
+    Delayed,
     DrainOver,
     Ended,
     EndEngine,
@@ -22,16 +23,20 @@ from sllm_actors.engines.replica import (
     Finish,
     Launched,
     Progressed,
-    Replica,
+    PutToSleep,
     Report,
     RetryDue,
+    SleepAsked,
+    Slept,
     Started,
     StartEngine,
     StopAsked,
-    retry_delay,
-    step,
+    WakeAsked,
+    WakeUp,
+    Woken,
 )
 
+SERVED = (ReplicaState.READY, ReplicaState.ASLEEP, ReplicaState.DRAINING)
 READY = Replica(state=ReplicaState.READY, attempt=1, address="unix:/run/a.sock", pid=7)
 STARTING = Replica(state=ReplicaState.STARTING, attempt=1)
 
@@ -82,10 +87,10 @@ def test_a_crash_loop_ends_in_growing_delays_although_each_start_succeeds() -> N
 
 def test_healthy_uptime_makes_failures_forgotten() -> None:
     worn = evolve(READY, failures=5, delays=4, ready_at=100.0)
-    replica, effects = step(worn, Ended(1, "crash"), 100.0 + HEALTHY_UPTIME)
+    replica, effects = step(worn, Ended(1, "crash"), 100.0 + worn.healthy_uptime)
     assert StartEngine() in effects
     assert (replica.failures, replica.delays) == (1, 0)
-    assert after(worn, Ended(1, "crash"), now=99.0 + HEALTHY_UPTIME).state is ReplicaState.FAILED
+    assert after(worn, Ended(1, "crash"), now=99.0 + worn.healthy_uptime).state is ReplicaState.FAILED
 
 
 def test_a_ready_replica_drains_before_it_stops() -> None:
@@ -117,6 +122,58 @@ def test_news_of_an_earlier_life_changes_nothing() -> None:
         assert step(replica, event, 0.0) == (replica, ())
 
 
+# ---- sleep
+
+SLEEPER = evolve(READY, can_sleep=True)
+
+
+def test_a_replica_that_sleeps_takes_no_requests_until_it_has_woken() -> None:
+    replica, effects = step(SLEEPER, SleepAsked(1), 0.0)
+    assert (replica.state, replica.progress) == (ReplicaState.ASLEEP, "falling asleep")
+    assert effects == (Report(), PutToSleep(1))
+    replica, effects = step(replica, Slept(1), 5.0)
+    assert (replica.state, replica.progress, effects) == (ReplicaState.ASLEEP, "", (Report(),))
+    replica, effects = step(replica, WakeAsked(), 6.0)
+    assert (replica.state, replica.progress) == (ReplicaState.ASLEEP, "waking up")
+    assert effects == (Report(), WakeUp(1))
+    replica, effects = step(replica, Woken(1), 7.0)
+    assert (replica.state, replica.progress, effects) == (ReplicaState.READY, "", (Report(),))
+    assert replica.address == READY.address
+
+
+def test_who_is_needed_while_falling_asleep_wakes_when_it_sleeps() -> None:
+    replica = after(SLEEPER, SleepAsked(2), WakeAsked())
+    assert step(replica, WakeAsked(), 0.0) == (replica, ())
+    assert step(replica, Slept(1), 0.0) == (replica, ())
+    assert after(replica, Slept(1), Woken(1)).state is ReplicaState.READY
+
+
+def test_an_engine_that_cannot_sleep_is_stopped_instead() -> None:
+    replica, effects = step(READY, SleepAsked(1), 0.0)
+    assert (replica.state, effects) == (ReplicaState.DRAINING, (Report(), AwaitDrained()))
+    assert replica.reason == "it is idle, and its engine cannot sleep"
+
+
+def test_only_a_ready_replica_is_put_to_sleep_and_only_a_sleeping_one_woken() -> None:
+    for replica in (Replica(), STARTING, after(SLEEPER, SleepAsked(1))):
+        assert step(replica, SleepAsked(1), 0.0) == (replica, ())
+    for replica in (Replica(), STARTING, SLEEPER):
+        assert step(replica, WakeAsked(), 0.0) == (replica, ())
+
+
+def test_an_engine_that_dies_asleep_is_started_again() -> None:
+    replica = after(SLEEPER, SleepAsked(1), Slept(1), Ended(1, "crash"))
+    assert (replica.state, replica.level, replica.address) == (ReplicaState.STARTING, None, "")
+
+
+def test_a_sleeping_replica_can_be_stopped() -> None:
+    asleep = after(SLEEPER, SleepAsked(1), Slept(1))
+    assert after(asleep, StopAsked(drain=True)).state is ReplicaState.DRAINING
+    assert step(asleep, StopAsked(drain=False), 0.0)[1] == (Report(), EndEngine())
+
+
+# ---- any course
+
 numbers = st.integers(0, 3)
 events: st.SearchStrategy[Event] = st.one_of(
     st.just(Begin()),
@@ -125,7 +182,13 @@ events: st.SearchStrategy[Event] = st.one_of(
     st.builds(Launched, numbers),
     st.builds(Started, numbers, st.integers(1, 9)),
     st.builds(Progressed, numbers, st.just("loading")),
-    st.builds(Answered, numbers, st.just("unix:/x")),
+    st.builds(Answered, numbers, st.just("unix:/x"), st.booleans()),
+    st.builds(Delayed, numbers, st.just("no room")),
+    st.builds(Admitted, numbers),
+    st.builds(SleepAsked, st.integers(0, 2)),
+    st.just(WakeAsked()),
+    st.builds(Slept, numbers),
+    st.builds(Woken, numbers),
     st.builds(Ended, numbers, st.just("crash"), chance=st.floats(0, 1, exclude_max=True)),
     st.builds(StopAsked, st.booleans()),
 )
@@ -159,7 +222,7 @@ def test_in_any_course_of_events_lives_do_not_overlap_and_a_stop_is_final(
                 assert not ended
                 ended = True
         assert bool(effects) == (replica != before) or effects == (Report(),)
-        assert (replica.address != "") <= (replica.state in (ReplicaState.READY, ReplicaState.DRAINING))
+        assert (replica.address != "") <= (replica.state in SERVED)
         if before.state in (ReplicaState.DRAINING, ReplicaState.STOPPED):
             assert replica.state in (ReplicaState.DRAINING, ReplicaState.STOPPED)
     if ended:

@@ -71,12 +71,15 @@ def test_on_gpus_it_is_divided_over_them(host: EngineHost, gpu_python: str, mode
         "--disable-access-log-for-endpoints=/health,/metrics,/ping,/load",
         "--tensor-parallel-size=2",
         "--max-model-len=512",
+        "--enable-sleep-mode",
     )
+    assert plan.env["VLLM_SERVER_DEV_MODE"] == "1"
     assert "OMP_NUM_THREADS" not in plan.env
 
 
 def test_on_a_cpu_engines_leave_each_other_room(host: EngineHost, cpu_python: str, model: Path) -> None:
     env = launch(evolve(host, cores=8), cpu_python, model, 0, cpu_kv_cache_gib=3).env
+    assert "VLLM_SERVER_DEV_MODE" not in env
     assert env["VLLM_CPU_OMP_THREADS_BIND"] == "nobind"
     assert env["VLLM_CPU_KVCACHE_SPACE"] == "3"
     assert env["OMP_NUM_THREADS"] == "7"

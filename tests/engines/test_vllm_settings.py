@@ -21,7 +21,15 @@ def refusal(num_gpus: int = 1, **settings: object) -> str:
 
 
 def test_what_is_not_given_is_the_engines_own_choice() -> None:
-    assert arguments() == ["--tensor-parallel-size=1"]
+    assert arguments() == ["--tensor-parallel-size=1", "--enable-sleep-mode"]
+
+
+def test_an_engine_on_gpus_can_be_put_to_sleep_unless_somebody_says_no() -> None:
+    assert "--enable-sleep-mode" in arguments(2)
+    assert "--enable-sleep-mode" not in arguments(2, enable_sleep_mode=False)
+    assert "--enable-sleep-mode" not in arguments(0)
+    with pytest.raises(SettingsProblem, match="enable_sleep_mode needs a GPU"):
+        arguments(0, enable_sleep_mode=True)
 
 
 def test_each_setting_becomes_an_argument() -> None:
@@ -39,6 +47,7 @@ def test_each_setting_becomes_an_argument() -> None:
         enforce_eager=True,
         max_num_seqs=32,
         max_num_batched_tokens=2048,
+        enable_sleep_mode=False,
         seed=7,
         runner="generate",
         extra_args=["--generation-config", "vllm"],

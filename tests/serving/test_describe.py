@@ -50,6 +50,7 @@ def test_a_deployment_shows_what_it_is_and_what_runs() -> None:
         "id": "m:llamacpp@1.0.1",
         "node": "w1",
         "state": "ready",
+        "failures": 0,
         "progress": "",
         "reason": "",
         "exit_status": "",
@@ -72,6 +73,24 @@ def test_the_best_replica_speaks_for_the_deployment() -> None:
     assert state(known, worker("w1", starting, failed, asleep)) == ("asleep", "")
     assert state(known, worker("w1", starting, failed)) == ("starting", "loading")
     assert state(known, worker("w1", failed)) == ("failed", "out of memory")
+
+
+def test_an_engine_that_fails_over_and_over_is_shown_as_a_crash_loop() -> None:
+    again = report(key(0), ReplicaState.STARTING, reason="killed by SIGSEGV", failures=3)
+    assert state(deployment(), worker("w1", again)) == (
+        "crash_loop",
+        "it failed 3 times in a row: killed by SIGSEGV",
+    )
+    once = report(key(0), ReplicaState.STARTING, progress="loading", failures=2)
+    assert state(deployment(), worker("w1", once)) == ("starting", "loading")
+    assert state(deployment(), worker("w1", again, report(key(1)))) == ("ready", "")
+    described = describe(deployment(), worker("w1", again))["instances"][0]
+    assert (described["state"], described["failures"]) == ("starting", 3)
+
+
+def test_what_a_replica_waits_for_is_shown() -> None:
+    waits = report(key(0), ReplicaState.PENDING, progress="it waits for 1 GPU")
+    assert state(deployment(), worker("w1", waits)) == ("pending", "it waits for 1 GPU")
 
 
 def test_a_deployment_that_was_ordered_is_pending() -> None:

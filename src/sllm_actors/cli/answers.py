@@ -24,6 +24,7 @@ class Instance:
     state: str = "pending"
     progress: str | None = None
     reason: str | None = None
+    failures: int = 0
     exit_status: str = ""
     log_tail: list[str] = field(factory=list)
     address: str | None = None

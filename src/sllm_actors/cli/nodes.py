@@ -15,7 +15,7 @@ from sllm_actors.cluster.tls_files import TlsFiles
 from sllm_actors.nodes.options import GatewayOptions, HeadOptions, NodeOptions, UpOptions, WorkerOptions
 
 from .errors import Failure
-from .parameters import GPUS, HEAD, KEY_VALUE, PORT
+from .parameters import GPUS, HEAD, KEY_VALUE, PORT, SIZE
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -88,6 +88,12 @@ engine_options = options(
     click.option("--gpus", type=GPUS, default="auto", show_default=True, help="GPUs that engines may use."),
     click.option(
         "--storage-path", type=FOLDER, envvar="STORAGE_PATH", help="Where models are kept. [STORAGE_PATH]"
+    ),
+    click.option(
+        "--storage-quota",
+        type=SIZE,
+        metavar="SIZE",
+        help="What models may have of that disk, as 200GB; those not used for longest make room.",
     ),
     click.option(
         "--label", "labels", type=KEY_VALUE, multiple=True, help="A property of this machine; repeatable."

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 import click
 
+from sllm_actors.engines.byte_size import parse_bytes
 from sllm_actors.nodes.options import HostPort
 
 CLUSTER_PORT = 8000
@@ -74,7 +75,22 @@ class GpusType(click.ParamType[int | None]):
         return int(value)
 
 
+class SizeType(click.ParamType[int]):
+    """Bytes, as ``200GB``, ``1.5TB`` or ``64GiB``."""
+
+    name = "size"
+
+    def convert(self, value: str | int, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        try:
+            return parse_bytes(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
 PORT = click.IntRange(0, HIGHEST_PORT)
 HEAD = HostPortType(CLUSTER_PORT)
 KEY_VALUE = KeyValueType()
 GPUS = GpusType()
+SIZE = SizeType()

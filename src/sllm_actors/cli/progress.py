@@ -68,7 +68,7 @@ def is_settled(deployment: Deployment) -> bool:
     Raises:
         Failure: It has failed, with all that is known about why; or it is being deleted.
     """
-    if deployment.state == "failed":
+    if deployment.state in ("failed", "crash_loop"):
         raise Failure(explain_failure(deployment))
     if deployment.state == "deleting":
         raise Failure(f"{deployment.id} is being deleted")
@@ -88,7 +88,9 @@ def phase(deployment: Deployment) -> str:
 
 def explain_failure(deployment: Deployment) -> str:
     """Return why a deployment failed: reason, exit status and the last lines of the engine's log."""
-    failed = [instance for instance in deployment.instances if instance.state == "failed"]
+    failed = [
+        instance for instance in deployment.instances if instance.state == "failed" or instance.failures
+    ]
     instance = failed[-1] if failed else Instance(id="")
     reason = instance.reason or deployment.detail or "no reason is known"
     text = f"{deployment.id} failed: {reason}"

@@ -85,7 +85,7 @@ def show_deployment(deployment: Deployment) -> None:
         lines.add_row(cell(each.id), cell(each.state), cell(each.node), cell(each.pid), cell(detail))
     show(lines)
     for each in deployment.instances:
-        if each.state == "failed" and each.log_tail:
+        if (each.state == "failed" or each.failures) and each.log_tail:
             click.echo(f"\nLast lines of {printable(each.id)}:")
             for line in each.log_tail:
                 click.echo(f"  {printable(line)}")

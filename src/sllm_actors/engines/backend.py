@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from attrs import frozen
+from attrs import field, frozen
 
 from .host import EngineHost
 from .messages import ReplicaOrder, SourceInspected
 from .plan import EnginePaths, LaunchPlan
 from .progress import WorkMetrics
+from .sleep import SleepTiers
 from .startup_phase import PhaseOf
 
 
@@ -19,11 +20,13 @@ class Launch:
     """How one engine life begins, and where it will answer.
 
     Attributes:
-        address: ``unix:/path`` or a URL.
+        address: ``unix:/path``, ``loopback:PORT`` or a URL.
         health: Paths that answer 200 when it is ready, the first one that exists counts.
         plan: What to start; None where somebody else runs the server.
         phase_of: What a line of its log says about its start; None: its log tells nothing.
         work: Where its metrics tell whether it gets on; None: they do not.
+        tiers: How it is put to sleep; None: it cannot be.
+        key: What it wants to be shown; needed where anybody on the machine could reach it.
     """
 
     address: str
@@ -31,6 +34,8 @@ class Launch:
     plan: LaunchPlan | None
     phase_of: PhaseOf | None = None
     work: WorkMetrics | None = None
+    tiers: SleepTiers | None = None
+    key: str = field(default="", repr=False)
 
 
 class Backend(Protocol):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 import anyio
 import anyio.to_thread
-from attrs import evolve, frozen
+from attrs import define, evolve, field
 
 from .backend import Launch
 from .gpus import GpuLoan, visible
@@ -19,10 +21,22 @@ from .process import EngineProcess, Exit
 from .progress import WorkMetrics
 from .readiness import HealthProbe
 from .registry import backend_named
-from .replica import Admitted, Answered, Delayed, Ended, Progressed, Started
+from .replica_events import (
+    Admitted,
+    Answered,
+    Delayed,
+    Ended,
+    Progressed,
+    PutToSleep,
+    Slept,
+    Started,
+    WakeUp,
+    Woken,
+)
+from .sleep import SleepProblem, SleepTiers
 from .startup_phase import follow_phases
 
-Say = Callable[[Delayed | Admitted | Started | Progressed | Answered | Ended], None]
+Say = Callable[[Delayed | Admitted | Started | Progressed | Answered | Slept | Woken | Ended], None]
 
 TAIL = 20
 """Lines of the log that a failure is reported with."""
@@ -31,7 +45,7 @@ HUNG_BUDGET = 1.0
 """Seconds that an engine gets to end which does not answer any more."""
 
 
-@frozen
+@define
 class EngineLife:
     """One attempt to be the replica.
 
@@ -43,25 +57,41 @@ class EngineLife:
     host: EngineHost
     attempt: int
     say: Say
+    _tiers: deque[PutToSleep | WakeUp] = field(factory=deque, init=False)
+    _asked: anyio.Event = field(factory=anyio.Event, init=False)
+
+    def change_tier(self, wanted: PutToSleep | WakeUp) -> None:
+        """Ask for a change; they are made one after the other."""
+        self._tiers.append(wanted)
+        self._asked.set()
 
     async def run(self) -> None:
         """Run until the engine has ended and nothing of it is left; a cancellation ends it in good order."""
-        paths = self.host.paths_for(self.order.key.attempt(self.attempt))
-        deadline = anyio.current_time() + self.order.startup_timeout
+        python = partial(self.host.interpreter, self.order.backend)
         try:
-            launch = await anyio.to_thread.run_sync(
-                lambda: backend_named(self.order.backend).launch(self.order, self.host, paths)
-            )
-            if launch.plan is None:
-                self.say(await self._watch(launch, None, 0, deadline))
-                return
-            async with self.host.gpus.lend(self.order.num_gpus, deadline, self._delayed) as loan:
-                self.say(Admitted(self.attempt))
-                await self._run(launch, launch.plan, loan, deadline)
+            async with self.host.models.lend(self.order, python, self._progressed) as order:
+                await self._launch(order)
         except LaunchProblem as problem:
             self.say(self._ended(str(problem)))
         except OSError as error:
             self.say(self._ended(f"the engine cannot be started: {error.strerror or error}"))
+
+    async def _launch(self, order: ReplicaOrder) -> None:
+        """Run the engine of an order whose model files are here."""
+        paths = self.host.paths_for(order.key.attempt(self.attempt))
+        deadline = anyio.current_time() + order.startup_timeout
+        launch = await anyio.to_thread.run_sync(
+            lambda: backend_named(order.backend).launch(order, self.host, paths)
+        )
+        if launch.plan is None:
+            self.say(await self._watch(launch, None, 0, deadline))
+            return
+        async with self.host.gpus.lend(order.num_gpus, deadline, self._delayed) as loan:
+            self.say(Admitted(self.attempt))
+            await self._run(launch, launch.plan, loan, deadline)
+
+    def _progressed(self, progress: str) -> None:
+        self.say(Progressed(self.attempt, progress))
 
     def _delayed(self, reason: str) -> None:
         self.say(Delayed(self.attempt, reason))
@@ -97,7 +127,7 @@ class EngineLife:
             group.cancel_scope.cancel()
 
         async with (
-            HealthProbe(launch.address, launch.health, self.host.health) as probe,
+            HealthProbe(launch.address, launch.health, self.host.health, launch.key) as probe,
             anyio.create_task_group() as group,
         ):
             if engine is not None:
@@ -133,7 +163,7 @@ class EngineLife:
         if start.cancelled_caught:
             return f"it was not ready within {self.order.startup_timeout:g} s: {doing}"
         ready.set()
-        self.say(Answered(self.attempt, launch.address))
+        self.say(Answered(self.attempt, launch.address, can_sleep=launch.tiers is not None, key=launch.key))
         return await self._until_ill(probe, launch)
 
     async def _until_ill(self, probe: HealthProbe, launch: Launch) -> str:
@@ -143,12 +173,36 @@ class EngineLife:
             verdicts.append(f"it hangs: {await probe.until_hung(work)}")
             group.cancel_scope.cancel()
 
+        async def change_tiers(tiers: SleepTiers) -> None:
+            verdicts.append(await self._change_tiers(tiers, probe))
+            group.cancel_scope.cancel()
+
         async with anyio.create_task_group() as group:
             if launch.work is not None:
                 group.start_soon(watch_work, launch.work)
+            if launch.tiers is not None:
+                group.start_soon(change_tiers, launch.tiers)
             verdicts.append(f"its health checks failed: {await probe.until_unhealthy()}")
             group.cancel_scope.cancel()
         return verdicts[0]
+
+    async def _change_tiers(self, tiers: SleepTiers, probe: HealthProbe) -> str:
+        """Do what is asked, until that fails; return why."""
+        while True:
+            await self._asked.wait()
+            self._asked = anyio.Event()
+            while self._tiers:
+                wanted = self._tiers.popleft()
+                try:
+                    if isinstance(wanted, PutToSleep):
+                        await tiers.sleep(probe.engine, wanted.level)
+                        self.say(Slept(self.attempt))
+                    else:
+                        await tiers.wake(probe.engine, wanted.level)
+                        self.say(Woken(self.attempt))
+                except SleepProblem as problem:
+                    doing = "fall asleep" if isinstance(wanted, PutToSleep) else "wake up"
+                    return f"it did not {doing}: {problem}"
 
     def _ended(self, reason: str, exit_status: str = "") -> Ended:
         return Ended(self.attempt, reason, exit_status, chance=random.random())  # noqa: S311 - jitter

@@ -9,7 +9,7 @@ import anyio
 import anyio.to_thread
 from anyio.abc import ByteStream
 
-from .messages import ReplicaReport
+from .messages import LOOPBACK, ReplicaReport
 
 CONNECT_TIMEOUT = 5.0
 
@@ -28,6 +28,8 @@ async def open_engine_socket(report: ReplicaReport) -> ByteStream:
         with anyio.fail_after(CONNECT_TIMEOUT):
             if report.address.startswith("unix:"):
                 return await anyio.connect_unix(report.address.removeprefix("unix:"))
+            if report.address.startswith(LOOPBACK):
+                return await anyio.connect_tcp("127.0.0.1", int(report.address.removeprefix(LOOPBACK)))
             return await _connect_url(report.address)
     except TimeoutError:
         raise ConnectionRefusedError(f"{report.id} accepts no connections") from None

@@ -15,9 +15,11 @@ from attrs import field, frozen
 
 from .attempts import Attempts
 from .gpus import GpuPool
+from .hub import Hub
 from .identity import ReplicaId, ReplicaKey
 from .interpreters import interpreter_of
 from .leases import Leases
+from .model_store import ModelStore
 from .plan import EnginePaths
 from .readiness import HealthPolicy
 from .warm import WarmServers
@@ -43,7 +45,9 @@ class EngineHost:
         cores: CPU cores that engines may use.
         leases: The records of engines that run.
         gpus: The GPUs that engines may use.
+        models: The model files of this worker.
         warm: What engines are forked from, where it can be done.
+        allow_command: Whether deployments may name the program that is run.
         nvidia_smi: The program that tells how much GPU memory is in use; "" for none.
     """
 
@@ -54,7 +58,9 @@ class EngineHost:
     next_attempt: Callable[[], int] = field(repr=False)
     leases: Leases
     gpus: GpuPool
+    models: ModelStore
     warm: WarmServers = field(factory=WarmServers)
+    allow_command: bool = False
     nvidia_smi: str = field(factory=lambda: shutil.which("nvidia-smi") or "")
     interpreters: Mapping[str, str] = field(factory=dict)
     engines_dir: Path | None = None
@@ -93,6 +99,8 @@ def open_host(
     health: HealthPolicy | None = None,
     gpus: Sequence[str] | None = None,
     gpu_locks: Path | None = None,
+    models: Path | None = None,
+    allow_command: bool = False,
 ) -> EngineHost:
     """Make the folders of a worker under its data directory, and count on from its last attempt. Blocks.
 
@@ -109,8 +117,10 @@ def open_host(
         stop_budget: See ``EngineHost``.
         health: See ``EngineHost``.
         gpus: UUIDs of the GPUs that engines may use, in the machine's order; None where that is not known.
+        allow_command: See ``EngineHost``.
         gpu_locks: The folder of their lock files, one for all workers of this user on the machine; by default
             one under the system's folder for temporary files.
+        models: Where model files are kept; other workers may use it too. By default in the data directory.
 
     Raises:
         OSError: A folder cannot be made, or is somebody else's.
@@ -135,6 +145,8 @@ def open_host(
         next_attempt=Attempts(data_dir / "attempts").next,
         leases=leases,
         gpus=GpuPool(None if gpus is None else tuple(gpus), locks, occupied),
+        models=ModelStore(models or data_dir / "models", Hub(dict(os.environ))),
+        allow_command=allow_command,
         interpreters=interpreters or {},
         engines_dir=engines_dir,
         stop_budget=stop_budget,

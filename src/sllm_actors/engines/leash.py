@@ -59,6 +59,7 @@ class Launch(TypedDict):
         log: The folder of the log.
         socket: Removed at the end; "" for none.
         tmpdir: Made, and removed at the end.
+        files: What is written there before, by name.
         gpu_memory: A program that prints how much memory of each GPU is in use; empty for no GPU.
     """
 
@@ -69,6 +70,7 @@ class Launch(TypedDict):
     log: str
     socket: str
     tmpdir: str
+    files: dict[str, str]
     gpu_memory: list[str]
 
 
@@ -191,6 +193,10 @@ class Leash:
     def _start(self, launch: Launch, log: Log) -> None:
         log.write(launch["header"].encode() + b"\n")
         os.makedirs(launch["tmpdir"], mode=0o700, exist_ok=True)  # noqa: PTH103
+        for name, content in launch["files"].items():
+            path = f"{launch['tmpdir']}/{name}"
+            with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:  # noqa: PTH123
+                file.write(content)
         self._output, output = os.pipe()
         os.set_blocking(self._output, False)
         try:

@@ -14,6 +14,10 @@ from .identity import ReplicaId, ReplicaKey
 CATALOG = Catalog()
 
 
+LOOPBACK = "loopback:"
+"""How the address of an engine begins that listens on a port of its worker's own loopback."""
+
+
 class ReplicaState(StrEnum):
     """``PENDING -> STARTING -> READY <-> ASLEEP -> DRAINING -> STOPPED``, or ``FAILED`` (and then again)."""
 
@@ -85,8 +89,9 @@ class ReplicaReport:
     """What a worker says of one replica.
 
     Attributes:
-        address: ``unix:/path`` of the engine's socket on the worker, the URL of an external server, or ""
-            while nothing listens.
+        address: ``unix:/path`` of the engine's socket on the worker, ``loopback:PORT`` where it cannot listen
+            on one, the URL of an external server, or "" while nothing listens.
+        key: What an engine on a port wants to be shown by whoever asks it something; "" for nothing.
         machine: Which machine and boot the socket is on: a gateway on the same one may use it directly.
         progress: What a STARTING engine is doing, in a few words.
         reason: Why it FAILED or was restarted, in one sentence for a person.
@@ -95,6 +100,7 @@ class ReplicaReport:
         pid: The engine's process (0 for none); it leads a process group of the same number.
         since: When this state began, seconds since the epoch.
         retry_in: Seconds until the next attempt of a FAILED replica, or None.
+        failures: How often it failed in a row, without having been READY for a while in between.
     """
 
     id: ReplicaId
@@ -108,6 +114,8 @@ class ReplicaReport:
     pid: int = 0
     since: float = 0.0
     retry_in: float | None = None
+    failures: int = 0
+    key: str = field(default="", repr=False)
 
 
 @CATALOG.message("engines.replica_changed")
@@ -138,6 +146,24 @@ class Drained:
     """To a DRAINING replica: nobody has a request in flight there, nor will send one."""
 
     id: ReplicaId
+
+
+@CATALOG.message("engines.sleep_replica")
+@frozen
+class SleepReplica:
+    """To a READY replica: be ASLEEP. One whose engine cannot sleep drains and stops instead.
+
+    Attributes:
+        level: 0 only pauses; 1 keeps the weights in the machine's memory; 2 keeps nothing.
+    """
+
+    level: int = 1
+
+
+@CATALOG.message("engines.wake_replica")
+@frozen
+class WakeReplica:
+    """To a replica that is ASLEEP, or about to be: be READY."""
 
 
 @CATALOG.message("engines.read_log")

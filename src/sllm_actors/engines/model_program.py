@@ -13,6 +13,8 @@ from anyio.abc import ByteReceiveStream
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 LONGEST_LINE = 16 * 1024 * 1024
+PATIENCE = 1.0
+"""Seconds that it gets to end by itself."""
 
 
 class ProgramEnded(Exception):
@@ -53,9 +55,10 @@ class ModelProgram:
 
 @asynccontextmanager
 async def run_model_program(argv: Sequence[str], env: Mapping[str, str]) -> AsyncIterator[ModelProgram]:
-    """Run a program within the context. At its end, and at a cancellation, the program is killed and reaped.
+    """Run a program within the context. At its end, and at a cancellation, the program is ended and reaped.
 
-    It has to end by itself when its standard input does: that is all it sees when this process dies.
+    It has to end by itself when its standard input does: that is all it sees when this process dies. One that
+    does not is killed.
 
     Raises:
         OSError: It cannot be started.
@@ -69,10 +72,15 @@ async def run_model_program(argv: Sequence[str], env: Mapping[str, str]) -> Asyn
         cwd="/",
         start_new_session=True,
     )
-    async with process:
-        assert process.stdout is not None
-        try:
-            yield ModelProgram(process.stdout)
-        finally:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        yield ModelProgram(process.stdout)
+    finally:
+        with anyio.CancelScope(shield=True):
+            await process.stdin.aclose()
+            with anyio.move_on_after(PATIENCE):
+                await process.wait()
             if process.returncode is None:
                 process.kill()  # what it has on the disk is safe at any time
+            await process.aclose()

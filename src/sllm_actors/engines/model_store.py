@@ -15,6 +15,7 @@ from anyio import to_thread
 from attrs import define, evolve, field, frozen
 
 from .byte_size import shown_bytes
+from .demo_model import copy_demo, demo_file
 from .hub import Hub, Listing, UnknownRevision
 from .hub_source import HubSource, RepoFile, Wanted, needed_files, read_hub_source
 from .messages import ReplicaOrder
@@ -23,6 +24,8 @@ from .plan import SourceProblem
 
 WANTED = {"llamacpp": Wanted.GGUF, "vllm": Wanted.FOLDER, "sglang": Wanted.FOLDER}
 """What the backends that read model files load."""
+
+DEMO = "demo:"
 
 LOOK_AGAIN = 0.5
 """Seconds between two looks for a lock that another worker holds."""
@@ -73,10 +76,13 @@ class ModelStore:
         Raises:
             SourceProblem: It is not written like a source, or known to have nothing for this backend.
         """
-        hub_source, wanted = read_hub_source(source), WANTED.get(backend)
-        if hub_source is None or wanted is None:
+        folder, wanted = self._folder_of(backend, source), WANTED.get(backend)
+        if folder is None or wanted is None:
             return source
-        folder = self._folder_of(hub_source)
+        hub_source = read_hub_source(source)
+        if hub_source is None:
+            demo_file(source.removeprefix(DEMO))
+            return str(folder.files) if folder.files.is_dir() else None
         listing = folder.read_listing()
         if listing is None:
             return None
@@ -84,7 +90,9 @@ class ModelStore:
         return str(_what_to_load(folder, wanted, files)) if folder.is_whole(files) else None
 
     @asynccontextmanager
-    async def lend(self, order: ReplicaOrder, say: Say) -> AsyncIterator[ReplicaOrder]:
+    async def lend(
+        self, order: ReplicaOrder, interpreter: Callable[[], str], say: Say
+    ) -> AsyncIterator[ReplicaOrder]:
         """Bring the files of an order's source, unless they are here, and keep them within the context.
 
         One download of a repository and revision runs at a time; others that want it wait for it, and hear of
@@ -92,51 +100,71 @@ class ModelStore:
 
         Args:
             order: What is to be run.
+            interpreter: Says under which Python its engine runs; may block.
             say: See ``Say``.
 
         Yields:
-            The order with a path on this worker as its source.
+            The order with a path on this worker as its source, where it has one.
 
         Raises:
             SourceProblem: They cannot be brought: one sentence with the remedy.
             OSError: The disk refuses.
         """
-        hub_source, wanted = read_hub_source(order.source), WANTED.get(order.backend)
-        if hub_source is None or wanted is None:
+        folder = self._folder_of(order.backend, order.source)
+        if folder is None:
             yield order
             return
-        folder = self._folder_of(hub_source)
-        use = await _wait_for_lock(
-            folder, USE, fcntl.LOCK_SH, say, "waiting until the model's folder is cleared"
-        )
+        clearing = "waiting until the model's folder is cleared"
+        use = await _wait_for_lock(folder, USE, fcntl.LOCK_SH, say, clearing)
         try:
             path = await to_thread.run_sync(self.find, order.backend, order.source)
-            yield evolve(order, source=path or await self._bring(hub_source, wanted, say))
+            yield evolve(order, source=path or await self._bring(folder, order, interpreter, say))
         finally:
             with anyio.CancelScope(shield=True):
                 await to_thread.run_sync(folder.give_back, use)
 
-    def _folder_of(self, source: HubSource) -> ModelFolder:
-        return ModelFolder(self.folder / source.folder_name)
+    def _folder_of(self, backend: str, source: str) -> ModelFolder | None:
+        """Return where the files of a source are brought to; None where it is used as it is."""
+        wanted = WANTED.get(backend)
+        hub_source = read_hub_source(source) if wanted else None
+        if hub_source is not None:
+            return ModelFolder(self.folder / hub_source.folder_name)
+        if wanted is Wanted.FOLDER and source.startswith(DEMO):
+            demo_file(source.removeprefix(DEMO))  # or its name may be anything
+            return ModelFolder(self.folder / source.replace(":", "--"))
+        return None
 
-    async def _bring(self, source: HubSource, wanted: Wanted, say: Say) -> str:
-        download = self._downloads.setdefault(source.folder_name, _Download())
+    async def _bring(
+        self, folder: ModelFolder, order: ReplicaOrder, interpreter: Callable[[], str], say: Say
+    ) -> str:
+        download = self._downloads.setdefault(folder.path.name, _Download())
         download.listeners.append(say)
         if download.said:
             say(download.said)
         try:
             async with download.lock:
-                folder = self._folder_of(source)
-                other = "another worker downloads it into the same storage"
+                other = "another worker brings it into the same storage"
                 lock = await _wait_for_lock(folder, FETCH, fcntl.LOCK_EX, download.say, other)
                 try:
-                    return await self._fetch(folder, source, wanted, download.say)
+                    hub_source = read_hub_source(order.source)
+                    if hub_source is None:
+                        return await self._convert(folder, order, interpreter, download.say)
+                    return await self._fetch(folder, hub_source, WANTED[order.backend], download.say)
                 finally:
                     os.close(lock)
         finally:
             download.listeners.remove(say)
             if not download.listeners:
-                self._downloads.pop(source.folder_name, None)
+                self._downloads.pop(folder.path.name, None)
+
+    async def _convert(
+        self, folder: ModelFolder, order: ReplicaOrder, interpreter: Callable[[], str], say: Say
+    ) -> str:
+        say("converting the demo model")
+        file = await to_thread.run_sync(demo_file, order.source.removeprefix(DEMO))
+        python = await to_thread.run_sync(interpreter)
+        await copy_demo(file, folder.files, python, self.hub.environment)
+        return str(folder.files)
 
     async def _fetch(self, folder: ModelFolder, source: HubSource, wanted: Wanted, say: Say) -> str:
         listing = await to_thread.run_sync(folder.read_listing)

@@ -65,6 +65,8 @@ class LaunchPlan:
         header: The line that begins this life in the log.
         stop_budget: Seconds between SIGTERM and SIGKILL when it is ended.
         gpus: The UUIDs of its GPUs, for the record of what it occupies.
+        files: What is written into its TMPDIR before it starts, by name: secrets, that no command line may
+            show.
         gpu_memory: A program that prints how much of their memory is in use; the leash runs it when the
             engine has ended, until the figures no longer fall. () for none.
     """
@@ -76,6 +78,7 @@ class LaunchPlan:
     cwd: str = "/"
     stop_budget: float = 10.0
     gpus: tuple[str, ...] = ()
+    files: Mapping[str, str] = field(factory=dict, repr=False)
     gpu_memory: tuple[str, ...] = ()
 
 

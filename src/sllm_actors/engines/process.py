@@ -119,6 +119,7 @@ class EngineProcess:
                     "log": str(self._plan.paths.log),
                     "socket": str(self._plan.paths.socket),
                     "tmpdir": str(self._plan.paths.tmpdir),
+                    "files": dict(self._plan.files),
                     "gpu_memory": self._plan.gpu_memory,
                 }
             )

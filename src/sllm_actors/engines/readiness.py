@@ -11,6 +11,7 @@ import anyio.to_thread
 import httpx2
 from attrs import frozen
 
+from .messages import LOOPBACK
 from .progress import Watch, WorkMetrics
 
 LONGEST_BODY = 65536
@@ -33,6 +34,7 @@ class HealthPolicy:
         work_interval: Between two looks at the metrics of an engine that is ready.
         hung: Seconds in which an engine that works on requests may count nothing. Long prompts, the first
             request of its kind (kernels are compiled for it) and a busy machine take their time.
+        healthy_uptime: An engine that was ready for so long has made its earlier failures forgotten.
     """
 
     first: float = 0.02
@@ -41,6 +43,7 @@ class HealthPolicy:
     timeout: float = 5.0
     misses: int = 4
     work_interval: float = 5.0
+    healthy_uptime: float = 60.0
     hung: float = 120.0
 
 
@@ -48,19 +51,21 @@ class HealthProbe:
     """Asks one engine for its health: an async context manager that holds the connection.
 
     Args:
-        address: ``unix:/path`` or a URL.
+        address: ``unix:/path``, ``loopback:PORT`` or a URL.
         paths: Tried in this order at the first question; the first that is there is kept.
         policy: How often, how long.
+        key: What the engine wants to be shown.
     """
 
-    def __init__(self, address: str, paths: tuple[str, ...], policy: HealthPolicy) -> None:
+    def __init__(self, address: str, paths: tuple[str, ...], policy: HealthPolicy, key: str = "") -> None:
         self._address = address
+        self._key = key
         self._paths = paths
         self._policy = policy
         self._client: httpx2.AsyncClient
 
     async def __aenter__(self) -> Self:
-        self._client = await open_client(self._address, timeout=self._policy.timeout)
+        self._client = await open_client(self._address, timeout=self._policy.timeout, key=self._key)
         return self
 
     async def __aexit__(
@@ -68,6 +73,11 @@ class HealthProbe:
     ) -> None:
         with anyio.CancelScope(shield=True):
             await self._client.aclose()
+
+    @property
+    def engine(self) -> httpx2.AsyncClient:
+        """The client by which it asks."""
+        return self._client
 
     async def until_ready(self, say: Say) -> None:
         """Ask until the answer is good. Bound it by a cancel scope.
@@ -151,13 +161,20 @@ class HealthProbe:
             return answer.status_code
 
 
-async def open_client(address: str, *, timeout: float) -> httpx2.AsyncClient:
+async def open_client(address: str, *, timeout: float, key: str = "") -> httpx2.AsyncClient:
     """Return an HTTP client of one engine, for paths. It reads no proxy settings from the environment."""
+
+    headers = {"authorization": f"Bearer {key}"} if key else {}
 
     def make() -> httpx2.AsyncClient:
         if address.startswith("unix:"):
             transport = httpx2.AsyncHTTPTransport(uds=address.removeprefix("unix:"), verify=False)
-            return httpx2.AsyncClient(transport=transport, base_url="http://engine", timeout=timeout)
-        return httpx2.AsyncClient(base_url=address, timeout=timeout, trust_env=False)
+            return httpx2.AsyncClient(
+                transport=transport, base_url="http://engine", timeout=timeout, headers=headers
+            )
+        url = address
+        if address.startswith(LOOPBACK):
+            url = f"http://127.0.0.1:{address.removeprefix(LOOPBACK)}"
+        return httpx2.AsyncClient(base_url=url, timeout=timeout, trust_env=False, headers=headers)
 
     return await anyio.to_thread.run_sync(make)  # it imports modules and reads certificates

@@ -6,16 +6,20 @@ from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 
 from .backend import Backend
+from .command import NOT_ALLOWED, Command
 from .external import External
 from .fork_client import WarmSpec
 from .host import EngineHost
 from .llamacpp import LlamaCpp
 from .messages import InspectSource, SourceInspected
-from .plan import LaunchProblem
+from .plan import LaunchProblem, SourceProblem
+from .sglang import Sglang
 from .vllm import Vllm
 from .vllm_warm import warm_spec as warm_vllm
 
-BACKENDS: Mapping[str, Backend] = {backend.name: backend for backend in (Vllm(), LlamaCpp(), External())}
+BACKENDS: Mapping[str, Backend] = {
+    backend.name: backend for backend in (Vllm(), Sglang(), LlamaCpp(), Command(), External())
+}
 
 
 WARM: Mapping[str, Callable[[EngineHost], WarmSpec | None]] = {"vllm": warm_vllm}
@@ -37,9 +41,19 @@ def backend_named(name: str) -> Backend:
 
 
 def inspect_source(request: InspectSource, host: EngineHost) -> SourceInspected:
-    """Answer a worker's ``InspectSource``. Reads the disk: call it in a thread."""
+    """Answer a worker's ``InspectSource``. Reads the disk: call it in a thread.
+
+    Nothing is downloaded: of a source that has to be brought first it is only checked how it is written.
+    """
+    local: str | None = ""
     try:
         backend = backend_named(request.backend)
-        return backend.inspect(request.source, request.settings, host.interpreter(backend.name))
+        local = host.models.find(backend.name, request.source)
+        if backend.name == Command.name and not host.allow_command:
+            return SourceInspected(problem=NOT_ALLOWED)
+        return backend.inspect(local or request.source, request.settings, host.interpreter(backend.name))
+    except SourceProblem as problem:
+        # A backend looks at the source last: all but that is as it should be.
+        return SourceInspected() if local is None else SourceInspected(problem=str(problem))
     except LaunchProblem as problem:
         return SourceInspected(problem=str(problem))

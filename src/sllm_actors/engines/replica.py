@@ -7,7 +7,7 @@ PENDING while a start has to wait for something of the machine. Its rules:
 - A replica that was READY is started again at once, the first time. After that, and when a start fails, it
   is FAILED for a time that doubles from ``FIRST_DELAY`` up to ``LONGEST_DELAY``, and then it is started
   again, for ever: giving up is for whoever ordered it.
-- Only having been READY for ``HEALTHY_UPTIME`` makes the failures forgotten, not a start that succeeded.
+- Only having been READY for ``healthy_uptime`` makes the failures forgotten, not a start that succeeded.
 
 An event of an engine life that is over already changes nothing.
 """
@@ -16,13 +16,40 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from .messages import ReplicaState
+from .replica_events import (
+    Admitted,
+    Answered,
+    AwaitDrained,
+    AwaitRetry,
+    Begin,
+    Cleared,
+    Delayed,
+    DrainOver,
+    Effect,
+    Ended,
+    EndEngine,
+    Event,
+    Finish,
+    Launched,
+    Progressed,
+    PutToSleep,
+    Report,
+    RetryDue,
+    SleepAsked,
+    Slept,
+    Started,
+    StartEngine,
+    StopAsked,
+    WakeAsked,
+    WakeUp,
+    Woken,
+)
 
 FIRST_DELAY = 1.0
 LONGEST_DELAY = 60.0
-HEALTHY_UPTIME = 60.0
 JITTER = 0.25
 """A delay is shorter than its bound by at most this part of it."""
 
@@ -33,17 +60,24 @@ class Replica:
 
     Attributes:
         attempt: The engine life that runs, or ran last; 0 before the first.
-        failures: In a row; see ``HEALTHY_UPTIME``.
+        healthy_uptime: Seconds of being READY after which earlier failures are forgotten.
+        failures: In a row; see ``healthy_uptime``.
         delays: How often it was FAILED since then.
         ready_at: When it became READY.
+        can_sleep: Whether its engine can.
+        level: How deep it sleeps, or is about to; None while it does not.
     """
 
+    healthy_uptime: float = 60.0
     state: ReplicaState = ReplicaState.PENDING
     attempt: int = 0
     failures: int = 0
     delays: int = 0
     ready_at: float = 0.0
+    can_sleep: bool = False
+    level: int | None = None
     address: str = ""
+    key: str = field(default="", repr=False)
     pid: int = 0
     progress: str = ""
     reason: str = ""
@@ -52,149 +86,6 @@ class Replica:
     retry_in: float | None = None
 
 
-# ---- what happens
-
-
-@frozen
-class Begin:
-    """It was ordered."""
-
-
-@frozen
-class Launched:
-    """An engine life has its number."""
-
-    attempt: int
-
-
-@frozen
-class Delayed:
-    """It has to wait for something of the machine."""
-
-    attempt: int
-    reason: str
-
-
-@frozen
-class Admitted:
-    """It has to wait no longer."""
-
-    attempt: int
-
-
-@frozen
-class Started:
-    """Its process runs."""
-
-    attempt: int
-    pid: int
-
-
-@frozen
-class Progressed:
-    """It does something else on its way to READY."""
-
-    attempt: int
-    progress: str
-
-
-@frozen
-class Answered:
-    """It is ready for requests."""
-
-    attempt: int
-    address: str
-
-
-@frozen
-class Ended:
-    """It is over, and nobody asked for that.
-
-    Attributes:
-        chance: Between 0 and 1, drawn by whoever says this: for the jitter of a delay.
-    """
-
-    attempt: int
-    reason: str
-    exit_status: str = ""
-    log_tail: tuple[str, ...] = ()
-    chance: float = 0.0
-
-
-@frozen
-class RetryDue:
-    """The delay is over."""
-
-
-@frozen
-class StopAsked:
-    """It is not wanted any more."""
-
-    drain: bool
-    reason: str = ""
-
-
-@frozen
-class DrainOver:
-    """Nobody uses it any more, or the time for that is over."""
-
-
-@frozen
-class Cleared:
-    """What was to be ended has ended: nothing of it is left."""
-
-
-Event: TypeAlias = (
-    Begin
-    | Launched
-    | Delayed
-    | Admitted
-    | Started
-    | Progressed
-    | Answered
-    | Ended
-    | RetryDue
-    | StopAsked
-    | DrainOver
-    | Cleared
-)
-
-# ---- what is to be done about it
-
-
-@frozen
-class StartEngine:
-    """Begin another engine life, once nothing of the last is left; say ``Launched`` first."""
-
-
-@frozen
-class EndEngine:
-    """End the engine life, or the wait for the next; then say ``Cleared``."""
-
-
-@frozen
-class Report:
-    """Tell the owner."""
-
-
-@frozen
-class AwaitDrained:
-    """Say ``DrainOver`` when the drain timeout is over."""
-
-
-@frozen
-class AwaitRetry:
-    """Say ``RetryDue`` after so many seconds."""
-
-    delay: float
-
-
-@frozen
-class Finish:
-    """Nothing more will happen."""
-
-
-Effect: TypeAlias = StartEngine | EndEngine | Report | AwaitDrained | AwaitRetry | Finish
 Step: TypeAlias = tuple[Replica, tuple[Effect, ...]]
 
 _LIVE = (ReplicaState.PENDING, ReplicaState.STARTING, ReplicaState.READY, ReplicaState.ASLEEP)
@@ -219,6 +110,8 @@ def step(replica: Replica, event: Event, now: float) -> Step:
             return _fail(replica, event, now)
         case Started() | Progressed() | Answered() if event.attempt == replica.attempt:
             return _advance(replica, event, now)
+        case SleepAsked() | WakeAsked() | Slept() | Woken():
+            return _change_tier(replica, event, now)
         case StopAsked():
             return _stop(replica, event)
         case Ended(attempt=attempt) if attempt == replica.attempt and _waits_for_drain(replica):
@@ -255,14 +148,34 @@ def _advance(replica: Replica, event: Started | Progressed | Answered, now: floa
             return evolve(replica, pid=pid), (Report(),)
         case Progressed(progress=progress):
             return evolve(replica, progress=progress), (Report(),)
-        case Answered(address=address):
+        case Answered(address=address, can_sleep=can_sleep, key=key):
             ready = evolve(replica, state=ReplicaState.READY, address=address, progress="", ready_at=now)
-            return evolve(ready, log_tail=()), (Report(),)
+            return evolve(ready, log_tail=(), can_sleep=can_sleep, key=key), (Report(),)
+
+
+def _change_tier(replica: Replica, event: SleepAsked | WakeAsked | Slept | Woken, now: float) -> Step:
+    """ASLEEP from when it is asked to sleep, so that nobody sends it requests; READY when it has woken."""
+    asleep = replica.state is ReplicaState.ASLEEP
+    match event:
+        case SleepAsked(level=level) if replica.state is ReplicaState.READY:
+            if not replica.can_sleep:
+                return _stop(replica, StopAsked(drain=True, reason="it is idle, and its engine cannot sleep"))
+            dozing = evolve(replica, state=ReplicaState.ASLEEP, level=level, progress="falling asleep")
+            return dozing, (Report(), PutToSleep(level))
+        case WakeAsked() if asleep and replica.level is not None:
+            waking = evolve(replica, level=None, progress="waking up")
+            return waking, (Report(), WakeUp(replica.level))
+        case Slept(attempt=attempt) if asleep and attempt == replica.attempt and replica.level is not None:
+            return evolve(replica, progress=""), (Report(),)
+        case Woken(attempt=attempt) if asleep and attempt == replica.attempt and replica.level is None:
+            ready = evolve(replica, state=ReplicaState.READY, progress="", ready_at=now)
+            return ready, (Report(),)
+    return replica, ()
 
 
 def _fail(replica: Replica, ended: Ended, now: float) -> Step:
     was_ready = replica.state in (ReplicaState.READY, ReplicaState.ASLEEP)
-    if was_ready and now - replica.ready_at >= HEALTHY_UPTIME:
+    if was_ready and now - replica.ready_at >= replica.healthy_uptime:
         replica = evolve(replica, failures=0, delays=0)
     replica = evolve(
         replica,
@@ -270,6 +183,7 @@ def _fail(replica: Replica, ended: Ended, now: float) -> Step:
         reason=ended.reason,
         exit_status=ended.exit_status,
         log_tail=ended.log_tail,
+        level=None,
         address="",
         pid=0,
         progress="",

@@ -15,8 +15,18 @@ from sllm_actors.actors import Actor, ActorRef, ExitReason
 
 from .engine_life import EngineLife
 from .host import EngineHost
-from .messages import Drained, ReplicaChanged, ReplicaOrder, ReplicaReport, ReplicaState, StopReplica
-from .replica import (
+from .messages import (
+    Drained,
+    ReplicaChanged,
+    ReplicaOrder,
+    ReplicaReport,
+    ReplicaState,
+    SleepReplica,
+    StopReplica,
+    WakeReplica,
+)
+from .replica import Replica, step
+from .replica_events import (
     AwaitDrained,
     AwaitRetry,
     Begin,
@@ -27,12 +37,14 @@ from .replica import (
     Event,
     Finish,
     Launched,
-    Replica,
+    PutToSleep,
     Report,
     RetryDue,
+    SleepAsked,
     StartEngine,
     StopAsked,
-    step,
+    WakeAsked,
+    WakeUp,
 )
 
 log = structlog.get_logger()
@@ -46,9 +58,10 @@ class _Timer:
 class ReplicaActor(Actor):
     """Runs one replica as ordered, restarts its engine in place, and says each change to its owner.
 
-    It takes ``StopReplica`` and ``Drained``. After a stop it reports STOPPED, when nothing of the engine is
-    left, and ends normally. Stopped by its supervisor it ends the engine too, within
-    ``EngineHost.stop_budget``, however short its own budget is: an engine is never left alone.
+    It takes ``StopReplica``, ``Drained``, ``SleepReplica`` and ``WakeReplica``. After a stop it reports
+    STOPPED, when nothing of the engine is left, and ends normally. Stopped by its supervisor it ends the
+    engine too, within ``EngineHost.stop_budget``, however short its own budget is: an engine is never left
+    alone.
 
     Args:
         order: What to run.
@@ -60,7 +73,7 @@ class ReplicaActor(Actor):
         self._order = order
         self._host = host
         self._owner = owner
-        self._replica = Replica()
+        self._replica = Replica(healthy_uptime=host.health.healthy_uptime)
         self._since = time.time()
         self._events: deque[Event] = deque()
         self._busy = False
@@ -68,6 +81,7 @@ class ReplicaActor(Actor):
             anyio.Lock()
         )  # one engine life at a time: the next waits until nothing of the last is left
         self._lives: set[anyio.CancelScope] = set()
+        self._life: EngineLife | None = None
         self._ending = False
 
     async def started(self) -> None:
@@ -79,6 +93,10 @@ class ReplicaActor(Actor):
         match message:
             case StopReplica(reason=reason, drain=drain):
                 self._apply(StopAsked(drain, reason))
+            case SleepReplica(level=level):
+                self._apply(SleepAsked(level))
+            case WakeReplica():
+                self._apply(WakeAsked())
             case Drained(id=replica):
                 if replica == self._order.key.attempt(self._replica.attempt):
                     self._apply(DrainOver())
@@ -125,6 +143,9 @@ class ReplicaActor(Actor):
                     self.context.start_soon(self._live, name=f"engine of {self._order.key}")
                 case EndEngine():
                     self._end_engine()
+                case PutToSleep() | WakeUp():
+                    if self._life is not None:
+                        self._life.change_tier(effect)
                 case AwaitDrained():
                     self.context.after(self._order.drain_timeout, _Timer(DrainOver()))
                 case AwaitRetry(delay=delay):
@@ -147,6 +168,8 @@ class ReplicaActor(Actor):
             pid=replica.pid,
             since=self._since,
             retry_in=replica.retry_in,
+            failures=replica.failures,
+            key=replica.key if listening else "",
         )
         self._owner.tell(ReplicaChanged(report))
 
@@ -176,4 +199,8 @@ class ReplicaActor(Actor):
             self._apply(Ended(self._replica.attempt, reason))
             return
         self._apply(Launched(attempt))
-        await EngineLife(self._order, self._host, attempt, self._apply).run()
+        self._life = EngineLife(self._order, self._host, attempt, self._apply)
+        try:
+            await self._life.run()
+        finally:
+            self._life = None

@@ -13,6 +13,7 @@ from .interpreters import InstalledEngine, find_installed
 from .messages import ReplicaOrder, SourceInspected
 from .plan import EnginePaths, LaunchPlan, LaunchProblem, SourceProblem, engine_environment
 from .progress import WorkMetrics
+from .sleep import VllmSleep
 from .vllm_phases import phase_of
 from .vllm_settings import VllmSettings, read_vllm_settings
 
@@ -72,8 +73,9 @@ def plan(
         *settings.arguments(order.num_gpus),
     )
     env = engine_environment(host.environment, paths, **environment(settings, order.num_gpus, host))
+    tiers = VllmSleep() if settings.sleeps(order.num_gpus) else None
     launch = LaunchPlan(argv=argv, env=env, paths=paths, stop_budget=host.stop_budget)
-    return Launch(f"unix:{paths.socket}", ("/health",), launch, phase_of, WORK)
+    return Launch(f"unix:{paths.socket}", ("/health",), launch, phase_of, WORK, tiers)
 
 
 def environment(settings: VllmSettings, num_gpus: int, host: EngineHost) -> dict[str, str]:
@@ -87,6 +89,8 @@ def environment(settings: VllmSettings, num_gpus: int, host: EngineHost) -> dict
         # What was compiled for one engine serves the next.
         "VLLM_CACHE_ROOT": ours.get("VLLM_CACHE_ROOT") or str(host.log_dir.parent / "cache" / "vllm"),
     }
+    if settings.sleeps(num_gpus):
+        env["VLLM_SERVER_DEV_MODE"] = "1"  # or it has no routes for it
     if num_gpus == 0:
         # vLLM binds threads to cores on its own, all engines of a machine to the same ones. Unbound, and one
         # less than there are cores, they leave each other room: the kernel spreads them.
@@ -138,11 +142,6 @@ def check_device(installed: InstalledEngine, num_gpus: int) -> None:
 
 
 def _folder(source: str) -> Path:
-    kind, colon, _ = source.partition(":")
-    if colon and kind in ("hf", "demo"):
-        raise SourceProblem(
-            f"{source}: {kind}: sources are not supported by the vllm backend yet; give a path"
-        )
     if not source.startswith("/"):
         raise SourceProblem(
             f"{source} is not an absolute path: give the whole path of a folder on the worker"

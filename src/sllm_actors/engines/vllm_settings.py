@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 import attrs
 from attrs import frozen
 
+from .extra_args import check_extra_args
 from .plan import SettingsProblem
 from .settings import flag, number, read_settings, table, text, whole, words
 
@@ -48,8 +49,11 @@ _OURS = {
 }
 """Arguments that would fight with what the worker decides, and why."""
 
-_SHORT = {"-dp": "data-parallel-size", "-n": "nnodes", "-r": "node-rank", "-asc": "api-server-count"}
-_SHORT_SETTINGS = {
+_SHORT = {
+    "-dp": "data-parallel-size",
+    "-n": "nnodes",
+    "-r": "node-rank",
+    "-asc": "api-server-count",
     "-tp": "tensor-parallel-size",
     "-pp": "pipeline-parallel-size",
     "-q": "quantization",
@@ -69,6 +73,8 @@ class VllmSettings:
         dtype: Of weights and activations; bfloat16 on a CPU.
         quantization: How the weights are quantized, if their configuration does not say.
         load_format: How the weights are read.
+        enable_sleep_mode: Let the engine be put to sleep, where it gives its GPU memory to others. Default on
+            a GPU; on a CPU vLLM cannot.
         trust_remote_code: Run Python code that the model's folder carries.
         enable_prefix_caching: Keep the attention state of prompts whose beginning is shared.
         enforce_eager: Compile nothing: a fast start and slower tokens. Default on a CPU.
@@ -94,6 +100,7 @@ class VllmSettings:
     trust_remote_code: bool = flag(default=False)
     enable_prefix_caching: bool | None = flag(default=None)
     enforce_eager: bool | None = flag(default=None)
+    enable_sleep_mode: bool | None = flag(default=None)
     max_num_seqs: int | None = whole(None)
     max_num_batched_tokens: int | None = whole(None)
     enable_lora: bool | None = flag(default=None)
@@ -121,6 +128,16 @@ class VllmSettings:
                 f"{product} is {ranks * stages}, but num_gpus is {num_gpus}: make them agree"
             )
         return ranks
+
+    def sleeps(self, num_gpus: int) -> bool:
+        """Return whether the engine can be put to sleep.
+
+        Raises:
+            SettingsProblem: It is asked for, and there is no GPU.
+        """
+        if self.enable_sleep_mode and not num_gpus:
+            raise SettingsProblem("enable_sleep_mode needs a GPU: vLLM cannot sleep on a CPU")
+        return num_gpus > 0 and self.enable_sleep_mode is not False
 
     def arguments(self, num_gpus: int) -> Iterator[str]:
         """Yield the arguments of the engine, in ``--name=value`` form: no value can pose as an argument.
@@ -151,6 +168,7 @@ class VllmSettings:
             "trust-remote-code": self.trust_remote_code or None,
             "enable-prefix-caching": self.enable_prefix_caching,
             "enforce-eager": (on_cpu or None) if self.enforce_eager is None else self.enforce_eager,
+            "enable-sleep-mode": self.sleeps(num_gpus) or None,
             "enable-lora": bool(self.lora_modules) or self.enable_lora,
         }
         for name, on in switches.items():
@@ -181,46 +199,14 @@ def read_vllm_settings(settings: Mapping[str, object]) -> VllmSettings:
                 f"lora_modules.{name} must be the absolute path of an adapter's folder, not {path!r:.100}"
             )
     given = {name for name, value in settings.items() if value is not None}
-    _check_extra(found.extra_args, given)
+    check_extra_args(
+        found.extra_args,
+        ours=_OURS,
+        settings={field.name for field in attrs.fields(VllmSettings)},
+        given=given,
+        short=_SHORT,
+    )
     for name in ("quantization", "load_format"):
         if not re.fullmatch(r"[\w.-]*", getattr(found, name)):
             raise SettingsProblem(f"{name} must be a plain name, not {getattr(found, name)!r:.100}")
     return found
-
-
-def _check_extra(arguments: tuple[str, ...], given: set[str]) -> None:
-    """Refuse arguments that are decided elsewhere.
-
-    vLLM takes ``_`` for ``-`` in a name, and the beginning of a name for the name.
-    """
-    if arguments and not arguments[0].startswith("-"):
-        raise SettingsProblem(
-            f"extra_args must begin with an argument like --name, not {arguments[0]!r:.100}"
-        )
-    own = {field.name.replace("_", "-") for field in attrs.fields(VllmSettings)}
-    for argument in arguments:
-        if "\0" in argument:
-            raise SettingsProblem("extra_args has a NUL character in it")
-        name = _name(argument)
-        if not name:
-            continue
-        refused = name if name in _OURS else next((ours for ours in _OURS if ours.startswith(name)), None)
-        if refused is not None:
-            raise SettingsProblem(f"extra_args cannot set --{refused}: {_OURS[refused]}")
-        if name in ("tensor-parallel-size", "pipeline-parallel-size"):
-            key = name.replace("-", "_")
-            raise SettingsProblem(f"extra_args cannot set --{name}: give the setting {key}")
-        if name in own and name.replace("-", "_") in given:
-            raise SettingsProblem(f"{name.replace('-', '_')} is given twice: as a setting and in extra_args")
-
-
-def _name(argument: str) -> str:
-    """Return the name that an argument sets, or "" when it is the value of one."""
-    for short, name in (_SHORT | _SHORT_SETTINGS).items():
-        if argument == short or argument.startswith(short + "="):
-            return name
-    if argument == "--":
-        raise SettingsProblem("extra_args cannot have -- in it")
-    if not argument.startswith("--"):
-        return ""
-    return re.split(r"[=.+]", argument[2:], maxsplit=1)[0].replace("_", "-").removeprefix("no-")

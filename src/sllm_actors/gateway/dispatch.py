@@ -105,6 +105,8 @@ class Dispatcher:
                     (b"x-request-id", request.id.encode()),
                     (b"connection", b"close"),
                 ]
+                if upstream.key:
+                    headers.append((b"authorization", f"Bearer {upstream.key}".encode()))
                 body = request.body_for(route, assembled=assembly is not None)
                 await exchange.send("POST", connection.prefix + request.target, headers, body)
                 await relay(

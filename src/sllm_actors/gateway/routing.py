@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Collection, Iterable, Mapping
 
-from attrs import frozen
+from attrs import field, frozen
 
 from sllm_actors.engines.identity import ReplicaId
 from sllm_actors.engines.messages import ReplicaReport, ReplicaState
@@ -18,14 +18,17 @@ class Upstream:
 
     Attributes:
         node: The worker that runs it.
-        address: ``unix:/path`` on that worker, or the URL of a server that someone else runs.
-        machine: Which machine and boot a unix socket is on.
+        address: ``unix:/path`` or ``loopback:PORT`` on that worker, or the URL of a server that someone else
+            runs.
+        machine: Which machine and boot a socket is on.
+        key: What the engine wants to be shown; "" for nothing.
     """
 
     id: ReplicaId
     node: str
     address: str
     machine: str
+    key: str = field(default="", repr=False)
 
 
 @frozen
@@ -71,7 +74,7 @@ def make_route(
     failed: list[ReplicaReport] = []
     coming = False
     for node, report in sorted(replicas, key=lambda replica: replica[1].id):
-        upstream = Upstream(report.id, node, report.address, report.machine)
+        upstream = Upstream(report.id, node, report.address, report.machine, report.key)
         match report.state:
             case ReplicaState.READY:
                 ready.append(upstream)

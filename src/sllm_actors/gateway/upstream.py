@@ -65,11 +65,14 @@ class Connector:
             raise EngineBroke(f"no connection ({type(error).__name__})") from error
 
     async def _open(self, upstream: Upstream) -> Connection:
-        if not upstream.address.startswith("unix:"):
+        kind, _, place = upstream.address.partition(":")
+        if kind not in ("unix", "loopback"):
             return await self._open_address(upstream.address)
         if upstream.machine and upstream.machine == self.machine:
+            if kind == "loopback":
+                return Connection(await anyio.connect_tcp("127.0.0.1", int(place)))
             try:
-                return Connection(await connect_unix(upstream.address.removeprefix("unix:")))
+                return Connection(await connect_unix(place))
             except (FileNotFoundError, PermissionError):
                 pass  # the same machine in another container: the worker can reach it
         return Connection(await self.open_tunnel(NodeId(upstream.node), OpenEngine(upstream.id)))

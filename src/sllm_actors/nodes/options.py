@@ -58,6 +58,7 @@ class EngineOptions(NodeOptions):
     Attributes:
         gpus: How many GPUs may be used, or None for all that are found.
         storage_path: Where model files are kept, or None for the launcher's default.
+        storage_quota: Bytes that they may have together, or None for all that the disk has.
         labels: What placement can ask for.
         engine_python: The interpreter of a backend, by the backend's name.
         warm: Whose engines are forked from a warm server: a backend's name, "none" or "auto".
@@ -67,6 +68,7 @@ class EngineOptions(NodeOptions):
 
     gpus: int | None = None
     storage_path: Path | None = None
+    storage_quota: int | None = None
     labels: dict[str, str] = field(factory=dict, converter=_as_dict)
     engine_python: dict[str, str] = field(factory=dict, converter=_as_dict)
     warm: str = "auto"

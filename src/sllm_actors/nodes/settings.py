@@ -81,6 +81,7 @@ class WorkerSettings(MemberSettings):
         title: What people call this machine; "" for its host name.
         gpus: How many GPUs engines may use; None for all that are found.
         storage_path: Where model files are kept; None for the data directory.
+        storage_quota: Bytes that they may have together; None for all that the disk has.
         labels: What placement can ask for.
         engine_python: The interpreter of a backend, by the backend's name.
         warm: Whose engines are forked from a warm server: a backend's name, "none", or "auto" for all that
@@ -92,6 +93,7 @@ class WorkerSettings(MemberSettings):
     title: str = ""
     gpus: int | None = None
     storage_path: Path | None = None
+    storage_quota: int | None = None
     labels: dict[str, str] = field(factory=dict)
     engine_python: dict[str, str] = field(factory=dict)
     warm: str = "auto"

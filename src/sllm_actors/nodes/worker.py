@@ -18,6 +18,7 @@ from sllm_actors.engines.engine_socket import open_engine_socket
 from sllm_actors.engines.host import EngineHost, open_host
 from sllm_actors.engines.log_reader import read_chunk
 from sllm_actors.engines.messages import LogChunk, OpenEngine, ReadLog, ReplicaOrder, ReplicaState
+from sllm_actors.engines.readiness import HealthPolicy
 from sllm_actors.engines.registry import WARM, inspect_source
 from sllm_actors.engines.replica_actor import ReplicaActor
 from sllm_actors.engines.warm import Room
@@ -104,7 +105,10 @@ def _open_host(settings: WorkerSettings) -> EngineHost:
         settings.home,
         interpreters=settings.engine_python,
         engines_dir=settings.data_dir / "engines",
+        models=(settings.storage_path or settings.data_dir).expanduser().absolute() / "models",
         gpus=[gpu.uuid for gpu in take_stock(settings.gpus).gpus],
+        allow_command=settings.allow_command,
+        health=HealthPolicy(healthy_uptime=settings.healthy_uptime),
     )
 
 

@@ -14,6 +14,9 @@ from .document import write_document
 from .messages import Inventory
 from .reconcile import Deployment, Placements, Worker, running, used_gpus
 
+CRASH_LOOP = 3
+"""So many failures in a row are no accident."""
+
 
 @frozen
 class NodeView:
@@ -128,11 +131,16 @@ def _summary(
         return "ready", ""
     if ReplicaState.ASLEEP in by_state:
         return "asleep", ""
+    if looping := [report for report in replicas if report.failures >= CRASH_LOOP]:
+        worst = max(looping, key=lambda report: report.failures)
+        return "crash_loop", f"it failed {worst.failures} times in a row: {worst.reason}"
     if report := by_state.get(ReplicaState.STARTING):
         return "starting", report.progress
     if report := by_state.get(ReplicaState.FAILED):
         return "failed", report.reason
-    if ordered or ReplicaState.PENDING in by_state:
+    if report := by_state.get(ReplicaState.PENDING):
+        return "pending", report.progress or "a worker has been asked to start it"
+    if ordered:
         return "pending", "a worker has been asked to start it"
     return "pending", _why_nowhere(deployment, workers)
 
@@ -157,6 +165,7 @@ def _instance(node: str, report: ReplicaReport) -> dict[str, Any]:
         "id": str(report.id),
         "node": node,
         "state": report.state.value,
+        "failures": report.failures,
         "progress": report.progress,
         "reason": report.reason,
         "exit_status": report.exit_status,

@@ -1,0 +1,199 @@
+"""What happens to one replica, and what is to be done about it: the words of its state machine."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from attrs import field, frozen
+
+# ---- what happens
+
+
+@frozen
+class Begin:
+    """It was ordered."""
+
+
+@frozen
+class Launched:
+    """An engine life has its number."""
+
+    attempt: int
+
+
+@frozen
+class Delayed:
+    """It has to wait for something of the machine."""
+
+    attempt: int
+    reason: str
+
+
+@frozen
+class Admitted:
+    """It has to wait no longer."""
+
+    attempt: int
+
+
+@frozen
+class Started:
+    """Its process runs."""
+
+    attempt: int
+    pid: int
+
+
+@frozen
+class Progressed:
+    """It does something else on its way to READY."""
+
+    attempt: int
+    progress: str
+
+
+@frozen
+class Answered:
+    """It is ready for requests."""
+
+    attempt: int
+    address: str
+    can_sleep: bool = False
+    key: str = field(default="", repr=False)
+
+
+@frozen
+class SleepAsked:
+    """Somebody needs its room more than its clients do."""
+
+    level: int
+
+
+@frozen
+class WakeAsked:
+    """It is needed."""
+
+
+@frozen
+class Slept:
+    """Its engine sleeps."""
+
+    attempt: int
+
+
+@frozen
+class Woken:
+    """Its engine takes requests again."""
+
+    attempt: int
+
+
+@frozen
+class Ended:
+    """It is over, and nobody asked for that.
+
+    Attributes:
+        chance: Between 0 and 1, drawn by whoever says this: for the jitter of a delay.
+    """
+
+    attempt: int
+    reason: str
+    exit_status: str = ""
+    log_tail: tuple[str, ...] = ()
+    chance: float = 0.0
+
+
+@frozen
+class RetryDue:
+    """The delay is over."""
+
+
+@frozen
+class StopAsked:
+    """It is not wanted any more."""
+
+    drain: bool
+    reason: str = ""
+
+
+@frozen
+class DrainOver:
+    """Nobody uses it any more, or the time for that is over."""
+
+
+@frozen
+class Cleared:
+    """What was to be ended has ended: nothing of it is left."""
+
+
+Event: TypeAlias = (
+    Begin
+    | Launched
+    | Delayed
+    | Admitted
+    | Started
+    | Progressed
+    | Answered
+    | SleepAsked
+    | WakeAsked
+    | Slept
+    | Woken
+    | Ended
+    | RetryDue
+    | StopAsked
+    | DrainOver
+    | Cleared
+)
+
+# ---- what is to be done about it
+
+
+@frozen
+class StartEngine:
+    """Begin another engine life, once nothing of the last is left; say ``Launched`` first."""
+
+
+@frozen
+class EndEngine:
+    """End the engine life, or the wait for the next; then say ``Cleared``."""
+
+
+@frozen
+class PutToSleep:
+    """Put the engine to sleep; then say ``Slept``. What is asked of it is done in this order."""
+
+    level: int
+
+
+@frozen
+class WakeUp:
+    """Wake the engine, which sleeps at that level; then say ``Woken``."""
+
+    level: int
+
+
+@frozen
+class Report:
+    """Tell the owner."""
+
+
+@frozen
+class AwaitDrained:
+    """Say ``DrainOver`` when the drain timeout is over."""
+
+
+@frozen
+class AwaitRetry:
+    """Say ``RetryDue`` after so many seconds."""
+
+    delay: float
+
+
+@frozen
+class Finish:
+    """Nothing more will happen."""
+
+
+Effect: TypeAlias = (
+    StartEngine | EndEngine | PutToSleep | WakeUp | Report | AwaitDrained | AwaitRetry | Finish
+)
