@@ -58,3 +58,11 @@ def test_gpus_of_a_replica() -> None:
     assert gpus("vllm", {"tensor_parallel_size": "4"}) == gpus("vllm", {"tensor_parallel_size": 0}) == 1
     assert gpus("vllm", {"tensor_parallel_size": 4}, num_gpus=2) == 2
     assert gpus("llamacpp", num_gpus=1) == 1
+
+
+def test_vllm_takes_no_gpu_of_a_worker_that_has_none_unless_it_was_asked_for() -> None:
+    four = {"tensor_parallel_size": 4}
+    assert DeploymentSpec(model="m", backend="vllm", settings=four).gpus_on(0) == 0
+    assert DeploymentSpec(model="m", backend="vllm", settings=four).gpus_on(2) == 4
+    assert DeploymentSpec(model="m", backend="vllm", num_gpus=1).gpus_on(0) == 1
+    assert DeploymentSpec(model="m", backend="sglang").gpus_on(0) == 1

@@ -58,6 +58,13 @@ def test_a_worker_without_free_gpus_gets_nothing() -> None:
     assert ordered(made) == {"w1": [key(0, "a")]}
 
 
+def test_vllm_is_ordered_without_gpus_where_there_are_none() -> None:
+    made = plan([deployment("a", backend="vllm", num_gpus=None)], [worker("w1")])
+    assert [order.num_gpus for order in made.orders["w1"]] == [0]
+    made = plan([deployment("a", backend="vllm", num_gpus=None)], [worker("w1", gpus=2)])
+    assert [order.num_gpus for order in made.orders["w1"]] == [1]
+
+
 def test_a_replica_of_another_deployment_holds_its_gpus_until_its_last_process_has_ended() -> None:
     leaving = deployment("a", gpus=1, deleting=True)
     wanted = deployment("b", gpus=1)

@@ -170,9 +170,18 @@ class DeploymentSpec:
             return self.source
         return self.model if self.model.startswith("/") else f"hf:{self.model}"
 
+    def gpus_on(self, total: int) -> int:
+        """Return how many GPUs a replica takes of a worker that has so many.
+
+        Where nobody has said how many, and the worker has none, vLLM runs on its CPU.
+        """
+        if self.num_gpus is None and self.backend == "vllm" and total == 0:
+            return 0
+        return self.gpus
+
     @property
     def gpus(self) -> int:
-        """GPUs that each replica takes."""
+        """GPUs that each replica takes of a worker that has some."""
         if self.num_gpus is not None:
             return self.num_gpus
         if self.backend not in ("vllm", "sglang"):

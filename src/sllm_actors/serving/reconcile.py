@@ -92,7 +92,7 @@ def reconcile(
     for name, deployment in active.items():
         number = deployment.next_number
         for turn in _missing(deployment.spec, _of(name, placed)):
-            node = choose(_candidates(deployment, deployments, workers, placed), deployment.spec.gpus)
+            node = choose(_candidates(deployment, deployments, workers, placed))
             if node is None:
                 break
             number = _number_for(number, turn, deployment.spec.replicas)
@@ -105,9 +105,11 @@ def reconcile(
         next_numbers=next_numbers,
         orders={
             node: tuple(
-                _order(deployments[key.deployment], key) for key in sorted(placed) if placed[key] == node
+                _order(deployments[key.deployment], key, len(worker.inventory.gpus))
+                for key in sorted(placed)
+                if placed[key] == node
             )
-            for node in sorted(workers)
+            for node, worker in sorted(workers.items())
         },
         gone=tuple(
             name
@@ -135,7 +137,9 @@ def used_gpus(
     here = {key for key, where in placements.items() if where == node}
     if node in workers:
         here |= {report.id.key for report in _processes(workers[node])}
-    return sum(deployments[key.deployment].spec.gpus for key in here if key.deployment in deployments)
+    total = len(workers[node].inventory.gpus) if node in workers else 0
+    known = [deployments[key.deployment].spec for key in here if key.deployment in deployments]
+    return sum(spec.gpus_on(total) for spec in known)
 
 
 def _processes(worker: Worker) -> list[ReplicaReport]:
@@ -213,6 +217,7 @@ def _candidates(
         candidates.append(
             Candidate(
                 node,
+                needs=deployment.spec.gpus_on(len(worker.inventory.gpus)),
                 free_gpus=max(0, len(worker.inventory.gpus) - used),
                 same=sum(key.deployment == deployment.spec.id for key in here),
                 replicas=len(here),
@@ -221,7 +226,7 @@ def _candidates(
     return candidates
 
 
-def _order(deployment: Deployment, key: ReplicaKey) -> ReplicaOrder:
+def _order(deployment: Deployment, key: ReplicaKey, gpus: int) -> ReplicaOrder:
     spec = deployment.spec
     return ReplicaOrder(
         key=key,
@@ -229,7 +234,7 @@ def _order(deployment: Deployment, key: ReplicaKey) -> ReplicaOrder:
         backend=spec.backend,
         source=spec.source_of(key.number),
         settings=spec.settings,
-        num_gpus=spec.gpus,
+        num_gpus=spec.gpus_on(gpus),
         startup_timeout=spec.startup_timeout,
         drain_timeout=spec.drain_timeout,
     )
