@@ -93,6 +93,17 @@ async def test_a_data_lane_dialled_to_a_lost_life_is_not_opened_to_the_next() ->
         assert [lost.peer.incarnation for lost in left.losses()] == [life(1)]
 
 
+async def test_a_data_lane_comes_back_when_the_peer_has_seen_later_ones() -> None:
+    async with far_pair() as (left, right, network):
+        # As after two dials at the same time: a lane was open there when it was refused here.
+        right.transport._roster.links[left.id].epoch = 9
+        network.cut(1)
+        await until(lambda: right.transport.statistics().links[0].epoch > 9)
+        assert await left.ask(right.at(1), Text("again")) == Text("again")
+        assert not left.losses()
+        assert not right.losses()
+
+
 async def test_a_reply_for_a_lost_lane_is_dropped_and_not_sent_on_the_next() -> None:
     async with far_pair() as (left, right, network):
         kept: list[Any] = []

@@ -22,6 +22,9 @@ from .sockets import explain, is_refused
 TRANSIENT = {Code.LINKED, Code.DOWN, Code.BUSY}
 """Refusals that nobody has to act upon: there is a link already, or a later life is about to begin."""
 
+FARTHEST_AHEAD = 2**20
+"""By how much the epoch of a data lane may be higher than that of the one before it here."""
+
 
 class Dial:
     """One address that this node keeps dialling until ``close``.
@@ -119,9 +122,12 @@ class Dial:
 
     async def _keep_data(self, link: PeerLink) -> None:
         backoff = Backoff(self._settings.reconnect_first, self._settings.reconnect_cap)
+        ahead = 1
         while link.life.state is not LinkState.DOWN:
             if link.outbound and link.control is not None and link.open_lane is None:
-                opened = await self._open_data(link)
+                opened = await self._open_data(link, link.epoch + ahead)
+                # The peer may have seen later lanes than this node: opened there, refused or broken here.
+                ahead = 1 if opened is not None else min(2 * ahead, FARTHEST_AHEAD)
                 if opened is not None:
                     backoff.reset()
                     lane = self._attach_data(opened, link)
@@ -130,11 +136,9 @@ class Dial:
             with anyio.move_on_after(backoff.pause(self._chance())):
                 await link.ended.wait()
 
-    async def _open_data(self, link: PeerLink) -> Opened | None:
+    async def _open_data(self, link: PeerLink, epoch: int) -> Opened | None:
         try:
-            return await self._gate.dial(
-                self.host, self.port, Lane.DATA, epoch=link.epoch + 1, peer=link.peer
-            )
+            return await self._gate.dial(self.host, self.port, Lane.DATA, epoch=epoch, peer=link.peer)
         except (OSError, HandshakeFailed):
             return None  # the control lane reports what is wrong
 
