@@ -39,7 +39,7 @@ class Families:
         self._ledger = ledger
         self._process = process
         self._living: defaultdict[int, dict[str, _Child]] = defaultdict(dict)
-        self._starts: defaultdict[int, deque[tuple[float, str]]] = defaultdict(deque)
+        self._starts: defaultdict[int, deque[float]] = defaultdict(deque)
         self._begun: defaultdict[int, set[str]] = defaultdict(set)
         self._jobs: Counter[int] = Counter()
 
@@ -90,26 +90,26 @@ class Families:
                 del self._living[cell.parent.number][cell.spec.id]
 
     def _count(self, parent: SupervisorCell, child: str) -> None:
-        """Count the restarts in a window.
+        """Count the restarts in a window, where each follows its failure at once or after a back-off.
 
         A supervisor counts when the child fails; from outside its start is seen, later by up to the longest
-        back-off. So many starts as are allowed failures fit into a window that is shorter by as much.
+        back-off. So many starts as are allowed failures fit into a window that is shorter by as much. (In a
+        group, siblings have to stop first: that takes any time.)
         """
         if child not in self._begun[parent.number]:
             self._begun[parent.number].add(child)
             return
         spec, now = _spec(parent), trio.current_time()
-        window = spec.window - max(
-            (each.backoff.cap for each in spec.children if each.backoff.first), default=0
-        )
+        if spec.strategy is not ONE_FOR_ONE or parent.state.dynamic:
+            return
+        longest = max((each.backoff.cap for each in spec.children if each.backoff.first), default=0.0)
+        window = spec.window - longest
         starts = self._starts[parent.number]
-        starts.append((now, child))
-        while starts and now - starts[0][0] >= window:
+        starts.append(now)
+        while starts and now - starts[0] >= window:
             starts.popleft()
-        # In a group one failure restarts several, but each of them once.
-        together = len(starts) if spec.strategy is ONE_FOR_ONE else sum(name == child for _, name in starts)
-        if together > spec.max_restarts and not parent.state.dynamic:
-            self._violated("I7", f"{parent} has restarted {together} times within {window:g} s: {child}")
+        if len(starts) > spec.max_restarts:
+            self._violated("I7", f"{parent} has restarted {len(starts)} times within {window:g} s: {child}")
 
     def _violated(self, rule: str, text: str) -> None:
         self._ledger.violated(rule, f"{self._process}: {text}")

@@ -174,13 +174,13 @@ class SimNode:
     def _trees(self) -> list[SupervisorSpec]:
         rng, world = self._rng, self.world
         trees = []
-        for number in range(3):
+        for number in range(4):
             strategy = rng.choice(list(Strategy))
             children: list[Spec] = [
                 self._person(f"{number}-{place}", pace=world.pace) for place in range(rng.randint(3, 7))
             ]
             crowd = tuple(
-                self._person(f"{number}-crowd-{place}", pace=0.0) for place in range(rng.randint(2, 12))
+                self._person(f"{number}-crowd-{place}", pace=0.0) for place in range(rng.randint(4, 16))
             )
             children.append(SupervisorSpec(f"{number}-crowd", children=crowd, backoff=world.backoff))
             trees.append(

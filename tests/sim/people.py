@@ -173,14 +173,26 @@ class Person(Actor):
         if other is None:
             return
         match self.rng.choices(
-            ["tell", "bulk", "ask", "ask behind", "watch", "unwatch", "crash", "stop", "child", "burst"],
-            [30, 3, 12, 12, 12, 2, 3, 1, 3, 2],
+            [
+                "tell",
+                "letters",
+                "burst",
+                "ask",
+                "ask behind",
+                "watch",
+                "unwatch",
+                "last words",
+                "crash",
+                "stop",
+                "child",
+            ],
+            [30, 8, 2, 12, 12, 16, 3, 3, 2, 1, 3],
         )[0]:
             case "tell":
                 for _ in range(self.rng.randint(1, 4)):
                     self.tell(other, self.rng.randint(0, 200))
-            case "bulk":
-                self.tell(other, self.rng.randint(1_000, self.world.bulk))
+            case "letters":
+                self.write(other, self.rng.randint(1, 6))
             case "burst":
                 for _ in range(self.rng.randint(10, 60)):
                     self.tell(other, self.rng.randint(0, 2_000))
@@ -194,6 +206,10 @@ class Person(Actor):
                 monitor = self.monitors.pop(self.rng.randrange(len(self.monitors)))
                 self.context.demonitor(monitor)
                 self.world.ledger.watches[self.key(monitor)].over = True
+            case "last words":
+                for watcher in self.world.watchers.pop(self.uid, [])[-3:]:
+                    self.write(self.node.system.ref(watcher), self.rng.randint(1, 4))
+                raise ValueError("crash, after last words")
             case "crash":
                 raise ValueError("crash")
             case "stop":
@@ -219,6 +235,11 @@ class Person(Actor):
     def tell(self, ref: ActorRef, size: int) -> None:
         stamp = self.stamp(ref)
         ref.tell(Note(stamp, fill(stamp.number, size)))
+
+    def write(self, ref: ActorRef, letters: int) -> None:
+        """Tell somebody things of very different size."""
+        for _ in range(letters):
+            self.tell(ref, int(self.world.bulk ** self.rng.random()))
 
     async def ask(self, ref: ActorRef) -> None:
         how = self.rng.choices(
@@ -247,6 +268,9 @@ class Person(Actor):
         self.monitors.append(monitor)
         watch = Watch(self.uid, self.node.system.incarnation, address, self.node.is_linked(address))
         self.world.ledger.watches_now(self.key(monitor), watch)
+        uid = self.world.uid_of(address)
+        if uid is not None:
+            self.world.watchers.setdefault(uid, []).append(self.context.ref.address)
 
     async def have_child(self) -> None:
         number = self.world.ledger.next_id()

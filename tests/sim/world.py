@@ -27,6 +27,7 @@ class World:
         processes: Which process each life of a node belongs to.
         directory: Refs of all actors that ever started, in order.
         breaks: Something has been broken.
+        watchers: Who began to watch an actor.
         quiet: Nobody does anything of his own any more.
     """
 
@@ -40,6 +41,7 @@ class World:
         self.counters: Counter[str] = Counter()
         self.processes: dict[tuple[str, Incarnation], int] = {}
         self.directory: list[ActorRef] = []
+        self.watchers: dict[Uid, list[Address]] = {}
         self.breaks = False
         self.quiet = False
         self.names = [f"n{number}" for number in range(dice.choice([3, 3, 3, 4, 4, 5]))]
@@ -67,8 +69,8 @@ class World:
             receiver_queue_bytes=dice.choice([64, 256]) * 1024,
             control_messages=dice.choice([40, 65_536, 65_536]),
         )
-        self.bulk = dice.choice([5_000, 100_000, 300_000])
-        self.pace = dice.choice([0.1, 0.2, 0.4]) * len(self.names)
+        self.bulk = dice.choice([20_000, 150_000, 400_000])
+        self.pace = dice.choice([0.05, 0.1, 0.2]) * len(self.names)
         self.backoff = dice.choice([AT_ONCE, Backoff(first=0.02, cap=0.3)])
         self.kinds = [Restart.PERMANENT, Restart.PERMANENT, Restart.TRANSIENT, Restart.TEMPORARY]
         buffer = dice.choice([4, 16, 64, 256]) * 1024
@@ -100,7 +102,7 @@ class World:
             return None
         for _ in range(3):
             ref = rng.choice(recent)
-            if ref.address.node != node.name:
+            if ref.address.node != node.name or rng.random() < 0.1:
                 break
         return system.ref(ref.address)
 
