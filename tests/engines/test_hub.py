@@ -309,3 +309,18 @@ async def is_free(folder: ModelFolder) -> bool:
         return False
     os.close(lock)
     return True
+
+
+async def test_a_model_that_nobody_uses_makes_room_for_another_within_the_quota(
+    store: ModelStore, server: HubServer
+) -> None:
+    server.put("org/other", {"other.gguf": GGUF[::-1]})
+    server.put("org/third", {"third.gguf": GGUF[1:]})
+    tight = ModelStore(store.folder, store.hub, quota=13_000_000)
+    await bring(tight, "hf:org/other")
+    async with tight.lend(order("hf:org/tiny"), str, lambda _: None) as used:
+        await bring(tight, "hf:org/third")
+        assert await anyio.Path(used.source).is_file()
+        assert sorted(path.name for path in tight.folder.iterdir()) == ["org--third@main", "org--tiny@main"]
+        tighter = ModelStore(store.folder, store.hub, quota=10_000_000)
+        assert "give the worker a larger --storage-quota" in await problem(tighter, "hf:org/other")

@@ -77,7 +77,9 @@ async def test_a_folder_without_weights_is_no_trouble(tmp_path: Path) -> None:
     assert await prefetch(tmp_path / "nowhere") is None
 
 
-async def test_weights_that_cannot_be_read_are_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_weights_that_cannot_be_read_are_logged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def broken(*_: object) -> int:
         raise OSError(errno.EIO, "Input/output error")
 

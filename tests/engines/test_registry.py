@@ -22,7 +22,10 @@ ORDER = ReplicaOrder(ReplicaKey("m:llamacpp", 1, 1), "m", "llamacpp", "demo:smol
     [
         (
             evolve(ORDER, backend="llamacp"),
-            "there is no backend 'llamacp', only command, external, llamacpp, sglang, vllm; did you mean llamacpp?",
+            (
+                "there is no backend 'llamacp', only command, external, llamacpp, sglang, vllm; "
+                "did you mean llamacpp?"
+            ),
         ),
         (
             evolve(ORDER, settings={"max_model_length": 1}),

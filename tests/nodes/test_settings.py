@@ -33,6 +33,7 @@ WORKER = WorkerSettings(
     head_port=8000,
     gpus=2,
     storage_path=Path("/models"),
+    storage_quota=200_000_000_000,
     labels={"zone": "a"},
     engine_python={"vllm": "/opt/bin/python"},
 )

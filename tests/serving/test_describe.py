@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from sllm_actors.engines.eviction import CachedModel
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.engines.messages import ReplicaState, WarmReport, WarmState
 from sllm_actors.serving.describe import NodeView, describe_cluster, describe_deployment, describe_node
@@ -131,7 +132,10 @@ def test_a_deletion_shows_what_is_left() -> None:
 def test_a_worker_shows_its_machine() -> None:
     view = NodeView("worker-1", "worker", "10.0.0.1", "1.ab", up=True, since=3.0)
     warm = (WarmReport("vllm", WarmState.READY, memory=5, modules=7),)
-    stock = inventory(2, name="big", host="big.lan", cpus=8, memory_total=100, memory_free=60, warm=warm)
+    models = (CachedModel("hf:a/b@main", 5, 6.0),)
+    stock = inventory(
+        2, name="big", host="big.lan", cpus=8, memory_total=100, memory_free=60, warm=warm, models=models
+    )
     document = describe_node(view, Worker("worker-1", stock, {key(0): report(key(0))}), used_gpus=1)
     assert document == {
         "id": "worker-1",
@@ -148,6 +152,7 @@ def test_a_worker_shows_its_machine() -> None:
         "memory_free": 60,
         "labels": {},
         "warm": [{"backend": "vllm", "state": "ready", "memory": 5, "modules": 7, "reason": ""}],
+        "models": [{"source": "hf:a/b@main", "size": 5, "last_used": 6.0}],
         "replicas": 1,
         "since": 3.0,
     }

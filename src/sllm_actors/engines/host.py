@@ -100,6 +100,7 @@ def open_host(
     gpus: Sequence[str] | None = None,
     gpu_locks: Path | None = None,
     models: Path | None = None,
+    quota: int | None = None,
     allow_command: bool = False,
 ) -> EngineHost:
     """Make the folders of a worker under its data directory, and count on from its last attempt. Blocks.
@@ -121,6 +122,7 @@ def open_host(
         gpu_locks: The folder of their lock files, one for all workers of this user on the machine; by default
             one under the system's folder for temporary files.
         models: Where model files are kept; other workers may use it too. By default in the data directory.
+        quota: Bytes that they may have together; None for what the disk has.
 
     Raises:
         OSError: A folder cannot be made, or is somebody else's.
@@ -145,7 +147,7 @@ def open_host(
         next_attempt=Attempts(data_dir / "attempts").next,
         leases=leases,
         gpus=GpuPool(None if gpus is None else tuple(gpus), locks, occupied),
-        models=ModelStore(models or data_dir / "models", Hub(dict(os.environ))),
+        models=ModelStore(models or data_dir / "models", Hub(dict(os.environ)), quota),
         allow_command=allow_command,
         interpreters=interpreters or {},
         engines_dir=engines_dir,

@@ -15,11 +15,12 @@ from anyio import to_thread
 from attrs import define, evolve, field, frozen
 
 from .byte_size import shown_bytes
-from .demo_model import copy_demo, demo_file
+from .demo_model import DEMO_MODELS, copy_demo, demo_file
 from .hub import Hub, Listing, UnknownRevision
 from .hub_source import HubSource, RepoFile, Wanted, needed_files, read_hub_source
 from .messages import ReplicaOrder
 from .model_folder import FETCH, USE, ModelFolder
+from .model_room import make_room
 from .plan import SourceProblem
 
 WANTED = {"llamacpp": Wanted.GGUF, "vllm": Wanted.FOLDER, "sglang": Wanted.FOLDER}
@@ -60,11 +61,13 @@ class ModelStore:
     Attributes:
         folder: Where they are; made when it is needed. Several workers may share it.
         hub: Where they come from.
+        quota: Bytes that all of them may have, or None.
         free: Says how many bytes are free where a folder is.
     """
 
     folder: Path
     hub: Hub
+    quota: int | None = None
     free: Callable[[Path], int] = _free
     _downloads: dict[str, _Download] = field(factory=dict, init=False, repr=False)
 
@@ -161,8 +164,11 @@ class ModelStore:
         self, folder: ModelFolder, order: ReplicaOrder, interpreter: Callable[[], str], say: Say
     ) -> str:
         say("converting the demo model")
-        file = await to_thread.run_sync(demo_file, order.source.removeprefix(DEMO))
+        name = order.source.removeprefix(DEMO)
+        file = await to_thread.run_sync(demo_file, name)
         python = await to_thread.run_sync(interpreter)
+        size = DEMO_MODELS[name].copy_size
+        await to_thread.run_sync(self._make_room, folder, order.source, size)
         await copy_demo(file, folder.files, python, self.hub.environment)
         return str(folder.files)
 
@@ -174,7 +180,8 @@ class ModelStore:
             await to_thread.run_sync(folder.write_listing, listing)
         files = needed_files(source, wanted, listing.files)
         if not await to_thread.run_sync(folder.is_whole, files):
-            await to_thread.run_sync(self._check_room, folder, source, files)
+            needed = await to_thread.run_sync(folder.missing, files)
+            await to_thread.run_sync(self._make_room, folder, str(source), needed)
             await self._download(folder, source, listing, files, say)
         return str(_what_to_load(folder, wanted, files))
 
@@ -193,8 +200,10 @@ class ModelStore:
         if not await to_thread.run_sync(folder.is_whole, files):
             raise SourceProblem(f"{source} was not downloaded whole into {folder.files}")
 
-    def _check_room(self, folder: ModelFolder, source: HubSource, files: tuple[RepoFile, ...]) -> None:
-        needed, free = folder.missing(files), self.free(folder.path)
+    def _make_room(self, folder: ModelFolder, source: str, needed: int) -> None:
+        free = self.free(folder.path)
+        if make_room(self.folder, needed, self.quota, free):
+            free = self.free(folder.path)
         if needed > free:
             raise SourceProblem(
                 f"{source} needs {shown_bytes(needed)} more in {self.folder}, which has {shown_bytes(free)}"

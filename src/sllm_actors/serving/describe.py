@@ -115,6 +115,10 @@ def describe_node(node: NodeView, worker: Worker | None, used_gpus: int) -> dict
             }
             for each in inventory.warm
         ],
+        "models": [
+            {"source": each.source, "size": each.size, "last_used": each.last_used}
+            for each in inventory.models
+        ],
         "replicas": len(worker.replicas) if worker else 0,
         "since": node.since,
     }

@@ -6,6 +6,7 @@ from __future__ import annotations
 from attrs import field, frozen
 
 from sllm_actors.actors import Catalog
+from sllm_actors.engines.eviction import CachedModel
 from sllm_actors.engines.identity import ReplicaId
 from sllm_actors.engines.messages import ReplicaOrder, ReplicaReport, WarmReport
 
@@ -56,6 +57,7 @@ class Inventory:
         port: The port on which its transport listens.
         labels: What placement can ask for.
         warm: The fork servers of its engines.
+        models: What is on its disk, whole or in part; at most the 256 that were used last.
     """
 
     name: str = ""
@@ -67,6 +69,7 @@ class Inventory:
     memory_free: int = 0
     labels: dict[str, str] = field(factory=dict)
     warm: tuple[WarmReport, ...] = ()
+    models: tuple[CachedModel, ...] = ()
 
 
 @frozen
