@@ -1,0 +1,94 @@
+"""Everything that belongs to one running vLLM: its processes, and what they keep outside themselves."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+from attrs import frozen
+from tests.e2e.cluster import Cluster, eventually
+
+MODEL = "smol"
+DEPLOYMENT = f"{MODEL}:vllm"
+
+WARM = os.environ.get("SLLM_TEST_WARM", "none")
+"""How engines are started: "none" is the plain way, from nothing; "auto" forks them."""
+
+
+@frozen
+class Family:
+    """One engine life, seen while it runs.
+
+    Attributes:
+        processes: All of its session: the API server, the core, the workers and their assistants.
+        files: Its socket, its TMPDIR and its shared memory.
+    """
+
+    id: str
+    pid: int
+    processes: frozenset[psutil.Process]
+    files: frozenset[Path]
+
+    def titled(self, title: str) -> psutil.Process:
+        """Return its one process of that title; the API server has none."""
+        if not title:
+            return psutil.Process(self.pid)
+        found = [process for process in self.processes if title in " ".join(process.cmdline())]
+        assert len(found) == 1, [process.cmdline() for process in self.processes]
+        return found[0]
+
+    def wait_until_gone(self, *, within: float) -> None:
+        """Wait until nothing of it is left, or fail and name what is."""
+        try:
+            eventually(lambda: not self.left(), within=within, what=f"nothing is left of {self.id}")
+        except AssertionError as error:
+            raise AssertionError(f"{error}, but {self.left()}") from None
+
+    def left(self) -> list[object]:
+        """Return what is still there of it."""
+        alive = [p for p in self.processes if _runs(p)]
+        return [*alive, *(file for file in self.files if file.exists())]
+
+
+def both_ready(cluster: Cluster, *, within: float) -> list[dict[str, Any]]:
+    """Wait until two replicas are ready, and return them."""
+
+    def look() -> list[dict[str, Any]]:
+        described = cluster.describe(DEPLOYMENT) or {"instances": []}
+        failed = [i for i in described["instances"] if i["state"] == "failed"]
+        assert not failed, failed
+        ready = [i for i in described["instances"] if i["state"] == "ready"]
+        return ready if len(ready) == 2 else []
+
+    return eventually(look, within=within, what="two ready replicas")
+
+
+def family_of(instance: dict[str, Any]) -> Family:
+    """Look at a ready replica's engine."""
+    leader = psutil.Process(instance["pid"])
+    members = [process for process in psutil.process_iter() if _session(process.pid) == leader.pid]
+    socket = Path(instance["address"].removeprefix("unix:"))
+    files = {socket, socket.parent / "t" / socket.stem}  # the second is its TMPDIR
+    for process in members:
+        for mapped in Path(f"/proc/{process.pid}/maps").read_text().splitlines():
+            name = mapped.split(maxsplit=5)[-1]
+            if name.startswith("/dev/shm/psm_") and not name.endswith("(deleted)"):
+                files.add(Path(name))
+    family = Family(instance["id"], leader.pid, frozenset(members), frozenset(files))
+    assert all(file.exists() for file in files), files
+    return family
+
+
+def _runs(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+def _session(pid: int) -> int:
+    with suppress(ProcessLookupError):
+        return os.getsid(pid)
+    return -1
