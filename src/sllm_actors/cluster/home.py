@@ -1,4 +1,5 @@
-"""A node's own directory: who it is, which life this is, and the lock that keeps a live duplicate out."""
+"""A node's own directory: who it is and proves to be, which life this is, and the lock that keeps a live
+duplicate out."""
 
 from __future__ import annotations
 
@@ -10,7 +11,11 @@ from pathlib import Path
 
 from sllm_actors.actors import Incarnation, NodeId
 
+CREDENTIALS_FILE = "credentials.json"
+MAX_CLUSTERS = 16
+
 _MAX_IDENTITY = 4096
+_MAX_CREDENTIALS = 64 * 1024
 
 
 class SetupProblem(Exception):
@@ -29,9 +34,12 @@ class NodeHome:
         node: The node's id, made at its first start and kept.
     """
 
-    def __init__(self, path: Path, node: NodeId, counter: int, lock: int) -> None:
+    def __init__(
+        self, path: Path, node: NodeId, counter: int, credentials: dict[str, bytes], lock: int
+    ) -> None:
         self.path = path
         self.node = node
+        self._credentials = credentials
         self._counter = counter
         self._lock = lock
 
@@ -59,10 +67,11 @@ class NodeHome:
             raise HomeProblem(f"the data directory {path} cannot be locked: {error.strerror}") from None
         try:
             node, counter = _read(path / "node.json", role)
+            credentials = _read_credentials(path / CREDENTIALS_FILE)
         except HomeProblem:
             os.close(lock)
             raise
-        return cls(path, node, counter, lock)
+        return cls(path, node, counter, credentials, lock)
 
     def next_incarnation(self) -> Incarnation:
         """Begin a new life: the counter is on disk before this returns.
@@ -74,6 +83,24 @@ class NodeHome:
         write_private(self.path / "node.json", json.dumps({"node": self.node, "counter": counter}) + "\n")
         self._counter = counter
         return Incarnation(counter, secrets.randbits(64))
+
+    def credential(self, cluster: str) -> bytes:
+        """Return what the head of that cluster gave this node to prove that it is this node; empty before."""
+        return self._credentials.get(cluster, b"")
+
+    def keep_credential(self, cluster: str, credential: bytes) -> None:
+        """Keep what a head has given: it is on disk when this returns, and used from then on.
+
+        A node that moves between clusters stays the same one in each of the last ``MAX_CLUSTERS``.
+
+        Raises:
+            OSError: It could not be written; what was there is still there.
+        """
+        others = [(name, kept) for name, kept in self._credentials.items() if name != cluster]
+        credentials = dict([*others[1 - MAX_CLUSTERS :], (cluster, credential)])
+        document = {name: kept.hex() for name, kept in credentials.items()}
+        write_private(self.path / CREDENTIALS_FILE, json.dumps(document) + "\n")
+        self._credentials = credentials
 
     def close(self) -> None:
         """Let go of the lock."""
@@ -111,6 +138,20 @@ def _read(path: Path, role: str) -> tuple[NodeId, int]:
         raise HomeProblem(
             f"the node's identity in {path} cannot be read ({type(error).__name__}: {error}): "
             "move the file away to join as a new node"
+        ) from None
+
+
+def _read_credentials(path: Path) -> dict[str, bytes]:
+    try:
+        with path.open() as file:
+            kept = json.loads(file.read(_MAX_CREDENTIALS))
+        return {_text(cluster): bytes.fromhex(credential) for cluster, credential in kept.items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise HomeProblem(
+            f"the node's credentials in {path} cannot be read ({type(error).__name__}: {error}): "
+            "put back what was there, or move the file and node.json away to join as a new node"
         ) from None
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import secrets
+import time
 from functools import partial
 from typing import Any
 
@@ -14,9 +16,12 @@ from hypercorn.config import Config
 from quart import Quart
 
 from sllm_actors.actors import AskError, ChildSpec
+from sllm_actors.cluster.credentials import CREDENTIAL_SIZE, Credentials
 from sllm_actors.cluster.home import NodeHome
 from sllm_actors.cluster.http import Unknown, cluster_app
 from sllm_actors.cluster.join import ClusterInfo
+from sllm_actors.cluster.messages import REGISTRAR
+from sllm_actors.cluster.registrar import Registrar
 from sllm_actors.cluster.secret import make_credentials
 from sllm_actors.serving.controller import Controller
 from sllm_actors.serving.messages import CONTROLLER, Answer, Describe
@@ -39,14 +44,19 @@ async def run_head(settings: HeadSettings, stopping: anyio.Event) -> None:
         url = settings.database_url or sqlite_url(settings.data_dir / "state.db")
         store = await to_thread.run_sync(Store.open, url)
         try:
+            known = Credentials(
+                await to_thread.run_sync(store.credentials), partial(secrets.token_bytes, CREDENTIAL_SIZE)
+            )
             async with open_node(
                 settings,
                 home,
                 role="head",
                 cluster=credentials.cluster,
                 secret=credentials.secret,
-                news=tell_news(CONTROLLER),
+                news=tell_news(CONTROLLER, REGISTRAR),
+                accept=known.judge,
             ) as node:
+                await node.system.start(_registrar(node, store, known))
                 await node.system.start(_controller(node, store))
                 app = cluster_app(
                     ClusterInfo(credentials.cluster, settings.ports["transport"]),
@@ -71,6 +81,15 @@ def _controller(node: Node, store: Store) -> ChildSpec:
         factory=lambda: Controller(
             store, peers=node.transport.peers, epoch=node.incarnation.counter, table_numbers=numbers
         ),
+    )
+
+
+def _registrar(node: Node, store: Store, known: Credentials) -> ChildSpec:
+    def keep(peer: str, hashed: bytes) -> None:
+        store.keep_credential(peer, hashed, time.time())
+
+    return ChildSpec(
+        id=REGISTRAR, name=REGISTRAR, factory=partial(Registrar, known, peers=node.transport.peers, keep=keep)
     )
 
 

@@ -5,22 +5,35 @@ from __future__ import annotations
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
 import anyio
 from anyio import to_thread
 from anyio.abc import ByteStream
 from attrs import frozen
 
-from sllm_actors.actors import ActorSystem, Catalog, Incarnation
+from sllm_actors.actors import ActorSystem, Catalog, ChildSpec, Incarnation
 from sllm_actors.cluster.home import NodeHome
+from sllm_actors.cluster.member import Member
+from sllm_actors.cluster.messages import CATALOG as CLUSTER_MESSAGES
+from sllm_actors.cluster.messages import MEMBER
 from sllm_actors.cluster.tls import make_tls_contexts, renew_forever
 from sllm_actors.engines.messages import CATALOG as ENGINE_MESSAGES
 from sllm_actors.serving.messages import CATALOG as SERVING_MESSAGES
-from sllm_actors.transport import NodeIdentity, NoLink, Peer, PeerLost, PeerUp, Transport
+from sllm_actors.transport import (
+    NodeHello,
+    NodeIdentity,
+    NoLink,
+    Peer,
+    PeerLost,
+    PeerUp,
+    Transport,
+    Verdict,
+)
 
 from .settings import NodeSettings
 
-MESSAGES = Catalog(ENGINE_MESSAGES, SERVING_MESSAGES)
+MESSAGES = Catalog(CLUSTER_MESSAGES, ENGINE_MESSAGES, SERVING_MESSAGES)
 
 
 @frozen(eq=False)
@@ -45,6 +58,7 @@ async def open_node(
     cluster: str,
     secret: bytes,
     news: Callable[[ActorSystem, PeerUp | PeerLost], None],
+    accept: Callable[[NodeHello], Verdict] | None = None,
     on_tunnel: Callable[[Peer, object], Awaitable[ByteStream]] | None = None,
     on_no_link: Callable[[NoLink], None] | None = None,
 ) -> AsyncIterator[Node]:
@@ -57,6 +71,7 @@ async def open_node(
         cluster: The cluster's id.
         secret: The cluster's secret.
         news: Told of each peer that comes up and is lost; see ``tell_news``.
+        accept: See ``Transport``. Where it is given, this node is the one that gives out credentials.
         on_tunnel: See ``Transport``.
         on_no_link: See ``Transport``.
 
@@ -84,11 +99,17 @@ async def open_node(
             inbound=system,
             on_peer=tell_peer,
             next_incarnation=next_life,
+            accept=accept,
+            credential=lambda: home.credential(cluster),
             on_tunnel=on_tunnel,
             on_no_link=on_no_link,
             tls=tls,
         )
         system.attach(transport)
+        if accept is None:
+            await system.start(
+                ChildSpec(MEMBER, lambda: Member(partial(home.keep_credential, cluster)), name=MEMBER)
+            )
         async with transport, anyio.create_task_group() as serving:
             if "transport" in settings.listeners:
                 serving.start_soon(transport.serve, [inherited(settings, "transport")])
@@ -105,11 +126,12 @@ async def open_node(
                 serving.cancel_scope.cancel()
 
 
-def tell_news(name: str) -> Callable[[ActorSystem, PeerUp | PeerLost], None]:
-    """Return a ``news`` that tells the actor of that name ``PeerUp`` and ``PeerLost`` as they are."""
+def tell_news(*names: str) -> Callable[[ActorSystem, PeerUp | PeerLost], None]:
+    """Return a ``news`` that tells the actors of those names ``PeerUp`` and ``PeerLost`` as they are."""
 
     def tell(system: ActorSystem, event: PeerUp | PeerLost) -> None:
-        system.named(name).tell(event)
+        for name in names:
+            system.named(name).tell(event)
 
     return tell
 

@@ -1,4 +1,4 @@
-"""The head's memory: deployments and nodes, in one versioned SQL store.
+"""The head's memory: deployments, nodes and their credentials, in one versioned SQL store.
 
 SQLite by default, PostgreSQL by URL. Every method blocks: call it in a thread. What a method has returned
 from is on disk; each raises ``StoreProblem`` when the store fails it. Replicas are not kept here: workers
@@ -43,6 +43,14 @@ _nodes = sa.Table(
     sa.Column("id", sa.String(128), primary_key=True),
     sa.Column("role", sa.String(32), nullable=False),
     sa.Column("last_seen", sa.Float, nullable=False),
+)
+# A table of its own: a worker that stayed away for long is forgotten, but its id stays its own.
+_credentials = sa.Table(
+    "credentials",
+    _metadata,
+    sa.Column("node", sa.String(255), primary_key=True),
+    sa.Column("hash", sa.String(64), nullable=False),
+    sa.Column("issued", sa.Float, nullable=False),
 )
 
 
@@ -102,8 +110,9 @@ class Store:
             with self._engine.begin() as connection:
                 if sa.inspect(connection).has_table(_about.name):
                     version = connection.execute(sa.select(_about.c.schema_version)).scalar()
+                if version in (None, SCHEMA_VERSION):
+                    _metadata.create_all(connection)  # what is not there: also what an older program left out
                 if version is None:
-                    _metadata.create_all(connection)
                     connection.execute(_about.insert().values(schema_version=SCHEMA_VERSION))
         except SQLAlchemyError as error:
             raise StoreProblem(f"the state store {shown} cannot be opened: {_cause(error)}") from None
@@ -208,6 +217,20 @@ class Store:
         """Forget nodes that did not come back."""
         with self._writing() as connection:
             connection.execute(_nodes.delete().where(_nodes.c.id.in_(sorted(nodes))))
+
+    def credentials(self) -> dict[str, bytes]:
+        """Return the hash of each node's credential, by node."""
+        with self._reading() as connection:
+            rows = connection.execute(sa.select(_credentials.c.node, _credentials.c.hash)).all()
+        return {row.node: bytes.fromhex(row.hash) for row in rows}
+
+    def keep_credential(self, node: str, hashed: bytes, now: float) -> None:
+        """Remember the hash of a node's credential, in place of any other."""
+        values = {"hash": hashed.hex(), "issued": now}
+        with self._writing() as connection:
+            update = _credentials.update().where(_credentials.c.node == node).values(values)
+            if not connection.execute(update).rowcount:
+                connection.execute(_credentials.insert().values(node=node, **values))
 
 
 def sqlite_url(path: Path) -> str:

@@ -1,0 +1,26 @@
+"""What a head and a node that has joined it say about the node's own credential."""
+
+from __future__ import annotations
+
+from attrs import field, frozen
+
+from sllm_actors.actors import Catalog
+
+CATALOG = Catalog()
+
+MEMBER = "member"  # the actor's name on each worker and gateway
+REGISTRAR = "registrar"  # on the head
+
+
+@CATALOG.message("cluster.keep_credential")
+@frozen
+class KeepCredential:
+    """From the head: prove this in every handshake from now on; answered with ``CredentialKept``."""
+
+    credential: bytes = field(repr=False)
+
+
+@CATALOG.message("cluster.credential_kept")
+@frozen
+class CredentialKept:
+    """It is on disk: from now on nobody who cannot prove it is this node."""
