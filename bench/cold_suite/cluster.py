@@ -1,0 +1,145 @@
+"""A cluster of one machine, as ``sllm up`` starts it, and what a person does with it."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx2
+
+from bench.harness.process_tree import descendants, kill
+
+T = TypeVar("T")
+
+LOOK = 0.02
+"""Seconds between two looks at what the cluster says of itself."""
+
+PORTS = ("--port", "0", "--cluster-port", "0", "--transport-port", "0", "--worker-port", "0")
+
+
+class ClusterFailed(Exception):
+    """The cluster did not do what it was asked for; the text says why."""
+
+
+class Cluster:
+    """A running ``sllm up``.
+
+    Attributes:
+        data_dir: Its data directory.
+        url: Where its OpenAI API is, without ``/v1``.
+    """
+
+    def __init__(self, data_dir: Path, url: str, http: httpx2.Client) -> None:
+        self.data_dir = data_dir
+        self.url = url
+        self._http = http
+
+    def deploy(self, document: dict[str, Any]) -> str:
+        """Ask for a deployment, and return its id at once."""
+        response = self._http.post("/deployments", json=document)
+        if response.is_error:
+            raise ClusterFailed(f"it was not deployed: {response.text}")
+        return f"{document['model']}:{document['backend']}"
+
+    def wait_ready(self, deployment: str, *, within: float) -> dict[str, Any]:
+        """Wait until a deployment answers; return its ready instance."""
+
+        def ready() -> dict[str, Any] | None:
+            described = self._http.get(f"/deployments/{deployment}").raise_for_status().json()
+            if described["state"] in ("failed", "crash_loop"):
+                raise ClusterFailed(f"{deployment} failed: {described['reason']}")
+            instances: list[dict[str, Any]] = described["instances"]
+            return next((each for each in instances if each["state"] == "ready"), None)
+
+        return wait_for(ready, within=within, what=f"{deployment} is ready")
+
+    def delete(self, deployment: str, *, within: float = 60.0) -> None:
+        """Delete a deployment, and wait until nothing of it is left."""
+        self._http.delete(f"/deployments/{deployment}").raise_for_status()
+        wait_for(
+            lambda: self._http.get(f"/deployments/{deployment}").status_code == 404,
+            within=within,
+            what=f"{deployment} is gone",
+        )
+
+    def warm(self, backend: str) -> dict[str, Any]:
+        """Return what the worker says of its fork server; empty where it keeps none."""
+        nodes = self._http.get("/status").raise_for_status().json()["nodes"]
+        reports: list[dict[str, Any]] = [
+            report for node in nodes for report in node["warm"] if report["backend"] == backend
+        ]
+        return reports[0] if reports else {}
+
+    def stream_tokens(self, model: str, count: int) -> Iterator[str]:
+        """Ask for a completion of so many tokens, and yield its pieces as they come."""
+        body = {
+            "model": model,
+            "prompt": "Once upon a time",
+            "max_tokens": count,
+            "temperature": 0,
+            "ignore_eos": True,
+            "stream": True,
+        }
+        with self._http.stream("POST", "/v1/completions", json=body) as response:
+            if response.is_error:
+                raise ClusterFailed(f"no completion came: {response.read().decode()}")
+            for line in response.iter_lines():
+                if line.startswith("data: {"):
+                    yield json.loads(line.removeprefix("data: "))["choices"][0]["text"]
+
+
+@contextmanager
+def open_cluster(data_dir: Path, *arguments: str) -> Iterator[Cluster]:
+    """Run ``sllm up`` in a data directory of its own; no process of it is left at the end."""
+    data_dir.mkdir(parents=True, exist_ok=True)
+    output = data_dir / "up.log"
+    command = [sys.executable, "-m", "sllm_actors", "up", "--data-dir", str(data_dir), *PORTS, *arguments]
+    with output.open("w") as file:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    try:
+        url = wait_for(lambda: _address(process, output), within=60, what="the cluster serves")
+        with httpx2.Client(base_url=url, timeout=120, trust_env=False) as http:
+            yield Cluster(data_dir, url, http)
+    finally:
+        family = descendants(process.pid)
+        process.terminate()
+        try:
+            process.wait(60)
+        finally:
+            kill(family)
+            process.wait()
+
+
+def wait_for(look: Callable[[], T | None], *, within: float, what: str) -> T:
+    """Return the first true result.
+
+    Raises:
+        ClusterFailed: None came in time.
+    """
+    deadline = time.monotonic() + within
+    while not (result := look()):
+        if time.monotonic() > deadline:
+            raise ClusterFailed(f"not within {within:g} s: {what}")
+        time.sleep(LOOK)
+    return result
+
+
+def _address(process: subprocess.Popen[bytes], output: Path) -> str | None:
+    said = output.read_text()
+    if process.poll() is not None:
+        raise ClusterFailed(f"sllm up ended with status {process.returncode}: {_last(said.splitlines())}")
+    found = re.search(r"OpenAI API: (http://\S+)/v1", said)
+    return found[1] if found else None
+
+
+def _last(lines: Sequence[str]) -> str:
+    return lines[-1] if lines else "it said nothing"

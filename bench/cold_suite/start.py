@@ -1,0 +1,74 @@
+"""One start of an engine, from the request for it to its first token and on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from attrs import frozen
+
+from .cluster import Cluster, ClusterFailed
+from .phases import LogWatch, phases
+
+AT_ONCE = 8
+"""Requests that are under way while steady speed is measured."""
+
+
+@frozen
+class Start:
+    """What was measured of it.
+
+    Attributes:
+        ready_s: Seconds until the cluster said that it is ready.
+        first_token_s: Seconds until the first token came.
+        tokens_s: Tokens per second with ``AT_ONCE`` requests under way; 0 where that was not measured.
+        phases: Seconds of each phase; together ``first_token_s``.
+    """
+
+    ready_s: float
+    first_token_s: float
+    tokens_s: float
+    phases: dict[str, float]
+
+
+def measure_start(
+    cluster: Cluster,
+    document: dict[str, Any],
+    phase_of: Callable[[str], str],
+    *,
+    steady_tokens: int,
+    within: float = 180.0,
+) -> Start:
+    """Deploy a model, and delete it when it has been measured.
+
+    Args:
+        steady_tokens: Tokens of each request that measures the steady speed; 0 for none.
+        within: Seconds that the start may take.
+    """
+    with LogWatch(cluster.data_dir / "worker" / "logs") as log:
+        began = time.monotonic()
+        deployment = cluster.deploy(document)
+        try:
+            cluster.wait_ready(deployment, within=within)
+            ready = time.monotonic()
+            tokens = cluster.stream_tokens(document["model"], 2)
+            if next(tokens, None) is None:
+                raise ClusterFailed("the engine ended its answer without a token")
+            ended = time.monotonic()
+            list(tokens)
+            speed = _steady(cluster, document["model"], steady_tokens) if steady_tokens else 0.0
+        finally:
+            cluster.delete(deployment)
+    shares = phases(log.lines, phase_of, began=began, ready=ready, ended=ended)
+    return Start(ready - began, ended - began, speed, shares)
+
+
+def _steady(cluster: Cluster, model: str, tokens: int) -> float:
+    """Return the tokens per second of several requests at once, after one that warms up."""
+    list(cluster.stream_tokens(model, tokens // 4))
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        began = time.monotonic()
+        counts = list(pool.map(lambda _: len(list(cluster.stream_tokens(model, tokens))), range(AT_ONCE)))
+        return sum(counts) / (time.monotonic() - began)

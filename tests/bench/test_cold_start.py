@@ -1,0 +1,102 @@
+"""The benchmark of starts: where its phases come from, and that it runs with a real engine."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bench.cold_suite.phases import LogWatch, Seen, phases
+from bench.cold_suite.report import show_starts
+from bench.cold_suite.start import Start
+from bench.cold_suite.vllm import typical
+
+ROOT = Path(__file__).parents[2]
+
+
+def phase_of(line: str) -> str:
+    return line.removeprefix("now ") if line.startswith("now ") else ""
+
+
+def test_the_phases_of_a_start_add_up_to_the_whole() -> None:
+    lines = [
+        Seen(11, "now importing"),
+        Seen(12, "noise"),
+        Seen(14, "now loading: 10 %"),
+        Seen(15, "now loading: 90 %"),
+        Seen(16, "now importing"),
+        Seen(19, "now answering"),
+    ]
+    shares = phases(lines, phase_of, began=10, ready=18, ended=18.5)
+    assert shares == {
+        "deciding, placing, launching": 1,
+        "importing": 3 + 2,
+        "loading": 2,
+        "first token": 0.5,
+    }
+    assert sum(shares.values()) == 8.5
+
+
+def test_a_start_that_logs_nothing_is_one_phase() -> None:
+    assert phases([], phase_of, began=0, ready=2, ended=3) == {
+        "deciding, placing, launching": 2,
+        "first token": 1,
+    }
+
+
+def test_only_lines_that_come_while_it_looks_are_seen(tmp_path: Path) -> None:
+    log = tmp_path / "a"
+    log.mkdir()
+    part = log / "0.log"
+    part.write_text("before\n")
+    with LogWatch(tmp_path) as watch, part.open("a") as file:
+        file.write("half a ")
+        file.flush()
+        file.write("line\rand another\nan unfinished one")
+    assert [seen.line for seen in watch.lines] == ["half a line", "and another"]
+
+
+def test_a_typical_start_has_the_median_of_each_phase() -> None:
+    starts = [
+        Start(0, 0, 0, {"a": a, **more}) for a, more in ((1.0, {}), (5.0, {"b": 2.0}), (2.0, {"b": 4.0}))
+    ]
+    assert typical(starts) == {"a": 2.0, "b": 2.0}
+
+
+def test_both_kinds_of_start_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    content: dict[str, Any] = {
+        "plain_s": [20.0, 22.0, 21.0],
+        "forked_s": [2.0, 2.0, 2.5],
+        "ratio": 10.5,
+        "phases": {"plain": {"importing": 12.0}, "forked": {"importing": 0.5}},
+        "tokens_s": {"plain": [100.0], "forked": [98.0]},
+    }
+    show_starts(content)
+    shown = capsys.readouterr().out
+    assert "10.5" in shown
+    assert "0.98" in shown
+    assert "where they go: forked" in shown
+
+
+@pytest.mark.allow_blocking
+def test_llamacpp_is_measured_through_a_real_cluster(tmp_path: Path) -> None:
+    file = tmp_path / "cold.json"
+    done = subprocess.run(
+        [
+            *(sys.executable, str(ROOT / "bench" / "cold_start.py")),
+            *("--backend", "llamacpp", "--rounds", "1", "--json", str(file)),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    content = json.loads(file.read_text())
+    assert content["machine"]["cores"] >= 1
+    assert len(content["plain_s"]) == 1
+    assert 0 < content["ready_s"][0] < content["plain_s"][0] == content["median_s"]
+    assert "from deploy to the first token" in done.stdout
