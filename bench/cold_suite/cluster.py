@@ -108,6 +108,7 @@ def open_cluster(data_dir: Path, *arguments: str) -> Iterator[Cluster]:
     try:
         url = wait_for(lambda: _address(process, output), within=60, what="the cluster serves")
         with httpx2.Client(base_url=url, timeout=120, trust_env=False) as http:
+            wait_for(lambda: http.get("/status").is_success, within=60, what="the head answers")
             yield Cluster(data_dir, url, http)
     finally:
         family = descendants(process.pid)

@@ -42,6 +42,30 @@ class Wardrobe:
     has_room: Callable[[], bool]
 
 
+@frozen
+class _Look:
+    """What an engine had imported late when it was looked at.
+
+    Attributes:
+        lines: All of them so far.
+        same: How many looks in a row brought nothing further.
+    """
+
+    lines: tuple[str, ...] = ()
+    same: int = 0
+
+    def then(self, lines: tuple[str, ...] | None) -> _Look:
+        """Return the next look; None stands for an engine that has ended, and its file with it."""
+        if lines is None:
+            return _Look(self.lines, max(SETTLED, self.same + 1))
+        return _Look(lines, self.same + 1 if len(lines) == len(self.lines) else 0)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it has just come to be so."""
+        return self.same == SETTLED and bool(self.lines)
+
+
 class WarmKeeper(Actor):
     """Keeps one fork server as long as there is room for an engine, whatever becomes of it.
 
@@ -117,7 +141,7 @@ class WarmKeeper(Actor):
 
         async with anyio.create_task_group() as group:
             group.start_soon(watch_end)
-            looks: dict[Path, tuple[int, int]] = {}
+            looks: dict[Path, _Look] = {}
             while await to_thread.run_sync(self._wardrobe.has_room):
                 await anyio.sleep(LOOK)
                 if await self._teach(server, looks):
@@ -125,18 +149,17 @@ class WarmKeeper(Actor):
             group.cancel_scope.cancel()
         return reason
 
-    async def _teach(self, server: ForkServer, looks: dict[Path, tuple[int, int]]) -> bool:
+    async def _teach(self, server: ForkServer, looks: dict[Path, _Look]) -> bool:
         """Have it import what engines imported; return whether it has to be begun anew for that."""
         watched = self._servers.watched(self._spec)
         for path in looks.keys() - set(watched):
             del looks[path]
         for path in watched:
-            lines = await to_thread.run_sync(_read_lines, path)
-            size, same = looks.get(path, (0, 0))
-            looks[path] = (len(lines), same + 1 if len(lines) == size else 0)
-            if not lines or looks[path][1] != SETTLED:
+            look = looks.get(path, _Look()).then(await to_thread.run_sync(_read_lines, path))
+            looks[path] = look
+            if not look.is_settled:
                 continue
-            learned = self._learned.merge(lines)
+            learned = self._learned.merge(look.lines)
             new = learned.modules[len(self._learned.modules) :]
             anew = learned.preload != self._learned.preload
             if new or anew:
@@ -157,9 +180,9 @@ class WarmKeeper(Actor):
             log.warning("warm.not_recorded", backend=self._spec.backend, error=str(error))
 
 
-def _read_lines(path: Path) -> list[str]:
+def _read_lines(path: Path) -> tuple[str, ...] | None:
     try:
         with path.open("rb") as file:
-            return file.read(LONGEST_FILE).decode("ascii", "replace").split("\n")[:-1]
+            return tuple(file.read(LONGEST_FILE).decode("ascii", "replace").split("\n")[:-1])
     except OSError:
-        return []
+        return None
