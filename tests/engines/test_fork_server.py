@@ -27,10 +27,11 @@ from .kit import alive, environment_of, leash_of, log_of, members, open_files, u
 pytestmark = pytest.mark.anyio
 
 ENGINE = """
-import json, os, signal, sys, time
+import json, os, signal, sys, tempfile, time
 import multiprocessing
 
 FIRST = os.getpid()
+tempfile.gettempdir()  # which remembers it
 
 def child():
     time.sleep(3600)
@@ -52,7 +53,7 @@ def main():
             "worker": worker.pid, "first": FIRST, "cwd": os.getcwd(), "sid": os.getsid(0),
             "env": {k: os.environ.get(k) for k in ("TMPDIR", "SLLM_ENGINE", "LATE")},
             "warm": "numbers" in sys.modules, "late": "colorsys" in sys.modules,
-            "links": links,
+            "links": links, "temporary": tempfile.gettempdir(),
         }, file)
     os.rename(folder + "/facts.json.new", folder + "/facts.json")
     time.sleep(3600)
@@ -112,6 +113,7 @@ async def test_a_fork_is_what_the_program_would_be(folder: Path, modules: Path, 
     async with EngineProcess(plan, warm=server) as engine:
         facts = await facts_of(folder)
         assert facts["env"] == {"TMPDIR": str(plan.paths.tmpdir), "SLLM_ENGINE": "a.sock", "LATE": "yes"}
+        assert facts["temporary"] == str(plan.paths.tmpdir)
         assert facts["cwd"] == "/"
         assert facts["sid"] == engine.pid
         assert os.getpgid(engine.pid) == engine.pid

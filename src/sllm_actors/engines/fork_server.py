@@ -36,6 +36,7 @@ import runpy
 import signal
 import socket
 import sys
+import tempfile
 import threading
 import traceback
 import warnings
@@ -253,6 +254,7 @@ def run_module(module: str, arguments: list[str], tmpdir: str) -> Any:
     numpy = sys.modules.get("numpy")
     if numpy is not None:
         numpy.random.seed()
+    tempfile.tempdir = None  # what it remembers is the server's
     sys.argv = [module, *arguments]
     warnings.filterwarnings("ignore", category=RuntimeWarning, module="runpy")  # "found in sys.modules"
     try:
