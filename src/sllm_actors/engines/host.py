@@ -24,7 +24,11 @@ from .plan import EnginePaths
 from .readiness import HealthPolicy
 from .warm import WarmServers
 
-LONGEST_SOCKET_PATH = 100
+LONGEST_SOCKET_PATH = 107
+"""Bytes of a unix socket's path, as Linux has it."""
+
+BELOW_RUNTIME_DIR = len("/t/0123456789abcdef/00000000-0000-0000-0000-000000000000")
+"""What the longest socket's path has behind that folder: vLLM names its own in its TMPDIR by UUIDs."""
 
 
 @frozen
@@ -129,7 +133,7 @@ def open_host(
     """
     data_dir = data_dir.absolute()
     runtime_dir = data_dir / "run"
-    if len(os.fsencode(runtime_dir)) + 26 > LONGEST_SOCKET_PATH:
+    if len(os.fsencode(runtime_dir)) + BELOW_RUNTIME_DIR > LONGEST_SOCKET_PATH:
         runtime_dir = Path(tempfile.gettempdir()) / f"sllm-{os.getuid()}-{_hash(str(data_dir))[:8]}"
     log_dir = data_dir / "logs"
     tmp_dir = runtime_dir / "t"
