@@ -51,11 +51,11 @@ def test_sockets_stay_short_and_private_wherever_the_data_is(folder: Path, lengt
         host.runtime_dir.rmdir()
 
 
-def test_a_folder_that_is_a_link_to_elsewhere_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "run").symlink_to(tmp_path / "elsewhere")
+def test_a_folder_that_is_a_link_to_elsewhere_is_refused(folder: Path) -> None:
+    (folder / "elsewhere").mkdir()
+    (folder / "run").symlink_to(folder / "elsewhere")
     with pytest.raises(PermissionError, match="belongs to somebody else"):
-        open_host(tmp_path)
+        open_host(folder)
 
 
 def test_a_machine_has_one_name_for_all_its_processes() -> None:
