@@ -8,6 +8,8 @@ PYTHON ?= python3
 PYTEST_ARGS ?=
 UP_ARGS ?=
 BENCH_ARGS ?=
+ROUNDS ?= 50
+SEED ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -23,7 +25,7 @@ SHELL := /bin/sh
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 .PHONY: help install up test lint format types lock bench bench-peers clean environment venv runtime project
-.PHONY: demo dev test-vllm vllm
+.PHONY: demo dev test-vllm vllm soak
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F '|' '{ printf "%-20s%s\n", $$1, $$2 }'
@@ -50,6 +52,9 @@ test: environment ## lint, format, types, and every test that this machine can r
 
 test-vllm: environment vllm ## the tests with a real vLLM on the CPU (about 4 minutes)
 	@$(BIN)/python -m pytest tests/vllm $(PYTEST_ARGS)
+
+soak: environment vllm ## kill processes of a real vLLM at random, ROUNDS=50 times (about 15 minutes; SEED=n repeats a run)
+	@SLLM_SOAK_ROUNDS=$(ROUNDS) SLLM_SOAK_SEED=$(SEED) $(BIN)/python -m pytest tests/vllm/test_soak.py -s $(PYTEST_ARGS)
 
 lint: environment ## ruff check and ruff format --check
 	@$(BIN)/ruff check

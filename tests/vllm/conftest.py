@@ -6,33 +6,20 @@ vLLM takes most of a minute to start, so these tests run last, and the one that 
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx2
 import pytest
 from openai import OpenAI
 from tests.e2e.cluster import Cluster
 
 from sllm_actors.engines.interpreters import find_installed
-from sllm_actors.engines.sources import gguf_file
 
-from .family import MODEL, WARM, both_ready
+from .family import DOCUMENT, WARM, both_ready, deploy
 
 ROOT = Path(__file__).parents[2]
 CACHE = ROOT / ".engines"
 LAST = "test_worker_loss.py"
-
-COPY = """
-import pathlib, sys, torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
-source, target = map(pathlib.Path, sys.argv[1:])
-model = AutoModelForCausalLM.from_pretrained(source.parent, gguf_file=source.name, dtype=torch.bfloat16,
-                                             quantization_config=GgufConfig(dequantize=True))
-model.save_pretrained(target)
-AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name).save_pretrained(target)
-"""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -54,37 +41,11 @@ def vllm_python() -> str:
 
 
 @pytest.fixture(scope="session")
-def model(vllm_python: str) -> Path:
-    """The demo model in a form that vLLM reads, made once."""
-    folder = CACHE / "models" / "smollm2-135m"
-    if not folder.exists():
-        fresh = folder.with_suffix(f".{os.getpid()}")
-        fresh.mkdir(parents=True)
-        subprocess.run(
-            [vllm_python, "-c", COPY, str(gguf_file("demo:smollm2-135m")), str(fresh)],
-            check=True,
-            timeout=240,
-        )
-        fresh.rename(folder)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def cluster(vllm_python: str, model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def cluster(vllm_python: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A cluster with two ready replicas of the model."""
-    running = Cluster(
-        tmp_path_factory.mktemp("vllm"), "--engine-python", f"vllm={vllm_python}", "--warm", WARM
-    )
+    running = Cluster(tmp_path_factory.mktemp("vllm"), *arguments_for(vllm_python), "--warm", WARM)
     try:
-        document = {
-            "model": MODEL,
-            "backend": "vllm",
-            "source": str(model),
-            "num_gpus": 0,
-            "auto_scaling_config": {"min_instances": 2, "max_instances": 2},
-            "backend_config": {"max_model_len": 1024, "cpu_kv_cache_gib": 1, "cpu_threads": 1},
-        }
-        httpx2.post(f"{running.url}/deployments", json=document, trust_env=False).raise_for_status()
+        deploy(running, DOCUMENT | {"auto_scaling_config": {"min_instances": 2, "max_instances": 2}})
         both_ready(running, within=300)
         running.sllm.look()
         yield running
@@ -93,6 +54,11 @@ def cluster(vllm_python: str, model: Path, tmp_path_factory: pytest.TempPathFact
         assert running.sllm.left() == []
     finally:
         running.close()
+
+
+def arguments_for(python: str) -> tuple[str, ...]:
+    """Return what a worker needs to run vLLM; the model's copy is kept for the next time."""
+    return ("--engine-python", f"vllm={python}", "--storage-path", str(CACHE))
 
 
 @pytest.fixture

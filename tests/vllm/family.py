@@ -7,12 +7,20 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import psutil
 from attrs import frozen
 from tests.e2e.cluster import Cluster, eventually
 
 MODEL = "smol"
 DEPLOYMENT = f"{MODEL}:vllm"
+DOCUMENT = {
+    "model": MODEL,
+    "backend": "vllm",
+    "source": "demo:smollm2-135m",
+    "num_gpus": 0,
+    "backend_config": {"max_model_len": 1024, "cpu_kv_cache_gib": 1, "cpu_threads": 1},
+}
 
 WARM = os.environ.get("SLLM_TEST_WARM", "none")
 """How engines are started: "none" is the plain way, from nothing; "auto" forks them."""
@@ -49,8 +57,14 @@ class Family:
 
     def left(self) -> list[object]:
         """Return what is still there of it."""
-        alive = [p for p in self.processes if _runs(p)]
+        alive = [p for p in self.processes if runs(p)]
         return [*alive, *(file for file in self.files if file.exists())]
+
+
+def deploy(cluster: Cluster, document: dict[str, Any]) -> None:
+    """Ask for a deployment."""
+    response = httpx2.post(f"{cluster.url}/deployments", json=document, trust_env=False)
+    assert response.is_success, response.text
 
 
 def both_ready(cluster: Cluster, *, within: float) -> list[dict[str, Any]]:
@@ -82,7 +96,8 @@ def family_of(instance: dict[str, Any]) -> Family:
     return family
 
 
-def _runs(process: psutil.Process) -> bool:
+def runs(process: psutil.Process) -> bool:
+    """Return whether a process is there, and not only its exit status."""
     with suppress(psutil.NoSuchProcess):
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     return False

@@ -1,0 +1,228 @@
+"""One machine with a forked vLLM, and a fake engine with a GPU: its processes, files and locks."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import random
+import signal
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import psutil
+from attrs import define, field
+from tests.e2e.cluster import Cluster, eventually
+
+from sllm_actors.testing.fake_engine import fake_engine_argv
+
+from .family import DEPLOYMENT, DOCUMENT, MODEL, Family, deploy, family_of, runs
+
+FAKE = "fake:command"
+FAKE_DOCUMENT = {
+    "model": "fake",
+    "backend": "command",
+    "num_gpus": 1,
+    "backend_config": {"command": [*fake_engine_argv(), "--socket", "$SOCKET", "--model", "$NAME"]},
+}
+WITHIN = 120.0
+"""Seconds in which everything has to be ready again."""
+
+GPUS = ("0", "1")
+LOCKS = Path(tempfile.gettempdir()) / f"sllm-{os.getuid()}-gpus"
+SHARED_MEMORY = Path("/dev/shm")
+
+
+@define
+class Machine:
+    """See the module.
+
+    Attributes:
+        found_memory: Shared memory that others had before.
+        lost: Engines that were killed, by the process id of their API server.
+        told: What was done, and what came of it.
+    """
+
+    cluster: Cluster
+    found_memory: frozenset[Path] = field(factory=lambda: shared_memory())
+    lost: set[int] = field(factory=set)
+    told: list[str] = field(factory=list)
+
+    @property
+    def run_dir(self) -> Path:
+        """Where the worker has sockets and temporary files."""
+        sockets = Path(self._instance(DEPLOYMENT)["address"].removeprefix("unix:"))
+        return sockets.parent
+
+    def deploy(self) -> None:
+        """Begin."""
+        deploy(self.cluster, DOCUMENT)
+        deploy(self.cluster, FAKE_DOCUMENT)
+
+    # ---- whom to kill
+
+    def victims(self) -> dict[str, Callable[[], list[int]]]:
+        """Return everybody who can be killed, by name; who is not there at the moment has no process id."""
+        return {
+            "API server": lambda: self._engine(""),
+            "core": lambda: self._engine("VLLM::EngineCore"),
+            "worker process": lambda: self._engine("VLLM::Worker"),
+            "leash": self._leash,
+            "fork server": self._fork_server,
+            "worker node": self._node,
+            "leash and worker node": lambda: [*self._leash(), *self._node()],
+            "fork server and API server": lambda: [*self._fork_server(), *self._engine("")],
+        }
+
+    def kill(self, name: str) -> bool:
+        """Kill somebody; return whether there was anybody."""
+        pids, leader = self.victims()[name](), self._leader()
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        if pids and leader is not None and name != "fork server":
+            self.lost.add(leader.pid)
+        self.told.append(f"killed {name}: {pids}")
+        return bool(pids)
+
+    def _engine(self, title: str) -> list[int]:
+        leader = self._leader()
+        if leader is None or not title:
+            return [leader.pid] if leader is not None else []
+        with suppress(psutil.Error):
+            below = leader.children(recursive=True)
+            return [process.pid for process in below if title in " ".join(process.cmdline())]
+        return []
+
+    def _leash(self) -> list[int]:
+        leader = self._leader()
+        with suppress(psutil.Error):
+            if leader is not None and leader.ppid() > 1:
+                return [leader.ppid()]
+        return []
+
+    def _fork_server(self) -> list[int]:
+        with suppress(psutil.Error, AssertionError):
+            worker = psutil.Process(self.cluster.sllm.node("worker"))
+            return [child.pid for child in worker.children() if "fork_server.py" in " ".join(child.cmdline())]
+        return []
+
+    def _node(self) -> list[int]:
+        with suppress(AssertionError):
+            return [self.cluster.sllm.node("worker")]
+        return []
+
+    def _leader(self) -> psutil.Process | None:
+        with suppress(psutil.Error, StopIteration, httpx2.HTTPError):
+            pid = self._instance(DEPLOYMENT)["pid"]
+            return psutil.Process(pid) if pid else None
+        return None
+
+    def _instance(self, deployment: str) -> dict[str, Any]:
+        described = self.cluster.describe(deployment) or {"instances": []}
+        found: dict[str, Any] = next(iter(described["instances"]))
+        return found
+
+    # ---- how it is
+
+    def wait_ready(self) -> Family:
+        """Wait until both models answer; return what belongs to vLLM."""
+        try:
+            eventually(lambda: not any(map(psutil.pid_exists, self.lost)), within=20, what="who was hit ends")
+            eventually(self._is_ready, within=WITHIN, what="both are ready")
+        except AssertionError:
+            self.told += [str(self.cluster.describe(each)) for each in (DEPLOYMENT, FAKE)]
+            raise
+        family = family_of(self._instance(DEPLOYMENT))
+        self.told.append(f"ready: {family.pid}")
+        assert self.cluster.ask(model=MODEL)
+        assert self.cluster.ask(model="fake")
+        return family
+
+    def _is_ready(self) -> bool:
+        with suppress(StopIteration, httpx2.HTTPError):
+            instances = [self._instance(each) for each in (DEPLOYMENT, FAKE)]
+            return all(each["state"] == "ready" and each["pid"] not in self.lost for each in instances)
+        return False
+
+    def wait_clean(self) -> None:
+        """Wait until nothing is there but what belongs to those that run, or fail and name it."""
+        try:
+            eventually(lambda: not self.left_over(), within=20, what="nothing is left over")
+        except AssertionError as error:
+            raise AssertionError(f"{error}, but {self.left_over()}") from None
+
+    def left_over(self) -> list[object]:
+        """Return processes, files and locks that belong to nobody who runs."""
+        try:
+            return [*self._strangers(), *self._stray_files(), *self._stray_locks()]
+        except (psutil.NoSuchProcess, StopIteration, AssertionError, FileNotFoundError) as moving:
+            return [moving]
+
+    def _strangers(self) -> list[object]:
+        known = {self.cluster.sllm.process.pid, *(pid for pid, _ in self.cluster.sllm.nodes())}
+        known.update(self._fork_server())
+        leaders = {self._instance(each)["pid"] for each in (DEPLOYMENT, FAKE)}
+        leashes = {psutil.Process(pid).ppid() for pid in leaders}
+        mine = str(self.cluster.data_dir).encode(), str(self.run_dir).encode()
+        return [
+            f"process {process.pid} {process.cmdline()}"
+            for process in psutil.process_iter()
+            if process.pid not in known | leashes and _session(process.pid) not in leaders
+            if runs(process) and any(each in _environment(process.pid) for each in mine)
+        ]
+
+    def _stray_files(self) -> list[object]:
+        names = {Path(self._instance(each)["address"]).stem for each in (DEPLOYMENT, FAKE)}
+        there = [*self.run_dir.glob("*.sock"), *(self.run_dir / "t").iterdir()]
+        ours = {"torchinductor_root", "torchinductor_"}
+        stray: list[object] = [each for each in there if each.stem not in names | ours]
+        used = family_of(self._instance(DEPLOYMENT)).files
+        return stray + [each for each in shared_memory() if each not in used | self.found_memory]
+
+    def _stray_locks(self) -> list[object]:
+        held = [gpu for gpu in GPUS if is_locked(gpu)]
+        return [] if len(held) == 1 else [f"locked GPUs: {held}"]
+
+
+def is_locked(gpu: str) -> bool:
+    """Return whether somebody holds the lock of a GPU."""
+    try:
+        lock = os.open(LOCKS / f"{gpu}.lock", os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False
+
+
+def shared_memory() -> frozenset[Path]:
+    """Return the shared memory that engines have, wherever they come from."""
+    return frozenset(SHARED_MEMORY.glob("psm_*"))
+
+
+def deck(rng: random.Random, cards: list[str], count: int) -> list[str]:
+    """Return so many of the cards, each of them once before any of them comes again."""
+    drawn: list[str] = []
+    while len(drawn) < count:
+        drawn += rng.sample(cards, len(cards))
+    return drawn[:count]
+
+
+def _environment(pid: int) -> bytes:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/environ").read_bytes()
+    return b""
+
+
+def _session(pid: int) -> int:
+    with suppress(ProcessLookupError):
+        return os.getsid(pid)
+    return -1
