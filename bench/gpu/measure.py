@@ -1,0 +1,152 @@
+"""vLLM on a real GPU: ``python bench/gpu/measure.py --python PATH [--source SOURCE] [--json FILE]``."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+import click
+import psutil
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from bench.cold_suite.cluster import Cluster, ClusterFailed, open_cluster, wait_for
+from bench.cold_suite.vllm import measure_vllm, vllm_version, wait_warm
+from bench.gpu.memory import NoGpu, holders, used_mib
+from bench.harness.machine import machine_facts
+from bench.harness.results import write
+from sllm_actors.engines.readiness import open_client
+from sllm_actors.engines.sleep import LEVELS, SleepProblem, VllmSleep
+
+WITHIN = 300.0
+
+
+@click.command()
+@click.option(
+    "--python",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    required=True,
+    help="The Python that has vLLM for CUDA.",
+)
+@click.option("--source", default="demo:smollm2-135m", show_default=True, help="The model.")
+@click.option(
+    "--rounds", type=click.IntRange(1, 100), default=3, show_default=True, help="Starts of each kind."
+)
+@click.option(
+    "--json", "file", type=click.Path(path_type=Path, dir_okay=False), help="Write the results there."
+)
+def main(python: Path, source: str, rounds: int, file: Path | None) -> None:
+    """Start vLLM plainly and forked, put it to sleep and wake it, kill it, and see who holds GPU memory."""
+    try:
+        idle = used_mib()
+    except NoGpu as problem:
+        raise click.ClickException(str(problem)) from None
+
+    def say(line: str) -> None:
+        click.echo(f"  {line}", err=True)
+
+    document = {
+        "model": "measured",
+        "backend": "vllm",
+        "source": source,
+        "num_gpus": 1,
+        "backend_config": {"enable_sleep_mode": True, "gpu_memory_utilization": 0.5},
+    }
+    with tempfile.TemporaryDirectory(prefix="sllm-gpu-") as folder:
+        try:
+            starts = measure_vllm(Path(folder), python.absolute(), rounds, say, document)
+            arguments = ("--engine-python", f"vllm={python.absolute()}", "--warm", "vllm")
+            with open_cluster(Path(folder) / "life", *arguments) as cluster:
+                life = measure_life(cluster, document, idle, say)
+        except (ClusterFailed, SleepProblem) as failure:
+            raise click.ClickException(str(failure)) from None
+    content = {
+        "version": 1,
+        "benchmark": "gpu",
+        "machine": machine_facts(("sllm-actors",)),
+        "vllm": vllm_version(python),
+        "source": source,
+        "starts": starts,
+        "life": life,
+    }
+    click.echo(f"forked {starts['forked_s']} s, plain {starts['plain_s']} s, ratio {starts['ratio']}")
+    click.echo(f"{life}")
+    if file is not None:
+        write(file, content)
+
+
+def measure_life(
+    cluster: Cluster, document: dict[str, Any], idle: int, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Follow one replica through sleep, wake and a kill; return seconds, and MiB of GPU memory.
+
+    Args:
+        idle: MiB that were in use before anything ran.
+    """
+    wait_warm(cluster)
+    servers = fork_servers()
+    if not servers:
+        raise ClusterFailed("no fork server runs, although the worker says that one is ready")
+    if set(servers) & set(holders()):
+        raise ClusterFailed("the fork server holds GPU memory: it has initialised CUDA")
+    deployment = cluster.deploy(document)
+    instance = cluster.wait_ready(deployment, within=WITHIN)
+    awake = used_mib()
+    found: dict[str, Any] = {"idle_mib": idle, "awake_mib": awake, "fork_server_mib": 0, "levels": {}}
+    for level in LEVELS:
+        found["levels"][str(level)] = anyio.run(sleep_and_wake, instance["address"], level)
+        if not any(cluster.stream_tokens(document["model"], 4)):
+            raise ClusterFailed(f"it generates nothing after sleep of level {level}")
+        say(f"level {level}: {found['levels'][str(level)]}")
+    began = time.monotonic()
+    os.kill(instance["pid"], signal.SIGKILL)
+    wait_for(lambda: used_mib() <= idle + (awake - idle) // 10, within=60, what="its GPU memory is free")
+    found["freed_s"] = round(time.monotonic() - began, 3)
+    cluster.wait_ready(deployment, within=WITHIN)
+    found["back_s"] = round(time.monotonic() - began, 3)
+    cluster.delete(deployment)
+    return found
+
+
+async def sleep_and_wake(address: str, level: int) -> dict[str, float]:
+    """Put an engine to sleep and wake it; return seconds, and the MiB in use while it slept."""
+    tiers = VllmSleep()
+    async with await open_client(address, timeout=WITHIN) as engine:
+        began = time.monotonic()
+        await tiers.sleep(engine, level)
+        asleep = time.monotonic()
+        held = await anyio.to_thread.run_sync(used_mib)
+        waking = time.monotonic()
+        await tiers.wake(engine, level)
+        return {
+            "sleep_s": round(asleep - began, 3),
+            "wake_s": round(time.monotonic() - waking, 3),
+            "asleep_mib": held,
+        }
+
+
+def fork_servers() -> list[int]:
+    """Return the process ids of the fork servers of this user."""
+    return [
+        process.pid
+        for process in psutil.process_iter()
+        if any(argument.endswith("fork_server.py") for argument in _command(process))
+    ]
+
+
+def _command(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
+if __name__ == "__main__":
+    main()
