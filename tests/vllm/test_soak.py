@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from tests.e2e.cluster import Cluster, eventually
+from tests.e2e.cluster import Cluster
 
 from .conftest import arguments_for
 from .soak import GPUS, Machine, deck, is_locked, shared_memory
@@ -49,7 +49,7 @@ def test_after_every_round_of_kills_all_is_ready_and_nothing_is_left_over(machin
     rng = random.Random(SEED)
     try:
         family = machine.wait_ready()
-        assert_forked(machine, family.pid)
+        assert_forked(family.pid)
         for victim in deck(rng, list(machine.victims()), ROUNDS):
             assert machine.kill(victim)
             if rng.random() < AGAIN:
@@ -65,8 +65,7 @@ def test_after_every_round_of_kills_all_is_ready_and_nothing_is_left_over(machin
         print(f"SLLM_SOAK_SEED={SEED}", *machine.told, sep="\n")  # noqa: T201 - shown when it fails
 
 
-def assert_forked(machine: Machine, engine: int) -> None:
-    """See that an engine's leash is a child of the fork server."""
+def assert_forked(engine: int) -> None:
+    """See that an engine's leash was a fork server's child, which may have been started anew since."""
     leash = psutil.Process(psutil.Process(engine).ppid())
-    server = eventually(machine.victims()["fork server"], within=30, what="there is a fork server")
-    assert [leash.ppid()] == server
+    assert "fork_server.py" in " ".join(leash.cmdline()), leash.cmdline()

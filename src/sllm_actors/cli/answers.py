@@ -63,6 +63,20 @@ class Warm:
 
 
 @frozen
+class CachedModel:
+    """A model on a node's disk.
+
+    Attributes:
+        size: Of all its files, in bytes.
+        last_used: Seconds since the epoch; 0 for never.
+    """
+
+    source: str
+    size: int = 0
+    last_used: float = 0.0
+
+
+@frozen
 class Node:
     """One process of the cluster. Memory is in bytes."""
 
@@ -78,6 +92,7 @@ class Node:
     memory_free: int | None = None
     labels: dict[str, str] = field(factory=dict)
     warm: list[Warm] = field(factory=list)
+    models: list[CachedModel] = field(factory=list)
 
 
 @frozen

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from http import HTTPStatus
 
 import click
+
+from sllm_actors.engines.byte_size import shown_bytes
 
 from .answers import Deployment, Node, Status, Warm, read
 from .client import GatewayClient, path_of
@@ -17,11 +20,12 @@ from .terminal import cell, printable, show, table
 @click.command()
 @click.argument("name", required=False, metavar="[ID]")
 @click.option("--nodes", "show_nodes", is_flag=True, help="Show the machines instead of the deployments.")
+@click.option("--models", "show_models", is_flag=True, help="Show the model files on the machines' disks.")
 @click.option("--json", "as_json", is_flag=True, help="Print the gateway's answer as JSON.")
-def status(*, name: str | None, show_nodes: bool, as_json: bool) -> None:
+def status(*, name: str | None, show_nodes: bool, show_models: bool, as_json: bool) -> None:
     """Show what is deployed and how it is; with ID (or a model's name) one deployment and its instances."""
-    if name and show_nodes:
-        raise click.UsageError("ask for one deployment or for the nodes, not for both")
+    if sum((name is not None, show_nodes, show_models)) > 1:
+        raise click.UsageError("ask for one deployment, for the nodes, or for the models")
     with GatewayClient() as client:
         answer = _one(client, name) if name else client.request("GET", "/status")
     if as_json:
@@ -34,6 +38,8 @@ def status(*, name: str | None, show_nodes: bool, as_json: bool) -> None:
             click.echo("warning: the head is down: what is shown is the gateway's last knowledge", err=True)
         if show_nodes:
             show_nodes_table(everything.nodes)
+        elif show_models:
+            show_models_table(everything.nodes)
         else:
             show_deployments(everything.deployments)
 
@@ -108,6 +114,24 @@ def show_nodes_table(nodes: list[Node]) -> None:
             cell(labels),
         )
     show(lines)
+
+
+def show_models_table(nodes: list[Node]) -> None:
+    """Print one line per model on a node's disk, those used last first."""
+    lines = table("MODEL", "NODE", "SIZE", "LAST USED")
+    for node in sorted(nodes, key=lambda node: node.name or node.id):
+        for each in node.models:
+            used = datetime.fromtimestamp(each.last_used).astimezone() if each.last_used else None
+            lines.add_row(
+                cell(each.source),
+                cell(node.name or node.id),
+                cell(shown_bytes(each.size)),
+                cell(f"{used:%Y-%m-%d %H:%M}" if used else "never"),
+            )
+    if lines.row_count:
+        show(lines)
+    else:
+        click.echo("No machine has brought a model to its disk yet.")
 
 
 def _warm(server: Warm) -> str:

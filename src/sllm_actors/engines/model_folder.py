@@ -76,8 +76,10 @@ class ModelFolder:
         return max(0, wanted - begun)
 
     def size(self) -> int:
-        """Return how many bytes all that is in it has."""
-        return sum(_size(each) or 0 for each in self.path.rglob("*") if not each.is_dir())
+        """Return how many bytes all that is in it has, also while somebody removes it."""
+        return sum(
+            _size(Path(folder, name)) or 0 for folder, _, names in os.walk(self.path) for name in names
+        )
 
     def last_used(self) -> float:
         """Return when it was used last, seconds since the epoch; 0 for never."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import time
 from functools import partial
 
 import anyio
@@ -15,9 +16,11 @@ from sllm_actors.cluster.home import NodeHome
 from sllm_actors.cluster.inventory import take_stock
 from sllm_actors.cluster.secret import find_secret
 from sllm_actors.engines.engine_socket import open_engine_socket
+from sllm_actors.engines.eviction import CachedModel
 from sllm_actors.engines.host import EngineHost, open_host
 from sllm_actors.engines.log_reader import read_chunk
 from sllm_actors.engines.messages import LogChunk, OpenEngine, ReadLog, ReplicaOrder, ReplicaState
+from sllm_actors.engines.model_room import cached_models
 from sllm_actors.engines.readiness import HealthPolicy
 from sllm_actors.engines.registry import WARM, inspect_source
 from sllm_actors.engines.replica_actor import ReplicaActor
@@ -34,6 +37,9 @@ from .settings import WorkerSettings
 
 LOOK_FOR_ENGINES = 30.0
 """Seconds between two looks for an engine that is not installed yet."""
+
+LOOK_FOR_MODELS = 15.0
+"""Seconds between two looks at the models on the disk, which may be a slow one."""
 
 
 async def run_worker(settings: WorkerSettings, stopping: anyio.Event) -> None:
@@ -107,6 +113,7 @@ def _open_host(settings: WorkerSettings) -> EngineHost:
         engines_dir=settings.data_dir / "engines",
         models=(settings.storage_path or settings.data_dir).expanduser().absolute() / "models",
         gpus=[gpu.uuid for gpu in take_stock(settings.gpus).gpus],
+        quota=settings.storage_quota,
         allow_command=settings.allow_command,
         health=HealthPolicy(healthy_uptime=settings.healthy_uptime),
     )
@@ -136,24 +143,38 @@ def _workshop(settings: WorkerSettings, host: EngineHost, transport: Transport) 
         make_replica=make_replica,
         inspect=partial(inspect_source, host=host),
         read_log=read_log,
-        inventory=partial(_inventory, settings, host),
+        inventory=Stock(settings, host),
         peers=transport.peers,
     )
 
 
-def _inventory(settings: WorkerSettings, host: EngineHost) -> Inventory:
-    machine = take_stock(settings.gpus)
-    return Inventory(
-        name=settings.title or socket.gethostname(),
-        host=settings.advertise,
-        port=settings.ports["transport"],
-        gpus=tuple(Gpu(gpu.uuid, gpu.name, gpu.memory_total, gpu.memory_free) for gpu in machine.gpus),
-        cpus=machine.cpus,
-        memory_total=machine.memory_total,
-        memory_free=machine.memory_free,
-        labels=settings.labels,
-        warm=host.warm.reports(),
-    )
+class Stock:
+    """Takes stock of this machine when it is called; of the models on the disk not each time. Blocks."""
+
+    def __init__(self, settings: WorkerSettings, host: EngineHost) -> None:
+        self._settings = settings
+        self._host = host
+        self._models: tuple[CachedModel, ...] = ()
+        self._looked = -LOOK_FOR_MODELS
+
+    def __call__(self) -> Inventory:
+        settings = self._settings
+        machine = take_stock(settings.gpus)
+        if time.monotonic() - self._looked >= LOOK_FOR_MODELS:
+            self._models = cached_models(self._host.models.folder)
+            self._looked = time.monotonic()
+        return Inventory(
+            name=settings.title or socket.gethostname(),
+            host=settings.advertise,
+            port=settings.ports["transport"],
+            gpus=tuple(Gpu(gpu.uuid, gpu.name, gpu.memory_total, gpu.memory_free) for gpu in machine.gpus),
+            cpus=machine.cpus,
+            memory_total=machine.memory_total,
+            memory_free=machine.memory_free,
+            labels=settings.labels,
+            warm=self._host.warm.reports(),
+            models=self._models,
+        )
 
 
 async def _open_tunnel(replicas: Replicas, peer: Peer, request: object) -> ByteStream:
