@@ -9,7 +9,9 @@ PYTEST_ARGS ?=
 UP_ARGS ?=
 BENCH_ARGS ?=
 ROUNDS ?= 50
+SEEDS ?= 1000
 SEED ?=
+MUTATION ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -25,7 +27,7 @@ SHELL := /bin/sh
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 .PHONY: help install up test lint format types lock bench bench-peers clean environment venv runtime project
-.PHONY: demo dev test-vllm vllm soak
+.PHONY: demo dev test-vllm vllm soak sim
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F '|' '{ printf "%-20s%s\n", $$1, $$2 }'
@@ -55,6 +57,9 @@ test-vllm: environment vllm ## the tests with a real vLLM on the CPU (about 4 mi
 
 soak: environment vllm ## kill processes of a real vLLM at random, ROUNDS=50 times (about 15 minutes; SEED=n repeats a run)
 	@SLLM_SOAK_ROUNDS=$(ROUNDS) SLLM_SOAK_SEED=$(SEED) $(BIN)/python -m pytest tests/vllm/test_soak.py -s $(PYTEST_ARGS)
+
+sim: environment ## simulate clusters under SEEDS=1000 seeded faults, or again the one of SEED=n with its trace
+	@$(BIN)/python -m tests.sim $(if $(SEED),--seed $(SEED),--seeds $(SEEDS)) $(if $(MUTATION),--mutation $(MUTATION))
 
 lint: environment ## ruff check and ruff format --check
 	@$(BIN)/ruff check

@@ -10,11 +10,12 @@ import anyio
 import pytest
 import trio
 from anyio.abc import ByteStream
+from trio.testing import MockClock
 
 from sllm_actors.testing.sim_net import Answer, SimListener, SimNet
 from sllm_actors.testing.sim_stream import SimStream
 
-pytestmark = [pytest.mark.trio, pytest.mark.usefixtures("autojump_clock")]
+pytestmark = pytest.mark.trio
 
 USER_TIMEOUT = 3.0
 
@@ -42,15 +43,13 @@ async def read(stream: ByteStream, size: int) -> bytes:
 
 
 async def read_all(stream: ByteStream) -> list[bytes]:
-    pieces = []
-    with pytest.raises(anyio.EndOfStream):
-        while True:
-            pieces.append(await stream.receive())
-    return pieces
+    return [piece async for piece in stream]
 
 
 @pytest.mark.parametrize("seed", range(10))
-async def test_bytes_come_whole_and_in_order_however_they_are_split(seed: int) -> None:
+async def test_bytes_come_whole_and_in_order_however_they_are_split(
+    autojump_clock: MockClock, seed: int
+) -> None:
     data = random.Random(seed).randbytes(300_000)
     async with network(seed, send_buffer=4096, receive_buffer=16384) as (net, listener):
         near, far = await connected(net, listener)
@@ -68,7 +67,7 @@ async def test_bytes_come_whole_and_in_order_however_they_are_split(seed: int) -
         await far.aclose()
 
 
-async def test_a_byte_takes_at_least_the_latency_and_bulk_the_bandwidth() -> None:
+async def test_a_byte_takes_at_least_the_latency_and_bulk_the_bandwidth(autojump_clock: MockClock) -> None:
     async with network() as (net, listener):
         path = net.path("a", "b")
         path.latency, path.jitter, path.bandwidth = 0.5, 0.0, 10_000.0
@@ -81,7 +80,7 @@ async def test_a_byte_takes_at_least_the_latency_and_bulk_the_bandwidth() -> Non
         await far.aclose()
 
 
-async def test_a_sender_waits_when_the_other_end_does_not_read() -> None:
+async def test_a_sender_waits_when_the_other_end_does_not_read(autojump_clock: MockClock) -> None:
     async with network(send_buffer=1000, receive_buffer=2000) as (net, listener):
         near, far = await connected(net, listener)
         with anyio.move_on_after(1.0) as patience:
@@ -93,7 +92,9 @@ async def test_a_sender_waits_when_the_other_end_does_not_read() -> None:
 
 
 @pytest.mark.parametrize(("seconds", "survives"), [(USER_TIMEOUT / 2, True), (USER_TIMEOUT * 2, False)])
-async def test_a_stall_is_survived_up_to_the_kernels_patience(seconds: float, survives: bool) -> None:
+async def test_a_stall_is_survived_up_to_the_kernels_patience(
+    autojump_clock: MockClock, seconds: float, survives: bool
+) -> None:
     async with network() as (net, listener):
         near, far = await connected(net, listener)
         with net.stalled(("a", "b")):
@@ -108,7 +109,7 @@ async def test_a_stall_is_survived_up_to_the_kernels_patience(seconds: float, su
         await far.aclose()
 
 
-async def test_one_way_can_be_stalled_while_the_other_works() -> None:
+async def test_one_way_can_be_stalled_while_the_other_works(autojump_clock: MockClock) -> None:
     async with network() as (net, listener):
         near, far = await connected(net, listener)
         with net.stalled(("a", "b")):
@@ -123,7 +124,7 @@ async def test_one_way_can_be_stalled_while_the_other_works() -> None:
         await far.aclose()
 
 
-async def test_a_reset_is_seen_at_both_ends_or_only_at_one_until_it_sends() -> None:
+async def test_a_reset_is_seen_at_both_ends_or_only_at_one_until_it_sends(autojump_clock: MockClock) -> None:
     async with network() as (net, listener):
         near, far = await connected(net, listener)
         net.cut(far, both=False)
@@ -139,7 +140,7 @@ async def test_a_reset_is_seen_at_both_ends_or_only_at_one_until_it_sends() -> N
         await far.aclose()
 
 
-async def test_a_forgotten_connection_says_nothing_to_anybody() -> None:
+async def test_a_forgotten_connection_says_nothing_to_anybody(autojump_clock: MockClock) -> None:
     async with network() as (net, listener):
         near, far = await connected(net, listener)
         net.forget(far)
@@ -153,7 +154,7 @@ async def test_a_forgotten_connection_says_nothing_to_anybody() -> None:
         await far.aclose()
 
 
-async def test_half_a_connection_can_end() -> None:
+async def test_half_a_connection_can_end(autojump_clock: MockClock) -> None:
     async with network() as (net, listener):
         near, far = await connected(net, listener)
         await near.send_eof()
@@ -165,7 +166,7 @@ async def test_half_a_connection_can_end() -> None:
         await far.aclose()
 
 
-async def test_unread_bytes_make_a_close_a_reset() -> None:
+async def test_unread_bytes_make_a_close_a_reset(autojump_clock: MockClock) -> None:
     async with network() as (net, listener):
         near, far = await connected(net, listener)
         await near.send(b"nobody reads this")
@@ -177,7 +178,9 @@ async def test_unread_bytes_make_a_close_a_reset() -> None:
 
 
 @pytest.mark.parametrize("answer", [Answer.REFUSE, Answer.HANG, Answer.SILENCE])
-async def test_a_port_can_refuse_hang_or_accept_and_say_nothing(answer: Answer) -> None:
+async def test_a_port_can_refuse_hang_or_accept_and_say_nothing(
+    autojump_clock: MockClock, answer: Answer
+) -> None:
     async with network() as (net, listener):
         listener.answer = answer
         if answer is Answer.REFUSE:
@@ -190,7 +193,7 @@ async def test_a_port_can_refuse_hang_or_accept_and_say_nothing(answer: Answer) 
         assert patience.cancelled_caught
 
 
-async def test_a_machine_without_power_is_found_out_only_when_it_is_back() -> None:
+async def test_a_machine_without_power_is_found_out_only_when_it_is_back(autojump_clock: MockClock) -> None:
     async with network() as (net, listener):
         near, _ = await connected(net, listener)
         net.power_lost("b", (1,), ("a",))

@@ -33,6 +33,7 @@ class Proxy:
     delay: float = 0.0
     flip: int = 0
     refusing: bool = False
+    half: bool = False
     _gate: anyio.Event = field(factory=anyio.Event)
     _raw: socket.socket | None = None
     _serving: anyio.CancelScope | None = None
@@ -44,6 +45,11 @@ class Proxy:
         """Reset all connections, or one (0 is the oldest that is open)."""
         for scope in self.connections[:] if index is None else [self.connections[index]]:
             scope.cancel()
+
+    def forget(self, index: int) -> None:
+        """Reset one connection at the side of the target only; the other side hears nothing."""
+        self.half = True
+        self.connections[index].cancel()
 
     def stop(self) -> None:
         """Let nothing through any more."""
@@ -93,11 +99,15 @@ class Proxy:
                 pass
             finally:
                 self.connections.remove(scope)
+                ends, half, self.half = [far, near], self.half, False
                 with anyio.CancelScope(shield=True):
-                    for stream in (near, far):
+                    for stream in ends[:1] if half else ends:
                         if scope.cancel_called:
                             reset(stream)
                         await anyio.aclose_forcefully(stream)
+        if half:
+            async with near:
+                await anyio.sleep_forever()
 
 
 @asynccontextmanager

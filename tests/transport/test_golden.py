@@ -17,7 +17,7 @@ from sllm_actors.actors.errors import (
 from sllm_actors.actors.identity import Address, NodeId
 from sllm_actors.actors.network import Envelope, Metadata
 from sllm_actors.transport.codec import Codec, pack
-from sllm_actors.transport.control import DEMONITOR, DOWN, MONITOR, TUNNEL_CALL, ControlSession
+from sllm_actors.transport.control import DEMONITOR, DOWN, LANE_LOST, MONITOR, TUNNEL_CALL, ControlSession
 from sllm_actors.transport.envelope import EnvelopeCoder, decode_failure, encode_failure
 from sllm_actors.transport.frame import ASK, GOODBYE, TELL, TUNNEL_REQUEST, WINDOW, encode
 from sllm_actors.transport.outbox import Outbox
@@ -135,6 +135,7 @@ def test_control_frames() -> None:
     assert session.send(DEMONITOR, pack(["a", 11])).hex() == "0000000d1200000000000000020292a1610b"
     assert session.send(DOWN, pack([11, "x", 1, 300])).hex() == "0000001112000000000000000303940ba17801cd012c"
     assert session.send(TUNNEL_CALL, pack([b"t"])).hex() == "0000000d1200000000000000040491c40174"
+    assert session.send(LANE_LOST, pack([3])).hex() == "0000000b120000000000000005809103"
     assert session.heartbeat().hex() == "00000008100000000000000000"
     assert session.receive(bytes.fromhex("00000000000000010192050b")) == (MONITOR, b"\x92\x05\x0b")
     acknowledgement = session.acknowledge()

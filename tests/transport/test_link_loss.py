@@ -15,6 +15,7 @@ from sllm_actors.actors.errors import PeerDown
 from sllm_actors.actors.identity import Incarnation
 from sllm_actors.actors.network import Envelope
 from sllm_actors.transport import Peer, PeerLost, PeerUp
+from sllm_actors.transport.control import LANE_LOST
 from sllm_actors.transport.sockets import connect
 
 from .kit import QUICK, Node, Open, Text, life, node, until
@@ -66,6 +67,26 @@ async def test_a_lost_data_lane_fails_its_asks_at_once_and_comes_back() -> None:
         await until(lambda: left.transport.statistics().links[0].state == "up")
         assert await left.ask(right.at(1), Text("again")) == Text("again")
         assert not left.losses()
+
+
+async def test_an_idle_data_lane_that_breaks_at_the_end_of_the_acceptor_alone_comes_back() -> None:
+    async with far_pair() as (left, right, network):
+        network.forget(1)
+        await until(lambda: _is_up(left, 2) and _is_up(right, 2), within=QUICK.budget)
+        assert await left.ask(right.at(1), Text("again")) == Text("again")
+        await anyio.sleep(2 * QUICK.budget)
+        assert not left.losses()
+        assert not right.losses()
+
+
+async def test_a_notice_of_a_lane_that_was_replaced_since_changes_nothing() -> None:
+    async with far_pair() as (left, right, network):
+        network.cut(1)
+        await until(lambda: _is_up(left, 2) and _is_up(right, 2))
+        right.transport._roster.links[left.id]._send(LANE_LOST, [1])
+        await anyio.sleep(2 * QUICK.heartbeat)
+        assert _is_up(left, 2)
+        assert await left.ask(right.at(1), Text("still")) == Text("still")
 
 
 async def test_a_data_lane_dialled_to_a_lost_life_is_not_opened_to_the_next() -> None:

@@ -63,8 +63,8 @@ class Hello:
         capabilities: What it can do.
         needs: What the other side must be able to do.
         nonce: 32 fresh random bytes: no handshake can be replayed.
-        links: With how many peers it is linked (of two nodes that must not meet again in their present lives,
-            the one with fewer links takes a new one).
+        links: With how many peers it is linked, 0 where it cannot know (of two nodes that must not meet
+            again in their present lives, the one with fewer links takes a new one).
         epoch: Of a data lane: higher than that of any data lane before it on the same link.
         token: Of a tunnel lane: the call that it answers, or empty.
         window: How many bytes may be in flight towards it on a data lane.

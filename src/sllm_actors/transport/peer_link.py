@@ -16,7 +16,7 @@ from sllm_actors.actors.network import Inbound
 
 from .codec import is_count, is_key, pack, unpack
 from .connection import Connection
-from .control import DEMONITOR, DOWN, MONITOR, TUNNEL_CALL, ControlOverflow, ControlSession
+from .control import DEMONITOR, DOWN, LANE_LOST, MONITOR, TUNNEL_CALL, ControlOverflow, ControlSession
 from .data_lane import DataLane, LaneCounts
 from .envelope import TEXT_LIMIT, EnvelopeCoder
 from .errors import RemoteProtocolError
@@ -148,12 +148,17 @@ class PeerLink:
         self.apply(self.life.opened(Lane.DATA, anyio.current_time()))
 
     def data_closed(self, lane: DataLane, reason: str) -> None:
-        """Note that a data lane has ended: its asks fail now."""
+        """Note that a data lane has ended: its asks fail now, and the peer learns of it.
+
+        A connection can break at this end alone, and an idle lane says nothing: the dialler of the lane would
+        not open another until the whole link is given up.
+        """
         count = lane.outbox.complete
         for tag in lane.lost(reason):
             self._send_down(tag, lane.epoch, count)
         if self.lane is lane:
             self._deliver(self._fences.closed())
+            self._send(LANE_LOST, [lane.epoch])
             self.apply(self.life.closed(Lane.DATA, reason, anyio.current_time()))
 
     def progressed(self, lane: DataLane) -> None:
@@ -240,7 +245,7 @@ class PeerLink:
         self._send(DOWN, [*tag, epoch, count])
 
     def _handle(self, kind: int, body: bytes) -> None:
-        if kind >= IGNORABLE:
+        if kind >= IGNORABLE and kind != LANE_LOST:
             return
         try:
             content = unpack(body)
@@ -257,6 +262,9 @@ class PeerLink:
                 self._deliver(self._fences.hold(epoch, count, (watch, reason[:TEXT_LIMIT])))
             case [bytes(token), *_] if kind == TUNNEL_CALL:
                 self._on_call(self, token)
+            case [epoch, *_] if kind == LANE_LOST and is_count(epoch):
+                if self.lane is not None and self.lane.epoch == epoch:
+                    self.lane.connection.close("the peer has lost it")
             case _:
                 raise RemoteProtocolError(f"control message {kind} cannot be read")
 

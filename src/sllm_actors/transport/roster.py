@@ -8,6 +8,7 @@ from sllm_actors.actors.identity import Incarnation, NodeId
 
 from .admission import Admission, Known, admit
 from .hello import Code, Hello, Lane
+from .link import LinkState
 from .peer import NodeIdentity
 from .peer_link import PeerLink
 from .settings import TransportSettings
@@ -29,6 +30,14 @@ class Roster:
         self._settings = settings
         self._previous: Incarnation | None = None
         self._dead: dict[NodeId, Incarnation] = {}
+        self._ticked: float | None = None
+        self._stale_until = float("-inf")
+
+    def ticked(self, now: float, late: float) -> None:
+        """Note that the clock has ticked, so many seconds late because this process stood still."""
+        self._ticked = now
+        if late >= self._longest_stop:
+            self._stale_until = now + self._settings.budget
 
     def hello(self, lane: Lane, nonce: bytes, *, epoch: int = 0, token: bytes = b"") -> Hello:
         """Return what this node says of itself now."""
@@ -41,7 +50,7 @@ class Roster:
             previous=self._previous,
             lane=lane,
             nonce=nonce,
-            links=sum(link.life.announced for link in self.links.values()),
+            links=self._links_up(),
             epoch=epoch,
             token=token,
             window=self._settings.window,
@@ -68,6 +77,22 @@ class Roster:
         self._previous = self.identity.incarnation
         self.identity = self.identity.reborn(incarnation)
         self._dead.clear()
+
+    def _links_up(self) -> int:
+        """Return how many links are up; 0 where that is old news, because this process has just stood still.
+
+        Whoever stood still has been declared down by everybody else, and does not know it yet. It must not be
+        the one that stays: all others would begin later lives, and lose each other.
+        """
+        now = anyio.current_time()
+        overdue = self._ticked is not None and now - self._ticked >= self._longest_stop
+        if overdue or now < self._stale_until:
+            return 0
+        return sum(link.life.state is LinkState.UP for link in self.links.values())
+
+    @property
+    def _longest_stop(self) -> float:
+        return self._settings.budget / 2
 
     def _known(self, node: NodeId) -> Known | None:
         link = self.links.get(node)

@@ -118,9 +118,7 @@ class Transport:
 
     async def __aenter__(self) -> Self:
         self._group = await anyio.create_task_group().__aenter__()
-        self._group.start_soon(
-            tick_forever, self.settings.heartbeat, self._roster.links.values, self._note_stand_still
-        )
+        self._group.start_soon(tick_forever, self.settings.heartbeat, self._roster.links.values, self._ticked)
         return self
 
     @property
@@ -385,5 +383,6 @@ class Transport:
         if self._on_no_link is not None:
             self._on_no_link(no_link)
 
-    def _note_stand_still(self, seconds: float) -> None:
-        self._stood_still += seconds
+    def _ticked(self, now: float, late: float) -> None:
+        self._stood_still += late
+        self._roster.ticked(now, late)

@@ -1,0 +1,164 @@
+"""Single faults, one at a time, on a clock that jumps: what nodes are told, and when."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import permutations
+
+import anyio
+import pytest
+import trio
+from trio.testing import MockClock
+
+from sllm_actors.actors import TEMPORARY, ActorRef, ChildSpec, Down, NodeId, PeerDown
+from sllm_actors.testing import TestProbe
+from sllm_actors.transport.link import LinkState
+
+from .faults import Faults
+from .nodes import PORT, PROBE, SimNode
+from .people import Ping
+from .world import World
+
+pytestmark = pytest.mark.trio
+
+
+@asynccontextmanager
+async def cluster() -> AsyncIterator[World]:
+    """A few nodes that are linked, whose actors do nothing by themselves."""
+    world = World(seed=4)
+    world.quiet = True
+    async with anyio.create_task_group() as background:
+        background.start_soon(world.net.run)
+        async with anyio.create_task_group() as processes:
+            faults = Faults(world, processes)
+            for name in world.names:
+                await faults.start(name)
+            await linked(world)
+            yield world
+            for node in world.nodes.values():
+                node.stop.set()
+        background.cancel_scope.cancel()
+    assert world.ledger.violations == []
+
+
+async def linked(world: World) -> None:
+    """Wait until each node is linked with each other one."""
+    with trio.fail_after(10):
+        while not all(is_linked(world, *pair) for pair in permutations(world.names, 2)):  # noqa: ASYNC110
+            await anyio.sleep(0.01)
+
+
+def is_linked(world: World, one: str, other: str) -> bool:
+    link = world.nodes[one].transport._roster.links.get(NodeId(other))
+    return link is not None and link.life.state is LinkState.UP and link.open_lane is not None
+
+
+async def watcher(node: SimNode) -> TestProbe:
+    probe = TestProbe()
+    await node.system.start(ChildSpec("watcher", lambda: probe, restart=TEMPORARY))
+    return probe
+
+
+def afar(world: World) -> ActorRef:
+    """Return the probe of n1, by its name, as n0 sees it."""
+    return world.nodes["n0"].system.named(PROBE, NodeId("n1"))
+
+
+def both_ways() -> tuple[tuple[str, str], tuple[str, str]]:
+    return ("n0", "n1"), ("n1", "n0")
+
+
+async def test_a_silence_shorter_than_the_budget_is_noticed_by_nobody(autojump_clock: MockClock) -> None:
+    async with cluster() as world:
+        lives = {name: node.system.incarnation for name, node in world.nodes.items()}
+        probe = await watcher(world.nodes["n0"])
+        probe.monitor(afar(world))
+        with world.net.stalled(*both_ways()):
+            await anyio.sleep(0.5 * world.settings.budget)
+        await anyio.sleep(3 * world.settings.budget)
+        await probe.expect_nothing()
+        assert await afar(world).ask(Ping(1), timeout=1.0) == Ping(1)
+        assert {name: node.system.incarnation for name, node in world.nodes.items()} == lives
+
+
+@pytest.mark.parametrize("ways", [both_ways(), both_ways()[:1], both_ways()[1:]], ids=["both", "to", "from"])
+async def test_a_silence_longer_than_the_budget_is_one_down_within_it_and_a_link_again_afterwards(
+    autojump_clock: MockClock, ways: tuple[tuple[str, str], ...]
+) -> None:
+    async with cluster() as world:
+        budget = world.settings.budget
+        probe = await watcher(world.nodes["n0"])
+        probe.monitor(afar(world))
+        before = world.nodes["n0"].system.incarnation, world.nodes["n1"].system.incarnation
+        began = trio.current_time()
+        with world.net.stalled(*ways):
+            down = await probe.expect(Down, timeout=3 * budget)
+            assert 0.8 * budget <= trio.current_time() - began <= 2.5 * budget
+            assert down.ref == afar(world)
+            await anyio.sleep(2 * budget)
+        await linked(world)
+        assert await afar(world).ask(Ping(1), timeout=1.0) == Ping(1)
+        await probe.expect_nothing()  # no second Down
+        after = world.nodes["n0"].system.incarnation, world.nodes["n1"].system.incarnation
+        assert any(new.counter > old.counter for old, new in zip(before, after, strict=True))
+
+
+async def test_a_process_that_is_killed_is_down_and_its_asks_end_at_once(autojump_clock: MockClock) -> None:
+    async with cluster() as world:
+        probe = await watcher(world.nodes["n0"])
+        probe.monitor(afar(world))
+        began = trio.current_time()
+
+        async def ask() -> None:
+            with pytest.raises(PeerDown):
+                await afar(world).ask(Ping(1), timeout=60.0)
+
+        world.net.stall("n1", "n0")  # so that the answer is not back before
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ask)
+            await anyio.sleep(0.01)
+            world.nodes.pop("n1").kill()
+            world.net.heal("n1", "n0")
+            world.net.process_died("n1", (PORT,))
+        assert trio.current_time() - began < 1.5 * world.settings.budget
+        await probe.expect(Down, timeout=2 * world.settings.budget)
+
+
+async def test_a_process_that_stands_still_too_long_begins_a_new_life_and_nobody_else_does(
+    autojump_clock: MockClock,
+) -> None:
+    async with cluster() as world:
+        before = {name: node.system.incarnation.counter for name, node in world.nodes.items()}
+        process = world.nodes["n1"].process
+        probe, other = await watcher(world.nodes["n0"]), await watcher(world.nodes["n2"])
+        probe.monitor(afar(world))
+        other.monitor(world.nodes["n2"].system.named(PROBE, NodeId("n0")))
+        world.freezer.freeze("n1")
+        await anyio.sleep(3 * world.settings.budget)
+        await probe.expect(Down)
+        world.freezer.thaw("n1")
+        await linked(world)
+        assert await afar(world).ask(Ping(1), timeout=1.0) == Ping(1)
+        assert world.nodes["n1"].process == process
+        after = {name: node.system.incarnation.counter for name, node in world.nodes.items()}
+        assert after == before | {"n1": before["n1"] + 1}
+        await other.expect_nothing()
+
+
+async def test_connections_that_are_cut_are_made_again_and_no_monitor_hears_of_it(
+    autojump_clock: MockClock,
+) -> None:
+    async with cluster() as world:
+        probe = await watcher(world.nodes["n0"])
+        probe.monitor(afar(world))
+        rng = random.Random(1)
+        for _ in range(20):
+            for stream in world.net.between("n0", "n1"):
+                if rng.random() < 0.7:
+                    world.net.cut(stream, both=rng.random() < 0.5)
+            await anyio.sleep(rng.random() * 0.2 * world.settings.budget)
+            await linked(world)
+        await probe.expect_nothing()
+        assert await afar(world).ask(Ping(1), timeout=1.0) == Ping(1)
