@@ -14,9 +14,9 @@ from .nodes import PROBE, SimNode
 from .people import Ping
 from .world import World
 
-WITHIN = 6.0
+WITHIN = 20.0
 """Virtual seconds until all that must hold: a link's budget, a handshake that hangs, back-offs, some of them
-one after the other."""
+one after the other; and half a megabyte that was queued, through a kernel's 4 KiB at 40 ms a round."""
 
 PATIENCE = 60.0
 """Virtual seconds until slow actors must have handled what waits for them."""
