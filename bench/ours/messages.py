@@ -35,10 +35,17 @@ class Taken:
 
 
 class Echo(Actor):
-    """Answers a note by itself, and a load by its size."""
+    """Answers a note by itself."""
 
-    async def receive(self, message: Note | Load) -> Note | Taken:
-        return Taken(len(message.body)) if isinstance(message, Load) else message
+    async def receive(self, message: Note) -> Note:
+        return message
+
+
+class Sink(Actor):
+    """Answers a load by its size."""
+
+    async def receive(self, message: Load) -> Taken:
+        return Taken(len(message.body))
 
 
 class Idle(Actor):

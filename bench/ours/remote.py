@@ -52,13 +52,14 @@ async def measure(node: BenchNode, scale: Scale) -> None:
     emit("remote_tell_s", await tell_rate(echo, note, scale))
     many = [node.system.named(f"echo-{each}", FAR) for each in range(FAN_OUT)]
     emit("remote_fan_out_100_s", await fan_out_rate(many, note, scale))
-    await time_small_messages(echo, node.system.named("bulk", FAR), scale)
+    sink = node.system.named("sink", FAR)
+    await time_small_messages(echo, sink, scale)
     for ending, body in BODIES.items():
         load = Load(body)
         burst = max(1, min(BURST, MOST_IN_A_BURST // len(body)))
-        emit(f"remote_ask_{ending}_s", await ask_rate(echo, load, scale))
-        emit(f"remote_ask_64_{ending}_s", await concurrent_ask_rate(echo, load, scale))
-        emit(f"remote_tell_{ending}_s", await tell_rate(echo, load, scale, burst=burst))
+        emit(f"remote_ask_{ending}_s", await ask_rate(sink, load, scale))
+        emit(f"remote_ask_64_{ending}_s", await concurrent_ask_rate(sink, load, scale))
+        emit(f"remote_tell_{ending}_s", await tell_rate(sink, load, scale, burst=burst))
     lost = node.system.statistics().dead_letters
     if lost:
         raise RuntimeError(f"{lost} messages were lost: the figures mean nothing")

@@ -23,6 +23,7 @@ from sllm_actors.actors import (
 from sllm_actors.testing import assert_no_leaks
 from sllm_actors.testing.sim_run import process
 from sllm_actors.transport import NodeIdentity, Transport
+from sllm_actors.transport.byte_streams import RestStream
 
 from .families import Families
 from .people import CATALOG, Person, Probe
@@ -159,7 +160,7 @@ class SimNode:
     async def _connect(self, host: str, port: int) -> ByteStream:
         if self.dead:
             await trio.sleep_forever()
-        return await self._unless_dead(await self.world.net.connect(self.name, host, port))
+        return self._seen(await self._unless_dead(await self.world.net.connect(self.name, host, port)))
 
     async def _unless_dead(self, stream: ByteStream) -> ByteStream:
         if self.dead:
@@ -169,7 +170,11 @@ class SimNode:
     async def _accept(self, listener: Any) -> None:
         while True:
             stream = await listener.accept()
-            self.transport._tasks.start_soon(self.transport.accept, stream)
+            self.transport._tasks.start_soon(self.transport.accept, self._seen(stream))
+
+    def _seen(self, stream: ByteStream) -> ByteStream:
+        """Return the stream as the transport sees it: with TLS, it could only be written by its writer."""
+        return stream if self.world.immediate else RestStream(stream, b"")
 
     def _trees(self) -> list[SupervisorSpec]:
         rng, world = self._rng, self.world

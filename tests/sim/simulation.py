@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Self
-from unittest.mock import patch
 
 import anyio
 import structlog
 import trio
-from anyio.abc import ByteStream
 
 from sllm_actors.testing.sim_run import run_simulation
-from sllm_actors.testing.sim_stream import SimStream
 
 from .faults import Faults
 from .ledger import Ledger, Summary
@@ -29,7 +25,7 @@ def simulate(seed: int) -> Summary:
 
     async def main() -> None:
         world.append(World(seed))
-        with logged(world[0].ledger), shortcuts(enabled=seed % 2 == 1):
+        with logged(world[0].ledger):
             await play(world[0])
 
     error = ""
@@ -93,36 +89,6 @@ def logged(ledger: Ledger) -> Iterator[None]:
         yield
     finally:
         structlog.configure(**before)
-
-
-class SimShortcut:
-    """``transport.shortcut.Shortcut`` over a simulated stream."""
-
-    def __init__(self, stream: SimStream) -> None:
-        self._stream = stream
-
-    @classmethod
-    def of(cls, stream: ByteStream) -> Self | None:
-        return cls(stream) if isinstance(stream, SimStream) else None
-
-    def write(self, data: bytes) -> int:
-        try:
-            return self._stream.send_nowait(data)
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-            return 0
-
-    def close(self) -> None:
-        """The stream is closed by its owner."""
-
-
-@contextmanager
-def shortcuts(*, enabled: bool) -> Iterator[None]:
-    """Let data lanes write past their writer, as they do on a plain socket."""
-    if not enabled:
-        yield
-        return
-    with patch("sllm_actors.transport.connection.Shortcut", SimShortcut):
-        yield
 
 
 def _flat(error: BaseException) -> str:

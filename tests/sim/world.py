@@ -33,6 +33,7 @@ class World:
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
+        self.immediate = seed % 2 == 1  # whether data lanes write past their writer, as on a plain socket
         dice = random.Random(f"{seed}/world")
         self.rng = random.Random(f"{seed}/people")
         self.ledger = Ledger()

@@ -14,7 +14,7 @@ from anyio.abc import ByteStream
 
 from .errors import RemoteProtocolError
 from .frame import Frame, FrameDecoder
-from .shortcut import Shortcut
+from .tcp_stream import Immediate, TcpStream
 
 FEW = 4
 """A read with more frames than this is a sign of many asks under way: writing together pays then."""
@@ -61,7 +61,8 @@ class Connection:
         self._farewell = farewell
         self._farewell_timeout = farewell_timeout
         self._writing = False
-        self._shortcut: Shortcut | None = None
+        self._immediate = stream if supply is not None and isinstance(stream, Immediate) else None
+        self._decoder = FrameDecoder()
         self._queue: list[bytes] = []
         self._wake = anyio.Event()
         self._scope = anyio.CancelScope()
@@ -102,11 +103,11 @@ class Connection:
         so that the peer can begin with the first while this node still makes the last.
         """
         self._waiting += 1
-        if self._shortcut is None or self._writing or not (self._quiet or self._waiting >= BUNCH):
+        if self._immediate is None or self._writing or not (self._quiet or self._waiting >= BUNCH):
             self._wake.set()
         else:
             self._quiet = False
-            self._write_now(self._shortcut)
+            self._write_now(self._immediate)
 
     def finish(self, timeout: float) -> None:
         """Close after everything queued has been written, or after so many seconds."""
@@ -122,8 +123,6 @@ class Connection:
 
     async def run(self) -> str:
         """Read and write until the connection ends, close the socket, and return why it ended."""
-        if self._supply is not None:
-            self._shortcut = Shortcut.of(self._stream)
         try:
             with self._scope:
                 async with anyio.create_task_group() as tasks:
@@ -133,8 +132,6 @@ class Connection:
             if self._reason is None:
                 self._reason = "closed by this node"
                 await self._say_farewell()
-            if self._shortcut is not None:
-                self._shortcut.close()
             await anyio.aclose_forcefully(self._stream)
         return self._reason
 
@@ -148,37 +145,42 @@ class Connection:
                 await self._stream.send(b"".join(self._queue) + self._farewell)
 
     async def _read(self) -> None:
-        decoder = FrameDecoder()
-        data = self._rest
-        while self._reason is None:
-            try:
-                if data:
-                    self._received(decoder, data)
-                data = await self._stream.receive(READ_SIZE)
-            except RemoteProtocolError as error:
-                self.close(f"it broke the protocol: {error}")
-            except anyio.EndOfStream:
-                self.close("closed by the peer")
-            except (anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
-                self.close(_broken(error))
+        try:
+            if self._rest:
+                self._received(self._rest)
+            if isinstance(self._stream, TcpStream):
+                await self._stream.pump(self._received, READ_SIZE)
+            while True:
+                self._received(await self._stream.receive(READ_SIZE))
+        except RemoteProtocolError as error:
+            self.close(f"it broke the protocol: {error}")
+        except anyio.EndOfStream:
+            self.close("closed by the peer")
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
+            self.close(_broken(error))
 
-    def _received(self, decoder: FrameDecoder, data: bytes) -> None:
+    def _received(self, data: bytes) -> None:
+        if self._reason is not None:
+            return
         self.noisy = True
         self.bytes_in += len(data)
-        frames = decoder.receive(data)
+        frames = self._decoder.receive(data)
         self._quiet = len(frames) <= FEW
         if frames:
             self._on_frames(frames)
-        if decoder.failure is not None:
-            raise decoder.failure
+        if self._decoder.failure is not None:
+            raise self._decoder.failure
 
-    def _write_now(self, shortcut: Shortcut) -> None:
+    def _write_now(self, stream: Immediate) -> None:
         self._waiting = 0
         batch, self._queue = self._queue, []
         if self._supply is not None:
             batch += self._supply()
         data = b"".join(batch)
-        written = shortcut.write(data)
+        try:
+            written = stream.send_nowait(data)
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+            written = 0  # the writer finds out, and says why
         self.bytes_out += written
         if written < len(data):
             self._queue.append(data[written:])

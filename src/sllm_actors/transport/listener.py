@@ -7,9 +7,11 @@ from collections.abc import Awaitable, Callable
 
 import anyio
 import structlog
-from anyio.abc import SocketListener, SocketStream, TaskGroup
+from anyio.abc import ByteStream, TaskGroup
+from anyio.lowlevel import checkpoint
 
 from .settings import TransportSettings
+from .tcp_stream import TcpStream
 
 log = structlog.get_logger("sllm_actors.transport")
 
@@ -40,7 +42,7 @@ class Doorman:
 
 
 async def accept_forever(
-    raw: socket.socket, doorman: Doorman, tasks: TaskGroup, handle: Callable[[SocketStream], Awaitable[None]]
+    raw: socket.socket, doorman: Doorman, tasks: TaskGroup, handle: Callable[[ByteStream], Awaitable[None]]
 ) -> None:
     """Accept on a bound socket until cancelled; the socket is closed then.
 
@@ -51,23 +53,32 @@ async def accept_forever(
     raw.listen(BACKLOG)
     raw.setblocking(False)
 
-    async def admit(stream: SocketStream) -> None:
+    async def admit(stream: ByteStream) -> None:
         try:
             await handle(stream)
         finally:
             doorman.open -= 1
 
-    async with await SocketListener.from_socket(raw) as listener:
+    try:
         while True:
-            try:
-                stream = await listener.accept()
-            except OSError as error:
-                log.warning("transport.accept_failed", error=str(error))
-                await anyio.sleep(PAUSE)
-                continue
+            stream = await _accept(raw)
             if doorman.full:
                 doorman.turned_away += 1
                 await anyio.aclose_forcefully(stream)
                 continue
             doorman.open += 1
             tasks.start_soon(admit, stream)
+    finally:
+        raw.close()
+
+
+async def _accept(raw: socket.socket) -> ByteStream:
+    await checkpoint()
+    while True:
+        try:
+            return TcpStream(raw.accept()[0])
+        except BlockingIOError:
+            await anyio.wait_readable(raw)
+        except OSError as error:
+            log.warning("transport.accept_failed", error=str(error))
+            await anyio.sleep(PAUSE)

@@ -11,7 +11,9 @@ import struct
 from collections.abc import Iterator
 
 import anyio
-from anyio.abc import ByteStream, SocketAttribute, SocketStream
+from anyio.abc import ByteStream, SocketAttribute
+
+from .tcp_stream import TcpStream
 
 ATTEMPT = 1.0
 """Seconds for one address of a host that has more: a network that swallows IPv6 must not hide IPv4."""
@@ -45,7 +47,7 @@ async def _connect(family: int, address: tuple[str, int]) -> ByteStream:
             await anyio.wait_writable(raw)
             code = raw.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         _check(code)
-        return await SocketStream.from_socket(raw)
+        return TcpStream(raw)
     except BaseException:
         raw.close()
         raise
@@ -72,14 +74,11 @@ def reset(stream: ByteStream) -> None:
 
 
 def sever(stream: ByteStream) -> None:
-    """End a connection from outside the tasks that use it: whoever reads or writes it wakes up.
-
-    Works on a duplicate of the descriptor, because not every event loop lets its sockets be shut down.
-    """
+    """End a connection from outside the tasks that use it: whoever reads or writes it wakes up."""
     raw = raw_socket(stream)
     if raw is not None and raw.fileno() >= 0:
-        with socket.socket(fileno=os.dup(raw.fileno())) as twin, contextlib.suppress(OSError):
-            twin.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError):
+            raw.shutdown(socket.SHUT_RDWR)
 
 
 def raw_socket(stream: ByteStream) -> socket.socket | None:
