@@ -17,7 +17,7 @@ from sllm_actors.transport.frame import ACK, HEARTBEAT, SEQUENCED, FrameDecoder
 
 def body(frame: bytes) -> bytes:
     ((_, content),) = FrameDecoder().receive(frame)
-    return content
+    return bytes(content)
 
 
 def test_a_message_is_kept_until_it_is_acknowledged() -> None:
@@ -89,7 +89,7 @@ class LossyLink(RuleBasedStateMachine):
             if kind == SEQUENCED:
                 message = there.receive(content)
                 if message is not None:
-                    self.got[1 - side].append(message[1])
+                    self.got[1 - side].append(bytes(message[1]))
             else:
                 assert kind in {ACK, HEARTBEAT}
                 there.acknowledged(content)

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sllm_actors.transport.errors import RemoteProtocolError
-from sllm_actors.transport.frame import HEADER_SIZE, LIMIT, Frame, FrameDecoder, encode
+from sllm_actors.transport.frame import HEADER_SIZE, LARGE, LIMIT, Frame, FrameDecoder, encode
 
 frames = st.lists(st.tuples(st.integers(0, 255), st.binary(max_size=200)), max_size=8)
 
@@ -26,10 +26,28 @@ def decode(data: bytes, cuts: list[int], limit: int = LIMIT) -> tuple[list[Frame
 
 
 @given(frames, st.lists(st.integers(0, 5000)))
-def test_what_is_encoded_comes_out_in_any_split(sent: list[Frame], cuts: list[int]) -> None:
+def test_what_is_encoded_comes_out_in_any_split(sent: list[tuple[int, bytes]], cuts: list[int]) -> None:
     data = b"".join(encode(kind, body) for kind, body in sent)
     got, failure, decoder = decode(data, cuts)
     assert (got, failure, decoder.buffered) == (sent, None, 0)
+
+
+@given(
+    st.lists(st.integers(0, LIMIT), min_size=1, max_size=4), st.lists(st.integers(0, 4 * LIMIT), max_size=6)
+)
+def test_large_frames_come_out_in_any_split(sizes: list[int], cuts: list[int]) -> None:
+    sent = [(size % 251, bytes([size % 256]) * size) for size in sizes]
+    data = b"".join(encode(kind, body) for kind, body in sent)
+    got, failure, decoder = decode(data, cuts)
+    assert (got, failure, decoder.buffered) == (sent, None, 0)
+
+
+def test_a_large_body_is_not_copied_and_a_small_one_is() -> None:
+    data = bytearray(encode(1, bytes(LARGE)) + encode(2, bytes(LARGE + 1)))
+    (_, small), (_, large) = FrameDecoder().receive(memoryview(data))
+    data[:] = b"x" * len(data)
+    assert small == bytes(LARGE)
+    assert large == b"x" * (LARGE + 1)
 
 
 @given(st.binary(max_size=400), st.lists(st.integers(0, 500)))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sllm_actors.transport.assembly import Assembler
 from sllm_actors.transport.errors import RemoteProtocolError
-from sllm_actors.transport.frame import PART, REPLY, TELL, FrameDecoder
+from sllm_actors.transport.frame import ASK, HEADER_SIZE, PART, REPLY, TELL, FrameDecoder
 from sllm_actors.transport.outbox import FIRST, LAST, PART_FIRST, PART_HEAD, Outbox
 from sllm_actors.transport.settings import CHUNK, PARTIAL_MESSAGES, TransportSettings
 
@@ -33,14 +33,14 @@ class Wire:
 
     def carry(self) -> int:
         """Take what may be written now; return its size."""
-        frames = self.outbox.take()
-        for raw in frames:
-            self.largest = max(self.largest, len(raw))
-            ((kind, body),) = self.decoder.receive(raw)
+        data = b"".join(self.outbox.take())
+        for kind, body in self.decoder.receive(data):
+            self.largest = max(self.largest, HEADER_SIZE + len(body))
             message = self.assembler.receive(body) if kind == PART else (kind, body)
             if message is not None:
-                self.messages.append(message[1])
-        size = sum(map(len, frames))
+                self.messages.append(bytes(message[1]))
+        assert self.decoder.buffered == 0, "only whole frames are written"
+        size = len(data)
         self.consumed += size
         self.sent += size
         return size
@@ -234,7 +234,29 @@ def test_parts_that_do_not_fit_break_the_protocol(parts: list[bytes]) -> None:
             assembler.receive(each)
 
 
+def test_messages_share_a_buffer_one_after_the_other_and_none_shows_another() -> None:
+    assembler = Assembler(1024)
+    long = assembler.receive(part(1, FIRST | LAST, TELL, 6, body=b"abcdef"))
+    assert long == (TELL, b"abcdef")
+    buffer = assembler._spare
+    assert assembler.receive(part(2, FIRST, ASK, 5, body=b"12")) is None
+    assert assembler.receive(part(3, FIRST | LAST, TELL, 2, body=b"xy")) == (TELL, b"xy")
+    assert assembler.receive(part(2, LAST, body=b"345")) == (ASK, b"12345")
+    assert assembler._spare is buffer
+
+
 def test_an_announced_length_is_not_allocated() -> None:
     assembler = Assembler(1 << 30)
     assert assembler.receive(part(1, FIRST, TELL, 1 << 30, body=b"abc")) is None
-    assert sum(len(each.body) for each in assembler._partial.values()) == 3
+    assert sum(len(each.buffer) for each in assembler._partial.values()) == 3
+
+
+@pytest.mark.parametrize("size", [10, 60 * KIB, 64 * KIB, 200 * KIB])
+def test_what_stands_in_front_of_a_body_travels_with_it(size: int) -> None:
+    outbox = Outbox(SETTINGS)
+    wire = Wire(outbox)
+    assert outbox.put(1, ASK, b"x" * size, head=b"12345678")
+    while wire.carry():
+        wire.report()
+    assert wire.messages == [b"12345678" + b"x" * size]
+    assert outbox.in_flight == 0

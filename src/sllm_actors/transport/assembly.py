@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from attrs import define, field
+from attrs import define
 
 from .errors import RemoteProtocolError
-from .frame import FAILURE, TELL, Frame
+from .frame import FAILURE, TELL, Body, Frame
 from .outbox import FIRST, LAST, PART_FIRST, PART_HEAD
 from .settings import PARTIAL_MESSAGES
 
@@ -14,11 +14,19 @@ from .settings import PARTIAL_MESSAGES
 class _Partial:
     kind: int
     length: int
-    body: bytearray = field(factory=bytearray)
+    buffer: bytearray
+    size: int = 0
+
+    def add(self, piece: memoryview) -> None:
+        end = self.size + len(piece)
+        self.buffer[self.size : end] = piece
+        self.size = end
 
 
 class Assembler:
     """The receive side of parts: memory grows with what has arrived, never with what is announced.
+
+    The buffer of the last message is kept for the next one: fresh memory costs more than the copy into it.
 
     Args:
         max_message: The longest message.
@@ -27,9 +35,12 @@ class Assembler:
     def __init__(self, max_message: int) -> None:
         self._max_message = max_message
         self._partial: dict[int, _Partial] = {}
+        self._spare = bytearray()
 
-    def receive(self, part: bytes) -> Frame | None:
-        """Take the body of a part; return the whole message when this was its last.
+    def receive(self, part: Body) -> Frame | None:
+        """Copy the body of a part; return the whole message when this was its last.
+
+        The message is a view: it is to be read before the next call.
 
         Raises:
             RemoteProtocolError: The part fits no message, or breaks a bound.
@@ -44,15 +55,17 @@ class Assembler:
         partial = self._partial.get(stream)
         if partial is None:
             raise RemoteProtocolError("a part belongs to no message")
-        partial.body += memoryview(part)[at:]
-        if len(partial.body) > partial.length or (flags & LAST and len(partial.body) < partial.length):
+        size = partial.size + len(part) - at
+        if size > partial.length or (flags & LAST and size < partial.length):
             raise RemoteProtocolError("the parts of a message do not add up")
+        partial.add(memoryview(part)[at:])
         if not flags & LAST:
             return None
         del self._partial[stream]
-        return partial.kind, bytes(partial.body)
+        self._spare = partial.buffer
+        return partial.kind, memoryview(partial.buffer)[: partial.length].toreadonly()
 
-    def _open(self, stream: int, part: bytes) -> None:
+    def _open(self, stream: int, part: Body) -> None:
         if len(part) < PART_HEAD.size + PART_FIRST.size or stream in self._partial:
             raise RemoteProtocolError("a message's first part is wrong")
         if len(self._partial) >= PARTIAL_MESSAGES:
@@ -60,4 +73,5 @@ class Assembler:
         kind, length = PART_FIRST.unpack_from(part, PART_HEAD.size)
         if length > self._max_message or not TELL <= kind <= FAILURE:
             raise RemoteProtocolError(f"a message claims {length} bytes, {self._max_message} are allowed")
-        self._partial[stream] = _Partial(kind, length)
+        buffer, self._spare = self._spare, bytearray()
+        self._partial[stream] = _Partial(kind, length, buffer)

@@ -98,7 +98,7 @@ def pack(value: Any) -> bytes:
         raise UnknownMessage(f"it cannot be sent: {_detail(error)}") from error
 
 
-def unpack(body: bytes) -> Any:
+def unpack(body: bytes | memoryview) -> Any:
     """Read a plain value.
 
     Raises:

@@ -7,13 +7,13 @@ queued and sends it in one write. The reader hands frames to a plain function an
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import anyio
 from anyio.abc import ByteStream
 
 from .errors import RemoteProtocolError
-from .frame import Frame, FrameDecoder
+from .frame import Body, Frame, FrameDecoder
 from .tcp_stream import Immediate, TcpStream
 
 FEW = 4
@@ -22,7 +22,7 @@ FEW = 4
 BUNCH = 16
 """So many frames are worth a write of their own."""
 
-READ_SIZE = 64 * 1024
+READ_SIZE = 256 * 1024
 
 
 class Connection:
@@ -49,7 +49,7 @@ class Connection:
         stream: ByteStream,
         rest: bytes,
         on_frames: Callable[[list[Frame]], None],
-        supply: Callable[[], list[bytes]] | None = None,
+        supply: Callable[[], Sequence[Body]] | None = None,
         *,
         farewell: bytes = b"",
         farewell_timeout: float = 0.5,
@@ -63,7 +63,7 @@ class Connection:
         self._writing = False
         self._immediate = stream if supply is not None and isinstance(stream, Immediate) else None
         self._decoder = FrameDecoder()
-        self._queue: list[bytes] = []
+        self._queue: list[Body] = []
         self._wake = anyio.Event()
         self._scope = anyio.CancelScope()
         self._reason: str | None = None
@@ -159,7 +159,7 @@ class Connection:
         except (anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
             self.close(_broken(error))
 
-    def _received(self, data: bytes) -> None:
+    def _received(self, data: Body) -> None:
         if self._reason is not None:
             return
         self.noisy = True

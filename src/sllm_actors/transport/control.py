@@ -12,7 +12,7 @@ from collections import deque
 from typing import Final
 
 from .errors import RemoteProtocolError
-from .frame import ACK, HEARTBEAT, SEQUENCED, encode
+from .frame import ACK, HEARTBEAT, SEQUENCED, Body, encode
 
 _SEQ: Final = struct.Struct("!QB")
 _ACK: Final = struct.Struct("!Q")
@@ -69,7 +69,7 @@ class ControlSession:
         """Return, for a new connection, the frames of everything that is not acknowledged, in order."""
         return list(self._unacknowledged)
 
-    def receive(self, body: bytes) -> tuple[int, bytes] | None:
+    def receive(self, body: Body) -> tuple[int, Body] | None:
         """Take the body of a sequenced frame: its kind and content, or None for a repetition.
 
         Raises:
@@ -85,7 +85,7 @@ class ControlSession:
         self._received = seq
         return kind, body[_SEQ.size :]
 
-    def acknowledged(self, body: bytes) -> None:
+    def acknowledged(self, body: Body) -> None:
         """Take the body of an acknowledgement or heartbeat: everything up to that number has arrived.
 
         Raises:

@@ -20,7 +20,7 @@ from .assembly import Assembler
 from .connection import Connection
 from .envelope import BadEnvelope, EnvelopeCoder, decode_failure, encode_failure
 from .errors import RemoteProtocolError
-from .frame import ASK, FAILURE, HEADER_SIZE, IGNORABLE, PART, REPLY, TELL, WINDOW, Frame, encode
+from .frame import ASK, FAILURE, HEADER_SIZE, IGNORABLE, PART, REPLY, TELL, WINDOW, Body, Frame, encode
 from .hello import Hello
 from .outbox import Outbox
 from .peer import Peer
@@ -95,7 +95,7 @@ class DataLane:
         """Queue a message, or count it as a dead letter."""
         try:
             body = self._coder.encode(envelope)
-            self._put(envelope.target.key, TELL, body, envelope)
+            self._put(envelope.target.key, TELL, body, origin=envelope)
         except AskError as error:
             self._inbound.dead_letter(envelope, str(error))
 
@@ -103,8 +103,7 @@ class DataLane:
         """Queue a message that wants an outcome."""
         self._next_ask = number = self._next_ask + 1
         try:
-            body = _ID.pack(number) + self._coder.encode(envelope)
-            self._put(envelope.target.key, ASK, body)
+            self._put(envelope.target.key, ASK, self._coder.encode(envelope), head=_ID.pack(number))
         except AskError as error:
             reply_to(error)
             return _nothing
@@ -126,26 +125,33 @@ class DataLane:
         if self.connection.closed:
             self._counts.late += 1
             return
-        key = receiver.key if receiver is not None else None
+        key, head = receiver.key if receiver is not None else None, _ID.pack(number)
         try:
             if isinstance(outcome, AskError):
-                self._put(key, FAILURE, _ID.pack(number) + encode_failure(outcome))
+                self._put(key, FAILURE, encode_failure(outcome), head=head)
             else:
-                self._put(key, REPLY, _ID.pack(number) + self._coder.encode_reply(outcome))
+                self._put(key, REPLY, self._coder.encode_reply(outcome), head=head)
         except AskError as error:
             # The message was handled: the asker must not be told MailboxFull, which promises that it was not.
             full = isinstance(error, MailboxFull)
             told = RemoteFailure("ReplyLost", f"the message was handled, but {error}") if full else error
             # A failure is small: if even that does not fit, the asker's deadline has to do.
-            self.outbox.put(key, FAILURE, _ID.pack(number) + encode_failure(told))
+            self.outbox.put(key, FAILURE, encode_failure(told), head=head)
             self.connection.wake()
 
     def _put(
-        self, receiver: int | str | None, kind: int, body: bytes, origin: Envelope | None = None
+        self,
+        receiver: int | str | None,
+        kind: int,
+        body: bytes,
+        *,
+        head: bytes = b"",
+        origin: Envelope | None = None,
     ) -> None:
-        if len(body) > self._max_message:
-            raise RemoteFailure("MessageTooLarge", f"{len(body)} bytes, {self._max_message} are allowed")
-        if not self.outbox.put(receiver, kind, body, origin):
+        size = len(head) + len(body)
+        if size > self._max_message:
+            raise RemoteFailure("MessageTooLarge", f"{size} bytes, {self._max_message} are allowed")
+        if not self.outbox.put(receiver, kind, body, origin, head=head):
             raise MailboxFull(f"the way to {self._peer.node} is full")
         self._counts.sent += 1
         self.connection.wake()
@@ -178,7 +184,7 @@ class DataLane:
             self._consumed = 0
         self._progressed(self)
 
-    def _message(self, kind: int, body: bytes) -> None:
+    def _message(self, kind: int, body: Body) -> None:
         self.delivered += 1
         self._counts.received += 1
         if kind == TELL:
@@ -202,7 +208,7 @@ class DataLane:
         else:
             reply_to(decode_failure(body) if kind == FAILURE else self._coder.decode_reply(body))
 
-    def _asked(self, number: int, body: bytes) -> None:
+    def _asked(self, number: int, body: Body) -> None:
         try:
             envelope = self._coder.decode(body)
         except BadEnvelope as bad:

@@ -91,7 +91,7 @@ class EnvelopeCoder:
             ]
         )
 
-    def decode(self, body: bytes) -> Envelope:
+    def decode(self, body: bytes | memoryview) -> Envelope:
         """Read an envelope.
 
         Raises:
@@ -122,7 +122,7 @@ class EnvelopeCoder:
         """
         return pack(self._codec.to_wire(reply))
 
-    def decode_reply(self, body: bytes) -> Any:
+    def decode_reply(self, body: bytes | memoryview) -> Any:
         """Read a good outcome; what cannot be read comes back as an ``UnknownMessage``."""
         try:
             name, payload, *_ = unpack(body)
@@ -169,7 +169,7 @@ def encode_failure(error: AskError) -> bytes:
             return pack(["remote_failure", _cut(str(error)), type(error).__name__])
 
 
-def decode_failure(body: bytes) -> AskError:
+def decode_failure(body: bytes | memoryview) -> AskError:
     """Read an error; a kind that a later version has added comes back as a ``RemoteFailure`` of that name."""
     try:
         kind, text, *more = unpack(body)

@@ -9,7 +9,7 @@ are skipped by those that do not know them; any other unknown kind is the lane's
 from __future__ import annotations
 
 import struct
-from typing import Final
+from typing import Final, TypeAlias
 
 from .errors import RemoteProtocolError
 from .settings import CHUNK
@@ -38,7 +38,11 @@ TUNNEL_REFUSED: Final = 34
 
 IGNORABLE: Final = 128
 
-Frame = tuple[int, bytes]
+LARGE: Final = 4096
+"""Bodies longer than this are not copied out of what was received."""
+
+Body: TypeAlias = bytes | memoryview
+Frame: TypeAlias = tuple[int, Body]
 
 
 def encode(kind: int, body: bytes) -> bytes:
@@ -61,49 +65,72 @@ class FrameDecoder:
 
     def __init__(self, limit: int = LIMIT) -> None:
         self._limit = limit
-        self._buffer = bytearray()
+        self._begun = bytearray()
         self.failure: RemoteProtocolError | None = None
 
     @property
     def buffered(self) -> int:
         """How many bytes of an unfinished frame are kept."""
-        return len(self._buffer)
+        return len(self._begun)
 
     def take_rest(self) -> bytes:
         """Give up the bytes that follow the last whole frame (where another protocol begins)."""
-        rest = bytes(self._buffer)
-        self._buffer.clear()
+        rest = bytes(self._begun)
+        self._begun = bytearray()
         return rest
 
-    def receive(self, data: bytes, *, at_most: int = 1 << 30) -> list[Frame]:
+    def receive(self, data: Body, *, at_most: int = 1 << 30) -> list[Frame]:
         """Return the whole frames that ``data`` completes, in order; look at ``failure`` afterwards.
 
+        A body of more than ``LARGE`` bytes may be a view of ``data``: whoever keeps it must copy it before
+        what is behind ``data`` changes.
+
         Args:
-            at_most: Stop after so many frames and keep the rest unread.
+            at_most: Stop after so many frames and keep the rest unread; ``take_rest`` must come next.
         """
         frames: list[Frame] = []
-        if self.failure is not None:
-            return frames
-        source: bytes | bytearray = data
-        if self._buffer:
-            self._buffer += data
-            source = self._buffer
-        at, end = 0, len(source)
-        while end - at >= HEADER_SIZE and len(frames) < at_most:
-            length, kind = HEADER.unpack_from(source, at)
-            if length > self._limit:
-                self.failure = RemoteProtocolError(
-                    f"a frame claims {length} bytes, {self._limit} are allowed"
-                )
-                self._buffer.clear()
-                return frames
+        if len(data) <= LARGE:
+            data = bytes(data)
+        at = self._finish(data, frames) if self._begun else 0
+        end = len(data)
+        while end - at >= HEADER_SIZE and len(frames) < at_most and self.failure is None:
+            length, kind = HEADER.unpack_from(data, at)
             stop = at + HEADER_SIZE + length
-            if stop > end:
+            if self._is_lie(length) or stop > end:
                 break
-            frames.append((kind, bytes(source[at + HEADER_SIZE : stop])))
+            frames.append((kind, _body(data, at + HEADER_SIZE, stop)))
             at = stop
-        if source is self._buffer:
-            del self._buffer[:at]
-        else:
-            self._buffer += source[at:]
+        if self.failure is None:
+            self._begun += data[at:] if end - at <= LARGE else memoryview(data)[at:]
         return frames
+
+    def _finish(self, data: Body, frames: list[Frame]) -> int:
+        """Put what is missing behind the frame that has begun; return how much of ``data`` that took."""
+        at, missing = 0, self._missing()
+        while missing and at < len(data):
+            self._begun += data[at : at + missing]
+            at = min(at + missing, len(data))
+            missing = self._missing()
+        if not missing and self.failure is None:
+            frames.append((self._begun[HEADER_SIZE - 1], _body(self._begun, HEADER_SIZE, len(self._begun))))
+            self._begun = bytearray()
+        return at
+
+    def _missing(self) -> int:
+        """Return how many bytes the frame that has begun lacks: of its header, or else of its body."""
+        begun = len(self._begun)
+        if begun < HEADER_SIZE:
+            return HEADER_SIZE - begun
+        length, _ = HEADER.unpack_from(self._begun)
+        return 0 if self._is_lie(length) else HEADER_SIZE + length - begun
+
+    def _is_lie(self, length: int) -> bool:
+        if length > self._limit:
+            self.failure = RemoteProtocolError(f"a frame claims {length} bytes, {self._limit} are allowed")
+            self._begun = bytearray()
+            return True
+        return False
+
+
+def _body(source: Body | bytearray, at: int, stop: int) -> Body:
+    return bytes(source[at:stop]) if stop - at <= LARGE else memoryview(source)[at:stop]

@@ -16,7 +16,7 @@ from typing import Any, Final
 from attrs import define, field
 
 from .errors import RemoteProtocolError
-from .frame import HEADER, HEADER_SIZE, PART
+from .frame import HEADER, HEADER_SIZE, PART, Body
 from .settings import CHUNK, PARTIAL_MESSAGES, TransportSettings
 
 PART_HEAD: Final = struct.Struct("!IB")
@@ -31,10 +31,15 @@ LAST: Final = 2
 class _Message:
     index: int
     kind: int
+    head: bytes
     body: bytes
     origin: Any
     sent: int = 0
     stream: int = 0
+
+    @property
+    def length(self) -> int:
+        return len(self.head) + len(self.body)
 
 
 @define(eq=False)
@@ -58,7 +63,7 @@ class Outbox:
         self._max_bytes = settings.queue_bytes
         self._max_messages = settings.queue_messages
         self._max_receiver_bytes = settings.receiver_queue_bytes
-        self._ready: list[bytes] = []
+        self._ready: list[Body] = []
         self._flying: deque[tuple[Hashable, int]] = deque()
         self._in_flight = 0
         self._by_receiver: dict[Hashable, int] = {}
@@ -87,7 +92,9 @@ class Outbox:
         """How many messages have left whole."""
         return self._complete
 
-    def put(self, receiver: Hashable, kind: int, body: bytes, origin: Any = None) -> bool:
+    def put(
+        self, receiver: Hashable, kind: int, body: bytes, origin: Any = None, *, head: bytes = b""
+    ) -> bool:
         """Queue a message; False when the way to that receiver (or to the peer) is full.
 
         Args:
@@ -95,8 +102,9 @@ class Outbox:
             kind: The frame kind.
             body: The frame's body, of any length.
             origin: Given back by ``abandon`` when the message has not left by then.
+            head: A few bytes that come in front of the body, which may be too long to copy it behind them.
         """
-        size = len(body) + HEADER_SIZE
+        size = len(head) + len(body) + HEADER_SIZE
         mine = self._by_receiver.get(receiver, 0)
         if (
             not self._waiting
@@ -109,11 +117,11 @@ class Outbox:
             self._in_flight += size
             self._by_receiver[receiver] = mine + size
             self._flying.append((receiver, size))
-            self._ready.append(HEADER.pack(len(body), kind) + body)
+            self._ready.append(HEADER.pack(len(head) + len(body), kind) + head + body)
             return True
-        return self._enqueue(receiver, _Message(self._put + 1, kind, body, origin))
+        return self._enqueue(receiver, _Message(self._put + 1, kind, head, body, origin))
 
-    def take(self) -> list[bytes]:
+    def take(self) -> list[Body]:
         """Return what may be written now; it counts as in flight."""
         ready, self._ready = self._ready, []
         return ready
@@ -173,7 +181,7 @@ class Outbox:
 
     def _enqueue(self, receiver: Hashable, message: _Message) -> bool:
         queue = self._waiting.get(receiver)
-        size = len(message.body)
+        size = message.length
         if (
             self._queued_messages >= self._max_messages
             or self._queued_bytes + size > self._max_bytes
@@ -201,7 +209,7 @@ class Outbox:
             if self._in_flight + size > self._window:
                 return
             mine = self._by_receiver.get(queue.receiver, 0)
-            opens = message.sent == 0 and end < len(message.body)
+            opens = message.sent == 0 and end < message.length
             if mine + size > self._receiver_window or (opens and self._partial >= PARTIAL_MESSAGES):
                 blocked += 1
                 self._turns.rotate(-1)
@@ -220,13 +228,13 @@ class Outbox:
 
     def _emit(self, queue: _Queue, message: _Message, end: int, size: int) -> None:
         taken = end - message.sent
-        self._ready.append(_frame(message, end))
+        self._ready += _frame(message, end)
         self._in_flight += size
         self._flying.append((queue.receiver, size))
         queue.size -= taken
         self._queued_bytes -= taken
         message.sent = end
-        if end == len(message.body):
+        if end == message.length:
             self._complete += 1
             self._queued_messages -= 1
             self._partial -= message.stream != 0
@@ -238,7 +246,7 @@ _SLICE: Final = CHUNK - HEADER_SIZE - PART_HEAD.size - PART_FIRST.size
 
 def _next_frame(message: _Message) -> tuple[int, int]:
     """Return up to where the message's next frame reaches, and the size of that frame."""
-    length = len(message.body)
+    length = message.length
     if length + HEADER_SIZE <= CHUNK:
         return length, length + HEADER_SIZE
     end = min(message.sent + _SLICE, length)
@@ -246,11 +254,14 @@ def _next_frame(message: _Message) -> tuple[int, int]:
     return end, HEADER_SIZE + head + end - message.sent
 
 
-def _frame(message: _Message, end: int) -> bytes:
-    length = len(message.body)
+def _frame(message: _Message, end: int) -> list[Body]:
+    head, length, sent = message.head, message.length, message.sent
     if message.stream == 0:
-        return HEADER.pack(length, message.kind) + message.body
-    flags = (LAST if end == length else 0) | (0 if message.sent else FIRST)
-    head = b"" if message.sent else PART_FIRST.pack(message.kind, length)
-    part = PART_HEAD.pack(message.stream, flags) + head + message.body[message.sent : end]
-    return HEADER.pack(len(part), PART) + part
+        return [HEADER.pack(length, message.kind) + head, message.body]
+    flags = (LAST if end == length else 0) | (0 if sent else FIRST)
+    front = PART_HEAD.pack(message.stream, flags)
+    if sent == 0:
+        front += PART_FIRST.pack(message.kind, length) + head
+        sent = len(head)
+    piece = memoryview(message.body)[sent - len(head) : end - len(head)]
+    return [HEADER.pack(len(front) + len(piece), PART) + front, piece]

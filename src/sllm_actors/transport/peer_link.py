@@ -21,7 +21,7 @@ from .data_lane import DataLane, LaneCounts
 from .envelope import TEXT_LIMIT, EnvelopeCoder
 from .errors import RemoteProtocolError
 from .fence import Fences
-from .frame import ACK, GOODBYE, HEARTBEAT, IGNORABLE, SEQUENCED, Frame, encode
+from .frame import ACK, GOODBYE, HEARTBEAT, IGNORABLE, SEQUENCED, Body, Frame, encode
 from .hello import Lane
 from .link import Announce, Effect, LinkLife, LinkState, Lose
 from .peer import Peer
@@ -180,7 +180,7 @@ class PeerLink:
             elif kind in {HEARTBEAT, ACK}:
                 self._session.acknowledged(body)
             elif kind == GOODBYE:
-                reason = body[:TEXT_LIMIT].decode("utf-8", "replace")
+                reason = bytes(body[:TEXT_LIMIT]).decode("utf-8", "replace")
                 self.apply(self.life.ended(f"it said goodbye: {reason}"))
                 return
             elif kind < IGNORABLE:
@@ -244,7 +244,7 @@ class PeerLink:
     def _send_down(self, tag: tuple[int, str], epoch: int, count: int) -> None:
         self._send(DOWN, [*tag, epoch, count])
 
-    def _handle(self, kind: int, body: bytes) -> None:
+    def _handle(self, kind: int, body: Body) -> None:
         if kind >= IGNORABLE and kind != LANE_LOST:
             return
         try:

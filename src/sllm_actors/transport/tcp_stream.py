@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import mmap
 import socket
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, runtime_checkable
@@ -57,25 +58,13 @@ class TcpStream(ByteStream):
         """
         with self._receiving:
             await checkpoint_if_cancelled()
-            data = self.receive_nowait(max_bytes)
+            data = self._receive_nowait(max_bytes)
             if data is not None:
                 await cancel_shielded_checkpoint()
             while data is None:
                 await anyio.wait_readable(self._raw)
-                data = self.receive_nowait(max_bytes)
+                data = self._receive_nowait(max_bytes)
             return data
-
-    def receive_nowait(self, max_bytes: int) -> bytes | None:
-        """Return what has arrived, or None if that is nothing; raises what ``receive`` raises."""
-        try:
-            data = self._raw.recv(max_bytes)
-        except BlockingIOError:
-            return None
-        except OSError as error:
-            raise self._failure() from error
-        if not data:
-            raise anyio.EndOfStream
-        return data
 
     async def send(self, item: bytes) -> None:
         """Send bytes, waiting while the kernel has no room for them; raises what ``send_nowait`` raises."""
@@ -97,10 +86,11 @@ class TcpStream(ByteStream):
         except OSError as error:
             raise self._failure() from error
 
-    async def pump(self, take: Callable[[bytes], None], max_bytes: int) -> None:
+    async def pump(self, take: Callable[[bytes | memoryview], None], max_bytes: int) -> None:
         """Give ``take`` what arrives, at most ``max_bytes`` at a time, until cancelled.
 
-        On asyncio the event loop calls it without waking a task. It must not block.
+        On asyncio the event loop calls it without waking a task, and it gets a view of a buffer that is used
+        again when it returns. It must not block.
 
         Raises:
             Exception: What ``receive`` or ``take`` raised, which is the end of it.
@@ -112,14 +102,15 @@ class TcpStream(ByteStream):
                 take(await self.receive(max_bytes))
         with self._receiving:
             ended = loop.create_future()
+            buffer = memoryview(mmap.mmap(-1, max_bytes))  # takes memory only as far as it is ever filled
 
             def readable() -> None:
                 if ended.done():  # cancelled: the reader is about to be removed
                     return
                 try:
-                    data = self.receive_nowait(max_bytes)
-                    if data is not None:
-                        take(data)
+                    size = self._receive_into(buffer)
+                    if size:
+                        take(buffer[:size])
                 except Exception as error:  # noqa: BLE001 - raised below, where somebody waits
                     if not ended.done():
                         ended.set_exception(error)
@@ -151,6 +142,30 @@ class TcpStream(ByteStream):
             SocketAttribute.local_address: self._raw.getsockname,
             SocketAttribute.remote_address: lambda: self._remote,
         }
+
+    def _receive_nowait(self, max_bytes: int) -> bytes | None:
+        """Return what has arrived, or None if that is nothing; raises what ``receive`` raises."""
+        try:
+            data = self._raw.recv(max_bytes)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            raise self._failure() from error
+        if not data:
+            raise anyio.EndOfStream
+        return data
+
+    def _receive_into(self, buffer: memoryview) -> int:
+        """As ``_receive_nowait``, but return how many bytes were put into the buffer."""
+        try:
+            size = self._raw.recv_into(buffer)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            raise self._failure() from error
+        if not size:
+            raise anyio.EndOfStream
+        return size
 
     def _failure(self) -> Exception:
         return anyio.BrokenResourceError() if self._raw.fileno() >= 0 else anyio.ClosedResourceError()

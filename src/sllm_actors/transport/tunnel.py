@@ -106,7 +106,7 @@ async def request_tunnel(stream: ByteStream, rest: bytes, codec: Codec, request:
             f"the tunnel broke before an answer: {str(error) or type(error).__name__}"
         ) from error
     if kind != TUNNEL_ACCEPTED:
-        raise TunnelRefused(answer[:REASON_LIMIT].decode("utf-8", "replace"))
+        raise TunnelRefused(bytes(answer[:REASON_LIMIT]).decode("utf-8", "replace"))
     return raw_bytes(stream, rest)
 
 
