@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-import anyio
-
 from .activity import get_current
 from .deadlines import Deadline
 from .errors import ActorGone, AskError, AskTimeout, RemoteFailure
@@ -45,11 +43,11 @@ class Port(Deadline):
 class Ask(Port):
     """An ask of this system, waiting for its outcome."""
 
-    __slots__ = ("event", "forget")
+    __slots__ = ("forget", "wakeup")
 
     def __init__(self, system: ActorSystem, timeout: float) -> None:
         super().__init__(system)
-        self.event = anyio.Event()
+        self.wakeup = system.wakeup()
         self.forget: Callable[[], None] | None = None
         self.when = system.deadlines.add(self, timeout)
         system.asks += 1
@@ -57,21 +55,21 @@ class Ask(Port):
     def resolve(self, outcome: Outcome) -> None:
         if self.outcome is NOTHING:
             self.outcome = outcome
-            self.event.set()
+            self.wakeup.set()
         else:
             self.system.late_replies += 1
 
     def fire(self) -> None:
         if self.outcome is NOTHING:
             self.outcome = AskTimeout("no reply came by the deadline")
-            self.event.set()
+            self.wakeup.set()
             if self.forget is not None:
                 self.forget()
 
     async def wait(self) -> Any:
         """Return the reply or raise the error; to be called once. A cancelled wait abandons the ask."""
         try:
-            await self.event.wait()
+            await self.wakeup.wait()
         finally:
             self.system.asks -= 1
             self.system.deadlines.cancel(self)

@@ -11,6 +11,7 @@ it then leaves that scope and enters a fresh one. So an interruption costs nothi
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import anyio
@@ -18,6 +19,7 @@ from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
 from .activity import current
+from .wakeup import Wakeup
 
 if TYPE_CHECKING:
     from .actor_cell import ActorCell
@@ -37,10 +39,10 @@ class Runner:
 
     __slots__ = ("cell", "scope", "wake")
 
-    def __init__(self) -> None:
+    def __init__(self, parked: Wakeup) -> None:
         self.cell: ActorCell | None = None
         self.scope = anyio.CancelScope()
-        self.wake = anyio.Event()
+        self.wake = parked
 
     def interrupt(self) -> None:
         """Cancel the turn that it runs."""
@@ -50,18 +52,20 @@ class Runner:
 class Runners:
     """The pool."""
 
-    __slots__ = ("_parked", "_ready", "_tasks", "_woken", "count")
+    __slots__ = ("_parked", "_ready", "_tasks", "_wakeup", "_woken", "count")
 
     def __init__(self) -> None:
         self._tasks: TaskGroup | None = None
         self._ready: deque[ActorCell] = deque()
         self._parked: list[Runner] = []
         self._woken = False
+        self._wakeup: Callable[[], Wakeup] = anyio.Event
         self.count = 0
 
-    def open(self, tasks: TaskGroup) -> None:
+    def open(self, tasks: TaskGroup, wakeup: Callable[[], Wakeup]) -> None:
         """Let runners run in that task group from now on, until ``close``."""
         self._tasks = tasks
+        self._wakeup = wakeup
 
     def close(self) -> None:
         """Start no more runners."""
@@ -84,7 +88,7 @@ class Runners:
             self._tasks.start_soon(self._run, name="actor runner")
 
     async def _run(self) -> None:
-        runner = Runner()
+        runner = Runner(self._wakeup())
         self._woken = False
         try:
             working = True
@@ -108,7 +112,7 @@ class Runners:
                 if len(self._parked) >= PARKED or self._tasks is None:
                     return False
                 current.set(None)
-                runner.wake = anyio.Event()
+                runner.wake = self._wakeup()
                 self._parked.append(runner)
                 await runner.wake.wait()
                 self._woken = False

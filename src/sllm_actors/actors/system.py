@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Any, Self
 
+import anyio
+
 from .activity import Activity
 from .actor_cell import ActorCell
 from .asking import Ask, Port, RemoteAsk
@@ -25,6 +27,7 @@ from .runners import Runners
 from .specs import ChildSpec, Spec, SupervisorSpec
 from .statistics import SystemStatistics
 from .supervisor import SupervisorCell
+from .wakeup import Wakeup, wakeups
 from .watching import Monitors
 
 
@@ -72,6 +75,7 @@ class ActorSystem(Parent):
         self._names: dict[str, Cell] = {}
         self._last_number = 0
         self.runners = Runners()
+        self.wakeup: Callable[[], Wakeup] = anyio.Event  # until the event loop is known
         self.deadlines = Deadlines(self.clock)
         self.monitors = Monitors(self)
         self.dead_letters = DeadLetters()
@@ -90,7 +94,8 @@ class ActorSystem(Parent):
 
     async def __aenter__(self) -> Self:
         await self._life.enter(self.deadlines.run)
-        self.runners.open(self._life.tasks)
+        self.wakeup = wakeups()
+        self.runners.open(self._life.tasks, self.wakeup)
         self._root.open()
         return self
 

@@ -1,0 +1,48 @@
+"""One task waits, another wakes it, once: as cheap as the event loop has it.
+
+An ask needs two of these. On asyncio an ``anyio.Event`` spends most of its time on finding out which event
+loop runs, which a bare future is told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+import anyio
+
+
+class Wakeup(Protocol):
+    """Made by what ``wakeups`` returns."""
+
+    def set(self) -> None:
+        """Let the waiting task go on, now or as soon as it waits; again is nothing."""
+
+    async def wait(self) -> None:
+        """Wait for ``set``; for one task, once."""
+
+
+class FutureWakeup:
+    """A future of asyncio."""
+
+    __slots__ = ("_future",)
+
+    def __init__(self, future: asyncio.Future[None]) -> None:
+        self._future = future
+
+    def set(self) -> None:
+        if not self._future.done():  # else it was set, or the wait was cancelled
+            self._future.set_result(None)
+
+    async def wait(self) -> None:
+        await self._future
+
+
+def wakeups() -> Callable[[], Wakeup]:
+    """Return what makes wake-ups for the event loop that runs."""
+    try:
+        create_future = asyncio.get_running_loop().create_future
+    except RuntimeError:
+        return anyio.Event
+    return lambda: FutureWakeup(create_future())
