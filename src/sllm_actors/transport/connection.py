@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 import anyio
 from anyio.abc import ByteStream
 
+from sllm_actors.actors.wakeup import wakeups
+
 from .errors import RemoteProtocolError
 from .frame import Body, Frame, FrameDecoder
 from .tcp_stream import Immediate, TcpStream
@@ -64,7 +66,8 @@ class Connection:
         self._immediate = stream if supply is not None and isinstance(stream, Immediate) else None
         self._decoder = FrameDecoder()
         self._queue: list[Body] = []
-        self._wake = anyio.Event()
+        self._wakeup = wakeups()
+        self._wake = self._wakeup()
         self._scope = anyio.CancelScope()
         self._reason: str | None = None
         self._finishing = False
@@ -203,7 +206,7 @@ class Connection:
                     self.close("closed by this node")
                     return
                 else:
-                    self._wake = anyio.Event()
+                    self._wake = self._wakeup()
                     await self._wake.wait()
         except (anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
             self.close(_broken(error))
