@@ -229,9 +229,9 @@ class ActorCell(Cell, Parent):
         except Exception as error:  # noqa: BLE001 - see above
             self._failed(error, handling=handled > 0)
         except BaseExceptionGroup as group:  # a task group that was cancelled, and whose clean-up has failed
-            error, cancellation = group.split(Exception)
-            if error is not None:
-                self._failed(error, handling=handled > 0)
+            failure, cancellation = group.split(Exception)
+            if failure is not None:
+                self._failed(failure, handling=handled > 0)
             if cancellation is not None:
                 raise cancellation from None
         return handled
