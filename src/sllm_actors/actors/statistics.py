@@ -21,6 +21,7 @@ class SystemStatistics:
         jobs: Background tasks of actors.
         runners: Tasks that run turns or wait to.
         remote_monitors: Monitors that cross to or from other nodes.
+        refused_monitors: Monitors that peers were refused, because they held too many, ever.
         dead_letters: Messages that reached nobody, ever.
         dead_letters_by_reason: The same, by reason.
         late_replies: Answers that came when nobody waited any more, ever.
@@ -38,6 +39,7 @@ class SystemStatistics:
     jobs: int
     runners: int
     remote_monitors: int
+    refused_monitors: int
     dead_letters: int
     dead_letters_by_reason: dict[str, int]
     late_replies: int

@@ -5,7 +5,9 @@ from __future__ import annotations
 import random
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
+
+import structlog
 
 from .activity import Activity
 from .actor_cell import ActorCell
@@ -26,6 +28,11 @@ from .specs import ChildSpec, Spec, SupervisorSpec
 from .statistics import SystemStatistics
 from .supervisor import SupervisorCell
 from .watching import Monitors
+
+log = structlog.get_logger("sllm_actors.actors")
+
+REFUSALS_PER_LINE: Final = 1000
+"""Of so many monitors that are refused to peers, the first is logged."""
 
 
 class ActorSystem(Parent):
@@ -192,6 +199,7 @@ class ActorSystem(Parent):
             jobs=self._jobs,
             runners=self.runners.count,
             remote_monitors=len(self.monitors),
+            refused_monitors=self.monitors.refused,
             dead_letters=self.dead_letters.total,
             dead_letters_by_reason=dict(self.dead_letters.by_reason),
             late_replies=self.late_replies,
@@ -327,7 +335,10 @@ class ActorSystem(Parent):
 
     def on_monitor(self, peer: NodeId, target: Address, watch: int) -> None:
         """See ``network.Inbound``."""
+        refused = self.monitors.refused
         self.monitors.on_monitor(peer, target, watch)
+        if self.monitors.refused > refused and refused % REFUSALS_PER_LINE == 0:
+            log.warning("monitor.refused", peer=peer, target=str(target), refused=self.monitors.refused)
 
     def on_demonitor(self, peer: NodeId, target: Address, watch: int) -> None:  # noqa: ARG002 - network.Inbound
         """See ``network.Inbound``."""
