@@ -130,7 +130,8 @@ class ActorCell(Cell, Parent):
         elif self.ending:
             self.refuse(message, port, "it has ended", ActorGone)
         else:
-            self.refuse(message, port, "its mailbox is full", MailboxFull)
+            for refused, asker, _, _ in mailbox.overflow((message, port, metadata, weight)):
+                self.refuse(refused, asker, "its mailbox is full", MailboxFull)
 
     def notify(self, down: Down) -> None:
         """Queue a monitor's ``Down``, behind what is in the mailbox already."""

@@ -4,6 +4,25 @@ from __future__ import annotations
 
 from attrs import frozen
 
+from .mailbox import MailboxLimits
+
+
+@frozen
+class MailboxStatistics:
+    """One mailbox.
+
+    Attributes:
+        messages: User messages that wait.
+        bytes: What they weigh.
+        rejected: User messages that its limits have kept out or thrown out, in this life of the actor.
+        limits: What it may hold.
+    """
+
+    messages: int
+    bytes: int
+    rejected: int
+    limits: MailboxLimits
+
 
 @frozen
 class SystemStatistics:

@@ -25,7 +25,7 @@ from .network import NO_METADATA, Envelope, Network, ReplyTo
 from .reference import ActorRef
 from .runners import Runners
 from .specs import ChildSpec, Spec, SupervisorSpec
-from .statistics import SystemStatistics
+from .statistics import MailboxStatistics, SystemStatistics
 from .supervisor import SupervisorCell
 from .watching import Monitors
 
@@ -205,6 +205,14 @@ class ActorSystem(Parent):
             late_replies=self.late_replies,
             restarts=self.restarts,
         )
+
+    def mailbox_statistics(self, ref: ActorRef) -> MailboxStatistics | None:
+        """Look at one mailbox; None for a supervisor, an actor of another node, and one that has ended."""
+        cell = self.resolve(ref)
+        if not isinstance(cell, ActorCell) or cell.dead:
+            return None
+        mailbox = cell.mailbox
+        return MailboxStatistics(mailbox.held, mailbox.weight, mailbox.rejected, mailbox.limits)
 
     # ---- for refs that hold no cell
 
