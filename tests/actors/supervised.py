@@ -70,7 +70,7 @@ class World:
                 assert effect.spec.id not in self.children, f"{effect.spec.id} is started while it is alive"
                 assert self.state.mode in (Mode.STARTING, Mode.RUNNING)
                 self.children[effect.spec.id] = "starting"
-                self.timers.pop(effect.spec.id, None)
+                assert effect.spec.id not in self.timers, f"{effect.spec.id} is started while it waits"
                 self.started.append(effect.spec.id)
             case fx.DoStop():
                 assert self.children[effect.id] in ("starting", "up")
@@ -81,7 +81,10 @@ class World:
                 self.children[effect.id] = "stopping"
             case fx.Wait():
                 assert effect.delay > 0
+                assert effect.id not in self.timers, f"{effect.id} waits already"
                 self.timers[effect.id] = (effect.ticket, self.now + effect.delay)
+            case fx.WaitNoMore():
+                del self.timers[effect.id]
             case fx.Answer():
                 assert effect.token not in self.answers, f"{effect.token} is answered twice"
                 self.answers[effect.token] = effect.error
@@ -90,6 +93,7 @@ class World:
                 self.opened = True
             case fx.End():
                 assert self.children == {}, "it ends before its children"
+                assert self.timers == {}, "it ends before its timers"
                 assert effect.opened is self.opened
                 self.ended = effect
 

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from sllm_actors.actors import SHUTDOWN, MailboxLimits
+from sllm_actors.actors import SHUTDOWN, MailboxLimits, Overflow
 from sllm_actors.actors.mailbox import Entry, Lane, Mailbox
 
 MESSAGES = 5
@@ -21,9 +21,12 @@ def entry(message: Any, weight: int = 10) -> Entry:
 class MailboxMachine(RuleBasedStateMachine):
     """The model: a list of messages and inserted notices, and a list of signals."""
 
+    policy = Overflow.REJECT
+
     def __init__(self) -> None:
         super().__init__()
-        self.mailbox = Mailbox(MailboxLimits(MESSAGES, BYTES))
+        self.mailbox = Mailbox(MailboxLimits(MESSAGES, BYTES, self.policy))
+        self.rejected = 0
         self.lane: list[tuple[int, int]] = []  # (message, weight); a notice weighs 0
         self.signals: list[int] = []
         self.count = 0
@@ -32,14 +35,29 @@ class MailboxMachine(RuleBasedStateMachine):
     def user_messages(self) -> list[tuple[int, int]]:
         return [each for each in self.lane if each[1]]
 
-    @rule(weight=st.integers(1, 60))
+    def fits(self, weight: int) -> bool:
+        held = self.user_messages()
+        return len(held) < MESSAGES and sum(each[1] for each in held) + weight <= BYTES
+
+    @rule(weight=st.one_of(st.integers(1, 60), st.integers(BYTES - 1, BYTES + 1)))
     def offer(self, weight: int) -> None:
         self.count += 1
-        held = self.user_messages()
-        fits = not self.closed and len(held) < MESSAGES and sum(each[1] for each in held) + weight <= BYTES
-        assert self.mailbox.offer(entry(self.count, weight)) is fits
-        if fits:
-            self.lane.append((self.count, weight))
+        came = (self.count, weight)
+        taken = self.mailbox.offer(entry(*came))
+        assert taken is (not self.closed and self.fits(weight))
+        refused: list[tuple[int, int]] = []
+        if not taken and not self.closed:
+            if self.policy is Overflow.REJECT or weight > BYTES:
+                refused = [came]
+            else:
+                while not self.fits(weight):
+                    refused.append(self.user_messages()[0])
+                    self.lane.remove(refused[-1])
+                taken = True
+            assert self.mailbox.overflow(entry(*came)) == [entry(*each) for each in refused]
+            self.rejected += len(refused)
+        if taken:
+            self.lane.append(came)
 
     @precondition(lambda self: not self.closed)
     @rule()
@@ -104,12 +122,30 @@ class MailboxMachine(RuleBasedStateMachine):
     def what_is_held_is_counted(self) -> None:
         held = self.user_messages()
         assert self.mailbox.held == len(held) <= MESSAGES
+        assert self.mailbox.rejected == self.rejected
         assert self.mailbox.weight == sum(each[1] for each in held) <= BYTES
         assert self.mailbox.urgent is bool(self.signals or self.stopped or self.killed)
         assert self.mailbox.pending is bool(self.lane or self.signals or self.stopped or self.killed)
 
 
+class DroppingMailboxMachine(MailboxMachine):
+    """The same, where the oldest messages make room for the newest."""
+
+    policy = Overflow.DROP_OLDEST
+
+
 TestMailbox = MailboxMachine.TestCase
+TestDroppingMailbox = DroppingMailboxMachine.TestCase
+
+
+def test_the_oldest_message_makes_room_but_never_a_notice() -> None:
+    mailbox = Mailbox(MailboxLimits(2, overflow=Overflow.DROP_OLDEST))
+    mailbox.insert("down")
+    for message in ("first", "second"):
+        assert mailbox.offer(entry(message))
+    assert not mailbox.offer(entry("third"))
+    assert mailbox.overflow(entry("third")) == [entry("first")]
+    assert [mailbox.take() for _ in range(3)] == [entry("down", 0), entry("second"), entry("third")]
 
 
 def test_a_message_heavier_than_the_whole_mailbox_is_always_rejected() -> None:

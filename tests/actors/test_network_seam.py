@@ -26,6 +26,7 @@ from sllm_actors.actors import (
     NodeId,
     PeerDown,
     RemoteFailure,
+    watching,
 )
 from sllm_actors.testing import TestSystem
 
@@ -271,6 +272,27 @@ async def test_a_monitor_that_comes_twice_is_one() -> None:
         both.right.on_demonitor(LEFT, target.address, 7)
 
 
+async def test_a_peer_that_watches_too_much_is_told_down_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "MOST_GUESTS", 2)
+    async with pair() as both:
+        probe = await both.left.probe()
+        target = await start(both.right)
+        abroad = both.left.ref(target.address)
+        first, second, third = [probe.monitor(abroad) for _ in range(3)]
+        refused = await probe.expect(Down)
+        assert refused.watch == third
+        assert refused.reason == Failed("MonitorRefused", "node left watches 2 actors here already")
+        assert both.right.statistics().refused_monitors == 1
+        both.right.on_monitor(NodeId("another"), target.address, 1)
+        both.right.on_monitor(LEFT, target.address, first)
+        assert both.right.statistics().refused_monitors == 1
+        probe.context.demonitor(first)
+        fourth = probe.monitor(abroad)
+        await both.right.stop_child("a")
+        assert {(await probe.expect(Down)).watch for _ in range(2)} == {second, fourth}
+        await probe.expect_nothing()
+
+
 # ---- lives of a node
 
 
@@ -319,6 +341,21 @@ async def test_refs_are_values() -> None:
         assert name != "x"
         assert repr(name) == "<ActorRef right/x>"
         assert name.address == Address(RIGHT, None, "x")
+
+
+async def test_a_ref_that_comes_back_after_its_actor_has_ended_is_still_the_same() -> None:
+    async with pair() as both:
+        target = await start(both.right)
+        other = await start(both.right, child_id="b")
+        address = target.address
+        await both.right.stop_child("a")
+        back = both.right.ref(address)
+        assert back.cell is None
+        assert back == target
+        assert target == back
+        assert {target: "kept"}[back] == "kept"
+        assert back != other
+        assert back != both.left.ref(address)
 
 
 async def test_an_envelope_for_somebody_else_reaches_nobody() -> None:

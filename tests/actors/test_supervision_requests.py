@@ -119,9 +119,10 @@ def test_a_child_terminated_during_its_back_off_is_down_at_once() -> None:
     world = World(child("a", backoff=SLOW))
     world.begin()
     world.exits("a")
+    ticket, _ = world.timers["a"]
     world.apply(fx.Terminate("a", token=1))
     assert world.answers == {1: None}
-    ticket, _ = world.timers["a"]
+    assert world.timers == {}
     assert world.apply(fx.BackoffOver("a", ticket)) == []
 
 

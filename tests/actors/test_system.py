@@ -283,3 +283,18 @@ async def test_a_manual_clock_goes_through_every_time_on_its_way() -> None:
         await clock.advance(3.5)
         assert times == [101, 102, 103]
         assert clock.now() == 103.5
+
+
+async def test_a_child_stopped_during_its_back_off_leaves_no_deadline_behind() -> None:
+    async with TestSystem() as system:
+        probe = await system.probe()
+        ref = await system.start(ChildSpec("a", Scripted, backoff=Backoff(first=1000, cap=1000)))
+        before = system.statistics().deadlines
+        probe.monitor(ref)
+        ref.cell.kill()  # type: ignore[union-attr]
+        await probe.expect(Down)
+        await anyio.wait_all_tasks_blocked()
+        assert system.statistics().deadlines == before + 1
+        await system.stop_child("a")
+        assert system.statistics().deadlines == before
+        assert system._root._delays == {}

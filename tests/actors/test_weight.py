@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from attrs import frozen
 
-from sllm_actors.actors.weight import DEEPEST, PARTS, PLAIN, WIDEST, weigh
+from sllm_actors.actors import weight
+from sllm_actors.actors.weight import PARTS, PLAIN, SHARE, UNSEEN, WIDEST, weigh
 
 
 @frozen
@@ -85,16 +86,70 @@ def test_a_dict_weighs_its_keys_and_its_values() -> None:
     assert weigh({"k" * 100: "v" * 200}) >= PLAIN + 300
 
 
-def test_the_rest_of_a_long_collection_is_estimated() -> None:
-    assert weigh([1] * (WIDEST + 1000)) >= 1000 * PLAIN
-    assert weigh(dict.fromkeys(range(WIDEST + 1000), 1)) >= 1000 * PLAIN
+LONG = 10 * WIDEST
 
 
-def test_deep_nesting_ends() -> None:
-    nested: Any = "x" * 1000
-    for _ in range(DEEPEST + 50):
-        nested = [nested]
-    assert weigh(nested) < 1000
+@pytest.mark.parametrize("make", [list, tuple, lambda items: dict(enumerate(items))])
+@pytest.mark.parametrize("small", range(0, LONG, WIDEST // 4))
+def test_a_long_collection_weighs_what_it_holds_wherever_the_heavy_items_stand(make: Any, small: int) -> None:
+    items = [b""] * small + [bytes(10_000)] * (LONG - small)
+    heavy = (LONG - small) * 10_000
+    assert 0.9 * heavy < weigh(make(items)) < 1.1 * heavy + LONG * 20
+
+
+@pytest.mark.parametrize("period", range(2, 8))
+def test_a_long_list_in_which_every_nth_item_is_heavy_weighs_as_much(period: int) -> None:
+    for length in range(WIDEST + 1, 20 * WIDEST, 997):
+        items = [bytes(10_000 if n % period == period - 1 else 0) for n in range(length)]
+        assert weigh(items) > 0.7 * (length // period) * 10_000
+
+
+def test_a_long_collection_of_numbers_weighs_little() -> None:
+    assert weigh([1] * LONG) == PLAIN + LONG * 8
+    assert weigh(set(range(LONG))) == PLAIN + LONG * 8
+
+
+def test_a_heavy_part_is_found_where_messages_have_it() -> None:
+    turns = [
+        {"role": "user", "content": [{"type": "text", "text": "hello"} for _ in range(5)]} for _ in range(50)
+    ]
+    turns[33]["content"][3]["text"] = "x" * 10**6  # type: ignore[index]
+    assert 10**6 < weigh(One({"model": "m", "messages": turns})) < 1.1 * 10**6
+
+
+def nested(levels: int) -> Any:
+    found: Any = "x" * 10**6
+    for _ in range(levels):
+        found = [found]
+    return found
+
+
+def test_a_heavy_part_is_found_at_any_usual_depth() -> None:
+    for levels in range(1, SHARE.bit_length()):
+        assert weigh(nested(levels)) > 10**6
+
+
+def test_what_is_too_deep_counts_as_unseen() -> None:
+    assert UNSEEN < weigh(nested(1000)) < UNSEEN + 20 * (PLAIN + 8)
+    endless: list[Any] = []
+    endless.extend([endless] * 100)
+    assert weigh(endless) > UNSEEN
+
+
+def test_looking_takes_a_bounded_time_whatever_the_shape(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at = 0
+
+    def count(message: Any, share: int) -> int:
+        nonlocal looked_at
+        looked_at += 1
+        return weigh(message, share)
+
+    monkeypatch.setattr(weight, "weigh", count)
+    wide: Any = 1 + 1j
+    for _ in range(6):
+        wide = [wide] * WIDEST
+    assert weigh(wide) > 10**6
+    assert 100 < looked_at < SHARE
 
 
 def test_a_subclass_of_text_is_text() -> None:

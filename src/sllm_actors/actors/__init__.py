@@ -46,7 +46,7 @@ from .exits import (
     Shutdown,
 )
 from .identity import LOCAL_NODE, Address, Incarnation, NodeId
-from .mailbox import MailboxLimits
+from .mailbox import MailboxLimits, Overflow
 from .message import Catalog
 from .network import NO_METADATA, Envelope, Inbound, Metadata, Network, Outcome, ReplyTo
 from .reference import ActorRef
@@ -64,7 +64,7 @@ from .specs import (
     Strategy,
     SupervisorSpec,
 )
-from .statistics import SystemStatistics
+from .statistics import MailboxStatistics, SystemStatistics
 from .system import ActorSystem
 from .timers import Timer
 
@@ -113,6 +113,7 @@ __all__ = [
     "LoopClock",
     "MailboxFull",
     "MailboxLimits",
+    "MailboxStatistics",
     "Metadata",
     "MonitorId",
     "Network",
@@ -120,6 +121,7 @@ __all__ = [
     "NodeId",
     "Normal",
     "Outcome",
+    "Overflow",
     "PeerDown",
     "RemoteFailure",
     "Reply",

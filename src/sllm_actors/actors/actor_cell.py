@@ -130,7 +130,8 @@ class ActorCell(Cell, Parent):
         elif self.ending:
             self.refuse(message, port, "it has ended", ActorGone)
         else:
-            self.refuse(message, port, "its mailbox is full", MailboxFull)
+            for refused, asker, _, _ in mailbox.overflow((message, port, metadata, weight)):
+                self.refuse(refused, asker, "its mailbox is full", MailboxFull)
 
     def notify(self, down: Down) -> None:
         """Queue a monitor's ``Down``, behind what is in the mailbox already."""
@@ -186,7 +187,8 @@ class ActorCell(Cell, Parent):
     async def turn(self, budget: int) -> int:
         """Do what is to be done, at most ``budget`` messages of it, and return how many. Runs in a runner.
 
-        The one guard around an actor's code: an ``Exception`` ends the actor, never the runner.
+        The one guard around an actor's code: an ``Exception`` ends the actor, never the runner. What else
+        comes with it in a group, a cancellation, goes on.
         """
         handled = 0
         try:
@@ -227,6 +229,12 @@ class ActorCell(Cell, Parent):
                     port.resolve(value)
         except Exception as error:  # noqa: BLE001 - see above
             self._failed(error, handling=handled > 0)
+        except BaseExceptionGroup as group:  # a task group that was cancelled, and whose clean-up has failed
+            failure, cancellation = group.split(Exception)
+            if failure is not None:
+                self._failed(failure, handling=handled > 0)
+            if cancellation is not None:
+                raise cancellation from None
         return handled
 
     def settle(self) -> bool:
@@ -286,7 +294,7 @@ class ActorCell(Cell, Parent):
         if port is not None:
             port.resolve(as_ask_error(error, self.label))
         if self._phase is not Phase.LAST:
-            self._end(Failed.of(error))
+            self._end(self._doom or Failed.of(error))  # what interrupted it came first
         elif self._reason.is_normal:
             self._reason = Failed.of(error)
 
@@ -347,9 +355,10 @@ class ActorCell(Cell, Parent):
 
     def job_ended(self, error: Exception | None) -> None:
         """Background work is over."""
-        if error is not None and not self.ending and self._doom is None:
+        if error is not None:
             self._log_failure(error)
-            self._interrupt(Failed.of(error))
+            if not self.ending and self._doom is None:
+                self._interrupt(Failed.of(error))
         self._advance()
 
     # ---- as the parent of its own supervisor (cell.Parent)

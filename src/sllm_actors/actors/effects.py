@@ -131,6 +131,13 @@ class Wait:
 
 
 @frozen
+class WaitNoMore:
+    """The ``Wait`` for this child is over before its time."""
+
+    id: str
+
+
+@frozen
 class Answer:
     """Tell whoever waits under the token: ``error`` None for success, else a sentence."""
 
@@ -152,4 +159,4 @@ class End:
     opened: bool
 
 
-Effect: TypeAlias = DoStart | DoStop | DoKill | Wait | Answer | Opened | End
+Effect: TypeAlias = DoStart | DoStop | DoKill | Wait | WaitNoMore | Answer | Opened | End

@@ -32,4 +32,10 @@ class Job:
                 await func(*args)
             except Exception as error:  # noqa: BLE001 - reported as the actor's failure
                 failure = error
+            except (
+                BaseExceptionGroup
+            ) as group:  # a task group that was cancelled, and whose clean-up has failed
+                failure, cancellation = group.split(Exception)
+                if cancellation is not None:
+                    raise cancellation from None
         self._owner.job_ended(self, failure)

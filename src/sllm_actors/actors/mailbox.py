@@ -26,18 +26,27 @@ class Lane(Enum):
     STOP = "stop"
 
 
+class Overflow(Enum):
+    """Which user messages a full mailbox refuses: each is a dead letter, and ``MailboxFull`` to its asker."""
+
+    REJECT = "reject"  # the one that comes
+    DROP_OLDEST = "drop_oldest"  # those that wait longest, until the one that comes has room
+
+
 @frozen
 class MailboxLimits:
-    """What a mailbox holds before it rejects.
+    """What a mailbox holds, and what happens to what is more.
 
     Attributes:
         messages: How many user messages may wait.
         bytes: How many bytes they may weigh together, by the estimate of ``weight.weigh``. A message that
             alone weighs more is always rejected.
+        overflow: Which messages are refused when a limit is reached.
     """
 
     messages: int = field(default=10_000, validator=validators.ge(1))
     bytes: int = field(default=64 * 2**20, validator=validators.ge(1))
+    overflow: Overflow = Overflow.REJECT
 
 
 DEFAULT_LIMITS: Final = MailboxLimits()
@@ -55,11 +64,27 @@ class Mailbox:
         weight: How many bytes the waiting user messages weigh together.
         most_bytes: How many they may.
         room: How many ``messages`` there may be, with the notices that are among them now.
+        limits: What it was made with.
+        rejected: How many user messages a limit has kept out or thrown out, ever.
     """
 
-    __slots__ = ("_notices", "_signals", "kill", "messages", "most_bytes", "room", "stop", "urgent", "weight")
+    __slots__ = (
+        "_notices",
+        "_signals",
+        "kill",
+        "limits",
+        "messages",
+        "most_bytes",
+        "rejected",
+        "room",
+        "stop",
+        "urgent",
+        "weight",
+    )
 
     def __init__(self, limits: MailboxLimits = DEFAULT_LIMITS) -> None:
+        self.limits = limits
+        self.rejected = 0
         self.most_bytes = limits.bytes
         self.room = limits.messages
         self._notices = 0
@@ -79,6 +104,26 @@ class Mailbox:
         self.weight = weight
         messages.append(entry)
         return True
+
+    def overflow(self, entry: Entry) -> list[Entry]:
+        """Do with an entry that ``offer`` did not take what the policy says; not for a closed mailbox.
+
+        Returns:
+            Who is refused: the entry itself, or the oldest ones, whose place it has taken.
+        """
+        refused = [entry]
+        if self.limits.overflow is Overflow.DROP_OLDEST and entry[3] <= self.most_bytes:
+            refused.clear()
+            while not self.offer(entry):
+                refused.append(self._drop_oldest())
+        self.rejected += len(refused)
+        return refused
+
+    def _drop_oldest(self) -> Entry:
+        oldest, entry = next((place, each) for place, each in enumerate(self.messages) if each[3])
+        del self.messages[oldest]
+        self.weight -= entry[3]
+        return entry
 
     def insert(self, notice: Any) -> None:
         """Queue a notice behind the messages that are here already, whatever the limits say."""

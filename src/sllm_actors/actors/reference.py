@@ -96,11 +96,11 @@ class ActorRef:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, ActorRef):
             return NotImplemented
+        if self.cell is not None and self.cell is other.cell:
+            return True
         return (
-            self.cell is other.cell
-            and self._key == other._key
-            and self._node == other._node
-            and self._incarnation == other._incarnation
+            self._key == other._key
+            and self.address == other.address  # the ref to one that has ended came back without its cell
             and self._system is other._system
         )
 

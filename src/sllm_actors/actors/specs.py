@@ -70,7 +70,7 @@ class ChildSpec:
             waits for ever.
         significant: See ``AutoShutdown``; not for a permanent child.
         name: Registered while the actor lives, so that refs by name follow its restarts.
-        mailbox: What its mailbox holds.
+        mailbox: What its mailbox holds, and which messages it refuses when it is full.
         backoff: How long to wait before a restart.
     """
 

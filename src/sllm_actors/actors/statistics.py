@@ -4,6 +4,25 @@ from __future__ import annotations
 
 from attrs import frozen
 
+from .mailbox import MailboxLimits
+
+
+@frozen
+class MailboxStatistics:
+    """One mailbox.
+
+    Attributes:
+        messages: User messages that wait.
+        bytes: What they weigh.
+        rejected: User messages that its limits have kept out or thrown out, in this life of the actor.
+        limits: What it may hold.
+    """
+
+    messages: int
+    bytes: int
+    rejected: int
+    limits: MailboxLimits
+
 
 @frozen
 class SystemStatistics:
@@ -21,6 +40,7 @@ class SystemStatistics:
         jobs: Background tasks of actors.
         runners: Tasks that run turns or wait to.
         remote_monitors: Monitors that cross to or from other nodes.
+        refused_monitors: Monitors that peers were refused, because they held too many, ever.
         dead_letters: Messages that reached nobody, ever.
         dead_letters_by_reason: The same, by reason.
         late_replies: Answers that came when nobody waited any more, ever.
@@ -38,6 +58,7 @@ class SystemStatistics:
     jobs: int
     runners: int
     remote_monitors: int
+    refused_monitors: int
     dead_letters: int
     dead_letters_by_reason: dict[str, int]
     late_replies: int

@@ -35,6 +35,7 @@ from .effects import (
     Stop,
     Terminate,
     Wait,
+    WaitNoMore,
 )
 from .exits import KILLED, SHUTDOWN, ExitReason, Failed
 from .specs import PERMANENT, REST_FOR_ONE, TEMPORARY, AutoShutdown, Strategy
@@ -167,11 +168,11 @@ def _restart(state: Supervision, child: Child, reason: ExitReason, now: float, e
         if child.phase is Phase.DOWN and state.mode is Mode.RUNNING:
             _start(child, effects)
     else:
-        _doom(state, child)
+        _doom(state, child, effects)
     _settle(state, effects)
 
 
-def _doom(state: Supervision, failed: Child) -> None:
+def _doom(state: Supervision, failed: Child, effects: list[Effect]) -> None:
     """Mark those that restart together with ``failed``."""
     reached = state.strategy is not REST_FOR_ONE
     for child in state.children.values():
@@ -181,8 +182,7 @@ def _doom(state: Supervision, failed: Child) -> None:
             if child.phase is Phase.STOPPING:  # doomed already, or somebody's request
                 continue
             child.doomed = child.phase in (Phase.STARTING, Phase.UP)
-            if child.phase is Phase.WAITING:
-                child.phase = Phase.DOWN
+            _wait_no_more(child, effects)
             child.wanted = True
 
 
@@ -218,6 +218,13 @@ def _start(child: Child, effects: list[Effect]) -> None:
     effects.append(DoStart(child.spec))
 
 
+def _wait_no_more(child: Child, effects: list[Effect]) -> None:
+    """End the back-off of a child, if it is in one."""
+    if child.phase is Phase.WAITING:
+        child.phase = Phase.DOWN
+        effects.append(WaitNoMore(child.spec.id))
+
+
 def _backoff_over(state: Supervision, event: BackoffOver, effects: list[Effect]) -> None:
     child = state.children.get(event.id)
     if child is None or child.phase is not Phase.WAITING or child.ticket != event.ticket:
@@ -239,8 +246,7 @@ def _stop(state: Supervision, reason: ExitReason, effects: list[Effect]) -> None
     state.still_up = []
     for child in state.children.values():
         _answer(child, effects, f"child {child.spec.id!r}: its supervisor is stopping")
-        if child.phase is Phase.WAITING:
-            child.phase = Phase.DOWN
+        _wait_no_more(child, effects)
         if child.phase is not Phase.DOWN:
             state.still_up.append(child.spec.id)
             if state.dynamic:
@@ -322,10 +328,8 @@ def _terminate(state: Supervision, child: Child, event: Terminate, effects: list
         case Phase.STARTING | Phase.UP:
             _answer(child, effects, f"child {child.spec.id!r}: it was stopped while it started")
             _ask_to_stop(child, effects)
-        case Phase.WAITING:
-            child.phase = Phase.DOWN
         case _:
-            pass
+            _wait_no_more(child, effects)
     child.tokens += (event.token,)
     if child.phase is Phase.DOWN:
         _is_down(state, child, effects)

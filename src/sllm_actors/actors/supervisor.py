@@ -85,7 +85,7 @@ class Delay(Deadline):
         self._event = event
 
     def fire(self) -> None:
-        self._supervisor.post(self._event)
+        self._supervisor.backoff_over(self._event)
 
 
 class SupervisorCell(Cell, Parent):
@@ -221,6 +221,11 @@ class SupervisorCell(Cell, Parent):
         self._cells.pop(cell.spec.id, None)
         self.post(fx.Exited(cell.spec.id, reason))
 
+    def backoff_over(self, event: fx.BackoffOver) -> None:
+        """A back-off has run out."""
+        del self._delays[event.id]
+        self.post(event)
+
     # ---- what the core wants
 
     def _perform(self, effect: fx.Effect) -> None:
@@ -237,6 +242,8 @@ class SupervisorCell(Cell, Parent):
                     cell.kill()
             case fx.Wait():
                 self._wait(effect)
+            case fx.WaitNoMore():
+                self.system.deadlines.cancel(self._delays.pop(effect.id))
             case fx.Answer():
                 self._answer(effect)
             case fx.Opened():
@@ -255,9 +262,6 @@ class SupervisorCell(Cell, Parent):
             answer.token.answer(None if cell is None else cell.ref, answer.error)
 
     def _start(self, spec: Spec) -> None:
-        delay = self._delays.pop(spec.id, None)
-        if delay is not None:
-            self.system.deadlines.cancel(delay)
         if spec.name is not None and self.system.whereis(spec.name) is not None:
             taken = Failed("NameTaken", f"the name {spec.name!r} is taken")
             self.post(fx.NotStarted(spec.id, taken))
@@ -267,9 +271,6 @@ class SupervisorCell(Cell, Parent):
         cell.open()
 
     def _end(self, end: fx.End) -> None:
-        for delay in self._delays.values():
-            self.system.deadlines.cancel(delay)
-        self._delays.clear()
         if not end.reason.is_normal:
             log.error("supervisor.ended", supervisor=str(self), reason=str(end.reason))
         self._finish(end.reason)

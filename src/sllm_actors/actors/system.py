@@ -5,7 +5,9 @@ from __future__ import annotations
 import random
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
+
+import structlog
 
 import anyio
 
@@ -25,10 +27,15 @@ from .network import NO_METADATA, Envelope, Network, ReplyTo
 from .reference import ActorRef
 from .runners import Runners
 from .specs import ChildSpec, Spec, SupervisorSpec
-from .statistics import SystemStatistics
+from .statistics import MailboxStatistics, SystemStatistics
 from .supervisor import SupervisorCell
 from .wakeup import Wakeup, wakeups
 from .watching import Monitors
+
+log = structlog.get_logger("sllm_actors.actors")
+
+REFUSALS_PER_LINE: Final = 1000
+"""Of so many monitors that are refused to peers, the first is logged."""
 
 
 class ActorSystem(Parent):
@@ -197,11 +204,20 @@ class ActorSystem(Parent):
             jobs=self._jobs,
             runners=self.runners.count,
             remote_monitors=len(self.monitors),
+            refused_monitors=self.monitors.refused,
             dead_letters=self.dead_letters.total,
             dead_letters_by_reason=dict(self.dead_letters.by_reason),
             late_replies=self.late_replies,
             restarts=self.restarts,
         )
+
+    def mailbox_statistics(self, ref: ActorRef) -> MailboxStatistics | None:
+        """Look at one mailbox; None for a supervisor, an actor of another node, and one that has ended."""
+        cell = self.resolve(ref)
+        if not isinstance(cell, ActorCell) or cell.dead:
+            return None
+        mailbox = cell.mailbox
+        return MailboxStatistics(mailbox.held, mailbox.weight, mailbox.rejected, mailbox.limits)
 
     # ---- for refs that hold no cell
 
@@ -332,7 +348,10 @@ class ActorSystem(Parent):
 
     def on_monitor(self, peer: NodeId, target: Address, watch: int) -> None:
         """See ``network.Inbound``."""
+        refused = self.monitors.refused
         self.monitors.on_monitor(peer, target, watch)
+        if self.monitors.refused > refused and refused % REFUSALS_PER_LINE == 0:
+            log.warning("monitor.refused", peer=peer, target=str(target), refused=self.monitors.refused)
 
     def on_demonitor(self, peer: NodeId, target: Address, watch: int) -> None:  # noqa: ARG002 - network.Inbound
         """See ``network.Inbound``."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from .exits import GONE, Down, ExitReason, MonitorId, NodeDown, parse
+from .exits import GONE, Down, ExitReason, Failed, MonitorId, NodeDown, parse
 from .identity import Address, Incarnation, NodeId
 
 if TYPE_CHECKING:
@@ -14,25 +14,33 @@ if TYPE_CHECKING:
     from .system import ActorSystem
 
 
+MOST_GUESTS: Final = 2**16
+"""Monitors that one peer may hold on actors here; a further one is told at once that it is refused."""
+
+
 class Monitors:
     """The tables of a system's monitors.
 
     A monitor is known at the watcher (``Belongings.watching``) until its ``Down`` is handled or it is taken
     back, and at one more place: at the target (``cell.watchers``) if that lives here, else in ``_abroad``.
-    ``_guests`` are monitors that other nodes hold on actors here.
+    ``_guests`` are monitors that other nodes hold on actors here, by peer and by its number for them.
+
+    Attributes:
+        refused: Monitors that peers wanted beyond ``MOST_GUESTS``, ever.
     """
 
-    __slots__ = ("_abroad", "_guests", "_last", "_system")
+    __slots__ = ("_abroad", "_guests", "_last", "_system", "refused")
 
     def __init__(self, system: ActorSystem) -> None:
         self._system = system
         self._last = 0
         self._abroad: dict[int, tuple[ActorCell, ActorRef]] = {}
-        self._guests: dict[tuple[NodeId, int], Cell] = {}
+        self._guests: dict[NodeId, dict[int, Cell]] = {}
+        self.refused = 0
 
     def __len__(self) -> int:
         """Return how many monitors cross to or from other nodes."""
-        return len(self._abroad) + len(self._guests)
+        return len(self._abroad) + sum(len(guests) for guests in self._guests.values())
 
     # ---- held by actors here
 
@@ -88,8 +96,9 @@ class Monitors:
                 watcher, ref = value
                 watcher.notify(Down(ref, reason, MonitorId(key)))
             else:
-                del self._guests[key]
-                self._signal(key[0], key[1], str(reason))
+                peer, watch = key
+                self._forget_guest(peer, watch)
+                self._signal(peer, watch, str(reason))
 
     def on_down(self, peer: NodeId, watch: int, reason: str) -> None:
         """A watched actor abroad has ended; ignored when nobody watches it any more."""
@@ -103,8 +112,8 @@ class Monitors:
             watch for watch, (_, ref) in self._abroad.items() if _lived(ref.address, peer, incarnation)
         ]:
             self._down_abroad(watch, NodeDown(reason))
-        for guest in [key for key in self._guests if key[0] == peer]:
-            self.on_demonitor(*guest)
+        for watch in list(self._guests.get(peer, ())):
+            self.on_demonitor(peer, watch)
 
     def _down_abroad(self, watch: int, reason: ExitReason) -> None:
         watcher, ref = self._abroad.pop(watch)
@@ -113,26 +122,42 @@ class Monitors:
     # ---- held by other nodes
 
     def on_monitor(self, peer: NodeId, target: Address, watch: int) -> None:
-        """A peer wants to know; told at once when the target is gone already."""
+        """A peer wants to know; told at once when the target is gone already, or it watches too much."""
         cell = self._system.find(target)
+        guests = self._guests.get(peer, {})
         if cell is None:
             self._signal(peer, watch, str(GONE))
-        elif (peer, watch) not in self._guests:
+        elif watch in guests:
+            pass  # it came twice
+        elif len(guests) >= MOST_GUESTS:
+            self.refused += 1
+            refusal = Failed("MonitorRefused", f"node {peer} watches {len(guests)} actors here already")
+            self._signal(peer, watch, str(refusal))
+        else:
             if cell.watchers is None:
                 cell.watchers = {}
             cell.watchers[peer, watch] = None
-            self._guests[peer, watch] = cell
+            self._guests.setdefault(peer, guests)[watch] = cell
 
     def on_demonitor(self, peer: NodeId, watch: int) -> None:
         """A peer has lost interest."""
-        cell = self._guests.pop((peer, watch), None)
-        if cell is not None and cell.watchers is not None:
-            cell.watchers.pop((peer, watch), None)
+        if watch in self._guests.get(peer, ()):
+            cell = self._forget_guest(peer, watch)
+            if cell.watchers is not None:
+                del cell.watchers[peer, watch]
 
     def forget_guests(self) -> None:
         """This node begins a new life: to its peers everything that they watched is down already."""
-        for guest in list(self._guests):
-            self.on_demonitor(*guest)
+        for peer, guests in list(self._guests.items()):
+            for watch in list(guests):
+                self.on_demonitor(peer, watch)
+
+    def _forget_guest(self, peer: NodeId, watch: int) -> Cell:
+        guests = self._guests[peer]
+        cell = guests.pop(watch)
+        if not guests:
+            del self._guests[peer]
+        return cell
 
     def _signal(self, peer: NodeId, watch: int, reason: str) -> None:
         if self._system.network is not None:
