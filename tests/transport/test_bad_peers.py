@@ -89,10 +89,10 @@ async def test_more_handshakes_than_allowed_are_turned_away_at_once() -> None:
         await until(lambda: right.transport.statistics().connections == 0)
 
 
-def _hello(lane: Lane, epoch: int) -> Hello:
+def _hello(name: str, lane: Lane, epoch: int) -> Hello:
     return Hello(
         cluster=CLUSTER,
-        node=NodeId("rogue"),
+        node=NodeId(name),
         role="worker",
         incarnation=life(1),
         lane=lane,
@@ -101,21 +101,21 @@ def _hello(lane: Lane, epoch: int) -> Hello:
     )
 
 
-async def _enter(port: int, lane: Lane, epoch: int = 0) -> ByteStream:
+async def _enter(port: int, name: str, lane: Lane, epoch: int = 0) -> ByteStream:
     stream = await anyio.connect_tcp("127.0.0.1", port)
     await dial_handshake(
-        stream, Handshake(lambda: _hello(lane, epoch), SECRET, dialler=True), lambda *_: Admission()
+        stream, Handshake(lambda: _hello(name, lane, epoch), SECRET, dialler=True), lambda *_: Admission()
     )
     return stream
 
 
 @asynccontextmanager
-async def rogue(right: Node) -> AsyncIterator[tuple[ByteStream, ByteStream]]:
+async def rogue(right: Node, name: str = "rogue") -> AsyncIterator[tuple[ByteStream, ByteStream]]:
     """A peer that completes the handshakes honestly; what it does then is up to the test."""
-    async with await _enter(right.port, Lane.CONTROL) as control:
-        await until(lambda: right.transport.statistics().links)
-        async with await _enter(right.port, Lane.DATA, epoch=1) as data:
-            await until(lambda: right.ups())
+    async with await _enter(right.port, name, Lane.CONTROL) as control:
+        await until(lambda: any(link.peer.node == name for link in right.transport.statistics().links))
+        async with await _enter(right.port, name, Lane.DATA, epoch=1) as data:
+            await until(lambda: any(up.peer.node == name for up in right.ups()))
             yield control, data
 
 

@@ -308,12 +308,16 @@ def _xor(left: bytes, right: bytes) -> bytes:
 
 def _read_verdict(body: bytes) -> tuple[Code, str]:
     try:
-        code, reason, *_ = msgpack.unpackb(body)
-        printable = "".join(each if each.isprintable() else "?" for each in reason[:REASON_LIMIT])
+        raw = msgpack.unpackb(body)
     except (ValueError, TypeError, msgpack.UnpackException):
-        raise HandshakeFailed(Code.BROKEN, "its verdict cannot be read") from None
-    # A later version may refuse for a reason that has no name here.
-    return Code(code) if code in set(Code) else Code.REFUSED, printable
+        raw = None
+    match raw:
+        case [str(code), str(reason), *_]:
+            printable = "".join(each if each.isprintable() else "?" for each in reason[:REASON_LIMIT])
+            # A later version may refuse for a reason that has no name here.
+            return Code(code) if code in set(Code) else Code.REFUSED, printable
+        case _:
+            raise HandshakeFailed(Code.BROKEN, "its verdict cannot be read")
 
 
 def _incompatible(local: Hello, peer: Hello) -> tuple[Code, str]:

@@ -17,6 +17,7 @@ PROTOCOL_MIN = 1
 PROTOCOL_MAX = 1
 NONCE_SIZE = 32
 NAME_LIMIT = 255
+TOKEN_LIMIT = 64
 LEAST_WINDOW = 3 * CHUNK
 """With less, the largest frame might never fit beside what is not reported yet."""
 LEAST_MESSAGE = 1024
@@ -137,7 +138,7 @@ def decode_hello(body: bytes) -> Hello:
             if name in raw:
                 optional[name] = _number(raw[name], at_least=least)
         if "token" in raw:
-            optional["token"] = _bytes(raw["token"], at_most=64)
+            optional["token"] = _bytes(raw["token"], at_most=TOKEN_LIMIT)
         lowest, highest = raw["versions"]
         return Hello(
             cluster=_text(raw["cluster"]),

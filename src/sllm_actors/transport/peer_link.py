@@ -22,7 +22,7 @@ from .envelope import TEXT_LIMIT, EnvelopeCoder
 from .errors import RemoteProtocolError
 from .fence import Fences
 from .frame import ACK, GOODBYE, HEARTBEAT, IGNORABLE, SEQUENCED, Frame, encode
-from .hello import Lane
+from .hello import TOKEN_LIMIT, Lane
 from .link import Announce, Effect, LinkLife, LinkState, Lose
 from .peer import Peer
 from .settings import TransportSettings
@@ -260,7 +260,7 @@ class PeerLink:
                 delivered = self.lane.delivered if self.lane is not None else 0
                 self._deliver(self._fences.delivered(delivered))
                 self._deliver(self._fences.hold(epoch, count, (watch, reason[:TEXT_LIMIT])))
-            case [bytes(token), *_] if kind == TUNNEL_CALL:
+            case [bytes(token), *_] if kind == TUNNEL_CALL and len(token) <= TOKEN_LIMIT:
                 self._on_call(self, token)
             case [epoch, *_] if kind == LANE_LOST and is_count(epoch):
                 if self.lane is not None and self.lane.epoch == epoch:
