@@ -203,12 +203,14 @@ class PeerLink:
             self.control.send(self._session.heartbeat())
 
     def tick(self, now: float) -> None:
-        """Check the deadlines of the link."""
-        heard = False
-        for connection in (self.control, self.lane.connection if self.lane else None):
-            if connection is not None and connection.noisy:
-                heard = True
-                connection.noisy = False
+        """Check the deadlines of the link.
+
+        Only the control lane counts, where something comes with each heartbeat: a busy data lane would hide
+        that it has gone silent. For a data lane that goes silent alone, see ``limit_silence``.
+        """
+        heard = self.control is not None and self.control.noisy
+        if self.control is not None:
+            self.control.noisy = False
         self.apply(self.life.tick(now, heard=heard))
 
     def apply(self, effects: list[Effect]) -> None:

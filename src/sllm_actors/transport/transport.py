@@ -32,7 +32,7 @@ from .peer import NodeHello, NodeIdentity, NoLink, Peer, PeerLost, PeerUp, Verdi
 from .peer_link import PeerLink, goodbye
 from .roster import Roster
 from .settings import TransportSettings
-from .sockets import connect
+from .sockets import connect, limit_silence
 from .statistics import TransportStatistics, link_statistics
 from .ticker import tick_forever
 from .tls import TlsContexts
@@ -259,6 +259,7 @@ class Transport:
         return link.open_lane or f"the data lane to {target.node} is lost"
 
     def _attach_control(self, opened: Opened) -> tuple[PeerLink, Connection]:
+        limit_silence(opened.stream, self.settings.budget)
         hello = opened.hello
         link = self._roster.links.get(hello.node)
         if link is not None and link.peer.incarnation != hello.incarnation:
@@ -280,6 +281,7 @@ class Transport:
         return link, connection
 
     def _attach_data(self, opened: Opened, link: PeerLink) -> DataLane:
+        limit_silence(opened.stream, self.settings.budget)
         lane = DataLane(
             opened.stream,
             opened.rest,
