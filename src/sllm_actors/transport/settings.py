@@ -34,7 +34,7 @@ class TransportSettings:
         max_connections: Accepted connections of all lanes.
         max_handshakes: Accepted connections that have not finished their handshake.
         tunnel_timeout: How long a tunnel's request may take to come and be answered.
-        max_tunnels: Tunnels, of both directions.
+        max_tunnels: Tunnels, of both directions, open or being opened.
     """
 
     heartbeat: float = field(default=0.5, validator=gt(0))
