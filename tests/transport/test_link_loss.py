@@ -80,6 +80,18 @@ async def test_an_idle_data_lane_that_breaks_at_the_end_of_the_acceptor_alone_co
         assert not right.losses()
 
 
+async def test_a_tell_that_nobody_has_begun_to_write_is_a_dead_letter_when_its_link_ends() -> None:
+    async with far_pair() as (left, right, _):
+        for number in range(9):
+            left.tell(right.at(1), Text(str(number)))
+        (link,) = left.transport._roster.links.values()
+        link.apply(link.life.ended("a test wants it so"))
+        await anyio.sleep(0.1)
+        buried = [envelope.message for envelope, _ in left.inbound.dead]
+        assert [*right.inbound.messages, *buried] == [Text(str(number)) for number in range(9)]
+        assert len(buried) >= 8, "only the first goes out at once"
+
+
 async def test_a_notice_of_a_lane_that_was_replaced_since_changes_nothing() -> None:
     async with far_pair() as (left, right, network):
         network.cut(1)

@@ -59,6 +59,7 @@ class Outbox:
         self._max_messages = settings.queue_messages
         self._max_receiver_bytes = settings.receiver_queue_bytes
         self._ready: list[bytes] = []
+        self._origins: list[Any] = []  # of the messages that end in them
         self._flying: deque[tuple[Hashable, int]] = deque()
         self._in_flight = 0
         self._by_receiver: dict[Hashable, int] = {}
@@ -94,7 +95,7 @@ class Outbox:
             receiver: Who takes turns with whom; the messages of one receiver stay in order.
             kind: The frame kind.
             body: The frame's body, of any length.
-            origin: Given back by ``abandon`` when the message has not left by then.
+            origin: Given back by ``abandon`` when the message was not taken whole by then.
         """
         size = len(body) + HEADER_SIZE
         mine = self._by_receiver.get(receiver, 0)
@@ -110,12 +111,15 @@ class Outbox:
             self._by_receiver[receiver] = mine + size
             self._flying.append((receiver, size))
             self._ready.append(HEADER.pack(len(body), kind) + body)
+            if origin is not None:
+                self._origins.append(origin)
             return True
         return self._enqueue(receiver, _Message(self._put + 1, kind, body, origin))
 
     def take(self) -> list[bytes]:
         """Return what may be written now; it counts as in flight."""
         ready, self._ready = self._ready, []
+        self._origins.clear()
         return ready
 
     def acknowledge(self, count: int) -> None:
@@ -156,9 +160,9 @@ class Outbox:
         return out
 
     def abandon(self) -> tuple[list[Any], list[Any]]:
-        """Forget everything (the lane is lost); return the fences' tags and what never left."""
+        """Forget everything (the lane is lost); return the fences' tags and what was never taken whole."""
         tags = [tag for _, tag in self._fences]
-        left = [
+        left = self._origins + [
             message.origin
             for queue in self._turns
             for message in queue.messages
@@ -168,6 +172,7 @@ class Outbox:
         self._waiting.clear()
         self._turns.clear()
         self._ready.clear()
+        self._origins = []
         self._queued_bytes = self._queued_messages = 0
         return tags, left
 
@@ -230,6 +235,8 @@ class Outbox:
             self._complete += 1
             self._queued_messages -= 1
             self._partial -= message.stream != 0
+            if message.origin is not None:
+                self._origins.append(message.origin)
             queue.messages.popleft()
 
 
