@@ -89,6 +89,20 @@ async def test_more_handshakes_than_allowed_are_turned_away_at_once() -> None:
         await until(lambda: right.transport.statistics().connections == 0)
 
 
+async def test_one_address_cannot_take_the_handshakes_of_all_others() -> None:
+    async with node("right", settings=evolve(QUICK, max_handshakes_per_host=2)) as right:
+        streams = [await anyio.connect_tcp("127.0.0.1", right.port) for _ in range(2)]
+        await until(lambda: right.transport.statistics().handshakes == 2)
+        async with await anyio.connect_tcp("127.0.0.1", right.port) as stream:
+            assert await _closed(stream, 0.5)
+        elsewhere = await anyio.connect_tcp("127.0.0.1", right.port, local_host="127.0.0.2")
+        await until(lambda: right.transport.statistics().handshakes == 3)
+        for each in (*streams, elsewhere):
+            await each.aclose()
+        await until(lambda: right.transport.statistics().handshakes == 0)
+        assert not right.transport._doorman._shaking_from
+
+
 def _hello(name: str, lane: Lane, epoch: int) -> Hello:
     return Hello(
         cluster=CLUSTER,

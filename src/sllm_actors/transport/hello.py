@@ -23,6 +23,9 @@ LEAST_WINDOW = 3 * CHUNK
 LEAST_MESSAGE = 1024
 CAPABILITIES = frozenset({"parts", "tunnel-call"})
 """What this version can do beyond the bare protocol. Both sides use what both have."""
+MANDATORY = CAPABILITIES
+"""What no lane works without: a peer that lacks one is refused. (A long message has no other way than parts,
+and a node that cannot be dialled no other tunnel.) Only what later versions add can be left out."""
 
 
 class Lane(StrEnum):

@@ -32,7 +32,7 @@ from .peer import NodeHello, NodeIdentity, NoLink, Peer, PeerLost, PeerUp, Verdi
 from .peer_link import PeerLink, goodbye
 from .roster import Roster
 from .settings import TransportSettings
-from .sockets import connect, limit_silence
+from .sockets import connect, limit_silence, remote_host
 from .statistics import TransportStatistics, link_statistics
 from .ticker import tick_forever
 from .tls import TlsContexts
@@ -358,15 +358,13 @@ class Transport:
             await anyio.aclose_forcefully(stream)
 
     async def _let_in(self, stream: ByteStream) -> None:
-        self._doorman.shaking += 1
         try:
-            opened = await self._gate.accept(stream)
+            with self._doorman.handshake(remote_host(stream)):
+                opened = await self._gate.accept(stream)
         except (TimeoutError, HandshakeFailed, OSError) as error:
             self._refused += 1
             self._log_refusal(str(error) or "it did not finish the handshake in time")
             return
-        finally:
-            self._doorman.shaking -= 1
         # What a data or tunnel lane needs was judged a moment ago, and nothing has run since.
         links, node = self._roster.links, opened.hello.node
         match opened.hello.lane:
