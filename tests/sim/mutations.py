@@ -64,7 +64,7 @@ def down_is_lost_with_its_lane() -> AbstractContextManager[object]:
 
 def down_overtakes() -> AbstractContextManager[object]:
     """A down signal does not wait for the messages that were sent before it."""
-    return patch.object(Fences, "_passed", lambda _self, _held: True)
+    return patch.object(Fences, "_passed", lambda *_: True)
 
 
 def small_overtakes_large() -> AbstractContextManager[object]:

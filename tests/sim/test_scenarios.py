@@ -14,6 +14,7 @@ from trio.testing import MockClock
 
 from sllm_actors.actors import TEMPORARY, ActorRef, ChildSpec, Down, NodeId, PeerDown
 from sllm_actors.testing import TestProbe
+from sllm_actors.testing.sim_stream import SimStream
 from sllm_actors.transport.link import LinkState
 
 from .faults import Faults
@@ -25,10 +26,12 @@ pytestmark = pytest.mark.trio
 
 
 @asynccontextmanager
-async def cluster() -> AsyncIterator[World]:
+async def cluster(*, kernels_patience: float | None = None) -> AsyncIterator[World]:
     """A few nodes that are linked, whose actors do nothing by themselves."""
     world = World(seed=4)
     world.quiet = True
+    if kernels_patience is not None:
+        world.net.user_timeout = kernels_patience
     async with anyio.create_task_group() as background:
         background.start_soon(world.net.run)
         async with anyio.create_task_group() as processes:
@@ -103,6 +106,52 @@ async def test_a_silence_longer_than_the_budget_is_one_down_within_it_and_a_link
         await probe.expect_nothing()  # no second Down
         after = world.nodes["n0"].system.incarnation, world.nodes["n1"].system.incarnation
         assert any(new.counter > old.counter for old, new in zip(before, after, strict=True))
+
+
+def lane_stream(world: World, lane: str) -> SimStream:
+    """Return the end at n0 of a lane with n1."""
+    link = world.nodes["n0"].transport._roster.links[NodeId("n1")]
+    assert link.lane is not None
+    connection = link.control if lane == "control" else link.lane.connection
+    assert connection is not None
+    stream = getattr(connection._stream, "_stream", connection._stream)
+    assert isinstance(stream, SimStream)
+    return stream
+
+
+async def test_a_silent_control_lane_is_noticed_within_the_budget_whatever_the_data_lane_carries(
+    autojump_clock: MockClock,
+) -> None:
+    async with cluster(kernels_patience=900.0) as world:
+        budget = world.settings.budget
+        probe = await watcher(world.nodes["n0"])
+        probe.monitor(afar(world))
+        world.net.forget(lane_stream(world, "control"))
+        began = trio.current_time()
+        with anyio.move_on_after(0.9 * budget):
+            while True:
+                assert await afar(world).ask(Ping(1), timeout=1.0) == Ping(1)
+        await probe.expect(Down, timeout=3 * budget)
+        assert 0.8 * budget <= trio.current_time() - began <= 1.5 * budget
+        await linked(world)
+
+
+async def test_a_silent_data_lane_breaks_within_the_budget_of_what_was_sent_and_comes_back(
+    autojump_clock: MockClock,
+) -> None:
+    async with cluster() as world:
+        budget = world.settings.budget
+        probe = await watcher(world.nodes["n0"])
+        probe.monitor(afar(world))
+        world.net.forget(lane_stream(world, "data"))
+        await anyio.sleep(10 * budget)  # nothing is under way: nothing is missed
+        began = trio.current_time()
+        with pytest.raises(PeerDown):
+            await afar(world).ask(Ping(1), timeout=60.0)
+        assert trio.current_time() - began <= 1.5 * budget
+        await linked(world)
+        assert await afar(world).ask(Ping(2), timeout=1.0) == Ping(2)
+        await probe.expect_nothing()
 
 
 async def test_a_process_that_is_killed_is_down_and_its_asks_end_at_once(autojump_clock: MockClock) -> None:

@@ -35,6 +35,7 @@ class Proxy:
     refusing: bool = False
     half: bool = False
     _gate: anyio.Event = field(factory=anyio.Event)
+    _stalled: set[anyio.CancelScope] = field(factory=set)
     _raw: socket.socket | None = None
     _serving: anyio.CancelScope | None = None
 
@@ -55,6 +56,10 @@ class Proxy:
         """Let nothing through any more."""
         self._gate = anyio.Event()
 
+    def stall(self, index: int) -> None:
+        """Let nothing through any more on one connection, for good."""
+        self._stalled.add(self.connections[index])
+
     def restore(self) -> None:
         """Let everything through again."""
         self._gate.set()
@@ -65,13 +70,15 @@ class Proxy:
         self._serving.cancel()
         self.cut()
 
-    async def carry(self, source: ByteStream, sink: ByteStream) -> None:
+    async def carry(self, source: ByteStream, sink: ByteStream, scope: anyio.CancelScope) -> None:
         try:
             while True:
                 data = await source.receive()
                 if self.delay:
                     await anyio.sleep(self.delay)
                 await self._gate.wait()
+                if scope in self._stalled:
+                    await anyio.sleep_forever()
                 if self.flip:
                     self.flip -= 1
                     data = data[:-1] + bytes([data[-1] ^ 1])
@@ -93,8 +100,8 @@ class Proxy:
             self.connections.append(scope)
             try:
                 async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(self.carry, near, far)
-                    tasks.start_soon(self.carry, far, near)
+                    tasks.start_soon(self.carry, near, far, scope)
+                    tasks.start_soon(self.carry, far, near, scope)
             except* (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
                 pass
             finally:

@@ -89,10 +89,24 @@ async def test_more_handshakes_than_allowed_are_turned_away_at_once() -> None:
         await until(lambda: right.transport.statistics().connections == 0)
 
 
-def _hello(lane: Lane, epoch: int) -> Hello:
+async def test_one_address_cannot_take_the_handshakes_of_all_others() -> None:
+    async with node("right", settings=evolve(QUICK, max_handshakes_per_host=2)) as right:
+        streams = [await anyio.connect_tcp("127.0.0.1", right.port) for _ in range(2)]
+        await until(lambda: right.transport.statistics().handshakes == 2)
+        async with await anyio.connect_tcp("127.0.0.1", right.port) as stream:
+            assert await _closed(stream, 0.5)
+        elsewhere = await anyio.connect_tcp("127.0.0.1", right.port, local_host="127.0.0.2")
+        await until(lambda: right.transport.statistics().handshakes == 3)
+        for each in (*streams, elsewhere):
+            await each.aclose()
+        await until(lambda: right.transport.statistics().handshakes == 0)
+        assert not right.transport._doorman._shaking_from
+
+
+def _hello(name: str, lane: Lane, epoch: int) -> Hello:
     return Hello(
         cluster=CLUSTER,
-        node=NodeId("rogue"),
+        node=NodeId(name),
         role="worker",
         incarnation=life(1),
         lane=lane,
@@ -101,21 +115,21 @@ def _hello(lane: Lane, epoch: int) -> Hello:
     )
 
 
-async def _enter(port: int, lane: Lane, epoch: int = 0) -> ByteStream:
+async def _enter(port: int, name: str, lane: Lane, epoch: int = 0) -> ByteStream:
     stream = await anyio.connect_tcp("127.0.0.1", port)
     await dial_handshake(
-        stream, Handshake(lambda: _hello(lane, epoch), SECRET, dialler=True), lambda *_: Admission()
+        stream, Handshake(lambda: _hello(name, lane, epoch), SECRET, dialler=True), lambda *_: Admission()
     )
     return stream
 
 
 @asynccontextmanager
-async def rogue(right: Node) -> AsyncIterator[tuple[ByteStream, ByteStream]]:
+async def rogue(right: Node, name: str = "rogue") -> AsyncIterator[tuple[ByteStream, ByteStream]]:
     """A peer that completes the handshakes honestly; what it does then is up to the test."""
-    async with await _enter(right.port, Lane.CONTROL) as control:
-        await until(lambda: right.transport.statistics().links)
-        async with await _enter(right.port, Lane.DATA, epoch=1) as data:
-            await until(lambda: right.ups())
+    async with await _enter(right.port, name, Lane.CONTROL) as control:
+        await until(lambda: any(link.peer.node == name for link in right.transport.statistics().links))
+        async with await _enter(right.port, name, Lane.DATA, epoch=1) as data:
+            await until(lambda: any(up.peer.node == name for up in right.ups()))
             yield control, data
 
 

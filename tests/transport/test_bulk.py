@@ -11,6 +11,7 @@ from attrs import evolve
 
 from sllm_actors.actors.errors import MailboxFull, RemoteFailure
 from sllm_actors.actors.network import Envelope
+from sllm_actors.transport.control import DOWN
 
 from .kit import QUICK, Blob, Text, node, pair, until
 from .proxy import proxy
@@ -46,6 +47,17 @@ async def test_a_down_signal_waits_for_the_bulk_that_was_sent_before_it() -> Non
         await until(lambda: left.inbound.downs, within=10)
         before = left.inbound.log[: left.inbound.log.index(7)]
         assert sum(isinstance(each, Blob) for each in before) == 4
+
+
+async def test_a_peer_whose_down_signals_wait_for_what_never_comes_is_lost_and_costs_a_bounded_heap() -> None:
+    few = evolve(QUICK, control_messages=100)
+    async with pair(left={"settings": few}) as (left, right):
+        link = right.transport._roster.links[left.id]
+        for watch in range(101):
+            link._send(DOWN, [watch, "gone", link.epoch + 5, 1])
+        await until(lambda: left.losses() and right.losses())
+        assert "too many of its down signals wait" in left.losses()[0].reason
+        assert len(left.inbound.downs) == 100, "those that waited are due now, and the loss tells of the rest"
 
 
 async def test_a_down_signal_is_not_lost_with_the_lane_that_it_waited_for() -> None:

@@ -260,7 +260,7 @@ class Odd(AskError):
             RemoteFailure("ValueError", "text"),
         ),
         (msgpack.packb(["actor_gone", "text", 7]), ActorGone("text")),
-        (msgpack.packb([1, 2]), RemoteFailure("1", "2")),
+        (msgpack.packb([1, 2]), UnknownMessage("the error cannot be read")),
         (msgpack.packb(["alone"]), UnknownMessage("the error cannot be read")),
         (msgpack.packb(5), UnknownMessage("the error cannot be read")),
         (b"\xc1", UnknownMessage("the error cannot be read")),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sllm_actors.actors.identity import Incarnation, NodeId
 from sllm_actors.transport.errors import HandshakeFailed
 from sllm_actors.transport.handshake import MAGIC, MESSAGE_LIMIT, TLS_ALERT, Handshake, credential_hash
-from sllm_actors.transport.hello import Code, Hello, Lane, decode_hello, encode_hello
+from sllm_actors.transport.hello import MANDATORY, Code, Hello, Lane, decode_hello, encode_hello
 
 SECRET = b"the cluster's secret"
 HEAD = Hello(
@@ -173,6 +173,7 @@ def test_a_proof_reflected_or_replayed_proves_nothing() -> None:
         (evolve(WORKER, cluster="c2"), Code.CLUSTER, "it belongs to cluster c1, not to c2"),
         (evolve(WORKER, versions=(2, 3)), Code.PROTOCOL, "it speaks protocol 1-1, this side 2-3"),
         (evolve(WORKER, needs=frozenset({"zstd"})), Code.CAPABILITY, "both sides must support zstd"),
+        (evolve(WORKER, capabilities=frozenset({"parts"})), Code.CAPABILITY, "must support tunnel-call"),
     ],
 )
 def test_what_does_not_fit_is_refused_before_any_proof(worker: Hello, code: Code, words: str) -> None:
@@ -189,9 +190,9 @@ def test_a_version_in_the_range_of_both_is_enough() -> None:
 
 
 def test_capabilities_are_intersected() -> None:
-    dialler, acceptor = sides(evolve(WORKER, capabilities=frozenset({"parts", "zstd"})))
+    dialler, acceptor = sides(evolve(WORKER, capabilities=MANDATORY | {"zstd"}))
     shake(dialler, acceptor)
-    assert dialler.capabilities == {"parts"}
+    assert dialler.capabilities == acceptor.capabilities == MANDATORY
 
 
 def test_an_answer_for_another_lane_is_refused_by_the_dialler() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from attrs import evolve
 from hypothesis import given
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 from sllm_actors.actors.identity import Incarnation, NodeId
 from sllm_actors.transport.admission import Admission, Known, admit, dialler_yields
 from sllm_actors.transport.backoff import Backoff
-from sllm_actors.transport.fence import Fences
+from sllm_actors.transport.fence import FenceOverflow, Fences
 from sllm_actors.transport.hello import Code, Hello, Lane
 from sllm_actors.transport.link import Announce, LinkLife, LinkState, Lose, lateness
 from sllm_actors.transport.settings import TransportSettings
@@ -197,7 +199,7 @@ def test_of_two_lives_that_must_not_meet_the_one_with_fewer_links_ends() -> None
 
 
 def test_a_signal_waits_for_the_messages_sent_before_it() -> None:
-    fences = Fences()
+    fences = Fences(10, 100)
     assert fences.hold(0, 0, "no lane yet") == ["no lane yet"]
     assert fences.hold(1, 2, "a") == [], "its lane is not open here yet"
     assert fences.opened(1) == []
@@ -213,6 +215,58 @@ def test_a_signal_waits_for_the_messages_sent_before_it() -> None:
     assert fences.hold(3, 1, "d") == []
     assert fences.ended() == ["d"]
     assert fences.held == 0
+
+
+def test_signals_that_wait_are_bounded_by_count_and_by_size() -> None:
+    fences = Fences(3, 100)
+    for number in range(3):
+        assert fences.hold(1, number, number, 10) == []
+    with pytest.raises(FenceOverflow):
+        fences.hold(1, 9, "one too many")
+    assert fences.opened(1) == [0]
+    with pytest.raises(FenceOverflow):
+        fences.hold(2, 0, "too long", 81)
+    assert fences.hold(2, 0, "fits", 80) == []
+    assert fences.delivered(2) == [1, 2]
+    assert fences.ended() == ["fits"]
+    assert fences.hold(3, 0, "after the end", 100) == []
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 4)), max_size=30), st.data())
+def test_signals_become_due_once_and_never_before_what_they_wait_for(
+    signals: list[tuple[int, int]], data: st.DataObject
+) -> None:
+    fences, epoch, is_open, total, due = Fences(30, 0), 0, False, 0, []
+    for number, fence in enumerate(signals):
+        due += fences.hold(*fence, number)
+        match data.draw(st.sampled_from(["open", "close", "deliver", "nothing"])):
+            case "open":
+                epoch, is_open, total = epoch + 1, True, 0
+                due += fences.opened(epoch)
+            case "close":
+                is_open = False
+                due += fences.closed()
+            case "deliver" if is_open:
+                total += 1
+                due += fences.delivered(total)
+        waits = {
+            each
+            for each, (of, count) in enumerate(signals[: number + 1])
+            if of > epoch or (of == epoch and is_open and count > total)
+        }
+        assert sorted(due) == sorted(set(range(number + 1)) - waits)
+        assert fences.held == len(waits)
+
+
+def test_many_signals_behind_a_bulk_transfer_cost_no_time() -> None:
+    fences = Fences(50_000, 0)
+    began = time.process_time()
+    fences.opened(1)
+    for number in range(50_000):
+        fences.hold(1, 50_000 - number, number)
+    due = [signal for total in range(50_001) for signal in fences.delivered(total)]
+    assert due == list(reversed(range(50_000)))
+    assert time.process_time() - began < 3, "it was quadratic: half an hour"
 
 
 def test_pauses_double_up_to_a_cap_and_begin_again_after_success() -> None:

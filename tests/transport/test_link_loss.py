@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,7 +17,7 @@ from sllm_actors.actors.identity import Incarnation
 from sllm_actors.actors.network import Envelope
 from sllm_actors.transport import Peer, PeerLost, PeerUp
 from sllm_actors.transport.control import LANE_LOST
-from sllm_actors.transport.sockets import connect
+from sllm_actors.transport.sockets import connect, raw_socket
 
 from .kit import QUICK, Node, Open, Text, life, node, until
 from .proxy import Proxy, proxy
@@ -79,6 +80,18 @@ async def test_an_idle_data_lane_that_breaks_at_the_end_of_the_acceptor_alone_co
         assert not right.losses()
 
 
+async def test_a_tell_that_nobody_has_begun_to_write_is_a_dead_letter_when_its_link_ends() -> None:
+    async with far_pair() as (left, right, _):
+        for number in range(9):
+            left.tell(right.at(1), Text(str(number)))
+        (link,) = left.transport._roster.links.values()
+        link.apply(link.life.ended("a test wants it so"))
+        await anyio.sleep(0.1)
+        buried = [envelope.message for envelope, _ in left.inbound.dead]
+        assert [*right.inbound.messages, *buried] == [Text(str(number)) for number in range(9)]
+        assert len(buried) >= 8, "only the first goes out at once"
+
+
 async def test_a_notice_of_a_lane_that_was_replaced_since_changes_nothing() -> None:
     async with far_pair() as (left, right, network):
         network.cut(1)
@@ -138,6 +151,41 @@ async def test_a_reply_for_a_lost_lane_is_dropped_and_not_sent_on_the_next() -> 
         right.inbound.answer = None
         assert await left.ask(right.at(1), Text("two")) == Text("two")
         assert right.transport.statistics().links[0].late == 1
+
+
+async def test_a_control_lane_that_goes_silent_alone_is_noticed_whatever_the_data_lane_carries() -> None:
+    async with far_pair() as (left, right, network):
+
+        async def chatter() -> None:
+            while True:
+                left.tell(right.at(1), Text("still"))
+                right.tell(left.at(1), Text("here"))
+                await anyio.sleep(0.02)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(chatter)
+            await anyio.sleep(QUICK.budget)
+            assert left.transport.statistics().links[0].silent < QUICK.budget / 2
+            network.stall(0)
+            began = anyio.current_time()
+            await until(lambda: left.losses() and right.losses(), within=4 * QUICK.budget)
+            assert anyio.current_time() - began > QUICK.budget / 2
+            assert any("silent" in lost.reason for lost in left.losses() + right.losses())
+            await until(lambda: len(left.ups()) == 2 and len(right.ups()) == 2)
+            tasks.cancel_scope.cancel()
+
+
+async def test_control_and_data_lanes_break_when_the_kernel_hears_nothing_for_the_budget() -> None:
+    async with far_pair() as (left, right, _):
+        for each in (left, right):
+            (link,) = each.transport._roster.links.values()
+            assert link.control is not None
+            assert link.lane is not None
+            for connection in (link.control, link.lane.connection):
+                raw = raw_socket(connection._stream)
+                assert raw is not None
+                patience = raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+                assert patience == QUICK.budget * 1000
 
 
 async def test_a_silent_network_loses_the_peer_and_it_returns_in_a_later_life_without_a_restart() -> None:

@@ -167,6 +167,18 @@ def test_an_abandoned_outbox_gives_back_what_never_left() -> None:
     assert outbox.queued_bytes == 0
 
 
+def test_what_is_ready_and_was_not_taken_is_given_back_too() -> None:
+    outbox = Outbox(SETTINGS)
+    outbox.put(1, TELL, b"taken", origin="taken")
+    outbox.take()
+    outbox.put(1, TELL, b"ready", origin="ready")
+    outbox.put(1, REPLY, b"no origin")
+    outbox.put(2, TELL, bytes(100 * KIB), origin="ready in parts")
+    outbox.put(3, TELL, bytes(300 * KIB), origin="in part")
+    assert outbox.abandon() == ([], ["ready", "ready in parts", "in part"])
+    assert outbox.abandon() == ([], [])
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(

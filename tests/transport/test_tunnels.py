@@ -18,6 +18,7 @@ from sllm_actors.actors.errors import PeerDown, UnknownMessage
 from sllm_actors.actors.identity import NodeId
 from sllm_actors.transport import Peer, TlsContexts, TunnelRefused
 from sllm_actors.transport.byte_streams import ChunkedStream, RestStream
+from sllm_actors.transport.sockets import connect
 
 from .kit import QUICK, Open, Text, Unregistered, node, pair, until
 from .proxy import proxy
@@ -219,6 +220,51 @@ async def test_the_bound_on_tunnels_is_a_refusal() -> None:
         for each in tunnels:
             await each.aclose()
         assert left.transport.statistics().tunnels == 0
+
+
+async def test_tunnels_that_are_being_opened_count_against_the_bound() -> None:
+    async def hang(peer: Peer, request: object) -> ByteStream:
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    refused: list[str] = []
+    async with pair(left={"settings": evolve(QUICK, max_tunnels=3)}, right={"on_tunnel": hang}) as nodes:
+        left, right = nodes
+
+        async def ask_for_one() -> None:
+            try:
+                await left.transport.open_tunnel(right.id, Open("m:vllm#1"), timeout=0.5)
+            except TunnelRefused as error:
+                refused.append(error.reason)
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(10):
+                tasks.start_soon(ask_for_one)
+        assert sum("3 tunnels open already" in each for each in refused) == 7
+        assert sum("did not answer" in each for each in refused) == 3
+
+
+async def test_a_peer_that_asks_for_any_number_of_tunnels_starts_a_bounded_number_of_dials() -> None:
+    dials = 0
+
+    async def dial(host: str, port: int) -> ByteStream:
+        nonlocal dials
+        dials += 1
+        if dials > 2:  # after control and data
+            await anyio.sleep_forever()
+        return await connect(host, port)
+
+    few = evolve(QUICK, max_tunnels=5, handshake_timeout=0.3)
+    async with pair(left={"settings": few, "connect": dial}) as (left, right):
+        link = right.transport._roster.links[left.id]
+        for number in range(2000):
+            link.call_tunnel(number.to_bytes(16, "big"))
+        await until(lambda: not link.unacknowledged)
+        assert dials == 2 + 5
+        await anyio.sleep(0.4)
+        link.call_tunnel(b"when those are over, there is room again")
+        await until(lambda: dials == 2 + 6)
+        assert await left.ask(right.at(1), Text("x")) == Text("x")
 
 
 @pytest.mark.parametrize("dialler", ["requester", "answerer"])

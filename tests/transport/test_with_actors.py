@@ -20,12 +20,13 @@ from sllm_actors.actors import (
     ChildSpec,
     Down,
     Incarnation,
+    MailboxLimits,
     NodeDown,
     NodeId,
     PeerDown,
     RemoteFailure,
 )
-from sllm_actors.transport import PeerLost, PeerUp, Transport, reference_hooks
+from sllm_actors.transport import PeerLost, PeerUp, Transport, TransportSettings, reference_hooks
 
 from .kit import QUICK, SECRET, identity, life, listening_socket, until
 
@@ -93,7 +94,7 @@ class Side:
 
 
 @asynccontextmanager
-async def side(name: str) -> AsyncIterator[Side]:
+async def side(name: str, settings: TransportSettings = QUICK) -> AsyncIterator[Side]:
     me = identity(name)
     system = ActorSystem(node=me.node, incarnation=me.incarnation)
     events: list[PeerUp | PeerLost] = []
@@ -107,7 +108,7 @@ async def side(name: str) -> AsyncIterator[Side]:
         secret=SECRET,
         catalog=CATALOG,
         inbound=system,
-        settings=QUICK,
+        settings=settings,
         on_peer=events.append,
         next_incarnation=next_life,
         hooks=reference_hooks(system),
@@ -121,8 +122,8 @@ async def side(name: str) -> AsyncIterator[Side]:
 
 
 @asynccontextmanager
-async def two() -> AsyncIterator[tuple[Side, Side]]:
-    async with side("left") as left, side("right") as right:
+async def two(settings: TransportSettings = QUICK) -> AsyncIterator[tuple[Side, Side]]:
+    async with side("left", settings) as left, side("right", settings) as right:
         left.transport.dial("127.0.0.1", right.port)
         await until(lambda: left.events and right.events)
         yield left, right
@@ -157,6 +158,56 @@ async def test_a_crash_abroad_is_an_error_to_the_asker_and_a_down_to_the_monitor
             await abroad.ask(Crash(), timeout=3)
         await until(lambda: watcher.seen)
         assert isinstance(watcher.seen[0], Down)
+
+
+@define
+class Mourner(Actor):
+    """Watches many, and writes down what each of them said and that it ended, in the order of both."""
+
+    watched: list[ActorRef]
+    seen: list[tuple[str, str]] = field(factory=list)
+
+    async def started(self) -> None:
+        for ref in self.watched:
+            self.context.monitor(ref)
+
+    async def receive(self, message: Any) -> None:
+        match message:
+            case Hello(name):
+                self.seen.append((name, "said"))
+            case Down(ref):
+                self.seen.append((str(ref.address.key), "down"))
+
+
+class Mortal(Actor):
+    async def receive(self, message: Any) -> None:
+        message.to.tell(Hello(str(self.context.ref.address.key)))
+        self.context.stop()
+
+
+async def test_ten_thousand_last_words_come_before_one_down_each_and_the_link_stays() -> None:
+    many = 10_000
+    async with two(TransportSettings()) as (left, right):
+        mortals = [
+            await right.system.start(ChildSpec(f"mortal-{number}", Mortal, restart=TEMPORARY))
+            for number in range(many)
+        ]
+        abroad = [left.system.ref(ref.address) for ref in mortals]
+        mourner = Mourner(abroad)
+        limits = MailboxLimits(messages=2 * many, bytes=2**26)
+        spec = ChildSpec("mourner", lambda: mourner, name="mourner", restart=TEMPORARY, mailbox=limits)
+        await left.system.start(spec)
+        await until(lambda: not left.transport.statistics().links[0].unacknowledged, within=20)
+        to = right.system.named("mourner", left.system.node)
+        for ref in mortals:
+            ref.tell(Introduce(to))
+        await until(lambda: len(mourner.seen) >= 2 * many, within=30)
+        await anyio.sleep(0.2)
+        keys = [str(ref.address.key) for ref in mortals]
+        assert sorted(mourner.seen) == sorted((key, what) for key in keys for what in ("said", "down"))
+        place = {entry: number for number, entry in enumerate(mourner.seen)}
+        assert all(place[key, "said"] < place[key, "down"] for key in keys)
+        assert [type(event) for event in left.events + right.events] == [PeerUp, PeerUp]
 
 
 async def test_a_lost_node_fails_its_asks_and_downs_its_actors_once() -> None:

@@ -7,9 +7,8 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Any, Final, Self
 
-import structlog
-
 import anyio
+import structlog
 
 from .activity import Activity
 from .actor_cell import ActorCell

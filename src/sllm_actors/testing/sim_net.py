@@ -91,6 +91,7 @@ class SimNet:
     Attributes:
         agenda: What is to happen.
         streams: The ends that are open, in the order of their making.
+        user_timeout: That of the connections that are made from now on.
     """
 
     def __init__(
@@ -106,7 +107,7 @@ class SimNet:
         self._rng = rng
         self._send_buffer = send_buffer
         self._receive_buffer = receive_buffer
-        self._user_timeout = user_timeout
+        self.user_timeout = user_timeout
         self._paths: dict[tuple[str, str], Path] = {}
         self._listeners: dict[tuple[str, int], SimListener] = {}
         self._numbers = 0
@@ -275,7 +276,7 @@ class SimNet:
             self.path(sender.remote[0], sender.local[0]),
             self._send_buffer,
             self._receive_buffer,
-            self._user_timeout,
+            self.user_timeout,
             deliver=receiver.deliver,
             refused=sender.reset,
             acked=sender.room,

@@ -68,7 +68,8 @@ class Codec:
         structure = self._in.get(name) if isinstance(name, str) else None
         cls = self._catalog.type_of(name) if isinstance(name, str) else None
         if cls is None or not isinstance(name, str):
-            raise UnknownMessage(f"no message is called {name!r:.100} here")
+            called = repr(name[:100]) if isinstance(name, str) else f"by a {type(name).__name__}"
+            raise UnknownMessage(f"no message is called {called} here")
         if not isinstance(value, dict):
             raise UnknownMessage(f"a {name!r} is a map of its fields")
         try:

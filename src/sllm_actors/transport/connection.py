@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 
 import anyio
+import structlog
 from anyio.abc import ByteStream
 
 from sllm_actors.actors.wakeup import wakeups
@@ -17,6 +18,8 @@ from sllm_actors.actors.wakeup import wakeups
 from .errors import RemoteProtocolError
 from .frame import Body, Frame, FrameDecoder
 from .tcp_stream import Immediate, TcpStream
+
+log = structlog.get_logger("sllm_actors.transport")
 
 FEW = 4
 """A read with more frames than this is a sign of many asks under way: writing together pays then."""
@@ -161,6 +164,9 @@ class Connection:
             self.close("closed by the peer")
         except (anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
             self.close(_broken(error))
+        except Exception as error:  # noqa: BLE001 - whatever a peer found, it costs that connection, not the node
+            log.error("transport.frames_failed", error=repr(error)[:500])  # noqa: TRY400 - bounded
+            self.close(f"this node failed on what came: {type(error).__name__}")
 
     def _received(self, data: Body) -> None:
         if self._reason is not None:

@@ -7,6 +7,7 @@ elsewhere, or nil.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from sllm_actors.actors.errors import (
@@ -26,6 +27,8 @@ from .codec import Codec, address_from_wire, address_to_wire, is_key, pack, unpa
 
 TEXT_LIMIT = 4096
 CHAIN_LIMIT = 256
+LONGEST = 1e9
+"""Seconds until an asker's deadline at most, some thirty years: no clock or timer breaks on it."""
 
 _PLAIN: dict[str, type[AskError]] = {
     "actor_gone": ActorGone,
@@ -105,7 +108,7 @@ class EnvelopeCoder:
                 key, sender_raw, name, payload, remaining, metadata = raw[:6]
                 target = self._address(key, *self._local)
                 sender = self._sender_from_wire(sender_raw)
-                remaining = None if remaining is None else float(remaining)
+                remaining = None if remaining is None else _seconds(remaining)
                 metadata = NO_METADATA if metadata is None else _metadata_from_wire(metadata)
             except (ValueError, TypeError, LookupError, AttributeError) as error:
                 raise UnknownMessage("its envelope cannot be read") from error
@@ -172,17 +175,22 @@ def encode_failure(error: AskError) -> bytes:
 def decode_failure(body: bytes | memoryview) -> AskError:
     """Read an error; a kind that a later version has added comes back as a ``RemoteFailure`` of that name."""
     try:
-        kind, text, *more = unpack(body)
-        kind, text, *more = (_cut(str(each)) for each in (kind, text, *more))
-    except (UnknownMessage, ValueError, TypeError):
-        return UnknownMessage("the error cannot be read")
+        raw = unpack(body)
+    except UnknownMessage:
+        raw = None
+    match raw:
+        case [str(kind), str(text), *more]:
+            text = _cut(text)
+            detail = _cut(more[0]) if more and isinstance(more[0], str) else None
+        case _:
+            return UnknownMessage("the error cannot be read")
     if kind in _PLAIN:
         return _PLAIN[kind](text)
     if kind == "unknown_message":
         return UnknownMessage(text)
-    if kind == "peer_down" and more:
-        return PeerDown(more[0], text)
-    return RemoteFailure(more[0] if more else kind, text)
+    if kind == "peer_down" and detail is not None:
+        return PeerDown(NodeId(detail), text)
+    return RemoteFailure(_cut(kind) if detail is None else detail, text)
 
 
 def _metadata_to_wire(metadata: Metadata) -> dict[str, Any]:
@@ -197,11 +205,25 @@ def _metadata_to_wire(metadata: Metadata) -> dict[str, Any]:
 
 
 def _metadata_from_wire(raw: dict[str, Any]) -> Metadata:
-    chain = tuple(str(each) for each in raw.get("call_chain", ()))
+    chain = raw.get("call_chain", [])
     if len(chain) > CHAIN_LIMIT:
         raise ValueError("the call chain is too long")
-    extra = {str(key): str(value) for key, value in raw.get("extra", {}).items()}
-    return Metadata(str(raw.get("request_id", "")), chain, extra)
+    extra = {_text(key): _text(value) for key, value in raw.get("extra", {}).items()}
+    return Metadata(_text(raw.get("request_id", "")), tuple(map(_text, chain)), extra)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(
+            "not a text"
+        )  # and never str(): of a deep structure it raises, of a long one it costs
+    return value
+
+
+def _seconds(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise ValueError("not a time that remains")
+    return min(float(value), LONGEST)
 
 
 def _cut(text: str) -> str:

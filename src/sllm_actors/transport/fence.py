@@ -2,41 +2,57 @@
 
 The signal travels on the control lane and may overtake the data lane. It carries the data lane's epoch and
 how many messages had been sent on it; it is due when as many have been delivered here, or when that lane is
-lost.
+lost. Those that wait are kept in the order in which they become due, up to a bound: ten thousand actors may
+end behind a bulk transfer, and a peer may lie about what it has sent.
 """
 
 from __future__ import annotations
 
+from heapq import heappop, heappush
 from typing import Any
 
-from attrs import frozen
 
-
-@frozen
-class _Held:
-    epoch: int
-    count: int
-    signal: Any
+class FenceOverflow(Exception):
+    """More signals wait than the bound allows: the peer must be declared down, none may be lost silently."""
 
 
 class Fences:
-    """The signals of one link that are not due yet."""
+    """The signals of one link that are not due yet.
 
-    def __init__(self) -> None:
+    Args:
+        max_signals: How many may wait.
+        max_size: The sum of their sizes.
+    """
+
+    def __init__(self, max_signals: int, max_size: int) -> None:
+        self._max_signals = max_signals
+        self._max_size = max_size
         self._epoch = 0
         self._open = False
         self._delivered = 0
-        self._held: list[_Held] = []
+        self._arrived = 0
+        self._size = 0
+        self._held: list[tuple[int, int, int, int, Any]] = []
 
     @property
     def held(self) -> int:
         """How many signals wait."""
         return len(self._held)
 
-    def hold(self, epoch: int, count: int, signal: Any) -> list[Any]:
-        """Take a signal; return it if it is due already."""
-        self._held.append(_Held(epoch, count, signal))
-        return self._due()
+    def hold(self, epoch: int, count: int, signal: Any, size: int = 0) -> list[Any]:
+        """Take a signal; return it if it is due already.
+
+        Raises:
+            FenceOverflow: It is not, and the bound is reached.
+        """
+        if self._passed(epoch, count):
+            return [signal]
+        if len(self._held) >= self._max_signals or self._size + size > self._max_size:
+            raise FenceOverflow
+        self._arrived += 1
+        self._size += size
+        heappush(self._held, (epoch, count, self._arrived, size, signal))
+        return []
 
     def delivered(self, total: int) -> list[Any]:
         """Note how many messages of the present lane have been delivered; return the signals now due."""
@@ -55,16 +71,18 @@ class Fences:
 
     def ended(self) -> list[Any]:
         """The peer is lost: return all that is left."""
-        left, self._held = self._held, []
-        return [each.signal for each in left]
+        left, self._held, self._size = sorted(self._held), [], 0
+        return [signal for *_, signal in left]
 
     def _due(self) -> list[Any]:
-        due = [each.signal for each in self._held if self._passed(each)]
-        if due:
-            self._held = [each for each in self._held if not self._passed(each)]
+        due = []
+        while self._held and self._passed(*self._held[0][:2]):
+            *_, size, signal = heappop(self._held)
+            self._size -= size
+            due.append(signal)
         return due
 
-    def _passed(self, held: _Held) -> bool:
-        if held.epoch != self._epoch:
-            return held.epoch < self._epoch
-        return not self._open or held.count <= self._delivered
+    def _passed(self, epoch: int, count: int) -> bool:
+        if epoch != self._epoch:
+            return epoch < self._epoch
+        return not self._open or count <= self._delivered

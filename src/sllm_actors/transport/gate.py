@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Awaitable, Callable
 
 import anyio
+import structlog
 from anyio.abc import ByteStream
 from attrs import frozen
 
@@ -19,6 +20,8 @@ from .settings import TransportSettings
 from .shake import accept_handshake, dial_handshake
 from .sockets import configure, remote_host
 from .tls import TlsContexts, secure
+
+log = structlog.get_logger("sllm_actors.transport")
 
 Connect = Callable[[str, int], Awaitable[ByteStream]]
 
@@ -100,8 +103,6 @@ class Gate:
         def introduce() -> Hello:
             return self._roster.hello(lane, secrets.token_bytes(NONCE_SIZE), epoch=epoch, token=token)
 
-        handshake = Handshake(introduce, self._secret, dialler=True, credential=self._credential())
-
         def judge(_: Handshake, proven: Proven) -> Admission:
             hello = proven.hello
             if peer is not None and (hello.node, hello.incarnation) != (peer.node, peer.incarnation):
@@ -110,19 +111,23 @@ class Gate:
                 )
             return self._roster.judge(me, proven.hello, dialled=True)
 
+        handshake = Handshake(introduce, self._secret, dialler=True, credential=self._credential())
+        stream: ByteStream | None = None
         with anyio.fail_after(self._settings.handshake_timeout):
-            stream = await self._connect(host, port)
             try:
+                stream = await self._connect(host, port)
                 configure(stream)
                 if self._tls is not None:
                     stream = await secure(stream, self._tls.client, host)
                 theirs = await dial_handshake(stream, handshake, judge)
             except BaseException as error:
-                await anyio.aclose_forcefully(stream)
-                if isinstance(error, HandshakeFailed):
-                    self._after_failure(handshake, error, dialled=True)
-                    raise _sentence(f"{host}:{port}", handshake, error) from error
-                raise
+                if stream is not None:
+                    await anyio.aclose_forcefully(stream)
+                failure = _failure(error)
+                if failure is None:
+                    raise
+                self._after_failure(handshake, failure, dialled=True)
+                raise _sentence(f"{host}:{port}", handshake, failure) from error
         return Opened(stream, theirs, remote_host(stream), epoch, token, handshake.rest, (host, port))
 
     async def accept(self, stream: ByteStream) -> Opened:
@@ -144,7 +149,11 @@ class Gate:
             admission = self._roster.judge(me, proven.hello, dialled=False)
             if admission.code is not Code.OK or self._accept is None:
                 return admission
-            verdict = self._accept(_node_hello(handshake, proven.hello, host))
+            try:
+                verdict = self._accept(_node_hello(handshake, proven.hello, host))
+            except Exception as error:  # noqa: BLE001 - a bug of the hook
+                log.error("transport.accept_failed", peer=proven.hello.node, error=repr(error)[:500])  # noqa: TRY400 - bounded
+                verdict = Verdict("its own judgement failed, see its log")
             return Admission(Code.REFUSED, verdict.refusal) if verdict.refusal else admission
 
         try:
@@ -155,8 +164,11 @@ class Gate:
                 theirs = await accept_handshake(stream, handshake, judge)
         except BaseException as error:
             await anyio.aclose_forcefully(stream)
-            if isinstance(error, HandshakeFailed):
-                self._after_failure(handshake, error, dialled=False)
+            failure = _failure(error)
+            if failure is not None:
+                self._after_failure(handshake, failure, dialled=False)
+                if failure is not error:
+                    raise failure from error
             raise
         return Opened(stream, theirs, host, theirs.epoch, theirs.token, handshake.rest, None)
 
@@ -169,6 +181,15 @@ class Gate:
         links = (mine.links, theirs.links) if dialled else (theirs.links, mine.links)
         if dialler_yields(*links) is dialled and self._roster.identity.incarnation == mine.incarnation:
             self._must_return(f"{theirs.node} and this node had lost each other")
+
+
+def _failure(error: BaseException) -> HandshakeFailed | None:
+    """Return why there is no lane. What nobody has foreseen ends one handshake, and not the node."""
+    if isinstance(error, HandshakeFailed):
+        return error
+    if isinstance(error, OSError) or not isinstance(error, Exception):
+        return None
+    return HandshakeFailed(Code.BROKEN, f"made this node fail: {type(error).__name__}", final=True)
 
 
 def _sentence(address: str, handshake: Handshake, error: HandshakeFailed) -> HandshakeFailed:

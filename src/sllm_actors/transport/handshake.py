@@ -35,7 +35,7 @@ import msgpack
 from attrs import evolve, frozen
 
 from .errors import HandshakeFailed
-from .hello import Code, Hello, decode_hello, encode_hello
+from .hello import MANDATORY, Code, Hello, decode_hello, encode_hello
 
 MAGIC: Final = b"\x8bSLLM\r\n\x00"
 """Not text, not TLS, and broken by anything that translates line ends."""
@@ -133,7 +133,7 @@ class Handshake:
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """What both sides can do, once both have said it."""
+        """What both sides can do, once both have said it: what is ``MANDATORY``, and what both add."""
         if self.local is None or self.peer is None:
             return frozenset()
         return self.local.capabilities & self.peer.capabilities
@@ -308,12 +308,16 @@ def _xor(left: bytes, right: bytes) -> bytes:
 
 def _read_verdict(body: bytes) -> tuple[Code, str]:
     try:
-        code, reason, *_ = msgpack.unpackb(body)
-        printable = "".join(each if each.isprintable() else "?" for each in reason[:REASON_LIMIT])
+        raw = msgpack.unpackb(body)
     except (ValueError, TypeError, msgpack.UnpackException):
-        raise HandshakeFailed(Code.BROKEN, "its verdict cannot be read") from None
-    # A later version may refuse for a reason that has no name here.
-    return Code(code) if code in set(Code) else Code.REFUSED, printable
+        raw = None
+    match raw:
+        case [str(code), str(reason), *_]:
+            printable = "".join(each if each.isprintable() else "?" for each in reason[:REASON_LIMIT])
+            # A later version may refuse for a reason that has no name here.
+            return Code(code) if code in set(Code) else Code.REFUSED, printable
+        case _:
+            raise HandshakeFailed(Code.BROKEN, "its verdict cannot be read")
 
 
 def _incompatible(local: Hello, peer: Hello) -> tuple[Code, str]:
@@ -322,7 +326,7 @@ def _incompatible(local: Hello, peer: Hello) -> tuple[Code, str]:
         return Code.PROTOCOL, f"it speaks protocol {mine}, this side {theirs}: install the same sllm on both"
     if local.cluster != peer.cluster:
         return Code.CLUSTER, f"it belongs to cluster {local.cluster}, not to {peer.cluster}"
-    missing = sorted((local.needs - peer.capabilities) | (peer.needs - local.capabilities))
+    missing = sorted(((local.needs | MANDATORY) - peer.capabilities) | (peer.needs - local.capabilities))
     if missing:
         return Code.CAPABILITY, f"both sides must support {', '.join(missing)}: install the same sllm on both"
     if local.lane is not peer.lane:

@@ -17,11 +17,15 @@ PROTOCOL_MIN = 1
 PROTOCOL_MAX = 1
 NONCE_SIZE = 32
 NAME_LIMIT = 255
+TOKEN_LIMIT = 64
 LEAST_WINDOW = 3 * CHUNK
 """With less, the largest frame might never fit beside what is not reported yet."""
 LEAST_MESSAGE = 1024
 CAPABILITIES = frozenset({"parts", "tunnel-call"})
 """What this version can do beyond the bare protocol. Both sides use what both have."""
+MANDATORY = CAPABILITIES
+"""What no lane works without: a peer that lacks one is refused. (A long message has no other way than parts,
+and a node that cannot be dialled no other tunnel.) Only what later versions add can be left out."""
 
 
 class Lane(StrEnum):
@@ -137,7 +141,7 @@ def decode_hello(body: bytes) -> Hello:
             if name in raw:
                 optional[name] = _number(raw[name], at_least=least)
         if "token" in raw:
-            optional["token"] = _bytes(raw["token"], at_most=64)
+            optional["token"] = _bytes(raw["token"], at_most=TOKEN_LIMIT)
         lowest, highest = raw["versions"]
         return Hello(
             cluster=_text(raw["cluster"]),

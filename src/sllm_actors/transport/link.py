@@ -53,7 +53,7 @@ class LinkLife:
 
     Attributes:
         budget: Seconds of silence, or of a missing lane, that a link survives.
-        heard: When a byte of the peer last came.
+        heard: When a byte of the peer last came on the control lane.
         announced: Whether the peer was ever up.
     """
 
@@ -108,7 +108,7 @@ class LinkLife:
 
         Args:
             now: The time.
-            heard: Whether anything came from the peer since the last tick.
+            heard: Whether anything came on the control lane since the last tick.
         """
         if heard:
             self.heard = now

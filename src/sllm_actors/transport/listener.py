@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 
 import anyio
 import structlog
@@ -11,6 +13,7 @@ from anyio.abc import ByteStream, TaskGroup
 from anyio.lowlevel import checkpoint
 
 from .settings import TransportSettings
+from .sockets import remote_host
 from .tcp_stream import TcpStream
 
 log = structlog.get_logger("sllm_actors.transport")
@@ -31,14 +34,34 @@ class Doorman:
 
     def __init__(self, settings: TransportSettings) -> None:
         self._settings = settings
+        self._shaking_from: Counter[str] = Counter()
         self.open = 0
         self.shaking = 0
         self.turned_away = 0
 
-    @property
-    def full(self) -> bool:
-        """Whether one more would be too many."""
-        return self.open >= self._settings.max_connections or self.shaking >= self._settings.max_handshakes
+    def turns_away(self, host: str) -> bool:
+        """Whether one more, from that address, would be too many.
+
+        Anybody can open connections and say nothing: one address must not take the room of all others.
+        """
+        return (
+            self.open >= self._settings.max_connections
+            or self.shaking >= self._settings.max_handshakes
+            or self._shaking_from[host] >= self._settings.max_handshakes_per_host
+        )
+
+    @contextmanager
+    def handshake(self, host: str) -> Iterator[None]:
+        """Count a handshake while it lasts."""
+        self.shaking += 1
+        self._shaking_from[host] += 1
+        try:
+            yield
+        finally:
+            self.shaking -= 1
+            self._shaking_from[host] -= 1
+            if not self._shaking_from[host]:
+                del self._shaking_from[host]
 
 
 async def accept_forever(
@@ -62,7 +85,7 @@ async def accept_forever(
     try:
         while True:
             stream = await _accept(raw)
-            if doorman.full:
+            if doorman.turns_away(remote_host(stream)):
                 doorman.turned_away += 1
                 await anyio.aclose_forcefully(stream)
                 continue

@@ -64,6 +64,7 @@ class Outbox:
         self._max_messages = settings.queue_messages
         self._max_receiver_bytes = settings.receiver_queue_bytes
         self._ready: list[Body] = []
+        self._origins: list[Any] = []  # of the messages that end in them
         self._flying: deque[tuple[Hashable, int]] = deque()
         self._in_flight = 0
         self._by_receiver: dict[Hashable, int] = {}
@@ -101,7 +102,7 @@ class Outbox:
             receiver: Who takes turns with whom; the messages of one receiver stay in order.
             kind: The frame kind.
             body: The frame's body, of any length.
-            origin: Given back by ``abandon`` when the message has not left by then.
+            origin: Given back by ``abandon`` when the message was not taken whole by then.
             head: A few bytes that come in front of the body, which may be too long to copy it behind them.
         """
         size = len(head) + len(body) + HEADER_SIZE
@@ -118,12 +119,15 @@ class Outbox:
             self._by_receiver[receiver] = mine + size
             self._flying.append((receiver, size))
             self._ready.append(HEADER.pack(len(head) + len(body), kind) + head + body)
+            if origin is not None:
+                self._origins.append(origin)
             return True
         return self._enqueue(receiver, _Message(self._put + 1, kind, head, body, origin))
 
     def take(self) -> list[Body]:
         """Return what may be written now; it counts as in flight."""
         ready, self._ready = self._ready, []
+        self._origins.clear()
         return ready
 
     def acknowledge(self, count: int) -> None:
@@ -164,9 +168,9 @@ class Outbox:
         return out
 
     def abandon(self) -> tuple[list[Any], list[Any]]:
-        """Forget everything (the lane is lost); return the fences' tags and what never left."""
+        """Forget everything (the lane is lost); return the fences' tags and what was never taken whole."""
         tags = [tag for _, tag in self._fences]
-        left = [
+        left = self._origins + [
             message.origin
             for queue in self._turns
             for message in queue.messages
@@ -176,6 +180,7 @@ class Outbox:
         self._waiting.clear()
         self._turns.clear()
         self._ready.clear()
+        self._origins = []
         self._queued_bytes = self._queued_messages = 0
         return tags, left
 
@@ -238,6 +243,8 @@ class Outbox:
             self._complete += 1
             self._queued_messages -= 1
             self._partial -= message.stream != 0
+            if message.origin is not None:
+                self._origins.append(message.origin)
             queue.messages.popleft()
 
 

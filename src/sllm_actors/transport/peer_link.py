@@ -20,9 +20,9 @@ from .control import DEMONITOR, DOWN, LANE_LOST, MONITOR, TUNNEL_CALL, ControlOv
 from .data_lane import DataLane, LaneCounts
 from .envelope import TEXT_LIMIT, EnvelopeCoder
 from .errors import RemoteProtocolError
-from .fence import Fences
+from .fence import FenceOverflow, Fences
 from .frame import ACK, GOODBYE, HEARTBEAT, IGNORABLE, SEQUENCED, Body, Frame, encode
-from .hello import Lane
+from .hello import TOKEN_LIMIT, Lane
 from .link import Announce, Effect, LinkLife, LinkState, Lose
 from .peer import Peer
 from .settings import TransportSettings
@@ -79,7 +79,7 @@ class PeerLink:
         self._inbound = inbound
         self._settings = settings
         self._session = ControlSession(settings.control_messages, settings.control_bytes)
-        self._fences = Fences()
+        self._fences = Fences(settings.control_messages, settings.control_bytes)
         self._on_up = on_up
         self._on_lost = on_lost
         self._on_call = on_call
@@ -203,12 +203,14 @@ class PeerLink:
             self.control.send(self._session.heartbeat())
 
     def tick(self, now: float) -> None:
-        """Check the deadlines of the link."""
-        heard = False
-        for connection in (self.control, self.lane.connection if self.lane else None):
-            if connection is not None and connection.noisy:
-                heard = True
-                connection.noisy = False
+        """Check the deadlines of the link.
+
+        Only the control lane counts, where something comes with each heartbeat: a busy data lane would hide
+        that it has gone silent. For a data lane that goes silent alone, see ``limit_silence``.
+        """
+        heard = self.control is not None and self.control.noisy
+        if self.control is not None:
+            self.control.noisy = False
         self.apply(self.life.tick(now, heard=heard))
 
     def apply(self, effects: list[Effect]) -> None:
@@ -257,16 +259,21 @@ class PeerLink:
             case [watch, str(reason), epoch, count, *_] if kind == DOWN and all(
                 map(is_count, (watch, epoch, count))
             ):
-                delivered = self.lane.delivered if self.lane is not None else 0
-                self._deliver(self._fences.delivered(delivered))
-                self._deliver(self._fences.hold(epoch, count, (watch, reason[:TEXT_LIMIT])))
-            case [bytes(token), *_] if kind == TUNNEL_CALL:
+                self._hold(epoch, count, (watch, reason[:TEXT_LIMIT]))
+            case [bytes(token), *_] if kind == TUNNEL_CALL and len(token) <= TOKEN_LIMIT:
                 self._on_call(self, token)
             case [epoch, *_] if kind == LANE_LOST and is_count(epoch):
                 if self.lane is not None and self.lane.epoch == epoch:
                     self.lane.connection.close("the peer has lost it")
             case _:
                 raise RemoteProtocolError(f"control message {kind} cannot be read")
+
+    def _hold(self, epoch: int, count: int, signal: tuple[int, str]) -> None:
+        self._deliver(self._fences.delivered(self.lane.delivered if self.lane is not None else 0))
+        try:
+            self._deliver(self._fences.hold(epoch, count, signal, len(signal[1])))
+        except FenceOverflow:
+            self.apply(self.life.ended("too many of its down signals wait for messages that do not come"))
 
     def _watch(self, kind: int, key: int | str, watch: int) -> None:
         target = Address(self._local.node, None if isinstance(key, str) else self._local.incarnation, key)

@@ -33,8 +33,9 @@ class TransportSettings:
         control_bytes: Bytes of those.
         max_connections: Accepted connections of all lanes.
         max_handshakes: Accepted connections that have not finished their handshake.
+        max_handshakes_per_host: Those of one address.
         tunnel_timeout: How long a tunnel's request may take to come and be answered.
-        max_tunnels: Tunnels, of both directions.
+        max_tunnels: Tunnels, of both directions, open or being opened.
     """
 
     heartbeat: float = field(default=0.5, validator=gt(0))
@@ -54,6 +55,7 @@ class TransportSettings:
     tunnel_timeout: float = field(default=30.0, validator=gt(0))
     max_connections: int = field(default=8_192, validator=ge(1))
     max_handshakes: int = field(default=256, validator=ge(1))
+    max_handshakes_per_host: int = field(default=64, validator=ge(1))
     max_tunnels: int = field(default=4_096, validator=ge(1))
 
     @property

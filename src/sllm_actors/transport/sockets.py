@@ -66,6 +66,19 @@ def configure(stream: ByteStream) -> None:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
 
+def limit_silence(stream: ByteStream, seconds: float) -> None:
+    """Let the kernel break a connection on which bytes were sent and not acknowledged for so long.
+
+    Its own patience is a quarter of an hour. Not for a tunnel, whose reader may stop for as long as it likes:
+    the kernel takes a window that stays closed for silence.
+    """
+    raw = raw_socket(stream)
+    option = getattr(socket, "TCP_USER_TIMEOUT", None)  # Linux
+    if raw is not None and option is not None and raw.family in {socket.AF_INET, socket.AF_INET6}:
+        with contextlib.suppress(OSError):  # it may be broken already
+            raw.setsockopt(socket.IPPROTO_TCP, option, math.ceil(seconds * 1000))
+
+
 def reset(stream: ByteStream) -> None:
     """Make the coming close a reset instead of an orderly end."""
     raw = raw_socket(stream)

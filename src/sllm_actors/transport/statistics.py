@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import anyio
 from attrs import frozen
 
 from .peer import Peer
@@ -22,6 +23,7 @@ class LinkStatistics:
         queued: Bytes that wait for the data lane's window.
         unacknowledged: Control messages that wait for their acknowledgement.
         epoch: How many data lanes there have been.
+        silent: Seconds since the peer was heard last on its control lane, as of the last tick of the clock.
     """
 
     peer: Peer
@@ -34,6 +36,7 @@ class LinkStatistics:
     queued: int
     unacknowledged: int
     epoch: int
+    silent: float
 
 
 @frozen
@@ -76,4 +79,5 @@ def link_statistics(link: PeerLink) -> LinkStatistics:
         queued=lane.outbox.queued_bytes if lane else 0,
         unacknowledged=link.unacknowledged,
         epoch=link.epoch,
+        silent=max(0.0, anyio.current_time() - link.life.heard),
     )

@@ -32,7 +32,7 @@ from .peer import NodeHello, NodeIdentity, NoLink, Peer, PeerLost, PeerUp, Verdi
 from .peer_link import PeerLink, goodbye
 from .roster import Roster
 from .settings import TransportSettings
-from .sockets import connect
+from .sockets import connect, limit_silence, remote_host
 from .statistics import TransportStatistics, link_statistics
 from .ticker import tick_forever
 from .tls import TlsContexts
@@ -51,12 +51,14 @@ class Transport:
         secret: The cluster secret; it never leaves the process and is never logged.
         catalog: The closed set of messages.
         inbound: The actor system.
-        on_peer: Told of each peer that comes up and is lost, after the actor system; must not raise.
+        on_peer: Told of each peer that comes up and is lost, after the actor system. Must not raise: what it
+            raises is logged, and changes nothing.
         next_incarnation: Makes (and persists) a later life of this node, when a peer had declared it down.
         settings: Clocks and bounds.
         on_tunnel: Opens what a peer's tunnel request names.
-        accept: Judges a peer that has proved the secret, for every lane that it opens.
-        on_no_link: Told why a dialled address gives no link, once per change.
+        accept: Judges a peer that has proved the secret, for every lane that it opens. What it raises is
+            logged, and refuses the peer.
+        on_no_link: Told why a dialled address gives no link, once per change. Must not raise, as ``on_peer``.
         credential: Returns this node's own credential, or nothing while it has none.
         hooks: Conversions of types that only the node knows, as of ``ActorRef``.
         tls: TLS below everything.
@@ -257,6 +259,7 @@ class Transport:
         return link.open_lane or f"the data lane to {target.node} is lost"
 
     def _attach_control(self, opened: Opened) -> tuple[PeerLink, Connection]:
+        limit_silence(opened.stream, self.settings.budget)
         hello = opened.hello
         link = self._roster.links.get(hello.node)
         if link is not None and link.peer.incarnation != hello.incarnation:
@@ -278,6 +281,7 @@ class Transport:
         return link, connection
 
     def _attach_data(self, opened: Opened, link: PeerLink) -> DataLane:
+        limit_silence(opened.stream, self.settings.budget)
         lane = DataLane(
             opened.stream,
             opened.rest,
@@ -308,7 +312,7 @@ class Transport:
 
     def _peer_up(self, link: PeerLink) -> None:
         log.info("peer.up", peer=link.peer.node, incarnation=str(link.peer.incarnation), host=link.peer.host)
-        self._on_peer(PeerUp(link.peer))
+        _tell(self._on_peer, PeerUp(link.peer))
 
     def _peer_lost(self, link: PeerLink, reason: str, *, severed: bool) -> None:
         self._roster.remove(link)
@@ -319,7 +323,7 @@ class Transport:
         self._inbound.on_peer_down(link.peer.node, link.peer.incarnation, reason)
         if link.life.announced:
             log.info("peer.lost", peer=link.peer.node, incarnation=str(link.peer.incarnation), reason=reason)
-            self._on_peer(PeerLost(link.peer, reason))
+            _tell(self._on_peer, PeerLost(link.peer, reason))
 
     def _tunnel_called(self, link: PeerLink, token: bytes) -> None:
         self._desk.called(link, token)
@@ -343,16 +347,24 @@ class Transport:
     # -- tasks -----------------------------------------------------------------------------------
 
     async def accept(self, stream: ByteStream) -> None:
-        """Let one connection in and stay with it until it ends; ``serve`` does this for what it accepts."""
-        self._doorman.shaking += 1
+        """Let one connection in and stay with it until it ends; ``serve`` does this for what it accepts.
+
+        A failure that nobody has foreseen is logged and ends this connection, not the node.
+        """
         try:
-            opened = await self._gate.accept(stream)
+            await self._let_in(stream)
+        except Exception as error:  # noqa: BLE001 - it costs this connection alone
+            log.error("transport.connection_failed", error=repr(error)[:500])  # noqa: TRY400 - bounded
+            await anyio.aclose_forcefully(stream)
+
+    async def _let_in(self, stream: ByteStream) -> None:
+        try:
+            with self._doorman.handshake(remote_host(stream)):
+                opened = await self._gate.accept(stream)
         except (TimeoutError, HandshakeFailed, OSError) as error:
             self._refused += 1
             self._log_refusal(str(error) or "it did not finish the handshake in time")
             return
-        finally:
-            self._doorman.shaking -= 1
         # What a data or tunnel lane needs was judged a moment ago, and nothing has run since.
         links, node = self._roster.links, opened.hello.node
         match opened.hello.lane:
@@ -381,8 +393,16 @@ class Transport:
     def _report(self, no_link: NoLink) -> None:
         log.info("transport.no_link", address=no_link.address, reason=no_link.reason)
         if self._on_no_link is not None:
-            self._on_no_link(no_link)
+            _tell(self._on_no_link, no_link)
 
     def _ticked(self, now: float, late: float) -> None:
         self._stood_still += late
         self._roster.ticked(now, late)
+
+
+def _tell(hook: Callable[[Any], None], event: object) -> None:
+    # It is called from the tasks of links and connections: what it raises must not end those.
+    try:
+        hook(event)
+    except Exception as error:  # noqa: BLE001 - a bug of the hook
+        log.error("transport.hook_failed", told=type(event).__name__, error=repr(error)[:500])  # noqa: TRY400 - bounded

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import secrets
 from collections.abc import Awaitable, Callable
 
@@ -61,11 +60,17 @@ class TunnelDesk:
         self._calls: dict[bytes, _Call] = {}
         self._requested: dict[TunnelStream, NodeId] = {}
         self._answered: dict[anyio.CancelScope, NodeId] = {}
+        self._opening = 0
 
     @property
     def open(self) -> int:
         """How many tunnels there are, of both directions."""
         return len(self._requested) + len(self._answered)
+
+    @property
+    def _full(self) -> bool:
+        # Those that are being opened count: a peer can ask for them faster than they can be dialled.
+        return self.open + self._opening >= self._settings.max_tunnels
 
     async def request(self, link: PeerLink, request: object, timeout: float) -> ByteStream:
         """Open a tunnel to what ``request`` names at the peer.
@@ -75,8 +80,15 @@ class TunnelDesk:
             TunnelRefused: It said no, or nothing within ``timeout`` seconds.
             UnknownMessage: The request is not in the catalog.
         """
-        if self.open >= self._settings.max_tunnels:
-            raise TunnelRefused(f"this node has {self.open} tunnels open already")
+        if self._full:
+            raise TunnelRefused(f"this node has {self.open + self._opening} tunnels open already")
+        self._opening += 1
+        try:
+            return await self._request(link, request, timeout)
+        finally:
+            self._opening -= 1
+
+    async def _request(self, link: PeerLink, request: object, timeout: float) -> ByteStream:
         opened: Opened | None = None
         try:
             with anyio.fail_after(timeout):
@@ -99,8 +111,9 @@ class TunnelDesk:
         return stream
 
     def called(self, link: PeerLink, token: bytes) -> None:
-        """The peer asks this node to dial a tunnel lane to it."""
-        if link.address is not None and self.open < self._settings.max_tunnels:
+        """The peer asks this node to dial a tunnel lane to it; over the bound it gets none."""
+        if link.address is not None and not self._full:
+            self._opening += 1
             self._start(self._dial_back, link, link.address, token)
 
     async def arrived(self, link: PeerLink, opened: Opened) -> None:
@@ -151,9 +164,13 @@ class TunnelDesk:
         return call.opened[0]
 
     async def _dial_back(self, link: PeerLink, address: tuple[str, int], token: bytes) -> None:
-        with contextlib.suppress(OSError, HandshakeFailed):
+        try:
             opened = await self._gate.dial(*address, Lane.TUNNEL, token=token, peer=link.peer)
-            await self._answer(link, opened)
+        except (OSError, HandshakeFailed):
+            return  # whoever asked waits no longer than it said
+        finally:
+            self._opening -= 1
+        await self._answer(link, opened)
 
     async def _answer(self, link: PeerLink, opened: Opened) -> None:
         try:
