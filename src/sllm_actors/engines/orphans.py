@@ -13,6 +13,9 @@ import anyio.to_thread
 from .leash import processes, remove_shared_memory, start_time, stat_fields
 from .plan import MARKER, EnginePaths
 
+THREADS = 17
+"""Which of ``stat_fields`` is the number of threads."""
+
 ROUNDS = 400
 PAUSE = 0.025
 
@@ -54,7 +57,7 @@ def kill_once(pid: int, began: int, marker: str) -> int:
     for candidate, _ in processes():
         with suppress(OSError, ValueError, IndexError):
             fields = stat_fields(candidate)
-            if fields[0] in "ZX":
+            if fields[0] in "ZX" and int(fields[THREADS]) <= 1:  # else a thread of it still lives
                 continue
             ours = known and str(pid) in (fields[2], fields[3])
             if ours or _has(candidate, mark):

@@ -38,6 +38,9 @@ from .settings import WorkerSettings
 LOOK_FOR_ENGINES = 30.0
 """Seconds between two looks for an engine that is not installed yet."""
 
+LOOK_FOR_STUCK = 5.0
+"""Seconds between two looks at engines that could not be killed."""
+
 LOOK_FOR_MODELS = 15.0
 """Seconds between two looks at the models on the disk, which may be a slow one."""
 
@@ -79,6 +82,7 @@ async def run_worker(settings: WorkerSettings, stopping: anyio.Event) -> None:
             node.transport.dial(settings.head_host, membership.info.transport_port)
             async with anyio.create_task_group() as group:
                 group.start_soon(_keep_warm, settings, host, node.system)
+                group.start_soon(_free_gpus, host)
                 await stopping.wait()
                 group.cancel_scope.cancel()
         _remove_empty(host)
@@ -99,6 +103,14 @@ async def _keep_warm(settings: WorkerSettings, host: EngineHost, system: ActorSy
                 await system.start(ChildSpec(id=f"warm {backend}", factory=keeper))
                 wanted = wanted - {backend}
         await anyio.sleep(LOOK_FOR_ENGINES)
+
+
+async def _free_gpus(host: EngineHost) -> None:
+    """Look again and again for the end of engines that could not be killed."""
+    while True:
+        await anyio.sleep(LOOK_FOR_STUCK)
+        if host.leases.stuck:
+            await to_thread.run_sync(host.leases.look_again)
 
 
 def _has_room(host: EngineHost) -> bool:
@@ -160,6 +172,7 @@ class Stock:
     def __call__(self) -> Inventory:
         settings = self._settings
         machine = take_stock(settings.gpus)
+        stuck = self._host.leases.occupied
         if time.monotonic() - self._looked >= LOOK_FOR_MODELS:
             self._models = cached_models(self._host.models.folder)
             self._looked = time.monotonic()
@@ -167,7 +180,10 @@ class Stock:
             name=settings.title or socket.gethostname(),
             host=settings.advertise,
             port=settings.ports["transport"],
-            gpus=tuple(Gpu(gpu.uuid, gpu.name, gpu.memory_total, gpu.memory_free) for gpu in machine.gpus),
+            gpus=tuple(
+                Gpu(gpu.uuid, gpu.name, gpu.memory_total, gpu.memory_free, gpu.uuid in stuck)
+                for gpu in machine.gpus
+            ),
             cpus=machine.cpus,
             memory_total=machine.memory_total,
             memory_free=machine.memory_free,
