@@ -19,9 +19,9 @@ from attrs import evolve
 from sllm_actors.engines import leases as leases_module
 from sllm_actors.engines.host import open_host
 from sllm_actors.engines.leases import Lease, Leases
-from sllm_actors.engines.leash import start_time
 from sllm_actors.engines.plan import MARKER
 from sllm_actors.engines.process import EngineProcess
+from sllm_actors.engines.procfs import start_time
 
 from .kit import alive, fake_plan, leash_of, paths_in, remove, shared_memory, until
 

@@ -18,9 +18,9 @@ import cattrs
 import structlog
 from attrs import field, frozen
 
-from .leash import start_time
 from .orphans import kill_once, remove_files
 from .plan import EnginePaths
+from .procfs import SharedMemory, start_time
 
 log = structlog.get_logger("sllm_actors.engines")
 
@@ -66,6 +66,13 @@ class Lease:
 
 
 @frozen
+class _Stuck:
+    lease: Lease
+    memory: SharedMemory
+    locks: Sequence[int]
+
+
+@frozen
 class Leases:
     """The records of one worker, in a folder that no other worker uses.
 
@@ -76,12 +83,12 @@ class Leases:
 
     folder: Path
     boot: str = field(factory=lambda: boot_name())
-    _stuck: dict[str, tuple[Lease, Sequence[int]]] = field(factory=dict, init=False, repr=False)
+    _stuck: dict[str, _Stuck] = field(factory=dict, init=False, repr=False)
 
     @property
     def stuck(self) -> tuple[Lease, ...]:
         """What could not be killed: it waits in a driver, and has its GPUs."""
-        return tuple(lease for lease, _ in self._stuck.values())
+        return tuple(each.lease for each in list(self._stuck.values()))
 
     @property
     def occupied(self) -> frozenset[str]:
@@ -95,14 +102,14 @@ class Leases:
             lease: What it is.
             locks: Descriptors of the lock files of its GPUs, ours from now on: closed when it is gone.
         """
-        self._stuck[lease.marker] = (lease, locks)
+        self._stuck[lease.marker] = _Stuck(lease, SharedMemory(lease.since), locks)
 
     def look_again(self) -> None:
         """Kill again what could not be killed, and let go of what is gone now."""
-        for lease, locks in list(self._stuck.values()):
-            if self._end(lease):
-                del self._stuck[lease.marker]
-                for lock in locks:
+        for each in list(self._stuck.values()):
+            if self._end(each.lease, each.memory):
+                del self._stuck[each.lease.marker]
+                for lock in each.locks:
                     os.close(lock)
 
     def write(self, lease: Lease) -> None:
@@ -142,6 +149,7 @@ class Leases:
 
     def _end_all(self, leases: Iterable[Lease]) -> tuple[Lease, ...]:
         left = list(leases)
+        memory = {lease.marker: SharedMemory(lease.since) for lease in left}
         began = time.monotonic()
         while left and time.monotonic() - began < LEASH_BUDGET + KILL_BUDGET:
             patient = time.monotonic() - began < LEASH_BUDGET
@@ -150,8 +158,8 @@ class Leases:
                     if patient:
                         continue
                     with suppress(OSError):
-                        kill_once(lease.leash, lease.leash_began, lease.marker)
-                if self._end(lease):
+                        kill_once(lease.leash, lease.leash_began, lease.marker, memory[lease.marker])
+                if self._end(lease, memory[lease.marker]):
                     left.remove(lease)
             if left:
                 time.sleep(PAUSE)
@@ -159,11 +167,11 @@ class Leases:
             log.error("lease.not_swept", engine=lease.marker, pid=lease.pid, gpus=lease.gpus)
         return tuple(left)
 
-    def _end(self, lease: Lease) -> bool:
+    def _end(self, lease: Lease, memory: SharedMemory) -> bool:
         """Kill what is left of an engine; say whether that was nothing, and then forget it."""
-        if kill_once(lease.pid, lease.began, lease.marker):
+        if kill_once(lease.pid, lease.began, lease.marker, memory):
             return False
-        remove_files(lease.paths, lease.since)
+        remove_files(lease.paths, memory)
         self.remove(lease.marker)
         log.warning("lease.swept", engine=lease.marker, pid=lease.pid)
         return True
