@@ -37,6 +37,10 @@ _OURS = {
     "node-rank": "an engine runs on one machine",
     "dist-init-addr": "an engine runs on one machine",
     "config": "give its keys as settings",
+    "tensor-parallel-size": "give the setting tensor_parallel_size",
+    "tp-size": "give the setting tensor_parallel_size",
+    "pipeline-parallel-size": "an engine spreads each layer over all of its GPUs",
+    "pp-size": "an engine spreads each layer over all of its GPUs",
 }
 
 
@@ -155,8 +159,7 @@ def read_sglang_settings(settings: Mapping[str, object]) -> SglangSettings:
         SettingsProblem: One is unknown, no good, or fights with what the worker decides.
     """
     found = read_settings(SglangSettings, settings, Sglang.name)
-    short = {"-tp": "tensor-parallel-size", "-tp-size": "tensor-parallel-size"}
-    check_extra_args(found.extra_args, ours=_OURS, settings=(), given=(), short=short)
+    check_extra_args(found.extra_args, ours=_OURS, settings=(), given=())
     return found
 
 
