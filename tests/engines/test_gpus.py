@@ -239,8 +239,8 @@ def test_the_gpu_of_what_a_worker_finds_and_cannot_kill_is_withheld_too(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host = open_host(folder, gpus=GPUS[:2], gpu_locks=folder / "gpus")
-    files = [str(path) for path in (folder / "e.sock", folder / "e.tmp", folder / "e.log")]
-    host.leases.write(leases.Lease("mark", host.leases.boot, 0.0, *files, gpus=GPUS[:1]))
+    socket, tmpdir, log = (str(folder / name) for name in ("e.sock", "e.tmp", "e.log"))
+    host.leases.write(leases.Lease("mark", host.leases.boot, 0.0, socket, tmpdir, log, gpus=GPUS[:1]))
     monkeypatch.setattr(leases, "kill_once", lambda *_: 1)
     monkeypatch.setattr(leases, "LEASH_BUDGET", 0.0)
     monkeypatch.setattr(leases, "KILL_BUDGET", 0.1)

@@ -45,9 +45,9 @@ class Command:
 
     def inspect(
         self,
-        source: str,
+        source: str,  # noqa: ARG002
         settings: Mapping[str, object],
-        python: str,
+        python: str,  # noqa: ARG002
         num_gpus: int,  # noqa: ARG002
     ) -> SourceInspected:
         """See ``Backend.inspect``."""

@@ -35,7 +35,7 @@ class External:
         self,
         source: str,
         settings: Mapping[str, object],
-        python: str,
+        python: str,  # noqa: ARG002
         num_gpus: int,  # noqa: ARG002
     ) -> SourceInspected:
         """See ``Backend.inspect``."""
