@@ -77,8 +77,9 @@ def test_nodes_are_listed(sllm: Sllm, gateway: PlayedGateway) -> None:
             "warm": [{"backend": "vllm", "state": "ready", "memory": 2**29}],
         },
         {"id": "n2", "role": "gateway", "state": "down"},
+        {"id": "n3", "role": "worker", "state": "up", "gpus_total": 2, "gpus_free": 1, "gpus_stuck": 1},
     ]
-    _, gateway_line, worker_line = sllm("status", "--nodes").out.splitlines()
+    _, gateway_line, worker_line, stuck_line = sllm("status", "--nodes").out.splitlines()
     assert gateway_line.split() == ["n2", "gateway", "down", "-", "-", "-", "-", "-", "-"]
     assert worker_line.split() == [
         "big",
@@ -95,6 +96,7 @@ def test_nodes_are_listed(sllm: Sllm, gateway: PlayedGateway) -> None:
         "GiB",
         "zone=a",
     ]
+    assert "1/2 (1 stuck)" in stuck_line
 
 
 def test_models_on_the_disks_are_listed(sllm: Sllm, gateway: PlayedGateway) -> None:

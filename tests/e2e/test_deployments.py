@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -54,6 +55,19 @@ def test_logs_show_what_the_engine_said(cluster: Cluster) -> None:
     logs = sllm(cluster, "logs", DEMO)
     assert logs.returncode == 0, logs.stderr
     assert "model" in logs.stdout
+
+
+def test_who_follows_a_log_sees_it_end_when_the_instance_is_deleted(cluster: Cluster) -> None:
+    arguments = ("--model", "followed", "--backend", "llamacpp", "--source", str(gguf()), "--wait")
+    assert sllm(cluster, "deploy", *arguments).returncode == 0
+    command = [sys.executable, "-m", "sllm_actors", "logs", "followed", "-f"]
+    env = {**os.environ, "LLM_SERVER_URL": cluster.url}
+    with subprocess.Popen(command, stdout=-1, stderr=-1, text=True, env=env) as following:
+        assert following.stdout is not None
+        following.stdout.readline()
+        assert sllm(cluster, "delete", "followed").returncode == 0
+        _, said = following.communicate(timeout=30)
+    assert (following.returncode, said) == (0, "")
 
 
 def test_a_conversation_from_a_pipe_is_answered(cluster: Cluster) -> None:

@@ -36,6 +36,7 @@ class HubServer:
         branches: Commits by repository and revision.
         gated: The token that opens a repository.
         cut_after: Bytes of an answer after which the connection is closed, once for each number.
+        ranged: Whether it answers with a part of a file when that is asked for.
         step_delay: Seconds between two pieces of 64 KiB.
         asked: Each request as ``GET path``, and the ``Range`` of those that had one.
     """
@@ -46,6 +47,7 @@ class HubServer:
     gated: dict[str, str] = field(factory=dict)
     cut_after: list[int] = field(factory=list)
     damage: bool = False
+    ranged: bool = True
     step_delay: float = 0.0
     asked: list[tuple[str, str]] = field(factory=list)
 
@@ -145,7 +147,8 @@ class _Handler(BaseHTTPRequestHandler):
             raise _Refusal(404, "EntryNotFound")
         data = files[name]
         start = 0
-        if span := self.headers.get("Range"):
+        span = self.headers.get("Range")
+        if span and self.hub.ranged:
             start = int(span.removeprefix("bytes=").partition("-")[0])
             self.send_response(206)
             self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")

@@ -14,7 +14,7 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sllm_actors.engines import engine_life, leash
+from sllm_actors.engines import engine_life, leases, leash, process
 from sllm_actors.engines.gpus import GpuLoan, GpuPool, choose_gpus, visible
 from sllm_actors.engines.host import EngineHost, open_host
 from sllm_actors.engines.identity import ReplicaKey
@@ -115,8 +115,9 @@ async def test_who_waits_too_long_is_told(pool: GpuPool) -> None:
 
 
 async def test_what_the_worker_does_not_have_is_not_waited_for(folder: Path) -> None:
-    pool = GpuPool(GPUS[:1], folder, withheld=frozenset(GPUS[:1]))
-    with pytest.raises(LaunchProblem, match="it needs 2 GPUs; this worker has no GPU"):
+    pool = GpuPool(GPUS[:2], folder, withheld=lambda: frozenset(GPUS[1:]))
+    assert pool.free == 1
+    with pytest.raises(LaunchProblem, match="this worker has 1 GPU beside 1 GPU with an engine that cannot"):
         async with pool.lend(2, soon(), ignore):
             pytest.fail("there are none")
 
@@ -200,6 +201,56 @@ async def test_a_killed_worker_frees_no_gpu_that_an_engine_uses(folder: Path, po
         assert alive(engine.pid)
     async with neighbour.lend(1, soon(), ignore):
         pass
+
+
+async def test_the_gpu_of_an_engine_that_cannot_be_killed_is_withheld_until_it_is_gone(
+    gpu_host: EngineHost, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = gpu_host
+    neighbour = GpuPool(GPUS[:1], folder / "gpus")
+
+    async def in_vain(*_: object) -> bool:
+        return False
+
+    async with host.gpus.lend(1, soon(), ignore) as loan:
+        plan = evolve(fake_plan(folder), gpus=loan.gpus)
+        async with EngineProcess(plan, hold=loan.locks, leases=host.leases) as engine:
+            await until(plan.paths.socket.exists)
+            monkeypatch.setattr(process, "kill_orphans", in_vain)
+            os.kill(leash_of(engine.pid), signal.SIGKILL)
+    assert alive(engine.pid)
+    assert host.gpus.free == 1
+    async with host.gpus.lend(1, soon(), ignore) as other:
+        assert other.gpus == GPUS[1:2]
+    assert await anyio.to_thread.run_sync(neighbour.take, 1) is None
+    with monkeypatch.context() as patch:
+        patch.setattr(leases, "kill_once", lambda *_: 1)
+        await anyio.to_thread.run_sync(host.leases.look_again)
+    assert host.gpus.free == 1
+    while host.leases.stuck:
+        await anyio.to_thread.run_sync(host.leases.look_again)
+    assert not alive(engine.pid)
+    assert host.gpus.free == 2
+    async with neighbour.lend(1, soon(), ignore):
+        assert list(host.leases.folder.iterdir()) == []
+
+
+def test_the_gpu_of_what_a_worker_finds_and_cannot_kill_is_withheld_too(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = open_host(folder, gpus=GPUS[:2], gpu_locks=folder / "gpus")
+    socket, tmpdir, log = (str(folder / name) for name in ("e.sock", "e.tmp", "e.log"))
+    host.leases.write(leases.Lease("mark", host.leases.boot, 0.0, socket, tmpdir, log, gpus=GPUS[:1]))
+    monkeypatch.setattr(leases, "kill_once", lambda *_: 1)
+    monkeypatch.setattr(leases, "LEASH_BUDGET", 0.0)
+    monkeypatch.setattr(leases, "KILL_BUDGET", 0.1)
+    again = open_host(folder, gpus=GPUS[:2], gpu_locks=folder / "gpus")
+    assert again.gpus.free == 1
+    assert GpuPool(GPUS[:1], folder / "gpus").take(1) is None
+    monkeypatch.undo()
+    again.leases.look_again()
+    assert again.gpus.free == 2
+    assert GpuPool(GPUS[:1], folder / "gpus").take(1) is not None
 
 
 # ---- their memory

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
+import json
 import os
 import random
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import anyio
 import pytest
 
-from sllm_actors.engines.hub import Hub
+from sllm_actors.engines.hub import PROGRAM, Hub
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.engines.messages import ReplicaOrder
 from sllm_actors.engines.model_folder import USE, ModelFolder
@@ -174,6 +177,34 @@ async def test_a_cancelled_download_leaves_no_process_and_goes_on_later(
     path, _ = await bring(store, "hf:org/tiny")
     assert path.read_bytes() == GGUF
     assert len(server.ranges()) == 1
+
+
+async def test_a_hub_that_sends_everything_again_costs_time_only(
+    store: ModelStore, server: HubServer
+) -> None:
+    server.cut_after += [2_500_000]
+    server.ranged = False
+    path, _ = await bring(store, "hf:org/tiny")
+    assert path.read_bytes() == GGUF
+    assert len(server.gets()) == 2
+
+
+def test_a_file_that_the_hub_does_not_serve_by_http_comes_whole_and_once(
+    server: HubServer, tmp_path: Path
+) -> None:
+    small = tmp_path / "small.py"  # the same program, to which a small file is a large one
+    small.write_text(PROGRAM.read_text().replace("MOST_BY_HTTP = 50_000_000_000", "MOST_BY_HTTP = 5_000_000"))
+    (commit,) = server.commits["org/tiny"]
+    file = ("tiny.gguf", len(GGUF), hashlib.sha256(GGUF).hexdigest())
+    job = {"do": "fetch", "repo": "org/tiny", "commit": commit, "files": [file]}
+    folders = {"folder": str(tmp_path / "files"), "partial": str(tmp_path / "partial")}
+    argv = [sys.executable, "-I", small, json.dumps(job | folders)]
+    with subprocess.Popen(argv, stdin=-1, stdout=-1, text=True, env=environment(server)) as program:
+        assert program.stdout is not None
+        said = program.stdout.read()
+    assert '"fetched"' in said
+    assert (tmp_path / "files" / "tiny.gguf").read_bytes() == GGUF
+    assert list((tmp_path / "partial").iterdir()) == []
 
 
 async def test_two_replicas_share_one_download_and_its_progress(store: ModelStore, server: HubServer) -> None:
@@ -350,6 +381,7 @@ async def test_a_model_that_nobody_uses_makes_room_for_another_within_the_quota(
     async with tight.lend(order("hf:org/tiny"), str, lambda _: None) as used:
         await bring(tight, "hf:org/third")
         assert await anyio.Path(used.source).is_file()
-        assert sorted(path.name for path in tight.folder.iterdir()) == ["org--third@main", "org--tiny@main"]
+        kept = sorted(path.name for path in tight.folder.glob("[!.]*"))
+        assert kept == ["org--third@main", "org--tiny@main"]
         tighter = ModelStore(store.folder, store.hub, quota=10_000_000)
         assert "give the worker a larger --storage-quota" in await problem(tighter, "hf:org/other")

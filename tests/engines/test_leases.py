@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,9 +19,9 @@ from attrs import evolve
 from sllm_actors.engines import leases as leases_module
 from sllm_actors.engines.host import open_host
 from sllm_actors.engines.leases import Lease, Leases
-from sllm_actors.engines.leash import start_time
 from sllm_actors.engines.plan import MARKER
 from sllm_actors.engines.process import EngineProcess
+from sllm_actors.engines.procfs import start_time
 
 from .kit import alive, fake_plan, leash_of, paths_in, remove, shared_memory, until
 
@@ -39,6 +41,9 @@ async def main():
 
 anyio.run(main)
 """
+
+SYS_EXIT = 60 if platform.machine() == "x86_64" else 93
+"""Ends one thread, not its process."""
 
 
 @pytest.fixture
@@ -172,6 +177,22 @@ def test_a_later_process_of_the_same_number_is_spared(
     assert book.sweep() == ()
     assert alive(bystander.pid)
     assert records(book) == []
+
+
+def test_a_process_whose_first_thread_has_ended_is_not_taken_for_dead(folder: Path, book: Leases) -> None:
+    script = (
+        "import ctypes, threading, time\n"
+        "threading.Thread(target=time.sleep, args=(60,)).start()\n"
+        f"ctypes.CDLL(None).syscall({SYS_EXIT}, 0)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], start_new_session=True) as engine:
+        began = start_time(engine.pid)
+        while alive(engine.pid):
+            time.sleep(0.005)
+        book.write(lease_of(folder, book, pid=engine.pid, began=began))
+        assert engine.poll() is None
+        assert book.sweep() == ()
+        assert engine.wait(5) == -signal.SIGKILL
 
 
 def test_what_cannot_be_killed_stays_on_record(

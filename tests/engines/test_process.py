@@ -12,6 +12,7 @@ from pathlib import Path
 import anyio
 import pytest
 
+from sllm_actors.engines.leash import LOOK
 from sllm_actors.engines.plan import EnginePaths, LaunchPlan, LaunchProblem
 from sllm_actors.engines.process import EngineProcess, Exit
 
@@ -20,6 +21,7 @@ from .kit import (
     fake_plan,
     leash_of,
     log_of,
+    members,
     open_files,
     remove,
     script_plan,
@@ -116,6 +118,52 @@ async def test_shared_memory_that_somebody_uses_stays(folder: Path) -> None:
         remove(used)
 
 
+async def test_shared_memory_of_somebody_who_is_out_of_sight_stays(folder: Path) -> None:
+    """As in a container that shares it with the processes of its machine."""
+    strange = shared_memory("strange")
+    plan = fake_plan(folder)
+    try:
+        async with EngineProcess(plan) as engine:
+            await until(plan.paths.socket.exists)
+            strange.write_bytes(b"x")
+            await engine.stop(0.0)
+        assert strange.exists()
+    finally:
+        remove(strange)
+
+
+async def test_shared_memory_that_is_older_than_the_engine_stays(folder: Path) -> None:
+    old = shared_memory("old")
+    old.write_bytes(b"x")
+    os.utime(old, (0, 0))
+    plan = script_plan(folder, f"f = open({str(old)!r}); import time; time.sleep(60)")
+    try:
+        async with EngineProcess(plan) as engine:
+            await until(lambda: str(old) in open_files(engine.pid))
+            await engine.stop(0.0)
+        assert old.exists()
+    finally:
+        remove(old)
+
+
+async def test_shared_memory_of_a_process_that_has_ended_before_the_engine_is_removed(folder: Path) -> None:
+    left = shared_memory("early")
+    child = f"f = open({str(left)!r}, 'x'); import time; time.sleep(60)"
+    script = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}]); input()"
+    plan = script_plan(folder, f"import os; os.dup2(os.pipe()[0], 0); {script}")
+    try:
+        async with EngineProcess(plan) as engine:
+            await until(left.exists)
+            await anyio.sleep(LOOK + 0.5)
+            (maker,) = [pid for pid in members(engine.pid) if pid != engine.pid]
+            os.kill(maker, signal.SIGKILL)
+            await until(lambda: not alive(maker))
+            await engine.stop(0.0)
+        assert not left.exists()
+    finally:
+        remove(left)
+
+
 async def test_a_semaphore_that_somebody_uses_stays(folder: Path) -> None:
     """Its mapping names a file that is gone: an engine that starts must not lose its own to one that ends."""
     plan = fake_plan(folder)
@@ -147,12 +195,41 @@ from tests.engines.kit import fake_plan
 
 async def main():
     folder = Path(sys.argv[1])
-    async with EngineProcess(fake_plan(folder, "--escapee", str(folder / "pid"))) as engine:
+    plan = fake_plan(folder, "--escapee", str(folder / "pid"), *sys.argv[2:])
+    async with EngineProcess(plan) as engine:
         print(engine.pid, flush=True)
         await anyio.sleep_forever()
 
 anyio.run(main)
 """
+
+
+async def test_when_the_worker_is_killed_nothing_is_left_after_3_s_of_an_engine_that_ignores_sigterm(
+    folder: Path,
+) -> None:
+    root = Path(__file__).parents[2]
+    command = [sys.executable, "-c", WORKER, str(folder), "--ignore-sigterm"]
+    async with await anyio.open_process(command, cwd=root, stderr=None) as worker:
+        assert worker.stdout is not None
+        pid = int(await worker.stdout.receive())
+        plan = fake_plan(folder)
+        await until(plan.paths.socket.exists)
+        leash, escapee = leash_of(pid), int((folder / "pid").read_text())
+        worker.kill()
+        await until(lambda: not (alive(pid) or alive(escapee) or alive(leash)), timeout=3.0)
+    assert nothing_left(plan.paths)
+
+
+async def test_a_worker_that_is_killed_while_it_stops_an_engine_ends_its_patience(folder: Path) -> None:
+    plan = fake_plan(folder, "--ignore-sigterm")
+    async with EngineProcess(plan) as engine:
+        await until(plan.paths.socket.exists)
+        async with anyio.create_task_group() as group:
+            group.start_soon(engine.stop, 60.0)
+            await anyio.sleep(0.1)
+            os.close(engine._control)  # as the kernel does for a dead worker
+            engine._control = os.open("/dev/null", os.O_WRONLY)
+            await until(lambda: not alive(engine.pid), timeout=3.0)
 
 
 async def test_when_the_worker_is_killed_the_engine_and_its_escapees_are_gone(folder: Path) -> None:

@@ -144,10 +144,13 @@ def test_what_could_be_served_is_told_before_it_is_deployed(
 ) -> None:
     def ask(source: object, **settings: Any) -> tuple[str, int | None]:
         known = evolve(host, interpreters={"vllm": gpu_python})
-        answer = inspect_source(InspectSource("vllm", str(source), settings), known)
+        answer = inspect_source(InspectSource("vllm", str(source), settings, 1), known)
         return answer.problem, answer.size
 
     assert ask(model) == ("", 3)
+    without = InspectSource("vllm", str(model))
+    problem = inspect_source(without, evolve(host, interpreters={"vllm": gpu_python})).problem
+    assert problem.startswith("this worker's vLLM (vllm 0.32.0) needs a GPU: deploy with --num-gpus 1")
     assert ask(model, max_len=1)[0].startswith("the vllm backend has no setting 'max_len'")
     assert ask("model")[0] == "model is not an absolute path: give the whole path of a folder on the worker"
     assert ask(model / "x.gguf")[0] == f"{model}/x.gguf is a GGUF file: deploy it with --backend llamacpp"

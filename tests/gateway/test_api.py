@@ -135,6 +135,27 @@ async def test_a_log_is_read_from_the_worker_that_has_it(cluster: PlayedCluster)
     assert (wrong.status_code, wrong.json()["error"]["param"]) == (400, "offset")
 
 
+async def test_who_follows_a_log_gets_its_end_when_the_replica_is_gone(cluster: PlayedCluster) -> None:
+    await cluster.report(replica(NAME), node=LOCAL)
+    worker = await cluster.system.probe(WORKER)
+    path = f"/instances/{quote(f'{NAME}@1.1.1', safe=':@')}/logs"
+    http = cluster.http()
+
+    async def read(offset: int, chunk: LogChunk) -> dict[str, Any]:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(answering, worker, ReadLog, chunk)
+            answer = await http.get(f"{path}?offset={offset}")
+        return dict(answer.json())
+
+    assert (await read(0, LogChunk(0, 3, "one")))["text"] == "one"
+    await cluster.report(node=LOCAL)
+    assert (await read(3, LogChunk(3, 6, "two")))["text"] == "two"
+    assert (await read(6, LogChunk(6, 6, "", ended=True)))["ended"] is True
+    await cluster.report(replica(NAME, number=2), node=LOCAL)
+    other = quote(f"{NAME}@1.3.1", safe=":@")
+    assert (await http.get(f"/instances/{other}/logs")).status_code == 404
+
+
 async def test_what_is_not_there_is_an_error_of_the_same_shape(cluster: PlayedCluster) -> None:
     http = cluster.http()
     for method, path, status in (

@@ -11,6 +11,7 @@ from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.engines.messages import ReplicaState, WarmReport, WarmState
 from sllm_actors.serving.describe import NodeView, describe_cluster, describe_deployment, describe_node
 from sllm_actors.serving.document import write_document
+from sllm_actors.serving.messages import Gpu, Inventory
 from sllm_actors.serving.reconcile import Deployment, Worker
 
 from .kit import deployment, inventory, key, report, worker
@@ -147,6 +148,7 @@ def test_a_worker_shows_its_machine() -> None:
         "incarnation": "1.ab",
         "gpus_total": 2,
         "gpus_free": 1,
+        "gpus_stuck": 0,
         "cpus": 8,
         "memory_total": 100,
         "memory_free": 60,
@@ -157,6 +159,13 @@ def test_a_worker_shows_its_machine() -> None:
         "since": 3.0,
     }
     assert describe_node(view, worker("worker-1", gpus=1), used_gpus=4)["gpus_free"] == 0
+
+
+def test_a_gpu_that_an_engine_holds_which_cannot_be_killed_is_not_free() -> None:
+    view = NodeView("w1", "worker", "10.0.0.1", "1.ab", up=True, since=3.0)
+    stuck = Worker("w1", Inventory(gpus=(Gpu("GPU-0", stuck=True), Gpu("GPU-1"))), {})
+    document = describe_node(view, stuck, used_gpus=0)
+    assert (document["gpus_total"], document["gpus_free"], document["gpus_stuck"]) == (2, 1, 1)
 
 
 @pytest.mark.parametrize(("name", "shown"), [("", "worker-1"), ("big", "big")])

@@ -8,7 +8,8 @@ import pytest
 
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.engines.messages import ReplicaState
-from sllm_actors.serving.reconcile import running, used_gpus
+from sllm_actors.serving.messages import Gpu, Inventory
+from sllm_actors.serving.reconcile import Worker, running, used_gpus
 
 from .kit import deployment, key, ordered, plan, report, worker
 
@@ -56,6 +57,14 @@ def test_a_worker_that_refuses_or_was_not_asked_gets_nothing(unfit: dict[str, st
 def test_a_worker_without_free_gpus_gets_nothing() -> None:
     made = plan([deployment("a", gpus=1), deployment("b", gpus=2)], [worker("w1", gpus=2)])
     assert ordered(made) == {"w1": [key(0, "a")]}
+
+
+def test_a_gpu_that_an_engine_holds_which_cannot_be_killed_is_not_counted_on() -> None:
+    two = Worker("w1", Inventory(gpus=(Gpu("GPU-0", stuck=True), Gpu("GPU-1"))), {})
+    made = plan([deployment("a", gpus=1), deployment("b", gpus=1)], [two])
+    assert ordered(made) == {"w1": [key(0, "a")]}
+    one = Worker("w1", Inventory(gpus=(Gpu("GPU-0", stuck=True),)), {})
+    assert ordered(plan([deployment("a", backend="vllm", num_gpus=None)], [one])) == {"w1": []}
 
 
 def test_vllm_is_ordered_without_gpus_where_there_are_none() -> None:

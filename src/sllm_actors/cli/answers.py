@@ -78,7 +78,11 @@ class CachedModel:
 
 @frozen
 class Node:
-    """One process of the cluster. Memory is in bytes."""
+    """One process of the cluster. Memory is in bytes.
+
+    Attributes:
+        gpus_stuck: GPUs that an engine has which cannot be killed.
+    """
 
     id: str
     name: str | None = None
@@ -87,6 +91,7 @@ class Node:
     state: str = ""
     gpus_total: int | None = None
     gpus_free: int | None = None
+    gpus_stuck: int = 0
     cpus: float | None = None
     memory_total: int | None = None
     memory_free: int | None = None

@@ -107,7 +107,7 @@ def show_nodes_table(nodes: list[Node]) -> None:
             cell(each.role),
             cell(each.state),
             cell(each.host),
-            cell(_part(each.gpus_free, each.gpus_total)),
+            cell(_gpus(each)),
             cell(None if each.cpus is None else f"{each.cpus:g}"),
             cell(_part(_gib(each.memory_free), _gib(each.memory_total))),
             cell(", ".join(_warm(one) for one in each.warm)),
@@ -136,6 +136,11 @@ def show_models_table(nodes: list[Node]) -> None:
 
 def _warm(server: Warm) -> str:
     return f"{server.backend} {_gib(server.memory) if server.state == 'ready' else server.state}"
+
+
+def _gpus(node: Node) -> str | None:
+    part = _part(node.gpus_free, node.gpus_total)
+    return f"{part} ({node.gpus_stuck} stuck)" if node.gpus_stuck else part
 
 
 def _part(free: object, total: object) -> str | None:

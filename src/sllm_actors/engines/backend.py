@@ -43,8 +43,15 @@ class Backend(Protocol):
 
     name: str
 
-    def inspect(self, source: str, settings: Mapping[str, object], python: str) -> SourceInspected:
-        """Say whether a source with these settings could be served here, under that interpreter.
+    def inspect(
+        self, source: str, settings: Mapping[str, object], python: str, num_gpus: int
+    ) -> SourceInspected:
+        """Say whether a source with these settings could be served here, by a replica with so many GPUs.
+
+        What is wrong with the source comes last: it may be a name of what has not been brought yet.
+
+        Args:
+            python: The interpreter of its engine.
 
         Raises:
             LaunchProblem: It could not.

@@ -43,7 +43,13 @@ class Command:
 
     name = "command"
 
-    def inspect(self, source: str, settings: Mapping[str, object], python: str) -> SourceInspected:  # noqa: ARG002
+    def inspect(
+        self,
+        source: str,  # noqa: ARG002
+        settings: Mapping[str, object],
+        python: str,  # noqa: ARG002
+        num_gpus: int,  # noqa: ARG002
+    ) -> SourceInspected:
         """See ``Backend.inspect``."""
         read_command(settings)
         return SourceInspected()

@@ -31,7 +31,13 @@ class External:
 
     name = "external"
 
-    def inspect(self, source: str, settings: Mapping[str, object], python: str) -> SourceInspected:  # noqa: ARG002
+    def inspect(
+        self,
+        source: str,
+        settings: Mapping[str, object],
+        python: str,  # noqa: ARG002
+        num_gpus: int,  # noqa: ARG002
+    ) -> SourceInspected:
         """See ``Backend.inspect``."""
         read_settings(ExternalSettings, settings, self.name)
         server_url(source)

@@ -7,6 +7,9 @@ from collections.abc import Collection, Mapping
 
 from .plan import SettingsProblem
 
+SIZES = ("tensor_parallel_size", "pipeline_parallel_size")
+"""Settings that say how many GPUs an engine uses."""
+
 
 def check_extra_args(
     arguments: tuple[str, ...],
@@ -43,8 +46,9 @@ def check_extra_args(
         if refused is not None:
             raise SettingsProblem(f"extra_args cannot set --{refused}: {ours[refused]}")
         key = name.replace("-", "_")
-        if key in ("tensor_parallel_size", "pipeline_parallel_size"):
-            raise SettingsProblem(f"extra_args cannot set --{name}: give the setting {key}")
+        size = next((each for each in SIZES if each.startswith(key)), None)
+        if size is not None:
+            raise SettingsProblem(f"extra_args cannot set --{name}: give the setting {size}")
         if key in settings and key in given:
             raise SettingsProblem(f"{key} is given twice: as a setting and in extra_args")
 

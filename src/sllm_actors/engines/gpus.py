@@ -71,12 +71,12 @@ class GpuPool:
         gpus: UUIDs in the order of the machine, or None where nobody has said which there are: then engines
             get what the environment shows, and nothing is locked.
         folder: The lock files; it exists, and it is the same for all workers of a user.
-        withheld: GPUs that something still occupies which could not be killed.
+        withheld: Says which GPUs something occupies that could not be killed.
     """
 
     gpus: tuple[str, ...] | None
     folder: Path
-    withheld: frozenset[str] = frozenset()
+    withheld: Callable[[], frozenset[str]] = frozenset
     _lent: set[str] = field(factory=set, init=False)
     _guard: threading.Lock = field(factory=threading.Lock, init=False, repr=False)
 
@@ -99,9 +99,11 @@ class GpuPool:
         if self.gpus is None or not count:
             yield GpuLoan()
             return
-        usable = len(self.gpus) - len(self.withheld)
+        withheld = len(self.withheld() & set(self.gpus))
+        usable = len(self.gpus) - withheld
         if count > usable:
-            raise LaunchProblem(f"it needs {_gpus(count)}; this worker has {_gpus(usable)}")
+            more = f" beside {_gpus(withheld)} with an engine that cannot be killed" if withheld else ""
+            raise LaunchProblem(f"it needs {_gpus(count)}; this worker has {_gpus(usable)}{more}")
         loan = await anyio.to_thread.run_sync(self.take, count)
         why = f"too few of this worker's {_gpus(usable)} are free"
         if loan is None:
@@ -119,7 +121,7 @@ class GpuPool:
     @property
     def free(self) -> int:
         """How many no engine of this worker has."""
-        return len(set(self.gpus or ()) - self._lent - self.withheld)
+        return len(set(self.gpus or ()) - self._lent - self.withheld())
 
     def take(self, count: int) -> GpuLoan | None:
         """Take so many GPUs now, or none. Blocks on the disk.
@@ -129,7 +131,7 @@ class GpuPool:
         """
         with self._guard:
             known = self.gpus or ()
-            free = set(known) - self._lent - self.withheld
+            free = set(known) - self._lent - self.withheld()
             held: dict[str, int] = {}
             try:
                 while (chosen := choose_gpus(known, free, count)) is not None:
@@ -137,7 +139,7 @@ class GpuPool:
                     if wanted is None:
                         self._lent.update(chosen)
                         return GpuLoan(chosen, tuple(held.pop(gpu) for gpu in chosen))
-                    lock = _lock(self.folder / f"{wanted.replace('/', '_')}.lock")
+                    lock = self.lock(wanted)
                     if lock is None:
                         free.discard(wanted)
                     else:
@@ -146,13 +148,20 @@ class GpuPool:
             finally:
                 _close(held.values())
 
+    def lock(self, gpu: str) -> int | None:
+        """Return the descriptor of a GPU's lock file that is ours now, or None when it is somebody else's.
+
+        Raises:
+            OSError: It cannot be opened.
+        """
+        return _lock(self.folder / f"{gpu.replace('/', '_')}.lock")
+
     def _give_back(self, loan: GpuLoan) -> None:
         _close(loan.locks)
         self._lent.difference_update(loan.gpus)
 
 
 def _lock(path: Path) -> int | None:
-    """Return the descriptor of a lock file that is ours now, or None when it is somebody else's."""
     lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

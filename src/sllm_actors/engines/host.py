@@ -141,8 +141,10 @@ def open_host(
     locks = gpu_locks or Path(tempfile.gettempdir()) / f"sllm-{os.getuid()}-gpus"
     for folder in (runtime_dir, tmp_dir, log_dir, leases.folder, locks):
         _make_private(folder)
-    alive = leases.sweep()
-    occupied = frozenset(gpu for lease in alive for gpu in lease.gpus).intersection(gpus or ())
+    pool = GpuPool(None if gpus is None else tuple(gpus), locks, lambda: leases.occupied)
+    for stuck in leases.sweep():
+        held = [pool.lock(gpu) for gpu in stuck.gpus]
+        leases.keep(stuck, [lock for lock in held if lock is not None])
     return EngineHost(
         runtime_dir=runtime_dir,
         log_dir=log_dir,
@@ -150,7 +152,7 @@ def open_host(
         machine=machine_id(),
         next_attempt=Attempts(data_dir / "attempts").next,
         leases=leases,
-        gpus=GpuPool(None if gpus is None else tuple(gpus), locks, occupied),
+        gpus=pool,
         models=ModelStore(models or data_dir / "models", Hub(dict(os.environ)), quota),
         allow_command=allow_command,
         interpreters=interpreters or {},

@@ -19,10 +19,12 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 import sys
 import threading
 import time
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,9 @@ STEP = 1024 * 1024
 """Bytes between two writes: what a killed download has lost at the most."""
 
 TIMEOUT = 30.0
+
+MOST_BY_HTTP = 50_000_000_000
+"""Bytes of the largest file that the hub serves by HTTP; what is larger comes by Xet."""
 
 
 class Damaged(Exception):
@@ -71,7 +76,7 @@ def resolve(job: dict[str, Any]) -> None:
 
 
 class Incoming:
-    """A file on its way: what the library writes to it is counted and hashed.
+    """A file on its way: what is written to it is counted and hashed.
 
     Attributes:
         size: Bytes of it that are here.
@@ -87,7 +92,6 @@ class Incoming:
             self._sha256.update(step)
             self.size += len(step)
         if self.size > expected:
-            self.seek(0)
             self.truncate()
 
     @property
@@ -95,7 +99,7 @@ class Incoming:
         """The hash of what is here."""
         return self._sha256.hexdigest()
 
-    def write(self, data: bytes) -> int:
+    def write(self, data: bytes) -> None:
         """Add to the end."""
         view = memoryview(data)
         while view:
@@ -103,15 +107,6 @@ class Incoming:
             self._sha256.update(view[:written])
             self.size += written
             view = view[written:]
-        return len(data)
-
-    def tell(self) -> int:
-        """Return where the end is."""
-        return self.size
-
-    def seek(self, position: int) -> int:
-        """Go to a position; the library only goes to the beginning, to begin again."""
-        return self._file.seek(position)
 
     def truncate(self) -> None:
         """Forget everything."""
@@ -133,7 +128,7 @@ class Fetch:
     """
 
     def __init__(self, job: dict[str, Any]) -> None:
-        from huggingface_hub.utils._headers import build_hf_headers
+        from huggingface_hub.utils import build_hf_headers
 
         self._repo, self._commit = job["repo"], job["commit"]
         self._folder, self._partial = Path(job["folder"]), Path(job["partial"])
@@ -162,6 +157,8 @@ class Fetch:
         target = self._folder / name
         if not (target.is_file() and target.stat().st_size == size):
             partial = self._partial / name.replace("%", "%25").replace("/", "%2F")
+            if size > MOST_BY_HTTP:
+                self._bring_by_xet(name, size, partial)
             incoming = Incoming(partial, size)
             self._incoming[name] = incoming
             try:
@@ -179,52 +176,44 @@ class Fetch:
     def _pour(self, name: str, size: int, incoming: Incoming) -> None:
         """Fill a file, going on where it ends each time that the connection is lost."""
         import httpx2
-        from huggingface_hub import constants, hf_hub_url
-        from huggingface_hub.file_download import http_get
+        from huggingface_hub import hf_hub_url
 
-        if size > constants.MAX_HTTP_DOWNLOAD_SIZE:
-            self._pour_by_xet(name, size, incoming)
-            return
         url = hf_hub_url(self._repo, name, revision=self._commit)
         lost = 0
         while incoming.size < size:
             before = incoming.size
             try:
-                http_get(
-                    url,
-                    incoming,  # type: ignore[arg-type]
-                    resume_size=before,
-                    headers=self._headers,
-                    expected_size=size,
-                    displayed_filename=name,
-                )
+                self._pour_once(url, incoming)
             except httpx2.TransportError:
                 lost = 0 if incoming.size > before else lost + 1
                 if lost == TRIES:
                     raise
                 time.sleep(min(8, 2**lost))
 
-    def _pour_by_xet(self, name: str, size: int, incoming: Incoming) -> None:
-        """Bring a file of more than 50 GB, which the hub does not serve by HTTP."""
-        from huggingface_hub import get_hf_file_metadata, hf_hub_url
-        from huggingface_hub.file_download import xet_get
+    def _pour_once(self, url: str, incoming: Incoming) -> None:
+        from huggingface_hub.utils import hf_raise_for_status, http_stream_backoff
 
-        found = get_hf_file_metadata(hf_hub_url(self._repo, name, revision=self._commit), timeout=TIMEOUT)
-        if found.xet_file_data is None:
-            raise ValueError(f"{name} is too large: the hub serves it neither by HTTP nor by Xet")
-        whole = self._partial / f"xet-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
-        xet_get(
-            incomplete_path=whole,
-            xet_file_data=found.xet_file_data,
-            headers=self._headers,
-            expected_size=size,
-            displayed_filename=name,
-        )
-        incoming.truncate()
-        with whole.open("rb") as file:
-            while step := file.read(16 * STEP):
-                incoming.write(step)
-        whole.unlink()
+        headers = {**self._headers, "Range": f"bytes={incoming.size}-"} if incoming.size else self._headers
+        with http_stream_backoff(
+            "GET", url, headers=headers, timeout=TIMEOUT, retry_on_exceptions=()
+        ) as answer:
+            hf_raise_for_status(answer)
+            if answer.status_code != HTTPStatus.PARTIAL_CONTENT:  # it is the whole file, whatever was asked
+                incoming.truncate()
+            for piece in answer.iter_bytes(STEP):
+                incoming.write(piece)
+
+    def _bring_by_xet(self, name: str, size: int, path: Path) -> None:
+        """Bring a file that the hub does not serve by HTTP, unless it is there. It begins anew each time."""
+        from huggingface_hub import hf_hub_download
+
+        if not (path.is_file() and path.stat().st_size == size):
+            folder = self._partial / f"xet-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+            shutil.rmtree(folder, ignore_errors=True)  # of an earlier time
+            whole = hf_hub_download(self._repo, name, revision=self._commit, local_dir=folder)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Path(whole).replace(path)
+            shutil.rmtree(folder)
 
 
 def fail(error: BaseException) -> None:
@@ -268,9 +257,6 @@ def main() -> None:
     job = json.loads(sys.argv[1])
     threading.Thread(target=end_with_parent, daemon=True).start()
     try:
-        from huggingface_hub import constants
-
-        constants.DOWNLOAD_CHUNK_SIZE = STEP
         if job["do"] == "resolve":
             resolve(job)
         else:

@@ -8,8 +8,9 @@ Everything here blocks on the disk: call it in a thread.
 from __future__ import annotations
 
 import json
+import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,9 +18,9 @@ import cattrs
 import structlog
 from attrs import field, frozen
 
-from .leash import start_time
 from .orphans import kill_once, remove_files
 from .plan import EnginePaths
+from .procfs import SharedMemory, start_time
 
 log = structlog.get_logger("sllm_actors.engines")
 
@@ -65,6 +66,13 @@ class Lease:
 
 
 @frozen
+class _Stuck:
+    lease: Lease
+    memory: SharedMemory
+    locks: Sequence[int]
+
+
+@frozen
 class Leases:
     """The records of one worker, in a folder that no other worker uses.
 
@@ -75,6 +83,34 @@ class Leases:
 
     folder: Path
     boot: str = field(factory=lambda: boot_name())
+    _stuck: dict[str, _Stuck] = field(factory=dict, init=False, repr=False)
+
+    @property
+    def stuck(self) -> tuple[Lease, ...]:
+        """What could not be killed: it waits in a driver, and has its GPUs."""
+        return tuple(each.lease for each in list(self._stuck.values()))
+
+    @property
+    def occupied(self) -> frozenset[str]:
+        """The GPUs of what could not be killed."""
+        return frozenset(gpu for lease in self.stuck for gpu in lease.gpus)
+
+    def keep(self, lease: Lease, locks: Sequence[int] = ()) -> None:
+        """Keep the record of what could not be killed, until ``look_again`` finds that it is gone.
+
+        Args:
+            lease: What it is.
+            locks: Descriptors of the lock files of its GPUs, ours from now on: closed when it is gone.
+        """
+        self._stuck[lease.marker] = _Stuck(lease, SharedMemory(lease.since), locks)
+
+    def look_again(self) -> None:
+        """Kill again what could not be killed, and let go of what is gone now."""
+        for each in list(self._stuck.values()):
+            if self._end(each.lease, each.memory):
+                del self._stuck[each.lease.marker]
+                for lock in each.locks:
+                    os.close(lock)
 
     def write(self, lease: Lease) -> None:
         """Write or replace the record of an engine. It need not survive a crash of the whole machine.
@@ -97,7 +133,7 @@ class Leases:
         another boot name no process; they are dropped, and with them the files that they name.
 
         Returns:
-            What could not be killed. Its record stays for the next worker.
+            What could not be killed: hand it to ``keep``. Its record stays.
         """
         left = []
         for path in sorted(self.folder.iterdir()):
@@ -109,33 +145,39 @@ class Leases:
                 path.unlink(missing_ok=True)
             else:
                 left.append(lease)
-        return tuple(_end(left, self))
+        return self._end_all(left)
+
+    def _end_all(self, leases: Iterable[Lease]) -> tuple[Lease, ...]:
+        left = list(leases)
+        memory = {lease.marker: SharedMemory(lease.since) for lease in left}
+        began = time.monotonic()
+        while left and time.monotonic() - began < LEASH_BUDGET + KILL_BUDGET:
+            patient = time.monotonic() - began < LEASH_BUDGET
+            for lease in list(left):
+                if _leash_lives(lease):
+                    if patient:
+                        continue
+                    with suppress(OSError):
+                        kill_once(lease.leash, lease.leash_began, lease.marker, memory[lease.marker])
+                if self._end(lease, memory[lease.marker]):
+                    left.remove(lease)
+            if left:
+                time.sleep(PAUSE)
+        for lease in left:
+            log.error("lease.not_swept", engine=lease.marker, pid=lease.pid, gpus=lease.gpus)
+        return tuple(left)
+
+    def _end(self, lease: Lease, memory: SharedMemory) -> bool:
+        """Kill what is left of an engine; say whether that was nothing, and then forget it."""
+        if kill_once(lease.pid, lease.began, lease.marker, memory):
+            return False
+        remove_files(lease.paths, memory)
+        self.remove(lease.marker)
+        log.warning("lease.swept", engine=lease.marker, pid=lease.pid)
+        return True
 
     def _path(self, marker: str, suffix: str = ".json") -> Path:
         return self.folder / f"{marker}{suffix}"
-
-
-def _end(leases: Iterable[Lease], book: Leases) -> list[Lease]:
-    left = list(leases)
-    began = time.monotonic()
-    while left and time.monotonic() - began < LEASH_BUDGET + KILL_BUDGET:
-        patient = time.monotonic() - began < LEASH_BUDGET
-        for lease in list(left):
-            if _leash_lives(lease):
-                if patient:
-                    continue
-                with suppress(OSError):
-                    kill_once(lease.leash, lease.leash_began, lease.marker)
-            if not kill_once(lease.pid, lease.began, lease.marker):
-                remove_files(lease.paths, lease.since)
-                book.remove(lease.marker)
-                left.remove(lease)
-                log.warning("lease.swept", engine=lease.marker, pid=lease.pid)
-        if left:
-            time.sleep(PAUSE)
-    for lease in left:
-        log.error("lease.not_swept", engine=lease.marker, pid=lease.pid, gpus=lease.gpus)
-    return left
 
 
 def _leash_lives(lease: Lease) -> bool:

@@ -1,8 +1,9 @@
 """The owner of one engine: a process of its own that outlives the worker just long enough to clean up.
 
 Run by path as ``python -I -S leash.py CONTROL STATUS``, with two descriptors, or forked by a fork server that
-has loaded this file. It imports nothing but the standard library, so that any interpreter can run it. It
-leads a session of its own; the engine leads another.
+has loaded this file. It has to work under any interpreter, beside whatever is installed there: it imports
+nothing but the standard library and, by path, ``procfs.py``. It leads a session of its own; the engine leads
+another.
 
 ``CONTROL`` (read end): the first JSON line is the launch (see ``Launch``), a later ``{"stop": seconds}``
 asks for the end within that budget, and end of file means that the worker is gone, however it went: nobody
@@ -24,6 +25,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import importlib.util
 import json
 import os
 import re
@@ -36,8 +38,19 @@ import time
 from collections.abc import Callable
 from typing import TypedDict
 
+if __package__:
+    from . import procfs
+else:  # run, or loaded by a fork server: their path of modules has not our folder, and is not to have it
+    _path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "procfs.py")  # noqa: PTH100, PTH118, PTH120
+    _spec = importlib.util.spec_from_file_location("sllm_procfs", _path)
+    assert _spec is not None and _spec.loader is not None  # noqa: PT018
+    procfs = importlib.util.module_from_spec(_spec)
+    _spec.loader.exec_module(procfs)
+
 PR_SET_CHILD_SUBREAPER = 36
-ORPHANED_BUDGET = 5.0  # seconds between SIGTERM and SIGKILL when the worker is gone
+# Seconds between SIGTERM and SIGKILL when the worker is gone: after three, all has to be over.
+ORPHANED_BUDGET = 1.0
+LOOK = 1.0  # seconds between two looks at the shared memory
 SEGMENT = 4 * 1024 * 1024  # bytes of one file of the log
 SEGMENTS = 4  # files of the log that are kept
 READ = 65536
@@ -45,10 +58,6 @@ READ = 65536
 MEMORY_BUDGET = 20.0  # seconds for the memory of GPUs to be given back
 MEMORY_PAUSE = 0.2
 MEMORY_NOISE = 16  # MiB: less is no change
-
-# What engines leave in /dev/shm when they are killed: Python's shared memory and semaphores, and NCCL's.
-SHARED_MEMORY = "/dev/shm"  # noqa: S108 - the place where POSIX shared memory is, not a scratch folder
-LEFT_BEHIND = re.compile(r"psm_\w+|sem\.mp-\w+|nccl-\w+")
 
 
 class Launch(TypedDict):
@@ -165,11 +174,11 @@ class Leash:
     def run(self) -> None:
         """Own one engine from start to end."""
         become_subreaper()
-        self._say(event="leash", pid=os.getpid(), began=start_time(os.getpid()))
+        self._say(event="leash", pid=os.getpid(), began=procfs.start_time(os.getpid()))
         launch = self._hear_launch()
         if launch is None:
             return
-        began = time.time()
+        self._memory = procfs.SharedMemory(time.time())
         try:
             log = Log(launch["log"])
         except OSError as error:
@@ -187,7 +196,7 @@ class Leash:
                     os.killpg(self._pid, signal.SIGKILL)
                 self._kill_children()
                 raise
-        self._clean_up(launch, began)
+        self._clean_up(launch)
         self._say(event="gone")
 
     def _start(self, launch: Launch, log: Log) -> None:
@@ -203,19 +212,23 @@ class Leash:
             self._pid = self._start_engine(launch, output)
         finally:
             os.close(output)
-        self._say(event="started", pid=self._pid, began=start_time(self._pid))
+        self._say(event="started", pid=self._pid, began=procfs.start_time(self._pid))
 
     # ---- while it runs
 
     def _watch(self, log: Log) -> float | None:
         """Return when the engine has ended by itself (None) or is to end: then within so many seconds."""
+        look_at = 0.0
         while not self._engine_ended():
             if self._asked_to_stop:
                 return ORPHANED_BUDGET
             budget = self._hear_stop()
             if budget is not None:
                 return budget
-            self._wait(log, None)
+            if time.monotonic() >= look_at:
+                self._memory.look(procfs.descendants)
+                look_at = time.monotonic() + LOOK
+            self._wait(log, LOOK)
         return None
 
     def _wait(self, log: Log, timeout: float | None) -> None:
@@ -255,6 +268,7 @@ class Leash:
     def _end(self, log: Log, budget: float | None) -> None:
         """End what still runs: SIGTERM, the budget, SIGKILL, and then whoever is left, until nobody is."""
         pid = self._pid
+        self._memory.look(procfs.descendants)
         if budget:
             os.killpg(pid, signal.SIGTERM)
             self._wait_for_engine(log, time.monotonic() + budget)
@@ -278,16 +292,18 @@ class Leash:
 
     def _wait_for_engine(self, log: Log, deadline: float) -> None:
         while not self._engine_ended() and (left := deadline - time.monotonic()) > 0:
-            if self._hear_stop() == 0:
-                return
-            self._wait(log, left)
+            budget = self._hear_stop()  # the worker may have less patience now, or be gone
+            if budget is not None:
+                deadline = min(deadline, time.monotonic() + budget)
+            else:
+                self._wait(log, left)
 
     def _kill_children(self) -> None:
         """Kill and reap until the kernel knows no child of ours: each death may bring us its orphans."""
         pause = 0.001
         try:
             while True:
-                for child in children():
+                for child in procfs.children():
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(child, signal.SIGKILL)
                 while os.waitpid(-1, os.WNOHANG)[0]:
@@ -298,13 +314,13 @@ class Leash:
         except ChildProcessError:
             return
 
-    def _clean_up(self, launch: Launch, began: float) -> None:
+    def _clean_up(self, launch: Launch) -> None:
         if launch["socket"]:
             with contextlib.suppress(OSError):
                 os.unlink(launch["socket"])  # noqa: PTH108
         shutil.rmtree(launch["tmpdir"], ignore_errors=True)
         wait_for_memory(launch["gpu_memory"])
-        remove_shared_memory(began)
+        self._memory.remove()
 
     # ---- the worker
 
@@ -354,75 +370,6 @@ def readable(timeout: float | None, *fds: int) -> list[int]:
         if fd >= 0:
             poll.register(fd, select.POLLIN)
     return [fd for fd, _ in poll.poll(None if timeout is None else max(1, round(timeout * 1000)))]
-
-
-def processes() -> list[tuple[int, int]]:
-    """Return all processes with their parents."""
-    found = []
-    for name in os.listdir("/proc"):  # noqa: PTH208
-        if name.isdigit():
-            with contextlib.suppress(OSError, ValueError, IndexError):
-                found.append((int(name), int(stat_fields(int(name))[1])))
-    return found
-
-
-def children() -> list[int]:
-    """Return our children, zombies included."""
-    us = os.getpid()
-    return [pid for pid, parent in processes() if parent == us]
-
-
-def stat_fields(pid: int) -> list[str]:
-    """Return the fields of ``/proc/PID/stat`` from the third on: the second may hold anything."""
-    with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:  # noqa: PTH123
-        return file.read().rpartition(")")[2].split()
-
-
-def start_time(pid: int) -> int:
-    """Return when a process started, in clock ticks since boot: that and the pid name one process."""
-    try:
-        return int(stat_fields(pid)[19])
-    except (OSError, ValueError, IndexError):
-        return 0
-
-
-def remove_shared_memory(began: float) -> None:
-    """Remove our user's shared-memory files that are younger than the engine and that no process uses."""
-    left = {}
-    with contextlib.suppress(OSError):
-        for entry in os.scandir(SHARED_MEMORY):
-            with contextlib.suppress(OSError):
-                found = entry.stat(follow_symlinks=False)
-                if (
-                    LEFT_BEHIND.fullmatch(entry.name)
-                    and found.st_uid == os.getuid()
-                    and found.st_mtime >= began - 1
-                ):
-                    left[found.st_ino] = entry.path
-    if not left:
-        return
-    for pid, _ in processes():
-        for used in in_use(pid):
-            left.pop(used, None)
-    for path in left.values():
-        with contextlib.suppress(OSError):
-            os.unlink(path)  # noqa: PTH108
-
-
-def in_use(pid: int) -> set[int]:
-    """Return the inodes of the shared-memory files that a process has mapped or open, as far as we may look.
-
-    Their names would not do: a semaphore is mapped under a temporary name that exists no more.
-    """
-    used = set()
-    with contextlib.suppress(OSError):
-        with open(f"/proc/{pid}/maps", encoding="utf-8", errors="replace") as file:  # noqa: PTH123
-            used = {int(line.split(maxsplit=5)[4]) for line in file if SHARED_MEMORY in line}
-        for fd in os.scandir(f"/proc/{pid}/fd"):
-            with contextlib.suppress(OSError):
-                if os.readlink(fd.path).startswith(SHARED_MEMORY):  # noqa: PTH115
-                    used.add(os.stat(fd.path).st_ino)  # noqa: PTH116
-    return used
 
 
 def wait_for_memory(program: list[str]) -> None:

@@ -80,7 +80,13 @@ class LlamaCpp:
 
     name = "llamacpp"
 
-    def inspect(self, source: str, settings: Mapping[str, object], python: str) -> SourceInspected:
+    def inspect(
+        self,
+        source: str,
+        settings: Mapping[str, object],
+        python: str,
+        num_gpus: int,  # noqa: ARG002
+    ) -> SourceInspected:
         """See ``Backend.inspect``."""
         _read(settings)
         _check_installed(python)

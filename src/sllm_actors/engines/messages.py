@@ -209,11 +209,16 @@ class OpenEngine:
 @CATALOG.message("engines.inspect_source")
 @frozen
 class InspectSource:
-    """Ask a worker whether it could run this, before it is accepted; answered with ``SourceInspected``."""
+    """Ask a worker whether it could run this, before it is accepted; answered with ``SourceInspected``.
+
+    Attributes:
+        num_gpus: What a replica would take of this worker.
+    """
 
     backend: str
     source: str
     settings: dict[str, Any] = field(factory=dict)
+    num_gpus: int = 0
 
 
 @CATALOG.message("engines.source_inspected")

@@ -6,7 +6,8 @@ It has
   then on the source means that commit: the hub is asked for what is missing of it, and for nothing else;
 - ``files``: what is whole, under the names of the repository;
 - ``partial``: what is not;
-- ``fetch.lock``: held by the worker that brings files into it;
+- ``fetch.lock``: held by the worker that brings files into it, and ``announced``: how many bytes it will have
+  when that is done;
 - ``use.lock``: held, shared, by each worker that has a replica of it. Its time is that of the last use.
 """
 
@@ -74,6 +75,22 @@ class ModelFolder:
         wanted = sum(each.size for each in files if not self._has(each))
         begun = sum(_size(each) or 0 for each in self.partial.glob("*"))
         return max(0, wanted - begun)
+
+    def announce(self, needed: int) -> None:
+        """Tell others how many bytes the holder of its ``FETCH`` lock will add."""
+        (self.path / "announced").write_text(str(self.size() + needed))
+
+    def coming(self) -> int:
+        """Return how many bytes are still to come of what was announced, if somebody brings it now."""
+        try:
+            coming = int((self.path / "announced").read_text()) - self.size()
+        except (OSError, ValueError):
+            return 0
+        lock = self.lock(FETCH, fcntl.LOCK_SH) if coming > 0 else None
+        if lock is not None:
+            os.close(lock)
+            return 0
+        return max(0, coming)
 
     def size(self) -> int:
         """Return how many bytes all that is in it has, also while somebody removes it."""

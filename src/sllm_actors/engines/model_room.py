@@ -6,8 +6,8 @@ import fcntl
 import os
 import secrets
 import shutil
-from collections.abc import Collection, Iterable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -33,47 +33,74 @@ def cached_models(models: Path) -> tuple[CachedModel, ...]:
     return tuple(found[:MOST_LISTED])
 
 
-def make_room(models: Path, needed: int, quota: int | None, free: int) -> int:
-    """Remove models that nobody uses, the least recently used first, until another one fits.
+def make_room(
+    folder: ModelFolder, source: str, needed: int, quota: int | None, free: Callable[[Path], int]
+) -> None:
+    """Remove models that nobody uses, the least recently used first, until what a folder still needs fits.
 
-    It has to fit the disk and the quota. Beyond that, some of the disk is kept free as long as that takes
-    nothing that is used. Where it cannot fit, nothing is removed.
+    It has to fit the disk and the quota, beside what others are fetching now and have announced here. Beyond
+    that, some of the disk is kept free as long as that takes nothing that is used. Where it cannot fit,
+    nothing is removed; else it is announced, for as long as the caller holds the folder's ``FETCH`` lock.
 
     Args:
-        models: The folder of all models.
+        folder: Where it goes; the folders of the other models are beside it.
+        source: What it is, for a person.
         needed: Bytes that are to be added.
         quota: Bytes that all of them together may have, or None.
-        free: Free bytes of the disk.
-
-    Returns:
-        How many bytes were removed; 0 also where the disk has too little room whatever is removed.
+        free: Says how many bytes are free where a folder is.
 
     Raises:
-        SourceProblem: It does not fit the quota.
+        SourceProblem: It does not fit.
         OSError: The disk refuses.
     """
-    _sweep(models)
-    room = Room(free, int(shutil.disk_usage(models).total * KEEP_FREE), quota)
-    found = _models(models)
-    in_use: set[str] = set()
-    with ExitStack() as locks:
-        locked: set[str] = set()
-        while True:
-            chosen = choose_evictions(found, in_use, needed, room)
-            if chosen is None:
-                _check_quota(found, in_use, needed, quota)
-                return 0
-            new = next((each for each in chosen if each.source not in locked), None)
-            if new is None:
-                break
-            if _lock(found[new], locks):
-                locked.add(new.source)
-            else:
-                in_use.add(new.source)
-        for each in chosen:
+    models = folder.path.parent
+    with _one_at_a_time(models), ExitStack() as locks:
+        _sweep(models)
+        found = _models(models)
+        coming = sum(each.coming() for each in found.values() if each.path != folder.path)
+        keep_free = int(shutil.disk_usage(models).total * KEEP_FREE)
+        room = Room(free(models) - coming, keep_free, None if quota is None else quota - coming)
+        in_use: set[str] = set()
+        chosen = _choose(found, in_use, needed, room, locks)
+        if chosen is None:
+            _check_quota(found, in_use, needed, coming, quota)
+        for each in chosen or ():
             log.info("model.removed", model=each.source, size=each.size, needed=needed)
             _remove(found[each])
-    return sum(each.size for each in chosen)
+        left = free(models) - coming
+        if needed > left:
+            has = f"{shown_bytes(max(0, left))} free"
+            if coming:
+                has += f", beside {shown_bytes(coming)} for what is being fetched"
+            raise SourceProblem(
+                f"{source} needs {shown_bytes(needed)} more in {models}, which has {has}: make room there, or"
+                " start the worker with another --storage-path"
+            )
+        folder.announce(needed)
+
+
+def _choose(
+    found: Mapping[CachedModel, ModelFolder], in_use: set[str], needed: int, room: Room, locks: ExitStack
+) -> tuple[CachedModel, ...] | None:
+    """Lock and return what is to be removed; add to ``in_use`` what others have. None where it cannot fit."""
+    locked: set[str] = set()
+    while True:
+        chosen = choose_evictions(found, in_use, needed, room)
+        new = next((each for each in chosen or () if each.source not in locked), None)
+        if new is None:
+            return chosen
+        if _lock(found[new], locks):
+            locked.add(new.source)
+        else:
+            in_use.add(new.source)
+
+
+@contextmanager
+def _one_at_a_time(models: Path) -> Iterator[None]:
+    """Let no other worker look for room meanwhile; it is soon done."""
+    with (models / ".room.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _models(models: Path) -> dict[CachedModel, ModelFolder]:
@@ -127,11 +154,11 @@ def _sweep(models: Path) -> None:
 
 
 def _check_quota(
-    found: Iterable[CachedModel], in_use: Collection[str], needed: int, quota: int | None
+    found: Iterable[CachedModel], in_use: Collection[str], needed: int, coming: int, quota: int | None
 ) -> None:
     if quota is None:
         return
-    held = sum(each.size for each in found if each.source in in_use)
+    held = coming + sum(each.size for each in found if each.source in in_use)
     if held + needed > quota:
         others = f", of which {shown_bytes(held)} are in use" if held else ""
         raise SourceProblem(

@@ -201,14 +201,7 @@ class ModelStore:
             raise SourceProblem(f"{source} was not downloaded whole into {folder.files}")
 
     def _make_room(self, folder: ModelFolder, source: str, needed: int) -> None:
-        free = self.free(folder.path)
-        if make_room(self.folder, needed, self.quota, free):
-            free = self.free(folder.path)
-        if needed > free:
-            raise SourceProblem(
-                f"{source} needs {shown_bytes(needed)} more in {self.folder}, which has {shown_bytes(free)}"
-                " free: make room there, or start the worker with another --storage-path"
-            )
+        make_room(folder, source, needed, self.quota, self.free)
 
 
 def _what_to_load(folder: ModelFolder, wanted: Wanted, files: tuple[RepoFile, ...]) -> Path:

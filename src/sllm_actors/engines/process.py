@@ -63,7 +63,8 @@ class EngineProcess:
     """One life of one engine: an async context manager, in which it runs.
 
     Leaving the context, also by a cancellation, ends it within the plan's ``stop_budget`` and returns when no
-    process and no file of it is left; nothing shortens that. To be used by one task.
+    process and no file of it is left; nothing shortens that. Only what cannot be killed is given up after a
+    while: it stays on record, with the locks of its GPUs, until it is gone. To be used by one task.
 
     Args:
         plan: What to start.
@@ -210,10 +211,17 @@ class EngineProcess:
                 self._leash.kill()
                 await self._leash.aclose()
             self._close_pipes()
-            if (
-                self._leases is not None and not self._stuck
-            ):  # else it is left to the sweep of the next worker
-                await anyio.to_thread.run_sync(self._leases.remove, self._plan.env[MARKER])
+            await self._strike_off()
+
+    async def _strike_off(self) -> None:
+        """Take the engine off the record, unless it lives on; then nobody else is to get its GPUs."""
+        if self._leases is None:
+            return
+        if self._stuck and self._lease is not None:
+            log.error("engine.stuck", engine=self._lease.marker, pid=self.pid, gpus=self._lease.gpus)
+            self._leases.keep(self._lease, [os.dup(lock) for lock in self._hold])
+        else:
+            await anyio.to_thread.run_sync(self._leases.remove, self._plan.env[MARKER])
 
     def _close_pipes(self) -> None:
         for fd in (self._control, self._status):

@@ -51,7 +51,8 @@ def inspect_source(request: InspectSource, host: EngineHost) -> SourceInspected:
         local = host.models.find(backend.name, request.source)
         if backend.name == Command.name and not host.allow_command:
             return SourceInspected(problem=NOT_ALLOWED)
-        return backend.inspect(local or request.source, request.settings, host.interpreter(backend.name))
+        python = host.interpreter(backend.name)
+        return backend.inspect(local or request.source, request.settings, python, request.num_gpus)
     except SourceProblem as problem:
         # A backend looks at the source last: all but that is as it should be.
         return SourceInspected() if local is None else SourceInspected(problem=str(problem))

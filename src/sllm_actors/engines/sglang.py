@@ -37,6 +37,10 @@ _OURS = {
     "node-rank": "an engine runs on one machine",
     "dist-init-addr": "an engine runs on one machine",
     "config": "give its keys as settings",
+    "tensor-parallel-size": "give the setting tensor_parallel_size",
+    "tp-size": "give the setting tensor_parallel_size",
+    "pipeline-parallel-size": "an engine spreads each layer over all of its GPUs",
+    "pp-size": "an engine spreads each layer over all of its GPUs",
 }
 
 
@@ -101,10 +105,13 @@ class Sglang:
 
     name = "sglang"
 
-    def inspect(self, source: str, settings: Mapping[str, object], python: str) -> SourceInspected:
+    def inspect(
+        self, source: str, settings: Mapping[str, object], python: str, num_gpus: int
+    ) -> SourceInspected:
         """See ``Backend.inspect``."""
         read_sglang_settings(settings)
         check_installed(python)
+        check_gpus(num_gpus)
         return SourceInspected(size=read_checkpoint(Path(source)).size)
 
     def launch(self, order: ReplicaOrder, host: EngineHost, paths: EnginePaths) -> Launch:
@@ -112,8 +119,7 @@ class Sglang:
         settings = read_sglang_settings(order.settings)
         python = host.interpreter(self.name)
         check_installed(python)
-        if not order.num_gpus:
-            raise LaunchProblem("SGLang needs a GPU: deploy with --num-gpus 1, or with --backend llamacpp")
+        check_gpus(order.num_gpus)
         return plan(order, read_checkpoint(Path(order.source)).folder, settings, host, paths, choose_port())
 
 
@@ -155,9 +161,18 @@ def read_sglang_settings(settings: Mapping[str, object]) -> SglangSettings:
         SettingsProblem: One is unknown, no good, or fights with what the worker decides.
     """
     found = read_settings(SglangSettings, settings, Sglang.name)
-    short = {"-tp": "tensor-parallel-size", "-tp-size": "tensor-parallel-size"}
-    check_extra_args(found.extra_args, ours=_OURS, settings=(), given=(), short=short)
+    check_extra_args(found.extra_args, ours=_OURS, settings=(), given=())
     return found
+
+
+def check_gpus(num_gpus: int) -> None:
+    """Check that a replica has what SGLang runs on.
+
+    Raises:
+        LaunchProblem: It has not.
+    """
+    if not num_gpus:
+        raise LaunchProblem("SGLang needs a GPU: deploy with --num-gpus 1, or with --backend llamacpp")
 
 
 def check_installed(python: str) -> None:

@@ -35,10 +35,12 @@ class Vllm:
 
     name = "vllm"
 
-    def inspect(self, source: str, settings: Mapping[str, object], python: str) -> SourceInspected:
+    def inspect(
+        self, source: str, settings: Mapping[str, object], python: str, num_gpus: int
+    ) -> SourceInspected:
         """See ``Backend.inspect``."""
         read_vllm_settings(settings)
-        find_vllm(python)
+        check_device(find_vllm(python), num_gpus)
         return SourceInspected(size=read_checkpoint(_folder(source)).size)
 
     def launch(self, order: ReplicaOrder, host: EngineHost, paths: EnginePaths) -> Launch:

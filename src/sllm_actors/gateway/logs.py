@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from attrs import frozen
+from attrs import field, frozen
 
 from sllm_actors.actors import ActorSystem, AskError, NodeId
 from sllm_actors.engines.identity import ReplicaId, ReplicaKey
@@ -17,16 +17,20 @@ from .knowledge import Knowledge
 
 LARGEST_CHUNK = 65536
 
+MOST_REMEMBERED = 256
+"""Replicas whose worker is still known when they are gone: those whose logs were read last."""
+
 _KEY = re.compile(r"(?P<deployment>.+)@(?P<revision>\d{1,9})\.(?P<number>\d{1,9})")
 
 
 @frozen
 class LogReader:
-    """Asks workers for logs."""
+    """Asks workers for logs; also for the end of one that was read before its replica was gone."""
 
     system: ActorSystem
     knowledge: Callable[[], Knowledge]
     timeout: float
+    _nodes: dict[ReplicaKey, str] = field(factory=dict, init=False, repr=False)
 
     async def read(self, instance: str, offset: int | None, limit: int | None) -> LogChunk:
         """Return a piece of the log of an instance.
@@ -40,7 +44,7 @@ class LogReader:
             ApiError: There is no such instance, or its worker cannot be asked.
         """
         key = _key_of(instance)
-        node = None if key is None else self.knowledge().node_of(key)
+        node = None if key is None else self._node_of(key)
         if key is None or node is None:
             raise errors.not_found(f"there is no instance {instance[:200]!r}: GET /status lists them")
         question = ReadLog(key, offset, min(limit or LARGEST_CHUNK, LARGEST_CHUNK))
@@ -51,6 +55,17 @@ class LogReader:
         if not isinstance(chunk, LogChunk):
             raise errors.not_found(f"the worker has no log of {instance[:200]!r}")
         return chunk
+
+    def _node_of(self, key: ReplicaKey) -> str | None:
+        """Return the worker that has a replica, or had it when somebody read its log."""
+        knowledge, before = self.knowledge(), self._nodes.pop(key, None)
+        node = knowledge.node_of(key) or before
+        if node is None or node not in knowledge.states:
+            return None
+        self._nodes[key] = node  # behind those that were read longer ago
+        if len(self._nodes) > MOST_REMEMBERED:
+            del self._nodes[next(iter(self._nodes))]
+        return node
 
 
 def _key_of(instance: str) -> ReplicaKey | None:

@@ -6,10 +6,12 @@ import contextlib
 import socket
 import time
 from functools import partial
+from pathlib import Path
 
 import anyio
 from anyio import to_thread
 from anyio.abc import ByteStream
+from attrs import evolve
 
 from sllm_actors.actors import ActorRef, ActorSystem, ChildSpec
 from sllm_actors.cluster.home import NodeHome
@@ -19,6 +21,7 @@ from sllm_actors.engines.engine_socket import open_engine_socket
 from sllm_actors.engines.eviction import CachedModel
 from sllm_actors.engines.host import EngineHost, open_host
 from sllm_actors.engines.log_reader import read_chunk
+from sllm_actors.engines.log_room import drop_old_logs
 from sllm_actors.engines.messages import LogChunk, OpenEngine, ReadLog, ReplicaOrder, ReplicaState
 from sllm_actors.engines.model_room import cached_models
 from sllm_actors.engines.readiness import HealthPolicy
@@ -38,8 +41,11 @@ from .settings import WorkerSettings
 LOOK_FOR_ENGINES = 30.0
 """Seconds between two looks for an engine that is not installed yet."""
 
-LOOK_FOR_MODELS = 15.0
-"""Seconds between two looks at the models on the disk, which may be a slow one."""
+LOOK_FOR_STUCK = 5.0
+"""Seconds between two looks at engines that could not be killed."""
+
+LOOK_AT_DISK = 15.0
+"""Seconds between two looks at the models and logs on the disk, which may be a slow one."""
 
 
 async def run_worker(settings: WorkerSettings, stopping: anyio.Event) -> None:
@@ -70,7 +76,7 @@ async def run_worker(settings: WorkerSettings, stopping: anyio.Event) -> None:
                 on_no_link=membership.on_no_link,
             ) as node,
         ):
-            workshop = _workshop(settings, host, node.transport)
+            workshop = _workshop(settings, host, node.transport, replicas)
             await node.system.start(
                 ChildSpec(
                     id=WORKER, name=WORKER, factory=lambda: WorkerActor(workshop, replicas), shutdown=60.0
@@ -79,6 +85,7 @@ async def run_worker(settings: WorkerSettings, stopping: anyio.Event) -> None:
             node.transport.dial(settings.head_host, membership.info.transport_port)
             async with anyio.create_task_group() as group:
                 group.start_soon(_keep_warm, settings, host, node.system)
+                group.start_soon(_free_gpus, host)
                 await stopping.wait()
                 group.cancel_scope.cancel()
         _remove_empty(host)
@@ -99,6 +106,14 @@ async def _keep_warm(settings: WorkerSettings, host: EngineHost, system: ActorSy
                 await system.start(ChildSpec(id=f"warm {backend}", factory=keeper))
                 wanted = wanted - {backend}
         await anyio.sleep(LOOK_FOR_ENGINES)
+
+
+async def _free_gpus(host: EngineHost) -> None:
+    """Look again and again for the end of engines that could not be killed."""
+    while True:
+        await anyio.sleep(LOOK_FOR_STUCK)
+        if host.leases.stuck:
+            await to_thread.run_sync(host.leases.look_again)
 
 
 def _has_room(host: EngineHost) -> bool:
@@ -132,42 +147,52 @@ def _tell_worker(membership: Membership, system: ActorSystem, event: PeerUp | Pe
     system.named(WORKER).tell(event)
 
 
-def _workshop(settings: WorkerSettings, host: EngineHost, transport: Transport) -> Workshop:
+def _workshop(
+    settings: WorkerSettings, host: EngineHost, transport: Transport, replicas: Replicas
+) -> Workshop:
     def make_replica(order: ReplicaOrder, owner: ActorRef) -> ReplicaActor:
         return ReplicaActor(order, host=host, owner=owner)
 
     def read_log(request: ReadLog) -> LogChunk:
-        return read_chunk(host.log_of(request.key), request.offset, request.limit)
+        gone = not replicas.has(request.key)  # asked first: it may end, and write its last, meanwhile
+        chunk = read_chunk(host.log_of(request.key), request.offset, request.limit)
+        return evolve(chunk, ended=gone and not chunk.text)
 
     return Workshop(
         make_replica=make_replica,
         inspect=partial(inspect_source, host=host),
         read_log=read_log,
-        inventory=Stock(settings, host),
+        inventory=Stock(settings, host, replicas),
         peers=transport.peers,
     )
 
 
 class Stock:
-    """Takes stock of this machine when it is called; of the models on the disk not each time. Blocks."""
+    """Takes stock of this machine when it is called; of what is on the disk not each time. Blocks."""
 
-    def __init__(self, settings: WorkerSettings, host: EngineHost) -> None:
+    def __init__(self, settings: WorkerSettings, host: EngineHost, replicas: Replicas) -> None:
         self._settings = settings
         self._host = host
+        self._replicas = replicas
         self._models: tuple[CachedModel, ...] = ()
-        self._looked = -LOOK_FOR_MODELS
+        self._looked = -LOOK_AT_DISK
 
     def __call__(self) -> Inventory:
         settings = self._settings
         machine = take_stock(settings.gpus)
-        if time.monotonic() - self._looked >= LOOK_FOR_MODELS:
+        stuck = self._host.leases.occupied
+        if time.monotonic() - self._looked >= LOOK_AT_DISK:
+            drop_old_logs(self._host.log_dir, self._present_logs)
             self._models = cached_models(self._host.models.folder)
             self._looked = time.monotonic()
         return Inventory(
             name=settings.title or socket.gethostname(),
             host=settings.advertise,
             port=settings.ports["transport"],
-            gpus=tuple(Gpu(gpu.uuid, gpu.name, gpu.memory_total, gpu.memory_free) for gpu in machine.gpus),
+            gpus=tuple(
+                Gpu(gpu.uuid, gpu.name, gpu.memory_total, gpu.memory_free, gpu.uuid in stuck)
+                for gpu in machine.gpus
+            ),
             cpus=machine.cpus,
             memory_total=machine.memory_total,
             memory_free=machine.memory_free,
@@ -175,6 +200,9 @@ class Stock:
             warm=self._host.warm.reports(),
             models=self._models,
         )
+
+    def _present_logs(self) -> set[Path]:
+        return {self._host.log_of(report.id.key) for report in self._replicas.all()}
 
 
 async def _open_tunnel(replicas: Replicas, peer: Peer, request: object) -> ByteStream:

@@ -215,8 +215,9 @@ class Controller(Actor):
     # ---- who can run what
 
     def _life_of(self, node: str) -> WorkerLife | None:
-        peer = self._nodes.life_of(node)
-        return None if peer is None else WorkerLife(node, peer.incarnation)
+        peer, worker = self._nodes.life_of(node), self._nodes.workers.get(node)
+        gpus = len(worker.inventory.gpus) if worker else 0
+        return None if peer is None else WorkerLife(node, peer.incarnation, gpus)
 
     def _inspect(self, node: str) -> None:
         """Ask a worker about what it was not asked yet, unless it is just being asked."""

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 
 import anyio
 import structlog
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from sllm_actors.actors import ActorSystem, AskError, Incarnation, NodeId
 from sllm_actors.engines.messages import InspectSource, SourceInspected
@@ -30,10 +30,15 @@ AGAIN_AFTER = 1.0
 
 @frozen
 class WorkerLife:
-    """One life of a worker: what it said holds for this one only, it may come back with other files."""
+    """One life of a worker: what it said holds for this one only, it may come back with other files.
+
+    Attributes:
+        gpus: How many it has.
+    """
 
     node: str
     incarnation: Incarnation
+    gpus: int = field(default=0, eq=False)
 
 
 @frozen
@@ -57,7 +62,7 @@ async def ask_about_deployments(
     answers: dict[str, tuple[int, str]] = {}
     complete = True
     for deployment in deployments:
-        said = await _ask(system, life.node, deployment.spec)
+        said = await _ask(system, life, deployment.spec)
         if said is None:
             complete = False
         else:
@@ -72,7 +77,7 @@ async def ask_workers(
     answers: dict[WorkerLife, str] = {}
 
     async def ask(life: WorkerLife) -> None:
-        said = await _ask(system, life.node, spec)
+        said = await _ask(system, life, spec)
         if said is not None:
             answers[life] = said
 
@@ -101,11 +106,12 @@ def without_answers(deployments: Mapping[str, Deployment], node: str) -> dict[st
     }
 
 
-async def _ask(system: ActorSystem, node: str, spec: DeploymentSpec) -> str | None:
-    question = InspectSource(spec.backend, spec.source_of(0), spec.settings)
+async def _ask(system: ActorSystem, life: WorkerLife, spec: DeploymentSpec) -> str | None:
+    gpus = spec.gpus_on(life.gpus)
+    question = InspectSource(spec.backend, spec.source_of(0), spec.settings, gpus)
     try:
-        said = await system.named(WORKER, NodeId(node)).ask(question, timeout=INSPECT_TIMEOUT)
+        said = await system.named(WORKER, NodeId(life.node)).ask(question, timeout=INSPECT_TIMEOUT)
     except AskError as error:
-        log.warning("worker.not_inspected", node=node, deployment=spec.id, error=str(error))
+        log.warning("worker.not_inspected", node=life.node, deployment=spec.id, error=str(error))
         return None
     return said.problem if isinstance(said, SourceInspected) else None

@@ -71,15 +71,25 @@ class Inventory:
     warm: tuple[WarmReport, ...] = ()
     models: tuple[CachedModel, ...] = ()
 
+    @property
+    def usable_gpus(self) -> int:
+        """How many GPUs engines can get, now or when others have left."""
+        return sum(not gpu.stuck for gpu in self.gpus)
+
 
 @frozen
 class Gpu:
-    """One GPU: its UUID, its name, and its memory in bytes."""
+    """One GPU: its UUID, its name, and its memory in bytes.
+
+    Attributes:
+        stuck: An engine that cannot be killed has it; it comes back when that is gone.
+    """
 
     uuid: str
     name: str = ""
     memory_total: int = 0
     memory_free: int = 0
+    stuck: bool = False
 
 
 @CATALOG.message("serving.replica_states")

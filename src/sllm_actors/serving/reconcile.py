@@ -218,7 +218,7 @@ def _candidates(
             Candidate(
                 node,
                 needs=deployment.spec.gpus_on(len(worker.inventory.gpus)),
-                free_gpus=max(0, len(worker.inventory.gpus) - used),
+                free_gpus=max(0, worker.inventory.usable_gpus - used),
                 same=sum(key.deployment == deployment.spec.id for key in here),
                 replicas=len(here),
             )

@@ -30,6 +30,10 @@ class Replicas:
         report = self._reports.get(replica.key)
         return report if report is not None and report.id == replica else None
 
+    def has(self, key: ReplicaKey) -> bool:
+        """Say whether there is a replica of that place; any thread may ask."""
+        return key in self._reports
+
     def put(self, report: ReplicaReport) -> None:
         """Keep the newest report of a replica; a STOPPED one is forgotten."""
         if report.state is ReplicaState.STOPPED:

@@ -289,7 +289,8 @@ def main() -> None:
     if options.escapee:
         sleeper(options.escapee)
     if options.shared_memory:
-        Path("/dev/shm", options.shared_memory).write_bytes(b"left")  # noqa: S108
+        made = os.open(f"/dev/shm/{options.shared_memory}", os.O_RDWR | os.O_CREAT, 0o600)  # noqa: S108
+        os.write(made, b"left")
     if options.exit is not None and not options.exit_after:
         sys.exit(options.exit)
     if options.phases:

@@ -1,0 +1,115 @@
+"""What the kernel tells of processes, and the shared memory that those of an engine leave behind.
+
+A part of ``leash.py``, which loads it by path: so it imports nothing but the standard library.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Callable, Iterable
+
+SHARED_MEMORY = "/dev/shm"  # noqa: S108 - the place where POSIX shared memory is, not a scratch folder
+LEFT_BEHIND = re.compile(r"psm_\w+|sem\.mp-\w+|nccl-\w+")
+"""What engines leave there when they are killed: Python's shared memory and semaphores, and NCCL's."""
+
+
+def processes() -> list[tuple[int, int]]:
+    """Return all processes with their parents."""
+    found = []
+    for name in os.listdir("/proc"):  # noqa: PTH208
+        if name.isdigit():
+            with contextlib.suppress(OSError, ValueError, IndexError):
+                found.append((int(name), int(stat_fields(int(name))[1])))
+    return found
+
+
+def children() -> list[int]:
+    """Return our children, zombies included."""
+    us = os.getpid()
+    return [pid for pid, parent in processes() if parent == us]
+
+
+def descendants() -> list[int]:
+    """Return our children, theirs, and so on."""
+    everybody, found = processes(), [os.getpid()]
+    for one in found:
+        found += [pid for pid, parent in everybody if parent == one]
+    return found[1:]
+
+
+def stat_fields(pid: int) -> list[str]:
+    """Return the fields of ``/proc/PID/stat`` from the third on: the second may hold anything."""
+    with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:  # noqa: PTH123
+        return file.read().rpartition(")")[2].split()
+
+
+def start_time(pid: int) -> int:
+    """Return when a process started, in clock ticks since boot: that and the pid name one process."""
+    try:
+        return int(stat_fields(pid)[19])
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+class SharedMemory:
+    """The files in /dev/shm that are an engine's: those that it leaves are removed.
+
+    Nothing tells who made such a file, and who uses it may be out of sight, in another container. So a file
+    is the engine's only where one of its processes was seen to have it, and where it is younger than the
+    engine.
+
+    Args:
+        began: When the engine did, in seconds since the epoch.
+    """
+
+    def __init__(self, began: float) -> None:
+        self._began = began
+        self._looked_at: set[int] = set()
+        self._ours: set[int] = set()
+
+    def look(self, family: Callable[[], Iterable[int]]) -> None:
+        """Find out which files that came since the last look belong to these processes. Whoever makes one has
+        it open or mapped from the first moment on."""
+        fresh = set(self._young()) - self._looked_at
+        if fresh:
+            self._looked_at |= fresh
+            for pid in family():
+                self._ours |= fresh & in_use(pid)
+
+    def remove(self) -> None:
+        """Remove what is left and used by nobody whom we see."""
+        left = {inode: path for inode, path in self._young().items() if inode in self._ours}
+        for pid, _ in processes() if left else ():
+            for used in in_use(pid):
+                left.pop(used, None)
+        for path in left.values():
+            with contextlib.suppress(OSError):
+                os.unlink(path)  # noqa: PTH108
+
+    def _young(self) -> dict[int, str]:
+        found = {}
+        with contextlib.suppress(OSError):
+            for entry in os.scandir(SHARED_MEMORY):
+                with contextlib.suppress(OSError):
+                    stat = entry.stat(follow_symlinks=False) if LEFT_BEHIND.fullmatch(entry.name) else None
+                    if stat and stat.st_uid == os.getuid() and stat.st_mtime >= self._began - 1:
+                        found[stat.st_ino] = entry.path
+        return found
+
+
+def in_use(pid: int) -> set[int]:
+    """Return the inodes of the shared-memory files that a process has mapped or open, as far as we may look.
+
+    Their names would not do: a semaphore is mapped under a temporary name that exists no more.
+    """
+    used = set()
+    with contextlib.suppress(OSError):
+        with open(f"/proc/{pid}/maps", encoding="utf-8", errors="replace") as file:  # noqa: PTH123
+            used = {int(line.split(maxsplit=5)[4]) for line in file if SHARED_MEMORY in line}
+        for fd in os.scandir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(OSError):
+                if os.readlink(fd.path).startswith(SHARED_MEMORY):  # noqa: PTH115
+                    used.add(os.stat(fd.path).st_ino)  # noqa: PTH116
+    return used
