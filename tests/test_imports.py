@@ -81,7 +81,16 @@ PURE_CORES = {
         "knowledge",
         "routing",
     ],
-    "serving": ["deployment", "describe", "document", "json_text", "known_nodes", "placement", "reconcile"],
+    "serving": [
+        "deployment",
+        "describe",
+        "document",
+        "json_text",
+        "known_nodes",
+        "placement",
+        "reconcile",
+        "waiting",
+    ],
     "cli": ["conversation", "lookup"],
 }
 

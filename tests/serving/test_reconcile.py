@@ -45,6 +45,7 @@ def test_a_number_is_never_given_out_again() -> None:
 def test_without_a_worker_nothing_is_placed() -> None:
     made = plan([deployment()], [])
     assert (made.placements, made.orders, made.next_numbers) == ({}, {}, {})
+    assert made.unplaced == ("m:llamacpp",)
 
 
 @pytest.mark.parametrize("unfit", [{"w1": "it has no such file"}, {}])
@@ -56,6 +57,7 @@ def test_a_worker_that_refuses_or_was_not_asked_gets_nothing(unfit: dict[str, st
 def test_a_worker_without_free_gpus_gets_nothing() -> None:
     made = plan([deployment("a", gpus=1), deployment("b", gpus=2)], [worker("w1", gpus=2)])
     assert ordered(made) == {"w1": [key(0, "a")]}
+    assert made.unplaced == ("b:llamacpp",)
 
 
 def test_vllm_is_ordered_without_gpus_where_there_are_none() -> None:

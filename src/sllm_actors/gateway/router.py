@@ -17,7 +17,7 @@ from .errors import ApiError
 from .holds import Hold, HoldQueue
 from .in_flight import InFlight
 from .messages import Idle, LeaveHold, LookAtClock, Refused, Released, UpdateRoute, WaitForReplica
-from .routing import Route, Upstream
+from .routing import Failure, Route, Upstream
 from .settings import GatewaySettings
 
 log = structlog.get_logger()
@@ -93,7 +93,7 @@ class Router(Actor):
         if route.served is None:
             self._refuse(self._holds.clear(), errors.model_not_found(route.id))
         elif route.failure is not None:
-            self._refuse(self._holds.clear(), self._failed(route))
+            self._refuse(self._holds.clear(), _failed(route.id, route.failure))
         else:
             self._release(self._holds.release(self._ready()))
             self._expire()
@@ -116,7 +116,7 @@ class Router(Actor):
             reply.send(Refused(errors.model_not_found(self._route.id)))
             return
         if self._route.failure is not None:
-            reply.send(Refused(self._failed(self._route)))
+            reply.send(Refused(_failed(self._route.id, self._route.failure)))
             return
         if any(upstream.id not in wait.excluded for upstream in self._route.ready):
             reply.send(Released())
@@ -157,7 +157,8 @@ class Router(Actor):
         del self._reasons[ticket]
         return self._replies.pop(ticket)
 
-    def _failed(self, route: Route) -> ApiError:
-        failure = route.failure
-        reason, retry_in = (failure.reason, failure.retry_in) if failure is not None else ("", None)
-        return errors.replicas_failed(route.id, reason, retry_in)
+
+def _failed(deployment: str, failure: Failure) -> ApiError:
+    if not failure.placed:
+        return errors.no_place(deployment, failure.reason)
+    return errors.replicas_failed(deployment, failure.reason, failure.retry_in)

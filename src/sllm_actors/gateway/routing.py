@@ -33,10 +33,15 @@ class Upstream:
 
 @frozen
 class Failure:
-    """Why no replica is worth waiting for."""
+    """Why no replica is worth waiting for.
+
+    Attributes:
+        placed: False: there is none, since none has found a place.
+    """
 
     reason: str
     retry_in: float | None
+    placed: bool = True
 
 
 @frozen
@@ -47,7 +52,7 @@ class Route:
         served: None when it is deployed no more, and only its last replicas are still leaving.
         ready: The replicas that take requests, in the order of their ids.
         leaving: Those that are to get no more, and wait until nobody has a request in flight there.
-        failure: Set when all that is left is replicas that have failed.
+        failure: Set when all that is left is replicas that have failed, or none found a place in time.
     """
 
     id: str
@@ -92,6 +97,8 @@ def make_route(
         latest = max(failed, key=lambda report: report.since)
         again = [report.retry_in for report in failed if report.retry_in is not None]
         failure = Failure(latest.reason or latest.exit_status, min(again, default=None))
+    elif served is not None and served.no_place and not ready and not coming:
+        failure = Failure(served.no_place, None, placed=False)
     return Route(deployment, served, tuple(ready), tuple(leaving), failure)
 
 

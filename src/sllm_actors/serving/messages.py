@@ -132,6 +132,7 @@ class ServedModel:
         hold_limit: Requests that may wait for a replica at one gateway.
         hold_timeout: Seconds that a request may wait.
         created: Seconds since the epoch, for ``/v1/models``.
+        no_place: Why none of its replicas found a place in time; "" while one has it or still may get it.
     """
 
     id: str
@@ -142,6 +143,7 @@ class ServedModel:
     hold_limit: int = 1024
     hold_timeout: float = 300.0
     created: float = 0.0
+    no_place: str = ""
 
 
 @CATALOG.message("serving.routing_table")
