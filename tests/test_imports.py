@@ -89,6 +89,7 @@ PURE_CORES = {
         "known_nodes",
         "placement",
         "reconcile",
+        "tiers",
         "waiting",
     ],
     "cli": ["conversation", "lookup"],

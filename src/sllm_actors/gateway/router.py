@@ -9,7 +9,7 @@ import structlog
 from attrs import frozen
 
 from sllm_actors.actors import Actor, NodeId, Reply, Timer
-from sllm_actors.serving.messages import WORKER, Withdrawn
+from sllm_actors.serving.messages import WORKER, WakeInstance, Withdrawn
 
 from . import errors
 from .board import Board
@@ -53,6 +53,7 @@ class Router(Actor):
         self._reasons: dict[int, str] = {}
         self._timer: Timer | None = None
         self._timer_at = 0.0
+        self._woken: Upstream | None = None
 
     async def started(self) -> None:
         self._apply(self._current())
@@ -71,10 +72,10 @@ class Router(Actor):
             case LeaveHold(ticket):
                 if self._holds.leave(ticket):
                     self._forget(ticket)
-            case Idle(replica, node):
+            case Idle(replica, node, withdrawal):
                 if all(upstream.id != replica for upstream in self._route.ready):
                     system = self.context.system
-                    system.named(WORKER, NodeId(node)).tell(Withdrawn(system.node, replica))
+                    system.named(WORKER, NodeId(node)).tell(Withdrawn(system.node, replica, withdrawal))
             case LookAtClock():
                 self._timer = None
                 self._expire()
@@ -97,11 +98,13 @@ class Router(Actor):
         else:
             self._release(self._holds.release(self._ready()))
             self._expire()
+        self._woken = None  # what was said may have been lost
+        self._wake()
 
     def _withdraw(self, upstreams: Iterable[Upstream]) -> None:
         ref = self.context.ref
         for upstream in upstreams:
-            idle = Idle(upstream.id, upstream.node)
+            idle = Idle(upstream.id, upstream.node, upstream.withdrawal)
             self._tools.in_flight.when_idle(upstream.id, lambda idle=idle: ref.tell(idle))  # type: ignore[misc]
 
     def _ready(self) -> tuple[Any, ...]:
@@ -130,6 +133,16 @@ class Router(Actor):
         self._replies[wait.ticket] = reply
         self._reasons[wait.ticket] = wait.reason
         self._expire()
+        self._wake()
+
+    def _wake(self) -> None:
+        """Wake one replica while requests wait and none is ready for them: the same one as other gateways."""
+        asleep = self._route.asleep[0] if self._route.asleep and len(self._holds) else None
+        if asleep is not None and asleep != self._woken:
+            self._woken = asleep
+            log.info("replica.wake", replica=str(asleep.id))
+            worker = self.context.system.named(WORKER, NodeId(asleep.node))
+            worker.tell(WakeInstance(asleep.id.key))
 
     def _expire(self) -> None:
         now = self.context.now()

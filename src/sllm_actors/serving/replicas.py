@@ -30,6 +30,10 @@ class Replicas:
         report = self._reports.get(replica.key)
         return report if report is not None and report.id == replica else None
 
+    def at(self, key: ReplicaKey) -> ReplicaReport | None:
+        """Return the report of whatever life fills a place now, or None."""
+        return self._reports.get(key)
+
     def put(self, report: ReplicaReport) -> None:
         """Keep the newest report of a replica; a STOPPED one is forgotten."""
         if report.state is ReplicaState.STOPPED:
