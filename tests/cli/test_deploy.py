@@ -59,7 +59,7 @@ def test_an_update_and_warnings_are_told(sllm: Sllm, gateway: PlayedGateway) -> 
     gateway.created = False
     gateway.warnings = ["num_gpus is ignored by llamacpp"]
     ended = sllm(*ARGUMENTS)
-    assert ended.out == f"Deployment updated: {NAME}\n"
+    assert ended.out == f"Deployment there already: {NAME}\n"
     assert ended.err == "warning: num_gpus is ignored by llamacpp\n"
 
 

@@ -55,6 +55,7 @@ async def test_other_settings_are_a_conflict(tmp_path: Path) -> None:
         ("{", 400, "invalid_deployment", None),
         ('{"modell": "x"}', 400, "invalid_deployment", "modell"),
         ('"' + "x" * MAX_DOCUMENT + '"', 413, "too_large", None),
+        ('"' + "é" * (MAX_DOCUMENT // 2) + '"', 413, "too_large", None),
     ],
 )
 async def test_a_document_that_means_nothing_is_refused(

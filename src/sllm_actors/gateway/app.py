@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 from attrs import frozen
-from quart import Quart, Response, request
+from quart import Quart, Response, current_app, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from werkzeug.routing import BaseConverter
 
@@ -192,7 +192,7 @@ def _answer_errors(app: Quart) -> None:
 def _of_http(error: HTTPException) -> ApiError:
     status = error.code or 500
     if isinstance(error, RequestEntityTooLarge):
-        return ApiError(413, "body_too_large", "the request's body is too large")
+        return errors.body_too_large(current_app.config["MAX_CONTENT_LENGTH"])
     if status == 404:
         return errors.not_found(f"there is no {request.method} {request.path[:200]}", "unknown_url")
     if status == 405:

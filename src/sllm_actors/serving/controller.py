@@ -266,8 +266,8 @@ class Controller(Actor):
         return answer(200, cluster)
 
     def _deploy(self, document: str) -> Answer | None:
-        if len(document) > MAX_DOCUMENT:
-            return refusal(413, f"the deployment has more than {MAX_DOCUMENT} characters", "too_large")
+        if len(document.encode(errors="replace")) > MAX_DOCUMENT:
+            return refusal(413, f"the deployment has more than {MAX_DOCUMENT} bytes", "too_large")
         try:
             spec, warnings = read_document(document)
         except DeploymentProblem as problem:
