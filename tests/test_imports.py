@@ -81,7 +81,17 @@ PURE_CORES = {
         "knowledge",
         "routing",
     ],
-    "serving": ["deployment", "describe", "document", "json_text", "known_nodes", "placement", "reconcile"],
+    "serving": [
+        "deployment",
+        "describe",
+        "document",
+        "json_text",
+        "known_nodes",
+        "placement",
+        "reconcile",
+        "tiers",
+        "waiting",
+    ],
     "cli": ["conversation", "lookup"],
 }
 

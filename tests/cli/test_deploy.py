@@ -59,7 +59,7 @@ def test_an_update_and_warnings_are_told(sllm: Sllm, gateway: PlayedGateway) -> 
     gateway.created = False
     gateway.warnings = ["num_gpus is ignored by llamacpp"]
     ended = sllm(*ARGUMENTS)
-    assert ended.out == f"Deployment updated: {NAME}\n"
+    assert ended.out == f"Deployment there already: {NAME}\n"
     assert ended.err == "warning: num_gpus is ignored by llamacpp\n"
 
 
@@ -102,6 +102,13 @@ def test_a_failure_is_explained_with_exit_status_and_log(sllm: Sllm, gateway: Pl
     assert "sllm logs r1" in lines[1]
     assert lines[-1] == "  CUDA out of memory"
     assert len(lines) == 22
+
+
+def test_waiting_ends_when_no_place_was_found_in_time(sllm: Sllm, gateway: PlayedGateway) -> None:
+    detail = "it found no place within 600 s: no worker has 2 free GPUs for it (w1 has only 1)"
+    gateway.add(deployment(NAME, state="pending"), deployment(NAME, state="failed", detail=detail))
+    ended = sllm(*ARGUMENTS, "--wait")
+    assert (ended.code, ended.err) == (1, f"error: {NAME} failed: {detail}\n")
 
 
 def test_waiting_has_an_end(sllm: Sllm, gateway: PlayedGateway) -> None:

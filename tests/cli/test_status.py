@@ -54,6 +54,18 @@ def test_one_deployment_is_shown_with_its_instances(sllm: Sllm, gateway: PlayedG
         assert "\x1b" not in ended.out
 
 
+def test_an_instance_that_fails_over_and_over_is_shown_with_its_failures(
+    sllm: Sllm, gateway: PlayedGateway
+) -> None:
+    looping = INSTANCE | {"state": "crash_loop", "failures": 4}
+    detail = "1 of its replicas fails over and over"
+    gateway.add(deployment("a:vllm", detail=detail, instances=[looping]))
+    assert detail in sllm("status").out
+    lines = [line.split() for line in sllm("status", "a:vllm").out.splitlines()]
+    assert ["INSTANCE", "STATUS", "FAILURES", "NODE", "PID", "DETAIL"] in lines
+    assert ["opt-r1-0-2", "crash_loop", "4", "worker-0", "7", "killed", "(signal", "9)"] in lines
+
+
 def test_an_unknown_deployment_is_an_error(sllm: Sllm) -> None:
     ended = sllm("status", "gone")
     assert (ended.code, ended.err) == (1, "error: no deployment gone: sllm status lists what is there\n")

@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -186,4 +187,26 @@ def test_an_engine_that_cannot_start_is_a_visible_failure_with_its_log(
         assert "retry-after" in response.headers
     finally:
         sllm(cluster, "delete", "broken")
+    assert cluster.ask()
+
+
+def test_a_deployment_that_no_machine_has_room_for_fails_and_says_what_is_missing(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    config = tmp_path / "large.toml"
+    config.write_text(
+        f'model = "large"\nbackend = "llamacpp"\nsource = "{gguf()}"\nnum_gpus = 64\nstartup_timeout = 2\n'
+    )
+    began = time.monotonic()
+    failed = sllm(cluster, "deploy", "--config", str(config), "--wait")
+    try:
+        assert failed.returncode == 1, failed.stdout
+        assert "it found no place within 2 s: no worker has 64 free GPUs for it (" in failed.stderr
+        assert 2 <= time.monotonic() - began < 30
+        body = {"model": "large", "messages": [{"role": "user", "content": "Hello"}]}
+        response = cluster.http.post("/v1/chat/completions", json=body)
+        assert (response.status_code, response.json()["error"]["code"]) == (503, "no_place")
+        assert "retry-after" in response.headers
+    finally:
+        sllm(cluster, "delete", "large")
     assert cluster.ask()

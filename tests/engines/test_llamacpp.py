@@ -68,9 +68,9 @@ async def test_llama_cpp_comes_up_answers_is_killed_comes_up_again_and_is_stoppe
         leash = leash_of(second.pid)
         replica.tell(StopReplica("test"))
         await report_of(probe, ReplicaState.DRAINING)
-        replica.tell(Drained(first.id))  # of another life: not meant
+        replica.tell(Drained(first.id, 1))  # of another life: not meant
         assert alive(second.pid)
-        replica.tell(Drained(second.id))
+        replica.tell(Drained(second.id, 1))
         await report_of(probe, ReplicaState.STOPPED)
         assert members(second.pid) == []
         await until(lambda: not alive(leash))

@@ -95,8 +95,8 @@ def test_healthy_uptime_makes_failures_forgotten() -> None:
 
 def test_a_ready_replica_drains_before_it_stops() -> None:
     replica, effects = step(READY, StopAsked(drain=True, reason="scaled down"), 0.0)
-    assert (replica.state, effects) == (ReplicaState.DRAINING, (Report(), AwaitDrained()))
-    replica, effects = step(replica, DrainOver(), 0.0)
+    assert (replica.state, effects) == (ReplicaState.DRAINING, (Report(), AwaitDrained(1)))
+    replica, effects = step(replica, DrainOver(1), 0.0)
     assert effects == (Report(), EndEngine())
     replica, effects = step(replica, Cleared(), 0.0)
     assert (replica.state, effects) == (ReplicaState.STOPPED, (Report(), Finish()))
@@ -129,6 +129,9 @@ SLEEPER = evolve(READY, can_sleep=True)
 
 def test_a_replica_that_sleeps_takes_no_requests_until_it_has_woken() -> None:
     replica, effects = step(SLEEPER, SleepAsked(1), 0.0)
+    assert (replica.state, replica.progress) == (ReplicaState.ASLEEP, "waiting for its requests to end")
+    assert effects == (Report(), AwaitDrained(1))
+    replica, effects = step(replica, DrainOver(1), 0.0)
     assert (replica.state, replica.progress) == (ReplicaState.ASLEEP, "falling asleep")
     assert effects == (Report(), PutToSleep(1))
     replica, effects = step(replica, Slept(1), 5.0)
@@ -142,15 +145,35 @@ def test_a_replica_that_sleeps_takes_no_requests_until_it_has_woken() -> None:
 
 
 def test_who_is_needed_while_falling_asleep_wakes_when_it_sleeps() -> None:
-    replica = after(SLEEPER, SleepAsked(2), WakeAsked())
+    replica = after(SLEEPER, SleepAsked(2), DrainOver(1), WakeAsked())
     assert step(replica, WakeAsked(), 0.0) == (replica, ())
     assert step(replica, Slept(1), 0.0) == (replica, ())
     assert after(replica, Slept(1), Woken(1)).state is ReplicaState.READY
 
 
+def test_who_is_needed_before_its_requests_have_ended_never_sleeps() -> None:
+    replica, effects = step(after(SLEEPER, SleepAsked(1)), WakeAsked(), 0.0)
+    assert (replica, effects) == (evolve(SLEEPER, withdrawal=1), (Report(),))
+    assert step(replica, DrainOver(1), 0.0) == (replica, ())
+
+
+def test_requests_that_do_not_end_in_time_keep_a_replica_awake() -> None:
+    replica, effects = step(after(SLEEPER, SleepAsked(1)), DrainOver(1, late=True), 0.0)
+    reason = "it was not put to sleep: its requests did not end in time"
+    assert (replica, effects) == (evolve(SLEEPER, withdrawal=1, reason=reason), (Report(),))
+
+
+def test_news_of_an_earlier_withdrawal_changes_nothing() -> None:
+    for asked in (SleepAsked(1), StopAsked(drain=True)):
+        replica = after(SLEEPER, SleepAsked(1), WakeAsked(), asked)
+        for late in (False, True):
+            assert step(replica, DrainOver(1, late), 0.0) == (replica, ())
+        assert step(replica, DrainOver(2), 0.0)[1] != ()
+
+
 def test_an_engine_that_cannot_sleep_is_stopped_instead() -> None:
     replica, effects = step(READY, SleepAsked(1), 0.0)
-    assert (replica.state, effects) == (ReplicaState.DRAINING, (Report(), AwaitDrained()))
+    assert (replica.state, effects) == (ReplicaState.DRAINING, (Report(), AwaitDrained(1)))
     assert replica.reason == "it is idle, and its engine cannot sleep"
 
 
@@ -162,12 +185,15 @@ def test_only_a_ready_replica_is_put_to_sleep_and_only_a_sleeping_one_woken() ->
 
 
 def test_an_engine_that_dies_asleep_is_started_again() -> None:
-    replica = after(SLEEPER, SleepAsked(1), Slept(1), Ended(1, "crash"))
-    assert (replica.state, replica.level, replica.address) == (ReplicaState.STARTING, None, "")
+    dozing = after(SLEEPER, SleepAsked(1))
+    for asleep in (dozing, after(dozing, DrainOver(1), Slept(1))):
+        replica = after(asleep, Ended(1, "crash"))
+        assert (replica.state, replica.level, replica.leaving) == (ReplicaState.STARTING, None, False)
+        assert replica.address == ""
 
 
 def test_a_sleeping_replica_can_be_stopped() -> None:
-    asleep = after(SLEEPER, SleepAsked(1), Slept(1))
+    asleep = after(SLEEPER, SleepAsked(1), DrainOver(1), Slept(1))
     assert after(asleep, StopAsked(drain=True)).state is ReplicaState.DRAINING
     assert step(asleep, StopAsked(drain=False), 0.0)[1] == (Report(), EndEngine())
 
@@ -178,7 +204,7 @@ numbers = st.integers(0, 3)
 events: st.SearchStrategy[Event] = st.one_of(
     st.just(Begin()),
     st.just(RetryDue()),
-    st.just(DrainOver()),
+    st.builds(DrainOver, numbers, st.booleans()),
     st.builds(Launched, numbers),
     st.builds(Started, numbers, st.integers(1, 9)),
     st.builds(Progressed, numbers, st.just("loading")),
@@ -223,6 +249,9 @@ def test_in_any_course_of_events_lives_do_not_overlap_and_a_stop_is_final(
                 ended = True
         assert bool(effects) == (replica != before) or effects == (Report(),)
         assert (replica.address != "") <= (replica.state in SERVED)
+        assert replica.leaving <= (replica.state in (ReplicaState.ASLEEP, ReplicaState.DRAINING))
+        if any(isinstance(effect, PutToSleep) for effect in effects):
+            assert before.leaving, "requests may be in flight"
         if before.state in (ReplicaState.DRAINING, ReplicaState.STOPPED):
             assert replica.state in (ReplicaState.DRAINING, ReplicaState.STOPPED)
     if ended:

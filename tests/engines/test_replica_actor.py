@@ -51,11 +51,12 @@ async def test_a_replica_that_drains_waits_for_its_requests(host: EngineHost, fa
         replica, probe = await start(system, fake, host)
         ready = await report_of(probe, ReplicaState.READY)
         replica.tell(StopReplica("test"))
-        await report_of(probe, ReplicaState.DRAINING)
-        replica.tell(Drained(KEY.attempt(99)))  # another life: not meant
+        draining = await report_of(probe, ReplicaState.DRAINING)
+        replica.tell(Drained(KEY.attempt(99), draining.withdrawal))  # another life: not meant
+        replica.tell(Drained(ready.id, draining.withdrawal - 1))  # an earlier withdrawal: not meant
         await probe.expect_nothing()
         assert alive(ready.pid)
-        replica.tell(Drained(ready.id))
+        replica.tell(Drained(ready.id, draining.withdrawal))
         assert (await report_of(probe, ReplicaState.STOPPED)).id == ready.id
         assert not alive(ready.pid)
     assert left(host) == []

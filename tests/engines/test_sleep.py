@@ -12,6 +12,7 @@ from sllm_actors.engines.backend import Launch
 from sllm_actors.engines.host import EngineHost
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.engines.messages import (
+    Drained,
     ReplicaOrder,
     ReplicaReport,
     ReplicaState,
@@ -55,6 +56,12 @@ async def answer(report: ReplicaReport, prompt: str = "hello there") -> str:
     return await anyio.to_thread.run_sync(ask)
 
 
+async def put_to_sleep(replica: ActorRef, probe: TestProbe, level: int) -> None:
+    replica.tell(SleepReplica(level))
+    asleep = await report_of(probe, ReplicaState.ASLEEP)
+    replica.tell(Drained(asleep.id, asleep.withdrawal))
+
+
 def settled(report: ReplicaReport) -> bool:
     return report.progress == ""
 
@@ -63,7 +70,7 @@ def settled(report: ReplicaReport) -> bool:
 async def test_an_engine_sleeps_and_is_as_before_when_it_wakes(host: EngineHost, level: int) -> None:
     async with TestSystem() as system:
         replica, probe, first = await ready(system, host)
-        replica.tell(SleepReplica(level))
+        await put_to_sleep(replica, probe, level)
         asleep = await report_of(probe, ReplicaState.ASLEEP, settled)
         assert asleep.pid == first.pid
         assert "EngineCore is asleep" in await answer(first)
@@ -76,7 +83,21 @@ async def test_an_engine_sleeps_and_is_as_before_when_it_wakes(host: EngineHost,
 async def test_an_engine_that_is_needed_while_it_falls_asleep_wakes_up(host: EngineHost) -> None:
     async with TestSystem() as system:
         replica, probe, first = await ready(system, host)
-        replica.tell(SleepReplica(2))
+        await put_to_sleep(replica, probe, 2)
+        replica.tell(WakeReplica())
+        await report_of(probe, ReplicaState.READY)
+        assert "hello there" in await answer(first)
+
+
+async def test_an_engine_is_left_alone_while_requests_may_be_in_flight(host: EngineHost) -> None:
+    async with TestSystem() as system:
+        replica, probe, first = await ready(system, host)
+        assert first.can_sleep
+        replica.tell(SleepReplica(1))
+        asleep = await report_of(probe, ReplicaState.ASLEEP)
+        replica.tell(Drained(asleep.id, asleep.withdrawal - 1))
+        await probe.expect_nothing()
+        assert "hello there" in await answer(first)
         replica.tell(WakeReplica())
         await report_of(probe, ReplicaState.READY)
         assert "hello there" in await answer(first)
@@ -92,7 +113,7 @@ async def test_an_engine_that_is_needed_while_it_falls_asleep_wakes_up(host: Eng
 async def test_an_engine_that_does_not_do_it_is_replaced(host: EngineHost, option: str, reason: str) -> None:
     async with TestSystem() as system:
         replica, probe, first = await ready(system, host, option)
-        replica.tell(SleepReplica(1))
+        await put_to_sleep(replica, probe, 1)
         if option == "--refuse-wake":
             await report_of(probe, ReplicaState.ASLEEP, settled)
             replica.tell(WakeReplica())

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.anyio
 
 HERE = NodeId("gateway-1")
 WORKERS = (WorkerAddress("worker-1", "10.0.0.1", 8002),)
-LEAVING = replica(state=ReplicaState.DRAINING)
+LEAVING = replica(state=ReplicaState.DRAINING, withdrawal=3)
 
 
 async def test_a_draining_replica_is_given_back_when_nothing_is_in_flight(
@@ -50,9 +50,11 @@ async def test_a_draining_replica_is_given_back_when_nothing_is_in_flight(
         await cluster.report(LEAVING, node=HERE)
         await worker.expect_nothing()
         go_on.set()
-        assert await worker.expect(Withdrawn) == Withdrawn("gateway-1", LEAVING.id)
+        assert await worker.expect(Withdrawn) == Withdrawn("gateway-1", LEAVING.id, 3)
     await cluster.report(LEAVING, node=HERE)
-    assert await worker.expect(Withdrawn) == Withdrawn("gateway-1", LEAVING.id), "told again: one may be lost"
+    assert await worker.expect(Withdrawn) == Withdrawn("gateway-1", LEAVING.id, 3), (
+        "told again: one may be lost"
+    )
 
 
 async def test_a_deleted_deployments_replicas_are_given_back_too(cluster: PlayedCluster) -> None:
@@ -61,7 +63,7 @@ async def test_a_deleted_deployments_replicas_are_given_back_too(cluster: Played
     await cluster.report(replica(), node=HERE)
     await cluster.deploy()
     await cluster.report(LEAVING, node=HERE)
-    assert await worker.expect(Withdrawn) == Withdrawn("gateway-1", LEAVING.id)
+    assert await worker.expect(Withdrawn) == Withdrawn("gateway-1", LEAVING.id, 3)
     await cluster.report(node=HERE)
     assert cluster.gateway.deployments() == ()
 

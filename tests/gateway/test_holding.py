@@ -80,6 +80,29 @@ async def test_failed_replicas_fail_requests_fast_and_say_why(cluster: PlayedClu
         assert error.response.headers["retry-after"] == "20"
 
 
+async def test_a_deployment_without_a_place_fails_requests_until_a_replica_comes(
+    cluster: PlayedCluster, broken_engine: Engines
+) -> None:
+    answers: list[Any] = []
+    async with broken_engine() as engine:
+        async with anyio.create_task_group() as tasks:
+            await cluster.deploy(served())
+            tasks.start_soon(ask, cluster, answers)
+            await anyio.sleep(0.1)
+            await cluster.deploy(served(no_place="no worker has 2 free GPUs for it"))
+        await ask(cluster, answers)
+        for error in answers:
+            assert (error.status_code, error.code) == (503, "no_place")
+            assert error.message.endswith("smol:llamacpp does not run: no worker has 2 free GPUs for it")
+            assert int(error.response.headers["retry-after"]) >= 1
+        async with anyio.create_task_group() as tasks:
+            await cluster.report(replica(state=ReplicaState.STARTING))
+            tasks.start_soon(ask, cluster, answers)
+            await anyio.sleep(0.1)
+            await cluster.report(replica(address=engine.address))
+    assert answers[-1].choices[0].message.content == "hello"
+
+
 async def test_a_deleted_deployment_lets_go_of_what_waits_for_it(cluster: PlayedCluster) -> None:
     answers: list[Any] = []
     async with anyio.create_task_group() as tasks:

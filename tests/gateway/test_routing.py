@@ -34,9 +34,11 @@ def test_only_ready_replicas_get_requests() -> None:
     assert [upstream.id.number for upstream in made.ready] == [
         list(ReplicaState).index(ReplicaState.READY) + 1
     ]
-    assert [upstream.id.number for upstream in made.leaving] == [
-        list(ReplicaState).index(ReplicaState.DRAINING) + 1
-    ]
+    asleep, draining = (
+        list(ReplicaState).index(state) + 1 for state in (ReplicaState.ASLEEP, ReplicaState.DRAINING)
+    )
+    assert [upstream.id.number for upstream in made.leaving] == [asleep, draining]
+    assert [upstream.id.number for upstream in made.asleep] == [asleep]
     assert made.failure is None
 
 

@@ -27,7 +27,8 @@ def spec(model: str = "m", *, replicas: int = 1, gpus: int = 0, **more: Any) -> 
 
 def deployment(model: str = "m", *, replicas: int = 1, gpus: int = 0, **more: Any) -> Deployment:
     """Return a deployment that every worker could run."""
-    fields = {key: more.pop(key) for key in ("deleting", "next_number", "unfit", "revision") if key in more}
+    names = ("deleting", "next_number", "unfit", "revision", "wait")
+    fields = {name: more.pop(name) for name in names if name in more}
     made = Deployment(
         spec(model, replicas=replicas, gpus=gpus, **more), revision=1, unfit=dict.fromkeys(NODES, "")
     )

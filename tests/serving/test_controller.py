@@ -55,6 +55,7 @@ async def test_other_settings_are_a_conflict(tmp_path: Path) -> None:
         ("{", 400, "invalid_deployment", None),
         ('{"modell": "x"}', 400, "invalid_deployment", "modell"),
         ('"' + "x" * MAX_DOCUMENT + '"', 413, "too_large", None),
+        ('"' + "é" * (MAX_DOCUMENT // 2) + '"', 413, "too_large", None),
     ],
 )
 async def test_a_document_that_means_nothing_is_refused(
@@ -351,7 +352,7 @@ async def test_a_worker_that_comes_back_is_asked_again_what_it_can_run(tmp_path:
         head.forget_told()
         await head.join("w1", life=2)
         assert head.orders("w1") == []
-        assert (await head.describe(M))["detail"] == "there is no file /m.gguf"
+        assert (await head.describe(M))["detail"] == "w1: there is no file /m.gguf"
         head.problems = {}
         await head.join("w1", life=3)
         assert head.orders("w1") == [key(1)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from sllm_actors.engines.eviction import CachedModel
 from sllm_actors.engines.identity import ReplicaKey
@@ -12,7 +13,7 @@ from sllm_actors.engines.messages import ReplicaState, WarmReport, WarmState
 from sllm_actors.serving.describe import NodeView, describe_cluster, describe_deployment, describe_node
 from sllm_actors.serving.document import write_document
 from sllm_actors.serving.messages import Gpu, Inventory
-from sllm_actors.serving.reconcile import Deployment, Worker
+from sllm_actors.serving.reconcile import Deployment, Wait, Worker
 
 from .kit import deployment, inventory, key, report, worker
 
@@ -83,11 +84,13 @@ def test_an_engine_that_fails_over_and_over_is_shown_as_a_crash_loop() -> None:
         "crash_loop",
         "it failed 3 times in a row: killed by SIGSEGV",
     )
-    once = report(key(0), ReplicaState.STARTING, progress="loading", failures=2)
+    once = report(key(1), ReplicaState.STARTING, progress="loading", failures=2)
     assert state(deployment(), worker("w1", once)) == ("starting", "loading")
-    assert state(deployment(), worker("w1", again, report(key(1)))) == ("ready", "")
-    described = describe(deployment(), worker("w1", again))["instances"][0]
-    assert (described["state"], described["failures"]) == ("starting", 3)
+    described = describe(deployment(), worker("w1", again, once))["instances"]
+    assert [(each["state"], each["failures"]) for each in described] == [
+        ("crash_loop", 3),
+        ("starting", 2),
+    ]
 
 
 def test_what_a_replica_waits_for_is_shown() -> None:
@@ -101,21 +104,30 @@ def test_a_deployment_that_was_ordered_is_pending() -> None:
     assert state(deployment(), worker("w1", report(key(0), ReplicaState.PENDING))) == asked
 
 
-def test_a_deployment_that_is_placed_nowhere_says_why() -> None:
-    assert state(deployment())[1].startswith("no worker is connected: start one with `sllm worker")
-    asking = deployment(unfit={"w1": "no such file"})
-    assert state(asking, worker("w1"), worker("w2"))[1] == ("workers are being asked whether they can run it")
-    refused = deployment(unfit={"w1": "no such file", "w2": "no such backend"})
-    assert state(refused, worker("w1"), worker("w2")) == ("pending", "no such file")
-    one, two = deployment(gpus=1, unfit={"w1": "", "w2": "no"}), deployment(gpus=2)
-    assert state(one, worker("w1"), worker("w2"))[1] == ("no worker has 1 free GPU for it: it waits for room")
-    assert state(two, worker("w1"))[1] == "no worker has 2 free GPUs for it: it waits for room"
-    assert state(deployment(), worker("w1"))[1] == "a worker is being chosen"
+def test_a_deployment_that_is_placed_nowhere_says_why_and_when_it_is_too_late() -> None:
+    assert state(deployment(), worker("w1")) == ("pending", "a worker is being chosen")
+    waits = deployment(gpus=1, startup_timeout=60, wait=Wait(0.0, "no worker has 1 free GPU for it"))
+    draining = worker("w1", report(key(0), ReplicaState.DRAINING))  # none that was asked for
+    for workers in ((), (draining,)):
+        assert state(waits, *workers) == ("pending", "no worker has 1 free GPU for it")
+    assert state(evolve(waits, wait=Wait(0.0, "no worker is connected", overdue=True))) == (
+        "failed",
+        "it found no place within 60 s: no worker is connected; it starts as soon as there is one",
+    )
 
 
-def test_a_replica_on_its_way_out_is_not_one_that_was_asked_for() -> None:
-    draining = worker("w1", report(key(0), ReplicaState.DRAINING))
-    assert state(deployment(gpus=1), draining)[1].startswith("no worker has 1 free GPU")
+def test_a_deployment_that_serves_tells_that_not_all_of_it_does() -> None:
+    looping = report(key(1), ReplicaState.FAILED, reason="out of memory", failures=4)
+    ready = report(key(0), failures=7)  # it has stopped failing
+    assert state(deployment(replicas=2), worker("w1", ready, looping)) == (
+        "ready",
+        "1 of its replicas fails over and over (4 times in a row): out of memory",
+    )
+    waits = deployment(replicas=2, wait=Wait(0.0, "w1 has no GPU"))
+    assert state(waits, worker("w1", ready)) == (
+        "ready",
+        "not all of its replicas have a place: w1 has no GPU",
+    )
 
 
 def test_a_deletion_shows_what_is_left() -> None:

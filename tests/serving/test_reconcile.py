@@ -46,6 +46,7 @@ def test_a_number_is_never_given_out_again() -> None:
 def test_without_a_worker_nothing_is_placed() -> None:
     made = plan([deployment()], [])
     assert (made.placements, made.orders, made.next_numbers) == ({}, {}, {})
+    assert made.unplaced == ("m:llamacpp",)
 
 
 @pytest.mark.parametrize("unfit", [{"w1": "it has no such file"}, {}])
@@ -57,6 +58,7 @@ def test_a_worker_that_refuses_or_was_not_asked_gets_nothing(unfit: dict[str, st
 def test_a_worker_without_free_gpus_gets_nothing() -> None:
     made = plan([deployment("a", gpus=1), deployment("b", gpus=2)], [worker("w1", gpus=2)])
     assert ordered(made) == {"w1": [key(0, "a")]}
+    assert made.unplaced == ("b:llamacpp",)
 
 
 def test_a_gpu_that_an_engine_holds_which_cannot_be_killed_is_not_counted_on() -> None:

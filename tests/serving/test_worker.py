@@ -2,170 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from typing import Any
-
 import anyio
 import pytest
 
-from sllm_actors.actors import (
-    AT_ONCE,
-    Actor,
-    ActorRef,
-    ChildSpec,
-    Incarnation,
-    MailboxFull,
-    NodeId,
-    RemoteFailure,
-)
-from sllm_actors.engines.identity import ReplicaKey
+from sllm_actors.actors import MailboxFull, RemoteFailure
 from sllm_actors.engines.messages import (
-    Drained,
     InspectSource,
     LogChunk,
     ReadLog,
-    ReplicaChanged,
     ReplicaOrder,
     ReplicaReport,
     ReplicaState,
     SourceInspected,
-    StopReplica,
 )
-from sllm_actors.serving.messages import WORKER, DesiredReplicas, ReplicaStates, Withdrawn, WorkerReport
+from sllm_actors.serving.messages import WORKER, DesiredReplicas, Withdrawn, WorkerReport
 from sllm_actors.serving.replicas import Replicas
-from sllm_actors.serving.worker import MAX_QUESTIONS, WorkerActor, Workshop
-from sllm_actors.testing import ManualClock, TestSystem
-from sllm_actors.transport import Peer, PeerLost, PeerUp
+from sllm_actors.serving.worker import MAX_QUESTIONS
+from sllm_actors.transport import PeerLost
 
 from .kit import inventory, key, until
-from .recording_network import RecordingNetwork
+from .workplace import workplace
 
 pytestmark = pytest.mark.anyio
-
-
-class ScriptedReplica(Actor):
-    """Reports what a test says, and otherwise does as a replica does: drains, stops, ends."""
-
-    def __init__(self, workplace: Workplace, order: ReplicaOrder, owner: ActorRef) -> None:
-        self._workplace, self._order, self._owner = workplace, order, owner
-        self._attempt = workplace.next_attempt()
-        self.drained: list[Drained] = []
-        self.stops = 0
-
-    async def started(self) -> None:
-        if self._workplace.broken:
-            raise OSError("the disk is full")
-        self._workplace.replicas[self._order.key] = self
-        self.become(ReplicaState.STARTING)
-
-    def become(self, state: ReplicaState) -> None:
-        self._owner.tell(ReplicaChanged(ReplicaReport(self._order.key.attempt(self._attempt), state)))
-
-    async def receive(self, message: Any) -> None:
-        match message:
-            case ReplicaState():
-                self.become(message)
-            case StopReplica():
-                self.stops += 1
-                self.become(ReplicaState.DRAINING)
-            case Drained():
-                self.drained.append(message)
-                self.become(ReplicaState.STOPPED)
-                self.context.stop()
-            case _:
-                raise ValueError("a bug")
-
-
-class Workplace:
-    """A worker's actor among peers that a test makes up."""
-
-    def __init__(self) -> None:
-        self.clock = ManualClock()
-        self.network = RecordingNetwork()
-        self.system = TestSystem(node=NodeId("w1"), clock=self.clock, network=self.network)
-        self.replicas: dict[ReplicaKey, ScriptedReplica] = {}
-        self.known = Replicas()
-        self.linked: dict[str, Peer] = {}
-        self.broken = False
-        self.made = 0
-        self.inspect: Callable[[InspectSource], SourceInspected] = lambda _: SourceInspected("", size=1)
-        self.stock = inventory(1)
-        self.stock_error: OSError | None = None
-
-    def next_attempt(self) -> int:
-        self.made += 1
-        return self.made
-
-    def take_stock(self) -> Any:
-        if self.stock_error is not None:
-            raise self.stock_error
-        return self.stock
-
-    def workshop(self) -> Workshop:
-        return Workshop(
-            make_replica=lambda order, owner: ScriptedReplica(self, order, owner),
-            inspect=lambda question: self.inspect(question),
-            read_log=lambda question: LogChunk(0, 2, "hi"),
-            inventory=self.take_stock,
-            peers=lambda: tuple(self.linked.values()),
-        )
-
-    @property
-    def worker(self) -> ActorRef:
-        return self.system.named(WORKER)
-
-    async def rest(self) -> None:
-        """Wait until everything that was sent is dealt with."""
-        for _ in range(3):
-            await self.worker.ask(InspectSource("x", "x"), timeout=60)
-            await anyio.wait_all_tasks_blocked()
-
-    async def link(self, node: str, role: str, life: int = 1) -> Peer:
-        peer = Peer(NodeId(node), role, Incarnation(life, 0), "lan", outbound=False)
-        self.linked[node] = peer
-        self.worker.tell(PeerUp(peer))
-        await self.rest()
-        return peer
-
-    async def lose(self, node: str) -> None:
-        self.worker.tell(PeerLost(self.linked.pop(node), "silent"))
-        await self.rest()
-
-    async def order(self, *keys: ReplicaKey) -> None:
-        orders = tuple(ReplicaOrder(each, "m", "llamacpp", "/m.gguf") for each in keys)
-        self.worker.tell(DesiredReplicas(orders))
-        await self.rest()
-
-    async def become(self, place: ReplicaKey, state: ReplicaState) -> None:
-        self.replicas[place].context.ref.tell(state)
-        await self.rest()
-
-    async def withdraw(self, gateway: str, place: ReplicaKey) -> None:
-        self.worker.tell(Withdrawn(gateway, self.replica(place)[0].id))
-        await self.rest()
-
-    def replica(self, place: ReplicaKey) -> list[ReplicaReport]:
-        return [each for each in self.known.all() if each.id.key == place]
-
-    def states(self) -> dict[ReplicaKey, ReplicaState]:
-        return {each.id.key: each.state for each in self.known.all()}
-
-    def reported(self, node: str = "head") -> dict[ReplicaKey, ReplicaState] | None:
-        last: WorkerReport | ReplicaStates | None
-        last = self.network.last(node, WorkerReport) or self.network.last(node, ReplicaStates)
-        return None if last is None else {each.id.key: each.state for each in last.replicas}
-
-
-@asynccontextmanager
-async def workplace() -> AsyncIterator[Workplace]:
-    place = Workplace()
-    async with place.system:
-        workshop = place.workshop()
-        await place.system.start(
-            ChildSpec(WORKER, lambda: WorkerActor(workshop, place.known), name=WORKER, backoff=AT_ONCE)
-        )
-        yield place
 
 
 # ---- orders

@@ -17,7 +17,12 @@ T = TypeVar("T")
 
 @frozen
 class Instance:
-    """One replica of a deployment on one worker."""
+    """One replica of a deployment on one worker.
+
+    Attributes:
+        state: pending, starting, ready, asleep, draining, failed or crash_loop.
+        failures: How often it failed in a row.
+    """
 
     id: str
     node: str | None = None
@@ -36,7 +41,7 @@ class Deployment:
     """A deployment and how it is.
 
     Attributes:
-        state: pending, starting, ready, asleep, failed or deleting.
+        state: pending, starting, ready, asleep, failed, crash_loop or deleting.
         detail: The state in a sentence.
         spec: Its settings as the gateway understood them; only where one deployment was asked for.
     """

@@ -65,7 +65,7 @@ def deploy(
     timeout: float,
     as_json: bool,
 ) -> None:
-    """Deploy a model, or change how it is deployed.
+    """Deploy a model. What is deployed already with the same settings is left as it is.
 
     Without --wait the command ends when the deployment is recorded; a request that comes before it is ready
     waits in the gateway. With --wait it ends when the model is ready (exit status 0) or has failed (1).
@@ -93,8 +93,8 @@ def deploy(
         for warning in deployed.warnings:
             click.echo(f"warning: {printable(warning)}", err=True)
         if not as_json:
-            verb = "created" if deployed.created else "updated"
-            click.echo(f"Deployment {verb}: {printable(deployed.deployment_id)}")
+            what = "created" if deployed.created else "there already"
+            click.echo(f"Deployment {what}: {printable(deployed.deployment_id)}")
         if wait:
             with reporting(silent=as_json) as report:
                 wait_until_ready(

@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .errors import Failure
+from sllm_actors.serving.document import MAX_DOCUMENT
 
-LARGEST_FILE = 2**20
+from .errors import Failure
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:")
 
@@ -24,15 +24,15 @@ def load(path: Path) -> dict[str, Any]:
     """Read a deployment file, JSON or TOML by its suffix. A relative ``source`` path is relative to the file.
 
     Raises:
-        Failure: It cannot be read, is no table of keys, or is over 1 MiB.
+        Failure: It cannot be read, is no table of keys, or is larger than a document may be.
     """
     if path.suffix not in (".json", ".toml"):
         raise Failure(f"{path}: a deployment file ends in .json or .toml")
     try:
         with path.open("rb") as file:
-            content = file.read(LARGEST_FILE + 1)
-        if len(content) > LARGEST_FILE:
-            raise Failure(f"{path} is larger than 1 MiB: that is no deployment file")
+            content = file.read(MAX_DOCUMENT + 1)
+        if len(content) > MAX_DOCUMENT:
+            raise Failure(f"{path} is larger than {MAX_DOCUMENT // 1024} KiB: that is no deployment file")
         text = content.decode()
         document = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
         json.dumps(document, allow_nan=False)

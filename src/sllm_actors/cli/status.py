@@ -83,12 +83,13 @@ def show_deployment(deployment: Deployment) -> None:
     if not deployment.instances:
         return
     click.echo()
-    lines = table("INSTANCE", "STATUS", "NODE", "PID", "DETAIL")
+    lines = table("INSTANCE", "STATUS", "FAILURES", "NODE", "PID", "DETAIL")
     for each in sorted(deployment.instances, key=lambda instance: instance.id):
         detail = each.reason or each.progress or ""
         if each.exit_status and each.exit_status not in detail:
             detail = f"{detail or 'ended before'} ({each.exit_status})"
-        lines.add_row(cell(each.id), cell(each.state), cell(each.node), cell(each.pid), cell(detail))
+        shown = (each.id, each.state, each.failures, each.node, each.pid, detail)
+        lines.add_row(*(cell(value) for value in shown))
     show(lines)
     for each in deployment.instances:
         if (each.state == "failed" or each.failures) and each.log_tail:

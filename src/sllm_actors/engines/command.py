@@ -13,7 +13,8 @@ from .host import EngineHost
 from .messages import ReplicaOrder, SourceInspected
 from .plan import EnginePaths, LaunchPlan, LaunchProblem, SettingsProblem, engine_environment
 from .port import choose_port
-from .settings import read_settings, text, words
+from .settings import flag, read_settings, text, words
+from .sleep import VllmSleep
 
 KEY_FILE = "key"
 NOT_ALLOWED = "this worker runs no commands: start it with --allow-command if it should"
@@ -32,10 +33,12 @@ class CommandSettings:
             show as a bearer token) stand for their values, within a word too; ``$$`` is a dollar sign.
         health_path: What answers 200 when it is ready; by default ``/health``, or where that does not exist
             ``/v1/models``.
+        enable_sleep_mode: It sleeps and wakes as vLLM does, at the paths that vLLM has for it.
     """
 
     command: tuple[str, ...] = words()
     health_path: str = text("")
+    enable_sleep_mode: bool = flag(default=False)
 
 
 class Command:
@@ -78,7 +81,8 @@ class Command:
         named = names_in(settings.command)
         address = port.address if "PORT" in named else f"unix:{paths.socket}"
         health = (settings.health_path,) if settings.health_path else ("/health", "/v1/models")
-        return Launch(address, health, launch, key=port.key if "KEYFILE" in named else "")
+        tiers = VllmSleep() if settings.enable_sleep_mode else None
+        return Launch(address, health, launch, tiers=tiers, key=port.key if "KEYFILE" in named else "")
 
 
 def read_command(settings: Mapping[str, object]) -> CommandSettings:

@@ -101,6 +101,9 @@ class ReplicaReport:
         since: When this state began, seconds since the epoch.
         retry_in: Seconds until the next attempt of a FAILED replica, or None.
         failures: How often it failed in a row, without having been READY for a while in between.
+        can_sleep: Whether its engine can be put to sleep.
+        withdrawal: Rises each time that it is withdrawn from the gateways, to sleep or to end: what they say
+            of an earlier one does not count.
     """
 
     id: ReplicaId
@@ -115,6 +118,8 @@ class ReplicaReport:
     since: float = 0.0
     retry_in: float | None = None
     failures: int = 0
+    can_sleep: bool = False
+    withdrawal: int = 0
     key: str = field(default="", repr=False)
 
 
@@ -143,15 +148,23 @@ class StopReplica:
 @CATALOG.message("engines.drained")
 @frozen
 class Drained:
-    """To a DRAINING replica: nobody has a request in flight there, nor will send one."""
+    """To a replica that is DRAINING, or to sleep: nobody has a request in flight there, nor will send one.
+
+    Attributes:
+        withdrawal: As it reported it.
+    """
 
     id: ReplicaId
+    withdrawal: int = 0
 
 
 @CATALOG.message("engines.sleep_replica")
 @frozen
 class SleepReplica:
     """To a READY replica: be ASLEEP. One whose engine cannot sleep drains and stops instead.
+
+    It reports ASLEEP at once and puts its engine to sleep after ``Drained``; if that does not come within the
+    drain timeout it is READY again.
 
     Attributes:
         level: 0 only pauses; 1 keeps the weights in the machine's memory; 2 keeps nothing.

@@ -1,12 +1,14 @@
 """What becomes of one replica: a pure state machine.
 
-``PENDING -> STARTING -> READY -> DRAINING -> STOPPED``, or ``FAILED`` and then STARTING again; back to
-PENDING while a start has to wait for something of the machine. Its rules:
+``PENDING -> STARTING -> READY <-> ASLEEP -> DRAINING -> STOPPED``, or ``FAILED`` and then STARTING again;
+back to PENDING while a start has to wait for something of the machine. Its rules:
 
 - An end that nobody asked for is a failure, whatever the exit code.
 - A replica that was READY is started again at once, the first time. After that, and when a start fails, it
   is FAILED for a time that doubles from ``FIRST_DELAY`` up to ``LONGEST_DELAY``, and then it is started
   again, for ever: giving up is for whoever ordered it.
+- ASLEEP first withdraws it from the gateways; its engine is put to sleep when nobody uses it any more. If
+  somebody needs it before that, or its requests do not end in time, it is READY again as if nothing was.
 - Only having been READY for ``healthy_uptime`` makes the failures forgotten, not a start that succeeded.
 
 An event of an engine life that is over already changes nothing.
@@ -66,6 +68,8 @@ class Replica:
         ready_at: When it became READY.
         can_sleep: Whether its engine can.
         level: How deep it sleeps, or is about to; None while it does not.
+        leaving: It is withdrawn, and requests may still be in flight there.
+        withdrawal: How often it was withdrawn from the gateways.
     """
 
     healthy_uptime: float = 60.0
@@ -76,6 +80,8 @@ class Replica:
     ready_at: float = 0.0
     can_sleep: bool = False
     level: int | None = None
+    leaving: bool = False
+    withdrawal: int = 0
     address: str = ""
     key: str = field(default="", repr=False)
     pid: int = 0
@@ -114,18 +120,21 @@ def step(replica: Replica, event: Event, now: float) -> Step:
             return _change_tier(replica, event, now)
         case StopAsked():
             return _stop(replica, event)
-        case Ended(attempt=attempt) if attempt == replica.attempt and _waits_for_drain(replica):
-            return evolve(replica, address=""), (Report(), EndEngine())
-        case DrainOver() if _waits_for_drain(replica):
-            return evolve(replica, address=""), (Report(), EndEngine())
+        case Ended(attempt=attempt) if attempt == replica.attempt and replica.leaving:
+            return _end(replica)
+        case DrainOver(number, late) if number == replica.withdrawal and replica.leaving:
+            return _end(replica) if replica.state is ReplicaState.DRAINING else _doze(replica, late=late)
         case Cleared() if replica.state is ReplicaState.DRAINING:
             return evolve(replica, state=ReplicaState.STOPPED, address="", pid=0), (Report(), Finish())
     return replica, ()
 
 
-def _waits_for_drain(replica: Replica) -> bool:
-    """Say whether requests may still be in flight there: only until then a DRAINING one has an address."""
-    return replica.state is ReplicaState.DRAINING and replica.address != ""
+def _withdraw(replica: Replica, state: ReplicaState) -> Replica:
+    return evolve(replica, state=state, leaving=True, withdrawal=replica.withdrawal + 1)
+
+
+def _end(replica: Replica) -> Step:
+    return evolve(replica, leaving=False, address=""), (Report(), EndEngine())
 
 
 def _start(replica: Replica) -> Step:
@@ -160,17 +169,33 @@ def _change_tier(replica: Replica, event: SleepAsked | WakeAsked | Slept | Woken
         case SleepAsked(level=level) if replica.state is ReplicaState.READY:
             if not replica.can_sleep:
                 return _stop(replica, StopAsked(drain=True, reason="it is idle, and its engine cannot sleep"))
-            dozing = evolve(replica, state=ReplicaState.ASLEEP, level=level, progress="falling asleep")
-            return dozing, (Report(), PutToSleep(level))
+            tired = _withdraw(replica, ReplicaState.ASLEEP)
+            tired = evolve(tired, level=level, progress="waiting for its requests to end")
+            return tired, (Report(), AwaitDrained(tired.withdrawal))
+        case WakeAsked() if asleep and replica.leaving:
+            return _stay_awake(replica), (Report(),)
         case WakeAsked() if asleep and replica.level is not None:
             waking = evolve(replica, level=None, progress="waking up")
             return waking, (Report(), WakeUp(replica.level))
-        case Slept(attempt=attempt) if asleep and attempt == replica.attempt and replica.level is not None:
+        case Slept(attempt) if asleep and attempt == replica.attempt and replica.level is not None:
             return evolve(replica, progress=""), (Report(),)
-        case Woken(attempt=attempt) if asleep and attempt == replica.attempt and replica.level is None:
+        case Woken(attempt) if asleep and attempt == replica.attempt and replica.level is None:
             ready = evolve(replica, state=ReplicaState.READY, progress="", ready_at=now)
             return ready, (Report(),)
     return replica, ()
+
+
+def _doze(replica: Replica, *, late: bool) -> Step:
+    """Go on from a wait for the requests of one that is to sleep."""
+    if late or replica.level is None:
+        reason = "it was not put to sleep: its requests did not end in time"
+        return evolve(_stay_awake(replica), reason=reason), (Report(),)
+    dozing = evolve(replica, leaving=False, progress="falling asleep")
+    return dozing, (Report(), PutToSleep(replica.level))
+
+
+def _stay_awake(replica: Replica) -> Replica:
+    return evolve(replica, state=ReplicaState.READY, level=None, leaving=False, progress="")
 
 
 def _fail(replica: Replica, ended: Ended, now: float) -> Step:
@@ -184,6 +209,7 @@ def _fail(replica: Replica, ended: Ended, now: float) -> Step:
         exit_status=ended.exit_status,
         log_tail=ended.log_tail,
         level=None,
+        leaving=False,
         address="",
         pid=0,
         progress="",
@@ -205,17 +231,12 @@ def _stop(replica: Replica, asked: StopAsked) -> Step:
     if replica.state is ReplicaState.STOPPED:
         return replica, ()
     if replica.state is ReplicaState.DRAINING:  # asked again: only haste is new
-        if asked.drain or not _waits_for_drain(replica):
-            return replica, ()
-        return evolve(replica, address=""), (Report(), EndEngine())
+        return (replica, ()) if asked.drain or not replica.leaving else _end(replica)
     serving = replica.state in (ReplicaState.READY, ReplicaState.ASLEEP)
-    waits = serving and asked.drain
-    draining = evolve(
-        replica,
-        state=ReplicaState.DRAINING,
-        address=replica.address if waits else "",
-        progress="",
-        reason=asked.reason,
-        retry_in=None,
-    )
-    return draining, (Report(), AwaitDrained() if waits else EndEngine())
+    if serving and asked.drain:
+        draining = _withdraw(replica, ReplicaState.DRAINING)
+        effect: Effect = AwaitDrained(draining.withdrawal)
+    else:
+        draining = evolve(replica, state=ReplicaState.DRAINING, leaving=False, address="")
+        effect = EndEngine()
+    return evolve(draining, progress="", reason=asked.reason, retry_in=None), (Report(), effect)

@@ -97,9 +97,9 @@ class ReplicaActor(Actor):
                 self._apply(SleepAsked(level))
             case WakeReplica():
                 self._apply(WakeAsked())
-            case Drained(id=replica):
+            case Drained(replica, withdrawal):
                 if replica == self._order.key.attempt(self._replica.attempt):
-                    self._apply(DrainOver())
+                    self._apply(DrainOver(withdrawal))
             case _Timer(event=event):
                 self._apply(event)
             case _:
@@ -146,8 +146,8 @@ class ReplicaActor(Actor):
                 case PutToSleep() | WakeUp():
                     if self._life is not None:
                         self._life.change_tier(effect)
-                case AwaitDrained():
-                    self.context.after(self._order.drain_timeout, _Timer(DrainOver()))
+                case AwaitDrained(withdrawal):
+                    self.context.after(self._order.drain_timeout, _Timer(DrainOver(withdrawal, late=True)))
                 case AwaitRetry(delay=delay):
                     self.context.after(delay, _Timer(RetryDue()))
                 case Finish():
@@ -169,6 +169,8 @@ class ReplicaActor(Actor):
             since=self._since,
             retry_in=replica.retry_in,
             failures=replica.failures,
+            can_sleep=replica.can_sleep,
+            withdrawal=replica.withdrawal,
             key=replica.key if listening else "",
         )
         self._owner.tell(ReplicaChanged(report))

@@ -118,7 +118,15 @@ class StopAsked:
 
 @frozen
 class DrainOver:
-    """Nobody uses it any more, or the time for that is over."""
+    """Nobody uses it any more, or the time for that is over.
+
+    Attributes:
+        withdrawal: Which wait for that has ended.
+        late: It is the time that is over.
+    """
+
+    withdrawal: int
+    late: bool = False
 
 
 @frozen
@@ -180,6 +188,8 @@ class Report:
 @frozen
 class AwaitDrained:
     """Say ``DrainOver`` when the drain timeout is over."""
+
+    withdrawal: int
 
 
 @frozen

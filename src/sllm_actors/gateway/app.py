@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 from attrs import frozen
-from quart import Quart, Response, request
+from quart import Quart, Response, current_app, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from werkzeug.routing import BaseConverter
 
@@ -18,7 +18,7 @@ from sllm_actors.serving.messages import CONTROLLER, Answer, Delete, Deploy, Des
 from . import errors
 from .board import Board
 from .errors import ApiError
-from .logs import LogReader
+from .instances import Instances
 from .routing import Route
 from .settings import GatewaySettings
 
@@ -50,11 +50,15 @@ class Control:
             raise errors.head_away(str(error)) from None
         if not isinstance(answer, Answer):
             raise errors.head_away(f"it answered with a {type(answer).__name__}")
-        body = f'{{"error":{answer.body}}}' if answer.status >= 400 else answer.body
-        response = Response(body, answer.status, content_type="application/json")
-        if answer.retry_after is not None:
-            response.headers["Retry-After"] = str(max(1, round(answer.retry_after)))
-        return response
+        return _passed_on(answer)
+
+
+def _passed_on(answer: Answer) -> Response:
+    body = f'{{"error":{answer.body}}}' if answer.status >= 400 else answer.body
+    response = Response(body, answer.status, content_type="application/json")
+    if answer.retry_after is not None:
+        response.headers["Retry-After"] = str(max(1, round(answer.retry_after)))
+    return response
 
 
 class _IdConverter(BaseConverter):
@@ -64,7 +68,7 @@ class _IdConverter(BaseConverter):
     part_isolating = False
 
 
-def build_app(*, board: Board, control: Control, logs: LogReader, settings: GatewaySettings) -> Quart:
+def build_app(*, board: Board, control: Control, instances: Instances, settings: GatewaySettings) -> Quart:
     """Return the application."""
     # It serves no files: both paths are given, so that none is looked for on disk.
     app = Quart("sllm_actors.gateway", static_folder=None, root_path="/", instance_path="/")
@@ -75,7 +79,7 @@ def build_app(*, board: Board, control: Control, logs: LogReader, settings: Gate
     _answer_errors(app)
     _serve_models(app, board, control)
     _serve_deployments(app, control)
-    _serve_instances(app, logs)
+    _serve_instances(app, instances)
     return app
 
 
@@ -127,10 +131,10 @@ def _serve_deployments(app: Quart, control: Control) -> None:
         return await control.ask(Describe())
 
 
-def _serve_instances(app: Quart, logs: LogReader) -> None:
+def _serve_instances(app: Quart, instances: Instances) -> None:
     @app.get("/instances/<id:name>/logs")
     async def read_log(name: str) -> Any:
-        chunk = await logs.read(name, _number("offset"), _number("limit"))
+        chunk = await instances.read_log(name, _number("offset"), _number("limit"))
         return {
             "id": name,
             "offset": chunk.offset,
@@ -138,6 +142,27 @@ def _serve_instances(app: Quart, logs: LogReader) -> None:
             "text": chunk.text,
             "ended": chunk.ended,
         }
+
+    @app.post("/instances/<id:name>/sleep")
+    async def sleep(name: str) -> Any:
+        return _passed_on(await instances.sleep(name, await _level()))
+
+    @app.post("/instances/<id:name>/wake_up")
+    async def wake_up(name: str) -> Any:
+        return _passed_on(await instances.wake_up(name))
+
+
+async def _level() -> int:
+    """Return the ``level`` of a request's body; without a body it is 1."""
+    data = await request.get_data()
+    try:
+        body = json.loads(data) if data else {}
+    except (ValueError, RecursionError):
+        raise errors.bad_request("the body is not JSON", code="invalid_json") from None
+    level = body.get("level", 1) if isinstance(body, dict) else None
+    if isinstance(level, bool) or not isinstance(level, int) or not 0 <= level <= 2:
+        raise errors.bad_request("the body must be a JSON object with a level of 0, 1 or 2", param="level")
+    return level
 
 
 def _number(name: str) -> int | None:
@@ -167,7 +192,7 @@ def _answer_errors(app: Quart) -> None:
 def _of_http(error: HTTPException) -> ApiError:
     status = error.code or 500
     if isinstance(error, RequestEntityTooLarge):
-        return ApiError(413, "body_too_large", "the request's body is too large")
+        return errors.body_too_large(current_app.config["MAX_CONTENT_LENGTH"])
     if status == 404:
         return errors.not_found(f"there is no {request.method} {request.path[:200]}", "unknown_url")
     if status == 405:

@@ -145,6 +145,11 @@ def replicas_failed(deployment: str, reason: str, retry_in: float | None) -> Api
     )
 
 
+def no_place(deployment: str, reason: str) -> ApiError:
+    """No worker has had room for a replica for too long."""
+    return ApiError(503, "no_place", f"{deployment} does not run: {reason}", None, retry_after=30)
+
+
 def engine_broke(deployment: str, reason: str) -> ApiError:
     """The engine, or the way to it, broke."""
     return ApiError(502, "engine_broke", f"the engine of {deployment} broke: {reason}", retry_after=1)

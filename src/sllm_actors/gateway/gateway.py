@@ -16,8 +16,8 @@ from .dispatch import Dispatcher
 from .gateway_actor import DialWorkers, GatewayActor, Memory
 from .in_flight import InFlight
 from .ingress import ASGI, Ingress
+from .instances import Instances
 from .knowledge import Knowledge
-from .logs import LogReader
 from .router import RouterTools
 from .settings import GatewaySettings
 from .upstream import Connector, OpenTunnel
@@ -68,7 +68,7 @@ def open_gateway(
     app = build_app(
         board=tools.board,
         control=Control(system, head_node, settings.control_timeout),
-        logs=LogReader(system, lambda: memory.knowledge or Knowledge(), settings.control_timeout),
+        instances=Instances(system, lambda: memory.knowledge or Knowledge(), settings.control_timeout),
         settings=settings,
     )
     connector = Connector(settings.machine, open_tunnel, settings.connect_timeout)

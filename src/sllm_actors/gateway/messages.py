@@ -73,6 +73,7 @@ class Idle:
 
     replica: ReplicaId
     node: str
+    withdrawal: int
 
 
 @frozen

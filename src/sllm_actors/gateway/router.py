@@ -9,7 +9,7 @@ import structlog
 from attrs import frozen
 
 from sllm_actors.actors import Actor, NodeId, Reply, Timer
-from sllm_actors.serving.messages import WORKER, Withdrawn
+from sllm_actors.serving.messages import WORKER, WakeInstance, Withdrawn
 
 from . import errors
 from .board import Board
@@ -17,7 +17,7 @@ from .errors import ApiError
 from .holds import Hold, HoldQueue
 from .in_flight import InFlight
 from .messages import Idle, LeaveHold, LookAtClock, Refused, Released, UpdateRoute, WaitForReplica
-from .routing import Route, Upstream
+from .routing import Failure, Route, Upstream
 from .settings import GatewaySettings
 
 log = structlog.get_logger()
@@ -53,6 +53,7 @@ class Router(Actor):
         self._reasons: dict[int, str] = {}
         self._timer: Timer | None = None
         self._timer_at = 0.0
+        self._woken: Upstream | None = None
 
     async def started(self) -> None:
         self._apply(self._current())
@@ -71,10 +72,10 @@ class Router(Actor):
             case LeaveHold(ticket):
                 if self._holds.leave(ticket):
                     self._forget(ticket)
-            case Idle(replica, node):
+            case Idle(replica, node, withdrawal):
                 if all(upstream.id != replica for upstream in self._route.ready):
                     system = self.context.system
-                    system.named(WORKER, NodeId(node)).tell(Withdrawn(system.node, replica))
+                    system.named(WORKER, NodeId(node)).tell(Withdrawn(system.node, replica, withdrawal))
             case LookAtClock():
                 self._timer = None
                 self._expire()
@@ -93,15 +94,17 @@ class Router(Actor):
         if route.served is None:
             self._refuse(self._holds.clear(), errors.model_not_found(route.id))
         elif route.failure is not None:
-            self._refuse(self._holds.clear(), self._failed(route))
+            self._refuse(self._holds.clear(), _failed(route.id, route.failure))
         else:
             self._release(self._holds.release(self._ready()))
             self._expire()
+        self._woken = None  # what was said may have been lost
+        self._wake()
 
     def _withdraw(self, upstreams: Iterable[Upstream]) -> None:
         ref = self.context.ref
         for upstream in upstreams:
-            idle = Idle(upstream.id, upstream.node)
+            idle = Idle(upstream.id, upstream.node, upstream.withdrawal)
             self._tools.in_flight.when_idle(upstream.id, lambda idle=idle: ref.tell(idle))  # type: ignore[misc]
 
     def _ready(self) -> tuple[Any, ...]:
@@ -116,7 +119,7 @@ class Router(Actor):
             reply.send(Refused(errors.model_not_found(self._route.id)))
             return
         if self._route.failure is not None:
-            reply.send(Refused(self._failed(self._route)))
+            reply.send(Refused(_failed(self._route.id, self._route.failure)))
             return
         if any(upstream.id not in wait.excluded for upstream in self._route.ready):
             reply.send(Released())
@@ -130,6 +133,16 @@ class Router(Actor):
         self._replies[wait.ticket] = reply
         self._reasons[wait.ticket] = wait.reason
         self._expire()
+        self._wake()
+
+    def _wake(self) -> None:
+        """Wake one replica while requests wait and none is ready for them: the same one as other gateways."""
+        asleep = self._route.asleep[0] if self._route.asleep and len(self._holds) else None
+        if asleep is not None and asleep != self._woken:
+            self._woken = asleep
+            log.info("replica.wake", replica=str(asleep.id))
+            worker = self.context.system.named(WORKER, NodeId(asleep.node))
+            worker.tell(WakeInstance(asleep.id.key))
 
     def _expire(self) -> None:
         now = self.context.now()
@@ -157,7 +170,8 @@ class Router(Actor):
         del self._reasons[ticket]
         return self._replies.pop(ticket)
 
-    def _failed(self, route: Route) -> ApiError:
-        failure = route.failure
-        reason, retry_in = (failure.reason, failure.retry_in) if failure is not None else ("", None)
-        return errors.replicas_failed(route.id, reason, retry_in)
+
+def _failed(deployment: str, failure: Failure) -> ApiError:
+    if not failure.placed:
+        return errors.no_place(deployment, failure.reason)
+    return errors.replicas_failed(deployment, failure.reason, failure.retry_in)

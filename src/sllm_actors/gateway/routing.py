@@ -22,21 +22,28 @@ class Upstream:
             runs.
         machine: Which machine and boot a socket is on.
         key: What the engine wants to be shown; "" for nothing.
+        withdrawal: As it reported it; echoed when nothing is in flight there any more.
     """
 
     id: ReplicaId
     node: str
     address: str
     machine: str
+    withdrawal: int = 0
     key: str = field(default="", repr=False)
 
 
 @frozen
 class Failure:
-    """Why no replica is worth waiting for."""
+    """Why no replica is worth waiting for.
+
+    Attributes:
+        placed: False: there is none, since none has found a place.
+    """
 
     reason: str
     retry_in: float | None
+    placed: bool = True
 
 
 @frozen
@@ -47,13 +54,16 @@ class Route:
         served: None when it is deployed no more, and only its last replicas are still leaving.
         ready: The replicas that take requests, in the order of their ids.
         leaving: Those that are to get no more, and wait until nobody has a request in flight there.
-        failure: Set when all that is left is replicas that have failed.
+        asleep: Those that take requests again when they are woken, in the order of their ids; they are
+            ``leaving`` too, since they sleep only when nobody uses them any more.
+        failure: Set when all that is left is replicas that have failed, or none found a place in time.
     """
 
     id: str
     served: ServedModel | None = None
     ready: tuple[Upstream, ...] = ()
     leaving: tuple[Upstream, ...] = ()
+    asleep: tuple[Upstream, ...] = ()
     failure: Failure | None = None
 
 
@@ -71,28 +81,36 @@ def make_route(
     """
     ready: list[Upstream] = []
     leaving: list[Upstream] = []
+    asleep: list[Upstream] = []
     failed: list[ReplicaReport] = []
     coming = False
     for node, report in sorted(replicas, key=lambda replica: replica[1].id):
-        upstream = Upstream(report.id, node, report.address, report.machine, report.key)
+        where = (report.address, report.machine, report.withdrawal)
+        upstream = Upstream(report.id, node, *where, key=report.key)
         match report.state:
             case ReplicaState.READY:
                 ready.append(upstream)
             case ReplicaState.DRAINING:
                 leaving.append(upstream)
+            case ReplicaState.ASLEEP:
+                asleep.append(upstream)
+                leaving.append(upstream)
             case ReplicaState.FAILED:
                 failed.append(report)
                 coming = coming or (report.retry_in is not None and report.retry_in <= patience)
-            case ReplicaState.PENDING | ReplicaState.STARTING | ReplicaState.ASLEEP:
+            case ReplicaState.PENDING | ReplicaState.STARTING:
                 coming = True
             case ReplicaState.STOPPED:
                 pass
     failure = None
-    if failed and not ready and not coming:
+    coming = coming or bool(ready or asleep)
+    if failed and not coming:
         latest = max(failed, key=lambda report: report.since)
         again = [report.retry_in for report in failed if report.retry_in is not None]
         failure = Failure(latest.reason or latest.exit_status, min(again, default=None))
-    return Route(deployment, served, tuple(ready), tuple(leaving), failure)
+    elif served is not None and served.no_place and not coming:
+        failure = Failure(served.no_place, None, placed=False)
+    return Route(deployment, served, tuple(ready), tuple(leaving), tuple(asleep), failure)
 
 
 def index_names(routes: Iterable[Route]) -> dict[str, tuple[str, ...]]:

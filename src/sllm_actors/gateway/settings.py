@@ -6,6 +6,8 @@ from pathlib import Path
 
 from attrs import Attribute, field, frozen, validators
 
+from sllm_actors.serving.document import MAX_DOCUMENT
+
 
 def _has_a_key(settings: GatewaySettings, _attribute: Attribute[str | None], key: str | None) -> None:
     if not settings.loopback and not key:
@@ -43,7 +45,7 @@ class GatewaySettings:
     loopback: bool = True
     admin_key: str | None = field(default=None, repr=False, validator=_has_a_key)
     body_limit: int = 32 * 2**20
-    document_limit: int = 2**20
+    document_limit: int = MAX_DOCUMENT
     body_silence: float = 30.0
     body_timeout: float = 300.0
     answer_limit: int = 64 * 2**20

@@ -16,7 +16,7 @@ import structlog
 from anyio import to_thread
 from attrs import evolve, frozen
 
-from sllm_actors.actors import Actor, NodeId, Reply
+from sllm_actors.actors import Actor, NodeId, Reply, Timer
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.transport import Peer, PeerLost, PeerUp
 
@@ -57,6 +57,7 @@ from .messages import (
 from .reconcile import Deployment, reconcile
 from .routing_tables import RoutingTables
 from .store import Store, StoreProblem
+from .waiting import next_due, why_overdue, with_waits
 
 log = structlog.get_logger("sllm_actors.controller")
 
@@ -72,6 +73,11 @@ class _Settle:
 @frozen
 class _Repeat:
     """See ``REPEAT_INTERVAL``."""
+
+
+@frozen
+class _Due:
+    """A replica may have waited too long for a place."""
 
 
 @frozen
@@ -123,6 +129,7 @@ class Controller(Actor):
         self._awaited: set[str] = set()
         self._admitting: set[str] = set()
         self._inspecting: set[WorkerLife] = set()
+        self._due: Timer | None = None
 
     async def started(self) -> None:
         """Read the store, and begin with the links that there are."""
@@ -164,6 +171,8 @@ class Controller(Actor):
                 await self._settle()
             case _Repeat():
                 await self._repeat()
+            case _Due():
+                await self._apply()
             case _:
                 return await super().receive(message)
         return None
@@ -258,8 +267,8 @@ class Controller(Actor):
         return answer(200, cluster)
 
     def _deploy(self, document: str) -> Answer | None:
-        if len(document) > MAX_DOCUMENT:
-            return refusal(413, f"the deployment has more than {MAX_DOCUMENT} characters", "too_large")
+        if len(document.encode(errors="replace")) > MAX_DOCUMENT:
+            return refusal(413, f"the deployment has more than {MAX_DOCUMENT} bytes", "too_large")
         try:
             spec, warnings = read_document(document)
         except DeploymentProblem as problem:
@@ -330,6 +339,7 @@ class Controller(Actor):
             for name, number in plan.next_numbers.items():
                 self._deployments[name] = evolve(self._deployments[name], next_number=number)
             self._placements = dict(plan.placements)
+            self._note_waits(plan.unplaced)
             for node, orders in plan.orders.items():
                 self._order(node, DesiredReplicas(orders))
             for name in plan.gone:
@@ -340,6 +350,17 @@ class Controller(Actor):
         if table is not None:
             for node in self._nodes.linked("gateway"):
                 self._tell_gateway(node, table)
+
+    def _note_waits(self, unplaced: tuple[str, ...]) -> None:
+        before, now = self._deployments, self.context.now()
+        self._deployments = with_waits(before, unplaced, self._nodes.workers, self._placements, now)
+        for name, each in self._deployments.items():
+            if why_overdue(each) and not why_overdue(before[name]):
+                log.warning("deployment.no_place", deployment=name, reason=why_overdue(each))
+        if self._due is not None:
+            self._due.cancel()
+        due = next_due(self._deployments)
+        self._due = None if due is None else self.context.after(max(0.0, due - now), _Due())
 
     def _order(self, node: str, desired: DesiredReplicas) -> None:
         if self._sent.get(node) != desired:

@@ -13,6 +13,7 @@ from sllm_actors.engines.messages import ReplicaReport, ReplicaState
 from .document import write_document
 from .messages import Inventory
 from .reconcile import Deployment, Placements, Worker, running, used_gpus
+from .waiting import why_overdue
 
 CRASH_LOOP = 3
 """So many failures in a row are no accident."""
@@ -50,7 +51,7 @@ def describe_deployment(
         for key, node in sorted(placements.items())
         if key.deployment == spec.id and key not in reported
     ]
-    state, detail = _summary(deployment, [report for _, report in replicas], bool(waiting), workers)
+    state, detail = _summary(deployment, [report for _, report in replicas], bool(waiting))
     return {
         "id": spec.id,
         "model": spec.model,
@@ -125,18 +126,16 @@ def describe_node(node: NodeView, worker: Worker | None, used_gpus: int) -> dict
     }
 
 
-def _summary(
-    deployment: Deployment, replicas: list[ReplicaReport], ordered: bool, workers: Mapping[str, Worker]
-) -> tuple[str, str]:
+def _summary(deployment: Deployment, replicas: list[ReplicaReport], ordered: bool) -> tuple[str, str]:
     """Say in a word and in a sentence how the deployment is."""
     by_state: dict[ReplicaState, ReplicaReport] = {report.state: report for report in replicas}
     if deployment.deleting:
         return "deleting", f"{len(replicas)} of its replicas are still ending" if replicas else ""
     if ReplicaState.READY in by_state:
-        return "ready", ""
+        return "ready", _trouble(deployment, replicas)
     if ReplicaState.ASLEEP in by_state:
-        return "asleep", ""
-    if looping := [report for report in replicas if report.failures >= CRASH_LOOP]:
+        return "asleep", _trouble(deployment, replicas)
+    if looping := [report for report in replicas if is_crash_loop(report)]:
         worst = max(looping, key=lambda report: report.failures)
         return "crash_loop", f"it failed {worst.failures} times in a row: {worst.reason}"
     if report := by_state.get(ReplicaState.STARTING):
@@ -147,29 +146,45 @@ def _summary(
         return "pending", report.progress or "a worker has been asked to start it"
     if ordered:
         return "pending", "a worker has been asked to start it"
-    return "pending", _why_nowhere(deployment, workers)
+    return _why_nowhere(deployment)
 
 
-def _why_nowhere(deployment: Deployment, workers: Mapping[str, Worker]) -> str:
-    if not workers:
-        return "no worker is connected: start one with `sllm worker --head HOST:8000`"
-    problems = [deployment.unfit.get(node) for node in sorted(workers)]
-    if None in problems:
-        return "workers are being asked whether they can run it"
-    refusals = [problem for problem in problems if problem]
-    if len(refusals) == len(problems):
-        return refusals[0]
-    gpus = deployment.spec.gpus
-    if gpus == 0:
-        return "a worker is being chosen"
-    return f"no worker has {gpus} free GPU{'s' if gpus != 1 else ''} for it: it waits for room"
+def _trouble(deployment: Deployment, replicas: list[ReplicaReport]) -> str:
+    """Say what is wrong although some replica is ready, or ""."""
+    troubles = []
+    if looping := [report for report in replicas if is_crash_loop(report)]:
+        worst = max(looping, key=lambda report: report.failures)
+        troubles.append(
+            f"{len(looping)} of its replicas fail{'s' if len(looping) == 1 else ''} over and over"
+            f" ({worst.failures} times in a row): {worst.reason}"
+        )
+    if deployment.wait is not None:
+        troubles.append(f"not all of its replicas have a place: {deployment.wait.missing}")
+    return "; ".join(troubles)
+
+
+def _why_nowhere(deployment: Deployment) -> tuple[str, str]:
+    wait = deployment.wait
+    if wait is None:
+        return "pending", "a worker is being chosen"
+    if wait.overdue:
+        return "failed", f"{why_overdue(deployment)}; it starts as soon as there is one"
+    return "pending", wait.missing
+
+
+def is_crash_loop(report: ReplicaReport) -> bool:
+    """Say whether a replica fails over and over; one that is ready has at least stopped doing so."""
+    return report.failures >= CRASH_LOOP and report.state in _FAILING
+
+
+_FAILING = (ReplicaState.PENDING, ReplicaState.STARTING, ReplicaState.FAILED)
 
 
 def _instance(node: str, report: ReplicaReport) -> dict[str, Any]:
     return {
         "id": str(report.id),
         "node": node,
-        "state": report.state.value,
+        "state": "crash_loop" if is_crash_loop(report) else report.state.value,
         "failures": report.failures,
         "progress": report.progress,
         "reason": report.reason,

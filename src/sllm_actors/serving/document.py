@@ -18,7 +18,7 @@ from .deployment import DeploymentProblem, DeploymentSpec, Scaling
 from .json_text import read_object, shown
 
 MAX_DOCUMENT = 64 * 1024
-"""Characters of a document at the most: its settings go into the order of each replica."""
+"""Bytes of a document at the most: its settings go into the order of each replica."""
 
 _TOP = {name: name for name in attrs.fields_dict(DeploymentSpec)} | {
     "auto_scaling_config": "scaling",

@@ -7,7 +7,7 @@ from attrs import field, frozen
 
 from sllm_actors.actors import Catalog
 from sllm_actors.engines.eviction import CachedModel
-from sllm_actors.engines.identity import ReplicaId
+from sllm_actors.engines.identity import ReplicaId, ReplicaKey
 from sllm_actors.engines.messages import ReplicaOrder, ReplicaReport, WarmReport
 
 CATALOG = Catalog()
@@ -112,10 +112,29 @@ class Withdrawn:
 
     Attributes:
         gateway: The gateway's node id: each gateway that is linked to the worker has to say so.
+        withdrawal: As the replica reported it: a word about an earlier one does not count.
     """
 
     gateway: str
     id: ReplicaId
+    withdrawal: int = 0
+
+
+@CATALOG.message("serving.sleep_instance")
+@frozen
+class SleepInstance:
+    """Put a replica to sleep when its requests have ended; answered with ``Answer`` before that."""
+
+    key: ReplicaKey
+    level: int = 1
+
+
+@CATALOG.message("serving.wake_instance")
+@frozen
+class WakeInstance:
+    """Wake a replica, for a person or since requests wait for it; answered with ``Answer`` before it has."""
+
+    key: ReplicaKey
 
 
 # ---- head -> gateways
@@ -142,6 +161,7 @@ class ServedModel:
         hold_limit: Requests that may wait for a replica at one gateway.
         hold_timeout: Seconds that a request may wait.
         created: Seconds since the epoch, for ``/v1/models``.
+        no_place: Why none of its replicas found a place in time; "" while one has it or still may get it.
     """
 
     id: str
@@ -152,6 +172,7 @@ class ServedModel:
     hold_limit: int = 1024
     hold_timeout: float = 300.0
     created: float = 0.0
+    no_place: str = ""
 
 
 @CATALOG.message("serving.routing_table")
@@ -198,7 +219,7 @@ class Describe:
 @CATALOG.message("serving.answer")
 @frozen
 class Answer:
-    """What the head says to a control request.
+    """What the head, or a worker, says to a control request.
 
     Attributes:
         status: The HTTP status that says the same.

@@ -19,6 +19,21 @@ from .placement import Candidate, choose
 
 
 @frozen
+class Wait:
+    """A replica that should run has no place.
+
+    Attributes:
+        since: When that began, by the clock of the head's actors.
+        missing: What is missing, in one sentence for a person.
+        overdue: It has lasted for the whole start-up timeout. The head goes on trying.
+    """
+
+    since: float
+    missing: str
+    overdue: bool = False
+
+
+@frozen
 class Deployment:
     """One deployment, as the head knows it.
 
@@ -26,6 +41,7 @@ class Deployment:
         next_number: The first replica number that was never given out.
         unfit: Why a worker cannot run it, by node; "" where it can. A worker that is not in it has not been
             asked yet, and gets no replica.
+        wait: Set while a replica of it has no place; see ``waiting``.
     """
 
     spec: DeploymentSpec
@@ -34,6 +50,7 @@ class Deployment:
     next_number: int = 0
     created: float = 0.0
     unfit: Mapping[str, str] = field(factory=dict)
+    wait: Wait | None = None
 
 
 @frozen
@@ -63,12 +80,14 @@ class Plan:
             on disk before any order is sent.
         orders: For each worker, all that it should run.
         gone: Deployments that were being deleted and of which nothing runs any more.
+        unplaced: Deployments of which a replica found no place.
     """
 
     placements: Placements
     next_numbers: dict[str, int]
     orders: dict[str, tuple[ReplicaOrder, ...]]
     gone: tuple[str, ...]
+    unplaced: tuple[str, ...] = ()
 
 
 def reconcile(
@@ -89,11 +108,13 @@ def reconcile(
         for key in _surplus(deployment.spec, _of(name, placed), placed, workers, set(placements)):
             del placed[key]
     next_numbers: dict[str, int] = {}
+    unplaced = []
     for name, deployment in active.items():
         number = deployment.next_number
         for turn in _missing(deployment.spec, _of(name, placed)):
             node = choose(_candidates(deployment, deployments, workers, placed))
             if node is None:
+                unplaced.append(name)
                 break
             number = _number_for(number, turn, deployment.spec.replicas)
             placed[ReplicaKey(name, deployment.revision, number)] = node
@@ -116,6 +137,7 @@ def reconcile(
             for name, deployment in sorted(deployments.items())
             if deployment.deleting and not running(name, workers)
         ),
+        unplaced=tuple(unplaced),
     )
 
 

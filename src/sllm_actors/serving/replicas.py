@@ -34,6 +34,10 @@ class Replicas:
         """Say whether there is a replica of that place; any thread may ask."""
         return key in self._reports
 
+    def at(self, key: ReplicaKey) -> ReplicaReport | None:
+        """Return the report of whatever life fills a place now, or None."""
+        return self._reports.get(key)
+
     def put(self, report: ReplicaReport) -> None:
         """Keep the newest report of a replica; a STOPPED one is forgotten."""
         if report.state is ReplicaState.STOPPED:

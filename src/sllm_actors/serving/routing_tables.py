@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from .messages import RoutingTable, ServedModel, WorkerAddress
 from .reconcile import Deployment
+from .waiting import why_overdue
 
 
 class RoutingTables:
@@ -46,4 +47,5 @@ def _served(name: str, deployment: Deployment) -> ServedModel:
         hold_limit=spec.hold_limit,
         hold_timeout=spec.hold_timeout,
         created=deployment.created,
+        no_place=why_overdue(deployment),
     )

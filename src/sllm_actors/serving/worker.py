@@ -42,16 +42,21 @@ from sllm_actors.engines.messages import (
 )
 from sllm_actors.transport import Peer, PeerLost, PeerUp
 
+from .answers import refusal
 from .messages import (
     CONTROLLER,
     GATEWAY,
+    Answer,
     DesiredReplicas,
     Inventory,
     ReplicaStates,
+    SleepInstance,
+    WakeInstance,
     Withdrawn,
     WorkerReport,
 )
 from .replicas import Replicas
+from .tiers import Decide, put_to_sleep, wake_up
 
 log = structlog.get_logger("sllm_actors.worker")
 
@@ -129,8 +134,12 @@ class WorkerActor(Actor):
                 self._changed(report)
             case Down(ref=ref):
                 self._ended(ref)
-            case Withdrawn(gateway, replica):
-                self._withdraw(gateway, replica)
+            case Withdrawn():
+                self._withdraw(message)
+            case SleepInstance(key, level):
+                return self._change_tier(key, partial(put_to_sleep, level=level))
+            case WakeInstance(key):
+                return self._change_tier(key, wake_up)
             case PeerUp(peer):
                 self._link_up(peer)
             case PeerLost(peer, _):
@@ -184,11 +193,12 @@ class WorkerActor(Actor):
     def _changed(self, report: ReplicaReport) -> None:
         before = self._replicas.find(report.id)
         self._replicas.put(report)
-        if report.state is ReplicaState.DRAINING and (before is None or before.state != report.state):
+        known = None if before is None else (before.state, before.withdrawal)
+        if report.state not in (ReplicaState.ASLEEP, ReplicaState.DRAINING):
+            self._withdrawn.pop(report.id, None)
+        elif known != (report.state, report.withdrawal):
             self._withdrawn[report.id] = set()
             self._check_drained(report.id)
-        elif report.state is ReplicaState.STOPPED:
-            self._withdrawn.pop(report.id, None)
         self._report_to(self._heads | self._gateways)
 
     def _ended(self, ref: ActorRef) -> None:
@@ -205,15 +215,27 @@ class WorkerActor(Actor):
             # It failed, or was wanted again while it ended; not at once, lest a bug becomes a busy loop.
             self._retry_soon()
 
-    def _withdraw(self, gateway: str, replica: ReplicaId) -> None:
-        if replica in self._withdrawn:
-            self._withdrawn[replica].add(gateway)
-            self._check_drained(replica)
+    def _withdraw(self, said: Withdrawn) -> None:
+        report = self._replicas.find(said.id)
+        if report is not None and said.id in self._withdrawn and report.withdrawal == said.withdrawal:
+            self._withdrawn[said.id].add(said.gateway)
+            self._check_drained(said.id)
 
     def _check_drained(self, replica: ReplicaId) -> None:
-        """Let a replica end once each gateway that is linked has let go of it."""
-        if self._gateways <= self._withdrawn[replica] and replica.key in self._running:
-            self._running[replica.key].tell(Drained(replica))
+        """Let a replica end, or sleep, once each gateway that is linked has let go of it."""
+        report = self._replicas.find(replica)
+        if self._gateways <= self._withdrawn[replica] and replica.key in self._running and report is not None:
+            self._running[replica.key].tell(Drained(replica, report.withdrawal))
+
+    def _change_tier(self, key: ReplicaKey, decide: Decide) -> Answer:
+        report = self._replicas.at(key)
+        if report is None or key not in self._running:
+            return refusal(404, f"there is no instance {key} here: `sllm status` lists them", "not_found")
+        answer, wish = decide(report)
+        if wish is not None:
+            log.info("replica.tier", replica=str(report.id), wish=type(wish).__name__)
+            self._running[key].tell(wish)
+        return answer
 
     # ---- links and reports
 

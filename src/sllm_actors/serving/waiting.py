@@ -1,0 +1,82 @@
+"""Deployments of which a replica has no place: since when, what is missing, and when patience ends."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from attrs import evolve
+
+from .reconcile import Deployment, Placements, Wait, Worker, used_gpus
+
+SHOWN_WORKERS = 8
+"""Workers of which a reason tells what they lack; there may be hundreds."""
+
+
+def with_waits(
+    deployments: Mapping[str, Deployment],
+    unplaced: Collection[str],
+    workers: Mapping[str, Worker],
+    placements: Placements,
+    now: float,
+) -> dict[str, Deployment]:
+    """Return all deployments, with what is known now of those that wait for a place."""
+    known = {}
+    for name, each in deployments.items():
+        wait = None
+        if name in unplaced:
+            since = now if each.wait is None else each.wait.since
+            missing = what_is_missing(each, deployments, workers, placements)
+            wait = Wait(since, missing, overdue=now >= since + each.spec.startup_timeout)
+        known[name] = each if each.wait == wait else evolve(each, wait=wait)
+    return known
+
+
+def next_due(deployments: Mapping[str, Deployment]) -> float | None:
+    """Return when the next wait will be overdue, or None."""
+    waiting = [(each, each.wait) for each in deployments.values() if each.wait is not None]
+    return min(
+        (wait.since + each.spec.startup_timeout for each, wait in waiting if not wait.overdue), default=None
+    )
+
+
+def why_overdue(deployment: Deployment) -> str:
+    """Return why a deployment's replica was not placed in time, or "" while it has been or still may be."""
+    wait = deployment.wait
+    if wait is None or not wait.overdue:
+        return ""
+    return f"it found no place within {deployment.spec.startup_timeout:g} s: {wait.missing}"
+
+
+def what_is_missing(
+    deployment: Deployment,
+    deployments: Mapping[str, Deployment],
+    workers: Mapping[str, Worker],
+    placements: Placements,
+) -> str:
+    """Say what keeps a replica from having a place: what each worker lacks."""
+    if not workers:
+        return "no worker is connected: start one with `sllm worker --head HOST:8000`"
+    if any(node not in deployment.unfit for node in workers):
+        return "workers are being asked whether they can run it"
+    lacks = []
+    for node, worker in sorted(workers.items()):
+        name, total = worker.inventory.name or node, len(worker.inventory.gpus)
+        needs = deployment.spec.gpus_on(total)
+        if problem := deployment.unfit[node]:
+            lacks.append(f"{name}: {problem}")
+        elif total == 0:
+            lacks.append(f"{name} has no GPU")
+        elif needs > total:
+            lacks.append(f"{name} has only {total}")
+        else:
+            free = max(0, total - used_gpus(node, deployments, workers, placements))
+            lacks.append(f"{name} has {free} of {total} free")
+    if all(deployment.unfit[node] for node in workers):
+        return _listed(lacks)
+    gpus = deployment.spec.gpus
+    return f"no worker has {gpus} free GPU{'s' if gpus != 1 else ''} for it ({_listed(lacks)})"
+
+
+def _listed(lacks: list[str]) -> str:
+    more = len(lacks) - SHOWN_WORKERS
+    return "; ".join(lacks[:SHOWN_WORKERS]) + (f"; and {more} more workers" if more > 0 else "")
