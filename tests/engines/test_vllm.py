@@ -87,6 +87,15 @@ def test_on_a_cpu_engines_leave_each_other_room(host: EngineHost, cpu_python: st
     assert launch(host, cpu_python, model, 0, cpu_threads=2).env["OMP_NUM_THREADS"] == "2"
 
 
+def test_on_a_cpu_its_attention_state_is_in_huge_pages_unless_the_worker_says_otherwise(
+    host: EngineHost, cpu_python: str, gpu_python: str, model: Path
+) -> None:
+    assert launch(host, cpu_python, model, 0).env["THP_MEM_ALLOC_ENABLE"] == "1"
+    chosen = evolve(host, environment={"THP_MEM_ALLOC_ENABLE": "0"})
+    assert launch(chosen, cpu_python, model, 0).env["THP_MEM_ALLOC_ENABLE"] == "0"
+    assert "THP_MEM_ALLOC_ENABLE" not in launch(host, gpu_python, model, 1).env
+
+
 def test_it_reports_to_nobody_fetches_nothing_and_knows_no_secret(
     host: EngineHost, gpu_python: str, model: Path
 ) -> None:

@@ -98,6 +98,8 @@ def environment(settings: VllmSettings, num_gpus: int, host: EngineHost) -> dict
         env["VLLM_CPU_OMP_THREADS_BIND"] = ours.get("VLLM_CPU_OMP_THREADS_BIND") or "nobind"
         env["OMP_NUM_THREADS"] = str(threads)
         env["VLLM_CPU_KVCACHE_SPACE"] = str(settings.cpu_kv_cache_gib)
+        # PyTorch then asks for huge pages: else each GiB of attention state costs 262,144 page faults.
+        env["THP_MEM_ALLOC_ENABLE"] = ours.get("THP_MEM_ALLOC_ENABLE") or "1"
     return env
 
 
