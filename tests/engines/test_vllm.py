@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from attrs import evolve
 
+from sllm_actors.engines.backend import Launch
 from sllm_actors.engines.host import EngineHost
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.engines.interpreters import DONE, find_installed
@@ -44,13 +45,18 @@ def model(folder: Path) -> Path:
     return model
 
 
-def launch(host: EngineHost, python: str, model: object, num_gpus: int, **settings: Any) -> LaunchPlan:
+def launched(host: EngineHost, python: str, model: object, num_gpus: int, **settings: Any) -> Launch:
     order = ReplicaOrder(KEY, "the model", "vllm", str(model), settings, num_gpus=num_gpus)
     paths = host.paths_for(KEY.attempt(1))
     found = Vllm().launch(order, evolve(host, interpreters={"vllm": python}), paths)
-    assert found.plan is not None
     assert found.address == f"unix:{paths.socket}"
-    return found.plan
+    return found
+
+
+def launch(host: EngineHost, python: str, model: object, num_gpus: int, **settings: Any) -> LaunchPlan:
+    plan = launched(host, python, model, num_gpus, **settings).plan
+    assert plan is not None
+    return plan
 
 
 def problem(host: EngineHost, python: str, model: object, num_gpus: int) -> str:
@@ -75,6 +81,13 @@ def test_on_gpus_it_is_divided_over_them(host: EngineHost, gpu_python: str, mode
     )
     assert plan.env["VLLM_SERVER_DEV_MODE"] == "1"
     assert "OMP_NUM_THREADS" not in plan.env
+
+
+def test_its_weights_are_read_ahead_where_it_reads_any(
+    host: EngineHost, gpu_python: str, model: Path
+) -> None:
+    assert launched(host, gpu_python, model, 1).weights == model
+    assert launched(host, gpu_python, model, 1, load_format="dummy").weights is None
 
 
 def test_on_a_cpu_engines_leave_each_other_room(host: EngineHost, cpu_python: str, model: Path) -> None:

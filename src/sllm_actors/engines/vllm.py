@@ -75,7 +75,8 @@ def plan(
     env = engine_environment(host.environment, paths, **environment(settings, order.num_gpus, host))
     tiers = VllmSleep() if settings.sleeps(order.num_gpus) else None
     launch = LaunchPlan(argv=argv, env=env, paths=paths, stop_budget=host.stop_budget)
-    return Launch(f"unix:{paths.socket}", ("/health",), launch, phase_of, WORK, tiers)
+    weights = None if settings.load_format == "dummy" else model
+    return Launch(f"unix:{paths.socket}", ("/health",), launch, phase_of, WORK, tiers, weights=weights)
 
 
 def environment(settings: VllmSettings, num_gpus: int, host: EngineHost) -> dict[str, str]:
