@@ -12,6 +12,8 @@ import pytest
 from sllm_actors.engines.host import EngineHost, open_host
 from sllm_actors.engines.readiness import HealthPolicy
 
+from .tiny import make_modules
+
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
@@ -23,3 +25,8 @@ def folder() -> Iterator[Path]:
 @pytest.fixture
 def host(folder: Path) -> EngineHost:
     return open_host(folder, health=HealthPolicy(interval=0.1, timeout=0.5, misses=2), stop_budget=5.0)
+
+
+@pytest.fixture
+def modules(folder: Path) -> Path:
+    return make_modules(folder)

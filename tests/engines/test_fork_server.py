@@ -16,80 +16,17 @@ import anyio.to_thread
 import pytest
 from attrs import evolve
 
-from sllm_actors.engines.fork_client import ForkFailed, ForkServer, WarmSpec, open_fork_server
+from sllm_actors.engines.fork_client import ForkFailed, ForkServer, open_fork_server
 from sllm_actors.engines.leases import Leases
 from sllm_actors.engines.orphans import kill_once
-from sllm_actors.engines.plan import MARKER, EnginePaths, LaunchPlan, engine_environment
+from sllm_actors.engines.plan import MARKER
 from sllm_actors.engines.process import EngineProcess
 from sllm_actors.engines.procfs import SharedMemory
 
 from .kit import alive, environment_of, leash_of, log_of, members, open_files, until
+from .tiny import facts_of, plan_in, spec_for
 
 pytestmark = pytest.mark.anyio
-
-ENGINE = """
-import json, os, signal, sys, tempfile, time
-import multiprocessing
-
-FIRST = os.getpid()
-tempfile.gettempdir()  # which remembers it
-
-def child():
-    time.sleep(3600)
-
-def main():
-    import colorsys  # late
-    folder = sys.argv[1]
-    links = [os.readlink("/proc/self/fd/" + n) for n in os.listdir("/proc/self/fd")
-             if os.path.exists("/proc/self/fd/" + n)]
-    print("argv", sys.argv[1:], flush=True)
-    if "exit" in sys.argv:
-        sys.exit(int(sys.argv[-1]))
-    if "fail" in sys.argv:
-        raise RuntimeError("no such weights")
-    worker = multiprocessing.get_context("spawn").Process(target=child, daemon=True)
-    worker.start()
-    with open(folder + "/facts.json.new", "w") as file:
-        json.dump({
-            "worker": worker.pid, "first": FIRST, "cwd": os.getcwd(), "sid": os.getsid(0),
-            "env": {k: os.environ.get(k) for k in ("TMPDIR", "SLLM_ENGINE", "LATE")},
-            "warm": "numbers" in sys.modules, "late": "colorsys" in sys.modules,
-            "links": links, "temporary": tempfile.gettempdir(),
-        }, file)
-    os.rename(folder + "/facts.json.new", folder + "/facts.json")
-    time.sleep(3600)
-
-if __name__ == "__main__":
-    main()
-"""
-
-
-@pytest.fixture
-def modules(folder: Path) -> Path:
-    home = folder / "modules"
-    home.mkdir()
-    (home / "tiny_engine.py").write_text(ENGINE)
-    (home / "starts_a_thread.py").write_text(
-        "import threading, time\nthreading.Thread(target=time.sleep, args=(3600,), daemon=True).start()\n"
-    )
-    (home / "takes_for_ever.py").write_text(
-        f"import time, pathlib\npathlib.Path({str(home / 'begun')!r}).touch()\ntime.sleep(3600)\n"
-    )
-    return home
-
-
-def paths_in(folder: Path, name: str = "a") -> EnginePaths:
-    return EnginePaths(folder / f"{name}.sock", folder / f"{name}.tmp", folder / "log")
-
-
-def plan_in(folder: Path, modules: Path, *arguments: str, name: str = "a", **more: str) -> LaunchPlan:
-    paths = paths_in(folder, name)
-    env = engine_environment(os.environ, paths, PYTHONPATH=str(modules), **more)
-    return LaunchPlan((sys.executable, "-m", "tiny_engine", str(folder), *arguments), env, paths)
-
-
-def spec_for(plan: LaunchPlan, *names: str) -> WarmSpec:
-    return WarmSpec("tiny", sys.executable, ("tiny_engine", *names), plan.env, late=frozenset({"LATE"}))
 
 
 @pytest.fixture
@@ -101,12 +38,6 @@ async def server(folder: Path, modules: Path) -> AsyncIterator[ForkServer]:
 def child_of(pid: int) -> int:
     (child,) = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return int(child)
-
-
-async def facts_of(folder: Path) -> dict[str, object]:
-    await until(lambda: (folder / "facts.json").exists())
-    facts: dict[str, object] = json.loads((folder / "facts.json").read_text())
-    return facts
 
 
 async def test_a_fork_is_what_the_program_would_be(folder: Path, modules: Path, server: ForkServer) -> None:

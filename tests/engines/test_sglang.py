@@ -61,6 +61,7 @@ def test_it_is_started_from_a_list_of_arguments(host: EngineHost, python: str, m
         extra_args=["--chunked-prefill-size", "4096"],
     )
     assert found.plan is not None
+    assert found.weights == model
     port = found.address.removeprefix("loopback:")
     assert found.plan.argv == (
         python,

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from attrs import evolve
 
+from sllm_actors.engines.backend import Launch
 from sllm_actors.engines.host import EngineHost
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.engines.interpreters import DONE, find_installed
@@ -44,13 +45,18 @@ def model(folder: Path) -> Path:
     return model
 
 
-def launch(host: EngineHost, python: str, model: object, num_gpus: int, **settings: Any) -> LaunchPlan:
+def launched(host: EngineHost, python: str, model: object, num_gpus: int, **settings: Any) -> Launch:
     order = ReplicaOrder(KEY, "the model", "vllm", str(model), settings, num_gpus=num_gpus)
     paths = host.paths_for(KEY.attempt(1))
     found = Vllm().launch(order, evolve(host, interpreters={"vllm": python}), paths)
-    assert found.plan is not None
     assert found.address == f"unix:{paths.socket}"
-    return found.plan
+    return found
+
+
+def launch(host: EngineHost, python: str, model: object, num_gpus: int, **settings: Any) -> LaunchPlan:
+    plan = launched(host, python, model, num_gpus, **settings).plan
+    assert plan is not None
+    return plan
 
 
 def problem(host: EngineHost, python: str, model: object, num_gpus: int) -> str:
@@ -77,6 +83,13 @@ def test_on_gpus_it_is_divided_over_them(host: EngineHost, gpu_python: str, mode
     assert "OMP_NUM_THREADS" not in plan.env
 
 
+def test_its_weights_are_read_ahead_where_it_reads_any(
+    host: EngineHost, gpu_python: str, model: Path
+) -> None:
+    assert launched(host, gpu_python, model, 1).weights == model
+    assert launched(host, gpu_python, model, 1, load_format="dummy").weights is None
+
+
 def test_on_a_cpu_engines_leave_each_other_room(host: EngineHost, cpu_python: str, model: Path) -> None:
     env = launch(evolve(host, cores=8), cpu_python, model, 0, cpu_kv_cache_gib=3).env
     assert "VLLM_SERVER_DEV_MODE" not in env
@@ -85,6 +98,15 @@ def test_on_a_cpu_engines_leave_each_other_room(host: EngineHost, cpu_python: st
     assert env["OMP_NUM_THREADS"] == "7"
     assert launch(evolve(host, cores=1), cpu_python, model, 0).env["OMP_NUM_THREADS"] == "1"
     assert launch(host, cpu_python, model, 0, cpu_threads=2).env["OMP_NUM_THREADS"] == "2"
+
+
+def test_on_a_cpu_its_attention_state_is_in_huge_pages_unless_the_worker_says_otherwise(
+    host: EngineHost, cpu_python: str, gpu_python: str, model: Path
+) -> None:
+    assert launch(host, cpu_python, model, 0).env["THP_MEM_ALLOC_ENABLE"] == "1"
+    chosen = evolve(host, environment={"THP_MEM_ALLOC_ENABLE": "0"})
+    assert launch(chosen, cpu_python, model, 0).env["THP_MEM_ALLOC_ENABLE"] == "0"
+    assert "THP_MEM_ALLOC_ENABLE" not in launch(host, gpu_python, model, 1).env
 
 
 def test_it_reports_to_nobody_fetches_nothing_and_knows_no_secret(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Protocol
 
 from attrs import field, frozen
@@ -27,6 +28,7 @@ class Launch:
         work: Where its metrics tell whether it gets on; None: they do not.
         tiers: How it is put to sleep; None: it cannot be.
         key: What it wants to be shown; needed where anybody on the machine could reach it.
+        weights: The file or folder of weights that it is going to read; None: it reads none here.
     """
 
     address: str
@@ -36,6 +38,7 @@ class Launch:
     work: WorkMetrics | None = None
     tiers: SleepTiers | None = None
     key: str = field(default="", repr=False)
+    weights: Path | None = None
 
 
 class Backend(Protocol):

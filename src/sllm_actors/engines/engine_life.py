@@ -17,6 +17,7 @@ from .host import EngineHost
 from .log_reader import last_lines, log_end
 from .messages import ReplicaOrder
 from .plan import LaunchPlan, LaunchProblem
+from .prefetch import prefetch
 from .process import EngineProcess, Exit
 from .progress import WorkMetrics
 from .readiness import HealthProbe
@@ -152,6 +153,8 @@ class EngineLife:
 
         with anyio.CancelScope(deadline=deadline) as start:
             async with anyio.create_task_group() as following:
+                if launch.weights is not None:
+                    following.start_soon(prefetch, launch.weights)
                 if launch.plan is None or launch.phase_of is None:
                     await probe.until_ready(progressed)
                 else:  # its log says more than its health

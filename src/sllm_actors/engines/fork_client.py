@@ -50,6 +50,7 @@ class WarmSpec:
         expected: What engines most likely import beyond that; what is not there is left out.
         env: The environment, as an engine would have it but for ``late``.
         late: Variables that may differ from engine to engine: nothing reads them while it is imported.
+        engine: Its package, version and interpreter: what was learned of another one is of no use.
     """
 
     backend: str
@@ -58,6 +59,7 @@ class WarmSpec:
     env: Mapping[str, str] = field(repr=False)
     expected: tuple[str, ...] = ()
     late: frozenset[str] = frozenset()
+    engine: str = ""
 
     def fits(self, plan: LaunchPlan) -> bool:
         """Return whether a fork is the same as the program that a plan would start."""

@@ -13,6 +13,10 @@ PRELOAD = "LD_PRELOAD="
 MOST_MODULES = 5000
 LONGEST_NAME = 200
 LONGEST_RECORD = 1024 * 1024
+LONGEST_FILE = 1024 * 1024
+
+SETTLED = 2
+"""Looks in a row without a further import, after which an engine is taken to have imported everything."""
 
 _NEVER = ("transformers_modules", "__main__", "__mp_main__")
 """Code that comes with a model is nobody else's; the program itself is run, not imported."""
@@ -23,11 +27,13 @@ class Learned:
     """What a fork server is started with beyond its specification.
 
     Attributes:
+        engine: Of which engine: its package, version and interpreter. Of another one nothing is known.
         modules: What engines imported late, in that order.
         preload: The ``LD_PRELOAD`` that the processes of engines asked for.
         unfit: Why a server could not be forked with these modules; then none are learnt any more.
     """
 
+    engine: str = ""
     modules: tuple[str, ...] = ()
     preload: str = ""
     unfit: str = ""
@@ -47,7 +53,31 @@ class Learned:
 
     def found_unfit(self, reason: str) -> Learned:
         """Return this without the modules, which made a server unfit."""
-        return Learned(preload=self.preload, unfit=reason)
+        return evolve(self, modules=(), unfit=reason)
+
+
+@frozen
+class Look:
+    """What an engine had imported late when it was looked at.
+
+    Attributes:
+        lines: All of them so far.
+        same: How many looks in a row brought nothing further.
+    """
+
+    lines: tuple[str, ...] = ()
+    same: int = 0
+
+    def then(self, lines: tuple[str, ...] | None) -> Look:
+        """Return the next look; None stands for an engine that has ended, and its file with it."""
+        if lines is None:
+            return Look(self.lines, max(SETTLED, self.same + 1))
+        return Look(lines, self.same + 1 if len(lines) == len(self.lines) else 0)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it has just come to be so."""
+        return self.same == SETTLED and bool(self.lines)
 
 
 def _is_module(name: str) -> bool:
@@ -55,13 +85,23 @@ def _is_module(name: str) -> bool:
     return len(name) <= LONGEST_NAME and parts[0] not in _NEVER and all(part.isidentifier() for part in parts)
 
 
-def read_learned(path: Path) -> Learned:
-    """Read a record; nothing was learned where there is none, or none that can be read. Blocks."""
+def read_imports(path: Path) -> tuple[str, ...] | None:
+    """Read an engine's file of late imports; None where it is gone. Blocks."""
     try:
         with path.open("rb") as file:
-            return cattrs.structure(json.loads(file.read(LONGEST_RECORD)), Learned)
+            return tuple(file.read(LONGEST_FILE).decode("ascii", "replace").split("\n")[:-1])
+    except OSError:
+        return None
+
+
+def read_learned(path: Path, engine: str) -> Learned:
+    """Read a record; nothing was learned where there is none of this engine that can be read. Blocks."""
+    try:
+        with path.open("rb") as file:
+            learned = cattrs.structure(json.loads(file.read(LONGEST_RECORD)), Learned)
     except (OSError, ValueError, KeyError, TypeError, cattrs.BaseValidationError):
-        return Learned()
+        return Learned(engine)
+    return learned if learned.engine == engine else Learned(engine)
 
 
 def write_learned(path: Path, learned: Learned) -> None:

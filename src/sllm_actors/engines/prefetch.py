@@ -68,8 +68,8 @@ def fits(size: int, available: int) -> bool:
 async def prefetch(model: Path, *, rate: float = RATE) -> Prefetched | None:
     """Read the weights of a model into the page cache, in a thread.
 
-    A cancellation ends it after the next step. What goes wrong is no concern of the engine's start, which
-    meets it itself: it is only logged.
+    A cancellation does not wait for the disk: the thread ends after its next step. What goes wrong is no
+    concern of the engine's start, which meets it itself: it is only logged.
 
     Args:
         model: A file or a folder.
@@ -78,7 +78,9 @@ async def prefetch(model: Path, *, rate: float = RATE) -> Prefetched | None:
     Returns:
         What was done, or None when there is nothing to be read, or no room for it.
     """
-    done = await to_thread.run_sync(_prefetch, model, rate, limiter=anyio.CapacityLimiter(1))
+    done = await to_thread.run_sync(
+        _prefetch, model, rate, abandon_on_cancel=True, limiter=anyio.CapacityLimiter(1)
+    )
     if done is not None:
         log.info("model.prefetched", model=str(model), size=done.size, read=done.read, seconds=done.seconds)
     return done

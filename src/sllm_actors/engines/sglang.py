@@ -151,7 +151,7 @@ def plan(
     env = engine_environment(host.environment, paths, HF_HUB_OFFLINE="1")
     secrets = {SECRETS: json.dumps({"api-key": port.key})}  # everybody can read a command line
     launch = LaunchPlan(argv=argv, env=env, paths=paths, files=secrets, stop_budget=host.stop_budget)
-    return Launch(port.address, ("/health",), launch, work=WORK, key=port.key)
+    return Launch(port.address, ("/health",), launch, work=WORK, key=port.key, weights=model)
 
 
 def read_sglang_settings(settings: Mapping[str, object]) -> SglangSettings:

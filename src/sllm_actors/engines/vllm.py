@@ -77,7 +77,8 @@ def plan(
     env = engine_environment(host.environment, paths, **environment(settings, order.num_gpus, host))
     tiers = VllmSleep() if settings.sleeps(order.num_gpus) else None
     launch = LaunchPlan(argv=argv, env=env, paths=paths, stop_budget=host.stop_budget)
-    return Launch(f"unix:{paths.socket}", ("/health",), launch, phase_of, WORK, tiers)
+    weights = None if settings.load_format == "dummy" else model
+    return Launch(f"unix:{paths.socket}", ("/health",), launch, phase_of, WORK, tiers, weights=weights)
 
 
 def environment(settings: VllmSettings, num_gpus: int, host: EngineHost) -> dict[str, str]:
@@ -100,6 +101,8 @@ def environment(settings: VllmSettings, num_gpus: int, host: EngineHost) -> dict
         env["VLLM_CPU_OMP_THREADS_BIND"] = ours.get("VLLM_CPU_OMP_THREADS_BIND") or "nobind"
         env["OMP_NUM_THREADS"] = str(threads)
         env["VLLM_CPU_KVCACHE_SPACE"] = str(settings.cpu_kv_cache_gib)
+        # PyTorch then asks for huge pages: else each GiB of attention state costs 262,144 page faults.
+        env["THP_MEM_ALLOC_ENABLE"] = ours.get("THP_MEM_ALLOC_ENABLE") or "1"
     return env
 
 

@@ -29,7 +29,11 @@ LATE = frozenset(
 
 
 def warm_spec(host: EngineHost) -> WarmSpec | None:
-    """Return what the worker's fork server of vLLM is to be, or None where vLLM is not installed. Blocks."""
+    """Return what the worker's fork server of vLLM is to be, or None where vLLM is not installed. Blocks.
+
+    Raises:
+        LaunchProblem: Its interpreter cannot be asked.
+    """
     installed = find_installed(host.interpreter(Vllm.name), Vllm.name)
     if installed is None:
         return None
@@ -42,4 +46,5 @@ def warm_spec(host: EngineHost) -> WarmSpec | None:
         expected=(*EXPECTED, "vllm.v1.worker.cpu_worker" if installed.cpu else "vllm.v1.worker.gpu_worker"),
         env=engine_environment(host.environment, nowhere, **variables),
         late=LATE,
+        engine=f"{installed.name} {installed.version} of {installed.python}",
     )

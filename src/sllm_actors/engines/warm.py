@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import anyio
 import psutil
 from attrs import define, evolve, field, frozen
 
-from .fork_client import ForkServer, WarmSpec
+from .fork_client import FORK_TIMEOUT, ForkServer, WarmSpec
 from .fork_server import IMPORTS
 from .messages import WarmReport, WarmState
 from .plan import LaunchPlan
@@ -20,12 +21,15 @@ WAIT = 30.0
 WATCHED = 600.0
 """Seconds after the start of an engine in which its late imports are looked at."""
 
+GIB = 1024**3
+
 
 @define
 class _Entry:
-    spec: WarmSpec
     report: WarmReport
+    spec: WarmSpec | None = None
     server: ForkServer | None = None
+    wanted_until: float = -math.inf
     settled: anyio.Event = field(factory=anyio.Event)
     watched: dict[Path, float] = field(factory=dict)
 
@@ -39,16 +43,21 @@ class WarmServers:
     async def find(self, plan: LaunchPlan) -> ForkServer | None:
         """Return the server that a plan's engine can be forked from; None if it has to start as a program.
 
-        Waits, within bounds, for one that is importing.
+        Waits, within bounds, for one that is importing. Whoever got one has ``FORK_TIMEOUT`` to use it: so
+        long it is kept although there may be no room for a further engine any more.
         """
-        entry = next((each for each in self._entries.values() if each.spec.fits(plan)), None)
+        fitting = (each for each in self._entries.values() if each.spec is not None and each.spec.fits(plan))
+        entry = next(fitting, None)
         if entry is None:
             return None
         if entry.report.state is WarmState.STARTING:
+            entry.wanted_until = time.monotonic() + WAIT + FORK_TIMEOUT
             with anyio.move_on_after(WAIT):
                 await entry.settled.wait()
         if entry.server is not None:
-            entry.watched[plan.paths.tmpdir / IMPORTS] = time.monotonic()
+            now = time.monotonic()
+            entry.wanted_until = now + FORK_TIMEOUT
+            entry.watched[plan.paths.tmpdir / IMPORTS] = now
         return entry.server
 
     def reports(self) -> tuple[WarmReport, ...]:
@@ -57,52 +66,70 @@ class WarmServers:
             evolve(entry.report, memory=_memory(entry.server)) for entry in list(self._entries.values())
         )
 
-    def watched(self, spec: WarmSpec) -> list[Path]:
+    def is_wanted(self, backend: str) -> bool:
+        """Return whether an engine waits for a server, or may be about to be forked from it."""
+        return time.monotonic() < self._entries[backend].wanted_until
+
+    def watched(self, backend: str) -> list[Path]:
         """Return the files of late imports of the engines that were forked a short time ago."""
-        watched = self._entries[spec.backend].watched
+        watched = self._entries[backend].watched
         for path, since in list(watched.items()):
             if time.monotonic() - since > WATCHED:
                 del watched[path]
         return list(watched)
 
-    def say(self, spec: WarmSpec, state: WarmState, reason: str = "") -> None:
-        """Take note of what a server is that does not serve."""
-        entry = self._entries.get(spec.backend)
-        if entry is None:
-            entry = self._entries[spec.backend] = _Entry(spec, WarmReport(spec.backend, state))
-        entry.server = None
-        entry.report = WarmReport(spec.backend, state, reason=reason)
-        if state is WarmState.STARTING:
-            entry.settled = anyio.Event()
-        else:
-            entry.settled.set()
+    def keep(self, spec: WarmSpec) -> None:
+        """Take note that there is to be a server, which is about to start."""
+        self.say(spec.backend, WarmState.STARTING)
+        self._entries[spec.backend].spec = spec
 
-    def serve(self, spec: WarmSpec, server: ForkServer) -> None:
+    def say(self, backend: str, state: WarmState, reason: str = "") -> None:
+        """Take note of what a server is that does not serve."""
+        report = WarmReport(backend, state, reason=reason)
+        entry = self._entries.setdefault(backend, _Entry(report))
+        entry.server = None
+        entry.report = report
+        if state is not WarmState.STARTING:
+            entry.settled.set()
+        elif entry.settled.is_set():  # those who wait already go on waiting
+            entry.settled = anyio.Event()
+
+    def serve(self, backend: str, server: ForkServer) -> None:
         """Take note of a server that is ready, or has learnt."""
-        entry = self._entries[spec.backend]
+        entry = self._entries[backend]
         entry.server = server
-        entry.report = WarmReport(spec.backend, WarmState.READY, modules=server.modules)
+        entry.report = WarmReport(backend, WarmState.READY, modules=server.modules)
         entry.settled.set()
+
+    def forget(self, backend: str) -> None:
+        """Take note that there is nothing to tell of a backend."""
+        self._entries.pop(backend, None)
 
 
 @frozen
 class Room:
     """Whether a worker could take one more engine: else nothing is kept warm for it.
 
+    What a server takes itself (up to 1.5 GiB) lies between the two bounds: none is ended for the memory that
+    it is about to give back.
+
     Attributes:
-        memory: Bytes of memory that have to be free: less than the smallest engine needs.
+        begin: Bytes of memory that have to be free for a server, and the smallest engine beside it.
+        keep: Bytes that have to be free beside a server, or it is ended.
     """
 
-    memory: int = 2 * 1024**3
+    begin: int = 3 * GIB
+    keep: int = GIB
 
-    def has(self, memory_free: int, gpus: int | None, gpus_free: int) -> bool:
+    def has(self, memory_free: int, gpus: int, gpus_free: int, *, warm: bool) -> bool:
         """Decide.
 
         Args:
-            gpus: How many GPUs the worker has; None or 0 where engines run on CPUs.
+            gpus: How many GPUs the worker has; 0 where engines run on CPUs.
             gpus_free: How many of them no engine has.
+            warm: Whether the server is there.
         """
-        return memory_free >= self.memory and (not gpus or gpus_free > 0)
+        return memory_free >= (self.keep if warm else self.begin) and (not gpus or gpus_free > 0)
 
 
 def _memory(server: ForkServer | None) -> int:

@@ -25,21 +25,17 @@ from sllm_actors.engines.log_room import drop_old_logs
 from sllm_actors.engines.messages import LogChunk, OpenEngine, ReadLog, ReplicaOrder, ReplicaState
 from sllm_actors.engines.model_room import cached_models
 from sllm_actors.engines.readiness import HealthPolicy
-from sllm_actors.engines.registry import WARM, inspect_source
+from sllm_actors.engines.registry import inspect_source
 from sllm_actors.engines.replica_actor import ReplicaActor
-from sllm_actors.engines.warm import Room
-from sllm_actors.engines.warm_keeper import Wardrobe, WarmKeeper
 from sllm_actors.serving.messages import WORKER, Gpu, Inventory
 from sllm_actors.serving.replicas import Replicas
 from sllm_actors.serving.worker import WorkerActor, Workshop
 from sllm_actors.transport import Peer, PeerLost, PeerUp, Transport, TunnelRefused
 
+from .fork_servers import keep_warm
 from .membership import Membership, find_membership, watched
 from .node import open_node
 from .settings import WorkerSettings
-
-LOOK_FOR_ENGINES = 30.0
-"""Seconds between two looks for an engine that is not installed yet."""
 
 LOOK_FOR_STUCK = 5.0
 """Seconds between two looks at engines that could not be killed."""
@@ -84,7 +80,7 @@ async def run_worker(settings: WorkerSettings, stopping: anyio.Event) -> None:
             )
             node.transport.dial(settings.head_host, membership.info.transport_port)
             async with anyio.create_task_group() as group:
-                group.start_soon(_keep_warm, settings, host, node.system)
+                group.start_soon(keep_warm, settings.warm, settings.home / "warm", host, node.system)
                 group.start_soon(_free_gpus, host)
                 await stopping.wait()
                 group.cancel_scope.cancel()
@@ -93,32 +89,12 @@ async def run_worker(settings: WorkerSettings, stopping: anyio.Event) -> None:
         home.close()
 
 
-async def _keep_warm(settings: WorkerSettings, host: EngineHost, system: ActorSystem) -> None:
-    """Start the keeper of each fork server that there is to be, as soon as its engine is installed."""
-    wanted = {"auto": set(WARM), "none": set[str]()}.get(settings.warm, {settings.warm})
-    wardrobe = Wardrobe(settings.home / "warm", partial(_has_room, host))
-    while wanted:
-        for backend in sorted(wanted):
-            spec = await to_thread.run_sync(WARM[backend], host)
-            if spec is not None:
-                await to_thread.run_sync(partial(wardrobe.folder.mkdir, mode=0o700, exist_ok=True))
-                keeper = partial(WarmKeeper, spec, host.warm, wardrobe)
-                await system.start(ChildSpec(id=f"warm {backend}", factory=keeper))
-                wanted = wanted - {backend}
-        await anyio.sleep(LOOK_FOR_ENGINES)
-
-
 async def _free_gpus(host: EngineHost) -> None:
     """Look again and again for the end of engines that could not be killed."""
     while True:
         await anyio.sleep(LOOK_FOR_STUCK)
         if host.leases.stuck:
             await to_thread.run_sync(host.leases.look_again)
-
-
-def _has_room(host: EngineHost) -> bool:
-    gpus = len(host.gpus.gpus or ())
-    return Room().has(take_stock(None).memory_free, gpus, host.gpus.free)
 
 
 def _open_host(settings: WorkerSettings) -> EngineHost:

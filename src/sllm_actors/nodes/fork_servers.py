@@ -1,0 +1,63 @@
+"""Which fork servers a worker keeps."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import anyio
+import structlog
+from anyio import to_thread
+
+from sllm_actors.actors import ActorSystem, ChildSpec
+from sllm_actors.cluster.inventory import take_stock
+from sllm_actors.engines.host import EngineHost
+from sllm_actors.engines.messages import WarmState
+from sllm_actors.engines.plan import LaunchProblem
+from sllm_actors.engines.registry import WARM
+from sllm_actors.engines.warm import Room
+from sllm_actors.engines.warm_keeper import Wardrobe, WarmKeeper
+
+log = structlog.get_logger("sllm_actors.engines")
+
+LOOK_AGAIN = 30.0
+"""Seconds between two looks for an engine that is not installed yet, or whose Python cannot be asked."""
+
+
+async def keep_warm(
+    choice: str, folder: Path, host: EngineHost, system: ActorSystem, look_again: float = LOOK_AGAIN
+) -> None:
+    """Start the keeper of each fork server that there is to be, as soon as its engine is installed.
+
+    An engine whose Python does not work is reported as failed, and looked for again: it is no reason for the
+    worker not to serve others.
+
+    Args:
+        choice: "auto" for all that can be forked, "none", or a backend's name.
+        folder: Where the keepers keep things; made when it is needed.
+    """
+    wanted = {"auto": set(WARM), "none": set[str]()}.get(choice, {choice})
+    problems: dict[str, str] = {}
+    while wanted:
+        for backend in sorted(wanted):
+            try:
+                spec = await to_thread.run_sync(WARM[backend], host)
+                await to_thread.run_sync(partial(folder.mkdir, mode=0o700, exist_ok=True))
+            except (LaunchProblem, OSError) as problem:
+                if problems.get(backend) != str(problem):
+                    log.warning("warm.not_started", backend=backend, reason=str(problem))
+                problems[backend] = str(problem)
+                host.warm.say(backend, WarmState.FAILED, str(problem))
+                continue
+            if spec is None:
+                host.warm.forget(backend)
+                continue
+            keeper = partial(WarmKeeper, spec, host.warm, Wardrobe(folder, partial(_has_room, host)))
+            await system.start(ChildSpec(id=f"warm {backend}", factory=keeper))
+            wanted = wanted - {backend}
+        await anyio.sleep(look_again)
+
+
+def _has_room(host: EngineHost, warm: bool) -> bool:
+    gpus = len(host.gpus.gpus or ())
+    return Room().has(take_stock(None).memory_free, gpus, host.gpus.free, warm=warm)

@@ -1,0 +1,83 @@
+"""An engine so small that a fork server of it is ready at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from sllm_actors.engines.fork_client import WarmSpec
+from sllm_actors.engines.plan import EnginePaths, LaunchPlan, engine_environment
+
+from .kit import until
+
+ENGINE = """
+import json, os, signal, sys, tempfile, time
+import multiprocessing
+
+FIRST = os.getpid()
+tempfile.gettempdir()  # which remembers it
+
+def child():
+    time.sleep(3600)
+
+def main():
+    import colorsys  # late
+    folder = sys.argv[1]
+    links = [os.readlink("/proc/self/fd/" + n) for n in os.listdir("/proc/self/fd")
+             if os.path.exists("/proc/self/fd/" + n)]
+    print("argv", sys.argv[1:], flush=True)
+    if "exit" in sys.argv:
+        sys.exit(int(sys.argv[-1]))
+    if "fail" in sys.argv:
+        raise RuntimeError("no such weights")
+    worker = multiprocessing.get_context("spawn").Process(target=child, daemon=True)
+    worker.start()
+    with open(folder + "/facts.json.new", "w") as file:
+        json.dump({
+            "worker": worker.pid, "first": FIRST, "cwd": os.getcwd(), "sid": os.getsid(0),
+            "env": {k: os.environ.get(k) for k in ("TMPDIR", "SLLM_ENGINE", "LATE")},
+            "warm": "numbers" in sys.modules, "late": "colorsys" in sys.modules,
+            "links": links, "temporary": tempfile.gettempdir(),
+        }, file)
+    os.rename(folder + "/facts.json.new", folder + "/facts.json")
+    time.sleep(3600)
+
+if __name__ == "__main__":
+    main()
+"""
+
+
+def make_modules(folder: Path) -> Path:
+    """Write it, and modules with which no server can be had; return where they are."""
+    home = folder / "modules"
+    home.mkdir()
+    (home / "tiny_engine.py").write_text(ENGINE)
+    (home / "starts_a_thread.py").write_text(
+        "import threading, time\nthreading.Thread(target=time.sleep, args=(3600,), daemon=True).start()\n"
+    )
+    (home / "takes_for_ever.py").write_text(
+        f"import time, pathlib\npathlib.Path({str(home / 'begun')!r}).touch()\ntime.sleep(3600)\n"
+    )
+    return home
+
+
+def paths_in(folder: Path, name: str = "a") -> EnginePaths:
+    return EnginePaths(folder / f"{name}.sock", folder / f"{name}.tmp", folder / "log")
+
+
+def plan_in(folder: Path, modules: Path, *arguments: str, name: str = "a", **more: str) -> LaunchPlan:
+    paths = paths_in(folder, name)
+    env = engine_environment(os.environ, paths, PYTHONPATH=str(modules), **more)
+    return LaunchPlan((sys.executable, "-m", "tiny_engine", str(folder), *arguments), env, paths)
+
+
+def spec_for(plan: LaunchPlan, *names: str) -> WarmSpec:
+    return WarmSpec("tiny", sys.executable, ("tiny_engine", *names), plan.env, late=frozenset({"LATE"}))
+
+
+async def facts_of(folder: Path) -> dict[str, object]:
+    await until(lambda: (folder / "facts.json").exists())
+    facts: dict[str, object] = json.loads((folder / "facts.json").read_text())
+    return facts

