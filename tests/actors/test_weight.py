@@ -8,7 +8,7 @@ import pytest
 from attrs import frozen
 
 from sllm_actors.actors import weight
-from sllm_actors.actors.weight import PARTS, PLAIN, SHARE, UNSEEN, WIDEST, weigh
+from sllm_actors.actors.weight import PLAIN, SHARE, UNSEEN, WEIGHERS, WIDEST, weigh
 
 
 @frozen
@@ -53,23 +53,28 @@ class Numbered:
     body: bytes | None = None
 
 
+@frozen
+class Texts:
+    number: int
+    text: str
+    body: bytes
+
+
 @pytest.mark.parametrize(
-    "message",
-    [
-        b"x" * 9,
-        "x" * 9,
-        1,
-        [1],
-        Empty(),
-        One(b"x" * 9),
-        Numbered(1, b"x" * 9),
-        Several(1, "x", True, 1, None),
-    ],
+    "message", [b"x" * 9, 1, [1], Empty(), One(b"x"), Numbered(1, b"x"), Texts(1, "x", b"yz")]
 )
-def test_a_part_that_is_text_or_bytes_is_all_that_counts(message: Any) -> None:
-    part = PARTS[type(message)](message)
-    assert isinstance(part, str | bytes) is (weigh(message) == PLAIN + 9)
-    assert not isinstance(part, str | bytes) or len(part) == 9
+def test_the_fast_weigher_of_a_class_agrees_with_the_slow_one(message: Any) -> None:
+    weight = weigh(message)
+    assert WEIGHERS[type(message)](message) == weight
+    assert (WEIGHERS[type(message)] is weigh) is not isinstance(message, Texts)
+
+
+def test_a_field_that_is_not_the_text_it_declares_is_left_to_the_slow_weigher() -> None:
+    wrong: Any = Texts(1, None, b"x")  # type: ignore[arg-type]
+    weigh(Texts(1, "", b""))
+    with pytest.raises(TypeError):
+        WEIGHERS[Texts](wrong)
+    assert weigh(wrong) == PLAIN + 1
 
 
 def test_a_field_that_is_declared_as_a_number_is_not_looked_at() -> None:

@@ -24,7 +24,7 @@ from .mailbox import Lane, Mailbox
 from .network import NO_METADATA, Metadata
 from .specs import ChildSpec
 from .timers import Timer
-from .weight import PARTS, PLAIN, weigh
+from .weight import WEIGHERS, weigh
 
 if TYPE_CHECKING:
     from .runners import Runner
@@ -114,10 +114,11 @@ class ActorCell(Cell, Parent):
         if port is not None and metadata.call_chain and self.label in metadata.call_chain and not self.ending:
             port.resolve(CallCycle(f"{self} waits, up the call chain {' > '.join(metadata.call_chain)}"))
             return
-        # weigh and Mailbox.offer, spelled out for the usual message: each call here is felt in all of them.
-        part = PARTS[message.__class__](message)
-        kind = part.__class__
-        weight = PLAIN + len(part) if kind is bytes or kind is str else weigh(message)
+        try:
+            weight = WEIGHERS[message.__class__](message)
+        except (KeyError, TypeError):  # the first of its class, or something else than its fields declare
+            weight = weigh(message)
+        # Mailbox.offer, spelled out: a call less here is felt in every message.
         mailbox = self.mailbox
         messages = mailbox.messages
         total = mailbox.weight + weight
