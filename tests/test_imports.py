@@ -82,6 +82,7 @@ PURE_CORES = {
         "routing",
     ],
     "serving": [
+        "admission",
         "deployment",
         "describe",
         "document",

@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sllm_actors.engines.messages import (
-    ReplicaState,
-)
-from sllm_actors.serving.messages import (
-    SleepInstance,
-    WakeInstance,
-)
+from sllm_actors.engines.messages import ReplicaState
+from sllm_actors.serving.messages import SleepInstance, WakeInstance
 
 from .kit import key
 from .workplace import workplace

@@ -20,19 +20,9 @@ from sllm_actors.actors import Actor, NodeId, Reply, Timer
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.transport import Peer, PeerLost, PeerUp
 
-from .answers import (
-    answer,
-    being_deleted,
-    being_deployed,
-    deployed,
-    deployed_already,
-    refusal,
-    store_away,
-    unknown,
-)
-from .deployment import DeploymentProblem, DeploymentSpec
+from .admission import Proposal, Verdict, propose
+from .answers import answer, being_deleted, being_deployed, deployed, refusal, store_away, unknown
 from .describe import describe_cluster, describe_deployment
-from .document import MAX_DOCUMENT, read_document
 from .inspection import (
     AGAIN_AFTER,
     Fitness,
@@ -89,12 +79,9 @@ class _AskAgain:
 
 @frozen
 class _Asked:
-    """What workers said of a deployment that asks to be admitted."""
+    """Workers have said whether they could run what somebody waits to have deployed."""
 
-    spec: DeploymentSpec
-    warnings: list[str]
-    asked: int
-    answers: dict[WorkerLife, str]
+    verdict: Verdict
     reply: Reply
 
 
@@ -160,8 +147,8 @@ class Controller(Actor):
                 await self._link_up(peer)
             case PeerLost(peer, reason):
                 await self._link_lost(peer, reason)
-            case _Asked():
-                await self._admit(message)
+            case _Asked(verdict, reply):
+                await self._admit(verdict, reply)
             case Fitness():
                 await self._learn_fitness(message)
             case _AskAgain(life):
@@ -267,38 +254,29 @@ class Controller(Actor):
         return answer(200, cluster)
 
     def _deploy(self, document: str) -> Answer | None:
-        if len(document.encode(errors="replace")) > MAX_DOCUMENT:
-            return refusal(413, f"the deployment has more than {MAX_DOCUMENT} bytes", "too_large")
-        try:
-            spec, warnings = read_document(document)
-        except DeploymentProblem as problem:
-            return refusal(400, str(problem), "invalid_deployment", problem.param)
-        known = self._deployments.get(spec.id)
-        if known is not None:
-            return deployed_already(known, spec, warnings)
-        if spec.id in self._admitting:
-            return being_deployed(spec.id)
-        self._admitting.add(spec.id)
-        self.context.start_soon(self._ask_workers, spec, warnings, self.context.reply_later())
+        proposal = propose(document, self._deployments, self._admitting)
+        if isinstance(proposal, Answer):
+            return proposal
+        self._admitting.add(proposal.spec.id)
+        self.context.start_soon(self._ask_workers, proposal, self.context.reply_later())
         return None
 
-    async def _ask_workers(self, spec: DeploymentSpec, warnings: list[str], reply: Reply) -> None:
+    async def _ask_workers(self, proposal: Proposal, reply: Reply) -> None:
         lives = [life for node in sorted(self._nodes.workers) if (life := self._life_of(node)) is not None]
-        answers = await ask_workers(self.context.system, lives, spec)
-        self.context.ref.tell(_Asked(spec, warnings, len(lives), answers, reply))
+        answers = await ask_workers(self.context.system, lives, proposal.spec)
+        self.context.ref.tell(_Asked(Verdict(proposal, len(lives), answers), reply))
 
-    async def _admit(self, asked: _Asked) -> None:
+    async def _admit(self, verdict: Verdict, reply: Reply) -> None:
         """Keep a deployment, unless every worker that there is has refused it."""
-        spec, answers = asked.spec, asked.answers
+        spec, answers = verdict.proposal.spec, verdict.answers
         self._admitting.discard(spec.id)
-        refusals = [problem for life, problem in answers.items() if problem]
-        if refusals and len(refusals) == asked.asked and not self._awaited:
-            asked.reply.send(refusal(400, min(refusals), "invalid_deployment", "source"))
+        if verdict.refused and not self._awaited:
+            reply.send(refusal(400, verdict.refused, "invalid_deployment", "source"))
             return
         try:
             stored = await to_thread.run_sync(self._store.deploy, spec, time.time())
         except StoreProblem as problem:
-            asked.reply.send(store_away(problem))
+            reply.send(store_away(problem))
             return
         unfit = {life.node: said for life, said in answers.items() if life == self._life_of(life.node)}
         deployment = Deployment(
@@ -309,7 +287,7 @@ class Controller(Actor):
         await self._apply()
         for node in sorted(self._nodes.workers):
             self._inspect(node)
-        asked.reply.send(deployed(deployment, asked.warnings, created=True))
+        reply.send(deployed(deployment, verdict.proposal.warnings, created=True))
 
     async def _delete(self, name: str) -> Answer:
         if name in self._admitting:

@@ -1,0 +1,68 @@
+"""Whether a document may become a deployment: first by itself, then by what workers say of it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from attrs import frozen
+
+from .answers import being_deployed, deployed_already, refusal
+from .deployment import DeploymentProblem, DeploymentSpec
+from .document import MAX_DOCUMENT, read_document
+from .inspection import WorkerLife
+from .messages import Answer
+from .reconcile import Deployment
+
+
+@frozen
+class Proposal:
+    """A document that makes sense, of what is not deployed.
+
+    Attributes:
+        warnings: What its author should see.
+    """
+
+    spec: DeploymentSpec
+    warnings: list[str]
+
+
+@frozen
+class Verdict:
+    """What workers said of a proposal.
+
+    Attributes:
+        asked: How many were asked.
+        answers: "" for yes or a reason, of those that answered.
+    """
+
+    proposal: Proposal
+    asked: int
+    answers: Mapping[WorkerLife, str]
+
+    @property
+    def refused(self) -> str:
+        """Why every worker has refused it, or "" when not all have."""
+        refusals = [problem for problem in self.answers.values() if problem]
+        return min(refusals) if refusals and len(refusals) == self.asked else ""
+
+
+def propose(
+    document: str, deployments: Mapping[str, Deployment], admitting: Collection[str]
+) -> Proposal | Answer:
+    """Read a document, and refuse it or answer it at once where workers need not be asked.
+
+    Args:
+        admitting: The ids of proposals that are not decided yet.
+    """
+    if len(document.encode(errors="replace")) > MAX_DOCUMENT:
+        return refusal(413, f"the deployment has more than {MAX_DOCUMENT} bytes", "too_large")
+    try:
+        spec, warnings = read_document(document)
+    except DeploymentProblem as problem:
+        return refusal(400, str(problem), "invalid_deployment", problem.param)
+    known = deployments.get(spec.id)
+    if known is not None:
+        return deployed_already(known, spec, warnings)
+    if spec.id in admitting:
+        return being_deployed(spec.id)
+    return Proposal(spec, warnings)
