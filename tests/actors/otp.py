@@ -46,6 +46,11 @@ class Crash:
 
 
 @frozen
+class Kill:
+    """Be killed; nothing to be sent."""
+
+
+@frozen
 class Sleep:
     """Be busy for ever."""
 
@@ -58,6 +63,7 @@ class Script:
         self.fail_at: dict[str, set[int]] = {}  # the ordinal numbers of starts that fail
         self.fail_always: set[str] = set()
         self.ignore: set[str] = set()
+        self.fail_to_stop: set[str] = set()
         self.log: list[str] = []
 
     def worker(
@@ -96,6 +102,46 @@ class Worker(Actor):
 
     async def stopped(self, reason: ExitReason) -> None:
         self.script.log.append(f"-{self.id}")
+        if self.id in self.script.fail_to_stop:
+            raise RuntimeError("told to fail")
+
+
+def end(ref: ActorRef, how: Exit | Crash | Kill) -> None:
+    """Make an actor end."""
+    if isinstance(how, Kill):
+        assert ref.cell is not None
+        ref.cell.kill()
+    else:
+        ref.tell(how)
+
+
+async def counts_of(supervisor: ActorRef) -> list[int]:
+    """Return the counts in the order in which OTP's suite compares them."""
+    found: ChildCounts = await supervisor.ask(CountChildren(), timeout=5)
+    return [found.specs, found.active, found.supervisors, found.workers]
+
+
+class Dynamic:
+    """An actor and its own supervisor: the counterpart of OTP's ``simple_one_for_one``."""
+
+    def __init__(self, owner: TestProbe) -> None:
+        self.owner = owner
+        self.start = owner.context.start_child
+        self.stop = owner.context.stop_child
+
+    @property
+    def sup(self) -> ActorRef:
+        """Its own supervisor, which is there once a child was started."""
+        children = self.owner.context._cell.belongings().children
+        assert children is not None
+        return children.ref
+
+    async def children(self) -> dict[str, ActorRef | None]:
+        found: tuple[ChildState, ...] = await self.sup.ask(WhichChildren(), timeout=5)
+        return {each.id: each.ref for each in found}
+
+    async def counts(self) -> list[int]:
+        return await counts_of(self.sup)
 
 
 class Suite:
@@ -120,18 +166,26 @@ class Suite:
         return found
 
     async def counts(self) -> list[int]:
-        found: ChildCounts = await self.ask(CountChildren())
-        return [found.specs, found.active, found.supervisors, found.workers]
+        return await counts_of(self.sup)
 
-    async def end_child(self, child_id: str, how: Exit | Crash) -> ExitReason:
+    async def end_child(self, child_id: str, how: Exit | Crash | Kill) -> ExitReason:
         """Make a child end, wait for that, and for the supervisor to have done what follows at once."""
         ref = await self.ref(child_id)
         self.probe.monitor(ref)
-        ref.tell(how)
+        end(ref, how)
         down = await self.probe.expect(Down)
         assert down.ref == ref
         await anyio.wait_all_tasks_blocked()
         return down.reason
+
+    async def dynamic(self) -> Dynamic:
+        """Start an actor that will have children of its own."""
+        return Dynamic(await self.system.probe())
+
+    async def sup_lives(self) -> None:
+        """Check that nothing has happened to the supervisor, and nothing comes."""
+        await self.probe.expect_nothing()
+        assert await self.counts()
 
     async def sup_ends(self) -> ExitReason:
         down = await self.probe.expect(Down)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from types import SimpleNamespace
 from typing import Any
@@ -159,10 +158,6 @@ def test_a_cell_and_its_mailbox_agree(steps: list[tuple[str, int]], overflow: Ov
         assert (cell.taken, cell.refused, cell.dead) == (mailbox.taken, mailbox.refused, mailbox.dead)
         assert cell.counts == mailbox.counts
     assert cell.counts[:2] == (0, 0)
-
-
-async def hang(_actor: Scripted, _message: Any) -> None:
-    await anyio.sleep(math.inf)
 
 
 @pytest.mark.anyio

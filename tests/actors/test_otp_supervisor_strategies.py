@@ -1,6 +1,6 @@
 """OTP's ``supervisor_SUITE``, second half: strategies, trees, scale and significant children.
 
-What is left out is listed in ``test_otp_supervisor_suite.py``.
+What is left out is listed in ``test_otp_cases.py``.
 """
 
 from __future__ import annotations

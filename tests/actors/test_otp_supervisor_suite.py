@@ -1,11 +1,6 @@
 """OTP's ``supervisor_SUITE`` (lib/stdlib), case by case, on real actors; each test has its case's name.
 
-Left out, because there is nothing that they could mean here: ``sup_start_ignore_init``,
-``sup_start_error_return`` (a supervisor is data, it has no init callback), ``child_adm_simple``,
-``extra_return``, ``simple_one_for_one_extra``, ``simple_global_supervisor`` (one start function for all
-children, with extra arguments and return values), ``faulty_application_shutdown`` (applications) and
-``code_change*``. Where OTP's reason is a bare ``shutdown`` because the intensity was reached, ours is
-``RestartIntensity``.
+What is left out is listed in ``test_otp_cases.py``.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ class CountChildren:
 
 @frozen
 class ChildState:
-    """One child as it is now; ``ref`` is None while it is down."""
+    """One child as it is now; ``ref`` is None while it is down or waits to be restarted."""
 
     id: str
     phase: Phase
@@ -59,7 +59,7 @@ class ChildState:
 
 @frozen
 class ChildCounts:
-    """How many children there are (``specs``), how many are not down (``active``), and of which kind."""
+    """How many children there are (``specs``), how many live now (``active``), and of which kind they are."""
 
     specs: int
     active: int

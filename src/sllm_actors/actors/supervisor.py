@@ -203,7 +203,7 @@ class SupervisorCell(Cell, Parent):
         supervisors = sum(isinstance(child.spec, SupervisorSpec) for child in children)
         return ChildCounts(
             specs=len(children),
-            active=sum(child.phase is not Phase.DOWN for child in children),
+            active=sum(child.phase not in (Phase.DOWN, Phase.WAITING) for child in children),
             supervisors=supervisors,
             workers=len(children) - supervisors,
         )
