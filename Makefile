@@ -58,7 +58,7 @@ test-vllm: environment vllm ## the tests with a real vLLM on the CPU (about 4 mi
 soak: environment vllm ## kill processes of a real vLLM at random, ROUNDS=50 times (about 15 minutes; SEED=n repeats a run)
 	@SLLM_SOAK_ROUNDS=$(ROUNDS) SLLM_SOAK_SEED=$(SEED) $(BIN)/python -m pytest tests/vllm/test_soak.py -s $(PYTEST_ARGS)
 
-sim: environment ## simulate clusters under SEEDS=1000 seeded faults, or again the one of SEED=n with its trace
+sim: environment ## simulate clusters under SEEDS=1000 seeded faults (and what once failed), or SEED=n again with its trace
 	@$(BIN)/python -m tests.sim $(if $(SEED),--seed $(SEED),--seeds $(SEEDS)) $(if $(MUTATION),--mutation $(MUTATION))
 
 lint: environment ## ruff check and ruff format --check

@@ -11,7 +11,7 @@ from collections import Counter
 
 from .ledger import Summary
 from .mutations import MUTATIONS
-from .sweep import Sweep, run_seed
+from .sweep import REGRESSIONS, Sweep, keep, regressions, run_seed
 
 SHOWN = 60
 """Lines of a failing run's trace that are printed; one seed alone prints all that are kept."""
@@ -31,7 +31,10 @@ def main() -> int:
     options = parser.parse_args()
     if options.seed is not None:
         return _one(options.seed, options.mutation)
-    return _many(range(options.first, options.first + options.seeds), options.mutation, options.processes)
+    seeds = [*range(options.first, options.first + options.seeds)]
+    if not options.mutation:  # what once failed comes first
+        seeds = list(dict.fromkeys([*regressions(), *seeds]))
+    return _many(seeds, options.mutation, options.processes)
 
 
 def _one(seed: int, mutation: str) -> int:
@@ -43,21 +46,26 @@ def _one(seed: int, mutation: str) -> int:
     return bool(summary.violations)
 
 
-def _many(seeds: range, mutation: str, processes: int | None) -> int:
-    began = time.monotonic()
+def _many(seeds: list[int], mutation: str, processes: int | None) -> int:
+    began, cpu = time.monotonic(), 0.0
     failed: list[Summary] = []
     counts: Counter[str] = Counter()
     with Sweep(processes) as sweep:
         for done, summary in enumerate(sweep.run(seeds, mutation), 1):
             counts += summary.counts
+            cpu += summary.cpu
             if summary.violations:
                 failed.append(summary)
+                if not mutation:
+                    keep(summary)
                 _print_failure(summary)
             _progress(done, len(seeds), len(failed), time.monotonic() - began)
     print("\n".join(f"{count:8} {what}" for what, count in sorted(counts.items())))
     print(f"{len(seeds)} seeds in {time.monotonic() - began:.0f} s, {len(failed)} failed")
+    print(f"{cpu / len(seeds):.2f} s of processor time each")
     if failed:
-        print("failed:", *sorted(summary.seed for summary in failed))
+        kept = "" if mutation else f" (kept in {REGRESSIONS.name})"
+        print("failed:", *sorted(summary.seed for summary in failed), kept)
     return bool(failed)
 
 

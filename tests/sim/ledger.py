@@ -244,3 +244,4 @@ class Summary:
     violations: list[str]
     counts: Counter[str] = field(factory=Counter)
     tail: list[str] = field(factory=list)
+    cpu: float = 0.0

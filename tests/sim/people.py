@@ -21,12 +21,13 @@ from sllm_actors.actors import (
     Incarnation,
     MonitorId,
     RemoteFailure,
+    Reply,
     Shutdown,
     StartFailed,
     StartIgnored,
 )
 
-from .ledger import Uid, Watch, name_of
+from .ledger import EPSILON, Uid, Watch, name_of
 
 if TYPE_CHECKING:
     from .nodes import SimNode
@@ -301,7 +302,7 @@ class Person(Actor):
             case "slow":
                 await anyio.sleep(self.rng.random() * 0.3)
             case "later":
-                reply = self.context.reply_later()
+                reply = self.reply_later()
 
                 async def later() -> None:
                     await anyio.sleep(self.rng.random() * 0.3)
@@ -310,7 +311,7 @@ class Person(Actor):
                 self.context.start_soon(self.behind, later)
                 return None
             case "never":
-                self.context.reply_later()
+                self.reply_later()
                 return None
             case "crash":
                 raise ValueError("crash in an ask")
@@ -319,6 +320,21 @@ class Person(Actor):
             case "bulk":
                 return Answer(number, fill(number, self.rng.randint(0, self.world.bulk)))
         return Answer(number)
+
+    def reply_later(self) -> Reply:
+        """Take over an answer, and see to it that nobody is said to wait for it when nobody can (I11)."""
+        remaining = self.context.remaining() or 0.0
+        reply = self.context.reply_later()
+
+        async def check() -> None:
+            await anyio.sleep(remaining + EPSILON)
+            await anyio.sleep(EPSILON)  # a process that was frozen wakes in any order
+            if reply.wanted and not self.node.dead:
+                self.world.ledger.violated("I11", f"{self.uid} is wanted after the deadline of an ask")
+            self.world.ledger.counts["unwanted in time"] += 1
+
+        self.context.start_soon(self.behind, check)
+        return reply
 
     def went_down(self, down: Down) -> None:
         if self.node.dead:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Self
 
 from .ledger import Summary
 from .mutations import MUTATIONS
 from .simulation import simulate
+
+REGRESSIONS = Path(__file__).parent / "regressions.txt"
 
 LONGEST = 60.0
 """Seconds of real time that a seed may take: a loop that makes no progress ends as a violation."""
@@ -41,11 +45,26 @@ def time_limit(seconds: float) -> Iterator[None]:
 
 def run_seed(seed: int, mutation: str = "", *, keep_trace: bool = False) -> Summary:
     """Run one seed within the time limit, with a deliberate bug in the runtime if one is named."""
+    began = time.process_time()
     with MUTATIONS[mutation](), time_limit(LONGEST):
         summary = simulate(seed)
+    summary.cpu = time.process_time() - began
     if not (summary.violations or keep_trace):
         summary.tail.clear()  # not worth its way between processes
     return summary
+
+
+def regressions() -> list[int]:
+    """Return the seeds that once failed."""
+    lines = REGRESSIONS.read_text().splitlines()
+    return [int(line.split(maxsplit=1)[0]) for line in lines if line.strip() and not line.startswith("#")]
+
+
+def keep(summary: Summary) -> None:
+    """Write a seed that failed into the list of those that once did; nothing if it is there."""
+    if summary.seed not in regressions():
+        with REGRESSIONS.open("a") as file:
+            file.write(f"{summary.seed:<6} {summary.violations[0][:100]}\n")
 
 
 class Sweep:

@@ -10,6 +10,7 @@ from itertools import permutations
 import anyio
 import pytest
 import trio
+from anyio.abc import ByteStream
 from trio.testing import MockClock
 
 from sllm_actors.actors import TEMPORARY, ActorRef, ChildSpec, Down, NodeId, PeerDown
@@ -152,6 +153,73 @@ async def test_a_silent_data_lane_breaks_within_the_budget_of_what_was_sent_and_
         await linked(world)
         assert await afar(world).ask(Ping(2), timeout=1.0) == Ping(2)
         await probe.expect_nothing()
+
+
+class Engine(ByteStream):
+    """The far end of a tunnel: takes what comes, says nothing, and notes when its connection is closed."""
+
+    def __init__(self) -> None:
+        self.ended = anyio.Event()
+        self.got = b""
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        await self.ended.wait()
+        raise anyio.EndOfStream
+
+    async def send(self, item: bytes) -> None:
+        self.got += item
+
+    async def send_eof(self) -> None:
+        self.ended.set()
+
+    async def aclose(self) -> None:
+        self.ended.set()
+
+
+@pytest.mark.parametrize(("here", "there"), [("n0", "n1"), ("n1", "n0")])
+@pytest.mark.parametrize("fault", ["client", "process", "silence"])
+async def test_an_engine_is_told_within_a_bound_when_nobody_reads_its_tunnel_any_more(
+    autojump_clock: MockClock, here: str, there: str, fault: str
+) -> None:
+    async with cluster() as world:
+        budget, engine = world.settings.budget, Engine()
+
+        async def open_engine(_peer: object, _request: object) -> ByteStream:
+            return engine
+
+        world.nodes[there].transport._desk._on_tunnel = open_engine
+        near = world.nodes[here].transport
+
+        async def request() -> None:
+            tunnel = await near.open_tunnel(NodeId(there), Ping(1), timeout=1.0)
+            async with tunnel:
+                await tunnel.send(b"a request")
+                await anyio.sleep_forever()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(request)
+            await anyio.sleep(0.3)
+            assert engine.got == b"a request"
+            began = trio.current_time()
+            match fault:
+                case "client":
+                    tasks.cancel_scope.cancel()
+                case "process":
+                    world.nodes.pop(here).kill()
+                    world.net.process_died(here, (PORT,))
+                    tasks.cancel_scope.cancel()
+                case "silence":
+                    world.net.stall(here, there)
+                    world.net.stall(there, here)
+            with anyio.CancelScope(shield=True):
+                await engine.ended.wait()
+            assert trio.current_time() - began < (1.5 * budget if fault == "silence" else 0.2 * budget)
+            tasks.cancel_scope.cancel()
+        if fault == "silence":
+            world.net.heal(here, there)
+            world.net.heal(there, here)
+        await anyio.sleep(2 * budget)
+        assert world.nodes[there].transport.statistics().tunnels == 0
 
 
 async def test_a_process_that_is_killed_is_down_and_its_asks_end_at_once(autojump_clock: MockClock) -> None:

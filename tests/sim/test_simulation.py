@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from . import sweep
 from .ledger import Summary
 from .simulation import simulate
-from .sweep import Sweep, run_seed
+from .sweep import Sweep, keep, regressions, run_seed
 
 pytestmark = [
     pytest.mark.allow_blocking,  # it waits for other processes
@@ -26,11 +27,9 @@ ROOT = Path(__file__).parent.parent.parent
 BATCH = 25
 BATCHES = 8
 NAMED = os.environ.get("SLLM_SIM_SEED", "")
-REGRESSIONS = [
-    int(line.split(maxsplit=1)[0])
-    for line in (Path(__file__).parent / "regressions.txt").read_text().splitlines()
-    if line.strip() and not line.startswith("#")
-]
+REGRESSIONS = regressions()
+MEAN = 1.5
+"""Seconds of processor time that a seed may take on average: a thousand of them are to be worth a coffee."""
 
 Runs = dict[int, Future[Summary]]
 
@@ -54,6 +53,25 @@ def test_clusters_keep_their_promises_under_faults(batch: int, runs: Runs) -> No
 @pytest.mark.parametrize("seed", REGRESSIONS)
 def test_what_once_failed_is_kept(seed: int, runs: Runs) -> None:
     judge(runs[seed].result())
+
+
+@pytest.mark.skipif(NAMED != "", reason="SLLM_SIM_SEED names one seed")
+def test_a_seed_is_cheap(runs: Runs) -> None:
+    cpu = [each.result().cpu for each in runs.values()]
+    if os.getloadavg()[1] > 2 * (os.cpu_count() or 1):
+        pytest.skip(
+            "this machine is busy: processor time means little when others share its cores and caches"
+        )
+    assert sum(cpu) / len(cpu) <= MEAN
+
+
+def test_a_seed_that_fails_is_kept_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep, "REGRESSIONS", tmp_path / "regressions.txt")
+    sweep.REGRESSIONS.write_text("# seeds\n7      an earlier one\n")
+    for seed in (7, 12, 12):
+        keep(Summary(seed, "", [f"I1 at 0.5: message {seed} came twice", "more"]))
+    assert regressions() == [7, 12]
+    assert sweep.REGRESSIONS.read_text().endswith("12     I1 at 0.5: message 12 came twice\n")
 
 
 @pytest.mark.skipif(NAMED == "", reason="SLLM_SIM_SEED names no seed")
