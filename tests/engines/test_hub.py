@@ -198,7 +198,7 @@ def test_a_file_that_the_hub_does_not_serve_by_http_comes_whole_and_once(
     file = ("tiny.gguf", len(GGUF), hashlib.sha256(GGUF).hexdigest())
     job = {"do": "fetch", "repo": "org/tiny", "commit": commit, "files": [file]}
     folders = {"folder": str(tmp_path / "files"), "partial": str(tmp_path / "partial")}
-    argv = [sys.executable, "-I", small, json.dumps(job | folders)]
+    argv = [sys.executable, "-I", str(small), json.dumps(job | folders)]
     with subprocess.Popen(argv, stdin=-1, stdout=-1, text=True, env=environment(server)) as program:
         assert program.stdout is not None
         said = program.stdout.read()

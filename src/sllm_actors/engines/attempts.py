@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from pathlib import Path
+
+from .whole_file import write_whole
 
 BLOCK = 64
 
@@ -41,14 +42,4 @@ class Attempts:
             return self._last
 
     def _record(self, number: int) -> None:
-        fresh = self._path.with_suffix(".new")
-        with fresh.open("w") as file:
-            file.write(str(number))
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(self._path)
-        folder = os.open(self._path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        write_whole(self._path, str(number), durable=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from attrs import frozen
 
 from .model_program import ProgramEnded, run_model_program
-from .plan import SourceProblem, looks_secret
+from .plan import SourceProblem, without_secrets
 
 PROGRAM = Path(__file__).with_name("demo_copy.py")
 
@@ -69,7 +69,7 @@ async def copy_demo(file: Path, folder: Path, python: str, environment: Mapping[
     Raises:
         SourceProblem: It cannot be made.
     """
-    env = {name: value for name, value in environment.items() if not looks_secret(name)}
+    env = without_secrets(environment)
     env |= {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "CUDA_VISIBLE_DEVICES": ""}
     job = json.dumps({"file": str(file), "folder": str(folder)})
     try:

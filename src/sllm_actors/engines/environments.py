@@ -18,7 +18,8 @@ import psutil
 from attrs import field, frozen
 
 from .interpreters import DONE, InstalledEngine, find_installed, python_in
-from .plan import LaunchProblem, looks_secret
+from .plan import LaunchProblem, without_secrets
+from .whole_file import write_whole
 
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 """Where PyTorch's builds for CPUs are, for machines whose own package index has none."""
@@ -139,7 +140,7 @@ class _Run:
 
     def __call__(self, argv: Sequence[str]) -> int:
         """Run a program to its end; it is killed when we are interrupted."""
-        env = {name: value for name, value in os.environ.items() if not looks_secret(name)}
+        env = without_secrets(os.environ)
         with (
             self.log.open("a") as log,
             subprocess.Popen(
@@ -265,12 +266,7 @@ def _found(folder: Path, recipe: Recipe) -> InstalledEngine:
 
 
 def _mark(folder: Path, recipe: Recipe) -> None:
-    fresh = folder / f"{DONE}.new"
-    with fresh.open("w") as file:
-        json.dump(recipe.mark, file)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(folder / DONE)
+    write_whole(folder / DONE, json.dumps(recipe.mark), durable=True)
 
 
 def _check_room(engines_dir: Path, recipe: Recipe) -> None:

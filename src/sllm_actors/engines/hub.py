@@ -13,7 +13,7 @@ from attrs import field, frozen
 
 from .hub_source import HubSource, RepoFile
 from .model_program import ProgramEnded, run_model_program
-from .plan import SourceProblem, looks_secret
+from .plan import SourceProblem, without_secrets
 
 PROGRAM = Path(__file__).with_name("hub_download.py")
 
@@ -112,12 +112,10 @@ class Hub:
             raise SourceProblem(f"the download of {source} was lost: {ended}") from None
 
     def _env(self) -> dict[str, str]:
+        ours = self.environment.items()
         return {
-            **{
-                name: value
-                for name, value in self.environment.items()
-                if name.startswith(("HF_", "HUGGING_FACE_")) or not looks_secret(name)
-            },
+            **without_secrets(self.environment),
+            **{name: value for name, value in ours if name.startswith(("HF_", "HUGGING_FACE_"))},
             "HF_HUB_DISABLE_PROGRESS_BARS": "1",
             "HF_HUB_DISABLE_TELEMETRY": "1",
         }

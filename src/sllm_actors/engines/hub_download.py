@@ -128,7 +128,8 @@ class Fetch:
     """
 
     def __init__(self, job: dict[str, Any]) -> None:
-        from huggingface_hub.utils import build_hf_headers
+        # mypy cannot see what its __all__ has, which is made when it is imported.
+        from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
         self._repo, self._commit = job["repo"], job["commit"]
         self._folder, self._partial = Path(job["folder"]), Path(job["partial"])
@@ -191,7 +192,10 @@ class Fetch:
                 time.sleep(min(8, 2**lost))
 
     def _pour_once(self, url: str, incoming: Incoming) -> None:
-        from huggingface_hub.utils import hf_raise_for_status, http_stream_backoff
+        from huggingface_hub.utils import (  # type: ignore[attr-defined]
+            hf_raise_for_status,
+            http_stream_backoff,
+        )
 
         headers = {**self._headers, "Range": f"bytes={incoming.size}-"} if incoming.size else self._headers
         with http_stream_backoff(

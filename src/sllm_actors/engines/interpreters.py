@@ -16,7 +16,7 @@ from typing import Any
 
 from attrs import frozen
 
-from .plan import LaunchProblem, looks_secret
+from .plan import LaunchProblem, without_secrets
 
 QUESTION_TIMEOUT = 60.0
 """Seconds that an interpreter may take to say what is installed for it: it may lie on a slow network disk."""
@@ -141,7 +141,7 @@ def find_installed(python: str, backend: str) -> InstalledEngine | None:
 
 def _ask(python: str, package: EnginePackage) -> dict[str, Any] | None:
     # As the engine would find it: from the same folder, with the same variables.
-    env = {name: value for name, value in os.environ.items() if not looks_secret(name)}
+    env = without_secrets(os.environ)
     try:
         answer = subprocess.run(
             [python, "-c", _QUESTION, package.module, *package.distributions],

@@ -21,6 +21,7 @@ from attrs import field, frozen
 from .orphans import kill_once, remove_files
 from .plan import EnginePaths
 from .procfs import SharedMemory, start_time
+from .whole_file import write_whole
 
 log = structlog.get_logger("sllm_actors.engines")
 
@@ -118,9 +119,7 @@ class Leases:
         Raises:
             OSError: It cannot be written: the engine must not be started.
         """
-        fresh = self._path(lease.marker, ".new")
-        fresh.write_text(json.dumps(cattrs.unstructure(lease)))
-        fresh.replace(self._path(lease.marker))
+        write_whole(self._path(lease.marker), json.dumps(cattrs.unstructure(lease)), durable=False)
 
     def remove(self, marker: str) -> None:
         """Remove a record: nothing is left of its engine."""
@@ -176,8 +175,8 @@ class Leases:
         log.warning("lease.swept", engine=lease.marker, pid=lease.pid)
         return True
 
-    def _path(self, marker: str, suffix: str = ".json") -> Path:
-        return self.folder / f"{marker}{suffix}"
+    def _path(self, marker: str) -> Path:
+        return self.folder / f"{marker}.json"
 
 
 def _leash_lives(lease: Lease) -> bool:

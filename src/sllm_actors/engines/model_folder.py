@@ -24,6 +24,7 @@ from attrs import frozen
 
 from .hub import Listing
 from .hub_source import RepoFile
+from .whole_file import write_whole
 
 FETCH, USE = "fetch.lock", "use.lock"
 
@@ -55,12 +56,8 @@ class ModelFolder:
     def write_listing(self, listing: Listing) -> None:
         """Record it, all or nothing."""
         files = [(each.name, each.size, each.sha256) for each in listing.files]
-        fresh = self.path / "listing.new"
-        with fresh.open("w") as file:
-            json.dump({"commit": listing.commit, "files": files}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(self.path / "listing.json")
+        text = json.dumps({"commit": listing.commit, "files": files})
+        write_whole(self.path / "listing.json", text, durable=True)
 
     def forget_listing(self) -> None:
         """Let the next download ask again."""
@@ -78,7 +75,7 @@ class ModelFolder:
 
     def announce(self, needed: int) -> None:
         """Tell others how many bytes the holder of its ``FETCH`` lock will add."""
-        (self.path / "announced").write_text(str(self.size() + needed))
+        write_whole(self.path / "announced", str(self.size() + needed), durable=False)
 
     def coming(self) -> int:
         """Return how many bytes are still to come of what was announced, if somebody brings it now."""

@@ -84,11 +84,16 @@ class LaunchPlan:
 
 def engine_environment(ours: Mapping[str, str], paths: EnginePaths, **more: str) -> dict[str, str]:
     """Return the environment of an engine: ours without what is or looks secret, its own TMPDIR, ``more``."""
-    env = {name: value for name, value in ours.items() if not looks_secret(name)}
+    env = without_secrets(ours)
     env.update(TMPDIR=str(paths.tmpdir), PYTHONUNBUFFERED="1", **more)
     env[MARKER] = paths.socket.name
     env["SPT_NOENV"] = "1"  # setproctitle would write process titles over the environment, the mark with it
     return env
+
+
+def without_secrets(env: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment without what is ours or looks like a secret."""
+    return {name: value for name, value in env.items() if not looks_secret(name)}
 
 
 def looks_secret(name: str) -> bool:
