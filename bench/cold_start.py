@@ -16,9 +16,9 @@ from bench.cold_suite.llamacpp import measure_llamacpp
 from bench.cold_suite.report import show_starts
 from bench.cold_suite.vllm import measure_vllm
 from bench.harness.machine import load, machine_facts
-from bench.harness.results import write
+from bench.harness.results import VERSION, write
 
-PACKAGES = ("sllm-actors", "llama-cpp-python")
+PACKAGES = ("sllm-actors", "xllamacpp")
 
 
 @click.command()
@@ -28,7 +28,7 @@ PACKAGES = ("sllm-actors", "llama-cpp-python")
 )
 @click.option(
     "--python",
-    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    type=click.Path(path_type=Path, dir_okay=False),
     default=Path(".engines/engines/vllm/bin/python"),
     show_default=True,
     help="The Python that has vLLM.",
@@ -41,6 +41,8 @@ def main(backend: str, rounds: int, python: Path, file: Path | None) -> None:
 
     vLLM is started plainly and from the worker's fork server, in turn.
     """
+    if backend == "vllm" and not python.exists():
+        raise click.BadParameter(f"{python} is not there: run `make vllm`", param_hint="--python")
     before = load()
 
     def say(line: str) -> None:
@@ -61,6 +63,7 @@ def main(backend: str, rounds: int, python: Path, file: Path | None) -> None:
         write(
             file,
             {
+                "version": VERSION,
                 "benchmark": "cold_start",
                 "machine": machine_facts(PACKAGES),
                 **content,

@@ -54,7 +54,7 @@ class Cluster:
         def ready() -> dict[str, Any] | None:
             described = self._http.get(f"/deployments/{deployment}").raise_for_status().json()
             if described["state"] in ("failed", "crash_loop"):
-                raise ClusterFailed(f"{deployment} failed: {described['reason']}")
+                raise ClusterFailed(f"{deployment} failed: {described['detail']}")
             instances: list[dict[str, Any]] = described["instances"]
             return next((each for each in instances if each["state"] == "ready"), None)
 

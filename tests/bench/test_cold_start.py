@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
+from bench.cold_suite.cluster import Cluster, ClusterFailed
 from bench.cold_suite.phases import LogWatch, Seen, phases
 from bench.cold_suite.report import show_starts
 from bench.cold_suite.start import Start
 from bench.cold_suite.vllm import typical
+from bench.harness.results import read
+from tests.serving.kit import deployment, key, report, worker
+
+from sllm_actors.engines.messages import ReplicaState
+from sllm_actors.serving.describe import describe_deployment
 
 ROOT = Path(__file__).parents[2]
 
@@ -45,6 +51,16 @@ def test_a_start_that_logs_nothing_is_one_phase() -> None:
         "deciding, placing, launching": 2,
         "first token": 1,
     }
+
+
+def test_a_deployment_that_failed_ends_the_benchmark_with_the_reason(tmp_path: Path) -> None:
+    failed = report(key(0), ReplicaState.FAILED, reason="no such weights")
+    described = describe_deployment(deployment(), {"w1": worker("w1", failed)}, {key(0): "w1"})
+    answers = httpx2.MockTransport(lambda _: httpx2.Response(200, json=described))
+    with httpx2.Client(transport=answers, base_url="http://cluster") as http:
+        cluster = Cluster(tmp_path, "http://cluster", http)
+        with pytest.raises(ClusterFailed, match=r"m:llamacpp failed: .*no such weights"):
+            cluster.wait_ready("m:llamacpp", within=5)
 
 
 def test_only_lines_that_come_while_it_looks_are_seen(tmp_path: Path) -> None:
@@ -95,8 +111,9 @@ def test_llamacpp_is_measured_through_a_real_cluster(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    content = json.loads(file.read_text())
+    content = read(file)
     assert content["machine"]["cores"] >= 1
+    assert set(content["machine"]["versions"]) == {"sllm-actors", "xllamacpp"}
     assert len(content["plain_s"]) == 1
     assert 0 < content["ready_s"][0] < content["plain_s"][0] == content["median_s"]
     assert "from deploy to the first token" in done.stdout

@@ -59,6 +59,16 @@ async def test_a_fork_is_what_the_program_would_be(folder: Path, modules: Path, 
     assert not plan.paths.tmpdir.exists()
 
 
+@pytest.mark.parametrize(("variable", "threads"), [({}, 5), ({"OMP_NUM_THREADS": "2"}, 2)])
+async def test_a_fork_computes_with_threads_of_its_own_number(
+    folder: Path, modules: Path, variable: dict[str, str], threads: int
+) -> None:
+    spec = spec_for(plan_in(folder, modules, OMP_NUM_THREADS="5"), "torch")
+    plan = plan_in(folder, modules, **({"OMP_NUM_THREADS": "5"} | variable))
+    async with open_fork_server(spec, folder / "warm.log") as server, EngineProcess(plan, warm=server):
+        assert (await facts_of(folder))["threads"] == threads
+
+
 async def test_a_fork_need_not_import_what_the_server_has(
     folder: Path, modules: Path, server: ForkServer
 ) -> None:

@@ -75,6 +75,7 @@ def test_on_gpus_it_is_divided_over_them(host: EngineHost, gpu_python: str, mode
         "--served-model-name=the model",
         f"--uds={plan.paths.socket}",
         "--disable-access-log-for-endpoints=/health,/metrics,/ping,/load",
+        "--no-log-error-stack",
         "--tensor-parallel-size=2",
         "--max-model-len=512",
         "--enable-sleep-mode",

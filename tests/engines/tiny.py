@@ -39,6 +39,7 @@ def main():
             "worker": worker.pid, "first": FIRST, "cwd": os.getcwd(), "sid": os.getsid(0),
             "env": {k: os.environ.get(k) for k in ("TMPDIR", "SLLM_ENGINE", "LATE")},
             "warm": "numbers" in sys.modules, "late": "colorsys" in sys.modules,
+            "threads": sys.modules["torch"].threads if "torch" in sys.modules else None,
             "links": links, "temporary": tempfile.gettempdir(),
         }, file)
     os.rename(folder + "/facts.json.new", folder + "/facts.json")
@@ -46,6 +47,20 @@ def main():
 
 if __name__ == "__main__":
     main()
+"""
+
+
+TORCH = """
+import os
+
+threads = int(os.environ.get("OMP_NUM_THREADS", "0"))
+
+def set_num_threads(count):
+    global threads
+    threads = count
+
+class cuda:
+    is_initialized = staticmethod(lambda: False)
 """
 
 
@@ -60,6 +75,7 @@ def make_modules(folder: Path) -> Path:
     (home / "takes_for_ever.py").write_text(
         f"import time, pathlib\npathlib.Path({str(home / 'begun')!r}).touch()\ntime.sleep(3600)\n"
     )
+    (home / "torch.py").write_text(TORCH)
     return home
 
 

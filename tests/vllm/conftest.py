@@ -1,6 +1,7 @@
-"""Two replicas of a real small model on real vLLM, in one real cluster that all tests of this folder share.
+"""Two replicas of a real small model on real vLLM, in one real cluster that most tests of this folder share.
 
-vLLM takes most of a minute to start, so these tests run last, and the one that kills the worker after all.
+Their engines are forked, as they are on any worker; a plain start, which takes most of a minute, has a test
+of its own. All this takes long, so these tests run last, and the one that kills the worker after all.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from tests.e2e.cluster import Cluster
 
 from sllm_actors.engines.interpreters import find_installed
 
-from .family import DOCUMENT, WARM, both_ready, deploy
+from .family import DOCUMENT, both_ready, deploy, wait_warm, was_forked
 
 ROOT = Path(__file__).parents[2]
 CACHE = ROOT / ".engines"
@@ -42,11 +43,12 @@ def vllm_python() -> str:
 
 @pytest.fixture(scope="session")
 def cluster(vllm_python: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A cluster with two ready replicas of the model."""
-    running = Cluster(tmp_path_factory.mktemp("vllm"), *arguments_for(vllm_python), "--warm", WARM)
+    """A cluster with two ready replicas of the model, both forked."""
+    running = Cluster(tmp_path_factory.mktemp("vllm"), *arguments_for(vllm_python), "--warm", "vllm")
     try:
+        wait_warm(running)
         deploy(running, DOCUMENT | {"auto_scaling_config": {"min_instances": 2, "max_instances": 2}})
-        both_ready(running, within=300)
+        assert all(was_forked(instance["pid"]) for instance in both_ready(running, within=120))
         running.sllm.look()
         yield running
         running.sllm.look()

@@ -22,8 +22,9 @@ DOCUMENT = {
     "backend_config": {"max_model_len": 1024, "cpu_kv_cache_gib": 1, "cpu_threads": 1},
 }
 
-WARM = os.environ.get("SLLM_TEST_WARM", "none")
-"""How engines are started: "none" is the plain way, from nothing; "auto" forks them."""
+SHARED_MEMORY = Path("/dev/shm")
+LEFT_BEHIND = ("psm_*", "sem.mp-*")
+"""What Python's multiprocessing leaves there."""
 
 
 @frozen
@@ -67,6 +68,26 @@ def deploy(cluster: Cluster, document: dict[str, Any]) -> None:
     assert response.is_success, response.text
 
 
+def wait_warm(cluster: Cluster) -> None:
+    """Wait until engines can be forked."""
+
+    def is_warm() -> bool:
+        return any(server["state"] == "ready" for node in cluster.nodes() for server in node["warm"])
+
+    eventually(is_warm, within=120, what="the fork server is ready")
+
+
+def was_forked(engine: int) -> bool:
+    """Return whether an engine's leash was a fork server's child, which may have been started anew since."""
+    leash = psutil.Process(psutil.Process(engine).ppid())
+    return "fork_server.py" in " ".join(leash.cmdline())
+
+
+def shared_memory() -> frozenset[Path]:
+    """Return the shared memory that engines have, wherever they come from."""
+    return frozenset(path for pattern in LEFT_BEHIND for path in SHARED_MEMORY.glob(pattern))
+
+
 def both_ready(cluster: Cluster, *, within: float) -> list[dict[str, Any]]:
     """Wait until two replicas are ready, and return them."""
 
@@ -88,9 +109,9 @@ def family_of(instance: dict[str, Any]) -> Family:
     files = {socket, socket.parent / "t" / socket.stem}  # the second is its TMPDIR
     for process in members:
         for mapped in Path(f"/proc/{process.pid}/maps").read_text().splitlines():
-            name = mapped.split(maxsplit=5)[-1]
-            if name.startswith("/dev/shm/psm_") and not name.endswith("(deleted)"):
-                files.add(Path(name))
+            file = Path(mapped.split(maxsplit=5)[-1])  # "… (deleted)" where it has been unlinked
+            if file.parent == SHARED_MEMORY and any(map(file.match, LEFT_BEHIND)) and file.exists():
+                files.add(file)
     family = Family(instance["id"], leader.pid, frozenset(members), frozenset(files))
     assert all(file.exists() for file in files), files
     return family

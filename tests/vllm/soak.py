@@ -19,7 +19,7 @@ from tests.e2e.cluster import Cluster, eventually
 
 from sllm_actors.testing.fake_engine import fake_engine_argv
 
-from .family import DEPLOYMENT, DOCUMENT, MODEL, Family, deploy, family_of, runs
+from .family import DEPLOYMENT, DOCUMENT, MODEL, Family, deploy, family_of, runs, shared_memory, wait_warm
 
 FAKE = "fake:command"
 FAKE_DOCUMENT = {
@@ -33,7 +33,6 @@ WITHIN = 120.0
 
 GPUS = ("0", "1")
 LOCKS = Path(tempfile.gettempdir()) / f"sllm-{os.getuid()}-gpus"
-SHARED_MEMORY = Path("/dev/shm")
 
 
 @define
@@ -47,7 +46,7 @@ class Machine:
     """
 
     cluster: Cluster
-    found_memory: frozenset[Path] = field(factory=lambda: shared_memory())
+    found_memory: frozenset[Path] = field(factory=shared_memory)
     lost: set[int] = field(factory=set)
     told: list[str] = field(factory=list)
 
@@ -59,12 +58,9 @@ class Machine:
 
     def deploy(self) -> None:
         """Begin, when engines can be forked."""
-        eventually(self._is_warm, within=WITHIN, what="the fork server is ready")
+        wait_warm(self.cluster)
         deploy(self.cluster, DOCUMENT)
         deploy(self.cluster, FAKE_DOCUMENT)
-
-    def _is_warm(self) -> bool:
-        return any(server["state"] == "ready" for node in self.cluster.nodes() for server in node["warm"])
 
     # ---- whom to kill
 
@@ -74,38 +70,40 @@ class Machine:
             "API server": lambda: self._engine(""),
             "core": lambda: self._engine("VLLM::EngineCore"),
             "worker process": lambda: self._engine("VLLM::Worker"),
-            "leash": self._leash,
+            "leash": lambda: self._leash(DEPLOYMENT),
+            "engine with a GPU": lambda: self._leader(FAKE),
+            "leash with a GPU": lambda: self._leash(FAKE),
             "fork server": self._fork_server,
             "worker node": self._node,
-            "leash and worker node": lambda: [*self._leash(), *self._node()],
+            "leash and worker node": lambda: [*self._leash(DEPLOYMENT), *self._node()],
+            "leash with a GPU and worker node": lambda: [*self._leash(FAKE), *self._node()],
             "fork server and API server": lambda: [*self._fork_server(), *self._engine("")],
         }
 
     def kill(self, name: str) -> bool:
         """Kill somebody; return whether there was anybody."""
-        pids, leader = self.victims()[name](), self._leader()
+        hit = (DEPLOYMENT, FAKE) if "node" in name else (FAKE,) if "GPU" in name else (DEPLOYMENT,)
+        pids, leaders = self.victims()[name](), [pid for each in hit for pid in self._leader(each)]
         for pid in pids:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        if pids and leader is not None and name != "fork server":
-            self.lost.add(leader.pid)
+        if pids and name != "fork server":
+            self.lost.update(leaders)
         self.told.append(f"killed {name}: {pids}")
         return bool(pids)
 
     def _engine(self, title: str) -> list[int]:
-        leader = self._leader()
-        if leader is None or not title:
-            return [leader.pid] if leader is not None else []
+        leaders = self._leader(DEPLOYMENT)
         with suppress(psutil.Error):
-            below = leader.children(recursive=True)
-            return [process.pid for process in below if title in " ".join(process.cmdline())]
+            below = [child for pid in leaders for child in psutil.Process(pid).children(recursive=True)]
+            found = [process.pid for process in below if title in " ".join(process.cmdline())]
+            return found if title else leaders
         return []
 
-    def _leash(self) -> list[int]:
-        leader = self._leader()
+    def _leash(self, deployment: str) -> list[int]:
         with suppress(psutil.Error):
-            if leader is not None and leader.ppid() > 1:
-                return [leader.ppid()]
+            leashes = [psutil.Process(pid).ppid() for pid in self._leader(deployment)]
+            return [pid for pid in leashes if pid > 1]
         return []
 
     def _fork_server(self) -> list[int]:
@@ -119,11 +117,11 @@ class Machine:
             return [self.cluster.sllm.node("worker")]
         return []
 
-    def _leader(self) -> psutil.Process | None:
-        with suppress(psutil.Error, StopIteration, httpx2.HTTPError):
-            pid = self._instance(DEPLOYMENT)["pid"]
-            return psutil.Process(pid) if pid else None
-        return None
+    def _leader(self, deployment: str) -> list[int]:
+        with suppress(StopIteration, httpx2.HTTPError):
+            pid = self._instance(deployment)["pid"]
+            return [pid] if pid and psutil.pid_exists(pid) else []
+        return []
 
     def _instance(self, deployment: str) -> dict[str, Any]:
         described = self.cluster.describe(deployment) or {"instances": []}
@@ -205,11 +203,6 @@ def is_locked(gpu: str) -> bool:
     finally:
         os.close(lock)
     return False
-
-
-def shared_memory() -> frozenset[Path]:
-    """Return the shared memory that engines have, wherever they come from."""
-    return frozenset(SHARED_MEMORY.glob("psm_*"))
 
 
 def deck(rng: random.Random, cards: list[str], count: int) -> list[str]:

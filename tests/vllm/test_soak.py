@@ -11,12 +11,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 from tests.e2e.cluster import Cluster
 
 from .conftest import arguments_for
-from .soak import GPUS, Machine, deck, is_locked, shared_memory
+from .family import shared_memory, was_forked
+from .soak import GPUS, Machine, deck, is_locked
 
 ROUNDS = int(os.environ.get("SLLM_SOAK_ROUNDS", "10"))
 SEED = int(os.environ.get("SLLM_SOAK_SEED") or random.randrange(2**32))
@@ -49,7 +49,7 @@ def test_after_every_round_of_kills_all_is_ready_and_nothing_is_left_over(machin
     rng = random.Random(SEED)
     try:
         family = machine.wait_ready()
-        assert_forked(family.pid)
+        assert was_forked(family.pid)
         for victim in deck(rng, list(machine.victims()), ROUNDS):
             assert machine.kill(victim)
             if rng.random() < AGAIN:
@@ -58,14 +58,8 @@ def test_after_every_round_of_kills_all_is_ready_and_nothing_is_left_over(machin
             if family.pid in machine.lost:
                 family.wait_until_gone(within=20)
                 family = machine.wait_ready()
-            else:  # whom the fork server's end must not touch
+            else:  # whom the end of the fork server, or of another engine, must not touch
                 assert machine.wait_ready() == family
             machine.wait_clean()
     finally:
         print(f"SLLM_SOAK_SEED={SEED}", *machine.told, sep="\n")  # noqa: T201 - shown when it fails
-
-
-def assert_forked(engine: int) -> None:
-    """See that an engine's leash was a fork server's child, which may have been started anew since."""
-    leash = psutil.Process(psutil.Process(engine).ppid())
-    assert "fork_server.py" in " ".join(leash.cmdline()), leash.cmdline()

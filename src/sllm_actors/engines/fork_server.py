@@ -52,6 +52,7 @@ LONGEST = 131072
 MOST_DESCRIPTORS = 64
 MARKER = "SLLM_ENGINE"
 IMPORTS = "late-imports"
+THREADS = "OMP_NUM_THREADS"
 MOST_IMPORTS = 5000
 
 
@@ -200,10 +201,13 @@ class Server:
             for fd in open_descriptors() - self._ours:
                 with contextlib.suppress(OSError):
                     os.close(fd)
+            threads = os.environ.get(THREADS)
             preload = {"LD_PRELOAD": os.environ["LD_PRELOAD"]} if "LD_PRELOAD" in os.environ else {}
             os.environ.clear()
             os.environ.update(launch["env"] | preload)  # else vLLM would want to preload what is here
             os.chdir(launch["cwd"])
+            if os.environ.get(THREADS) != threads:
+                set_threads(os.environ.get(THREADS, ""))
             code = run_module(launch["argv"][2], launch["argv"][3:], launch["tmpdir"])
         except BaseException:  # noqa: BLE001 - as the interpreter does at the end of a program
             traceback.print_exc()
@@ -262,6 +266,16 @@ def run_module(module: str, arguments: list[str], tmpdir: str) -> Any:
     except SystemExit as leaving:
         return leaving.code
     return 0
+
+
+def set_threads(count: str) -> None:
+    """Have PyTorch compute with so many threads: its OpenMP has read the variable in the server.
+
+    No thread has been at work yet, or OpenMP would not survive the fork; its size may still be changed.
+    """
+    torch = sys.modules.get("torch")
+    if torch is not None and count.isdecimal() and int(count):
+        torch.set_num_threads(int(count))
 
 
 def fork_where_it_would_spawn(late: LateImports, preload: str) -> None:

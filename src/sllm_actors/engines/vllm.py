@@ -72,6 +72,9 @@ def plan(
         f"--served-model-name={order.model}",
         f"--uds={paths.socket}",
         f"--disable-access-log-for-endpoints={QUIET}",
+        # The development mode, which has the routes to sleep, would log a traceback for each mistake of a
+        # client; and a fork has the default of its server.
+        *(["--no-log-error-stack"] if order.num_gpus else []),
         *settings.arguments(order.num_gpus),
     )
     env = engine_environment(host.environment, paths, **environment(settings, order.num_gpus, host))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from .fork_client import WarmSpec
+from .fork_server import THREADS
 from .host import EngineHost
 from .interpreters import find_installed
 from .plan import EnginePaths, engine_environment
@@ -23,9 +24,15 @@ EXPECTED = (
 """What any engine imports late. The rest is learned from the first one."""
 
 LATE = frozenset(
-    {"CUDA_VISIBLE_DEVICES", "VLLM_CPU_KVCACHE_SPACE", "VLLM_CPU_OMP_THREADS_BIND", "VLLM_SERVER_DEV_MODE"}
+    {
+        "CUDA_VISIBLE_DEVICES",
+        THREADS,
+        "VLLM_CPU_KVCACHE_SPACE",
+        "VLLM_CPU_OMP_THREADS_BIND",
+        "VLLM_SERVER_DEV_MODE",
+    }
 )
-"""Variables that vLLM reads when an engine starts, not when it is imported."""
+"""Variables that vLLM reads when an engine starts, not when it is imported; or that a fork sees to."""
 
 
 def warm_spec(host: EngineHost) -> WarmSpec | None:
