@@ -54,7 +54,7 @@ async def test_a_fork_is_what_the_program_would_be(folder: Path, modules: Path, 
         links = str(facts["links"])
         assert "socket:" not in links, "it has the server's link"
         assert links.count("pipe:") == 2, "it has more than its output"
-        assert f"argv ['{folder}', '--flag']" in log_of(plan)
+        await until(lambda: f"argv ['{folder}', '--flag']" in log_of(plan))
     assert not members(engine.pid)
     assert not plan.paths.tmpdir.exists()
 
