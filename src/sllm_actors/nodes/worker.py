@@ -130,7 +130,7 @@ def _workshop(
         return ReplicaActor(order, host=host, owner=owner)
 
     def read_log(request: ReadLog) -> LogChunk:
-        gone = not replicas.has(request.key)  # asked first: it may end, and write its last, meanwhile
+        gone = replicas.at(request.key) is None  # asked first: it may end, and write its last, meanwhile
         chunk = read_chunk(host.log_of(request.key), request.offset, request.limit)
         return evolve(chunk, ended=gone and not chunk.text)
 

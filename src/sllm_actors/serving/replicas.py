@@ -30,12 +30,8 @@ class Replicas:
         report = self._reports.get(replica.key)
         return report if report is not None and report.id == replica else None
 
-    def has(self, key: ReplicaKey) -> bool:
-        """Say whether there is a replica of that place; any thread may ask."""
-        return key in self._reports
-
     def at(self, key: ReplicaKey) -> ReplicaReport | None:
-        """Return the report of whatever life fills a place now, or None."""
+        """Return the report of whatever life fills a place now, or None; any thread may ask."""
         return self._reports.get(key)
 
     def put(self, report: ReplicaReport) -> None:
