@@ -27,7 +27,7 @@ SHELL := /bin/sh
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 .PHONY: help install up test lint format types lock bench bench-peers clean environment venv runtime project
-.PHONY: demo dev test-vllm vllm soak sim
+.PHONY: demo dev test-vllm vllm soak sim coverage
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F '|' '{ printf "%-20s%s\n", $$1, $$2 }'
@@ -55,6 +55,8 @@ test: environment ## lint, format, types, and every test that this machine can r
 	$(BIN)/ruff format --check
 	echo "==> mypy"
 	$(BIN)/mypy
+	echo "==> branch coverage of the pure cores"
+	$(BIN)/python -m tests.coverage_gate
 	echo "==> pytest $(PYTEST_ARGS)"
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
@@ -66,6 +68,9 @@ soak: environment vllm ## kill processes of a real vLLM at random, ROUNDS=50 tim
 
 sim: environment ## simulate clusters under SEEDS=1000 seeded faults (and what once failed), or SEED=n again with its trace
 	@$(BIN)/python -m tests.sim $(if $(SEED),--seed $(SEED),--seeds $(SEEDS)) $(if $(MUTATION),--mutation $(MUTATION))
+
+coverage: environment ## branch coverage of the pure cores, which must be whole (about half a minute)
+	@$(BIN)/python -m tests.coverage_gate
 
 lint: environment ## ruff check and ruff format --check
 	@$(BIN)/ruff check

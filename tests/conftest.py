@@ -12,6 +12,10 @@ from typing import Any
 
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
+from hypothesis import settings
+
+# For the coverage gate, which must come to the same result each time, and soon.
+settings.register_profile("coverage", max_examples=25, derandomize=True, database=None, deadline=None)
 
 LOOPS = [
     pytest.param(("asyncio", {"use_uvloop": False}), id="asyncio"),

@@ -1,14 +1,16 @@
-"""The examples run as they stand, and say what they promise."""
+"""The examples run as they stand, those of the guide too, and say what they promise."""
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
 
 
 @pytest.mark.parametrize(
@@ -18,6 +20,10 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
         (
             "supervised_counter.py",
             ["counter: started at 0", "total: 40", "refused: ValueError", "started at 40", "total: 42"],
+        ),
+        (
+            "two_nodes.py",
+            ["hello you, from right", "hello again, from right", "the greeter is down (shutdown)"],
         ),
     ],
 )
@@ -29,3 +35,13 @@ def test_an_example_runs(example: str, lines: list[str]) -> None:
     position = 0
     for line in lines:
         position = done.stdout.index(line, position)
+
+
+@pytest.mark.parametrize("word", ["Greet", "SimNet"])
+def test_a_program_in_the_guide_runs(word: str) -> None:
+    programs = re.findall(r"```python\n(import .*?)```", (ROOT / "docs" / "actors.md").read_text(), re.DOTALL)
+    (program,) = [each for each in programs if word in each]
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sllm_actors.actors import GONE, KILLED, NORMAL, SHUTDOWN, ExitReason, Failed, NodeDown
+from sllm_actors.actors import GONE, KILLED, NORMAL, SHUTDOWN, ExitReason, Failed, NodeDown, SystemFailed
 from sllm_actors.actors.exits import LONGEST_TEXT, one_line, parse
 
 words = st.text(st.characters(codec="ascii", categories=["L", "N"]), min_size=1, max_size=20)
@@ -59,3 +59,9 @@ def test_a_failure_is_one_short_line_whatever_the_exception_says() -> None:
 def test_reasons_without_a_text_are_still_lines() -> None:
     assert str(Failed("X")) == "failed: X"
     assert str(NodeDown()) == "node down"
+
+
+def test_a_system_that_gave_up_says_why() -> None:
+    error = SystemFailed(Failed("RestartIntensity", "too many"))
+    assert error.reason == Failed("RestartIntensity", "too many")
+    assert str(error) == "the actor system gave up: failed: RestartIntensity: too many"

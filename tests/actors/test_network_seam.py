@@ -272,6 +272,42 @@ async def test_a_monitor_that_comes_twice_is_one() -> None:
         both.right.on_demonitor(LEFT, target.address, 7)
 
 
+async def test_a_down_that_has_come_can_be_taken_back_while_it_waits_to_be_handled() -> None:
+    async with pair() as both:
+        target = await start(both.right)
+        log: list[Any] = []
+
+        async def handle(actor: Scripted, message: Any) -> None:
+            log.append(message)
+            monitor = actor.context.monitor(both.left.ref(target.address))
+            await both.right.stop_child("a")
+            actor.context.demonitor(monitor)
+
+        watcher = await start(both.left, handle)
+        await watcher.ask("watch", timeout=5)
+        await anyio.wait_all_tasks_blocked()
+        assert log == ["watch"]
+        assert both.left_net.calls == ["monitor"]
+
+
+async def test_a_peer_that_loses_interest_while_downs_are_sent_gets_no_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with pair() as both:
+        target = await start(both.right)
+        told: list[int] = []
+
+        def down(peer: NodeId, watch: int, _reason: str) -> None:
+            told.append(watch)
+            both.right.on_demonitor(peer, target.address, 2)
+
+        monkeypatch.setattr(both.right_net, "down", down)
+        for watch in (1, 2):
+            both.right.on_monitor(LEFT, target.address, watch)
+        await both.right.stop_child("a")
+        assert told == [1]
+
+
 async def test_a_peer_that_watches_too_much_is_told_down_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watching, "MOST_GUESTS", 2)
     async with pair() as both:

@@ -262,3 +262,25 @@ def test_in_any_course_of_events_lives_do_not_overlap_and_a_stop_is_final(
 @given(st.integers(0, 10_000), st.floats(0, 1, exclude_max=True))
 def test_a_delay_stays_within_its_bounds(delays: int, chance: float) -> None:
     assert 0.75 <= retry_delay(delays, chance) <= LONGEST_DELAY
+
+
+def test_news_of_a_start_that_is_over_changes_nothing() -> None:
+    for event in (Started(1, 99), Progressed(1, "loading"), Answered(1, "unix:/y")):
+        assert step(READY, event, 0.0) == (READY, ())
+
+
+def test_a_stop_changes_nothing_any_more_once_it_has_stopped() -> None:
+    stopped = evolve(READY, state=ReplicaState.STOPPED)
+    assert step(stopped, StopAsked(drain=True), 0.0) == (stopped, ())
+
+
+def test_a_start_that_waits_for_room_is_pending_until_it_is_admitted() -> None:
+    waiting, effects = step(STARTING, Delayed(1, "waits for memory"), 0.0)
+    assert (waiting.state, waiting.progress, effects) == (
+        ReplicaState.PENDING,
+        "waits for memory",
+        (Report(),),
+    )
+    assert step(waiting, Admitted(2), 0.0) == (waiting, ())
+    admitted, effects = step(waiting, Admitted(1), 0.0)
+    assert (admitted.state, effects) == (ReplicaState.STARTING, (Report(),))

@@ -123,6 +123,24 @@ def test_tool_calls_are_put_together_piece_by_piece() -> None:
     }
 
 
+def test_logprobs_are_joined_and_what_has_no_data_changes_nothing() -> None:
+    chunks: list[Any] = [None, {"tokens": ["a"], "top": None}, {"tokens": ["b"], "top": 1}, {"top": None}]
+    completion, chat = CompletionAssembly(), ChatAssembly()
+    for logprobs in chunks:
+        completion.add({"choices": [{"text": "x", "logprobs": logprobs}]})
+        chat.add({"choices": [{"delta": {"content": "x"}, "logprobs": logprobs}]})
+    for assembly in (completion, chat):
+        assert assembly.document()["choices"][0]["logprobs"] == {"tokens": ["a", "b"], "top": 1}
+
+
+def test_what_is_no_tool_call_and_what_is_no_usage_of_the_first_choice_is_left_out() -> None:
+    assembly = ChatAssembly()
+    assembly.add({"choices": [{"index": 1, "delta": {"tool_calls": ["strange"]}}], "usage": {"total": 1}})
+    assembly.add({"choices": [{"index": 2, "delta": {}}], "usage": {"total": 2}})
+    assert assembly.document()["usage"] == {"total": 1}
+    assert "tool_calls" not in assembly.document()["choices"][0]["message"]
+
+
 def test_usage_is_that_of_the_first_choice_even_if_another_ends_first() -> None:
     chat = ChatAssembly()
     chat.add(delta({}, "stop", 1))

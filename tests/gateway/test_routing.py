@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sllm_actors.engines.messages import ReplicaReport, ReplicaState
 from sllm_actors.gateway.board import Board
 from sllm_actors.gateway.in_flight import InFlight
-from sllm_actors.gateway.routing import Route, Upstream, choose, make_route
+from sllm_actors.gateway.routing import Route, Upstream, choose, index_names, make_route
 
 from .kit import replica, served
 
@@ -115,6 +115,11 @@ def test_models_are_listed_by_names_that_lead_to_them() -> None:
         assert board.find(name) == found
     board.withdraw("m:b")
     assert "m" in [name for name, _ in board.listed()]
+
+
+def test_what_is_not_served_has_no_name() -> None:
+    unserved = make_route("other:vllm", None, [], patience=5)
+    assert index_names([unserved, route()]) == {"smol": ("smol:llamacpp",)}
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.booleans()), max_size=30))

@@ -25,6 +25,7 @@ from sllm_actors.transport.envelope import (
     decode_failure,
     encode_failure,
 )
+from sllm_actors.transport.errors import TunnelRefused
 
 from .kit import CATALOG, Text, Unregistered, Whereabouts, life
 from .test_golden import LEFT, RIGHT, coder, receiver
@@ -278,3 +279,8 @@ def test_a_codec_learns_each_class_once() -> None:
     using = codec()
     for _ in range(2):
         assert there_and_back(Text("x"), using) == Text("x")
+
+
+def test_a_refused_tunnel_says_why() -> None:
+    error = TunnelRefused("there is no such replica")
+    assert (error.reason, str(error)) == ("there is no such replica", "there is no such replica")

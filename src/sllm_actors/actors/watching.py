@@ -95,8 +95,9 @@ class Monitors:
             if isinstance(key, int):
                 watcher, ref = value
                 watcher.notify(Down(ref, reason, MonitorId(key)))
-            else:
-                peer, watch = key
+                continue
+            peer, watch = key
+            if watch in self._guests.get(peer, ()):  # it has not lost interest meanwhile
                 self._forget_guest(peer, watch)
                 self._signal(peer, watch, str(reason))
 
