@@ -112,7 +112,8 @@ async def test_a_silence_longer_than_the_budget_is_one_down_within_it_and_a_link
 def lane_stream(world: World, lane: str) -> SimStream:
     """Return the end at n0 of a lane with n1."""
     link = world.nodes["n0"].transport._roster.links[NodeId("n1")]
-    connection = link.control if lane == "control" else link.lane and link.lane.connection
+    assert link.lane is not None
+    connection = link.control if lane == "control" else link.lane.connection
     assert connection is not None
     stream = getattr(connection._stream, "_stream", connection._stream)
     assert isinstance(stream, SimStream)
