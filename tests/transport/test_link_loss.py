@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import socket
+import struct
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,10 +19,11 @@ from sllm_actors.actors.errors import PeerDown
 from sllm_actors.actors.identity import Incarnation
 from sllm_actors.actors.network import Envelope
 from sllm_actors.transport import Peer, PeerLost, PeerUp
+from sllm_actors.transport.connection import Connection
 from sllm_actors.transport.control import LANE_LOST
 from sllm_actors.transport.sockets import connect, raw_socket
 
-from .kit import QUICK, Node, Open, Text, life, node, until
+from .kit import QUICK, Node, Open, Text, life, node, pair, until
 from .proxy import Proxy, proxy
 
 pytestmark = pytest.mark.anyio
@@ -186,6 +190,30 @@ async def test_control_and_data_lanes_break_when_the_kernel_hears_nothing_for_th
                 assert raw is not None
                 patience = raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
                 assert patience == QUICK.budget * 1000
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other kernels have no TCP_USER_TIMEOUT")
+async def test_a_data_lane_that_the_network_swallows_breaks_within_the_budget_and_comes_back() -> None:
+    async with pair() as (left, right):
+        (link,) = right.transport._roster.links.values()
+        assert link.lane is not None
+        swallow(link.lane.connection)
+        began = anyio.current_time()
+        assert isinstance(await left.ask(right.at(1), Text("into the void")), PeerDown)
+        assert anyio.current_time() - began < 4 * QUICK.budget
+        await until(lambda: _is_up(left, 2) and _is_up(right, 2))
+        assert await left.ask(right.at(1), Text("again")) == Text("again")
+        assert not left.losses()
+        assert not right.losses()
+
+
+def swallow(connection: Connection) -> None:
+    """Let the kernel drop every packet that comes for a connection: a black hole for it alone."""
+    raw = raw_socket(connection._stream)
+    assert raw is not None
+    nothing = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))  # BPF: return 0 bytes
+    attach_filter = 26  # SO_ATTACH_FILTER
+    raw.setsockopt(socket.SOL_SOCKET, attach_filter, struct.pack("HP", 1, ctypes.addressof(nothing)))
 
 
 async def test_a_silent_network_loses_the_peer_and_it_returns_in_a_later_life_without_a_restart() -> None:

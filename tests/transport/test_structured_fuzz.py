@@ -14,7 +14,7 @@ from anyio.abc import SocketAttribute, SocketStream
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sllm_actors.actors.errors import AskError
+from sllm_actors.actors import ActorGone, ActorSystem, AskError
 from sllm_actors.actors.identity import NodeId
 from sllm_actors.transport.codec import Codec
 from sllm_actors.transport.control import DEMONITOR, DOWN, LANE_LOST, MONITOR, TUNNEL_CALL
@@ -24,7 +24,7 @@ from sllm_actors.transport.frame import ASK, FAILURE, REPLY, SEQUENCED, TELL, en
 from sllm_actors.transport.handshake import MAGIC, MESSAGE_LIMIT, Handshake, _mac
 from sllm_actors.transport.hello import encode_hello
 
-from .kit import CATALOG, SECRET, Recorder, Text, life, node, pair, until
+from .kit import CATALOG, SECRET, Recorder, Text, identity, life, node, pair, until
 from .test_bad_peers import _closed, rogue
 from .test_handshake import HEAD, WORKER
 
@@ -266,7 +266,13 @@ async def test_frames_of_any_shape_from_a_member_leave_the_node_and_its_other_li
         body = msgpack.packb(rng.choice([parts, some()]))
         return encode(kind, (b"" if kind == TELL else struct.pack("!Q", 1)) + bytes(body))
 
-    async with node("right") as right, node("left") as left:
+    me = identity("right")
+    async with (
+        ActorSystem(node=me.node, incarnation=me.incarnation) as system,
+        node("right", inbound=system) as right,
+        node("left") as left,
+    ):
+        system.attach(right.transport)
         left.transport.dial("127.0.0.1", right.port)
         await until(lambda: right.ups())
         for number in range(12):
@@ -276,7 +282,7 @@ async def test_frames_of_any_shape_from_a_member_leave_the_node_and_its_other_li
                     await data_lane.send(b"".join(data() for _ in range(50)))
                     await control_lane.send(control())
                     await anyio.sleep(0.02)
-        assert await left.ask(right.at(1), Text("x")) == Text("x")
+        assert isinstance(await left.ask(right.at(99), Text("x")), ActorGone)
         assert [lost for lost in right.losses() if lost.peer.node == "left"] == []
 
 
