@@ -141,7 +141,7 @@ def stops_in_start_order() -> AbstractContextManager[object]:
 
 def rest_is_left_alone() -> AbstractContextManager[object]:
     """Only the child that failed is restarted, whatever the strategy."""
-    return patch.object(supervision, "_doom", lambda _state, _failed: None)
+    return patch.object(supervision, "_doom", lambda *_: None)
 
 
 def restarts_for_ever() -> AbstractContextManager[object]:
