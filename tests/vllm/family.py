@@ -83,9 +83,28 @@ def was_forked(engine: int) -> bool:
     return "fork_server.py" in " ".join(leash.cmdline())
 
 
-def shared_memory() -> frozenset[Path]:
-    """Return the shared memory that engines have, wherever they come from."""
-    return frozenset(path for pattern in LEFT_BEHIND for path in SHARED_MEMORY.glob(pattern))
+def shared_memory() -> dict[int, Path]:
+    """Return the shared memory and semaphores that have a name, by inode."""
+    found: dict[int, Path] = {}
+    for path in (path for pattern in LEFT_BEHIND for path in SHARED_MEMORY.glob(pattern)):
+        with suppress(FileNotFoundError):
+            found[path.stat().st_ino] = path
+    return found
+
+
+def unused_memory() -> frozenset[Path]:
+    """Return the shared memory and semaphores that nobody has mapped, so that they were left behind."""
+    there = shared_memory()
+    used = {inode for pid in psutil.pids() for inode in _mapped(pid)}
+    return frozenset(path for inode, path in there.items() if inode not in used and path.exists())
+
+
+def _mapped(pid: int) -> set[int]:
+    """Return the inodes of the shared memory of a process: a semaphore's name there is one of its youth."""
+    with suppress(OSError):
+        lines = Path(f"/proc/{pid}/maps").read_text().splitlines()
+        return {int(line.split(maxsplit=5)[4]) for line in lines if f" {SHARED_MEMORY}/" in line}
+    return set()
 
 
 def both_ready(cluster: Cluster, *, within: float) -> list[dict[str, Any]]:
@@ -107,11 +126,8 @@ def family_of(instance: dict[str, Any]) -> Family:
     members = [process for process in psutil.process_iter() if _session(process.pid) == leader.pid]
     socket = Path(instance["address"].removeprefix("unix:"))
     files = {socket, socket.parent / "t" / socket.stem}  # the second is its TMPDIR
-    for process in members:
-        for mapped in Path(f"/proc/{process.pid}/maps").read_text().splitlines():
-            file = Path(mapped.split(maxsplit=5)[-1])  # "… (deleted)" where it has been unlinked
-            if file.parent == SHARED_MEMORY and any(map(file.match, LEFT_BEHIND)) and file.exists():
-                files.add(file)
+    there = shared_memory()
+    files.update(there[inode] for each in members for inode in _mapped(each.pid) & there.keys())
     family = Family(instance["id"], leader.pid, frozenset(members), frozenset(files))
     assert all(file.exists() for file in files), files
     return family

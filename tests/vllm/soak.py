@@ -19,7 +19,7 @@ from tests.e2e.cluster import Cluster, eventually
 
 from sllm_actors.testing.fake_engine import fake_engine_argv
 
-from .family import DEPLOYMENT, DOCUMENT, MODEL, Family, deploy, family_of, runs, shared_memory, wait_warm
+from .family import DEPLOYMENT, DOCUMENT, MODEL, Family, deploy, family_of, runs, unused_memory, wait_warm
 
 FAKE = "fake:command"
 FAKE_DOCUMENT = {
@@ -28,7 +28,7 @@ FAKE_DOCUMENT = {
     "num_gpus": 1,
     "backend_config": {"command": [*fake_engine_argv(), "--socket", "$SOCKET", "--model", "$NAME"]},
 }
-WITHIN = 120.0
+WITHIN = 180.0
 """Seconds in which everything has to be ready again."""
 
 GPUS = ("0", "1")
@@ -40,13 +40,13 @@ class Machine:
     """See the module.
 
     Attributes:
-        found_memory: Shared memory that others had before.
+        found_memory: Shared memory that others had left before.
         lost: Engines that were killed, by the process id of their API server.
         told: What was done, and what came of it.
     """
 
     cluster: Cluster
-    found_memory: frozenset[Path] = field(factory=shared_memory)
+    found_memory: frozenset[Path] = field(factory=unused_memory)
     lost: set[int] = field(factory=set)
     told: list[str] = field(factory=list)
 
@@ -182,8 +182,7 @@ class Machine:
         there = [*self.run_dir.glob("*.sock"), *(self.run_dir / "t").iterdir()]
         ours = {"torchinductor_root", "torchinductor_"}
         stray: list[object] = [each for each in there if each.stem not in names | ours]
-        used = family_of(self._instance(DEPLOYMENT)).files
-        return stray + [each for each in shared_memory() if each not in used | self.found_memory]
+        return [*stray, *(unused_memory() - self.found_memory)]
 
     def _stray_locks(self) -> list[object]:
         held = [gpu for gpu in GPUS if is_locked(gpu)]

@@ -15,7 +15,7 @@ import pytest
 from tests.e2e.cluster import Cluster
 
 from .conftest import arguments_for
-from .family import shared_memory, was_forked
+from .family import unused_memory, was_forked
 from .soak import GPUS, Machine, deck, is_locked
 
 ROUNDS = int(os.environ.get("SLLM_SOAK_ROUNDS", "10"))
@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.allow_blocking, pytest.mark.timeout(120 + 90 * ROUNDS)
 @pytest.fixture
 def machine(vllm_python: str, tmp_path: Path) -> Iterator[Machine]:
     more = ("--warm", "vllm", "--healthy-uptime", "1", "--gpus", str(len(GPUS)), "--allow-command")
-    before = shared_memory()
+    before = unused_memory()
     cluster = Cluster(tmp_path, *arguments_for(vllm_python), *more)
     try:
         machine = Machine(cluster, before)
@@ -39,7 +39,7 @@ def machine(vllm_python: str, tmp_path: Path) -> Iterator[Machine]:
         cluster.sllm.look()
         assert cluster.sllm.stop() == 0, cluster.sllm.output
         assert cluster.sllm.left() == []
-        assert shared_memory() <= before
+        assert unused_memory() <= before
         assert not any(is_locked(gpu) for gpu in GPUS)
     finally:
         cluster.close()
