@@ -22,11 +22,12 @@ from sllm_actors.actors import (
 )
 from sllm_actors.testing import assert_no_leaks
 from sllm_actors.testing.sim_run import process
-from sllm_actors.transport import NodeIdentity, Transport
+from sllm_actors.transport import NodeIdentity, Peer, Transport
 from sllm_actors.transport.byte_streams import RestStream
 
+from .engine import Echo
 from .families import Families
-from .people import CATALOG, Person, Probe
+from .people import CATALOG, Person, Probe, Through
 from .seam import WatchedNetwork, WatchedSystem
 
 if TYPE_CHECKING:
@@ -105,6 +106,7 @@ class SimNode:
                 catalog=CATALOG,
                 inbound=system,
                 on_peer=lambda event: None,
+                on_tunnel=self._open_engine,
                 next_incarnation=next_life,
                 settings=self.world.settings,
                 connect=self._connect,
@@ -129,6 +131,12 @@ class SimNode:
                     with anyio.CancelScope(shield=True):
                         await system.stop()
                     serving.cancel_scope.cancel()
+
+    async def _open_engine(self, peer: Peer, request: object) -> ByteStream:
+        assert isinstance(request, Through)
+        self.world.ledger.trace("engine", request.number, self.name, peer.node)
+        engine = self.world.engines[request.number] = Echo()
+        return engine
 
     def kill(self) -> None:
         """Let the process be gone; its connections are the caller's business."""

@@ -20,12 +20,14 @@ from sllm_actors.actors import (
     ExitReason,
     Incarnation,
     MonitorId,
+    PeerDown,
     RemoteFailure,
     Reply,
     Shutdown,
     StartFailed,
     StartIgnored,
 )
+from sllm_actors.transport import TunnelRefused
 
 from .ledger import EPSILON, Uid, Watch, name_of
 
@@ -81,6 +83,14 @@ class Answer:
 @CATALOG.message("sim.ping")
 @frozen
 class Ping:
+    number: int
+
+
+@CATALOG.message("sim.through")
+@frozen
+class Through:
+    """Asks for a tunnel to an engine."""
+
     number: int
 
 
@@ -180,6 +190,7 @@ class Person(Actor):
                 "burst",
                 "ask",
                 "ask behind",
+                "tunnel",
                 "watch",
                 "unwatch",
                 "last words",
@@ -187,7 +198,7 @@ class Person(Actor):
                 "stop",
                 "child",
             ],
-            [30, 8, 2, 12, 12, 16, 3, 3, 2, 1, 3],
+            [30, 8, 2, 12, 12, 8, 16, 3, 3, 2, 1, 3],
         )[0]:
             case "tell":
                 for _ in range(self.rng.randint(1, 4)):
@@ -199,8 +210,9 @@ class Person(Actor):
                     self.tell(other, self.rng.randint(0, 2_000))
             case "ask":
                 await self.ask(other)
-            case "ask behind":
-                self.context.start_soon(self.behind, self.ask, other)
+            case "ask behind" | "tunnel" as what:
+                work = self.ask if what == "ask behind" else self.use_engine
+                self.context.start_soon(self.behind, work, other)
             case "watch":
                 self.watch(other)
             case "unwatch" if self.monitors:
@@ -272,6 +284,30 @@ class Person(Actor):
         uid = self.world.uid_of(address)
         if uid is not None:
             self.world.watchers.setdefault(uid, []).append(self.context.ref.address)
+
+    async def use_engine(self, ref: ActorRef) -> None:
+        """Talk to an engine on that node through a tunnel, and leave it at the end or in the middle."""
+        world, number = self.world, self.world.ledger.next_id()
+        outcome = "left"
+        try:
+            with anyio.move_on_after(self.rng.choice([0.02, 0.2, 1.0])):
+                there = ref.address.node
+                opening = self.node.transport.open_tunnel(there, Through(number), timeout=0.8)
+                async with await opening as tunnel:
+                    for turn in range(self.rng.randint(1, 4)):
+                        said = fill(number + turn, self.rng.choice([1, 500, 3_000]))
+                        await tunnel.send(said)
+                        heard = b""
+                        while len(heard) < len(said):
+                            heard += await tunnel.receive()
+                        if heard != said and not self.node.dead:
+                            world.ledger.violated("I1", f"tunnel {number} said something else")
+                    outcome = "used"
+        except (PeerDown, TunnelRefused, anyio.EndOfStream, anyio.BrokenResourceError) as error:
+            outcome = type(error).__name__
+        finally:
+            world.left_engines.add(number)
+            world.ledger.counts[f"tunnel {outcome}"] += 1
 
     async def have_child(self) -> None:
         number = self.world.ledger.next_id()

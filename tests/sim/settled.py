@@ -18,6 +18,9 @@ WITHIN = 20.0
 """Virtual seconds until all that must hold: a link's budget, a handshake that hangs, back-offs, some of them
 one after the other; and half a megabyte that was queued, through a kernel's 4 KiB at 40 ms a round."""
 
+SILENT = ("forget", "cut_one_end", "cut_clogged", "slow")
+"""Faults after which one end of a connection may know of its end, and the other not."""
+
 PATIENCE = 60.0
 """Virtual seconds until slow actors must have handled what waits for them."""
 
@@ -48,7 +51,7 @@ async def check_settled(world: World) -> None:
     until = trio.current_time() + WITHIN
     wrong: list[tuple[str, str]] = []
     while trio.current_time() < until:
-        wrong = _credits(world) + _monitors(world) + await _talk(world)
+        wrong = _credits(world) + _monitors(world) + _engines(world) + await _talk(world)
         if not wrong:
             return
         await anyio.sleep(0.25)
@@ -92,6 +95,21 @@ def _monitors(world: World) -> list[tuple[str, str]]:
         elif watch.target.node != name and node.system.incarnation != watch.life:
             wrong.append(("I4", f"{watch.watcher} began a new life without a Down of {watch.target}"))
     return wrong
+
+
+def _engines(world: World) -> list[tuple[str, str]]:
+    """I11: an engine whose client has left was told, unless its connection alone may have gone silent.
+
+    Nothing but the engine's own next byte finds that out: the link holds, on other connections. (On a slow
+    way it is the kernel that gives a close up; a real one has far more patience with tunnels.)
+    """
+    if any(world.ledger.counts[f"fault {fault}"] for fault in SILENT):
+        return []
+    return [
+        ("I11", f"the engine of tunnel {number} was never told that its client has left")
+        for number, engine in world.engines.items()
+        if number in world.left_engines and not engine.closed
+    ]
 
 
 def _credits(world: World) -> list[tuple[str, str]]:

@@ -11,6 +11,7 @@ from sllm_actors.testing.sim_net import SimNet
 from sllm_actors.testing.sim_run import Freezer
 from sllm_actors.transport import TransportSettings
 
+from .engine import Echo
 from .ledger import Ledger, Uid, Watch
 from .nodes import SimNode
 
@@ -28,6 +29,8 @@ class World:
         directory: Refs of all actors that ever started, in order.
         breaks: Something has been broken.
         watchers: Who began to watch an actor.
+        engines: The far ends of tunnels, by the number of their request.
+        left_engines: Those whose client has left.
         quiet: Nobody does anything of his own any more.
     """
 
@@ -43,6 +46,8 @@ class World:
         self.processes: dict[tuple[str, Incarnation], int] = {}
         self.directory: list[ActorRef] = []
         self.watchers: dict[Uid, list[Address]] = {}
+        self.engines: dict[int, Echo] = {}
+        self.left_engines: set[int] = set()
         self.breaks = False
         self.quiet = False
         self.names = [f"n{number}" for number in range(dice.choice([3, 3, 3, 4, 4, 5]))]
