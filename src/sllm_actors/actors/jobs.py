@@ -32,9 +32,7 @@ class Job:
                 await func(*args)
             except Exception as error:  # noqa: BLE001 - reported as the actor's failure
                 failure = error
-            except (
-                BaseExceptionGroup
-            ) as group:  # a task group that was cancelled, and whose clean-up has failed
+            except BaseExceptionGroup as group:  # of a task group that was cancelled, and then failed
                 failure, cancellation = group.split(Exception)
                 if cancellation is not None:
                     raise cancellation from None

@@ -214,9 +214,7 @@ def _metadata_from_wire(raw: dict[str, Any]) -> Metadata:
 
 def _text(value: object) -> str:
     if not isinstance(value, str):
-        raise TypeError(
-            "not a text"
-        )  # and never str(): of a deep structure it raises, of a long one it costs
+        raise TypeError("not a text")  # never str(): of a deep structure it raises, of a long one it costs
     return value
 
 
