@@ -33,7 +33,17 @@ TESTS = {
     "transport": ["codec", "control", "frame", "golden", "handshake", "link", "outbox"],
     "engines": ["identity", "order", "replica", "vllm_settings"],
     "gateway": ["access", "assemble", "holds", "inference_request", "knowledge", "routing"],
-    "serving": ["deployment", "describe", "document", "known_nodes", "placement", "reconcile"],
+    "serving": [
+        "admission",
+        "deployment",
+        "describe",
+        "document",
+        "known_nodes",
+        "placement",
+        "reconcile",
+        "tiers",
+        "waiting",
+    ],
     "cli": ["lookup"],
 }
 """The tests that reach them: files, by room. The long-running models are left to the whole test run."""

@@ -137,6 +137,7 @@ def test_a_clients_request_id_is_kept_when_it_is_sane(value: bytes, found: str |
         (errors.engine_broke("d", "reset"), 502, "engine_broke", b"1"),
         (errors.replicas_failed("d", "", None), 503, "replicas_failed", b"30"),
         (errors.replicas_failed("d", "no GPU", 0.1), 503, "replicas_failed", b"1"),
+        (errors.no_place("d", "no GPU"), 503, "no_place", b"30"),
         (errors.overloaded(), 503, "overloaded", b"1"),
         (errors.head_away("silent"), 503, "head_unavailable", b"1"),
         (errors.worker_away("silent"), 503, "worker_unavailable", b"1"),

@@ -53,6 +53,14 @@ def test_a_deployment_has_failed_when_nothing_is_left_to_wait_for() -> None:
     assert route().failure is None, "a deployment without replicas is about to get one"
 
 
+def test_a_deployment_without_a_place_has_failed_unless_a_replica_is_there() -> None:
+    model = served("smol", "llamacpp", no_place="no worker has a free GPU")
+    failure = make_route("smol:llamacpp", model, [], patience=5).failure
+    assert failure is not None
+    assert (failure.reason, failure.placed) == ("no worker has a free GPU", False)
+    assert make_route("smol:llamacpp", model, [("worker-1", replica())], patience=5).failure is None
+
+
 @given(st.lists(STATES, max_size=6), st.randoms(use_true_random=False))
 def test_a_route_does_not_depend_on_the_order_of_the_reports(states: list[ReplicaState], rng: Random) -> None:
     reports = [replica(state=state, number=number) for number, state in enumerate(states)]

@@ -220,6 +220,7 @@ def changed(at: int, value: Any) -> bytes:
         changed(5, {"extra": 7}),
         changed(5, {"call_chain": ["x"] * 257}),
         changed(5, {"call_chain": 7}),
+        changed(5, {"request_id": ["deep", ["deeper"]]}),
     ],
 )
 def test_an_envelope_that_cannot_be_read_says_what_is_known_of_it(body: bytes) -> None:

@@ -236,6 +236,16 @@ def test_a_code_of_a_later_version_reads_as_a_plain_refusal() -> None:
     assert (told.code, told.reason) == (Code.REFUSED, "not tonight")
 
 
+@pytest.mark.parametrize(
+    "body", [b"", b"\xc1", msgpack.packb([[], ""]), msgpack.packb(["ok", b"abc"]), msgpack.packb(7)]
+)
+def test_a_verdict_that_cannot_be_read_is_broken(body: bytes) -> None:
+    dialler, _ = sides()
+    dialler.start()
+    told = failure(dialler.receive, MAGIC + b"\x04" + len(body).to_bytes(2, "big") + body)
+    assert (told.code, told.reason) == (Code.BROKEN, "its verdict cannot be read")
+
+
 def test_a_credential_is_proved_and_bound_to_this_handshake() -> None:
     dialler, acceptor = sides(credential=b"mine")
     said = shake(dialler, acceptor)

@@ -1,0 +1,69 @@
+"""Whether a document becomes a deployment: by itself, by what there is, by what workers say."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from attrs import evolve
+
+from sllm_actors.actors import Incarnation
+from sllm_actors.serving.admission import Proposal, Verdict, propose
+from sllm_actors.serving.document import MAX_DOCUMENT
+from sllm_actors.serving.inspection import WorkerLife
+from sllm_actors.serving.messages import Answer
+
+from .kit import deployment, spec
+
+DOCUMENT = '{"model": "m", "backend": "llamacpp"}'
+LIVES = [WorkerLife(node, Incarnation(1, 1)) for node in ("w1", "w2")]
+
+
+def refused(document: str, code: str, *, status: int, deployed: bool = False, admitting: str = "") -> str:
+    known = {"m:llamacpp": deployment()} if deployed else {}
+    said = propose(document, known, {admitting})
+    assert isinstance(said, Answer)
+    error = json.loads(said.body)
+    assert (said.status, error["code"]) == (status, code)
+    return str(error["message"])
+
+
+def test_a_document_that_makes_sense_is_proposed_with_what_its_author_should_see() -> None:
+    made = propose('{"model": "m", "backend": "llamacpp", "auto_scaling_config": {"target": 3}}', {}, ())
+    assert isinstance(made, Proposal)
+    assert made.spec.id == "m:llamacpp"
+
+
+@pytest.mark.parametrize("document", ["", "[]", "{", '{"model": 7}', '{"modle": "m"}'])
+def test_one_that_makes_none_is_refused_with_a_sentence(document: str) -> None:
+    assert refused(document, "invalid_deployment", status=400)
+
+
+def test_a_document_that_is_too_long_is_not_read() -> None:
+    assert str(MAX_DOCUMENT) in refused("x" * (MAX_DOCUMENT + 1), "too_large", status=413)
+
+
+def test_what_is_there_already_is_no_mistake_and_other_settings_are() -> None:
+    same = propose(DOCUMENT, {"m:llamacpp": evolve(deployment(), spec=spec())}, ())
+    assert isinstance(same, Answer)
+    other = json.dumps({"model": "m", "backend": "llamacpp", "num_gpus": 3})
+    assert "other settings" in refused(other, "deployment_exists", status=409, deployed=True)
+
+
+def test_what_is_being_decided_already_has_to_wait() -> None:
+    assert refused(DOCUMENT, "deployment_exists", status=409, admitting="m:llamacpp")
+
+
+@pytest.mark.parametrize(
+    ("answers", "refusal"),
+    [
+        (["", ""], ""),
+        (["no room", ""], ""),
+        (["no room"], ""),  # the other one has not answered
+        (["no such file", "no room"], "no room"),
+        ([], ""),
+    ],
+)
+def test_a_proposal_is_refused_only_by_every_worker(answers: list[str], refusal: str) -> None:
+    verdict = Verdict(Proposal(spec(), []), 2, dict(zip(LIVES, answers, strict=False)))
+    assert verdict.refused == refusal
