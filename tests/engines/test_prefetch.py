@@ -112,7 +112,7 @@ async def test_an_engine_is_ready_although_its_weights_are_still_being_read(
     monkeypatch.setattr(module.prefetch, "__kwdefaults__", {"rate": STEP / 2.0})
     monkeypatch.setattr(engine_life, "backend_named", lambda _: Importing(tmp_path))
     async with TestSystem() as system:
-        _, probe = await start(system, ReplicaOrder(KEY, "m", "fake", "--start 1"), host)
+        _, probe = await start(system, ReplicaOrder(KEY, "m", "fake", "--start 4"), host)
         await until(lambda: in_memory(file) >= STEP)
         await report_of(probe, ReplicaState.READY)
         await anyio.sleep(2.1)  # the step that was under way
