@@ -91,8 +91,8 @@ lock: environment ## resolve pyproject.toml into requirements/ (UPGRADE=1 takes 
 	$(LOCK) requirements/demo.in --no-deps -o requirements/demo.txt
 	$(subst --generate-hashes,,$(LOCK)) requirements/vllm.in --no-annotate -o src/sllm_actors/engines/pins/vllm.txt
 
-bench: environment ## measure actors and transport here (about 20 minutes with the peers installed, else 8)
-	@$(BIN)/python bench/actors.py --peers --json bench/results/actors.json $(BENCH_ARGS)
+bench: environment ## measure actors and transport here (about 12 minutes with the peers installed, else 6)
+	@$(BIN)/python bench/actors.py --json bench/results/actors.json $(BENCH_ARGS)
 
 bench-peers: ## install pykka, xoscar and Ray for `make bench`, each in an environment of its own
 	@for peer in pykka xoscar ray; do

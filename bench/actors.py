@@ -1,4 +1,4 @@
-"""What actors cost here, and elsewhere: ``python bench/actors.py [--json FILE] [--quick] [--peers]``."""
+"""What actors cost here, and elsewhere: ``python bench/actors.py [--json FILE] [--quick] [--no-peers]``."""
 
 from __future__ import annotations
 
@@ -23,9 +23,11 @@ from bench.harness.tables import show
 )
 @click.option("--quick", is_flag=True, help="One short round: shows that it runs, not how fast.")
 @click.option(
-    "--peers", is_flag=True, help="Measure pykka, xoscar and Ray too, where `make bench-peers` put them."
+    "--peers/--no-peers",
+    default=True,
+    help="Measure pykka, xoscar and Ray too, where `make bench-peers` put them (the default).",
 )
-@click.option("--rounds", type=click.IntRange(1, 100), help="Interleaved rounds (5; with --quick 1).")
+@click.option("--rounds", type=click.IntRange(1, 100), help="Interleaved rounds (3; with --quick 1).")
 @click.option("--loop", "loops", type=click.Choice(LOOPS), multiple=True, help="Only these event loops.")
 def main(file: Path | None, quick: bool, peers: bool, rounds: int | None, loops: tuple[str, ...]) -> None:
     """Measure tells, asks, latency under bulk and the cost of idle actors, within and between processes."""
@@ -36,7 +38,7 @@ def main(file: Path | None, quick: bool, peers: bool, rounds: int | None, loops:
         else:
             click.echo(f"{peer.name} is not installed and left out: run `make bench-peers`", err=True)
     scale = "quick" if quick else "full"
-    rounds = rounds or (1 if quick else 5)
+    rounds = rounds or (1 if quick else 3)
     before = load()
     collected, cpu = measure(
         subjects, scale=scale, rounds=rounds, progress=lambda line: click.echo(f"  {line}", err=True)

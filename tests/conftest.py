@@ -7,10 +7,12 @@ simulation on trio's mock clock uses ``@pytest.mark.trio`` of pytest-trio instea
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from anyio._backends._asyncio import TestRunner
 from blockbuster import BlockBuster, blockbuster_ctx
 from hypothesis import settings
 
@@ -44,3 +46,22 @@ def blockbuster(request: pytest.FixtureRequest) -> Iterator[BlockBuster | None]:
         for function in ("os.read", "os.write", "os.stat"):
             detector.functions[function].can_block_in("subprocess.py", {"_execute_child"})
         yield detector
+
+
+@pytest.fixture(autouse=True, scope="session")
+def late_wakeups_of_anyio_are_no_failures() -> Iterator[None]:
+    """Pass over an error of anyio 4.16's unix sockets, which its pytest plugin makes that of a test.
+
+    They wake who waits by a bare ``Future.set_result``: when the wait is cancelled in the same turn of the
+    loop, that raises in a callback, and nothing is lost. Health checks with a deadline meet it now and then.
+    """
+    handle = TestRunner._exception_handler
+
+    def tolerant(runner: TestRunner, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        late = isinstance(context.get("exception"), asyncio.InvalidStateError)
+        if not (late and "set_result" in str(context.get("message"))):
+            handle(runner, loop, context)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TestRunner, "_exception_handler", tolerant)
+        yield

@@ -38,7 +38,7 @@ def bench(script: str, *arguments: str, timeout: float = 110) -> subprocess.Comp
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("bench") / "results.json"
-    done = bench("actors.py", "--quick", "--json", str(path))
+    done = bench("actors.py", "--quick", "--no-peers", "--json", str(path))
     assert done.returncode == 0, done.stderr
     assert "remote_ask_64_s" in done.stdout
     assert "bulk_p99_us ≤ 5 x idle_p99_us" in done.stdout
@@ -59,7 +59,7 @@ def test_the_results_have_the_promised_figures_for_every_loop(results: Path) -> 
 
 def test_the_results_say_under_what_conditions_they_were_measured(results: Path) -> None:
     conditions = json.loads(results.read_text())["conditions"]
-    assert conditions["command"].startswith("python bench/actors.py --quick")
+    assert conditions["command"].startswith("python bench/actors.py --quick --no-peers")
     assert len(conditions["load_before"]) == 3
     assert conditions["cpu_seconds"]["uvloop"] > 0
 
