@@ -13,10 +13,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench.cold_suite.cluster import ClusterFailed
 from bench.cold_suite.llamacpp import measure_llamacpp
-from bench.cold_suite.report import show_starts
+from bench.cold_suite.report import tables
 from bench.cold_suite.vllm import measure_vllm
 from bench.harness.machine import load, machine_facts
 from bench.harness.results import VERSION, write
+from bench.harness.tables import show
 
 PACKAGES = ("sllm-actors", "xllamacpp")
 
@@ -56,7 +57,7 @@ def main(backend: str, rounds: int, python: Path, file: Path | None) -> None:
                 content = measure_llamacpp(Path(folder), rounds, say)
         except ClusterFailed as failure:
             raise click.ClickException(str(failure)) from None
-    show_starts(content)
+    show(*tables(content))
     if file is not None:
         command = " ".join(["python", "bench/cold_start.py", *sys.argv[1:]])
         conditions = {"command": command, "rounds": rounds, "load_before": before}

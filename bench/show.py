@@ -1,4 +1,4 @@
-"""Show a result file of the actor benchmark again: ``python bench/show.py FILE [--markdown]``."""
+"""Show a result file of a benchmark again: ``python bench/show.py FILE [--markdown]``."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ import click
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench.actor_suite.report import tables
+from bench.actor_suite import report as actors
+from bench.cold_suite import report as cold_start
 from bench.harness.results import BadResults, read
 from bench.harness.tables import as_markdown, show
+
+REPORTS = {"actors": actors.tables, "cold_start": cold_start.tables}
 
 
 @click.command()
@@ -23,7 +26,11 @@ def main(file: Path, markdown: bool) -> None:
         content = read(file)
     except BadResults as error:
         raise click.ClickException(str(error)) from error
-    shown = tables(content)
+    report = REPORTS.get(content.get("benchmark", ""))
+    if report is None:
+        known = ", ".join(REPORTS)
+        raise click.ClickException(f"{file} is of no benchmark that has tables: they are {known}")
+    shown = report(content)
     show(*map(as_markdown, shown) if markdown else shown)
 
 

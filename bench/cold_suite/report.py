@@ -5,30 +5,32 @@ from __future__ import annotations
 from statistics import median
 from typing import Any
 
+from rich.table import Table
+
 from bench.harness.spread import Spread
-from bench.harness.tables import show, table
+from bench.harness.tables import table
 
 WANTED = {"ratio": 7.0, "llamacpp_s": 1.5}
 """At least so many times faster from the fork server; at most so many seconds for llama.cpp."""
 
 
-def show_starts(content: dict[str, Any]) -> None:
-    """Print them."""
+def tables(content: dict[str, Any]) -> list[Table]:
+    """Return the starts, where their time goes, and what was wanted."""
     kinds = [kind for kind in ("plain", "forked") if f"{kind}_s" in content]
     spreads = {kind: Spread.of(content[f"{kind}_s"]) for kind in kinds}
     rows = [
         (kind, f"{spread.median:.2f}", f"{spread.low:.2f}", f"{spread.high:.2f}", str(spread.count))
         for kind, spread in spreads.items()
     ]
-    show(
+    shown = [
         table("seconds from deploy to the first token", ("start", "median", "least", "most", "starts"), rows)
-    )
+    ]
     for kind, seconds in content.get("phases", {}).items():
         shares = [
             (phase, f"{taken:.2f}", f"{taken / spreads[kind].median:.0%}") for phase, taken in seconds.items()
         ]
-        show(table(f"where they go: {kind}", ("phase", "seconds", "share"), shares))
-    show(table("", ("what", "found", "wanted"), _verdicts(content)))
+        shown.append(table(f"where they go: {kind}", ("phase", "seconds", "share"), shares))
+    return [*shown, table("", ("what", "found", "wanted"), _verdicts(content))]
 
 
 def _verdicts(content: dict[str, Any]) -> list[tuple[str, str, str]]:

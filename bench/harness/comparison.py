@@ -42,11 +42,15 @@ def compare(before: dict[str, Any], after: dict[str, Any], *, noise: float = NOI
     """Return the change of each figure that both files have, in the order of the later one.
 
     Raises:
-        BadResults: They are of different benchmarks.
+        BadResults: They are of different benchmarks, or of one without measures (as cold_start).
     """
     if before["benchmark"] != after["benchmark"]:
         raise BadResults(
             f"one file is of the benchmark {before['benchmark']!r}, the other of {after['benchmark']!r}"
+        )
+    if not all("measures" in each for each in (before, after)):
+        raise BadResults(
+            f"files of the benchmark {after['benchmark']!r} cannot be compared: show.py shows each"
         )
     known = {(subject, name): value for subject, name, value in figures_of(before)}
     measures = measures_of(after)

@@ -71,6 +71,23 @@ def test_results_compared_with_themselves_have_not_changed(results: Path) -> Non
     assert "worse" not in done.stdout
 
 
+@pytest.mark.parametrize(
+    "file", sorted((ROOT / "bench" / "results").glob("*.json")), ids=lambda file: file.stem
+)
+def test_what_is_published_can_be_shown_again(file: Path) -> None:
+    done = bench("show.py", str(file), "--markdown")
+    assert done.returncode == 0, done.stderr
+    assert "| " in done.stdout
+
+
+def test_starts_cannot_be_compared_figure_by_figure(tmp_path: Path) -> None:
+    file = str(ROOT / "bench" / "results" / "cold_start_vllm.json")
+    done = bench("compare.py", file, file)
+    assert done.returncode == 1
+    assert "cannot be compared" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_file_that_is_no_result_gets_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text("{}")
     done = bench("compare.py", str(tmp_path / "x.json"), str(tmp_path / "x.json"))

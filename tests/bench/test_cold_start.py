@@ -11,10 +11,11 @@ import httpx2
 import pytest
 from bench.cold_suite.cluster import Cluster, ClusterFailed
 from bench.cold_suite.phases import LogWatch, Seen, phases
-from bench.cold_suite.report import show_starts
+from bench.cold_suite.report import tables
 from bench.cold_suite.start import Start
 from bench.cold_suite.vllm import typical
 from bench.harness.results import read
+from bench.harness.tables import show
 from tests.serving.kit import deployment, key, report, worker
 
 from sllm_actors.engines.messages import ReplicaState
@@ -90,7 +91,7 @@ def test_both_kinds_of_start_are_shown(capsys: pytest.CaptureFixture[str]) -> No
         "phases": {"plain": {"importing": 12.0}, "forked": {"importing": 0.5}},
         "tokens_s": {"plain": [100.0], "forked": [98.0]},
     }
-    show_starts(content)
+    show(*tables(content))
     shown = capsys.readouterr().out
     assert "10.5" in shown
     assert "0.98" in shown
