@@ -28,8 +28,6 @@ BATCH = 25
 BATCHES = 8
 NAMED = os.environ.get("SLLM_SIM_SEED", "")
 REGRESSIONS = regressions()
-MEAN = 1.5
-"""Seconds of processor time that a seed may take on average: a thousand of them are to be worth a coffee."""
 
 Runs = dict[int, Future[Summary]]
 
@@ -53,16 +51,6 @@ def test_clusters_keep_their_promises_under_faults(batch: int, runs: Runs) -> No
 @pytest.mark.parametrize("seed", REGRESSIONS)
 def test_what_once_failed_is_kept(seed: int, runs: Runs) -> None:
     judge(runs[seed].result())
-
-
-@pytest.mark.skipif(NAMED != "", reason="SLLM_SIM_SEED names one seed")
-def test_a_seed_is_cheap(runs: Runs) -> None:
-    cpu = [each.result().cpu for each in runs.values()]
-    if os.getloadavg()[1] > 2 * (os.cpu_count() or 1):
-        pytest.skip(
-            "this machine is busy: processor time means little when others share its cores and caches"
-        )
-    assert sum(cpu) / len(cpu) <= MEAN
 
 
 def test_a_seed_that_fails_is_kept_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
