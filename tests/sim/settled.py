@@ -18,8 +18,12 @@ WITHIN = 20.0
 """Virtual seconds until all that must hold: a link's budget, a handshake that hangs, back-offs, some of them
 one after the other; and half a megabyte that was queued, through a kernel's 4 KiB at 40 ms a round."""
 
-SILENT = ("forget", "cut_one_end", "cut_clogged", "slow")
-"""Faults after which one end of a connection may know of its end, and the other not."""
+SILENT = ("forget", "cut_one_end", "cut_clogged", "slow", "power")
+"""Faults after which one end of a connection may know of its end, and the other not.
+
+A host without power says nothing: one that is back in a later life before it was missed is not taken for
+gone, since nodes also begin later lives with their tunnels open.
+"""
 
 PATIENCE = 60.0
 """Virtual seconds until slow actors must have handled what waits for them."""
