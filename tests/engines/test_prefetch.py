@@ -119,7 +119,7 @@ async def test_an_engine_is_ready_although_its_weights_are_still_being_read(
         read = in_memory(file)
         assert read < 20 * STEP
         await anyio.sleep(2.1)
-        assert in_memory(file) == read
+        assert in_memory(file) <= read  # the kernel may drop pages
 
 
 async def test_weights_larger_than_the_memory_are_left_alone(

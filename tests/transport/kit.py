@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from sllm_actors.actors.identity import Address, Incarnation, NodeId
 from sllm_actors.actors.message import Catalog
@@ -18,7 +18,10 @@ from sllm_actors.transport import NodeIdentity, PeerLost, PeerUp, Transport, Tra
 CLUSTER = "test-cluster"
 SECRET = b"a secret of the test cluster"
 CATALOG = Catalog()
-QUICK = TransportSettings(heartbeat=0.1, missed=5, handshake_timeout=2.0, reconnect_cap=0.2)
+PATIENT = TransportSettings(heartbeat=0.1, missed=50, handshake_timeout=5.0, reconnect_cap=0.2)
+"""For tests in which nobody is to be lost, however busy the machine is."""
+QUICK = evolve(PATIENT, missed=5, handshake_timeout=2.0)
+"""For tests that wait for a loss: half a second of silence is one."""
 
 
 @CATALOG.message("test.text")
@@ -163,7 +166,7 @@ async def node(
         "secret": SECRET,
         "catalog": CATALOG,
         "inbound": inbound,
-        "settings": QUICK,
+        "settings": PATIENT,
         "on_peer": events.append,
         "on_no_link": lambda no_link: refusals.append((no_link.address, no_link.reason)),
         "next_incarnation": lambda: life(next(counters)),

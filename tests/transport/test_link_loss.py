@@ -14,28 +14,31 @@ from typing import Any
 import anyio
 import pytest
 from anyio.abc import ByteStream
+from attrs import evolve
 
 from sllm_actors.actors.errors import PeerDown
 from sllm_actors.actors.identity import Incarnation
 from sllm_actors.actors.network import Envelope
-from sllm_actors.transport import Peer, PeerLost, PeerUp
+from sllm_actors.transport import Peer, PeerLost, PeerUp, TransportSettings
 from sllm_actors.transport.connection import Connection
 from sllm_actors.transport.control import LANE_LOST
 from sllm_actors.transport.sockets import connect, raw_socket
 
-from .kit import QUICK, Node, Open, Text, life, node, pair, until
+from .kit import PATIENT, QUICK, Node, Open, Text, life, node, pair, until
 from .proxy import Proxy, proxy
 
 pytestmark = pytest.mark.anyio
 
 
 @asynccontextmanager
-async def far_pair(**left: Any) -> AsyncIterator[tuple[Node, Node, Proxy]]:
+async def far_pair(
+    settings: TransportSettings = PATIENT, **left: Any
+) -> AsyncIterator[tuple[Node, Node, Proxy]]:
     """Two nodes with a network between them."""
     async with (
-        node("right", role="head") as there,
+        node("right", role="head", settings=settings) as there,
         proxy(there.port) as network,
-        node("left", **left) as here,
+        node("left", settings=settings, **left) as here,
     ):
         here.transport.dial("127.0.0.1", network.port)
         await until(lambda: here.ups() and there.ups(), what="the link")
@@ -77,9 +80,9 @@ async def test_a_lost_data_lane_fails_its_asks_at_once_and_comes_back() -> None:
 async def test_an_idle_data_lane_that_breaks_at_the_end_of_the_acceptor_alone_comes_back() -> None:
     async with far_pair() as (left, right, network):
         network.forget(1)
-        await until(lambda: _is_up(left, 2) and _is_up(right, 2), within=QUICK.budget)
+        await until(lambda: _is_up(left, 2) and _is_up(right, 2), within=PATIENT.budget)
         assert await left.ask(right.at(1), Text("again")) == Text("again")
-        await anyio.sleep(2 * QUICK.budget)
+        await anyio.sleep(3 * PATIENT.heartbeat)
         assert not left.losses()
         assert not right.losses()
 
@@ -158,7 +161,7 @@ async def test_a_reply_for_a_lost_lane_is_dropped_and_not_sent_on_the_next() -> 
 
 
 async def test_a_control_lane_that_goes_silent_alone_is_noticed_whatever_the_data_lane_carries() -> None:
-    async with far_pair() as (left, right, network):
+    async with far_pair(QUICK) as (left, right, network):
 
         async def chatter() -> None:
             while True:
@@ -180,7 +183,7 @@ async def test_a_control_lane_that_goes_silent_alone_is_noticed_whatever_the_dat
 
 
 async def test_control_and_data_lanes_break_when_the_kernel_hears_nothing_for_the_budget() -> None:
-    async with far_pair() as (left, right, _):
+    async with far_pair(QUICK) as (left, right, _):
         for each in (left, right):
             (link,) = each.transport._roster.links.values()
             assert link.control is not None
@@ -194,13 +197,14 @@ async def test_control_and_data_lanes_break_when_the_kernel_hears_nothing_for_th
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other kernels have no TCP_USER_TIMEOUT")
 async def test_a_data_lane_that_the_network_swallows_breaks_within_the_budget_and_comes_back() -> None:
-    async with pair() as (left, right):
+    settings = evolve(QUICK, missed=20)
+    async with pair(left={"settings": settings}, right={"settings": settings}) as (left, right):
         (link,) = right.transport._roster.links.values()
         assert link.lane is not None
         swallow(link.lane.connection)
         began = anyio.current_time()
         assert isinstance(await left.ask(right.at(1), Text("into the void")), PeerDown)
-        assert anyio.current_time() - began < 4 * QUICK.budget
+        assert anyio.current_time() - began < 2 * settings.budget
         await until(lambda: _is_up(left, 2) and _is_up(right, 2))
         assert await left.ask(right.at(1), Text("again")) == Text("again")
         assert not left.losses()
@@ -217,7 +221,7 @@ def swallow(connection: Connection) -> None:
 
 
 async def test_a_silent_network_loses_the_peer_and_it_returns_in_a_later_life_without_a_restart() -> None:
-    async with far_pair() as (left, right, network):
+    async with far_pair(QUICK) as (left, right, network):
         network.stop()
         began = anyio.current_time()
         await until(lambda: left.losses() and right.losses())
@@ -236,10 +240,10 @@ async def test_a_silent_network_loses_the_peer_and_it_returns_in_a_later_life_wi
 
 async def test_the_node_with_more_links_keeps_its_life() -> None:
     async with (
-        node("worker") as worker,
+        node("worker", settings=QUICK) as worker,
         proxy(worker.port) as network,
-        node("head", role="head") as head,
-        node("gateway", role="gateway") as gateway,
+        node("head", role="head", settings=QUICK) as head,
+        node("gateway", role="gateway", settings=QUICK) as gateway,
     ):
         gateway.transport.dial("127.0.0.1", head.port)
         gateway.transport.dial("127.0.0.1", network.port)
@@ -254,14 +258,14 @@ async def test_the_node_with_more_links_keeps_its_life() -> None:
 
 
 async def test_a_refused_connection_means_that_the_process_is_gone() -> None:
-    async with far_pair(settings=QUICK.__class__(heartbeat=5.0)) as (left, _, network):
+    async with far_pair(TransportSettings(heartbeat=5.0)) as (left, _, network):
         network.vanish()
         await until(lambda: left.losses(), within=1.5)
         assert "its process is gone" in left.losses()[0].reason
 
 
 async def test_a_restarted_peer_is_lost_and_up_again_without_waiting_for_silence() -> None:
-    slow = QUICK.__class__(heartbeat=5.0, reconnect_cap=0.1)
+    slow = TransportSettings(heartbeat=5.0, reconnect_cap=0.1)
     async with node("right", role="head", settings=slow) as right:
         async with node("left", settings=slow) as left:
             left.transport.dial("127.0.0.1", right.port)
@@ -316,7 +320,7 @@ async def test_a_second_address_of_the_same_peer_changes_nothing() -> None:
 
 
 async def test_a_node_that_stood_still_does_not_declare_everyone_down() -> None:
-    async with far_pair() as (left, right, _):
+    async with far_pair(QUICK) as (left, right, _):
         time.sleep(3 * QUICK.budget)  # noqa: ASYNC251 - the loop is meant to stand still
         await anyio.sleep(0.3)
         assert not left.losses()
@@ -345,7 +349,7 @@ async def test_a_life_that_cannot_be_saved_is_not_begun_until_it_can() -> None:
             raise OSError(28, "No space left on device")
         return life(2)
 
-    async with far_pair(next_incarnation=next_life) as (left, right, network):
+    async with far_pair(QUICK, next_incarnation=next_life) as (left, right, network):
         network.stop()
         await until(lambda: left.losses() and right.losses())
         network.restore()
@@ -372,10 +376,10 @@ async def test_the_links_of_a_node_drop_and_return_when_it_takes_a_later_life_an
     async with (
         listener,
         anyio.create_task_group() as tasks,
-        node("head", role="head") as head,
+        node("head", role="head", settings=QUICK) as head,
         proxy(head.port) as network,
-        node("worker", on_tunnel=open_echo) as worker,
-        node("gateway", role="gateway") as gateway,
+        node("worker", settings=QUICK, on_tunnel=open_echo) as worker,
+        node("gateway", role="gateway", settings=QUICK) as gateway,
     ):
         tasks.start_soon(listener.serve, echo)
         worker.transport.dial("127.0.0.1", network.port)

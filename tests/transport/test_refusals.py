@@ -79,7 +79,8 @@ async def test_another_cluster_is_named() -> None:
 )
 async def test_a_peer_that_is_no_sllm_node_is_named(answer: bytes | None, sentence: str) -> None:
     async with stranger(answer) as port, node("left") as left:
-        left.transport._gate._settings = evolve(left.transport.settings, handshake_timeout=0.2)
+        if answer is None:
+            left.transport._gate._settings = evolve(left.transport.settings, handshake_timeout=0.2)
         assert await refusal(left, port) == sentence
 
 
