@@ -9,6 +9,7 @@ import pytest
 from attrs import evolve
 
 from sllm_actors.engines.backend import Launch
+from sllm_actors.engines.cores import CorePool
 from sllm_actors.engines.host import EngineHost
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.engines.interpreters import DONE, find_installed
@@ -92,13 +93,22 @@ def test_its_weights_are_read_ahead_where_it_reads_any(
 
 
 def test_on_a_cpu_engines_leave_each_other_room(host: EngineHost, cpu_python: str, model: Path) -> None:
-    env = launch(evolve(host, cores=8), cpu_python, model, 0, cpu_kv_cache_gib=3).env
+    env = launch(evolve(host, cores=CorePool(tuple(range(8)))), cpu_python, model, 0, cpu_kv_cache_gib=3).env
     assert "VLLM_SERVER_DEV_MODE" not in env
     assert env["VLLM_CPU_OMP_THREADS_BIND"] == "nobind"
     assert env["VLLM_CPU_KVCACHE_SPACE"] == "3"
     assert env["OMP_NUM_THREADS"] == "7"
-    assert launch(evolve(host, cores=1), cpu_python, model, 0).env["OMP_NUM_THREADS"] == "1"
-    assert launch(host, cpu_python, model, 0, cpu_threads=2).env["OMP_NUM_THREADS"] == "2"
+    assert launch(evolve(host, cores=CorePool((0,))), cpu_python, model, 0).env["OMP_NUM_THREADS"] == "1"
+
+
+def test_on_a_cpu_an_engine_that_says_how_many_threads_it_has_gets_as_many_cores(
+    host: EngineHost, cpu_python: str, gpu_python: str, model: Path
+) -> None:
+    plan = launch(host, cpu_python, model, 0, cpu_threads=2)
+    assert plan.env["OMP_NUM_THREADS"] == "2"
+    assert plan.threads == 2
+    assert launch(host, cpu_python, model, 0).threads == 0
+    assert launch(host, gpu_python, model, 1, cpu_threads=2).threads == 0
 
 
 def test_on_a_cpu_its_attention_state_is_in_huge_pages_unless_the_worker_says_otherwise(

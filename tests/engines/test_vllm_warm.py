@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from attrs import evolve
 
+from sllm_actors.engines.cores import CorePool
 from sllm_actors.engines.host import EngineHost
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.engines.messages import ReplicaOrder
@@ -25,7 +26,7 @@ def worker(request: pytest.FixtureRequest, host: EngineHost, tmp_path: Path) -> 
     """A worker with a build of vLLM."""
     python = make_python(tmp_path / "env")
     install(python, request.param, "0.32.0")
-    return evolve(host, interpreters={"vllm": python}, cores=4)
+    return evolve(host, interpreters={"vllm": python}, cores=CorePool(tuple(range(4))))
 
 
 @pytest.fixture

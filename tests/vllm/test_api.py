@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx2
@@ -71,6 +72,16 @@ def test_two_replicas_answer_at_once(cluster: Cluster) -> None:
     assert len(set(answers)) == 1
     served = [_requests_of(cluster, instance["address"]) for instance in both_ready(cluster, within=10)]
     assert min(served) > 0, served
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="this machine has one core")
+def test_two_replicas_with_a_thread_each_never_meet_on_a_core(cluster: Cluster) -> None:
+    first, second = (
+        {core for process in family_of(instance).processes for core in process.cpu_affinity()}
+        for instance in both_ready(cluster, within=10)
+    )
+    assert len(first) == len(second) == 1
+    assert first != second
 
 
 def test_an_engine_is_reached_by_its_socket_alone(cluster: Cluster) -> None:

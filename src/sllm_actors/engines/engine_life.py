@@ -89,7 +89,8 @@ class EngineLife:
             return
         async with self.host.gpus.lend(order.num_gpus, deadline, self._delayed) as loan:
             self.say(Admitted(self.attempt))
-            await self._run(launch, launch.plan, loan, deadline)
+            with self.host.cores.lend(launch.plan.threads) as cores:
+                await self._run(launch, evolve(launch.plan, cores=cores), loan, deadline)
 
     def _progressed(self, progress: str) -> None:
         self.say(Progressed(self.attempt, progress))

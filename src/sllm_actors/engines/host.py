@@ -14,6 +14,7 @@ from pathlib import Path
 from attrs import field, frozen
 
 from .attempts import Attempts
+from .cores import CorePool
 from .gpus import GpuPool
 from .hub import Hub
 from .identity import ReplicaId, ReplicaKey
@@ -46,7 +47,7 @@ class EngineHost:
         stop_budget: Seconds between SIGTERM and SIGKILL when an engine is ended.
         health: How engines are watched.
         environment: What engines inherit, once secrets are taken out.
-        cores: CPU cores that engines may use.
+        cores: The CPU cores that engines may use.
         leases: The records of engines that run.
         gpus: The GPUs that engines may use.
         models: The model files of this worker.
@@ -71,7 +72,7 @@ class EngineHost:
     stop_budget: float = 10.0
     health: HealthPolicy = field(factory=HealthPolicy)
     environment: Mapping[str, str] = field(factory=lambda: dict(os.environ), repr=False)
-    cores: int = field(factory=lambda: len(os.sched_getaffinity(0)))
+    cores: CorePool = field(factory=CorePool)
 
     def interpreter(self, backend: str) -> str:
         """Return the Python that a backend's engines run under. Blocks: see ``interpreter_of``."""

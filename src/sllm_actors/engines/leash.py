@@ -69,6 +69,7 @@ class Launch(TypedDict):
         socket: Removed at the end; "" for none.
         tmpdir: Made, and removed at the end.
         files: What is written there before, by name.
+        cores: The CPU cores that the engine runs on; empty for all that the leash may use.
         gpu_memory: A program that prints how much memory of each GPU is in use; empty for no GPU.
     """
 
@@ -80,6 +81,7 @@ class Launch(TypedDict):
     socket: str
     tmpdir: str
     files: dict[str, str]
+    cores: list[int]
     gpu_memory: list[str]
 
 
@@ -206,6 +208,8 @@ class Leash:
             path = f"{launch['tmpdir']}/{name}"
             with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:  # noqa: PTH123
                 file.write(content)
+        with contextlib.suppress(OSError):  # cores that are gone since: better on any than not at all
+            os.sched_setaffinity(0, launch["cores"] or os.sched_getaffinity(0))  # what we start inherits it
         self._output, output = os.pipe()
         os.set_blocking(self._output, False)
         try:

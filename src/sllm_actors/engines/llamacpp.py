@@ -36,8 +36,8 @@ class LlamaCppSettings:
         max_model_len: Tokens that one request may use, prompt and answer together.
         n_parallel: Requests that are worked on at the same time (also ``max_num_seqs``).
         n_ctx: Tokens of all of them together; instead of ``max_model_len``, not beside it.
-        n_threads: CPU threads; by default all cores but one: llama.cpp's threads wait by spinning, and crawl
-            when there is no core left for anybody else.
+        n_threads: CPU threads, on as many cores of their own; by default one less than there are cores, on
+            any of them: llama.cpp's threads wait by spinning, and crawl when no core is left for others.
         n_threads_http: Connections that are served at the same time. A request that waits for its turn holds
             one, and so does each stream; with none free, ``/health`` is not answered and a busy engine looks
             hung. An idle thread costs next to nothing.
@@ -108,13 +108,14 @@ def plan(
         "model": str(model),
         "alias": order.model,
         "socket": str(paths.socket),
-        "parameters": settings.parameters(host.cores),
+        "parameters": settings.parameters(host.cores.size),
     }
     launch = LaunchPlan(
         argv=(host.interpreter(LlamaCpp.name), str(PROGRAM), json.dumps(what)),
         env=engine_environment(host.environment, paths),
         paths=paths,
         stop_budget=host.stop_budget,
+        threads=settings.n_threads or 0,
     )
     return Launch(f"unix:{paths.socket}", ("/health",), launch, work=WORK)
 

@@ -64,6 +64,8 @@ class LaunchPlan:
         env: The whole environment, without our secrets.
         header: The line that begins this life in the log.
         stop_budget: Seconds between SIGTERM and SIGKILL when it is ended.
+        threads: How many threads it computes with on a CPU, and so gets cores; 0 when nobody has said.
+        cores: The CPU cores that its processes run on; () for all.
         gpus: The UUIDs of its GPUs, for the record of what it occupies.
         files: What is written into its TMPDIR before it starts, by name: secrets, that no command line may
             show.
@@ -77,6 +79,8 @@ class LaunchPlan:
     header: str = "---- engine starts"
     cwd: str = "/"
     stop_budget: float = 10.0
+    threads: int = 0
+    cores: tuple[int, ...] = ()
     gpus: tuple[str, ...] = ()
     files: Mapping[str, str] = field(factory=dict, repr=False)
     gpu_memory: tuple[str, ...] = ()

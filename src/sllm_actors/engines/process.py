@@ -121,6 +121,7 @@ class EngineProcess:
                     "socket": str(self._plan.paths.socket),
                     "tmpdir": str(self._plan.paths.tmpdir),
                     "files": dict(self._plan.files),
+                    "cores": self._plan.cores,
                     "gpu_memory": self._plan.gpu_memory,
                 }
             )

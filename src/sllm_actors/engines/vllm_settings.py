@@ -86,7 +86,8 @@ class VllmSettings:
         task: The older way to say that: ``embed``, ``classify``, ``score``, ``reward``, ``generate``.
         seed: Of the engine's random numbers.
         cpu_kv_cache_gib: GiB for the attention state, on a CPU.
-        cpu_threads: Threads that compute, on a CPU: by default one less than there are cores.
+        cpu_threads: Threads that compute, on a CPU, and get as many cores of their own: by default one less
+            than there are cores, on all of them.
         extra_args: More arguments of ``vllm serve``; they go last.
     """
 

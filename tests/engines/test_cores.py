@@ -1,0 +1,101 @@
+"""Engines on a CPU compute on cores of their own, where they say how many."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from attrs import evolve
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sllm_actors.engines import engine_life
+from sllm_actors.engines.backend import Launch
+from sllm_actors.engines.cores import CorePool, choose_cores
+from sllm_actors.engines.host import EngineHost
+from sllm_actors.engines.identity import ReplicaKey
+from sllm_actors.engines.messages import ReplicaOrder, ReplicaState
+from sllm_actors.engines.plan import EnginePaths
+from sllm_actors.engines.process import EngineProcess
+from sllm_actors.testing import TestSystem
+
+from .kit import FakeBackend, fake_plan, report_of, start
+
+HERE = sorted(os.sched_getaffinity(0))
+several = pytest.mark.skipif(len(HERE) < 2, reason="this machine has one core")
+
+
+def test_engines_share_no_core_while_there_are_enough() -> None:
+    pool = CorePool(tuple(range(8)))
+    with pool.lend(3) as first, pool.lend(3) as second, pool.lend(2) as third:
+        assert (first, second, third) == ((0, 1, 2), (3, 4, 5), (6, 7))
+
+
+def test_cores_that_were_given_back_are_lent_again_also_after_a_failure() -> None:
+    pool = CorePool(tuple(range(4)))
+    with pool.lend(2), pytest.raises(RuntimeError, match="it died"), pool.lend(2):
+        raise RuntimeError("it died")
+    with pool.lend(2) as again:
+        assert again == (0, 1)
+
+
+def test_who_says_nothing_or_wants_all_runs_on_all_and_counts_for_nobody() -> None:
+    pool = CorePool(tuple(range(4)))
+    with pool.lend(0) as any_core, pool.lend(4) as every, pool.lend(9) as more, pool.lend(2) as own:
+        assert (any_core, every, more) == ((), (), ())
+        assert own == (0, 1)
+
+
+@given(st.sets(st.integers(0, 200), min_size=1, max_size=16), st.lists(st.integers(0, 17), max_size=12))
+def test_loans_are_as_even_as_they_can_be(cores: set[int], counts: list[int]) -> None:
+    loans: Counter[int] = Counter()
+    for count in counts:
+        chosen = choose_cores(sorted(cores), loans, count)
+        assert len(set(chosen)) == len(chosen) == (count if 0 < count < len(cores) else 0)
+        assert set(chosen) <= cores
+        loans.update(chosen)
+        assert max(loans[core] for core in cores) - min(loans[core] for core in cores) <= 1
+
+
+@several
+@pytest.mark.anyio
+async def test_an_engine_and_its_leash_run_on_its_cores(folder: Path) -> None:
+    plan = evolve(fake_plan(folder), cores=(HERE[-1],))
+    async with EngineProcess(plan) as engine:
+        assert os.sched_getaffinity(engine.pid) == {HERE[-1]}
+    async with EngineProcess(fake_plan(folder)) as engine:
+        assert os.sched_getaffinity(engine.pid) == set(HERE)
+
+
+@pytest.mark.anyio
+async def test_an_engine_whose_cores_are_gone_runs_on_any(folder: Path) -> None:
+    async with EngineProcess(evolve(fake_plan(folder), cores=(100_000,))) as engine:
+        assert os.sched_getaffinity(engine.pid) == set(HERE)
+
+
+class Computing(FakeBackend):
+    """Starts a fake engine that computes with one thread."""
+
+    def launch(self, order: ReplicaOrder, host: EngineHost, paths: EnginePaths) -> Launch:
+        launch = super().launch(order, host, paths)
+        assert launch.plan is not None
+        return evolve(launch, plan=evolve(launch.plan, threads=1))
+
+
+@several
+@pytest.mark.anyio
+async def test_two_replicas_have_cores_of_their_own(
+    host: EngineHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_life, "backend_named", lambda _: Computing())
+    async with TestSystem() as system:
+        pids = []
+        for number in range(2):
+            order = ReplicaOrder(ReplicaKey("m:fake", 1, number), "m", "fake", "")
+            _, probe = await start(system, order, host, f"replica-{number}")
+            pids.append((await report_of(probe, ReplicaState.READY)).pid)
+        first, second = map(os.sched_getaffinity, pids)
+        assert (len(first), len(second)) == (1, 1)
+        assert first != second
