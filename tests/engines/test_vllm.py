@@ -128,7 +128,8 @@ def test_it_reports_to_nobody_fetches_nothing_and_knows_no_secret(
     assert not ours.keys() & env.keys() - {"PATH"}
     assert (env["VLLM_NO_USAGE_STATS"], env["DO_NOT_TRACK"], env["HF_HUB_OFFLINE"]) == ("1", "1", "1")
     assert env["VLLM_HOST_IP"] == "127.0.0.1"
-    assert env["VLLM_CACHE_ROOT"] == str(host.log_dir.parent / "cache" / "vllm")
+    cache = host.log_dir.parent / "cache" / "vllm"
+    assert (env["VLLM_CACHE_ROOT"], env["TORCHINDUCTOR_CACHE_DIR"]) == (str(cache), f"{cache}/inductor")
     chosen = evolve(host, environment={"VLLM_CACHE_ROOT": "/fast/cache"})
     assert launch(chosen, gpu_python, model, 1).env["VLLM_CACHE_ROOT"] == "/fast/cache"
 

@@ -88,13 +88,17 @@ def plan(
 def environment(settings: VllmSettings, num_gpus: int, host: EngineHost) -> dict[str, str]:
     """Return the variables that a vLLM needs beside those of its worker."""
     ours = host.environment
+    cache = ours.get("VLLM_CACHE_ROOT") or str(host.log_dir.parent / "cache" / "vllm")
     env = {
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
         "VLLM_HOST_IP": "127.0.0.1",  # where its processes listen for each other
         "HF_HUB_OFFLINE": "1",  # the files are all there: nothing may be fetched within a start
         # What was compiled for one engine serves the next.
-        "VLLM_CACHE_ROOT": ours.get("VLLM_CACHE_ROOT") or str(host.log_dir.parent / "cache" / "vllm"),
+        "VLLM_CACHE_ROOT": cache,
+        # PyTorch would keep it in the TMPDIR, which goes with the engine, and compile for each anew: 20 s of
+        # the first request for logprobs on a CPU.
+        "TORCHINDUCTOR_CACHE_DIR": ours.get("TORCHINDUCTOR_CACHE_DIR") or f"{cache}/inductor",
     }
     if settings.sleeps(num_gpus):
         env["VLLM_SERVER_DEV_MODE"] = "1"  # or it has no routes for it
