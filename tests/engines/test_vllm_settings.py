@@ -11,7 +11,7 @@ from sllm_actors.engines.vllm_settings import read_vllm_settings
 
 
 def arguments(num_gpus: int = 1, **settings: object) -> list[str]:
-    return list(read_vllm_settings(settings).arguments(num_gpus))
+    return list(read_vllm_settings(settings).arguments(num_gpus, "bfloat16"))
 
 
 def refusal(num_gpus: int = 1, **settings: object) -> str:
@@ -71,7 +71,7 @@ def test_each_setting_becomes_an_argument() -> None:
     ]
 
 
-def test_on_a_cpu_it_computes_in_bfloat16_and_compiles_nothing_unless_told() -> None:
+def test_on_a_cpu_it_computes_in_what_suits_it_and_compiles_nothing_unless_told() -> None:
     assert arguments(0) == ["--tensor-parallel-size=1", "--dtype=bfloat16", "--enforce-eager"]
     told = arguments(0, dtype="float32", enforce_eager=False)
     assert told == ["--tensor-parallel-size=1", "--dtype=float32", "--no-enforce-eager"]

@@ -15,6 +15,7 @@ from attrs import field, frozen
 
 from .attempts import Attempts
 from .cores import CorePool
+from .cpu_dtype import cpu_dtype
 from .gpus import GpuPool
 from .hub import Hub
 from .identity import ReplicaId, ReplicaKey
@@ -48,6 +49,7 @@ class EngineHost:
         health: How engines are watched.
         environment: What engines inherit, once secrets are taken out.
         cores: The CPU cores that engines may use.
+        cpu_dtype: In which type they compute on a CPU, where nobody has said.
         leases: The records of engines that run.
         gpus: The GPUs that engines may use.
         models: The model files of this worker.
@@ -73,6 +75,7 @@ class EngineHost:
     health: HealthPolicy = field(factory=HealthPolicy)
     environment: Mapping[str, str] = field(factory=lambda: dict(os.environ), repr=False)
     cores: CorePool = field(factory=CorePool)
+    cpu_dtype: str = field(factory=cpu_dtype)
 
     def interpreter(self, backend: str) -> str:
         """Return the Python that a backend's engines run under. Blocks: see ``interpreter_of``."""

@@ -75,7 +75,7 @@ def plan(
         # The development mode, which has the routes to sleep, would log a traceback for each mistake of a
         # client; and a fork has the default of its server.
         *(["--no-log-error-stack"] if order.num_gpus else []),
-        *settings.arguments(order.num_gpus),
+        *settings.arguments(order.num_gpus, host.cpu_dtype),
     )
     env = engine_environment(host.environment, paths, **environment(settings, order.num_gpus, host))
     tiers = VllmSleep() if settings.sleeps(order.num_gpus) else None

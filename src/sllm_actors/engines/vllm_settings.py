@@ -70,7 +70,7 @@ class VllmSettings:
             ``num_gpus``.
         max_model_len: Tokens that one request may use, prompt and answer together.
         gpu_memory_utilization: The part of each GPU's memory that the engine takes.
-        dtype: Of weights and activations; bfloat16 on a CPU.
+        dtype: Of weights and activations; on a CPU what suits it, see ``cpu_dtype``.
         quantization: How the weights are quantized, if their configuration does not say.
         load_format: How the weights are read.
         enable_sleep_mode: Let the engine be put to sleep, where it gives its GPU memory to others. Default on
@@ -140,8 +140,11 @@ class VllmSettings:
             raise SettingsProblem("enable_sleep_mode needs a GPU: vLLM cannot sleep on a CPU")
         return num_gpus > 0 and self.enable_sleep_mode is not False
 
-    def arguments(self, num_gpus: int) -> Iterator[str]:
+    def arguments(self, num_gpus: int, cpu_dtype: str) -> Iterator[str]:
         """Yield the arguments of the engine, in ``--name=value`` form: no value can pose as an argument.
+
+        Args:
+            cpu_dtype: The ``dtype`` on a CPU where none is set.
 
         Raises:
             SettingsProblem: See ``spread``.
@@ -154,7 +157,7 @@ class VllmSettings:
         plain = {
             "max-model-len": self.max_model_len,
             "gpu-memory-utilization": self.gpu_memory_utilization,
-            "dtype": self.dtype or ("bfloat16" if on_cpu else ""),
+            "dtype": self.dtype or (cpu_dtype if on_cpu else ""),
             "quantization": self.quantization,
             "load-format": self.load_format,
             "max-num-seqs": self.max_num_seqs,

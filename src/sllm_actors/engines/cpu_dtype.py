@@ -1,0 +1,24 @@
+"""In which type engines compute on this machine's CPU, where nobody has said."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+CPUINFO = Path("/proc/cpuinfo")
+_NATIVE = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
+"""What Linux calls the instructions for it, on x86-64 and on ARM."""
+
+
+def cpu_dtype(cpuinfo: Path = CPUINFO) -> str:
+    """Return ``bfloat16`` where the processor has instructions for it, else ``float32``.
+
+    Without them every product is converted twice: a small model was measured 2.5 times slower with eight
+    streams than in float32, which takes twice the memory.
+    """
+    try:
+        text = cpuinfo.read_text()
+    except OSError:
+        return "float32"
+    found = re.search(r"^(?:flags|Features)\s*:(.*)$", text, re.MULTILINE)
+    return "bfloat16" if found and _NATIVE & set(found[1].split()) else "float32"
