@@ -111,6 +111,18 @@ def test_on_a_cpu_an_engine_that_says_how_many_threads_it_has_gets_as_many_cores
     assert launch(host, gpu_python, model, 1, cpu_threads=2).threads == 0
 
 
+def test_on_a_cpu_it_computes_in_the_type_that_suits_it_and_quantized_weights_in_16_bits(
+    host: EngineHost, cpu_python: str, gpu_python: str, model: Path
+) -> None:
+    old = evolve(host, cpu_dtype="float32")
+    assert "--dtype=float32" in launch(old, cpu_python, model, 0).argv
+    assert "--dtype=half" in launch(old, cpu_python, model, 0, dtype="half").argv
+    assert "--dtype=bfloat16" in launch(old, cpu_python, model, 0, quantization="awq").argv
+    (model / "config.json").write_text('{"quantization_config": {"quant_method": "awq"}}')
+    assert "--dtype=bfloat16" in launch(old, cpu_python, model, 0).argv
+    assert not any("--dtype" in argument for argument in launch(old, gpu_python, model, 1).argv)
+
+
 def test_on_a_cpu_its_attention_state_is_in_huge_pages_unless_the_worker_says_otherwise(
     host: EngineHost, cpu_python: str, gpu_python: str, model: Path
 ) -> None:

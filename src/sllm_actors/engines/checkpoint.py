@@ -23,10 +23,12 @@ class Checkpoint:
 
     Attributes:
         size: Bytes of the weights.
+        quantized: Whether its configuration says that they are.
     """
 
     folder: Path
     size: int
+    quantized: bool = False
 
 
 def read_checkpoint(folder: Path) -> Checkpoint:
@@ -49,13 +51,14 @@ def read_checkpoint(folder: Path) -> Checkpoint:
 
 def _read(folder: Path) -> Checkpoint:
     configuration = folder / "config.json"
+    quantized = False
     if not configuration.is_file():
         if any(folder.glob("*.gguf")):
             raise SourceProblem(f"{folder} holds GGUF files: deploy it with --backend llamacpp")
         if not (folder / "params.json").is_file():  # the format of Mistral's own files has that instead
             raise SourceProblem(f"{folder} has no config.json: it is not a model folder")
     else:
-        _read_object(configuration)
+        quantized = bool(_read_object(configuration).get("quantization_config"))
     for name in _INDICES:
         index = folder / name
         if index.is_file():
@@ -66,7 +69,7 @@ def _read(folder: Path) -> Checkpoint:
             empty = next((path for path in files if path.stat().st_size == 0), None)
             if empty is not None:
                 raise SourceProblem(f"{empty} is empty: the model was not copied whole")
-            return Checkpoint(folder, sum(path.stat().st_size for path in files))
+            return Checkpoint(folder, sum(path.stat().st_size for path in files), quantized)
     raise SourceProblem(f"{folder} has no weights: no .safetensors, .bin or .pt file is in it")
 
 

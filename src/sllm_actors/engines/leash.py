@@ -208,8 +208,9 @@ class Leash:
             path = f"{launch['tmpdir']}/{name}"
             with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:  # noqa: PTH123
                 file.write(content)
-        with contextlib.suppress(OSError):  # cores that are gone since: better on any than not at all
-            os.sched_setaffinity(0, launch["cores"] or os.sched_getaffinity(0))  # what we start inherits it
+        if launch["cores"]:  # what we start inherits them
+            with contextlib.suppress(OSError):  # they are gone since: better on any than not at all
+                os.sched_setaffinity(0, launch["cores"])
         self._output, output = os.pipe()
         os.set_blocking(self._output, False)
         try:

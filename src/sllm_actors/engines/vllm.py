@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from .backend import Launch
-from .checkpoint import read_checkpoint
+from .checkpoint import Checkpoint, read_checkpoint
 from .host import EngineHost
 from .interpreters import InstalledEngine, find_installed
 from .messages import ReplicaOrder, SourceInspected
@@ -48,12 +48,12 @@ class Vllm:
         settings = read_vllm_settings(order.settings)
         installed = find_vllm(host.interpreter(self.name))
         check_device(installed, order.num_gpus)
-        return plan(order, read_checkpoint(_folder(order.source)).folder, settings, installed, host, paths)
+        return plan(order, read_checkpoint(_folder(order.source)), settings, installed, host, paths)
 
 
 def plan(
     order: ReplicaOrder,
-    model: Path,
+    model: Checkpoint,
     settings: VllmSettings,
     installed: InstalledEngine,
     host: EngineHost,
@@ -64,24 +64,26 @@ def plan(
     Raises:
         SettingsProblem: The settings do not agree with the number of GPUs.
     """
+    # Kernels for quantized weights compute in 16 bits.
+    cpu_dtype = "bfloat16" if settings.quantization or model.quantized else host.cpu_dtype
     argv = (
         installed.python,
         "-m",
         PROGRAM,
-        f"--model={model}",
+        f"--model={model.folder}",
         f"--served-model-name={order.model}",
         f"--uds={paths.socket}",
         f"--disable-access-log-for-endpoints={QUIET}",
         # The development mode, which has the routes to sleep, would log a traceback for each mistake of a
         # client; and a fork has the default of its server.
         *(["--no-log-error-stack"] if order.num_gpus else []),
-        *settings.arguments(order.num_gpus, host.cpu_dtype),
+        *settings.arguments(order.num_gpus, cpu_dtype),
     )
     env = engine_environment(host.environment, paths, **environment(settings, order.num_gpus, host))
     tiers = VllmSleep() if settings.sleeps(order.num_gpus) else None
     threads = 0 if order.num_gpus else settings.cpu_threads or 0
     launch = LaunchPlan(argv=argv, env=env, paths=paths, stop_budget=host.stop_budget, threads=threads)
-    weights = None if settings.load_format == "dummy" else model
+    weights = None if settings.load_format == "dummy" else model.folder
     return Launch(f"unix:{paths.socket}", ("/health",), launch, phase_of, WORK, tiers, weights=weights)
 
 
