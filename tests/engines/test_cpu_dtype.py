@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sllm_actors.engines.cpu_dtype import CPUINFO, cpu_dtype
+from sllm_actors.engines.cpu_dtype import cpu_dtype
 
 
 @pytest.mark.parametrize(
@@ -30,9 +30,3 @@ def test_the_type_is_the_one_that_the_processor_has_instructions_for(
 
 def test_a_machine_that_says_nothing_computes_in_float32(tmp_path: Path) -> None:
     assert cpu_dtype(tmp_path / "nothing") == "float32"
-
-
-def test_this_machine_is_known() -> None:
-    assert cpu_dtype() == (
-        "bfloat16" if {"avx512_bf16", "amx_bf16", "bf16"} & set(CPUINFO.read_text().split()) else "float32"
-    )
