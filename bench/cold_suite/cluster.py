@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -46,6 +47,16 @@ class Cluster:
         response = self._http.post("/deployments", json=document)
         if response.is_error:
             raise ClusterFailed(f"it was not deployed: {response.text}")
+        return f"{document['model']}:{document['backend']}"
+
+    def deploy_by_command(self, document: dict[str, Any]) -> str:
+        """Deploy with ``sllm deploy``, which ends when the deployment is recorded; return its id."""
+        options = [part for key, value in document.items() for part in (f"--{key}", str(value))]
+        command = [sys.executable, "-m", "sllm_actors", "deploy", *options]
+        env = os.environ | {"LLM_SERVER_URL": self.url, "SLLM_DATA_DIR": str(self.data_dir)}
+        done = subprocess.run(command, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        if done.returncode:
+            raise ClusterFailed(f"it was not deployed: {_last(done.stderr.splitlines())}")
         return f"{document['model']}:{document['backend']}"
 
     def wait_ready(self, deployment: str, *, within: float) -> dict[str, Any]:

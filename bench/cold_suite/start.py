@@ -40,16 +40,18 @@ def measure_start(
     *,
     steady_tokens: int,
     within: float = 180.0,
+    deploy: Callable[[dict[str, Any]], str] | None = None,
 ) -> Start:
     """Deploy a model, and delete it when it has been measured.
 
     Args:
         steady_tokens: Tokens of each request that measures the steady speed; 0 for none.
         within: Seconds that the start may take.
+        deploy: How; by default a request to the gateway.
     """
     with LogWatch(cluster.data_dir / "worker" / "logs") as log:
         began = time.monotonic()
-        deployment = cluster.deploy(document)
+        deployment = (deploy or cluster.deploy)(document)
         try:
             cluster.wait_ready(deployment, within=within)
             ready = time.monotonic()

@@ -38,7 +38,7 @@ class HealthPolicy:
     """
 
     first: float = 0.02
-    longest: float = 0.25
+    longest: float = 0.1
     interval: float = 2.0
     timeout: float = 5.0
     misses: int = 4
