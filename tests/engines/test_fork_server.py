@@ -169,7 +169,12 @@ async def test_a_fork_that_outlives_worker_and_leash_is_found_by_its_mark(
     async with EngineProcess(plan, warm=server) as engine:
         worker = int(str((await facts_of(folder))["worker"]))
         os.kill(leash_of(engine.pid), signal.SIGSTOP)  # which would kill the one when the other has ended
-        assert await anyio.to_thread.run_sync(kill_once, 0, 0, plan.env[MARKER], SharedMemory(0.0)) == 2
+        assert (
+            await anyio.to_thread.run_sync(
+                kill_once, 0, 0, plan.env[MARKER], SharedMemory(0.0, str(plan.paths.tmpdir))
+            )
+            == 2
+        )
         os.kill(leash_of(engine.pid), signal.SIGCONT)
         await until(lambda: not alive(engine.pid) and not alive(worker))
 

@@ -21,7 +21,7 @@ from sllm_actors.engines.host import open_host
 from sllm_actors.engines.leases import Lease, Leases
 from sllm_actors.engines.plan import MARKER
 from sllm_actors.engines.process import EngineProcess
-from sllm_actors.engines.procfs import start_time
+from sllm_actors.engines.procfs import RECORD, start_time
 
 from .kit import alive, fake_plan, leash_of, paths_in, remove, shared_memory, until
 
@@ -100,6 +100,26 @@ async def test_an_engine_that_outlives_worker_and_leash_is_swept_with_all_it_lef
         assert records(book) == []
     finally:
         remove(segment)
+
+
+def test_shared_memory_that_outlived_its_users_is_removed_where_the_leash_has_written_it_down(
+    folder: Path, book: Leases
+) -> None:
+    lease, ours, strange = lease_of(folder, book), shared_memory("written"), shared_memory("unwritten")
+    tmpdir = lease.paths.tmpdir
+    tmpdir.mkdir(parents=True)
+    try:
+        for segment in (ours, strange):
+            segment.write_bytes(b"x")
+        (tmpdir / RECORD).write_text(f"\u2026\n-1\n{ours.stat().st_ino}\n{'9' * 40}\n")
+        book.write(lease)
+        assert book.sweep() == ()
+        assert not ours.exists()
+        assert strange.exists()
+        assert not tmpdir.exists()
+    finally:
+        remove(ours)
+        remove(strange)
 
 
 @pytest.mark.anyio

@@ -146,7 +146,10 @@ async def test_shared_memory_that_is_older_than_the_engine_stays(folder: Path) -
         remove(old)
 
 
-async def test_shared_memory_of_a_process_that_has_ended_before_the_engine_is_removed(folder: Path) -> None:
+@pytest.mark.parametrize("leash_is_killed", [False, True], ids=["by its leash", "by its worker"])
+async def test_shared_memory_of_a_process_that_has_ended_before_the_engine_is_removed(
+    folder: Path, leash_is_killed: bool
+) -> None:
     left = shared_memory("early")
     child = f"f = open({str(left)!r}, 'x'); import time; time.sleep(60)"
     script = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}]); input()"
@@ -158,7 +161,11 @@ async def test_shared_memory_of_a_process_that_has_ended_before_the_engine_is_re
             (maker,) = [pid for pid in members(engine.pid) if pid != engine.pid]
             os.kill(maker, signal.SIGKILL)
             await until(lambda: not alive(maker))
-            await engine.stop(0.0)
+            if leash_is_killed:
+                os.kill(leash_of(engine.pid), signal.SIGKILL)
+                await engine.wait()
+            else:
+                await engine.stop(0.0)
         assert not left.exists()
     finally:
         remove(left)

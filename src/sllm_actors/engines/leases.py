@@ -103,7 +103,7 @@ class Leases:
             lease: What it is.
             locks: Descriptors of the lock files of its GPUs, ours from now on: closed when it is gone.
         """
-        self._stuck[lease.marker] = _Stuck(lease, SharedMemory(lease.since), locks)
+        self._stuck[lease.marker] = _Stuck(lease, _memory_of(lease), locks)
 
     def look_again(self) -> None:
         """Kill again what could not be killed, and let go of what is gone now."""
@@ -148,7 +148,7 @@ class Leases:
 
     def _end_all(self, leases: Iterable[Lease]) -> tuple[Lease, ...]:
         left = list(leases)
-        memory = {lease.marker: SharedMemory(lease.since) for lease in left}
+        memory = {lease.marker: _memory_of(lease) for lease in left}
         began = time.monotonic()
         while left and time.monotonic() - began < LEASH_BUDGET + KILL_BUDGET:
             patient = time.monotonic() - began < LEASH_BUDGET
@@ -177,6 +177,11 @@ class Leases:
 
     def _path(self, marker: str) -> Path:
         return self.folder / f"{marker}.json"
+
+
+def _memory_of(lease: Lease) -> SharedMemory:
+    """Return what is known of the shared memory of an engine."""
+    return SharedMemory(lease.since, lease.tmpdir)
 
 
 def _leash_lives(lease: Lease) -> bool:

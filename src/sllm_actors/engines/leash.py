@@ -180,7 +180,7 @@ class Leash:
         launch = self._hear_launch()
         if launch is None:
             return
-        self._memory = procfs.SharedMemory(time.time())
+        self._memory = procfs.SharedMemory(time.time(), launch["tmpdir"])
         try:
             log = Log(launch["log"])
         except OSError as error:
@@ -323,9 +323,9 @@ class Leash:
         if launch["socket"]:
             with contextlib.suppress(OSError):
                 os.unlink(launch["socket"])  # noqa: PTH108
+        self._memory.remove()
         shutil.rmtree(launch["tmpdir"], ignore_errors=True)
         wait_for_memory(launch["gpu_memory"])
-        self._memory.remove()
 
     # ---- the worker
 

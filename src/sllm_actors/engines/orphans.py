@@ -36,7 +36,7 @@ async def kill_orphans(pid: int, began: int, marker: str, paths: EnginePaths, si
     Returns:
         Whether nothing of it is left.
     """
-    memory = SharedMemory(since)
+    memory = SharedMemory(since, str(paths.tmpdir))
     dead = False
     for _ in range(ROUNDS):
         dead = not await anyio.to_thread.run_sync(kill_once, pid, began, marker, memory)

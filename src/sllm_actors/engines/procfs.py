@@ -14,6 +14,11 @@ SHARED_MEMORY = "/dev/shm"  # noqa: S108 - the place where POSIX shared memory i
 LEFT_BEHIND = re.compile(r"psm_\w+|sem\.mp-\w+|nccl-\w+")
 """What engines leave there when they are killed: Python's shared memory and semaphores, and NCCL's."""
 
+RECORD = "shared-memory"
+"""The file in an engine's TMPDIR with the inodes of what it was seen to have there, one to a line."""
+
+LONGEST_RECORD = 65536
+
 
 def processes() -> list[tuple[int, int]]:
     """Return all processes with their parents."""
@@ -58,14 +63,17 @@ class SharedMemory:
 
     Nothing tells who made such a file, and who uses it may be out of sight, in another container. So a file
     is the engine's only where one of its processes was seen to have it, and where it is younger than the
-    engine.
+    engine. What was seen is written down in the engine's TMPDIR: who has to finish the work of a leash that
+    was killed may come after the last process that had the file.
 
     Args:
         began: When the engine did, in seconds since the epoch.
+        tmpdir: The engine's; while it is not there nothing is written down.
     """
 
-    def __init__(self, began: float) -> None:
+    def __init__(self, began: float, tmpdir: str) -> None:
         self._began = began
+        self._record = os.path.join(tmpdir, RECORD)  # noqa: PTH118
         self._looked_at: set[int] = set()
         self._ours: set[int] = set()
 
@@ -75,18 +83,34 @@ class SharedMemory:
         fresh = set(self._young()) - self._looked_at
         if fresh:
             self._looked_at |= fresh
-            for pid in family():
-                self._ours |= fresh & in_use(pid)
+            found = {inode for pid in family() for inode in fresh & in_use(pid)}
+            self._ours |= found
+            self._write_down(found)
 
     def remove(self) -> None:
-        """Remove what is left and used by nobody whom we see."""
-        left = {inode: path for inode, path in self._young().items() if inode in self._ours}
+        """Remove what is left and used by nobody whom we see. The TMPDIR, if any, has to be there still."""
+        ours = self._ours | self._written_down()
+        left = {inode: path for inode, path in self._young().items() if inode in ours}
         for pid, _ in processes() if left else ():
             for used in in_use(pid):
                 left.pop(used, None)
         for path in left.values():
             with contextlib.suppress(OSError):
                 os.unlink(path)  # noqa: PTH108
+
+    def _write_down(self, inodes: set[int]) -> None:
+        lines = "".join(f"{inode}\n" for inode in sorted(inodes)).encode()
+        with contextlib.suppress(OSError):  # full, or there is no TMPDIR
+            fd = os.open(self._record, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                os.write(fd, lines)
+            finally:
+                os.close(fd)
+
+    def _written_down(self) -> set[int]:
+        with contextlib.suppress(OSError), open(self._record, "rb") as file:  # noqa: PTH123
+            return {int(line) for line in file.read(LONGEST_RECORD).split() if line.isdigit()}
+        return set()
 
     def _young(self) -> dict[int, str]:
         found = {}
