@@ -109,9 +109,16 @@ def test_settings_reach_the_command_line(host: EngineHost, folder: Path) -> None
 
 
 def test_embeddings_can_be_left_out() -> None:
-    assert "pooling_type" not in read_settings(LlamaCppSettings, {"embedding": False}, "llamacpp").parameters(
-        2
-    )
+    settings = read_settings(LlamaCppSettings, {"embedding": False}, "llamacpp")
+    assert "pooling_type" not in settings.parameters(2, num_gpus=0)
+
+
+def test_a_model_is_not_loaded_twice_where_there_is_no_gpu_that_it_has_to_fit() -> None:
+    settings = LlamaCppSettings()
+    assert settings.parameters(4, num_gpus=0)["fit_params"] is False
+    assert settings.parameters(4, num_gpus=1)["fit_params"] is True
+    chosen = LlamaCppSettings(extra={"fit_params": 1})
+    assert chosen.parameters(4, num_gpus=0)["fit_params"] == 1
 
 
 @pytest.mark.parametrize("url", ["http://a:8000", "http://a:8000/", "http://a:8000/v1", "http://a:8000/v1/"])

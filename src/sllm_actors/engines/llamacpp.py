@@ -60,7 +60,7 @@ class LlamaCppSettings:
         """Tokens of all requests together."""
         return self.n_ctx or (self.max_model_len or 2048) * self.n_parallel
 
-    def parameters(self, cores: int) -> dict[str, object]:
+    def parameters(self, cores: int, num_gpus: int) -> dict[str, object]:
         """Return the attributes of ``CommonParams`` to set."""
         chosen: dict[str, object] = {
             "n_ctx": self.context,
@@ -68,6 +68,8 @@ class LlamaCppSettings:
             "n_threads_http": self.n_threads_http,
             "endpoint_metrics": True,
             "embedding": self.embedding,
+            # To find out what fits on the GPUs it loads the model a first time: half of a start on a CPU.
+            "fit_params": num_gpus > 0,
         }
         if self.embedding:
             chosen["pooling_type"] = self.pooling
@@ -108,7 +110,7 @@ def plan(
         "model": str(model),
         "alias": order.model,
         "socket": str(paths.socket),
-        "parameters": settings.parameters(host.cores.size),
+        "parameters": settings.parameters(host.cores.size, order.num_gpus),
     }
     launch = LaunchPlan(
         argv=(host.interpreter(LlamaCpp.name), str(PROGRAM), json.dumps(what)),
