@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import random
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from itertools import permutations
 
 import anyio
@@ -15,6 +17,7 @@ from trio.testing import MockClock
 
 from sllm_actors.actors import TEMPORARY, ActorRef, ChildSpec, Down, NodeId, PeerDown
 from sllm_actors.testing import TestProbe
+from sllm_actors.testing.sim_run import deterministic
 from sllm_actors.testing.sim_stream import SimStream
 from sllm_actors.transport.link import LinkState
 
@@ -26,10 +29,22 @@ from .world import World
 pytestmark = pytest.mark.trio
 
 
+Clusters = Callable[..., AbstractAsyncContextManager[World]]
+
+WORLDS = range(int(os.environ.get("SLLM_SIM_WORLDS", "3")))
+"""Each scenario is played in these worlds (latencies, sizes, who dials whom, in which order tasks run)."""
+
+
+@pytest.fixture(params=WORLDS)
+def cluster(request: pytest.FixtureRequest) -> Iterator[Clusters]:
+    with deterministic(request.param):
+        yield partial(running, request.param)
+
+
 @asynccontextmanager
-async def cluster(*, kernels_patience: float | None = None) -> AsyncIterator[World]:
+async def running(seed: int, *, kernels_patience: float | None = None) -> AsyncIterator[World]:
     """A few nodes that are linked, whose actors do nothing by themselves."""
-    world = World(seed=4)
+    world = World(seed)
     world.quiet = True
     if kernels_patience is not None:
         world.net.user_timeout = kernels_patience
@@ -74,7 +89,9 @@ def both_ways() -> tuple[tuple[str, str], tuple[str, str]]:
     return ("n0", "n1"), ("n1", "n0")
 
 
-async def test_a_silence_shorter_than_the_budget_is_noticed_by_nobody(autojump_clock: MockClock) -> None:
+async def test_a_silence_shorter_than_the_budget_is_noticed_by_nobody(
+    autojump_clock: MockClock, cluster: Clusters
+) -> None:
     async with cluster() as world:
         lives = {name: node.system.incarnation for name, node in world.nodes.items()}
         probe = await watcher(world.nodes["n0"])
@@ -89,7 +106,7 @@ async def test_a_silence_shorter_than_the_budget_is_noticed_by_nobody(autojump_c
 
 @pytest.mark.parametrize("ways", [both_ways(), both_ways()[:1], both_ways()[1:]], ids=["both", "to", "from"])
 async def test_a_silence_longer_than_the_budget_is_one_down_within_it_and_a_link_again_afterwards(
-    autojump_clock: MockClock, ways: tuple[tuple[str, str], ...]
+    autojump_clock: MockClock, cluster: Clusters, ways: tuple[tuple[str, str], ...]
 ) -> None:
     async with cluster() as world:
         budget = world.settings.budget
@@ -99,7 +116,9 @@ async def test_a_silence_longer_than_the_budget_is_one_down_within_it_and_a_link
         began = trio.current_time()
         with world.net.stalled(*ways):
             down = await probe.expect(Down, timeout=3 * budget)
-            assert 0.8 * budget <= trio.current_time() - began <= 2.5 * budget
+            # Where only n1 hears nothing, it closes the link, and n0 tries in vain for a budget more.
+            most = 2.5 if ways == both_ways()[:1] else 1.5
+            assert 0.7 * budget <= trio.current_time() - began <= most * budget
             assert down.ref == afar(world)
             await anyio.sleep(2 * budget)
         await linked(world)
@@ -122,6 +141,7 @@ def lane_stream(world: World, lane: str) -> SimStream:
 
 async def test_a_silent_control_lane_is_noticed_within_the_budget_whatever_the_data_lane_carries(
     autojump_clock: MockClock,
+    cluster: Clusters,
 ) -> None:
     async with cluster(kernels_patience=900.0) as world:
         budget = world.settings.budget
@@ -129,16 +149,17 @@ async def test_a_silent_control_lane_is_noticed_within_the_budget_whatever_the_d
         probe.monitor(afar(world))
         world.net.forget(lane_stream(world, "control"))
         began = trio.current_time()
-        with anyio.move_on_after(0.9 * budget):
+        with anyio.move_on_after(0.7 * budget):
             while True:
                 assert await afar(world).ask(Ping(1), timeout=1.0) == Ping(1)
         await probe.expect(Down, timeout=3 * budget)
-        assert 0.8 * budget <= trio.current_time() - began <= 1.5 * budget
+        assert 0.7 * budget <= trio.current_time() - began <= 1.5 * budget
         await linked(world)
 
 
 async def test_a_silent_data_lane_breaks_within_the_budget_of_what_was_sent_and_comes_back(
     autojump_clock: MockClock,
+    cluster: Clusters,
 ) -> None:
     async with cluster() as world:
         budget = world.settings.budget
@@ -179,7 +200,7 @@ class Engine(ByteStream):
 @pytest.mark.parametrize(("here", "there"), [("n0", "n1"), ("n1", "n0")])
 @pytest.mark.parametrize("fault", ["client", "process", "silence"])
 async def test_an_engine_is_told_within_a_bound_when_nobody_reads_its_tunnel_any_more(
-    autojump_clock: MockClock, here: str, there: str, fault: str
+    autojump_clock: MockClock, cluster: Clusters, here: str, there: str, fault: str
 ) -> None:
     async with cluster() as world:
         budget, engine = world.settings.budget, Engine()
@@ -198,8 +219,9 @@ async def test_an_engine_is_told_within_a_bound_when_nobody_reads_its_tunnel_any
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(request)
-            await anyio.sleep(0.3)
-            assert engine.got == b"a request"
+            with anyio.fail_after(2):
+                while engine.got != b"a request":  # noqa: ASYNC110 - virtual time is free
+                    await anyio.sleep(0.01)
             began = trio.current_time()
             match fault:
                 case "client":
@@ -222,7 +244,9 @@ async def test_an_engine_is_told_within_a_bound_when_nobody_reads_its_tunnel_any
         assert world.nodes[there].transport.statistics().tunnels == 0
 
 
-async def test_a_process_that_is_killed_is_down_and_its_asks_end_at_once(autojump_clock: MockClock) -> None:
+async def test_a_process_that_is_killed_is_down_and_its_asks_end_at_once(
+    autojump_clock: MockClock, cluster: Clusters
+) -> None:
     async with cluster() as world:
         probe = await watcher(world.nodes["n0"])
         probe.monitor(afar(world))
@@ -232,12 +256,12 @@ async def test_a_process_that_is_killed_is_down_and_its_asks_end_at_once(autojum
             with pytest.raises(PeerDown):
                 await afar(world).ask(Ping(1), timeout=60.0)
 
-        world.net.stall("n1", "n0")  # so that the answer is not back before
+        world.net.stall("n0", "n1")  # so that it is not answered before
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(ask)
             await anyio.sleep(0.01)
             world.nodes.pop("n1").kill()
-            world.net.heal("n1", "n0")
+            world.net.heal("n0", "n1")
             world.net.process_died("n1", (PORT,))
         assert trio.current_time() - began < 1.5 * world.settings.budget
         await probe.expect(Down, timeout=2 * world.settings.budget)
@@ -245,6 +269,7 @@ async def test_a_process_that_is_killed_is_down_and_its_asks_end_at_once(autojum
 
 async def test_a_process_that_stands_still_too_long_begins_a_new_life_and_nobody_else_does(
     autojump_clock: MockClock,
+    cluster: Clusters,
 ) -> None:
     async with cluster() as world:
         before = {name: node.system.incarnation.counter for name, node in world.nodes.items()}
@@ -266,6 +291,7 @@ async def test_a_process_that_stands_still_too_long_begins_a_new_life_and_nobody
 
 async def test_connections_that_are_cut_are_made_again_and_no_monitor_hears_of_it(
     autojump_clock: MockClock,
+    cluster: Clusters,
 ) -> None:
     async with cluster() as world:
         probe = await watcher(world.nodes["n0"])

@@ -55,11 +55,24 @@ def test_silence_is_the_end_after_the_whole_budget() -> None:
 @pytest.mark.parametrize("lane", [CONTROL, DATA])
 def test_a_lane_that_stays_away_for_the_budget_is_the_end(lane: Lane) -> None:
     link = up()
+    assert link.tick(1.0, heard=True) == []
     link.closed(lane, "closed by the peer", 1.0)
     link.closed(DATA if lane is CONTROL else CONTROL, "later", 2.0)
     link.opened(CONTROL, 2.5)
     assert link.tick(3.9, heard=True) == []
     assert link.tick(4.0, heard=True) == [Lose("later, and did not come back within 3.0 s", severed=True)]
+
+
+@pytest.mark.parametrize("data_first", [False, True])
+def test_a_silence_that_breaks_the_control_lane_counts_once(data_first: bool) -> None:
+    link = up()
+    assert link.tick(1.0, heard=True) == []
+    if data_first:
+        link.closed(DATA, "timed out", 3.5)
+    link.closed(CONTROL, "timed out", 3.8)
+    assert link.tick(3.9, heard=False) == []
+    (effect,) = link.tick(4.0, heard=False)
+    assert effect == Lose("timed out, and did not come back within 3.0 s", severed=True)
 
 
 def test_a_link_that_never_came_up_ends_too() -> None:

@@ -36,8 +36,7 @@ class Lose:
 
     Attributes:
         severed: The peer cannot be reached (as opposed to: it left, or either side begins a later life), so
-        that
-            nothing else between the two can be hoped for either.
+            that nothing else between the two can be hoped for either.
     """
 
     reason: str
@@ -82,12 +81,18 @@ class LinkLife:
         return []
 
     def closed(self, lane: Lane, reason: str, now: float) -> list[Effect]:
-        """Note that a lane has closed: from now on the budget runs, unless it does already."""
+        """Note that a lane has closed: the budget runs, unless it does already.
+
+        It runs from now, but for the control lane from when it was last heard: where a connection broke
+        because the peer was silent, that silence counts once, not again from its end.
+        """
         if self.state is LinkState.DOWN or lane not in self._lanes:
             return []
+        since = self.heard if lane is Lane.CONTROL else now
         if self.state is LinkState.UP:
             self.state = LinkState.SUSPECT
-            self._missing_since = now
+            self._missing_since = since
+        self._missing_since = min(self._missing_since, since)
         self._lanes.discard(lane)
         self._why = reason
         return []
