@@ -111,6 +111,21 @@ def test_nodes_are_listed(sllm: Sllm, gateway: PlayedGateway) -> None:
     assert "1/2 (1 stuck)" in stuck_line
 
 
+def test_why_no_engine_is_kept_warm_is_told_below_the_nodes(sllm: Sllm, gateway: PlayedGateway) -> None:
+    reason = "the Python for vLLM, /no/such/python, cannot be started: No such file or directory"
+    gateway.nodes = [
+        {
+            "id": "n1",
+            "name": "big",
+            "role": "worker",
+            "warm": [{"backend": "vllm", "state": "failed", "reason": reason}],
+        },
+    ]
+    lines = sllm("status", "--nodes").out.splitlines()
+    assert "vllm failed" in lines[1]
+    assert lines[2:] == ["", f"big: vllm is not kept warm: {reason}"]
+
+
 def test_models_on_the_disks_are_listed(sllm: Sllm, gateway: PlayedGateway) -> None:
     assert "No machine has brought a model" in sllm("status", "--models").out
     noon = datetime(2026, 3, 4, 12, 5).astimezone()

@@ -60,11 +60,16 @@ class Deployment:
 
 @frozen
 class Warm:
-    """A process that a backend's engines are forked from. Memory is in bytes."""
+    """A process that a backend's engines are forked from. Memory is in bytes.
+
+    Attributes:
+        reason: Why it is not ready, in one sentence; empty if nothing is wrong.
+    """
 
     backend: str
     state: str = ""
     memory: int = 0
+    reason: str = ""
 
 
 @frozen

@@ -99,7 +99,7 @@ def show_deployment(deployment: Deployment) -> None:
 
 
 def show_nodes_table(nodes: list[Node]) -> None:
-    """Print one line per node."""
+    """Print one line per node, and below them why a process that engines are forked from is not ready."""
     lines = table("NODE", "ROLE", "STATUS", "HOST", "GPUS FREE", "CPUS", "MEMORY FREE", "WARM", "LABELS")
     for each in sorted(nodes, key=lambda node: (node.role, node.name or node.id)):
         labels = " ".join(f"{key}={value}" for key, value in sorted(each.labels.items()))
@@ -115,6 +115,11 @@ def show_nodes_table(nodes: list[Node]) -> None:
             cell(labels),
         )
     show(lines)
+    for node in nodes:
+        for server in node.warm:
+            if server.reason:
+                name = printable(node.name or node.id)
+                click.echo(f"\n{name}: {server.backend} is not kept warm: {printable(server.reason)}")
 
 
 def show_models_table(nodes: list[Node]) -> None:
