@@ -97,7 +97,7 @@ def test_on_a_cpu_engines_leave_each_other_room(host: EngineHost, cpu_python: st
     assert "VLLM_SERVER_DEV_MODE" not in env
     assert env["VLLM_CPU_OMP_THREADS_BIND"] == "nobind"
     assert env["VLLM_CPU_KVCACHE_SPACE"] == "3"
-    assert env["OMP_NUM_THREADS"] == "7"
+    assert env["OMP_NUM_THREADS"] == "4"
     assert launch(evolve(host, cores=CorePool((0,))), cpu_python, model, 0).env["OMP_NUM_THREADS"] == "1"
 
 
@@ -106,9 +106,11 @@ def test_on_a_cpu_an_engine_that_says_how_many_threads_it_has_gets_as_many_cores
 ) -> None:
     plan = launch(host, cpu_python, model, 0, cpu_threads=2)
     assert plan.env["OMP_NUM_THREADS"] == "2"
-    assert plan.threads == 2
-    assert launch(host, cpu_python, model, 0).threads == 0
-    assert launch(host, gpu_python, model, 1, cpu_threads=2).threads == 0
+    assert (plan.threads, plan.own_cores) == (2, True)
+    shared = launch(evolve(host, cores=CorePool(tuple(range(8)))), cpu_python, model, 0)
+    assert (shared.threads, shared.own_cores) == (4, False)
+    on_gpu = launch(host, gpu_python, model, 1, cpu_threads=2)
+    assert (on_gpu.threads, on_gpu.own_cores) == (0, False)
 
 
 def test_on_a_cpu_it_computes_in_the_type_that_suits_it_and_quantized_weights_in_16_bits(

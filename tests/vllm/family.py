@@ -19,7 +19,7 @@ DOCUMENT = {
     "backend": "vllm",
     "source": "demo:smollm2-135m",
     "num_gpus": 0,
-    "backend_config": {"max_model_len": 1024, "cpu_kv_cache_gib": 1, "cpu_threads": 1},
+    "backend_config": {"max_model_len": 1024, "cpu_kv_cache_gib": 1},
 }
 
 SHARED_MEMORY = Path("/dev/shm")

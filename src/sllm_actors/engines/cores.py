@@ -1,15 +1,16 @@
 """Which engine computes on which CPU cores of this worker.
 
-An engine on a CPU that says how many threads it computes with gets as many cores for its whole family of
-processes, so that the threads of two engines, which wait by spinning, never take turns on one core. One that
-does not say runs on all of them, where the kernel spreads it.
+Threads that compute wait for each other by spinning: where those of two engines take turns on one core, both
+crawl. So the family of processes of an engine that says how many threads it computes with has as many cores
+of its own from its start on. One that does not say computes with half as many threads as there are cores;
+while no other engine computes here it has all of them, and else as many as it has threads.
 """
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from attrs import field, frozen
@@ -32,18 +33,48 @@ class CorePool:
 
     cores: tuple[int, ...] = field(factory=lambda: tuple(sorted(os.sched_getaffinity(0))))
     _loans: Counter[int] = field(factory=Counter, init=False)
+    _tenants: list[Callable[[], None]] = field(factory=list, init=False)
 
     @property
-    def size(self) -> int:
-        """How many there are."""
-        return len(self.cores)
+    def share_of_two(self) -> int:
+        """How many threads an engine computes with by default, so that two of them have a core for each."""
+        return max(1, len(self.cores) // 2)
 
     @contextmanager
     def lend(self, count: int) -> Iterator[tuple[int, ...]]:
         """Lend so many cores until the end of the context: see ``choose_cores``. It never waits."""
+        with self._occupied(count, lambda: None) as chosen:
+            yield chosen
+
+    @contextmanager
+    def share(self, count: int, changed: Callable[[], None]) -> Iterator[Callable[[], tuple[int, ...]]]:
+        """Let an engine that computes with so many threads share the cores until the end of the context.
+
+        Args:
+            count: At least one.
+            changed: Called, without waiting, when what the engine has may have changed.
+
+        Returns: what tells which cores it has now: all while no other engine computes here, else its own.
+        """
+        with self._occupied(count, changed) as own:
+            yield lambda: own if own and len(self._tenants) > 1 else self.cores
+
+    @contextmanager
+    def _occupied(self, count: int, changed: Callable[[], None]) -> Iterator[tuple[int, ...]]:
+        if not count:
+            yield ()
+            return
         chosen = choose_cores(self.cores, self._loans, count)
         self._loans.update(chosen)
+        self._tenants.append(changed)
+        self._tell()
         try:
             yield chosen
         finally:
             self._loans.subtract(chosen)
+            self._tenants.remove(changed)
+            self._tell()
+
+    def _tell(self) -> None:
+        for changed in self._tenants:
+            changed()

@@ -12,6 +12,7 @@ import anyio.to_thread
 from attrs import define, evolve, field
 
 from .backend import Launch
+from .core_binding import bind_descendants
 from .gpus import GpuLoan, visible
 from .host import EngineHost
 from .log_reader import last_lines, log_end
@@ -89,7 +90,7 @@ class EngineLife:
             return
         async with self.host.gpus.lend(order.num_gpus, deadline, self._delayed) as loan:
             self.say(Admitted(self.attempt))
-            with self.host.cores.lend(launch.plan.threads) as cores:
+            with self.host.cores.lend(launch.plan.threads if launch.plan.own_cores else 0) as cores:
                 await self._run(launch, evolve(launch.plan, cores=cores), loan, deadline)
 
     def _progressed(self, progress: str) -> None:
@@ -134,6 +135,7 @@ class EngineLife:
         ):
             if engine is not None:
                 group.start_soon(follow_process, engine)
+                group.start_soon(self._share_cores, engine, ready)
             health = await self._follow_health(probe, launch, ready, since, deadline)
             verdicts.append(self._ended(health))
             group.cancel_scope.cancel()
@@ -141,6 +143,20 @@ class EngineLife:
             return verdicts[0]
         tail = await anyio.to_thread.run_sync(last_lines, launch.plan.paths.log, TAIL, since)
         return evolve(verdicts[0], log_tail=tail)
+
+    async def _share_cores(self, engine: EngineProcess, ready: anyio.Event) -> None:
+        """Keep an engine, once it is ready, to the cores that are its; it starts on all of them."""
+        if engine.plan.own_cores or not engine.plan.threads:
+            return
+        await ready.wait()
+        changed, bound = anyio.Event(), self.host.cores.cores
+        with self.host.cores.share(engine.plan.threads, lambda: changed.set()) as cores:
+            while True:
+                changed = anyio.Event()
+                if cores() != bound:
+                    bound = cores()
+                    await anyio.to_thread.run_sync(bind_descendants, engine.leash_pid, bound)
+                await changed.wait()
 
     async def _follow_health(
         self, probe: HealthProbe, launch: Launch, ready: anyio.Event, since: int, deadline: float

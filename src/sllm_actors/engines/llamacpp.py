@@ -36,8 +36,9 @@ class LlamaCppSettings:
         max_model_len: Tokens that one request may use, prompt and answer together.
         n_parallel: Requests that are worked on at the same time (also ``max_num_seqs``).
         n_ctx: Tokens of all of them together; instead of ``max_model_len``, not beside it.
-        n_threads: CPU threads, on as many cores of their own; by default one less than there are cores, on
-            any of them: llama.cpp's threads wait by spinning, and crawl when no core is left for others.
+        n_threads: CPU threads, on as many cores of their own; by default half as many as there are cores, on
+            all of them while no other engine computes there. They wait by spinning, and crawl when there are
+            more of them than cores.
         n_threads_http: Connections that are served at the same time. A request that waits for its turn holds
             one, and so does each stream; with none free, ``/health`` is not answered and a busy engine looks
             hung. An idle thread costs next to nothing.
@@ -60,8 +61,8 @@ class LlamaCppSettings:
         """Tokens of all requests together."""
         return self.n_ctx or (self.max_model_len or 2048) * self.n_parallel
 
-    def parameters(self, cores: int, num_gpus: int) -> dict[str, object]:
-        """Return the attributes of ``CommonParams`` to set."""
+    def parameters(self, threads: int, num_gpus: int) -> dict[str, object]:
+        """Return the attributes of ``CommonParams`` to set; ``threads`` is how many compute."""
         chosen: dict[str, object] = {
             "n_ctx": self.context,
             "n_parallel": self.n_parallel,
@@ -73,7 +74,7 @@ class LlamaCppSettings:
         }
         if self.embedding:
             chosen["pooling_type"] = self.pooling
-        chosen["cpuparams.n_threads"] = self.n_threads or max(1, cores - 1)
+        chosen["cpuparams.n_threads"] = threads
         return chosen | self.extra
 
 
@@ -106,18 +107,20 @@ def plan(
     order: ReplicaOrder, model: Path, settings: LlamaCppSettings, host: EngineHost, paths: EnginePaths
 ) -> Launch:
     """Decide how to start; pure."""
+    threads = settings.n_threads or host.cores.share_of_two
     what = {
         "model": str(model),
         "alias": order.model,
         "socket": str(paths.socket),
-        "parameters": settings.parameters(host.cores.size, order.num_gpus),
+        "parameters": settings.parameters(threads, order.num_gpus),
     }
     launch = LaunchPlan(
         argv=(host.interpreter(LlamaCpp.name), str(PROGRAM), json.dumps(what)),
         env=engine_environment(host.environment, paths),
         paths=paths,
         stop_budget=host.stop_budget,
-        threads=settings.n_threads or 0,
+        threads=0 if order.num_gpus else threads,
+        own_cores=settings.n_threads is not None and order.num_gpus == 0,
     )
     return Launch(f"unix:{paths.socket}", ("/health",), launch, work=WORK)
 

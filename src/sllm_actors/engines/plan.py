@@ -64,8 +64,9 @@ class LaunchPlan:
         env: The whole environment, without our secrets.
         header: The line that begins this life in the log.
         stop_budget: Seconds between SIGTERM and SIGKILL when it is ended.
-        threads: How many threads it computes with on a CPU, and so gets cores; 0 when nobody has said.
-        cores: The CPU cores that its processes run on; () for all.
+        threads: How many threads it computes with on a CPU; 0 where it does not, or nobody knows.
+        own_cores: A person has said how many: it has as many cores from its start on. Else it shares them.
+        cores: The CPU cores that its processes start on; () for all.
         gpus: The UUIDs of its GPUs, for the record of what it occupies.
         files: What is written into its TMPDIR before it starts, by name: secrets, that no command line may
             show.
@@ -80,6 +81,7 @@ class LaunchPlan:
     cwd: str = "/"
     stop_budget: float = 10.0
     threads: int = 0
+    own_cores: bool = False
     cores: tuple[int, ...] = ()
     gpus: tuple[str, ...] = ()
     files: Mapping[str, str] = field(factory=dict, repr=False)

@@ -72,6 +72,10 @@ class EngineProcess:
         leases: Where it is on record as long as anything of it is left.
         warm: What forks it, if it can; otherwise it is started as a program.
 
+    Attributes:
+        pid: Of the engine, within the context.
+        leash_pid: Of the process that the engine and all that it starts descend from.
+
     Raises:
         LaunchProblem: From entering: the program cannot be started.
         OSError: From entering: it cannot be put on record, or its leash cannot be started.
@@ -85,7 +89,7 @@ class EngineProcess:
         leases: Leases | None = None,
         warm: ForkServer | None = None,
     ) -> None:
-        self._plan = plan
+        self.plan = plan
         self._hold = hold
         self._leases = leases
         self._warm = warm
@@ -94,7 +98,7 @@ class EngineProcess:
         self._status = -1
         self._heard = b""
         self._leash: LeashProcess
-        self._leash_pid = 0
+        self.leash_pid = 0
         self._leash_began = 0
         self._began = 0
         self._since = time.time()
@@ -109,20 +113,20 @@ class EngineProcess:
             with anyio.CancelScope(shield=True):  # half a start would leave descriptors and a leash behind
                 await self._record()
                 await self._start_leash()
-            await self._hear_until(lambda: self._leash_pid)
-            await self._record(leash=self._leash_pid, leash_began=self._leash_began)
+            await self._hear_until(lambda: self.leash_pid)
+            await self._record(leash=self.leash_pid, leash_began=self._leash_began)
             await self._send(
                 {
-                    "argv": self._plan.argv,
-                    "env": dict(self._plan.env),
-                    "cwd": self._plan.cwd,
-                    "header": self._plan.header,
-                    "log": str(self._plan.paths.log),
-                    "socket": str(self._plan.paths.socket),
-                    "tmpdir": str(self._plan.paths.tmpdir),
-                    "files": dict(self._plan.files),
-                    "cores": self._plan.cores,
-                    "gpu_memory": self._plan.gpu_memory,
+                    "argv": self.plan.argv,
+                    "env": dict(self.plan.env),
+                    "cwd": self.plan.cwd,
+                    "header": self.plan.header,
+                    "log": str(self.plan.paths.log),
+                    "socket": str(self.plan.paths.socket),
+                    "tmpdir": str(self.plan.paths.tmpdir),
+                    "files": dict(self.plan.files),
+                    "cores": self.plan.cores,
+                    "gpu_memory": self.plan.gpu_memory,
                 }
             )
             await self._hear_until(lambda: self.pid)
@@ -135,7 +139,7 @@ class EngineProcess:
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
-        await self._close(self._plan.stop_budget)
+        await self._close(self.plan.stop_budget)
 
     async def exited(self) -> Exit:
         """Wait until the engine's own process has ended. Others of its group may live for a moment."""
@@ -150,7 +154,7 @@ class EngineProcess:
             pass
         if not self._gone:
             self._stuck = not await kill_orphans(
-                self.pid, self._began, self._plan.env[MARKER], self._plan.paths, self._since
+                self.pid, self._began, self.plan.env[MARKER], self.plan.paths, self._since
             )
             self._gone = True
         return self._exit or Exit()
@@ -172,7 +176,7 @@ class EngineProcess:
             try:
                 self._leash = await self._with_pipes(self._warm.fork)
             except ForkFailed as failure:
-                log.warning("engine.not_forked", engine=self._plan.env[MARKER], reason=str(failure))
+                log.warning("engine.not_forked", engine=self.plan.env[MARKER], reason=str(failure))
             else:
                 return
         self._leash = await self._with_pipes(exec_leash)
@@ -222,7 +226,7 @@ class EngineProcess:
             log.error("engine.stuck", engine=self._lease.marker, pid=self.pid, gpus=self._lease.gpus)
             self._leases.keep(self._lease, [os.dup(lock) for lock in self._hold])
         else:
-            await anyio.to_thread.run_sync(self._leases.remove, self._plan.env[MARKER])
+            await anyio.to_thread.run_sync(self._leases.remove, self.plan.env[MARKER])
 
     def _close_pipes(self) -> None:
         for fd in (self._control, self._status):
@@ -236,13 +240,13 @@ class EngineProcess:
             return
         if self._lease is None:
             self._lease = Lease(
-                marker=self._plan.env[MARKER],
+                marker=self.plan.env[MARKER],
                 boot=self._leases.boot,
                 since=self._since,
-                socket=str(self._plan.paths.socket),
-                tmpdir=str(self._plan.paths.tmpdir),
-                log=str(self._plan.paths.log),
-                gpus=self._plan.gpus,
+                socket=str(self.plan.paths.socket),
+                tmpdir=str(self.plan.paths.tmpdir),
+                log=str(self.plan.paths.log),
+                gpus=self.plan.gpus,
             )
         self._lease = evolve(self._lease, **learnt)  # type: ignore[arg-type]
         await anyio.to_thread.run_sync(self._leases.write, self._lease)
@@ -273,7 +277,7 @@ class EngineProcess:
     def _learn(self, said: dict[str, object]) -> None:
         match said:
             case {"event": "leash", "pid": int(pid), "began": int(began)}:
-                self._leash_pid, self._leash_began = pid, began
+                self.leash_pid, self._leash_began = pid, began
             case {"event": "started", "pid": int(pid), "began": int(began)}:
                 self.pid, self._began = pid, began
             case {"event": "failed", "error": str(error)}:

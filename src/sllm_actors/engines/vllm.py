@@ -81,8 +81,14 @@ def plan(
     )
     env = engine_environment(host.environment, paths, **environment(settings, order.num_gpus, host))
     tiers = VllmSleep() if settings.sleeps(order.num_gpus) else None
-    threads = 0 if order.num_gpus else settings.cpu_threads or 0
-    launch = LaunchPlan(argv=argv, env=env, paths=paths, stop_budget=host.stop_budget, threads=threads)
+    launch = LaunchPlan(
+        argv=argv,
+        env=env,
+        paths=paths,
+        stop_budget=host.stop_budget,
+        threads=0 if order.num_gpus else settings.cpu_threads or host.cores.share_of_two,
+        own_cores=settings.cpu_threads is not None and order.num_gpus == 0,
+    )
     weights = None if settings.load_format == "dummy" else model.folder
     return Launch(f"unix:{paths.socket}", ("/health",), launch, phase_of, WORK, tiers, weights=weights)
 
@@ -106,9 +112,8 @@ def environment(settings: VllmSettings, num_gpus: int, host: EngineHost) -> dict
         env["VLLM_SERVER_DEV_MODE"] = "1"  # or it has no routes for it
     if num_gpus == 0:
         # Left alone, vLLM binds the threads of all engines of a machine to the same cores. Ours are bound as
-        # whole families, where a person has said how many cores each is to have; else the kernel spreads
-        # them, and one less than there are cores leaves room for what is no such thread.
-        threads = settings.cpu_threads or max(1, host.cores.size - 1)
+        # whole families: see ``cores``.
+        threads = settings.cpu_threads or host.cores.share_of_two
         env["VLLM_CPU_OMP_THREADS_BIND"] = ours.get("VLLM_CPU_OMP_THREADS_BIND") or "nobind"
         env["OMP_NUM_THREADS"] = str(threads)
         env["VLLM_CPU_KVCACHE_SPACE"] = str(settings.cpu_kv_cache_gib)

@@ -86,8 +86,8 @@ class VllmSettings:
         task: The older way to say that: ``embed``, ``classify``, ``score``, ``reward``, ``generate``.
         seed: Of the engine's random numbers.
         cpu_kv_cache_gib: GiB for the attention state, on a CPU.
-        cpu_threads: Threads that compute, on a CPU, and get as many cores of their own: by default one less
-            than there are cores, on all of them.
+        cpu_threads: Threads that compute, on a CPU, and get as many cores of their own: by default half as
+            many as there are cores, on all of them while no other engine computes there.
         extra_args: More arguments of ``vllm serve``; they go last.
     """
 
