@@ -90,7 +90,7 @@ lock: environment ## resolve pyproject.toml into requirements/ (UPGRADE=1 takes 
 	$(LOCK) pyproject.toml --extra local --extra client --group build --constraint requirements/dev.txt --no-annotate \
 		-o requirements/local.txt
 	$(LOCK) requirements/demo.in --no-deps -o requirements/demo.txt
-	$(subst --generate-hashes,,$(LOCK)) requirements/vllm.in --no-annotate -o src/sllm_actors/engines/pins/vllm.txt
+	$(subst --generate-hashes,,$(LOCK)) requirements/vllm.in --no-annotate -o src/sllm_actors/engines/installs/pins/vllm.txt
 
 bench: environment ## measure actors and transport here (about 12 minutes with the peers installed, else 6)
 	@$(BIN)/python bench/actors.py --json bench/results/actors.json $(BENCH_ARGS)

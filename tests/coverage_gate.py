@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.test_imports import PURE_CORES
+from .test_imports import PURE_CORES
 
 ROOT = Path(__file__).parent.parent
 
@@ -19,44 +19,60 @@ LEFT_OUT: dict[str, str] = {}
 
 TESTS = {
     "actors": [
-        "backoff",
-        "exits",
-        "mailbox",
-        "message",
-        "monitors",
-        "network_seam",
-        "supervision",
-        "supervision_backoff",
-        "supervision_requests",
-        "weight",
+        "test_backoff",
+        "test_exits",
+        "test_mailbox",
+        "test_message",
+        "test_monitors",
+        "test_network_seam",
+        "test_supervision",
+        "test_supervision_backoff",
+        "test_supervision_requests",
+        "test_weight",
     ],
-    "transport": ["codec", "control", "frame", "golden", "handshake", "link", "outbox"],
-    "engines": ["identity", "order", "replica", "vllm_settings"],
-    "gateway": ["access", "assemble", "holds", "inference_request", "knowledge", "routing"],
+    "transport": [
+        "test_codec",
+        "test_control",
+        "test_frame",
+        "test_golden",
+        "test_handshake",
+        "test_link",
+        "test_outbox",
+    ],
+    "models": ["test_byte_size", "test_eviction"],
+    "engines": ["test_identity", "test_order", "backends/test_vllm_settings", "replica/test_lifecycle"],
+    "gateway": [
+        "test_access",
+        "path/test_assembly",
+        "path/test_inference_request",
+        "routing/test_holds",
+        "routing/test_knowledge",
+        "routing/test_route",
+    ],
     "serving": [
-        "admission",
-        "deployment",
-        "describe",
-        "document",
-        "known_nodes",
-        "placement",
-        "reconcile",
-        "tiers",
-        "waiting",
+        "test_admission",
+        "decisions/test_placement",
+        "decisions/test_reconcile",
+        "test_tiers",
+        "decisions/test_waiting",
+        "deployment/test_document",
+        "deployment/test_spec",
+        "test_describe",
+        "test_known_nodes",
     ],
-    "cli": ["lookup"],
+    "cli": ["test_lookup"],
 }
 """The tests that reach them: files, by room. The long-running models are left to the whole test run."""
 
 
 def main() -> int:
     cores = [
-        f"src/sllm_actors/{room}/{core}.py"
+        f"src/sllm_actors/{room}/{core.replace('.', '/')}.py"
         for room, names in PURE_CORES.items()
         for core in names
         if f"{room}.{core}" not in LEFT_OUT
     ]
-    tests = [f"tests/{room}/test_{name}.py" for room, names in TESTS.items() for name in names]
+    tests = [f"tests/{room}/{name}.py" for room, names in TESTS.items() for name in names]
     one_loop = ["-k", "not uvloop and not trio"]
     pytest = [
         "pytest",

@@ -11,12 +11,13 @@ import pytest
 
 PACKAGE = "sllm_actors"
 
-# Lowest first. A room may import itself, any room on a lower floor, and observe; rooms that share a floor are
-# strangers to each other.
+# Lowest first. A room may import itself, any room on a lower floor, and what serves everyone; rooms that
+# share a floor are strangers to each other.
 FLOORS = [
     {"actors"},
     {"transport"},
-    {"cluster", "engines"},
+    {"cluster", "models"},
+    {"engines"},
     {"serving"},
     {"gateway"},
     {"dashboard"},
@@ -25,10 +26,46 @@ FLOORS = [
 ]
 
 # Beside the floors: what serves everyone, and what is public for the tests of users.
+SERVES_EVERYONE = {"files", "observe"}
 BESIDE: dict[str, set[str]] = {
+    "files": set(),
     "observe": set(),
-    "testing": {"actors", "transport", "engines", "observe"},
+    "testing": {"actors", "transport", "engines", "files", "observe"},
     "__main__": {"cli"},
+}
+
+# Inside a room, by the same rule: its sub-rooms and the modules beside them. "*" is all those modules that are
+# not listed; they may import each other as they like.
+SUB_FLOORS: dict[str, list[set[str]]] = {
+    "engines": [
+        {"*"},
+        {"installs", "machine", "ownership"},
+        {"warm"},
+        {"host"},
+        {"backends"},
+        {"replica"},
+    ],
+    "serving": [
+        {"deployment"},
+        {"messages"},
+        {"decisions"},
+        {"*"},
+    ],
+    "gateway": [
+        {"*"},
+        {"access"},
+        {"routing"},
+        {"path"},
+        {"api"},
+        {"gateway"},
+        {"__init__"},
+    ],
+    "cli": [
+        {"*"},
+        {"commands"},
+        {"app"},
+        {"__init__"},
+    ],
 }
 
 # Decisions without effects: everything that they need from outside comes in as an argument.
@@ -67,33 +104,35 @@ PURE_CORES = {
         "references",
         "settings",
     ],
-    "engines": ["identity", "plan", "replica", "settings"],
+    "models": ["byte_size", "eviction"],
+    "engines": ["environment", "identity", "plan", "replica.lifecycle", "backends.settings"],
     "gateway": [
         "access",
-        "assemble",
-        "board",
         "errors",
-        "events",
+        "path.assembly",
+        "path.events",
         "headers",
-        "holds",
-        "in_flight",
-        "inference_request",
-        "knowledge",
-        "routing",
+        "path.inference_request",
+        "routing.board",
+        "routing.holds",
+        "routing.in_flight",
+        "routing.knowledge",
+        "routing.route",
     ],
     "serving": [
         "admission",
-        "deployment",
-        "describe",
-        "document",
-        "json_text",
-        "known_nodes",
-        "placement",
-        "reconcile",
+        "decisions.placement",
+        "decisions.reconcile",
         "tiers",
-        "waiting",
+        "decisions.waiting",
+        "deployment.document",
+        "deployment.json_text",
+        "deployment.spec",
+        "describe",
+        "known_nodes",
     ],
     "cli": ["conversation", "lookup"],
+    "observe": ["redaction"],
 }
 
 EFFECTS = {
@@ -119,7 +158,7 @@ def allowed_imports() -> dict[str, set[str]]:
     below: set[str] = set()
     for floor in FLOORS:
         for room in floor:
-            allowed[room] = below | {"observe"}
+            allowed[room] = below | SERVES_EVERYONE
         below |= floor
     return allowed
 
@@ -133,6 +172,11 @@ def room_of(module: str) -> str | None:
     """Return the room of a module, or None for the package itself and for other packages."""
     package, _, rest = module.partition(".")
     return rest.partition(".")[0] or None if package == PACKAGE else None
+
+
+def sub_room_of(module: str) -> str:
+    """Return the name of a module, or of the sub-room that it is in, inside its room."""
+    return [*module.split("."), "__init__"][2]
 
 
 def test_every_room_has_its_place(graph: grimp.ImportGraph) -> None:
@@ -149,6 +193,21 @@ def test_imports_between_rooms_go_one_way(graph: grimp.ImportGraph) -> None:
             other = room_of(imported)
             if other is not None and other != room and (room is None or other not in allowed[room]):
                 wrong.append(f"{importer} imports {imported}")
+    assert wrong == []
+
+
+@pytest.mark.parametrize("room", SUB_FLOORS)
+def test_imports_inside_a_room_go_one_way(graph: grimp.ImportGraph, room: str) -> None:
+    floors = {name: floor for floor, names in enumerate(SUB_FLOORS[room]) for name in names}
+    wrong = []
+    for importer in sorted(graph.modules):
+        for imported in sorted(graph.find_modules_directly_imported_by(importer)):
+            if room_of(importer) == room_of(imported) == room:
+                name, other = sub_room_of(importer), sub_room_of(imported)
+                floor, below = (floors.get(each, floors["*"]) for each in (name, other))
+                free = name == other or not {name, other} & floors.keys()
+                if not free and below >= floor:
+                    wrong.append(f"{importer} imports {imported}")
     assert wrong == []
 
 

@@ -10,7 +10,7 @@ from typing import Self
 
 from attrs import frozen
 
-from sllm_actors.engines.log_reader import read_chunk
+from sllm_actors.engines.machine.log_reader import read_chunk
 
 LOOK = 0.01
 """Seconds between two looks at the log: the resolution of a phase."""

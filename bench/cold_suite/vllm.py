@@ -8,8 +8,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from sllm_actors.engines.interpreters import find_installed
-from sllm_actors.engines.vllm_phases import phase_of
+from sllm_actors.engines.backends.vllm_phases import phase_of
+from sllm_actors.engines.installs.interpreters import find_installed
 
 from .cluster import Cluster, ClusterFailed, open_cluster, wait_for
 from .start import Start, measure_start

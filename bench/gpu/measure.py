@@ -22,8 +22,8 @@ from bench.cold_suite.vllm import measure_vllm, vllm_version, wait_warm
 from bench.gpu.memory import NoGpu, holders, used_mib
 from bench.harness.machine import machine_facts
 from bench.harness.results import write
-from sllm_actors.engines.readiness import open_client
-from sllm_actors.engines.sleep import LEVELS, SleepProblem, VllmSleep
+from sllm_actors.engines.backends.sleep import LEVELS, SleepProblem, VllmSleep
+from sllm_actors.engines.replica.readiness import open_client
 
 WITHIN = 300.0
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from attrs import frozen
 
-from sllm_actors.cli import delete, logs, main, progress
+from sllm_actors.cli import main, progress
+from sllm_actors.cli.commands import delete, logs
 
 from .server import PlayedGateway, build_app, serving
 

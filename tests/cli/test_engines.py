@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.engines.installed import install, make_python
-from tests.engines.package_index import use_index
+from tests.engines.installs.installed import install, make_python
+from tests.engines.installs.package_index import use_index
 
-from sllm_actors.engines import environments
-from sllm_actors.engines.environments import Recipe
+from sllm_actors.engines.installs import environments
+from sllm_actors.engines.installs.environments import Recipe
 
 from .conftest import Sllm
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.engines.hub_server import run_hub
+from tests.models.hub_server import run_hub
 
 from .cluster import Cluster, eventually
 from .commands import gguf, sllm

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from sllm_actors.engines.health_policy import HealthPolicy
 from sllm_actors.engines.host import EngineHost, open_host
-from sllm_actors.engines.readiness import HealthPolicy
 
 from .tiny import make_modules
 

@@ -15,7 +15,8 @@ import anyio
 from attrs import evolve
 
 from sllm_actors.actors import TEMPORARY, ActorRef, ChildSpec
-from sllm_actors.engines.backend import Launch
+from sllm_actors.engines.backends.backend import Launch
+from sllm_actors.engines.environment import engine_environment
 from sllm_actors.engines.host import EngineHost
 from sllm_actors.engines.messages import (
     ReplicaChanged,
@@ -24,8 +25,8 @@ from sllm_actors.engines.messages import (
     ReplicaState,
     SourceInspected,
 )
-from sllm_actors.engines.plan import EnginePaths, LaunchPlan, engine_environment
-from sllm_actors.engines.replica_actor import ReplicaActor
+from sllm_actors.engines.plan import EnginePaths, LaunchPlan
+from sllm_actors.engines.replica.actor import ReplicaActor
 from sllm_actors.testing import TestProbe, TestSystem
 from sllm_actors.testing.fake_engine import fake_engine_argv
 

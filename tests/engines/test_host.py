@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from sllm_actors.engines.attempts import BLOCK, Attempts
 from sllm_actors.engines.host import LONGEST_SOCKET_PATH, EngineHost, machine_id, open_host
 from sllm_actors.engines.identity import ReplicaKey
+from sllm_actors.engines.ownership.attempts import BLOCK, Attempts
 
 KEY = ReplicaKey("m:llamacpp", 1, 1)
 

@@ -7,15 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from sllm_actors.engines.external import server_url
+from sllm_actors.engines.backends.external import server_url
+from sllm_actors.engines.backends.llamacpp import LlamaCpp, LlamaCppSettings
+from sllm_actors.engines.backends.registry import inspect_source
+from sllm_actors.engines.backends.settings import read_settings
+from sllm_actors.engines.environment import engine_environment
 from sllm_actors.engines.host import EngineHost
 from sllm_actors.engines.identity import ReplicaKey
-from sllm_actors.engines.llamacpp import LlamaCpp, LlamaCppSettings
 from sllm_actors.engines.messages import InspectSource, ReplicaOrder
-from sllm_actors.engines.plan import SourceProblem, engine_environment, looks_secret
-from sllm_actors.engines.registry import inspect_source
-from sllm_actors.engines.settings import read_settings
-from sllm_actors.engines.sources import gguf_file
+from sllm_actors.models.errors import SourceProblem
+from sllm_actors.models.gguf import gguf_file
+from sllm_actors.observe.redaction import looks_secret
 
 from .kit import paths_in
 

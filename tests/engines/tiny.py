@@ -7,8 +7,9 @@ import os
 import sys
 from pathlib import Path
 
-from sllm_actors.engines.fork_client import WarmSpec
-from sllm_actors.engines.plan import EnginePaths, LaunchPlan, engine_environment
+from sllm_actors.engines.environment import engine_environment
+from sllm_actors.engines.plan import EnginePaths, LaunchPlan
+from sllm_actors.engines.warm.fork_client import WarmSpec
 
 from .kit import until
 

@@ -8,7 +8,7 @@ import anyio
 import pytest
 from anyio import to_thread
 from attrs import evolve
-from tests.engines.installed import install, make_python
+from tests.engines.installs.installed import install, make_python
 from tests.engines.kit import until
 
 from sllm_actors.engines.host import open_host

@@ -15,8 +15,8 @@ from sllm_actors.actors import AT_ONCE, ChildSpec, Incarnation, NodeId
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.engines.messages import InspectSource, ReplicaReport, SourceInspected
 from sllm_actors.serving.controller import Controller
-from sllm_actors.serving.deployment import DeploymentSpec
-from sllm_actors.serving.document import write_document
+from sllm_actors.serving.deployment.document import write_document
+from sllm_actors.serving.deployment.spec import DeploymentSpec
 from sllm_actors.serving.messages import (
     CONTROLLER,
     Answer,

@@ -10,9 +10,9 @@ from attrs import evolve
 
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.engines.messages import ReplicaReport, ReplicaState
-from sllm_actors.serving.deployment import DeploymentSpec, Scaling
+from sllm_actors.serving.decisions.reconcile import Deployment, Plan, Worker, reconcile
+from sllm_actors.serving.deployment.spec import DeploymentSpec, Scaling
 from sllm_actors.serving.messages import Gpu, Inventory
-from sllm_actors.serving.reconcile import Deployment, Plan, Worker, reconcile
 
 NODES = ("w1", "w2", "w3")
 

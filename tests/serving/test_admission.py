@@ -9,7 +9,7 @@ from attrs import evolve
 
 from sllm_actors.actors import Incarnation
 from sllm_actors.serving.admission import Proposal, Verdict, propose
-from sllm_actors.serving.document import MAX_DOCUMENT
+from sllm_actors.serving.deployment.document import MAX_DOCUMENT
 from sllm_actors.serving.inspection import WorkerLife
 from sllm_actors.serving.messages import Answer
 

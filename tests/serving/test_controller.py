@@ -10,7 +10,7 @@ import anyio.to_thread
 import pytest
 
 from sllm_actors.engines.messages import InspectSource, ReplicaState, SourceInspected
-from sllm_actors.serving.document import MAX_DOCUMENT
+from sllm_actors.serving.deployment.document import MAX_DOCUMENT
 from sllm_actors.serving.messages import CONTROLLER, Delete, Deploy, Describe, WorkerAddress, WorkerReport
 
 from .head import SETTLE_TIME, running_head

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from sllm_actors.engines.eviction import CachedModel
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.engines.messages import ReplicaState, WarmReport, WarmState
+from sllm_actors.models.eviction import CachedModel
+from sllm_actors.serving.decisions.reconcile import Deployment, Wait, Worker
+from sllm_actors.serving.deployment.document import write_document
 from sllm_actors.serving.describe import NodeView, describe_cluster, describe_deployment, describe_node
-from sllm_actors.serving.document import write_document
 from sllm_actors.serving.messages import Gpu, Inventory
-from sllm_actors.serving.reconcile import Deployment, Wait, Worker
 
 from .kit import deployment, inventory, key, report, worker
 

@@ -14,7 +14,7 @@ import pytest
 from openai import OpenAI
 from tests.e2e.cluster import Cluster
 
-from sllm_actors.engines.interpreters import find_installed
+from sllm_actors.engines.installs.interpreters import find_installed
 
 from .family import DOCUMENT, both_ready, deploy, wait_warm, was_forked
 

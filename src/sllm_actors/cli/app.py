@@ -11,15 +11,15 @@ from typing import NoReturn
 import click
 
 from sllm_actors import __version__
+from sllm_actors.cli.commands.chat import chat
+from sllm_actors.cli.commands.delete import delete
+from sllm_actors.cli.commands.deploy import deploy
+from sllm_actors.cli.commands.engines import engines
+from sllm_actors.cli.commands.logs import logs
+from sllm_actors.cli.commands.nodes import gateway, head, up, worker
+from sllm_actors.cli.commands.status import status
 
-from .chat import chat
-from .delete import delete
-from .deploy import deploy
-from .engines import engines
 from .errors import EXIT_INTERRUPTED, Failure
-from .logs import logs
-from .nodes import gateway, head, up, worker
-from .status import status
 
 
 @click.group(

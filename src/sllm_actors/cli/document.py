@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sllm_actors.serving.document import MAX_DOCUMENT
+from sllm_actors.serving.deployment.document import MAX_DOCUMENT
 
 from .errors import Failure
 

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from sllm_actors.engines.byte_size import parse_bytes
+from sllm_actors.models.byte_size import parse_bytes
 from sllm_actors.nodes.options import HostPort
 
 CLUSTER_PORT = 8000

@@ -13,18 +13,19 @@ from pathlib import Path
 
 from attrs import field, frozen
 
-from .attempts import Attempts
-from .cores import CorePool
-from .cpu_dtype import cpu_dtype
-from .gpus import GpuPool
-from .hub import Hub
+from sllm_actors.engines.installs.interpreters import interpreter_of
+from sllm_actors.engines.machine.cores import CorePool
+from sllm_actors.engines.machine.cpu_dtype import cpu_dtype
+from sllm_actors.engines.machine.gpus import GpuPool
+from sllm_actors.engines.ownership.attempts import Attempts
+from sllm_actors.engines.ownership.leases import Leases
+from sllm_actors.engines.warm.fork_servers import WarmServers
+from sllm_actors.models.hub import Hub
+from sllm_actors.models.store import ModelStore
+
+from .health_policy import HealthPolicy
 from .identity import ReplicaId, ReplicaKey
-from .interpreters import interpreter_of
-from .leases import Leases
-from .model_store import ModelStore
 from .plan import EnginePaths
-from .readiness import HealthPolicy
-from .warm import WarmServers
 
 LONGEST_SOCKET_PATH = 107
 """Bytes of a unix socket's path, as Linux has it."""

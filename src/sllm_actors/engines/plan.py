@@ -2,42 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from attrs import field, frozen
-
-MARKER = "SLLM_ENGINE"
-"""In an engine's environment: the one thing that names its processes when even its leash was killed."""
-
-_SECRET_WORDS = {
-    "AUTH",
-    "AUTHORIZATION",
-    "CREDENTIAL",
-    "CREDENTIALS",
-    "DSN",
-    "PASSWD",
-    "PASSWORD",
-    "PASSPHRASE",
-    "SECRET",
-    "SECRETS",
-    "TOKEN",
-    "TOKENS",
-}
-_SECRET_PARTS = re.compile(r"API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|SECRET|PASSWORD|DATABASE_URL")
-
-
-class LaunchProblem(Exception):
-    """This replica cannot be started here as ordered. The text is one sentence for a person."""
-
-
-class SourceProblem(LaunchProblem):
-    """The model's source is not there, or not what the backend reads."""
-
-
-class SettingsProblem(LaunchProblem):
-    """A setting is unknown to the backend, or its value is no good."""
 
 
 @frozen
@@ -86,27 +54,3 @@ class LaunchPlan:
     gpus: tuple[str, ...] = ()
     files: Mapping[str, str] = field(factory=dict, repr=False)
     gpu_memory: tuple[str, ...] = ()
-
-
-def engine_environment(ours: Mapping[str, str], paths: EnginePaths, **more: str) -> dict[str, str]:
-    """Return the environment of an engine: ours without what is or looks secret, its own TMPDIR, ``more``."""
-    env = without_secrets(ours)
-    env.update(TMPDIR=str(paths.tmpdir), PYTHONUNBUFFERED="1", **more)
-    env[MARKER] = paths.socket.name
-    env["SPT_NOENV"] = "1"  # setproctitle would write process titles over the environment, the mark with it
-    return env
-
-
-def without_secrets(env: Mapping[str, str]) -> dict[str, str]:
-    """Return an environment without what is ours or looks like a secret."""
-    return {name: value for name, value in env.items() if not looks_secret(name)}
-
-
-def looks_secret(name: str) -> bool:
-    """Return whether a variable of that name is ours or looks like a secret."""
-    upper = name.upper()
-    return (
-        upper.startswith("SLLM_")
-        or not _SECRET_WORDS.isdisjoint(upper.split("_"))
-        or _SECRET_PARTS.search(upper) is not None
-    )

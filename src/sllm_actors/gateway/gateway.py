@@ -8,19 +8,19 @@ from typing import cast
 from attrs import frozen
 
 from sllm_actors.actors import ActorSystem, ChildSpec
+from sllm_actors.gateway.api.app import Control, HeadNode, build_app
+from sllm_actors.gateway.api.instances import Instances
+from sllm_actors.gateway.path.dispatch import Dispatcher
+from sllm_actors.gateway.path.ingress import ASGI, Ingress
+from sllm_actors.gateway.path.upstream import Connector, OpenTunnel
+from sllm_actors.gateway.routing.actor import DialWorkers, GatewayActor, Memory
+from sllm_actors.gateway.routing.board import Board
+from sllm_actors.gateway.routing.in_flight import InFlight
+from sllm_actors.gateway.routing.knowledge import Knowledge
+from sllm_actors.gateway.routing.router import RouterTools
 from sllm_actors.serving.messages import GATEWAY
 
-from .app import Control, HeadNode, build_app
-from .board import Board
-from .dispatch import Dispatcher
-from .gateway_actor import DialWorkers, GatewayActor, Memory
-from .in_flight import InFlight
-from .ingress import ASGI, Ingress
-from .instances import Instances
-from .knowledge import Knowledge
-from .router import RouterTools
 from .settings import GatewaySettings
-from .upstream import Connector, OpenTunnel
 
 
 @frozen

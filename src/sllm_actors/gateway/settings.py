@@ -6,7 +6,7 @@ from pathlib import Path
 
 from attrs import Attribute, field, frozen, validators
 
-from sllm_actors.serving.document import MAX_DOCUMENT
+from sllm_actors.serving.deployment.document import MAX_DOCUMENT
 
 
 def _has_a_key(settings: GatewaySettings, _attribute: Attribute[str | None], key: str | None) -> None:

@@ -11,12 +11,12 @@ from anyio import to_thread
 
 from sllm_actors.actors import ActorSystem, ChildSpec
 from sllm_actors.cluster.inventory import take_stock
+from sllm_actors.engines.backends.registry import WARM
+from sllm_actors.engines.errors import LaunchProblem
 from sllm_actors.engines.host import EngineHost
 from sllm_actors.engines.messages import WarmState
-from sllm_actors.engines.plan import LaunchProblem
-from sllm_actors.engines.registry import WARM
-from sllm_actors.engines.warm import Room
-from sllm_actors.engines.warm_keeper import Wardrobe, WarmKeeper
+from sllm_actors.engines.warm.fork_servers import Room
+from sllm_actors.engines.warm.keeper import Wardrobe, WarmKeeper
 
 log = structlog.get_logger("sllm_actors.engines")
 

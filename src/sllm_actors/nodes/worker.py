@@ -17,16 +17,16 @@ from sllm_actors.actors import ActorRef, ActorSystem, ChildSpec
 from sllm_actors.cluster.home import NodeHome
 from sllm_actors.cluster.inventory import take_stock
 from sllm_actors.cluster.secret import find_secret
-from sllm_actors.engines.engine_socket import open_engine_socket
-from sllm_actors.engines.eviction import CachedModel
+from sllm_actors.engines.backends.registry import inspect_source
+from sllm_actors.engines.health_policy import HealthPolicy
 from sllm_actors.engines.host import EngineHost, open_host
-from sllm_actors.engines.log_reader import read_chunk
-from sllm_actors.engines.log_room import drop_old_logs
+from sllm_actors.engines.machine.log_quota import drop_old_logs
+from sllm_actors.engines.machine.log_reader import read_chunk
 from sllm_actors.engines.messages import LogChunk, OpenEngine, ReadLog, ReplicaOrder, ReplicaState
-from sllm_actors.engines.model_room import cached_models
-from sllm_actors.engines.readiness import HealthPolicy
-from sllm_actors.engines.registry import inspect_source
-from sllm_actors.engines.replica_actor import ReplicaActor
+from sllm_actors.engines.replica.actor import ReplicaActor
+from sllm_actors.engines.replica.engine_socket import open_engine_socket
+from sllm_actors.models.eviction import CachedModel
+from sllm_actors.models.quota import cached_models
 from sllm_actors.serving.messages import WORKER, Gpu, Inventory
 from sllm_actors.serving.replicas import Replicas
 from sllm_actors.serving.worker import WorkerActor, Workshop

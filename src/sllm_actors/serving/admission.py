@@ -6,12 +6,13 @@ from collections.abc import Collection, Mapping
 
 from attrs import frozen
 
+from sllm_actors.serving.decisions.reconcile import Deployment
+from sllm_actors.serving.deployment.document import MAX_DOCUMENT, read_document
+from sllm_actors.serving.deployment.spec import DeploymentProblem, DeploymentSpec
+
 from .answers import being_deployed, deployed_already, refusal
-from .deployment import DeploymentProblem, DeploymentSpec
-from .document import MAX_DOCUMENT, read_document
 from .inspection import WorkerLife
 from .messages import Answer
-from .reconcile import Deployment
 
 
 @frozen

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from .deployment import DeploymentSpec
+from sllm_actors.serving.decisions.reconcile import Deployment
+from sllm_actors.serving.deployment.spec import DeploymentSpec
+
 from .messages import Answer
-from .reconcile import Deployment
 from .store import StoreProblem
 
 

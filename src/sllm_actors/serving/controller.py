@@ -18,6 +18,8 @@ from attrs import evolve, frozen
 
 from sllm_actors.actors import Actor, NodeId, Reply, Timer
 from sllm_actors.engines.identity import ReplicaKey
+from sllm_actors.serving.decisions.reconcile import Deployment, reconcile
+from sllm_actors.serving.decisions.waiting import next_due, why_overdue, with_waits
 from sllm_actors.transport import Peer, PeerLost, PeerUp
 
 from .admission import Proposal, Verdict, propose
@@ -44,10 +46,8 @@ from .messages import (
     RoutingTable,
     WorkerReport,
 )
-from .reconcile import Deployment, reconcile
 from .routing_tables import RoutingTables
 from .store import Store, StoreProblem
-from .waiting import next_due, why_overdue, with_waits
 
 log = structlog.get_logger("sllm_actors.controller")
 

@@ -9,11 +9,11 @@ from attrs import frozen
 
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.engines.messages import ReplicaReport, ReplicaState
+from sllm_actors.serving.decisions.reconcile import Deployment, Placements, Worker, running, used_gpus
+from sllm_actors.serving.decisions.waiting import why_overdue
+from sllm_actors.serving.deployment.document import write_document
 
-from .document import write_document
 from .messages import Inventory
-from .reconcile import Deployment, Placements, Worker, running, used_gpus
-from .waiting import why_overdue
 
 CRASH_LOOP = 3
 """So many failures in a row are no accident."""

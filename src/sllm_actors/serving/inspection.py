@@ -14,10 +14,10 @@ from attrs import evolve, field, frozen
 
 from sllm_actors.actors import ActorSystem, AskError, Incarnation, NodeId
 from sllm_actors.engines.messages import InspectSource, SourceInspected
+from sllm_actors.serving.decisions.reconcile import Deployment
+from sllm_actors.serving.deployment.spec import DeploymentSpec
 
-from .deployment import DeploymentSpec
 from .messages import WORKER
-from .reconcile import Deployment
 
 log = structlog.get_logger("sllm_actors.inspection")
 

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 from attrs import evolve
 
+from sllm_actors.serving.decisions.reconcile import Worker
 from sllm_actors.transport import Peer
 
 from .describe import NodeView
 from .messages import Inventory, WorkerAddress, WorkerReport
-from .reconcile import Worker
 
 MAX_ADDRESSES = 1024
 """Workers whose address is remembered, as long as they are not linked."""

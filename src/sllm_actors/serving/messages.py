@@ -6,9 +6,9 @@ from __future__ import annotations
 from attrs import field, frozen
 
 from sllm_actors.actors import Catalog
-from sllm_actors.engines.eviction import CachedModel
 from sllm_actors.engines.identity import ReplicaId, ReplicaKey
 from sllm_actors.engines.messages import ReplicaOrder, ReplicaReport, WarmReport
+from sllm_actors.models.eviction import CachedModel
 
 CATALOG = Catalog()
 

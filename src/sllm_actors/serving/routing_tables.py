@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from sllm_actors.serving.decisions.reconcile import Deployment
+from sllm_actors.serving.decisions.waiting import why_overdue
+
 from .messages import RoutingTable, ServedModel, WorkerAddress
-from .reconcile import Deployment
-from .waiting import why_overdue
 
 
 class RoutingTables:

@@ -19,9 +19,8 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from sllm_actors.cluster.home import SetupProblem
-
-from .deployment import DeploymentProblem, DeploymentSpec
-from .document import read_document, write_document
+from sllm_actors.serving.deployment.document import read_document, write_document
+from sllm_actors.serving.deployment.spec import DeploymentProblem, DeploymentSpec
 
 SCHEMA_VERSION = 1
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
+from sllm_actors.engines.backends.sleep import LEVELS
 from sllm_actors.engines.messages import ReplicaReport, ReplicaState, SleepReplica, WakeReplica
-from sllm_actors.engines.sleep import LEVELS
 
 from .answers import answer, refusal
 from .messages import Answer

@@ -1,0 +1,55 @@
+"""``sllm delete``: withdraw deployments, and come back when they are gone."""
+
+from __future__ import annotations
+
+import time
+from http import HTTPStatus
+
+import click
+
+from sllm_actors.cli.answers import Status, read
+from sllm_actors.cli.client import GatewayClient, path_of
+from sllm_actors.cli.errors import Failure, Refused
+from sllm_actors.cli.lookup import find_deployment
+
+POLL_SECONDS = 0.3
+
+
+@click.command()
+@click.argument("models", nargs=-1, required=True, metavar="M...")
+@click.option("--backend", help="Which deployment of the model, where there are several.")
+@click.option(
+    "--timeout", type=click.FloatRange(min=0), default=180.0, show_default=True, help="Seconds to wait."
+)
+def delete(*, models: tuple[str, ...], backend: str | None, timeout: float) -> None:
+    """Delete deployments, each M a model or an id as sllm status shows it.
+
+    Requests under way are finished first. If one name is unknown or ambiguous, nothing is deleted.
+    """
+    with GatewayClient() as client:
+        deployments = read(Status, client.request("GET", "/status")).deployments
+        # A dictionary, not a set: in the order given, each once.
+        ids = list(dict.fromkeys(find_deployment(deployments, name, backend).id for name in models))
+        waiting = [deployment_id for deployment_id in ids if _exists(client, "DELETE", deployment_id)]
+        deadline = time.monotonic() + timeout
+        while waiting := [
+            deployment_id for deployment_id in waiting if _exists(client, "GET", deployment_id)
+        ]:
+            if time.monotonic() > deadline:
+                raise Failure(
+                    f"{', '.join(waiting)} still not gone after {timeout:.0f} s: the deletion goes on"
+                )
+            time.sleep(POLL_SECONDS)
+    for deployment_id in ids:
+        click.echo(f"Deleted: {deployment_id}")
+
+
+def _exists(client: GatewayClient, method: str, deployment_id: str) -> bool:
+    """Send the request and say whether there was something to answer it."""
+    try:
+        client.request(method, path_of("deployments", deployment_id))
+    except Refused as error:
+        if error.status == HTTPStatus.NOT_FOUND:
+            return False
+        raise
+    return True

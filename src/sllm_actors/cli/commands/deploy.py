@@ -1,0 +1,106 @@
+"""``sllm deploy``: say what should be served, and with ``--wait`` see it become ready."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from sllm_actors.cli import document
+from sllm_actors.cli.answers import Deployed, read
+from sllm_actors.cli.client import GatewayClient
+from sllm_actors.cli.progress import reporting, wait_until_ready
+from sllm_actors.cli.terminal import printable
+
+
+@click.command()
+@click.option(
+    "--model",
+    metavar="M",
+    help="The name that clients call it by: a hub id or a path, unless --source says more.",
+)
+@click.option("--backend", help="vllm, llamacpp, sglang, command or external.")
+@click.option("--source", metavar="hf:ID|PATH|demo:NAME", help="Where the model's files are, if not at M.")
+@click.option(
+    "--config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A deployment file, .json or .toml; options win over it.",
+)
+@click.option("--num-gpus", type=click.IntRange(min=0), help="GPUs per replica.")
+@click.option("--target", type=click.IntRange(min=1), help="Requests at a time that one replica should have.")
+@click.option("--min-instances", type=click.IntRange(min=0), help="Fewest replicas.")
+@click.option("--max-instances", type=click.IntRange(min=1), help="Most replicas.")
+@click.option(
+    "--keep-alive",
+    type=click.FloatRange(min=-1),
+    metavar="SECONDS",
+    help="How long an idle replica is kept; -1: until its room is needed.",
+)
+@click.option(
+    "--endpoint", "endpoints", multiple=True, metavar="URL", help="Address of an external engine; repeatable."
+)
+@click.option(
+    "--engine-arg", "engine_args", multiple=True, metavar="K=V", help="Setting of the engine; repeatable."
+)
+@click.option("--wait/--no-wait", default=False, help="Wait until it is ready, and show how far it is.")
+@click.option(
+    "--timeout", type=click.FloatRange(min=0), default=1800.0, show_default=True, help="Seconds to wait."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the gateway's answer as JSON.")
+def deploy(
+    *,
+    model: str | None,
+    backend: str | None,
+    source: str | None,
+    config: Path | None,
+    num_gpus: int | None,
+    target: int | None,
+    min_instances: int | None,
+    max_instances: int | None,
+    keep_alive: float | None,
+    endpoints: tuple[str, ...],
+    engine_args: tuple[str, ...],
+    wait: bool,
+    timeout: float,
+    as_json: bool,
+) -> None:
+    """Deploy a model. What is deployed already with the same settings is left as it is.
+
+    Without --wait the command ends when the deployment is recorded; a request that comes before it is ready
+    waits in the gateway. With --wait it ends when the model is ready (exit status 0) or has failed (1).
+    """
+    if model is None and config is None:
+        raise click.UsageError("name a model with --model, or a deployment file with --config")
+    if keep_alive is not None and keep_alive.is_integer():
+        keep_alive = int(keep_alive)
+    body = document.build(
+        document.load(config) if config else {},
+        folder=Path.cwd(),
+        scalars={"model": model, "backend": backend, "source": source, "num_gpus": num_gpus},
+        auto_scaling={
+            "target": target,
+            "min_instances": min_instances,
+            "max_instances": max_instances,
+            "keep_alive": keep_alive,
+        },
+        endpoints=endpoints,
+        engine_args=engine_args,
+    )
+    with GatewayClient() as client:
+        answer = client.request("POST", "/deployments", body=body)
+        deployed = read(Deployed, answer)
+        for warning in deployed.warnings:
+            click.echo(f"warning: {printable(warning)}", err=True)
+        if not as_json:
+            what = "created" if deployed.created else "there already"
+            click.echo(f"Deployment {what}: {printable(deployed.deployment_id)}")
+        if wait:
+            with reporting(silent=as_json) as report:
+                wait_until_ready(
+                    client, deployed.deployment_id, revision=deployed.revision, timeout=timeout, report=report
+                )
+    if as_json:
+        click.echo(json.dumps(answer, indent=2))
+    elif wait:
+        click.echo(f"Ready: {printable(deployed.deployment_id)}")

@@ -1,0 +1,142 @@
+"""``sllm engines``: which engines this machine has, and installing one."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from sllm_actors.cli.errors import Failure
+from sllm_actors.cli.parameters import KEY_VALUE
+from sllm_actors.cli.progress import reporting
+from sllm_actors.cli.terminal import cell, show, table
+from sllm_actors.nodes.options import default_data_dir
+
+from .nodes import FOLDER, options
+
+data_dir = click.option(
+    "--data-dir",
+    type=FOLDER,
+    envvar="SLLM_DATA_DIR",
+    help="The worker's data directory, which engines are installed in. [SLLM_DATA_DIR]",
+)
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@click.group()
+def engines() -> None:
+    """Show and install the engines of this machine: each lives in a Python environment of its own."""
+
+
+@engines.command("install")
+@click.argument("engine", type=click.Choice(["vllm"]))
+@options(
+    click.option(
+        "--cpu/--gpu",
+        "cpu",
+        default=None,
+        help="The build for CPUs, or the one for GPUs. [what this machine has]",
+    ),
+    click.option(
+        "--python",
+        type=click.Path(exists=True, dir_okay=False),
+        help="The Python to make the environment with. [the one that runs sllm]",
+    ),
+    click.option("--again", is_flag=True, help="Make the environment anew, although it is whole."),
+    data_dir,
+    as_json,
+)
+def install_engine(
+    engine: str, cpu: bool | None, python: str | None, again: bool, data_dir: Path | None, as_json: bool
+) -> None:
+    """Install an engine into an environment of its own, where workers of this machine find it.
+
+    pip is used as it is configured here. It may take many minutes.
+    """
+    from sllm_actors.cluster.inventory import take_stock
+    from sllm_actors.engines.installs.environments import RECIPES, InstallProblem, install
+
+    if cpu is None:
+        cpu = not take_stock(None).gpus
+    folder = engines_dir(data_dir)
+    try:
+        with reporting(silent=as_json) as report:
+            installed = install(
+                RECIPES[engine, cpu], folder, python=python or sys.executable, again=again, say=report
+            )
+    except InstallProblem as problem:
+        raise Failure(str(problem)) from None
+    if as_json:
+        click.echo(
+            json.dumps(
+                {"backend": engine, "package": installed.name, "version": installed.version}
+                | {"python": installed.python}
+            )
+        )
+    else:
+        click.echo(f"Ready: {installed.name} {installed.version}, {installed.python}")
+
+
+@engines.command("list")
+@options(
+    click.option(
+        "--engine-python",
+        type=KEY_VALUE,
+        multiple=True,
+        metavar="BACKEND=PATH",
+        help="As the worker gets it; repeatable.",
+    ),
+    data_dir,
+    as_json,
+)
+def list_engines(engine_python: tuple[tuple[str, str], ...], data_dir: Path | None, as_json: bool) -> None:
+    """Show which engines a worker of this machine would find, and where."""
+    found = [_describe(dict(engine_python), engines_dir(data_dir), backend) for backend in _backends()]
+    if as_json:
+        click.echo(json.dumps({"engines": found}))
+        return
+    shown = table("BACKEND", "INSTALLED", "PACKAGE", "VERSION", "PYTHON")
+    for engine in found:
+        installed = engine["problem"] or ("yes" if engine["installed"] else "no")
+        shown.add_row(
+            *(cell(value) for value in (engine["backend"], installed, engine["package"], engine["version"])),
+            cell(engine["python"] if engine["installed"] else None),
+        )
+    show(shown)
+
+
+def engines_dir(data_dir: Path | None) -> Path:
+    """Return where the workers of a data directory look for installed engines."""
+    return (data_dir or default_data_dir(os.environ)).expanduser().absolute() / "engines"
+
+
+def _backends() -> list[str]:
+    from sllm_actors.engines.backends.registry import BACKENDS
+    from sllm_actors.engines.installs.interpreters import PACKAGES
+
+    return sorted(PACKAGES.keys() & BACKENDS.keys())
+
+
+def _describe(named: Mapping[str, str], folder: Path, backend: str) -> dict[str, Any]:
+    from sllm_actors.engines.errors import LaunchProblem
+    from sllm_actors.engines.installs.interpreters import find_installed, interpreter_of
+
+    python = interpreter_of(backend, named, folder)
+    problem = ""
+    try:
+        installed = find_installed(python, backend)
+    except LaunchProblem as found:
+        installed, problem = None, str(found)
+    return {
+        "backend": backend,
+        "installed": installed is not None,
+        "package": installed.name if installed else None,
+        "version": installed.version if installed else None,
+        "python": python,
+        "problem": problem,
+    }

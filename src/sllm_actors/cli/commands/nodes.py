@@ -1,0 +1,192 @@
+"""``sllm up``, ``head``, ``worker`` and ``gateway``: run nodes on this machine, in the foreground.
+
+Each command hands its options to the launcher as one frozen object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from sllm_actors.cli.errors import Failure
+from sllm_actors.cli.parameters import GPUS, HEAD, KEY_VALUE, PORT, SIZE
+from sllm_actors.cluster.tls_files import TlsFiles
+from sllm_actors.nodes.options import GatewayOptions, HeadOptions, NodeOptions, UpOptions, WorkerOptions
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+FOLDER = click.Path(file_okay=False, path_type=Path)
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+TLS_FLAGS = ("--tls-cert", "--tls-key", "--tls-ca")
+PEM = click.Path(path_type=Path)
+
+
+def launch(chosen: NodeOptions) -> None:
+    """Run nodes until they are stopped.
+
+    The launcher is imported here and not above: ``sllm status`` should not have to wait for it.
+
+    Raises:
+        Failure: They could not be started, or ended by themselves.
+    """
+    from sllm_actors.nodes.launch_plan import LaunchProblem, make_plan
+    from sllm_actors.nodes.launcher import run
+
+    try:
+        run(make_plan(chosen))
+    except LaunchProblem as problem:
+        raise Failure(str(problem)) from None
+
+
+def with_tls(given: dict[str, Any]) -> dict[str, Any]:
+    """Return the options with the files for TLS in one.
+
+    Raises:
+        click.UsageError: There are some of them, but not all.
+    """
+    rest = dict(given)
+    files = {flag: rest.pop(flag.lstrip("-").replace("-", "_")) for flag in TLS_FLAGS}
+    missing = [flag for flag, path in files.items() if path is None]
+    if 0 < len(missing) < len(files):
+        raise click.UsageError(
+            f"--tls-cert, --tls-key and --tls-ca go together: give {' and '.join(missing)} too, or none"
+        )
+    return {**rest, "tls": None if missing else TlsFiles(*files.values())}
+
+
+def options(*decorators: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Apply several options to a command, so that they are listed in the order given."""
+
+    def decorate(command: Command) -> Command:
+        for decorator in reversed(decorators):
+            command = decorator(command)
+        return command
+
+    return decorate
+
+
+node_options = options(
+    click.option("--host", metavar="ADDR", help="Address to listen on."),
+    click.option("--advertise", metavar="ADDR", help="Address that other machines reach this one at."),
+    click.option(
+        "--data-dir",
+        type=FOLDER,
+        envvar="SLLM_DATA_DIR",
+        help="Where identity and state live. [SLLM_DATA_DIR]",
+    ),
+    click.option("--secret-file", type=FILE, help="File with the cluster secret. [SLLM_CLUSTER_SECRET]"),
+    click.option("--tls-cert", type=PEM, help="This node's certificate (PEM): TLS between nodes."),
+    click.option("--tls-key", type=PEM, help="Its private key."),
+    click.option("--tls-ca", type=PEM, help="The authority that all nodes' certificates are signed by."),
+)
+
+engine_options = options(
+    click.option("--gpus", type=GPUS, default="auto", show_default=True, help="GPUs that engines may use."),
+    click.option(
+        "--storage-path", type=FOLDER, envvar="STORAGE_PATH", help="Where models are kept. [STORAGE_PATH]"
+    ),
+    click.option(
+        "--storage-quota",
+        type=SIZE,
+        metavar="SIZE",
+        help="What models may have of that disk, as 200GB; those not used for longest make room.",
+    ),
+    click.option(
+        "--label", "labels", type=KEY_VALUE, multiple=True, help="A property of this machine; repeatable."
+    ),
+    click.option(
+        "--engine-python",
+        type=KEY_VALUE,
+        multiple=True,
+        metavar="BACKEND=PATH",
+        help="The Python that has an engine installed; repeatable.",
+    ),
+    click.option(
+        "--allow-command",
+        is_flag=True,
+        help="Let deployments name the program to run (backend command).",
+    ),
+    click.option(
+        "--healthy-uptime",
+        type=click.FloatRange(min=0.0),
+        default=60.0,
+        show_default=True,
+        metavar="SECONDS",
+        help="Being ready for so long makes an engine's earlier failures forgotten.",
+    ),
+    click.option(
+        "--warm",
+        type=click.Choice(["auto", "vllm", "none"]),
+        default="auto",
+        show_default=True,
+        help="Fork engines from a process that has imported them: a start takes seconds; auto: if installed.",
+    ),
+)
+
+gateway_port = click.option(
+    "--port", type=PORT, default=8343, show_default=True, help="OpenAI API; 0: any free."
+)
+head_ports = options(
+    gateway_port,
+    click.option(
+        "--cluster-port", type=PORT, default=8000, show_default=True, help="Cluster HTTP; 0: any free."
+    ),
+    click.option(
+        "--transport-port", type=PORT, default=8001, show_default=True, help="The head's nodes; 0: any free."
+    ),
+)
+head_address = click.option(
+    "--head", type=HEAD, required=True, metavar="HOST:8000", help="Where the head is."
+)
+
+
+@click.command()
+@click.option("--demo", is_flag=True, help="Also deploy a small chat model, as smollm2-135m:llamacpp.")
+@head_ports
+@click.option(
+    "--worker-port", type=PORT, default=8002, show_default=True, help="The worker's peers; 0: any free."
+)
+@node_options
+@engine_options
+def up(**given: Any) -> None:
+    """Run everything on this machine: head, one worker, one gateway. ^C stops all of it."""
+    launch(UpOptions(**with_tls(given)))
+
+
+@click.command()
+@click.option(
+    "--gateways",
+    type=click.IntRange(min=0),
+    default=1,
+    show_default=True,
+    help="Gateway processes beside it.",
+)
+@head_ports
+@node_options
+@click.option("--database-url", envvar="SLLM_DATABASE_URL", help="Where state is kept. [SLLM_DATABASE_URL]")
+def head(**given: Any) -> None:
+    """Run the head: it keeps the cluster's state and decides what runs where."""
+    launch(HeadOptions(**with_tls(given)))
+
+
+@click.command()
+@head_address
+@click.option("--port", type=PORT, default=8002, show_default=True, help="For gateways; 0: any free.")
+@click.option("--name", help="What this machine is called in sllm status --nodes.")
+@node_options
+@engine_options
+def worker(**given: Any) -> None:
+    """Run a worker: this machine's GPUs and engines join the cluster."""
+    launch(WorkerOptions(**with_tls(given)))
+
+
+@click.command()
+@head_address
+@gateway_port
+@node_options
+def gateway(**given: Any) -> None:
+    """Run another gateway: the OpenAI API on this machine, for the models of the cluster."""
+    launch(GatewayOptions(**with_tls(given)))

@@ -1,0 +1,144 @@
+"""The llamacpp backend: GGUF files on llama.cpp's own server, for machines without a GPU too."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from attrs import frozen
+
+from sllm_actors.engines.environment import engine_environment
+from sllm_actors.engines.errors import LaunchProblem, SettingsProblem
+from sllm_actors.engines.host import EngineHost
+from sllm_actors.engines.messages import ReplicaOrder, SourceInspected
+from sllm_actors.engines.plan import EnginePaths, LaunchPlan
+from sllm_actors.models.gguf import gguf_file
+
+from .backend import Launch
+from .settings import flag, read_settings, table, text, whole
+from .work_metrics import WorkMetrics
+
+PROGRAM = Path(__file__).with_name("llamacpp_server.py")
+
+WORK = WorkMetrics(
+    running=("llamacpp:requests_processing",),
+    counters=("llamacpp:n_decode_total", "llamacpp:prompt_tokens_total", "llamacpp:tokens_predicted_total"),
+)
+
+_OURS = ("model", "model_alias", "hostname", "hostnames", "port", "reuse_port", "api_keys", "api_prefix")
+
+
+@frozen
+class LlamaCppSettings:
+    """Settings of the llamacpp backend.
+
+    Attributes:
+        max_model_len: Tokens that one request may use, prompt and answer together.
+        n_parallel: Requests that are worked on at the same time (also ``max_num_seqs``).
+        n_ctx: Tokens of all of them together; instead of ``max_model_len``, not beside it.
+        n_threads: CPU threads, on as many cores of their own; by default half as many as there are cores, on
+            all of them while no other engine computes there. They wait by spinning, and crawl when there are
+            more of them than cores.
+        n_threads_http: Connections that are served at the same time. A request that waits for its turn holds
+            one, and so does each stream; with none free, ``/health`` is not answered and a busy engine looks
+            hung. An idle thread costs next to nothing.
+        embedding: Serve ``/v1/embeddings`` as well; chat works either way.
+        pooling: How an embedding is made of the tokens' vectors.
+        extra: More attributes of ``xllamacpp.CommonParams``, by name.
+    """
+
+    max_model_len: int | None = whole(None)
+    n_parallel: int = whole(4, alias="max_num_seqs")
+    n_ctx: int | None = whole(None)
+    n_threads: int | None = whole(None)
+    n_threads_http: int = whole(512, least=4)
+    embedding: bool = flag(default=True)
+    pooling: str = text("mean", "mean", "cls", "last", "none")
+    extra: dict[str, str | int | float] = table()  # noqa: RUF009 - an attrs field
+
+    @property
+    def context(self) -> int:
+        """Tokens of all requests together."""
+        return self.n_ctx or (self.max_model_len or 2048) * self.n_parallel
+
+    def parameters(self, threads: int, num_gpus: int) -> dict[str, object]:
+        """Return the attributes of ``CommonParams`` to set; ``threads`` is how many compute."""
+        chosen: dict[str, object] = {
+            "n_ctx": self.context,
+            "n_parallel": self.n_parallel,
+            "n_threads_http": self.n_threads_http,
+            "endpoint_metrics": True,
+            "embedding": self.embedding,
+            # To find out what fits on the GPUs it loads the model a first time: half of a start on a CPU.
+            "fit_params": num_gpus > 0,
+        }
+        if self.embedding:
+            chosen["pooling_type"] = self.pooling
+        chosen["cpuparams.n_threads"] = threads
+        return chosen | self.extra
+
+
+class LlamaCpp:
+    """See ``Backend``."""
+
+    name = "llamacpp"
+
+    def inspect(
+        self,
+        source: str,
+        settings: Mapping[str, object],
+        python: str,
+        num_gpus: int,  # noqa: ARG002
+    ) -> SourceInspected:
+        """See ``Backend.inspect``."""
+        _read(settings)
+        _check_installed(python)
+        return SourceInspected(size=gguf_file(source).stat().st_size)
+
+    def launch(self, order: ReplicaOrder, host: EngineHost, paths: EnginePaths) -> Launch:
+        """See ``Backend.launch``."""
+        settings = _read(order.settings)
+        python = host.interpreter(self.name)
+        _check_installed(python)
+        return plan(order, gguf_file(order.source), settings, host, paths)
+
+
+def plan(
+    order: ReplicaOrder, model: Path, settings: LlamaCppSettings, host: EngineHost, paths: EnginePaths
+) -> Launch:
+    """Decide how to start; pure."""
+    threads = settings.n_threads or host.cores.share_of_two
+    what = {
+        "model": str(model),
+        "alias": order.model,
+        "socket": str(paths.socket),
+        "parameters": settings.parameters(threads, order.num_gpus),
+    }
+    launch = LaunchPlan(
+        argv=(host.interpreter(LlamaCpp.name), str(PROGRAM), json.dumps(what)),
+        env=engine_environment(host.environment, paths),
+        paths=paths,
+        stop_budget=host.stop_budget,
+        threads=0 if order.num_gpus else threads,
+        own_cores=settings.n_threads is not None and order.num_gpus == 0,
+    )
+    return Launch(f"unix:{paths.socket}", ("/health",), launch, work=WORK)
+
+
+def _read(settings: Mapping[str, object]) -> LlamaCppSettings:
+    found = read_settings(LlamaCppSettings, settings, LlamaCpp.name)
+    if found.n_ctx is not None and found.max_model_len is not None:
+        raise SettingsProblem("n_ctx is max_model_len times n_parallel: give one of n_ctx and max_model_len")
+    for name in found.extra:
+        if name.partition(".")[0] in _OURS:
+            raise SettingsProblem(f"extra.{name} cannot be set: the worker decides it")
+    return found
+
+
+def _check_installed(python: str) -> None:
+    """Check for xllamacpp, where that can be told without starting the other interpreter."""
+    if python == sys.executable and importlib.util.find_spec("xllamacpp") is None:
+        raise LaunchProblem('llama.cpp is not installed on this worker: pip install "sllm-actors[local]"')

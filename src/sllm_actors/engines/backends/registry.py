@@ -1,0 +1,62 @@
+"""Which backends there are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+
+from sllm_actors.engines.errors import LaunchProblem
+from sllm_actors.engines.host import EngineHost
+from sllm_actors.engines.messages import InspectSource, SourceInspected
+from sllm_actors.engines.warm.fork_client import WarmSpec
+from sllm_actors.models.errors import SourceProblem
+
+from .backend import Backend
+from .command import NOT_ALLOWED, Command
+from .external import External
+from .llamacpp import LlamaCpp
+from .sglang import Sglang
+from .vllm import Vllm
+from .vllm_fork import warm_spec as warm_vllm
+
+BACKENDS: Mapping[str, Backend] = {
+    backend.name: backend for backend in (Vllm(), Sglang(), LlamaCpp(), Command(), External())
+}
+
+
+WARM: Mapping[str, Callable[[EngineHost], WarmSpec | None]] = {"vllm": warm_vllm}
+"""The backends whose engines can be forked, and what their fork server is: None where it is not installed."""
+
+
+def backend_named(name: str) -> Backend:
+    """Return a backend.
+
+    Raises:
+        LaunchProblem: There is none of that name.
+    """
+    backend = BACKENDS.get(name)
+    if backend is None:
+        close = get_close_matches(name, BACKENDS, n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        raise LaunchProblem(f"there is no backend {name!r}, only {', '.join(sorted(BACKENDS))}{hint}")
+    return backend
+
+
+def inspect_source(request: InspectSource, host: EngineHost) -> SourceInspected:
+    """Answer a worker's ``InspectSource``. Reads the disk: call it in a thread.
+
+    Nothing is downloaded: of a source that has to be brought first it is only checked how it is written.
+    """
+    local: str | None = ""
+    try:
+        backend = backend_named(request.backend)
+        local = host.models.find(backend.name, request.source)
+        if backend.name == Command.name and not host.allow_command:
+            return SourceInspected(problem=NOT_ALLOWED)
+        python = host.interpreter(backend.name)
+        return backend.inspect(local or request.source, request.settings, python, request.num_gpus)
+    except SourceProblem as problem:
+        # A backend looks at the source last: all but that is as it should be.
+        return SourceInspected() if local is None else SourceInspected(problem=str(problem))
+    except LaunchProblem as problem:
+        return SourceInspected(problem=str(problem))

@@ -1,0 +1,111 @@
+"""From the settings of an order, JSON values by name, to the attrs class of a backend."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any, TypeVar
+
+import attrs
+
+from sllm_actors.engines.errors import SettingsProblem
+
+T = TypeVar("T", bound=attrs.AttrsInstance)
+
+
+def whole(default: int | None, *, least: int = 1, alias: str = "") -> Any:
+    """Declare a setting that is a whole number from ``least`` on."""
+
+    def check(value: object) -> bool:
+        return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+    return _setting(default, check, f"a whole number from {least} on", alias)
+
+
+def number(default: float | None, *, above: float, most: float) -> Any:
+    """Declare a setting that is a number greater than ``above``, up to ``most``."""
+
+    def check(value: object) -> bool:
+        return isinstance(value, int | float) and not isinstance(value, bool) and above < value <= most
+
+    return _setting(default, check, f"a number above {above:g}, up to {most:g}")
+
+
+def flag(*, default: bool | None) -> Any:
+    """Declare a setting that is true or false; by default None, if that means that the engine decides."""
+    return _setting(default, lambda value: isinstance(value, bool), "true or false")
+
+
+def words() -> Any:
+    """Declare a setting that is a list of texts. One text is split into them as a shell would split it."""
+    what = "a list of texts, or one text with its quotes closed"
+    return attrs.field(
+        default=(),
+        converter=_words,
+        metadata={"check": lambda value: _words(value) is not None, "what": what},
+    )
+
+
+def _words(value: object) -> tuple[str, ...] | None:
+    if isinstance(value, str):
+        try:
+            return tuple(shlex.split(value))
+        except ValueError:
+            return None
+    if isinstance(value, list | tuple) and all(isinstance(word, str) for word in value):
+        return tuple(value)
+    return None
+
+
+def text(default: str, *choices: str) -> Any:
+    """Declare a setting that is a text, one of ``choices`` if there are any."""
+    what = " or ".join((", ".join(choices[:-1]), choices[-1])) if choices else "a text"
+    return _setting(default, lambda value: isinstance(value, str) and (not choices or value in choices), what)
+
+
+def table() -> Any:
+    """Declare a setting that is a table of names and plain values."""
+
+    def check(value: object) -> bool:
+        return isinstance(value, dict) and all(
+            isinstance(name, str) and isinstance(item, str | int | float) for name, item in value.items()
+        )
+
+    return attrs.field(factory=dict, metadata={"check": check, "what": "a table of names and plain values"})
+
+
+def _setting(default: object, check: Any, what: str, alias: str = "") -> Any:
+    return attrs.field(default=default, metadata={"check": check, "what": what, "alias": alias})
+
+
+def read_settings(schema: type[T], settings: Mapping[str, object], backend: str) -> T:
+    """Return a backend's settings; what is not given, or is ``None``, has its default.
+
+    Raises:
+        SettingsProblem: A name is unknown or given twice (by an alias), or a value is no good.
+    """
+    fields = {field.name: field for field in attrs.fields(schema)}
+    names = {name: name for name in fields}
+    names.update(
+        {field.metadata["alias"]: name for name, field in fields.items() if field.metadata.get("alias")}
+    )
+    found: dict[str, object] = {}
+    for given, value in settings.items():
+        name = names.get(given)
+        if name is None:
+            raise SettingsProblem(_unknown(given, sorted(names), backend))
+        if value is None:
+            continue
+        if name in found:
+            raise SettingsProblem(f"{given} means {name}, which is given too: keep one of them")
+        if not fields[name].metadata["check"](value):
+            raise SettingsProblem(f"{given} must be {fields[name].metadata['what']}, not {value!r:.100}")
+        found[name] = value
+    return schema(**found)
+
+
+def _unknown(name: str, known: list[str], backend: str) -> str:
+    close = get_close_matches(name, known, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(known)}"
+    return f"the {backend} backend has no setting {name!r}; {hint}"

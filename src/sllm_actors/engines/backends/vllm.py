@@ -1,0 +1,174 @@
+"""The vllm backend: unmodified vLLM, on GPUs or on a CPU."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from sllm_actors.engines.environment import engine_environment
+from sllm_actors.engines.errors import LaunchProblem
+from sllm_actors.engines.host import EngineHost
+from sllm_actors.engines.installs.interpreters import InstalledEngine, find_installed
+from sllm_actors.engines.messages import ReplicaOrder, SourceInspected
+from sllm_actors.engines.plan import EnginePaths, LaunchPlan
+from sllm_actors.models.checkpoint import Checkpoint, read_checkpoint
+from sllm_actors.models.errors import SourceProblem
+
+from .backend import Launch
+from .sleep import VllmSleep
+from .vllm_phases import phase_of
+from .vllm_settings import VllmSettings, read_vllm_settings
+from .work_metrics import WorkMetrics
+
+OLDEST = (0, 32)
+"""Before it, ``CUDA_VISIBLE_DEVICES`` with the UUID of a GPU ended vLLM at its start."""
+
+PROGRAM = "vllm.entrypoints.openai.api_server"
+WORK = WorkMetrics(
+    running=("vllm:num_requests_running",),
+    counters=("vllm:iteration_tokens_total_count", "vllm:generation_tokens_total"),
+)
+
+QUIET = "/health,/metrics,/ping,/load"
+"""Paths that the worker asks all the time: they would fill the log."""
+
+
+class Vllm:
+    """See ``Backend``."""
+
+    name = "vllm"
+
+    def inspect(
+        self, source: str, settings: Mapping[str, object], python: str, num_gpus: int
+    ) -> SourceInspected:
+        """See ``Backend.inspect``."""
+        read_vllm_settings(settings)
+        check_device(find_vllm(python), num_gpus)
+        return SourceInspected(size=read_checkpoint(_folder(source)).size)
+
+    def launch(self, order: ReplicaOrder, host: EngineHost, paths: EnginePaths) -> Launch:
+        """See ``Backend.launch``."""
+        settings = read_vllm_settings(order.settings)
+        installed = find_vllm(host.interpreter(self.name))
+        check_device(installed, order.num_gpus)
+        return plan(order, read_checkpoint(_folder(order.source)), settings, installed, host, paths)
+
+
+def plan(
+    order: ReplicaOrder,
+    model: Checkpoint,
+    settings: VllmSettings,
+    installed: InstalledEngine,
+    host: EngineHost,
+    paths: EnginePaths,
+) -> Launch:
+    """Decide how to start; pure.
+
+    Raises:
+        SettingsProblem: The settings do not agree with the number of GPUs.
+    """
+    # Kernels for quantized weights compute in 16 bits.
+    cpu_dtype = "bfloat16" if settings.quantization or model.quantized else host.cpu_dtype
+    argv = (
+        installed.python,
+        "-m",
+        PROGRAM,
+        f"--model={model.folder}",
+        f"--served-model-name={order.model}",
+        f"--uds={paths.socket}",
+        f"--disable-access-log-for-endpoints={QUIET}",
+        # The development mode, which has the routes to sleep, would log a traceback for each mistake of a
+        # client; and a fork has the default of its server.
+        *(["--no-log-error-stack"] if order.num_gpus else []),
+        *settings.arguments(order.num_gpus, cpu_dtype),
+    )
+    env = engine_environment(host.environment, paths, **environment(settings, order.num_gpus, host))
+    tiers = VllmSleep() if settings.sleeps(order.num_gpus) else None
+    launch = LaunchPlan(
+        argv=argv,
+        env=env,
+        paths=paths,
+        stop_budget=host.stop_budget,
+        threads=0 if order.num_gpus else settings.cpu_threads or host.cores.share_of_two,
+        own_cores=settings.cpu_threads is not None and order.num_gpus == 0,
+    )
+    weights = None if settings.load_format == "dummy" else model.folder
+    return Launch(f"unix:{paths.socket}", ("/health",), launch, phase_of, WORK, tiers, weights=weights)
+
+
+def environment(settings: VllmSettings, num_gpus: int, host: EngineHost) -> dict[str, str]:
+    """Return the variables that a vLLM needs beside those of its worker."""
+    ours = host.environment
+    cache = ours.get("VLLM_CACHE_ROOT") or str(host.log_dir.parent / "cache" / "vllm")
+    env = {
+        "VLLM_NO_USAGE_STATS": "1",
+        "DO_NOT_TRACK": "1",
+        "VLLM_HOST_IP": "127.0.0.1",  # where its processes listen for each other
+        "HF_HUB_OFFLINE": "1",  # the files are all there: nothing may be fetched within a start
+        # What was compiled for one engine serves the next.
+        "VLLM_CACHE_ROOT": cache,
+        # PyTorch would keep it in the TMPDIR, which goes with the engine, and compile for each anew: 20 s of
+        # the first request for logprobs on a CPU.
+        "TORCHINDUCTOR_CACHE_DIR": ours.get("TORCHINDUCTOR_CACHE_DIR") or f"{cache}/inductor",
+    }
+    if settings.sleeps(num_gpus):
+        env["VLLM_SERVER_DEV_MODE"] = "1"  # or it has no routes for it
+    if num_gpus == 0:
+        # Left alone, vLLM binds the threads of all engines of a machine to the same cores. Ours are bound as
+        # whole families: see ``cores``.
+        threads = settings.cpu_threads or host.cores.share_of_two
+        env["VLLM_CPU_OMP_THREADS_BIND"] = ours.get("VLLM_CPU_OMP_THREADS_BIND") or "nobind"
+        env["OMP_NUM_THREADS"] = str(threads)
+        env["VLLM_CPU_KVCACHE_SPACE"] = str(settings.cpu_kv_cache_gib)
+        # PyTorch then asks for huge pages: else each GiB of attention state costs 262,144 page faults.
+        env["THP_MEM_ALLOC_ENABLE"] = ours.get("THP_MEM_ALLOC_ENABLE") or "1"
+    return env
+
+
+def find_vllm(python: str) -> InstalledEngine:
+    """Return the vLLM of an interpreter.
+
+    Raises:
+        LaunchProblem: It has none, or one that is too old.
+    """
+    installed = find_installed(python, Vllm.name)
+    if installed is None:
+        raise LaunchProblem(
+            f"vLLM is not installed for {python}: run `sllm engines install vllm` on this worker,"
+            " or name a Python that has it with --engine-python vllm=PATH"
+        )
+    number = re.match(r"(\d+)\.(\d+)", installed.version)
+    if number and (int(number[1]), int(number[2])) < OLDEST:
+        least = ".".join(map(str, OLDEST))
+        raise LaunchProblem(
+            f"vLLM {installed.version} of {python} is too old: {least} is the oldest that works;"
+            " run `sllm engines install vllm` on this worker"
+        )
+    return installed
+
+
+def check_device(installed: InstalledEngine, num_gpus: int) -> None:
+    """Check that this build of vLLM runs where the replica is to run.
+
+    Raises:
+        LaunchProblem: It does not.
+    """
+    if num_gpus and installed.cpu:
+        raise LaunchProblem(
+            f"this worker's vLLM ({installed.name} {installed.version}) is built for CPUs:"
+            " deploy with --num-gpus 0, or run `sllm engines install vllm --gpu` on the worker"
+        )
+    if not num_gpus and not installed.cpu:
+        raise LaunchProblem(
+            f"this worker's vLLM ({installed.name} {installed.version}) needs a GPU:"
+            " deploy with --num-gpus 1, or run `sllm engines install vllm --cpu` on the worker"
+        )
+
+
+def _folder(source: str) -> Path:
+    if not source.startswith("/"):
+        raise SourceProblem(
+            f"{source} is not an absolute path: give the whole path of a folder on the worker"
+        )
+    return Path(source)

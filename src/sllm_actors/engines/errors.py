@@ -1,0 +1,14 @@
+"""Why a replica cannot be started here as ordered. Each text is one sentence for a person.
+
+A source that is no good is ``sllm_actors.models.errors.SourceProblem``, which is none of these.
+"""
+
+from __future__ import annotations
+
+
+class LaunchProblem(Exception):
+    """This replica cannot be started here as ordered. The text is one sentence for a person."""
+
+
+class SettingsProblem(LaunchProblem):
+    """A setting is unknown to the backend, or its value is no good."""

@@ -1,0 +1,1 @@
+"""Environments that have an engine in them: found (``interpreters``), or made on request (``environments``)."""

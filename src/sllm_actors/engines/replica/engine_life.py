@@ -1,0 +1,230 @@
+"""One engine life as its replica sees it: start it, say what it does, and say how it ended."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+
+import anyio
+import anyio.to_thread
+from attrs import define, evolve, field
+
+from sllm_actors.engines.backends.backend import Launch
+from sllm_actors.engines.backends.registry import backend_named
+from sllm_actors.engines.backends.sleep import SleepProblem, SleepTiers
+from sllm_actors.engines.backends.work_metrics import WorkMetrics
+from sllm_actors.engines.errors import LaunchProblem
+from sllm_actors.engines.host import EngineHost
+from sllm_actors.engines.machine.core_binding import bind_descendants
+from sllm_actors.engines.machine.gpus import GpuLoan, visible
+from sllm_actors.engines.machine.log_reader import last_lines, log_end
+from sllm_actors.engines.messages import ReplicaOrder
+from sllm_actors.engines.ownership.engine_process import EngineProcess, Exit
+from sllm_actors.engines.plan import LaunchPlan
+from sllm_actors.models.errors import SourceProblem
+from sllm_actors.models.prefetch import prefetch
+
+from .events import Admitted, Answered, Delayed, Ended, Progressed, PutToSleep, Slept, Started, WakeUp, Woken
+from .readiness import HealthProbe
+from .startup_phase import follow_phases
+
+Say = Callable[[Delayed | Admitted | Started | Progressed | Answered | Slept | Woken | Ended], None]
+
+TAIL = 20
+"""Lines of the log that a failure is reported with."""
+
+HUNG_BUDGET = 1.0
+"""Seconds that an engine gets to end which does not answer any more."""
+
+
+@define
+class EngineLife:
+    """One attempt to be the replica.
+
+    Attributes:
+        say: Told what happens; ``Ended`` as soon as the engine itself is over, once.
+    """
+
+    order: ReplicaOrder
+    host: EngineHost
+    attempt: int
+    say: Say
+    _tiers: deque[PutToSleep | WakeUp] = field(factory=deque, init=False)
+    _asked: anyio.Event = field(factory=anyio.Event, init=False)
+
+    def change_tier(self, wanted: PutToSleep | WakeUp) -> None:
+        """Ask for a change; they are made one after the other."""
+        self._tiers.append(wanted)
+        self._asked.set()
+
+    async def run(self) -> None:
+        """Run until the engine has ended and nothing of it is left; a cancellation ends it in good order."""
+        python = partial(self.host.interpreter, self.order.backend)
+        try:
+            async with self.host.models.lend(
+                self.order.backend, self.order.source, python, self._progressed
+            ) as source:
+                await self._launch(evolve(self.order, source=source))
+        except (LaunchProblem, SourceProblem) as problem:
+            self.say(self._ended(str(problem)))
+        except OSError as error:
+            self.say(self._ended(f"the engine cannot be started: {error.strerror or error}"))
+
+    async def _launch(self, order: ReplicaOrder) -> None:
+        """Run the engine of an order whose model files are here."""
+        paths = self.host.paths_for(order.key.attempt(self.attempt))
+        deadline = anyio.current_time() + order.startup_timeout
+        launch = await anyio.to_thread.run_sync(
+            lambda: backend_named(order.backend).launch(order, self.host, paths)
+        )
+        if launch.plan is None:
+            self.say(await self._watch(launch, None, 0, deadline))
+            return
+        async with self.host.gpus.lend(order.num_gpus, deadline, self._delayed) as loan:
+            self.say(Admitted(self.attempt))
+            with self.host.cores.lend(launch.plan.threads if launch.plan.own_cores else 0) as cores:
+                await self._run(launch, evolve(launch.plan, cores=cores), loan, deadline)
+
+    def _progressed(self, progress: str) -> None:
+        self.say(Progressed(self.attempt, progress))
+
+    def _delayed(self, reason: str) -> None:
+        self.say(Delayed(self.attempt, reason))
+
+    async def _run(self, launch: Launch, planned: LaunchPlan, loan: GpuLoan, deadline: float) -> None:
+        """Be the engine's process, from start to end."""
+        since = await anyio.to_thread.run_sync(log_end, planned.paths.log)
+        plan = evolve(
+            planned,
+            header=f"---- attempt {self.attempt} of {self.order.key}",
+            env=visible(planned.env, self.host.gpus, loan),
+            gpus=loan.gpus,
+            gpu_memory=self.host.gpu_memory(loan.gpus),
+        )
+        warm = await self.host.warm.find(plan)
+        async with EngineProcess(plan, hold=loan.locks, leases=self.host.leases, warm=warm) as engine:
+            self.say(Started(self.attempt, engine.pid))
+            ended = await self._watch(launch, engine, since, deadline)
+            self.say(ended)
+            if not ended.exit_status:
+                await engine.stop(HUNG_BUDGET)
+
+    async def _watch(
+        self, launch: Launch, engine: EngineProcess | None, since: int, deadline: float
+    ) -> Ended:
+        """Follow the process and its health, until either says that it is over."""
+        verdicts: list[Ended] = []
+        ready = anyio.Event()
+
+        async def follow_process(process: EngineProcess) -> None:
+            exit_ = await process.exited()
+            verdicts.append(self._ended(_reason(exit_, ready=ready.is_set()), str(exit_) or "unknown"))
+            group.cancel_scope.cancel()
+
+        async with (
+            HealthProbe(launch.address, launch.health, self.host.health, launch.key) as probe,
+            anyio.create_task_group() as group,
+        ):
+            if engine is not None:
+                group.start_soon(follow_process, engine)
+                group.start_soon(self._share_cores, engine, ready)
+            health = await self._follow_health(probe, launch, ready, since, deadline)
+            verdicts.append(self._ended(health))
+            group.cancel_scope.cancel()
+        if launch.plan is None:
+            return verdicts[0]
+        tail = await anyio.to_thread.run_sync(last_lines, launch.plan.paths.log, TAIL, since)
+        return evolve(verdicts[0], log_tail=tail)
+
+    async def _share_cores(self, engine: EngineProcess, ready: anyio.Event) -> None:
+        """Keep an engine, once it is ready, to the cores that are its; it starts on all of them."""
+        if engine.plan.own_cores or not engine.plan.threads:
+            return
+        await ready.wait()
+        changed, bound = anyio.Event(), self.host.cores.cores
+        with self.host.cores.share(engine.plan.threads, lambda: changed.set()) as cores:
+            while True:
+                changed = anyio.Event()
+                if cores() != bound:
+                    bound = cores()
+                    await anyio.to_thread.run_sync(bind_descendants, engine.leash_pid, bound)
+                await changed.wait()
+
+    async def _follow_health(
+        self, probe: HealthProbe, launch: Launch, ready: anyio.Event, since: int, deadline: float
+    ) -> str:
+        doing = "starting"
+
+        def progressed(now: str) -> None:
+            nonlocal doing
+            doing = now
+            self.say(Progressed(self.attempt, now))
+
+        with anyio.CancelScope(deadline=deadline) as start:
+            async with anyio.create_task_group() as following:
+                if launch.weights is not None:
+                    following.start_soon(prefetch, launch.weights)
+                if launch.plan is None or launch.phase_of is None:
+                    await probe.until_ready(progressed)
+                else:  # its log says more than its health
+                    following.start_soon(
+                        follow_phases, launch.plan.paths.log, since, launch.phase_of, progressed
+                    )
+                    await probe.until_ready(_ignore)
+                following.cancel_scope.cancel()
+        if start.cancelled_caught:
+            return f"it was not ready within {self.order.startup_timeout:g} s: {doing}"
+        ready.set()
+        self.say(Answered(self.attempt, launch.address, can_sleep=launch.tiers is not None, key=launch.key))
+        return await self._until_ill(probe, launch)
+
+    async def _until_ill(self, probe: HealthProbe, launch: Launch) -> str:
+        verdicts: list[str] = []
+
+        async def watch_work(work: WorkMetrics) -> None:
+            verdicts.append(f"it hangs: {await probe.until_hung(work)}")
+            group.cancel_scope.cancel()
+
+        async def change_tiers(tiers: SleepTiers) -> None:
+            verdicts.append(await self._change_tiers(tiers, probe))
+            group.cancel_scope.cancel()
+
+        async with anyio.create_task_group() as group:
+            if launch.work is not None:
+                group.start_soon(watch_work, launch.work)
+            if launch.tiers is not None:
+                group.start_soon(change_tiers, launch.tiers)
+            verdicts.append(f"its health checks failed: {await probe.until_unhealthy()}")
+            group.cancel_scope.cancel()
+        return verdicts[0]
+
+    async def _change_tiers(self, tiers: SleepTiers, probe: HealthProbe) -> str:
+        """Do what is asked, until that fails; return why."""
+        while True:
+            await self._asked.wait()
+            self._asked = anyio.Event()
+            while self._tiers:
+                wanted = self._tiers.popleft()
+                try:
+                    if isinstance(wanted, PutToSleep):
+                        await tiers.sleep(probe.engine, wanted.level)
+                        self.say(Slept(self.attempt))
+                    else:
+                        await tiers.wake(probe.engine, wanted.level)
+                        self.say(Woken(self.attempt))
+                except SleepProblem as problem:
+                    doing = "fall asleep" if isinstance(wanted, PutToSleep) else "wake up"
+                    return f"it did not {doing}: {problem}"
+
+    def _ended(self, reason: str, exit_status: str = "") -> Ended:
+        return Ended(self.attempt, reason, exit_status, chance=random.random())  # noqa: S311 - jitter
+
+
+def _reason(exit_: Exit, *, ready: bool) -> str:
+    return exit_.sentence if ready else f"{exit_.sentence} before it was ready"
+
+
+def _ignore(_: str) -> None:
+    pass

@@ -1,0 +1,243 @@
+"""What becomes of one replica: a pure state machine.
+
+``PENDING -> STARTING -> READY <-> ASLEEP -> DRAINING -> STOPPED``, or ``FAILED`` and then STARTING again;
+back to PENDING while a start has to wait for something of the machine. Its rules:
+
+- An end that nobody asked for is a failure, whatever the exit code.
+- A replica that was READY is started again at once, the first time. After that, and when a start fails, it
+  is FAILED for a time that doubles from ``FIRST_DELAY`` up to ``LONGEST_DELAY``, and then it is started
+  again, for ever: giving up is for whoever ordered it.
+- ASLEEP first withdraws it from the gateways; its engine is put to sleep when nobody uses it any more. If
+  somebody needs it before that, or its requests do not end in time, it is READY again as if nothing was.
+- Only having been READY for ``healthy_uptime`` makes the failures forgotten, not a start that succeeded.
+
+An event of an engine life that is over already changes nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from attrs import evolve, field, frozen
+
+from sllm_actors.engines.messages import ReplicaState
+
+from .events import (
+    Admitted,
+    Answered,
+    AwaitDrained,
+    AwaitRetry,
+    Begin,
+    Cleared,
+    Delayed,
+    DrainOver,
+    Effect,
+    Ended,
+    EndEngine,
+    Event,
+    Finish,
+    Launched,
+    Progressed,
+    PutToSleep,
+    Report,
+    RetryDue,
+    SleepAsked,
+    Slept,
+    Started,
+    StartEngine,
+    StopAsked,
+    WakeAsked,
+    WakeUp,
+    Woken,
+)
+
+FIRST_DELAY = 1.0
+LONGEST_DELAY = 60.0
+JITTER = 0.25
+"""A delay is shorter than its bound by at most this part of it."""
+
+
+@frozen
+class Replica:
+    """What is known of it.
+
+    Attributes:
+        attempt: The engine life that runs, or ran last; 0 before the first.
+        healthy_uptime: Seconds of being READY after which earlier failures are forgotten.
+        failures: In a row; see ``healthy_uptime``.
+        delays: How often it was FAILED since then.
+        ready_at: When it became READY.
+        can_sleep: Whether its engine can.
+        level: How deep it sleeps, or is about to; None while it does not.
+        leaving: It is withdrawn, and requests may still be in flight there.
+        withdrawal: How often it was withdrawn from the gateways.
+    """
+
+    healthy_uptime: float = 60.0
+    state: ReplicaState = ReplicaState.PENDING
+    attempt: int = 0
+    failures: int = 0
+    delays: int = 0
+    ready_at: float = 0.0
+    can_sleep: bool = False
+    level: int | None = None
+    leaving: bool = False
+    withdrawal: int = 0
+    address: str = ""
+    key: str = field(default="", repr=False)
+    pid: int = 0
+    progress: str = ""
+    reason: str = ""
+    exit_status: str = ""
+    log_tail: tuple[str, ...] = ()
+    retry_in: float | None = None
+
+
+Step: TypeAlias = tuple[Replica, tuple[Effect, ...]]
+
+_LIVE = (ReplicaState.PENDING, ReplicaState.STARTING, ReplicaState.READY, ReplicaState.ASLEEP)
+
+
+def step(replica: Replica, event: Event, now: float) -> Step:
+    """Return what becomes of a replica, and what is to be done, in this order."""
+    match event:
+        case Begin() if replica.state is ReplicaState.PENDING and not replica.attempt:
+            return _start(replica)
+        case RetryDue() if replica.state is ReplicaState.FAILED:
+            return _start(replica)
+        case Launched(attempt) if replica.state is ReplicaState.STARTING:
+            return evolve(replica, attempt=attempt, pid=0, progress="starting the engine"), (Report(),)
+        case Delayed(number, reason) if number == replica.attempt and replica.state is ReplicaState.STARTING:
+            waiting = evolve(replica, state=ReplicaState.PENDING, progress=reason)
+            return waiting, (Report(),)
+        case Admitted(attempt) if attempt == replica.attempt and replica.state is ReplicaState.PENDING:
+            starting = evolve(replica, state=ReplicaState.STARTING, progress="starting the engine")
+            return starting, (Report(),)
+        case Ended(attempt=attempt) if attempt == replica.attempt and replica.state in _LIVE:
+            return _fail(replica, event, now)
+        case Started() | Progressed() | Answered() if event.attempt == replica.attempt:
+            return _advance(replica, event, now)
+        case SleepAsked() | WakeAsked() | Slept() | Woken():
+            return _change_tier(replica, event, now)
+        case StopAsked():
+            return _stop(replica, event)
+        case Ended(attempt=attempt) if attempt == replica.attempt and replica.leaving:
+            return _end(replica)
+        case DrainOver(number, late) if number == replica.withdrawal and replica.leaving:
+            return _end(replica) if replica.state is ReplicaState.DRAINING else _doze(replica, late=late)
+        case Cleared() if replica.state is ReplicaState.DRAINING:
+            return evolve(replica, state=ReplicaState.STOPPED, address="", pid=0), (Report(), Finish())
+    return replica, ()
+
+
+def _withdraw(replica: Replica, state: ReplicaState) -> Replica:
+    return evolve(replica, state=state, leaving=True, withdrawal=replica.withdrawal + 1)
+
+
+def _end(replica: Replica) -> Step:
+    return evolve(replica, leaving=False, address=""), (Report(), EndEngine())
+
+
+def _start(replica: Replica) -> Step:
+    starting = evolve(
+        replica,
+        state=ReplicaState.STARTING,
+        address="",
+        pid=0,
+        progress="waiting for its turn",
+        retry_in=None,
+    )
+    return starting, (Report(), StartEngine())
+
+
+def _advance(replica: Replica, event: Started | Progressed | Answered, now: float) -> Step:
+    if replica.state is not ReplicaState.STARTING:
+        return replica, ()
+    match event:
+        case Started(pid=pid):
+            return evolve(replica, pid=pid), (Report(),)
+        case Progressed(progress=progress):
+            return evolve(replica, progress=progress), (Report(),)
+        case Answered(address=address, can_sleep=can_sleep, key=key):
+            ready = evolve(replica, state=ReplicaState.READY, address=address, progress="", ready_at=now)
+            return evolve(ready, log_tail=(), can_sleep=can_sleep, key=key), (Report(),)
+
+
+def _change_tier(replica: Replica, event: SleepAsked | WakeAsked | Slept | Woken, now: float) -> Step:
+    """ASLEEP from when it is asked to sleep, so that nobody sends it requests; READY when it has woken."""
+    asleep = replica.state is ReplicaState.ASLEEP
+    match event:
+        case SleepAsked(level=level) if replica.state is ReplicaState.READY:
+            if not replica.can_sleep:
+                return _stop(replica, StopAsked(drain=True, reason="it is idle, and its engine cannot sleep"))
+            tired = _withdraw(replica, ReplicaState.ASLEEP)
+            tired = evolve(tired, level=level, progress="waiting for its requests to end")
+            return tired, (Report(), AwaitDrained(tired.withdrawal))
+        case WakeAsked() if asleep and replica.leaving:
+            return _stay_awake(replica), (Report(),)
+        case WakeAsked() if asleep and replica.level is not None:
+            waking = evolve(replica, level=None, progress="waking up")
+            return waking, (Report(), WakeUp(replica.level))
+        case Slept(attempt) if asleep and attempt == replica.attempt and replica.level is not None:
+            return evolve(replica, progress=""), (Report(),)
+        case Woken(attempt) if asleep and attempt == replica.attempt and replica.level is None:
+            ready = evolve(replica, state=ReplicaState.READY, progress="", ready_at=now)
+            return ready, (Report(),)
+    return replica, ()
+
+
+def _doze(replica: Replica, *, late: bool) -> Step:
+    """Go on from a wait for the requests of one that is to sleep."""
+    if late or replica.level is None:
+        reason = "it was not put to sleep: its requests did not end in time"
+        return evolve(_stay_awake(replica), reason=reason), (Report(),)
+    dozing = evolve(replica, leaving=False, progress="falling asleep")
+    return dozing, (Report(), PutToSleep(replica.level))
+
+
+def _stay_awake(replica: Replica) -> Replica:
+    return evolve(replica, state=ReplicaState.READY, level=None, leaving=False, progress="")
+
+
+def _fail(replica: Replica, ended: Ended, now: float) -> Step:
+    was_ready = replica.state in (ReplicaState.READY, ReplicaState.ASLEEP)
+    if was_ready and now - replica.ready_at >= replica.healthy_uptime:
+        replica = evolve(replica, failures=0, delays=0)
+    replica = evolve(
+        replica,
+        failures=replica.failures + 1,
+        reason=ended.reason,
+        exit_status=ended.exit_status,
+        log_tail=ended.log_tail,
+        level=None,
+        leaving=False,
+        address="",
+        pid=0,
+        progress="",
+    )
+    if was_ready and replica.failures == 1:
+        return _start(replica)
+    delay = retry_delay(replica.delays, ended.chance)
+    failed = evolve(replica, state=ReplicaState.FAILED, delays=replica.delays + 1, retry_in=delay)
+    return failed, (Report(), AwaitRetry(delay))
+
+
+def retry_delay(delays: int, chance: float) -> float:
+    """Return how long to wait before a start, after so many waits in this run of failures."""
+    bound = LONGEST_DELAY if delays > 16 else min(LONGEST_DELAY, FIRST_DELAY * 2.0**delays)
+    return bound * (1.0 - JITTER * chance)
+
+
+def _stop(replica: Replica, asked: StopAsked) -> Step:
+    if replica.state is ReplicaState.STOPPED:
+        return replica, ()
+    if replica.state is ReplicaState.DRAINING:  # asked again: only haste is new
+        return (replica, ()) if asked.drain or not replica.leaving else _end(replica)
+    serving = replica.state in (ReplicaState.READY, ReplicaState.ASLEEP)
+    if serving and asked.drain:
+        draining = _withdraw(replica, ReplicaState.DRAINING)
+        effect: Effect = AwaitDrained(draining.withdrawal)
+    else:
+        draining = evolve(replica, state=ReplicaState.DRAINING, leaving=False, address="")
+        effect = EndEngine()
+    return evolve(draining, progress="", reason=asked.reason, retry_in=None), (Report(), effect)

@@ -1,0 +1,157 @@
+"""Whether an engine answers: until it is ready, and from then on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+import anyio
+import anyio.to_thread
+import httpx2
+
+from sllm_actors.engines.backends.work_metrics import WorkMetrics
+from sllm_actors.engines.health_policy import HealthPolicy
+from sllm_actors.engines.messages import LOOPBACK
+
+from .progress import Watch
+
+LONGEST_BODY = 65536
+"""Bytes of an answer to a health question that are read, to use the connection again."""
+
+LONGEST_METRICS = 4 * 1024 * 1024
+
+Say = Callable[[str], None]
+
+
+class HealthProbe:
+    """Asks one engine for its health: an async context manager that holds the connection.
+
+    Args:
+        address: ``unix:/path``, ``loopback:PORT`` or a URL.
+        paths: Tried in this order at the first question; the first that is there is kept.
+        policy: How often, how long.
+        key: What the engine wants to be shown.
+    """
+
+    def __init__(self, address: str, paths: tuple[str, ...], policy: HealthPolicy, key: str = "") -> None:
+        self._address = address
+        self._key = key
+        self._paths = paths
+        self._policy = policy
+        self._client: httpx2.AsyncClient
+
+    async def __aenter__(self) -> Self:
+        self._client = await open_client(self._address, timeout=self._policy.timeout, key=self._key)
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        with anyio.CancelScope(shield=True):
+            await self._client.aclose()
+
+    @property
+    def engine(self) -> httpx2.AsyncClient:
+        """The client by which it asks."""
+        return self._client
+
+    async def until_ready(self, say: Say) -> None:
+        """Ask until the answer is good. Bound it by a cancel scope.
+
+        Args:
+            say: Told what the engine is doing, in a few words, whenever that changes.
+        """
+        pause = self._policy.first
+        said = ""
+        while (doing := await self.ask()) != "":
+            if doing != said:
+                said = doing
+                say(doing)
+            await anyio.sleep(pause)
+            pause = min(2 * pause, self._policy.longest)
+
+    async def until_unhealthy(self) -> str:
+        """Ask on, until too many answers in a row were no good; return the last one's reason."""
+        missed = 0
+        while True:
+            await anyio.sleep(self._policy.interval)
+            problem = await self.ask()
+            missed = missed + 1 if problem else 0
+            if missed >= self._policy.misses:
+                return problem
+
+    async def until_hung(self, metrics: WorkMetrics) -> str:
+        """Look at its work, until it stands still with requests to work on; return that as a sentence.
+
+        What its metrics do not tell is no progress, and no hang either.
+        """
+        watch = Watch()
+        while True:
+            await anyio.sleep(self._policy.work_interval)
+            sample = metrics.read(await self._metrics())
+            now = anyio.current_time()
+            watch = Watch() if sample is None else watch.see(sample, now)
+            standing = watch.standing(now)
+            if sample is not None and standing >= self._policy.hung:
+                return f"it works on {sample.running:g} requests and got on with none for {standing:.0f} s"
+
+    async def _metrics(self) -> str:
+        data = bytearray()
+        try:
+            with anyio.fail_after(self._policy.timeout):
+                async with self._client.stream("GET", "/metrics") as answer:
+                    async for piece in answer.aiter_bytes():
+                        data += piece
+                        if len(data) > LONGEST_METRICS:
+                            return ""
+        except (TimeoutError, httpx2.HTTPError):
+            return ""  # the health check is there for that
+        return data.decode("utf-8", "replace")
+
+    async def ask(self) -> str:
+        """Ask once; "" is a good answer, and anything else says what is the matter in a few words."""
+        try:
+            with anyio.fail_after(self._policy.timeout):
+                status = await self._status(self._paths[0])
+        except TimeoutError:
+            return f"no answer within {self._policy.timeout:g} s"
+        except httpx2.ConnectError:
+            return "not listening yet"
+        except httpx2.HTTPError as error:
+            return f"no answer ({type(error).__name__})"
+        if status == httpx2.codes.NOT_FOUND and len(self._paths) > 1:
+            self._paths = self._paths[1:]
+            return await self.ask()
+        if status == httpx2.codes.SERVICE_UNAVAILABLE:
+            return "loading the model"
+        return "" if status == httpx2.codes.OK else f"status {status}"
+
+    async def _status(self, path: str) -> int:
+        """Return the status; a body that is read whole lets the connection be used again."""
+        async with self._client.stream("GET", path) as answer:
+            size = 0
+            async for piece in answer.aiter_raw():
+                size += len(piece)
+                if size > LONGEST_BODY:
+                    break
+            return answer.status_code
+
+
+async def open_client(address: str, *, timeout: float, key: str = "") -> httpx2.AsyncClient:
+    """Return an HTTP client of one engine, for paths. It reads no proxy settings from the environment."""
+
+    headers = {"authorization": f"Bearer {key}"} if key else {}
+
+    def make() -> httpx2.AsyncClient:
+        if address.startswith("unix:"):
+            transport = httpx2.AsyncHTTPTransport(uds=address.removeprefix("unix:"), verify=False)
+            return httpx2.AsyncClient(
+                transport=transport, base_url="http://engine", timeout=timeout, headers=headers
+            )
+        url = address
+        if address.startswith(LOOPBACK):
+            url = f"http://127.0.0.1:{address.removeprefix(LOOPBACK)}"
+        return httpx2.AsyncClient(base_url=url, timeout=timeout, trust_env=False, headers=headers)
+
+    return await anyio.to_thread.run_sync(make)  # it imports modules and reads certificates

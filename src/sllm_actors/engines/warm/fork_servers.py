@@ -1,0 +1,142 @@
+"""The fork servers of a worker: which engine is forked from which, and what people are told of them."""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+
+import anyio
+import psutil
+from attrs import define, evolve, field, frozen
+
+from sllm_actors.engines.messages import WarmReport, WarmState
+from sllm_actors.engines.plan import LaunchPlan
+
+from .fork_client import FORK_TIMEOUT, ForkServer, WarmSpec
+from .fork_server import IMPORTS
+
+WAIT = 30.0
+"""Seconds that an engine waits for a server that is about to be ready: less than a plain start costs."""
+
+WATCHED = 600.0
+"""Seconds after the start of an engine in which its late imports are looked at."""
+
+GIB = 1024**3
+
+
+@define
+class _Entry:
+    report: WarmReport
+    spec: WarmSpec | None = None
+    server: ForkServer | None = None
+    wanted_until: float = -math.inf
+    settled: anyio.Event = field(factory=anyio.Event)
+    watched: dict[Path, float] = field(factory=dict)
+
+
+class WarmServers:
+    """Written by the keepers of fork servers, read by engine lives and by the worker's report."""
+
+    def __init__(self) -> None:
+        self._entries: dict[str, _Entry] = {}
+
+    async def find(self, plan: LaunchPlan) -> ForkServer | None:
+        """Return the server that a plan's engine can be forked from; None if it has to start as a program.
+
+        Waits, within bounds, for one that is importing. Whoever got one has ``FORK_TIMEOUT`` to use it: so
+        long it is kept although there may be no room for a further engine any more.
+        """
+        fitting = (each for each in self._entries.values() if each.spec is not None and each.spec.fits(plan))
+        entry = next(fitting, None)
+        if entry is None:
+            return None
+        if entry.report.state is WarmState.STARTING:
+            entry.wanted_until = time.monotonic() + WAIT + FORK_TIMEOUT
+            with anyio.move_on_after(WAIT):
+                await entry.settled.wait()
+        if entry.server is not None:
+            now = time.monotonic()
+            entry.wanted_until = now + FORK_TIMEOUT
+            entry.watched[plan.paths.tmpdir / IMPORTS] = now
+        return entry.server
+
+    def reports(self) -> tuple[WarmReport, ...]:
+        """Return what there is to tell, with the memory of each server. Blocks a little."""
+        return tuple(
+            evolve(entry.report, memory=_memory(entry.server)) for entry in list(self._entries.values())
+        )
+
+    def is_wanted(self, backend: str) -> bool:
+        """Return whether an engine waits for a server, or may be about to be forked from it."""
+        return time.monotonic() < self._entries[backend].wanted_until
+
+    def watched(self, backend: str) -> list[Path]:
+        """Return the files of late imports of the engines that were forked a short time ago."""
+        watched = self._entries[backend].watched
+        for path, since in list(watched.items()):
+            if time.monotonic() - since > WATCHED:
+                del watched[path]
+        return list(watched)
+
+    def keep(self, spec: WarmSpec) -> None:
+        """Take note that there is to be a server, which is about to start."""
+        self.say(spec.backend, WarmState.STARTING)
+        self._entries[spec.backend].spec = spec
+
+    def say(self, backend: str, state: WarmState, reason: str = "") -> None:
+        """Take note of what a server is that does not serve."""
+        report = WarmReport(backend, state, reason=reason)
+        entry = self._entries.setdefault(backend, _Entry(report))
+        entry.server = None
+        entry.report = report
+        if state is not WarmState.STARTING:
+            entry.settled.set()
+        elif entry.settled.is_set():  # those who wait already go on waiting
+            entry.settled = anyio.Event()
+
+    def serve(self, backend: str, server: ForkServer) -> None:
+        """Take note of a server that is ready, or has learnt."""
+        entry = self._entries[backend]
+        entry.server = server
+        entry.report = WarmReport(backend, WarmState.READY, modules=server.modules)
+        entry.settled.set()
+
+    def forget(self, backend: str) -> None:
+        """Take note that there is nothing to tell of a backend."""
+        self._entries.pop(backend, None)
+
+
+@frozen
+class Room:
+    """Whether a worker could take one more engine: else nothing is kept warm for it.
+
+    What a server takes itself (up to 1.5 GiB) lies between the two bounds: none is ended for the memory that
+    it is about to give back.
+
+    Attributes:
+        begin: Bytes of memory that have to be free for a server, and the smallest engine beside it.
+        keep: Bytes that have to be free beside a server, or it is ended.
+    """
+
+    begin: int = 3 * GIB
+    keep: int = GIB
+
+    def has(self, memory_free: int, gpus: int, gpus_free: int, *, warm: bool) -> bool:
+        """Decide.
+
+        Args:
+            gpus: How many GPUs the worker has; 0 where engines run on CPUs.
+            gpus_free: How many of them no engine has.
+            warm: Whether the server is there.
+        """
+        return memory_free >= (self.keep if warm else self.begin) and (not gpus or gpus_free > 0)
+
+
+def _memory(server: ForkServer | None) -> int:
+    if server is None:
+        return 0
+    try:
+        return int(psutil.Process(server.pid).memory_info().rss)
+    except psutil.Error:
+        return 0

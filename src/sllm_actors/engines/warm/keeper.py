@@ -1,0 +1,186 @@
+"""The actor that keeps one fork server: starts it when there is room, teaches it, starts it again."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import anyio
+import structlog
+from anyio import to_thread
+from attrs import frozen
+
+from sllm_actors.actors import Actor, Backoff
+from sllm_actors.engines.messages import WarmState
+from sllm_actors.engines.ownership.leash_process import ForkFailed
+
+from .fork_client import ForkServer, Unfit, WarmSpec, open_fork_server
+from .fork_servers import WarmServers
+from .late_imports import Learned, Look, read_imports, read_learned, write_learned
+
+log = structlog.get_logger("sllm_actors.engines")
+
+LOOK = 2.0
+"""Seconds between two looks: whether there is room, and what engines imported."""
+
+NO_ROOM = "there is no room for another engine"
+
+
+@frozen
+class Wardrobe:
+    """Where a keeper keeps things.
+
+    Attributes:
+        folder: For the record of what was learned, and the server's output.
+        has_room: Says whether the worker could take one more engine, told whether the server is there; may
+            block.
+        look: Seconds between two looks.
+    """
+
+    folder: Path
+    has_room: Callable[[bool], bool]
+    look: float = LOOK
+
+
+@frozen
+class _End:
+    """What a life of the server ended with: what it is from now on, and why."""
+
+    state: WarmState
+    reason: str = ""
+
+
+ANEW = _End(WarmState.STARTING)
+RESTING = _End(WarmState.RESTING, NO_ROOM)
+
+
+class WarmKeeper(Actor):
+    """Keeps one fork server as long as there is room for an engine, whatever becomes of it.
+
+    It takes no messages, and never fails for its server: who cannot fork starts engines as programs. What
+    engines teach is taken down whether a server is there or not.
+
+    Args:
+        spec: What the server is for.
+        servers: Where it is announced.
+        wardrobe: What it needs of the worker.
+        backoff: How long to wait before a server that ended, for whatever reason, is started again.
+    """
+
+    def __init__(
+        self,
+        spec: WarmSpec,
+        servers: WarmServers,
+        wardrobe: Wardrobe,
+        backoff: Backoff = Backoff(first=1.0, cap=60.0),  # noqa: B008 - frozen
+    ) -> None:
+        self._spec = spec
+        self._backend = spec.backend
+        self._servers = servers
+        self._wardrobe = wardrobe
+        self._backoff = backoff
+        self._record = wardrobe.folder / f"{spec.backend}.json"
+        self._learned = Learned(spec.engine)
+
+    async def started(self) -> None:
+        """Begin."""
+        self._servers.keep(self._spec)
+        self._learned = await to_thread.run_sync(read_learned, self._record, self._spec.engine)
+        self.context.start_soon(self._keep, name=f"fork server for {self._backend}")
+        self.context.start_soon(self._listen, name=f"late imports of {self._backend}")
+
+    async def _keep(self) -> None:
+        failures = 0
+        while True:
+            while not await to_thread.run_sync(self._wardrobe.has_room, False):
+                self._servers.say(self._backend, WarmState.RESTING, NO_ROOM)
+                await anyio.sleep(self._wardrobe.look)
+            began = self.context.now()
+            end = await self._run()
+            failures = 1 if self.context.now() - began >= self._backoff.reset_after else failures + 1
+            self._servers.say(self._backend, end.state, end.reason)
+            if end.state is WarmState.FAILED:
+                log.warning("warm.ended", backend=self._backend, reason=end.reason)
+            await anyio.sleep(self._backoff.delay(failures, random.Random()))  # noqa: S311 - jitter
+
+    async def _run(self) -> _End:
+        """Be one life of the server."""
+        self._servers.say(self._backend, WarmState.STARTING)
+        output = self._wardrobe.folder / f"{self._backend}.log"
+        had = self._learned
+        try:
+            async with open_fork_server(
+                self._spec, output, learned=had.modules, preload=had.preload
+            ) as server:
+                self._servers.serve(self._backend, server)
+                log.info("warm.ready", backend=self._backend, pid=server.pid, modules=server.modules)
+                return await self._look_after(server, had)
+        except ForkFailed as failure:
+            return await self._failed(failure)
+        finally:
+            self._servers.say(self._backend, WarmState.STARTING)
+
+    async def _look_after(self, server: ForkServer, had: Learned) -> _End:
+        """See a server through, that was started with what had been learned by then."""
+        ends: list[_End] = []
+
+        async def watch_end() -> None:
+            reason = await server.ended()
+            ends.append(_End(WarmState.FAILED, reason))
+            group.cancel_scope.cancel()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(watch_end)
+            ends.append(await self._teach(server, had))
+            group.cancel_scope.cancel()
+        return ends[0]
+
+    async def _teach(self, server: ForkServer, had: Learned) -> _End:
+        """Have it import what was learned, as long as it is needed."""
+        while await self._is_needed():
+            await anyio.sleep(self._wardrobe.look)
+            now = self._learned
+            if now.preload != had.preload:
+                return ANEW
+            new = tuple(name for name in now.modules if name not in frozenset(had.modules))
+            had = now
+            if new:
+                try:
+                    await server.learn(new)
+                except ForkFailed as failure:
+                    return await self._failed(failure)
+                self._servers.serve(self._backend, server)
+                log.info("warm.learned", backend=self._backend, modules=len(new))
+        return RESTING
+
+    async def _is_needed(self) -> bool:
+        has_room = await to_thread.run_sync(self._wardrobe.has_room, True)
+        return has_room or self._servers.is_wanted(self._backend)
+
+    async def _failed(self, failure: ForkFailed) -> _End:
+        if isinstance(failure, Unfit) and self._learned.modules:  # it is fit without them, or never
+            await self._remember(self._learned.found_unfit(str(failure)))
+        return _End(WarmState.FAILED, str(failure))
+
+    async def _listen(self) -> None:
+        """Take down what engines import late, as soon as one has imported everything."""
+        looks: dict[Path, Look] = {}
+        while True:
+            await anyio.sleep(self._wardrobe.look)
+            watched = self._servers.watched(self._backend)
+            for path in looks.keys() - set(watched):
+                del looks[path]
+            for path in watched:
+                looks[path] = looks.get(path, Look()).then(await to_thread.run_sync(read_imports, path))
+                learned = self._learned.merge(looks[path].lines)
+                if looks[path].is_settled and learned != self._learned:
+                    await self._remember(learned)
+
+    async def _remember(self, learned: Learned) -> None:
+        self._learned = learned
+        with anyio.CancelScope(shield=True):  # the server's own end may be what cancels
+            try:
+                await to_thread.run_sync(write_learned, self._record, learned)
+            except OSError as error:
+                log.warning("warm.not_recorded", backend=self._backend, error=str(error))

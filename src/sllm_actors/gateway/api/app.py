@@ -1,0 +1,209 @@
+"""Everything but inference: models, health, and the control of deployments."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+from attrs import frozen
+from quart import Quart, Response, current_app, request
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from werkzeug.routing import BaseConverter
+
+from sllm_actors.actors import ActorSystem, AskError, NodeId
+from sllm_actors.gateway import errors
+from sllm_actors.gateway.errors import ApiError
+from sllm_actors.gateway.routing.board import Board
+from sllm_actors.gateway.routing.route import Route
+from sllm_actors.gateway.settings import GatewaySettings
+from sllm_actors.serving.messages import CONTROLLER, Answer, Delete, Deploy, Describe
+
+from .instances import Instances
+
+log = structlog.get_logger()
+
+HeadNode = Callable[[], NodeId | None]
+
+
+@frozen
+class Control:
+    """The head, as the app asks it."""
+
+    system: ActorSystem
+    head_node: HeadNode
+    timeout: float
+
+    async def ask(self, question: Deploy | Delete | Describe) -> Response:
+        """Return the head's answer, passed on as it is.
+
+        Raises:
+            ApiError: The head gave none.
+        """
+        node = self.head_node()
+        if node is None:
+            raise errors.head_away("there is no link to it")
+        try:
+            answer = await self.system.named(CONTROLLER, node).ask(question, timeout=self.timeout)
+        except AskError as error:
+            raise errors.head_away(str(error)) from None
+        if not isinstance(answer, Answer):
+            raise errors.head_away(f"it answered with a {type(answer).__name__}")
+        return _passed_on(answer)
+
+
+def _passed_on(answer: Answer) -> Response:
+    body = f'{{"error":{answer.body}}}' if answer.status >= 400 else answer.body
+    response = Response(body, answer.status, content_type="application/json")
+    if answer.retry_after is not None:
+        response.headers["Retry-After"] = str(max(1, round(answer.retry_after)))
+    return response
+
+
+class _IdConverter(BaseConverter):
+    """An id: anything, slashes included, also at its beginning (a model may be a path)."""
+
+    regex = ".+?"
+    part_isolating = False
+
+
+def build_app(*, board: Board, control: Control, instances: Instances, settings: GatewaySettings) -> Quart:
+    """Return the application."""
+    # It serves no files: both paths are given, so that none is looked for on disk.
+    app = Quart("sllm_actors.gateway", static_folder=None, root_path="/", instance_path="/")
+    app.config["MAX_CONTENT_LENGTH"] = settings.document_limit
+    app.url_map.merge_slashes = False
+    app.url_map.converters["id"] = _IdConverter
+    app.url_map.strict_slashes = False
+    _answer_errors(app)
+    _serve_models(app, board, control)
+    _serve_deployments(app, control)
+    _serve_instances(app, instances)
+    return app
+
+
+def _serve_models(app: Quart, board: Board, control: Control) -> None:
+    @app.get("/health")
+    async def health() -> Any:
+        head = "down" if control.head_node() is None else "up"
+        return {"status": "ok", "head": head, "deployments": len(board.routes)}
+
+    @app.get("/v1/models")
+    async def models() -> Any:
+        return {"object": "list", "data": [_model(name, route) for name, route in board.listed()]}
+
+    @app.get("/v1/models/<id:name>")
+    async def model(name: str) -> Any:
+        route = board.find(name)
+        if route is None:
+            raise errors.model_not_found(name)
+        return _model(name, route)
+
+
+def _model(name: str, route: Route) -> dict[str, Any]:
+    created = 0 if route.served is None else int(route.served.created)
+    return {"id": name, "object": "model", "created": created, "owned_by": "sllm"}
+
+
+def _serve_deployments(app: Quart, control: Control) -> None:
+    @app.post("/deployments")
+    async def deploy() -> Any:
+        try:
+            data = await request.get_data()
+            text = data if isinstance(data, str) else data.decode()
+            if not isinstance(json.loads(text), dict):
+                raise errors.bad_request("a deployment must be a JSON object", code="invalid_json")
+        except (ValueError, RecursionError):
+            raise errors.bad_request("the deployment is not JSON", code="invalid_json") from None
+        return await control.ask(Deploy(text))
+
+    @app.get("/deployments/<id:name>")
+    async def describe(name: str) -> Any:
+        return await control.ask(Describe(name))
+
+    @app.delete("/deployments/<id:name>")
+    async def delete(name: str) -> Any:
+        return await control.ask(Delete(name))
+
+    @app.get("/status")
+    async def status() -> Any:
+        return await control.ask(Describe())
+
+
+def _serve_instances(app: Quart, instances: Instances) -> None:
+    @app.get("/instances/<id:name>/logs")
+    async def read_log(name: str) -> Any:
+        chunk = await instances.read_log(name, _number("offset"), _number("limit"))
+        return {
+            "id": name,
+            "offset": chunk.offset,
+            "next_offset": chunk.next_offset,
+            "text": chunk.text,
+            "ended": chunk.ended,
+        }
+
+    @app.post("/instances/<id:name>/sleep")
+    async def sleep(name: str) -> Any:
+        return _passed_on(await instances.sleep(name, await _level()))
+
+    @app.post("/instances/<id:name>/wake_up")
+    async def wake_up(name: str) -> Any:
+        return _passed_on(await instances.wake_up(name))
+
+
+async def _level() -> int:
+    """Return the ``level`` of a request's body; without a body it is 1."""
+    data = await request.get_data()
+    try:
+        body = json.loads(data) if data else {}
+    except (ValueError, RecursionError):
+        raise errors.bad_request("the body is not JSON", code="invalid_json") from None
+    level = body.get("level", 1) if isinstance(body, dict) else None
+    if isinstance(level, bool) or not isinstance(level, int) or not 0 <= level <= 2:
+        raise errors.bad_request("the body must be a JSON object with a level of 0, 1 or 2", param="level")
+    return level
+
+
+def _number(name: str) -> int | None:
+    text = request.args.get(name)
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+        raise errors.bad_request(f"{name} must be a number of bytes, not {text[:40]!r}", param=name)
+    return int(text)
+
+
+def _answer_errors(app: Quart) -> None:
+    @app.errorhandler(ApiError)
+    async def ours(error: ApiError) -> Response:
+        return _response(error)
+
+    @app.errorhandler(HTTPException)
+    async def of_http(error: HTTPException) -> Response:
+        return _response(_of_http(error))
+
+    @app.errorhandler(Exception)
+    async def mistake(error: Exception) -> Response:
+        log.error("request.mistake", path=request.path, exc_info=error)
+        return _response(errors.internal())
+
+
+def _of_http(error: HTTPException) -> ApiError:
+    status = error.code or 500
+    if isinstance(error, RequestEntityTooLarge):
+        return errors.body_too_large(current_app.config["MAX_CONTENT_LENGTH"])
+    if status == 404:
+        return errors.not_found(f"there is no {request.method} {request.path[:200]}", "unknown_url")
+    if status == 405:
+        return ApiError(405, "method_not_allowed", f"{request.path[:200]} does not take {request.method}")
+    if status == 408:
+        return errors.body_too_slow()
+    if 400 <= status < 500:
+        return ApiError(status, "invalid_request", error.description or "the request is invalid")
+    return errors.internal()
+
+
+def _response(error: ApiError) -> Response:
+    headers = {name.decode(): value.decode() for name, value in error.headers}
+    return Response(error.body, error.status, headers)

@@ -1,0 +1,170 @@
+"""One inference request on its way: to a replica, to another one when that breaks, or into a hold."""
+
+from __future__ import annotations
+
+import itertools
+from random import Random
+
+import anyio
+import structlog
+from attrs import field, frozen
+
+from sllm_actors.actors import ActorSystem, AskError
+from sllm_actors.engines.identity import ReplicaId
+from sllm_actors.gateway import errors
+from sllm_actors.gateway.errors import ApiError
+from sllm_actors.gateway.headers import Headers, for_engine
+from sllm_actors.gateway.routing.messages import LeaveHold, Refused, WaitForReplica
+from sllm_actors.gateway.routing.route import Route, Upstream, choose
+from sllm_actors.gateway.routing.router import RouterTools, router_name
+
+from .client_response import ClientResponse
+from .events import COMMENT
+from .exchange import EngineBroke, Exchange
+from .inference_request import InferenceRequest
+from .relay import Patience, relay
+from .upstream import Connector
+
+log = structlog.get_logger()
+
+CLOSE_SECONDS = 2.0
+ASK_SLACK = 5.0
+
+
+@frozen
+class Tried:
+    """Where a request has been, and how it went there last."""
+
+    replicas: frozenset[ReplicaId] = frozenset()
+    reason: str = ""
+
+    def and_at(self, upstream: Upstream, broke: EngineBroke) -> Tried:
+        """Add a replica."""
+        return Tried(self.replicas | {upstream.id}, str(broke))
+
+
+@frozen
+class Dispatcher:
+    """Serves requests from the routes on the board; only where nothing can take one it asks a router."""
+
+    system: ActorSystem
+    tools: RouterTools
+    connector: Connector
+    rng: Random
+    _tickets: itertools.count[int] = field(factory=itertools.count, init=False)
+
+    async def serve(self, request: InferenceRequest, client: ClientResponse) -> None:
+        """Serve a request. To be cancelled when its client has left.
+
+        Raises:
+            ApiError: It cannot be served; nothing of an answer but the head of a stream was sent.
+        """
+        found = self.tools.board.find(request.model, request.backend)
+        if found is None or found.served is None:
+            raise errors.model_not_found(request.model)
+        deadline = self.system.clock.now() + found.served.hold_timeout
+        tried = Tried()
+        while True:
+            route = self.tools.board.routes.get(found.id)
+            if route is None:
+                raise errors.model_not_found(request.model)
+            upstream = choose(route.ready, self.tools.in_flight.of, self.rng, tried.replicas)
+            if upstream is None:
+                await self._hold(route, request, client, deadline, tried)
+                continue
+            try:
+                with self.tools.in_flight.request(upstream.id):
+                    await self._attempt(route, upstream, request, client)
+            except EngineBroke as broke:
+                tried = tried.and_at(upstream, broke)
+                log.warning(
+                    "request.engine_broke",
+                    request_id=request.id,
+                    replica=str(upstream.id),
+                    reason=str(broke),
+                    answered=client.answered,
+                )
+                if client.answered or broke.final or len(tried.replicas) >= self.tools.settings.attempts:
+                    raise errors.engine_broke(route.id, str(broke)) from None
+            else:
+                return
+
+    async def _attempt(
+        self, route: Route, upstream: Upstream, request: InferenceRequest, client: ClientResponse
+    ) -> None:
+        settings = self.tools.settings
+        assembly = request.assembly(route)
+        connection = await self.connector.connect(upstream)
+        patience = Patience(settings.silence)
+        try:
+            with patience.scope:
+                exchange = Exchange(connection.stream)
+                headers: Headers = [
+                    (b"host", connection.host.encode()),
+                    *for_engine(request.headers),
+                    (b"x-request-id", request.id.encode()),
+                    (b"connection", b"close"),
+                ]
+                if upstream.key:
+                    headers.append((b"authorization", f"Bearer {upstream.key}".encode()))
+                body = request.body_for(route, assembled=assembly is not None)
+                await exchange.send("POST", connection.prefix + request.target, headers, body)
+                await relay(
+                    exchange, client, patience=patience, assembly=assembly, limit=settings.answer_limit
+                )
+        finally:
+            # Closing is what tells an engine to stop; it must happen in a cancelled request too.
+            with anyio.move_on_after(CLOSE_SECONDS, shield=True):
+                await connection.stream.aclose()
+        if patience.scope.cancelled_caught:
+            raise errors.engine_silent(route.id, settings.silence)
+
+    async def _hold(
+        self, route: Route, request: InferenceRequest, client: ClientResponse, deadline: float, tried: Tried
+    ) -> None:
+        """Return when there may be a replica.
+
+        Raises:
+            ApiError: There will be none in time.
+        """
+        ticket = next(self._tickets)
+        router = self.system.named(router_name(route.id))
+        wait = WaitForReplica(ticket, deadline, tried.replicas, tried.reason)
+        remaining = max(0.0, deadline - self.system.clock.now()) + ASK_SLACK
+        log.info("request.held", request_id=request.id, deployment=route.id)
+        answer = None
+        done = anyio.Event()
+        try:
+            async with anyio.create_task_group() as tasks:
+                if request.stream:
+                    tasks.start_soon(self._send_comments, client, done)
+                try:
+                    answer = await router.ask(wait, timeout=remaining)
+                except AskError as error:
+                    log.warning("request.hold_failed", request_id=request.id, error=str(error))
+                done.set()
+        finally:
+            if answer is None:
+                router.tell(LeaveHold(ticket))
+        if answer is None:
+            raise errors.router_away()
+        if isinstance(answer, Refused):
+            raise _fresh(answer.error)
+
+    async def _send_comments(self, client: ClientResponse, done: anyio.Event) -> None:
+        """Go on until ``done``; a comment is never cut in the middle by it."""
+        settings = self.tools.settings
+        while True:
+            with anyio.move_on_after(settings.keep_alive_interval):
+                await done.wait()
+                return
+            with anyio.move_on_after(settings.silence) as stalled:
+                await client.begin_events()
+                await client.write(COMMENT)
+            if stalled.cancelled_caught:
+                return
+
+
+def _fresh(error: ApiError) -> ApiError:
+    """Return a copy: one error object answers many requests, and a raised one carries its own traceback."""
+    return ApiError(error.status, error.code, error.message, error.param, error.retry_after, error.detail)

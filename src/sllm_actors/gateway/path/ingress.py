@@ -1,0 +1,130 @@
+"""The way in: a raw ASGI callable in front of the app, with a short cut for inference."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+import anyio
+import structlog
+from attrs import define
+
+from sllm_actors.gateway import access, errors
+from sllm_actors.gateway.errors import ApiError
+from sllm_actors.gateway.headers import Headers, request_id_of
+from sllm_actors.gateway.settings import GatewaySettings
+
+from .body import ClientLeft, drain, read_body
+from .client_response import AnswerBroken, ClientResponse, Message, Receive, Send
+from .dispatch import Dispatcher
+from .inference_request import parse_request
+
+log = structlog.get_logger()
+
+Scope = MutableMapping[str, Any]
+ASGI = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+# No escapes and no dots, so that a path cannot lead an engine elsewhere.
+_INFERENCE = re.compile(rb"/v1/[A-Za-z0-9_/-]+")
+
+
+@define
+class Ingress:
+    """The gateway's ASGI callable.
+
+    Attributes:
+        app: Everything that is not inference.
+        requests: Inference requests that are being served.
+    """
+
+    app: ASGI
+    dispatcher: Dispatcher
+    settings: GatewaySettings
+    requests: int = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            raise RuntimeError(f"the gateway does not serve {scope['type']}")
+        headers: Headers = list(scope["headers"])
+        request_id = request_id_of(headers) or secrets.token_hex(12)
+        client = ClientResponse(send, request_id)
+        refusal = access.refuse(self.settings, scope["path"], headers)
+        if refusal is not None:
+            log.info("request.refused", request_id=request_id, path=scope["path"], code=refusal.code)
+            await client.fail(refusal)
+        elif scope["method"] == "POST" and _INFERENCE.fullmatch(scope["raw_path"]):
+            await self._infer(scope, headers, receive, client, request_id)
+        else:
+            await self.app(scope, receive, _with_request_id(send, request_id))
+
+    async def _infer(
+        self, scope: Scope, headers: Headers, receive: Receive, client: ClientResponse, request_id: str
+    ) -> None:
+        if self.requests >= self.settings.requests:
+            await client.fail(errors.overloaded(), close=True)
+            return
+        self.requests += 1
+        try:
+            try:
+                body = await read_body(receive, headers, self.settings)
+            except ApiError as error:
+                log.info("request.refused", request_id=request_id, path=scope["path"], code=error.code)
+                whole = error.status == 413 and await drain(receive, headers, self.settings.body_limit)
+                await client.fail(error, close=not whole)
+                return
+            except ClientLeft:
+                return
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(_watch, receive, client, request_id, tasks.cancel_scope)
+                await self._answer(scope, headers, body, client, request_id)
+                tasks.cancel_scope.cancel()
+        finally:
+            self.requests -= 1
+
+    async def _answer(
+        self, scope: Scope, headers: Headers, body: bytes, client: ClientResponse, request_id: str
+    ) -> None:
+        try:
+            request = parse_request(request_id, scope["path"], scope["query_string"], headers, body)
+            await self.dispatcher.serve(request, client)
+        except ApiError as error:
+            log.info(
+                "request.failed",
+                request_id=request_id,
+                path=scope["path"],
+                status=error.status,
+                code=error.code,
+                reason=error.message,
+            )
+            await self._fail(client, error, request_id)
+        except Exception:
+            log.exception("request.mistake", request_id=request_id, path=scope["path"])
+            await self._fail(client, errors.internal(), request_id)
+
+    async def _fail(self, client: ClientResponse, error: ApiError, request_id: str) -> None:
+        try:
+            await client.fail(error)
+        except AnswerBroken:
+            # Returning without the end of the answer makes the server close the connection.
+            log.warning("request.cut_off", request_id=request_id, reason=error.message)
+
+
+async def _watch(receive: Receive, client: ClientResponse, request_id: str, scope: anyio.CancelScope) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    if not client.ended:
+        log.info("request.client_left", request_id=request_id)
+        scope.cancel()
+
+
+def _with_request_id(send: Send, request_id: str) -> Send:
+    async def with_request_id(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = [*message.get("headers", []), (b"x-request-id", request_id.encode())]
+            message = {**message, "headers": headers}
+        await send(message)
+
+    return with_request_id

@@ -1,0 +1,91 @@
+"""The way to a replica's engine: its own socket on this machine, a tunnel to its worker, or an address."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Awaitable, Callable
+from urllib.parse import urlsplit
+
+import anyio
+from anyio.abc import ByteStream
+from attrs import frozen
+
+from sllm_actors.actors import ActorError, NodeId
+from sllm_actors.engines.messages import OpenEngine
+from sllm_actors.gateway.routing.route import Upstream
+from sllm_actors.transport import TransportError
+
+from .exchange import EngineBroke
+from .unix_stream import connect_unix
+
+OpenTunnel = Callable[[NodeId, OpenEngine], Awaitable[ByteStream]]
+
+
+@frozen
+class Connection:
+    """A connection to one engine.
+
+    Attributes:
+        host: For the Host header.
+        prefix: What paths begin with there.
+    """
+
+    stream: ByteStream
+    host: str = "engine"
+    prefix: str = ""
+
+
+@frozen
+class Connector:
+    """Opens connections. Each is used for one request: engines of ours are a unix socket away.
+
+    Attributes:
+        machine: This machine and boot.
+        timeout: Seconds that opening may take.
+    """
+
+    machine: str
+    open_tunnel: OpenTunnel
+    timeout: float
+
+    async def connect(self, upstream: Upstream) -> Connection:
+        """Open a connection; closing it is the caller's.
+
+        Raises:
+            EngineBroke: It could not be opened in time.
+        """
+        try:
+            with anyio.fail_after(self.timeout):
+                return await self._open(upstream)
+        except TimeoutError:
+            raise EngineBroke(f"no connection within {self.timeout:g} s") from None
+        except (OSError, ssl.SSLError, TransportError, ActorError, anyio.BrokenResourceError) as error:
+            raise EngineBroke(f"no connection ({error})") from error
+        except (anyio.EndOfStream, anyio.ClosedResourceError) as error:
+            raise EngineBroke(f"no connection ({type(error).__name__})") from error
+
+    async def _open(self, upstream: Upstream) -> Connection:
+        kind, _, place = upstream.address.partition(":")
+        if kind not in ("unix", "loopback"):
+            return await self._open_address(upstream.address)
+        if upstream.machine and upstream.machine == self.machine:
+            if kind == "loopback":
+                return Connection(await anyio.connect_tcp("127.0.0.1", int(place)))
+            try:
+                return Connection(await connect_unix(place))
+            except (FileNotFoundError, PermissionError):
+                pass  # the same machine in another container: the worker can reach it
+        return Connection(await self.open_tunnel(NodeId(upstream.node), OpenEngine(upstream.id)))
+
+    async def _open_address(self, address: str) -> Connection:
+        url = urlsplit(address)
+        secure = url.scheme == "https"
+        if url.scheme not in ("http", "https") or not url.hostname:
+            raise EngineBroke(f"{address!r} is not an address")
+        port = url.port or (443 if secure else 80)
+        stream: ByteStream
+        if secure:
+            stream = await anyio.connect_tcp(url.hostname, port, tls=True, tls_standard_compatible=False)
+        else:
+            stream = await anyio.connect_tcp(url.hostname, port)
+        return Connection(stream, url.netloc.rpartition("@")[2], url.path.rstrip("/"))

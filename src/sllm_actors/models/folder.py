@@ -1,0 +1,147 @@
+"""The folder that one repository and revision of a hub has on a worker. Everything here blocks.
+
+It has
+
+- ``listing.json``: the commit that the revision was when it was first asked for, and what files it had. From
+  then on the source means that commit: the hub is asked for what is missing of it, and for nothing else;
+- ``files``: what is whole, under the names of the repository;
+- ``partial``: what is not;
+- ``fetch.lock``: held by the worker that brings files into it, and ``announced``: how many bytes it will have
+  when that is done;
+- ``use.lock``: held, shared, by each worker that has a replica of it. Its time is that of the last use.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from attrs import frozen
+
+from sllm_actors.files import write_whole
+
+from .hub import Listing
+from .hub_source import RepoFile
+
+FETCH, USE = "fetch.lock", "use.lock"
+
+
+@frozen
+class ModelFolder:
+    """See the module."""
+
+    path: Path
+
+    @property
+    def files(self) -> Path:
+        """The folder of what is whole."""
+        return self.path / "files"
+
+    @property
+    def partial(self) -> Path:
+        """The folder of what is not."""
+        return self.path / "partial"
+
+    def read_listing(self) -> Listing | None:
+        """Return what was recorded, if it was."""
+        try:
+            found = json.loads((self.path / "listing.json").read_bytes())
+            return Listing(str(found["commit"]), tuple(RepoFile(*each) for each in found["files"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def write_listing(self, listing: Listing) -> None:
+        """Record it, all or nothing."""
+        files = [(each.name, each.size, each.sha256) for each in listing.files]
+        text = json.dumps({"commit": listing.commit, "files": files})
+        write_whole(self.path / "listing.json", text, durable=True)
+
+    def forget_listing(self) -> None:
+        """Let the next download ask again."""
+        (self.path / "listing.json").unlink(missing_ok=True)
+
+    def is_whole(self, files: Iterable[RepoFile]) -> bool:
+        """Say whether all these files are here."""
+        return all(self._has(each) for each in files)
+
+    def missing(self, files: Iterable[RepoFile]) -> int:
+        """Return how many bytes of these files are still to come."""
+        wanted = sum(each.size for each in files if not self._has(each))
+        begun = sum(_size(each) or 0 for each in self.partial.glob("*"))
+        return max(0, wanted - begun)
+
+    def announce(self, needed: int) -> None:
+        """Tell others how many bytes the holder of its ``FETCH`` lock will add."""
+        write_whole(self.path / "announced", str(self.size() + needed), durable=False)
+
+    def coming(self) -> int:
+        """Return how many bytes are still to come of what was announced, if somebody brings it now."""
+        try:
+            coming = int((self.path / "announced").read_text()) - self.size()
+        except (OSError, ValueError):
+            return 0
+        lock = self.lock(FETCH, fcntl.LOCK_SH) if coming > 0 else None
+        if lock is not None:
+            os.close(lock)
+            return 0
+        return max(0, coming)
+
+    def size(self) -> int:
+        """Return how many bytes all that is in it has, also while somebody removes it."""
+        return sum(
+            _size(Path(folder, name)) or 0 for folder, _, names in os.walk(self.path) for name in names
+        )
+
+    def last_used(self) -> float:
+        """Return when it was used last, seconds since the epoch; 0 for never."""
+        try:
+            return (self.path / USE).stat().st_mtime
+        except OSError:
+            return 0.0
+
+    def lock(self, name: str, kind: int) -> int | None:
+        """Take a lock of it, or return None where somebody else has it, or has just removed the folder.
+
+        Returns:
+            A descriptor: closing it gives the lock back.
+
+        Raises:
+            OSError: It cannot be opened.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            lock = os.open(self.path / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+        except FileNotFoundError:
+            return None
+        try:
+            fcntl.flock(lock, kind | fcntl.LOCK_NB)
+            found, ours = (self.path / name).stat(), os.fstat(lock)
+            if (found.st_dev, found.st_ino) == (ours.st_dev, ours.st_ino):
+                return lock
+        except (BlockingIOError, FileNotFoundError):
+            pass
+        except BaseException:
+            os.close(lock)
+            raise
+        os.close(lock)
+        return None
+
+    def give_back(self, use: int) -> None:
+        """Give back a use, which was until now."""
+        now = time.time()
+        os.utime(use, (now, now))
+        os.close(use)
+
+    def _has(self, file: RepoFile) -> bool:
+        return _size(self.files / file.name) == file.size
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None

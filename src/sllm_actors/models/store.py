@@ -1,0 +1,215 @@
+"""The model files that a worker keeps: brought when they are first needed, and there for the next start."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+import anyio
+from anyio import to_thread
+from attrs import define, field, frozen
+
+from .byte_size import shown_bytes
+from .demo_model import DEMO_MODELS, copy_demo, demo_file
+from .errors import SourceProblem
+from .folder import FETCH, USE, ModelFolder
+from .hub import Hub, Listing, UnknownRevision
+from .hub_source import HubSource, RepoFile, Wanted, needed_files, read_hub_source
+from .quota import make_room
+
+WANTED = {"llamacpp": Wanted.GGUF, "vllm": Wanted.FOLDER, "sglang": Wanted.FOLDER}
+"""What the backends that read model files load."""
+
+DEMO = "demo:"
+
+LOOK_AGAIN = 0.5
+"""Seconds between two looks for a lock that another worker holds."""
+
+Say = Callable[[str], None]
+"""Told what is being done, in a few words, when that has changed."""
+
+
+@define
+class _Download:
+    """The download of one folder by this worker: one at a time, its progress for all that wait for it."""
+
+    lock: anyio.Lock = field(factory=anyio.Lock)
+    listeners: list[Say] = field(factory=list)
+    said: str = ""
+
+    def say(self, words: str) -> None:
+        if words != self.said:
+            self.said = words
+            for listener in self.listeners:
+                listener(words)
+
+
+def _free(folder: Path) -> int:
+    return shutil.disk_usage(folder).free
+
+
+@frozen
+class ModelStore:
+    """The models of a worker, each in a ``ModelFolder``.
+
+    Attributes:
+        folder: Where they are; made when it is needed. Several workers may share it.
+        hub: Where they come from.
+        quota: Bytes that all of them may have, or None.
+        free: Says how many bytes are free where a folder is.
+    """
+
+    folder: Path
+    hub: Hub
+    quota: int | None = None
+    free: Callable[[Path], int] = _free
+    _downloads: dict[str, _Download] = field(factory=dict, init=False, repr=False)
+
+    def find(self, backend: str, source: str) -> str | None:
+        """Return the path of a source's files, or None when they are to be brought first. Blocks on the disk.
+
+        What is no source to be brought comes back as it is.
+
+        Raises:
+            SourceProblem: It is not written like a source, or known to have nothing for this backend.
+        """
+        folder, wanted = self._folder_of(backend, source), WANTED.get(backend)
+        if folder is None or wanted is None:
+            return source
+        hub_source = read_hub_source(source)
+        if hub_source is None:
+            demo_file(source.removeprefix(DEMO))
+            return str(folder.files) if folder.files.is_dir() else None
+        listing = folder.read_listing()
+        if listing is None:
+            return None
+        files = needed_files(hub_source, wanted, listing.files)
+        return str(_what_to_load(folder, wanted, files)) if folder.is_whole(files) else None
+
+    @asynccontextmanager
+    async def lend(
+        self, backend: str, source: str, interpreter: Callable[[], str], say: Say
+    ) -> AsyncIterator[str]:
+        """Bring the files of a source, unless they are here, and keep them within the context.
+
+        One download of a repository and revision runs at a time; others that want it wait for it, and hear of
+        its progress. A cancelled one goes on later from where it was. No process is left.
+
+        Args:
+            backend: Whose engine is to load them.
+            source: As a deployment names it.
+            interpreter: Says under which Python its engine runs; may block.
+            say: See ``Say``.
+
+        Yields:
+            Their path on this worker; or the source as it is, where there is nothing to bring.
+
+        Raises:
+            SourceProblem: They cannot be brought: one sentence with the remedy.
+            OSError: The disk refuses.
+        """
+        folder = self._folder_of(backend, source)
+        if folder is None:
+            yield source
+            return
+        clearing = "waiting until the model's folder is cleared"
+        use = await _wait_for_lock(folder, USE, fcntl.LOCK_SH, say, clearing)
+        try:
+            path = await to_thread.run_sync(self.find, backend, source)
+            yield path or await self._bring(folder, backend, source, interpreter, say)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await to_thread.run_sync(folder.give_back, use)
+
+    def _folder_of(self, backend: str, source: str) -> ModelFolder | None:
+        """Return where the files of a source are brought to; None where it is used as it is."""
+        wanted = WANTED.get(backend)
+        hub_source = read_hub_source(source) if wanted else None
+        if hub_source is not None:
+            return ModelFolder(self.folder / hub_source.folder_name)
+        if wanted is Wanted.FOLDER and source.startswith(DEMO):
+            demo_file(source.removeprefix(DEMO))  # or its name may be anything
+            return ModelFolder(self.folder / source.replace(":", "--"))
+        return None
+
+    async def _bring(
+        self, folder: ModelFolder, backend: str, source: str, interpreter: Callable[[], str], say: Say
+    ) -> str:
+        download = self._downloads.setdefault(folder.path.name, _Download())
+        download.listeners.append(say)
+        if download.said:
+            say(download.said)
+        try:
+            async with download.lock:
+                other = "another worker brings it into the same storage"
+                lock = await _wait_for_lock(folder, FETCH, fcntl.LOCK_EX, download.say, other)
+                try:
+                    hub_source = read_hub_source(source)
+                    if hub_source is None:
+                        return await self._convert(folder, source, interpreter, download.say)
+                    return await self._fetch(folder, hub_source, WANTED[backend], download.say)
+                finally:
+                    os.close(lock)
+        finally:
+            download.listeners.remove(say)
+            if not download.listeners:
+                self._downloads.pop(folder.path.name, None)
+
+    async def _convert(
+        self, folder: ModelFolder, source: str, interpreter: Callable[[], str], say: Say
+    ) -> str:
+        say("converting the demo model")
+        name = source.removeprefix(DEMO)
+        file = await to_thread.run_sync(demo_file, name)
+        python = await to_thread.run_sync(interpreter)
+        size = DEMO_MODELS[name].copy_size
+        await to_thread.run_sync(self._make_room, folder, source, size)
+        await copy_demo(file, folder.files, python, self.hub.environment)
+        return str(folder.files)
+
+    async def _fetch(self, folder: ModelFolder, source: HubSource, wanted: Wanted, say: Say) -> str:
+        listing = await to_thread.run_sync(folder.read_listing)
+        if listing is None:
+            say(f"asking {self.hub.endpoint} for {source.repo}")
+            listing = await self.hub.resolve(source)
+            await to_thread.run_sync(folder.write_listing, listing)
+        files = needed_files(source, wanted, listing.files)
+        if not await to_thread.run_sync(folder.is_whole, files):
+            needed = await to_thread.run_sync(folder.missing, files)
+            await to_thread.run_sync(self._make_room, folder, str(source), needed)
+            await self._download(folder, source, listing, files, say)
+        return str(_what_to_load(folder, wanted, files))
+
+    async def _download(
+        self, folder: ModelFolder, source: HubSource, listing: Listing, files: tuple[RepoFile, ...], say: Say
+    ) -> None:
+        def progressed(done: int, total: int) -> None:
+            percent = 100 if total <= 0 else done * 100 // total
+            say(f"downloading {source.repo}: {percent} % of {shown_bytes(total)}")
+
+        try:
+            await self.hub.fetch(source, listing, files, folder.files, folder.partial, progressed)
+        except UnknownRevision:  # the commit was taken back
+            await to_thread.run_sync(folder.forget_listing)
+            raise
+        if not await to_thread.run_sync(folder.is_whole, files):
+            raise SourceProblem(f"{source} was not downloaded whole into {folder.files}")
+
+    def _make_room(self, folder: ModelFolder, source: str, needed: int) -> None:
+        make_room(folder, source, needed, self.quota, self.free)
+
+
+def _what_to_load(folder: ModelFolder, wanted: Wanted, files: tuple[RepoFile, ...]) -> Path:
+    return folder.files / files[0].name if wanted is Wanted.GGUF else folder.files
+
+
+async def _wait_for_lock(folder: ModelFolder, name: str, kind: int, say: Say, why: str) -> int:
+    while (lock := await to_thread.run_sync(partial(folder.lock, name, kind))) is None:
+        say(why)
+        await anyio.sleep(LOOK_AGAIN)
+    return lock

@@ -1,0 +1,166 @@
+"""Reads the deployment document: today's keys, and those of ServerlessLLM's files, old and new names both.
+
+A key that means nothing is an error that names it. A key that ServerlessLLM knew and that has no meaning here
+is accepted with a warning that says why, so that an old file deploys and nothing is ignored in silence.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+from cattrs import AttributeValidationNote, BaseValidationError, Converter
+
+from .json_text import read_object, shown
+from .spec import DeploymentProblem, DeploymentSpec, Scaling
+
+MAX_DOCUMENT = 64 * 1024
+"""Bytes of a document at the most: its settings go into the order of each replica."""
+
+_TOP = {name: name for name in attrs.fields_dict(DeploymentSpec)} | {
+    "auto_scaling_config": "scaling",
+    "backend_config": "settings",
+    "endpoint": "endpoints",
+}
+_SCALING = {name: name for name in attrs.fields_dict(Scaling)} | {
+    "target_ongoing_requests": "target",
+    "keep_alive_seconds": "keep_alive",
+}
+_SETTINGS = {"torch_dtype": "dtype", "lora_adapters": "lora_modules"}
+_WITHOUT_MEANING = {
+    "router_config": "live migration is not done",
+    "scheduler_config": "live migration is not done",
+    "placement_config": "placement follows the files that workers report",
+}
+_SETTINGS_WITHOUT_MEANING = {
+    "device_map": "the engine places the model itself",
+    "hf_model_class": "the engine reads the class from the model's own configuration",
+    "trace_debug": "the engine's log is always kept",
+}
+
+_converter = Converter(forbid_extra_keys=True)
+# Numbers and texts are taken as they are: "3" for a number, or 1 for a text, is a mistake worth a sentence.
+
+
+def _strict(kind: type, *also: type) -> None:
+    def structure(value: Any, _: type) -> Any:
+        if isinstance(value, bool) or not isinstance(value, (kind, *also)):
+            raise TypeError(f"{shown(value)} is not {_KINDS[kind]}")
+        return kind(value)
+
+    _converter.register_structure_hook(kind, structure)
+
+
+_KEYS = {"scaling": "auto_scaling_config", "settings": "backend_config"}
+_KINDS = {int: "a whole number", float: "a number", str: "a text"}
+_strict(int)
+_strict(float, int)
+_strict(str)
+
+
+def read_document(text: str) -> tuple[DeploymentSpec, list[str]]:
+    """Read the JSON text of a deployment; return it with the warnings that its author should see.
+
+    Raises:
+        DeploymentProblem: With one sentence that names the key.
+    """
+    raw = read_object(text)
+    warnings: list[str] = []
+    document = _rename(raw, _TOP, _WITHOUT_MEANING, "", warnings)
+    if "model" not in document:
+        raise DeploymentProblem("the deployment names no model: give the key model", "model")
+    endpoints = document.get("endpoints", [])
+    if isinstance(endpoints, str):
+        document["endpoints"] = [endpoints]
+    elif not isinstance(endpoints, list):
+        raise DeploymentProblem(f"endpoints must be a list of addresses, not {shown(endpoints)}", "endpoints")
+    if "scaling" in document:
+        scaling = _mapping(document["scaling"], "auto_scaling_config")
+        document["scaling"] = _rename(scaling, _SCALING, {}, "auto_scaling_config.", warnings)
+    if "settings" in document:
+        document["settings"] = _settings(document, warnings)
+    try:
+        return _converter.structure(document, DeploymentSpec), warnings
+    except (BaseValidationError, TypeError, ValueError) as error:
+        raise _first_problem(error) from None
+
+
+def write_document(spec: DeploymentSpec) -> dict[str, Any]:
+    """Return the document that ``read_document`` reads as this deployment."""
+    document: dict[str, Any] = _converter.unstructure(spec)
+    document["auto_scaling_config"] = document.pop("scaling")
+    document["backend_config"] = document.pop("settings")
+    return document
+
+
+def _rename(
+    given: Mapping[str, Any],
+    names: Mapping[str, str],
+    idle: Mapping[str, str],
+    prefix: str,
+    warnings: list[str],
+) -> dict[str, Any]:
+    renamed: dict[str, Any] = {}
+    for key, value in given.items():
+        if key in idle:
+            warnings.append(f"{prefix}{key} has no effect: {idle[key]}")
+        elif key not in names:
+            close = difflib.get_close_matches(key, names, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(sorted(names))}"
+            raise DeploymentProblem(f"unknown key {shown(prefix + key)}: {hint}", (prefix + key)[:100])
+        elif names[key] in renamed:
+            raise DeploymentProblem(
+                f"{prefix}{names[key]} is given twice, under two names", prefix + names[key]
+            )
+        elif value is not None:
+            renamed[names[key]] = value
+    return renamed
+
+
+def _settings(document: dict[str, Any], warnings: list[str]) -> dict[str, Any]:
+    given = dict(_mapping(document["settings"], "backend_config"))
+    place = given.pop("pretrained_model_name_or_path", None) or ""
+    if not isinstance(place, str):
+        key = "backend_config.pretrained_model_name_or_path"
+        raise DeploymentProblem(f"{key}: {shown(place)} is not a text", key)
+    if place and document.get("source"):
+        warnings.append("backend_config.pretrained_model_name_or_path has no effect: source goes before it")
+    elif place:
+        document["source"] = place if place.startswith("/") else f"hf:{place}"
+    settings: dict[str, Any] = {}
+    for key, value in given.items():
+        name = _SETTINGS.get(key, key)
+        if key in _SETTINGS_WITHOUT_MEANING:
+            warnings.append(f"backend_config.{key} has no effect: {_SETTINGS_WITHOUT_MEANING[key]}")
+        elif name in settings:
+            raise DeploymentProblem(
+                f"backend_config.{name} is given twice, under two names", f"backend_config.{name}"
+            )
+        elif value is not None:
+            settings[name] = value
+    return settings
+
+
+def _mapping(value: Any, key: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise DeploymentProblem(f"{key} must be an object of keys and values", key)
+    return value
+
+
+def _first_problem(error: Exception, path: tuple[str, ...] = ()) -> DeploymentProblem:
+    if isinstance(error, DeploymentProblem):
+        return error
+    if isinstance(error, BaseValidationError):
+        inner = error.exceptions[0]
+        notes = [
+            note for note in getattr(inner, "__notes__", ()) if isinstance(note, AttributeValidationNote)
+        ]
+        return _first_problem(inner, (*path, *(note.name for note in notes)))
+    sentence = str(error)
+    if named := re.match(r"'(\w+)' ", sentence):  # by a validator: it names the attribute itself
+        path, sentence = (*path, named[1]), sentence[named.end() :]
+    key = ".".join(_KEYS.get(part, part) for part in path)
+    return DeploymentProblem(f"{key} {sentence}" if named else f"{key}: {sentence}", key)

@@ -1,0 +1,41 @@
+"""What can never start, and says so before anybody tries."""
+
+from __future__ import annotations
+
+import pytest
+from attrs import evolve
+from tests.engines.kit import report_of, start
+
+from sllm_actors.engines.host import EngineHost
+from sllm_actors.engines.identity import ReplicaKey
+from sllm_actors.engines.messages import ReplicaOrder, ReplicaState
+from sllm_actors.testing import TestSystem
+
+pytestmark = pytest.mark.anyio
+
+ORDER = ReplicaOrder(ReplicaKey("m:llamacpp", 1, 1), "m", "llamacpp", "demo:smollm2-135m")
+
+
+@pytest.mark.parametrize(
+    ("order", "reason"),
+    [
+        (
+            evolve(ORDER, backend="llamacp"),
+            (
+                "there is no backend 'llamacp', only command, external, llamacpp, sglang, vllm; "
+                "did you mean llamacpp?"
+            ),
+        ),
+        (
+            evolve(ORDER, settings={"max_model_length": 1}),
+            "the llamacpp backend has no setting 'max_model_length'; did you mean max_model_len?",
+        ),
+        (evolve(ORDER, source="/nowhere/model.gguf"), "/nowhere/model.gguf does not exist on this worker"),
+    ],
+)
+async def test_what_cannot_be_started_fails_with_one_sentence(
+    host: EngineHost, order: ReplicaOrder, reason: str
+) -> None:
+    async with TestSystem() as system:
+        _, probe = await start(system, order, host)
+        assert (await report_of(probe, ReplicaState.FAILED)).reason == reason

@@ -1,0 +1,155 @@
+"""A replica over a real child process: up, killed, up again, stopped, and nothing left."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import anyio
+import pytest
+from attrs import evolve
+from tests.engines.kit import FakeBackend, alive, left, report_of, start
+
+from sllm_actors.engines.host import EngineHost
+from sllm_actors.engines.identity import ReplicaKey
+from sllm_actors.engines.messages import Drained, ReplicaOrder, ReplicaState, StopReplica
+from sllm_actors.engines.replica import engine_life
+from sllm_actors.engines.replica.engine_socket import open_engine_socket
+from sllm_actors.testing import TestSystem
+
+pytestmark = pytest.mark.anyio
+
+KEY = ReplicaKey("m:fake", 1, 1)
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> ReplicaOrder:
+    monkeypatch.setattr(engine_life, "backend_named", lambda _: FakeBackend())
+    return ReplicaOrder(KEY, "m", "fake", "")
+
+
+async def test_an_engine_that_is_killed_is_started_again_at_once(
+    host: EngineHost, fake: ReplicaOrder
+) -> None:
+    async with TestSystem() as system:
+        _, probe = await start(system, fake, host)
+        first = await report_of(probe, ReplicaState.READY)
+        os.kill(first.pid, signal.SIGKILL)
+        down = await report_of(probe, ReplicaState.STARTING)
+        assert (down.reason, down.address) == ("the engine was killed by SIGKILL", "")
+        second = await report_of(probe, ReplicaState.READY)
+        assert second.id.attempt == first.id.attempt + 1
+        assert second.address != first.address
+        assert second.reason == down.reason
+    assert left(host) == []
+
+
+async def test_a_replica_that_drains_waits_for_its_requests(host: EngineHost, fake: ReplicaOrder) -> None:
+    async with TestSystem() as system:
+        replica, probe = await start(system, fake, host)
+        ready = await report_of(probe, ReplicaState.READY)
+        replica.tell(StopReplica("test"))
+        draining = await report_of(probe, ReplicaState.DRAINING)
+        replica.tell(Drained(KEY.attempt(99), draining.withdrawal))  # another life: not meant
+        replica.tell(Drained(ready.id, draining.withdrawal - 1))  # an earlier withdrawal: not meant
+        await probe.expect_nothing()
+        assert alive(ready.pid)
+        replica.tell(Drained(ready.id, draining.withdrawal))
+        assert (await report_of(probe, ReplicaState.STOPPED)).id == ready.id
+        assert not alive(ready.pid)
+    assert left(host) == []
+
+
+async def test_a_replica_drains_no_longer_than_it_may(host: EngineHost, fake: ReplicaOrder) -> None:
+    async with TestSystem() as system:
+        replica, probe = await start(system, evolve(fake, drain_timeout=0.1), host)
+        await report_of(probe, ReplicaState.READY)
+        replica.tell(StopReplica("test"))
+        await report_of(probe, ReplicaState.STOPPED)
+
+
+async def test_an_exit_with_code_0_that_nobody_asked_for_is_a_failure(
+    host: EngineHost, fake: ReplicaOrder
+) -> None:
+    async with TestSystem() as system:
+        _, probe = await start(system, evolve(fake, source="--exit 0 --exit-after 0.5 --say bye"), host)
+        await report_of(probe, ReplicaState.READY)
+        down = await report_of(probe, ReplicaState.STARTING)
+        assert down.reason == "the engine ended by itself with exit code 0"
+        await report_of(probe, ReplicaState.READY)
+        failed = await report_of(probe, ReplicaState.FAILED)  # a crash loop is not restarted at once for ever
+        assert failed.exit_status == "exit code 0"
+        assert failed.log_tail[-1] == "bye"
+
+
+async def test_an_engine_that_hangs_is_restarted(host: EngineHost, fake: ReplicaOrder, folder: Path) -> None:
+    hang = folder / "hang"
+    host = evolve(host, stop_budget=0.1)
+    async with TestSystem() as system:
+        source = f"--hang-file {hang} --ignore-sigterm"
+        _, probe = await start(system, evolve(fake, source=source), host)
+        first = await report_of(probe, ReplicaState.READY)
+        hang.write_text("")
+        down = await report_of(probe, ReplicaState.STARTING)
+        assert down.reason == "its health checks failed: no answer within 0.5 s"
+        hang.unlink()
+        second = await report_of(probe, ReplicaState.READY)
+        assert second.pid != first.pid
+        assert not alive(first.pid)
+
+
+async def test_a_slow_start_is_told_as_progress(host: EngineHost, fake: ReplicaOrder) -> None:
+    async with TestSystem() as system:
+        _, probe = await start(system, evolve(fake, source="--start 0.3"), host)
+        await report_of(probe, ReplicaState.STARTING, lambda report: report.progress == "loading the model")
+        await report_of(probe, ReplicaState.READY)
+
+
+async def test_a_start_that_takes_too_long_fails(host: EngineHost, fake: ReplicaOrder) -> None:
+    async with TestSystem() as system:
+        _, probe = await start(system, evolve(fake, source="--start 60", startup_timeout=0.2), host)
+        failed = await report_of(probe, ReplicaState.FAILED)
+        assert failed.reason.startswith("it was not ready within 0.2 s: ")
+
+
+async def test_an_external_server_is_watched(host: EngineHost, folder: Path) -> None:
+    """A real server on TCP, that goes away and comes back."""
+    async with anyio.create_task_group() as group, TestSystem() as system:
+        stop = anyio.CancelScope()
+        port = await group.start(_serve_health, 0, stop)
+        order = ReplicaOrder(KEY, "m", "external", f"http://127.0.0.1:{port}/v1")
+        replica, probe = await start(system, order, host)
+        ready = await report_of(probe, ReplicaState.READY)
+        assert (ready.address, ready.pid) == (f"http://127.0.0.1:{port}", 0)
+        async with await open_engine_socket(ready) as stream:
+            await stream.send(b"GET /health HTTP/1.0\r\n\r\n")
+            assert (await stream.receive()).startswith(b"HTTP/1.1 404")
+        stop.cancel()
+        down = await report_of(probe, ReplicaState.STARTING)
+        assert down.reason == "its health checks failed: not listening yet"
+        stop = anyio.CancelScope()
+        await group.start(_serve_health, port, stop)
+        await report_of(probe, ReplicaState.READY)
+        replica.tell(StopReplica("test", drain=False))
+        await report_of(probe, ReplicaState.STOPPED)
+        stop.cancel()
+
+
+async def _serve_health(
+    port: int, stop: anyio.CancelScope, *, task_status: anyio.abc.TaskStatus[int]
+) -> None:
+    """Serve what has ``/v1/models`` and no ``/health``."""
+
+    async def answer(stream: anyio.abc.SocketStream) -> None:
+        async with stream:
+            head = await stream.receive()
+            status = b"200 OK" if b" /v1/models " in head else b"404 Not Found"
+            await stream.send(b"HTTP/1.1 " + status + b"\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+
+    async with await anyio.create_tcp_listener(
+        local_host="127.0.0.1", local_port=port, reuse_port=True
+    ) as listener:
+        task_status.started(listener.extra(anyio.abc.SocketAttribute.local_port))  # noqa: S610
+        with stop:
+            await listener.serve(answer)

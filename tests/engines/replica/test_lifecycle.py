@@ -1,0 +1,286 @@
+"""What becomes of a replica: its rules by examples, and its invariants over any course of events."""
+
+from __future__ import annotations
+
+from attrs import evolve
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sllm_actors.engines.messages import ReplicaState
+from sllm_actors.engines.replica.events import (
+    Admitted,
+    Answered,
+    AwaitDrained,
+    AwaitRetry,
+    Begin,
+    Cleared,
+    Delayed,
+    DrainOver,
+    Ended,
+    EndEngine,
+    Event,
+    Finish,
+    Launched,
+    Progressed,
+    PutToSleep,
+    Report,
+    RetryDue,
+    SleepAsked,
+    Slept,
+    Started,
+    StartEngine,
+    StopAsked,
+    WakeAsked,
+    WakeUp,
+    Woken,
+)
+from sllm_actors.engines.replica.lifecycle import LONGEST_DELAY, Replica, retry_delay, step
+
+SERVED = (ReplicaState.READY, ReplicaState.ASLEEP, ReplicaState.DRAINING)
+READY = Replica(state=ReplicaState.READY, attempt=1, address="unix:/run/a.sock", pid=7)
+STARTING = Replica(state=ReplicaState.STARTING, attempt=1)
+
+
+def after(replica: Replica, *events: Event, now: float = 0.0) -> Replica:
+    for event in events:
+        replica, _ = step(replica, event, now)
+    return replica
+
+
+def test_a_replica_comes_up() -> None:
+    replica, effects = step(Replica(), Begin(), 0.0)
+    assert (replica.state, effects) == (ReplicaState.STARTING, (Report(), StartEngine()))
+    replica = after(replica, Launched(4), Started(4, 77), Progressed(4, "loading"))
+    assert (replica.attempt, replica.pid, replica.progress) == (4, 77, "loading")
+    replica = after(replica, Answered(4, "unix:/x"))
+    assert (replica.state, replica.address, replica.progress) == (ReplicaState.READY, "unix:/x", "")
+
+
+def test_an_engine_that_was_ready_is_started_again_at_once_and_the_reason_is_kept() -> None:
+    replica, effects = step(READY, Ended(1, "the engine was killed by SIGKILL", "signal SIGKILL"), 100.0)
+    assert effects == (Report(), StartEngine())
+    replica = after(replica, Launched(2), Answered(2, "unix:/y"))
+    assert replica.reason == "the engine was killed by SIGKILL"
+    assert replica.state is ReplicaState.READY
+
+
+def test_a_start_that_fails_is_tried_again_after_a_growing_time() -> None:
+    replica, delays = STARTING, []
+    for attempt in range(1, 9):
+        replica, effects = step(evolve(replica, attempt=attempt), Ended(attempt, "no", "exit code 1"), 0.0)
+        assert replica.state is ReplicaState.FAILED
+        delays += [effect.delay for effect in effects if isinstance(effect, AwaitRetry)]
+        assert replica.retry_in == delays[-1]
+        replica = after(replica, RetryDue())
+    assert delays == [1, 2, 4, 8, 16, 32, 60, 60]
+
+
+def test_a_crash_loop_ends_in_growing_delays_although_each_start_succeeds() -> None:
+    replica, waited = READY, []
+    for attempt in range(1, 5):
+        replica, effects = step(replica, Ended(attempt, "crash"), 10.0 * attempt)
+        waited.append(next((effect.delay for effect in effects if isinstance(effect, AwaitRetry)), 0.0))
+        replica = after(replica, RetryDue(), Launched(attempt + 1))
+        replica = after(replica, Answered(attempt + 1, "unix:/y"), now=10.0 * attempt + 5)
+    assert waited == [0.0, 1.0, 2.0, 4.0]
+
+
+def test_healthy_uptime_makes_failures_forgotten() -> None:
+    worn = evolve(READY, failures=5, delays=4, ready_at=100.0)
+    replica, effects = step(worn, Ended(1, "crash"), 100.0 + worn.healthy_uptime)
+    assert StartEngine() in effects
+    assert (replica.failures, replica.delays) == (1, 0)
+    assert after(worn, Ended(1, "crash"), now=99.0 + worn.healthy_uptime).state is ReplicaState.FAILED
+
+
+def test_a_ready_replica_drains_before_it_stops() -> None:
+    replica, effects = step(READY, StopAsked(drain=True, reason="scaled down"), 0.0)
+    assert (replica.state, effects) == (ReplicaState.DRAINING, (Report(), AwaitDrained(1)))
+    replica, effects = step(replica, DrainOver(1), 0.0)
+    assert effects == (Report(), EndEngine())
+    replica, effects = step(replica, Cleared(), 0.0)
+    assert (replica.state, effects) == (ReplicaState.STOPPED, (Report(), Finish()))
+
+
+def test_a_second_stop_without_drain_does_not_wait_for_the_first() -> None:
+    draining = after(READY, StopAsked(drain=True))
+    assert EndEngine() in step(draining, StopAsked(drain=False), 0.0)[1]
+
+
+def test_what_is_not_serving_has_nothing_to_drain() -> None:
+    for replica in (Replica(), STARTING, after(STARTING, Ended(1, "no"))):
+        assert step(replica, StopAsked(drain=True), 0.0)[1] == (Report(), EndEngine())
+
+
+def test_an_engine_that_dies_while_it_drains_is_not_started_again() -> None:
+    assert step(after(READY, StopAsked(drain=True)), Ended(1, "crash"), 0.0)[1] == (Report(), EndEngine())
+
+
+def test_news_of_an_earlier_life_changes_nothing() -> None:
+    replica = evolve(READY, attempt=2)
+    for event in (Ended(1, "crash"), Started(1, 9), Answered(1, "unix:/old"), Progressed(1, "late")):
+        assert step(replica, event, 0.0) == (replica, ())
+
+
+# ---- sleep
+
+SLEEPER = evolve(READY, can_sleep=True)
+
+
+def test_a_replica_that_sleeps_takes_no_requests_until_it_has_woken() -> None:
+    replica, effects = step(SLEEPER, SleepAsked(1), 0.0)
+    assert (replica.state, replica.progress) == (ReplicaState.ASLEEP, "waiting for its requests to end")
+    assert effects == (Report(), AwaitDrained(1))
+    replica, effects = step(replica, DrainOver(1), 0.0)
+    assert (replica.state, replica.progress) == (ReplicaState.ASLEEP, "falling asleep")
+    assert effects == (Report(), PutToSleep(1))
+    replica, effects = step(replica, Slept(1), 5.0)
+    assert (replica.state, replica.progress, effects) == (ReplicaState.ASLEEP, "", (Report(),))
+    replica, effects = step(replica, WakeAsked(), 6.0)
+    assert (replica.state, replica.progress) == (ReplicaState.ASLEEP, "waking up")
+    assert effects == (Report(), WakeUp(1))
+    replica, effects = step(replica, Woken(1), 7.0)
+    assert (replica.state, replica.progress, effects) == (ReplicaState.READY, "", (Report(),))
+    assert replica.address == READY.address
+
+
+def test_who_is_needed_while_falling_asleep_wakes_when_it_sleeps() -> None:
+    replica = after(SLEEPER, SleepAsked(2), DrainOver(1), WakeAsked())
+    assert step(replica, WakeAsked(), 0.0) == (replica, ())
+    assert step(replica, Slept(1), 0.0) == (replica, ())
+    assert after(replica, Slept(1), Woken(1)).state is ReplicaState.READY
+
+
+def test_who_is_needed_before_its_requests_have_ended_never_sleeps() -> None:
+    replica, effects = step(after(SLEEPER, SleepAsked(1)), WakeAsked(), 0.0)
+    assert (replica, effects) == (evolve(SLEEPER, withdrawal=1), (Report(),))
+    assert step(replica, DrainOver(1), 0.0) == (replica, ())
+
+
+def test_requests_that_do_not_end_in_time_keep_a_replica_awake() -> None:
+    replica, effects = step(after(SLEEPER, SleepAsked(1)), DrainOver(1, late=True), 0.0)
+    reason = "it was not put to sleep: its requests did not end in time"
+    assert (replica, effects) == (evolve(SLEEPER, withdrawal=1, reason=reason), (Report(),))
+
+
+def test_news_of_an_earlier_withdrawal_changes_nothing() -> None:
+    for asked in (SleepAsked(1), StopAsked(drain=True)):
+        replica = after(SLEEPER, SleepAsked(1), WakeAsked(), asked)
+        for late in (False, True):
+            assert step(replica, DrainOver(1, late), 0.0) == (replica, ())
+        assert step(replica, DrainOver(2), 0.0)[1] != ()
+
+
+def test_an_engine_that_cannot_sleep_is_stopped_instead() -> None:
+    replica, effects = step(READY, SleepAsked(1), 0.0)
+    assert (replica.state, effects) == (ReplicaState.DRAINING, (Report(), AwaitDrained(1)))
+    assert replica.reason == "it is idle, and its engine cannot sleep"
+
+
+def test_only_a_ready_replica_is_put_to_sleep_and_only_a_sleeping_one_woken() -> None:
+    for replica in (Replica(), STARTING, after(SLEEPER, SleepAsked(1))):
+        assert step(replica, SleepAsked(1), 0.0) == (replica, ())
+    for replica in (Replica(), STARTING, SLEEPER):
+        assert step(replica, WakeAsked(), 0.0) == (replica, ())
+
+
+def test_an_engine_that_dies_asleep_is_started_again() -> None:
+    dozing = after(SLEEPER, SleepAsked(1))
+    for asleep in (dozing, after(dozing, DrainOver(1), Slept(1))):
+        replica = after(asleep, Ended(1, "crash"))
+        assert (replica.state, replica.level, replica.leaving) == (ReplicaState.STARTING, None, False)
+        assert replica.address == ""
+
+
+def test_a_sleeping_replica_can_be_stopped() -> None:
+    asleep = after(SLEEPER, SleepAsked(1), DrainOver(1), Slept(1))
+    assert after(asleep, StopAsked(drain=True)).state is ReplicaState.DRAINING
+    assert step(asleep, StopAsked(drain=False), 0.0)[1] == (Report(), EndEngine())
+
+
+# ---- any course
+
+numbers = st.integers(0, 3)
+events: st.SearchStrategy[Event] = st.one_of(
+    st.just(Begin()),
+    st.just(RetryDue()),
+    st.builds(DrainOver, numbers, st.booleans()),
+    st.builds(Launched, numbers),
+    st.builds(Started, numbers, st.integers(1, 9)),
+    st.builds(Progressed, numbers, st.just("loading")),
+    st.builds(Answered, numbers, st.just("unix:/x"), st.booleans()),
+    st.builds(Delayed, numbers, st.just("no room")),
+    st.builds(Admitted, numbers),
+    st.builds(SleepAsked, st.integers(0, 2)),
+    st.just(WakeAsked()),
+    st.builds(Slept, numbers),
+    st.builds(Woken, numbers),
+    st.builds(Ended, numbers, st.just("crash"), chance=st.floats(0, 1, exclude_max=True)),
+    st.builds(StopAsked, st.booleans()),
+)
+
+
+@given(st.lists(st.tuples(events, st.floats(0, 200))))
+def test_in_any_course_of_events_lives_do_not_overlap_and_a_stop_is_final(
+    course: list[tuple[Event, float]],
+) -> None:
+    replica, running, waiting, ended, now = Replica(), False, False, False, 0.0
+    for event, pause in course:
+        now += pause
+        if isinstance(event, Ended) and not running:
+            continue
+        if isinstance(event, RetryDue) and not waiting:
+            continue
+        before = replica
+        replica, effects = step(replica, event, now)
+        if isinstance(event, Ended) and replica != before:
+            running = False
+        waiting = waiting and not isinstance(event, RetryDue)
+        for effect in effects:
+            if isinstance(effect, StartEngine):
+                assert not running
+                assert not ended
+                running = True
+            elif isinstance(effect, AwaitRetry):
+                assert 0 < effect.delay <= LONGEST_DELAY
+                waiting = True
+            elif isinstance(effect, EndEngine):
+                assert not ended
+                ended = True
+        assert bool(effects) == (replica != before) or effects == (Report(),)
+        assert (replica.address != "") <= (replica.state in SERVED)
+        assert replica.leaving <= (replica.state in (ReplicaState.ASLEEP, ReplicaState.DRAINING))
+        if any(isinstance(effect, PutToSleep) for effect in effects):
+            assert before.leaving, "requests may be in flight"
+        if before.state in (ReplicaState.DRAINING, ReplicaState.STOPPED):
+            assert replica.state in (ReplicaState.DRAINING, ReplicaState.STOPPED)
+    if ended:
+        replica, effects = step(replica, Cleared(), now)
+        assert (replica.state, effects) == (ReplicaState.STOPPED, (Report(), Finish()))
+
+
+@given(st.integers(0, 10_000), st.floats(0, 1, exclude_max=True))
+def test_a_delay_stays_within_its_bounds(delays: int, chance: float) -> None:
+    assert 0.75 <= retry_delay(delays, chance) <= LONGEST_DELAY
+
+
+def test_news_of_a_start_that_is_over_changes_nothing() -> None:
+    for event in (Started(1, 99), Progressed(1, "loading"), Answered(1, "unix:/y")):
+        assert step(READY, event, 0.0) == (READY, ())
+
+
+def test_a_stop_changes_nothing_any_more_once_it_has_stopped() -> None:
+    stopped = evolve(READY, state=ReplicaState.STOPPED)
+    assert step(stopped, StopAsked(drain=True), 0.0) == (stopped, ())
+
+
+def test_a_start_that_waits_for_room_is_pending_until_it_is_admitted() -> None:
+    waiting, effects = step(STARTING, Delayed(1, "waits for memory"), 0.0)
+    assert (waiting.state, waiting.progress, effects) == (
+        ReplicaState.PENDING,
+        "waits for memory",
+        (Report(),),
+    )
+    assert step(waiting, Admitted(2), 0.0) == (waiting, ())
+    admitted, effects = step(waiting, Admitted(1), 0.0)
+    assert (admitted.state, effects) == (ReplicaState.STARTING, (Report(),))

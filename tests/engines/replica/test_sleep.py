@@ -1,0 +1,121 @@
+"""Engines fall asleep and wake up again, and those that do not are replaced."""
+
+from __future__ import annotations
+
+import anyio.to_thread
+import pytest
+from attrs import evolve
+from tests.engines.kit import FakeBackend, post, report_of, start
+
+from sllm_actors.actors import ActorRef
+from sllm_actors.engines.backends.backend import Launch
+from sllm_actors.engines.backends.sleep import VllmSleep
+from sllm_actors.engines.host import EngineHost
+from sllm_actors.engines.identity import ReplicaKey
+from sllm_actors.engines.messages import (
+    Drained,
+    ReplicaOrder,
+    ReplicaReport,
+    ReplicaState,
+    SleepReplica,
+    WakeReplica,
+)
+from sllm_actors.engines.replica import engine_life
+from sllm_actors.testing import TestProbe, TestSystem
+
+pytestmark = pytest.mark.anyio
+
+
+class Sleeper(FakeBackend):
+    """A fake engine that can be put to sleep."""
+
+    def launch(self, *given: object) -> Launch:
+        return evolve(super().launch(*given), tiers=VllmSleep())  # type: ignore[arg-type]
+
+
+@pytest.fixture(autouse=True)
+def fake(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_life, "backend_named", lambda _: Sleeper())
+
+
+async def ready(
+    system: TestSystem, host: EngineHost, *options: str
+) -> tuple[ActorRef, TestProbe, ReplicaReport]:
+    order = ReplicaOrder(ReplicaKey("m:fake", 1, 1), "m", "fake", " ".join(options))
+    replica, probe = await start(system, order, host)
+    return replica, probe, await report_of(probe, ReplicaState.READY)
+
+
+async def answer(report: ReplicaReport, prompt: str = "hello there") -> str:
+    def ask() -> str:
+        with post(report.address, {"prompt": prompt}) as asking:
+            assert asking.stdout is not None
+            return asking.stdout.read()
+
+    return await anyio.to_thread.run_sync(ask)
+
+
+async def put_to_sleep(replica: ActorRef, probe: TestProbe, level: int) -> None:
+    replica.tell(SleepReplica(level))
+    asleep = await report_of(probe, ReplicaState.ASLEEP)
+    replica.tell(Drained(asleep.id, asleep.withdrawal))
+
+
+def settled(report: ReplicaReport) -> bool:
+    return report.progress == ""
+
+
+@pytest.mark.parametrize("level", [0, 1, 2])
+async def test_an_engine_sleeps_and_is_as_before_when_it_wakes(host: EngineHost, level: int) -> None:
+    async with TestSystem() as system:
+        replica, probe, first = await ready(system, host)
+        await put_to_sleep(replica, probe, level)
+        asleep = await report_of(probe, ReplicaState.ASLEEP, settled)
+        assert asleep.pid == first.pid
+        assert "EngineCore is asleep" in await answer(first)
+        replica.tell(WakeReplica())
+        woken = await report_of(probe, ReplicaState.READY)
+        assert (woken.pid, woken.address) == (first.pid, first.address)
+        assert "hello there" in await answer(first)
+
+
+async def test_an_engine_that_is_needed_while_it_falls_asleep_wakes_up(host: EngineHost) -> None:
+    async with TestSystem() as system:
+        replica, probe, first = await ready(system, host)
+        await put_to_sleep(replica, probe, 2)
+        replica.tell(WakeReplica())
+        await report_of(probe, ReplicaState.READY)
+        assert "hello there" in await answer(first)
+
+
+async def test_an_engine_is_left_alone_while_requests_may_be_in_flight(host: EngineHost) -> None:
+    async with TestSystem() as system:
+        replica, probe, first = await ready(system, host)
+        assert first.can_sleep
+        replica.tell(SleepReplica(1))
+        asleep = await report_of(probe, ReplicaState.ASLEEP)
+        replica.tell(Drained(asleep.id, asleep.withdrawal - 1))
+        await probe.expect_nothing()
+        assert "hello there" in await answer(first)
+        replica.tell(WakeReplica())
+        await report_of(probe, ReplicaState.READY)
+        assert "hello there" in await answer(first)
+
+
+@pytest.mark.parametrize(
+    ("option", "reason"),
+    [
+        ("--no-sleep", "it did not fall asleep: /sleep?level=1&mode=wait was answered with 404"),
+        ("--refuse-wake", "it did not wake up: /wake_up was answered with 500"),
+    ],
+)
+async def test_an_engine_that_does_not_do_it_is_replaced(host: EngineHost, option: str, reason: str) -> None:
+    async with TestSystem() as system:
+        replica, probe, first = await ready(system, host, option)
+        await put_to_sleep(replica, probe, 1)
+        if option == "--refuse-wake":
+            await report_of(probe, ReplicaState.ASLEEP, settled)
+            replica.tell(WakeReplica())
+        down = await report_of(probe, ReplicaState.STARTING)
+        assert down.reason.startswith(reason)
+        assert (await report_of(probe, ReplicaState.READY)).pid != first.pid

@@ -1,0 +1,89 @@
+"""The openai package as a client, llama.cpp as the engine, and the whole gateway between them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anyio
+import httpx2
+import openai
+import pytest
+from tests.gateway.kit import PlayedCluster, replica, served
+
+pytestmark = pytest.mark.anyio
+
+SAY_HI: Any = [{"role": "user", "content": "Say hi"}]
+LONG: Any = [{"role": "user", "content": "Count from 1 to 1000, one number per line."}]
+
+
+@pytest.fixture
+async def serving(cluster: PlayedCluster, llama: str) -> PlayedCluster:
+    await cluster.deploy(served())
+    await cluster.report(replica(address=llama))
+    return cluster
+
+
+async def test_a_chat_is_answered(serving: PlayedCluster) -> None:
+    answer = await serving.client().chat.completions.create(
+        model="smol", messages=SAY_HI, max_tokens=8, temperature=0
+    )
+    assert answer.choices[0].message.content
+    assert answer.choices[0].finish_reason == "length"
+    assert answer.usage is not None
+    assert answer.usage.completion_tokens == 8
+
+
+async def test_a_stream_comes_chunk_by_chunk_and_says_the_same(serving: PlayedCluster) -> None:
+    asked: Any = {"model": "smol:llamacpp", "messages": SAY_HI, "max_tokens": 8, "temperature": 0}
+    whole = await serving.client().chat.completions.create(**asked)
+    stream = await serving.client().chat.completions.create(**asked, stream=True)
+    pieces = [chunk.choices[0].delta.content or "" async for chunk in stream if chunk.choices]
+    assert len([piece for piece in pieces if piece]) == 8
+    assert "".join(pieces) == whole.choices[0].message.content
+
+
+async def test_completions_and_embeddings_are_answered(serving: PlayedCluster) -> None:
+    client = serving.client()
+    answer = await client.completions.create(model="smol", prompt="Once upon", max_tokens=4, temperature=0)
+    assert answer.choices[0].text
+    embedded = await client.embeddings.create(model="smol", input="hello", encoding_format="float")
+    assert len(embedded.data[0].embedding) == 576
+
+
+async def test_errors_of_the_engine_come_through_unchanged(serving: PlayedCluster) -> None:
+    with pytest.raises(openai.BadRequestError) as caught:
+        await serving.client().chat.completions.create(model="smol", messages=[], max_tokens=-5, n=-1)
+    assert isinstance(caught.value.body, dict)
+    with pytest.raises(openai.NotFoundError) as missing:
+        await serving.client().chat.completions.create(model="nobody", messages=SAY_HI)
+    assert missing.value.code == "model_not_found"
+
+
+async def busy_slots(llama: str) -> int:
+    transport = httpx2.AsyncHTTPTransport(uds=llama.removeprefix("unix:"))
+    async with httpx2.AsyncClient(transport=transport, base_url="http://engine") as http:
+        text = (await http.get("/metrics", timeout=30)).text
+    line = next(line for line in text.splitlines() if line.startswith("llamacpp:requests_processing "))
+    return int(float(line.split()[1]))
+
+
+async def until_idle(llama: str, seconds: float) -> None:
+    with anyio.fail_after(seconds):
+        while await busy_slots(llama):  # noqa: ASYNC110 - it is another process that is looked at
+            await anyio.sleep(0.05)
+
+
+@pytest.mark.parametrize("stream", [True, False], ids=["streamed", "unstreamed"])
+async def test_a_client_that_hangs_up_stops_the_generation(
+    serving: PlayedCluster, llama: str, stream: bool
+) -> None:
+    await until_idle(llama, 20)
+    with anyio.move_on_after(0.7):
+        answer: Any = await serving.client().chat.completions.create(
+            model="smol", messages=LONG, max_tokens=3000, temperature=0, stream=stream
+        )
+        async for _ in answer:
+            pass
+    assert serving.gateway.in_flight.total in (0, 1)
+    await until_idle(llama, 2)
+    assert serving.gateway.in_flight.total == 0

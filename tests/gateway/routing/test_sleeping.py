@@ -1,0 +1,127 @@
+"""Replicas that sleep: asked for over HTTP, given back when nobody uses them, woken by requests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anyio
+import pytest
+from tests.gateway.conftest import Engines
+from tests.gateway.kit import PlayedCluster, replica, served
+from tests.gateway.raw_engine import Call
+
+from sllm_actors.actors import NodeId
+from sllm_actors.engines.identity import ReplicaId
+from sllm_actors.engines.messages import ReplicaState
+from sllm_actors.serving.messages import WORKER, Answer, SleepInstance, WakeInstance, Withdrawn
+from sllm_actors.testing import TestProbe
+
+pytestmark = pytest.mark.anyio
+
+HERE = NodeId("gateway-1")
+ME = ReplicaId("smol:llamacpp", 1, 1, 1)
+BODY = {"model": "smol", "messages": [{"role": "user", "content": "hello"}]}
+
+
+def asleep(withdrawal: int = 1, **more: Any) -> Any:
+    return replica(state=ReplicaState.ASLEEP, withdrawal=withdrawal, **more)
+
+
+async def of_kind(worker: TestProbe, kind: type[Any]) -> Any:
+    """Return the next message of a kind: it may be told others, and more than once."""
+    while True:
+        message = await worker.expect(object)
+        if isinstance(message, kind):
+            return message
+
+
+async def test_sleep_and_waking_are_asked_of_the_worker_and_its_answer_is_passed_on(
+    cluster: PlayedCluster,
+) -> None:
+    await cluster.report(replica(), node=HERE)
+    worker = await cluster.system.probe(WORKER)
+    http = cluster.http()
+    asked: list[Any] = []
+
+    async def ask(path: str, answer: Answer, **body: Any) -> Any:
+        async def reply() -> None:
+            asked.append(await worker.expect(object))
+            worker.reply(answer)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(reply)
+            return await http.post(path, **body)
+
+    accepted, refused = Answer(202, '{"id":  "x"}'), Answer(409, '{"message": "no", "code": "cannot_sleep"}')
+    assert (await ask(f"/instances/{ME}/sleep", accepted)).text == accepted.body
+    assert (await ask(f"/instances/{ME.key}/sleep", accepted, json={"level": 2})).status_code == 202
+    answer = await ask(f"/instances/{ME}/wake_up", refused)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "cannot_sleep")
+    assert asked == [SleepInstance(ME.key, 1), SleepInstance(ME.key, 2), WakeInstance(ME.key)]
+    for content in (b"{", b"[]", b'{"level": 3}', b'{"level": true}', b'{"level": "1"}'):
+        assert (await http.post(f"/instances/{ME}/sleep", content=content)).status_code == 400
+    for action in ("sleep", "wake_up"):
+        assert (await http.post(f"/instances/nobody/{action}")).status_code == 404
+
+
+async def test_a_replica_that_is_to_sleep_is_given_back_when_its_requests_have_ended(
+    cluster: PlayedCluster, broken_engine: Engines
+) -> None:
+    asked, go_on = anyio.Event(), anyio.Event()
+
+    async def wait(call: Call) -> None:
+        asked.set()
+        await go_on.wait()
+        await call.answer(200, {"choices": []})
+
+    worker = await cluster.system.probe(WORKER)
+    await cluster.deploy(served())
+    async with broken_engine() as engine, anyio.create_task_group() as tasks:
+        engine.behave = wait
+        await cluster.report(replica(address=engine.address), node=HERE)
+        tasks.start_soon(lambda: cluster.http().post("/v1/embeddings", json=BODY))
+        await asked.wait()
+        await cluster.report(asleep(), node=HERE)
+        await worker.expect_nothing()
+        go_on.set()
+        assert await worker.expect(Withdrawn) == Withdrawn("gateway-1", ME, 1)
+    await cluster.report(asleep(2), node=HERE)
+    assert await worker.expect(Withdrawn) == Withdrawn("gateway-1", ME, 2), "each sleep has a word of its own"
+
+
+async def test_requests_wake_one_replica_and_are_served_by_it(
+    cluster: PlayedCluster, broken_engine: Engines
+) -> None:
+    worker = await cluster.system.probe(WORKER)
+    await cluster.deploy(served())
+    answers: list[int] = []
+
+    async def ask() -> None:
+        answers.append((await cluster.http().post("/v1/chat/completions", json=BODY)).status_code)
+
+    async with broken_engine() as engine:
+        await cluster.report(asleep(), asleep(number=2), node=HERE)
+        for number in (1, 2):
+            assert (await worker.expect(Withdrawn)).id.number == number
+        async with anyio.create_task_group() as tasks:
+            for _ in range(5):
+                tasks.start_soon(ask)
+            assert await worker.expect(object) == WakeInstance(ME.key)
+            await worker.expect_nothing()
+            await cluster.report(asleep(), asleep(number=2), node=HERE)
+            assert await of_kind(worker, WakeInstance) == WakeInstance(ME.key), "said again: it may be lost"
+            assert answers == []
+            await cluster.report(replica(address=engine.address), asleep(number=2), node=HERE)
+    assert answers == [200] * 5
+
+
+async def test_a_replica_sleeps_on_while_another_one_serves(
+    cluster: PlayedCluster, broken_engine: Engines
+) -> None:
+    worker = await cluster.system.probe(WORKER)
+    await cluster.deploy(served())
+    async with broken_engine() as engine:
+        await cluster.report(asleep(), replica(address=engine.address, number=2), node=HERE)
+        await worker.expect(Withdrawn)
+        assert (await cluster.http().post("/v1/chat/completions", json=BODY)).status_code == 200
+        await worker.expect_nothing()

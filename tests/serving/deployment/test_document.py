@@ -1,0 +1,350 @@
+"""What a deployment document may say, and the one sentence that its author gets for anything else."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sllm_actors.serving.deployment.document import read_document, write_document
+from sllm_actors.serving.deployment.spec import DeploymentProblem, DeploymentSpec, Scaling
+
+
+def read(**document: Any) -> DeploymentSpec:
+    spec, warnings = read_document(json.dumps({"model": "m", **document}))
+    assert warnings == []
+    return spec
+
+
+def problem_of(text: str) -> DeploymentProblem:
+    with pytest.raises(DeploymentProblem) as raised:
+        read_document(text)
+    assert "\n" not in str(raised.value)
+    return raised.value
+
+
+def problem(**document: Any) -> tuple[str | None, str]:
+    found = problem_of(json.dumps({"model": "m", **document}))
+    return found.param, str(found)
+
+
+# ---- names, old and new
+
+
+def test_a_model_alone_has_every_default() -> None:
+    assert read() == DeploymentSpec(model="m", backend="vllm", scaling=Scaling(max_instances=1))
+
+
+@pytest.mark.parametrize("key", ["auto_scaling_config", "scaling"])
+def test_scaling_has_an_old_and_a_new_name(key: str) -> None:
+    scaling = {"metric": "concurrency", "target": 4, "min_instances": 1, "max_instances": 3, "keep_alive": 60}
+    assert read(**{key: scaling}).scaling == Scaling(
+        target=4, min_instances=1, max_instances=3, keep_alive=60.0
+    )
+
+
+def test_scaling_reads_the_names_of_the_later_gateway() -> None:
+    scaling = read(auto_scaling_config={"target_ongoing_requests": 5, "keep_alive_seconds": 7}).scaling
+    assert (scaling.target, scaling.keep_alive) == (5, 7.0)
+
+
+@pytest.mark.parametrize("key", ["backend_config", "settings"])
+def test_settings_have_an_old_and_a_new_name(key: str) -> None:
+    assert read(**{key: {"max_model_len": 1024}}).settings == {"max_model_len": 1024}
+
+
+def test_settings_read_the_names_of_older_files() -> None:
+    given = {"torch_dtype": "float16", "lora_adapters": {"a": "/a"}, "extra_args": ["--x"], "precision": None}
+    assert read(backend_config=given).settings == {
+        "dtype": "float16",
+        "lora_modules": {"a": "/a"},
+        "extra_args": ["--x"],
+    }
+
+
+def test_the_path_in_the_backends_settings_is_the_source() -> None:
+    def source(name: str) -> str:
+        return read(backend_config={"pretrained_model_name_or_path": name}).source
+
+    assert source("facebook/opt-1.3b") == "hf:facebook/opt-1.3b"
+    assert source("/models/opt") == "/models/opt"
+    assert source("") == ""
+
+
+def test_a_source_goes_before_the_path_in_the_settings_and_says_so() -> None:
+    document = {"model": "m", "source": "/a", "backend_config": {"pretrained_model_name_or_path": "b"}}
+    spec, warnings = read_document(json.dumps(document))
+    assert spec.source == "/a"
+    assert warnings == [
+        "backend_config.pretrained_model_name_or_path has no effect: source goes before it",
+    ]
+
+
+@pytest.mark.parametrize("given", ["http://a:1", ["http://a:1"]])
+@pytest.mark.parametrize("key", ["endpoint", "endpoints"])
+def test_endpoints_may_be_one_or_a_list(key: str, given: Any) -> None:
+    assert read(backend="external", **{key: given}).endpoints == ("http://a:1",)
+
+
+def test_the_bundled_default_of_serverlessllm_deploys_with_warnings() -> None:
+    document = {
+        "model": "facebook/opt-1.3b",
+        "backend": "vllm",
+        "num_gpus": 1,
+        "auto_scaling_config": {
+            "metric": "concurrency",
+            "target": 1,
+            "min_instances": 0,
+            "max_instances": 10,
+            "keep_alive": 0,
+        },
+        "backend_config": {
+            "pretrained_model_name_or_path": "",
+            "device_map": "auto",
+            "torch_dtype": "float16",
+            "hf_model_class": "AutoModelForCausalLM",
+            "trace_debug": False,
+        },
+        "router_config": {"migration_delta": 20},
+        "scheduler_config": {"alpha": 0.01},
+        "placement_config": {"local_disk": ["0"]},
+    }
+    spec, warnings = read_document(json.dumps(document))
+    assert spec.id == "facebook/opt-1.3b:vllm"
+    assert spec.scaling == Scaling(target=1, max_instances=10, keep_alive=0)
+    assert spec.settings == {"dtype": "float16"}
+    assert [warning.split(" has no effect: ")[0] for warning in warnings] == [
+        "router_config",
+        "scheduler_config",
+        "placement_config",
+        "backend_config.device_map",
+        "backend_config.hf_model_class",
+        "backend_config.trace_debug",
+    ]
+
+
+def test_null_means_the_default() -> None:
+    assert read(num_gpus=None, source=None, settings=None, scaling=None, endpoints=None) == read()
+
+
+# ---- what is refused
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("", "the deployment is not JSON: Expecting value: line 1 column 1 (char 0)"),
+        ("[1]", "the deployment must be a JSON object"),
+        ("{}", "the deployment names no model: give the key model"),
+        ('{"model": null}', "the deployment names no model: give the key model"),
+        ('{"model": "a", "model": "b"}', 'the key "model" is given twice'),
+        ('{"model": "a", "num_gpus": NaN}', "NaN is not a number that JSON has"),
+        ('{"model": "a", "num_gpus": -Infinity}', "-Infinity is not a number that JSON has"),
+        ('{"model": "a", "hold_timeout": 1e999}', "1e999 is not a number that JSON has"),
+        ('{"model": "\\ud800"}', '"\\ud800" has half a character in it'),
+        ('{"model": "a", "settings": {"\\udfff": 1}}', '"\\udfff" has half a character in it'),
+        ("[" * 100_000, "the deployment is nested more than 32 deep"),
+        ('{"settings":' + "[" * 40 + "]" * 40 + "}", "the deployment is nested more than 32 deep"),
+    ],
+)
+def test_text_that_is_no_document_gets_one_sentence(text: str, sentence: str) -> None:
+    assert str(problem_of(text)) == sentence
+
+
+@pytest.mark.parametrize("digits", [str(2**63), str(-(2**63) - 1), "9" * 5000])
+def test_a_number_that_no_message_can_carry_is_refused(digits: str) -> None:
+    assert "is too large" in str(problem_of('{"model": "m", "settings": {"seed": ' + digits + "}}"))
+
+
+def test_the_largest_numbers_are_carried() -> None:
+    assert read(settings={"a": 2**63 - 1, "b": -(2**63)}).settings == {"a": 2**63 - 1, "b": -(2**63)}
+
+
+@pytest.mark.parametrize(
+    ("document", "param", "sentence"),
+    [
+        ({"modell": "x"}, "modell", 'unknown key "modell": did you mean model?'),
+        (
+            {"scaling": {"min_instance": 1}},
+            "auto_scaling_config.min_instance",
+            'unknown key "auto_scaling_config.min_instance": did you mean min_instances?',
+        ),
+        (
+            {"auto_scaling_config": {}, "scaling": {}},
+            "scaling",
+            "scaling is given twice, under two names",
+        ),
+        (
+            {"scaling": {"target": 1, "target_ongoing_requests": 2}},
+            "auto_scaling_config.target",
+            "auto_scaling_config.target is given twice, under two names",
+        ),
+        (
+            {"settings": {"dtype": "a", "torch_dtype": "b"}},
+            "backend_config.dtype",
+            "backend_config.dtype is given twice, under two names",
+        ),
+        ({"num_gpus": "1"}, "num_gpus", 'num_gpus: "1" is not a whole number'),
+        ({"num_gpus": 1.5}, "num_gpus", "num_gpus: 1.5 is not a whole number"),
+        ({"num_gpus": True}, "num_gpus", "num_gpus: true is not a whole number"),
+        ({"num_gpus": -1}, "num_gpus", "num_gpus must be from 0 to 1024, not -1"),
+        ({"source": 1}, "source", "source: 1 is not a text"),
+        ({"source": "x" * 5000}, "source", "source must have at most 4096 characters"),
+        ({"hold_timeout": "1"}, "hold_timeout", 'hold_timeout: "1" is not a number'),
+        ({"hold_timeout": 0}, "hold_timeout", "hold_timeout must be from 0.001 to 604800, not 0"),
+        ({"hold_limit": 10**9}, "hold_limit", "hold_limit must be from 0 to 1000000, not 1000000000"),
+        ({"scaling": [1]}, "auto_scaling_config", "auto_scaling_config must be an object of keys and values"),
+        ({"settings": "x"}, "backend_config", "backend_config must be an object of keys and values"),
+        (
+            {"scaling": {"target": 0}},
+            "auto_scaling_config.target",
+            "auto_scaling_config.target must be from 1 to 1000000, not 0",
+        ),
+        (
+            {"scaling": {"target": "many"}},
+            "auto_scaling_config.target",
+            'auto_scaling_config.target: "many" is not a whole number',
+        ),
+        (
+            {"scaling": {"metric": "rps"}},
+            "auto_scaling_config.metric",
+            "auto_scaling_config.metric must be concurrency: nothing else is counted",
+        ),
+        (
+            {"scaling": {"keep_alive": -0.5}},
+            "auto_scaling_config.keep_alive",
+            "auto_scaling_config.keep_alive must be from 0 to 315360000, or -1, not -0.5",
+        ),
+        (
+            {"scaling": {"min_instances": 2}},
+            "auto_scaling_config.min_instances",
+            "min_instances (2) is more than max_instances (1)",
+        ),
+        (
+            {"scaling": {"max_instances": 10**9}},
+            "auto_scaling_config.max_instances",
+            "auto_scaling_config.max_instances must be from 1 to 256, not 1000000000",
+        ),
+        (
+            {"settings": {"pretrained_model_name_or_path": 5}},
+            "backend_config.pretrained_model_name_or_path",
+            "backend_config.pretrained_model_name_or_path: 5 is not a text",
+        ),
+        ({"endpoints": {"http://a": 1}}, "endpoints", None),
+        ({"endpoints": [1]}, "endpoints", "endpoints: 1 is not a text"),
+        ({"endpoints": 1}, "endpoints", "endpoints must be a list of addresses, not 1"),
+        ({"backend": "external"}, "endpoints", "an external deployment needs at least one endpoint"),
+        (
+            {"endpoints": ["http://a"]},
+            "endpoints",
+            "endpoints belong to the external backend, not to vllm",
+        ),
+        ({"backend": "Big One"}, "backend", None),
+        ({"model": "two words"}, "model", None),
+    ],
+)
+def test_a_wrong_key_is_named(document: dict[str, Any], param: str, sentence: str | None) -> None:
+    found = problem(**document)
+    assert found[0] == param
+    if sentence is not None:
+        assert found[1] == sentence
+
+
+def test_a_key_that_is_close_to_nothing_gets_the_list() -> None:
+    assert problem(zzzzzz=1)[1].startswith('unknown key "zzzzzz": known are auto_scaling_config, backend, ')
+
+
+def test_a_long_key_or_value_is_cut() -> None:
+    param, sentence = problem(**{"z" * 5000: 1})
+    assert len(sentence) < 500
+    assert param is not None
+    assert len(param) <= 100
+    assert len(problem(num_gpus="9" * 5000)[1]) < 200
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["a:1", "ftp://a", "http://", "http://[::1", "http://a:99999", "http://a:x", "http://a:0", "x" * 5000],
+)
+def test_an_endpoint_must_be_an_address(address: str) -> None:
+    param, sentence = problem(backend="external", endpoints=[address])
+    assert param == "endpoints"
+    assert "is not an http:// or https:// address" in sentence
+    assert len(sentence) < 400
+
+
+def test_endpoints_are_bounded() -> None:
+    _, sentence = problem(backend="external", endpoints=[f"http://a:{n}" for n in range(1, 300)])
+    assert sentence == "endpoints must be at most 256 addresses, not 299"
+
+
+# ---- any text at all
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(st.characters(codec=None), max_size=8)
+    | st.sampled_from(["http://a:1", "external", "vllm", "m"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+SCALING_KEYS = ["metric", "target", "target_ongoing_requests", "min_instances", "max_instances", "keep_alive"]
+SETTINGS_KEYS = ["torch_dtype", "dtype", "pretrained_model_name_or_path", "device_map", "x"]
+KEYS = ["model", "backend", "source", "num_gpus", "endpoint", "endpoints", "router_config", "hold_timeout"]
+SCALING = st.dictionaries(st.sampled_from(SCALING_KEYS), JSON, max_size=3)
+SETTINGS = st.dictionaries(st.sampled_from(SETTINGS_KEYS), JSON, max_size=3)
+DOCUMENTS = st.builds(
+    lambda plain, scaling, settings: {**plain, **scaling, **settings},
+    st.dictionaries(st.sampled_from(KEYS), JSON, max_size=5),
+    st.dictionaries(st.just("auto_scaling_config"), SCALING | JSON),
+    st.dictionaries(st.just("backend_config"), SETTINGS | JSON),
+)
+
+
+def is_deployed_or_refused_in_one_sentence(text: str) -> None:
+    try:
+        spec, _ = read_document(text)
+    except DeploymentProblem as found:
+        sentence = str(found)
+    else:
+        kept = json.dumps(write_document(spec), allow_nan=False)
+        kept.encode()
+        assert read_document(kept) == (spec, [])
+        return
+    assert 0 < len(sentence) < 1000
+    assert "\n" not in sentence
+    assert "Error" not in sentence
+
+
+@given(JSON | DOCUMENTS)
+def test_any_json_is_deployed_or_refused_in_one_sentence(document: Any) -> None:
+    is_deployed_or_refused_in_one_sentence(json.dumps(document))
+
+
+@given(st.text())
+def test_any_text_is_deployed_or_refused_in_one_sentence(text: str) -> None:
+    is_deployed_or_refused_in_one_sentence(text)
+
+
+def test_what_was_written_is_read_as_the_same_deployment() -> None:
+    spec = DeploymentSpec(
+        model="m",
+        backend="external",
+        num_gpus=0,
+        scaling=Scaling(target=3, min_instances=1, max_instances=2, keep_alive=9.5),
+        settings={"a": {"b": [1, None, "ä"]}},
+        endpoints=("http://a:1", "https://b"),
+        startup_timeout=1,
+        drain_timeout=0,
+        hold_limit=0,
+        hold_timeout=2.5,
+    )
+    document = write_document(spec)
+    assert "auto_scaling_config" in document
+    assert "backend_config" in document
+    assert read_document(json.dumps(document)) == (spec, [])
