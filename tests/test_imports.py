@@ -34,8 +34,8 @@ BESIDE: dict[str, set[str]] = {
     "__main__": {"cli"},
 }
 
-# Inside a room, by the same rule: its sub-rooms and the modules beside them. "*" is all those modules that are
-# not listed; they may import each other as they like.
+# Inside a room, by the same rule: its sub-rooms and the modules beside them. "*" is all those modules that
+# are not listed; they may import each other as they like.
 SUB_FLOORS: dict[str, list[set[str]]] = {
     "engines": [
         {"*"},

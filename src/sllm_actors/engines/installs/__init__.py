@@ -1,1 +1,3 @@
-"""Environments that have an engine in them: found (``interpreters``), or made on request (``environments``)."""
+"""Environments that have an engine in them: found (``interpreters``), or made on request
+(``environments``).
+"""
