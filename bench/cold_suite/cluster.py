@@ -84,7 +84,7 @@ class Cluster:
         """Return what the worker says of its fork server; empty where it keeps none."""
         nodes = self._http.get("/status").raise_for_status().json()["nodes"]
         reports: list[dict[str, Any]] = [
-            report for node in nodes for report in node["warm"] if report["backend"] == backend
+            report for node in nodes for report in node["fork_servers"] if report["backend"] == backend
         ]
         return reports[0] if reports else {}
 

@@ -23,7 +23,7 @@ def measure_llamacpp(folder: Path, rounds: int, say: Callable[[str], None]) -> d
         rounds: Counted starts.
         say: Told each figure when it is there.
     """
-    with open_cluster(folder, "--warm", "none") as cluster:
+    with open_cluster(folder, "--fork-servers", "none") as cluster:
 
         def start() -> Start:
             return measure_start(

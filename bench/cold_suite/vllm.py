@@ -47,12 +47,12 @@ def measure_vllm(
     plain: list[Start] = []
     forked: list[Start] = []
     with (
-        open_cluster(folder / "plain", *shared, "--warm", "none") as cold,
-        open_cluster(folder / "forked", *shared, "--warm", "vllm") as warm,
+        open_cluster(folder / "plain", *shared, "--fork-servers", "none") as cold,
+        open_cluster(folder / "forked", *shared, "--fork-servers", "vllm") as warm,
     ):
         first = _start(cold, document)
         say(f"plain, the first: {first.first_token_s:.1f} s")
-        wait_warm(warm)
+        wait_for_fork_server(warm)
         learning = _start(warm, document)
         say(f"forked, the first: {learning.first_token_s:.1f} s")
         _wait_learned(warm)
@@ -90,7 +90,7 @@ def _start(cluster: Cluster, document: dict[str, Any]) -> Start:
     return measure_start(cluster, document, phase_of, steady_tokens=STEADY_TOKENS)
 
 
-def wait_warm(cluster: Cluster) -> dict[str, Any]:
+def wait_for_fork_server(cluster: Cluster) -> dict[str, Any]:
     """Wait until the worker's fork server is ready; return what is told of it."""
 
     def ready() -> dict[str, Any] | None:
@@ -106,7 +106,7 @@ def _wait_learned(cluster: Cluster) -> None:
     """Wait until the server knows what the last engine imported late."""
     modules, since = -1, time.monotonic()
     while time.monotonic() - since < QUIET:
-        report = wait_warm(cluster)
+        report = wait_for_fork_server(cluster)
         if report["modules"] != modules:
             modules, since = report["modules"], time.monotonic()
         time.sleep(0.5)

@@ -18,7 +18,7 @@ import psutil
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from bench.cold_suite.cluster import Cluster, ClusterFailed, open_cluster, wait_for
-from bench.cold_suite.vllm import measure_vllm, vllm_version, wait_warm
+from bench.cold_suite.vllm import measure_vllm, vllm_version, wait_for_fork_server
 from bench.gpu.memory import NoGpu, holders, used_mib
 from bench.harness.machine import machine_facts
 from bench.harness.results import write
@@ -62,7 +62,7 @@ def main(python: Path, source: str, rounds: int, file: Path | None) -> None:
     with tempfile.TemporaryDirectory(prefix="sllm-gpu-") as folder:
         try:
             starts = measure_vllm(Path(folder), python.absolute(), rounds, say, document)
-            arguments = ("--engine-python", f"vllm={python.absolute()}", "--warm", "vllm")
+            arguments = ("--engine-python", f"vllm={python.absolute()}", "--fork-servers", "vllm")
             with open_cluster(Path(folder) / "life", *arguments) as cluster:
                 life = measure_life(cluster, document, idle, say)
         except (ClusterFailed, SleepProblem) as failure:
@@ -90,7 +90,7 @@ def measure_life(
     Args:
         idle: MiB that were in use before anything ran.
     """
-    wait_warm(cluster)
+    wait_for_fork_server(cluster)
     servers = fork_servers()
     if not servers:
         raise ClusterFailed("no fork server runs, although the worker says that one is ready")

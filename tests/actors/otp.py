@@ -132,7 +132,7 @@ class Dynamic:
     @property
     def sup(self) -> ActorRef:
         """Its own supervisor, which is there once a child was started."""
-        children = self.owner.context._cell.belongings().children
+        children = self.owner.context._cell.owned_resources().children
         assert children is not None
         return children.ref
 

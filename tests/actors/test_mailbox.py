@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from sllm_actors.actors import SHUTDOWN, MailboxLimits, Overflow
-from sllm_actors.actors.mailbox import Entry, Lane, Mailbox
+from sllm_actors.actors.mailbox import Entry, Mailbox, Urgent
 
 MESSAGES = 5
 BYTES = 100
@@ -77,7 +77,7 @@ class MailboxMachine(RuleBasedStateMachine):
     def take(self) -> None:
         taken = self.mailbox.take()
         if self.stopped:
-            assert taken is Lane.STOP
+            assert taken is Urgent.STOP
         elif self.signals:
             assert taken == entry(self.signals.pop(0), 0)
         elif self.lane:
@@ -116,7 +116,7 @@ class MailboxMachine(RuleBasedStateMachine):
     def kill(self) -> None:
         self.mailbox.order_kill()
         self.killed = True
-        assert self.mailbox.take() is Lane.KILL
+        assert self.mailbox.take() is Urgent.KILL
 
     @invariant()
     def what_is_held_is_counted(self) -> None:

@@ -28,7 +28,7 @@ from sllm_actors.actors import (
 )
 from sllm_actors.actors.actor_cell import ActorCell
 from sllm_actors.actors.asking import Port
-from sllm_actors.actors.mailbox import Lane, Mailbox
+from sllm_actors.actors.mailbox import Mailbox, Urgent
 from sllm_actors.actors.weight import weigh
 from sllm_actors.testing import TestSystem
 
@@ -76,12 +76,12 @@ class ByCell:
         self.cell.deliver(message, Asker(self.refused, message) if asks else None, NO_METADATA)
 
     def insert(self, down: Down) -> None:
-        self.cell.belongings().watching[down.watch] = None
+        self.cell.owned_resources().watching[down.watch] = None
         self.cell.notify(down)
 
     def signal(self, message: int) -> None:
         timer = Timer(self.cell, message)
-        self.cell.belongings().timers.add(timer)
+        self.cell.owned_resources().timers.add(timer)
         self.cell.notify_first(timer)
 
     def take(self, count: int) -> None:
@@ -123,7 +123,7 @@ class ByMailbox:
     def take(self, count: int) -> None:
         for _ in range(count):
             entry = self.mailbox.take()
-            assert not isinstance(entry, Lane)
+            assert not isinstance(entry, Urgent)
             if entry is not None:
                 self.taken.append(entry[0])
 

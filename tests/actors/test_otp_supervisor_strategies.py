@@ -163,7 +163,7 @@ async def test_child_unlink() -> None:
             with anyio.CancelScope(shield=True):
                 await anyio.sleep(0.3)
 
-        ref.cell.belongings().start_job(shielded, (), None)  # type: ignore[union-attr]
+        ref.cell.owned_resources().start_job(shielded, (), None)  # type: ignore[union-attr]
         await stop(suite)
 
 

@@ -18,7 +18,7 @@ from sllm_actors.actors import (
     SupervisorSpec,
 )
 from sllm_actors.actors import effects as fx
-from sllm_actors.actors.supervision_state import Phase
+from sllm_actors.actors.supervision_state import ChildPhase
 
 from .supervised import CRASH, World, child
 
@@ -80,7 +80,7 @@ def test_a_restart_by_request_that_fails_leaves_the_child_down() -> None:
     world.apply(fx.Revive("a", 1))
     world.fails_to_start("a")
     assert "did not start" in str(world.answers[1])
-    assert world.state.children["a"].phase is Phase.DOWN
+    assert world.state.children["a"].phase is ChildPhase.DOWN
 
 
 def test_a_child_that_was_added_and_up_is_kept_when_a_later_start_by_request_fails() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from sllm_actors.cli import client as client_module
 from sllm_actors.cli.client import GatewayClient, path_of
-from sllm_actors.cli.errors import Failure, Refused, Unreachable
+from sllm_actors.cli.errors import CommandFailure, RequestRefused, Unreachable
 from sllm_actors.cli.keys import find_key
 
 from .server import serving
@@ -48,19 +48,19 @@ def test_an_answer_is_its_json() -> None:
 
 @pytest.mark.parametrize("status", [308, 404, 502])
 def test_an_error_that_is_not_ours_is_told_by_its_status(status: int) -> None:
-    with pytest.raises(Refused, match=rf"answered {status} .* to GET /status") as refused:
+    with pytest.raises(RequestRefused, match=rf"answered {status} .* to GET /status") as refused:
         ask(answering(status, b"<html>" * 100_000))
     assert refused.value.status == status
 
 
 def test_an_answer_that_is_no_json_is_no_gateways() -> None:
-    with pytest.raises(Failure, match="is no sllm gateway: GET /status gave no JSON"):
+    with pytest.raises(CommandFailure, match="is no sllm gateway: GET /status gave no JSON"):
         ask(answering(200, b"<html>"))
 
 
 def test_an_answer_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client_module, "LARGEST_ANSWER", 2**20)
-    with pytest.raises(Failure, match="more than 1 MiB"):
+    with pytest.raises(CommandFailure, match="more than 1 MiB"):
         ask(answering(200, b" " * 2**18, chunks=6))
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sllm_actors.cli.document import absolute_source, build, engine_settings, load, merge
-from sllm_actors.cli.errors import Failure
+from sllm_actors.cli.errors import CommandFailure
 
 json_tables = st.dictionaries(
     st.text(max_size=3),
@@ -62,12 +62,12 @@ def test_engine_settings_are_values_and_what_has_a_dash_is_an_argument() -> None
     )
     document = built({"model": "m", "backend_config": {"dtype": "auto", "n": 1}}, engine_args=("n=2",))
     assert document["backend_config"] == {"dtype": "auto", "n": 2}
-    with pytest.raises(Failure, match="K=V"):
+    with pytest.raises(CommandFailure, match="K=V"):
         engine_settings(["enforce-eager"])
 
 
 def test_a_document_without_a_model_is_refused() -> None:
-    with pytest.raises(Failure, match="--model"):
+    with pytest.raises(CommandFailure, match="--model"):
         built({"backend": "vllm"})
 
 
@@ -110,14 +110,14 @@ def test_a_bad_file_is_named_with_what_is_wrong(
     tmp_path: Path, name: str, content: str, complaint: str
 ) -> None:
     (tmp_path / name).write_text(content)
-    with pytest.raises(Failure) as failure:
+    with pytest.raises(CommandFailure) as failure:
         load(tmp_path / name)
     assert name in failure.value.message
     assert complaint in failure.value.message
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(Failure, match="cannot be read: No such file"):
+    with pytest.raises(CommandFailure, match="cannot be read: No such file"):
         load(tmp_path / "gone.json")
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from sllm_actors.cli.answers import Deployment
+from sllm_actors.cli.answers import DeploymentDocument
 from sllm_actors.cli.conversation import LONGEST_MEMORY, Conversation
-from sllm_actors.cli.errors import Failure
+from sllm_actors.cli.errors import CommandFailure
 from sllm_actors.cli.lookup import find_deployment
 
-LLAMACPP = Deployment("opt:llamacpp", "opt", "llamacpp")
-VLLM = Deployment("opt:vllm", "opt", "vllm")
-OTHER = Deployment("smol:vllm", "smol", "vllm")
+LLAMACPP = DeploymentDocument("opt:llamacpp", "opt", "llamacpp")
+VLLM = DeploymentDocument("opt:vllm", "opt", "vllm")
+OTHER = DeploymentDocument("smol:vllm", "smol", "vllm")
 THREE = [LLAMACPP, VLLM, OTHER]
 
 
@@ -19,7 +19,9 @@ THREE = [LLAMACPP, VLLM, OTHER]
     ("name", "backend", "found"),
     [("opt:vllm", None, VLLM), ("smol", None, OTHER), ("opt", "llamacpp", LLAMACPP), ("smol", "vllm", OTHER)],
 )
-def test_a_deployment_is_found_by_id_or_by_model(name: str, backend: str | None, found: Deployment) -> None:
+def test_a_deployment_is_found_by_id_or_by_model(
+    name: str, backend: str | None, found: DeploymentDocument
+) -> None:
     assert find_deployment(THREE, name, backend) is found
 
 
@@ -34,7 +36,7 @@ def test_a_deployment_is_found_by_id_or_by_model(name: str, backend: str | None,
 def test_a_name_that_means_no_single_deployment_is_refused(
     name: str, backend: str | None, words: str
 ) -> None:
-    with pytest.raises(Failure, match=words):
+    with pytest.raises(CommandFailure, match=words):
         find_deployment(THREE, name, backend)
 
 

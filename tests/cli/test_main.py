@@ -12,7 +12,7 @@ import pytest
 
 from sllm_actors import __version__
 from sllm_actors.cluster.tls_files import TlsFiles
-from sllm_actors.nodes.launch_plan import LaunchProblem
+from sllm_actors.nodes.launcher_plan import LauncherProblem
 from sllm_actors.nodes.options import (
     GatewayOptions,
     HeadOptions,
@@ -160,7 +160,7 @@ def test_the_files_for_tls_come_together_or_not_at_all(sllm: Sllm, launched: lis
 @pytest.mark.parametrize(
     ("error", "sentence"),
     [
-        (LaunchProblem("port 8343 is taken"), "port 8343 is taken"),
+        (LauncherProblem("port 8343 is taken"), "port 8343 is taken"),
         (OSError(98, "Address already in use"), "[Errno 98] Address already in use"),
         (KeyError("x"), "sllm itself failed, KeyError: 'x' (SLLM_DEBUG=1 shows where)"),
     ],

@@ -86,7 +86,7 @@ def test_nodes_are_listed(sllm: Sllm, gateway: PlayedGateway) -> None:
             "memory_total": 512 * 2**30,
             "memory_free": 100 * 2**30,
             "labels": {"zone": "a"},
-            "warm": [{"backend": "vllm", "state": "ready", "memory": 2**29}],
+            "fork_servers": [{"backend": "vllm", "state": "ready", "memory": 2**29}],
         },
         {"id": "n2", "role": "gateway", "state": "down"},
         {"id": "n3", "role": "worker", "state": "up", "gpus_total": 2, "gpus_free": 1, "gpus_stuck": 1},
@@ -111,19 +111,19 @@ def test_nodes_are_listed(sllm: Sllm, gateway: PlayedGateway) -> None:
     assert "1/2 (1 stuck)" in stuck_line
 
 
-def test_why_no_engine_is_kept_warm_is_told_below_the_nodes(sllm: Sllm, gateway: PlayedGateway) -> None:
+def test_why_there_is_no_fork_server_is_told_below_the_nodes(sllm: Sllm, gateway: PlayedGateway) -> None:
     reason = "the Python for vLLM, /no/such/python, cannot be started: No such file or directory"
     gateway.nodes = [
         {
             "id": "n1",
             "name": "big",
             "role": "worker",
-            "warm": [{"backend": "vllm", "state": "failed", "reason": reason}],
+            "fork_servers": [{"backend": "vllm", "state": "failed", "reason": reason}],
         },
     ]
     lines = sllm("status", "--nodes").out.splitlines()
     assert "vllm failed" in lines[1]
-    assert lines[2:] == ["", f"big: vllm is not kept warm: {reason}"]
+    assert lines[2:] == ["", f"big: vllm has no fork server: {reason}"]
 
 
 def test_models_on_the_disks_are_listed(sllm: Sllm, gateway: PlayedGateway) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from sllm_actors.engines.health_policy import HealthPolicy
 from sllm_actors.engines.host import EngineHost, open_host
+from sllm_actors.engines.policy import EnginePolicy
 
 from .tiny import make_modules
 
@@ -24,7 +25,8 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture
 def host(folder: Path) -> EngineHost:
-    return open_host(folder, health=HealthPolicy(interval=0.1, timeout=0.5, misses=2), stop_budget=5.0)
+    health = HealthPolicy(interval=0.1, timeout=0.5, misses=2)
+    return open_host(folder, policy=EnginePolicy(health=health, stop_budget=5.0))
 
 
 @pytest.fixture

@@ -121,7 +121,7 @@ async def report_of(
 
 
 def left(host: EngineHost) -> list[Path]:
-    return [path for path in host.runtime_dir.rglob("*") if path != host.tmp_dir]
+    return [path for path in host.folders.runtime.rglob("*") if path != host.folders.tmp]
 
 
 def post(address: str, body: dict[str, object], path: str = "/v1/completions") -> subprocess.Popen[str]:
@@ -147,6 +147,21 @@ class FakeBackend:
         return SourceInspected()
 
     def launch(self, order: ReplicaOrder, host: EngineHost, paths: EnginePaths) -> Launch:
-        plan = fake_plan(host.log_dir, *order.source.split(), stop_budget=host.stop_budget)
+        plan = fake_plan(host.folders.logs, *order.source.split(), stop_budget=host.policy.stop_budget)
         argv = tuple(str(paths.socket) if word.endswith(".sock") else word for word in plan.argv)
         return Launch(f"unix:{paths.socket}", ("/health",), evolve(plan, argv=argv, paths=paths))
+
+
+PARTS = ("hardware", "interpreters", "policy")
+
+
+def altered(host: EngineHost, **changes: object) -> EngineHost:
+    """Return a host with some settings of its parts changed; interpreters are given by backend."""
+    named = {"interpreters": "named"}
+    changes = {named.get(name, name): value for name, value in changes.items()}
+    for part in PARTS:
+        settings = getattr(host, part)
+        mine = {name: changes.pop(name) for name in list(changes) if hasattr(settings, name)}
+        host = evolve(host, **{part: evolve(settings, **mine)})
+    assert not changes, f"no part of a host has {', '.join(changes)}"
+    return host

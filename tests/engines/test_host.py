@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from sllm_actors.engines.host import LONGEST_SOCKET_PATH, EngineHost, machine_id, open_host
+from sllm_actors.engines.folders import LONGEST_SOCKET_PATH
+from sllm_actors.engines.host import EngineHost, machine_id, open_host
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.engines.ownership.attempts import BLOCK, Attempts
 
@@ -33,22 +34,22 @@ def test_an_attempt_that_cannot_be_recorded_is_not_given_out(tmp_path: Path) -> 
 
 def test_a_socket_name_is_never_used_twice_and_a_log_goes_on(host: EngineHost) -> None:
     life = KEY.attempt(1)
-    assert host.paths_for(life).socket != host.paths_for(life).socket
-    assert host.paths_for(life).log == host.paths_for(KEY.attempt(2)).log
-    assert host.paths_for(life).log != host.log_of(ReplicaKey("m:llamacpp", 2, 1))
+    assert host.folders.paths_for(life).socket != host.folders.paths_for(life).socket
+    assert host.folders.paths_for(life).log == host.folders.paths_for(KEY.attempt(2)).log
+    assert host.folders.paths_for(life).log != host.folders.log_of(ReplicaKey("m:llamacpp", 2, 1))
 
 
 @pytest.mark.parametrize("length", [1, 20, 40, 60, 120])
 def test_sockets_stay_short_and_private_wherever_the_data_is(folder: Path, length: int) -> None:
     host = open_host(folder / ("d" * length))
-    paths = host.paths_for(KEY.attempt(1))
+    paths = host.folders.paths_for(KEY.attempt(1))
     own_of_vllm = paths.tmpdir / str(uuid.uuid4())
     try:
         assert max(len(str(paths.socket)), len(str(own_of_vllm))) <= LONGEST_SOCKET_PATH
-        assert host.runtime_dir.stat().st_mode & 0o777 == 0o700
+        assert host.folders.runtime.stat().st_mode & 0o777 == 0o700
     finally:
-        host.tmp_dir.rmdir()
-        host.runtime_dir.rmdir()
+        host.folders.tmp.rmdir()
+        host.folders.runtime.rmdir()
 
 
 def test_a_folder_that_is_a_link_to_elsewhere_is_refused(folder: Path) -> None:

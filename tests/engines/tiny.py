@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sllm_actors.engines.environment import engine_environment
 from sllm_actors.engines.plan import EnginePaths, LaunchPlan
-from sllm_actors.engines.warm.fork_client import WarmSpec
+from sllm_actors.engines.warm.fork_client import ForkServerSpec
 
 from .kit import until
 
@@ -90,8 +90,8 @@ def plan_in(folder: Path, modules: Path, *arguments: str, name: str = "a", **mor
     return LaunchPlan((sys.executable, "-m", "tiny_engine", str(folder), *arguments), env, paths)
 
 
-def spec_for(plan: LaunchPlan, *names: str) -> WarmSpec:
-    return WarmSpec("tiny", sys.executable, ("tiny_engine", *names), plan.env, late=frozenset({"LATE"}))
+def spec_for(plan: LaunchPlan, *names: str) -> ForkServerSpec:
+    return ForkServerSpec("tiny", sys.executable, ("tiny_engine", *names), plan.env, late=frozenset({"LATE"}))
 
 
 async def facts_of(folder: Path) -> dict[str, object]:

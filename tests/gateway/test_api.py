@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from sllm_actors.actors import NodeId
 from sllm_actors.engines.identity import ReplicaId
 from sllm_actors.engines.messages import LogChunk, ReadLog
-from sllm_actors.serving.messages import CONTROLLER, WORKER, Answer, Delete, Deploy, Describe
+from sllm_actors.serving.messages import CONTROLLER, WORKER, ControlAnswer, DeleteDeployment, Deploy, Describe
 from sllm_actors.testing import TestProbe
 
 from .kit import PlayedCluster, replica, running_gateway, served
@@ -73,8 +73,8 @@ async def test_the_heads_answers_are_passed_on_as_they_are(cluster: PlayedCluste
     answers: list[Any] = []
     path = f"/deployments/{quote(NAME, safe='')}"
 
-    async def ask(method: str, target: str, answer: Answer, content: str | None = None) -> None:
-        kind = {"POST": Deploy, "DELETE": Delete, "GET": Describe}[method]
+    async def ask(method: str, target: str, answer: ControlAnswer, content: str | None = None) -> None:
+        kind = {"POST": Deploy, "DELETE": DeleteDeployment, "GET": Describe}[method]
 
         async def reply() -> None:
             asked.append(await answering(head, kind, answer))
@@ -84,11 +84,11 @@ async def test_the_heads_answers_are_passed_on_as_they_are(cluster: PlayedCluste
             answers.append(await http.request(method, target, content=content))
 
     body = '{"id": "x",  "n": 1.50}'
-    await ask("POST", "/deployments", Answer(201, body), '{"model":  "m"}')
-    await ask("GET", path, Answer(200, body))
-    await ask("GET", "/status", Answer(200, body))
-    await ask("DELETE", path, Answer(404, '{"message": "no", "code": "not_found"}', 2.0))
-    assert asked == [Deploy('{"model":  "m"}'), Describe(NAME), Describe(""), Delete(NAME)]
+    await ask("POST", "/deployments", ControlAnswer(201, body), '{"model":  "m"}')
+    await ask("GET", path, ControlAnswer(200, body))
+    await ask("GET", "/status", ControlAnswer(200, body))
+    await ask("DELETE", path, ControlAnswer(404, '{"message": "no", "code": "not_found"}', 2.0))
+    assert asked == [Deploy('{"model":  "m"}'), Describe(NAME), Describe(""), DeleteDeployment(NAME)]
     assert [answer.status_code for answer in answers] == [201, 200, 200, 404]
     assert all(answer.text == body for answer in answers[:3])
     assert answers[3].json() == {"error": {"message": "no", "code": "not_found"}}

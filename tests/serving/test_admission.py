@@ -8,10 +8,10 @@ import pytest
 from attrs import evolve
 
 from sllm_actors.actors import Incarnation
-from sllm_actors.serving.admission import Proposal, Verdict, propose
+from sllm_actors.serving.admission import AdmissionVerdict, Proposal, propose
 from sllm_actors.serving.deployment.document import MAX_DOCUMENT
 from sllm_actors.serving.inspection import WorkerLife
-from sllm_actors.serving.messages import Answer
+from sllm_actors.serving.messages import ControlAnswer
 
 from .kit import deployment, spec
 
@@ -22,7 +22,7 @@ LIVES = [WorkerLife(node, Incarnation(1, 1)) for node in ("w1", "w2")]
 def refused(document: str, code: str, *, status: int, deployed: bool = False, admitting: str = "") -> str:
     known = {"m:llamacpp": deployment()} if deployed else {}
     said = propose(document, known, {admitting})
-    assert isinstance(said, Answer)
+    assert isinstance(said, ControlAnswer)
     error = json.loads(said.body)
     assert (said.status, error["code"]) == (status, code)
     return str(error["message"])
@@ -45,7 +45,7 @@ def test_a_document_that_is_too_long_is_not_read() -> None:
 
 def test_what_is_there_already_is_no_mistake_and_other_settings_are() -> None:
     same = propose(DOCUMENT, {"m:llamacpp": evolve(deployment(), spec=spec())}, ())
-    assert isinstance(same, Answer)
+    assert isinstance(same, ControlAnswer)
     other = json.dumps({"model": "m", "backend": "llamacpp", "num_gpus": 3})
     assert "other settings" in refused(other, "deployment_exists", status=409, deployed=True)
 
@@ -65,5 +65,5 @@ def test_what_is_being_decided_already_has_to_wait() -> None:
     ],
 )
 def test_a_proposal_is_refused_only_by_every_worker(answers: list[str], refusal: str) -> None:
-    verdict = Verdict(Proposal(spec(), []), 2, dict(zip(LIVES, answers, strict=False)))
+    verdict = AdmissionVerdict(Proposal(spec(), []), 2, dict(zip(LIVES, answers, strict=False)))
     assert verdict.refused == refusal

@@ -11,7 +11,14 @@ import pytest
 
 from sllm_actors.engines.messages import InspectSource, ReplicaState, SourceInspected
 from sllm_actors.serving.deployment.document import MAX_DOCUMENT
-from sllm_actors.serving.messages import CONTROLLER, Delete, Deploy, Describe, WorkerAddress, WorkerReport
+from sllm_actors.serving.messages import (
+    CONTROLLER,
+    DeleteDeployment,
+    Deploy,
+    Describe,
+    WorkerAddress,
+    WorkerReport,
+)
 
 from .head import SETTLE_TIME, running_head
 from .kit import inventory, key, report, spec, until
@@ -168,7 +175,7 @@ async def test_a_deletion_ends_when_nothing_runs_any_more_and_numbers_go_on(tmp_
 
 async def test_what_is_not_there_cannot_be_deleted_or_described(tmp_path: Path) -> None:
     async with running_head(tmp_path) as head:
-        for request in (Describe("x:vllm"), Delete("x:vllm")):
+        for request in (Describe("x:vllm"), DeleteDeployment("x:vllm")):
             status, answer = await head.ask(request)
             assert (status, answer["code"], answer["type"]) == (
                 404,

@@ -8,9 +8,9 @@ import pytest
 from attrs import evolve
 
 from sllm_actors.engines.identity import ReplicaKey
-from sllm_actors.engines.messages import ReplicaState, WarmReport, WarmState
+from sllm_actors.engines.messages import ForkServerReport, ForkServerState, ReplicaState
 from sllm_actors.models.eviction import CachedModel
-from sllm_actors.serving.decisions.reconcile import Deployment, Wait, Worker
+from sllm_actors.serving.decisions.reconcile import Deployment, PlacementWait, Worker
 from sllm_actors.serving.deployment.document import write_document
 from sllm_actors.serving.describe import NodeView, describe_cluster, describe_deployment, describe_node
 from sllm_actors.serving.messages import Gpu, Inventory
@@ -106,11 +106,11 @@ def test_a_deployment_that_was_ordered_is_pending() -> None:
 
 def test_a_deployment_that_is_placed_nowhere_says_why_and_when_it_is_too_late() -> None:
     assert state(deployment(), worker("w1")) == ("pending", "a worker is being chosen")
-    waits = deployment(gpus=1, startup_timeout=60, wait=Wait(0.0, "no worker has 1 free GPU for it"))
+    waits = deployment(gpus=1, startup_timeout=60, wait=PlacementWait(0.0, "no worker has 1 free GPU for it"))
     draining = worker("w1", report(key(0), ReplicaState.DRAINING))  # none that was asked for
     for workers in ((), (draining,)):
         assert state(waits, *workers) == ("pending", "no worker has 1 free GPU for it")
-    assert state(evolve(waits, wait=Wait(0.0, "no worker is connected", overdue=True))) == (
+    assert state(evolve(waits, wait=PlacementWait(0.0, "no worker is connected", overdue=True))) == (
         "failed",
         "it found no place within 60 s: no worker is connected; it starts as soon as there is one",
     )
@@ -123,7 +123,7 @@ def test_a_deployment_that_serves_tells_that_not_all_of_it_does() -> None:
         "ready",
         "1 of its replicas fails over and over (4 times in a row): out of memory",
     )
-    waits = deployment(replicas=2, wait=Wait(0.0, "w1 has no GPU"))
+    waits = deployment(replicas=2, wait=PlacementWait(0.0, "w1 has no GPU"))
     assert state(waits, worker("w1", ready)) == (
         "ready",
         "not all of its replicas have a place: w1 has no GPU",
@@ -144,10 +144,17 @@ def test_a_deletion_shows_what_is_left() -> None:
 
 def test_a_worker_shows_its_machine() -> None:
     view = NodeView("worker-1", "worker", "10.0.0.1", "1.ab", up=True, since=3.0)
-    warm = (WarmReport("vllm", WarmState.READY, memory=5, modules=7),)
+    servers = (ForkServerReport("vllm", ForkServerState.READY, memory=5, modules=7),)
     models = (CachedModel("hf:a/b@main", 5, 6.0),)
     stock = inventory(
-        2, name="big", host="big.lan", cpus=8, memory_total=100, memory_free=60, warm=warm, models=models
+        2,
+        name="big",
+        host="big.lan",
+        cpus=8,
+        memory_total=100,
+        memory_free=60,
+        fork_servers=servers,
+        models=models,
     )
     document = describe_node(view, Worker("worker-1", stock, {key(0): report(key(0))}), used_gpus=1)
     assert document == {
@@ -165,7 +172,7 @@ def test_a_worker_shows_its_machine() -> None:
         "memory_total": 100,
         "memory_free": 60,
         "labels": {},
-        "warm": [{"backend": "vllm", "state": "ready", "memory": 5, "modules": 7, "reason": ""}],
+        "fork_servers": [{"backend": "vllm", "state": "ready", "memory": 5, "modules": 7, "reason": ""}],
         "models": [{"source": "hf:a/b@main", "size": 5, "last_used": 6.0}],
         "replicas": 1,
         "since": 3.0,

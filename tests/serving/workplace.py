@@ -33,14 +33,14 @@ from sllm_actors.engines.messages import (
 )
 from sllm_actors.serving.messages import (
     WORKER,
-    Answer,
+    ControlAnswer,
     DesiredReplicas,
     ReplicaStates,
     Withdrawn,
     WorkerReport,
 )
 from sllm_actors.serving.replicas import Replicas
-from sllm_actors.serving.worker import WorkerActor, Workshop
+from sllm_actors.serving.worker import WorkerActor, WorkerRuntime
 from sllm_actors.testing import ManualClock, TestSystem
 from sllm_actors.transport import Peer, PeerLost, PeerUp
 
@@ -118,8 +118,8 @@ class Workplace:
             raise self.stock_error
         return self.stock
 
-    def workshop(self) -> Workshop:
-        return Workshop(
+    def runtime(self) -> WorkerRuntime:
+        return WorkerRuntime(
             make_replica=lambda order, owner: ScriptedReplica(self, order, owner),
             inspect=lambda question: self.inspect(question),
             read_log=lambda question: LogChunk(0, 2, "hi"),
@@ -164,7 +164,7 @@ class Workplace:
 
     async def ask(self, question: Any) -> tuple[int, dict[str, Any]]:
         said = await self.worker.ask(question, timeout=5)
-        assert isinstance(said, Answer)
+        assert isinstance(said, ControlAnswer)
         await self.rest()
         return said.status, json.loads(said.body)
 
@@ -184,8 +184,8 @@ class Workplace:
 async def workplace() -> AsyncIterator[Workplace]:
     place = Workplace()
     async with place.system:
-        workshop = place.workshop()
+        runtime = place.runtime()
         await place.system.start(
-            ChildSpec(WORKER, lambda: WorkerActor(workshop, place.known), name=WORKER, backoff=AT_ONCE)
+            ChildSpec(WORKER, lambda: WorkerActor(runtime, place.known), name=WORKER, backoff=AT_ONCE)
         )
         yield place

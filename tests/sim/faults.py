@@ -10,7 +10,7 @@ import trio
 from anyio.abc import TaskGroup
 
 from sllm_actors.actors import NodeId
-from sllm_actors.testing.sim_net import Answer
+from sllm_actors.testing.sim_net import DialOutcome
 from sllm_actors.testing.sim_stream import SimStream
 
 from .nodes import PORT, SimNode
@@ -144,7 +144,7 @@ class Faults:
 
     def _clogged(self, one: str, other: str) -> bool:
         node = self._world.nodes.get(one)
-        link = node.transport._roster.links.get(NodeId(other)) if node is not None else None
+        link = node.transport._peer_table.links.get(NodeId(other)) if node is not None else None
         return link is not None and link.open_lane is not None and bool(link.open_lane.outbox._fences)
 
     async def forget(self) -> None:
@@ -168,12 +168,12 @@ class Faults:
         name = self._rng.choice(self._world.names)
         listener = self._world.net.listener(name, PORT)
         if listener is not None:
-            listener.answer = self._rng.choice([Answer.REFUSE, Answer.HANG, Answer.SILENCE])
+            listener.answer = self._rng.choice([DialOutcome.REFUSE, DialOutcome.HANG, DialOutcome.SILENCE])
             for other in self._world.names:
                 for stream in self._world.net.between(name, other)[: self._rng.randint(0, 2)]:
                     self._world.net.cut(stream)
             await anyio.sleep(self._some())
-            listener.answer = Answer.ACCEPT
+            listener.answer = DialOutcome.ACCEPT
 
     # -- nodes ---------------------------------------------------------------------------------
 

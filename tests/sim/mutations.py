@@ -12,11 +12,11 @@ from typing import Any, Final
 from unittest.mock import patch
 
 from sllm_actors.actors import supervision
-from sllm_actors.actors.belongings import Belongings
 from sllm_actors.actors.effects import Effect
 from sllm_actors.actors.mailbox import Mailbox
-from sllm_actors.actors.supervision_state import Phase, Supervision
-from sllm_actors.transport import roster
+from sllm_actors.actors.owned import OwnedResources
+from sllm_actors.actors.supervision_state import ChildPhase, Supervision
+from sllm_actors.transport import peers
 from sllm_actors.transport.admission import Admission, admit
 from sllm_actors.transport.control import ControlSession
 from sllm_actors.transport.data_lane import DataLane
@@ -124,7 +124,7 @@ def the_dead_return() -> AbstractContextManager[object]:
     def forgive(local: Any, peer: Any, known: Any, _dead: Any, *, dialled: bool) -> Admission:
         return admit(local, peer, known, None, dialled=dialled)
 
-    return patch.object(roster, "admit", forgive)
+    return patch.object(peers, "admit", forgive)
 
 
 def stops_in_start_order() -> AbstractContextManager[object]:
@@ -132,7 +132,7 @@ def stops_in_start_order() -> AbstractContextManager[object]:
     stop_next = supervision._stop_next
 
     def first(state: Supervision, effects: list[Effect]) -> None:
-        up = [name for name in state.still_up if state.children[name].phase is not Phase.DOWN]
+        up = [name for name in state.still_up if state.children[name].phase is not ChildPhase.DOWN]
         state.still_up = up[1:] + up[:1]
         stop_next(state, effects)
 
@@ -158,12 +158,12 @@ def restarts_for_ever() -> AbstractContextManager[object]:
 def work_outlives_its_actor() -> AbstractContextManager[object]:
     """An actor that ends does not wait for its background work."""
 
-    def cancel(self: Belongings) -> bool:
+    def cancel(self: OwnedResources) -> bool:
         for job in self.jobs:
             job.scope.cancel()
         return False
 
-    return patch.object(Belongings, "cancel_jobs", cancel)
+    return patch.object(OwnedResources, "cancel_jobs", cancel)
 
 
 def mailboxes_are_larger() -> AbstractContextManager[object]:

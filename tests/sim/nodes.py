@@ -150,7 +150,7 @@ class SimNode:
 
     def signalled(self, what: str, peer: NodeId, watch: int) -> None:
         """I4: the transport hands a control message over; in the two lives that it joins, once."""
-        link = self.transport._roster.links.get(peer)
+        link = self.transport._peer_table.links.get(peer)
         key = what, peer, link.peer.incarnation if link else None, self.system.incarnation, watch
         if link is not None and key in self._signalled:
             self.violated("I4", f"{what} of {peer} for monitor {watch} came twice")
@@ -160,7 +160,7 @@ class SimNode:
         """Tell whether a monitor of that address would go out now."""
         if address.node == self.name:
             return True
-        link = self.transport._roster.links.get(address.node)
+        link = self.transport._peer_table.links.get(address.node)
         return (
             link is not None and link.life.announced and address.incarnation in {None, link.peer.incarnation}
         )

@@ -137,7 +137,7 @@ class WatchedNetwork:
             forget_it()
 
         forget_it = self._transport.ask(envelope, reply)
-        link = self._transport._roster.links.get(envelope.target.node)
+        link = self._transport._peer_table.links.get(envelope.target.node)
         if not outcomes:
             if link is None or link.lane is None:
                 self._owner.violated("I5", f"an ask to {envelope.target} went nowhere")
@@ -155,6 +155,6 @@ class WatchedNetwork:
     def check_lanes(self) -> None:
         """I5: no ask waits for a lane that another has replaced."""
         for ask in self._asks.values():
-            link = self._transport._roster.links.get(ask.target.node)
+            link = self._transport._peer_table.links.get(ask.target.node)
             if link is None or link.lane is not ask.lane:
                 self._owner.violated("I5", f"an ask of {ask.since:.3f} to {ask.target} waits for a lost lane")

@@ -39,7 +39,7 @@ def check_bounds(world: World) -> None:
                 if mailbox.held > limits.messages or mailbox.weight > limits.bytes:
                     ledger.violated("I6", f"{cell} holds {mailbox.held} messages, {mailbox.weight} bytes")
         node.network.check_lanes()
-        for link in node.transport._roster.links.values():
+        for link in node.transport._peer_table.links.values():
             if link.unacknowledged > settings.control_messages:
                 ledger.violated("I6", f"{node.name} keeps {link.unacknowledged} control messages")
             if link.lane is not None:
@@ -120,8 +120,8 @@ def _credits(world: World) -> list[tuple[str, str]]:
     """I6: what one side has in flight, the other has consumed and not reported yet."""
     wrong = []
     for node in world.nodes.values():
-        for name, link in node.transport._roster.links.items():
-            there = world.nodes[name].transport._roster.links.get(NodeId(node.name))
+        for name, link in node.transport._peer_table.links.items():
+            there = world.nodes[name].transport._peer_table.links.get(NodeId(node.name))
             if link.open_lane is None or there is None or there.open_lane is None:
                 wrong.append(("I9", f"{node.name} and {name} have no data lane"))
                 continue
@@ -162,7 +162,7 @@ async def check_conserved(world: World) -> None:
     for node in world.nodes.values():
         for mailbox in _mailboxes(node):
             world.ledger.violated("I9", f"{node.name}: {mailbox}")
-        for link in node.transport._roster.links.values():
+        for link in node.transport._peer_table.links.values():
             if link.lane is not None and link.lane.waiting:
                 world.ledger.violated("I5", f"{node.name} keeps {link.lane.waiting} asks that are over")
     if not world.breaks:

@@ -70,7 +70,7 @@ async def linked(world: World) -> None:
 
 
 def is_linked(world: World, one: str, other: str) -> bool:
-    link = world.nodes[one].transport._roster.links.get(NodeId(other))
+    link = world.nodes[one].transport._peer_table.links.get(NodeId(other))
     return link is not None and link.life.state is LinkState.UP and link.open_lane is not None
 
 
@@ -130,7 +130,7 @@ async def test_a_silence_longer_than_the_budget_is_one_down_within_it_and_a_link
 
 def lane_stream(world: World, lane: str) -> SimStream:
     """Return the end at n0 of a lane with n1."""
-    link = world.nodes["n0"].transport._roster.links[NodeId("n1")]
+    link = world.nodes["n0"].transport._peer_table.links[NodeId("n1")]
     assert link.lane is not None
     connection = link.control if lane == "control" else link.lane.connection
     assert connection is not None

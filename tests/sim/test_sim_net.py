@@ -12,7 +12,7 @@ import trio
 from anyio.abc import ByteStream
 from trio.testing import MockClock
 
-from sllm_actors.testing.sim_net import Answer, SimListener, SimNet
+from sllm_actors.testing.sim_net import DialOutcome, SimListener, SimNet
 from sllm_actors.testing.sim_stream import SimStream
 
 pytestmark = pytest.mark.trio
@@ -177,13 +177,13 @@ async def test_unread_bytes_make_a_close_a_reset(autojump_clock: MockClock) -> N
         await near.aclose()
 
 
-@pytest.mark.parametrize("answer", [Answer.REFUSE, Answer.HANG, Answer.SILENCE])
+@pytest.mark.parametrize("answer", [DialOutcome.REFUSE, DialOutcome.HANG, DialOutcome.SILENCE])
 async def test_a_port_can_refuse_hang_or_accept_and_say_nothing(
-    autojump_clock: MockClock, answer: Answer
+    autojump_clock: MockClock, answer: DialOutcome
 ) -> None:
     async with network() as (net, listener):
         listener.answer = answer
-        if answer is Answer.REFUSE:
+        if answer is DialOutcome.REFUSE:
             with pytest.raises(ConnectionRefusedError):
                 await net.connect("a", "b", 1)
             return

@@ -52,7 +52,7 @@ async def test_a_down_signal_waits_for_the_bulk_that_was_sent_before_it() -> Non
 async def test_a_peer_whose_down_signals_wait_for_what_never_comes_is_lost_and_costs_a_bounded_heap() -> None:
     few = evolve(QUICK, control_messages=100)
     async with pair(left={"settings": few}) as (left, right):
-        link = right.transport._roster.links[left.id]
+        link = right.transport._peer_table.links[left.id]
         for watch in range(101):
             link._send(DOWN, [watch, "gone", link.epoch + 5, 1])
         await until(lambda: left.losses() and right.losses())

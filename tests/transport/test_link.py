@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sllm_actors.actors.identity import Incarnation, NodeId
 from sllm_actors.transport.admission import Admission, Known, admit, dialler_yields
-from sllm_actors.transport.backoff import Backoff
+from sllm_actors.transport.backoff import DialBackoff
 from sllm_actors.transport.fence import FenceOverflow, Fences
 from sllm_actors.transport.hello import Code, Hello, Lane
 from sllm_actors.transport.link import Announce, LinkLife, LinkState, Lose, lateness
@@ -283,12 +283,12 @@ def test_many_signals_behind_a_bulk_transfer_cost_no_time() -> None:
 
 
 def test_pauses_double_up_to_a_cap_and_begin_again_after_success() -> None:
-    backoff = Backoff(0.05, 1.0)
+    backoff = DialBackoff(0.05, 1.0)
     assert [round(backoff.pause(1.0), 3) for _ in range(7)] == [0.05, 0.1, 0.2, 0.4, 0.8, 1.0, 1.0]
     assert backoff.pause(0.0) == 0.5
     backoff.reset()
     assert backoff.pause(0.0) == 0.025
-    assert Backoff(2.0, 1.0).pause(1.0) == 1.0
+    assert DialBackoff(2.0, 1.0).pause(1.0) == 1.0
 
 
 def test_a_reborn_node_is_the_same_in_a_later_life() -> None:

@@ -91,7 +91,7 @@ async def test_a_tell_that_nobody_has_begun_to_write_is_a_dead_letter_when_its_l
     async with far_pair() as (left, right, _):
         for number in range(9):
             left.tell(right.at(1), Text(str(number)))
-        (link,) = left.transport._roster.links.values()
+        (link,) = left.transport._peer_table.links.values()
         link.apply(link.life.ended("a test wants it so"))
         await anyio.sleep(0.1)
         buried = [envelope.message for envelope, _ in left.inbound.dead]
@@ -103,7 +103,7 @@ async def test_a_notice_of_a_lane_that_was_replaced_since_changes_nothing() -> N
     async with far_pair() as (left, right, network):
         network.cut(1)
         await until(lambda: _is_up(left, 2) and _is_up(right, 2))
-        right.transport._roster.links[left.id]._send(LANE_LOST, [1])
+        right.transport._peer_table.links[left.id]._send(LANE_LOST, [1])
         await anyio.sleep(2 * QUICK.heartbeat)
         assert _is_up(left, 2)
         assert await left.ask(right.at(1), Text("still")) == Text("still")
@@ -137,7 +137,7 @@ async def test_a_data_lane_dialled_to_a_lost_life_is_not_opened_to_the_next() ->
 async def test_a_data_lane_comes_back_when_the_peer_has_seen_later_ones() -> None:
     async with far_pair() as (left, right, network):
         # As after two dials at the same time: a lane was open there when it was refused here.
-        right.transport._roster.links[left.id].epoch = 9
+        right.transport._peer_table.links[left.id].epoch = 9
         network.cut(1)
         await until(lambda: right.transport.statistics().links[0].epoch > 9)
         assert await left.ask(right.at(1), Text("again")) == Text("again")
@@ -185,7 +185,7 @@ async def test_a_control_lane_that_goes_silent_alone_is_noticed_whatever_the_dat
 async def test_control_and_data_lanes_break_when_the_kernel_hears_nothing_for_the_budget() -> None:
     async with far_pair(QUICK) as (left, right, _):
         for each in (left, right):
-            (link,) = each.transport._roster.links.values()
+            (link,) = each.transport._peer_table.links.values()
             assert link.control is not None
             assert link.lane is not None
             for connection in (link.control, link.lane.connection):
@@ -199,7 +199,7 @@ async def test_control_and_data_lanes_break_when_the_kernel_hears_nothing_for_th
 async def test_a_data_lane_that_the_network_swallows_breaks_within_the_budget_and_comes_back() -> None:
     settings = evolve(QUICK, missed=20)
     async with pair(left={"settings": settings}, right={"settings": settings}) as (left, right):
-        (link,) = right.transport._roster.links.values()
+        (link,) = right.transport._peer_table.links.values()
         assert link.lane is not None
         swallow(link.lane.connection)
         began = anyio.current_time()
@@ -287,7 +287,7 @@ async def test_a_live_duplicate_of_a_node_id_is_refused_with_a_sentence() -> Non
             node("left", counter=1, next_incarnation=lambda: life(9)) as copy,
             node("left", counter=5) as later,
         ):
-            copy.transport._roster.identity = copy.transport.identity.reborn(life(1, 8))
+            copy.transport._peer_table.identity = copy.transport.identity.reborn(life(1, 8))
             copy.transport.dial("127.0.0.1", right.port)
             later.transport.dial("127.0.0.1", right.port)
             await until(lambda: copy.refusals and later.refusals)

@@ -58,7 +58,7 @@ async def test_a_wrong_secret_is_named_with_its_remedy() -> None:
 
 async def test_another_cluster_is_named() -> None:
     async with node("right", role="head") as right, node("left") as left:
-        left.transport._roster.identity = evolve(left.transport.identity, cluster="elsewhere")
+        left.transport._peer_table.identity = evolve(left.transport.identity, cluster="elsewhere")
         assert await refusal(left, right.port) == (
             "the node at HOST:PORT refused this node: it belongs to cluster test-cluster, not to elsewhere"
         )
@@ -154,7 +154,7 @@ async def test_the_secret_is_in_no_repr() -> None:
         for each in (
             transport,
             transport._gate,
-            transport._roster,
+            transport._peer_table,
             transport.identity,
             transport.statistics(),
         ):

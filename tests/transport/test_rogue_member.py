@@ -67,7 +67,7 @@ async def test_a_flood_of_heartbeats_costs_nothing() -> None:
             tasks.start_soon(flood, control, BEAT * 1000, 100)
             for _ in range(5):
                 assert await left.ask(right.at(1), Text("between")) == Text("between")
-        assert right.transport._roster.links[right.ups()[1].peer.node].control is not None
+        assert right.transport._peer_table.links[right.ups()[1].peer.node].control is not None
 
 
 async def test_a_flood_of_tunnel_calls_and_monitors_of_nobody_is_answered_or_skipped() -> None:

@@ -13,7 +13,7 @@ from sllm_actors.transport.hello import NONCE_SIZE, Lane
 from sllm_actors.transport.link import LinkLife, LinkState
 from sllm_actors.transport.peer import NodeIdentity
 from sllm_actors.transport.peer_link import PeerLink
-from sllm_actors.transport.roster import Roster
+from sllm_actors.transport.peers import PeerTable
 
 from .kit import QUICK, life
 
@@ -27,14 +27,14 @@ class Linked:
         self.life = LinkLife(QUICK.budget, 0.0, state, announced=True)
 
 
-def roster(*states: LinkState) -> Roster:
-    made = Roster(NodeIdentity(NodeId("me"), "worker", life(1), "c"), QUICK)
+def roster(*states: LinkState) -> PeerTable:
+    made = PeerTable(NodeIdentity(NodeId("me"), "worker", life(1), "c"), QUICK)
     for number, state in enumerate(states):
         made.links[NodeId(f"n{number}")] = cast("PeerLink", Linked(state))
     return made
 
 
-def links(made: Roster) -> int:
+def links(made: PeerTable) -> int:
     return made.hello(Lane.CONTROL, bytes(NONCE_SIZE)).links
 
 

@@ -256,7 +256,7 @@ async def test_a_peer_that_asks_for_any_number_of_tunnels_starts_a_bounded_numbe
 
     few = evolve(QUICK, max_tunnels=5, handshake_timeout=0.3)
     async with pair(left={"settings": few, "connect": dial}) as (left, right):
-        link = right.transport._roster.links[left.id]
+        link = right.transport._peer_table.links[left.id]
         for number in range(2000):
             link.call_tunnel(number.to_bytes(16, "big"))
         await until(lambda: not link.unacknowledged)

@@ -16,7 +16,7 @@ from tests.e2e.cluster import Cluster
 
 from sllm_actors.engines.installs.interpreters import find_installed
 
-from .family import DOCUMENT, both_ready, deploy, wait_warm, was_forked
+from .family import DOCUMENT, both_ready, deploy, wait_for_fork_server, was_forked
 
 ROOT = Path(__file__).parents[2]
 CACHE = ROOT / ".engines"
@@ -44,9 +44,9 @@ def vllm_python() -> str:
 @pytest.fixture(scope="session")
 def cluster(vllm_python: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A cluster with two ready replicas of the model, both forked."""
-    running = Cluster(tmp_path_factory.mktemp("vllm"), *arguments_for(vllm_python), "--warm", "vllm")
+    running = Cluster(tmp_path_factory.mktemp("vllm"), *arguments_for(vllm_python), "--fork-servers", "vllm")
     try:
-        wait_warm(running)
+        wait_for_fork_server(running)
         deploy(running, DOCUMENT | {"auto_scaling_config": {"min_instances": 2, "max_instances": 2}})
         assert all(was_forked(instance["pid"]) for instance in both_ready(running, within=120))
         running.sllm.look()

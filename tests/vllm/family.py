@@ -68,13 +68,13 @@ def deploy(cluster: Cluster, document: dict[str, Any]) -> None:
     assert response.is_success, response.text
 
 
-def wait_warm(cluster: Cluster) -> None:
+def wait_for_fork_server(cluster: Cluster) -> None:
     """Wait until engines can be forked."""
 
-    def is_warm() -> bool:
-        return any(server["state"] == "ready" for node in cluster.nodes() for server in node["warm"])
+    def is_ready() -> bool:
+        return any(server["state"] == "ready" for node in cluster.nodes() for server in node["fork_servers"])
 
-    eventually(is_warm, within=120, what="the fork server is ready")
+    eventually(is_ready, within=120, what="the fork server is ready")
 
 
 def was_forked(engine: int) -> bool:

@@ -19,7 +19,17 @@ from tests.e2e.cluster import Cluster, eventually
 
 from sllm_actors.testing.fake_engine import fake_engine_argv
 
-from .family import DEPLOYMENT, DOCUMENT, MODEL, Family, deploy, family_of, runs, unused_memory, wait_warm
+from .family import (
+    DEPLOYMENT,
+    DOCUMENT,
+    MODEL,
+    Family,
+    deploy,
+    family_of,
+    runs,
+    unused_memory,
+    wait_for_fork_server,
+)
 
 FAKE = "fake:command"
 FAKE_DOCUMENT = {
@@ -58,7 +68,7 @@ class Machine:
 
     def deploy(self) -> None:
         """Begin, when engines can be forked."""
-        wait_warm(self.cluster)
+        wait_for_fork_server(self.cluster)
         deploy(self.cluster, DOCUMENT)
         deploy(self.cluster, FAKE_DOCUMENT)
 

@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.allow_blocking, pytest.mark.timeout(420)]
 
 
 def test_a_plain_start_shows_what_it_does_serves_and_leaves_nothing(vllm_python: str, tmp_path: Path) -> None:
-    cluster = Cluster(tmp_path, *arguments_for(vllm_python), "--warm", "none")
+    cluster = Cluster(tmp_path, *arguments_for(vllm_python), "--fork-servers", "none")
     try:
         deploy(cluster, DOCUMENT)
         phases: list[str] = []

@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.allow_blocking, pytest.mark.timeout(120 + 90 * ROUNDS)
 
 @pytest.fixture
 def machine(vllm_python: str, tmp_path: Path) -> Iterator[Machine]:
-    more = ("--warm", "vllm", "--healthy-uptime", "1", "--gpus", str(len(GPUS)), "--allow-command")
+    more = ("--fork-servers", "vllm", "--healthy-uptime", "1", "--gpus", str(len(GPUS)), "--allow-command")
     before = unused_memory()
     cluster = Cluster(tmp_path, *arguments_for(vllm_python), *more)
     try:

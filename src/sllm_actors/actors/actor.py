@@ -108,7 +108,7 @@ class Context:
 
         For a tell, the reply goes nowhere.
         """
-        return self._cell.belongings().reply_later()
+        return self._cell.owned_resources().reply_later()
 
     def monitor(self, ref: ActorRef) -> MonitorId:
         """Ask for exactly one ``Down(ref, reason)``, through ``receive``, when that actor has ended.
@@ -136,14 +136,14 @@ class Context:
         Raises:
             ActorGone: The actor is ending.
         """
-        self._cell.belongings().start_job(func, args, name)
+        self._cell.owned_resources().start_job(func, args, name)
 
     def after(self, delay: float, message: Any) -> Timer:
         """Send a message to this actor in ``delay`` seconds; it is served before waiting user messages.
 
         It dies with the actor, and is never lost to a full mailbox.
         """
-        return self._cell.belongings().start_timer(delay, message)
+        return self._cell.owned_resources().start_timer(delay, message)
 
     async def start_child(self, spec: Spec) -> ActorRef:
         """Start a child under this actor's own supervisor (``one_for_one``), and wait until it has started.
@@ -157,7 +157,7 @@ class Context:
         Raises:
             StartFailed: The child's ``started`` raised, or its id or name is taken. It is not kept.
         """
-        return await self._cell.belongings().start_child(spec)
+        return await self._cell.owned_resources().start_child(spec)
 
     async def stop_child(self, child_id: str) -> None:
         """Stop a child within its budget, wait until it has ended, and forget it.
@@ -165,4 +165,4 @@ class Context:
         Raises:
             StartFailed: There is no such child, or the actor is ending.
         """
-        await self._cell.belongings().stop_child(child_id)
+        await self._cell.owned_resources().stop_child(child_id)

@@ -16,12 +16,12 @@ import structlog
 from .activity import with_caller, without_chain
 from .actor import Actor, Context, StartIgnored
 from .asking import Port, as_ask_error
-from .belongings import Belongings
 from .cell import Cell, Parent
 from .errors import ActorGone, AskError, CallCycle, MailboxFull, RemoteFailure
 from .exits import KILLED, NORMAL, SHUTDOWN, Down, ExitReason, Failed
-from .mailbox import Lane, Mailbox
+from .mailbox import Mailbox, Urgent
 from .network import NO_METADATA, Metadata
+from .owned import OwnedResources
 from .specs import ChildSpec
 from .timers import Timer
 from .weight import WEIGHERS, weigh
@@ -39,7 +39,7 @@ FRAMES: Final = 8
 """Innermost frames of a failure's traceback that are logged; never the values in them."""
 
 
-class Phase(IntEnum):
+class LifePhase(IntEnum):
     """Where an actor is in its life."""
 
     NEW = 0
@@ -74,9 +74,9 @@ class ActorCell(Cell, Parent):
         self.context = Context(self, NO_METADATA)
         self.mailbox = Mailbox(spec.mailbox)
         self.port: Port | None = None  # of the ask that is handled now
-        self.own: Belongings | None = None
+        self.own: OwnedResources | None = None
         self.runner: Runner | None = None  # while in a turn
-        self._phase = Phase.NEW
+        self._phase = LifePhase.NEW
         self._queued = False  # in the line for a turn, or in one
         self._up = False  # started() has succeeded
         self._last_done = False  # stopped() has had its chance
@@ -87,12 +87,12 @@ class ActorCell(Cell, Parent):
     @property
     def ending(self) -> bool:
         """Whether it handles no messages any more."""
-        return self._phase > Phase.RUNNING
+        return self._phase > LifePhase.RUNNING
 
-    def belongings(self) -> Belongings:
+    def owned_resources(self) -> OwnedResources:
         """Return what it owns, ready to take more."""
         if self.own is None:
-            self.own = Belongings(self)
+            self.own = OwnedResources(self)
         return self.own
 
     # ---- as a sender (activity.Activity)
@@ -147,7 +147,7 @@ class ActorCell(Cell, Parent):
 
     def stop(self, reason: ExitReason) -> None:
         if self.ending or self.mailbox.stop is not None:
-            if self._phase is not Phase.DEAD:
+            if self._phase is not LifePhase.DEAD:
                 self._arm_budget()
             return
         if self.spec.shutdown <= 0 and reason is SHUTDOWN:
@@ -160,7 +160,7 @@ class ActorCell(Cell, Parent):
             self._advance()
 
     def kill(self) -> None:
-        if self._phase is Phase.DEAD or self.mailbox.kill:
+        if self._phase is LifePhase.DEAD or self.mailbox.kill:
             return
         self.mailbox.order_kill()
         if self.own is not None and self.own.children is not None:
@@ -173,8 +173,8 @@ class ActorCell(Cell, Parent):
         if self.runner is not None:
             self.runner.interrupt()
             return
-        if self._phase is Phase.LAST:  # its hook has not begun
-            self._phase = Phase.ENDING
+        if self._phase is LifePhase.LAST:  # its hook has not begun
+            self._phase = LifePhase.ENDING
         self._end(reason)
         self._advance()
 
@@ -193,7 +193,7 @@ class ActorCell(Cell, Parent):
         """
         handled = 0
         try:
-            if self._phase is not Phase.RUNNING and not await self._run_hook():
+            if self._phase is not LifePhase.RUNNING and not await self._run_hook():
                 return 1
             receive, context, mailbox = self.actor.receive, self.context, self.mailbox
             messages = mailbox.messages
@@ -202,7 +202,7 @@ class ActorCell(Cell, Parent):
                     entry = mailbox.take()
                     if entry.__class__ is not tuple:
                         if entry is not None:
-                            self._end(KILLED if entry is Lane.KILL else mailbox.stop or NORMAL)
+                            self._end(KILLED if entry is Urgent.KILL else mailbox.stop or NORMAL)
                         return handled - 1
                     message, port, metadata, weight = entry
                 else:  # mailbox.take, spelled out
@@ -245,28 +245,28 @@ class ActorCell(Cell, Parent):
             Whether it has more to do at once: whoever runs it then gives it another turn.
         """
         self.runner = None
-        if self._phase is Phase.LAST:
-            self._phase = Phase.ENDING
+        if self._phase is LifePhase.LAST:
+            self._phase = LifePhase.ENDING
             self._last_done = True
         if self._doom is not None:
             self._end(self._doom)
-        if self._phase is Phase.RUNNING and self.mailbox.pending:
+        if self._phase is LifePhase.RUNNING and self.mailbox.pending:
             return True
         self._queued = False
-        if self._phase is Phase.ENDING:
+        if self._phase is LifePhase.ENDING:
             self._advance()
         return False
 
     async def _run_hook(self) -> bool:
         """Run what the phase asks for; True when messages may be handled after it."""
-        if self._phase is Phase.LAST:
+        if self._phase is LifePhase.LAST:
             await self.actor.stopped(self._reason)
-        elif self._phase is Phase.NEW:
+        elif self._phase is LifePhase.NEW:
             self.actor = actor = self.spec.factory()  # type: ignore[union-attr]
             actor.context = self.context
             await actor.started()
             self._up = True
-            self._phase = Phase.RUNNING
+            self._phase = LifePhase.RUNNING
             self.parent.child_started(self)
             return True
         return False
@@ -294,7 +294,7 @@ class ActorCell(Cell, Parent):
             self._log_failure(error)
         if port is not None:
             port.resolve(as_ask_error(error, self.label))
-        if self._phase is not Phase.LAST:
+        if self._phase is not LifePhase.LAST:
             self._end(self._doom or Failed.of(error))  # what interrupted it came first
         elif self._reason.is_normal:
             self._reason = Failed.of(error)
@@ -312,7 +312,7 @@ class ActorCell(Cell, Parent):
         if self.ending:
             return
         self._reason = reason
-        self._phase = Phase.ENDING
+        self._phase = LifePhase.ENDING
         self._arm_budget()
         for message, port, _, _ in self.mailbox.close():
             self.refuse(message, port, "it has ended", ActorGone)
@@ -321,7 +321,7 @@ class ActorCell(Cell, Parent):
 
     def _advance(self) -> None:
         """Take the next step towards the end, unless something is still to be waited for."""
-        if self.runner is not None or self._phase is not Phase.ENDING:
+        if self.runner is not None or self._phase is not LifePhase.ENDING:
             return
         own = self.own
         if own is not None and own.cancel_jobs():
@@ -331,13 +331,13 @@ class ActorCell(Cell, Parent):
             own.children.stop(SHUTDOWN)
         elif self._up and not self._last_done and not self.mailbox.kill and self.spec.shutdown > 0:
             self._resume_budget()
-            self._phase = Phase.LAST
+            self._phase = LifePhase.LAST
             self._wake()
         else:
             self._die()
 
     def _die(self) -> None:
-        self._phase = Phase.DEAD
+        self._phase = LifePhase.DEAD
         reason = self._reason
         if self.port is not None:  # the turn that handled it was interrupted
             if isinstance(reason, Failed):

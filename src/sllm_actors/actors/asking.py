@@ -12,7 +12,7 @@ from .exits import Failed
 from .network import Outcome, ReplyTo
 
 if TYPE_CHECKING:
-    from .belongings import Belongings
+    from .owned import OwnedResources
     from .system import ActorSystem
 
 NOTHING: Final = object()
@@ -119,7 +119,7 @@ class Reply:
 
     __slots__ = ("_owner", "_port")
 
-    def __init__(self, owner: Belongings, port: Port | None) -> None:
+    def __init__(self, owner: OwnedResources, port: Port | None) -> None:
         self._owner = owner
         self._port = port
 

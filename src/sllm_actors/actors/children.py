@@ -6,7 +6,7 @@ from attrs import frozen
 
 from .reference import ActorRef
 from .specs import Spec
-from .supervision_state import Phase
+from .supervision_state import ChildPhase
 
 
 @frozen
@@ -52,7 +52,7 @@ class ChildState:
     """One child as it is now; ``ref`` is None while it is down or waits to be restarted."""
 
     id: str
-    phase: Phase
+    phase: ChildPhase
     ref: ActorRef | None
     spec: Spec
 

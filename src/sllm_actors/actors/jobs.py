@@ -10,7 +10,7 @@ import anyio
 from .activity import Background, current
 
 if TYPE_CHECKING:
-    from .belongings import Belongings
+    from .owned import OwnedResources
 
 
 class Job:
@@ -18,7 +18,7 @@ class Job:
 
     __slots__ = ("_background", "_owner", "scope")
 
-    def __init__(self, owner: Belongings, background: Background) -> None:
+    def __init__(self, owner: OwnedResources, background: Background) -> None:
         self._owner = owner
         self._background = background
         self.scope = anyio.CancelScope()

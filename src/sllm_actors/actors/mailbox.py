@@ -19,7 +19,7 @@ Entry: TypeAlias = tuple[Any, Any, Any, int]
 """A message, the port of its answer (or None), its metadata, its weight in bytes (0: a notice, uncounted)."""
 
 
-class Lane(Enum):
+class Urgent(Enum):
     """What ``Mailbox.take`` returns when there is something more urgent than an entry."""
 
     KILL = "kill"
@@ -147,12 +147,12 @@ class Mailbox:
         """Let nothing be taken before the kill."""
         self.kill = self.urgent = True
 
-    def take(self) -> Entry | Lane | None:
+    def take(self) -> Entry | Urgent | None:
         """Return what is to be done next; None when there is nothing. Kill and stop stay until the end."""
         if self.kill:
-            return Lane.KILL
+            return Urgent.KILL
         if self.stop is not None:
-            return Lane.STOP
+            return Urgent.STOP
         if self._signals:
             entry = self._signals.popleft()
             self.urgent = bool(self._signals)

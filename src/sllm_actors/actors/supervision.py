@@ -39,7 +39,7 @@ from .effects import (
 )
 from .exits import KILLED, SHUTDOWN, ExitReason, Failed
 from .specs import PERMANENT, REST_FOR_ONE, TEMPORARY, AutoShutdown, Strategy
-from .supervision_state import Child, Mode, Phase, Supervision
+from .supervision_state import Child, ChildPhase, Mode, Supervision
 
 
 def step(state: Supervision, event: Event, now: float) -> list[Effect]:
@@ -70,9 +70,9 @@ def step(state: Supervision, event: Event, now: float) -> list[Effect]:
 
 def _started(state: Supervision, child: Child, now: float, effects: list[Effect]) -> None:
     child.up_since = now
-    if child.phase is Phase.STOPPING:  # it was told to stop meanwhile
+    if child.phase is ChildPhase.STOPPING:  # it was told to stop meanwhile
         return
-    child.phase = Phase.UP
+    child.phase = ChildPhase.UP
     child.fresh = False
     _answer(child, effects)
     _settle(state, effects)
@@ -81,10 +81,10 @@ def _started(state: Supervision, child: Child, now: float, effects: list[Effect]
 def _start_failed(
     state: Supervision, child: Child, event: NotStarted, now: float, effects: list[Effect]
 ) -> None:
-    if child.phase is Phase.STOPPING or state.mode is Mode.STOPPING:
+    if child.phase is ChildPhase.STOPPING or state.mode is Mode.STOPPING:
         _is_down(state, child, effects)
         return
-    child.phase = Phase.DOWN
+    child.phase = ChildPhase.DOWN
     if event.ignored:
         child.wanted = False
         _answer(child, effects)
@@ -104,10 +104,10 @@ def _start_failed(
 
 
 def _exited(state: Supervision, child: Child, reason: ExitReason, now: float, effects: list[Effect]) -> None:
-    if child.phase is Phase.STOPPING or child.doomed or state.mode is Mode.STOPPING:
+    if child.phase is ChildPhase.STOPPING or child.doomed or state.mode is Mode.STOPPING:
         _is_down(state, child, effects)
         return
-    child.phase = Phase.DOWN
+    child.phase = ChildPhase.DOWN
     spec = child.spec
     if now - child.up_since >= spec.backoff.reset_after:
         child.failures = 0
@@ -131,7 +131,7 @@ def _significant_end(state: Supervision) -> bool:
 
 def _is_down(state: Supervision, child: Child, effects: list[Effect]) -> None:
     """A child that was to go down is."""
-    child.phase = Phase.DOWN
+    child.phase = ChildPhase.DOWN
     if state.mode is Mode.STOPPING:
         _stop_next(state, effects)
         return
@@ -161,11 +161,11 @@ def _restart(state: Supervision, child: Child, reason: ExitReason, now: float, e
     child.failures += 1
     delay = child.spec.backoff.delay(child.failures, state.rng)
     if delay > 0:
-        child.phase = Phase.WAITING
+        child.phase = ChildPhase.WAITING
         child.ticket += 1
         effects.append(Wait(child.spec.id, child.ticket, delay))
     if state.strategy is Strategy.ONE_FOR_ONE:
-        if child.phase is Phase.DOWN and state.mode is Mode.RUNNING:
+        if child.phase is ChildPhase.DOWN and state.mode is Mode.RUNNING:
             _start(child, effects)
     else:
         _doom(state, child, effects)
@@ -179,9 +179,9 @@ def _doom(state: Supervision, failed: Child, effects: list[Effect]) -> None:
         if child is failed:
             reached = True
         elif reached:
-            if child.phase is Phase.STOPPING:  # doomed already, or somebody's request
+            if child.phase is ChildPhase.STOPPING:  # doomed already, or somebody's request
                 continue
-            child.doomed = child.phase in (Phase.STARTING, Phase.UP)
+            child.doomed = child.phase in (ChildPhase.STARTING, ChildPhase.UP)
             _wait_no_more(child, effects)
             child.wanted = True
 
@@ -194,17 +194,17 @@ def _settle(state: Supervision, effects: list[Effect]) -> None:
         return
     children = state.children.values()
     last = next(
-        (child for child in reversed(children) if child.doomed and child.phase is not Phase.DOWN), None
+        (child for child in reversed(children) if child.doomed and child.phase is not ChildPhase.DOWN), None
     )
     if last is not None:
         _ask_to_stop(last, effects)
         return
     for child in children:
         child.doomed = False
-        if child.phase in (Phase.WAITING, Phase.STARTING, Phase.STOPPING):
+        if child.phase in (ChildPhase.WAITING, ChildPhase.STARTING, ChildPhase.STOPPING):
             return
     for child in children:
-        if child.wanted and child.phase is Phase.DOWN:
+        if child.wanted and child.phase is ChildPhase.DOWN:
             _start(child, effects)
             return
     if state.mode is Mode.STARTING:
@@ -214,22 +214,22 @@ def _settle(state: Supervision, effects: list[Effect]) -> None:
 
 
 def _start(child: Child, effects: list[Effect]) -> None:
-    child.phase = Phase.STARTING
+    child.phase = ChildPhase.STARTING
     effects.append(DoStart(child.spec))
 
 
 def _wait_no_more(child: Child, effects: list[Effect]) -> None:
     """End the back-off of a child, if it is in one."""
-    if child.phase is Phase.WAITING:
-        child.phase = Phase.DOWN
+    if child.phase is ChildPhase.WAITING:
+        child.phase = ChildPhase.DOWN
         effects.append(WaitNoMore(child.spec.id))
 
 
 def _backoff_over(state: Supervision, event: BackoffOver, effects: list[Effect]) -> None:
     child = state.children.get(event.id)
-    if child is None or child.phase is not Phase.WAITING or child.ticket != event.ticket:
+    if child is None or child.phase is not ChildPhase.WAITING or child.ticket != event.ticket:
         return
-    child.phase = Phase.DOWN
+    child.phase = ChildPhase.DOWN
     if state.mode is Mode.RUNNING and state.strategy is Strategy.ONE_FOR_ONE:
         _start(child, effects)
     _settle(state, effects)
@@ -247,7 +247,7 @@ def _stop(state: Supervision, reason: ExitReason, effects: list[Effect]) -> None
     for child in state.children.values():
         _answer(child, effects, f"child {child.spec.id!r}: its supervisor is stopping")
         _wait_no_more(child, effects)
-        if child.phase is not Phase.DOWN:
+        if child.phase is not ChildPhase.DOWN:
             state.still_up.append(child.spec.id)
             if state.dynamic:
                 _ask_to_stop(child, effects)
@@ -257,7 +257,7 @@ def _stop(state: Supervision, reason: ExitReason, effects: list[Effect]) -> None
 def _stop_next(state: Supervision, effects: list[Effect]) -> None:
     while state.still_up:
         child = state.children[state.still_up[-1]]
-        if child.phase is not Phase.DOWN:
+        if child.phase is not ChildPhase.DOWN:
             _ask_to_stop(child, effects)
             return
         state.still_up.pop()
@@ -266,8 +266,8 @@ def _stop_next(state: Supervision, effects: list[Effect]) -> None:
 
 
 def _ask_to_stop(child: Child, effects: list[Effect]) -> None:
-    if child.phase is not Phase.STOPPING:
-        child.phase = Phase.STOPPING
+    if child.phase is not ChildPhase.STOPPING:
+        child.phase = ChildPhase.STOPPING
         effects.append(DoStop(child.spec.id))
 
 
@@ -276,8 +276,8 @@ def _kill(state: Supervision, effects: list[Effect]) -> None:
         return
     state.killed = True
     for child in state.children.values():
-        if child.phase in (Phase.STARTING, Phase.UP, Phase.STOPPING):
-            child.phase = Phase.STOPPING
+        if child.phase in (ChildPhase.STARTING, ChildPhase.UP, ChildPhase.STOPPING):
+            child.phase = ChildPhase.STOPPING
             effects.append(DoKill(child.spec.id))
     _stop(state, KILLED, effects)
 
@@ -297,7 +297,7 @@ def _request(state: Supervision, event: Add | Terminate | Revive | Delete, effec
         error = "there is no such child"
     elif isinstance(event, Terminate):
         _terminate(state, child, event, effects)
-    elif child.phase is not Phase.DOWN or child.wanted:
+    elif child.phase is not ChildPhase.DOWN or child.wanted:
         error = "it is not down"
     elif isinstance(event, Revive):
         child.wanted = True
@@ -325,13 +325,13 @@ def _terminate(state: Supervision, child: Child, event: Terminate, effects: list
     child.forget = child.forget or event.forget
     child.doomed = False
     match child.phase:
-        case Phase.STARTING | Phase.UP:
+        case ChildPhase.STARTING | ChildPhase.UP:
             _answer(child, effects, f"child {child.spec.id!r}: it was stopped while it started")
             _ask_to_stop(child, effects)
         case _:
             _wait_no_more(child, effects)
     child.tokens += (event.token,)
-    if child.phase is Phase.DOWN:
+    if child.phase is ChildPhase.DOWN:
         _is_down(state, child, effects)
 
 

@@ -13,7 +13,7 @@ from .exits import NORMAL, ExitReason
 from .specs import AutoShutdown, Spec, Strategy, SupervisorSpec
 
 
-class Phase(Enum):
+class ChildPhase(Enum):
     """Where a child is."""
 
     DOWN = "down"
@@ -37,7 +37,7 @@ class Child:
     """What a supervisor knows about one child."""
 
     spec: Spec
-    phase: Phase = Phase.DOWN
+    phase: ChildPhase = ChildPhase.DOWN
     wanted: bool = True  # False: down, and to stay so
     doomed: bool = False  # its group restarts: to be stopped first
     forget: bool = False  # to be removed once down

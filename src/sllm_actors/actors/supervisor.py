@@ -32,7 +32,7 @@ from .network import Metadata
 from .reference import ActorRef
 from .specs import Spec, SupervisorSpec
 from .supervision import step
-from .supervision_state import Phase, Supervision
+from .supervision_state import ChildPhase, Supervision
 
 if TYPE_CHECKING:
     from .system import ActorSystem
@@ -203,7 +203,7 @@ class SupervisorCell(Cell, Parent):
         supervisors = sum(isinstance(child.spec, SupervisorSpec) for child in children)
         return ChildCounts(
             specs=len(children),
-            active=sum(child.phase not in (Phase.DOWN, Phase.WAITING) for child in children),
+            active=sum(child.phase not in (ChildPhase.DOWN, ChildPhase.WAITING) for child in children),
             supervisors=supervisors,
             workers=len(children) - supervisors,
         )

@@ -21,8 +21,9 @@ MOST_GUESTS: Final = 2**16
 class Monitors:
     """The tables of a system's monitors.
 
-    A monitor is known at the watcher (``Belongings.watching``) until its ``Down`` is handled or it is taken
-    back, and at one more place: at the target (``cell.watchers``) if that lives here, else in ``_abroad``.
+    A monitor is known at the watcher (``OwnedResources.watching``) until its ``Down`` is handled or it is
+    taken back, and at one more place: at the target (``cell.watchers``) if that lives here, else in
+    ``_abroad``.
     ``_guests`` are monitors that other nodes hold on actors here, by peer and by its number for them.
 
     Attributes:
@@ -48,7 +49,7 @@ class Monitors:
         """Begin to watch."""
         self._last = watch = self._last + 1
         monitor = MonitorId(watch)
-        watching = watcher.belongings().watching
+        watching = watcher.owned_resources().watching
         watching[monitor] = None
         if ref.address.node == self._system.node:
             target = self._system.resolve(ref)
@@ -68,7 +69,7 @@ class Monitors:
 
     def remove(self, watcher: ActorCell, monitor: MonitorId) -> None:
         """Watch no more; nothing if it is over already."""
-        watching = watcher.belongings().watching
+        watching = watcher.owned_resources().watching
         if monitor in watching:
             self._drop(monitor, watching.pop(monitor))
 

@@ -10,13 +10,13 @@ from typing import Any, TypeVar
 import cattrs
 from attrs import field, frozen
 
-from .errors import Failure
+from .errors import CommandFailure
 
 T = TypeVar("T")
 
 
 @frozen
-class Instance:
+class InstanceDocument:
     """One replica of a deployment on one worker.
 
     Attributes:
@@ -37,7 +37,7 @@ class Instance:
 
 
 @frozen
-class Deployment:
+class DeploymentDocument:
     """A deployment and how it is.
 
     Attributes:
@@ -55,11 +55,11 @@ class Deployment:
     ready_replicas: int = 0
     desired_replicas: int = 0
     spec: dict[str, Any] = field(factory=dict)
-    instances: list[Instance] = field(factory=list)
+    instances: list[InstanceDocument] = field(factory=list)
 
 
 @frozen
-class Warm:
+class ForkServerDocument:
     """A process that a backend's engines are forked from. Memory is in bytes.
 
     Attributes:
@@ -73,7 +73,7 @@ class Warm:
 
 
 @frozen
-class CachedModel:
+class ModelDocument:
     """A model on a node's disk.
 
     Attributes:
@@ -87,7 +87,7 @@ class CachedModel:
 
 
 @frozen
-class Node:
+class NodeDocument:
     """One process of the cluster. Memory is in bytes.
 
     Attributes:
@@ -106,24 +106,24 @@ class Node:
     memory_total: int | None = None
     memory_free: int | None = None
     labels: dict[str, str] = field(factory=dict)
-    warm: list[Warm] = field(factory=list)
-    models: list[CachedModel] = field(factory=list)
+    fork_servers: list[ForkServerDocument] = field(factory=list)
+    models: list[ModelDocument] = field(factory=list)
 
 
 @frozen
-class Head:
+class HeadDocument:
     """Whether the gateway can reach the head."""
 
     state: str = "up"
 
 
 @frozen
-class Status:
+class StatusDocument:
     """Everything that ``GET /status`` tells."""
 
-    deployments: list[Deployment] = field(factory=list)
-    nodes: list[Node] = field(factory=list)
-    head: Head = Head()
+    deployments: list[DeploymentDocument] = field(factory=list)
+    nodes: list[NodeDocument] = field(factory=list)
+    head: HeadDocument = HeadDocument()
 
 
 @frozen
@@ -138,7 +138,7 @@ class Deployed:
 
 
 @frozen
-class LogChunk:
+class LogDocument:
     """A piece of an instance's log.
 
     Attributes:
@@ -157,11 +157,11 @@ def read(kind: type[T], answer: Any) -> T:
     """Structure the JSON of an answer.
 
     Raises:
-        Failure: It does not have the shape of ``kind``.
+        CommandFailure: It does not have the shape of ``kind``.
     """
     try:
         return cattrs.structure(answer, kind)
     except (cattrs.BaseValidationError, ValueError, TypeError, KeyError, AttributeError):
-        raise Failure(
+        raise CommandFailure(
             f"the gateway's answer is not a {kind.__name__}: is it an sllm gateway, and of this version?"
         ) from None

@@ -19,7 +19,7 @@ from sllm_actors.cli.commands.logs import logs
 from sllm_actors.cli.commands.nodes import gateway, head, up, worker
 from sllm_actors.cli.commands.status import status
 
-from .errors import EXIT_INTERRUPTED, Failure
+from .errors import EXIT_INTERRUPTED, CommandFailure
 
 
 @click.group(
@@ -55,11 +55,13 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     except OSError as error:
-        Failure(str(error)).show()
+        CommandFailure(str(error)).show()
         code = 1
     except Exception as error:  # noqa: BLE001 - the edge of the program: a person reads what comes out of it
         if os.environ.get("SLLM_DEBUG"):
             traceback.print_exc()
-        Failure(f"sllm itself failed, {type(error).__name__}: {error} (SLLM_DEBUG=1 shows where)").show()
+        CommandFailure(
+            f"sllm itself failed, {type(error).__name__}: {error} (SLLM_DEBUG=1 shows where)"
+        ).show()
         code = 1
     sys.exit(code)

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import httpx2
 
-from .errors import Failure, Refused, Unreachable
+from .errors import CommandFailure, RequestRefused, Unreachable
 from .keys import find_key
 
 DEFAULT_URL = "http://127.0.0.1:8343"
@@ -39,7 +39,7 @@ class GatewayClient:
         environ: Where both are read from.
 
     Raises:
-        Failure: The address or the key cannot be used.
+        CommandFailure: The address or the key cannot be used.
     """
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
@@ -49,7 +49,7 @@ class GatewayClient:
         except httpx2.InvalidURL:
             host = ""
         if not host:
-            raise Failure(f"LLM_SERVER_URL={self.url} is not an address like {DEFAULT_URL}")
+            raise CommandFailure(f"LLM_SERVER_URL={self.url} is not an address like {DEFAULT_URL}")
         local = host in ("localhost", "127.0.0.1", "::1")
         key = find_key(environ, local=local)
         self.url = self.url.rstrip("/")
@@ -81,8 +81,9 @@ class GatewayClient:
 
         Raises:
             Unreachable: No gateway answers, or not whole within ``ANSWER_SECONDS``.
-            Refused: It answered with a status of 400 or more.
-            Failure: It answered with something that is not JSON, or with more than ``LARGEST_ANSWER`` bytes.
+            RequestRefused: It answered with a status of 400 or more.
+            CommandFailure: It answered with something that is not JSON, or with more than
+                ``LARGEST_ANSWER`` bytes.
         """
         deadline = time.monotonic() + ANSWER_SECONDS
         with self._open(method, path, body=body, params=params) as response:
@@ -90,13 +91,15 @@ class GatewayClient:
             for chunk in response.iter_bytes():
                 content += chunk
                 if len(content) > LARGEST_ANSWER:
-                    raise Failure(f"{self.url} sent more than {LARGEST_ANSWER >> 20} MiB for {method} {path}")
+                    raise CommandFailure(
+                        f"{self.url} sent more than {LARGEST_ANSWER >> 20} MiB for {method} {path}"
+                    )
                 if time.monotonic() > deadline:
                     raise Unreachable(f"{self.url} did not finish its answer to {method} {path} in time")
         try:
             return json.loads(content)
         except ValueError:
-            raise Failure(
+            raise CommandFailure(
                 f"what answers at {self.url} is no sllm gateway: {method} {path} gave no JSON"
             ) from None
 
@@ -106,7 +109,7 @@ class GatewayClient:
 
         Raises:
             Unreachable: No gateway answers, it is silent for ``STREAM_SILENCE_SECONDS``, or the stream broke.
-            Refused: It answered with a status of 400 or more.
+            RequestRefused: It answered with a status of 400 or more.
         """
         timeout = httpx2.Timeout(STREAM_SILENCE_SECONDS, connect=CONNECT_SECONDS)
         with self._open("POST", path, body=body, timeout=timeout) as response:
@@ -139,7 +142,7 @@ class GatewayClient:
         except httpx2.TransportError as error:
             raise Unreachable(f"the connection to {self.url} broke during {method} {path}: {error}") from None
 
-    def _refusal(self, response: httpx2.Response, request: str) -> Refused:
+    def _refusal(self, response: httpx2.Response, request: str) -> RequestRefused:
         content = bytearray()
         for chunk in response.iter_bytes():
             content += chunk
@@ -150,7 +153,7 @@ class GatewayClient:
             message = f"{self.url} answered {response.status_code} {response.reason_phrase} to {request}"
         if response.status_code == HTTPStatus.UNAUTHORIZED:
             message += " (the key of this gateway goes into SLLM_API_KEY)"
-        return Refused(response.status_code, message)
+        return RequestRefused(response.status_code, message)
 
 
 def _error_message(content: bytes) -> str | None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from sllm_actors.serving.deployment.document import MAX_DOCUMENT
 
-from .errors import Failure
+from .errors import CommandFailure
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:")
 
@@ -24,24 +24,28 @@ def load(path: Path) -> dict[str, Any]:
     """Read a deployment file, JSON or TOML by its suffix. A relative ``source`` path is relative to the file.
 
     Raises:
-        Failure: It cannot be read, is no table of keys, or is larger than a document may be.
+        CommandFailure: It cannot be read, is no table of keys, or is larger than a document may be.
     """
     if path.suffix not in (".json", ".toml"):
-        raise Failure(f"{path}: a deployment file ends in .json or .toml")
+        raise CommandFailure(f"{path}: a deployment file ends in .json or .toml")
     try:
         with path.open("rb") as file:
             content = file.read(MAX_DOCUMENT + 1)
         if len(content) > MAX_DOCUMENT:
-            raise Failure(f"{path} is larger than {MAX_DOCUMENT // 1024} KiB: that is no deployment file")
+            raise CommandFailure(
+                f"{path} is larger than {MAX_DOCUMENT // 1024} KiB: that is no deployment file"
+            )
         text = content.decode()
         document = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
         json.dumps(document, allow_nan=False)
     except OSError as error:
-        raise Failure(f"{path} cannot be read: {error.strerror}") from None
+        raise CommandFailure(f"{path} cannot be read: {error.strerror}") from None
     except (ValueError, TypeError, RecursionError) as error:
-        raise Failure(f"{path} is not valid {path.suffix[1:].upper()} for a deployment: {error}") from None
+        raise CommandFailure(
+            f"{path} is not valid {path.suffix[1:].upper()} for a deployment: {error}"
+        ) from None
     if not isinstance(document, dict):
-        raise Failure(f"{path} holds no table of keys such as model and backend")
+        raise CommandFailure(f"{path} holds no table of keys such as model and backend")
     if isinstance(document.get("source"), str):
         document["source"] = absolute_source(document["source"], path.parent)
     return document
@@ -76,7 +80,7 @@ def engine_settings(given: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     a table where it reads as JSON, and else a text. What begins with a dash is an argument of the engine.
 
     Raises:
-        Failure: One is of neither form.
+        CommandFailure: One is of neither form.
     """
     settings: dict[str, Any] = {}
     arguments: list[str] = []
@@ -87,7 +91,9 @@ def engine_settings(given: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
         elif equals and name:
             settings[name.replace("-", "_")] = _value_of(value)
         else:
-            raise Failure(f"--engine-arg {each} is not of the form K=V (to pass an argument on: --{each})")
+            raise CommandFailure(
+                f"--engine-arg {each} is not of the form K=V (to pass an argument on: --{each})"
+            )
     return settings, arguments
 
 
@@ -118,7 +124,7 @@ def build(
         engine_args: See ``engine_settings``; they come over those of the file, arguments after them.
 
     Raises:
-        Failure: Neither names a model.
+        CommandFailure: Neither names a model.
     """
     over: dict[str, Any] = {key: value for key, value in scalars.items() if value is not None}
     if "source" in over:
@@ -136,7 +142,7 @@ def build(
     document = merge(config, over)
     model = document.get("model")
     if not model:
-        raise Failure("no model is named: give --model, or a --config with a model key")
+        raise CommandFailure("no model is named: give --model, or a --config with a model key")
     # A model named by a path is found by the server under its absolute one, and keeps the name it was given.
     if "source" not in document and isinstance(model, str) and model.startswith((".", "~")):
         document["source"] = absolute_source(model, folder)

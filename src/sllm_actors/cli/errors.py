@@ -11,7 +11,7 @@ from .terminal import printable
 EXIT_INTERRUPTED = 130
 
 
-class Failure(click.ClickException):
+class CommandFailure(click.ClickException):
     """What was asked for did not happen: exit status 1. A wrong command line is click's ``UsageError``, 2."""
 
     exit_code = 1
@@ -20,11 +20,11 @@ class Failure(click.ClickException):
         click.echo(f"error: {printable(self.message)}", file=file, err=True)
 
 
-class Unreachable(Failure):
+class Unreachable(CommandFailure):
     """Nobody answers at the gateway's address, or the connection broke before the answer was whole."""
 
 
-class Refused(Failure):
+class RequestRefused(CommandFailure):
     """The gateway answered with an error.
 
     Attributes:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sllm_actors.nodes.options import default_data_dir
 
-from .errors import Failure
+from .errors import CommandFailure
 
 ADMIN_KEY_FILE = "admin-key"
 LARGEST_KEY = 4096
@@ -20,11 +20,11 @@ def find_key(environ: Mapping[str, str], *, local: bool) -> str:
     data directory (``SLLM_DATA_DIR``), where there is one; another machine never does.
 
     Raises:
-        Failure: The variable holds what no key holds.
+        CommandFailure: The variable holds what no key holds.
     """
     key = environ.get("SLLM_API_KEY", "").strip()
     if not (key.isascii() and key.isprintable()):
-        raise Failure("SLLM_API_KEY has characters in it that no key has: set it again")
+        raise CommandFailure("SLLM_API_KEY has characters in it that no key has: set it again")
     if key or not local:
         return key
     named = environ.get("SLLM_DATA_DIR", "").strip()

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .answers import Deployment
-from .errors import Failure
+from .answers import DeploymentDocument
+from .errors import CommandFailure
 
 
-def find_deployment(deployments: Sequence[Deployment], name: str, backend: str | None = None) -> Deployment:
+def find_deployment(
+    deployments: Sequence[DeploymentDocument], name: str, backend: str | None = None
+) -> DeploymentDocument:
     """Return the deployment with the id ``name``, or the only one of the model ``name``.
 
     Raises:
-        Failure: There is none, or several and no ``backend`` to tell them apart.
+        CommandFailure: There is none, or several and no ``backend`` to tell them apart.
     """
     for deployment in deployments:
         if backend is None and deployment.id == name:
@@ -20,8 +22,8 @@ def find_deployment(deployments: Sequence[Deployment], name: str, backend: str |
     found = [each for each in deployments if each.model == name and backend in (None, each.backend)]
     if len(found) > 1:
         choices = ", ".join(sorted(each.id for each in found))
-        raise Failure(f"{name} is deployed more than once: name one of {choices}")
+        raise CommandFailure(f"{name} is deployed more than once: name one of {choices}")
     if not found:
         suffix = f" with backend {backend}" if backend else ""
-        raise Failure(f"no deployment {name}{suffix}: sllm status lists what is there")
+        raise CommandFailure(f"no deployment {name}{suffix}: sllm status lists what is there")
     return found[0]

@@ -11,9 +11,9 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
-from .answers import Deployment, Instance, read
+from .answers import DeploymentDocument, InstanceDocument, read
 from .client import GatewayClient, path_of
-from .errors import Failure, Refused, Unreachable
+from .errors import CommandFailure, RequestRefused, Unreachable
 from .terminal import is_interactive, printable
 
 POLL_SECONDS = 0.5
@@ -27,7 +27,7 @@ Report = Callable[[str], None]
 
 def wait_until_ready(
     client: GatewayClient, deployment_id: str, *, revision: int, timeout: float, report: Report
-) -> Deployment:
+) -> DeploymentDocument:
     """Return once the deployment is ready, or asleep until a request comes; tell ``report`` each phase.
 
     Args:
@@ -35,18 +35,20 @@ def wait_until_ready(
         timeout: Seconds.
 
     Raises:
-        Failure: It failed, was deleted, or was not ready in time; or the gateway went away.
+        CommandFailure: It failed, was deleted, or was not ready in time; or the gateway went away.
     """
     deadline = time.monotonic() + timeout
     seen = time.monotonic()
     while True:
         try:
-            deployment = read(Deployment, client.request("GET", path_of("deployments", deployment_id)))
+            deployment = read(
+                DeploymentDocument, client.request("GET", path_of("deployments", deployment_id))
+            )
             seen = time.monotonic()
-        except (Unreachable, Refused) as error:
-            if isinstance(error, Refused) and error.status == HTTPStatus.NOT_FOUND:
-                raise Failure(f"{deployment_id} was deleted before it was ready") from None
-            if isinstance(error, Refused) and error.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+        except (Unreachable, RequestRefused) as error:
+            if isinstance(error, RequestRefused) and error.status == HTTPStatus.NOT_FOUND:
+                raise CommandFailure(f"{deployment_id} was deleted before it was ready") from None
+            if isinstance(error, RequestRefused) and error.status < HTTPStatus.INTERNAL_SERVER_ERROR:
                 raise
             if time.monotonic() - seen > PATIENCE_SECONDS:
                 raise
@@ -55,27 +57,27 @@ def wait_until_ready(
             if deployment.revision >= revision and is_settled(deployment):
                 return deployment
         if time.monotonic() > deadline:
-            raise Failure(
+            raise CommandFailure(
                 f"{deployment_id} is not ready after {timeout:.0f} s and goes on loading: "
                 f"sllm status {deployment_id}"
             )
         time.sleep(POLL_SECONDS)
 
 
-def is_settled(deployment: Deployment) -> bool:
+def is_settled(deployment: DeploymentDocument) -> bool:
     """Say whether a deployment is ready, or asleep until the first request.
 
     Raises:
-        Failure: It has failed, with all that is known about why; or it is being deleted.
+        CommandFailure: It has failed, with all that is known about why; or it is being deleted.
     """
     if deployment.state in ("failed", "crash_loop"):
-        raise Failure(explain_failure(deployment))
+        raise CommandFailure(explain_failure(deployment))
     if deployment.state == "deleting":
-        raise Failure(f"{deployment.id} is being deleted")
+        raise CommandFailure(f"{deployment.id} is being deleted")
     return deployment.state in ("ready", "asleep")
 
 
-def phase(deployment: Deployment) -> str:
+def phase(deployment: DeploymentDocument) -> str:
     """Return in one line how far a deployment is."""
     for instance in deployment.instances:
         if instance.state not in ("ready", "stopped", "failed"):
@@ -86,12 +88,12 @@ def phase(deployment: Deployment) -> str:
     return f"{deployment.id}: {deployment.state}{detail}"
 
 
-def explain_failure(deployment: Deployment) -> str:
+def explain_failure(deployment: DeploymentDocument) -> str:
     """Return why a deployment failed: reason, exit status and the last lines of the engine's log."""
     failed = [
         instance for instance in deployment.instances if instance.state == "failed" or instance.failures
     ]
-    instance = failed[-1] if failed else Instance(id="")
+    instance = failed[-1] if failed else InstanceDocument(id="")
     reason = instance.reason or deployment.detail or "no reason is known"
     text = f"{deployment.id} failed: {reason}"
     if instance.exit_status and instance.exit_status not in text:

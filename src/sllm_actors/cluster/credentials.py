@@ -33,7 +33,7 @@ REMEDY: Final = (
 )
 
 
-class Credentials:
+class NodeCredentials:
     """What one life of the head knows of its nodes' credentials.
 
     Args:

@@ -11,7 +11,7 @@ from attrs import frozen
 
 
 @frozen
-class GpuStock:
+class GpuDevice:
     """One GPU as its driver shows it. Memory in bytes.
 
     Attributes:
@@ -31,10 +31,10 @@ class Machine:
     cpus: int
     memory_total: int
     memory_free: int
-    gpus: tuple[GpuStock, ...]
+    gpus: tuple[GpuDevice, ...]
 
 
-def take_stock(gpus: int | None) -> Machine:
+def inspect_machine(gpus: int | None) -> Machine:
     """Look at the machine; blocks for some milliseconds.
 
     Args:
@@ -44,11 +44,11 @@ def take_stock(gpus: int | None) -> Machine:
     memory = psutil.virtual_memory()
     found = look_at_gpus()
     if gpus is not None:
-        found = (*found, *(GpuStock(str(number)) for number in range(len(found), gpus)))[:gpus]
+        found = (*found, *(GpuDevice(str(number)) for number in range(len(found), gpus)))[:gpus]
     return Machine(len(os.sched_getaffinity(0)), memory.total, memory.available, found)
 
 
-def look_at_gpus() -> tuple[GpuStock, ...]:
+def look_at_gpus() -> tuple[GpuDevice, ...]:
     """Return what NVIDIA's driver shows, in its order; nothing where there is none.
 
     The library is closed again each time: a descriptor of the driver must not be inherited by anybody.
@@ -66,11 +66,11 @@ def look_at_gpus() -> tuple[GpuStock, ...]:
             pynvml.nvmlShutdown()
 
 
-def _look_at(number: int) -> GpuStock:
+def _look_at(number: int) -> GpuDevice:
     handle = pynvml.nvmlDeviceGetHandleByIndex(number)
     uuid = str(pynvml.nvmlDeviceGetUUID(handle))
     try:
         memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
     except pynvml.NVMLError:  # some share the memory of their host
-        return GpuStock(uuid, str(pynvml.nvmlDeviceGetName(handle)))
-    return GpuStock(uuid, str(pynvml.nvmlDeviceGetName(handle)), int(memory.total), int(memory.free))
+        return GpuDevice(uuid, str(pynvml.nvmlDeviceGetName(handle)))
+    return GpuDevice(uuid, str(pynvml.nvmlDeviceGetName(handle)), int(memory.total), int(memory.free))

@@ -13,7 +13,7 @@ from attrs import frozen
 from sllm_actors.actors import Actor, AskError, NodeId, UnknownMessage
 from sllm_actors.transport import Peer, PeerLost, PeerUp, credential_hash
 
-from .credentials import Credentials
+from .credentials import NodeCredentials
 from .home import SetupProblem
 from .messages import MEMBER, CredentialKept, KeepCredential
 
@@ -41,7 +41,7 @@ class Registrar(Actor):
 
     def __init__(
         self,
-        credentials: Credentials,
+        credentials: NodeCredentials,
         *,
         peers: Callable[[], tuple[Peer, ...]],
         keep: Callable[[str, bytes], None],

@@ -24,7 +24,7 @@ class SecretProblem(SetupProblem):
 
 
 @frozen
-class Credentials:
+class ClusterKeys:
     """What the head's machine keeps for the cluster.
 
     Attributes:
@@ -38,7 +38,7 @@ class Credentials:
     admin_key: str = field(repr=False)
 
 
-def make_credentials(data_dir: Path, secret_file: Path | None) -> Credentials:
+def make_credentials(data_dir: Path, secret_file: Path | None) -> ClusterKeys:
     """Return the cluster's credentials, making what is not there yet (files of mode 0600).
 
     Raises:
@@ -51,7 +51,7 @@ def make_credentials(data_dir: Path, secret_file: Path | None) -> Credentials:
         cluster = _kept(data_dir / CLUSTER_FILE, f"cluster-{secrets.token_hex(8)}")
     except OSError as error:
         raise SecretProblem(f"the data directory {data_dir} cannot be used: {error.strerror}") from None
-    return Credentials(cluster, _bytes(secret), admin_key(data_dir))
+    return ClusterKeys(cluster, _bytes(secret), admin_key(data_dir))
 
 
 def admin_key(data_dir: Path) -> str:

@@ -30,7 +30,7 @@ class ReplicaState(StrEnum):
     FAILED = "failed"
 
 
-class WarmState(StrEnum):
+class ForkServerState(StrEnum):
     """What a fork server is doing.
 
     ``STARTING``: it imports; ``READY``: it forks; ``RESTING``: the worker has no room for another engine;
@@ -44,7 +44,7 @@ class WarmState(StrEnum):
 
 
 @frozen
-class WarmReport:
+class ForkServerReport:
     """What a worker says of one fork server.
 
     Attributes:
@@ -54,7 +54,7 @@ class WarmReport:
     """
 
     backend: str
-    state: WarmState
+    state: ForkServerState
     memory: int = 0
     modules: int = 0
     reason: str = ""

@@ -26,7 +26,7 @@ class CachedModel:
 
 
 @frozen
-class Room:
+class DiskSpace:
     """What there is to fit into.
 
     Attributes:
@@ -41,7 +41,7 @@ class Room:
 
 
 def choose_evictions(
-    models: Collection[CachedModel], in_use: Collection[str], needed: int, room: Room
+    models: Collection[CachedModel], in_use: Collection[str], needed: int, room: DiskSpace
 ) -> tuple[CachedModel, ...] | None:
     """Return what to remove before ``needed`` bytes are added: as little as that takes.
 

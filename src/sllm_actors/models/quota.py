@@ -15,7 +15,7 @@ import structlog
 
 from .byte_size import shown_bytes
 from .errors import SourceProblem
-from .eviction import KEEP_FREE, CachedModel, Room, choose_evictions
+from .eviction import KEEP_FREE, CachedModel, DiskSpace, choose_evictions
 from .folder import FETCH, USE, ModelFolder
 
 log = structlog.get_logger("sllm_actors.models")
@@ -59,7 +59,7 @@ def make_room(
         found = _models(models)
         coming = sum(each.coming() for each in found.values() if each.path != folder.path)
         keep_free = int(shutil.disk_usage(models).total * KEEP_FREE)
-        room = Room(free(models) - coming, keep_free, None if quota is None else quota - coming)
+        room = DiskSpace(free(models) - coming, keep_free, None if quota is None else quota - coming)
         in_use: set[str] = set()
         chosen = _choose(found, in_use, needed, room, locks)
         if chosen is None:
@@ -80,7 +80,7 @@ def make_room(
 
 
 def _choose(
-    found: Mapping[CachedModel, ModelFolder], in_use: set[str], needed: int, room: Room, locks: ExitStack
+    found: Mapping[CachedModel, ModelFolder], in_use: set[str], needed: int, room: DiskSpace, locks: ExitStack
 ) -> tuple[CachedModel, ...] | None:
     """Lock and return what is to be removed; add to ``in_use`` what others have. None where it cannot fit."""
     locked: set[str] = set()

@@ -10,13 +10,13 @@ import structlog
 from anyio import to_thread
 
 from sllm_actors.actors import ActorSystem, ChildSpec
-from sllm_actors.cluster.inventory import take_stock
-from sllm_actors.engines.backends.registry import WARM
+from sllm_actors.cluster.inventory import inspect_machine
+from sllm_actors.engines.backends.registry import FORK_SERVERS
 from sllm_actors.engines.errors import LaunchProblem
 from sllm_actors.engines.host import EngineHost
-from sllm_actors.engines.messages import WarmState
-from sllm_actors.engines.warm.fork_servers import Room
-from sllm_actors.engines.warm.keeper import Wardrobe, WarmKeeper
+from sllm_actors.engines.messages import ForkServerState
+from sllm_actors.engines.warm.fork_servers import MemoryBounds
+from sllm_actors.engines.warm.keeper import ForkServerKeeper, KeeperOptions
 
 log = structlog.get_logger("sllm_actors.engines")
 
@@ -24,7 +24,7 @@ LOOK_AGAIN = 30.0
 """Seconds between two looks for an engine that is not installed yet, or whose Python cannot be asked."""
 
 
-async def keep_warm(
+async def keep_fork_servers(
     choice: str, folder: Path, host: EngineHost, system: ActorSystem, look_again: float = LOOK_AGAIN
 ) -> None:
     """Start the keeper of each fork server that there is to be, as soon as its engine is installed.
@@ -36,28 +36,32 @@ async def keep_warm(
         choice: "auto" for all that can be forked, "none", or a backend's name.
         folder: Where the keepers keep things; made when it is needed.
     """
-    wanted = {"auto": set(WARM), "none": set[str]()}.get(choice, {choice})
+    wanted = {"auto": set(FORK_SERVERS), "none": set[str]()}.get(choice, {choice})
     problems: dict[str, str] = {}
     while wanted:
         for backend in sorted(wanted):
             try:
-                spec = await to_thread.run_sync(WARM[backend], host)
+                spec = await to_thread.run_sync(FORK_SERVERS[backend], host)
                 await to_thread.run_sync(partial(folder.mkdir, mode=0o700, exist_ok=True))
             except (LaunchProblem, OSError) as problem:
                 if problems.get(backend) != str(problem):
-                    log.warning("warm.not_started", backend=backend, reason=str(problem))
+                    log.warning("fork_server.not_started", backend=backend, reason=str(problem))
                 problems[backend] = str(problem)
-                host.warm.say(backend, WarmState.FAILED, str(problem))
+                host.fork_servers.say(backend, ForkServerState.FAILED, str(problem))
                 continue
             if spec is None:
-                host.warm.forget(backend)
+                host.fork_servers.forget(backend)
                 continue
-            keeper = partial(WarmKeeper, spec, host.warm, Wardrobe(folder, partial(_has_room, host)))
-            await system.start(ChildSpec(id=f"warm {backend}", factory=keeper))
+            keeper = partial(
+                ForkServerKeeper, spec, host.fork_servers, KeeperOptions(folder, partial(_has_room, host))
+            )
+            await system.start(ChildSpec(id=f"fork server of {backend}", factory=keeper))
             wanted = wanted - {backend}
         await anyio.sleep(look_again)
 
 
-def _has_room(host: EngineHost, warm: bool) -> bool:
-    gpus = len(host.gpus.gpus or ())
-    return Room().has(take_stock(None).memory_free, gpus, host.gpus.free, warm=warm)
+def _has_room(host: EngineHost, running: bool) -> bool:
+    gpus = len(host.hardware.gpus.gpus or ())
+    return MemoryBounds().has(
+        inspect_machine(None).memory_free, gpus, host.hardware.gpus.free, running=running
+    )

@@ -10,14 +10,13 @@ from sllm_actors.actors import ActorSystem, NodeId
 from sllm_actors.cluster.home import NodeHome
 from sllm_actors.cluster.secret import admin_key, find_secret
 from sllm_actors.engines.host import machine_id
-from sllm_actors.gateway import GatewaySettings as HttpSettings
-from sllm_actors.gateway import WorkerLost, WorkerUp, open_gateway, serve_http
+from sllm_actors.gateway import GatewaySettings, WorkerLost, WorkerUp, open_gateway, serve_http
 from sllm_actors.serving.messages import GATEWAY, WorkerAddress
 from sllm_actors.transport import Dial, PeerLost, PeerUp, Transport
 
 from .membership import Membership, find_membership, watched
 from .node import inherited, open_node
-from .settings import GatewaySettings
+from .settings import GatewayNodeSettings
 from .terminal import announce
 
 GRACE = 10.0
@@ -57,7 +56,7 @@ class Links:
             self._dials[host, port] = transport.dial(host, port)
 
 
-async def run_gateway(settings: GatewaySettings, stopping: anyio.Event) -> None:
+async def run_gateway(settings: GatewayNodeSettings, stopping: anyio.Event) -> None:
     """Run a gateway until ``stopping``.
 
     Raises:
@@ -85,7 +84,7 @@ async def run_gateway(settings: GatewaySettings, stopping: anyio.Event) -> None:
         ):
             gateway = open_gateway(
                 node.system,
-                settings=HttpSettings(
+                settings=GatewaySettings(
                     snapshot_path=home.path / "routing.json",
                     machine=machine_id(),
                     loopback=settings.loopback,

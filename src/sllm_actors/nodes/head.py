@@ -16,7 +16,7 @@ from hypercorn.config import Config
 from quart import Quart
 
 from sllm_actors.actors import AskError, ChildSpec
-from sllm_actors.cluster.credentials import CREDENTIAL_SIZE, Credentials
+from sllm_actors.cluster.credentials import CREDENTIAL_SIZE, NodeCredentials
 from sllm_actors.cluster.home import NodeHome
 from sllm_actors.cluster.http import Unknown, cluster_app
 from sllm_actors.cluster.join import ClusterInfo
@@ -24,15 +24,15 @@ from sllm_actors.cluster.messages import REGISTRAR
 from sllm_actors.cluster.registrar import Registrar
 from sllm_actors.cluster.secret import make_credentials
 from sllm_actors.serving.controller import Controller
-from sllm_actors.serving.messages import CONTROLLER, Answer, Describe
+from sllm_actors.serving.messages import CONTROLLER, ControlAnswer, Describe
 from sllm_actors.serving.store import Store, sqlite_url
 
 from .node import Node, open_node, tell_news
-from .settings import HeadSettings
+from .settings import HeadNodeSettings
 from .terminal import announce
 
 
-async def run_head(settings: HeadSettings, stopping: anyio.Event) -> None:
+async def run_head(settings: HeadNodeSettings, stopping: anyio.Event) -> None:
     """Run a head until ``stopping``.
 
     Raises:
@@ -44,7 +44,7 @@ async def run_head(settings: HeadSettings, stopping: anyio.Event) -> None:
         url = settings.database_url or sqlite_url(settings.data_dir / "state.db")
         store = await to_thread.run_sync(Store.open, url)
         try:
-            known = Credentials(
+            known = NodeCredentials(
                 await to_thread.run_sync(store.credentials), partial(secrets.token_bytes, CREDENTIAL_SIZE)
             )
             async with open_node(
@@ -84,7 +84,7 @@ def _controller(node: Node, store: Store) -> ChildSpec:
     )
 
 
-def _registrar(node: Node, store: Store, known: Credentials) -> ChildSpec:
+def _registrar(node: Node, store: Store, known: NodeCredentials) -> ChildSpec:
     def keep(peer: str, hashed: bytes) -> None:
         store.keep_credential(peer, hashed, time.time())
 
@@ -98,7 +98,7 @@ async def _describe(node: Node) -> dict[str, Any]:
         answer = await node.system.named(CONTROLLER).ask(Describe(), timeout=10.0)
     except AskError as error:
         raise Unknown(f"the head cannot say now: {error}") from None
-    assert isinstance(answer, Answer)
+    assert isinstance(answer, ControlAnswer)
     document: dict[str, Any] = json.loads(answer.body)
     return document
 

@@ -22,7 +22,7 @@ from attrs import define, field
 
 from sllm_actors.actors import Backoff
 
-from .launch_plan import LaunchPlan, LaunchProblem, PlannedNode
+from .launcher_plan import LauncherPlan, LauncherProblem, PlannedNode
 from .settings import CONFIGURATION_EXIT, write_settings
 from .terminal import announce
 from .welcome import welcome
@@ -31,13 +31,14 @@ BACKOFF = Backoff(first=0.5, cap=10.0, factor=2.0, reset_after=30.0)
 """From the second failure on: the first restart is at once, for somebody may be waiting."""
 
 
-def run(plan: LaunchPlan) -> None:
+def run(plan: LauncherPlan) -> None:
     """Run the nodes of a plan in the foreground until SIGINT, SIGTERM or SIGHUP.
 
     A second signal kills what has not stopped yet.
 
     Raises:
-        LaunchProblem: A node cannot run as it is set up (it has said why on stderr). All others were stopped.
+        LauncherProblem: A node cannot run as it is set up (it has said why on stderr). All others were
+            stopped.
     """
     try:
         anyio.run(_Launcher(plan).run, backend="asyncio", backend_options={"use_uvloop": True})
@@ -55,7 +56,7 @@ class _Child:
 
 
 class _Launcher:
-    def __init__(self, plan: LaunchPlan) -> None:
+    def __init__(self, plan: LauncherPlan) -> None:
         self._plan = plan
         self._children = [_Child(node) for node in plan.nodes]
         self._stop = anyio.Event()
@@ -74,7 +75,7 @@ class _Launcher:
                 await self._end(child)
             tasks.cancel_scope.cancel()
         if self._misfit:
-            raise LaunchProblem(f"{self._misfit} cannot run as it is set up: stopped everything")
+            raise LauncherProblem(f"{self._misfit} cannot run as it is set up: stopped everything")
         announce("stopped")
 
     async def _watch_signals(self) -> None:

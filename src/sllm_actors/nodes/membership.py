@@ -25,7 +25,7 @@ from .terminal import announce
 log = structlog.get_logger("sllm_actors.membership")
 
 
-class Refused(SetupProblem):
+class JoinRefused(SetupProblem):
     """The head does not let this node in; one sentence says why and what to do."""
 
 
@@ -67,7 +67,7 @@ class Membership:
         write_private(self._path, json.dumps(attrs.asdict(self.info)) + "\n")
 
     async def watch(self) -> None:
-        """Raise ``Refused`` when the node may not join, or has to join anew because the head has moved."""
+        """Raise ``JoinRefused`` when the node may not join, ``HeadMoved`` when it has to join anew."""
         async with anyio.create_task_group() as watching:
             watching.start_soon(self._watch_refusal)
             if self.joined:
@@ -75,7 +75,7 @@ class Membership:
 
     async def _watch_refusal(self) -> None:
         await self._refused.wait()
-        raise Refused(self._refusal)
+        raise JoinRefused(self._refusal)
 
     async def _watch_move(self) -> None:
         """Ask once, as soon as the head answers, whether what was kept still holds."""

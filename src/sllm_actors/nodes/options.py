@@ -61,7 +61,7 @@ class EngineOptions(NodeOptions):
         storage_quota: Bytes that they may have together, or None for all that the disk has.
         labels: What placement can ask for.
         engine_python: The interpreter of a backend, by the backend's name.
-        warm: Whose engines are forked from a warm server: a backend's name, "none" or "auto".
+        fork_servers: Whose engines are forked from a fork server: a backend's name, "none" or "auto".
         allow_command: Whether deployments may name the program that is run.
         healthy_uptime: Seconds of being ready after which an engine's failures are forgotten.
     """
@@ -71,7 +71,7 @@ class EngineOptions(NodeOptions):
     storage_quota: int | None = None
     labels: dict[str, str] = field(factory=dict, converter=_as_dict)
     engine_python: dict[str, str] = field(factory=dict, converter=_as_dict)
-    warm: str = "auto"
+    fork_servers: str = "auto"
     allow_command: bool = False
     healthy_uptime: float = 60.0
 

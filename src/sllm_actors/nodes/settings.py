@@ -50,7 +50,7 @@ class NodeSettings:
 
 
 @frozen(kw_only=True)
-class HeadSettings(NodeSettings):
+class HeadNodeSettings(NodeSettings):
     """What a head is told.
 
     Attributes:
@@ -74,7 +74,7 @@ class MemberSettings(NodeSettings):
 
 
 @frozen(kw_only=True)
-class WorkerSettings(MemberSettings):
+class WorkerNodeSettings(MemberSettings):
     """What a worker is told.
 
     Attributes:
@@ -84,8 +84,8 @@ class WorkerSettings(MemberSettings):
         storage_quota: Bytes that they may have together; None for all that the disk has.
         labels: What placement can ask for.
         engine_python: The interpreter of a backend, by the backend's name.
-        warm: Whose engines are forked from a warm server: a backend's name, "none", or "auto" for all that
-            are installed.
+        fork_servers: Whose engines are forked from a fork server: a backend's name, "none", or "auto" for
+            all that are installed.
         allow_command: Whether deployments may name the program that is run.
         healthy_uptime: Seconds of being ready after which an engine's failures are forgotten.
     """
@@ -96,20 +96,20 @@ class WorkerSettings(MemberSettings):
     storage_quota: int | None = None
     labels: dict[str, str] = field(factory=dict)
     engine_python: dict[str, str] = field(factory=dict)
-    warm: str = "auto"
+    fork_servers: str = "auto"
     allow_command: bool = False
     healthy_uptime: float = 60.0
 
 
 @frozen(kw_only=True)
-class GatewaySettings(MemberSettings):
+class GatewayNodeSettings(MemberSettings):
     """What a gateway is told."""
 
 
 ROLES: dict[str, type[NodeSettings]] = {
-    "head": HeadSettings,
-    "worker": WorkerSettings,
-    "gateway": GatewaySettings,
+    "head": HeadNodeSettings,
+    "worker": WorkerNodeSettings,
+    "gateway": GatewayNodeSettings,
 }
 
 _converter = make_converter(forbid_extra_keys=True)

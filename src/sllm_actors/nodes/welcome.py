@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 import httpx2
 
-from .launch_plan import LaunchPlan
+from .launcher_plan import LauncherPlan
 from .terminal import announce
 
 DEMO_MODEL = "smollm2-135m"
@@ -17,7 +17,7 @@ DEMO_ID = f"{DEMO_MODEL}:llamacpp"
 DEMO = {"model": DEMO_MODEL, "backend": "llamacpp", "source": f"demo:{DEMO_MODEL}"}
 
 
-async def welcome(plan: LaunchPlan) -> None:
+async def welcome(plan: LauncherPlan) -> None:
     """Wait until the gateway answers, deploy the demo model where it is wanted, and say what to do next."""
     headers = {"authorization": f"Bearer {plan.key}"} if plan.key else {}
     client = httpx2.AsyncClient(base_url=plan.gateway_url, headers=headers, timeout=30.0, trust_env=False)

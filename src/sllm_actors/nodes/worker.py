@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
-import time
 from functools import partial
-from pathlib import Path
 
 import anyio
 from anyio import to_thread
@@ -15,36 +12,32 @@ from attrs import evolve
 
 from sllm_actors.actors import ActorRef, ActorSystem, ChildSpec
 from sllm_actors.cluster.home import NodeHome
-from sllm_actors.cluster.inventory import take_stock
+from sllm_actors.cluster.inventory import inspect_machine
 from sllm_actors.cluster.secret import find_secret
 from sllm_actors.engines.backends.registry import inspect_source
 from sllm_actors.engines.health_policy import HealthPolicy
 from sllm_actors.engines.host import EngineHost, open_host
-from sllm_actors.engines.machine.log_quota import drop_old_logs
 from sllm_actors.engines.machine.log_reader import read_chunk
 from sllm_actors.engines.messages import LogChunk, OpenEngine, ReadLog, ReplicaOrder, ReplicaState
+from sllm_actors.engines.policy import EnginePolicy
 from sllm_actors.engines.replica.actor import ReplicaActor
 from sllm_actors.engines.replica.engine_socket import open_engine_socket
-from sllm_actors.models.eviction import CachedModel
-from sllm_actors.models.quota import cached_models
-from sllm_actors.serving.messages import WORKER, Gpu, Inventory
+from sllm_actors.serving.inventory import InventoryReader
+from sllm_actors.serving.messages import WORKER
 from sllm_actors.serving.replicas import Replicas
-from sllm_actors.serving.worker import WorkerActor, Workshop
+from sllm_actors.serving.worker import WorkerActor, WorkerRuntime
 from sllm_actors.transport import Peer, PeerLost, PeerUp, Transport, TunnelRefused
 
-from .fork_servers import keep_warm
+from .fork_servers import keep_fork_servers
 from .membership import Membership, find_membership, watched
 from .node import open_node
-from .settings import WorkerSettings
+from .settings import WorkerNodeSettings
 
 LOOK_FOR_STUCK = 5.0
 """Seconds between two looks at engines that could not be killed."""
 
-LOOK_AT_DISK = 15.0
-"""Seconds between two looks at the models and logs on the disk, which may be a slow one."""
 
-
-async def run_worker(settings: WorkerSettings, stopping: anyio.Event) -> None:
+async def run_worker(settings: WorkerNodeSettings, stopping: anyio.Event) -> None:
     """Run a worker until ``stopping``.
 
     Raises:
@@ -72,19 +65,20 @@ async def run_worker(settings: WorkerSettings, stopping: anyio.Event) -> None:
                 on_no_link=membership.on_no_link,
             ) as node,
         ):
-            workshop = _workshop(settings, host, node.transport, replicas)
+            runtime = _runtime(settings, host, node.transport, replicas)
             await node.system.start(
                 ChildSpec(
-                    id=WORKER, name=WORKER, factory=lambda: WorkerActor(workshop, replicas), shutdown=60.0
+                    id=WORKER, name=WORKER, factory=lambda: WorkerActor(runtime, replicas), shutdown=60.0
                 )
             )
             node.transport.dial(settings.head_host, membership.info.transport_port)
             async with anyio.create_task_group() as group:
-                group.start_soon(keep_warm, settings.warm, settings.home / "warm", host, node.system)
+                records = settings.home / "fork-servers"
+                group.start_soon(keep_fork_servers, settings.fork_servers, records, host, node.system)
                 group.start_soon(_free_gpus, host)
                 await stopping.wait()
                 group.cancel_scope.cancel()
-        _remove_empty(host)
+        host.folders.remove_empty()
     finally:
         home.close()
 
@@ -97,24 +91,18 @@ async def _free_gpus(host: EngineHost) -> None:
             await to_thread.run_sync(host.leases.look_again)
 
 
-def _open_host(settings: WorkerSettings) -> EngineHost:
+def _open_host(settings: WorkerNodeSettings) -> EngineHost:
     return open_host(
         settings.home,
         interpreters=settings.engine_python,
         engines_dir=settings.data_dir / "engines",
         models=(settings.storage_path or settings.data_dir).expanduser().absolute() / "models",
-        gpus=[gpu.uuid for gpu in take_stock(settings.gpus).gpus],
+        gpus=[gpu.uuid for gpu in inspect_machine(settings.gpus).gpus],
         quota=settings.storage_quota,
-        allow_command=settings.allow_command,
-        health=HealthPolicy(healthy_uptime=settings.healthy_uptime),
+        policy=EnginePolicy(
+            allow_command=settings.allow_command, health=HealthPolicy(healthy_uptime=settings.healthy_uptime)
+        ),
     )
-
-
-def _remove_empty(host: EngineHost) -> None:
-    """Remove the folders of sockets and temporary files; one that an engine's leash still cleans stays."""
-    with contextlib.suppress(OSError):
-        host.tmp_dir.rmdir()
-        host.runtime_dir.rmdir()
 
 
 def _tell_worker(membership: Membership, system: ActorSystem, event: PeerUp | PeerLost) -> None:
@@ -123,62 +111,31 @@ def _tell_worker(membership: Membership, system: ActorSystem, event: PeerUp | Pe
     system.named(WORKER).tell(event)
 
 
-def _workshop(
-    settings: WorkerSettings, host: EngineHost, transport: Transport, replicas: Replicas
-) -> Workshop:
+def _runtime(
+    settings: WorkerNodeSettings, host: EngineHost, transport: Transport, replicas: Replicas
+) -> WorkerRuntime:
     def make_replica(order: ReplicaOrder, owner: ActorRef) -> ReplicaActor:
         return ReplicaActor(order, host=host, owner=owner)
 
     def read_log(request: ReadLog) -> LogChunk:
         gone = replicas.at(request.key) is None  # asked first: it may end, and write its last, meanwhile
-        chunk = read_chunk(host.log_of(request.key), request.offset, request.limit)
+        chunk = read_chunk(host.folders.log_of(request.key), request.offset, request.limit)
         return evolve(chunk, ended=gone and not chunk.text)
 
-    return Workshop(
+    return WorkerRuntime(
         make_replica=make_replica,
         inspect=partial(inspect_source, host=host),
         read_log=read_log,
-        inventory=Stock(settings, host, replicas),
+        inventory=InventoryReader(
+            host,
+            replicas,
+            name=settings.title or socket.gethostname(),
+            address=(settings.advertise, settings.ports["transport"]),
+            gpus=settings.gpus,
+            labels=settings.labels,
+        ),
         peers=transport.peers,
     )
-
-
-class Stock:
-    """Takes stock of this machine when it is called; of what is on the disk not each time. Blocks."""
-
-    def __init__(self, settings: WorkerSettings, host: EngineHost, replicas: Replicas) -> None:
-        self._settings = settings
-        self._host = host
-        self._replicas = replicas
-        self._models: tuple[CachedModel, ...] = ()
-        self._looked = -LOOK_AT_DISK
-
-    def __call__(self) -> Inventory:
-        settings = self._settings
-        machine = take_stock(settings.gpus)
-        stuck = self._host.leases.occupied
-        if time.monotonic() - self._looked >= LOOK_AT_DISK:
-            drop_old_logs(self._host.log_dir, self._present_logs)
-            self._models = cached_models(self._host.models.folder)
-            self._looked = time.monotonic()
-        return Inventory(
-            name=settings.title or socket.gethostname(),
-            host=settings.advertise,
-            port=settings.ports["transport"],
-            gpus=tuple(
-                Gpu(gpu.uuid, gpu.name, gpu.memory_total, gpu.memory_free, gpu.uuid in stuck)
-                for gpu in machine.gpus
-            ),
-            cpus=machine.cpus,
-            memory_total=machine.memory_total,
-            memory_free=machine.memory_free,
-            labels=settings.labels,
-            warm=self._host.warm.reports(),
-            models=self._models,
-        )
-
-    def _present_logs(self) -> set[Path]:
-        return {self._host.log_of(report.id.key) for report in self._replicas.all()}
 
 
 async def _open_tunnel(replicas: Replicas, peer: Peer, request: object) -> ByteStream:

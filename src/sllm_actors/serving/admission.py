@@ -12,7 +12,7 @@ from sllm_actors.serving.deployment.spec import DeploymentProblem, DeploymentSpe
 
 from .answers import being_deployed, deployed_already, refusal
 from .inspection import WorkerLife
-from .messages import Answer
+from .messages import ControlAnswer
 
 
 @frozen
@@ -28,7 +28,7 @@ class Proposal:
 
 
 @frozen
-class Verdict:
+class AdmissionVerdict:
     """What workers said of a proposal.
 
     Attributes:
@@ -49,7 +49,7 @@ class Verdict:
 
 def propose(
     document: str, deployments: Mapping[str, Deployment], admitting: Collection[str]
-) -> Proposal | Answer:
+) -> Proposal | ControlAnswer:
     """Read a document, and refuse it or answer it at once where workers need not be asked.
 
     Args:

@@ -8,49 +8,49 @@ from typing import Any
 from sllm_actors.serving.decisions.reconcile import Deployment
 from sllm_actors.serving.deployment.spec import DeploymentSpec
 
-from .messages import Answer
+from .messages import ControlAnswer
 from .store import StoreProblem
 
 
-def answer(status: int, body: dict[str, Any]) -> Answer:
+def answer(status: int, body: dict[str, Any]) -> ControlAnswer:
     """Answer with a document."""
-    return Answer(status, json.dumps(body))
+    return ControlAnswer(status, json.dumps(body))
 
 
 def refusal(
     status: int, message: str, code: str, param: str | None = None, retry_after: float | None = None
-) -> Answer:
+) -> ControlAnswer:
     """Refuse, with one sentence for a person and a code for a program."""
     kind = (
         "server_error" if status >= 500 else "not_found_error" if status == 404 else "invalid_request_error"
     )
     body = {"message": message, "type": kind, "param": param, "code": code}
-    return Answer(status, json.dumps(body), retry_after)
+    return ControlAnswer(status, json.dumps(body), retry_after)
 
 
-def unknown(name: str) -> Answer:
+def unknown(name: str) -> ControlAnswer:
     """Refuse what is about a deployment that does not exist."""
     return refusal(404, f"there is no deployment {name}: `sllm status` lists them", "deployment_not_found")
 
 
-def being_deployed(name: str) -> Answer:
+def being_deployed(name: str) -> ControlAnswer:
     """Refuse what is about a deployment that is not decided yet."""
     sentence = f"{name} is just being deployed: ask again in a moment"
     return refusal(409, sentence, "deployment_exists", retry_after=1.0)
 
 
-def being_deleted(name: str) -> Answer:
+def being_deleted(name: str) -> ControlAnswer:
     """Say that a deployment is on its way out."""
     body = {"status": "deleting", "deployment_id": name, "message": f"{name} is being deleted"}
     return answer(202, body)
 
 
-def store_away(problem: StoreProblem) -> Answer:
+def store_away(problem: StoreProblem) -> ControlAnswer:
     """Refuse what cannot be kept."""
     return refusal(503, str(problem), "store_unavailable", retry_after=5.0)
 
 
-def deployed_already(known: Deployment, spec: DeploymentSpec, warnings: list[str]) -> Answer:
+def deployed_already(known: Deployment, spec: DeploymentSpec, warnings: list[str]) -> ControlAnswer:
     """Answer a request to deploy what is there under that id: the same again is no mistake."""
     if known.deleting:
         sentence = f"{spec.id} is being deleted: deploy it again in a moment"
@@ -61,7 +61,7 @@ def deployed_already(known: Deployment, spec: DeploymentSpec, warnings: list[str
     return deployed(known, warnings, created=False)
 
 
-def deployed(deployment: Deployment, warnings: list[str], *, created: bool) -> Answer:
+def deployed(deployment: Deployment, warnings: list[str], *, created: bool) -> ControlAnswer:
     """Say that a deployment is kept."""
     name = deployment.spec.id
     body = {

@@ -22,7 +22,7 @@ from sllm_actors.serving.decisions.reconcile import Deployment, reconcile
 from sllm_actors.serving.decisions.waiting import next_due, why_overdue, with_waits
 from sllm_actors.transport import Peer, PeerLost, PeerUp
 
-from .admission import Proposal, Verdict, propose
+from .admission import AdmissionVerdict, Proposal, propose
 from .answers import answer, being_deleted, being_deployed, deployed, refusal, store_away, unknown
 from .describe import describe_cluster, describe_deployment
 from .inspection import (
@@ -38,8 +38,8 @@ from .known_nodes import KnownNodes
 from .messages import (
     GATEWAY,
     WORKER,
-    Answer,
-    Delete,
+    ControlAnswer,
+    DeleteDeployment,
     Deploy,
     Describe,
     DesiredReplicas,
@@ -81,7 +81,7 @@ class _AskAgain:
 class _Asked:
     """Workers have said whether they could run what somebody waits to have deployed."""
 
-    verdict: Verdict
+    verdict: AdmissionVerdict
     reply: Reply
 
 
@@ -133,7 +133,7 @@ class Controller(Actor):
         await self._apply()
 
     async def receive(self, message: Any) -> Any:
-        """Take a control request (answered with ``Answer``), a report, or news of a link."""
+        """Take a control request (answered with ``ControlAnswer``), a report, or news of a link."""
         match message:
             case WorkerReport():
                 await self._report(message)
@@ -141,7 +141,7 @@ class Controller(Actor):
                 return self._describe(message.deployment)
             case Deploy():
                 return self._deploy(message.document)
-            case Delete():
+            case DeleteDeployment():
                 return await self._delete(message.deployment)
             case PeerUp(peer):
                 await self._link_up(peer)
@@ -243,7 +243,7 @@ class Controller(Actor):
 
     # ---- control requests
 
-    def _describe(self, name: str) -> Answer:
+    def _describe(self, name: str) -> ControlAnswer:
         workers, placements = self._nodes.workers, self._placements
         if name:
             deployment = self._deployments.get(name)
@@ -253,9 +253,9 @@ class Controller(Actor):
         cluster = describe_cluster(self._deployments, self._nodes.views, workers, placements)
         return answer(200, cluster)
 
-    def _deploy(self, document: str) -> Answer | None:
+    def _deploy(self, document: str) -> ControlAnswer | None:
         proposal = propose(document, self._deployments, self._admitting)
-        if isinstance(proposal, Answer):
+        if isinstance(proposal, ControlAnswer):
             return proposal
         self._admitting.add(proposal.spec.id)
         self.context.start_soon(self._ask_workers, proposal, self.context.reply_later())
@@ -264,9 +264,9 @@ class Controller(Actor):
     async def _ask_workers(self, proposal: Proposal, reply: Reply) -> None:
         lives = [life for node in sorted(self._nodes.workers) if (life := self._life_of(node)) is not None]
         answers = await ask_workers(self.context.system, lives, proposal.spec)
-        self.context.ref.tell(_Asked(Verdict(proposal, len(lives), answers), reply))
+        self.context.ref.tell(_Asked(AdmissionVerdict(proposal, len(lives), answers), reply))
 
-    async def _admit(self, verdict: Verdict, reply: Reply) -> None:
+    async def _admit(self, verdict: AdmissionVerdict, reply: Reply) -> None:
         """Keep a deployment, unless every worker that there is has refused it."""
         spec, answers = verdict.proposal.spec, verdict.answers
         self._admitting.discard(spec.id)
@@ -289,7 +289,7 @@ class Controller(Actor):
             self._inspect(node)
         reply.send(deployed(deployment, verdict.proposal.warnings, created=True))
 
-    async def _delete(self, name: str) -> Answer:
+    async def _delete(self, name: str) -> ControlAnswer:
         if name in self._admitting:
             return being_deployed(name)
         deployment = self._deployments.get(name)

@@ -107,7 +107,7 @@ def describe_node(node: NodeView, worker: Worker | None, used_gpus: int) -> dict
         "memory_total": inventory.memory_total,
         "memory_free": inventory.memory_free,
         "labels": inventory.labels,
-        "warm": [
+        "fork_servers": [
             {
                 "backend": each.backend,
                 "state": each.state.value,
@@ -115,7 +115,7 @@ def describe_node(node: NodeView, worker: Worker | None, used_gpus: int) -> dict
                 "modules": each.modules,
                 "reason": each.reason,
             }
-            for each in inventory.warm
+            for each in inventory.fork_servers
         ],
         "models": [
             {"source": each.source, "size": each.size, "last_used": each.last_used}

@@ -7,7 +7,7 @@ from attrs import field, frozen
 
 from sllm_actors.actors import Catalog
 from sllm_actors.engines.identity import ReplicaId, ReplicaKey
-from sllm_actors.engines.messages import ReplicaOrder, ReplicaReport, WarmReport
+from sllm_actors.engines.messages import ForkServerReport, ReplicaOrder, ReplicaReport
 from sllm_actors.models.eviction import CachedModel
 
 CATALOG = Catalog()
@@ -56,7 +56,7 @@ class Inventory:
         host: The address that it wants to be reached at, or "" for the one that its link comes from.
         port: The port on which its transport listens.
         labels: What placement can ask for.
-        warm: The fork servers of its engines.
+        fork_servers: The fork servers of its engines.
         models: What is on its disk, whole or in part; at most the 256 that were used last.
     """
 
@@ -68,7 +68,7 @@ class Inventory:
     memory_total: int = 0
     memory_free: int = 0
     labels: dict[str, str] = field(factory=dict)
-    warm: tuple[WarmReport, ...] = ()
+    fork_servers: tuple[ForkServerReport, ...] = ()
     models: tuple[CachedModel, ...] = ()
 
     @property
@@ -123,7 +123,7 @@ class Withdrawn:
 @CATALOG.message("serving.sleep_instance")
 @frozen
 class SleepInstance:
-    """Put a replica to sleep when its requests have ended; answered with ``Answer`` before that."""
+    """Put a replica to sleep when its requests have ended; answered with ``ControlAnswer`` before that."""
 
     key: ReplicaKey
     level: int = 1
@@ -132,7 +132,7 @@ class SleepInstance:
 @CATALOG.message("serving.wake_instance")
 @frozen
 class WakeInstance:
-    """Wake a replica, for a person or since requests wait for it; answered with ``Answer`` before it has."""
+    """Wake a replica, for a person or for requests that wait; answered with ``ControlAnswer`` at once."""
 
     key: ReplicaKey
 
@@ -195,15 +195,15 @@ class RoutingTable:
 @CATALOG.message("serving.deploy")
 @frozen
 class Deploy:
-    """Deploy this document (JSON text of the deployment schema); answered with ``Answer``."""
+    """Deploy this document (JSON text of the deployment schema); answered with ``ControlAnswer``."""
 
     document: str
 
 
 @CATALOG.message("serving.delete")
 @frozen
-class Delete:
-    """Delete a deployment: withdraw, drain, stop, forget; answered with ``Answer`` at once."""
+class DeleteDeployment:
+    """Delete a deployment: withdraw, drain, stop, forget; answered with ``ControlAnswer`` at once."""
 
     deployment: str
 
@@ -211,14 +211,14 @@ class Delete:
 @CATALOG.message("serving.describe")
 @frozen
 class Describe:
-    """Describe one deployment, or with "" all deployments and nodes; answered with ``Answer``."""
+    """Describe one deployment, or with "" all deployments and nodes; answered with ``ControlAnswer``."""
 
     deployment: str = ""
 
 
 @CATALOG.message("serving.answer")
 @frozen
-class Answer:
+class ControlAnswer:
     """What the head, or a worker, says to a control request.
 
     Attributes:

@@ -9,12 +9,12 @@ from sllm_actors.engines.backends.sleep import LEVELS
 from sllm_actors.engines.messages import ReplicaReport, ReplicaState, SleepReplica, WakeReplica
 
 from .answers import answer, refusal
-from .messages import Answer
+from .messages import ControlAnswer
 
-Decide: TypeAlias = Callable[[ReplicaReport], tuple[Answer, SleepReplica | WakeReplica | None]]
+Decide: TypeAlias = Callable[[ReplicaReport], tuple[ControlAnswer, SleepReplica | WakeReplica | None]]
 
 
-def put_to_sleep(report: ReplicaReport, level: int) -> tuple[Answer, SleepReplica | None]:
+def put_to_sleep(report: ReplicaReport, level: int) -> tuple[ControlAnswer, SleepReplica | None]:
     """Decide about a request to put a replica to sleep."""
     if level not in LEVELS:
         return refusal(400, f"level must be 0, 1 or 2, not {level}", "invalid_request", "level"), None
@@ -29,7 +29,7 @@ def put_to_sleep(report: ReplicaReport, level: int) -> tuple[Answer, SleepReplic
     return _said(202, report, ReplicaState.ASLEEP, sentence), SleepReplica(level)
 
 
-def wake_up(report: ReplicaReport) -> tuple[Answer, WakeReplica | None]:
+def wake_up(report: ReplicaReport) -> tuple[ControlAnswer, WakeReplica | None]:
     """Decide about a request to wake a replica."""
     if report.state is ReplicaState.READY:
         return _said(200, report, ReplicaState.READY, "it is awake"), None
@@ -38,9 +38,9 @@ def wake_up(report: ReplicaReport) -> tuple[Answer, WakeReplica | None]:
     return _said(202, report, ReplicaState.ASLEEP, "it is waking up"), WakeReplica()
 
 
-def _said(status: int, report: ReplicaReport, state: ReplicaState, sentence: str) -> Answer:
+def _said(status: int, report: ReplicaReport, state: ReplicaState, sentence: str) -> ControlAnswer:
     return answer(status, {"id": str(report.id), "state": state.value, "message": sentence})
 
 
-def _not_now(report: ReplicaReport, rule: str) -> Answer:
+def _not_now(report: ReplicaReport, rule: str) -> ControlAnswer:
     return refusal(409, f"{report.id} is {report.state.value}: {rule}", "wrong_state")

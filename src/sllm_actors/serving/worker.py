@@ -46,7 +46,7 @@ from .answers import refusal
 from .messages import (
     CONTROLLER,
     GATEWAY,
-    Answer,
+    ControlAnswer,
     DesiredReplicas,
     Inventory,
     ReplicaStates,
@@ -71,7 +71,7 @@ QUESTION_THREADS = 8
 
 
 @frozen
-class Workshop:
+class WorkerRuntime:
     """What a worker can do, as plain functions; those that block are called in threads.
 
     Attributes:
@@ -102,8 +102,8 @@ class _Retry:
 class WorkerActor(Actor):
     """See the module."""
 
-    def __init__(self, workshop: Workshop, replicas: Replicas) -> None:
-        self._workshop = workshop
+    def __init__(self, runtime: WorkerRuntime, replicas: Replicas) -> None:
+        self._runtime = runtime
         self._replicas = replicas
         self._inventory = Inventory()
         self._desired: dict[ReplicaKey, ReplicaOrder] = {}
@@ -119,8 +119,8 @@ class WorkerActor(Actor):
     async def started(self) -> None:
         """Take stock, and begin with the links that there are."""
         self._replicas.clear()
-        self._inventory = await to_thread.run_sync(self._workshop.inventory)
-        for peer in self._workshop.peers():
+        self._inventory = await to_thread.run_sync(self._runtime.inventory)
+        for peer in self._runtime.peers():
             self._link_up(peer)
         self.context.after(REPORT_INTERVAL, _Tick())
 
@@ -145,9 +145,9 @@ class WorkerActor(Actor):
             case PeerLost(peer, _):
                 self._link_lost(peer)
             case InspectSource():
-                self._answer(partial(self._workshop.inspect, message))
+                self._answer(partial(self._runtime.inspect, message))
             case ReadLog():
-                self._answer(partial(self._workshop.read_log, message))
+                self._answer(partial(self._runtime.read_log, message))
             case _Retry():
                 self._retry = None
                 await self._close_difference()
@@ -173,7 +173,7 @@ class WorkerActor(Actor):
     async def _start(self, order: ReplicaOrder) -> None:
         spec = ChildSpec(
             id=str(order.key),
-            factory=partial(self._workshop.make_replica, order, self.context.ref),
+            factory=partial(self._runtime.make_replica, order, self.context.ref),
             restart=TEMPORARY,
             shutdown=REPLICA_STOP_BUDGET,
         )
@@ -227,7 +227,7 @@ class WorkerActor(Actor):
         if self._gateways <= self._withdrawn[replica] and replica.key in self._running and report is not None:
             self._running[replica.key].tell(Drained(replica, report.withdrawal))
 
-    def _change_tier(self, key: ReplicaKey, decide: Decide) -> Answer:
+    def _change_tier(self, key: ReplicaKey, decide: Decide) -> ControlAnswer:
         report = self._replicas.at(key)
         if report is None or key not in self._running:
             return refusal(404, f"there is no instance {key} here: `sllm status` lists them", "not_found")
@@ -247,7 +247,7 @@ class WorkerActor(Actor):
 
     def _link_lost(self, peer: Peer) -> None:
         links = self._links_of(peer)
-        still = any(p.node == peer.node for p in self._workshop.peers())
+        still = any(p.node == peer.node for p in self._runtime.peers())
         if links is not None and not still:
             links.discard(peer.node)
             for replica in list(self._withdrawn):
@@ -269,7 +269,7 @@ class WorkerActor(Actor):
 
     async def _take_stock(self) -> None:
         try:
-            self._inventory = await to_thread.run_sync(self._workshop.inventory)
+            self._inventory = await to_thread.run_sync(self._runtime.inventory)
         except OSError as error:
             log.warning("worker.no_inventory", error=str(error))
 

@@ -27,7 +27,7 @@ SYN_AGAIN = 0.3
 """Seconds until a connection request that got no answer is sent again."""
 
 
-class Answer(Enum):
+class DialOutcome(Enum):
     """What a listening port does with a connection request."""
 
     ACCEPT = "accept"
@@ -46,7 +46,7 @@ class SimListener:
 
     host: str
     port: int
-    answer: Answer = Answer.ACCEPT
+    answer: DialOutcome = DialOutcome.ACCEPT
     closed: bool = False
     _backlog: list[SimStream] = field(factory=list)
     _arrived: anyio.Event = field(factory=anyio.Event)
@@ -149,9 +149,9 @@ class SimNet:
             listener = self._listeners.get((host, port))
             if self.path(source, host).stalled or outcome:
                 return
-            if listener is not None and (listener.answer is Answer.HANG or listener.full):
+            if listener is not None and (listener.answer is DialOutcome.HANG or listener.full):
                 return
-            refused = listener is None or listener.answer is Answer.REFUSE
+            refused = listener is None or listener.answer is DialOutcome.REFUSE
             self.agenda.after(self._delay(host, source), lambda: answer(None if refused else listener))
 
         def answer(listener: SimListener | None) -> None:
@@ -261,7 +261,7 @@ class SimNet:
         far.out = near.incoming = self._pipe(far, near)
         for stream in (near, far):
             self.streams[id(stream)] = stream
-        if listener.answer is not Answer.SILENCE:
+        if listener.answer is not DialOutcome.SILENCE:
             listener.admit(far)
         else:
             # Nobody will ever close it: it must not count as left behind.

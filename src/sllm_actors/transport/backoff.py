@@ -6,7 +6,7 @@ from attrs import define
 
 
 @define
-class Backoff:
+class DialBackoff:
     """The pauses of one dial.
 
     Attributes:

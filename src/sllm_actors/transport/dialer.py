@@ -7,11 +7,11 @@ from collections.abc import Callable
 import anyio
 from anyio.abc import TaskGroup
 
-from .backoff import Backoff
+from .backoff import DialBackoff
 from .connection import Connection
 from .data_lane import DataLane
 from .errors import HandshakeFailed
-from .gate import Gate, Opened
+from .gate import Gate, OpenedLane
 from .hello import Code, Lane
 from .link import LinkState
 from .peer import NoLink
@@ -42,8 +42,8 @@ class Dial:
         gate: Gate,
         settings: TransportSettings,
         chance: Callable[[], float],
-        attach_control: Callable[[Opened], tuple[PeerLink, Connection]],
-        attach_data: Callable[[Opened, PeerLink], DataLane],
+        attach_control: Callable[[OpenedLane], tuple[PeerLink, Connection]],
+        attach_data: Callable[[OpenedLane, PeerLink], DataLane],
         report: Callable[[NoLink], None],
     ) -> None:
         self.host = host
@@ -81,7 +81,7 @@ class Dial:
 
     async def run(self) -> None:
         """Dial until closed."""
-        backoff = Backoff(self._settings.reconnect_first, self._settings.reconnect_cap)
+        backoff = DialBackoff(self._settings.reconnect_first, self._settings.reconnect_cap)
         async with anyio.create_task_group() as tasks:
             while not self._closed:
                 opened = None
@@ -94,7 +94,7 @@ class Dial:
                     with anyio.CancelScope() as self._attempt:
                         await anyio.sleep(backoff.pause(self._chance()))
 
-    async def _open_control(self) -> Opened | None:
+    async def _open_control(self) -> OpenedLane | None:
         link = self.link
         if link is not None and not link.down and link.control is not None:
             return None  # the peer has dialled this node meanwhile, and that connection is the one that stays
@@ -112,7 +112,7 @@ class Dial:
                 self._report(error.reason, refused=error.code is not Code.CLOSED)
         return None
 
-    async def _stay(self, opened: Opened, tasks: TaskGroup) -> None:
+    async def _stay(self, opened: OpenedLane, tasks: TaskGroup) -> None:
         self._reported = ""
         link, connection = self._attach_control(opened)
         if link is not self.link:
@@ -121,7 +121,7 @@ class Dial:
         link.control_closed(connection, await connection.run())
 
     async def _keep_data(self, link: PeerLink) -> None:
-        backoff = Backoff(self._settings.reconnect_first, self._settings.reconnect_cap)
+        backoff = DialBackoff(self._settings.reconnect_first, self._settings.reconnect_cap)
         ahead = 1
         while link.life.state is not LinkState.DOWN:
             if link.outbound and link.control is not None and link.open_lane is None:
@@ -136,7 +136,7 @@ class Dial:
             with anyio.move_on_after(backoff.pause(self._chance())):
                 await link.ended.wait()
 
-    async def _open_data(self, link: PeerLink, epoch: int) -> Opened | None:
+    async def _open_data(self, link: PeerLink, epoch: int) -> OpenedLane | None:
         try:
             return await self._gate.dial(self.host, self.port, Lane.DATA, epoch=epoch, peer=link.peer)
         except (OSError, HandshakeFailed):

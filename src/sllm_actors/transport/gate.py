@@ -15,7 +15,7 @@ from .errors import HandshakeFailed
 from .handshake import Handshake, Proven
 from .hello import NONCE_SIZE, Code, Hello, Lane
 from .peer import NodeHello, Peer, Verdict
-from .roster import Roster
+from .peers import PeerTable
 from .settings import TransportSettings
 from .shake import accept_handshake, dial_handshake
 from .sockets import configure, remote_host
@@ -27,7 +27,7 @@ Connect = Callable[[str, int], Awaitable[ByteStream]]
 
 
 @frozen
-class Opened:
+class OpenedLane:
     """A lane after its handshake. Whoever gets it owns the stream.
 
     Attributes:
@@ -60,7 +60,7 @@ class Gate:
 
     def __init__(
         self,
-        roster: Roster,
+        peer_table: PeerTable,
         settings: TransportSettings,
         *,
         secret: bytes,
@@ -70,7 +70,7 @@ class Gate:
         connect: Connect,
         must_return: Callable[[str], None],
     ) -> None:
-        self._roster = roster
+        self._peer_table = peer_table
         self._settings = settings
         self._secret = secret
         self._credential = credential
@@ -88,7 +88,7 @@ class Gate:
         epoch: int = 0,
         token: bytes = b"",
         peer: Peer | None = None,
-    ) -> Opened:
+    ) -> OpenedLane:
         """Open a lane to an address.
 
         Args:
@@ -98,10 +98,10 @@ class Gate:
             OSError: Nobody answers there (``TimeoutError``: not in time).
             HandshakeFailed: Somebody does, but there is no lane; its reason is a whole sentence.
         """
-        me = self._roster.identity
+        me = self._peer_table.identity
 
         def introduce() -> Hello:
-            return self._roster.hello(lane, secrets.token_bytes(NONCE_SIZE), epoch=epoch, token=token)
+            return self._peer_table.hello(lane, secrets.token_bytes(NONCE_SIZE), epoch=epoch, token=token)
 
         def judge(_: Handshake, proven: Proven) -> Admission:
             hello = proven.hello
@@ -109,7 +109,7 @@ class Gate:
                 return Admission(
                     Code.REFUSED, f"{peer.node} is not there any more in life {peer.incarnation}"
                 )
-            return self._roster.judge(me, proven.hello, dialled=True)
+            return self._peer_table.judge(me, proven.hello, dialled=True)
 
         handshake = Handshake(introduce, self._secret, dialler=True, credential=self._credential())
         stream: ByteStream | None = None
@@ -128,25 +128,25 @@ class Gate:
                     raise
                 self._after_failure(handshake, failure, dialled=True)
                 raise _sentence(f"{host}:{port}", handshake, failure) from error
-        return Opened(stream, theirs, remote_host(stream), epoch, token, handshake.rest, (host, port))
+        return OpenedLane(stream, theirs, remote_host(stream), epoch, token, handshake.rest, (host, port))
 
-    async def accept(self, stream: ByteStream) -> Opened:
+    async def accept(self, stream: ByteStream) -> OpenedLane:
         """Let a connection in.
 
         Raises:
             TimeoutError: It did not finish its handshake in time.
             HandshakeFailed: There is no lane.
         """
-        me = self._roster.identity
+        me = self._peer_table.identity
 
         def introduce() -> Hello:
-            return self._roster.hello(Lane.CONTROL, secrets.token_bytes(NONCE_SIZE))
+            return self._peer_table.hello(Lane.CONTROL, secrets.token_bytes(NONCE_SIZE))
 
         handshake = Handshake(introduce, self._secret, dialler=False)
         host = remote_host(stream)
 
         def judge(handshake: Handshake, proven: Proven) -> Admission:
-            admission = self._roster.judge(me, proven.hello, dialled=False)
+            admission = self._peer_table.judge(me, proven.hello, dialled=False)
             if admission.code is not Code.OK or self._accept is None:
                 return admission
             try:
@@ -170,7 +170,7 @@ class Gate:
                 if failure is not error:
                     raise failure from error
             raise
-        return Opened(stream, theirs, host, theirs.epoch, theirs.token, handshake.rest, None)
+        return OpenedLane(stream, theirs, host, theirs.epoch, theirs.token, handshake.rest, None)
 
     def _after_failure(self, handshake: Handshake, error: HandshakeFailed, *, dialled: bool) -> None:
         # Only a verdict that came with a proof can make this node give up its life.
@@ -179,7 +179,7 @@ class Gate:
             return
         theirs = proven.hello
         links = (mine.links, theirs.links) if dialled else (theirs.links, mine.links)
-        if dialler_yields(*links) is dialled and self._roster.identity.incarnation == mine.incarnation:
+        if dialler_yields(*links) is dialled and self._peer_table.identity.incarnation == mine.incarnation:
             self._must_return(f"{theirs.node} and this node had lost each other")
 
 

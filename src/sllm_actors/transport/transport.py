@@ -25,12 +25,12 @@ from .data_lane import DataLane
 from .dialer import Dial
 from .envelope import EnvelopeCoder
 from .errors import HandshakeFailed
-from .gate import Connect, Gate, Opened
+from .gate import Connect, Gate, OpenedLane
 from .hello import Lane
 from .listener import Doorman, accept_forever
 from .peer import NodeHello, NodeIdentity, NoLink, Peer, PeerLost, PeerUp, Verdict
 from .peer_link import PeerLink, goodbye
-from .roster import Roster
+from .peers import PeerTable
 from .settings import TransportSettings
 from .sockets import connect, limit_silence, remote_host
 from .statistics import TransportStatistics, link_statistics
@@ -91,10 +91,10 @@ class Transport:
         self._on_no_link = on_no_link
         self._next_incarnation = next_incarnation
         self._codec = Codec(catalog, hooks)
-        self._roster = Roster(identity, self.settings)
+        self._peer_table = PeerTable(identity, self.settings)
         self._doorman = Doorman(self.settings)
         self._gate = Gate(
-            self._roster,
+            self._peer_table,
             self.settings,
             secret=secret,
             credential=credential or (lambda: b""),
@@ -116,11 +116,13 @@ class Transport:
     @property
     def identity(self) -> NodeIdentity:
         """This node in its present life."""
-        return self._roster.identity
+        return self._peer_table.identity
 
     async def __aenter__(self) -> Self:
         self._group = await anyio.create_task_group().__aenter__()
-        self._group.start_soon(tick_forever, self.settings.heartbeat, self._roster.links.values, self._ticked)
+        self._group.start_soon(
+            tick_forever, self.settings.heartbeat, self._peer_table.links.values, self._ticked
+        )
         return self
 
     @property
@@ -168,11 +170,11 @@ class Transport:
 
     def peers(self) -> tuple[Peer, ...]:
         """Return the peers that are up (or in doubt, but not yet lost), by node id."""
-        return tuple(link.peer for _, link in sorted(self._roster.links.items()) if link.life.announced)
+        return tuple(link.peer for _, link in sorted(self._peer_table.links.items()) if link.life.announced)
 
     def statistics(self) -> TransportStatistics:
         """Return a picture of every link and of the counters."""
-        links = self._roster.links
+        links = self._peer_table.links
         return TransportStatistics(
             links=tuple(link_statistics(links[node]) for node in sorted(links)),
             tunnels=self._desk.open,
@@ -221,7 +223,7 @@ class Transport:
 
     def down(self, peer: NodeId, watch: int, reason: str) -> None:
         """Send a down signal behind every message sent to that peer before; nothing if the peer is down."""
-        link = self._roster.links.get(peer)
+        link = self._peer_table.links.get(peer)
         if link is not None:
             link.signal_down(watch, reason)
 
@@ -245,7 +247,7 @@ class Transport:
     # -- links -----------------------------------------------------------------------------------
 
     def _link(self, target: Address) -> PeerLink | str:
-        link = self._roster.links.get(target.node)
+        link = self._peer_table.links.get(target.node)
         if link is None or not link.life.announced:
             return f"no link to {target.node}"
         if target.incarnation is not None and target.incarnation != link.peer.incarnation:
@@ -258,16 +260,16 @@ class Transport:
             return link
         return link.open_lane or f"the data lane to {target.node} is lost"
 
-    def _attach_control(self, opened: Opened) -> tuple[PeerLink, Connection]:
+    def _attach_control(self, opened: OpenedLane) -> tuple[PeerLink, Connection]:
         limit_silence(opened.stream, self.settings.budget)
         hello = opened.hello
-        link = self._roster.links.get(hello.node)
+        link = self._peer_table.links.get(hello.node)
         if link is not None and link.peer.incarnation != hello.incarnation:
             link.apply(link.life.ended(f"{hello.node} has come back in a later life"))
             link = None
         if link is None:
             link = self._new_link(opened)
-            self._roster.links[hello.node] = link
+            self._peer_table.links[hello.node] = link
         if opened.address is not None:
             link.address = opened.address
         connection = Connection(
@@ -280,7 +282,7 @@ class Transport:
         link.open_control(connection, outbound=opened.address is not None)
         return link, connection
 
-    def _attach_data(self, opened: Opened, link: PeerLink) -> DataLane:
+    def _attach_data(self, opened: OpenedLane, link: PeerLink) -> DataLane:
         limit_silence(opened.stream, self.settings.budget)
         lane = DataLane(
             opened.stream,
@@ -297,8 +299,8 @@ class Transport:
         link.open_data(lane)
         return lane
 
-    def _new_link(self, opened: Opened) -> PeerLink:
-        me, hello = self._roster.identity, opened.hello
+    def _new_link(self, opened: OpenedLane) -> PeerLink:
+        me, hello = self._peer_table.identity, opened.hello
         return PeerLink(
             Peer(hello.node, hello.role, hello.incarnation, opened.host, opened.address is not None),
             local=Address(me.node, me.incarnation, 0),
@@ -315,7 +317,7 @@ class Transport:
         _tell(self._on_peer, PeerUp(link.peer))
 
     def _peer_lost(self, link: PeerLink, reason: str, *, severed: bool) -> None:
-        self._roster.remove(link)
+        self._peer_table.remove(link)
         self._lost += 1
         if severed:
             self._desk.sever(link.peer.node, reason)
@@ -337,11 +339,11 @@ class Transport:
             return
         log.warning("transport.returns", incarnation=str(incarnation), reason=reason)
         self._end_links(f"this node returns in a later life, because {reason}")
-        self._roster.rebirth(incarnation)
+        self._peer_table.rebirth(incarnation)
         self._lives += 1
 
     def _end_links(self, reason: str) -> None:
-        for link in list(self._roster.links.values()):
+        for link in list(self._peer_table.links.values()):
             link.apply(link.life.ended(reason))
 
     # -- tasks -----------------------------------------------------------------------------------
@@ -366,7 +368,7 @@ class Transport:
             self._log_refusal(str(error) or "it did not finish the handshake in time")
             return
         # What a data or tunnel lane needs was judged a moment ago, and nothing has run since.
-        links, node = self._roster.links, opened.hello.node
+        links, node = self._peer_table.links, opened.hello.node
         match opened.hello.lane:
             case Lane.CONTROL:
                 link, connection = self._attach_control(opened)
@@ -397,7 +399,7 @@ class Transport:
 
     def _ticked(self, now: float, late: float) -> None:
         self._stood_still += late
-        self._roster.ticked(now, late)
+        self._peer_table.ticked(now, late)
 
 
 def _tell(hook: Callable[[Any], None], event: object) -> None:

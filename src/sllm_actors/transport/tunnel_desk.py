@@ -15,7 +15,7 @@ from sllm_actors.actors.identity import NodeId
 
 from .codec import Codec
 from .errors import HandshakeFailed, TunnelRefused
-from .gate import Gate, Opened
+from .gate import Gate, OpenedLane
 from .hello import Lane
 from .peer import Peer
 from .peer_link import PeerLink
@@ -34,7 +34,7 @@ class _Call:
 
     link: PeerLink
     answered: anyio.Event = field(factory=anyio.Event)
-    opened: list[Opened] = field(factory=list)
+    opened: list[OpenedLane] = field(factory=list)
 
 
 class TunnelDesk:
@@ -89,7 +89,7 @@ class TunnelDesk:
             self._opening -= 1
 
     async def _request(self, link: PeerLink, request: object, timeout: float) -> ByteStream:
-        opened: Opened | None = None
+        opened: OpenedLane | None = None
         try:
             with anyio.fail_after(timeout):
                 if link.outbound and link.address is not None:
@@ -116,7 +116,7 @@ class TunnelDesk:
             self._opening += 1
             self._start(self._dial_back, link, link.address, token)
 
-    async def arrived(self, link: PeerLink, opened: Opened) -> None:
+    async def arrived(self, link: PeerLink, opened: OpenedLane) -> None:
         """Take a tunnel lane that a peer has dialled; owns its stream."""
         if not opened.token:
             await self._answer(link, opened)
@@ -141,7 +141,7 @@ class TunnelDesk:
     def _forget(self, stream: TunnelStream) -> None:
         self._requested.pop(stream, None)
 
-    async def _dial(self, link: PeerLink, host: str, port: int) -> Opened:
+    async def _dial(self, link: PeerLink, host: str, port: int) -> OpenedLane:
         try:
             return await self._gate.dial(host, port, Lane.TUNNEL, peer=link.peer)
         except TimeoutError:
@@ -149,7 +149,7 @@ class TunnelDesk:
         except (OSError, HandshakeFailed) as error:
             raise TunnelRefused(f"no tunnel lane to {link.peer.node}: {error}") from error
 
-    async def _call(self, link: PeerLink) -> Opened:
+    async def _call(self, link: PeerLink) -> OpenedLane:
         token = secrets.token_bytes(16)
         call = self._calls[token] = _Call(link)
         try:
@@ -172,7 +172,7 @@ class TunnelDesk:
             self._opening -= 1
         await self._answer(link, opened)
 
-    async def _answer(self, link: PeerLink, opened: Opened) -> None:
+    async def _answer(self, link: PeerLink, opened: OpenedLane) -> None:
         try:
             with anyio.CancelScope() as scope:
                 self._answered[scope] = link.peer.node

@@ -9,10 +9,9 @@ from typing import Any
 import anyio.to_thread
 import httpx2
 import pytest
-from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.engines.kit import environment_of, report_of, start
+from tests.engines.kit import altered, environment_of, report_of, start
 
 from sllm_actors.engines.backends.command import Command, names_in, read_command, substitute
 from sllm_actors.engines.backends.registry import inspect_source
@@ -31,7 +30,7 @@ ON_PORT = list(fake_engine_argv("--port", "$PORT", "--say", "serving $MODEL; `to
 
 @pytest.fixture
 def allowing(host: EngineHost) -> EngineHost:
-    return evolve(host, allow_command=True)
+    return altered(host, allow_command=True)
 
 
 def order(command: object, **settings: Any) -> ReplicaOrder:
@@ -77,10 +76,10 @@ def test_values_are_put_in_as_they_are(before: str, value: str) -> None:
 
 def test_a_worker_that_does_not_allow_it_runs_no_command(host: EngineHost) -> None:
     with pytest.raises(LaunchProblem, match="start it with --allow-command"):
-        Command().launch(order(ON_SOCKET), host, host.paths_for(KEY.attempt(1)))
+        Command().launch(order(ON_SOCKET), host, host.folders.paths_for(KEY.attempt(1)))
     asked = InspectSource("command", "x", {"command": ON_SOCKET})
     assert "start it with --allow-command" in inspect_source(asked, host).problem
-    assert inspect_source(asked, evolve(host, allow_command=True)).problem == ""
+    assert inspect_source(asked, altered(host, allow_command=True)).problem == ""
 
 
 @pytest.mark.anyio
@@ -102,7 +101,7 @@ async def test_a_command_serves_on_a_port_of_the_loopback(allowing: EngineHost) 
         async with await open_engine_socket(ready) as stream:
             await stream.send(b"GET /v1/models HTTP/1.0\r\n\r\n")
             assert b" 200 OK\r\n" in await stream.receive()
-    log = b"".join(file.read_bytes() for file in sorted(allowing.log_of(KEY).iterdir())).decode()
+    log = b"".join(file.read_bytes() for file in sorted(allowing.folders.log_of(KEY).iterdir())).decode()
     assert "serving /models/m; rm x; `touch /tmp/no` $HOME\n" in log
 
 
@@ -133,7 +132,7 @@ async def test_a_key_reaches_the_engine_by_a_file_that_only_we_can_read(
 
         assert await anyio.to_thread.run_sync(ask, "wrong") == 401
         assert await anyio.to_thread.run_sync(ask, ready.key) == 200
-    log = b"".join(file.read_bytes() for file in sorted(allowing.log_of(KEY).iterdir())).decode()
+    log = b"".join(file.read_bytes() for file in sorted(allowing.folders.log_of(KEY).iterdir())).decode()
     assert "0o600" in log
 
 

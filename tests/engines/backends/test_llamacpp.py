@@ -74,7 +74,7 @@ async def test_llama_cpp_comes_up_answers_is_killed_comes_up_again_and_is_stoppe
         assert members(second.pid) == []
         await until(lambda: not alive(leash))
     assert left(host) == []
-    text = (await anyio.to_thread.run_sync(read_chunk, host.log_of(KEY), 0)).text
+    text = (await anyio.to_thread.run_sync(read_chunk, host.folders.log_of(KEY), 0)).text
     assert text.count("---- attempt") == 2
 
 

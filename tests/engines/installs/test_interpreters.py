@@ -11,7 +11,7 @@ import pytest
 
 from sllm_actors.engines.errors import LaunchProblem
 from sllm_actors.engines.installs import interpreters
-from sllm_actors.engines.installs.interpreters import DONE, EnginePackage, find_installed, interpreter_of
+from sllm_actors.engines.installs.interpreters import DONE, EnginePackage, Interpreters, find_installed
 
 from .installed import install, make_python, site_packages
 
@@ -66,14 +66,14 @@ def test_a_program_that_is_no_python_is_named(program: str) -> None:
 def test_a_named_interpreter_goes_first_then_our_own_then_the_installed_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert interpreter_of("vllm", {"vllm": "/there/python"}, tmp_path) == "/there/python"
-    assert interpreter_of("vllm", {"sglang": "/there/python"}, tmp_path) == sys.executable
+    assert Interpreters({"vllm": "/there/python"}, tmp_path).of("vllm") == "/there/python"
+    assert Interpreters({"sglang": "/there/python"}, tmp_path).of("vllm") == sys.executable
     environment = tmp_path / "vllm"
     environment.mkdir()
-    assert interpreter_of("vllm", {}, tmp_path) == sys.executable  # never finished
+    assert Interpreters({}, tmp_path).of("vllm") == sys.executable  # never finished
     (environment / DONE).touch()
-    assert interpreter_of("vllm", {}, tmp_path) == str(environment / "bin" / "python")
-    assert interpreter_of("vllm", {}, None) == sys.executable
+    assert Interpreters({}, tmp_path).of("vllm") == str(environment / "bin" / "python")
+    assert Interpreters({}, None).of("vllm") == sys.executable
     monkeypatch.setattr("importlib.util.find_spec", lambda _: object())
-    assert interpreter_of("vllm", {}, tmp_path) == sys.executable
-    assert interpreter_of("external", {}, tmp_path) == sys.executable
+    assert Interpreters({}, tmp_path).of("vllm") == sys.executable
+    assert Interpreters({}, tmp_path).of("external") == sys.executable

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from tests.engines.kit import (
     FakeBackend,
     alive,
+    altered,
     environment_of,
     fake_plan,
     leash_of,
@@ -156,7 +157,7 @@ def test_an_engine_sees_its_gpus_and_no_others(folder: Path, pool: GpuPool) -> N
 @pytest.fixture
 def gpu_host(folder: Path, monkeypatch: pytest.MonkeyPatch) -> EngineHost:
     monkeypatch.setattr(engine_life, "backend_named", lambda _: FakeBackend())
-    return evolve(open_host(folder, gpus=GPUS[:2], gpu_locks=folder / "gpus"), nvidia_smi="")
+    return altered(open_host(folder, gpus=GPUS[:2], gpu_locks=folder / "gpus"), nvidia_smi="")
 
 
 def order(number: int, gpus: int, timeout: float = 20.0) -> ReplicaOrder:
@@ -223,25 +224,25 @@ async def test_the_gpu_of_an_engine_that_cannot_be_killed_is_withheld_until_it_i
     async def in_vain(*_: object) -> bool:
         return False
 
-    async with host.gpus.lend(1, soon(), ignore) as loan:
+    async with host.hardware.gpus.lend(1, soon(), ignore) as loan:
         plan = evolve(fake_plan(folder), gpus=loan.gpus)
         async with EngineProcess(plan, hold=loan.locks, leases=host.leases) as engine:
             await until(plan.paths.socket.exists)
             monkeypatch.setattr(process, "kill_orphans", in_vain)
             os.kill(leash_of(engine.pid), signal.SIGKILL)
     assert alive(engine.pid)
-    assert host.gpus.free == 1
-    async with host.gpus.lend(1, soon(), ignore) as other:
+    assert host.hardware.gpus.free == 1
+    async with host.hardware.gpus.lend(1, soon(), ignore) as other:
         assert other.gpus == GPUS[1:2]
     assert await anyio.to_thread.run_sync(neighbour.take, 1) is None
     with monkeypatch.context() as patch:
         patch.setattr(leases, "kill_once", lambda *_: 1)
         await anyio.to_thread.run_sync(host.leases.look_again)
-    assert host.gpus.free == 1
+    assert host.hardware.gpus.free == 1
     while host.leases.stuck:
         await anyio.to_thread.run_sync(host.leases.look_again)
     assert not alive(engine.pid)
-    assert host.gpus.free == 2
+    assert host.hardware.gpus.free == 2
     async with neighbour.lend(1, soon(), ignore):
         assert list(host.leases.folder.iterdir()) == []
 
@@ -256,11 +257,11 @@ def test_the_gpu_of_what_a_worker_finds_and_cannot_kill_is_withheld_too(
     monkeypatch.setattr(leases, "LEASH_BUDGET", 0.0)
     monkeypatch.setattr(leases, "KILL_BUDGET", 0.1)
     again = open_host(folder, gpus=GPUS[:2], gpu_locks=folder / "gpus")
-    assert again.gpus.free == 1
+    assert again.hardware.gpus.free == 1
     assert GpuPool(GPUS[:1], folder / "gpus").take(1) is None
     monkeypatch.undo()
     again.leases.look_again()
-    assert again.gpus.free == 2
+    assert again.hardware.gpus.free == 2
     assert GpuPool(GPUS[:1], folder / "gpus").take(1) is not None
 
 
@@ -315,7 +316,7 @@ async def test_the_leash_asks_for_the_gpus_of_its_engine(folder: Path) -> None:
 
 
 def test_nvidia_smi_is_asked_for_the_gpus_of_an_engine_only(gpu_host: EngineHost) -> None:
-    assert gpu_host.gpu_memory(["GPU-1"]) == ()
-    found = evolve(gpu_host, nvidia_smi="/usr/bin/nvidia-smi").gpu_memory(["GPU-1", "GPU-0"])
+    assert gpu_host.hardware.gpu_memory(["GPU-1"]) == ()
+    found = altered(gpu_host, nvidia_smi="/usr/bin/nvidia-smi").hardware.gpu_memory(["GPU-1", "GPU-0"])
     assert found[0] == "/usr/bin/nvidia-smi"
     assert found[-1] == "--id=GPU-1,GPU-0"

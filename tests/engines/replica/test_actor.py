@@ -9,7 +9,7 @@ from pathlib import Path
 import anyio
 import pytest
 from attrs import evolve
-from tests.engines.kit import FakeBackend, alive, left, report_of, start
+from tests.engines.kit import FakeBackend, alive, altered, left, report_of, start
 
 from sllm_actors.engines.host import EngineHost
 from sllm_actors.engines.identity import ReplicaKey
@@ -85,7 +85,7 @@ async def test_an_exit_with_code_0_that_nobody_asked_for_is_a_failure(
 
 async def test_an_engine_that_hangs_is_restarted(host: EngineHost, fake: ReplicaOrder, folder: Path) -> None:
     hang = folder / "hang"
-    host = evolve(host, stop_budget=0.1)
+    host = altered(host, stop_budget=0.1)
     async with TestSystem() as system:
         source = f"--hang-file {hang} --ignore-sigterm"
         _, probe = await start(system, evolve(fake, source=source), host)

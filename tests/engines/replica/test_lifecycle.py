@@ -12,7 +12,6 @@ from sllm_actors.engines.replica.events import (
     Answered,
     AwaitDrained,
     AwaitRetry,
-    Begin,
     Cleared,
     Delayed,
     DrainOver,
@@ -21,13 +20,14 @@ from sllm_actors.engines.replica.events import (
     Event,
     Finish,
     Launched,
+    Ordered,
+    ProcessStarted,
     Progressed,
     PutToSleep,
     Report,
     RetryDue,
     SleepAsked,
     Slept,
-    Started,
     StartEngine,
     StopAsked,
     WakeAsked,
@@ -48,9 +48,9 @@ def after(replica: Replica, *events: Event, now: float = 0.0) -> Replica:
 
 
 def test_a_replica_comes_up() -> None:
-    replica, effects = step(Replica(), Begin(), 0.0)
+    replica, effects = step(Replica(), Ordered(), 0.0)
     assert (replica.state, effects) == (ReplicaState.STARTING, (Report(), StartEngine()))
-    replica = after(replica, Launched(4), Started(4, 77), Progressed(4, "loading"))
+    replica = after(replica, Launched(4), ProcessStarted(4, 77), Progressed(4, "loading"))
     assert (replica.attempt, replica.pid, replica.progress) == (4, 77, "loading")
     replica = after(replica, Answered(4, "unix:/x"))
     assert (replica.state, replica.address, replica.progress) == (ReplicaState.READY, "unix:/x", "")
@@ -118,7 +118,7 @@ def test_an_engine_that_dies_while_it_drains_is_not_started_again() -> None:
 
 def test_news_of_an_earlier_life_changes_nothing() -> None:
     replica = evolve(READY, attempt=2)
-    for event in (Ended(1, "crash"), Started(1, 9), Answered(1, "unix:/old"), Progressed(1, "late")):
+    for event in (Ended(1, "crash"), ProcessStarted(1, 9), Answered(1, "unix:/old"), Progressed(1, "late")):
         assert step(replica, event, 0.0) == (replica, ())
 
 
@@ -202,11 +202,11 @@ def test_a_sleeping_replica_can_be_stopped() -> None:
 
 numbers = st.integers(0, 3)
 events: st.SearchStrategy[Event] = st.one_of(
-    st.just(Begin()),
+    st.just(Ordered()),
     st.just(RetryDue()),
     st.builds(DrainOver, numbers, st.booleans()),
     st.builds(Launched, numbers),
-    st.builds(Started, numbers, st.integers(1, 9)),
+    st.builds(ProcessStarted, numbers, st.integers(1, 9)),
     st.builds(Progressed, numbers, st.just("loading")),
     st.builds(Answered, numbers, st.just("unix:/x"), st.booleans()),
     st.builds(Delayed, numbers, st.just("no room")),
@@ -265,7 +265,7 @@ def test_a_delay_stays_within_its_bounds(delays: int, chance: float) -> None:
 
 
 def test_news_of_a_start_that_is_over_changes_nothing() -> None:
-    for event in (Started(1, 99), Progressed(1, "loading"), Answered(1, "unix:/y")):
+    for event in (ProcessStarted(1, 99), Progressed(1, "loading"), Answered(1, "unix:/y")):
         assert step(READY, event, 0.0) == (READY, ())
 
 

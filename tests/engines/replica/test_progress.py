@@ -8,7 +8,7 @@ import anyio
 import anyio.to_thread
 import pytest
 from attrs import evolve
-from tests.engines.kit import FakeBackend, post, report_of, start
+from tests.engines.kit import FakeBackend, altered, post, report_of, start
 
 from sllm_actors.engines.backends.backend import Launch
 from sllm_actors.engines.backends.llamacpp import WORK as LLAMACPP
@@ -89,7 +89,7 @@ class Working(FakeBackend):
 @pytest.fixture
 def quick(host: EngineHost, monkeypatch: pytest.MonkeyPatch) -> EngineHost:
     monkeypatch.setattr(engine_life, "backend_named", lambda _: Working())
-    return evolve(host, health=HealthPolicy(interval=0.1, work_interval=0.05, hung=0.5))
+    return altered(host, health=HealthPolicy(interval=0.1, work_interval=0.05, hung=0.5))
 
 
 @pytest.mark.anyio

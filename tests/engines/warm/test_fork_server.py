@@ -42,7 +42,7 @@ def child_of(pid: int) -> int:
 
 async def test_a_fork_is_what_the_program_would_be(folder: Path, modules: Path, server: ForkServer) -> None:
     plan = plan_in(folder, modules, "--flag", LATE="yes")
-    async with EngineProcess(plan, warm=server) as engine:
+    async with EngineProcess(plan, forker=server) as engine:
         facts = await facts_of(folder)
         assert facts["env"] == {"TMPDIR": str(plan.paths.tmpdir), "SLLM_ENGINE": "a.sock", "LATE": "yes"}
         assert facts["temporary"] == str(plan.paths.tmpdir)
@@ -65,7 +65,7 @@ async def test_a_fork_computes_with_threads_of_its_own_number(
 ) -> None:
     spec = spec_for(plan_in(folder, modules, OMP_NUM_THREADS="5"), "torch")
     plan = plan_in(folder, modules, **({"OMP_NUM_THREADS": "5"} | variable))
-    async with open_fork_server(spec, folder / "warm.log") as server, EngineProcess(plan, warm=server):
+    async with open_fork_server(spec, folder / "warm.log") as server, EngineProcess(plan, forker=server):
         assert (await facts_of(folder))["threads"] == threads
 
 
@@ -73,7 +73,7 @@ async def test_a_fork_need_not_import_what_the_server_has(
     folder: Path, modules: Path, server: ForkServer
 ) -> None:
     plan = plan_in(folder, modules)
-    async with EngineProcess(plan, warm=server):
+    async with EngineProcess(plan, forker=server):
         facts = await facts_of(folder)
         late = (plan.paths.tmpdir / "late-imports").read_text().split()
         assert "colorsys" in late
@@ -81,7 +81,7 @@ async def test_a_fork_need_not_import_what_the_server_has(
         await server.learn(late)
     (folder / "facts.json").unlink()
     plan = plan_in(folder, modules, name="b")
-    async with EngineProcess(plan, warm=server):
+    async with EngineProcess(plan, forker=server):
         facts = await facts_of(folder)
         assert "colorsys" not in (plan.paths.tmpdir / "late-imports").read_text().split()
         assert facts["late"]
@@ -90,7 +90,7 @@ async def test_a_fork_need_not_import_what_the_server_has(
 async def test_what_a_fork_would_spawn_is_forked_and_ends_with_it(
     folder: Path, modules: Path, server: ForkServer
 ) -> None:
-    async with EngineProcess(plan_in(folder, modules), warm=server) as engine:
+    async with EngineProcess(plan_in(folder, modules), forker=server) as engine:
         facts = await facts_of(folder)
         worker = int(str(facts["worker"]))
         assert os.getpgid(worker) == engine.pid
@@ -107,14 +107,14 @@ async def test_a_fork_ends_as_a_program_does(
     folder: Path, modules: Path, server: ForkServer, arguments: tuple[str, ...], code: int, said: str
 ) -> None:
     plan = plan_in(folder, modules, *arguments)
-    async with EngineProcess(plan, warm=server) as engine:
+    async with EngineProcess(plan, forker=server) as engine:
         assert (await engine.exited()).code == code
     assert said in log_of(plan)
 
 
 async def test_the_processes_of_a_fork_bear_its_mark(folder: Path, modules: Path, server: ForkServer) -> None:
     plan = plan_in(folder, modules)
-    async with EngineProcess(plan, warm=server) as engine:
+    async with EngineProcess(plan, forker=server) as engine:
         worker = int(str((await facts_of(folder))["worker"]))
         for pid in (engine.pid, worker):
             assert environment_of(pid)[MARKER] == plan.env[MARKER]
@@ -125,7 +125,7 @@ async def test_the_processes_of_a_fork_bear_its_mark(folder: Path, modules: Path
 async def test_the_death_of_the_server_touches_no_engine(folder: Path, modules: Path) -> None:
     plan = plan_in(folder, modules)
     async with open_fork_server(spec_for(plan), folder / "warm.log") as server:
-        async with EngineProcess(plan, warm=server) as engine:
+        async with EngineProcess(plan, forker=server) as engine:
             await facts_of(folder)
             os.kill(server.pid, signal.SIGKILL)
             assert await server.ended() == "it ended with -9"
@@ -142,7 +142,7 @@ async def test_without_its_server_an_engine_is_started_as_a_program(folder: Path
     async with open_fork_server(spec_for(plan), folder / "warm.log") as server:
         os.kill(server.pid, signal.SIGKILL)
         await server.ended()
-        async with EngineProcess(plan, warm=server) as engine:
+        async with EngineProcess(plan, forker=server) as engine:
             await facts_of(folder)
             assert leash_of(leash_of(engine.pid)) == os.getpid()
             assert not (plan.paths.tmpdir / "late-imports").exists()
@@ -152,7 +152,7 @@ async def test_when_the_leash_of_a_fork_is_killed_the_worker_kills_the_engine(
     folder: Path, modules: Path, server: ForkServer
 ) -> None:
     plan = plan_in(folder, modules)
-    async with EngineProcess(plan, warm=server) as engine:
+    async with EngineProcess(plan, forker=server) as engine:
         worker = int(str((await facts_of(folder))["worker"]))
         os.kill(leash_of(engine.pid), signal.SIGKILL)
         await engine.exited()
@@ -166,7 +166,7 @@ async def test_a_fork_that_outlives_worker_and_leash_is_found_by_its_mark(
     folder: Path, modules: Path, server: ForkServer
 ) -> None:
     plan = plan_in(folder, modules)
-    async with EngineProcess(plan, warm=server) as engine:
+    async with EngineProcess(plan, forker=server) as engine:
         worker = int(str((await facts_of(folder))["worker"]))
         os.kill(leash_of(engine.pid), signal.SIGSTOP)  # which would kill the one when the other has ended
         assert (
@@ -191,7 +191,7 @@ async def test_the_leash_of_a_fork_is_on_record_and_holds_the_locks(
     lock = folder / "gpu.lock"
     with lock.open("w") as file:
         async with EngineProcess(
-            plan_in(folder, modules), warm=server, leases=leases, hold=(file.fileno(),)
+            plan_in(folder, modules), forker=server, leases=leases, hold=(file.fileno(),)
         ) as engine:
             facts = await facts_of(folder)
             leash = leash_of(engine.pid)
@@ -225,7 +225,7 @@ async def test_a_server_that_misses_a_module_says_which(folder: Path, modules: P
 
 async def test_what_cannot_be_learnt_is_left_out(folder: Path, modules: Path, server: ForkServer) -> None:
     await server.learn(["no_such_module", *(f"no_such_module_{i}" for i in range(20_000))])
-    async with EngineProcess(plan_in(folder, modules), warm=server):
+    async with EngineProcess(plan_in(folder, modules), forker=server):
         await facts_of(folder)
 
 

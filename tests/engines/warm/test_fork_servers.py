@@ -11,16 +11,16 @@ from attrs import evolve
 from tests.engines.kit import until
 from tests.engines.tiny import plan_in, spec_for
 
-from sllm_actors.engines.messages import WarmReport, WarmState
+from sllm_actors.engines.messages import ForkServerReport, ForkServerState
 from sllm_actors.engines.warm import fork_servers as warm
 from sllm_actors.engines.warm.fork_client import ForkServer, open_fork_server
-from sllm_actors.engines.warm.fork_servers import GIB, Room, WarmServers
+from sllm_actors.engines.warm.fork_servers import GIB, ForkServers, MemoryBounds
 
 pytestmark = pytest.mark.anyio
 
 
 async def test_an_engine_waits_for_a_server_that_imports(folder: Path, modules: Path) -> None:
-    servers, plan, found = WarmServers(), plan_in(folder, modules), list[ForkServer | None]()
+    servers, plan, found = ForkServers(), plan_in(folder, modules), list[ForkServer | None]()
 
     async def find() -> None:
         found.append(await servers.find(plan))
@@ -32,34 +32,34 @@ async def test_an_engine_waits_for_a_server_that_imports(folder: Path, modules: 
     ):
         group.start_soon(find)
         await until(lambda: servers.is_wanted("tiny"))
-        servers.say("tiny", WarmState.STARTING)  # again, while somebody waits
+        servers.say("tiny", ForkServerState.STARTING)  # again, while somebody waits
         await anyio.sleep(0.01)
         assert not found
         servers.serve("tiny", server)
         await until(lambda: found)
         assert found == [server]
         (report,) = await anyio.to_thread.run_sync(servers.reports)
-        assert (report.state, report.modules) == (WarmState.READY, server.modules)
+        assert (report.state, report.modules) == (ForkServerState.READY, server.modules)
         assert report.memory > 0
 
 
 async def test_an_engine_does_not_wait_for_a_server_that_rests_or_that_is_not_for_it(
     folder: Path, modules: Path
 ) -> None:
-    servers, plan = WarmServers(), plan_in(folder, modules)
+    servers, plan = ForkServers(), plan_in(folder, modules)
     assert await servers.find(plan) is None
     servers.keep(spec_for(plan))
     assert await servers.find(evolve(plan, env={**plan.env, "OTHER": "1"})) is None
-    servers.say("tiny", WarmState.RESTING, "no room")
+    servers.say("tiny", ForkServerState.RESTING, "no room")
     assert await servers.find(plan) is None
-    assert servers.reports() == (WarmReport("tiny", WarmState.RESTING, reason="no room"),)
+    assert servers.reports() == (ForkServerReport("tiny", ForkServerState.RESTING, reason="no room"),)
 
 
 async def test_an_engine_does_not_wait_for_ever(
     folder: Path, modules: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(warm, "WAIT", 0.01)
-    servers, plan = WarmServers(), plan_in(folder, modules)
+    servers, plan = ForkServers(), plan_in(folder, modules)
     servers.keep(spec_for(plan))
     assert await servers.find(plan) is None
 
@@ -67,7 +67,7 @@ async def test_an_engine_does_not_wait_for_ever(
 async def test_a_server_that_was_found_is_wanted_for_as_long_as_a_fork_may_take(
     folder: Path, modules: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    servers, plan = WarmServers(), plan_in(folder, modules)
+    servers, plan = ForkServers(), plan_in(folder, modules)
     servers.keep(spec_for(plan))
     async with open_fork_server(spec_for(plan), folder / "log") as server:
         servers.serve("tiny", server)
@@ -83,9 +83,9 @@ async def test_a_server_that_was_found_is_wanted_for_as_long_as_a_fork_may_take(
 
 
 async def test_a_problem_is_told_before_there_is_a_server_and_forgotten_with_it() -> None:
-    servers = WarmServers()
-    servers.say("tiny", WarmState.FAILED, "no such Python")
-    assert servers.reports() == (WarmReport("tiny", WarmState.FAILED, reason="no such Python"),)
+    servers = ForkServers()
+    servers.say("tiny", ForkServerState.FAILED, "no such Python")
+    assert servers.reports() == (ForkServerReport("tiny", ForkServerState.FAILED, reason="no such Python"),)
     servers.forget("tiny")
     assert servers.reports() == ()
 
@@ -103,10 +103,10 @@ async def test_a_problem_is_told_before_there_is_a_server_and_forgotten_with_it(
     ],
 )
 def test_there_is_room_for_an_engine(free: int, gpus: int, gpus_free: int, warm: bool, has: bool) -> None:
-    assert Room().has(free, gpus, gpus_free, warm=warm) is has
+    assert MemoryBounds().has(free, gpus, gpus_free, running=warm) is has
 
 
 def test_a_server_is_not_ended_for_the_memory_that_it_has_taken_itself() -> None:
     for free in range(3 * GIB, 5 * GIB, GIB // 4):
-        assert Room().has(free, 0, 0, warm=False)
-        assert Room().has(free - int(1.5 * GIB), 0, 0, warm=True)
+        assert MemoryBounds().has(free, 0, 0, running=False)
+        assert MemoryBounds().has(free - int(1.5 * GIB), 0, 0, running=True)

@@ -16,12 +16,12 @@ from tests.engines.kit import alive, leash_of, until
 from tests.engines.tiny import facts_of, plan_in, spec_for
 
 from sllm_actors.actors import TEMPORARY, Backoff, ChildSpec
-from sllm_actors.engines.messages import WarmReport, WarmState
+from sllm_actors.engines.messages import ForkServerReport, ForkServerState
 from sllm_actors.engines.ownership.engine_process import EngineProcess
 from sllm_actors.engines.plan import LaunchPlan
-from sllm_actors.engines.warm.fork_client import ForkServer, WarmSpec
-from sllm_actors.engines.warm.fork_servers import WarmServers
-from sllm_actors.engines.warm.keeper import Wardrobe, WarmKeeper
+from sllm_actors.engines.warm.fork_client import ForkServer, ForkServerSpec
+from sllm_actors.engines.warm.fork_servers import ForkServers
+from sllm_actors.engines.warm.keeper import ForkServerKeeper, KeeperOptions
 from sllm_actors.engines.warm.late_imports import Learned, read_learned, write_learned
 from sllm_actors.testing import TestSystem
 
@@ -33,8 +33,8 @@ class Keeping:
     """A keeper at work, and how it looks from outside."""
 
     folder: Path
-    spec: WarmSpec
-    servers: WarmServers = field(factory=WarmServers)
+    spec: ForkServerSpec
+    servers: ForkServers = field(factory=ForkServers)
     room: bool = True
     told: list[bool] = field(factory=list)
 
@@ -43,7 +43,7 @@ class Keeping:
         return self.room
 
     @property
-    def report(self) -> WarmReport:
+    def report(self) -> ForkServerReport:
         return self.servers._entries["tiny"].report
 
     async def learned(self) -> Learned:
@@ -52,12 +52,12 @@ class Keeping:
 
     async def server(self) -> ForkServer:
         """Wait until there is one."""
-        await until(lambda: self.report.state is WarmState.READY)
+        await until(lambda: self.report.state is ForkServerState.READY)
         server = self.servers._entries["tiny"].server
         assert server is not None
         return server
 
-    async def until_state(self, state: WarmState) -> None:
+    async def until_state(self, state: ForkServerState) -> None:
         await until(lambda: self.report.state is state)
 
 
@@ -72,14 +72,14 @@ async def teach(plan: LaunchPlan, line: str) -> None:
 
 
 @asynccontextmanager
-async def keeping(folder: Path, spec: WarmSpec) -> AsyncIterator[Keeping]:
+async def keeping(folder: Path, spec: ForkServerSpec) -> AsyncIterator[Keeping]:
     found = Keeping(folder, spec)
-    wardrobe = Wardrobe(folder, found.has_room, look=0.02)
+    options = KeeperOptions(folder, found.has_room, look=0.02)
     backoff = Backoff(first=0.05, cap=0.05)
     async with TestSystem() as system:
 
-        def keeper() -> WarmKeeper:
-            return WarmKeeper(spec, found.servers, wardrobe, backoff)
+        def keeper() -> ForkServerKeeper:
+            return ForkServerKeeper(spec, found.servers, options, backoff)
 
         # Not to be started again: it must not fail.
         await system.start(ChildSpec("warm", keeper, restart=TEMPORARY))
@@ -92,7 +92,7 @@ async def test_a_server_that_is_killed_is_started_again(folder: Path, modules: P
         first = await kept.server()
         os.kill(first.pid, signal.SIGKILL)
         await until(lambda: kept.report.reason == "it ended with -9")
-        assert kept.report.state is WarmState.FAILED
+        assert kept.report.state is ForkServerState.FAILED
         second = await kept.server()
         assert second.pid != first.pid
     assert not alive(second.pid)
@@ -103,7 +103,7 @@ async def test_a_server_is_kept_while_there_is_room(folder: Path, modules: Path)
         server = await kept.server()
         assert kept.told[0] is False
         kept.room = False
-        await kept.until_state(WarmState.RESTING)
+        await kept.until_state(ForkServerState.RESTING)
         assert kept.report.reason == "there is no room for another engine"
         assert not alive(server.pid)
         assert True in kept.told, "it never said that the server was there"
@@ -114,7 +114,7 @@ async def test_a_server_is_kept_while_there_is_room(folder: Path, modules: Path)
 async def test_a_server_that_cannot_import_says_why_and_is_tried_again(folder: Path, modules: Path) -> None:
     spec = spec_for(plan_in(folder, modules), "comes_later")
     async with keeping(folder, spec) as kept:
-        await kept.until_state(WarmState.FAILED)
+        await kept.until_state(ForkServerState.FAILED)
         assert "comes_later cannot be imported" in kept.report.reason
         (modules / "comes_later.py").touch()
         await kept.server()
@@ -127,7 +127,7 @@ async def test_what_an_engine_teaches_its_server_learns_and_the_next_one_starts_
     async with keeping(folder, spec_for(plan)) as kept:
         first = await kept.server()
         before = first.modules
-        async with EngineProcess(plan, warm=await kept.servers.find(plan)):
+        async with EngineProcess(plan, forker=await kept.servers.find(plan)):
             await facts_of(folder)
             await until(lambda: kept.report.modules > before)
         assert await kept.server() is first
@@ -136,7 +136,7 @@ async def test_what_an_engine_teaches_its_server_learns_and_the_next_one_starts_
     plan = plan_in(folder, modules, name="b")
     async with keeping(folder, spec_for(plan)) as kept:
         await kept.server()
-        async with EngineProcess(plan, warm=await kept.servers.find(plan)):
+        async with EngineProcess(plan, forker=await kept.servers.find(plan)):
             await facts_of(folder)
             assert "colorsys" not in (plan.paths.tmpdir / "late-imports").read_text().split()
 
@@ -149,10 +149,10 @@ async def test_what_an_engine_teaches_is_kept_although_its_server_had_to_go(
     async with keeping(folder, spec_for(plan)) as kept:
         server = await kept.server()
         kept.room = False  # the engine has the worker's last GPU
-        async with EngineProcess(plan, warm=await kept.servers.find(plan)) as engine:
+        async with EngineProcess(plan, forker=await kept.servers.find(plan)) as engine:
             assert leash_of(leash_of(engine.pid)) == server.pid
             await facts_of(folder)
-            await kept.until_state(WarmState.RESTING)
+            await kept.until_state(ForkServerState.RESTING)
             await teach(plan, "wave")
             record = folder / "tiny.json"
             await until(lambda: record.exists() and "wave" in record.read_text())
@@ -166,7 +166,7 @@ async def test_an_engine_that_waits_for_a_server_gets_it_although_there_is_no_mo
         await until(lambda: kept.told)
         kept.room = False
         server = await kept.servers.find(plan)
-        async with EngineProcess(plan, warm=server) as engine:
+        async with EngineProcess(plan, forker=server) as engine:
             assert server is not None
             assert leash_of(leash_of(engine.pid)) == server.pid
 
@@ -175,7 +175,7 @@ async def test_a_library_that_has_to_be_preloaded_makes_it_begin_anew(folder: Pa
     plan = plan_in(folder, modules)
     async with keeping(folder, spec_for(plan)) as kept:
         first = await kept.server()
-        async with EngineProcess(plan, warm=await kept.servers.find(plan)) as engine:
+        async with EngineProcess(plan, forker=await kept.servers.find(plan)) as engine:
             await facts_of(folder)
             await teach(plan, "LD_PRELOAD=/no/such/library.so")
             await until(lambda: not alive(first.pid))
@@ -188,7 +188,7 @@ async def test_a_lesson_that_makes_it_unfit_is_not_given_again(folder: Path, mod
     plan = plan_in(folder, modules)
     async with keeping(folder, spec_for(plan)) as kept:
         first = await kept.server()
-        async with EngineProcess(plan, warm=await kept.servers.find(plan)):
+        async with EngineProcess(plan, forker=await kept.servers.find(plan)):
             await facts_of(folder)
             await teach(plan, "starts_a_thread")
             await until(lambda: not alive(first.pid))

@@ -13,7 +13,7 @@ from tests.gateway.raw_engine import Call
 from sllm_actors.actors import NodeId
 from sllm_actors.engines.identity import ReplicaId
 from sllm_actors.engines.messages import ReplicaState
-from sllm_actors.serving.messages import WORKER, Answer, SleepInstance, WakeInstance, Withdrawn
+from sllm_actors.serving.messages import WORKER, ControlAnswer, SleepInstance, WakeInstance, Withdrawn
 from sllm_actors.testing import TestProbe
 
 pytestmark = pytest.mark.anyio
@@ -43,7 +43,7 @@ async def test_sleep_and_waking_are_asked_of_the_worker_and_its_answer_is_passed
     http = cluster.http()
     asked: list[Any] = []
 
-    async def ask(path: str, answer: Answer, **body: Any) -> Any:
+    async def ask(path: str, answer: ControlAnswer, **body: Any) -> Any:
         async def reply() -> None:
             asked.append(await worker.expect(object))
             worker.reply(answer)
@@ -52,7 +52,10 @@ async def test_sleep_and_waking_are_asked_of_the_worker_and_its_answer_is_passed
             tasks.start_soon(reply)
             return await http.post(path, **body)
 
-    accepted, refused = Answer(202, '{"id":  "x"}'), Answer(409, '{"message": "no", "code": "cannot_sleep"}')
+    accepted, refused = (
+        ControlAnswer(202, '{"id":  "x"}'),
+        ControlAnswer(409, '{"message": "no", "code": "cannot_sleep"}'),
+    )
     assert (await ask(f"/instances/{ME}/sleep", accepted)).text == accepted.body
     assert (await ask(f"/instances/{ME.key}/sleep", accepted, json={"level": 2})).status_code == 202
     answer = await ask(f"/instances/{ME}/wake_up", refused)

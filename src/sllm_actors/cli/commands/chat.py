@@ -11,7 +11,7 @@ import click
 
 from sllm_actors.cli.client import GatewayClient
 from sllm_actors.cli.conversation import Conversation
-from sllm_actors.cli.errors import Failure, Refused
+from sllm_actors.cli.errors import CommandFailure, RequestRefused
 from sllm_actors.cli.terminal import printable
 
 LAST_EVENT = "[DONE]"
@@ -48,9 +48,9 @@ def chat(*, model: str, system: str | None, max_tokens: int | None, temperature:
             }
             try:
                 answer = _show_answer(client, body)
-            except Failure as failure:
+            except CommandFailure as failure:
                 # A wrong model or key will not get better; anything else may, and costs this question only.
-                hopeless = isinstance(failure, Refused) and failure.status in (401, 403, 404)
+                hopeless = isinstance(failure, RequestRefused) and failure.status in (401, 403, 404)
                 if hopeless or not with_person:
                     raise
                 failure.show()
@@ -89,7 +89,7 @@ def _texts(events: Iterator[str]) -> Iterator[str]:
     """Yield the pieces of text in a stream of chat completion chunks.
 
     Raises:
-        Failure: The stream carries an error, something else than chunks, or ends before it says so.
+        CommandFailure: The stream carries an error, something else than chunks, or ends before it says so.
     """
     for data in events:
         if data == LAST_EVENT:
@@ -99,10 +99,10 @@ def _texts(events: Iterator[str]) -> Iterator[str]:
             error = chunk.get("error")
             text = None if error or not chunk["choices"] else chunk["choices"][0]["delta"].get("content")
         except (ValueError, KeyError, IndexError, TypeError, AttributeError):
-            raise Failure("the answer is not a stream of chat completion chunks") from None
+            raise CommandFailure("the answer is not a stream of chat completion chunks") from None
         if error:
             message = error.get("message") if isinstance(error, dict) else error
-            raise Failure(f"the answer broke off: {message}")
+            raise CommandFailure(f"the answer broke off: {message}")
         if text:
             yield text
-    raise Failure("the answer broke off: the connection ended in the middle")
+    raise CommandFailure("the answer broke off: the connection ended in the middle")

@@ -7,9 +7,9 @@ from http import HTTPStatus
 
 import click
 
-from sllm_actors.cli.answers import Status, read
+from sllm_actors.cli.answers import StatusDocument, read
 from sllm_actors.cli.client import GatewayClient, path_of
-from sllm_actors.cli.errors import Failure, Refused
+from sllm_actors.cli.errors import CommandFailure, RequestRefused
 from sllm_actors.cli.lookup import find_deployment
 
 POLL_SECONDS = 0.3
@@ -27,7 +27,7 @@ def delete(*, models: tuple[str, ...], backend: str | None, timeout: float) -> N
     Requests under way are finished first. If one name is unknown or ambiguous, nothing is deleted.
     """
     with GatewayClient() as client:
-        deployments = read(Status, client.request("GET", "/status")).deployments
+        deployments = read(StatusDocument, client.request("GET", "/status")).deployments
         # A dictionary, not a set: in the order given, each once.
         ids = list(dict.fromkeys(find_deployment(deployments, name, backend).id for name in models))
         waiting = [deployment_id for deployment_id in ids if _exists(client, "DELETE", deployment_id)]
@@ -36,7 +36,7 @@ def delete(*, models: tuple[str, ...], backend: str | None, timeout: float) -> N
             deployment_id for deployment_id in waiting if _exists(client, "GET", deployment_id)
         ]:
             if time.monotonic() > deadline:
-                raise Failure(
+                raise CommandFailure(
                     f"{', '.join(waiting)} still not gone after {timeout:.0f} s: the deletion goes on"
                 )
             time.sleep(POLL_SECONDS)
@@ -48,7 +48,7 @@ def _exists(client: GatewayClient, method: str, deployment_id: str) -> bool:
     """Send the request and say whether there was something to answer it."""
     try:
         client.request(method, path_of("deployments", deployment_id))
-    except Refused as error:
+    except RequestRefused as error:
         if error.status == HTTPStatus.NOT_FOUND:
             return False
         raise

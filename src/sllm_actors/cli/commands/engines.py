@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from sllm_actors.cli.errors import Failure
+from sllm_actors.cli.errors import CommandFailure
 from sllm_actors.cli.parameters import KEY_VALUE
 from sllm_actors.cli.progress import reporting
 from sllm_actors.cli.terminal import cell, show, table
@@ -58,11 +58,11 @@ def install_engine(
 
     pip is used as it is configured here. It may take many minutes.
     """
-    from sllm_actors.cluster.inventory import take_stock
+    from sllm_actors.cluster.inventory import inspect_machine
     from sllm_actors.engines.installs.environments import RECIPES, InstallProblem, install
 
     if cpu is None:
-        cpu = not take_stock(None).gpus
+        cpu = not inspect_machine(None).gpus
     folder = engines_dir(data_dir)
     try:
         with reporting(silent=as_json) as report:
@@ -70,7 +70,7 @@ def install_engine(
                 RECIPES[engine, cpu], folder, python=python or sys.executable, again=again, say=report
             )
     except InstallProblem as problem:
-        raise Failure(str(problem)) from None
+        raise CommandFailure(str(problem)) from None
     if as_json:
         click.echo(
             json.dumps(
@@ -124,9 +124,9 @@ def _backends() -> list[str]:
 
 def _describe(named: Mapping[str, str], folder: Path, backend: str) -> dict[str, Any]:
     from sllm_actors.engines.errors import LaunchProblem
-    from sllm_actors.engines.installs.interpreters import find_installed, interpreter_of
+    from sllm_actors.engines.installs.interpreters import Interpreters, find_installed
 
-    python = interpreter_of(backend, named, folder)
+    python = Interpreters(named, folder).of(backend)
     problem = ""
     try:
         installed = find_installed(python, backend)

@@ -7,9 +7,9 @@ from http import HTTPStatus
 
 import click
 
-from sllm_actors.cli.answers import Deployment, LogChunk, Status, read
+from sllm_actors.cli.answers import DeploymentDocument, LogDocument, StatusDocument, read
 from sllm_actors.cli.client import GatewayClient, path_of
-from sllm_actors.cli.errors import Failure, Refused
+from sllm_actors.cli.errors import CommandFailure, RequestRefused
 from sllm_actors.cli.lookup import find_deployment
 
 POLL_SECONDS = 0.5
@@ -41,28 +41,28 @@ def logs(*, name: str, follow: bool) -> None:
         click.echo(f"{instance_id} and its log are gone", err=True)
 
 
-def _chunk(client: GatewayClient, instance_id: str, offset: int | None = None) -> LogChunk | None:
+def _chunk(client: GatewayClient, instance_id: str, offset: int | None = None) -> LogDocument | None:
     """Fetch a piece of the log, or None when there is no such instance."""
     params = None if offset is None else {"offset": offset, "limit": CHUNK_BYTES}
     try:
         return read(
-            LogChunk, client.request("GET", f"{path_of('instances', instance_id)}/logs", params=params)
+            LogDocument, client.request("GET", f"{path_of('instances', instance_id)}/logs", params=params)
         )
-    except Refused as error:
+    except RequestRefused as error:
         if error.status == HTTPStatus.NOT_FOUND:
             return None
         raise
 
 
 def _only_instance(client: GatewayClient, name: str) -> str:
-    deployments = read(Status, client.request("GET", "/status")).deployments
+    deployments = read(StatusDocument, client.request("GET", "/status")).deployments
     try:
-        found: Deployment = find_deployment(deployments, name)
-    except Failure:
-        raise Failure(f"no instance {name}: sllm status ID lists those of a deployment") from None
+        found: DeploymentDocument = find_deployment(deployments, name)
+    except CommandFailure:
+        raise CommandFailure(f"no instance {name}: sllm status ID lists those of a deployment") from None
     ids = sorted(instance.id for instance in found.instances)
     if not ids:
-        raise Failure(f"{found.id} has no instance now: there is no log")
+        raise CommandFailure(f"{found.id} has no instance now: there is no log")
     if len(ids) > 1:
-        raise Failure(f"{found.id} has {len(ids)} instances: name one of {', '.join(ids)}")
+        raise CommandFailure(f"{found.id} has {len(ids)} instances: name one of {', '.join(ids)}")
     return ids[0]

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
-from sllm_actors.cli.errors import Failure
+from sllm_actors.cli.errors import CommandFailure
 from sllm_actors.cli.parameters import GPUS, HEAD, KEY_VALUE, PORT, SIZE
 from sllm_actors.cluster.tls_files import TlsFiles
 from sllm_actors.nodes.options import GatewayOptions, HeadOptions, NodeOptions, UpOptions, WorkerOptions
@@ -30,15 +30,15 @@ def launch(chosen: NodeOptions) -> None:
     The launcher is imported here and not above: ``sllm status`` should not have to wait for it.
 
     Raises:
-        Failure: They could not be started, or ended by themselves.
+        CommandFailure: They could not be started, or ended by themselves.
     """
-    from sllm_actors.nodes.launch_plan import LaunchProblem, make_plan
     from sllm_actors.nodes.launcher import run
+    from sllm_actors.nodes.launcher_plan import LauncherProblem, make_plan
 
     try:
         run(make_plan(chosen))
-    except LaunchProblem as problem:
-        raise Failure(str(problem)) from None
+    except LauncherProblem as problem:
+        raise CommandFailure(str(problem)) from None
 
 
 def with_tls(given: dict[str, Any]) -> dict[str, Any]:
@@ -118,7 +118,7 @@ engine_options = options(
         help="Being ready for so long makes an engine's earlier failures forgotten.",
     ),
     click.option(
-        "--warm",
+        "--fork-servers",
         type=click.Choice(["auto", "vllm", "none"]),
         default="auto",
         show_default=True,

@@ -8,9 +8,9 @@ from http import HTTPStatus
 
 import click
 
-from sllm_actors.cli.answers import Deployment, Node, Status, Warm, read
+from sllm_actors.cli.answers import DeploymentDocument, ForkServerDocument, NodeDocument, StatusDocument, read
 from sllm_actors.cli.client import GatewayClient, path_of
-from sllm_actors.cli.errors import Refused
+from sllm_actors.cli.errors import RequestRefused
 from sllm_actors.cli.lookup import find_deployment
 from sllm_actors.cli.terminal import cell, printable, show, table
 from sllm_actors.models.byte_size import shown_bytes
@@ -30,9 +30,9 @@ def status(*, name: str | None, show_nodes: bool, show_models: bool, as_json: bo
     if as_json:
         click.echo(json.dumps(answer, indent=2))
     elif name:
-        show_deployment(read(Deployment, answer))
+        show_deployment(read(DeploymentDocument, answer))
     else:
-        everything = read(Status, answer)
+        everything = read(StatusDocument, answer)
         if everything.head.state != "up":
             click.echo("warning: the head is down: what is shown is the gateway's last knowledge", err=True)
         if show_nodes:
@@ -47,14 +47,14 @@ def _one(client: GatewayClient, name: str) -> object:
     """Fetch a deployment by id, or else by the name of its model."""
     try:
         return client.request("GET", path_of("deployments", name))
-    except Refused as error:
+    except RequestRefused as error:
         if error.status != HTTPStatus.NOT_FOUND:
             raise
-    found = find_deployment(read(Status, client.request("GET", "/status")).deployments, name)
+    found = find_deployment(read(StatusDocument, client.request("GET", "/status")).deployments, name)
     return client.request("GET", path_of("deployments", found.id))
 
 
-def show_deployments(deployments: list[Deployment]) -> None:
+def show_deployments(deployments: list[DeploymentDocument]) -> None:
     """Print one line per deployment."""
     if not deployments:
         click.echo("Nothing is deployed. Deploy a model with: sllm deploy --model ID_OR_PATH")
@@ -66,7 +66,7 @@ def show_deployments(deployments: list[Deployment]) -> None:
     show(lines)
 
 
-def show_deployment(deployment: Deployment) -> None:
+def show_deployment(deployment: DeploymentDocument) -> None:
     """Print a deployment, its settings and its instances."""
     facts = table("", "")
     facts.show_header = False
@@ -97,9 +97,11 @@ def show_deployment(deployment: Deployment) -> None:
                 click.echo(f"  {printable(line)}")
 
 
-def show_nodes_table(nodes: list[Node]) -> None:
+def show_nodes_table(nodes: list[NodeDocument]) -> None:
     """Print one line per node, and below them why a process that engines are forked from is not ready."""
-    lines = table("NODE", "ROLE", "STATUS", "HOST", "GPUS FREE", "CPUS", "MEMORY FREE", "WARM", "LABELS")
+    lines = table(
+        "NODE", "ROLE", "STATUS", "HOST", "GPUS FREE", "CPUS", "MEMORY FREE", "FORK SERVERS", "LABELS"
+    )
     for each in sorted(nodes, key=lambda node: (node.role, node.name or node.id)):
         labels = " ".join(f"{key}={value}" for key, value in sorted(each.labels.items()))
         lines.add_row(
@@ -110,18 +112,18 @@ def show_nodes_table(nodes: list[Node]) -> None:
             cell(_gpus(each)),
             cell(None if each.cpus is None else f"{each.cpus:g}"),
             cell(_part(_gib(each.memory_free), _gib(each.memory_total))),
-            cell(", ".join(_warm(one) for one in each.warm)),
+            cell(", ".join(_fork_server(one) for one in each.fork_servers)),
             cell(labels),
         )
     show(lines)
     for node in nodes:
-        for server in node.warm:
+        for server in node.fork_servers:
             if server.reason:
                 name = printable(node.name or node.id)
-                click.echo(f"\n{name}: {server.backend} is not kept warm: {printable(server.reason)}")
+                click.echo(f"\n{name}: {server.backend} has no fork server: {printable(server.reason)}")
 
 
-def show_models_table(nodes: list[Node]) -> None:
+def show_models_table(nodes: list[NodeDocument]) -> None:
     """Print one line per model on a node's disk, those used last first."""
     lines = table("MODEL", "NODE", "SIZE", "LAST USED")
     for node in sorted(nodes, key=lambda node: node.name or node.id):
@@ -139,11 +141,11 @@ def show_models_table(nodes: list[Node]) -> None:
         click.echo("No machine has brought a model to its disk yet.")
 
 
-def _warm(server: Warm) -> str:
+def _fork_server(server: ForkServerDocument) -> str:
     return f"{server.backend} {_gib(server.memory) if server.state == 'ready' else server.state}"
 
 
-def _gpus(node: Node) -> str | None:
+def _gpus(node: NodeDocument) -> str | None:
     part = _part(node.gpus_free, node.gpus_total)
     return f"{part} ({node.gpus_stuck} stuck)" if node.gpus_stuck else part
 

@@ -62,7 +62,7 @@ class Command:
 
     def launch(self, order: ReplicaOrder, host: EngineHost, paths: EnginePaths) -> Launch:
         """See ``Backend.launch``."""
-        if not host.allow_command:
+        if not host.policy.allow_command:
             raise LaunchProblem(NOT_ALLOWED)
         settings = read_command(order.settings)
         port = choose_port()
@@ -76,10 +76,10 @@ class Command:
         argv = tuple(substitute(word, values) for word in settings.command)
         launch = LaunchPlan(
             argv=argv,
-            env=engine_environment(host.environment, paths),
+            env=engine_environment(host.policy.environment, paths),
             paths=paths,
             files={KEY_FILE: port.key},
-            stop_budget=host.stop_budget,
+            stop_budget=host.policy.stop_budget,
         )
         named = names_in(settings.command)
         address = port.address if "PORT" in named else f"unix:{paths.socket}"

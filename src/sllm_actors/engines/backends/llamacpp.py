@@ -101,7 +101,7 @@ class LlamaCpp:
     def launch(self, order: ReplicaOrder, host: EngineHost, paths: EnginePaths) -> Launch:
         """See ``Backend.launch``."""
         settings = _read(order.settings)
-        python = host.interpreter(self.name)
+        python = host.interpreters.of(self.name)
         _check_installed(python)
         return plan(order, gguf_file(order.source), settings, host, paths)
 
@@ -110,7 +110,7 @@ def plan(
     order: ReplicaOrder, model: Path, settings: LlamaCppSettings, host: EngineHost, paths: EnginePaths
 ) -> Launch:
     """Decide how to start; pure."""
-    threads = settings.n_threads or host.cores.share_of_two
+    threads = settings.n_threads or host.hardware.cores.share_of_two
     what = {
         "model": str(model),
         "alias": order.model,
@@ -118,10 +118,10 @@ def plan(
         "parameters": settings.parameters(threads, order.num_gpus),
     }
     launch = LaunchPlan(
-        argv=(host.interpreter(LlamaCpp.name), str(PROGRAM), json.dumps(what)),
-        env=engine_environment(host.environment, paths),
+        argv=(host.interpreters.of(LlamaCpp.name), str(PROGRAM), json.dumps(what)),
+        env=engine_environment(host.policy.environment, paths),
         paths=paths,
-        stop_budget=host.stop_budget,
+        stop_budget=host.policy.stop_budget,
         threads=0 if order.num_gpus else threads,
         own_cores=settings.n_threads is not None and order.num_gpus == 0,
     )

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from sllm_actors.engines.errors import LaunchProblem
 from sllm_actors.engines.host import EngineHost
 from sllm_actors.engines.messages import InspectSource, SourceInspected
-from sllm_actors.engines.warm.fork_client import WarmSpec
+from sllm_actors.engines.warm.fork_client import ForkServerSpec
 from sllm_actors.models.errors import SourceProblem
 
 from .backend import Backend
@@ -17,14 +17,14 @@ from .external import External
 from .llamacpp import LlamaCpp
 from .sglang import Sglang
 from .vllm import Vllm
-from .vllm_fork import warm_spec as warm_vllm
+from .vllm_fork import fork_server_spec as warm_vllm
 
 BACKENDS: Mapping[str, Backend] = {
     backend.name: backend for backend in (Vllm(), Sglang(), LlamaCpp(), Command(), External())
 }
 
 
-WARM: Mapping[str, Callable[[EngineHost], WarmSpec | None]] = {"vllm": warm_vllm}
+FORK_SERVERS: Mapping[str, Callable[[EngineHost], ForkServerSpec | None]] = {"vllm": warm_vllm}
 """The backends whose engines can be forked, and what their fork server is: None where it is not installed."""
 
 
@@ -51,9 +51,9 @@ def inspect_source(request: InspectSource, host: EngineHost) -> SourceInspected:
     try:
         backend = backend_named(request.backend)
         local = host.models.find(backend.name, request.source)
-        if backend.name == Command.name and not host.allow_command:
+        if backend.name == Command.name and not host.policy.allow_command:
             return SourceInspected(problem=NOT_ALLOWED)
-        python = host.interpreter(backend.name)
+        python = host.interpreters.of(backend.name)
         return backend.inspect(local or request.source, request.settings, python, request.num_gpus)
     except SourceProblem as problem:
         # A backend looks at the source last: all but that is as it should be.

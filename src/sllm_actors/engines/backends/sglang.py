@@ -120,7 +120,7 @@ class Sglang:
     def launch(self, order: ReplicaOrder, host: EngineHost, paths: EnginePaths) -> Launch:
         """See ``Backend.launch``."""
         settings = read_sglang_settings(order.settings)
-        python = host.interpreter(self.name)
+        python = host.interpreters.of(self.name)
         check_installed(python)
         check_gpus(order.num_gpus)
         return plan(order, read_checkpoint(Path(order.source)).folder, settings, host, paths, choose_port())
@@ -140,7 +140,7 @@ def plan(
         SettingsProblem: The settings do not agree with the number of GPUs.
     """
     argv = (
-        host.interpreter(Sglang.name),
+        host.interpreters.of(Sglang.name),
         "-m",
         "sglang.launch_server",
         f"--model-path={model}",
@@ -151,9 +151,9 @@ def plan(
         str(paths.tmpdir / SECRETS),
         *settings.arguments(order.num_gpus),
     )
-    env = engine_environment(host.environment, paths, HF_HUB_OFFLINE="1")
+    env = engine_environment(host.policy.environment, paths, HF_HUB_OFFLINE="1")
     secrets = {SECRETS: json.dumps({"api-key": port.key})}  # everybody can read a command line
-    launch = LaunchPlan(argv=argv, env=env, paths=paths, files=secrets, stop_budget=host.stop_budget)
+    launch = LaunchPlan(argv=argv, env=env, paths=paths, files=secrets, stop_budget=host.policy.stop_budget)
     return Launch(port.address, ("/health",), launch, work=WORK, key=port.key, weights=model)
 
 

@@ -50,7 +50,7 @@ class Vllm:
     def launch(self, order: ReplicaOrder, host: EngineHost, paths: EnginePaths) -> Launch:
         """See ``Backend.launch``."""
         settings = read_vllm_settings(order.settings)
-        installed = find_vllm(host.interpreter(self.name))
+        installed = find_vllm(host.interpreters.of(self.name))
         check_device(installed, order.num_gpus)
         return plan(order, read_checkpoint(_folder(order.source)), settings, installed, host, paths)
 
@@ -69,7 +69,7 @@ def plan(
         SettingsProblem: The settings do not agree with the number of GPUs.
     """
     # Kernels for quantized weights compute in 16 bits.
-    cpu_dtype = "bfloat16" if settings.quantization or model.quantized else host.cpu_dtype
+    cpu_dtype = "bfloat16" if settings.quantization or model.quantized else host.hardware.cpu_dtype
     argv = (
         installed.python,
         "-m",
@@ -83,14 +83,14 @@ def plan(
         *(["--no-log-error-stack"] if order.num_gpus else []),
         *settings.arguments(order.num_gpus, cpu_dtype),
     )
-    env = engine_environment(host.environment, paths, **environment(settings, order.num_gpus, host))
+    env = engine_environment(host.policy.environment, paths, **environment(settings, order.num_gpus, host))
     tiers = VllmSleep() if settings.sleeps(order.num_gpus) else None
     launch = LaunchPlan(
         argv=argv,
         env=env,
         paths=paths,
-        stop_budget=host.stop_budget,
-        threads=0 if order.num_gpus else settings.cpu_threads or host.cores.share_of_two,
+        stop_budget=host.policy.stop_budget,
+        threads=0 if order.num_gpus else settings.cpu_threads or host.hardware.cores.share_of_two,
         own_cores=settings.cpu_threads is not None and order.num_gpus == 0,
     )
     weights = None if settings.load_format == "dummy" else model.folder
@@ -99,8 +99,8 @@ def plan(
 
 def environment(settings: VllmSettings, num_gpus: int, host: EngineHost) -> dict[str, str]:
     """Return the variables that a vLLM needs beside those of its worker."""
-    ours = host.environment
-    cache = ours.get("VLLM_CACHE_ROOT") or str(host.log_dir.parent / "cache" / "vllm")
+    ours = host.policy.environment
+    cache = ours.get("VLLM_CACHE_ROOT") or str(host.folders.logs.parent / "cache" / "vllm")
     env = {
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
@@ -117,7 +117,7 @@ def environment(settings: VllmSettings, num_gpus: int, host: EngineHost) -> dict
     if num_gpus == 0:
         # Left alone, vLLM binds the threads of all engines of a machine to the same cores. Ours are bound as
         # whole families: see ``cores``.
-        threads = settings.cpu_threads or host.cores.share_of_two
+        threads = settings.cpu_threads or host.hardware.cores.share_of_two
         env["VLLM_CPU_OMP_THREADS_BIND"] = ours.get("VLLM_CPU_OMP_THREADS_BIND") or "nobind"
         env["OMP_NUM_THREADS"] = str(threads)
         env["VLLM_CPU_KVCACHE_SPACE"] = str(settings.cpu_kv_cache_gib)

@@ -8,7 +8,7 @@ from sllm_actors.engines.environment import engine_environment
 from sllm_actors.engines.host import EngineHost
 from sllm_actors.engines.installs.interpreters import find_installed
 from sllm_actors.engines.plan import EnginePaths
-from sllm_actors.engines.warm.fork_client import WarmSpec
+from sllm_actors.engines.warm.fork_client import ForkServerSpec
 from sllm_actors.engines.warm.fork_server import THREADS
 
 from .vllm import PROGRAM, Vllm, environment
@@ -37,23 +37,23 @@ LATE = frozenset(
 """Variables that vLLM reads when an engine starts, not when it is imported; or that a fork sees to."""
 
 
-def warm_spec(host: EngineHost) -> WarmSpec | None:
+def fork_server_spec(host: EngineHost) -> ForkServerSpec | None:
     """Return what the worker's fork server of vLLM is to be, or None where vLLM is not installed. Blocks.
 
     Raises:
         LaunchProblem: Its interpreter cannot be asked.
     """
-    installed = find_installed(host.interpreter(Vllm.name), Vllm.name)
+    installed = find_installed(host.interpreters.of(Vllm.name), Vllm.name)
     if installed is None:
         return None
-    nowhere = EnginePaths(Path("/"), host.tmp_dir, Path("/"))
+    nowhere = EnginePaths(Path("/"), host.folders.tmp, Path("/"))
     variables = environment(VllmSettings(), 0 if installed.cpu else 1, host)
-    return WarmSpec(
+    return ForkServerSpec(
         backend=Vllm.name,
         python=installed.python,
         modules=(PROGRAM,),
         expected=(*EXPECTED, "vllm.v1.worker.cpu_worker" if installed.cpu else "vllm.v1.worker.gpu_worker"),
-        env=engine_environment(host.environment, nowhere, **variables),
+        env=engine_environment(host.policy.environment, nowhere, **variables),
         late=LATE,
         engine=f"{installed.name} {installed.version} of {installed.python}",
     )

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from attrs import frozen
+from attrs import field, frozen
 
 from sllm_actors.engines.errors import LaunchProblem
 from sllm_actors.observe.redaction import without_secrets
@@ -85,25 +85,33 @@ _Stamp = tuple[int, int]
 _known: dict[tuple[str, str], tuple[str, _Stamp, _Stamp, InstalledEngine]] = {}
 
 
-def interpreter_of(backend: str, named: Mapping[str, str], engines_dir: Path | None) -> str:
-    """Return the Python that a backend's engines run under.
+@frozen
+class Interpreters:
+    """Which Python each backend's engines run under.
 
-    It is the one that a person named; else our own, if it has the engine; else the one of the environment
-    that ``sllm engines install`` made; else our own.
-
-    Args:
-        backend: The backend's name.
+    Attributes:
         named: Interpreters by backend, as ``--engine-python`` gives them.
-        engines_dir: The folder of installed environments.
+        engines_dir: The folder of the environments that ``sllm engines install`` makes, or None.
     """
-    if backend in named:
-        return named[backend]
-    package = PACKAGES.get(backend)
-    if package is not None and engines_dir is not None and importlib.util.find_spec(package.module) is None:
-        folder = engines_dir / backend
-        if (folder / DONE).is_file():
-            return str(python_in(folder))
-    return sys.executable
+
+    named: Mapping[str, str] = field(factory=dict)
+    engines_dir: Path | None = None
+
+    def of(self, backend: str) -> str:
+        """Return the Python of a backend's engines. Blocks on the disk.
+
+        It is the one that a person named; else our own, if it has the engine; else the one of the environment
+        that ``sllm engines install`` made; else our own.
+        """
+        if backend in self.named:
+            return self.named[backend]
+        package = PACKAGES.get(backend)
+        installed_here = package is not None and importlib.util.find_spec(package.module) is not None
+        if package is not None and self.engines_dir is not None and not installed_here:
+            folder = self.engines_dir / backend
+            if (folder / DONE).is_file():
+                return str(python_in(folder))
+        return sys.executable
 
 
 def python_in(environment: Path) -> Path:

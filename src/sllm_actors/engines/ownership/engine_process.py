@@ -72,7 +72,7 @@ class EngineProcess:
         plan: What to start.
         hold: Descriptors that the leash keeps open until the engine is gone: the lock files of its GPUs.
         leases: Where it is on record as long as anything of it is left.
-        warm: What forks it, if it can; otherwise it is started as a program.
+        forker: What forks its leash, if it can; otherwise it is started as a program.
 
     Attributes:
         pid: Of the engine, within the context.
@@ -89,12 +89,12 @@ class EngineProcess:
         *,
         hold: tuple[int, ...] = (),
         leases: Leases | None = None,
-        warm: LeashForker | None = None,
+        forker: LeashForker | None = None,
     ) -> None:
         self.plan = plan
         self._hold = hold
         self._leases = leases
-        self._warm = warm
+        self._forker = forker
         self._lease: Lease | None = None
         self._control = -1
         self._status = -1
@@ -174,9 +174,9 @@ class EngineProcess:
         return await self.wait()
 
     async def _start_leash(self) -> None:
-        if self._warm is not None:
+        if self._forker is not None:
             try:
-                self._leash = await self._with_pipes(self._warm.fork)
+                self._leash = await self._with_pipes(self._forker.fork)
             except ForkFailed as failure:
                 log.warning("engine.not_forked", engine=self.plan.env[MARKER], reason=str(failure))
             else:

@@ -5,9 +5,9 @@ has loaded this file. It has to work under any interpreter, beside whatever is i
 nothing but the standard library and, by path, ``procfs.py``. It leads a session of its own; the engine leads
 another.
 
-``CONTROL`` (read end): the first JSON line is the launch (see ``Launch``), a later ``{"stop": seconds}``
-asks for the end within that budget, and end of file means that the worker is gone, however it went: nobody
-has to say goodbye.
+``CONTROL`` (read end): the first JSON line is a ``LaunchRequest``, a later ``{"stop": seconds}`` asks for the
+end within that budget, and end of file means that the worker is gone, however it went: nobody has to say
+goodbye.
 
 ``STATUS`` (write end), JSON lines: ``{"event": "leash", "pid", "began"}`` about itself, ``{"event":
 "started", "pid", "began"}``, ``{"event": "failed", "error"}``, ``{"event": "exited", "code", "signal"}`` as
@@ -60,7 +60,7 @@ MEMORY_PAUSE = 0.2
 MEMORY_NOISE = 16  # MiB: less is no change
 
 
-class Launch(TypedDict):
+class LaunchRequest(TypedDict):
     """The first line on ``CONTROL``.
 
     Attributes:
@@ -85,14 +85,14 @@ class Launch(TypedDict):
     gpu_memory: list[str]
 
 
-Start = Callable[[Launch, int], int]
+Start = Callable[[LaunchRequest, int], int]
 """Start the engine in a session of its own, with its output on that descriptor, and return its process.
 
 Raises OSError when it cannot be started.
 """
 
 
-def exec_engine(launch: Launch, output: int) -> int:
+def exec_engine(launch: LaunchRequest, output: int) -> int:
     """Start the engine as a program of its own. See ``Start``."""
     engine = subprocess.Popen(
         launch["argv"],
@@ -201,7 +201,7 @@ class Leash:
         self._clean_up(launch)
         self._say(event="gone")
 
-    def _start(self, launch: Launch, log: Log) -> None:
+    def _start(self, launch: LaunchRequest, log: Log) -> None:
         log.write(launch["header"].encode() + b"\n")
         os.makedirs(launch["tmpdir"], mode=0o700, exist_ok=True)  # noqa: PTH103
         for name, content in launch["files"].items():
@@ -319,7 +319,7 @@ class Leash:
         except ChildProcessError:
             return
 
-    def _clean_up(self, launch: Launch) -> None:
+    def _clean_up(self, launch: LaunchRequest) -> None:
         if launch["socket"]:
             with contextlib.suppress(OSError):
                 os.unlink(launch["socket"])  # noqa: PTH108
@@ -333,7 +333,7 @@ class Leash:
         if number != signal.SIGCHLD:
             self._asked_to_stop = True
 
-    def _hear_launch(self) -> Launch | None:
+    def _hear_launch(self) -> LaunchRequest | None:
         while b"\n" not in self._heard:
             readable(None, self._control)
             data = os.read(self._control, READ)
@@ -341,7 +341,7 @@ class Leash:
                 return None
             self._heard += data
         line, _, self._heard = self._heard.partition(b"\n")
-        launch: Launch = json.loads(line)
+        launch: LaunchRequest = json.loads(line)
         return launch
 
     def _hear_stop(self) -> float | None:

@@ -28,7 +28,6 @@ from .engine_life import EngineLife
 from .events import (
     AwaitDrained,
     AwaitRetry,
-    Begin,
     Cleared,
     DrainOver,
     Ended,
@@ -36,6 +35,7 @@ from .events import (
     Event,
     Finish,
     Launched,
+    Ordered,
     PutToSleep,
     Report,
     RetryDue,
@@ -73,7 +73,7 @@ class ReplicaActor(Actor):
         self._order = order
         self._host = host
         self._owner = owner
-        self._replica = Replica(healthy_uptime=host.health.healthy_uptime)
+        self._replica = Replica(healthy_uptime=host.policy.health.healthy_uptime)
         self._since = time.time()
         self._events: deque[Event] = deque()
         self._busy = False
@@ -86,7 +86,7 @@ class ReplicaActor(Actor):
 
     async def started(self) -> None:
         """Begin."""
-        self._apply(Begin())
+        self._apply(Ordered())
 
     async def receive(self, message: Any) -> Any:
         """See the class."""

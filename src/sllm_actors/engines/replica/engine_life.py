@@ -26,11 +26,22 @@ from sllm_actors.engines.plan import LaunchPlan
 from sllm_actors.models.errors import SourceProblem
 from sllm_actors.models.prefetch import prefetch
 
-from .events import Admitted, Answered, Delayed, Ended, Progressed, PutToSleep, Slept, Started, WakeUp, Woken
+from .events import (
+    Admitted,
+    Answered,
+    Delayed,
+    Ended,
+    ProcessStarted,
+    Progressed,
+    PutToSleep,
+    Slept,
+    WakeUp,
+    Woken,
+)
 from .readiness import HealthProbe
 from .startup_phase import follow_phases
 
-Say = Callable[[Delayed | Admitted | Started | Progressed | Answered | Slept | Woken | Ended], None]
+Say = Callable[[Delayed | Admitted | ProcessStarted | Progressed | Answered | Slept | Woken | Ended], None]
 
 TAIL = 20
 """Lines of the log that a failure is reported with."""
@@ -61,7 +72,7 @@ class EngineLife:
 
     async def run(self) -> None:
         """Run until the engine has ended and nothing of it is left; a cancellation ends it in good order."""
-        python = partial(self.host.interpreter, self.order.backend)
+        python = partial(self.host.interpreters.of, self.order.backend)
         try:
             async with self.host.models.lend(
                 self.order.backend, self.order.source, python, self._progressed
@@ -74,7 +85,7 @@ class EngineLife:
 
     async def _launch(self, order: ReplicaOrder) -> None:
         """Run the engine of an order whose model files are here."""
-        paths = self.host.paths_for(order.key.attempt(self.attempt))
+        paths = self.host.folders.paths_for(order.key.attempt(self.attempt))
         deadline = anyio.current_time() + order.startup_timeout
         launch = await anyio.to_thread.run_sync(
             lambda: backend_named(order.backend).launch(order, self.host, paths)
@@ -82,9 +93,9 @@ class EngineLife:
         if launch.plan is None:
             self.say(await self._watch(launch, None, 0, deadline))
             return
-        async with self.host.gpus.lend(order.num_gpus, deadline, self._delayed) as loan:
+        async with self.host.hardware.gpus.lend(order.num_gpus, deadline, self._delayed) as loan:
             self.say(Admitted(self.attempt))
-            with self.host.cores.lend(launch.plan.threads if launch.plan.own_cores else 0) as cores:
+            with self.host.hardware.cores.lend(launch.plan.threads if launch.plan.own_cores else 0) as cores:
                 await self._run(launch, evolve(launch.plan, cores=cores), loan, deadline)
 
     def _progressed(self, progress: str) -> None:
@@ -99,13 +110,13 @@ class EngineLife:
         plan = evolve(
             planned,
             header=f"---- attempt {self.attempt} of {self.order.key}",
-            env=visible(planned.env, self.host.gpus, loan),
+            env=visible(planned.env, self.host.hardware.gpus, loan),
             gpus=loan.gpus,
-            gpu_memory=self.host.gpu_memory(loan.gpus),
+            gpu_memory=self.host.hardware.gpu_memory(loan.gpus),
         )
-        warm = await self.host.warm.find(plan)
-        async with EngineProcess(plan, hold=loan.locks, leases=self.host.leases, warm=warm) as engine:
-            self.say(Started(self.attempt, engine.pid))
+        forker = await self.host.fork_servers.find(plan)
+        async with EngineProcess(plan, hold=loan.locks, leases=self.host.leases, forker=forker) as engine:
+            self.say(ProcessStarted(self.attempt, engine.pid))
             ended = await self._watch(launch, engine, since, deadline)
             self.say(ended)
             if not ended.exit_status:
@@ -124,7 +135,7 @@ class EngineLife:
             group.cancel_scope.cancel()
 
         async with (
-            HealthProbe(launch.address, launch.health, self.host.health, launch.key) as probe,
+            HealthProbe(launch.address, launch.health, self.host.policy.health, launch.key) as probe,
             anyio.create_task_group() as group,
         ):
             if engine is not None:
@@ -143,8 +154,8 @@ class EngineLife:
         if engine.plan.own_cores or not engine.plan.threads:
             return
         await ready.wait()
-        changed, bound = anyio.Event(), self.host.cores.cores
-        with self.host.cores.share(engine.plan.threads, lambda: changed.set()) as cores:
+        changed, bound = anyio.Event(), self.host.hardware.cores.cores
+        with self.host.hardware.cores.share(engine.plan.threads, lambda: changed.set()) as cores:
             while True:
                 changed = anyio.Event()
                 if cores() != bound:

@@ -10,7 +10,7 @@ from attrs import field, frozen
 
 
 @frozen
-class Begin:
+class Ordered:
     """It was ordered."""
 
 
@@ -37,7 +37,7 @@ class Admitted:
 
 
 @frozen
-class Started:
+class ProcessStarted:
     """Its process runs."""
 
     attempt: int
@@ -135,11 +135,11 @@ class Cleared:
 
 
 Event: TypeAlias = (
-    Begin
+    Ordered
     | Launched
     | Delayed
     | Admitted
-    | Started
+    | ProcessStarted
     | Progressed
     | Answered
     | SleepAsked

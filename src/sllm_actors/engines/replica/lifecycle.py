@@ -27,7 +27,6 @@ from .events import (
     Answered,
     AwaitDrained,
     AwaitRetry,
-    Begin,
     Cleared,
     Delayed,
     DrainOver,
@@ -37,13 +36,14 @@ from .events import (
     Event,
     Finish,
     Launched,
+    Ordered,
+    ProcessStarted,
     Progressed,
     PutToSleep,
     Report,
     RetryDue,
     SleepAsked,
     Slept,
-    Started,
     StartEngine,
     StopAsked,
     WakeAsked,
@@ -101,7 +101,7 @@ _LIVE = (ReplicaState.PENDING, ReplicaState.STARTING, ReplicaState.READY, Replic
 def step(replica: Replica, event: Event, now: float) -> Step:
     """Return what becomes of a replica, and what is to be done, in this order."""
     match event:
-        case Begin() if replica.state is ReplicaState.PENDING and not replica.attempt:
+        case Ordered() if replica.state is ReplicaState.PENDING and not replica.attempt:
             return _start(replica)
         case RetryDue() if replica.state is ReplicaState.FAILED:
             return _start(replica)
@@ -115,7 +115,7 @@ def step(replica: Replica, event: Event, now: float) -> Step:
             return starting, (Report(),)
         case Ended(attempt=attempt) if attempt == replica.attempt and replica.state in _LIVE:
             return _fail(replica, event, now)
-        case Started() | Progressed() | Answered() if event.attempt == replica.attempt:
+        case ProcessStarted() | Progressed() | Answered() if event.attempt == replica.attempt:
             return _advance(replica, event, now)
         case SleepAsked() | WakeAsked() | Slept() | Woken():
             return _change_tier(replica, event, now)
@@ -150,11 +150,11 @@ def _start(replica: Replica) -> Step:
     return starting, (Report(), StartEngine())
 
 
-def _advance(replica: Replica, event: Started | Progressed | Answered, now: float) -> Step:
+def _advance(replica: Replica, event: ProcessStarted | Progressed | Answered, now: float) -> Step:
     if replica.state is not ReplicaState.STARTING:
         return replica, ()
     match event:
-        case Started(pid=pid):
+        case ProcessStarted(pid=pid):
             return evolve(replica, pid=pid), (Report(),)
         case Progressed(progress=progress):
             return evolve(replica, progress=progress), (Report(),)

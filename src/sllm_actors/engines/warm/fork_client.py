@@ -37,7 +37,7 @@ class Unfit(ForkFailed):
 
 
 @frozen
-class WarmSpec:
+class ForkServerSpec:
     """What a fork server is for: engines of one backend, under one interpreter, in one environment.
 
     Attributes:
@@ -143,7 +143,7 @@ class ForkServer:
 
 @asynccontextmanager
 async def open_fork_server(
-    spec: WarmSpec, log_file: Path, *, learned: Sequence[str] = (), preload: str = ""
+    spec: ForkServerSpec, log_file: Path, *, learned: Sequence[str] = (), preload: str = ""
 ) -> AsyncIterator[ForkServer]:
     """Run a fork server; entering waits until it has imported everything, leaving ends it.
 

@@ -46,7 +46,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from sllm_actors.engines.ownership.leash import Launch
+    from sllm_actors.engines.ownership.leash import LaunchRequest
 
 LONGEST = 131072
 MOST_DESCRIPTORS = 64
@@ -173,7 +173,7 @@ class Server:
         finally:
             os._exit(code)
 
-    def _start_engine(self, launch: Launch, output: int) -> int:
+    def _start_engine(self, launch: LaunchRequest, output: int) -> int:
         """Fork the engine; return when it leads its session. See ``leash.Start``."""
         if launch["argv"][1:2] != ["-m"]:
             raise OSError(f"{launch['argv'][0]} was not started with -m")
@@ -186,7 +186,7 @@ class Server:
         os.close(born)
         return pid
 
-    def _be_engine(self, launch: Launch, output: int, birth: int) -> NoReturn:
+    def _be_engine(self, launch: LaunchRequest, output: int, birth: int) -> NoReturn:
         code: Any = 1
         try:
             signal.set_wakeup_fd(-1)

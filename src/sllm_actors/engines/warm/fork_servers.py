@@ -10,10 +10,10 @@ import anyio
 import psutil
 from attrs import define, evolve, field, frozen
 
-from sllm_actors.engines.messages import WarmReport, WarmState
+from sllm_actors.engines.messages import ForkServerReport, ForkServerState
 from sllm_actors.engines.plan import LaunchPlan
 
-from .fork_client import FORK_TIMEOUT, ForkServer, WarmSpec
+from .fork_client import FORK_TIMEOUT, ForkServer, ForkServerSpec
 from .fork_server import IMPORTS
 
 WAIT = 30.0
@@ -27,15 +27,15 @@ GIB = 1024**3
 
 @define
 class _Entry:
-    report: WarmReport
-    spec: WarmSpec | None = None
+    report: ForkServerReport
+    spec: ForkServerSpec | None = None
     server: ForkServer | None = None
     wanted_until: float = -math.inf
     settled: anyio.Event = field(factory=anyio.Event)
     watched: dict[Path, float] = field(factory=dict)
 
 
-class WarmServers:
+class ForkServers:
     """Written by the keepers of fork servers, read by engine lives and by the worker's report."""
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class WarmServers:
         entry = next(fitting, None)
         if entry is None:
             return None
-        if entry.report.state is WarmState.STARTING:
+        if entry.report.state is ForkServerState.STARTING:
             entry.wanted_until = time.monotonic() + WAIT + FORK_TIMEOUT
             with anyio.move_on_after(WAIT):
                 await entry.settled.wait()
@@ -61,7 +61,7 @@ class WarmServers:
             entry.watched[plan.paths.tmpdir / IMPORTS] = now
         return entry.server
 
-    def reports(self) -> tuple[WarmReport, ...]:
+    def reports(self) -> tuple[ForkServerReport, ...]:
         """Return what there is to tell, with the memory of each server. Blocks a little."""
         return tuple(
             evolve(entry.report, memory=_memory(entry.server)) for entry in list(self._entries.values())
@@ -79,18 +79,18 @@ class WarmServers:
                 del watched[path]
         return list(watched)
 
-    def keep(self, spec: WarmSpec) -> None:
+    def keep(self, spec: ForkServerSpec) -> None:
         """Take note that there is to be a server, which is about to start."""
-        self.say(spec.backend, WarmState.STARTING)
+        self.say(spec.backend, ForkServerState.STARTING)
         self._entries[spec.backend].spec = spec
 
-    def say(self, backend: str, state: WarmState, reason: str = "") -> None:
+    def say(self, backend: str, state: ForkServerState, reason: str = "") -> None:
         """Take note of what a server is that does not serve."""
-        report = WarmReport(backend, state, reason=reason)
+        report = ForkServerReport(backend, state, reason=reason)
         entry = self._entries.setdefault(backend, _Entry(report))
         entry.server = None
         entry.report = report
-        if state is not WarmState.STARTING:
+        if state is not ForkServerState.STARTING:
             entry.settled.set()
         elif entry.settled.is_set():  # those who wait already go on waiting
             entry.settled = anyio.Event()
@@ -99,7 +99,7 @@ class WarmServers:
         """Take note of a server that is ready, or has learnt."""
         entry = self._entries[backend]
         entry.server = server
-        entry.report = WarmReport(backend, WarmState.READY, modules=server.modules)
+        entry.report = ForkServerReport(backend, ForkServerState.READY, modules=server.modules)
         entry.settled.set()
 
     def forget(self, backend: str) -> None:
@@ -108,7 +108,7 @@ class WarmServers:
 
 
 @frozen
-class Room:
+class MemoryBounds:
     """Whether a worker could take one more engine: else nothing is kept warm for it.
 
     What a server takes itself (up to 1.5 GiB) lies between the two bounds: none is ended for the memory that
@@ -122,15 +122,15 @@ class Room:
     begin: int = 3 * GIB
     keep: int = GIB
 
-    def has(self, memory_free: int, gpus: int, gpus_free: int, *, warm: bool) -> bool:
+    def has(self, memory_free: int, gpus: int, gpus_free: int, *, running: bool) -> bool:
         """Decide.
 
         Args:
             gpus: How many GPUs the worker has; 0 where engines run on CPUs.
             gpus_free: How many of them no engine has.
-            warm: Whether the server is there.
+            running: Whether the server is there.
         """
-        return memory_free >= (self.keep if warm else self.begin) and (not gpus or gpus_free > 0)
+        return memory_free >= (self.keep if running else self.begin) and (not gpus or gpus_free > 0)
 
 
 def _memory(server: ForkServer | None) -> int:

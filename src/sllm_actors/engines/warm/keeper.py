@@ -12,11 +12,11 @@ from anyio import to_thread
 from attrs import frozen
 
 from sllm_actors.actors import Actor, Backoff
-from sllm_actors.engines.messages import WarmState
+from sllm_actors.engines.messages import ForkServerState
 from sllm_actors.engines.ownership.leash_process import ForkFailed
 
-from .fork_client import ForkServer, Unfit, WarmSpec, open_fork_server
-from .fork_servers import WarmServers
+from .fork_client import ForkServer, ForkServerSpec, Unfit, open_fork_server
+from .fork_servers import ForkServers
 from .late_imports import Learned, Look, read_imports, read_learned, write_learned
 
 log = structlog.get_logger("sllm_actors.engines")
@@ -28,7 +28,7 @@ NO_ROOM = "there is no room for another engine"
 
 
 @frozen
-class Wardrobe:
+class KeeperOptions:
     """Where a keeper keeps things.
 
     Attributes:
@@ -47,15 +47,15 @@ class Wardrobe:
 class _End:
     """What a life of the server ended with: what it is from now on, and why."""
 
-    state: WarmState
+    state: ForkServerState
     reason: str = ""
 
 
-ANEW = _End(WarmState.STARTING)
-RESTING = _End(WarmState.RESTING, NO_ROOM)
+ANEW = _End(ForkServerState.STARTING)
+RESTING = _End(ForkServerState.RESTING, NO_ROOM)
 
 
-class WarmKeeper(Actor):
+class ForkServerKeeper(Actor):
     """Keeps one fork server as long as there is room for an engine, whatever becomes of it.
 
     It takes no messages, and never fails for its server: who cannot fork starts engines as programs. What
@@ -64,23 +64,23 @@ class WarmKeeper(Actor):
     Args:
         spec: What the server is for.
         servers: Where it is announced.
-        wardrobe: What it needs of the worker.
+        options: What it needs of the worker.
         backoff: How long to wait before a server that ended, for whatever reason, is started again.
     """
 
     def __init__(
         self,
-        spec: WarmSpec,
-        servers: WarmServers,
-        wardrobe: Wardrobe,
+        spec: ForkServerSpec,
+        servers: ForkServers,
+        options: KeeperOptions,
         backoff: Backoff = Backoff(first=1.0, cap=60.0),  # noqa: B008 - frozen
     ) -> None:
         self._spec = spec
         self._backend = spec.backend
         self._servers = servers
-        self._wardrobe = wardrobe
+        self._options = options
         self._backoff = backoff
-        self._record = wardrobe.folder / f"{spec.backend}.json"
+        self._record = options.folder / f"{spec.backend}.json"
         self._learned = Learned(spec.engine)
 
     async def started(self) -> None:
@@ -93,33 +93,33 @@ class WarmKeeper(Actor):
     async def _keep(self) -> None:
         failures = 0
         while True:
-            while not await to_thread.run_sync(self._wardrobe.has_room, False):
-                self._servers.say(self._backend, WarmState.RESTING, NO_ROOM)
-                await anyio.sleep(self._wardrobe.look)
+            while not await to_thread.run_sync(self._options.has_room, False):
+                self._servers.say(self._backend, ForkServerState.RESTING, NO_ROOM)
+                await anyio.sleep(self._options.look)
             began = self.context.now()
             end = await self._run()
             failures = 1 if self.context.now() - began >= self._backoff.reset_after else failures + 1
             self._servers.say(self._backend, end.state, end.reason)
-            if end.state is WarmState.FAILED:
-                log.warning("warm.ended", backend=self._backend, reason=end.reason)
+            if end.state is ForkServerState.FAILED:
+                log.warning("fork_server.ended", backend=self._backend, reason=end.reason)
             await anyio.sleep(self._backoff.delay(failures, random.Random()))  # noqa: S311 - jitter
 
     async def _run(self) -> _End:
         """Be one life of the server."""
-        self._servers.say(self._backend, WarmState.STARTING)
-        output = self._wardrobe.folder / f"{self._backend}.log"
+        self._servers.say(self._backend, ForkServerState.STARTING)
+        output = self._options.folder / f"{self._backend}.log"
         had = self._learned
         try:
             async with open_fork_server(
                 self._spec, output, learned=had.modules, preload=had.preload
             ) as server:
                 self._servers.serve(self._backend, server)
-                log.info("warm.ready", backend=self._backend, pid=server.pid, modules=server.modules)
+                log.info("fork_server.ready", backend=self._backend, pid=server.pid, modules=server.modules)
                 return await self._look_after(server, had)
         except ForkFailed as failure:
             return await self._failed(failure)
         finally:
-            self._servers.say(self._backend, WarmState.STARTING)
+            self._servers.say(self._backend, ForkServerState.STARTING)
 
     async def _look_after(self, server: ForkServer, had: Learned) -> _End:
         """See a server through, that was started with what had been learned by then."""
@@ -127,7 +127,7 @@ class WarmKeeper(Actor):
 
         async def watch_end() -> None:
             reason = await server.ended()
-            ends.append(_End(WarmState.FAILED, reason))
+            ends.append(_End(ForkServerState.FAILED, reason))
             group.cancel_scope.cancel()
 
         async with anyio.create_task_group() as group:
@@ -139,7 +139,7 @@ class WarmKeeper(Actor):
     async def _teach(self, server: ForkServer, had: Learned) -> _End:
         """Have it import what was learned, as long as it is needed."""
         while await self._is_needed():
-            await anyio.sleep(self._wardrobe.look)
+            await anyio.sleep(self._options.look)
             now = self._learned
             if now.preload != had.preload:
                 return ANEW
@@ -151,23 +151,23 @@ class WarmKeeper(Actor):
                 except ForkFailed as failure:
                     return await self._failed(failure)
                 self._servers.serve(self._backend, server)
-                log.info("warm.learned", backend=self._backend, modules=len(new))
+                log.info("fork_server.learned", backend=self._backend, modules=len(new))
         return RESTING
 
     async def _is_needed(self) -> bool:
-        has_room = await to_thread.run_sync(self._wardrobe.has_room, True)
+        has_room = await to_thread.run_sync(self._options.has_room, True)
         return has_room or self._servers.is_wanted(self._backend)
 
     async def _failed(self, failure: ForkFailed) -> _End:
         if isinstance(failure, Unfit) and self._learned.modules:  # it is fit without them, or never
             await self._remember(self._learned.found_unfit(str(failure)))
-        return _End(WarmState.FAILED, str(failure))
+        return _End(ForkServerState.FAILED, str(failure))
 
     async def _listen(self) -> None:
         """Take down what engines import late, as soon as one has imported everything."""
         looks: dict[Path, Look] = {}
         while True:
-            await anyio.sleep(self._wardrobe.look)
+            await anyio.sleep(self._options.look)
             watched = self._servers.watched(self._backend)
             for path in looks.keys() - set(watched):
                 del looks[path]
@@ -183,4 +183,4 @@ class WarmKeeper(Actor):
             try:
                 await to_thread.run_sync(write_learned, self._record, learned)
             except OSError as error:
-                log.warning("warm.not_recorded", backend=self._backend, error=str(error))
+                log.warning("fork_server.not_recorded", backend=self._backend, error=str(error))

@@ -18,7 +18,7 @@ from sllm_actors.gateway.errors import ApiError
 from sllm_actors.gateway.routing.board import Board
 from sllm_actors.gateway.routing.route import Route
 from sllm_actors.gateway.settings import GatewaySettings
-from sllm_actors.serving.messages import CONTROLLER, Answer, Delete, Deploy, Describe
+from sllm_actors.serving.messages import CONTROLLER, ControlAnswer, DeleteDeployment, Deploy, Describe
 
 from .instances import Instances
 
@@ -35,7 +35,7 @@ class Control:
     head_node: HeadNode
     timeout: float
 
-    async def ask(self, question: Deploy | Delete | Describe) -> Response:
+    async def ask(self, question: Deploy | DeleteDeployment | Describe) -> Response:
         """Return the head's answer, passed on as it is.
 
         Raises:
@@ -48,12 +48,12 @@ class Control:
             answer = await self.system.named(CONTROLLER, node).ask(question, timeout=self.timeout)
         except AskError as error:
             raise errors.head_away(str(error)) from None
-        if not isinstance(answer, Answer):
+        if not isinstance(answer, ControlAnswer):
             raise errors.head_away(f"it answered with a {type(answer).__name__}")
         return _passed_on(answer)
 
 
-def _passed_on(answer: Answer) -> Response:
+def _passed_on(answer: ControlAnswer) -> Response:
     body = f'{{"error":{answer.body}}}' if answer.status >= 400 else answer.body
     response = Response(body, answer.status, content_type="application/json")
     if answer.retry_after is not None:
@@ -124,7 +124,7 @@ def _serve_deployments(app: Quart, control: Control) -> None:
 
     @app.delete("/deployments/<id:name>")
     async def delete(name: str) -> Any:
-        return await control.ask(Delete(name))
+        return await control.ask(DeleteDeployment(name))
 
     @app.get("/status")
     async def status() -> Any:

@@ -13,7 +13,7 @@ from sllm_actors.engines.identity import ReplicaId, ReplicaKey
 from sllm_actors.engines.messages import LogChunk, ReadLog
 from sllm_actors.gateway import errors
 from sllm_actors.gateway.routing.knowledge import Knowledge
-from sllm_actors.serving.messages import WORKER, Answer, SleepInstance, WakeInstance
+from sllm_actors.serving.messages import WORKER, ControlAnswer, SleepInstance, WakeInstance
 
 LARGEST_CHUNK = 65536
 
@@ -50,11 +50,11 @@ class Instances:
             raise errors.not_found(f"the worker has no log of {instance[:200]!r}")
         return chunk
 
-    async def sleep(self, instance: str, level: int) -> Answer:
+    async def sleep(self, instance: str, level: int) -> ControlAnswer:
         """Ask for an instance to be put to sleep; return what its worker says."""
         return _answer(await self._ask(instance, lambda key: SleepInstance(key, level)))
 
-    async def wake_up(self, instance: str) -> Answer:
+    async def wake_up(self, instance: str) -> ControlAnswer:
         """Ask for an instance to be woken; return what its worker says."""
         return _answer(await self._ask(instance, WakeInstance))
 
@@ -80,8 +80,8 @@ class Instances:
         return node
 
 
-def _answer(said: Any) -> Answer:
-    if not isinstance(said, Answer):
+def _answer(said: Any) -> ControlAnswer:
+    if not isinstance(said, ControlAnswer):
         raise errors.worker_away(f"it answered with a {type(said).__name__}")
     return said
 

@@ -14,7 +14,7 @@ from sllm_actors.engines.identity import ReplicaId
 from sllm_actors.gateway import errors
 from sllm_actors.gateway.errors import ApiError
 from sllm_actors.gateway.headers import Headers, for_engine
-from sllm_actors.gateway.routing.messages import LeaveHold, Refused, WaitForReplica
+from sllm_actors.gateway.routing.messages import HoldRefused, LeaveHold, WaitForReplica
 from sllm_actors.gateway.routing.route import Route, Upstream, choose
 from sllm_actors.gateway.routing.router import RouterTools, router_name
 
@@ -148,7 +148,7 @@ class Dispatcher:
                 router.tell(LeaveHold(ticket))
         if answer is None:
             raise errors.router_away()
-        if isinstance(answer, Refused):
+        if isinstance(answer, HoldRefused):
             raise _fresh(answer.error)
 
     async def _send_comments(self, client: ClientResponse, done: anyio.Event) -> None:

@@ -22,7 +22,7 @@ OpenTunnel = Callable[[NodeId, OpenEngine], Awaitable[ByteStream]]
 
 
 @frozen
-class Connection:
+class EngineConnection:
     """A connection to one engine.
 
     Attributes:
@@ -48,7 +48,7 @@ class Connector:
     open_tunnel: OpenTunnel
     timeout: float
 
-    async def connect(self, upstream: Upstream) -> Connection:
+    async def connect(self, upstream: Upstream) -> EngineConnection:
         """Open a connection; closing it is the caller's.
 
         Raises:
@@ -64,20 +64,20 @@ class Connector:
         except (anyio.EndOfStream, anyio.ClosedResourceError) as error:
             raise EngineBroke(f"no connection ({type(error).__name__})") from error
 
-    async def _open(self, upstream: Upstream) -> Connection:
+    async def _open(self, upstream: Upstream) -> EngineConnection:
         kind, _, place = upstream.address.partition(":")
         if kind not in ("unix", "loopback"):
             return await self._open_address(upstream.address)
         if upstream.machine and upstream.machine == self.machine:
             if kind == "loopback":
-                return Connection(await anyio.connect_tcp("127.0.0.1", int(place)))
+                return EngineConnection(await anyio.connect_tcp("127.0.0.1", int(place)))
             try:
-                return Connection(await connect_unix(place))
+                return EngineConnection(await connect_unix(place))
             except (FileNotFoundError, PermissionError):
                 pass  # the same machine in another container: the worker can reach it
-        return Connection(await self.open_tunnel(NodeId(upstream.node), OpenEngine(upstream.id)))
+        return EngineConnection(await self.open_tunnel(NodeId(upstream.node), OpenEngine(upstream.id)))
 
-    async def _open_address(self, address: str) -> Connection:
+    async def _open_address(self, address: str) -> EngineConnection:
         url = urlsplit(address)
         secure = url.scheme == "https"
         if url.scheme not in ("http", "https") or not url.hostname:
@@ -88,4 +88,4 @@ class Connector:
             stream = await anyio.connect_tcp(url.hostname, port, tls=True, tls_standard_compatible=False)
         else:
             stream = await anyio.connect_tcp(url.hostname, port)
-        return Connection(stream, url.netloc.rpartition("@")[2], url.path.rstrip("/"))
+        return EngineConnection(stream, url.netloc.rpartition("@")[2], url.path.rstrip("/"))

@@ -34,7 +34,7 @@ class UpdateRoute:
 
 @frozen
 class WaitForReplica:
-    """Ask a router to hold a request; answered with ``Released`` or ``Refused``.
+    """Ask a router to hold a request; answered with ``Released`` or ``HoldRefused``.
 
     Attributes:
         deadline: By the clock of the actor system.
@@ -61,7 +61,7 @@ class Released:
 
 
 @frozen
-class Refused:
+class HoldRefused:
     """The request is not to be served."""
 
     error: ApiError

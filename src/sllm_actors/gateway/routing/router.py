@@ -17,7 +17,7 @@ from sllm_actors.serving.messages import WORKER, WakeInstance, Withdrawn
 from .board import Board
 from .holds import Hold, HoldQueue
 from .in_flight import InFlight
-from .messages import Idle, LeaveHold, LookAtClock, Refused, Released, UpdateRoute, WaitForReplica
+from .messages import HoldRefused, Idle, LeaveHold, LookAtClock, Released, UpdateRoute, WaitForReplica
 from .route import Failure, Route, Upstream
 
 log = structlog.get_logger()
@@ -116,10 +116,10 @@ class Router(Actor):
         reply = self.context.reply_later()
         served, now = self._route.served, self.context.now()
         if served is None:
-            reply.send(Refused(errors.model_not_found(self._route.id)))
+            reply.send(HoldRefused(errors.model_not_found(self._route.id)))
             return
         if self._route.failure is not None:
-            reply.send(Refused(_failed(self._route.id, self._route.failure)))
+            reply.send(HoldRefused(_failed(self._route.id, self._route.failure)))
             return
         if any(upstream.id not in wait.excluded for upstream in self._route.ready):
             reply.send(Released())
@@ -128,7 +128,7 @@ class Router(Actor):
         if not self._holds.join(
             Hold(wait.ticket, wait.deadline, wait.excluded, notice_by), served.hold_limit
         ):
-            reply.send(Refused(errors.hold_queue_full(self._route.id, served.hold_limit)))
+            reply.send(HoldRefused(errors.hold_queue_full(self._route.id, served.hold_limit)))
             return
         self._replies[wait.ticket] = reply
         self._reasons[wait.ticket] = wait.reason
@@ -164,7 +164,7 @@ class Router(Actor):
     def _refuse(self, tickets: Iterable[int], error: ApiError) -> None:
         for ticket in tickets:
             log.info("hold.refused", deployment=self._route.id, code=error.code)
-            self._forget(ticket).send(Refused(error))
+            self._forget(ticket).send(HoldRefused(error))
 
     def _forget(self, ticket: int) -> Reply:
         del self._reasons[ticket]

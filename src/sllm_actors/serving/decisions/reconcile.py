@@ -19,7 +19,7 @@ from .placement import Candidate, choose
 
 
 @frozen
-class Wait:
+class PlacementWait:
     """A replica that should run has no place.
 
     Attributes:
@@ -50,7 +50,7 @@ class Deployment:
     next_number: int = 0
     created: float = 0.0
     unfit: Mapping[str, str] = field(factory=dict)
-    wait: Wait | None = None
+    wait: PlacementWait | None = None
 
 
 @frozen

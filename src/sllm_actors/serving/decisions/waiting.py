@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 
 from attrs import evolve
 
-from .reconcile import Deployment, Placements, Wait, Worker, used_gpus
+from .reconcile import Deployment, Placements, PlacementWait, Worker, used_gpus
 
 SHOWN_WORKERS = 8
 """Workers of which a reason tells what they lack; there may be hundreds."""
@@ -26,7 +26,7 @@ def with_waits(
         if name in unplaced:
             since = now if each.wait is None else each.wait.since
             missing = what_is_missing(each, deployments, workers, placements)
-            wait = Wait(since, missing, overdue=now >= since + each.spec.startup_timeout)
+            wait = PlacementWait(since, missing, overdue=now >= since + each.spec.startup_timeout)
         known[name] = each if each.wait == wait else evolve(each, wait=wait)
     return known
 

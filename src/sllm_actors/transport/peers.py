@@ -16,7 +16,7 @@ from .settings import TransportSettings
 DEAD_LIMIT = 4096
 
 
-class Roster:
+class PeerTable:
     """The links of one node and what its next hello says.
 
     Attributes:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .supervisor import SupervisorCell
 
 
-class Belongings:
+class OwnedResources:
     """What one actor owns."""
 
     __slots__ = ("_cell", "children", "jobs", "replies", "timers", "watching")

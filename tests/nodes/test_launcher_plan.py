@@ -11,7 +11,7 @@ import pytest
 import trustme
 
 from sllm_actors.cluster.tls_files import TlsFiles
-from sllm_actors.nodes.launch_plan import LaunchPlan, LaunchProblem, is_loopback, make_plan
+from sllm_actors.nodes.launcher_plan import LauncherPlan, LauncherProblem, is_loopback, make_plan
 from sllm_actors.nodes.options import (
     GatewayOptions,
     HeadOptions,
@@ -20,12 +20,12 @@ from sllm_actors.nodes.options import (
     UpOptions,
     WorkerOptions,
 )
-from sllm_actors.nodes.settings import GatewaySettings, HeadSettings, WorkerSettings
+from sllm_actors.nodes.settings import GatewayNodeSettings, HeadNodeSettings, WorkerNodeSettings
 
 
 @pytest.fixture
-def plans() -> Iterator[list[LaunchPlan]]:
-    made: list[LaunchPlan] = []
+def plans() -> Iterator[list[LauncherPlan]]:
+    made: list[LauncherPlan] = []
     yield made
     for plan in made:
         for listener in plan.sockets:
@@ -38,14 +38,14 @@ def up(tmp_path: Path, **more: object) -> UpOptions:
 
 
 def test_up_is_a_head_a_worker_and_a_gateway_for_this_machine_only(
-    tmp_path: Path, plans: list[LaunchPlan]
+    tmp_path: Path, plans: list[LauncherPlan]
 ) -> None:
     plans.append(plan := make_plan(up(tmp_path, demo=True, gpus=1)))
     assert [node.settings.name for node in plan.nodes] == ["head", "worker", "gateway-0"]
     head, worker, gateway = (node.settings for node in plan.nodes)
-    assert isinstance(head, HeadSettings)
-    assert isinstance(worker, WorkerSettings)
-    assert isinstance(gateway, GatewaySettings)
+    assert isinstance(head, HeadNodeSettings)
+    assert isinstance(worker, WorkerNodeSettings)
+    assert isinstance(gateway, GatewayNodeSettings)
     assert all(node.settings.loopback for node in plan.nodes)
     assert (worker.head_host, worker.head_port) == ("127.0.0.1", head.ports["cluster"])
     assert (gateway.head_host, gateway.head_port) == ("127.0.0.1", head.ports["cluster"])
@@ -57,7 +57,9 @@ def test_up_is_a_head_a_worker_and_a_gateway_for_this_machine_only(
     assert stat.S_IMODE((tmp_path / "secret").stat().st_mode) == 0o600
 
 
-def test_gateways_of_a_head_share_one_socket_and_want_a_key(tmp_path: Path, plans: list[LaunchPlan]) -> None:
+def test_gateways_of_a_head_share_one_socket_and_want_a_key(
+    tmp_path: Path, plans: list[LauncherPlan]
+) -> None:
     options = HeadOptions(data_dir=tmp_path, gateways=2, port=0, cluster_port=0, transport_port=0)
     plans.append(plan := make_plan(options))
     assert [node.settings.name for node in plan.nodes] == ["head", "gateway-0", "gateway-1"]
@@ -68,13 +70,15 @@ def test_gateways_of_a_head_share_one_socket_and_want_a_key(tmp_path: Path, plan
     assert plan.key not in repr(plan)
 
 
-def test_a_head_without_gateways_has_no_address_for_clients(tmp_path: Path, plans: list[LaunchPlan]) -> None:
+def test_a_head_without_gateways_has_no_address_for_clients(
+    tmp_path: Path, plans: list[LauncherPlan]
+) -> None:
     options = HeadOptions(data_dir=tmp_path, gateways=0, port=0, cluster_port=0, transport_port=0)
     plans.append(plan := make_plan(options))
     assert (plan.gateway_url, plan.key, len(plan.nodes)) == ("", None, 1)
 
 
-def test_a_worker_makes_no_secret_of_its_own(tmp_path: Path, plans: list[LaunchPlan]) -> None:
+def test_a_worker_makes_no_secret_of_its_own(tmp_path: Path, plans: list[LauncherPlan]) -> None:
     plans.append(make_plan(WorkerOptions(head=HostPort("head", 8000), port=0, data_dir=tmp_path)))
     plans.append(make_plan(GatewayOptions(head=HostPort("head", 8000), port=0, data_dir=tmp_path)))
     assert list(tmp_path.iterdir()) == []
@@ -94,23 +98,23 @@ def test_a_worker_makes_no_secret_of_its_own(tmp_path: Path, plans: list[LaunchP
 def test_a_taken_port_names_its_flag_and_closes_what_was_bound(tmp_path: Path, name: str, flag: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(LaunchProblem, match=rf"port {port} .* is taken: .* {flag}$"):
+        with pytest.raises(LauncherProblem, match=rf"port {port} .* is taken: .* {flag}$"):
             make_plan(up(tmp_path, **{name: port}))
 
 
 def test_an_address_of_another_machine_is_named(tmp_path: Path) -> None:
-    with pytest.raises(LaunchProblem, match=r"cannot listen on 192\.0\.2\.1:0"):
+    with pytest.raises(LauncherProblem, match=r"cannot listen on 192\.0\.2\.1:0"):
         make_plan(up(tmp_path, host="192.0.2.1"))
 
 
 def test_a_data_directory_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(LaunchProblem, match="data directory"):
+    with pytest.raises(LauncherProblem, match="data directory"):
         make_plan(up(tmp_path / "file"))
 
 
 def test_every_node_gets_the_files_for_tls_under_absolute_paths(
-    tmp_path: Path, plans: list[LaunchPlan], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, plans: list[LauncherPlan], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     authority = trustme.CA()
     leaf = authority.issue_cert("node")
@@ -128,7 +132,7 @@ def test_every_node_gets_the_files_for_tls_under_absolute_paths(
 
 def test_files_for_tls_that_cannot_be_used_start_nothing(tmp_path: Path) -> None:
     missing = tmp_path / "missing.pem"
-    with pytest.raises(LaunchProblem, match=r"missing\.pem \(--tls-cert\) cannot be read: No such file"):
+    with pytest.raises(LauncherProblem, match=r"missing\.pem \(--tls-cert\) cannot be read: No such file"):
         make_plan(up(tmp_path / "data", tls=TlsFiles(missing, missing, missing)))
     assert not (tmp_path / "data").exists()
 

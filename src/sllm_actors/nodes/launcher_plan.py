@@ -24,12 +24,12 @@ from .options import (
     WorkerOptions,
     default_data_dir,
 )
-from .settings import GatewaySettings, HeadSettings, NodeSettings, WorkerSettings
+from .settings import GatewayNodeSettings, HeadNodeSettings, NodeSettings, WorkerNodeSettings
 
 BACKLOG = 1024
 
 
-class LaunchProblem(Exception):
+class LauncherProblem(Exception):
     """The nodes cannot be started; one sentence says why and what to do."""
 
 
@@ -47,7 +47,7 @@ class PlannedNode:
 
 
 @frozen
-class LaunchPlan:
+class LauncherPlan:
     """Everything that one launcher starts, in start order; stopped in the reverse.
 
     Attributes:
@@ -76,14 +76,14 @@ class Sockets:
         """Bind one; return descriptor and port.
 
         Raises:
-            LaunchProblem: The port is taken, or the address is not this machine's. All sockets are closed.
+            LauncherProblem: The port is taken, or the address is not this machine's. All sockets are closed.
         """
         try:
             family = socket.getaddrinfo(self._host, port, type=socket.SOCK_STREAM)[0][0]
             listener = socket.create_server((self._host, port), family=family, backlog=BACKLOG)
         except OSError as error:
             self.close()
-            raise LaunchProblem(_explain(error, self._host, port, flag, what)) from None
+            raise LauncherProblem(_explain(error, self._host, port, flag, what)) from None
         listener.set_inheritable(True)
         self.bound.append(listener)
         return listener.fileno(), listener.getsockname()[1]
@@ -94,14 +94,14 @@ class Sockets:
             listener.close()
 
 
-def make_plan(chosen: NodeOptions) -> LaunchPlan:
+def make_plan(chosen: NodeOptions) -> LauncherPlan:
     """Decide what to start, and bind its sockets.
 
     ``sllm up`` and ``sllm gateway`` listen on loopback unless told otherwise; a head and a worker listen to
     other machines, since without them they would be of no use.
 
     Raises:
-        LaunchProblem: A port is taken, or the data directory or the files for TLS cannot be used.
+        LauncherProblem: A port is taken, or the data directory or the files for TLS cannot be used.
     """
     tls = _checked(chosen.tls)
     data_dir = (chosen.data_dir or default_data_dir(os.environ)).expanduser().absolute()
@@ -149,13 +149,13 @@ class _Planning:
         try:
             make_credentials(self._data_dir, self._secret_file)
         except SecretProblem as problem:
-            raise LaunchProblem(str(problem)) from None
+            raise LauncherProblem(str(problem)) from None
 
     def head(self, cluster_port: int, transport_port: int, database_url: str | None) -> HostPort:
         """Plan the head; return where nodes on this machine find it."""
         cluster = self._sockets.bind(cluster_port, "--cluster-port", "the cluster HTTP")
         transport = self._sockets.bind(transport_port, "--transport-port", "the head's transport")
-        settings = HeadSettings(
+        settings = HeadNodeSettings(
             name="head",
             listeners={"cluster": cluster[0], "transport": transport[0]},
             ports={"cluster": cluster[1], "transport": transport[1]},
@@ -169,7 +169,7 @@ class _Planning:
         self, chosen: EngineOptions, head: HostPort, port: int, flag: str, name: str | None
     ) -> PlannedNode:
         descriptor, bound = self._sockets.bind(port, flag, "the worker's transport")
-        settings = WorkerSettings(
+        settings = WorkerNodeSettings(
             name="worker",
             listeners={"transport": descriptor},
             ports={"transport": bound},
@@ -181,7 +181,7 @@ class _Planning:
             storage_quota=chosen.storage_quota,
             labels=chosen.labels,
             engine_python=chosen.engine_python,
-            warm=chosen.warm,
+            fork_servers=chosen.fork_servers,
             allow_command=chosen.allow_command,
             healthy_uptime=chosen.healthy_uptime,
             **self._common,
@@ -195,7 +195,7 @@ class _Planning:
         descriptor, bound = self._sockets.bind(port, "--port", "the OpenAI API")
         self._url = f"http://{HostPort(_reachable(self._address), bound)}"
         settings = [
-            GatewaySettings(
+            GatewayNodeSettings(
                 name=f"gateway-{number}",
                 listeners={"gateway": descriptor},
                 ports={"gateway": bound},
@@ -207,8 +207,8 @@ class _Planning:
         ]
         return [PlannedNode("gateway", each, stop_budget=20.0) for each in settings]
 
-    def done(self, *nodes: PlannedNode, demo: bool = False) -> LaunchPlan:
-        return LaunchPlan(
+    def done(self, *nodes: PlannedNode, demo: bool = False) -> LauncherPlan:
+        return LauncherPlan(
             self._data_dir,
             (*self._head, *nodes),
             tuple(self._sockets.bound),
@@ -227,7 +227,7 @@ def _checked(tls: TlsFiles | None) -> TlsFiles | None:
     try:
         make_tls_contexts(found)
     except TlsProblem as problem:
-        raise LaunchProblem(str(problem)) from None
+        raise LauncherProblem(str(problem)) from None
     return found
 
 
