@@ -11,6 +11,7 @@ from openai import BadRequestError, OpenAI
 from openai.types.chat import ChatCompletionMessageParam
 from tests.e2e.cluster import Cluster, eventually
 
+from .conftest import CACHE
 from .family import MODEL, both_ready, family_of
 
 pytestmark = [pytest.mark.allow_blocking, pytest.mark.timeout(420)]
@@ -38,6 +39,22 @@ def test_chat_streamed_and_not_give_the_same_text(client: OpenAI) -> None:
     assert text == whole.choices[0].message.content
     assert chunks[-1].usage == whole.usage
     assert len(chunks) > 10
+
+
+def test_vllm_says_back_what_it_was_told(cluster: Cluster) -> None:
+    for instance in both_ready(cluster, within=10):
+        with _engine(instance["address"]) as engine:
+            (model,) = engine.get("/v1/models").json()["data"]
+            assert (model["id"], model["max_model_len"]) == (MODEL, 1024)
+            assert model["root"] == str(CACHE / "models" / "demo--smollm2-135m" / "files")
+            chat = {"messages": GRAVITY, "max_tokens": 1}
+            assert engine.post("/v1/chat/completions", json=chat).json()["model"] == MODEL
+            prompt = {"prompt": "Gravity is", "max_tokens": 1}
+            assert engine.post("/v1/completions", json=prompt).json()["model"] == MODEL
+            metrics = [line for line in engine.get("/metrics").text.splitlines() if line[:5] == "vllm:"]
+        named = [line for line in metrics if "model_name=" in line]
+        assert named
+        assert [line for line in named if f'model_name="{MODEL}"' not in line] == []
 
 
 def test_completions_and_stop_sequences(client: OpenAI) -> None:
@@ -104,9 +121,13 @@ def test_an_engine_is_reached_by_its_socket_alone(cluster: Cluster) -> None:
 
 
 def _requests_of(cluster: Cluster, address: str) -> int:
-    transport = httpx2.HTTPTransport(uds=address.removeprefix("unix:"), verify=False)
-    with httpx2.Client(transport=transport, base_url="http://engine", timeout=30) as engine:
+    with _engine(address) as engine:
         lines = engine.get("/metrics").text.splitlines()
     return int(
         sum(float(line.split()[-1]) for line in lines if line.startswith("vllm:request_success_total"))
     )
+
+
+def _engine(address: str) -> httpx2.Client:
+    transport = httpx2.HTTPTransport(uds=address.removeprefix("unix:"), verify=False)
+    return httpx2.Client(transport=transport, base_url="http://engine", timeout=30)

@@ -18,6 +18,7 @@ from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.engines.machine.log_reader import read_chunk
 from sllm_actors.engines.messages import Drained, ReplicaOrder, ReplicaState, StopReplica
 from sllm_actors.engines.replica.engine_socket import open_engine_socket
+from sllm_actors.models.demo_model import DEMO_MODELS
 from sllm_actors.testing import TestSystem
 
 pytestmark = pytest.mark.anyio
@@ -34,11 +35,15 @@ def anyio_backend() -> object:
     return ("asyncio", {"use_uvloop": True})
 
 
-async def chat(address: str, text: str) -> str:
+async def ask(address: str, path: str, body: dict[str, object] | None = None) -> httpx2.Response:
     transport = httpx2.AsyncHTTPTransport(uds=address.removeprefix("unix:"), verify=False)
     async with httpx2.AsyncClient(transport=transport, base_url="http://engine", timeout=20) as client:
-        body = {"messages": [{"role": "user", "content": text}], "max_tokens": 4, "temperature": 0}
-        answer = (await client.post("/v1/chat/completions", json=body)).raise_for_status().json()
+        return await client.request("GET" if body is None else "POST", path, json=body)
+
+
+async def chat(address: str, text: str) -> str:
+    body = {"messages": [{"role": "user", "content": text}], "max_tokens": 4, "temperature": 0}
+    answer = (await ask(address, "/v1/chat/completions", body)).raise_for_status().json()
     assert answer["object"] == "chat.completion"
     return str(answer["choices"][0]["message"]["content"])
 
@@ -76,6 +81,65 @@ async def test_llama_cpp_comes_up_answers_is_killed_comes_up_again_and_is_stoppe
     assert left(host) == []
     text = (await anyio.to_thread.run_sync(read_chunk, host.folders.log_of(KEY), 0)).text
     assert text.count("---- attempt") == 2
+
+
+NAMED: dict[str, dict[str, object]] = {
+    "/v1/chat/completions": {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 1},
+    "/v1/completions": {"prompt": "hi", "max_tokens": 1},
+    "/v1/messages": {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 1},
+    "/v1/responses": {"input": "hi", "max_output_tokens": 16},
+    "/v1/embeddings": {"input": "hi"},
+}
+
+
+async def test_llama_cpp_says_back_what_it_was_told(host: EngineHost) -> None:
+    name = "org/Smol LM-2: \u00e4, 135M"
+    settings: dict[str, object] = {
+        "max_model_len": 512,
+        "n_parallel": 2,
+        "n_threads": 1,
+        "extra": {"model_tags": "small", "chat_template": "{{ messages[0].content }}", "warmup": False},
+    }
+    async with TestSystem() as system:
+        _, probe = await start(system, evolve(ORDER, model=name, settings=settings), host)
+        ready = await report_of(probe, ReplicaState.READY)
+        props = (await ask(ready.address, "/props")).json()
+        assert props["model_alias"] == name
+        assert Path(props["model_path"]).name == DEMO_MODELS["smollm2-135m"].file
+        assert props["total_slots"] == 2
+        assert props["default_generation_settings"]["n_ctx"] == 512
+        assert props["endpoint_metrics"] is True
+        assert props["chat_template"] == "{{ messages[0].content }}"
+        (model,) = (await ask(ready.address, "/v1/models")).json()["data"]
+        assert (model["id"], model["aliases"], model["tags"]) == (name, [name], ["small"])
+        assert model["meta"]["n_ctx"] == 512
+        answers = {path: (await ask(ready.address, path, body)).json() for path, body in NAMED.items()}
+        assert {path: answer["model"] for path, answer in answers.items()} == dict.fromkeys(NAMED, name)
+        assert "llamacpp:requests_processing" in (await ask(ready.address, "/metrics")).text
+
+
+async def test_llama_cpp_serves_embeddings_only_where_that_is_set(host: EngineHost) -> None:
+    async with TestSystem() as system:
+        settings = SETTINGS | {"embedding": False}
+        _, probe = await start(system, evolve(ORDER, settings=settings), host)
+        ready = await report_of(probe, ReplicaState.READY)
+        refused = await ask(ready.address, "/v1/embeddings", NAMED["/v1/embeddings"])
+        assert refused.status_code == 501
+        assert await chat(ready.address, "Hello")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("warmup", "false"), ("embedding", 2), ("n_batch", 1.5), ("nosuch", 1), ("rope_freq_base", 1e40)],
+)
+async def test_a_parameter_that_llama_cpp_would_take_for_another_one_is_refused(
+    host: EngineHost, name: str, value: object
+) -> None:
+    async with TestSystem() as system:
+        order = evolve(ORDER, settings=SETTINGS | {"extra": {name: value}})
+        _, probe = await start(system, order, host)
+        failed = await report_of(probe, ReplicaState.FAILED)
+        assert f"llama.cpp takes no setting {name} = {value!r}" in failed.log_tail[-1]
 
 
 async def test_a_file_that_is_no_model_is_a_failure_with_a_reason_and_is_tried_again(

@@ -8,6 +8,7 @@ so that it runs under any interpreter that has xllamacpp. It has no state to sav
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import sys
@@ -22,18 +23,29 @@ def fail(sentence: str) -> None:
 
 
 def set_parameter(target: Any, name: str, value: object) -> None:
-    """Set one attribute of the parameters.
+    """Set one attribute of the parameters, and see that it then has that value.
+
+    xllamacpp makes a set of a text's letters. Where it takes several texts, one alone is the only one.
 
     Raises:
         AttributeError: There is none of that name.
-        TypeError: It takes no such value.
+        TypeError, ValueError, OverflowError: It takes no such value, or takes it for another one.
     """
     *parts, last = name.split(".")
     for part in parts:
         target = getattr(target, part)
-    if not hasattr(target, last):
-        raise AttributeError(name)
+    before = getattr(target, last)
+    if isinstance(value, str) and isinstance(before, set | list):
+        value = type(before)([value])
     setattr(target, last, value)
+    taken = getattr(target, last)
+    close = (
+        isinstance(taken, float)
+        and isinstance(value, int | float)
+        and math.isclose(taken, value, rel_tol=1e-6)
+    )
+    if taken != value and not close:  # its floats have 32 bits
+        raise ValueError(f"it is taken for {taken!r}")
 
 
 def main() -> None:
@@ -44,10 +56,8 @@ def main() -> None:
     except ImportError as error:
         fail(f"llama.cpp is not installed for {sys.executable} ({error}): pip install xllamacpp")
     params = xllamacpp.CommonParams()
-    params.model.path = launch["model"]
-    params.model_alias = launch["alias"]
-    params.hostnames = [launch["socket"]]
-    for name, value in launch["parameters"].items():
+    ours = {"model.path": launch["model"], "model_alias": launch["alias"], "hostnames": launch["socket"]}
+    for name, value in {**ours, **launch["parameters"]}.items():
         try:
             if name == "pooling_type":
                 value = getattr(xllamacpp.llama_pooling_type, f"LLAMA_POOLING_TYPE_{str(value).upper()}")
