@@ -119,6 +119,7 @@ engine_options = options(
     ),
     click.option(
         "--fork-servers",
+        "--warm",  # its older name
         type=click.Choice(["auto", "vllm", "none"]),
         default="auto",
         show_default=True,
