@@ -240,9 +240,9 @@ def test_a_server_ends_with_its_worker_even_while_it_imports(folder: Path, modul
     script = f"""
 import anyio, sys
 from pathlib import Path
-from sllm_actors.engines.warm.fork_client import WarmSpec, open_fork_server
+from sllm_actors.engines.warm.fork_client import ForkServerSpec, open_fork_server
 async def main():
-    spec = WarmSpec("tiny", sys.executable, ("takes_for_ever",), {{"PYTHONPATH": {str(modules)!r}}})
+    spec = ForkServerSpec("tiny", sys.executable, ("takes_for_ever",), {{"PYTHONPATH": {str(modules)!r}}})
     async with open_fork_server(spec, Path({str(folder / "warm.log")!r})):
         pass
 anyio.run(main)

@@ -28,13 +28,25 @@ from sllm_actors.testing import TestSystem
 pytestmark = pytest.mark.anyio
 
 
+class RecordedForkServers(ForkServers):
+    """Remembers what was said, also what held for a moment only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: list[tuple[ForkServerState, str]] = []
+
+    def say(self, backend: str, state: ForkServerState, reason: str = "") -> None:
+        self.said.append((state, reason))
+        super().say(backend, state, reason)
+
+
 @define
 class Keeping:
     """A keeper at work, and how it looks from outside."""
 
     folder: Path
     spec: ForkServerSpec
-    servers: ForkServers = field(factory=ForkServers)
+    servers: RecordedForkServers = field(factory=RecordedForkServers)
     room: bool = True
     told: list[bool] = field(factory=list)
 
@@ -91,8 +103,7 @@ async def test_a_server_that_is_killed_is_started_again(folder: Path, modules: P
     async with keeping(folder, spec_for(plan_in(folder, modules))) as kept:
         first = await kept.server()
         os.kill(first.pid, signal.SIGKILL)
-        await until(lambda: kept.report.reason == "it ended with -9")
-        assert kept.report.state is ForkServerState.FAILED
+        await until(lambda: (ForkServerState.FAILED, "it ended with -9") in kept.servers.said)
         second = await kept.server()
         assert second.pid != first.pid
     assert not alive(second.pid)
@@ -144,7 +155,7 @@ async def test_what_an_engine_teaches_its_server_learns_and_the_next_one_starts_
 async def test_what_an_engine_teaches_is_kept_although_its_server_had_to_go(
     folder: Path, modules: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sllm_actors.engines.warm.FORK_TIMEOUT", 0.5)
+    monkeypatch.setattr("sllm_actors.engines.warm.fork_servers.FORK_TIMEOUT", 0.5)
     plan = plan_in(folder, modules)
     async with keeping(folder, spec_for(plan)) as kept:
         server = await kept.server()
