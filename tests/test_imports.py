@@ -26,8 +26,9 @@ FLOORS = [
 ]
 
 # Beside the floors: what serves everyone, and what is public for the tests of users.
-SERVES_EVERYONE = {"files", "observe"}
+SERVES_EVERYONE = {"api_error", "files", "observe"}
 BESIDE: dict[str, set[str]] = {
+    "api_error": set(),
     "files": set(),
     "observe": set(),
     "testing": {"actors", "transport", "engines", "files", "observe"},
@@ -121,6 +122,8 @@ PURE_CORES = {
     ],
     "serving": [
         "admission",
+        "answers",
+        "guide",
         "decisions.placement",
         "decisions.reconcile",
         "tiers",

@@ -16,7 +16,17 @@ from hypothesis import strategies as st
 from sllm_actors.actors import NodeId
 from sllm_actors.engines.identity import ReplicaId
 from sllm_actors.engines.messages import LogChunk, ReadLog
-from sllm_actors.serving.messages import CONTROLLER, WORKER, ControlAnswer, DeleteDeployment, Deploy, Describe
+from sllm_actors.serving.messages import (
+    CONTROLLER,
+    WORKER,
+    ControlAnswer,
+    DeleteDeployment,
+    Deploy,
+    Describe,
+    Done,
+    Refusal,
+    RefusalKind,
+)
 from sllm_actors.testing import TestProbe
 
 from .kit import PlayedCluster, replica, running_gateway, served
@@ -84,14 +94,15 @@ async def test_the_heads_answers_are_passed_on_as_they_are(cluster: PlayedCluste
             answers.append(await http.request(method, target, content=content))
 
     body = '{"id": "x",  "n": 1.50}'
-    await ask("POST", "/deployments", ControlAnswer(201, body), '{"model":  "m"}')
-    await ask("GET", path, ControlAnswer(200, body))
-    await ask("GET", "/status", ControlAnswer(200, body))
-    await ask("DELETE", path, ControlAnswer(404, '{"message": "no", "code": "not_found"}', 2.0))
+    await ask("POST", "/deployments", Done(body, pending=True), '{"model":  "m"}')
+    await ask("GET", path, Done(body))
+    await ask("GET", "/status", Done(body))
+    await ask("DELETE", path, Refusal(RefusalKind.UNKNOWN, "not_found", "no", retry_after=2.0))
     assert asked == [Deploy('{"model":  "m"}'), Describe(NAME), Describe(""), DeleteDeployment(NAME)]
-    assert [answer.status_code for answer in answers] == [201, 200, 200, 404]
+    assert [answer.status_code for answer in answers] == [202, 200, 200, 404]
     assert all(answer.text == body for answer in answers[:3])
-    assert answers[3].json() == {"error": {"message": "no", "code": "not_found"}}
+    error = {"message": "no", "type": "not_found_error", "param": None, "code": "not_found"}
+    assert answers[3].json() == {"error": error}
     assert answers[3].headers["retry-after"] == "2"
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import trustme
 
+from sllm_actors.cluster.loopback import is_loopback
 from sllm_actors.cluster.tls_files import TlsFiles
-from sllm_actors.nodes.launcher_plan import LauncherPlan, LauncherProblem, is_loopback, make_plan
+from sllm_actors.nodes.launcher_plan import LauncherPlan, LauncherProblem, make_plan
 from sllm_actors.nodes.options import (
     GatewayOptions,
     HeadOptions,

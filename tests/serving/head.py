@@ -19,7 +19,6 @@ from sllm_actors.serving.deployment.document import write_document
 from sllm_actors.serving.deployment.spec import DeploymentSpec
 from sllm_actors.serving.messages import (
     CONTROLLER,
-    ControlAnswer,
     DeleteDeployment,
     Deploy,
     Describe,
@@ -31,7 +30,7 @@ from sllm_actors.serving.store import Store, StoredDeployment, sqlite_url
 from sllm_actors.testing import ManualClock, TestSystem
 from sllm_actors.transport import Peer, PeerLost, PeerUp
 
-from .kit import inventory
+from .kit import inventory, outcome_of
 from .recording_network import RecordingNetwork
 
 SETTLE_TIME = 10.0
@@ -94,22 +93,21 @@ class Head:
 
     # ---- what a person does
 
-    async def ask(self, request: Any) -> tuple[int, dict[str, Any]]:
+    async def ask(self, request: Any) -> tuple[str, dict[str, Any]]:
         answer = await self.system.named(CONTROLLER).ask(request, timeout=60)
-        assert isinstance(answer, ControlAnswer)
-        return answer.status, json.loads(answer.body)
+        return outcome_of(answer)
 
-    async def deploy(self, wanted: DeploymentSpec) -> tuple[int, dict[str, Any]]:
+    async def deploy(self, wanted: DeploymentSpec) -> tuple[str, dict[str, Any]]:
         found = await self.ask(Deploy(json.dumps(write_document(wanted))))
         await self.rest()
         return found
 
-    async def delete(self, name: str) -> tuple[int, dict[str, Any]]:
+    async def delete(self, name: str) -> tuple[str, dict[str, Any]]:
         return await self.ask(DeleteDeployment(name))
 
     async def describe(self, name: str = "") -> dict[str, Any]:
-        status, document = await self.ask(Describe(name))
-        assert status == 200, document
+        outcome, document = await self.ask(Describe(name))
+        assert outcome == "done", document
         return document
 
     async def advance(self, seconds: float) -> None:

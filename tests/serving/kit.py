@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
 import anyio
-from attrs import evolve
+from attrs import asdict, evolve
 
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.engines.messages import ReplicaReport, ReplicaState
 from sllm_actors.serving.decisions.reconcile import Deployment, Plan, Worker, reconcile
 from sllm_actors.serving.deployment.spec import DeploymentSpec, Scaling
-from sllm_actors.serving.messages import Gpu, Inventory
+from sllm_actors.serving.messages import ControlAnswer, Gpu, Inventory, Refusal
 
 NODES = ("w1", "w2", "w3")
 
@@ -78,3 +79,10 @@ async def until(condition: Callable[[], object]) -> None:
     with anyio.fail_after(5):
         while not condition():  # noqa: ASYNC110 - see above
             await anyio.sleep(0.001)
+
+
+def outcome_of(answer: ControlAnswer) -> tuple[str, dict[str, Any]]:
+    """Return an answer as a word ("done", "pending", or the kind of a refusal) and what it carries."""
+    if isinstance(answer, Refusal):
+        return answer.kind.value, asdict(answer)
+    return "pending" if answer.pending else "done", json.loads(answer.document)

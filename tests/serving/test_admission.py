@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
-from attrs import evolve
 
 from sllm_actors.actors import Incarnation
 from sllm_actors.serving.admission import AdmissionVerdict, Proposal, propose
-from sllm_actors.serving.deployment.document import MAX_DOCUMENT
+from sllm_actors.serving.deployment.document import MAX_DOCUMENT, write_document
 from sllm_actors.serving.inspection import WorkerLife
-from sllm_actors.serving.messages import ControlAnswer
+from sllm_actors.serving.messages import Done, Refusal
 
 from .kit import deployment, spec
 
@@ -19,13 +18,12 @@ DOCUMENT = '{"model": "m", "backend": "llamacpp"}'
 LIVES = [WorkerLife(node, Incarnation(1, 1)) for node in ("w1", "w2")]
 
 
-def refused(document: str, code: str, *, status: int, deployed: bool = False, admitting: str = "") -> str:
+def refused(document: str, code: str, *, outcome: str, deployed: bool = False, admitting: str = "") -> str:
     known = {"m:llamacpp": deployment()} if deployed else {}
     said = propose(document, known, {admitting})
-    assert isinstance(said, ControlAnswer)
-    error = json.loads(said.body)
-    assert (said.status, error["code"]) == (status, code)
-    return str(error["message"])
+    assert isinstance(said, Refusal)
+    assert (said.kind, said.code) == (outcome, code)
+    return said.message
 
 
 def test_a_document_that_makes_sense_is_proposed_with_what_its_author_should_see() -> None:
@@ -36,22 +34,24 @@ def test_a_document_that_makes_sense_is_proposed_with_what_its_author_should_see
 
 @pytest.mark.parametrize("document", ["", "[]", "{", '{"model": 7}', '{"modle": "m"}'])
 def test_one_that_makes_none_is_refused_with_a_sentence(document: str) -> None:
-    assert refused(document, "invalid_deployment", status=400)
+    assert refused(document, "invalid_deployment", outcome="invalid")
 
 
 def test_a_document_that_is_too_long_is_not_read() -> None:
-    assert str(MAX_DOCUMENT) in refused("x" * (MAX_DOCUMENT + 1), "too_large", status=413)
+    assert str(MAX_DOCUMENT) in refused("x" * (MAX_DOCUMENT + 1), "too_large", outcome="too_large")
 
 
 def test_what_is_there_already_is_no_mistake_and_other_settings_are() -> None:
-    same = propose(DOCUMENT, {"m:llamacpp": evolve(deployment(), spec=spec())}, ())
-    assert isinstance(same, ControlAnswer)
+    known = deployment()
+    same = propose(json.dumps(write_document(known.spec)), {known.spec.id: known}, ())
+    assert isinstance(same, Done)
+    assert json.loads(same.document)["created"] is False
     other = json.dumps({"model": "m", "backend": "llamacpp", "num_gpus": 3})
-    assert "other settings" in refused(other, "deployment_exists", status=409, deployed=True)
+    assert "other settings" in refused(other, "deployment_exists", outcome="conflict", deployed=True)
 
 
 def test_what_is_being_decided_already_has_to_wait() -> None:
-    assert refused(DOCUMENT, "deployment_exists", status=409, admitting="m:llamacpp")
+    assert refused(DOCUMENT, "deployment_exists", outcome="conflict", admitting="m:llamacpp")
 
 
 @pytest.mark.parametrize(

@@ -34,8 +34,8 @@ M = "m:llamacpp"
 async def test_a_deployment_is_kept_and_ordered_from_a_worker(tmp_path: Path) -> None:
     async with running_head(tmp_path) as head:
         await head.join("w1")
-        status, answer = await head.deploy(spec())
-        assert (status, answer["deployment_id"], answer["created"]) == (200, M, True)
+        outcome, answer = await head.deploy(spec())
+        assert (outcome, answer["deployment_id"], answer["created"]) == ("done", M, True)
         assert (answer["revision"], answer["warnings"]) == (1, [])
         assert head.orders("w1") == [key(0)]
         assert [each.next_number for each in (await head.stored())] == [1]
@@ -44,33 +44,33 @@ async def test_a_deployment_is_kept_and_ordered_from_a_worker(tmp_path: Path) ->
 async def test_the_same_deployment_again_is_no_mistake(tmp_path: Path) -> None:
     async with running_head(tmp_path) as head:
         await head.deploy(spec())
-        status, answer = await head.deploy(spec())
-        assert (status, answer["created"], answer["revision"]) == (200, False, 1)
+        outcome, answer = await head.deploy(spec())
+        assert (outcome, answer["created"], answer["revision"]) == ("done", False, 1)
 
 
 async def test_other_settings_are_a_conflict(tmp_path: Path) -> None:
     async with running_head(tmp_path) as head:
         await head.deploy(spec())
-        status, answer = await head.deploy(spec(gpus=1))
-        assert (status, answer["code"]) == (409, "deployment_exists")
+        outcome, answer = await head.deploy(spec(gpus=1))
+        assert (outcome, answer["code"]) == ("conflict", "deployment_exists")
         assert answer["message"] == f"{M} is deployed with other settings: delete it first"
 
 
 @pytest.mark.parametrize(
-    ("document", "status", "code", "param"),
+    ("document", "outcome", "code", "param"),
     [
-        ("{", 400, "invalid_deployment", None),
-        ('{"modell": "x"}', 400, "invalid_deployment", "modell"),
-        ('"' + "x" * MAX_DOCUMENT + '"', 413, "too_large", None),
-        ('"' + "é" * (MAX_DOCUMENT // 2) + '"', 413, "too_large", None),
+        ("{", "invalid", "invalid_deployment", None),
+        ('{"modell": "x"}', "invalid", "invalid_deployment", "modell"),
+        ('"' + "x" * MAX_DOCUMENT + '"', "too_large", "too_large", None),
+        ('"' + "é" * (MAX_DOCUMENT // 2) + '"', "too_large", "too_large", None),
     ],
 )
 async def test_a_document_that_means_nothing_is_refused(
-    tmp_path: Path, document: str, status: int, code: str, param: str | None
+    tmp_path: Path, document: str, outcome: str, code: str, param: str | None
 ) -> None:
     async with running_head(tmp_path) as head:
         found, answer = await head.ask(Deploy(document))
-        assert (found, answer["code"], answer["param"]) == (status, code, param)
+        assert (found, answer["code"], answer["param"]) == (outcome, code, param)
         assert (await head.stored()) == []
 
 
@@ -85,8 +85,8 @@ async def test_what_every_worker_refuses_is_refused(tmp_path: Path) -> None:
         await head.join("w1")
         await head.join("w2")
         head.problems = {"w1": "there is no file /x", "w2": "there is no backend"}
-        status, answer = await head.deploy(spec())
-        assert (status, answer["message"], answer["param"]) == (400, "there is no backend", "source")
+        outcome, answer = await head.deploy(spec())
+        assert (outcome, answer["message"], answer["param"]) == ("invalid", "there is no backend", "source")
         assert (await head.stored()) == []
 
 
@@ -95,7 +95,7 @@ async def test_what_one_worker_refuses_goes_to_another(tmp_path: Path) -> None:
         await head.join("w1")
         await head.join("w2")
         head.problems = {"w1": "there is no file /x"}
-        assert (await head.deploy(spec()))[0] == 200
+        assert (await head.deploy(spec()))[0] == "done"
         assert head.orders("w1") == []
         assert head.orders("w2") == [key(0)]
 
@@ -109,7 +109,7 @@ async def test_a_worker_that_does_not_answer_is_asked_again_and_gets_nothing_unt
         head.problems = {"w1": "there is no file /x"}
         head.silent = {"w2"}
         async with anyio.create_task_group() as tasks:
-            answers: list[tuple[int, object]] = []
+            answers: list[tuple[str, object]] = []
 
             async def deploy() -> None:
                 answers.append(await head.deploy(spec()))
@@ -117,7 +117,7 @@ async def test_a_worker_that_does_not_answer_is_asked_again_and_gets_nothing_unt
             tasks.start_soon(deploy)
             await until(lambda: head.network.open)
             await head.clock.advance(5.0)
-        assert answers[0][0] == 200  # one refused, but not all have spoken
+        assert answers[0][0] == "done"  # one refused, but not all have spoken
         assert head.orders("w2") == []
         described = await head.describe(M)
         assert described["detail"] == "workers are being asked whether they can run it"
@@ -129,7 +129,7 @@ async def test_a_worker_that_does_not_answer_is_asked_again_and_gets_nothing_unt
 
 async def test_a_deployment_without_any_worker_waits_for_one(tmp_path: Path) -> None:
     async with running_head(tmp_path) as head:
-        assert (await head.deploy(spec()))[0] == 200
+        assert (await head.deploy(spec()))[0] == "done"
         assert "no worker is connected" in (await head.describe(M))["detail"]
         await head.join("w1")
         assert head.orders("w1") == [key(0)]
@@ -142,11 +142,11 @@ async def test_two_who_deploy_the_same_at_once_do_not_both_create_it(tmp_path: P
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(head.ask, Deploy('{"model": "m", "backend": "llamacpp"}'))
             await until(lambda: head.network.open)
-            status, answer = await head.ask(Deploy('{"model": "m", "backend": "llamacpp"}'))
-            assert (status, answer["code"]) == (409, "deployment_exists")
+            outcome, answer = await head.ask(Deploy('{"model": "m", "backend": "llamacpp"}'))
+            assert (outcome, answer["code"]) == ("conflict", "deployment_exists")
             # Nor can it be deleted before it is there: it would come up after its deletion.
-            status, answer = await head.delete(M)
-            assert (status, answer["code"]) == (409, "deployment_exists")
+            outcome, answer = await head.delete(M)
+            assert (outcome, answer["code"]) == ("conflict", "deployment_exists")
             await head.clock.advance(5.0)
         assert len(await head.stored()) == 1
 
@@ -159,16 +159,16 @@ async def test_a_deletion_ends_when_nothing_runs_any_more_and_numbers_go_on(tmp_
         await head.join("w1")
         await head.deploy(spec())
         await head.report("w1", report(key(0)))
-        status, answer = await head.delete(M)
-        assert (status, answer["status"]) == (202, "deleting")
-        assert (await head.delete(M))[0] == 202
+        outcome, answer = await head.delete(M)
+        assert (outcome, answer["status"]) == ("pending", "deleting")
+        assert (await head.delete(M))[0] == "pending"
         assert head.orders("w1") == []
-        status, answer = await head.deploy(spec())
-        assert (status, answer["code"]) == (409, "deployment_deleting")
+        outcome, answer = await head.deploy(spec())
+        assert (outcome, answer["code"]) == ("conflict", "deployment_deleting")
         await head.report("w1", report(key(0), ReplicaState.DRAINING))
         assert (await head.describe(M))["state"] == "deleting"
         await head.report("w1")
-        assert (await head.ask(Describe(M)))[0] == 404
+        assert (await head.ask(Describe(M)))[0] == "unknown"
         assert (await head.deploy(spec()))[1]["revision"] == 2
         assert head.orders("w1") == [key(1, revision=2)]
 
@@ -176,11 +176,10 @@ async def test_a_deletion_ends_when_nothing_runs_any_more_and_numbers_go_on(tmp_
 async def test_what_is_not_there_cannot_be_deleted_or_described(tmp_path: Path) -> None:
     async with running_head(tmp_path) as head:
         for request in (Describe("x:vllm"), DeleteDeployment("x:vllm")):
-            status, answer = await head.ask(request)
-            assert (status, answer["code"], answer["type"]) == (
-                404,
+            outcome, answer = await head.ask(request)
+            assert (outcome, answer["code"]) == (
+                "unknown",
                 "deployment_not_found",
-                "not_found_error",
             )
 
 
@@ -261,8 +260,8 @@ async def test_requests_are_answered_while_the_head_waits(tmp_path: Path) -> Non
     async with running_head(tmp_path, epoch=2) as head:
         await head.join("w1")
         head.problems = {"w1": "there is no file /x"}
-        assert (await head.deploy(spec("new")))[0] == 200  # w2 may have it
-        assert (await head.delete("old:llamacpp"))[0] == 202
+        assert (await head.deploy(spec("new")))[0] == "done"  # w2 may have it
+        assert (await head.delete("old:llamacpp"))[0] == "pending"
         assert (await head.describe("old:llamacpp"))["state"] == "deleting"
         assert head.orders("w1") is None
 
@@ -432,12 +431,12 @@ async def test_what_cannot_be_kept_is_not_done_and_is_tried_again(tmp_path: Path
     async with running_head(tmp_path) as head:
         await head.join("w1")
         await break_store(tmp_path, broken=True)
-        status, answer = await head.deploy(spec())
-        assert (status, answer["code"], answer["type"]) == (503, "store_unavailable", "server_error")
+        outcome, answer = await head.deploy(spec())
+        assert (outcome, answer["code"]) == ("unavailable", "store_unavailable")
         await break_store(tmp_path, broken=False)
-        assert (await head.deploy(spec()))[0] == 200
+        assert (await head.deploy(spec()))[0] == "done"
         await break_store(tmp_path, broken=True)
-        assert (await head.delete(M))[0] == 503
+        assert (await head.delete(M))[0] == "unavailable"
         await head.lose("w1")
         await head.join("w1", life=2)
         assert head.orders("w1") == []  # a number that is not on disk is not given out

@@ -2,51 +2,51 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from sllm_actors.engines.messages import ReplicaState, SleepReplica, WakeReplica
 from sllm_actors.serving.tiers import put_to_sleep, wake_up
 
-from .kit import key, report
+from .kit import key, outcome_of, report
 
 
 @pytest.mark.parametrize("level", [0, 1, 2])
 def test_a_ready_replica_whose_engine_can_is_put_to_sleep(level: int) -> None:
     said, order = put_to_sleep(report(key(1), can_sleep=True), level)
-    assert (said.status, order) == (202, SleepReplica(level))
-    assert json.loads(said.body)["state"] == "asleep"
+    outcome, document = outcome_of(said)
+    assert (outcome, order) == ("pending", SleepReplica(level))
+    assert document["state"] == "asleep"
 
 
 @pytest.mark.parametrize(
-    ("state", "can_sleep", "level", "status", "code"),
+    ("state", "can_sleep", "level", "outcome", "code"),
     [
-        (ReplicaState.READY, True, 3, 400, "invalid_request"),
-        (ReplicaState.READY, True, -1, 400, "invalid_request"),
-        (ReplicaState.READY, False, 1, 409, "cannot_sleep"),
-        (ReplicaState.STARTING, True, 1, 409, "wrong_state"),
-        (ReplicaState.FAILED, True, 1, 409, "wrong_state"),
-        (ReplicaState.ASLEEP, True, 1, 200, None),
+        (ReplicaState.READY, True, 3, "invalid", "invalid_request"),
+        (ReplicaState.READY, True, -1, "invalid", "invalid_request"),
+        (ReplicaState.READY, False, 1, "conflict", "cannot_sleep"),
+        (ReplicaState.STARTING, True, 1, "conflict", "wrong_state"),
+        (ReplicaState.FAILED, True, 1, "conflict", "wrong_state"),
+        (ReplicaState.ASLEEP, True, 1, "done", None),
     ],
 )
 def test_no_other_is_and_a_sentence_says_why(
-    state: ReplicaState, can_sleep: bool, level: int, status: int, code: str | None
+    state: ReplicaState, can_sleep: bool, level: int, outcome: str, code: str | None
 ) -> None:
     said, order = put_to_sleep(report(key(1), state, can_sleep=can_sleep), level)
-    assert (said.status, order, json.loads(said.body).get("code")) == (status, None, code)
-    assert json.loads(said.body)["message"]
+    found, document = outcome_of(said)
+    assert (found, order, document.get("code")) == (outcome, None, code)
+    assert document["message"]
 
 
 @pytest.mark.parametrize(
-    ("state", "status", "order"),
+    ("state", "outcome", "order"),
     [
-        (ReplicaState.ASLEEP, 202, WakeReplica()),
-        (ReplicaState.READY, 200, None),
-        (ReplicaState.DRAINING, 409, None),
-        (ReplicaState.PENDING, 409, None),
+        (ReplicaState.ASLEEP, "pending", WakeReplica()),
+        (ReplicaState.READY, "done", None),
+        (ReplicaState.DRAINING, "conflict", None),
+        (ReplicaState.PENDING, "conflict", None),
     ],
 )
-def test_a_replica_that_sleeps_is_woken(state: ReplicaState, status: int, order: WakeReplica | None) -> None:
+def test_a_replica_that_sleeps_is_woken(state: ReplicaState, outcome: str, order: WakeReplica | None) -> None:
     said, made = wake_up(report(key(1), state))
-    assert (said.status, made) == (status, order)
+    assert (outcome_of(said)[0], made) == (outcome, order)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -33,7 +32,6 @@ from sllm_actors.engines.messages import (
 )
 from sllm_actors.serving.messages import (
     WORKER,
-    ControlAnswer,
     DesiredReplicas,
     ReplicaStates,
     Withdrawn,
@@ -44,7 +42,7 @@ from sllm_actors.serving.worker import WorkerActor, WorkerRuntime
 from sllm_actors.testing import ManualClock, TestSystem
 from sllm_actors.transport import Peer, PeerLost, PeerUp
 
-from .kit import inventory
+from .kit import inventory, outcome_of
 from .recording_network import RecordingNetwork
 
 
@@ -162,11 +160,10 @@ class Workplace:
         self.worker.tell(Withdrawn(gateway, known.id, known.withdrawal - before))
         await self.rest()
 
-    async def ask(self, question: Any) -> tuple[int, dict[str, Any]]:
+    async def ask(self, question: Any) -> tuple[str, dict[str, Any]]:
         said = await self.worker.ask(question, timeout=5)
-        assert isinstance(said, ControlAnswer)
         await self.rest()
-        return said.status, json.loads(said.body)
+        return outcome_of(said)
 
     def replica(self, place: ReplicaKey) -> list[ReplicaReport]:
         return [each for each in self.known.all() if each.id.key == place]

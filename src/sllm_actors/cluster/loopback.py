@@ -1,7 +1,8 @@
-"""Tells requests of programs on this machine from those of web pages in a browser on it.
+"""What is of this machine only: addresses, and requests of its programs as opposed to those of web pages.
 
-A page can make a browser call loopback in two ways: from its own origin, which the browser then names, or
-under a host name of its own that it made lead to loopback, which the ``Host`` header then names.
+A page in a browser on this machine can make it call loopback in two ways: from its own origin, which the
+browser then names, or under a host name of its own that it made lead to loopback, which the ``Host`` header
+then names.
 """
 
 from __future__ import annotations
@@ -10,15 +11,8 @@ import ipaddress
 from urllib.parse import urlsplit
 
 
-def is_loopback(authority: str) -> bool:
-    """Return whether a ``Host`` header names this machine."""
-    try:
-        url = urlsplit("//" + authority)
-        host, _ = url.hostname, url.port
-    except ValueError:
-        return False
-    if host is None or url.netloc != authority or "@" in authority:
-        return False
+def is_loopback(host: str) -> bool:
+    """Return whether an address or a name, as it is given to listen on, is reached from this machine only."""
     if host == "localhost":
         return True
     try:
@@ -27,7 +21,17 @@ def is_loopback(authority: str) -> bool:
         return False
 
 
+def is_loopback_authority(authority: str) -> bool:
+    """Return whether a ``Host`` header, with its port if it has one, names this machine."""
+    try:
+        url = urlsplit("//" + authority)
+        host, _ = url.hostname, url.port
+    except ValueError:
+        return False
+    return host is not None and url.netloc == authority and "@" not in authority and is_loopback(host)
+
+
 def is_loopback_origin(origin: str) -> bool:
     """Return whether an ``Origin`` header names this machine."""
     scheme, separator, host = origin.partition("://")
-    return bool(separator) and scheme in ("http", "https") and is_loopback(host)
+    return bool(separator) and scheme in ("http", "https") and is_loopback_authority(host)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hmac
-import ipaddress
-from urllib.parse import urlsplit
+
+from sllm_actors.api_error import ApiError
+from sllm_actors.cluster.loopback import is_loopback_authority, is_loopback_origin
 
 from . import errors
-from .errors import ApiError
 from .headers import Headers
 from .settings import GatewaySettings
 
@@ -23,10 +23,10 @@ def refuse(settings: GatewaySettings, path: str, headers: Headers) -> ApiError |
     """
     if settings.loopback:
         hosts = [value for name, value in headers if name == b"host"]
-        if len(hosts) != 1 or not _is_loopback(hosts[0]):
+        if len(hosts) != 1 or not is_loopback_authority(hosts[0].decode("latin-1")):
             return errors.foreign_host("Host")
         origins = [value for name, value in headers if name == b"origin"]
-        if any(not _is_loopback_origin(origin) for origin in origins):
+        if any(not is_loopback_origin(origin.decode("latin-1")) for origin in origins):
             return errors.foreign_host("Origin")
         return None
     if path in OPEN_PATHS:
@@ -42,24 +42,3 @@ def _is_key(value: bytes, key: str | None) -> bool:
     if key is None or scheme.lower() != b"bearer":
         return False
     return hmac.compare_digest(credentials.strip(), key.encode())
-
-
-def _is_loopback_origin(origin: bytes) -> bool:
-    scheme, separator, host = origin.partition(b"://")
-    return bool(separator) and scheme in (b"http", b"https") and _is_loopback(host)
-
-
-def _is_loopback(authority: bytes) -> bool:
-    try:
-        url = urlsplit("//" + authority.decode("ascii"))
-        host, _ = url.hostname, url.port
-    except ValueError:
-        return False
-    if host is None or url.netloc != authority.decode("ascii") or "@" in url.netloc:
-        return False
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

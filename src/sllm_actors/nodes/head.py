@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import itertools
-import json
 import secrets
 import time
 from functools import partial
-from typing import Any
 
 import anyio
 from anyio import to_thread
@@ -15,16 +13,16 @@ from hypercorn.asyncio import serve
 from hypercorn.config import Config
 from quart import Quart
 
-from sllm_actors.actors import AskError, ChildSpec
+from sllm_actors.actors import ChildSpec
 from sllm_actors.cluster.credentials import CREDENTIAL_SIZE, NodeCredentials
 from sllm_actors.cluster.home import NodeHome
-from sllm_actors.cluster.http import Unknown, cluster_app
 from sllm_actors.cluster.join import ClusterInfo
 from sllm_actors.cluster.messages import REGISTRAR
 from sllm_actors.cluster.registrar import Registrar
 from sllm_actors.cluster.secret import make_credentials
+from sllm_actors.serving.cluster_api import cluster_app
 from sllm_actors.serving.controller import Controller
-from sllm_actors.serving.messages import CONTROLLER, ControlAnswer, Describe
+from sllm_actors.serving.messages import CONTROLLER
 from sllm_actors.serving.store import Store, sqlite_url
 
 from .node import Node, open_node, tell_news
@@ -60,7 +58,7 @@ async def run_head(settings: HeadNodeSettings, stopping: anyio.Event) -> None:
                 await node.system.start(_controller(node, store))
                 app = cluster_app(
                     ClusterInfo(credentials.cluster, settings.ports["transport"]),
-                    partial(_describe, node),
+                    node.system,
                     admin_key=None if settings.loopback else credentials.admin_key,
                 )
                 announce(f"head: ready; cluster HTTP on port {settings.ports['cluster']}")
@@ -91,16 +89,6 @@ def _registrar(node: Node, store: Store, known: NodeCredentials) -> ChildSpec:
     return ChildSpec(
         id=REGISTRAR, name=REGISTRAR, factory=partial(Registrar, known, peers=node.transport.peers, keep=keep)
     )
-
-
-async def _describe(node: Node) -> dict[str, Any]:
-    try:
-        answer = await node.system.named(CONTROLLER).ask(Describe(), timeout=10.0)
-    except AskError as error:
-        raise Unknown(f"the head cannot say now: {error}") from None
-    assert isinstance(answer, ControlAnswer)
-    document: dict[str, Any] = json.loads(answer.body)
-    return document
 
 
 async def _serve(app: Quart, descriptor: int, stopping: anyio.Event) -> None:

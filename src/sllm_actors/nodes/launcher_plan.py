@@ -10,6 +10,7 @@ from typing import Any
 
 from attrs import field, frozen
 
+from sllm_actors.cluster.loopback import is_loopback
 from sllm_actors.cluster.secret import SecretProblem, admin_key, make_credentials
 from sllm_actors.cluster.tls import TlsProblem, make_tls_contexts
 from sllm_actors.cluster.tls_files import TlsFiles
@@ -229,11 +230,6 @@ def _checked(tls: TlsFiles | None) -> TlsFiles | None:
     except TlsProblem as problem:
         raise LauncherProblem(str(problem)) from None
     return found
-
-
-def is_loopback(address: str) -> bool:
-    """Return whether only this machine reaches an address."""
-    return address in ("localhost", "::1") or address.startswith("127.")
 
 
 def _reachable(address: str) -> str:

@@ -10,9 +10,9 @@ from sllm_actors.serving.decisions.reconcile import Deployment
 from sllm_actors.serving.deployment.document import MAX_DOCUMENT, read_document
 from sllm_actors.serving.deployment.spec import DeploymentProblem, DeploymentSpec
 
-from .answers import being_deployed, deployed_already, refusal
+from .answers import being_deployed, deployed_already
 from .inspection import WorkerLife
-from .messages import ControlAnswer
+from .messages import ControlAnswer, Refusal, RefusalKind
 
 
 @frozen
@@ -56,11 +56,12 @@ def propose(
         admitting: The ids of proposals that are not decided yet.
     """
     if len(document.encode(errors="replace")) > MAX_DOCUMENT:
-        return refusal(413, f"the deployment has more than {MAX_DOCUMENT} bytes", "too_large")
+        sentence = f"the deployment has more than {MAX_DOCUMENT} bytes"
+        return Refusal(RefusalKind.TOO_LARGE, "too_large", sentence)
     try:
         spec, warnings = read_document(document)
     except DeploymentProblem as problem:
-        return refusal(400, str(problem), "invalid_deployment", problem.param)
+        return Refusal(RefusalKind.INVALID, "invalid_deployment", str(problem), problem.param)
     known = deployments.get(spec.id)
     if known is not None:
         return deployed_already(known, spec, warnings)

@@ -1,4 +1,4 @@
-"""What the head answers to control requests: HTTP statuses and JSON documents."""
+"""What the head answers to control requests, in words and documents. Pure."""
 
 from __future__ import annotations
 
@@ -8,60 +8,49 @@ from typing import Any
 from sllm_actors.serving.decisions.reconcile import Deployment
 from sllm_actors.serving.deployment.spec import DeploymentSpec
 
-from .messages import ControlAnswer
-from .store import StoreProblem
+from .messages import ControlAnswer, Done, Refusal, RefusalKind
 
 
-def answer(status: int, body: dict[str, Any]) -> ControlAnswer:
+def done(body: Any, *, pending: bool = False) -> Done:
     """Answer with a document."""
-    return ControlAnswer(status, json.dumps(body))
+    return Done(json.dumps(body), pending)
 
 
-def refusal(
-    status: int, message: str, code: str, param: str | None = None, retry_after: float | None = None
-) -> ControlAnswer:
-    """Refuse, with one sentence for a person and a code for a program."""
-    kind = (
-        "server_error" if status >= 500 else "not_found_error" if status == 404 else "invalid_request_error"
-    )
-    body = {"message": message, "type": kind, "param": param, "code": code}
-    return ControlAnswer(status, json.dumps(body), retry_after)
-
-
-def unknown(name: str) -> ControlAnswer:
+def unknown(name: str) -> Refusal:
     """Refuse what is about a deployment that does not exist."""
-    return refusal(404, f"there is no deployment {name}: `sllm status` lists them", "deployment_not_found")
+    sentence = f"there is no deployment {name}: `sllm status` lists them"
+    return Refusal(RefusalKind.UNKNOWN, "deployment_not_found", sentence)
 
 
-def being_deployed(name: str) -> ControlAnswer:
+def being_deployed(name: str) -> Refusal:
     """Refuse what is about a deployment that is not decided yet."""
     sentence = f"{name} is just being deployed: ask again in a moment"
-    return refusal(409, sentence, "deployment_exists", retry_after=1.0)
+    return Refusal(RefusalKind.CONFLICT, "deployment_exists", sentence, retry_after=1.0)
 
 
-def being_deleted(name: str) -> ControlAnswer:
+def being_deleted(name: str) -> Done:
     """Say that a deployment is on its way out."""
     body = {"status": "deleting", "deployment_id": name, "message": f"{name} is being deleted"}
-    return answer(202, body)
+    return done(body, pending=True)
 
 
-def store_away(problem: StoreProblem) -> ControlAnswer:
+def store_away(problem: str) -> Refusal:
     """Refuse what cannot be kept."""
-    return refusal(503, str(problem), "store_unavailable", retry_after=5.0)
+    return Refusal(RefusalKind.UNAVAILABLE, "store_unavailable", problem, retry_after=5.0)
 
 
 def deployed_already(known: Deployment, spec: DeploymentSpec, warnings: list[str]) -> ControlAnswer:
     """Answer a request to deploy what is there under that id: the same again is no mistake."""
     if known.deleting:
         sentence = f"{spec.id} is being deleted: deploy it again in a moment"
-        return refusal(409, sentence, "deployment_deleting", retry_after=1.0)
+        return Refusal(RefusalKind.CONFLICT, "deployment_deleting", sentence, retry_after=1.0)
     if known.spec != spec:
         sentence = f"{spec.id} is deployed with other settings: delete it first"
-        return refusal(409, sentence, "deployment_exists")
+        return Refusal(RefusalKind.CONFLICT, "deployment_exists", sentence)
     return deployed(known, warnings, created=False)
 
 
-def deployed(deployment: Deployment, warnings: list[str], *, created: bool) -> ControlAnswer:
+def deployed(deployment: Deployment, warnings: list[str], *, created: bool) -> Done:
     """Say that a deployment is kept."""
     name = deployment.spec.id
     body = {
@@ -72,4 +61,4 @@ def deployed(deployment: Deployment, warnings: list[str], *, created: bool) -> C
         "message": f"{name} is deployed" if created else f"{name} already exists with these settings",
         "warnings": warnings,
     }
-    return answer(200, body)
+    return done(body)

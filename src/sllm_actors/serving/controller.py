@@ -18,13 +18,14 @@ from attrs import evolve, frozen
 
 from sllm_actors.actors import Actor, NodeId, Reply, Timer
 from sllm_actors.engines.identity import ReplicaKey
-from sllm_actors.serving.decisions.reconcile import Deployment, reconcile
+from sllm_actors.serving.decisions.reconcile import Deployment, reconcile, used_gpus
 from sllm_actors.serving.decisions.waiting import next_due, why_overdue, with_waits
 from sllm_actors.transport import Peer, PeerLost, PeerUp
 
 from .admission import AdmissionVerdict, Proposal, propose
-from .answers import answer, being_deleted, being_deployed, deployed, refusal, store_away, unknown
+from .answers import being_deleted, being_deployed, deployed, done, store_away, unknown
 from .describe import describe_cluster, describe_deployment
+from .guide import guide_instances, guide_worker
 from .inspection import (
     AGAIN_AFTER,
     Fitness,
@@ -42,7 +43,11 @@ from .messages import (
     DeleteDeployment,
     Deploy,
     Describe,
+    DescribeInstances,
+    DescribeWorkers,
     DesiredReplicas,
+    Refusal,
+    RefusalKind,
     RoutingTable,
     WorkerReport,
 )
@@ -139,6 +144,10 @@ class Controller(Actor):
                 await self._report(message)
             case Describe():
                 return self._describe(message.deployment)
+            case DescribeWorkers():
+                return done(self._workers_for_guide())
+            case DescribeInstances():
+                return done(guide_instances(self._deployments, self._nodes.workers, self._placements))
             case Deploy():
                 return self._deploy(message.document)
             case DeleteDeployment():
@@ -249,13 +258,19 @@ class Controller(Actor):
             deployment = self._deployments.get(name)
             if deployment is None:
                 return unknown(name)
-            return answer(200, describe_deployment(deployment, workers, placements))
+            return done(describe_deployment(deployment, workers, placements))
         cluster = describe_cluster(self._deployments, self._nodes.views, workers, placements)
-        return answer(200, cluster)
+        return done(cluster)
+
+    def _workers_for_guide(self) -> list[dict[str, Any]]:
+        workers = self._nodes.workers
+        views = [view for view in self._nodes.views if view.role == "worker"]
+        used = {view.id: used_gpus(view.id, self._deployments, workers, self._placements) for view in views}
+        return [guide_worker(view, workers.get(view.id), used[view.id]) for view in views]
 
     def _deploy(self, document: str) -> ControlAnswer | None:
         proposal = propose(document, self._deployments, self._admitting)
-        if isinstance(proposal, ControlAnswer):
+        if not isinstance(proposal, Proposal):
             return proposal
         self._admitting.add(proposal.spec.id)
         self.context.start_soon(self._ask_workers, proposal, self.context.reply_later())
@@ -271,12 +286,12 @@ class Controller(Actor):
         spec, answers = verdict.proposal.spec, verdict.answers
         self._admitting.discard(spec.id)
         if verdict.refused and not self._awaited:
-            reply.send(refusal(400, verdict.refused, "invalid_deployment", "source"))
+            reply.send(Refusal(RefusalKind.INVALID, "invalid_deployment", verdict.refused, "source"))
             return
         try:
             stored = await to_thread.run_sync(self._store.deploy, spec, time.time())
         except StoreProblem as problem:
-            reply.send(store_away(problem))
+            reply.send(store_away(str(problem)))
             return
         unfit = {life.node: said for life, said in answers.items() if life == self._life_of(life.node)}
         deployment = Deployment(
@@ -299,7 +314,7 @@ class Controller(Actor):
             try:
                 await to_thread.run_sync(self._store.set_deleting, name)
             except StoreProblem as problem:
-                return store_away(problem)
+                return store_away(str(problem))
             self._deployments[name] = evolve(deployment, deleting=True)
             log.info("deployment.deleting", deployment=name)
             await self._apply()

@@ -3,6 +3,9 @@ messages carries a whole state, so losing one, or getting it twice, costs nothin
 
 from __future__ import annotations
 
+from enum import StrEnum
+from typing import TypeAlias
+
 from attrs import field, frozen
 
 from sllm_actors.actors import Catalog
@@ -189,7 +192,7 @@ class RoutingTable:
     workers: tuple[WorkerAddress, ...] = ()
 
 
-# ---- gateway -> head: control. Answers are JSON documents as text, to be passed on as they are.
+# ---- gateway -> head: control. Each is answered with ``Done`` or ``Refusal``.
 
 
 @CATALOG.message("serving.deploy")
@@ -216,17 +219,60 @@ class Describe:
     deployment: str = ""
 
 
-@CATALOG.message("serving.answer")
+@CATALOG.message("serving.done")
 @frozen
-class ControlAnswer:
-    """What the head, or a worker, says to a control request.
+class Done:
+    """What was asked for is so, or will be.
 
     Attributes:
-        status: The HTTP status that says the same.
-        body: A JSON document. For a status from 400 on: ``{"message", "type", "param", "code"}``.
+        document: JSON text, to be passed on as it is.
+        pending: It has begun, and ends by itself.
+    """
+
+    document: str
+    pending: bool = False
+
+
+class RefusalKind(StrEnum):
+    """Why a request is refused: ``INVALID`` for ever, ``UNAVAILABLE`` for now, the others as things are."""
+
+    INVALID = "invalid"
+    TOO_LARGE = "too_large"
+    UNKNOWN = "unknown"
+    CONFLICT = "conflict"
+    UNAVAILABLE = "unavailable"
+
+
+@CATALOG.message("serving.refusal")
+@frozen
+class Refusal:
+    """What was asked for is not done.
+
+    Attributes:
+        code: What programs look at: one word.
+        message: One sentence for a person, with the remedy.
+        param: The field of the request that is wrong, or None.
         retry_after: Seconds after which to ask again, or None.
     """
 
-    status: int
-    body: str
+    kind: RefusalKind
+    code: str
+    message: str
+    param: str | None = None
     retry_after: float | None = None
+
+
+ControlAnswer: TypeAlias = Done | Refusal
+
+
+# ---- inside the head
+
+
+@frozen
+class DescribeWorkers:
+    """Describe the workers as the cluster's own HTTP lists them; answered with ``Done``."""
+
+
+@frozen
+class DescribeInstances:
+    """Describe the replicas as the cluster's own HTTP lists them; answered with ``Done``."""

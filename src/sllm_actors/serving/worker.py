@@ -42,13 +42,14 @@ from sllm_actors.engines.messages import (
 )
 from sllm_actors.transport import Peer, PeerLost, PeerUp
 
-from .answers import refusal
 from .messages import (
     CONTROLLER,
     GATEWAY,
     ControlAnswer,
     DesiredReplicas,
     Inventory,
+    Refusal,
+    RefusalKind,
     ReplicaStates,
     SleepInstance,
     WakeInstance,
@@ -230,7 +231,8 @@ class WorkerActor(Actor):
     def _change_tier(self, key: ReplicaKey, decide: Decide) -> ControlAnswer:
         report = self._replicas.at(key)
         if report is None or key not in self._running:
-            return refusal(404, f"there is no instance {key} here: `sllm status` lists them", "not_found")
+            sentence = f"there is no instance {key} here: `sllm status` lists them"
+            return Refusal(RefusalKind.UNKNOWN, "not_found", sentence)
         answer, wish = decide(report)
         if wish is not None:
             log.info("replica.tier", replica=str(report.id), wish=type(wish).__name__)

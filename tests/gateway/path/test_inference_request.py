@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from tests.gateway.kit import served
 
+from sllm_actors.api_error import ApiError
 from sllm_actors.gateway import errors
-from sllm_actors.gateway.errors import ApiError
 from sllm_actors.gateway.headers import (
     find,
     for_client,

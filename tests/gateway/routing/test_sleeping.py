@@ -13,7 +13,16 @@ from tests.gateway.raw_engine import Call
 from sllm_actors.actors import NodeId
 from sllm_actors.engines.identity import ReplicaId
 from sllm_actors.engines.messages import ReplicaState
-from sllm_actors.serving.messages import WORKER, ControlAnswer, SleepInstance, WakeInstance, Withdrawn
+from sllm_actors.serving.messages import (
+    WORKER,
+    ControlAnswer,
+    Done,
+    Refusal,
+    RefusalKind,
+    SleepInstance,
+    WakeInstance,
+    Withdrawn,
+)
 from sllm_actors.testing import TestProbe
 
 pytestmark = pytest.mark.anyio
@@ -53,10 +62,10 @@ async def test_sleep_and_waking_are_asked_of_the_worker_and_its_answer_is_passed
             return await http.post(path, **body)
 
     accepted, refused = (
-        ControlAnswer(202, '{"id":  "x"}'),
-        ControlAnswer(409, '{"message": "no", "code": "cannot_sleep"}'),
+        Done('{"id":  "x"}', pending=True),
+        Refusal(RefusalKind.CONFLICT, "cannot_sleep", "no"),
     )
-    assert (await ask(f"/instances/{ME}/sleep", accepted)).text == accepted.body
+    assert (await ask(f"/instances/{ME}/sleep", accepted)).text == accepted.document
     assert (await ask(f"/instances/{ME.key}/sleep", accepted, json={"level": 2})).status_code == 202
     answer = await ask(f"/instances/{ME}/wake_up", refused)
     assert (answer.status_code, answer.json()["error"]["code"]) == (409, "cannot_sleep")

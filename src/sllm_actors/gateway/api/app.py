@@ -13,16 +13,34 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from werkzeug.routing import BaseConverter
 
 from sllm_actors.actors import ActorSystem, AskError, NodeId
+from sllm_actors.api_error import ApiError
 from sllm_actors.gateway import errors
-from sllm_actors.gateway.errors import ApiError
 from sllm_actors.gateway.routing.board import Board
 from sllm_actors.gateway.routing.route import Route
 from sllm_actors.gateway.settings import GatewaySettings
-from sllm_actors.serving.messages import CONTROLLER, ControlAnswer, DeleteDeployment, Deploy, Describe
+from sllm_actors.serving.messages import (
+    CONTROLLER,
+    ControlAnswer,
+    DeleteDeployment,
+    Deploy,
+    Describe,
+    Done,
+    Refusal,
+    RefusalKind,
+)
 
 from .instances import Instances
 
 log = structlog.get_logger()
+
+STATUS_OF = {
+    RefusalKind.INVALID: 400,
+    RefusalKind.UNKNOWN: 404,
+    RefusalKind.CONFLICT: 409,
+    RefusalKind.TOO_LARGE: 413,
+    RefusalKind.UNAVAILABLE: 503,
+}
+"""The HTTP status of each kind of refusal."""
 
 HeadNode = Callable[[], NodeId | None]
 
@@ -36,10 +54,10 @@ class Control:
     timeout: float
 
     async def ask(self, question: Deploy | DeleteDeployment | Describe) -> Response:
-        """Return the head's answer, passed on as it is.
+        """Return the head's document, passed on as it is.
 
         Raises:
-            ApiError: The head gave none.
+            ApiError: The head refused, or gave none.
         """
         node = self.head_node()
         if node is None:
@@ -48,17 +66,16 @@ class Control:
             answer = await self.system.named(CONTROLLER, node).ask(question, timeout=self.timeout)
         except AskError as error:
             raise errors.head_away(str(error)) from None
-        if not isinstance(answer, ControlAnswer):
+        if not isinstance(answer, Done | Refusal):
             raise errors.head_away(f"it answered with a {type(answer).__name__}")
         return _passed_on(answer)
 
 
 def _passed_on(answer: ControlAnswer) -> Response:
-    body = f'{{"error":{answer.body}}}' if answer.status >= 400 else answer.body
-    response = Response(body, answer.status, content_type="application/json")
-    if answer.retry_after is not None:
-        response.headers["Retry-After"] = str(max(1, round(answer.retry_after)))
-    return response
+    if isinstance(answer, Refusal):
+        status = STATUS_OF[answer.kind]
+        raise ApiError(status, answer.code, answer.message, answer.param, answer.retry_after)
+    return Response(answer.document, 202 if answer.pending else 200, content_type="application/json")
 
 
 class _IdConverter(BaseConverter):

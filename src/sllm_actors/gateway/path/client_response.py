@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from sllm_actors.gateway.errors import ApiError
+from sllm_actors.api_error import ApiError
 from sllm_actors.gateway.headers import Headers, for_event_stream
 
 Message = MutableMapping[str, Any]

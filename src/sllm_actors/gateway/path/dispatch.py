@@ -10,9 +10,9 @@ import structlog
 from attrs import field, frozen
 
 from sllm_actors.actors import ActorSystem, AskError
+from sllm_actors.api_error import ApiError
 from sllm_actors.engines.identity import ReplicaId
 from sllm_actors.gateway import errors
-from sllm_actors.gateway.errors import ApiError
 from sllm_actors.gateway.headers import Headers, for_engine
 from sllm_actors.gateway.routing.messages import HoldRefused, LeaveHold, WaitForReplica
 from sllm_actors.gateway.routing.route import Route, Upstream, choose

@@ -11,8 +11,8 @@ import anyio
 import structlog
 from attrs import define
 
+from sllm_actors.api_error import ApiError
 from sllm_actors.gateway import access, errors
-from sllm_actors.gateway.errors import ApiError
 from sllm_actors.gateway.headers import Headers, request_id_of
 from sllm_actors.gateway.settings import GatewaySettings
 

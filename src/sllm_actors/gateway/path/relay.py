@@ -7,7 +7,7 @@ from typing import Any
 
 import anyio
 
-from sllm_actors.gateway.errors import ApiError
+from sllm_actors.api_error import ApiError
 from sllm_actors.gateway.headers import for_client, is_event_stream
 
 from .assembly import Assembly

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from attrs import frozen
 
+from sllm_actors.api_error import ApiError
 from sllm_actors.engines.identity import ReplicaId
-from sllm_actors.gateway.errors import ApiError
 
 from .route import Route
 

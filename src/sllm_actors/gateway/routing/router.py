@@ -9,8 +9,8 @@ import structlog
 from attrs import frozen
 
 from sllm_actors.actors import Actor, NodeId, Reply, Timer
+from sllm_actors.api_error import ApiError
 from sllm_actors.gateway import errors
-from sllm_actors.gateway.errors import ApiError
 from sllm_actors.gateway.settings import GatewaySettings
 from sllm_actors.serving.messages import WORKER, WakeInstance, Withdrawn
 

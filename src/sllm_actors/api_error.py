@@ -1,0 +1,70 @@
+"""An HTTP answer that is an error, in OpenAI's shape: the one form that gateway and head give to theirs."""
+
+from __future__ import annotations
+
+import json
+import math
+
+from attrs import frozen
+
+_TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    429: "rate_limit_error",
+}
+
+
+@frozen
+class ApiError(Exception):
+    """An answer that is an error.
+
+    Attributes:
+        status: The HTTP status.
+        code: What programs look at: a word, never a number.
+        message: One sentence for a person: what is wrong and what to do.
+        param: The field of the request that is wrong, if one is.
+        retry_after: Seconds after which to try again, or None.
+        detail: The whole error object, where somebody else made it.
+    """
+
+    status: int
+    code: str
+    message: str
+    param: str | None = None
+    retry_after: float | None = None
+    detail: object = None
+
+    def __str__(self) -> str:
+        return self.message
+
+    @property
+    def body(self) -> bytes:
+        """The JSON document."""
+        error = self.detail or {
+            "message": self.message,
+            "type": _TYPES.get(
+                self.status, "server_error" if self.status >= 500 else "invalid_request_error"
+            ),
+            "param": self.param,
+            "code": self.code,
+        }
+        return json.dumps({"error": error}, ensure_ascii=False).encode(errors="replace")
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """The headers that belong to the body."""
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(self.body)).encode()),
+        ]
+        if self.retry_after is not None:
+            headers.append((b"retry-after", str(max(1, math.ceil(self.retry_after))).encode()))
+        if self.status == 401:
+            headers.append((b"www-authenticate", b"Bearer"))
+        return headers
+
+    @property
+    def event(self) -> bytes:
+        """The same as a server-sent event, for a stream that has begun."""
+        return b"data: " + self.body + b"\n\n"
