@@ -121,7 +121,7 @@ def test_a_reader_that_has_seen_enough_gets_no_traceback(gateway: PlayedGateway,
 def launched(monkeypatch: pytest.MonkeyPatch) -> list[NodeOptions]:
     """What was asked to be run; planning and running are not under test here, and would run for ever."""
     calls: list[NodeOptions] = []
-    monkeypatch.setattr("sllm_actors.nodes.launch_plan.make_plan", lambda chosen: chosen)
+    monkeypatch.setattr("sllm_actors.nodes.launcher_plan.make_plan", lambda chosen: chosen)
     monkeypatch.setattr("sllm_actors.nodes.launcher.run", calls.append)
     return calls
 

@@ -111,7 +111,7 @@ class Workplace:
         self.made += 1
         return self.made
 
-    def take_stock(self) -> Any:
+    def read_inventory(self) -> Any:
         if self.stock_error is not None:
             raise self.stock_error
         return self.stock
@@ -121,7 +121,7 @@ class Workplace:
             make_replica=lambda order, owner: ScriptedReplica(self, order, owner),
             inspect=lambda question: self.inspect(question),
             read_log=lambda question: LogChunk(0, 2, "hi"),
-            inventory=self.take_stock,
+            inventory=self.read_inventory,
             peers=lambda: tuple(self.linked.values()),
         )
 

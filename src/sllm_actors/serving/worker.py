@@ -154,7 +154,7 @@ class WorkerActor(Actor):
                 await self._close_difference()
             case _Tick():
                 self.context.after(REPORT_INTERVAL, _Tick())
-                await self._take_stock()
+                await self._read_inventory()
                 self._report_to(self._heads | self._gateways)
             case _:
                 return await super().receive(message)
@@ -269,7 +269,7 @@ class WorkerActor(Actor):
             states = ReplicaStates(system.node, sequence, replicas)
             system.named(GATEWAY, NodeId(node)).tell(states)
 
-    async def _take_stock(self) -> None:
+    async def _read_inventory(self) -> None:
         try:
             self._inventory = await to_thread.run_sync(self._runtime.inventory)
         except OSError as error:
