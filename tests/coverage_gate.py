@@ -51,6 +51,7 @@ TESTS = {
     ],
     "serving": [
         "test_admission",
+        "test_crashes",
         "decisions/test_placement",
         "decisions/test_reconcile",
         "test_tiers",

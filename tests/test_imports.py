@@ -124,6 +124,7 @@ PURE_CORES = {
         "admission",
         "answers",
         "guide",
+        "crashes",
         "decisions.placement",
         "decisions.reconcile",
         "tiers",

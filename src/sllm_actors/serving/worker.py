@@ -6,6 +6,8 @@ is started, and only what an order no longer names is stopped.
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -21,6 +23,7 @@ from sllm_actors.actors import (
     ActorRef,
     ChildSpec,
     Down,
+    ExitReason,
     MailboxFull,
     NodeId,
     Reply,
@@ -42,6 +45,7 @@ from sllm_actors.engines.messages import (
 )
 from sllm_actors.transport import Peer, PeerLost, PeerUp
 
+from .crashes import Crash, after_crash
 from .messages import (
     CONTROLLER,
     GATEWAY,
@@ -112,8 +116,11 @@ class WorkerActor(Actor):
         self._stopping: set[ReplicaKey] = set()
         self._heads: set[str] = set()
         self._gateways: set[str] = set()
+        self._started_at: dict[ReplicaKey, float] = {}
+        self._crashes: dict[ReplicaKey, Crash] = {}
         self._withdrawn: dict[ReplicaId, set[str]] = {}
         self._retry: Timer | None = None
+        self._retry_at = 0.0
         self._questions = 0
         self._threads = anyio.CapacityLimiter(QUESTION_THREADS)
 
@@ -133,8 +140,8 @@ class WorkerActor(Actor):
                 await self._close_difference()
             case ReplicaChanged(report):
                 self._changed(report)
-            case Down(ref=ref):
-                self._ended(ref)
+            case Down(ref=ref, reason=reason):
+                self._ended(ref, reason)
             case Withdrawn():
                 self._withdraw(message)
             case SleepInstance(key, level):
@@ -167,9 +174,18 @@ class WorkerActor(Actor):
             if key not in self._desired and key not in self._stopping:
                 self._stopping.add(key)
                 ref.tell(StopReplica("it is no longer wanted here"))
-        for key, order in sorted(self._desired.items()):
+        for key in self._crashes.keys() - self._desired.keys():
+            del self._crashes[key]
             if key not in self._running:
+                self._replicas.forget(key)
+        for key, order in sorted(self._desired.items()):
+            if key in self._running:
+                continue
+            crash = self._crashes.get(key)
+            if crash is None or crash.again_at <= self.context.now():
                 await self._start(order)
+            else:
+                self._retry_by(crash.again_at)
 
     async def _start(self, order: ReplicaOrder) -> None:
         spec = ChildSpec(
@@ -182,14 +198,42 @@ class WorkerActor(Actor):
             ref = await self.context.start_child(spec)
         except StartFailed as failure:
             log.error("replica.not_started", replica=str(order.key), reason=str(failure))  # noqa: TRY400
-            self._retry_soon()
+            self._crashed(order.key, str(failure), uptime=0.0)
             return
         self._running[order.key] = ref
+        self._started_at[order.key] = self.context.now()
         self.context.monitor(ref)
 
-    def _retry_soon(self) -> None:
+    def _crashed(self, key: ReplicaKey, reason: str, *, uptime: float) -> None:
+        """Say that the actor of a replica failed, and when it is started again."""
+        now = self.context.now()
+        crash = after_crash(
+            self._crashes.get(key),
+            reason,
+            uptime=uptime,
+            now=now,
+            chance=random.random(),  # noqa: S311
+        )
+        self._crashes[key] = crash
+        known = self._replicas.at(key)
+        failed = ReplicaReport(
+            key.attempt(0) if known is None else known.id,
+            ReplicaState.FAILED,
+            reason=crash.reason,
+            since=time.time(),
+            retry_in=crash.again_at - now,
+            failures=crash.failures,
+        )
+        self._replicas.put(failed)
+        self._retry_by(crash.again_at)
+
+    def _retry_by(self, at: float) -> None:
+        if self._retry is not None and self._retry_at > at:
+            self._retry.cancel()
+            self._retry = None
         if self._retry is None:
-            self._retry = self.context.after(RETRY_INTERVAL, _Retry())
+            self._retry_at = at
+            self._retry = self.context.after(max(0.0, at - self.context.now()), _Retry())
 
     def _changed(self, report: ReplicaReport) -> None:
         before = self._replicas.find(report.id)
@@ -202,19 +246,23 @@ class WorkerActor(Actor):
             self._check_drained(report.id)
         self._report_to(self._heads | self._gateways)
 
-    def _ended(self, ref: ActorRef) -> None:
+    def _ended(self, ref: ActorRef, reason: ExitReason) -> None:
         key = next((key for key, running in self._running.items() if running == ref), None)
         if key is None:
             return
+        now = self.context.now()
         del self._running[key]
+        uptime = now - self._started_at.pop(key)
         self._stopping.discard(key)
-        self._replicas.forget(key)
         for replica in [each for each in self._withdrawn if each.key == key]:
             del self._withdrawn[replica]
+        if key in self._desired and not reason.is_normal:
+            self._crashed(key, str(reason), uptime=uptime)
+        else:
+            self._replicas.forget(key)
+            if key in self._desired:  # it was wanted again while it ended
+                self._retry_by(now + RETRY_INTERVAL)
         self._report_to(self._heads | self._gateways)
-        if key in self._desired:
-            # It failed, or was wanted again while it ended; not at once, lest a bug becomes a busy loop.
-            self._retry_soon()
 
     def _withdraw(self, said: Withdrawn) -> None:
         report = self._replicas.find(said.id)

@@ -153,3 +153,19 @@ async def _serve_health(
         task_status.started(listener.extra(anyio.abc.SocketAttribute.local_port))  # noqa: S610
         with stop:
             await listener.serve(answer)
+
+
+async def test_a_mistake_of_ours_is_a_failure_like_any_other_and_no_busy_loop(
+    host: EngineHost, fake: ReplicaOrder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def launch(*_: object) -> None:
+        raise ZeroDivisionError("a mistake")
+
+    monkeypatch.setattr(FakeBackend, "launch", launch)
+    async with TestSystem() as system:
+        replica, probe = await start(system, fake, host)
+        failed = await report_of(probe, ReplicaState.FAILED)
+        assert failed.reason == "the worker made a mistake, see its log: ZeroDivisionError: a mistake"
+        assert failed.retry_in is not None
+        replica.tell(StopReplica("test"))
+        await report_of(probe, ReplicaState.STOPPED)

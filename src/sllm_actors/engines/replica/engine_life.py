@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+import traceback
 from collections import deque
 from collections.abc import Callable
 from functools import partial
 
 import anyio
 import anyio.to_thread
+import structlog
 from attrs import define, evolve, field
 
 from sllm_actors.engines.backends.backend import Launch
@@ -41,10 +43,15 @@ from .events import (
 from .readiness import HealthProbe
 from .startup_phase import follow_phases
 
+log = structlog.get_logger()
+
 Say = Callable[[Delayed | Admitted | ProcessStarted | Progressed | Answered | Slept | Woken | Ended], None]
 
 TAIL = 20
 """Lines of the log that a failure is reported with."""
+
+FRAMES = 10
+"""Innermost frames of a mistake's traceback that are logged; never the values in them."""
 
 HUNG_BUDGET = 1.0
 """Seconds that an engine gets to end which does not answer any more."""
@@ -64,6 +71,7 @@ class EngineLife:
     say: Say
     _tiers: deque[PutToSleep | WakeUp] = field(factory=deque, init=False)
     _asked: anyio.Event = field(factory=anyio.Event, init=False)
+    _over: bool = field(default=False, init=False)
 
     def change_tier(self, wanted: PutToSleep | WakeUp) -> None:
         """Ask for a change; they are made one after the other."""
@@ -79,9 +87,11 @@ class EngineLife:
             ) as source:
                 await self._launch(evolve(self.order, source=source))
         except (LaunchProblem, SourceProblem) as problem:
-            self.say(self._ended(str(problem)))
+            self._end(self._ended(str(problem)))
         except OSError as error:
-            self.say(self._ended(f"the engine cannot be started: {error.strerror or error}"))
+            self._end(self._ended(f"the engine cannot be started: {error.strerror or error}"))
+        except Exception as error:  # noqa: BLE001 - a mistake of ours is a failure too, and no busy loop
+            self._end(self._ended(f"the worker made a mistake, see its log: {self._logged(error)}"))
 
     async def _launch(self, order: ReplicaOrder) -> None:
         """Run the engine of an order whose model files are here."""
@@ -91,7 +101,7 @@ class EngineLife:
             lambda: backend_named(order.backend).launch(order, self.host, paths)
         )
         if launch.plan is None:
-            self.say(await self._watch(launch, None, 0, deadline))
+            self._end(await self._watch(launch, None, 0, deadline))
             return
         async with self.host.hardware.gpus.lend(order.num_gpus, deadline, self._delayed) as loan:
             self.say(Admitted(self.attempt))
@@ -118,7 +128,7 @@ class EngineLife:
         async with EngineProcess(plan, hold=loan.locks, leases=self.host.leases, forker=forker) as engine:
             self.say(ProcessStarted(self.attempt, engine.pid))
             ended = await self._watch(launch, engine, since, deadline)
-            self.say(ended)
+            self._end(ended)
             if not ended.exit_status:
                 await engine.stop(HUNG_BUDGET)
 
@@ -228,6 +238,21 @@ class EngineLife:
                 except SleepProblem as problem:
                     doing = "fall asleep" if isinstance(wanted, PutToSleep) else "wake up"
                     return f"it did not {doing}: {problem}"
+
+    def _logged(self, error: BaseException) -> str:
+        """Log where a mistake was made, and return what it was."""
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        reason = f"{type(error).__name__}: {error}"[:300]
+        frames = "".join(traceback.format_tb(error.__traceback__, limit=-FRAMES))
+        log.error("engine_life.mistake", replica=str(self.order.key), reason=reason, frames=frames)
+        return reason
+
+    def _end(self, ended: Ended) -> None:
+        """Say that it is over, once: what goes wrong later, while things are tidied up, is no second end."""
+        if not self._over:
+            self._over = True
+            self.say(ended)
 
     def _ended(self, reason: str, exit_status: str = "") -> Ended:
         return Ended(self.attempt, reason, exit_status, chance=random.random())  # noqa: S311 - jitter
