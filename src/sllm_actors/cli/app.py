@@ -18,6 +18,7 @@ from sllm_actors.cli.commands.engines import engines
 from sllm_actors.cli.commands.logs import logs
 from sllm_actors.cli.commands.nodes import gateway, head, up, worker
 from sllm_actors.cli.commands.status import status
+from sllm_actors.observe.streams import close_standard_output, open_standard_streams
 
 from .errors import EXIT_INTERRUPTED, CommandFailure
 
@@ -38,30 +39,50 @@ for command in (up, head, worker, gateway, deploy, delete, status, logs, chat, e
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command and exit.
 
-    The exit status is 0 when what was asked for happened, 1 when it did not, 2 for a wrong command line and
-    130 after ^C. A traceback is shown only when SLLM_DEBUG is set.
+    The exit status is 0 when what was asked for happened, 1 when it did not or could not be printed whole, 2
+    for a wrong command line and 130 after ^C. A traceback is shown only when SLLM_DEBUG is set.
     """
+    open_standard_streams()
+    code = _run(arguments)
+    try:
+        close_standard_output()
+    except BrokenPipeError:
+        code = code or 1
+    except OSError as error:
+        code = code or 1
+        CommandFailure(f"standard output cannot be written: {error.strerror or error}").show()
+    sys.exit(code)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    """Run one command; say what went wrong; return the exit status."""
     try:
         result = cli.main(arguments, prog_name="sllm", standalone_mode=False)
-        code = result if isinstance(result, int) else 0
-        sys.stdout.flush()
+        return result if isinstance(result, int) else 0
     except click.ClickException as error:
         error.show()
-        code = error.exit_code
+        return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        code = EXIT_INTERRUPTED
+        return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # The reader of our output (head, less) has seen enough. Nothing may be flushed into the pipe at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 1
+        return 1  # the reader of our output (head, less) has seen enough
     except OSError as error:
-        CommandFailure(str(error)).show()
-        code = 1
+        if not _is_output_lost():
+            CommandFailure(str(error)).show()
+        return 1
     except Exception as error:  # noqa: BLE001 - the edge of the program: a person reads what comes out of it
         if os.environ.get("SLLM_DEBUG"):
             traceback.print_exc()
         CommandFailure(
             f"sllm itself failed, {type(error).__name__}: {error} (SLLM_DEBUG=1 shows where)"
         ).show()
-        code = 1
-    sys.exit(code)
+        return 1
+
+
+def _is_output_lost() -> bool:
+    """Say whether standard output is what fails: then there is something left in it, which fails again."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        return True
+    return False

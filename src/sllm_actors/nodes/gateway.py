@@ -11,13 +11,13 @@ from sllm_actors.cluster.home import NodeHome
 from sllm_actors.cluster.secret import admin_key, find_secret
 from sllm_actors.engines.host import machine_id
 from sllm_actors.gateway import GatewaySettings, WorkerLost, WorkerUp, open_gateway, serve_http
+from sllm_actors.observe.terminal import announce
 from sllm_actors.serving.messages import GATEWAY, WorkerAddress
 from sllm_actors.transport import Dial, PeerLost, PeerUp, Transport
 
 from .membership import Membership, find_membership, watched
 from .node import inherited, open_node
 from .settings import GatewayNodeSettings
-from .terminal import announce
 
 GRACE = 10.0
 """Seconds that answers under way get when the gateway stops."""

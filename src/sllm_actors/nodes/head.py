@@ -20,6 +20,7 @@ from sllm_actors.cluster.join import ClusterInfo
 from sllm_actors.cluster.messages import REGISTRAR
 from sllm_actors.cluster.registrar import Registrar
 from sllm_actors.cluster.secret import make_credentials
+from sllm_actors.observe.terminal import announce
 from sllm_actors.serving.cluster_api import cluster_app
 from sllm_actors.serving.controller import Controller
 from sllm_actors.serving.messages import CONTROLLER
@@ -27,7 +28,6 @@ from sllm_actors.serving.store import Store, sqlite_url
 
 from .node import Node, open_node, tell_news
 from .settings import HeadNodeSettings
-from .terminal import announce
 
 
 async def run_head(settings: HeadNodeSettings, stopping: anyio.Event) -> None:

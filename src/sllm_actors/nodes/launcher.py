@@ -21,10 +21,11 @@ from anyio.abc import Process
 from attrs import define, field
 
 from sllm_actors.actors import Backoff
+from sllm_actors.observe import terminal
+from sllm_actors.observe.terminal import announce
 
 from .launcher_plan import LauncherPlan, LauncherProblem, PlannedNode
 from .settings import CONFIGURATION_EXIT, write_settings
-from .terminal import announce
 from .welcome import welcome
 
 BACKOFF = Backoff(first=0.5, cap=10.0, factor=2.0, reset_after=30.0)
@@ -43,6 +44,7 @@ def run(plan: LauncherPlan) -> None:
     try:
         anyio.run(_Launcher(plan).run, backend="asyncio", backend_options={"use_uvloop": True})
     finally:
+        terminal.flush()
         for listener in plan.sockets:
             listener.close()
 

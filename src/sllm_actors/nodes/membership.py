@@ -17,10 +17,10 @@ import structlog
 
 from sllm_actors.cluster.home import NodeHome, SetupProblem, write_private
 from sllm_actors.cluster.join import ClusterInfo, find_cluster, read_cluster
+from sllm_actors.observe.terminal import announce
 from sllm_actors.transport import NoLink
 
 from .settings import MemberSettings
-from .terminal import announce
 
 log = structlog.get_logger("sllm_actors.membership")
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -16,7 +15,9 @@ import anyio
 import structlog
 
 from sllm_actors.cluster.home import SetupProblem
+from sllm_actors.observe import terminal
 from sllm_actors.observe.logs import configure_logs
+from sllm_actors.observe.streams import open_standard_streams
 
 from .membership import HeadMoved
 from .settings import CONFIGURATION_EXIT, NodeSettings, read_settings
@@ -28,15 +29,16 @@ log = structlog.get_logger("sllm_actors.node")
 
 def main() -> int:
     """Run the node that standard input describes; return the exit status."""
+    open_standard_streams()
     try:
         role, settings = read_settings(_first_line())
     except ValueError as error:
-        sys.stderr.write(f"error: {error}\n")
+        terminal.warn(f"error: {error}")
         return 2
     try:
         configure_logs(settings.log, node=settings.name)
     except OSError as error:
-        sys.stderr.write(f"error: the log {settings.log} cannot be written: {error.strerror}\n")
+        terminal.warn(f"error: the log {settings.log} cannot be written: {error.strerror}")
         return CONFIGURATION_EXIT
     try:
         anyio.run(_run, role, settings, backend="asyncio", backend_options={"use_uvloop": True})
@@ -58,7 +60,7 @@ def _refuse(settings: NodeSettings, problem: BaseException) -> int:
     log.info("node.refused", reason=str(problem))
     if isinstance(problem, HeadMoved):
         return 1  # the launcher starts the node again, which then asks where the head is
-    sys.stderr.write(f"error: {settings.name}: {problem}\n")
+    terminal.warn(f"error: {settings.name}: {problem}")
     return CONFIGURATION_EXIT
 
 

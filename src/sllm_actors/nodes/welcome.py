@@ -9,8 +9,9 @@ from typing import Any
 import anyio
 import httpx2
 
+from sllm_actors.observe.terminal import announce
+
 from .launcher_plan import LauncherPlan
-from .terminal import announce
 
 DEMO_MODEL = "smollm2-135m"
 DEMO_ID = f"{DEMO_MODEL}:llamacpp"

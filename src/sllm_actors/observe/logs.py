@@ -9,6 +9,8 @@ from pathlib import Path
 
 import structlog
 
+from . import terminal
+
 MAX_BYTES = 10 * 1024 * 1024
 BACKUPS = 3
 
@@ -39,7 +41,7 @@ def configure_logs(path: Path, *, node: str) -> None:
             ],
         )
     )
-    to_terminal = logging.StreamHandler(sys.stderr)
+    to_terminal = _TerminalHandler()
     to_terminal.setLevel(logging.WARNING)
     to_terminal.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -61,6 +63,18 @@ def configure_logs(path: Path, *, node: str) -> None:
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(node=node)
+
+
+class _TerminalHandler(logging.Handler):
+    """Never waits for whoever reads standard error."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            line = self.format(record)
+        except Exception:  # noqa: BLE001 - as every handler of the standard library does
+            self.handleError(record)
+        else:
+            terminal.warn(line)
 
 
 def _name_exception(

@@ -66,8 +66,8 @@ def _next_line(with_person: bool) -> str | None:
         if with_person:
             click.echo()
         return None
-    # Bytes that are no text can come from a pipe; they cannot be sent on.
-    return None if line == "/exit" else line.encode(errors="replace").decode()
+    # Bytes that the stream's encoding does not know come as surrogates; what is no text cannot be sent on.
+    return None if line == "/exit" else line.encode(errors="surrogateescape").decode(errors="replace")
 
 
 def _show_answer(client: GatewayClient, body: dict[str, Any]) -> str:
