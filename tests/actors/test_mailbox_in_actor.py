@@ -40,7 +40,7 @@ BYTES = 500
 
 class Asker(Port):
     def __init__(self, refused: list[Any], message: Any) -> None:
-        super().__init__(SimpleNamespace())  # type: ignore[arg-type]
+        super().__init__(SimpleNamespace())
         self.refused = refused
         self.message = message
 

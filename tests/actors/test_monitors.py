@@ -8,6 +8,7 @@ import anyio
 import pytest
 
 from sllm_actors.actors import GONE, NORMAL, SHUTDOWN, TEMPORARY, Down, MonitorId
+from sllm_actors.actors.cell import Cell
 from sllm_actors.testing import TestSystem
 
 from .scripted import Scripted, start
@@ -99,7 +100,7 @@ async def test_a_demonitored_target_forgets_its_watcher() -> None:
         probe = await system.probe()
         target = await start(system)
         probe.context.demonitor(probe.monitor(target))
-        assert target.cell is not None
+        assert isinstance(target.cell, Cell)
         assert target.cell.watchers == {}
         await system.stop_child("a")
         await probe.expect_nothing()

@@ -14,7 +14,7 @@ from unittest.mock import patch
 from sllm_actors.actors import supervision
 from sllm_actors.actors.effects import Effect
 from sllm_actors.actors.mailbox import Mailbox
-from sllm_actors.actors.owned import OwnedResources
+from sllm_actors.actors.owned_resources import OwnedResources
 from sllm_actors.actors.supervision_state import ChildPhase, Supervision
 from sllm_actors.transport import peers
 from sllm_actors.transport.admission import Admission, admit

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
 
 from attrs import evolve
 
 from .identity import Address
 from .network import Metadata
-
-if TYPE_CHECKING:
-    from .actor_cell import ActorCell
 
 LONGEST_CHAIN: Final = 64
 """Actors named in a call chain; a longer one loses its outermost, whose cycles only the deadline ends."""
@@ -48,20 +45,20 @@ class Background:
     that answer are taken to wait for the work.
     """
 
-    __slots__ = ("_cell", "ask_metadata", "tell_metadata")
+    __slots__ = ("_actor", "ask_metadata", "tell_metadata")
 
-    def __init__(self, cell: ActorCell, metadata: Metadata, *, answers: bool) -> None:
-        self._cell = cell
+    def __init__(self, actor: Activity, metadata: Metadata, *, answers: bool) -> None:
+        self._actor = actor
         self.tell_metadata = without_chain(metadata)
         self.ask_metadata = metadata if answers else self.tell_metadata
 
     @property
     def label(self) -> str:
-        return self._cell.label
+        return self._actor.label
 
     @property
     def address(self) -> Address | None:
-        return self._cell.address
+        return self._actor.address
 
 
 def without_chain(metadata: Metadata) -> Metadata:

@@ -21,8 +21,8 @@ from .errors import ActorGone, AskError, CallCycle, MailboxFull, RemoteFailure
 from .exits import KILLED, NORMAL, SHUTDOWN, Down, ExitReason, Failed
 from .mailbox import Mailbox, Urgent
 from .network import NO_METADATA, Metadata
-from .owned import OwnedResources
-from .specs import ChildSpec
+from .owned_resources import OwnedResources
+from .specs import ChildSpec, Startable
 from .timers import Timer
 from .weight import WEIGHERS, weigh
 
@@ -70,7 +70,7 @@ class ActorCell(Cell, Parent):
 
     def __init__(self, system: ActorSystem, number: int, spec: ChildSpec, parent: Parent) -> None:
         super().__init__(system, number, spec, parent)
-        self.actor = UNBORN
+        self.actor: Startable = UNBORN
         self.context = Context(self, NO_METADATA)
         self.mailbox = Mailbox(spec.mailbox)
         self.port: Port | None = None  # of the ask that is handled now

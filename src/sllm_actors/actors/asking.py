@@ -3,20 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 from .activity import get_current
-from .deadlines import Deadline
+from .deadlines import Deadline, Deadlines
 from .errors import ActorGone, AskError, AskTimeout, RemoteFailure
 from .exits import Failed
 from .network import Outcome, ReplyTo
-
-if TYPE_CHECKING:
-    from .owned import OwnedResources
-    from .system import ActorSystem
+from .wakeup import Wakeup
 
 NOTHING: Final = object()
 """Stands for "no outcome yet", since None is an outcome."""
+
+
+class AskHost(Protocol):
+    """What asks need of their system.
+
+    Attributes:
+        asks: How many of its own are under way.
+        late_replies: How many outcomes came when there was one already.
+        wakeup: Makes what an ask waits for.
+    """
+
+    deadlines: Deadlines
+    asks: int
+    late_replies: int
+    wakeup: Callable[[], Wakeup]
+
+
+class ReplyOwner(Protocol):
+    """The actor that has taken over answers.
+
+    Attributes:
+        replies: Those that are not sent yet.
+    """
+
+    replies: set[Reply]
+
+    @property
+    def label(self) -> str:
+        """The actor, as ``node/number``."""
 
 
 class Port(Deadline):
@@ -24,7 +50,7 @@ class Port(Deadline):
 
     __slots__ = ("outcome", "system", "when")
 
-    def __init__(self, system: ActorSystem) -> None:
+    def __init__(self, system: AskHost) -> None:
         self.armed = False
         self.system = system
         self.outcome: Outcome = NOTHING
@@ -45,7 +71,7 @@ class Ask(Port):
 
     __slots__ = ("forget", "wakeup")
 
-    def __init__(self, system: ActorSystem, timeout: float) -> None:
+    def __init__(self, system: AskHost, timeout: float) -> None:
         super().__init__(system)
         self.wakeup = system.wakeup()
         self.forget: Callable[[], None] | None = None
@@ -90,7 +116,7 @@ class RemoteAsk(Port):
 
     __slots__ = ("_reply_to",)
 
-    def __init__(self, system: ActorSystem, reply_to: ReplyTo, remaining: float | None) -> None:
+    def __init__(self, system: AskHost, reply_to: ReplyTo, remaining: float | None) -> None:
         super().__init__(system)
         self._reply_to = reply_to
         if remaining is not None:
@@ -119,7 +145,7 @@ class Reply:
 
     __slots__ = ("_owner", "_port")
 
-    def __init__(self, owner: OwnedResources, port: Port | None) -> None:
+    def __init__(self, owner: ReplyOwner, port: Port | None) -> None:
         self._owner = owner
         self._port = port
 

@@ -10,7 +10,7 @@ import anyio
 from .activity import Background, current
 
 if TYPE_CHECKING:
-    from .owned import OwnedResources
+    from .owned_resources import OwnedResources
 
 
 class Job:

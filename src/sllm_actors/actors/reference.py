@@ -3,17 +3,43 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-from .activity import get_current
-from .asking import Ask
+from .activity import Activity, get_current
+from .asking import Ask, AskHost, Port
 from .errors import AskTimeout
+from .exits import ExitReason
 from .identity import Address, Incarnation, NodeId
-from .network import NO_METADATA
+from .network import NO_METADATA, Metadata
 
-if TYPE_CHECKING:
-    from .cell import Cell
-    from .system import ActorSystem
+
+class Receiver(Protocol):
+    """An actor of this process, as a ref holds it."""
+
+    def deliver(self, message: Any, port: Port | None, metadata: Metadata, /) -> None:
+        """Take a message, or refuse it to whoever asked."""
+
+    def stop(self, reason: ExitReason, /) -> None:
+        """End in good order."""
+
+    def kill(self) -> None:
+        """End now."""
+
+
+class RefHost(AskHost, Protocol):
+    """What a ref needs of its system: the way to whoever is not here, or goes by a name."""
+
+    @property
+    def incarnation(self) -> Incarnation:
+        """This life of the node."""
+
+    def send(self, ref: ActorRef, message: Any, activity: Activity | None) -> None:
+        """Send a tell."""
+
+    def send_ask(
+        self, ref: ActorRef, message: Any, ask: Ask, timeout: float, activity: Activity | None
+    ) -> None:
+        """Send an ask, whose outcome comes through ``ask``."""
 
 
 class ActorRef:
@@ -26,11 +52,11 @@ class ActorRef:
 
     def __init__(
         self,
-        system: ActorSystem,
+        system: RefHost,
         node: NodeId,
         key: int | str,
         incarnation: Incarnation | None = None,
-        cell: Cell | None = None,
+        cell: Receiver | None = None,
     ) -> None:
         self._system = system
         self._node = node

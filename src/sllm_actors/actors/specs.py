@@ -5,15 +5,28 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from enum import Enum
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 from attrs import Attribute, field, frozen, validators
 
 from .backoff import DEFAULT_BACKOFF, Backoff
+from .exits import ExitReason
 from .mailbox import DEFAULT_LIMITS, MailboxLimits
 
-if TYPE_CHECKING:
-    from .actor import Actor
+
+class Startable(Protocol):
+    """What a factory makes: an ``Actor``, whose docstrings say what these hooks promise."""
+
+    context: Any
+
+    async def started(self) -> None:
+        """Get ready."""
+
+    async def receive(self, message: Any) -> Any:
+        """Handle one message."""
+
+    async def stopped(self, reason: ExitReason) -> None:
+        """Clean up."""
 
 
 class Restart(Enum):
@@ -75,7 +88,7 @@ class ChildSpec:
     """
 
     id: str
-    factory: Callable[[], Actor]
+    factory: Callable[[], Startable]
     restart: Restart = PERMANENT
     shutdown: float = field(default=5.0, validator=validators.ge(0))
     significant: bool = field(default=False, validator=_not_permanent)

@@ -258,8 +258,10 @@ class ActorSystem(Parent):
 
     def resolve(self, ref: ActorRef) -> Cell | None:
         """Return the cell that a ref reaches here now."""
-        cell = ref.cell
-        return self.find(ref.address) if cell is None else cell
+        if ref.cell is None:
+            return self.find(ref.address)
+        assert isinstance(ref.cell, Cell)
+        return ref.cell
 
     def find(self, address: Address) -> Cell | None:
         """Return the cell at an address of this node and this life of it, or None."""
