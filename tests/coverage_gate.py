@@ -62,6 +62,7 @@ TESTS = {
         "test_known_nodes",
     ],
     "cli": ["test_lookup"],
+    "observe": ["test_terminal_text"],
 }
 """The tests that reach them: files, by room. The long-running models are left to the whole test run."""
 

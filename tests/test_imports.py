@@ -136,7 +136,7 @@ PURE_CORES = {
         "known_nodes",
     ],
     "cli": ["conversation", "lookup"],
-    "observe": ["redaction"],
+    "observe": ["redaction", "terminal_text"],
 }
 
 EFFECTS = {

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import pty
-import select
 import subprocess
-import sys
-import time
 
 from sllm_actors.cli.conversation import LONGEST_MEMORY, Conversation
 
 from .conftest import Sllm
 from .server import PlayedGateway
+from .terminal import Terminal
 
 PATH = "/v1/chat/completions"
 
@@ -52,8 +48,8 @@ def test_a_stream_without_its_last_event_is_not_taken_for_whole(sllm: Sllm, gate
 
 
 def test_a_model_cannot_steer_the_terminal(sllm: Sllm, gateway: PlayedGateway) -> None:
-    gateway.tokens = ["a\x1b]0;title\x07b\x1b[2J"]
-    assert sllm("chat", "m", stdin="Hi\n").out == "a]0;titleb[2J\n"
+    gateway.tokens = ["a\x1b", "]0;ti", "tle\x07b\x1b[", "2J", "\u202ec", "\ud83d", " tail\x1b"]
+    assert sllm("chat", "m", stdin="Hi\n").out == "abc� tail\n"
 
 
 def test_the_memory_has_a_bound_and_no_unanswered_questions() -> None:
@@ -65,48 +61,6 @@ def test_the_memory_has_a_bound_and_no_unanswered_questions() -> None:
     assert len(messages) == 1 + 2 * LONGEST_MEMORY + 1
     assert [message["content"] for message in messages[:2]] == ["s", "q5"]
     assert [message["content"] for message in messages[-2:]] == [f"a{LONGEST_MEMORY + 4}", "last"]
-
-
-class Terminal:
-    """A person at a terminal: types, reads, presses keys."""
-
-    def __init__(self, arguments: list[str], environment: dict[str, str]) -> None:
-        self._master, slave = pty.openpty()
-        self.child = subprocess.Popen(
-            [sys.executable, "-c", CONTROLLED, *arguments],
-            env=environment,
-            stdin=slave,
-            stdout=slave,
-            stderr=slave,
-            start_new_session=True,
-        )
-        os.close(slave)
-        self.shown = ""
-
-    def type(self, text: str) -> None:
-        os.write(self._master, text.encode())
-
-    def wait_for(self, text: str, seconds: float = 20.0) -> None:
-        """Read until ``text`` appears after everything that was waited for before."""
-        deadline = time.monotonic() + seconds
-        while text not in self.shown:
-            assert time.monotonic() < deadline, f"{text!r} is not in {self.shown!r}"
-            if select.select([self._master], [], [], 0.1)[0]:
-                self.shown += os.read(self._master, 4096).decode()
-        self.shown = self.shown.partition(text)[2]
-
-    def close(self) -> None:
-        self.child.kill()
-        self.child.wait()
-        os.close(self._master)
-
-
-CONTROLLED = """
-import fcntl, sys, termios
-fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-from sllm_actors.cli import main
-main()
-"""
 
 
 def test_interrupting_an_answer_keeps_the_chat_and_what_was_said(

@@ -50,7 +50,7 @@ def test_one_deployment_is_shown_with_its_instances(sllm: Sllm, gateway: PlayedG
         assert ended.code == 0
         for shown in ("its engine was killed", "num_gpus", '{"target": 4}', "killed (signal 9)"):
             assert shown in ended.out
-        assert "  [31mlast words\n" in ended.out
+        assert "  last words\n" in ended.out
         assert "\x1b" not in ended.out
 
 

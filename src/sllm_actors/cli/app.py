@@ -6,6 +6,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from io import StringIO
 from typing import NoReturn
 
 import click
@@ -21,6 +22,7 @@ from sllm_actors.cli.commands.status import status
 from sllm_actors.observe.streams import close_standard_output, open_standard_streams
 
 from .errors import EXIT_INTERRUPTED, CommandFailure
+from .terminal import complain
 
 
 @click.group(
@@ -60,7 +62,9 @@ def _run(arguments: Sequence[str] | None) -> int:
         result = cli.main(arguments, prog_name="sllm", standalone_mode=False)
         return result if isinstance(result, int) else 0
     except click.ClickException as error:
-        error.show()
+        said = StringIO()
+        error.show(said)
+        complain(said.getvalue().removesuffix("\n"))
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return EXIT_INTERRUPTED

@@ -6,7 +6,7 @@ from typing import IO, Any
 
 import click
 
-from .terminal import printable
+from .terminal import complain
 
 EXIT_INTERRUPTED = 130
 
@@ -17,7 +17,10 @@ class CommandFailure(click.ClickException):
     exit_code = 1
 
     def show(self, file: IO[Any] | None = None) -> None:
-        click.echo(f"error: {printable(self.message)}", file=file, err=True)
+        if file is None:
+            complain(f"error: {self.message}")
+        else:
+            file.write(f"error: {self.message}\n")
 
 
 class Unreachable(CommandFailure):

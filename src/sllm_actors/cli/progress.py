@@ -7,14 +7,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
 
-import click
-from rich.console import Console
-from rich.markup import escape
-
 from .answers import DeploymentDocument, InstanceDocument, read
 from .client import GatewayClient, path_of
 from .errors import CommandFailure, RequestRefused, Unreachable
-from .terminal import is_interactive, printable
+from .terminal import is_interactive, moving_line, say
 
 POLL_SECONDS = 0.5
 PATIENCE_SECONDS = 15.0
@@ -111,17 +107,16 @@ def reporting(*, silent: bool = False) -> Iterator[Report]:
         yield lambda _: None
         return
     if is_interactive():
-        console = Console(highlight=False)
         started = time.monotonic()
-        with console.status("") as line:
-            yield lambda text: line.update(f"{escape(printable(text))}  {time.monotonic() - started:.0f} s")
+        with moving_line() as show:
+            yield lambda text: show(f"{text}  {time.monotonic() - started:.0f} s")
         return
     last = ""
 
     def report(text: str) -> None:
         nonlocal last
         if text != last:
-            click.echo(printable(text))
+            say(text)
         last = text
 
     yield report

@@ -10,6 +10,7 @@ from pathlib import Path
 import structlog
 
 from . import terminal
+from .terminal_text import one_line
 
 MAX_BYTES = 10 * 1024 * 1024
 BACKUPS = 3
@@ -49,6 +50,7 @@ def configure_logs(path: Path, *, node: str) -> None:
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 _name_exception,
+                _tame,
                 structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
             ],
         )
@@ -74,7 +76,12 @@ class _TerminalHandler(logging.Handler):
         except Exception:  # noqa: BLE001 - as every handler of the standard library does
             self.handleError(record)
         else:
-            terminal.warn(line)
+            terminal.warn(line, styled=True)
+
+
+def _tame(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Keep what engines and peers say from steering the terminal."""
+    return {name: one_line(value) if isinstance(value, str) else value for name, value in event.items()}
 
 
 def _name_exception(

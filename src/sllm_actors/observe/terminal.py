@@ -13,6 +13,8 @@ import queue
 import sys
 import threading
 
+from .terminal_text import printable
+
 MOST_WAITING = 1000
 """Lines that may wait for a stream; beyond it, new ones are dropped."""
 
@@ -65,13 +67,17 @@ _output, _error = LineWriter(1), LineWriter(2)
 
 
 def announce(text: str) -> None:
-    """Say something on standard output. Returns at once, and never raises."""
-    _output.say(text, encoding=_encoding(sys.__stdout__))
+    """Say something on standard output, without what could steer it. Returns at once, and never raises."""
+    _output.say(printable(text), encoding=_encoding(sys.__stdout__))
 
 
-def warn(text: str) -> None:
-    """Say something on standard error. Returns at once, and never raises."""
-    _error.say(text, encoding=_encoding(sys.__stderr__))
+def warn(text: str, *, styled: bool = False) -> None:
+    """Say something on standard error. Returns at once, and never raises.
+
+    Args:
+        styled: The text has colours in it that are meant; else what could steer a terminal is left out.
+    """
+    _error.say(text if styled else printable(text), encoding=_encoding(sys.__stderr__))
 
 
 def flush() -> None:

@@ -12,7 +12,7 @@ import click
 from sllm_actors.cli.client import GatewayClient
 from sllm_actors.cli.conversation import Conversation
 from sllm_actors.cli.errors import CommandFailure, RequestRefused
-from sllm_actors.cli.terminal import printable
+from sllm_actors.cli.terminal import say, saying_pieces
 
 LAST_EVENT = "[DONE]"
 
@@ -35,7 +35,7 @@ def chat(*, model: str, system: str | None, max_tokens: int | None, temperature:
         # Line editing and a history of what was typed, for input().
         import readline  # noqa: F401
 
-        click.echo(f"Chatting with {printable(model)}. ^C stops an answer, ^D or /exit ends.")
+        say(f"Chatting with {model}. ^C stops an answer, ^D or /exit ends.")
     with GatewayClient() as client:
         while (line := _next_line(with_person)) is not None:
             if not line:
@@ -64,7 +64,7 @@ def _next_line(with_person: bool) -> str | None:
         line = input(">>> " if with_person else "").strip()
     except EOFError:
         if with_person:
-            click.echo()
+            say()
         return None
     # Bytes that the stream's encoding does not know come as surrogates; what is no text cannot be sent on.
     return None if line == "/exit" else line.encode(errors="surrogateescape").decode(errors="replace")
@@ -74,14 +74,17 @@ def _show_answer(client: GatewayClient, body: dict[str, Any]) -> str:
     """Print an answer while it comes, and return it. ^C ends it: what has come by then is the answer."""
     parts: list[str] = []
     try:
-        with client.events("/v1/chat/completions", body) as events:
+        with saying_pieces() as say_piece, client.events("/v1/chat/completions", body) as events:
             for text in _texts(events):
                 parts.append(text)
-                click.echo(printable(text), nl=False)
+                say_piece(text)
     except KeyboardInterrupt:
-        click.echo(" [stopped]", nl=False)
-    finally:
-        click.echo()
+        say(" [stopped]")
+    except BaseException:
+        say()
+        raise
+    else:
+        say()
     return "".join(parts)
 
 

@@ -11,6 +11,7 @@ from sllm_actors.cli.answers import StatusDocument, read
 from sllm_actors.cli.client import GatewayClient, path_of
 from sllm_actors.cli.errors import CommandFailure, RequestRefused
 from sllm_actors.cli.lookup import find_deployment
+from sllm_actors.cli.terminal import say
 
 POLL_SECONDS = 0.3
 
@@ -41,7 +42,7 @@ def delete(*, models: tuple[str, ...], backend: str | None, timeout: float) -> N
                 )
             time.sleep(POLL_SECONDS)
     for deployment_id in ids:
-        click.echo(f"Deleted: {deployment_id}")
+        say(f"Deleted: {deployment_id}")
 
 
 def _exists(client: GatewayClient, method: str, deployment_id: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
@@ -11,7 +10,7 @@ from sllm_actors.cli import document
 from sllm_actors.cli.answers import Deployed, read
 from sllm_actors.cli.client import GatewayClient
 from sllm_actors.cli.progress import reporting, wait_until_ready
-from sllm_actors.cli.terminal import printable
+from sllm_actors.cli.terminal import complain, say, say_json
 
 
 @click.command()
@@ -91,16 +90,16 @@ def deploy(
         answer = client.request("POST", "/deployments", body=body)
         deployed = read(Deployed, answer)
         for warning in deployed.warnings:
-            click.echo(f"warning: {printable(warning)}", err=True)
+            complain(f"warning: {warning}")
         if not as_json:
             what = "created" if deployed.created else "there already"
-            click.echo(f"Deployment {what}: {printable(deployed.deployment_id)}")
+            say(f"Deployment {what}: {deployed.deployment_id}")
         if wait:
             with reporting(silent=as_json) as report:
                 wait_until_ready(
                     client, deployed.deployment_id, revision=deployed.revision, timeout=timeout, report=report
                 )
     if as_json:
-        click.echo(json.dumps(answer, indent=2))
+        say_json(answer)
     elif wait:
-        click.echo(f"Ready: {printable(deployed.deployment_id)}")
+        say(f"Ready: {deployed.deployment_id}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Mapping
@@ -14,7 +13,7 @@ import click
 from sllm_actors.cli.errors import CommandFailure
 from sllm_actors.cli.parameters import KEY_VALUE
 from sllm_actors.cli.progress import reporting
-from sllm_actors.cli.terminal import cell, show, table
+from sllm_actors.cli.terminal import cell, say, say_json, sentence, show, table
 from sllm_actors.nodes.options import default_data_dir
 
 from .nodes import FOLDER, options
@@ -72,14 +71,12 @@ def install_engine(
     except InstallProblem as problem:
         raise CommandFailure(str(problem)) from None
     if as_json:
-        click.echo(
-            json.dumps(
-                {"backend": engine, "package": installed.name, "version": installed.version}
-                | {"python": installed.python}
-            )
+        say_json(
+            {"backend": engine, "package": installed.name, "version": installed.version}
+            | {"python": installed.python}
         )
     else:
-        click.echo(f"Ready: {installed.name} {installed.version}, {installed.python}")
+        say(f"Ready: {installed.name} {installed.version}, {installed.python}")
 
 
 @engines.command("list")
@@ -98,13 +95,16 @@ def list_engines(engine_python: tuple[tuple[str, str], ...], data_dir: Path | No
     """Show which engines a worker of this machine would find, and where."""
     found = [_describe(dict(engine_python), engines_dir(data_dir), backend) for backend in _backends()]
     if as_json:
-        click.echo(json.dumps({"engines": found}))
+        say_json({"engines": found})
         return
     shown = table("BACKEND", "INSTALLED", "PACKAGE", "VERSION", "PYTHON")
     for engine in found:
         installed = engine["problem"] or ("yes" if engine["installed"] else "no")
         shown.add_row(
-            *(cell(value) for value in (engine["backend"], installed, engine["package"], engine["version"])),
+            cell(engine["backend"]),
+            sentence(installed),
+            cell(engine["package"]),
+            cell(engine["version"]),
             cell(engine["python"] if engine["installed"] else None),
         )
     show(shown)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from http import HTTPStatus
 
 import click
@@ -11,39 +12,74 @@ from sllm_actors.cli.answers import DeploymentDocument, LogDocument, StatusDocum
 from sllm_actors.cli.client import GatewayClient, path_of
 from sllm_actors.cli.errors import CommandFailure, RequestRefused
 from sllm_actors.cli.lookup import find_deployment
+from sllm_actors.cli.terminal import complain, say_raw, saying_pieces
 
 POLL_SECONDS = 0.5
-CHUNK_BYTES = 2**20
+CHUNK_BYTES = 2**16
+"""What a gateway gives at most at a time."""
+
+FURTHEST_BACK = 2**24
+"""Bytes before the end of a log in which ``-n`` looks for lines."""
 
 
 @click.command()
 @click.argument("name", metavar="ID")
 @click.option("-f", "--follow", is_flag=True, help="Go on until the instance ends.")
-def logs(*, name: str, follow: bool) -> None:
-    """Print the end of an instance's log (64 KiB).
+@click.option(
+    "-n",
+    "--lines",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Begin with the last N lines. [the last 64 KiB]",
+)
+@click.option("--raw", is_flag=True, help="Pass on control characters too: they can steer a terminal.")
+def logs(*, name: str, follow: bool, lines: int | None, raw: bool) -> None:
+    """Print the end of an instance's log.
 
-    ID is an instance as sllm status ID shows it, or a deployment or model that has just one instance.
+    ID is an instance as sllm status ID shows it, or a deployment or model that has just one instance. Colours
+    and other control characters are left out, as an engine may print what its users sent.
     """
-    with GatewayClient() as client:
+    with GatewayClient() as client, nullcontext(say_raw) if raw else saying_pieces() as say_piece:
         instance_id = name
-        chunk = _chunk(client, instance_id)
+        # Only ids have an @: nothing else is worth asking for.
+        chunk = _chunk(client, instance_id) if "@" in name else None
         if chunk is None:
             instance_id = _only_instance(client, name)
             chunk = _chunk(client, instance_id)
+        if chunk is not None and lines is not None:
+            chunk = _last_lines(client, instance_id, chunk, lines)
         while chunk is not None:
-            # Raw on purpose: colours and carriage returns are part of a log. click drops them for a pipe.
-            click.echo(chunk.text, nl=False)
+            say_piece(chunk.text)
             if not follow or chunk.ended:
                 return
             if not chunk.text:
                 time.sleep(POLL_SECONDS)
             chunk = _chunk(client, instance_id, chunk.next_offset)
-        click.echo(f"{instance_id} and its log are gone", err=True)
+        complain(f"{instance_id} and its log are gone")
 
 
-def _chunk(client: GatewayClient, instance_id: str, offset: int | None = None) -> LogDocument | None:
+def _last_lines(client: GatewayClient, instance_id: str, end: LogDocument, count: int) -> LogDocument:
+    """Return the end of a log, made shorter or longer until it has ``count`` lines or is the whole log."""
+    text, offset = end.text, end.offset
+    while offset > 0 and _lines_in(text) <= count and end.next_offset - offset < FURTHEST_BACK:
+        begin = max(0, offset - CHUNK_BYTES)
+        earlier = _chunk(client, instance_id, begin, offset - begin)
+        if earlier is None or not earlier.offset < earlier.next_offset <= offset:  # dropped by now
+            break
+        text, offset = earlier.text + text, earlier.offset
+    kept = text.split("\n")[-count - (1 if text.endswith("\n") else 0) :] if count else [""]
+    return LogDocument("\n".join(kept), offset, end.next_offset, end.ended)
+
+
+def _lines_in(text: str) -> int:
+    return text.count("\n") + (0 if text.endswith("\n") else 1)
+
+
+def _chunk(
+    client: GatewayClient, instance_id: str, offset: int | None = None, limit: int = CHUNK_BYTES
+) -> LogDocument | None:
     """Fetch a piece of the log, or None when there is no such instance."""
-    params = None if offset is None else {"offset": offset, "limit": CHUNK_BYTES}
+    params = None if offset is None else {"offset": offset, "limit": limit}
     try:
         return read(
             LogDocument, client.request("GET", f"{path_of('instances', instance_id)}/logs", params=params)

@@ -12,7 +12,7 @@ from sllm_actors.cli.answers import DeploymentDocument, ForkServerDocument, Node
 from sllm_actors.cli.client import GatewayClient, path_of
 from sllm_actors.cli.errors import RequestRefused
 from sllm_actors.cli.lookup import find_deployment
-from sllm_actors.cli.terminal import cell, printable, show, table
+from sllm_actors.cli.terminal import cell, complain, say, say_json, sentence, show, table
 from sllm_actors.models.byte_size import shown_bytes
 
 
@@ -26,15 +26,15 @@ def status(*, name: str | None, show_nodes: bool, show_models: bool, as_json: bo
     if sum((name is not None, show_nodes, show_models)) > 1:
         raise click.UsageError("ask for one deployment, for the nodes, or for the models")
     with GatewayClient() as client:
-        answer = _one(client, name) if name else client.request("GET", "/status")
+        answer = _one(client, name) if name is not None else client.request("GET", "/status")
     if as_json:
-        click.echo(json.dumps(answer, indent=2))
-    elif name:
+        say_json(answer)
+    elif name is not None:
         show_deployment(read(DeploymentDocument, answer))
     else:
         everything = read(StatusDocument, answer)
         if everything.head.state != "up":
-            click.echo("warning: the head is down: what is shown is the gateway's last knowledge", err=True)
+            complain("warning: the head is down: what is shown is the gateway's last knowledge")
         if show_nodes:
             show_nodes_table(everything.nodes)
         elif show_models:
@@ -46,7 +46,8 @@ def status(*, name: str | None, show_nodes: bool, show_models: bool, as_json: bo
 def _one(client: GatewayClient, name: str) -> object:
     """Fetch a deployment by id, or else by the name of its model."""
     try:
-        return client.request("GET", path_of("deployments", name))
+        if ":" in name:  # as every id has
+            return client.request("GET", path_of("deployments", name))
     except RequestRefused as error:
         if error.status != HTTPStatus.NOT_FOUND:
             raise
@@ -57,12 +58,12 @@ def _one(client: GatewayClient, name: str) -> object:
 def show_deployments(deployments: list[DeploymentDocument]) -> None:
     """Print one line per deployment."""
     if not deployments:
-        click.echo("Nothing is deployed. Deploy a model with: sllm deploy --model ID_OR_PATH")
+        say("Nothing is deployed. Deploy a model with: sllm deploy --model ID_OR_PATH")
         return
     lines = table("DEPLOYMENT", "STATUS", "REPLICAS", "DETAIL")
     for each in sorted(deployments, key=lambda deployment: deployment.id):
         replicas = f"{each.ready_replicas}/{each.desired_replicas}"
-        lines.add_row(cell(each.id), cell(each.state), cell(replicas), cell(each.detail))
+        lines.add_row(cell(each.id), cell(each.state), cell(replicas), sentence(each.detail))
     show(lines)
 
 
@@ -72,29 +73,29 @@ def show_deployment(deployment: DeploymentDocument) -> None:
     facts.show_header = False
     facts.add_row(cell("deployment"), cell(deployment.id))
     facts.add_row(cell("status"), cell(deployment.state))
-    facts.add_row(cell("detail"), cell(deployment.detail))
+    facts.add_row(cell("detail"), sentence(deployment.detail))
     facts.add_row(cell("revision"), cell(deployment.revision))
     facts.add_row(cell("replicas"), cell(f"{deployment.ready_replicas}/{deployment.desired_replicas}"))
     for key, value in sorted(deployment.spec.items()):
         if key not in ("model", "backend") and value not in (None, [], {}):
-            facts.add_row(cell(key), cell(value if isinstance(value, str) else json.dumps(value)))
+            facts.add_row(cell(key), sentence(value if isinstance(value, str) else json.dumps(value)))
     show(facts)
     if not deployment.instances:
         return
-    click.echo()
+    say()
     lines = table("INSTANCE", "STATUS", "FAILURES", "NODE", "PID", "DETAIL")
     for each in sorted(deployment.instances, key=lambda instance: instance.id):
         detail = each.reason or each.progress or ""
         if each.exit_status and each.exit_status not in detail:
             detail = f"{detail or 'ended before'} ({each.exit_status})"
-        shown = (each.id, each.state, each.failures, each.node, each.pid, detail)
-        lines.add_row(*(cell(value) for value in shown))
+        shown = (each.id, each.state, each.failures, each.node, each.pid)
+        lines.add_row(*(cell(value) for value in shown), sentence(detail))
     show(lines)
     for each in deployment.instances:
         if (each.state == "failed" or each.failures) and each.log_tail:
-            click.echo(f"\nLast lines of {printable(each.id)}:")
+            say(f"\nLast lines of {each.id}:")
             for line in each.log_tail:
-                click.echo(f"  {printable(line)}")
+                say(f"  {line}")
 
 
 def show_nodes_table(nodes: list[NodeDocument]) -> None:
@@ -119,8 +120,7 @@ def show_nodes_table(nodes: list[NodeDocument]) -> None:
     for node in nodes:
         for server in node.fork_servers:
             if server.reason:
-                name = printable(node.name or node.id)
-                click.echo(f"\n{name}: {server.backend} has no fork server: {printable(server.reason)}")
+                say(f"\n{node.name or node.id}: {server.backend} has no fork server: {server.reason}")
 
 
 def show_models_table(nodes: list[NodeDocument]) -> None:
@@ -138,7 +138,7 @@ def show_models_table(nodes: list[NodeDocument]) -> None:
     if lines.row_count:
         show(lines)
     else:
-        click.echo("No machine has brought a model to its disk yet.")
+        say("No machine has brought a model to its disk yet.")
 
 
 def _fork_server(server: ForkServerDocument) -> str:

@@ -1,0 +1,165 @@
+"""What commands write: through one filter, and in tables that fit the terminal."""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from rich.cells import cell_len
+
+import sllm_actors.cli
+from sllm_actors.cli import terminal
+from sllm_actors.cli.terminal import shortened
+
+from .conftest import Sllm
+from .server import PlayedGateway, deployment
+from .terminal import Terminal
+
+EVIL = "\x1b]0;owned\x07\x9b2J\x1b[31m\x07\u202e"
+SOURCES = sorted(Path(sllm_actors.cli.__file__).parent.rglob("*.py"))
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+def test_only_one_file_writes(source: Path) -> None:
+    if source.name == "terminal.py":
+        return
+    called = [
+        ast.unparse(each.func)
+        for each in ast.walk(ast.parse(source.read_text()))
+        if isinstance(each, ast.Call)
+    ]
+    assert not {
+        "print",
+        "click.echo",
+        "click.secho",
+        "sys.stdout.write",
+        "sys.stderr.write",
+        "Console",
+    } & set(called)
+
+
+@pytest.fixture
+def evil(gateway: PlayedGateway) -> PlayedGateway:
+    """A gateway that answers with text that steers terminals wherever text may stand."""
+    instance = {
+        "id": f"a:vllm@1.0.1{EVIL}",
+        "node": f"n{EVIL}",
+        "state": "failed",
+        "reason": f"why{EVIL}",
+        "exit_status": f"exit{EVIL}",
+        "log_tail": [f"tail{EVIL}"],
+    }
+    told = {"detail": f"detail{EVIL}", "spec": {"source": f"hf:x{EVIL}"}, "instances": [instance]}
+    gateway.add(deployment("a:vllm", state="failed", **told), deployment(f"b{EVIL}:vllm"))
+    server = {"backend": f"vllm{EVIL}", "state": f"failed{EVIL}", "reason": f"no{EVIL}"}
+    gateway.nodes = [
+        {
+            "id": "n1",
+            "name": f"n{EVIL}",
+            "role": f"worker{EVIL}",
+            "host": f"h{EVIL}",
+            "labels": {f"k{EVIL}": f"v{EVIL}"},
+        }
+        | {"fork_servers": [server], "models": [{"source": f"hf:m{EVIL}", "size": 1}]}
+    ]
+    gateway.warnings = [f"careful{EVIL}"]
+    gateway.tokens = [f"said{EVIL}"]
+    gateway.logs["a:vllm@1.0.1"] = [{"offset": 0, "next_offset": 9, "text": f"log{EVIL}\n", "ended": True}]
+    return gateway
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("status", "status a:vllm", "status --nodes", "status --models", "logs a:vllm@1.0.1", "chat m"),
+        *(
+            "deploy --model a --wait",
+            "status c",
+            "logs c",
+            "delete c",
+            f"nonsense{EVIL}",
+            f"deploy --model {EVIL}",
+        ),
+    ],
+)
+def test_no_command_passes_on_what_steers_a_terminal(sllm: Sllm, evil: PlayedGateway, command: str) -> None:
+    ended = sllm(*command.split(" "), stdin="Hi\n")
+    for written in (ended.out, ended.err):
+        assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(written)
+    assert ended.out + ended.err
+    evil.refusal = (400, f"refused{EVIL}", "refused")
+    refused = sllm(*command.split(" "), stdin="Hi\n").err
+    assert refused
+    assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(refused)
+
+
+def test_json_is_whole_and_harmless(sllm: Sllm, evil: PlayedGateway) -> None:
+    out = sllm("status", "--json").out
+    assert json.loads(out)["nodes"] == evil.nodes
+    assert out.replace("\n", "").isprintable()
+
+
+@pytest.mark.parametrize("width", [40, 9, 2, 1])
+@pytest.mark.parametrize("text", ["a" * 41, "日本" * 30, "e\u0301" * 50])
+def test_a_name_is_cut_in_its_middle_to_the_columns_that_there_are(text: str, width: int) -> None:
+    short = shortened(text, width)
+    assert cell_len(short) <= width
+    assert "…" in short
+    assert short == "…" or (
+        text.startswith(short.partition("…")[0]) and text.endswith(short.partition("…")[2])
+    )
+
+
+@pytest.fixture
+def at_a_terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    def set_width(columns: int) -> None:
+        monkeypatch.setattr(terminal, "is_interactive", lambda: True)
+        monkeypatch.setenv("COLUMNS", str(columns))
+
+    return set_width
+
+
+def test_long_names_leave_a_table_whole_and_are_whole_in_a_pipe(
+    sllm: Sllm, gateway: PlayedGateway, at_a_terminal: Callable[[int], None]
+) -> None:
+    name = f"organisation/{'very-' * 30}long-name:vllm"
+    gateway.add(deployment(name), deployment("short:vllm"))
+    assert name in sllm("status").out
+    at_a_terminal(80)
+    lines = sllm("status").out.splitlines()
+    assert len(lines) == 3
+    assert all(cell_len(line) <= 80 for line in lines)
+    assert lines[1].startswith("organisation/very-")
+    assert "long-name:vllm  ready" in lines[1]
+
+
+def test_a_long_sentence_is_told_whole(
+    sllm: Sllm, gateway: PlayedGateway, at_a_terminal: Callable[[int], None]
+) -> None:
+    detail = "no worker has 2 free GPUs for it (" + ", ".join(f"worker-{n} has 1" for n in range(20)) + ")"
+    gateway.add(deployment("a:vllm", state="failed", detail=detail))
+    at_a_terminal(80)
+    lines = sllm("status").out.splitlines()
+    begin = lines[0].index("DETAIL")
+    assert " ".join(line[begin:].strip() for line in lines[1:]) == detail
+
+
+def test_a_log_at_a_terminal_steers_nothing(gateway: PlayedGateway, environment: dict[str, str]) -> None:
+    texts = ["a\x1b]0;ti", "tle\x07\x1b[3", "1mred\x1b[0m\r", "\nlast\x1b"]
+    chunks = [
+        {"offset": i, "next_offset": i + 1, "text": text, "ended": i == 3} for i, text in enumerate(texts)
+    ]
+    gateway.logs["a:vllm@1.0.1"] = chunks
+    shown = Terminal(["logs", "-f", "a:vllm@1.0.1"], environment)
+    try:
+        assert shown.read_all() == "ared\r\nlast"
+    finally:
+        shown.close()
+    raw = Terminal(["logs", "-f", "--raw", "a:vllm@1.0.1"], environment)
+    try:
+        assert raw.read_all() == "".join(texts).replace("\n", "\r\n")
+    finally:
+        raw.close()
