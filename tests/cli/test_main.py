@@ -12,11 +12,11 @@ import pytest
 
 from sllm_actors import __version__
 from sllm_actors.cluster.tls_files import TlsFiles
+from sllm_actors.host_port import HostPort
 from sllm_actors.nodes.launcher_plan import LauncherProblem
 from sllm_actors.nodes.options import (
     GatewayOptions,
     HeadOptions,
-    HostPort,
     NodeOptions,
     UpOptions,
     WorkerOptions,

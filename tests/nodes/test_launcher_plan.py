@@ -12,11 +12,11 @@ import trustme
 
 from sllm_actors.cluster.loopback import is_loopback
 from sllm_actors.cluster.tls_files import TlsFiles
+from sllm_actors.host_port import HostPort
 from sllm_actors.nodes.launcher_plan import LauncherPlan, LauncherProblem, make_plan
 from sllm_actors.nodes.options import (
     GatewayOptions,
     HeadOptions,
-    HostPort,
     NodeOptions,
     UpOptions,
     WorkerOptions,
@@ -106,6 +106,29 @@ def test_a_taken_port_names_its_flag_and_closes_what_was_bound(tmp_path: Path, n
 def test_an_address_of_another_machine_is_named(tmp_path: Path) -> None:
     with pytest.raises(LauncherProblem, match=r"cannot listen on 192\.0\.2\.1:0"):
         make_plan(up(tmp_path, host="192.0.2.1"))
+
+
+def test_an_ipv6_address_is_served_and_shown_in_brackets(tmp_path: Path, plans: list[LauncherPlan]) -> None:
+    plans.append(plan := make_plan(up(tmp_path, host="::1")))
+    gateway = plan.nodes[-1].settings
+    assert isinstance(gateway, GatewayNodeSettings)
+    assert gateway.loopback
+    assert (gateway.head_host, plan.gateway_url) == ("::1", f"http://[::1]:{gateway.ports['gateway']}")
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(LauncherProblem, match=f"port {port} .* is taken"):
+            make_plan(up(tmp_path, host="::1", port=port))
+    with pytest.raises(LauncherProblem, match=r"cannot listen on \[2001:db8::1\]:0"):
+        make_plan(up(tmp_path, host="2001:db8::1"))
+
+
+def test_every_address_of_ipv6_is_every_one_of_ipv4_too(tmp_path: Path, plans: list[LauncherPlan]) -> None:
+    plans.append(plan := make_plan(up(tmp_path, host="::")))
+    gateway = plan.nodes[-1].settings
+    assert not gateway.loopback
+    assert plan.gateway_url == f"http://[::1]:{gateway.ports['gateway']}"
+    for host in ("127.0.0.1", "::1"):
+        socket.create_connection((host, gateway.ports["gateway"]), 10).close()
 
 
 def test_a_data_directory_that_cannot_be_used_is_named(tmp_path: Path) -> None:

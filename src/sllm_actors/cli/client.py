@@ -14,6 +14,8 @@ from urllib.parse import quote
 
 import httpx2
 
+from sllm_actors.cluster.loopback import is_loopback
+
 from .errors import CommandFailure, RequestRefused, Unreachable
 from .keys import find_key
 
@@ -50,7 +52,7 @@ class GatewayClient:
             host = ""
         if not host:
             raise CommandFailure(f"LLM_SERVER_URL={self.url} is not an address like {DEFAULT_URL}")
-        local = host in ("localhost", "127.0.0.1", "::1")
+        local = is_loopback(host)
         key = find_key(environ, local=local)
         self.url = self.url.rstrip("/")
         self._http = httpx2.Client(

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 import click
 
+from sllm_actors.host_port import HIGHEST_PORT, HostPort, parse_host
 from sllm_actors.models.byte_size import parse_bytes
-from sllm_actors.nodes.options import HostPort
 
 CLUSTER_PORT = 8000
-HIGHEST_PORT = 65535
 
 
 class HostPortType(click.ParamType[HostPort]):
@@ -26,20 +23,28 @@ class HostPortType(click.ParamType[HostPort]):
     ) -> HostPort:
         if isinstance(value, HostPort):
             return value
+        address = value.removeprefix("http://").rstrip("/")
         try:
-            parts = urlsplit(value if "://" in value else f"//{value}")
-            host, port = parts.hostname, parts.port
-        except ValueError:
-            host = port = None
-        if (
-            not host
-            or parts.path.strip("/")
-            or parts.query
-            or parts.username
-            or parts.scheme not in ("", "http")
-        ):
-            self.fail(f"{value!r} is not an address like head.example:{self._default_port}", param, ctx)
-        return HostPort(host, port or self._default_port)
+            found = HostPort.parse(address, self._default_port)
+        except ValueError as error:
+            self.fail(
+                f"{value!r} is not an address like head.example:{self._default_port}: {error}", param, ctx
+            )
+        if not found.port:
+            self.fail(f"{value!r} has no port that something can listen on", param, ctx)
+        return found
+
+
+class HostType(click.ParamType[str]):
+    """A name or an address without a port; an IPv6 address may be in brackets."""
+
+    name = "host"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            return parse_host(value)
+        except ValueError as error:
+            self.fail(f"{value!r} is not an address like 192.0.2.1 or ::1: {error}", param, ctx)
 
 
 class KeyValueType(click.ParamType[tuple[str, str]]):
@@ -91,6 +96,7 @@ class SizeType(click.ParamType[int]):
 
 PORT = click.IntRange(0, HIGHEST_PORT)
 HEAD = HostPortType(CLUSTER_PORT)
+HOST = HostType()
 KEY_VALUE = KeyValueType()
 GPUS = GpusType()
 SIZE = SizeType()

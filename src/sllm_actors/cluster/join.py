@@ -11,6 +11,8 @@ import h11
 from attrs import frozen
 from cattrs import Converter
 
+from sllm_actors.host_port import HostPort
+
 from .home import SetupProblem
 
 _MAX_WAIT = 1.0
@@ -56,7 +58,7 @@ async def find_cluster(host: str, port: int, *, tell: Callable[[str], None]) -> 
             obstacle = f"it answers with status {status}"
         except (_NoHttp, ValueError, RecursionError):
             raise NotAHead(
-                f"{host}:{port} answers, but it is not an sllm head: "
+                f"{HostPort(host, port)} answers, but it is not an sllm head: "
                 "--head names the head's cluster port (8000)"
             ) from None
         except anyio.EndOfStream:
@@ -67,7 +69,7 @@ async def find_cluster(host: str, port: int, *, tell: Callable[[str], None]) -> 
         except (OSError, anyio.BrokenResourceError) as error:
             obstacle = str(error) or "the connection broke"
         if obstacle != last:
-            tell(f"waiting for the head at {host}:{port} ({obstacle})")
+            tell(f"waiting for the head at {HostPort(host, port)} ({obstacle})")
             last = obstacle
         await anyio.sleep(wait)
         wait = min(_MAX_WAIT, wait * 2)
@@ -99,7 +101,11 @@ async def _get(host: str, port: int) -> tuple[int, bytes]:
     begin an answer tell a stranger from a head that is slow.
     """
     connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_ANSWER)
-    request = h11.Request(method="GET", target="/cluster", headers=[("Host", host), ("Connection", "close")])
+    request = h11.Request(
+        method="GET",
+        target="/cluster",
+        headers=[("Host", HostPort(host, port).authority), ("Connection", "close")],
+    )
     status, body, begin = 0, b"", b""
     async with await anyio.connect_tcp(host, port) as stream:
         await stream.send((connection.send(request) or b"") + (connection.send(h11.EndOfMessage()) or b""))

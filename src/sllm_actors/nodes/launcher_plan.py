@@ -14,12 +14,12 @@ from sllm_actors.cluster.loopback import is_loopback
 from sllm_actors.cluster.secret import SecretProblem, admin_key, make_credentials
 from sllm_actors.cluster.tls import TlsProblem, make_tls_contexts
 from sllm_actors.cluster.tls_files import TlsFiles
+from sllm_actors.host_port import HostPort
 
 from .options import (
     EngineOptions,
     GatewayOptions,
     HeadOptions,
-    HostPort,
     NodeOptions,
     UpOptions,
     WorkerOptions,
@@ -81,7 +81,10 @@ class Sockets:
         """
         try:
             family = socket.getaddrinfo(self._host, port, type=socket.SOCK_STREAM)[0][0]
-            listener = socket.create_server((self._host, port), family=family, backlog=BACKLOG)
+            both = self._host == "::" and socket.has_dualstack_ipv6()  # every address, those of IPv4 too
+            listener = socket.create_server(
+                (self._host, port), family=family, backlog=BACKLOG, dualstack_ipv6=both
+            )
         except OSError as error:
             self.close()
             raise LauncherProblem(_explain(error, self._host, port, flag, what)) from None
@@ -194,7 +197,7 @@ class _Planning:
         if count == 0:
             return []
         descriptor, bound = self._sockets.bind(port, "--port", "the OpenAI API")
-        self._url = f"http://{HostPort(_reachable(self._address), bound)}"
+        self._url = f"http://{HostPort(_reachable(self._address), bound).authority}"
         settings = [
             GatewayNodeSettings(
                 name=f"gateway-{number}",
@@ -241,4 +244,6 @@ def _explain(error: OSError, host: str, port: int, flag: str, what: str) -> str:
         return f"port {port} for {what} is taken: stop what listens there, or choose another with {flag}"
     if error.errno == errno.EACCES:
         return f"port {port} for {what} needs a privilege: choose one above 1023 with {flag}"
-    return f"{what} cannot listen on {host}:{port}: {error.strerror or error} (see --host and {flag})"
+    return (
+        f"{what} cannot listen on {HostPort(host, port)}: {error.strerror or error} (see --host and {flag})"
+    )

@@ -17,6 +17,7 @@ import structlog
 
 from sllm_actors.cluster.home import NodeHome, SetupProblem, write_private
 from sllm_actors.cluster.join import ClusterInfo, find_cluster, read_cluster
+from sllm_actors.host_port import HostPort
 from sllm_actors.observe.terminal import announce
 from sllm_actors.transport import NoLink
 
@@ -49,7 +50,7 @@ class Membership:
 
     def on_no_link(self, no_link: NoLink) -> None:
         """Take the transport's report that a dialled address gives no link."""
-        if no_link.address != f"{self._settings.head_host}:{self.info.transport_port}":
+        if no_link.address != str(HostPort(self._settings.head_host, self.info.transport_port)):
             return
         if no_link.refused and not self.joined:
             self._refusal = no_link.reason
@@ -86,7 +87,7 @@ class Membership:
 
     @property
     def _where(self) -> str:
-        return f"{self._settings.head_host}:{self._settings.head_port}"
+        return str(HostPort(self._settings.head_host, self._settings.head_port))
 
 
 class HeadMoved(Exception):

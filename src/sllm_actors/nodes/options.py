@@ -8,17 +8,7 @@ from pathlib import Path
 from attrs import field, frozen
 
 from sllm_actors.cluster.tls_files import TlsFiles
-
-
-@frozen
-class HostPort:
-    """Where something listens. ``host`` is a name or an address, without the brackets of IPv6."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+from sllm_actors.host_port import HostPort
 
 
 def default_data_dir(environ: Mapping[str, str]) -> Path:

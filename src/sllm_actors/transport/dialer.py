@@ -7,6 +7,8 @@ from collections.abc import Callable
 import anyio
 from anyio.abc import TaskGroup
 
+from sllm_actors.host_port import HostPort
+
 from .backoff import DialBackoff
 from .connection import Connection
 from .data_lane import DataLane
@@ -48,7 +50,7 @@ class Dial:
     ) -> None:
         self.host = host
         self.port = port
-        self.address = f"{host}:{port}"
+        self.address = str(HostPort(host, port))
         self.link: PeerLink | None = None
         self._gate = gate
         self._settings = settings

@@ -10,6 +10,8 @@ import structlog
 from anyio.abc import ByteStream
 from attrs import frozen
 
+from sllm_actors.host_port import HostPort
+
 from .admission import Admission, dialler_yields
 from .errors import HandshakeFailed
 from .handshake import Handshake, Proven
@@ -127,7 +129,7 @@ class Gate:
                 if failure is None:
                     raise
                 self._after_failure(handshake, failure, dialled=True)
-                raise _sentence(f"{host}:{port}", handshake, failure) from error
+                raise _sentence(str(HostPort(host, port)), handshake, failure) from error
         return OpenedLane(stream, theirs, remote_host(stream), epoch, token, handshake.rest, (host, port))
 
     async def accept(self, stream: ByteStream) -> OpenedLane:

@@ -15,6 +15,9 @@ from anyio.abc import ByteStream, SocketAttribute
 
 from .tcp_stream import TcpStream
 
+_MAPPED = "::ffff:"
+"""How a socket that listens on IPv6 and IPv4 shows the latter: ``::ffff:192.0.2.1``."""
+
 ATTEMPT = 1.0
 """Seconds for one address of a host that has more: a network that swallows IPv6 must not hide IPv4."""
 
@@ -102,7 +105,8 @@ def raw_socket(stream: ByteStream) -> socket.socket | None:
 def remote_host(stream: ByteStream) -> str:
     """Return the observed address of the other end."""
     address = stream.extra(SocketAttribute.remote_address, ("unknown", 0))  # noqa: S610 - not Django
-    return str(address[0]) if isinstance(address, tuple) else str(address)
+    host = str(address[0]) if isinstance(address, tuple) else str(address)
+    return host.removeprefix(_MAPPED) if "." in host else host
 
 
 def is_refused(error: OSError) -> bool:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from sllm_actors.cli.errors import CommandFailure
-from sllm_actors.cli.parameters import GPUS, HEAD, KEY_VALUE, PORT, SIZE
+from sllm_actors.cli.parameters import GPUS, HEAD, HOST, KEY_VALUE, PORT, SIZE
 from sllm_actors.cluster.tls_files import TlsFiles
 from sllm_actors.nodes.options import GatewayOptions, HeadOptions, NodeOptions, UpOptions, WorkerOptions
 
@@ -69,8 +69,10 @@ def options(*decorators: Callable[[Command], Command]) -> Callable[[Command], Co
 
 
 node_options = options(
-    click.option("--host", metavar="ADDR", help="Address to listen on."),
-    click.option("--advertise", metavar="ADDR", help="Address that other machines reach this one at."),
+    click.option("--host", type=HOST, metavar="ADDR", help="Address to listen on."),
+    click.option(
+        "--advertise", type=HOST, metavar="ADDR", help="Address that other machines reach this one at."
+    ),
     click.option(
         "--data-dir",
         type=FOLDER,
