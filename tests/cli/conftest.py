@@ -7,10 +7,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from attrs import frozen
+from tests.children import child
 
 from sllm_actors.cli import main, progress
 from sllm_actors.cli.commands import delete, logs
@@ -75,17 +77,20 @@ def environment(gateway: PlayedGateway, tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def sllm_process(environment: dict[str, str]) -> Callable[..., subprocess.Popen[str]]:
-    """Start ``sllm`` in a process of its own."""
+def sllm_process(environment: dict[str, str]) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start ``sllm`` in a process of its own, which ends with the test; ``ignoring`` makes it ignore ^C."""
+    with ExitStack() as running:
 
-    def start(*arguments: str, **more: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-m", "sllm_actors", *arguments],
-            env=environment | more,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        def start(*arguments: str, ignoring: bool = False, **more: str) -> subprocess.Popen[str]:
+            started = child(
+                [sys.executable, "-m", "sllm_actors", *arguments],
+                ignoring=ignoring,
+                env=environment | more,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            return running.enter_context(started)
 
-    return start
+        yield start

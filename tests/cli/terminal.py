@@ -10,20 +10,23 @@ import subprocess
 import sys
 import time
 
+from tests.children import interrupts
+
 
 class Terminal:
     """A person at a terminal: types, reads, presses keys."""
 
     def __init__(self, arguments: list[str], environment: dict[str, str]) -> None:
         self._master, slave = pty.openpty()
-        self.child = subprocess.Popen(
-            [sys.executable, "-c", CONTROLLED, *arguments],
-            env=environment,
-            stdin=slave,
-            stdout=slave,
-            stderr=slave,
-            start_new_session=True,
-        )
+        with interrupts():
+            self.child = subprocess.Popen(
+                [sys.executable, "-c", CONTROLLED, *arguments],
+                env=environment,
+                stdin=slave,
+                stdout=slave,
+                stderr=slave,
+                start_new_session=True,
+            )
         os.close(slave)
         self.shown = ""
 

@@ -103,6 +103,19 @@ def test_an_interrupt_exits_with_130(gateway: PlayedGateway, sllm_process: Start
     assert (process.returncode, err.strip()) == (130, "")
 
 
+def test_a_command_that_was_started_with_interrupts_ignored_goes_on(
+    gateway: PlayedGateway, sllm_process: Start
+) -> None:
+    gateway.add(deployment("a:vllm", state="starting"))
+    process = sllm_process("deploy", "--model", "a", "--wait", ignoring=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "Deployment created: a:vllm\n"
+    process.send_signal(signal.SIGINT)
+    gateway.deployments["a:vllm"].append(deployment("a:vllm", state="ready"))
+    out, err = process.communicate(timeout=20)
+    assert (process.returncode, out.splitlines()[-1], err) == (0, "Ready: a:vllm", "")
+
+
 def test_a_reader_that_has_seen_enough_gets_no_traceback(gateway: PlayedGateway, sllm_process: Start) -> None:
     for number in range(3000):
         gateway.add(deployment(f"{number}:vllm", detail=100 * "x"))
@@ -112,9 +125,6 @@ def test_a_reader_that_has_seen_enough_gets_no_traceback(gateway: PlayedGateway,
     assert process.stderr is not None
     assert process.wait(20) != 0
     assert process.stderr.read() == ""
-    process.stderr.close()
-    assert process.stdin is not None
-    process.stdin.close()
 
 
 @pytest.fixture

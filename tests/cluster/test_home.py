@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.children import child
 
 from sllm_actors.cluster.home import HomeProblem, NodeHome, write_private
 
@@ -38,15 +39,12 @@ def test_the_identity_is_made_once_and_each_life_is_a_later_one(tmp_path: Path) 
 
 
 def test_a_live_duplicate_is_refused_until_the_owner_has_ended_in_any_way(tmp_path: Path) -> None:
-    owner = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert owner.stdout is not None
-    node = owner.stdout.readline().strip()
-    with pytest.raises(HomeProblem, match="another process runs the node"):
-        NodeHome.open(tmp_path, "worker")
-    owner.kill()
-    owner.communicate()
+    command = [sys.executable, "-c", HOLD, str(tmp_path)]
+    with child(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as owner:
+        assert owner.stdout is not None
+        node = owner.stdout.readline().strip()
+        with pytest.raises(HomeProblem, match="another process runs the node"):
+            NodeHome.open(tmp_path, "worker")
     home = NodeHome.open(tmp_path, "worker")
     assert node.startswith("worker-")
     home.close()

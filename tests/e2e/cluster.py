@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import httpx2
 import psutil
+from tests.children import interrupts
 
 T = TypeVar("T")
 
@@ -38,19 +39,25 @@ class Sllm:
 
     Args:
         prefix: What runs it: ``ip netns exec NAME`` puts it on another host.
+        ignoring: It is started with SIGINT ignored, as a background job of a shell is.
     """
 
     def __init__(
-        self, *arguments: str, env: dict[str, str] | None = None, prefix: Sequence[str] = ()
+        self,
+        *arguments: str,
+        env: dict[str, str] | None = None,
+        prefix: Sequence[str] = (),
+        ignoring: bool = False,
     ) -> None:
-        self.process = subprocess.Popen(
-            [*prefix, sys.executable, "-m", "sllm_actors", *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})},
-            start_new_session=True,
-        )
+        with interrupts(ignored=ignoring):
+            self.process = subprocess.Popen(
+                [*prefix, sys.executable, "-m", "sllm_actors", *arguments],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                env={**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})},
+                start_new_session=True,
+            )
         self.lines: list[str] = []
         self._seen: set[psutil.Process] = set()
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -132,7 +139,11 @@ class Cluster:
         self.data_dir = data_dir
         ports = ("--port", "0", "--cluster-port", "0", "--transport-port", "0", "--worker-port", "0")
         self.sllm = Sllm("up", "--data-dir", str(data_dir), *ports, *arguments)
-        self.url = self.sllm.wait_for(r"OpenAI API: (http://\S+)/v1")[1]
+        try:
+            self.url = self.sllm.wait_for(r"OpenAI API: (http://\S+)/v1")[1]
+        except BaseException:
+            self.sllm.kill_all()
+            raise
         self.http = httpx2.Client(base_url=self.url, timeout=60.0, trust_env=False)
 
     def wait_ready(self, deployment: str = DEMO_ID, *, within: float = 60.0) -> dict[str, Any]:

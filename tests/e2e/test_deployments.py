@@ -13,6 +13,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from tests.children import child
 
 from .cluster import DEMO, DEMO_ID, Cluster, group_is_gone
 from .commands import gguf, sllm
@@ -63,7 +64,7 @@ def test_who_follows_a_log_sees_it_end_when_the_instance_is_deleted(cluster: Clu
     assert sllm(cluster, "deploy", *arguments).returncode == 0
     command = [sys.executable, "-m", "sllm_actors", "logs", "followed", "-f"]
     env = {**os.environ, "LLM_SERVER_URL": cluster.url}
-    with subprocess.Popen(command, stdout=-1, stderr=-1, text=True, env=env) as following:
+    with child(command, stdout=-1, stderr=-1, text=True, env=env) as following:
         assert following.stdout is not None
         following.stdout.readline()
         assert sllm(cluster, "delete", "followed").returncode == 0
@@ -91,17 +92,9 @@ def someone_elses_server() -> Iterator[str]:
         "sys.stdin.read()\n"
         "os._exit(0)\n"
     )
-    server = subprocess.Popen(
-        [sys.executable, "-c", code, str(gguf()), str(port)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
+    command = [sys.executable, "-c", code, str(gguf()), str(port)]
+    with child(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
         yield f"http://127.0.0.1:{port}"
-    finally:
-        server.kill()
-        server.communicate()
 
 
 def test_a_server_that_someone_else_runs_is_served_under_our_name(

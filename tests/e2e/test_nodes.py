@@ -26,8 +26,8 @@ def free_port() -> int:
 
 
 @contextmanager
-def started(*arguments: str, env: dict[str, str] | None = None) -> Iterator[Sllm]:
-    process = Sllm(*arguments, env=env)
+def started(*arguments: str, env: dict[str, str] | None = None, ignoring: bool = False) -> Iterator[Sllm]:
+    process = Sllm(*arguments, env=env, ignoring=ignoring)
     try:
         yield process
     finally:
@@ -179,6 +179,17 @@ def test_a_data_directory_in_use_is_named_and_its_owner_is_not_disturbed(
         assert "another process runs the node" in second.output
         assert "Traceback" not in second.output
     assert head.node("head") == before
+
+
+def test_nodes_that_were_started_with_interrupts_ignored_stop_on_sigterm_only(tmp_path: Path) -> None:
+    ports = ("--gateways", "0", "--cluster-port", "0", "--transport-port", "0")
+    arguments = ("head", *ports, "--data-dir", str(tmp_path), *LOOPBACK)
+    with started(*arguments, ignoring=True) as head:
+        head.wait_for("head: ready")
+        for pid in (head.process.pid, head.node("head")):
+            os.kill(pid, signal.SIGINT)
+        assert head.stop(number=signal.SIGTERM) == 0  # as a second signal it would have killed the node
+        assert head.lines[-2:] == ["stopping (once more to kill)", "stopped"]
 
 
 def test_a_stranger_on_the_transport_port_disturbs_nobody(tmp_path: Path) -> None:

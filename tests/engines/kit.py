@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import anyio
 from attrs import evolve
+from tests.children import end
 
 from sllm_actors.actors import TEMPORARY, ActorRef, ChildSpec
 from sllm_actors.engines.backends.backend import Launch
@@ -32,7 +34,13 @@ from sllm_actors.testing.fake_engine import fake_engine_argv
 
 
 def paths_in(folder: Path, name: str = "engine") -> EnginePaths:
-    return EnginePaths(folder / f"{name}.sock", folder / f"{name}.tmp", folder / f"{name}.log")
+    """Return the places of an engine; its socket's name, which marks its processes, is no other folder's."""
+    socket = folder / f"{name}-{hash_of(folder)}.sock"
+    return EnginePaths(socket, folder / f"{name}.tmp", folder / f"{name}.log")
+
+
+def hash_of(folder: Path) -> str:
+    return hashlib.blake2b(bytes(folder), digest_size=4).hexdigest()
 
 
 def fake_plan(folder: Path, *options: str, stop_budget: float = 5.0) -> LaunchPlan:
@@ -124,7 +132,10 @@ def left(host: EngineHost) -> list[Path]:
     return [path for path in host.folders.runtime.rglob("*") if path != host.folders.tmp]
 
 
-def post(address: str, body: dict[str, object], path: str = "/v1/completions") -> subprocess.Popen[str]:
+@contextmanager
+def post(
+    address: str, body: dict[str, object], path: str = "/v1/completions"
+) -> Iterator[subprocess.Popen[str]]:
     """Send a request to an engine from a process of its own, which prints the answer."""
     program = (
         "import http.client, socket, sys\n"
@@ -135,7 +146,11 @@ def post(address: str, body: dict[str, object], path: str = "/v1/completions") -
         "print(c.getresponse().read().decode())\n"
     )
     argv = [sys.executable, "-I", "-S", "-c", program, address.removeprefix("unix:"), path, json.dumps(body)]
-    return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    asking = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
+        yield asking
+    finally:
+        end(asking)
 
 
 class FakeBackend:
@@ -149,7 +164,8 @@ class FakeBackend:
     def launch(self, order: ReplicaOrder, host: EngineHost, paths: EnginePaths) -> Launch:
         plan = fake_plan(host.folders.logs, *order.source.split(), stop_budget=host.policy.stop_budget)
         argv = tuple(str(paths.socket) if word.endswith(".sock") else word for word in plan.argv)
-        return Launch(f"unix:{paths.socket}", ("/health",), evolve(plan, argv=argv, paths=paths))
+        env = engine_environment(os.environ, paths)
+        return Launch(f"unix:{paths.socket}", ("/health",), evolve(plan, argv=argv, env=env, paths=paths))
 
 
 PARTS = ("hardware", "interpreters", "policy")

@@ -11,7 +11,7 @@ from sllm_actors.engines.environment import engine_environment
 from sllm_actors.engines.plan import EnginePaths, LaunchPlan
 from sllm_actors.engines.warm.fork_client import ForkServerSpec
 
-from .kit import until
+from .kit import hash_of, until
 
 ENGINE = """
 import json, os, signal, sys, tempfile, time
@@ -81,7 +81,8 @@ def make_modules(folder: Path) -> Path:
 
 
 def paths_in(folder: Path, name: str = "a") -> EnginePaths:
-    return EnginePaths(folder / f"{name}.sock", folder / f"{name}.tmp", folder / "log")
+    socket = folder / f"{name}-{hash_of(folder)}.sock"  # it marks processes: no other folder has this name
+    return EnginePaths(socket, folder / f"{name}.tmp", folder / "log")
 
 
 def plan_in(folder: Path, modules: Path, *arguments: str, name: str = "a", **more: str) -> LaunchPlan:

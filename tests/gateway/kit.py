@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,11 @@ import openai
 from anyio.abc import ByteStream
 from attrs import define, evolve, field
 
-from sllm_actors.actors import NodeId
+from sllm_actors.actors import ActorError, NodeId
 from sllm_actors.engines.identity import ReplicaId
 from sllm_actors.engines.messages import OpenEngine, ReplicaReport, ReplicaState
 from sllm_actors.gateway import Gateway, GatewaySettings, open_gateway, serve_http
+from sllm_actors.gateway.routing.router import router_name
 from sllm_actors.serving.messages import GATEWAY, ReplicaStates, RoutingTable, ServedModel, WorkerAddress
 from sllm_actors.testing import TestSystem
 
@@ -75,9 +76,10 @@ class PlayedCluster:
         await self.settle()
 
     async def settle(self) -> None:
-        """Wait until the gateway's actors have nothing to do."""
-        for _ in range(3):
-            await anyio.sleep(0.01)
+        """Wait until the gateway's actors have handled what they were told; each then answers a question."""
+        for name in (GATEWAY, *map(router_name, self.gateway.deployments())):
+            with suppress(ActorError):  # "I take no such question" is an answer too
+                await self.system.named(name).ask("settled?", timeout=5)
 
     def client(self, **more: Any) -> openai.AsyncOpenAI:
         """Return a client, closed at the end of the test."""

@@ -62,18 +62,26 @@ class RawEngine:
     port: int
     behave: Behaviour
     calls: list[Call] = field(factory=list)
+    _called: anyio.Event = field(factory=anyio.Event, init=False)
 
     @property
     def address(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    async def first_call(self) -> Call:
+        """Wait for the first request, and return it."""
+        with anyio.fail_after(10):
+            await self._called.wait()
+        return self.calls[0]
+
     async def serve(self, stream: SocketStream) -> None:
         async with stream, anyio.create_task_group() as tasks:
             try:
                 call = await _read(stream)
-            except anyio.EndOfStream:
+            except (anyio.EndOfStream, anyio.BrokenResourceError):
                 return
             self.calls.append(call)
+            self._called.set()
             tasks.start_soon(_watch, call)
             try:
                 await self.behave(call)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+from tests.children import child
 from tests.engines.kit import alive, until
 
 from sllm_actors.models.errors import SourceProblem
@@ -193,7 +194,7 @@ def test_a_file_that_the_hub_does_not_serve_by_http_comes_whole_and_once(
     job = {"do": "fetch", "repo": "org/tiny", "commit": commit, "files": [file]}
     folders = {"folder": str(tmp_path / "files"), "partial": str(tmp_path / "partial")}
     argv = [sys.executable, "-I", str(small), json.dumps(job | folders)]
-    with subprocess.Popen(argv, stdin=-1, stdout=-1, text=True, env=environment(server)) as program:
+    with child(argv, stdin=-1, stdout=-1, text=True, env=environment(server)) as program:
         assert program.stdout is not None
         said = program.stdout.read()
     assert '"fetched"' in said

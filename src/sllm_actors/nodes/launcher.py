@@ -26,6 +26,7 @@ from sllm_actors.observe.terminal import announce
 
 from .launcher_plan import LauncherPlan, LauncherProblem, PlannedNode
 from .settings import CONFIGURATION_EXIT, write_settings
+from .stop_signals import stop_signals
 from .welcome import welcome
 
 BACKOFF = Backoff(first=0.5, cap=10.0, factor=2.0, reset_after=30.0)
@@ -35,7 +36,8 @@ BACKOFF = Backoff(first=0.5, cap=10.0, factor=2.0, reset_after=30.0)
 def run(plan: LauncherPlan) -> None:
     """Run the nodes of a plan in the foreground until SIGINT, SIGTERM or SIGHUP.
 
-    A second signal kills what has not stopped yet.
+    A second signal kills what has not stopped yet. SIGINT and SIGHUP stay ignored where they are at the start
+    (a background job of a shell, ``nohup``).
 
     Raises:
         LauncherProblem: A node cannot run as it is set up (it has said why on stderr). All others were
@@ -81,7 +83,7 @@ class _Launcher:
         announce("stopped")
 
     async def _watch_signals(self) -> None:
-        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
+        with anyio.open_signal_receiver(*stop_signals()) as signals:
             async for _ in signals:
                 if self._stop.is_set():
                     self._kill_all()

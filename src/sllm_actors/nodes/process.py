@@ -1,13 +1,12 @@
 """A node's process: reads its settings, runs its role until it is told to stop, and says how it ended.
 
-It stops cleanly on SIGTERM, on SIGINT, and when its standard input ends: the launcher holds the other end, so
-no node outlives its launcher, however that ended.
+It stops cleanly on SIGTERM, on SIGINT and SIGHUP unless it was started with these ignored, and when its
+standard input ends: the launcher holds the other end, so no node outlives its launcher, however that ended.
 """
 
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -21,6 +20,7 @@ from sllm_actors.observe.streams import open_standard_streams
 
 from .membership import HeadMoved
 from .settings import CONFIGURATION_EXIT, NodeSettings, read_settings
+from .stop_signals import stop_signals
 
 _MAX_LINE = 1 << 20
 
@@ -106,7 +106,7 @@ def _role(role: str) -> Callable[[Any, anyio.Event], Awaitable[None]]:
 
 
 async def _watch_signals(stopping: anyio.Event) -> None:
-    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+    with anyio.open_signal_receiver(*stop_signals()) as signals:
         async for _ in signals:
             stopping.set()
 

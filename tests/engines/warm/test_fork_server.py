@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -15,6 +14,7 @@ import anyio
 import anyio.to_thread
 import pytest
 from attrs import evolve
+from tests.children import child
 from tests.engines.kit import alive, environment_of, leash_of, log_of, members, open_files, until
 from tests.engines.tiny import facts_of, plan_in, spec_for
 
@@ -36,15 +36,16 @@ async def server(folder: Path, modules: Path) -> AsyncIterator[ForkServer]:
 
 
 def child_of(pid: int) -> int:
-    (child,) = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return int(child)
+    (only,) = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return int(only)
 
 
 async def test_a_fork_is_what_the_program_would_be(folder: Path, modules: Path, server: ForkServer) -> None:
     plan = plan_in(folder, modules, "--flag", LATE="yes")
     async with EngineProcess(plan, forker=server) as engine:
         facts = await facts_of(folder)
-        assert facts["env"] == {"TMPDIR": str(plan.paths.tmpdir), "SLLM_ENGINE": "a.sock", "LATE": "yes"}
+        mark = {MARKER: plan.paths.socket.name}
+        assert facts["env"] == {"TMPDIR": str(plan.paths.tmpdir), "LATE": "yes"} | mark
         assert facts["temporary"] == str(plan.paths.tmpdir)
         assert facts["cwd"] == "/"
         assert facts["sid"] == engine.pid
@@ -247,15 +248,12 @@ async def main():
         pass
 anyio.run(main)
 """
-    worker = subprocess.Popen([sys.executable, "-c", script])
-    try:
+    with child([sys.executable, "-c", script]) as worker:
         while not (modules / "begun").exists():
             assert worker.poll() is None
+            time.sleep(0.01)
         server = child_of(worker.pid)
         assert alive(server)
-    finally:
-        worker.kill()
-        worker.wait()
     deadline = time.monotonic() + 5
     while alive(server):
         assert time.monotonic() < deadline

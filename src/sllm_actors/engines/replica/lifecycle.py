@@ -11,7 +11,7 @@ back to PENDING while a start has to wait for something of the machine. Its rule
   somebody needs it before that, or its requests do not end in time, it is READY again as if nothing was.
 - Only having been READY for ``healthy_uptime`` makes the failures forgotten, not a start that succeeded.
 
-An event of an engine life that is over already changes nothing.
+An event of an engine life that is over already, or that has not begun (number 0), changes nothing.
 """
 
 from __future__ import annotations
@@ -63,6 +63,7 @@ class Replica:
 
     Attributes:
         attempt: The engine life that runs, or ran last; 0 before the first.
+        ended: The engine life that ended last; 0 before the first end.
         healthy_uptime: Seconds of being READY after which earlier failures are forgotten.
         failures: In a row; see ``healthy_uptime``.
         delays: How often it was FAILED since then.
@@ -76,6 +77,7 @@ class Replica:
     healthy_uptime: float = 60.0
     state: ReplicaState = ReplicaState.PENDING
     attempt: int = 0
+    ended: int = 0
     failures: int = 0
     delays: int = 0
     ready_at: float = 0.0
@@ -107,15 +109,15 @@ def step(replica: Replica, event: Event, now: float) -> Step:
             return _start(replica)
         case Launched(attempt) if replica.state is ReplicaState.STARTING:
             return evolve(replica, attempt=attempt, pid=0, progress="starting the engine"), (Report(),)
-        case Delayed(number, reason) if number == replica.attempt and replica.state is ReplicaState.STARTING:
+        case Delayed(attempt, reason) if _lives(replica, attempt) and replica.state is ReplicaState.STARTING:
             waiting = evolve(replica, state=ReplicaState.PENDING, progress=reason)
             return waiting, (Report(),)
-        case Admitted(attempt) if attempt == replica.attempt and replica.state is ReplicaState.PENDING:
+        case Admitted(attempt) if _lives(replica, attempt) and replica.state is ReplicaState.PENDING:
             starting = evolve(replica, state=ReplicaState.STARTING, progress="starting the engine")
             return starting, (Report(),)
         case Ended(attempt=attempt) if attempt == replica.attempt and replica.state in _LIVE:
             return _fail(replica, event, now)
-        case ProcessStarted() | Progressed() | Answered() if event.attempt == replica.attempt:
+        case ProcessStarted() | Progressed() | Answered() if _lives(replica, event.attempt):
             return _advance(replica, event, now)
         case SleepAsked() | WakeAsked() | Slept() | Woken():
             return _change_tier(replica, event, now)
@@ -128,6 +130,11 @@ def step(replica: Replica, event: Event, now: float) -> Step:
         case Cleared() if replica.state is ReplicaState.DRAINING:
             return evolve(replica, state=ReplicaState.STOPPED, address="", pid=0), (Report(), Finish())
     return replica, ()
+
+
+def _lives(replica: Replica, attempt: int) -> bool:
+    """Return whether an engine life is the present one: it has its number, and it has not ended."""
+    return replica.ended < attempt == replica.attempt
 
 
 def _withdraw(replica: Replica, state: ReplicaState) -> Replica:
@@ -205,6 +212,7 @@ def _fail(replica: Replica, ended: Ended, now: float) -> Step:
         replica = evolve(replica, failures=0, delays=0)
     replica = evolve(
         replica,
+        ended=replica.attempt,
         failures=replica.failures + 1,
         reason=ended.reason,
         exit_status=ended.exit_status,
