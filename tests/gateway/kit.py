@@ -51,6 +51,7 @@ class PlayedCluster:
     Attributes:
         tunnels: The requests for tunnels that came; each is led to the port ``tunnel_to``.
         dialled: What the gateway was told to be linked to.
+        shutdown: Set to stop the gateway.
     """
 
     system: TestSystem
@@ -61,6 +62,7 @@ class PlayedCluster:
     tunnels: list[tuple[NodeId, OpenEngine]] = field(factory=list)
     tunnel_to: int = 0
     dialled: list[tuple[WorkerAddress, ...]] = field(factory=list)
+    shutdown: anyio.Event = field(factory=anyio.Event)
     _to_close: list[Callable[[], Awaitable[None]]] = field(factory=list)
     _epochs: itertools.count[int] = field(factory=lambda: itertools.count(1))
 
@@ -101,8 +103,8 @@ class PlayedCluster:
 
 
 @asynccontextmanager
-async def running_gateway(folder: Path, **more: Any) -> AsyncIterator[PlayedCluster]:
-    """Run a gateway on a free port; ``more`` are settings."""
+async def running_gateway(folder: Path, *, grace: float = 1, **more: Any) -> AsyncIterator[PlayedCluster]:
+    """Run a gateway on a free port; ``more`` are settings, ``grace`` what requests get when it stops."""
     settings = GatewaySettings(snapshot_path=folder / "routing.json", machine=MACHINE)
     settings = evolve(settings, **more)
     played: PlayedCluster
@@ -124,9 +126,13 @@ async def running_gateway(folder: Path, **more: Any) -> AsyncIterator[PlayedClus
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         played = PlayedCluster(system, gateway, url, settings, dialled=dialled)
         await system.start(gateway.child_spec)
-        shutdown = anyio.Event()
+        shutdown = played.shutdown
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(lambda: serve_http(gateway.asgi, listener, shutdown=shutdown, grace=1))
+            tasks.start_soon(
+                lambda: serve_http(
+                    gateway.asgi, listener, shutdown=shutdown, grace=grace, give_up=gateway.give_up
+                )
+            )
             try:
                 yield played
             finally:

@@ -19,6 +19,7 @@ from .machine.gpus import GpuPool
 from .machine.hardware import Hardware
 from .ownership.attempts import Attempts
 from .ownership.leases import Leases
+from .ownership.running import RunningEngines
 from .policy import EnginePolicy
 from .warm.fork_servers import ForkServers
 
@@ -33,6 +34,7 @@ class EngineHost:
         hardware: What they compute with.
         models: The model files of this worker.
         leases: The records of engines that run.
+        running: The engines that run, to be hurried when the worker stops.
         next_attempt: Gives rising numbers, over restarts too; may block, so it is called in a thread.
         interpreters: Which Python each backend's engines run under.
         fork_servers: What engines are forked from, where it can be done.
@@ -47,6 +49,7 @@ class EngineHost:
     next_attempt: Callable[[], int] = field(repr=False)
     interpreters: Interpreters = field(factory=Interpreters)
     fork_servers: ForkServers = field(factory=ForkServers)
+    running: RunningEngines = field(factory=RunningEngines)
     policy: EnginePolicy = field(factory=EnginePolicy)
 
 

@@ -88,6 +88,15 @@ def engine_broke(deployment: str, reason: str) -> ApiError:
     return ApiError(502, "engine_broke", f"the engine of {deployment} broke: {reason}", retry_after=1)
 
 
+def not_streamed() -> ApiError:
+    """The client has the head of a stream already, and the engine sends one document."""
+    return ApiError(
+        502,
+        "engine_did_not_stream",
+        'the engine does not stream this kind of answer: send the request without "stream"',
+    )
+
+
 def engine_silent(deployment: str, silence: float) -> ApiError:
     """The engine does not go on."""
     return ApiError(504, "engine_silent", f"the engine of {deployment} was silent for {silence:g} s")
@@ -96,6 +105,16 @@ def engine_silent(deployment: str, silence: float) -> ApiError:
 def overloaded() -> ApiError:
     """The gateway has too much to do."""
     return ApiError(503, "overloaded", "this gateway has too many requests: try again", retry_after=1)
+
+
+def gateway_stopping() -> ApiError:
+    """The gateway was told to end, and gives up what has not ended within its grace."""
+    return ApiError(
+        503,
+        "gateway_stopping",
+        "this gateway is being stopped and cannot finish the answer: send the request again",
+        retry_after=1,
+    )
 
 
 def head_away(why: str) -> ApiError:

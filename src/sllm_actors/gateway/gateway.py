@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import SystemRandom
 from typing import cast
 
@@ -33,12 +34,14 @@ class Gateway:
         asgi: For ``serve_http``; to be served by the loop that runs the actor system.
         in_flight: The requests under way.
         board: The routes as the hot path sees them.
+        give_up: For ``serve_http``: ends all requests under way with the error ``gateway_stopping``.
     """
 
     child_spec: ChildSpec
     asgi: ASGI
     in_flight: InFlight
     board: Board
+    give_up: Callable[[], None]
 
     def deployments(self) -> tuple[str, ...]:
         """Return the ids of what is served, in order."""
@@ -74,4 +77,4 @@ def open_gateway(
     connector = Connector(settings.machine, open_tunnel, settings.connect_timeout)
     ingress = Ingress(cast("ASGI", app), Dispatcher(system, tools, connector, SystemRandom()), settings)
     spec = ChildSpec(GATEWAY, lambda: GatewayActor(tools, memory, dial_workers), name=GATEWAY)
-    return Gateway(spec, ingress, tools.in_flight, tools.board)
+    return Gateway(spec, ingress, tools.in_flight, tools.board, ingress.give_up)

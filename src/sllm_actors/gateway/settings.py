@@ -32,7 +32,7 @@ class GatewaySettings:
         answer_limit: Of an answer that has to be held in memory as a whole.
         silence: How long an engine, or a client that reads its answer, may make no progress.
         connect_timeout: To reach an engine.
-        keep_alive_interval: Between two comments to a held stream.
+        keep_alive_interval: After so long a silence, twice that at most, a client of a stream gets a comment.
         attempts: Replicas that one request may be tried on.
         restart_notice: How long a request that broke on the only replica waits for news of that replica.
         restart_patience: A FAILED replica that is tried again within this time is worth waiting for.
@@ -51,7 +51,7 @@ class GatewaySettings:
     answer_limit: int = 64 * 2**20
     silence: float = 600.0
     connect_timeout: float = 5.0
-    keep_alive_interval: float = 10.0
+    keep_alive_interval: float = 5.0
     attempts: int = field(default=3, validator=validators.ge(1))
     restart_notice: float = 10.0
     restart_patience: float = 5.0

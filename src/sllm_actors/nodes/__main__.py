@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-import sys
+import logging
+import os
+
+from sllm_actors.observe import terminal
 
 from .process import main
 
-sys.exit(main())
+status = main()
+logging.shutdown()
+terminal.flush()
+os._exit(status)  # a thread that waits for a disk may never end: nobody is to wait for it

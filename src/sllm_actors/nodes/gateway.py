@@ -19,8 +19,8 @@ from .membership import Membership, find_membership, watched
 from .node import inherited, open_node
 from .settings import GatewayNodeSettings
 
-GRACE = 10.0
-"""Seconds that answers under way get when the gateway stops."""
+GRACE = 3.0
+"""Seconds that answers under way get when the gateway stops; then they end with an error."""
 
 TUNNEL_TIMEOUT = 5.0
 """Seconds that a worker has to connect this gateway with an engine."""
@@ -97,6 +97,12 @@ async def run_gateway(settings: GatewayNodeSettings, stopping: anyio.Event) -> N
             await node.system.start(gateway.child_spec)
             node.transport.dial(settings.head_host, membership.info.transport_port)
             announce(f"{settings.name}: serves the OpenAI API on port {settings.ports['gateway']}")
-            await serve_http(gateway.asgi, inherited(settings, "gateway"), shutdown=stopping, grace=GRACE)
+            await serve_http(
+                gateway.asgi,
+                inherited(settings, "gateway"),
+                shutdown=stopping,
+                grace=GRACE,
+                give_up=gateway.give_up,
+            )
     finally:
         home.close()

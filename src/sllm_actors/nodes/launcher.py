@@ -3,8 +3,10 @@
 It starts them as siblings, starts the one that dies again, and takes all of them with it when it ends.
 
 Each node leads a session of its own, so that ^C at the terminal reaches the launcher only, which then stops
-them in the reverse of their start order, each within its budget. Each holds the read end of a pipe whose
-write end only the launcher has: when the launcher itself is killed, every node sees the end and stops.
+them: the gateways first, so that answers under way can still end, and then all others at the same time. All
+of that takes less than ten seconds, which is what most of those who end us (``docker stop``, for one) give.
+Each node holds the read end of a pipe whose write end only the launcher has: when the launcher itself is
+killed, every node sees the end and stops.
 """
 
 from __future__ import annotations
@@ -28,6 +30,15 @@ from .launcher_plan import LauncherPlan, LauncherProblem, PlannedNode
 from .settings import CONFIGURATION_EXIT, write_settings
 from .stop_signals import stop_signals
 from .welcome import welcome
+
+GATEWAYS_FIRST = 4.0
+"""Seconds after which the others are told to stop although a gateway still runs."""
+
+STOP_BUDGET = 8.5
+"""Seconds from the signal until nodes that still run are killed; their engines end within another one."""
+
+LEAVE_AFTER = 1.0
+"""Seconds that a killed node gets to be gone. One that waits for a disk that does not answer stays longer."""
 
 BACKOFF = Backoff(first=0.5, cap=10.0, factor=2.0, reset_after=30.0)
 """From the second failure on: the first restart is at once, for somebody may be waiting."""
@@ -75,8 +86,7 @@ class _Launcher:
             if self._plan.gateway_url:
                 tasks.start_soon(welcome, self._plan)
             await self._stop.wait()
-            for child in reversed(self._children):
-                await self._end(child)
+            await self._end_all()
             tasks.cancel_scope.cancel()
         if self._misfit:
             raise LauncherProblem(f"{self._misfit} cannot run as it is set up: stopped everything")
@@ -135,15 +145,32 @@ class _Launcher:
         await process.stdin.aclose()
         return status
 
-    async def _end(self, child: _Child) -> None:
-        child.stopping = True
-        self._signal(child, signal.SIGTERM)
-        with anyio.move_on_after(child.node.stop_budget):
-            await child.ended.wait()
-        if not child.ended.is_set():
-            announce(f"{child.node.settings.name}: did not stop in {child.node.stop_budget:g} s: killed")
+    async def _end_all(self) -> None:
+        gateways = [child for child in self._children if child.node.role == "gateway"]
+        others = [child for child in self._children if child.node.role != "gateway"]
+        with anyio.move_on_after(STOP_BUDGET):
+            with anyio.move_on_after(GATEWAYS_FIRST):
+                await self._end(gateways)
+            await self._end(others)
+            await self._end(gateways)
+        left = [child for child in self._children if not child.ended.is_set()]
+        for child in left:
+            announce(f"{child.node.settings.name}: did not stop in {STOP_BUDGET:g} s: killed")
             self._signal(child, signal.SIGKILL)
-            await child.ended.wait()
+        with anyio.move_on_after(LEAVE_AFTER):
+            await _all_ended(left)
+        for child in left:
+            if not child.ended.is_set() and child.process is not None:
+                announce(
+                    f"{child.node.settings.name}: cannot be killed now (process {child.process.pid}): left"
+                )
+
+    async def _end(self, children: list[_Child]) -> None:
+        for child in children:
+            if not child.stopping:
+                child.stopping = True
+                self._signal(child, signal.SIGTERM)
+        await _all_ended(children)
 
     def _kill_all(self) -> None:
         for child in self._children:
@@ -153,6 +180,11 @@ class _Launcher:
     def _signal(child: _Child, number: signal.Signals) -> None:
         if child.process is not None and child.process.returncode is None:
             os.kill(child.process.pid, number)
+
+
+async def _all_ended(children: list[_Child]) -> None:
+    for child in children:
+        await child.ended.wait()
 
 
 def describe_status(status: int) -> str:

@@ -36,20 +36,15 @@ class LauncherProblem(Exception):
 
 @frozen
 class PlannedNode:
-    """One node.
-
-    Attributes:
-        stop_budget: Seconds that it gets to stop by itself.
-    """
+    """One node."""
 
     role: str
     settings: NodeSettings
-    stop_budget: float
 
 
 @frozen
 class LauncherPlan:
-    """Everything that one launcher starts, in start order; stopped in the reverse.
+    """Everything that one launcher starts, in start order.
 
     Attributes:
         sockets: Bound and listening; inherited by the nodes that name their descriptors.
@@ -166,7 +161,7 @@ class _Planning:
             database_url=database_url or "",
             **self._common,
         )
-        self._head.append(PlannedNode("head", settings, stop_budget=15.0))
+        self._head.append(PlannedNode("head", settings))
         return HostPort(_reachable(self._address), cluster[1])
 
     def worker(
@@ -190,7 +185,7 @@ class _Planning:
             healthy_uptime=chosen.healthy_uptime,
             **self._common,
         )
-        return PlannedNode("worker", settings, stop_budget=75.0)
+        return PlannedNode("worker", settings)
 
     def gateways(self, head: HostPort, port: int, count: int) -> list[PlannedNode]:
         """Plan gateways that share one listening socket: when one goes, no queued connection is lost."""
@@ -209,7 +204,7 @@ class _Planning:
             )
             for number in range(count)
         ]
-        return [PlannedNode("gateway", each, stop_budget=20.0) for each in settings]
+        return [PlannedNode("gateway", each) for each in settings]
 
     def done(self, *nodes: PlannedNode, demo: bool = False) -> LauncherPlan:
         return LauncherPlan(

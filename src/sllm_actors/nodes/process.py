@@ -2,11 +2,13 @@
 
 It stops cleanly on SIGTERM, on SIGINT and SIGHUP unless it was started with these ignored, and when its
 standard input ends: the launcher holds the other end, so no node outlives its launcher, however that ended.
+What has not stopped within ``STOP_BUDGET`` is left as it is: the process ends, and its engines with it.
 """
 
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -21,6 +23,9 @@ from sllm_actors.observe.streams import open_standard_streams
 from .membership import HeadMoved
 from .settings import CONFIGURATION_EXIT, NodeSettings, read_settings
 from .stop_signals import stop_signals
+
+STOP_BUDGET = 8.5
+"""Seconds from the signal to the end. The leashes of engines then need another one."""
 
 _MAX_LINE = 1 << 20
 
@@ -80,6 +85,7 @@ async def _run(role: str, settings: NodeSettings) -> None:
     async with anyio.create_task_group() as watching:
         watching.start_soon(_watch_signals, stopping)
         watching.start_soon(_watch_launcher, stopping)
+        watching.start_soon(_limit_stop, stopping)
         log.info("node.starts", role=role, pid=os.getpid())
         await _role(role)(settings, stopping)
         log.info("node.stopped")
@@ -109,6 +115,20 @@ async def _watch_signals(stopping: anyio.Event) -> None:
     with anyio.open_signal_receiver(*stop_signals()) as signals:
         async for _ in signals:
             stopping.set()
+
+
+async def _limit_stop(stopping: anyio.Event) -> None:
+    """Make sure of the end, whatever the event loop or a thread waits for by then."""
+    await stopping.wait()
+    timer = threading.Timer(STOP_BUDGET, _give_up)
+    timer.daemon = True
+    timer.start()
+
+
+def _give_up() -> None:
+    log.error("node.stop_given_up", seconds=STOP_BUDGET)
+    terminal.flush()
+    os._exit(1)
 
 
 async def _watch_launcher(stopping: anyio.Event) -> None:

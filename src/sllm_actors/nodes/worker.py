@@ -33,6 +33,9 @@ from .membership import Membership, find_membership, watched
 from .node import open_node
 from .settings import WorkerNodeSettings
 
+ENGINES_STOP = 3.5
+"""Seconds that engines get between SIGTERM and SIGKILL when the worker itself is to stop."""
+
 LOOK_FOR_STUCK = 5.0
 """Seconds between two looks at engines that could not be killed."""
 
@@ -77,6 +80,7 @@ async def run_worker(settings: WorkerNodeSettings, stopping: anyio.Event) -> Non
                 group.start_soon(keep_fork_servers, settings.fork_servers, records, host, node.system)
                 group.start_soon(_free_gpus, host)
                 await stopping.wait()
+                host.running.hurry(ENGINES_STOP)
                 group.cancel_scope.cancel()
         host.folders.remove_empty()
     finally:

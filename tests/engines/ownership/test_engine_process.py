@@ -27,6 +27,7 @@ from tests.engines.kit import (
 from sllm_actors.engines.errors import LaunchProblem
 from sllm_actors.engines.ownership.engine_process import EngineProcess, Exit
 from sllm_actors.engines.ownership.leash import LOOK
+from sllm_actors.engines.ownership.running import RunningEngines
 from sllm_actors.engines.plan import EnginePaths, LaunchPlan
 
 pytestmark = pytest.mark.anyio
@@ -55,6 +56,25 @@ async def test_an_engine_that_ignores_sigterm_is_killed_when_its_budget_is_over(
     async with EngineProcess(plan) as engine:
         await until(plan.paths.socket.exists)
         assert await engine.stop(0.2) == Exit(signal=signal.SIGKILL)
+
+
+@pytest.mark.parametrize("when", ["before it starts", "while it runs", "while it ends"])
+async def test_an_engine_that_is_hurried_gets_no_more_than_that(folder: Path, when: str) -> None:
+    plan = fake_plan(folder, "--ignore-sigterm", stop_budget=3600.0)
+    running = RunningEngines()
+    if when == "before it starts":
+        running.hurry(0.2)
+    with anyio.fail_after(30):
+        async with EngineProcess(plan, running=running) as engine:
+            await until(plan.paths.socket.exists)
+            if when == "while it runs":
+                running.hurry(0.2)
+            elif when == "while it ends":
+                with anyio.move_on_after(0.2):
+                    await engine.stop(3600.0)
+                running.hurry(0.2)
+    assert await engine.wait() == Exit(signal=signal.SIGKILL)
+    running.hurry(0.1)  # it is not there any more
 
 
 @pytest.mark.parametrize("code", [0, 3])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import os
 import signal
 import time
@@ -22,6 +24,7 @@ from sllm_actors.engines.plan import LaunchPlan
 from .leases import Lease, Leases
 from .leash_process import ForkFailed, LeashForker, LeashProcess, exec_leash
 from .orphans import kill_orphans
+from .running import RunningEngines
 
 log = structlog.get_logger("sllm_actors.engines")
 
@@ -65,14 +68,15 @@ class EngineProcess:
     """One life of one engine: an async context manager, in which it runs.
 
     Leaving the context, also by a cancellation, ends it within the plan's ``stop_budget`` and returns when no
-    process and no file of it is left; nothing shortens that. Only what cannot be killed is given up after a
-    while: it stays on record, with the locks of its GPUs, until it is gone. To be used by one task.
+    process and no file of it is left; only ``hurry`` shortens that. Only what cannot be killed is given up
+    after a while: it stays on record, with the locks of its GPUs, until it is gone. To be used by one task.
 
     Args:
         plan: What to start.
         hold: Descriptors that the leash keeps open until the engine is gone: the lock files of its GPUs.
         leases: Where it is on record as long as anything of it is left.
         forker: What forks its leash, if it can; otherwise it is started as a program.
+        running: Where it is hurried with all others.
 
     Attributes:
         pid: Of the engine, within the context.
@@ -90,11 +94,15 @@ class EngineProcess:
         hold: tuple[int, ...] = (),
         leases: Leases | None = None,
         forker: LeashForker | None = None,
+        running: RunningEngines | None = None,
     ) -> None:
         self.plan = plan
         self._hold = hold
         self._leases = leases
         self._forker = forker
+        self._running = running
+        self._patience = math.inf
+        self._stopping = False
         self._lease: Lease | None = None
         self._control = -1
         self._status = -1
@@ -111,6 +119,8 @@ class EngineProcess:
         self.pid = 0
 
     async def __aenter__(self) -> Self:
+        if self._running is not None:
+            self._running.add(self)
         try:
             with anyio.CancelScope(shield=True):  # half a start would leave descriptors and a leash behind
                 await self._record()
@@ -166,12 +176,21 @@ class EngineProcess:
 
         If the wait is cancelled, the engine goes on ending.
         """
+        budget = min(budget, self._patience)
+        self._stopping = True
         if not self._gone:
             await self._send({"stop": budget})
         with anyio.move_on_after(budget + GRACE):
             return await self.wait()
         self._leash.kill()  # stuck: what it left is ours to kill, once it is heard to be gone
         return await self.wait()
+
+    def hurry(self, budget: float) -> None:
+        """Let it have at most so many seconds to end, counted from now on if it is ending already."""
+        self._patience = min(self._patience, budget)
+        if self._stopping and not self._gone:
+            with contextlib.suppress(OSError):  # it has ended, or it never listens
+                os.write(self._control, json.dumps({"stop": self._patience}).encode() + b"\n")
 
     async def _start_leash(self) -> None:
         if self._forker is not None:
@@ -208,17 +227,21 @@ class EngineProcess:
             raise LaunchProblem(self._problem)
 
     async def _close(self, budget: float) -> None:
-        with anyio.CancelScope(shield=True):
-            if hasattr(self, "_leash"):
-                await self.stop(budget)
-                os.close(self._control)  # the last word to a leash that has not understood any other
-                self._control = -1
-                with anyio.move_on_after(GRACE):
-                    await self._leash.wait()
-                self._leash.kill()
-                await self._leash.aclose()
-            self._close_pipes()
-            await self._strike_off()
+        try:
+            with anyio.CancelScope(shield=True):
+                if hasattr(self, "_leash"):
+                    await self.stop(budget)
+                    os.close(self._control)  # the last word to a leash that has not understood any other
+                    self._control = -1
+                    with anyio.move_on_after(GRACE):
+                        await self._leash.wait()
+                    self._leash.kill()
+                    await self._leash.aclose()
+                self._close_pipes()
+                await self._strike_off()
+        finally:
+            if self._running is not None:
+                self._running.remove(self)
 
     async def _strike_off(self) -> None:
         """Take the engine off the record, unless it lives on; then nobody else is to get its GPUs."""

@@ -125,7 +125,9 @@ class EngineLife:
             gpu_memory=self.host.hardware.gpu_memory(loan.gpus),
         )
         forker = await self.host.fork_servers.find(plan)
-        async with EngineProcess(plan, hold=loan.locks, leases=self.host.leases, forker=forker) as engine:
+        async with EngineProcess(
+            plan, hold=loan.locks, leases=self.host.leases, forker=forker, running=self.host.running
+        ) as engine:
             self.say(ProcessStarted(self.attempt, engine.pid))
             ended = await self._watch(launch, engine, since, deadline)
             self._end(ended)

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+import anyio
+
 from sllm_actors.api_error import ApiError
 from sllm_actors.gateway.headers import Headers, for_event_stream
+
+from .events import COMMENT
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -24,39 +28,67 @@ class ClientResponse:
         begun: Status and headers are sent.
         answered: A part of an engine's answer is sent: from here on, no other engine can take over.
         events: It is a stream of server-sent events.
+        midway: What was sent last of that stream is not a whole event.
         ended: It is complete.
         sending: The client is being waited for, or was when that was given up.
+        sent: How many pieces were sent; tells whether any was since.
     """
 
     def __init__(self, send: Send, request_id: str) -> None:
         self._send = send
         self._request_id = request_id
-        self.begun = self.answered = self.events = self.ended = self.sending = False
+        self.begun = self.answered = self.events = self.midway = self.ended = self.sending = False
         self.status = 0
+        self.sent = 0
+        self._commented: anyio.Event | None = None
+
+    @property
+    def takes_comments(self) -> bool:
+        """Whether a comment may be sent now: only between two whole events, and not into another answer."""
+        return not (self.ended or self.sending or self.midway) and (self.events or not self.begun)
 
     async def begin(self, status: int, headers: Headers) -> None:
         """Send status and headers."""
-        self.begun = True
-        self.status = status
-        headers = [*headers, (b"x-request-id", self._request_id.encode())]
-        await self._put({"type": "http.response.start", "status": status, "headers": headers})
+        await self._put(self._start(status, headers))
 
-    async def begin_events(self, headers: Headers | None = None) -> None:
+    async def begin_events(self, headers: Headers) -> None:
         """Begin a stream of events, made from an engine's headers; does nothing if it has begun."""
         if not self.begun:
             self.events = True
-            await self.begin(200, for_event_stream([] if headers is None else headers))
+            await self.begin(200, for_event_stream(headers))
 
-    async def answer(self, data: bytes) -> None:
-        """Send a piece of an engine's answer."""
+    async def answer(self, data: bytes, *, midway: bool = False) -> None:
+        """Send a piece of an engine's answer; ``midway`` if it ends within an event."""
         if data:
             self.answered = True
-            await self.write(data)
-
-    async def write(self, data: bytes) -> None:
-        """Send a piece of the body that says nothing: a comment."""
-        if data:
+            self.midway = midway
             await self._put({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def pass_on(self, message: Message) -> None:
+        """Send what the app says, with the id of the request added; nothing once ``fail`` was called."""
+        if self.ended:
+            return
+        if message["type"] == "http.response.start":
+            message = {**message, **self._start(message["status"], message.get("headers", []))}
+        await self._put(message)
+
+    async def comment(self) -> None:
+        """Send a comment that says nothing, beginning a stream of events where nothing has begun.
+
+        To be called when ``takes_comments``, by a task beside the one that answers: that one waits with its
+        next piece until the comment is sent.
+        """
+        commented = self._commented = anyio.Event()
+        self.sending = True
+        try:
+            if not self.begun:
+                self.events = True
+                await self._send(self._start(200, for_event_stream([])))
+            await self._send({"type": "http.response.body", "body": COMMENT, "more_body": True})
+            self.sending = False
+        finally:
+            self._commented = None
+            commented.set()
 
     async def end(self, data: bytes = b"") -> None:
         """Send the last piece."""
@@ -80,11 +112,20 @@ class ClientResponse:
             await self.begin(error.status, error.headers + ([(b"connection", b"close")] if close else []))
             await self.end(error.body)
         elif self.events:
-            await self.end(error.event)
+            await self.end(b"\n\n" + error.event if self.midway else error.event)
         else:
             raise AnswerBroken(str(error))
 
+    def _start(self, status: int, headers: Headers) -> Message:
+        self.begun = True
+        self.status = status
+        headers = [*headers, (b"x-request-id", self._request_id.encode())]
+        return {"type": "http.response.start", "status": status, "headers": headers}
+
     async def _put(self, message: Message) -> None:
+        if self._commented is not None:
+            await self._commented.wait()
         self.sending = True
+        self.sent += 1
         await self._send(message)
         self.sending = False

@@ -19,7 +19,6 @@ from sllm_actors.gateway.routing.route import Route, Upstream, choose
 from sllm_actors.gateway.routing.router import RouterTools, router_name
 
 from .client_response import ClientResponse
-from .events import COMMENT
 from .exchange import EngineBroke, Exchange
 from .inference_request import InferenceRequest
 from .relay import Patience, relay
@@ -70,7 +69,7 @@ class Dispatcher:
                 raise errors.model_not_found(request.model)
             upstream = choose(route.ready, self.tools.in_flight.of, self.rng, tried.replicas)
             if upstream is None:
-                await self._hold(route, request, client, deadline, tried)
+                await self._hold(route, request, deadline, tried)
                 continue
             try:
                 with self.tools.in_flight.request(upstream.id):
@@ -119,9 +118,7 @@ class Dispatcher:
         if patience.scope.cancelled_caught:
             raise errors.engine_silent(route.id, settings.silence)
 
-    async def _hold(
-        self, route: Route, request: InferenceRequest, client: ClientResponse, deadline: float, tried: Tried
-    ) -> None:
+    async def _hold(self, route: Route, request: InferenceRequest, deadline: float, tried: Tried) -> None:
         """Return when there may be a replica.
 
         Raises:
@@ -133,16 +130,10 @@ class Dispatcher:
         remaining = max(0.0, deadline - self.system.clock.now()) + ASK_SLACK
         log.info("request.held", request_id=request.id, deployment=route.id)
         answer = None
-        done = anyio.Event()
         try:
-            async with anyio.create_task_group() as tasks:
-                if request.stream:
-                    tasks.start_soon(self._send_comments, client, done)
-                try:
-                    answer = await router.ask(wait, timeout=remaining)
-                except AskError as error:
-                    log.warning("request.hold_failed", request_id=request.id, error=str(error))
-                done.set()
+            answer = await router.ask(wait, timeout=remaining)
+        except AskError as error:
+            log.warning("request.hold_failed", request_id=request.id, error=str(error))
         finally:
             if answer is None:
                 router.tell(LeaveHold(ticket))
@@ -150,19 +141,6 @@ class Dispatcher:
             raise errors.router_away()
         if isinstance(answer, HoldRefused):
             raise _fresh(answer.error)
-
-    async def _send_comments(self, client: ClientResponse, done: anyio.Event) -> None:
-        """Go on until ``done``; a comment is never cut in the middle by it."""
-        settings = self.tools.settings
-        while True:
-            with anyio.move_on_after(settings.keep_alive_interval):
-                await done.wait()
-                return
-            with anyio.move_on_after(settings.silence) as stalled:
-                await client.begin_events()
-                await client.write(COMMENT)
-            if stalled.cancelled_caught:
-                return
 
 
 def _fresh(error: ApiError) -> ApiError:

@@ -14,11 +14,15 @@ class EventCutter:
     """Gives out whole events only, so that what follows them can never be taken for a part of the last one.
 
     An event larger than ``limit`` bytes is passed on in pieces.
+
+    Attributes:
+        midway: What was given out last ends within such an event.
     """
 
     def __init__(self, limit: int = 2**20) -> None:
         self._limit = limit
         self._rest = b""
+        self.midway = False
 
     def feed(self, data: bytes) -> bytes:
         """Return all whole events that are there now, as they came."""
@@ -26,12 +30,15 @@ class EventCutter:
             data = self._rest + data
             self._rest = b""
         if data.endswith(b"\n\n"):
+            self.midway = False
             return data
         end = 0
         for match in _END.finditer(data):
             end = match.end()
         if end == 0 and len(data) > self._limit:
+            self.midway = True
             return data
+        self.midway = self.midway and end == 0
         self._rest = data[end:]
         return data[:end]
 

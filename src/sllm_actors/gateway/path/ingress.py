@@ -9,7 +9,8 @@ from typing import Any
 
 import anyio
 import structlog
-from attrs import define
+from anyio.abc import TaskGroup
+from attrs import define, field
 
 from sllm_actors.api_error import ApiError
 from sllm_actors.gateway import access, errors
@@ -17,11 +18,15 @@ from sllm_actors.gateway.headers import Headers, request_id_of
 from sllm_actors.gateway.settings import GatewaySettings
 
 from .body import ClientLeft, drain, read_body
-from .client_response import AnswerBroken, ClientResponse, Message, Receive, Send
+from .client_response import AnswerBroken, ClientResponse, Receive, Send
 from .dispatch import Dispatcher
 from .inference_request import parse_request
+from .keep_alive import keep_alive
 
 log = structlog.get_logger()
+
+LAST_WORDS = 1
+"""Seconds that clients get to take in why their requests were given up."""
 
 Scope = MutableMapping[str, Any]
 ASGI = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -37,12 +42,15 @@ class Ingress:
     Attributes:
         app: Everything that is not inference.
         requests: Inference requests that are being served.
+        given_up: The gateway is at its end: ``give_up`` was called.
     """
 
     app: ASGI
     dispatcher: Dispatcher
     settings: GatewaySettings
     requests: int = 0
+    given_up: bool = False
+    _under_way: set[anyio.CancelScope] = field(factory=set, init=False, repr=False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -51,6 +59,27 @@ class Ingress:
         headers: Headers = list(scope["headers"])
         request_id = request_id_of(headers) or secrets.token_hex(12)
         client = ClientResponse(send, request_id)
+        with anyio.CancelScope() as under_way:
+            self._under_way.add(under_way)
+            if self.given_up:
+                under_way.cancel()
+            try:
+                await self._serve(scope, headers, receive, client, request_id)
+            finally:
+                self._under_way.discard(under_way)
+        if under_way.cancelled_caught:
+            with anyio.move_on_after(LAST_WORDS / 2):
+                await self._fail(client, errors.gateway_stopping(), request_id)
+
+    def give_up(self) -> None:
+        """End every request: with an error, as the last event where events were sent already."""
+        self.given_up = True
+        for under_way in self._under_way:
+            under_way.cancel()
+
+    async def _serve(
+        self, scope: Scope, headers: Headers, receive: Receive, client: ClientResponse, request_id: str
+    ) -> None:
         refusal = access.refuse(self.settings, scope["path"], headers)
         if refusal is not None:
             log.info("request.refused", request_id=request_id, path=scope["path"], code=refusal.code)
@@ -58,7 +87,7 @@ class Ingress:
         elif scope["method"] == "POST" and _INFERENCE.fullmatch(scope["raw_path"]):
             await self._infer(scope, headers, receive, client, request_id)
         else:
-            await self.app(scope, receive, _with_request_id(send, request_id))
+            await self.app(scope, receive, client.pass_on)
 
     async def _infer(
         self, scope: Scope, headers: Headers, receive: Receive, client: ClientResponse, request_id: str
@@ -79,16 +108,24 @@ class Ingress:
                 return
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(_watch, receive, client, request_id, tasks.cancel_scope)
-                await self._answer(scope, headers, body, client, request_id)
+                await self._answer(scope, headers, body, client, request_id, tasks)
                 tasks.cancel_scope.cancel()
         finally:
             self.requests -= 1
 
     async def _answer(
-        self, scope: Scope, headers: Headers, body: bytes, client: ClientResponse, request_id: str
+        self,
+        scope: Scope,
+        headers: Headers,
+        body: bytes,
+        client: ClientResponse,
+        request_id: str,
+        tasks: TaskGroup,
     ) -> None:
         try:
             request = parse_request(request_id, scope["path"], scope["query_string"], headers, body)
+            if request.stream:
+                tasks.start_soon(self._keep_alive, client)
             await self.dispatcher.serve(request, client)
         except ApiError as error:
             log.info(
@@ -104,6 +141,10 @@ class Ingress:
             log.exception("request.mistake", request_id=request_id, path=scope["path"])
             await self._fail(client, errors.internal(), request_id)
 
+    async def _keep_alive(self, client: ClientResponse) -> None:
+        settings = self.settings
+        await keep_alive(client, interval=settings.keep_alive_interval, patience=settings.silence)
+
     async def _fail(self, client: ClientResponse, error: ApiError, request_id: str) -> None:
         try:
             await client.fail(error)
@@ -118,13 +159,3 @@ async def _watch(receive: Receive, client: ClientResponse, request_id: str, scop
     if not client.ended:
         log.info("request.client_left", request_id=request_id)
         scope.cancel()
-
-
-def _with_request_id(send: Send, request_id: str) -> Send:
-    async def with_request_id(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            headers = [*message.get("headers", []), (b"x-request-id", request_id.encode())]
-            message = {**message, "headers": headers}
-        await send(message)
-
-    return with_request_id

@@ -8,6 +8,7 @@ from typing import Any
 import anyio
 
 from sllm_actors.api_error import ApiError
+from sllm_actors.gateway import errors
 from sllm_actors.gateway.headers import for_client, is_event_stream
 
 from .assembly import Assembly
@@ -62,7 +63,8 @@ async def relay(
         else:
             await _relay_assembled(exchange, head, client, patience, assembly, limit)
     elif client.begun:
-        raise as_error(head.status, await _whole(exchange, patience, limit))
+        whole = await _whole(exchange, patience, limit)
+        raise errors.not_streamed() if head.status == 200 else as_error(head.status, whole)
     else:
         await _relay_whole(exchange, head, client, patience)
 
@@ -74,7 +76,7 @@ async def _relay_events(
     cutter = EventCutter()
     while data := await exchange.chunk():
         patience.progress()
-        await client.answer(cutter.feed(data))
+        await client.answer(cutter.feed(data), midway=cutter.midway)
     await client.end(cutter.rest())
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import anyio
 import uvicorn
 
 from .http_protocol import BoundedHttp
-from .ingress import ASGI
+from .ingress import ASGI, LAST_WORDS
 
 CONNECTIONS = 20_000
 KEEP_ALIVE_SECONDS = 75
@@ -25,7 +25,14 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def serve_http(app: ASGI, listener: socket.socket, *, shutdown: anyio.Event, grace: float) -> None:
+async def serve_http(
+    app: ASGI,
+    listener: socket.socket,
+    *,
+    shutdown: anyio.Event,
+    grace: float,
+    give_up: Callable[[], None] = lambda: None,
+) -> None:
     """Serve until ``shutdown`` is set, and then until the requests in flight have ended.
 
     Cancellation has the effect of ``shutdown``: the server is never torn down in the middle of a request
@@ -35,7 +42,9 @@ async def serve_http(app: ASGI, listener: socket.socket, *, shutdown: anyio.Even
         app: What answers.
         listener: Bound, and open in other processes too if need be; closed here at the end.
         shutdown: Stops accepting.
-        grace: Seconds that requests in flight get; then they are cancelled.
+        grace: Seconds that requests in flight get.
+        give_up: Called when the grace is over: tells the clients that are still there why they get no more.
+            Requests that are in flight a second later are cancelled.
     """
     config = uvicorn.Config(
         app,
@@ -50,7 +59,7 @@ async def serve_http(app: ASGI, listener: socket.socket, *, shutdown: anyio.Even
         server_header=False,
         limit_concurrency=CONNECTIONS,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=math.ceil(grace),
+        timeout_graceful_shutdown=math.ceil(grace) + LAST_WORDS,
     )
     server = _Server(config)
 
@@ -59,9 +68,16 @@ async def serve_http(app: ASGI, listener: socket.socket, *, shutdown: anyio.Even
             await shutdown.wait()
         finally:
             server.should_exit = True
+            with anyio.CancelScope(shield=True):
+                with anyio.move_on_after(grace):
+                    await served.wait()
+                if not served.is_set():
+                    give_up()
 
+    served = anyio.Event()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(stop)
         with anyio.CancelScope(shield=True):
             await server.serve(sockets=[listener])
+        served.set()
         tasks.cancel_scope.cancel()

@@ -1,0 +1,29 @@
+"""Telling a client that waits for a stream of events that it has not been forgotten."""
+
+from __future__ import annotations
+
+import anyio
+
+from .client_response import ClientResponse
+
+
+async def keep_alive(client: ClientResponse, *, interval: float, patience: float) -> None:
+    """Send a comment whenever nothing was sent for a while, until the answer has ended.
+
+    It covers every wait of a streamed request alike: in a hold, for an engine's first token, and between two
+    events. The first comment begins the response, with status 200: an error that comes later is the stream's
+    last event. To be run beside the request, and cancelled when the answer has ended.
+
+    Args:
+        interval: Seconds of silence after which a comment is sent; it may take twice as many.
+        patience: Seconds that the client may take to read one; then it gets no more.
+    """
+    while not client.ended:
+        sent = client.sent
+        await anyio.sleep(interval)
+        if client.sent != sent or not client.takes_comments:
+            continue
+        with anyio.move_on_after(patience) as stalled:
+            await client.comment()
+        if stalled.cancelled_caught:
+            return

@@ -1,0 +1,113 @@
+"""One SIGTERM ends everything in time, wherever it arrives, and who waits for an answer is told."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import psutil
+import pytest
+
+from sllm_actors.testing.fake_engine import fake_engine_argv
+
+from .cluster import Cluster, eventually
+
+pytestmark = [pytest.mark.allow_blocking, pytest.mark.timeout(180)]
+
+PROMISED = 10.0
+"""Seconds, as the documentation has it."""
+
+
+class OpenStream:
+    """A client in the middle of a streamed answer that would take minutes."""
+
+    def __init__(self, url: str, model: str) -> None:
+        self._request = {
+            "model": model,
+            "stream": True,
+            "max_tokens": 10_000,
+            "messages": [{"role": "user", "content": "on and on"}],
+        }
+        self._url = f"{url}/v1/chat/completions"
+        self.text = ""
+        self.problem = ""
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+        eventually(lambda: "data: " in self.text, within=30, what="the stream has begun")
+
+    def _read(self) -> None:
+        try:
+            with httpx2.stream("POST", self._url, json=self._request, timeout=60, trust_env=False) as answer:
+                for data in answer.iter_text():
+                    self.text += data
+        except httpx2.HTTPError as error:
+            self.problem = repr(error)
+
+    def wait(self) -> None:
+        """Wait for the end of the stream, or of its connection."""
+        self._thread.join(20)
+        assert not self._thread.is_alive()
+
+    def error(self) -> Any:
+        """Return the error that it ended with."""
+        self.wait()
+        assert self.problem == ""
+        *_, last, nothing = self.text.split("\n\n")
+        assert nothing == ""
+        return json.loads(last.removeprefix("data: "))["error"]
+
+
+@pytest.fixture
+def serving(tmp_path: Path) -> Iterator[Cluster]:
+    """A cluster with two engines that talk slowly; one of them does not listen to SIGTERM."""
+    cluster = Cluster(tmp_path / "data", "--allow-command", "--fork-servers", "none")
+    try:
+        for model, more in (("calm", ()), ("deaf", ("--ignore-sigterm",))):
+            command = fake_engine_argv("--socket", "$SOCKET", "--rate", "20", *more)
+            document = {"model": model, "backend": "command", "backend_config": {"command": command}}
+            assert cluster.http.post("/deployments", json=document).status_code == 200
+        for model in ("calm", "deaf"):
+            cluster.wait_ready(f"{model}:command")
+        yield cluster
+    finally:
+        cluster.close()
+
+
+def logs_of(cluster: Cluster) -> str:
+    return "".join(log.read_text() for log in cluster.data_dir.glob("*/node.log"))
+
+
+def test_a_launcher_that_is_told_to_stop_ends_everything_with_streams_open(serving: Cluster) -> None:
+    streams = [OpenStream(serving.url, model) for model in ("calm", "deaf")]
+    assert serving.sllm.stop(number=signal.SIGTERM, within=PROMISED) == 0
+    assert [stream.error()["code"] for stream in streams] == 2 * ["gateway_stopping"]
+    assert serving.sllm.left() == []
+    assert "killed" not in serving.sllm.output
+    assert "Traceback" not in serving.sllm.output + logs_of(serving)
+
+
+@pytest.mark.parametrize("name", ["gateway-0", "worker", "head"])
+def test_a_node_alone_that_is_told_to_stop_ends_in_time(serving: Cluster, name: str) -> None:
+    stream = OpenStream(serving.url, "deaf")
+    node = psutil.Process(serving.sllm.node(name))
+    family = [node, *node.children(recursive=True)]
+    node.send_signal(signal.SIGTERM)
+    _, alive = psutil.wait_procs(family, timeout=PROMISED)
+    assert not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
+    match name:
+        case "gateway-0":
+            assert stream.error()["code"] == "gateway_stopping"
+        case "worker":
+            stream.wait()  # nobody is left hanging
+        case "head":  # it is not on the way of a request
+            before = len(stream.text)
+            eventually(lambda: len(stream.text) > before, within=10, what="the stream goes on")
+    # The launcher starts it again.
+    eventually(lambda: name in [each for _, each in serving.sllm.nodes()], within=30, what=f"{name} again")
+    assert "exit code 0" in serving.sllm.output
+    assert "Traceback" not in serving.sllm.output + logs_of(serving)
