@@ -16,7 +16,7 @@ from sllm_actors.actors.effects import Effect
 from sllm_actors.actors.mailbox import Mailbox
 from sllm_actors.actors.owned_resources import OwnedResources
 from sllm_actors.actors.supervision_state import ChildPhase, Supervision
-from sllm_actors.transport import peers
+from sllm_actors.transport import peer_table as peers
 from sllm_actors.transport.admission import Admission, admit
 from sllm_actors.transport.control import ControlSession
 from sllm_actors.transport.data_lane import DataLane

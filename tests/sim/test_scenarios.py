@@ -208,7 +208,7 @@ async def test_an_engine_is_told_within_a_bound_when_nobody_reads_its_tunnel_any
         async def open_engine(_peer: object, _request: object) -> ByteStream:
             return engine
 
-        world.nodes[there].transport._desk._on_tunnel = open_engine
+        world.nodes[there].transport._tunnels._on_tunnel = open_engine
         near = world.nodes[here].transport
 
         async def request() -> None:

@@ -16,8 +16,8 @@ from sllm_actors.actors.identity import Address, NodeId
 from sllm_actors.transport.admission import Admission
 from sllm_actors.transport.frame import ACK, ASK, PART, REPLY, SEQUENCED, TELL, WINDOW, encode
 from sllm_actors.transport.handshake import MAGIC, Handshake
+from sllm_actors.transport.handshake_io import dial_handshake
 from sllm_actors.transport.hello import Hello, Lane
-from sllm_actors.transport.shake import dial_handshake
 
 from .kit import CLUSTER, QUICK, SECRET, Node, Text, life, node, pair, until
 

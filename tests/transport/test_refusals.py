@@ -80,7 +80,7 @@ async def test_another_cluster_is_named() -> None:
 async def test_a_peer_that_is_no_sllm_node_is_named(answer: bytes | None, sentence: str) -> None:
     async with stranger(answer) as port, node("left") as left:
         if answer is None:
-            left.transport._gate._settings = evolve(left.transport.settings, handshake_timeout=0.2)
+            left.transport._opener._settings = evolve(left.transport.settings, handshake_timeout=0.2)
         assert await refusal(left, port) == sentence
 
 
@@ -153,7 +153,7 @@ async def test_the_secret_is_in_no_repr() -> None:
         transport: Transport = left.transport
         for each in (
             transport,
-            transport._gate,
+            transport._opener,
             transport._peer_table,
             transport.identity,
             transport.statistics(),

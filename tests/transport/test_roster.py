@@ -13,7 +13,7 @@ from sllm_actors.transport.hello import NONCE_SIZE, Lane
 from sllm_actors.transport.link import LinkLife, LinkState
 from sllm_actors.transport.peer import NodeIdentity
 from sllm_actors.transport.peer_link import PeerLink
-from sllm_actors.transport.peers import PeerTable
+from sllm_actors.transport.peer_table import PeerTable
 
 from .kit import QUICK, life
 

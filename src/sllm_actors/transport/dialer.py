@@ -13,8 +13,8 @@ from .backoff import DialBackoff
 from .connection import Connection
 from .data_lane import DataLane
 from .errors import HandshakeFailed
-from .gate import Gate, OpenedLane
 from .hello import Code, Lane
+from .lane_opener import LaneOpener, OpenedLane
 from .link import LinkState
 from .peer import NoLink
 from .peer_link import PeerLink
@@ -41,7 +41,7 @@ class Dial:
         host: str,
         port: int,
         *,
-        gate: Gate,
+        opener: LaneOpener,
         settings: TransportSettings,
         chance: Callable[[], float],
         attach_control: Callable[[OpenedLane], tuple[PeerLink, Connection]],
@@ -52,7 +52,7 @@ class Dial:
         self.port = port
         self.address = str(HostPort(host, port))
         self.link: PeerLink | None = None
-        self._gate = gate
+        self._opener = opener
         self._settings = settings
         self._chance = chance
         self._attach_control = attach_control
@@ -101,7 +101,7 @@ class Dial:
         if link is not None and not link.down and link.control is not None:
             return None  # the peer has dialled this node meanwhile, and that connection is the one that stays
         try:
-            return await self._gate.dial(self.host, self.port, Lane.CONTROL)
+            return await self._opener.dial(self.host, self.port, Lane.CONTROL)
         except TimeoutError:
             self._report(f"{self.address} did not finish the handshake in time")
         except OSError as error:
@@ -140,7 +140,7 @@ class Dial:
 
     async def _open_data(self, link: PeerLink, epoch: int) -> OpenedLane | None:
         try:
-            return await self._gate.dial(self.host, self.port, Lane.DATA, epoch=epoch, peer=link.peer)
+            return await self._opener.dial(self.host, self.port, Lane.DATA, epoch=epoch, peer=link.peer)
         except (OSError, HandshakeFailed):
             return None  # the control lane reports what is wrong
 

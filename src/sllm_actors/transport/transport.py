@@ -25,18 +25,18 @@ from .data_lane import DataLane
 from .dialer import Dial
 from .envelope import EnvelopeCoder
 from .errors import HandshakeFailed
-from .gate import Connect, Gate, OpenedLane
 from .hello import Lane
+from .lane_opener import Connect, LaneOpener, OpenedLane
 from .listener import Doorman, accept_forever
 from .peer import NodeHello, NodeIdentity, NoLink, Peer, PeerLost, PeerUp, Verdict
 from .peer_link import PeerLink, goodbye
-from .peers import PeerTable
+from .peer_table import PeerTable
 from .settings import TransportSettings
 from .sockets import connect, limit_silence, remote_host
 from .statistics import TransportStatistics, link_statistics
 from .ticker import tick_forever
 from .tls import TlsContexts
-from .tunnel_desk import OnTunnel, TunnelDesk
+from .tunnel_broker import OnTunnel, TunnelBroker
 
 log = structlog.get_logger("sllm_actors.transport")
 
@@ -93,7 +93,7 @@ class Transport:
         self._codec = Codec(catalog, hooks)
         self._peer_table = PeerTable(identity, self.settings)
         self._doorman = Doorman(self.settings)
-        self._gate = Gate(
+        self._opener = LaneOpener(
             self._peer_table,
             self.settings,
             secret=secret,
@@ -106,7 +106,7 @@ class Transport:
         self._random = rng or random.Random()  # noqa: S311 - jitter
         self._dials: set[Dial] = set()
         self._group: TaskGroup | None = None
-        self._desk = TunnelDesk(self._gate, self._codec, self.settings, on_tunnel, self._start)
+        self._tunnels = TunnelBroker(self._opener, self._codec, self.settings, on_tunnel, self._start)
         self._refused = 0
         self._refusal_logged = -math.inf
         self._lost = 0
@@ -157,7 +157,7 @@ class Transport:
         dial = Dial(
             host,
             port,
-            gate=self._gate,
+            opener=self._opener,
             settings=self.settings,
             chance=self._random.random,
             attach_control=self._attach_control,
@@ -177,7 +177,7 @@ class Transport:
         links = self._peer_table.links
         return TransportStatistics(
             links=tuple(link_statistics(links[node]) for node in sorted(links)),
-            tunnels=self._desk.open,
+            tunnels=self._tunnels.open,
             connections=self._doorman.open,
             handshakes=self._doorman.shaking,
             turned_away=self._doorman.turned_away,
@@ -242,7 +242,7 @@ class Transport:
         link = self._link(Address(node, None, ""))
         if isinstance(link, str):
             raise PeerDown(node, link)
-        return await self._desk.request(link, request, timeout)
+        return await self._tunnels.request(link, request, timeout)
 
     # -- links -----------------------------------------------------------------------------------
 
@@ -320,7 +320,7 @@ class Transport:
         self._peer_table.remove(link)
         self._lost += 1
         if severed:
-            self._desk.sever(link.peer.node, reason)
+            self._tunnels.sever(link.peer.node, reason)
         # Even a link that was never announced may have carried a monitor.
         self._inbound.on_peer_down(link.peer.node, link.peer.incarnation, reason)
         if link.life.announced:
@@ -328,7 +328,7 @@ class Transport:
             _tell(self._on_peer, PeerLost(link.peer, reason))
 
     def _tunnel_called(self, link: PeerLink, token: bytes) -> None:
-        self._desk.called(link, token)
+        self._tunnels.called(link, token)
 
     def _return(self, reason: str) -> None:
         """Take a later life: a peer had declared the present one down, so nobody may count on it any more."""
@@ -362,7 +362,7 @@ class Transport:
     async def _let_in(self, stream: ByteStream) -> None:
         try:
             with self._doorman.handshake(remote_host(stream)):
-                opened = await self._gate.accept(stream)
+                opened = await self._opener.accept(stream)
         except (TimeoutError, HandshakeFailed, OSError) as error:
             self._refused += 1
             self._log_refusal(str(error) or "it did not finish the handshake in time")
@@ -377,7 +377,7 @@ class Transport:
                 lane = self._attach_data(opened, link := links[node])
                 link.data_closed(lane, await lane.connection.run())
             case Lane.TUNNEL:
-                await self._desk.arrived(links[node], opened)
+                await self._tunnels.arrived(links[node], opened)
 
     def _log_refusal(self, reason: str) -> None:
         # Anyone can knock as often as they like: one line in a second is enough.

@@ -15,11 +15,11 @@ from sllm_actors.host_port import HostPort
 from .admission import Admission, dialler_yields
 from .errors import HandshakeFailed
 from .handshake import Handshake, Proven
+from .handshake_io import accept_handshake, dial_handshake
 from .hello import NONCE_SIZE, Code, Hello, Lane
 from .peer import NodeHello, Peer, Verdict
-from .peers import PeerTable
+from .peer_table import PeerTable
 from .settings import TransportSettings
-from .shake import accept_handshake, dial_handshake
 from .sockets import configure, remote_host
 from .tls import TlsContexts, secure
 
@@ -49,7 +49,7 @@ class OpenedLane:
     address: tuple[str, int] | None
 
 
-class Gate:
+class LaneOpener:
     """The handshakes of one transport.
 
     Args:

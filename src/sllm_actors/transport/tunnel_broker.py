@@ -15,8 +15,8 @@ from sllm_actors.actors.identity import NodeId
 
 from .codec import Codec
 from .errors import HandshakeFailed, TunnelRefused
-from .gate import Gate, OpenedLane
 from .hello import Lane
+from .lane_opener import LaneOpener, OpenedLane
 from .peer import Peer
 from .peer_link import PeerLink
 from .settings import TransportSettings
@@ -37,7 +37,7 @@ class _Call:
     opened: list[OpenedLane] = field(factory=list)
 
 
-class TunnelDesk:
+class TunnelBroker:
     """The tunnels of one transport.
 
     Attributes:
@@ -46,13 +46,13 @@ class TunnelDesk:
 
     def __init__(
         self,
-        gate: Gate,
+        opener: LaneOpener,
         codec: Codec,
         settings: TransportSettings,
         on_tunnel: OnTunnel | None,
         start: Callable[..., None],
     ) -> None:
-        self._gate = gate
+        self._opener = opener
         self._codec = codec
         self._settings = settings
         self._on_tunnel = on_tunnel
@@ -143,7 +143,7 @@ class TunnelDesk:
 
     async def _dial(self, link: PeerLink, host: str, port: int) -> OpenedLane:
         try:
-            return await self._gate.dial(host, port, Lane.TUNNEL, peer=link.peer)
+            return await self._opener.dial(host, port, Lane.TUNNEL, peer=link.peer)
         except TimeoutError:
             raise TunnelRefused(f"{link.peer.node} did not finish the handshake in time") from None
         except (OSError, HandshakeFailed) as error:
@@ -165,7 +165,7 @@ class TunnelDesk:
 
     async def _dial_back(self, link: PeerLink, address: tuple[str, int], token: bytes) -> None:
         try:
-            opened = await self._gate.dial(*address, Lane.TUNNEL, token=token, peer=link.peer)
+            opened = await self._opener.dial(*address, Lane.TUNNEL, token=token, peer=link.peer)
         except (OSError, HandshakeFailed):
             return  # whoever asked waits no longer than it said
         finally:
