@@ -40,7 +40,13 @@ TESTS = {
         "test_outbox",
     ],
     "models": ["test_byte_size", "test_eviction"],
-    "engines": ["test_identity", "test_order", "backends/test_vllm_settings", "replica/test_lifecycle"],
+    "engines": [
+        "test_identity",
+        "test_order",
+        "ownership/test_listeners",
+        "backends/test_vllm_settings",
+        "replica/test_lifecycle",
+    ],
     "gateway": [
         "test_access",
         "path/test_assembly",

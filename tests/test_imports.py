@@ -107,7 +107,14 @@ PURE_CORES = {
         "settings",
     ],
     "models": ["byte_size", "eviction"],
-    "engines": ["environment", "identity", "plan", "replica.lifecycle", "backends.settings"],
+    "engines": [
+        "environment",
+        "identity",
+        "plan",
+        "ownership.listeners",
+        "replica.lifecycle",
+        "backends.settings",
+    ],
     "gateway": [
         "access",
         "errors",

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
 
+import anyio
 import anyio.to_thread
 import httpx2
 import pytest
+from anyio.abc import SocketAttribute, SocketStream
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.engines.kit import altered, environment_of, report_of, start
 
+from sllm_actors.engines.backends import command
 from sllm_actors.engines.backends.command import Command, names_in, read_command, substitute
+from sllm_actors.engines.backends.port import PrivatePort, choose_port
 from sllm_actors.engines.backends.registry import inspect_source
 from sllm_actors.engines.errors import LaunchProblem, SettingsProblem
+from sllm_actors.engines.health_policy import HealthPolicy
 from sllm_actors.engines.host import EngineHost
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.engines.messages import InspectSource, ReplicaOrder, ReplicaState
@@ -103,6 +110,59 @@ async def test_a_command_serves_on_a_port_of_the_loopback(allowing: EngineHost) 
             assert b" 200 OK\r\n" in await stream.receive()
     log = b"".join(file.read_bytes() for file in sorted(allowing.folders.log_of(KEY).iterdir())).decode()
     assert "serving /models/m; rm x; `touch /tmp/no` $HOME\n" in log
+
+
+@pytest.mark.anyio
+async def test_an_engine_whose_port_was_taken_is_never_ready_and_gets_another_port(
+    allowing: EngineHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bytes] = []
+
+    async def stranger(stream: SocketStream) -> None:
+        async with stream:
+            asked.append(await stream.receive())
+            await stream.send(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
+
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    taken = listener.extra(SocketAttribute.local_port)  # noqa: S610
+    ports = iter((PrivatePort(taken, "secret"), choose_port()))
+    monkeypatch.setattr(command, "choose_port", lambda: next(ports))
+    async with listener, anyio.create_task_group() as group, TestSystem() as system:
+        group.start_soon(listener.serve, stranger)
+        late = f'[ "$$0" != {taken} ] || sleep 3600; exec "$$@"'
+        argv = ["/bin/sh", "-c", late, "$PORT", *fake_engine_argv("--port", "$PORT", "--say", "$KEYFILE")]
+        _, probe = await start(system, order(argv), allowing)
+        failed = await report_of(probe, ReplicaState.FAILED)
+        assert failed.reason.startswith(f"another program listens on port {taken}: ")
+        assert failed.reason.endswith(f" (process {os.getpid()})")
+        ready = await report_of(probe, ReplicaState.READY)
+        assert ready.address != f"loopback:{taken}"
+        group.cancel_scope.cancel()
+    assert asked == []  # nor was it shown the key
+
+
+@pytest.mark.anyio
+async def test_an_engine_that_loses_its_port_to_another_program_is_ended_and_started_again(
+    allowing: EngineHost, folder: Path
+) -> None:
+    """Its socket was in a child that died: the engine itself seems to be well, and so does the stranger."""
+    serve = fake_engine_argv("--port", "$PORT")
+    patient = altered(allowing, health=HealthPolicy(interval=0.1, misses=1000))
+    keep = f'"$$@" & echo $$! > {folder}/child.new; mv {folder}/child.new {folder}/child; sleep 3600'
+    async with TestSystem() as system:
+        _, probe = await start(system, order(["/bin/sh", "-c", keep, "engine", *serve]), patient)
+        ready = await report_of(probe, ReplicaState.READY)
+        port = ready.address.removeprefix("loopback:")
+        os.kill(int((folder / "child").read_text()), signal.SIGKILL)
+        stranger = fake_engine_argv("--port", port)
+        async with await anyio.open_process(stranger, stdout=None, stderr=None) as process:
+            try:
+                ended = await report_of(probe, ReplicaState.STARTING, lambda report: report.reason != "")
+                assert ended.reason.startswith(f"another program listens on port {port}: ")
+                again = await report_of(probe, ReplicaState.READY)
+                assert again.address not in ("", ready.address)
+            finally:
+                process.kill()
 
 
 @pytest.mark.anyio

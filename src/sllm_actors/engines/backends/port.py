@@ -14,7 +14,8 @@ from sllm_actors.engines.messages import LOOPBACK
 class PrivatePort:
     """A port for one engine life. Everybody on the machine can reach it, so it comes with a key.
 
-    Somebody may take the port before the engine does: then the engine ends, and its next life gets another.
+    Somebody may take the port before the engine does. That is seen and nobody is sent there; the engine is
+    ended, and its next life gets another port.
     """
 
     number: int

@@ -146,8 +146,9 @@ class EngineLife:
             verdicts.append(self._ended(_reason(exit_, ready=ready.is_set()), str(exit_) or "unknown"))
             group.cancel_scope.cancel()
 
+        leash = 0 if engine is None else engine.leash_pid
         async with (
-            HealthProbe(launch.address, launch.health, self.host.policy.health, launch.key) as probe,
+            HealthProbe(launch.address, launch.health, self.host.policy.health, launch.key, leash) as probe,
             anyio.create_task_group() as group,
         ):
             if engine is not None:
@@ -185,20 +186,23 @@ class EngineLife:
             doing = now
             self.say(Progressed(self.attempt, now))
 
+        problem = ""
         with anyio.CancelScope(deadline=deadline) as start:
             async with anyio.create_task_group() as following:
                 if launch.weights is not None:
                     following.start_soon(prefetch, launch.weights)
                 if launch.plan is None or launch.phase_of is None:
-                    await probe.until_ready(progressed)
+                    problem = await probe.until_ready(progressed)
                 else:  # its log says more than its health
                     following.start_soon(
                         follow_phases, launch.plan.paths.log, since, launch.phase_of, progressed
                     )
-                    await probe.until_ready(_ignore)
+                    problem = await probe.until_ready(_ignore)
                 following.cancel_scope.cancel()
         if start.cancelled_caught:
             return f"it was not ready within {self.order.startup_timeout:g} s: {doing}"
+        if problem:
+            return problem
         ready.set()
         self.say(Answered(self.attempt, launch.address, can_sleep=launch.tiers is not None, key=launch.key))
         return await self._until_ill(probe, launch)
@@ -219,7 +223,7 @@ class EngineLife:
                 group.start_soon(watch_work, launch.work)
             if launch.tiers is not None:
                 group.start_soon(change_tiers, launch.tiers)
-            verdicts.append(f"its health checks failed: {await probe.until_unhealthy()}")
+            verdicts.append(await probe.until_unhealthy())
             group.cancel_scope.cancel()
         return verdicts[0]
 

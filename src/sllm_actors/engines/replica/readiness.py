@@ -13,6 +13,7 @@ import httpx2
 from sllm_actors.engines.backends.work_metrics import WorkMetrics
 from sllm_actors.engines.health_policy import HealthPolicy
 from sllm_actors.engines.messages import LOOPBACK
+from sllm_actors.engines.ownership.port_owner import PortOwner, PortTaken
 
 from .progress import Watch
 
@@ -32,11 +33,17 @@ class HealthProbe:
         paths: Tried in this order at the first question; the first that is there is kept.
         policy: How often, how long.
         key: What the engine wants to be shown.
+        leash: What the engine descends from; it is asked at a port only while it is what listens there. 0 for
+            one that someone else runs.
     """
 
-    def __init__(self, address: str, paths: tuple[str, ...], policy: HealthPolicy, key: str = "") -> None:
+    def __init__(
+        self, address: str, paths: tuple[str, ...], policy: HealthPolicy, key: str = "", leash: int = 0
+    ) -> None:
         self._address = address
         self._key = key
+        port = address.removeprefix(LOOPBACK) if address.startswith(LOOPBACK) else ""
+        self._owner = PortOwner(int(port), leash) if port and leash else None
         self._paths = paths
         self._policy = policy
         self._client: httpx2.AsyncClient
@@ -56,30 +63,40 @@ class HealthProbe:
         """The client by which it asks."""
         return self._client
 
-    async def until_ready(self, say: Say) -> None:
-        """Ask until the answer is good. Bound it by a cancel scope.
+    async def until_ready(self, say: Say) -> str:
+        """Ask until the answer is good, and return "". Bound it by a cancel scope.
 
         Args:
             say: Told what the engine is doing, in a few words, whenever that changes.
+
+        Returns:
+            Why it never will be good, where that is so.
         """
         pause = self._policy.first
         said = ""
-        while (doing := await self.ask()) != "":
-            if doing != said:
-                said = doing
-                say(doing)
-            await anyio.sleep(pause)
-            pause = min(2 * pause, self._policy.longest)
+        try:
+            while (doing := await self.ask()) != "":
+                if doing != said:
+                    said = doing
+                    say(doing)
+                await anyio.sleep(pause)
+                pause = min(2 * pause, self._policy.longest)
+        except PortTaken as taken:
+            return str(taken)
+        return ""
 
     async def until_unhealthy(self) -> str:
-        """Ask on, until too many answers in a row were no good; return the last one's reason."""
+        """Ask on, until too many answers in a row were no good; return why, as a sentence."""
         missed = 0
-        while True:
-            await anyio.sleep(self._policy.interval)
-            problem = await self.ask()
-            missed = missed + 1 if problem else 0
-            if missed >= self._policy.misses:
-                return problem
+        try:
+            while True:
+                await anyio.sleep(self._policy.interval)
+                problem = await self.ask()
+                missed = missed + 1 if problem else 0
+                if missed >= self._policy.misses:
+                    return f"its health checks failed: {problem}"
+        except PortTaken as taken:
+            return str(taken)
 
     async def until_hung(self, metrics: WorkMetrics) -> str:
         """Look at its work, until it stands still with requests to work on; return that as a sentence.
@@ -110,7 +127,13 @@ class HealthProbe:
         return data.decode("utf-8", "replace")
 
     async def ask(self) -> str:
-        """Ask once; "" is a good answer, and anything else says what is the matter in a few words."""
+        """Ask once; "" is a good answer, and anything else says what is the matter in a few words.
+
+        Raises:
+            PortTaken: Another program listens where the engine should; it was asked nothing.
+        """
+        if self._owner is not None and (problem := await self._look(self._owner)):
+            return problem
         try:
             with anyio.fail_after(self._policy.timeout):
                 status = await self._status(self._paths[0])
@@ -126,6 +149,13 @@ class HealthProbe:
         if status == httpx2.codes.SERVICE_UNAVAILABLE:
             return "loading the model"
         return "" if status == httpx2.codes.OK else f"status {status}"
+
+    async def _look(self, owner: PortOwner) -> str:
+        try:
+            return await anyio.to_thread.run_sync(owner.look)
+        except PortTaken:
+            await anyio.sleep(self._policy.longest)
+            return await anyio.to_thread.run_sync(owner.look)
 
     async def _status(self, path: str) -> int:
         """Return the status; a body that is read whole lets the connection be used again."""
