@@ -8,7 +8,7 @@ from sllm_actors.actors import Catalog
 
 CATALOG = Catalog()
 
-MEMBER = "member"  # the actor's name on each worker and gateway
+CREDENTIAL_KEEPER = "credential-keeper"  # the actor's name on each worker and gateway
 REGISTRAR = "registrar"  # on the head
 
 

@@ -15,7 +15,7 @@ from sllm_actors.transport import Peer, PeerLost, PeerUp, credential_hash
 
 from .credentials import NodeCredentials
 from .home import SetupProblem
-from .messages import MEMBER, CredentialKept, KeepCredential
+from .messages import CREDENTIAL_KEEPER, CredentialKept, KeepCredential
 
 log = structlog.get_logger("sllm_actors.registrar")
 
@@ -83,7 +83,7 @@ class Registrar(Actor):
     async def _give(self, node: NodeId, credential: bytes) -> None:
         again = True
         try:
-            member = self.context.system.named(MEMBER, node)
+            member = self.context.system.named(CREDENTIAL_KEEPER, node)
             answer = await member.ask(KeepCredential(credential), timeout=ANSWER_TIMEOUT)
             if isinstance(answer, CredentialKept):
                 await to_thread.run_sync(partial(self._keep, node, credential_hash(credential)))

@@ -13,10 +13,10 @@ from anyio.abc import ByteStream
 from attrs import frozen
 
 from sllm_actors.actors import ActorSystem, Catalog, ChildSpec, Incarnation
+from sllm_actors.cluster.credential_keeper import CredentialKeeper
 from sllm_actors.cluster.home import NodeHome
-from sllm_actors.cluster.member import Member
 from sllm_actors.cluster.messages import CATALOG as CLUSTER_MESSAGES
-from sllm_actors.cluster.messages import MEMBER
+from sllm_actors.cluster.messages import CREDENTIAL_KEEPER
 from sllm_actors.cluster.tls import make_tls_contexts, renew_forever
 from sllm_actors.engines.messages import CATALOG as ENGINE_MESSAGES
 from sllm_actors.serving.messages import CATALOG as SERVING_MESSAGES
@@ -108,7 +108,11 @@ async def open_node(
         system.attach(transport)
         if accept is None:
             await system.start(
-                ChildSpec(MEMBER, lambda: Member(partial(home.keep_credential, cluster)), name=MEMBER)
+                ChildSpec(
+                    CREDENTIAL_KEEPER,
+                    lambda: CredentialKeeper(partial(home.keep_credential, cluster)),
+                    name=CREDENTIAL_KEEPER,
+                )
             )
         async with transport, anyio.create_task_group() as serving:
             if "transport" in settings.listeners:

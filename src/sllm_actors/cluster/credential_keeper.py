@@ -13,10 +13,10 @@ from sllm_actors.actors import Actor, RemoteFailure
 from .credentials import CREDENTIAL_SIZE
 from .messages import CredentialKept, KeepCredential
 
-log = structlog.get_logger("sllm_actors.member")
+log = structlog.get_logger("sllm_actors.cluster")
 
 
-class Member(Actor):
+class CredentialKeeper(Actor):
     """See the module.
 
     Args:
