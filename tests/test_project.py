@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 import subprocess
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
 LONGEST = 500
+MOST_MODULES = 18
+CROWDED = ("actors", "transport")  # each is one idea, in many small files
 
 # Written in two halves, so that this file may be checked as well.
 FORBIDDEN = [
@@ -38,6 +41,25 @@ def test_no_source_file_is_longer_than_one_idea_needs(tracked: list[Path]) -> No
         if path.suffix == ".py"
     }
     assert {name: lines for name, lines in lengths.items() if lines > LONGEST} == {}
+
+
+def test_a_public_class_name_means_one_thing(tracked: list[Path]) -> None:
+    places: dict[str, list[str]] = {}
+    for path in tracked:
+        if path.suffix == ".py" and path.is_relative_to(ROOT / "src"):
+            for name in re.findall(r"^class ([A-Z]\w*)", path.read_text(), re.MULTILINE):
+                places.setdefault(name, []).append(str(path.relative_to(ROOT)))
+    assert {name: files for name, files in places.items() if len(files) > 1} == {}
+
+
+def test_a_folder_of_modules_can_be_taken_in_at_a_glance(tracked: list[Path]) -> None:
+    counts = Counter(path.parent.relative_to(ROOT) for path in tracked if path.suffix == ".py")
+    crowded = {
+        str(folder): count
+        for folder, count in counts.items()
+        if folder.parts[0] == "src" and count > MOST_MODULES and folder.name not in CROWDED
+    }
+    assert crowded == {}
 
 
 def test_no_file_names_a_package_registry_or_a_developers_machine(tracked: list[Path]) -> None:
