@@ -26,9 +26,10 @@ FLOORS = [
 ]
 
 # Beside the floors: what serves everyone, and what is public for the tests of users.
-SERVES_EVERYONE = {"api_error", "files", "host_port", "observe"}
+SERVES_EVERYONE = {"api_error", "descriptors", "files", "host_port", "observe"}
 BESIDE: dict[str, set[str]] = {
     "api_error": set(),
+    "descriptors": set(),
     "files": set(),
     "host_port": set(),
     "observe": set(),

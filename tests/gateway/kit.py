@@ -50,6 +50,7 @@ class PlayedCluster:
 
     Attributes:
         tunnels: The requests for tunnels that came; each is led to the port ``tunnel_to``.
+        tunnel_refusal: What is raised instead, if anything.
         dialled: What the gateway was told to be linked to.
         shutdown: Set to stop the gateway.
     """
@@ -61,6 +62,7 @@ class PlayedCluster:
     head: NodeId | None = None
     tunnels: list[tuple[NodeId, OpenEngine]] = field(factory=list)
     tunnel_to: int = 0
+    tunnel_refusal: Exception | None = None
     dialled: list[tuple[WorkerAddress, ...]] = field(factory=list)
     shutdown: anyio.Event = field(factory=anyio.Event)
     _to_close: list[Callable[[], Awaitable[None]]] = field(factory=list)
@@ -111,6 +113,8 @@ async def running_gateway(folder: Path, *, grace: float = 1, **more: Any) -> Asy
 
     async def open_tunnel(node: NodeId, request: OpenEngine) -> ByteStream:
         played.tunnels.append((node, request))
+        if played.tunnel_refusal is not None:
+            raise played.tunnel_refusal
         return await anyio.connect_tcp("127.0.0.1", played.tunnel_to)
 
     dialled: list[tuple[WorkerAddress, ...]] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import ssl
 from collections.abc import AsyncIterator
@@ -16,7 +17,7 @@ from attrs import evolve
 
 from sllm_actors.actors.errors import PeerDown, UnknownMessage
 from sllm_actors.actors.identity import NodeId
-from sllm_actors.transport import Peer, TlsContexts, TunnelRefused
+from sllm_actors.transport import NodeFull, Peer, TlsContexts, TunnelRefused
 from sllm_actors.transport.byte_streams import ChunkedStream, RestStream
 from sllm_actors.transport.sockets import connect
 
@@ -193,6 +194,8 @@ async def test_a_hook_that_fails_or_hangs_is_a_refusal() -> None:
     async def fail(peer: Peer, request: object) -> ByteStream:
         if request == Open("hang"):
             await anyio.sleep_forever()
+        if request == Open("crowded"):
+            raise OSError(errno.EMFILE, "Too many open files")
         if request == Open("gone"):
             raise ConnectionRefusedError(111, "Connection refused")
         raise RuntimeError("a secret detail")
@@ -201,6 +204,8 @@ async def test_a_hook_that_fails_or_hangs_is_a_refusal() -> None:
         with pytest.raises(TunnelRefused, match="RuntimeError") as caught:
             await left.transport.open_tunnel(right.id, Open("x"), timeout=3)
         assert "secret" not in str(caught.value)
+        with pytest.raises(NodeFull, match=r"no file descriptors are left here \(ulimit -n: \d+\)$"):
+            await left.transport.open_tunnel(right.id, Open("crowded"), timeout=3)
         with pytest.raises(TunnelRefused, match="Connection refused"):
             await left.transport.open_tunnel(right.id, Open("gone"), timeout=3)
         with pytest.raises(TunnelRefused, match=r"did not answer within 0\.2 s"):
@@ -215,7 +220,7 @@ async def test_the_bound_on_tunnels_is_a_refusal() -> None:
     ):
         left, right = nodes
         tunnels = [await left.transport.open_tunnel(right.id, Open("m:vllm#1"), timeout=3) for _ in range(2)]
-        with pytest.raises(TunnelRefused, match="2 tunnels open already"):
+        with pytest.raises(NodeFull, match="2 tunnels open already"):
             await left.transport.open_tunnel(right.id, Open("m:vllm#1"), timeout=3)
         for each in tunnels:
             await each.aclose()

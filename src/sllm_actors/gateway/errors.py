@@ -117,6 +117,33 @@ def gateway_stopping() -> ApiError:
     )
 
 
+def too_many_connections(limit: int) -> ApiError:
+    """The gateway takes no more connections."""
+    return ApiError(
+        503,
+        "too_many_connections",
+        f"this gateway has {limit} connections, and takes no more: try again",
+        retry_after=1,
+    )
+
+
+def out_of_descriptors(reason: str) -> ApiError:
+    """A process of ours has as many descriptors open as its system allows; no engine is to blame."""
+    return ApiError(
+        503,
+        "out_of_descriptors",
+        f"the request cannot be served now, for {reason}: try again",
+        retry_after=1,
+    )
+
+
+def no_room(deployment: str, reason: str) -> ApiError:
+    """No node has room for one more connection between this gateway and the engine; it is not to blame."""
+    return ApiError(
+        503, "overloaded", f"no connection to {deployment} is free ({reason}): try again", retry_after=1
+    )
+
+
 def head_away(why: str) -> ApiError:
     """A control request cannot be decided; inference goes on."""
     return ApiError(

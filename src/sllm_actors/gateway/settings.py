@@ -6,6 +6,7 @@ from pathlib import Path
 
 from attrs import Attribute, field, frozen, validators
 
+from sllm_actors.descriptors import MOST_REQUESTS
 from sllm_actors.serving.deployment.document import MAX_DOCUMENT
 
 
@@ -56,4 +57,4 @@ class GatewaySettings:
     restart_notice: float = 10.0
     restart_patience: float = 5.0
     control_timeout: float = 15.0
-    requests: int = 10_000
+    requests: int = MOST_REQUESTS

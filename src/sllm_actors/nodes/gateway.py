@@ -6,6 +6,7 @@ from functools import partial
 
 import anyio
 
+from sllm_actors import descriptors
 from sllm_actors.actors import ActorSystem, NodeId
 from sllm_actors.cluster.home import NodeHome
 from sllm_actors.cluster.secret import admin_key, find_secret
@@ -82,6 +83,7 @@ async def run_gateway(settings: GatewayNodeSettings, stopping: anyio.Event) -> N
                 on_no_link=membership.on_no_link,
             ) as node,
         ):
+            share = descriptors.gateway_share(descriptors.limit())
             gateway = open_gateway(
                 node.system,
                 settings=GatewaySettings(
@@ -89,6 +91,7 @@ async def run_gateway(settings: GatewayNodeSettings, stopping: anyio.Event) -> N
                     machine=machine_id(),
                     loopback=settings.loopback,
                     admin_key=None if settings.loopback else admin_key(settings.data_dir),
+                    requests=share.requests,
                 ),
                 open_tunnel=partial(node.transport.open_tunnel, timeout=TUNNEL_TIMEOUT),
                 dial_workers=partial(links.dial_workers, node.transport),
@@ -103,6 +106,7 @@ async def run_gateway(settings: GatewayNodeSettings, stopping: anyio.Event) -> N
                 shutdown=stopping,
                 grace=GRACE,
                 give_up=gateway.give_up,
+                connections=share.connections,
             )
     finally:
         home.close()

@@ -23,6 +23,7 @@ from anyio.abc import Process
 from attrs import define, field
 
 from sllm_actors.actors import Backoff
+from sllm_actors.descriptors import raise_limit
 from sllm_actors.observe import terminal
 from sllm_actors.observe.terminal import announce
 
@@ -54,6 +55,7 @@ def run(plan: LauncherPlan) -> None:
         LauncherProblem: A node cannot run as it is set up (it has said why on stderr). All others were
             stopped.
     """
+    raise_limit()
     try:
         anyio.run(_Launcher(plan).run, backend="asyncio", backend_options={"use_uvloop": True})
     finally:

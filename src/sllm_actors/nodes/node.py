@@ -12,6 +12,7 @@ from anyio import to_thread
 from anyio.abc import ByteStream
 from attrs import frozen
 
+from sllm_actors import descriptors
 from sllm_actors.actors import ActorSystem, Catalog, ChildSpec, Incarnation
 from sllm_actors.cluster.credential_keeper import CredentialKeeper
 from sllm_actors.cluster.home import NodeHome
@@ -28,6 +29,7 @@ from sllm_actors.transport import (
     PeerLost,
     PeerUp,
     Transport,
+    TransportSettings,
     Verdict,
 )
 
@@ -80,6 +82,7 @@ async def open_node(
     """
     tls = None if settings.tls is None else await to_thread.run_sync(make_tls_contexts, settings.tls)
     incarnation = home.next_incarnation()
+    share = descriptors.transport_share(descriptors.limit())
 
     async with ActorSystem(node=home.node, incarnation=incarnation) as system:
         stopped = False
@@ -104,6 +107,7 @@ async def open_node(
             on_tunnel=on_tunnel,
             on_no_link=on_no_link,
             tls=tls,
+            settings=TransportSettings(max_connections=share.connections, max_tunnels=share.tunnels),
         )
         system.attach(transport)
         if accept is None:

@@ -16,6 +16,7 @@ import anyio
 import structlog
 
 from sllm_actors.cluster.home import SetupProblem
+from sllm_actors.descriptors import raise_limit
 from sllm_actors.observe import terminal
 from sllm_actors.observe.logs import configure_logs
 from sllm_actors.observe.streams import open_standard_streams
@@ -35,6 +36,7 @@ log = structlog.get_logger("sllm_actors.node")
 def main() -> int:
     """Run the node that standard input describes; return the exit status."""
     open_standard_streams()
+    raise_limit()
     try:
         role, settings = read_settings(_first_line())
     except ValueError as error:

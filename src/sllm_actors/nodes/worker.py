@@ -14,6 +14,7 @@ from sllm_actors.actors import ActorRef, ActorSystem, ChildSpec
 from sllm_actors.cluster.home import NodeHome
 from sllm_actors.cluster.inventory import inspect_machine
 from sllm_actors.cluster.secret import find_secret
+from sllm_actors.descriptors import explain, is_out_of_descriptors
 from sllm_actors.engines.backends.registry import inspect_source
 from sllm_actors.engines.health_policy import HealthPolicy
 from sllm_actors.engines.host import EngineHost, open_host
@@ -26,7 +27,7 @@ from sllm_actors.serving.inventory import InventoryReader
 from sllm_actors.serving.messages import WORKER
 from sllm_actors.serving.replicas import Replicas
 from sllm_actors.serving.worker import WorkerActor, WorkerRuntime
-from sllm_actors.transport import Peer, PeerLost, PeerUp, Transport, TunnelRefused
+from sllm_actors.transport import NodeFull, Peer, PeerLost, PeerUp, Transport, TunnelRefused
 
 from .fork_servers import keep_fork_servers
 from .membership import Membership, find_membership, watched
@@ -152,4 +153,6 @@ async def _open_tunnel(replicas: Replicas, peer: Peer, request: object) -> ByteS
     try:
         return await open_engine_socket(report)
     except OSError as error:
+        if is_out_of_descriptors(error):
+            raise NodeFull(explain(error)) from None
         raise TunnelRefused(f"{request.id} cannot be reached: {error.strerror or error}") from None

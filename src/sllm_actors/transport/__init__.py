@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .dialer import Dial as Dial
+from .errors import NodeFull as NodeFull
 from .errors import RemoteProtocolError as RemoteProtocolError
 from .errors import TransportError as TransportError
 from .errors import TunnelRefused as TunnelRefused

@@ -37,3 +37,10 @@ class TunnelRefused(TransportError):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class NodeFull(TunnelRefused):
+    """This node or the peer's has no room for one more tunnel now: too many are open, or too many files.
+
+    What is behind the tunnel is not to blame.
+    """

@@ -12,6 +12,8 @@ import structlog
 from anyio.abc import ByteStream, TaskGroup
 from anyio.lowlevel import checkpoint
 
+from sllm_actors.descriptors import explain
+
 from .settings import TransportSettings
 from .sockets import remote_host
 from .tcp_stream import TcpStream
@@ -97,11 +99,14 @@ async def accept_forever(
 
 async def _accept(raw: socket.socket) -> ByteStream:
     await checkpoint()
+    failing = False
     while True:
         try:
             return TcpStream(raw.accept()[0])
         except BlockingIOError:
             await anyio.wait_readable(raw)
         except OSError as error:
-            log.warning("transport.accept_failed", error=str(error))
+            if not failing:  # one line for as long as it lasts
+                log.warning("transport.accept_failed", error=explain(error))
+            failing = True
             await anyio.sleep(PAUSE)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from attrs import field, frozen
 from attrs.validators import ge, gt
 
+from sllm_actors.descriptors import MOST_LANES, MOST_TUNNELS
+
 CHUNK = 64 * 1024
 """Bytes of a data frame's body at most: longer messages travel in parts of this size."""
 
@@ -53,10 +55,10 @@ class TransportSettings:
     control_messages: int = field(default=65_536, validator=ge(1))
     control_bytes: int = field(default=16 * 1024 * 1024, validator=ge(CHUNK))
     tunnel_timeout: float = field(default=30.0, validator=gt(0))
-    max_connections: int = field(default=8_192, validator=ge(1))
+    max_connections: int = field(default=MOST_LANES, validator=ge(1))
     max_handshakes: int = field(default=256, validator=ge(1))
     max_handshakes_per_host: int = field(default=64, validator=ge(1))
-    max_tunnels: int = field(default=4_096, validator=ge(1))
+    max_tunnels: int = field(default=MOST_TUNNELS, validator=ge(1))
 
     @property
     def budget(self) -> float:

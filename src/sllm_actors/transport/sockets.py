@@ -13,6 +13,9 @@ from collections.abc import Iterator
 import anyio
 from anyio.abc import ByteStream, SocketAttribute
 
+from sllm_actors import descriptors
+from sllm_actors.descriptors import is_out_of_descriptors
+
 from .tcp_stream import TcpStream
 
 _MAPPED = "::ffff:"
@@ -117,6 +120,8 @@ def is_refused(error: OSError) -> bool:
 
 def explain(error: OSError) -> str:
     """Return why a connect failed, in a few words."""
+    if is_out_of_descriptors(error):
+        return descriptors.explain(error)
     texts = {getattr(each, "strerror", None) or str(each) or type(each).__name__ for each in _leaves(error)}
     return "; ".join(sorted(texts)).lower()
 

@@ -11,11 +11,20 @@ from anyio.abc import ByteStream
 from anyio.streams.tls import TLSStream
 
 from sllm_actors.actors.errors import UnknownMessage
+from sllm_actors.descriptors import explain, is_out_of_descriptors
 
 from .byte_streams import ChunkedStream, RestStream
 from .codec import Codec, pack, unpack
-from .errors import RemoteProtocolError, TunnelRefused
-from .frame import TUNNEL_ACCEPTED, TUNNEL_REFUSED, TUNNEL_REQUEST, Frame, FrameDecoder, encode
+from .errors import NodeFull, RemoteProtocolError, TunnelRefused
+from .frame import (
+    TUNNEL_ACCEPTED,
+    TUNNEL_NO_ROOM,
+    TUNNEL_REFUSED,
+    TUNNEL_REQUEST,
+    Frame,
+    FrameDecoder,
+    encode,
+)
 from .sockets import reset, sever
 
 REASON_LIMIT = 4096
@@ -93,6 +102,7 @@ async def request_tunnel(stream: ByteStream, rest: bytes, codec: Codec, request:
 
     Raises:
         TunnelRefused: The other side said no, or went away.
+        NodeFull: It has no room.
         UnknownMessage: The request is not in the catalog.
     """
     body = pack(codec.to_wire(request))
@@ -106,7 +116,8 @@ async def request_tunnel(stream: ByteStream, rest: bytes, codec: Codec, request:
             f"the tunnel broke before an answer: {str(error) or type(error).__name__}"
         ) from error
     if kind != TUNNEL_ACCEPTED:
-        raise TunnelRefused(bytes(answer[:REASON_LIMIT]).decode("utf-8", "replace"))
+        refusal = NodeFull if kind == TUNNEL_NO_ROOM else TunnelRefused
+        raise refusal(bytes(answer[:REASON_LIMIT]).decode("utf-8", "replace"))
     return raw_bytes(stream, rest)
 
 
@@ -132,8 +143,7 @@ async def answer_tunnel(
                 name, value, *_ = unpack(body)
                 target = await decide(codec.from_wire(name, value))
             except (TunnelRefused, UnknownMessage, OSError, ValueError, TypeError) as error:
-                reason = str(error) or type(error).__name__
-                await stream.send(encode(TUNNEL_REFUSED, reason.encode()[:REASON_LIMIT]))
+                await stream.send(_refusal(error))
                 return
     except (TimeoutError, anyio.EndOfStream, RemoteProtocolError, *BROKEN):
         return
@@ -144,6 +154,14 @@ async def answer_tunnel(
         reset(stream)
     finally:
         await anyio.aclose_forcefully(target)
+
+
+def _refusal(error: Exception) -> bytes:
+    if isinstance(error, OSError) and is_out_of_descriptors(error):
+        error = NodeFull(explain(error))
+    reason = str(error) or type(error).__name__
+    kind = TUNNEL_NO_ROOM if isinstance(error, NodeFull) else TUNNEL_REFUSED
+    return encode(kind, reason.encode()[:REASON_LIMIT])
 
 
 async def splice(left: ByteStream, right: ByteStream) -> None:

@@ -12,9 +12,10 @@ from attrs import define, field
 
 from sllm_actors.actors.errors import PeerDown
 from sllm_actors.actors.identity import NodeId
+from sllm_actors.descriptors import is_out_of_descriptors
 
 from .codec import Codec
-from .errors import HandshakeFailed, TunnelRefused
+from .errors import HandshakeFailed, NodeFull, TunnelRefused
 from .hello import Lane
 from .lane_opener import LaneOpener, OpenedLane
 from .peer import Peer
@@ -78,10 +79,11 @@ class TunnelBroker:
         Raises:
             PeerDown: The peer was lost meanwhile.
             TunnelRefused: It said no, or nothing within ``timeout`` seconds.
+            NodeFull: This node or it has no room for one more.
             UnknownMessage: The request is not in the catalog.
         """
         if self._full:
-            raise TunnelRefused(f"this node has {self.open + self._opening} tunnels open already")
+            raise NodeFull(f"this node has {self.open + self._opening} tunnels open already")
         self._opening += 1
         try:
             return await self._request(link, request, timeout)
@@ -147,6 +149,8 @@ class TunnelBroker:
         except TimeoutError:
             raise TunnelRefused(f"{link.peer.node} did not finish the handshake in time") from None
         except (OSError, HandshakeFailed) as error:
+            if is_out_of_descriptors(error):
+                raise NodeFull("no file descriptors are left here") from error
             raise TunnelRefused(f"no tunnel lane to {link.peer.node}: {error}") from error
 
     async def _call(self, link: PeerLink) -> OpenedLane:
@@ -193,7 +197,7 @@ class TunnelBroker:
         if self._on_tunnel is None:
             raise TunnelRefused("this node opens no tunnels")
         if self.open > self._settings.max_tunnels:
-            raise TunnelRefused(f"this node has {self.open} tunnels open already")
+            raise NodeFull(f"this node has {self.open} tunnels open already")
         try:
             return await self._on_tunnel(peer, request)
         except (TunnelRefused, OSError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -95,6 +96,18 @@ async def test_what_an_engine_says_last_is_in_the_log_when_its_end_is_known(fold
     async with EngineProcess(plan) as engine:
         assert str(await engine.exited()) == "signal SIGKILL"
         assert log_of(plan).endswith("xend")
+
+
+async def test_an_engine_has_descriptors_for_each_connection_that_the_hard_limit_allows(folder: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    plan = script_plan(folder, "import resource; print(*resource.getrlimit(resource.RLIMIT_NOFILE))")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 1000), hard))
+    try:
+        async with EngineProcess(plan) as engine:
+            await engine.exited()
+            assert log_of(plan).splitlines()[-1] == f"{min(hard, 65536)} {hard}"
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 async def test_a_cancelled_owner_ends_the_engine_first(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from contextlib import AsyncExitStack
 from typing import Any
 
 import anyio
@@ -83,3 +84,36 @@ async def test_a_request_that_outlasts_the_grace_is_cancelled() -> None:
 async def _expect_broken(url: str) -> None:
     with pytest.raises(httpx2.TransportError):
         await get(url, [])
+
+
+class QuickApp:
+    """Answers at once."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"here"})
+
+
+async def test_one_connection_over_the_bound_hears_why_and_those_beyond_are_closed() -> None:
+    listener, url = bound()
+    address = listener.getsockname()
+    shutdown = anyio.Event()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(lambda: serve_http(QuickApp(), listener, shutdown=shutdown, grace=1, connections=16))
+        async with AsyncExitStack() as stack:
+            for _ in range(16):
+                await stack.enter_async_context(await anyio.connect_tcp(*address))
+            async with httpx2.AsyncClient(trust_env=False) as http:
+                await anyio.sleep(0.2)  # until they are accepted
+                refused = await http.get(url)
+                assert refused.status_code == 503
+                assert refused.json()["error"]["code"] == "too_many_connections"
+                assert (refused.headers["retry-after"], refused.headers["connection"]) == ("1", "close")
+            async with await anyio.connect_tcp(*address), await anyio.connect_tcp(*address) as beyond:
+                with anyio.fail_after(5), pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
+                    await beyond.receive()
+        async with httpx2.AsyncClient(trust_env=False) as http:
+            with anyio.fail_after(10):
+                while (await http.get(url)).status_code == 503:  # noqa: ASYNC110 - another's sockets
+                    await anyio.sleep(0.05)
+        shutdown.set()

@@ -29,6 +29,7 @@ import importlib.util
 import json
 import os
 import re
+import resource
 import select
 import shutil
 import signal
@@ -54,6 +55,7 @@ LOOK = 1.0  # seconds between two looks at the shared memory
 SEGMENT = 4 * 1024 * 1024  # bytes of one file of the log
 SEGMENTS = 4  # files of the log that are kept
 READ = 65536
+ENGINE_DESCRIPTORS = 65536  # the soft limit of an engine, where the hard one allows it
 
 MEMORY_BUDGET = 20.0  # seconds for the memory of GPUs to be given back
 MEMORY_PAUSE = 0.2
@@ -211,6 +213,7 @@ class Leash:
         if launch["cores"]:  # what we start inherits them
             with contextlib.suppress(OSError):  # they are gone since: better on any than not at all
                 os.sched_setaffinity(0, launch["cores"])
+        limit_descriptors()
         self._output, output = os.pipe()
         os.set_blocking(self._output, False)
         try:
@@ -402,6 +405,18 @@ def close_others(*keep: int) -> None:
         if int(name) > 2 and int(name) not in keep:
             with contextlib.suppress(OSError):
                 os.close(int(name))
+
+
+def limit_descriptors() -> None:
+    """Give the engine, which inherits our limit, descriptors for as many connections as it will ever get.
+
+    The worker has raised its own limit as far as it goes; a program that closes every number up to its limit,
+    as some do at their start, would be busy for minutes with that.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    soft = ENGINE_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, ENGINE_DESCRIPTORS)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def become_subreaper() -> None:

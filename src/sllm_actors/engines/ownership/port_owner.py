@@ -11,6 +11,8 @@ from pathlib import Path
 import psutil
 from attrs import define, field
 
+from sllm_actors.descriptors import is_out_of_descriptors
+
 from .listeners import answering_sockets
 
 TABLES = ("/proc/net/tcp", "/proc/net/tcp6")
@@ -45,6 +47,7 @@ class PortOwner:
         """Return "" when all connections with the port come to the engine, else why not. Blocks.
 
         Raises:
+            OSError: This process has no file descriptors left to look with.
             PortTaken: One might come to somebody else. One look may be wrong about a process that changes its
                 parent in that moment; two in a row are right.
         """
@@ -84,7 +87,9 @@ def _sockets_of(leash: int, wanted: frozenset[int]) -> tuple[frozenset[int], int
             except PermissionError:
                 hidden = process.pid
                 continue
-            except OSError:
+            except OSError as error:
+                if is_out_of_descriptors(error):
+                    raise
                 continue  # it has just ended
             for name in names:
                 with suppress(OSError):

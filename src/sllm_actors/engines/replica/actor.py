@@ -12,6 +12,7 @@ import structlog
 from attrs import evolve, frozen
 
 from sllm_actors.actors import Actor, ActorRef, ExitReason
+from sllm_actors.descriptors import explain
 from sllm_actors.engines.host import EngineHost
 from sllm_actors.engines.messages import (
     Drained,
@@ -197,7 +198,7 @@ class ReplicaActor(Actor):
         try:
             attempt = await anyio.to_thread.run_sync(self._host.next_attempt)
         except OSError as error:
-            reason = f"the number of the attempt cannot be recorded: {error.strerror or error}"
+            reason = f"the number of the attempt cannot be recorded: {explain(error)}"
             self._apply(Ended(self._replica.attempt, reason))
             return
         self._apply(Launched(attempt))

@@ -13,6 +13,7 @@ import anyio.to_thread
 import structlog
 from attrs import define, evolve, field
 
+from sllm_actors.descriptors import explain
 from sllm_actors.engines.backends.backend import Launch
 from sllm_actors.engines.backends.registry import backend_named
 from sllm_actors.engines.backends.sleep import SleepProblem, SleepTiers
@@ -89,7 +90,7 @@ class EngineLife:
         except (LaunchProblem, SourceProblem) as problem:
             self._end(self._ended(str(problem)))
         except OSError as error:
-            self._end(self._ended(f"the engine cannot be started: {error.strerror or error}"))
+            self._end(self._ended(f"the engine cannot be started: {explain(error)}"))
         except Exception as error:  # noqa: BLE001 - a mistake of ours is a failure too, and no busy loop
             self._end(self._ended(f"the worker made a mistake, see its log: {self._logged(error)}"))
 

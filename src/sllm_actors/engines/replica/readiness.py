@@ -10,6 +10,7 @@ import anyio
 import anyio.to_thread
 import httpx2
 
+from sllm_actors.descriptors import is_out_of_descriptors
 from sllm_actors.engines.backends.work_metrics import WorkMetrics
 from sllm_actors.engines.health_policy import HealthPolicy
 from sllm_actors.engines.messages import LOOPBACK
@@ -17,6 +18,7 @@ from sllm_actors.engines.ownership.port_owner import PortOwner, PortTaken
 
 from .progress import Watch
 
+OUT_OF_DESCRIPTORS = "the worker has no file descriptors left to ask it with"
 LONGEST_BODY = 65536
 """Bytes of an answer to a health question that are read, to use the connection again."""
 
@@ -92,7 +94,8 @@ class HealthProbe:
             while True:
                 await anyio.sleep(self._policy.interval)
                 problem = await self.ask()
-                missed = missed + 1 if problem else 0
+                if problem != OUT_OF_DESCRIPTORS:  # that says nothing about the engine
+                    missed = missed + 1 if problem else 0
                 if missed >= self._policy.misses:
                     return f"its health checks failed: {problem}"
         except PortTaken as taken:
@@ -139,9 +142,11 @@ class HealthProbe:
                 status = await self._status(self._paths[0])
         except TimeoutError:
             return f"no answer within {self._policy.timeout:g} s"
-        except httpx2.ConnectError:
-            return "not listening yet"
         except httpx2.HTTPError as error:
+            if is_out_of_descriptors(error):
+                return OUT_OF_DESCRIPTORS
+            if isinstance(error, httpx2.ConnectError):
+                return "not listening yet"
             return f"no answer ({type(error).__name__})"
         if status == httpx2.codes.NOT_FOUND and len(self._paths) > 1:
             self._paths = self._paths[1:]
@@ -152,10 +157,18 @@ class HealthProbe:
 
     async def _look(self, owner: PortOwner) -> str:
         try:
-            return await anyio.to_thread.run_sync(owner.look)
+            return await self._look_once(owner)
         except PortTaken:
             await anyio.sleep(self._policy.longest)
+            return await self._look_once(owner)
+
+    async def _look_once(self, owner: PortOwner) -> str:
+        try:
             return await anyio.to_thread.run_sync(owner.look)
+        except OSError as error:
+            if is_out_of_descriptors(error):
+                return OUT_OF_DESCRIPTORS
+            raise
 
     async def _status(self, path: str) -> int:
         """Return the status; a body that is read whole lets the connection be used again."""

@@ -19,7 +19,7 @@ from sllm_actors.gateway.routing.route import Route, Upstream, choose
 from sllm_actors.gateway.routing.router import RouterTools, router_name
 
 from .client_response import ClientResponse
-from .exchange import EngineBroke, Exchange
+from .exchange import EngineBroke, Exchange, NoRoom
 from .inference_request import InferenceRequest
 from .relay import Patience, relay
 from .upstream import Connector
@@ -36,10 +36,11 @@ class Tried:
 
     replicas: frozenset[ReplicaId] = frozenset()
     reason: str = ""
+    no_room: bool = False
 
     def and_at(self, upstream: Upstream, broke: EngineBroke) -> Tried:
         """Add a replica."""
-        return Tried(self.replicas | {upstream.id}, str(broke))
+        return Tried(self.replicas | {upstream.id}, str(broke), isinstance(broke, NoRoom))
 
 
 @frozen
@@ -68,6 +69,8 @@ class Dispatcher:
             if route is None:
                 raise errors.model_not_found(request.model)
             upstream = choose(route.ready, self.tools.in_flight.of, self.rng, tried.replicas)
+            if upstream is None and tried.no_room:
+                raise errors.no_room(route.id, tried.reason)
             if upstream is None:
                 await self._hold(route, request, deadline, tried)
                 continue
@@ -84,7 +87,8 @@ class Dispatcher:
                     answered=client.answered,
                 )
                 if client.answered or broke.final or len(tried.replicas) >= self.tools.settings.attempts:
-                    raise errors.engine_broke(route.id, str(broke)) from None
+                    told = errors.no_room if isinstance(broke, NoRoom) else errors.engine_broke
+                    raise told(route.id, str(broke)) from None
             else:
                 return
 

@@ -27,6 +27,10 @@ class EngineBroke(Exception):
         self.final = final
 
 
+class NoRoom(EngineBroke):
+    """There was no room for a connection to the engine, on this node or on its worker: it is not to blame."""
+
+
 @frozen
 class ResponseHead:
     """How a response begins. Names of headers are in lower case."""

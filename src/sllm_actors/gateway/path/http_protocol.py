@@ -1,18 +1,34 @@
-"""What uvicorn leaves open in HTTP/1.1: a bound on headers, and requests that ask for another protocol."""
+"""What uvicorn leaves open in HTTP/1.1: bounds on connections and headers, and other protocols."""
 
 from __future__ import annotations
 
+import asyncio
 import re
+from typing import Any
 
+import structlog
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from sllm_actors.gateway import errors
+
+log = structlog.get_logger()
+
 LARGEST_HEAD = 64 * 2**10
+
+REFUSAL_SECONDS = 5.0
+"""How long a connection over the bound may take to send a request, and to hear that it is refused."""
+
+MOST_REFUSED = 64
+"""Connections over the bound that are told so at a time; those beyond are closed without a word."""
 
 _UPGRADE = re.compile(rb"\r\nupgrade:[^\r\n]*", re.IGNORECASE)
 
 
 class BoundedHttp(HttpToolsProtocol):
-    """Refuses a request whose head is too large, and serves one that asks for an upgrade as if it did not.
+    """Takes as many connections as ``limit_concurrency`` of the configuration says, and answers a request
+    that comes over one more with 503. A connection that sends nothing is closed as one is that is kept alive.
+
+    Refuses a request whose head is too large, and serves one that asks for an upgrade as if it did not.
 
     Java's client sends ``Upgrade: h2c`` with its first request; the parser would end such a request at its
     head, and its body would be lost.
@@ -20,6 +36,33 @@ class BoundedHttp(HttpToolsProtocol):
 
     _reading_head = True
     _head_size = 0
+
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self._bound = self.limit_concurrency
+        self.limit_concurrency = None  # uvicorn's own refusal is no JSON, and its sockets stay open
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A client has connected."""
+        super().connection_made(transport)
+        silence: float = self.timeout_keep_alive
+        over = 0 if self._bound is None else len(self.connections) - self._bound
+        if over > 0:
+            if over == 1:
+                log.warning("gateway.too_many_connections", connections=self._bound)
+            if over > min(MOST_REFUSED, max(1, (self._bound or 0) // 16)):
+                transport.abort()
+                return
+            self.app = self._refuse
+            silence = REFUSAL_SECONDS
+            self.loop.call_later(REFUSAL_SECONDS, transport.abort)
+        self.timeout_keep_alive_task = self.loop.call_later(silence, self.timeout_keep_alive_handler)
+
+    async def _refuse(self, _scope: Any, _receive: Any, send: Any) -> None:
+        error = errors.too_many_connections(self._bound or 0)
+        headers = [*error.headers, (b"connection", b"close")]
+        await send({"type": "http.response.start", "status": error.status, "headers": headers})
+        await send({"type": "http.response.body", "body": error.body})
 
     def data_received(self, data: bytes) -> None:
         """Bytes came. An upgrade is looked for where a request begins, in one piece with its whole head."""

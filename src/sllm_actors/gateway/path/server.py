@@ -10,10 +10,11 @@ from contextlib import contextmanager
 import anyio
 import uvicorn
 
+from sllm_actors.descriptors import MOST_CONNECTIONS
+
 from .http_protocol import BoundedHttp
 from .ingress import ASGI, LAST_WORDS
 
-CONNECTIONS = 20_000
 KEEP_ALIVE_SECONDS = 75
 
 
@@ -32,6 +33,7 @@ async def serve_http(
     shutdown: anyio.Event,
     grace: float,
     give_up: Callable[[], None] = lambda: None,
+    connections: int = MOST_CONNECTIONS,
 ) -> None:
     """Serve until ``shutdown`` is set, and then until the requests in flight have ended.
 
@@ -45,6 +47,7 @@ async def serve_http(
         grace: Seconds that requests in flight get.
         give_up: Called when the grace is over: tells the clients that are still there why they get no more.
             Requests that are in flight a second later are cancelled.
+        connections: Of clients at a time; a request that comes over one more is answered with 503.
     """
     config = uvicorn.Config(
         app,
@@ -57,7 +60,7 @@ async def serve_http(
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        limit_concurrency=CONNECTIONS,
+        limit_concurrency=connections,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=math.ceil(grace) + LAST_WORDS,
     )

@@ -11,11 +11,13 @@ from anyio.abc import ByteStream
 from attrs import frozen
 
 from sllm_actors.actors import ActorError, NodeId
+from sllm_actors.descriptors import is_out_of_descriptors
 from sllm_actors.engines.messages import OpenEngine
+from sllm_actors.gateway import errors
 from sllm_actors.gateway.routing.route import Upstream
-from sllm_actors.transport import TransportError
+from sllm_actors.transport import NodeFull, TransportError
 
-from .exchange import EngineBroke
+from .exchange import EngineBroke, NoRoom
 from .unix_stream import connect_unix
 
 OpenTunnel = Callable[[NodeId, OpenEngine], Awaitable[ByteStream]]
@@ -53,13 +55,21 @@ class Connector:
 
         Raises:
             EngineBroke: It could not be opened in time.
+            NoRoom: This node or the worker's has no room for one more.
+            ApiError: This process has no file descriptors left.
         """
         try:
             with anyio.fail_after(self.timeout):
                 return await self._open(upstream)
         except TimeoutError:
             raise EngineBroke(f"no connection within {self.timeout:g} s") from None
+        except NodeFull as full:
+            if is_out_of_descriptors(full):
+                raise errors.out_of_descriptors("this gateway has no file descriptors left") from full
+            raise NoRoom(str(full)) from full
         except (OSError, ssl.SSLError, TransportError, ActorError, anyio.BrokenResourceError) as error:
+            if is_out_of_descriptors(error):
+                raise errors.out_of_descriptors("this gateway has no file descriptors left") from error
             raise EngineBroke(f"no connection ({error})") from error
         except (anyio.EndOfStream, anyio.ClosedResourceError) as error:
             raise EngineBroke(f"no connection ({type(error).__name__})") from error
