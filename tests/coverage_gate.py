@@ -67,8 +67,8 @@ TESTS = {
         "test_describe",
         "test_known_nodes",
     ],
-    "cli": ["test_lookup"],
-    "observe": ["test_terminal_text"],
+    "cli": ["test_ages", "test_lookup"],
+    "observe": ["test_redaction", "test_terminal_text"],
 }
 """The tests that reach them: files, by room. The long-running models are left to the whole test run."""
 

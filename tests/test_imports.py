@@ -144,7 +144,7 @@ PURE_CORES = {
         "describe",
         "known_nodes",
     ],
-    "cli": ["conversation", "lookup"],
+    "cli": ["ages", "conversation", "lookup"],
     "observe": ["redaction", "terminal_text"],
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from datetime import datetime
 
 import pytest
@@ -28,8 +29,8 @@ def test_deployments_are_listed_one_per_line_however_long(sllm: Sllm, gateway: P
     ended = sllm("status")
     assert ended.code == 0
     header, first, second = ended.out.splitlines()
-    assert header.split() == ["DEPLOYMENT", "STATUS", "REPLICAS", "DETAIL"]
-    assert first.split() == ["a:llamacpp", "ready", "1/1", "-"]
+    assert header.split() == ["DEPLOYMENT", "STATUS", "REPLICAS", "AGE", "DETAIL"]
+    assert first.split() == ["a:llamacpp", "ready", "1/1", "-", "-"]
     assert second.split()[:3] == ["b:vllm", "starting", "0/1"]
     assert second.rstrip().endswith(detail)
 
@@ -62,8 +63,34 @@ def test_an_instance_that_fails_over_and_over_is_shown_with_its_failures(
     gateway.add(deployment("a:vllm", detail=detail, instances=[looping]))
     assert detail in sllm("status").out
     lines = [line.split() for line in sllm("status", "a:vllm").out.splitlines()]
-    assert ["INSTANCE", "STATUS", "FAILURES", "NODE", "PID", "DETAIL"] in lines
-    assert ["opt-r1-0-2", "crash_loop", "4", "worker-0", "7", "killed", "(signal", "9)"] in lines
+    assert ["INSTANCE", "STATUS", "AGE", "FAILURES", "NODE", "PID", "DETAIL"] in lines
+    assert ["opt-r1-0-2", "crash_loop", "-", "4", "worker-0", "7", "killed", "(signal", "9)"] in lines
+
+
+def test_ages_names_of_nodes_and_endpoints_are_shown(sllm: Sllm, gateway: PlayedGateway) -> None:
+    hour, day = time.time() - 3 * 3600, time.time() - 3 * 86400
+    here = {"id": "a:external@1.0.1", "node": "n-1f", "node_name": "big", "endpoint": "http://***@a:1"}
+    ready = here | {"state": "ready", "since": hour, "pid": 0, "address": "http://***@a:1"}
+    gateway.add(deployment("a:external", created=day, instances=[ready]))
+    gateway.nodes = [{"id": "n-1f", "name": "big", "role": "worker", "state": "up", "since": hour}]
+    assert sllm("status").out.splitlines()[1].split() == ["a:external", "ready", "1/1", "3d", "-"]
+    lines = [line.split() for line in sllm("status", "a").out.splitlines()]
+    assert lines[-2:] == [
+        ["INSTANCE", "STATUS", "AGE", "FAILURES", "NODE", "PID", "ENDPOINT", "DETAIL"],
+        ["a:external@1.0.1", "ready", "3h", "0", "big", "-", "http://***@a:1", "-"],
+    ]
+    assert sllm("status", "--nodes").out.splitlines()[1].split()[:4] == ["big", "worker", "up", "3h"]
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/..", "a b", "a%2Fb", "ä/ß", "?x#y", "a:..", "\udcff"])
+@pytest.mark.parametrize("command", ["status", "logs", "delete"])
+def test_an_odd_name_is_unknown_in_one_sentence(sllm: Sllm, command: str, name: str) -> None:
+    ended = sllm(command, name)
+    what = "instance" if command == "logs" else "deployment"
+    shown = name.replace("\udcff", "\ufffd") or "''"
+    assert ended.code == 1
+    assert ended.err.startswith(f"error: no {what} {shown}: sllm ")
+    assert ended.err.count("\n") == 1
 
 
 def test_an_unknown_deployment_is_an_error(sllm: Sllm) -> None:
@@ -92,11 +119,12 @@ def test_nodes_are_listed(sllm: Sllm, gateway: PlayedGateway) -> None:
         {"id": "n3", "role": "worker", "state": "up", "gpus_total": 2, "gpus_free": 1, "gpus_stuck": 1},
     ]
     _, gateway_line, worker_line, stuck_line = sllm("status", "--nodes").out.splitlines()
-    assert gateway_line.split() == ["n2", "gateway", "down", "-", "-", "-", "-", "-", "-"]
+    assert gateway_line.split() == ["n2", "gateway", "down", "-", "-", "-", "-", "-", "-", "-"]
     assert worker_line.split() == [
         "big",
         "worker",
         "up",
+        "-",
         "10.0.0.2",
         "6/8",
         "64",

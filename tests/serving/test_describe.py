@@ -33,8 +33,9 @@ def state(
 
 def test_a_deployment_shows_what_it_is_and_what_runs() -> None:
     known = deployment(replicas=2)
-    ready = report(key(0), address="unix:/x", pid=7, since=2.0)
-    document = describe(known, worker("w1", ready), placements={key(0): "w1", key(1): "w2"})
+    ready = report(key(0), address="unix:/x", pid=7, since=2.0, starts=3)
+    first = evolve(worker("w1", ready), inventory=inventory(name="big"))
+    document = describe(known, first, placements={key(0): "w1", key(1): "w2"})
     instances = document.pop("instances")
     assert document == {
         "id": "m:llamacpp",
@@ -50,8 +51,9 @@ def test_a_deployment_shows_what_it_is_and_what_runs() -> None:
         "spec": write_document(known.spec),
     }
     assert instances[0] == {
-        "id": "m:llamacpp@1.0.1",
+        "id": "m:llamacpp@1.0.3",
         "node": "w1",
+        "node_name": "big",
         "state": "ready",
         "failures": 0,
         "progress": "",
@@ -59,12 +61,24 @@ def test_a_deployment_shows_what_it_is_and_what_runs() -> None:
         "exit_status": "",
         "log_tail": [],
         "address": "unix:/x",
+        "endpoint": None,
         "pid": 7,
         "since": 2.0,
         "retry_in": None,
     }
     assert (instances[1]["id"], instances[1]["node"]) == ("m:llamacpp@1.1.0", "w2")
+    assert instances[1]["node_name"] == "w2"  # which has not said what it is called
     assert (instances[1]["state"], instances[1]["progress"]) == ("pending", "ordered from its worker")
+
+
+def test_an_external_server_is_shown_by_its_address_without_its_password() -> None:
+    known = deployment(backend="external", replicas=1, endpoints=("http://me:secret@a:1/v1",))
+    place = key(0, backend="external")
+    failed = report(place, ReplicaState.FAILED, reason="refused", address="http://me:secret@a:1/v1")
+    for workers in ((worker("w1", failed),), (worker("w1"),)):
+        (shown,) = describe(known, *workers, placements={place: "w1"})["instances"]
+        assert shown["endpoint"] == "http://***@a:1/v1"
+        assert "secret" not in str(shown)
 
 
 def test_the_best_replica_speaks_for_the_deployment() -> None:

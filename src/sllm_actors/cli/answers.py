@@ -21,19 +21,29 @@ class InstanceDocument:
 
     Attributes:
         state: pending, starting, ready, asleep, draining, failed or crash_loop.
+        node_name: What people call its worker.
         failures: How often it failed in a row.
+        endpoint: The address of a server that someone else runs.
+        since: When this state began, seconds since the epoch.
     """
 
     id: str
     node: str | None = None
+    node_name: str | None = None
     state: str = "pending"
     progress: str | None = None
     reason: str | None = None
     failures: int = 0
     exit_status: str = ""
     log_tail: list[str] = field(factory=list)
-    address: str | None = None
+    endpoint: str | None = None
     pid: int | None = None
+    since: float = 0.0
+
+    @property
+    def where(self) -> str | None:
+        """The name of its worker, or else its id."""
+        return self.node_name or self.node
 
 
 @frozen
@@ -43,6 +53,7 @@ class DeploymentDocument:
     Attributes:
         state: pending, starting, ready, asleep, failed, crash_loop or deleting.
         detail: The state in a sentence.
+        created: When it was deployed, seconds since the epoch.
         spec: Its settings as the gateway understood them; only where one deployment was asked for.
     """
 
@@ -54,6 +65,7 @@ class DeploymentDocument:
     detail: str | None = None
     ready_replicas: int = 0
     desired_replicas: int = 0
+    created: float = 0.0
     spec: dict[str, Any] = field(factory=dict)
     instances: list[InstanceDocument] = field(factory=list)
 
@@ -92,6 +104,7 @@ class NodeDocument:
 
     Attributes:
         gpus_stuck: GPUs that an engine has which cannot be killed.
+        since: When it came up or was lost, seconds since the epoch.
     """
 
     id: str
@@ -101,10 +114,11 @@ class NodeDocument:
     state: str = ""
     gpus_total: int | None = None
     gpus_free: int | None = None
-    gpus_stuck: int = 0
+    gpus_stuck: int | None = None
     cpus: float | None = None
     memory_total: int | None = None
     memory_free: int | None = None
+    since: float = 0.0
     labels: dict[str, str] = field(factory=dict)
     fork_servers: list[ForkServerDocument] = field(factory=list)
     models: list[ModelDocument] = field(factory=list)

@@ -31,7 +31,9 @@ LARGEST_ERROR = 64 * 2**10
 
 def path_of(collection: str, name: str) -> str:
     """Return the path of one thing; names contain slashes and colons (``facebook/opt-1.3b:vllm``)."""
-    return f"/{collection}/{quote(name, safe=':@')}"
+    # A segment that is only dots would be taken for a way up; what is no text cannot be asked for.
+    dots = name.replace(".", "%2E") if name in (".", "..") else None
+    return f"/{collection}/{dots or quote(name, safe=':@', errors='replace')}"
 
 
 class GatewayClient:

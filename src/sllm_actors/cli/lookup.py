@@ -25,5 +25,5 @@ def find_deployment(
         raise CommandFailure(f"{name} is deployed more than once: name one of {choices}")
     if not found:
         suffix = f" with backend {backend}" if backend else ""
-        raise CommandFailure(f"no deployment {name}{suffix}: sllm status lists what is there")
+        raise CommandFailure(f"no deployment {name or repr(name)}{suffix}: sllm status lists what is there")
     return found[0]

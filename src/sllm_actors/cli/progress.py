@@ -77,7 +77,7 @@ def phase(deployment: DeploymentDocument) -> str:
     """Return in one line how far a deployment is."""
     for instance in deployment.instances:
         if instance.state not in ("ready", "stopped", "failed"):
-            where = f" on {instance.node}" if instance.node else ""
+            where = f" on {instance.where}" if instance.where else ""
             what = instance.progress or instance.reason
             return f"{deployment.id}: {instance.state}{where}" + (f", {what}" if what else "")
     detail = f" ({deployment.detail})" if deployment.detail else ""

@@ -36,7 +36,8 @@ class ReplicaId:
     """One life of one engine. Two lives never share an id, so a late message cannot reach the wrong one.
 
     Attributes:
-        attempt: Rising on its worker, over the worker's restarts too.
+        attempt: Rising on its worker, over all its replicas and the worker's restarts too. People are shown
+            how often this replica was started instead, see ``ReplicaReport.instance``.
     """
 
     deployment: str

@@ -102,6 +102,7 @@ class ReplicaReport:
         retry_in: Seconds until the next attempt of a FAILED replica, or None.
         failures: How often it failed in a row, without having been READY for a while in between.
         can_sleep: Whether its engine can be put to sleep.
+        starts: How often its engine was started here: 1 for the first time, 0 before it.
         withdrawal: Rises each time that it is withdrawn from the gateways, to sleep or to end: what they say
             of an earlier one does not count.
     """
@@ -121,6 +122,12 @@ class ReplicaReport:
     can_sleep: bool = False
     withdrawal: int = 0
     key: str = field(default="", repr=False)
+    starts: int = 0
+
+    @property
+    def instance(self) -> str:
+        """What people call it: its place, and which start there this is. It does not identify a life."""
+        return f"{self.id.key}.{self.starts}"
 
 
 @CATALOG.message("engines.replica_changed")

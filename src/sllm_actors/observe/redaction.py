@@ -19,12 +19,18 @@ _SECRET_WORDS = {
     "TOKEN",
     "TOKENS",
 }
+_CREDENTIALS = re.compile(r"//[^/?#\s]*@")
 _SECRET_PARTS = re.compile(r"API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|SECRET|PASSWORD|DATABASE_URL")
 
 
 def without_secrets(env: Mapping[str, str]) -> dict[str, str]:
     """Return an environment without what is ours or looks like a secret."""
     return {name: value for name, value in env.items() if not looks_secret(name)}
+
+
+def without_credentials(url: str) -> str:
+    """Return an address with the name and password that may be in it masked."""
+    return _CREDENTIALS.sub("//***@", url, count=1)
 
 
 def looks_secret(name: str) -> bool:

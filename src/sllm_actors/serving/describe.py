@@ -9,9 +9,11 @@ from attrs import frozen
 
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.engines.messages import ReplicaReport, ReplicaState
+from sllm_actors.observe.redaction import without_credentials
 from sllm_actors.serving.decisions.reconcile import Deployment, Placements, Worker, running, used_gpus
 from sllm_actors.serving.decisions.waiting import why_overdue
 from sllm_actors.serving.deployment.document import write_document
+from sllm_actors.serving.deployment.spec import DeploymentSpec
 
 from .messages import Inventory
 
@@ -64,8 +66,8 @@ def describe_deployment(
         "desired_replicas": 0 if deployment.deleting else spec.replicas,
         "created": deployment.created,
         "spec": write_document(spec),
-        "instances": [_instance(node, report) for node, report in replicas]
-        + [_ordered(key, node) for key, node in waiting],
+        "instances": [_instance(spec, node, workers, report) for node, report in replicas]
+        + [_instance(spec, node, workers, _ordered(key)) for key, node in waiting],
     }
 
 
@@ -90,8 +92,16 @@ def describe_cluster(
 
 
 def describe_node(node: NodeView, worker: Worker | None, used_gpus: int) -> dict[str, Any]:
-    """Describe one node; what only workers have is 0 for the others."""
+    """Describe one node; what only workers have is None for the others."""
     inventory = worker.inventory if worker else Inventory()
+    hardware = {
+        "gpus_total": len(inventory.gpus),
+        "gpus_free": max(0, inventory.usable_gpus - used_gpus),
+        "gpus_stuck": len(inventory.gpus) - inventory.usable_gpus,
+        "cpus": inventory.cpus,
+        "memory_total": inventory.memory_total,
+        "memory_free": inventory.memory_free,
+    }
     return {
         "id": node.id,
         "name": inventory.name or node.name or node.id,
@@ -100,12 +110,7 @@ def describe_node(node: NodeView, worker: Worker | None, used_gpus: int) -> dict
         "state": "up" if node.up else "down",
         "reason": node.reason,
         "incarnation": node.incarnation,
-        "gpus_total": len(inventory.gpus),
-        "gpus_free": max(0, inventory.usable_gpus - used_gpus),
-        "gpus_stuck": len(inventory.gpus) - inventory.usable_gpus,
-        "cpus": inventory.cpus,
-        "memory_total": inventory.memory_total,
-        "memory_free": inventory.memory_free,
+        **(hardware if node.role == "worker" else dict.fromkeys(hardware)),
         "labels": inventory.labels,
         "fork_servers": [
             {
@@ -180,23 +185,27 @@ def is_crash_loop(report: ReplicaReport) -> bool:
 _FAILING = (ReplicaState.PENDING, ReplicaState.STARTING, ReplicaState.FAILED)
 
 
-def _instance(node: str, report: ReplicaReport) -> dict[str, Any]:
+def _instance(
+    spec: DeploymentSpec, node: str, workers: Mapping[str, Worker], report: ReplicaReport
+) -> dict[str, Any]:
+    worker = workers.get(node)
     return {
-        "id": str(report.id),
+        "id": report.instance,
         "node": node,
+        "node_name": (worker.inventory.name if worker else "") or node,
         "state": "crash_loop" if is_crash_loop(report) else report.state.value,
         "failures": report.failures,
         "progress": report.progress,
         "reason": report.reason,
         "exit_status": report.exit_status,
         "log_tail": list(report.log_tail),
-        "address": report.address,
+        "address": without_credentials(report.address),
+        "endpoint": without_credentials(spec.source_of(report.id.number)) if spec.endpoints else None,
         "pid": report.pid,
         "since": report.since,
         "retry_in": report.retry_in,
     }
 
 
-def _ordered(key: ReplicaKey, node: str) -> dict[str, Any]:
-    report = ReplicaReport(key.attempt(0), ReplicaState.PENDING, progress="ordered from its worker")
-    return _instance(node, report)
+def _ordered(key: ReplicaKey) -> ReplicaReport:
+    return ReplicaReport(key.attempt(0), ReplicaState.PENDING, progress="ordered from its worker")

@@ -24,7 +24,7 @@ def put_to_sleep(report: ReplicaReport, level: int) -> tuple[ControlAnswer, Slee
     if report.state is not ReplicaState.READY:
         return _not_now(report, "only an instance that is ready can be put to sleep"), None
     if not report.can_sleep:
-        sentence = f"the engine of {report.id} cannot sleep: delete its deployment if you need the room"
+        sentence = f"the engine of {report.instance} cannot sleep: delete its deployment if you need the room"
         return Refusal(RefusalKind.CONFLICT, "cannot_sleep", sentence), None
     sentence = "it takes no more requests, and sleeps when those under way have ended"
     return _said(report, ReplicaState.ASLEEP, sentence, pending=True), SleepReplica(level)
@@ -40,8 +40,8 @@ def wake_up(report: ReplicaReport) -> tuple[ControlAnswer, WakeReplica | None]:
 
 
 def _said(report: ReplicaReport, state: ReplicaState, sentence: str, *, pending: bool = False) -> Done:
-    return done({"id": str(report.id), "state": state.value, "message": sentence}, pending=pending)
+    return done({"id": report.instance, "state": state.value, "message": sentence}, pending=pending)
 
 
 def _not_now(report: ReplicaReport, rule: str) -> Refusal:
-    return Refusal(RefusalKind.CONFLICT, "wrong_state", f"{report.id} is {report.state.value}: {rule}")
+    return Refusal(RefusalKind.CONFLICT, "wrong_state", f"{report.instance} is {report.state.value}: {rule}")

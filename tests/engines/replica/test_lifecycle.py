@@ -54,7 +54,8 @@ def test_a_replica_comes_up() -> None:
     replica, effects = step(Replica(), Ordered(), 0.0)
     assert (replica.state, effects) == (ReplicaState.STARTING, (Report(), StartEngine()))
     replica = after(replica, Launched(4), ProcessStarted(4, 77), Progressed(4, "loading"))
-    assert (replica.attempt, replica.pid, replica.progress) == (4, 77, "loading")
+    assert (replica.attempt, replica.starts) == (4, 1)
+    assert (replica.pid, replica.progress) == (77, "loading")
     replica = after(replica, Answered(4, "unix:/x"))
     assert (replica.state, replica.address, replica.progress) == (ReplicaState.READY, "unix:/x", "")
 
@@ -62,7 +63,8 @@ def test_a_replica_comes_up() -> None:
 def test_an_engine_that_was_ready_is_started_again_at_once_and_the_reason_is_kept() -> None:
     replica, effects = step(READY, Ended(1, "the engine was killed by SIGKILL", "signal SIGKILL"), 100.0)
     assert effects == (Report(), StartEngine())
-    replica = after(replica, Launched(2), Answered(2, "unix:/y"))
+    replica = after(replica, Launched(9), Answered(9, "unix:/y"))
+    assert (replica.attempt, replica.starts) == (9, 1)
     assert replica.reason == "the engine was killed by SIGKILL"
     assert replica.state is ReplicaState.READY
 

@@ -95,7 +95,9 @@ def _only_instance(client: GatewayClient, name: str) -> str:
     try:
         found: DeploymentDocument = find_deployment(deployments, name)
     except CommandFailure:
-        raise CommandFailure(f"no instance {name}: sllm status ID lists those of a deployment") from None
+        raise CommandFailure(
+            f"no instance {name or repr(name)}: sllm status ID lists those of a deployment"
+        ) from None
     ids = sorted(instance.id for instance in found.instances)
     if not ids:
         raise CommandFailure(f"{found.id} has no instance now: there is no log")

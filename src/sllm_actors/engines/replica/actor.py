@@ -173,6 +173,7 @@ class ReplicaActor(Actor):
             can_sleep=replica.can_sleep,
             withdrawal=replica.withdrawal,
             key=replica.key if listening else "",
+            starts=replica.starts,
         )
         self._owner.tell(ReplicaChanged(report))
 
@@ -202,7 +203,7 @@ class ReplicaActor(Actor):
             self._apply(Ended(self._replica.attempt, reason))
             return
         self._apply(Launched(attempt))
-        self._life = EngineLife(self._order, self._host, attempt, self._apply)
+        self._life = EngineLife(self._order, self._host, attempt, self._apply, self._replica.starts)
         try:
             await self._life.run()
         finally:

@@ -63,6 +63,7 @@ class EngineLife:
     """One attempt to be the replica.
 
     Attributes:
+        start: Which life of this replica it is, for people: 1, 2, 3.
         say: Told what happens; ``Ended`` as soon as the engine itself is over, once.
     """
 
@@ -70,6 +71,7 @@ class EngineLife:
     host: EngineHost
     attempt: int
     say: Say
+    start: int
     _tiers: deque[PutToSleep | WakeUp] = field(factory=deque, init=False)
     _asked: anyio.Event = field(factory=anyio.Event, init=False)
     _over: bool = field(default=False, init=False)
@@ -120,7 +122,7 @@ class EngineLife:
         since = await anyio.to_thread.run_sync(log_end, planned.paths.log)
         plan = evolve(
             planned,
-            header=f"---- attempt {self.attempt} of {self.order.key}",
+            header=f"---- attempt {self.start} of {self.order.key}",
             env=visible(planned.env, self.host.hardware.gpus, loan),
             gpus=loan.gpus,
             gpu_memory=self.host.hardware.gpu_memory(loan.gpus),

@@ -64,6 +64,7 @@ class Replica:
     Attributes:
         attempt: The engine life that runs, or ran last; 0 before the first.
         ended: The engine life that ended last; 0 before the first end.
+        starts: Engine lives so far.
         healthy_uptime: Seconds of being READY after which earlier failures are forgotten.
         failures: In a row; see ``healthy_uptime``.
         delays: How often it was FAILED since then.
@@ -78,6 +79,7 @@ class Replica:
     state: ReplicaState = ReplicaState.PENDING
     attempt: int = 0
     ended: int = 0
+    starts: int = 0
     failures: int = 0
     delays: int = 0
     ready_at: float = 0.0
@@ -108,7 +110,8 @@ def step(replica: Replica, event: Event, now: float) -> Step:
         case RetryDue() if replica.state is ReplicaState.FAILED:
             return _start(replica)
         case Launched(attempt) if replica.state is ReplicaState.STARTING:
-            return evolve(replica, attempt=attempt, pid=0, progress="starting the engine"), (Report(),)
+            launched = evolve(replica, attempt=attempt, starts=replica.starts + 1, pid=0)
+            return evolve(launched, progress="starting the engine"), (Report(),)
         case Delayed(attempt, reason) if _lives(replica, attempt) and replica.state is ReplicaState.STARTING:
             waiting = evolve(replica, state=ReplicaState.PENDING, progress=reason)
             return waiting, (Report(),)

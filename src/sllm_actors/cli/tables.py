@@ -1,0 +1,131 @@
+"""The tables in which a person sees deployments, their instances, nodes and models."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable
+from datetime import datetime
+
+from sllm_actors.models.byte_size import shown_bytes
+
+from .ages import age
+from .answers import DeploymentDocument, ForkServerDocument, InstanceDocument, NodeDocument
+from .terminal import cell, say, sentence, show, table
+
+
+def show_deployments(deployments: list[DeploymentDocument]) -> None:
+    """Print one line per deployment."""
+    if not deployments:
+        say("Nothing is deployed. Deploy a model with: sllm deploy --model ID_OR_PATH")
+        return
+    lines = table("DEPLOYMENT", "STATUS", "REPLICAS", "AGE", "DETAIL")
+    now = time.time()
+    for each in sorted(deployments, key=lambda deployment: deployment.id):
+        replicas = f"{each.ready_replicas}/{each.desired_replicas}"
+        known = (each.id, each.state, replicas, age(each.created, now))
+        lines.add_row(*(cell(value) for value in known), sentence(each.detail))
+    show(lines)
+
+
+def show_deployment(deployment: DeploymentDocument) -> None:
+    """Print a deployment, its settings and its instances."""
+    facts = table("", "")
+    facts.show_header = False
+    facts.add_row(cell("deployment"), cell(deployment.id))
+    facts.add_row(cell("status"), cell(deployment.state))
+    facts.add_row(cell("detail"), sentence(deployment.detail))
+    facts.add_row(cell("revision"), cell(deployment.revision))
+    facts.add_row(cell("replicas"), cell(f"{deployment.ready_replicas}/{deployment.desired_replicas}"))
+    for key, value in sorted(deployment.spec.items()):
+        if key not in ("model", "backend") and value not in (None, [], {}):
+            facts.add_row(cell(key), sentence(value if isinstance(value, str) else json.dumps(value)))
+    show(facts)
+    if not deployment.instances:
+        return
+    say()
+    show_instances(deployment.instances)
+    for each in deployment.instances:
+        if (each.state == "failed" or each.failures) and each.log_tail:
+            say(f"\nLast lines of {each.id}:")
+            for line in each.log_tail:
+                say(f"  {line}")
+
+
+def show_instances(instances: Iterable[InstanceDocument]) -> None:
+    """Print one line per instance."""
+    listed = sorted(instances, key=lambda instance: instance.id)
+    external = any(each.endpoint for each in listed)
+    place = ("ENDPOINT",) if external else ()
+    lines = table("INSTANCE", "STATUS", "AGE", "FAILURES", "NODE", "PID", *place, "DETAIL")
+    now = time.time()
+    for each in listed:
+        detail = each.reason or each.progress or ""
+        if each.exit_status and each.exit_status not in detail:
+            detail = f"{detail or 'ended before'} ({each.exit_status})"
+        known = (each.id, each.state, age(each.since, now), each.failures, each.where, each.pid or None)
+        endpoint = (each.endpoint,) if external else ()
+        lines.add_row(*(cell(value) for value in (*known, *endpoint)), sentence(detail))
+    show(lines)
+
+
+def show_nodes(nodes: list[NodeDocument]) -> None:
+    """Print one line per node, and below them why a process that engines are forked from is not ready."""
+    lines = table(
+        "NODE", "ROLE", "STATUS", "AGE", "HOST", "GPUS FREE", "CPUS", "MEMORY FREE", "FORK SERVERS", "LABELS"
+    )
+    now = time.time()
+    for each in sorted(nodes, key=lambda node: (node.role, node.name or node.id)):
+        labels = " ".join(f"{key}={value}" for key, value in sorted(each.labels.items()))
+        lines.add_row(
+            cell(each.name or each.id),
+            cell(each.role),
+            cell(each.state),
+            cell(age(each.since, now)),
+            cell(each.host),
+            cell(_gpus(each)),
+            cell(None if each.cpus is None else f"{each.cpus:g}"),
+            cell(_part(_gib(each.memory_free), _gib(each.memory_total))),
+            cell(", ".join(_fork_server(one) for one in each.fork_servers)),
+            cell(labels),
+        )
+    show(lines)
+    for node in nodes:
+        for server in node.fork_servers:
+            if server.reason:
+                say(f"\n{node.name or node.id}: {server.backend} has no fork server: {server.reason}")
+
+
+def show_models(nodes: list[NodeDocument]) -> None:
+    """Print one line per model on a node's disk, those used last first."""
+    lines = table("MODEL", "NODE", "SIZE", "LAST USED")
+    for node in sorted(nodes, key=lambda node: node.name or node.id):
+        for each in node.models:
+            used = datetime.fromtimestamp(each.last_used).astimezone() if each.last_used else None
+            lines.add_row(
+                cell(each.source),
+                cell(node.name or node.id),
+                cell(shown_bytes(each.size)),
+                cell(f"{used:%Y-%m-%d %H:%M}" if used else "never"),
+            )
+    if lines.row_count:
+        show(lines)
+    else:
+        say("No machine has brought a model to its disk yet.")
+
+
+def _fork_server(server: ForkServerDocument) -> str:
+    return f"{server.backend} {_gib(server.memory) if server.state == 'ready' else server.state}"
+
+
+def _gpus(node: NodeDocument) -> str | None:
+    part = _part(node.gpus_free, node.gpus_total)
+    return f"{part} ({node.gpus_stuck} stuck)" if node.gpus_stuck else part
+
+
+def _part(free: object, total: object) -> str | None:
+    return None if total is None else f"{'?' if free is None else free}/{total}"
+
+
+def _gib(size: int | None) -> str | None:
+    return None if size is None else f"{size / 2**30:.1f} GiB"
