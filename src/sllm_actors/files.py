@@ -1,32 +1,217 @@
-"""Writing small files that are never seen half written. Blocks on the disk: call it in a thread."""
+"""Small files of state: written whole, read within a bound, put aside with a warning where they are damaged.
+
+Everything here blocks on the disk: call it in a thread.
+"""
 
 from __future__ import annotations
 
+import json
 import os
+import secrets
+import stat
+import tempfile
 from pathlib import Path
+from typing import Any, TypeVar
+
+import cattrs
+import structlog
+
+log = structlog.get_logger("sllm_actors.files")
+
+T = TypeVar("T")
+
+DRAFT = ".new"
+"""How the names end of files that are being written; whoever was killed meanwhile has left one."""
+
+_MOST_64_BITS = 2**63
 
 
-def write_whole(path: Path, text: str, *, durable: bool) -> None:
-    """Write or replace a file: who reads it finds all of it, or what was there before.
+class FileProblem(Exception):
+    """A file is there and cannot be used. The text is one sentence that names it and says why.
 
-    To be called by one writer of a path at a time.
+    Attributes:
+        path: The file.
+        reason: Why, as the end of a sentence that begins with the path: ``is empty``.
+    """
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path} {reason}")
+        self.path = path
+        self.reason = reason
+
+
+def write_whole(path: Path, content: str | bytes, *, durable: bool, replace: bool = True) -> None:
+    """Write or replace a file of mode 0600: who reads it finds all of it, or what was there before.
 
     Args:
         durable: So it is after a crash of the whole machine, too, once this has returned.
+        replace: False leaves a file that is there already as it is.
 
     Raises:
+        FileExistsError: ``replace`` is false, and it is there.
         OSError: It cannot be written; what was there before is as it was.
     """
-    fresh = path.with_name(f"{path.name}.new")
-    with fresh.open("w") as file:
-        file.write(text)
-        if durable:
+    data = content.encode() if isinstance(content, str) else content
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name[:100]}.", suffix=DRAFT, dir=path.parent)
+    draft = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(file.fileno(), 0o600)
+            file.write(data)
             file.flush()
-            os.fsync(file.fileno())
-    fresh.replace(path)
+            if durable:
+                os.fsync(file.fileno())
+        if replace:
+            draft.replace(path)
+        else:
+            path.hardlink_to(draft)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+    if not replace:
+        draft.unlink()
     if durable:
-        folder = os.open(path.parent, os.O_RDONLY)
+        _sync_folder(path.parent)
+
+
+def write_record(path: Path, record: object, *, durable: bool) -> None:
+    """Write an attrs instance as JSON, for ``read_record``. See ``write_whole``."""
+    write_whole(path, json.dumps(cattrs.unstructure(record)) + "\n", durable=durable)
+
+
+def read_bytes(path: Path, limit: int) -> bytes | None:
+    """Return what is in a file, or None where there is none.
+
+    Raises:
+        FileProblem: It is no regular file, cannot be read, or has more than ``limit`` bytes.
+    """
+    try:
+        # Opening a FIFO would wait for whoever writes into it.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
-            os.fsync(folder)
+            mode = os.fstat(descriptor).st_mode
+            if not stat.S_ISREG(mode):
+                raise FileProblem(path, "is a directory" if stat.S_ISDIR(mode) else "is not a regular file")
+            with os.fdopen(descriptor, "rb", closefd=False) as file:
+                data = file.read(limit + 1)
         finally:
-            os.close(folder)
+            os.close(descriptor)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:  # a NUL in the path
+        raise FileProblem(path, f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    if len(data) > limit:
+        raise FileProblem(path, f"has more than {limit} bytes")
+    return data
+
+
+def read_text(path: Path, limit: int) -> str | None:
+    """Return the text of a file without a byte order mark at its beginning, or None where there is none.
+
+    Raises:
+        FileProblem: See ``read_bytes``; or it is not UTF-8.
+    """
+    data = read_bytes(path, limit)
+    try:
+        return None if data is None else data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise FileProblem(path, "is not a text in UTF-8") from None
+
+
+def read_json(path: Path, limit: int) -> Any:
+    """Return the JSON value in a file, or None where there is no file.
+
+    Raises:
+        FileProblem: See ``read_text``; or it is not JSON, or nothing but ``null``.
+    """
+    text = read_text(path, limit)
+    if text is None:
+        return None
+    if not text.strip("\0 \t\r\n"):
+        raise FileProblem(path, "is empty")
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        raise FileProblem(path, "is nested too deep") from None
+    except ValueError as error:
+        raise FileProblem(path, f"is not JSON: {error}") from None
+    if value is None:
+        raise FileProblem(path, "holds nothing but null")
+    return value
+
+
+def read_record(path: Path, kind: type[T], limit: int) -> T | None:
+    """Return the attrs instance that ``write_record`` wrote, or None where there is no file.
+
+    Numbers and texts are taken as they are: ``"3"`` is no number.
+
+    Raises:
+        FileProblem: See ``read_json``; or it is not one of that kind.
+    """
+    value = read_json(path, limit)
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        raise FileProblem(path, f"holds something else than it should ({value!r:.40})")
+    try:
+        return _strict.structure(value, kind)
+    except Exception as error:  # noqa: BLE001 - whatever it is made of, it is not what was written
+        while isinstance(error, ExceptionGroup):
+            error = error.exceptions[0]
+        why = f"lacks {error}" if isinstance(error, KeyError) else f"{type(error).__name__}: {error}"
+        raise FileProblem(path, f"holds something else than it should ({why:.200})") from None
+
+
+def put_aside(problem: FileProblem, meaning: str) -> None:
+    """Move a damaged file out of the way, to the same name with ``.damaged`` behind it, and log a warning.
+
+    Args:
+        problem: What is wrong with it.
+        meaning: What follows from going on without it, for a person.
+
+    Raises:
+        FileProblem: It cannot be moved.
+    """
+    path = problem.path
+    aside = path.with_name(f"{path.name}.damaged")
+    try:
+        try:
+            path.replace(aside)
+        except OSError:  # what was put aside before is in the way
+            aside = path.with_name(f"{path.name}.{secrets.token_hex(4)}.damaged")
+            path.replace(aside)
+    except FileNotFoundError:  # somebody else has just done it
+        return
+    except OSError as error:
+        raise FileProblem(
+            path, f"{problem.reason}, and cannot be moved aside ({error.strerror}): move it away"
+        ) from None
+    log.warning("file.damaged", path=str(path), reason=problem.reason, kept_as=aside.name, meaning=meaning)
+
+
+def _sync_folder(path: Path) -> None:
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _hook(kind: type, *also: type) -> None:
+    def structure(value: Any, _: type) -> Any:
+        if isinstance(value, bool) is not (kind is bool) or not isinstance(value, (kind, *also)):
+            raise TypeError(f"{value!r:.60} is no {kind.__name__}")
+        if isinstance(value, int) and not -_MOST_64_BITS <= value < _MOST_64_BITS:
+            raise ValueError(f"{value!r:.20}... is too large")
+        if isinstance(value, str):
+            value.encode()  # half a character could not be passed on
+        return kind(value)
+
+    _strict.register_structure_hook(kind, structure)
+
+
+_strict = cattrs.Converter()
+_hook(bool)
+_hook(int)
+_hook(float, int)
+_hook(str)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tests.children import child
 
-from sllm_actors.cluster.home import HomeProblem, NodeHome, write_private
+from sllm_actors.cluster.home import HomeProblem, NodeHome
 
 HOLD = """
 import sys
@@ -76,12 +76,3 @@ def test_a_life_that_cannot_be_written_does_not_begin(tmp_path: Path) -> None:
     assert home.next_incarnation().counter == first.counter + 1
     assert json.loads((tmp_path / "w" / "node.json").read_text())["counter"] == 2
     home.close()
-
-
-def test_a_private_file_is_replaced_whole_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
-    path = tmp_path / "secret"
-    for text in ("first", "second"):
-        write_private(path, text)
-        assert path.read_text() == text
-    assert [each.name for each in tmp_path.iterdir()] == ["secret"]
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600

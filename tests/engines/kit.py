@@ -35,8 +35,8 @@ from sllm_actors.testing.fake_engine import fake_engine_argv
 
 def paths_in(folder: Path, name: str = "engine") -> EnginePaths:
     """Return the places of an engine; its socket's name, which marks its processes, is no other folder's."""
-    socket = folder / f"{name}-{hash_of(folder)}.sock"
-    return EnginePaths(socket, folder / f"{name}.tmp", folder / f"{name}.log")
+    name = f"{name}-{hash_of(folder)}"
+    return EnginePaths(folder / f"{name}.sock", folder / f"{name}.tmp", folder / f"{name}.log")
 
 
 def hash_of(folder: Path) -> str:

@@ -105,7 +105,7 @@ def test_a_deployment_that_cannot_be_read_is_not_passed_over(store: Store, path:
         database.execute("""UPDATE deployments SET document = '{"model": "a", "later": 1}'""")
     database.close()
     sentence = problem(sqlite_url(path))
-    assert 'the deployment a:llamacpp in the state store cannot be read (unknown key "later"' in sentence
+    assert f'a:llamacpp in the state store {path} cannot be read (unknown key "later"' in sentence
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
@@ -115,7 +115,8 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_database_is_named(path: Path) -> None:
     path.write_bytes(b"something else entirely, and long enough to be looked at\n" * 40)
-    assert problem(sqlite_url(path)).endswith("cannot be opened: file is not a database")
+    sentence = problem(sqlite_url(path))
+    assert f"{path} cannot be opened: file is not a database; put back what was there, or move" in sentence
 
 
 @pytest.mark.parametrize("url", ["", "not an address", "nosuchdatabase://host/db"])

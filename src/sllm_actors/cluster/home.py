@@ -9,13 +9,19 @@ import os
 import secrets
 from pathlib import Path
 
-from sllm_actors.actors import Incarnation, NodeId
+from attrs import field, frozen
+from attrs.validators import ge, le, matches_re
 
+from sllm_actors.actors import Incarnation, NodeId
+from sllm_actors.files import FileProblem, read_record, write_record, write_whole
+
+IDENTITY_FILE = "node.json"
 CREDENTIALS_FILE = "credentials.json"
 MAX_CLUSTERS = 16
 
 _MAX_IDENTITY = 4096
 _MAX_CREDENTIALS = 64 * 1024
+_MAX_COUNTER = 2**53
 
 
 class SetupProblem(Exception):
@@ -52,9 +58,12 @@ class NodeHome:
         """
         try:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise HomeProblem(f"the data directory {path} cannot be used: {error.strerror}") from None
+        try:
+            lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise HomeProblem(f"the lock {path / 'lock'} cannot be opened: {error.strerror}") from None
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -66,7 +75,7 @@ class NodeHome:
             os.close(lock)
             raise HomeProblem(f"the data directory {path} cannot be locked: {error.strerror}") from None
         try:
-            node, counter = _read(path / "node.json", role)
+            node, counter = _read(path / IDENTITY_FILE, role)
             credentials = _read_credentials(path / CREDENTIALS_FILE)
         except HomeProblem:
             os.close(lock)
@@ -80,7 +89,7 @@ class NodeHome:
             OSError: It could not be written; the life must not begin.
         """
         counter = self._counter + 1
-        write_private(self.path / "node.json", json.dumps({"node": self.node, "counter": counter}) + "\n")
+        write_record(self.path / IDENTITY_FILE, _Identity(self.node, counter), durable=True)
         self._counter = counter
         return Incarnation(counter, secrets.randbits(64))
 
@@ -99,7 +108,7 @@ class NodeHome:
         others = [(name, kept) for name, kept in self._credentials.items() if name != cluster]
         credentials = dict([*others[1 - MAX_CLUSTERS :], (cluster, credential)])
         document = {name: kept.hex() for name, kept in credentials.items()}
-        write_private(self.path / CREDENTIALS_FILE, json.dumps(document) + "\n")
+        write_whole(self.path / CREDENTIALS_FILE, json.dumps(document) + "\n", durable=True)
         self._credentials = credentials
 
     def close(self) -> None:
@@ -107,61 +116,31 @@ class NodeHome:
         os.close(self._lock)
 
 
-def write_private(path: Path, text: str) -> None:
-    """Write a file of mode 0600 so that it is there whole, or as it was, after a crash at any moment."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+@frozen
+class _Identity:
+    node: str = field(validator=matches_re(r"[\w.-]{1,255}"))
+    counter: int = field(validator=[ge(0), le(_MAX_COUNTER)])
 
 
 def _read(path: Path, role: str) -> tuple[NodeId, int]:
     try:
-        with path.open() as file:
-            kept = json.loads(file.read(_MAX_IDENTITY))
-        return NodeId(_text(kept["node"])), _count(kept["counter"])
-    except FileNotFoundError:
-        return NodeId(f"{role}-{secrets.token_hex(4)}"), 0
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        kept = read_record(path, _Identity, _MAX_IDENTITY)
+    except FileProblem as problem:
         raise HomeProblem(
-            f"the node's identity in {path} cannot be read ({type(error).__name__}: {error}): "
-            "move the file away to join as a new node"
+            f"the node's identity cannot be used: {problem}; move the file away to join as a new node"
         ) from None
+    if kept is None:
+        return NodeId(f"{role}-{secrets.token_hex(4)}"), 0
+    return NodeId(kept.node), kept.counter
 
 
 def _read_credentials(path: Path) -> dict[str, bytes]:
     try:
-        with path.open() as file:
-            kept = json.loads(file.read(_MAX_CREDENTIALS))
-        return {_text(cluster): bytes.fromhex(credential) for cluster, credential in kept.items()}
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, AttributeError, TypeError) as error:
+        kept = read_record(path, dict[str, str], _MAX_CREDENTIALS) or {}
+        return {cluster: bytes.fromhex(credential) for cluster, credential in kept.items()}
+    except (FileProblem, ValueError) as problem:
+        what = problem if isinstance(problem, FileProblem) else f"{path} holds what is no credential"
         raise HomeProblem(
-            f"the node's credentials in {path} cannot be read ({type(error).__name__}: {error}): "
-            "put back what was there, or move the file and node.json away to join as a new node"
+            f"the node's credentials cannot be used: {what}; put back what was there, "
+            f"or move the file and {IDENTITY_FILE} away to join as a new node"
         ) from None
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str) or not value:
-        raise ValueError("it names no node")
-    return value
-
-
-def _count(value: object) -> int:
-    if not isinstance(value, int) or value < 0:
-        raise ValueError("it has no counter")
-    return value

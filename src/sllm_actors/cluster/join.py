@@ -8,7 +8,8 @@ from typing import Any
 
 import anyio
 import h11
-from attrs import frozen
+from attrs import field, frozen
+from attrs.validators import and_, ge, le, matches_re
 from cattrs import Converter
 
 from sllm_actors.host_port import HostPort
@@ -34,8 +35,8 @@ class ClusterInfo:
         transport_port: Where the head's transport listens, on the host that was asked.
     """
 
-    cluster: str
-    transport_port: int
+    cluster: str = field(validator=matches_re(r"[\w.-]{1,128}"))
+    transport_port: int = field(validator=and_(ge(1), le(65535)))
 
 
 _converter = Converter()
@@ -82,12 +83,9 @@ def read_cluster(document: Any) -> ClusterInfo:
         ValueError: It is something else.
     """
     try:
-        info = _converter.structure(document, ClusterInfo)
+        return _converter.structure(document, ClusterInfo)
     except Exception as error:
         raise ValueError("not a cluster document") from error
-    if not (info.cluster and 0 < info.transport_port < 65536):
-        raise ValueError("not a cluster document")
-    return info
 
 
 class _NoHttp(Exception):

@@ -22,12 +22,15 @@ from pathlib import Path
 
 from attrs import frozen
 
-from sllm_actors.files import write_whole
+from sllm_actors.files import FileProblem, put_aside, read_json, read_text, write_whole
 
+from .errors import SourceProblem
 from .hub import Listing
 from .hub_source import RepoFile
 
 FETCH, USE = "fetch.lock", "use.lock"
+LISTING = "listing.json"
+LONGEST_LISTING = 64 * 2**20
 
 
 @frozen
@@ -47,22 +50,30 @@ class ModelFolder:
         return self.path / "partial"
 
     def read_listing(self) -> Listing | None:
-        """Return what was recorded, if it was."""
+        """Return what was recorded, if it was. A damaged record is put aside with a warning.
+
+        Raises:
+            SourceProblem: It cannot be put aside.
+        """
+        path = self.path / LISTING
         try:
-            found = json.loads((self.path / "listing.json").read_bytes())
-            return Listing(str(found["commit"]), tuple(RepoFile(*each) for each in found["files"]))
-        except (OSError, ValueError, KeyError, TypeError):
+            return _listing(path, read_json(path, LONGEST_LISTING))
+        except FileProblem as damaged:
+            try:
+                put_aside(damaged, "the hub is asked again what the repository has")
+            except FileProblem as problem:
+                raise SourceProblem(str(problem)) from None
             return None
 
     def write_listing(self, listing: Listing) -> None:
         """Record it, all or nothing."""
         files = [(each.name, each.size, each.sha256) for each in listing.files]
         text = json.dumps({"commit": listing.commit, "files": files})
-        write_whole(self.path / "listing.json", text, durable=True)
+        write_whole(self.path / LISTING, text, durable=True)
 
     def forget_listing(self) -> None:
         """Let the next download ask again."""
-        (self.path / "listing.json").unlink(missing_ok=True)
+        (self.path / LISTING).unlink(missing_ok=True)
 
     def is_whole(self, files: Iterable[RepoFile]) -> bool:
         """Say whether all these files are here."""
@@ -81,8 +92,8 @@ class ModelFolder:
     def coming(self) -> int:
         """Return how many bytes are still to come of what was announced, if somebody brings it now."""
         try:
-            coming = int((self.path / "announced").read_text()) - self.size()
-        except (OSError, ValueError):
+            coming = int(read_text(self.path / "announced", 32) or 0) - self.size()
+        except (FileProblem, ValueError):  # it counts only as long as somebody downloads, who writes it anew
             return 0
         lock = self.lock(FETCH, fcntl.LOCK_SH) if coming > 0 else None
         if lock is not None:
@@ -138,6 +149,24 @@ class ModelFolder:
 
     def _has(self, file: RepoFile) -> bool:
         return _size(self.files / file.name) == file.size
+
+
+def _listing(path: Path, found: object) -> Listing | None:
+    match found:
+        case None:
+            return None
+        case {"commit": str(commit), "files": list(files)} if commit and all(map(_is_file, files)):
+            return Listing(commit, tuple(RepoFile(*each) for each in files))
+        case _:
+            raise FileProblem(path, "is no list of a repository's files")
+
+
+def _is_file(found: object) -> bool:
+    match found:
+        case [str(name), int(size), str(_)]:
+            return name != "" and 0 <= size < 2**63
+        case _:
+            return False
 
 
 def _size(path: Path) -> int | None:

@@ -6,22 +6,24 @@ the head is away.
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
-import attrs
 import structlog
+from anyio import to_thread
 
-from sllm_actors.cluster.home import NodeHome, SetupProblem, write_private
-from sllm_actors.cluster.join import ClusterInfo, find_cluster, read_cluster
+from sllm_actors.cluster.home import NodeHome, SetupProblem
+from sllm_actors.cluster.join import ClusterInfo, find_cluster
+from sllm_actors.files import FileProblem, put_aside, read_record, write_record
 from sllm_actors.host_port import HostPort
 from sllm_actors.observe.terminal import announce
 from sllm_actors.transport import NoLink
 
 from .settings import MemberSettings
+
+LONGEST_RECORD = 4096
 
 log = structlog.get_logger("sllm_actors.membership")
 
@@ -65,7 +67,7 @@ class Membership:
         if not self._announced:
             announce(f"{self._settings.name}: joined the head at {self._where}")
         self.joined = self._announced = True
-        write_private(self._path, json.dumps(attrs.asdict(self.info)) + "\n")
+        write_record(self._path, self.info, durable=True)
 
     async def watch(self) -> None:
         """Raise ``JoinRefused`` when the node may not join, ``HeadMoved`` when it has to join anew."""
@@ -102,12 +104,11 @@ async def find_membership(
 
     Raises:
         NotAHead: Something else answers at the head's address.
+        FileProblem: What was kept is damaged, and cannot be put aside.
     """
     path = home.path / "cluster.json"
-    try:
-        return Membership(settings, read_cluster(json.loads(path.read_text())), cached=True, path=path)
-    except (OSError, ValueError):
-        pass
+    if kept := await to_thread.run_sync(_read_kept, path):
+        return Membership(settings, kept, cached=True, path=path)
     found: list[ClusterInfo] = []
 
     async def find(scope: anyio.CancelScope) -> None:
@@ -130,6 +131,14 @@ async def watched(membership: Membership) -> AsyncIterator[None]:
         tasks.start_soon(membership.watch)
         yield
         tasks.cancel_scope.cancel()
+
+
+def _read_kept(path: Path) -> ClusterInfo | None:
+    try:
+        return read_record(path, ClusterInfo, LONGEST_RECORD)
+    except FileProblem as problem:
+        put_aside(problem, "the head is asked where its cluster is")
+        return None
 
 
 def _announcer(name: str) -> Callable[[str], None]:

@@ -17,6 +17,7 @@ import structlog
 
 from sllm_actors.cluster.home import SetupProblem
 from sllm_actors.descriptors import raise_limit
+from sllm_actors.files import FileProblem
 from sllm_actors.observe import terminal
 from sllm_actors.observe.logs import configure_logs
 from sllm_actors.observe.streams import open_standard_streams
@@ -55,7 +56,7 @@ def main() -> int:
             log.exception("node.failed")
             return 1
         return _refuse(settings, problem)
-    except (SetupProblem, HeadMoved) as problem:
+    except (SetupProblem, FileProblem, HeadMoved) as problem:
         return _refuse(settings, problem)
     except Exception:
         log.exception("node.failed")
@@ -73,7 +74,7 @@ def _refuse(settings: NodeSettings, problem: BaseException) -> int:
 
 def _find_problem(group: BaseExceptionGroup[BaseException]) -> BaseException | None:
     """Return the one known problem in a group, or None when anything else is in it."""
-    known, rest = group.split((SetupProblem, HeadMoved))
+    known, rest = group.split((SetupProblem, FileProblem, HeadMoved))
     if known is None or rest is not None:
         return None
     first: BaseException = known

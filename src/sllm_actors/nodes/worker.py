@@ -11,7 +11,7 @@ from anyio.abc import ByteStream
 from attrs import evolve
 
 from sllm_actors.actors import ActorRef, ActorSystem, ChildSpec
-from sllm_actors.cluster.home import NodeHome
+from sllm_actors.cluster.home import HomeProblem, NodeHome
 from sllm_actors.cluster.inventory import inspect_machine
 from sllm_actors.cluster.secret import find_secret
 from sllm_actors.descriptors import explain, is_out_of_descriptors
@@ -48,9 +48,9 @@ async def run_worker(settings: WorkerNodeSettings, stopping: anyio.Event) -> Non
         HomeProblem, SecretProblem, NotAHead, Refused: It cannot run as it is set up.
         HeadMoved: It has to be started again.
     """
-    home = NodeHome.open(settings.home, "worker")
+    home = await to_thread.run_sync(NodeHome.open, settings.home, "worker")
     try:
-        secret = find_secret(settings.data_dir, settings.secret_file)
+        secret = await to_thread.run_sync(find_secret, settings.data_dir, settings.secret_file)
         host = await to_thread.run_sync(_open_host, settings)
         membership = await find_membership(settings, home, stopping)
         if membership is None:
@@ -97,6 +97,14 @@ async def _free_gpus(host: EngineHost) -> None:
 
 
 def _open_host(settings: WorkerNodeSettings) -> EngineHost:
+    try:
+        return _host(settings)
+    except (FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
+        why = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        raise HomeProblem(f"the worker's data directory cannot be used: {why}") from None
+
+
+def _host(settings: WorkerNodeSettings) -> EngineHost:
     return open_host(
         settings.home,
         interpreters=settings.engine_python,

@@ -20,7 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from sllm_actors.cluster.home import SetupProblem
 from sllm_actors.serving.deployment.document import read_document, write_document
-from sllm_actors.serving.deployment.spec import DeploymentProblem, DeploymentSpec
+from sllm_actors.serving.deployment.spec import DeploymentSpec
 
 SCHEMA_VERSION = 1
 
@@ -53,6 +53,9 @@ _credentials = sa.Table(
 )
 
 
+_REMEDY = "put back what was there, or move the file away to begin without deployments and nodes"
+
+
 class StoreProblem(SetupProblem):
     """The store cannot be used; one sentence says why and what to do."""
 
@@ -79,13 +82,15 @@ class Store:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        is_file = engine.dialect.name == "sqlite"
+        self._name = (is_file and engine.url.database) or engine.url.render_as_string(hide_password=True)
 
     @classmethod
     def open(cls, url: str) -> Store:
         """Connect, make the tables where there are none, and check that every deployment can be read.
 
         Raises:
-            StoreProblem: It cannot be reached, or another version wrote it.
+            StoreProblem: It cannot be reached, is damaged, or another version wrote it.
         """
         try:
             address = sa.make_url(url)
@@ -96,14 +101,33 @@ class Store:
             sa.event.listen(engine, "connect", _tune_sqlite)
         store = cls(engine)
         try:
-            store._prepare(address.render_as_string(hide_password=True))
+            if engine.dialect.name == "sqlite":
+                store._check_file()
+            store._prepare()
             store.deployments()
+            store.credentials()
         except StoreProblem:
             store.close()
             raise
         return store
 
-    def _prepare(self, shown: str) -> None:
+    def _check_file(self) -> None:
+        """Refuse a damaged file: what a head does not find in it, it would stop."""
+        path = Path(self._name)
+        if path.is_file() and path.stat().st_size == 0:
+            raise StoreProblem(f"the state store {path} is empty: {_REMEDY}")
+        try:
+            with self._engine.connect() as connection:
+                found = str(connection.exec_driver_sql("PRAGMA quick_check(1)").scalar())
+        except SQLAlchemyError as error:
+            raise StoreProblem(
+                f"the state store {path} cannot be opened: {_cause(error)}; {_REMEDY}"
+            ) from None
+        if found != "ok":
+            why = found.replace("\n", " ")
+            raise StoreProblem(f"the state store {path} is damaged ({why:.200}): {_REMEDY}")
+
+    def _prepare(self) -> None:
         version = None
         try:
             with self._engine.begin() as connection:
@@ -114,10 +138,10 @@ class Store:
                 if version is None:
                     connection.execute(_about.insert().values(schema_version=SCHEMA_VERSION))
         except SQLAlchemyError as error:
-            raise StoreProblem(f"the state store {shown} cannot be opened: {_cause(error)}") from None
+            raise StoreProblem(f"the state store {self._name} cannot be opened: {_cause(error)}") from None
         if version not in (None, SCHEMA_VERSION):
             raise StoreProblem(
-                f"the state store {shown} has schema {version}, this program reads {SCHEMA_VERSION}: "
+                f"the state store {self._name} has schema {version}, this program reads {SCHEMA_VERSION}: "
                 "use the version that wrote it, or another --data-dir"
             )
 
@@ -127,7 +151,7 @@ class Store:
             with self._engine.connect() as connection:
                 yield connection
         except SQLAlchemyError as error:
-            raise StoreProblem(f"the state store cannot be read: {_cause(error)}") from None
+            raise StoreProblem(f"the state store {self._name} cannot be read: {_cause(error)}") from None
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
@@ -135,7 +159,7 @@ class Store:
             with self._engine.begin() as connection:
                 yield connection
         except SQLAlchemyError as error:
-            raise StoreProblem(f"the state store cannot be written: {_cause(error)}") from None
+            raise StoreProblem(f"the state store {self._name} cannot be written: {_cause(error)}") from None
 
     def close(self) -> None:
         """Close every connection."""
@@ -153,7 +177,7 @@ class Store:
                 .mappings()
                 .all()
             )
-        return [_stored(row) for row in rows]
+        return [_stored(row, self._name) for row in rows]
 
     def deploy(self, spec: DeploymentSpec, now: float) -> StoredDeployment:
         """Keep a new deployment, at the next revision of its id."""
@@ -221,7 +245,12 @@ class Store:
         """Return the hash of each node's credential, by node."""
         with self._reading() as connection:
             rows = connection.execute(sa.select(_credentials.c.node, _credentials.c.hash)).all()
-        return {row.node: bytes.fromhex(row.hash) for row in rows}
+        try:
+            return {row.node: bytes.fromhex(row.hash) for row in rows}
+        except (ValueError, TypeError):
+            raise StoreProblem(
+                f"the state store {self._name} holds what is no credential: {_REMEDY}"
+            ) from None
 
     def keep_credential(self, node: str, hashed: bytes, now: float) -> None:
         """Remember the hash of a node's credential, in place of any other."""
@@ -252,15 +281,14 @@ def _cause(error: Exception) -> str:
     return str(getattr(error, "orig", None) or error).partition("\n")[0].rstrip(" .")
 
 
-def _stored(row: Any) -> StoredDeployment:
+def _stored(row: Any, store: str) -> StoredDeployment:
     try:
         spec, _ = read_document(row["document"])
-    except DeploymentProblem as problem:
+        revision, next_number = int(row["revision"]), int(row["next_number"])
+    except (ValueError, TypeError) as problem:  # a DeploymentProblem is a ValueError
         # Not to be passed over: what is forgotten is stopped.
         raise StoreProblem(
-            f"the deployment {row['id']} in the state store cannot be read ({problem}): "
+            f"the deployment {row['id']} in the state store {store} cannot be read ({problem}): "
             "use the version that wrote it, or another --data-dir"
         ) from None
-    return StoredDeployment(
-        spec, row["revision"], row["status"] == "deleting", row["next_number"], row["created"]
-    )
+    return StoredDeployment(spec, revision, row["status"] == "deleting", next_number, row["created"])

@@ -85,8 +85,10 @@ def test_an_engine_is_installed_once_and_what_was_interrupted_or_changed_is_made
     assert not (site / "torchvision").exists()
 
     left.touch()
-    (folder / "vllm" / DONE).unlink()  # as if it had been interrupted
-    make(recipe, folder)
+    (folder / "vllm" / DONE).write_text('{"requirem')  # without it, it was interrupted; and this is no better
+    said.clear()
+    make(recipe, folder, said)
+    assert said[0].startswith(f"{folder / 'vllm' / DONE} is not JSON: ")
     assert not left.exists()
 
     with child([installed.python, "-c", "input()"], stdin=subprocess.PIPE) as engine:

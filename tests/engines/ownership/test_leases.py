@@ -168,11 +168,37 @@ def test_a_leash_that_does_not_come_to_an_end_is_killed_too(
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"marker": "mark"}', '{"marker": "other", "boot": 3}'])
-def test_a_torn_record_is_dropped(book: Leases, text: str) -> None:
+def test_a_torn_record_is_put_aside(book: Leases, text: str) -> None:
     (book.folder / "mark.json").write_text(text)
-    (book.folder / "mark.new").write_text(text)
+    (book.folder / ".mark.json.xyz.new").write_text(text)
     assert book.sweep() == ()
-    assert records(book) == []
+    assert records(book) == ["mark.json.damaged"]
+    assert book.sweep() == ()
+
+
+@pytest.mark.parametrize(
+    "paths", [("", ""), ("/a/mark.sock", ""), ("/a/mark.sock", "/"), ("mark.sock", "mark"), ("/a/b", "/a/c")]
+)
+def test_a_record_that_names_files_of_others_removes_none_of_them(
+    folder: Path, book: Leases, monkeypatch: pytest.MonkeyPatch, paths: tuple[str, str]
+) -> None:
+    monkeypatch.chdir(folder)
+    (folder / "mark").mkdir()
+    book.write(lease_of(folder, book, socket=paths[0], tmpdir=paths[1]))
+    assert book.sweep() == ()
+    assert records(book) == ["mark.json.damaged"]
+    assert (folder / "mark").is_dir()
+
+
+def test_an_engine_whose_record_is_damaged_is_ended_by_its_mark(
+    folder: Path, book: Leases, bystander: subprocess.Popen[bytes]
+) -> None:
+    command = [sys.executable, "-c", "import time; time.sleep(60)"]
+    with subprocess.Popen(command, env={MARKER: "mark.sock"}, start_new_session=True) as engine:
+        (book.folder / "mark.sock.json").write_text('{"marker": "mark.so')
+        assert book.sweep() == ()
+        assert engine.wait(5) == -signal.SIGKILL
+    assert alive(bystander.pid)
 
 
 def test_a_record_of_another_boot_names_no_process_here(
@@ -230,4 +256,4 @@ def test_a_worker_sweeps_when_it_opens_its_host(tmp_path: Path) -> None:
     folder.mkdir(mode=0o700)
     (folder / "torn.json").write_text("{")
     open_host(tmp_path)
-    assert list(folder.iterdir()) == []
+    assert [each.name for each in folder.iterdir()] == ["torn.json.damaged"]

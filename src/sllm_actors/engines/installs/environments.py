@@ -18,7 +18,7 @@ import psutil
 from attrs import field, frozen
 
 from sllm_actors.engines.errors import LaunchProblem
-from sllm_actors.files import write_whole
+from sllm_actors.files import FileProblem, read_json, write_whole
 from sllm_actors.observe.redaction import without_secrets
 
 from .interpreters import DONE, InstalledEngine, find_installed, python_in
@@ -31,6 +31,7 @@ _NOTHING_FITS = "ERROR: ResolutionImpossible"
 
 PINS = Path(__file__).with_name("pins")
 GIB = 1024**3
+LONGEST_MARK = 65536
 
 Say = Callable[[str], None]
 
@@ -115,12 +116,13 @@ def install(recipe: Recipe, engines_dir: Path, *, python: str, again: bool, say:
     engines_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder = engines_dir / recipe.backend
     with _alone(engines_dir / f"{recipe.backend}.lock", recipe) as lock:
-        if not again and _is_whole(folder, recipe):
+        if not again and _is_whole(folder, recipe, say):
             say(f"{recipe.title} is installed already")
             return _found(folder, recipe)
         _check_room(engines_dir, recipe)
         _check_unused(folder)
-        (folder / DONE).unlink(missing_ok=True)
+        with suppress(IsADirectoryError):
+            (folder / DONE).unlink(missing_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
         log = engines_dir / f"{recipe.backend}-install.log"
         _build(recipe, folder, python, _Run(log, lock, say))
@@ -247,13 +249,16 @@ def _alone(path: Path, recipe: Recipe) -> Iterator[int]:
         os.close(lock)
 
 
-def _is_whole(folder: Path, recipe: Recipe) -> bool:
+def _is_whole(folder: Path, recipe: Recipe, say: Say) -> bool:
     try:
-        mark = json.loads((folder / DONE).read_text())
+        mark = read_json(folder / DONE, LONGEST_MARK)
         return (
             bool(mark == recipe.mark) and find_installed(str(python_in(folder)), recipe.backend) is not None
         )
-    except (OSError, ValueError, LaunchProblem):
+    except FileProblem as problem:
+        say(f"{problem}: it is made anew")
+        return False
+    except LaunchProblem:
         return False
 
 

@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 
-from sllm_actors.files import write_whole
+from attrs import field, frozen
+from attrs.validators import ge, le
+
+from sllm_actors.files import FileProblem, put_aside, read_record, write_record
 
 BLOCK = 64
+LONGEST_RECORD = 1024
+MOST = 2**53
 
 
 class Attempts:
     """A counter in a file. It reserves a block of numbers at a time, so numbers are skipped, never repeated.
 
-    May be used from several threads, by one process.
+    May be used from several threads, by one process. A damaged file is put aside with a warning; the numbers
+    go on from the time in seconds since the epoch, which is beyond whatever was counted before.
 
     Args:
         path: Where it is kept; made at the first use.
 
     Raises:
-        ValueError: The file holds something else.
+        FileProblem: The file is damaged, and cannot be put aside.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.Lock()
-        self._reserved = int(path.read_text()) if path.exists() else 0
+        self._reserved = _read(path)
         self._last = self._reserved
 
     def next(self) -> int:
@@ -42,4 +49,18 @@ class Attempts:
             return self._last
 
     def _record(self, number: int) -> None:
-        write_whole(self._path, str(number), durable=True)
+        write_record(self._path, _Kept(number), durable=True)
+
+
+@frozen
+class _Kept:
+    reserved: int = field(validator=[ge(0), le(MOST)])
+
+
+def _read(path: Path) -> int:
+    try:
+        kept = read_record(path, _Kept, LONGEST_RECORD)
+    except FileProblem as problem:
+        put_aside(problem, "attempts are numbered on from the time in seconds")
+        return int(time.time())
+    return 0 if kept is None else kept.reserved

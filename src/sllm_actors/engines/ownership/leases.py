@@ -7,19 +7,17 @@ Everything here blocks on the disk: call it in a thread.
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-import cattrs
 import structlog
 from attrs import field, frozen
 
 from sllm_actors.engines.plan import EnginePaths
-from sllm_actors.files import write_whole
+from sllm_actors.files import DRAFT, FileProblem, put_aside, read_record, write_record
 
 from .orphans import kill_once, remove_files
 from .procfs import SharedMemory, start_time
@@ -34,6 +32,7 @@ KILL_BUDGET = 10.0
 
 PAUSE = 0.05
 LONGEST_RECORD = 65536
+RECORD = ".json"
 
 
 @frozen
@@ -45,6 +44,7 @@ class Lease:
         boot: See ``boot_name``: process numbers mean nothing under another one.
         since: When it began, seconds since the epoch.
         leash: Its leash's process, and when that started in clock ticks since boot; 0 while not known.
+        socket: See ``EnginePaths``; it and ``tmpdir`` are "" where they are not known.
         pid: The engine's process, leader of a group and a session of its own; 0 while not known.
         gpus: What it occupies as long as it is not gone.
     """
@@ -52,9 +52,9 @@ class Lease:
     marker: str
     boot: str
     since: float
-    socket: str
-    tmpdir: str
-    log: str
+    socket: str = ""
+    tmpdir: str = ""
+    log: str = ""
     gpus: tuple[str, ...] = ()
     leash: int = 0
     leash_began: int = 0
@@ -65,6 +65,12 @@ class Lease:
     def paths(self) -> EnginePaths:
         """Its files."""
         return EnginePaths(Path(self.socket), Path(self.tmpdir), Path(self.log))
+
+    @property
+    def has_own_paths(self) -> bool:
+        """Whether socket and TMPDIR can be an engine's: absolute, and named alike."""
+        socket, tmpdir = self.paths.socket, self.paths.tmpdir
+        return socket.is_absolute() and tmpdir.is_absolute() and socket.stem == tmpdir.stem != ""
 
 
 @frozen
@@ -120,7 +126,7 @@ class Leases:
         Raises:
             OSError: It cannot be written: the engine must not be started.
         """
-        write_whole(self._path(lease.marker), json.dumps(cattrs.unstructure(lease)), durable=False)
+        write_record(self._path(lease.marker), lease, durable=False)
 
     def remove(self, marker: str) -> None:
         """Remove a record: nothing is left of its engine."""
@@ -129,23 +135,41 @@ class Leases:
     def sweep(self) -> tuple[Lease, ...]:
         """End every engine that is on record, remove its files, then its record.
 
-        A leash that still lives is left to its work for up to ``LEASH_BUDGET``. Records that are torn or of
-        another boot name no process; they are dropped, and with them the files that they name.
+        A leash that still lives is left to its work for up to ``LEASH_BUDGET``. A record of another boot
+        names no process; it is dropped, and with it the files that it names. A damaged record is put aside
+        with a warning; its name is left: processes with that mark are ended, their files stay.
 
         Returns:
             What could not be killed: hand it to ``keep``. Its record stays.
+
+        Raises:
+            FileProblem: A record is damaged, and cannot be put aside.
         """
         left = []
         for path in sorted(self.folder.iterdir()):
-            lease = _read(path)
-            if lease is None or lease.boot != self.boot:
-                log.info("lease.dropped", record=path.name, torn=lease is None)
-                if lease is not None:
-                    remove_files(lease.paths)
+            if path.suffix == DRAFT:  # of a worker that was killed as it wrote
                 path.unlink(missing_ok=True)
-            else:
+            if path.suffix != RECORD:
+                continue
+            lease = self._read(path)
+            if lease.boot == self.boot:
                 left.append(lease)
+            else:
+                log.info("lease.dropped", record=path.name)
+                remove_files(lease.paths)
+                path.unlink(missing_ok=True)
         return self._end_all(left)
+
+    def _read(self, path: Path) -> Lease:
+        try:
+            lease = read_record(path, Lease, LONGEST_RECORD)
+            if lease is not None and lease.marker == path.stem and lease.has_own_paths:
+                return lease
+            problem = FileProblem(path, "names what is not this engine's")
+        except FileProblem as found:
+            problem = found
+        put_aside(problem, f"processes of the engine {path.stem} are ended, what else it left stays")
+        return Lease(path.stem, self.boot, time.time())
 
     def _end_all(self, leases: Iterable[Lease]) -> tuple[Lease, ...]:
         left = list(leases)
@@ -171,13 +195,14 @@ class Leases:
         """Kill what is left of an engine; say whether that was nothing, and then forget it."""
         if kill_once(lease.pid, lease.began, lease.marker, memory):
             return False
-        remove_files(lease.paths, memory)
+        if lease.tmpdir:  # else its record was damaged
+            remove_files(lease.paths, memory)
         self.remove(lease.marker)
         log.warning("lease.swept", engine=lease.marker, pid=lease.pid)
         return True
 
     def _path(self, marker: str) -> Path:
-        return self.folder / f"{marker}.json"
+        return self.folder / f"{marker}{RECORD}"
 
 
 def _memory_of(lease: Lease) -> SharedMemory:
@@ -187,15 +212,6 @@ def _memory_of(lease: Lease) -> SharedMemory:
 
 def _leash_lives(lease: Lease) -> bool:
     return lease.leash > 0 and start_time(lease.leash) == lease.leash_began
-
-
-def _read(path: Path) -> Lease | None:
-    try:
-        with path.open("rb") as file:
-            lease = cattrs.structure(json.loads(file.read(LONGEST_RECORD)), Lease)
-    except (OSError, ValueError, KeyError, TypeError, cattrs.BaseValidationError):
-        return None
-    return lease if path.name == f"{lease.marker}.json" else None
 
 
 def boot_name() -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 
-import cattrs
 from attrs import evolve, frozen
+
+from sllm_actors.files import FileProblem, put_aside, read_record, write_record
 
 PRELOAD = "LD_PRELOAD="
 MOST_MODULES = 5000
@@ -95,13 +95,19 @@ def read_imports(path: Path) -> tuple[str, ...] | None:
 
 
 def read_learned(path: Path, engine: str) -> Learned:
-    """Read a record; nothing was learned where there is none of this engine that can be read. Blocks."""
+    """Read a record; nothing was learned where there is none of this engine. Blocks.
+
+    A damaged one is put aside with a warning.
+
+    Raises:
+        FileProblem: It is damaged, and cannot be put aside.
+    """
     try:
-        with path.open("rb") as file:
-            learned = cattrs.structure(json.loads(file.read(LONGEST_RECORD)), Learned)
-    except (OSError, ValueError, KeyError, TypeError, cattrs.BaseValidationError):
-        return Learned(engine)
-    return learned if learned.engine == engine else Learned(engine)
+        learned = read_record(path, Learned, LONGEST_RECORD)
+    except FileProblem as problem:
+        put_aside(problem, "what engines import late is learned again")
+        learned = None
+    return learned if learned is not None and learned.engine == engine else Learned(engine)
 
 
 def write_learned(path: Path, learned: Learned) -> None:
@@ -110,6 +116,4 @@ def write_learned(path: Path, learned: Learned) -> None:
     Raises:
         OSError: It cannot be written: the next server has to learn again.
     """
-    fresh = path.with_suffix(".new")
-    fresh.write_text(json.dumps(cattrs.unstructure(learned)))
-    fresh.replace(path)
+    write_record(path, learned, durable=False)

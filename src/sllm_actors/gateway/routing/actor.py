@@ -9,6 +9,7 @@ import anyio
 import structlog
 
 from sllm_actors.actors import Actor, ChildSpec, StartFailed
+from sllm_actors.files import FileProblem
 from sllm_actors.serving.messages import ReplicaStates, RoutingTable, WorkerAddress
 
 from .knowledge import Knowledge
@@ -52,12 +53,12 @@ class GatewayActor(Actor):
             knowledge = Knowledge()
             try:
                 table = await anyio.to_thread.run_sync(load_table, self._path)
-            except (OSError, ValueError) as error:
-                log.warning("snapshot.unreadable", path=str(self._path), error=str(error))
-            else:
-                if table is not None:
-                    knowledge = knowledge.with_table(table)
-                    log.info("snapshot.loaded", deployments=len(table.models), workers=len(table.workers))
+            except FileProblem as problem:
+                table = None
+                log.warning("snapshot.unreadable", reason=str(problem))
+            if table is not None:
+                knowledge = knowledge.with_table(table)
+                log.info("snapshot.loaded", deployments=len(table.models), workers=len(table.workers))
         await self._learn(knowledge)
         self._dial_workers(knowledge.table.workers)
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import os
 from pathlib import Path
 
-import cattrs
+from attrs import frozen
 
+from sllm_actors.files import FileProblem, put_aside, read_record, write_record
 from sllm_actors.serving.messages import RoutingTable
 
 LARGEST = 64 * 2**20
 VERSION = 1
+
+
+@frozen
+class _Snapshot:
+    version: int
+    table: RoutingTable
 
 
 def save_table(path: Path, table: RoutingTable) -> None:
@@ -20,39 +25,25 @@ def save_table(path: Path, table: RoutingTable) -> None:
     Raises:
         OSError: It could not be written; the old file is as it was.
     """
-    content = json.dumps({"version": VERSION, "table": cattrs.unstructure(table)}).encode()
-    draft = path.with_name(f"{path.name}.{os.getpid()}.new")
-    try:
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(file.fileno(), 0o600)
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
+    write_record(path, _Snapshot(VERSION, table), durable=True)
 
 
 def load_table(path: Path) -> RoutingTable | None:
     """Return the table in the file, or None where there is none. Blocks.
 
+    One that is damaged or of another version is put aside with a warning.
+
     Raises:
-        ValueError: It is not one that this version can read.
-        OSError: It could not be read.
+        FileProblem: It cannot be put aside.
     """
     try:
-        with path.open("rb") as file:
-            content = file.read(LARGEST + 1)
-    except FileNotFoundError:
-        return None
-    if len(content) > LARGEST:
-        raise ValueError(f"{path} is larger than {LARGEST} bytes")
-    try:
-        document = json.loads(content)
-        if document["version"] != VERSION:
-            raise ValueError(f"{path} is of version {document['version']}, not {VERSION}")
-        return cattrs.structure(document["table"], RoutingTable)
-    except (cattrs.BaseValidationError, KeyError, TypeError, RecursionError, AttributeError) as error:
-        raise ValueError(f"{path} is not a routing table: {type(error).__name__}") from None
+        snapshot = read_record(path, _Snapshot, LARGEST)
+        if snapshot is None:
+            return None
+        if snapshot.version == VERSION:
+            return snapshot.table
+        problem = FileProblem(path, f"is of version {snapshot.version}, not {VERSION}")
+    except FileProblem as found:
+        problem = found
+    put_aside(problem, "until the head is linked, this gateway knows of no deployment")
+    return None
