@@ -46,6 +46,7 @@ TESTS = {
         "ownership/test_listeners",
         "backends/test_vllm_settings",
         "replica/test_lifecycle",
+        "replica/test_root_cause",
     ],
     "gateway": [
         "test_access",

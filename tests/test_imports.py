@@ -114,6 +114,7 @@ PURE_CORES = {
         "plan",
         "ownership.listeners",
         "replica.lifecycle",
+        "replica.root_cause",
         "backends.settings",
     ],
     "gateway": [

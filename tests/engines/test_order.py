@@ -149,3 +149,42 @@ def test_secrets_do_not_reach_an_engine(name: str, folder: Path) -> None:
 )
 def test_what_is_no_secret_reaches_it(name: str) -> None:
     assert not looks_secret(name)
+
+
+SERVICE = {
+    "VLLM_SERVICE_HOST": "10.0.0.9",
+    "VLLM_SERVICE_PORT": "8000",
+    "VLLM_SERVICE_PORT_HTTP_METRICS": "9000",
+    "VLLM_PORT": "tcp://10.0.0.9:8000",
+    "VLLM_PORT_8000_TCP": "tcp://10.0.0.9:8000",
+    "VLLM_PORT_8000_TCP_PROTO": "tcp",
+    "VLLM_PORT_8000_TCP_PORT": "8000",
+    "VLLM_PORT_8000_TCP_ADDR": "10.0.0.9",
+    "MASTER_PORT": "tcp://10.0.0.8:29500",
+    "DNS_PORT": "udp://10.0.0.10:53",
+    "DNS_PORT_53_UDP": "udp://10.0.0.10:53",
+    "KUBERNETES_SERVICE_HOST": "10.0.0.1",
+    "KUBERNETES_SERVICE_PORT_HTTPS": "443",
+}
+"""What Kubernetes sets in each container for services called vllm, master, dns and kubernetes."""
+
+CHOSEN = {
+    "VLLM_PORT": "29500",
+    "VLLM_LOGGING_LEVEL": "DEBUG",
+    "MASTER_PORT": "29500",
+    "OTEL_SERVICE_NAME": "sllm",
+    "NCCL_SOCKET_IFNAME": "eth0",
+    "VLLM_SERVICE": "x",
+    "SUPPORT": "tcp://a",
+}
+
+
+def test_where_services_of_a_platform_are_does_not_reach_an_engine(folder: Path) -> None:
+    assert not SERVICE.keys() & engine_environment(SERVICE, paths_in(folder)).keys()
+
+
+def test_what_a_person_has_set_reaches_it(folder: Path) -> None:
+    env = engine_environment({**SERVICE, **CHOSEN}, paths_in(folder))
+    assert CHOSEN.items() <= env.items()
+    asked_for = engine_environment(SERVICE, paths_in(folder), VLLM_PORT="tcp://wanted")
+    assert asked_for["VLLM_PORT"] == "tcp://wanted"

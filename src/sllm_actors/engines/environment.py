@@ -1,7 +1,8 @@
-"""The environment of an engine: the worker's own without its secrets, and what the engine needs."""
+"""The environment of an engine: what it may see of the worker's own, and what it needs."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from sllm_actors.observe.redaction import without_secrets
@@ -11,11 +12,33 @@ from .plan import EnginePaths
 MARKER = "SLLM_ENGINE"
 """In an engine's environment: the one thing that names its processes when even its leash was killed."""
 
+_SERVICE = re.compile(r"\w+_SERVICE_(HOST|PORT(_\w+)?)|\w+_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?")
+_ADDRESS = re.compile(r"(tcp|udp|sctp)://")
+
 
 def engine_environment(ours: Mapping[str, str], paths: EnginePaths, **more: str) -> dict[str, str]:
-    """Return the environment of an engine: ours without what is or looks secret, its own TMPDIR, ``more``."""
-    env = without_secrets(ours)
+    """Return the environment of an engine: what it inherits of ours, its own TMPDIR, ``more``."""
+    env = inherited(ours)
     env.update(TMPDIR=str(paths.tmpdir), PYTHONUNBUFFERED="1", **more)
     env[MARKER] = paths.socket.name
     env["SPT_NOENV"] = "1"  # setproctitle would write process titles over the environment, the mark with it
     return env
+
+
+def inherited(ours: Mapping[str, str]) -> dict[str, str]:
+    """Return what an engine and its libraries may see of our environment.
+
+    That is neither a secret (see ``without_secrets``) nor the address of a service, as Kubernetes and linked
+    containers set for each service beside us: one called ``vllm`` comes as ``VLLM_PORT=tcp://10.0.0.9:8000``,
+    which ends every vLLM.
+    """
+    return {
+        name: value for name, value in without_secrets(ours).items() if not is_service_address(name, value)
+    }
+
+
+def is_service_address(name: str, value: str) -> bool:
+    """Say whether a variable is one that a platform sets to tell where a service is."""
+    return _SERVICE.fullmatch(name) is not None or (
+        name.endswith("_PORT") and _ADDRESS.match(value) is not None
+    )

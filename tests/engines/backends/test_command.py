@@ -166,6 +166,24 @@ async def test_an_engine_that_loses_its_port_to_another_program_is_ended_and_sta
 
 
 @pytest.mark.anyio
+async def test_an_engine_that_ends_by_itself_names_the_exception_at_the_root(allowing: EngineHost) -> None:
+    program = (
+        "import subprocess, sys\n"
+        "subprocess.run([sys.executable, '-c', 'raise ValueError(\"the root\")'])\n"
+        "print('INFO line\\n' * 40, file=sys.stderr)\n"
+        "raise RuntimeError('see root cause above')\n"
+    )
+    async with TestSystem() as system:
+        _, probe = await start(system, order([sys.executable, "-c", program, "$PORT"]), allowing)
+        failed = await report_of(probe, ReplicaState.FAILED)
+    ended = "the engine ended by itself with exit code 1 before it was ready"
+    assert failed.reason == f"{ended}: ValueError: the root"
+    assert "ValueError: the root" in failed.log_tail
+    assert failed.log_tail[-1] == "RuntimeError: see root cause above"
+    assert len(failed.log_tail) == 20
+
+
+@pytest.mark.anyio
 async def test_a_key_reaches_the_engine_by_a_file_that_only_we_can_read(
     allowing: EngineHost, folder: Path
 ) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sllm_actors.engines.machine.log_reader import LONGEST_CHUNK, last_lines, log_end, read_chunk
+from sllm_actors.engines.machine.log_reader import LONGEST_CHUNK, log_end, read_chunk, read_lines
 from sllm_actors.engines.ownership import leash
 from sllm_actors.engines.ownership.leash import Log
 
@@ -68,15 +68,22 @@ def test_a_position_in_a_character_begins_at_the_next(tmp_path: Path) -> None:
 def test_a_log_that_is_not_there_is_empty(tmp_path: Path) -> None:
     chunk = read_chunk(tmp_path / "none", 50)
     assert (chunk.offset, chunk.next_offset, chunk.text) == (0, 0, "")
-    assert last_lines(tmp_path / "none", 20) == ()
+    assert read_lines(tmp_path / "none") == []
 
 
-def test_last_lines_do_not_reach_back_into_the_life_before(tmp_path: Path) -> None:
+def test_the_lines_of_one_life_do_not_reach_back_into_the_life_before(tmp_path: Path) -> None:
     log = Log(str(tmp_path))
     log.write(b"old\n")
     since = log_end(tmp_path)
     log.write(b"new\n" + b"x" * 5000)
-    assert last_lines(tmp_path, 20, since) == ("new", "x" * 1000)
+    assert read_lines(tmp_path, since) == ["new", "x" * 5000]
+
+
+def test_the_lines_of_a_long_log_are_those_of_its_end(tmp_path: Path) -> None:
+    lines = [f"line {number:06}" for number in range(30_000)]
+    Log(str(tmp_path)).write("".join(f"{line}\n" for line in lines).encode())
+    assert read_lines(tmp_path) == lines
+    assert read_lines(tmp_path, limit=120_000) == lines[-10_000:]
 
 
 def test_no_piece_is_longer_than_its_bound(tmp_path: Path) -> None:

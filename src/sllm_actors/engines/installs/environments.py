@@ -17,9 +17,9 @@ from pathlib import Path
 import psutil
 from attrs import field, frozen
 
+from sllm_actors.engines.environment import inherited
 from sllm_actors.engines.errors import LaunchProblem
 from sllm_actors.files import FileProblem, read_json, write_whole
-from sllm_actors.observe.redaction import without_secrets
 
 from .interpreters import DONE, InstalledEngine, find_installed, python_in
 
@@ -144,7 +144,7 @@ class _Run:
 
     def __call__(self, argv: Sequence[str]) -> int:
         """Run a program to its end; it is killed when we are interrupted."""
-        env = without_secrets(os.environ)
+        env = inherited(os.environ)
         with (
             self.log.open("a") as log,
             subprocess.Popen(

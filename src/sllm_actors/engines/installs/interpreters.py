@@ -16,8 +16,8 @@ from typing import Any
 
 from attrs import field, frozen
 
+from sllm_actors.engines.environment import inherited
 from sllm_actors.engines.errors import LaunchProblem
-from sllm_actors.observe.redaction import without_secrets
 
 QUESTION_TIMEOUT = 60.0
 """Seconds that an interpreter may take to say what is installed for it: it may lie on a slow network disk."""
@@ -150,7 +150,7 @@ def find_installed(python: str, backend: str) -> InstalledEngine | None:
 
 def _ask(python: str, package: EnginePackage) -> dict[str, Any] | None:
     # As the engine would find it: from the same folder, with the same variables.
-    env = without_secrets(os.environ)
+    env = inherited(os.environ)
     try:
         answer = subprocess.run(
             [python, "-c", _QUESTION, package.module, *package.distributions],

@@ -10,7 +10,6 @@ from pathlib import Path
 from sllm_actors.engines.messages import LogChunk
 
 LONGEST_CHUNK = 65536
-LONGEST_LINE = 1000
 
 
 def read_chunk(log: Path, offset: int | None, limit: int = LONGEST_CHUNK) -> LogChunk:
@@ -47,10 +46,15 @@ def read_chunk(log: Path, offset: int | None, limit: int = LONGEST_CHUNK) -> Log
     return LogChunk(wanted, wanted + len(data), data.decode("utf-8", "replace"))
 
 
-def last_lines(log: Path, count: int, since: int = 0) -> tuple[str, ...]:
-    """Return the last lines of a log from position ``since`` on, each cut to 1000 characters."""
-    lines = read_chunk(log, max(since, log_end(log) - LONGEST_CHUNK)).text.splitlines()
-    return tuple(line[:LONGEST_LINE] for line in lines[-count:])
+def read_lines(log: Path, since: int = 0, limit: int = 16 * LONGEST_CHUNK) -> list[str]:
+    """Return the lines of a log from position ``since`` on; at most its last ``limit`` bytes."""
+    text: list[str] = []
+    end = log_end(log)
+    offset = max(since, end - limit)
+    while offset < end and (chunk := read_chunk(log, offset)).text:
+        text.append(chunk.text)
+        offset = chunk.next_offset
+    return "".join(text).splitlines()
 
 
 def log_end(log: Path) -> int:

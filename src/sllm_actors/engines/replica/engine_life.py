@@ -7,6 +7,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import anyio
 import anyio.to_thread
@@ -22,7 +23,7 @@ from sllm_actors.engines.errors import LaunchProblem
 from sllm_actors.engines.host import EngineHost
 from sllm_actors.engines.machine.core_binding import bind_descendants
 from sllm_actors.engines.machine.gpus import GpuLoan, visible
-from sllm_actors.engines.machine.log_reader import last_lines, log_end
+from sllm_actors.engines.machine.log_reader import log_end, read_lines
 from sllm_actors.engines.messages import ReplicaOrder
 from sllm_actors.engines.ownership.engine_process import EngineProcess, Exit
 from sllm_actors.engines.plan import LaunchPlan
@@ -42,6 +43,7 @@ from .events import (
     Woken,
 )
 from .readiness import HealthProbe
+from .root_cause import root_cause, telling_lines
 from .startup_phase import follow_phases
 
 log = structlog.get_logger()
@@ -142,10 +144,12 @@ class EngineLife:
     ) -> Ended:
         """Follow the process and its health, until either says that it is over."""
         verdicts: list[Ended] = []
+        exits: list[Exit] = []
         ready = anyio.Event()
 
         async def follow_process(process: EngineProcess) -> None:
             exit_ = await process.exited()
+            exits.append(exit_)
             verdicts.append(self._ended(_reason(exit_, ready=ready.is_set()), str(exit_) or "unknown"))
             group.cancel_scope.cancel()
 
@@ -162,8 +166,8 @@ class EngineLife:
             group.cancel_scope.cancel()
         if launch.plan is None:
             return verdicts[0]
-        tail = await anyio.to_thread.run_sync(last_lines, launch.plan.paths.log, TAIL, since)
-        return evolve(verdicts[0], log_tail=tail)
+        exit_ = exits[0] if exits else Exit()
+        return await anyio.to_thread.run_sync(_with_log, verdicts[0], exit_, launch.plan.paths.log, since)
 
     async def _share_cores(self, engine: EngineProcess, ready: anyio.Event) -> None:
         """Keep an engine, once it is ready, to the cores that are its; it starts on all of them."""
@@ -269,6 +273,14 @@ class EngineLife:
 
 def _reason(exit_: Exit, *, ready: bool) -> str:
     return exit_.sentence if ready else f"{exit_.sentence} before it was ready"
+
+
+def _with_log(ended: Ended, exit_: Exit, log: Path, since: int) -> Ended:
+    """Add what the log says of an end. Reads the disk."""
+    lines = read_lines(log, since)
+    cause = root_cause(lines) if exit_.signal is None else None
+    reason = ended.reason if cause is None or exit_.code is None else f"{ended.reason}: {cause.sentence}"
+    return evolve(ended, reason=reason, log_tail=telling_lines(lines, TAIL, cause))
 
 
 def _ignore(_: str) -> None:
