@@ -40,7 +40,7 @@ PACKAGES = ("sllm-actors", "xllamacpp")
 def main(backend: str, rounds: int, python: Path, file: Path | None) -> None:
     """Start the demo model on a real engine, through a whole cluster on this machine, and time it.
 
-    vLLM is started plainly and from the worker's fork server, in turn.
+    vLLM is started plainly, first of all on a fresh worker, and from a fork server that has learned, in turn.
     """
     if backend == "vllm" and not python.exists():
         raise click.BadParameter(f"{python} is not there: run `make vllm`", param_hint="--python")

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import httpx2
 
-from bench.harness.process_tree import descendants, kill
+from bench.harness.process_tree import CpuMeter, descendants, kill
 
 T = TypeVar("T")
 
@@ -37,10 +37,18 @@ class Cluster:
         url: Where its OpenAI API is, without ``/v1``.
     """
 
-    def __init__(self, data_dir: Path, url: str, http: httpx2.Client) -> None:
+    def __init__(self, data_dir: Path, url: str, http: httpx2.Client, cpu: CpuMeter | None = None) -> None:
         self.data_dir = data_dir
         self.url = url
         self._http = http
+        self._cpu = cpu
+
+    def cpu_seconds(self) -> float:
+        """Return the processor time that its processes, engines too, have used so far."""
+        if self._cpu is None:
+            return 0.0
+        self._cpu.look()
+        return self._cpu.seconds
 
     def deploy(self, document: dict[str, Any]) -> str:
         """Ask for a deployment, and return its id at once."""
@@ -120,7 +128,7 @@ def open_cluster(data_dir: Path, *arguments: str) -> Iterator[Cluster]:
         url = wait_for(lambda: _address(process, output), within=60, what="the cluster serves")
         with httpx2.Client(base_url=url, timeout=120, trust_env=False) as http:
             wait_for(lambda: http.get("/status").is_success, within=60, what="the head answers")
-            yield Cluster(data_dir, url, http)
+            yield Cluster(data_dir, url, http, CpuMeter(process.pid))
     finally:
         family = descendants(process.pid)
         process.terminate()

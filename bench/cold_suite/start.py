@@ -24,6 +24,8 @@ class Start:
         ready_s: Seconds until the cluster said that it is ready.
         first_token_s: Seconds until the first token came.
         tokens_s: Tokens per second with ``AT_ONCE`` requests under way; 0 where that was not measured.
+        cpu_s: Seconds of processor time that all processes of the cluster used until the first token came: it
+            says more than the clock where other programs are at work beside it.
         phases: Seconds of each phase; together ``first_token_s``.
     """
 
@@ -31,6 +33,7 @@ class Start:
     first_token_s: float
     tokens_s: float
     phases: dict[str, float]
+    cpu_s: float = 0.0
 
 
 def measure_start(
@@ -50,6 +53,7 @@ def measure_start(
         deploy: How; by default a request to the gateway.
     """
     with LogWatch(cluster.data_dir / "worker" / "logs") as log:
+        used = cluster.cpu_seconds()
         began = time.monotonic()
         deployment = (deploy or cluster.deploy)(document)
         try:
@@ -59,12 +63,13 @@ def measure_start(
             if next(tokens, None) is None:
                 raise ClusterFailed("the engine ended its answer without a token")
             ended = time.monotonic()
+            used = cluster.cpu_seconds() - used
             list(tokens)
             speed = _steady(cluster, document["model"], steady_tokens) if steady_tokens else 0.0
         finally:
             cluster.delete(deployment)
     shares = phases(log.lines, phase_of, began=began, ready=ready, ended=ended)
-    return Start(ready - began, ended - began, speed, shares)
+    return Start(ready - began, ended - began, speed, shares, used)
 
 
 def _steady(cluster: Cluster, model: str, tokens: int) -> float:

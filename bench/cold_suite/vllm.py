@@ -1,9 +1,9 @@
-"""vLLM, started plainly and from a fork server that has learned, in turn."""
+"""vLLM, started plainly, first of all on a fresh worker, and from a fork server that has learned, in turn."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -15,6 +15,10 @@ from .cluster import Cluster, ClusterFailed, open_cluster, wait_for
 from .start import Start, measure_start
 
 STEADY_TOKENS = 100
+KINDS = ("plain", "fresh", "forked")
+"""Started plainly; deployed right after the start of a fresh worker, whose fork server is not there yet;
+forked from one that has learned."""
+
 QUIET = 8.0
 """Seconds in which the server learns nothing more, after which it knows all."""
 
@@ -33,7 +37,10 @@ def measure_vllm(
     say: Callable[[str], None],
     document: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Return the figures. A first start of each kind is not counted: it makes the model's files and caches.
+    """Return the figures of three kinds of start, in turn: see ``KINDS``.
+
+    A first start of the plain and the forked kind is not counted: it makes the model's files and vLLM's
+    caches. A fresh worker has no such caches.
 
     Args:
         folder: For the data of the clusters; they share the model's files.
@@ -44,8 +51,12 @@ def measure_vllm(
     """
     document = document or DOCUMENT
     shared = ("--engine-python", f"vllm={python}", "--storage-path", str(folder / "models"))
-    plain: list[Start] = []
-    forked: list[Start] = []
+    starts: dict[str, list[Start]] = {kind: [] for kind in KINDS}
+
+    def count(kind: str, start: Start) -> None:
+        starts[kind].append(start)
+        say(f"{kind} {len(starts[kind])}: {start.first_token_s:.2f} s, {start.cpu_s:.1f} s of processor time")
+
     with (
         open_cluster(folder / "plain", *shared, "--fork-servers", "none") as cold,
         open_cluster(folder / "forked", *shared, "--fork-servers", "vllm") as warm,
@@ -57,26 +68,32 @@ def measure_vllm(
         say(f"forked, the first: {learning.first_token_s:.1f} s")
         _wait_learned(warm)
         for number in range(1, rounds + 1):
-            plain.append(_start(cold, document))
-            say(f"plain {number}: {plain[-1].first_token_s:.2f} s")
-            forked.append(_start(warm, document))
-            say(f"forked {number}: {forked[-1].first_token_s:.2f} s")
+            count("plain", _start(cold, document))
+            with open_cluster(folder / f"fresh{number}", *shared, "--fork-servers", "vllm") as fresh:
+                count("fresh", _start(fresh, document))
+            count("forked", _start(warm, document))
             _wait_learned(warm)
         server = warm.warm("vllm")
-    ratio = median(each.first_token_s for each in plain) / median(each.first_token_s for each in forked)
     return {
         "backend": "vllm",
         "vllm": vllm_version(python),
-        "plain_s": [round(each.first_token_s, 3) for each in plain],
-        "forked_s": [round(each.first_token_s, 3) for each in forked],
-        "ratio": round(ratio, 2),
-        "phases": {"plain": typical(plain), "forked": typical(forked)},
-        "tokens_s": {
-            "plain": [round(each.tokens_s, 1) for each in plain],
-            "forked": [round(each.tokens_s, 1) for each in forked],
-        },
+        **summary(starts),
         "first": {"plain_s": round(first.first_token_s, 3), "forked_s": round(learning.first_token_s, 3)},
         "server": {"memory": server["memory"], "modules": server["modules"]},
+    }
+
+
+def summary(starts: Mapping[str, Sequence[Start]]) -> dict[str, Any]:
+    """Return the figures of the starts of each kind, as a result file has them; pure."""
+    seconds = {kind: [round(start.first_token_s, 3) for start in found] for kind, found in starts.items()}
+    plain = median(seconds["plain"])
+    return {
+        **{f"{kind}_s": found for kind, found in seconds.items()},
+        "ratio": round(plain / median(seconds["forked"]), 2),
+        "fresh_share": round(median(seconds["fresh"]) / plain, 3),
+        "cpu_s": {kind: [round(start.cpu_s, 2) for start in found] for kind, found in starts.items()},
+        "phases": {kind: typical(found) for kind, found in starts.items()},
+        "tokens_s": {kind: [round(start.tokens_s, 1) for start in found] for kind, found in starts.items()},
     }
 
 
