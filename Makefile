@@ -28,7 +28,7 @@ SHELL := /bin/sh
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 .PHONY: help install up test lint format types lock bench bench-peers clean environment venv runtime project
-.PHONY: demo dev test-vllm vllm soak sim coverage
+.PHONY: demo dev test-vllm vllm soak sim coverage known-imports
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F '|' '{ printf "%-20s%s\n", $$1, $$2 }'
@@ -69,6 +69,9 @@ soak: environment vllm ## kill processes of a real vLLM at random, ROUNDS=50 tim
 
 sim: environment ## simulate clusters under SEEDS=1000 seeded faults (and what once failed), or SEED=n again with its trace
 	@$(BIN)/python -m tests.sim $(if $(SEED),--seed $(SEED),--seeds $(SEEDS)) $(if $(MUTATION),--mutation $(MUTATION))
+
+known-imports: environment vllm ## renew the list of what the pinned vLLM imports late, after `make lock` changed it (2 minutes)
+	@$(BIN)/python -m tests.vllm.known_imports $(CURDIR)/$(ENGINES)/engines/vllm/bin/python
 
 coverage: environment ## branch coverage of the pure cores, which must be whole (about half a minute)
 	@$(BIN)/python -m tests.coverage_gate

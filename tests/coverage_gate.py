@@ -47,6 +47,7 @@ TESTS = {
         "backends/test_vllm_settings",
         "replica/test_lifecycle",
         "replica/test_root_cause",
+        "warm/test_waiting",
     ],
     "gateway": [
         "test_access",

@@ -116,6 +116,7 @@ PURE_CORES = {
         "replica.lifecycle",
         "replica.root_cause",
         "backends.settings",
+        "warm.waiting",
     ],
     "gateway": [
         "access",

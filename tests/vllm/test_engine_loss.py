@@ -23,7 +23,7 @@ ENDED = "the engine ended by itself with exit code 0"
 def test_a_killed_process_takes_its_family_along_and_the_replica_comes_back(
     cluster: Cluster, title: str, reason: str
 ) -> None:
-    wait_for_fork_server(cluster)  # it is begun anew for what the first engine taught it
+    wait_for_fork_server(cluster)
     lost = family_of(both_ready(cluster, within=120)[0])
     assert len(lost.processes) >= 3
     assert len(lost.files) >= 3  # socket, TMPDIR, and shared memory

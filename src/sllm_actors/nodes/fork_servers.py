@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
@@ -24,18 +26,30 @@ LOOK_AGAIN = 30.0
 """Seconds between two looks for an engine that is not installed yet, or whose Python cannot be asked."""
 
 
+@asynccontextmanager
 async def keep_fork_servers(
-    choice: str, folder: Path, host: EngineHost, system: ActorSystem, look_again: float = LOOK_AGAIN
-) -> None:
-    """Start the keeper of each fork server that there is to be, as soon as its engine is installed.
+    choice: str, folder: Path, host: EngineHost, look_again: float = LOOK_AGAIN
+) -> AsyncIterator[ActorSystem]:
+    """Keep each fork server that there is to be beside the body, from when its engine is installed.
 
     An engine whose Python does not work is reported as failed, and looked for again: it is no reason for the
-    worker not to serve others.
+    worker not to serve others. The keepers live in an actor system of their own, which is given: a worker has
+    them before it knows its cluster.
 
     Args:
         choice: "auto" for all that can be forked, "none", or a backend's name.
         folder: Where the keepers keep things; made when it is needed.
+        look_again: Seconds between two looks for an engine.
     """
+    async with ActorSystem() as system, anyio.create_task_group() as group:
+        group.start_soon(_start_keepers, choice, folder, host, system, look_again)
+        yield system
+        group.cancel_scope.cancel()
+
+
+async def _start_keepers(
+    choice: str, folder: Path, host: EngineHost, system: ActorSystem, look_again: float
+) -> None:
     wanted = {"auto": set(FORK_SERVERS), "none": set[str]()}.get(choice, {choice})
     problems: dict[str, str] = {}
     while wanted:

@@ -52,40 +52,49 @@ async def run_worker(settings: WorkerNodeSettings, stopping: anyio.Event) -> Non
     try:
         secret = await to_thread.run_sync(find_secret, settings.data_dir, settings.secret_file)
         host = await to_thread.run_sync(_open_host, settings)
-        membership = await find_membership(settings, home, stopping)
-        if membership is None:
-            return
-        replicas = Replicas()
-        async with (
-            watched(membership),
-            open_node(
-                settings,
-                home,
-                role="worker",
-                cluster=membership.info.cluster,
-                secret=secret,
-                news=partial(_tell_worker, membership),
-                on_tunnel=partial(_open_tunnel, replicas),
-                on_no_link=membership.on_no_link,
-            ) as node,
-        ):
-            runtime = _runtime(settings, host, node.transport, replicas)
-            await node.system.start(
-                ChildSpec(
-                    id=WORKER, name=WORKER, factory=lambda: WorkerActor(runtime, replicas), shutdown=60.0
-                )
-            )
-            node.transport.dial(settings.head_host, membership.info.transport_port)
-            async with anyio.create_task_group() as group:
-                records = settings.home / "fork-servers"
-                group.start_soon(keep_fork_servers, settings.fork_servers, records, host, node.system)
-                group.start_soon(_free_gpus, host)
-                await stopping.wait()
-                host.running.hurry(ENGINES_STOP)
-                group.cancel_scope.cancel()
+        # Its import takes longest, and waits for no head.
+        async with keep_fork_servers(settings.fork_servers, settings.home / "fork-servers", host):
+            membership = await find_membership(settings, home, stopping)
+            if membership is not None:
+                await _serve(settings, home, secret, host, membership, stopping)
         host.folders.remove_empty()
     finally:
         home.close()
+
+
+async def _serve(
+    settings: WorkerNodeSettings,
+    home: NodeHome,
+    secret: bytes,
+    host: EngineHost,
+    membership: Membership,
+    stopping: anyio.Event,
+) -> None:
+    """Be a worker of a cluster that is known, until ``stopping``."""
+    replicas = Replicas()
+    async with (
+        watched(membership),
+        open_node(
+            settings,
+            home,
+            role="worker",
+            cluster=membership.info.cluster,
+            secret=secret,
+            news=partial(_tell_worker, membership),
+            on_tunnel=partial(_open_tunnel, replicas),
+            on_no_link=membership.on_no_link,
+        ) as node,
+    ):
+        runtime = _runtime(settings, host, node.transport, replicas)
+        await node.system.start(
+            ChildSpec(id=WORKER, name=WORKER, factory=lambda: WorkerActor(runtime, replicas), shutdown=60.0)
+        )
+        node.transport.dial(settings.head_host, membership.info.transport_port)
+        async with anyio.create_task_group() as group:
+            group.start_soon(_free_gpus, host)
+            await stopping.wait()
+            host.running.hurry(ENGINES_STOP)
+            group.cancel_scope.cancel()
 
 
 async def _free_gpus(host: EngineHost) -> None:

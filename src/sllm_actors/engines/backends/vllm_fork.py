@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from attrs import evolve
+
 from sllm_actors.engines.environment import engine_environment
 from sllm_actors.engines.host import EngineHost
 from sllm_actors.engines.installs.interpreters import find_installed
 from sllm_actors.engines.plan import EnginePaths
 from sllm_actors.engines.warm.fork_client import ForkServerSpec
-from sllm_actors.engines.warm.fork_server import THREADS
+from sllm_actors.engines.warm.forked_engine import THREADS
+from sllm_actors.engines.warm.known_imports import known_list, read_known_imports
 
 from .vllm import PROGRAM, Vllm, environment
 from .vllm_settings import VllmSettings
@@ -23,7 +26,7 @@ EXPECTED = (
     "transformers",
     "setproctitle",
 )
-"""What any engine imports late. The rest is learned from the first one."""
+"""What any engine imports late. The rest is known of its version, or learned from the first ones."""
 
 LATE = frozenset(
     {
@@ -48,12 +51,19 @@ def fork_server_spec(host: EngineHost) -> ForkServerSpec | None:
         return None
     nowhere = EnginePaths(Path("/"), host.folders.tmp, Path("/"))
     variables = environment(VllmSettings(), 0 if installed.cpu else 1, host)
+    env = engine_environment(host.policy.environment, nowhere, **variables)
+    known = read_known_imports(
+        known_list(Vllm.name, installed.version, cpu=installed.cpu), installed.packages
+    )
+    if "LD_PRELOAD" in env:  # then vLLM wants another one
+        known = evolve(known, preload="")
     return ForkServerSpec(
         backend=Vllm.name,
         python=installed.python,
         modules=(PROGRAM,),
         expected=(*EXPECTED, "vllm.v1.worker.cpu_worker" if installed.cpu else "vllm.v1.worker.gpu_worker"),
-        env=engine_environment(host.policy.environment, nowhere, **variables),
+        env=env,
         late=LATE,
         engine=f"{installed.name} {installed.version} of {installed.python}",
+        known=known,
     )

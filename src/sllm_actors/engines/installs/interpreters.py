@@ -73,12 +73,14 @@ class InstalledEngine:
     Attributes:
         version: "" where its package does not say.
         cpu: It was built for CPUs: it uses no GPU.
+        packages: The folder that its package is installed in.
     """
 
     python: str
     name: str
     version: str
     cpu: bool
+    packages: str = ""
 
 
 _Stamp = tuple[int, int]
@@ -140,8 +142,14 @@ def find_installed(python: str, backend: str) -> InstalledEngine | None:
         _known.pop(key, None)
         return None
     name, version = str(found["name"]), str(found["version"])
-    installed = InstalledEngine(python, name, version, cpu=name.endswith("-cpu") or "+cpu" in version)
     origin = str(found["origin"])
+    installed = InstalledEngine(
+        python,
+        name,
+        version,
+        cpu=name.endswith("-cpu") or "+cpu" in version,
+        packages=str(Path(origin).parent.parent),
+    )
     stamps = _stamp(python), _stamp(origin)
     if stamps[0] is not None and stamps[1] is not None:
         _known[key] = (origin, stamps[0], stamps[1], installed)

@@ -129,7 +129,9 @@ class EngineLife:
             gpus=loan.gpus,
             gpu_memory=self.host.hardware.gpu_memory(loan.gpus),
         )
-        forker = await self.host.fork_servers.find(plan)
+        forker = await self.host.fork_servers.find(
+            plan, longest=self.order.startup_timeout / 2, say=self._progressed
+        )
         async with EngineProcess(
             plan, hold=loan.locks, leases=self.host.leases, forker=forker, running=self.host.running
         ) as engine:

@@ -6,7 +6,8 @@ import json
 import os
 import socket
 import subprocess
-from collections.abc import AsyncIterator, Mapping, Sequence
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,15 @@ from sllm_actors.engines.environment import MARKER
 from sllm_actors.engines.ownership.leash_process import ForkedLeash, ForkFailed
 from sllm_actors.engines.plan import LaunchPlan
 
+from .known_imports import NOTHING, KnownImports
+
 PROGRAM = Path(__file__).with_name("fork_server.py")
 LONGEST_ANSWER = 65536
 MOST_TAUGHT = 65536
 """Bytes of module names in one message."""
+
+LESSON = 50
+"""Modules after which a fork may come in between, while a server learns."""
 
 BLANK = "-" * 32
 """What the marker of an engine is written over."""
@@ -48,6 +54,7 @@ class ForkServerSpec:
         env: The environment, as an engine would have it but for ``late``.
         late: Variables that may differ from engine to engine: nothing reads them while it is imported.
         engine: Its package, version and interpreter: what was learned of another one is of no use.
+        known: What is known of this version before any engine has run here.
     """
 
     backend: str
@@ -57,6 +64,7 @@ class ForkServerSpec:
     expected: tuple[str, ...] = ()
     late: frozenset[str] = frozenset()
     engine: str = ""
+    known: KnownImports = NOTHING
 
     def fits(self, plan: LaunchPlan) -> bool:
         """Return whether a fork is the same as the program that a plan would start."""
@@ -70,9 +78,12 @@ class ForkServerSpec:
 class ForkServer:
     """A fork server that has imported everything. Made by ``open_fork_server``; any task may use it."""
 
-    def __init__(self, process: Process, link: socket.socket) -> None:
+    def __init__(
+        self, process: Process, link: socket.socket, imported: Callable[[int], None] | None = None
+    ) -> None:
         self._process = process
         self._link = link
+        self._imported = imported
         self._turn = anyio.Lock()
         self._problem = ""
         self.pid = process.pid
@@ -93,14 +104,16 @@ class ForkServer:
         raise ForkFailed("the fork server is still importing modules")
 
     async def learn(self, names: Sequence[str]) -> None:
-        """Have further modules imported; those that cannot be are left out. Forks wait meanwhile.
+        """Have further modules imported; those that cannot be are left out.
+
+        Forks come in between, after ``LESSON`` modules each.
 
         Raises:
             Unfit: They made it so, and it has ended.
             ForkFailed: It has ended otherwise.
         """
-        async with self._turn:
-            for some in _portions(names):
+        for some in _portions(names, LESSON):
+            async with self._turn:
                 await self._teach({"learn": some})
 
     async def ended(self) -> str:
@@ -132,7 +145,11 @@ class ForkServer:
                             break
                         for fd in received:
                             os.set_inheritable(fd, False)
-                        return json.loads(data), received
+                        answer = json.loads(data)
+                        if answer["event"] != "importing":
+                            return answer, received
+                        if self._imported is not None:
+                            self._imported(int(answer["modules"]))
                 raise ForkFailed("the fork server has gone")
         except OSError as error:
             raise ForkFailed(f"the fork server has gone ({error.strerror})") from None
@@ -143,7 +160,12 @@ class ForkServer:
 
 @asynccontextmanager
 async def open_fork_server(
-    spec: ForkServerSpec, log_file: Path, *, learned: Sequence[str] = (), preload: str = ""
+    spec: ForkServerSpec,
+    log_file: Path,
+    *,
+    learned: Sequence[str] = (),
+    preload: str = "",
+    imported: Callable[[int], None] | None = None,
 ) -> AsyncIterator[ForkServer]:
     """Run a fork server; entering waits until it has imported everything, leaving ends it.
 
@@ -153,6 +175,7 @@ async def open_fork_server(
         log_file: What it prints goes there; begun anew each time.
         learned: What it is to import beyond the specification, as far as it can.
         preload: Libraries for ``LD_PRELOAD``, on top of the environment.
+        imported: Told now and then how many modules it has, as long as it imports.
 
     Raises:
         Unfit: From entering: it must not be forked with what it imported.
@@ -165,11 +188,11 @@ async def open_fork_server(
         with theirs:
             process = await _start(spec.python, theirs, env, log_file)
         try:
-            server = ForkServer(process, ours)
-            first, *more = [*_portions([*spec.expected, *learned])] or [[]]
+            server = ForkServer(process, ours, imported)
+            first, *more = _portions([*spec.expected, *learned]) or [[]]
             await server._teach({"modules": spec.modules, "learned": first})  # noqa: SLF001
             for some in more:
-                await server.learn(some)
+                await server._teach({"learn": some})  # noqa: SLF001
             yield server
         finally:
             with anyio.CancelScope(shield=True):
@@ -202,12 +225,12 @@ async def _start(python: str, link: socket.socket, env: Mapping[str, str], log_f
         raise ForkFailed(f"{python} cannot be started: {error.strerror or error}") from None
 
 
-def _portions(names: Sequence[str]) -> list[list[str]]:
-    """Divide names over messages."""
+def _portions(names: Sequence[str], most: int = sys.maxsize) -> list[list[str]]:
+    """Divide names over messages, of so many at most."""
     portions: list[list[str]] = []
     room = 0
     for name in names:
-        if len(name) > room:
+        if len(name) > room or len(portions[-1]) == most:
             portions.append([])
             room = MOST_TAUGHT
         portions[-1].append(name)

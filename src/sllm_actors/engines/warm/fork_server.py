@@ -2,45 +2,38 @@
 
 Run by path as ``python fork_server.py LINK``, under the interpreter of the engines, with one end of a unix
 socket pair (``SOCK_SEQPACKET``: a message is a message, and may carry descriptors). It imports nothing of
-sllm_actors but ``leash.py``, by path.
+sllm_actors but ``leash.py`` and ``forked_engine.py``, by path.
 
-The worker says, as JSON: first ``{"modules": […], "learned": […]}``, what to import (of the first list, all;
-of the second, what there is); then ``{"fork": true}`` with the descriptors of a leash's ``CONTROL``,
+The worker says, as JSON: first ``{"modules": […], "learned": […]}``, what to import (of the first list,
+all; of the second, what there is); then ``{"fork": true}`` with the descriptors of a leash's ``CONTROL``,
 ``STATUS`` and lock files; and ``{"learn": […]}``, names to import as well. The server answers each with one
-message: ``{"event": "ready"}``, ``{"event": "forked", "leash": pid}`` with a pidfd of the leash,
-``{"event": "learned"}``; ``{"event": "failed", "reason"}``; or ``{"event": "unfit", "reason"}`` before it
-ends, because it must not be forked.
+message: ``{"event": "ready"}``, now and then with an ``{"event": "importing", "modules": count}`` before
+it; ``{"event": "forked", "leash": pid}`` with a pidfd of the leash; ``{"event": "learned"}``; ``{"event":
+"failed", "reason"}``; or ``{"event": "unfit", "reason"}`` before it ends, because it must not be forked.
 
 The fork of the server is the leash of one engine, in a session of its own, and forks the engine into another
 session. It differs from a leash that was exec'd in nothing else. So the end of the server touches no engine,
 and the end of the worker (end of file on ``LINK``) ends the server.
-
-An engine is what ``python -m MODULE ARGUMENTS`` would be, in the order's environment; except that its
-``multiprocessing`` forks where it was asked to spawn, so that its own processes need not import everything
-either, and that it writes what it still imports to the file ``IMPORTS`` in its TMPDIR, for the worker.
 """
 
 from __future__ import annotations
 
 import asyncio
-import atexit
 import contextlib
 import ctypes
 import fcntl
 import gc
 import importlib.util
 import json
-import multiprocessing
 import os
-import runpy
 import signal
 import socket
 import sys
-import tempfile
 import threading
+import time
 import traceback
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
@@ -51,16 +44,19 @@ if TYPE_CHECKING:
 LONGEST = 131072
 MOST_DESCRIPTORS = 64
 MARKER = "SLLM_ENGINE"
-IMPORTS = "late-imports"
-THREADS = "OMP_NUM_THREADS"
-MOST_IMPORTS = 5000
+
+TELL = 1.0
+"""Seconds between two messages about how many modules there are."""
+
+MOST_TOLD = 200
+"""So many of them are sent at most, unheard they fit into the link."""
 
 
-def load_leash() -> ModuleType:
-    """Load ``ownership/leash.py`` by its path: our package is not on the path of an engine's interpreter."""
+def load_part(*names: str) -> ModuleType:
+    """Load a file of ``engines`` by its path: our package is not on the path of an engine's interpreter."""
     engines = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120
-    path = os.path.join(engines, "ownership", "leash.py")  # noqa: PTH118
-    spec = importlib.util.spec_from_file_location("sllm_leash", path)
+    path = os.path.join(engines, *names)  # noqa: PTH118
+    spec = importlib.util.spec_from_file_location(f"sllm_{names[-1].removesuffix('.py')}", path)
     if spec is None or spec.loader is None:
         raise ImportError(path)
     module = importlib.util.module_from_spec(spec)
@@ -98,7 +94,8 @@ class Server:
 
     def __init__(self, link: socket.socket) -> None:
         self._link = link
-        self._leash = load_leash()
+        self._leash = load_part("ownership", "leash.py")
+        self._engine = load_part("warm", "forked_engine.py")
         self._leash.close_others(link.fileno())
         self._marker = Marker()
         self._ours: frozenset[int] = frozenset()
@@ -109,6 +106,8 @@ class Server:
         if setup is None:
             return 0
         die_with(self._link, at_once=True)
+        progress = ImportProgress(lambda modules: self._say(event="importing", modules=modules))
+        sys.meta_path.insert(0, progress)
         try:
             for name in setup["modules"]:
                 importlib.import_module(name)
@@ -135,6 +134,7 @@ class Server:
             with contextlib.suppress(Exception), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 importlib.import_module(name)
+        sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, ImportProgress)]
         prepare_titles()
         problem = unfit()
         if problem:
@@ -202,18 +202,20 @@ class Server:
             for fd in open_descriptors() - self._ours:
                 with contextlib.suppress(OSError):
                     os.close(fd)
-            threads = os.environ.get(THREADS)
+            variable = self._engine.THREADS
+            threads = os.environ.get(variable)
             preload = {"LD_PRELOAD": os.environ["LD_PRELOAD"]} if "LD_PRELOAD" in os.environ else {}
             os.environ.clear()
             os.environ.update(launch["env"] | preload)  # else vLLM would want to preload what is here
             os.chdir(launch["cwd"])
-            if os.environ.get(THREADS) != threads:
-                set_threads(os.environ.get(THREADS, ""))
-            code = run_module(launch["argv"][2], launch["argv"][3:], launch["tmpdir"])
+            if os.environ.get(variable) != threads:
+                self._engine.set_threads(os.environ.get(variable, ""))
+            code = self._engine.run_module(launch["argv"][2], launch["argv"][3:], launch["tmpdir"])
         except BaseException:  # noqa: BLE001 - as the interpreter does at the end of a program
             traceback.print_exc()
         finally:
-            leave(code)
+            self._engine.leave(code)
+            os._exit(1)  # not reached: it ends the process
 
     # ---- the link
 
@@ -232,85 +234,25 @@ class Server:
             socket.send_fds(self._link, [json.dumps(event).encode()], list(descriptors))
 
 
-class LateImports:
-    """Writes the name of each module that is looked for to a file; finds nothing itself."""
+class ImportProgress:
+    """Tells the worker now and then how many modules there are; finds none itself.
 
-    def __init__(self, path: str) -> None:
-        self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        self._count = 0
+    It is bounded, for a worker that does not listen: a message that has no room would end this process, see
+    ``die_with``.
+    """
 
-    def find_spec(self, name: str, _path: object = None, _target: object = None) -> None:
+    def __init__(self, say: Callable[[int], None]) -> None:
+        self._say = say
+        self._next = time.monotonic()
+        self._left = MOST_TOLD
+
+    def find_spec(self, _name: str, _path: object = None, _target: object = None) -> None:
         """See ``importlib.abc.MetaPathFinder``."""
-        self._count += 1
-        if self._count <= MOST_IMPORTS:
-            self.note(name)
-
-    def note(self, line: str) -> None:
-        """Write a line."""
-        with contextlib.suppress(OSError):  # closed or full: only the next start is slower for it
-            os.write(self._fd, line.encode() + b"\n")
-
-
-def run_module(module: str, arguments: list[str], tmpdir: str) -> Any:
-    """Be ``python -m module arguments``; return what it exits with."""
-    late = LateImports(os.path.join(tmpdir, IMPORTS))  # noqa: PTH118
-    sys.meta_path.insert(0, late)
-    fork_where_it_would_spawn(late, os.environ.get("LD_PRELOAD", ""))
-    numpy = sys.modules.get("numpy")
-    if numpy is not None:
-        numpy.random.seed()
-    tempfile.tempdir = None  # what it remembers is the server's
-    sys.argv = [module, *arguments]
-    warnings.filterwarnings("ignore", category=RuntimeWarning, module="runpy")  # "found in sys.modules"
-    try:
-        runpy.run_module(module, run_name="__main__", alter_sys=True)
-    except SystemExit as leaving:
-        return leaving.code
-    return 0
-
-
-def set_threads(count: str) -> None:
-    """Have PyTorch compute with so many threads: its OpenMP has read the variable in the server.
-
-    No thread has been at work yet, or OpenMP would not survive the fork; its size may still be changed.
-    """
-    torch = sys.modules.get("torch")
-    if torch is not None and count.isdecimal() and int(count):
-        torch.set_num_threads(int(count))
-
-
-def fork_where_it_would_spawn(late: LateImports, preload: str) -> None:
-    """Make ``multiprocessing.get_context`` give the context that forks, until CUDA is initialised.
-
-    A library that was to be preloaded into what would have been spawned is noted as ``LD_PRELOAD=…``: the
-    server has to be started with it.
-    """
-    real = multiprocessing.get_context
-    forking = real("fork")
-
-    def get_context(method: str | None = None) -> Any:
-        torch = sys.modules.get("torch")
-        if method not in ("spawn", "forkserver") or (torch is not None and torch.cuda.is_initialized()):
-            return real(method)
-        if os.environ.get("LD_PRELOAD", "") != preload:
-            late.note(f"LD_PRELOAD={os.environ['LD_PRELOAD']}")
-        return forking
-
-    multiprocessing.get_context = get_context
-
-
-def leave(code: Any) -> NoReturn:
-    """End this process as the interpreter ends a program."""
-    if code is not None and not isinstance(code, int):
-        sys.stderr.write(f"{code}\n")
-        code = 1
-    with contextlib.suppress(BaseException):
-        getattr(threading, "_shutdown")()  # noqa: B009 - waits for threads, as at the end of any program
-        atexit._run_exitfuncs()  # noqa: SLF001
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(Exception):
-            stream.flush()
-    os._exit((code or 0) & 0xFF)
+        now = time.monotonic()
+        if now >= self._next and self._left:
+            self._next = now + TELL
+            self._left -= 1
+            self._say(len(sys.modules))
 
 
 def unfit() -> str:

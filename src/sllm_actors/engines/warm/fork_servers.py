@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import anyio
@@ -14,10 +15,11 @@ from sllm_actors.engines.messages import ForkServerReport, ForkServerState
 from sllm_actors.engines.plan import LaunchPlan
 
 from .fork_client import FORK_TIMEOUT, ForkServer, ForkServerSpec
-from .fork_server import IMPORTS
+from .forked_engine import IMPORTS
+from .waiting import LONGEST, Importing, is_worth_waiting
 
-WAIT = 30.0
-"""Seconds that an engine waits for a server that is about to be ready: less than a plain start costs."""
+LOOK = 1.0
+"""Seconds between two looks at whether it is worth waiting for a server that imports."""
 
 WATCHED = 600.0
 """Seconds after the start of an engine in which its late imports are looked at."""
@@ -26,10 +28,28 @@ GIB = 1024**3
 
 
 @define
+class _Import:
+    """The import of a server that is not ready yet.
+
+    Attributes:
+        began: When, on the monotonic clock.
+        heard: When it last told of a further module.
+        count: How many modules it will have, or 0.
+        seconds: How long the last one took, or 0.
+    """
+
+    began: float = field(factory=time.monotonic)
+    heard: float = field(factory=time.monotonic)
+    count: int = 0
+    seconds: float = 0.0
+
+
+@define
 class _Entry:
     report: ForkServerReport
     spec: ForkServerSpec | None = None
     server: ForkServer | None = None
+    importing: _Import = field(factory=_Import)
     wanted_until: float = -math.inf
     settled: anyio.Event = field(factory=anyio.Event)
     watched: dict[Path, float] = field(factory=dict)
@@ -41,19 +61,34 @@ class ForkServers:
     def __init__(self) -> None:
         self._entries: dict[str, _Entry] = {}
 
-    async def find(self, plan: LaunchPlan) -> ForkServer | None:
+    async def find(
+        self, plan: LaunchPlan, *, longest: float = LONGEST, say: Callable[[str], None] | None = None
+    ) -> ForkServer | None:
         """Return the server that a plan's engine can be forked from; None if it has to start as a program.
 
-        Waits, within bounds, for one that is importing. Whoever got one has ``FORK_TIMEOUT`` to use it: so
-        long it is kept although there may be no room for a further engine any more.
+        Waits for one that is importing as long as ``is_worth_waiting``. Whoever got one has
+        ``FORK_TIMEOUT`` to use it: so long it is kept although there may be no room for a further engine
+        any more.
+
+        Args:
+            longest: Seconds that may be waited at most.
+            say: Told what is waited for.
         """
         fitting = (each for each in self._entries.values() if each.spec is not None and each.spec.fits(plan))
         entry = next(fitting, None)
         if entry is None:
             return None
-        if entry.report.state is ForkServerState.STARTING:
-            entry.wanted_until = time.monotonic() + WAIT + FORK_TIMEOUT
-            with anyio.move_on_after(WAIT):
+        began = time.monotonic()
+        while entry.report.state is ForkServerState.STARTING:
+            now = time.monotonic()
+            importing = _importing(entry, now)
+            if not is_worth_waiting(importing, now - began, longest):
+                return None
+            entry.wanted_until = now + LOOK + FORK_TIMEOUT
+            if say is not None:
+                done = f" ({importing.share:.0%} done)" if importing.share else ""
+                say(f"waiting for the fork server, which imports {entry.report.backend}{done}")
+            with anyio.move_on_after(LOOK):
                 await entry.settled.wait()
         if entry.server is not None:
             now = time.monotonic()
@@ -83,6 +118,22 @@ class ForkServers:
         """Take note that there is to be a server, which is about to start."""
         self.say(spec.backend, ForkServerState.STARTING)
         self._entries[spec.backend].spec = spec
+
+    def begin(self, backend: str, *, count: int = 0, seconds: float = 0.0) -> None:
+        """Take note that a server begins to import.
+
+        Args:
+            count: How many modules it will have, or 0 where that is not known.
+            seconds: How long the last one took, or 0.
+        """
+        self.say(backend, ForkServerState.STARTING)
+        self._entries[backend].importing = _Import(count=count, seconds=seconds)
+
+    def imported(self, backend: str, modules: int) -> None:
+        """Take note of how many modules a server has that goes on importing."""
+        entry = self._entries[backend]
+        entry.importing.heard = time.monotonic()
+        entry.report = evolve(entry.report, modules=modules)
 
     def say(self, backend: str, state: ForkServerState, reason: str = "") -> None:
         """Take note of what a server is that does not serve."""
@@ -131,6 +182,17 @@ class MemoryBounds:
             running: Whether the server is there.
         """
         return memory_free >= (self.keep if running else self.begin) and (not gpus or gpus_free > 0)
+
+
+def _importing(entry: _Entry, now: float) -> Importing:
+    its = entry.importing
+    return Importing(
+        elapsed=now - its.began,
+        quiet=now - its.heard,
+        modules=entry.report.modules,
+        count=its.count,
+        seconds=its.seconds,
+    )
 
 
 def _memory(server: ForkServer | None) -> int:

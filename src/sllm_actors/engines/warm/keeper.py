@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -86,7 +87,9 @@ class ForkServerKeeper(Actor):
     async def started(self) -> None:
         """Begin."""
         self._servers.keep(self._spec)
-        self._learned = await to_thread.run_sync(read_learned, self._record, self._spec.engine)
+        learned = await to_thread.run_sync(read_learned, self._record, self._spec.engine)
+        known = self._spec.known
+        self._learned = learned.knowing(known.modules, known.preload, known.count)
         self.context.start_soon(self._keep, name=f"fork server for {self._backend}")
         self.context.start_soon(self._listen, name=f"late imports of {self._backend}")
 
@@ -106,15 +109,22 @@ class ForkServerKeeper(Actor):
 
     async def _run(self) -> _End:
         """Be one life of the server."""
-        self._servers.say(self._backend, ForkServerState.STARTING)
         output = self._options.folder / f"{self._backend}.log"
         had = self._learned
+        began = self.context.now()
+        self._servers.begin(self._backend, count=had.count, seconds=had.seconds)
         try:
             async with open_fork_server(
-                self._spec, output, learned=had.modules, preload=had.preload
+                self._spec,
+                output,
+                learned=had.modules,
+                preload=had.preload,
+                imported=partial(self._servers.imported, self._backend),
             ) as server:
+                took = self.context.now() - began
                 self._servers.serve(self._backend, server)
                 log.info("fork_server.ready", backend=self._backend, pid=server.pid, modules=server.modules)
+                await self._remember(self._learned.took(server.modules, took))
                 return await self._look_after(server, had)
         except ForkFailed as failure:
             return await self._failed(failure)

@@ -31,12 +31,31 @@ class Learned:
         modules: What engines imported late, in that order.
         preload: The ``LD_PRELOAD`` that the processes of engines asked for.
         unfit: Why a server could not be forked with these modules; then none are learnt any more.
+        count: How many modules the last server had when it was ready, or 0.
+        seconds: How long it took to import them, or 0.
     """
 
     engine: str = ""
     modules: tuple[str, ...] = ()
     preload: str = ""
     unfit: str = ""
+    count: int = 0
+    seconds: float = 0.0
+
+    def knowing(self, modules: Iterable[str], preload: str, count: int) -> Learned:
+        """Return this with what is known of the engine anyway: its modules come first.
+
+        Nothing is taken over where a server was unfit with it.
+        """
+        if self.unfit:
+            return self
+        known = Learned(self.engine, preload=preload).merge(modules)
+        both = known.merge(self.modules)
+        return evolve(self, modules=both.modules, preload=self.preload or preload, count=self.count or count)
+
+    def took(self, count: int, seconds: float) -> Learned:
+        """Return this with what the import of a server that is ready was like."""
+        return evolve(self, count=count, seconds=round(seconds, 2))
 
     def merge(self, lines: Iterable[str]) -> Learned:
         """Return this with the lines of an engine's file of late imports. The bound keeps the oldest."""
