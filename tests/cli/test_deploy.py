@@ -150,6 +150,8 @@ def test_what_the_gateway_refuses_is_one_sentence(sllm: Sllm, gateway: PlayedGat
     ended = sllm(*ARGUMENTS)
     assert (ended.code, ended.out) == (1, "")
     assert ended.err == "error: unknown key new_key: did you mean num_gpus?\n"
+    gateway.refusal = (400, "auto_scaling_config.min_instances must be from 0 to 256", "invalid_deployment")
+    assert sllm(*ARGUMENTS, "--min-instances", "300").err == "error: --min-instances must be from 0 to 256\n"
 
 
 @pytest.mark.parametrize(
@@ -158,6 +160,8 @@ def test_what_the_gateway_refuses_is_one_sentence(sllm: Sllm, gateway: PlayedGat
         (),
         ("--model", "m", "--num-gpus", "-1"),
         ("--model", "m", "--keep-alive", "soon"),
+        ("--model", "m", "--keep-alive", "nan"),
+        ("--model", "m", "--wait", "--timeout", "inf"),
         ("--model", "m", "--config", "/no/such/file.json"),
         ("--model", "m", "--no-such-option"),
     ],

@@ -10,8 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sllm_actors.cli.document import absolute_source, build, engine_settings, load, merge
-from sllm_actors.cli.errors import CommandFailure
+from sllm_actors.cli.document import (
+    absolute_source,
+    build,
+    engine_settings,
+    load,
+    merge,
+    options_as_typed,
+)
+from sllm_actors.cli.errors import CommandFailure, RequestRefused
 
 json_tables = st.dictionaries(
     st.text(max_size=3),
@@ -66,6 +73,51 @@ def test_engine_settings_are_values_and_what_has_a_dash_is_an_argument() -> None
         engine_settings(["enforce-eager"])
 
 
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        (
+            ["max-len=1", "max_len=2"],
+            "--engine-arg max_len is given twice: keep one of them",
+        ),
+        (['extra={"a": 1, "a": 2}'], '--engine-arg extra: the key "a" is given twice'),
+        (['x={"a": "\\u0000"}'], '--engine-arg x: a: "\\u0000" has a NUL character in it'),
+        (["seed=99999999999999999999"], "--engine-arg seed: the number 99999999999999999999... is too large"),
+    ],
+)
+def test_a_wrong_engine_argument_is_named_as_it_was_typed(given: list[str], complaint: str) -> None:
+    with pytest.raises(CommandFailure) as failure:
+        engine_settings(given)
+    assert failure.value.message.startswith(complaint)
+
+
+def test_what_json_has_not_is_a_text() -> None:
+    assert engine_settings(["a=NaN", "b=-Infinity", "c=" + "[" * 9000])[0] == {
+        "a": "NaN",
+        "b": "-Infinity",
+        "c": "[" * 9000,
+    }
+
+
+def test_options_are_known_by_the_names_that_were_typed() -> None:
+    given = {"model": "m", "backend": None, "num_gpus": 3}
+    typed = options_as_typed(
+        given, {"min_instances": 3, "target": None}, ["http://x"], ["n-parallel=0", "-x"]
+    )
+    refused = RequestRefused(400, "auto_scaling_config.min_instances must be from 0 to 256, not 300")
+    assert refused.naming(typed).message == "--min-instances must be from 0 to 256, not 300"
+    for sentence, named in [
+        ("min_instances (3) is too much for x", "--min-instances (3) is too much for x"),
+        ("num_gpus: 1.5 is not a whole number", "--num-gpus: 1.5 is not a whole number"),
+        ("n_parallel must be a whole number", "--engine-arg n-parallel must be a whole number"),
+        ("endpoints must be addresses", "--endpoint must be addresses"),
+        ("model must have 1 to 256 characters", "--model must have 1 to 256 characters"),
+        ("there is no such model", "there is no such model"),
+        ("backend cannot be 'x'", "backend cannot be 'x'"),
+    ]:
+        assert RequestRefused(400, sentence).naming(typed).message == named
+
+
 def test_a_document_without_a_model_is_refused() -> None:
     with pytest.raises(CommandFailure, match="--model"):
         built({"backend": "vllm"})
@@ -91,6 +143,10 @@ def test_files_are_read_as_json_or_toml(tmp_path: Path) -> None:
     (tmp_path / "d.toml").write_text('model = "m"\n[auto_scaling_config]\ntarget = 3\n')
     assert load(tmp_path / "d.json") == {"model": "m", "source": str(tmp_path / "w")}
     assert load(tmp_path / "d.toml") == {"model": "m", "auto_scaling_config": {"target": 3}}
+    for name in ("d.json", "d.toml"):
+        plain = load(tmp_path / name)
+        (tmp_path / name).write_bytes(b"\xef\xbb\xbf" + (tmp_path / name).read_bytes())
+        assert load(tmp_path / name) == plain, "a byte order mark means nothing"
 
 
 @pytest.mark.parametrize(
@@ -104,6 +160,13 @@ def test_files_are_read_as_json_or_toml(tmp_path: Path) -> None:
         ("d.json", " " * (2**16 + 1), "larger than 64 KiB"),
         ("d.toml", "since = 2026-01-01", "not valid TOML"),
         ("d.toml", "model = ", "not valid TOML"),
+        ("d.json", '{"backend_config": {"a": [{"b": 1, "b": 2}]}}', 'the key "b" is given twice'),
+        ("d.toml", 'model = "a"\nmodel = "b"', "not valid TOML"),
+        ("d.toml", "[backend_config]\nx = [{a = 1, a = 2}]", "not valid TOML"),
+        ("d.toml", "[backend_config]\nx = [nan]", "backend_config.x: NaN is not a number"),
+        ("d.toml", "[backend_config]\nx = 9999999999999999999999", "backend_config.x: the number 9999"),
+        ("d.toml", 'source = "a\\u0000b"', 'source: "a\\u0000b" has a NUL'),
+        ("d.json", '{"source": "a\\u0000b"}', 'source: "a\\u0000b" has a NUL'),
     ],
 )
 def test_a_bad_file_is_named_with_what_is_wrong(

@@ -70,14 +70,36 @@ def test_other_sources_are_refused_with_a_remedy(source: str, problem: str) -> N
     ("settings", "problem"),
     [
         ({"n_ctxx": 1}, "the llamacpp backend has no setting 'n_ctxx'; did you mean n_ctx?"),
-        ({"n_parallel": "two"}, "n_parallel must be a whole number from 1 on, not 'two'"),
-        ({"max_num_seqs": True}, "max_num_seqs must be a whole number from 1 on, not True"),
+        ({"n_parallel": "two"}, "n_parallel must be a whole number from 1 to 256, not 'two'"),
+        ({"max_num_seqs": True}, "max_num_seqs must be a whole number from 1 to 256, not True"),
         (
             {"n_parallel": 1, "max_num_seqs": 1},
             "max_num_seqs means n_parallel, which is given too: keep one of them",
         ),
         ({"pooling": "max"}, "pooling must be mean, cls, last or none, not 'max'"),
         ({"extra": {"port": 80}}, "extra.port cannot be set: the worker decides it"),
+        ({"extra": {"n_parallel": 0}}, "extra.n_parallel cannot be set: give the setting n_parallel"),
+        ({"n_parallel": 0}, "n_parallel must be a whole number from 1 to 256, not 0"),
+        ({"max_num_seqs": -1}, "max_num_seqs must be a whole number from 1 to 256, not -1"),
+        ({"n_threads": 10**9}, "n_threads must be a whole number from 1 to 4096, not 1000000000"),
+        (
+            {"max_model_len": 2**31 - 1},
+            "max_model_len times n_parallel is 8589934588: llama.cpp has 2147483647 tokens at most",
+        ),
+        (
+            {"extra_args": ["--ctx-size=4096", "-ngl", "20"]},
+            (
+                "extra_args cannot be set: llama.cpp runs here without its command line; give for --ctx-size the"
+                ' setting n_ctx, for -ngl extra = {"n_gpu_layers": N}'
+            ),
+        ),
+        (
+            {"extra_args": "--mlock"},
+            (
+                "extra_args cannot be set: llama.cpp runs here without its command line; give the settings of the"
+                ' llamacpp backend, and others as extra = {"n_batch": 512}'
+            ),
+        ),
         (
             {"n_ctx": 8, "max_model_len": 8},
             "n_ctx is max_model_len times n_parallel: give one of n_ctx and max_model_len",

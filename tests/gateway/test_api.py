@@ -207,6 +207,19 @@ async def test_bodies_that_mean_nothing_are_refused_with_a_sentence(cluster: Pla
         assert answer.status_code == (404 if code == "model_not_found" else 400)
 
 
+async def test_a_level_is_one_number_given_once(cluster: PlayedCluster) -> None:
+    http = cluster.http()
+    for content, sentence in (
+        (b'{"level": 1, "level": 2}', 'the key "level" is given twice'),
+        (b"[1]", "the body must be a JSON object"),
+        (b"\xff", "the body is not JSON"),
+        (b'{"level": 3}', "the body must be a JSON object with a level of 0, 1 or 2"),
+        (b'{"level": NaN}', "level: NaN is not a number that JSON has"),
+    ):
+        answer = await http.post("/instances/x/sleep", content=content)
+        assert (answer.status_code, answer.json()["error"]["message"]) == (400, sentence)
+
+
 async def test_a_huge_body_is_refused(tmp_path: Path) -> None:
     async with running_gateway(tmp_path, body_limit=2**20) as cluster:
         http = cluster.http()

@@ -67,3 +67,10 @@ def test_what_is_being_decided_already_has_to_wait() -> None:
 def test_a_proposal_is_refused_only_by_every_worker(answers: list[str], refusal: str) -> None:
     verdict = AdmissionVerdict(Proposal(spec(), []), 2, dict(zip(LIVES, answers, strict=False)))
     assert verdict.refused == refusal
+
+
+def test_a_refused_setting_is_called_as_it_was_typed() -> None:
+    proposal = propose('{"model": "m", "backend": "vllm", "backend_config": {"torch_dtype": "x"}}', {}, ())
+    assert isinstance(proposal, Proposal)
+    verdict = AdmissionVerdict(proposal, 1, {LIVES[0]: "dtype must be auto or half, not 'x'"})
+    assert verdict.refused == "torch_dtype must be auto or half, not 'x'"

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from sllm_actors.serving.deployment.document import MAX_DOCUMENT
+from sllm_actors.serving.deployment.json_text import check_value, read_value
+from sllm_actors.serving.deployment.spec import DeploymentProblem
 
 from .errors import CommandFailure
 
@@ -35,12 +37,11 @@ def load(path: Path) -> dict[str, Any]:
             raise CommandFailure(
                 f"{path} is larger than {MAX_DOCUMENT // 1024} KiB: that is no deployment file"
             )
-        text = content.decode()
-        document = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
-        json.dumps(document, allow_nan=False)
+        text = content.decode("utf-8-sig")
+        document = read_value(text, "it") if path.suffix == ".json" else _read_toml(text)
     except OSError as error:
         raise CommandFailure(f"{path} cannot be read: {error.strerror}") from None
-    except (ValueError, TypeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise CommandFailure(
             f"{path} is not valid {path.suffix[1:].upper()} for a deployment: {error}"
         ) from None
@@ -48,6 +49,12 @@ def load(path: Path) -> dict[str, Any]:
         raise CommandFailure(f"{path} holds no table of keys such as model and backend")
     if isinstance(document.get("source"), str):
         document["source"] = absolute_source(document["source"], path.parent)
+    return document
+
+
+def _read_toml(text: str) -> dict[str, Any]:
+    document = tomllib.loads(text)
+    check_value(document, "it")
     return document
 
 
@@ -80,16 +87,19 @@ def engine_settings(given: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     a table where it reads as JSON, and else a text. What begins with a dash is an argument of the engine.
 
     Raises:
-        CommandFailure: One is of neither form.
+        CommandFailure: One is of neither form, or a setting is given twice.
     """
     settings: dict[str, Any] = {}
     arguments: list[str] = []
     for each in given:
         name, equals, value = each.partition("=")
+        setting = name.replace("-", "_")
         if each.startswith("-"):
             arguments.append(each)
+        elif setting in settings:
+            raise CommandFailure(f"--engine-arg {name} is given twice: keep one of them")
         elif equals and name:
-            settings[name.replace("-", "_")] = _value_of(value)
+            settings[setting] = _value_of(name, value)
         else:
             raise CommandFailure(
                 f"--engine-arg {each} is not of the form K=V (to pass an argument on: --{each})"
@@ -97,11 +107,19 @@ def engine_settings(given: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     return settings, arguments
 
 
-def _value_of(text: str) -> Any:
+def _value_of(name: str, text: str) -> Any:
     try:
-        return json.loads(text)
-    except ValueError:
+        json.loads(text, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
         return text
+    try:
+        return read_value(text, "its value")
+    except DeploymentProblem as problem:
+        raise CommandFailure(f"--engine-arg {name}: {problem}") from None
+
+
+def _no_constant(text: str) -> Any:
+    raise ValueError(text)  # NaN and Infinity, which JSON has not: a text
 
 
 def build(
@@ -147,6 +165,31 @@ def build(
     if "source" not in document and isinstance(model, str) and model.startswith((".", "~")):
         document["source"] = absolute_source(model, folder)
     return document
+
+
+def options_as_typed(
+    scalars: Mapping[str, Any],
+    auto_scaling: Mapping[str, Any],
+    endpoints: Sequence[str],
+    engine_args: Sequence[str],
+) -> dict[str, str]:
+    """Return the options that were given, by the names that a gateway has for them. See ``build``."""
+    typed = {name: name for name, value in scalars.items() if value is not None}
+    for name, value in auto_scaling.items():
+        if value is not None:
+            typed |= {name: name, f"auto_scaling_config.{name}": name}
+    if endpoints:
+        typed["endpoints"] = "endpoint"
+    options = {name: f"--{option.replace('_', '-')}" for name, option in typed.items()}
+    for each in engine_args:
+        name = each.partition("=")[0]
+        if not each.startswith("-"):
+            options |= {
+                key: f"--engine-arg {name}"
+                for setting in [name.replace("-", "_")]
+                for key in (setting, f"backend_config.{setting}")
+            }
+    return options
 
 
 def _arguments_of(config: Mapping[str, Any]) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import IO, Any
 
 import click
@@ -37,3 +39,16 @@ class RequestRefused(CommandFailure):
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
+
+    def naming(self, typed: Mapping[str, str]) -> RequestRefused:
+        """Return the same with what it names called as it was typed.
+
+        Args:
+            typed: By the name that the gateway has for it.
+        """
+        message = self.message
+        for name in sorted(typed, key=len, reverse=True):
+            # A plain word may be meant as one, but for at the beginning.
+            before = r"(?<![\w.-])" if {"_", "."} & set(name) else "^"
+            message = re.sub(rf"{before}{re.escape(name)}(?![\w-])", typed[name], message)
+        return RequestRefused(self.status, message)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import click
 
 from sllm_actors.host_port import HIGHEST_PORT, HostPort, parse_host
@@ -61,6 +64,27 @@ class KeyValueType(click.ParamType[tuple[str, str]]):
         if not key or not equals:
             self.fail(f"{value!r} is not of the form KEY=VALUE", param, ctx)
         return key, rest
+
+
+class FiniteRange(click.FloatRange):
+    """A number that is one: neither NaN nor infinite."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a number of this range.", param, ctx)
+        return number
+
+
+def each_key_once(
+    ctx: click.Context, param: click.Parameter, pairs: tuple[tuple[str, str], ...]
+) -> tuple[tuple[str, str], ...]:
+    """Refuse a repeatable ``KEY=VALUE`` option that has a key twice."""
+    keys = [key for key, _ in pairs]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise click.BadParameter(f"{key!r} is given twice: keep one of them", ctx, param)
+    return pairs
 
 
 class GpusType(click.ParamType[int | None]):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 
-from attrs import frozen
+from attrs import field, frozen
 
 from sllm_actors.serving.decisions.reconcile import Deployment
-from sllm_actors.serving.deployment.document import MAX_DOCUMENT, read_document
+from sllm_actors.serving.deployment.document import MAX_DOCUMENT, read_document, settings_as_typed
 from sllm_actors.serving.deployment.spec import DeploymentProblem, DeploymentSpec
 
 from .answers import being_deployed, deployed_already
@@ -21,10 +22,12 @@ class Proposal:
 
     Attributes:
         warnings: What its author should see.
+        typed: Older names of settings that its author has used, by those of today.
     """
 
     spec: DeploymentSpec
     warnings: list[str]
+    typed: Mapping[str, str] = field(factory=dict)
 
 
 @frozen
@@ -44,7 +47,10 @@ class AdmissionVerdict:
     def refused(self) -> str:
         """Why every worker has refused it, or "" when not all have."""
         refusals = [problem for problem in self.answers.values() if problem]
-        return min(refusals) if refusals and len(refusals) == self.asked else ""
+        sentence = min(refusals) if refusals and len(refusals) == self.asked else ""
+        for name, older in self.proposal.typed.items():
+            sentence = re.sub(rf"\b{name}\b", older, sentence)
+        return sentence
 
 
 def propose(
@@ -67,4 +73,4 @@ def propose(
         return deployed_already(known, spec, warnings)
     if spec.id in admitting:
         return being_deployed(spec.id)
-    return Proposal(spec, warnings)
+    return Proposal(spec, warnings, settings_as_typed(document))

@@ -126,6 +126,10 @@ def test_the_bundled_default_of_serverlessllm_deploys_with_warnings() -> None:
     ]
 
 
+def test_a_byte_order_mark_is_passed_over() -> None:
+    assert read_document('\ufeff{"model": "a"}')[0].model == "a"
+
+
 def test_null_means_the_default() -> None:
     assert read(num_gpus=None, source=None, settings=None, scaling=None, endpoints=None) == read()
 
@@ -141,11 +145,12 @@ def test_null_means_the_default() -> None:
         ("{}", "the deployment names no model: give the key model"),
         ('{"model": null}', "the deployment names no model: give the key model"),
         ('{"model": "a", "model": "b"}', 'the key "model" is given twice'),
-        ('{"model": "a", "num_gpus": NaN}', "NaN is not a number that JSON has"),
-        ('{"model": "a", "num_gpus": -Infinity}', "-Infinity is not a number that JSON has"),
-        ('{"model": "a", "hold_timeout": 1e999}', "1e999 is not a number that JSON has"),
-        ('{"model": "\\ud800"}', '"\\ud800" has half a character in it'),
-        ('{"model": "a", "settings": {"\\udfff": 1}}', '"\\udfff" has half a character in it'),
+        ('{"model": "a", "settings": {"x": [{"y": 1, "y": 2}]}}', 'the key "y" is given twice'),
+        ('{"model": "a", "num_gpus": NaN}', "num_gpus: NaN is not a number that JSON has"),
+        ('{"model": "a", "num_gpus": -Infinity}', "num_gpus: -Infinity is not a number that JSON has"),
+        ('{"model": "a", "hold_timeout": 1e999}', "hold_timeout: Infinity is not a number that JSON has"),
+        ('{"model": "\\ud800"}', 'model: "\\ud800" has half a character in it'),
+        ('{"model": "a", "settings": {"\\udfff": 1}}', 'settings: "\\udfff" has half a character in it'),
         ("[" * 100_000, "the deployment is nested more than 32 deep"),
         ('{"settings":' + "[" * 40 + "]" * 40 + "}", "the deployment is nested more than 32 deep"),
     ],
@@ -168,24 +173,42 @@ def test_the_largest_numbers_are_carried() -> None:
     [
         ({"modell": "x"}, "modell", 'unknown key "modell": did you mean model?'),
         (
-            {"scaling": {"min_instance": 1}},
+            {"auto_scaling_config": {"min_instance": 1}},
             "auto_scaling_config.min_instance",
             'unknown key "auto_scaling_config.min_instance": did you mean min_instances?',
         ),
         (
             {"auto_scaling_config": {}, "scaling": {}},
-            "scaling",
-            "scaling is given twice, under two names",
+            "auto_scaling_config",
+            "auto_scaling_config is given twice: it means the same as scaling",
         ),
         (
             {"scaling": {"target": 1, "target_ongoing_requests": 2}},
-            "auto_scaling_config.target",
-            "auto_scaling_config.target is given twice, under two names",
+            "scaling.target",
+            "scaling.target is given twice: it means the same as scaling.target_ongoing_requests",
         ),
         (
             {"settings": {"dtype": "a", "torch_dtype": "b"}},
-            "backend_config.dtype",
-            "backend_config.dtype is given twice, under two names",
+            "settings.dtype",
+            "settings.dtype is given twice: it means the same as settings.torch_dtype",
+        ),
+        (
+            {"scaling": {"keep_alive_seconds": -5, "target": 1}},
+            "scaling.keep_alive_seconds",
+            "scaling.keep_alive_seconds must be from 0 to 315360000, or -1, not -5",
+        ),
+        (
+            {"auto_scaling_config": {"target_ongoing_requests": 1.5}},
+            "auto_scaling_config.target_ongoing_requests",
+            "auto_scaling_config.target_ongoing_requests: 1.5 is not a whole number",
+        ),
+        ({"settings": "x"}, "settings", "settings must be an object of keys and values"),
+        ({"endpoint": 5}, "endpoint", "endpoint must be a list of addresses, not 5"),
+        ({"source": "a\0b"}, "source", 'source: "a\\u0000b" has a NUL character in it'),
+        (
+            {"settings": {"extra": {"a": [{"b\0": 1}]}}},
+            "settings.extra.a",
+            'settings.extra.a: "b\\u0000" has a NUL character in it',
         ),
         ({"num_gpus": "1"}, "num_gpus", 'num_gpus: "1" is not a whole number'),
         ({"num_gpus": 1.5}, "num_gpus", "num_gpus: 1.5 is not a whole number"),
@@ -196,40 +219,44 @@ def test_the_largest_numbers_are_carried() -> None:
         ({"hold_timeout": "1"}, "hold_timeout", 'hold_timeout: "1" is not a number'),
         ({"hold_timeout": 0}, "hold_timeout", "hold_timeout must be from 0.001 to 604800, not 0"),
         ({"hold_limit": 10**9}, "hold_limit", "hold_limit must be from 0 to 1000000, not 1000000000"),
-        ({"scaling": [1]}, "auto_scaling_config", "auto_scaling_config must be an object of keys and values"),
-        ({"settings": "x"}, "backend_config", "backend_config must be an object of keys and values"),
         (
-            {"scaling": {"target": 0}},
+            {"auto_scaling_config": [1]},
+            "auto_scaling_config",
+            "auto_scaling_config must be an object of keys and values",
+        ),
+        ({"backend_config": "x"}, "backend_config", "backend_config must be an object of keys and values"),
+        (
+            {"auto_scaling_config": {"target": 0}},
             "auto_scaling_config.target",
             "auto_scaling_config.target must be from 1 to 1000000, not 0",
         ),
         (
-            {"scaling": {"target": "many"}},
+            {"auto_scaling_config": {"target": "many"}},
             "auto_scaling_config.target",
             'auto_scaling_config.target: "many" is not a whole number',
         ),
         (
-            {"scaling": {"metric": "rps"}},
+            {"auto_scaling_config": {"metric": "rps"}},
             "auto_scaling_config.metric",
             "auto_scaling_config.metric must be concurrency: nothing else is counted",
         ),
         (
-            {"scaling": {"keep_alive": -0.5}},
+            {"auto_scaling_config": {"keep_alive": -0.5}},
             "auto_scaling_config.keep_alive",
             "auto_scaling_config.keep_alive must be from 0 to 315360000, or -1, not -0.5",
         ),
         (
-            {"scaling": {"min_instances": 2}},
+            {"auto_scaling_config": {"min_instances": 2}},
             "auto_scaling_config.min_instances",
             "min_instances (2) is more than max_instances (1)",
         ),
         (
-            {"scaling": {"max_instances": 10**9}},
+            {"auto_scaling_config": {"max_instances": 10**9}},
             "auto_scaling_config.max_instances",
             "auto_scaling_config.max_instances must be from 1 to 256, not 1000000000",
         ),
         (
-            {"settings": {"pretrained_model_name_or_path": 5}},
+            {"backend_config": {"pretrained_model_name_or_path": 5}},
             "backend_config.pretrained_model_name_or_path",
             "backend_config.pretrained_model_name_or_path: 5 is not a text",
         ),

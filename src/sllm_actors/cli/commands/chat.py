@@ -12,6 +12,7 @@ import click
 from sllm_actors.cli.client import GatewayClient
 from sllm_actors.cli.conversation import Conversation
 from sllm_actors.cli.errors import CommandFailure, RequestRefused
+from sllm_actors.cli.parameters import FiniteRange
 from sllm_actors.cli.terminal import say, saying_pieces
 
 LAST_EVENT = "[DONE]"
@@ -21,7 +22,7 @@ LAST_EVENT = "[DONE]"
 @click.argument("model")
 @click.option("--system", metavar="TEXT", help="What the model is told before you speak.")
 @click.option("--max-tokens", type=click.IntRange(min=1), help="Longest answer, in tokens.")
-@click.option("--temperature", type=click.FloatRange(min=0), help="0 gives the same answer each time.")
+@click.option("--temperature", type=FiniteRange(min=0), help="0 gives the same answer each time.")
 def chat(*, model: str, system: str | None, max_tokens: int | None, temperature: float | None) -> None:
     """Chat with a model: it sees the whole conversation.
 

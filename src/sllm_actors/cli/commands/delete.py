@@ -11,6 +11,7 @@ from sllm_actors.cli.answers import StatusDocument, read
 from sllm_actors.cli.client import GatewayClient, path_of
 from sllm_actors.cli.errors import CommandFailure, RequestRefused
 from sllm_actors.cli.lookup import find_deployment
+from sllm_actors.cli.parameters import FiniteRange
 from sllm_actors.cli.terminal import say
 
 POLL_SECONDS = 0.3
@@ -19,9 +20,7 @@ POLL_SECONDS = 0.3
 @click.command()
 @click.argument("models", nargs=-1, required=True, metavar="M...")
 @click.option("--backend", help="Which deployment of the model, where there are several.")
-@click.option(
-    "--timeout", type=click.FloatRange(min=0), default=180.0, show_default=True, help="Seconds to wait."
-)
+@click.option("--timeout", type=FiniteRange(min=0), default=180.0, show_default=True, help="Seconds to wait.")
 def delete(*, models: tuple[str, ...], backend: str | None, timeout: float) -> None:
     """Delete deployments, each M a model or an id as sllm status shows it.
 

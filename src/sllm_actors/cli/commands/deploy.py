@@ -9,6 +9,8 @@ import click
 from sllm_actors.cli import document
 from sllm_actors.cli.answers import Deployed, read
 from sllm_actors.cli.client import GatewayClient
+from sllm_actors.cli.errors import RequestRefused
+from sllm_actors.cli.parameters import FiniteRange
 from sllm_actors.cli.progress import reporting, wait_until_ready
 from sllm_actors.cli.terminal import complain, say, say_json
 
@@ -32,7 +34,7 @@ from sllm_actors.cli.terminal import complain, say, say_json
 @click.option("--max-instances", type=click.IntRange(min=1), help="Most replicas.")
 @click.option(
     "--keep-alive",
-    type=click.FloatRange(min=-1),
+    type=FiniteRange(min=-1),
     metavar="SECONDS",
     help="How long an idle replica is kept; -1: until its room is needed.",
 )
@@ -44,7 +46,7 @@ from sllm_actors.cli.terminal import complain, say, say_json
 )
 @click.option("--wait/--no-wait", default=False, help="Wait until it is ready, and show how far it is.")
 @click.option(
-    "--timeout", type=click.FloatRange(min=0), default=1800.0, show_default=True, help="Seconds to wait."
+    "--timeout", type=FiniteRange(min=0), default=1800.0, show_default=True, help="Seconds to wait."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the gateway's answer as JSON.")
 def deploy(
@@ -73,21 +75,27 @@ def deploy(
         raise click.UsageError("name a model with --model, or a deployment file with --config")
     if keep_alive is not None and keep_alive.is_integer():
         keep_alive = int(keep_alive)
+    scalars = {"model": model, "backend": backend, "source": source, "num_gpus": num_gpus}
+    auto_scaling = {
+        "target": target,
+        "min_instances": min_instances,
+        "max_instances": max_instances,
+        "keep_alive": keep_alive,
+    }
     body = document.build(
         document.load(config) if config else {},
         folder=Path.cwd(),
-        scalars={"model": model, "backend": backend, "source": source, "num_gpus": num_gpus},
-        auto_scaling={
-            "target": target,
-            "min_instances": min_instances,
-            "max_instances": max_instances,
-            "keep_alive": keep_alive,
-        },
+        scalars=scalars,
+        auto_scaling=auto_scaling,
         endpoints=endpoints,
         engine_args=engine_args,
     )
+    typed = document.options_as_typed(scalars, auto_scaling, endpoints, engine_args)
     with GatewayClient() as client:
-        answer = client.request("POST", "/deployments", body=body)
+        try:
+            answer = client.request("POST", "/deployments", body=body)
+        except RequestRefused as refused:
+            raise refused.naming(typed) from None
         deployed = read(Deployed, answer)
         for warning in deployed.warnings:
             complain(f"warning: {warning}")

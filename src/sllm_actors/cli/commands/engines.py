@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from sllm_actors.cli.errors import CommandFailure
-from sllm_actors.cli.parameters import KEY_VALUE
+from sllm_actors.cli.parameters import KEY_VALUE, each_key_once
 from sllm_actors.cli.progress import reporting
 from sllm_actors.cli.terminal import cell, say, say_json, sentence, show, table
 from sllm_actors.nodes.options import default_data_dir
@@ -85,6 +85,7 @@ def install_engine(
         "--engine-python",
         type=KEY_VALUE,
         multiple=True,
+        callback=each_key_once,
         metavar="BACKEND=PATH",
         help="As the worker gets it; repeatable.",
     ),

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from sllm_actors.cli.errors import CommandFailure
-from sllm_actors.cli.parameters import GPUS, HEAD, HOST, KEY_VALUE, PORT, SIZE
+from sllm_actors.cli.parameters import GPUS, HEAD, HOST, KEY_VALUE, PORT, SIZE, FiniteRange, each_key_once
 from sllm_actors.cluster.tls_files import TlsFiles
 from sllm_actors.nodes.options import GatewayOptions, HeadOptions, NodeOptions, UpOptions, WorkerOptions
 
@@ -97,12 +97,18 @@ engine_options = options(
         help="What models may have of that disk, as 200GB; those not used for longest make room.",
     ),
     click.option(
-        "--label", "labels", type=KEY_VALUE, multiple=True, help="A property of this machine; repeatable."
+        "--label",
+        "labels",
+        type=KEY_VALUE,
+        multiple=True,
+        callback=each_key_once,
+        help="A property of this machine; repeatable.",
     ),
     click.option(
         "--engine-python",
         type=KEY_VALUE,
         multiple=True,
+        callback=each_key_once,
         metavar="BACKEND=PATH",
         help="The Python that has an engine installed; repeatable.",
     ),
@@ -113,7 +119,7 @@ engine_options = options(
     ),
     click.option(
         "--healthy-uptime",
-        type=click.FloatRange(min=0.0),
+        type=FiniteRange(min=0.0),
         default=60.0,
         show_default=True,
         metavar="SECONDS",

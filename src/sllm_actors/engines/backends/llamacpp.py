@@ -30,6 +30,37 @@ WORK = WorkMetrics(
 
 _OURS = ("model", "model_alias", "hostname", "hostnames", "port", "reuse_port", "api_keys", "api_prefix")
 
+_MOST_TOKENS = 2**31 - 1
+
+_SETTINGS = {
+    "n_ctx": "n_ctx or max_model_len",
+    "n_parallel": "n_parallel",
+    "n_threads_http": "n_threads_http",
+    "embedding": "embedding",
+    "pooling_type": "pooling",
+    "cpuparams.n_threads": "n_threads",
+}
+"""Parameters that are settings as well."""
+
+_FLAGS = {
+    **dict.fromkeys(("-c", "--ctx-size"), "the setting n_ctx"),
+    **dict.fromkeys(("-np", "--parallel"), "the setting n_parallel"),
+    **dict.fromkeys(("-t", "--threads"), "the setting n_threads"),
+    "--threads-http": "the setting n_threads_http",
+    **dict.fromkeys(("--embedding", "--embeddings"), "the setting embedding"),
+    "--pooling": "the setting pooling",
+    **dict.fromkeys(("-ngl", "--gpu-layers", "--n-gpu-layers"), 'extra = {"n_gpu_layers": N}'),
+    **dict.fromkeys(("-b", "--batch-size"), 'extra = {"n_batch": N}'),
+    **dict.fromkeys(("-ub", "--ubatch-size"), 'extra = {"n_ubatch": N}'),
+    **dict.fromkeys(("-n", "--predict", "--n-predict"), 'extra = {"n_predict": N}'),
+    "--chat-template": 'extra = {"chat_template": "NAME"}',
+    "--jinja": 'extra = {"use_jinja": true}',
+    "--rope-freq-base": 'extra = {"rope_freq_base": X}',
+    "--rope-freq-scale": 'extra = {"rope_freq_scale": X}',
+    "--no-warmup": 'extra = {"warmup": false}',
+}
+"""What stands for the usual flags of llama.cpp's own program."""
+
 
 @frozen
 class LlamaCppSettings:
@@ -51,10 +82,10 @@ class LlamaCppSettings:
     """
 
     max_model_len: int | None = whole(None)
-    n_parallel: int = whole(4, alias="max_num_seqs")
+    n_parallel: int = whole(4, most=256, alias="max_num_seqs")
     n_ctx: int | None = whole(None)
-    n_threads: int | None = whole(None)
-    n_threads_http: int = whole(512, least=4)
+    n_threads: int | None = whole(None, most=4096)
+    n_threads_http: int = whole(512, least=4, most=65536)
     embedding: bool = flag(default=True)
     pooling: str = text("mean", "mean", "cls", "last", "none")
     extra: dict[str, str | int | float] = table()  # noqa: RUF009 - an attrs field
@@ -129,13 +160,30 @@ def plan(
 
 
 def _read(settings: Mapping[str, object]) -> LlamaCppSettings:
+    if "extra_args" in settings:
+        raise SettingsProblem(_instead_of(settings["extra_args"]))
     found = read_settings(LlamaCppSettings, settings, LlamaCpp.name)
+    if found.context > _MOST_TOKENS:
+        raise SettingsProblem(
+            f"max_model_len times n_parallel is {found.context}: llama.cpp has {_MOST_TOKENS} tokens at most"
+        )
     if found.n_ctx is not None and found.max_model_len is not None:
         raise SettingsProblem("n_ctx is max_model_len times n_parallel: give one of n_ctx and max_model_len")
     for name in found.extra:
         if name.partition(".")[0] in _OURS:
             raise SettingsProblem(f"extra.{name} cannot be set: the worker decides it")
+        if name in _SETTINGS:
+            raise SettingsProblem(f"extra.{name} cannot be set: give the setting {_SETTINGS[name]}")
     return found
+
+
+def _instead_of(arguments: object) -> str:
+    """Say what to give for flags of llama.cpp's command line, which is not what runs here."""
+    words = arguments.split() if isinstance(arguments, str) else arguments
+    names = [str(word).partition("=")[0] for word in words] if isinstance(words, list | tuple) else []
+    known = [f"for {name} {_FLAGS[name]}" for name in names if name in _FLAGS]
+    hints = ", ".join(known) or 'the settings of the llamacpp backend, and others as extra = {"n_batch": 512}'
+    return f"extra_args cannot be set: llama.cpp runs here without its command line; give {hints}"
 
 
 def _check_installed(python: str) -> None:

@@ -14,13 +14,13 @@ from sllm_actors.engines.errors import SettingsProblem
 T = TypeVar("T", bound=attrs.AttrsInstance)
 
 
-def whole(default: int | None, *, least: int = 1, alias: str = "") -> Any:
-    """Declare a setting that is a whole number from ``least`` on."""
+def whole(default: int | None, *, least: int = 1, most: int = 2**31 - 1, alias: str = "") -> Any:
+    """Declare a setting that is a whole number from ``least`` to ``most``: by default what 32 bits hold."""
 
     def check(value: object) -> bool:
-        return isinstance(value, int) and not isinstance(value, bool) and value >= least
+        return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
-    return _setting(default, check, f"a whole number from {least} on", alias)
+    return _setting(default, check, f"a whole number from {least} to {most}", alias)
 
 
 def number(default: float | None, *, above: float, most: float) -> Any:

@@ -63,7 +63,7 @@ class SglangSettings:
         extra_args: Further arguments of ``sglang.launch_server``.
     """
 
-    tensor_parallel_size: int | None = whole(None)
+    tensor_parallel_size: int | None = whole(None, most=1024)
     max_model_len: int | None = whole(None)
     gpu_memory_utilization: float | None = number(None, above=0.0, most=1.0)
     dtype: str = text("")

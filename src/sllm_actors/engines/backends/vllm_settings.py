@@ -92,8 +92,8 @@ class VllmSettings:
         extra_args: More arguments of ``vllm serve``; they go last.
     """
 
-    tensor_parallel_size: int | None = whole(None)
-    pipeline_parallel_size: int = whole(1)
+    tensor_parallel_size: int | None = whole(None, most=1024)
+    pipeline_parallel_size: int = whole(1, most=1024)
     max_model_len: int | None = whole(None)
     gpu_memory_utilization: float | None = number(None, above=0, most=1)
     dtype: str = text("", *_DTYPES)
@@ -109,9 +109,9 @@ class VllmSettings:
     lora_modules: dict[str, str] = table()  # noqa: RUF009 - an attrs field
     runner: str = text("", "auto", "generate", "pooling")
     task: str = text("", *_TASKS)
-    seed: int | None = whole(None, least=0)
-    cpu_kv_cache_gib: int = whole(2)
-    cpu_threads: int | None = whole(None)
+    seed: int | None = whole(None, least=0, most=2**32 - 1)
+    cpu_kv_cache_gib: int = whole(2, most=65536)
+    cpu_threads: int | None = whole(None, most=4096)
     extra_args: tuple[str, ...] = words()
 
     def spread(self, num_gpus: int) -> int:

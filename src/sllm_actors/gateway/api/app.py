@@ -18,6 +18,8 @@ from sllm_actors.gateway import errors
 from sllm_actors.gateway.routing.board import Board
 from sllm_actors.gateway.routing.route import Route
 from sllm_actors.gateway.settings import GatewaySettings
+from sllm_actors.serving.deployment.json_text import read_object
+from sllm_actors.serving.deployment.spec import DeploymentProblem
 from sllm_actors.serving.messages import (
     CONTROLLER,
     ControlAnswer,
@@ -128,7 +130,7 @@ def _serve_deployments(app: Quart, control: Control) -> None:
     async def deploy() -> Any:
         try:
             data = await request.get_data()
-            text = data if isinstance(data, str) else data.decode()
+            text = data if isinstance(data, str) else data.decode("utf-8-sig")
             if not isinstance(json.loads(text), dict):
                 raise errors.bad_request("a deployment must be a JSON object", code="invalid_json")
         except (ValueError, RecursionError):
@@ -173,10 +175,12 @@ async def _level() -> int:
     """Return the ``level`` of a request's body; without a body it is 1."""
     data = await request.get_data()
     try:
-        body = json.loads(data) if data else {}
-    except (ValueError, RecursionError):
-        raise errors.bad_request("the body is not JSON", code="invalid_json") from None
-    level = body.get("level", 1) if isinstance(body, dict) else None
+        text = data if isinstance(data, str) else data.decode()
+        body = read_object(text, "the body") if text else {}
+    except ValueError as error:
+        problem = str(error) if isinstance(error, DeploymentProblem) else "the body is not JSON"
+        raise errors.bad_request(problem, code="invalid_json") from None
+    level = body.get("level", 1)
     if isinstance(level, bool) or not isinstance(level, int) or not 0 <= level <= 2:
         raise errors.bad_request("the body must be a JSON object with a level of 0, 1 or 2", param="level")
     return level

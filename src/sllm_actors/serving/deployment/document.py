@@ -54,7 +54,6 @@ def _strict(kind: type, *also: type) -> None:
     _converter.register_structure_hook(kind, structure)
 
 
-_KEYS = {"scaling": "auto_scaling_config", "settings": "backend_config"}
 _KINDS = {int: "a whole number", float: "a number", str: "a text"}
 _strict(int)
 _strict(float, int)
@@ -69,23 +68,33 @@ def read_document(text: str) -> tuple[DeploymentSpec, list[str]]:
     """
     raw = read_object(text)
     warnings: list[str] = []
-    document = _rename(raw, _TOP, _WITHOUT_MEANING, "", warnings)
+    typed: dict[tuple[str, ...], str] = {}
+    document = _rename(raw, _TOP, _WITHOUT_MEANING, (), warnings, typed)
     if "model" not in document:
         raise DeploymentProblem("the deployment names no model: give the key model", "model")
     endpoints = document.get("endpoints", [])
     if isinstance(endpoints, str):
         document["endpoints"] = [endpoints]
     elif not isinstance(endpoints, list):
-        raise DeploymentProblem(f"endpoints must be a list of addresses, not {shown(endpoints)}", "endpoints")
+        key = typed["endpoints",]
+        raise DeploymentProblem(f"{key} must be a list of addresses, not {shown(endpoints)}", key)
     if "scaling" in document:
-        scaling = _mapping(document["scaling"], "auto_scaling_config")
-        document["scaling"] = _rename(scaling, _SCALING, {}, "auto_scaling_config.", warnings)
+        scaling = _mapping(document["scaling"], typed["scaling",])
+        document["scaling"] = _rename(scaling, _SCALING, {}, ("scaling",), warnings, typed)
     if "settings" in document:
-        document["settings"] = _settings(document, warnings)
+        document["settings"] = _settings(document, typed["settings",], warnings)
     try:
         return _converter.structure(document, DeploymentSpec), warnings
     except (BaseValidationError, TypeError, ValueError) as error:
-        raise _first_problem(error) from None
+        raise _first_problem(error, typed) from None
+
+
+def settings_as_typed(text: str) -> dict[str, str]:
+    """Return which settings of a document, one that ``read_document`` takes, have an older name there: that
+    name, by the one of today."""
+    raw = read_object(text)
+    given = raw.get("backend_config") or raw.get("settings") or {}
+    return {new: old for old, new in _SETTINGS.items() if old in given}
 
 
 def write_document(spec: DeploymentSpec) -> dict[str, Any]:
@@ -100,10 +109,13 @@ def _rename(
     given: Mapping[str, Any],
     names: Mapping[str, str],
     idle: Mapping[str, str],
-    prefix: str,
+    path: tuple[str, ...],
     warnings: list[str],
+    typed: dict[tuple[str, ...], str],
 ) -> dict[str, Any]:
+    """Return the values under the names of today, and take down in ``typed`` what they were given as."""
     renamed: dict[str, Any] = {}
+    prefix = f"{typed[path]}." if path else ""
     for key, value in given.items():
         if key in idle:
             warnings.append(f"{prefix}{key} has no effect: {idle[key]}")
@@ -112,32 +124,33 @@ def _rename(
             hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(sorted(names))}"
             raise DeploymentProblem(f"unknown key {shown(prefix + key)}: {hint}", (prefix + key)[:100])
         elif names[key] in renamed:
-            raise DeploymentProblem(
-                f"{prefix}{names[key]} is given twice, under two names", prefix + names[key]
-            )
+            other = typed[*path, names[key]]
+            raise DeploymentProblem(f"{other} is given twice: it means the same as {prefix}{key}", other)
         elif value is not None:
             renamed[names[key]] = value
+            typed[*path, names[key]] = prefix + key
     return renamed
 
 
-def _settings(document: dict[str, Any], warnings: list[str]) -> dict[str, Any]:
-    given = dict(_mapping(document["settings"], "backend_config"))
+def _settings(document: dict[str, Any], here: str, warnings: list[str]) -> dict[str, Any]:
+    given = dict(_mapping(document["settings"], here))
     place = given.pop("pretrained_model_name_or_path", None) or ""
     if not isinstance(place, str):
-        key = "backend_config.pretrained_model_name_or_path"
+        key = f"{here}.pretrained_model_name_or_path"
         raise DeploymentProblem(f"{key}: {shown(place)} is not a text", key)
     if place and document.get("source"):
-        warnings.append("backend_config.pretrained_model_name_or_path has no effect: source goes before it")
+        warnings.append(f"{here}.pretrained_model_name_or_path has no effect: source goes before it")
     elif place:
         document["source"] = place if place.startswith("/") else f"hf:{place}"
     settings: dict[str, Any] = {}
     for key, value in given.items():
         name = _SETTINGS.get(key, key)
         if key in _SETTINGS_WITHOUT_MEANING:
-            warnings.append(f"backend_config.{key} has no effect: {_SETTINGS_WITHOUT_MEANING[key]}")
+            warnings.append(f"{here}.{key} has no effect: {_SETTINGS_WITHOUT_MEANING[key]}")
         elif name in settings:
+            also = next(old for old, new in _SETTINGS.items() if new == name)
             raise DeploymentProblem(
-                f"backend_config.{name} is given twice, under two names", f"backend_config.{name}"
+                f"{here}.{name} is given twice: it means the same as {here}.{also}", f"{here}.{name}"
             )
         elif value is not None:
             settings[name] = value
@@ -150,7 +163,9 @@ def _mapping(value: Any, key: str) -> dict[str, Any]:
     return value
 
 
-def _first_problem(error: Exception, path: tuple[str, ...] = ()) -> DeploymentProblem:
+def _first_problem(
+    error: Exception, typed: Mapping[tuple[str, ...], str], path: tuple[str, ...] = ()
+) -> DeploymentProblem:
     if isinstance(error, DeploymentProblem):
         return error
     if isinstance(error, BaseValidationError):
@@ -158,9 +173,9 @@ def _first_problem(error: Exception, path: tuple[str, ...] = ()) -> DeploymentPr
         notes = [
             note for note in getattr(inner, "__notes__", ()) if isinstance(note, AttributeValidationNote)
         ]
-        return _first_problem(inner, (*path, *(note.name for note in notes)))
+        return _first_problem(inner, typed, (*path, *(note.name for note in notes)))
     sentence = str(error)
     if named := re.match(r"'(\w+)' ", sentence):  # by a validator: it names the attribute itself
         path, sentence = (*path, named[1]), sentence[named.end() :]
-    key = ".".join(_KEYS.get(part, part) for part in path)
+    key = typed.get(path, ".".join(path))
     return DeploymentProblem(f"{key} {sentence}" if named else f"{key}: {sentence}", key)

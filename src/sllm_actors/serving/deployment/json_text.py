@@ -1,7 +1,8 @@
 """Reads JSON text that every part of the cluster can carry on.
 
 What Python reads and the rest cannot carry (numbers that are none or have more than 64 bits, halves of
-characters, bottomless nesting), and a key given twice, are refused here, where somebody can still be told.
+characters, NUL, bottomless nesting), and a key given twice, are refused here, where somebody can still be
+told. A byte order mark at the beginning is passed over.
 """
 
 from __future__ import annotations
@@ -15,27 +16,45 @@ from .spec import DeploymentProblem
 MAX_DEPTH = 32
 """Objects and lists within each other at the most."""
 
+_LONGEST_NUMBER = 400
 
-def read_object(text: str) -> dict[str, Any]:
+
+def read_object(text: str, what: str = "the deployment") -> dict[str, Any]:
     """Read the text of one JSON object.
+
+    Args:
+        what: What the sentence calls it.
 
     Raises:
         DeploymentProblem: With one sentence.
     """
+    value = read_value(text, what)
+    if not isinstance(value, dict):
+        raise DeploymentProblem(f"{what} must be a JSON object")
+    return value
+
+
+def read_value(text: str, what: str) -> Any:
+    """Read the text of one JSON value. See ``read_object``."""
     try:
-        value = json.loads(
-            text, object_pairs_hook=_object, parse_int=_whole, parse_float=_number, parse_constant=_number
-        )
-        _check(value, 0)
+        value = json.loads(text.removeprefix("\ufeff"), object_pairs_hook=_object, parse_int=_whole)
     except DeploymentProblem:
         raise
     except RecursionError:
-        raise _too_deep() from None
+        raise _too_deep(what) from None
     except ValueError as error:
-        raise DeploymentProblem(f"the deployment is not JSON: {error}") from None
-    if not isinstance(value, dict):
-        raise DeploymentProblem("the deployment must be a JSON object")
+        raise DeploymentProblem(f"{what} is not JSON: {error}") from None
+    check_value(value, what)
     return value
+
+
+def check_value(value: object, what: str) -> None:
+    """Refuse what is no JSON, or what cannot be carried on; ``value`` may come from another kind of document.
+
+    Raises:
+        DeploymentProblem: With one sentence that names the key.
+    """
+    _check(value, "", 0, what)
 
 
 def shown(value: object) -> str:
@@ -54,35 +73,51 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _whole(digits: str) -> int:
-    if len(digits) > 20 or not -(2**63) <= int(digits) < 2**63:
+    if len(digits) > _LONGEST_NUMBER:
         raise DeploymentProblem(f"the number {digits[:20]}... is too large: numbers have at most 64 bits")
     return int(digits)
 
 
-def _number(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise DeploymentProblem(f"{text[:20]} is not a number that JSON has")
-    return number
-
-
-def _check(value: object, depth: int) -> None:
+def _check(value: object, key: str, depth: int, what: str) -> None:
     if depth > MAX_DEPTH:
-        raise _too_deep()
+        raise _too_deep(what)
     match value:
         case str():
-            try:
-                value.encode()
-            except UnicodeEncodeError:
-                raise DeploymentProblem(f"{shown(value)} has half a character in it") from None
+            _check_text(value, key)
+        case bool() | None:
+            pass
+        case int():
+            if not -(2**63) <= value < 2**63:
+                raise _problem(
+                    key, f"the number {str(value)[:20]}... is too large: numbers have at most 64 bits"
+                )
+        case float():
+            if not math.isfinite(value):
+                raise _problem(key, f"{shown(value)} is not a number that JSON has")
         case dict():
-            for key, item in value.items():
-                _check(key, depth)
-                _check(item, depth + 1)
-        case list():
+            for name, item in value.items():
+                _check_text(name, key)
+                _check(item, f"{key}.{name}" if key else name, depth + 1, what)
+        case list() | tuple():
             for item in value:
-                _check(item, depth + 1)
+                _check(item, key, depth + 1, what)
+        case _:
+            raise _problem(key, f"{str(value)[:60]} is a {type(value).__name__}, which JSON has not")
 
 
-def _too_deep() -> DeploymentProblem:
-    return DeploymentProblem(f"the deployment is nested more than {MAX_DEPTH} deep")
+def _check_text(text: str, key: str) -> None:
+    if "\0" in text:
+        raise _problem(key, f"{shown(text)} has a NUL character in it")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise _problem(key, f"{shown(text)} has half a character in it") from None
+
+
+def _problem(key: str, sentence: str) -> DeploymentProblem:
+    named = key if len(key) <= 100 else key[:97] + "..."
+    return DeploymentProblem(f"{named}: {sentence}" if key else sentence, named or None)
+
+
+def _too_deep(what: str) -> DeploymentProblem:
+    return DeploymentProblem(f"{what} is nested more than {MAX_DEPTH} deep")
