@@ -89,15 +89,15 @@ def test_other_sources_are_refused_with_a_remedy(source: str, problem: str) -> N
         (
             {"extra_args": ["--ctx-size=4096", "-ngl", "20"]},
             (
-                "extra_args cannot be set: llama.cpp runs here without its command line; give for --ctx-size the"
-                ' setting n_ctx, for -ngl extra = {"n_gpu_layers": N}'
+                "extra_args cannot be set: llama.cpp runs here without its command line; give for"
+                ' --ctx-size the setting n_ctx, for -ngl extra = {"n_gpu_layers": N}'
             ),
         ),
         (
             {"extra_args": "--mlock"},
             (
-                "extra_args cannot be set: llama.cpp runs here without its command line; give the settings of the"
-                ' llamacpp backend, and others as extra = {"n_batch": 512}'
+                "extra_args cannot be set: llama.cpp runs here without its command line; give the"
+                ' settings of the llamacpp backend, and others as extra = {"n_batch": 512}'
             ),
         ),
         (
