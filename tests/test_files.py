@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import stat
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from structlog.testing import capture_logs
 
 from sllm_actors.files import (
     FileProblem,
+    open_regular,
     put_aside,
     read_bytes,
     read_record,
@@ -131,3 +133,22 @@ def test_a_damaged_file_is_put_aside_once_more_and_with_a_warning_that_names_it(
         ("warning", str(path), "nothing is known")
     ] * 3
     assert len(list(path.parent.iterdir())) == 2
+
+
+def test_only_files_are_opened(tmp_path: Path) -> None:
+    file, fifo, listener = tmp_path / "file", tmp_path / "fifo", tmp_path / "socket"
+    file.write_bytes(b"content")
+    (tmp_path / "link").symlink_to(file)
+    os.mkfifo(fifo)
+    for path in (file, tmp_path / "link"):
+        with open_regular(path) as opened:
+            assert opened.read() == b"content"
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(str(listener))
+        for path, kind in ((fifo, "FIFO"), (listener, "socket"), (Path("/dev/null"), "device")):
+            with pytest.raises(OSError, match=f"it is a {kind}, not a file"):
+                open_regular(path)
+    with pytest.raises(FileNotFoundError):
+        open_regular(tmp_path / "nothing")
+    with pytest.raises(IsADirectoryError):
+        open_regular(tmp_path)

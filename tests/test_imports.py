@@ -26,10 +26,11 @@ FLOORS = [
 ]
 
 # Beside the floors: what serves everyone, and what is public for the tests of users.
-SERVES_EVERYONE = {"api_error", "descriptors", "files", "host_port", "observe"}
+SERVES_EVERYONE = {"api_error", "descriptors", "disk", "files", "host_port", "observe"}
 BESIDE: dict[str, set[str]] = {
     "api_error": set(),
     "descriptors": set(),
+    "disk": set(),
     "files": set(),
     "host_port": set(),
     "observe": set(),

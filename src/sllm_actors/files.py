@@ -5,13 +5,14 @@ Everything here blocks on the disk: call it in a thread.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
 import stat
 import tempfile
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import cattrs
 import structlog
@@ -77,6 +78,25 @@ def write_whole(path: Path, content: str | bytes, *, durable: bool, replace: boo
 def write_record(path: Path, record: object, *, durable: bool) -> None:
     """Write an attrs instance as JSON, for ``read_record``. See ``write_whole``."""
     write_whole(path, json.dumps(cattrs.unstructure(record)) + "\n", durable=durable)
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file for reading, and only a file: opening a FIFO would wait for whoever writes into it.
+
+    Raises:
+        OSError: There is none, it cannot be read, or it is something else: ``strerror`` says what.
+    """
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        kinds = {
+            stat.S_IFIFO: "FIFO",
+            stat.S_IFSOCK: "socket",
+            stat.S_IFCHR: "device",
+            stat.S_IFBLK: "device",
+        }
+        kind = kinds.get(stat.S_IFMT(mode), "special file")
+        raise OSError(errno.EINVAL, f"it is a {kind}, not a file", str(path))
+    return path.open("rb")
 
 
 def read_bytes(path: Path, limit: int) -> bytes | None:

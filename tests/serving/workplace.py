@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
+from anyio import to_thread
 
 from sllm_actors.actors import (
     AT_ONCE,
@@ -116,10 +117,13 @@ class Workplace:
             raise self.stock_error
         return self.stock
 
+    async def answer(self, question: InspectSource) -> SourceInspected:
+        return await to_thread.run_sync(self.inspect, question)
+
     def runtime(self) -> WorkerRuntime:
         return WorkerRuntime(
             make_replica=lambda order, owner: ScriptedReplica(self, order, owner),
-            inspect=lambda question: self.inspect(question),
+            inspect=self.answer,
             read_log=lambda question: LogChunk(0, 2, "hi"),
             inventory=self.read_inventory,
             peers=lambda: tuple(self.linked.values()),

@@ -6,6 +6,7 @@ Only what the user gave is sent; defaults and the meaning of each key are the se
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import tomllib
@@ -70,13 +71,14 @@ def merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 def absolute_source(source: str, folder: Path) -> str:
     """Make a local path absolute, seen from ``folder``; leave ``hf:…``, ``demo:…`` and hub ids as they are.
 
-    ``./x``, ``../x`` and ``~/x`` are always paths; another name is one if something is there.
+    ``/x``, ``./x``, ``../x`` and ``~/x`` are paths, whether there is anything or not; another name is one if
+    there is.
     """
     if _SCHEME.match(source):
         return source
     path = folder / Path(source).expanduser()
-    if source.startswith((".", "~")) or path.exists():
-        return str(path.resolve())
+    if source.startswith(("/", ".", "~")) or path.exists():
+        return os.path.abspath(path)  # noqa: PTH100 - it asks no disk, and leaves symbolic links to the worker
     return source
 
 

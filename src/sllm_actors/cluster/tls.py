@@ -16,6 +16,7 @@ import anyio
 import structlog
 from anyio import to_thread
 
+from sllm_actors.files import open_regular
 from sllm_actors.transport import TlsContexts
 
 from .home import SetupProblem
@@ -63,14 +64,14 @@ async def renew_forever(contexts: TlsContexts, files: TlsFiles, *, interval: flo
 
     Files that cannot be used change nothing: they may be in the middle of being replaced.
     """
-    used = tried = await to_thread.run_sync(_stamps, files)
+    used = tried = await to_thread.run_sync(_stamps, files, abandon_on_cancel=True)
     while True:
         await anyio.sleep(interval)
-        found = await to_thread.run_sync(_stamps, files)
+        found = await to_thread.run_sync(_stamps, files, abandon_on_cancel=True)
         if found == used:
             continue
         try:
-            fresh = await to_thread.run_sync(make_tls_contexts, files)
+            fresh = await to_thread.run_sync(make_tls_contexts, files, abandon_on_cancel=True)
         except (TlsProblem, OSError) as problem:
             if found != tried:
                 log.warning("tls.not_renewed", reason=str(problem))
@@ -84,7 +85,7 @@ async def renew_forever(contexts: TlsContexts, files: TlsFiles, *, interval: flo
 def _look(path: Path, what: str, flag: str, mark: bytes) -> bytes:
     """Return the file's text, which must be PEM of the right kind."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             text = file.read(_MAX_FILE + 1)
     except OSError as error:
         raise TlsProblem(f"the {what} {path} ({flag}) cannot be read: {error.strerror}") from None

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from attrs import field, frozen
 
+from sllm_actors.disk import Disk
 from sllm_actors.models.hub import Hub
 from sllm_actors.models.store import ModelStore
 
@@ -33,6 +34,7 @@ class EngineHost:
         folders: Sockets, temporary files and logs.
         hardware: What they compute with.
         models: The model files of this worker.
+        disk: What looks at paths that people name.
         leases: The records of engines that run.
         running: The engines that run, to be hurried when the worker stops.
         next_attempt: Gives rising numbers, over restarts too; may block, so it is called in a thread.
@@ -48,6 +50,7 @@ class EngineHost:
     leases: Leases
     next_attempt: Callable[[], int] = field(repr=False)
     interpreters: Interpreters = field(factory=Interpreters)
+    disk: Disk = field(factory=Disk)
     fork_servers: ForkServers = field(factory=ForkServers)
     running: RunningEngines = field(factory=RunningEngines)
     policy: EnginePolicy = field(factory=EnginePolicy)
@@ -93,11 +96,13 @@ def open_host(
     for stuck in leases.sweep():
         held = [pool.lock(gpu) for gpu in stuck.gpus]
         leases.keep(stuck, [lock for lock in held if lock is not None])
+    disk = Disk()
     return EngineHost(
         machine=machine_id(),
         folders=folders,
         hardware=Hardware(pool),
-        models=ModelStore(models or data_dir / "models", Hub(dict(os.environ)), quota),
+        models=ModelStore(models or data_dir / "models", Hub(dict(os.environ)), quota, disk=disk),
+        disk=disk,
         leases=leases,
         next_attempt=Attempts(data_dir / "attempts").next,
         interpreters=Interpreters(interpreters or {}, engines_dir),

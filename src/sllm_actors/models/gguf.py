@@ -5,6 +5,8 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
+from sllm_actors.files import open_regular
+
 from .demo_model import demo_file
 from .errors import SourceProblem
 
@@ -43,7 +45,7 @@ def _path(source: str) -> Path:
 
 def _check_header(path: Path) -> None:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             head = file.read(_GGUF_HEADER.size)
     except FileNotFoundError:
         raise SourceProblem(f"{path} does not exist on this worker") from None

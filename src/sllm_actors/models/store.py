@@ -9,10 +9,12 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import anyio
-from anyio import to_thread
 from attrs import define, field, frozen
+
+from sllm_actors.disk import Disk
 
 from .byte_size import shown_bytes
 from .demo_model import DEMO_MODELS, copy_demo, demo_file
@@ -22,6 +24,8 @@ from .hub import Hub, Listing, UnknownRevision
 from .hub_source import HubSource, RepoFile, Wanted, needed_files, read_hub_source
 from .quota import make_room
 
+T = TypeVar("T")
+
 WANTED = {"llamacpp": Wanted.GGUF, "vllm": Wanted.FOLDER, "sglang": Wanted.FOLDER}
 """What the backends that read model files load."""
 
@@ -29,6 +33,9 @@ DEMO = "demo:"
 
 LOOK_AGAIN = 0.5
 """Seconds between two looks for a lock that another worker holds."""
+
+CLEARING = 600.0
+"""Seconds that the removal of other models may take."""
 
 Say = Callable[[str], None]
 """Told what is being done, in a few words, when that has changed."""
@@ -62,12 +69,14 @@ class ModelStore:
         hub: Where they come from.
         quota: Bytes that all of them may have, or None.
         free: Says how many bytes are free where a folder is.
+        disk: What looks at the folder, which may be on a disk that does not answer.
     """
 
     folder: Path
     hub: Hub
     quota: int | None = None
     free: Callable[[Path], int] = _free
+    disk: Disk = field(factory=Disk, repr=False)
     _downloads: dict[str, _Download] = field(factory=dict, init=False, repr=False)
 
     def find(self, backend: str, source: str) -> str | None:
@@ -90,6 +99,14 @@ class ModelStore:
             return None
         files = needed_files(hub_source, wanted, listing.files)
         return str(_what_to_load(folder, wanted, files)) if folder.is_whole(files) else None
+
+    def brings(self, backend: str, source: str) -> bool:
+        """Say whether a source's files are brought into the folder before an engine loads them.
+
+        Raises:
+            SourceProblem: It is not written like a source.
+        """
+        return self._folder_of(backend, source) is not None
 
     @asynccontextmanager
     async def lend(
@@ -118,13 +135,12 @@ class ModelStore:
             yield source
             return
         clearing = "waiting until the model's folder is cleared"
-        use = await _wait_for_lock(folder, USE, fcntl.LOCK_SH, say, clearing)
+        use = await self._wait_for_lock(folder, USE, fcntl.LOCK_SH, say, clearing)
         try:
-            path = await to_thread.run_sync(self.find, backend, source)
+            path = await self._look(partial(self.find, backend, source))
             yield path or await self._bring(folder, backend, source, interpreter, say)
         finally:
-            with anyio.CancelScope(shield=True):
-                await to_thread.run_sync(folder.give_back, use)
+            await self.disk.finish(partial(folder.give_back, use))
 
     def _folder_of(self, backend: str, source: str) -> ModelFolder | None:
         """Return where the files of a source are brought to; None where it is used as it is."""
@@ -147,14 +163,14 @@ class ModelStore:
         try:
             async with download.lock:
                 other = "another worker brings it into the same storage"
-                lock = await _wait_for_lock(folder, FETCH, fcntl.LOCK_EX, download.say, other)
+                lock = await self._wait_for_lock(folder, FETCH, fcntl.LOCK_EX, download.say, other)
                 try:
                     hub_source = read_hub_source(source)
                     if hub_source is None:
                         return await self._convert(folder, source, interpreter, download.say)
                     return await self._fetch(folder, hub_source, WANTED[backend], download.say)
                 finally:
-                    os.close(lock)
+                    await self.disk.finish(partial(os.close, lock))
         finally:
             download.listeners.remove(say)
             if not download.listeners:
@@ -165,23 +181,23 @@ class ModelStore:
     ) -> str:
         say("converting the demo model")
         name = source.removeprefix(DEMO)
-        file = await to_thread.run_sync(demo_file, name)
-        python = await to_thread.run_sync(interpreter)
+        file = await self.disk.run(source, partial(demo_file, name))
+        python = await self.disk.run(source, interpreter)
         size = DEMO_MODELS[name].copy_size
-        await to_thread.run_sync(self._make_room, folder, source, size)
+        await self._make_room(folder, source, size)
         await copy_demo(file, folder.files, python, self.hub.environment)
         return str(folder.files)
 
     async def _fetch(self, folder: ModelFolder, source: HubSource, wanted: Wanted, say: Say) -> str:
-        listing = await to_thread.run_sync(folder.read_listing)
+        listing = await self._look(folder.read_listing)
         if listing is None:
             say(f"asking {self.hub.endpoint} for {source.repo}")
             listing = await self.hub.resolve(source)
-            await to_thread.run_sync(folder.write_listing, listing)
+            await self._look(partial(folder.write_listing, listing))
         files = needed_files(source, wanted, listing.files)
-        if not await to_thread.run_sync(folder.is_whole, files):
-            needed = await to_thread.run_sync(folder.missing, files)
-            await to_thread.run_sync(self._make_room, folder, str(source), needed)
+        if not await self._look(partial(folder.is_whole, files)):
+            needed = await self._look(partial(folder.missing, files))
+            await self._make_room(folder, str(source), needed)
             await self._download(folder, source, listing, files, say)
         return str(_what_to_load(folder, wanted, files))
 
@@ -195,21 +211,30 @@ class ModelStore:
         try:
             await self.hub.fetch(source, listing, files, folder.files, folder.partial, progressed)
         except UnknownRevision:  # the commit was taken back
-            await to_thread.run_sync(folder.forget_listing)
+            await self._look(folder.forget_listing)
             raise
-        if not await to_thread.run_sync(folder.is_whole, files):
+        if not await self._look(partial(folder.is_whole, files)):
             raise SourceProblem(f"{source} was not downloaded whole into {folder.files}")
 
-    def _make_room(self, folder: ModelFolder, source: str, needed: int) -> None:
-        make_room(folder, source, needed, self.quota, self.free)
+    async def _make_room(self, folder: ModelFolder, source: str, needed: int) -> None:
+        # Removing what is large may take long on any disk.
+        call = partial(make_room, folder, source, needed, self.quota, self.free)
+        await self.disk.run(self.folder, call, patience=CLEARING)
+
+    async def _wait_for_lock(self, folder: ModelFolder, name: str, kind: int, say: Say, why: str) -> int:
+        while (lock := await self._look(partial(folder.lock, name, kind), undo=_close)) is None:
+            say(why)
+            await anyio.sleep(LOOK_AGAIN)
+        return lock
+
+    async def _look(self, call: Callable[[], T], undo: Callable[[T], object] | None = None) -> T:
+        return await self.disk.run(self.folder, call, undo=undo)
 
 
 def _what_to_load(folder: ModelFolder, wanted: Wanted, files: tuple[RepoFile, ...]) -> Path:
     return folder.files / files[0].name if wanted is Wanted.GGUF else folder.files
 
 
-async def _wait_for_lock(folder: ModelFolder, name: str, kind: int, say: Say, why: str) -> int:
-    while (lock := await to_thread.run_sync(partial(folder.lock, name, kind))) is None:
-        say(why)
-        await anyio.sleep(LOOK_AGAIN)
-    return lock
+def _close(lock: int | None) -> None:
+    if lock is not None:
+        os.close(lock)

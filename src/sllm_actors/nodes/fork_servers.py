@@ -13,6 +13,7 @@ from anyio import to_thread
 
 from sllm_actors.actors import ActorSystem, ChildSpec
 from sllm_actors.cluster.inventory import inspect_machine
+from sllm_actors.engines.backends.inspection import LONGEST
 from sllm_actors.engines.backends.registry import FORK_SERVERS
 from sllm_actors.engines.errors import LaunchProblem
 from sllm_actors.engines.host import EngineHost
@@ -55,7 +56,9 @@ async def _start_keepers(
     while wanted:
         for backend in sorted(wanted):
             try:
-                spec = await to_thread.run_sync(FORK_SERVERS[backend], host)
+                spec = await host.disk.run(
+                    f"the Python for {backend}", partial(FORK_SERVERS[backend], host), patience=LONGEST
+                )
                 await to_thread.run_sync(partial(folder.mkdir, mode=0o700, exist_ok=True))
             except (LaunchProblem, OSError) as problem:
                 if problems.get(backend) != str(problem):

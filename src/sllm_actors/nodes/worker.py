@@ -15,7 +15,7 @@ from sllm_actors.cluster.home import HomeProblem, NodeHome
 from sllm_actors.cluster.inventory import inspect_machine
 from sllm_actors.cluster.secret import find_secret
 from sllm_actors.descriptors import explain, is_out_of_descriptors
-from sllm_actors.engines.backends.registry import inspect_source
+from sllm_actors.engines.backends.inspection import inspect_in_time
 from sllm_actors.engines.health_policy import HealthPolicy
 from sllm_actors.engines.host import EngineHost, open_host
 from sllm_actors.engines.machine.log_reader import read_chunk
@@ -36,6 +36,9 @@ from .settings import WorkerNodeSettings
 
 ENGINES_STOP = 3.5
 """Seconds that engines get between SIGTERM and SIGKILL when the worker itself is to stop."""
+
+FIRST_LOOK = 1.0
+"""Seconds for which the first report waits for the models on the disk."""
 
 LOOK_FOR_STUCK = 5.0
 """Seconds between two looks at engines that could not be killed."""
@@ -85,13 +88,17 @@ async def _serve(
             on_no_link=membership.on_no_link,
         ) as node,
     ):
-        runtime = _runtime(settings, host, node.transport, replicas)
+        inventory = _inventory(settings, host, replicas)
+        with anyio.move_on_after(FIRST_LOOK):
+            await inventory.look_at_disk()
+        runtime = _runtime(host, node.transport, replicas, inventory)
         await node.system.start(
             ChildSpec(id=WORKER, name=WORKER, factory=lambda: WorkerActor(runtime, replicas), shutdown=60.0)
         )
         node.transport.dial(settings.head_host, membership.info.transport_port)
         async with anyio.create_task_group() as group:
             group.start_soon(_free_gpus, host)
+            group.start_soon(inventory.watch_disk)
             await stopping.wait()
             host.running.hurry(ENGINES_STOP)
             group.cancel_scope.cancel()
@@ -133,8 +140,19 @@ def _tell_worker(membership: Membership, system: ActorSystem, event: PeerUp | Pe
     system.named(WORKER).tell(event)
 
 
+def _inventory(settings: WorkerNodeSettings, host: EngineHost, replicas: Replicas) -> InventoryReader:
+    return InventoryReader(
+        host,
+        replicas,
+        name=settings.title or socket.gethostname(),
+        address=(settings.advertise, settings.ports["transport"]),
+        gpus=settings.gpus,
+        labels=settings.labels,
+    )
+
+
 def _runtime(
-    settings: WorkerNodeSettings, host: EngineHost, transport: Transport, replicas: Replicas
+    host: EngineHost, transport: Transport, replicas: Replicas, inventory: InventoryReader
 ) -> WorkerRuntime:
     def make_replica(order: ReplicaOrder, owner: ActorRef) -> ReplicaActor:
         return ReplicaActor(order, host=host, owner=owner)
@@ -146,16 +164,9 @@ def _runtime(
 
     return WorkerRuntime(
         make_replica=make_replica,
-        inspect=partial(inspect_source, host=host),
+        inspect=partial(inspect_in_time, host=host),
         read_log=read_log,
-        inventory=InventoryReader(
-            host,
-            replicas,
-            name=settings.title or socket.gethostname(),
-            address=(settings.advertise, settings.ports["transport"]),
-            gpus=settings.gpus,
-            labels=settings.labels,
-        ),
+        inventory=inventory,
         peers=transport.peers,
     )
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
+
+import anyio
+import structlog
+from anyio import to_thread
 
 from sllm_actors.cluster.inventory import inspect_machine
 from sllm_actors.engines.host import EngineHost
@@ -15,14 +19,19 @@ from sllm_actors.models.quota import cached_models
 from .messages import Gpu, Inventory
 from .replicas import Replicas
 
+log = structlog.get_logger("sllm_actors.worker")
+
+LISTED = 60.0
+"""Seconds that the list of models may take."""
+
 LOOK_AT_DISK = 15.0
 """Seconds between two looks at the models and logs on the disk, which may be a slow one."""
 
 
 class InventoryReader:
-    """Returns the worker's inventory when it is called. Blocks.
+    """Returns the worker's inventory when it is called, which blocks for a moment.
 
-    What is on the disk is looked at only every ``LOOK_AT_DISK`` seconds; old logs are removed then.
+    The models that it tells of are those that ``watch_disk`` has seen.
 
     Args:
         host: What its engines live on.
@@ -50,16 +59,12 @@ class InventoryReader:
         self._gpus = gpus
         self._labels = dict(labels)
         self._models: tuple[CachedModel, ...] = ()
-        self._looked = -LOOK_AT_DISK
+        self._silent = False
 
     def __call__(self) -> Inventory:
         """See the class."""
         machine = inspect_machine(self._gpus)
         stuck = self._host.leases.occupied
-        if time.monotonic() - self._looked >= LOOK_AT_DISK:
-            drop_old_logs(self._host.folders.logs, self._present_logs)
-            self._models = cached_models(self._host.models.folder)
-            self._looked = time.monotonic()
         host, port = self._address
         return Inventory(
             name=self._name,
@@ -76,6 +81,29 @@ class InventoryReader:
             fork_servers=self._host.fork_servers.reports(),
             models=self._models,
         )
+
+    async def watch_disk(self) -> None:
+        """Look at the models every ``LOOK_AT_DISK`` seconds, and remove old logs; for ever.
+
+        A disk that does not answer leaves the last picture as it was.
+        """
+        while True:
+            await self.look_at_disk()
+            await anyio.sleep(LOOK_AT_DISK)
+
+    async def look_at_disk(self) -> None:
+        """Look once."""
+        folder = self._host.models.folder
+        try:
+            await to_thread.run_sync(drop_old_logs, self._host.folders.logs, self._present_logs)
+            look = partial(cached_models, folder)
+            # Listing what is there takes longer than other looks, whose silence it must not stand for.
+            self._models = await self._host.disk.run(f"the list of models in {folder}", look, patience=LISTED)
+            self._silent = False
+        except OSError as error:
+            if not self._silent:
+                log.warning("worker.models_not_listed", reason=error.strerror or str(error))
+            self._silent = True
 
     def _present_logs(self) -> set[Path]:
         return {self._host.folders.log_of(report.id.key) for report in self._replicas.all()}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -77,18 +77,18 @@ QUESTION_THREADS = 8
 
 @frozen
 class WorkerRuntime:
-    """What a worker can do, as plain functions; those that block are called in threads.
+    """What a worker can do; functions that block are called in threads.
 
     Attributes:
         make_replica: Makes the actor of a replica that reports to the given ref.
-        inspect: Says what keeps this machine from running a source; blocks.
+        inspect: Says what keeps this machine from running a source; must not wait for a disk for ever.
         read_log: Reads a piece of a replica's log; blocks.
         inventory: Takes stock; blocks.
         peers: Returns the nodes that are linked now.
     """
 
     make_replica: Callable[[ReplicaOrder, ActorRef], Actor]
-    inspect: Callable[[InspectSource], SourceInspected]
+    inspect: Callable[[InspectSource], Awaitable[SourceInspected]]
     read_log: Callable[[ReadLog], LogChunk]
     inventory: Callable[[], Inventory]
     peers: Callable[[], tuple[Peer, ...]]
@@ -133,7 +133,7 @@ class WorkerActor(Actor):
         self.context.after(REPORT_INTERVAL, _Tick())
 
     async def receive(self, message: Any) -> Any:
-        """Take orders, reports of replicas, news of links, and questions (answered from threads)."""
+        """Take orders, reports of replicas, news of links, and questions (answered beside its turns)."""
         match message:
             case DesiredReplicas(orders):
                 self._desired = {order.key: order for order in orders}
@@ -155,7 +155,7 @@ class WorkerActor(Actor):
             case InspectSource():
                 self._answer(partial(self._runtime.inspect, message))
             case ReadLog():
-                self._answer(partial(self._runtime.read_log, message))
+                self._answer(partial(self._read_log, message))
             case _Retry():
                 self._retry = None
                 await self._close_difference()
@@ -325,18 +325,21 @@ class WorkerActor(Actor):
 
     # ---- questions
 
-    def _answer(self, question: Callable[[], Any]) -> None:
-        """Answer from a thread. Whatever becomes of a question, the engines are not to suffer from it."""
+    async def _read_log(self, question: ReadLog) -> LogChunk:
+        return await to_thread.run_sync(self._runtime.read_log, question, limiter=self._threads)
+
+    def _answer(self, question: Callable[[], Awaitable[Any]]) -> None:
+        """Answer beside the actor's turns. Whatever becomes of a question, no engine is to suffer from it."""
         reply = self.context.reply_later()
         if self._questions >= MAX_QUESTIONS:
             reply.fail(MailboxFull("this worker answers too many questions already"))
             return
         self._questions += 1
-        self.context.start_soon(self._ask_thread, question, reply)
+        self.context.start_soon(self._find_answer, question, reply)
 
-    async def _ask_thread(self, question: Callable[[], Any], reply: Reply) -> None:
+    async def _find_answer(self, question: Callable[[], Awaitable[Any]], reply: Reply) -> None:
         try:
-            reply.send(await to_thread.run_sync(question, limiter=self._threads))
+            reply.send(await question())
         except Exception as error:  # noqa: BLE001 - whatever a question meets, its asker is told
             log.warning("worker.question_failed", error=f"{type(error).__name__}: {error}"[:300])
             reply.fail(error)

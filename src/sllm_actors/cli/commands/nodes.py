@@ -88,7 +88,11 @@ node_options = options(
 engine_options = options(
     click.option("--gpus", type=GPUS, default="auto", show_default=True, help="GPUs that engines may use."),
     click.option(
-        "--storage-path", type=FOLDER, envvar="STORAGE_PATH", help="Where models are kept. [STORAGE_PATH]"
+        "--storage-path",
+        type=Path,  # it is not looked at here: its disk may not answer
+        metavar="DIRECTORY",
+        envvar="STORAGE_PATH",
+        help="Where models are kept. [STORAGE_PATH]",
     ),
     click.option(
         "--storage-quota",

@@ -15,7 +15,9 @@ import structlog
 from attrs import define, evolve, field
 
 from sllm_actors.descriptors import explain
+from sllm_actors.disk import DiskSilent
 from sllm_actors.engines.backends.backend import Launch
+from sllm_actors.engines.backends.inspection import paths_of
 from sllm_actors.engines.backends.registry import backend_named
 from sllm_actors.engines.backends.sleep import SleepProblem, SleepTiers
 from sllm_actors.engines.backends.work_metrics import WorkMetrics
@@ -91,7 +93,7 @@ class EngineLife:
                 self.order.backend, self.order.source, python, self._progressed
             ) as source:
                 await self._launch(evolve(self.order, source=source))
-        except (LaunchProblem, SourceProblem) as problem:
+        except (LaunchProblem, SourceProblem, DiskSilent) as problem:
             self._end(self._ended(str(problem)))
         except OSError as error:
             self._end(self._ended(f"the engine cannot be started: {explain(error)}"))
@@ -102,8 +104,12 @@ class EngineLife:
         """Run the engine of an order whose model files are here."""
         paths = self.host.folders.paths_for(order.key.attempt(self.attempt))
         deadline = anyio.current_time() + order.startup_timeout
-        launch = await anyio.to_thread.run_sync(
-            lambda: backend_named(order.backend).launch(order, self.host, paths)
+        for path in paths_of(order.backend, self.order.source, self.host):
+            await self.host.disk.check(path)
+        launch = await self.host.disk.run(
+            order.source,
+            lambda: backend_named(order.backend).launch(order, self.host, paths),
+            patience=order.startup_timeout,
         )
         if launch.plan is None:
             self._end(await self._watch(launch, None, 0, deadline))

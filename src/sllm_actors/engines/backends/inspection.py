@@ -1,0 +1,46 @@
+"""Answering a worker's ``InspectSource`` in time, whatever the disk does."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from sllm_actors.disk import DiskSilent
+from sllm_actors.engines.host import EngineHost
+from sllm_actors.engines.messages import InspectSource, SourceInspected
+from sllm_actors.models.errors import SourceProblem
+from sllm_actors.models.store import WANTED
+
+from .registry import inspect_source
+
+ANSWERS = 3.0
+"""Seconds that the source's own path may take to answer at all; whoever asks waits a little longer."""
+
+LONGEST = 90.0
+"""Seconds that everything else may take: an engine's Python may have to be started from a slow disk."""
+
+
+async def inspect_in_time(request: InspectSource, host: EngineHost) -> SourceInspected:
+    """Say what keeps this machine from running a source; a path that does not answer does.
+
+    Raises:
+        DiskSilent: Something else than the source took too long: the source may be good.
+    """
+    try:
+        for path in paths_of(request.backend, request.source, host):
+            await host.disk.check(path, patience=ANSWERS)
+    except DiskSilent as silent:
+        return SourceInspected(problem=str(silent))
+    return await host.disk.run(request.source, partial(inspect_source, request, host), patience=LONGEST)
+
+
+def paths_of(backend: str, source: str, host: EngineHost) -> tuple[str | Path, ...]:
+    """Return the paths that a look at a source begins with."""
+    if backend not in WANTED:
+        return ()
+    if source.startswith("/"):
+        return (source,)
+    try:
+        return (host.models.folder,) if host.models.brings(backend, source) else ()
+    except SourceProblem:  # it is not written like a source: nothing is looked at for it
+        return ()
