@@ -70,6 +70,21 @@ async def test_an_engine_does_not_wait_for_ever(
     assert await servers.find(plan) is None, "it goes on waiting for one that has stalled"
 
 
+async def test_a_server_that_begins_anew_is_waited_for_however_long_the_last_one_lived(
+    folder: Path, modules: Path
+) -> None:
+    servers, plan, said = ForkServers(), plan_in(folder, modules), list[str]()
+    servers.keep(spec_for(plan))
+    servers._entries["tiny"].importing.began -= 3600
+    servers._entries["tiny"].importing.heard -= 3600
+    assert await servers.find(plan) is None
+    servers.begin("tiny")
+    async with anyio.create_task_group() as group:
+        group.start_soon(partial(servers.find, plan, say=said.append))
+        await until(lambda: said)
+        group.cancel_scope.cancel()
+
+
 async def test_whoever_waits_is_told_how_far_the_import_is(folder: Path, modules: Path) -> None:
     servers, plan, said = ForkServers(), plan_in(folder, modules), list[str]()
     servers.keep(spec_for(plan))

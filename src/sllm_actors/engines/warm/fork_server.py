@@ -48,8 +48,8 @@ MARKER = "SLLM_ENGINE"
 TELL = 1.0
 """Seconds between two messages about how many modules there are."""
 
-MOST_TOLD = 200
-"""So many of them are sent at most, unheard they fit into the link."""
+MOST_TOLD = 100
+"""So many of them are sent at most: the link has room for them although nobody listens."""
 
 
 def load_part(*names: str) -> ModuleType:

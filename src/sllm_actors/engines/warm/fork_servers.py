@@ -116,11 +116,11 @@ class ForkServers:
 
     def keep(self, spec: ForkServerSpec) -> None:
         """Take note that there is to be a server, which is about to start."""
-        self.say(spec.backend, ForkServerState.STARTING)
+        self.begin(spec.backend)
         self._entries[spec.backend].spec = spec
 
     def begin(self, backend: str, *, count: int = 0, seconds: float = 0.0) -> None:
-        """Take note that a server begins to import.
+        """Take note that a server begins to import, or is about to.
 
         Args:
             count: How many modules it will have, or 0 where that is not known.

@@ -112,7 +112,7 @@ class ForkServerKeeper(Actor):
         output = self._options.folder / f"{self._backend}.log"
         had = self._learned
         began = self.context.now()
-        self._servers.begin(self._backend, count=had.count, seconds=had.seconds)
+        self._begins()
         try:
             async with open_fork_server(
                 self._spec,
@@ -129,7 +129,10 @@ class ForkServerKeeper(Actor):
         except ForkFailed as failure:
             return await self._failed(failure)
         finally:
-            self._servers.say(self._backend, ForkServerState.STARTING)
+            self._begins()  # anew, unless its end says otherwise
+
+    def _begins(self) -> None:
+        self._servers.begin(self._backend, count=self._learned.count, seconds=self._learned.seconds)
 
     async def _look_after(self, server: ForkServer, had: Learned) -> _End:
         """See a server through, that was started with what had been learned by then."""
