@@ -42,7 +42,7 @@ def measure_start(
     phase_of: Callable[[str], str],
     *,
     steady_tokens: int,
-    within: float = 180.0,
+    within: float = 600.0,
     deploy: Callable[[dict[str, Any]], str] | None = None,
 ) -> Start:
     """Deploy a model, and delete it when it has been measured.
