@@ -15,7 +15,10 @@ from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
 import anyio
+import structlog
 from anyio import to_thread
+
+log = structlog.get_logger("sllm_actors.disk")
 
 T = TypeVar("T")
 
@@ -48,10 +51,15 @@ class _Look(Generic[T]):
         self._lock = threading.Lock()
         self._result: list[T] = []
         self._left = False
+        self._begun = False
         self.ended = False
 
     def run(self) -> None:
         """Be the thread's work."""
+        with self._lock:
+            if self._left:
+                return
+            self._begun = True
         try:
             result = self._call()
             with self._lock:
@@ -72,6 +80,7 @@ class _Look(Generic[T]):
         """Let nobody have the result any more."""
         with self._lock:
             self._left = True
+            self.ended |= not self._begun  # then it never does
             lost, self._result = self._result, []
         for result in lost:
             if self._undo is not None:
@@ -135,15 +144,26 @@ class Disk:
     async def finish(self, call: Callable[[], object]) -> None:
         """Do the last thing that is to be done with a path: wait a moment for it, and no longer.
 
-        Cancelled or not, refused or silent: the call is made. Its errors are its own.
+        The call is made, cancelled or not, whether the path is silent or not. What it raises of ``OSError`` is
+        only logged.
         """
-        look = _Look(call, None)
+        thread = threading.Thread(target=_finish, args=(call,), daemon=True, name="disk")
+        thread.start()
         with anyio.move_on_after(LAST_PATIENCE, shield=True):
-            await to_thread.run_sync(look.run, abandon_on_cancel=True, limiter=anyio.CapacityLimiter(1))
+            await to_thread.run_sync(
+                thread.join, 2 * LAST_PATIENCE, abandon_on_cancel=True, limiter=anyio.CapacityLimiter(1)
+            )
 
     def _forget_ended(self) -> None:
         self._looks = {look for look in self._looks if not look.ended}
         self._silent = {path: look for path, look in self._silent.items() if not look.ended}
+
+
+def _finish(call: Callable[[], object]) -> None:
+    try:
+        call()
+    except OSError as error:
+        log.warning("disk.not_finished", error=str(error))
 
 
 def _exists(path: str | Path) -> bool:
