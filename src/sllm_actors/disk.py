@@ -144,8 +144,8 @@ class Disk:
     async def finish(self, call: Callable[[], object]) -> None:
         """Do the last thing that is to be done with a path: wait a moment for it, and no longer.
 
-        The call is made, cancelled or not, whether the path is silent or not. What it raises of ``OSError`` is
-        only logged.
+        The call is made whether this is cancelled or not, and whether the path is silent or not. An
+        ``OSError`` that it raises is logged.
         """
         thread = threading.Thread(target=_finish, args=(call,), daemon=True, name="disk")
         thread.start()
