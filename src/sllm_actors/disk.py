@@ -54,12 +54,15 @@ class _Look(Generic[T]):
         self._begun = False
         self.ended = False
 
+    def _begin(self) -> bool:
+        with self._lock:
+            self._begun = not self._left
+            return self._begun
+
     def run(self) -> None:
         """Be the thread's work."""
-        with self._lock:
-            if self._left:
-                return
-            self._begun = True
+        if not self._begin():
+            return
         try:
             result = self._call()
             with self._lock:
