@@ -58,7 +58,7 @@ def sllm(gateway: PlayedGateway, monkeypatch: pytest.MonkeyPatch, capsys: pytest
         monkeypatch.setattr(module, "POLL_SECONDS", 0.01)
 
     def run(*arguments: str, stdin: str = "") -> Ended:
-        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode()), encoding="utf-8"))
         capsys.readouterr()
         with pytest.raises(SystemExit) as ended:
             main(arguments)

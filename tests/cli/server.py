@@ -43,7 +43,9 @@ class PlayedGateway:
 
     Attributes:
         deployments: By id. A list stands for one answer after the other; its last one stays.
+        unlisted: Deployments that the first status does not show: they are deployed later.
         polls_until_gone: How often a deleted deployment is still found.
+        no_models: Models that there are not.
         tokens: The pieces of each chat answer.
         token_seconds: The pause before each of them.
         refusal: Status, message and code to answer everything with, where set.
@@ -54,11 +56,13 @@ class PlayedGateway:
     url: str = ""
     deployments: dict[str, list[dict[str, Any]]] = field(factory=dict)
     nodes: list[dict[str, Any]] = field(factory=list)
+    unlisted: tuple[str, ...] = ()
     head: str = "up"
     logs: dict[str, list[dict[str, Any]]] = field(factory=dict)
     warnings: list[str] = field(factory=list)
     created: bool = True
     polls_until_gone: int = 2
+    no_models: tuple[str, ...] = ("nosuch", ".", "..", "a b/c")
     tokens: list[str] = field(factory=lambda: ["Hel", "lo", "."])
     token_seconds: float = 0.0
     last_event: str | None = "[DONE]"
@@ -146,7 +150,8 @@ def _serve_what_is_known(app: Quart, gateway: PlayedGateway) -> None:
     async def status() -> Any:
         listed = [
             {key: value for key, value in left[0].items() if key != "spec"}
-            for left in gateway.deployments.values()
+            for name, left in gateway.deployments.items()
+            if name not in gateway.unlisted
         ]
         return {"deployments": listed, "nodes": gateway.nodes, "head": {"state": gateway.head}}
 
@@ -160,6 +165,12 @@ def _serve_what_is_known(app: Quart, gateway: PlayedGateway) -> None:
 
 
 def _serve_chat(app: Quart, gateway: PlayedGateway) -> None:
+    @app.get("/v1/models/<path:name>")
+    async def model(name: str) -> Any:
+        if name in gateway.no_models:
+            return refuse(404, f"the model {name!r} does not exist", "model_not_found")
+        return {"id": name, "object": "model"}
+
     @app.post("/v1/chat/completions")
     async def complete() -> Any:
         return Response(stream(), content_type="text/event-stream")

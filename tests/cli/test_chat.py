@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import subprocess
 
+import pytest
+
 from sllm_actors.cli.conversation import LONGEST_MEMORY, Conversation
 
 from .conftest import Sllm
@@ -32,6 +34,12 @@ def test_an_unknown_model_is_one_sentence(sllm: Sllm, gateway: PlayedGateway) ->
     gateway.refusal = (404, "no model m: deployed are a, b", "model_not_found")
     ended = sllm("chat", "m", stdin="Hi\n")
     assert (ended.code, ended.err) == (1, "error: no model m: deployed are a, b\n")
+
+
+@pytest.mark.parametrize("name", ["nosuch", ".", "..", "a b/c"])
+def test_a_model_that_is_not_there_is_told_before_anything_is_asked(sllm: Sllm, name: str) -> None:
+    ended = sllm("chat", name, stdin="")
+    assert (ended.code, ended.out, ended.err) == (1, "", f"error: the model {name!r} does not exist\n")
 
 
 def test_an_error_within_the_stream_is_told(sllm: Sllm, gateway: PlayedGateway) -> None:
@@ -107,10 +115,10 @@ def test_an_interrupt_at_the_prompt_ends_the_chat_with_130(
 
 
 def test_a_failed_question_leaves_the_chat_open(gateway: PlayedGateway, environment: dict[str, str]) -> None:
-    gateway.refusal = (503, "no replica is ready", "overloaded")
     terminal = Terminal(["chat", "m"], environment)
     try:
         terminal.wait_for(">>> ")
+        gateway.refusal = (503, "no replica is ready", "overloaded")
         terminal.type("Hi\r")
         terminal.wait_for("error: no replica is ready")
         terminal.wait_for(">>> ")

@@ -55,6 +55,41 @@ def test_a_deployment_file_is_sent_with_the_options_over_it(
     assert gateway.bodies("POST", "/deployments") == [{"model": "m", "num_gpus": 4, "new_key": True}]
 
 
+def test_the_model_is_named_by_an_argument_or_an_option_but_once(sllm: Sllm, gateway: PlayedGateway) -> None:
+    assert sllm("deploy", "facebook/opt-1.3b").code == 0
+    assert gateway.bodies("POST", "/deployments") == [{"model": "facebook/opt-1.3b"}]
+    ended = sllm("deploy", "a", "--model", "b")
+    assert (ended.code, "name the model once" in ended.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['{"model": "m", "num_gpus": 2}', ' \n{"model": "m",\n"num_gpus": 2}', 'model = "m"\nnum_gpus = 2\n'],
+)
+def test_a_deployment_comes_from_standard_input_as_json_or_toml(
+    sllm: Sllm, gateway: PlayedGateway, text: str
+) -> None:
+    ended = sllm("deploy", "--config", "-", "--num-gpus", "3", stdin=text)
+    assert (ended.code, ended.err) == (0, "")
+    assert gateway.bodies("POST", "/deployments") == [{"model": "m", "num_gpus": 3}]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("{", "standard input is not valid JSON"),
+        ("model = ", "standard input is not valid TOML"),
+        ("", "no model is named"),
+        (" " * (2**16 + 1), "standard input is larger than 64 KiB"),
+    ],
+)
+def test_what_is_no_deployment_on_standard_input_is_told(
+    sllm: Sllm, gateway: PlayedGateway, text: str, sentence: str
+) -> None:
+    ended = sllm("deploy", "--config", "-", stdin=text)
+    assert (ended.code, sentence in ended.err, gateway.requests) == (1, True, [])
+
+
 def test_an_update_and_warnings_are_told(sllm: Sllm, gateway: PlayedGateway) -> None:
     gateway.created = False
     gateway.warnings = ["num_gpus is ignored by llamacpp"]
@@ -111,11 +146,31 @@ def test_waiting_ends_when_no_place_was_found_in_time(sllm: Sllm, gateway: Playe
     assert (ended.code, ended.err) == (1, f"error: {NAME} failed: {detail}\n")
 
 
-def test_waiting_has_an_end(sllm: Sllm, gateway: PlayedGateway) -> None:
-    gateway.add(starting("loading"))
+@pytest.mark.parametrize(
+    ("last", "goes_on"),
+    [
+        (starting("loading"), "it goes on loading (loading)"),
+        (
+            deployment(NAME, state="pending", detail="no worker has a free GPU"),
+            "no worker has a free GPU; it starts as soon as it can",
+        ),
+        (
+            deployment(NAME, state="pending", instances=[{"id": "r1", "progress": "it waits for 1 GPU"}]),
+            "it waits for 1 GPU; it starts as soon as it can",
+        ),
+        (
+            deployment(NAME, state="pending"),
+            "nothing has been started for it yet; it starts as soon as it can",
+        ),
+    ],
+)
+def test_waiting_has_an_end_and_says_what_goes_on(
+    sllm: Sllm, gateway: PlayedGateway, last: dict[str, object], goes_on: str
+) -> None:
+    gateway.add(last)
     ended = sllm(*ARGUMENTS, "--wait", "--timeout", "0.1")
-    assert ended.code == 1
-    assert "not ready after 0 s and goes on loading" in ended.err
+    sentence = f"error: {NAME} is not ready after 0.1 s: {goes_on} (sllm status {NAME})\n"
+    assert (ended.code, ended.err) == (1, sentence)
 
 
 def test_waiting_outlasts_a_gateway_that_restarts(

@@ -43,7 +43,8 @@ def test_version_and_help(sllm: Sllm) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["status", "status --json", "delete a", "deploy --model a", "logs a", "chat a"]
+    "command",
+    ["status", "status --json", "delete a", "deploy --model a", "logs a", "chat a", "run a", "ls", "ps -q"],
 )
 def test_an_unreachable_gateway_is_one_sentence_with_the_remedy(
     sllm: Sllm, monkeypatch: pytest.MonkeyPatch, refusing_port: int, command: str
@@ -55,18 +56,6 @@ def test_an_unreachable_gateway_is_one_sentence_with_the_remedy(
     assert ended.err == (
         f"error: no sllm gateway answers at {url} ([Errno 111] Connection refused): "
         'start one with "sllm up", or set LLM_SERVER_URL\n'
-    )
-
-
-@pytest.mark.parametrize(
-    "url", ["gateway:8343", "http://", "http://[::1", "file:///etc/passwd", "http://a:b"]
-)
-def test_an_address_that_is_none_is_named(sllm: Sllm, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
-    monkeypatch.setenv("LLM_SERVER_URL", url)
-    ended = sllm("status")
-    assert (ended.code, ended.err) == (
-        1,
-        f"error: LLM_SERVER_URL={url} is not an address like http://127.0.0.1:8343\n",
     )
 
 

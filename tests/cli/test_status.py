@@ -36,7 +36,7 @@ def test_deployments_are_listed_one_per_line_however_long(sllm: Sllm, gateway: P
 
 
 def test_nothing_deployed_says_what_to_do(sllm: Sllm) -> None:
-    assert "sllm deploy --model" in sllm("status").out
+    assert "sllm deploy " in sllm("status").out
 
 
 def test_one_deployment_is_shown_with_its_instances(sllm: Sllm, gateway: PlayedGateway) -> None:

@@ -16,8 +16,10 @@ from sllm_actors.cli.commands.chat import chat
 from sllm_actors.cli.commands.delete import delete
 from sllm_actors.cli.commands.deploy import deploy
 from sllm_actors.cli.commands.engines import engines
+from sllm_actors.cli.commands.list import list_deployments, list_instances
 from sllm_actors.cli.commands.logs import logs
 from sllm_actors.cli.commands.nodes import gateway, head, up, worker
+from sllm_actors.cli.commands.run import run
 from sllm_actors.cli.commands.status import status
 from sllm_actors.observe.streams import close_standard_output, open_standard_streams
 
@@ -34,8 +36,10 @@ def cli() -> None:
     """Serve many large language models on a few GPU machines, behind one OpenAI-compatible address."""
 
 
-for command in (up, head, worker, gateway, deploy, delete, status, logs, chat, engines):
+for command in (up, head, worker, gateway, run, deploy, delete, status, logs, chat, engines):
     cli.add_command(command)
+for command, name in ((list_deployments, "ls"), (list_instances, "ps"), (delete, "rm")):
+    cli.add_command(command, name)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -15,11 +15,12 @@ from urllib.parse import quote
 import httpx2
 
 from sllm_actors.cluster.loopback import is_loopback
+from sllm_actors.observe.redaction import without_credentials
 
+from .address import gateway_url
 from .errors import CommandFailure, RequestRefused, Unreachable
 from .keys import find_key
 
-DEFAULT_URL = "http://127.0.0.1:8343"
 CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 30.0
 STREAM_SILENCE_SECONDS = 600.0
@@ -47,18 +48,12 @@ class GatewayClient:
     """
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
-        self.url = environ.get("LLM_SERVER_URL", "").strip() or DEFAULT_URL
-        try:
-            host = httpx2.URL(self.url).host if self.url.startswith(("http://", "https://")) else ""
-        except httpx2.InvalidURL:
-            host = ""
-        if not host:
-            raise CommandFailure(f"LLM_SERVER_URL={self.url} is not an address like {DEFAULT_URL}")
-        local = is_loopback(host)
+        url = gateway_url(environ.get("LLM_SERVER_URL", ""))
+        local = is_loopback(httpx2.URL(url).host)
         key = find_key(environ, local=local)
-        self.url = self.url.rstrip("/")
+        self.url = without_credentials(url)
         self._http = httpx2.Client(
-            base_url=self.url,
+            base_url=url,
             headers={"Authorization": f"Bearer {key}"} if key else {},
             timeout=httpx2.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS),
             # A proxy from the environment is for other machines, and .netrc is not where our key lives.

@@ -9,8 +9,10 @@ import json
 import os
 import re
 import shlex
+import sys
 import tomllib
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,34 +22,43 @@ from sllm_actors.serving.deployment.spec import DeploymentProblem
 
 from .errors import CommandFailure
 
+STANDARD_INPUT = Path("-")
+
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:")
 
 
 def load(path: Path) -> dict[str, Any]:
     """Read a deployment file, JSON or TOML by its suffix. A relative ``source`` path is relative to the file.
 
+    Args:
+        path: ``-`` is standard input: JSON if it begins with a brace, else TOML; paths in it are relative to
+            the working directory.
+
     Raises:
         CommandFailure: It cannot be read, is no table of keys, or is larger than a document may be.
     """
-    if path.suffix not in (".json", ".toml"):
-        raise CommandFailure(f"{path}: a deployment file ends in .json or .toml")
+    piped = path == STANDARD_INPUT
+    name = "standard input" if piped else str(path)
+    if path.suffix not in (".json", ".toml") and not piped:
+        raise CommandFailure(f"{name}: a deployment file ends in .json or .toml")
+    kind = path.suffix[1:].upper()
     try:
-        with path.open("rb") as file:
+        with nullcontext(sys.stdin.buffer) if piped else path.open("rb") as file:
             content = file.read(MAX_DOCUMENT + 1)
         if len(content) > MAX_DOCUMENT:
             raise CommandFailure(
-                f"{path} is larger than {MAX_DOCUMENT // 1024} KiB: that is no deployment file"
+                f"{name} is larger than {MAX_DOCUMENT // 1024} KiB: that is no deployment file"
             )
         text = content.decode("utf-8-sig")
-        document = read_value(text, "it") if path.suffix == ".json" else _read_toml(text)
+        if piped:
+            kind = "JSON" if text.lstrip().startswith("{") else "TOML"
+        document = read_value(text, "it") if kind == "JSON" else _read_toml(text)
     except OSError as error:
-        raise CommandFailure(f"{path} cannot be read: {error.strerror}") from None
+        raise CommandFailure(f"{name} cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
-        raise CommandFailure(
-            f"{path} is not valid {path.suffix[1:].upper()} for a deployment: {error}"
-        ) from None
+        raise CommandFailure(f"{name} is not valid {kind} for a deployment: {error}") from None
     if not isinstance(document, dict):
-        raise CommandFailure(f"{path} holds no table of keys such as model and backend")
+        raise CommandFailure(f"{name} holds no table of keys such as model and backend")
     if isinstance(document.get("source"), str):
         document["source"] = absolute_source(document["source"], path.parent)
     return document

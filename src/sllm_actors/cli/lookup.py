@@ -8,6 +8,11 @@ from .answers import DeploymentDocument
 from .errors import CommandFailure
 
 
+def is_deployed(deployments: Sequence[DeploymentDocument], name: str, backend: str | None = None) -> bool:
+    """Say whether ``name`` means at least one deployment."""
+    return bool(_meant(deployments, name, backend))
+
+
 def find_deployment(
     deployments: Sequence[DeploymentDocument], name: str, backend: str | None = None
 ) -> DeploymentDocument:
@@ -16,10 +21,7 @@ def find_deployment(
     Raises:
         CommandFailure: There is none, or several and no ``backend`` to tell them apart.
     """
-    for deployment in deployments:
-        if backend is None and deployment.id == name:
-            return deployment
-    found = [each for each in deployments if each.model == name and backend in (None, each.backend)]
+    found = _meant(deployments, name, backend)
     if len(found) > 1:
         choices = ", ".join(sorted(each.id for each in found))
         raise CommandFailure(f"{name} is deployed more than once: name one of {choices}")
@@ -27,3 +29,11 @@ def find_deployment(
         suffix = f" with backend {backend}" if backend else ""
         raise CommandFailure(f"no deployment {name or repr(name)}{suffix}: sllm status lists what is there")
     return found[0]
+
+
+def _meant(
+    deployments: Sequence[DeploymentDocument], name: str, backend: str | None
+) -> list[DeploymentDocument]:
+    fitting = [each for each in deployments if backend in (None, each.backend)]
+    by_id = [each for each in fitting if each.id == name]
+    return by_id or [each for each in fitting if each.model == name]

@@ -10,7 +10,7 @@ from http import HTTPStatus
 from .answers import DeploymentDocument, InstanceDocument, read
 from .client import GatewayClient, path_of
 from .errors import CommandFailure, RequestRefused, Unreachable
-from .terminal import is_interactive, moving_line, say
+from .terminal import complain, is_interactive, moving_line, say
 
 POLL_SECONDS = 0.5
 PATIENCE_SECONDS = 15.0
@@ -35,6 +35,7 @@ def wait_until_ready(
     """
     deadline = time.monotonic() + timeout
     seen = time.monotonic()
+    deployment = None
     while True:
         try:
             deployment = read(
@@ -53,9 +54,9 @@ def wait_until_ready(
             if deployment.revision >= revision and is_settled(deployment):
                 return deployment
         if time.monotonic() > deadline:
+            state = "nothing is known of it" if deployment is None else unfinished(deployment)
             raise CommandFailure(
-                f"{deployment_id} is not ready after {timeout:.0f} s and goes on loading: "
-                f"sllm status {deployment_id}"
+                f"{deployment_id} is not ready after {timeout:g} s: {state} (sllm status {deployment_id})"
             )
         time.sleep(POLL_SECONDS)
 
@@ -84,6 +85,16 @@ def phase(deployment: DeploymentDocument) -> str:
     return f"{deployment.id}: {deployment.state}{detail}"
 
 
+def unfinished(deployment: DeploymentDocument) -> str:
+    """Return what a deployment goes on with when nobody waits for it any more."""
+    starting = [each for each in deployment.instances if each.state == "starting"]
+    if starting:
+        return f"it goes on loading ({starting[0].progress or 'starting'})"
+    waiting = [each for each in deployment.instances if each.state == "pending"]
+    reason = (waiting[0].progress or waiting[0].reason) if waiting else deployment.detail
+    return f"{reason or 'nothing has been started for it yet'}; it starts as soon as it can"
+
+
 def explain_failure(deployment: DeploymentDocument) -> str:
     """Return why a deployment failed: reason, exit status and the last lines of the engine's log."""
     failed = [
@@ -101,14 +112,19 @@ def explain_failure(deployment: DeploymentDocument) -> str:
 
 
 @contextmanager
-def reporting(*, silent: bool = False) -> Iterator[Report]:
-    """Give a place to report phases to: one moving line on a terminal, a line per change elsewhere."""
+def reporting(*, silent: bool = False, err: bool = False) -> Iterator[Report]:
+    """Give a place to report phases to: one moving line on a terminal, a line per change elsewhere.
+
+    Args:
+        silent: Nothing is shown.
+        err: On standard error.
+    """
     if silent:
         yield lambda _: None
         return
-    if is_interactive():
+    if is_interactive(err=err):
         started = time.monotonic()
-        with moving_line() as show:
+        with moving_line(err=err) as show:
             yield lambda text: show(f"{text}  {time.monotonic() - started:.0f} s")
         return
     last = ""
@@ -116,7 +132,7 @@ def reporting(*, silent: bool = False) -> Iterator[Report]:
     def report(text: str) -> None:
         nonlocal last
         if text != last:
-            say(text)
+            (complain if err else say)(text)
         last = text
 
     yield report

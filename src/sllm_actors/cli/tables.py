@@ -17,7 +17,7 @@ from .terminal import cell, say, sentence, show, table
 def show_deployments(deployments: list[DeploymentDocument]) -> None:
     """Print one line per deployment."""
     if not deployments:
-        say("Nothing is deployed. Deploy a model with: sllm deploy --model ID_OR_PATH")
+        say("Nothing is deployed. Deploy a model with: sllm deploy ID_OR_PATH")
         return
     lines = table("DEPLOYMENT", "STATUS", "REPLICAS", "AGE", "DETAIL")
     now = time.time()

@@ -60,15 +60,15 @@ def saying_pieces() -> Iterator[Callable[[str], None]]:
 
 
 @contextmanager
-def moving_line() -> Iterator[Callable[[str], None]]:
+def moving_line(*, err: bool = False) -> Iterator[Callable[[str], None]]:
     """Give a function that replaces the text of one line, at a terminal, which is gone in the end."""
-    with Console(highlight=False).status("") as line:
+    with Console(highlight=False, stderr=err).status("") as line:
         yield lambda text: line.update(escape(one_line(text)))
 
 
-def is_interactive() -> bool:
-    """Say whether a person reads standard output."""
-    return sys.stdout.isatty()
+def is_interactive(*, err: bool = False) -> bool:
+    """Say whether a person reads standard output, or standard error."""
+    return (sys.stderr if err else sys.stdout).isatty()
 
 
 class Name:

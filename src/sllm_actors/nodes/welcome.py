@@ -31,9 +31,7 @@ async def welcome(plan: LauncherPlan) -> None:
             await _demo(client)
             announce(_snippets(plan.gateway_url))
         else:
-            announce(
-                "deploy a model: sllm deploy --model NAME --backend llamacpp --source /path/to/model.gguf"
-            )
+            announce("deploy a model: sllm deploy NAME --backend llamacpp --source /path/to/model.gguf")
 
 
 async def _demo(client: httpx2.AsyncClient) -> None:

@@ -16,6 +16,7 @@ from sllm_actors.cli.terminal import complain, say, say_json
 
 
 @click.command()
+@click.argument("name", required=False, metavar="[MODEL]")
 @click.option(
     "--model",
     metavar="M",
@@ -25,8 +26,8 @@ from sllm_actors.cli.terminal import complain, say, say_json
 @click.option("--source", metavar="hf:ID|PATH|demo:NAME", help="Where the model's files are, if not at M.")
 @click.option(
     "--config",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A deployment file, .json or .toml; options win over it.",
+    type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path),
+    help="A deployment file, .json or .toml, or - for standard input; options win over it.",
 )
 @click.option("--num-gpus", type=click.IntRange(min=0), help="GPUs per replica.")
 @click.option("--target", type=click.IntRange(min=1), help="Requests at a time that one replica should have.")
@@ -51,6 +52,7 @@ from sllm_actors.cli.terminal import complain, say, say_json
 @click.option("--json", "as_json", is_flag=True, help="Print the gateway's answer as JSON.")
 def deploy(
     *,
+    name: str | None,
     model: str | None,
     backend: str | None,
     source: str | None,
@@ -66,13 +68,16 @@ def deploy(
     timeout: float,
     as_json: bool,
 ) -> None:
-    """Deploy a model. What is deployed already with the same settings is left as it is.
+    """Deploy MODEL (or --model M). What is deployed already with the same settings is left as it is.
 
     Without --wait the command ends when the deployment is recorded; a request that comes before it is ready
     waits in the gateway. With --wait it ends when the model is ready (exit status 0) or has failed (1).
     """
+    if name is not None and model is not None:
+        raise click.UsageError("name the model once: as MODEL, or with --model")
+    model = model if name is None else name
     if model is None and config is None:
-        raise click.UsageError("name a model with --model, or a deployment file with --config")
+        raise click.UsageError("name a model, as in sllm deploy MODEL, or a deployment file with --config")
     if keep_alive is not None and keep_alive.is_integer():
         keep_alive = int(keep_alive)
     scalars = {"model": model, "backend": backend, "source": source, "num_gpus": num_gpus}

@@ -1,0 +1,48 @@
+"""The address of a gateway, as people write it."""
+
+from __future__ import annotations
+
+import re
+
+import httpx2
+
+from sllm_actors.observe.redaction import without_credentials
+from sllm_actors.observe.terminal_text import one_line
+
+from .errors import CommandFailure
+
+DEFAULT_PORT = 8343
+HIGHEST_PORT = 65535
+DEFAULT_URL = f"http://127.0.0.1:{DEFAULT_PORT}"
+
+_NO_PORT = re.compile(r"(\[[^\]]*\]|[^/:]*)(/|$)")
+_API = re.compile(r"/v1(/.*)?$")
+
+
+def gateway_url(given: str) -> str:
+    """Return the address that paths such as ``/status`` are put behind.
+
+    Blanks around it, slashes at its end and the path of the OpenAI API (``/v1``, ``/v1/chat/completions``)
+    do not matter. Without a scheme it is ``http``, and then the port is 8343 where none is given.
+
+    Args:
+        given: What ``LLM_SERVER_URL`` holds; nothing means ``DEFAULT_URL``.
+
+    Raises:
+        CommandFailure: It is no address.
+    """
+    text = given.strip()
+    if not text:
+        return DEFAULT_URL
+    has_scheme = "://" in text
+    try:
+        url = httpx2.URL(text if has_scheme else f"http://{text}")
+    except httpx2.InvalidURL:
+        url = httpx2.URL("")
+    if not has_scheme and url.host and _NO_PORT.match(text):
+        url = url.copy_with(port=DEFAULT_PORT)
+    wrong = url.scheme not in ("http", "https") or not url.host or url.query or url.fragment
+    if wrong or (url.port or 0) > HIGHEST_PORT or re.search(r"\s", text):
+        shown = one_line(without_credentials(text))
+        raise CommandFailure(f"LLM_SERVER_URL={shown} is not an address like {DEFAULT_URL}")
+    return str(url.copy_with(path=_API.sub("", url.path.rstrip("/")))).rstrip("/")

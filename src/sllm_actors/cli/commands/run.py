@@ -1,0 +1,72 @@
+"""``sllm run``: talk to a model, and deploy it first where that is needed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from sllm_actors.cli import document
+from sllm_actors.cli.answers import Deployed, StatusDocument, read
+from sllm_actors.cli.client import GatewayClient
+from sllm_actors.cli.dialogue import Dialogue, dialogue_options, sendable
+from sllm_actors.cli.lookup import find_deployment, is_deployed
+from sllm_actors.cli.parameters import FiniteRange
+from sllm_actors.cli.progress import reporting, wait_until_ready
+from sllm_actors.cli.terminal import complain
+
+
+@click.command()
+@click.argument("model")
+@click.argument("prompt", nargs=-1)
+@click.option("--backend", help="vllm, llamacpp, sglang or command, where it has to be deployed.")
+@click.option(
+    "--source", metavar="hf:ID|PATH|demo:NAME", help="Where the model's files are, if not at MODEL."
+)
+@click.option("--num-gpus", type=click.IntRange(min=0), help="GPUs per replica.")
+@click.option(
+    "--timeout", type=FiniteRange(min=0), default=1800.0, show_default=True, help="Seconds to wait."
+)
+@dialogue_options
+def run(
+    *,
+    model: str,
+    prompt: tuple[str, ...],
+    backend: str | None,
+    source: str | None,
+    num_gpus: int | None,
+    timeout: float,
+    system: str | None,
+    max_tokens: int | None,
+    temperature: float | None,
+) -> None:
+    """Deploy a model if it is not deployed yet, wait until it is ready, and chat with it.
+
+    With PROMPT it answers that and ends; only the answer goes to standard output. The deployment stays until
+    sllm rm takes it away.
+    """
+    given = {"backend": backend, "source": source, "num_gpus": num_gpus}
+    settings = {"max_tokens": max_tokens, "temperature": temperature}
+    with GatewayClient() as client:
+        deployments = read(StatusDocument, client.request("GET", "/status")).deployments
+        if is_deployed(deployments, model, backend):
+            found = find_deployment(deployments, model, backend)
+            deployment_id, revision = found.id, found.revision
+        else:
+            deployment_id, revision = _deploy(client, {"model": model, **given})
+        with reporting(err=True) as report:
+            wait_until_ready(client, deployment_id, revision=revision, timeout=timeout, report=report)
+        dialogue = Dialogue(client, deployment_id, system=system, settings=settings)
+        if prompt:
+            dialogue.ask(sendable(" ".join(prompt)))
+        else:
+            dialogue.talk()
+
+
+def _deploy(client: GatewayClient, given: dict[str, object]) -> tuple[str, int]:
+    body = document.build({}, folder=Path.cwd(), scalars=given, auto_scaling={}, endpoints=(), engine_args=())
+    deployed = read(Deployed, client.request("POST", "/deployments", body=body))
+    for warning in deployed.warnings:
+        complain(f"warning: {warning}")
+    complain(f"Deployment created: {deployed.deployment_id}")
+    return deployed.deployment_id, deployed.revision
