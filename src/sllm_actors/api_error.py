@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable
 
 from attrs import frozen
 
@@ -25,6 +26,7 @@ class ApiError(Exception):
         message: One sentence for a person: what is wrong and what to do.
         param: The field of the request that is wrong, if one is.
         retry_after: Seconds after which to try again, or None.
+        allow: The methods that would be answered, where it is the method that is wrong.
         detail: The whole error object, where somebody else made it.
     """
 
@@ -34,6 +36,7 @@ class ApiError(Exception):
     param: str | None = None
     retry_after: float | None = None
     detail: object = None
+    allow: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return self.message
@@ -60,6 +63,8 @@ class ApiError(Exception):
         ]
         if self.retry_after is not None:
             headers.append((b"retry-after", str(max(1, math.ceil(self.retry_after))).encode()))
+        if self.allow:
+            headers.append((b"allow", ", ".join(self.allow).encode()))
         if self.status == 401:
             headers.append((b"www-authenticate", b"Bearer"))
         return headers
@@ -68,3 +73,10 @@ class ApiError(Exception):
     def event(self) -> bytes:
         """The same as a server-sent event, for a stream that has begun."""
         return b"data: " + self.body + b"\n\n"
+
+
+def method_not_allowed(method: str, path: str, allowed: Iterable[str]) -> ApiError:
+    """There is such a path, but it is asked in another way."""
+    allow = tuple(sorted(allowed))
+    sentence = f"{path[:200]} does not take {method}: it takes {', '.join(allow)}"
+    return ApiError(405, "method_not_allowed", sentence, allow=allow)

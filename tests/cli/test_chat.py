@@ -30,16 +30,14 @@ def test_each_line_is_answered_and_the_conversation_is_remembered(sllm: Sllm, ga
     ]
 
 
-def test_an_unknown_model_is_one_sentence(sllm: Sllm, gateway: PlayedGateway) -> None:
-    gateway.refusal = (404, "no model m: deployed are a, b", "model_not_found")
-    ended = sllm("chat", "m", stdin="Hi\n")
-    assert (ended.code, ended.err) == (1, "error: no model m: deployed are a, b\n")
-
-
 @pytest.mark.parametrize("name", ["nosuch", ".", "..", "a b/c"])
 def test_a_model_that_is_not_there_is_told_before_anything_is_asked(sllm: Sllm, name: str) -> None:
     ended = sllm("chat", name, stdin="")
-    assert (ended.code, ended.out, ended.err) == (1, "", f"error: the model {name!r} does not exist\n")
+    sentence = (
+        f"error: no model {name} is deployed: sllm ls lists what is there, "
+        "and sllm run deploys a model and chats with it\n"
+    )
+    assert (ended.code, ended.out, ended.err) == (1, "", sentence)
 
 
 def test_an_error_within_the_stream_is_told(sllm: Sllm, gateway: PlayedGateway) -> None:

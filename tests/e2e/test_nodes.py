@@ -132,6 +132,19 @@ def running_head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Sll
         yield head, f"127.0.0.1:{port}", folder
 
 
+def test_the_clusters_http_says_which_methods_it_takes(running_head: tuple[Sllm, str, Path]) -> None:
+    _, address, _ = running_head
+    with httpx2.Client(base_url=f"http://{address}", timeout=60, trust_env=False) as http:
+        for path in ("/health", "/cluster", "/workers", "/instances", "/workers/x"):
+            got, head, options, post = (http.request(m, path) for m in ("GET", "HEAD", "OPTIONS", "POST"))
+            assert (head.status_code, head.content) == (got.status_code, b"")
+            assert head.headers["content-length"] == got.headers["content-length"]
+            assert (options.status_code, options.content) == (200, b"")
+            assert sorted(options.headers["allow"].split(", ")) == ["GET", "HEAD", "OPTIONS"]
+            assert (post.status_code, post.headers["allow"]) == (405, "GET, HEAD, OPTIONS")
+            assert post.json()["error"]["code"] == "method_not_allowed"
+
+
 def test_a_wrong_secret_is_one_sentence_and_an_exit(
     running_head: tuple[Sllm, str, Path], tmp_path: Path
 ) -> None:

@@ -172,7 +172,9 @@ async def test_what_is_not_there_is_an_error_of_the_same_shape(cluster: PlayedCl
     http = cluster.http()
     for method, path, status in (
         ("GET", "/nothing", 404),
-        ("GET", "/v1/chat/completions", 404),
+        ("GET", "/v1/nothing", 404),
+        ("GET", "/v1/chat/completions", 405),
+        ("POST", "/v1/chat%2Fcompletions", 404),
         ("POST", "/v1/../slots/0", 404),
         ("POST", "/health", 405),
         ("PUT", "/deployments", 405),
@@ -184,6 +186,42 @@ async def test_what_is_not_there_is_an_error_of_the_same_shape(cluster: PlayedCl
         assert isinstance(error["code"], str)
         assert error["message"]
         assert error["type"]
+
+
+READ, WRITE = "GET, HEAD, OPTIONS", "OPTIONS, POST"
+
+
+@pytest.mark.parametrize(
+    ("path", "allow"),
+    [
+        *(("/health", READ), ("/v1/models", READ), ("/v1/models/smol", READ), ("/status", READ)),
+        *(("/deployments/smol:llamacpp", "DELETE, GET, HEAD, OPTIONS"), ("/instances/x/logs", READ)),
+        *(("/v1/chat/completions", WRITE), ("/v1/completions", WRITE), ("/v1/embeddings", WRITE)),
+        *(("/deployments", WRITE), ("/instances/x/sleep", WRITE)),
+    ],
+)
+async def test_every_path_says_which_methods_it_takes(cluster: PlayedCluster, path: str, allow: str) -> None:
+    await cluster.deploy(served())
+    http = cluster.http()
+    asked = await http.options(path)
+    assert (asked.status_code, asked.content) == (200, b"")
+    assert sorted(asked.headers["allow"].split(", ")) == allow.split(", ")
+    for method in {"GET", "POST", "PUT", "PATCH", "DELETE", "TRACE"} - set(allow.split(", ")):
+        answer = await http.request(method, path, json={"model": "smol"})
+        assert (answer.status_code, answer.headers["allow"]) == (405, allow), method
+        error = answer.json()["error"]
+        assert error["code"] == "method_not_allowed"
+        assert error["message"] == f"{path} does not take {method}: it takes {allow}"
+
+
+@pytest.mark.parametrize("path", ["/health", "/v1/models", "/v1/models/smol", "/v1/models/gone", "/nothing"])
+async def test_head_is_get_without_its_body(cluster: PlayedCluster, path: str) -> None:
+    await cluster.deploy(served())
+    http = cluster.http()
+    got, asked = await http.get(path), await http.head(path)
+    assert (asked.status_code, asked.content) == (got.status_code, b"")
+    for name in ("content-length", "content-type"):
+        assert asked.headers[name] == got.headers[name] or path == "/nothing"  # whose sentence has the method
 
 
 async def test_bodies_that_mean_nothing_are_refused_with_a_sentence(cluster: PlayedCluster) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from http import HTTPStatus
 from typing import Any, TypeVar
 
 import click
@@ -57,7 +58,13 @@ class Dialogue:
         Raises:
             CommandFailure: There is none, or the gateway does not say.
         """
-        self._client.request("GET", path_of("v1/models", self._model))
+        try:
+            self._client.request("GET", path_of("v1/models", self._model))
+        except RequestRefused as refused:
+            if refused.status != HTTPStatus.NOT_FOUND:
+                raise
+            sentence = f"no model {self._model or repr(self._model)} is deployed: sllm ls lists what is there"
+            raise CommandFailure(f"{sentence}, and sllm run deploys a model and chats with it") from None
 
     def ask(self, question: str) -> None:
         """Print the answer to a question while it comes. ^C ends it: what has come by then is the answer.

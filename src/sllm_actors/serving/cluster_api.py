@@ -8,10 +8,10 @@ from typing import Any
 
 import attrs
 from quart import Quart, Response, jsonify, request
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from sllm_actors.actors import ActorSystem, AskError
-from sllm_actors.api_error import ApiError
+from sllm_actors.api_error import ApiError, method_not_allowed
 from sllm_actors.cluster.join import ClusterInfo
 from sllm_actors.cluster.loopback import is_loopback_authority, is_loopback_origin
 
@@ -106,6 +106,9 @@ def _answer_errors(app: Quart) -> None:
         if error.code == 404:
             sentence = "there is nothing here: the OpenAI API is at the gateway's port"
             return _response(ApiError(404, "unknown_url", sentence))
+        if isinstance(error, MethodNotAllowed):
+            allowed = error.valid_methods or ()
+            return _response(method_not_allowed(request.method, request.path, allowed))
         if error.code is None or error.code >= 500:
             return _response(ApiError(500, "internal_error", "the head could not answer: its log says why"))
         return _response(ApiError(error.code, "invalid_request", error.description or error.name))

@@ -9,11 +9,11 @@ from typing import Any
 import structlog
 from attrs import frozen
 from quart import Quart, Response, current_app, request
-from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
 from werkzeug.routing import BaseConverter
 
 from sllm_actors.actors import ActorSystem, AskError, NodeId
-from sllm_actors.api_error import ApiError
+from sllm_actors.api_error import ApiError, method_not_allowed
 from sllm_actors.gateway import errors
 from sllm_actors.gateway.routing.board import Board
 from sllm_actors.gateway.routing.route import Route
@@ -111,6 +111,13 @@ def _serve_models(app: Quart, board: Board, control: Control) -> None:
     @app.get("/v1/models")
     async def models() -> Any:
         return {"object": "list", "data": [_model(name, route) for name, route in board.listed()]}
+
+    @app.post("/v1/chat/completions")
+    @app.post("/v1/completions")
+    @app.post("/v1/embeddings")
+    async def inference() -> Any:
+        # Known here for the sake of other methods: requests of this one are served before they come here.
+        raise errors.not_found("the path of an inference request is written without escapes", "unknown_url")
 
     @app.get("/v1/models/<id:name>")
     async def model(name: str) -> Any:
@@ -216,8 +223,8 @@ def _of_http(error: HTTPException) -> ApiError:
         return errors.body_too_large(current_app.config["MAX_CONTENT_LENGTH"])
     if status == 404:
         return errors.not_found(f"there is no {request.method} {request.path[:200]}", "unknown_url")
-    if status == 405:
-        return ApiError(405, "method_not_allowed", f"{request.path[:200]} does not take {request.method}")
+    if isinstance(error, MethodNotAllowed):
+        return method_not_allowed(request.method, request.path, error.valid_methods or ())
     if status == 408:
         return errors.body_too_slow()
     if 400 <= status < 500:

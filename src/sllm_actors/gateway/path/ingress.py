@@ -31,8 +31,8 @@ LAST_WORDS = 1
 Scope = MutableMapping[str, Any]
 ASGI = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-# No escapes and no dots, so that a path cannot lead an engine elsewhere.
-_INFERENCE = re.compile(rb"/v1/[A-Za-z0-9_/-]+")
+# No escapes and no dots, so that a path cannot lead an engine elsewhere. The models are the gateway's own.
+_INFERENCE = re.compile(rb"/v1/(?!models(?:/|$))[A-Za-z0-9_/-]+")
 
 
 @define
