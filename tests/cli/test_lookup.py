@@ -7,7 +7,7 @@ import pytest
 from sllm_actors.cli.answers import DeploymentDocument
 from sllm_actors.cli.conversation import LONGEST_MEMORY, Conversation
 from sllm_actors.cli.errors import CommandFailure
-from sllm_actors.cli.lookup import find_deployment
+from sllm_actors.cli.lookup import find_deployment, is_deployed
 
 LLAMACPP = DeploymentDocument("opt:llamacpp", "opt", "llamacpp")
 VLLM = DeploymentDocument("opt:vllm", "opt", "vllm")
@@ -23,6 +23,14 @@ def test_a_deployment_is_found_by_id_or_by_model(
     name: str, backend: str | None, found: DeploymentDocument
 ) -> None:
     assert find_deployment(THREE, name, backend) is found
+
+
+def test_what_is_deployed_is_known_by_both_names() -> None:
+    assert is_deployed(THREE, "opt")
+    assert is_deployed(THREE, "opt:vllm", "vllm")
+    assert not is_deployed(THREE, "opt", "sglang")
+    assert not is_deployed(THREE, "opt:vllm", "llamacpp")
+    assert not is_deployed([], "opt")
 
 
 @pytest.mark.parametrize(

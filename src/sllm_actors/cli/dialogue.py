@@ -24,9 +24,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 def dialogue_options(command: Command) -> Command:
     """Give a command the options of a dialogue."""
     for option in (
-        click.option(
-            "--temperature", type=FiniteRange(min=0), help="0 gives the same answer each time."
-        ),
+        click.option("--temperature", type=FiniteRange(min=0), help="0 gives the same answer each time."),
         click.option("--max-tokens", type=click.IntRange(min=1), help="Longest answer, in tokens."),
         click.option("--system", metavar="TEXT", help="What the model is told before you speak."),
     ):
