@@ -13,6 +13,8 @@ from structlog.testing import capture_logs
 
 from sllm_actors.files import (
     FileProblem,
+    make_private_file,
+    make_private_folder,
     open_regular,
     put_aside,
     read_bytes,
@@ -51,6 +53,22 @@ def test_a_file_is_its_owners_alone_whatever_the_umask_is(path: Path, umask: int
     finally:
         os.umask(before)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022])
+def test_folders_are_made_with_those_above_them_for_their_owner_alone(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        for _ in range(2):
+            make_private_folder(tmp_path / "a" / "b" / "c")
+            make_private_file(tmp_path / "a" / "log")
+    finally:
+        os.umask(before)
+    assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.rglob("*")} == {0o700, 0o600}
+    with pytest.raises(FileExistsError):
+        make_private_folder(tmp_path / "a" / "log")
+    with pytest.raises(NotADirectoryError):
+        make_private_folder(tmp_path / "a" / "log" / "inside")
 
 
 def test_what_cannot_be_written_leaves_what_was_there(path: Path) -> None:

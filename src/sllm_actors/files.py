@@ -41,6 +41,37 @@ class FileProblem(Exception):
         self.reason = reason
 
 
+def make_private_folder(path: Path) -> None:
+    """Make a folder, and those above it that are not there, of mode 0700. One that is there stays as it is.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    try:
+        path.mkdir(mode=0o700)
+    except FileNotFoundError:
+        if path.parent == path:
+            raise
+        make_private_folder(path.parent)
+        path.mkdir(mode=0o700, exist_ok=True)
+    except FileExistsError:
+        if not path.is_dir():
+            raise
+
+
+def make_private_file(path: Path) -> None:
+    """Make an empty file of mode 0600, for whoever opens it by its name, or give one that is there this mode.
+
+    Raises:
+        OSError: It cannot be made, or is somebody else's.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    try:
+        os.fchmod(descriptor, 0o600)
+    finally:
+        os.close(descriptor)
+
+
 def write_whole(path: Path, content: str | bytes, *, durable: bool, replace: bool = True) -> None:
     """Write or replace a file of mode 0600: who reads it finds all of it, or what was there before.
 

@@ -13,7 +13,13 @@ from attrs import field, frozen
 from attrs.validators import ge, le, matches_re
 
 from sllm_actors.actors import Incarnation, NodeId
-from sllm_actors.files import FileProblem, read_record, write_record, write_whole
+from sllm_actors.files import (
+    FileProblem,
+    make_private_folder,
+    read_record,
+    write_record,
+    write_whole,
+)
 
 IDENTITY_FILE = "node.json"
 CREDENTIALS_FILE = "credentials.json"
@@ -57,7 +63,7 @@ class NodeHome:
             HomeProblem: Another process has it, or it cannot be read or written.
         """
         try:
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private_folder(path)
         except OSError as error:
             raise HomeProblem(f"the data directory {path} cannot be used: {error.strerror}") from None
         try:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from attrs import field, frozen
 
-from sllm_actors.files import FileProblem, read_bytes, write_whole
+from sllm_actors.files import FileProblem, make_private_folder, read_bytes, write_whole
 
 from .home import SetupProblem
 
@@ -56,7 +56,7 @@ def make_credentials(data_dir: Path, secret_file: Path | None) -> ClusterKeys:
     """
     given = _given_secret(secret_file)
     try:
-        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_folder(data_dir)
     except OSError as error:
         raise SecretProblem(f"the data directory {data_dir} cannot be used: {error.strerror}") from None
     secret = given or _kept(

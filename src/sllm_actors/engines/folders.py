@@ -12,6 +12,8 @@ from pathlib import Path
 
 from attrs import frozen
 
+from sllm_actors.files import make_private_folder
+
 from .identity import ReplicaId, ReplicaKey
 from .plan import EnginePaths
 
@@ -76,7 +78,7 @@ def make_private(folder: Path) -> None:
     Raises:
         OSError: It cannot be made, or is somebody else's.
     """
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private_folder(folder)
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
         raise PermissionError(f"{folder} belongs to somebody else: give another data directory")

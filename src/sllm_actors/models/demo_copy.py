@@ -24,6 +24,7 @@ NEEDED = ("torch", "transformers", "gguf", "accelerate")
 def main() -> None:
     """Do what the argument says."""
     job = json.loads(sys.argv[1])
+    os.umask(0o077)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         problem = _copy(Path(job["file"]), Path(job["folder"]))

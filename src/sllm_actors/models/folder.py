@@ -22,7 +22,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-from sllm_actors.files import FileProblem, put_aside, read_json, read_text, write_whole
+from sllm_actors.files import FileProblem, make_private_folder, put_aside, read_json, read_text, write_whole
 
 from .errors import SourceProblem
 from .hub import Listing
@@ -123,9 +123,9 @@ class ModelFolder:
         Raises:
             OSError: It cannot be opened.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
+        make_private_folder(self.path)
         try:
-            lock = os.open(self.path / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+            lock = os.open(self.path / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except FileNotFoundError:
             return None
         try:

@@ -259,6 +259,7 @@ def fail(error: BaseException) -> None:
 def main() -> None:
     """Do what the argument says."""
     job = json.loads(sys.argv[1])
+    os.umask(0o077)
     threading.Thread(target=end_with_parent, daemon=True).start()
     try:
         if job["do"] == "resolve":

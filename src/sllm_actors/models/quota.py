@@ -13,6 +13,8 @@ from urllib.parse import unquote
 
 import structlog
 
+from sllm_actors.files import make_private_file
+
 from .byte_size import shown_bytes
 from .errors import SourceProblem
 from .eviction import KEEP_FREE, CachedModel, DiskSpace, choose_evictions
@@ -98,6 +100,7 @@ def _choose(
 @contextmanager
 def _one_at_a_time(models: Path) -> Iterator[None]:
     """Let no other worker look for room meanwhile; it is soon done."""
+    make_private_file(models / ".room.lock")
     with (models / ".room.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

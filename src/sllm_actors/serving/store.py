@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +118,7 @@ class Store:
             raise StoreProblem(f"the state store {path} is empty: {_REMEDY}")
         try:
             with self._engine.connect() as connection:
+                _keep_private(path)
                 found = str(connection.exec_driver_sql("PRAGMA quick_check(1)").scalar())
         except SQLAlchemyError as error:
             raise StoreProblem(
@@ -270,6 +271,13 @@ def _tune_sqlite(connection: Any, _record: object) -> None:
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("PRAGMA busy_timeout=5000")
+
+
+def _keep_private(path: Path) -> None:
+    """Let nobody else read a database that is open, nor what SQLite keeps beside it."""
+    for each in (path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")):
+        with suppress(OSError):  # it is not there, or somebody else's
+            each.chmod(0o600)
 
 
 def _set(connection: Connection, deployment: str, values: dict[str, Any]) -> None:

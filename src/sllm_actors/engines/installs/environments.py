@@ -19,7 +19,7 @@ from attrs import field, frozen
 
 from sllm_actors.engines.environment import inherited
 from sllm_actors.engines.errors import LaunchProblem
-from sllm_actors.files import FileProblem, read_json, write_whole
+from sllm_actors.files import FileProblem, make_private_file, make_private_folder, read_json, write_whole
 
 from .interpreters import DONE, InstalledEngine, find_installed, python_in
 
@@ -113,7 +113,7 @@ def install(recipe: Recipe, engines_dir: Path, *, python: str, again: bool, say:
         InstallProblem: It cannot be made.
         OSError: The folder cannot be written.
     """
-    engines_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private_folder(engines_dir)
     folder = engines_dir / recipe.backend
     with _alone(engines_dir / f"{recipe.backend}.lock", recipe) as lock:
         if not again and _is_whole(folder, recipe, say):
@@ -140,6 +140,7 @@ class _Run:
     say: Say
 
     def __attrs_post_init__(self) -> None:
+        make_private_file(self.log)
         self.log.write_text("")
 
     def __call__(self, argv: Sequence[str]) -> int:

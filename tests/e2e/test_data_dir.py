@@ -1,0 +1,96 @@
+"""What a cluster keeps on disk is for its owner alone, and when it is damaged no reason to fail for ever."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .cluster import Cluster, Sllm, eventually
+
+PORTS = ("--port", "0", "--cluster-port", "0", "--transport-port", "0", "--worker-port", "0")
+
+
+@pytest.fixture(scope="module")
+def used(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The data directory of a cluster that has served a chat, with the most generous umask there is."""
+    data_dir = tmp_path_factory.mktemp("sllm") / "not" / "there" / "yet"
+    before = os.umask(0)
+    try:
+        cluster = Cluster(data_dir, "--demo")
+    finally:
+        os.umask(before)
+    try:
+        cluster.wait_ready()
+        assert cluster.ask()
+        eventually((data_dir / "gateway-0" / "routing.json").exists, within=10, what="a snapshot")
+        assert "state.db-wal" in assert_private(data_dir)
+        assert cluster.sllm.stop() == 0
+        yield data_dir
+    finally:
+        cluster.close()
+
+
+def assert_private(data_dir: Path) -> set[str]:
+    """Check that nobody else gets at anything there; return the names of all of it."""
+    found = {path: path.lstat().st_mode for path in [data_dir, *data_dir.rglob("*")]}
+    open_to_others = {
+        str(path): oct(mode)
+        for path, mode in found.items()
+        if not stat.S_ISLNK(mode) and not stat.S_ISSOCK(mode) and mode & 0o077
+    }
+    assert open_to_others == {}
+    return {path.name for path in found}
+
+
+def test_files_of_state_and_logs_are_their_owners_alone(used: Path) -> None:
+    assert {"secret", "state.db", "node.log", "routing.json", "attempts"} <= assert_private(used)
+    assert {path.stat().st_mode & 0o777 for path in used.rglob("*.log")} == {0o600}
+
+
+def test_a_cluster_whose_replaceable_files_are_all_damaged_comes_up_and_serves(used: Path) -> None:
+    replaceable = [
+        used / "worker" / "attempts",
+        used / "worker" / "cluster.json",
+        used / "gateway-0" / "cluster.json",
+        used / "gateway-0" / "routing.json",
+    ]
+    for number, path in enumerate(replaceable):
+        path.write_bytes((b"", b"\xff\x00\x91", b"[[1]]", path.read_bytes()[:-5])[number])
+    (used / "worker" / "leases" / "e.sock.json").write_text("{")
+    cluster = Cluster(used, "--demo")
+    try:
+        cluster.wait_ready()
+        assert cluster.ask()
+        for path in [*replaceable, used / "worker" / "leases" / "e.sock.json"]:
+            cluster.sllm.wait_for(f"file.damaged.*path={path}")
+            assert path.with_name(f"{path.name}.damaged").exists()
+        assert cluster.sllm.stop() == 0
+    finally:
+        cluster.close()
+    assert "Traceback" not in cluster.sllm.output
+    assert "starting it again" not in cluster.sllm.output
+
+
+@pytest.mark.parametrize("name", ["cluster-id", "state.db", "worker/credentials.json"])
+def test_a_cluster_with_a_damaged_file_that_nobody_can_replace_ends_at_once_and_names_it(
+    used: Path, name: str
+) -> None:
+    path = used / name
+    whole = path.read_bytes()
+    path.unlink()
+    path.mkdir()
+    sllm = Sllm("up", "--data-dir", str(used), *PORTS)
+    try:
+        assert sllm.process.wait(30) == 1
+        sllm.stop()
+    finally:
+        sllm.kill_all()
+        path.rmdir()
+        path.write_bytes(whole)
+    assert str(path) in sllm.output
+    assert "Traceback" not in sllm.output
+    assert "starting it again" not in sllm.output
