@@ -33,7 +33,7 @@ BESIDE: dict[str, set[str]] = {
     "disk": set(),
     "files": set(),
     "host_port": set(),
-    "observe": set(),
+    "observe": {"files"},
     "testing": {"actors", "transport", "engines", "files", "observe"},
     "__main__": {"cli"},
 }
