@@ -36,6 +36,16 @@ def built(config: dict[str, Any] | None = None, folder: Path = Path("/here"), **
     return build(config or {}, folder=folder, **arguments | given)
 
 
+def test_a_symbolic_link_is_left_for_the_worker_to_follow(tmp_path: Path) -> None:
+    """The name of a link may say what the file is: that of a hub's cache is a number."""
+    (tmp_path / "0123").write_bytes(b"GGUF")
+    (tmp_path / "m-00001-of-00002.gguf").symlink_to("0123")
+    (tmp_path / "cache").symlink_to(tmp_path)
+    for name in ("m-00001-of-00002.gguf", "./m-00001-of-00002.gguf", "cache/m-00001-of-00002.gguf"):
+        assert absolute_source(name, tmp_path) == str(tmp_path / name)
+    assert absolute_source("../x", tmp_path) == str(tmp_path.parent / "x")
+
+
 def test_only_what_was_given_is_sent() -> None:
     document = built(
         scalars={"model": "m", "backend": None, "num_gpus": 0},

@@ -16,54 +16,9 @@ from sllm_actors.engines.host import EngineHost
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.engines.messages import InspectSource, ReplicaOrder
 from sllm_actors.models.errors import SourceProblem
-from sllm_actors.models.gguf import gguf_file
 from sllm_actors.observe.redaction import looks_secret
 
 from .kit import paths_in
-
-HEADER = b"GGUF" + bytes(20)
-
-
-def problem_of(source: str) -> str:
-    with pytest.raises(SourceProblem) as caught:
-        gguf_file(source)
-    return str(caught.value)
-
-
-def test_the_demo_model_is_found_without_importing_its_package() -> None:
-    assert gguf_file("demo:smollm2-135m").name == "SmolLM2-135M-Instruct.Q4_1.gguf"
-
-
-def test_a_path_is_a_file_or_a_folder_with_one(tmp_path: Path) -> None:
-    assert problem_of(str(tmp_path)) == f"the folder {tmp_path} has no GGUF file"
-    file = tmp_path / "a.gguf"
-    file.write_bytes(HEADER)
-    assert gguf_file(str(file)) == gguf_file(str(tmp_path)) == file
-    (tmp_path / "b.gguf").write_bytes(HEADER)
-    assert (
-        problem_of(str(tmp_path)) == f"the folder {tmp_path} has 2 GGUF files: give the path of one of them"
-    )
-
-
-@pytest.mark.parametrize(
-    ("content", "problem"),
-    [(b"", ""), (b"<html>", ""), (b"GGUF\x03", ": it ends within its header")],
-)
-def test_a_file_that_is_something_else_is_refused(tmp_path: Path, content: bytes, problem: str) -> None:
-    file = tmp_path / "a.gguf"
-    file.write_bytes(content)
-    assert problem_of(str(file)) == f"{file} is not a GGUF file{problem}"
-
-
-@pytest.mark.parametrize(
-    ("source", "problem"),
-    [
-        ("/nowhere/a.gguf", "/nowhere/a.gguf does not exist on this worker"),
-        ("a.gguf", "a.gguf is not an absolute path: give the whole path of a GGUF file on the worker"),
-    ],
-)
-def test_other_sources_are_refused_with_a_remedy(source: str, problem: str) -> None:
-    assert problem_of(source) == problem
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,8 @@ def test_what_is_being_decided_already_has_to_wait() -> None:
         (["", ""], ""),
         (["no room", ""], ""),
         (["no room"], ""),  # the other one has not answered
-        (["no such file", "no room"], "no room"),
+        (["no such file", "no room"], "no room; no such file"),
+        (["no such setting", "no such setting"], "no such setting"),
         ([], ""),
     ],
 )
@@ -74,3 +75,14 @@ def test_a_refused_setting_is_called_as_it_was_typed() -> None:
     assert isinstance(proposal, Proposal)
     verdict = AdmissionVerdict(proposal, 1, {LIVES[0]: "dtype must be auto or half, not 'x'"})
     assert verdict.refused == "torch_dtype must be auto or half, not 'x'"
+
+
+def test_of_many_workers_that_refuse_a_few_say_why() -> None:
+    lives = [WorkerLife(f"w{number}", Incarnation(1, 1)) for number in range(9)]
+    answers = {life: f"/m does not exist on worker {life.node}" for life in lives}
+    refusal = AdmissionVerdict(Proposal(spec(), []), 9, answers).refused
+    assert refusal.split("; ")[1:] == [
+        "/m does not exist on worker w1",
+        "/m does not exist on worker w2",
+        "and 6 more workers refuse",
+    ]

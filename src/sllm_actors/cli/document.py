@@ -83,7 +83,7 @@ def absolute_source(source: str, folder: Path) -> str:
     """Make a local path absolute, seen from ``folder``; leave ``hf:…``, ``demo:…`` and hub ids as they are.
 
     ``/x``, ``./x``, ``../x`` and ``~/x`` are paths, whether there is anything or not; another name is one if
-    there is.
+    there is. Symbolic links stay as they are.
     """
     if _SCHEME.match(source):
         return source

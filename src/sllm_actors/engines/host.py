@@ -41,6 +41,7 @@ class EngineHost:
         interpreters: Which Python each backend's engines run under.
         fork_servers: What engines are forked from, where it can be done.
         policy: What a person has chosen.
+        name: The worker's, as people know it; "" if it has none.
     """
 
     machine: str
@@ -54,6 +55,7 @@ class EngineHost:
     fork_servers: ForkServers = field(factory=ForkServers)
     running: RunningEngines = field(factory=RunningEngines)
     policy: EnginePolicy = field(factory=EnginePolicy)
+    name: str = ""
 
 
 def open_host(
@@ -66,6 +68,7 @@ def open_host(
     gpu_locks: Path | None = None,
     models: Path | None = None,
     quota: int | None = None,
+    name: str = "",
 ) -> EngineHost:
     """Make the folders of a worker under its data directory, and count on from its last attempt. Blocks.
 
@@ -82,6 +85,7 @@ def open_host(
             one under the system's folder for temporary files.
         models: Where model files are kept; other workers may use it too. By default in the data directory.
         quota: Bytes that they may have together; None for what the disk has.
+        name: The worker's, as people know it.
 
     Raises:
         OSError: A folder cannot be made, or is somebody else's.
@@ -107,6 +111,7 @@ def open_host(
         next_attempt=Attempts(data_dir / "attempts").next,
         interpreters=Interpreters(interpreters or {}, engines_dir),
         policy=policy or EnginePolicy(),
+        name=name,
     )
 
 

@@ -8,13 +8,22 @@ from typing import Any
 
 from attrs import frozen
 
-from .errors import SourceProblem
+from .errors import SourceProblem, list_names, not_whole, unreadable
+from .shards import missing_shards
 
 LARGEST_JSON = 32 * 1024 * 1024
 """Bytes of a configuration or an index of weights that are read at the most."""
 
-_WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.pth")
-_INDICES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+_WEIGHTS = {
+    "*.safetensors": "model.safetensors.index.json",
+    "*.bin": "pytorch_model.bin.index.json",
+    "*.pt": "",
+    "*.pth": "",
+}
+"""The kinds of weights, the first of which is loaded, and the file that lists those of a kind."""
+
+_CONFIGURATIONS = ("*/config.json", "snapshots/*/config.json")
+"""Where a model folder may be in one that is none."""
 
 
 @frozen
@@ -31,22 +40,31 @@ class Checkpoint:
     quantized: bool = False
 
 
-def read_checkpoint(folder: Path) -> Checkpoint:
+def read_checkpoint(source: str) -> Checkpoint:
     """Check a model folder: its configuration can be read, and none of its weights is missing.
+
+    Args:
+        source: The absolute path of the folder.
 
     Raises:
         SourceProblem: It is not a whole one.
     """
+    folder = Path(source)
+    if not folder.is_absolute():
+        raise SourceProblem(
+            f"{source} is not an absolute path: give the whole path of a folder on the worker"
+        )
     try:
         if folder.suffix == ".gguf":
             raise SourceProblem(f"{folder} is a GGUF file: deploy it with --backend llamacpp")
-        if not folder.exists():
-            raise SourceProblem(f"{folder} does not exist on this worker")
+        folder.stat()
         if not folder.is_dir():
-            raise SourceProblem(f"{folder} is a file: give the folder with config.json and the weights")
+            raise SourceProblem(
+                f"{folder} on this worker is a file: give the folder with config.json and the weights"
+            )
         return _read(folder)
     except OSError as error:
-        raise SourceProblem(f"{error.filename or folder} cannot be read: {error.strerror or error}") from None
+        raise unreadable(Path(error.filename or folder), error) from None
 
 
 def _read(folder: Path) -> Checkpoint:
@@ -54,34 +72,46 @@ def _read(folder: Path) -> Checkpoint:
     quantized = False
     if not configuration.is_file():
         if any(folder.glob("*.gguf")):
-            raise SourceProblem(f"{folder} holds GGUF files: deploy it with --backend llamacpp")
+            raise SourceProblem(
+                f"{folder} on this worker holds GGUF files: deploy it with --backend llamacpp"
+            )
         if not (folder / "params.json").is_file():  # the format of Mistral's own files has that instead
-            raise SourceProblem(f"{folder} has no config.json: it is not a model folder")
+            raise _no_model(folder)
     else:
         quantized = bool(_read_object(configuration).get("quantization_config"))
-    for name in _INDICES:
-        index = folder / name
-        if index.is_file():
-            _check_index(folder, index)
-    for pattern in _WEIGHTS:
-        files = [path for path in folder.glob(pattern) if path.is_file()]
-        if files:
-            empty = next((path for path in files if path.stat().st_size == 0), None)
-            if empty is not None:
-                raise SourceProblem(f"{empty} is empty: the model was not copied whole")
-            return Checkpoint(folder, sum(path.stat().st_size for path in files), quantized)
-    raise SourceProblem(f"{folder} has no weights: no .safetensors, .bin or .pt file is in it")
+    for pattern, index in _WEIGHTS.items():
+        if files := [path for path in folder.glob(pattern) if path.is_symlink() or path.is_file()]:
+            return Checkpoint(folder, _whole(folder, files, index), quantized)
+    for index in filter(None, _WEIGHTS.values()):
+        _whole(folder, [], index)
+    raise SourceProblem(f"{folder} on this worker has no weights: no .safetensors, .bin or .pt file is in it")
 
 
-def _check_index(folder: Path, index: Path) -> None:
-    shards = _read_object(index).get("weight_map")
-    names = set(shards.values()) if isinstance(shards, dict) else set()
-    missing = sorted(str(name) for name in names if not (folder / str(name)).is_file())
+def _no_model(folder: Path) -> SourceProblem:
+    below = {str(path.parent.relative_to(folder)) for each in _CONFIGURATIONS for path in folder.glob(each)}
+    hint = (
+        f": give one of the model folders in it ({list_names(below)})"
+        if below
+        else ": it is not a model folder"
+    )
+    return SourceProblem(f"{folder} on this worker has no config.json{hint}")
+
+
+def _whole(folder: Path, files: list[Path], index: str) -> int:
+    """Return the size of weights of one kind of which none is missing, neither of its index nor of a set."""
+    if index and (folder / index).is_file():
+        shards = _read_object(folder / index).get("weight_map")
+        listed = set(map(str, shards.values())) if isinstance(shards, dict) else set()
+        missing = sorted(name for name in listed if not (folder / name).exists())
+    else:
+        missing = missing_shards(path.name for path in files)
     if missing:
-        raise SourceProblem(
-            f"{folder} is not whole: {missing[0]} is missing"
-            + (f", and {len(missing) - 1} more" if len(missing) > 1 else "")
-        )
+        raise not_whole(folder, missing)
+    sizes = {path: path.stat().st_size for path in sorted(files)}
+    empty = next((path for path, size in sizes.items() if size == 0), None)
+    if empty is not None:
+        raise SourceProblem(f"{empty} on this worker is empty: the model was not copied whole")
+    return sum(sizes.values())
 
 
 def _read_object(path: Path) -> dict[str, Any]:
@@ -92,5 +122,5 @@ def _read_object(path: Path) -> dict[str, Any]:
     except ValueError:
         found = None
     if not isinstance(found, dict):
-        raise SourceProblem(f"{path} cannot be read: it is not a JSON object")
+        raise SourceProblem(f"{path} on this worker cannot be read: it is not a JSON object")
     return found

@@ -2,6 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import Path
+
+MOST_NAMED = 8
+"""Names that one sentence lists."""
+
 
 class SourceProblem(Exception):
-    """A model's source is not there, or not what the backend reads. The text is one sentence for a person."""
+    """A model's source is not there, or not what the backend reads. The text is one sentence for a person.
+
+    It says "this worker" of the worker whose files were looked at.
+    """
+
+
+def unreadable(path: Path, error: OSError) -> SourceProblem:
+    """Say what an error of the system means for whoever named a path. Looks at the disk."""
+    if isinstance(error, FileNotFoundError):
+        if path.is_symlink():
+            return SourceProblem(
+                f"{path} on this worker is a link to {path.readlink()}, which does not exist"
+            )
+        return SourceProblem(f"{path} does not exist on this worker")
+    return SourceProblem(f"{path} on this worker cannot be read: {error.strerror or error}")
+
+
+def not_whole(place: Path, missing: list[str]) -> SourceProblem:
+    """Say which files of a model are missing in a folder."""
+    more = f", and {len(missing) - 1} more" if len(missing) > 1 else ""
+    return SourceProblem(f"{place} on this worker is not whole: {missing[0]} is missing{more}")
+
+
+def list_names(names: Iterable[str]) -> str:
+    """Return names, ordered, as a list within a sentence: the first eight."""
+    ordered = sorted(names)
+    return ", ".join(ordered[:MOST_NAMED]) + (", …" if len(ordered) > MOST_NAMED else "")

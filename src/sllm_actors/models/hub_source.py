@@ -9,16 +9,15 @@ from pathlib import PurePosixPath
 
 from attrs import frozen
 
-from .errors import SourceProblem
+from .errors import SourceProblem, list_names
+from .shards import shard_of
 
 _SOURCE = re.compile(
     r"(?P<repo>[\w.-]+(?:/[\w.-]+)?)(?:@(?P<revision>[^:@\s]+))?(?::(?P<file>[^:\s][^:]*))?", re.ASCII
 )
-_PART = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.IGNORECASE)
 _SMALL = (".json", ".txt", ".model", ".tiktoken", ".jinja", ".py", ".yaml", ".vocab", ".spm")
 _OTHER_FORMATS = {"original", "onnx", "openvino", "coreml", "gguf", "metal", "runs", "flax", "tf"}
 _MODULE = re.compile(r"\d+_\w+")  # a folder of sentence-transformers, as 1_Pooling
-MOST_NAMED = 8
 
 
 class Wanted(StrEnum):
@@ -123,8 +122,8 @@ def _gguf(source: HubSource, files: list[RepoFile]) -> tuple[RepoFile, ...]:
     models: dict[str, list[RepoFile]] = {}
     for each in files:
         if each.name.lower().endswith(".gguf"):
-            part = _PART.fullmatch(each.name)
-            models.setdefault(f"{part['stem']}.gguf" if part else each.name, []).append(each)
+            shard = shard_of(each.name)
+            models.setdefault(f"{shard.stem}.gguf" if shard else each.name, []).append(each)
     if source.file:
         chosen = {
             name: parts
@@ -136,11 +135,9 @@ def _gguf(source: HubSource, files: list[RepoFile]) -> tuple[RepoFile, ...]:
     if len(chosen) != 1:
         raise SourceProblem(_which_gguf(source, sorted(chosen) or sorted(models), found=bool(chosen)))
     parts = next(iter(chosen.values()))
-    part = _PART.fullmatch(parts[0].name)
-    if part and int(part["count"]) != len(parts):
-        raise SourceProblem(
-            f"{source}: the repository has {len(parts)} of the {int(part['count'])} parts of it"
-        )
+    shard = shard_of(parts[0].name)
+    if shard and shard.count != len(parts):
+        raise SourceProblem(f"{source}: the repository has {len(parts)} of the {shard.count} parts of it")
     return tuple(parts)
 
 
@@ -152,7 +149,7 @@ def _has_word(name: str, word: str) -> bool:
 def _which_gguf(source: HubSource, names: list[str], *, found: bool) -> str:
     if not names:
         return f"{source} has no GGUF file: deploy it with --backend vllm, or name a repository that has one"
-    listed = ", ".join(names[:MOST_NAMED]) + (", …" if len(names) > MOST_NAMED else "")
+    listed = list_names(names)
     if source.file and not found:
         return f"{source} does not exist; the repository has {listed}"
     bare = str(HubSource(source.repo, source.revision))

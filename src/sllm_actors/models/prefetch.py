@@ -6,7 +6,6 @@ An engine of vLLM spends seconds before it opens the first file of weights; a di
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,6 +15,8 @@ import psutil
 import structlog
 from anyio import from_thread, to_thread
 from attrs import frozen
+
+from .shards import shard_of
 
 log = structlog.get_logger("sllm_actors.models")
 
@@ -29,7 +30,6 @@ FILLS = 0.5
 """The part of the available memory that weights may have; larger ones would push each other out."""
 
 _WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.pth", "*.gguf")
-_PART = re.compile(r"(?P<stem>.+)-\d{5}-of-(?P<count>\d{5})\.gguf")
 
 
 @frozen
@@ -50,10 +50,9 @@ class Prefetched:
 def weight_files(model: Path) -> tuple[Path, ...]:
     """Return the files of weights that a model's file or folder means, with all their parts. Blocks."""
     if model.is_file():
-        part = _PART.fullmatch(model.name)
-        if part is None:
-            return (model,)
-        return tuple(sorted(model.parent.glob(f"{_plain(part['stem'])}-*-of-{part['count']}.gguf")))
+        shard = shard_of(model.name)
+        files = [model] if shard is None else [model.with_name(name) for name in shard.names]
+        return tuple(file for file in files if file.is_file())
     for pattern in _WEIGHTS:
         if found := sorted(path for path in model.glob(pattern) if path.is_file()):
             return tuple(found)
@@ -131,8 +130,3 @@ def _is_in_memory(descriptor: int, offset: int, step: int) -> bool:
     except OSError:  # not now, or not known on this file system
         return False
     return True
-
-
-def _plain(name: str) -> str:
-    """Return a pattern that means just this name."""
-    return re.sub(r"([*?\[])", r"[\1]", name)

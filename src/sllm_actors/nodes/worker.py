@@ -123,6 +123,7 @@ def _open_host(settings: WorkerNodeSettings) -> EngineHost:
 def _host(settings: WorkerNodeSettings) -> EngineHost:
     return open_host(
         settings.home,
+        name=settings.title or socket.gethostname(),
         interpreters=settings.engine_python,
         engines_dir=settings.data_dir / "engines",
         models=(settings.storage_path or settings.data_dir).expanduser().absolute() / "models",
@@ -144,7 +145,7 @@ def _inventory(settings: WorkerNodeSettings, host: EngineHost, replicas: Replica
     return InventoryReader(
         host,
         replicas,
-        name=settings.title or socket.gethostname(),
+        name=host.name,
         address=(settings.advertise, settings.ports["transport"]),
         gpus=settings.gpus,
         labels=settings.labels,

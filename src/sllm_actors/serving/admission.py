@@ -15,6 +15,9 @@ from .answers import being_deployed, deployed_already
 from .inspection import WorkerLife
 from .messages import ControlAnswer, Refusal, RefusalKind
 
+SHOWN_REFUSALS = 3
+"""Workers whose reasons are told; there may be hundreds."""
+
 
 @frozen
 class Proposal:
@@ -47,7 +50,12 @@ class AdmissionVerdict:
     def refused(self) -> str:
         """Why every worker has refused it, or "" when not all have."""
         refusals = [problem for problem in self.answers.values() if problem]
-        sentence = min(refusals) if refusals and len(refusals) == self.asked else ""
+        if len(refusals) < self.asked:
+            return ""
+        different = sorted(set(refusals))  # a mistake in the settings is the same to all
+        more = len(different) - SHOWN_REFUSALS
+        sentence = "; ".join(different[:SHOWN_REFUSALS])
+        sentence += f"; and {more} more workers refuse" if more > 0 else ""
         for name, older in self.proposal.typed.items():
             sentence = re.sub(rf"\b{name}\b", older, sentence)
         return sentence

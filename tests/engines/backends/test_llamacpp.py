@@ -12,13 +12,14 @@ import httpx2
 import pytest
 from attrs import evolve
 from tests.engines.kit import alive, leash_of, left, members, report_of, start, until
+from tests.models.split_gguf import split_gguf
 
 from sllm_actors.engines.host import EngineHost
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.engines.machine.log_reader import read_chunk
 from sllm_actors.engines.messages import Drained, ReplicaOrder, ReplicaState, StopReplica
 from sllm_actors.engines.replica.engine_socket import open_engine_socket
-from sllm_actors.models.demo_model import DEMO_MODELS
+from sllm_actors.models.demo_model import DEMO_MODELS, demo_file
 from sllm_actors.testing import TestSystem
 
 pytestmark = pytest.mark.anyio
@@ -118,6 +119,27 @@ async def test_llama_cpp_says_back_what_it_was_told(host: EngineHost) -> None:
         assert "llamacpp:requests_processing" in (await ask(ready.address, "/metrics")).text
 
 
+async def test_a_model_in_several_files_that_are_links_is_served_by_its_folder(
+    host: EngineHost, folder: Path
+) -> None:
+    """As a hub's cache has them: the names are those of links, and the files have others."""
+    snapshot, blobs = folder / "snapshot", folder / "blobs"
+
+    def make() -> None:
+        snapshot.mkdir()
+        blobs.mkdir()
+        for number, path in enumerate(split_gguf(demo_file("smollm2-135m"), blobs, "m", 3)):
+            (snapshot / path.name).symlink_to(path.rename(blobs / (f"{number}" * 8)))
+
+    await anyio.to_thread.run_sync(make)
+    async with TestSystem() as system:
+        _, probe = await start(system, evolve(ORDER, source=str(snapshot)), host)
+        ready = await report_of(probe, ReplicaState.READY)
+        assert await chat(ready.address, "Hello")
+        props = (await ask(ready.address, "/props")).json()
+        assert props["model_path"] == str(snapshot / "m-00001-of-00003.gguf")
+
+
 async def test_llama_cpp_serves_embeddings_only_where_that_is_set(host: EngineHost) -> None:
     async with TestSystem() as system:
         settings = SETTINGS | {"embedding": False}
@@ -130,7 +152,7 @@ async def test_llama_cpp_serves_embeddings_only_where_that_is_set(host: EngineHo
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("warmup", "false"), ("embedding", 2), ("n_batch", 1.5), ("nosuch", 1), ("rope_freq_base", 1e40)],
+    [("warmup", "false"), ("check_tensors", 2), ("n_batch", 1.5), ("nosuch", 1), ("rope_freq_base", 1e40)],
 )
 async def test_a_parameter_that_llama_cpp_would_take_for_another_one_is_refused(
     host: EngineHost, name: str, value: object
@@ -156,7 +178,7 @@ async def test_a_file_that_is_no_model_is_a_failure_with_a_reason_and_is_tried_a
         assert failed.retry_in is not None
         bad.write_text("something else")
         again = await report_of(probe, ReplicaState.FAILED)
-        assert again.reason == f"{bad} is not a GGUF file"
+        assert again.reason == f"{bad} on this worker is not a GGUF file"
         replica.tell(StopReplica("test"))
         await report_of(probe, ReplicaState.STOPPED)
     assert left(host) == []

@@ -6,13 +6,15 @@ import pytest
 from attrs import evolve
 from tests.engines.kit import report_of, start
 
+from sllm_actors.engines.backends.registry import inspect_source
 from sllm_actors.engines.host import EngineHost
 from sllm_actors.engines.identity import ReplicaKey
-from sllm_actors.engines.messages import ReplicaOrder, ReplicaState
+from sllm_actors.engines.messages import InspectSource, ReplicaOrder, ReplicaState
 from sllm_actors.testing import TestSystem
 
 pytestmark = pytest.mark.anyio
 
+NOWHERE = "/nowhere/model.gguf"
 ORDER = ReplicaOrder(ReplicaKey("m:llamacpp", 1, 1), "m", "llamacpp", "demo:smollm2-135m")
 
 
@@ -39,3 +41,19 @@ async def test_what_cannot_be_started_fails_with_one_sentence(
     async with TestSystem() as system:
         _, probe = await start(system, order, host)
         assert (await report_of(probe, ReplicaState.FAILED)).reason == reason
+
+
+def test_what_a_worker_says_of_a_source_names_it(host: EngineHost) -> None:
+    named = evolve(host, name="alpha")
+    asked = InspectSource("llamacpp", NOWHERE)
+    assert inspect_source(asked, named).problem == f"{NOWHERE} does not exist on worker alpha"
+    assert inspect_source(asked, host).problem == f"{NOWHERE} does not exist on this worker"
+    refused = inspect_source(InspectSource("command", "x", {"command": ["/bin/serve", "$PORT"]}), named)
+    assert refused.problem == "worker alpha runs no commands: start it with --allow-command if it should"
+
+
+async def test_what_a_worker_says_of_a_replica_names_it(host: EngineHost) -> None:
+    async with TestSystem() as system:
+        _, probe = await start(system, evolve(ORDER, source=NOWHERE), evolve(host, name="alpha"))
+        failed = await report_of(probe, ReplicaState.FAILED)
+        assert failed.reason == f"{NOWHERE} does not exist on worker alpha"

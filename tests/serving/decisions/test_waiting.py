@@ -73,6 +73,8 @@ def test_refusals_questions_and_no_worker_at_all_are_told_apart() -> None:
     )
     refused = evolve(deployment(), unfit=dict.fromkeys(NODES, "no such file"))
     assert missing(refused, workers=[worker("w1"), worker("w2")]) == "w1: no such file; w2: no such file"
+    named = evolve(deployment(), unfit={node: f"/m does not exist on worker {node}" for node in NODES})
+    assert missing(named, workers=[worker("w1")]) == "/m does not exist on worker w1"
 
 
 def test_a_reason_does_not_grow_with_the_cluster() -> None:

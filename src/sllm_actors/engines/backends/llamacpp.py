@@ -15,7 +15,7 @@ from sllm_actors.engines.errors import LaunchProblem, SettingsProblem
 from sllm_actors.engines.host import EngineHost
 from sllm_actors.engines.messages import ReplicaOrder, SourceInspected
 from sllm_actors.engines.plan import EnginePaths, LaunchPlan
-from sllm_actors.models.gguf import gguf_file
+from sllm_actors.models.gguf import read_gguf
 
 from .backend import Launch
 from .settings import flag, read_settings, table, text, whole
@@ -127,14 +127,14 @@ class LlamaCpp:
         """See ``Backend.inspect``."""
         _read(settings)
         _check_installed(python)
-        return SourceInspected(size=gguf_file(source).stat().st_size)
+        return SourceInspected(size=read_gguf(source).size)
 
     def launch(self, order: ReplicaOrder, host: EngineHost, paths: EnginePaths) -> Launch:
         """See ``Backend.launch``."""
         settings = _read(order.settings)
         python = host.interpreters.of(self.name)
         _check_installed(python)
-        return plan(order, gguf_file(order.source), settings, host, paths)
+        return plan(order, read_gguf(order.source).file, settings, host, paths)
 
 
 def plan(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 
-from sllm_actors.engines.errors import LaunchProblem
+from sllm_actors.engines.errors import LaunchProblem, name_worker
 from sllm_actors.engines.host import EngineHost
 from sllm_actors.engines.messages import InspectSource, SourceInspected
 from sllm_actors.engines.warm.fork_client import ForkServerSpec
@@ -52,11 +52,15 @@ def inspect_source(request: InspectSource, host: EngineHost) -> SourceInspected:
         backend = backend_named(request.backend)
         local = host.models.find(backend.name, request.source)
         if backend.name == Command.name and not host.policy.allow_command:
-            return SourceInspected(problem=NOT_ALLOWED)
+            return _refused(NOT_ALLOWED, host)
         python = host.interpreters.of(backend.name)
         return backend.inspect(local or request.source, request.settings, python, request.num_gpus)
     except SourceProblem as problem:
         # A backend looks at the source last: all but that is as it should be.
-        return SourceInspected() if local is None else SourceInspected(problem=str(problem))
+        return SourceInspected() if local is None else _refused(str(problem), host)
     except LaunchProblem as problem:
-        return SourceInspected(problem=str(problem))
+        return _refused(str(problem), host)
+
+
+def _refused(problem: str, host: EngineHost) -> SourceInspected:
+    return SourceInspected(problem=name_worker(problem, host.name))

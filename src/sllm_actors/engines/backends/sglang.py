@@ -115,7 +115,7 @@ class Sglang:
         read_sglang_settings(settings)
         check_installed(python)
         check_gpus(num_gpus)
-        return SourceInspected(size=read_checkpoint(Path(source)).size)
+        return SourceInspected(size=read_checkpoint(source).size)
 
     def launch(self, order: ReplicaOrder, host: EngineHost, paths: EnginePaths) -> Launch:
         """See ``Backend.launch``."""
@@ -123,7 +123,7 @@ class Sglang:
         python = host.interpreters.of(self.name)
         check_installed(python)
         check_gpus(order.num_gpus)
-        return plan(order, read_checkpoint(Path(order.source)).folder, settings, host, paths, choose_port())
+        return plan(order, read_checkpoint(order.source).folder, settings, host, paths, choose_port())
 
 
 def plan(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 
 from sllm_actors.engines.environment import engine_environment
 from sllm_actors.engines.errors import LaunchProblem
@@ -13,7 +12,6 @@ from sllm_actors.engines.installs.interpreters import InstalledEngine, find_inst
 from sllm_actors.engines.messages import ReplicaOrder, SourceInspected
 from sllm_actors.engines.plan import EnginePaths, LaunchPlan
 from sllm_actors.models.checkpoint import Checkpoint, read_checkpoint
-from sllm_actors.models.errors import SourceProblem
 
 from .backend import Launch
 from .sleep import VllmSleep
@@ -45,14 +43,14 @@ class Vllm:
         """See ``Backend.inspect``."""
         read_vllm_settings(settings)
         check_device(find_vllm(python), num_gpus)
-        return SourceInspected(size=read_checkpoint(_folder(source)).size)
+        return SourceInspected(size=read_checkpoint(source).size)
 
     def launch(self, order: ReplicaOrder, host: EngineHost, paths: EnginePaths) -> Launch:
         """See ``Backend.launch``."""
         settings = read_vllm_settings(order.settings)
         installed = find_vllm(host.interpreters.of(self.name))
         check_device(installed, order.num_gpus)
-        return plan(order, read_checkpoint(_folder(order.source)), settings, installed, host, paths)
+        return plan(order, read_checkpoint(order.source), settings, installed, host, paths)
 
 
 def plan(
@@ -164,11 +162,3 @@ def check_device(installed: InstalledEngine, num_gpus: int) -> None:
             f"this worker's vLLM ({installed.name} {installed.version}) needs a GPU:"
             " deploy with --num-gpus 1, or run `sllm engines install vllm --cpu` on the worker"
         )
-
-
-def _folder(source: str) -> Path:
-    if not source.startswith("/"):
-        raise SourceProblem(
-            f"{source} is not an absolute path: give the whole path of a folder on the worker"
-        )
-    return Path(source)

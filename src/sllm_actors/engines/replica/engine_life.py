@@ -21,7 +21,7 @@ from sllm_actors.engines.backends.inspection import paths_of
 from sllm_actors.engines.backends.registry import backend_named
 from sllm_actors.engines.backends.sleep import SleepProblem, SleepTiers
 from sllm_actors.engines.backends.work_metrics import WorkMetrics
-from sllm_actors.engines.errors import LaunchProblem
+from sllm_actors.engines.errors import LaunchProblem, name_worker
 from sllm_actors.engines.host import EngineHost
 from sllm_actors.engines.machine.core_binding import bind_descendants
 from sllm_actors.engines.machine.gpus import GpuLoan, visible
@@ -120,10 +120,10 @@ class EngineLife:
                 await self._run(launch, evolve(launch.plan, cores=cores), loan, deadline)
 
     def _progressed(self, progress: str) -> None:
-        self.say(Progressed(self.attempt, progress))
+        self.say(Progressed(self.attempt, name_worker(progress, self.host.name)))
 
     def _delayed(self, reason: str) -> None:
-        self.say(Delayed(self.attempt, reason))
+        self.say(Delayed(self.attempt, name_worker(reason, self.host.name)))
 
     async def _run(self, launch: Launch, planned: LaunchPlan, loan: GpuLoan, deadline: float) -> None:
         """Be the engine's process, from start to end."""
@@ -276,7 +276,8 @@ class EngineLife:
             self.say(ended)
 
     def _ended(self, reason: str, exit_status: str = "") -> Ended:
-        return Ended(self.attempt, reason, exit_status, chance=random.random())  # noqa: S311 - jitter
+        named = name_worker(reason, self.host.name)
+        return Ended(self.attempt, named, exit_status, chance=random.random())  # noqa: S311 - jitter
 
 
 def _reason(exit_: Exit, *, ready: bool) -> str:

@@ -63,7 +63,7 @@ def what_is_missing(
         name, total = worker.inventory.name or node, len(worker.inventory.gpus)
         needs = deployment.spec.gpus_on(total)
         if problem := deployment.unfit[node]:
-            lacks.append(f"{name}: {problem}")
+            lacks.append(problem if f"worker {name}" in problem else f"{name}: {problem}")
         elif total == 0:
             lacks.append(f"{name} has no GPU")
         elif needs > total:
