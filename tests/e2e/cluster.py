@@ -38,6 +38,7 @@ class Sllm:
     """One ``sllm up|head|worker|gateway`` process, with everything that it said.
 
     Args:
+        program: The ``sllm`` that is run; by default that of the environment of the tests.
         prefix: What runs it: ``ip netns exec NAME`` puts it on another host.
         ignoring: It is started with SIGINT ignored, as a background job of a shell is.
     """
@@ -46,12 +47,13 @@ class Sllm:
         self,
         *arguments: str,
         env: dict[str, str] | None = None,
+        program: Sequence[str] = (sys.executable, "-m", "sllm_actors"),
         prefix: Sequence[str] = (),
         ignoring: bool = False,
     ) -> None:
         with interrupts(ignored=ignoring):
             self.process = subprocess.Popen(
-                [*prefix, sys.executable, "-m", "sllm_actors", *arguments],
+                [*prefix, *program, *arguments],
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,

@@ -59,8 +59,15 @@ def wait_for(cluster: Cluster, state: str, progress: str = "") -> None:
     eventually(there, within=20, what=f"{state} {progress}")
 
 
+def awake(cluster: Cluster) -> None:
+    """Leave nothing of what the test before has asked for."""
+    assert tell(cluster, "wake_up").is_success
+    wait_for(cluster, "ready")
+
+
 @pytest.mark.parametrize("level", [1, 2])
 def test_a_request_wakes_a_replica_that_sleeps(sleeper: Cluster, level: int) -> None:
+    awake(sleeper)
     before = instance(sleeper)
     assert tell(sleeper, "sleep", level=level).status_code == 202
     wait_for(sleeper, "asleep")
@@ -82,6 +89,7 @@ def test_a_request_wakes_a_replica_that_sleeps(sleeper: Cluster, level: int) -> 
 
 
 def test_a_person_wakes_a_replica_too(sleeper: Cluster) -> None:
+    awake(sleeper)
     assert tell(sleeper, "sleep").status_code == 202
     wait_for(sleeper, "asleep")
     assert tell(sleeper, "wake_up").status_code == 202
@@ -90,9 +98,10 @@ def test_a_person_wakes_a_replica_too(sleeper: Cluster) -> None:
 
 
 def test_a_request_under_way_ends_before_the_engine_sleeps(sleeper: Cluster) -> None:
+    awake(sleeper)
     answers: list[str] = []
     asking = threading.Thread(
-        target=lambda: answers.append(sleeper.ask("word", model="sleeper", max_tokens=60))
+        target=lambda: answers.append(sleeper.ask("word", model="sleeper", max_tokens=200))
     )
     asking.start()
     pid = instance(sleeper)["pid"]
@@ -103,7 +112,7 @@ def test_a_request_under_way_ends_before_the_engine_sleeps(sleeper: Cluster) -> 
     )
     wait_for(sleeper, "asleep", "waiting for its requests to end")
     asking.join()
-    assert answers[0].count("word") == 60
+    assert answers[0].count("word") == 200
     wait_for(sleeper, "asleep")
     assert sleeper.ask("again", model="sleeper")
     assert instance(sleeper)["pid"] == pid

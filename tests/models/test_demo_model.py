@@ -12,6 +12,8 @@ from pathlib import Path
 
 import anyio
 import pytest
+from anyio.lowlevel import checkpoint
+from tests.children import running
 from tests.engines.kit import alive, until
 
 from sllm_actors.models.demo_model import DEMO_MODELS, DemoModel, copy_demo, demo_file
@@ -98,6 +100,19 @@ async def test_a_copy_that_is_cancelled_leaves_no_process_and_is_made_anew(
         await copy_demo(model, folder, sys.executable, libraries)
     assert (folder / "tokenizer.json").is_file()
     assert not (tmp_path / ".files.new").exists()
+
+
+async def test_a_start_that_is_cancelled_in_its_midst_leaves_no_program(
+    libraries: dict[str, str], model: Path, tmp_path: Path
+) -> None:
+    before = running()
+    for turns in range(0, 60, 3):
+        async with anyio.create_task_group() as group:
+            group.start_soon(copy_demo, model, tmp_path / "files", sys.executable, libraries)
+            for _ in range(turns):
+                await checkpoint()
+            group.cancel_scope.cancel()
+        assert running() == before
 
 
 async def test_what_the_libraries_object_to_is_said(libraries: dict[str, str], tmp_path: Path) -> None:

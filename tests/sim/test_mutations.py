@@ -9,9 +9,16 @@ import pytest
 from .mutations import MUTATIONS
 from .sweep import Sweep
 
-pytestmark = [pytest.mark.allow_blocking, pytest.mark.timeout(300)]  # it waits for other processes
+pytestmark = [
+    pytest.mark.allow_blocking,  # it waits for other processes
+    pytest.mark.timeout(300),
+    pytest.mark.slow,
+]
 SEEDS = range(1, 201)
 AT_A_TIME = 6
+
+FOUND_BY = {"control_is_lost": 5, "control_is_repeated": 41}
+"""The seed that found a bug which few find: it is tried first. It is only a guess, which saves time."""
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +29,8 @@ def sweep() -> Iterator[Sweep]:
 
 @pytest.mark.parametrize("mutation", sorted(filter(None, MUTATIONS)))
 def test_a_deliberate_bug_is_found(mutation: str, sweep: Sweep) -> None:
-    for first in range(SEEDS.start, SEEDS.stop, AT_A_TIME):
-        if any(summary.violations for summary in sweep.run(range(first, first + AT_A_TIME), mutation)):
+    batches = [range(first, first + AT_A_TIME) for first in range(SEEDS.start, SEEDS.stop, AT_A_TIME)]
+    for batch in [(FOUND_BY.get(mutation, 1),), *batches]:
+        if any(summary.violations for summary in sweep.run(batch, mutation)):
             return
     pytest.fail(f"none of the seeds {SEEDS.start} to {SEEDS.stop - 1} found {mutation}")

@@ -1,6 +1,6 @@
 """Whole clusters on a clock that jumps: what must hold under seeded faults, and that a seed is a run.
 
-``SLLM_SIM_SEED=n`` runs that seed alone.
+``SLLM_SIM_SEEDS=n`` says how many seeds are run, ``SLLM_SIM_SEED=n`` runs that seed alone.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ from .sweep import Sweep, keep, regressions, run_seed
 pytestmark = [
     pytest.mark.allow_blocking,  # it waits for other processes
     pytest.mark.timeout(600),  # whichever batch comes first may wait for all
+    pytest.mark.slow,
 ]
 ROOT = Path(__file__).parent.parent.parent
 BATCH = 25
-BATCHES = 8
+BATCHES = -(-int(os.environ.get("SLLM_SIM_SEEDS", "100")) // BATCH)
 NAMED = os.environ.get("SLLM_SIM_SEED", "")
 REGRESSIONS = regressions()
 

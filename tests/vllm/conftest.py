@@ -31,6 +31,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return 1 + (item.path.name != FIRST) + (item.path.name == LAST) if item.path.parent == here else 0
 
     items.sort(key=place)
+    for item in items:
+        if place(item):
+            item.add_marker(pytest.mark.alone)
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session")

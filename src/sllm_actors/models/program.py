@@ -63,15 +63,16 @@ async def run_model_program(argv: Sequence[str], env: Mapping[str, str]) -> Asyn
     Raises:
         OSError: It cannot be started.
     """
-    process = await anyio.open_process(
-        list(argv),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        env=dict(env),
-        cwd="/",
-        start_new_session=True,
-    )
+    with anyio.CancelScope(shield=True):  # cancelled in its midst, a start would leave the program behind
+        process = await anyio.open_process(
+            list(argv),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=dict(env),
+            cwd="/",
+            start_new_session=True,
+        )
     assert process.stdin is not None
     assert process.stdout is not None
     try:

@@ -24,6 +24,8 @@ from sllm_actors.engines.installs.interpreters import DONE, InstalledEngine
 
 from .package_index import use_index
 
+pytestmark = pytest.mark.timeout(300)  # pip makes several environments
+
 
 @pytest.fixture
 def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -112,10 +112,18 @@ async def test_an_engine_has_descriptors_for_each_connection_that_the_hard_limit
 
 async def test_a_cancelled_owner_ends_the_engine_first(folder: Path) -> None:
     plan = fake_plan(folder)
-    with anyio.move_on_after(0.3):
+    pids: list[int] = []
+
+    async def own() -> None:
         async with EngineProcess(plan) as engine:
+            pids.append(engine.pid)
             await engine.wait()
-    assert not alive(engine.pid)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(own)
+        await until(lambda: pids and plan.paths.socket.exists())
+        group.cancel_scope.cancel()
+    assert not alive(pids[0])
     assert nothing_left(plan.paths)
 
 

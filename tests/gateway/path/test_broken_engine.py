@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -153,11 +154,11 @@ async def test_an_engine_that_dies_in_the_middle_of_a_stream_ends_it_with_an_err
 @pytest.mark.parametrize("backend", ["vllm", "llamacpp"])
 @pytest.mark.parametrize("behave", [half_an_answer, half_a_stream])
 async def test_an_engine_that_dies_in_the_middle_of_a_whole_answer_gives_a_502(
-    cluster: PlayedCluster, broken_engine: Engines, behave: Any, backend: str
+    tmp_path: Path, broken_engine: Engines, behave: Any, backend: str
 ) -> None:
     if (behave, backend) == (half_a_stream, "vllm"):
         pytest.skip("vLLM is not streamed from behind a client's back")
-    async with broken_engine() as engine:
+    async with broken_engine() as engine, running_gateway(tmp_path, restart_notice=0.2) as cluster:
         engine.behave = behave
         await deploy(cluster, engine, backend=backend)
         with pytest.raises(openai.InternalServerError) as caught:

@@ -95,14 +95,15 @@ async def exec_leash(control: int, status: int, hold: tuple[int, ...]) -> Execed
     Raises:
         OSError: It cannot be started.
     """
-    process = await anyio.open_process(
-        [sys.executable, "-I", "-S", str(LEASH), str(control), str(status), *map(str, hold)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env={},
-        cwd="/",
-        start_new_session=True,
-        pass_fds=(control, status, *hold),
-    )
+    with anyio.CancelScope(shield=True):  # cancelled in its midst, a start would leave the leash behind
+        process = await anyio.open_process(
+            [sys.executable, "-I", "-S", str(LEASH), str(control), str(status), *map(str, hold)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env={},
+            cwd="/",
+            start_new_session=True,
+            pass_fds=(control, status, *hold),
+        )
     return ExecedLeash(process)

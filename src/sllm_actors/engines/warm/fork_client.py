@@ -209,20 +209,22 @@ async def _start(python: str, link: socket.socket, env: Mapping[str, str], log_f
     try:
         output = await anyio.to_thread.run_sync(open_log)
         try:
-            return await anyio.open_process(
-                [python, str(PROGRAM), str(link.fileno())],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                env=env,
-                cwd="/",
-                start_new_session=True,
-                pass_fds=(link.fileno(),),
-            )
+            with anyio.CancelScope(shield=True):  # cancelled in its midst, a start would leave it behind
+                process = await anyio.open_process(
+                    [python, str(PROGRAM), str(link.fileno())],
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    env=env,
+                    cwd="/",
+                    start_new_session=True,
+                    pass_fds=(link.fileno(),),
+                )
         finally:
             os.close(output)
     except OSError as error:
         raise ForkFailed(f"{python} cannot be started: {error.strerror or error}") from None
+    return process
 
 
 def _portions(names: Sequence[str], most: int = sys.maxsize) -> list[list[str]]:

@@ -1,0 +1,181 @@
+"""All that `make test` does: one step after the other, those that leave a core idle beside each other.
+
+    python -m tests.suite [--quick] [--vllm wanted|required] [arguments of pytest ...]
+
+The tests run in several processes, but those marked ``alone``: these measure, or need the machine for
+themselves, and come after the others, one by one. What each step took is told at the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO, Self
+
+from attrs import define, field
+
+ROOT = Path(__file__).parent.parent
+PYTHON = sys.executable
+BIN = Path(PYTHON).parent
+ENGINES = ROOT / ".engines"
+
+WORKERS = os.environ.get("SLLM_TEST_WORKERS") or str(2 * len(os.sched_getaffinity(0)))
+"""Two for each core: at any moment about half of the tests wait for something."""
+
+MANY = ("-n", WORKERS, "--dist", "loadfile")
+"""One file's tests stay together: they may share a cluster."""
+
+QUICK = "not alone and not slow"
+
+NO_TESTS = 5
+"""What pytest ends with when it was to run none."""
+
+
+class StepFailed(Exception):
+    """A step ended with an exit status that is not 0; it has said why."""
+
+
+@define
+class Step:
+    """One command.
+
+    Attributes:
+        fine: The exit statuses with which it has gone well.
+    """
+
+    title: str
+    command: Sequence[str | Path]
+    fine: tuple[int, ...] = (0,)
+    seconds: float = field(default=0.0, init=False)
+    _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+    _held: IO[bytes] | None = field(default=None, init=False)
+    _began: float = field(factory=time.monotonic, init=False)
+
+    def start(self, *, hold: bool) -> Self:
+        """Start it.
+
+        Args:
+            hold: Keep what it says until it has ended: others speak meanwhile.
+        """
+        self._held = TemporaryFile() if hold else None  # noqa: SIM115 - closed by ``end``
+        command = list(map(str, self.command))
+        self._process = subprocess.Popen(command, cwd=ROOT, stdout=self._held, stderr=self._held)
+        return self
+
+    def end(self) -> bool:
+        """Wait for it, show what it held back, and return whether it went well."""
+        assert self._process is not None
+        status = self._process.wait()
+        self.seconds = time.monotonic() - self._began
+        if self._held is not None:
+            with self._held as held:
+                held.seek(0)
+                sys.stdout.write(held.read().decode(errors="replace"))
+        return status in self.fine
+
+    def stop(self) -> None:
+        """End it, if it still runs."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+            self._process.wait()
+
+
+@define
+class Suite:
+    """The steps that were taken."""
+
+    taken: list[Step] = field(factory=list)
+
+    def run(self, *steps: Step) -> None:
+        """Run steps beside each other.
+
+        Raises:
+            StepFailed: Some failed; all have ended.
+        """
+        for step in steps:
+            say(f"==> {step.title}")
+            step.start(hold=len(steps) > 1)
+        self.end(*steps)
+
+    def end(self, *steps: Step) -> None:
+        """Wait for steps that were started; see ``run``."""
+        self.taken += steps
+        failed = [step.title for step in steps if not step.end()]
+        if failed:
+            raise StepFailed(", ".join(failed))
+
+    def tell(self) -> None:
+        """Say what each step took."""
+        say("\n    seconds  step")
+        for step in self.taken:
+            say(f"{step.seconds:11.1f}  {step.title}")
+
+
+def say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def quick(suite: Suite, arguments: Sequence[str]) -> None:
+    """Run what somebody wants to know while they work."""
+    suite.run(Step("ruff check", [BIN / "ruff", "check"]))
+    pytest: list[str | Path] = [PYTHON, "-m", "pytest", *MANY, "-m", QUICK, "--one-loop"]
+    suite.run(Step("quick tests", [*pytest, *arguments]))
+
+
+def check(suite: Suite) -> None:
+    """Look at the code without running it, and at how much of the pure cores the tests run."""
+    suite.run(Step("ruff check", [BIN / "ruff", "check"]))
+    suite.run(Step("ruff format --check", [BIN / "ruff", "format", "--check"]))
+    suite.run(
+        Step("mypy", [BIN / "mypy"]),
+        Step("branch coverage of the pure cores", [PYTHON, "-m", "tests.coverage_gate"]),
+    )
+
+
+def test(suite: Suite, vllm: Step, arguments: Sequence[str], *, required: bool) -> None:
+    """Run every test that this machine can run, those with a real vLLM when it is there."""
+    pytest = [PYTHON, "-m", "pytest", *arguments]
+    fine = (0, NO_TESTS) if arguments else (0,)
+    suite.run(Step("tests beside each other", [*pytest, *MANY, "-m", "not alone"], fine))
+    try:
+        suite.end(vllm)
+    except StepFailed:
+        if required:
+            raise
+        say("==> The tests with a real vLLM skip themselves")
+    suite.run(Step("tests alone", [*pytest, "-m", "alone"], fine))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="tests.suite", description="Everything that is checked and tested.")
+    parser.add_argument("--quick", action="store_true", help="the tests that are not slow, on one loop each")
+    parser.add_argument("--vllm", choices=["wanted", "required"], default="wanted")
+    chosen, arguments = parser.parse_known_args()
+    suite = Suite()
+    install: list[str | Path] = [BIN / "sllm", "engines", "install", "vllm", "--cpu", "--data-dir", ENGINES]
+    vllm = Step("vLLM is installed for its tests, beside the steps above", install)
+    try:
+        if chosen.quick:
+            quick(suite, arguments)
+        else:
+            vllm.start(hold=True)
+            check(suite)
+            test(suite, vllm, arguments, required=chosen.vllm == "required")
+    except StepFailed as failed:
+        say(f"error: failed: {failed}")
+        return 1
+    finally:
+        vllm.stop()
+        suite.tell()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
