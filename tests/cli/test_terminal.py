@@ -12,7 +12,7 @@ from rich.cells import cell_len
 
 import sllm_actors.cli
 from sllm_actors.cli import terminal
-from sllm_actors.cli.terminal import shortened
+from sllm_actors.cli.text_table import shortened
 
 from .conftest import Sllm
 from .server import PlayedGateway, deployment
@@ -134,6 +134,19 @@ def test_long_names_leave_a_table_whole_and_are_whole_in_a_pipe(
     assert all(cell_len(line) <= 80 for line in lines)
     assert lines[1].startswith("organisation/very-")
     assert "long-name:vllm  ready" in lines[1]
+
+
+def test_narrow_columns_stay_whole_and_empty_ones_are_left_out_at_a_terminal(
+    sllm: Sllm, gateway: PlayedGateway, at_a_terminal: Callable[[int], None]
+) -> None:
+    node = {"id": "n1", "role": "gateway", "state": "up", "host": "10.0.0.123", "since": 1.0}
+    gateway.nodes = [node | {"name": f"{'long-' * 20}name"}, node]
+    assert "LABELS" in sllm("status", "--nodes").out
+    at_a_terminal(60)
+    header, *lines = sllm("status", "--nodes").out.splitlines()
+    assert header.split() == ["NODE", "ROLE", "STATUS", "AGE", "HOST"]
+    assert all("gateway  up " in line and line.rstrip().endswith("10.0.0.123") for line in lines)
+    assert all(cell_len(line) <= 60 for line in (header, *lines))
 
 
 def test_a_long_sentence_is_told_whole(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import httpx2
 import pytest
 from tests.children import child
 
-from .cluster import DEMO, DEMO_ID, Cluster, group_is_gone
+from .cluster import DEMO, DEMO_ID, Cluster, eventually, group_is_gone
 from .commands import gguf, sllm
 
 pytestmark = pytest.mark.allow_blocking
@@ -51,6 +52,30 @@ def test_status_shows_deployments_nodes_and_json(cluster: Cluster) -> None:
     assert document["deployments"][0]["ready_replicas"] == 1
     one = sllm(cluster, "status", DEMO)
     assert f"{DEMO_ID}@" in one.stdout
+
+
+def test_a_model_is_run_listed_restarted_and_removed_in_the_words_that_people_know(cluster: Cluster) -> None:
+    options = ("--backend", "llamacpp", "--source", str(gguf()), "--max-tokens", "12")
+    for created in (True, False):
+        ran = sllm(cluster, "run", "ran", "What is gravity?", *options)
+        assert ran.returncode == 0, ran.stderr
+        assert len(ran.stdout) > 10
+        assert ("Deployment created: ran:llamacpp" in ran.stderr) is created
+        assert "ready" not in ran.stdout
+    assert "ran:llamacpp" in sllm(cluster, "ls", "-q").stdout.split()
+    first = sllm(cluster, "ps", "-q").stdout.split()
+    assert "ran:llamacpp@1.0.1" in first
+    os.kill(cluster.engine("ran:llamacpp"), signal.SIGKILL)
+    eventually(
+        lambda: "ran:llamacpp@1.0.2" in sllm(cluster, "ps", "-q").stdout.split(),
+        within=30.0,
+        what="the second start of this replica",
+    )
+    whole = sllm(cluster, "logs", "ran").stdout.splitlines()
+    assert whole[0] == "---- attempt 1 of ran:llamacpp@1.0"
+    assert "---- attempt 2 of ran:llamacpp@1.0" in whole
+    assert len(sllm(cluster, "logs", "-n", "2", "ran:llamacpp@1.0.1").stdout.splitlines()) == 2
+    assert sllm(cluster, "rm", "ran").stdout == "Deleted: ran:llamacpp\n"
 
 
 def test_logs_show_what_the_engine_said(cluster: Cluster) -> None:

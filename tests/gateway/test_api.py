@@ -224,6 +224,15 @@ async def test_head_is_get_without_its_body(cluster: PlayedCluster, path: str) -
         assert asked.headers[name] == got.headers[name] or path == "/nothing"  # whose sentence has the method
 
 
+async def test_the_gateway_as_a_whole_says_what_it_takes(cluster: PlayedCluster) -> None:
+    host, _, port = cluster.url.removeprefix("http://").partition(":")
+    async with await anyio.connect_tcp(host, int(port)) as stream:
+        await stream.send(b"OPTIONS * HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+        answer = b"".join([piece async for piece in stream]).lower()
+    assert answer.startswith(b"http/1.1 204 ")
+    assert b"\nallow: delete, get, head, options, post\r\n" in answer
+
+
 async def test_bodies_that_mean_nothing_are_refused_with_a_sentence(cluster: PlayedCluster) -> None:
     await cluster.deploy(served())
     http = cluster.http()

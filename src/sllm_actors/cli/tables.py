@@ -11,7 +11,8 @@ from sllm_actors.models.byte_size import shown_bytes
 
 from .ages import age
 from .answers import DeploymentDocument, ForkServerDocument, InstanceDocument, NodeDocument
-from .terminal import cell, say, sentence, show, table
+from .terminal import say, show
+from .text_table import cell, sentence, table
 
 
 def show_deployments(deployments: list[DeploymentDocument]) -> None:
@@ -30,8 +31,7 @@ def show_deployments(deployments: list[DeploymentDocument]) -> None:
 
 def show_deployment(deployment: DeploymentDocument) -> None:
     """Print a deployment, its settings and its instances."""
-    facts = table("", "")
-    facts.show_header = False
+    facts = table("", "", header=False)
     facts.add_row(cell("deployment"), cell(deployment.id))
     facts.add_row(cell("status"), cell(deployment.state))
     facts.add_row(cell("detail"), sentence(deployment.detail))
@@ -85,7 +85,7 @@ def show_nodes(nodes: list[NodeDocument]) -> None:
             cell(each.host),
             cell(_gpus(each)),
             cell(None if each.cpus is None else f"{each.cpus:g}"),
-            cell(_part(_gib(each.memory_free), _gib(each.memory_total))),
+            cell(_memory(each)),
             cell(", ".join(_fork_server(one) for one in each.fork_servers)),
             cell(labels),
         )
@@ -108,7 +108,7 @@ def show_models(nodes: list[NodeDocument]) -> None:
                 cell(shown_bytes(each.size)),
                 cell(f"{used:%Y-%m-%d %H:%M}" if used else "never"),
             )
-    if lines.row_count:
+    if lines.rows:
         show(lines)
     else:
         say("No machine has brought a model to its disk yet.")
@@ -121,6 +121,12 @@ def _fork_server(server: ForkServerDocument) -> str:
 def _gpus(node: NodeDocument) -> str | None:
     part = _part(node.gpus_free, node.gpus_total)
     return f"{part} ({node.gpus_stuck} stuck)" if node.gpus_stuck else part
+
+
+def _memory(node: NodeDocument) -> str | None:
+    gib = [None if size is None else f"{size / 2**30:.1f}" for size in (node.memory_free, node.memory_total)]
+    part = _part(*gib)
+    return part and f"{part} GiB"
 
 
 def _part(free: object, total: object) -> str | None:

@@ -47,6 +47,10 @@ def cluster_app(info: ClusterInfo, system: ActorSystem, *, admin_key: str | None
         document: list[dict[str, Any]] = json.loads(answer.document)
         return document
 
+    @app.route("/*", methods=["OPTIONS"])
+    async def options() -> Response:  # the server as a whole, `OPTIONS *`
+        return Response("", 204, {"Allow": "GET, HEAD, OPTIONS"})
+
     @app.get("/cluster")
     async def cluster() -> Response:
         return jsonify(attrs.asdict(info))

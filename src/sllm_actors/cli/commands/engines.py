@@ -13,7 +13,8 @@ import click
 from sllm_actors.cli.errors import CommandFailure
 from sllm_actors.cli.parameters import KEY_VALUE, each_key_once
 from sllm_actors.cli.progress import reporting
-from sllm_actors.cli.terminal import cell, say, say_json, sentence, show, table
+from sllm_actors.cli.terminal import say, say_json, show
+from sllm_actors.cli.text_table import cell, sentence, table
 from sllm_actors.nodes.options import default_data_dir
 
 from .nodes import FOLDER, options

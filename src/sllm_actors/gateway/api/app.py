@@ -103,6 +103,10 @@ def build_app(*, board: Board, control: Control, instances: Instances, settings:
 
 
 def _serve_models(app: Quart, board: Board, control: Control) -> None:
+    @app.route("/*", methods=["OPTIONS"])
+    async def options() -> Response:  # the server as a whole, `OPTIONS *`
+        return Response("", 204, {"Allow": "DELETE, GET, HEAD, OPTIONS, POST"})
+
     @app.get("/health")
     async def health() -> Any:
         head = "down" if control.head_node() is None else "up"
