@@ -42,6 +42,7 @@ BESIDE: dict[str, set[str]] = {
 # are not listed; they may import each other as they like.
 SUB_FLOORS: dict[str, list[set[str]]] = {
     "engines": [
+        {"external"},
         {"*"},
         {"installs", "machine", "ownership"},
         {"warm"},
@@ -111,6 +112,8 @@ PURE_CORES = {
     "models": ["byte_size", "eviction"],
     "engines": [
         "environment",
+        "external.access",
+        "external.address",
         "identity",
         "plan",
         "ownership.listeners",
@@ -125,7 +128,9 @@ PURE_CORES = {
         "path.assembly",
         "path.events",
         "headers",
+        "hops",
         "path.inference_request",
+        "path.model_name",
         "routing.board",
         "routing.holds",
         "routing.in_flight",

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from sllm_actors.engines.backends.external import server_url
 from sllm_actors.engines.backends.llamacpp import LlamaCpp, LlamaCppSettings
 from sllm_actors.engines.backends.registry import inspect_source
 from sllm_actors.engines.backends.settings import read_settings
@@ -15,7 +14,6 @@ from sllm_actors.engines.environment import engine_environment
 from sllm_actors.engines.host import EngineHost
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.engines.messages import InspectSource, ReplicaOrder
-from sllm_actors.models.errors import SourceProblem
 from sllm_actors.observe.redaction import looks_secret
 
 from .kit import paths_in
@@ -98,19 +96,6 @@ def test_a_model_is_not_loaded_twice_where_there_is_no_gpu_that_it_has_to_fit() 
     assert settings.parameters(4, num_gpus=1)["fit_params"] is True
     chosen = LlamaCppSettings(extra={"fit_params": 1})
     assert chosen.parameters(4, num_gpus=0)["fit_params"] == 1
-
-
-@pytest.mark.parametrize("url", ["http://a:8000", "http://a:8000/", "http://a:8000/v1", "http://a:8000/v1/"])
-def test_an_external_server_may_be_given_with_or_without_v1(url: str) -> None:
-    assert server_url(url) == "http://a:8000"
-
-
-@pytest.mark.parametrize(
-    "url", ["a:8000", "ftp://a", "http://", "http://u:p@a", "http://a:x", "http://a?b", "http://[a"]
-)
-def test_what_is_not_the_url_of_a_server_is_refused(url: str) -> None:
-    with pytest.raises(SourceProblem, match="is not the URL of a server"):
-        server_url(url)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from attrs import field, frozen
 
 from sllm_actors.actors import Catalog
 
+from .external import ServerAccess
 from .identity import ReplicaId, ReplicaKey
 
 CATALOG = Catalog()
@@ -103,6 +104,7 @@ class ReplicaReport:
         failures: How often it failed in a row, without having been READY for a while in between.
         can_sleep: Whether its engine can be put to sleep.
         starts: How often its engine was started here: 1 for the first time, 0 before it.
+        server: How an external server is reached, while ``address`` is its URL; None for an engine.
         withdrawal: Rises each time that it is withdrawn from the gateways, to sleep or to end: what they say
             of an earlier one does not count.
     """
@@ -123,6 +125,7 @@ class ReplicaReport:
     withdrawal: int = 0
     key: str = field(default="", repr=False)
     starts: int = 0
+    server: ServerAccess | None = None
 
     @property
     def instance(self) -> str:

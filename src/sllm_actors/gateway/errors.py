@@ -97,6 +97,21 @@ def not_streamed() -> ApiError:
     )
 
 
+def server_unreachable(deployment: str, reason: str) -> ApiError:
+    """A server that somebody else runs cannot be reached."""
+    return ApiError(503, "server_unreachable", f"{deployment} cannot serve now: {reason}", retry_after=5)
+
+
+def loop_detected() -> ApiError:
+    """A request came back to the gateway that sent it on."""
+    return ApiError(
+        508,
+        "loop_detected",
+        "the request came back to a gateway that it has passed before: an endpoint of an external deployment"
+        " leads back to this gateway",
+    )
+
+
 def engine_silent(deployment: str, silence: float) -> ApiError:
     """The engine does not go on."""
     return ApiError(504, "engine_silent", f"the engine of {deployment} was silent for {silence:g} s")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from random import SystemRandom
 from typing import cast
@@ -75,6 +76,7 @@ def open_gateway(
         settings=settings,
     )
     connector = Connector(settings.machine, open_tunnel, settings.connect_timeout)
-    ingress = Ingress(cast("ASGI", app), Dispatcher(system, tools, connector, SystemRandom()), settings)
+    dispatcher = Dispatcher(system, tools, connector, SystemRandom(), secrets.token_hex(8).encode())
+    ingress = Ingress(cast("ASGI", app), dispatcher, settings)
     spec = ChildSpec(GATEWAY, lambda: GatewayActor(tools, memory, dial_workers), name=GATEWAY)
     return Gateway(spec, ingress, tools.in_flight, tools.board, ingress.give_up)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from urllib.parse import unquote_plus
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -27,12 +28,17 @@ _NOT_TO_ENGINES = HOP_BY_HOP | {
     b"host",
     b"content-length",
     b"accept-encoding",
-    b"authorization",
-    b"cookie",
     b"expect",
     b"origin",
     b"x-request-id",
+    b"x-sllm-hops",
 }
+# What a client shows to the gateway, or to a proxy before it: X-Api-Key, X-Auth-Token and their like.
+_CREDENTIAL = re.compile(
+    r"(?:^|[-_.])(?:auth|authorization|authentication|cert|cookie2?|credentials?|jwt|key|oidc|passw(?:or)?d"
+    r"|secret|signature|token|[a-z]*apikey)(?:[-_.]|$)"
+)
+_NO_CREDENTIALS = {"idempotency-key"}
 _NOT_TO_CLIENTS = HOP_BY_HOP | {b"date", b"server", b"x-request-id", b"set-cookie"}
 _EVENT_STREAM: Headers = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -58,8 +64,25 @@ def request_id_of(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
 
 
 def for_engine(headers: Headers) -> Headers:
-    """Return what an engine gets of a client's headers."""
-    return _without(headers, _NOT_TO_ENGINES)
+    """Return what an engine gets of a client's headers: nothing that the client is known or trusted by."""
+    return [
+        (name, value)
+        for name, value in _without(headers, _NOT_TO_ENGINES)
+        if not is_credential(name.decode("latin-1"))
+    ]
+
+
+def is_credential(name: str) -> bool:
+    """Say whether a header, or a parameter of a query, of that name carries what a client is trusted by."""
+    lower = name.lower()
+    return _CREDENTIAL.search(lower) is not None and lower not in _NO_CREDENTIALS
+
+
+def query_for_engine(query: str) -> str:
+    """Return what an engine gets of the query of a client's request."""
+    return "&".join(
+        each for each in query.split("&") if not is_credential(unquote_plus(each.partition("=")[0]))
+    )
 
 
 def for_client(headers: Headers) -> Headers:
@@ -81,6 +104,13 @@ def is_event_stream(headers: Headers) -> bool:
     """Say whether a response is a stream of server-sent events."""
     kind = find(headers, b"content-type")
     return kind is not None and kind.partition(b";")[0].strip().lower() == b"text/event-stream"
+
+
+def is_plain_json(headers: Headers) -> bool:
+    """Say whether a response is JSON that is not compressed."""
+    kind = find(headers, b"content-type")
+    plain = find(headers, b"content-encoding") in (None, b"identity")
+    return plain and kind is not None and kind.partition(b";")[0].strip().lower() == b"application/json"
 
 
 def _without(headers: Headers, names: frozenset[bytes] | set[bytes]) -> Headers:

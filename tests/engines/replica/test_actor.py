@@ -6,7 +6,6 @@ import os
 import signal
 from pathlib import Path
 
-import anyio
 import pytest
 from attrs import evolve
 from tests.engines.kit import FakeBackend, alive, altered, left, report_of, start
@@ -15,7 +14,6 @@ from sllm_actors.engines.host import EngineHost
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.engines.messages import Drained, ReplicaOrder, ReplicaState, StopReplica
 from sllm_actors.engines.replica import engine_life
-from sllm_actors.engines.replica.engine_socket import open_engine_socket
 from sllm_actors.testing import TestSystem
 
 pytestmark = pytest.mark.anyio
@@ -111,48 +109,6 @@ async def test_a_start_that_takes_too_long_fails(host: EngineHost, fake: Replica
         _, probe = await start(system, evolve(fake, source="--start 60", startup_timeout=0.2), host)
         failed = await report_of(probe, ReplicaState.FAILED)
         assert failed.reason.startswith("it was not ready within 0.2 s: ")
-
-
-async def test_an_external_server_is_watched(host: EngineHost, folder: Path) -> None:
-    """A real server on TCP, that goes away and comes back."""
-    async with anyio.create_task_group() as group, TestSystem() as system:
-        stop = anyio.CancelScope()
-        port = await group.start(_serve_health, 0, stop)
-        order = ReplicaOrder(KEY, "m", "external", f"http://127.0.0.1:{port}/v1")
-        replica, probe = await start(system, order, host)
-        ready = await report_of(probe, ReplicaState.READY)
-        assert (ready.address, ready.pid) == (f"http://127.0.0.1:{port}", 0)
-        async with await open_engine_socket(ready) as stream:
-            await stream.send(b"GET /health HTTP/1.0\r\n\r\n")
-            assert (await stream.receive()).startswith(b"HTTP/1.1 404")
-        stop.cancel()
-        down = await report_of(probe, ReplicaState.STARTING)
-        assert down.reason == "its health checks failed: not listening yet"
-        stop = anyio.CancelScope()
-        await group.start(_serve_health, port, stop)
-        await report_of(probe, ReplicaState.READY)
-        replica.tell(StopReplica("test", drain=False))
-        await report_of(probe, ReplicaState.STOPPED)
-        stop.cancel()
-
-
-async def _serve_health(
-    port: int, stop: anyio.CancelScope, *, task_status: anyio.abc.TaskStatus[int]
-) -> None:
-    """Serve what has ``/v1/models`` and no ``/health``."""
-
-    async def answer(stream: anyio.abc.SocketStream) -> None:
-        async with stream:
-            head = await stream.receive()
-            status = b"200 OK" if b" /v1/models " in head else b"404 Not Found"
-            await stream.send(b"HTTP/1.1 " + status + b"\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
-
-    async with await anyio.create_tcp_listener(
-        local_host="127.0.0.1", local_port=port, reuse_port=True
-    ) as listener:
-        task_status.started(listener.extra(anyio.abc.SocketAttribute.local_port))  # noqa: S610
-        with stop:
-            await listener.serve(answer)
 
 
 async def test_a_mistake_of_ours_is_a_failure_like_any_other_and_no_busy_loop(

@@ -33,6 +33,7 @@ from sllm_actors.engines.replica.events import (
     Slept,
     StartEngine,
     StopAsked,
+    Unreached,
     WakeAsked,
     WakeUp,
     Woken,
@@ -203,6 +204,45 @@ def test_a_sleeping_replica_can_be_stopped() -> None:
     assert step(asleep, StopAsked(drain=False), 0.0)[1] == (Report(), EndEngine())
 
 
+# ---- a server that somebody else runs
+
+LOST = after(STARTING, Unreached(1, "refused"))
+
+
+def test_a_server_that_cannot_be_reached_is_failed_and_asked_on_in_the_same_life() -> None:
+    lost, effects = step(STARTING, Unreached(1, "refused"), 0.0)
+    assert (lost.state, lost.reason, lost.failures, effects) == (
+        ReplicaState.FAILED,
+        "refused",
+        1,
+        (Report(),),
+    )
+    assert step(lost, Unreached(1, "refused"), 0.0) == (lost, ())
+    assert step(lost, RetryDue(), 0.0) == (lost, ())
+    other, effects = step(lost, Unreached(1, "no route"), 0.0)
+    assert (other.reason, other.failures, effects) == ("no route", 1, (Report(),))
+    ready = after(other, Answered(1, "http://a"))
+    assert (ready.state, ready.address, ready.asking) == (ReplicaState.READY, "http://a", False)
+
+
+def test_a_server_that_is_loading_is_starting_again() -> None:
+    loading = after(LOST, Progressed(1, "loading the model"))
+    assert (loading.state, loading.progress) == (ReplicaState.STARTING, "loading the model")
+    assert after(loading, Unreached(1, "refused")).failures == 2
+
+
+def test_a_server_that_is_asked_can_be_given_up_and_its_life_can_end() -> None:
+    assert step(LOST, StopAsked(drain=True), 0.0)[1] == (Report(), EndEngine())
+    ended, effects = step(LOST, Ended(1, "a mistake"), 0.0)
+    assert (ended.state, ended.asking, ended.retry_in) == (ReplicaState.FAILED, False, 1.0)
+    assert AwaitRetry(1.0) in effects
+
+
+def test_only_a_start_can_find_a_server_unreachable() -> None:
+    for replica in (READY, Replica(), after(READY, StopAsked(drain=True))):
+        assert step(replica, Unreached(replica.attempt, "refused"), 0.0) == (replica, ())
+
+
 # ---- any course
 
 numbers = st.integers(0, 5)
@@ -214,6 +254,7 @@ events: st.SearchStrategy[Event] = st.one_of(
     st.builds(ProcessStarted, numbers, st.integers(1, 9)),
     st.builds(Progressed, numbers, st.just("loading")),
     st.builds(Answered, numbers, st.just("unix:/x"), st.booleans()),
+    st.builds(Unreached, numbers, st.sampled_from(["refused", "no route"])),
     st.builds(Delayed, numbers, st.just("no room")),
     st.builds(Admitted, numbers),
     st.builds(SleepAsked, st.integers(0, 2)),

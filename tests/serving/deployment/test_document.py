@@ -294,13 +294,31 @@ def test_a_long_key_or_value_is_cut() -> None:
 
 @pytest.mark.parametrize(
     "address",
-    ["a:1", "ftp://a", "http://", "http://[::1", "http://a:99999", "http://a:x", "http://a:0", "x" * 5000],
+    [
+        *("", "a:1", "ftp://a", "http://", "http://[::1", "http://a:99999", "http://a:x", "http://a:0"),
+        *("x" * 5000, "http://a\n/v1", "http://a:9\x7f", "http://u:hunter2@a", "http://a?key=hunter2"),
+    ],
 )
 def test_an_endpoint_must_be_an_address(address: str) -> None:
     param, sentence = problem(backend="external", endpoints=[address])
     assert param == "endpoints"
-    assert "is not an http:// or https:// address" in sentence
+    assert sentence.startswith("endpoints must be addresses: ")
+    assert "hunter2" not in sentence
     assert len(sentence) < 400
+
+
+def test_endpoints_are_mended_and_differ() -> None:
+    written = [" http://A:1/v1/chat/completions ", "https://b/"]
+    assert read(backend="external", endpoints=written).endpoints == ("http://a:1", "https://b")
+    _, sentence = problem(backend="external", endpoints=["http://a", "http://a/v1"])
+    assert sentence == "endpoints must be different addresses: http://a is given twice"
+
+
+@pytest.mark.parametrize(("key", "value"), [("source", "hf:a/b"), ("num_gpus", 1)])
+def test_what_means_nothing_to_a_server_of_somebody_else_is_refused(key: str, value: Any) -> None:
+    param, sentence = problem(backend="external", endpoints=["http://a"], **{key: value})
+    assert param == key
+    assert sentence.startswith(f"{key} means nothing to the external backend")
 
 
 def test_endpoints_are_bounded() -> None:

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from attrs import field, frozen
 
+from sllm_actors.engines.external import ServerAccess
 from sllm_actors.engines.host import EngineHost
 from sllm_actors.engines.messages import ReplicaOrder, SourceInspected
 from sllm_actors.engines.plan import EnginePaths, LaunchPlan
@@ -31,6 +32,7 @@ class Launch:
         work: Where its metrics tell whether it gets on; None: they do not.
         tiers: How it is put to sleep; None: it cannot be.
         key: What it wants to be shown; needed where anybody on the machine could reach it.
+        server: How the server is reached that somebody else runs; None for an engine of ours.
         weights: The file or folder of weights that it is going to read; None: it reads none here.
     """
 
@@ -41,6 +43,7 @@ class Launch:
     work: WorkMetrics | None = None
     tiers: SleepTiers | None = None
     key: str = field(default="", repr=False)
+    server: ServerAccess | None = None
     weights: Path | None = None
 
 

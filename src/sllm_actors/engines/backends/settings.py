@@ -58,10 +58,30 @@ def _words(value: object) -> tuple[str, ...] | None:
     return None
 
 
-def text(default: str, *choices: str) -> Any:
-    """Declare a setting that is a text, one of ``choices`` if there are any."""
+def text(default: str, *choices: str, secret: bool = False) -> Any:
+    """Declare a setting that is a text, one of ``choices`` if there are any.
+
+    Args:
+        secret: A value that is no good is not repeated: it may be a key that was put in the wrong place.
+    """
     what = " or ".join((", ".join(choices[:-1]), choices[-1])) if choices else "a text"
-    return _setting(default, lambda value: isinstance(value, str) and (not choices or value in choices), what)
+
+    def check(value: object) -> bool:
+        return isinstance(value, str) and (not choices or value in choices)
+
+    return _setting(default, check, what, secret=secret)
+
+
+def texts() -> Any:
+    """Declare a setting that is a table of names and texts, any of which may be a secret."""
+
+    def check(value: object) -> bool:
+        return isinstance(value, dict) and all(
+            isinstance(item, str) for pair in value.items() for item in pair
+        )
+
+    what = "a table of names and texts"
+    return attrs.field(factory=dict, repr=False, metadata={"check": check, "what": what, "secret": True})
 
 
 def table() -> Any:
@@ -75,8 +95,9 @@ def table() -> Any:
     return attrs.field(factory=dict, metadata={"check": check, "what": "a table of names and plain values"})
 
 
-def _setting(default: object, check: Any, what: str, alias: str = "") -> Any:
-    return attrs.field(default=default, metadata={"check": check, "what": what, "alias": alias})
+def _setting(default: object, check: Any, what: str, alias: str = "", *, secret: bool = False) -> Any:
+    metadata = {"check": check, "what": what, "alias": alias, "secret": secret}
+    return attrs.field(default=default, metadata=metadata)
 
 
 def read_settings(schema: type[T], settings: Mapping[str, object], backend: str) -> T:
@@ -100,7 +121,8 @@ def read_settings(schema: type[T], settings: Mapping[str, object], backend: str)
         if name in found:
             raise SettingsProblem(f"{given} means {name}, which is given too: keep one of them")
         if not fields[name].metadata["check"](value):
-            raise SettingsProblem(f"{given} must be {fields[name].metadata['what']}, not {value!r:.100}")
+            but = "" if fields[name].metadata.get("secret") else f", not {value!r:.100}"
+            raise SettingsProblem(f"{given} must be {fields[name].metadata['what']}{but}")
         found[name] = value
     return schema(**found)
 

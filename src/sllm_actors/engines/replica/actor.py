@@ -13,6 +13,7 @@ from attrs import evolve, frozen
 
 from sllm_actors.actors import Actor, ActorRef, ExitReason
 from sllm_actors.descriptors import explain
+from sllm_actors.engines.backends.external import External
 from sllm_actors.engines.host import EngineHost
 from sllm_actors.engines.messages import (
     Drained,
@@ -174,6 +175,7 @@ class ReplicaActor(Actor):
             withdrawal=replica.withdrawal,
             key=replica.key if listening else "",
             starts=replica.starts,
+            server=replica.server if listening else None,
         )
         self._owner.tell(ReplicaChanged(report))
 
@@ -202,7 +204,9 @@ class ReplicaActor(Actor):
             reason = f"the number of the attempt cannot be recorded: {explain(error)}"
             self._apply(Ended(self._replica.attempt, reason))
             return
-        self._apply(Launched(attempt))
+        reaching = f"reaching {self._order.source}"
+        external = self._order.backend == External.name
+        self._apply(Launched(attempt, reaching) if external else Launched(attempt))
         self._life = EngineLife(self._order, self._host, attempt, self._apply, self._replica.starts)
         try:
             await self._life.run()

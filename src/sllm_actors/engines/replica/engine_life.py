@@ -22,6 +22,7 @@ from sllm_actors.engines.backends.registry import backend_named
 from sllm_actors.engines.backends.sleep import SleepProblem, SleepTiers
 from sllm_actors.engines.backends.work_metrics import WorkMetrics
 from sllm_actors.engines.errors import LaunchProblem, name_worker
+from sllm_actors.engines.external import ServerAccess
 from sllm_actors.engines.host import EngineHost
 from sllm_actors.engines.machine.core_binding import bind_descendants
 from sllm_actors.engines.machine.gpus import GpuLoan, visible
@@ -41,16 +42,20 @@ from .events import (
     Progressed,
     PutToSleep,
     Slept,
+    Unreached,
     WakeUp,
     Woken,
 )
 from .readiness import HealthProbe
 from .root_cause import root_cause, telling_lines
+from .server_watch import ServerWatch
 from .startup_phase import follow_phases
 
 log = structlog.get_logger()
 
-Say = Callable[[Delayed | Admitted | ProcessStarted | Progressed | Answered | Slept | Woken | Ended], None]
+Say = Callable[
+    [Delayed | Admitted | ProcessStarted | Progressed | Answered | Unreached | Slept | Woken | Ended], None
+]
 
 TAIL = 20
 """Lines of the log that a failure is reported with."""
@@ -112,12 +117,25 @@ class EngineLife:
             patience=order.startup_timeout,
         )
         if launch.plan is None:
-            self._end(await self._watch(launch, None, 0, deadline))
+            self._end(self._ended(await self._watch_server(launch, order)))
             return
         async with self.host.hardware.gpus.lend(order.num_gpus, deadline, self._delayed) as loan:
             self.say(Admitted(self.attempt))
             with self.host.hardware.cores.lend(launch.plan.threads if launch.plan.own_cores else 0) as cores:
                 await self._run(launch, evolve(launch.plan, cores=cores), loan, deadline)
+
+    async def _watch_server(self, launch: Launch, order: ReplicaOrder) -> str:
+        watch = ServerWatch(
+            address=launch.address,
+            paths=launch.health,
+            access=launch.server or ServerAccess(),
+            model=order.model,
+            attempt=self.attempt,
+            policy=self.host.policy.health,
+            startup_timeout=order.startup_timeout,
+            say=self.say,
+        )
+        return await watch.run()
 
     def _progressed(self, progress: str) -> None:
         self.say(Progressed(self.attempt, name_worker(progress, self.host.name)))
@@ -147,35 +165,31 @@ class EngineLife:
             if not ended.exit_status:
                 await engine.stop(HUNG_BUDGET)
 
-    async def _watch(
-        self, launch: Launch, engine: EngineProcess | None, since: int, deadline: float
-    ) -> Ended:
+    async def _watch(self, launch: Launch, engine: EngineProcess, since: int, deadline: float) -> Ended:
         """Follow the process and its health, until either says that it is over."""
         verdicts: list[Ended] = []
         exits: list[Exit] = []
         ready = anyio.Event()
 
-        async def follow_process(process: EngineProcess) -> None:
-            exit_ = await process.exited()
+        async def follow_process() -> None:
+            exit_ = await engine.exited()
             exits.append(exit_)
             verdicts.append(self._ended(_reason(exit_, ready=ready.is_set()), str(exit_) or "unknown"))
             group.cancel_scope.cancel()
 
-        leash = 0 if engine is None else engine.leash_pid
         async with (
-            HealthProbe(launch.address, launch.health, self.host.policy.health, launch.key, leash) as probe,
+            HealthProbe(
+                launch.address, launch.health, self.host.policy.health, launch.key, engine.leash_pid
+            ) as probe,
             anyio.create_task_group() as group,
         ):
-            if engine is not None:
-                group.start_soon(follow_process, engine)
-                group.start_soon(self._share_cores, engine, ready)
+            group.start_soon(follow_process)
+            group.start_soon(self._share_cores, engine, ready)
             health = await self._follow_health(probe, launch, ready, since, deadline)
             verdicts.append(self._ended(health))
             group.cancel_scope.cancel()
-        if launch.plan is None:
-            return verdicts[0]
         exit_ = exits[0] if exits else Exit()
-        return await anyio.to_thread.run_sync(_with_log, verdicts[0], exit_, launch.plan.paths.log, since)
+        return await anyio.to_thread.run_sync(_with_log, verdicts[0], exit_, engine.plan.paths.log, since)
 
     async def _share_cores(self, engine: EngineProcess, ready: anyio.Event) -> None:
         """Keep an engine, once it is ready, to the cores that are its; it starts on all of them."""

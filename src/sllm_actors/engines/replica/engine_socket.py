@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import ssl
-from urllib.parse import urlsplit
-
 import anyio
-import anyio.to_thread
 from anyio.abc import ByteStream
 
 from sllm_actors.engines.messages import LOOPBACK, ReplicaReport
@@ -30,15 +26,6 @@ async def open_engine_socket(report: ReplicaReport) -> ByteStream:
                 return await anyio.connect_unix(report.address.removeprefix("unix:"))
             if report.address.startswith(LOOPBACK):
                 return await anyio.connect_tcp("127.0.0.1", int(report.address.removeprefix(LOOPBACK)))
-            return await _connect_url(report.address)
+            raise ConnectionRefusedError(f"{report.id} is no engine of ours: gateways reach {report.address}")
     except TimeoutError:
         raise ConnectionRefusedError(f"{report.id} accepts no connections") from None
-
-
-async def _connect_url(address: str) -> ByteStream:
-    url = urlsplit(address)
-    host = url.hostname or ""
-    if url.scheme != "https":
-        return await anyio.connect_tcp(host, url.port or 80)
-    context = await anyio.to_thread.run_sync(ssl.create_default_context)  # it reads certificates
-    return await anyio.connect_tcp(host, url.port or 443, ssl_context=context)

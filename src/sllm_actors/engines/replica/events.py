@@ -6,6 +6,8 @@ from typing import TypeAlias
 
 from attrs import field, frozen
 
+from sllm_actors.engines.external import ServerAccess
+
 # ---- what happens
 
 
@@ -16,9 +18,14 @@ class Ordered:
 
 @frozen
 class Launched:
-    """An engine life has its number."""
+    """An engine life has its number.
+
+    Attributes:
+        progress: What it does first.
+    """
 
     attempt: int
+    progress: str = "starting the engine"
 
 
 @frozen
@@ -60,6 +67,15 @@ class Answered:
     address: str
     can_sleep: bool = False
     key: str = field(default="", repr=False)
+    server: ServerAccess | None = None
+
+
+@frozen
+class Unreached:
+    """A server that somebody else runs cannot be reached; it is asked on, and may yet say ``Answered``."""
+
+    attempt: int
+    reason: str
 
 
 @frozen
@@ -142,6 +158,7 @@ Event: TypeAlias = (
     | ProcessStarted
     | Progressed
     | Answered
+    | Unreached
     | SleepAsked
     | WakeAsked
     | Slept

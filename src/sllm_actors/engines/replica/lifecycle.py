@@ -9,6 +9,8 @@ back to PENDING while a start has to wait for something of the machine. Its rule
   again, for ever: giving up is for whoever ordered it.
 - ASLEEP first withdraws it from the gateways; its engine is put to sleep when nobody uses it any more. If
   somebody needs it before that, or its requests do not end in time, it is READY again as if nothing was.
+- A server that somebody else runs is FAILED while it cannot be reached, is asked on within the same life, and
+  is READY, or STARTING if it is loading, as soon as it answers.
 - Only having been READY for ``healthy_uptime`` makes the failures forgotten, not a start that succeeded.
 
 An event of an engine life that is over already, or that has not begun (number 0), changes nothing.
@@ -20,6 +22,7 @@ from typing import TypeAlias
 
 from attrs import evolve, field, frozen
 
+from sllm_actors.engines.external import ServerAccess
 from sllm_actors.engines.messages import ReplicaState
 
 from .events import (
@@ -46,6 +49,7 @@ from .events import (
     Slept,
     StartEngine,
     StopAsked,
+    Unreached,
     WakeAsked,
     WakeUp,
     Woken,
@@ -71,6 +75,7 @@ class Replica:
         ready_at: When it became READY.
         can_sleep: Whether its engine can.
         level: How deep it sleeps, or is about to; None while it does not.
+        asking: FAILED, but its life goes on and asks it further.
         leaving: It is withdrawn, and requests may still be in flight there.
         withdrawal: How often it was withdrawn from the gateways.
     """
@@ -85,10 +90,12 @@ class Replica:
     ready_at: float = 0.0
     can_sleep: bool = False
     level: int | None = None
+    asking: bool = False
     leaving: bool = False
     withdrawal: int = 0
     address: str = ""
     key: str = field(default="", repr=False)
+    server: ServerAccess | None = None
     pid: int = 0
     progress: str = ""
     reason: str = ""
@@ -107,18 +114,22 @@ def step(replica: Replica, event: Event, now: float) -> Step:
     match event:
         case Ordered() if replica.state is ReplicaState.PENDING and not replica.attempt:
             return _start(replica)
-        case RetryDue() if replica.state is ReplicaState.FAILED:
+        case RetryDue() if replica.state is ReplicaState.FAILED and not replica.asking:
             return _start(replica)
-        case Launched(attempt) if replica.state is ReplicaState.STARTING:
+        case Launched(attempt, progress) if replica.state is ReplicaState.STARTING:
             launched = evolve(replica, attempt=attempt, starts=replica.starts + 1, pid=0)
-            return evolve(launched, progress="starting the engine"), (Report(),)
+            return evolve(launched, progress=progress), (Report(),)
+        case Unreached(attempt) if _lives(replica, attempt):
+            return _lose(replica, event)
         case Delayed(attempt, reason) if _lives(replica, attempt) and replica.state is ReplicaState.STARTING:
             waiting = evolve(replica, state=ReplicaState.PENDING, progress=reason)
             return waiting, (Report(),)
         case Admitted(attempt) if _lives(replica, attempt) and replica.state is ReplicaState.PENDING:
             starting = evolve(replica, state=ReplicaState.STARTING, progress="starting the engine")
             return starting, (Report(),)
-        case Ended(attempt=attempt) if attempt == replica.attempt and replica.state in _LIVE:
+        case Ended(attempt=attempt) if attempt == replica.attempt and (
+            replica.state in _LIVE or replica.asking
+        ):
             return _fail(replica, event, now)
         case ProcessStarted() | Progressed() | Answered() if _lives(replica, event.attempt):
             return _advance(replica, event, now)
@@ -161,6 +172,8 @@ def _start(replica: Replica) -> Step:
 
 
 def _advance(replica: Replica, event: ProcessStarted | Progressed | Answered, now: float) -> Step:
+    if replica.asking:
+        replica = evolve(replica, state=ReplicaState.STARTING, asking=False)
     if replica.state is not ReplicaState.STARTING:
         return replica, ()
     match event:
@@ -168,9 +181,19 @@ def _advance(replica: Replica, event: ProcessStarted | Progressed | Answered, no
             return evolve(replica, pid=pid), (Report(),)
         case Progressed(progress=progress):
             return evolve(replica, progress=progress), (Report(),)
-        case Answered(address=address, can_sleep=can_sleep, key=key):
+        case Answered(address=address, can_sleep=can_sleep, key=key, server=server):
             ready = evolve(replica, state=ReplicaState.READY, address=address, progress="", ready_at=now)
-            return evolve(ready, log_tail=(), can_sleep=can_sleep, key=key), (Report(),)
+            return evolve(ready, log_tail=(), can_sleep=can_sleep, key=key, server=server), (Report(),)
+
+
+def _lose(replica: Replica, event: Unreached) -> Step:
+    """A server cannot be reached while it is asked, or is asked on."""
+    if replica.asking and replica.reason != event.reason:
+        return evolve(replica, reason=event.reason), (Report(),)
+    if replica.state is not ReplicaState.STARTING:
+        return replica, ()
+    lost = evolve(replica, state=ReplicaState.FAILED, asking=True, failures=replica.failures + 1)
+    return evolve(lost, reason=event.reason, progress="", exit_status="", log_tail=()), (Report(),)
 
 
 def _change_tier(replica: Replica, event: SleepAsked | WakeAsked | Slept | Woken, now: float) -> Step:
@@ -221,6 +244,7 @@ def _fail(replica: Replica, ended: Ended, now: float) -> Step:
         exit_status=ended.exit_status,
         log_tail=ended.log_tail,
         level=None,
+        asking=False,
         leaving=False,
         address="",
         pid=0,
@@ -249,6 +273,6 @@ def _stop(replica: Replica, asked: StopAsked) -> Step:
         draining = _withdraw(replica, ReplicaState.DRAINING)
         effect: Effect = AwaitDrained(draining.withdrawal)
     else:
-        draining = evolve(replica, state=ReplicaState.DRAINING, leaving=False, address="")
+        draining = evolve(replica, state=ReplicaState.DRAINING, asking=False, leaving=False, address="")
         effect = EndEngine()
     return evolve(draining, progress="", reason=asked.reason, retry_in=None), (Report(), effect)

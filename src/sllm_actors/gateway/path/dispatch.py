@@ -14,6 +14,7 @@ from sllm_actors.api_error import ApiError
 from sllm_actors.engines.identity import ReplicaId
 from sllm_actors.gateway import errors
 from sllm_actors.gateway.headers import Headers, for_engine
+from sllm_actors.gateway.hops import passed_on
 from sllm_actors.gateway.routing.messages import HoldRefused, LeaveHold, WaitForReplica
 from sllm_actors.gateway.routing.route import Route, Upstream, choose
 from sllm_actors.gateway.routing.router import RouterTools, router_name
@@ -22,7 +23,7 @@ from .client_response import ClientResponse
 from .exchange import EngineBroke, Exchange, NoRoom
 from .inference_request import InferenceRequest
 from .relay import Patience, relay
-from .upstream import Connector
+from .upstream import Connector, EngineConnection
 
 log = structlog.get_logger()
 
@@ -35,22 +36,27 @@ class Tried:
     """Where a request has been, and how it went there last."""
 
     replicas: frozenset[ReplicaId] = frozenset()
-    reason: str = ""
+    error: ApiError | None = None
     no_room: bool = False
 
-    def and_at(self, upstream: Upstream, broke: EngineBroke) -> Tried:
+    def and_at(self, upstream: Upstream, broke: EngineBroke, error: ApiError) -> Tried:
         """Add a replica."""
-        return Tried(self.replicas | {upstream.id}, str(broke), isinstance(broke, NoRoom))
+        return Tried(self.replicas | {upstream.id}, error, isinstance(broke, NoRoom))
 
 
 @frozen
 class Dispatcher:
-    """Serves requests from the routes on the board; only where nothing can take one it asks a router."""
+    """Serves requests from the routes on the board; only where nothing can take one it asks a router.
+
+    Attributes:
+        gateway: The id of this gateway among those that pass requests on: see ``hops``.
+    """
 
     system: ActorSystem
     tools: RouterTools
     connector: Connector
     rng: Random
+    gateway: bytes
     _tickets: itertools.count[int] = field(factory=itertools.count, init=False)
 
     async def serve(self, request: InferenceRequest, client: ClientResponse) -> None:
@@ -62,15 +68,16 @@ class Dispatcher:
         found = self.tools.board.find(request.model, request.backend)
         if found is None or found.served is None:
             raise errors.model_not_found(request.model)
-        deadline = self.system.clock.now() + found.served.hold_timeout
+        began = self.system.clock.now()
+        deadline = began + found.served.hold_timeout
         tried = Tried()
         while True:
             route = self.tools.board.routes.get(found.id)
             if route is None:
                 raise errors.model_not_found(request.model)
             upstream = choose(route.ready, self.tools.in_flight.of, self.rng, tried.replicas)
-            if upstream is None and tried.no_room:
-                raise errors.no_room(route.id, tried.reason)
+            if upstream is None and tried.no_room and tried.error is not None:
+                raise tried.error
             if upstream is None:
                 await self._hold(route, request, deadline, tried)
                 continue
@@ -78,7 +85,10 @@ class Dispatcher:
                 with self.tools.in_flight.request(upstream.id):
                     await self._attempt(route, upstream, request, client)
             except EngineBroke as broke:
-                tried = tried.and_at(upstream, broke)
+                error = _error_of(route, broke)
+                tried = tried.and_at(upstream, broke, error)
+                if broke.unreached and upstream.server is not None:
+                    deadline = min(deadline, began + upstream.server.connect_timeout)
                 log.warning(
                     "request.engine_broke",
                     request_id=request.id,
@@ -87,8 +97,7 @@ class Dispatcher:
                     answered=client.answered,
                 )
                 if client.answered or broke.final or len(tried.replicas) >= self.tools.settings.attempts:
-                    told = errors.no_room if isinstance(broke, NoRoom) else errors.engine_broke
-                    raise told(route.id, str(broke)) from None
+                    raise error from None
             else:
                 return
 
@@ -102,18 +111,16 @@ class Dispatcher:
         try:
             with patience.scope:
                 exchange = Exchange(connection.stream)
-                headers: Headers = [
-                    (b"host", connection.host.encode()),
-                    *for_engine(request.headers),
-                    (b"x-request-id", request.id.encode()),
-                    (b"connection", b"close"),
-                ]
-                if upstream.key:
-                    headers.append((b"authorization", f"Bearer {upstream.key}".encode()))
-                body = request.body_for(route, assembled=assembly is not None)
+                body = request.body_for(route, upstream.server, assembled=assembly is not None)
+                headers = self._headers(request, upstream, connection)
                 await exchange.send("POST", connection.prefix + request.target, headers, body)
                 await relay(
-                    exchange, client, patience=patience, assembly=assembly, limit=settings.answer_limit
+                    exchange,
+                    client,
+                    patience=patience,
+                    assembly=assembly,
+                    limit=settings.answer_limit,
+                    name=None if upstream.server is None or route.served is None else route.served.model,
                 )
         finally:
             # Closing is what tells an engine to stop; it must happen in a cancelled request too.
@@ -121,6 +128,22 @@ class Dispatcher:
                 await connection.stream.aclose()
         if patience.scope.cancelled_caught:
             raise errors.engine_silent(route.id, settings.silence)
+
+    def _headers(
+        self, request: InferenceRequest, upstream: Upstream, connection: EngineConnection
+    ) -> Headers:
+        own = {name for name, _ in connection.headers}
+        headers: Headers = [
+            (b"host", connection.host.encode()),
+            *((name, value) for name, value in for_engine(request.headers) if name not in own),
+            *connection.headers,
+            (b"x-request-id", request.id.encode()),
+            passed_on(request.headers, self.gateway),
+            (b"connection", b"close"),
+        ]
+        if upstream.key:
+            headers.append((b"authorization", f"Bearer {upstream.key}".encode()))
+        return headers
 
     async def _hold(self, route: Route, request: InferenceRequest, deadline: float, tried: Tried) -> None:
         """Return when there may be a replica.
@@ -130,7 +153,7 @@ class Dispatcher:
         """
         ticket = next(self._tickets)
         router = self.system.named(router_name(route.id))
-        wait = WaitForReplica(ticket, deadline, tried.replicas, tried.reason)
+        wait = WaitForReplica(ticket, deadline, tried.replicas, tried.error)
         remaining = max(0.0, deadline - self.system.clock.now()) + ASK_SLACK
         log.info("request.held", request_id=request.id, deployment=route.id)
         answer = None
@@ -145,6 +168,14 @@ class Dispatcher:
             raise errors.router_away()
         if isinstance(answer, HoldRefused):
             raise _fresh(answer.error)
+
+
+def _error_of(route: Route, broke: EngineBroke) -> ApiError:
+    if isinstance(broke, NoRoom):
+        return errors.no_room(route.id, str(broke))
+    if broke.unreached:
+        return errors.server_unreachable(route.id, str(broke))
+    return errors.engine_broke(route.id, str(broke))
 
 
 def _fresh(error: ApiError) -> ApiError:

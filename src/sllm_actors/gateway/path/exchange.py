@@ -20,11 +20,13 @@ class EngineBroke(Exception):
 
     Attributes:
         final: Another replica would do no better.
+        unreached: A server that somebody else runs could not be reached: it has got nothing of the request.
     """
 
-    def __init__(self, reason: str, *, final: bool = False) -> None:
+    def __init__(self, reason: str, *, final: bool = False, unreached: bool = False) -> None:
         super().__init__(reason)
         self.final = final
+        self.unreached = unreached
 
 
 class NoRoom(EngineBroke):

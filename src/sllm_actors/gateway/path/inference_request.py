@@ -8,8 +8,9 @@ from typing import Any
 
 from attrs import frozen
 
+from sllm_actors.engines.external import ServerAccess
 from sllm_actors.gateway import errors
-from sllm_actors.gateway.headers import Headers
+from sllm_actors.gateway.headers import Headers, query_for_engine
 from sllm_actors.gateway.routing.route import Route
 
 from .assembly import ASSEMBLIES, Assembly
@@ -20,7 +21,7 @@ class InferenceRequest:
     """A request whose body was read whole.
 
     Attributes:
-        target: Path and query, as they came.
+        target: Path and query as they came, without what the client is trusted by.
         headers: As they came, names in lower case.
         document: The body, read as JSON; of a key that comes twice the last one counts, as engines do it.
         backend: Which deployment of the model, where the client said so.
@@ -44,11 +45,18 @@ class InferenceRequest:
         kind = ASSEMBLIES.get(self.path)
         return None if kind is None else kind()
 
-    def body_for(self, route: Route, *, assembled: bool) -> bytes:
-        """Return the body for an engine: the client's own bytes, unless something in them must differ."""
+    def body_for(self, route: Route, server: ServerAccess | None = None, *, assembled: bool = False) -> bytes:
+        """Return the body for an engine: the client's own bytes, unless something must differ.
+
+        Args:
+            server: Where somebody else runs it: it has a name of its own for the model, and may refuse keys
+                that it does not know.
+            assembled: It is to answer by a stream.
+        """
         changes: dict[str, Any] = {}
-        if route.served is not None and self.model != route.served.model:
-            changes["model"] = route.served.model
+        name = server.model if server is not None else route.served.model if route.served is not None else ""
+        if name and self.model != name:
+            changes["model"] = name
         if assembled:
             options = self.document.get("stream_options")
             changes["stream"] = True
@@ -56,7 +64,12 @@ class InferenceRequest:
                 **(options if isinstance(options, dict) else {}),
                 "include_usage": True,
             }
-        return json.dumps({**self.document, **changes}).encode() if changes else self.body
+        document = self.document
+        if server is not None and "backend" in document:
+            document = {key: value for key, value in document.items() if key != "backend"}
+        elif not changes:
+            return self.body
+        return json.dumps({**document, **changes}).encode()
 
 
 def parse_request(
@@ -83,7 +96,8 @@ def parse_request(
         )
     if backend is not None and not isinstance(backend, str):
         raise errors.bad_request('"backend" must be the name of a backend', param="backend")
-    target = f"{path}?{query.decode('latin-1')}" if query else path
+    rest = query_for_engine(query.decode("latin-1")) if query else ""
+    target = f"{path}?{rest}" if rest else path
     return InferenceRequest(
         request_id, path, target, headers, body, document, model, backend, document.get("stream") is True
     )

@@ -15,6 +15,7 @@ from attrs import define, field
 from sllm_actors.api_error import ApiError
 from sllm_actors.gateway import access, errors
 from sllm_actors.gateway.headers import Headers, request_id_of
+from sllm_actors.gateway.hops import refuse_loop
 from sllm_actors.gateway.settings import GatewaySettings
 
 from .body import ClientLeft, drain, read_body
@@ -80,7 +81,9 @@ class Ingress:
     async def _serve(
         self, scope: Scope, headers: Headers, receive: Receive, client: ClientResponse, request_id: str
     ) -> None:
-        refusal = access.refuse(self.settings, scope["path"], headers)
+        refusal = access.refuse(self.settings, scope["path"], headers) or refuse_loop(
+            headers, self.dispatcher.gateway
+        )
         if refusal is not None:
             log.info("request.refused", request_id=request_id, path=scope["path"], code=refusal.code)
             await client.fail(refusal)

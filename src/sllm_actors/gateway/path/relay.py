@@ -9,12 +9,13 @@ import anyio
 
 from sllm_actors.api_error import ApiError
 from sllm_actors.gateway import errors
-from sllm_actors.gateway.headers import for_client, is_event_stream
+from sllm_actors.gateway.headers import for_client, is_event_stream, is_plain_json
 
 from .assembly import Assembly
 from .client_response import ClientResponse
 from .events import DONE, EventCutter, data_of
 from .exchange import EngineBroke, Exchange, ResponseHead
+from .model_name import with_model, with_model_in_events
 
 HELD_WHOLE = 4 * 2**20
 """Bytes of an unstreamed answer that are held back: an engine that breaks then gives an error, not a part."""
@@ -43,12 +44,14 @@ async def relay(
     patience: Patience,
     assembly: Assembly | None,
     limit: int,
+    name: str | None = None,
 ) -> None:
     """Pass the response of an exchange on to a client.
 
     Args:
         assembly: Makes one answer of a stream that the client did not ask for.
         limit: Bytes of an answer that has to be held in memory as a whole.
+        name: What the client calls the model, where the server has a name of its own for it.
 
     Raises:
         EngineBroke: The engine broke; ``client.answered`` tells whether the client has a part of its answer.
@@ -59,25 +62,39 @@ async def relay(
     patience.progress()
     if head.status == 200 and is_event_stream(head.headers):
         if assembly is None:
-            await _relay_events(exchange, head, client, patience)
+            await _relay_events(exchange, head, client, patience, name)
         else:
             await _relay_assembled(exchange, head, client, patience, assembly, limit)
     elif client.begun:
         whole = await _whole(exchange, patience, limit)
         raise errors.not_streamed() if head.status == 200 else as_error(head.status, whole)
+    elif name is not None and is_plain_json(head.headers):
+        await _relay_renamed(exchange, head, client, patience, name, limit)
     else:
         await _relay_whole(exchange, head, client, patience)
 
 
 async def _relay_events(
-    exchange: Exchange, head: ResponseHead, client: ClientResponse, patience: Patience
+    exchange: Exchange, head: ResponseHead, client: ClientResponse, patience: Patience, name: str | None
 ) -> None:
     await client.begin_events(head.headers)
     cutter = EventCutter()
     while data := await exchange.chunk():
         patience.progress()
-        await client.answer(cutter.feed(data), midway=cutter.midway)
+        events = cutter.feed(data)
+        events = events if name is None else with_model_in_events(events, name)
+        await client.answer(events, midway=cutter.midway)
     await client.end(cutter.rest())
+
+
+async def _relay_renamed(
+    exchange: Exchange, head: ResponseHead, client: ClientResponse, patience: Patience, name: str, limit: int
+) -> None:
+    """Pass on a JSON answer with another name in it; where in it the name is, is known at its end."""
+    body = with_model(await _whole(exchange, patience, limit), name)
+    headers = [header for header in for_client(head.headers) if header[0] != b"content-length"]
+    await client.begin(head.status, [*headers, (b"content-length", str(len(body)).encode())])
+    await client.end(body)
 
 
 async def _relay_whole(

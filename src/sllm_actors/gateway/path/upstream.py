@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Awaitable, Callable
 from urllib.parse import urlsplit
 
 import anyio
 from anyio.abc import ByteStream
-from attrs import frozen
+from attrs import field, frozen
 
 from sllm_actors.actors import ActorError, NodeId
 from sllm_actors.descriptors import is_out_of_descriptors
+from sllm_actors.engines.external import ClientContexts, KeyProblem, Keys, ServerAccess, why_unreachable
 from sllm_actors.engines.messages import OpenEngine
 from sllm_actors.gateway import errors
+from sllm_actors.gateway.headers import Headers
 from sllm_actors.gateway.routing.route import Upstream
 from sllm_actors.transport import NodeFull, TransportError
 
@@ -30,25 +31,31 @@ class EngineConnection:
     Attributes:
         host: For the Host header.
         prefix: What paths begin with there.
+        headers: Sent with the request, in place of the client's of the same name; they may be secret.
     """
 
     stream: ByteStream
     host: str = "engine"
     prefix: str = ""
+    headers: Headers = field(factory=list, repr=False)
 
 
 @frozen
 class Connector:
     """Opens connections. Each is used for one request: engines of ours are a unix socket away.
 
+    Neither proxies of the environment nor redirects are used on the way to a server of somebody else.
+
     Attributes:
         machine: This machine and boot.
-        timeout: Seconds that opening may take.
+        timeout: Seconds that opening may take; external servers have their own.
     """
 
     machine: str
     open_tunnel: OpenTunnel
     timeout: float
+    _keys: Keys = field(factory=Keys, init=False)
+    _contexts: ClientContexts = field(factory=ClientContexts, init=False)
 
     async def connect(self, upstream: Upstream) -> EngineConnection:
         """Open a connection; closing it is the caller's.
@@ -58,6 +65,8 @@ class Connector:
             NoRoom: This node or the worker's has no room for one more.
             ApiError: This process has no file descriptors left.
         """
+        if upstream.server is not None:
+            return await self._reach(upstream.address, upstream.server)
         try:
             with anyio.fail_after(self.timeout):
                 return await self._open(upstream)
@@ -67,7 +76,7 @@ class Connector:
             if is_out_of_descriptors(full):
                 raise errors.out_of_descriptors("this gateway has no file descriptors left") from full
             raise NoRoom(str(full)) from full
-        except (OSError, ssl.SSLError, TransportError, ActorError, anyio.BrokenResourceError) as error:
+        except (OSError, TransportError, ActorError, anyio.BrokenResourceError) as error:
             if is_out_of_descriptors(error):
                 raise errors.out_of_descriptors("this gateway has no file descriptors left") from error
             raise EngineBroke(f"no connection ({error})") from error
@@ -77,7 +86,7 @@ class Connector:
     async def _open(self, upstream: Upstream) -> EngineConnection:
         kind, _, place = upstream.address.partition(":")
         if kind not in ("unix", "loopback"):
-            return await self._open_address(upstream.address)
+            return await self._open_address(upstream.address, ServerAccess())  # an older worker says no more
         if upstream.machine and upstream.machine == self.machine:
             if kind == "loopback":
                 return EngineConnection(await anyio.connect_tcp("127.0.0.1", int(place)))
@@ -87,15 +96,33 @@ class Connector:
                 pass  # the same machine in another container: the worker can reach it
         return EngineConnection(await self.open_tunnel(NodeId(upstream.node), OpenEngine(upstream.id)))
 
-    async def _open_address(self, address: str) -> EngineConnection:
+    async def _reach(self, address: str, server: ServerAccess) -> EngineConnection:
+        """Connect with a server that somebody else runs."""
+        try:
+            with anyio.fail_after(server.connect_timeout):
+                return await self._open_address(address, server)
+        except TimeoutError:
+            why = f"no connection within {server.connect_timeout:g} s"
+        except KeyProblem as problem:
+            why = str(problem)
+        except (OSError, anyio.BrokenResourceError, anyio.EndOfStream) as error:
+            if is_out_of_descriptors(error):
+                raise errors.out_of_descriptors("this gateway has no file descriptors left") from error
+            why = why_unreachable(error)
+        raise EngineBroke(f"{address} cannot be reached from this gateway: {why}", unreached=True)
+
+    async def _open_address(self, address: str, server: ServerAccess) -> EngineConnection:
         url = urlsplit(address)
-        secure = url.scheme == "https"
-        if url.scheme not in ("http", "https") or not url.hostname:
-            raise EngineBroke(f"{address!r} is not an address")
-        port = url.port or (443 if secure else 80)
+        host, secure = url.hostname or "", url.scheme == "https"
+        key = await self._keys.of(server)
+        headers = [(name.lower().encode(), value.encode()) for name, value in server.headers.items()]
+        if key:
+            headers.append((b"authorization", f"Bearer {key}".encode()))
         stream: ByteStream
         if secure:
-            stream = await anyio.connect_tcp(url.hostname, port, tls=True, tls_standard_compatible=False)
+            context = await self._contexts.of(server.ca_file)
+            port = url.port or 443
+            stream = await anyio.connect_tcp(host, port, ssl_context=context, tls_standard_compatible=False)
         else:
-            stream = await anyio.connect_tcp(url.hostname, port)
-        return EngineConnection(stream, url.netloc.rpartition("@")[2], url.path.rstrip("/"))
+            stream = await anyio.connect_tcp(host, url.port or 80)
+        return EngineConnection(stream, url.netloc, url.path.rstrip("/"), headers)

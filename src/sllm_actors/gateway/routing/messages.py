@@ -39,13 +39,13 @@ class WaitForReplica:
     Attributes:
         deadline: By the clock of the actor system.
         excluded: Replicas that the request was tried on already.
-        reason: How it broke there.
+        error: What it is answered with where there is no other replica in time; None: it was tried nowhere.
     """
 
     ticket: int
     deadline: float
     excluded: frozenset[ReplicaId] = frozenset()
-    reason: str = ""
+    error: ApiError | None = None
 
 
 @frozen

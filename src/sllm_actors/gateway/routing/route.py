@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 
 from attrs import field, frozen
 
+from sllm_actors.engines.external import ServerAccess
 from sllm_actors.engines.identity import ReplicaId
 from sllm_actors.engines.messages import ReplicaReport, ReplicaState
 from sllm_actors.serving.messages import ServedModel
@@ -23,6 +24,7 @@ class Upstream:
         machine: Which machine and boot a socket is on.
         key: What the engine wants to be shown; "" for nothing.
         withdrawal: As it reported it; echoed when nothing is in flight there any more.
+        server: How a server is reached that someone else runs; None for an engine.
     """
 
     id: ReplicaId
@@ -31,6 +33,7 @@ class Upstream:
     machine: str
     withdrawal: int = 0
     key: str = field(default="", repr=False)
+    server: ServerAccess | None = None
 
 
 @frozen
@@ -39,11 +42,13 @@ class Failure:
 
     Attributes:
         placed: False: there is none, since none has found a place.
+        external: They are servers that someone else runs.
     """
 
     reason: str
     retry_in: float | None
     placed: bool = True
+    external: bool = False
 
 
 @frozen
@@ -86,7 +91,7 @@ def make_route(
     coming = False
     for node, report in sorted(replicas, key=lambda replica: replica[1].id):
         where = (report.address, report.machine, report.withdrawal)
-        upstream = Upstream(report.id, node, *where, key=report.key)
+        upstream = Upstream(report.id, node, *where, key=report.key, server=report.server)
         match report.state:
             case ReplicaState.READY:
                 ready.append(upstream)
@@ -107,7 +112,8 @@ def make_route(
     if failed and not coming:
         latest = max(failed, key=lambda report: report.since)
         again = [report.retry_in for report in failed if report.retry_in is not None]
-        failure = Failure(latest.reason or latest.exit_status, min(again, default=None))
+        external = served is not None and served.backend == "external"
+        failure = Failure(latest.reason or latest.exit_status, min(again, default=None), external=external)
     elif served is not None and served.no_place and not coming:
         failure = Failure(served.no_place, None, placed=False)
     return Route(deployment, served, tuple(ready), tuple(leaving), tuple(asleep), failure)

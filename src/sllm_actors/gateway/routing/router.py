@@ -50,7 +50,7 @@ class Router(Actor):
         self._route = current()
         self._holds = HoldQueue()
         self._replies: dict[int, Reply] = {}
-        self._reasons: dict[int, str] = {}
+        self._errors: dict[int, ApiError | None] = {}
         self._timer: Timer | None = None
         self._timer_at = 0.0
         self._woken: Upstream | None = None
@@ -131,7 +131,7 @@ class Router(Actor):
             reply.send(HoldRefused(errors.hold_queue_full(self._route.id, served.hold_limit)))
             return
         self._replies[wait.ticket] = reply
-        self._reasons[wait.ticket] = wait.reason
+        self._errors[wait.ticket] = wait.error
         self._expire()
         self._wake()
 
@@ -146,9 +146,9 @@ class Router(Actor):
 
     def _expire(self) -> None:
         now = self.context.now()
-        self._refuse(self._holds.expire(now), errors.held_too_long(self._route.id))
-        for ticket in self._holds.expire_unnoticed(now, self._ready()):
-            self._refuse([ticket], errors.engine_broke(self._route.id, self._reasons[ticket]))
+        late = self._holds.expire(now) + self._holds.expire_unnoticed(now, self._ready())
+        for ticket in late:
+            self._refuse([ticket], self._errors[ticket] or errors.held_too_long(self._route.id))
         at = self._holds.next_time(now)
         if self._timer is not None and at != self._timer_at:
             self._timer.cancel()
@@ -167,11 +167,13 @@ class Router(Actor):
             self._forget(ticket).send(HoldRefused(error))
 
     def _forget(self, ticket: int) -> Reply:
-        del self._reasons[ticket]
+        del self._errors[ticket]
         return self._replies.pop(ticket)
 
 
 def _failed(deployment: str, failure: Failure) -> ApiError:
     if not failure.placed:
         return errors.no_place(deployment, failure.reason)
+    if failure.external:
+        return errors.server_unreachable(deployment, failure.reason)
     return errors.replicas_failed(deployment, failure.reason, failure.retry_in)

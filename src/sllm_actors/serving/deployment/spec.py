@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlsplit
 
 from attrs import Attribute, field, frozen, validators
+
+from sllm_actors.engines.external import AddressProblem, server_url
 
 DEFAULT_BACKEND = "vllm"
 
@@ -85,22 +86,27 @@ def _backend_name(_spec: DeploymentSpec, _attribute: Attribute[str], name: str) 
         )
 
 
+def _mended(urls: tuple[str, ...]) -> tuple[str, ...]:
+    """Return addresses as they are meant; what cannot be mended is for the validator."""
+    mended = []
+    for url in urls:
+        try:
+            mended.append(server_url(url))
+        except AddressProblem:
+            mended.append(url)
+    return tuple(mended)
+
+
 def _urls(_spec: DeploymentSpec, _attribute: Attribute[tuple[str, ...]], urls: tuple[str, ...]) -> None:
     if len(urls) > MAX_REPLICAS:
         raise ValueError(f"'endpoints' must be at most {MAX_REPLICAS} addresses, not {len(urls)}")
     for url in urls:
-        if not _is_address(url):
-            raise ValueError(
-                f"'endpoints' must be addresses: {url[:200]!r} is not an http:// or https:// address"
-            )
-
-
-def _is_address(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a port that is none, half an IPv6 address
-        return False
+        try:
+            server_url(url)
+        except AddressProblem as problem:
+            raise ValueError(f"'endpoints' must be addresses: {problem}") from None
+        if urls.count(url) > 1:
+            raise ValueError(f"'endpoints' must be different addresses: {url} is given twice")
 
 
 def _source_length(_spec: DeploymentSpec, _attribute: Attribute[str], source: str) -> None:
@@ -119,7 +125,7 @@ class DeploymentSpec:
         num_gpus: GPUs that each replica gets to itself; None lets the backend and its settings decide.
         scaling: How many replicas.
         settings: The backend's own settings; checked by the backend's schema on a worker.
-        endpoints: For ``external``: the servers, one replica each.
+        endpoints: For ``external``: the servers, one replica each; see ``server_url`` for what is mended.
         startup_timeout: Seconds that an engine has to become ready.
         drain_timeout: Seconds that requests in flight get when a replica is withdrawn.
         hold_limit: Requests that may wait for a replica, at each gateway.
@@ -132,7 +138,7 @@ class DeploymentSpec:
     num_gpus: int | None = field(default=None, validator=validators.optional(_between(0, 1024)))
     scaling: Scaling = Scaling()
     settings: dict[str, Any] = field(factory=dict)
-    endpoints: tuple[str, ...] = field(default=(), validator=_urls)
+    endpoints: tuple[str, ...] = field(default=(), converter=_mended, validator=_urls)
     startup_timeout: float = field(default=600.0, validator=_between(0.001, MAX_SECONDS))
     drain_timeout: float = field(default=30.0, validator=_between(0, MAX_SECONDS))
     hold_limit: int = field(default=1024, validator=_between(0, 1_000_000))
@@ -141,6 +147,16 @@ class DeploymentSpec:
     def __attrs_post_init__(self) -> None:
         if self.backend == "external" and not self.endpoints:
             raise DeploymentProblem("an external deployment needs at least one endpoint", "endpoints")
+        if self.backend == "external" and self.source:
+            raise DeploymentProblem(
+                "source means nothing to the external backend: endpoints say where its servers are, and the"
+                " setting upstream_model what they call the model",
+                "source",
+            )
+        if self.backend == "external" and self.num_gpus:
+            raise DeploymentProblem(
+                "num_gpus means nothing to the external backend: leave it out", "num_gpus"
+            )
         if self.backend != "external" and self.endpoints:
             raise DeploymentProblem(
                 f"endpoints belong to the external backend, not to {self.backend}", "endpoints"

@@ -1,0 +1,83 @@
+"""The key of an external server, read where it is used: it is in no deployment, no report and no log."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+from attrs import define, field
+
+from .access import ServerAccess
+
+LARGEST_FILE = 8192
+
+FRESH_SECONDS = 5.0
+"""A key that was read so recently is used again: a file that is written anew is noticed in that time."""
+
+_KEY = re.compile(r"[!-~]+")
+
+
+class KeyProblem(Exception):
+    """A key is not there, or is none. One sentence for a person, without anything of the key."""
+
+
+def read_key(access: ServerAccess, environment: Mapping[str, str] = os.environ) -> str:
+    """Return the key of a server, or "" where it has none. Reads the disk: call it in a thread.
+
+    Raises:
+        KeyProblem: It is not there, or cannot be sent in a header.
+    """
+    if access.key_env:
+        key, where = environment.get(access.key_env, ""), f"the environment variable {access.key_env}"
+        if not key.strip():
+            raise KeyProblem(f"{where}, which api_key_env names, is not set here")
+    elif access.key_file:
+        key, where = _read(Path(access.key_file)), f"the file {access.key_file}"
+    else:
+        return ""
+    if not _KEY.fullmatch(key.strip()):
+        raise KeyProblem(f"{where} does not hold a key: one word of visible ASCII characters")
+    return key.strip()
+
+
+def _read(path: Path) -> str:
+    which = f"the file {path}, which api_key_file names,"
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO never blocks
+        with os.fdopen(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise KeyProblem(f"{which} is not a file")
+            content = file.read(LARGEST_FILE + 1)
+    except OSError as error:
+        raise KeyProblem(f"{which} cannot be read here: {error.strerror}") from None
+    if len(content) > LARGEST_FILE:
+        raise KeyProblem(f"{which} has more than {LARGEST_FILE} bytes: that is no key")
+    return content.decode("utf-8-sig", "replace")
+
+
+@define
+class Keys:
+    """Reads keys, each at most once in ``FRESH_SECONDS``."""
+
+    _known: dict[tuple[str, str], tuple[float, str]] = field(factory=dict, repr=False)
+
+    async def of(self, access: ServerAccess) -> str:
+        """Return the key of a server, or "".
+
+        Raises:
+            KeyProblem: See ``read_key``.
+        """
+        which = (access.key_env, access.key_file)
+        if which == ("", ""):
+            return ""
+        read_at, key = self._known.get(which, (0.0, ""))
+        if not key or anyio.current_time() - read_at > FRESH_SECONDS:
+            self._known.pop(which, None)
+            key = await anyio.to_thread.run_sync(read_key, access)
+            self._known[which] = (anyio.current_time(), key)
+        return key

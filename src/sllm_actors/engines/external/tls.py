@@ -1,0 +1,50 @@
+"""TLS towards external servers: a context for each set of authorities, made once."""
+
+from __future__ import annotations
+
+import ssl
+
+import anyio
+import anyio.to_thread
+from attrs import define, field
+
+
+def make_context(ca_file: str) -> ssl.SSLContext:
+    """Return a context that trusts the authorities of a file, or with "" those of the machine.
+
+    Those of the machine are OpenSSL's: the environment's ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` replace them.
+    Reads the disk: call it in a thread.
+
+    Raises:
+        OSError: The file cannot be read, or has no certificates in it; the text is a sentence that names it.
+    """
+    try:
+        context = ssl.create_default_context(cafile=ca_file or None)
+    except ssl.SSLError:
+        raise OSError(f"ca_file {ca_file} has no certificates (PEM) in it") from None
+    except OSError as error:
+        raise OSError(f"ca_file {ca_file} cannot be read here: {error.strerror}") from None
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+@define
+class ClientContexts:
+    """Makes contexts, and keeps them: one costs about 20 ms, and a connection that uses it nothing."""
+
+    _known: dict[str, ssl.SSLContext] = field(factory=dict)
+    _making: anyio.Lock = field(factory=anyio.Lock)
+
+    async def of(self, ca_file: str) -> ssl.SSLContext:
+        """Return the context of a file of authorities, or with "" that of the machine's.
+
+        Raises:
+            OSError: See ``make_context``.
+        """
+        context = self._known.get(ca_file)
+        if context is None:
+            async with self._making:
+                if (context := self._known.get(ca_file)) is None:
+                    context = await anyio.to_thread.run_sync(make_context, ca_file)
+                    self._known[ca_file] = context
+        return context

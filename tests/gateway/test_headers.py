@@ -1,0 +1,72 @@
+"""What an engine gets of a client's headers and query: nothing that the client is trusted by."""
+
+from __future__ import annotations
+
+import pytest
+
+from sllm_actors.gateway.headers import for_engine, query_for_engine
+from sllm_actors.gateway.hops import MOST_HOPS, passed_on, refuse_loop
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("authorization", "proxy-authorization", "x-forwarded-authorization", "cookie", "cookie2"),
+        *("x-api-key", "api-key", "apikey", "x-apikey", "x-goog-api-key", "ocp-apim-subscription-key"),
+        *("x-auth-token", "x-amz-security-token", "x-forwarded-access-token", "x-csrf-token", "x-auth-key"),
+        *("cf-access-jwt-assertion", "x-amzn-oidc-data", "x-forwarded-client-cert", "x-client-secret"),
+        *("x-signature", "x_api_key", "x-password"),
+    ],
+)
+def test_what_a_client_is_trusted_by_stays_in_the_gateway(name: str) -> None:
+    assert for_engine([(name.encode(), b"hunter2"), (b"accept", b"*/*")]) == [(b"accept", b"*/*")]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("accept", "content-type", "user-agent", "traceparent", "tracestate", "openai-organization"),
+        *("x-session-id", "x-max-tokens", "idempotency-key", "x-stainless-lang", "x-keyboard", "x-monkey"),
+    ],
+)
+def test_other_headers_reach_the_engine(name: str) -> None:
+    assert for_engine([(name.encode(), b"1")]) == [(name.encode(), b"1")]
+
+
+@pytest.mark.parametrize(
+    ("query", "left"),
+    [
+        ("api-version=1", "api-version=1"),
+        ("api_key=hunter2", ""),
+        ("key=hunter2&a=1&access_token=x&b", "a=1&b"),
+        ("%61pi%5Fkey=hunter2&a=%20", "a=%20"),
+        ("API-KEY=hunter2", ""),
+    ],
+)
+def test_a_query_loses_what_the_client_is_trusted_by(query: str, left: str) -> None:
+    assert query_for_engine(query) == left
+
+
+# ---- hops
+
+
+def test_a_request_that_comes_back_is_not_taken_again() -> None:
+    header = passed_on([], b"one")
+    assert header == (b"x-sllm-hops", b"one")
+    assert refuse_loop([], b"one") is None
+    assert refuse_loop([header], b"two") is None
+    again = passed_on([header], b"two")
+    assert again == (b"x-sllm-hops", b"one, two")
+    refused = refuse_loop([again], b"one")
+    assert refused is not None
+    assert (refused.status, refused.code) == (508, "loop_detected")
+
+
+def test_a_chain_of_gateways_is_short() -> None:
+    hops = [(b"x-sllm-hops", b"%d,, " % number) for number in range(MOST_HOPS - 1)]
+    assert refuse_loop(hops, b"me") is None
+    assert refuse_loop([*hops, passed_on([], b"other")], b"me") is not None
+
+
+def test_what_was_passed_on_before_is_said_once() -> None:
+    assert for_engine([(b"x-sllm-hops", b"one")]) == []
