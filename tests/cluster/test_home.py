@@ -9,9 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
 from tests.children import child
 
-from sllm_actors.cluster.home import HomeProblem, NodeHome
+from sllm_actors.cluster.home import HomeProblem, NodeHome, later_counter
 
 HOLD = """
 import sys
@@ -33,8 +36,8 @@ def test_the_identity_is_made_once_and_each_life_is_a_later_one(tmp_path: Path) 
         home.close()
     assert len(nodes) == 1
     assert nodes.pop().startswith("worker-")
-    assert [life.counter for life in lives] == [1, 2, 3, 4, 5, 6]
-    assert lives == sorted(lives)
+    counters = [life.counter for life in lives]
+    assert counters == sorted(set(counters))
     assert stat.S_IMODE((tmp_path / "worker" / "node.json").stat().st_mode) == 0o600
 
 
@@ -66,13 +69,44 @@ def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
         NodeHome.open(tmp_path / "file" / "worker", "worker")
 
 
-def test_a_life_that_cannot_be_written_does_not_begin(tmp_path: Path) -> None:
-    home = NodeHome.open(tmp_path / "w", "worker")
-    first = home.next_incarnation()
+def test_a_life_that_cannot_be_written_begins_and_those_after_it_are_later(tmp_path: Path) -> None:
+    now = 1_000_000.0
+    home = NodeHome.open(tmp_path / "w", "worker", clock=lambda: now)
+    lives = [home.next_incarnation()]
     (tmp_path / "w").rename(tmp_path / "away")
-    with pytest.raises(OSError, match="No such file"):
-        home.next_incarnation()
-    (tmp_path / "away").rename(tmp_path / "w")
-    assert home.next_incarnation().counter == first.counter + 1
-    assert json.loads((tmp_path / "w" / "node.json").read_text())["counter"] == 2
+    with capture_logs() as logs:
+        lives += [home.next_incarnation(), home.next_incarnation()]
+    assert [(each["event"], each["log_level"]) for each in logs] == 2 * [
+        ("node.identity_not_written", "warning")
+    ]
+    assert logs[0]["reason"] == "No such file or directory"
     home.close()
+    (tmp_path / "away").rename(tmp_path / "w")
+    assert json.loads((tmp_path / "w" / "node.json").read_text())["counter"] == lives[0].counter
+    again = NodeHome.open(tmp_path / "w", "worker", clock=lambda: now + 0.01)
+    assert again.node == home.node
+    lives.append(again.next_incarnation())
+    again.close()
+    assert json.loads((tmp_path / "w" / "node.json").read_text())["counter"] == lives[-1].counter
+    counters = [life.counter for life in lives]
+    assert counters == sorted(set(counters))
+
+
+@given(st.lists(st.tuples(st.booleans(), st.floats(0.001, 1e9)), max_size=30), st.integers(0, 10**12))
+def test_lives_are_in_order_whichever_was_written(starts: list[tuple[bool, float]], kept: int) -> None:
+    now, before = 1.7e9, kept
+    for is_written, passed in starts:
+        now += passed
+        counter = later_counter(kept, now)
+        assert counter > before
+        before = counter
+        if is_written:
+            kept = counter
+
+
+def test_lives_that_are_written_are_in_order_whatever_the_clock_says() -> None:
+    kept, counters = 0, []
+    for now in (2e9, 1e9, 0.0, 3e9, 3e9):
+        kept = later_counter(kept, now)
+        counters.append(kept)
+    assert counters == sorted(set(counters))

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from sllm_actors.actors import ActorGone, ActorSystem, AskError
 from sllm_actors.actors.identity import NodeId
+from sllm_actors.transport import PeerLost, PeerUp
 from sllm_actors.transport.codec import Codec
 from sllm_actors.transport.control import DEMONITOR, DOWN, LANE_LOST, MONITOR, TUNNEL_CALL
 from sllm_actors.transport.envelope import BadEnvelope, EnvelopeCoder, decode_failure, encode_failure
@@ -323,4 +324,29 @@ async def test_hooks_that_raise_refuse_the_peer_or_change_nothing() -> None:
             await until(lambda: other.refusals)
             assert "its own judgement failed" in other.refusals[0][1]
             left.transport.dial("127.0.0.1", 1)
+            await until(lambda: left.transport.statistics().hook_failures)
+        assert await left.ask(right.at(1), Text("x")) == Text("x")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("side", ["left", "right"])
+async def test_a_hook_that_fails_on_a_peer_that_comes_up_is_told_of_it_again(side: str) -> None:
+    told: list[object] = []
+
+    def fail_once(event: object) -> None:
+        told.append(event)
+        if len(told) == 1:
+            raise ZeroDivisionError("a bug")
+
+    hooks: dict[str, Any] = {"on_peer": fail_once}
+    async with (
+        node("right", **hooks if side == "right" else {}) as right,
+        node("left", **hooks if side == "left" else {}) as left,
+    ):
+        left.transport.dial("127.0.0.1", right.port)
+        await until(lambda: len(told) >= 3, what="it is told again")
+        assert [type(event) for event in told[:3]] == [PeerUp, PeerLost, PeerUp]
+        failing = left if side == "left" else right
+        assert failing.transport.statistics().hook_failures == 1
+        await until(lambda: left.transport.peers() and right.transport.peers())
         assert await left.ask(right.at(1), Text("x")) == Text("x")

@@ -17,7 +17,7 @@ class Incarnation:
     """One life of a node in the cluster; a later life compares greater.
 
     Attributes:
-        counter: Persisted in the node's data directory, one higher at each life.
+        counter: Persisted in the node's data directory, higher at each life.
         nonce: 64 random bits, so that two lives with the same counter (a copied or lost directory)
             are still told apart. Orders nothing meaningful, only makes the order total.
     """

@@ -7,8 +7,11 @@ import fcntl
 import json
 import os
 import secrets
+import time
+from collections.abc import Callable
 from pathlib import Path
 
+import structlog
 from attrs import field, frozen
 from attrs.validators import ge, le, matches_re
 
@@ -20,6 +23,8 @@ from sllm_actors.files import (
     write_record,
     write_whole,
 )
+
+log = structlog.get_logger("sllm_actors.home")
 
 IDENTITY_FILE = "node.json"
 CREDENTIALS_FILE = "credentials.json"
@@ -47,17 +52,29 @@ class NodeHome:
     """
 
     def __init__(
-        self, path: Path, node: NodeId, counter: int, credentials: dict[str, bytes], lock: int
+        self,
+        path: Path,
+        node: NodeId,
+        counter: int,
+        credentials: dict[str, bytes],
+        lock: int,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self.path = path
         self.node = node
         self._credentials = credentials
         self._counter = counter
+        self._clock = clock
         self._lock = lock
 
     @classmethod
-    def open(cls, path: Path, role: str) -> NodeHome:
+    def open(cls, path: Path, role: str, *, clock: Callable[[], float] = time.time) -> NodeHome:
         """Lock the directory, and make it and the identity where there are none.
+
+        Args:
+            path: The directory.
+            role: What the id of a new node begins with.
+            clock: Seconds since 1970.
 
         Raises:
             HomeProblem: Another process has it, or it cannot be read or written.
@@ -86,18 +103,26 @@ class NodeHome:
         except HomeProblem:
             os.close(lock)
             raise
-        return cls(path, node, counter, credentials, lock)
+        return cls(path, node, counter, credentials, lock, clock)
 
     def next_incarnation(self) -> Incarnation:
-        """Begin a new life: the counter is on disk before this returns.
+        """Begin a new life of this node, later than every one before.
 
-        Raises:
-            OSError: It could not be written; the life must not begin.
+        Its counter is on disk when this returns. Where it cannot be written (a full disk), a warning is
+        logged and the life begins all the same: ``later_counter`` says why the one after it is later, too.
         """
-        counter = self._counter + 1
-        write_record(self.path / IDENTITY_FILE, _Identity(self.node, counter), durable=True)
-        self._counter = counter
-        return Incarnation(counter, secrets.randbits(64))
+        self._counter = later_counter(self._counter, self._clock())
+        identity = _Identity(self.node, self._counter)
+        try:
+            write_record(self.path / IDENTITY_FILE, identity, durable=True)
+        except OSError as error:
+            log.warning(
+                "node.identity_not_written",
+                path=str(self.path / IDENTITY_FILE),
+                reason=error.strerror or str(error),
+                meaning="it goes on; if it never was written, this is another node after the next start",
+            )
+        return Incarnation(self._counter, secrets.randbits(64))
 
     def credential(self, cluster: str) -> bytes:
         """Return what the head of that cluster gave this node to prove that it is this node; empty before."""
@@ -120,6 +145,20 @@ class NodeHome:
     def close(self) -> None:
         """Let go of the lock."""
         os.close(self._lock)
+
+
+def later_counter(kept: int, now: float) -> int:
+    """Return the counter of a life that begins now; pure.
+
+    It is higher than the one that was kept, and at least the milliseconds since 1970. What comes after a
+    life that could not be written knows nothing of that life's counter, but begins at a later time. So lives
+    are in order unless one could not be written and the clock is set back before the next.
+
+    Args:
+        kept: The highest counter that is known.
+        now: Seconds since 1970.
+    """
+    return max(kept + 1, int(now * 1000))
 
 
 @frozen

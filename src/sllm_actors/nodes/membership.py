@@ -63,11 +63,22 @@ class Membership:
             announce(f"{self._settings.name}: waiting for the head ({no_link.reason})")
 
     def on_joined(self) -> None:
-        """Take note that the head has let this node in, and keep where it is."""
+        """Take note that the head has let this node in, and keep where it is if that can be written.
+
+        Where it cannot, only the next start is another: it has to ask the head again.
+        """
         if not self._announced:
             announce(f"{self._settings.name}: joined the head at {self._where}")
         self.joined = self._announced = True
-        write_record(self._path, self.info, durable=True)
+        try:
+            write_record(self._path, self.info, durable=True)
+        except OSError as error:
+            log.warning(
+                "membership.not_written",
+                path=str(self._path),
+                reason=error.strerror or str(error),
+                meaning="the next start has to find the head before anything runs",
+            )
 
     async def watch(self) -> None:
         """Raise ``JoinRefused`` when the node may not join, ``HeadMoved`` when it has to join anew."""

@@ -88,7 +88,26 @@ def _tame(_logger: object, _method: str, event: structlog.typing.EventDict) -> s
 
 
 class _PrivateFileHandler(RotatingFileHandler):
-    """Writes files that only their owner can read."""
+    """Writes files that only their owner can read.
+
+    Lines that cannot be written (the disk is full) are dropped; the terminal is told when that begins.
+    """
+
+    _failing = False
+    _failed = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._failed = False
+        super().emit(record)
+        self._failing = self._failed
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the standard library's name
+        self._failed = True
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+        elif not self._failing:
+            terminal.warn(f"the log {self.baseFilename} cannot be written, and loses lines: {error.strerror}")
 
     def _open(self) -> TextIOWrapper:
         make_private_file(Path(self.baseFilename))

@@ -52,6 +52,7 @@ class TransportStatistics:
         lost: Links that are down.
         lives: How often this node has taken a new life without a restart.
         stood_still: Seconds for which this process did not run when it should have.
+        hook_failures: How often a hook has raised.
     """
 
     links: tuple[LinkStatistics, ...]
@@ -63,6 +64,7 @@ class TransportStatistics:
     lost: int
     lives: int
     stood_still: float
+    hook_failures: int
 
 
 def link_statistics(link: PeerLink) -> LinkStatistics:

@@ -52,7 +52,8 @@ class Transport:
         catalog: The closed set of messages.
         inbound: The actor system.
         on_peer: Told of each peer that comes up and is lost, after the actor system. Must not raise: what it
-            raises is logged, and changes nothing.
+            raises is logged and counted. If it fails on a peer that comes up, it would not know of it for
+            good: that link ends, and the next one is told anew.
         next_incarnation: Makes (and persists) a later life of this node, when a peer had declared it down.
         settings: Clocks and bounds.
         on_tunnel: Opens what a peer's tunnel request names.
@@ -112,6 +113,7 @@ class Transport:
         self._lost = 0
         self._lives = 0
         self._stood_still = 0.0
+        self._hook_failures = 0
 
     @property
     def identity(self) -> NodeIdentity:
@@ -185,6 +187,7 @@ class Transport:
             lost=self._lost,
             lives=self._lives,
             stood_still=self._stood_still,
+            hook_failures=self._hook_failures,
         )
 
     # -- actors.network.Network ------------------------------------------------------------------
@@ -314,7 +317,8 @@ class Transport:
 
     def _peer_up(self, link: PeerLink) -> None:
         log.info("peer.up", peer=link.peer.node, incarnation=str(link.peer.incarnation), host=link.peer.host)
-        _tell(self._on_peer, PeerUp(link.peer))
+        if not self._tell(self._on_peer, PeerUp(link.peer)):
+            self._start(_end_link, link, "this node failed to take note of it, see its log")
 
     def _peer_lost(self, link: PeerLink, reason: str, *, severed: bool) -> None:
         self._peer_table.remove(link)
@@ -325,7 +329,7 @@ class Transport:
         self._inbound.on_peer_down(link.peer.node, link.peer.incarnation, reason)
         if link.life.announced:
             log.info("peer.lost", peer=link.peer.node, incarnation=str(link.peer.incarnation), reason=reason)
-            _tell(self._on_peer, PeerLost(link.peer, reason))
+            self._tell(self._on_peer, PeerLost(link.peer, reason))
 
     def _tunnel_called(self, link: PeerLink, token: bytes) -> None:
         self._tunnels.called(link, token)
@@ -395,16 +399,22 @@ class Transport:
     def _report(self, no_link: NoLink) -> None:
         log.info("transport.no_link", address=no_link.address, reason=no_link.reason)
         if self._on_no_link is not None:
-            _tell(self._on_no_link, no_link)
+            self._tell(self._on_no_link, no_link)
 
     def _ticked(self, now: float, late: float) -> None:
         self._stood_still += late
         self._peer_table.ticked(now, late)
 
+    def _tell(self, hook: Callable[[Any], None], event: object) -> bool:
+        """Call a hook from the task of a link or connection, which must not end by what it raises."""
+        try:
+            hook(event)
+        except Exception as error:  # noqa: BLE001 - a bug of the hook
+            self._hook_failures += 1
+            log.error("transport.hook_failed", told=type(event).__name__, error=repr(error)[:500])  # noqa: TRY400 - bounded
+            return False
+        return True
 
-def _tell(hook: Callable[[Any], None], event: object) -> None:
-    # It is called from the tasks of links and connections: what it raises must not end those.
-    try:
-        hook(event)
-    except Exception as error:  # noqa: BLE001 - a bug of the hook
-        log.error("transport.hook_failed", told=type(event).__name__, error=repr(error)[:500])  # noqa: TRY400 - bounded
+
+async def _end_link(link: PeerLink, reason: str) -> None:
+    link.apply(link.life.ended(reason))
