@@ -148,6 +148,15 @@ def test_a_model_named_by_a_path_keeps_its_name(tmp_path: Path) -> None:
     assert document == {"model": "./opt", "source": str(tmp_path / "opt")}
 
 
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [("hf:org/name", "org/name"), ("hf:org/name@main", "org/name"), ("demo:smollm2-135m", "smollm2-135m")],
+)
+def test_a_model_named_by_its_source_is_called_by_its_name_there(model: str, name: str) -> None:
+    assert built(scalars={"model": model}) == {"model": name, "source": model}
+    assert built(scalars={"model": model, "source": "hf:other/one"})["model"] == model
+
+
 def test_files_are_read_as_json_or_toml(tmp_path: Path) -> None:
     (tmp_path / "d.json").write_text('{"model": "m", "source": "./w"}')
     (tmp_path / "d.toml").write_text('model = "m"\n[auto_scaling_config]\ntarget = 3\n')

@@ -64,6 +64,16 @@ def test_several_deployments_of_a_model_are_told_apart(sllm: Sllm, gateway: Play
     assert gateway.bodies("POST", PATH)[0]["model"] == "m:llamacpp"
 
 
+def test_a_model_named_by_its_source_is_deployed_once(sllm: Sllm, gateway: PlayedGateway) -> None:
+    gateway.deployments["org/m:vllm"] = [deployment("org/m:vllm")]
+    gateway.unlisted = ("org/m:vllm",)
+    assert sllm("run", "hf:org/m", "Hi").code == 0
+    assert gateway.bodies("POST", "/deployments") == [{"model": "org/m", "source": "hf:org/m"}]
+    gateway.unlisted = ()
+    assert sllm("run", "hf:org/m", "Hi").code == 0
+    assert len(gateway.bodies("POST", "/deployments")) == 1
+
+
 def test_a_path_is_a_model_too(
     sllm: Sllm, gateway: PlayedGateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -80,7 +80,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         return 1
     except Exception as error:  # noqa: BLE001 - the edge of the program: a person reads what comes out of it
         if os.environ.get("SLLM_DEBUG"):
-            traceback.print_exc()
+            complain(traceback.format_exc())
         CommandFailure(
             f"sllm itself failed, {type(error).__name__}: {error} (SLLM_DEBUG=1 shows where)"
         ).show()

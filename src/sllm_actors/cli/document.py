@@ -24,6 +24,8 @@ from .errors import CommandFailure
 
 STANDARD_INPUT = Path("-")
 
+_NAMED_SOURCE = re.compile(r"(?:hf|demo):(?P<name>[^@]+)(?:@.*)?")
+
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:")
 
 
@@ -177,6 +179,9 @@ def build(
     # A model named by a path is found by the server under its absolute one, and keeps the name it was given.
     if "source" not in document and isinstance(model, str) and model.startswith((".", "~")):
         document["source"] = absolute_source(model, folder)
+    # One named by where it comes from is called by its name there: hf:org/name@revision is org/name.
+    if "source" not in document and isinstance(model, str) and (found := _NAMED_SOURCE.fullmatch(model)):
+        document |= {"source": model, "model": found["name"]}
     return document
 
 

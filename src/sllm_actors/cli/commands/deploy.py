@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -97,16 +99,9 @@ def deploy(
     )
     typed = document.options_as_typed(scalars, auto_scaling, endpoints, engine_args)
     with GatewayClient() as client:
-        try:
-            answer = client.request("POST", "/deployments", body=body)
-        except RequestRefused as refused:
-            raise refused.naming(typed) from None
-        deployed = read(Deployed, answer)
-        for warning in deployed.warnings:
-            complain(f"warning: {warning}")
+        answer, deployed = submit(client, body, typed)
         if not as_json:
-            what = "created" if deployed.created else "there already"
-            say(f"Deployment {what}: {deployed.deployment_id}")
+            say(outcome(deployed))
         if wait:
             with reporting(silent=as_json) as report:
                 wait_until_ready(
@@ -116,3 +111,28 @@ def deploy(
         say_json(answer)
     elif wait:
         say(f"Ready: {deployed.deployment_id}")
+
+
+def submit(client: GatewayClient, body: Mapping[str, Any], typed: Mapping[str, str]) -> tuple[Any, Deployed]:
+    """Deploy, show the warnings, and return the answer, as it came and read.
+
+    Args:
+        body: The document.
+        typed: See ``document.options_as_typed``.
+
+    Raises:
+        CommandFailure: It was refused, in the words of whoever typed the options; or nobody answered.
+    """
+    try:
+        answer = client.request("POST", "/deployments", body=body)
+    except RequestRefused as refused:
+        raise refused.naming(typed) from None
+    deployed = read(Deployed, answer)
+    for warning in deployed.warnings:
+        complain(f"warning: {warning}")
+    return answer, deployed
+
+
+def outcome(deployed: Deployed) -> str:
+    """Say what became of a deployment."""
+    return f"Deployment {'created' if deployed.created else 'there already'}: {deployed.deployment_id}"

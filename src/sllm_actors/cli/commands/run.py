@@ -7,13 +7,15 @@ from pathlib import Path
 import click
 
 from sllm_actors.cli import document
-from sllm_actors.cli.answers import Deployed, StatusDocument, read
+from sllm_actors.cli.answers import StatusDocument, read
 from sllm_actors.cli.client import GatewayClient
 from sllm_actors.cli.dialogue import Dialogue, dialogue_options, sendable
 from sllm_actors.cli.lookup import find_deployment, is_deployed
 from sllm_actors.cli.parameters import FiniteRange
 from sllm_actors.cli.progress import reporting, wait_until_ready
 from sllm_actors.cli.terminal import complain
+
+from .deploy import outcome, submit
 
 
 @click.command()
@@ -45,15 +47,21 @@ def run(
     With PROMPT it answers that and ends; only the answer goes to standard output. The deployment stays until
     sllm rm takes it away.
     """
-    given = {"backend": backend, "source": source, "num_gpus": num_gpus}
+    scalars = {"model": model, "backend": backend, "source": source, "num_gpus": num_gpus}
+    body = document.build(
+        {}, folder=Path.cwd(), scalars=scalars, auto_scaling={}, endpoints=(), engine_args=()
+    )
     settings = {"max_tokens": max_tokens, "temperature": temperature}
     with GatewayClient() as client:
         deployments = read(StatusDocument, client.request("GET", "/status")).deployments
-        if is_deployed(deployments, model, backend):
-            found = find_deployment(deployments, model, backend)
+        names = [name for name in (model, body["model"]) if is_deployed(deployments, name, backend)]
+        if names:
+            found = find_deployment(deployments, names[0], backend)
             deployment_id, revision = found.id, found.revision
         else:
-            deployment_id, revision = _deploy(client, {"model": model, **given})
+            _, deployed = submit(client, body, document.options_as_typed(scalars, {}, (), ()))
+            complain(outcome(deployed))
+            deployment_id, revision = deployed.deployment_id, deployed.revision
         with reporting(err=True) as report:
             wait_until_ready(client, deployment_id, revision=revision, timeout=timeout, report=report)
         dialogue = Dialogue(client, deployment_id, system=system, settings=settings)
@@ -61,12 +69,3 @@ def run(
             dialogue.ask(sendable(" ".join(prompt)))
         else:
             dialogue.talk()
-
-
-def _deploy(client: GatewayClient, given: dict[str, object]) -> tuple[str, int]:
-    body = document.build({}, folder=Path.cwd(), scalars=given, auto_scaling={}, endpoints=(), engine_args=())
-    deployed = read(Deployed, client.request("POST", "/deployments", body=body))
-    for warning in deployed.warnings:
-        complain(f"warning: {warning}")
-    complain(f"Deployment created: {deployed.deployment_id}")
-    return deployed.deployment_id, deployed.revision
