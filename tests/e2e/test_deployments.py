@@ -153,7 +153,11 @@ def test_the_same_deployment_twice_is_one_and_another_is_refused(cluster: Cluste
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--source", "/no/such/model.gguf"], "/no/such/model.gguf"),
+        (
+            ["--source", "/no/such/model.gguf"],
+            f"/no/such/model.gguf does not exist on worker {socket.gethostname()}",
+        ),
+        (["--source", "LATER_FILE"], "m-00001-of-00002.gguf"),
         (["--source", "NOT_A_GGUF"], "GGUF"),
         (["--source", "demo:no-such"], "no-such"),
         (["--engine-arg", "n_cxt=512", "--source", "GGUF"], "n_cxt"),
@@ -161,17 +165,19 @@ def test_the_same_deployment_twice_is_one_and_another_is_refused(cluster: Cluste
         (["--config", "UNKNOWN_KEY"], "auto_scalling_config"),
         (["--config", "NOT_JSON"], "not.json"),
         (["--backend", "lamacpp"], "llamacpp"),
-        (["--min-instances", "3", "--max-instances", "2"], "min_instances"),
+        (["--min-instances", "3", "--max-instances", "2"], "--min-instances"),
     ],
 )
 def test_what_cannot_run_is_refused_in_one_sentence(
     cluster: Cluster, tmp_path: Path, arguments: list[str], sentence: str
 ) -> None:
     (tmp_path / "model.gguf").write_text("this is no model")
+    (tmp_path / "m-00002-of-00002.gguf").touch()
     (tmp_path / "unknown.json").write_text('{"auto_scalling_config": {}}')
     (tmp_path / "not.json").write_text("{")
     files = {
         "NOT_A_GGUF": str(tmp_path / "model.gguf"),
+        "LATER_FILE": str(tmp_path / "m-00002-of-00002.gguf"),
         "GGUF": str(gguf()),
         "UNKNOWN_KEY": str(tmp_path / "unknown.json"),
         "NOT_JSON": str(tmp_path / "not.json"),
