@@ -103,9 +103,12 @@ def test_a_conversation_from_a_pipe_is_answered(cluster: Cluster) -> None:
     assert len(chat.stdout) > 10
 
 
+THEIR_KEY = "sk-theirs-alone"
+
+
 @pytest.fixture
 def someone_elses_server() -> Iterator[str]:
-    """A llama.cpp server that nobody here manages; the address of its API."""
+    """A llama.cpp server that nobody here manages, and that wants the key ``THEIR_KEY``; its address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -113,6 +116,7 @@ def someone_elses_server() -> Iterator[str]:
         "import os, sys, xllamacpp\n"
         "p = xllamacpp.CommonParams()\n"
         "p.model.path, p.n_ctx, p.hostnames, p.port = sys.argv[1], 1024, ['127.0.0.1'], int(sys.argv[2])\n"
+        f"p.api_keys = [{THEIR_KEY!r}]\n"
         "s = xllamacpp.Server(p)\n"
         "sys.stdin.read()\n"
         "os._exit(0)\n"
@@ -123,20 +127,40 @@ def someone_elses_server() -> Iterator[str]:
 
 
 def test_a_server_that_someone_else_runs_is_served_under_our_name(
-    cluster: Cluster, someone_elses_server: str
+    cluster: Cluster, someone_elses_server: str, tmp_path: Path
 ) -> None:
-    arguments = ("--model", "theirs", "--backend", "external", "--endpoint", someone_elses_server)
-    deployed = sllm(cluster, "deploy", *arguments, "--wait")
+    key = tmp_path / "their-key"
+    key.write_text(THEIR_KEY)
+    arguments = ("--model", "theirs", "--backend", "external", "--endpoint", f"{someone_elses_server}/v1/")
+    deployed = sllm(cluster, "deploy", *arguments, "--engine-arg", f"api_key_file={key}", "--wait")
     assert deployed.returncode == 0, deployed.stderr
     described = cluster.describe("theirs:external")
     assert described is not None
     assert described["instances"][0]["address"] == someone_elses_server
     assert described["instances"][0]["pid"] == 0
     assert cluster.ask(model="theirs")
+    said = cluster.http.post("/v1/completions", json={"model": "theirs", "prompt": "I am", "max_tokens": 4})
+    assert said.json()["model"] == "theirs"
+    for view in (sllm(cluster, "status", "theirs").stdout, json.dumps(described), said.text):
+        assert THEIR_KEY not in view
     assert sllm(cluster, "delete", "theirs").returncode == 0
     # It is still there: it was never ours.
     assert httpx2.get(f"{someone_elses_server}/health", trust_env=False).status_code == 200
     assert cluster.ask()
+
+
+def test_a_server_that_cannot_be_reached_or_is_this_gateway_is_told_as_such(cluster: Cluster) -> None:
+    for model, address, answer, sentence in (
+        ("nobody", "http://127.0.0.1:9", (503, "server_unreachable"), "connection refused"),
+        ("itself", cluster.url, (508, "loop_detected"), "leads back to this gateway"),
+    ):
+        document = {"model": model, "backend": "external", "endpoints": [address]}
+        settings = {"backend_config": {"connect_timeout": 2, "upstream_model": model}}
+        assert cluster.http.post("/deployments", json={**document, **settings}).status_code == 200
+        said = cluster.http.post("/v1/completions", json={"model": model, "prompt": "I am"}, timeout=60)
+        assert (said.status_code, said.json()["error"]["code"]) == answer
+        assert sentence in said.json()["error"]["message"]
+        assert sllm(cluster, "delete", model).returncode == 0
 
 
 def test_the_same_deployment_twice_is_one_and_another_is_refused(cluster: Cluster) -> None:

@@ -81,6 +81,15 @@ def test_an_external_server_is_shown_by_its_address_without_its_password() -> No
         assert "secret" not in str(shown)
 
 
+def test_headers_that_carry_a_credential_are_shown_by_their_names_only() -> None:
+    names = ("Authorization", "X-Api-Key", "api-key", "Cookie", "X-Auth-Token")
+    settings = {"headers": {**dict.fromkeys(names, "hunter2"), "X-Team": "blue"}}
+    known = deployment(backend="external", endpoints=("http://a:1",), settings=settings)
+    shown = describe(known)["spec"]["backend_config"]["headers"]
+    assert shown == {**dict.fromkeys(names, "***"), "X-Team": "blue"}
+    assert describe(deployment(settings={"headers": "odd"}))["spec"]["backend_config"] == {"headers": "odd"}
+
+
 def test_the_best_replica_speaks_for_the_deployment() -> None:
     known = deployment(replicas=4)
     starting = report(key(0), ReplicaState.STARTING, progress="loading")

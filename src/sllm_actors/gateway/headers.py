@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable
 from urllib.parse import unquote_plus
 
+from sllm_actors.observe.redaction import is_credential
+
 Headers = list[tuple[bytes, bytes]]
 
 # RFC 9110, 7.6.1: they speak of one connection, not of the request.
@@ -33,12 +35,6 @@ _NOT_TO_ENGINES = HOP_BY_HOP | {
     b"x-request-id",
     b"x-sllm-hops",
 }
-# What a client shows to the gateway, or to a proxy before it: X-Api-Key, X-Auth-Token and their like.
-_CREDENTIAL = re.compile(
-    r"(?:^|[-_.])(?:auth|authorization|authentication|cert|cookie2?|credentials?|jwt|key|oidc|passw(?:or)?d"
-    r"|secret|signature|token|[a-z]*apikey)(?:[-_.]|$)"
-)
-_NO_CREDENTIALS = {"idempotency-key"}
 _NOT_TO_CLIENTS = HOP_BY_HOP | {b"date", b"server", b"x-request-id", b"set-cookie"}
 _EVENT_STREAM: Headers = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -70,12 +66,6 @@ def for_engine(headers: Headers) -> Headers:
         for name, value in _without(headers, _NOT_TO_ENGINES)
         if not is_credential(name.decode("latin-1"))
     ]
-
-
-def is_credential(name: str) -> bool:
-    """Say whether a header, or a parameter of a query, of that name carries what a client is trusted by."""
-    lower = name.lower()
-    return _CREDENTIAL.search(lower) is not None and lower not in _NO_CREDENTIALS
 
 
 def query_for_engine(query: str) -> str:

@@ -9,7 +9,7 @@ from attrs import frozen
 
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.engines.messages import ReplicaReport, ReplicaState
-from sllm_actors.observe.redaction import without_credentials
+from sllm_actors.observe.redaction import is_credential, without_credentials
 from sllm_actors.serving.decisions.reconcile import Deployment, Placements, Worker, running, used_gpus
 from sllm_actors.serving.decisions.waiting import why_overdue
 from sllm_actors.serving.deployment.document import write_document
@@ -65,10 +65,20 @@ def describe_deployment(
         "ready_replicas": sum(report.state is ReplicaState.READY for _, report in replicas),
         "desired_replicas": 0 if deployment.deleting else spec.replicas,
         "created": deployment.created,
-        "spec": write_document(spec),
+        "spec": _without_secrets(write_document(spec)),
         "instances": [_instance(spec, node, workers, report) for node, report in replicas]
         + [_instance(spec, node, workers, _ordered(key)) for key, node in waiting],
     }
+
+
+def _without_secrets(document: dict[str, Any]) -> dict[str, Any]:
+    """Return the document of a deployment as it may be shown: without the credentials in its headers."""
+    settings = document["backend_config"]
+    headers = settings.get("headers")
+    if not isinstance(headers, dict):
+        return document
+    shown = {name: "***" if is_credential(str(name)) else value for name, value in headers.items()}
+    return {**document, "backend_config": {**settings, "headers": shown}}
 
 
 def describe_cluster(

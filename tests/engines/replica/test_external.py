@@ -201,6 +201,15 @@ async def test_the_true_reason_is_told(
     assert "secret" not in failed.reason
 
 
+async def test_proxies_of_the_environment_are_not_used(
+    host: EngineHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    async with TheirServer().listening() as address:
+        await told(host, order(address), ReplicaState.READY)
+
+
 async def test_a_redirect_with_a_secret_in_it_is_not_shown(host: EngineHost) -> None:
     async with TheirServer({"/health": 302}, location="http://u:secret@a/?b").listening() as address:
         failed = await told(host, order(address, connect_timeout=0.2), ReplicaState.FAILED, "302")
