@@ -14,7 +14,7 @@ from sllm_actors.engines.warm.fork_client import ForkServerSpec
 from .kit import hash_of, until
 
 ENGINE = """
-import json, os, signal, subprocess, sys, tempfile, time
+import gc, json, os, signal, subprocess, sys, tempfile, time
 import multiprocessing
 import looks
 
@@ -48,7 +48,7 @@ def main():
             "env": {k: os.environ.get(k) for k in ("TMPDIR", "SLLM_ENGINE", "LATE")},
             "warm": "numbers" in sys.modules, "late": "colorsys" in sys.modules,
             "threads": sys.modules["torch"].threads if "torch" in sys.modules else None,
-            "links": links, "temporary": tempfile.gettempdir(),
+            "links": links, "temporary": tempfile.gettempdir(), "collects": gc.isenabled(),
         }, file)
     os.rename(folder + "/facts.json.new", folder + "/facts.json")
     time.sleep(3600)

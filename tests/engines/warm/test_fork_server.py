@@ -49,6 +49,7 @@ async def test_a_fork_is_what_the_program_would_be(folder: Path, modules: Path, 
         assert facts["env"] == {"TMPDIR": str(plan.paths.tmpdir), "LATE": "yes"} | mark
         assert facts["temporary"] == str(plan.paths.tmpdir)
         assert facts["cwd"] == "/"
+        assert facts["collects"], "it is to collect garbage"
         assert facts["sid"] == engine.pid
         assert os.getpgid(engine.pid) == engine.pid
         assert leash_of(engine.pid) != server.pid
