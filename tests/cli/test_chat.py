@@ -8,6 +8,7 @@ import subprocess
 import pytest
 
 from sllm_actors.cli.conversation import LONGEST_MEMORY, Conversation
+from sllm_actors.cli.lookup import in_words
 
 from .conftest import Sllm
 from .server import PlayedGateway
@@ -34,7 +35,7 @@ def test_each_line_is_answered_and_the_conversation_is_remembered(sllm: Sllm, ga
 def test_a_model_that_is_not_there_is_told_before_anything_is_asked(sllm: Sllm, name: str) -> None:
     ended = sllm("chat", name, stdin="")
     sentence = (
-        f"error: no model {name} is deployed: sllm ls lists what is there, "
+        f"error: no model {in_words(name)} is deployed: sllm ls lists what is there, "
         "and sllm run deploys a model and chats with it\n"
     )
     assert (ended.code, ended.out, ended.err) == (1, "", sentence)
@@ -105,7 +106,7 @@ def test_an_interrupt_at_the_prompt_ends_the_chat_with_130(
         for _ in range(20):
             terminal.type("\x03")
             with contextlib.suppress(subprocess.TimeoutExpired):
-                terminal.child.wait(0.5)
+                terminal.child.wait(3)  # a second one, while it ends, would kill it
                 break
         assert terminal.child.poll() == 130
     finally:

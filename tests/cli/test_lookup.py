@@ -7,7 +7,7 @@ import pytest
 from sllm_actors.cli.answers import DeploymentDocument
 from sllm_actors.cli.conversation import LONGEST_MEMORY, Conversation
 from sllm_actors.cli.errors import CommandFailure
-from sllm_actors.cli.lookup import find_deployment, is_deployed
+from sllm_actors.cli.lookup import find_deployment, in_words, is_deployed
 
 LLAMACPP = DeploymentDocument("opt:llamacpp", "opt", "llamacpp")
 VLLM = DeploymentDocument("opt:vllm", "opt", "vllm")
@@ -23,6 +23,14 @@ def test_a_deployment_is_found_by_id_or_by_model(
     name: str, backend: str | None, found: DeploymentDocument
 ) -> None:
     assert find_deployment(THREE, name, backend) is found
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [("a/b:vllm", "a/b:vllm"), ("", "''"), (" ", "' '"), ("a b", "'a b'"), ("a\n", r"'a\n'")],
+)
+def test_a_name_whose_ends_cannot_be_seen_is_in_quotes(name: str, shown: str) -> None:
+    assert in_words(name) == shown
 
 
 def test_what_is_deployed_is_known_by_both_names() -> None:

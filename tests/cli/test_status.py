@@ -82,12 +82,14 @@ def test_ages_names_of_nodes_and_endpoints_are_shown(sllm: Sllm, gateway: Played
     assert sllm("status", "--nodes").out.splitlines()[1].split()[:4] == ["big", "worker", "up", "3h"]
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "a/..", "a b", "a%2Fb", "ä/ß", "?x#y", "a:..", "\udcff"])
+@pytest.mark.parametrize(
+    "name", ["", " ", ".", "..", "a/..", "a b", "a\nb", "a%2Fb", "ä/ß", "?x#y", "a:..", "\udcff"]
+)
 @pytest.mark.parametrize("command", ["status", "logs", "delete"])
 def test_an_odd_name_is_unknown_in_one_sentence(sllm: Sllm, command: str, name: str) -> None:
     ended = sllm(command, name)
     what = "instance" if command == "logs" else "deployment"
-    shown = name.replace("\udcff", "\ufffd") or "''"
+    shown = name.replace("\udcff", "\ufffd") if name.split() == [name] else repr(name)
     assert ended.code == 1
     assert ended.err.startswith(f"error: no {what} {shown}: sllm ")
     assert ended.err.count("\n") == 1

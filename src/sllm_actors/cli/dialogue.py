@@ -13,6 +13,7 @@ import click
 from .client import GatewayClient, path_of
 from .conversation import Conversation
 from .errors import CommandFailure, RequestRefused
+from .lookup import in_words
 from .parameters import FiniteRange
 from .terminal import say, saying_pieces
 
@@ -61,7 +62,7 @@ class Dialogue:
         except RequestRefused as refused:
             if refused.status != HTTPStatus.NOT_FOUND:
                 raise
-            sentence = f"no model {self._model or repr(self._model)} is deployed: sllm ls lists what is there"
+            sentence = f"no model {in_words(self._model)} is deployed: sllm ls lists what is there"
             raise CommandFailure(f"{sentence}, and sllm run deploys a model and chats with it") from None
 
     def ask(self, question: str) -> None:

@@ -8,6 +8,11 @@ from .answers import DeploymentDocument
 from .errors import CommandFailure
 
 
+def in_words(name: str) -> str:
+    """Return a name for a sentence: in quotes where one could not see otherwise where it begins and ends."""
+    return name if name.split() == [name] else repr(name)
+
+
 def is_deployed(deployments: Sequence[DeploymentDocument], name: str, backend: str | None = None) -> bool:
     """Say whether ``name`` means at least one deployment."""
     return bool(_meant(deployments, name, backend))
@@ -27,7 +32,7 @@ def find_deployment(
         raise CommandFailure(f"{name} is deployed more than once: name one of {choices}")
     if not found:
         suffix = f" with backend {backend}" if backend else ""
-        raise CommandFailure(f"no deployment {name or repr(name)}{suffix}: sllm status lists what is there")
+        raise CommandFailure(f"no deployment {in_words(name)}{suffix}: sllm status lists what is there")
     return found[0]
 
 

@@ -11,7 +11,7 @@ import click
 from sllm_actors.cli.answers import DeploymentDocument, LogDocument, StatusDocument, read
 from sllm_actors.cli.client import GatewayClient, path_of
 from sllm_actors.cli.errors import CommandFailure, RequestRefused
-from sllm_actors.cli.lookup import find_deployment
+from sllm_actors.cli.lookup import find_deployment, in_words
 from sllm_actors.cli.terminal import complain, say_raw, saying_pieces
 
 POLL_SECONDS = 0.5
@@ -96,7 +96,7 @@ def _only_instance(client: GatewayClient, name: str) -> str:
         found: DeploymentDocument = find_deployment(deployments, name)
     except CommandFailure:
         raise CommandFailure(
-            f"no instance {name or repr(name)}: sllm status ID lists those of a deployment"
+            f"no instance {in_words(name)}: sllm status ID lists those of a deployment"
         ) from None
     ids = sorted(instance.id for instance in found.instances)
     if not ids:
