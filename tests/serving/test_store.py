@@ -119,9 +119,14 @@ def test_a_file_that_is_no_database_is_named(path: Path) -> None:
     assert f"{path} cannot be opened: file is not a database; put back what was there, or move" in sentence
 
 
-@pytest.mark.parametrize("url", ["", "not an address", "nosuchdatabase://host/db"])
+@pytest.mark.parametrize("url", ["", "not an address", "nosuchdatabase://host/db", "http://[::1", "é://"])
 def test_an_address_that_means_nothing_is_a_problem(url: str) -> None:
     assert problem(url).startswith("the state store's address cannot be used: ")
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///", "sqlite:///:memory:"])
+def test_a_store_that_would_forget_is_a_problem(url: str) -> None:
+    assert problem(url) == "the state store's address names no file, and memory would forget: name one"
 
 
 def test_a_password_is_not_shown(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from sllm_actors.cli.commands.logs import logs
 from sllm_actors.cli.commands.nodes import gateway, head, up, worker
 from sllm_actors.cli.commands.run import run
 from sllm_actors.cli.commands.status import status
+from sllm_actors.nodes.user_paths import NoHome
 from sllm_actors.observe.streams import close_standard_output, open_standard_streams
 
 from .errors import EXIT_INTERRUPTED, CommandFailure
@@ -74,6 +75,9 @@ def _run(arguments: Sequence[str] | None) -> int:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         return 1  # the reader of our output (head, less) has seen enough
+    except NoHome as error:
+        CommandFailure(str(error)).show()
+        return 1
     except OSError as error:
         if not _is_output_lost():
             CommandFailure(str(error)).show()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import ssl
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -37,6 +38,21 @@ def path_of(collection: str, name: str) -> str:
     return f"/{collection}/{dots or quote(name, safe=':@', errors='replace')}"
 
 
+def encoded(body: Mapping[str, Any]) -> bytes:
+    """Return a body as JSON.
+
+    Raises:
+        CommandFailure: Something in it cannot be said in JSON.
+    """
+    try:
+        return json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
+    except UnicodeEncodeError as error:
+        piece = ascii(error.object[max(0, error.start - 20) : error.end])
+        raise CommandFailure(f"what is to be sent has bytes that are no text (UTF-8): {piece}") from None
+    except (ValueError, RecursionError) as error:
+        raise CommandFailure(f"what is to be sent cannot be written as JSON: {error}") from None
+
+
 class GatewayClient:
     """One gateway, as ``LLM_SERVER_URL`` names it, with the key that ``find_key`` finds. A context manager.
 
@@ -52,13 +68,16 @@ class GatewayClient:
         local = is_loopback(httpx2.URL(url).host)
         key = find_key(environ, local=local)
         self.url = without_credentials(url)
-        self._http = httpx2.Client(
-            base_url=url,
-            headers={"Authorization": f"Bearer {key}"} if key else {},
-            timeout=httpx2.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS),
-            # A proxy from the environment is for other machines, and .netrc is not where our key lives.
-            trust_env=not local,
-        )
+        try:
+            self._http = httpx2.Client(
+                base_url=url,
+                headers={"Authorization": f"Bearer {key}"} if key else {},
+                timeout=httpx2.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS),
+                # A proxy from the environment is for other machines, and .netrc is not where our key lives.
+                trust_env=not local,
+            )
+        except (httpx2.InvalidURL, ImportError, OSError, ValueError) as error:
+            raise self._unusable(error) from None
 
     def __enter__(self) -> Self:
         return self
@@ -124,13 +143,23 @@ class GatewayClient:
         params: Mapping[str, int] | None = None,
         timeout: httpx2.Timeout | None = None,
     ) -> Iterator[httpx2.Response]:
+        content, headers = (
+            (None, {}) if body is None else (encoded(body), {"Content-Type": "application/json"})
+        )
         try:
             with self._http.stream(
-                method, path, json=body, params=params, timeout=timeout or self._http.timeout
+                method,
+                path,
+                content=content,
+                headers=headers,
+                params=params,
+                timeout=timeout or self._http.timeout,
             ) as response:
                 if response.status_code >= HTTPStatus.MULTIPLE_CHOICES:
                     raise self._refusal(response, f"{method} {path}")
                 yield response
+        except (httpx2.InvalidURL, UnicodeError, ssl.SSLError) as error:
+            raise self._unusable(error) from None
         except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
             raise Unreachable(
                 f"no sllm gateway answers at {self.url} ({error}): "
@@ -140,6 +169,12 @@ class GatewayClient:
             raise Unreachable(f"{self.url} took too long to answer {method} {path}") from None
         except httpx2.TransportError as error:
             raise Unreachable(f"the connection to {self.url} broke during {method} {path}: {error}") from None
+
+    def _unusable(self, error: Exception) -> CommandFailure:
+        return CommandFailure(
+            f"{self.url} cannot be asked as HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY, SSL_CERT_FILE and "
+            f"SSL_CERT_DIR are set: {error}"
+        )
 
     def _refusal(self, response: httpx2.Response, request: str) -> RequestRefused:
         content = bytearray()

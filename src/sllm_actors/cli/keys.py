@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from sllm_actors.nodes.options import default_data_dir
+from sllm_actors.nodes.user_paths import NoHome, absolute, default_data_dir
 
 from .errors import CommandFailure
 
@@ -28,10 +28,10 @@ def find_key(environ: Mapping[str, str], *, local: bool) -> str:
     if key or not local:
         return key
     named = environ.get("SLLM_DATA_DIR", "").strip()
-    folder = Path(named).expanduser() if named else default_data_dir(environ)
     try:
+        folder = absolute(Path(named)) if named else default_data_dir(environ)
         with (folder / ADMIN_KEY_FILE).open(encoding="ascii") as file:
             kept = file.read(LARGEST_KEY).strip()
-    except (OSError, ValueError):
+    except (OSError, ValueError, NoHome):
         return ""
     return kept if kept.isprintable() else ""

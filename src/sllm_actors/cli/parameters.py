@@ -50,6 +50,17 @@ class HostType(click.ParamType[str]):
             self.fail(f"{value!r} is not an address like 192.0.2.1 or ::1: {error}", param, ctx)
 
 
+class TextType(click.ParamType[str]):
+    """Text that is shown and sent: no bytes that are none, no control characters."""
+
+    name = "text"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not value.isprintable():
+            self.fail(f"{value!a} has characters in it that cannot be shown", param, ctx)
+        return value
+
+
 class KeyValueType(click.ParamType[tuple[str, str]]):
     """``KEY=VALUE``; the value may hold further equals signs, and be empty."""
 
@@ -61,8 +72,8 @@ class KeyValueType(click.ParamType[tuple[str, str]]):
         if isinstance(value, tuple):
             return value
         key, equals, rest = value.partition("=")
-        if not key or not equals:
-            self.fail(f"{value!r} is not of the form KEY=VALUE", param, ctx)
+        if not key or not equals or not value.isprintable():
+            self.fail(f"{value!a} is not of the form KEY=VALUE, in characters that can be shown", param, ctx)
         return key, rest
 
 
@@ -121,6 +132,7 @@ class SizeType(click.ParamType[int]):
 PORT = click.IntRange(0, HIGHEST_PORT)
 HEAD = HostPortType(CLUSTER_PORT)
 HOST = HostType()
+TEXT = TextType()
 KEY_VALUE = KeyValueType()
 GPUS = GpusType()
 SIZE = SizeType()

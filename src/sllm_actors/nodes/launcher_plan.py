@@ -10,9 +10,10 @@ from typing import Any
 
 from attrs import field, frozen
 
+from sllm_actors.cluster.home import SetupProblem
 from sllm_actors.cluster.loopback import is_loopback
-from sllm_actors.cluster.secret import SecretProblem, admin_key, make_credentials
-from sllm_actors.cluster.tls import TlsProblem, make_tls_contexts
+from sllm_actors.cluster.secret import admin_key, make_credentials
+from sllm_actors.cluster.tls import make_tls_contexts
 from sllm_actors.cluster.tls_files import TlsFiles
 from sllm_actors.host_port import HostPort
 
@@ -23,9 +24,9 @@ from .options import (
     NodeOptions,
     UpOptions,
     WorkerOptions,
-    default_data_dir,
 )
 from .settings import GatewayNodeSettings, HeadNodeSettings, NodeSettings, WorkerNodeSettings
+from .user_paths import NoHome, absolute, default_data_dir
 
 BACKLOG = 1024
 
@@ -102,8 +103,15 @@ def make_plan(chosen: NodeOptions) -> LauncherPlan:
     Raises:
         LauncherProblem: A port is taken, or the data directory or the files for TLS cannot be used.
     """
+    try:
+        return _make_plan(chosen)
+    except (SetupProblem, NoHome) as problem:
+        raise LauncherProblem(str(problem)) from None
+
+
+def _make_plan(chosen: NodeOptions) -> LauncherPlan:
     tls = _checked(chosen.tls)
-    data_dir = (chosen.data_dir or default_data_dir(os.environ)).expanduser().absolute()
+    data_dir = absolute(chosen.data_dir or default_data_dir(os.environ))
     match chosen:
         case UpOptions():
             planning = _Planning(chosen, data_dir, tls, "127.0.0.1")
@@ -145,10 +153,7 @@ class _Planning:
         self._url = ""
 
     def make_secret(self) -> None:
-        try:
-            make_credentials(self._data_dir, self._secret_file)
-        except SecretProblem as problem:
-            raise LauncherProblem(str(problem)) from None
+        make_credentials(self._data_dir, self._secret_file)
 
     def head(self, cluster_port: int, transport_port: int, database_url: str | None) -> HostPort:
         """Plan the head; return where nodes on this machine find it."""
@@ -176,7 +181,7 @@ class _Planning:
             head_port=head.port,
             title=name or "",
             gpus=chosen.gpus,
-            storage_path=chosen.storage_path and chosen.storage_path.expanduser().absolute(),
+            storage_path=chosen.storage_path and absolute(chosen.storage_path),
             storage_quota=chosen.storage_quota,
             labels=chosen.labels,
             engine_python=chosen.engine_python,
@@ -222,11 +227,8 @@ def _checked(tls: TlsFiles | None) -> TlsFiles | None:
     if tls is None:
         return None
     paths = (tls.certificate, tls.key, tls.authority)
-    found = TlsFiles(*(path.expanduser().absolute() for path in paths))
-    try:
-        make_tls_contexts(found)
-    except TlsProblem as problem:
-        raise LauncherProblem(str(problem)) from None
+    found = TlsFiles(*(absolute(path) for path in paths))
+    make_tls_contexts(found)
     return found
 
 

@@ -11,12 +11,6 @@ from sllm_actors.cluster.tls_files import TlsFiles
 from sllm_actors.host_port import HostPort
 
 
-def default_data_dir(environ: Mapping[str, str]) -> Path:
-    """Return where this user's nodes keep their state unless told otherwise."""
-    top = environ.get("XDG_DATA_HOME")
-    return (Path(top) if top else Path.home() / ".local" / "share") / "sllm"
-
-
 def _as_dict(pairs: Mapping[str, str] | Iterable[tuple[str, str]]) -> dict[str, str]:
     return dict(pairs)
 

@@ -25,6 +25,7 @@ from sllm_actors.observe.streams import open_standard_streams
 from .membership import HeadMoved
 from .settings import CONFIGURATION_EXIT, NodeSettings, read_settings
 from .stop_signals import stop_signals
+from .user_paths import complete_user
 
 STOP_BUDGET = 8.5
 """Seconds from the signal to the end. The leashes of engines then need another one."""
@@ -48,6 +49,7 @@ def main() -> int:
     except OSError as error:
         terminal.warn(f"error: the log {settings.log} cannot be written: {error.strerror}")
         return CONFIGURATION_EXIT
+    complete_user(os.environ, settings.data_dir)
     try:
         anyio.run(_run, role, settings, backend="asyncio", backend_options={"use_uvloop": True})
     except BaseExceptionGroup as group:

@@ -126,7 +126,7 @@ def _host(settings: WorkerNodeSettings) -> EngineHost:
         name=settings.title or socket.gethostname(),
         interpreters=settings.engine_python,
         engines_dir=settings.data_dir / "engines",
-        models=(settings.storage_path or settings.data_dir).expanduser().absolute() / "models",
+        models=(settings.storage_path or settings.data_dir) / "models",
         gpus=[gpu.uuid for gpu in inspect_machine(settings.gpus).gpus],
         quota=settings.storage_quota,
         policy=EnginePolicy(

@@ -95,8 +95,10 @@ class Store:
         try:
             address = sa.make_url(url)
             engine = sa.create_engine(address)
-        except (SQLAlchemyError, ImportError) as error:
+        except (SQLAlchemyError, ImportError, ValueError) as error:  # ValueError: of a port, for one
             raise StoreProblem(f"the state store's address cannot be used: {_cause(error)}") from None
+        if engine.dialect.name == "sqlite" and address.database in (None, "", ":memory:"):
+            raise StoreProblem("the state store's address names no file, and memory would forget: name one")
         if engine.dialect.name == "sqlite":
             sa.event.listen(engine, "connect", _tune_sqlite)
         store = cls(engine)

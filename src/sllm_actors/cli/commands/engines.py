@@ -15,7 +15,7 @@ from sllm_actors.cli.parameters import KEY_VALUE, each_key_once
 from sllm_actors.cli.progress import reporting
 from sllm_actors.cli.terminal import say, say_json, show
 from sllm_actors.cli.text_table import cell, sentence, table
-from sllm_actors.nodes.options import default_data_dir
+from sllm_actors.nodes.user_paths import absolute, default_data_dir
 
 from .nodes import FOLDER, options
 
@@ -114,7 +114,7 @@ def list_engines(engine_python: tuple[tuple[str, str], ...], data_dir: Path | No
 
 def engines_dir(data_dir: Path | None) -> Path:
     """Return where the workers of a data directory look for installed engines."""
-    return (data_dir or default_data_dir(os.environ)).expanduser().absolute() / "engines"
+    return absolute(data_dir or default_data_dir(os.environ)) / "engines"
 
 
 def _backends() -> list[str]:

@@ -12,7 +12,17 @@ from typing import Any, TypeVar
 import click
 
 from sllm_actors.cli.errors import CommandFailure
-from sllm_actors.cli.parameters import GPUS, HEAD, HOST, KEY_VALUE, PORT, SIZE, FiniteRange, each_key_once
+from sllm_actors.cli.parameters import (
+    GPUS,
+    HEAD,
+    HOST,
+    KEY_VALUE,
+    PORT,
+    SIZE,
+    TEXT,
+    FiniteRange,
+    each_key_once,
+)
 from sllm_actors.cluster.tls_files import TlsFiles
 from sllm_actors.nodes.options import GatewayOptions, HeadOptions, NodeOptions, UpOptions, WorkerOptions
 
@@ -20,6 +30,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+MOST_GATEWAYS = 64
 TLS_FLAGS = ("--tls-cert", "--tls-key", "--tls-ca")
 PEM = click.Path(path_type=Path)
 
@@ -172,7 +183,7 @@ def up(**given: Any) -> None:
 @click.command()
 @click.option(
     "--gateways",
-    type=click.IntRange(min=0),
+    type=click.IntRange(min=0, max=MOST_GATEWAYS),
     default=1,
     show_default=True,
     help="Gateway processes beside it.",
@@ -188,7 +199,7 @@ def head(**given: Any) -> None:
 @click.command()
 @head_address
 @click.option("--port", type=PORT, default=8002, show_default=True, help="For gateways; 0: any free.")
-@click.option("--name", help="What this machine is called in sllm status --nodes.")
+@click.option("--name", type=TEXT, help="What this machine is called in sllm status --nodes.")
 @node_options
 @engine_options
 def worker(**given: Any) -> None:
