@@ -46,6 +46,15 @@ def test_a_symbolic_link_is_left_for_the_worker_to_follow(tmp_path: Path) -> Non
     assert absolute_source("../x", tmp_path) == str(tmp_path.parent / "x")
 
 
+def test_a_source_that_cannot_be_a_path_is_none_or_says_why(tmp_path: Path) -> None:
+    for name in ("x" * 300, "x/" * 3000, "a\0b", ""):
+        assert absolute_source(name, tmp_path) == name
+    with pytest.raises(
+        CommandFailure, match="~nosuchuser/x begins in a home that is not known: give it in full"
+    ):
+        absolute_source("~nosuchuser/x", tmp_path)
+
+
 def test_only_what_was_given_is_sent() -> None:
     document = built(
         scalars={"model": "m", "backend": None, "num_gpus": 0},

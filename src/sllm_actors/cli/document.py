@@ -86,11 +86,17 @@ def absolute_source(source: str, folder: Path) -> str:
 
     ``/x``, ``./x``, ``../x`` and ``~/x`` are paths, whether there is anything or not; another name is one if
     there is. Symbolic links stay as they are.
+
+    Raises:
+        CommandFailure: It begins in a home that nobody knows.
     """
-    if _SCHEME.match(source):
+    if not source or _SCHEME.match(source):
         return source
-    path = folder / Path(source).expanduser()
-    if source.startswith(("/", ".", "~")) or path.exists():
+    try:
+        path = folder / Path(source).expanduser()
+    except RuntimeError:
+        raise CommandFailure(f"{source} begins in a home that is not known: give it in full") from None
+    if source.startswith(("/", ".", "~")) or os.path.lexists(path):
         return os.path.abspath(path)  # noqa: PTH100 - it asks no disk, and leaves symbolic links to the worker
     return source
 
