@@ -176,3 +176,20 @@ def test_a_log_at_a_terminal_steers_nothing(gateway: PlayedGateway, environment:
         assert raw.read_all() == "".join(texts).replace("\n", "\r\n")
     finally:
         raw.close()
+
+
+def test_progress_at_a_terminal_is_shown_as_it_is_and_steers_nothing(
+    gateway: PlayedGateway, environment: dict[str, str]
+) -> None:
+    instance = {"id": "r1", "state": "starting", "progress": f"[bold]:fire: loading{EVIL}"}
+    starting = deployment("a:vllm", state="starting", instances=[instance])
+    gateway.add(starting, starting, deployment("a:vllm"))
+    waiting = Terminal(["deploy", "a", "--wait"], environment)
+    try:
+        shown = waiting.read_all()
+    finally:
+        waiting.close()
+    assert "a:vllm: starting, [bold]:fire: loading" in shown
+    assert "owned" not in shown
+    assert "\x07" not in shown
+    assert "Ready: a:vllm" in shown

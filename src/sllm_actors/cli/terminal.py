@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 import click
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 from sllm_actors.observe.terminal_text import TerminalFilter, one_line, printable
 
@@ -58,7 +58,7 @@ def saying_pieces() -> Iterator[Callable[[str], None]]:
 def moving_line(*, err: bool = False) -> Iterator[Callable[[str], None]]:
     """Give a function that replaces the text of one line, at a terminal, which is gone in the end."""
     with Console(highlight=False, stderr=err).status("") as line:
-        yield lambda text: line.update(escape(one_line(text)))
+        yield lambda text: line.update(Text(one_line(text)))
 
 
 def is_interactive(*, err: bool = False) -> bool:
