@@ -110,6 +110,17 @@ def test_a_wrong_engine_argument_is_named_as_it_was_typed(given: list[str], comp
     assert failure.value.message.startswith(complaint)
 
 
+def test_variables_come_over_those_of_the_file() -> None:
+    variables = {"env": {"A": "1"}, "secret_env": {}}
+    assert built({"model": "m", "env": {"A": "0", "B": "2"}}, variables=variables) == {
+        "model": "m",
+        "env": {"A": "1", "B": "2"},
+    }
+    refused = RequestRefused(400, "env.A B: a variable's name is of letters, digits and _")
+    typed = options_as_typed({}, {}, (), (), {"env": {"A B": ""}})
+    assert refused.naming(typed).message == "--env A B: a variable's name is of letters, digits and _"
+
+
 def test_what_json_has_not_is_a_text() -> None:
     assert engine_settings(["a=NaN", "b=-Infinity", "c=" + "[" * 9000])[0] == {
         "a": "NaN",

@@ -227,3 +227,22 @@ def test_the_cluster_is_all_deployments_without_their_settings_and_all_nodes() -
     assert all("spec" not in each for each in document["deployments"])
     assert [(each["id"], each["gpus_free"]) for each in document["nodes"]] == [("w1", 1)]
     assert document["head"] == {"state": "up"}
+
+
+def test_what_looks_like_a_secret_is_shown_nowhere() -> None:
+    secret = "hunter2"
+    known = deployment()
+    spec = evolve(
+        known.spec,
+        settings={"hf_token": secret, "extra_args": ["--api-key", secret, "--seed=1"], "n_ctx": 5},
+        env={"MY_TOKEN": secret, "MODE": "fast"},
+        secret_env={"HF_TOKEN": "env:TOKEN_OF_THE_WORKER"},
+    )
+    known = evolve(known, spec=spec)
+    ready = report(key(0))
+    shown = describe(known, worker("w1", ready))
+    assert secret not in str(shown)
+    assert shown["spec"]["backend_config"]["n_ctx"] == 5
+    assert shown["spec"]["backend_config"]["extra_args"][-1] == "--seed=1"
+    assert shown["spec"]["env"]["MODE"] == "fast"
+    assert shown["spec"]["secret_env"] == {"HF_TOKEN": "env:TOKEN_OF_THE_WORKER"}

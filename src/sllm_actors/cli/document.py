@@ -151,6 +151,7 @@ def build(
     auto_scaling: Mapping[str, Any],
     endpoints: Sequence[str],
     engine_args: Sequence[str],
+    variables: Mapping[str, Mapping[str, str]] | None = None,
 ) -> dict[str, Any]:
     """Return the document to send: ``config`` with what the command line gave over it.
 
@@ -161,6 +162,7 @@ def build(
         auto_scaling: The keys of ``auto_scaling_config``; None where not given.
         endpoints: Addresses of an external engine; they replace those of the file.
         engine_args: See ``engine_settings``; they come over those of the file, arguments after them.
+        variables: What goes into ``env`` and ``secret_env``, over what the file has there.
 
     Raises:
         CommandFailure: Neither names a model.
@@ -178,6 +180,7 @@ def build(
         settings["extra_args"] = _arguments_of(config) + arguments
     if settings:
         over["backend_config"] = settings
+    over |= {key: dict(values) for key, values in (variables or {}).items() if values}
     document = merge(config, over)
     model = document.get("model")
     if not model:
@@ -196,6 +199,7 @@ def options_as_typed(
     auto_scaling: Mapping[str, Any],
     endpoints: Sequence[str],
     engine_args: Sequence[str],
+    variables: Mapping[str, Mapping[str, str]] | None = None,
 ) -> dict[str, str]:
     """Return the options that were given, by the names that a gateway has for them. See ``build``."""
     typed = {name: name for name, value in scalars.items() if value is not None}
@@ -205,6 +209,8 @@ def options_as_typed(
     if endpoints:
         typed["endpoints"] = "endpoint"
     options = {name: f"--{option.replace('_', '-')}" for name, option in typed.items()}
+    for key, values in (variables or {}).items():
+        options |= {f"{key}.{name}": f"--{key.replace('_', '-')} {name}" for name in values}
     for each in engine_args:
         name = each.partition("=")[0]
         if not each.startswith("-"):

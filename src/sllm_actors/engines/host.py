@@ -18,6 +18,7 @@ from .folders import EngineFolders, make_private, open_folders, short_hash
 from .installs.interpreters import Interpreters
 from .machine.gpus import GpuPool
 from .machine.hardware import Hardware
+from .own_variables import read_variables
 from .ownership.attempts import Attempts
 from .ownership.leases import Leases
 from .ownership.running import RunningEngines
@@ -56,6 +57,16 @@ class EngineHost:
     running: RunningEngines = field(factory=RunningEngines)
     policy: EnginePolicy = field(factory=EnginePolicy)
     name: str = ""
+
+    def own_variables(self, env: Mapping[str, str], secret_env: Mapping[str, str]) -> dict[str, str]:
+        """Return the variables that a deployment sets for its engines here. See ``read_variables``."""
+        return read_variables(
+            env,
+            secret_env,
+            ours=self.policy.environment,
+            own_folder=self.policy.own_folder,
+            any_code=self.policy.allow_command,
+        )
 
 
 def open_host(

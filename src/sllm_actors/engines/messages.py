@@ -73,6 +73,8 @@ class ReplicaOrder:
         num_gpus: GPUs the engine gets to itself.
         startup_timeout: Seconds from the start to READY before the attempt counts as failed.
         drain_timeout: Seconds that requests in flight get when the replica is withdrawn.
+        env: Variables that its engine gets beside those that it gets anyway.
+        secret_env: More of them, by name: where the worker finds the value, ``env:NAME`` or ``file:/path``.
     """
 
     key: ReplicaKey
@@ -83,6 +85,8 @@ class ReplicaOrder:
     num_gpus: int = 0
     startup_timeout: float = 600.0
     drain_timeout: float = 30.0
+    env: dict[str, str] = field(factory=dict, repr=False)
+    secret_env: dict[str, str] = field(factory=dict)
 
 
 @frozen
@@ -242,6 +246,8 @@ class InspectSource:
     source: str
     settings: dict[str, Any] = field(factory=dict)
     num_gpus: int = 0
+    env: dict[str, str] = field(factory=dict, repr=False)
+    secret_env: dict[str, str] = field(factory=dict)
 
 
 @CATALOG.message("engines.source_inspected")

@@ -23,6 +23,7 @@ from sllm_actors.engines.messages import LogChunk, OpenEngine, ReadLog, ReplicaO
 from sllm_actors.engines.policy import EnginePolicy
 from sllm_actors.engines.replica.actor import ReplicaActor
 from sllm_actors.engines.replica.engine_socket import open_engine_socket
+from sllm_actors.observe.redaction import masked_text
 from sllm_actors.serving.inventory import InventoryReader
 from sllm_actors.serving.messages import WORKER
 from sllm_actors.serving.replicas import Replicas
@@ -130,7 +131,9 @@ def _host(settings: WorkerNodeSettings) -> EngineHost:
         gpus=[gpu.uuid for gpu in inspect_machine(settings.gpus).gpus],
         quota=settings.storage_quota,
         policy=EnginePolicy(
-            allow_command=settings.allow_command, health=HealthPolicy(healthy_uptime=settings.healthy_uptime)
+            allow_command=settings.allow_command,
+            own_folder=settings.data_dir,
+            health=HealthPolicy(healthy_uptime=settings.healthy_uptime),
         ),
     )
 
@@ -161,7 +164,7 @@ def _runtime(
     def read_log(request: ReadLog) -> LogChunk:
         gone = replicas.at(request.key) is None  # asked first: it may end, and write its last, meanwhile
         chunk = read_chunk(host.folders.log_of(request.key), request.offset, request.limit)
-        return evolve(chunk, ended=gone and not chunk.text)
+        return evolve(chunk, text=masked_text(chunk.text), ended=gone and not chunk.text)
 
     return WorkerRuntime(
         make_replica=make_replica,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 _SECRET_WORDS = {
     "AUTH",
@@ -19,6 +20,26 @@ _SECRET_WORDS = {
     "TOKEN",
     "TOKENS",
 }
+MASK = "***"
+"""Stands for what is not shown."""
+
+_REFERENCES = ("_ENV", "_FILE", "_PATH")
+"""How names end that say where a secret is, not what it is."""
+
+_PLAIN = re.compile(r"[-+]?\d+(\.\d*)?|true|false|null|none|auto|", re.IGNORECASE)
+"""What is no secret, whatever it is called: ``max_num_batched_tokens`` is a number."""
+
+_NAMED = re.compile(
+    r"""
+    (?P<before>
+        (?<![\w-])
+        (?:--(?P<option>[a-z][\w-]{0,63})\s+(?=[^-\s]) | -{0,2}(?P<name>[a-z][\w-]{0,63})["']?\s*[=:]\s*)
+        ["']?(?:(?:Bearer|Basic)\s+)?
+    )
+    (?P<value>[^\s"',;}\])]+)
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
 _CREDENTIALS = re.compile(r"//[^/?#\s]*@")
 _SECRET_PARTS = re.compile(r"API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|SECRET|PASSWORD|DATABASE_URL")
 
@@ -55,3 +76,46 @@ def looks_secret(name: str) -> bool:
         or not _SECRET_WORDS.isdisjoint(upper.split("_"))
         or _SECRET_PARTS.search(upper) is not None
     )
+
+
+def masked(value: Any, name: str = "") -> Any:
+    """Return a JSON value with ``MASK`` for what looks like a secret in it, by its name.
+
+    Names are keys of objects, and in texts ``--name=value``, ``NAME=value`` and ``--name value``, the last
+    over two texts of a list as well. Names and passwords in addresses are masked, too.
+    """
+    if name and _is_secret(name) and isinstance(value, str):
+        return value if _PLAIN.fullmatch(value) else MASK
+    match value:
+        case dict():
+            return {key: masked(item, str(key)) for key, item in value.items()}
+        case list() | tuple():
+            return type(value)(_masked_words(value, name))
+        case str():
+            return masked_text(value)
+        case _:
+            return value
+
+
+def masked_text(text: str) -> str:
+    """Return a text with ``MASK`` for what looks like a secret in it. See ``masked``."""
+    return _NAMED.sub(_mask_named, _CREDENTIALS.sub("//***@", text))
+
+
+def _masked_words(words: Sequence[Any], name: str) -> Iterator[Any]:
+    before = name
+    for word in words:
+        yield masked(word, before)
+        is_option = isinstance(word, str) and word.startswith("-") and "=" not in word
+        before = word.lstrip("-") if is_option else name
+
+
+def _mask_named(found: re.Match[str]) -> str:
+    if not _is_secret(found["option"] or found["name"]) or _PLAIN.fullmatch(found["value"]):
+        return found[0]
+    return found["before"] + MASK
+
+
+def _is_secret(name: str) -> bool:
+    plain = name.replace("-", "_").upper()
+    return looks_secret(plain) and not plain.endswith(_REFERENCES)

@@ -9,7 +9,7 @@ from attrs import frozen
 
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.engines.messages import ReplicaReport, ReplicaState
-from sllm_actors.observe.redaction import is_credential, without_credentials
+from sllm_actors.observe.redaction import MASK, is_credential, masked, without_credentials
 from sllm_actors.serving.decisions.reconcile import Deployment, Placements, Worker, running, used_gpus
 from sllm_actors.serving.decisions.waiting import why_overdue
 from sllm_actors.serving.deployment.document import write_document
@@ -65,20 +65,23 @@ def describe_deployment(
         "ready_replicas": sum(report.state is ReplicaState.READY for _, report in replicas),
         "desired_replicas": 0 if deployment.deleting else spec.replicas,
         "created": deployment.created,
-        "spec": _without_secrets(write_document(spec)),
+        "spec": shown_document(spec),
         "instances": [_instance(spec, node, workers, report) for node, report in replicas]
         + [_instance(spec, node, workers, _ordered(key)) for key, node in waiting],
     }
 
 
-def _without_secrets(document: dict[str, Any]) -> dict[str, Any]:
-    """Return the document of a deployment as it may be shown: without the credentials in its headers."""
-    settings = document["backend_config"]
-    headers = settings.get("headers")
-    if not isinstance(headers, dict):
-        return document
-    shown = {name: "***" if is_credential(str(name)) else value for name, value in headers.items()}
-    return {**document, "backend_config": {**settings, "headers": shown}}
+def shown_document(spec: DeploymentSpec) -> dict[str, Any]:
+    """Return the document of a deployment as anybody may see it: what looks like a secret is masked, and the
+    credentials in its headers. What ``secret_env`` says is where secrets are."""
+    document = write_document(spec)
+    shown = {**masked(document), "secret_env": document["secret_env"]}
+    headers = shown["backend_config"].get("headers")
+    if isinstance(headers, dict):
+        shown["backend_config"]["headers"] = {
+            name: MASK if is_credential(str(name)) else value for name, value in headers.items()
+        }
+    return shown
 
 
 def describe_cluster(

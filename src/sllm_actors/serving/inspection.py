@@ -108,7 +108,7 @@ def without_answers(deployments: Mapping[str, Deployment], node: str) -> dict[st
 
 async def _ask(system: ActorSystem, life: WorkerLife, spec: DeploymentSpec) -> str | None:
     gpus = spec.gpus_on(life.gpus)
-    question = InspectSource(spec.backend, spec.source_of(0), spec.settings, gpus)
+    question = InspectSource(spec.backend, spec.source_of(0), spec.settings, gpus, spec.env, spec.secret_env)
     try:
         said = await system.named(WORKER, NodeId(life.node)).ask(question, timeout=INSPECT_TIMEOUT)
     except AskError as error:

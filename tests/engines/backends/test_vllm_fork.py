@@ -10,6 +10,8 @@ from attrs import evolve
 from tests.engines.installs.installed import install, make_python
 from tests.engines.kit import altered
 
+from sllm_actors.engines.backends.backend import Launch
+from sllm_actors.engines.backends.registry import with_variables
 from sllm_actors.engines.backends.vllm import Vllm
 from sllm_actors.engines.backends.vllm_fork import fork_server_spec
 from sllm_actors.engines.errors import LaunchProblem
@@ -81,6 +83,11 @@ def test_an_engine_with_another_fixed_environment_starts_as_a_program(
     assert spec is not None
     plan = launch(worker, model)
     assert not spec.fits(evolve(plan, env={**plan.env, "VLLM_USE_TRITON": "1"}))
+    order = ReplicaOrder(KEY, "the model", "vllm", str(model), env={"MY_MODE": "fast"})
+    own = with_variables(Launch("unix:/x", (), plan), order, worker).plan
+    assert own is not None
+    assert own.env["MY_MODE"] == "fast"
+    assert not spec.fits(own)
 
 
 def test_what_was_learned_is_of_one_version_under_one_python(worker: EngineHost) -> None:

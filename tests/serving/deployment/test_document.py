@@ -130,6 +130,16 @@ def test_a_byte_order_mark_is_passed_over() -> None:
     assert read_document('\ufeff{"model": "a"}')[0].model == "a"
 
 
+def test_variables_are_kept_and_one_that_looks_like_a_secret_is_warned_of() -> None:
+    given = {"model": "a", "env": {"MODE": "x", "HF_TOKEN": "y"}, "secret_env": {"B": "file:/run/b"}}
+    spec, warnings = read_document(json.dumps(given))
+    assert (spec.env, spec.secret_env) == (given["env"], given["secret_env"])
+    assert warnings == [
+        "env.HF_TOKEN looks like a secret, and is kept by the head as it is: give it as secret_env.HF_TOKEN"
+    ]
+    assert read_document(json.dumps(write_document(spec)))[0] == spec
+
+
 def test_null_means_the_default() -> None:
     assert read(num_gpus=None, source=None, settings=None, scaling=None, endpoints=None) == read()
 
@@ -209,6 +219,41 @@ def test_the_largest_numbers_are_carried() -> None:
             {"settings": {"extra": {"a": [{"b\0": 1}]}}},
             "settings.extra.a",
             'settings.extra.a: "b\\u0000" has a NUL character in it',
+        ),
+        ({"env": {"A": 4}}, "env.A", "env.A: 4 is not a text"),
+        ({"env": ["A=4"]}, "env", "env must be an object of keys and values"),
+        ({"env": {"A\n": "x"}}, "env", "env: 'A\\n' is no variable: a name is of letters, digits and _"),
+        ({"env": {"A\n": 5}}, "env.A\\n", "env.A\\n: 5 is not a text"),
+        ({"env": {"TMPDIR": "/x"}}, "env.TMPDIR", "env.TMPDIR cannot be set: each engine gets its own"),
+        (
+            {"secret_env": {"SLLM_X": "env:A"}},
+            "secret_env.SLLM_X",
+            "secret_env.SLLM_X cannot be set: it is sllm's own",
+        ),
+        (
+            {"secret_env": {"A": "hunter2"}},
+            "secret_env.A",
+            "secret_env.A: it is env:NAME (a variable of the worker) or file:/path (a file on the worker)",
+        ),
+        (
+            {"secret_env": {"A": "env:SLLM_CLUSTER_SECRET"}},
+            "secret_env.A",
+            "secret_env.A: SLLM_CLUSTER_SECRET is not for engines: it is sllm's own",
+        ),
+        (
+            {"env": {"A": "x"}, "secret_env": {"A": "env:B"}},
+            "env.A",
+            "A is given twice: in env and in secret_env",
+        ),
+        (
+            {"backend": "external", "endpoints": ["http://x"], "env": {"A": "x"}},
+            "env",
+            "env means nothing to the external backend: no worker starts its servers",
+        ),
+        (
+            {"env": {f"A{number}": "x" for number in range(65)}},
+            "env",
+            "env must be at most 64 variables, not 65",
         ),
         ({"num_gpus": "1"}, "num_gpus", 'num_gpus: "1" is not a whole number'),
         ({"num_gpus": 1.5}, "num_gpus", "num_gpus: 1.5 is not a whole number"),

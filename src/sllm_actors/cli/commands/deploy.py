@@ -12,7 +12,7 @@ from sllm_actors.cli import document
 from sllm_actors.cli.answers import Deployed, read
 from sllm_actors.cli.client import GatewayClient
 from sllm_actors.cli.errors import RequestRefused
-from sllm_actors.cli.parameters import FiniteRange
+from sllm_actors.cli.parameters import KEY_VALUE, FiniteRange, each_key_once
 from sllm_actors.cli.progress import reporting, wait_until_ready
 from sllm_actors.cli.terminal import complain, say, say_json
 
@@ -47,6 +47,22 @@ from sllm_actors.cli.terminal import complain, say, say_json
 @click.option(
     "--engine-arg", "engine_args", multiple=True, metavar="K=V", help="Setting of the engine; repeatable."
 )
+@click.option(
+    "--env",
+    type=KEY_VALUE,
+    multiple=True,
+    callback=each_key_once,
+    metavar="K=V",
+    help="Variable of the engine's environment; repeatable.",
+)
+@click.option(
+    "--secret-env",
+    type=KEY_VALUE,
+    multiple=True,
+    callback=each_key_once,
+    metavar="K=env:NAME|file:PATH",
+    help="The same, its value read on the worker; repeatable.",
+)
 @click.option("--wait/--no-wait", default=False, help="Wait until it is ready, and show how far it is.")
 @click.option(
     "--timeout", type=FiniteRange(min=0), default=1800.0, show_default=True, help="Seconds to wait."
@@ -66,6 +82,8 @@ def deploy(
     keep_alive: float | None,
     endpoints: tuple[str, ...],
     engine_args: tuple[str, ...],
+    env: tuple[tuple[str, str], ...],
+    secret_env: tuple[tuple[str, str], ...],
     wait: bool,
     timeout: float,
     as_json: bool,
@@ -89,6 +107,7 @@ def deploy(
         "max_instances": max_instances,
         "keep_alive": keep_alive,
     }
+    variables = {"env": dict(env), "secret_env": dict(secret_env)}
     body = document.build(
         document.load(config) if config else {},
         folder=Path.cwd(),
@@ -96,8 +115,9 @@ def deploy(
         auto_scaling=auto_scaling,
         endpoints=endpoints,
         engine_args=engine_args,
+        variables=variables,
     )
-    typed = document.options_as_typed(scalars, auto_scaling, endpoints, engine_args)
+    typed = document.options_as_typed(scalars, auto_scaling, endpoints, engine_args, variables)
     with GatewayClient() as client:
         answer, deployed = submit(client, body, typed)
         if not as_json:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 
+from attrs import evolve
+
 from sllm_actors.engines.errors import LaunchProblem, name_worker
 from sllm_actors.engines.host import EngineHost
-from sllm_actors.engines.messages import InspectSource, SourceInspected
+from sllm_actors.engines.messages import InspectSource, ReplicaOrder, SourceInspected
 from sllm_actors.engines.warm.fork_client import ForkServerSpec
 from sllm_actors.models.errors import SourceProblem
 
-from .backend import Backend
+from .backend import Backend, Launch
 from .command import NOT_ALLOWED, Command
 from .external import External
 from .llamacpp import LlamaCpp
@@ -42,6 +44,20 @@ def backend_named(name: str) -> Backend:
     return backend
 
 
+def with_variables(launch: Launch, order: ReplicaOrder, host: EngineHost) -> Launch:
+    """Return a launch with the variables that the order sets for the engine. Reads the disk.
+
+    An engine that has some is started as a program: a fork has its server's environment.
+
+    Raises:
+        LaunchProblem: One cannot be set.
+    """
+    variables = host.own_variables(order.env, order.secret_env)
+    if launch.plan is None or not variables:
+        return launch
+    return evolve(launch, plan=evolve(launch.plan, env={**launch.plan.env, **variables}))
+
+
 def inspect_source(request: InspectSource, host: EngineHost) -> SourceInspected:
     """Answer a worker's ``InspectSource``. Reads the disk: call it in a thread.
 
@@ -53,6 +69,7 @@ def inspect_source(request: InspectSource, host: EngineHost) -> SourceInspected:
         local = host.models.find(backend.name, request.source)
         if backend.name == Command.name and not host.policy.allow_command:
             return _refused(NOT_ALLOWED, host)
+        host.own_variables(request.env, request.secret_env)
         python = host.interpreters.of(backend.name)
         return backend.inspect(local or request.source, request.settings, python, request.num_gpus)
     except SourceProblem as problem:

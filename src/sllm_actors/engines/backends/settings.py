@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import attrs
 
 from sllm_actors.engines.errors import SettingsProblem
+from sllm_actors.observe.redaction import masked
 
 T = TypeVar("T", bound=attrs.AttrsInstance)
 
@@ -121,7 +122,7 @@ def read_settings(schema: type[T], settings: Mapping[str, object], backend: str)
         if name in found:
             raise SettingsProblem(f"{given} means {name}, which is given too: keep one of them")
         if not fields[name].metadata["check"](value):
-            but = "" if fields[name].metadata.get("secret") else f", not {value!r:.100}"
+            but = "" if fields[name].metadata.get("secret") else f", not {masked(value, given)!r:.100}"
             raise SettingsProblem(f"{given} must be {fields[name].metadata['what']}{but}")
         found[name] = value
     return schema(**found)

@@ -25,6 +25,7 @@ from sllm_actors.engines.messages import (
     StopReplica,
     WakeReplica,
 )
+from sllm_actors.observe.redaction import masked_text
 
 from .engine_life import EngineLife
 from .events import (
@@ -164,9 +165,9 @@ class ReplicaActor(Actor):
             address=replica.address,
             machine=self._host.machine if listening else "",
             progress=replica.progress,
-            reason=replica.reason,
+            reason=masked_text(replica.reason),
             exit_status=replica.exit_status,
-            log_tail=replica.log_tail,
+            log_tail=tuple(masked_text(line) for line in replica.log_tail),
             pid=replica.pid,
             since=self._since,
             retry_in=replica.retry_in,

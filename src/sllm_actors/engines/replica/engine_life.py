@@ -18,7 +18,7 @@ from sllm_actors.descriptors import explain
 from sllm_actors.disk import DiskSilent
 from sllm_actors.engines.backends.backend import Launch
 from sllm_actors.engines.backends.inspection import paths_of
-from sllm_actors.engines.backends.registry import backend_named
+from sllm_actors.engines.backends.registry import backend_named, with_variables
 from sllm_actors.engines.backends.sleep import SleepProblem, SleepTiers
 from sllm_actors.engines.backends.work_metrics import WorkMetrics
 from sllm_actors.engines.errors import LaunchProblem, name_worker
@@ -29,7 +29,7 @@ from sllm_actors.engines.machine.gpus import GpuLoan, visible
 from sllm_actors.engines.machine.log_reader import log_end, read_lines
 from sllm_actors.engines.messages import ReplicaOrder
 from sllm_actors.engines.ownership.engine_process import EngineProcess, Exit
-from sllm_actors.engines.plan import LaunchPlan
+from sllm_actors.engines.plan import EnginePaths, LaunchPlan
 from sllm_actors.models.errors import SourceProblem
 from sllm_actors.models.prefetch import prefetch
 
@@ -113,7 +113,7 @@ class EngineLife:
             await self.host.disk.check(path)
         launch = await self.host.disk.run(
             order.source,
-            lambda: backend_named(order.backend).launch(order, self.host, paths),
+            partial(self._planned, order, paths),
             patience=order.startup_timeout,
         )
         if launch.plan is None:
@@ -136,6 +136,10 @@ class EngineLife:
             say=self.say,
         )
         return await watch.run()
+
+    def _planned(self, order: ReplicaOrder, paths: EnginePaths) -> Launch:
+        launch = backend_named(order.backend).launch(order, self.host, paths)
+        return with_variables(launch, order, self.host)
 
     def _progressed(self, progress: str) -> None:
         self.say(Progressed(self.attempt, name_worker(progress, self.host.name)))

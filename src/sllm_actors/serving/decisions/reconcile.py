@@ -259,4 +259,6 @@ def _order(deployment: Deployment, key: ReplicaKey, gpus: int) -> ReplicaOrder:
         num_gpus=spec.gpus_on(gpus),
         startup_timeout=spec.startup_timeout,
         drain_timeout=spec.drain_timeout,
+        env=spec.env,
+        secret_env=spec.secret_env,
     )

@@ -12,9 +12,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import attrs
-from cattrs import AttributeValidationNote, BaseValidationError, Converter
+from cattrs import AttributeValidationNote, BaseValidationError, Converter, IterableValidationNote
 
-from .json_text import read_object, shown
+from sllm_actors.observe.redaction import looks_secret
+
+from .json_text import plain_key, read_object, shown
 from .spec import DeploymentProblem, DeploymentSpec, Scaling
 
 MAX_DOCUMENT = 64 * 1024
@@ -83,8 +85,16 @@ def read_document(text: str) -> tuple[DeploymentSpec, list[str]]:
         document["scaling"] = _rename(scaling, _SCALING, {}, ("scaling",), warnings, typed)
     if "settings" in document:
         document["settings"] = _settings(document, typed["settings",], warnings)
+    for key in document.keys() & {"env", "secret_env"}:
+        _mapping(document[key], key)
     try:
-        return _converter.structure(document, DeploymentSpec), warnings
+        spec = _converter.structure(document, DeploymentSpec)
+        warnings += [
+            f"env.{name} looks like a secret, and is kept by the head as it is: give it as secret_env.{name}"
+            for name in spec.env
+            if looks_secret(name)
+        ]
+        return spec, warnings  # noqa: TRY300 - what is wrong is wrong wherever it is found
     except (BaseValidationError, TypeError, ValueError) as error:
         raise _first_problem(error, typed) from None
 
@@ -170,10 +180,13 @@ def _first_problem(
         return error
     if isinstance(error, BaseValidationError):
         inner = error.exceptions[0]
-        notes = [
-            note for note in getattr(inner, "__notes__", ()) if isinstance(note, AttributeValidationNote)
-        ]
-        return _first_problem(inner, typed, (*path, *(note.name for note in notes)))
+        parts: list[str] = []
+        for note in getattr(inner, "__notes__", ()):
+            if isinstance(note, AttributeValidationNote):
+                parts.append(note.name)
+            elif isinstance(note, IterableValidationNote) and isinstance(note.index, str):
+                parts.append(plain_key(note.index))
+        return _first_problem(inner, typed, (*path, *parts))
     sentence = str(error)
     if named := re.match(r"'(\w+)' ", sentence):  # by a validator: it names the attribute itself
         path, sentence = (*path, named[1]), sentence[named.end() :]

@@ -63,6 +63,12 @@ def shown(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
+def plain_key(key: str) -> str:
+    """Return a key as it can stand in a sentence: in one line, at most 100 characters of it."""
+    plain = key if key.isprintable() else json.dumps(key)[1:-1]
+    return plain if len(plain) <= 100 else plain[:97] + "..."
+
+
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
@@ -115,7 +121,7 @@ def _check_text(text: str, key: str) -> None:
 
 
 def _problem(key: str, sentence: str) -> DeploymentProblem:
-    named = key if len(key) <= 100 else key[:97] + "..."
+    named = plain_key(key)
     return DeploymentProblem(f"{named}: {sentence}" if key else sentence, named or None)
 
 

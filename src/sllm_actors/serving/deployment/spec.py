@@ -8,7 +8,9 @@ from typing import Any
 
 from attrs import Attribute, field, frozen, validators
 
+from sllm_actors.engines.environment import why_decided
 from sllm_actors.engines.external import AddressProblem, server_url
+from sllm_actors.engines.own_variables import check_reference
 
 DEFAULT_BACKEND = "vllm"
 
@@ -19,6 +21,9 @@ MAX_SECONDS = 7 * 86400.0
 """The longest time that can be asked for, but for ``keep_alive``: a week."""
 
 MAX_KEEP_ALIVE = 3650 * 86400.0
+MAX_VARIABLES = 64
+
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 
 
 class DeploymentProblem(ValueError):
@@ -114,6 +119,23 @@ def _source_length(_spec: DeploymentSpec, _attribute: Attribute[str], source: st
         raise ValueError("'source' must have at most 4096 characters")
 
 
+def _variables(spec: DeploymentSpec, attribute: Attribute[Any], values: dict[str, str]) -> None:
+    if values and spec.backend == "external":
+        sentence = f"{attribute.name} means nothing to the external backend: no worker starts its servers"
+        raise DeploymentProblem(sentence, attribute.name)
+    if len(values) > MAX_VARIABLES:
+        raise ValueError(f"'{attribute.name}' must be at most {MAX_VARIABLES} variables, not {len(values)}")
+    for name, value in values.items():
+        if not _VARIABLE.fullmatch(name):
+            sentence = f"{attribute.name}: {name[:100]!r} is no variable: a name is of letters, digits and _"
+            raise DeploymentProblem(sentence, attribute.name)
+        key = f"{attribute.name}.{name}"
+        if why := why_decided(name):
+            raise DeploymentProblem(f"{key} cannot be set: {why}", key)
+        if attribute.name == "secret_env" and (why := check_reference(value)):
+            raise DeploymentProblem(f"{key}: {why}", key)
+
+
 @frozen(kw_only=True)
 class DeploymentSpec:
     """A model to serve, with a backend and its settings.
@@ -130,6 +152,8 @@ class DeploymentSpec:
         drain_timeout: Seconds that requests in flight get when a replica is withdrawn.
         hold_limit: Requests that may wait for a replica, at each gateway.
         hold_timeout: Seconds that a request may wait.
+        env: Variables of the engine's environment, beside those that it gets anyway.
+        secret_env: More of them, by name: where a worker finds the value, see ``check_reference``.
     """
 
     model: str = field(validator=_plain_name)
@@ -143,6 +167,8 @@ class DeploymentSpec:
     drain_timeout: float = field(default=30.0, validator=_between(0, MAX_SECONDS))
     hold_limit: int = field(default=1024, validator=_between(0, 1_000_000))
     hold_timeout: float = field(default=300.0, validator=_between(0.001, MAX_SECONDS))
+    env: dict[str, str] = field(factory=dict, validator=_variables, repr=False)
+    secret_env: dict[str, str] = field(factory=dict, validator=_variables)
 
     def __attrs_post_init__(self) -> None:
         if self.backend == "external" and not self.endpoints:
@@ -161,6 +187,8 @@ class DeploymentSpec:
             raise DeploymentProblem(
                 f"endpoints belong to the external backend, not to {self.backend}", "endpoints"
             )
+        if both := sorted(self.env.keys() & self.secret_env.keys()):
+            raise DeploymentProblem(f"{both[0]} is given twice: in env and in secret_env", f"env.{both[0]}")
         if self.scaling.min_instances > self.scaling.max_instances:
             raise DeploymentProblem(
                 f"min_instances ({self.scaling.min_instances}) is more than max_instances "
