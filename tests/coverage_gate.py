@@ -39,7 +39,7 @@ TESTS = {
         "test_link",
         "test_outbox",
     ],
-    "models": ["test_byte_size", "test_eviction"],
+    "models": ["test_byte_size", "test_eviction", "test_shards"],
     "engines": [
         "test_identity",
         "test_order",

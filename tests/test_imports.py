@@ -109,7 +109,7 @@ PURE_CORES = {
         "references",
         "settings",
     ],
-    "models": ["byte_size", "eviction"],
+    "models": ["byte_size", "eviction", "shards"],
     "engines": [
         "environment",
         "external.access",
