@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sllm_actors.gateway.headers import for_engine, query_for_engine
+from sllm_actors.gateway.headers import for_engine, is_plain_json, query_for_engine
 from sllm_actors.gateway.hops import MOST_HOPS, passed_on, refuse_loop
 
 
@@ -45,6 +45,23 @@ def test_other_headers_reach_the_engine(name: str) -> None:
 )
 def test_a_query_loses_what_the_client_is_trusted_by(query: str, left: str) -> None:
     assert query_for_engine(query) == left
+
+
+@pytest.mark.parametrize(
+    ("kind", "encoding", "plain"),
+    [
+        (b"application/json", None, True),
+        (b"Application/JSON; charset=utf-8", b"identity", True),
+        (b"application/json", b"gzip", False),
+        (b"audio/wav", None, False),
+        (None, None, False),
+    ],
+)
+def test_only_json_that_is_not_compressed_can_be_given_another_name(
+    kind: bytes | None, encoding: bytes | None, plain: bool
+) -> None:
+    headers = [(b"content-type", kind), (b"content-encoding", encoding)]
+    assert is_plain_json([(name, value) for name, value in headers if value is not None]) is plain
 
 
 # ---- hops

@@ -76,7 +76,7 @@ def test_secrets_and_authorities_are_looked_for_before_a_deployment_is_accepted(
     inspect(api_key_env="THEIR_KEY")
     with pytest.raises(SettingsProblem, match="variable NOT_THERE, which api_key_env names, is not set"):
         inspect(api_key_env="NOT_THERE")
-    with pytest.raises(SettingsProblem, match=r"ca_file .* cannot be read here"):
+    with pytest.raises(SettingsProblem, match=r"ca_file .* cannot be read"):
         inspect(ca_file=str(tmp_path / "none"))
     with pytest.raises(SourceProblem, match="has no http:// or https:// before it"):
         inspect("a:8000")

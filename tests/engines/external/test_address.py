@@ -57,6 +57,7 @@ def test_what_people_write_is_mended(written: str, meant: str) -> None:
         ("http://a:99999", "its host or port makes no sense"),
         ("http://[a", "its host or port makes no sense"),
         ("http://[1:2]", "its host"),
+        ("http://[v1.a:b]", "its host makes no sense"),
         ("http://a\n/v1", "has a blank or a control character in it"),
         ("http://a:9\x00", "has a blank or a control character in it"),
         ("http://a b", "has a blank or a control character in it"),

@@ -61,7 +61,7 @@ async def test_authorities_that_are_none_are_named(tmp_path: Path) -> None:
     (tmp_path / "none.pem").write_text("hello")
     with pytest.raises(OSError, match=r"ca_file .*none.pem has no certificates \(PEM\) in it"):
         await ClientContexts().of(str(tmp_path / "none.pem"))
-    with pytest.raises(OSError, match=r"ca_file /no/such.pem cannot be read here: No such file"):
+    with pytest.raises(OSError, match=r"ca_file /no/such.pem cannot be read: No such file"):
         await ClientContexts().of("/no/such.pem")
 
 

@@ -147,6 +147,19 @@ async def test_the_model_has_the_name_that_the_server_gives_it(
     assert ready.server == ServerAccess(model=name)
 
 
+async def test_a_server_whose_model_is_replaced_is_asked_for_the_new_one(host: EngineHost) -> None:
+    theirs = TheirServer({"/health": 200, "/v1/models": (200, {"data": [{"id": "old"}]})})
+    async with TestSystem() as system, theirs.listening() as address:
+        _, probe = await start(system, order(address), host)
+        assert (await report_of(probe, ReplicaState.READY)).server == ServerAccess("old")
+        theirs.answers["/v1/models"] = (200, {"data": [{"id": "new"}]})
+        again = await report_of(probe, ReplicaState.READY)
+        assert (again.server, again.reason) == (
+            ServerAccess("new"),
+            f"{address} serves another model now, new",
+        )
+
+
 async def test_key_and_headers_are_sent_and_are_in_no_report(
     host: EngineHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -187,7 +200,7 @@ async def test_key_and_headers_are_sent_and_are_in_no_report(
         (
             {},
             {"api_key_file": "/no/such"},
-            "the file /no/such, which api_key_file names, cannot be read here",
+            "the file /no/such, which api_key_file names, cannot be read on this",
         ),
     ],
 )
@@ -227,9 +240,7 @@ async def test_a_private_authority_is_trusted_where_it_is_named(
         async with TestSystem() as system:
             _, probe = await start(system, what, host)
             failed = await report_of(probe, ReplicaState.FAILED)
-            assert failed.reason.startswith(
-                f"{address} cannot be reached: ca_file {path} cannot be read here: No"
-            )
+            assert failed.reason.startswith(f"{address} cannot be reached: ca_file {path} cannot be read: No")
             authority.cert_pem.write_to_path(path)
             await report_of(probe, ReplicaState.READY)
         failed = await told(host, order(address, connect_timeout=0.1), ReplicaState.FAILED, "not trusted")

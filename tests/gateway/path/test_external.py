@@ -176,7 +176,10 @@ async def test_a_key_that_this_gateway_does_not_have_is_named(
     async with broken_engine() as theirs:
         await deploy(cluster, theirs.address, key_env="NOT_HERE")
         error = await refused(cluster)
-    assert "the environment variable NOT_HERE, which api_key_env names, is not set here" in error["message"]
+    assert (
+        "the environment variable NOT_HERE, which api_key_env names, is not set on this gateway"
+        in error["message"]
+    )
     assert not theirs.calls
 
 

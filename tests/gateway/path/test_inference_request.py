@@ -9,6 +9,7 @@ import pytest
 from tests.gateway.kit import served
 
 from sllm_actors.api_error import ApiError
+from sllm_actors.engines.external import ServerAccess
 from sllm_actors.gateway import errors
 from sllm_actors.gateway.headers import (
     find,
@@ -86,6 +87,14 @@ def test_a_body_is_passed_on_as_it_came_unless_something_must_differ() -> None:
         assert body["stream_options"] == {**kept, "include_usage": True}
 
 
+def test_a_server_of_somebody_else_gets_its_own_name_for_the_model_and_no_key_of_ours() -> None:
+    route = make_route("smol:external", served(backend="external"), [], patience=5)
+    asked = request(model="smol", backend="external", n=1)
+    assert json.loads(asked.body_for(route, ServerAccess("theirs"))) == {"model": "theirs", "n": 1}
+    same = parse(b'{ "model":"smol" }')
+    assert same.body_for(route, ServerAccess("smol")) is same.body
+
+
 def test_headers_of_one_connection_and_secrets_stay_where_they_are() -> None:
     came = [
         (b"connection", b"x-hop, close"),
@@ -143,6 +152,13 @@ def test_a_clients_request_id_is_kept_when_it_is_sane(value: bytes, found: str |
         (errors.router_away(), 503, "router_restarting", b"1"),
         (errors.held_too_long("d"), 504, "cold_start_timeout", b"10"),
         (errors.engine_silent("d", 2.5), 504, "engine_silent", None),
+        (errors.not_streamed(), 502, "engine_did_not_stream", None),
+        (errors.server_unreachable("d", "no route"), 503, "server_unreachable", b"5"),
+        (errors.gateway_stopping(), 503, "gateway_stopping", b"1"),
+        (errors.too_many_connections(10), 503, "too_many_connections", b"1"),
+        (errors.out_of_descriptors("none left"), 503, "out_of_descriptors", b"1"),
+        (errors.no_room("d", "64 tunnels"), 503, "overloaded", b"1"),
+        (errors.loop_detected(), 508, "loop_detected", None),
     ],
     ids=lambda value: value.code if isinstance(value, ApiError) else "",
 )

@@ -52,6 +52,8 @@ def test_what_is_no_json_does_no_harm(data: bytes) -> None:
         (b'[{"model":"up"}]', None),
         (b'{"data":[{"model":"up"}]}', None),
         (b'{"model":null,"id":"up"}', None),
+        (b'}{"model":"up"', b'}{"model":"o\\u00e4"'),
+        (b'"model":"up"', None),
     ],
 )
 def test_everything_else_stays_byte_for_byte(came: bytes, goes: bytes | None) -> None:

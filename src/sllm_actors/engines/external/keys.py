@@ -26,8 +26,13 @@ class KeyProblem(Exception):
     """A key is not there, or is none. One sentence for a person, without anything of the key."""
 
 
-def read_key(access: ServerAccess, environment: Mapping[str, str] = os.environ) -> str:
+def read_key(
+    access: ServerAccess, place: str = "this worker", environment: Mapping[str, str] = os.environ
+) -> str:
     """Return the key of a server, or "" where it has none. Reads the disk: call it in a thread.
+
+    Args:
+        place: Where that is, for the sentence of a problem.
 
     Raises:
         KeyProblem: It is not there, or cannot be sent in a header.
@@ -35,9 +40,9 @@ def read_key(access: ServerAccess, environment: Mapping[str, str] = os.environ) 
     if access.key_env:
         key, where = environment.get(access.key_env, ""), f"the environment variable {access.key_env}"
         if not key.strip():
-            raise KeyProblem(f"{where}, which api_key_env names, is not set here")
+            raise KeyProblem(f"{where}, which api_key_env names, is not set on {place}")
     elif access.key_file:
-        key, where = _read(Path(access.key_file)), f"the file {access.key_file}"
+        key, where = _read(Path(access.key_file), place), f"the file {access.key_file} of {place}"
     else:
         return ""
     if not _KEY.fullmatch(key.strip()):
@@ -45,7 +50,7 @@ def read_key(access: ServerAccess, environment: Mapping[str, str] = os.environ) 
     return key.strip()
 
 
-def _read(path: Path) -> str:
+def _read(path: Path, place: str) -> str:
     which = f"the file {path}, which api_key_file names,"
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO never blocks
@@ -54,7 +59,7 @@ def _read(path: Path) -> str:
                 raise KeyProblem(f"{which} is not a file")
             content = file.read(LARGEST_FILE + 1)
     except OSError as error:
-        raise KeyProblem(f"{which} cannot be read here: {error.strerror}") from None
+        raise KeyProblem(f"{which} cannot be read on {place}: {error.strerror}") from None
     if len(content) > LARGEST_FILE:
         raise KeyProblem(f"{which} has more than {LARGEST_FILE} bytes: that is no key")
     return content.decode("utf-8-sig", "replace")
@@ -62,8 +67,13 @@ def _read(path: Path) -> str:
 
 @define
 class Keys:
-    """Reads keys, each at most once in ``FRESH_SECONDS``."""
+    """Reads keys, each at most once in ``FRESH_SECONDS``.
 
+    Attributes:
+        place: Where that is, for the sentence of a problem.
+    """
+
+    place: str
     _known: dict[tuple[str, str], tuple[float, str]] = field(factory=dict, repr=False)
 
     async def of(self, access: ServerAccess) -> str:
@@ -78,6 +88,6 @@ class Keys:
         read_at, key = self._known.get(which, (0.0, ""))
         if not key or anyio.current_time() - read_at > FRESH_SECONDS:
             self._known.pop(which, None)
-            key = await anyio.to_thread.run_sync(read_key, access)
+            key = await anyio.to_thread.run_sync(read_key, access, self.place)
             self._known[which] = (anyio.current_time(), key)
         return key

@@ -23,7 +23,7 @@ def make_context(ca_file: str) -> ssl.SSLContext:
     except ssl.SSLError:
         raise OSError(f"ca_file {ca_file} has no certificates (PEM) in it") from None
     except OSError as error:
-        raise OSError(f"ca_file {ca_file} cannot be read here: {error.strerror}") from None
+        raise OSError(f"ca_file {ca_file} cannot be read: {error.strerror}") from None
     context.set_alpn_protocols(["http/1.1"])
     return context
 

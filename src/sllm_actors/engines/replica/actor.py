@@ -45,6 +45,7 @@ from .events import (
     SleepAsked,
     StartEngine,
     StopAsked,
+    Unreached,
     WakeAsked,
     WakeUp,
 )
@@ -138,6 +139,8 @@ class ReplicaActor(Actor):
             log.warning(
                 "engine.ended", replica=str(self._order.key), attempt=event.attempt, reason=event.reason
             )
+        if isinstance(event, Unreached) and self._replica != before:
+            log.warning("server.unreachable", replica=str(self._order.key), reason=event.reason)
         for effect in effects:
             match effect:
                 case Report():

@@ -13,6 +13,9 @@ from sllm_actors.engines.health_policy import HealthPolicy
 from .events import Answered, Progressed, Unreached
 from .server_probe import ServerProbe, ServerState
 
+NAME_EVERY = 15
+"""Questions after which a server is asked for its model's name again, where nobody has chosen one."""
+
 Say = Callable[[Answered | Progressed | Unreached], None]
 
 
@@ -42,7 +45,7 @@ class ServerWatch:
                 async with ServerProbe(self.address, self.paths, self.access) as probe:
                     server = evolve(self.access, model=await self._until_ready(probe))
                     self.say(Answered(self.attempt, self.address, server=server))
-                    return f"{self.address} does not serve any more: {await self._until_ill(probe)}"
+                    return f"{self.address} {await self._until_ill(probe, server.model)}"
             except OSError as error:  # its file of authorities; who owns that may mend it
                 self.say(Unreached(self.attempt, f"{self.address} cannot be reached: {error}"))
                 await anyio.sleep(self.policy.interval)
@@ -83,12 +86,17 @@ class ServerWatch:
         state, only = await probe.find_model(timeout)
         return state, self.access.model or only or self.model
 
-    async def _until_ill(self, probe: ServerProbe) -> str:
-        """Ask on, until too many answers in a row were no good; return the last one's reason."""
-        missed = 0
+    async def _until_ill(self, probe: ServerProbe, model: str) -> str:
+        """Ask on, until too many answers in a row were no good or its model has another name; say which."""
+        missed = asked = 0
         while True:
             await anyio.sleep(self.policy.interval)
+            asked += 1
             state = await probe.ask(self.policy.timeout)
             missed = missed + 1 if state.problem else 0
             if missed >= self.policy.misses:
-                return state.problem
+                return f"does not serve any more: {state.problem}"
+            if not self.access.model and not state.problem and asked % NAME_EVERY == 0:
+                _, only = await probe.find_model(self.policy.timeout)
+                if only and only != model:
+                    return f"serves another model now, {only}"

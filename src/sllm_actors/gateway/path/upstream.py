@@ -54,7 +54,7 @@ class Connector:
     machine: str
     open_tunnel: OpenTunnel
     timeout: float
-    _keys: Keys = field(factory=Keys, init=False)
+    _keys: Keys = field(factory=lambda: Keys("this gateway"), init=False)
     _contexts: ClientContexts = field(factory=ClientContexts, init=False)
 
     async def connect(self, upstream: Upstream) -> EngineConnection:
