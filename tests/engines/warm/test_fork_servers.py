@@ -109,9 +109,10 @@ async def test_engines_that_wait_start_at_once_as_programs_when_the_server_fails
 ) -> None:
     monkeypatch.setattr(warm, "LOOK", 3600.0)
     servers, plan, found = ForkServers(), plan_in(folder, modules), list[ForkServer | None]()
+    said: list[str] = []
 
     async def find() -> None:
-        found.append(await servers.find(plan))
+        found.append(await servers.find(plan, say=said.append))
 
     servers.keep(spec_for(plan))
     with anyio.fail_after(10):
@@ -121,6 +122,7 @@ async def test_engines_that_wait_start_at_once_as_programs_when_the_server_fails
             await until(lambda: servers.is_wanted("tiny"))
             servers.say("tiny", state, "it ended with -9")
     assert found == [None, None]
+    assert said[-1] == "starting as a program"
 
 
 async def test_a_server_that_was_found_is_wanted_for_as_long_as_a_fork_may_take(

@@ -78,18 +78,8 @@ class ForkServers:
         entry = next(fitting, None)
         if entry is None:
             return None
-        began = time.monotonic()
-        while entry.report.state is ForkServerState.STARTING:
-            now = time.monotonic()
-            importing = _importing(entry, now)
-            if not is_worth_waiting(importing, now - began, longest):
-                return None
-            entry.wanted_until = now + LOOK + FORK_TIMEOUT
-            if say is not None:
-                done = f" ({importing.share:.0%} done)" if importing.share else ""
-                say(f"waiting for the fork server, which imports {entry.report.backend}{done}")
-            with anyio.move_on_after(LOOK):
-                await entry.settled.wait()
+        if entry.report.state is ForkServerState.STARTING:
+            await _wait(entry, longest, say or (lambda _: None))
         if entry.server is not None:
             now = time.monotonic()
             entry.wanted_until = now + FORK_TIMEOUT
@@ -182,6 +172,23 @@ class MemoryBounds:
             running: Whether the server is there.
         """
         return memory_free >= (self.keep if running else self.begin) and (not gpus or gpus_free > 0)
+
+
+async def _wait(entry: _Entry, longest: float, say: Callable[[str], None]) -> None:
+    """Wait for a server as long as it imports and is worth waiting for."""
+    began = now = time.monotonic()
+    importing = _importing(entry, now)
+    while is_worth_waiting(importing, now - began, longest):
+        entry.wanted_until = now + LOOK + FORK_TIMEOUT
+        done = f" ({importing.share:.0%} done)" if importing.share else ""
+        say(f"waiting for the fork server, which imports {entry.report.backend}{done}")
+        with anyio.move_on_after(LOOK):
+            await entry.settled.wait()
+        if entry.report.state is not ForkServerState.STARTING:
+            break
+        now = time.monotonic()
+        importing = _importing(entry, now)
+    say("starting as a program" if entry.server is None else "being forked")
 
 
 def _importing(entry: _Entry, now: float) -> Importing:
