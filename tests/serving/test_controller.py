@@ -86,7 +86,8 @@ async def test_what_every_worker_refuses_is_refused(tmp_path: Path) -> None:
         await head.join("w2")
         head.problems = {"w1": "there is no file /x", "w2": "there is no backend"}
         outcome, answer = await head.deploy(spec())
-        assert (outcome, answer["message"], answer["param"]) == ("invalid", "there is no backend", "source")
+        reasons = "there is no backend; there is no file /x"
+        assert (outcome, answer["message"], answer["param"]) == ("invalid", reasons, "source")
         assert (await head.stored()) == []
 
 
