@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 from anyio._backends._asyncio import TestRunner
 from blockbuster import BlockBuster, blockbuster_ctx
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from tests.children import kill_all, left_since, running
-from tests.costs import Costs
+from tests.costs import Costs, Meter
 
 # Each process of the tests has a folder for temporary files of its own, so that what one starts does not meet
 # the locks of GPUs and the sockets of another. That of ``tmp_path`` is kept, as always.
@@ -27,8 +27,13 @@ os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
 OURS = tempfile.mkdtemp(prefix="st-", dir="/tmp")
 os.environ["TMPDIR"] = tempfile.tempdir = OURS
 
+# No property says how fast it has to hold: other tests run at the same time.
+UNTIMED: Any = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("suite", **UNTIMED)
+settings.register_profile("quick", max_examples=15, stateful_step_count=20, **UNTIMED)
 # For the coverage gate, which must come to the same result each time, and soon.
-settings.register_profile("coverage", max_examples=25, derandomize=True, database=None, deadline=None)
+settings.register_profile("coverage", max_examples=25, derandomize=True, database=None, **UNTIMED)
+settings.load_profile("suite")
 
 LOOPS = [
     pytest.param(("asyncio", {"use_uvloop": False}), id="asyncio"),
@@ -42,6 +47,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(Meter())
     if not hasattr(config, "workerinput"):  # else the process that we are a worker of tells them
         config.pluginmanager.register(Costs())
 

@@ -125,7 +125,8 @@ def say(text: str) -> None:
 def quick(suite: Suite, arguments: Sequence[str]) -> None:
     """Run what somebody wants to know while they work."""
     suite.run(Step("ruff check", [BIN / "ruff", "check"]))
-    pytest: list[str | Path] = [PYTHON, "-m", "pytest", *MANY, "-m", QUICK, "--one-loop"]
+    fewer = ["-m", QUICK, "--one-loop", "--hypothesis-profile=quick"]
+    pytest: list[str | Path] = [PYTHON, "-m", "pytest", *MANY, *fewer]
     suite.run(Step("quick tests", [*pytest, *arguments]))
 
 
@@ -154,8 +155,8 @@ def test(suite: Suite, vllm: Step, arguments: Sequence[str], *, required: bool) 
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="tests.suite", description="Everything that is checked and tested.")
-    parser.add_argument("--quick", action="store_true", help="the tests that are not slow, on one loop each")
+    parser = argparse.ArgumentParser(prog="tests.suite", allow_abbrev=False)
+    parser.add_argument("--quick", action="store_true", help="not slow, one loop, few examples")
     parser.add_argument("--vllm", choices=["wanted", "required"], default="wanted")
     chosen, arguments = parser.parse_known_args()
     suite = Suite()

@@ -45,6 +45,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_the_results_have_the_promised_figures_for_every_loop(results: Path) -> None:
     content = json.loads(results.read_text())
     assert content["machine"]["cores"] >= 1
@@ -57,6 +58,7 @@ def test_the_results_have_the_promised_figures_for_every_loop(results: Path) -> 
         assert all(value > 0 for name, value in figures.items() if name != "bulk_mb_s")
 
 
+@pytest.mark.slow
 def test_the_results_say_under_what_conditions_they_were_measured(results: Path) -> None:
     conditions = json.loads(results.read_text())["conditions"]
     assert conditions["command"].startswith("python bench/actors.py --quick --no-peers")
@@ -64,6 +66,7 @@ def test_the_results_say_under_what_conditions_they_were_measured(results: Path)
     assert conditions["cpu_seconds"]["uvloop"] > 0
 
 
+@pytest.mark.slow
 def test_results_compared_with_themselves_have_not_changed(results: Path) -> None:
     done = bench("compare.py", str(results), str(results), "--fail-on-worse")
     assert done.returncode == 0, done.stderr

@@ -122,6 +122,7 @@ def test_results_of_before_there_were_fresh_workers_are_shown(capsys: pytest.Cap
     assert "fresh" not in shown
 
 
+@pytest.mark.slow
 @pytest.mark.allow_blocking
 def test_llamacpp_is_measured_through_a_real_cluster(tmp_path: Path) -> None:
     file = tmp_path / "cold.json"

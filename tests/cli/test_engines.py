@@ -27,6 +27,7 @@ def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recipe:
     return made
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("recipe")
 def test_an_engine_is_installed_then_listed_and_not_installed_again(sllm: Sllm, tmp_path: Path) -> None:
     place = ("--data-dir", str(tmp_path / "data"))

@@ -51,6 +51,7 @@ def comparable(answer: dict[str, Any]) -> dict[str, Any]:
     return answer
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 @pytest.mark.parametrize("name", REQUESTS)
 async def test_it_equals_the_engines_own_unstreamed_answer(
