@@ -78,6 +78,29 @@ def test_a_replica_whose_disk_has_gone_silent_fails_with_its_path(tmp_path: Path
         cluster.close()
 
 
+def test_a_program_on_a_dead_mount_is_told_by_its_path(tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path / "data", "--fork-servers", "none", "--allow-command")
+    try:
+        with dead_mount(tmp_path / "away") as away:
+            program = str(away / "serve")
+            document = {
+                "model": "m",
+                "backend": "command",
+                "backend_config": {"command": [program, "$SOCKET"]},
+            }
+            answer = cluster.http.post("/deployments", json=document)
+            assert answer.status_code == 200, answer.text
+
+            def failed() -> bool:
+                described = cluster.describe("m:command") or {"instances": []}
+                return any(program in each["reason"] for each in described["instances"])
+
+            eventually(failed, within=40, what="it fails")
+            stop(cluster)
+    finally:
+        cluster.close()
+
+
 def test_a_dead_storage_costs_a_worker_only_what_is_on_it(tmp_path: Path) -> None:
     with dead_mount(tmp_path / "away") as away:
         cluster = Cluster(tmp_path / "data", "--demo", "--storage-path", f"{away}", "--fork-servers", "none")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -27,20 +28,23 @@ async def inspect_in_time(request: InspectSource, host: EngineHost) -> SourceIns
         DiskSilent: Something else than the source took too long: the source may be good.
     """
     try:
-        for path in paths_of(request.backend, request.source, host):
+        for path in paths_of(request.backend, request.source, request.settings, host):
             await host.disk.check(path, patience=ANSWERS)
     except DiskSilent as silent:
         return SourceInspected(problem=str(silent))
     return await host.disk.run(request.source, partial(inspect_source, request, host), patience=LONGEST)
 
 
-def paths_of(backend: str, source: str, host: EngineHost) -> tuple[str | Path, ...]:
-    """Return the paths that a look at a source begins with."""
+def paths_of(
+    backend: str, source: str, settings: Mapping[str, object], host: EngineHost
+) -> tuple[str | Path, ...]:
+    """Return the paths that a look at a source and its settings begins with."""
+    named = [value for value in settings.values() if isinstance(value, str) and value.startswith("/")]
     if backend not in WANTED:
-        return ()
+        return tuple(named)
     if source.startswith("/"):
-        return (source,)
+        return (source, *named)
     try:
-        return (host.models.folder,) if host.models.brings(backend, source) else ()
+        return (host.models.folder, *named) if host.models.brings(backend, source) else tuple(named)
     except SourceProblem:  # it is not written like a source: nothing is looked at for it
         return ()

@@ -6,11 +6,13 @@ import os
 import re
 import stat
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import anyio
-import anyio.to_thread
 from attrs import define, field
+
+from sllm_actors.disk import Disk, DiskSilent
 
 from .access import ServerAccess
 
@@ -18,6 +20,9 @@ LARGEST_FILE = 8192
 
 FRESH_SECONDS = 5.0
 """A key that was read so recently is used again: a file that is written anew is noticed in that time."""
+
+PATIENCE = 3.0
+"""Seconds that the disk of a key's file gets to answer."""
 
 _KEY = re.compile(r"[!-~]+")
 
@@ -69,11 +74,15 @@ def _read(path: Path, place: str) -> str:
 class Keys:
     """Reads keys, each at most once in ``FRESH_SECONDS``.
 
+    While the disk of a key's file does not answer, the last key that was read there goes on being used.
+
     Attributes:
         place: Where that is, for the sentence of a problem.
+        disk: What reads them.
     """
 
     place: str
+    disk: Disk = field(factory=Disk)
     _known: dict[tuple[str, str], tuple[float, str]] = field(factory=dict, repr=False)
 
     async def of(self, access: ServerAccess) -> str:
@@ -87,7 +96,14 @@ class Keys:
             return ""
         read_at, key = self._known.get(which, (0.0, ""))
         if not key or anyio.current_time() - read_at > FRESH_SECONDS:
-            self._known.pop(which, None)
-            key = await anyio.to_thread.run_sync(read_key, access, self.place)
+            try:
+                read = partial(read_key, access, self.place)
+                key = await self.disk.run(access.key_file, read, patience=PATIENCE)
+            except KeyProblem:
+                self._known.pop(which, None)
+                raise
+            except DiskSilent as silent:
+                if not key:
+                    raise KeyProblem(str(silent)) from None
             self._known[which] = (anyio.current_time(), key)
         return key

@@ -7,6 +7,8 @@ import socket
 import ssl
 from collections.abc import Iterator
 
+from sllm_actors.disk import DiskSilent
+
 _UNKNOWN_AUTHORITY = {18, 19, 20, 21}
 """OpenSSL's numbers for a chain that ends in a certificate that is not trusted."""
 
@@ -27,6 +29,8 @@ def why_unreachable(error: BaseException) -> str:
 
 def _say(error: BaseException) -> str:
     match error:
+        case DiskSilent():
+            return str(error)
         case socket.gaierror(errno=socket.EAI_AGAIN):
             return "its name cannot be looked up now (the name server does not answer)"
         case socket.gaierror():

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import ssl
+from functools import partial
+from pathlib import Path
 
 import anyio
-import anyio.to_thread
 from attrs import define, field
+
+from sllm_actors.disk import Disk
+from sllm_actors.files import open_regular
 
 
 def make_context(ca_file: str) -> ssl.SSLContext:
@@ -19,6 +23,8 @@ def make_context(ca_file: str) -> ssl.SSLContext:
         OSError: The file cannot be read, or has no certificates in it; the text is a sentence that names it.
     """
     try:
+        if ca_file:
+            open_regular(Path(ca_file)).close()
         context = ssl.create_default_context(cafile=ca_file or None)
     except ssl.SSLError:
         raise OSError(f"ca_file {ca_file} has no certificates (PEM) in it") from None
@@ -28,10 +34,15 @@ def make_context(ca_file: str) -> ssl.SSLContext:
     return context
 
 
+PATIENCE = 5.0
+"""Seconds that a context may take to be made."""
+
+
 @define
 class ClientContexts:
     """Makes contexts, and keeps them: one costs about 20 ms, and a connection that uses it nothing."""
 
+    disk: Disk = field(factory=Disk)
     _known: dict[str, ssl.SSLContext] = field(factory=dict)
     _making: anyio.Lock = field(factory=anyio.Lock)
 
@@ -39,12 +50,13 @@ class ClientContexts:
         """Return the context of a file of authorities, or with "" that of the machine's.
 
         Raises:
-            OSError: See ``make_context``.
+            OSError: See ``make_context``; or the file's disk does not answer.
         """
         context = self._known.get(ca_file)
         if context is None:
             async with self._making:
                 if (context := self._known.get(ca_file)) is None:
-                    context = await anyio.to_thread.run_sync(make_context, ca_file)
+                    where = ca_file or "the directory of certificates"
+                    context = await self.disk.run(where, partial(make_context, ca_file), patience=PATIENCE)
                     self._known[ca_file] = context
         return context

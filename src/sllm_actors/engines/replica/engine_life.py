@@ -109,7 +109,7 @@ class EngineLife:
         """Run the engine of an order whose model files are here."""
         paths = self.host.folders.paths_for(order.key.attempt(self.attempt))
         deadline = anyio.current_time() + order.startup_timeout
-        for path in paths_of(order.backend, self.order.source, self.host):
+        for path in paths_of(order.backend, self.order.source, order.settings, self.host):
             await self.host.disk.check(path)
         launch = await self.host.disk.run(
             order.source,
@@ -119,6 +119,7 @@ class EngineLife:
         if launch.plan is None:
             self._end(self._ended(await self._watch_server(launch, order)))
             return
+        await self.host.disk.check(launch.plan.argv[0])
         async with self.host.hardware.gpus.lend(order.num_gpus, deadline, self._delayed) as loan:
             self.say(Admitted(self.attempt))
             with self.host.hardware.cores.lend(launch.plan.threads if launch.plan.own_cores else 0) as cores:
@@ -134,6 +135,7 @@ class EngineLife:
             policy=self.host.policy.health,
             startup_timeout=order.startup_timeout,
             say=self.say,
+            disk=self.host.disk,
         )
         return await watch.run()
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+from functools import partial
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
 import anyio
-import anyio.to_thread
 import httpx2
 from attrs import frozen
 
+from sllm_actors.disk import Disk, DiskSilent
 from sllm_actors.engines.external import KeyProblem, ServerAccess, make_context, read_key, why_unreachable
 
 LONGEST_BODY = 65536
@@ -45,12 +46,15 @@ class ServerProbe:
     Args:
         address: Its URL, without ``/v1``.
         paths: Tried in this order at the first question; the first that is there is kept.
+        access: How it is reached.
+        disk: What reads the files that are named there.
     """
 
-    def __init__(self, address: str, paths: tuple[str, ...], access: ServerAccess) -> None:
+    def __init__(self, address: str, paths: tuple[str, ...], access: ServerAccess, disk: Disk) -> None:
         self._address = address
         self._paths = paths
         self._access = access
+        self._disk = disk
         self._client: httpx2.AsyncClient
 
     async def __aenter__(self) -> Self:
@@ -64,7 +68,7 @@ class ServerProbe:
             verify = make_context(self._access.ca_file) if self._address.startswith("https:") else False
             return httpx2.AsyncClient(base_url=self._address, verify=verify, trust_env=False, timeout=None)
 
-        self._client = await anyio.to_thread.run_sync(make)
+        self._client = await self._disk.run(self._access.ca_file or "the directory of certificates", make)
         return self
 
     async def __aexit__(
@@ -126,7 +130,7 @@ class ServerProbe:
                 return await self._answer(path, limit)
         except TimeoutError:
             return f"no answer within {timeout:.3g} s"
-        except KeyProblem as problem:
+        except (KeyProblem, DiskSilent) as problem:
             return str(problem)
         except (httpx2.RemoteProtocolError, httpx2.DecodingError):
             return "what answers there does not speak HTTP as it should"
@@ -134,7 +138,7 @@ class ServerProbe:
             return why_unreachable(error)
 
     async def _answer(self, path: str, limit: int) -> httpx2.Response:
-        key = await anyio.to_thread.run_sync(read_key, self._access)
+        key = await self._disk.run(self._access.key_file, partial(read_key, self._access))
         headers = {**self._access.headers, **({"authorization": f"Bearer {key}"} if key else {})}
         async with self._client.stream("GET", path, headers=headers) as answer:
             content = bytearray()

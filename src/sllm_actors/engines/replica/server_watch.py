@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import anyio
-from attrs import define, evolve
+from attrs import define, evolve, field
 
+from sllm_actors.disk import Disk
 from sllm_actors.engines.external import ServerAccess
 from sllm_actors.engines.health_policy import HealthPolicy
 
@@ -27,6 +28,7 @@ class ServerWatch:
         model: What the server is asked for where nothing says how it calls its model.
         say: Told ``Progressed`` while it is loading, ``Unreached`` when it could not be reached within
             ``access.connect_timeout`` (it is asked on), and ``Answered`` once.
+        disk: What reads the files that ``access`` names.
     """
 
     address: str
@@ -37,12 +39,13 @@ class ServerWatch:
     policy: HealthPolicy
     startup_timeout: float
     say: Say
+    disk: Disk = field(factory=Disk)
 
     async def run(self) -> str:
         """Return why it serves no longer."""
         while True:
             try:
-                async with ServerProbe(self.address, self.paths, self.access) as probe:
+                async with ServerProbe(self.address, self.paths, self.access, self.disk) as probe:
                     server = evolve(self.access, model=await self._until_ready(probe))
                     self.say(Answered(self.attempt, self.address, server=server))
                     return f"{self.address} {await self._until_ill(probe, server.model)}"
