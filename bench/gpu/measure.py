@@ -135,9 +135,7 @@ async def sleep_and_wake(address: str, level: int) -> dict[str, float]:
 def fork_servers() -> list[int]:
     """Return the process ids of the fork servers of this user."""
     return [
-        process.pid
-        for process in psutil.process_iter()
-        if any(argument.endswith("fork_server.py") for argument in _command(process))
+        process.pid for process in psutil.process_iter() if "sllm fork server" in " ".join(_command(process))
     ]
 
 

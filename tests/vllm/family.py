@@ -80,7 +80,7 @@ def wait_for_fork_server(cluster: Cluster) -> None:
 def was_forked(engine: int) -> bool:
     """Return whether an engine's leash was a fork server's child, which may have been started anew since."""
     leash = psutil.Process(psutil.Process(engine).ppid())
-    return "fork_server.py" in " ".join(leash.cmdline())
+    return bool(leash.environ())  # one that is started as a program has none of its worker's
 
 
 def shared_memory() -> dict[int, Path]:

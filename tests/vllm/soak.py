@@ -119,7 +119,9 @@ class Machine:
     def _fork_server(self) -> list[int]:
         with suppress(psutil.Error, AssertionError):
             worker = psutil.Process(self.cluster.sllm.node("worker"))
-            return [child.pid for child in worker.children() if "fork_server.py" in " ".join(child.cmdline())]
+            return [
+                child.pid for child in worker.children() if "sllm fork server" in " ".join(child.cmdline())
+            ]
         return []
 
     def _node(self) -> list[int]:

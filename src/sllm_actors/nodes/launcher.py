@@ -26,6 +26,7 @@ from sllm_actors.actors import Backoff
 from sllm_actors.descriptors import raise_limit
 from sllm_actors.observe import terminal
 from sllm_actors.observe.terminal import announce
+from sllm_actors.observe.titles import set_title
 
 from .launcher_plan import LauncherPlan, LauncherProblem, PlannedNode
 from .settings import CONFIGURATION_EXIT, write_settings
@@ -55,6 +56,7 @@ def run(plan: LauncherPlan) -> None:
         LauncherProblem: A node cannot run as it is set up (it has said why on stderr). All others were
             stopped.
     """
+    set_title(plan.title)
     raise_limit()
     try:
         anyio.run(_Launcher(plan).run, backend="asyncio", backend_options={"use_uvloop": True})

@@ -30,6 +30,14 @@ from .user_paths import NoHome, absolute, default_data_dir
 
 BACKLOG = 1024
 
+TITLES: dict[type[NodeOptions], str] = {
+    UpOptions: "sllm up",
+    HeadOptions: "sllm launcher of a head",
+    WorkerOptions: "sllm launcher of a worker",
+    GatewayOptions: "sllm launcher of a gateway",
+}
+"""What ``ps`` shows for the launcher: the node that it starts has the command's own name."""
+
 
 class LauncherProblem(Exception):
     """The nodes cannot be started; one sentence says why and what to do."""
@@ -49,6 +57,7 @@ class LauncherPlan:
 
     Attributes:
         sockets: Bound and listening; inherited by the nodes that name their descriptors.
+        title: What ``ps`` shows for the launcher.
         gateway_url: Where this launcher's gateway answers, or "" where it starts none.
         key: What it asks of its clients, or None.
         demo: Deploy the demo model once a gateway answers.
@@ -57,6 +66,7 @@ class LauncherPlan:
     data_dir: Path
     nodes: tuple[PlannedNode, ...]
     sockets: tuple[socket.socket, ...] = field(repr=False)
+    title: str = "sllm launcher"
     gateway_url: str = ""
     key: str | None = field(default=None, repr=False)
     demo: bool = False
@@ -140,6 +150,7 @@ class _Planning:
     def __init__(self, chosen: NodeOptions, data_dir: Path, tls: TlsFiles | None, default_host: str) -> None:
         self._address = chosen.host or default_host
         self._data_dir = data_dir
+        self._title = TITLES[type(chosen)]
         self._secret_file = chosen.secret_file
         self._common: dict[str, Any] = {
             "data_dir": data_dir,
@@ -216,6 +227,7 @@ class _Planning:
             self._data_dir,
             (*self._head, *nodes),
             tuple(self._sockets.bound),
+            title=self._title,
             gateway_url=self._url,
             key=None if self._common["loopback"] or not self._url else admin_key(self._data_dir),
             demo=demo,

@@ -21,6 +21,7 @@ from sllm_actors.files import FileProblem
 from sllm_actors.observe import terminal
 from sllm_actors.observe.logs import configure_logs
 from sllm_actors.observe.streams import open_standard_streams
+from sllm_actors.observe.titles import set_title
 
 from .membership import HeadMoved
 from .settings import CONFIGURATION_EXIT, NodeSettings, read_settings
@@ -49,6 +50,7 @@ def main() -> int:
     except OSError as error:
         terminal.warn(f"error: the log {settings.log} cannot be written: {error.strerror}")
         return CONFIGURATION_EXIT
+    set_title(settings.process_title)
     complete_user(os.environ, settings.data_dir)
     try:
         anyio.run(_run, role, settings, backend="asyncio", backend_options={"use_uvloop": True})

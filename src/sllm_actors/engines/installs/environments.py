@@ -287,11 +287,18 @@ def _check_room(engines_dir: Path, recipe: Recipe) -> None:
         )
 
 
+def _has_mapped(pid: int, inside: str) -> bool:
+    """Say whether a process has loaded a library of a folder: its title may not say what it runs."""
+    with suppress(OSError):
+        return inside in Path(f"/proc/{pid}/maps").read_text(errors="replace")
+    return False
+
+
 def _check_unused(folder: Path) -> None:
     inside = f"{folder}{os.sep}"
     for process in psutil.process_iter():
         with suppress(psutil.Error, IndexError):
-            if process.cmdline()[0].startswith(inside):
+            if process.cmdline()[0].startswith(inside) or _has_mapped(process.pid, inside):
                 raise InstallProblem(
                     f"process {process.pid} runs from {folder}: delete its deployments or stop the worker"
                 )

@@ -94,6 +94,11 @@ Raises OSError when it cannot be started.
 """
 
 
+def replica_of(launch: LaunchRequest) -> str:
+    """Return whose engine it is, as the line says that begins it in the log."""
+    return launch["header"].rpartition(" ")[2]
+
+
 def exec_engine(launch: LaunchRequest, output: int) -> int:
     """Start the engine as a program of its own. See ``Start``."""
     engine = subprocess.Popen(
@@ -182,6 +187,7 @@ class Leash:
         launch = self._hear_launch()
         if launch is None:
             return
+        procfs.name_process("sllm-leash", f"sllm leash of {replica_of(launch)}")
         self._memory = procfs.SharedMemory(time.time(), launch["tmpdir"])
         try:
             log = Log(launch["log"])

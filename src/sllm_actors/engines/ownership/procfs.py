@@ -6,6 +6,7 @@ A part of ``leash.py``, which loads it by path: so it imports nothing but the st
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import re
 from collections.abc import Callable, Iterable
@@ -28,6 +29,22 @@ def processes() -> list[tuple[int, int]]:
             with contextlib.suppress(OSError, ValueError, IndexError):
                 found.append((int(name), int(stat_fields(int(name))[1])))
     return found
+
+
+def name_process(name: str, title: str) -> None:
+    """Set what this process is called: the name (15 bytes) in ``top``, the title in ``ps``.
+
+    The title goes where the arguments were that this process, or the one that it was forked from, was
+    started with, as far as there is room. The environment beside it stays as it is.
+    """
+    with contextlib.suppress(OSError), open("/proc/self/comm", "w", encoding="utf-8") as file:  # noqa: PTH123
+        file.write(name)
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        begin, end = map(int, stat_fields(os.getpid())[45:47])
+        room = end - begin
+        if begin and room > 1:
+            data = title.encode(errors="replace")[: room - 1].ljust(room, b"\0")
+            ctypes.memmove(begin, data, room)
 
 
 def children() -> list[int]:

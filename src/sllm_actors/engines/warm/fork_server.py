@@ -95,6 +95,7 @@ class Server:
     def __init__(self, link: socket.socket) -> None:
         self._link = link
         self._leash = load_part("ownership", "leash.py")
+        self._name = self._leash.procfs.name_process
         self._engine = load_part("warm", "forked_engine.py")
         self._leash.close_others(link.fileno())
         self._marker = Marker()
@@ -138,6 +139,7 @@ class Server:
                 importlib.import_module(name)
         sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, ImportProgress)]
         prepare_titles()
+        self._name("sllm-forkserver", "sllm fork server")
         problem = unfit()
         if problem:
             self._say(event="unfit", reason=problem)
@@ -171,7 +173,6 @@ class Server:
         try:
             os.setsid()
             self._link.close()
-            set_name("sllm-leash")
             code = self._leash.own(control, status, self._start_engine)
         finally:
             os._exit(code)
@@ -197,7 +198,7 @@ class Server:
                 signal.signal(number, signal.SIG_DFL)
             signal.signal(signal.SIGINT, signal.default_int_handler)
             os.setsid()
-            set_name("sllm-engine")
+            self._name("sllm-engine", f"sllm engine of {self._leash.replica_of(launch)}")
             self._marker.write(launch["env"][MARKER])
             os.close(birth)
             for fd in (1, 2):
@@ -283,18 +284,10 @@ def open_descriptors() -> frozenset[int]:
     return frozenset(found)
 
 
-def set_name(name: str) -> None:
-    """Set what ``ps`` and ``top`` call this process."""
-    with contextlib.suppress(OSError), open("/proc/self/comm", "w", encoding="ascii") as file:  # noqa: PTH123
-        file.write(name)
-
-
 def prepare_titles() -> None:
-    """Let setproctitle, where it was imported, find its place before a fork has an environment of its own."""
-    titles = sys.modules.get("setproctitle")
-    if titles is not None:
-        titles.getproctitle()
-        set_name("sllm-warm")
+    """Let setproctitle, where there is one, find its place before what is there is written over."""
+    with contextlib.suppress(ImportError):
+        importlib.import_module("setproctitle").getproctitle()
 
 
 def reap() -> None:
@@ -318,7 +311,6 @@ def main() -> None:
     """Be the server."""
     link = socket.socket(fileno=int(sys.argv[1]))
     link.set_inheritable(False)
-    set_name("sllm-warm")
     sys.exit(Server(link).run())
 
 
