@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
 from sllm_actors.disk import DiskSilent
 from sllm_actors.engines.host import EngineHost
-from sllm_actors.engines.messages import InspectSource, SourceInspected
+from sllm_actors.engines.messages import InspectSource, ReplicaOrder, SourceInspected
 from sllm_actors.models.errors import SourceProblem
 from sllm_actors.models.store import WANTED
 
@@ -28,23 +27,23 @@ async def inspect_in_time(request: InspectSource, host: EngineHost) -> SourceIns
         DiskSilent: Something else than the source took too long: the source may be good.
     """
     try:
-        for path in paths_of(request.backend, request.source, request.settings, host):
+        for path in paths_of(request, host):
             await host.disk.check(path, patience=ANSWERS)
     except DiskSilent as silent:
         return SourceInspected(problem=str(silent))
     return await host.disk.run(request.source, partial(inspect_source, request, host), patience=LONGEST)
 
 
-def paths_of(
-    backend: str, source: str, settings: Mapping[str, object], host: EngineHost
-) -> tuple[str | Path, ...]:
-    """Return the paths that a look at a source and its settings begins with."""
-    named = [value for value in settings.values() if isinstance(value, str) and value.startswith("/")]
-    if backend not in WANTED:
-        return tuple(named)
-    if source.startswith("/"):
-        return (source, *named)
+def paths_of(asked: InspectSource | ReplicaOrder, host: EngineHost) -> tuple[str | Path, ...]:
+    """Return the paths that are looked at for a source, its settings and its secrets."""
+    named = [value for value in asked.settings.values() if isinstance(value, str)]
+    named += [reference.removeprefix("file:") for reference in asked.secret_env.values()]
+    files = tuple(name for name in named if name.startswith("/"))
+    if asked.backend not in WANTED:
+        return files
+    if asked.source.startswith("/"):
+        return (asked.source, *files)
     try:
-        return (host.models.folder, *named) if host.models.brings(backend, source) else tuple(named)
+        return (host.models.folder, *files) if host.models.brings(asked.backend, asked.source) else files
     except SourceProblem:  # it is not written like a source: nothing is looked at for it
-        return ()
+        return files

@@ -109,7 +109,7 @@ class EngineLife:
         """Run the engine of an order whose model files are here."""
         paths = self.host.folders.paths_for(order.key.attempt(self.attempt))
         deadline = anyio.current_time() + order.startup_timeout
-        for path in paths_of(order.backend, self.order.source, order.settings, self.host):
+        for path in paths_of(self.order, self.host):
             await self.host.disk.check(path)
         launch = await self.host.disk.run(
             order.source,
