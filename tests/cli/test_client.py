@@ -94,6 +94,8 @@ def test_a_gateway_on_this_machine_gets_the_heads_admin_key_and_another_never_do
     assert find_key(environ, local=True) == "sllm-admin-1"
     assert find_key(environ, local=False) == ""
     assert find_key({**environ, "SLLM_API_KEY": "mine"}, local=True) == "mine"
+    (tmp_path / "admin-key").write_bytes(b"\xef\xbb\xbfsllm-admin-1\r\n")
+    assert find_key(environ, local=True) == "sllm-admin-1", "a byte order mark means nothing"
     (tmp_path / "admin-key").write_bytes(b"\xff\x00")
     assert find_key(environ, local=True) == ""
     data_home = tmp_path / "sllm"

@@ -10,7 +10,7 @@ import pytest
 from sllm_actors.engines.backends.llamacpp import LlamaCpp, LlamaCppSettings
 from sllm_actors.engines.backends.registry import inspect_source
 from sllm_actors.engines.backends.settings import read_settings
-from sllm_actors.engines.environment import engine_environment
+from sllm_actors.engines.environment import chooses_code, engine_environment
 from sllm_actors.engines.host import EngineHost
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.engines.messages import InspectSource, ReplicaOrder
@@ -150,3 +150,8 @@ def test_what_a_person_has_set_reaches_it(folder: Path) -> None:
     assert CHOSEN.items() <= env.items()
     asked_for = engine_environment(SERVICE, paths_in(folder), VLLM_PORT="tcp://wanted")
     assert asked_for["VLLM_PORT"] == "tcp://wanted"
+
+
+def test_variables_that_choose_code_are_known_by_their_names() -> None:
+    chosen = ["LD_PRELOAD", "LD_LIBRARY_PATH", "PYTHONPATH", "PATH", "MY_PATH", "HF_TOKEN", "PYTHON", "ENV"]
+    assert [chooses_code(name) for name in chosen] == [True, True, True, True, False, False, False, True]

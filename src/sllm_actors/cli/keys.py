@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from sllm_actors.files import FileProblem, read_text
 from sllm_actors.nodes.user_paths import NoHome, absolute, default_data_dir
 
 from .errors import CommandFailure
@@ -30,8 +31,10 @@ def find_key(environ: Mapping[str, str], *, local: bool) -> str:
     named = environ.get("SLLM_DATA_DIR", "").strip()
     try:
         folder = absolute(Path(named)) if named else default_data_dir(environ)
-        with (folder / ADMIN_KEY_FILE).open(encoding="ascii") as file:
-            kept = file.read(LARGEST_KEY).strip()
-    except (OSError, ValueError, NoHome):
+        kept = (read_text(folder / ADMIN_KEY_FILE, LARGEST_KEY) or "").strip()
+    except (
+        FileProblem,
+        NoHome,
+    ):  # of another user, or damaged: the head says so, and here none may be needed
         return ""
-    return kept if kept.isprintable() else ""
+    return kept if kept.isascii() and kept.isprintable() else ""

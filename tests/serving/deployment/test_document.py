@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import date
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sllm_actors.serving.deployment.document import read_document, write_document
+from sllm_actors.serving.deployment.json_text import check_value
 from sllm_actors.serving.deployment.spec import DeploymentProblem, DeploymentSpec, Scaling
 
 
@@ -172,6 +174,11 @@ def test_text_that_is_no_document_gets_one_sentence(text: str, sentence: str) ->
 @pytest.mark.parametrize("digits", [str(2**63), str(-(2**63) - 1), "9" * 5000])
 def test_a_number_that_no_message_can_carry_is_refused(digits: str) -> None:
     assert "is too large" in str(problem_of('{"model": "m", "settings": {"seed": ' + digits + "}}"))
+
+
+def test_what_other_documents_have_and_json_has_not_is_refused() -> None:
+    with pytest.raises(DeploymentProblem, match=r"^a\.b: 2026-01-01 is a date, which JSON has not$"):
+        check_value({"a": {"b": [date(2026, 1, 1)]}}, "it")
 
 
 def test_the_largest_numbers_are_carried() -> None:

@@ -5,6 +5,7 @@ Blocks on the disk: call it in a thread.
 
 from __future__ import annotations
 
+import stat
 from pathlib import Path
 
 from sllm_actors.engines.messages import LogChunk
@@ -67,8 +68,9 @@ def _parts(log: Path) -> list[tuple[int, int, Path]]:
     found = []
     for path in log.glob("*.log"):
         try:
-            begin = int(path.stem)
-            found.append((begin, begin + path.stat().st_size, path))
+            begin, status = int(path.stem), path.stat()
+            if stat.S_ISREG(status.st_mode):
+                found.append((begin, begin + status.st_size, path))
         except (ValueError, FileNotFoundError):
             continue  # not ours, or dropped by a rotation in this moment
     return sorted(found)

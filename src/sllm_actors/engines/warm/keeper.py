@@ -15,6 +15,7 @@ from attrs import frozen
 from sllm_actors.actors import Actor, Backoff
 from sllm_actors.engines.messages import ForkServerState
 from sllm_actors.engines.ownership.leash_process import ForkFailed
+from sllm_actors.files import FileProblem
 
 from .fork_client import ForkServer, ForkServerSpec, Unfit, open_fork_server
 from .fork_servers import ForkServers
@@ -87,7 +88,11 @@ class ForkServerKeeper(Actor):
     async def started(self) -> None:
         """Begin."""
         self._servers.keep(self._spec)
-        learned = await to_thread.run_sync(read_learned, self._record, self._spec.engine)
+        try:
+            learned = await to_thread.run_sync(read_learned, self._record, self._spec.engine)
+        except FileProblem as problem:
+            learned = Learned(self._spec.engine)
+            log.warning("fork_server.record_unreadable", backend=self._backend, reason=str(problem))
         known = self._spec.known
         self._learned = learned.knowing(known.modules, known.preload, known.count)
         self.context.start_soon(self._keep, name=f"fork server for {self._backend}")
