@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -252,4 +253,4 @@ class SupervisorMachine(RuleBasedStateMachine):
 
 
 SupervisorMachine.TestCase.settings = settings(max_examples=300, stateful_step_count=40, deadline=None)
-TestSupervisor = SupervisorMachine.TestCase
+TestSupervisor = pytest.mark.slow(SupervisorMachine.TestCase)

@@ -3,6 +3,7 @@ what the cluster must come to when nothing more happens."""
 
 from __future__ import annotations
 
+import pytest
 from attrs import define, evolve, field
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -290,5 +291,5 @@ class Cluster(RuleBasedStateMachine):
             assert len(runs) == deployment.spec.replicas or full, "there was room"
 
 
-TestCluster = Cluster.TestCase
+TestCluster = pytest.mark.slow(Cluster.TestCase)
 TestCluster.settings = settings(max_examples=120, stateful_step_count=30, deadline=None)
