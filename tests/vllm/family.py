@@ -63,9 +63,14 @@ class Family:
 
 
 def deploy(cluster: Cluster, document: dict[str, Any]) -> None:
-    """Ask for a deployment."""
-    response = httpx2.post(f"{cluster.url}/deployments", json=document, trust_env=False)
-    assert response.is_success, response.text
+    """Ask for a deployment, right after the start too: until the gateway has found its head."""
+
+    def asked() -> bool:
+        response = httpx2.post(f"{cluster.url}/deployments", json=document, trust_env=False)
+        assert response.is_success or "head_unavailable" in response.text, response.text
+        return response.is_success
+
+    eventually(asked, within=60, what="it is deployed")
 
 
 def wait_for_fork_server(cluster: Cluster) -> None:
