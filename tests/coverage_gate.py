@@ -63,6 +63,7 @@ TESTS = {
     ],
     "serving": [
         "test_admission",
+        "test_answers",
         "test_crashes",
         "decisions/test_placement",
         "decisions/test_reconcile",
@@ -71,6 +72,7 @@ TESTS = {
         "deployment/test_document",
         "deployment/test_spec",
         "test_describe",
+        "test_guide",
         "test_known_nodes",
     ],
     "cli": ["test_ages", "test_lookup"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from datetime import date
 from typing import Any
@@ -445,3 +446,8 @@ def test_what_was_written_is_read_as_the_same_deployment() -> None:
     assert "auto_scaling_config" in document
     assert "backend_config" in document
     assert read_document(json.dumps(document)) == (spec, [])
+
+
+def test_what_a_document_in_toml_may_hold_and_json_has_not_is_refused() -> None:
+    with pytest.raises(DeploymentProblem, match=r"2026-11-27 is a date, which JSON has not"):
+        check_value({"model": "a", "labels": [dt.date(2026, 11, 27)]}, "the document")
