@@ -18,13 +18,16 @@ from typing import Any
 def interrupts(*, ignored: bool = False) -> Iterator[None]:
     """What is started in this block hears SIGINT, or ignores it as a background job of a shell does.
 
-    A child inherits an ignored SIGINT, and the tests themselves may be such a background job.
+    A child inherits an ignored SIGINT, and the tests themselves may be such a background job; or run under
+    ``nohup``, so it hears SIGHUP as well.
     """
     before = signal.signal(signal.SIGINT, signal.SIG_IGN if ignored else signal.default_int_handler)
+    hang_up = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGHUP, hang_up)
 
 
 @contextmanager

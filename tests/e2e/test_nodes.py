@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,8 +27,13 @@ def free_port() -> int:
 
 
 @contextmanager
-def started(*arguments: str, env: dict[str, str] | None = None, ignoring: bool = False) -> Iterator[Sllm]:
-    process = Sllm(*arguments, env=env, ignoring=ignoring)
+def started(
+    *arguments: str,
+    env: dict[str, str] | None = None,
+    ignoring: bool = False,
+    prefix: Sequence[str] = (),
+) -> Iterator[Sllm]:
+    process = Sllm(*arguments, env=env, ignoring=ignoring, prefix=prefix)
     try:
         yield process
     finally:
@@ -221,6 +226,28 @@ def test_nodes_that_were_started_with_interrupts_ignored_stop_on_sigterm_only(tm
         head.wait_for("head: ready")
         for pid in (head.process.pid, head.node("head")):
             os.kill(pid, signal.SIGINT)
+        assert head.stop(number=signal.SIGTERM) == 0  # as a second signal it would have killed the node
+        assert head.lines[-2:] == ["stopping (once more to kill)", "stopped"]
+
+
+def test_a_terminal_that_goes_ends_everything_in_good_order(tmp_path: Path) -> None:
+    ports = ("--gateways", "0", "--cluster-port", "0", "--transport-port", "0")
+    with started("head", *ports, "--data-dir", str(tmp_path), *LOOPBACK) as head:
+        head.wait_for("head: ready")
+        os.kill(head.process.pid, signal.SIGHUP)
+        head.wait_for("stopping")
+        assert head.stop(number=signal.SIGHUP) == 0  # it comes from the shell, and again from the kernel
+        assert head.lines[-1] == "stopped"
+        assert '"node.stopped"' in (tmp_path / "head" / "node.log").read_text()
+
+
+def test_what_nohup_runs_outlives_its_terminal(tmp_path: Path) -> None:
+    ports = ("--gateways", "0", "--cluster-port", "0", "--transport-port", "0")
+    arguments = ("head", *ports, "--data-dir", str(tmp_path), *LOOPBACK)
+    with started(*arguments, prefix=("nohup",)) as head:
+        head.wait_for("head: ready")
+        for pid in (head.process.pid, head.node("head")):
+            os.kill(pid, signal.SIGHUP)
         assert head.stop(number=signal.SIGTERM) == 0  # as a second signal it would have killed the node
         assert head.lines[-2:] == ["stopping (once more to kill)", "stopped"]
 

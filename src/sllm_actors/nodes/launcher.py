@@ -49,8 +49,8 @@ BACKOFF = Backoff(first=0.5, cap=10.0, factor=2.0, reset_after=30.0)
 def run(plan: LauncherPlan) -> None:
     """Run the nodes of a plan in the foreground until SIGINT, SIGTERM or SIGHUP.
 
-    A second signal kills what has not stopped yet. SIGINT and SIGHUP stay ignored where they are at the start
-    (a background job of a shell, ``nohup``).
+    A second signal kills what has not stopped yet, except SIGHUP. SIGINT and SIGHUP stay ignored where they
+    are at the start (a background job of a shell, ``nohup``).
 
     Raises:
         LauncherProblem: A node cannot run as it is set up (it has said why on stderr). All others were
@@ -97,13 +97,16 @@ class _Launcher:
         announce("stopped")
 
     async def _watch_signals(self) -> None:
-        with anyio.open_signal_receiver(*stop_signals()) as signals:
-            async for _ in signals:
-                if self._stop.is_set():
-                    self._kill_all()
-                else:
-                    announce("stopping (once more to kill)")
-                    self._stop.set()
+        try:
+            with anyio.open_signal_receiver(*stop_signals()) as signals:
+                async for number in signals:
+                    if not self._stop.is_set():
+                        announce("stopping (once more to kill)")
+                        self._stop.set()
+                    elif number != signal.SIGHUP:  # a terminal that goes may send it twice
+                        self._kill_all()
+        finally:
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until this process has ended, too
 
     async def _keep(self, child: _Child) -> None:
         """Start a node, and start it again each time it ends, until everything is to stop."""
