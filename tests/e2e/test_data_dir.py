@@ -5,18 +5,29 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from attrs import frozen
 
 from .cluster import Cluster, Sllm, eventually
 
 PORTS = ("--port", "0", "--cluster-port", "0", "--transport-port", "0", "--worker-port", "0")
 
 
+@frozen
+class Used:
+    """A data directory, with the modes of what was in it while the cluster ran, and when it had stopped."""
+
+    path: Path
+    running: dict[Path, int]
+    stopped: dict[Path, int]
+
+
 @pytest.fixture(scope="module")
-def used(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The data directory of a cluster that has served a chat, with the most generous umask there is."""
+def cluster_was(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Used]:
+    """What is left of a cluster that has served a chat, with the most generous umask there is."""
     data_dir = tmp_path_factory.mktemp("sllm") / "not" / "there" / "yet"
     before = os.umask(0)
     try:
@@ -27,28 +38,36 @@ def used(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         cluster.wait_ready()
         assert cluster.ask()
         eventually((data_dir / "gateway-0" / "routing.json").exists, within=10, what="a snapshot")
-        assert "state.db-wal" in assert_private(data_dir)
+        running = modes(data_dir)
         assert cluster.sllm.stop() == 0
-        yield data_dir
+        yield Used(data_dir, running, modes(data_dir))
     finally:
         cluster.close()
 
 
-def assert_private(data_dir: Path) -> set[str]:
-    """Check that nobody else gets at anything there; return the names of all of it."""
-    found = {path: path.lstat().st_mode for path in [data_dir, *data_dir.rglob("*")]}
-    open_to_others = {
-        str(path): oct(mode)
-        for path, mode in found.items()
-        if not stat.S_ISLNK(mode) and not stat.S_ISSOCK(mode) and mode & 0o077
-    }
-    assert open_to_others == {}
-    return {path.name for path in found}
+@pytest.fixture
+def used(cluster_was: Used) -> Path:
+    return cluster_was.path
 
 
-def test_files_of_state_and_logs_are_their_owners_alone(used: Path) -> None:
-    assert {"secret", "state.db", "node.log", "routing.json", "attempts"} <= assert_private(used)
-    assert {path.stat().st_mode & 0o777 for path in used.rglob("*.log")} == {0o600}
+def modes(data_dir: Path) -> dict[Path, int]:
+    found = {}
+    for path in [data_dir, *data_dir.rglob("*")]:
+        with suppress(FileNotFoundError):
+            found[path] = path.lstat().st_mode
+    return found
+
+
+def test_files_of_state_and_logs_are_their_owners_alone(cluster_was: Used) -> None:
+    for found in (cluster_was.running, cluster_was.stopped):
+        assert {"secret", "state.db", "node.log", "routing.json", "attempts"} <= {path.name for path in found}
+        open_to_others = {
+            str(path): oct(mode)
+            for path, mode in found.items()
+            if not stat.S_ISLNK(mode) and not stat.S_ISSOCK(mode) and mode & 0o077
+        }
+        assert open_to_others == {}
+    assert cluster_was.path / "state.db-wal" in cluster_was.running
 
 
 def test_a_cluster_whose_replaceable_files_are_all_damaged_comes_up_and_serves(used: Path) -> None:
