@@ -1,4 +1,4 @@
-"""An HTTP answer that is an error, in OpenAI's shape: the one form that gateway and head give to theirs."""
+"""The one form of the errors that the gateway and the head answer over HTTP: OpenAI's."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _TYPES = {
 
 @frozen
 class ApiError(Exception):
-    """An answer that is an error.
+    """An HTTP answer that reports an error; raised where a request is handled.
 
     Attributes:
         status: The HTTP status.
-        code: What programs look at: a word, never a number.
+        code: The kind of error for programs, as ``body_too_large``: a word, never a number.
         message: One sentence for a person: what is wrong and what to do.
         param: The field of the request that is wrong, if one is.
-        retry_after: Seconds after which to try again, or None.
-        allow: The methods that would be answered, where it is the method that is wrong.
-        detail: The whole error object, where somebody else made it.
+        retry_after: Seconds after which the client should try again, or None.
+        detail: The error object of an engine, which is sent as it is in place of the fields above, or None.
+        allow: The methods that the path takes, for a 405; empty for any other error.
     """
 
     status: int
@@ -43,7 +43,7 @@ class ApiError(Exception):
 
     @property
     def body(self) -> bytes:
-        """The JSON document."""
+        """The JSON document ``{"error": …}``, in UTF-8."""
         error = self.detail or {
             "message": self.message,
             "type": _TYPES.get(
@@ -56,7 +56,7 @@ class ApiError(Exception):
 
     @property
     def headers(self) -> list[tuple[bytes, bytes]]:
-        """The headers that belong to the body."""
+        """The headers of the answer, content type and length included; names are in lower case."""
         headers = [
             (b"content-type", b"application/json"),
             (b"content-length", str(len(self.body)).encode()),
@@ -71,12 +71,12 @@ class ApiError(Exception):
 
     @property
     def event(self) -> bytes:
-        """The same as a server-sent event, for a stream that has begun."""
+        """The error as a server-sent event, for a stream whose status has already been sent."""
         return b"data: " + self.body + b"\n\n"
 
 
 def method_not_allowed(method: str, path: str, allowed: Iterable[str]) -> ApiError:
-    """There is such a path, but it is asked in another way."""
+    """Return the 405 for a path that exists and does not take ``method``; ``allowed`` has those it takes."""
     allow = tuple(sorted(allowed))
     sentence = f"{path[:200]} does not take {method}: it takes {', '.join(allow)}"
     return ApiError(405, "method_not_allowed", sentence, allow=allow)

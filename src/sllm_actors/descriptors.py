@@ -1,4 +1,4 @@
-"""File descriptors: how many a process may have, what it promises from them, and how running out is told."""
+"""File descriptors: how many a process may open, how many connections fit, and how a lack is reported."""
 
 from __future__ import annotations
 
@@ -9,24 +9,25 @@ import resource
 from attrs import frozen
 
 MOST_RESERVED = 256
-"""Descriptors that nothing is promised from: logs, links between nodes, files that are read for a moment."""
+"""Descriptors set aside for other uses: logs, links between nodes, files that are read for a moment."""
 
+# What a node accepts at most, however high its limit of descriptors is.
 MOST_CONNECTIONS = 20_000
 MOST_REQUESTS = 10_000
 MOST_TUNNELS = 4_096
 MOST_LANES = 8_192
 
 UNBOUNDED = 2**20
-"""What counts as the limit where there is none."""
+"""The limit that is assumed where the system sets none."""
 
 
 def raise_limit() -> int:
-    """Raise this process's soft limit of descriptors to the hard one, and return it.
+    """Raise this process's soft limit of descriptors to the hard limit, and return what then applies.
 
-    The usual soft limit of 1024 is for programs that use ``select``; ours do not.
+    The usual soft limit of 1024 protects programs that use ``select``; this one does not.
     """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(OSError, ValueError):  # a sandbox may forbid it: then the soft one it is
+    with contextlib.suppress(OSError, ValueError):  # a sandbox may forbid it: the soft limit stays
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return limit()
 
@@ -39,11 +40,11 @@ def limit() -> int:
 
 @frozen
 class GatewayShare:
-    """What a gateway promises.
+    """How much a gateway accepts at the same time.
 
     Attributes:
         connections: Connections of clients.
-        requests: Inference requests at a time; each has a connection to an engine beside its client's.
+        requests: Inference requests; each has a connection to an engine beside its client's.
     """
 
     connections: int
@@ -52,7 +53,7 @@ class GatewayShare:
 
 @frozen
 class TransportShare:
-    """What the transport of a node promises.
+    """How much the transport of a node accepts at the same time.
 
     Attributes:
         connections: Accepted connections of other nodes, tunnels among them.
@@ -64,21 +65,21 @@ class TransportShare:
 
 
 def gateway_share(limit: int) -> GatewayShare:
-    """Return what a gateway may promise within a limit; it never is more than it would promise without."""
+    """Return how much a gateway can accept with ``limit`` descriptors, up to its fixed bounds."""
     usable = _usable(limit)
     requests = max(1, min(MOST_REQUESTS, usable // 3))
     return GatewayShare(max(1, min(MOST_CONNECTIONS, usable - requests)), requests)
 
 
 def transport_share(limit: int) -> TransportShare:
-    """Return what a transport may promise within a limit."""
+    """Return how much a transport can accept with ``limit`` descriptors, up to its fixed bounds."""
     usable = _usable(limit)
     tunnels = max(1, min(MOST_TUNNELS, usable * 2 // 5))
     return TransportShare(max(1, min(MOST_LANES, usable - tunnels)), tunnels)
 
 
 def is_out_of_descriptors(error: BaseException | None) -> bool:
-    """Tell whether an error, or what it was made from, says that this process or machine has no more."""
+    """Tell whether an error, or a cause of it, says that this process or machine has no descriptor left."""
     if isinstance(error, BaseExceptionGroup):
         return any(is_out_of_descriptors(each) for each in error.exceptions)
     if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
@@ -87,7 +88,7 @@ def is_out_of_descriptors(error: BaseException | None) -> bool:
 
 
 def explain(error: OSError) -> str:
-    """Return what went wrong in a few words; running out of descriptors is said as such."""
+    """Return what went wrong in a few words; for a lack of descriptors, with the limit."""
     if is_out_of_descriptors(error):
         return f"no file descriptors are left here (ulimit -n: {limit()})"
     return error.strerror or str(error)

@@ -1,9 +1,9 @@
-"""Calls that look at paths which people name, made so that a disk that does not answer holds up nobody.
+"""Blocking calls on paths that people name, made so that a disk that does not answer holds up nobody.
 
-A mount whose server is away, or a file whose opening waits for somebody, blocks whoever looks at it, for ever
-and deaf to signals. So such looks happen in threads that can be left behind. A thread costs less than a child
-process would (starting an engine takes several looks), and what is left behind is bounded; at the end of the
-process nobody waits for it.
+A mount whose server is away, or a FIFO without a writer, blocks whoever looks at it for ever, and no signal
+ends that. So each such call, a *look*, is made in a thread that can be left behind. A thread costs less than
+a child process would (starting an engine takes several looks). The number of threads that are left behind is
+bounded, and the end of the process does not wait for them.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ log = structlog.get_logger("sllm_actors.disk")
 T = TypeVar("T")
 
 PATIENCE: Final = 10.0
-"""Seconds that a look may take."""
+"""Seconds that a look may take, unless its caller says otherwise."""
 
 MOST_LOOKS: Final = 64
-"""Looks that are made, or were left behind and still wait, at the same time; further ones are refused."""
+"""Looks at the same time, those included that were left behind and are still blocked; more are refused."""
 
 LAST_PATIENCE: Final = 1.0
-"""Seconds that ``Disk.finish`` waits."""
+"""Seconds that ``Disk.finish`` waits for its call."""
 
 
 class DiskSilent(OSError):
-    """A look at a path was given up. ``strerror`` is a whole sentence that names the path."""
+    """A look at a path was given up or refused. ``strerror`` is a whole sentence that names the path."""
 
     def __init__(self, sentence: str) -> None:
         super().__init__(errno.ETIMEDOUT, sentence)
@@ -43,7 +43,7 @@ class DiskSilent(OSError):
 
 
 class _Look(Generic[T]):
-    """One call in a thread, whose result is either taken or undone, whenever it comes."""
+    """One call in a thread. Its result is either taken or passed to ``undo``, however late it comes."""
 
     def __init__(self, call: Callable[[], T], undo: Callable[[T], object] | None) -> None:
         self._call = call
@@ -60,7 +60,7 @@ class _Look(Generic[T]):
             return self._begun
 
     def run(self) -> None:
-        """Be the thread's work."""
+        """Make the call; to be run by the thread."""
         if not self._begin():
             return
         try:
@@ -80,10 +80,10 @@ class _Look(Generic[T]):
             return self._result.pop()
 
     def leave(self) -> None:
-        """Let nobody have the result any more."""
+        """Give the call up: from now on its result is undone, also one that was there and not taken."""
         with self._lock:
             self._left = True
-            self.ended |= not self._begun  # then it never does
+            self.ended |= not self._begun  # the thread will not make the call any more
             lost, self._result = self._result, []
         for result in lost:
             if self._undo is not None:
@@ -91,7 +91,7 @@ class _Look(Generic[T]):
 
 
 class Disk:
-    """Looks at paths, in threads. To be used by one event loop."""
+    """Makes blocking calls on paths, in threads. To be used by one event loop."""
 
     def __init__(self) -> None:
         self._looks: set[_Look[Any]] = set()
@@ -105,19 +105,20 @@ class Disk:
         patience: float | None = PATIENCE,
         undo: Callable[[T], object] | None = None,
     ) -> T:
-        """Return what a blocking call returns, or raise what it raises.
+        """Make a blocking call in a thread; return what it returns, or raise what it raises.
 
-        When it is cancelled, or its time is over, the thread is left behind. While one that was left for its
-        silence still waits, the next look at that path is refused at once.
+        When the caller is cancelled, or ``patience`` is over, the thread is left behind. As long as a thread
+        that used up its patience is still blocked, further calls on the same path are refused at once.
 
         Args:
-            path: What the call looks at, for a person.
-            call: Blocks; must not need the event loop.
-            patience: Seconds that it may take; None for as many as the caller has.
-            undo: Gives back the result of a call that was left behind (closes what it has opened).
+            path: The path that the call looks at; error messages name it.
+            call: The blocking call. It must not need the event loop.
+            patience: Seconds that the call may take; None for no limit.
+            undo: Takes the result of a call that was left behind, to release it (close what it has opened).
 
         Raises:
-            DiskSilent: It took too long, or too many looks are being made.
+            DiskSilent: The call took too long, or was refused: an earlier one on this path is still blocked,
+                or ``MOST_LOOKS`` looks have not ended.
         """
         self._forget_ended()
         where = str(path)
@@ -137,18 +138,18 @@ class Disk:
             look.leave()
 
     async def check(self, path: str | Path, *, patience: float = PATIENCE) -> None:
-        """Return when a path answers, whatever the answer is.
+        """Return as soon as the file system says whether a path exists, either way.
 
         Raises:
-            DiskSilent: It does not.
+            DiskSilent: It does not say so within ``patience`` seconds. See ``run``.
         """
         await self.run(path, lambda: _exists(path), patience=patience)
 
     async def finish(self, call: Callable[[], object]) -> None:
-        """Do the last thing that is to be done with a path: wait a moment for it, and no longer.
+        """Make a call that releases something (a lock, a file), and wait ``LAST_PATIENCE`` seconds for it.
 
-        The call is made whether this is cancelled or not, and whether the path is silent or not. An
-        ``OSError`` that it raises is logged.
+        The call is made even if the caller is cancelled and if the path is silent; one that takes longer goes
+        on in its thread. An ``OSError`` that it raises is logged.
         """
         thread = threading.Thread(target=_finish, args=(call,), daemon=True, name="disk")
         thread.start()

@@ -1,4 +1,4 @@
-"""Small files of state: written whole, read within a bound, put aside with a warning where they are damaged.
+"""Small files of state: written all or nothing, read up to a limit, moved aside with a warning if damaged.
 
 Everything here blocks on the disk: call it in a thread.
 """
@@ -22,7 +22,7 @@ log = structlog.get_logger("sllm_actors.files")
 T = TypeVar("T")
 
 DRAFT = ".new"
-"""How the names end of files that are being written; whoever was killed meanwhile has left one."""
+"""The end of the names of files that are being written; a process that is killed meanwhile leaves one."""
 
 _MOST_64_BITS = 2**63
 
@@ -42,10 +42,10 @@ class FileProblem(Exception):
 
 
 def make_private_folder(path: Path) -> None:
-    """Make a folder, and those above it that are not there, of mode 0700. One that is there stays as it is.
+    """Make a folder, and its parents that are missing, of mode 0700. A folder that exists keeps its mode.
 
     Raises:
-        OSError: It cannot be made.
+        OSError: A folder cannot be made.
     """
     try:
         path.mkdir(mode=0o700)
@@ -60,10 +60,10 @@ def make_private_folder(path: Path) -> None:
 
 
 def make_private_file(path: Path) -> None:
-    """Make an empty file of mode 0600, for whoever opens it by its name, or give one that is there this mode.
+    """Make an empty file of mode 0600, for code that opens it by its name; one that exists gets this mode.
 
     Raises:
-        OSError: It cannot be made, or is somebody else's.
+        OSError: The file cannot be made, or belongs to another user.
     """
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
@@ -73,15 +73,17 @@ def make_private_file(path: Path) -> None:
 
 
 def write_whole(path: Path, content: str | bytes, *, durable: bool, replace: bool = True) -> None:
-    """Write or replace a file of mode 0600: who reads it finds all of it, or what was there before.
+    """Write or replace a file of mode 0600: a reader finds the whole new content, or what was there before.
 
     Args:
-        durable: So it is after a crash of the whole machine, too, once this has returned.
-        replace: False leaves a file that is there already as it is.
+        path: The file, in a folder that exists.
+        content: A text is written in UTF-8.
+        durable: Whether, once this has returned, the new content also survives a crash of the machine.
+        replace: Whether to replace a file that exists.
 
     Raises:
-        FileExistsError: ``replace`` is false, and it is there.
-        OSError: It cannot be written; what was there before is as it was.
+        FileExistsError: ``replace`` is false, and the file exists.
+        OSError: The file cannot be written; what was there before is as it was.
     """
     data = content.encode() if isinstance(content, str) else content
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name[:100]}.", suffix=DRAFT, dir=path.parent)
@@ -112,10 +114,11 @@ def write_record(path: Path, record: object, *, durable: bool) -> None:
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Open a file for reading, and only a file: opening a FIFO would wait for whoever writes into it.
+    """Open a regular file for reading. A FIFO is refused, because opening one waits until somebody writes.
 
     Raises:
-        OSError: There is none, it cannot be read, or it is something else: ``strerror`` says what.
+        OSError: The file does not exist or cannot be read, or the path is something else, which ``strerror``
+            names.
     """
     mode = path.stat().st_mode
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
@@ -131,13 +134,13 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 def read_bytes(path: Path, limit: int) -> bytes | None:
-    """Return what is in a file, or None where there is none.
+    """Return the content of a file, or None where there is no file.
 
     Raises:
-        FileProblem: It is no regular file, cannot be read, or has more than ``limit`` bytes.
+        FileProblem: The path is no regular file, cannot be read, or has more than ``limit`` bytes.
     """
     try:
-        # Opening a FIFO would wait for whoever writes into it.
+        # O_NONBLOCK: opening a FIFO would wait until somebody writes.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             mode = os.fstat(descriptor).st_mode
@@ -149,7 +152,7 @@ def read_bytes(path: Path, limit: int) -> bytes | None:
             os.close(descriptor)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:  # a NUL in the path
+    except (OSError, ValueError) as error:  # ValueError: there is a NUL in the path
         raise FileProblem(path, f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if len(data) > limit:
         raise FileProblem(path, f"has more than {limit} bytes")
@@ -157,10 +160,10 @@ def read_bytes(path: Path, limit: int) -> bytes | None:
 
 
 def read_text(path: Path, limit: int) -> str | None:
-    """Return the text of a file without a byte order mark at its beginning, or None where there is none.
+    """Return the text of a file, less a byte order mark at its beginning, or None where there is no file.
 
     Raises:
-        FileProblem: See ``read_bytes``; or it is not UTF-8.
+        FileProblem: See ``read_bytes``; or the file is not UTF-8.
     """
     data = read_bytes(path, limit)
     try:
@@ -173,7 +176,7 @@ def read_json(path: Path, limit: int) -> Any:
     """Return the JSON value in a file, or None where there is no file.
 
     Raises:
-        FileProblem: See ``read_text``; or it is not JSON, or nothing but ``null``.
+        FileProblem: See ``read_text``; or the text is not JSON, or is only ``null``.
     """
     text = read_text(path, limit)
     if text is None:
@@ -194,10 +197,10 @@ def read_json(path: Path, limit: int) -> Any:
 def read_record(path: Path, kind: type[T], limit: int) -> T | None:
     """Return the attrs instance that ``write_record`` wrote, or None where there is no file.
 
-    Numbers and texts are taken as they are: ``"3"`` is no number.
+    Values are not converted: the text ``"3"`` is refused where a number belongs.
 
     Raises:
-        FileProblem: See ``read_json``; or it is not one of that kind.
+        FileProblem: See ``read_json``; or the JSON value does not fit ``kind``.
     """
     value = read_json(path, limit)
     if value is None:
@@ -217,11 +220,11 @@ def put_aside(problem: FileProblem, meaning: str) -> None:
     """Move a damaged file out of the way, to the same name with ``.damaged`` behind it, and log a warning.
 
     Args:
-        problem: What is wrong with it.
-        meaning: What follows from going on without it, for a person.
+        problem: The file, and what is wrong with it.
+        meaning: What follows from going on without the file; for a person who reads the log.
 
     Raises:
-        FileProblem: It cannot be moved.
+        FileProblem: The file cannot be moved.
     """
     path = problem.path
     aside = path.with_name(f"{path.name}.damaged")
@@ -249,13 +252,16 @@ def _sync_folder(path: Path) -> None:
 
 
 def _hook(kind: type, *also: type) -> None:
+    """Let ``_strict`` take values of ``kind``, and of the types ``also``, and refuse all others."""
+
     def structure(value: Any, _: type) -> Any:
+        # A bool is an int to isinstance, and none here.
         if isinstance(value, bool) is not (kind is bool) or not isinstance(value, (kind, *also)):
             raise TypeError(f"{value!r:.60} is no {kind.__name__}")
         if isinstance(value, int) and not -_MOST_64_BITS <= value < _MOST_64_BITS:
             raise ValueError(f"{value!r:.20}... is too large")
         if isinstance(value, str):
-            value.encode()  # half a character could not be passed on
+            value.encode()  # raises for half of a surrogate pair, which could not be written anywhere
         return kind(value)
 
     _strict.register_structure_hook(kind, structure)

@@ -1,4 +1,4 @@
-"""The one way in which a host and its port are written together and taken apart."""
+"""The one way in which a host and a port are written together, and read from a text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ HIGHEST_PORT = 65535
 
 @frozen
 class HostPort:
-    """Where something listens.
+    """A host and a TCP port.
 
     Attributes:
         host: A name or an address, without the brackets of IPv6.
@@ -27,7 +27,7 @@ class HostPort:
 
     @property
     def authority(self) -> str:
-        """The same for a URL or a ``Host`` header: in ASCII, and without an address's zone (``%eth0``)."""
+        """``HOST:PORT`` for a URL or a ``Host`` header: in ASCII, without an address's zone (``%eth0``)."""
         host = self.host.partition("%")[0]
         return str(HostPort(host if host.isascii() else host.encode("idna").decode(), self.port))
 
@@ -36,7 +36,7 @@ class HostPort:
         """Read ``HOST``, ``HOST:PORT``, ``[IPV6]``, ``[IPV6]:PORT`` or a bare IPv6 address.
 
         Raises:
-            ValueError: It is none of these; the text says what is wrong.
+            ValueError: The text is none of these; the error says what is wrong.
         """
         if text.startswith("["):
             inner, bracket, rest = text[1:].partition("]")
@@ -56,10 +56,10 @@ def bracketed(host: str) -> str:
 
 
 def parse_host(text: str) -> str:
-    """Read a name or an address that has no port; an IPv6 address may be in brackets.
+    """Read a name or an address without a port; an IPv6 address may be in brackets.
 
     Raises:
-        ValueError: It is none; the text says what is wrong.
+        ValueError: The text is neither; the error says what is wrong.
     """
     host = text[1:-1] if text.startswith("[") and text.endswith("]") and ":" in text else text
     if ":" in host:

@@ -1,4 +1,4 @@
-"""On whose behalf the running code sends: the turn of an actor, its background work, or nobody known."""
+"""The sender that the running code acts for: an actor in its turn, its background work, or nobody known."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from .identity import Address
 from .network import Metadata
 
 LONGEST_CHAIN: Final = 64
-"""Actors named in a call chain; a longer one loses its outermost, whose cycles only the deadline ends."""
+"""Actors that a call chain names at most. A longer chain drops its outermost actors: a cycle that leads back
+to one of those is not noticed, and ends with the deadline of the ask."""
 
 
 class Activity(Protocol):
-    """Whoever sends."""
+    """A sender of messages, as refs see it."""
 
     @property
     def label(self) -> str:
@@ -23,18 +24,20 @@ class Activity(Protocol):
 
     @property
     def address(self) -> Address | None:
-        """The sender that the envelope names."""
+        """The actor's address, which envelopes to other nodes name as their sender."""
 
     @property
     def tell_metadata(self) -> Metadata:
-        """What goes with a tell: the request that is served, and no call chain, since nobody waits."""
+        """The metadata of a tell: the id of the request that is served; no call chain, since nobody waits."""
 
     @property
     def ask_metadata(self) -> Metadata:
-        """What goes with an ask: the request, and everybody who waits until it is answered."""
+        """The metadata of an ask: the request's id, and the chain of all who wait until it is answered."""
 
 
 current: Final[ContextVar[Activity | None]] = ContextVar("current", default=None)
+"""The sender that the running task acts for; None outside of actors."""
+
 get_current: Final = current.get  # looked up once: it is called for each message
 
 

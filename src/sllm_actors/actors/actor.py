@@ -1,4 +1,4 @@
-"""What a person writes (``Actor``) and what it is given to work with (``Context``)."""
+"""``Actor``, the class to subclass, and ``Context``, through which an actor uses its system."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Args = TypeVarTuple("Args")
 
 
 class StartIgnored(Exception):
-    """Raised by ``started`` to say that this actor is not needed: it stays down, and that is no failure."""
+    """Raised by ``started`` to say that the actor is not needed: it stays down, and that is no failure."""
 
 
 class Actor:
@@ -37,55 +37,56 @@ class Actor:
     context: Context
 
     async def started(self) -> None:
-        """Get ready; the first message is handled after it.
+        """Get ready; the first message is handled after this.
 
         Whoever starts the actor waits until this has returned. An exception means that the start failed:
-        ``stopped`` is not called, and the supervisor decides. ``StartIgnored`` means that it is not needed.
+        ``stopped`` is not called, and the supervisor decides. ``StartIgnored`` means that the actor is not
+        needed.
         """
 
     async def receive(self, message: Any) -> Any:
-        """Handle one message; what it returns (None included) answers an ask and is ignored for a tell.
+        """Handle one message. The return value (None included) answers an ask, and is ignored for a tell.
 
-        An exception fails the actor: the asker gets ``RemoteFailure`` and supervision takes over. The
-        exception to that is an ``AskError`` that the handler itself made and raised, as ``raise
-        RemoteFailure("NotFound", "…")``: it is the answer, passed on as it is, and the actor lives (for a
-        tell it is only logged). An ``AskError`` that an ask of the handler's own raised, and that it lets
-        through, is a failure like any other.
+        An exception fails the actor: the asker gets ``RemoteFailure`` and supervision takes over. But an
+        ``AskError`` that the handler itself made and raised, as ``raise RemoteFailure("NotFound", "…")``, is
+        an answer: it is passed on as it is, and the actor lives (for a tell it is only logged). An
+        ``AskError`` that an ask of the handler raised, and that the handler lets through, is a failure like
+        any other.
         """
         raise UnknownMessage(f"{type(self).__name__} takes no {type(message).__name__}")
 
     async def stopped(self, reason: ExitReason) -> None:
-        """Clean up. The children and the background work have ended, no message comes any more.
+        """Clean up. The children and the background work have ended, and no message comes any more.
 
-        Called once after ``started`` succeeded, whatever the reason, unless the actor is killed; bounded by
-        what is left of ``ChildSpec.shutdown``. An exception is logged and becomes the exit reason of an
-        actor that ended normally.
+        Called once if ``started`` succeeded, whatever the reason, unless the actor is killed. An actor whose
+        hook takes longer than what is left of ``ChildSpec.shutdown`` is killed. An exception is logged, and
+        becomes the exit reason of an actor that ended normally.
         """
 
 
 class Context:
-    """An actor's side of the system, for the actor and its background work, in the loop's thread."""
+    """What an actor can ask of its system. For the actor and its background work, in the loop's thread."""
 
     __slots__ = ("_cell", "metadata")
 
     def __init__(self, cell: ActorCell, metadata: Metadata) -> None:
         self._cell = cell
         self.metadata = metadata
-        """What travelled with the message that is handled now."""
+        """The metadata of the message that is handled now."""
 
     @property
     def ref(self) -> ActorRef:
-        """This incarnation of this actor."""
+        """A ref to this incarnation of the actor."""
         return self._cell.ref
 
     @property
     def name(self) -> str | None:
-        """The name it is registered under."""
+        """The name that the actor is registered under, or None."""
         return self._cell.name
 
     @property
     def system(self) -> ActorSystem:
-        """The system that it lives in."""
+        """The system that the actor lives in."""
         return self._cell.system
 
     def now(self) -> float:
@@ -100,27 +101,27 @@ class Context:
         return max(0.0, port.when - self.now())
 
     def stop(self, reason: ExitReason = NORMAL) -> None:
-        """End the actor after the message that it handles now; what waits in its mailbox is not handled."""
+        """End the actor after the message that it handles now. What waits in its mailbox is not handled."""
         self._cell.stop(reason)
 
     def reply_later(self) -> Reply:
         """Take over answering the ask that is handled now; the handler's return value is then ignored.
 
-        For a tell, the reply goes nowhere.
+        For a tell, what is sent through the ``Reply`` goes nowhere.
         """
         return self._cell.owned_resources().reply_later()
 
     def monitor(self, ref: ActorRef) -> MonitorId:
         """Ask for exactly one ``Down(ref, reason)``, through ``receive``, when that actor has ended.
 
-        It comes after every message that was delivered from there before; at once if the actor is gone
-        already; with ``NodeDown`` when its node is lost. A ref by name is resolved now, and does not follow
-        a restart.
+        The ``Down`` comes after every message of that actor that was delivered before. It comes at once if
+        the actor is gone already, and with ``NodeDown`` when its node is lost. A ref by name is resolved now,
+        and does not follow a restart.
         """
         return self._cell.system.monitors.add(self._cell, ref)
 
     def demonitor(self, monitor: MonitorId) -> None:
-        """Take a monitor back: no ``Down`` of it is received after this, even if one is queued already."""
+        """End a monitor: its ``Down`` is not received after this, even if it is queued already."""
         self._cell.system.monitors.remove(self._cell, monitor)
 
     def start_soon(
@@ -129,9 +130,14 @@ class Context:
         *args: *Args,
         name: str | None = None,
     ) -> None:
-        """Run background work beside the actor's turns. It is cancelled when the actor ends.
+        """Run background work beside the actor's turns. The work is cancelled when the actor ends.
 
-        An exception of it fails the actor, and cancels the message that it handles.
+        An exception of the work fails the actor, and cancels the handling of a message that is under way.
+
+        Args:
+            func: The work, an async function.
+            args: Its arguments.
+            name: The name of the task, for debuggers; None for one made of the actor and the function.
 
         Raises:
             ActorGone: The actor is ending.
@@ -139,28 +145,29 @@ class Context:
         self._cell.owned_resources().start_job(func, args, name)
 
     def after(self, delay: float, message: Any) -> Timer:
-        """Send a message to this actor in ``delay`` seconds; it is served before waiting user messages.
+        """Send a message to this actor in ``delay`` seconds; it is handled before user messages that wait.
 
-        It dies with the actor, and is never lost to a full mailbox.
+        The timer ends with the actor. Its message is never lost to a full mailbox.
         """
         return self._cell.owned_resources().start_timer(delay, message)
 
     async def start_child(self, spec: Spec) -> ActorRef:
         """Start a child under this actor's own supervisor (``one_for_one``), and wait until it has started.
 
-        When the actor ends, its children are stopped first, all at once, each within its own budget. A
-        child that stays down is forgotten. More than ``ActorSystem.max_restarts`` restarts within
-        ``window`` fail the actor.
+        When the actor ends, its children are stopped first, all at once, each within its own
+        ``ChildSpec.shutdown``. A child that stays down is forgotten. More than the system's ``max_restarts``
+        restarts within ``window`` seconds fail the actor.
 
         If the wait is cancelled, the child is stopped again.
 
         Raises:
-            StartFailed: The child's ``started`` raised, or its id or name is taken. It is not kept.
+            StartFailed: The child's ``started`` raised (``StartIgnored``, too), its id or name is taken, or
+                the actor is ending. The child is not kept.
         """
         return await self._cell.owned_resources().start_child(spec)
 
     async def stop_child(self, child_id: str) -> None:
-        """Stop a child within its budget, wait until it has ended, and forget it.
+        """Stop a child within its ``ChildSpec.shutdown``, wait until it has ended, and forget it.
 
         Raises:
             StartFailed: There is no such child, or the actor is ending.

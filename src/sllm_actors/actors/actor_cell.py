@@ -36,7 +36,7 @@ UNBORN: Final = Actor()
 """Stands in for the actor that the factory has not made yet, and for one that has ended."""
 
 FRAMES: Final = 8
-"""Innermost frames of a failure's traceback that are logged; never the values in them."""
+"""Innermost frames of a failure's traceback that are logged; the values in them never are."""
 
 
 class LifePhase(IntEnum):
@@ -81,16 +81,16 @@ class ActorCell(Cell, Parent):
         self._up = False  # started() has succeeded
         self._last_done = False  # stopped() has had its chance
         self._ignored = False  # started() said that it is not needed
-        self._doom: ExitReason | None = None  # ends as soon as the interrupted turn is over
+        self._doom: ExitReason | None = None  # the reason to end with when the interrupted turn is over
         self._reason: ExitReason = NORMAL
 
     @property
     def ending(self) -> bool:
-        """Whether it handles no messages any more."""
+        """Whether the actor handles no messages any more."""
         return self._phase > LifePhase.RUNNING
 
     def owned_resources(self) -> OwnedResources:
-        """Return what it owns, ready to take more."""
+        """Return the actor's resources, which the first call makes."""
         if self.own is None:
             self.own = OwnedResources(self)
         return self.own
@@ -186,10 +186,10 @@ class ActorCell(Cell, Parent):
     # ---- turns
 
     async def turn(self, budget: int) -> int:
-        """Do what is to be done, at most ``budget`` messages of it, and return how many. Runs in a runner.
+        """Run the hook that is due, or handle up to ``budget`` messages; return how many. Runs in a runner.
 
-        The one guard around an actor's code: an ``Exception`` ends the actor, never the runner. What else
-        comes with it in a group, a cancellation, goes on.
+        Here an actor's exceptions are caught: an ``Exception`` ends the actor, never the runner. A
+        cancellation, also one in a group with exceptions, is raised to the runner.
         """
         handled = 0
         try:
@@ -242,7 +242,7 @@ class ActorCell(Cell, Parent):
         """A turn is over, or was interrupted: rest, or take the next step towards the end.
 
         Returns:
-            Whether it has more to do at once: whoever runs it then gives it another turn.
+            Whether the actor has more to do at once: the runner then gives it another turn.
         """
         self.runner = None
         if self._phase is LifePhase.LAST:
@@ -258,7 +258,7 @@ class ActorCell(Cell, Parent):
         return False
 
     async def _run_hook(self) -> bool:
-        """Run what the phase asks for; True when messages may be handled after it."""
+        """Run the hook that the phase asks for, if any; True when messages may be handled after it."""
         if self._phase is LifePhase.LAST:
             await self.actor.stopped(self._reason)
         elif self._phase is LifePhase.NEW:
@@ -295,7 +295,7 @@ class ActorCell(Cell, Parent):
         if port is not None:
             port.resolve(as_ask_error(error, self.label))
         if self._phase is not LifePhase.LAST:
-            self._end(self._doom or Failed.of(error))  # what interrupted it came first
+            self._end(self._doom or Failed.of(error))  # the interruption, if there was one, came first
         elif self._reason.is_normal:
             self._reason = Failed.of(error)
 
@@ -306,7 +306,7 @@ class ActorCell(Cell, Parent):
     # ---- the end
 
     def _end(self, reason: ExitReason) -> None:
-        """Handle no more messages."""
+        """Begin to end for this reason (a kill overrides it): handle no more messages."""
         if self.mailbox.kill:
             reason = self._reason = KILLED
         if self.ending:
@@ -355,7 +355,7 @@ class ActorCell(Cell, Parent):
             self.parent.child_not_started(self, reason, self._ignored)
 
     def job_ended(self, error: Exception | None) -> None:
-        """Background work is over."""
+        """Background work is over; ``error`` is what it raised."""
         if error is not None:
             self._log_failure(error)
             if not self.ending and self._doom is None:
@@ -365,13 +365,13 @@ class ActorCell(Cell, Parent):
     # ---- as the parent of its own supervisor (cell.Parent)
 
     def child_started(self, _cell: Cell, /) -> None:
-        """It has no children yet, so this tells nothing."""
+        """The actor's own supervisor is up. It has no children yet: nothing is to be done."""
 
     def child_not_started(self, cell: Cell, reason: ExitReason, _ignored: bool, /) -> None:
         self.child_ended(cell, reason)
 
     def child_ended(self, _cell: Cell, reason: ExitReason, /) -> None:
-        """Its supervisor gave up, or has stopped because the actor ends."""
+        """The actor's own supervisor gave up, or has stopped because the actor ends."""
         if not self.ending and self._doom is None:
             log.error("actor.failed", actor=str(self), reason=str(reason))
             self._interrupt(reason)

@@ -20,9 +20,10 @@ class AskHost(Protocol):
     """What asks need of their system.
 
     Attributes:
-        asks: How many of its own are under way.
-        late_replies: How many outcomes came when there was one already.
-        wakeup: Makes what an ask waits for.
+        deadlines: Where the deadlines of asks are kept.
+        asks: How many asks made in this system wait for their outcome.
+        late_replies: How many outcomes came for an ask that had one already.
+        wakeup: Makes the wake-up that one ask waits for.
     """
 
     deadlines: Deadlines
@@ -32,10 +33,10 @@ class AskHost(Protocol):
 
 
 class ReplyOwner(Protocol):
-    """The actor that has taken over answers.
+    """An actor that has taken over answers, by ``Context.reply_later``.
 
     Attributes:
-        replies: Those that are not sent yet.
+        replies: The answers that it has taken over and not sent yet.
     """
 
     replies: set[Reply]
@@ -46,7 +47,12 @@ class ReplyOwner(Protocol):
 
 
 class Port(Deadline):
-    """Where the answer of one ask goes. The first outcome counts, later ones are dropped and counted."""
+    """Where the answer of one ask goes. The first outcome counts, later ones are dropped and counted.
+
+    Attributes:
+        outcome: The first outcome, or ``NOTHING``.
+        when: The deadline, in the clock's seconds; 0 for none.
+    """
 
     __slots__ = ("outcome", "system", "when")
 
@@ -62,12 +68,16 @@ class Port(Deadline):
         return self.outcome is NOTHING
 
     def resolve(self, outcome: Outcome) -> None:
-        """Answer."""
+        """Take an outcome: pass it on if it is the first, else drop and count it."""
         raise NotImplementedError
 
 
 class Ask(Port):
-    """An ask of this system, waiting for its outcome."""
+    """An ask that was made in this system, waiting for its outcome.
+
+    Attributes:
+        forget: Tells the network that nobody waits any more; None for an ask within this system.
+    """
 
     __slots__ = ("forget", "wakeup")
 
@@ -151,7 +161,7 @@ class Reply:
 
     @property
     def wanted(self) -> bool:
-        """Whether somebody waits for it: False for a tell, and after the ask timed out or was abandoned."""
+        """Whether somebody waits for the answer: False for a tell, and after a time-out or cancellation."""
         return self._port is not None and self._port.wanted
 
     def send(self, value: Any) -> None:
@@ -168,7 +178,7 @@ class Reply:
             self._owner.replies.discard(self)
 
     def abandon(self, reason: str) -> None:
-        """The actor has ended: answer so, unless it is answered."""
+        """Answer with ``ActorGone``, unless there is an answer already: the actor has ended."""
         if self.wanted:
             self._resolve(ActorGone(reason))
 
@@ -176,8 +186,8 @@ class Reply:
 def as_ask_error(error: Exception, label: str) -> AskError:
     """Return what the asker gets to see of an exception that the actor ``label`` answers with.
 
-    An ``AskError`` passes as it is, unless it came from an ask of that actor's own: its promises (such as
-    "never saw the message") are about another message.
+    An ``AskError`` passes as it is, unless it came from an ask of that actor: then it becomes a
+    ``RemoteFailure``, because its promises (such as "never saw the message") are about another message.
     """
     if isinstance(error, AskError) and error.relayed_to != label:
         return error

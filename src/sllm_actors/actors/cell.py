@@ -32,7 +32,7 @@ class Parent:
         raise NotImplementedError
 
     def child_not_started(self, cell: Cell, reason: ExitReason, ignored: bool, /) -> None:
-        """The child has ended without having been up; ``ignored`` if it said that it is not needed."""
+        """The child has ended without having been up; ``ignored``: it said that it is not needed."""
         raise NotImplementedError
 
     def child_ended(self, cell: Cell, reason: ExitReason, /) -> None:
@@ -82,7 +82,7 @@ class Cell:
 
     @property
     def address(self) -> Address:
-        """Where peers reach it now."""
+        """The address under which peers reach this incarnation now."""
         return Address(self.system.node, self.system.incarnation, self.number)
 
     def __str__(self) -> str:
@@ -97,15 +97,15 @@ class Cell:
         raise NotImplementedError
 
     def stop(self, reason: ExitReason) -> None:
-        """End in good order."""
+        """End in good order, within ``spec.shutdown`` seconds."""
         raise NotImplementedError
 
     def kill(self) -> None:
-        """End now."""
+        """End now, without the ``stopped`` hook."""
         raise NotImplementedError
 
     def refuse(self, message: Any, port: Port | None, reason: str, error: type[AskError]) -> None:
-        """Count a message that is not taken, and answer whoever asked."""
+        """Count a message that is not taken as a dead letter, and answer its asker with ``error``."""
         if port is not None:
             port.resolve(error(f"{self}: {reason}"))
         self.system.dead_letters.count(message, self.address, reason, self.system.clock.now())
@@ -123,16 +123,16 @@ class Cell:
     # ---- the budget
 
     def _arm_budget(self) -> None:
-        """Let the time run out that the spec allows for the end; nothing if it runs already."""
+        """Start the time that the spec allows for the end; nothing if it runs already."""
         if self._budget is None and 0 < self.spec.shutdown < math.inf:
             self._budget = Budget(self)
             self._kill_at = self.system.deadlines.add(self._budget, self.spec.shutdown)
 
     def _suspend_budget(self) -> None:
-        """Stop the time while children end, which have budgets of their own."""
+        """Halt the time while the children end, which have budgets of their own."""
         if self._budget is not None and self._budget.armed:
             self.system.deadlines.cancel(self._budget)
-            self._kill_at -= self.system.clock.now()  # from now on: what is left
+            self._kill_at -= self.system.clock.now()  # a time becomes the seconds that are left
 
     def _resume_budget(self) -> None:
         if self._budget is not None and not self._budget.armed:

@@ -1,4 +1,7 @@
-"""What a supervisor's ref can be asked by senders of its own process: to change and to list its children."""
+"""The messages that a supervisor's ref takes from its own process: to change and to list its children.
+
+A request that fails is answered with ``RemoteFailure("StartFailed", …)``.
+"""
 
 from __future__ import annotations
 

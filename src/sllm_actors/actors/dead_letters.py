@@ -16,10 +16,10 @@ LOGGED_PER_SECOND: Final = 5
 """Dead letters that are logged in any one second; the next line then says how many were left out."""
 
 KEPT: Final = 32
-"""Dead letters that are kept for a look at them."""
+"""The latest dead letters that are kept, to be looked at."""
 
 REASONS: Final = 64
-"""Distinct reasons that are counted by themselves; further ones count as "other"."""
+"""Distinct reasons that have a count of their own; further ones count as "other"."""
 
 
 @frozen
@@ -32,7 +32,13 @@ class DeadLetter:
 
 
 class DeadLetters:
-    """The counts of one system."""
+    """The dead letters of one system.
+
+    Attributes:
+        total: How many there were, ever.
+        by_reason: The same, by reason.
+        recent: The latest ``KEPT``.
+    """
 
     __slots__ = ("_logged", "_second", "_unlogged", "by_reason", "recent", "total")
 
@@ -45,7 +51,7 @@ class DeadLetters:
         self._unlogged = 0
 
     def count(self, message: Any, target: Address, reason: str, now: float) -> None:
-        """Count one, and log it if there is room in this second."""
+        """Count a message; log it unless this second (of ``now``) has had its ``LOGGED_PER_SECOND``."""
         self.total += 1
         self.by_reason[reason if reason in self.by_reason or len(self.by_reason) < REASONS else "other"] += 1
         letter = DeadLetter(target, type(message).__name__, reason)

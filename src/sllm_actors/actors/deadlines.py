@@ -11,7 +11,7 @@ from anyio.lowlevel import checkpoint
 from .clock import Clock
 
 TOLERATED = 64
-"""Cancelled entries that may lie in the heap before it is considered worth cleaning."""
+"""Cancelled entries up to which the heap is never rebuilt."""
 
 BURST = 256
 """Entries fired before other tasks get their turn."""
@@ -26,12 +26,12 @@ class Deadline:
         self.armed = False
 
     def fire(self) -> None:
-        """Do it. Called at most once per ``add``, in the loop's thread; must neither block nor raise."""
+        """Do what is due. Called at most once per ``add``, in the loop's thread; must not block or raise."""
         raise NotImplementedError
 
 
 class Deadlines:
-    """A heap with lazy deletion: cancelling marks an entry; half of them marked, the heap is rebuilt."""
+    """A heap with lazy deletion: cancelling marks an entry, and with more than half marked it is rebuilt."""
 
     __slots__ = ("_cancelled", "_clock", "_heap", "_sequence", "_until", "_wake")
 
@@ -59,7 +59,7 @@ class Deadlines:
         return when
 
     def cancel(self, deadline: Deadline) -> None:
-        """Disarm a deadline; it may be dropped, but not armed again. Nothing happens if it is not armed."""
+        """Disarm a deadline; nothing if it is not armed. It cannot be armed again: make a new one."""
         if not deadline.armed:
             return
         deadline.armed = False
@@ -70,7 +70,7 @@ class Deadlines:
             self._cancelled = 0
 
     async def run(self) -> None:
-        """Fire what is due, for ever: the one task."""
+        """Fire deadlines as they come due, until cancelled. To be run by one task."""
         while True:
             await self._fire(self._clock.now())
             self._until = self._heap[0][0] if self._heap else math.inf

@@ -1,4 +1,4 @@
-"""What happens to a supervisor, and what it wants done about it: the languages of ``supervision.step``."""
+"""The events that ``supervision.step`` takes, and the effects that it returns."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ class DoKill:
 
 @frozen
 class Wait:
-    """Report ``BackoffOver`` with this ticket after so many seconds."""
+    """Report ``BackoffOver`` with this ticket after ``delay`` seconds."""
 
     id: str
     ticket: int
@@ -132,7 +132,7 @@ class Wait:
 
 @frozen
 class WaitNoMore:
-    """The ``Wait`` for this child is over before its time."""
+    """End the ``Wait`` of this child before its time; no ``BackoffOver`` is wanted."""
 
     id: str
 
@@ -153,7 +153,7 @@ class Opened:
 
 @frozen
 class End:
-    """All children are down; the supervisor has ended. ``opened`` is False when it never got so far."""
+    """All children are down; the supervisor has ended. ``opened``: whether ``Opened`` came before."""
 
     reason: ExitReason
     opened: bool

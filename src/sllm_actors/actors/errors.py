@@ -50,6 +50,7 @@ class PeerDown(AskError):
     """The receiver's node, or the lane to it, was lost before a reply came.
 
     Attributes:
+        node: The id of that node.
         reason: What was observed, in words for a person ("closed by peer", "silent for 3.0 s").
     """
 
@@ -72,7 +73,7 @@ class RemoteFailure(AskError):
 
     Attributes:
         type_name: The name of the exception's class, as text (never an object from the wire).
-        message: The exception's text, cut to a bound.
+        message: The exception's text, on one line and cut to 1000 characters; or what the handler chose.
     """
 
     def __init__(self, type_name: str, message: str) -> None:
@@ -82,7 +83,7 @@ class RemoteFailure(AskError):
 
 
 class UnknownMessage(RemoteFailure):
-    """The receiver's node does not know a message of that name, or could not structure it."""
+    """One of the two nodes does not know a message of that name, or its fields do not fit the class."""
 
     def __init__(self, message: str) -> None:
         super().__init__("UnknownMessage", message)

@@ -28,7 +28,7 @@ class ExitReason:
 
 @frozen
 class Normal(ExitReason):
-    """It had nothing more to do."""
+    """The actor had nothing more to do."""
 
     @property
     def is_normal(self) -> bool:
@@ -40,7 +40,7 @@ class Normal(ExitReason):
 
 @frozen
 class Shutdown(ExitReason):
-    """It was asked to stop."""
+    """The actor was asked to stop."""
 
     @property
     def is_normal(self) -> bool:
@@ -52,7 +52,7 @@ class Shutdown(ExitReason):
 
 @frozen
 class Killed(ExitReason):
-    """It was ended in the middle of whatever it did; ``stopped`` was not called or not finished."""
+    """The actor was ended whatever it was doing; ``stopped`` was not called, or not finished."""
 
     def __str__(self) -> str:
         return "killed"
@@ -60,7 +60,7 @@ class Killed(ExitReason):
 
 @frozen
 class Gone(ExitReason):
-    """It had ended before anybody looked, or nobody goes by that name: how it ended is not known."""
+    """The actor had ended before it was monitored, or nobody goes by that name: how it ended is not known."""
 
     def __str__(self) -> str:
         return "gone"
@@ -68,7 +68,7 @@ class Gone(ExitReason):
 
 @frozen
 class Failed(ExitReason):
-    """It raised.
+    """The actor raised an exception.
 
     Attributes:
         type_name: The name of the exception's class.
@@ -89,7 +89,7 @@ class Failed(ExitReason):
 
 @frozen
 class NodeDown(ExitReason):
-    """Its node, or every way to it, was lost."""
+    """The actor's node, or every way to it, was lost; ``reason`` says what was observed."""
 
     reason: str = ""
 

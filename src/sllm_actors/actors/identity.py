@@ -7,6 +7,7 @@ from typing import NewType
 from attrs import frozen
 
 NodeId = NewType("NodeId", str)
+"""Names a node of the cluster; a node keeps its id for ever, in its data directory."""
 
 LOCAL_NODE = NodeId("local")
 """The node id of a system that is part of no cluster."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Job:
-    """One task. Its actor ends only after it."""
+    """One background task of an actor, which ends only after it."""
 
     __slots__ = ("_background", "_owner", "scope")
 
@@ -24,7 +24,10 @@ class Job:
         self.scope = anyio.CancelScope()
 
     async def run(self, func: Callable[..., Awaitable[Any]], args: tuple[Any, ...]) -> None:
-        """Run the work. The other guard: its ``Exception`` ends its actor, never the task group."""
+        """Run the work, and tell its owner when it is over.
+
+        An ``Exception`` of the work ends its actor, never the task group that the job runs in.
+        """
         current.set(self._background)
         failure: Exception | None = None
         with self.scope:

@@ -14,9 +14,10 @@ from anyio.abc import TaskGroup, TaskStatus
 
 
 class Lifetime:
-    """Entered and left once, by the task that runs the body.
+    """The tasks of one system. Entered and left once, by the task that runs the body.
 
     Attributes:
+        entered: Whether ``enter`` was called.
         tasks: Where the system's tasks run, from the end of ``enter`` to the end of ``leave``.
         body: The scope of the body, to be cancelled when the system cannot go on.
         ended: Set when everything in the system has ended.
@@ -32,7 +33,11 @@ class Lifetime:
         self._closing = anyio.Event()
 
     async def enter(self, *tasks: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Start these tasks, which run to the end, and begin the body's scope."""
+        """Start these tasks, which run until ``leave`` cancels them, and begin the body's scope.
+
+        Raises:
+            RuntimeError: It was entered before.
+        """
         if self.entered:
             raise RuntimeError("an actor system cannot be entered twice: make a new one")
         self.entered = True
@@ -44,9 +49,12 @@ class Lifetime:
     async def leave(
         self, exc: BaseException | None, *, stop: Callable[[], None], kill: Callable[[], None], budget: float
     ) -> bool:
-        """End the body's scope, ``stop`` and wait, then end the tasks; return whether ``exc`` ends here.
+        """End the body's scope, call ``stop``, wait for ``ended``, then end the tasks.
 
-        After a cancellation from outside, ``kill`` is called when the stop has taken ``budget`` seconds.
+        After a cancellation from outside, ``kill`` is called when stopping has taken ``budget`` seconds.
+
+        Returns:
+            Whether ``exc``, what the body raised, was the cancellation by its own scope and ends here.
         """
         swallowed = False
         try:

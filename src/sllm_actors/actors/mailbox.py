@@ -1,8 +1,8 @@
 """The queue in front of an actor: bounded for messages, never closed to what supervision needs to say.
 
 Lanes, in the order in which they are served: kill, stop, signals, messages. Only user messages are counted
-against the limits. A ``Down`` travels among the messages, uncounted, because it must not overtake what was
-delivered before it.
+against the limits. A *notice* is an entry of the system's own: a timer is a signal; a ``Down`` travels among
+the messages, uncounted, because it must not overtake what was delivered before it.
 """
 
 from __future__ import annotations
@@ -60,12 +60,12 @@ class Mailbox:
         urgent: Whether ``take`` returns something else than the first of ``messages``: a kill, a stop or a
             signal.
         kill: Ordered by ``order_kill``; stays.
-        stop: Why it is to stop, ordered by ``order_stop``; stays.
+        stop: Why the actor is to stop, ordered by ``order_stop``; stays.
         weight: How many bytes the waiting user messages weigh together.
-        most_bytes: How many they may.
-        room: How many ``messages`` there may be, with the notices that are among them now.
-        limits: What it was made with.
-        rejected: How many user messages a limit has kept out or thrown out, ever.
+        most_bytes: How many bytes they may weigh together.
+        room: How long ``messages`` may be: the limit, and the notices that are among them now.
+        limits: The limits that the mailbox was made with.
+        rejected: How many user messages were refused because of a limit, ever.
     """
 
     __slots__ = (
@@ -106,10 +106,10 @@ class Mailbox:
         return True
 
     def overflow(self, entry: Entry) -> list[Entry]:
-        """Do with an entry that ``offer`` did not take what the policy says; not for a closed mailbox.
+        """Apply the overflow policy to an entry that ``offer`` did not take; not for a closed mailbox.
 
         Returns:
-            Who is refused: the entry itself, or the oldest ones, whose place it has taken.
+            The entries that are refused: this one, or the oldest ones, whose place it has taken.
         """
         refused = [entry]
         if self.limits.overflow is Overflow.DROP_OLDEST and entry[3] <= self.most_bytes:

@@ -15,6 +15,12 @@ class Catalog:
 
     A room declares its own catalog in its ``messages.py``; a node merges those of the rooms it runs. Nothing
     outside the merged catalog can be received, so a peer can never name a class for us to import.
+
+    Args:
+        parts: Catalogs to merge.
+
+    Raises:
+        ValueError: Two parts use one name for different classes, or give one class two names.
     """
 
     def __init__(self, *parts: Catalog) -> None:

@@ -43,6 +43,7 @@ class Envelope:
         sender: The actor that sent it, where one did (FIFO is promised per sender and receiver).
         message: A registered message, as an object; the transport turns it into bytes and back.
         remaining: Seconds until the asker's deadline at the time of sending, or None for a tell.
+        metadata: What travels beside the message.
     """
 
     target: Address
@@ -95,7 +96,7 @@ class Inbound(Protocol):
         """The peer wants to know when the target is down (at once, if it is already)."""
 
     def on_demonitor(self, peer: NodeId, target: Address, watch: int) -> None:
-        """The peer has lost interest."""
+        """The peer takes the ``on_monitor`` of this number back."""
 
     def on_down(self, peer: NodeId, watch: int, reason: str) -> None:
         """The actor that this system monitors at ``peer`` under ``watch`` is down."""

@@ -24,7 +24,15 @@ if TYPE_CHECKING:
 
 
 class OwnedResources:
-    """What one actor owns."""
+    """What one actor owns.
+
+    Attributes:
+        jobs: Background work that runs.
+        timers: Timers that have not fired, or whose message is not handled yet.
+        replies: Answers that the actor has taken over and not sent.
+        watching: The actor's monitors.
+        children: The actor's own supervisor, once it has started a child.
+    """
 
     __slots__ = ("_cell", "children", "jobs", "replies", "timers", "watching")
 
@@ -60,7 +68,7 @@ class OwnedResources:
         cell.system.run_job(job, func, args, name or f"{cell}: {getattr(func, '__qualname__', func)}")
 
     def job_ended(self, job: Job, error: Exception | None) -> None:
-        """Background work is over."""
+        """Background work is over; ``error`` is what it raised."""
         self.jobs.discard(job)
         self._cell.job_ended(error)
 
@@ -95,12 +103,12 @@ class OwnedResources:
         return bool(self.jobs)
 
     def cancel_timers(self) -> None:
-        """No timer's message is wanted any more."""
+        """Cancel every timer."""
         for timer in list(self.timers):
             timer.cancel()
 
     def settle(self) -> None:
-        """The actor has ended: whoever waits for a reply gets none, and it watches nobody any more."""
+        """The actor has ended: answer its open replies with ``ActorGone``, and end its monitors."""
         for reply in list(self.replies):
             reply.abandon(f"{self._cell} ended without an answer")
         self._cell.system.monitors.unwatch_all(self.watching)

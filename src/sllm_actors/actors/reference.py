@@ -23,11 +23,11 @@ class Receiver(Protocol):
         """End in good order."""
 
     def kill(self) -> None:
-        """End now."""
+        """End now, without the ``stopped`` hook."""
 
 
 class RefHost(AskHost, Protocol):
-    """What a ref needs of its system: the way to whoever is not here, or goes by a name."""
+    """What a ref needs of its system: the way to names, and to actors of other nodes."""
 
     @property
     def incarnation(self) -> Incarnation:
@@ -62,13 +62,12 @@ class ActorRef:
         self._node = node
         self._key = key
         self._incarnation = incarnation
-        self.cell = (
-            cell  # the runtime's own: None for a name, for another node, and for who is not here any more
-        )
+        # None for a name, for an actor of another node, and for one that had ended when the ref was made.
+        self.cell = cell
 
     @property
     def address(self) -> Address:
-        """Where it points, with the present incarnation of this system for an actor of its own."""
+        """The address that the ref points at; that of a local actor has the node's present incarnation."""
         incarnation = self._incarnation if self.cell is None else self._system.incarnation
         return Address(self._node, incarnation, self._key)
 
@@ -126,7 +125,7 @@ class ActorRef:
             return True
         return (
             self._key == other._key
-            and self.address == other.address  # the ref to one that has ended came back without its cell
+            and self.address == other.address  # of an actor that has ended, one ref may hold no cell
             and self._system is other._system
         )
 

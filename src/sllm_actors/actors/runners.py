@@ -31,7 +31,7 @@ STRETCH = 256
 """Messages and turns that a runner handles before it lets the event loop do other things."""
 
 PARKED = 64
-"""Runners without work that are kept for later."""
+"""Idle runners that are kept; further ones end."""
 
 
 class Runner:
@@ -50,7 +50,11 @@ class Runner:
 
 
 class Runners:
-    """The pool."""
+    """The pool of one system.
+
+    Attributes:
+        count: Runners that exist, at work or idle.
+    """
 
     __slots__ = ("_parked", "_ready", "_tasks", "_wakeup", "_woken", "count")
 
@@ -131,7 +135,7 @@ class Runners:
                 runner.cell = None
                 again = cell.settle()
                 if again and (ready or stretch >= STRETCH):
-                    ready.append(cell)  # this runner is on its way to whoever is first there
+                    ready.append(cell)  # no wake-up: this runner takes the first of the queue itself
                     again = False
             if stretch >= STRETCH:
                 stretch = 0

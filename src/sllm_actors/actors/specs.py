@@ -1,4 +1,4 @@
-"""What a supervisor is told about the children that it keeps: Erlang/OTP's child specifications."""
+"""How a supervisor starts, restarts and stops its children: Erlang/OTP's child specifications."""
 
 from __future__ import annotations
 
@@ -70,21 +70,23 @@ def _not_permanent(spec: ChildSpec | SupervisorSpec, _attribute: Attribute[bool]
 
 @frozen(kw_only=False)
 class ChildSpec:
-    """One actor to be kept.
+    """An actor that a supervisor starts and keeps running.
 
     Attributes:
         id: Unique among its siblings.
-        factory: Makes the actor; called in the actor's own first turn, anew for each start.
+        factory: Makes the actor; called anew for each start, in the first turn of the new actor.
         restart: ``PERMANENT``: restarted whenever it ended; ``TRANSIENT``: unless it ended normally or by
             shutdown; ``TEMPORARY``: never, and forgotten once it has ended.
-        shutdown: Seconds that it has, once asked to stop, to finish its message and its ``stopped`` hook
-        before
-            it is killed; the time its children take to stop does not count. 0 kills at once, ``math.inf``
-            waits for ever.
-        significant: See ``AutoShutdown``; not for a permanent child.
+        shutdown: Seconds that the actor has, once asked to stop, to finish its message and its ``stopped``
+            hook before it is killed; the time its children take to stop does not count. 0 kills at once,
+            ``math.inf`` waits for ever.
+        significant: Whether its end counts for the supervisor's ``auto_shutdown``; not for a permanent child.
         name: Registered while the actor lives, so that refs by name follow its restarts.
-        mailbox: What its mailbox holds, and which messages it refuses when it is full.
+        mailbox: How much the mailbox holds, and which messages it refuses when it is full.
         backoff: How long to wait before a restart.
+
+    Raises:
+        ValueError: The child is permanent and significant, or ``shutdown`` is negative.
     """
 
     id: str
@@ -113,7 +115,7 @@ def _distinct(
 
 @frozen(kw_only=False)
 class SupervisorSpec:
-    """Children to be kept together; may itself be a child.
+    """A supervisor and its children; may itself be a child.
 
     Attributes:
         id: Unique among its siblings.
@@ -121,13 +123,18 @@ class SupervisorSpec:
         max_restarts: More restarts than this within ``window`` seconds end the supervisor with a failure,
             which is then its own supervisor's to handle. A restart that fails counts too.
         window: The sliding window, in seconds.
-        auto_shutdown: Whether it ends itself, by shutdown, when significant children have ended on their own.
+        auto_shutdown: Whether the supervisor ends itself, by shutdown, when significant children have ended
+            on their own.
         children: Started in this order, one after the other, and stopped in the reverse.
         restart: As in ``ChildSpec``.
         shutdown: As in ``ChildSpec``; the default leaves the children their own budgets.
         significant: As in ``ChildSpec``.
         name: As in ``ChildSpec``.
         backoff: As in ``ChildSpec``.
+
+    Raises:
+        ValueError: Two children have one id, a child is significant without ``auto_shutdown``, the supervisor
+            is permanent and significant, or a number is out of its range.
     """
 
     id: str

@@ -1,4 +1,4 @@
-"""What a system looks like at one moment: for metrics, and for tests that nothing is left behind."""
+"""The counts of a system at one moment: for metrics, and for tests that nothing is left behind."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ class MailboxStatistics:
 
     Attributes:
         messages: User messages that wait.
-        bytes: What they weigh.
-        rejected: User messages that its limits have kept out or thrown out, in this life of the actor.
-        limits: What it may hold.
+        bytes: Bytes that they weigh, by the estimate of ``weight.weigh``.
+        rejected: User messages refused because of a limit, in this life of the actor.
+        limits: How much the mailbox may hold.
     """
 
     messages: int
@@ -33,7 +33,7 @@ class SystemStatistics:
         supervisors: Supervisors alive, the root and actors' own ones included.
         names: Names registered.
         queued_messages: User messages that wait in mailboxes, all together.
-        queued_bytes: What they weigh.
+        queued_bytes: Bytes that they weigh, all together.
         deepest_mailbox: The most user messages that wait in one mailbox.
         pending_asks: Asks of this system that wait for an outcome.
         deadlines: Deadlines that run: asks, timers, back-offs, budgets.

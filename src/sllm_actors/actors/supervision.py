@@ -130,7 +130,7 @@ def _significant_end(state: Supervision) -> bool:
 
 
 def _is_down(state: Supervision, child: Child, effects: list[Effect]) -> None:
-    """A child that was to go down is."""
+    """Note that a child which was to go down is down."""
     child.phase = ChildPhase.DOWN
     if state.mode is Mode.STOPPING:
         _stop_next(state, effects)

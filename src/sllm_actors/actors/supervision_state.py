@@ -14,7 +14,7 @@ from .specs import AutoShutdown, Spec, Strategy, SupervisorSpec
 
 
 class ChildPhase(Enum):
-    """Where a child is."""
+    """Where a child is in its life."""
 
     DOWN = "down"
     WAITING = "waiting"
@@ -24,7 +24,7 @@ class ChildPhase(Enum):
 
 
 class Mode(Enum):
-    """Where the supervisor is."""
+    """Where the supervisor is in its life."""
 
     STARTING = "starting"
     RUNNING = "running"

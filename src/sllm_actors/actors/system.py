@@ -34,7 +34,7 @@ from .watching import Monitors
 log = structlog.get_logger("sllm_actors.actors")
 
 REFUSALS_PER_LINE: Final = 1000
-"""Of so many monitors that are refused to peers, the first is logged."""
+"""Monitors refused to peers for each line in the log: the first of so many is logged."""
 
 
 class ActorSystem(Parent):
@@ -52,8 +52,8 @@ class ActorSystem(Parent):
         clock: Where the time comes from.
         max_restarts: How many restarts within ``window`` seconds the root supervisor, and each actor's own
             supervisor, endures.
-        window: See ``max_restarts``.
-        cancelled_budget: See above.
+        window: The sliding window of ``max_restarts``, in seconds.
+        cancelled_budget: Seconds; see above.
 
     Raises:
         SystemFailed: From the context, when the root supervisor gave up; the context's body is cancelled.
@@ -125,6 +125,9 @@ class ActorSystem(Parent):
         """Stop everything that was started, in reverse order and within budgets; return when it has ended.
 
         Not to be awaited by an actor of this system: it would wait for itself.
+
+        Raises:
+            RuntimeError: The system has not been entered.
         """
         self._check_entered()
         self._root.stop(SHUTDOWN)
@@ -134,7 +137,7 @@ class ActorSystem(Parent):
 
     @property
     def incarnation(self) -> Incarnation:
-        """This life of the node. A new one makes the refs that peers hold stale; actors here live on."""
+        """This life of the node. Setting a new one makes the refs that peers hold stale; actors live on."""
         return self._incarnation
 
     @incarnation.setter
@@ -149,7 +152,8 @@ class ActorSystem(Parent):
         If the wait is cancelled, the child is stopped again.
 
         Raises:
-            StartFailed: It did not come up, and is not kept.
+            StartFailed: The child did not come up (or is not needed, see ``StartIgnored``), and is not kept.
+            RuntimeError: The system has not been entered.
         """
         self._check_entered()
         return await self._root.start_child(spec)
@@ -163,7 +167,7 @@ class ActorSystem(Parent):
         await self._root.stop_child(child_id)
 
     def named(self, name: str, node: NodeId | None = None) -> ActorRef:
-        """Return a ref to whoever goes by that name, here or on another node, each time it is used."""
+        """Return a ref that reaches whoever goes by the name, here or on ``node``, each time it is used."""
         return ActorRef(self, self.node if node is None else node, name)
 
     def ref(self, address: Address) -> ActorRef:
@@ -184,7 +188,7 @@ class ActorSystem(Parent):
         return None if cell is None else cell.ref
 
     def attach(self, network: Network) -> None:
-        """Use this network from now on."""
+        """Send messages to other nodes over this network from now on."""
         self.network = network
 
     def statistics(self) -> SystemStatistics:
@@ -322,7 +326,7 @@ class ActorSystem(Parent):
     # ---- the root supervisor reports (cell.Parent)
 
     def child_started(self, _cell: Cell, /) -> None:
-        """The root has nothing to start."""
+        """The root supervisor is up. It has no children yet: nothing is to be done."""
 
     def child_not_started(self, cell: Cell, reason: ExitReason, _ignored: bool, /) -> None:
         self.child_ended(cell, reason)

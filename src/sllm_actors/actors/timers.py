@@ -26,7 +26,7 @@ class Timer(Deadline):
         return self._cell is not None
 
     def cancel(self) -> None:
-        """Take it back: the message is not handled after this, even if the time has come already."""
+        """Cancel the timer: its message is not handled after this, even if the time has come already."""
         cell, self._cell = self._cell, None
         if cell is not None:
             cell.system.deadlines.cancel(self)

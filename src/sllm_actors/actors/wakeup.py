@@ -14,17 +14,17 @@ import anyio
 
 
 class Wakeup(Protocol):
-    """Made by what ``wakeups`` returns."""
+    """Lets one task wait for another, once. Made by the function that ``wakeups`` returns."""
 
     def set(self) -> None:
-        """Let the waiting task go on, now or as soon as it waits; again is nothing."""
+        """Let the waiting task go on, now or as soon as it waits. A second call does nothing."""
 
     async def wait(self) -> None:
-        """Wait for ``set``; for one task, once."""
+        """Wait for ``set``. To be called once, by one task."""
 
 
 class FutureWakeup:
-    """A future of asyncio."""
+    """A ``Wakeup`` that is a bare future of asyncio."""
 
     __slots__ = ("_future",)
 
@@ -40,7 +40,7 @@ class FutureWakeup:
 
 
 def wakeups() -> Callable[[], Wakeup]:
-    """Return what makes wake-ups for the event loop that runs."""
+    """Return the function that makes wake-ups for the running event loop."""
     try:
         create_future = asyncio.get_running_loop().create_future
     except RuntimeError:

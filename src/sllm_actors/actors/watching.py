@@ -24,7 +24,10 @@ class Monitors:
     A monitor is known at the watcher (``OwnedResources.watching``) until its ``Down`` is handled or it is
     taken back, and at one more place: at the target (``cell.watchers``) if that lives here, else in
     ``_abroad``.
-    ``_guests`` are monitors that other nodes hold on actors here, by peer and by its number for them.
+
+    ``_guests`` are monitors that other nodes hold on actors here, by peer and by the peer's number for each.
+    In ``cell.watchers`` they have the key ``(peer, number)`` and no value; a monitor of this node has its
+    number as the key, and the watcher and its ref as the value.
 
     Attributes:
         refused: Monitors that peers wanted beyond ``MOST_GUESTS``, ever.
@@ -68,13 +71,13 @@ class Monitors:
         return monitor
 
     def remove(self, watcher: ActorCell, monitor: MonitorId) -> None:
-        """Watch no more; nothing if it is over already."""
+        """End a monitor; nothing if it is over already."""
         watching = watcher.owned_resources().watching
         if monitor in watching:
             self._drop(monitor, watching.pop(monitor))
 
     def unwatch_all(self, watching: dict[MonitorId, Cell | None]) -> None:
-        """The watcher has ended."""
+        """End all monitors of a watcher that has ended."""
         for watch, target in watching.items():
             self._drop(watch, target)
 
@@ -90,7 +93,7 @@ class Monitors:
     # ---- what happens to targets
 
     def ended(self, target: Cell, reason: ExitReason) -> None:
-        """A watched actor here has ended."""
+        """Send each watcher of an actor here that has ended its ``Down``."""
         watchers, target.watchers = target.watchers, None
         for key, value in (watchers or {}).items():
             if isinstance(key, int):
@@ -103,13 +106,13 @@ class Monitors:
                 self._signal(peer, watch, str(reason))
 
     def on_down(self, peer: NodeId, watch: int, reason: str) -> None:
-        """A watched actor abroad has ended; ignored when nobody watches it any more."""
+        """A watched actor of another node has ended; ignored when nobody watches it any more."""
         entry = self._abroad.get(watch)
         if entry is not None and entry[1].address.node == peer:
             self._down_abroad(watch, parse(reason))
 
     def on_peer_down(self, peer: NodeId, incarnation: Incarnation, reason: str) -> None:
-        """A life of a peer is over: so are its actors, and what they watched here."""
+        """A life of a peer is over: its actors are down, and its monitors on actors here end."""
         for watch in [
             watch for watch, (_, ref) in self._abroad.items() if _lived(ref.address, peer, incarnation)
         ]:
@@ -124,7 +127,7 @@ class Monitors:
     # ---- held by other nodes
 
     def on_monitor(self, peer: NodeId, target: Address, watch: int) -> None:
-        """A peer wants to know; told at once when the target is gone already, or it watches too much."""
+        """A peer monitors an actor here. It is told at once if the actor is gone, or it monitors too many."""
         cell = self._system.find(target)
         guests = self._guests.get(peer, {})
         if cell is None:
@@ -142,14 +145,14 @@ class Monitors:
             self._guests.setdefault(peer, guests)[watch] = cell
 
     def on_demonitor(self, peer: NodeId, watch: int) -> None:
-        """A peer has lost interest."""
+        """A peer ends its monitor of an actor here."""
         if watch in self._guests.get(peer, ()):
             cell = self._forget_guest(peer, watch)
             if cell.watchers is not None:
                 del cell.watchers[peer, watch]
 
     def forget_guests(self) -> None:
-        """This node begins a new life: to its peers everything that they watched is down already."""
+        """End all monitors of peers: this node begins a new life, and they take the former one for down."""
         for peer, guests in list(self._guests.items()):
             for watch in list(guests):
                 self.on_demonitor(peer, watch)

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeAlias
 import attrs
 
 PLAIN: Final = 64
-"""What anything weighs that holds no text, bytes or collection."""
+"""Bytes that anything weighs which holds no text, bytes or collection."""
 
 WIDEST: Final = 512
 """Items of a collection that are looked at; of a longer one an even sample is, and stands for the rest."""
@@ -20,7 +20,7 @@ SHARE: Final = 2**16
 """About how many parts of one message are looked at, whatever its shape: each part gets a share of them."""
 
 UNSEEN: Final = 1024
-"""What a part weighs for which no share is left, since it may hold anything."""
+"""Bytes that a part is taken to weigh when no share is left to look at it: it may hold anything."""
 
 NUMBERS: Final = frozenset({int, float, bool, None, "int", "float", "bool", "None"})
 """Annotations of fields that hold no data: those fields are not looked at."""
@@ -53,7 +53,7 @@ class _Scales(dict[type, Scale | None]):
 _SCALES: Final = _Scales()
 
 WEIGHERS: Final[dict[type, Callable[[Any], int]]] = {}
-"""What to weigh messages of a class by, once one of them was weighed: ``weigh``, or the same but faster."""
+"""The function that weighs messages of a class, once one of them was weighed: ``weigh``, or a faster one."""
 
 
 def _data_fields(cls: type) -> list[str]:
