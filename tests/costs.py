@@ -46,15 +46,17 @@ class Costs:
         self._tests[folder] += report.when == "call"
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        if len(self._seconds) < 2:
-            return
-        terminalreporter.section("what the tests of each folder cost")
-        terminalreporter.write_line("  seconds  of processor   tests  folder")
+        if len(self._seconds) > 1:
+            terminalreporter.section("what the tests of each folder cost")
+            terminalreporter.write_line("\n".join(self.table()))
+
+    def table(self) -> list[str]:
+        """Return a head, a line for each folder, the most expensive first, and the sum of all."""
+        lines = ["  seconds  of processor   tests  folder"]
         for folder, seconds in sorted(self._seconds.items(), key=lambda cost: -cost[1]):
-            busy, tests = self._busy[folder], self._tests[folder]
-            terminalreporter.write_line(f"{seconds:9.1f} {busy:13.1f} {tests:7}  {folder}")
-        total = (sum(self._seconds.values()), sum(self._busy.values()), self._tests.total())
-        terminalreporter.write_line("{:9.1f} {:13.1f} {:7}  all".format(*total))
+            lines.append(f"{seconds:9.1f} {self._busy[folder]:13.1f} {self._tests[folder]:7}  {folder}")
+        seconds, busy = sum(self._seconds.values()), sum(self._busy.values())
+        return [*lines, f"{seconds:9.1f} {busy:13.1f} {self._tests.total():7}  all"]
 
 
 def _processor_time() -> float:
