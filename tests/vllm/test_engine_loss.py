@@ -37,7 +37,7 @@ def test_a_killed_process_takes_its_family_along_and_the_replica_comes_back(
         return next((i for i in found["instances"] if i["state"] in states and i["pid"]), None)
 
     again = eventually(starting, within=20, what="it starts again")
-    assert again["reason"] == reason
+    assert again["reason"].startswith(reason)
     assert cluster.ask(model=MODEL)  # by the other one
 
     came = [family_of(instance) for instance in both_ready(cluster, within=150)]
