@@ -10,7 +10,7 @@ from sllm_actors.observe.redaction import without_secrets
 from .plan import EnginePaths
 
 MARKER = "SLLM_ENGINE"
-"""In an engine's environment: the one thing that names its processes when even its leash was killed."""
+"""The variable by which an engine's processes are found when its leash was killed, too."""
 
 _GPUS = "the worker chooses the GPUs"
 _THREADS = "give the setting cpu_threads of vllm, or n_threads of llamacpp"
@@ -39,7 +39,13 @@ _ADDRESS = re.compile(r"(tcp|udp|sctp)://")
 
 
 def engine_environment(ours: Mapping[str, str], paths: EnginePaths, **more: str) -> dict[str, str]:
-    """Return the environment of an engine: what it inherits of ours, its own TMPDIR, ``more``."""
+    """Return the environment of an engine.
+
+    Args:
+        ours: The worker's environment; see ``inherited`` for what the engine gets of it.
+        paths: Its TMPDIR, and its socket, whose name becomes the value of ``MARKER``.
+        more: Further variables.
+    """
     env = inherited(ours)
     env.update(TMPDIR=str(paths.tmpdir), PYTHONUNBUFFERED="1", **more)
     env[MARKER] = paths.socket.name
@@ -48,11 +54,11 @@ def engine_environment(ours: Mapping[str, str], paths: EnginePaths, **more: str)
 
 
 def inherited(ours: Mapping[str, str]) -> dict[str, str]:
-    """Return what an engine and its libraries may see of our environment.
+    """Return the variables of a worker's environment that its engines may see.
 
-    That is neither a secret (see ``without_secrets``) nor the address of a service, as Kubernetes and linked
-    containers set for each service beside us: one called ``vllm`` comes as ``VLLM_PORT=tcp://10.0.0.9:8000``,
-    which ends every vLLM.
+    Left out are secrets (see ``without_secrets``) and the addresses of services, which Kubernetes and linked
+    containers set: a service called ``vllm`` sets ``VLLM_PORT=tcp://10.0.0.9:8000``, with which no vLLM
+    starts.
     """
     return {
         name: value for name, value in without_secrets(ours).items() if not is_service_address(name, value)
@@ -60,17 +66,17 @@ def inherited(ours: Mapping[str, str]) -> dict[str, str]:
 
 
 def is_service_address(name: str, value: str) -> bool:
-    """Say whether a variable is one that a platform sets to tell where a service is."""
+    """Return whether a variable is one by which Kubernetes or linked containers tell where a service is."""
     return _SERVICE.fullmatch(name) is not None or (
         name.endswith("_PORT") and _ADDRESS.match(value) is not None
     )
 
 
 def why_decided(name: str) -> str:
-    """Say why a deployment cannot set a variable for its engines, or ""."""
+    """Return why a deployment cannot set this variable for its engines, or "" if it can."""
     return "it is sllm's own" if name.upper().startswith("SLLM_") else _DECIDED.get(name, "")
 
 
 def chooses_code(name: str) -> bool:
-    """Say whether a variable can make an engine run other programs or libraries than its own."""
+    """Return whether a variable can make an engine run other programs or libraries than its own."""
     return _CODE.fullmatch(name) is not None

@@ -18,10 +18,11 @@ from .identity import ReplicaId, ReplicaKey
 from .plan import EnginePaths
 
 LONGEST_SOCKET_PATH = 107
-"""Bytes of a unix socket's path, as Linux has it."""
+"""The most bytes that Linux allows in the path of a unix socket."""
 
 BELOW_RUNTIME_DIR = len("/t/0123456789abcdef/00000000-0000-0000-0000-000000000000")
-"""What the longest socket's path has behind that folder: vLLM names its own in its TMPDIR by UUIDs."""
+"""The most bytes that a socket's path has after the runtime folder: vLLM puts sockets that are named by UUIDs
+into its TMPDIR."""
 
 
 @frozen
@@ -29,9 +30,9 @@ class EngineFolders:
     """The folders of one worker.
 
     Attributes:
-        runtime: Sockets; short, mode 0700.
-        tmp: Private TMPDIRs; short, mode 0700.
-        logs: One folder for each replica.
+        runtime: Has the engines' sockets; a short path, mode 0700.
+        tmp: Has one TMPDIR for each engine life; a short path, mode 0700.
+        logs: Has one folder for each replica.
     """
 
     runtime: Path
@@ -39,29 +40,30 @@ class EngineFolders:
     logs: Path
 
     def log_of(self, key: ReplicaKey) -> Path:
-        """Return the folder of a replica's log: the same over its lives, and over those of the worker."""
+        """Return the folder of a replica's log: the same for all its engine lives, also after the worker was
+        restarted."""
         return self.logs / short_hash(str(key))
 
     def paths_for(self, replica: ReplicaId) -> EnginePaths:
-        """Return fresh names for one engine life."""
+        """Return the paths for one engine life; socket and TMPDIR are new names at each call."""
         name = short_hash(f"{replica} {secrets.token_hex(8)}")
         return EnginePaths(self.runtime / f"{name}.sock", self.tmp / name, self.log_of(replica.key))
 
     def remove_empty(self) -> None:
-        """Remove the folders of sockets and temporary files; one that a leash still cleans stays."""
+        """Remove the folders ``tmp`` and ``runtime`` if they are empty: a leash may still use them."""
         with suppress(OSError):
             self.tmp.rmdir()
             self.runtime.rmdir()
 
 
 def open_folders(data_dir: Path) -> EngineFolders:
-    """Make the folders of a worker. Blocks.
+    """Make the folders of a worker. Blocks on the disk.
 
     Sockets and TMPDIRs go to ``<data_dir>/run`` or, if that is too long for a socket's path, to a folder of
-    our user under the system's folder for temporary files.
+    this user under the system's folder for temporary files.
 
     Raises:
-        OSError: A folder cannot be made, or is somebody else's.
+        OSError: A folder cannot be made, or belongs to another user.
     """
     runtime = data_dir / "run"
     if len(os.fsencode(runtime)) + BELOW_RUNTIME_DIR > LONGEST_SOCKET_PATH:
@@ -73,10 +75,10 @@ def open_folders(data_dir: Path) -> EngineFolders:
 
 
 def make_private(folder: Path) -> None:
-    """Make a folder of mode 0700, or make sure that the one that is there is ours. Blocks.
+    """Make a folder of mode 0700; one that exists already must belong to this user. Blocks on the disk.
 
     Raises:
-        OSError: It cannot be made, or is somebody else's.
+        OSError: The folder cannot be made, or belongs to another user.
     """
     make_private_folder(folder)
     found = folder.lstat()
@@ -86,5 +88,5 @@ def make_private(folder: Path) -> None:
 
 
 def short_hash(text: str) -> str:
-    """Return 16 hexadecimal digits that stand for a text."""
+    """Return a hash of a text: 16 hexadecimal digits."""
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

@@ -1,4 +1,4 @@
-"""How engines are watched: how often each is asked, and how long an answer may take."""
+"""How engines are watched: how often each is asked for its health, and how long an answer may take."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ class HealthPolicy:
     """How an engine is watched. Times in seconds.
 
     Attributes:
-        first: The pause after the first question of a start; it doubles up to ``longest``.
-        interval: Between questions to an engine that is ready.
+        first: The pause after the first question to an engine that starts; it doubles up to ``longest``.
+        longest: The longest pause between two questions to an engine that starts.
+        interval: The pause between two questions to an engine that is ready.
         timeout: How long an answer may take.
-        misses: So many questions in a row without a good answer mean that it is not healthy.
-        work_interval: Between two looks at the metrics of an engine that is ready.
-        hung: Seconds in which an engine that works on requests may count nothing. Long prompts, the first
-            request of its kind (kernels are compiled for it) and a busy machine take their time.
-        healthy_uptime: An engine that was ready for so long has made its earlier failures forgotten.
+        misses: How many questions in a row may go without a good answer before the engine is unhealthy.
+        work_interval: The pause between two looks at the metrics of an engine that is ready.
+        hung: How long the counters of an engine with requests may stand still before it counts as hung. Long
+            prompts, the first request of its kind (kernels are compiled for it) and a busy machine take their
+            time.
+        healthy_uptime: How long an engine must be ready for its replica's earlier failures to be forgotten.
     """
 
     first: float = 0.02

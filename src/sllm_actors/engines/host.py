@@ -1,4 +1,4 @@
-"""What the engines of one worker live on: folders, hardware, installations, models, records, policy."""
+"""What all engines of one worker share: folders, hardware, installations, models, records, policy."""
 
 from __future__ import annotations
 
@@ -32,17 +32,18 @@ class EngineHost:
 
     Attributes:
         machine: See ``machine_id``.
-        folders: Sockets, temporary files and logs.
-        hardware: What they compute with.
+        folders: Where sockets, temporary files and logs are.
+        hardware: The GPUs and CPU cores.
         models: The model files of this worker.
-        disk: What looks at paths that people name.
-        leases: The records of engines that run.
-        running: The engines that run, to be hurried when the worker stops.
-        next_attempt: Gives rising numbers, over restarts too; may block, so it is called in a thread.
+        disk: Reads paths that people name; a path that does not answer is given up.
+        leases: The records on disk of the engines that run.
+        running: The engines that run, so that all can be hurried when the worker stops.
+        next_attempt: Returns numbers that rise, also over restarts of the worker. It may block on the disk:
+            call it in a thread.
         interpreters: Which Python each backend's engines run under.
-        fork_servers: What engines are forked from, where it can be done.
-        policy: What a person has chosen.
-        name: The worker's, as people know it; "" if it has none.
+        fork_servers: The fork servers, for backends whose engines can be forked.
+        policy: The choices of whoever started the worker.
+        name: The worker's name; "" if it has none.
     """
 
     machine: str
@@ -81,25 +82,26 @@ def open_host(
     quota: int | None = None,
     name: str = "",
 ) -> EngineHost:
-    """Make the folders of a worker under its data directory, and count on from its last attempt. Blocks.
+    """Open a worker's data directory: make its folders, and go on with its attempt numbers. Blocks.
 
-    Engines that outlived the last worker of this directory, and their leashes too, are ended first (see
-    ``Leases.sweep``): a directory is one worker's alone.
+    Engines that an earlier worker of this directory left running, and their leashes, are ended first: see
+    ``Leases.sweep``, which takes up to 18 s. So two workers must never use one directory at the same time.
 
     Args:
-        data_dir: Where this worker, and no other process, keeps things.
-        interpreters: Python by backend, as a person named it.
+        data_dir: The worker's folder for logs, leases, the attempt counter and, by default, models.
+        interpreters: Paths of Python by backend, as ``--engine-python`` gives them.
         engines_dir: Where ``sllm engines install`` makes environments.
         policy: By default ``EnginePolicy()``.
         gpus: UUIDs of the GPUs that engines may use, in the machine's order; None where that is not known.
-        gpu_locks: The folder of their lock files, one for all workers of this user on the machine; by default
-            one under the system's folder for temporary files.
+        gpu_locks: The folder of the GPUs' lock files, one for all workers of this user on the machine; by
+            default one under the system's folder for temporary files.
         models: Where model files are kept; other workers may use it too. By default in the data directory.
-        quota: Bytes that they may have together; None for what the disk has.
-        name: The worker's, as people know it.
+        quota: The most bytes that model files may take; None for no limit but the disk.
+        name: The worker's name.
 
     Raises:
-        OSError: A folder cannot be made, or is somebody else's.
+        OSError: A folder cannot be made, or belongs to another user.
+        FileProblem: A record is damaged, and cannot be put aside.
     """
     data_dir = data_dir.absolute()
     folders = open_folders(data_dir)
@@ -127,9 +129,9 @@ def open_host(
 
 
 def machine_id() -> str:
-    """Name this boot of this kernel together with the files, network and user that a process sees here.
+    """Return an id of this boot of the kernel, of the mount and network namespaces, the root and the user.
 
-    Two processes with the same id can use the same unix sockets. Where it cannot be told, the id is unique.
+    Two processes with the same id can use the same unix sockets. Without /proc, the id is random.
     """
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()

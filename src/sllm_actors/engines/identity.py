@@ -1,4 +1,4 @@
-"""Which copy of which model: the whole identity that every message and socket about a replica names."""
+"""The identity of a replica and of each of its engine lives; every message about one has it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ _TEXT = re.compile(r"(?P<deployment>.+)@(?P<revision>\d+)\.(?P<number>\d+)\.(?P<
 
 @frozen(order=True)
 class ReplicaKey:
-    """A place that should be filled: one copy of one revision of a deployment.
+    """The identity of a replica: one copy of one revision of a deployment.
+
+    A replica keeps its key when its engine is restarted; each of its engine lives has a ``ReplicaId``.
 
     Attributes:
         deployment: ``<model>:<backend>``.
@@ -27,17 +29,17 @@ class ReplicaKey:
         return f"{self.deployment}@{self.revision}.{self.number}"
 
     def attempt(self, attempt: int) -> ReplicaId:
-        """Return the identity of the engine life that fills this place for the ``attempt``-th time."""
+        """Return the identity of the engine life of this replica that has this attempt number."""
         return ReplicaId(self.deployment, self.revision, self.number, attempt)
 
 
 @frozen(order=True)
 class ReplicaId:
-    """One life of one engine. Two lives never share an id, so a late message cannot reach the wrong one.
+    """The identity of one engine life. Two lives never share one, so a late message reaches no wrong engine.
 
     Attributes:
-        attempt: Rising on its worker, over all its replicas and the worker's restarts too. People are shown
-            how often this replica was started instead, see ``ReplicaReport.instance``.
+        attempt: A number that rises with each start of any engine of the worker, also over the worker's
+            restarts. People see how often the replica was started instead: ``ReplicaReport.instance``.
     """
 
     deployment: str
@@ -47,7 +49,7 @@ class ReplicaId:
 
     @property
     def key(self) -> ReplicaKey:
-        """The place that this life fills."""
+        """The replica that this engine life belongs to."""
         return ReplicaKey(self.deployment, self.revision, self.number)
 
     def __str__(self) -> str:

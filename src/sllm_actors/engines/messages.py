@@ -1,4 +1,4 @@
-"""What a replica is told, and what it says of itself."""
+"""The messages between a replica and its worker, and what a worker is asked about its engines."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ CATALOG = Catalog()
 
 
 LOOPBACK = "loopback:"
-"""How the address of an engine begins that listens on a port of its worker's own loopback."""
+"""Begins the address of an engine that listens on a TCP port of the worker's 127.0.0.1."""
 
 
 class ReplicaState(StrEnum):
-    """``PENDING -> STARTING -> READY <-> ASLEEP -> DRAINING -> STOPPED``, or ``FAILED`` (and then again)."""
+    """``PENDING -> STARTING -> READY <-> ASLEEP -> DRAINING -> STOPPED``; a ``FAILED`` one starts again."""
 
     PENDING = "pending"
     STARTING = "starting"
@@ -34,8 +34,9 @@ class ReplicaState(StrEnum):
 class ForkServerState(StrEnum):
     """What a fork server is doing.
 
-    ``STARTING``: it imports; ``READY``: it forks; ``RESTING``: the worker has no room for another engine;
-    ``FAILED``: it ended, and will be started again. While it is not READY, engines start as programs.
+    ``STARTING``: it imports modules; ``READY``: engines can be forked from it; ``RESTING``: it does not run,
+    because the worker has no room for another engine; ``FAILED``: it ended, and will be started again. While
+    it is not READY, engines are started as programs.
     """
 
     STARTING = "starting"
@@ -49,9 +50,9 @@ class ForkServerReport:
     """What a worker says of one fork server.
 
     Attributes:
-        memory: Bytes that it occupies; forks share most of them.
-        modules: How many it has imported.
-        reason: Why it is not READY, in one sentence.
+        memory: Its resident memory in bytes; forked engines share most of it.
+        modules: How many Python modules it has imported.
+        reason: Why it is not READY, in one sentence; "" when it is.
     """
 
     backend: str
@@ -70,11 +71,12 @@ class ReplicaOrder:
         backend: ``vllm``, ``llamacpp``, ``sglang``, ``command`` or ``external``.
         source: ``hf:ID``, ``demo:NAME`` or a path on the worker; for ``external`` the server's URL.
         settings: The backend's own settings by name, as JSON values; checked by the backend's schema.
-        num_gpus: GPUs the engine gets to itself.
+        num_gpus: How many GPUs the engine gets to itself.
         startup_timeout: Seconds from the start to READY before the attempt counts as failed.
-        drain_timeout: Seconds that requests in flight get when the replica is withdrawn.
-        env: Variables that its engine gets beside those that it gets anyway.
-        secret_env: More of them, by name: where the worker finds the value, ``env:NAME`` or ``file:/path``.
+        drain_timeout: Seconds that requests in flight get to end when the replica is withdrawn.
+        env: Environment variables of the engine, by name, on top of those that every engine gets.
+        secret_env: Further variables, by name; each value says where the worker finds the secret:
+            ``env:NAME`` or ``file:/path``.
     """
 
     key: ReplicaKey
@@ -94,23 +96,25 @@ class ReplicaReport:
     """What a worker says of one replica.
 
     Attributes:
-        address: ``unix:/path`` of the engine's socket on the worker, ``loopback:PORT`` where it cannot listen
-            on one, the URL of an external server, or "" while nothing listens.
-        key: What an engine on a port wants to be shown by whoever asks it something; "" for nothing.
-        machine: Which machine and boot the socket is on: a gateway on the same one may use it directly.
+        address: ``unix:/path`` of the engine's socket on the worker, ``loopback:PORT`` where the engine can
+            only listen on a TCP port, the URL of an external server, or "" while nothing listens.
+        key: The bearer token that an engine on a port asks of its clients; "" for none.
+        machine: The ``machine_id`` of the worker: a gateway with the same one may connect to the socket
+            directly.
         progress: What a STARTING engine is doing, in a few words.
-        reason: Why it FAILED or was restarted, in one sentence for a person.
+        reason: Why the replica FAILED or was restarted, in one sentence for a person.
         exit_status: How the last engine life ended: ``exit code 1``, ``signal SIGKILL``, or "".
-        log_tail: The last lines of its log, when it FAILED.
+        log_tail: The last lines of the engine's log, when the replica FAILED.
         pid: The engine's process (0 for none); it leads a process group of the same number.
         since: When this state began, seconds since the epoch.
         retry_in: Seconds until the next attempt of a FAILED replica, or None.
-        failures: How often it failed in a row, without having been READY for a while in between.
+        failures: How often the replica failed in a row, without having been READY for
+            ``HealthPolicy.healthy_uptime`` in between.
         can_sleep: Whether its engine can be put to sleep.
-        starts: How often its engine was started here: 1 for the first time, 0 before it.
+        starts: How often its engine was started on this worker; 0 before the first start.
         server: How an external server is reached, while ``address`` is its URL; None for an engine.
-        withdrawal: Rises each time that it is withdrawn from the gateways, to sleep or to end: what they say
-            of an earlier one does not count.
+        withdrawal: Counts how often the replica was withdrawn from the gateways, to sleep or to end: an
+            answer of theirs to an earlier withdrawal does not count.
     """
 
     id: ReplicaId
@@ -133,7 +137,7 @@ class ReplicaReport:
 
     @property
     def instance(self) -> str:
-        """What people call it: its place, and which start there this is. It does not identify a life."""
+        """The name that people see: the replica's key and ``starts``. It does not identify an engine life."""
         return f"{self.id.key}.{self.starts}"
 
 
@@ -162,10 +166,11 @@ class StopReplica:
 @CATALOG.message("engines.drained")
 @frozen
 class Drained:
-    """To a replica that is DRAINING, or to sleep: nobody has a request in flight there, nor will send one.
+    """To a replica that is DRAINING, or about to sleep: no gateway has a request in flight there, nor will
+    send one.
 
     Attributes:
-        withdrawal: As it reported it.
+        withdrawal: The one of the ``ReplicaReport`` that is answered.
     """
 
     id: ReplicaId
@@ -177,11 +182,11 @@ class Drained:
 class SleepReplica:
     """To a READY replica: be ASLEEP. One whose engine cannot sleep drains and stops instead.
 
-    It reports ASLEEP at once and puts its engine to sleep after ``Drained``; if that does not come within the
-    drain timeout it is READY again.
+    The replica reports ASLEEP at once and puts its engine to sleep after ``Drained``. If that does not come
+    within ``drain_timeout``, it is READY again.
 
     Attributes:
-        level: 0 only pauses; 1 keeps the weights in the machine's memory; 2 keeps nothing.
+        level: 0 only pauses the engine; 1 moves the weights to the machine's memory; 2 drops them.
     """
 
     level: int = 1
@@ -228,7 +233,7 @@ class LogChunk:
 @CATALOG.message("engines.open_engine")
 @frozen
 class OpenEngine:
-    """The request of a tunnel: connect me with that engine, and with no other life of it."""
+    """Opens a tunnel to one engine life. It is refused when another life has taken that one's place."""
 
     id: ReplicaId
 
@@ -236,10 +241,9 @@ class OpenEngine:
 @CATALOG.message("engines.inspect_source")
 @frozen
 class InspectSource:
-    """Ask a worker whether it could run this, before it is accepted; answered with ``SourceInspected``.
+    """Ask a worker whether it could run a deployment that is about to be accepted.
 
-    Attributes:
-        num_gpus: What a replica would take of this worker.
+    The worker answers with ``SourceInspected``. The fields mean what they mean in ``ReplicaOrder``.
     """
 
     backend: str
@@ -253,10 +257,11 @@ class InspectSource:
 @CATALOG.message("engines.source_inspected")
 @frozen
 class SourceInspected:
-    """The answer: ``problem`` is "" when the worker could run it, else one sentence that says what to do.
+    """The answer to ``InspectSource``.
 
     Attributes:
-        size: Bytes of the model's files, or None where it is not known yet.
+        problem: "" when the worker could run the deployment, else one sentence that says what to do.
+        size: Bytes of the model's files, or None where that is not known yet.
     """
 
     problem: str = ""

@@ -12,13 +12,14 @@ from .environment import chooses_code, why_decided
 from .errors import LaunchProblem
 
 FROM_VARIABLE, FROM_FILE = "env:", "file:"
-"""How a reference to a secret begins."""
+"""A reference to a secret begins with one of these; a variable's name or an absolute path follows."""
 
 LONGEST_SECRET = 65536
+"""The most bytes that the file of a secret may have."""
 
 
 def check_reference(reference: str) -> str:
-    """Say why a text is no reference to a secret, or ""."""
+    """Return why a text is not a reference to a secret (``env:NAME`` or ``file:/path``), or "" if it is."""
     if reference.startswith(FROM_VARIABLE):
         name = reference.removeprefix(FROM_VARIABLE)
         if why_decided(name):
@@ -42,16 +43,18 @@ def read_variables(
     own_folder: Path | None,
     any_code: bool,
 ) -> dict[str, str]:
-    """Return the variables of a deployment with their values. Blocks on the disk.
+    """Return the variables that a deployment sets, by name, with their values. Blocks on the disk.
 
     Args:
-        secret_env: A reference for each name, see ``check_reference``.
+        env: Values by name.
+        secret_env: References by name, see ``check_reference``.
         ours: The worker's environment.
-        own_folder: Where this user's nodes keep what is secret; no file in it is for engines.
-        any_code: Whether deployments may choose what code runs here.
+        own_folder: The folder in which this user's nodes keep secrets: references to its files are refused.
+        any_code: Whether deployments may choose what code runs on this worker (``--allow-command``).
 
     Raises:
-        LaunchProblem: A variable is not to be set, or its secret is not here. No secret is shown.
+        LaunchProblem: A variable cannot be set by deployments, or this worker has not its secret. The text
+            shows no secret.
     """
     values = dict(env)
     for name, reference in secret_env.items():

@@ -10,12 +10,13 @@ from attrs import field, frozen
 
 @frozen
 class EnginePaths:
-    """Where one life of one engine keeps its files. Socket and ``tmpdir`` are never used twice.
+    """The paths of one engine life. Socket and ``tmpdir`` are never used by another one.
 
     Attributes:
-        socket: Less than 100 characters: the kernel takes 107.
-        tmpdir: Its own, removed with it; short as well, since engines put sockets there.
-        log: The folder of the replica's log, which goes on over its lives.
+        socket: Less than 100 bytes long: the kernel takes 107.
+        tmpdir: A TMPDIR for this engine life, removed at its end; short as well, since engines put sockets
+            there.
+        log: The folder of the replica's log, to which each of its engine lives appends.
     """
 
     socket: Path
@@ -25,21 +26,22 @@ class EnginePaths:
 
 @frozen
 class LaunchPlan:
-    """One engine life.
+    """How to start one engine life.
 
     Attributes:
         argv: Program and arguments; no shell sees them.
-        env: The whole environment, without our secrets.
+        env: The whole environment of the engine, without the worker's secrets.
         header: The line that begins this life in the log.
-        stop_budget: Seconds between SIGTERM and SIGKILL when it is ended.
-        threads: How many threads it computes with on a CPU; 0 where it does not, or nobody knows.
-        own_cores: A person has said how many: it has as many cores from its start on. Else it shares them.
+        stop_budget: Seconds between SIGTERM and SIGKILL when the engine is ended.
+        threads: How many threads the engine computes with on a CPU; 0 for a GPU, or where that is not known.
+        own_cores: Whether ``threads`` was set by the deployment. Then the engine gets as many cores of its
+            own before it starts; else it shares the cores: see ``machine.cores``.
         cores: The CPU cores that its processes start on; () for all.
-        gpus: The UUIDs of its GPUs, for the record of what it occupies.
-        files: What is written into its TMPDIR before it starts, by name: secrets, that no command line may
-            show.
-        gpu_memory: A program that prints how much of their memory is in use; the leash runs it when the
-            engine has ended, until the figures no longer fall. () for none.
+        gpus: The UUIDs of its GPUs, for the record on disk.
+        files: Contents by name of files that are written into its TMPDIR before it starts: secrets, which a
+            command line must not show.
+        gpu_memory: A program that prints how many MiB of each of its GPUs are in use; the leash runs it when
+            the engine has ended, until the figures no longer fall. () for none.
     """
 
     argv: tuple[str, ...]

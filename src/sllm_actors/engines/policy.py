@@ -1,4 +1,4 @@
-"""What the person who started a worker has chosen for all of its engines."""
+"""The choices of whoever started a worker, for all of its engines."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ class EnginePolicy:
         allow_command: Whether deployments may name the program that is run.
         stop_budget: Seconds between SIGTERM and SIGKILL when an engine is ended.
         health: How engines are watched.
-        environment: What engines inherit, once secrets are taken out.
-        own_folder: Where this user's nodes keep what is secret, if anywhere: no file in it is given to an
-            engine.
+        environment: The worker's environment, which engines inherit as far as ``environment.inherited`` lets
+            them.
+        own_folder: The folder in which this user's nodes keep secrets, or None: a deployment's ``secret_env``
+            may name no file in it.
     """
 
     allow_command: bool = False

@@ -1,4 +1,4 @@
-"""Engines that are forked from a warm server: owned as those that are started as programs, and warm."""
+"""Engines that are forked from a fork server: owned as those that are started as programs, and warm."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""The fork server: a process per backend that has imported everything, and forks engines that need not.
+"""Fork servers: one process per backend has imported the engine's modules, and engines are forked from it.
 
-``keeper.ForkServerKeeper`` is the actor that keeps one; in ``fork_servers.ForkServers`` an engine life looks
-for one that fits, and ``waiting`` decides whether it waits for one that still imports. ``fork_client`` speaks
-with the program ``fork_server``, whose forks become what ``forked_engine`` says. ``late_imports`` is what
-engines still had to import, kept for the next server; ``known_imports`` is what is known of pinned versions.
+``keeper.ForkServerKeeper`` is the actor that keeps one running. In ``fork_servers.ForkServers`` an engine
+life looks for one that fits, and ``waiting`` decides whether to wait for one that still imports.
+``fork_client`` is the worker's side of the program ``fork_server``; ``forked_engine`` is what runs in a fork.
+``late_imports`` records which modules engines imported after they were forked, so that the next fork server
+has them; ``known_imports`` has such lists for the pinned versions.
 """

@@ -1,4 +1,4 @@
-"""The worker's side of one fork server: start it, have it fork, teach it."""
+"""The worker's side of one fork server: start it, have it fork leashes and import further modules."""
 
 from __future__ import annotations
 
@@ -29,17 +29,20 @@ MOST_TAUGHT = 65536
 """Bytes of module names in one message."""
 
 LESSON = 50
-"""Modules after which a fork may come in between, while a server learns."""
+"""The most modules in one ``learn`` message: a fork waits for no more than these."""
 
 BLANK = "-" * 32
-"""What the marker of an engine is written over."""
+"""The placeholder that each fork overwrites with its engine's marker: see ``fork_server.Marker``."""
 
 IMPORT_TIMEOUT = 300.0
+"""Seconds that the server may take to answer a message with modules to import; then it is killed."""
+
 FORK_TIMEOUT = 10.0
+"""Seconds that a fork may take, the wait for an import that is under way included."""
 
 
 class Unfit(ForkFailed):
-    """The server has imported something with which it must not be forked."""
+    """The server has imported something with which it must not be forked: a thread runs, or a GPU is open."""
 
 
 @frozen
@@ -47,14 +50,14 @@ class ForkServerSpec:
     """What a fork server is for: engines of one backend, under one interpreter, in one environment.
 
     Attributes:
-        backend: Whose engines.
-        python: The interpreter.
-        modules: What has to be imported.
-        expected: What engines most likely import beyond that; what is not there is left out.
-        env: The environment, as an engine would have it but for ``late``.
-        late: Variables that may differ from engine to engine: nothing reads them while it is imported.
-        engine: Its package, version and interpreter: what was learned of another one is of no use.
-        known: What is known of this version before any engine has run here.
+        backend: The backend of the engines.
+        python: The path of the interpreter.
+        modules: Modules that must be imported.
+        expected: Modules that engines most likely import beyond those; one that is missing is left out.
+        env: The environment of an engine, but for the variables in ``late``.
+        late: Names of variables that may differ from engine to engine: no import reads them.
+        engine: Package, version and interpreter; modules learned from another engine are not used.
+        known: What engines of this version are known to import late.
     """
 
     backend: str
@@ -67,7 +70,10 @@ class ForkServerSpec:
     known: KnownImports = NOTHING
 
     def fits(self, plan: LaunchPlan) -> bool:
-        """Return whether a fork is the same as the program that a plan would start."""
+        """Return whether a fork of this server is as good as starting the plan's program.
+
+        The plan has to start a module under the same interpreter, with the same environment but for ``late``.
+        """
         if plan.argv[:2] != (self.python, "-m"):
             return False
         late = self.late | {MARKER, "TMPDIR"}
@@ -76,7 +82,12 @@ class ForkServerSpec:
 
 
 class ForkServer:
-    """A fork server that has imported everything. Made by ``open_fork_server``; any task may use it."""
+    """A fork server that runs. Made by ``open_fork_server``; several tasks may use it.
+
+    Attributes:
+        pid: Its process.
+        modules: How many modules it has imported.
+    """
 
     def __init__(
         self, process: Process, link: socket.socket, imported: Callable[[int], None] | None = None
@@ -93,7 +104,8 @@ class ForkServer:
         """Have a leash forked. See ``leash_process.exec_leash``.
 
         Raises:
-            ForkFailed: None was. A leash that comes to be all the same ends when it finds its pipes closed.
+            ForkFailed: No leash was forked within ``FORK_TIMEOUT``. One that is forked later all the same
+                ends when it finds its pipes closed.
         """
         with anyio.move_on_after(FORK_TIMEOUT):
             async with self._turn:
@@ -104,20 +116,20 @@ class ForkServer:
         raise ForkFailed("the fork server is still importing modules")
 
     async def learn(self, names: Sequence[str]) -> None:
-        """Have further modules imported; those that cannot be are left out.
+        """Have further modules imported; those that cannot be imported are left out.
 
-        Forks come in between, after ``LESSON`` modules each.
+        A fork may come in between after every ``LESSON`` modules.
 
         Raises:
-            Unfit: They made it so, and it has ended.
-            ForkFailed: It has ended otherwise.
+            Unfit: With these modules the server cannot be forked; it has ended.
+            ForkFailed: The server has ended for another reason.
         """
         for some in _portions(names, LESSON):
             async with self._turn:
                 await self._teach({"learn": some})
 
     async def ended(self) -> str:
-        """Wait until the server has ended; return why, in a few words."""
+        """Wait until the server's process has ended; return why, in a few words."""
         code = await self._process.wait()
         return self._problem or f"it ended with {code}"
 
@@ -133,7 +145,7 @@ class ForkServer:
     async def _ask(
         self, words: dict[str, object], timeout: float, descriptors: Sequence[int] = ()
     ) -> tuple[dict[str, Any], list[int]]:
-        """Say something, and hear the answer: not to be cancelled, or the next would hear it for its own."""
+        """Send a message, return the answer. Shielded: a cancelled one would leave its answer to the next."""
         try:
             socket.send_fds(self._link, [json.dumps(words).encode()], list(descriptors))
             with anyio.move_on_after(timeout, shield=True):
@@ -167,19 +179,20 @@ async def open_fork_server(
     preload: str = "",
     imported: Callable[[int], None] | None = None,
 ) -> AsyncIterator[ForkServer]:
-    """Run a fork server; entering waits until it has imported everything, leaving ends it.
+    """Run a fork server: entering waits until it has imported everything, leaving kills it.
 
-    The engines that it forked are not touched by its end.
+    The engines that were forked from it go on.
 
     Args:
-        log_file: What it prints goes there; begun anew each time.
-        learned: What it is to import beyond the specification, as far as it can.
-        preload: Libraries for ``LD_PRELOAD``, on top of the environment.
-        imported: Told now and then how many modules it has, as long as it imports.
+        spec: What to import, under which interpreter, in which environment.
+        log_file: Gets what the server prints; emptied at each start.
+        learned: Modules to import beyond the specification; those that cannot be imported are left out.
+        preload: The value of ``LD_PRELOAD``, in place of the environment's; "" changes nothing.
+        imported: Called about once a second with the number of modules, while the server imports.
 
     Raises:
-        Unfit: From entering: it must not be forked with what it imported.
-        ForkFailed: From entering: it cannot be started, or one of its modules cannot be imported.
+        Unfit: From entering: with what the server imported it cannot be forked.
+        ForkFailed: From entering: the server cannot be started, or cannot import one of ``spec.modules``.
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ours.setblocking(False)
@@ -228,7 +241,7 @@ async def _start(python: str, link: socket.socket, env: Mapping[str, str], log_f
 
 
 def _portions(names: Sequence[str], most: int = sys.maxsize) -> list[list[str]]:
-    """Divide names over messages, of so many at most."""
+    """Divide names over messages of at most ``MOST_TAUGHT`` bytes, and of at most ``most`` names."""
     portions: list[list[str]] = []
     room = 0
     for name in names:

@@ -1,18 +1,20 @@
-"""The warm fork server: a process that has imported everything, and forks engines that need not import it.
+"""The fork server: a process that has imported an engine's modules; engines are forked from it.
 
 Run by path as ``python fork_server.py LINK``, under the interpreter of the engines, with one end of a unix
 socket pair (``SOCK_SEQPACKET``: a message is a message, and may carry descriptors). It imports nothing of
 sllm_actors but ``leash.py`` and ``forked_engine.py``, by path.
 
-The worker says, as JSON: first ``{"modules": […], "learned": […]}``, what to import (of the first list,
-all; of the second, what there is); then ``{"fork": true}`` with the descriptors of a leash's ``CONTROL``,
-``STATUS`` and lock files; and ``{"learn": […]}``, names to import as well. The server answers each with one
-message: ``{"event": "ready"}``, now and then with an ``{"event": "importing", "modules": count}`` before
-it; ``{"event": "forked", "leash": pid}`` with a pidfd of the leash; ``{"event": "learned"}``; ``{"event":
-"failed", "reason"}``; or ``{"event": "unfit", "reason"}`` before it ends, because it must not be forked.
+The worker sends JSON messages. The first is ``{"modules": […], "learned": […]}``: modules to import; one of
+the first list that cannot be imported is a failure, one of the second is left out. Then come ``{"fork":
+true}``, with the descriptors of a leash's ``CONTROL``, ``STATUS`` and lock files, and ``{"learn": […]}``,
+further modules to import as far as possible. The server answers each with one message: ``{"event": "ready",
+"modules"}`` (before it, about once a second, ``{"event": "importing", "modules": count}``); ``{"event":
+"forked", "leash": pid}`` with a pidfd of the leash; ``{"event": "learned", "modules"}``; ``{"event":
+"failed", "reason"}``; or ``{"event": "unfit", "reason"}`` when an import made it impossible to fork (a thread
+runs, a GPU is open), after which the server ends.
 
-The fork of the server is the leash of one engine, in a session of its own, and forks the engine into another
-session. It differs from a leash that was exec'd in nothing else. So the end of the server touches no engine,
+What is forked is the leash of one engine, in a session of its own; the leash then forks the engine into
+another session. Otherwise it is a leash like one that was exec'd. So the end of the server touches no engine,
 and the end of the worker (end of file on ``LINK``) ends the server.
 """
 
@@ -41,15 +43,15 @@ if TYPE_CHECKING:
 
     from sllm_actors.engines.ownership.leash import LaunchRequest
 
-LONGEST = 131072
-MOST_DESCRIPTORS = 64
+LONGEST = 131072  # bytes of a message from the worker
+MOST_DESCRIPTORS = 64  # that come with one
 MARKER = "SLLM_ENGINE"
 
 TELL = 1.0
-"""Seconds between two messages about how many modules there are."""
+"""Seconds between two ``importing`` messages."""
 
 MOST_TOLD = 100
-"""So many of them are sent at most: the link has room for them although nobody listens."""
+"""The most ``importing`` messages: so many fit into the link's buffer even if the worker reads none."""
 
 
 def load_part(*names: str) -> ModuleType:
@@ -65,10 +67,11 @@ def load_part(*names: str) -> ModuleType:
 
 
 class Marker:
-    """The place of ``SLLM_ENGINE`` in the environment that this process was started with.
+    """The memory that holds ``SLLM_ENGINE`` in the environment that this process was started with.
 
-    The kernel shows that memory as ``/proc/PID/environ``, which is where a sweep looks for an engine's
-    processes. A fork has it from the server, with a blank long enough, and writes its own value there.
+    The kernel shows that memory as ``/proc/PID/environ``, where a sweep looks for an engine's processes. A
+    change of ``os.environ`` would not show there. So the server is started with a placeholder of sufficient
+    length, and each fork overwrites it with its own value.
     """
 
     def __init__(self) -> None:
@@ -78,10 +81,10 @@ class Marker:
         self._address = getenv(MARKER.encode())
 
     def write(self, value: str) -> None:
-        """Replace it.
+        """Replace the value.
 
         Raises:
-            OSError: There is no room for it.
+            OSError: It is longer than the placeholder.
         """
         data = value.encode()
         if self._address is None or len(data) > self._room:
@@ -90,7 +93,11 @@ class Marker:
 
 
 class Server:
-    """The loop: hear the worker, fork, reap."""
+    """The loop of the fork server: read the worker's messages, import, fork, reap.
+
+    Args:
+        link: This process's end of the socket pair.
+    """
 
     def __init__(self, link: socket.socket) -> None:
         self._link = link
@@ -129,7 +136,7 @@ class Server:
                 self._fork(descriptors)
 
     def _ready(self, names: Iterable[str], event: str) -> bool:
-        """Import what there is of these, and make ready to be forked."""
+        """Import those of these modules that can be, and prepare for forks; False if none are possible."""
         gc.disable()
         die_with(self._link, at_once=True)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # an import may run programs, and wait for them
@@ -239,10 +246,13 @@ class Server:
 
 
 class ImportProgress:
-    """Tells the worker now and then how many modules there are; finds none itself.
+    """An import hook that finds no module, but tells the worker every ``TELL`` seconds how many there are.
 
-    It is bounded, for a worker that does not listen: a message that has no room would end this process, see
-    ``die_with``.
+    It sends at most ``MOST_TOLD`` messages, for a worker that reads none: a message that had to wait for room
+    on the link would end this process by SIGIO, see ``die_with``.
+
+    Args:
+        say: Sends a count of modules to the worker.
     """
 
     def __init__(self, say: Callable[[int], None]) -> None:
@@ -275,7 +285,7 @@ def unfit() -> str:
 
 
 def open_descriptors() -> frozenset[int]:
-    """Return the descriptors that are open now."""
+    """Return the numbers of the descriptors that are open now."""
     found = set()
     for name in os.listdir("/proc/self/fd"):  # noqa: PTH208
         with contextlib.suppress(OSError):  # one of them was the listing itself
@@ -285,22 +295,23 @@ def open_descriptors() -> frozenset[int]:
 
 
 def prepare_titles() -> None:
-    """Let setproctitle, where there is one, find its place before what is there is written over."""
+    """Let setproctitle, if it is installed, find the memory of our arguments before a title overwrites it."""
     with contextlib.suppress(ImportError):
         importlib.import_module("setproctitle").getproctitle()
 
 
 def reap() -> None:
-    """Take notice of the forks that have ended."""
+    """Reap the forks that have ended."""
     with contextlib.suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
 
 
 def die_with(link: socket.socket, *, at_once: bool) -> None:
-    """Let the kernel end this process when the other end of the link goes, whatever it does: by SIGIO.
+    """Switch on or off that the kernel ends this process by SIGIO when the worker closes the link.
 
-    That comes for a message as well: for times only when the worker waits for an answer.
+    It is on while modules are imported, when this process does not read the link and would not notice. SIGIO
+    comes for a message too, so it must be off before the worker may send the next one.
     """
     flags = fcntl.fcntl(link, fcntl.F_GETFL)
     fcntl.fcntl(link, fcntl.F_SETOWN, os.getpid())
@@ -308,7 +319,7 @@ def die_with(link: socket.socket, *, at_once: bool) -> None:
 
 
 def main() -> None:
-    """Be the server."""
+    """Run the fork server on the descriptor that the command line names."""
     link = socket.socket(fileno=int(sys.argv[1]))
     link.set_inheritable(False)
     sys.exit(Server(link).run())

@@ -1,4 +1,4 @@
-"""The fork servers of a worker: which engine is forked from which, and what people are told of them."""
+"""The registry of a worker's fork servers: where an engine life finds one, and what is reported of each."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from .forked_engine import IMPORTS
 from .waiting import LONGEST, Importing, is_worth_waiting
 
 LOOK = 1.0
-"""Seconds between two looks at whether it is worth waiting for a server that imports."""
+"""Seconds between two decisions whether to wait on for a fork server that imports."""
 
 WATCHED = 600.0
-"""Seconds after the start of an engine in which its late imports are looked at."""
+"""How many seconds after its start an engine's file of late imports is read."""
 
 GIB = 1024**3
 
@@ -32,10 +32,10 @@ class _Import:
     """The import of a server that is not ready yet.
 
     Attributes:
-        began: When, on the monotonic clock.
-        heard: When it last told of a further module.
-        count: How many modules it will have, or 0.
-        seconds: How long the last one took, or 0.
+        began: When it began, on the monotonic clock.
+        heard: When the server last reported a further module, on the same clock.
+        count: How many modules the server will have, or 0 if unknown.
+        seconds: How many seconds the last import took, or 0 if unknown.
     """
 
     began: float = field(factory=time.monotonic)
@@ -56,7 +56,10 @@ class _Entry:
 
 
 class ForkServers:
-    """Written by the keepers of fork servers, read by engine lives and by the worker's report."""
+    """The fork servers of a worker, at most one per backend.
+
+    ``ForkServerKeeper`` writes it; engine lives and the worker's report read it.
+    """
 
     def __init__(self) -> None:
         self._entries: dict[str, _Entry] = {}
@@ -64,15 +67,16 @@ class ForkServers:
     async def find(
         self, plan: LaunchPlan, *, longest: float = LONGEST, say: Callable[[str], None] | None = None
     ) -> ForkServer | None:
-        """Return the server that a plan's engine can be forked from; None if it has to start as a program.
+        """Return the fork server for the engine of a plan; None if it has to be started as a program.
 
-        Waits for one that is importing as long as ``is_worth_waiting``. Whoever got one has
-        ``FORK_TIMEOUT`` to use it: so long it is kept although there may be no room for a further engine
-        any more.
+        Waits for a server that still imports, as long as ``is_worth_waiting`` says so. A server that was
+        returned is kept running for ``FORK_TIMEOUT`` seconds, even if the worker has no room for a further
+        engine.
 
         Args:
-            longest: Seconds that may be waited at most.
-            say: Told what is waited for.
+            plan: What the engine would be started with.
+            longest: The most seconds to wait.
+            say: Called with what the engine waits for, in a few words.
         """
         fitting = (each for each in self._entries.values() if each.spec is not None and each.spec.fits(plan))
         entry = next(fitting, None)
@@ -87,17 +91,17 @@ class ForkServers:
         return entry.server
 
     def reports(self) -> tuple[ForkServerReport, ...]:
-        """Return what there is to tell, with the memory of each server. Blocks a little."""
+        """Return a report of each fork server, with the memory that it has now. Reads /proc."""
         return tuple(
             evolve(entry.report, memory=_memory(entry.server)) for entry in list(self._entries.values())
         )
 
     def is_wanted(self, backend: str) -> bool:
-        """Return whether an engine waits for a server, or may be about to be forked from it."""
+        """Return whether an engine waits for this backend's server, or may be about to be forked from it."""
         return time.monotonic() < self._entries[backend].wanted_until
 
     def watched(self, backend: str) -> list[Path]:
-        """Return the files of late imports of the engines that were forked a short time ago."""
+        """Return the files of late imports of engines that were forked in the last ``WATCHED`` seconds."""
         watched = self._entries[backend].watched
         for path, since in list(watched.items()):
             if time.monotonic() - since > WATCHED:
@@ -105,28 +109,29 @@ class ForkServers:
         return list(watched)
 
     def keep(self, spec: ForkServerSpec) -> None:
-        """Take note that there is to be a server, which is about to start."""
+        """Add a fork server that is about to start."""
         self.begin(spec.backend)
         self._entries[spec.backend].spec = spec
 
     def begin(self, backend: str, *, count: int = 0, seconds: float = 0.0) -> None:
-        """Take note that a server begins to import, or is about to.
+        """Record that a server begins to import modules, or is about to.
 
         Args:
+            backend: Its backend.
             count: How many modules it will have, or 0 where that is not known.
-            seconds: How long the last one took, or 0.
+            seconds: How many seconds the last import took, or 0 where that is not known.
         """
         self.say(backend, ForkServerState.STARTING)
         self._entries[backend].importing = _Import(count=count, seconds=seconds)
 
     def imported(self, backend: str, modules: int) -> None:
-        """Take note of how many modules a server has that goes on importing."""
+        """Record how many modules a server has imported so far, while it goes on."""
         entry = self._entries[backend]
         entry.importing.heard = time.monotonic()
         entry.report = evolve(entry.report, modules=modules)
 
     def say(self, backend: str, state: ForkServerState, reason: str = "") -> None:
-        """Take note of what a server is that does not serve."""
+        """Record the state of a server that cannot fork now: any but READY, for which there is ``serve``."""
         report = ForkServerReport(backend, state, reason=reason)
         entry = self._entries.setdefault(backend, _Entry(report))
         entry.server = None
@@ -137,39 +142,40 @@ class ForkServers:
             entry.settled = anyio.Event()
 
     def serve(self, backend: str, server: ForkServer) -> None:
-        """Take note of a server that is ready, or has learnt."""
+        """Record a server that is READY, or has imported further modules since."""
         entry = self._entries[backend]
         entry.server = server
         entry.report = ForkServerReport(backend, ForkServerState.READY, modules=server.modules)
         entry.settled.set()
 
     def forget(self, backend: str) -> None:
-        """Take note that there is nothing to tell of a backend."""
+        """Remove a backend's fork server, if there is one."""
         self._entries.pop(backend, None)
 
 
 @frozen
 class MemoryBounds:
-    """Whether a worker could take one more engine: else nothing is kept warm for it.
+    """How much memory has to be free for a fork server: without room for another engine there is none.
 
-    What a server takes itself (up to 1.5 GiB) lies between the two bounds: none is ended for the memory that
-    it is about to give back.
+    The difference between the two bounds is more than a server takes itself (up to 1.5 GiB): else one would
+    be started, ended for the memory that it takes, and started again.
 
     Attributes:
-        begin: Bytes of memory that have to be free for a server, and the smallest engine beside it.
-        keep: Bytes that have to be free beside a server, or it is ended.
+        begin: Bytes that have to be free to start a server: enough for it and the smallest engine.
+        keep: Bytes that have to be free beside a server that runs, or it is ended.
     """
 
     begin: int = 3 * GIB
     keep: int = GIB
 
     def has(self, memory_free: int, gpus: int, gpus_free: int, *, running: bool) -> bool:
-        """Decide.
+        """Return whether there is room for a fork server and another engine.
 
         Args:
+            memory_free: Bytes of memory that are free on the machine.
             gpus: How many GPUs the worker has; 0 where engines run on CPUs.
             gpus_free: How many of them no engine has.
-            running: Whether the server is there.
+            running: Whether the server runs already.
         """
         return memory_free >= (self.keep if running else self.begin) and (not gpus or gpus_free > 0)
 

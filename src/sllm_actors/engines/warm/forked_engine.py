@@ -1,9 +1,9 @@
-"""An engine that was forked instead of started: it is ``python -m MODULE ARGUMENTS`` from here on.
+"""What runs in the fork of a fork server: it behaves as ``python -m MODULE ARGUMENTS`` would.
 
-Loaded by its path under the interpreter of the engines: see ``fork_server.py``. An engine's
-``multiprocessing`` forks where it was asked to spawn, and so does its ``subprocess.run`` of a module that
-it has imported itself: none of its processes need import everything. What they still import is written to
-the file ``IMPORTS`` in its TMPDIR, for the worker.
+``fork_server.py`` loads this file by its path, under the interpreter of the engines. In a forked engine,
+``multiprocessing`` forks where it was asked to spawn, and so does ``subprocess.run`` of a module that is
+already imported: so none of the engine's processes has to import everything again. What they still import is
+written to the file ``IMPORTS`` in the engine's TMPDIR, where the worker reads it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,11 @@ MOST_IMPORTS = 5000
 
 
 class LateImports:
-    """Writes the name of each module that is looked for to a file; finds nothing itself."""
+    """An import hook that finds no module, but writes the name of each that is imported to a file.
+
+    Args:
+        path: The file; at most ``MOST_IMPORTS`` names are written to it.
+    """
 
     def __init__(self, path: str) -> None:
         self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -42,28 +46,28 @@ class LateImports:
             self.note(name)
 
     def note(self, line: str) -> None:
-        """Write a line."""
+        """Write a line to the file; a failure is ignored."""
         with contextlib.suppress(OSError):  # closed or full: only the next start is slower for it
             os.write(self._fd, line.encode() + b"\n")
 
 
 def run_module(module: str, arguments: list[str], tmpdir: str) -> Any:
-    """Be ``python -m module arguments``; return what it exits with."""
+    """Run a module as ``python -m module arguments`` would; return what it passed to ``sys.exit``, or 0."""
     late = LateImports(os.path.join(tmpdir, IMPORTS))  # noqa: PTH118
     sys.meta_path.insert(0, late)
     fork_where_it_would_spawn(late, os.environ.get("LD_PRELOAD", ""))
     fork_where_it_would_run()
     numpy = sys.modules.get("numpy")
     if numpy is not None:
-        numpy.random.seed()
-    tempfile.tempdir = None  # what it remembers is the server's
+        numpy.random.seed()  # or all forks would draw the same numbers
+    tempfile.tempdir = None  # it remembers the server's TMPDIR
     sys.argv = [module, *arguments]
     warnings.filterwarnings("ignore", category=RuntimeWarning, module="runpy")  # "found in sys.modules"
     return run_program(module)
 
 
 def run_program(module: str) -> Any:
-    """Run a module as the program; return what it exits with."""
+    """Run a module as ``__main__``; return what it passed to ``sys.exit``, or 0."""
     try:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
     except SystemExit as leaving:
@@ -72,9 +76,13 @@ def run_program(module: str) -> Any:
 
 
 def set_threads(count: str) -> None:
-    """Have PyTorch compute with so many threads: its OpenMP has read the variable in the server.
+    """Have PyTorch compute with this many threads.
 
-    No thread has been at work yet, or OpenMP would not survive the fork; its size may still be changed.
+    Its OpenMP read ``OMP_NUM_THREADS`` in the fork server already. The size of its pool may still be changed,
+    since it has started no thread yet (with one, OpenMP would not survive the fork).
+
+    Args:
+        count: The value of ``OMP_NUM_THREADS``; ignored unless it is a number above 0.
     """
     torch = sys.modules.get("torch")
     if torch is not None and count.isdecimal() and int(count):
@@ -82,10 +90,14 @@ def set_threads(count: str) -> None:
 
 
 def fork_where_it_would_spawn(late: LateImports, preload: str) -> None:
-    """Make ``multiprocessing.get_context`` give the context that forks, until CUDA is initialised.
+    """Make ``multiprocessing.get_context`` return the context that forks, until CUDA is initialised.
 
-    A library that was to be preloaded into what would have been spawned is noted as ``LD_PRELOAD=…``: the
-    server has to be started with it.
+    An ``LD_PRELOAD`` that the engine has set for its children cannot work on a fork. It is noted as
+    ``LD_PRELOAD=…``, so that the next fork server is started with it.
+
+    Args:
+        late: Where it is noted.
+        preload: The ``LD_PRELOAD`` that this process was started with, or "".
     """
     real = multiprocessing.get_context
     forking = real("fork")
@@ -101,11 +113,10 @@ def fork_where_it_would_spawn(late: LateImports, preload: str) -> None:
 
 
 def fork_where_it_would_run() -> None:
-    """Make ``subprocess.run`` of ``python -m MODULE`` a fork, where all its output is captured.
+    """Make ``subprocess.run`` fork where it is called for ``python -m MODULE`` with all output captured.
 
-    vLLM looks at the class of a model in such a process, the first time that it meets it. Only the plainest
-    form is taken for one, and only of a module that is imported here, while no other thread runs and CUDA
-    is not initialised.
+    vLLM starts such a process to inspect the class of a model that it meets for the first time. See
+    ``may_be_forked`` for the conditions.
     """
     real = subprocess.run
 
@@ -118,7 +129,12 @@ def fork_where_it_would_run() -> None:
 
 
 def may_be_forked(command: Any, options: Mapping[str, Any]) -> bool:
-    """Return whether a fork can stand in for ``subprocess.run(command, **options)``."""
+    """Return whether a fork can stand in for ``subprocess.run(command, **options)``.
+
+    That is so only for ``[sys.executable, "-m", MODULE]`` without options but ``input`` (bytes) and
+    ``capture_output``, for a module that is imported already, while no other thread runs and CUDA is not
+    initialised.
+    """
     return (
         isinstance(command, list)
         and len(command) == 3
@@ -133,7 +149,7 @@ def may_be_forked(command: Any, options: Mapping[str, Any]) -> bool:
 
 
 def run_forked(command: Sequence[str], data: bytes) -> subprocess.CompletedProcess[bytes]:
-    """Be ``subprocess.run(command, input=data, capture_output=True)``."""
+    """Do what ``subprocess.run(command, input=data, capture_output=True)`` does, in a fork."""
     temporary = tempfile.TemporaryFile
     with temporary() as given, temporary() as said, temporary() as wrong:
         given.write(data)
@@ -155,7 +171,11 @@ def run_forked(command: Sequence[str], data: bytes) -> subprocess.CompletedProce
 
 
 def be_program(module: str, streams: Sequence[int]) -> NoReturn:
-    """Be ``python -m module`` with these streams, in a fork."""
+    """Run a module as ``python -m module`` would, in a fork; never return.
+
+    Args:
+        streams: Descriptors for its standard input, output and error, in this order.
+    """
     code: Any = 1
     try:
         signal.set_wakeup_fd(-1)
@@ -175,13 +195,17 @@ def be_program(module: str, streams: Sequence[int]) -> NoReturn:
 
 
 def cuda_is_initialized() -> bool:
-    """Return whether this process must not be forked any more."""
+    """Return whether CUDA is in use here: then this process must not be forked any more."""
     torch = sys.modules.get("torch")
     return torch is not None and bool(torch.cuda.is_initialized())
 
 
 def leave(code: Any) -> NoReturn:
-    """End this process as the interpreter ends a program."""
+    """End this process as the interpreter ends a program: wait for threads, run exit functions, flush.
+
+    Args:
+        code: What the program passed to ``sys.exit``.
+    """
     if code is not None and not isinstance(code, int):
         sys.stderr.write(f"{code}\n")
         code = 1

@@ -1,4 +1,4 @@
-"""The actor that keeps one fork server: starts it when there is room, teaches it, starts it again."""
+"""The actor that keeps one fork server running: starts it when there is room, teaches it, restarts it."""
 
 from __future__ import annotations
 
@@ -24,20 +24,21 @@ from .late_imports import Learned, Look, read_imports, read_learned, write_learn
 log = structlog.get_logger("sllm_actors.engines")
 
 LOOK = 2.0
-"""Seconds between two looks: whether there is room, and what engines imported."""
+"""Seconds between two looks at whether there is room, and at what engines have imported."""
 
 NO_ROOM = "there is no room for another engine"
 
 
 @frozen
 class KeeperOptions:
-    """Where a keeper keeps things.
+    """What a ``ForkServerKeeper`` needs of its worker.
 
     Attributes:
-        folder: For the record of what was learned, and the server's output.
-        has_room: Says whether the worker could take one more engine, told whether the server is there; may
-            block.
-        look: Seconds between two looks.
+        folder: Holds ``<backend>.json``, the record of late imports, and ``<backend>.log``, the server's
+            output.
+        has_room: Called with whether the fork server runs; returns whether the worker has room for one more
+            engine. It is called in a thread, so it may block.
+        look: Seconds between two looks: see ``LOOK``.
     """
 
     folder: Path
@@ -47,7 +48,7 @@ class KeeperOptions:
 
 @frozen
 class _End:
-    """What a life of the server ended with: what it is from now on, and why."""
+    """How one life of the server ended: the state to report from then on, and the reason."""
 
     state: ForkServerState
     reason: str = ""
@@ -58,15 +59,15 @@ RESTING = _End(ForkServerState.RESTING, NO_ROOM)
 
 
 class ForkServerKeeper(Actor):
-    """Keeps one fork server as long as there is room for an engine, whatever becomes of it.
+    """Keeps one fork server running as long as the worker has room for another engine; restarts it otherwise.
 
-    It takes no messages, and never fails for its server: who cannot fork starts engines as programs. What
-    engines teach is taken down whether a server is there or not.
+    The actor takes no messages, and does not fail when its server does: without a fork server, engines are
+    started as programs. Which modules engines import late is recorded even while no fork server runs.
 
     Args:
-        spec: What the server is for.
-        servers: Where it is announced.
-        options: What it needs of the worker.
+        spec: What the server imports.
+        servers: Where engine lives find the server.
+        options: What the actor needs of the worker.
         backoff: How long to wait before a server that ended, for whatever reason, is started again.
     """
 
@@ -86,7 +87,7 @@ class ForkServerKeeper(Actor):
         self._learned = Learned(spec.engine)
 
     async def started(self) -> None:
-        """Begin."""
+        """Read the record of late imports, then start the tasks that keep the server and that record."""
         self._servers.keep(self._spec)
         try:
             learned = await to_thread.run_sync(read_learned, self._record, self._spec.engine)
@@ -113,7 +114,7 @@ class ForkServerKeeper(Actor):
             await anyio.sleep(self._backoff.delay(failures, random.Random()))  # noqa: S311 - jitter
 
     async def _run(self) -> _End:
-        """Be one life of the server."""
+        """Run the server once, until it ends or is no longer needed."""
         output = self._options.folder / f"{self._backend}.log"
         had = self._learned
         began = self.context.now()
@@ -134,13 +135,13 @@ class ForkServerKeeper(Actor):
         except ForkFailed as failure:
             return await self._failed(failure)
         finally:
-            self._begins()  # anew, unless its end says otherwise
+            self._begins()  # the next life: engines may wait for it, unless ``_keep`` then says otherwise
 
     def _begins(self) -> None:
         self._servers.begin(self._backend, count=self._learned.count, seconds=self._learned.seconds)
 
     async def _look_after(self, server: ForkServer, had: Learned) -> _End:
-        """See a server through, that was started with what had been learned by then."""
+        """Teach a ready server until it ends or is no longer needed; ``had`` is what it was started with."""
         ends: list[_End] = []
 
         async def watch_end() -> None:
@@ -155,7 +156,7 @@ class ForkServerKeeper(Actor):
         return ends[0]
 
     async def _teach(self, server: ForkServer, had: Learned) -> _End:
-        """Have it import what was learned, as long as it is needed."""
+        """Have the server import what engines import late, as long as it is needed; say how that ended."""
         while await self._is_needed():
             await anyio.sleep(self._options.look)
             now = self._learned
@@ -177,12 +178,12 @@ class ForkServerKeeper(Actor):
         return has_room or self._servers.is_wanted(self._backend)
 
     async def _failed(self, failure: ForkFailed) -> _End:
-        if isinstance(failure, Unfit) and self._learned.modules:  # it is fit without them, or never
+        if isinstance(failure, Unfit) and self._learned.modules:  # without them it may be fit
             await self._remember(self._learned.found_unfit(str(failure)))
         return _End(ForkServerState.FAILED, str(failure))
 
     async def _listen(self) -> None:
-        """Take down what engines import late, as soon as one has imported everything."""
+        """Record what each engine imported late, as soon as it has imported everything."""
         looks: dict[Path, Look] = {}
         while True:
             await anyio.sleep(self._options.look)

@@ -1,6 +1,7 @@
-"""What engines of the pinned versions are known to import late, so that already the first one need not.
+"""Lists of the modules that engines of the pinned versions import only after their start.
 
-A list is made from a real run by ``make known-imports``, and lies in the folder ``known``.
+A fork server imports them beforehand, so that even the first engine on a worker need not. ``make
+known-imports`` makes a list from a real run; the lists are in the folder ``known``.
 """
 
 from __future__ import annotations
@@ -14,18 +15,20 @@ from .late_imports import PRELOAD
 
 KNOWN = Path(__file__).with_name("known")
 MODULES = "MODULES="
+"""Begins the line of a list that has ``KnownImports.count``."""
+
 PACKAGES = "$PACKAGES"
 """In a list, stands for the folder that the engine's package is installed in."""
 
 
 @frozen
 class KnownImports:
-    """What is known of one version of an engine before any ran here; nothing of most.
+    """What the list of one version of an engine says; empty for a version without a list.
 
     Attributes:
-        modules: What it imports late. Not all of it need be installed.
+        modules: Names of the modules that it imports late. Not all of them need be installed.
         preload: The ``LD_PRELOAD`` that its processes ask for, or "".
-        count: How many modules a fork server has that imported all this, or 0.
+        count: How many modules a fork server has in all once it has imported these, or 0 if unknown.
     """
 
     modules: tuple[str, ...] = ()
@@ -37,22 +40,22 @@ NOTHING = KnownImports()
 
 
 def known_list(backend: str, version: str, *, cpu: bool) -> Path:
-    """Return where the list of a version is, if there is one: builds for CPUs import other modules.
+    """Return the path of a version's list, which need not exist.
 
     Args:
-        version: Of its package; a local part, as in ``0.32.0+cpu``, says only how it was built.
-        cpu: Whether it is a build for CPUs.
+        version: The version of the engine's package; a local part, as in ``0.32.0+cpu``, is ignored.
+        cpu: Whether it is a build for CPUs, which imports other modules.
     """
     return KNOWN / f"{backend}-{version.partition('+')[0]}-{'cpu' if cpu else 'gpu'}.txt"
 
 
 def read_known_imports(path: Path, packages: str) -> KnownImports:
-    """Read a list; nothing is known where there is none. Blocks.
+    """Read a list; return an empty ``KnownImports`` if there is none. Blocks on the disk.
 
     Args:
-        packages: The folder that the engine's package is installed in. A library to preload counts only if
-        it is
-            there.
+        path: See ``known_list``.
+        packages: The folder that the engine's package is installed in. The list's ``LD_PRELOAD`` is returned
+            only if all its libraries exist.
     """
     try:
         lines = path.read_text(encoding="ascii").splitlines()
@@ -66,11 +69,11 @@ def read_known_imports(path: Path, packages: str) -> KnownImports:
 
 
 def write_known_imports(path: Path, known: KnownImports, packages: str, title: str) -> None:
-    """Write a list, for ``read_known_imports``. Blocks.
+    """Write a list, for ``read_known_imports``. Blocks on the disk.
 
     Args:
         packages: The folder that the engine's package is installed in.
-        title: Of which engine, and how it was made.
+        title: The first line, a comment: which engine this is, and how the list was made.
     """
     path.parent.mkdir(exist_ok=True)
     preload = known.preload.replace(packages, PACKAGES)

@@ -5,34 +5,34 @@ from __future__ import annotations
 from attrs import frozen
 
 PLAIN = 3.0
-"""What a plain start spends on imports, in imports of a fork server: its processes do them in turn.
+"""How often a plain start takes the import time of a fork server: its processes import one after the other.
 
-For vLLM on a CPU it was 3.4 to 4.5.
+For vLLM on a CPU 3.4 to 4.5 times were measured.
 """
 
 USUAL = 15.0
-"""Seconds that an import is taken to last where none is on record."""
+"""Seconds that a fork server's import is taken to last where none is on record."""
 
 TELLING = 0.1
-"""The part of an import after which its pace says how long the whole will take."""
+"""The share of the modules, 0 to 1, from which on the pace so far predicts the whole import."""
 
 STALLED = 30.0
-"""Seconds without a further module, after which nobody waits for a server any more."""
+"""Seconds without a further module, after which no engine waits for a fork server any more."""
 
 LONGEST = 120.0
-"""Seconds that an engine waits at most, whatever is expected."""
+"""The most seconds that an engine waits, whatever is expected."""
 
 
 @frozen
 class Importing:
-    """How far a fork server has come.
+    """How far a fork server has come with its imports.
 
     Attributes:
         elapsed: Seconds since it began.
-        quiet: Seconds since it last told of a further module.
-        modules: How many it has.
-        count: How many it will have, or 0 where that is not known.
-        seconds: How long the last import of the same engine took here, or 0 where none is on record.
+        quiet: Seconds since it last reported a further module.
+        modules: How many modules it has imported.
+        count: How many it will have in the end, or 0 where that is not known.
+        seconds: How many seconds the last such import took on this worker, or 0 where none is on record.
     """
 
     elapsed: float
@@ -43,15 +43,15 @@ class Importing:
 
     @property
     def share(self) -> float:
-        """How much of it is done, from 0 to 1; 0 where that cannot be told."""
+        """The share of the modules that is imported, from 0 to 1; 0 where ``count`` is not known."""
         return min(1.0, self.modules / self.count) if self.count else 0.0
 
 
 def remaining(importing: Importing) -> float:
     """Return how many seconds the import is expected to go on.
 
-    Its pace decides, once that can be told; before, how long the last one took. One that takes longer than
-    that is expected to take as long again as it has taken already.
+    From a share of ``TELLING`` on, its pace decides; before, how long the last import took. An import that
+    takes longer than the last one is expected to take as long again as it has taken already.
     """
     if importing.share >= TELLING:
         return importing.elapsed * (1 - importing.share) / importing.share
@@ -60,7 +60,7 @@ def remaining(importing: Importing) -> float:
 
 
 def saved(importing: Importing) -> float:
-    """Return how many seconds a fork saves, compared with a plain start at the pace of this import."""
+    """Return how many seconds a fork is expected to save, compared with a plain start now."""
     if importing.share >= TELLING:
         return PLAIN * importing.elapsed / importing.share
     return PLAIN * (importing.seconds or USUAL)
@@ -70,9 +70,9 @@ def is_worth_waiting(importing: Importing, waited: float, longest: float = LONGE
     """Decide whether an engine goes on waiting.
 
     Args:
-        importing: What it waits for.
+        importing: The import that it waits for.
         waited: Seconds that it has waited already.
-        longest: Seconds that it may wait; ``LONGEST`` holds as well.
+        longest: The most seconds that it may wait; never more than ``LONGEST``.
     """
     if waited >= min(longest, LONGEST) or importing.quiet >= STALLED:
         return False
