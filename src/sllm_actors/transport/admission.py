@@ -37,9 +37,11 @@ class Known:
 
 @frozen
 class Admission:
-    """The answer.
+    """Whether a lane may be opened.
 
     Attributes:
+        code: ``OK``, or the kind of the refusal.
+        reason: Why it is refused, in words for a person at the other node; empty for ``OK``.
         supersedes: The link that is known must end first: this is a later life of the same node.
     """
 
@@ -56,8 +58,8 @@ def admit(
     Args:
         local: This node.
         peer: The peer's hello, proved.
-        known: The link to that node id.
-        dead: The latest life of that node that this life of ours has declared down.
+        known: What this node knows about its link to that node id, or None if there is no link.
+        dead: The latest life of that node which this node, in its own present life, has declared down.
         dialled: Whether this node is the dialler of the connection at hand.
     """
     if peer.node == local.node:
@@ -112,5 +114,8 @@ def _side_lane(peer: Hello, known: Known | None, *, dialled: bool) -> Admission:
 
 
 def dialler_yields(dialler_links: int, acceptor_links: int) -> bool:
-    """Tell which of two lives that must not meet again ends: that with fewer links, else the dialler's."""
+    """Tell which of two nodes takes a new life, when their present ones must not link again.
+
+    The one with fewer links does, or the dialler if both have as many. True for the dialler.
+    """
     return dialler_links <= acceptor_links

@@ -29,7 +29,7 @@ class Assembler:
     The buffer of the last message is kept for the next one: fresh memory costs more than the copy into it.
 
     Args:
-        max_message: The longest message.
+        max_message: The longest message, in bytes.
     """
 
     def __init__(self, max_message: int) -> None:

@@ -19,7 +19,7 @@ class DialBackoff:
     _next: float = 0.0
 
     def pause(self, chance: float) -> float:
-        """Return the next pause.
+        """Return the next pause, in seconds.
 
         Args:
             chance: A random number in [0, 1): the pause is between half of the present length and all of it.

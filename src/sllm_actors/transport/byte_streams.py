@@ -1,4 +1,4 @@
-"""Byte streams over a connection whose first bytes were something else."""
+"""Byte streams over a connection from which something else has been read before."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class RestStream(ByteStream):
 
     Args:
         stream: Owned by this one.
-        rest: Those bytes.
+        rest: The bytes that have been read already.
     """
 
     def __init__(self, stream: ByteStream, rest: bytes) -> None:
@@ -50,7 +50,7 @@ class RestStream(ByteStream):
 
     @property
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
-        """Those of the connection."""
+        """The extra attributes of the connection."""
         return self._stream.extra_attributes
 
 

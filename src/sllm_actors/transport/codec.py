@@ -17,6 +17,7 @@ from sllm_actors.actors.identity import Address, Incarnation, NodeId
 from sllm_actors.actors.message import Catalog
 
 DETAIL_LIMIT = 300
+"""Characters that an error passes on of the exception behind it."""
 
 Hooks = Callable[[MsgpackConverter], None]
 """Adds conversions of types that only the node knows, as of ``ActorRef``."""
@@ -26,7 +27,7 @@ class Codec:
     """Turns messages into ``(name, plain value)`` and back.
 
     Args:
-        catalog: The closed set.
+        catalog: The closed set of message classes.
         hooks: Conversions of further types.
     """
 
@@ -88,10 +89,10 @@ class Codec:
 
 
 def pack(value: Any) -> bytes:
-    """Write a plain value.
+    """Return a plain value as msgpack.
 
     Raises:
-        UnknownMessage: It is not plain.
+        UnknownMessage: The value holds something that msgpack cannot write.
     """
     try:
         return bytes(msgpack.packb(value))
@@ -100,7 +101,7 @@ def pack(value: Any) -> bytes:
 
 
 def unpack(body: bytes | memoryview) -> Any:
-    """Read a plain value.
+    """Read a plain value from msgpack.
 
     Raises:
         UnknownMessage: The bytes are not exactly one msgpack value.
@@ -112,7 +113,7 @@ def unpack(body: bytes | memoryview) -> Any:
 
 
 def address_to_wire(address: Address) -> list[Any]:
-    """Return an address as a list."""
+    """Return an address as ``[node, counter, nonce, key]``; counter and nonce are None for a name."""
     life = address.incarnation
     if life is None:
         return [address.node, None, None, address.key]
@@ -123,7 +124,7 @@ def address_from_wire(raw: Any) -> Address:
     """Read an address; what follows its four items is ignored.
 
     Raises:
-        ValueError: It is not one.
+        ValueError: It is not an address. (A value that is no sequence at all raises ``TypeError``.)
     """
     node, counter, nonce, key = raw[:4]
     if not isinstance(node, str) or not is_key(key):

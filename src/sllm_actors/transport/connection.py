@@ -25,9 +25,10 @@ FEW = 4
 """A read with more frames than this is a sign of many asks under way: writing together pays then."""
 
 BUNCH = 16
-"""So many frames are worth a write of their own."""
+"""Waiting frames that are worth a write of their own."""
 
 READ_SIZE = 256 * 1024
+"""Bytes that one read takes at most."""
 
 
 class Connection:
@@ -38,15 +39,15 @@ class Connection:
     Args:
         stream: Owned by the connection from ``run`` on.
         rest: Bytes that came behind the handshake.
-        on_frames: Gets what each read completed; may raise ``RemoteProtocolError``.
-        supply: Gives further frames to write, behind those of ``send``.
+        on_frames: Takes the frames that each read completed; may raise ``RemoteProtocolError``.
+        supply: Returns further frames to write, behind those of ``send``.
         farewell: Written last when the connection ends because this node stops (``run`` is cancelled).
-        farewell_timeout: How long that may take.
+        farewell_timeout: Seconds that writing it may take.
 
     Attributes:
         noisy: Set whenever bytes come; whoever watches for silence clears it.
-        bytes_in: Received so far.
-        bytes_out: Written so far.
+        bytes_in: Bytes received so far.
+        bytes_out: Bytes written so far.
     """
 
     def __init__(
@@ -116,7 +117,7 @@ class Connection:
             self._write_now(self._immediate)
 
     def finish(self, timeout: float) -> None:
-        """Close after everything queued has been written, or after so many seconds."""
+        """Close after everything queued has been written, or after ``timeout`` seconds."""
         self._finishing = True
         self._scope.deadline = min(self._scope.deadline, anyio.current_time() + timeout)
         self._wake.set()

@@ -22,7 +22,7 @@ MONITOR: Final = 1
 DEMONITOR: Final = 2
 DOWN: Final = 3
 TUNNEL_CALL: Final = 4
-LANE_LOST: Final = 128  # and above: skipped by whoever does not know them
+LANE_LOST: Final = 128  # kinds from 128 on are skipped by versions that do not know them
 
 
 class ControlOverflow(Exception):

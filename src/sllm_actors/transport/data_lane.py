@@ -38,8 +38,10 @@ class LaneCounts:
     """What went over the data lanes of a link.
 
     Attributes:
-        late: Replies that came for an ask which nobody waited for any more, and outcomes whose asker was
-        gone.
+        sent: Messages, asks and outcomes queued for the peer.
+        received: Messages, asks and outcomes that came from the peer.
+        late: Outcomes for which nobody waited any more: of asks here, and of asks of the peer on a lane
+            that is closed.
     """
 
     sent: int = 0
@@ -50,9 +52,21 @@ class LaneCounts:
 class DataLane:
     """One data connection.
 
+    Args:
+        stream: Owned by the lane's connection.
+        rest: Bytes that came behind the handshake.
+        peer: The node at the other end.
+        hello: What the peer said in the handshake: its window, and the longest message that it takes.
+        epoch: A number higher than that of the lane before it.
+        coder: Writes and reads envelopes.
+        inbound: The actor system.
+        settings: Bounds of this node.
+        counts: The counts of the link, which its lanes share.
+        progressed: Called when what one read has brought is handled.
+
     Attributes:
-        epoch: Higher than that of the lane before it.
-        connection: Its socket.
+        epoch: See above.
+        connection: The connection, which is to be run by a task of the link.
         delivered: How many messages have been handed to the actor system (or answered for it).
     """
 
@@ -100,7 +114,7 @@ class DataLane:
             self._inbound.dead_letter(envelope, str(error))
 
     def ask(self, envelope: Envelope, reply_to: ReplyTo) -> Callable[[], None]:
-        """Queue a message that wants an outcome."""
+        """Queue a message whose outcome ``reply_to`` gets; return a function that forgets the ask."""
         self._next_ask = number = self._next_ask + 1
         try:
             self._put(envelope.target.key, ASK, self._coder.encode(envelope), head=_ID.pack(number))
@@ -111,7 +125,11 @@ class DataLane:
         return lambda: self._forget(number)
 
     def lost(self, reason: str) -> list[Any]:
-        """Fail every ask, bury what never left; return the tags of the fences that were still waiting."""
+        """Fail every ask, and count what never left as dead letters: the lane is lost.
+
+        Returns:
+            The tags of the fences that were still waiting (see ``Outbox.fence``).
+        """
         tags, left = self.outbox.abandon()
         asks, self._asks = self._asks, {}
         for envelope in left:

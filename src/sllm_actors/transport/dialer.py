@@ -32,8 +32,8 @@ class Dial:
     """One address that this node keeps dialling until ``close``.
 
     Attributes:
-        address: ``HOST:PORT``, as reported.
-        link: The link that was made here last.
+        address: ``HOST:PORT``, for reports.
+        link: The link that was made to this address last, or None.
     """
 
     def __init__(

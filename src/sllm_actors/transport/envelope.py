@@ -26,7 +26,11 @@ from sllm_actors.actors.network import NO_METADATA, Envelope, Metadata
 from .codec import Codec, address_from_wire, address_to_wire, is_key, pack, unpack
 
 TEXT_LIMIT = 4096
+"""Characters of one text of an error on the wire; longer ones are cut."""
+
 CHAIN_LIMIT = 256
+"""Actors in a call chain that a peer sends; a longer one makes its envelope unreadable."""
+
 LONGEST = 1e9
 """Seconds until an asker's deadline at most, some thirty years: no clock or timer breaks on it."""
 
@@ -63,9 +67,9 @@ class EnvelopeCoder:
     """Writes and reads the envelopes of one link.
 
     Args:
-        codec: For the messages in them.
-        local: This node and its life, in which numbers that come in are addresses.
-        peer: The peer and its life, likewise.
+        codec: Writes and reads the messages in them.
+        local: This node and its life, to which the numbers of receivers belong that come in.
+        peer: The peer and its life, to which the numbers of senders belong that come in.
     """
 
     def __init__(
@@ -98,7 +102,7 @@ class EnvelopeCoder:
         """Read an envelope.
 
         Raises:
-            BadEnvelope: It cannot be delivered.
+            BadEnvelope: The envelope or its message cannot be read, or the message is not known here.
         """
         target = Address(*self._local, 0)
         sender = None
@@ -118,7 +122,7 @@ class EnvelopeCoder:
         return Envelope(target, message, sender, remaining, metadata)
 
     def encode_reply(self, reply: Any) -> bytes:
-        """Return the bytes of a good outcome.
+        """Return the bytes of a reply.
 
         Raises:
             UnknownMessage: The reply is not in the catalog or cannot be written.
@@ -126,7 +130,7 @@ class EnvelopeCoder:
         return pack(self._codec.to_wire(reply))
 
     def decode_reply(self, body: bytes | memoryview) -> Any:
-        """Read a good outcome; what cannot be read comes back as an ``UnknownMessage``."""
+        """Read a reply; one that cannot be read comes back as an ``UnknownMessage``."""
         try:
             name, payload, *_ = unpack(body)
             return self._codec.from_wire(name, payload)
@@ -157,7 +161,7 @@ class EnvelopeCoder:
 
 
 def encode_failure(error: AskError) -> bytes:
-    """Return the bytes of an error, its texts cut to a bound."""
+    """Return the bytes of an error, its texts cut to ``TEXT_LIMIT`` characters."""
     for name, plain in _PLAIN.items():
         if type(error) is plain:
             return pack([name, _cut(str(error))])

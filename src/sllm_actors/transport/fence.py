@@ -20,8 +20,8 @@ class Fences:
     """The signals of one link that are not due yet.
 
     Args:
-        max_signals: How many may wait.
-        max_size: The sum of their sizes.
+        max_signals: How many signals may wait.
+        max_size: How large the sum of their sizes may be.
     """
 
     def __init__(self, max_signals: int, max_size: int) -> None:
@@ -40,10 +40,16 @@ class Fences:
         return len(self._held)
 
     def hold(self, epoch: int, count: int, signal: Any, size: int = 0) -> list[Any]:
-        """Take a signal; return it if it is due already.
+        """Take a signal; return it, alone in a list, if it is due already.
+
+        Args:
+            epoch: The epoch of the data lane that was open where the signal was sent.
+            count: How many messages had been sent on that lane before the signal.
+            signal: What is held back.
+            size: What it counts towards ``max_size``.
 
         Raises:
-            FenceOverflow: It is not, and the bound is reached.
+            FenceOverflow: The signal is not due yet, and a bound is reached.
         """
         if self._passed(epoch, count):
             return [signal]

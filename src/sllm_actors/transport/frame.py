@@ -44,6 +44,7 @@ LARGE: Final = 4096
 
 Body: TypeAlias = bytes | memoryview
 Frame: TypeAlias = tuple[int, Body]
+"""The kind and the body of a frame."""
 
 
 def encode(kind: int, body: bytes) -> bytes:
@@ -59,6 +60,9 @@ def encode(kind: int, body: bytes) -> bytes:
 
 class FrameDecoder:
     """Cuts a stream of bytes into frames.
+
+    Args:
+        limit: The longest body that is allowed, in bytes.
 
     Attributes:
         failure: Set once the peer has broken the protocol; from then on nothing more is decoded.

@@ -173,7 +173,11 @@ class Handshake:
         return out
 
     def verdict(self, code: Code = Code.OK, reason: str = "") -> bytes:
-        """Say whether this side wants the link, and return the bytes that say so with a proof."""
+        """Say whether this side wants the link, and return the bytes that say so with a proof.
+
+        Raises:
+            RuntimeError: The peer has not proved the secret yet, or a verdict was said before.
+        """
         if self._stage is not _Stage.JUDGE:
             raise RuntimeError("a verdict is said once, after the peer's proof")
         judged = msgpack.packb([code.value, reason[:REASON_LIMIT]])

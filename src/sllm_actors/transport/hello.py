@@ -19,8 +19,10 @@ NONCE_SIZE = 32
 NAME_LIMIT = 255
 TOKEN_LIMIT = 64
 LEAST_WINDOW = 3 * CHUNK
-"""With less, the largest frame might never fit beside what is not reported yet."""
+"""Bytes of the smallest window: in a smaller one, the largest frame might never fit beside bytes that were
+consumed and are not reported yet."""
 LEAST_MESSAGE = 1024
+"""Bytes that every node must take as one message."""
 CAPABILITIES = frozenset({"parts", "tunnel-call"})
 """What this version can do beyond the bare protocol. Both sides use what both have."""
 MANDATORY = CAPABILITIES
@@ -44,16 +46,16 @@ class Code(StrEnum):
     CLUSTER = "cluster"
     SECRET = "secret"  # noqa: S105 - the name of a refusal
     CAPABILITY = "capability"
-    SELF = "self"
-    OLDER = "older"
-    DUPLICATE = "duplicate"
-    DOWN = "down"
-    LINKED = "linked"
-    LANE = "lane"
-    BUSY = "busy"
-    REFUSED = "refused"
-    BROKEN = "broken"
-    CLOSED = "closed"
+    SELF = "self"  # a node has dialled itself
+    OLDER = "older"  # a later life of that node is known
+    DUPLICATE = "duplicate"  # another live node has that id
+    DOWN = "down"  # that life was declared down
+    LINKED = "linked"  # the two lives have a control lane already
+    LANE = "lane"  # a data or tunnel lane that does not fit the link
+    BUSY = "busy"  # the node has just taken a new life: try again
+    REFUSED = "refused"  # by the node's own judgement, or for a reason of a later version
+    BROKEN = "broken"  # the bytes make no sense
+    CLOSED = "closed"  # the connection ended during the handshake
 
 
 @frozen
@@ -61,6 +63,10 @@ class Hello:
     """One side's half of a handshake.
 
     Attributes:
+        cluster: The id of the cluster.
+        node: The node's id.
+        role: ``head``, ``worker``, ``gateway`` or another word for a person.
+        incarnation: The node's present life.
         versions: The lowest and the highest protocol version that it speaks.
         previous: The life that this one follows without a restart (the node was declared down), or None.
         lane: What the connection is for; the dialler chooses, the acceptor repeats.
@@ -72,7 +78,7 @@ class Hello:
         epoch: Of a data lane: higher than that of any data lane before it on the same link.
         token: Of a tunnel lane: the call that it answers, or empty.
         window: How many bytes may be in flight towards it on a data lane.
-        max_message: The longest message that it takes.
+        max_message: The longest message that it takes, in bytes.
     """
 
     cluster: str

@@ -26,6 +26,7 @@ from .tls import TlsContexts, secure
 log = structlog.get_logger("sllm_actors.transport")
 
 Connect = Callable[[str, int], Awaitable[ByteStream]]
+"""Opens a byte stream to a host and a port, or raises ``OSError``."""
 
 
 @frozen
@@ -33,11 +34,13 @@ class OpenedLane:
     """A lane after its handshake. Whoever gets it owns the stream.
 
     Attributes:
-        hello: The peer's.
-        epoch: The data lane's, whoever chose it.
-        token: The tunnel call that it answers, whoever made it.
+        stream: The connection, with TLS around it where the node uses TLS.
+        hello: The peer's hello.
+        host: The observed address of the peer.
+        epoch: Of a data lane: its epoch, whichever side chose it.
+        token: Of a tunnel lane: the call that it answers, whichever side made that.
         rest: Bytes that came behind the handshake.
-        address: What this node dialled; None where the peer did.
+        address: The host and port that this node dialled; None where the peer dialled.
     """
 
     stream: ByteStream
@@ -53,9 +56,12 @@ class LaneOpener:
     """The handshakes of one transport.
 
     Args:
+        peer_table: What this node is, and knows of its peers.
+        settings: The deadline of a handshake, among others.
         secret: The cluster secret; never logged.
-        credential: This node's own, or empty while it has none.
-        accept: The node's own judgement of who dials in.
+        credential: Returns this node's own credential, empty while it has none.
+        accept: The node's own judgement of who dials in; None to let everybody in who has the secret.
+        tls: The TLS contexts; None for plain TCP.
         connect: Opens a byte stream to a host and port.
         must_return: Called when this node has been declared down by a peer and is the one to take a new life.
     """
@@ -91,10 +97,15 @@ class LaneOpener:
         token: bytes = b"",
         peer: Peer | None = None,
     ) -> OpenedLane:
-        """Open a lane to an address.
+        """Open a lane to an address, within the deadline of a handshake.
 
         Args:
-            peer: Who must answer there, in that very life; anyone, for a control lane.
+            host: A name or an address.
+            port: The port there.
+            lane: What the connection is for.
+            epoch: Of a data lane: its epoch.
+            token: Of a tunnel lane: the call that it answers.
+            peer: The node that must answer there, in that very life; None for any, for a control lane.
 
         Raises:
             OSError: Nobody answers there (``TimeoutError``: not in time).
@@ -133,10 +144,10 @@ class LaneOpener:
         return OpenedLane(stream, theirs, remote_host(stream), epoch, token, handshake.rest, (host, port))
 
     async def accept(self, stream: ByteStream) -> OpenedLane:
-        """Let a connection in.
+        """Let a connection in. A failure closes the stream.
 
         Raises:
-            TimeoutError: It did not finish its handshake in time.
+            TimeoutError: The peer did not finish its handshake in time.
             HandshakeFailed: There is no lane.
         """
         me = self._peer_table.identity

@@ -132,6 +132,6 @@ class LinkLife:
 
 
 def lateness(expected: float, now: float, tolerance: float) -> float:
-    """Return for how long this node stood still, judging by a late tick; 0 within ``tolerance``."""
+    """Return for how many seconds this node stood still, judging by a late tick; 0 within ``tolerance``."""
     late = now - expected
     return late if late > tolerance else 0.0

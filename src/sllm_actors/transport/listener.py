@@ -21,12 +21,14 @@ from .tcp_stream import TcpStream
 log = structlog.get_logger("sllm_actors.transport")
 
 BACKLOG = 1024
+"""Connections that the kernel keeps until this process accepts them."""
+
 PAUSE = 0.05
 """Seconds between attempts while the process has no descriptors left."""
 
 
 class Doorman:
-    """Counts accepted connections.
+    """Counts accepted connections, and says when there are too many.
 
     Attributes:
         open: Accepted and not yet closed.
@@ -72,8 +74,10 @@ async def accept_forever(
     """Accept on a bound socket until cancelled; the socket is closed then.
 
     Args:
-        tasks: Gets the task of each connection: it outlives this listener.
-        handle: Owns the stream.
+        raw: The bound socket.
+        doorman: Counts the connections.
+        tasks: Gets the task of each connection, which outlives this listener.
+        handle: Takes each connection, and owns its stream.
     """
     raw.listen(BACKLOG)
     raw.setblocking(False)

@@ -23,6 +23,7 @@ PART_HEAD: Final = struct.Struct("!IB")
 """Stream number and flags, in front of each part."""
 PART_FIRST: Final = struct.Struct("!BI")
 """Frame kind and whole length, behind them in the first part."""
+# Flags of a part.
 FIRST: Final = 1
 LAST: Final = 2
 
@@ -53,8 +54,8 @@ class Outbox:
     """The send side of one data lane.
 
     Args:
-        settings: Bounds; the windows are the smaller of ours and the peer's.
-        window: What the peer allows in flight.
+        settings: Bounds of this node.
+        window: Bytes in flight that the peer allows; the smaller of it and ``settings.window`` counts.
     """
 
     def __init__(self, settings: TransportSettings, window: int | None = None) -> None:
@@ -134,7 +135,7 @@ class Outbox:
         """Note that the peer has consumed so many bytes more, which makes room for others.
 
         Raises:
-            RemoteProtocolError: It was not that much, or not a number of whole frames.
+            RemoteProtocolError: So many bytes were not in flight, or they do not end with a frame.
         """
         while count > 0 and self._flying:
             receiver, size = self._flying.popleft()
@@ -151,7 +152,7 @@ class Outbox:
             self._fill()
 
     def fence(self, tag: Any) -> int | None:
-        """Return how many messages have left whole, if that is all of them; or keep ``tag`` until it is."""
+        """Return how many messages have left whole, if none waits; else keep ``tag`` for ``released``."""
         if not self._waiting:
             return self._complete
         self._fences.append((self._put, tag))
@@ -168,7 +169,11 @@ class Outbox:
         return out
 
     def abandon(self) -> tuple[list[Any], list[Any]]:
-        """Forget everything (the lane is lost); return the fences' tags and what was never taken whole."""
+        """Forget everything: the lane is lost.
+
+        Returns:
+            The tags of the fences that were kept, and the origins of the messages never taken whole.
+        """
         tags = [tag for _, tag in self._fences]
         left = self._origins + [
             message.origin

@@ -101,11 +101,11 @@ class PeerLink:
         return self._session.unacknowledged
 
     def monitor(self, key: int | str, watch: int) -> None:
-        """Ask the peer for a down signal."""
+        """Ask the peer for a down signal under the number ``watch``, when its actor ``key`` has ended."""
         self._send(MONITOR, [key, watch])
 
     def demonitor(self, key: int | str, watch: int) -> None:
-        """Take it back."""
+        """Take a ``monitor`` back."""
         self._send(DEMONITOR, [key, watch])
 
     def signal_down(self, watch: int, reason: str) -> None:
@@ -137,7 +137,7 @@ class PeerLink:
             self.apply(self.life.closed(Lane.CONTROL, reason, anyio.current_time()))
 
     def open_data(self, lane: DataLane) -> None:
-        """Take a data lane that is ready to run; the one before it is fenced off."""
+        """Take a data lane that is ready to run; the one before it is closed, and its asks fail."""
         if self.lane is not None:
             before = self.lane
             before.connection.close("replaced by a newer lane")
@@ -150,8 +150,8 @@ class PeerLink:
     def data_closed(self, lane: DataLane, reason: str) -> None:
         """Note that a data lane has ended: its asks fail now, and the peer learns of it.
 
-        A connection can break at this end alone, and an idle lane says nothing: the dialler of the lane would
-        not open another until the whole link is given up.
+        A connection can break at this end alone, and on an idle lane the peer does not notice: if it is the
+        dialler and is not told, it opens no other lane until the whole link is given up.
         """
         count = lane.outbox.complete
         for tag in lane.lost(reason):

@@ -14,6 +14,7 @@ from .peer_link import PeerLink
 from .settings import TransportSettings
 
 DEAD_LIMIT = 4096
+"""Nodes of which the latest life that was declared down is remembered; beyond it, the oldest entry goes."""
 
 
 class PeerTable:

@@ -29,7 +29,7 @@ async def connect(host: str, port: int) -> ByteStream:
     """Connect to the first address of a host that answers.
 
     Raises:
-        OSError: None does (see ``is_refused``).
+        OSError: No address answers (see ``is_refused``), or the name is unknown.
     """
     errors: list[Exception] = []
     addresses = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)

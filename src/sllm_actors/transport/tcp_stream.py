@@ -21,7 +21,7 @@ from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint, checkpoint_if
 
 @runtime_checkable
 class Immediate(Protocol):
-    """A byte stream that can be written without waiting, past the task that writes it, while that is idle."""
+    """A byte stream that synchronous code can write to as well, while the task that writes it is idle."""
 
     def send_nowait(self, data: bytes | memoryview) -> int:
         """Hand the kernel as many bytes as it takes at once, and return how many that was.
@@ -33,7 +33,9 @@ class Immediate(Protocol):
 
 
 class TcpStream(ByteStream):
-    """One task may send and one may receive at a time; a cancelled ``send`` leaves some of it on the wire.
+    """A connected stream socket. One task may send and one may receive at a time.
+
+    A cancelled ``send`` leaves the wire with an unknown part of the bytes.
 
     Args:
         raw: A connected stream socket, owned by this from now on.

@@ -27,7 +27,7 @@ _READ_SIZE: Final = 4096
 
 @define(eq=False)
 class TlsContexts:
-    """The transport adds nothing to these contexts. Each handshake looks them up: they may be replaced.
+    """The TLS contexts of a node, used as they are. Each handshake reads them, so they may be replaced.
 
     Attributes:
         server: For accepted connections; mutual when it requires a client certificate.
@@ -39,7 +39,7 @@ class TlsContexts:
 
 
 async def secure(stream: ByteStream, context: ssl.SSLContext, host: str | None) -> ByteStream:
-    """Do the TLS handshake; as the server when there is no host name. A failure closes the stream.
+    """Do the TLS handshake; as the server when ``host`` is None. A failure closes the stream.
 
     Raises:
         HandshakeFailed: The other side does not speak TLS, or is not trusted.

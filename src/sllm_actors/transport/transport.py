@@ -47,7 +47,7 @@ class Transport:
     Implements ``actors.network.Network``. Everything runs in the event loop's thread.
 
     Args:
-        identity: This node in its first life here.
+        identity: This node, in the life that it begins with.
         secret: The cluster secret; it never leaves the process and is never logged.
         catalog: The closed set of messages.
         inbound: The actor system.
@@ -60,10 +60,10 @@ class Transport:
         accept: Judges a peer that has proved the secret, for every lane that it opens. What it raises is
             logged, and refuses the peer.
         on_no_link: Told why a dialled address gives no link, once per change. Must not raise, as ``on_peer``.
-        credential: Returns this node's own credential, or nothing while it has none.
+        credential: Returns this node's own credential, empty while it has none.
         hooks: Conversions of types that only the node knows, as of ``ActorRef``.
-        tls: TLS below everything.
-        connect: Opens byte streams; another one than TCP's, for a simulation.
+        tls: The TLS contexts for every connection; None for plain TCP.
+        connect: Opens byte streams; a simulation gives another one than TCP's.
         rng: For jitter. (Nonces and tokens are always the operating system's.)
     """
 
@@ -239,7 +239,8 @@ class Transport:
 
         Raises:
             PeerDown: There is no link to the node, or it was lost meanwhile.
-            TunnelRefused: The node said no, or nothing within ``timeout`` seconds.
+            TunnelRefused: The node said no, or nothing within ``timeout`` seconds; ``NodeFull`` if it or this
+                node has no room for one more tunnel.
             UnknownMessage: The request is not in the catalog.
         """
         link = self._link(Address(node, None, ""))

@@ -84,7 +84,7 @@ class TunnelStream(ByteStream):
 
     @property
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
-        """Those of the connection."""
+        """The extra attributes of the connection."""
         return self._stream.extra_attributes
 
     def sever(self, reason: str) -> None:
@@ -102,7 +102,7 @@ async def request_tunnel(stream: ByteStream, rest: bytes, codec: Codec, request:
 
     Raises:
         TunnelRefused: The other side said no, or went away.
-        NodeFull: It has no room.
+        NodeFull: The other side has no room for one more tunnel.
         UnknownMessage: The request is not in the catalog.
     """
     body = pack(codec.to_wire(request))

@@ -41,8 +41,12 @@ class _Call:
 class TunnelBroker:
     """The tunnels of one transport.
 
-    Attributes:
-        open: How many there are, of both directions.
+    Args:
+        opener: Opens lanes.
+        codec: Writes and reads requests.
+        settings: Bounds.
+        on_tunnel: Opens what a peer's request names; None to refuse every request.
+        start: Starts a task of the transport: an async function and its arguments.
     """
 
     def __init__(
@@ -78,8 +82,8 @@ class TunnelBroker:
 
         Raises:
             PeerDown: The peer was lost meanwhile.
-            TunnelRefused: It said no, or nothing within ``timeout`` seconds.
-            NodeFull: This node or it has no room for one more.
+            TunnelRefused: The peer said no, or nothing within ``timeout`` seconds.
+            NodeFull: This node or the peer has no room for one more tunnel.
             UnknownMessage: The request is not in the catalog.
         """
         if self._full:
@@ -171,7 +175,7 @@ class TunnelBroker:
         try:
             opened = await self._opener.dial(*address, Lane.TUNNEL, token=token, peer=link.peer)
         except (OSError, HandshakeFailed):
-            return  # whoever asked waits no longer than it said
+            return  # the peer's own deadline ends its wait
         finally:
             self._opening -= 1
         await self._answer(link, opened)
