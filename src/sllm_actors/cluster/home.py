@@ -82,7 +82,9 @@ class NodeHome:
         try:
             make_private_folder(path)
         except OSError as error:
-            raise HomeProblem(f"the data directory {path} cannot be used: {error.strerror}") from None
+            raise HomeProblem(
+                f"the data directory {path} cannot be used ({error.strerror}): choose another with --data-dir"
+            ) from None
         try:
             lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:

@@ -58,7 +58,9 @@ def make_credentials(data_dir: Path, secret_file: Path | None) -> ClusterKeys:
     try:
         make_private_folder(data_dir)
     except OSError as error:
-        raise SecretProblem(f"the data directory {data_dir} cannot be used: {error.strerror}") from None
+        raise SecretProblem(
+            f"the data directory {data_dir} cannot be used ({error.strerror}): choose another with --data-dir"
+        ) from None
     secret = given or _kept(
         data_dir / SECRET_FILE,
         f"sllm-secret-{secrets.token_urlsafe(32)}",
