@@ -17,10 +17,10 @@ log = structlog.get_logger("sllm_actors.cluster")
 
 
 class CredentialKeeper(Actor):
-    """See the module.
+    """Keeps the credential of this node.
 
     Args:
-        keep: Writes the credential to disk, for good when it returns; blocks, and raises ``OSError``.
+        keep: Writes the credential to disk, durably once it has returned; blocks, and raises ``OSError``.
     """
 
     def __init__(self, keep: Callable[[bytes], None]) -> None:

@@ -1,9 +1,9 @@
 """Who may use which node id, as the head decides it. Pure, apart from the randomness that is handed in.
 
-The cluster secret lets a machine in; it does not say which one it is. So the head gives each node that joins
-a credential of its own. It binds from the moment on when the node has said that it is on its disk and the
-head's store has its hash: before, an honest crash on either side must not lock anybody out, and the id is as
-good as unknown. Once bound, nobody joins under that id without proving it.
+The cluster secret lets a machine in; it does not say which machine that is. So the head gives each node that
+joins a credential of its own. The credential is *bound* once the node has said that it is on its disk and the
+head's store has its hash. Before that, anybody may join under the node's id: a crash on either side must not
+lock the node out. Once it is bound, nobody joins under that id without proving the credential.
 
 =========================================  ==========================================================
 what happened                              what follows
@@ -37,7 +37,7 @@ class NodeCredentials:
     """What one life of the head knows of its nodes' credentials.
 
     Args:
-        bound: Their hashes, by node id, as stored.
+        bound: The hashes of the credentials that are bound, by node id, as the head's store has them.
         make: Makes ``CREDENTIAL_SIZE`` random bytes.
     """
 
@@ -55,7 +55,7 @@ class NodeCredentials:
         return Verdict(f"this one {held} the {hello.role} that joined as {hello.node}: {REMEDY}")
 
     def offer(self, node: str) -> bytes | None:
-        """Return the credential to give to a node, or None when it has one, or no more can be kept."""
+        """Return the credential to give to a node; None if one is bound, or ``MAX_NODES`` are known."""
         if node in self._bound:
             return None
         if node not in self._offered:
@@ -65,5 +65,5 @@ class NodeCredentials:
         return self._offered[node]
 
     def bind(self, node: str) -> None:
-        """Let nobody join as that node any more without what it was offered: both sides have it on disk."""
+        """Bind the credential that a node was offered: both sides have it on disk now."""
         self._bound[node] = credential_hash(self._offered.pop(node))

@@ -29,6 +29,7 @@ log = structlog.get_logger("sllm_actors.home")
 IDENTITY_FILE = "node.json"
 CREDENTIALS_FILE = "credentials.json"
 MAX_CLUSTERS = 16
+"""Clusters of which a node keeps its credential: those that gave it one last."""
 
 _MAX_IDENTITY = 4096
 _MAX_CREDENTIALS = 64 * 1024
@@ -127,11 +128,11 @@ class NodeHome:
         return Incarnation(self._counter, secrets.randbits(64))
 
     def credential(self, cluster: str) -> bytes:
-        """Return what the head of that cluster gave this node to prove that it is this node; empty before."""
+        """Return the credential that the head of that cluster gave this node; empty if it gave none yet."""
         return self._credentials.get(cluster, b"")
 
     def keep_credential(self, cluster: str, credential: bytes) -> None:
-        """Keep what a head has given: it is on disk when this returns, and used from then on.
+        """Keep a credential that a head has given: it is on disk when this returns, and used from then on.
 
         A node that moves between clusters stays the same one in each of the last ``MAX_CLUSTERS``.
 
@@ -145,7 +146,7 @@ class NodeHome:
         self._credentials = credentials
 
     def close(self) -> None:
-        """Let go of the lock."""
+        """Release the lock."""
         os.close(self._lock)
 
 

@@ -1,4 +1,4 @@
-"""What this machine has, as far as engines care."""
+"""The cores, memory and GPUs of this machine, as far as engines care."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class GpuDevice:
     """One GPU as its driver shows it. Memory in bytes.
 
     Attributes:
-        uuid: What names it for ever, and what engines are told to use.
+        uuid: The driver's lasting name of the GPU, by which engines are told to use it.
     """
 
     uuid: str
@@ -26,7 +26,7 @@ class GpuDevice:
 
 @frozen
 class Machine:
-    """Memory in bytes."""
+    """What a machine has. Memory in bytes; ``cpus`` are the cores that this process may use."""
 
     cpus: int
     memory_total: int
@@ -38,8 +38,8 @@ def inspect_machine(gpus: int | None) -> Machine:
     """Look at the machine; blocks for some milliseconds.
 
     Args:
-        gpus: How many GPUs engines may use, the first ones of the driver's, or None for all that it shows.
-            Where it shows fewer, they are believed to be there all the same, and go by their number.
+        gpus: How many GPUs engines may use, the first of those that the driver shows; None for all of them.
+            Where the driver shows fewer, the others are taken to be there, and their number is their name.
     """
     memory = psutil.virtual_memory()
     found = look_at_gpus()
@@ -49,9 +49,9 @@ def inspect_machine(gpus: int | None) -> Machine:
 
 
 def look_at_gpus() -> tuple[GpuDevice, ...]:
-    """Return what NVIDIA's driver shows, in its order; nothing where there is none.
+    """Return the GPUs that NVIDIA's driver shows, in its order; none where there is no driver.
 
-    The library is closed again each time: a descriptor of the driver must not be inherited by anybody.
+    The library is closed again each time: no child process must inherit a descriptor of the driver.
     """
     try:
         pynvml.nvmlInit()

@@ -43,10 +43,15 @@ _converter = Converter()
 
 
 async def find_cluster(host: str, port: int, *, tell: Callable[[str], None]) -> ClusterInfo:
-    """Ask until a head answers, at most a second apart; ``tell`` gets one sentence per new obstacle.
+    """Ask until a head answers: for ever, with pauses that grow to a second.
+
+    Args:
+        host: Where the head's cluster HTTP is: a name or an address.
+        port: Its port.
+        tell: Takes one sentence for a person, whenever the obstacle has changed.
 
     Raises:
-        NotAHead: What answers is no head.
+        NotAHead: What answers there is no head.
     """
     last = ""
     wait = 0.05
@@ -77,10 +82,10 @@ async def find_cluster(host: str, port: int, *, tell: Callable[[str], None]) -> 
 
 
 def read_cluster(document: Any) -> ClusterInfo:
-    """Read the document.
+    """Read the JSON value that ``GET /cluster`` answers.
 
     Raises:
-        ValueError: It is something else.
+        ValueError: It is no such document.
     """
     try:
         return _converter.structure(document, ClusterInfo)

@@ -1,4 +1,4 @@
-"""What a head and a node that has joined it say about the node's own credential."""
+"""The messages between the head and a node that has joined it, about the node's own credential."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ REGISTRAR = "registrar"  # on the head
 @CATALOG.message("cluster.keep_credential")
 @frozen
 class KeepCredential:
-    """From the head: prove this in every handshake from now on; answered with ``CredentialKept``."""
+    """From the head: prove this credential in every handshake from now on. Answered by ``CredentialKept``."""
 
     credential: bytes = field(repr=False)
 
@@ -23,4 +23,4 @@ class KeepCredential:
 @CATALOG.message("cluster.credential_kept")
 @frozen
 class CredentialKept:
-    """It is on disk: from now on nobody who cannot prove it is this node."""
+    """The node has the credential on disk: from now on, nobody who cannot prove it may join as this node."""

@@ -20,6 +20,8 @@ from .messages import CREDENTIAL_KEEPER, CredentialKept, KeepCredential
 log = structlog.get_logger("sllm_actors.registrar")
 
 ANSWER_TIMEOUT: Final = 10.0
+"""Seconds that a node has to write its credential and answer."""
+
 AGAIN_AFTER: Final = 30.0
 """Seconds after which a node that is still linked is offered again what it did not take."""
 
@@ -30,7 +32,7 @@ class _Again:
 
 
 class Registrar(Actor):
-    """See the module. What it knows is in ``credentials``, which outlives it.
+    """Gives each linked node its credential. Its state is in ``credentials``, which outlives a restart of it.
 
     Args:
         credentials: Changed by this actor only.

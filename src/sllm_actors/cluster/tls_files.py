@@ -12,7 +12,7 @@ class TlsFiles:
     """PEM files.
 
     Attributes:
-        certificate: The node's own, for server and client use, and then those between it and the authority.
+        certificate: The node's own certificate (for server and client use), then the intermediate ones.
         key: The private key of that certificate, without a passphrase.
         authority: The certificates of the authorities that the nodes of the cluster are signed by.
     """

@@ -23,7 +23,7 @@ _WEIGHTS = {
 """The kinds of weights, the first of which is loaded, and the file that lists those of a kind."""
 
 _CONFIGURATIONS = ("*/config.json", "snapshots/*/config.json")
-"""Where a model folder may be in one that is none."""
+"""Where model folders may be inside a folder that is none itself."""
 
 
 @frozen
@@ -32,7 +32,7 @@ class Checkpoint:
 
     Attributes:
         size: Bytes of the weights.
-        quantized: Whether its configuration says that they are.
+        quantized: Whether the configuration says that the weights are quantized.
     """
 
     folder: Path
@@ -47,7 +47,7 @@ def read_checkpoint(source: str) -> Checkpoint:
         source: The absolute path of the folder.
 
     Raises:
-        SourceProblem: It is not a whole one.
+        SourceProblem: The path is no model folder, or its model is not whole.
     """
     folder = Path(source)
     if not folder.is_absolute():

@@ -22,7 +22,7 @@ NEEDED = ("torch", "transformers", "gguf", "accelerate")
 
 
 def main() -> None:
-    """Do what the argument says."""
+    """Do the job that the argument describes."""
     job = json.loads(sys.argv[1])
     os.umask(0o077)
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -22,8 +22,10 @@ class DemoModel:
     """A model that a package on the registry carries as a GGUF file.
 
     Attributes:
-        install: How to get it.
-        copy_size: Bytes of its copy as safetensors.
+        package: The name under which the package is imported.
+        file: The GGUF file in it.
+        install: The command that installs it.
+        copy_size: Bytes of the copy as safetensors.
     """
 
     package: str
@@ -46,7 +48,7 @@ def demo_file(name: str) -> Path:
     """Return the GGUF file of a demo model. Blocks on the disk.
 
     Raises:
-        SourceProblem: There is none of that name, or its package is not installed.
+        SourceProblem: There is no demo model of that name, or its package is not installed.
     """
     model = DEMO_MODELS.get(name)
     if model is None:
@@ -60,16 +62,17 @@ def demo_file(name: str) -> Path:
 async def copy_demo(file: Path, folder: Path, python: str, environment: Mapping[str, str]) -> None:
     """Make a folder as the Hugging Face libraries write it from a GGUF file, unless it is there.
 
-    It comes to be as a whole or not at all; several workers may try. A cancellation ends the program.
+    The folder appears whole or not at all, and several workers may make it at once. A cancellation ends the
+    program that converts the file.
 
     Args:
         file: The GGUF file.
-        folder: What is made.
+        folder: The folder that is made.
         python: An interpreter with transformers, gguf and accelerate: that of the engine.
         environment: The worker's own, from which nothing secret is passed on.
 
     Raises:
-        SourceProblem: It cannot be made.
+        SourceProblem: The folder cannot be made.
     """
     env = without_secrets(environment)
     env |= {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "CUDA_VISIBLE_DEVICES": ""}

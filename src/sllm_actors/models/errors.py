@@ -1,4 +1,4 @@
-"""Why the files of a model cannot be had."""
+"""Why the files of a model cannot be used or downloaded, in sentences for a person."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ MOST_NAMED = 8
 class SourceProblem(Exception):
     """A model's source is not there, or not what the backend reads. The text is one sentence for a person.
 
-    It says "this worker" of the worker whose files were looked at.
+    "This worker" in it is the worker whose files were looked at.
     """
 
 
 def unreadable(path: Path, error: OSError) -> SourceProblem:
-    """Say what an error of the system means for whoever named a path. Looks at the disk."""
+    """Return what an ``OSError`` at a path means to the person who named the path. Blocks on the disk."""
     if isinstance(error, FileNotFoundError):
         if path.is_symlink():
             return SourceProblem(
@@ -28,12 +28,12 @@ def unreadable(path: Path, error: OSError) -> SourceProblem:
 
 
 def not_whole(place: Path, missing: list[str]) -> SourceProblem:
-    """Say which files of a model are missing in a folder."""
+    """Return the problem that these files of a model are missing in a folder."""
     more = f", and {len(missing) - 1} more" if len(missing) > 1 else ""
     return SourceProblem(f"{place} on this worker is not whole: {missing[0]} is missing{more}")
 
 
 def list_names(names: Iterable[str]) -> str:
-    """Return names, ordered, as a list within a sentence: the first eight."""
+    """Return names in order, as a list within a sentence: ``MOST_NAMED`` of them, and "…" for the rest."""
     ordered = sorted(names)
     return ", ".join(ordered[:MOST_NAMED]) + (", …" if len(ordered) > MOST_NAMED else "")

@@ -15,7 +15,7 @@ class CachedModel:
     """A model that a worker has on its disk, whole or in part.
 
     Attributes:
-        source: What it came from, as an order names it.
+        source: Where the model came from, as a deployment names it.
         size: Bytes of everything in its folder.
         last_used: When it was last given back by a replica, in seconds since the epoch; 0 for never.
     """
@@ -27,7 +27,7 @@ class CachedModel:
 
 @frozen
 class DiskSpace:
-    """What there is to fit into.
+    """The room on a worker's disk.
 
     Attributes:
         free: Free bytes of the disk.
@@ -48,10 +48,10 @@ def choose_evictions(
     The least recently used go first.
 
     Args:
-        models: Everything that is there, also the part that is there of the model to be added.
-        in_use: Sources of those that must stay.
-        needed: Bytes.
-        room: What there is to fit into.
+        models: All models on the disk, the part included that is there of the model to be added.
+        in_use: Sources of the models that must stay.
+        needed: Bytes that are to be added.
+        room: The room on the disk, as it is now.
 
     Returns:
         None where it would not fit even without everything that may go; then nothing should go.

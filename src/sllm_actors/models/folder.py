@@ -1,14 +1,15 @@
 """The folder that one repository and revision of a hub has on a worker. Everything here blocks.
 
-It has
+The folder has
 
 - ``listing.json``: the commit that the revision was when it was first asked for, and what files it had. From
   then on the source means that commit: the hub is asked for what is missing of it, and for nothing else;
-- ``files``: what is whole, under the names of the repository;
-- ``partial``: what is not;
-- ``fetch.lock``: held by the worker that brings files into it, and ``announced``: how many bytes it will have
-  when that is done;
-- ``use.lock``: held, shared, by each worker that has a replica of it. Its time is that of the last use.
+- ``files``: the files that are whole, under their names in the repository;
+- ``partial``: the files that are not whole yet;
+- ``fetch.lock``: held by the worker that downloads into the folder, and ``announced``: how many bytes the
+  folder will have when that is done;
+- ``use.lock``: held, shared, by each worker that has a replica of the model. The file's modification time is
+  that of the last use.
 """
 
 from __future__ import annotations
@@ -35,25 +36,25 @@ LONGEST_LISTING = 64 * 2**20
 
 @frozen
 class ModelFolder:
-    """See the module."""
+    """The folder of one model; see the module."""
 
     path: Path
 
     @property
     def files(self) -> Path:
-        """The folder of what is whole."""
+        """The folder of the files that are whole."""
         return self.path / "files"
 
     @property
     def partial(self) -> Path:
-        """The folder of what is not."""
+        """The folder of the files that are not whole yet."""
         return self.path / "partial"
 
     def read_listing(self) -> Listing | None:
-        """Return what was recorded, if it was. A damaged record is put aside with a warning.
+        """Return the recorded listing, or None. A damaged record is moved aside with a warning.
 
         Raises:
-            SourceProblem: It cannot be put aside.
+            SourceProblem: A damaged record cannot be moved aside.
         """
         path = self.path / LISTING
         try:
@@ -66,13 +67,13 @@ class ModelFolder:
             return None
 
     def write_listing(self, listing: Listing) -> None:
-        """Record it, all or nothing."""
+        """Record a listing, all or nothing."""
         files = [(each.name, each.size, each.sha256) for each in listing.files]
         text = json.dumps({"commit": listing.commit, "files": files})
         write_whole(self.path / LISTING, text, durable=True)
 
     def forget_listing(self) -> None:
-        """Let the next download ask again."""
+        """Remove the recorded listing: the next download asks the hub again."""
         (self.path / LISTING).unlink(missing_ok=True)
 
     def is_whole(self, files: Iterable[RepoFile]) -> bool:
@@ -86,11 +87,11 @@ class ModelFolder:
         return max(0, wanted - begun)
 
     def announce(self, needed: int) -> None:
-        """Tell others how many bytes the holder of its ``FETCH`` lock will add."""
+        """Tell others how many bytes the holder of the ``FETCH`` lock will add."""
         write_whole(self.path / "announced", str(self.size() + needed), durable=False)
 
     def coming(self) -> int:
-        """Return how many bytes are still to come of what was announced, if somebody brings it now."""
+        """Return how many announced bytes are still to come; 0 if nobody holds the ``FETCH`` lock now."""
         try:
             coming = int(read_text(self.path / "announced", 32) or 0) - self.size()
         except (FileProblem, ValueError):  # it counts only as long as somebody downloads, who writes it anew
@@ -102,26 +103,30 @@ class ModelFolder:
         return max(0, coming)
 
     def size(self) -> int:
-        """Return how many bytes all that is in it has, also while somebody removes it."""
+        """Return the bytes of all files in the folder; one that is removed meanwhile counts as none."""
         return sum(
             _size(Path(folder, name)) or 0 for folder, _, names in os.walk(self.path) for name in names
         )
 
     def last_used(self) -> float:
-        """Return when it was used last, seconds since the epoch; 0 for never."""
+        """Return when the model was used last, in seconds since the epoch; 0 for never."""
         try:
             return (self.path / USE).stat().st_mtime
         except OSError:
             return 0.0
 
     def lock(self, name: str, kind: int) -> int | None:
-        """Take a lock of it, or return None where somebody else has it, or has just removed the folder.
+        """Take a lock, or return None where somebody else holds it, or has just removed the folder.
+
+        Args:
+            name: ``FETCH`` or ``USE``.
+            kind: ``fcntl.LOCK_SH`` or ``fcntl.LOCK_EX``.
 
         Returns:
-            A descriptor: closing it gives the lock back.
+            A descriptor: closing it releases the lock.
 
         Raises:
-            OSError: It cannot be opened.
+            OSError: The lock's file cannot be opened.
         """
         make_private_folder(self.path)
         try:
@@ -142,7 +147,7 @@ class ModelFolder:
         return None
 
     def give_back(self, use: int) -> None:
-        """Give back a use, which was until now."""
+        """Release a ``USE`` lock, and record now as the time of the last use."""
         now = time.time()
         os.utime(use, (now, now))
         os.close(use)

@@ -16,7 +16,7 @@ from .errors import SourceProblem, list_names, not_whole, unreadable
 from .shards import missing_shards, shard_of
 
 PROJECTOR = "mmproj"
-"""What the name of a file begins with that goes with a model and is none."""
+"""How the names of GGUF files begin that belong to a model and are none themselves: image projectors."""
 
 _HEADER = struct.Struct("<4sIQQ")  # magic, version, number of tensors, number of metadata entries
 
@@ -26,8 +26,8 @@ class GgufModel:
     """A model that llama.cpp can load.
 
     Attributes:
-        file: Its file, or the first of several: llama.cpp finds the others by their names.
-        size: Bytes of all its files.
+        file: The model's file, or the first of several: llama.cpp finds the others by their names.
+        size: Bytes of all files of the model.
     """
 
     file: Path
@@ -42,7 +42,7 @@ def read_gguf(source: str) -> GgufModel:
             with exactly one model.
 
     Raises:
-        SourceProblem: There is none, it is not whole, or there is more than one.
+        SourceProblem: The source names no model, one that is not whole, or more than one.
     """
     kind, colon, name = source.partition(":")
     path = demo_file(name) if colon and kind == "demo" else _file(source)

@@ -20,7 +20,7 @@ from .program import ProgramEnded, run_model_program
 PROGRAM = Path(__file__).with_name("hub_download.py")
 
 OnProgress = Callable[[int, int], None]
-"""Told how many bytes are here, and of how many."""
+"""Told how many bytes are here, and how many there are to be in all."""
 
 
 @frozen
@@ -36,7 +36,7 @@ class Listing:
 
 
 class UnknownRevision(SourceProblem):
-    """The repository has no such revision, or not any more."""
+    """The repository does not have the revision, or does not have it any more."""
 
 
 @frozen
@@ -51,7 +51,7 @@ class Hub:
 
     @property
     def endpoint(self) -> str:
-        """Where it is, without what may be secret of that."""
+        """The address of the hub, without a name and password that may be in it."""
         url = urlsplit(self.environment.get("HF_ENDPOINT") or "https://huggingface.co")
         return f"{url.scheme}://{url.netloc.rpartition('@')[2]}{url.path}".rstrip("/")
 
@@ -59,7 +59,8 @@ class Hub:
         """Ask which commit a revision is now, and which files it has.
 
         Raises:
-            SourceProblem: The hub does not say.
+            SourceProblem: The hub cannot be reached, refuses, or does not speak as a hub does.
+            OSError: The program that asks cannot be started.
         """
         said = await self._run(source, {"do": "resolve", "repo": source.repo, "revision": source.revision})
         match said:
@@ -77,12 +78,21 @@ class Hub:
         partial: Path,
         on_progress: OnProgress,
     ) -> None:
-        """Bring files; those that are there are left alone, and parts are gone on with.
+        """Download files; those that are there already are left alone, and partial ones are continued.
 
-        Cancelled, it keeps what it has for the next time. No process is left in any case.
+        A download that is cancelled or fails keeps what it has for the next time. No process is left.
+
+        Args:
+            source: The repository and revision, for messages.
+            listing: The commit to download from.
+            files: The files that are wanted of it.
+            folder: Where whole files go.
+            partial: Where files are until they are whole.
+            on_progress: See ``OnProgress``.
 
         Raises:
-            SourceProblem: They do not come.
+            SourceProblem: The hub cannot be reached or refuses, the disk is full, or a file came damaged.
+            OSError: The program that downloads cannot be started.
         """
         job = {
             "do": "fetch",

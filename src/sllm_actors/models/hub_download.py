@@ -29,14 +29,19 @@ from pathlib import Path
 from typing import Any
 
 AT_A_TIME = 4
+"""Files that are downloaded at the same time."""
+
 TRIES = 5
 """How often in a row a connection may be lost before any byte has come."""
 
 TELL_EVERY = 0.5
+"""Seconds between two reports of progress."""
+
 STEP = 1024 * 1024
-"""Bytes between two writes: what a killed download has lost at the most."""
+"""Bytes between two writes: what a killed download loses at the most."""
 
 TIMEOUT = 30.0
+"""Seconds that the hub may be silent."""
 
 MOST_BY_HTTP = 50_000_000_000
 """Bytes of the largest file that the hub serves by HTTP; what is larger comes by Xet."""
@@ -47,7 +52,7 @@ class Damaged(Exception):
 
 
 def say(event: str, **more: object) -> None:
-    """Tell the worker."""
+    """Tell the worker of an event, in one JSON line."""
     # The libraries may have left a line unfinished.
     sys.stdout.write("\n" + json.dumps({"event": event, **more}) + "\n")
     sys.stdout.flush()
@@ -100,7 +105,7 @@ class Incoming:
         return self._sha256.hexdigest()
 
     def write(self, data: bytes) -> None:
-        """Add to the end."""
+        """Append bytes."""
         view = memoryview(data)
         while view:
             written = self._file.write(view) or 0
@@ -221,7 +226,7 @@ class Fetch:
 
 
 def fail(error: BaseException) -> None:
-    """Say what kind of failure it is, and end."""
+    """Tell the worker what kind of failure an error is, and end this process."""
     import httpx2
     from huggingface_hub import errors
 
@@ -257,7 +262,7 @@ def fail(error: BaseException) -> None:
 
 
 def main() -> None:
-    """Do what the argument says."""
+    """Do the job that the argument describes."""
     job = json.loads(sys.argv[1])
     os.umask(0o077)
     threading.Thread(target=end_with_parent, daemon=True).start()

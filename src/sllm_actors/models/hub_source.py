@@ -72,7 +72,7 @@ def read_hub_source(source: str) -> HubSource | None:
     """Return what a source names on a hub; None when it does not begin with ``hf:``.
 
     Raises:
-        SourceProblem: It is not written like one.
+        SourceProblem: What follows ``hf:`` is not written like a model on a hub.
     """
     if not source.startswith("hf:"):
         return None
@@ -108,7 +108,7 @@ def needed_files(source: HubSource, wanted: Wanted, files: Iterable[RepoFile]) -
     """Return what an engine needs of a repository; of a GGUF in parts, the first part comes first.
 
     Raises:
-        SourceProblem: It has nothing of the kind, or too much to choose from.
+        SourceProblem: The repository has no such files, or several models to choose from.
     """
     safe = sorted((each for each in files if _is_inside(each.name)), key=lambda each: each.name)
     if wanted is Wanted.GGUF:

@@ -48,7 +48,7 @@ class Prefetched:
 
 
 def weight_files(model: Path) -> tuple[Path, ...]:
-    """Return the files of weights that a model's file or folder means, with all their parts. Blocks."""
+    """Return the files of weights of a model's file (with its other parts) or folder. Blocks on the disk."""
     if model.is_file():
         shard = shard_of(model.name)
         files = [model] if shard is None else [model.with_name(name) for name in shard.names]
@@ -67,8 +67,8 @@ def fits(size: int, available: int) -> bool:
 async def prefetch(model: Path, *, rate: float = RATE) -> Prefetched | None:
     """Read the weights of a model into the page cache, in a thread.
 
-    A cancellation does not wait for the disk: the thread ends after its next step. What goes wrong is no
-    concern of the engine's start, which meets it itself: it is only logged.
+    A cancellation does not wait for the disk: the thread ends after its next step. An error is only logged:
+    the engine meets it itself when it reads the files.
 
     Args:
         model: A file or a folder.
@@ -108,7 +108,7 @@ def _read_all(files: Iterable[Path], rate: float) -> int:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             size = os.fstat(descriptor).st_size
-            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)  # what is read is what we count
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)  # no read-ahead, which is not counted
             for offset in range(0, size, STEP):
                 from_thread.check_cancelled()
                 step = min(STEP, size - offset)

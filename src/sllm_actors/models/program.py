@@ -13,12 +13,14 @@ from anyio.abc import ByteReceiveStream
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 LONGEST_LINE = 16 * 1024 * 1024
+"""Bytes of one line; a program that writes a longer one is given up."""
+
 PATIENCE = 1.0
-"""Seconds that it gets to end by itself."""
+"""Seconds that a program has to end by itself."""
 
 
 class ProgramEnded(Exception):
-    """It ended before it had said how its work ended; the text is the last line that it wrote."""
+    """The program ended before it had said how its work ended; the text is the last line that it wrote."""
 
 
 class ModelProgram:
@@ -33,10 +35,10 @@ class ModelProgram:
         self._last_words = "it was killed"
 
     async def next(self) -> dict[str, Any]:
-        """Return what it says next.
+        """Return the next JSON object that the program writes.
 
         Raises:
-            ProgramEnded: It has ended.
+            ProgramEnded: The program has ended, or written a line that is too long.
         """
         while True:
             try:
@@ -57,11 +59,11 @@ class ModelProgram:
 async def run_model_program(argv: Sequence[str], env: Mapping[str, str]) -> AsyncIterator[ModelProgram]:
     """Run a program within the context. At its end, and at a cancellation, the program is ended and reaped.
 
-    It has to end by itself when its standard input does: that is all it sees when this process dies. One that
-    does not is killed.
+    The program has to end by itself when its standard input ends: it learns in no other way that this process
+    died. At the end of the context it is killed if it takes longer than ``PATIENCE`` seconds for that.
 
     Raises:
-        OSError: It cannot be started.
+        OSError: The program cannot be started.
     """
     with anyio.CancelScope(shield=True):  # cancelled in its midst, a start would leave the program behind
         process = await anyio.open_process(

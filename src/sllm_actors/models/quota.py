@@ -30,7 +30,7 @@ GONE = ".gone-"
 
 
 def cached_models(models: Path) -> tuple[CachedModel, ...]:
-    """Return what is on the disk, the last used first."""
+    """Return the models in a worker's folder, the last used first, ``MOST_LISTED`` at the most."""
     found = sorted(_models(models), key=lambda each: (-each.last_used, each.source))
     return tuple(found[:MOST_LISTED])
 
@@ -40,20 +40,21 @@ def make_room(
 ) -> None:
     """Remove models that nobody uses, the least recently used first, until what a folder still needs fits.
 
-    It has to fit the disk and the quota, beside what others are fetching now and have announced here. Beyond
-    that, some of the disk is kept free as long as that takes nothing that is used. Where it cannot fit,
-    nothing is removed; else it is announced, for as long as the caller holds the folder's ``FETCH`` lock.
+    The bytes have to fit the disk and the quota, beside what others are downloading now and have announced
+    here. Beyond that, ``KEEP_FREE`` of the disk is kept free if unused models can be removed for it. Where
+    the bytes cannot fit, nothing is removed. Else they are announced to others, which counts for as long as
+    the caller holds the folder's ``FETCH`` lock.
 
     Args:
-        folder: Where it goes; the folders of the other models are beside it.
-        source: What it is, for a person.
-        needed: Bytes that are to be added.
-        quota: Bytes that all of them together may have, or None.
+        folder: The folder of the model; those of the other models are beside it.
+        source: The source of the model, for messages.
+        needed: Bytes that are to be added to the folder.
+        quota: Bytes that all models together may have, or None.
         free: Says how many bytes are free where a folder is.
 
     Raises:
-        SourceProblem: It does not fit.
-        OSError: The disk refuses.
+        SourceProblem: The bytes do not fit.
+        OSError: The disk cannot be read or written.
     """
     models = folder.path.parent
     with _one_at_a_time(models), ExitStack() as locks:

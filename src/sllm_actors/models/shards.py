@@ -1,4 +1,4 @@
-"""Weights in several files, named as ``model-00001-of-00003.gguf`` and the two others."""
+"""Weights in several files, named like ``model-00001-of-00003.gguf``."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def shard_of(name: str) -> Shard | None:
 
 
 def missing_shards(names: Iterable[str]) -> list[str]:
-    """Return the names of those that are missing to make each set of these files whole."""
+    """Return the names of the files that are missing from sets of which at least one file is there."""
     there = set(names)
     sets = {shard.names for name in there if (shard := shard_of(name)) is not None}
     return sorted(name for each in sets for name in each if name not in there)

@@ -1,4 +1,4 @@
-"""The model files that a worker keeps: brought when they are first needed, and there for the next start."""
+"""The model files that a worker keeps: downloaded when they are first needed, and kept for the next start."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .quota import make_room
 T = TypeVar("T")
 
 WANTED = {"llamacpp": Wanted.GGUF, "vllm": Wanted.FOLDER, "sglang": Wanted.FOLDER}
-"""What the backends that read model files load."""
+"""What each backend that reads model files loads."""
 
 DEMO = "demo:"
 
@@ -65,11 +65,11 @@ class ModelStore:
     """The models of a worker, each in a ``ModelFolder``.
 
     Attributes:
-        folder: Where they are; made when it is needed. Several workers may share it.
-        hub: Where they come from.
-        quota: Bytes that all of them may have, or None.
+        folder: The folder of all models, made when it is needed. Several workers may share it.
+        hub: The hub that models are downloaded from.
+        quota: Bytes that all models together may have, or None.
         free: Says how many bytes are free where a folder is.
-        disk: What looks at the folder, which may be on a disk that does not answer.
+        disk: Makes the blocking calls on the folder, which may be on a disk that does not answer.
     """
 
     folder: Path
@@ -80,12 +80,12 @@ class ModelStore:
     _downloads: dict[str, _Download] = field(factory=dict, init=False, repr=False)
 
     def find(self, backend: str, source: str) -> str | None:
-        """Return the path of a source's files, or None when they are to be brought first. Blocks on the disk.
+        """Return the path of a source's files, or None when ``lend`` has to bring them. Blocks on the disk.
 
-        What is no source to be brought comes back as it is.
+        A source that an engine uses as it is, as a path, is returned as it is.
 
         Raises:
-            SourceProblem: It is not written like a source, or known to have nothing for this backend.
+            SourceProblem: The source is malformed, or is known to have nothing for this backend.
         """
         folder, wanted = self._folder_of(backend, source), WANTED.get(backend)
         if folder is None or wanted is None:
@@ -104,7 +104,7 @@ class ModelStore:
         """Say whether a source's files are brought into the folder before an engine loads them.
 
         Raises:
-            SourceProblem: It is not written like a source.
+            SourceProblem: The source is malformed.
         """
         return self._folder_of(backend, source) is not None
 
@@ -112,23 +112,23 @@ class ModelStore:
     async def lend(
         self, backend: str, source: str, interpreter: Callable[[], str], say: Say
     ) -> AsyncIterator[str]:
-        """Bring the files of a source, unless they are here, and keep them within the context.
+        """Bring the files of a source, unless they are here, and keep them from removal within the context.
 
         One download of a repository and revision runs at a time; others that want it wait for it, and hear of
-        its progress. A cancelled one goes on later from where it was. No process is left.
+        its progress. One that was cancelled is continued by the next. No process is left.
 
         Args:
-            backend: Whose engine is to load them.
-            source: As a deployment names it.
-            interpreter: Says under which Python its engine runs; may block.
+            backend: The backend whose engine is to load the files.
+            source: The source, as a deployment names it.
+            interpreter: Returns the Python that the engine runs under; may block.
             say: See ``Say``.
 
         Yields:
-            Their path on this worker; or the source as it is, where there is nothing to bring.
+            The path of the files on this worker; or the source as it is, where there is nothing to bring.
 
         Raises:
-            SourceProblem: They cannot be brought: one sentence with the remedy.
-            OSError: The disk refuses.
+            SourceProblem: The files cannot be brought: one sentence with the remedy.
+            OSError: The disk cannot be read or written, or does not answer (``DiskSilent``).
         """
         folder = self._folder_of(backend, source)
         if folder is None:

@@ -16,7 +16,10 @@ from . import terminal
 from .terminal_text import one_line
 
 MAX_BYTES = 10 * 1024 * 1024
+"""Bytes of the log file before it is rotated."""
+
 BACKUPS = 3
+"""Rotated files that are kept beside it."""
 
 
 def configure_logs(path: Path, *, node: str) -> None:

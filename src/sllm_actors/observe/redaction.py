@@ -1,4 +1,4 @@
-"""What looks like a secret by its name, and is kept from engines, logs and views. Pure."""
+"""Which values are secrets, judging by their names: they are kept from engines, logs and views. Pure."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _SECRET_WORDS = {
     "TOKENS",
 }
 MASK = "***"
-"""Stands for what is not shown."""
+"""Stands for a value that is not shown."""
 
 _REFERENCES = ("_ENV", "_FILE", "_PATH")
-"""How names end that say where a secret is, not what it is."""
+"""How names end whose values say where a secret is, and are none themselves."""
 
 _PLAIN = re.compile(r"[-+]?\d+(\.\d*)?|true|false|null|none|auto|", re.IGNORECASE)
-"""What is no secret, whatever it is called: ``max_num_batched_tokens`` is a number."""
+"""Values that are no secrets, whatever their name is: ``max_num_batched_tokens`` is a number."""
 
 _NAMED = re.compile(
     r"""
@@ -53,13 +53,13 @@ _NO_CREDENTIALS = {"idempotency-key"}
 
 
 def is_credential(name: str) -> bool:
-    """Say whether a header, or a parameter of a query, of that name carries what its sender is trusted by."""
+    """Say whether a header, or a query parameter, of that name carries a credential of its sender."""
     lower = name.lower()
     return _CREDENTIAL.search(lower) is not None and lower not in _NO_CREDENTIALS
 
 
 def without_secrets(env: Mapping[str, str]) -> dict[str, str]:
-    """Return an environment without what is ours or looks like a secret."""
+    """Return an environment without sllm's own variables (``SLLM_…``) and those that look like secrets."""
     return {name: value for name, value in env.items() if not looks_secret(name)}
 
 
@@ -69,7 +69,7 @@ def without_credentials(url: str) -> str:
 
 
 def looks_secret(name: str) -> bool:
-    """Return whether a variable of that name is ours or looks like a secret."""
+    """Return whether a variable of that name is sllm's own (``SLLM_…``) or looks like a secret."""
     upper = name.upper()
     return (
         upper.startswith("SLLM_")

@@ -17,7 +17,7 @@ def open_standard_streams() -> None:
 
     - A descriptor that is closed leads to ``/dev/null`` from now on. Else the next file or socket that is
       opened would get its number, and what is printed would go there.
-    - No character ends a print: what the encoding of a stream lacks is written as an escape, ``\\xe9``.
+    - No character makes printing fail: one that a stream's encoding lacks is written as an escape, ``\\xe9``.
     - What cannot be written to standard error is dropped. Standard output goes on raising ``OSError``: who
       asked for it should know that it is not whole.
     - A descriptor that another program has made non-blocking is waited for.

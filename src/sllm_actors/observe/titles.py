@@ -1,4 +1,4 @@
-"""What ``ps`` and ``top`` call a process of ours."""
+"""The names under which ``ps`` and ``top`` show the processes of sllm."""
 
 from __future__ import annotations
 

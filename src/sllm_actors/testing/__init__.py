@@ -1,4 +1,4 @@
-"""The public test kit."""
+"""The public test kit: systems that check for leaks, probes, a manual clock, simulated networks and runs."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ class ManualClock:
     async def advance(self, seconds: float) -> None:
         """Move on, from one awaited time to the next, and let everything that this sets off come to rest.
 
-        Not to be awaited while another task is never at rest: it would wait for that task.
+        Not to be awaited while another task never waits for anything: it would wait for that task for ever.
         """
         until = self._now + seconds
         while True:

@@ -36,11 +36,11 @@ PHASES = (
     "(Worker pid=3) INFO [default_loader.py:1] Loading weights took 0.10 seconds",
     "(EngineCore pid=2) INFO [core.py:1] init engine (profile, create kv cache, warmup model) took 0.1 s",
 )
-"""What vLLM's log says on its way."""
+"""Lines that vLLM logs while it starts, in their order."""
 
 
 def fake_engine_argv(*options: str, python: str = sys.executable) -> tuple[str, ...]:
-    """Return the command line of a fake engine. See ``read_options`` for what it takes."""
+    """Return the command line of a fake engine with these options, which ``read_options`` lists."""
     return (python, "-I", "-S", str(PROGRAM), *options)
 
 
@@ -59,12 +59,12 @@ def read_options(argv: list[str]) -> argparse.Namespace:
     start.add_argument("--start", type=float, default=0.0, help="seconds until /health says 200")
     start.add_argument("--phases", action="store_true", help="print the lines of a starting vLLM meanwhile")
     start.add_argument("--exit", type=int, default=None, help="end with this code instead of listening")
-    start.add_argument("--exit-after", type=float, default=0.0, help="seconds until then; it listens")
+    start.add_argument("--exit-after", type=float, default=0.0, help="seconds to listen before --exit")
 
     end = parser.add_argument_group("its end")
     end.add_argument("--ignore-sigterm", action="store_true")
     end.add_argument("--escapee", default="", help="leave a setsid grandchild, and its pid in this file")
-    end.add_argument("--heir", default="", help="the same for one that holds the listening socket")
+    end.add_argument("--heir", default="", help="as --escapee; it also holds the listening socket")
     end.add_argument("--shared-memory", default="", help="leave a shared-memory file of this name")
 
     life = parser.add_argument_group("while it serves")
@@ -77,7 +77,7 @@ def read_options(argv: list[str]) -> argparse.Namespace:
 
 
 class Engine:
-    """What all connections share."""
+    """The state of a fake engine, which all connections share."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
@@ -87,23 +87,23 @@ class Engine:
         self.prompt_tokens = 0
         self.tokens = 0
         self.level: int | None = None
-        """The level it sleeps at."""
+        """The level that the engine sleeps at; None while it is awake."""
         self.has_weights = True
 
     def wait_while(self, path: str) -> None:
-        """Wait while a file exists."""
+        """Block this connection's thread while a file exists; not at all for an empty path."""
         while path and os.path.exists(path):  # noqa: PTH110
             time.sleep(0.01)
 
     def count(self, *, running: int = 0, prompt: int = 0, tokens: int = 0) -> None:
-        """Count work."""
+        """Add to the counts that ``/metrics`` shows."""
         with self.lock:
             self.running += running
             self.prompt_tokens += prompt
             self.tokens += tokens
 
     def words(self, request: dict[str, Any]) -> Iterator[str]:
-        """Generate; counts as running meanwhile."""
+        """Yield the words of the answer at the rate of the options; the request counts as running till then."""
         prompt = request["messages"][-1]["content"] if "messages" in request else request["prompt"]
         words = str(prompt).split() or ["…"]
         limit = request.get("max_tokens") or request.get("max_completion_tokens") or len(words)
@@ -119,7 +119,7 @@ class Engine:
             self.count(running=-1)
 
     def metrics(self) -> str:
-        """Return the exposition text of the figures that vLLM has, too."""
+        """Return the Prometheus text of these figures, under vLLM's names."""
         label = f'{{engine="0",model_name="{self.options.model}"}}'
         figures = {
             "num_requests_running": ("gauge", self.running),
@@ -134,7 +134,7 @@ class Engine:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """One connection."""
+    """Handles the requests of one connection."""
 
     engine: Engine
     protocol_version = "HTTP/1.1"
@@ -240,27 +240,30 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class UnixServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
-    """One thread for each connection."""
+    """Listens on a unix socket, with one thread for each connection."""
 
     daemon_threads = True
 
 
 class PortServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
-    """One thread for each connection."""
+    """Listens on a port, with one thread for each connection."""
 
     daemon_threads = True
     allow_reuse_address = True
 
 
 def sleeper(pid_file: str, *descriptors: int) -> None:
-    """Start a grandchild in a session of its own."""
+    """Start a grandchild that sleeps for an hour, in a session of its own, and write its pid into a file.
+
+    The grandchild inherits the descriptors.
+    """
     sleep = "import time; time.sleep(3600)"
     argv = [sys.executable, "-I", "-S", "-c", sleep]
     Path(pid_file).write_text(str(subprocess.Popen(argv, start_new_session=True, pass_fds=descriptors).pid))
 
 
 def print_phases(seconds: float) -> None:
-    """Print vLLM's lines over so many seconds."""
+    """Print ``PHASES``, spread over so many seconds."""
     for line in PHASES:
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
@@ -279,7 +282,7 @@ def serve(server: socketserver.BaseServer, options: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """Be an engine."""
+    """Run as a fake engine, with the options of the command line."""
     options = read_options(sys.argv[1:])
     if options.say:
         sys.stdout.write(options.say + "\n")

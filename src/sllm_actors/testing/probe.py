@@ -1,4 +1,4 @@
-"""An actor that only keeps what it gets, for a test to look at."""
+"""An actor that keeps the messages that it gets, for a test to look at."""
 
 from __future__ import annotations
 
@@ -13,7 +13,13 @@ T = TypeVar("T")
 
 
 class TestProbe(Actor):
-    """Made and started by ``TestSystem.probe``. It answers no ask by itself: take ``reply``."""
+    """Keeps the messages that it gets. Made and started by ``TestSystem.probe``.
+
+    It answers no ask by itself: the test does, with ``reply``.
+
+    Attributes:
+        replies: What is to be answered yet, oldest first; a tell has an entry, too, that leads nowhere.
+    """
 
     __test__ = False  # not a test case of pytest
 
@@ -29,15 +35,19 @@ class TestProbe(Actor):
 
     @property
     def ref(self) -> ActorRef:
-        """Where to send to."""
+        """The ref to send messages to."""
         return self.context.ref
 
     def monitor(self, ref: ActorRef) -> MonitorId:
-        """Have ``Down`` sent here when that actor has ended."""
+        """Have ``Down`` sent to this probe when that actor has ended."""
         return self.context.monitor(ref)
 
     def reply(self, value: Any) -> None:
-        """Answer the oldest message that has not been answered."""
+        """Answer the oldest message that has not been answered.
+
+        Raises:
+            IndexError: All are answered.
+        """
         self.replies.popleft().send(value)
 
     async def next(self, *, timeout: float = 5.0) -> Any:

@@ -1,4 +1,4 @@
-"""What is to happen in a simulated network, and when: one heap and one task, on the event loop's clock."""
+"""The events of a simulated network, in time order: one heap and one task, on the event loop's clock."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Agenda:
         return anyio.current_time()
 
     def after(self, delay: float, event: Callable[[], None]) -> float:
-        """Have something happen in ``delay`` seconds, and return when that is. It must not raise."""
+        """Have ``event`` called in ``delay`` seconds, and return at what time. It must not raise."""
         when = self.now() + max(0.0, delay)
         self._made += 1
         heappush(self._heap, (when, self._made, event))
@@ -37,7 +37,7 @@ class Agenda:
         return when
 
     async def run(self) -> None:
-        """Let it happen, for ever: the one task."""
+        """Call the events as they come due, until cancelled. To be run by one task."""
         while True:
             now = self.now()
             while self._heap and self._heap[0][0] <= now:

@@ -23,6 +23,8 @@ from .sim_pipe import Path, Pipe
 from .sim_stream import SimStream
 
 BACKLOG = 64
+"""Connections that may wait for ``accept`` at one port; requests beyond that get no answer."""
+
 SYN_AGAIN = 0.3
 """Seconds until a connection request that got no answer is sent again."""
 
@@ -91,7 +93,7 @@ class SimNet:
     Attributes:
         agenda: What is to happen.
         streams: The ends that are open, in the order of their making.
-        user_timeout: That of the connections that are made from now on.
+        user_timeout: As the argument; a change applies to connections that are made from then on.
     """
 
     def __init__(
@@ -119,10 +121,10 @@ class SimNet:
     # -- for programs --------------------------------------------------------------------------
 
     def listen(self, host: str, port: int) -> SimListener:
-        """Listen.
+        """Open a listening port on a host.
 
         Raises:
-            OSError: Somebody listens there already.
+            OSError: The port is open already.
         """
         if (host, port) in self._listeners:
             raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
@@ -212,7 +214,7 @@ class SimNet:
                 self.heal(*way)
 
     def listener(self, host: str, port: int) -> SimListener | None:
-        """Return who listens there."""
+        """Return the listening port, or None where nobody listens."""
         return self._listeners.get((host, port))
 
     def between(self, one: str, other: str) -> list[SimStream]:
@@ -230,13 +232,16 @@ class SimNet:
         stream.out.forgotten = stream.incoming.forgotten = True
 
     def process_died(self, host: str, ports: tuple[int, ...]) -> None:
-        """Close everything that the process on a host had open, as its kernel does."""
+        """Close all connections of a host, and these listening ports: its process has died."""
         for stream in self._at(host):
             stream.close()
         self._stop_listening(host, ports)
 
     def power_lost(self, host: str, ports: tuple[int, ...], others: tuple[str, ...]) -> None:
-        """Let a host vanish without a word; its peers' ends stay open until ``power_back`` lets them know."""
+        """Let a host vanish without a word, with these listening ports.
+
+        The ends of its connections at ``others`` stay open until ``power_back``, when they are reset.
+        """
         for stream in self._at(host):
             stream.vanish()
         self._stop_listening(host, ports)
@@ -245,7 +250,7 @@ class SimNet:
             self.stall(other, host)
 
     def power_back(self, host: str, others: tuple[str, ...]) -> None:
-        """Start the host again: it knows nothing of its former connections, and resets them when asked."""
+        """Start the host again: it does not know its former connections, and resets what arrives on them."""
         for other in others:
             self.heal(host, other)
             self.heal(other, host)

@@ -48,7 +48,7 @@ class Path:
 
 @define(eq=False)
 class Pipe:
-    """See above. ``deliver``, ``refused`` and ``acked`` are set by the two ends.
+    """One direction of a connection, see the module.
 
     Attributes:
         path: The way of the bytes.
@@ -59,7 +59,7 @@ class Pipe:
         forgotten: A box in the middle has lost this connection: nothing gets through any more.
         deliver: Takes what arrives (``FIN`` for the end); False when nobody is there to take it.
         refused: Called when the other end answered with a reset, or the sender gave up.
-        acked: Called when there is a good deal of room for more.
+        acked: Called when at least a third of the send buffer is free again.
         unread: Tells how many bytes the receiver has not taken.
     """
 
@@ -152,7 +152,7 @@ class Pipe:
         self.agenda.after(self.back.delay(self.rng), arrive)
 
     def acknowledge(self) -> None:
-        """The way back is open: the sender learns what has arrived."""
+        """Let the sender learn what has arrived, if the way back is open."""
         if self._owed and not self.back.stalled and not self.forgotten:
             self._owed = 0
             self._waiting_since = None

@@ -15,7 +15,7 @@ from .sim_pipe import FIN, Pipe
 
 
 class SimStream(ByteStream):
-    """Made by ``SimNet`` only.
+    """One end of a simulated connection. Made by ``SimNet`` only.
 
     ``send`` returns when the kernel has taken everything, not when it has arrived, and waits while the send
     buffer is full; cancelled, it leaves the wire with an unknown part of the bytes. One task may send and one
@@ -64,7 +64,13 @@ class SimStream(ByteStream):
     # -- what a program does -------------------------------------------------------------------
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
-        """Return some of the bytes that have arrived, waiting for the first."""
+        """Return some of the bytes that have arrived, waiting for the first.
+
+        Raises:
+            anyio.EndOfStream: The other end has closed its side.
+            anyio.BrokenResourceError: The connection is broken.
+            anyio.ClosedResourceError: This end was closed.
+        """
         with self._receiving:
             await anyio.lowlevel.checkpoint()
             while True:
@@ -80,7 +86,7 @@ class SimStream(ByteStream):
                 await self._readable.wait()
 
     async def send(self, item: bytes) -> None:
-        """Hand bytes to the kernel, waiting while its buffer is full."""
+        """Hand bytes to the kernel, waiting while its buffer is full; raises what ``send_nowait`` raises."""
         with self._sending:
             await anyio.lowlevel.checkpoint()
             at = 0
@@ -176,11 +182,11 @@ class SimStream(ByteStream):
         return True
 
     def room(self) -> None:
-        """The kernel takes more."""
+        """Wake a sender: the kernel takes more."""
         self._writable.set()
 
     def reset(self, reason: str) -> None:
-        """Find the connection broken: bytes that were not read yet are lost, from some point on."""
+        """Break this end: of the bytes that were not read yet, those behind some random point are lost."""
         if self._broken is not None or self._vanished:
             return
         self._broken = reason
