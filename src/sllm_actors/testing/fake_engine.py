@@ -103,7 +103,7 @@ class Engine:
             self.tokens += tokens
 
     def words(self, request: dict[str, Any]) -> Iterator[str]:
-        """Yield the words of the answer at the rate of the options; the request counts as running till then."""
+        """Yield the words of the answer at the rate of the options; the request counts as running."""
         prompt = request["messages"][-1]["content"] if "messages" in request else request["prompt"]
         words = str(prompt).split() or ["…"]
         limit = request.get("max_tokens") or request.get("max_completion_tokens") or len(words)
