@@ -29,21 +29,26 @@ several = pytest.mark.skipif(len(HERE) < 2, reason="this machine has one core")
 
 def test_engines_share_no_core_while_there_are_enough() -> None:
     pool = CorePool(tuple(range(8)))
-    with pool.lend(3) as first, pool.lend(3) as second, pool.lend(2) as third:
+    with pool.allocate(3) as first, pool.allocate(3) as second, pool.allocate(2) as third:
         assert (first, second, third) == ((0, 1, 2), (3, 4, 5), (6, 7))
 
 
 def test_cores_that_were_given_back_are_lent_again_also_after_a_failure() -> None:
     pool = CorePool(tuple(range(4)))
-    with pool.lend(2), pytest.raises(RuntimeError, match="it died"), pool.lend(2):
+    with pool.allocate(2), pytest.raises(RuntimeError, match="it died"), pool.allocate(2):
         raise RuntimeError("it died")
-    with pool.lend(2) as again:
+    with pool.allocate(2) as again:
         assert again == (0, 1)
 
 
 def test_who_wants_none_or_all_runs_on_all_and_keeps_nobody_from_a_core() -> None:
     pool = CorePool(tuple(range(4)))
-    with pool.lend(0) as any_core, pool.lend(4) as every, pool.lend(9) as more, pool.lend(2) as own:
+    with (
+        pool.allocate(0) as any_core,
+        pool.allocate(4) as every,
+        pool.allocate(9) as more,
+        pool.allocate(2) as own,
+    ):
         assert (any_core, every, more) == ((), (), ())
         assert own == (0, 1)
 
@@ -57,7 +62,7 @@ def test_who_shares_has_all_cores_while_alone_and_else_its_own() -> None:
     pool = CorePool(tuple(range(4)))
     changes: list[str] = []
     with pool.share(2, lambda: changes.append("first")) as first:
-        with pool.lend(0):
+        with pool.allocate(0):
             assert first() == (0, 1, 2, 3)
         changes.clear()
         with pool.share(2, lambda: changes.append("second")) as second:
@@ -65,9 +70,9 @@ def test_who_shares_has_all_cores_while_alone_and_else_its_own() -> None:
             assert changes == ["first", "second"]
         assert first() == (0, 1, 2, 3)
         assert changes == ["first", "second", "first"]
-        with pool.lend(1) as own:
+        with pool.allocate(1) as own:
             assert (own, first()) == ((2,), (0, 1))
-        with pool.lend(4) as every:  # computes on all of them: nobody is alone
+        with pool.allocate(4) as every:  # computes on all of them: nobody is alone
             assert (every, first()) == ((), (0, 1))
 
 
@@ -78,14 +83,14 @@ def test_who_shares_the_only_core_has_that() -> None:
 
 
 @given(st.sets(st.integers(0, 200), min_size=1, max_size=16), st.lists(st.integers(0, 17), max_size=12))
-def test_loans_are_as_even_as_they_can_be(cores: set[int], counts: list[int]) -> None:
-    loans: Counter[int] = Counter()
+def test_allocations_are_as_even_as_they_can_be(cores: set[int], counts: list[int]) -> None:
+    allocated: Counter[int] = Counter()
     for count in counts:
-        chosen = choose_cores(sorted(cores), loans, count)
+        chosen = choose_cores(sorted(cores), allocated, count)
         assert len(set(chosen)) == len(chosen) == (count if 0 < count < len(cores) else 0)
         assert set(chosen) <= cores
-        loans.update(chosen)
-        assert max(loans[core] for core in cores) - min(loans[core] for core in cores) <= 1
+        allocated.update(chosen)
+        assert max(allocated[core] for core in cores) - min(allocated[core] for core in cores) <= 1
 
 
 @several

@@ -29,7 +29,7 @@ from tests.engines.kit import (
 from sllm_actors.engines.errors import LaunchProblem
 from sllm_actors.engines.host import EngineHost, open_host
 from sllm_actors.engines.identity import ReplicaKey
-from sllm_actors.engines.machine.gpus import GpuLoan, GpuPool, choose_gpus, visible
+from sllm_actors.engines.machine.gpus import GpuAllocation, GpuPool, choose_gpus, visible
 from sllm_actors.engines.messages import ReplicaOrder, ReplicaState, StopReplica
 from sllm_actors.engines.ownership import engine_process as process
 from sllm_actors.engines.ownership import leases, leash
@@ -90,18 +90,18 @@ def test_what_is_chosen_is_free_and_enough_or_nothing(free: set[str], count: int
 # ---- lending
 
 
-async def test_a_loan_is_exclusive_and_comes_back(pool: GpuPool) -> None:
-    async with pool.lend(3, soon(), ignore) as loan:
-        assert loan.gpus == GPUS[:3]
+async def test_an_allocation_is_exclusive_and_comes_back(pool: GpuPool) -> None:
+    async with pool.allocate(3, soon(), ignore) as allocation:
+        assert allocation.gpus == GPUS[:3]
         assert pool.free == 1
-        async with pool.lend(1, soon(), ignore) as other:
+        async with pool.allocate(1, soon(), ignore) as other:
             assert other.gpus == GPUS[3:]
     assert pool.free == 4
 
 
 async def test_it_is_exclusive_between_workers_too(pool: GpuPool, folder: Path) -> None:
     neighbour = GpuPool(GPUS, folder)
-    async with pool.lend(2, soon(), ignore), neighbour.lend(2, soon(), ignore) as theirs:
+    async with pool.allocate(2, soon(), ignore), neighbour.allocate(2, soon(), ignore) as theirs:
         assert theirs.gpus == GPUS[2:]
 
 
@@ -109,10 +109,10 @@ async def test_who_waits_says_so_and_gets_what_comes_back(pool: GpuPool) -> None
     said: list[str] = []
 
     async def wait() -> None:
-        async with pool.lend(4, anyio.current_time() + 10, said.append) as loan:
-            assert loan.gpus == GPUS
+        async with pool.allocate(4, anyio.current_time() + 10, said.append) as allocation:
+            assert allocation.gpus == GPUS
 
-    async with anyio.create_task_group() as group, pool.lend(1, soon(), ignore):
+    async with anyio.create_task_group() as group, pool.allocate(1, soon(), ignore):
         group.start_soon(wait)
         await until(lambda: bool(said))
     assert said == ["it waits for 4 GPUs: too few of this worker's 4 GPUs are free"]
@@ -120,9 +120,9 @@ async def test_who_waits_says_so_and_gets_what_comes_back(pool: GpuPool) -> None
 
 
 async def test_who_waits_too_long_is_told(pool: GpuPool) -> None:
-    async with pool.lend(4, soon(), ignore):
+    async with pool.allocate(4, soon(), ignore):
         with pytest.raises(LaunchProblem, match="it waited in vain for 1 GPU: too few of this worker's 4"):
-            async with pool.lend(1, soon(), ignore):
+            async with pool.allocate(1, soon(), ignore):
                 pytest.fail("there was none")
 
 
@@ -130,25 +130,28 @@ async def test_what_the_worker_does_not_have_is_not_waited_for(folder: Path) -> 
     pool = GpuPool(GPUS[:2], folder, withheld=lambda: frozenset(GPUS[1:]))
     assert pool.free == 1
     with pytest.raises(LaunchProblem, match="this worker has 1 GPU beside 1 GPU with an engine that cannot"):
-        async with pool.lend(2, soon(), ignore):
+        async with pool.allocate(2, soon(), ignore):
             pytest.fail("there are none")
 
 
 async def test_a_cancelled_wait_keeps_nothing(pool: GpuPool) -> None:
-    async with pool.lend(1, soon(), ignore):
+    async with pool.allocate(1, soon(), ignore):
         with anyio.move_on_after(0.05):
-            async with pool.lend(4, anyio.current_time() + 10, ignore):
+            async with pool.allocate(4, anyio.current_time() + 10, ignore):
                 pytest.fail("there were not enough")
     assert pool.free == 4
-    async with pool.lend(4, soon(), ignore):
+    async with pool.allocate(4, soon(), ignore):
         pass
 
 
 def test_an_engine_sees_its_gpus_and_no_others(folder: Path, pool: GpuPool) -> None:
-    assert visible({"A": "b"}, pool, GpuLoan(GPUS[1:3])) == {"A": "b", "CUDA_VISIBLE_DEVICES": "GPU-1,GPU-2"}
-    assert visible({"CUDA_VISIBLE_DEVICES": "7"}, pool, GpuLoan())["CUDA_VISIBLE_DEVICES"] == ""
+    assert visible({"A": "b"}, pool, GpuAllocation(GPUS[1:3])) == {
+        "A": "b",
+        "CUDA_VISIBLE_DEVICES": "GPU-1,GPU-2",
+    }
+    assert visible({"CUDA_VISIBLE_DEVICES": "7"}, pool, GpuAllocation())["CUDA_VISIBLE_DEVICES"] == ""
     unknown = evolve(pool, gpus=None)
-    assert visible({"CUDA_VISIBLE_DEVICES": "7"}, unknown, GpuLoan()) == {"CUDA_VISIBLE_DEVICES": "7"}
+    assert visible({"CUDA_VISIBLE_DEVICES": "7"}, unknown, GpuAllocation()) == {"CUDA_VISIBLE_DEVICES": "7"}
 
 
 # ---- replicas
@@ -203,15 +206,15 @@ async def test_a_replica_that_waits_for_a_gpu_can_be_stopped(gpu_host: EngineHos
 async def test_a_killed_worker_frees_no_gpu_that_an_engine_uses(folder: Path, pool: GpuPool) -> None:
     plan = fake_plan(folder)
     neighbour = GpuPool(GPUS[:1], folder)
-    loan = await anyio.to_thread.run_sync(pool.take, 1)
-    assert loan is not None
-    async with EngineProcess(plan, hold=loan.locks) as engine:
+    allocation = await anyio.to_thread.run_sync(pool.take, 1)
+    assert allocation is not None
+    async with EngineProcess(plan, hold=allocation.locks) as engine:
         await until(plan.paths.socket.exists)
-        for lock in loan.locks:
+        for lock in allocation.locks:
             os.close(lock)  # as the kernel does for a dead worker
         assert await anyio.to_thread.run_sync(neighbour.take, 1) is None
         assert alive(engine.pid)
-    async with neighbour.lend(1, soon(), ignore):
+    async with neighbour.allocate(1, soon(), ignore):
         pass
 
 
@@ -224,15 +227,15 @@ async def test_the_gpu_of_an_engine_that_cannot_be_killed_is_withheld_until_it_i
     async def in_vain(*_: object) -> bool:
         return False
 
-    async with host.hardware.gpus.lend(1, soon(), ignore) as loan:
-        plan = evolve(fake_plan(folder), gpus=loan.gpus)
-        async with EngineProcess(plan, hold=loan.locks, leases=host.leases) as engine:
+    async with host.hardware.gpus.allocate(1, soon(), ignore) as allocation:
+        plan = evolve(fake_plan(folder), gpus=allocation.gpus)
+        async with EngineProcess(plan, hold=allocation.locks, leases=host.leases) as engine:
             await until(plan.paths.socket.exists)
             monkeypatch.setattr(process, "kill_orphans", in_vain)
             os.kill(leash_of(engine.pid), signal.SIGKILL)
     assert alive(engine.pid)
     assert host.hardware.gpus.free == 1
-    async with host.hardware.gpus.lend(1, soon(), ignore) as other:
+    async with host.hardware.gpus.allocate(1, soon(), ignore) as other:
         assert other.gpus == GPUS[1:2]
     assert await anyio.to_thread.run_sync(neighbour.take, 1) is None
     with monkeypatch.context() as patch:
@@ -243,7 +246,7 @@ async def test_the_gpu_of_an_engine_that_cannot_be_killed_is_withheld_until_it_i
         await anyio.to_thread.run_sync(host.leases.look_again)
     assert not alive(engine.pid)
     assert host.hardware.gpus.free == 2
-    async with neighbour.lend(1, soon(), ignore):
+    async with neighbour.allocate(1, soon(), ignore):
         assert list(host.leases.folder.iterdir()) == []
 
 

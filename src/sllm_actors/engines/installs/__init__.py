@@ -1,3 +1,1 @@
-"""Environments that have an engine in them: found (``interpreters``), or made on request
-(``environments``).
-"""
+"""Python environments that contain an engine: ``interpreters`` finds them, ``environments`` makes them."""

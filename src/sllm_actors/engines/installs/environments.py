@@ -1,6 +1,6 @@
-"""Environments for engines, made on request: a virtual environment each, with an engine's package inside.
+"""Making a virtual environment that contains an engine's package, as ``sllm engines install`` does.
 
-Everything here blocks for long: it is for the command line, not for a node.
+Everything here blocks for minutes: it is for the command line, not for a node.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from sllm_actors.files import FileProblem, make_private_file, make_private_folde
 from .interpreters import DONE, InstalledEngine, find_installed, python_in
 
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
-"""Where PyTorch's builds for CPUs are, for machines whose own package index has none."""
+"""PyTorch's package index of builds for CPUs, for machines whose own index has none."""
 
 _NOTHING_FITS = "ERROR: ResolutionImpossible"
-"""What pip says when no version of a package that another one wants is there."""
+"""What pip prints when no version of a required package satisfies the others."""
 
 PINS = Path(__file__).with_name("pins")
 GIB = 1024**3
@@ -42,15 +42,15 @@ class InstallProblem(Exception):
 
 @frozen
 class Recipe:
-    """What an environment is made of.
+    """How an environment is made.
 
     Attributes:
-        backend: Whose engine.
-        title: What people call it.
-        requirements: What pip is asked for.
-        pins: A file of constraints: the versions of everything else.
-        unwanted: Packages that come along and do harm.
-        check: A module whose import proves that it works.
+        backend: The backend whose engine it contains.
+        title: The name of the engine and its version, for people.
+        requirements: The requirements that pip installs.
+        pins: The name of a pip constraints file in ``PINS``: the versions of all other packages.
+        unwanted: Packages that come along as dependencies but do harm; they are uninstalled again.
+        check: A module whose import proves that the engine works.
         room: Bytes of disk that are needed.
         indices: Package indices to try beside the configured ones, if pip does not find everything there.
     """
@@ -66,7 +66,7 @@ class Recipe:
 
     @property
     def mark(self) -> dict[str, object]:
-        """What the environment says of itself: another recipe means that it has to be made anew."""
+        """The content of ``DONE`` in the environment: if it differs from this, it has to be made anew."""
         return {"requirements": list(self.requirements), "pins": self.pins}
 
 
@@ -94,23 +94,24 @@ RECIPES = {
         indices=(CPU_INDEX,),
     ),
 }
-"""By backend, and whether for a machine without GPUs."""
+"""The recipes, by backend and whether the machine has no GPU."""
 
 
 def install(recipe: Recipe, engines_dir: Path, *, python: str, again: bool, say: Say) -> InstalledEngine:
-    """Make an engine's environment, or leave it as it is when it is whole already.
+    """Make an engine's environment, or leave it as it is when it is complete already.
 
-    The mark that it is whole is written last, so one that was interrupted is made anew.
+    The file ``DONE`` is written last, so an environment whose making was interrupted is made anew.
 
     Args:
-        recipe: What it is made of.
-        engines_dir: Where environments are; this one is the folder named after the backend.
+        recipe: How it is made.
+        engines_dir: The folder of environments; this one is the folder in it that is named after the backend.
         python: The interpreter that it is made with.
-        again: Make it anew although it is whole.
-        say: Told what is being done, in a few words.
+        again: Make it anew although it is complete.
+        say: Called with what is being done, in a few words.
 
     Raises:
-        InstallProblem: It cannot be made.
+        InstallProblem: It cannot be made: it is in use or being made already, the disk has too little room,
+            or pip failed.
         OSError: The folder cannot be written.
     """
     make_private_folder(engines_dir)
@@ -206,7 +207,7 @@ def _build(recipe: Recipe, folder: Path, python: str, run: _Run) -> None:
 
 
 def progress_of(line: str) -> str:
-    """Return what pip says that it does, or "" for a line that tells a person nothing."""
+    """Return what pip is doing according to a line of its output, or "" for a line of no interest."""
     words = line.split()
     match words:
         case ["Collecting", what, *_]:
@@ -220,12 +221,12 @@ def progress_of(line: str) -> str:
 
 
 def not_found(output: str) -> bool:
-    """Say whether pip ended because a package is in none of its indices."""
+    """Return whether pip's output says that a package is in none of its indices."""
     return "No matching distribution found" in output or _NOTHING_FITS in output
 
 
 def reason(output: str) -> str:
-    """Return why pip ended, in its own last words."""
+    """Return why pip failed, in a few words, from its output."""
     told = [line for line in output.splitlines() if _NOTHING_FITS not in line]
     errors = [line.removeprefix("ERROR: ") for line in told if line.startswith("ERROR: ")]
     if "Retrying (" in output and not_found(output):

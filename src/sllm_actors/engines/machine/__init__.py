@@ -1,1 +1,1 @@
-"""What engines share of their machine: GPUs, CPU cores, and the room that their logs take."""
+"""What engines share of their machine: GPUs, CPU cores, and disk space for logs."""

@@ -1,4 +1,4 @@
-"""An engine that runs already is moved to other CPU cores, with all its processes and their threads."""
+"""Moving an engine that runs already to other CPU cores, with all its processes and their threads."""
 
 from __future__ import annotations
 
@@ -9,14 +9,19 @@ from collections.abc import Collection
 import psutil
 
 PASSES = 2
-"""A thread that appears while we look has the cores of the one that made it, which may be the old ones."""
+"""How often the threads are gone through: one that starts during a pass inherits the cores of the thread that
+started it, which may not have been moved yet."""
 
 
 def bind_descendants(pid: int, cores: Collection[int]) -> None:
-    """Let all descendants of a process run on these cores, and whatever they will start.
+    """Bind all descendants of a process to these cores, and so whatever they will start.
 
-    Nothing happens to those that are gone meanwhile, or where the machine has none of the cores any more.
-    It reads /proc and blocks for some milliseconds.
+    Processes that end meanwhile are passed over; where the machine has none of the cores any more, nothing
+    changes. Reads /proc, and blocks for some milliseconds.
+
+    Args:
+        pid: The process; it is not bound itself.
+        cores: Numbers of CPU cores.
     """
     for _ in range(PASSES):
         with contextlib.suppress(psutil.NoSuchProcess):

@@ -1,9 +1,11 @@
 """Which engine computes on which CPU cores of this worker.
 
-Threads that compute wait for each other by spinning: where those of two engines take turns on one core, both
-crawl. So the family of processes of an engine that says how many threads it computes with has as many cores
-of its own from its start on. One that does not say computes with half as many threads as there are cores;
-while no other engine computes here it has all of them, and else as many as it has threads.
+Threads that compute wait for each other by spinning: where threads of two engines take turns on one core,
+both engines crawl. So each engine computes on cores of its own:
+
+- An engine whose deployment sets its number of threads gets as many cores before it starts (``allocate``).
+- Any other computes with half as many threads as the worker has cores. It may use all cores while no other
+  engine computes, and as many as it has threads otherwise (``share``).
 """
 
 from __future__ import annotations
@@ -16,65 +18,71 @@ from contextlib import contextmanager
 from attrs import field, frozen
 
 
-def choose_cores(cores: Sequence[int], loans: Mapping[int, int], count: int) -> tuple[int, ...]:
-    """Return the cores for an engine that computes with so many threads; () when all are its.
+def choose_cores(cores: Sequence[int], engines: Mapping[int, int], count: int) -> tuple[int, ...]:
+    """Return the cores for an engine that computes with ``count`` threads; () when it may use all.
 
-    They are those that the fewest engines have, the first of them first: engines share cores only where
-    there are more threads than cores, and then evenly.
+    Those are the cores that the fewest engines have, in the order of ``cores``: engines share cores only
+    where there are more threads than cores, and then evenly.
+
+    Args:
+        cores: Numbers of the cores that there are.
+        engines: How many engines each core is allocated to; 0 where it is missing.
+        count: How many cores; none or all of them give ().
     """
     if not 0 < count < len(cores):
         return ()
-    return tuple(sorted(sorted(cores, key=lambda core: loans.get(core, 0))[:count]))
+    return tuple(sorted(sorted(cores, key=lambda core: engines.get(core, 0))[:count]))
 
 
 @frozen
 class CorePool:
-    """The CPU cores that engines of this worker may run on; for use in one thread."""
+    """The CPU cores that engines of this worker may run on. Not thread-safe."""
 
     cores: tuple[int, ...] = field(factory=lambda: tuple(sorted(os.sched_getaffinity(0))))
-    _loans: Counter[int] = field(factory=Counter, init=False)
-    _tenants: list[Callable[[], None]] = field(factory=list, init=False)
+    _allocated: Counter[int] = field(factory=Counter, init=False)
+    _listeners: list[Callable[[], None]] = field(factory=list, init=False)
 
     @property
     def share_of_two(self) -> int:
-        """How many threads an engine computes with by default, so that two of them have a core for each."""
+        """How many threads an engine computes with by default: so that two engines fill all cores."""
         return max(1, len(self.cores) // 2)
 
     @contextmanager
-    def lend(self, count: int) -> Iterator[tuple[int, ...]]:
-        """Lend so many cores until the end of the context: see ``choose_cores``. It never waits."""
+    def allocate(self, count: int) -> Iterator[tuple[int, ...]]:
+        """Allocate so many cores until the end of the context: see ``choose_cores``. It never waits."""
         with self._occupied(count, lambda: None) as chosen:
             yield chosen
 
     @contextmanager
     def share(self, count: int, changed: Callable[[], None]) -> Iterator[Callable[[], tuple[int, ...]]]:
-        """Let an engine that computes with so many threads share the cores until the end of the context.
+        """Let an engine share the cores until the end of the context.
 
         Args:
-            count: At least one.
-            changed: Called, without waiting, when what the engine has may have changed.
+            count: How many threads it computes with, at least one.
+            changed: Called when the engine's cores may have changed; it must not block.
 
-        Returns: what tells which cores it has now: all while no other engine computes here, else its own.
+        Returns: A function that returns the cores that the engine has now: all of them while no other engine
+            computes here, else ``count`` of its own.
         """
         with self._occupied(count, changed) as own:
-            yield lambda: own if own and len(self._tenants) > 1 else self.cores
+            yield lambda: own if own and len(self._listeners) > 1 else self.cores
 
     @contextmanager
     def _occupied(self, count: int, changed: Callable[[], None]) -> Iterator[tuple[int, ...]]:
         if not count:
             yield ()
             return
-        chosen = choose_cores(self.cores, self._loans, count)
-        self._loans.update(chosen)
-        self._tenants.append(changed)
+        chosen = choose_cores(self.cores, self._allocated, count)
+        self._allocated.update(chosen)
+        self._listeners.append(changed)
         self._tell()
         try:
             yield chosen
         finally:
-            self._loans.subtract(chosen)
-            self._tenants.remove(changed)
+            self._allocated.subtract(chosen)
+            self._listeners.remove(changed)
             self._tell()
 
     def _tell(self) -> None:
-        for changed in self._tenants:
+        for changed in self._listeners:
             changed()

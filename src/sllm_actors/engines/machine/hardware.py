@@ -19,8 +19,8 @@ class Hardware:
     Attributes:
         gpus: The GPUs.
         cores: The CPU cores.
-        cpu_dtype: In which type engines compute on a CPU, where nobody has said.
-        nvidia_smi: The program that tells how much GPU memory is in use; "" for none.
+        cpu_dtype: The data type in which engines compute on a CPU, where the deployment sets none.
+        nvidia_smi: The path of ``nvidia-smi``, which tells how much GPU memory is in use; "" for none.
     """
 
     gpus: GpuPool
@@ -29,7 +29,7 @@ class Hardware:
     nvidia_smi: str = field(factory=lambda: shutil.which("nvidia-smi") or "")
 
     def gpu_memory(self, gpus: Sequence[str]) -> tuple[str, ...]:
-        """Return the program that prints how many MiB of these GPUs are in use; () where there is none."""
+        """Return the command line that prints how many MiB of each GPU are in use; () where there is none."""
         if not gpus or not self.nvidia_smi:
             return ()
         query = ("--query-gpu=memory.used", "--format=csv,noheader,nounits")

@@ -1,4 +1,4 @@
-"""How much the logs of a worker may have together. Blocks on the disk: call it in a thread."""
+"""The limit on the disk space of a worker's logs. Blocks on the disk: call it in a thread."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import structlog
 log = structlog.get_logger("sllm_actors.engines")
 
 MOST_KEPT = 256 * 1024 * 1024
-"""Bytes that logs may have before those of replicas that are gone are removed."""
+"""The most bytes of all logs together before logs of replicas that are gone are removed."""
 
 LEAST = 64 * 1024
-"""What a log counts at the least, so that there are not too many small ones either."""
+"""The least bytes that a log counts for, so that the number of small logs is limited, too."""
 
 
 def drop_old_logs(logs: Path, present: Callable[[], Collection[Path]], most: int = MOST_KEPT) -> None:
@@ -23,8 +23,9 @@ def drop_old_logs(logs: Path, present: Callable[[], Collection[Path]], most: int
 
     Args:
         logs: The folder that has a folder for each replica.
-        present: Returns the folders of the replicas that are here now: those are never removed.
-        most: Bytes.
+        present: Returns the log folders of the worker's present replicas, which are never removed; asked
+            again before each removal, since a replica may begin meanwhile.
+        most: Bytes of all logs together, each counted as ``LEAST`` or more.
     """
     found = sorted(_ages_and_sizes(logs))
     over = sum(size for _, size, _ in found) - most
@@ -38,7 +39,7 @@ def drop_old_logs(logs: Path, present: Callable[[], Collection[Path]], most: int
 def _ages_and_sizes(logs: Path) -> list[tuple[float, int, Path]]:
     found = []
     for folder in logs.iterdir():
-        with suppress(OSError):  # it is being rotated in this moment
+        with suppress(OSError):  # a file that is rotated away in this moment
             parts = [path.stat() for path in folder.iterdir()]
             newest = max((part.st_mtime for part in parts), default=folder.stat().st_mtime)
             found.append((newest, max(LEAST, sum(part.st_size for part in parts)), folder))

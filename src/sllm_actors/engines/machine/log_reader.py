@@ -1,6 +1,6 @@
-"""Reading the log that a leash writes: a folder of files, each named by where in the whole log it begins.
+"""Reading the log that a leash writes: a folder of files, each named by the log position where it begins.
 
-Blocks on the disk: call it in a thread.
+A position counts the bytes since the log began, over all its files. Blocks on the disk: call it in a thread.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ def read_chunk(log: Path, offset: int | None, limit: int = LONGEST_CHUNK) -> Log
 
     Args:
         log: Its folder; a log that was never written is empty.
-        offset: Byte position since the log began, or None for the last ``limit`` bytes. Where that part is
-            gone, the oldest that is there comes.
-        limit: At most this many bytes, and never more than 64 KiB.
+        offset: The position to read from, or None for the last ``limit`` bytes. Where that part was removed
+            already, the oldest that is left is returned.
+        limit: At most this many bytes, from 4 bytes to 64 KiB.
 
     Returns:
         A piece that begins and ends between characters. ``text`` is "" when there is nothing more (yet).
@@ -72,7 +72,7 @@ def _parts(log: Path) -> list[tuple[int, int, Path]]:
             if stat.S_ISREG(status.st_mode):
                 found.append((begin, begin + status.st_size, path))
         except (ValueError, FileNotFoundError):
-            continue  # not ours, or dropped by a rotation in this moment
+            continue  # not a file of the log, or dropped by a rotation in this moment
     return sorted(found)
 
 

@@ -1,6 +1,7 @@
-"""Owning an engine: nothing of it is left when its worker has ended, in whatever way.
+"""Owning an engine: when its worker ends, in whatever way, no process and no file of the engine is left.
 
-``engine_process.EngineProcess`` is the worker's hold on one engine. It goes through a leash (``leash``, a
-program of its own) that ends the engine when the worker goes; ``leases`` are the records on disk for the
-case that worker and leash are killed together, and ``orphans`` finds what was on such a leash.
+``engine_process.EngineProcess`` starts and ends one engine for the worker. Between the two is a leash
+(``leash``, a process of its own), which ends the engine when the worker is gone. ``leases`` are records on
+disk for the case that worker and leash are killed together; ``orphans`` finds the processes of an engine
+whose leash was killed. ``port_owner`` tells whether it is the engine that listens on its port.
 """

@@ -1,4 +1,4 @@
-"""Numbers for engine lives that rise over the restarts of their worker, too."""
+"""The counter of a worker's engine lives, which goes on rising when the worker is restarted."""
 
 from __future__ import annotations
 
@@ -12,18 +12,21 @@ from attrs.validators import ge, le
 from sllm_actors.files import FileProblem, put_aside, read_record, write_record
 
 BLOCK = 64
+"""How many numbers are reserved at once; so many are skipped at most when the worker is killed."""
+
 LONGEST_RECORD = 1024
 MOST = 2**53
+"""The largest number that the file may hold: JSON readers keep it exact."""
 
 
 class Attempts:
-    """A counter in a file. It reserves a block of numbers at a time, so numbers are skipped, never repeated.
+    """A counter in a file. It reserves ``BLOCK`` numbers at a time: numbers may be skipped, never repeated.
 
-    May be used from several threads, by one process. A damaged file is put aside with a warning; the numbers
-    go on from the time in seconds since the epoch, which is beyond whatever was counted before.
+    Several threads of one process may use it. A damaged file is put aside with a warning; the counter then
+    goes on from the time in seconds since the epoch, which is beyond whatever was counted before.
 
     Args:
-        path: Where it is kept; made at the first use.
+        path: Its file; made at the first use.
 
     Raises:
         FileProblem: The file is damaged, and cannot be put aside.
@@ -36,7 +39,7 @@ class Attempts:
         self._last = self._reserved
 
     def next(self) -> int:
-        """Return the next number, from 1. Blocks on the disk now and then.
+        """Return the next number, from 1. Blocks on the disk once in ``BLOCK`` calls.
 
         Raises:
             OSError: A new block could not be recorded.

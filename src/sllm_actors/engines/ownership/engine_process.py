@@ -1,4 +1,4 @@
-"""The worker's hold on one engine, through its leash."""
+"""Starting, watching and ending one engine from the worker, through its leash."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ log = structlog.get_logger("sllm_actors.engines")
 GRACE = 10.0
 """Seconds that a leash may need beyond the budget it was given, before it counts as lost."""
 
-LONGEST_STATUS = 65536
+LONGEST_STATUS = 65536  # bytes of status lines that are read at once
 
 
 @frozen
 class Exit:
-    """How an engine ended: by a code or by a signal; neither, if that was never learnt."""
+    """How an engine ended: with an exit code or by a signal; neither is set if that was never learnt."""
 
     code: int | None = None
     signal: int | None = None
@@ -48,7 +48,7 @@ class Exit:
 
     @property
     def sentence(self) -> str:
-        """What happened, for a person."""
+        """How the engine ended, as a sentence for a person."""
         if self.signal is not None:
             return f"the engine was killed by {signal_name(self.signal)}"
         if self.code is None:
@@ -65,26 +65,28 @@ def signal_name(number: int) -> str:
 
 
 class EngineProcess:
-    """One life of one engine: an async context manager, in which it runs.
+    """One engine life: an async context manager, inside which the engine runs.
 
-    Leaving the context, also by a cancellation, ends it within the plan's ``stop_budget`` and returns when no
-    process and no file of it is left; only ``hurry`` shortens that. Only what cannot be killed is given up
-    after a while: it stays on record, with the locks of its GPUs, until it is gone. To be used by one task.
+    Leaving the context, also by a cancellation, ends the engine: SIGTERM, the plan's ``stop_budget``
+    (``hurry`` shortens it), SIGKILL. It returns when no process and no file of the engine is left. Only
+    processes that cannot be killed are given up, after about ten seconds: the engine's record stays then, and
+    the locks of its GPUs, until they are gone. To be used by one task.
 
     Args:
         plan: What to start.
         hold: Descriptors that the leash keeps open until the engine is gone: the lock files of its GPUs.
-        leases: Where it is on record as long as anything of it is left.
-        forker: What forks its leash, if it can; otherwise it is started as a program.
-        running: Where it is hurried with all others.
+        leases: Gets a record of the engine, as long as anything of it is left.
+        forker: The fork server that the leash is forked from; without one, or if that fails, the leash is
+            started as a program.
+        running: The set of engines that can be hurried together; the engine is in it inside the context.
 
     Attributes:
-        pid: Of the engine, within the context.
-        leash_pid: Of the process that the engine and all that it starts descend from.
+        pid: The engine's process number, inside the context.
+        leash_pid: The process number of the leash, from which all the engine's processes descend.
 
     Raises:
         LaunchProblem: From entering: the program cannot be started.
-        OSError: From entering: it cannot be put on record, or its leash cannot be started.
+        OSError: From entering: the record cannot be written, or the leash cannot be started.
     """
 
     def __init__(
@@ -154,7 +156,7 @@ class EngineProcess:
         await self._close(self.plan.stop_budget)
 
     async def exited(self) -> Exit:
-        """Wait until the engine's own process has ended. Others of its group may live for a moment."""
+        """Wait until the engine's own process has ended. Its children may live a moment longer."""
         while self._exit is None and not self._gone:
             if not await self._hear():
                 self._exit = Exit()
@@ -172,9 +174,9 @@ class EngineProcess:
         return self._exit or Exit()
 
     async def stop(self, budget: float) -> Exit:
-        """End the engine: SIGTERM, at most ``budget`` seconds, SIGKILL; then as ``wait``.
+        """End the engine: SIGTERM, at most ``budget`` seconds, SIGKILL; then wait as ``wait`` does.
 
-        If the wait is cancelled, the engine goes on ending.
+        A cancellation ends only the wait: the engine is ended all the same.
         """
         budget = min(budget, self._patience)
         self._stopping = True
@@ -182,11 +184,11 @@ class EngineProcess:
             await self._send({"stop": budget})
         with anyio.move_on_after(budget + GRACE):
             return await self.wait()
-        self._leash.kill()  # stuck: what it left is ours to kill, once it is heard to be gone
+        self._leash.kill()  # it is stuck: ``wait`` then kills what it left
         return await self.wait()
 
     def hurry(self, budget: float) -> None:
-        """Let it have at most so many seconds to end, counted from now on if it is ending already."""
+        """Give the engine at most ``budget`` seconds to end, counted from now if it is ending already."""
         self._patience = min(self._patience, budget)
         if self._stopping and not self._gone:
             with contextlib.suppress(OSError):  # it has ended, or it never listens
@@ -205,7 +207,7 @@ class EngineProcess:
     async def _with_pipes(
         self, start: Callable[[int, int, tuple[int, ...]], Awaitable[LeashProcess]]
     ) -> LeashProcess:
-        """Start a leash on fresh pipes; one that was only half started hears the end of them, and ends."""
+        """Start a leash on new pipes; one that was only half started reads end of file there, and ends."""
         control, self._control = os.pipe()
         self._status, status = os.pipe()
         try:
@@ -231,7 +233,7 @@ class EngineProcess:
             with anyio.CancelScope(shield=True):
                 if hasattr(self, "_leash"):
                     await self.stop(budget)
-                    os.close(self._control)  # the last word to a leash that has not understood any other
+                    os.close(self._control)  # also a leash that has read no message ends at end of file
                     self._control = -1
                     with anyio.move_on_after(GRACE):
                         await self._leash.wait()
@@ -244,7 +246,7 @@ class EngineProcess:
                 self._running.remove(self)
 
     async def _strike_off(self) -> None:
-        """Take the engine off the record, unless it lives on; then nobody else is to get its GPUs."""
+        """Remove the engine's record; if it could not be killed, keep that and the locks of its GPUs."""
         if self._leases is None:
             return
         if self._stuck and self._lease is not None:
@@ -260,7 +262,7 @@ class EngineProcess:
         self._control = self._status = -1
 
     async def _record(self, **learnt: int) -> None:
-        """Put on record what is known of the engine now."""
+        """Write the engine's record, with what is known of its processes now."""
         if self._leases is None:
             return
         if self._lease is None:
@@ -288,7 +290,7 @@ class EngineProcess:
             return  # it has ended: the status pipe says so, too
 
     async def _hear(self) -> bool:
-        """Take in what the leash says next; False when it has nothing more to say, because it has ended."""
+        """Wait for the leash's next events and apply them; False when the leash has ended."""
         await anyio.wait_readable(self._status)
         try:
             data = os.read(self._status, LONGEST_STATUS)

@@ -1,8 +1,8 @@
 """Records on disk of the engines that run: for the case that worker and leash are killed together.
 
-A record is written before an engine starts, completed when its process is known, and removed when nothing of
-it is left. What a worker finds at its start is what outlived both; it is swept before anything else starts.
-Everything here blocks on the disk: call it in a thread.
+A record (lease) is written before an engine starts, completed when its process is known, and removed when
+nothing of the engine is left. Records that a worker finds at its start are of engines that outlived the last
+worker; it ends them before it starts any other. Everything here blocks on the disk: call it in a thread.
 """
 
 from __future__ import annotations
@@ -25,28 +25,32 @@ from .procfs import SharedMemory, start_time
 log = structlog.get_logger("sllm_actors.engines")
 
 LEASH_BUDGET = 8.0
-"""Seconds that a leash whose worker has gone gets to end its engine by itself."""
+"""Seconds that a leash whose worker was killed gets to end its engine by itself."""
 
 KILL_BUDGET = 10.0
 """Seconds after which a process that cannot be killed (it waits in a driver) is given up."""
 
-PAUSE = 0.05
+PAUSE = 0.05  # seconds between two rounds of kills
 LONGEST_RECORD = 65536
 RECORD = ".json"
 
 
 @frozen
 class Lease:
-    """One engine life, as the next worker needs to know it.
+    """The record of one engine life: all that the next worker needs to end it and to remove its files.
 
     Attributes:
-        marker: The value of ``SLLM_ENGINE`` in its environment.
-        boot: See ``boot_name``: process numbers mean nothing under another one.
-        since: When it began, seconds since the epoch.
-        leash: Its leash's process, and when that started in clock ticks since boot; 0 while not known.
-        socket: See ``EnginePaths``; it and ``tmpdir`` are "" where they are not known.
-        pid: The engine's process, leader of a group and a session of its own; 0 while not known.
-        gpus: What it occupies as long as it is not gone.
+        marker: The value of ``SLLM_ENGINE`` in the engine's environment.
+        boot: See ``boot_name``: the process numbers mean nothing under another one.
+        since: When the engine life began, in seconds since the epoch.
+        socket: See ``EnginePaths``; "" where it is not known.
+        tmpdir: See ``EnginePaths``; "" where it is not known.
+        log: See ``EnginePaths``; "" where it is not known.
+        gpus: UUIDs of the GPUs that it occupies until all its processes are gone.
+        leash: The leash's process; 0 while not known.
+        leash_began: When the leash started, in clock ticks since boot; 0 while not known.
+        pid: The engine's process, leader of a process group and a session; 0 while not known.
+        began: When the engine's process started, in clock ticks since boot; 0 while not known.
     """
 
     marker: str
@@ -63,12 +67,12 @@ class Lease:
 
     @property
     def paths(self) -> EnginePaths:
-        """Its files."""
+        """The paths of the engine life."""
         return EnginePaths(Path(self.socket), Path(self.tmpdir), Path(self.log))
 
     @property
     def has_own_paths(self) -> bool:
-        """Whether socket and TMPDIR can be an engine's: absolute, and named alike."""
+        """Whether socket and TMPDIR look like an engine's, and so may be removed: absolute, named alike."""
         socket, tmpdir = self.paths.socket, self.paths.tmpdir
         return socket.is_absolute() and tmpdir.is_absolute() and socket.stem == tmpdir.stem != ""
 
@@ -85,8 +89,8 @@ class Leases:
     """The records of one worker, in a folder that no other worker uses.
 
     Attributes:
-        folder: Where; it exists.
-        boot: The boot and process namespace that we run in.
+        folder: Has the records; it exists.
+        boot: The ``boot_name`` of this process.
     """
 
     folder: Path
@@ -95,25 +99,25 @@ class Leases:
 
     @property
     def stuck(self) -> tuple[Lease, ...]:
-        """What could not be killed: it waits in a driver, and has its GPUs."""
+        """The engines that could not be killed: they wait in a driver, and still hold their GPUs."""
         return tuple(each.lease for each in list(self._stuck.values()))
 
     @property
     def occupied(self) -> frozenset[str]:
-        """The GPUs of what could not be killed."""
+        """The UUIDs of the GPUs of engines that could not be killed."""
         return frozenset(gpu for lease in self.stuck for gpu in lease.gpus)
 
     def keep(self, lease: Lease, locks: Sequence[int] = ()) -> None:
-        """Keep the record of what could not be killed, until ``look_again`` finds that it is gone.
+        """Keep the record of an engine that could not be killed, until ``look_again`` finds that it is gone.
 
         Args:
-            lease: What it is.
-            locks: Descriptors of the lock files of its GPUs, ours from now on: closed when it is gone.
+            lease: The engine's record.
+            locks: Descriptors of the lock files of its GPUs; this object closes them when the engine is gone.
         """
         self._stuck[lease.marker] = _Stuck(lease, _memory_of(lease), locks)
 
     def look_again(self) -> None:
-        """Kill again what could not be killed, and let go of what is gone now."""
+        """Try again to kill the engines that could not be killed; free the GPUs of those that are gone."""
         for each in list(self._stuck.values()):
             if self._end(each.lease, each.memory):
                 del self._stuck[each.lease.marker]
@@ -121,26 +125,27 @@ class Leases:
                     os.close(lock)
 
     def write(self, lease: Lease) -> None:
-        """Write or replace the record of an engine. It need not survive a crash of the whole machine.
+        """Write or replace the record of an engine; not synced, since no engine survives a machine's crash.
 
         Raises:
-            OSError: It cannot be written: the engine must not be started.
+            OSError: The record cannot be written: the engine must not be started.
         """
         write_record(self._path(lease.marker), lease, durable=False)
 
     def remove(self, marker: str) -> None:
-        """Remove a record: nothing is left of its engine."""
+        """Remove the record of an engine of which nothing is left."""
         self._path(marker).unlink(missing_ok=True)
 
     def sweep(self) -> tuple[Lease, ...]:
         """End every engine that is on record, remove its files, then its record.
 
-        A leash that still lives is left to its work for up to ``LEASH_BUDGET``. A record of another boot
-        names no process; it is dropped, and with it the files that it names. A damaged record is put aside
-        with a warning; its name is left: processes with that mark are ended, their files stay.
+        A leash that still lives gets up to ``LEASH_BUDGET`` seconds to do that; all together takes at most
+        ``LEASH_BUDGET + KILL_BUDGET``. Of a record of another boot no process can be left: it is removed with
+        the files that it names. A damaged record is put aside with a warning: the marker, which is the file's
+        name, still tells which processes to end, but the engine's files stay.
 
         Returns:
-            What could not be killed: hand it to ``keep``. Its record stays.
+            The engines that could not be killed, whose records stay: hand them to ``keep``.
 
         Raises:
             FileProblem: A record is damaged, and cannot be put aside.
@@ -215,7 +220,7 @@ def _leash_lives(lease: Lease) -> bool:
 
 
 def boot_name() -> str:
-    """Name this boot of the kernel and the namespace of process numbers that we are in."""
+    """Return a name of this boot of the kernel and of this process's PID namespace; "" without /proc."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {Path('/proc/self/ns/pid').readlink()}"

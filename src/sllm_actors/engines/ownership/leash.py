@@ -5,20 +5,19 @@ has loaded this file. It has to work under any interpreter, beside whatever is i
 nothing but the standard library and, by path, ``procfs.py``. It leads a session of its own; the engine leads
 another.
 
-``CONTROL`` (read end): the first JSON line is a ``LaunchRequest``, a later ``{"stop": seconds}`` asks for the
-end within that budget, and end of file means that the worker is gone, however it went: nobody has to say
-goodbye.
+``CONTROL`` (read end): the first JSON line is a ``LaunchRequest``; a later ``{"stop": seconds}`` asks to end
+the engine, with so many seconds between SIGTERM and SIGKILL; end of file means that the worker is gone.
 
 ``STATUS`` (write end), JSON lines: ``{"event": "leash", "pid", "began"}`` about itself, ``{"event":
 "started", "pid", "began"}``, ``{"event": "failed", "error"}``, ``{"event": "exited", "code", "signal"}`` as
 soon as the engine itself has ended and its last output is in the log, and ``{"event": "gone"}`` when no
 process and no file of it is left.
 
-As a child sub-reaper it inherits every descendant whose parent died, also those that left the engine's
-process group by ``setsid``; it kills and reaps until the kernel says that it has no child. A zombie leader
-is reaped only after its group was killed, so that the group's number cannot mean anybody else. Other
-descriptors that it was given (the lock files of GPUs) it only holds: they are let go when it exits, that
-is, when the engine is really gone.
+As a child sub-reaper the leash inherits every descendant whose parent died, also those that left the engine's
+process group by ``setsid``; it kills and reaps until the kernel says that it has no child. The engine's
+process is reaped only after its process group was killed: until then the kernel gives the group's number to
+no other. Further descriptors (the lock files of GPUs) are only kept open: they are closed when the leash
+exits, that is, when the engine is really gone.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ from typing import TypedDict
 
 if __package__:
     from . import procfs
-else:  # run, or loaded by a fork server: their path of modules has not our folder, and is not to have it
+else:  # run, or loaded by a fork server: this folder is not on their sys.path, and must not be
     _path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "procfs.py")  # noqa: PTH100, PTH118, PTH120
     _spec = importlib.util.spec_from_file_location("sllm_procfs", _path)
     assert _spec is not None and _spec.loader is not None  # noqa: PT018
@@ -49,16 +48,16 @@ else:  # run, or loaded by a fork server: their path of modules has not our fold
     _spec.loader.exec_module(procfs)
 
 PR_SET_CHILD_SUBREAPER = 36
-# Seconds between SIGTERM and SIGKILL when the worker is gone: after three, all has to be over.
+# Seconds between SIGTERM and SIGKILL when the worker is gone: all has to be over within three.
 ORPHANED_BUDGET = 1.0
 LOOK = 1.0  # seconds between two looks at the shared memory
 SEGMENT = 4 * 1024 * 1024  # bytes of one file of the log
 SEGMENTS = 4  # files of the log that are kept
-READ = 65536
+READ = 65536  # bytes that are read at once
 ENGINE_DESCRIPTORS = 65536  # the soft limit of an engine, where the hard one allows it
 
 MEMORY_BUDGET = 20.0  # seconds for the memory of GPUs to be given back
-MEMORY_PAUSE = 0.2
+MEMORY_PAUSE = 0.2  # seconds between two looks at it
 MEMORY_NOISE = 16  # MiB: less is no change
 
 
@@ -66,13 +65,16 @@ class LaunchRequest(TypedDict):
     """The first line on ``CONTROL``.
 
     Attributes:
-        header: The line that begins this engine life in the log.
+        argv: The engine's program and arguments.
+        env: Its whole environment.
+        cwd: Its working directory.
+        header: The line that begins this engine life in the log; its last word is the replica's key.
         log: The folder of the log.
-        socket: Removed at the end; "" for none.
-        tmpdir: Made, and removed at the end.
-        files: What is written there before, by name.
+        socket: The engine's socket, removed at the end; "" for none.
+        tmpdir: Made before the engine starts, and removed at the end.
+        files: Contents by name of files that are written into ``tmpdir`` before the engine starts.
         cores: The CPU cores that the engine runs on; empty for all that the leash may use.
-        gpu_memory: A program that prints how much memory of each GPU is in use; empty for no GPU.
+        gpu_memory: A program that prints how many MiB of each GPU are in use; empty for no GPU.
     """
 
     argv: list[str]
@@ -88,19 +90,19 @@ class LaunchRequest(TypedDict):
 
 
 Start = Callable[[LaunchRequest, int], int]
-"""Start the engine in a session of its own, with its output on that descriptor, and return its process.
+"""Starts the engine of a request in a session of its own, with its output on the given descriptor.
 
-Raises OSError when it cannot be started.
+Returns its process number. Raises OSError when the engine cannot be started.
 """
 
 
 def replica_of(launch: LaunchRequest) -> str:
-    """Return whose engine it is, as the line says that begins it in the log."""
+    """Return the key of the engine's replica: the last word of the request's header."""
     return launch["header"].rpartition(" ")[2]
 
 
 def exec_engine(launch: LaunchRequest, output: int) -> int:
-    """Start the engine as a program of its own. See ``Start``."""
+    """Start the engine as a program. See ``Start``."""
     engine = subprocess.Popen(
         launch["argv"],
         env=launch["env"],
@@ -115,10 +117,17 @@ def exec_engine(launch: LaunchRequest, output: int) -> int:
 
 
 class Log:
-    """Append to the log of one replica: a folder of files, each named by where in the whole log it begins.
+    """The log of one replica: a folder of files, each named by the byte position in the log where it begins.
 
-    So a position in the log stays right when old files go, and needs no record beside it. What cannot be
-    written (disk full) is dropped: an engine must never block on its output.
+    So a position in the log stays valid when old files are removed. A file has about ``SEGMENT`` bytes, and
+    ``SEGMENTS`` files are kept. Output that cannot be written (disk full) is dropped: an engine must never
+    block on its output.
+
+    Args:
+        folder: Made if need be.
+
+    Raises:
+        OSError: The folder or a file in it cannot be made.
     """
 
     def __init__(self, folder: str) -> None:
@@ -130,7 +139,7 @@ class Log:
         self._size = os.fstat(self._fd).st_size
 
     def write(self, data: bytes) -> None:
-        """Append, beginning a new file and dropping the oldest where due."""
+        """Append; if the present file is full, begin a new one and remove the oldest."""
         try:
             if self._size >= SEGMENT:
                 self._rotate()
@@ -162,7 +171,13 @@ class Log:
 
 
 class Leash:
-    """The loop: read the engine's output, notice its end, hear the worker."""
+    """The loop: read the engine's output, notice its end, read the worker's messages.
+
+    Args:
+        control: See ``CONTROL`` above.
+        status: See ``STATUS`` above.
+        start: How the engine is started.
+    """
 
     def __init__(self, control: int, status: int, start: Start = exec_engine) -> None:
         self._control = control
@@ -231,7 +246,7 @@ class Leash:
     # ---- while it runs
 
     def _watch(self, log: Log) -> float | None:
-        """Return when the engine has ended by itself (None) or is to end: then within so many seconds."""
+        """Return None when the engine has ended by itself, or when it is to end, the budget in seconds."""
         look_at = 0.0
         while not self._engine_ended():
             if self._asked_to_stop:
@@ -254,7 +269,7 @@ class Leash:
             self._copy_output(log)
 
     def _copy_output(self, log: Log) -> bool:
-        """Take over one piece; False when there is none now."""
+        """Copy one piece of the engine's output to the log; False when there is none now."""
         if self._output < 0:
             return False
         try:
@@ -269,7 +284,7 @@ class Leash:
         return False
 
     def _engine_ended(self) -> bool:
-        """Reap whoever has ended, but leave the engine itself a zombie, and say whether it is one."""
+        """Reap children that have ended, but leave the engine itself a zombie; return whether it is one."""
         with contextlib.suppress(ChildProcessError):
             while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
                 if ended.si_pid == self._pid:
@@ -354,7 +369,7 @@ class Leash:
         return launch
 
     def _hear_stop(self) -> float | None:
-        """Return the budget of a stop that was asked for, or None. The worker's end is one, too."""
+        """Return the budget of a stop that was asked for, or None. The worker's end asks for one, too."""
         budget: float | None = None
         if self._control >= 0:
             try:
@@ -378,7 +393,12 @@ class Leash:
 
 
 def readable(timeout: float | None, *fds: int) -> list[int]:
-    """Wait until one of the descriptors can be read or has ended; negative ones are closed already."""
+    """Wait until descriptors can be read or have ended, and return those; negative numbers are ignored.
+
+    Args:
+        timeout: Seconds, or None for no limit.
+        fds: The descriptors.
+    """
     poll = select.poll()  # not select(): a worker with many sockets hands out numbers over 1023
     for fd in fds:
         if fd >= 0:
@@ -387,9 +407,12 @@ def readable(timeout: float | None, *fds: int) -> list[int]:
 
 
 def wait_for_memory(program: list[str]) -> None:
-    """Wait until the driver has taken back what ended processes had: until the figures no longer fall.
+    """Wait until the driver has taken back the GPU memory of ended processes: until its use no longer falls.
 
-    Gives up after ``MEMORY_BUDGET`` seconds, or when the program tells nothing.
+    Gives up after ``MEMORY_BUDGET`` seconds, or when the program fails.
+
+    Args:
+        program: Prints how many MiB of each GPU are in use; empty: nothing is waited for.
     """
     deadline = time.monotonic() + MEMORY_BUDGET
     before: list[int] = []
@@ -406,7 +429,7 @@ def wait_for_memory(program: list[str]) -> None:
 
 
 def close_others(*keep: int) -> None:
-    """Close every descriptor but these and the standard ones: some event loops leak theirs to children."""
+    """Close every descriptor but these and 0 to 2: some event loops leak descriptors to children."""
     for name in os.listdir("/proc/self/fd"):  # noqa: PTH208
         if int(name) > 2 and int(name) not in keep:
             with contextlib.suppress(OSError):
@@ -414,10 +437,10 @@ def close_others(*keep: int) -> None:
 
 
 def limit_descriptors() -> None:
-    """Give the engine, which inherits our limit, descriptors for as many connections as it will ever get.
+    """Lower the soft limit of open files to ``ENGINE_DESCRIPTORS`` for the engine, which inherits it.
 
-    The worker has raised its own limit as far as it goes; a program that closes every number up to its limit,
-    as some do at their start, would be busy for minutes with that.
+    The worker has raised its own limit as far as it goes. A program that closes every number up to its limit
+    at its start, as some do, would need minutes for that.
     """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     soft = ENGINE_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, ENGINE_DESCRIPTORS)
@@ -426,13 +449,20 @@ def limit_descriptors() -> None:
 
 
 def become_subreaper() -> None:
-    """Inherit the orphans among our descendants from now on."""
+    """Become the parent of all descendants whose own parent ends, from now on.
+
+    Raises:
+        OSError: The kernel refuses it.
+    """
     if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "the kernel refuses PR_SET_CHILD_SUBREAPER")
 
 
 def own(control: int, status: int, start: Start = exec_engine) -> int:
-    """Own one engine; return the exit status for this process. A fault of ours is said on ``status``."""
+    """Own one engine from start to end; return the exit status for this process.
+
+    A bug of the leash itself is reported as a ``failed`` event on ``status``.
+    """
     try:
         Leash(control, status, start).run()
     except Exception as error:  # noqa: BLE001 - there is nobody else to tell
@@ -443,7 +473,7 @@ def own(control: int, status: int, start: Start = exec_engine) -> int:
 
 
 def main() -> None:
-    """Own an engine as the command line says."""
+    """Own one engine; the command line names the descriptors."""
     control, status, *locks = map(int, sys.argv[1:])
     close_others(control, status, *locks)
     for fd in locks:

@@ -1,4 +1,4 @@
-"""The process of a leash, as the worker holds it: a child of ours, or a fork of a fork server."""
+"""The process of a leash as the worker holds it: a child of the worker, or a fork of a fork server."""
 
 from __future__ import annotations
 
@@ -20,32 +20,33 @@ class LeashProcess(Protocol):
     """A leash that was started."""
 
     def kill(self) -> None:
-        """Kill it, if it still runs."""
+        """Kill the leash, if it still runs."""
 
     async def wait(self) -> None:
-        """Wait until it has ended."""
+        """Wait until the leash has ended."""
 
     async def aclose(self) -> None:
-        """Let go of it; it has ended, or was killed."""
+        """Close what this process holds of the leash, which has ended or was killed."""
 
 
 class ForkFailed(Exception):
-    """There is no fork to be had: the server has gone, is unfit, or does not answer. The text says why."""
+    """A fork server could not be used: it has gone, is unfit, or does not answer. The text says why."""
 
 
 class LeashForker(Protocol):
-    """What leashes can be forked from, instead of starting them as programs."""
+    """A process from which leashes can be forked, instead of starting them as programs."""
 
     async def fork(self, control: int, status: int, hold: tuple[int, ...]) -> LeashProcess:
         """Have a leash forked. The arguments are those of ``exec_leash``.
 
         Raises:
-            ForkFailed: None was. A leash that comes to be all the same ends when it finds its pipes closed.
+            ForkFailed: No leash was forked. One that is forked later all the same ends when it finds its
+                pipes closed.
         """
 
 
 class ExecedLeash:
-    """A leash that is a child of ours."""
+    """A leash that is a child of the worker."""
 
     def __init__(self, process: Process) -> None:
         self._process = process
@@ -65,7 +66,7 @@ class ExecedLeash:
 
 
 class ForkedLeash:
-    """A leash that is somebody else's child, held by a pidfd: its number cannot come to mean another."""
+    """A leash that is the child of a fork server, held by a pidfd, which can never name another process."""
 
     def __init__(self, pidfd: int) -> None:
         self._pidfd = pidfd
@@ -85,15 +86,15 @@ class ForkedLeash:
 
 
 async def exec_leash(control: int, status: int, hold: tuple[int, ...]) -> ExecedLeash:
-    """Start a leash as a program of its own, with nothing of our environment.
+    """Start a leash as a program, with an empty environment.
 
     Args:
-        control: Descriptor of the read end that it hears us by.
-        status: Descriptor of the write end that it speaks to us by.
-        hold: Descriptors that it keeps open until its engine is gone.
+        control: The read end of the pipe on which the worker sends to it.
+        status: The write end of the pipe on which it answers.
+        hold: Descriptors that it keeps open until its engine is gone: the locks of GPUs.
 
     Raises:
-        OSError: It cannot be started.
+        OSError: The leash cannot be started.
     """
     with anyio.CancelScope(shield=True):  # cancelled in its midst, a start would leave the leash behind
         process = await anyio.open_process(

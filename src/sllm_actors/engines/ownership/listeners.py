@@ -1,4 +1,4 @@
-"""Which sockets get the connections with a port of 127.0.0.1, from the kernel's tables of TCP sockets."""
+"""Which sockets get the connections to a port of 127.0.0.1, from the kernel's tables of TCP sockets."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import sys
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-LISTENING = "0A"
+LISTENING = "0A"  # TCP_LISTEN, as /proc/net/tcp prints it
 LOCALHOST = IPv4Address("127.0.0.1")
 
 
 def answering_sockets(tcp: Iterable[str], tcp6: Iterable[str], port: int) -> frozenset[int]:
-    """Return the inodes of the sockets that share the connections with 127.0.0.1:PORT; none: it is free.
+    """Return the inodes of the sockets that may get a connection to 127.0.0.1:PORT; empty if none listens.
 
-    A socket of the address itself goes before one of all addresses, and IPv4 before IPv6. Several are equal
-    where each allows it (``SO_REUSEPORT``): then any of them may get the next connection.
+    The kernel prefers a socket bound to 127.0.0.1 to one bound to all addresses, and IPv4 to IPv6. Several
+    sockets of the same kind (``SO_REUSEPORT``) share the connections: then all of them are returned.
 
     Args:
-        tcp: The lines of ``/proc/net/tcp``; they are read as far as sockets listen, which come first.
-        tcp6: Those of ``/proc/net/tcp6``.
-        port: Of 127.0.0.1.
+        tcp: The lines of ``/proc/net/tcp``; they are read only as far as sockets listen, which come first.
+        tcp6: The lines of ``/proc/net/tcp6``.
+        port: The port.
     """
     here: set[int] = set()
     everywhere: set[int] = set()

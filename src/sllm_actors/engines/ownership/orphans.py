@@ -1,4 +1,4 @@
-"""What to do when a leash itself was killed: find what was on it, and kill that."""
+"""Ending an engine whose leash was killed: find its processes, kill them, and remove its files."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from sllm_actors.engines.plan import EnginePaths
 from .procfs import SharedMemory, processes, start_time, stat_fields
 
 THREADS = 17
-"""Which of ``stat_fields`` is the number of threads."""
+"""The index in ``stat_fields`` of the number of threads."""
 
-ROUNDS = 400
+ROUNDS = 400  # together with PAUSE: ten seconds
 PAUSE = 0.025
 
 
 async def kill_orphans(pid: int, began: int, marker: str, paths: EnginePaths, since: float) -> bool:
-    """Kill what is left of an engine whose leash is gone, wait until it is dead, and remove its files.
+    """Kill the processes of an engine whose leash is gone, wait until they are dead, and remove its files.
 
-    Found by process group and session, and by the mark in the environment of those that left both. A process
-    that cannot be killed (waiting in a driver) is given up after ten seconds.
+    Its processes are found by process group and session, and those that left both by the marker in their
+    environment. A process that cannot be killed (it waits in a driver) is given up after ten seconds.
 
     Args:
-        pid: The engine's process, which led a group and a session of its own; 0 if it was never learnt.
-        began: When it started, in clock ticks since boot. A later process of that number is spared.
-        marker: The value of ``SLLM_ENGINE`` in its environment.
-        paths: What to remove.
-        since: When the leash was started, in seconds since the epoch: no shared memory is older.
+        pid: The engine's process, which led a group and a session; 0 if that was never learnt.
+        began: When that process started, in clock ticks since boot: a later one of the same number is spared.
+        marker: The value of ``SLLM_ENGINE`` in the engine's environment.
+        paths: The socket and TMPDIR to remove.
+        since: When the leash was started, in seconds since the epoch: shared memory that is older is spared.
 
     Returns:
-        Whether nothing of it is left.
+        Whether all its processes are dead.
     """
     memory = SharedMemory(since, str(paths.tmpdir))
     dead = False
@@ -50,9 +50,10 @@ async def kill_orphans(pid: int, began: int, marker: str, paths: EnginePaths, si
 
 
 def kill_once(pid: int, began: int, marker: str, memory: SharedMemory) -> int:
-    """Kill what is found of an engine now, and return how many processes that were: call it until none is.
+    """Kill the processes of an engine that are found now; return how many there were. Reads /proc: blocks.
 
-    Blocks. Arguments as of ``kill_orphans``, and ``memory``, which takes note of what they have.
+    A process that is being forked may be missed: call it again until it returns 0. The arguments are those of
+    ``kill_orphans``; ``memory`` learns which shared memory the processes have.
     """
     found = _find(pid, began, marker)
     memory.look(lambda: found)
@@ -88,7 +89,7 @@ def _has(pid: int, mark: bytes) -> bool:
 
 
 def remove_files(paths: EnginePaths, memory: SharedMemory | None = None) -> None:
-    """Remove an engine's socket and TMPDIR, and its shared memory, where that is known. Blocks."""
+    """Remove an engine's socket and TMPDIR, and its shared memory if given. Blocks on the disk."""
     if memory is not None:
         memory.remove()
     with suppress(OSError):

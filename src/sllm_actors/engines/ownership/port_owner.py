@@ -1,4 +1,4 @@
-"""Whether what listens on a port is an engine of ours, and not a program that took the port before it."""
+"""Whether it is the engine that listens on its port, and not a program that took the port before it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .listeners import answering_sockets
 TABLES = ("/proc/net/tcp", "/proc/net/tcp6")
 
 MOST_LISTENERS = 65536
-"""Lines of each table that are read: there are no more ports."""
+"""The most lines of each table that are read: there are no more ports."""
 
 NOBODY = "not listening yet"
 
@@ -29,14 +29,14 @@ class PortTaken(Exception):
 
 @define
 class PortOwner:
-    """Looks who listens on one engine's port of 127.0.0.1.
+    """Finds out who listens on one engine's port of 127.0.0.1.
 
-    A look reads the kernel's table of listening sockets. Only when it finds one that is not known yet does it
-    look through the open files of the engine's processes: of all that descend from its leash.
+    A look reads the kernel's table of listening sockets. Only if that has a socket which is not known yet,
+    the open files of the engine's processes (all descendants of its leash) are searched for it.
 
     Attributes:
-        port: Its port.
-        leash: The process that the engine and all that it starts descend from.
+        port: The engine's port.
+        leash: The process number of the engine's leash.
     """
 
     port: int
@@ -44,12 +44,12 @@ class PortOwner:
     _own: frozenset[int] = field(default=frozenset(), init=False)
 
     def look(self) -> str:
-        """Return "" when all connections with the port come to the engine, else why not. Blocks.
+        """Return "" when all connections to the port reach the engine, else why not. Reads /proc: blocks.
 
         Raises:
             OSError: This process has no file descriptors left to look with.
-            PortTaken: One might come to somebody else. One look may be wrong about a process that changes its
-                parent in that moment; two in a row are right.
+            PortTaken: A connection might reach another program. A single look may be wrong about a process
+                whose parent ends in that moment; two in a row are right.
         """
         listening = _listening(self.port)
         if not listening:

@@ -1,6 +1,6 @@
-"""What the kernel tells of processes, and the shared memory that those of an engine leave behind.
+"""What /proc tells of processes, and finding the shared memory that an engine's processes leave behind.
 
-A part of ``leash.py``, which loads it by path: so it imports nothing but the standard library.
+``leash.py`` loads this file by path, so it imports nothing but the standard library.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from collections.abc import Callable, Iterable
 
 SHARED_MEMORY = "/dev/shm"  # noqa: S108 - the place where POSIX shared memory is, not a scratch folder
 LEFT_BEHIND = re.compile(r"psm_\w+|sem\.mp-\w+|nccl-\w+")
-"""What engines leave there when they are killed: Python's shared memory and semaphores, and NCCL's."""
+"""The names of files that killed engines leave there: Python's shared memory and semaphores, and NCCL's."""
 
 RECORD = "shared-memory"
-"""The file in an engine's TMPDIR with the inodes of what it was seen to have there, one to a line."""
+"""The file in an engine's TMPDIR that lists the inodes of its files in /dev/shm, one a line."""
 
 LONGEST_RECORD = 65536
 
 
 def processes() -> list[tuple[int, int]]:
-    """Return all processes with their parents."""
+    """Return all processes that /proc shows, as pairs of the process's number and its parent's."""
     found = []
     for name in os.listdir("/proc"):  # noqa: PTH208
         if name.isdigit():
@@ -32,10 +32,10 @@ def processes() -> list[tuple[int, int]]:
 
 
 def name_process(name: str, title: str) -> None:
-    """Set what this process is called: the name (15 bytes) in ``top``, the title in ``ps``.
+    """Set the name of this process in ``top`` (at most 15 bytes) and its title in ``ps``.
 
-    The title goes where the arguments were that this process, or the one that it was forked from, was
-    started with, as far as there is room. The environment beside it stays as it is.
+    The title overwrites the memory of the arguments that this process, or the one it was forked from, was
+    started with; it is cut to their length. The environment, which comes next in memory, is not touched.
     """
     with contextlib.suppress(OSError), open("/proc/self/comm", "w", encoding="utf-8") as file:  # noqa: PTH123
         file.write(name)
@@ -48,13 +48,13 @@ def name_process(name: str, title: str) -> None:
 
 
 def children() -> list[int]:
-    """Return our children, zombies included."""
+    """Return the children of this process, zombies included."""
     us = os.getpid()
     return [pid for pid, parent in processes() if parent == us]
 
 
 def descendants() -> list[int]:
-    """Return our children, theirs, and so on."""
+    """Return the children of this process, their children, and so on."""
     everybody, found = processes(), [os.getpid()]
     for one in found:
         found += [pid for pid, parent in everybody if parent == one]
@@ -62,13 +62,16 @@ def descendants() -> list[int]:
 
 
 def stat_fields(pid: int) -> list[str]:
-    """Return the fields of ``/proc/PID/stat`` from the third on: the second may hold anything."""
+    """Return the fields of ``/proc/PID/stat`` from the third on: the second, the name, may contain blanks."""
     with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:  # noqa: PTH123
         return file.read().rpartition(")")[2].split()
 
 
 def start_time(pid: int) -> int:
-    """Return when a process started, in clock ticks since boot: that and the pid name one process."""
+    """Return when a process started, in clock ticks since boot, or 0 if it is gone.
+
+    Together with its number that identifies a process, although numbers are used again.
+    """
     try:
         return int(stat_fields(pid)[19])
     except (OSError, ValueError, IndexError):
@@ -76,16 +79,16 @@ def start_time(pid: int) -> int:
 
 
 class SharedMemory:
-    """The files in /dev/shm that are an engine's: those that it leaves are removed.
+    """The files in /dev/shm that belong to one engine; those that it leaves are removed.
 
-    Nothing tells who made such a file, and who uses it may be out of sight, in another container. So a file
-    is the engine's only where one of its processes was seen to have it, and where it is younger than the
-    engine. What was seen is written down in the engine's TMPDIR: who has to finish the work of a leash that
-    was killed may come after the last process that had the file.
+    The kernel does not tell who made such a file, and its users may be invisible, in another container. So a
+    file counts as the engine's only if it is younger than the engine and one of the engine's processes was
+    seen to have it open or mapped. The inodes are also recorded in the engine's TMPDIR: if the leash is
+    killed, the worker removes the files, perhaps when no process has them open any more.
 
     Args:
-        began: When the engine did, in seconds since the epoch.
-        tmpdir: The engine's; while it is not there nothing is written down.
+        began: When the engine started, in seconds since the epoch.
+        tmpdir: The engine's TMPDIR; nothing is recorded while it does not exist.
     """
 
     def __init__(self, began: float, tmpdir: str) -> None:
@@ -95,8 +98,13 @@ class SharedMemory:
         self._ours: set[int] = set()
 
     def look(self, family: Callable[[], Iterable[int]]) -> None:
-        """Find out which files that came since the last look belong to these processes. Whoever makes one has
-        it open or mapped from the first moment on."""
+        """Find out which of the files that are new since the last look belong to the engine.
+
+        A process has the file that it makes open or mapped from the first moment on, so one look is enough.
+
+        Args:
+            family: Returns the engine's processes; called only if there is a new file.
+        """
         fresh = set(self._young()) - self._looked_at
         if fresh:
             self._looked_at |= fresh
@@ -105,7 +113,7 @@ class SharedMemory:
             self._write_down(found)
 
     def remove(self) -> None:
-        """Remove what is left and used by nobody whom we see. The TMPDIR, if any, has to be there still."""
+        """Remove the engine's files that no visible process uses. Call it before the TMPDIR is removed."""
         ours = self._ours | self._written_down()
         left = {inode: path for inode, path in self._young().items() if inode in ours}
         for pid, _ in processes() if left else ():
@@ -141,9 +149,9 @@ class SharedMemory:
 
 
 def in_use(pid: int) -> set[int]:
-    """Return the inodes of the shared-memory files that a process has mapped or open, as far as we may look.
+    """Return the inodes of the files in /dev/shm that a process has mapped or open, as far as /proc shows.
 
-    Their names would not do: a semaphore is mapped under a temporary name that exists no more.
+    Names would not do: a semaphore is mapped under a temporary name that exists no more.
     """
     used = set()
     with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""The engine processes of a worker that run now, so that all can be hurried when the worker is to stop."""
+"""The engine processes of a worker that run now, so that the time to end can be cut for all of them."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from typing import Protocol
 
 
 class Hurried(Protocol):
-    """What can be told to have less patience."""
+    """A process whose time to end can be cut."""
 
     def hurry(self, budget: float) -> None:
-        """End within so many seconds once it is to end, also if it is ending already."""
+        """Allow at most ``budget`` seconds for the end, from now on if the process is ending already."""
 
 
 class RunningEngines:
-    """See the module. Engines that are started after ``hurry`` are hurried, too."""
+    """The engine processes of a worker. One that is added after ``hurry`` is hurried, too."""
 
     def __init__(self) -> None:
         self._engines: set[Hurried] = set()
         self._budget = math.inf
 
     def add(self, engine: Hurried) -> None:
-        """Take in an engine that starts."""
+        """Add an engine that starts."""
         self._engines.add(engine)
         if self._budget < math.inf:
             engine.hurry(self._budget)
 
     def remove(self, engine: Hurried) -> None:
-        """Forget an engine of which nothing is left."""
+        """Remove an engine of which nothing is left."""
         self._engines.discard(engine)
 
     def hurry(self, budget: float) -> None:

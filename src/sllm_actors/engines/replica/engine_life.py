@@ -25,7 +25,7 @@ from sllm_actors.engines.errors import LaunchProblem, name_worker
 from sllm_actors.engines.external import ServerAccess
 from sllm_actors.engines.host import EngineHost
 from sllm_actors.engines.machine.core_binding import bind_descendants
-from sllm_actors.engines.machine.gpus import GpuLoan, visible
+from sllm_actors.engines.machine.gpus import GpuAllocation, visible
 from sllm_actors.engines.machine.log_reader import log_end, read_lines
 from sllm_actors.engines.messages import ReplicaOrder
 from sllm_actors.engines.ownership.engine_process import EngineProcess, Exit
@@ -120,10 +120,12 @@ class EngineLife:
             self._end(self._ended(await self._watch_server(launch, order)))
             return
         await self.host.disk.check(launch.plan.argv[0])
-        async with self.host.hardware.gpus.lend(order.num_gpus, deadline, self._delayed) as loan:
+        async with self.host.hardware.gpus.allocate(order.num_gpus, deadline, self._delayed) as allocation:
             self.say(Admitted(self.attempt))
-            with self.host.hardware.cores.lend(launch.plan.threads if launch.plan.own_cores else 0) as cores:
-                await self._run(launch, evolve(launch.plan, cores=cores), loan, deadline)
+            with self.host.hardware.cores.allocate(
+                launch.plan.threads if launch.plan.own_cores else 0
+            ) as cores:
+                await self._run(launch, evolve(launch.plan, cores=cores), allocation, deadline)
 
     async def _watch_server(self, launch: Launch, order: ReplicaOrder) -> str:
         watch = ServerWatch(
@@ -149,21 +151,23 @@ class EngineLife:
     def _delayed(self, reason: str) -> None:
         self.say(Delayed(self.attempt, name_worker(reason, self.host.name)))
 
-    async def _run(self, launch: Launch, planned: LaunchPlan, loan: GpuLoan, deadline: float) -> None:
+    async def _run(
+        self, launch: Launch, planned: LaunchPlan, allocation: GpuAllocation, deadline: float
+    ) -> None:
         """Be the engine's process, from start to end."""
         since = await anyio.to_thread.run_sync(log_end, planned.paths.log)
         plan = evolve(
             planned,
             header=f"---- attempt {self.start} of {self.order.key}",
-            env=visible(planned.env, self.host.hardware.gpus, loan),
-            gpus=loan.gpus,
-            gpu_memory=self.host.hardware.gpu_memory(loan.gpus),
+            env=visible(planned.env, self.host.hardware.gpus, allocation),
+            gpus=allocation.gpus,
+            gpu_memory=self.host.hardware.gpu_memory(allocation.gpus),
         )
         forker = await self.host.fork_servers.find(
             plan, longest=self.order.startup_timeout / 2, say=self._progressed
         )
         async with EngineProcess(
-            plan, hold=loan.locks, leases=self.host.leases, forker=forker, running=self.host.running
+            plan, hold=allocation.locks, leases=self.host.leases, forker=forker, running=self.host.running
         ) as engine:
             self.say(ProcessStarted(self.attempt, engine.pid))
             ended = await self._watch(launch, engine, since, deadline)
