@@ -6,7 +6,7 @@ import ipaddress
 
 from attrs import frozen
 
-HIGHEST_PORT = 65535
+HIGHEST_PORT = 65535  # of TCP
 
 
 @frozen

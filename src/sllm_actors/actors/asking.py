@@ -17,7 +17,7 @@ NOTHING: Final = object()
 
 
 class AskHost(Protocol):
-    """What asks need of their system.
+    """The parts of a system that its asks use.
 
     Attributes:
         deadlines: Where the deadlines of asks are kept.

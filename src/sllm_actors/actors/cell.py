@@ -111,7 +111,7 @@ class Cell:
         self.system.dead_letters.count(message, self.address, reason, self.system.clock.now())
 
     def _finish(self, reason: ExitReason) -> None:
-        """Be dead: leave the system's tables and tell the watchers; the subclass tells the parent."""
+        """End for good: leave the system's tables and tell the watchers; the subclass tells the parent."""
         self.dead = True
         if self._budget is not None:
             self.system.deadlines.cancel(self._budget)

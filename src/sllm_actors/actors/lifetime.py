@@ -36,7 +36,7 @@ class Lifetime:
         """Start these tasks, which run until ``leave`` cancels them, and begin the body's scope.
 
         Raises:
-            RuntimeError: It was entered before.
+            RuntimeError: The system was entered before.
         """
         if self.entered:
             raise RuntimeError("an actor system cannot be entered twice: make a new one")

@@ -35,7 +35,7 @@ class Overflow(Enum):
 
 @frozen
 class MailboxLimits:
-    """What a mailbox holds, and what happens to what is more.
+    """How much a mailbox holds, and which messages it refuses when it is full.
 
     Attributes:
         messages: How many user messages may wait.

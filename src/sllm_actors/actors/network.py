@@ -54,7 +54,7 @@ class Envelope:
 
 
 Outcome = Any | AskError
-"""What an ask comes to: the reply (a message or None), or an AskError instance."""
+"""The result of an ask: the reply (a message or None), or an ``AskError`` instance."""
 
 ReplyTo = Callable[[Outcome], None]
 """Called exactly once with the outcome of an ask, in the loop's thread; never raises."""
@@ -102,7 +102,7 @@ class Inbound(Protocol):
         """The actor that this system monitors at ``peer`` under ``watch`` is down."""
 
     def on_peer_down(self, peer: NodeId, incarnation: Incarnation, reason: str) -> None:
-        """That life of the peer is over for good: each monitor of an actor there gets its one ``Down``."""
+        """This life of the peer is over for good: each monitor of an actor there gets its one ``Down``."""
 
     def dead_letter(self, envelope: Envelope, reason: str) -> None:
         """Count (and sample into the log) a message that reaches nobody."""

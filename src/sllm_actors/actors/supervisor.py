@@ -167,7 +167,7 @@ class SupervisorCell(Cell, Parent):
         """Start a child and wait until it is up; a cancelled wait stops it again.
 
         Raises:
-            StartFailed: It did not start, and is not kept.
+            StartFailed: The child did not start, or is not needed. It is not kept.
         """
         waiter = Waiter()
         self.post(fx.Add(spec, waiter))

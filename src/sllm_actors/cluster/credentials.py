@@ -24,9 +24,9 @@ from typing import Final
 
 from sllm_actors.transport import ACCEPT, NodeHello, Verdict, credential_hash
 
-CREDENTIAL_SIZE: Final = 32
+CREDENTIAL_SIZE: Final = 32  # bytes
 MAX_NODES: Final = 65_536
-"""Ids that are bound; whoever joins beyond that is let in, and its id can be taken by another."""
+"""Node ids that get a credential. A node beyond that is let in without one, and another can take its id."""
 
 REMEDY: Final = (
     'put its file "credentials.json" back beside node.json, or move node.json away to join as a new node'
@@ -34,7 +34,7 @@ REMEDY: Final = (
 
 
 class NodeCredentials:
-    """What one life of the head knows of its nodes' credentials.
+    """The credentials of a cluster's nodes, as the head knows them.
 
     Args:
         bound: The hashes of the credentials that are bound, by node id, as the head's store has them.

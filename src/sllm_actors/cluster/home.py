@@ -137,7 +137,7 @@ class NodeHome:
         A node that moves between clusters stays the same one in each of the last ``MAX_CLUSTERS``.
 
         Raises:
-            OSError: It could not be written; what was there is still there.
+            OSError: The file could not be written; what was there is still there, and used.
         """
         others = [(name, kept) for name, kept in self._credentials.items() if name != cluster]
         credentials = dict([*others[1 - MAX_CLUSTERS :], (cluster, credential)])

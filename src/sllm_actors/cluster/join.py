@@ -28,7 +28,7 @@ class NotAHead(SetupProblem):
 
 @frozen
 class ClusterInfo:
-    """What ``GET /cluster`` says.
+    """A cluster, as its head answers ``GET /cluster``.
 
     Attributes:
         cluster: The cluster's id.
@@ -85,7 +85,7 @@ def read_cluster(document: Any) -> ClusterInfo:
     """Read the JSON value that ``GET /cluster`` answers.
 
     Raises:
-        ValueError: It is no such document.
+        ValueError: The value is no such document.
     """
     try:
         return _converter.structure(document, ClusterInfo)

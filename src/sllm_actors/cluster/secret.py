@@ -1,4 +1,4 @@
-"""What a cluster is known by: its id, the secret of its nodes, and the key of its administrator."""
+"""The files of a cluster on the head's machine: its id, the secret of its nodes, its administrator's key."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class SecretProblem(SetupProblem):
 
 @frozen
 class ClusterKeys:
-    """What the head's machine keeps for the cluster.
+    """A cluster's id and secrets.
 
     Attributes:
         cluster: The cluster's id; no secret.
@@ -80,7 +80,7 @@ def admin_key(data_dir: Path) -> str:
     """Return the administrator's key that is kept in this directory, making it where there is none.
 
     Raises:
-        SecretProblem: It cannot be read or written.
+        SecretProblem: The key's file cannot be read or written, or holds no key.
     """
     return _kept(
         data_dir / ADMIN_KEY_FILE,

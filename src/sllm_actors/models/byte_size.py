@@ -23,7 +23,7 @@ def parse_bytes(text: str) -> int:
     """Read a size as a person writes it: ``200GB``, ``1.5 TB``, ``64GiB``; a bare number is bytes.
 
     Raises:
-        ValueError: It is not one.
+        ValueError: The text is no size; the error says how to write one.
     """
     found = _SIZE.fullmatch(text.strip())
     if found is None:

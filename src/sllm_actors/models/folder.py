@@ -31,7 +31,7 @@ from .hub_source import RepoFile
 
 FETCH, USE = "fetch.lock", "use.lock"
 LISTING = "listing.json"
-LONGEST_LISTING = 64 * 2**20
+LONGEST_LISTING = 64 * 2**20  # bytes
 
 
 @frozen

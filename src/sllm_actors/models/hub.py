@@ -25,10 +25,11 @@ OnProgress = Callable[[int, int], None]
 
 @frozen
 class Listing:
-    """What a repository has at a commit.
+    """The files of a repository at a commit.
 
     Attributes:
-        commit: Its full hash.
+        commit: The full hash of the commit.
+        files: All files of the repository.
     """
 
     commit: str

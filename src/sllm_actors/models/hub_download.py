@@ -48,7 +48,7 @@ MOST_BY_HTTP = 50_000_000_000
 
 
 class Damaged(Exception):
-    """What came is not what the hub says that the file is."""
+    """A file came that has another size or SHA-256 than the hub says."""
 
 
 def say(event: str, **more: object) -> None:
@@ -129,7 +129,7 @@ class Fetch:
     """Brings the files of one job.
 
     Args:
-        job: See the module.
+        job: A ``fetch`` job, as the module describes it.
     """
 
     def __init__(self, job: dict[str, Any]) -> None:

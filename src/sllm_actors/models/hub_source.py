@@ -58,9 +58,9 @@ class RepoFile:
     """A file of a repository.
 
     Attributes:
-        name: Its path there.
-        size: In bytes.
-        sha256: "" where the hub does not tell it: small files.
+        name: The file's path in the repository.
+        size: Bytes.
+        sha256: The hash in hexadecimal; "" where the hub does not tell it, as for small files.
     """
 
     name: str

@@ -39,7 +39,7 @@ class Prefetched:
     Attributes:
         size: Bytes of the weights.
         read: Bytes of them that were not in memory and had to be read from the disk.
-        seconds: How long that took.
+        seconds: How long the prefetch took.
     """
 
     size: int

@@ -27,7 +27,7 @@ class ModelProgram:
     """A running program.
 
     Args:
-        output: What it writes: JSON objects in lines of their own, and between them its libraries' words.
+        output: The program's output: lines with JSON objects, and between them what its libraries print.
     """
 
     def __init__(self, output: ByteReceiveStream) -> None:

@@ -12,12 +12,13 @@ _SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<suff
 
 @frozen
 class Shard:
-    """One file of several.
+    """One file of a set.
 
     Attributes:
-        stem: What the names of all of them begin with.
-        number: From 1 to ``count``.
-        suffix: With its dot.
+        stem: The common beginning of the set's names.
+        number: Which file of the set it is, from 1 to ``count``.
+        count: How many files the set has.
+        suffix: The end of the names, with its dot.
     """
 
     stem: str
@@ -27,12 +28,12 @@ class Shard:
 
     @property
     def first(self) -> str:
-        """The name of the first of them."""
+        """The name of the first file of the set."""
         return self._name(1)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of all of them."""
+        """The names of all files of the set."""
         return tuple(self._name(number) for number in range(1, self.count + 1))
 
     def _name(self, number: int) -> str:

@@ -67,7 +67,7 @@ class TestProbe(Actor):
         """Return the next message, which must be of that class.
 
         Raises:
-            AssertionError: Another one came, or none.
+            AssertionError: A message of another class came, or none within ``timeout`` seconds.
         """
         message = await self.next(timeout=timeout)
         if not isinstance(message, kind):
@@ -78,7 +78,7 @@ class TestProbe(Actor):
         """Check that no message has come, or comes before everything is at rest.
 
         Raises:
-            AssertionError: One has.
+            AssertionError: A message has come.
         """
         await anyio.wait_all_tasks_blocked()
         if self._messages:

@@ -91,7 +91,7 @@ class SimNet:
         user_timeout: Seconds for which a kernel waits for an acknowledgement (TCP_USER_TIMEOUT).
 
     Attributes:
-        agenda: What is to happen.
+        agenda: The events that are to come.
         streams: The ends that are open, in the order of their making.
         user_timeout: As the argument; a change applies to connections that are made from then on.
     """

@@ -10,7 +10,7 @@ from .probe import TestProbe
 
 
 class TestSystem(ActorSystem):
-    """An ``ActorSystem`` that checks itself for leaks when its context ends without an error."""
+    """An ``ActorSystem`` that runs ``assert_no_leaks`` when its context ends without an error."""
 
     __test__ = False  # not a test case of pytest
 
@@ -36,7 +36,7 @@ def assert_no_leaks(system: ActorSystem) -> None:
     """Check that a system that was stopped and left holds no actor, name, ask, deadline, task or monitor.
 
     Raises:
-        AssertionError: It does; the text says what.
+        AssertionError: Something is left; the text says what, and how many.
     """
     found = system.statistics()
     left = {

@@ -124,7 +124,7 @@ def address_from_wire(raw: Any) -> Address:
     """Read an address; what follows its four items is ignored.
 
     Raises:
-        ValueError: It is not an address. (A value that is no sequence at all raises ``TypeError``.)
+        ValueError: The value is no address. (One that is no sequence at all raises ``TypeError``.)
     """
     node, counter, nonce, key = raw[:4]
     if not isinstance(node, str) or not is_key(key):

@@ -103,7 +103,7 @@ class Connection:
             self._wake.set()
 
     def wake(self) -> None:
-        """See to it that what ``supply`` has is written.
+        """Have the frames written that ``supply`` returns.
 
         The first frame after a short read goes out at once, without waking a task: that halves the way of
         a lone ask. Those that follow are left to the writer, which sends them together, or go out in bunches,

@@ -33,8 +33,8 @@ class ControlSession:
     """Numbers what goes out, forgets what is acknowledged, and tells new from repeated.
 
     Args:
-        max_messages: Unacknowledged messages at most.
-        max_bytes: Their bytes at most.
+        max_messages: How many messages may be unacknowledged.
+        max_bytes: How many bytes their frames may have together.
     """
 
     def __init__(self, max_messages: int, max_bytes: int) -> None:
@@ -89,7 +89,7 @@ class ControlSession:
         """Take the body of an acknowledgement or heartbeat: everything up to that number has arrived.
 
         Raises:
-            RemoteProtocolError: It acknowledges what was never sent.
+            RemoteProtocolError: The frame acknowledges a message that was never sent, or is too short.
         """
         if len(body) < _ACK.size:
             raise RemoteProtocolError("an acknowledgement is too short")

@@ -47,7 +47,7 @@ class BadEnvelope(Exception):
 
     Attributes:
         envelope: As much of it as could be read (its message is an ``Unreadable``).
-        error: What to answer to its asker.
+        error: The answer for its asker.
     """
 
     def __init__(self, envelope: Envelope, error: UnknownMessage) -> None:

@@ -38,6 +38,7 @@ TUNNEL_REFUSED: Final = 34
 TUNNEL_NO_ROOM: Final = 35
 
 IGNORABLE: Final = 128
+"""The lowest of the kinds that a receiver skips if it does not know them."""
 
 LARGE: Final = 4096
 """Bodies longer than this are not copied out of what was received."""

@@ -41,7 +41,9 @@ MAGIC: Final = b"\x8bSLLM\r\n\x00"
 """Not text, not TLS, and broken by anything that translates line ends."""
 
 MESSAGE_LIMIT: Final = 4096
+"""Bytes of the body of one handshake message."""
 REASON_LIMIT: Final = 500
+"""Characters of the reason in a verdict; longer ones are cut."""
 WRONG_SECRET: Final = "wrong cluster secret (use --secret-file or SLLM_CLUSTER_SECRET with the head's)"  # noqa: S105
 
 TLS_FLAGS: Final = "--tls-cert, --tls-key and --tls-ca"
@@ -133,7 +135,7 @@ class Handshake:
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """What both sides can do, once both have said it: what is ``MANDATORY``, and what both add."""
+        """The capabilities that both sides have; empty before both have said theirs."""
         if self.local is None or self.peer is None:
             return frozenset()
         return self.local.capabilities & self.peer.capabilities

@@ -15,9 +15,9 @@ from .settings import CHUNK
 
 PROTOCOL_MIN = 1
 PROTOCOL_MAX = 1
-NONCE_SIZE = 32
-NAME_LIMIT = 255
-TOKEN_LIMIT = 64
+NONCE_SIZE = 32  # bytes
+NAME_LIMIT = 255  # characters of an id, a role or a capability
+TOKEN_LIMIT = 64  # bytes
 LEAST_WINDOW = 3 * CHUNK
 """Bytes of the smallest window: in a smaller one, the largest frame might never fit beside bytes that were
 consumed and are not reported yet."""
@@ -128,7 +128,7 @@ def decode_hello(body: bytes) -> Hello:
     """Read a hello; fields that are not known are ignored, and those with a default may be missing.
 
     Raises:
-        HandshakeFailed: It is not a hello, or a field is not what it must be.
+        HandshakeFailed: The bytes are no hello, or a field has a value that it must not have.
     """
     try:
         raw = msgpack.unpackb(body)

@@ -1,4 +1,4 @@
-"""Who is on the other end of a link, and what is told about it."""
+"""The node at the other end of a link, and the events that report on it."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class PeerUp:
 
 @frozen
 class PeerLost:
-    """That incarnation of the peer is down, for good. Comes once for each ``PeerUp``."""
+    """This incarnation of the peer is down, for good. Comes once for each ``PeerUp``."""
 
     peer: Peer
     reason: str

@@ -214,7 +214,7 @@ class PeerLink:
         self.apply(self.life.tick(now, heard=heard))
 
     def apply(self, effects: list[Effect]) -> None:
-        """Do what the link's life demands."""
+        """Carry out effects of ``LinkLife``."""
         for effect in effects:
             match effect:
                 case Announce():

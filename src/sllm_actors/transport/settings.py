@@ -21,7 +21,7 @@ class TransportSettings:
     Attributes:
         heartbeat: A heartbeat is sent this often on each control lane.
         missed: A peer that was silent for this many heartbeats is down.
-        handshake_timeout: A connection that has not finished its handshake by then is closed.
+        handshake_timeout: A connection that takes longer for its handshake is closed.
         reconnect_first: The first pause before dialling again; it doubles up to ``reconnect_cap``.
         reconnect_cap: The longest pause before dialling again.
         goodbye_timeout: How long a clean stop waits for its goodbyes to leave.
@@ -35,7 +35,7 @@ class TransportSettings:
         control_bytes: Bytes of those.
         max_connections: Accepted connections of all lanes.
         max_handshakes: Accepted connections that have not finished their handshake.
-        max_handshakes_per_host: Those of one address.
+        max_handshakes_per_host: The same, of connections from one address.
         tunnel_timeout: How long a tunnel's request may take to come and be answered.
         max_tunnels: Tunnels, of both directions, open or being opened.
     """
@@ -62,5 +62,5 @@ class TransportSettings:
 
     @property
     def budget(self) -> float:
-        """How long a peer may be silent, or a lane stay away, before the peer is down."""
+        """Seconds that a peer may be silent, or a lane stay away, before the peer is down."""
         return self.heartbeat * self.missed
