@@ -67,6 +67,7 @@ class TransportShare:
 def gateway_share(limit: int) -> GatewayShare:
     """Return how much a gateway can accept with ``limit`` descriptors, up to its fixed bounds."""
     usable = _usable(limit)
+    # A third for connections to engines, and twice as many for clients, some of which are idle.
     requests = max(1, min(MOST_REQUESTS, usable // 3))
     return GatewayShare(max(1, min(MOST_CONNECTIONS, usable - requests)), requests)
 
@@ -74,6 +75,7 @@ def gateway_share(limit: int) -> GatewayShare:
 def transport_share(limit: int) -> TransportShare:
     """Return how much a transport can accept with ``limit`` descriptors, up to its fixed bounds."""
     usable = _usable(limit)
+    # Two fifths for the sockets from tunnels to engines; the tunnels themselves are among the connections.
     tunnels = max(1, min(MOST_TUNNELS, usable * 2 // 5))
     return TransportShare(max(1, min(MOST_LANES, usable - tunnels)), tunnels)
 

@@ -1,8 +1,8 @@
-"""What is of this machine only: addresses, and requests of its programs as opposed to those of web pages.
+"""Which addresses only this machine reaches, and which HTTP requests come from its programs, not web pages.
 
-A page in a browser on this machine can make it call loopback in two ways: from its own origin, which the
-browser then names, or under a host name of its own that it made lead to loopback, which the ``Host`` header
-then names.
+A web page in a browser on this machine can have the browser call loopback in two ways: from the page's own
+origin, which the ``Origin`` header then names, or by a host name of its own that resolves to loopback, which
+the ``Host`` header then names.
 """
 
 from __future__ import annotations

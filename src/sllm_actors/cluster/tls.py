@@ -63,6 +63,11 @@ async def renew_forever(contexts: TlsContexts, files: TlsFiles, *, interval: flo
     """Take renewed files into use, for each handshake from then on, until cancelled.
 
     Files that cannot be used change nothing: they may be in the middle of being replaced.
+
+    Args:
+        contexts: Those that the transport uses; they are changed in place.
+        files: The files to watch.
+        interval: Seconds between two looks.
     """
     used = tried = await to_thread.run_sync(_stamps, files, abandon_on_cancel=True)
     while True:

@@ -68,7 +68,7 @@ def choose_evictions(
     if least is None:
         return None
     should = _first_of(spare, needed + room.keep_free - room.free)
-    # What fills the disk may not be models at all: none of them goes for a part of it that they cannot free.
+    # The disk may be full of other things: no model is removed for free space that models cannot give back.
     return least if should is None or len(should) < len(least) else should
 
 

@@ -19,7 +19,7 @@ MOST_WAITING = 1000
 """Lines that may wait for a stream; beyond it, new ones are dropped."""
 
 FLUSH_SECONDS = 1.0
-"""How long the end of a process waits for lines that were said."""
+"""Seconds that the end of a process waits until the lines of one stream are written."""
 
 
 class LineWriter:
@@ -37,7 +37,7 @@ class LineWriter:
         self._thread: threading.Thread | None = None
 
     def say(self, text: str, *, encoding: str = "utf-8") -> None:
-        """Have a line written. Returns at once, and never raises."""
+        """Queue a line to be written, without its newline. Returns at once, and never raises."""
         line = text.encode(encoding, "backslashreplace") + b"\n"
         with self._idle:
             if self._thread is None:
@@ -48,7 +48,7 @@ class LineWriter:
                 self._unwritten += 1
 
     def flush(self, timeout: float = FLUSH_SECONDS) -> bool:
-        """Wait until everything that was said is written or dropped; False when it was not in time."""
+        """Wait until every line is written or dropped; False if that takes more than ``timeout`` seconds."""
         with self._idle:
             return self._idle.wait_for(lambda: not self._unwritten, timeout)
 
@@ -67,21 +67,23 @@ _output, _error = LineWriter(1), LineWriter(2)
 
 
 def announce(text: str) -> None:
-    """Say something on standard output, without what could steer it. Returns at once, and never raises."""
+    """Write a line to standard output, less whatever could steer a terminal. Never waits, never raises."""
     _output.say(printable(text), encoding=_encoding(sys.__stdout__))
 
 
 def warn(text: str, *, styled: bool = False) -> None:
-    """Say something on standard error. Returns at once, and never raises.
+    """Write a line to standard error. Never waits, never raises.
 
     Args:
-        styled: The text has colours in it that are meant; else what could steer a terminal is left out.
+        text: The line, without its newline.
+        styled: Whether escape sequences in the text are meant, as colours are; else whatever could steer a
+            terminal is left out.
     """
     _error.say(text if styled else printable(text), encoding=_encoding(sys.__stderr__))
 
 
 def flush() -> None:
-    """Wait until what was said is written, at most ``FLUSH_SECONDS`` for each stream."""
+    """Wait until all lines are written, at most ``FLUSH_SECONDS`` for each stream."""
     _output.flush()
     _error.flush()
 

@@ -49,8 +49,8 @@ def run_simulation(seed: int, main: Callable[[], Awaitable[T]]) -> T:
 class Freezer(trio.abc.Instrument):
     """Stops the tasks of a process where they are; what wakes them meanwhile is kept for ``thaw``.
 
-    Deadlines that pass meanwhile pass, as they do for a stopped process, and its kernel goes on
-    acknowledging.
+    As for a process that is stopped, deadlines that pass meanwhile have passed when it goes on, and the
+    simulated kernel goes on acknowledging what arrives.
     """
 
     def __init__(self) -> None:
@@ -63,7 +63,7 @@ class Freezer(trio.abc.Instrument):
         self._frozen.setdefault(name, [])
 
     def thaw(self, name: str) -> None:
-        """Let them go on; nothing if they are not frozen."""
+        """Let the tasks of that process go on; nothing if it is not frozen."""
         tasks = self._frozen.pop(name, None)
         if tasks is None:
             return

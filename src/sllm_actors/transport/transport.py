@@ -52,8 +52,8 @@ class Transport:
         catalog: The closed set of messages.
         inbound: The actor system.
         on_peer: Told of each peer that comes up and is lost, after the actor system. Must not raise: what it
-            raises is logged and counted. If it fails on a peer that comes up, it would not know of it for
-            good: that link ends, and the next one is told anew.
+            raises is logged and counted. If it raises for a ``PeerUp``, it would never learn of that peer: so
+            the link ends, and the next link with the peer is announced again.
         next_incarnation: Makes (and persists) a later life of this node, when a peer had declared it down.
         settings: Clocks and bounds.
         on_tunnel: Opens what a peer's tunnel request names.
