@@ -1,4 +1,4 @@
-"""HTTP in front: the OpenAI surface, the control API, routing, holds and the relay."""
+"""The HTTP gateway of a cluster: the OpenAI API, the control API, routing, and requests that wait."""
 
 from __future__ import annotations
 

@@ -12,14 +12,21 @@ from .headers import Headers
 from .settings import GatewaySettings
 
 OPEN_PATHS = frozenset(["/health"])
+"""Paths that need no key."""
 
 
 def refuse(settings: GatewaySettings, path: str, headers: Headers) -> ApiError | None:
-    """Return why a request is not let in, or None.
+    """Return the error that a request is refused with, or None if it may be served.
 
-    On loopback the gateway is open to programs, but not to web pages: ``Host`` must name this machine (a name
-    that a page's own server made lead here does not) and ``Origin``, where there is one, must do so too.
-    Elsewhere everything but ``/health`` wants the admin key.
+    A gateway on loopback needs no key, but it is closed to web pages: the request must have exactly one
+    ``Host``, which names loopback, and so must ``Origin`` if there is one. A page from elsewhere has a
+    foreign ``Origin``, and a foreign ``Host`` where its domain was made to resolve to this machine (DNS
+    rebinding). A gateway on any other address wants the admin key for everything but ``OPEN_PATHS``.
+
+    Args:
+        settings: The gateway's settings.
+        path: The path of the request, without its query.
+        headers: The headers of the request, names in lower case.
     """
     if settings.loopback:
         hosts = [value for name, value in headers if name == b"host"]

@@ -1,4 +1,4 @@
-"""The gateway's own errors: the one place that makes them."""
+"""The gateway's own errors, all made here. Each function returns one; its first line says when it is used."""
 
 from __future__ import annotations
 
@@ -6,29 +6,29 @@ from sllm_actors.api_error import ApiError
 
 
 def bad_request(message: str, *, param: str | None = None, code: str = "invalid_request") -> ApiError:
-    """The request cannot be understood."""
+    """The request cannot be understood; ``param`` is the field that is wrong, if one is."""
     return ApiError(400, code, message, param)
 
 
 def body_too_large(limit: int) -> ApiError:
-    """The body is over its bound."""
+    """The request's body has more than ``limit`` bytes."""
     return ApiError(413, "body_too_large", f"the request's body may have at most {limit} bytes")
 
 
 def body_too_slow() -> ApiError:
-    """The body did not come in time."""
+    """The request's body did not arrive in time."""
     return ApiError(408, "body_timeout", "the request's body did not arrive in time: send it again")
 
 
 def invalid_key() -> ApiError:
-    """No key, or a wrong one."""
+    """The request has no key, or a wrong one."""
     return ApiError(
         401, "invalid_api_key", "this gateway wants a valid key: send the header Authorization: Bearer KEY"
     )
 
 
 def foreign_host(what: str) -> ApiError:
-    """A web page of elsewhere, or a name that only leads here by a trick."""
+    """The header ``what`` (``Host`` or ``Origin``) names another machine: a web page may have sent it."""
     return ApiError(
         403,
         "forbidden_host",
@@ -37,7 +37,7 @@ def foreign_host(what: str) -> ApiError:
 
 
 def model_not_found(model: str) -> ApiError:
-    """Nothing by that name is deployed."""
+    """No deployment has that name or id."""
     shown = model if len(model) <= 200 else model[:200] + "…"
     return ApiError(
         404,
@@ -48,12 +48,12 @@ def model_not_found(model: str) -> ApiError:
 
 
 def not_found(what: str, code: str = "not_found") -> ApiError:
-    """There is no such thing."""
+    """Something that the path names does not exist; ``what`` is the whole sentence that says so."""
     return ApiError(404, code, what)
 
 
 def hold_queue_full(deployment: str, limit: int) -> ApiError:
-    """Too many wait already."""
+    """``limit`` requests wait for the deployment in this gateway already."""
     return ApiError(
         429,
         "hold_queue_full",
@@ -63,14 +63,14 @@ def hold_queue_full(deployment: str, limit: int) -> ApiError:
 
 
 def held_too_long(deployment: str) -> ApiError:
-    """No replica became ready in time."""
+    """No replica became ready before the request's ``hold_timeout`` was over."""
     return ApiError(
         504, "cold_start_timeout", f"{deployment} was not ready in time: try again later", retry_after=10
     )
 
 
 def replicas_failed(deployment: str, reason: str, retry_in: float | None) -> ApiError:
-    """Every replica has failed."""
+    """Every replica has failed; ``retry_in`` is the time until one is started again, in seconds, if known."""
     why = f": {reason}" if reason else ""
     retry_after = 30.0 if retry_in is None else min(max(retry_in, 1.0), 60.0)
     return ApiError(
@@ -79,17 +79,17 @@ def replicas_failed(deployment: str, reason: str, retry_in: float | None) -> Api
 
 
 def no_place(deployment: str, reason: str) -> ApiError:
-    """No worker has had room for a replica for too long."""
+    """No worker had room for a replica within the deployment's ``startup_timeout``."""
     return ApiError(503, "no_place", f"{deployment} does not run: {reason}", None, retry_after=30)
 
 
 def engine_broke(deployment: str, reason: str) -> ApiError:
-    """The engine, or the way to it, broke."""
+    """The engine, or the connection to it, broke."""
     return ApiError(502, "engine_broke", f"the engine of {deployment} broke: {reason}", retry_after=1)
 
 
 def not_streamed() -> ApiError:
-    """The client has the head of a stream already, and the engine sends one document."""
+    """The client has been sent the head of a stream already, and then the engine sends one document."""
     return ApiError(
         502,
         "engine_did_not_stream",
@@ -98,12 +98,12 @@ def not_streamed() -> ApiError:
 
 
 def server_unreachable(deployment: str, reason: str) -> ApiError:
-    """A server that somebody else runs cannot be reached."""
+    """The server of an external deployment cannot be reached."""
     return ApiError(503, "server_unreachable", f"{deployment} cannot serve now: {reason}", retry_after=5)
 
 
 def loop_detected() -> ApiError:
-    """A request came back to the gateway that sent it on."""
+    """The request came back to a gateway that had sent it on."""
     return ApiError(
         508,
         "loop_detected",
@@ -113,17 +113,17 @@ def loop_detected() -> ApiError:
 
 
 def engine_silent(deployment: str, silence: float) -> ApiError:
-    """The engine does not go on."""
+    """The engine sent nothing for ``silence`` seconds."""
     return ApiError(504, "engine_silent", f"the engine of {deployment} was silent for {silence:g} s")
 
 
 def overloaded() -> ApiError:
-    """The gateway has too much to do."""
+    """The gateway serves as many inference requests as it may."""
     return ApiError(503, "overloaded", "this gateway has too many requests: try again", retry_after=1)
 
 
 def gateway_stopping() -> ApiError:
-    """The gateway was told to end, and gives up what has not ended within its grace."""
+    """The gateway is stopping, and the request has not ended within the time that was left for it."""
     return ApiError(
         503,
         "gateway_stopping",
@@ -133,7 +133,7 @@ def gateway_stopping() -> ApiError:
 
 
 def too_many_connections(limit: int) -> ApiError:
-    """The gateway takes no more connections."""
+    """The gateway has ``limit`` connections of clients, which is as many as it may have."""
     return ApiError(
         503,
         "too_many_connections",
@@ -143,7 +143,7 @@ def too_many_connections(limit: int) -> ApiError:
 
 
 def out_of_descriptors(reason: str) -> ApiError:
-    """A process of ours has as many descriptors open as its system allows; no engine is to blame."""
+    """A process of sllm has as many file descriptors open as it may; no engine is to blame."""
     return ApiError(
         503,
         "out_of_descriptors",
@@ -153,14 +153,14 @@ def out_of_descriptors(reason: str) -> ApiError:
 
 
 def no_room(deployment: str, reason: str) -> ApiError:
-    """No node has room for one more connection between this gateway and the engine; it is not to blame."""
+    """This gateway or the worker has no room for another connection to the engine, which is not to blame."""
     return ApiError(
         503, "overloaded", f"no connection to {deployment} is free ({reason}): try again", retry_after=1
     )
 
 
 def head_away(why: str) -> ApiError:
-    """A control request cannot be decided; inference goes on."""
+    """The head cannot be asked, so a control request cannot be decided; inference goes on."""
     return ApiError(
         503,
         "head_unavailable",
@@ -170,17 +170,17 @@ def head_away(why: str) -> ApiError:
 
 
 def worker_away(why: str) -> ApiError:
-    """The worker that would know cannot be asked."""
+    """The worker of an instance cannot be asked."""
     return ApiError(503, "worker_unavailable", f"the worker cannot be reached ({why})", retry_after=1)
 
 
 def router_away() -> ApiError:
-    """The actor that keeps the holds is being restarted."""
+    """The deployment's router, the actor that keeps the waiting requests, is being restarted."""
     return ApiError(
         503, "router_restarting", "the gateway's router is being restarted: try again", retry_after=1
     )
 
 
 def internal() -> ApiError:
-    """A mistake of the gateway; what happened is in its log."""
+    """The gateway itself failed; its log has the traceback."""
     return ApiError(500, "internal_error", "the gateway made a mistake: its log says which")

@@ -1,4 +1,4 @@
-"""A gateway, put together."""
+"""A gateway put together from its parts."""
 
 from __future__ import annotations
 
@@ -31,10 +31,11 @@ class Gateway:
 
     Attributes:
         child_spec: The actor ``GATEWAY``, to be started under the node's supervision tree. It takes
-            ``RoutingTable``, ``ReplicaStates``, and from its own node ``WorkerUp`` and ``WorkerLost``.
-        asgi: For ``serve_http``; to be served by the loop that runs the actor system.
-        in_flight: The requests under way.
-        board: The routes as the hot path sees them.
+            ``RoutingTable`` from the head, ``ReplicaStates`` from workers, and ``WorkerUp`` and
+            ``WorkerLost`` from its own node.
+        asgi: The ASGI application for ``serve_http``. It must run on the event loop of the actor system.
+        in_flight: How many requests are under way at each replica.
+        board: The routes as the hot path reads them.
         give_up: For ``serve_http``: ends all requests under way with the error ``gateway_stopping``.
     """
 
@@ -45,7 +46,7 @@ class Gateway:
     give_up: Callable[[], None]
 
     def deployments(self) -> tuple[str, ...]:
-        """Return the ids of what is served, in order."""
+        """Return the ids of all deployments that this gateway serves, sorted."""
         return tuple(sorted(self.board.routes))
 
 
@@ -57,15 +58,17 @@ def open_gateway(
     dial_workers: DialWorkers,
     head_node: HeadNode,
 ) -> Gateway:
-    """Put a gateway together; nothing runs until its child is started and its app is served.
+    """Put a gateway together; nothing runs until its ``child_spec`` is started and its ``asgi`` is served.
 
     Args:
         system: The node's actor system.
-        settings: Everything that is fixed for this life.
-        open_tunnel: Connects with an engine through its worker. What it raises of ``TransportError``,
-            ``ActorError``, ``OSError`` and anyio's stream errors counts as a broken engine.
-        dial_workers: Told all workers to be linked to, whenever they change. Must not block or raise.
-        head_node: Gives the head's node while there is a link to it.
+        settings: Everything that is fixed for this life of the gateway.
+        open_tunnel: Connects with an engine through its worker. ``NodeFull`` means that this node or the
+            worker has no room for it. Any other ``TransportError``, and ``ActorError``, ``OSError`` and
+            anyio's stream errors, count as a broken engine.
+        dial_workers: Called at the start and at each change, with all workers that this gateway should be
+            linked to. Must not block or raise.
+        head_node: Returns the head's node id, or None while there is no link to it.
     """
     memory = Memory()
     tools = RouterTools(Board(), InFlight(), settings)

@@ -1,4 +1,4 @@
-"""Which headers are passed on, and the id of a request."""
+"""Which headers and query parameters are passed on, in both directions, and the id of a request. Pure."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from urllib.parse import unquote_plus
 from sllm_actors.observe.redaction import is_credential
 
 Headers = list[tuple[bytes, bytes]]
+"""Names and values in the order in which they came, as in ASGI: names are in lower case."""
 
-# RFC 9110, 7.6.1: they speak of one connection, not of the request.
+# RFC 9110, 7.6.1: these headers speak of one connection, not of the request.
 HOP_BY_HOP = frozenset(
     [
         b"connection",
@@ -25,7 +26,7 @@ HOP_BY_HOP = frozenset(
         b"http2-settings",
     ]
 )
-# The gateway sets these itself, or they are between it and its client.
+# The gateway sets these itself, or they concern only the gateway and its client.
 _NOT_TO_ENGINES = HOP_BY_HOP | {
     b"host",
     b"content-length",
@@ -35,6 +36,7 @@ _NOT_TO_ENGINES = HOP_BY_HOP | {
     b"x-request-id",
     b"x-sllm-hops",
 }
+# The gateway sets the first three itself. No cookie of a client reaches an engine, so an engine's are no use.
 _NOT_TO_CLIENTS = HOP_BY_HOP | {b"date", b"server", b"x-request-id", b"set-cookie"}
 _EVENT_STREAM: Headers = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -46,7 +48,7 @@ _SANE_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 
 
 def find(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes | None:
-    """Return the first value of a header, by its name in lower case."""
+    """Return the first value of the header ``name`` (in lower case), or None."""
     for key, value in headers:
         if key == name:
             return value
@@ -54,13 +56,20 @@ def find(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes | None:
 
 
 def request_id_of(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
-    """Return the id that a client gave its request, unless it is longer or stranger than an id need be."""
+    """Return the id that a client gave its request in ``X-Request-Id``, or None.
+
+    An id has 1 to 128 characters, each a letter, a digit or one of ``. _ : -``; any other value counts as
+    none.
+    """
     value = find(headers, b"x-request-id")
     return value.decode() if value is not None and _SANE_ID.fullmatch(value) else None
 
 
 def for_engine(headers: Headers) -> Headers:
-    """Return what an engine gets of a client's headers: nothing that the client is known or trusted by."""
+    """Return those of a client's headers that an engine gets.
+
+    Left out are headers of the client's connection, those that the gateway sets itself, and every credential.
+    """
     return [
         (name, value)
         for name, value in _without(headers, _NOT_TO_ENGINES)
@@ -69,14 +78,17 @@ def for_engine(headers: Headers) -> Headers:
 
 
 def query_for_engine(query: str) -> str:
-    """Return what an engine gets of the query of a client's request."""
+    """Return a client's query (the text after ``?``) without the parameters that are credentials by name."""
     return "&".join(
         each for each in query.split("&") if not is_credential(unquote_plus(each.partition("=")[0]))
     )
 
 
 def for_client(headers: Headers) -> Headers:
-    """Return what a client gets of an engine's headers."""
+    """Return those of an engine's headers that a client gets.
+
+    Left out are headers of the engine's connection, cookies, and those that say which web pages may read it.
+    """
     return [
         (name, value)
         for name, value in _without(headers, _NOT_TO_CLIENTS)
@@ -85,26 +97,26 @@ def for_client(headers: Headers) -> Headers:
 
 
 def for_event_stream(headers: Headers) -> Headers:
-    """Return the headers of a stream of events, made from an engine's."""
+    """Return the headers of a stream of server-sent events, made from an engine's headers."""
     ours = {b"cache-control", b"x-accel-buffering", b"content-type", b"content-length"}
     return [(name, value) for name, value in for_client(headers) if name not in ours] + _EVENT_STREAM
 
 
 def is_event_stream(headers: Headers) -> bool:
-    """Say whether a response is a stream of server-sent events."""
+    """Say whether the response with these headers is a stream of server-sent events."""
     kind = find(headers, b"content-type")
     return kind is not None and kind.partition(b";")[0].strip().lower() == b"text/event-stream"
 
 
 def is_plain_json(headers: Headers) -> bool:
-    """Say whether a response is JSON that is not compressed."""
+    """Say whether the response with these headers is JSON that is not compressed."""
     kind = find(headers, b"content-type")
     plain = find(headers, b"content-encoding") in (None, b"identity")
     return plain and kind is not None and kind.partition(b";")[0].strip().lower() == b"application/json"
 
 
 def _without(headers: Headers, names: frozenset[bytes] | set[bytes]) -> Headers:
-    named: set[bytes] = set()
+    named: set[bytes] = set()  # a Connection header names further headers of that connection only
     for name, value in headers:
         if name == b"connection":
             named.update(token.strip().lower() for token in value.split(b","))

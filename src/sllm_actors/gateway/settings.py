@@ -1,4 +1,4 @@
-"""What a gateway is told at its start, and its bounds."""
+"""The settings of a gateway: what it is told at its start, and its bounds."""
 
 from __future__ import annotations
 
@@ -22,23 +22,27 @@ class GatewaySettings:
     """Everything that is fixed for one life of a gateway. Sizes in bytes, times in seconds.
 
     Attributes:
-        snapshot_path: Where the last routing table is kept.
-        machine: This machine and boot, as replicas report theirs: an engine on it is reached directly.
-        loopback: The listener is bound to loopback: no key, but ``Host`` and ``Origin`` are checked.
-        admin_key: Opens everything; required where ``loopback`` is false.
-        body_limit: Of an inference request; larger is 413.
-        document_limit: Of a deployment document.
+        snapshot_path: The file that keeps the last routing table.
+        machine: Which machine and boot this is, as replicas report it too. An engine with the same value is
+            reached directly, without a tunnel.
+        loopback: Whether the listener is bound to loopback: then no key is wanted, but ``Host`` and
+            ``Origin`` are checked.
+        admin_key: The key that opens everything; required where ``loopback`` is false.
+        body_limit: The largest body of an inference request; a larger one is answered with 413.
+        document_limit: The largest body of any other request, as of a deployment document.
         body_silence: How long a client may be silent while it sends a body.
-        body_timeout: How long it may take for the whole of it.
-        answer_limit: Of an answer that has to be held in memory as a whole.
+        body_timeout: How long a client may take to send a whole body.
+        answer_limit: The largest answer that is taken where it has to be held in memory as a whole.
         silence: How long an engine, or a client that reads its answer, may make no progress.
-        connect_timeout: To reach an engine.
-        keep_alive_interval: After so long a silence, twice that at most, a client of a stream gets a comment.
-        attempts: Replicas that one request may be tried on.
-        restart_notice: How long a request that broke on the only replica waits for news of that replica.
-        restart_patience: A FAILED replica that is tried again within this time is worth waiting for.
-        control_timeout: For an answer of the head or of a worker.
-        requests: Inference requests at a time; more are 503.
+        connect_timeout: How long connecting to an engine may take; external servers have their own setting.
+        keep_alive_interval: A client that waits for a stream gets a comment after so long a silence; it may
+            take twice as long.
+        attempts: On how many replicas one request may be tried.
+        restart_notice: How long a request that broke on a replica waits to hear that this replica is no
+            longer ready, while there is no other to try.
+        restart_patience: A FAILED replica that is started again within this time is worth waiting for.
+        control_timeout: How long the head or a worker may take to answer a control request.
+        requests: How many inference requests are served or held at a time; one more is answered with 503.
     """
 
     snapshot_path: Path

@@ -1,4 +1,4 @@
-"""Everything but inference: models, health, and the control of deployments."""
+"""The Quart application: everything but inference, that is models, health, deployments and instances."""
 
 from __future__ import annotations
 
@@ -49,17 +49,25 @@ HeadNode = Callable[[], NodeId | None]
 
 @frozen
 class Control:
-    """The head, as the app asks it."""
+    """Asks the head.
+
+    Attributes:
+        system: The node's actor system.
+        head_node: Returns the head's node id, or None while there is no link to it.
+        timeout: Seconds that the head has for its answer.
+    """
 
     system: ActorSystem
     head_node: HeadNode
     timeout: float
 
     async def ask(self, question: Deploy | DeleteDeployment | Describe) -> Response:
-        """Return the head's document, passed on as it is.
+        """Return the document that the head answers with, as a response.
+
+        Its status is 202 for what has begun and ends by itself, else 200.
 
         Raises:
-            ApiError: The head refused, or gave none.
+            ApiError: The head refused, or did not answer (503 ``head_unavailable``).
         """
         node = self.head_node()
         if node is None:
@@ -88,8 +96,15 @@ class _IdConverter(BaseConverter):
 
 
 def build_app(*, board: Board, control: Control, instances: Instances, settings: GatewaySettings) -> Quart:
-    """Return the application."""
-    # It serves no files: both paths are given, so that none is looked for on disk.
+    """Return the application.
+
+    Args:
+        board: The routes, for the lists of models.
+        control: Asks the head.
+        instances: Asks the workers.
+        settings: The bounds of the gateway.
+    """
+    # The app serves no files. Both paths are given so that Quart does not look for them on the disk.
     app = Quart("sllm_actors.gateway", static_folder=None, root_path="/", instance_path="/")
     app.config["MAX_CONTENT_LENGTH"] = settings.document_limit
     app.url_map.merge_slashes = False
@@ -120,7 +135,8 @@ def _serve_models(app: Quart, board: Board, control: Control) -> None:
     @app.post("/v1/completions")
     @app.post("/v1/embeddings")
     async def inference() -> Any:
-        # Known here for the sake of other methods: requests of this one are served before they come here.
+        # The ingress serves inference before it comes here, except a path with escapes. The routes are there
+        # for other methods on them: Quart answers those with 405 and the right Allow.
         raise errors.not_found("the path of an inference request is written without escapes", "unknown_url")
 
     @app.get("/v1/models/<id:name>")

@@ -1,4 +1,4 @@
-"""Instances, as the app asks their workers about them."""
+"""Questions and orders about single instances, which are sent to the instance's worker without the head."""
 
 from __future__ import annotations
 
@@ -16,20 +16,29 @@ from sllm_actors.gateway.routing.knowledge import Knowledge
 from sllm_actors.serving.messages import WORKER, ControlAnswer, SleepInstance, WakeInstance
 
 LARGEST_CHUNK = 65536
+"""Bytes of a log that one answer has at most."""
 
 MOST_REMEMBERED = 256
-"""Replicas whose worker is still known when they are gone: those whose logs were read last."""
+"""Of how many replicas the worker is remembered, those asked about last: so the end of a log can be read
+when its replica is gone."""
 
 _KEY = re.compile(r"(?P<deployment>.+)@(?P<revision>\d{1,9})\.(?P<number>\d{1,9})")
 
 
 @frozen
 class Instances:
-    """Asks the workers that run them.
+    """Asks the workers about the instances that they run.
 
-    An instance is named by its id; the attempt at its end may be left out, and does not matter. The end of a
-    log that was being read can be asked for when the instance is gone. Every method raises ``ApiError`` where
-    there is no such instance, or its worker cannot be asked.
+    An instance is named by its id, ``<model>:<backend>@<revision>.<number>.<attempt>``; the attempt may be
+    left out, and is ignored. A log that was being read can be read to its end after the instance is gone.
+
+    Every method raises ``ApiError``: 404 where there is no such instance, 503 (``worker_unavailable``) where
+    its worker does not answer within ``timeout``.
+
+    Attributes:
+        system: The node's actor system.
+        knowledge: Returns what the gateway knows now: which worker has which replica.
+        timeout: Seconds that a worker has for its answer.
     """
 
     system: ActorSystem
@@ -38,11 +47,12 @@ class Instances:
     _nodes: dict[ReplicaKey, str] = field(factory=dict, init=False, repr=False)
 
     async def read_log(self, instance: str, offset: int | None, limit: int | None) -> LogChunk:
-        """Return a piece of the log of an instance, over all its attempts.
+        """Return a piece of an instance's log; the log goes on over all attempts of the instance.
 
         Args:
-            offset: Where to begin, in bytes, or None for the end of the log.
-            limit: At most so many bytes; what is over ``LARGEST_CHUNK`` does not count.
+            instance: The id of the instance.
+            offset: Where to begin, in bytes, or None for the last ``limit`` bytes of the log.
+            limit: The most bytes to return, or None for ``LARGEST_CHUNK``, which is also the most that count.
         """
         limit = min(limit or LARGEST_CHUNK, LARGEST_CHUNK)
         chunk = await self._ask(instance, lambda key: ReadLog(key, offset, limit))
@@ -51,11 +61,11 @@ class Instances:
         return chunk
 
     async def sleep(self, instance: str, level: int) -> ControlAnswer:
-        """Ask for an instance to be put to sleep; return what its worker says."""
+        """Tell the worker to put an instance to sleep, at level 0, 1 or 2; return the worker's answer."""
         return _answer(await self._ask(instance, lambda key: SleepInstance(key, level)))
 
     async def wake_up(self, instance: str) -> ControlAnswer:
-        """Ask for an instance to be woken; return what its worker says."""
+        """Tell the worker to wake an instance; return the worker's answer."""
         return _answer(await self._ask(instance, WakeInstance))
 
     async def _ask(self, instance: str, question: Callable[[ReplicaKey], Any]) -> Any:
@@ -69,12 +79,12 @@ class Instances:
             raise errors.worker_away(str(error)) from None
 
     def _node_of(self, key: ReplicaKey) -> str | None:
-        """Return the worker that has a replica, or had it when somebody read its log."""
+        """Return the worker that has a replica, or had it when last asked; None if that worker is lost."""
         knowledge, before = self.knowledge(), self._nodes.pop(key, None)
         node = knowledge.node_of(key) or before
         if node is None or node not in knowledge.states:
             return None
-        self._nodes[key] = node  # behind those that were read longer ago
+        self._nodes[key] = node  # to the end: the first one is what was asked about longest ago
         if len(self._nodes) > MOST_REMEMBERED:
             del self._nodes[next(iter(self._nodes))]
         return node

@@ -1,7 +1,7 @@
-"""One answer out of the chunks of a stream: what llama.cpp would have said, had it not been asked to stream.
+"""Makes one answer of the chunks of a stream: the answer of llama.cpp to the same request, unstreamed. Pure.
 
-It goes on with an unstreamed generation after its client has left; a streamed one it stops. So it is always
-asked to stream, and a client that wants one answer gets it from here.
+When a client hangs up, llama.cpp stops a generation that is streamed, but goes on with one that is not. So it
+is always asked to stream, and for a client that wants one answer the stream is put together here.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from typing import Any, Protocol
 from attrs import define, field
 
 Chunk = Mapping[str, Any]
+"""The JSON object of one event of a stream."""
 
-# Kept from wherever in the stream they are seen last.
+# Fields of the whole answer, each with the value that was seen last.
 _COMMON = ("created", "model", "system_fingerprint", "service_tier", "id")
 
 
 class Assembly(Protocol):
-    """Chunks in, one document out. Chunks that make no sense are skipped: the engine's words, not ours."""
+    """Takes chunks and makes one document of them. Parts of chunks that have no known shape are skipped."""
 
     def add(self, chunk: Chunk) -> None:
         """Take the next chunk."""
@@ -29,7 +30,7 @@ class Assembly(Protocol):
 
 @define
 class _Usage:
-    """Which chunk's usage counts: the one of the first choice, as in the engine's own unstreamed answer."""
+    """The usage of the answer: that of the first choice, as in the engine's own unstreamed answer."""
 
     known: dict[str, Any] = field(factory=dict)
     _of_first: bool = False
@@ -39,7 +40,7 @@ class _Usage:
         if self._of_first or not found:
             return
         if "usage" not in found:
-            # Timings may come before their time; those beside the usage are the final ones.
+            # Timings without usage belong to an answer that is still under way; those beside it are final.
             self.known = found | self.known
         elif index == 0 or "usage" not in self.known:
             self.known |= found
@@ -70,7 +71,7 @@ def _merge_logprobs(known: Any, new: Any) -> Any:
 
 
 class CompletionAssembly:
-    """Of ``/v1/completions``."""
+    """Assembles an answer of ``/v1/completions``."""
 
     def __init__(self) -> None:
         self._common: dict[str, Any] = {}
@@ -102,7 +103,7 @@ class CompletionAssembly:
 
 
 class ChatAssembly:
-    """Of ``/v1/chat/completions``."""
+    """Assembles an answer of ``/v1/chat/completions``, tool calls included."""
 
     def __init__(self) -> None:
         self._common: dict[str, Any] = {}
@@ -176,3 +177,4 @@ ASSEMBLIES: Mapping[str, type[ChatAssembly | CompletionAssembly]] = {
     "/v1/chat/completions": ChatAssembly,
     "/v1/completions": CompletionAssembly,
 }
+"""What assembles the answers of each path; answers of any other path are never streamed behind the client."""

@@ -1,4 +1,4 @@
-"""Reading the body of a request whole, within its bounds."""
+"""Reads the whole body of a request, within bounds of size and time."""
 
 from __future__ import annotations
 
@@ -11,18 +11,24 @@ from sllm_actors.gateway.settings import GatewaySettings
 from .client_response import Receive
 
 LINGER_SECONDS = 5.0
+"""How long ``drain`` goes on reading."""
 
 
 class ClientLeft(Exception):
-    """The client hung up."""
+    """The client hung up before its request was whole."""
 
 
 async def read_body(receive: Receive, headers: Headers, settings: GatewaySettings) -> bytes:
-    """Return the body.
+    """Return the body of a request.
+
+    Args:
+        receive: ASGI's ``receive`` of the request.
+        headers: The headers of the request, names in lower case.
+        settings: ``body_limit``, ``body_silence`` and ``body_timeout`` are the bounds.
 
     Raises:
-        ApiError: It is too large, or comes too slowly.
-        ClientLeft: It ended before it was whole.
+        ApiError: The body is too large (413), or comes too slowly (408).
+        ClientLeft: The client hung up before the body was whole.
     """
     length = find(headers, b"content-length")
     if length is not None and length.isdigit() and int(length) > settings.body_limit:
@@ -31,7 +37,7 @@ async def read_body(receive: Receive, headers: Headers, settings: GatewaySetting
     size = 0
     now = anyio.current_time()
     latest = now + settings.body_timeout
-    # One scope whose deadline moves on with each part.
+    # One scope for all parts, its deadline moved on with each: cheaper than one for each part.
     with anyio.CancelScope(deadline=min(latest, now + settings.body_silence)) as scope:
         while True:
             message = await receive()
@@ -49,12 +55,15 @@ async def read_body(receive: Receive, headers: Headers, settings: GatewaySetting
 
 
 async def drain(receive: Receive, headers: Headers, limit: int) -> bool:
-    """Take in what a client still sends, for a while, and say whether that was all.
+    """Read and drop the rest of a body, and say whether that was all of it.
 
-    A client that is answered in the middle of its body, and cut off, may never see the answer.
+    False after ``limit`` bytes or ``LINGER_SECONDS``, and at once for a request with the header ``Expect``.
+
+    To be called before a request is refused in the middle of its body: closing a connection on which data is
+    still coming resets it, and then the client may never see the answer.
     """
     if find(headers, b"expect") is not None:
-        return False  # it waits for a word before it sends
+        return False  # the client sends nothing before it has an answer
     size = 0
     with anyio.move_on_after(LINGER_SECONDS):
         while size <= limit:

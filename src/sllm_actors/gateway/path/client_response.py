@@ -1,4 +1,4 @@
-"""The answer to a client: begun at most once, and never left half made without saying so."""
+"""The response to a client: begun at most once, and never cut short without saying so."""
 
 from __future__ import annotations
 
@@ -18,20 +18,28 @@ Send = Callable[[Message], Awaitable[None]]
 
 
 class AnswerBroken(Exception):
-    """The answer has begun and cannot be finished: the server is to close the client's connection."""
+    """The answer has begun and cannot be finished: the server must close the client's connection."""
 
 
 class ClientResponse:
-    """One response over ASGI.
+    """One response over ASGI. Every method that sends waits until the client's connection takes the data.
+
+    Two tasks may use a response: one that answers, and one beside it that calls ``comment``.
+
+    Args:
+        send: ASGI's ``send`` of the request.
+        request_id: Sent in the header ``X-Request-Id``.
 
     Attributes:
         begun: Status and headers are sent.
         answered: A part of an engine's answer is sent: from here on, no other engine can take over.
-        events: It is a stream of server-sent events.
-        midway: What was sent last of that stream is not a whole event.
-        ended: It is complete.
-        sending: The client is being waited for, or was when that was given up.
-        sent: How many pieces were sent; tells whether any was since.
+        events: The response is a stream of server-sent events.
+        midway: What was sent last of that stream ended within an event.
+        ended: The response is complete.
+        sending: A piece is being sent. It stays True if that was cancelled: then it is not known how much of
+            the piece is sent, and nothing can follow it.
+        status: The HTTP status that was sent, or 0.
+        sent: How many pieces were sent, comments not counted.
     """
 
     def __init__(self, send: Send, request_id: str) -> None:
@@ -44,28 +52,33 @@ class ClientResponse:
 
     @property
     def takes_comments(self) -> bool:
-        """Whether a comment may be sent now: only between two whole events, and not into another answer."""
+        """Whether a comment may be sent now: before the response, or between two whole events of a stream."""
         return not (self.ended or self.sending or self.midway) and (self.events or not self.begun)
 
     async def begin(self, status: int, headers: Headers) -> None:
-        """Send status and headers."""
+        """Send the status and these headers, with ``X-Request-Id`` added."""
         await self._put(self._start(status, headers))
 
     async def begin_events(self, headers: Headers) -> None:
-        """Begin a stream of events, made from an engine's headers; does nothing if it has begun."""
+        """Begin a stream of events, with an engine's headers; do nothing if the response has begun."""
         if not self.begun:
             self.events = True
             await self.begin(200, for_event_stream(headers))
 
     async def answer(self, data: bytes, *, midway: bool = False) -> None:
-        """Send a piece of an engine's answer; ``midway`` if it ends within an event."""
+        """Send a piece of an engine's answer.
+
+        Args:
+            data: The piece; an empty one sends nothing.
+            midway: Whether it ends within an event.
+        """
         if data:
             self.answered = True
             self.midway = midway
             await self._put({"type": "http.response.body", "body": data, "more_body": True})
 
     async def pass_on(self, message: Message) -> None:
-        """Send what the app says, with the id of the request added; nothing once ``fail`` was called."""
+        """Send an ASGI message of the Quart app, with ``X-Request-Id`` added; nothing after ``fail``."""
         if self.ended:
             return
         if message["type"] == "http.response.start":
@@ -73,10 +86,10 @@ class ClientResponse:
         await self._put(message)
 
     async def comment(self) -> None:
-        """Send a comment that says nothing, beginning a stream of events where nothing has begun.
+        """Send an empty comment; if nothing has begun, begin a stream of events with status 200 first.
 
-        To be called when ``takes_comments``, by a task beside the one that answers: that one waits with its
-        next piece until the comment is sent.
+        To be called only while ``takes_comments``, by a task beside the one that answers. That other task
+        waits with its next piece until the comment is sent.
         """
         commented = self._commented = anyio.Event()
         self.sending = True
@@ -91,18 +104,22 @@ class ClientResponse:
             commented.set()
 
     async def end(self, data: bytes = b"") -> None:
-        """Send the last piece."""
+        """Send the last piece; the response is complete."""
         self.ended = True
         await self._put({"type": "http.response.body", "body": data, "more_body": False})
 
     async def fail(self, error: ApiError, *, close: bool = False) -> None:
-        """Answer with an error: in full where nothing was sent yet, as the last event of a stream.
+        """End the response with an error: the whole response if nothing was sent, or a stream's last event.
+
+        Does nothing if the response has ended.
 
         Args:
-            close: End the connection after it.
+            error: What is told to the client.
+            close: Whether the connection is to be closed after the response; only if nothing was sent yet.
 
         Raises:
-            AnswerBroken: Something else than a stream of events has begun, or an earlier part was given up.
+            AnswerBroken: A response that is no stream of events has begun, or sending an earlier piece was
+                cancelled.
         """
         if self.ended:
             return

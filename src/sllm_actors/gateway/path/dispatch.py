@@ -1,4 +1,4 @@
-"""One inference request on its way: to a replica, to another one when that breaks, or into a hold."""
+"""Serves one inference request: by a replica, by another one when that breaks, or after a hold."""
 
 from __future__ import annotations
 
@@ -28,28 +28,41 @@ from .upstream import Connector, EngineConnection
 log = structlog.get_logger()
 
 CLOSE_SECONDS = 2.0
+"""How long closing the connection to an engine may take; after that it is left to the system."""
+
 ASK_SLACK = 5.0
+"""Seconds beyond its deadline for which a hold is asked: the router's own refusal should come first."""
 
 
 @frozen
 class Tried:
-    """Where a request has been, and how it went there last."""
+    """The replicas that a request was tried on, in vain.
+
+    Attributes:
+        replicas: Their identities.
+        error: What the last attempt failed with; None before the first.
+        no_room: Whether the last attempt failed since no connection was free (``NoRoom``).
+    """
 
     replicas: frozenset[ReplicaId] = frozenset()
     error: ApiError | None = None
     no_room: bool = False
 
     def and_at(self, upstream: Upstream, broke: EngineBroke, error: ApiError) -> Tried:
-        """Add a replica."""
+        """Return this and the failed attempt at ``upstream``; ``error`` is what a client is told of it."""
         return Tried(self.replicas | {upstream.id}, error, isinstance(broke, NoRoom))
 
 
 @frozen
 class Dispatcher:
-    """Serves requests from the routes on the board; only where nothing can take one it asks a router.
+    """Serves requests by the routes on the board; it asks a router only where no replica can take a request.
 
     Attributes:
-        gateway: The id of this gateway among those that pass requests on: see ``hops``.
+        system: The node's actor system.
+        tools: What it shares with the routers.
+        connector: Connects to engines.
+        rng: The source of the draw between replicas.
+        gateway: The random id of this gateway in the header ``X-Sllm-Hops``; see ``hops``.
     """
 
     system: ActorSystem
@@ -60,10 +73,16 @@ class Dispatcher:
     _tickets: itertools.count[int] = field(factory=itertools.count, init=False)
 
     async def serve(self, request: InferenceRequest, client: ClientResponse) -> None:
-        """Serve a request. To be cancelled when its client has left.
+        """Serve a request to its end; the caller cancels this when the client has left.
+
+        A request waits for a replica as long as the deployment's ``hold_timeout``, from when this is called,
+        but for an external server that cannot be reached only as long as that server's ``connect_timeout``.
+        It is tried on another replica only while its client has nothing of an answer, on at most
+        ``GatewaySettings.attempts`` replicas, and never twice on one.
 
         Raises:
-            ApiError: It cannot be served; nothing of an answer but the head of a stream was sent.
+            ApiError: The request cannot be served, or its answer cannot be finished: ``client.fail`` tells
+                the client in the way that is still possible.
         """
         found = self.tools.board.find(request.model, request.backend)
         if found is None or found.served is None:
@@ -123,7 +142,7 @@ class Dispatcher:
                     name=None if upstream.server is None or route.served is None else route.served.model,
                 )
         finally:
-            # Closing is what tells an engine to stop; it must happen in a cancelled request too.
+            # A closed connection is what tells an engine to stop, so it is closed in a cancelled request too.
             with anyio.move_on_after(CLOSE_SECONDS, shield=True):
                 await connection.stream.aclose()
         if patience.scope.cancelled_caught:
@@ -146,10 +165,10 @@ class Dispatcher:
         return headers
 
     async def _hold(self, route: Route, request: InferenceRequest, deadline: float, tried: Tried) -> None:
-        """Return when there may be a replica.
+        """Wait until a replica may be ready.
 
         Raises:
-            ApiError: There will be none in time.
+            ApiError: None was ready in time, or none is going to be.
         """
         ticket = next(self._tickets)
         router = self.system.named(router_name(route.id))
@@ -162,7 +181,7 @@ class Dispatcher:
         except AskError as error:
             log.warning("request.hold_failed", request_id=request.id, error=str(error))
         finally:
-            if answer is None:
+            if answer is None:  # the ask failed or was cancelled, and the router may still hold the request
                 router.tell(LeaveHold(ticket))
         if answer is None:
             raise errors.router_away()

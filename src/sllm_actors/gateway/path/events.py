@@ -1,22 +1,28 @@
-"""Server-sent events, as bytes come in: whole events out, and what is in them."""
+"""Cuts a stream of bytes into whole server-sent events, and reads their data. Pure."""
 
 from __future__ import annotations
 
 import re
 
 COMMENT = b": keep-alive\n\n"
+"""A comment, which clients ignore: it only shows that the connection lives."""
+
 DONE = b"[DONE]"
+"""The data of the last event of a stream in OpenAI's API."""
 
 _END = re.compile(rb"\r\n\r\n|\n\n|\r\r")
 
 
 class EventCutter:
-    """Gives out whole events only, so that what follows them can never be taken for a part of the last one.
+    """Takes bytes in any pieces, and returns whole events.
 
-    An event larger than ``limit`` bytes is passed on in pieces.
+    So what is sent to the client after them is never taken for a part of the last event.
+
+    Args:
+        limit: Bytes of an unfinished event that are kept back; a larger event is returned in pieces.
 
     Attributes:
-        midway: What was given out last ends within such an event.
+        midway: Whether what was returned last ends within such a larger event.
     """
 
     def __init__(self, limit: int = 2**20) -> None:
@@ -25,7 +31,7 @@ class EventCutter:
         self.midway = False
 
     def feed(self, data: bytes) -> bytes:
-        """Return all whole events that are there now, as they came."""
+        """Take the next bytes; return all events that are whole now, unchanged, or ``b""``."""
         if self._rest:
             data = self._rest + data
             self._rest = b""
@@ -43,13 +49,13 @@ class EventCutter:
         return data[:end]
 
     def rest(self) -> bytes:
-        """Return what has come of an event that has not ended."""
+        """Return the bytes of an event that has not ended, or ``b""``; call it at the end of the stream."""
         rest, self._rest = self._rest, b""
         return rest
 
 
 def data_of(events: bytes) -> list[bytes]:
-    """Return the data of each event in a run of whole events; comments and other fields are left out."""
+    """Return the data of each event in ``events``, which are whole. Events without data are left out."""
     found = []
     for event in _END.split(events):
         lines = [line for line in re.split(rb"\r\n|\n|\r", event) if line.startswith(b"data:")]

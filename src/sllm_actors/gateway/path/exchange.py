@@ -1,4 +1,4 @@
-"""One request and its response over a byte stream, in HTTP/1.1."""
+"""One HTTP/1.1 request to an engine and its response, over a byte stream."""
 
 from __future__ import annotations
 
@@ -12,15 +12,18 @@ from attrs import frozen
 from sllm_actors.gateway.headers import Headers, find
 
 LARGEST_HEAD = 64 * 2**10
+"""Bytes that may come before the head of the response is complete."""
+
 RECEIVE = 64 * 2**10
+"""Bytes that are read at a time. A request's body below this size is sent in one piece with its head."""
 
 
 class EngineBroke(Exception):
-    """The engine, or the way to it, ended what it should have finished; the text says how.
+    """The engine, or the connection to it, failed before the answer was complete; the text says how.
 
     Attributes:
-        final: Another replica would do no better.
-        unreached: A server that somebody else runs could not be reached: it has got nothing of the request.
+        final: Whether another replica would do no better, so that the request must not be tried on one.
+        unreached: Whether an external server could not be reached: it has got nothing of the request.
     """
 
     def __init__(self, reason: str, *, final: bool = False, unreached: bool = False) -> None:
@@ -30,21 +33,25 @@ class EngineBroke(Exception):
 
 
 class NoRoom(EngineBroke):
-    """There was no room for a connection to the engine, on this node or on its worker: it is not to blame."""
+    """This node, or the worker's, has no room for a connection to the engine, which is not to blame."""
 
 
 @frozen
 class ResponseHead:
-    """How a response begins. Names of headers are in lower case."""
+    """The status and headers of a response; names of headers are in lower case."""
 
     status: int
     headers: Headers
 
 
 class Exchange:
-    """Call ``send``, then ``head``, then ``chunk`` until it returns nothing. The stream stays the caller's.
+    """One request and its response. Call ``send``, then ``head``, then ``chunk`` until it returns ``b""``.
 
-    Every method raises ``EngineBroke`` when the other side does not keep to the protocol or goes away.
+    ``head`` and ``chunk`` raise ``EngineBroke`` when the engine does not keep to HTTP/1.1 or goes away. No
+    method has a time limit. The caller closes the stream.
+
+    Args:
+        stream: A connection to the engine that nothing else uses.
     """
 
     def __init__(self, stream: ByteStream) -> None:
@@ -58,7 +65,17 @@ class Exchange:
         self._received = 0
 
     async def send(self, method: str, target: str, headers: Headers, body: bytes) -> None:
-        """Send the whole request. An engine that refuses it early may still have an answer: see ``head``."""
+        """Send the whole request.
+
+        A connection that breaks meanwhile raises nothing here: an engine may refuse a request and close
+        before it has read all of it, and ``head`` then returns that answer, or raises.
+
+        Args:
+            method: The HTTP method.
+            target: Path and query.
+            headers: All headers but ``content-length``, which is added.
+            body: The whole body.
+        """
         lines = [f"{method} {target} HTTP/1.1\r\n".encode()]
         lines += [b"%b: %b\r\n" % header for header in headers]
         lines.append(b"content-length: %d\r\n\r\n" % len(body))
@@ -73,7 +90,11 @@ class Exchange:
             return
 
     async def head(self) -> ResponseHead:
-        """Return the head of the final response."""
+        """Return the head of the final response, after any interim one (status 1xx).
+
+        Raises:
+            EngineBroke: See the class; also, no head was complete after ``LARGEST_HEAD`` bytes.
+        """
         while self._head is None:
             if self._received > LARGEST_HEAD:
                 raise EngineBroke(f"it sent over {LARGEST_HEAD} bytes of headers")
@@ -81,7 +102,11 @@ class Exchange:
         return self._head
 
     async def chunk(self) -> bytes:
-        """Return the next piece of the body as it came, or nothing at its end."""
+        """Return the next piece of the body, of any size, or ``b""`` at its end.
+
+        Raises:
+            EngineBroke: See the class.
+        """
         while not self._chunks:
             if self._complete:
                 return b""
@@ -104,12 +129,13 @@ class Exchange:
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            if not self._complete:
+            if not self._complete:  # what comes after a complete answer is nobody's concern
                 raise EngineBroke(f"what it sent is not HTTP ({error})") from None
 
     def _end(self) -> None:
         if self._head is None:
             raise EngineBroke("it closed the connection without an answer")
+        # Without either header, the body is whatever comes until the connection is closed.
         has_length = find(self._head.headers, b"content-length") or find(
             self._head.headers, b"transfer-encoding"
         )
@@ -117,27 +143,27 @@ class Exchange:
             raise EngineBroke("it closed the connection in the middle of its answer")
         self._complete = True
 
-    # ---- called by the parser
+    # ---- callbacks of the parser
 
     def on_message_begin(self) -> None:
-        """A response begins; there may be one that only says "continue" before the final one."""
+        """Begin a response: an interim one (status 1xx), or the final one after it."""
         self._headers = []
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header."""
+        """Take a header; one that comes after the body (a trailer) is dropped."""
         if self._head is None:
             self._headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
-        """The end of the headers."""
+        """Take note that all headers of a response have come."""
         status = self._parser.get_status_code()
         if status >= 200:
             self._head = ResponseHead(status, self._headers)
 
     def on_body(self, data: bytes) -> None:
-        """A piece of the body, without its framing."""
+        """Take a piece of the body, without the framing of chunks."""
         self._chunks.append(data)
 
     def on_message_complete(self) -> None:
-        """The end of a response."""
+        """Take note that a response has ended; only the final one counts."""
         self._complete = self._head is not None

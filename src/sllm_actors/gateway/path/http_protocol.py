@@ -1,4 +1,4 @@
-"""What uvicorn leaves open in HTTP/1.1: bounds on connections and headers, and other protocols."""
+"""Uvicorn's HTTP/1.1 with what it lacks: bounds on connections and headers, and upgrades that are ignored."""
 
 from __future__ import annotations
 
@@ -14,24 +14,26 @@ from sllm_actors.gateway import errors
 log = structlog.get_logger()
 
 LARGEST_HEAD = 64 * 2**10
+"""Bytes that the head of a request may have: its first line and all headers."""
 
 REFUSAL_SECONDS = 5.0
-"""How long a connection over the bound may take to send a request, and to hear that it is refused."""
+"""How long a connection over the bound may take to send a request and to read that it is refused."""
 
 MOST_REFUSED = 64
-"""Connections over the bound that are told so at a time; those beyond are closed without a word."""
+"""How many connections over the bound are answered with an error at a time; more are closed without one."""
 
 _UPGRADE = re.compile(rb"\r\nupgrade:[^\r\n]*", re.IGNORECASE)
 
 
 class BoundedHttp(HttpToolsProtocol):
-    """Takes as many connections as ``limit_concurrency`` of the configuration says, and answers a request
-    that comes over one more with 503. A connection that sends nothing is closed as one is that is kept alive.
+    """The protocol of one connection of a client.
 
-    Refuses a request whose head is too large, and serves one that asks for an upgrade as if it did not.
-
-    Java's client sends ``Upgrade: h2c`` with its first request; the parser would end such a request at its
-    head, and its body would be lost.
+    - At most ``limit_concurrency`` connections (of uvicorn's configuration) are served. A request on one more
+      is answered with 503 ``too_many_connections``; see ``MOST_REFUSED`` for those beyond.
+    - A new connection that sends nothing is closed after the time for which an idle one is kept alive.
+    - A request whose head is larger than ``LARGEST_HEAD`` is answered with 400.
+    - ``Upgrade`` is ignored. Java's client sends ``Upgrade: h2c`` with its first request; the parser would
+      end such a request at its head, and its body would be lost.
     """
 
     _reading_head = True
@@ -43,7 +45,7 @@ class BoundedHttp(HttpToolsProtocol):
         self.limit_concurrency = None  # uvicorn's own refusal is no JSON, and its sockets stay open
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """A client has connected."""
+        """Take a new connection, refuse it, or close it, by how many there are."""
         super().connection_made(transport)
         silence: float = self.timeout_keep_alive
         over = 0 if self._bound is None else len(self.connections) - self._bound
@@ -65,7 +67,7 @@ class BoundedHttp(HttpToolsProtocol):
         await send({"type": "http.response.body", "body": error.body})
 
     def data_received(self, data: bytes) -> None:
-        """Bytes came. An upgrade is looked for where a request begins, in one piece with its whole head."""
+        """Take bytes. ``Upgrade`` is removed only where the whole head of a request is in these bytes."""
         if self._reading_head and (b"pgrade" in data or b"PGRADE" in data):
             head, separator, rest = data.partition(b"\r\n\r\n")
             if separator:
@@ -76,12 +78,15 @@ class BoundedHttp(HttpToolsProtocol):
             self.send_400_response(f"The head of a request may have {LARGEST_HEAD} bytes.")
 
     def on_headers_complete(self) -> None:
-        """The head of a request has come whole."""
+        """Take note that the head of a request is complete."""
         self._reading_head = False
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        """A request has come whole. What comes with its end of the next one does not count for that one."""
+        """Take note that a request is complete, and count the head of the next one from 0.
+
+        Bytes of the next head that came together with the end of this request are not counted.
+        """
         self._reading_head = True
         self._head_size = 0
         super().on_message_complete()

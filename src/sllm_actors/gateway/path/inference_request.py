@@ -1,4 +1,4 @@
-"""What a gateway has to know of an inference request before it passes it on."""
+"""An inference request: what a gateway reads of it, and the body that an engine gets of it. Pure."""
 
 from __future__ import annotations
 
@@ -21,11 +21,15 @@ class InferenceRequest:
     """A request whose body was read whole.
 
     Attributes:
-        target: Path and query as they came, without what the client is trusted by.
-        headers: As they came, names in lower case.
-        document: The body, read as JSON; of a key that comes twice the last one counts, as engines do it.
-        backend: Which deployment of the model, where the client said so.
-        stream: The client wants server-sent events.
+        id: The id of the request, for logs and the header ``X-Request-Id``.
+        path: The path, as ``/v1/chat/completions``.
+        target: The path and the query as they came, without parameters that are credentials.
+        headers: The headers as they came, names in lower case.
+        body: The body as it came.
+        document: The body, read as JSON. Of a key that comes twice the last value counts, as in engines.
+        model: The name of a model, or a deployment's id.
+        backend: Which deployment of that model the client wants, or None.
+        stream: Whether the client wants server-sent events.
     """
 
     id: str
@@ -39,19 +43,20 @@ class InferenceRequest:
     stream: bool
 
     def assembly(self, route: Route) -> Assembly | None:
-        """Return what makes one answer of a stream, if this has to be streamed behind the client's back."""
+        """Return a new assembly if the engine must stream although its client does not, else None."""
         if self.stream or route.served is None or route.served.backend != "llamacpp":
             return None
         kind = ASSEMBLIES.get(self.path)
         return None if kind is None else kind()
 
     def body_for(self, route: Route, server: ServerAccess | None = None, *, assembled: bool = False) -> bytes:
-        """Return the body for an engine: the client's own bytes, unless something must differ.
+        """Return the body for an engine: the client's own bytes, unless a key of it must differ.
 
         Args:
-            server: Where somebody else runs it: it has a name of its own for the model, and may refuse keys
-                that it does not know.
-            assembled: It is to answer by a stream.
+            route: The route of the deployment, whose name for the model engines know.
+            server: How an external server is reached, or None for an engine. Such a server has its own name
+                for the model, and may refuse keys that it does not know, as ``backend``.
+            assembled: Whether the engine is to stream, and to tell its usage, for an assembly.
         """
         changes: dict[str, Any] = {}
         name = server.model if server is not None else route.served.model if route.served is not None else ""
@@ -75,10 +80,17 @@ class InferenceRequest:
 def parse_request(
     request_id: str, path: str, query: bytes, headers: Headers, body: bytes
 ) -> InferenceRequest:
-    """Read what routing needs.
+    """Read a request.
+
+    Args:
+        request_id: The id of the request.
+        path: The path, without the query.
+        query: The query, without the question mark.
+        headers: The headers, names in lower case.
+        body: The whole body.
 
     Raises:
-        ApiError: The body is not a JSON object with a ``model``.
+        ApiError: The body is not a JSON object with a ``model`` (400).
     """
     try:
         document = json.loads(body)

@@ -1,4 +1,4 @@
-"""The way in: a raw ASGI callable in front of the app, with a short cut for inference."""
+"""The gateway's ASGI application: it serves inference itself, and gives everything else to the Quart app."""
 
 from __future__ import annotations
 
@@ -27,23 +27,25 @@ from .keep_alive import keep_alive
 log = structlog.get_logger()
 
 LAST_WORDS = 1
-"""Seconds that clients get to take in why their requests were given up."""
+"""Seconds that clients get to read the error ``gateway_stopping`` before they are cut off."""
 
 Scope = MutableMapping[str, Any]
 ASGI = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-# No escapes and no dots, so that a path cannot lead an engine elsewhere. The models are the gateway's own.
+# No escapes and no dots: a path must not mean another one to an engine. The gateway itself lists the models.
 _INFERENCE = re.compile(rb"/v1/(?!models(?:/|$))[A-Za-z0-9_/-]+")
 
 
 @define
 class Ingress:
-    """The gateway's ASGI callable.
+    """The ASGI application of a gateway.
 
     Attributes:
-        app: Everything that is not inference.
-        requests: Inference requests that are being served.
-        given_up: The gateway is at its end: ``give_up`` was called.
+        app: The Quart app, which serves everything but inference.
+        dispatcher: Serves inference requests.
+        settings: The bounds of the gateway.
+        requests: How many inference requests are under way, those that wait included.
+        given_up: Whether ``give_up`` was called: the gateway is at its end.
     """
 
     app: ASGI
@@ -54,7 +56,11 @@ class Ingress:
     _under_way: set[anyio.CancelScope] = field(factory=set, init=False, repr=False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
+        """Serve one request, to be called by the server.
+
+        Raises:
+            RuntimeError: The scope is not that of an HTTP request.
+        """
         if scope["type"] != "http":
             raise RuntimeError(f"the gateway does not serve {scope['type']}")
         headers: Headers = list(scope["headers"])
@@ -73,7 +79,10 @@ class Ingress:
                 await self._fail(client, errors.gateway_stopping(), request_id)
 
     def give_up(self) -> None:
-        """End every request: with an error, as the last event where events were sent already."""
+        """End every request under way, and each later one, with the error ``gateway_stopping``.
+
+        A stream gets it as its last event. A client has ``LAST_WORDS / 2`` seconds to take it.
+        """
         self.given_up = True
         for under_way in self._under_way:
             under_way.cancel()
@@ -152,7 +161,7 @@ class Ingress:
         try:
             await client.fail(error)
         except AnswerBroken:
-            # Returning without the end of the answer makes the server close the connection.
+            # The server closes a connection whose response was not ended when the application returns.
             log.warning("request.cut_off", request_id=request_id, reason=error.message)
 
 

@@ -1,6 +1,6 @@
-"""The name of the model in an answer: what clients call it, not what the server does that was asked. Pure.
+"""Replaces the name of the model in the answer of an external server by the name that clients use. Pure.
 
-Only the name's own bytes are replaced; all else of an answer stays as it came.
+Only the bytes of the name are replaced; everything else in an answer stays as it came.
 """
 
 from __future__ import annotations
@@ -8,17 +8,18 @@ from __future__ import annotations
 import json
 import re
 
-_TOKEN = re.compile(  # texts, each with whether it is a key, and brackets
+_TOKEN = re.compile(  # strings, a colon after those that are keys, and brackets
     rb'(?P<text>"[^"\\]*(?:\\.[^"\\]*)*")(?P<colon>\s*:)?|(?P<bracket>[\[\]{}])', re.DOTALL
 )
 _DATA = re.compile(rb"(?m)^data:[ \t]*(?=\{)(.*)$")
 
 _HOLDERS = (b'"response"', b'"message"')
-"""Below these keys a first event describes the whole answer (``/v1/responses``, ``/v1/messages``)."""
+"""Keys under which the first event of a stream describes the whole answer, its model too: in
+``/v1/responses`` and ``/v1/messages``."""
 
 
 def with_model(document: bytes, name: str) -> bytes:
-    """Return a JSON object with another name in its ``model``; what is no such object stays as it is."""
+    """Return a JSON object with ``name`` as its ``model``; anything else is returned as it is."""
     place = _find(document)
     if place is None:
         return document
@@ -27,7 +28,7 @@ def with_model(document: bytes, name: str) -> bytes:
 
 
 def with_model_in_events(events: bytes, name: str) -> bytes:
-    """Return whole server-sent events with another name in the ``model`` of each event's data."""
+    """Return whole server-sent events with ``name`` as the ``model`` in the data of each."""
 
     def rename(match: re.Match[bytes]) -> bytes:
         start = match.start(1) - match.start()
@@ -37,8 +38,8 @@ def with_model_in_events(events: bytes, name: str) -> bytes:
 
 
 def _find(document: bytes) -> tuple[int, int] | None:
-    """Return where the name is: in the object itself, or in the one that it holds for the whole answer."""
-    opened: list[tuple[bytes, bytes]] = []  # the brackets that are open, each with the key that it is under
+    """Return the span of the model's name, in the object or in the one under a key of ``_HOLDERS``."""
+    opened: list[tuple[bytes, bytes]] = []  # the open brackets, each with the key whose value it begins
     key = b""
     for token in _TOKEN.finditer(document):
         bracket = token["bracket"]

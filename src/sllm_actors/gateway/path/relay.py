@@ -1,4 +1,4 @@
-"""From an engine to a client: bytes as they come, whole answers, or one answer made of a stream."""
+"""Passes an engine's answer on to a client: piece by piece, whole, or as one answer made of a stream."""
 
 from __future__ import annotations
 
@@ -18,11 +18,16 @@ from .exchange import EngineBroke, Exchange, ResponseHead
 from .model_name import with_model, with_model_in_events
 
 HELD_WHOLE = 4 * 2**20
-"""Bytes of an unstreamed answer that are held back: an engine that breaks then gives an error, not a part."""
+"""Bytes of an unstreamed answer that are held back until it is whole: if the engine breaks before, the client
+gets an error, or the answer of another engine, and not a part of one."""
 
 
 class Patience:
-    """A scope that is cancelled when there was no progress for ``limit`` seconds."""
+    """A cancel scope that ends when there was no progress for ``limit`` seconds.
+
+    Attributes:
+        scope: To be entered around the work; ``scope.cancelled_caught`` then tells whether time ran out.
+    """
 
     def __init__(self, limit: float) -> None:
         self._limit = limit
@@ -30,7 +35,7 @@ class Patience:
         self.scope = anyio.CancelScope(deadline=self._touched + limit)
 
     def progress(self) -> None:
-        """Begin anew; cheap enough for each chunk, and up to a second inexact."""
+        """Count from now on. Cheap enough for each chunk: the deadline is moved once a second at most."""
         now = anyio.current_time()
         if now - self._touched > 1.0:
             self._touched = now
@@ -46,16 +51,19 @@ async def relay(
     limit: int,
     name: str | None = None,
 ) -> None:
-    """Pass the response of an exchange on to a client.
+    """Pass the response of an exchange on to a client, to its end.
 
     Args:
-        assembly: Makes one answer of a stream that the client did not ask for.
-        limit: Bytes of an answer that has to be held in memory as a whole.
-        name: What the client calls the model, where the server has a name of its own for it.
+        exchange: The exchange, whose request was sent.
+        client: The response to the client.
+        patience: Told of each progress; the caller is in its scope.
+        assembly: Makes one answer of a stream that the client did not ask for, or None.
+        limit: The most bytes of an answer that has to be held in memory as a whole.
+        name: What clients call the model, where the server has its own name for it; else None.
 
     Raises:
         EngineBroke: The engine broke; ``client.answered`` tells whether the client has a part of its answer.
-        ApiError: The engine put an error into a stream that was to become one answer, or into the answer
+        ApiError: The engine sent an error in a stream that was to become one answer; or it sent one document
             to a client that has the head of a stream already.
     """
     head = await exchange.head()
@@ -90,7 +98,7 @@ async def _relay_events(
 async def _relay_renamed(
     exchange: Exchange, head: ResponseHead, client: ClientResponse, patience: Patience, name: str, limit: int
 ) -> None:
-    """Pass on a JSON answer with another name in it; where in it the name is, is known at its end."""
+    """Pass on a JSON answer with another name in it. It is held whole, since the name may come at its end."""
     body = with_model(await _whole(exchange, patience, limit), name)
     headers = [header for header in for_client(head.headers) if header[0] != b"content-length"]
     await client.begin(head.status, [*headers, (b"content-length", str(len(body)).encode())])
@@ -174,7 +182,13 @@ async def _whole(exchange: Exchange, patience: Patience, limit: int) -> bytes:
 
 
 def as_error(status: int, body: bytes) -> ApiError:
-    """Return the error that an engine's document describes, with its own error object unchanged."""
+    """Return the error that an engine's answer describes, with its own ``error`` object unchanged.
+
+    Args:
+        status: The status of the answer; 502 for an error within a stream, which is replaced by the error's
+            own ``code`` where that is a status.
+        body: The answer, or the data of the event: JSON, if the engine is well-behaved.
+    """
     detail: Any = None
     try:
         document = json.loads(body)

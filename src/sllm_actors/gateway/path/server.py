@@ -1,4 +1,4 @@
-"""The HTTP server: uvicorn on a socket that is bound already, stopped through its own hook."""
+"""The HTTP server: uvicorn on a socket that is bound already, stopped through uvicorn's own hook."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from .http_protocol import BoundedHttp
 from .ingress import ASGI, LAST_WORDS
 
 KEEP_ALIVE_SECONDS = 75
+"""How long a connection without a request is kept."""
 
 
 class _Server(uvicorn.Server):
-    """Leaves signals to the process that it is a part of."""
+    """Uvicorn without its handlers of signals: those are the node's."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -37,17 +38,17 @@ async def serve_http(
 ) -> None:
     """Serve until ``shutdown`` is set, and then until the requests in flight have ended.
 
-    Cancellation has the effect of ``shutdown``: the server is never torn down in the middle of a request
-    before the grace is over.
+    A cancellation has the effect of ``shutdown``: requests in flight still get ``grace``.
 
     Args:
-        app: What answers.
-        listener: Bound, and open in other processes too if need be; closed here at the end.
-        shutdown: Stops accepting.
-        grace: Seconds that requests in flight get.
-        give_up: Called when the grace is over: tells the clients that are still there why they get no more.
-            Requests that are in flight a second later are cancelled.
-        connections: Of clients at a time; a request that comes over one more is answered with 503.
+        app: The ASGI application.
+        listener: A bound socket, which other processes may have too; it is closed here at the end.
+        shutdown: When set, no more connections are accepted.
+        grace: Seconds that requests in flight then get.
+        give_up: Called when the grace is over, to tell the remaining clients why they get no more. Requests
+            that are in flight about ``LAST_WORDS`` seconds later are cancelled.
+        connections: How many connections of clients are served at a time; a request on one more is answered
+            with 503.
     """
     config = uvicorn.Config(
         app,

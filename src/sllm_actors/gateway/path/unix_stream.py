@@ -1,7 +1,8 @@
-"""A byte stream over a unix socket by asyncio's own transport.
+"""A byte stream over a unix socket, by asyncio's own transport.
 
-anyio's waits on the bare socket, and logs an error when data comes in the moment in which the wait is
-cancelled: here a client that hangs up in the middle of a stream. A gateway runs on asyncio anyway.
+anyio has one too. It waits on the bare socket, and logs an error when data arrives in the moment in which
+that wait is cancelled; here that happens whenever a client hangs up in the middle of a stream. A gateway
+always runs on asyncio, so its transport can be used.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from anyio.abc import ByteStream
 
 
 class UnixStream(ByteStream):
-    """Made by ``connect_unix``."""
+    """A connection to a unix socket; ``connect_unix`` makes it."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -47,9 +48,9 @@ class UnixStream(ByteStream):
 
 
 async def connect_unix(path: str) -> UnixStream:
-    """Connect.
+    """Connect to the unix socket at ``path``.
 
     Raises:
-        OSError: There is nobody.
+        OSError: Nothing accepts connections there.
     """
     return UnixStream(*await asyncio.open_unix_connection(path))

@@ -1,4 +1,4 @@
-"""The way to a replica's engine: its own socket on this machine, a tunnel to its worker, or an address."""
+"""Connects to a replica's engine: by its socket on this machine, a tunnel to its worker, or a URL."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from .exchange import EngineBroke, NoRoom
 from .unix_stream import connect_unix
 
 OpenTunnel = Callable[[NodeId, OpenEngine], Awaitable[ByteStream]]
+"""Opens a byte stream to an engine through the worker that is named first."""
 
 
 @frozen
@@ -29,9 +30,10 @@ class EngineConnection:
     """A connection to one engine.
 
     Attributes:
-        host: For the Host header.
-        prefix: What paths begin with there.
-        headers: Sent with the request, in place of the client's of the same name; they may be secret.
+        stream: The connection; whoever has it closes it.
+        host: The value of the header ``Host``.
+        prefix: The path of an external server's address, which goes before the path of a request.
+        headers: Sent with the request, in place of the client's of the same names; they may be secret.
     """
 
     stream: ByteStream
@@ -42,13 +44,15 @@ class EngineConnection:
 
 @frozen
 class Connector:
-    """Opens connections. Each is used for one request: engines of ours are a unix socket away.
+    """Opens connections to engines, one for each request.
 
-    Neither proxies of the environment nor redirects are used on the way to a server of somebody else.
+    External servers are connected to directly: proxies of the environment are not used.
 
     Attributes:
-        machine: This machine and boot.
-        timeout: Seconds that opening may take; external servers have their own.
+        machine: This machine and boot, as workers report it.
+        open_tunnel: Opens a tunnel to an engine through its worker.
+        timeout: Seconds that opening a connection may take; external servers have their own
+            ``connect_timeout``.
     """
 
     machine: str
@@ -58,12 +62,12 @@ class Connector:
     _contexts: ClientContexts = field(factory=ClientContexts, init=False)
 
     async def connect(self, upstream: Upstream) -> EngineConnection:
-        """Open a connection; closing it is the caller's.
+        """Open a connection to an engine; the caller closes it.
 
         Raises:
-            EngineBroke: It could not be opened in time.
-            NoRoom: This node or the worker's has no room for one more.
-            ApiError: This process has no file descriptors left.
+            EngineBroke: The connection could not be opened, or not in time.
+            NoRoom: This node or the worker's has no room for one more connection.
+            ApiError: This process has no file descriptors left (503).
         """
         if upstream.server is not None:
             return await self._reach(upstream.address, upstream.server)
@@ -86,18 +90,19 @@ class Connector:
     async def _open(self, upstream: Upstream) -> EngineConnection:
         kind, _, place = upstream.address.partition(":")
         if kind not in ("unix", "loopback"):
-            return await self._open_address(upstream.address, ServerAccess())  # an older worker says no more
+            # An external server; a worker of an older version reports nothing but its address.
+            return await self._open_address(upstream.address, ServerAccess())
         if upstream.machine and upstream.machine == self.machine:
             if kind == "loopback":
                 return EngineConnection(await anyio.connect_tcp("127.0.0.1", int(place)))
             try:
                 return EngineConnection(await connect_unix(place))
             except (FileNotFoundError, PermissionError):
-                pass  # the same machine in another container: the worker can reach it
+                pass  # the worker is in another container of this machine: only a tunnel leads to the socket
         return EngineConnection(await self.open_tunnel(NodeId(upstream.node), OpenEngine(upstream.id)))
 
     async def _reach(self, address: str, server: ServerAccess) -> EngineConnection:
-        """Connect with a server that somebody else runs."""
+        """Connect to an external server."""
         try:
             with anyio.fail_after(server.connect_timeout):
                 return await self._open_address(address, server)

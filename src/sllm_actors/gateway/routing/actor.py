@@ -1,4 +1,4 @@
-"""The actor that hears of deployments, workers and replicas, and keeps a router for each deployment."""
+"""The gateway's actor: it hears of deployments, workers and replicas, and keeps a router per deployment."""
 
 from __future__ import annotations
 
@@ -21,21 +21,31 @@ from .snapshot_file import load_table, save_table
 log = structlog.get_logger()
 
 DialWorkers = Callable[[tuple[WorkerAddress, ...]], None]
+"""Takes all workers that the gateway should be linked to. Must not block or raise."""
 
 
 class Memory:
-    """What outlives a restart of the actor: the last value that a whole turn was done with."""
+    """What outlives a restart of the actor.
+
+    Attributes:
+        knowledge: What the gateway knew when all routers had last been told of it; None before the first
+            time.
+    """
 
     def __init__(self) -> None:
         self.knowledge: Knowledge | None = None
 
 
 class GatewayActor(Actor):
-    """Registered as ``GATEWAY``. It must have the same ``memory`` when it is restarted.
+    """The actor registered as ``GATEWAY``. Its messages are those that ``Gateway.child_spec`` names.
+
+    It begins with what ``memory`` holds, or else with the routing table on disk; with nothing if that cannot
+    be read. A new routing table is on disk before the next message is handled; where it cannot be written,
+    a warning is logged and routing goes on.
 
     Args:
         tools: What its routers share with the hot path.
-        memory: What the life before this one knew.
+        memory: What the life before this one knew: each restart must get the same object.
         dial_workers: Called with all workers to be linked to, at the start and whenever they change.
     """
 
@@ -84,14 +94,18 @@ class GatewayActor(Actor):
                 await super().receive(message)
 
     async def _learn(self, knowledge: Knowledge) -> None:
-        """Bring the routers up to date. Those that are there already hear of it at once."""
+        """Tell the routers what changed, start those that are missing and stop those that are left over.
+
+        Existing routers are told first, since starting and stopping others takes time.
+        """
         if knowledge is self._knowledge and self._memory.knowledge is knowledge:
             return
         self._knowledge = knowledge
         routes = knowledge.routes(patience=self._tools.settings.restart_patience)
         before, self._routes = self._routes, routes
         for name, route in routes.items():
-            # A replica that is leaving is mentioned again, so that a lost answer is given again.
+            # A route with a replica that is leaving is sent again although it is the same: the router then
+            # repeats to the worker that nothing is in flight there, in case that message was lost.
             if name in before and (route != before[name] or route.leaving):
                 self.context.system.named(router_name(name)).tell(UpdateRoute(route))
         for name in self._tools.board.routes.keys() - routes.keys():

@@ -1,4 +1,4 @@
-"""Where routers publish their routes, and the hot path reads them."""
+"""The board: routers publish their routes on it, and the hot path reads them there."""
 
 from __future__ import annotations
 
@@ -6,14 +6,18 @@ from .route import Route, index_names, resolve
 
 
 class Board:
-    """The present route of each deployment. Routes are immutable; only routers publish."""
+    """The present route of each deployment. Only routers publish; ``GatewayActor`` withdraws.
+
+    Attributes:
+        routes: The routes of all deployments that are served, by deployment id.
+    """
 
     def __init__(self) -> None:
         self.routes: dict[str, Route] = {}
         self._names: dict[str, tuple[str, ...]] = {}
 
     def publish(self, route: Route) -> None:
-        """Replace the route of a deployment; one that serves nothing any more is taken off."""
+        """Replace the route of a deployment, or remove it if the deployment is no longer served."""
         before = self.routes.get(route.id)
         if route.served is not None:
             self.routes[route.id] = route
@@ -23,15 +27,19 @@ class Board:
             self._names = index_names(self.routes.values())
 
     def withdraw(self, deployment: str) -> None:
-        """Take a deployment off."""
+        """Remove the route of a deployment, if there is one."""
         self.publish(Route(deployment))
 
     def find(self, model: str, backend: str | None = None) -> Route | None:
-        """Return the route that a request's ``model`` means, or None."""
+        """Return the route that a request's ``model`` and ``backend`` mean, or None; see ``resolve``."""
         return resolve(self.routes, self._names, model, backend)
 
     def listed(self) -> list[tuple[str, Route]]:
-        """Return each deployment under the name that clients see: the model's where that is unambiguous."""
+        """Return each deployment's route with the name that clients are shown for it, sorted by that name.
+
+        The name is the model's, unless several deployments have it or it is the id of another deployment:
+        then it is the deployment's id.
+        """
         listed = []
         for name, ids in self._names.items():
             for deployment in ids:

@@ -1,4 +1,4 @@
-"""The requests that wait for a replica of one deployment: in order, bounded, with deadlines."""
+"""The queue of requests that wait for a replica of one deployment: first in, first out, bounded. Pure."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from sllm_actors.engines.identity import ReplicaId
 
 @frozen
 class Hold:
-    """A request that waits. Times are those of one monotonic clock.
+    """A request that waits. Times are in seconds by one monotonic clock.
 
     Attributes:
-        ticket: Names the request.
-        deadline: When it has waited too long.
-        excluded: Replicas that it was tried on already, and does not go back to.
-        notice_by: When it has waited too long for news of a replica that it broke on.
+        ticket: The number that names the request in this gateway.
+        deadline: Until when the request may wait.
+        excluded: Replicas that the request was tried on in vain; it does not go back to them.
+        notice_by: Until when one of those may still be reported as ready: the report may only be late. After
+            that the request waits no longer. None for a request that was tried nowhere.
     """
 
     ticket: int
@@ -28,7 +29,10 @@ class Hold:
 
 @define
 class HoldQueue:
-    """The queue. It is told what happens, and answers with the tickets that it concerns, in FIFO order."""
+    """The waiting requests of one deployment, by ticket.
+
+    Methods that let requests go remove them, and return their tickets in the order in which they joined.
+    """
 
     _holds: dict[int, Hold] = field(factory=dict, init=False)
 
@@ -36,26 +40,27 @@ class HoldQueue:
         return len(self._holds)
 
     def join(self, hold: Hold, limit: int) -> bool:
-        """Queue a request; False when ``limit`` of them wait already."""
+        """Add a request and return True, or return False when ``limit`` requests wait already."""
         if len(self._holds) >= limit:
             return False
         self._holds[hold.ticket] = hold
         return True
 
     def leave(self, ticket: int) -> bool:
-        """Remove a request whose client has left; False when it does not wait here any more."""
+        """Remove a request whose client has left; return False if it does not wait any more."""
         return self._holds.pop(ticket, None) is not None
 
     def release(self, ready: Collection[ReplicaId]) -> list[int]:
-        """Let go of everyone who may use one of the replicas that are ready now."""
+        """Let go of all requests that may use at least one of the replicas that are ready now."""
         return self._take(lambda hold: any(replica not in hold.excluded for replica in ready))
 
     def expire(self, now: float) -> list[int]:
-        """Let go of everyone whose deadline has passed."""
+        """Let go of all requests whose deadline has passed at ``now``."""
         return self._take(lambda hold: hold.deadline <= now)
 
     def expire_unnoticed(self, now: float, ready: Collection[ReplicaId]) -> list[int]:
-        """Let go of those who broke on a replica that is still called ready after their time for news."""
+        """Let go of all requests whose ``notice_by`` has passed although a replica that they exclude is in
+        ``ready``."""
         return self._take(
             lambda hold: (
                 hold.notice_by is not None and hold.notice_by <= now and not hold.excluded.isdisjoint(ready)
@@ -63,11 +68,11 @@ class HoldQueue:
         )
 
     def clear(self) -> list[int]:
-        """Let go of everyone."""
+        """Let go of all requests."""
         return self._take(lambda _: True)
 
     def next_time(self, now: float) -> float | None:
-        """Return when to look at the clock again, or None when nobody waits."""
+        """Return when ``expire`` or ``expire_unnoticed`` is due next, or None when nothing waits."""
         times = [hold.deadline for hold in self._holds.values()]
         times += [
             hold.notice_by

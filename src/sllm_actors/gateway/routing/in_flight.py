@@ -9,7 +9,11 @@ from sllm_actors.engines.identity import ReplicaId
 
 
 class InFlight:
-    """Counts by scoped ownership: whoever adds one takes it back by leaving its context, in any way."""
+    """Counts requests per replica. Each is counted as long as its ``request`` context is open.
+
+    Attributes:
+        total: The requests in flight at all replicas together.
+    """
 
     def __init__(self) -> None:
         self._counts: dict[ReplicaId, int] = {}
@@ -17,12 +21,12 @@ class InFlight:
         self.total = 0
 
     def of(self, replica: ReplicaId) -> int:
-        """Return the count of one replica."""
+        """Return how many requests are in flight at one replica."""
         return self._counts.get(replica, 0)
 
     @contextmanager
     def request(self, replica: ReplicaId) -> Iterator[None]:
-        """Count one request while the context lasts."""
+        """Count one request at a replica until the context is left, also by an error or a cancellation."""
         self._counts[replica] = self._counts.get(replica, 0) + 1
         self.total += 1
         try:
@@ -39,9 +43,9 @@ class InFlight:
                     call()
 
     def when_idle(self, replica: ReplicaId, call: Callable[[], None]) -> None:
-        """Call once, when nothing is in flight there: now, or when the last request ends.
+        """Call ``call`` once, when nothing is in flight at a replica: now, or at the end of its last request.
 
-        A later call for the same replica replaces an earlier one that still waits.
+        For each replica one ``call`` can wait; a later one replaces it.
         """
         if replica in self._counts:
             self._waiting[replica] = call

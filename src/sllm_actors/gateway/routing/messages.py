@@ -1,4 +1,4 @@
-"""What the actors of one gateway say to each other, and its node to them of links. Never on the wire."""
+"""The messages between the actors of one gateway, and from its node to them. They never leave the process."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from .route import Route
 
 @frozen
 class WorkerUp:
-    """To the gateway: a link to that worker has come up."""
+    """To the gateway's actor: a link to the worker ``node`` has come up."""
 
     node: str
 
 
 @frozen
 class WorkerLost:
-    """To the gateway: that worker cannot be reached any more; its replicas take no requests from here."""
+    """To the gateway's actor: the worker ``node`` cannot be reached; its replicas get no more requests."""
 
     node: str
     reason: str
@@ -27,19 +27,21 @@ class WorkerLost:
 
 @frozen
 class UpdateRoute:
-    """To a router: this is what is known of your deployment now."""
+    """To a router: the route of its deployment is this now."""
 
     route: Route
 
 
 @frozen
 class WaitForReplica:
-    """Ask a router to hold a request; answered with ``Released`` or ``HoldRefused``.
+    """Ask a router to hold a request until it may be tried; answered with ``Released`` or ``HoldRefused``.
 
     Attributes:
-        deadline: By the clock of the actor system.
-        excluded: Replicas that the request was tried on already.
-        error: What it is answered with where there is no other replica in time; None: it was tried nowhere.
+        ticket: A number that names the request in this gateway.
+        deadline: Until when the request may wait, in seconds by the clock of the actor system.
+        excluded: Replicas that the request was tried on in vain.
+        error: The error of the last of those attempts: what the request is refused with if no other replica
+            is ready in time. None if it was tried nowhere.
     """
 
     ticket: int
@@ -50,26 +52,31 @@ class WaitForReplica:
 
 @frozen
 class LeaveHold:
-    """To a router: the client of that request has left."""
+    """To a router: forget the request ``ticket``, which waits no longer; most often its client has left."""
 
     ticket: int
 
 
 @frozen
 class Released:
-    """There may be a replica now: choose again."""
+    """A router's answer: a replica is ready, so choose again."""
 
 
 @frozen
 class HoldRefused:
-    """The request is not to be served."""
+    """A router's answer: the request cannot be served; ``error`` is for its client."""
 
     error: ApiError
 
 
 @frozen
 class Idle:
-    """To a router: nothing is in flight any more at a replica that is leaving."""
+    """To a router: nothing is in flight any more at a replica that is leaving.
+
+    Attributes:
+        node: The node id of its worker.
+        withdrawal: The number that the worker gave this withdrawal; it is sent back in ``Withdrawn``.
+    """
 
     replica: ReplicaId
     node: str
@@ -78,4 +85,4 @@ class Idle:
 
 @frozen
 class LookAtClock:
-    """From a router to itself."""
+    """From a router to itself, by a timer: a request's time to wait may be over."""

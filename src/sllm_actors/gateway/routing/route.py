@@ -1,4 +1,4 @@
-"""Where the requests of a deployment may go: an immutable route, names, and the choice of a replica."""
+"""Where the requests of a deployment may go: its route, its names, and the choice of a replica. Pure."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from sllm_actors.serving.messages import ServedModel
 
 @frozen
 class Upstream:
-    """An engine to send to.
+    """The engine of one replica, as a place to send requests to.
 
     Attributes:
-        node: The worker that runs it.
-        address: ``unix:/path`` or ``loopback:PORT`` on that worker, or the URL of a server that someone else
-            runs.
-        machine: Which machine and boot a socket is on.
-        key: What the engine wants to be shown; "" for nothing.
-        withdrawal: As it reported it; echoed when nothing is in flight there any more.
-        server: How a server is reached that someone else runs; None for an engine.
+        id: The identity of this life of the engine.
+        node: The node id of the worker that reports it.
+        address: ``unix:/path`` or ``loopback:PORT`` on that worker, or the URL of an external server.
+        machine: The machine and boot that a local address belongs to.
+        withdrawal: The worker's number for the replica's last withdrawal; sent back in ``Withdrawn``.
+        key: The bearer token that the engine wants; "" for none.
+        server: How an external server is reached; None for an engine.
     """
 
     id: ReplicaId
@@ -38,11 +38,13 @@ class Upstream:
 
 @frozen
 class Failure:
-    """Why no replica is worth waiting for.
+    """Why no replica of a deployment is worth waiting for.
 
     Attributes:
-        placed: False: there is none, since none has found a place.
-        external: They are servers that someone else runs.
+        reason: A sentence for a person.
+        retry_in: Seconds until a failed replica is started again, or None if that is not known.
+        placed: False if no replica has found a place on a worker; then none has failed.
+        external: Whether the replicas are external servers.
     """
 
     reason: str
@@ -53,15 +55,17 @@ class Failure:
 
 @frozen
 class Route:
-    """All that a gateway knows of one deployment.
+    """All that a gateway knows of one deployment. Replicas are in the order of their ids.
 
     Attributes:
-        served: None when it is deployed no more, and only its last replicas are still leaving.
-        ready: The replicas that take requests, in the order of their ids.
-        leaving: Those that are to get no more, and wait until nobody has a request in flight there.
-        asleep: Those that take requests again when they are woken, in the order of their ids; they are
-            ``leaving`` too, since they sleep only when nobody uses them any more.
-        failure: Set when all that is left is replicas that have failed, or none found a place in time.
+        id: The deployment's id.
+        served: What the head says of it; None when it is no longer deployed and its last replicas are
+            leaving.
+        ready: The replicas that take requests.
+        leaving: The replicas that get no more requests; their workers wait to hear that none is in flight.
+        asleep: The replicas that take requests again once they are woken. They are in ``leaving`` too, since
+            an engine is put to sleep only when no request is in flight there.
+        failure: Why it is of no use to wait; None while a replica is ready, asleep, or may still come.
     """
 
     id: str
@@ -79,10 +83,13 @@ def make_route(
     *,
     patience: float,
 ) -> Route:
-    """Make the route of a deployment from what workers (by node) report of its replicas.
+    """Return the route of a deployment.
 
     Args:
-        patience: A FAILED replica that is tried again within so many seconds counts as starting.
+        deployment: The deployment's id.
+        served: What the head says of it, or None if it is no longer deployed.
+        replicas: The node id of a worker and its report of a replica, for each replica.
+        patience: A FAILED replica that is started again within so many seconds counts as starting.
     """
     ready: list[Upstream] = []
     leaving: list[Upstream] = []
@@ -120,7 +127,7 @@ def make_route(
 
 
 def index_names(routes: Iterable[Route]) -> dict[str, tuple[str, ...]]:
-    """Return the ids of the deployments that serve each model name, in order."""
+    """Return, for each model name, the ids of the deployments that serve it, sorted."""
     names: dict[str, list[str]] = {}
     for route in sorted(routes, key=lambda route: route.id):
         if route.served is not None:
@@ -133,9 +140,15 @@ def resolve(
 ) -> Route | None:
     """Return the route that a request's ``model`` means, or None.
 
-    A deployment's id means that deployment. A model's name means the deployment with the ``backend`` that is
-    asked for; else the first, in the order of the ids, that has a ready replica; else the first that has not
-    failed; else the first.
+    A deployment's id means that deployment. A model's name means one of the deployments of that name, with
+    ``backend`` only those of that backend: the first, in the order of the ids, that has a ready replica; else
+    the first that has not failed; else the first.
+
+    Args:
+        routes: All routes by deployment id.
+        names: The result of ``index_names`` for these routes.
+        model: The field ``model`` of the request.
+        backend: The field ``backend`` of the request, or None.
     """
     exact = routes.get(model)
     if exact is not None and exact.served is not None:
@@ -158,12 +171,14 @@ def choose(
 ) -> Upstream | None:
     """Return the less loaded of two replicas drawn at random, or None when there is none.
 
-    The power of two choices (Mitzenmacher, 2001): nearly as even as asking all, without the herd that runs
-    to the one that looked idle a moment ago.
+    This is the power of two choices (Mitzenmacher, 2001): nearly as even as taking the least loaded of all,
+    but gateways that know little of each other do not all choose the same replica.
 
     Args:
-        in_flight: How many requests of this gateway a replica has.
-        excluded: Replicas that this request must not go to. A circuit breaker adds its own here.
+        ready: The replicas that take requests.
+        in_flight: Returns how many requests of this gateway a replica has.
+        rng: The source of the draw.
+        excluded: Replicas that this request must not go to.
     """
     candidates = tuple(each for each in ready if each.id not in excluded) if excluded else ready
     if len(candidates) < 2:

@@ -1,4 +1,4 @@
-"""The actor of one deployment: publishes its route, and keeps the requests that wait for a replica."""
+"""The router: the actor of one deployment, which publishes its route and keeps its waiting requests."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ log = structlog.get_logger()
 
 
 def router_name(deployment: str) -> str:
-    """Return the name that a deployment's router is registered under."""
+    """Return the name that the router of a deployment (by id) is registered under."""
     return f"router:{deployment}"
 
 
@@ -38,10 +38,14 @@ class RouterTools:
 
 
 class Router(Actor):
-    """Started by ``GatewayActor``, one per deployment.
+    """The actor of one deployment, started by ``GatewayActor``.
+
+    It takes ``UpdateRoute``, ``WaitForReplica``, ``LeaveHold`` and ``Idle``. When it stops, the requests that
+    wait are refused: with ``model_not_found`` if the deployment is gone, else with ``router_restarting``.
 
     Args:
-        current: Gives the route as it is known now; a restarted router begins with it.
+        current: Returns the route as it is known now; a restarted router begins with it.
+        tools: What it shares with the hot path.
     """
 
     def __init__(self, current: Callable[[], Route], tools: RouterTools) -> None:
@@ -86,7 +90,7 @@ class Router(Actor):
 
     def _apply(self, route: Route) -> None:
         before, self._route = self._route, route
-        # First nobody is sent there any more, then the worker is told so.
+        # Published first: once a worker is told that nothing is in flight, no request may be sent there.
         self._tools.board.publish(route)
         known = {upstream.id for upstream in (*route.ready, *route.leaving)}
         vanished = [each for each in (*before.ready, *before.leaving) if each.id not in known]
@@ -98,7 +102,7 @@ class Router(Actor):
         else:
             self._release(self._holds.release(self._ready()))
             self._expire()
-        self._woken = None  # what was said may have been lost
+        self._woken = None  # the order to wake it may have been lost: it is given again
         self._wake()
 
     def _withdraw(self, upstreams: Iterable[Upstream]) -> None:
@@ -136,7 +140,7 @@ class Router(Actor):
         self._wake()
 
     def _wake(self) -> None:
-        """Wake one replica while requests wait and none is ready for them: the same one as other gateways."""
+        """Order one sleeping replica to wake if requests wait: the first, which all gateways choose alike."""
         asleep = self._route.asleep[0] if self._route.asleep and len(self._holds) else None
         if asleep is not None and asleep != self._woken:
             self._woken = asleep

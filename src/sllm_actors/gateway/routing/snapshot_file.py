@@ -1,4 +1,4 @@
-"""The last routing table on disk: a gateway that starts while the head is away begins with it."""
+"""The file with the last routing table: a gateway that starts while the head is away begins with it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from sllm_actors.files import FileProblem, put_aside, read_record, write_record
 from sllm_actors.serving.messages import RoutingTable
 
 LARGEST = 64 * 2**20
+"""Bytes that the file may have when it is read."""
+
 VERSION = 1
+"""The version of the file's format that is written, and the only one that is read."""
 
 
 @frozen
@@ -20,21 +23,23 @@ class _Snapshot:
 
 
 def save_table(path: Path, table: RoutingTable) -> None:
-    """Replace the file, whole or not at all, readable by its owner only. Blocks.
+    """Write a table to the file, whole or not at all, readable by its owner only.
+
+    Blocks: call it in a thread.
 
     Raises:
-        OSError: It could not be written; the old file is as it was.
+        OSError: The file could not be written; the old one is as it was.
     """
     write_record(path, _Snapshot(VERSION, table), durable=True)
 
 
 def load_table(path: Path) -> RoutingTable | None:
-    """Return the table in the file, or None where there is none. Blocks.
+    """Return the table in the file, or None if there is none. Blocks: call it in a thread.
 
-    One that is damaged or of another version is put aside with a warning.
+    A file that is damaged, or of another version, counts as none: it is renamed, with a warning in the log.
 
     Raises:
-        FileProblem: It cannot be put aside.
+        FileProblem: Such a file could not be renamed.
     """
     try:
         snapshot = read_record(path, _Snapshot, LARGEST)
