@@ -1,5 +1,5 @@
 """What each kind of engine needs: settings, command line, environment, readiness, sleep.
 
-``registry`` names the backends; each is a ``backend.Backend``, made of plain functions from a deployment's
-settings to a ``backend.Launch``. A new engine is one module here and one line in the registry.
+``registry`` lists the backends. Each is a ``backend.Backend``, which turns a deployment's settings into a
+``backend.Launch``. A new kind of engine is one module here and one line in the registry.
 """

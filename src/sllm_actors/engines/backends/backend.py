@@ -17,7 +17,7 @@ from .sleep import SleepTiers
 from .work_metrics import WorkMetrics
 
 PhaseOf = Callable[[str], str]
-"""Says what a line of the log means: what the engine begins now, or "" when it does not tell."""
+"""Returns which phase of its start an engine begins with a line of its log, or "" if it begins none."""
 
 
 @frozen
@@ -26,14 +26,15 @@ class Launch:
 
     Attributes:
         address: ``unix:/path``, ``loopback:PORT`` or a URL.
-        health: Paths that answer 200 when it is ready, the first one that exists counts.
+        health: Paths of HTTP that answer 200 when the engine is ready; the first one that exists is used.
         plan: What to start; None where somebody else runs the server.
-        phase_of: What a line of its log says about its start; None: its log tells nothing.
-        work: Where its metrics tell whether it gets on; None: they do not.
-        tiers: How it is put to sleep; None: it cannot be.
-        key: What it wants to be shown; needed where anybody on the machine could reach it.
-        server: How the server is reached that somebody else runs; None for an engine of ours.
-        weights: The file or folder of weights that it is going to read; None: it reads none here.
+        phase_of: Reads the phases of the start from the engine's log; None if that does not tell.
+        work: Which of its metrics show whether it makes progress; None if none do.
+        tiers: How it is put to sleep; None if it cannot sleep.
+        key: The bearer token that the engine asks of its clients; "" for none. An engine on a port needs one,
+            since any program on the machine can connect to it.
+        server: How the server of somebody else is reached; None for an engine that the worker starts.
+        weights: The file or folder of weights that the engine will read, to be read ahead; None for none.
     """
 
     address: str
@@ -48,27 +49,41 @@ class Launch:
 
 
 class Backend(Protocol):
-    """One kind of engine. Both methods read the disk: call them in a thread."""
+    """One kind of engine. Both methods read the disk: call them in a thread.
+
+    Attributes:
+        name: What deployments call it: ``vllm``, ``llamacpp``, …
+    """
 
     name: str
 
     def inspect(
         self, source: str, settings: Mapping[str, object], python: str, num_gpus: int
     ) -> SourceInspected:
-        """Say whether a source with these settings could be served here, by a replica with so many GPUs.
+        """Check whether this worker could serve a source with these settings; return the source's size.
 
-        What is wrong with the source comes last: it may be a name of what has not been brought yet.
+        The source is checked last: for one that is not downloaded yet, the caller ignores ``SourceProblem``.
 
         Args:
-            python: The interpreter of its engine.
+            source: A path on the worker; a source that is not downloaded yet; or a server's URL.
+            settings: The deployment's settings, by name.
+            python: The interpreter that the engine would run under.
+            num_gpus: How many GPUs a replica would get.
 
         Raises:
             LaunchProblem: It could not.
+            SourceProblem: The source is missing or cannot be served by this backend.
         """
 
     def launch(self, order: ReplicaOrder, host: EngineHost, paths: EnginePaths) -> Launch:
-        """Decide how to start one engine life.
+        """Decide how to start one engine life. Nothing is started.
+
+        Args:
+            order: What to serve; its source is a path on the worker, or a server's URL.
+            host: What the worker's engines share.
+            paths: The paths of this engine life.
 
         Raises:
             LaunchProblem: It cannot be started as ordered.
+            SourceProblem: The source is missing or cannot be served by this backend.
         """

@@ -30,13 +30,14 @@ class CommandSettings:
     """Settings of the command backend.
 
     Attributes:
-        command: The program and its arguments, as a list; a single text is split as a shell would split it,
-            and no shell sees it. ``$PORT`` or ``$SOCKET``, ``$MODEL`` (the deployment's source), ``$NAME``
-            (the name that clients use) and ``$KEYFILE`` (a file with what the worker and the gateways will
-            show as a bearer token) stand for their values, within a word too; ``$$`` is a dollar sign.
-        health_path: What answers 200 when it is ready; by default ``/health``, or where that does not exist
-            ``/v1/models``.
-        enable_sleep_mode: It sleeps and wakes as vLLM does, at the paths that vLLM has for it.
+        command: The program (an absolute path) and its arguments, as a list; a single text is split as a
+            shell would split it, but no shell runs it. Anywhere in a word, ``$PORT`` or ``$SOCKET`` (where
+            the program has to listen), ``$MODEL`` (the deployment's source), ``$NAME`` (the name that clients
+            use) and ``$KEYFILE`` (the path of a file with the bearer token that worker and gateways send)
+            stand for their values; ``$$`` is a dollar sign.
+        health_path: The path that answers 200 when the program is ready; by default ``/health``, or if that
+            does not exist ``/v1/models``.
+        enable_sleep_mode: The program sleeps and wakes through the same HTTP routes as vLLM.
     """
 
     command: tuple[str, ...] = words()
@@ -45,7 +46,7 @@ class CommandSettings:
 
 
 class Command:
-    """See ``Backend``."""
+    """The command backend. See ``Backend``."""
 
     name = "command"
 
@@ -89,10 +90,11 @@ class Command:
 
 
 def read_command(settings: Mapping[str, object]) -> CommandSettings:
-    """Return the settings of an order.
+    """Read the settings of a deployment, by name.
 
     Raises:
-        SettingsProblem: There is no command, or it cannot be reached.
+        SettingsProblem: One is unknown or not allowed; there is no command, or it names not exactly one of
+            ``$PORT`` and ``$SOCKET``.
     """
     found = read_settings(CommandSettings, settings, Command.name)
     if not found.command:
@@ -113,10 +115,10 @@ def read_command(settings: Mapping[str, object]) -> CommandSettings:
 
 
 def names_in(words: tuple[str, ...]) -> set[str]:
-    """Return what stands for a value in these words."""
+    """Return the names of the variables in these words: ``PORT`` for ``$PORT`` or ``${PORT}``."""
     return {match[2] or match[3] for word in words for match in _PLACE.finditer(word) if not match[1]}
 
 
 def substitute(word: str, values: Mapping[str, str]) -> str:
-    """Put values in their places; what a value looks like does not matter."""
+    """Replace the variables in a word by their values; a ``$`` in a value is not replaced again."""
     return _PLACE.sub(lambda match: "$" if match[1] else values[match[2] or match[3]], word)

@@ -53,19 +53,19 @@ _OURS = frozenset(
 
 @frozen
 class ExternalSettings:
-    """Settings of the external backend. Variables and files are those of the workers and the gateways.
+    """Settings of the external backend. Each worker and gateway reads the variables and files by itself.
 
     Attributes:
-        upstream_model: What the server calls the model; by default the only one of its ``/v1/models``,
-            or, where that lists none or several, the deployment's own name for it.
+        upstream_model: The server's name for the model; by default the only one that its ``/v1/models``
+            lists, or, if that lists none or several, the deployment's own name for it.
         api_key_env: The environment variable that holds the server's key.
-        api_key_file: The absolute path of the file that holds it.
-        headers: Sent with each request. What looks like a secret by its name is shown in no view.
-        ca_file: The absolute path of the certificate authorities (PEM) that are trusted in place of the
+        api_key_file: The absolute path of the file that holds the server's key.
+        headers: Headers of each request, by name. No view shows the value of one whose name looks secret.
+        ca_file: The absolute path of certificate authorities (PEM) that are trusted in place of the
             machine's.
-        connect_timeout: Seconds in which it must be reached.
-        health_path: What answers 200 when the server is well; by default ``/health``, or where that does not
-            exist ``/v1/models``.
+        connect_timeout: Seconds within which the server must be reached.
+        health_path: The path that answers 200 when the server is well; by default ``/health``, or if that
+            does not exist ``/v1/models``.
     """
 
     upstream_model: str = text("")
@@ -90,7 +90,7 @@ class ExternalSettings:
 
 
 class External:
-    """See ``Backend``."""
+    """The external backend. See ``Backend``."""
 
     name = "external"
 
@@ -126,10 +126,10 @@ def _address(source: str) -> str:
 
 
 def read_external(settings: Mapping[str, object]) -> ExternalSettings:
-    """Return the settings of an order.
+    """Read the settings of a deployment, by name.
 
     Raises:
-        SettingsProblem: One is unknown or no good. No sentence repeats what may be a secret.
+        SettingsProblem: One is unknown or not allowed. The sentence repeats nothing that may be a secret.
     """
     found = read_settings(ExternalSettings, settings, External.name)
     if found.api_key_env and found.api_key_file:

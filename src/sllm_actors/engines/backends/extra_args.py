@@ -1,4 +1,4 @@
-"""Arguments that people pass through to an engine, checked against what its worker decides."""
+"""Checking ``extra_args``: arguments that a deployment passes through to an engine."""
 
 from __future__ import annotations
 
@@ -19,18 +19,19 @@ def check_extra_args(
     given: Collection[str],
     short: Mapping[str, str] | None = None,
 ) -> None:
-    """Refuse arguments that are decided elsewhere.
+    """Refuse arguments that the worker decides, or that a setting of the deployment decides already.
 
-    Engines take ``_`` for ``-`` in a name, and the beginning of a name for the name.
+    Engines accept ``_`` for ``-`` in a name, and the beginning of a name for the whole name: both are seen.
 
     Args:
-        ours: Names that the worker sets, without dashes in front, and why.
-        settings: Names, with underscores, that are settings as well.
-        given: Those of them that were given.
-        short: What the short forms stand for.
+        arguments: The ``extra_args``.
+        ours: Names that the worker decides, without leading dashes, and why.
+        settings: Names of the backend's settings, with underscores.
+        given: The settings that the deployment sets.
+        short: The long names, without leading dashes, by short form (``-tp``).
 
     Raises:
-        SettingsProblem: One is refused.
+        SettingsProblem: An argument is refused.
     """
     if arguments and not arguments[0].startswith("-"):
         raise SettingsProblem(

@@ -1,4 +1,4 @@
-"""Answering a worker's ``InspectSource`` in time, whatever the disk does."""
+"""Answering ``InspectSource`` in time, even if a disk does not answer."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from sllm_actors.models.store import WANTED
 from .registry import inspect_source
 
 ANSWERS = 3.0
-"""Seconds that the source's own path may take to answer at all; whoever asks waits a little longer."""
+"""Seconds that the disk with the source's path may take to answer; the head waits a little longer."""
 
 LONGEST = 90.0
 """Seconds that everything else may take: an engine's Python may have to be started from a slow disk."""
 
 
 async def inspect_in_time(request: InspectSource, host: EngineHost) -> SourceInspected:
-    """Say what keeps this machine from running a source; a path that does not answer does.
+    """Return what keeps this worker from running a source; a path on a disk that does not answer does.
 
     Raises:
-        DiskSilent: Something else than the source took too long: the source may be good.
+        DiskSilent: Something other than the named paths took longer than ``LONGEST``: the source may be good.
     """
     try:
         for path in paths_of(request, host):
@@ -35,7 +35,7 @@ async def inspect_in_time(request: InspectSource, host: EngineHost) -> SourceIns
 
 
 def paths_of(asked: InspectSource | ReplicaOrder, host: EngineHost) -> tuple[str | Path, ...]:
-    """Return the paths that are looked at for a source, its settings and its secrets."""
+    """Return the paths on disk that a source, its settings and its secrets name."""
     named = [value for value in asked.settings.values() if isinstance(value, str)]
     named += [reference.removeprefix("file:") for reference in asked.secret_env.values()]
     files = tuple(name for name in named if name.startswith("/"))

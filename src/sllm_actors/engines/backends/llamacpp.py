@@ -40,7 +40,7 @@ _SETTINGS = {
     "pooling_type": "pooling",
     "cpuparams.n_threads": "n_threads",
 }
-"""Parameters that are settings as well."""
+"""Parameters of llama.cpp that ``extra`` cannot set, since a setting does; by parameter."""
 
 _FLAGS = {
     **dict.fromkeys(("-c", "--ctx-size"), "the setting n_ctx"),
@@ -59,7 +59,7 @@ _FLAGS = {
     "--rope-freq-scale": 'extra = {"rope_freq_scale": X}',
     "--no-warmup": 'extra = {"warmup": false}',
 }
-"""What stands for the usual flags of llama.cpp's own program."""
+"""What to give instead of the usual flags of llama.cpp's own program, by flag."""
 
 
 @frozen
@@ -68,17 +68,16 @@ class LlamaCppSettings:
 
     Attributes:
         max_model_len: Tokens that one request may use, prompt and answer together.
-        n_parallel: Requests that are worked on at the same time (also ``max_num_seqs``).
-        n_ctx: Tokens of all of them together; instead of ``max_model_len``, not beside it.
-        n_threads: CPU threads, on as many cores of their own; by default half as many as there are cores, on
-            all of them while no other engine computes there. They wait by spinning, and crawl when there are
-            more of them than cores.
-        n_threads_http: Connections that are served at the same time. A request that waits for its turn holds
-            one, and so does each stream; with none free, ``/health`` is not answered and a busy engine looks
-            hung. An idle thread costs next to nothing.
+        n_parallel: The most requests that are worked on at the same time (also ``max_num_seqs``).
+        n_ctx: Tokens of all these requests together; instead of ``max_model_len``, not beside it.
+        n_threads: How many threads compute, on a CPU; the engine then gets as many cores of its own. By
+            default half as many as there are cores; see ``machine.cores`` for which they run on.
+        n_threads_http: The most connections that are served at the same time. A request that waits for its
+            turn holds one, and so does each stream; with none free, ``/health`` is not answered and a busy
+            engine looks hung. An idle thread costs next to nothing.
         embedding: Serve ``/v1/embeddings`` as well; chat works either way.
-        pooling: How an embedding is made of the tokens' vectors.
-        extra: More attributes of ``xllamacpp.CommonParams``, by name.
+        pooling: How an embedding is made from the vectors of the tokens.
+        extra: Further attributes of ``xllamacpp.CommonParams``, by name.
     """
 
     max_model_len: int | None = whole(None)
@@ -92,18 +91,23 @@ class LlamaCppSettings:
 
     @property
     def context(self) -> int:
-        """Tokens of all requests together."""
+        """Tokens of all requests together: the ``n_ctx`` of llama.cpp."""
         return self.n_ctx or (self.max_model_len or 2048) * self.n_parallel
 
     def parameters(self, threads: int, num_gpus: int) -> dict[str, object]:
-        """Return the attributes of ``CommonParams`` to set; ``threads`` is how many compute."""
+        """Return the attributes of ``CommonParams`` to set, by name.
+
+        Args:
+            threads: How many threads compute on the CPU.
+            num_gpus: How many GPUs the engine gets.
+        """
         chosen: dict[str, object] = {
             "n_ctx": self.context,
             "n_parallel": self.n_parallel,
             "n_threads_http": self.n_threads_http,
             "endpoint_metrics": True,
             "embedding": self.embedding,
-            # To find out what fits on the GPUs it loads the model a first time: half of a start on a CPU.
+            # To find out what fits on GPUs, it loads the model once more: that doubles a start on a CPU.
             "fit_params": num_gpus > 0,
         }
         if self.embedding:
@@ -113,7 +117,7 @@ class LlamaCppSettings:
 
 
 class LlamaCpp:
-    """See ``Backend``."""
+    """The llamacpp backend. See ``Backend``."""
 
     name = "llamacpp"
 
@@ -140,7 +144,7 @@ class LlamaCpp:
 def plan(
     order: ReplicaOrder, model: Path, settings: LlamaCppSettings, host: EngineHost, paths: EnginePaths
 ) -> Launch:
-    """Decide how to start; pure."""
+    """Decide how to start a llama.cpp; pure."""
     threads = settings.n_threads or host.hardware.cores.share_of_two
     what = {
         "model": str(model),

@@ -1,8 +1,9 @@
 """The program of a llamacpp engine: llama.cpp's own HTTP server (package xllamacpp) on a unix socket.
 
-Run by path, with one JSON object as its argument: ``model``, ``alias``, ``socket``, and ``parameters``,
-attributes of ``xllamacpp.CommonParams`` (a dot reaches into one of them). It imports nothing of sllm_actors,
-so that it runs under any interpreter that has xllamacpp. It has no state to save: SIGTERM just ends it.
+It is run by path with one argument, a JSON object: ``model`` (path), ``alias`` (the model's name for
+clients), ``socket`` (path), and ``parameters``: values of attributes of ``xllamacpp.CommonParams``, by name,
+where a dot names an attribute of an attribute. It imports nothing of sllm_actors, so that it runs under any
+interpreter that has xllamacpp. It has no state to save: SIGTERM just ends it.
 """
 
 from __future__ import annotations
@@ -16,20 +17,26 @@ from typing import Any
 
 
 def fail(sentence: str) -> None:
-    """Say why it cannot start, and end; the native threads are not waited for."""
+    """Print why the server cannot start, and end the process without waiting for native threads."""
     sys.stderr.write(sentence + "\n")
     sys.stderr.flush()
     os._exit(1)
 
 
 def set_parameter(target: Any, name: str, value: object) -> None:
-    """Set one attribute of the parameters, and see that it then has that value.
+    """Set one attribute of the parameters, and check that it then has that value.
 
-    xllamacpp makes a set of a text's letters. Where it takes several texts, one alone is the only one.
+    A text for an attribute that is a set or list of texts becomes its only item: xllamacpp itself would make
+    a set of its letters.
+
+    Args:
+        target: The ``CommonParams``.
+        name: The attribute's name; a dot names an attribute of an attribute.
+        value: A JSON value.
 
     Raises:
-        AttributeError: There is none of that name.
-        TypeError, ValueError, OverflowError: It takes no such value, or takes it for another one.
+        AttributeError: There is no attribute of that name.
+        TypeError, ValueError, OverflowError: The attribute does not take this value, or not as it is.
     """
     *parts, last = name.split(".")
     for part in parts:

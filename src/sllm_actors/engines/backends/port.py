@@ -1,4 +1,4 @@
-"""Where an engine listens that knows no unix sockets: a port of the loopback, with a key of its own."""
+"""Ports of 127.0.0.1, each with a key, for engines that cannot listen on a unix socket."""
 
 from __future__ import annotations
 
@@ -12,10 +12,14 @@ from sllm_actors.engines.messages import LOOPBACK
 
 @frozen
 class PrivatePort:
-    """A port for one engine life. Everybody on the machine can reach it, so it comes with a key.
+    """A port for one engine life, with a key: every program on the machine can connect to the port.
 
-    Somebody may take the port before the engine does. That is seen and nobody is sent there; the engine is
-    ended, and its next life gets another port.
+    Another program may take the port before the engine does. The health check notices that (``PortOwner``):
+    no request is sent there, the engine is ended, and its next life gets another port.
+
+    Attributes:
+        number: The port.
+        key: The bearer token that the engine asks of its clients.
     """
 
     number: int
@@ -23,15 +27,15 @@ class PrivatePort:
 
     @property
     def address(self) -> str:
-        """See ``ReplicaReport``."""
+        """The address as ``ReplicaReport`` has it: ``loopback:PORT``."""
         return f"{LOOPBACK}{self.number}"
 
 
 def choose_port() -> PrivatePort:
-    """Choose a port that is free now. Blocks a little.
+    """Choose a port that is free now, and a random key.
 
     Raises:
-        OSError: There is none.
+        OSError: No port is free.
     """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -1,4 +1,4 @@
-"""Which backends there are."""
+"""The list of backends, and what is done for each of them alike."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ BACKENDS: Mapping[str, Backend] = {
 
 
 FORK_SERVERS: Mapping[str, Callable[[EngineHost], ForkServerSpec | None]] = {"vllm": warm_vllm}
-"""The backends whose engines can be forked, and what their fork server is: None where it is not installed."""
+"""For backends whose engines can be forked: returns what the fork server is to be, None if not installed."""
 
 
 def backend_named(name: str) -> Backend:
-    """Return a backend.
+    """Return the backend of this name.
 
     Raises:
-        LaunchProblem: There is none of that name.
+        LaunchProblem: There is none.
     """
     backend = BACKENDS.get(name)
     if backend is None:
@@ -45,12 +45,12 @@ def backend_named(name: str) -> Backend:
 
 
 def with_variables(launch: Launch, order: ReplicaOrder, host: EngineHost) -> Launch:
-    """Return a launch with the variables that the order sets for the engine. Reads the disk.
+    """Return a launch with the environment variables that the order sets for the engine. Reads the disk.
 
-    An engine that has some is started as a program: a fork has its server's environment.
+    An engine with such variables is started as a program, since a fork server's environment is another one.
 
     Raises:
-        LaunchProblem: One cannot be set.
+        LaunchProblem: A variable cannot be set: see ``read_variables``.
     """
     variables = host.own_variables(order.env, order.secret_env)
     if launch.plan is None or not variables:
@@ -59,9 +59,9 @@ def with_variables(launch: Launch, order: ReplicaOrder, host: EngineHost) -> Lau
 
 
 def inspect_source(request: InspectSource, host: EngineHost) -> SourceInspected:
-    """Answer a worker's ``InspectSource``. Reads the disk: call it in a thread.
+    """Answer ``InspectSource``. Reads the disk: call it in a thread.
 
-    Nothing is downloaded: of a source that has to be brought first it is only checked how it is written.
+    Nothing is downloaded: of a source that would have to be, only the form of its name is checked.
     """
     local: str | None = ""
     try:

@@ -1,4 +1,7 @@
-"""From the settings of an order, JSON values by name, to the attrs class of a backend."""
+"""Reading a deployment's settings (JSON values by name) into the attrs class of a backend.
+
+The functions ``whole``, ``number``, ``flag``, … declare the fields of such a class.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ T = TypeVar("T", bound=attrs.AttrsInstance)
 
 
 def whole(default: int | None, *, least: int = 1, most: int = 2**31 - 1, alias: str = "") -> Any:
-    """Declare a setting that is a whole number from ``least`` to ``most``: by default what 32 bits hold."""
+    """Declare a setting that is a whole number from ``least`` to ``most``; ``alias`` is another name."""
 
     def check(value: object) -> bool:
         return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
@@ -34,12 +37,12 @@ def number(default: float | None, *, above: float, most: float) -> Any:
 
 
 def flag(*, default: bool | None) -> Any:
-    """Declare a setting that is true or false; by default None, if that means that the engine decides."""
+    """Declare a setting that is true or false; a default of None leaves it to the engine."""
     return _setting(default, lambda value: isinstance(value, bool), "true or false")
 
 
 def words() -> Any:
-    """Declare a setting that is a list of texts. One text is split into them as a shell would split it."""
+    """Declare a setting that is a list of texts; a single text is split as a shell would split it."""
     what = "a list of texts, or one text with its quotes closed"
     return attrs.field(
         default=(),
@@ -63,7 +66,9 @@ def text(default: str, *choices: str, secret: bool = False) -> Any:
     """Declare a setting that is a text, one of ``choices`` if there are any.
 
     Args:
-        secret: A value that is no good is not repeated: it may be a key that was put in the wrong place.
+        default: Its value where it is not given.
+        choices: The allowed texts; any text is, if there are none.
+        secret: Never repeat a wrong value in a message: it may be a key that was put in the wrong place.
     """
     what = " or ".join((", ".join(choices[:-1]), choices[-1])) if choices else "a text"
 
@@ -74,7 +79,7 @@ def text(default: str, *choices: str, secret: bool = False) -> Any:
 
 
 def texts() -> Any:
-    """Declare a setting that is a table of names and texts, any of which may be a secret."""
+    """Declare a setting that is an object of texts by name, any of which may be a secret."""
 
     def check(value: object) -> bool:
         return isinstance(value, dict) and all(
@@ -86,7 +91,7 @@ def texts() -> Any:
 
 
 def table() -> Any:
-    """Declare a setting that is a table of names and plain values."""
+    """Declare a setting that is an object of texts and numbers by name."""
 
     def check(value: object) -> bool:
         return isinstance(value, dict) and all(
@@ -102,10 +107,15 @@ def _setting(default: object, check: Any, what: str, alias: str = "", *, secret:
 
 
 def read_settings(schema: type[T], settings: Mapping[str, object], backend: str) -> T:
-    """Return a backend's settings; what is not given, or is ``None``, has its default.
+    """Return a backend's settings; one that is not given, or is ``None``, has its default.
+
+    Args:
+        schema: The attrs class, whose fields are declared by the functions above.
+        settings: JSON values by name.
+        backend: The backend's name, for messages.
 
     Raises:
-        SettingsProblem: A name is unknown or given twice (by an alias), or a value is no good.
+        SettingsProblem: A name is unknown or given twice (by an alias), or a value is not allowed.
     """
     fields = {field.name: field for field in attrs.fields(schema)}
     names = {name: name for name in fields}

@@ -28,6 +28,7 @@ WORK = WorkMetrics(
 )
 
 SECRETS = "secrets.yaml"
+"""The configuration file in the engine's TMPDIR that holds its key."""
 
 _OURS = {
     "model-path": "it is the deployment's source",
@@ -54,11 +55,11 @@ class SglangSettings:
     Attributes:
         tensor_parallel_size: GPUs that each layer is spread over; by default all that the replica gets.
         max_model_len: Tokens that one request may use, prompt and answer together.
-        gpu_memory_utilization: The part of each GPU's memory that weights and cache take.
-        dtype: Of weights and activations.
+        gpu_memory_utilization: The part of each GPU's memory that weights and cache take: above 0, up to 1.
+        dtype: The data type of weights and activations.
         quantization: How the weights are quantized, if their configuration does not say.
-        max_num_seqs: Requests that are worked on at the same time.
-        trust_remote_code: Run Python code that the model's folder carries.
+        max_num_seqs: The most requests that are worked on at the same time.
+        trust_remote_code: Run Python code that the model's folder contains.
         is_embedding: Serve ``/v1/embeddings`` instead of text.
         extra_args: Further arguments of ``sglang.launch_server``.
     """
@@ -74,10 +75,10 @@ class SglangSettings:
     extra_args: tuple[str, ...] = words()
 
     def arguments(self, num_gpus: int) -> Iterator[str]:
-        """Yield the arguments of the engine.
+        """Yield the engine's arguments.
 
         Raises:
-            SettingsProblem: They do not agree with the number of GPUs.
+            SettingsProblem: ``tensor_parallel_size`` is not the number of GPUs.
         """
         ranks = self.tensor_parallel_size or num_gpus
         if ranks != num_gpus:
@@ -104,7 +105,7 @@ class SglangSettings:
 
 
 class Sglang:
-    """See ``Backend``."""
+    """The sglang backend. See ``Backend``."""
 
     name = "sglang"
 
@@ -134,7 +135,15 @@ def plan(
     paths: EnginePaths,
     port: PrivatePort,
 ) -> Launch:
-    """Decide how to start; pure.
+    """Decide how to start an SGLang; pure.
+
+    Args:
+        order: What to serve.
+        model: The model's folder.
+        settings: The order's settings.
+        host: What the worker's engines share.
+        paths: The paths of this engine life.
+        port: Where the engine listens.
 
     Raises:
         SettingsProblem: The settings do not agree with the number of GPUs.
@@ -158,10 +167,10 @@ def plan(
 
 
 def read_sglang_settings(settings: Mapping[str, object]) -> SglangSettings:
-    """Return the settings of an order.
+    """Read the settings of a deployment, by name.
 
     Raises:
-        SettingsProblem: One is unknown, no good, or fights with what the worker decides.
+        SettingsProblem: One is unknown or not allowed, or is for the worker to decide.
     """
     found = read_settings(SglangSettings, settings, Sglang.name)
     check_extra_args(found.extra_args, ours=_OURS, settings=(), given=())
@@ -169,20 +178,20 @@ def read_sglang_settings(settings: Mapping[str, object]) -> SglangSettings:
 
 
 def check_gpus(num_gpus: int) -> None:
-    """Check that a replica has what SGLang runs on.
+    """Check that a replica has a GPU.
 
     Raises:
-        LaunchProblem: It has not.
+        LaunchProblem: It has none.
     """
     if not num_gpus:
         raise LaunchProblem("SGLang needs a GPU: deploy with --num-gpus 1, or with --backend llamacpp")
 
 
 def check_installed(python: str) -> None:
-    """Check that an interpreter has SGLang.
+    """Check that SGLang is installed for an interpreter.
 
     Raises:
-        LaunchProblem: It has not.
+        LaunchProblem: It is not, or the interpreter cannot be asked.
     """
     if find_installed(python, Sglang.name) is None:
         raise LaunchProblem(

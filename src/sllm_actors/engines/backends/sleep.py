@@ -1,4 +1,4 @@
-"""Putting an engine to sleep and waking it: it keeps its process, and gives its GPU memory to others."""
+"""Putting an engine to sleep and waking it: asleep, it keeps its process but frees its GPU memory."""
 
 from __future__ import annotations
 
@@ -16,40 +16,40 @@ TIMEOUT = 300.0
 
 
 class SleepProblem(Exception):
-    """The engine did not do it, and what it is now is not known. The text says why, for a person."""
+    """An engine did not fall asleep or wake up, and its state is unknown. The text says why, for a person."""
 
 
 class SleepTiers(Protocol):
     """How one kind of engine sleeps.
 
-    Levels: 0 only takes on no work; 1 moves the weights to the machine's memory and forgets the rest; 2
-    forgets the weights too, which are read from disk again when it wakes.
+    Level 0 only pauses the engine; level 1 moves the weights to the machine's memory and drops the rest;
+    level 2 drops the weights too, so that they are read from disk again at waking.
     """
 
     async def sleep(self, engine: httpx2.AsyncClient, level: int) -> None:
-        """Let it finish what it works on, and put it to sleep.
+        """Let the engine finish its requests, and put it to sleep; return when it sleeps.
 
         Raises:
-            SleepProblem: It does not sleep.
+            SleepProblem: It did not fall asleep within ``TIMEOUT``.
         """
 
     async def wake(self, engine: httpx2.AsyncClient, level: int) -> None:
-        """Make it as it was before it was put to sleep at that level; return when it can take requests.
+        """Wake an engine that sleeps at this level; return when it can take requests.
 
         Raises:
-            SleepProblem: It is not awake.
+            SleepProblem: A step of waking failed, or took longer than ``TIMEOUT``.
         """
 
 
 class VllmSleep:
-    """vLLM's sleep mode, through the routes that it has with ``VLLM_SERVER_DEV_MODE``."""
+    """vLLM's sleep mode, through the HTTP routes that ``VLLM_SERVER_DEV_MODE`` turns on."""
 
     async def sleep(self, engine: httpx2.AsyncClient, level: int) -> None:
         """See ``SleepTiers``."""
         await _post(engine, f"/sleep?level={level}&mode=wait")
 
     async def wake(self, engine: httpx2.AsyncClient, level: int) -> None:
-        """See ``SleepTiers``. From level 2 on, memory comes first, then weights, then the cache's memory."""
+        """See ``SleepTiers``. From level 2: first memory for weights, then the weights, then the cache."""
         if level < FULL:
             await _post(engine, "/wake_up")
             return

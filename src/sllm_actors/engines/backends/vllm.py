@@ -20,7 +20,7 @@ from .vllm_settings import VllmSettings, read_vllm_settings
 from .work_metrics import WorkMetrics
 
 OLDEST = (0, 32)
-"""Before it, ``CUDA_VISIBLE_DEVICES`` with the UUID of a GPU ended vLLM at its start."""
+"""The oldest version that works: older ones do not start with a GPU's UUID in ``CUDA_VISIBLE_DEVICES``."""
 
 PROGRAM = "vllm.entrypoints.openai.api_server"
 WORK = WorkMetrics(
@@ -29,11 +29,11 @@ WORK = WorkMetrics(
 )
 
 QUIET = "/health,/metrics,/ping,/load"
-"""Paths that the worker asks all the time: they would fill the log."""
+"""Paths that are left out of the engine's access log: the worker asks them all the time."""
 
 
 class Vllm:
-    """See ``Backend``."""
+    """The vllm backend. See ``Backend``."""
 
     name = "vllm"
 
@@ -61,12 +61,20 @@ def plan(
     host: EngineHost,
     paths: EnginePaths,
 ) -> Launch:
-    """Decide how to start; pure.
+    """Decide how to start a vLLM; pure.
+
+    Args:
+        order: What to serve.
+        model: What the model's folder contains.
+        settings: The order's settings.
+        installed: The vLLM to run.
+        host: What the worker's engines share.
+        paths: The paths of this engine life.
 
     Raises:
         SettingsProblem: The settings do not agree with the number of GPUs.
     """
-    # Kernels for quantized weights compute in 16 bits.
+    # Kernels for quantized weights compute in 16 bits: float32 is not possible with them.
     cpu_dtype = "bfloat16" if settings.quantization or model.quantized else host.hardware.cpu_dtype
     argv = (
         installed.python,
@@ -96,7 +104,7 @@ def plan(
 
 
 def environment(settings: VllmSettings, num_gpus: int, host: EngineHost) -> dict[str, str]:
-    """Return the variables that a vLLM needs beside those of its worker."""
+    """Return the environment variables that a vLLM needs beside those of its worker."""
     ours = host.policy.environment
     cache = ours.get("VLLM_CACHE_ROOT") or str(host.folders.logs.parent / "cache" / "vllm")
     env = {
@@ -128,7 +136,7 @@ def find_vllm(python: str) -> InstalledEngine:
     """Return the vLLM of an interpreter.
 
     Raises:
-        LaunchProblem: It has none, or one that is too old.
+        LaunchProblem: It has none, or one older than ``OLDEST``, or the interpreter cannot be asked.
     """
     installed = find_installed(python, Vllm.name)
     if installed is None:

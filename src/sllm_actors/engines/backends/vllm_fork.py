@@ -1,4 +1,4 @@
-"""What a fork server of vLLM imports, and which engines can be forked from it."""
+"""The fork server of vLLM: what it imports, and in which environment."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ EXPECTED = (
     "transformers",
     "setproctitle",
 )
-"""What any engine imports late. The rest is known of its version, or learned from the first ones."""
+"""Modules that every engine imports late. The others come from ``known_imports``, or are learned."""
 
 LATE = frozenset(
     {
@@ -37,14 +37,14 @@ LATE = frozenset(
         "VLLM_SERVER_DEV_MODE",
     }
 )
-"""Variables that vLLM reads when an engine starts, not when it is imported; or that a fork sees to."""
+"""Variables that vLLM reads when an engine starts, not at its import, or that ``forked_engine`` applies."""
 
 
 def fork_server_spec(host: EngineHost) -> ForkServerSpec | None:
-    """Return what the worker's fork server of vLLM is to be, or None where vLLM is not installed. Blocks.
+    """Return the specification of the worker's fork server of vLLM, or None if vLLM is not installed. Blocks.
 
     Raises:
-        LaunchProblem: Its interpreter cannot be asked.
+        LaunchProblem: The interpreter for vLLM cannot be asked.
     """
     installed = find_installed(host.interpreters.of(Vllm.name), Vllm.name)
     if installed is None:
@@ -55,7 +55,7 @@ def fork_server_spec(host: EngineHost) -> ForkServerSpec | None:
     known = read_known_imports(
         known_list(Vllm.name, installed.version, cpu=installed.cpu), installed.packages
     )
-    if "LD_PRELOAD" in env:  # then vLLM wants another one
+    if "LD_PRELOAD" in env:  # vLLM adds to it: what the list has would be incomplete
         known = evolve(known, preload="")
     return ForkServerSpec(
         backend=Vllm.name,

@@ -1,4 +1,4 @@
-"""What vLLM's log says of its start. The lines are those of 0.32; one that it does not know tells nothing."""
+"""Which phase of its start a vLLM is in, from its log. Lines are those of 0.32; unknown ones are ignored."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _LINES = (
 
 
 def phase_of(line: str) -> str:
-    """Return what a line says that the engine begins now, or ""."""
+    """Return the phase that begins with this line of the log, in a few words, or "". See ``PhaseOf``."""
     if shards := _SHARDS.search(line):
         percent, done, count = shards.groups()
         return f"loading the weights: {percent} % ({done} of {count} files)"

@@ -48,7 +48,7 @@ _OURS = {
     "distributed-executor-backend": "the worker has to own every process of the engine",
     "uvicorn-log-level": "the worker reads the engine's log",
 }
-"""Arguments that would fight with what the worker decides, and why."""
+"""Arguments that the worker decides, so that ``extra_args`` cannot set them, and why."""
 
 _SHORT = {
     "-dp": "data-parallel-size",
@@ -70,25 +70,25 @@ class VllmSettings:
         pipeline_parallel_size: Groups of layers, one after the other; times ``tensor_parallel_size`` it is
             ``num_gpus``.
         max_model_len: Tokens that one request may use, prompt and answer together.
-        gpu_memory_utilization: The part of each GPU's memory that the engine takes.
-        dtype: Of weights and activations; on a CPU what suits it, see ``cpu_dtype``.
+        gpu_memory_utilization: The part of each GPU's memory that the engine takes: above 0, up to 1.
+        dtype: The data type of weights and activations; on a CPU by default what suits it: ``cpu_dtype``.
         quantization: How the weights are quantized, if their configuration does not say.
         load_format: How the weights are read.
-        enable_sleep_mode: Let the engine be put to sleep, where it gives its GPU memory to others. Default on
-            a GPU; on a CPU vLLM cannot.
-        trust_remote_code: Run Python code that the model's folder carries.
-        enable_prefix_caching: Keep the attention state of prompts whose beginning is shared.
-        enforce_eager: Compile nothing: a fast start and slower tokens. Default on a CPU.
-        max_num_seqs: Requests that are worked on at the same time.
-        max_num_batched_tokens: Tokens of one step.
+        enable_sleep_mode: Let the engine be put to sleep, in which it frees its GPU memory. The default on a
+            GPU; on a CPU vLLM cannot sleep.
+        trust_remote_code: Run Python code that the model's folder contains.
+        enable_prefix_caching: Keep the attention state of prompts, for others with the same beginning.
+        enforce_eager: Compile nothing: the start is faster, and tokens are slower. The default on a CPU.
+        max_num_seqs: The most requests that are worked on at the same time.
+        max_num_batched_tokens: The most tokens of one step.
         enable_lora: Load adapters; ``lora_modules`` implies it.
-        lora_modules: Folders of adapters by the model name that they are served under.
+        lora_modules: Absolute paths of adapters' folders, by the model name that they are served under.
         runner: ``generate`` or ``pooling`` (embeddings and the like).
-        task: The older way to say that: ``embed``, ``classify``, ``score``, ``reward``, ``generate``.
-        seed: Of the engine's random numbers.
-        cpu_kv_cache_gib: GiB for the attention state, on a CPU.
-        cpu_threads: Threads that compute, on a CPU, and get as many cores of their own: by default half as
-            many as there are cores, on all of them while no other engine computes there.
+        task: The older name of ``runner``: ``embed``, ``classify``, ``score``, ``reward``, ``generate``.
+        seed: The seed of the engine's random numbers.
+        cpu_kv_cache_gib: GiB of memory for the attention state, on a CPU.
+        cpu_threads: How many threads compute, on a CPU; the engine then gets as many cores of its own. By
+            default half as many as there are cores; see ``machine.cores`` for which they run on.
         extra_args: More arguments of ``vllm serve``; they go last.
     """
 
@@ -115,7 +115,7 @@ class VllmSettings:
     extra_args: tuple[str, ...] = words()
 
     def spread(self, num_gpus: int) -> int:
-        """Return the tensor parallel size on so many GPUs; 0 means a CPU.
+        """Return the tensor parallel size for ``num_gpus`` GPUs, where 0 means a CPU.
 
         Raises:
             SettingsProblem: The two sizes and the number of GPUs do not agree.
@@ -142,13 +142,14 @@ class VllmSettings:
         return num_gpus > 0 and self.enable_sleep_mode is not False
 
     def arguments(self, num_gpus: int, cpu_dtype: str) -> Iterator[str]:
-        """Yield the arguments of the engine, in ``--name=value`` form: no value can pose as an argument.
+        """Yield the engine's arguments. They have the form ``--name=value``, so no value is taken for a name.
 
         Args:
+            num_gpus: How many GPUs the engine gets; 0 means a CPU.
             cpu_dtype: The ``dtype`` on a CPU where none is set.
 
         Raises:
-            SettingsProblem: See ``spread``.
+            SettingsProblem: See ``spread`` and ``sleeps``.
         """
         on_cpu = num_gpus == 0
         ranks = self.spread(num_gpus)
@@ -188,10 +189,10 @@ class VllmSettings:
 
 
 def read_vllm_settings(settings: Mapping[str, object]) -> VllmSettings:
-    """Return the settings of an order.
+    """Read the settings of a deployment, by name.
 
     Raises:
-        SettingsProblem: One is unknown, no good, or fights with another or with what the worker decides.
+        SettingsProblem: One is unknown or not allowed, contradicts another, or is for the worker to decide.
     """
     found = read_settings(VllmSettings, settings, "vllm")
     if found.task and found.runner:

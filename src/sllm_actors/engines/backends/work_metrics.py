@@ -1,4 +1,4 @@
-"""Where an engine's metrics tell of its work, and what they say."""
+"""Which of an engine's metrics show whether it makes progress, and reading them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ _LINE = re.compile(r"^([a-zA-Z_:][\w:]*)(?:\{.*\})?\s+(\S+)(?:\s+-?\d+)?$")
 
 @frozen
 class Sample:
-    """What an engine's metrics say at one time.
+    """What an engine's metrics said at one time.
 
     Attributes:
-        running: Requests that it works on.
-        worked: The sum of counters of which one moves with every step of its work.
+        running: How many requests it is working on.
+        worked: The sum of its work counters: it changes with every step of work.
     """
 
     running: float
@@ -24,18 +24,21 @@ class Sample:
 
 @frozen
 class WorkMetrics:
-    """Where an engine's metrics tell of its work.
+    """The names of the metrics that show whether an engine makes progress.
 
     Attributes:
-        running: The gauges of requests that are worked on; figures of several labels are added.
-        counters: The counters of its work.
+        running: Gauges of requests that are worked on.
+        counters: Counters of which at least one moves with every step of work.
     """
 
     running: tuple[str, ...]
     counters: tuple[str, ...]
 
     def read(self, exposition: str) -> Sample | None:
-        """Read metrics in the text format of Prometheus; None where they do not tell of work."""
+        """Read metrics in Prometheus's text format; None if no gauge of ``running`` is among them.
+
+        Values of one metric with several labels are added, and so are those of several metrics.
+        """
         found: dict[str, float] = {}
         for line in exposition.splitlines():
             if line.startswith((*self.running, *self.counters)):

@@ -1,8 +1,8 @@
-"""What is needed to reach a server that somebody else runs: its address, a key, authorities, and words.
+"""Reaching servers that somebody else runs: their address, key and TLS, and why one cannot be reached.
 
-Workers, which watch such servers, and gateways, which send requests to them, use the same: ``ServerAccess``
-says how one server is reached, ``address`` mends what people write, ``Keys`` reads secrets where they are
-used, ``ClientContexts`` makes each context once, ``why_unreachable`` says what is the matter.
+Workers, which watch such servers, and gateways, which send requests to them, both use this. ``ServerAccess``
+says how one server is reached; ``server_url`` mends an address that a person wrote; ``Keys`` reads the key;
+``ClientContexts`` makes TLS contexts; ``why_unreachable`` tells a person what went wrong.
 """
 
 from __future__ import annotations

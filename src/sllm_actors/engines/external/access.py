@@ -5,20 +5,21 @@ from __future__ import annotations
 from attrs import field, frozen
 
 CONNECT_TIMEOUT = 10.0
-"""Seconds in which a server must be reached, unless a deployment says otherwise."""
+"""Seconds within which a server must be reached, unless a deployment says otherwise."""
 
 
 @frozen
 class ServerAccess:
-    """Everything but the address. It names secrets; it holds none but what ``headers`` was given.
+    """How one server is reached, but for its address. The key is only named; ``headers`` may hold secrets.
 
     Attributes:
-        model: What the server calls the model.
-        key_env: The environment variable that holds its key; "" for none.
-        key_file: The absolute path of the file that holds its key; "" for none.
-        headers: Sent with each request, in place of a client's of the same name.
-        ca_file: The certificate authorities that are trusted in place of the machine's; "" for the machine's.
-        connect_timeout: Seconds in which it must be reached.
+        model: The server's name for the model; "" where it is not known yet.
+        key_env: The environment variable that holds the server's key; "" for none.
+        key_file: The absolute path of the file that holds the server's key; "" for none.
+        headers: Headers of each request, by name; they replace a client's headers of the same name.
+        ca_file: The absolute path of certificate authorities (PEM) that are trusted in place of the
+            machine's; "" for the machine's.
+        connect_timeout: Seconds within which the server must be reached.
     """
 
     model: str = ""

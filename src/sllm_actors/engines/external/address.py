@@ -7,6 +7,7 @@ import re
 from urllib.parse import SplitResult, urlsplit
 
 LONGEST = 2048
+"""The most characters of an address."""
 
 EXAMPLE = "as http://10.0.0.7:8000"
 
@@ -18,17 +19,18 @@ _ENDPOINT = re.compile(
 
 
 class AddressProblem(ValueError):
-    """A text is not the address of a server. One sentence that says why, without what may be secret in it."""
+    """A text is not the address of a server. The sentence says why, without what may be a secret."""
 
 
 def server_url(text: str) -> str:
-    """Return the URL below which ``/v1`` is.
+    """Return the base URL of a server, without the ``/v1`` of its API: ``http://HOST[:PORT][/PATH]``.
 
-    Mended: blanks around it, ``/v1`` or the path of an endpoint (``/v1/chat/completions``) or a slash at its
-    end, capitals in its scheme and host, and a host that is not ASCII (IDNA).
+    What people commonly write is mended: blanks around the address; ``/v1``, the path of an endpoint
+    (``/v1/chat/completions``) or a slash at its end; capitals in scheme and host; a host that is not ASCII
+    (it becomes IDNA).
 
     Raises:
-        AddressProblem: It cannot be mended without a guess.
+        AddressProblem: The text is no address, and could be mended only by a guess.
     """
     text = text.strip()
     if not text:

@@ -1,4 +1,4 @@
-"""The key of an external server, read where it is used: it is in no deployment, no report and no log."""
+"""The key of an external server, read where it is used: no deployment, report or log contains it."""
 
 from __future__ import annotations
 
@@ -17,30 +17,33 @@ from sllm_actors.disk import Disk, DiskSilent
 from .access import ServerAccess
 
 LARGEST_FILE = 8192
+"""The most bytes that the file of a key may have."""
 
 FRESH_SECONDS = 5.0
-"""A key that was read so recently is used again: a file that is written anew is noticed in that time."""
+"""Seconds for which a key is used before it is read again: a new key in the file is noticed after these."""
 
 PATIENCE = 3.0
-"""Seconds that the disk of a key's file gets to answer."""
+"""Seconds that the disk with a key's file gets to answer."""
 
 _KEY = re.compile(r"[!-~]+")
 
 
 class KeyProblem(Exception):
-    """A key is not there, or is none. One sentence for a person, without anything of the key."""
+    """A key is missing, or cannot be one. The text is one sentence for a person that shows nothing of it."""
 
 
 def read_key(
     access: ServerAccess, place: str = "this worker", environment: Mapping[str, str] = os.environ
 ) -> str:
-    """Return the key of a server, or "" where it has none. Reads the disk: call it in a thread.
+    """Return the key of a server, or "" if it needs none. Reads the disk: call it in a thread.
 
     Args:
-        place: Where that is, for the sentence of a problem.
+        access: Names the variable or file.
+        place: The node that reads it, as the sentence of a ``KeyProblem`` calls it.
+        environment: The environment variables of this process.
 
     Raises:
-        KeyProblem: It is not there, or cannot be sent in a header.
+        KeyProblem: The key is missing, or cannot be sent in a header.
     """
     if access.key_env:
         key, where = environment.get(access.key_env, ""), f"the environment variable {access.key_env}"
@@ -72,13 +75,13 @@ def _read(path: Path, place: str) -> str:
 
 @define
 class Keys:
-    """Reads keys, each at most once in ``FRESH_SECONDS``.
+    """Reads the keys of servers, and caches each for ``FRESH_SECONDS``.
 
-    While the disk of a key's file does not answer, the last key that was read there goes on being used.
+    While the disk with a key's file does not answer, the key that was read last is used.
 
     Attributes:
-        place: Where that is, for the sentence of a problem.
-        disk: What reads them.
+        place: The node that reads them, as the sentence of a ``KeyProblem`` calls it.
+        disk: Reads the files; a disk that does not answer is given up.
     """
 
     place: str
@@ -86,10 +89,10 @@ class Keys:
     _known: dict[tuple[str, str], tuple[float, str]] = field(factory=dict, repr=False)
 
     async def of(self, access: ServerAccess) -> str:
-        """Return the key of a server, or "".
+        """Return the key of a server, or "" if it needs none.
 
         Raises:
-            KeyProblem: See ``read_key``.
+            KeyProblem: See ``read_key``; or the disk does not answer, and no key was read before.
         """
         which = (access.key_env, access.key_file)
         if which == ("", ""):

@@ -10,15 +10,17 @@ from collections.abc import Iterator
 from sllm_actors.disk import DiskSilent
 
 _UNKNOWN_AUTHORITY = {18, 19, 20, 21}
-"""OpenSSL's numbers for a chain that ends in a certificate that is not trusted."""
+"""OpenSSL's error numbers for a certificate chain that ends in an authority that is not trusted."""
 
 _ROUTES = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN}
 
 
 def why_unreachable(error: BaseException) -> str:
-    """Return what is the matter, in a few words, from what a connection attempt raised.
+    """Return in a few words why a connection attempt failed.
 
-    The true reason may be deep in causes and groups; of several the first that says something is told.
+    Args:
+        error: What the attempt raised. The reason may be deep in its causes and exception groups; of several
+            the first that is known is told.
     """
     for each in _leaves(error, set()):
         if said := _say(each):

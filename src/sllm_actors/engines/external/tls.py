@@ -1,4 +1,4 @@
-"""TLS towards external servers: a context for each set of authorities, made once."""
+"""TLS contexts for connections to external servers: one for each file of authorities, made once."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ from sllm_actors.files import open_regular
 
 
 def make_context(ca_file: str) -> ssl.SSLContext:
-    """Return a context that trusts the authorities of a file, or with "" those of the machine.
+    """Return a TLS context that trusts the authorities in a file, or those of the machine.
 
-    Those of the machine are OpenSSL's: the environment's ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` replace them.
-    Reads the disk: call it in a thread.
+    The machine's are OpenSSL's defaults, which ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` in the environment
+    replace. Reads the disk: call it in a thread.
+
+    Args:
+        ca_file: The path of a PEM file; "" for the machine's authorities.
 
     Raises:
         OSError: The file cannot be read, or has no certificates in it; the text is a sentence that names it.
@@ -40,14 +43,14 @@ PATIENCE = 5.0
 
 @define
 class ClientContexts:
-    """Makes contexts, and keeps them: one costs about 20 ms, and a connection that uses it nothing."""
+    """A cache of TLS contexts, one for each file of authorities: making one takes about 20 ms."""
 
     disk: Disk = field(factory=Disk)
     _known: dict[str, ssl.SSLContext] = field(factory=dict)
     _making: anyio.Lock = field(factory=anyio.Lock)
 
     async def of(self, ca_file: str) -> ssl.SSLContext:
-        """Return the context of a file of authorities, or with "" that of the machine's.
+        """Return the context for a file of authorities, or with "" for the machine's.
 
         Raises:
             OSError: See ``make_context``; or the file's disk does not answer.

@@ -1,4 +1,4 @@
-"""The actor that keeps one replica: a shell around the state machine of ``replica``."""
+"""The actor that runs one replica: a shell around the state machine in ``lifecycle``."""
 
 from __future__ import annotations
 
@@ -60,17 +60,17 @@ class _Timer:
 
 
 class ReplicaActor(Actor):
-    """Runs one replica as ordered, restarts its engine in place, and says each change to its owner.
+    """Runs one replica as ordered, restarts its engine when that fails, and reports each change to its owner.
 
-    It takes ``StopReplica``, ``Drained``, ``SleepReplica`` and ``WakeReplica``. After a stop it reports
-    STOPPED, when nothing of the engine is left, and ends normally. Stopped by its supervisor it ends the
-    engine too, within ``EngineHost.stop_budget``, however short its own budget is: an engine is never left
-    alone.
+    It takes ``StopReplica``, ``Drained``, ``SleepReplica`` and ``WakeReplica``. After ``StopReplica`` it
+    reports STOPPED as soon as nothing of the engine is left, and ends normally. When its supervisor stops it,
+    it ends the engine too, which may take ``EnginePolicy.stop_budget`` even if the supervisor allows less: no
+    engine is left behind.
 
     Args:
         order: What to run.
-        host: Where.
-        owner: Who is told ``ReplicaChanged``.
+        host: What the worker's engines share.
+        owner: Gets a ``ReplicaChanged`` for each change.
     """
 
     def __init__(self, order: ReplicaOrder, *, host: EngineHost, owner: ActorRef) -> None:
@@ -89,11 +89,11 @@ class ReplicaActor(Actor):
         self._ending = False
 
     async def started(self) -> None:
-        """Begin."""
+        """Start the first engine life."""
         self._apply(Ordered())
 
     async def receive(self, message: Any) -> Any:
-        """See the class."""
+        """Take one of the messages that the class names."""
         match message:
             case StopReplica(reason=reason, drain=drain):
                 self._apply(StopAsked(drain, reason))
@@ -111,17 +111,17 @@ class ReplicaActor(Actor):
         return None
 
     async def stopped(self, reason: ExitReason) -> None:
-        """Say that it is over, if that was not said yet."""
+        """Report STOPPED after a normal end, unless that was reported already."""
         if reason.is_normal and self._replica.state is not ReplicaState.STOPPED:
             self._replica = evolve(self._replica, state=ReplicaState.STOPPED, address="", pid=0, progress="")
             self._since = time.time()
             self._report()
 
-    # ---- the shell around ``step``. Nothing of it waits, so turns and engine lives may both call it
+    # ---- the shell around ``step``: nothing here awaits, so the actor's turns and engine lives both call it
 
     def _apply(self, event: Event) -> None:
         self._events.append(event)
-        if self._busy:  # called by an effect
+        if self._busy:  # called by an effect: the loop below takes the event next
             return
         self._busy = True
         try:

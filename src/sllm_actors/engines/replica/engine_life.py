@@ -1,4 +1,4 @@
-"""One engine life as its replica sees it: start it, say what it does, and say how it ended."""
+"""One engine life: start the engine, report what it does, and report how it ended."""
 
 from __future__ import annotations
 
@@ -58,22 +58,25 @@ Say = Callable[
 ]
 
 TAIL = 20
-"""Lines of the log that a failure is reported with."""
+"""How many lines of the log are reported with a failure."""
 
 FRAMES = 10
-"""Innermost frames of a mistake's traceback that are logged; never the values in them."""
+"""How many of the innermost frames are logged when the worker itself has a bug; values are never logged."""
 
 HUNG_BUDGET = 1.0
-"""Seconds that an engine gets to end which does not answer any more."""
+"""Seconds between SIGTERM and SIGKILL for an engine that does not answer any more."""
 
 
 @define
 class EngineLife:
-    """One attempt to be the replica.
+    """One life of a replica's engine.
 
     Attributes:
-        start: Which life of this replica it is, for people: 1, 2, 3.
-        say: Told what happens; ``Ended`` as soon as the engine itself is over, once.
+        order: What to run.
+        host: What the worker's engines share.
+        attempt: The attempt number.
+        say: Called with each event; ``Ended`` comes once, as soon as the engine's own process has ended.
+        start: The number of this engine life among the replica's, for people: 1, 2, 3.
     """
 
     order: ReplicaOrder
@@ -86,12 +89,15 @@ class EngineLife:
     _over: bool = field(default=False, init=False)
 
     def change_tier(self, wanted: PutToSleep | WakeUp) -> None:
-        """Ask for a change; they are made one after the other."""
+        """Have the engine put to sleep or woken; several changes are made one after the other."""
         self._tiers.append(wanted)
         self._asked.set()
 
     async def run(self) -> None:
-        """Run until the engine has ended and nothing of it is left; a cancellation ends it in good order."""
+        """Run until the engine has ended and nothing of it is left; errors are reported, not raised.
+
+        A cancellation ends the engine: SIGTERM, ``stop_budget``, SIGKILL.
+        """
         python = partial(self.host.interpreters.of, self.order.backend)
         try:
             async with self.host.models.lend(
@@ -154,7 +160,7 @@ class EngineLife:
     async def _run(
         self, launch: Launch, planned: LaunchPlan, allocation: GpuAllocation, deadline: float
     ) -> None:
-        """Be the engine's process, from start to end."""
+        """Run the engine's process from start to end."""
         since = await anyio.to_thread.run_sync(log_end, planned.paths.log)
         plan = evolve(
             planned,
@@ -202,7 +208,7 @@ class EngineLife:
         return await anyio.to_thread.run_sync(_with_log, verdicts[0], exit_, engine.plan.paths.log, since)
 
     async def _share_cores(self, engine: EngineProcess, ready: anyio.Event) -> None:
-        """Keep an engine, once it is ready, to the cores that are its; it starts on all of them."""
+        """Bind an engine to its cores whenever they change, once it is ready; until then it uses all."""
         if engine.plan.own_cores or not engine.plan.threads:
             return
         await ready.wait()
@@ -232,7 +238,7 @@ class EngineLife:
                     following.start_soon(prefetch, launch.weights)
                 if launch.plan is None or launch.phase_of is None:
                     problem = await probe.until_ready(progressed)
-                else:  # its log says more than its health
+                else:  # its log says more of the start than its health path
                     following.start_soon(
                         follow_phases, launch.plan.paths.log, since, launch.phase_of, progressed
                     )
@@ -267,7 +273,7 @@ class EngineLife:
         return verdicts[0]
 
     async def _change_tiers(self, tiers: SleepTiers, probe: HealthProbe) -> str:
-        """Do what is asked, until that fails; return why."""
+        """Make the changes that are asked for, until one fails; return why, as a sentence."""
         while True:
             await self._asked.wait()
             self._asked = anyio.Event()
@@ -285,7 +291,7 @@ class EngineLife:
                     return f"it did not {doing}: {problem}"
 
     def _logged(self, error: BaseException) -> str:
-        """Log where a mistake was made, and return what it was."""
+        """Log where in the worker an error was raised, and return its class and message."""
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
         reason = f"{type(error).__name__}: {error}"[:300]
@@ -294,7 +300,7 @@ class EngineLife:
         return reason
 
     def _end(self, ended: Ended) -> None:
-        """Say that it is over, once: what goes wrong later, while things are tidied up, is no second end."""
+        """Report ``Ended`` once: an error that comes while the engine is being ended is no second end."""
         if not self._over:
             self._over = True
             self.say(ended)

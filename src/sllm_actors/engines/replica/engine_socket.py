@@ -1,4 +1,4 @@
-"""The way into an engine for raw bytes: what a tunnel ends in."""
+"""Connecting to an engine for raw bytes: the far end of a tunnel."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from anyio.abc import ByteStream
 
 from sllm_actors.engines.messages import LOOPBACK, ReplicaReport
 
-CONNECT_TIMEOUT = 5.0
+CONNECT_TIMEOUT = 5.0  # seconds
 
 
 async def open_engine_socket(report: ReplicaReport) -> ByteStream:
-    """Connect with the engine that a worker reported.
+    """Connect to the engine of a report.
 
-    A report names one engine life, whose socket path is never used again: a stale one reaches nobody.
+    A report is of one engine life, whose socket path is never used again: an old report reaches no engine.
 
     Raises:
-        OSError: Nothing listens there (any more), or did not accept within five seconds.
+        OSError: Nothing listens there (any more), it did not accept within five seconds, or the report is of
+            an external server, to which gateways connect themselves.
     """
     if not report.address:
         raise ConnectionRefusedError(f"{report.id} is {report.state}: it has no address")

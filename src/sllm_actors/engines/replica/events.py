@@ -1,4 +1,7 @@
-"""What happens to one replica, and what is to be done about it: the words of its state machine."""
+"""The events and effects of one replica's state machine (``lifecycle``).
+
+``attempt`` in an event is the attempt number of the engine life that it is about.
+"""
 
 from __future__ import annotations
 
@@ -8,20 +11,20 @@ from attrs import field, frozen
 
 from sllm_actors.engines.external import ServerAccess
 
-# ---- what happens
+# ---- events
 
 
 @frozen
 class Ordered:
-    """It was ordered."""
+    """The replica was ordered: the first event."""
 
 
 @frozen
 class Launched:
-    """An engine life has its number.
+    """An engine life begins and has got its attempt number.
 
     Attributes:
-        progress: What it does first.
+        progress: What it does first, in a few words.
     """
 
     attempt: int
@@ -30,7 +33,7 @@ class Launched:
 
 @frozen
 class Delayed:
-    """It has to wait for something of the machine."""
+    """The engine life has to wait for GPUs; ``reason`` is one sentence."""
 
     attempt: int
     reason: str
@@ -38,14 +41,14 @@ class Delayed:
 
 @frozen
 class Admitted:
-    """It has to wait no longer."""
+    """The engine life has its GPUs, and goes on."""
 
     attempt: int
 
 
 @frozen
 class ProcessStarted:
-    """Its process runs."""
+    """The engine's process runs."""
 
     attempt: int
     pid: int
@@ -53,7 +56,7 @@ class ProcessStarted:
 
 @frozen
 class Progressed:
-    """It does something else on its way to READY."""
+    """The engine does something else on its way to READY; ``progress`` is a few words."""
 
     attempt: int
     progress: str
@@ -61,7 +64,7 @@ class Progressed:
 
 @frozen
 class Answered:
-    """It is ready for requests."""
+    """The engine is ready for requests. The attributes are those of ``ReplicaReport``."""
 
     attempt: int
     address: str
@@ -72,7 +75,7 @@ class Answered:
 
 @frozen
 class Unreached:
-    """A server that somebody else runs cannot be reached; it is asked on, and may yet say ``Answered``."""
+    """A server that somebody else runs cannot be reached. It is still asked: ``Answered`` may follow."""
 
     attempt: int
     reason: str
@@ -80,36 +83,39 @@ class Unreached:
 
 @frozen
 class SleepAsked:
-    """Somebody needs its room more than its clients do."""
+    """The replica is to sleep, at this level: see ``SleepReplica``."""
 
     level: int
 
 
 @frozen
 class WakeAsked:
-    """It is needed."""
+    """The replica is to wake: see ``WakeReplica``."""
 
 
 @frozen
 class Slept:
-    """Its engine sleeps."""
+    """The engine has fallen asleep."""
 
     attempt: int
 
 
 @frozen
 class Woken:
-    """Its engine takes requests again."""
+    """The engine has woken, and takes requests again."""
 
     attempt: int
 
 
 @frozen
 class Ended:
-    """It is over, and nobody asked for that.
+    """The engine life has ended, or could not start, although nobody asked for that.
 
     Attributes:
-        chance: Between 0 and 1, drawn by whoever says this: for the jitter of a delay.
+        reason: Why, in one sentence for a person.
+        exit_status: How the process ended; "" if it did not end by itself, or never ran.
+        log_tail: The last lines of its log.
+        chance: A random number from 0 to 1, for the jitter of the delay before a retry.
     """
 
     attempt: int
@@ -121,12 +127,12 @@ class Ended:
 
 @frozen
 class RetryDue:
-    """The delay is over."""
+    """The delay before a retry is over."""
 
 
 @frozen
 class StopAsked:
-    """It is not wanted any more."""
+    """The replica is no longer wanted: see ``StopReplica``."""
 
     drain: bool
     reason: str = ""
@@ -134,11 +140,11 @@ class StopAsked:
 
 @frozen
 class DrainOver:
-    """Nobody uses it any more, or the time for that is over.
+    """The wait for requests in flight has ended.
 
     Attributes:
-        withdrawal: Which wait for that has ended.
-        late: It is the time that is over.
+        withdrawal: The withdrawal that was waited for.
+        late: Whether the drain timeout is over; else no request is in flight any more.
     """
 
     withdrawal: int
@@ -147,7 +153,7 @@ class DrainOver:
 
 @frozen
 class Cleared:
-    """What was to be ended has ended: nothing of it is left."""
+    """After ``EndEngine``: nothing of the engine is left."""
 
 
 Event: TypeAlias = (
@@ -170,55 +176,55 @@ Event: TypeAlias = (
     | Cleared
 )
 
-# ---- what is to be done about it
+# ---- effects
 
 
 @frozen
 class StartEngine:
-    """Begin another engine life, once nothing of the last is left; say ``Launched`` first."""
+    """Begin an engine life, once nothing of the last is left; its first event is ``Launched``."""
 
 
 @frozen
 class EndEngine:
-    """End the engine life, or the wait for the next; then say ``Cleared``."""
+    """End the engine life, or the wait for the next; then comes ``Cleared``."""
 
 
 @frozen
 class PutToSleep:
-    """Put the engine to sleep; then say ``Slept``. What is asked of it is done in this order."""
+    """Put the engine to sleep; then comes ``Slept``. ``PutToSleep`` and ``WakeUp`` keep their order."""
 
     level: int
 
 
 @frozen
 class WakeUp:
-    """Wake the engine, which sleeps at that level; then say ``Woken``."""
+    """Wake the engine, which sleeps at this level; then comes ``Woken``."""
 
     level: int
 
 
 @frozen
 class Report:
-    """Tell the owner."""
+    """Send the replica's state to its owner."""
 
 
 @frozen
 class AwaitDrained:
-    """Say ``DrainOver`` when the drain timeout is over."""
+    """When the drain timeout is over, ``DrainOver`` of this withdrawal comes, with ``late``."""
 
     withdrawal: int
 
 
 @frozen
 class AwaitRetry:
-    """Say ``RetryDue`` after so many seconds."""
+    """After ``delay`` seconds comes ``RetryDue``."""
 
     delay: float
 
 
 @frozen
 class Finish:
-    """Nothing more will happen."""
+    """End the actor: the replica is STOPPED."""
 
 
 Effect: TypeAlias = (

@@ -1,19 +1,21 @@
-"""What becomes of one replica: a pure state machine.
+"""The state machine of one replica; pure.
 
 ``PENDING -> STARTING -> READY <-> ASLEEP -> DRAINING -> STOPPED``, or ``FAILED`` and then STARTING again;
-back to PENDING while a start has to wait for something of the machine. Its rules:
+back to PENDING while a start has to wait for GPUs. Its rules:
 
-- An end that nobody asked for is a failure, whatever the exit code.
+- An end of the engine that nobody asked for is a failure, whatever the exit code.
 - A replica that was READY is started again at once, the first time. After that, and when a start fails, it
-  is FAILED for a time that doubles from ``FIRST_DELAY`` up to ``LONGEST_DELAY``, and then it is started
-  again, for ever: giving up is for whoever ordered it.
-- ASLEEP first withdraws it from the gateways; its engine is put to sleep when nobody uses it any more. If
-  somebody needs it before that, or its requests do not end in time, it is READY again as if nothing was.
-- A server that somebody else runs is FAILED while it cannot be reached, is asked on within the same life, and
-  is READY, or STARTING if it is loading, as soon as it answers.
-- Only having been READY for ``healthy_uptime`` makes the failures forgotten, not a start that succeeded.
+  is FAILED for a time that doubles from ``FIRST_DELAY`` up to ``LONGEST_DELAY``; then it is started again.
+  There is no last attempt: giving up is for whoever ordered the replica.
+- A replica that becomes ASLEEP is first withdrawn from the gateways; its engine is put to sleep when no
+  request is in flight any more. If it is woken before that, or the requests do not end in time, it is READY
+  again.
+- A server that somebody else runs is FAILED while it cannot be reached. It is still asked within the same
+  life, and is READY, or STARTING if it is loading, as soon as it answers.
+- Failures are forgotten when the replica has been READY for ``healthy_uptime``, not as soon as a start
+  succeeds.
 
-An event of an engine life that is over already, or that has not begun (number 0), changes nothing.
+An event of an engine life that is over, or that has not begun (attempt 0), changes nothing.
 """
 
 from __future__ import annotations
@@ -56,27 +58,31 @@ from .events import (
 )
 
 FIRST_DELAY = 1.0
+"""Seconds before the first retry; each further retry waits twice as long."""
+
 LONGEST_DELAY = 60.0
+"""The most seconds before a retry."""
+
 JITTER = 0.25
-"""A delay is shorter than its bound by at most this part of it."""
+"""The part, 0 to 1, by which a random choice may shorten a delay."""
 
 
 @frozen
 class Replica:
-    """What is known of it.
+    """The state of one replica. Attributes that are not listed here mean what they mean in ``ReplicaReport``.
 
     Attributes:
-        attempt: The engine life that runs, or ran last; 0 before the first.
-        ended: The engine life that ended last; 0 before the first end.
-        starts: Engine lives so far.
+        attempt: The attempt number of the engine life that runs, or ran last; 0 before the first.
+        ended: The attempt number of the engine life that ended last; 0 before the first end.
+        starts: How many engine lives there were so far.
         healthy_uptime: Seconds of being READY after which earlier failures are forgotten.
-        failures: In a row; see ``healthy_uptime``.
-        delays: How often it was FAILED since then.
-        ready_at: When it became READY.
-        can_sleep: Whether its engine can.
-        level: How deep it sleeps, or is about to; None while it does not.
-        asking: FAILED, but its life goes on and asks it further.
-        leaving: It is withdrawn, and requests may still be in flight there.
+        failures: Failures in a row, since they were last forgotten.
+        delays: How often the replica waited for a retry since then.
+        ready_at: When it became READY, by the clock of ``step``.
+        can_sleep: Whether its engine can be put to sleep.
+        level: The level at which it sleeps, or is about to; None while it does neither.
+        asking: Whether it is FAILED as an external server that is still asked, within the same life.
+        leaving: Whether it is withdrawn, while requests may still be in flight.
         withdrawal: How often it was withdrawn from the gateways.
     """
 
@@ -110,7 +116,13 @@ _LIVE = (ReplicaState.PENDING, ReplicaState.STARTING, ReplicaState.READY, Replic
 
 
 def step(replica: Replica, event: Event, now: float) -> Step:
-    """Return what becomes of a replica, and what is to be done, in this order."""
+    """Return the replica's next state and the effects to carry out, in this order.
+
+    Args:
+        replica: Its state.
+        event: What happened.
+        now: Seconds on a monotonic clock.
+    """
     match event:
         case Ordered() if replica.state is ReplicaState.PENDING and not replica.attempt:
             return _start(replica)
@@ -147,7 +159,7 @@ def step(replica: Replica, event: Event, now: float) -> Step:
 
 
 def _lives(replica: Replica, attempt: int) -> bool:
-    """Return whether an engine life is the present one: it has its number, and it has not ended."""
+    """Return whether an engine life is the present one and has not ended."""
     return replica.ended < attempt == replica.attempt
 
 
@@ -187,7 +199,7 @@ def _advance(replica: Replica, event: ProcessStarted | Progressed | Answered, no
 
 
 def _lose(replica: Replica, event: Unreached) -> Step:
-    """A server cannot be reached while it is asked, or is asked on."""
+    """Go on when an external server cannot be reached: FAILED, but still asked."""
     if replica.asking and replica.reason != event.reason:
         return evolve(replica, reason=event.reason), (Report(),)
     if replica.state is not ReplicaState.STARTING:
@@ -197,7 +209,11 @@ def _lose(replica: Replica, event: Unreached) -> Step:
 
 
 def _change_tier(replica: Replica, event: SleepAsked | WakeAsked | Slept | Woken, now: float) -> Step:
-    """ASLEEP from when it is asked to sleep, so that nobody sends it requests; READY when it has woken."""
+    """Go on when the replica is asked to sleep or wake, or has done so.
+
+    It is ASLEEP from the moment it is asked to sleep, so that no gateway sends it requests, and READY only
+    when its engine has woken.
+    """
     asleep = replica.state is ReplicaState.ASLEEP
     match event:
         case SleepAsked(level=level) if replica.state is ReplicaState.READY:
@@ -220,7 +236,7 @@ def _change_tier(replica: Replica, event: SleepAsked | WakeAsked | Slept | Woken
 
 
 def _doze(replica: Replica, *, late: bool) -> Step:
-    """Go on from a wait for the requests of one that is to sleep."""
+    """Go on when the requests of a replica that is to sleep have ended, or are ``late``."""
     if late or replica.level is None:
         reason = "it was not put to sleep: its requests did not end in time"
         return evolve(_stay_awake(replica), reason=reason), (Report(),)
@@ -258,7 +274,12 @@ def _fail(replica: Replica, ended: Ended, now: float) -> Step:
 
 
 def retry_delay(delays: int, chance: float) -> float:
-    """Return how long to wait before a start, after so many waits in this run of failures."""
+    """Return how many seconds to wait before a retry.
+
+    Args:
+        delays: How many retries were waited for since failures were last forgotten.
+        chance: A random number from 0 to 1, for the jitter.
+    """
     bound = LONGEST_DELAY if delays > 16 else min(LONGEST_DELAY, FIRST_DELAY * 2.0**delays)
     return bound * (1.0 - JITTER * chance)
 

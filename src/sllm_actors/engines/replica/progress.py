@@ -1,7 +1,6 @@
-"""Whether an engine that says it is healthy gets on with its work: the third check of health.
+"""Whether an engine makes progress: the third health check, after its process and its health path.
 
-An engine is hung when requests run in it and nothing that it counts moves. What it counts, it says in its
-metrics.
+An engine is hung when its metrics show requests that are worked on, but no work counter moves.
 """
 
 from __future__ import annotations
@@ -13,22 +12,22 @@ from sllm_actors.engines.backends.work_metrics import Sample
 
 @frozen
 class Watch:
-    """What is remembered of an engine's work; begin with the empty one.
+    """What the samples of an engine's metrics have shown so far; ``Watch()`` before the first.
 
     Attributes:
-        worked: The counters when they moved last.
-        since: When that was seen, or when nothing ran; None before the first sample.
+        worked: The sum of the work counters when it last changed.
+        since: When that was seen, or when last no request ran; None before the first sample.
     """
 
     worked: float = 0.0
     since: float | None = field(default=None)
 
     def see(self, sample: Sample, now: float) -> Watch:
-        """Return what is remembered after a sample."""
+        """Return the watch after a sample that was taken at ``now`` (seconds, a monotonic clock)."""
         if self.since is None or sample.running <= 0 or sample.worked != self.worked:
             return Watch(sample.worked, now)
         return self
 
     def standing(self, now: float) -> float:
-        """Return for how many seconds it has been at work without getting on."""
+        """Return for how many seconds requests have run without any progress."""
         return 0.0 if self.since is None else now - self.since

@@ -1,4 +1,4 @@
-"""Whether an engine answers: until it is ready, and from then on."""
+"""Asking an engine for its health: until it is ready, and from then on."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ from .progress import Watch
 
 OUT_OF_DESCRIPTORS = "the worker has no file descriptors left to ask it with"
 LONGEST_BODY = 65536
-"""Bytes of an answer to a health question that are read, to use the connection again."""
+"""The most bytes of a health answer that are read, so that the connection can be used again."""
 
 LONGEST_METRICS = 4 * 1024 * 1024
+"""The most bytes of an engine's metrics; more are not read."""
 
 Say = Callable[[str], None]
 
@@ -32,11 +33,11 @@ class HealthProbe:
 
     Args:
         address: ``unix:/path``, ``loopback:PORT`` or a URL.
-        paths: Tried in this order at the first question; the first that is there is kept.
-        policy: How often, how long.
-        key: What the engine wants to be shown.
-        leash: What the engine descends from; it is asked at a port only while it is what listens there. 0 for
-            one that someone else runs.
+        paths: Health paths, tried in this order by the first request; the first that exists is used then.
+        policy: How often to ask, and how long an answer may take.
+        key: The bearer token that the engine asks for; "" for none.
+        leash: The process of the engine's leash. An engine on a port is asked only while the port is its own
+            (see ``PortOwner``). 0 leaves that check out.
     """
 
     def __init__(
@@ -62,17 +63,17 @@ class HealthProbe:
 
     @property
     def engine(self) -> httpx2.AsyncClient:
-        """The client by which it asks."""
+        """The HTTP client of the engine, for paths."""
         return self._client
 
     async def until_ready(self, say: Say) -> str:
-        """Ask until the answer is good, and return "". Bound it by a cancel scope.
+        """Ask until the engine is ready. It may ask for ever: limit it by a cancel scope.
 
         Args:
-            say: Told what the engine is doing, in a few words, whenever that changes.
+            say: Called with what the engine is doing, in a few words, whenever that changes.
 
         Returns:
-            Why it never will be good, where that is so.
+            "" when it is ready; a sentence that says why it will never be ready, if that is certain.
         """
         pause = self._policy.first
         said = ""
@@ -88,7 +89,7 @@ class HealthProbe:
         return ""
 
     async def until_unhealthy(self) -> str:
-        """Ask on, until too many answers in a row were no good; return why, as a sentence."""
+        """Ask until ``HealthPolicy.misses`` requests in a row got no good answer; return why."""
         missed = 0
         try:
             while True:
@@ -102,9 +103,10 @@ class HealthProbe:
             return str(taken)
 
     async def until_hung(self, metrics: WorkMetrics) -> str:
-        """Look at its work, until it stands still with requests to work on; return that as a sentence.
+        """Look at the engine's metrics until it hangs; return that as a sentence.
 
-        What its metrics do not tell is no progress, and no hang either.
+        It hangs when for ``HealthPolicy.hung`` seconds requests were worked on without any progress. Metrics
+        that cannot be read begin that time anew.
         """
         watch = Watch()
         while True:
@@ -126,14 +128,14 @@ class HealthProbe:
                         if len(data) > LONGEST_METRICS:
                             return ""
         except (TimeoutError, httpx2.HTTPError):
-            return ""  # the health check is there for that
+            return ""  # whether the engine answers at all is the health check's business
         return data.decode("utf-8", "replace")
 
     async def ask(self) -> str:
-        """Ask once; "" is a good answer, and anything else says what is the matter in a few words.
+        """Ask the engine once; return "" if it is ready, else in a few words why it is not.
 
         Raises:
-            PortTaken: Another program listens where the engine should; it was asked nothing.
+            PortTaken: Another program listens on the engine's port; no request was sent to it.
         """
         if self._owner is not None and (problem := await self._look(self._owner)):
             return problem
@@ -182,8 +184,13 @@ class HealthProbe:
 
 
 async def open_client(address: str, *, timeout: float, key: str = "") -> httpx2.AsyncClient:
-    """Return an HTTP client of one engine, for paths. It reads no proxy settings from the environment."""
+    """Return an HTTP client of one engine, for paths. It reads no proxy settings from the environment.
 
+    Args:
+        address: ``unix:/path``, ``loopback:PORT`` or a URL.
+        timeout: Seconds that one step of a request may take.
+        key: The bearer token to send; "" for none.
+    """
     headers = {"authorization": f"Bearer {key}"} if key else {}
 
     def make() -> httpx2.AsyncClient:

@@ -1,7 +1,7 @@
-"""What a failed engine's log tells of why it failed.
+"""Finding the reason why an engine failed in its log.
 
-Engines of several processes log a traceback for each of them, from the one in which it happened outwards; the
-last one says no more than that something failed before. So the first one counts.
+An engine of several processes logs a traceback of each of them: first of the process that failed, last of the
+outermost, which only says that another has failed. So the first traceback counts.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from attrs import frozen
 
 MOST_LINES = 4
-"""Lines of one exception's text that are shown."""
+"""The most lines of an exception's message that are shown."""
 
 LONGEST_LINE = 1000
 LONGEST_SENTENCE = 300
@@ -27,20 +27,20 @@ _MARKS = re.compile(r"[\s^~]+")
 _CLASS = re.compile(r"^[\w.]*\.(\w+)(?=:|$)")
 
 _GOES_ON = re.compile(r'Application startup complete|Starting vLLM server|HTTP/1\.[01]" 2\d\d|throughput:')
-"""What an engine logs that has got over whatever it logged before."""
+"""Lines that an engine logs when all is well: no earlier exception can be the reason of its end."""
 
 _ELSEWHERE = re.compile(r"root cause|background process|EngineDeadError|EngineCore encountered an issue")
-"""What exceptions say that were raised because another process had failed."""
+"""Messages of exceptions that were only raised because another process had failed."""
 
 
 @frozen
 class Cause:
-    """An exception that an engine failed by.
+    """The exception that ended an engine.
 
     Attributes:
-        sentence: The exception, in one line.
-        lines: Where it was raised, and itself, as the log has them.
-        last: The position of the last of them in the log.
+        sentence: The exception's class and message, in one line.
+        lines: The lines of the log that say where it was raised, and its message.
+        last: The index in the log of the last of these lines.
     """
 
     sentence: str
@@ -49,10 +49,13 @@ class Cause:
 
 
 def root_cause(log: Sequence[str]) -> Cause | None:
-    """Return the exception at the root of a failure, or None where the log has none.
+    """Return the exception that is the root of a failure, or None if the log has none.
 
-    That is the first one after the engine last did well; one that only says that another process failed is
-    passed over where there is another.
+    That is the first one after the last line that shows that all was well. An exception that only says that
+    another process failed is returned only if there is no other.
+
+    Args:
+        log: The lines of one engine life.
     """
     causes = list(_causes(log))
     well = max((at for at, line in enumerate(log) if _GOES_ON.search(line)), default=-1)
@@ -65,7 +68,13 @@ def root_cause(log: Sequence[str]) -> Cause | None:
 
 
 def telling_lines(log: Sequence[str], count: int, cause: Cause | None) -> tuple[str, ...]:
-    """Return so many lines of a log, ten or more: its end, after its cause where that is not in the end."""
+    """Return ``count`` lines of a log for a person: its end, and before it the cause if that lies further up.
+
+    Args:
+        log: The lines of one engine life.
+        count: Ten or more.
+        cause: See ``root_cause``.
+    """
     end = list(log[-count:])
     if cause is not None and cause.last < len(log) - count:
         end = [*cause.lines, GAP, *end[len(cause.lines) + 1 :]]

@@ -1,4 +1,4 @@
-"""One question to a server that somebody else runs: whether it is well, and what it calls its model."""
+"""Asking a server that somebody else runs whether it is well, and for its model's name."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from sllm_actors.disk import Disk, DiskSilent
 from sllm_actors.engines.external import KeyProblem, ServerAccess, make_context, read_key, why_unreachable
 
 LONGEST_BODY = 65536
-"""Bytes of an answer to a health question that are read, to use the connection again."""
+"""The most bytes of a health answer that are read, so that the connection can be used again."""
 
 LONGEST_LIST = 1024 * 1024
-"""Bytes of a list of models that are read."""
+"""The most bytes of a list of models that are read."""
 
 MODELS = "/v1/models"
 
 
 @frozen
 class ServerState:
-    """What a server said, or what is said of it.
+    """What asking a server showed.
 
     Attributes:
-        problem: Why it takes no requests, in a few words; "" when it does.
-        loading: It was reached, and says that it is not ready yet.
+        problem: Why the server takes no requests, in a few words; "" when it does.
+        loading: Whether it was reached, but says that it is not ready yet.
     """
 
     problem: str = ""
@@ -41,13 +41,13 @@ class ServerState:
 class ServerProbe:
     """Asks one server: an async context manager that holds the connection.
 
-    The key is read anew for each question. Neither proxies of the environment nor redirects are used.
+    The key is read anew for each request. Neither proxies of the environment nor redirects are followed.
 
     Args:
-        address: Its URL, without ``/v1``.
-        paths: Tried in this order at the first question; the first that is there is kept.
-        access: How it is reached.
-        disk: What reads the files that are named there.
+        address: The server's URL, without ``/v1``.
+        paths: Health paths, tried in this order by the first request; the first that exists is used then.
+        access: How the server is reached.
+        disk: Reads the files that ``access`` names.
     """
 
     def __init__(self, address: str, paths: tuple[str, ...], access: ServerAccess, disk: Disk) -> None:
@@ -58,10 +58,10 @@ class ServerProbe:
         self._client: httpx2.AsyncClient
 
     async def __aenter__(self) -> Self:
-        """Open the client.
+        """Open the HTTP client.
 
         Raises:
-            OSError: ``ca_file`` is no good: one sentence.
+            OSError: ``ca_file`` cannot be used; the text is one sentence.
         """
 
         def make() -> httpx2.AsyncClient:
@@ -78,7 +78,7 @@ class ServerProbe:
             await self._client.aclose()
 
     async def ask(self, timeout: float) -> ServerState:
-        """Ask once whether it is well."""
+        """Ask the server once whether it is well, within ``timeout`` seconds."""
         answer = await self._get(self._paths[0], timeout, LONGEST_BODY)
         if isinstance(answer, str):
             return ServerState(answer)
@@ -88,10 +88,13 @@ class ServerProbe:
         return self._judge(answer, self._paths[0])
 
     async def find_model(self, timeout: float) -> tuple[ServerState, str]:
-        """Return the name of the only model that it lists, or ""; and whether it refuses us there.
+        """Ask for the list of models, within ``timeout`` seconds.
 
-        A server whose health is open to all may still want a key for all else (401). A key that may only not
-        list models (403) is as good as any.
+        A server whose health path needs no key may still ask for one here (401): that is a problem. A key
+        that is only not allowed to list models (403) is not.
+
+        Returns:
+            The state of the server, and the name of its only model; "" if it lists none or several.
         """
         answer = await self._get(MODELS, timeout, LONGEST_LIST)
         if isinstance(answer, str):

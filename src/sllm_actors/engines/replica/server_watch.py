@@ -1,4 +1,4 @@
-"""Watching a server that somebody else runs: reach it, see that it is well, and notice when it is not."""
+"""Watching a server that somebody else runs: reach it, and notice when it is well and when it is not."""
 
 from __future__ import annotations
 
@@ -15,20 +15,27 @@ from .events import Answered, Progressed, Unreached
 from .server_probe import ServerProbe, ServerState
 
 NAME_EVERY = 15
-"""Questions after which a server is asked for its model's name again, where nobody has chosen one."""
+"""After how many health requests a server is asked for its model's name again, if no name is set for it."""
 
 Say = Callable[[Answered | Progressed | Unreached], None]
 
 
 @define
 class ServerWatch:
-    """From the first question to one server up to the end of one time in which it served.
+    """One life of an external server's replica: from the first request until the server, once well, is not.
 
     Attributes:
-        model: What the server is asked for where nothing says how it calls its model.
-        say: Told ``Progressed`` while it is loading, ``Unreached`` when it could not be reached within
-            ``access.connect_timeout`` (it is asked on), and ``Answered`` once.
-        disk: What reads the files that ``access`` names.
+        address: The server's URL, without ``/v1``.
+        paths: Health paths; see ``ServerProbe``.
+        access: How the server is reached.
+        model: The model's name for the server, if neither ``access`` nor the server's own list says it.
+        attempt: The attempt number, for the events.
+        policy: How often to ask, and how long an answer may take.
+        startup_timeout: Seconds that the server may be loading before it is reported as ``Unreached``.
+        say: Called with ``Progressed`` while the server is reached or loading, with ``Unreached`` when it
+            could not be reached within ``access.connect_timeout`` (it is still asked), and with ``Answered``
+            when it is well.
+        disk: Reads the files that ``access`` names.
     """
 
     address: str
@@ -42,19 +49,19 @@ class ServerWatch:
     disk: Disk = field(factory=Disk)
 
     async def run(self) -> str:
-        """Return why it serves no longer."""
+        """Watch the server; return as a sentence why it no longer serves, once it did."""
         while True:
             try:
                 async with ServerProbe(self.address, self.paths, self.access, self.disk) as probe:
                     server = evolve(self.access, model=await self._until_ready(probe))
                     self.say(Answered(self.attempt, self.address, server=server))
                     return f"{self.address} {await self._until_ill(probe, server.model)}"
-            except OSError as error:  # its file of authorities; who owns that may mend it
+            except OSError as error:  # ca_file cannot be used: it may be mended meanwhile
                 self.say(Unreached(self.attempt, f"{self.address} cannot be reached: {error}"))
                 await anyio.sleep(self.policy.interval)
 
     async def _until_ready(self, probe: ServerProbe) -> str:
-        """Return what it calls the model, as soon as it is ready."""
+        """Ask until the server is ready; return its name for the model."""
         reached = began = anyio.current_time()
         loading, said, pause = False, "", self.policy.first
         while True:
@@ -81,7 +88,7 @@ class ServerWatch:
             pause = min(2 * pause, self.policy.interval)
 
     async def _ask(self, probe: ServerProbe) -> tuple[ServerState, str]:
-        """Ask whether it is well and takes our key, and for its model's name."""
+        """Ask whether the server is well and accepts the key, and for its model's name."""
         timeout = min(self.policy.timeout, self.access.connect_timeout)
         state = await probe.ask(timeout)
         if state.problem:
@@ -90,7 +97,7 @@ class ServerWatch:
         return state, self.access.model or only or self.model
 
     async def _until_ill(self, probe: ServerProbe, model: str) -> str:
-        """Ask on, until too many answers in a row were no good or its model has another name; say which."""
+        """Ask until too many requests in a row got no good answer, or the model's name changed; say which."""
         missed = asked = 0
         while True:
             await anyio.sleep(self.policy.interval)

@@ -1,4 +1,4 @@
-"""From the log of an engine that starts to what it is doing, in a few words."""
+"""Following the log of an engine that starts, and telling what it is doing, in a few words."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ LONGEST_LINE = 1000
 
 
 class StartupPhases:
-    """Reads a log piece by piece; no I/O. A line may come in any number of pieces.
+    """Finds phases in the text of a log, which comes in pieces that may end anywhere; does no I/O.
 
     Args:
-        phase_of: The backend's knowledge of its engine's lines.
+        phase_of: The backend's ``PhaseOf``.
     """
 
     def __init__(self, phase_of: PhaseOf) -> None:
@@ -37,13 +37,14 @@ class StartupPhases:
 
 
 async def follow_phases(log: Path, since: int, phase_of: PhaseOf, say: Callable[[str], None]) -> None:
-    """Follow a log and say each new phase, until cancelled.
+    """Follow a log and report each new phase, until cancelled.
 
     Args:
-        log: Its folder.
-        since: Where this engine life begins in it.
-        phase_of: See ``PhaseOf``.
-        say: Told each phase once, in order; when several came at once, the last of them.
+        log: The folder of the log.
+        since: The position in the log where this engine life begins.
+        phase_of: The backend's ``PhaseOf``.
+        say: Called with each phase that differs from the one before; of several that came at once, only with
+            the last.
     """
     phases = StartupPhases(phase_of)
     said = ""
