@@ -48,10 +48,18 @@ def child(
         end(process)
 
 
+_kept: set[int] = set()
+
+
+def keep(process: subprocess.Popen[Any]) -> None:
+    """Let a process that a test starts outlive it: a fixture of more tests ends the process."""
+    _kept.add(process.pid)
+
+
 def running() -> dict[int, str]:
     """Return the children of this process, by process id, with their command lines.
 
-    Those of ``multiprocessing`` are left out: they belong to a pool, which ends them.
+    Those of ``multiprocessing`` are left out: they belong to a pool, which ends them. So are those of ``keep``.
     """
     pooled = {process.pid for process in multiprocessing.active_children()}
     pooled.add(getattr(resource_tracker._resource_tracker, "_pid", None))
@@ -60,7 +68,7 @@ def running() -> dict[int, str]:
         with suppress(OSError):  # the thread has ended meanwhile
             for pid in (task / "children").read_text().split():
                 found[int(pid)] = Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
-    return {pid: command for pid, command in found.items() if pid not in pooled}
+    return {pid: command for pid, command in found.items() if pid not in pooled | _kept}
 
 
 def left_since(before: Collection[int], *, patience: float = 2.0) -> dict[int, str]:

@@ -17,6 +17,7 @@ from typing import Any
 import httpx2
 import pytest
 from attrs import frozen
+from tests.children import keep
 
 from .cluster import DEMO, DEMO_ID, Sllm, eventually, group_is_gone
 
@@ -81,6 +82,7 @@ class Hosts:
         files = ("--data-dir", str(self.folder / name), "--secret-file", str(self.folder / "head" / "secret"))
         arguments = ("--head", f"{HEAD}:8000", "--name", f"host{number}", *files)
         worker = Sllm("worker", *arguments, prefix=("ip", "netns", "exec", name))
+        keep(worker.process)  # whichever test starts it, all of them use it
         self.workers.insert(number, worker)
         worker.wait_for("joined the head")
         return worker

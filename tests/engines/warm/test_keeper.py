@@ -160,12 +160,13 @@ async def test_the_first_server_has_what_is_known_of_the_version_and_takes_down_
     spec = evolve(spec_for(plan), known=KnownImports(("no_such_module", "colorsys"), count=9000))
     async with keeping(folder, spec) as kept:
         server = await kept.server()
+        when_ready = server.modules  # it may learn from the engine, and have more of them later
         async with EngineProcess(plan, forker=await kept.servers.find(plan)):
             await facts_of(folder)
             assert "colorsys" not in (plan.paths.tmpdir / "late-imports").read_text().split()
         record = await kept.learned()
         assert record.modules[:2] == ("no_such_module", "colorsys")
-        assert record.count == server.modules
+        assert record.count == when_ready
         assert record.seconds > 0
 
 
