@@ -1,3 +1,3 @@
-"""The command line ``sllm``: one file per command, over the REST interface of a gateway."""
+"""The command line ``sllm``. Commands that ask a cluster something use the HTTP interface of a gateway."""
 
 from .app import main as main

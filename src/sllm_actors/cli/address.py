@@ -20,16 +20,17 @@ _API = re.compile(r"/v1(/.*)?$")
 
 
 def gateway_url(given: str) -> str:
-    """Return the address that paths such as ``/status`` are put behind.
+    """Return the URL of a gateway, without a slash at its end: paths such as ``/status`` go behind it.
 
-    Blanks around it, slashes at its end and the path of the OpenAI API (``/v1``, ``/v1/chat/completions``)
-    do not matter. Without a scheme it is ``http``, and then the port is 8343 where none is given.
+    Blanks around ``given``, slashes at its end and a path of the OpenAI API (``/v1``,
+    ``/v1/chat/completions``) are taken away. Without a scheme it is ``http``, and then the port is 8343 if
+    none is given.
 
     Args:
-        given: What ``LLM_SERVER_URL`` holds; nothing means ``DEFAULT_URL``.
+        given: What ``LLM_SERVER_URL`` holds; nothing but blanks means ``DEFAULT_URL``.
 
     Raises:
-        CommandFailure: It is no address.
+        CommandFailure: It is not the address of an HTTP server.
     """
     text = given.strip()
     if not text:

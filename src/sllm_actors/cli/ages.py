@@ -1,4 +1,4 @@
-"""How long ago something was, in a word. Pure."""
+"""How long ago something was, in one word. Pure."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ def age(since: float, now: float) -> str | None:
     """Return the time from ``since`` until ``now`` as ``42s``, ``3m``, ``5h`` or ``12d``.
 
     Args:
-        since: Seconds since the epoch; 0 for unknown, which gives None. A moment that is still to come, by a
-            clock that is not this one, counts as now.
+        since: Seconds since the epoch; 0 for unknown, which gives None. A moment in the future counts as now:
+            the clock of another machine may be ahead.
         now: Seconds since the epoch.
     """
     if not since:

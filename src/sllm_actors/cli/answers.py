@@ -1,6 +1,7 @@
-"""What the gateway says about deployments, instances and nodes: only the fields that the commands show.
+"""The gateway's answers about deployments, instances and nodes: those of their fields that commands use.
 
 Unknown fields are ignored and missing ones have defaults, so that a newer or older gateway can be asked.
+Times are in seconds since the epoch, sizes in bytes.
 """
 
 from __future__ import annotations
@@ -20,11 +21,18 @@ class InstanceDocument:
     """One replica of a deployment on one worker.
 
     Attributes:
+        id: The instance's id.
+        node: The node id of its worker; None while it has none.
+        node_name: What people call that worker.
         state: pending, starting, ready, asleep, draining, failed or crash_loop.
-        node_name: What people call its worker.
+        progress: How far its start is, in words; None if nothing is under way.
+        reason: Why it is in this state, in a sentence.
         failures: How often it failed in a row.
-        endpoint: The address of a server that someone else runs.
-        since: When this state began, seconds since the epoch.
+        exit_status: How its engine ended last; "" if it never did.
+        log_tail: The last lines of its log.
+        endpoint: The address of an external server.
+        pid: The process id of its engine.
+        since: When this state began.
     """
 
     id: str
@@ -42,19 +50,21 @@ class InstanceDocument:
 
     @property
     def where(self) -> str | None:
-        """The name of its worker, or else its id."""
+        """The name of its worker, or else the worker's node id; None while it has no worker."""
         return self.node_name or self.node
 
 
 @frozen
 class DeploymentDocument:
-    """A deployment and how it is.
+    """A deployment and its state.
 
     Attributes:
+        id: ``<model>:<backend>``.
         state: pending, starting, ready, asleep, failed, crash_loop or deleting.
-        detail: The state in a sentence.
-        created: When it was deployed, seconds since the epoch.
-        spec: Its settings as the gateway understood them; only where one deployment was asked for.
+        detail: More about the state, in a sentence.
+        created: When it was deployed.
+        spec: Its settings as the head understood them; empty in a list of all deployments.
+        instances: Its replicas.
     """
 
     id: str
@@ -72,9 +82,10 @@ class DeploymentDocument:
 
 @frozen
 class ForkServerDocument:
-    """A process that a backend's engines are forked from. Memory is in bytes.
+    """A fork server of a worker: the process that a backend's engines are forked from.
 
     Attributes:
+        memory: What it occupies.
         reason: Why it is not ready, in one sentence; empty if nothing is wrong.
     """
 
@@ -89,8 +100,9 @@ class ModelDocument:
     """A model on a node's disk.
 
     Attributes:
-        size: Of all its files, in bytes.
-        last_used: Seconds since the epoch; 0 for never.
+        source: Where its files come from.
+        size: The size of all its files.
+        last_used: When it was last used; 0 for never.
     """
 
     source: str
@@ -100,11 +112,13 @@ class ModelDocument:
 
 @frozen
 class NodeDocument:
-    """One process of the cluster. Memory is in bytes.
+    """One process of the cluster. What only workers have is None for others.
 
     Attributes:
-        gpus_stuck: GPUs that an engine has which cannot be killed.
-        since: When it came up or was lost, seconds since the epoch.
+        name: What people call it.
+        state: up or down.
+        gpus_stuck: How many GPUs are held by an engine that cannot be killed.
+        since: When it came up or was lost.
     """
 
     id: str
@@ -126,14 +140,14 @@ class NodeDocument:
 
 @frozen
 class HeadDocument:
-    """Whether the gateway can reach the head."""
+    """Whether the head can be reached from the gateway: ``state`` is up or down."""
 
     state: str = "up"
 
 
 @frozen
 class StatusDocument:
-    """Everything that ``GET /status`` tells."""
+    """The answer to ``GET /status``."""
 
     deployments: list[DeploymentDocument] = field(factory=list)
     nodes: list[NodeDocument] = field(factory=list)
@@ -142,7 +156,12 @@ class StatusDocument:
 
 @frozen
 class Deployed:
-    """The answer to a deployment."""
+    """The answer to ``POST /deployments``.
+
+    Attributes:
+        created: False if it was deployed with the same settings already.
+        warnings: Sentences for a person.
+    """
 
     deployment_id: str
     revision: int = 0
@@ -156,9 +175,9 @@ class LogDocument:
     """A piece of an instance's log.
 
     Attributes:
-        offset: Where the piece begins, in bytes.
-        next_offset: Where the next one does.
-        ended: The instance is over, and nothing comes after this piece.
+        offset: Where the piece begins, in bytes from the beginning of the log.
+        next_offset: Where the next piece begins.
+        ended: The instance is gone, and nothing comes after this piece.
     """
 
     text: str = ""
@@ -168,10 +187,10 @@ class LogDocument:
 
 
 def read(kind: type[T], answer: Any) -> T:
-    """Structure the JSON of an answer.
+    """Return the JSON value of an answer as an object of the class ``kind``.
 
     Raises:
-        CommandFailure: It does not have the shape of ``kind``.
+        CommandFailure: The value does not have the shape of ``kind``.
     """
     try:
         return cattrs.structure(answer, kind)

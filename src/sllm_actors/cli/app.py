@@ -1,4 +1,4 @@
-"""The ``sllm`` program: its commands, and the exit status that each ending has."""
+"""The program ``sllm``: all its commands, and the exit status for each way in which one ends."""
 
 from __future__ import annotations
 
@@ -46,8 +46,12 @@ for command, name in ((list_deployments, "ls"), (list_instances, "ps"), (delete,
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command and exit.
 
-    The exit status is 0 when what was asked for happened, 1 when it did not or could not be printed whole, 2
-    for a wrong command line and 130 after ^C. A traceback is shown only when SLLM_DEBUG is set.
+    The exit status is 0 when what was asked for happened, 1 when it did not or the output could not be
+    written whole, 2 for a wrong command line and 130 after ^C. A traceback is shown only if SLLM_DEBUG is
+    set.
+
+    Args:
+        arguments: The words of the command line after ``sllm``; None for those of this process.
     """
     open_standard_streams()
     code = _run(arguments)
@@ -62,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def _run(arguments: Sequence[str] | None) -> int:
-    """Run one command; say what went wrong; return the exit status."""
+    """Run one command, say on standard error what went wrong, and return the exit status."""
     try:
         result = cli.main(arguments, prog_name="sllm", standalone_mode=False)
         return result if isinstance(result, int) else 0
@@ -92,7 +96,7 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 
 def _is_output_lost() -> bool:
-    """Say whether standard output is what fails: then there is something left in it, which fails again."""
+    """Say whether standard output is what fails: then its buffer is not empty, and flushing fails again."""
     try:
         sys.stdout.flush()
     except OSError:

@@ -1,4 +1,4 @@
-"""The HTTP client of the commands: every wait and every answer has a bound, every failure is a sentence."""
+"""The HTTP client of the commands. Each wait and each answer has a bound, each failure is a sentence."""
 
 from __future__ import annotations
 
@@ -23,26 +23,38 @@ from .errors import CommandFailure, RequestRefused, Unreachable
 from .keys import find_key
 
 CONNECT_SECONDS = 5.0
+"""How long connecting to the gateway may take."""
+
 ANSWER_SECONDS = 30.0
+"""How long a whole answer that is no stream may take."""
+
 STREAM_SILENCE_SECONDS = 600.0
 """How long a stream may be silent: a model that has to be loaded first may take minutes."""
 
 LARGEST_ANSWER = 64 * 2**20
+"""Bytes that an answer that is no stream may have."""
+
 LARGEST_ERROR = 64 * 2**10
+"""Bytes that are read of an error."""
 
 
 def path_of(collection: str, name: str) -> str:
-    """Return the path of one thing; names contain slashes and colons (``facebook/opt-1.3b:vllm``)."""
-    # A segment that is only dots would be taken for a way up; what is no text cannot be asked for.
+    """Return the path of one thing in a collection, as ``/deployments/facebook%2Fopt-1.3b:vllm``.
+
+    Args:
+        collection: The path of the collection, without a slash at either end.
+        name: The name as a person typed it; what cannot be encoded in UTF-8 becomes ``?``.
+    """
+    # A client takes a path segment . or .. for a way up, unless its dots are escaped.
     dots = name.replace(".", "%2E") if name in (".", "..") else None
     return f"/{collection}/{dots or quote(name, safe=':@', errors='replace')}"
 
 
 def encoded(body: Mapping[str, Any]) -> bytes:
-    """Return a body as JSON.
+    """Return the body of a request as JSON in UTF-8.
 
     Raises:
-        CommandFailure: Something in it cannot be said in JSON.
+        CommandFailure: Something in it cannot be written so, as NaN or half a surrogate pair.
     """
     try:
         return json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
@@ -54,13 +66,18 @@ def encoded(body: Mapping[str, Any]) -> bytes:
 
 
 class GatewayClient:
-    """One gateway, as ``LLM_SERVER_URL`` names it, with the key that ``find_key`` finds. A context manager.
+    """The client of the gateway that ``LLM_SERVER_URL`` names, with the key that ``find_key`` finds.
+
+    It is a context manager; leaving it closes the connections.
 
     Args:
-        environ: Where both are read from.
+        environ: The environment variables.
+
+    Attributes:
+        url: The gateway's address, without a credential in it: for messages.
 
     Raises:
-        CommandFailure: The address or the key cannot be used.
+        CommandFailure: The address, the key or a proxy of the environment cannot be used.
     """
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
@@ -73,7 +90,7 @@ class GatewayClient:
                 base_url=url,
                 headers={"Authorization": f"Bearer {key}"} if key else {},
                 timeout=httpx2.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS),
-                # A proxy from the environment is for other machines, and .netrc is not where our key lives.
+                # For this machine, neither a proxy of the environment nor a key in .netrc is meant.
                 trust_env=not local,
             )
         except (httpx2.InvalidURL, ImportError, OSError, ValueError) as error:
@@ -95,13 +112,19 @@ class GatewayClient:
         body: Mapping[str, Any] | None = None,
         params: Mapping[str, int] | None = None,
     ) -> Any:
-        """Send one request and return the JSON of its answer.
+        """Send one request and return the JSON value of its answer.
+
+        Args:
+            method: The HTTP method.
+            path: The path; see ``path_of``.
+            body: What is sent as JSON, or None for no body.
+            params: The parameters of the query.
 
         Raises:
-            Unreachable: No gateway answers, or not whole within ``ANSWER_SECONDS``.
-            RequestRefused: It answered with a status of 400 or more.
-            CommandFailure: It answered with something that is not JSON, or with more than
-                ``LARGEST_ANSWER`` bytes.
+            Unreachable: No gateway answers, or its answer is not whole within ``ANSWER_SECONDS``.
+            RequestRefused: The gateway answered with a status of 300 or more.
+            CommandFailure: The answer is not JSON, or has more than ``LARGEST_ANSWER`` bytes; or ``body``
+                cannot be written as JSON.
         """
         deadline = time.monotonic() + ANSWER_SECONDS
         with self._open(method, path, body=body, params=params) as response:
@@ -123,11 +146,18 @@ class GatewayClient:
 
     @contextmanager
     def events(self, path: str, body: Mapping[str, Any]) -> Iterator[Iterator[str]]:
-        """Send a POST and give the data of each server-sent event. Leaving the context hangs up.
+        """Send a POST whose answer is a stream; the context gives an iterator over the data of its events.
+
+        Leaving the context hangs up.
+
+        Args:
+            path: The path of the request.
+            body: What is sent as JSON.
 
         Raises:
             Unreachable: No gateway answers, it is silent for ``STREAM_SILENCE_SECONDS``, or the stream broke.
-            RequestRefused: It answered with a status of 400 or more.
+            RequestRefused: The gateway answered with a status of 300 or more.
+            CommandFailure: ``body`` cannot be written as JSON.
         """
         timeout = httpx2.Timeout(STREAM_SILENCE_SECONDS, connect=CONNECT_SECONDS)
         with self._open("POST", path, body=body, timeout=timeout) as response:
@@ -191,7 +221,7 @@ class GatewayClient:
 
 
 def _error_message(content: bytes) -> str | None:
-    """Return the sentence of an OpenAI-shaped error body, if it is one."""
+    """Return the message of an error in OpenAI's shape, or None if the content is no such error."""
     try:
         message = json.loads(content)["error"]["message"]
     except (ValueError, KeyError, TypeError):

@@ -1,4 +1,4 @@
-"""Talking to a model through the gateway, as any OpenAI client would: answers are shown while they come."""
+"""A chat with a model through the gateway, as any OpenAI client has it: answers are shown while they come."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ from .parameters import FiniteRange
 from .terminal import say, saying_pieces
 
 LAST_EVENT = "[DONE]"
+"""The data of the event that ends a stream in OpenAI's API."""
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def dialogue_options(command: Command) -> Command:
-    """Give a command the options of a dialogue."""
+    """Give a command the options ``--system``, ``--max-tokens`` and ``--temperature``."""
     for option in (
         click.option("--temperature", type=FiniteRange(min=0), help="0 gives the same answer each time."),
         click.option("--max-tokens", type=click.IntRange(min=1), help="Longest answer, in tokens."),
@@ -37,10 +38,10 @@ class Dialogue:
     """One conversation with one model.
 
     Args:
-        client: The gateway.
+        client: The client of the gateway.
         model: The model's name, or a deployment's id.
-        system: What the model is told first, always.
-        settings: Fields of each request; those that are None are left out.
+        system: The system message of the conversation, or None.
+        settings: Further fields of each request, as ``temperature``; those that are None are left out.
     """
 
     def __init__(
@@ -52,10 +53,10 @@ class Dialogue:
         self._settings = {key: value for key, value in settings.items() if value is not None}
 
     def check(self) -> None:
-        """Make sure that there is such a model, before anybody thinks of a question.
+        """Make sure that the model is deployed, before a question is typed.
 
         Raises:
-            CommandFailure: There is none, or the gateway does not say.
+            CommandFailure: It is not deployed, or the gateway cannot be asked.
         """
         try:
             self._client.request("GET", path_of("v1/models", self._model))
@@ -66,10 +67,10 @@ class Dialogue:
             raise CommandFailure(f"{sentence}, and sllm run deploys a model and chats with it") from None
 
     def ask(self, question: str) -> None:
-        """Print the answer to a question while it comes. ^C ends it: what has come by then is the answer.
+        """Print the answer to a question while it comes. ^C stops it; what has come by then is the answer.
 
         Raises:
-            CommandFailure: There is none, or not all of it.
+            CommandFailure: No answer came, or it broke off.
         """
         body = {
             "model": self._model,
@@ -80,14 +81,15 @@ class Dialogue:
         self._conversation.add(question, self._show_answer(body))
 
     def talk(self) -> None:
-        """Ask what a person types, or each line of the input, until it ends.
+        """Ask what a person types, or else each line of standard input, until its end or the line ``/exit``.
 
         Raises:
-            CommandFailure: A question failed, and there is no person who could ask another one.
+            CommandFailure: A question failed, and asking another one is of no use: the input is no terminal,
+                or the gateway refuses the key or the model.
         """
         with_person = sys.stdin.isatty()
         if with_person:
-            # Line editing and a history of what was typed, for input().
+            # Importing it gives input() line editing and a history.
             import readline  # noqa: F401
 
             say(f"Chatting with {self._model}. ^C stops an answer, ^D or /exit ends.")
@@ -97,7 +99,7 @@ class Dialogue:
             try:
                 self.ask(line)
             except CommandFailure as failure:
-                # A wrong model or key will not get better; anything else may, and costs this question only.
+                # A wrong model or key fails every question alike. Any other failure costs only this question.
                 hopeless = isinstance(failure, RequestRefused) and failure.status in (401, 403, 404)
                 if hopeless or not with_person:
                     raise
@@ -121,7 +123,7 @@ class Dialogue:
 
 
 def _next_line(with_person: bool) -> str | None:
-    """Return what the user says next, or None when they have ended the chat."""
+    """Return the next line, or None when the chat is to end."""
     try:
         line = input(">>> " if with_person else "").strip()
     except EOFError:
@@ -132,7 +134,7 @@ def _next_line(with_person: bool) -> str | None:
 
 
 def sendable(text: str) -> str:
-    """Return what can be sent of a text that the system gave: bytes that are none in it become U+FFFD."""
+    """Return a text of the command line or a terminal with each byte that is not UTF-8 replaced by U+FFFD."""
     return text.encode(errors="surrogateescape").decode(errors="replace")
 
 
@@ -140,7 +142,8 @@ def _texts(events: Iterator[str]) -> Iterator[str]:
     """Yield the pieces of text in a stream of chat completion chunks.
 
     Raises:
-        CommandFailure: The stream carries an error, something else than chunks, or ends before it says so.
+        CommandFailure: The stream has an error or something else than chunks in it, or ends without
+            ``[DONE]``.
     """
     for data in events:
         if data == LAST_EVENT:

@@ -1,6 +1,6 @@
-"""The deployment document: what a file says, what the command line says over it, and nothing else.
+"""The deployment document that a command sends: a deployment file with the command line's options over it.
 
-Only what the user gave is sent; defaults and the meaning of each key are the server's.
+Only what the user gave is sent; the head knows the defaults and the meaning of each key.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from sllm_actors.serving.deployment.spec import DeploymentProblem
 from .errors import CommandFailure
 
 STANDARD_INPUT = Path("-")
+"""The path that stands for standard input."""
 
 _NAMED_SOURCE = re.compile(r"(?:hf|demo):(?P<name>[^@]+)(?:@.*)?")
 
@@ -30,14 +31,17 @@ _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:")
 
 
 def load(path: Path) -> dict[str, Any]:
-    """Read a deployment file, JSON or TOML by its suffix. A relative ``source`` path is relative to the file.
+    """Return the keys of a deployment file, with a relative path in ``source`` made absolute.
+
+    A file is JSON or TOML by its suffix, and its ``source`` is relative to the file's folder. Standard input
+    is JSON if it begins with a brace, else TOML, and its ``source`` is relative to the working directory.
 
     Args:
-        path: ``-`` is standard input: JSON if it begins with a brace, else TOML; paths in it are relative to
-            the working directory.
+        path: The file, or ``STANDARD_INPUT``.
 
     Raises:
-        CommandFailure: It cannot be read, is no table of keys, or is larger than a document may be.
+        CommandFailure: The file cannot be read, is not a valid table of keys, or has more than
+            ``MAX_DOCUMENT`` bytes.
     """
     piped = path == STANDARD_INPUT
     name = "standard input" if piped else str(path)
@@ -73,7 +77,7 @@ def _read_toml(text: str) -> dict[str, Any]:
 
 
 def merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Return both together: tables are merged key by key, any other value of ``over`` wins."""
+    """Return both as one document: tables are merged key by key, any other value of ``over`` wins."""
     merged = dict(under)
     for key, value in over.items():
         below = merged.get(key)
@@ -82,13 +86,17 @@ def merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def absolute_source(source: str, folder: Path) -> str:
-    """Make a local path absolute, seen from ``folder``; leave ``hf:…``, ``demo:…`` and hub ids as they are.
+    """Return a source with a local path made absolute; ``hf:…``, ``demo:…`` and hub ids are left as they are.
 
-    ``/x``, ``./x``, ``../x`` and ``~/x`` are paths, whether there is anything or not; another name is one if
-    there is. Symbolic links stay as they are.
+    What begins with ``/``, ``.`` or ``~`` is a path; any other name is one if something is there under
+    ``folder``. Symbolic links are not resolved.
+
+    Args:
+        source: What the person gave.
+        folder: The folder that a relative path is relative to.
 
     Raises:
-        CommandFailure: It begins in a home that nobody knows.
+        CommandFailure: The source begins with ``~`` and that home directory is not known.
     """
     if not source or _SCHEME.match(source):
         return source
@@ -102,13 +110,14 @@ def absolute_source(source: str, folder: Path) -> str:
 
 
 def engine_settings(given: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
-    """Split ``--engine-arg`` values into the backend's settings and arguments that are passed as they are.
+    """Split the values of ``--engine-arg`` into settings of the backend and arguments of the engine.
 
-    ``max-model-len=1024`` is the setting ``max_model_len``, its value a number, true, false, null, a list or
-    a table where it reads as JSON, and else a text. What begins with a dash is an argument of the engine.
+    ``max-model-len=1024`` is the setting ``max_model_len``. Its value is read as JSON (a number, true, false,
+    null, a list, a table), and where it is no JSON it is a text. What begins with a dash is an argument, and
+    is passed to the engine as it is.
 
     Raises:
-        CommandFailure: One is of neither form, or a setting is given twice.
+        CommandFailure: A value is of neither form, or a setting is given twice.
     """
     settings: dict[str, Any] = {}
     arguments: list[str] = []
@@ -153,19 +162,19 @@ def build(
     engine_args: Sequence[str],
     variables: Mapping[str, Mapping[str, str]] | None = None,
 ) -> dict[str, Any]:
-    """Return the document to send: ``config`` with what the command line gave over it.
+    """Return the document to send: ``config`` with the options of the command line over it.
 
     Args:
-        config: A deployment file's content, or nothing.
-        folder: What relative paths of the command line are relative to.
-        scalars: model, backend, source, num_gpus; None where not given.
-        auto_scaling: The keys of ``auto_scaling_config``; None where not given.
-        endpoints: Addresses of an external engine; they replace those of the file.
-        engine_args: See ``engine_settings``; they come over those of the file, arguments after them.
-        variables: What goes into ``env`` and ``secret_env``, over what the file has there.
+        config: The content of a deployment file; empty without one.
+        folder: The folder that relative paths of the command line are relative to.
+        scalars: The keys model, backend, source and num_gpus; None for those not given.
+        auto_scaling: The keys of ``auto_scaling_config``; None for those not given.
+        endpoints: Addresses of external servers; they replace those of the file.
+        engine_args: See ``engine_settings``. Settings win over those of the file; arguments go after its own.
+        variables: The tables ``env`` and ``secret_env``; their values win over those of the file.
 
     Raises:
-        CommandFailure: Neither names a model.
+        CommandFailure: No model is named, or ``absolute_source`` or ``engine_settings`` fails.
     """
     over: dict[str, Any] = {key: value for key, value in scalars.items() if value is not None}
     if "source" in over:
@@ -185,10 +194,11 @@ def build(
     model = document.get("model")
     if not model:
         raise CommandFailure("no model is named: give --model, or a --config with a model key")
-    # A model named by a path is found by the server under its absolute one, and keeps the name it was given.
+    # A model that is a path keeps that as its name; its source is the absolute path, which the worker can
+    # find.
     if "source" not in document and isinstance(model, str) and model.startswith((".", "~")):
         document["source"] = absolute_source(model, folder)
-    # One named by where it comes from is called by its name there: hf:org/name@revision is org/name.
+    # A model that is a source gets the name that it has there: hf:org/name@revision is called org/name.
     if "source" not in document and isinstance(model, str) and (found := _NAMED_SOURCE.fullmatch(model)):
         document |= {"source": model, "model": found["name"]}
     return document
@@ -201,7 +211,10 @@ def options_as_typed(
     engine_args: Sequence[str],
     variables: Mapping[str, Mapping[str, str]] | None = None,
 ) -> dict[str, str]:
-    """Return the options that were given, by the names that a gateway has for them. See ``build``."""
+    """Return the options that were given as they were typed, by the gateway's names for them.
+
+    For ``RequestRefused.naming``; the arguments are those of ``build``.
+    """
     typed = {name: name for name, value in scalars.items() if value is not None}
     for name, value in auto_scaling.items():
         if value is not None:

@@ -1,4 +1,4 @@
-"""How a command fails: one sentence on standard error, and an exit status that tells the truth."""
+"""The failures of commands: each is one sentence on standard error and an exit status."""
 
 from __future__ import annotations
 
@@ -11,10 +11,14 @@ import click
 from .terminal import complain
 
 EXIT_INTERRUPTED = 130
+"""Exit status after ^C, as a shell has it: 128 and the number of SIGINT."""
 
 
 class CommandFailure(click.ClickException):
-    """What was asked for did not happen: exit status 1. A wrong command line is click's ``UsageError``, 2."""
+    """What was asked for did not happen; exit status 1.
+
+    A wrong command line is click's ``UsageError`` instead, with exit status 2.
+    """
 
     exit_code = 1
 
@@ -26,11 +30,11 @@ class CommandFailure(click.ClickException):
 
 
 class Unreachable(CommandFailure):
-    """Nobody answers at the gateway's address, or the connection broke before the answer was whole."""
+    """Nothing answers at the gateway's address, or the connection broke before the answer was whole."""
 
 
 class RequestRefused(CommandFailure):
-    """The gateway answered with an error.
+    """The gateway answered with an error status.
 
     Attributes:
         status: The HTTP status.
@@ -41,14 +45,14 @@ class RequestRefused(CommandFailure):
         self.status = status
 
     def naming(self, typed: Mapping[str, str]) -> RequestRefused:
-        """Return the same with what it names called as it was typed.
+        """Return this refusal with settings named as the person typed them.
 
         Args:
-            typed: By the name that the gateway has for it.
+            typed: What was typed, by the gateway's name for it: ``{"num_gpus": "--num-gpus"}``.
         """
         message = self.message
         for name in sorted(typed, key=len, reverse=True):
-            # A plain word may be meant as one, but for at the beginning.
+            # A name such as "model" is also a word of the sentence: it is replaced only as the first word.
             before = r"(?<![\w.-])" if {"_", "."} & set(name) else "^"
             message = re.sub(rf"{before}{re.escape(name)}(?![\w-])", typed[name], message)
         return RequestRefused(self.status, message)

@@ -9,12 +9,12 @@ from .errors import CommandFailure
 
 
 def in_words(name: str) -> str:
-    """Return a name for a sentence: in quotes where one could not see otherwise where it begins and ends."""
+    """Return a name for use in a sentence: in quotes if it is empty or has blanks in it."""
     return name if name.split() == [name] else repr(name)
 
 
 def is_deployed(deployments: Sequence[DeploymentDocument], name: str, backend: str | None = None) -> bool:
-    """Say whether ``name`` means at least one deployment."""
+    """Say whether ``name`` is the id or the model of at least one deployment, of ``backend`` if given."""
     return bool(_meant(deployments, name, backend))
 
 
@@ -23,8 +23,13 @@ def find_deployment(
 ) -> DeploymentDocument:
     """Return the deployment with the id ``name``, or the only one of the model ``name``.
 
+    Args:
+        deployments: All deployments.
+        name: An id or a model's name.
+        backend: The backend that the deployment must have; None for any.
+
     Raises:
-        CommandFailure: There is none, or several and no ``backend`` to tell them apart.
+        CommandFailure: There is no such deployment, or there are several.
     """
     found = _meant(deployments, name, backend)
     if len(found) > 1:

@@ -1,4 +1,4 @@
-"""Kinds of option values that click does not know."""
+"""Types of option values that click does not have."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ CLUSTER_PORT = 8000
 
 
 class HostPortType(click.ParamType[HostPort]):
-    """``HOST``, ``HOST:PORT``, ``[IPV6]:PORT``, with or without ``http://`` in front."""
+    """``HOST``, ``HOST:PORT`` or ``[IPV6]:PORT``, with or without ``http://`` in front.
+
+    Args:
+        default_port: The port where none is given.
+    """
 
     name = "host:port"
 
@@ -39,7 +43,7 @@ class HostPortType(click.ParamType[HostPort]):
 
 
 class HostType(click.ParamType[str]):
-    """A name or an address without a port; an IPv6 address may be in brackets."""
+    """A host name or an IP address without a port; an IPv6 address may be in brackets."""
 
     name = "host"
 
@@ -51,7 +55,7 @@ class HostType(click.ParamType[str]):
 
 
 class TextType(click.ParamType[str]):
-    """Text that is shown and sent: no bytes that are none, no control characters."""
+    """Text that can be shown: no control characters, and no bytes that are not UTF-8."""
 
     name = "text"
 
@@ -62,7 +66,7 @@ class TextType(click.ParamType[str]):
 
 
 class KeyValueType(click.ParamType[tuple[str, str]]):
-    """``KEY=VALUE``; the value may hold further equals signs, and be empty."""
+    """``KEY=VALUE``; the value may be empty, and have further equals signs in it."""
 
     name = "key=value"
 
@@ -78,7 +82,7 @@ class KeyValueType(click.ParamType[tuple[str, str]]):
 
 
 class FiniteRange(click.FloatRange):
-    """A number that is one: neither NaN nor infinite."""
+    """A number in a range that is neither NaN nor infinite."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         number = super().convert(value, param, ctx)
@@ -90,7 +94,11 @@ class FiniteRange(click.FloatRange):
 def each_key_once(
     ctx: click.Context, param: click.Parameter, pairs: tuple[tuple[str, str], ...]
 ) -> tuple[tuple[str, str], ...]:
-    """Refuse a repeatable ``KEY=VALUE`` option that has a key twice."""
+    """Return the values of a repeatable ``KEY=VALUE`` option; to be its ``callback``.
+
+    Raises:
+        click.BadParameter: A key is given twice.
+    """
     keys = [key for key, _ in pairs]
     for key in keys:
         if keys.count(key) > 1:
@@ -99,7 +107,7 @@ def each_key_once(
 
 
 class GpusType(click.ParamType[int | None]):
-    """``auto`` (as None: what the machine has) or a number of GPUs."""
+    """A number of GPUs, or ``auto``, which becomes None: all that the machine has."""
 
     name = "auto|n"
 
@@ -116,7 +124,7 @@ class GpusType(click.ParamType[int | None]):
 
 
 class SizeType(click.ParamType[int]):
-    """Bytes, as ``200GB``, ``1.5TB`` or ``64GiB``."""
+    """A size such as ``200GB``, ``1.5TB`` or ``64GiB``, which becomes a number of bytes."""
 
     name = "size"
 

@@ -1,4 +1,4 @@
-"""Following a deployment until it is ready, and telling a person or a script how far it is."""
+"""Waits until a deployment is ready, and tells a person or a script how far it is."""
 
 from __future__ import annotations
 
@@ -13,25 +13,33 @@ from .errors import CommandFailure, RequestRefused, Unreachable
 from .terminal import complain, is_interactive, moving_line, say
 
 POLL_SECONDS = 0.5
+"""Pause between two questions to the gateway."""
+
 PATIENCE_SECONDS = 15.0
-"""How long the gateway may be away (it restarts within a second or two) before waiting is given up."""
+"""How long the gateway may be away before waiting is given up; it restarts within a second or two."""
 
 SHOWN_LOG_LINES = 20
+"""Lines of a failed engine's log that are shown."""
 
 Report = Callable[[str], None]
+"""Takes one line that says how far something is; the same line may come again."""
 
 
 def wait_until_ready(
     client: GatewayClient, deployment_id: str, *, revision: int, timeout: float, report: Report
 ) -> DeploymentDocument:
-    """Return once the deployment is ready, or asleep until a request comes; tell ``report`` each phase.
+    """Return a deployment once it is ready, or asleep until a request comes.
 
     Args:
-        revision: An older revision's state does not count.
-        timeout: Seconds.
+        client: The client of the gateway.
+        deployment_id: The deployment's id.
+        revision: The revision that must be ready; the state of an older one does not count.
+        timeout: Seconds to wait.
+        report: Gets the deployment's ``phase`` again and again.
 
     Raises:
-        CommandFailure: It failed, was deleted, or was not ready in time; or the gateway went away.
+        CommandFailure: The deployment failed, was deleted, or was not ready in time; or the gateway was away
+            for longer than ``PATIENCE_SECONDS``.
     """
     deadline = time.monotonic() + timeout
     seen = time.monotonic()
@@ -65,7 +73,7 @@ def is_settled(deployment: DeploymentDocument) -> bool:
     """Say whether a deployment is ready, or asleep until the first request.
 
     Raises:
-        CommandFailure: It has failed, with all that is known about why; or it is being deleted.
+        CommandFailure: It has failed (``explain_failure`` makes the message), or it is being deleted.
     """
     if deployment.state in ("failed", "crash_loop"):
         raise CommandFailure(explain_failure(deployment))
@@ -75,7 +83,7 @@ def is_settled(deployment: DeploymentDocument) -> bool:
 
 
 def phase(deployment: DeploymentDocument) -> str:
-    """Return in one line how far a deployment is."""
+    """Return one line that says how far a deployment is: by its first unfinished instance, if it has one."""
     for instance in deployment.instances:
         if instance.state not in ("ready", "stopped", "failed"):
             where = f" on {instance.where}" if instance.where else ""
@@ -86,7 +94,7 @@ def phase(deployment: DeploymentDocument) -> str:
 
 
 def unfinished(deployment: DeploymentDocument) -> str:
-    """Return what a deployment goes on with when nobody waits for it any more."""
+    """Return what a deployment that is not ready still does or waits for, in part of a sentence."""
     starting = [each for each in deployment.instances if each.state == "starting"]
     if starting:
         return f"it goes on loading ({starting[0].progress or 'starting'})"
@@ -113,11 +121,11 @@ def explain_failure(deployment: DeploymentDocument) -> str:
 
 @contextmanager
 def reporting(*, silent: bool = False, err: bool = False) -> Iterator[Report]:
-    """Give a place to report phases to: one moving line on a terminal, a line per change elsewhere.
+    """Give a ``Report`` that shows lines: on a terminal one line that changes, elsewhere a line per change.
 
     Args:
-        silent: Nothing is shown.
-        err: On standard error.
+        silent: Whether to show nothing.
+        err: Whether to write to standard error instead of standard output.
     """
     if silent:
         yield lambda _: None

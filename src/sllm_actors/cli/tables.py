@@ -1,4 +1,4 @@
-"""The tables in which a person sees deployments, their instances, nodes and models."""
+"""Prints tables of deployments, their instances, nodes and models, for a person."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def show_deployments(deployments: list[DeploymentDocument]) -> None:
 
 
 def show_deployment(deployment: DeploymentDocument) -> None:
-    """Print a deployment, its settings and its instances."""
+    """Print a deployment, its settings, its instances, and the last log lines of those that have failed."""
     facts = table("", "", header=False)
     facts.add_row(cell("deployment"), cell(deployment.id))
     facts.add_row(cell("status"), cell(deployment.state))
@@ -70,7 +70,7 @@ def show_instances(instances: Iterable[InstanceDocument]) -> None:
 
 
 def show_nodes(nodes: list[NodeDocument]) -> None:
-    """Print one line per node, and below them why a process that engines are forked from is not ready."""
+    """Print one line per node, and below them why a fork server is not ready."""
     lines = table(
         "NODE", "ROLE", "STATUS", "AGE", "HOST", "GPUS FREE", "CPUS", "MEMORY FREE", "FORK SERVERS", "LABELS"
     )
@@ -97,7 +97,7 @@ def show_nodes(nodes: list[NodeDocument]) -> None:
 
 
 def show_models(nodes: list[NodeDocument]) -> None:
-    """Print one line per model on a node's disk, those used last first."""
+    """Print one line per model on a node's disk, the nodes by name, their models in the gateway's order."""
     lines = table("MODEL", "NODE", "SIZE", "LAST USED")
     for node in sorted(nodes, key=lambda node: node.name or node.id):
         for each in node.models:

@@ -1,8 +1,8 @@
-"""The one place that commands write from, and what may reach a terminal.
+"""All output of commands goes through here, so that nothing in it can steer the terminal.
 
-Whatever is said goes through the filter of ``observe.terminal_text``: names, reasons and log lines come from
-elsewhere. A pipe makes no difference, as it often ends at a terminal (``| less``, ``| tail``). JSON is whole:
-control characters are escaped in it.
+Names, reasons and log lines come from engines and models. So every text goes through the filter of
+``observe.terminal_text``, for a pipe too, since a pipe often ends at a terminal (``| less``, ``| tail``).
+JSON is not filtered: control characters are escaped in it.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from sllm_actors.observe.terminal_text import TerminalFilter, one_line, printabl
 from .text_table import TextTable
 
 WIDTH_OF_A_PIPE = 2**16
+"""Columns that a table may have where it is not shown at a terminal."""
 
 
 def say(text: str = "") -> None:
@@ -34,18 +35,18 @@ def complain(text: str) -> None:
 
 
 def say_json(answer: object) -> None:
-    """Print an object as JSON, all of it."""
+    """Print an object as JSON, with everything that is not ASCII escaped."""
     click.echo(json.dumps(answer, indent=2))
 
 
 def say_raw(text: str) -> None:
-    """Print a text exactly as it is: for who has asked for that."""
+    """Print a text exactly as it is, control characters too: only for a person who asked for that."""
     click.echo(text, nl=False, color=True)
 
 
 @contextmanager
 def saying_pieces() -> Iterator[Callable[[str], None]]:
-    """Give a function that prints the next piece of a text at once, newlines only where the text has them."""
+    """Give a function that prints the next piece of a text to standard output at once, without a newline."""
     filtered = TerminalFilter()
     try:
         yield lambda piece: click.echo(filtered.feed(piece), nl=False)
@@ -56,18 +57,22 @@ def saying_pieces() -> Iterator[Callable[[str], None]]:
 
 @contextmanager
 def moving_line(*, err: bool = False) -> Iterator[Callable[[str], None]]:
-    """Give a function that replaces the text of one line, at a terminal, which is gone in the end."""
+    """Give a function that replaces the text of one line of a terminal; the line is removed at the end.
+
+    Args:
+        err: Whether the line is on standard error instead of standard output.
+    """
     with Console(highlight=False, stderr=err).status("") as line:
         yield lambda text: line.update(Text(one_line(text)))
 
 
 def is_interactive(*, err: bool = False) -> bool:
-    """Say whether a person reads standard output, or standard error."""
+    """Say whether standard output, or with ``err`` standard error, is a terminal."""
     return (sys.stderr if err else sys.stdout).isatty()
 
 
 def show(shown: TextTable) -> None:
-    """Print a table. In a pipe every row is one line, however wide, and every column is there."""
+    """Print a table to standard output. If that is no terminal, each row is one line and nothing is cut."""
     person = is_interactive()
     console = Console(highlight=False, width=None if person else WIDTH_OF_A_PIPE)
     console.print(shown.rendered(compact=person))

@@ -1,4 +1,4 @@
-"""Tables of text: how their cells are shown, and what is cut where there is too little room."""
+"""Tables of text: how cells are shown, and what is shortened where a terminal is too narrow."""
 
 from __future__ import annotations
 
@@ -12,15 +12,14 @@ from rich.text import Text
 from sllm_actors.observe.terminal_text import one_line
 
 NARROW = 10
-"""A table's column of at most so many characters is never cut while there are wider ones."""
+"""A column whose cells have at most this many characters is never cut while there are wider ones."""
 
 NOTHING = "-"
 """What a cell shows when there is nothing to show."""
 
 
 class Name:
-    """A table cell that stays one line. Where it is wider than its place, its middle is left out: both ends
-    tell a name apart from others."""
+    """A table cell of one line. If it is too wide, its middle is left out, since names often begin alike."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -49,10 +48,12 @@ def shortened(text: str, width: int) -> str:
 
 @define
 class TextTable:
-    """Rows of cells under their names. What is printed has no borders, and one line per row.
+    """A table without borders.
 
     Attributes:
-        header: Whether the names are printed.
+        columns: The names of the columns.
+        header: Whether these names are printed.
+        rows: The rows, each with a cell for each column.
     """
 
     columns: tuple[str, ...]
@@ -60,15 +61,14 @@ class TextTable:
     rows: list[tuple[Name | Text, ...]] = field(factory=list)
 
     def add_row(self, *cells: Name | Text) -> None:
-        """Add a row, a cell for each column."""
+        """Add a row with a cell for each column."""
         self.rows.append(cells)
 
     def rendered(self, *, compact: bool) -> Table:
-        """Return what is printed.
+        """Return the table for rich to print.
 
         Args:
-            compact: It has to fit a terminal: columns with nothing in them are left out, and what is wide
-                gives way before what is narrow.
+            compact: Whether it has to fit a terminal: then columns with nothing in them are left out.
         """
         made = Table(box=None, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0), show_header=self.header)
         kept = []
@@ -84,15 +84,15 @@ class TextTable:
 
 
 def table(*columns: str, header: bool = True) -> TextTable:
-    """Return an empty table."""
+    """Return a table with these columns and no rows."""
     return TextTable(columns, header)
 
 
 def cell(value: object) -> Name:
-    """Return a table cell that shows ``value`` as it is, never as markup; None and nothing as a dash."""
+    """Return a table cell of one line that shows ``value``, never as markup; None and "" as ``NOTHING``."""
     return Name(one_line(str(value)) if value not in (None, "") else NOTHING)
 
 
 def sentence(value: str | None) -> Text:
-    """Return a table cell with a text that is told whole: over several lines where its place is narrow."""
+    """Return a table cell whose text is never cut: it goes over several lines where the column is narrow."""
     return Text(one_line(value) if value else NOTHING)

@@ -1,4 +1,4 @@
-"""``python -m sllm_actors.nodes``: what the launcher starts; not for people."""
+"""``python -m sllm_actors.nodes``: the process of one node, started by the launcher and not by people."""
 
 from __future__ import annotations
 
@@ -12,4 +12,4 @@ from .process import main
 status = main()
 logging.shutdown()
 terminal.flush()
-os._exit(status)  # a thread that waits for a disk may never end: nobody is to wait for it
+os._exit(status)  # a normal exit waits for all threads, and one that waits for a dead disk never ends

@@ -1,4 +1,4 @@
-"""Which fork servers a worker keeps."""
+"""Starts the fork servers of a worker: one for each backend that has them and whose engine is installed."""
 
 from __future__ import annotations
 
@@ -31,15 +31,16 @@ LOOK_AGAIN = 30.0
 async def keep_fork_servers(
     choice: str, folder: Path, host: EngineHost, look_again: float = LOOK_AGAIN
 ) -> AsyncIterator[ActorSystem]:
-    """Keep each fork server that there is to be beside the body, from when its engine is installed.
+    """Keep the chosen fork servers while the body runs, each from when its engine is installed.
 
-    An engine whose Python does not work is reported as failed, and looked for again: it is no reason for the
-    worker not to serve others. The keepers live in an actor system of their own, which is given: a worker has
-    them before it knows its cluster.
+    An engine whose Python does not work is reported as failed and looked for again, so that the worker can
+    serve other engines. The actors that keep the fork servers live in an actor system of their own, which is
+    the value of the context: they start before the worker knows its cluster.
 
     Args:
-        choice: "auto" for all that can be forked, "none", or a backend's name.
-        folder: Where the keepers keep things; made when it is needed.
+        choice: "auto" for all backends that have a fork server, "none", or one backend's name.
+        folder: Where they keep what they have learned; made when it is needed.
+        host: The worker's machine and engines.
         look_again: Seconds between two looks for an engine.
     """
     async with ActorSystem() as system, anyio.create_task_group() as group:

@@ -1,4 +1,4 @@
-"""A gateway's process: HTTP in front, links to the head and to every worker behind."""
+"""The process of a gateway: an HTTP server, and links to the head and to every worker."""
 
 from __future__ import annotations
 
@@ -24,11 +24,18 @@ GRACE = 3.0
 """Seconds that answers under way get when the gateway stops; then they end with an error."""
 
 TUNNEL_TIMEOUT = 5.0
-"""Seconds that a worker has to connect this gateway with an engine."""
+"""Seconds that a worker has to connect this gateway to an engine."""
 
 
 class Links:
-    """Whom this gateway is linked to: the head that reported last, and the workers of the routing table."""
+    """The links of this gateway: to the head, and to the workers of the routing table.
+
+    Args:
+        membership: Told when the head is linked.
+
+    Attributes:
+        head: The node id of the head whose link came up last, or None while that link is down.
+    """
 
     def __init__(self, membership: Membership) -> None:
         self._membership = membership
@@ -36,7 +43,7 @@ class Links:
         self.head: NodeId | None = None
 
     def news(self, system: ActorSystem, event: PeerUp | PeerLost) -> None:
-        """Take the transport's news, and tell the gateway's actor of workers."""
+        """Take an event of the transport: note the head's node id; tell the gateway's actor of workers."""
         peer = event.peer
         if peer.role == "head":
             if isinstance(event, PeerUp):
@@ -49,7 +56,10 @@ class Links:
             system.named(GATEWAY).tell(told)
 
     def dial_workers(self, transport: Transport, workers: tuple[WorkerAddress, ...]) -> None:
-        """Keep links to exactly these workers."""
+        """Keep links to exactly these workers: dial new addresses, and close the links to all others.
+
+        A worker whose port is 0 cannot be dialled and is passed over.
+        """
         wanted = {(worker.host, worker.port) for worker in workers if worker.port}
         for address in set(self._dials) - wanted:
             self._dials.pop(address).close()
@@ -58,11 +68,13 @@ class Links:
 
 
 async def run_gateway(settings: GatewayNodeSettings, stopping: anyio.Event) -> None:
-    """Run a gateway until ``stopping``.
+    """Run a gateway until ``stopping`` is set.
 
     Raises:
-        HomeProblem, SecretProblem, NotAHead, Refused: It cannot run as it is set up.
-        HeadMoved: It has to be started again.
+        SetupProblem: The gateway cannot run as it is set up: ``HomeProblem``, ``SecretProblem``,
+            ``NotAHead``, ``TlsProblem`` or ``JoinRefused``.
+        FileProblem: A damaged file can neither be used nor be renamed.
+        HeadMoved: The gateway has to be started again.
     """
     home = NodeHome.open(settings.home, "gateway")
     try:

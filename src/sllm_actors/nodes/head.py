@@ -1,4 +1,4 @@
-"""The head's process: the controller, the store, and the cluster's own HTTP."""
+"""The process of the head: the controller, the store, and the cluster HTTP."""
 
 from __future__ import annotations
 
@@ -31,10 +31,11 @@ from .settings import HeadNodeSettings
 
 
 async def run_head(settings: HeadNodeSettings, stopping: anyio.Event) -> None:
-    """Run a head until ``stopping``.
+    """Run a head until ``stopping`` is set.
 
     Raises:
-        HomeProblem, SecretProblem, StoreProblem: It cannot run as it is set up.
+        SetupProblem: The head cannot run as it is set up: ``HomeProblem``, ``SecretProblem``,
+            ``StoreProblem`` or ``TlsProblem``.
     """
     credentials = make_credentials(settings.data_dir, settings.secret_file)
     home = NodeHome.open(settings.home, "head")

@@ -1,12 +1,13 @@
-"""The launcher: a small parent of nodes.
+"""The launcher: the small parent process of the nodes that one command runs.
 
-It starts them as siblings, starts the one that dies again, and takes all of them with it when it ends.
+It starts the nodes, restarts each one that ends by itself, and stops all of them when it is stopped.
 
-Each node leads a session of its own, so that ^C at the terminal reaches the launcher only, which then stops
-them: the gateways first, so that answers under way can still end, and then all others at the same time. All
-of that takes less than ten seconds, which is what most of those who end us (``docker stop``, for one) give.
-Each node holds the read end of a pipe whose write end only the launcher has: when the launcher itself is
-killed, every node sees the end and stops.
+Each node leads a session of its own, so ^C at the terminal reaches only the launcher, which then stops the
+nodes: the gateways first, so that answers under way can still end, and then all others at the same time. That
+takes less than ten seconds in all, the time that ``docker stop`` and most other programs give.
+
+The standard input of each node is a pipe whose write end only the launcher has. When the launcher itself is
+killed, every node reads the end of that pipe and stops.
 """
 
 from __future__ import annotations
@@ -34,27 +35,27 @@ from .stop_signals import stop_signals
 from .welcome import welcome
 
 GATEWAYS_FIRST = 4.0
-"""Seconds after which the others are told to stop although a gateway still runs."""
+"""Seconds that the gateways have to end before the other nodes are told to stop too."""
 
 STOP_BUDGET = 8.5
-"""Seconds from the signal until nodes that still run are killed; their engines end within another one."""
+"""Seconds from the signal until nodes that still run are killed; their engines end within another second."""
 
 LEAVE_AFTER = 1.0
-"""Seconds that a killed node gets to be gone. One that waits for a disk that does not answer stays longer."""
+"""Seconds that the launcher waits for killed nodes. One that waits for a dead disk may not end by then."""
 
 BACKOFF = Backoff(first=0.5, cap=10.0, factor=2.0, reset_after=30.0)
-"""From the second failure on: the first restart is at once, for somebody may be waiting."""
+"""Pauses before restarts from the second failure on. The first restart is at once: requests may wait."""
 
 
 def run(plan: LauncherPlan) -> None:
-    """Run the nodes of a plan in the foreground until SIGINT, SIGTERM or SIGHUP.
+    """Run the nodes of a plan in the foreground, until SIGINT, SIGTERM or SIGHUP has stopped them.
 
-    A second signal kills what has not stopped yet, except SIGHUP. SIGINT and SIGHUP stay ignored where they
-    are at the start (a background job of a shell, ``nohup``).
+    A second SIGINT or SIGTERM kills the nodes that have not stopped yet. SIGINT and SIGHUP stay ignored if
+    they are ignored at the start, as in a background job of a shell or under ``nohup``.
 
     Raises:
-        LauncherProblem: A node cannot run as it is set up (it has said why on stderr). All others were
-            stopped.
+        LauncherProblem: A node cannot run as it is set up, and has said why on standard error. All other
+            nodes were stopped.
     """
     set_title(plan.title)
     raise_limit()
@@ -106,7 +107,8 @@ class _Launcher:
                     elif number != signal.SIGHUP:  # a terminal that goes may send it twice
                         self._kill_all()
         finally:
-            signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until this process has ended, too
+            # The receiver's end restores the default, by which a second SIGHUP would kill this process.
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
     async def _keep(self, child: _Child) -> None:
         """Start a node, and start it again each time it ends, until everything is to stop."""
@@ -195,7 +197,11 @@ async def _all_ended(children: list[_Child]) -> None:
 
 
 def describe_status(status: int) -> str:
-    """Say how a process ended: ``exit code 1``, ``signal SIGKILL``."""
+    """Return how a process ended, as ``exit code 1`` or ``signal SIGKILL``.
+
+    Args:
+        status: As ``returncode`` of ``subprocess``: negative for a signal.
+    """
     if status >= 0:
         return f"exit code {status}"
     try:

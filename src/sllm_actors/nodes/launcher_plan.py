@@ -1,4 +1,8 @@
-"""What a launcher is to start: nodes, and the sockets that it binds for them once."""
+"""The plan of a launcher: the nodes to start, and the listening sockets that it binds for them once.
+
+The launcher binds the sockets so that they outlive a node: while a node is being restarted, connections wait
+in the socket's queue and are not refused.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +33,7 @@ from .settings import GatewayNodeSettings, HeadNodeSettings, NodeSettings, Worke
 from .user_paths import NoHome, absolute, default_data_dir
 
 BACKLOG = 1024
+"""Connections that may wait in the queue of a listening socket."""
 
 TITLES: dict[type[NodeOptions], str] = {
     UpOptions: "sllm up",
@@ -36,16 +41,21 @@ TITLES: dict[type[NodeOptions], str] = {
     WorkerOptions: "sllm launcher of a worker",
     GatewayOptions: "sllm launcher of a gateway",
 }
-"""What ``ps`` shows for the launcher: the node that it starts has the command's own name."""
+"""What ``ps`` shows for the launcher of each command: names such as ``sllm head`` are those of its nodes."""
 
 
 class LauncherProblem(Exception):
-    """The nodes cannot be started; one sentence says why and what to do."""
+    """The nodes cannot be started, or cannot go on; one sentence says why and what to do."""
 
 
 @frozen
 class PlannedNode:
-    """One node."""
+    """One node to start.
+
+    Attributes:
+        role: A key of ``settings.ROLES``: ``head``, ``worker`` or ``gateway``.
+        settings: What the node is told.
+    """
 
     role: str
     settings: NodeSettings
@@ -53,14 +63,16 @@ class PlannedNode:
 
 @frozen
 class LauncherPlan:
-    """Everything that one launcher starts, in start order.
+    """Everything that one launcher starts.
 
     Attributes:
-        sockets: Bound and listening; inherited by the nodes that name their descriptors.
+        data_dir: The absolute data directory of all nodes.
+        nodes: The nodes.
+        sockets: The listening sockets; a node inherits those whose descriptors its settings name.
         title: What ``ps`` shows for the launcher.
-        gateway_url: Where this launcher's gateway answers, or "" where it starts none.
-        key: What it asks of its clients, or None.
-        demo: Deploy the demo model once a gateway answers.
+        gateway_url: The URL of this launcher's gateways, or "" if it starts none.
+        key: The admin key that the gateways want of their clients, or None if they want none.
+        demo: Whether to deploy the demo model once a gateway answers.
     """
 
     data_dir: Path
@@ -73,17 +85,30 @@ class LauncherPlan:
 
 
 class Sockets:
-    """Binds the public sockets, all or none."""
+    """Binds the listening sockets of a plan, all of them or none.
+
+    Args:
+        host: The name or address to bind them to.
+
+    Attributes:
+        bound: The sockets bound so far.
+    """
 
     def __init__(self, host: str) -> None:
         self._host = host
         self.bound: list[socket.socket] = []
 
     def bind(self, port: int, flag: str, what: str) -> tuple[int, int]:
-        """Bind one; return descriptor and port.
+        """Bind a socket, and return its descriptor and port.
+
+        Args:
+            port: The port, or 0 for any free one.
+            flag: The option that chooses the port, for the error.
+            what: What listens there, for the error.
 
         Raises:
-            LauncherProblem: The port is taken, or the address is not this machine's. All sockets are closed.
+            LauncherProblem: The port cannot be had, or the address is not this machine's. All sockets bound
+                so far are closed.
         """
         try:
             family = socket.getaddrinfo(self._host, port, type=socket.SOCK_STREAM)[0][0]
@@ -99,16 +124,19 @@ class Sockets:
         return listener.fileno(), listener.getsockname()[1]
 
     def close(self) -> None:
-        """Close what was bound."""
+        """Close all sockets bound so far."""
         for listener in self.bound:
             listener.close()
 
 
 def make_plan(chosen: NodeOptions) -> LauncherPlan:
-    """Decide what to start, and bind its sockets.
+    """Decide which nodes to start, and bind their sockets.
 
-    ``sllm up`` and ``sllm gateway`` listen on loopback unless told otherwise; a head and a worker listen to
-    other machines, since without them they would be of no use.
+    Without ``--host``, ``sllm up`` and ``sllm gateway`` listen on loopback; ``sllm head`` and ``sllm worker``
+    listen on all IPv4 addresses, since they are of use only to other machines.
+
+    Args:
+        chosen: The options of one of these four commands.
 
     Raises:
         LauncherProblem: A port is taken, or the data directory or the files for TLS cannot be used.

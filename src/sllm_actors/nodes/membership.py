@@ -1,7 +1,7 @@
-"""How a worker or gateway stays in its cluster.
+"""How a worker or gateway finds its cluster and stays in it.
 
-It finds the head, keeps a link to it, and begins from what it knew the last time, so that it serves although
-the head is away.
+It asks the head for the cluster's id and transport port, and keeps the answer on disk. The next start begins
+with that, so the node serves although the head is away.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from sllm_actors.transport import NoLink
 from .settings import MemberSettings
 
 LONGEST_RECORD = 4096
+"""Bytes that the kept answer may have."""
 
 log = structlog.get_logger("sllm_actors.membership")
 
@@ -35,10 +36,16 @@ class JoinRefused(SetupProblem):
 class Membership:
     """What this node knows of its cluster.
 
+    Args:
+        settings: The node's settings, which name the head's address.
+        info: What the head answered, now or at an earlier start.
+        cached: Whether it was at an earlier start.
+        path: The file in which the answer is kept.
+
     Attributes:
-        info: Where the head is.
-        joined: Whether the node was ever linked to that head: from then on, a refusal is only told, since
-            what runs here must not suffer from it.
+        info: The cluster's id, and the port of the head's transport.
+        joined: Whether the node was ever linked to the head, in an earlier life of the process too. From then
+            on a refusal is only announced: what runs here goes on.
     """
 
     def __init__(self, settings: MemberSettings, info: ClusterInfo, *, cached: bool, path: Path) -> None:
@@ -51,7 +58,7 @@ class Membership:
         self._refused = anyio.Event()
 
     def on_no_link(self, no_link: NoLink) -> None:
-        """Take the transport's report that a dialled address gives no link."""
+        """Take the transport's report that a dialled address gave no link; only the head's address counts."""
         if no_link.address != str(HostPort(self._settings.head_host, self.info.transport_port)):
             return
         if no_link.refused and not self.joined:
@@ -63,9 +70,9 @@ class Membership:
             announce(f"{self._settings.name}: waiting for the head ({no_link.reason})")
 
     def on_joined(self) -> None:
-        """Take note that the head has let this node in, and keep where it is if that can be written.
+        """Take note that the head has let this node in, and keep ``info`` on disk.
 
-        Where it cannot, only the next start is another: it has to ask the head again.
+        Where that cannot be written, a warning is logged: the next start has to ask the head again.
         """
         if not self._announced:
             announce(f"{self._settings.name}: joined the head at {self._where}")
@@ -81,7 +88,13 @@ class Membership:
             )
 
     async def watch(self) -> None:
-        """Raise ``JoinRefused`` when the node may not join, ``HeadMoved`` when it has to join anew."""
+        """Watch until cancelled, or until the node cannot go on as it is.
+
+        Raises:
+            JoinRefused: The head does not let this node in, which was never in.
+            HeadMoved: The head's address has another cluster or transport port than was kept.
+            NotAHead: Something that is no head answers at the head's address.
+        """
         async with anyio.create_task_group() as watching:
             watching.start_soon(self._watch_refusal)
             if self.joined:
@@ -92,7 +105,7 @@ class Membership:
         raise JoinRefused(self._refusal)
 
     async def _watch_move(self) -> None:
-        """Ask once, as soon as the head answers, whether what was kept still holds."""
+        """Compare what was kept with the head's answer, once, as soon as the head answers."""
         info = await find_cluster(self._settings.head_host, self._settings.head_port, tell=_log_obstacle)
         if info != self.info:
             self._path.unlink(missing_ok=True)
@@ -104,18 +117,22 @@ class Membership:
 
 
 class HeadMoved(Exception):
-    """What was known of the head is out of date: the node has to start again."""
+    """What was kept of the cluster is out of date: the node has to start again."""
 
 
 async def find_membership(
     settings: MemberSettings, home: NodeHome, stopping: anyio.Event
 ) -> Membership | None:
-    """Return what is known of the cluster: from the last time, or by asking until the head answers; None when
-    the node is to stop before.
+    """Return what is known of the cluster: what was kept, or else what the head answers, however late.
+
+    Args:
+        settings: The node's settings, which name the head's address.
+        home: The node's open directory, in which the answer is kept.
+        stopping: Ends the waiting for the head when it is set; then None is returned.
 
     Raises:
-        NotAHead: Something else answers at the head's address.
-        FileProblem: What was kept is damaged, and cannot be put aside.
+        NotAHead: Something that is no head answers at the head's address.
+        FileProblem: The file with the answer is damaged and cannot be renamed.
     """
     path = home.path / "cluster.json"
     if kept := await to_thread.run_sync(_read_kept, path):
@@ -137,7 +154,7 @@ async def find_membership(
 
 @asynccontextmanager
 async def watched(membership: Membership) -> AsyncIterator[None]:
-    """Run ``Membership.watch`` beside the body."""
+    """Run ``Membership.watch`` while the body runs; what it raises cancels the body."""
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(membership.watch)
         yield

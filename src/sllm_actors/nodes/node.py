@@ -36,6 +36,7 @@ from sllm_actors.transport import (
 from .settings import NodeSettings
 
 MESSAGES = Catalog(CLUSTER_MESSAGES, ENGINE_MESSAGES, SERVING_MESSAGES)
+"""All messages that nodes may send each other."""
 
 
 @frozen(eq=False)
@@ -43,7 +44,9 @@ class Node:
     """A running node.
 
     Attributes:
-        incarnation: The life in which this process began.
+        system: Its actor system.
+        transport: Its links to other nodes.
+        incarnation: The life in which this process began; a later one may have followed in the cluster.
     """
 
     system: ActorSystem
@@ -67,13 +70,16 @@ async def open_node(
     """Open a node's actor system and transport; leaving stops the actors first, then says goodbye to peers.
 
     Args:
-        settings: Its transport listener, where there is one, is served.
+        settings: The node's settings; if they name a listener for the transport, connections to it are
+            served.
         home: The node's open directory.
-        role: What peers know it as.
+        role: The role that peers see: ``head``, ``worker`` or ``gateway``.
         cluster: The cluster's id.
         secret: The cluster's secret.
-        news: Told of each peer that comes up and is lost; see ``tell_news``.
-        accept: See ``Transport``. Where it is given, this node is the one that gives out credentials.
+        news: Called when a peer comes up and when it is lost, but not once the actors are stopped; see
+            ``tell_news``. Must not block or raise.
+        accept: See ``Transport``. Only the head has one: without it, the node keeps a credential from the
+            head.
         on_tunnel: See ``Transport``.
         on_no_link: See ``Transport``.
 
@@ -126,8 +132,8 @@ async def open_node(
             try:
                 yield Node(system, transport, incarnation)
             finally:
-                # The actors go first, while they can still say what becomes of their replicas. A stop has
-                # budgets of its own; the shield only keeps a cancelled node from cutting them short.
+                # The actors stop first, while they can still tell other nodes what becomes of their replicas.
+                # Each has a time limit to stop; the shield lets it use that in a cancelled node too.
                 with anyio.CancelScope(shield=True):
                     await system.stop()
                 stopped = True
@@ -135,7 +141,7 @@ async def open_node(
 
 
 def tell_news(*names: str) -> Callable[[ActorSystem, PeerUp | PeerLost], None]:
-    """Return a ``news`` that tells the actors of those names ``PeerUp`` and ``PeerLost`` as they are."""
+    """Return a ``news`` for ``open_node`` that sends each event as it is to the actors of these names."""
 
     def tell(system: ActorSystem, event: PeerUp | PeerLost) -> None:
         for name in names:
@@ -145,7 +151,7 @@ def tell_news(*names: str) -> Callable[[ActorSystem, PeerUp | PeerLost], None]:
 
 
 def inherited(settings: NodeSettings, purpose: str) -> socket.socket:
-    """Return the listening socket that the launcher bound for a purpose."""
+    """Return the listening socket that the launcher bound for a purpose (a key of ``settings.listeners``)."""
     listener = socket.socket(fileno=settings.listeners[purpose])
     listener.setblocking(False)
     return listener

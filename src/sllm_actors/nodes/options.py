@@ -1,4 +1,4 @@
-"""What a person can choose about the nodes to run, each command's choices as one frozen object."""
+"""The options of the commands that run nodes: one frozen class for each command."""
 
 from __future__ import annotations
 
@@ -17,15 +17,14 @@ def _as_dict(pairs: Mapping[str, str] | Iterable[tuple[str, str]]) -> dict[str, 
 
 @frozen(kw_only=True)
 class NodeOptions:
-    """What can be chosen for every node.
+    """Options of every node.
 
     Attributes:
-        host: The address that public sockets are bound to, or None for the launcher's default.
-        advertise: The address that other machines reach this one at, or None for "found out by the node".
-        data_dir: Where identity and state live, or None for the launcher's default.
-        secret_file: Where the cluster secret is read from, or None for SLLM_CLUSTER_SECRET or the data
-            directory.
-        tls: The files for TLS between nodes, or None for links without it.
+        host: The address that listening sockets are bound to, or None for the default of ``make_plan``.
+        advertise: The address that other machines reach this one at, or None for the one that they see.
+        data_dir: Where identity and state live, or None for ``user_paths.default_data_dir``.
+        secret_file: The file with the cluster secret, or None for SLLM_CLUSTER_SECRET or the data directory.
+        tls: The files for TLS between nodes, or None for links without TLS.
     """
 
     host: str | None = None
@@ -37,17 +36,18 @@ class NodeOptions:
 
 @frozen(kw_only=True)
 class EngineOptions(NodeOptions):
-    """What can be chosen where engines run.
+    """Options of a node that runs engines.
 
     Attributes:
-        gpus: How many GPUs may be used, or None for all that are found.
-        storage_path: Where model files are kept, or None for the launcher's default.
-        storage_quota: Bytes that they may have together, or None for all that the disk has.
-        labels: What placement can ask for.
-        engine_python: The interpreter of a backend, by the backend's name.
-        fork_servers: Whose engines are forked from a fork server: a backend's name, "none" or "auto".
-        allow_command: Whether deployments may name the program that is run.
-        healthy_uptime: Seconds of being ready after which an engine's failures are forgotten.
+        gpus: How many GPUs engines may use, or None for all that are found.
+        storage_path: The folder in which the folder ``models`` is, or None for the data directory.
+        storage_quota: Bytes that model files may have together, or None for all that the disk has.
+        labels: Properties of this machine, for placement.
+        engine_python: The path of the Python interpreter that has an engine installed, by backend.
+        fork_servers: Which backends have a fork server: one backend's name, "none", or "auto" for all that
+            are installed.
+        allow_command: Whether deployments of the backend ``command`` may name the program that is run.
+        healthy_uptime: Seconds of being ready after which an engine's earlier failures no longer count.
     """
 
     gpus: int | None = None
@@ -62,7 +62,15 @@ class EngineOptions(NodeOptions):
 
 @frozen(kw_only=True)
 class UpOptions(EngineOptions):
-    """Options of ``sllm up``: head, worker and gateway on this machine. A port of 0 is any free one."""
+    """Options of ``sllm up``: head, worker and gateway on this machine. A port of 0 is any free one.
+
+    Attributes:
+        demo: Whether to deploy the demo model.
+        port: The port of the OpenAI API.
+        cluster_port: The port of the cluster HTTP.
+        transport_port: The port of the head's transport.
+        worker_port: The port of the worker's transport.
+    """
 
     demo: bool = False
     port: int = 8343
@@ -73,7 +81,15 @@ class UpOptions(EngineOptions):
 
 @frozen(kw_only=True)
 class HeadOptions(NodeOptions):
-    """Options of ``sllm head``: the head, and as many gateways as wanted beside it."""
+    """Options of ``sllm head``: the head and gateways beside it. A port of 0 is any free one.
+
+    Attributes:
+        gateways: How many gateways, from 0.
+        port: The port of the OpenAI API, which the gateways share.
+        cluster_port: The port of the cluster HTTP.
+        transport_port: The port of the head's transport.
+        database_url: The URL of the database for state, or None for a SQLite file in the data directory.
+    """
 
     gateways: int = 1
     port: int = 8343
@@ -84,7 +100,13 @@ class HeadOptions(NodeOptions):
 
 @frozen(kw_only=True)
 class WorkerOptions(EngineOptions):
-    """Options of ``sllm worker``."""
+    """Options of ``sllm worker``.
+
+    Attributes:
+        head: The address of the head's cluster HTTP.
+        port: The port of the worker's transport; 0 for any free one.
+        name: What people call this machine, or None for its host name.
+    """
 
     head: HostPort
     port: int = 8002
@@ -93,7 +115,12 @@ class WorkerOptions(EngineOptions):
 
 @frozen(kw_only=True)
 class GatewayOptions(NodeOptions):
-    """Options of ``sllm gateway``."""
+    """Options of ``sllm gateway``.
+
+    Attributes:
+        head: The address of the head's cluster HTTP.
+        port: The port of the OpenAI API; 0 for any free one.
+    """
 
     head: HostPort
     port: int = 8343

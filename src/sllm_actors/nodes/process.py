@@ -1,8 +1,8 @@
-"""A node's process: reads its settings, runs its role until it is told to stop, and says how it ended.
+"""The process of a node: it reads its settings, and runs its role until it is told to stop.
 
-It stops cleanly on SIGTERM, on SIGINT and SIGHUP unless it was started with these ignored, and when its
-standard input ends: the launcher holds the other end, so no node outlives its launcher, however that ended.
-What has not stopped within ``STOP_BUDGET`` is left as it is: the process ends, and its engines with it.
+It stops on SIGTERM, on SIGINT and SIGHUP unless it was started with these ignored, and when its standard
+input ends: the launcher has the other end of that pipe, so no node outlives its launcher, however that ended.
+If a node has not stopped within ``STOP_BUDGET``, its process ends all the same, and its engines with it.
 """
 
 from __future__ import annotations
@@ -29,15 +29,19 @@ from .stop_signals import stop_signals
 from .user_paths import complete_user
 
 STOP_BUDGET = 8.5
-"""Seconds from the signal to the end. The leashes of engines then need another one."""
+"""Seconds from the signal to the end of the process. Leashes then end its engines within another second."""
 
-_MAX_LINE = 1 << 20
+_MAX_LINE = 1 << 20  # bytes
 
 log = structlog.get_logger("sllm_actors.node")
 
 
 def main() -> int:
-    """Run the node that standard input describes; return the exit status."""
+    """Run the node that standard input describes; return the exit status.
+
+    The status is 0 after a stop, 1 after a failure that a restart may mend, 2 without valid settings, and
+    ``CONFIGURATION_EXIT`` where a restart would not help; then standard error says why, in one sentence.
+    """
     open_standard_streams()
     raise_limit()
     try:
@@ -100,7 +104,7 @@ async def _run(role: str, settings: NodeSettings) -> None:
 
 
 def _role(role: str) -> Callable[[Any, anyio.Event], Awaitable[None]]:
-    """Import only what the role needs: it is a good part of the time that a node takes to start."""
+    """Return the function that runs a role. Only what that needs is imported: the node starts sooner."""
     match role:
         case "head":
             from .head import run_head
@@ -125,7 +129,7 @@ async def _watch_signals(stopping: anyio.Event) -> None:
 
 
 async def _limit_stop(stopping: anyio.Event) -> None:
-    """Make sure of the end, whatever the event loop or a thread waits for by then."""
+    """End the process after ``STOP_BUDGET``, by a thread: the event loop may hang by then."""
     await stopping.wait()
     timer = threading.Timer(STOP_BUDGET, _give_up)
     timer.daemon = True
@@ -147,7 +151,7 @@ async def _watch_launcher(stopping: anyio.Event) -> None:
 
 
 def _first_line() -> bytes:
-    """Read one line from the descriptor, and not a byte more than it has."""
+    """Read one line of standard input, and not a byte after it."""
     line = b""
     while not line.endswith(b"\n") and len(line) < _MAX_LINE:
         piece = os.read(0, 1)

@@ -1,4 +1,4 @@
-"""What the launcher tells a node at its start: one JSON line on the node's standard input."""
+"""The settings of a node, which the launcher writes to the node's standard input as one line of JSON."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ CONFIGURATION_EXIT = 78
 
 @frozen(kw_only=True)
 class NodeSettings:
-    """What every node is told.
+    """The settings of every node.
 
     Attributes:
-        name: What the launcher calls it: ``head``, ``worker``, ``gateway-0``.
+        name: What the launcher calls the node: ``head``, ``worker``, ``gateway-0``.
         data_dir: The directory of everything that this user's nodes keep on this machine.
-        listeners: Bound sockets that the node inherits: descriptors by purpose.
+        listeners: The listening sockets that the node inherits: descriptors by purpose, which is ``cluster``,
+            ``transport`` or ``gateway``.
         ports: The ports of those sockets, by purpose.
-        loopback: Whether they are reachable from this machine only.
+        loopback: Whether those sockets can be reached from this machine only.
         advertise: The address that other machines reach this one at; "" for the one that they see.
-        secret_file: Where the cluster secret is read from instead of the data directory.
-        tls: The files for TLS with other nodes; None for links without it.
+        secret_file: The file with the cluster secret, or None for SLLM_CLUSTER_SECRET or the data directory.
+        tls: The files for TLS between nodes, or None for links without TLS.
     """
 
     name: str
@@ -41,7 +42,7 @@ class NodeSettings:
 
     @property
     def process_title(self) -> str:
-        """What ``ps`` shows."""
+        """What ``ps`` shows for the node's process."""
         return f"sllm {self.name}"
 
     @property
@@ -51,16 +52,16 @@ class NodeSettings:
 
     @property
     def log(self) -> Path:
-        """The node's log."""
+        """The file of the node's log."""
         return self.home / "node.log"
 
 
 @frozen(kw_only=True)
 class HeadNodeSettings(NodeSettings):
-    """What a head is told.
+    """The settings of a head.
 
     Attributes:
-        database_url: Where state is kept; "" for a SQLite file in the data directory.
+        database_url: The URL of the database for state; "" for a SQLite file in the data directory.
     """
 
     database_url: str = field(default="", repr=False)
@@ -68,11 +69,11 @@ class HeadNodeSettings(NodeSettings):
 
 @frozen(kw_only=True)
 class MemberSettings(NodeSettings):
-    """What a node that joins a head is told.
+    """The settings of a node that joins a head.
 
     Attributes:
-        head_host: Where the head's cluster HTTP is.
-        head_port: Its port.
+        head_host: The host of the head's cluster HTTP.
+        head_port: The port of the head's cluster HTTP.
     """
 
     head_host: str
@@ -81,19 +82,10 @@ class MemberSettings(NodeSettings):
 
 @frozen(kw_only=True)
 class WorkerNodeSettings(MemberSettings):
-    """What a worker is told.
+    """The settings of a worker. ``options.EngineOptions`` explains all of them but ``title``.
 
     Attributes:
         title: What people call this machine; "" for its host name.
-        gpus: How many GPUs engines may use; None for all that are found.
-        storage_path: Where model files are kept; None for the data directory.
-        storage_quota: Bytes that they may have together; None for all that the disk has.
-        labels: What placement can ask for.
-        engine_python: The interpreter of a backend, by the backend's name.
-        fork_servers: Whose engines are forked from a fork server: a backend's name, "none", or "auto" for
-            all that are installed.
-        allow_command: Whether deployments may name the program that is run.
-        healthy_uptime: Seconds of being ready after which an engine's failures are forgotten.
     """
 
     title: str = ""
@@ -118,7 +110,7 @@ class WorkerNodeSettings(MemberSettings):
 
 @frozen(kw_only=True)
 class GatewayNodeSettings(MemberSettings):
-    """What a gateway is told."""
+    """The settings of a gateway."""
 
 
 ROLES: dict[str, type[NodeSettings]] = {
@@ -126,6 +118,7 @@ ROLES: dict[str, type[NodeSettings]] = {
     "worker": WorkerNodeSettings,
     "gateway": GatewayNodeSettings,
 }
+"""The class of the settings of each role."""
 
 _converter = make_converter(forbid_extra_keys=True)
 _converter.register_unstructure_hook(Path, str)
@@ -133,15 +126,15 @@ _converter.register_structure_hook(Path, lambda value, _: Path(value))
 
 
 def write_settings(role: str, settings: NodeSettings) -> bytes:
-    """Return the line for the node's standard input."""
+    """Return the line of JSON for the node's standard input, newline included."""
     return json.dumps({"role": role, "settings": _converter.unstructure(settings)}).encode() + b"\n"
 
 
 def read_settings(line: bytes) -> tuple[str, NodeSettings]:
-    """Read the line.
+    """Return the role and the settings that ``write_settings`` wrote.
 
     Raises:
-        ValueError: It is not one.
+        ValueError: The line is not such a one.
     """
     try:
         document = json.loads(line)

@@ -1,4 +1,4 @@
-"""Paths that a person gives or leaves out: where their home is, and what is in it unless told otherwise."""
+"""The user's home directory and what depends on it: the default data directory, and paths with ``~``."""
 
 from __future__ import annotations
 
@@ -7,29 +7,31 @@ import pwd
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 
-_NAMES = ("LOGNAME", "USER", "LNAME", "USERNAME")
+_NAMES = ("LOGNAME", "USER", "LNAME", "USERNAME")  # as getpass.getuser reads them
 
 
 class NoHome(Exception):
-    """A path begins in a home that nobody knows; one sentence says what to do."""
+    """A home directory is needed and is not known; one sentence says what to do."""
 
 
 def default_data_dir(environ: Mapping[str, str]) -> Path:
-    """Return where this user's nodes keep their state unless told otherwise.
+    """Return the data directory of this user's nodes where none is named.
+
+    It is ``$XDG_DATA_HOME/sllm`` if that variable holds an absolute path, else ``~/.local/share/sllm``.
 
     Raises:
-        NoHome: HOME is not set and the system does not know this user, as in a container that was given any
-            number for one.
+        NoHome: HOME is not set, and the system has no entry for this user, as in a container that runs under
+            an arbitrary user id.
     """
     top = Path(environ.get("XDG_DATA_HOME", ""))
     return (top if top.is_absolute() else _home(environ) / ".local" / "share") / "sllm"
 
 
 def absolute(path: Path) -> Path:
-    """Return a path absolute, ``~`` and ``~NAME`` at its beginning replaced.
+    """Return a path as an absolute one, with ``~`` or ``~NAME`` at its beginning replaced.
 
     Raises:
-        NoHome: There is no such home.
+        NoHome: That home directory is not known.
     """
     try:
         return path.expanduser().absolute()
@@ -38,13 +40,13 @@ def absolute(path: Path) -> Path:
 
 
 def complete_user(environ: MutableMapping[str, str], folder: Path) -> None:
-    """Give programs what they look for where the system does not know this user: a HOME and a name.
+    """Set ``HOME`` and ``USER`` where they are missing and the system has no entry for this user.
 
-    Engines would fail without (PyTorch asks for the user's name), or write to a folder named ``~``.
+    Without them, engines fail (PyTorch asks for the user's name) or write to a folder named ``~``.
 
     Args:
-        environ: Of this process, and of those that it starts.
-        folder: The home, where none is set.
+        environ: The environment of this process, which engines inherit; changed in place.
+        folder: What ``HOME`` is set to.
     """
     if _known() is not None:
         return

@@ -1,4 +1,4 @@
-"""What a person at the terminal is told once a launcher's gateway answers: where it is, and how to use it."""
+"""What the launcher tells the person at the terminal once its gateway answers: address, and how to use it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ DEMO = {"model": DEMO_MODEL, "backend": "llamacpp", "source": f"demo:{DEMO_MODEL
 
 
 async def welcome(plan: LauncherPlan) -> None:
-    """Wait until the gateway answers, deploy the demo model where it is wanted, and say what to do next."""
+    """Wait until the gateway answers, deploy the demo model if the plan says so, and say what to do next.
+
+    It waits as long as it takes, for the demo model to be ready too; the launcher cancels it when it stops.
+    """
     headers = {"authorization": f"Bearer {plan.key}"} if plan.key else {}
     client = httpx2.AsyncClient(base_url=plan.gateway_url, headers=headers, timeout=30.0, trust_env=False)
     async with client:

@@ -1,4 +1,4 @@
-"""A worker's process: the worker's actor, its engines, and the tunnels that gateways open to them."""
+"""The process of a worker: the worker's actor, its engines, and the tunnels that gateways open to them."""
 
 from __future__ import annotations
 
@@ -35,27 +35,29 @@ from .node import open_node
 from .settings import WorkerNodeSettings
 
 ENGINES_STOP = 3.5
-"""Seconds that engines get between SIGTERM and SIGKILL when the worker itself is to stop."""
+"""Seconds that engines get between SIGTERM and SIGKILL when the worker itself stops."""
 
 FIRST_LOOK = 1.0
-"""Seconds for which the first report waits for the models on the disk."""
+"""Seconds that listing the models on the disk may hold up the worker's start; the list then follows later."""
 
 LOOK_FOR_STUCK = 5.0
-"""Seconds between two looks at engines that could not be killed."""
+"""Seconds between two looks whether engines that could not be killed are gone."""
 
 
 async def run_worker(settings: WorkerNodeSettings, stopping: anyio.Event) -> None:
-    """Run a worker until ``stopping``.
+    """Run a worker until ``stopping`` is set.
 
     Raises:
-        HomeProblem, SecretProblem, NotAHead, Refused: It cannot run as it is set up.
-        HeadMoved: It has to be started again.
+        SetupProblem: The worker cannot run as it is set up: ``HomeProblem``, ``SecretProblem``, ``NotAHead``,
+            ``TlsProblem`` or ``JoinRefused``.
+        FileProblem: A damaged file can neither be used nor be renamed.
+        HeadMoved: The worker has to be started again.
     """
     home = await to_thread.run_sync(NodeHome.open, settings.home, "worker")
     try:
         secret = await to_thread.run_sync(find_secret, settings.data_dir, settings.secret_file)
         host = await to_thread.run_sync(_open_host, settings)
-        # Its import takes longest, and waits for no head.
+        # Before the head is found: what a fork server imports takes longest, and depends on nothing else.
         async with keep_fork_servers(settings.fork_servers, settings.home / "fork-servers", host):
             membership = await find_membership(settings, home, stopping)
             if membership is not None:
@@ -73,7 +75,7 @@ async def _serve(
     membership: Membership,
     stopping: anyio.Event,
 ) -> None:
-    """Be a worker of a cluster that is known, until ``stopping``."""
+    """Run a worker that knows its cluster, until ``stopping`` is set."""
     replicas = Replicas()
     async with (
         watched(membership),
@@ -105,7 +107,7 @@ async def _serve(
 
 
 async def _free_gpus(host: EngineHost) -> None:
-    """Look again and again for the end of engines that could not be killed."""
+    """Free the GPUs of engines that could not be killed as soon as these are gone; never returns."""
     while True:
         await anyio.sleep(LOOK_FOR_STUCK)
         if host.leases.stuck:
@@ -161,7 +163,9 @@ def _runtime(
         return ReplicaActor(order, host=host, owner=owner)
 
     def read_log(request: ReadLog) -> LogChunk:
-        gone = replicas.at(request.key) is None  # asked first: it may end, and write its last, meanwhile
+        # Asked before the log is read: a replica that ends in between may have written its last lines after
+        # it.
+        gone = replicas.at(request.key) is None
         chunk = read_chunk(host.folders.log_of(request.key), request.offset, request.limit)
         return evolve(chunk, text=masked_text(chunk.text), ended=gone and not chunk.text)
 
@@ -175,7 +179,12 @@ def _runtime(
 
 
 async def _open_tunnel(replicas: Replicas, peer: Peer, request: object) -> ByteStream:
-    """Connect a gateway with exactly the engine life that it names."""
+    """Connect a gateway to exactly the life of an engine that it names.
+
+    Raises:
+        TunnelRefused: The peer is no gateway, or that life does not serve here or cannot be reached.
+        NodeFull: This process has no file descriptors left.
+    """
     if peer.role != "gateway" or not isinstance(request, OpenEngine):
         raise TunnelRefused("only gateways may open engines")
     report = replicas.find(request.id)

@@ -1,4 +1,4 @@
-"""``sllm chat``: talk to a model that is deployed."""
+"""``sllm chat``: chat with a model that is deployed."""
 
 from __future__ import annotations
 

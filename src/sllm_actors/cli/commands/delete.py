@@ -1,4 +1,4 @@
-"""``sllm delete``: withdraw deployments, and come back when they are gone."""
+"""``sllm delete``: delete deployments, and return when they are gone."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from sllm_actors.cli.parameters import FiniteRange
 from sllm_actors.cli.terminal import say
 
 POLL_SECONDS = 0.3
+"""Pause between two questions whether the deployments are gone."""
 
 
 @click.command()
@@ -45,7 +46,7 @@ def delete(*, models: tuple[str, ...], backend: str | None, timeout: float) -> N
 
 
 def _exists(client: GatewayClient, method: str, deployment_id: str) -> bool:
-    """Send the request and say whether there was something to answer it."""
+    """Send a request about a deployment, and say whether the deployment exists: any answer but 404."""
     try:
         client.request(method, path_of("deployments", deployment_id))
     except RequestRefused as error:

@@ -1,4 +1,4 @@
-"""``sllm deploy``: say what should be served, and with ``--wait`` see it become ready."""
+"""``sllm deploy``: deploy a model, and with ``--wait`` wait until it is ready."""
 
 from __future__ import annotations
 
@@ -134,14 +134,16 @@ def deploy(
 
 
 def submit(client: GatewayClient, body: Mapping[str, Any], typed: Mapping[str, str]) -> tuple[Any, Deployed]:
-    """Deploy, show the warnings, and return the answer, as it came and read.
+    """Deploy, print the warnings to standard error, and return the answer, as it came and as an object.
 
     Args:
-        body: The document.
+        client: The client of the gateway.
+        body: The deployment document.
         typed: See ``document.options_as_typed``.
 
     Raises:
-        CommandFailure: It was refused, in the words of whoever typed the options; or nobody answered.
+        CommandFailure: The deployment was refused, with the options named as they were typed; or no gateway
+            answered.
     """
     try:
         answer = client.request("POST", "/deployments", body=body)
@@ -154,5 +156,5 @@ def submit(client: GatewayClient, body: Mapping[str, Any], typed: Mapping[str, s
 
 
 def outcome(deployed: Deployed) -> str:
-    """Say what became of a deployment."""
+    """Return a sentence that says whether a deployment was created or was there already."""
     return f"Deployment {'created' if deployed.created else 'there already'}: {deployed.deployment_id}"

@@ -1,4 +1,4 @@
-"""``sllm engines``: which engines this machine has, and installing one."""
+"""``sllm engines``: list the engines of this machine, and install one."""
 
 from __future__ import annotations
 
@@ -113,7 +113,14 @@ def list_engines(engine_python: tuple[tuple[str, str], ...], data_dir: Path | No
 
 
 def engines_dir(data_dir: Path | None) -> Path:
-    """Return where the workers of a data directory look for installed engines."""
+    """Return the folder in which workers with this data directory look for installed engines.
+
+    Args:
+        data_dir: The data directory, or None for the default one.
+
+    Raises:
+        NoHome: See ``default_data_dir``.
+    """
     return absolute(data_dir or default_data_dir(os.environ)) / "engines"
 
 

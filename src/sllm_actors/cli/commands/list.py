@@ -1,4 +1,4 @@
-"""``sllm ls`` and ``sllm ps``: what is deployed and what runs, as people know it from other programs."""
+"""``sllm ls`` and ``sllm ps``: list what is deployed and what runs."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from sllm_actors.cli.tables import show_deployments, show_instances
 from sllm_actors.cli.terminal import say, say_json
 
 RUNNING = ("starting", "ready", "asleep", "draining")
+"""States of the instances that ``sllm ps`` lists without ``--all``."""
 
 quiet = click.option("-q", "--quiet", is_flag=True, help="Print only the ids, one per line.")
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")

@@ -1,4 +1,4 @@
-"""``sllm logs``: what an engine wrote, and with ``-f`` what it goes on writing."""
+"""``sllm logs``: print what an engine wrote, and with ``-f`` what it goes on writing."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from sllm_actors.cli.lookup import find_deployment, in_words
 from sllm_actors.cli.terminal import complain, say_raw, saying_pieces
 
 POLL_SECONDS = 0.5
+"""Pause between two questions for more of a log."""
+
 CHUNK_BYTES = 2**16
-"""What a gateway gives at most at a time."""
+"""Bytes of a log that a gateway returns at a time, at most."""
 
 FURTHEST_BACK = 2**24
-"""Bytes before the end of a log in which ``-n`` looks for lines."""
+"""How far before the end of a log ``-n`` looks for lines, in bytes: as much as a worker keeps of a log."""
 
 
 @click.command()

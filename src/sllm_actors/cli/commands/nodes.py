@@ -1,6 +1,6 @@
 """``sllm up``, ``head``, ``worker`` and ``gateway``: run nodes on this machine, in the foreground.
 
-Each command hands its options to the launcher as one frozen object.
+Each command passes its options to the launcher as one object of ``nodes.options``.
 """
 
 from __future__ import annotations
@@ -38,11 +38,10 @@ PEM = click.Path(path_type=Path)
 def launch(chosen: NodeOptions) -> None:
     """Run nodes until they are stopped.
 
-    The launcher is imported here and not above: ``sllm status`` should not have to wait for it.
-
     Raises:
-        CommandFailure: They could not be started, or ended by themselves.
+        CommandFailure: The nodes cannot be started, or one cannot run as it is set up.
     """
+    # Imported here, since other commands should not have to wait for it.
     from sllm_actors.nodes.launcher import run
     from sllm_actors.nodes.launcher_plan import LauncherProblem, make_plan
 
@@ -53,10 +52,10 @@ def launch(chosen: NodeOptions) -> None:
 
 
 def with_tls(given: dict[str, Any]) -> dict[str, Any]:
-    """Return the options with the files for TLS in one.
+    """Return the options with the three files for TLS made one value, ``tls``; None where none is given.
 
     Raises:
-        click.UsageError: There are some of them, but not all.
+        click.UsageError: Some of the three files are given, but not all.
     """
     rest = dict(given)
     files = {flag: rest.pop(flag.lstrip("-").replace("-", "_")) for flag in TLS_FLAGS}
@@ -69,7 +68,7 @@ def with_tls(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def options(*decorators: Callable[[Command], Command]) -> Callable[[Command], Command]:
-    """Apply several options to a command, so that they are listed in the order given."""
+    """Return a decorator that gives a command these options, listed by ``--help`` in this order."""
 
     def decorate(command: Command) -> Command:
         for decorator in reversed(decorators):

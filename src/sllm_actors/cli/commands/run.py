@@ -1,4 +1,4 @@
-"""``sllm run``: talk to a model, and deploy it first where that is needed."""
+"""``sllm run``: chat with a model, and deploy it first if it is not deployed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``sllm status``: the deployments, one of them in detail, or the nodes."""
+"""``sllm status``: show the deployments, one of them in detail, the nodes, or the models on their disks."""
 
 from __future__ import annotations
 
