@@ -1,4 +1,4 @@
-"""Whether a document may become a deployment: first by itself, then by what workers say of it."""
+"""Whether a document becomes a deployment: first it must be valid, then a worker must be able to run it."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ from .inspection import WorkerLife
 from .messages import ControlAnswer, Refusal, RefusalKind
 
 SHOWN_REFUSALS = 3
-"""Workers whose reasons are told; there may be hundreds."""
+"""How many different reasons of workers are told; there may be hundreds."""
 
 
 @frozen
 class Proposal:
-    """A document that makes sense, of what is not deployed.
+    """A valid document of a deployment that does not exist yet.
 
     Attributes:
-        warnings: What its author should see.
-        typed: Older names of settings that its author has used, by those of today.
+        spec: What the document says.
+        warnings: Sentences for its author.
+        typed: Older names of settings that its author used, by today's names; see ``settings_as_typed``.
     """
 
     spec: DeploymentSpec
@@ -35,11 +36,12 @@ class Proposal:
 
 @frozen
 class AdmissionVerdict:
-    """What workers said of a proposal.
+    """The answers of workers on a proposal.
 
     Attributes:
-        asked: How many were asked.
-        answers: "" for yes or a reason, of those that answered.
+        proposal: What they were asked about.
+        asked: How many workers were asked.
+        answers: Of each worker that answered: "" if it could run the deployment, else the reason.
     """
 
     proposal: Proposal
@@ -48,7 +50,7 @@ class AdmissionVerdict:
 
     @property
     def refused(self) -> str:
-        """Why every worker has refused it, or "" when not all have."""
+        """Why all workers that were asked have refused it, as one sentence; "" if not all have."""
         refusals = [problem for problem in self.answers.values() if problem]
         if len(refusals) < self.asked:
             return ""
@@ -64,9 +66,11 @@ class AdmissionVerdict:
 def propose(
     document: str, deployments: Mapping[str, Deployment], admitting: Collection[str]
 ) -> Proposal | ControlAnswer:
-    """Read a document, and refuse it or answer it at once where workers need not be asked.
+    """Read a document; return the answer at once if workers need not be asked, else the proposal.
 
     Args:
+        document: JSON text as ``read_document`` takes it.
+        deployments: The deployments that exist, by id.
         admitting: The ids of proposals that are not decided yet.
     """
     if len(document.encode(errors="replace")) > MAX_DOCUMENT:

@@ -1,4 +1,4 @@
-"""What the head answers to control requests, in words and documents. Pure."""
+"""The head's answers to control requests: documents and sentences. Pure."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ from .messages import ControlAnswer, Done, Refusal, RefusalKind
 
 
 def done(body: Any, *, pending: bool = False) -> Done:
-    """Answer with a document."""
+    """Answer with a document; ``body`` is what ``json.dumps`` takes."""
     return Done(json.dumps(body), pending)
 
 
 def unknown(name: str) -> Refusal:
-    """Refuse what is about a deployment that does not exist."""
+    """Refuse a request about a deployment that does not exist."""
     sentence = f"there is no deployment {name}: `sllm status` lists them"
     return Refusal(RefusalKind.UNKNOWN, "deployment_not_found", sentence)
 
 
 def being_deployed(name: str) -> Refusal:
-    """Refuse what is about a deployment that is not decided yet."""
+    """Refuse a request about a deployment on which workers are still being asked."""
     sentence = f"{name} is just being deployed: ask again in a moment"
     return Refusal(RefusalKind.CONFLICT, "deployment_exists", sentence, retry_after=1.0)
 
 
 def being_deleted(name: str) -> Done:
-    """Say that a deployment is on its way out."""
+    """Answer that a deployment is being deleted."""
     body = {"status": "deleting", "deployment_id": name, "message": f"{name} is being deleted"}
     return done(body, pending=True)
 
 
 def store_away(problem: str) -> Refusal:
-    """Refuse what cannot be kept."""
+    """Refuse a request that cannot be stored; ``problem`` is the sentence of a ``StoreProblem``."""
     return Refusal(RefusalKind.UNAVAILABLE, "store_unavailable", problem, retry_after=5.0)
 
 
 def deployed_already(known: Deployment, spec: DeploymentSpec, warnings: list[str]) -> ControlAnswer:
-    """Answer a request to deploy what is there under that id: the same again is no mistake."""
+    """Answer a request to deploy an id that exists already: with the same settings it succeeds."""
     if known.deleting:
         sentence = f"{spec.id} is being deleted: deploy it again in a moment"
         return Refusal(RefusalKind.CONFLICT, "deployment_deleting", sentence, retry_after=1.0)
@@ -51,7 +51,7 @@ def deployed_already(known: Deployment, spec: DeploymentSpec, warnings: list[str
 
 
 def deployed(deployment: Deployment, warnings: list[str], *, created: bool) -> Done:
-    """Say that a deployment is kept."""
+    """Answer that a deployment exists; ``created`` tells whether this request has made it."""
     name = deployment.spec.id
     body = {
         "deployment_id": name,

@@ -1,4 +1,4 @@
-"""The cluster's own HTTP, on the head: how to join, and who is there."""
+"""The head's HTTP API: how to join the cluster, and which workers and replicas there are."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from .messages import CONTROLLER, DescribeInstances, DescribeWorkers, Done
 OPEN_PATHS = ("/cluster", "/health")
 
 PATIENCE = 10.0
-"""Seconds that the controller may take for an answer."""
+"""Seconds that the controller may take for an answer; then a request fails with 503."""
 
 
 def cluster_app(info: ClusterInfo, system: ActorSystem, *, admin_key: str | None) -> Quart:
-    """Make the app.
+    """Make the app that serves the API.
 
     Args:
         info: What a node needs to know in order to join; not a secret.
-        system: The head's, in which the controller runs.
-        admin_key: Asked of everybody for everything but ``/cluster`` and ``/health``; None where only this
-            machine can connect: then everything is open to programs, and nothing to web pages.
+        system: The head's actor system, in which the controller runs.
+        admin_key: Must be sent with every request but those of ``/cluster`` and ``/health``. None where only
+            this machine can connect: then all is open to programs here, but not to pages of web browsers.
     """
     # It serves no files: both paths are given, so that none is looked for on disk.
     app = Quart("sllm_actors.cluster", static_folder=None, root_path="/", instance_path="/")

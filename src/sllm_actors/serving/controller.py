@@ -1,8 +1,8 @@
-"""The head's actor: takes control requests and reports, and tells workers and gateways what follows.
+"""The head's actor: takes control requests and reports, and sends orders to workers and tables to gateways.
 
-It holds no truth of its own. Deployments are in the store, replicas are what workers report; it may be
-restarted at any moment. After a start it gives no order until each worker that the store knows has reported
-or had ``settle_time`` to do so: a head that knows nothing yet must never stop a running engine.
+It may be restarted at any moment, since its state can be rebuilt: deployments are in the store, and workers
+report their replicas. After a start it sends no order until each worker in the store has reported, or
+``settle_time`` is over: a head that does not know the running engines yet must not stop them.
 """
 
 from __future__ import annotations
@@ -57,12 +57,12 @@ from .store import Store, StoreProblem
 log = structlog.get_logger("sllm_actors.controller")
 
 REPEAT_INTERVAL = 5.0
-"""Seconds after which gateways are told again what they may have missed, and the store is tried again."""
+"""Seconds after which gateways get their table again, and failed writes to the store are retried."""
 
 
 @frozen
 class _Settle:
-    """Time to stop waiting for workers that do not come back."""
+    """``settle_time`` is over: workers that have not reported are waited for no longer."""
 
 
 @frozen
@@ -72,33 +72,33 @@ class _Repeat:
 
 @frozen
 class _Due:
-    """A replica may have waited too long for a place."""
+    """A replica may have waited for a place longer than its start-up timeout."""
 
 
 @frozen
 class _AskAgain:
-    """Time to ask a worker again what it did not answer."""
+    """A worker is to be asked again about deployments that it gave no answer on."""
 
     life: WorkerLife
 
 
 @frozen
 class _Asked:
-    """Workers have said whether they could run what somebody waits to have deployed."""
+    """The workers' answers on a proposal, whose author waits for ``reply``."""
 
     verdict: AdmissionVerdict
     reply: Reply
 
 
 class Controller(Actor):
-    """See the module.
+    """The head's actor; see the module.
 
     Args:
-        store: Open; used in threads, closed by whoever opened it.
+        store: An open store; it is used in threads, and closed by whoever opened it.
         peers: Returns the nodes that are linked now.
-        epoch: The head's life: its incarnation's counter.
-        table_numbers: Numbers the routing tables of this life, over restarts of this actor too.
-        settle_time: Seconds, see the module.
+        epoch: The counter of the head's life (of its incarnation).
+        table_numbers: Yields numbers for routing tables, which rise also over restarts of this actor.
+        settle_time: Seconds to wait for workers after a start, see the module.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class Controller(Actor):
         self._due: Timer | None = None
 
     async def started(self) -> None:
-        """Read the store, and begin with the links that there are."""
+        """Read the store, and take the nodes that are linked already."""
         for stored in await to_thread.run_sync(self._store.deployments):
             self._deployments[stored.spec.id] = Deployment(
                 stored.spec, stored.revision, stored.deleting, stored.next_number, stored.created
@@ -138,7 +138,7 @@ class Controller(Actor):
         await self._apply()
 
     async def receive(self, message: Any) -> Any:
-        """Take a control request (answered with ``ControlAnswer``), a report, or news of a link."""
+        """Take a control request (answered with ``ControlAnswer``), a report, or a change of a link."""
         match message:
             case WorkerReport():
                 await self._report(message)
@@ -225,7 +225,7 @@ class Controller(Actor):
         return None if peer is None else WorkerLife(node, peer.incarnation, gpus)
 
     def _inspect(self, node: str) -> None:
-        """Ask a worker about what it was not asked yet, unless it is just being asked."""
+        """Ask a worker about the deployments that it gave no answer on yet, unless it is just being asked."""
         life = self._life_of(node)
         if life is None or node not in self._nodes.workers or life in self._inspecting:
             return
@@ -282,7 +282,7 @@ class Controller(Actor):
         self.context.ref.tell(_Asked(AdmissionVerdict(proposal, len(lives), answers), reply))
 
     async def _admit(self, verdict: AdmissionVerdict, reply: Reply) -> None:
-        """Keep a deployment, unless every worker that there is has refused it."""
+        """Store a deployment, unless every worker has refused it."""
         spec, answers = verdict.proposal.spec, verdict.answers
         self._admitting.discard(spec.id)
         if verdict.refused and not self._awaited:
@@ -323,7 +323,7 @@ class Controller(Actor):
     # ---- what follows
 
     async def _apply(self) -> None:
-        """Bring workers and gateways up to date with the picture."""
+        """Decide what should run where, and send what has changed to workers and gateways."""
         if self._awaited:
             return
         plan = reconcile(self._deployments, self._nodes.workers, self._placements)
@@ -364,7 +364,7 @@ class Controller(Actor):
         self.context.system.named(GATEWAY, NodeId(node)).tell(table)
 
     async def _keep(self, write: Callable[[], None]) -> bool:
-        """Write to the store; a failure is logged, and what depends on it is done at the next occasion."""
+        """Write to the store; return False, after logging it, if that failed: ``_Repeat`` tries again."""
         try:
             await to_thread.run_sync(write)
         except StoreProblem as problem:

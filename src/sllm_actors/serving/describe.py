@@ -1,4 +1,4 @@
-"""The documents in which a person or a script sees the cluster: plain JSON objects."""
+"""Describing the cluster for people and scripts, as plain JSON objects. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sllm_actors.serving.deployment.spec import DeploymentSpec
 from .messages import Inventory
 
 CRASH_LOOP = 3
-"""So many failures in a row are no accident."""
+"""How many failures in a row make a crash loop."""
 
 
 @frozen
@@ -26,9 +26,14 @@ class NodeView:
     """One node, as ``status --nodes`` shows it.
 
     Attributes:
-        since: When it came up or was lost, seconds since the epoch.
-        reason: Why it is down.
-        name: What its last report called it; "" when there was none.
+        id: Its node id.
+        role: Its role, as ``worker`` or ``gateway``.
+        host: The address that its link comes from.
+        incarnation: Which life of the node it is.
+        up: Whether it is linked.
+        since: When it was linked or lost, in seconds since the epoch.
+        reason: Why it is down; "" while it is up.
+        name: Its name in its last report; "" without one.
     """
 
     id: str
@@ -72,8 +77,11 @@ def describe_deployment(
 
 
 def shown_document(spec: DeploymentSpec) -> dict[str, Any]:
-    """Return the document of a deployment as anybody may see it: what looks like a secret is masked, and the
-    credentials in its headers. What ``secret_env`` says is where secrets are."""
+    """Return the document of a deployment as it is shown to people.
+
+    Values that look like secrets, and credentials in its headers, are masked. ``secret_env`` is not: it only
+    says where secrets are.
+    """
     document = write_document(spec)
     shown = {**masked(document), "secret_env": document["secret_env"]}
     headers = shown["backend_config"].get("headers")
@@ -90,7 +98,7 @@ def describe_cluster(
     workers: Mapping[str, Worker],
     placements: Placements,
 ) -> dict[str, Any]:
-    """Describe everything; of the deployments all but their settings."""
+    """Describe all nodes and deployments; the latter without their ``spec``."""
     described = [describe_deployment(each, workers, placements) for _, each in sorted(deployments.items())]
     for each in described:
         del each["spec"]
@@ -105,7 +113,7 @@ def describe_cluster(
 
 
 def describe_node(node: NodeView, worker: Worker | None, used_gpus: int) -> dict[str, Any]:
-    """Describe one node; what only workers have is None for the others."""
+    """Describe one node; hardware is None for any but workers."""
     inventory = worker.inventory if worker else Inventory()
     hardware = {
         "gpus_total": len(inventory.gpus),
@@ -145,7 +153,7 @@ def describe_node(node: NodeView, worker: Worker | None, used_gpus: int) -> dict
 
 
 def _summary(deployment: Deployment, replicas: list[ReplicaReport], ordered: bool) -> tuple[str, str]:
-    """Say in a word and in a sentence how the deployment is."""
+    """Return the state of a deployment: one word, and a sentence that explains it."""
     by_state: dict[ReplicaState, ReplicaReport] = {report.state: report for report in replicas}
     if deployment.deleting:
         return "deleting", f"{len(replicas)} of its replicas are still ending" if replicas else ""
@@ -168,7 +176,7 @@ def _summary(deployment: Deployment, replicas: list[ReplicaReport], ordered: boo
 
 
 def _trouble(deployment: Deployment, replicas: list[ReplicaReport]) -> str:
-    """Say what is wrong although some replica is ready, or ""."""
+    """Return what is wrong although a replica serves, as a sentence, or ""."""
     troubles = []
     if looping := [report for report in replicas if is_crash_loop(report)]:
         worst = max(looping, key=lambda report: report.failures)
@@ -191,7 +199,7 @@ def _why_nowhere(deployment: Deployment) -> tuple[str, str]:
 
 
 def is_crash_loop(report: ReplicaReport) -> bool:
-    """Say whether a replica fails over and over; one that is ready has at least stopped doing so."""
+    """Return whether a replica fails again and again; one that is READY or ASLEEP now does not count."""
     return report.failures >= CRASH_LOOP and report.state in _FAILING
 
 

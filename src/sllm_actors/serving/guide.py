@@ -18,7 +18,7 @@ MIB = 2**20
 
 
 def guide_worker(node: NodeView, worker: Worker | None, used_gpus: int) -> dict[str, Any]:
-    """Show one worker; ``used_gpus`` is how many of its GPUs replicas have."""
+    """Describe one worker; ``used_gpus`` is how many of its GPUs replicas have."""
     inventory = worker.inventory if worker else Inventory()
     return {
         "id": inventory.name or node.name or node.id,
@@ -44,7 +44,7 @@ def guide_worker(node: NodeView, worker: Worker | None, used_gpus: int) -> dict[
 def guide_instances(
     deployments: Mapping[str, Deployment], workers: Mapping[str, Worker], placements: Placements
 ) -> list[dict[str, Any]]:
-    """Show all replicas, in the order of their deployments."""
+    """Describe all replicas, in the order of their deployments' ids."""
     return [
         {**instance, "instance_id": instance["id"], "deployment": name}
         for name, deployment in sorted(deployments.items())

@@ -1,4 +1,4 @@
-"""Asks workers whether they could run a deployment.
+"""Asking workers whether they could run a deployment.
 
 Each answer is "" for yes, or a sentence that says why not; a worker that gives none in time is missing from
 the answers.
@@ -22,18 +22,20 @@ from .messages import WORKER
 log = structlog.get_logger("sllm_actors.inspection")
 
 INSPECT_TIMEOUT = 5.0
-"""Seconds that a worker has to answer."""
+"""Seconds that a worker may take to answer."""
 
 AGAIN_AFTER = 1.0
-"""Seconds after which a worker that did not answer is asked again."""
+"""Seconds before a worker that did not answer is asked again."""
 
 
 @frozen
 class WorkerLife:
-    """One life of a worker: what it said holds for this one only, it may come back with other files.
+    """One life of a worker. Its answers hold for this life only: it may come back with other files.
 
     Attributes:
-        gpus: How many it has.
+        node: The worker's node id.
+        incarnation: Which life it is.
+        gpus: How many GPUs the worker has.
     """
 
     node: str
@@ -43,11 +45,12 @@ class WorkerLife:
 
 @frozen
 class Fitness:
-    """What one worker said of deployments that exist.
+    """The answers of one worker on existing deployments.
 
     Attributes:
-        answers: Revision and answer, by deployment.
-        complete: Whether it answered everything that it was asked.
+        life: The worker.
+        answers: By deployment: the revision that was asked about, and the answer.
+        complete: Whether the worker answered on all deployments that it was asked about.
     """
 
     life: WorkerLife
@@ -58,7 +61,7 @@ class Fitness:
 async def ask_about_deployments(
     system: ActorSystem, life: WorkerLife, deployments: Iterable[Deployment]
 ) -> Fitness:
-    """Ask one worker about each of some deployments, one after the other."""
+    """Ask one worker about several deployments, one after the other."""
     answers: dict[str, tuple[int, str]] = {}
     complete = True
     for deployment in deployments:
@@ -73,7 +76,7 @@ async def ask_about_deployments(
 async def ask_workers(
     system: ActorSystem, lives: Iterable[WorkerLife], spec: DeploymentSpec
 ) -> dict[WorkerLife, str]:
-    """Ask several workers, all at once, about a deployment that is not there yet."""
+    """Ask several workers, all at once, about a deployment that does not exist yet; return their answers."""
     answers: dict[WorkerLife, str] = {}
 
     async def ask(life: WorkerLife) -> None:
@@ -88,7 +91,10 @@ async def ask_workers(
 
 
 def with_answers(deployments: Mapping[str, Deployment], fitness: Fitness) -> dict[str, Deployment]:
-    """Return those that were asked about and are still there in that revision, with what is known now."""
+    """Return the deployments that a worker answered on, with its answers in ``unfit``.
+
+    An answer on a deployment that is gone, or has another revision by now, is dropped.
+    """
     node, learned = fitness.life.node, {}
     for name, (revision, said) in fitness.answers.items():
         deployment = deployments.get(name)
@@ -98,7 +104,7 @@ def with_answers(deployments: Mapping[str, Deployment], fitness: Fitness) -> dic
 
 
 def without_answers(deployments: Mapping[str, Deployment], node: str) -> dict[str, Deployment]:
-    """Return those that a worker has answered for, without its answers."""
+    """Return the deployments that a worker answered on, without its answers."""
     return {
         name: evolve(each, unfit={other: said for other, said in each.unfit.items() if other != node})
         for name, each in deployments.items()

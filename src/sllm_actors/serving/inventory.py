@@ -1,4 +1,4 @@
-"""What a worker has, as it tells the head: hardware, fork servers, and the models on its disk."""
+"""Reading a worker's inventory for the head: hardware, fork servers, and the models on its disk."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ from .replicas import Replicas
 log = structlog.get_logger("sllm_actors.worker")
 
 LISTED = 60.0
-"""Seconds that the list of models may take."""
+"""Seconds that the disk may take to list the models."""
 
 LOOK_AT_DISK = 15.0
 """Seconds between two looks at the models and logs on the disk, which may be a slow one."""
 
 
 class InventoryReader:
-    """Returns the worker's inventory when it is called, which blocks for a moment.
+    """A callable that returns the worker's inventory; it blocks for a moment: call it in a thread.
 
-    The models that it tells of are those that ``watch_disk`` has seen.
+    The models in it are those that ``watch_disk`` saw last.
 
     Args:
-        host: What its engines live on.
-        replicas: What it runs: the logs of those are kept.
-        name: What people call the worker.
+        host: What the worker's engines share.
+        replicas: The replicas that the worker runs, whose logs are kept.
+        name: The worker's name.
         address: Host and port at which gateways reach it.
         gpus: See ``inspect_machine``.
-        labels: What placement can ask for.
+        labels: The worker's labels, by name.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class InventoryReader:
         self._silent = False
 
     def __call__(self) -> Inventory:
-        """See the class."""
+        """Return the inventory."""
         machine = inspect_machine(self._gpus)
         stuck = self._host.leases.occupied
         host, port = self._address
@@ -83,21 +83,21 @@ class InventoryReader:
         )
 
     async def watch_disk(self) -> None:
-        """Look at the models every ``LOOK_AT_DISK`` seconds, and remove old logs; for ever.
+        """List the models and remove old logs every ``LOOK_AT_DISK`` seconds, until cancelled.
 
-        A disk that does not answer leaves the last picture as it was.
+        While a disk does not answer, the inventory keeps the models that were listed last.
         """
         while True:
             await self.look_at_disk()
             await anyio.sleep(LOOK_AT_DISK)
 
     async def look_at_disk(self) -> None:
-        """Look once."""
+        """List the models and remove old logs, once."""
         folder = self._host.models.folder
         try:
             await to_thread.run_sync(drop_old_logs, self._host.folders.logs, self._present_logs)
             look = partial(cached_models, folder)
-            # Listing what is there takes longer than other looks, whose silence it must not stand for.
+            # Not under the folder's own name: a slow list must not make other looks at the folder give up.
             self._models = await self._host.disk.run(f"the list of models in {folder}", look, patience=LISTED)
             self._silent = False
         except OSError as error:

@@ -1,4 +1,4 @@
-"""Which nodes there are, as the head knows it from links and reports: plain bookkeeping."""
+"""The nodes of the cluster as the head knows them from links and reports: plain bookkeeping, without I/O."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from .describe import NodeView
 from .messages import Inventory, WorkerAddress, WorkerReport
 
 MAX_ADDRESSES = 1024
-"""Workers whose address is remembered, as long as they are not linked."""
+"""The most addresses of workers that are kept; of too many, those of workers without a link are dropped."""
 
 MAX_LOST = 256
-"""Lost nodes that are still shown."""
+"""The most nodes without a link that are still shown; the one that was lost first is dropped."""
 
 
 class KnownNodes:
-    """Changed by what the controller hears, in the order in which it hears it."""
+    """The nodes, updated by the controller as links and reports come in."""
 
     def __init__(self) -> None:
         self._peers: dict[str, Peer] = {}
@@ -36,13 +36,15 @@ class KnownNodes:
 
     @property
     def views(self) -> list[NodeView]:
-        """Every node that is linked, or was and is not forgotten, by id."""
+        """Every node that is linked, and the last ``MAX_LOST`` that were, by id."""
         return [view for _, view in sorted(self._views.items())]
 
     @property
     def addresses(self) -> tuple[WorkerAddress, ...]:
-        """Where gateways reach workers, by node. An address is not forgotten with the worker's link to the
-        head: gateways may still reach a worker that the head does not."""
+        """The addresses at which gateways reach workers, by node.
+
+        An address is kept when the worker's link to the head is lost: gateways may still reach the worker.
+        """
         return tuple(address for _, address in sorted(self._addresses.items()))
 
     def linked(self, role: str) -> list[str]:
@@ -50,11 +52,11 @@ class KnownNodes:
         return sorted(node for node, peer in self._peers.items() if peer.role == role)
 
     def life_of(self, node: str) -> Peer | None:
-        """Return the linked life of a node."""
+        """Return the life of a node that is linked now, or None."""
         return self._peers.get(node)
 
     def link_up(self, peer: Peer, now: float) -> bool:
-        """Take note of a link; False for one that is known already, or of a life that is over."""
+        """Add a link; return False if it is known already, or of an earlier life of the node."""
         known = self._peers.get(peer.node)
         if known is not None and peer.incarnation <= known.incarnation:
             return False
@@ -67,7 +69,7 @@ class KnownNodes:
         return True
 
     def link_lost(self, peer: Peer, reason: str, now: float) -> bool:
-        """Take note of a lost link; False when the node has another one by now."""
+        """Remove a link; return False if it is not known, or the node has a newer one."""
         known = self._peers.get(peer.node)
         if known is None or known.incarnation != peer.incarnation:
             return False
@@ -81,7 +83,7 @@ class KnownNodes:
         return True
 
     def report(self, report: WorkerReport) -> bool:
-        """Take a worker's word for what it is and runs; False when it is late, or from an unlinked node."""
+        """Take a worker's report; return False if it is older than the last, or the node is not linked."""
         peer = self._peers.get(report.node)
         if peer is None or peer.role != "worker":
             return False

@@ -1,5 +1,8 @@
-"""What head, workers and gateways say to each other. The control plane is level-triggered: each of these
-messages carries a whole state, so losing one, or getting it twice, costs nothing but time."""
+"""The messages between head, workers and gateways.
+
+The control plane is level-triggered: orders, reports and tables carry a whole state, so that losing one, or
+getting it twice, costs nothing but time.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ GATEWAY = "gateway"  # on each gateway
 @CATALOG.message("serving.desired_replicas")
 @frozen
 class DesiredReplicas:
-    """All that this worker should run; whatever else it runs is to be drained and stopped."""
+    """All replicas that this worker should run; any other that it runs is to be drained and stopped."""
 
     orders: tuple[ReplicaOrder, ...] = ()
 
@@ -38,10 +41,13 @@ class DesiredReplicas:
 @CATALOG.message("serving.worker_report")
 @frozen
 class WorkerReport:
-    """All that a worker is and runs: sent when a link comes up, at each change, and now and then.
+    """What a worker has and runs: sent when a link comes up, at each change, and every few seconds.
 
     Attributes:
-        sequence: Rising in one life of the worker; an older report never replaces a newer one.
+        node: The worker's node id.
+        sequence: Rises within one life of the worker; an older report never replaces a newer one.
+        inventory: What the machine has.
+        replicas: All its replicas.
     """
 
     node: str
@@ -55,12 +61,16 @@ class Inventory:
     """What a machine has. Memory in bytes.
 
     Attributes:
-        name: What people call it.
-        host: The address that it wants to be reached at, or "" for the one that its link comes from.
+        name: The worker's name.
+        host: The address at which gateways reach it, or "" for the one that its link comes from.
         port: The port on which its transport listens.
-        labels: What placement can ask for.
+        gpus: Its GPUs, in the machine's order.
+        cpus: How many CPU cores it has.
+        memory_total: All memory.
+        memory_free: Memory that is free now.
+        labels: Labels by name, as the worker was started with.
         fork_servers: The fork servers of its engines.
-        models: What is on its disk, whole or in part; at most the 256 that were used last.
+        models: The models on its disk, whole or in part; at most the 256 that were used last.
     """
 
     name: str = ""
@@ -76,7 +86,7 @@ class Inventory:
 
     @property
     def usable_gpus(self) -> int:
-        """How many GPUs engines can get, now or when others have left."""
+        """How many GPUs engines can get, now or when other engines have ended: all that are not stuck."""
         return sum(not gpu.stuck for gpu in self.gpus)
 
 
@@ -85,7 +95,7 @@ class Gpu:
     """One GPU: its UUID, its name, and its memory in bytes.
 
     Attributes:
-        stuck: An engine that cannot be killed has it; it comes back when that is gone.
+        stuck: Whether an engine that cannot be killed holds it; it is usable again when that is gone.
     """
 
     uuid: str
@@ -111,11 +121,14 @@ class ReplicaStates:
 @CATALOG.message("serving.withdrawn")
 @frozen
 class Withdrawn:
-    """A gateway sends that replica nothing any more and has nothing in flight there.
+    """A gateway sends a replica no more requests, and has none in flight there.
+
+    Each gateway that is linked to the worker has to send it before the replica ends or sleeps.
 
     Attributes:
-        gateway: The gateway's node id: each gateway that is linked to the worker has to say so.
-        withdrawal: As the replica reported it: a word about an earlier one does not count.
+        gateway: The gateway's node id.
+        id: The engine life.
+        withdrawal: The one of the ``ReplicaReport``: a message about an earlier withdrawal does not count.
     """
 
     gateway: str
@@ -145,7 +158,7 @@ class WakeInstance:
 
 @frozen
 class WorkerAddress:
-    """Where a gateway dials a worker."""
+    """The address at which gateways connect to a worker."""
 
     node: str
     host: str
@@ -157,14 +170,15 @@ class ServedModel:
     """What a gateway needs to know of one deployment in order to route to it.
 
     Attributes:
-        id: ``<model>:<backend>``; as good as the name in a request's ``model``.
+        id: ``<model>:<backend>``; requests may name it as their ``model``, too.
         model: The name that clients use.
-        revision: Replicas of another revision serve too, until they are gone.
+        backend: The backend's name.
+        revision: The deployment's revision; replicas of an older one serve too, until they are gone.
         policy: How to choose a replica (``power_of_two``).
-        hold_limit: Requests that may wait for a replica at one gateway.
-        hold_timeout: Seconds that a request may wait.
+        hold_limit: The most requests that may wait for a replica at one gateway.
+        hold_timeout: Seconds that a request may wait for a replica.
         created: Seconds since the epoch, for ``/v1/models``.
-        no_place: Why none of its replicas found a place in time; "" while one has it or still may get it.
+        no_place: Why no replica was placed on a worker in time; "" while one has been, or still may be.
     """
 
     id: str
@@ -184,7 +198,10 @@ class RoutingTable:
     """Which deployments and workers exist. A gateway keeps the last one on disk and begins with it.
 
     Attributes:
-        epoch: The head's life and a rising number: an older table never replaces a newer one.
+        epoch: The counter of the head's life, and a number that rises within it: an older table never
+            replaces a newer one.
+        models: The deployments that are not being deleted.
+        workers: The addresses of workers, also of some that are not linked to the head now.
     """
 
     epoch: tuple[int, int]
@@ -192,13 +209,13 @@ class RoutingTable:
     workers: tuple[WorkerAddress, ...] = ()
 
 
-# ---- gateway -> head: control. Each is answered with ``Done`` or ``Refusal``.
+# ---- gateway -> head: control requests. Each is answered with ``ControlAnswer``: ``Done`` or ``Refusal``.
 
 
 @CATALOG.message("serving.deploy")
 @frozen
 class Deploy:
-    """Deploy this document (JSON text of the deployment schema); answered with ``ControlAnswer``."""
+    """Deploy a document: JSON text as ``read_document`` takes it."""
 
     document: str
 
@@ -206,7 +223,7 @@ class Deploy:
 @CATALOG.message("serving.delete")
 @frozen
 class DeleteDeployment:
-    """Delete a deployment: withdraw, drain, stop, forget; answered with ``ControlAnswer`` at once."""
+    """Delete the deployment with this id. It is answered at once; replicas then drain and stop."""
 
     deployment: str
 
@@ -214,7 +231,7 @@ class DeleteDeployment:
 @CATALOG.message("serving.describe")
 @frozen
 class Describe:
-    """Describe one deployment, or with "" all deployments and nodes; answered with ``ControlAnswer``."""
+    """Describe the deployment with this id, or with "" all deployments and nodes."""
 
     deployment: str = ""
 
@@ -222,11 +239,11 @@ class Describe:
 @CATALOG.message("serving.done")
 @frozen
 class Done:
-    """What was asked for is so, or will be.
+    """A request was carried out, or will be.
 
     Attributes:
-        document: JSON text, to be passed on as it is.
-        pending: It has begun, and ends by itself.
+        document: The answer for the client: JSON text, to be passed on unchanged.
+        pending: Whether it has only begun, and ends by itself.
     """
 
     document: str
@@ -234,7 +251,11 @@ class Done:
 
 
 class RefusalKind(StrEnum):
-    """Why a request is refused: ``INVALID`` for ever, ``UNAVAILABLE`` for now, the others as things are."""
+    """Why a request is refused.
+
+    ``INVALID`` and ``TOO_LARGE``: it can never succeed; ``UNKNOWN``: what it names does not exist;
+    ``CONFLICT``: something that exists is in its way; ``UNAVAILABLE``: it may succeed later.
+    """
 
     INVALID = "invalid"
     TOO_LARGE = "too_large"
@@ -246,10 +267,11 @@ class RefusalKind(StrEnum):
 @CATALOG.message("serving.refusal")
 @frozen
 class Refusal:
-    """What was asked for is not done.
+    """A request was not carried out.
 
     Attributes:
-        code: What programs look at: one word.
+        kind: Why, for the HTTP status.
+        code: Why, for programs: one word.
         message: One sentence for a person, with the remedy.
         param: The field of the request that is wrong, or None.
         retry_after: Seconds after which to ask again, or None.

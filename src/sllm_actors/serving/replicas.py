@@ -1,4 +1,4 @@
-"""What a worker runs, as its replicas last said."""
+"""The last report of each replica of a worker."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from sllm_actors.engines.messages import ReplicaReport, ReplicaState
 
 
 class Replicas:
-    """What this worker runs now, for those that must look it up without asking the actor (tunnels).
+    """The last report of each replica, for those that must look one up without asking the actor (tunnels).
 
-    It outlives the actor, and so do the numbers of its reports: a peer ignores a number that it has seen.
+    It outlives the worker's actor. So report numbers go on rising when that is restarted: head and gateways
+    ignore a report whose number is not higher than the last.
     """
 
     def __init__(self) -> None:
@@ -22,29 +23,29 @@ class Replicas:
         return self._sequence
 
     def clear(self) -> None:
-        """Forget all replicas: they ended with the actor that kept them."""
+        """Remove all reports: when the worker's actor ends, its replicas end too."""
         self._reports.clear()
 
     def find(self, replica: ReplicaId) -> ReplicaReport | None:
-        """Return the report of exactly that engine life, or None."""
+        """Return the report of a replica if it is of exactly this engine life, else None."""
         report = self._reports.get(replica.key)
         return report if report is not None and report.id == replica else None
 
     def at(self, key: ReplicaKey) -> ReplicaReport | None:
-        """Return the report of whatever life fills a place now, or None; any thread may ask."""
+        """Return the report of a replica, whichever engine life it is of, or None. Any thread may call it."""
         return self._reports.get(key)
 
     def put(self, report: ReplicaReport) -> None:
-        """Keep the newest report of a replica; a STOPPED one is forgotten."""
+        """Set the report of a replica; a STOPPED replica is removed."""
         if report.state is ReplicaState.STOPPED:
             self._reports.pop(report.id.key, None)
         else:
             self._reports[report.id.key] = report
 
     def forget(self, key: ReplicaKey) -> None:
-        """Forget a replica."""
+        """Remove a replica."""
         self._reports.pop(key, None)
 
     def all(self) -> tuple[ReplicaReport, ...]:
-        """Return every report, by place."""
+        """Return every report, in the order of the keys."""
         return tuple(self._reports[key] for key in sorted(self._reports))

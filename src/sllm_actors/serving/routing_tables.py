@@ -1,4 +1,4 @@
-"""What gateways are told: which deployments and workers exist, in tables whose epochs rise."""
+"""Making the routing tables for gateways: which deployments and workers exist. Their epochs rise."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from .messages import RoutingTable, ServedModel, WorkerAddress
 
 
 class RoutingTables:
-    """Makes a table whenever there is something new to say.
+    """Makes a new table whenever deployments or addresses have changed.
 
     Args:
-        epoch: The head's life: its incarnation's counter.
-        numbers: Numbers the tables of this life, over restarts of the controller too.
+        epoch: The counter of the head's life (of its incarnation).
+        numbers: Yields numbers for the tables, which rise also over restarts of the controller.
 
     Attributes:
-        current: The last table that was made.
+        current: The last table that was made, or None.
     """
 
     def __init__(self, epoch: int, numbers: Iterator[int]) -> None:
@@ -29,7 +29,7 @@ class RoutingTables:
     def update(
         self, deployments: Mapping[str, Deployment], addresses: tuple[WorkerAddress, ...]
     ) -> RoutingTable | None:
-        """Return a new table, or None where the current one says it all."""
+        """Return a new table, or None if the current one is still right."""
         models = tuple(_served(name, each) for name, each in sorted(deployments.items()) if not each.deleting)
         known = self.current
         if known is not None and (models, addresses) == (known.models, known.workers):

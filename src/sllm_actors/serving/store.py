@@ -1,8 +1,8 @@
-"""The head's memory: deployments, nodes and their credentials, in one versioned SQL store.
+"""The head's store: deployments, nodes and their credentials, in one versioned SQL database.
 
-SQLite by default, PostgreSQL by URL. Every method blocks: call it in a thread. What a method has returned
-from is on disk; each raises ``StoreProblem`` when the store fails it. Replicas are not kept here: workers
-report them.
+SQLite by default, PostgreSQL by URL. Every method blocks: call it in a thread. When a method that writes
+returns, its change is on disk. Each method raises ``StoreProblem`` if the database fails. Replicas are not
+stored: workers report them.
 """
 
 from __future__ import annotations
@@ -57,16 +57,19 @@ _REMEDY = "put back what was there, or move the file away to begin without deplo
 
 
 class StoreProblem(SetupProblem):
-    """The store cannot be used; one sentence says why and what to do."""
+    """The store cannot be used. The text is one sentence that says why and what to do."""
 
 
 @frozen
 class StoredDeployment:
-    """A row that is not forgotten yet.
+    """A deployment in the store, active or being deleted.
 
     Attributes:
+        spec: What was deployed.
+        revision: Its revision, from 1.
+        deleting: Whether it is being deleted.
         next_number: The first replica number that was never given out.
-        created: Seconds since the epoch.
+        created: When it was deployed, in seconds since the epoch.
     """
 
     spec: DeploymentSpec
@@ -77,8 +80,11 @@ class StoredDeployment:
 
 
 class Store:
-    """The open store. A deleted deployment leaves its revision and number behind, so that no replica of a
-    later one of the same id is ever taken for one of its own."""
+    """The open store. Made by ``Store.open``; any thread may use it.
+
+    Of a deleted deployment the revision and the next replica number are kept: so a replica of a later
+    deployment with the same id is never taken for one of the deleted one.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -87,10 +93,13 @@ class Store:
 
     @classmethod
     def open(cls, url: str) -> Store:
-        """Connect, make the tables where there are none, and check that every deployment can be read.
+        """Connect, make missing tables, and check that every deployment and credential can be read.
+
+        Args:
+            url: An SQLAlchemy URL; see ``sqlite_url``.
 
         Raises:
-            StoreProblem: It cannot be reached, is damaged, or another version wrote it.
+            StoreProblem: The database cannot be reached, is damaged, or was written by another version.
         """
         try:
             address = sa.make_url(url)
@@ -114,7 +123,7 @@ class Store:
         return store
 
     def _check_file(self) -> None:
-        """Refuse a damaged file: what a head does not find in it, it would stop."""
+        """Refuse a damaged file: the head would stop every replica whose deployment is missing in it."""
         path = Path(self._name)
         if path.is_file() and path.stat().st_size == 0:
             raise StoreProblem(f"the state store {path} is empty: {_REMEDY}")
@@ -169,7 +178,7 @@ class Store:
         self._engine.dispose()
 
     def deployments(self) -> list[StoredDeployment]:
-        """Return what is active or being deleted, by id."""
+        """Return the deployments that are active or being deleted, in the order of their ids."""
         with self._reading() as connection:
             rows = (
                 connection.execute(
@@ -183,7 +192,7 @@ class Store:
         return [_stored(row, self._name) for row in rows]
 
     def deploy(self, spec: DeploymentSpec, now: float) -> StoredDeployment:
-        """Keep a new deployment, at the next revision of its id."""
+        """Add a deployment, at the next revision of its id; ``now`` is in seconds since the epoch."""
         with self._writing() as connection:
             old = connection.execute(
                 sa.select(_deployments.c.revision, _deployments.c.next_number).where(
@@ -212,35 +221,35 @@ class Store:
         return stored
 
     def set_deleting(self, deployment: str) -> None:
-        """Remember that a deployment is to go."""
+        """Mark a deployment as being deleted."""
         with self._writing() as connection:
             _set(connection, deployment, {"status": "deleting"})
 
     def forget(self, deployment: str) -> None:
-        """Remember that it is gone."""
+        """Mark a deployment as deleted; ``deployments`` no longer returns it."""
         with self._writing() as connection:
             _set(connection, deployment, {"status": "deleted"})
 
     def reserve_numbers(self, next_numbers: dict[str, int]) -> None:
-        """Remember the first number of each of these deployments that was never given out."""
+        """Store the first replica number that was never given out, by deployment."""
         with self._writing() as connection:
             for deployment, number in sorted(next_numbers.items()):
                 _set(connection, deployment, {"next_number": number})
 
     def nodes(self, role: str) -> set[str]:
-        """Return the ids of the nodes of a role that belong to the cluster."""
+        """Return the ids of the known nodes of a role."""
         with self._reading() as connection:
             return set(connection.execute(sa.select(_nodes.c.id).where(_nodes.c.role == role)).scalars())
 
     def saw_node(self, node: str, role: str, now: float) -> None:
-        """Remember a node."""
+        """Add a node, or update when it was last seen (seconds since the epoch)."""
         with self._writing() as connection:
             values = {"role": role, "last_seen": now}
             if not connection.execute(_nodes.update().where(_nodes.c.id == node).values(values)).rowcount:
                 connection.execute(_nodes.insert().values(id=node, **values))
 
     def forget_nodes(self, nodes: Iterable[str]) -> None:
-        """Forget nodes that did not come back."""
+        """Remove nodes; their credentials are kept."""
         with self._writing() as connection:
             connection.execute(_nodes.delete().where(_nodes.c.id.in_(sorted(nodes))))
 
@@ -256,7 +265,7 @@ class Store:
             ) from None
 
     def keep_credential(self, node: str, hashed: bytes, now: float) -> None:
-        """Remember the hash of a node's credential, in place of any other."""
+        """Store the hash of a node's credential, in place of an earlier one."""
         values = {"hash": hashed.hex(), "issued": now}
         with self._writing() as connection:
             update = _credentials.update().where(_credentials.c.node == node).values(values)
@@ -296,7 +305,7 @@ def _stored(row: Any, store: str) -> StoredDeployment:
         spec, _ = read_document(row["document"])
         revision, next_number = int(row["revision"]), int(row["next_number"])
     except (ValueError, TypeError) as problem:  # a DeploymentProblem is a ValueError
-        # Not to be passed over: what is forgotten is stopped.
+        # Not to be passed over: the head stops replicas whose deployment it does not know.
         raise StoreProblem(
             f"the deployment {row['id']} in the state store {store} cannot be read ({problem}): "
             "use the version that wrote it, or another --data-dir"

@@ -1,4 +1,7 @@
-"""Whether a replica can be put to sleep or woken now: what whoever asks is told, and what the replica is."""
+"""Whether a replica can be put to sleep or woken now: the client's answer, and the replica's message.
+
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,11 @@ Decide: TypeAlias = Callable[[ReplicaReport], tuple[ControlAnswer, SleepReplica 
 
 
 def put_to_sleep(report: ReplicaReport, level: int) -> tuple[ControlAnswer, SleepReplica | None]:
-    """Decide about a request to put a replica to sleep."""
+    """Decide about a request to put a replica to sleep at a level from 0 to 2.
+
+    Returns:
+        The answer for the client, and the message for the replica; None if it needs none.
+    """
     if level not in LEVELS:
         sentence = f"level must be 0, 1 or 2, not {level}"
         return Refusal(RefusalKind.INVALID, "invalid_request", sentence, "level"), None
@@ -31,7 +38,7 @@ def put_to_sleep(report: ReplicaReport, level: int) -> tuple[ControlAnswer, Slee
 
 
 def wake_up(report: ReplicaReport) -> tuple[ControlAnswer, WakeReplica | None]:
-    """Decide about a request to wake a replica."""
+    """Decide about a request to wake a replica. See ``put_to_sleep``."""
     if report.state is ReplicaState.READY:
         return _said(report, ReplicaState.READY, "it is awake"), None
     if report.state is not ReplicaState.ASLEEP:

@@ -1,7 +1,7 @@
-"""The worker's actor: keeps the replicas that the head wants, and tells head and gateways what there is.
+"""The worker's actor: runs the replicas that the head orders, and reports them to head and gateways.
 
-It goes on without the head: replicas stay, and are restarted by their own actors. Only what an order names
-is started, and only what an order no longer names is stopped.
+It goes on without the head: replicas stay, and are restarted by their own actors. A replica is started only
+when the last ``DesiredReplicas`` names it, and stopped only when that no longer names it.
 """
 
 from __future__ import annotations
@@ -66,24 +66,29 @@ from .tiers import Decide, put_to_sleep, wake_up
 log = structlog.get_logger("sllm_actors.worker")
 
 REPORT_INTERVAL = 5.0
+"""Seconds between two reports while nothing changes."""
+
 RETRY_INTERVAL = 1.0
+"""Seconds before a replica that was ordered again while it ended is started."""
+
 REPLICA_STOP_BUDGET = 30.0
+"""Seconds that a replica's actor gets to end when the worker stops."""
 
 MAX_QUESTIONS = 64
-"""Questions that are answered or wait for a thread at the same time; further ones are refused."""
+"""The most requests (``InspectSource``, ``ReadLog``) that are answered at a time; others are refused."""
 
 QUESTION_THREADS = 8
 
 
 @frozen
 class WorkerRuntime:
-    """What a worker can do; functions that block are called in threads.
+    """What a ``WorkerActor`` needs of its node. Functions that block are called in threads.
 
     Attributes:
-        make_replica: Makes the actor of a replica that reports to the given ref.
-        inspect: Says what keeps this machine from running a source; must not wait for a disk for ever.
+        make_replica: Makes the actor of a replica, which reports to the given ref.
+        inspect: Answers ``InspectSource``, in a limited time even if a disk does not answer.
         read_log: Reads a piece of a replica's log; blocks.
-        inventory: Takes stock; blocks.
+        inventory: Returns what the machine has; blocks.
         peers: Returns the nodes that are linked now.
     """
 
@@ -105,7 +110,12 @@ class _Retry:
 
 
 class WorkerActor(Actor):
-    """See the module."""
+    """The worker's actor; see the module.
+
+    Args:
+        runtime: What it needs of its node.
+        replicas: Gets the reports of the replicas, for those that read them without asking the actor.
+    """
 
     def __init__(self, runtime: WorkerRuntime, replicas: Replicas) -> None:
         self._runtime = runtime
@@ -125,7 +135,7 @@ class WorkerActor(Actor):
         self._threads = anyio.CapacityLimiter(QUESTION_THREADS)
 
     async def started(self) -> None:
-        """Take stock, and begin with the links that there are."""
+        """Read the inventory, and report to the nodes that are linked already."""
         self._replicas.clear()
         self._inventory = await to_thread.run_sync(self._runtime.inventory)
         for peer in self._runtime.peers():
@@ -133,7 +143,7 @@ class WorkerActor(Actor):
         self.context.after(REPORT_INTERVAL, _Tick())
 
     async def receive(self, message: Any) -> Any:
-        """Take orders, reports of replicas, news of links, and questions (answered beside its turns)."""
+        """Take orders, reports of replicas, changes of links, and requests, which are answered in tasks."""
         match message:
             case DesiredReplicas(orders):
                 self._desired = {order.key: order for order in orders}
@@ -205,7 +215,7 @@ class WorkerActor(Actor):
         self.context.monitor(ref)
 
     def _crashed(self, key: ReplicaKey, reason: str, *, uptime: float) -> None:
-        """Say that the actor of a replica failed, and when it is started again."""
+        """Report a replica whose actor failed, and schedule its restart."""
         now = self.context.now()
         crash = after_crash(
             self._crashes.get(key),
@@ -271,7 +281,7 @@ class WorkerActor(Actor):
             self._check_drained(said.id)
 
     def _check_drained(self, replica: ReplicaId) -> None:
-        """Let a replica end, or sleep, once each gateway that is linked has let go of it."""
+        """Let a replica end, or sleep, once each linked gateway has sent ``Withdrawn`` for it."""
         report = self._replicas.find(replica)
         if self._gateways <= self._withdrawn[replica] and replica.key in self._running and report is not None:
             self._running[replica.key].tell(Drained(replica, report.withdrawal))
@@ -329,7 +339,7 @@ class WorkerActor(Actor):
         return await to_thread.run_sync(self._runtime.read_log, question, limiter=self._threads)
 
     def _answer(self, question: Callable[[], Awaitable[Any]]) -> None:
-        """Answer beside the actor's turns. Whatever becomes of a question, no engine is to suffer from it."""
+        """Answer in a task of its own, so that a slow or failing answer disturbs no replica."""
         reply = self.context.reply_later()
         if self._questions >= MAX_QUESTIONS:
             reply.fail(MailboxFull("this worker answers too many questions already"))

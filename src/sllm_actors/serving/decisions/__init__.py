@@ -1,1 +1,1 @@
-"""What should run where: pure functions from the head's picture of the cluster to what is to be done."""
+"""What should run where: pure functions from what the head knows of the cluster to orders for workers."""

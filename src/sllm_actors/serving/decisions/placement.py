@@ -1,4 +1,4 @@
-"""Which worker a new replica goes to. First wave: GPUs are counted, load is spread."""
+"""Which worker a new replica goes to: GPUs are counted, and load is spread."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from attrs import frozen
 
 @frozen
 class Candidate:
-    """A worker that could run it.
+    """A worker that could run the new replica.
 
     Attributes:
-        needs: GPUs that the replica would take of it.
-        free_gpus: GPUs that no replica has or is to get.
-        same: Replicas of the same deployment there.
-        replicas: Replicas there.
+        node: The worker's node id.
+        needs: How many of its GPUs the replica would take.
+        free_gpus: How many of its GPUs no replica has, or is to get.
+        same: How many replicas of the same deployment it has.
+        replicas: How many replicas it has.
     """
 
     node: str
@@ -26,10 +27,11 @@ class Candidate:
 
 
 def choose(candidates: Iterable[Candidate]) -> str | None:
-    """Return the best worker with room, or None.
+    """Return the node id of the best worker with enough free GPUs, or None.
 
-    Copies of one deployment are kept apart; a replica that needs GPUs goes where it leaves the fewest over
-    (so that a big one still finds room elsewhere), one that needs none keeps away from them.
+    Preferred are, in this order, workers with the fewest replicas of the same deployment, with the fewest
+    free GPUs (so that large replicas still find room elsewhere, and those without GPUs keep away from them),
+    and with the fewest replicas.
     """
     fitting = [c for c in candidates if c.free_gpus >= c.needs]
     best = min(fitting, key=lambda c: (c.same, c.free_gpus, c.replicas, c.node), default=None)

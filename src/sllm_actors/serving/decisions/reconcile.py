@@ -1,7 +1,7 @@
-"""What should run where, from any starting point: the pure heart of the head.
+"""Deciding which replica runs on which worker; pure.
 
-The head's picture is rebuilt after a restart from its store (deployments) and from what workers report
-(replicas), so nothing here depends on how the picture came about.
+What the head knows is rebuilt after a restart from its store (deployments) and from the workers' reports
+(replicas). So the decision depends only on the present state, not on how it came about.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from .placement import Candidate, choose
 
 @frozen
 class PlacementWait:
-    """A replica that should run has no place.
+    """A replica that should run has no place: no worker has room for it.
 
     Attributes:
-        since: When that began, by the clock of the head's actors.
+        since: When that began, in seconds on the clock of the head's actors.
         missing: What is missing, in one sentence for a person.
-        overdue: It has lasted for the whole start-up timeout. The head goes on trying.
+        overdue: Whether it has lasted longer than the start-up timeout. The head still goes on trying.
     """
 
     since: float
@@ -38,8 +38,12 @@ class Deployment:
     """One deployment, as the head knows it.
 
     Attributes:
+        spec: What was deployed.
+        revision: Its revision, from 1.
+        deleting: Whether it is being deleted.
         next_number: The first replica number that was never given out.
-        unfit: Why a worker cannot run it, by node; "" where it can. A worker that is not in it has not been
+        created: When it was deployed, in seconds since the epoch.
+        unfit: By node: why that worker cannot run it, or "" if it can. A worker that is missing has not been
             asked yet, and gets no replica.
         wait: Set while a replica of it has no place; see ``waiting``.
     """
@@ -58,7 +62,9 @@ class Worker:
     """One worker that is linked and has reported.
 
     Attributes:
-        replicas: What it runs, by place.
+        node: Its node id.
+        inventory: What it has.
+        replicas: The last report of each of its replicas, by key.
     """
 
     node: str
@@ -67,20 +73,20 @@ class Worker:
 
 
 Placements = Mapping[ReplicaKey, str]
-"""Which place is filled by which worker."""
+"""The node id of the worker that each replica belongs to, by key."""
 
 
 @frozen
 class Plan:
-    """What follows from the picture.
+    """The result of ``reconcile``.
 
     Attributes:
         placements: Where each replica belongs now.
-        next_numbers: Deployments that gave out numbers, with the first number that is free now. To be kept
-            on disk before any order is sent.
-        orders: For each worker, all that it should run.
-        gone: Deployments that were being deleted and of which nothing runs any more.
-        unplaced: Deployments of which a replica found no place.
+        next_numbers: By deployment that gave out numbers: the first that is still free. To be stored before
+            any order is sent, so that no number is used twice.
+        orders: By node: all replicas that the worker should run.
+        gone: Ids of deployments that were being deleted, and of which nothing runs any more.
+        unplaced: Ids of deployments of which a replica found no place.
     """
 
     placements: Placements
@@ -95,12 +101,19 @@ def reconcile(
 ) -> Plan:
     """Decide where replicas belong.
 
-    A running replica of the current revision is adopted wherever it is found; a place on a lost worker is
-    given up; of what is too much, the one that is furthest from serving goes, then what comes back from where
-    it was given up, then the youngest; what is missing is placed, and never where a replica that is to go
-    still holds the GPUs.
+    - A running replica of the current revision stays on the worker that reports it.
+    - A placement on a worker that is not linked is given up.
+    - Of too many replicas, those go first that are furthest from serving; among equals those that come back
+      on a worker whose placement was given up; then the youngest.
+    - Missing replicas are placed (see ``choose``). GPUs count as used until the last process of the replica
+      that had them has ended.
 
-    What follows from a plan, with nothing new reported, is the same plan.
+    Applied to its own result, with no new report, it returns the same placements.
+
+    Args:
+        deployments: All deployments, by id.
+        workers: The workers that are linked and have reported, by node id.
+        placements: The placements of the last plan.
     """
     placed = _adopted(deployments, workers, placements)
     active = {name: each for name, each in sorted(deployments.items()) if not each.deleting}
@@ -142,7 +155,7 @@ def reconcile(
 
 
 def running(deployment: str, workers: Mapping[str, Worker]) -> list[tuple[str, ReplicaReport]]:
-    """Return the replicas of a deployment that still have, or may have, a process: with their workers."""
+    """Return the replicas of a deployment that may have a process: pairs of node id and report."""
     return [
         (node, report)
         for node, worker in sorted(workers.items())
@@ -154,8 +167,11 @@ def running(deployment: str, workers: Mapping[str, Worker]) -> list[tuple[str, R
 def used_gpus(
     node: str, deployments: Mapping[str, Deployment], workers: Mapping[str, Worker], placements: Placements
 ) -> int:
-    """Return how many GPUs of a worker are taken: by what belongs there, and by what is on its way out, which
-    holds them until its last process has ended."""
+    """Return how many GPUs of a worker are taken.
+
+    They are taken by replicas that belong there, and by those that are ending, until their last process has
+    ended.
+    """
     here = {key for key, where in placements.items() if where == node}
     if node in workers:
         here |= {report.id.key for report in _processes(workers[node])}

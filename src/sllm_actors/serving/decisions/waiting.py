@@ -1,4 +1,4 @@
-"""Deployments of which a replica has no place: since when, what is missing, and when patience ends."""
+"""Deployments of which a replica has no place: since when, what is missing, and until when that is normal."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from attrs import evolve
 from .reconcile import Deployment, Placements, PlacementWait, Worker, used_gpus
 
 SHOWN_WORKERS = 8
-"""Workers of which a reason tells what they lack; there may be hundreds."""
+"""The most workers that a reason lists; there may be hundreds."""
 
 
 def with_waits(
@@ -19,7 +19,15 @@ def with_waits(
     placements: Placements,
     now: float,
 ) -> dict[str, Deployment]:
-    """Return all deployments, with what is known now of those that wait for a place."""
+    """Return all deployments, by id, with their ``wait`` brought up to date.
+
+    Args:
+        deployments: All deployments, by id.
+        unplaced: The ids of those of which a replica has no place.
+        workers: The workers that are linked, by node id.
+        placements: Where replicas belong.
+        now: Seconds on the clock of the head's actors.
+    """
     known = {}
     for name, each in deployments.items():
         wait = None
@@ -32,7 +40,7 @@ def with_waits(
 
 
 def next_due(deployments: Mapping[str, Deployment]) -> float | None:
-    """Return when the next wait will be overdue, or None."""
+    """Return when the next wait becomes overdue, on the same clock, or None if none does."""
     waiting = [(each, each.wait) for each in deployments.values() if each.wait is not None]
     return min(
         (wait.since + each.spec.startup_timeout for each, wait in waiting if not wait.overdue), default=None
@@ -40,7 +48,7 @@ def next_due(deployments: Mapping[str, Deployment]) -> float | None:
 
 
 def why_overdue(deployment: Deployment) -> str:
-    """Return why a deployment's replica was not placed in time, or "" while it has been or still may be."""
+    """Return as a sentence why a replica was not placed in time; "" if none waits, or not for too long."""
     wait = deployment.wait
     if wait is None or not wait.overdue:
         return ""
@@ -53,7 +61,7 @@ def what_is_missing(
     workers: Mapping[str, Worker],
     placements: Placements,
 ) -> str:
-    """Say what keeps a replica from having a place: what each worker lacks."""
+    """Return as a sentence why no worker can take a replica: what each of them lacks."""
     if not workers:
         return "no worker is connected: start one with `sllm worker --head HOST:8000`"
     if any(node not in deployment.unfit for node in workers):

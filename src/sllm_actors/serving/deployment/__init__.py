@@ -1,1 +1,1 @@
-"""What a person asks for: the schema of a deployment (``spec``), and the documents that it is read from."""
+"""Deployments: their schema (``spec``), and reading them from JSON documents (``document``)."""

@@ -1,7 +1,7 @@
-"""Reads the deployment document: today's keys, and those of ServerlessLLM's files, old and new names both.
+"""Reading deployment documents: with today's keys, or with those of ServerlessLLM's files.
 
-A key that means nothing is an error that names it. A key that ServerlessLLM knew and that has no meaning here
-is accepted with a warning that says why, so that an old file deploys and nothing is ignored in silence.
+An unknown key is an error that names it. A key that ServerlessLLM knew and that has no meaning here is
+accepted with a warning that says why: so an old file can be deployed, and nothing is ignored in silence.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .json_text import plain_key, read_object, shown
 from .spec import DeploymentProblem, DeploymentSpec, Scaling
 
 MAX_DOCUMENT = 64 * 1024
-"""Bytes of a document at the most: its settings go into the order of each replica."""
+"""The most bytes of a document: its settings become part of the order of each replica."""
 
 _TOP = {name: name for name in attrs.fields_dict(DeploymentSpec)} | {
     "auto_scaling_config": "scaling",
@@ -63,10 +63,10 @@ _strict(str)
 
 
 def read_document(text: str) -> tuple[DeploymentSpec, list[str]]:
-    """Read the JSON text of a deployment; return it with the warnings that its author should see.
+    """Read the JSON text of a deployment; return it, and warnings (sentences) for its author.
 
     Raises:
-        DeploymentProblem: With one sentence that names the key.
+        DeploymentProblem: The document is no valid deployment; one sentence that names the key.
     """
     raw = read_object(text)
     warnings: list[str] = []
@@ -100,15 +100,17 @@ def read_document(text: str) -> tuple[DeploymentSpec, list[str]]:
 
 
 def settings_as_typed(text: str) -> dict[str, str]:
-    """Return which settings of a document, one that ``read_document`` takes, have an older name there: that
-    name, by the one of today."""
+    """Return the older names of settings that a valid document uses, by today's names.
+
+    So a message about ``dtype`` can speak of ``torch_dtype``, which the author wrote.
+    """
     raw = read_object(text)
     given = raw.get("backend_config") or raw.get("settings") or {}
     return {new: old for old, new in _SETTINGS.items() if old in given}
 
 
 def write_document(spec: DeploymentSpec) -> dict[str, Any]:
-    """Return the document that ``read_document`` reads as this deployment."""
+    """Return a document that ``read_document`` reads as this deployment, once it is JSON text."""
     document: dict[str, Any] = _converter.unstructure(spec)
     document["auto_scaling_config"] = document.pop("scaling")
     document["backend_config"] = document.pop("settings")
@@ -123,7 +125,7 @@ def _rename(
     warnings: list[str],
     typed: dict[tuple[str, ...], str],
 ) -> dict[str, Any]:
-    """Return the values under the names of today, and take down in ``typed`` what they were given as."""
+    """Return the values under today's names; add to ``typed`` which name each was given under."""
     renamed: dict[str, Any] = {}
     prefix = f"{typed[path]}." if path else ""
     for key, value in given.items():

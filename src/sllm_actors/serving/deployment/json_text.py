@@ -1,8 +1,8 @@
-"""Reads JSON text that every part of the cluster can carry on.
+"""Reading JSON text strictly: only what the wire, the store and the engines can hold.
 
-What Python reads and the rest cannot carry (numbers that are none or have more than 64 bits, halves of
-characters, NUL, bottomless nesting), and a key given twice, are refused here, where somebody can still be
-told. A byte order mark at the beginning is passed over.
+Python's reader accepts more than they do: NaN, numbers of more than 64 bits, lone surrogates (halves of
+characters), NUL characters, deep nesting, a key given twice. All that is refused here, where the author can
+still be told. A byte order mark at the beginning is ignored.
 """
 
 from __future__ import annotations
@@ -14,19 +14,20 @@ from typing import Any
 from .spec import DeploymentProblem
 
 MAX_DEPTH = 32
-"""Objects and lists within each other at the most."""
+"""How deep objects and lists may be nested."""
 
-_LONGEST_NUMBER = 400
+_LONGEST_NUMBER = 400  # digits; Python itself refuses to read very long ones, in words of its own
 
 
 def read_object(text: str, what: str = "the deployment") -> dict[str, Any]:
     """Read the text of one JSON object.
 
     Args:
-        what: What the sentence calls it.
+        text: The JSON text.
+        what: What messages call it.
 
     Raises:
-        DeploymentProblem: With one sentence.
+        DeploymentProblem: It is not JSON, not an object, or refused by ``check_value``; one sentence.
     """
     value = read_value(text, what)
     if not isinstance(value, dict):
@@ -49,22 +50,26 @@ def read_value(text: str, what: str) -> Any:
 
 
 def check_value(value: object, what: str) -> None:
-    """Refuse what is no JSON, or what cannot be carried on; ``value`` may come from another kind of document.
+    """Refuse a value that is not JSON, or that other parts of the cluster cannot hold (see the module).
+
+    Args:
+        value: A value that was read from JSON, or from another kind of document (TOML).
+        what: What messages call it.
 
     Raises:
-        DeploymentProblem: With one sentence that names the key.
+        DeploymentProblem: It is refused; one sentence that names the key.
     """
     _check(value, "", 0, what)
 
 
 def shown(value: object) -> str:
-    """Return a value as it can stand in a sentence: JSON in one line, at most 60 characters of it."""
+    """Return a value as a sentence can quote it: JSON in one line, cut to 60 characters."""
     text = json.dumps(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
 def plain_key(key: str) -> str:
-    """Return a key as it can stand in a sentence: in one line, at most 100 characters of it."""
+    """Return a key as a sentence can quote it: in one line, cut to 100 characters."""
     plain = key if key.isprintable() else json.dumps(key)[1:-1]
     return plain if len(plain) <= 100 else plain[:97] + "..."
 

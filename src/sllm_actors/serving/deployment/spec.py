@@ -1,4 +1,4 @@
-"""What a person asks for: one schema for the deploy file, the REST body and the store."""
+"""The schema of a deployment: one for the deployment file, the body of REST requests and the store."""
 
 from __future__ import annotations
 
@@ -15,22 +15,23 @@ from sllm_actors.engines.own_variables import check_reference
 DEFAULT_BACKEND = "vllm"
 
 MAX_REPLICAS = 256
-"""Replicas of one deployment at the most."""
+"""The most replicas of one deployment."""
 
 MAX_SECONDS = 7 * 86400.0
-"""The longest time that can be asked for, but for ``keep_alive``: a week."""
+"""The longest time that a deployment can set, in seconds, but for ``keep_alive``: a week."""
 
-MAX_KEEP_ALIVE = 3650 * 86400.0
+MAX_KEEP_ALIVE = 3650 * 86400.0  # ten years
 MAX_VARIABLES = 64
+"""The most variables in ``env``, and in ``secret_env``."""
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 
 
 class DeploymentProblem(ValueError):
-    """The document cannot be deployed.
+    """A document cannot be deployed. The text is one sentence for its author.
 
     Attributes:
-        param: The key that is wrong, dotted from the top of the document.
+        param: The key that is wrong, with dots from the top of the document; None for the document itself.
     """
 
     def __init__(self, message: str, param: str | None = None) -> None:
@@ -54,13 +55,13 @@ def _between(least: float, most: float, *, or_else: float | None = None) -> Call
 
 @frozen(kw_only=True)
 class Scaling:
-    """How many replicas.
+    """How many replicas a deployment has.
 
     Attributes:
         metric: What ``target`` counts; only ``concurrency`` (requests held and in flight) is known.
-        target: Requests that one replica should have at once.
-        min_instances: Replicas that are kept although nobody asks.
-        max_instances: Replicas at the most.
+        target: How many requests at a time one replica should have.
+        min_instances: How many replicas are kept without any request.
+        max_instances: The most replicas.
         keep_alive: Seconds that an idle replica above the minimum is kept; -1: until its room is needed.
     """
 
@@ -142,18 +143,23 @@ class DeploymentSpec:
 
     Attributes:
         model: The name that clients use.
-        backend: Which engine.
+        backend: The kind of engine, as ``vllm``.
         source: ``hf:ID``, ``demo:NAME`` or a path; "" means that ``model`` is itself a path or a hub id.
         num_gpus: GPUs that each replica gets to itself; None lets the backend and its settings decide.
         scaling: How many replicas.
         settings: The backend's own settings; checked by the backend's schema on a worker.
         endpoints: For ``external``: the servers, one replica each; see ``server_url`` for what is mended.
-        startup_timeout: Seconds that an engine has to become ready.
-        drain_timeout: Seconds that requests in flight get when a replica is withdrawn.
-        hold_limit: Requests that may wait for a replica, at each gateway.
-        hold_timeout: Seconds that a request may wait.
-        env: Variables of the engine's environment, beside those that it gets anyway.
-        secret_env: More of them, by name: where a worker finds the value, see ``check_reference``.
+        startup_timeout: Seconds that a replica may be without a place, and then that its engine may take to
+            become ready.
+        drain_timeout: Seconds that requests in flight get to end when a replica is withdrawn.
+        hold_limit: The most requests that may wait for a replica, at each gateway.
+        hold_timeout: Seconds that a request may wait for a replica.
+        env: Environment variables of the engine, by name, on top of those that every engine gets.
+        secret_env: Further variables, by name; each value says where a worker finds the secret, see
+            ``check_reference``.
+
+    Raises:
+        DeploymentProblem, ValueError: A value is not allowed, or contradicts another; one sentence.
     """
 
     model: str = field(validator=_plain_name)
@@ -207,7 +213,7 @@ class DeploymentSpec:
         return len(self.endpoints) or max(1, self.scaling.min_instances)
 
     def source_of(self, number: int) -> str:
-        """Return what replica ``number`` runs: the endpoint that is its turn, or the model's source."""
+        """Return the source of replica ``number``: of several endpoints they take one each, in turn."""
         if self.endpoints:
             return self.endpoints[number % len(self.endpoints)]
         if self.source:
@@ -215,9 +221,9 @@ class DeploymentSpec:
         return self.model if self.model.startswith("/") else f"hf:{self.model}"
 
     def gpus_on(self, total: int) -> int:
-        """Return how many GPUs a replica takes of a worker that has so many.
+        """Return how many GPUs a replica takes on a worker that has ``total``.
 
-        Where nobody has said how many, and the worker has none, vLLM runs on its CPU.
+        Without ``num_gpus``, vLLM runs on the CPU of a worker that has no GPU.
         """
         if self.num_gpus is None and self.backend == "vllm" and total == 0:
             return 0
@@ -225,7 +231,7 @@ class DeploymentSpec:
 
     @property
     def gpus(self) -> int:
-        """GPUs that each replica takes of a worker that has some."""
+        """How many GPUs each replica takes on a worker that has GPUs."""
         if self.num_gpus is not None:
             return self.num_gpus
         if self.backend not in ("vllm", "sglang"):
