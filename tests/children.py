@@ -59,7 +59,8 @@ def keep(process: subprocess.Popen[Any]) -> None:
 def running() -> dict[int, str]:
     """Return the children of this process, by process id, with their command lines.
 
-    Those of ``multiprocessing`` are left out: they belong to a pool, which ends them. So are those of ``keep``.
+    Those of ``multiprocessing`` are left out: they belong to a pool, which ends them. So are those that a
+    test gave to ``keep``.
     """
     pooled = {process.pid for process in multiprocessing.active_children()}
     pooled.add(getattr(resource_tracker._resource_tracker, "_pid", None))
