@@ -97,7 +97,7 @@ def show_nodes(nodes: list[NodeDocument]) -> None:
 
 
 def show_models(nodes: list[NodeDocument]) -> None:
-    """Print one line per model on a node's disk, the nodes by name, their models in the gateway's order."""
+    """Print one line per model on a node's disk: the nodes by name, of each those used last first."""
     lines = table("MODEL", "NODE", "SIZE", "LAST USED")
     for node in sorted(nodes, key=lambda node: node.name or node.id):
         for each in node.models:

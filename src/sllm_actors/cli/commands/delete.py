@@ -21,7 +21,14 @@ POLL_SECONDS = 0.3
 @click.command()
 @click.argument("models", nargs=-1, required=True, metavar="M...")
 @click.option("--backend", help="Which deployment of the model, where there are several.")
-@click.option("--timeout", type=FiniteRange(min=0), default=180.0, show_default=True, help="Seconds to wait.")
+@click.option(
+    "--timeout",
+    type=FiniteRange(min=0),
+    default=180.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait until they are gone.",
+)
 def delete(*, models: tuple[str, ...], backend: str | None, timeout: float) -> None:
     """Delete deployments, each M a model or an id as sllm status shows it.
 

@@ -24,7 +24,7 @@ from sllm_actors.cli.terminal import complain, say, say_json
     metavar="M",
     help="The name that clients call it by: a hub id or a path, unless --source says more.",
 )
-@click.option("--backend", help="vllm, llamacpp, sglang, command or external.")
+@click.option("--backend", help="vllm (the default), llamacpp, sglang, command or external.")
 @click.option("--source", metavar="hf:ID|PATH|demo:NAME", help="Where the model's files are, if not at M.")
 @click.option(
     "--config",
@@ -33,7 +33,11 @@ from sllm_actors.cli.terminal import complain, say, say_json
 )
 @click.option("--num-gpus", type=click.IntRange(min=0), help="GPUs per replica.")
 @click.option("--target", type=click.IntRange(min=1), help="Requests at a time that one replica should have.")
-@click.option("--min-instances", type=click.IntRange(min=0), help="Fewest replicas.")
+@click.option(
+    "--min-instances",
+    type=click.IntRange(min=0),
+    help="Fewest replicas; today so many run, and at least one.",
+)
 @click.option("--max-instances", type=click.IntRange(min=1), help="Most replicas.")
 @click.option(
     "--keep-alive",
@@ -42,10 +46,14 @@ from sllm_actors.cli.terminal import complain, say, say_json
     help="How long an idle replica is kept; -1: until its room is needed.",
 )
 @click.option(
-    "--endpoint", "endpoints", multiple=True, metavar="URL", help="Address of an external engine; repeatable."
+    "--endpoint", "endpoints", multiple=True, metavar="URL", help="Address of an external server; repeatable."
 )
 @click.option(
-    "--engine-arg", "engine_args", multiple=True, metavar="K=V", help="Setting of the engine; repeatable."
+    "--engine-arg",
+    "engine_args",
+    multiple=True,
+    metavar="K=V",
+    help="Setting of the engine, or with a dash (--engine-arg=--FLAG) an argument for it; repeatable.",
 )
 @click.option(
     "--env",
@@ -61,11 +69,16 @@ from sllm_actors.cli.terminal import complain, say, say_json
     multiple=True,
     callback=each_key_once,
     metavar="K=env:NAME|file:PATH",
-    help="The same, its value read on the worker; repeatable.",
+    help="A variable whose value is read from a variable or file of the worker; repeatable.",
 )
 @click.option("--wait/--no-wait", default=False, help="Wait until it is ready, and show how far it is.")
 @click.option(
-    "--timeout", type=FiniteRange(min=0), default=1800.0, show_default=True, help="Seconds to wait."
+    "--timeout",
+    type=FiniteRange(min=0),
+    default=1800.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long --wait waits.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the gateway's answer as JSON.")
 def deploy(

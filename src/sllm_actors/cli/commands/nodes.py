@@ -79,9 +79,17 @@ def options(*decorators: Callable[[Command], Command]) -> Callable[[Command], Co
 
 
 node_options = options(
-    click.option("--host", type=HOST, metavar="ADDR", help="Address to listen on."),
     click.option(
-        "--advertise", type=HOST, metavar="ADDR", help="Address that other machines reach this one at."
+        "--host",
+        type=HOST,
+        metavar="ADDR",
+        help="Address to listen on. [up, gateway: 127.0.0.1; head, worker: 0.0.0.0]",
+    ),
+    click.option(
+        "--advertise",
+        type=HOST,
+        metavar="ADDR",
+        help="Address that other machines reach this one at. [the one that they see]",
     ),
     click.option(
         "--data-dir",
@@ -89,10 +97,14 @@ node_options = options(
         envvar="SLLM_DATA_DIR",
         help="Where identity and state live. [SLLM_DATA_DIR]",
     ),
-    click.option("--secret-file", type=FILE, help="File with the cluster secret. [SLLM_CLUSTER_SECRET]"),
-    click.option("--tls-cert", type=PEM, help="This node's certificate (PEM): TLS between nodes."),
-    click.option("--tls-key", type=PEM, help="Its private key."),
-    click.option("--tls-ca", type=PEM, help="The authority that all nodes' certificates are signed by."),
+    click.option(
+        "--secret-file",
+        type=FILE,
+        help="File with the cluster secret. [what SLLM_CLUSTER_SECRET holds, or that of the data directory]",
+    ),
+    click.option("--tls-cert", type=PEM, help="This node's certificate (PEM), for TLS between nodes."),
+    click.option("--tls-key", type=PEM, help="The private key of that certificate (PEM)."),
+    click.option("--tls-ca", type=PEM, help="The authority of all nodes' certificates (PEM)."),
 )
 
 engine_options = options(
@@ -102,7 +114,7 @@ engine_options = options(
         type=Path,  # it is not looked at here: its disk may not answer
         metavar="DIRECTORY",
         envvar="STORAGE_PATH",
-        help="Where models are kept. [STORAGE_PATH]",
+        help="Where models are kept. [STORAGE_PATH, or the data directory]",
     ),
     click.option(
         "--storage-quota",
@@ -145,24 +157,33 @@ engine_options = options(
         type=click.Choice(["auto", "vllm", "none"]),
         default="auto",
         show_default=True,
-        help="Fork engines from a process that has imported them: a start takes seconds; auto: if installed.",
+        help="Fork engines from a process that has imported their code, so that a start takes seconds; "
+        "auto: for each engine that is installed.",
     ),
 )
 
 gateway_port = click.option(
-    "--port", type=PORT, default=8343, show_default=True, help="OpenAI API; 0: any free."
+    "--port", type=PORT, default=8343, show_default=True, help="Port of the OpenAI API; 0: any free one."
 )
 head_ports = options(
     gateway_port,
     click.option(
-        "--cluster-port", type=PORT, default=8000, show_default=True, help="Cluster HTTP; 0: any free."
+        "--cluster-port",
+        type=PORT,
+        default=8000,
+        show_default=True,
+        help="Port of the cluster HTTP, which --head of other nodes names; 0: any free one.",
     ),
     click.option(
-        "--transport-port", type=PORT, default=8001, show_default=True, help="The head's nodes; 0: any free."
+        "--transport-port",
+        type=PORT,
+        default=8001,
+        show_default=True,
+        help="Port that the head links with other nodes on; 0: any free one.",
     ),
 )
 head_address = click.option(
-    "--head", type=HEAD, required=True, metavar="HOST:8000", help="Where the head is."
+    "--head", type=HEAD, required=True, metavar="HOST:8000", help="The head's cluster HTTP."
 )
 
 
@@ -170,7 +191,11 @@ head_address = click.option(
 @click.option("--demo", is_flag=True, help="Also deploy a small chat model, as smollm2-135m:llamacpp.")
 @head_ports
 @click.option(
-    "--worker-port", type=PORT, default=8002, show_default=True, help="The worker's peers; 0: any free."
+    "--worker-port",
+    type=PORT,
+    default=8002,
+    show_default=True,
+    help="Port that gateways reach the worker at; 0: any free one.",
 )
 @node_options
 @engine_options
@@ -189,7 +214,11 @@ def up(**given: Any) -> None:
 )
 @head_ports
 @node_options
-@click.option("--database-url", envvar="SLLM_DATABASE_URL", help="Where state is kept. [SLLM_DATABASE_URL]")
+@click.option(
+    "--database-url",
+    envvar="SLLM_DATABASE_URL",
+    help="Database for state. [SLLM_DATABASE_URL, or a SQLite file in the data directory]",
+)
 def head(**given: Any) -> None:
     """Run the head: it keeps the cluster's state and decides what runs where."""
     launch(HeadOptions(**with_tls(given)))
@@ -197,7 +226,13 @@ def head(**given: Any) -> None:
 
 @click.command()
 @head_address
-@click.option("--port", type=PORT, default=8002, show_default=True, help="For gateways; 0: any free.")
+@click.option(
+    "--port",
+    type=PORT,
+    default=8002,
+    show_default=True,
+    help="Port that gateways reach the worker at; 0: any free one.",
+)
 @click.option("--name", type=TEXT, help="What this machine is called in sllm status --nodes.")
 @node_options
 @engine_options

@@ -21,13 +21,18 @@ from .deploy import outcome, submit
 @click.command()
 @click.argument("model")
 @click.argument("prompt", nargs=-1)
-@click.option("--backend", help="vllm, llamacpp, sglang or command, where it has to be deployed.")
+@click.option("--backend", help="vllm (the default), llamacpp, sglang or command; see sllm deploy.")
 @click.option(
     "--source", metavar="hf:ID|PATH|demo:NAME", help="Where the model's files are, if not at MODEL."
 )
 @click.option("--num-gpus", type=click.IntRange(min=0), help="GPUs per replica.")
 @click.option(
-    "--timeout", type=FiniteRange(min=0), default=1800.0, show_default=True, help="Seconds to wait."
+    "--timeout",
+    type=FiniteRange(min=0),
+    default=1800.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait until it is ready.",
 )
 @dialogue_options
 def run(

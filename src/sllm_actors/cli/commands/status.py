@@ -16,8 +16,8 @@ from sllm_actors.cli.terminal import complain, say_json
 
 @click.command()
 @click.argument("name", required=False, metavar="[ID]")
-@click.option("--nodes", is_flag=True, help="Show the machines instead of the deployments.")
-@click.option("--models", is_flag=True, help="Show the model files on the machines' disks.")
+@click.option("--nodes", is_flag=True, help="Show the nodes: head, workers and gateways.")
+@click.option("--models", is_flag=True, help="Show the model files on the workers' disks.")
 @click.option("--json", "as_json", is_flag=True, help="Print the gateway's answer as JSON.")
 def status(*, name: str | None, nodes: bool, models: bool, as_json: bool) -> None:
     """Show what is deployed and how it is; with ID (or a model's name) one deployment and its instances."""
