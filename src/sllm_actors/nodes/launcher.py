@@ -31,7 +31,7 @@ from sllm_actors.observe.titles import set_title
 
 from .launcher_plan import LauncherPlan, LauncherProblem, PlannedNode
 from .settings import CONFIGURATION_EXIT, write_settings
-from .stop_signals import stop_signals
+from .stop_signals import stop_on_hang_up, stop_signals
 from .welcome import welcome
 
 GATEWAYS_FIRST = 4.0
@@ -98,17 +98,18 @@ class _Launcher:
         announce("stopped")
 
     async def _watch_signals(self) -> None:
-        try:
-            with anyio.open_signal_receiver(*stop_signals()) as signals:
-                async for number in signals:
-                    if not self._stop.is_set():
-                        announce("stopping (once more to kill)")
-                        self._stop.set()
-                    elif number != signal.SIGHUP:  # a terminal that goes may send it twice
-                        self._kill_all()
-        finally:
-            # The receiver's end restores the default, by which a second SIGHUP would kill this process.
-            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        stop_on_hang_up(self._begin_to_stop)
+        with anyio.open_signal_receiver(*stop_signals()) as signals:
+            async for _ in signals:
+                if not self._stop.is_set():
+                    self._begin_to_stop()
+                else:
+                    self._kill_all()
+
+    def _begin_to_stop(self) -> None:
+        if not self._stop.is_set():
+            announce("stopping (once more to kill)")
+            self._stop.set()
 
     async def _keep(self, child: _Child) -> None:
         """Start a node, and start it again each time it ends, until everything is to stop."""

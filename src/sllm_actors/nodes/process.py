@@ -25,7 +25,7 @@ from sllm_actors.observe.titles import set_title
 
 from .membership import HeadMoved
 from .settings import CONFIGURATION_EXIT, NodeSettings, read_settings
-from .stop_signals import stop_signals
+from .stop_signals import stop_on_hang_up, stop_signals
 from .user_paths import complete_user
 
 STOP_BUDGET = 8.5
@@ -123,6 +123,7 @@ def _role(role: str) -> Callable[[Any, anyio.Event], Awaitable[None]]:
 
 
 async def _watch_signals(stopping: anyio.Event) -> None:
+    stop_on_hang_up(stopping.set)
     with anyio.open_signal_receiver(*stop_signals()) as signals:
         async for _ in signals:
             stopping.set()
