@@ -42,11 +42,11 @@ class EngineFolders:
     def log_of(self, key: ReplicaKey) -> Path:
         """Return the folder of a replica's log: the same for all its engine lives, also after the worker was
         restarted."""
-        return self.logs / short_hash(str(key))
+        return self.logs / short_hash(f"{key.uid} {key}")
 
     def paths_for(self, replica: ReplicaId) -> EnginePaths:
         """Return the paths for one engine life; socket and TMPDIR are new names at each call."""
-        name = short_hash(f"{replica} {secrets.token_hex(8)}")
+        name = short_hash(f"{replica.uid} {replica} {secrets.token_hex(8)}")
         return EnginePaths(self.runtime / f"{name}.sock", self.tmp / name, self.log_of(replica.key))
 
     def remove_empty(self) -> None:

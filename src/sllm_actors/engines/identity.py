@@ -19,18 +19,21 @@ class ReplicaKey:
         deployment: ``<model>:<backend>``.
         revision: The deployment's revision, from 1.
         number: Given out by the head, rising, never used twice in a deployment.
+        uid: The ``uid`` of the deployment: one that is deployed again under the same name is another. It is
+            not part of the text that people see.
     """
 
     deployment: str
     revision: int
     number: int
+    uid: str = ""
 
     def __str__(self) -> str:
         return f"{self.deployment}@{self.revision}.{self.number}"
 
     def attempt(self, attempt: int) -> ReplicaId:
         """Return the identity of the engine life of this replica that has this attempt number."""
-        return ReplicaId(self.deployment, self.revision, self.number, attempt)
+        return ReplicaId(self.deployment, self.revision, self.number, attempt, self.uid)
 
 
 @frozen(order=True)
@@ -46,18 +49,19 @@ class ReplicaId:
     revision: int
     number: int
     attempt: int
+    uid: str = ""
 
     @property
     def key(self) -> ReplicaKey:
         """The replica that this engine life belongs to."""
-        return ReplicaKey(self.deployment, self.revision, self.number)
+        return ReplicaKey(self.deployment, self.revision, self.number, self.uid)
 
     def __str__(self) -> str:
         return f"{self.key}.{self.attempt}"
 
     @classmethod
     def parse(cls, text: str) -> ReplicaId:
-        """Read what ``str`` wrote.
+        """Read what ``str`` wrote; the ``uid`` is not in it, and stays empty.
 
         Raises:
             ValueError: The text is not of the form ``<model>:<backend>@<revision>.<number>.<attempt>``.

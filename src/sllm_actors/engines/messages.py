@@ -77,6 +77,10 @@ class ReplicaOrder:
         env: Environment variables of the engine, by name, on top of those that every engine gets.
         secret_env: Further variables, by name; each value says where the worker finds the secret:
             ``env:NAME`` or ``file:/path``.
+        document: The whole document of the deployment, JSON text: a head that has lost its store takes the
+            deployment back from it.
+        fingerprint: Tells whether two orders of one revision mean the same engine: see ``fingerprint`` of
+            the deployment's changes. "" where the head gave none.
     """
 
     key: ReplicaKey
@@ -89,6 +93,8 @@ class ReplicaOrder:
     drain_timeout: float = 30.0
     env: dict[str, str] = field(factory=dict, repr=False)
     secret_env: dict[str, str] = field(factory=dict)
+    document: str = field(default="", repr=False)
+    fingerprint: str = ""
 
 
 @frozen
@@ -115,6 +121,10 @@ class ReplicaReport:
         server: How an external server is reached, while ``address`` is its URL; None for an engine.
         withdrawal: Counts how often the replica was withdrawn from the gateways, to sleep or to end: an
             answer of theirs to an earlier withdrawal does not count.
+        gpus: How many GPUs it has, or is to get.
+        fingerprint: That of its ``ReplicaOrder``.
+        unfit: Whether the worker has refused to run it, for ``reason``. Such a replica is FAILED and not
+            tried again until something on the worker has changed, or the head orders it anew.
     """
 
     id: ReplicaId
@@ -134,6 +144,9 @@ class ReplicaReport:
     key: str = field(default="", repr=False)
     starts: int = 0
     server: ServerAccess | None = None
+    gpus: int = 0
+    fingerprint: str = ""
+    unfit: bool = False
 
     @property
     def instance(self) -> str:

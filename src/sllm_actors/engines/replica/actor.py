@@ -180,6 +180,8 @@ class ReplicaActor(Actor):
             key=replica.key if listening else "",
             starts=replica.starts,
             server=replica.server if listening else None,
+            gpus=self._order.num_gpus,
+            fingerprint=self._order.fingerprint,
         )
         self._owner.tell(ReplicaChanged(report))
 
