@@ -74,6 +74,7 @@ TESTS = {
         "test_describe",
         "test_guide",
         "test_known_nodes",
+        "store/test_records",
     ],
     "cli": ["test_ages", "test_lookup"],
     "observe": ["test_redaction", "test_terminal_text"],

@@ -52,6 +52,7 @@ SUB_FLOORS: dict[str, list[set[str]]] = {
     ],
     "serving": [
         {"deployment"},
+        {"store"},
         {"messages"},
         {"decisions"},
         {"*"},
@@ -151,6 +152,7 @@ PURE_CORES = {
         "deployment.spec",
         "describe",
         "known_nodes",
+        "store.records",
     ],
     "cli": ["ages", "conversation", "lookup"],
     "observe": ["redaction", "terminal_text"],

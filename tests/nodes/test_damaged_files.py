@@ -30,7 +30,7 @@ from sllm_actors.nodes.settings import WorkerNodeSettings
 from sllm_actors.nodes.worker import run_worker
 from sllm_actors.serving.deployment.spec import DeploymentSpec
 from sllm_actors.serving.messages import RoutingTable, WorkerAddress
-from sllm_actors.serving.store import Store, sqlite_url
+from sllm_actors.serving.store.store import Store, sqlite_url
 
 
 @frozen

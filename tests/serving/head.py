@@ -26,7 +26,7 @@ from sllm_actors.serving.messages import (
     RoutingTable,
     WorkerReport,
 )
-from sllm_actors.serving.store import Store, StoredDeployment, sqlite_url
+from sllm_actors.serving.store.store import Store, StoredDeployment, sqlite_url
 from sllm_actors.testing import ManualClock, TestSystem
 from sllm_actors.transport import Peer, PeerLost, PeerUp
 

@@ -24,7 +24,7 @@ from sllm_actors.observe.terminal import announce
 from sllm_actors.serving.cluster_api import cluster_app
 from sllm_actors.serving.controller import Controller
 from sllm_actors.serving.messages import CONTROLLER
-from sllm_actors.serving.store import Store, sqlite_url
+from sllm_actors.serving.store.store import Store, sqlite_url
 
 from .node import Node, open_node, tell_news
 from .settings import HeadNodeSettings

@@ -52,7 +52,7 @@ from .messages import (
     WorkerReport,
 )
 from .routing_tables import RoutingTables
-from .store import Store, StoreProblem
+from .store.store import Store, StoreProblem
 
 log = structlog.get_logger("sllm_actors.controller")
 

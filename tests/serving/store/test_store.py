@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.serving.kit import spec
 
-from sllm_actors.serving.store import Store, StoredDeployment, StoreProblem, sqlite_url
-
-from .kit import spec
+from sllm_actors.serving.store.store import Store, StoredDeployment, StoreProblem, sqlite_url
 
 
 @pytest.fixture

@@ -1,0 +1,239 @@
+"""What the head keeps on disk, as plain values, and the writes that change it. Pure.
+
+A ``uid`` names one life of a deployment: a later deployment with the same id has another one. Texts hold no
+NUL character. Times are in seconds since the epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TypeAlias
+
+from attrs import field, frozen
+
+
+@frozen
+class DeploymentRecord:
+    """A deployment. What it runs is in its revisions.
+
+    Attributes:
+        uid: Random hex text, given by whoever deploys; at most 64 characters.
+        id: ``<model>:<backend>``; at most 320 characters.
+        created: When it was deployed.
+        deleting: Whether it is being deleted.
+        generation: The number of its policy (counts, keep-alive, limits), which a change raises.
+        current: The revision that serves.
+        target: The revision that is being rolled out, or None.
+        paused: Why its roll-out is paused, or "".
+        allow_downtime: Whether its roll-out may stop the last replica of the current revision.
+        reserved: Replica numbers below this one may have been given out.
+        recovered: Whether it was taken back from workers that ran it, unknown to the store.
+    """
+
+    uid: str
+    id: str
+    created: float
+    deleting: bool = False
+    generation: int = 1
+    current: int = 1
+    target: int | None = None
+    paused: str = ""
+    allow_downtime: bool = False
+    reserved: int = 0
+    recovered: bool = False
+
+
+@frozen
+class RevisionRecord:
+    """A revision of a deployment.
+
+    Attributes:
+        uid: The uid of the deployment.
+        revision: Its number, from 1; never used again for the same deployment id.
+        document: The whole deployment document, as the JSON text of ``write_document``: the engine's part as
+            in this revision, the policy as it is now.
+        created: When it was made.
+        failed: Why it was rolled back, or "".
+    """
+
+    uid: str
+    revision: int
+    document: str
+    created: float
+    failed: str = ""
+
+
+@frozen
+class DeletionRecord:
+    """A deployment that was deleted: what workers still run of it is not taken back.
+
+    Attributes:
+        uid: The uid of the deployment.
+        id: The id of the deployment.
+        at: When its deletion ended.
+    """
+
+    uid: str
+    id: str
+    at: float
+
+
+@frozen
+class NodeRecord:
+    """A node that has joined.
+
+    Attributes:
+        id: Its id; at most 255 characters.
+        role: ``worker`` or ``gateway``; at most 32 characters.
+        name: What people call it, or "".
+        last_seen: When it was last known to be linked.
+        draining: Whether a person has asked for it to be drained.
+    """
+
+    id: str
+    role: str
+    name: str = ""
+    last_seen: float = 0.0
+    draining: bool = False
+
+
+@frozen
+class NodeKey:
+    """The public key that a node has proved to hold, and the role that it joined with."""
+
+    role: str
+    public_key: bytes
+
+
+@frozen
+class JournalEntry:
+    """Something that was decided or noticed, for people.
+
+    Attributes:
+        at: When.
+        subject: The id of a deployment or node, or "".
+        event: What happened, as a name that programs may compare.
+        sentence: What happened and why, for a person.
+        number: The place in the journal; given by the store, 0 before that.
+    """
+
+    at: float
+    subject: str
+    event: str
+    sentence: str
+    number: int = 0
+
+
+@frozen
+class PutDeployment:
+    """Add a deployment, or replace the one with the same uid."""
+
+    record: DeploymentRecord
+
+
+@frozen
+class PutRevision:
+    """Add a revision, or replace the one with the same uid and number.
+
+    The deployment is in the store, or is put there in the same transaction.
+    """
+
+    record: RevisionRecord
+
+
+@frozen
+class DropRevision:
+    """Remove a revision, if it is there."""
+
+    uid: str
+    revision: int
+
+
+@frozen
+class RemoveDeployment:
+    """Remove a deployment and its revisions, and remember the deletion.
+
+    Removing one that is not there changes nothing.
+    """
+
+    uid: str
+    at: float
+
+
+@frozen
+class DropDeletion:
+    """Forget a deletion, if it is remembered."""
+
+    uid: str
+
+
+@frozen
+class PutNode:
+    """Add a node, or replace the one with the same id."""
+
+    record: NodeRecord
+
+
+@frozen
+class DropNode:
+    """Remove a node, if it is there. Its key is kept: its id stays its own."""
+
+    id: str
+
+
+@frozen
+class RaiseEpoch:
+    """Raise the epoch to this number, unless it is there or beyond already."""
+
+    epoch: int
+
+
+@frozen
+class AddJournal:
+    """Add entries to the journal, in this order. The store numbers them and keeps the newest only."""
+
+    entries: tuple[JournalEntry, ...]
+
+
+StoreWrite: TypeAlias = (
+    PutDeployment
+    | PutRevision
+    | DropRevision
+    | RemoveDeployment
+    | DropDeletion
+    | PutNode
+    | DropNode
+    | RaiseEpoch
+    | AddJournal
+)
+"""One change of what the store holds."""
+
+
+@frozen
+class StoredState:
+    """All that the store holds, but for keys and the journal.
+
+    Attributes:
+        fresh: Whether the database was made anew and no head has settled on it: engines may be running that
+            it does not know. It is so until a deployment is put that is not ``recovered``.
+        epoch: The highest epoch that a head had, or 0.
+        deployments: In the order of their ids.
+        revisions: In the order of uid and number.
+        deletions: The remembered deletions, oldest first.
+        nodes: In the order of their ids.
+        last_revisions: By deployment id the highest revision number ever used, also by deployments that are
+            deleted.
+    """
+
+    fresh: bool = True
+    epoch: int = 0
+    deployments: tuple[DeploymentRecord, ...] = ()
+    revisions: tuple[RevisionRecord, ...] = ()
+    deletions: tuple[DeletionRecord, ...] = ()
+    nodes: tuple[NodeRecord, ...] = ()
+    last_revisions: Mapping[str, int] = field(factory=dict)
+
+
+def change_deployments(writes: Iterable[StoreWrite]) -> bool:
+    """Return whether writes change what the file of deployments holds (see ``deployments_file``)."""
+    return any(not isinstance(write, (PutNode, DropNode, RaiseEpoch, AddJournal)) for write in writes)
