@@ -28,6 +28,8 @@ class ApiError(Exception):
         retry_after: Seconds after which the client should try again, or None.
         detail: The error object of an engine, which is sent as it is in place of the fields above, or None.
         allow: The methods that the path takes, for a 405; empty for any other error.
+        mistakes: What is wrong with a document, each as ``{"param": …, "message": …}``; sent beside the other
+            fields where there are any.
     """
 
     status: int
@@ -37,6 +39,7 @@ class ApiError(Exception):
     retry_after: float | None = None
     detail: object = None
     allow: tuple[str, ...] = ()
+    mistakes: tuple[dict[str, str | None], ...] = ()
 
     def __str__(self) -> str:
         return self.message
@@ -51,6 +54,7 @@ class ApiError(Exception):
             ),
             "param": self.param,
             "code": self.code,
+            **({"mistakes": self.mistakes} if self.mistakes else {}),
         }
         return json.dumps({"error": error}, ensure_ascii=False).encode(errors="replace")
 

@@ -11,9 +11,15 @@ from sllm_actors.serving.answers import (
     being_deployed,
     deployed,
     deployed_already,
+    drained,
+    invalid,
+    no_rollout,
     store_away,
+    undrained,
     unknown,
+    updated,
 )
+from sllm_actors.serving.deployment.problem import DeploymentProblem, Mistake
 from sllm_actors.serving.messages import Done, Refusal, RefusalKind
 
 from .kit import deployment, spec
@@ -50,7 +56,55 @@ def test_the_same_deployment_again_is_no_mistake() -> None:
 def test_other_settings_are_refused_and_so_is_what_is_being_deleted() -> None:
     other = deployed_already(deployment(), spec(gpus=3), [])
     assert isinstance(other, Refusal)
-    assert (other.code, other.retry_after) == ("deployment_exists", None)
+    assert (other.code, other.param, other.retry_after) == ("deployment_exists", "num_gpus", None)
+    assert other.message == (
+        f"{ID} is deployed with other settings: num_gpus differs; "
+        f"`sllm deploy --update`, `sllm update` or PATCH /deployments/{ID} changes it"
+    )
+    several = deployed_already(deployment(), spec(gpus=3, hold_timeout=2.0), [])
+    assert isinstance(several, Refusal)
+    assert "other settings: hold_timeout, num_gpus differ; " in several.message
     going = deployed_already(evolve(deployment(), deleting=True), deployment().spec, [])
     assert isinstance(going, Refusal)
     assert (going.code, going.retry_after) == ("deployment_deleting", 1.0)
+
+
+def test_a_value_of_another_kind_is_another_setting_though_python_takes_them_for_equal() -> None:
+    known = deployment(settings={"flag": True})
+    refused = deployed_already(known, evolve(known.spec, settings={"flag": 1}), [])
+    assert isinstance(refused, Refusal)
+    assert refused.param == "backend_config.flag"
+
+
+def test_each_mistake_of_a_document_is_passed_on_with_its_key() -> None:
+    refused = invalid(DeploymentProblem("a is wrong", "a", [Mistake("so is b", "b")]))
+    assert (refused.kind, refused.message) == (RefusalKind.INVALID, "2 mistakes: a is wrong; so is b")
+    assert refused.param == "a"
+    assert refused.mistakes == (Mistake("a is wrong", "a"), Mistake("so is b", "b"))
+
+
+def test_an_update_tells_what_has_changed_and_one_that_changes_nothing_says_so() -> None:
+    changed = ["backend_config.dtype", "num_gpus"]
+    one = updated(ID, revision=3, generation=5, changed=changed, warnings=["old key"])
+    document = json.loads(one.document)
+    assert document["message"] == f"{ID} is updated: backend_config.dtype, num_gpus"
+    assert (document["revision"], document["generation"], document["changed"]) == (3, 5, changed)
+    assert (document["created"], document["warnings"]) == (False, ["old key"])
+    none = json.loads(updated(ID, revision=3, generation=5, changed=[], warnings=[]).document)
+    assert none["message"] == f"{ID} has these settings already"
+
+
+def test_without_a_rollout_there_is_nothing_to_pause() -> None:
+    assert (no_rollout(ID).kind, no_rollout(ID).code) == (RefusalKind.CONFLICT, "no_rollout")
+
+
+def test_draining_goes_on_until_no_replica_is_left() -> None:
+    for replicas, sentence in ((2, "2 replicas left"), (1, "1 replica left")):
+        answer = drained("id", "rack-1", replicas)
+        document = json.loads(answer.document)
+        assert answer.pending
+        assert document["message"] == f"rack-1 is being drained: {sentence}"
+        assert (document["node"], document["status"], document["replicas"]) == ("id", "draining", replicas)
+    over = drained("id", "rack-1", 0)
+    assert (over.pending, json.loads(over.document)["status"]) == (False, "drained")
+    assert json.loads(undrained("id", "rack-1").document)["status"] == "up"

@@ -53,7 +53,7 @@ async def test_other_settings_are_a_conflict(tmp_path: Path) -> None:
         await head.deploy(spec())
         outcome, answer = await head.deploy(spec(gpus=1))
         assert (outcome, answer["code"]) == ("conflict", "deployment_exists")
-        assert answer["message"] == f"{M} is deployed with other settings: delete it first"
+        assert answer["message"].startswith(f"{M} is deployed with other settings: num_gpus differs; ")
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from typing import Any
 
 from sllm_actors.serving.deployment.document import MAX_DOCUMENT
 from sllm_actors.serving.deployment.json_text import check_value, read_value
-from sllm_actors.serving.deployment.spec import DeploymentProblem
+from sllm_actors.serving.deployment.problem import DeploymentProblem
 
 from .errors import CommandFailure
 

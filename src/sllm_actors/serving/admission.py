@@ -9,9 +9,10 @@ from attrs import field, frozen
 
 from sllm_actors.serving.decisions.reconcile import Deployment
 from sllm_actors.serving.deployment.document import MAX_DOCUMENT, read_document, settings_as_typed
-from sllm_actors.serving.deployment.spec import DeploymentProblem, DeploymentSpec
+from sllm_actors.serving.deployment.problem import DeploymentProblem
+from sllm_actors.serving.deployment.spec import DeploymentSpec
 
-from .answers import being_deployed, deployed_already
+from .answers import being_deployed, deployed_already, invalid
 from .inspection import WorkerLife
 from .messages import ControlAnswer, Refusal, RefusalKind
 
@@ -79,7 +80,7 @@ def propose(
     try:
         spec, warnings = read_document(document)
     except DeploymentProblem as problem:
-        return Refusal(RefusalKind.INVALID, "invalid_deployment", str(problem), problem.param)
+        return invalid(problem)
     known = deployments.get(spec.id)
     if known is not None:
         return deployed_already(known, spec, warnings)

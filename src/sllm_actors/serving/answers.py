@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from sllm_actors.serving.decisions.reconcile import Deployment
+from sllm_actors.serving.deployment.changes import differing_keys, shown_keys
+from sllm_actors.serving.deployment.problem import DeploymentProblem
 from sllm_actors.serving.deployment.spec import DeploymentSpec
 
 from .messages import ControlAnswer, Done, Refusal, RefusalKind
@@ -14,6 +17,12 @@ from .messages import ControlAnswer, Done, Refusal, RefusalKind
 def done(body: Any, *, pending: bool = False) -> Done:
     """Answer with a document; ``body`` is what ``json.dumps`` takes."""
     return Done(json.dumps(body), pending)
+
+
+def invalid(problem: DeploymentProblem) -> Refusal:
+    """Refuse a document or a patch, with all that is wrong with it."""
+    sentence, mistakes = str(problem), problem.mistakes
+    return Refusal(RefusalKind.INVALID, "invalid_deployment", sentence, problem.param, mistakes=mistakes)
 
 
 def unknown(name: str) -> Refusal:
@@ -44,10 +53,19 @@ def deployed_already(known: Deployment, spec: DeploymentSpec, warnings: list[str
     if known.deleting:
         sentence = f"{spec.id} is being deleted: deploy it again in a moment"
         return Refusal(RefusalKind.CONFLICT, "deployment_deleting", sentence, retry_after=1.0)
-    if known.spec != spec:
-        sentence = f"{spec.id} is deployed with other settings: delete it first"
-        return Refusal(RefusalKind.CONFLICT, "deployment_exists", sentence)
+    if keys := differing_keys(known.spec, spec):
+        return deployed_differently(spec.id, keys)
     return deployed(known, warnings, created=False)
+
+
+def deployed_differently(name: str, keys: Sequence[str]) -> Refusal:
+    """Refuse to deploy an id that exists with other settings; ``keys`` are those that differ."""
+    differ = "differs" if len(keys) == 1 else "differ"
+    sentence = (
+        f"{name} is deployed with other settings: {shown_keys(keys)} {differ}; "
+        f"`sllm deploy --update`, `sllm update` or PATCH /deployments/{name} changes it"
+    )
+    return Refusal(RefusalKind.CONFLICT, "deployment_exists", sentence, keys[0])
 
 
 def deployed(deployment: Deployment, warnings: list[str], *, created: bool) -> Done:
@@ -62,3 +80,57 @@ def deployed(deployment: Deployment, warnings: list[str], *, created: bool) -> D
         "warnings": warnings,
     }
     return done(body)
+
+
+def updated(
+    name: str, *, revision: int, generation: int, changed: Sequence[str], warnings: Sequence[str]
+) -> Done:
+    """Answer that a deployment has new settings.
+
+    Args:
+        name: The deployment's id.
+        revision: The revision that it has with them, or will have when its rollout is over.
+        generation: The generation of its policy.
+        changed: What ``differing_keys`` says of the settings before and after; empty if nothing changes.
+        warnings: Sentences for the author.
+    """
+    shown = f"{name} is updated: {shown_keys(changed)}" if changed else f"{name} has these settings already"
+    body = {
+        "deployment_id": name,
+        "status": "active",
+        "revision": revision,
+        "generation": generation,
+        "created": False,
+        "changed": list(changed),
+        "message": shown,
+        "warnings": list(warnings),
+    }
+    return done(body)
+
+
+def no_rollout(name: str) -> Refusal:
+    """Refuse to pause or resume where nothing is rolled out."""
+    sentence = f"{name} has no rollout under way: `sllm status {name}` shows its revision"
+    return Refusal(RefusalKind.CONFLICT, "no_rollout", sentence)
+
+
+def drained(node: str, name: str, replicas: int) -> Done:
+    """Answer that a node is being drained, or is if ``replicas``, the number of those left on it, is 0."""
+    if replicas:
+        sentence = f"{name} is being drained: {replicas} replica{'s' if replicas > 1 else ''} left"
+    else:
+        sentence = f"{name} is drained: no replica is placed there until it is undrained"
+    body = {
+        "node": node,
+        "name": name,
+        "status": "draining" if replicas else "drained",
+        "replicas": replicas,
+        "message": sentence,
+    }
+    return done(body, pending=replicas > 0)
+
+
+def undrained(node: str, name: str) -> Done:
+    """Answer that replicas may be placed on a node again."""
+    sentence = f"replicas may be placed on {name} again"
+    return done({"node": node, "name": name, "status": "up", "replicas": None, "message": sentence})

@@ -46,9 +46,14 @@ from .messages import (
     DescribeInstances,
     DescribeWorkers,
     DesiredReplicas,
+    DrainNode,
+    PauseRollout,
     Refusal,
     RefusalKind,
+    ResumeRollout,
     RoutingTable,
+    UndrainNode,
+    UpdateDeployment,
     WorkerReport,
 )
 from .routing_tables import RoutingTables
@@ -152,6 +157,9 @@ class Controller(Actor):
                 return self._deploy(message.document)
             case DeleteDeployment():
                 return await self._delete(message.deployment)
+            case UpdateDeployment() | PauseRollout() | ResumeRollout() | DrainNode() | UndrainNode():
+                sentence = "this head cannot do that yet: delete the deployment and deploy it anew"
+                return Refusal(RefusalKind.UNAVAILABLE, "not_yet", sentence)
             case PeerUp(peer):
                 await self._link_up(peer)
             case PeerLost(peer, reason):

@@ -15,6 +15,7 @@ from sllm_actors.actors import Catalog
 from sllm_actors.engines.identity import ReplicaId, ReplicaKey
 from sllm_actors.engines.messages import ForkServerReport, ReplicaOrder, ReplicaReport
 from sllm_actors.models.eviction import CachedModel
+from sllm_actors.serving.deployment.problem import Mistake
 
 CATALOG = Catalog()
 
@@ -215,9 +216,72 @@ class RoutingTable:
 @CATALOG.message("serving.deploy")
 @frozen
 class Deploy:
-    """Deploy a document: JSON text as ``read_document`` takes it."""
+    """Deploy a document.
+
+    Attributes:
+        document: JSON text as ``read_document`` takes it.
+        update: Whether a deployment that exists with other settings is updated to these; else it is refused
+            with ``CONFLICT``.
+        allow_downtime: As for ``UpdateDeployment``.
+    """
 
     document: str
+    update: bool = False
+    allow_downtime: bool = False
+
+
+@CATALOG.message("serving.update")
+@frozen
+class UpdateDeployment:
+    """Change some settings of a deployment.
+
+    Attributes:
+        deployment: The deployment's id.
+        patch: JSON text as ``read_patch`` takes it: a merge patch (RFC 7396) for the deployment's document.
+        allow_downtime: Whether a replica of the old revision may be stopped before one of the new revision is
+            ready, where there is no room for both.
+    """
+
+    deployment: str
+    patch: str
+    allow_downtime: bool = False
+
+
+@CATALOG.message("serving.pause_rollout")
+@frozen
+class PauseRollout:
+    """Let a deployment's rollout start and stop no further replicas, until it is resumed."""
+
+    deployment: str
+
+
+@CATALOG.message("serving.resume_rollout")
+@frozen
+class ResumeRollout:
+    """Go on with a rollout that was paused; ``allow_downtime`` as for ``UpdateDeployment``."""
+
+    deployment: str
+    allow_downtime: bool = False
+
+
+@CATALOG.message("serving.drain_node")
+@frozen
+class DrainNode:
+    """Place no further replicas on a worker, and move those that it has to other workers.
+
+    It may be asked again and again: the answer says how many replicas are left there. See ``find_node`` for
+    which node is meant.
+    """
+
+    node: str
+
+
+@CATALOG.message("serving.undrain_node")
+@frozen
+class UndrainNode:
+    """Let replicas be placed on a worker again. See ``find_node`` for which node is meant."""
+
+    node: str
 
 
 @CATALOG.message("serving.delete")
@@ -275,6 +339,7 @@ class Refusal:
         message: One sentence for a person, with the remedy.
         param: The field of the request that is wrong, or None.
         retry_after: Seconds after which to ask again, or None.
+        mistakes: What is wrong with a document, each with its field; ``message`` tells all of it.
     """
 
     kind: RefusalKind
@@ -282,6 +347,7 @@ class Refusal:
     message: str
     param: str | None = None
     retry_after: float | None = None
+    mistakes: tuple[Mistake, ...] = ()
 
 
 ControlAnswer: TypeAlias = Done | Refusal

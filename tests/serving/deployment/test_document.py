@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from sllm_actors.serving.deployment.document import read_document, write_document
 from sllm_actors.serving.deployment.json_text import check_value
-from sllm_actors.serving.deployment.spec import DeploymentProblem, DeploymentSpec, Scaling
+from sllm_actors.serving.deployment.problem import MAX_MISTAKES, MAX_SENTENCE, DeploymentProblem
+from sllm_actors.serving.deployment.spec import DeploymentSpec, Scaling
 
 
 def read(**document: Any) -> DeploymentSpec:
@@ -414,7 +415,8 @@ def is_deployed_or_refused_in_one_sentence(text: str) -> None:
         kept.encode()
         assert read_document(kept) == (spec, [])
         return
-    assert 0 < len(sentence) < 1000
+    assert 0 < len(sentence) < MAX_MISTAKES * (MAX_SENTENCE + 2) + 100
+    sentence.encode()
     assert "\n" not in sentence
     assert "Error" not in sentence
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from sllm_actors.serving.deployment.problem import DeploymentProblem
 from sllm_actors.serving.deployment.spec import DeploymentSpec, Scaling
 
 
@@ -40,6 +41,18 @@ def test_an_external_deployment_has_one_replica_for_each_endpoint_in_turn() -> N
     spec = DeploymentSpec(model="m", backend="external", endpoints=("http://a", "http://b"))
     assert spec.replicas == 2
     assert [spec.source_of(number) for number in range(4)] == ["http://a", "http://b", "http://a", "http://b"]
+
+
+def test_a_deployment_that_contradicts_itself_cannot_be_made() -> None:
+    with pytest.raises(DeploymentProblem, match=r"^2 mistakes: an external deployment needs .*; num_gpus "):
+        DeploymentSpec(model="m", backend="external", num_gpus=1)
+    with pytest.raises(ValueError, match=r"^'endpoints' must be addresses: 'a:1' has no http://"):
+        DeploymentSpec(model="m", backend="external", endpoints=("a:1",))
+
+
+def test_seconds_are_numbers_of_one_kind() -> None:
+    spec = DeploymentSpec(model="m", hold_timeout=2, scaling=Scaling(keep_alive=3))
+    assert [type(each) for each in (spec.hold_timeout, spec.scaling.keep_alive)] == [float, float]
 
 
 def test_where_the_files_are() -> None:

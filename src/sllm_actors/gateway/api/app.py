@@ -19,7 +19,7 @@ from sllm_actors.gateway.routing.board import Board
 from sllm_actors.gateway.routing.route import Route
 from sllm_actors.gateway.settings import GatewaySettings
 from sllm_actors.serving.deployment.json_text import read_object
-from sllm_actors.serving.deployment.spec import DeploymentProblem
+from sllm_actors.serving.deployment.problem import DeploymentProblem
 from sllm_actors.serving.messages import (
     CONTROLLER,
     ControlAnswer,
@@ -83,8 +83,14 @@ class Control:
 
 def _passed_on(answer: ControlAnswer) -> Response:
     if isinstance(answer, Refusal):
-        status = STATUS_OF[answer.kind]
-        raise ApiError(status, answer.code, answer.message, answer.param, answer.retry_after)
+        raise ApiError(
+            STATUS_OF[answer.kind],
+            answer.code,
+            answer.message,
+            answer.param,
+            answer.retry_after,
+            mistakes=tuple({"param": each.param, "message": each.message} for each in answer.mistakes),
+        )
     return Response(answer.document, 202 if answer.pending else 200, content_type="application/json")
 
 

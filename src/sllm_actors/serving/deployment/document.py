@@ -1,47 +1,24 @@
-"""Reading deployment documents: with today's keys, or with those of ServerlessLLM's files.
-
-An unknown key is an error that names it. A key that ServerlessLLM knew and that has no meaning here is
-accepted with a warning that says why: so an old file can be deployed, and nothing is ignored in silence.
-"""
+"""Reading deployment documents, and writing them. All that is wrong with one is told at once."""
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 
 import attrs
-from cattrs import AttributeValidationNote, BaseValidationError, Converter, IterableValidationNote
+from cattrs import BaseValidationError, Converter, IterableValidationNote
 
 from sllm_actors.observe.redaction import looks_secret
 
-from .json_text import plain_key, read_object, shown
-from .spec import DeploymentProblem, DeploymentSpec, Scaling
+from .contradictions import contradictions
+from .json_text import plain_key, read_object, scan_object, shown
+from .names import OLDER_SETTINGS, Path, Renaming
+from .problem import DeploymentProblem, Mistake, refuse
+from .spec import DeploymentSpec, Scaling
 
 MAX_DOCUMENT = 64 * 1024
 """The most bytes of a document: its settings become part of the order of each replica."""
-
-_TOP = {name: name for name in attrs.fields_dict(DeploymentSpec)} | {
-    "auto_scaling_config": "scaling",
-    "backend_config": "settings",
-    "endpoint": "endpoints",
-}
-_SCALING = {name: name for name in attrs.fields_dict(Scaling)} | {
-    "target_ongoing_requests": "target",
-    "keep_alive_seconds": "keep_alive",
-}
-_SETTINGS = {"torch_dtype": "dtype", "lora_adapters": "lora_modules"}
-_WITHOUT_MEANING = {
-    "router_config": "live migration is not done",
-    "scheduler_config": "live migration is not done",
-    "placement_config": "placement follows the files that workers report",
-}
-_SETTINGS_WITHOUT_MEANING = {
-    "device_map": "the engine places the model itself",
-    "hf_model_class": "the engine reads the class from the model's own configuration",
-    "trace_debug": "the engine's log is always kept",
-}
 
 _converter = Converter(forbid_extra_keys=True)
 # Numbers and texts are taken as they are: "3" for a number, or 1 for a text, is a mistake worth a sentence.
@@ -60,43 +37,55 @@ _KINDS = {int: "a whole number", float: "a number", str: "a text"}
 _strict(int)
 _strict(float, int)
 _strict(str)
+attrs.resolve_types(Scaling)
+attrs.resolve_types(DeploymentSpec)
+_DEFAULTS: Final = DeploymentSpec(model="unnamed")
 
 
 def read_document(text: str) -> tuple[DeploymentSpec, list[str]]:
     """Read the JSON text of a deployment; return it, and warnings (sentences) for its author.
 
     Raises:
-        DeploymentProblem: The document is no valid deployment; one sentence that names the key.
+        DeploymentProblem: The document is no valid deployment; it names every mistake with its key.
     """
-    raw = read_object(text)
-    warnings: list[str] = []
-    typed: dict[tuple[str, ...], str] = {}
-    document = _rename(raw, _TOP, _WITHOUT_MEANING, (), warnings, typed)
-    if "model" not in document:
-        raise DeploymentProblem("the deployment names no model: give the key model", "model")
-    endpoints = document.get("endpoints", [])
-    if isinstance(endpoints, str):
-        document["endpoints"] = [endpoints]
-    elif not isinstance(endpoints, list):
-        key = typed["endpoints",]
-        raise DeploymentProblem(f"{key} must be a list of addresses, not {shown(endpoints)}", key)
-    if "scaling" in document:
-        scaling = _mapping(document["scaling"], typed["scaling",])
-        document["scaling"] = _rename(scaling, _SCALING, {}, ("scaling",), warnings, typed)
-    if "settings" in document:
-        document["settings"] = _settings(document, typed["settings",], warnings)
-    for key in document.keys() & {"env", "secret_env"}:
-        _mapping(document[key], key)
-    try:
-        spec = _converter.structure(document, DeploymentSpec)
-        warnings += [
-            f"env.{name} looks like a secret, and is kept by the head as it is: give it as secret_env.{name}"
-            for name in spec.env
-            if looks_secret(name)
-        ]
-        return spec, warnings  # noqa: TRY300 - what is wrong is wrong wherever it is found
-    except (BaseValidationError, TypeError, ValueError) as error:
-        raise _first_problem(error, typed) from None
+    raw, mistakes = scan_object(text, "the deployment")
+    names = Renaming(mistakes)
+    spec = structured(names.document(raw), names)
+    return spec, names.warnings
+
+
+def structured(document: Mapping[str, Any], names: Renaming) -> DeploymentSpec:
+    """Return the deployment that values under today's names describe.
+
+    Args:
+        document: The values.
+        names: What renamed them: it knows the mistakes so far, and gets further warnings.
+
+    Raises:
+        DeploymentProblem: Something is wrong, here or by ``names``; it names every mistake with its key.
+    """
+    if "model" not in document and "model" not in names.mistaken:
+        names.mistakes.append(Mistake("the deployment names no model: give the key model", "model"))
+    values = _read(DeploymentSpec, document, (), names)
+    scaling = values.pop("scaling", {})
+    right = {name: getattr(_DEFAULTS, name) for name in attrs.fields_dict(DeploymentSpec)} | values
+    right |= attrs.asdict(_DEFAULTS.scaling) | scaling
+    mistaken = names.mistaken
+    wrong = {path[-1] for path, key in names.typed.items() if key in mistaken}
+    names.mistakes += contradictions({name: value for name, value in right.items() if name not in wrong})
+    refuse(list(dict.fromkeys(names.mistakes)))
+    spec = DeploymentSpec(**values, scaling=Scaling(**scaling))
+    names.warnings += open_secrets(spec)
+    return spec
+
+
+def open_secrets(spec: DeploymentSpec) -> list[str]:
+    """Return a warning for each variable that looks like a secret and is not given as one."""
+    return [
+        f"env.{name} looks like a secret, and is kept by the head as it is: give it as secret_env.{name}"
+        for name in spec.env
+        if looks_secret(name)
+    ]
 
 
 def settings_as_typed(text: str) -> dict[str, str]:
@@ -106,7 +95,7 @@ def settings_as_typed(text: str) -> dict[str, str]:
     """
     raw = read_object(text)
     given = raw.get("backend_config") or raw.get("settings") or {}
-    return {new: old for old, new in _SETTINGS.items() if old in given}
+    return {new: old for old, new in OLDER_SETTINGS.items() if old in given}
 
 
 def write_document(spec: DeploymentSpec) -> dict[str, Any]:
@@ -117,80 +106,44 @@ def write_document(spec: DeploymentSpec) -> dict[str, Any]:
     return document
 
 
-def _rename(
-    given: Mapping[str, Any],
-    names: Mapping[str, str],
-    idle: Mapping[str, str],
-    path: tuple[str, ...],
-    warnings: list[str],
-    typed: dict[tuple[str, ...], str],
-) -> dict[str, Any]:
-    """Return the values under today's names; add to ``typed`` which name each was given under."""
-    renamed: dict[str, Any] = {}
-    prefix = f"{typed[path]}." if path else ""
-    for key, value in given.items():
-        if key in idle:
-            warnings.append(f"{prefix}{key} has no effect: {idle[key]}")
-        elif key not in names:
-            close = difflib.get_close_matches(key, names, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(sorted(names))}"
-            raise DeploymentProblem(f"unknown key {shown(prefix + key)}: {hint}", (prefix + key)[:100])
-        elif names[key] in renamed:
-            other = typed[*path, names[key]]
-            raise DeploymentProblem(f"{other} is given twice: it means the same as {prefix}{key}", other)
-        elif value is not None:
-            renamed[names[key]] = value
-            typed[*path, names[key]] = prefix + key
-    return renamed
+def _read(kind: type[Any], given: Mapping[str, Any], path: Path, names: Renaming) -> dict[str, Any]:
+    """Return the values of a class's attributes that are right; tell ``names`` what is wrong with others."""
+    values: dict[str, Any] = {}
+    for attribute in attrs.fields(kind):
+        here = (*path, attribute.name)
+        if attribute.name not in given:
+            continue
+        if attrs.has(attribute.type):
+            values[attribute.name] = _read(attribute.type, given[attribute.name], here, names)
+        elif names.typed[here] not in (mistaken := names.mistaken):
+            try:
+                values[attribute.name] = _value(attribute, given[attribute.name])
+            except (BaseValidationError, TypeError, ValueError) as error:
+                found = list(_mistakes(error, names.typed[here]))
+                names.mistakes += [each for each in found if each.param not in mistaken]
+    return values
 
 
-def _settings(document: dict[str, Any], here: str, warnings: list[str]) -> dict[str, Any]:
-    given = dict(_mapping(document["settings"], here))
-    place = given.pop("pretrained_model_name_or_path", None) or ""
-    if not isinstance(place, str):
-        key = f"{here}.pretrained_model_name_or_path"
-        raise DeploymentProblem(f"{key}: {shown(place)} is not a text", key)
-    if place and document.get("source"):
-        warnings.append(f"{here}.pretrained_model_name_or_path has no effect: source goes before it")
-    elif place:
-        document["source"] = place if place.startswith("/") else f"hf:{place}"
-    settings: dict[str, Any] = {}
-    for key, value in given.items():
-        name = _SETTINGS.get(key, key)
-        if key in _SETTINGS_WITHOUT_MEANING:
-            warnings.append(f"{here}.{key} has no effect: {_SETTINGS_WITHOUT_MEANING[key]}")
-        elif name in settings:
-            also = next(old for old, new in _SETTINGS.items() if new == name)
-            raise DeploymentProblem(
-                f"{here}.{name} is given twice: it means the same as {here}.{also}", f"{here}.{name}"
-            )
-        elif value is not None:
-            settings[name] = value
-    return settings
-
-
-def _mapping(value: Any, key: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise DeploymentProblem(f"{key} must be an object of keys and values", key)
+def _value(attribute: attrs.Attribute[Any], given: object) -> Any:
+    assert attribute.type is not None  # all are resolved above
+    value = _converter.structure(given, attribute.type)
+    if attribute.validator:
+        attribute.validator(None, attribute, value)
     return value
 
 
-def _first_problem(
-    error: Exception, typed: Mapping[tuple[str, ...], str], path: tuple[str, ...] = ()
-) -> DeploymentProblem:
+def _mistakes(error: Exception, key: str) -> Iterator[Mistake]:
     if isinstance(error, DeploymentProblem):
-        return error
-    if isinstance(error, BaseValidationError):
-        inner = error.exceptions[0]
-        parts: list[str] = []
-        for note in getattr(inner, "__notes__", ()):
-            if isinstance(note, AttributeValidationNote):
-                parts.append(note.name)
-            elif isinstance(note, IterableValidationNote) and isinstance(note.index, str):
-                parts.append(plain_key(note.index))
-        return _first_problem(inner, typed, (*path, *parts))
-    sentence = str(error)
-    if named := re.match(r"'(\w+)' ", sentence):  # by a validator: it names the attribute itself
-        path, sentence = (*path, named[1]), sentence[named.end() :]
-    key = typed.get(path, ".".join(path))
-    return DeploymentProblem(f"{key} {sentence}" if named else f"{key}: {sentence}", key)
+        yield from error.mistakes
+    elif isinstance(error, BaseValidationError):
+        for inner in error.exceptions:
+            parts = [
+                plain_key(note.index)
+                for note in getattr(inner, "__notes__", ())
+                if isinstance(note, IterableValidationNote) and isinstance(note.index, str)
+            ]
+            yield from _mistakes(inner, ".".join([key, *parts]))
+    elif named := re.match(r"'\w+' ", str(error)):  # by a validator: it names the attribute itself
+        yield Mistake(f"{key} {str(error)[named.end() :]}", key)
+    else:
+        yield Mistake(f"{key}: {error}", key)

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from typing import Any
 
-from .spec import DeploymentProblem
+from .problem import DeploymentProblem, Mistake, refuse
 
 MAX_DEPTH = 32
 """How deep objects and lists may be nested."""
@@ -27,25 +28,33 @@ def read_object(text: str, what: str = "the deployment") -> dict[str, Any]:
         what: What messages call it.
 
     Raises:
-        DeploymentProblem: It is not JSON, not an object, or refused by ``check_value``; one sentence.
+        DeploymentProblem: It is not JSON, not an object, or refused by ``check_value``.
     """
-    value = read_value(text, what)
-    if not isinstance(value, dict):
-        raise DeploymentProblem(f"{what} must be a JSON object")
+    value, mistakes = scan_object(text, what)
+    refuse(mistakes)
     return value
+
+
+def scan_object(text: str, what: str) -> tuple[dict[str, Any], list[Mistake]]:
+    """Read the text of one JSON object; return it, and what ``read_object`` would refuse in it.
+
+    Of a key that is given twice the first value is returned. A value with a mistake is as it was read: it
+    must not be used for more than finding further mistakes.
+
+    Raises:
+        DeploymentProblem: It is not JSON, not an object, or nested too deep.
+    """
+    value, mistakes = _scan(text, what)
+    if not isinstance(value, dict):
+        refuse(mistakes)
+        raise DeploymentProblem(f"{what} must be a JSON object")
+    return value, mistakes
 
 
 def read_value(text: str, what: str) -> Any:
     """Read the text of one JSON value. See ``read_object``."""
-    try:
-        value = json.loads(text.removeprefix("\ufeff"), object_pairs_hook=_object, parse_int=_whole)
-    except DeploymentProblem:
-        raise
-    except RecursionError:
-        raise _too_deep(what) from None
-    except ValueError as error:
-        raise DeploymentProblem(f"{what} is not JSON: {error}") from None
-    check_value(value, what)
+    value, mistakes = _scan(text, what)
+    refuse(mistakes)
     return value
 
 
@@ -57,9 +66,9 @@ def check_value(value: object, what: str) -> None:
         what: What messages call it.
 
     Raises:
-        DeploymentProblem: It is refused; one sentence that names the key.
+        DeploymentProblem: It is refused; it names every mistake with its key.
     """
-    _check(value, "", 0, what)
+    refuse(list(_mistakes(value, "", 0, what)))
 
 
 def shown(value: object) -> str:
@@ -74,60 +83,71 @@ def plain_key(key: str) -> str:
     return plain if len(plain) <= 100 else plain[:97] + "..."
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in found:
-            raise DeploymentProblem(f"the key {shown(key)} is given twice", key)
-        found[key] = value
-    return found
+def _scan(text: str, what: str) -> tuple[Any, list[Mistake]]:
+    mistakes: list[Mistake] = []
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in found:
+                mistakes.append(Mistake(f"the key {shown(key)} is given twice", plain_key(key)))
+            else:
+                found[key] = value
+        return found
+
+    def whole(digits: str) -> int:
+        if len(digits) <= _LONGEST_NUMBER:
+            return int(digits)
+        mistakes.append(Mistake(f"the number {digits[:20]}... is too large: numbers have at most 64 bits"))
+        return 0
+
+    try:
+        value = json.loads(text.removeprefix("\ufeff"), object_pairs_hook=unique, parse_int=whole)
+    except RecursionError:
+        raise _too_deep(what) from None
+    except ValueError as error:
+        raise DeploymentProblem(f"{what} is not JSON: {error}") from None
+    return value, mistakes + list(_mistakes(value, "", 0, what))
 
 
-def _whole(digits: str) -> int:
-    if len(digits) > _LONGEST_NUMBER:
-        raise DeploymentProblem(f"the number {digits[:20]}... is too large: numbers have at most 64 bits")
-    return int(digits)
-
-
-def _check(value: object, key: str, depth: int, what: str) -> None:
+def _mistakes(value: object, key: str, depth: int, what: str) -> Iterator[Mistake]:
     if depth > MAX_DEPTH:
         raise _too_deep(what)
     match value:
         case str():
-            _check_text(value, key)
+            yield from _mistakes_in_text(value, key)
         case bool() | None:
             pass
         case int():
             if not -(2**63) <= value < 2**63:
-                raise _problem(
-                    key, f"the number {str(value)[:20]}... is too large: numbers have at most 64 bits"
-                )
+                sentence = f"the number {str(value)[:20]}... is too large: numbers have at most 64 bits"
+                yield _mistake(key, sentence)
         case float():
             if not math.isfinite(value):
-                raise _problem(key, f"{shown(value)} is not a number that JSON has")
+                yield _mistake(key, f"{shown(value)} is not a number that JSON has")
         case dict():
             for name, item in value.items():
-                _check_text(name, key)
-                _check(item, f"{key}.{name}" if key else name, depth + 1, what)
+                yield from _mistakes_in_text(name, key)
+                yield from _mistakes(item, f"{key}.{name}" if key else name, depth + 1, what)
         case list() | tuple():
             for item in value:
-                _check(item, key, depth + 1, what)
+                yield from _mistakes(item, key, depth + 1, what)
         case _:
-            raise _problem(key, f"{str(value)[:60]} is a {type(value).__name__}, which JSON has not")
+            yield _mistake(key, f"{str(value)[:60]} is a {type(value).__name__}, which JSON has not")
 
 
-def _check_text(text: str, key: str) -> None:
+def _mistakes_in_text(text: str, key: str) -> Iterator[Mistake]:
     if "\0" in text:
-        raise _problem(key, f"{shown(text)} has a NUL character in it")
+        yield _mistake(key, f"{shown(text)} has a NUL character in it")
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise _problem(key, f"{shown(text)} has half a character in it") from None
+        yield _mistake(key, f"{shown(text)} has half a character in it")
 
 
-def _problem(key: str, sentence: str) -> DeploymentProblem:
+def _mistake(key: str, sentence: str) -> Mistake:
     named = plain_key(key)
-    return DeploymentProblem(f"{named}: {sentence}" if key else sentence, named or None)
+    return Mistake(f"{named}: {sentence}" if key else sentence, named or None)
 
 
 def _too_deep(what: str) -> DeploymentProblem:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import attrs
 from attrs import Attribute, field, frozen, validators
 
 from sllm_actors.engines.environment import why_decided
 from sllm_actors.engines.external import AddressProblem, server_url
 from sllm_actors.engines.own_variables import check_reference
+
+from .contradictions import contradictions
+from .problem import Mistake, refuse
 
 DEFAULT_BACKEND = "vllm"
 
@@ -25,18 +30,6 @@ MAX_VARIABLES = 64
 """The most variables in ``env``, and in ``secret_env``."""
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
-
-
-class DeploymentProblem(ValueError):
-    """A document cannot be deployed. The text is one sentence for its author.
-
-    Attributes:
-        param: The key that is wrong, with dots from the top of the document; None for the document itself.
-    """
-
-    def __init__(self, message: str, param: str | None = None) -> None:
-        super().__init__(message)
-        self.param = param
 
 
 # A validator's sentence begins with the attribute's name in quotes, as those of attrs do.
@@ -69,7 +62,9 @@ class Scaling:
     target: int = field(default=8, validator=_between(1, 1_000_000))
     min_instances: int = field(default=0, validator=_between(0, MAX_REPLICAS))
     max_instances: int = field(default=1, validator=_between(1, MAX_REPLICAS))
-    keep_alive: float = field(default=-1.0, validator=_between(0, MAX_KEEP_ALIVE, or_else=-1))
+    keep_alive: float = field(
+        default=-1.0, converter=float, validator=_between(0, MAX_KEEP_ALIVE, or_else=-1)
+    )
 
     @metric.validator
     def _known_metric(self, _attribute: Attribute[str], metric: str) -> None:
@@ -106,13 +101,21 @@ def _mended(urls: tuple[str, ...]) -> tuple[str, ...]:
 def _urls(_spec: DeploymentSpec, _attribute: Attribute[tuple[str, ...]], urls: tuple[str, ...]) -> None:
     if len(urls) > MAX_REPLICAS:
         raise ValueError(f"'endpoints' must be at most {MAX_REPLICAS} addresses, not {len(urls)}")
-    for url in urls:
-        try:
-            server_url(url)
-        except AddressProblem as problem:
-            raise ValueError(f"'endpoints' must be addresses: {problem}") from None
-        if urls.count(url) > 1:
+    wrong = [why for url in urls if (why := _why_no_address(url))]
+    if wrong:
+        more = [f"and {len(wrong) - 3} more"] if len(wrong) > 3 else []
+        raise ValueError(f"'endpoints' must be addresses: {'; '.join([*wrong[:3], *more])}")
+    for url, times in Counter(_mended(urls)).items():
+        if times > 1:
             raise ValueError(f"'endpoints' must be different addresses: {url} is given twice")
+
+
+def _why_no_address(url: str) -> str:
+    try:
+        server_url(url)
+    except AddressProblem as problem:
+        return str(problem)
+    return ""
 
 
 def _source_length(_spec: DeploymentSpec, _attribute: Attribute[str], source: str) -> None:
@@ -120,21 +123,21 @@ def _source_length(_spec: DeploymentSpec, _attribute: Attribute[str], source: st
         raise ValueError("'source' must have at most 4096 characters")
 
 
-def _variables(spec: DeploymentSpec, attribute: Attribute[Any], values: dict[str, str]) -> None:
-    if values and spec.backend == "external":
-        sentence = f"{attribute.name} means nothing to the external backend: no worker starts its servers"
-        raise DeploymentProblem(sentence, attribute.name)
+def _variables(_spec: DeploymentSpec, attribute: Attribute[Any], values: dict[str, str]) -> None:
     if len(values) > MAX_VARIABLES:
         raise ValueError(f"'{attribute.name}' must be at most {MAX_VARIABLES} variables, not {len(values)}")
-    for name, value in values.items():
-        if not _VARIABLE.fullmatch(name):
-            sentence = f"{attribute.name}: {name[:100]!r} is no variable: a name is of letters, digits and _"
-            raise DeploymentProblem(sentence, attribute.name)
-        key = f"{attribute.name}.{name}"
-        if why := why_decided(name):
-            raise DeploymentProblem(f"{key} cannot be set: {why}", key)
-        if attribute.name == "secret_env" and (why := check_reference(value)):
-            raise DeploymentProblem(f"{key}: {why}", key)
+    refuse([wrong for name, value in values.items() for wrong in _variable(attribute.name, name, value)])
+
+
+def _variable(table: str, name: str, value: str) -> Iterator[Mistake]:
+    key = f"{table}.{name}"
+    if not _VARIABLE.fullmatch(name):
+        sentence = f"{table}: {name[:100]!r} is no variable: a name is of letters, digits and _"
+        yield Mistake(sentence, table)
+    elif why := why_decided(name):
+        yield Mistake(f"{key} cannot be set: {why}", key)
+    elif table == "secret_env" and (why := check_reference(value)):
+        yield Mistake(f"{key}: {why}", key)
 
 
 @frozen(kw_only=True)
@@ -169,38 +172,16 @@ class DeploymentSpec:
     scaling: Scaling = Scaling()
     settings: dict[str, Any] = field(factory=dict)
     endpoints: tuple[str, ...] = field(default=(), converter=_mended, validator=_urls)
-    startup_timeout: float = field(default=600.0, validator=_between(0.001, MAX_SECONDS))
-    drain_timeout: float = field(default=30.0, validator=_between(0, MAX_SECONDS))
+    startup_timeout: float = field(default=600.0, converter=float, validator=_between(0.001, MAX_SECONDS))
+    drain_timeout: float = field(default=30.0, converter=float, validator=_between(0, MAX_SECONDS))
     hold_limit: int = field(default=1024, validator=_between(0, 1_000_000))
-    hold_timeout: float = field(default=300.0, validator=_between(0.001, MAX_SECONDS))
+    hold_timeout: float = field(default=300.0, converter=float, validator=_between(0.001, MAX_SECONDS))
     env: dict[str, str] = field(factory=dict, validator=_variables, repr=False)
     secret_env: dict[str, str] = field(factory=dict, validator=_variables)
 
     def __attrs_post_init__(self) -> None:
-        if self.backend == "external" and not self.endpoints:
-            raise DeploymentProblem("an external deployment needs at least one endpoint", "endpoints")
-        if self.backend == "external" and self.source:
-            raise DeploymentProblem(
-                "source means nothing to the external backend: endpoints say where its servers are, and the"
-                " setting upstream_model what they call the model",
-                "source",
-            )
-        if self.backend == "external" and self.num_gpus:
-            raise DeploymentProblem(
-                "num_gpus means nothing to the external backend: leave it out", "num_gpus"
-            )
-        if self.backend != "external" and self.endpoints:
-            raise DeploymentProblem(
-                f"endpoints belong to the external backend, not to {self.backend}", "endpoints"
-            )
-        if both := sorted(self.env.keys() & self.secret_env.keys()):
-            raise DeploymentProblem(f"{both[0]} is given twice: in env and in secret_env", f"env.{both[0]}")
-        if self.scaling.min_instances > self.scaling.max_instances:
-            raise DeploymentProblem(
-                f"min_instances ({self.scaling.min_instances}) is more than max_instances "
-                f"({self.scaling.max_instances})",
-                "auto_scaling_config.min_instances",
-            )
+        values = {name: getattr(self, name) for name in attrs.fields_dict(DeploymentSpec)}
+        refuse(contradictions(values | attrs.asdict(self.scaling)))
 
     @property
     def id(self) -> str:

@@ -1,0 +1,79 @@
+"""What the values of a deployment may say against each other. Pure, and without the schema itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeAlias
+
+from .problem import Mistake
+
+Rule: TypeAlias = Callable[..., Iterator[Mistake]]
+"""Takes the values that it is about, and yields what is wrong with them."""
+
+
+def contradictions(values: Mapping[str, Any]) -> list[Mistake]:
+    """Return what values of a deployment say against each other.
+
+    Args:
+        values: By the names of attributes of ``DeploymentSpec`` and of ``Scaling``. A rule about an attribute
+            that is not there is left out: so the values that are right can be checked beside wrong ones.
+    """
+    found: list[Mistake] = []
+    for names, rule in _RULES:
+        if all(name in values for name in names):
+            found += rule(*(values[name] for name in names))
+    return found
+
+
+def _served_by_somebody(backend: str, endpoints: tuple[str, ...]) -> Iterator[Mistake]:
+    if backend == "external" and not endpoints:
+        yield Mistake("an external deployment needs at least one endpoint", "endpoints")
+    if backend != "external" and endpoints:
+        yield Mistake(f"endpoints belong to the external backend, not to {backend}", "endpoints")
+
+
+def _no_source(backend: str, source: str) -> Iterator[Mistake]:
+    if backend == "external" and source:
+        yield Mistake(
+            "source means nothing to the external backend: endpoints say where its servers are, and the"
+            " setting upstream_model what they call the model",
+            "source",
+        )
+
+
+def _no_gpus(backend: str, num_gpus: int | None) -> Iterator[Mistake]:
+    if backend == "external" and num_gpus:
+        yield Mistake("num_gpus means nothing to the external backend: leave it out", "num_gpus")
+
+
+def _no_variables(table: str) -> Rule:
+    def check(backend: str, variables: dict[str, str]) -> Iterator[Mistake]:
+        if backend == "external" and variables:
+            sentence = f"{table} means nothing to the external backend: no worker starts its servers"
+            yield Mistake(sentence, table)
+
+    return check
+
+
+def _given_once(env: dict[str, str], secret_env: dict[str, str]) -> Iterator[Mistake]:
+    for name in sorted(env.keys() & secret_env.keys()):
+        yield Mistake(f"{name} is given twice: in env and in secret_env", f"env.{name}")
+
+
+def _minimum_below_maximum(least: int, most: int) -> Iterator[Mistake]:
+    if least > most:
+        yield Mistake(
+            f"min_instances ({least}) is more than max_instances ({most})",
+            "auto_scaling_config.min_instances",
+        )
+
+
+_RULES: tuple[tuple[tuple[str, ...], Rule], ...] = (
+    (("backend", "endpoints"), _served_by_somebody),
+    (("backend", "source"), _no_source),
+    (("backend", "num_gpus"), _no_gpus),
+    (("backend", "env"), _no_variables("env")),
+    (("backend", "secret_env"), _no_variables("secret_env")),
+    (("env", "secret_env"), _given_once),
+    (("min_instances", "max_instances"), _minimum_below_maximum),
+)

@@ -1,0 +1,62 @@
+"""Deployments as hypothesis makes them: any that is valid, with values of every attribute."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import strategies as st
+
+from sllm_actors.serving.deployment.spec import DeploymentSpec, Scaling
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.floats(-2, 2) | st.text("aä\u2028", max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        # A merge patch cannot say null inside a table: there it means that the key is to go.
+        | st.dictionaries(st.sampled_from("xyz"), inner.filter(lambda value: value is not None), max_size=2)
+    ),
+    max_leaves=4,
+)
+SETTINGS = st.dictionaries(
+    st.sampled_from(["dtype", "lora_modules", "max_model_len", "extra_args", "a.b"]),
+    VALUES.filter(lambda value: value is not None),
+    max_size=3,
+)
+VARIABLES = st.dictionaries(st.sampled_from(["A", "B", "HF_TOKEN"]), st.text("x=", max_size=2), max_size=2)
+SECRETS = st.dictionaries(st.sampled_from(["C", "D"]), st.just("env:X"), max_size=2)
+SCALINGS = st.builds(
+    Scaling,
+    target=st.integers(1, 4),
+    min_instances=st.integers(0, 2),
+    max_instances=st.integers(2, 4),
+    keep_alive=st.sampled_from([-1.0, 0.0, 60.0]),
+)
+COMMON: dict[str, Any] = {
+    "scaling": SCALINGS,
+    "settings": SETTINGS,
+    "startup_timeout": st.sampled_from([1.0, 600.0]),
+    "drain_timeout": st.sampled_from([0.0, 30.0]),
+    "hold_limit": st.sampled_from([0, 1024]),
+    "hold_timeout": st.sampled_from([2.5, 300.0]),
+}
+ENGINES = st.builds(
+    DeploymentSpec,
+    model=st.just("m"),
+    backend=st.just("vllm"),
+    source=st.sampled_from(["", "hf:a/b", "/models/a"]),
+    num_gpus=st.none() | st.integers(0, 2),
+    env=VARIABLES,
+    secret_env=SECRETS,
+    **COMMON,
+)
+SERVERS = st.builds(
+    DeploymentSpec,
+    model=st.just("m"),
+    backend=st.just("external"),
+    endpoints=st.lists(
+        st.sampled_from(["http://a", "http://b:1", "https://c"]), min_size=1, max_size=2, unique=True
+    ).map(tuple),
+    **COMMON,
+)
+PAIRS = st.tuples(ENGINES, ENGINES) | st.tuples(SERVERS, SERVERS)
+"""Two deployments of one id."""
