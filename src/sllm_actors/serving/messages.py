@@ -36,6 +36,21 @@ class DesiredReplicas:
     orders: tuple[ReplicaOrder, ...] = ()
 
 
+@frozen
+class Order:
+    """What a worker is to do about one replica. A replica of which there is no order stays as it is.
+
+    Attributes:
+        key: The replica.
+        run: What it is to be, or None if it is to stop.
+        stop: Why it is to drain and stop; "" if it is to run.
+    """
+
+    key: ReplicaKey
+    run: ReplicaOrder | None = None
+    stop: str = ""
+
+
 # ---- worker -> head, worker -> gateways
 
 
@@ -180,6 +195,8 @@ class ServedModel:
         hold_timeout: Seconds that a request may wait for a replica.
         created: Seconds since the epoch, for ``/v1/models``.
         no_place: Why no replica was placed on a worker in time; "" while one has been, or still may be.
+        uid: The identity of the deployment.
+        revisions: Revisions whose replicas may get requests.
     """
 
     id: str
@@ -191,6 +208,8 @@ class ServedModel:
     hold_timeout: float = 300.0
     created: float = 0.0
     no_place: str = ""
+    uid: str = ""
+    revisions: tuple[int, ...] = ()
 
 
 @CATALOG.message("serving.routing_table")

@@ -1,0 +1,201 @@
+"""One deployment with its revisions, as the head knows it, and the record of it in the store."""
+
+from __future__ import annotations
+
+import json
+
+from attrs import define, field
+
+from sllm_actors.engines.identity import ReplicaKey
+from sllm_actors.engines.messages import ReplicaOrder
+from sllm_actors.serving.deployment.changes import engine_hash
+from sllm_actors.serving.deployment.document import read_document, write_document
+from sllm_actors.serving.deployment.spec import DeploymentSpec
+from sllm_actors.serving.messages import ServedModel
+from sllm_actors.serving.store.records import DeploymentRecord, RevisionRecord
+
+from .replica import Ordered, Replica
+
+NUMBERS = 64
+"""How many replica numbers are reserved at a time."""
+
+
+@define(eq=False)
+class Revision:
+    """One revision of a deployment: what its engines are told.
+
+    Attributes:
+        number: Its number, from 1.
+        spec: The deployment's specification with the engine's part of this revision.
+        document: The same as a document: JSON text.
+        fingerprint: Of the engine's part; two revisions with one fingerprint mean the same engine.
+        created: When it was made, in seconds since the epoch.
+        failed: Why it was rolled back; "" if it was not.
+    """
+
+    number: int
+    spec: DeploymentSpec
+    document: str
+    fingerprint: str
+    created: float
+    failed: str = ""
+
+    @classmethod
+    def of(cls, record: RevisionRecord) -> Revision:
+        """Read a record of the store, which has checked the document."""
+        spec, _ = read_document(record.document)
+        return cls(
+            record.revision, spec, record.document, engine_hash(spec)[:16], record.created, record.failed
+        )
+
+    def record(self, uid: str) -> RevisionRecord:
+        """Return what the store is to hold."""
+        return RevisionRecord(uid, self.number, self.document, self.created, self.failed)
+
+
+@define(eq=False)
+class Wait:
+    """A replica that should run has no place: no worker has room for it.
+
+    Attributes:
+        since: When that began, in seconds on the head's clock.
+        need: How many GPUs it needs.
+        overdue: Whether it has lasted longer than the start-up timeout. The head still goes on trying.
+    """
+
+    since: float
+    need: int
+    overdue: bool = False
+
+
+@define(eq=False)
+class Deployment:
+    """One deployment.
+
+    Attributes:
+        uid: Its identity: a deployment that is made again under the same id is another.
+        id: ``<model>:<backend>``.
+        created: When it was deployed, in seconds since the epoch.
+        revisions: Its revisions that matter still, by number: the current one, the one that is rolled out,
+            those of which a replica is left, and the last one that was rolled back.
+        current: The revision that serves.
+        target: The revision that it is to have: ``current`` but while one is rolled out.
+        wanted: How many replicas should run.
+        generation: Rises with each change of its settings.
+        deleting: Whether it is being deleted.
+        paused: Why the rollout does not go on, by a person or by the head; "" if it does.
+        allow_downtime: Whether the rollout may stop the last replica that serves.
+        reserved: Replica numbers below this may have been given out.
+        next_number: The next replica number.
+        recovered: Whether it was taken back from workers, because the store did not know it.
+        not_before: When it is planned first, in seconds on the head's clock.
+        replicas: Its replicas, by key, with those that are ending.
+        wait: Set while a replica has no place.
+        due: When its plan could change without an event; None if it cannot.
+        route: What gateways were told last.
+        written: What the store was told last.
+    """
+
+    uid: str
+    id: str
+    created: float
+    revisions: dict[int, Revision]
+    current: int
+    target: int
+    wanted: int
+    generation: int = 1
+    deleting: bool = False
+    paused: str = ""
+    allow_downtime: bool = False
+    reserved: int = 0
+    next_number: int = 0
+    recovered: bool = False
+    not_before: float = 0.0
+    replicas: dict[ReplicaKey, Replica] = field(factory=dict)
+    wait: Wait | None = None
+    due: float | None = None
+    route: ServedModel | None = None
+    written: DeploymentRecord | None = None
+
+    @classmethod
+    def of(cls, record: DeploymentRecord, revisions: dict[int, Revision]) -> Deployment:
+        """Make a deployment without replicas from the records of the store."""
+        target = record.target if record.target is not None else record.current
+        return cls(
+            uid=record.uid,
+            id=record.id,
+            created=record.created,
+            revisions=revisions,
+            current=record.current,
+            target=target,
+            wanted=revisions[target].spec.replicas,
+            generation=record.generation,
+            deleting=record.deleting,
+            paused=record.paused,
+            allow_downtime=record.allow_downtime,
+            reserved=record.reserved,
+            next_number=record.reserved,
+            recovered=record.recovered,
+            written=record,
+        )
+
+    @property
+    def record(self) -> DeploymentRecord:
+        """What the store is to hold."""
+        return DeploymentRecord(
+            uid=self.uid,
+            id=self.id,
+            created=self.created,
+            deleting=self.deleting,
+            generation=self.generation,
+            current=self.current,
+            target=self.target if self.target != self.current else None,
+            paused=self.paused,
+            allow_downtime=self.allow_downtime,
+            reserved=self.reserved,
+            recovered=self.recovered,
+        )
+
+    @property
+    def spec(self) -> DeploymentSpec:
+        """The specification of the revision that it is to have."""
+        return self.revisions[self.target].spec
+
+    @property
+    def rolling(self) -> bool:
+        """Whether a revision is being rolled out."""
+        return self.target != self.current
+
+    def running(self) -> list[Replica]:
+        """Return the replicas that are ordered to run."""
+        return [replica for replica in self.replicas.values() if replica.ordered is Ordered.RUN]
+
+    def why_overdue(self) -> str:
+        """Return in a few words that a replica found no place in time; "" if none waits, or not so long."""
+        if self.wait is None or not self.wait.overdue:
+            return ""
+        return f"it found no place within {self.spec.startup_timeout:g} s"
+
+
+def revision_record(uid: str, number: int, spec: DeploymentSpec, created: float) -> RevisionRecord:
+    """Return the record of a new revision; ``created`` is in seconds since the epoch."""
+    return RevisionRecord(uid, number, json.dumps(write_document(spec)), created, "")
+
+
+def order_for(revision: Revision, key: ReplicaKey, gpus: int) -> ReplicaOrder:
+    """Return what a worker is told of a replica that takes ``gpus`` of its GPUs."""
+    spec = revision.spec
+    return ReplicaOrder(
+        key=key,
+        model=spec.model,
+        backend=spec.backend,
+        source=spec.source_of(key.number),
+        settings=spec.settings,
+        num_gpus=gpus,
+        startup_timeout=spec.startup_timeout,
+        drain_timeout=spec.drain_timeout,
+        env=spec.env,
+        secret_env=spec.secret_env,
+        document=revision.document,
+        fingerprint=revision.fingerprint,
+    )

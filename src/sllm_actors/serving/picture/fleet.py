@@ -1,0 +1,161 @@
+"""The nodes of the cluster: their links, what room workers have, and which of them are given up when."""
+
+from __future__ import annotations
+
+from sllm_actors.actors import Incarnation
+from sllm_actors.serving.messages import Inventory
+
+from .node import Link, Node, Rejection, RevisionKey
+from .replica import Replica
+from .room import RoomIndex
+
+GRACE = 10.0
+"""Seconds that a worker may be without a link before its replicas are replaced."""
+
+MAX_DOWN = 256
+"""The most nodes without a link that are kept; of too many, the one that was lost first is forgotten."""
+
+WORKER = "worker"
+
+
+class Fleet:
+    """All nodes.
+
+    While more than one, and more than a third, of the workers are suspect, none is given up: more probably
+    the head, or the network, has the fault.
+
+    Args:
+        grace: See ``GRACE``.
+
+    Attributes:
+        nodes: Every node, by id.
+        room: The workers that new replicas may be placed on.
+    """
+
+    def __init__(self, grace: float = GRACE) -> None:
+        self.nodes: dict[str, Node] = {}
+        self.room = RoomIndex()
+        self._grace = grace
+        self._suspects: dict[str, float] = {}
+        self._down: dict[str, None] = {}
+        self._workers_up = 0
+
+    # ---- links
+
+    def link_up(self, node: str, role: str, host: str, incarnation: Incarnation, now: float) -> Node | None:
+        """Take a link that came up; return the node, or None if a later life of it is known."""
+        known = self.nodes.get(node)
+        if known is None:
+            known = self.nodes[node] = Node(node, role, now)
+        elif (known.incarnation is not None and incarnation < known.incarnation) or (
+            known.link is Link.UP and incarnation == known.incarnation
+        ):
+            return None
+        if role == WORKER and known.link is not Link.UP:
+            self._workers_up += 1
+        self._suspects.pop(node, None)
+        self._down.pop(node, None)
+        known.role, known.host, known.incarnation = role, host, incarnation
+        known.link, known.reason, known.since, known.loaded = Link.UP, "", now, False
+        self.weigh(known)
+        return known
+
+    def link_lost(self, node: str, incarnation: Incarnation, reason: str, now: float) -> Node | None:
+        """Take a lost link; return the node, or None if that life is not linked."""
+        known = self.nodes.get(node)
+        if known is None or known.link is not Link.UP or known.incarnation != incarnation:
+            return None
+        known.reason, known.since, known.loaded = reason, now, False
+        if known.role == WORKER:
+            known.link = Link.SUSPECT
+            self._workers_up -= 1
+            self._suspects[node] = now + self._grace
+            self.weigh(known)
+        else:
+            self._give_up(known)
+        return known
+
+    def expect(self, node: Node) -> None:
+        """Add a node that the store knows, and that has not been linked yet."""
+        self.nodes[node.id] = node
+
+    @property
+    def doubts_itself(self) -> bool:
+        """Whether so many workers are suspect that the head gives up none."""
+        suspects = len(self._suspects)
+        return suspects > 1 and suspects * 3 > suspects + self._workers_up
+
+    def due(self) -> float | None:
+        """Return when the next suspect is to be given up, or None."""
+        if self.doubts_itself:
+            return None
+        return next(iter(self._suspects.values()), None)
+
+    def expired(self, now: float) -> list[Node]:
+        """Give up the suspects whose grace is over, and return them, with the replicas that they had."""
+        gone = []
+        while (due := self.due()) is not None and due <= now:
+            node = self.nodes[next(iter(self._suspects))]
+            del self._suspects[node.id]
+            node.since = now
+            self._give_up(node)
+            gone.append(node)
+        return gone
+
+    def _give_up(self, node: Node) -> None:
+        node.link = Link.DOWN
+        self._down[node.id] = None
+        self.weigh(node)
+        if len(self._down) > MAX_DOWN:
+            oldest = next(iter(self._down))
+            del self._down[oldest]
+            if not self.nodes[oldest].draining:
+                del self.nodes[oldest]
+
+    # ---- room
+
+    def learn(self, node: Node, inventory: Inventory) -> None:
+        """Take what a worker has."""
+        node.inventory, node.name = inventory, inventory.name
+        self.weigh(node)
+
+    def add(self, replica: Replica) -> None:
+        """Put a replica on its worker."""
+        node = self.nodes[replica.node]
+        node.replicas[replica.key] = replica
+        node.used_gpus += replica.gpus
+        self.weigh(node)
+
+    def drop(self, replica: Replica) -> None:
+        """Take a replica off its worker."""
+        node = self.nodes[replica.node]
+        del node.replicas[replica.key]
+        node.used_gpus -= replica.gpus
+        self.weigh(node)
+
+    def empty(self, node: Node) -> list[Replica]:
+        """Take all replicas off a worker, and return them."""
+        replicas = list(node.replicas.values())
+        node.replicas.clear()
+        node.used_gpus = 0
+        self.weigh(node)
+        return replicas
+
+    def weigh(self, node: Node) -> None:
+        """Bring the index of room up to date after a change of a worker."""
+        if node.takes_replicas:
+            self.room.put(node.id, has_gpus=node.gpus > 0, free=node.free_gpus, load=len(node.replicas))
+        else:
+            self.room.remove(node.id)
+
+    # ---- what workers refuse
+
+    def reject(self, node: Node, revision: RevisionKey, reason: str, until: float) -> None:
+        """Give a worker no replica of a revision before ``until``."""
+        node.rejections[revision] = Rejection(reason, until)
+
+    def forgive(self, node: Node) -> list[RevisionKey]:
+        """Let a worker have all again, and return what it was not given."""
+        forgiven = list(node.rejections)
+        node.rejections.clear()
+        return forgiven

@@ -1,0 +1,98 @@
+"""One node, as the head knows it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from attrs import define, field, frozen
+
+from sllm_actors.actors import Incarnation
+from sllm_actors.engines.identity import ReplicaKey
+from sllm_actors.serving.messages import Inventory
+
+from .replica import Replica
+
+RevisionKey = tuple[str, int]
+"""The uid of a deployment, and the number of one of its revisions."""
+
+
+class Link(StrEnum):
+    """``UP``: linked with the head; ``SUSPECT``: its link was lost, and its replicas still count; ``DOWN``:
+    it was given up, and its replicas are replaced."""
+
+    UP = "up"
+    SUSPECT = "suspect"
+    DOWN = "down"
+
+
+@frozen
+class Rejection:
+    """A revision that a worker does not get for a while: it refused it, or it failed there again and again.
+
+    Attributes:
+        reason: Why, as a sentence for a person.
+        until: When it may be tried there again, in seconds on the head's clock.
+    """
+
+    reason: str
+    until: float
+
+
+@define(eq=False)
+class Node:
+    """One node. Times are in seconds on the head's clock.
+
+    Attributes:
+        id: Its node id.
+        role: ``worker`` or ``gateway``.
+        host: The address that its link comes from.
+        incarnation: Which life of it is, or was, linked last; None if it has not been linked since the head
+            started.
+        link: Whether it is linked.
+        since: When that began.
+        reason: Why it is not linked; "" while it is.
+        name: The name in its last inventory; "" without one.
+        draining: Whether a person has asked that its replicas be moved away.
+        inventory: What it has, as it said last; None before that.
+        changes: The ``changes`` of that inventory.
+        loaded: Whether the whole of its replicas is known in this life.
+        replicas: Its replicas, by key.
+        used_gpus: How many GPUs they take.
+        rejections: Revisions that it does not get for a while.
+    """
+
+    id: str
+    role: str
+    since: float
+    host: str = ""
+    incarnation: Incarnation | None = None
+    link: Link = Link.DOWN
+    reason: str = ""
+    name: str = ""
+    draining: bool = False
+    inventory: Inventory | None = None
+    changes: int = 0
+    loaded: bool = False
+    replicas: dict[ReplicaKey, Replica] = field(factory=dict)
+    used_gpus: int = 0
+    rejections: dict[RevisionKey, Rejection] = field(factory=dict)
+
+    @property
+    def gpus(self) -> int:
+        """How many GPUs it has."""
+        return len(self.inventory.gpus) if self.inventory else 0
+
+    @property
+    def free_gpus(self) -> int:
+        """How many of its GPUs no replica has, and engines can get."""
+        return max(0, self.inventory.usable_gpus - self.used_gpus) if self.inventory else 0
+
+    @property
+    def takes_replicas(self) -> bool:
+        """Whether new replicas may be placed there."""
+        return self.link is Link.UP and self.loaded and self.inventory is not None and not self.draining
+
+    def rejects(self, revision: RevisionKey, now: float) -> str:
+        """Return why it does not get a revision now; "" if it may."""
+        rejection = self.rejections.get(revision)
+        return rejection.reason if rejection is not None and now < rejection.until else ""

@@ -1,0 +1,256 @@
+"""Carrying out the plan of one deployment: orders, numbers, places, routes and records."""
+
+from __future__ import annotations
+
+from sllm_actors.engines.identity import ReplicaKey
+from sllm_actors.serving.messages import Order, ServedModel
+from sllm_actors.serving.store.records import DropRevision, PutDeployment, PutRevision, RemoveDeployment
+
+from .catalogue import Catalogue
+from .deployment import NUMBERS, Deployment, Revision, Wait, order_for
+from .effects import Effects
+from .fleet import Fleet
+from .node import Node
+from .replica import Ordered, Replica
+from .rollout import plan
+from .waiting import WaitingQueues
+
+REJECTION = 600.0
+"""Seconds after which a revision is tried again on a worker that refused it, or where it failed."""
+
+RETRY = 30.0
+"""Seconds after which a replica that waits for a place is tried again even if nothing has changed."""
+
+_TURNS = 8  # of planning one deployment: what is stopped makes room for what starts
+
+
+class Planner:
+    """Plans one deployment at a time.
+
+    Args:
+        fleet: The nodes.
+        catalogue: The deployments.
+
+    Attributes:
+        effects: What follows, until it is taken.
+        waiting: Deployments of which a replica has no place.
+    """
+
+    def __init__(self, fleet: Fleet, catalogue: Catalogue) -> None:
+        self._fleet = fleet
+        self._catalogue = catalogue
+        self.effects = Effects()
+        self.waiting = WaitingQueues()
+
+    def plan(self, deployment: Deployment, now: float, wall: float) -> None:
+        """Bring a deployment nearer to what it should be.
+
+        Args:
+            deployment: It may be of any state.
+            now: Seconds on the head's clock.
+            wall: Seconds since the epoch.
+        """
+        deployment.due = None
+        if deployment.deleting:
+            self._delete(deployment, wall)
+            return
+        if now < deployment.not_before:
+            deployment.due = deployment.not_before
+            return
+        for _ in range(_TURNS):
+            if not self._turn(deployment, now):
+                break
+        self._drop_old_revisions(deployment)
+        self.keep(deployment)
+        self.publish(deployment)
+
+    # ---- one turn
+
+    def _turn(self, deployment: Deployment, now: float) -> bool:
+        """Do what the plan says once; return whether that may have changed the plan."""
+        todo = plan(deployment, self._drains, now)
+        deployment.due = todo.due
+        if todo.rolled_back:
+            self._roll_back(deployment, todo.rolled_back)
+            return True
+        if todo.pause and not deployment.paused:
+            deployment.paused = todo.pause
+            self.effects.note(deployment.id, "rollout.paused", todo.pause)
+            self._settle_wait(deployment)
+            return True
+        for replica, reason in todo.stop:
+            self.stop(replica, reason)
+        if todo.finished:
+            self.effects.note(deployment.id, "rollout.finished", f"revision {deployment.target} serves")
+            deployment.current = deployment.target
+            deployment.allow_downtime = False
+            return True
+        moved = [self._move(deployment, replica, now) for replica in todo.move]
+        placed = self._start(deployment, deployment.revisions[todo.revision], todo.start, now)
+        return bool(todo.stop) or any(moved) or placed
+
+    def _start(self, deployment: Deployment, revision: Revision, turns: list[int | None], now: float) -> bool:
+        for done, turn in enumerate(turns):
+            node = self._place(deployment, revision, now)
+            if node is None:
+                self._wait(deployment, revision, now)
+                return done > 0
+            key = self._next_key(deployment, revision, turn)
+            if key is None:  # numbers are being reserved; it is planned again when they are
+                return done > 0
+            self._run(deployment, revision, key, node, now)
+        self._settle_wait(deployment)
+        return bool(turns)
+
+    def _place(self, deployment: Deployment, revision: Revision, now: float, *, but: str = "") -> Node | None:
+        same: dict[str, int] = {}
+        for replica in deployment.replicas.values():
+            same[replica.node] = same.get(replica.node, 0) + 1
+        pair, nodes = (deployment.uid, revision.number), self._fleet.nodes
+
+        def passes(node: str) -> bool:
+            return node != but and not nodes[node].rejects(pair, now)
+
+        spec = revision.spec
+        found = self._fleet.room.best(spec.gpus_on(1), spec.gpus_on(0), same, passes)
+        return None if found is None else nodes[found]
+
+    def _next_key(self, deployment: Deployment, revision: Revision, turn: int | None) -> ReplicaKey | None:
+        number = deployment.next_number
+        if turn is not None:
+            turns = len(revision.spec.endpoints)
+            number += (turn - number) % turns
+        block = max(NUMBERS, 2 * deployment.wanted)
+        if number + block // 2 >= deployment.reserved:
+            self.effects.numbers[deployment.uid] = max(deployment.reserved, number) + block
+        if number >= deployment.reserved:
+            return None
+        deployment.next_number = number + 1
+        return ReplicaKey(deployment.id, revision.number, number, deployment.uid)
+
+    def _run(
+        self, deployment: Deployment, revision: Revision, key: ReplicaKey, node: Node, now: float
+    ) -> None:
+        gpus = revision.spec.gpus_on(node.gpus)
+        replica = Replica(key, node.id, gpus, Ordered.RUN, now)
+        deployment.replicas[key] = replica
+        self._fleet.add(replica)
+        self.effects.orders[node.id, key] = Order(key, order_for(revision, key, gpus))
+        self.effects.note(deployment.id, "replica.placed", f"{key} goes to {node.name or node.id}")
+
+    def _move(self, deployment: Deployment, replica: Replica, now: float) -> bool:
+        """Replace a replica that its worker refuses, or where it fails again and again."""
+        node, report = self._fleet.nodes[replica.node], replica.report
+        pair = (deployment.uid, replica.key.revision)
+        reason = report.reason if report is not None else ""
+        if not node.rejects(pair, now):
+            self._fleet.reject(node, pair, reason or "it failed there", now + REJECTION)
+        revision = deployment.revisions[replica.key.revision]
+        if not replica.unfit and self._place(deployment, revision, now, but=node.id) is None:
+            return False
+        where = node.name or node.id
+        self.stop(replica, f"{where} {'cannot run it' if replica.unfit else 'failed it'}: {reason}")
+        return True
+
+    def repeat_orders(self, deployment: Deployment) -> None:
+        """Order the same replicas anew, since what is ordered of them has changed."""
+        for replica in deployment.running():
+            revision = deployment.revisions[replica.key.revision]
+            order = order_for(revision, replica.key, replica.gpus)
+            self.effects.orders[replica.node, replica.key] = Order(replica.key, order)
+
+    def stop(self, replica: Replica, reason: str) -> None:
+        """Order a replica to drain and stop, unless it was ordered to already."""
+        if replica.ordered is Ordered.STOP:
+            return
+        replica.ordered, replica.stop = Ordered.STOP, reason
+        self.effects.orders[replica.node, replica.key] = Order(replica.key, None, reason)
+        self.effects.note(replica.key.deployment, "replica.stopped", f"{replica.key}: {reason}")
+
+    # ---- what waits
+
+    def _wait(self, deployment: Deployment, revision: Revision, now: float) -> None:
+        need = revision.spec.gpus
+        if deployment.wait is None:
+            deployment.wait = Wait(now, need)
+        wait = deployment.wait
+        wait.need = need
+        if not wait.overdue and now >= wait.since + revision.spec.startup_timeout:
+            wait.overdue = True
+            self.effects.note(deployment.id, "deployment.no_place", deployment.why_overdue())
+        self.waiting.add(deployment.uid, revision.spec.gpus_on(0))
+        due = now + RETRY
+        if not wait.overdue:
+            due = min(due, wait.since + revision.spec.startup_timeout)
+        deployment.due = due if deployment.due is None else min(deployment.due, due)
+
+    def _settle_wait(self, deployment: Deployment) -> None:
+        deployment.wait = None
+        self.waiting.remove(deployment.uid)
+
+    def _drains(self, node: str) -> bool:
+        return self._fleet.nodes[node].draining
+
+    # ---- revisions and records
+
+    def _roll_back(self, deployment: Deployment, reason: str) -> None:
+        failed = deployment.revisions[deployment.target]
+        failed.failed = reason
+        self.effects.writes.append(PutRevision(failed.record(deployment.uid)))
+        sentence = f"revision {failed.number} was rolled back to {deployment.current}: {reason}"
+        self.effects.note(deployment.id, "rollout.rolled_back", sentence)
+        deployment.target = deployment.current
+        deployment.wanted = deployment.spec.replicas
+        deployment.paused, deployment.allow_downtime = "", False
+        self._settle_wait(deployment)
+
+    def _drop_old_revisions(self, deployment: Deployment) -> None:
+        if len(deployment.revisions) == 1:
+            return
+        used = {deployment.current, deployment.target, max(deployment.revisions)}
+        used |= {replica.key.revision for replica in deployment.replicas.values()}
+        for number in [each for each in deployment.revisions if each not in used]:
+            del deployment.revisions[number]
+            self.effects.writes.append(DropRevision(deployment.uid, number))
+
+    def _delete(self, deployment: Deployment, wall: float) -> None:
+        self._settle_wait(deployment)
+        self.publish(deployment)
+        for replica in list(deployment.replicas.values()):
+            self.stop(replica, "its deployment is being deleted")
+        if not deployment.replicas:
+            self._catalogue.remove(deployment, wall)
+            self.effects.writes.append(RemoveDeployment(deployment.uid, wall))
+            self.effects.note(deployment.id, "deployment.deleted", f"{deployment.id} is deleted")
+
+    def keep(self, deployment: Deployment) -> None:
+        """Let the store hold what has changed."""
+        record = deployment.record
+        if record != deployment.written:
+            deployment.written = record
+            self.effects.writes.append(PutDeployment(record))
+
+    def publish(self, deployment: Deployment) -> None:
+        """Tell gateways what has changed."""
+        route = None if deployment.deleting else _route(deployment)
+        if route != deployment.route:
+            deployment.route = route
+            self.effects.routes[deployment.id] = route
+
+
+def _route(deployment: Deployment) -> ServedModel:
+    spec = deployment.spec
+    serving = {deployment.current, deployment.target}
+    serving |= {replica.key.revision for replica in deployment.replicas.values()}
+    return ServedModel(
+        id=deployment.id,
+        model=spec.model,
+        backend=spec.backend,
+        revision=deployment.target,
+        hold_limit=spec.hold_limit,
+        hold_timeout=spec.hold_timeout,
+        created=deployment.created,
+        no_place=deployment.why_overdue(),
+        uid=deployment.uid,
+        revisions=tuple(sorted(serving)),
+    )

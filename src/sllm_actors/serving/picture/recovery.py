@@ -1,0 +1,211 @@
+"""What workers run that the head did not order: taken back, adopted, or stopped once that harms nobody.
+
+After a start the head knows no replica: workers report them. Most are adopted, because deployment, revision
+and fingerprint are those of the store. Of the others:
+
+- One whose deployment was deleted is stopped.
+- One whose deployment has an id that is free is a *stranger*: the store was lost. Its document is asked from
+  the worker, and the deployment is taken back after the settle time, with the revision of which most
+  replicas serve.
+- One of another life, another revision or another engine of a deployment that is known is a *rival*: it goes
+  on until the known one serves, or cannot find a place.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from attrs import define, field
+
+from sllm_actors.engines.identity import ReplicaKey
+from sllm_actors.engines.messages import ReplicaReport
+from sllm_actors.serving.deployment.problem import DeploymentProblem
+from sllm_actors.serving.messages import Order
+from sllm_actors.serving.store.records import PutRevision, RevisionRecord
+
+from .catalogue import Catalogue
+from .deployment import NUMBERS, Deployment, Revision, order_for
+from .fleet import Fleet
+from .node import Node
+from .planner import Planner
+from .replica import Ordered, Replica
+
+_Place = tuple[str, ReplicaKey]  # a worker and a replica
+
+
+@define(eq=False)
+class Stranger:
+    """A deployment that only workers know.
+
+    Attributes:
+        id: Its id.
+        decide_at: When to decide about it, in seconds on the head's clock.
+        replicas: What workers run of it.
+        documents: By revision: the document, or "" if the worker that was asked could not say.
+    """
+
+    id: str
+    decide_at: float
+    replicas: dict[_Place, Replica] = field(factory=dict)
+    documents: dict[int, str] = field(factory=dict)
+
+
+class Recovery:
+    """Decides about replicas that the head did not order.
+
+    Args:
+        fleet: The nodes.
+        catalogue: The deployments.
+        planner: Takes the decisions.
+        settle_time: Seconds from the first replica of a stranger until it is decided about.
+    """
+
+    def __init__(self, fleet: Fleet, catalogue: Catalogue, planner: Planner, settle_time: float) -> None:
+        self._fleet = fleet
+        self._catalogue = catalogue
+        self._planner = planner
+        self._settle_time = settle_time
+        self._strangers: dict[str, Stranger] = {}
+        self._rivals: dict[str, dict[_Place, Replica]] = {}
+
+    def meet(self, node: Node, report: ReplicaReport, now: float) -> Replica:
+        """Take the first report of a replica that is not ordered there, and return its record."""
+        key = report.id.key
+        deployment = self._catalogue.by_uid.get(key.uid)
+        replica = Replica(key, node.id, report.gpus, Ordered.NOTHING, now, report, returned=True)
+        self._fleet.add(replica)
+        if deployment is None:
+            if key.uid in self._catalogue.deletions:
+                self._planner.stop(replica, "its deployment was deleted")
+            elif key.deployment in self._catalogue.by_id:
+                self._rival(replica)
+            else:
+                self._stranger(replica, now)
+            return replica
+        revision = deployment.revisions.get(key.revision)
+        elsewhere = deployment.replicas.get(key)
+        if deployment.deleting:
+            deployment.replicas[key] = replica
+            self._planner.stop(replica, "its deployment is being deleted")
+        elif elsewhere is not None:
+            self._planner.stop(replica, "it runs on another worker")
+        elif revision is None or report.fingerprint not in ("", revision.fingerprint):
+            self._rival(replica)
+        else:
+            self._adopt(deployment, revision, replica)
+        return replica
+
+    def forget(self, replica: Replica) -> None:
+        """Take note that a worker has nothing of a replica any more."""
+        place = (replica.node, replica.key)
+        rivals = self._rivals.get(replica.key.deployment)
+        if rivals is not None and rivals.pop(place, None) is not None and not rivals:
+            del self._rivals[replica.key.deployment]
+        stranger = self._strangers.get(replica.key.uid)
+        if stranger is not None and stranger.replicas.pop(place, None) is not None and not stranger.replicas:
+            del self._strangers[replica.key.uid]
+
+    def learn(self, uid: str, revision: int, document: str) -> None:
+        """Take a document that a worker gave."""
+        stranger = self._strangers.get(uid)
+        if stranger is not None:
+            stranger.documents[revision] = document
+
+    def due(self) -> float | None:
+        """Return when the next stranger is to be decided about, or None."""
+        return min((each.decide_at for each in self._strangers.values()), default=None)
+
+    def decide(self, now: float, wall: float) -> list[Deployment]:
+        """Decide about the strangers that are due, and return the deployments that were taken back."""
+        recovered = []
+        for uid, stranger in list(self._strangers.items()):
+            if stranger.decide_at <= now:
+                deployment = self._take_back(uid, stranger, now, wall)
+                if deployment is not None:
+                    recovered.append(deployment)
+        return recovered
+
+    def yield_to(self, deployment: Deployment, *, serves: bool) -> None:
+        """Stop the rivals of a deployment that serves, or that found no place."""
+        for replica in list(self._rivals.pop(deployment.id, {}).values()):
+            why = "serves" if serves else "needs its room"
+            self._planner.stop(replica, f"it is not of {deployment.id} as it is deployed now, which {why}")
+
+    def has_rivals(self, name: str) -> bool:
+        """Return whether a deployment has rivals; ``name`` is its id."""
+        return name in self._rivals
+
+    # ---- inside
+
+    def _adopt(self, deployment: Deployment, revision: Revision, replica: Replica) -> None:
+        key = replica.key
+        replica.ordered = Ordered.RUN
+        deployment.replicas[key] = replica
+        deployment.next_number = max(deployment.next_number, key.number + 1)
+        order = order_for(revision, key, replica.gpus)
+        self._planner.effects.orders[replica.node, key] = Order(key, order)
+
+    def _rival(self, replica: Replica) -> None:
+        self._rivals.setdefault(replica.key.deployment, {})[replica.node, replica.key] = replica
+
+    def _stranger(self, replica: Replica, now: float) -> None:
+        key = replica.key
+        stranger = self._strangers.get(key.uid)
+        if stranger is None:
+            stranger = self._strangers[key.uid] = Stranger(key.deployment, now + self._settle_time)
+        if key.revision not in stranger.documents:
+            stranger.documents[key.revision] = ""
+            self._planner.effects.documents.append((replica.node, key))
+        stranger.replicas[replica.node, key] = replica
+
+    def _take_back(self, uid: str, stranger: Stranger, now: float, wall: float) -> Deployment | None:
+        if stranger.id in self._catalogue.by_id:
+            del self._strangers[uid]
+            for replica in stranger.replicas.values():
+                self._rival(replica)
+            return None
+        running: Counter[int] = Counter(key.revision for _, key in stranger.replicas)
+        serving = Counter(key.revision for (_, key), each in stranger.replicas.items() if each.serves)
+        for number in sorted(running, key=lambda each: (serving[each], each), reverse=True):
+            try:
+                record = RevisionRecord(uid, number, stranger.documents[number], wall)
+                revision = Revision.of(record)
+            except DeploymentProblem:
+                continue
+            if revision.spec.id == stranger.id:
+                del self._strangers[uid]
+                return self._recovered(uid, stranger, revision, running[number])
+        stranger.decide_at = now + self._settle_time
+        for (node, key), _ in list(stranger.replicas.items())[:1]:
+            self._planner.effects.documents.append((node, key))
+        return None
+
+    def _recovered(self, uid: str, stranger: Stranger, revision: Revision, running: int) -> Deployment:
+        highest = max(key.number for _, key in stranger.replicas)
+        deployment = Deployment(
+            uid=uid,
+            id=stranger.id,
+            created=revision.created,
+            revisions={revision.number: revision},
+            current=revision.number,
+            target=revision.number,
+            wanted=max(revision.spec.replicas, running),
+            reserved=highest + 1 + NUMBERS,
+            next_number=highest + 1,
+            recovered=True,
+        )
+        self._catalogue.add(deployment)
+        effects = self._planner.effects
+        self._planner.keep(deployment)
+        effects.writes.append(PutRevision(revision.record(uid)))
+        effects.note(
+            deployment.id,
+            "deployment.recovered",
+            f"{deployment.id} is not in the store: it was taken back from the workers that run it",
+        )
+        for replica in stranger.replicas.values():
+            if replica.key.revision == revision.number and replica.key not in deployment.replicas:
+                self._adopt(deployment, revision, replica)
+            else:
+                self._planner.stop(replica, f"revision {revision.number} was taken back")
+        return deployment

@@ -1,0 +1,87 @@
+"""One replica, as the head knows it."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from attrs import define
+
+from sllm_actors.engines.identity import ReplicaKey
+from sllm_actors.engines.messages import ReplicaReport, ReplicaState
+
+CRASH_LOOP = 3
+"""How many failures in a row make a crash loop."""
+
+
+class Ordered(Enum):
+    """What a worker was told of a replica.
+
+    ``NOTHING``: the worker runs it, and the head has not decided yet whether it is wanted. ``RUN`` and
+    ``STOP``: its present order.
+    """
+
+    NOTHING = "nothing"
+    RUN = "run"
+    STOP = "stop"
+
+
+_DISTANCE = {ReplicaState.READY: 0, ReplicaState.ASLEEP: 1, ReplicaState.STARTING: 2, ReplicaState.PENDING: 3}
+
+
+@define(eq=False)
+class Replica:
+    """One replica on one worker.
+
+    Attributes:
+        key: Which one.
+        node: The node id of its worker.
+        gpus: How many GPUs of the worker it takes, until its last process has ended.
+        ordered: What the worker was told.
+        ordered_at: When it was first ordered or met, in seconds on the head's clock.
+        report: What the worker said last, or None before that.
+        stop: Why it was ordered to stop; "" if it was not.
+        returned: Whether it came back with a worker that had been given up, or with the head's own restart.
+    """
+
+    key: ReplicaKey
+    node: str
+    gpus: int
+    ordered: Ordered
+    ordered_at: float
+    report: ReplicaReport | None = None
+    stop: str = ""
+    returned: bool = False
+
+    @property
+    def state(self) -> ReplicaState:
+        """Its state; PENDING before the first report."""
+        return ReplicaState.PENDING if self.report is None else self.report.state
+
+    @property
+    def serves(self) -> bool:
+        """Whether requests can go to it, at once or after a wake."""
+        return self.report is not None and self.report.state in (ReplicaState.READY, ReplicaState.ASLEEP)
+
+    @property
+    def failures(self) -> int:
+        """How often it failed in a row, while it does not serve."""
+        return 0 if self.report is None or self.serves else self.report.failures
+
+    @property
+    def unfit(self) -> bool:
+        """Whether its worker has refused to run it."""
+        return self.report is not None and self.report.unfit
+
+    @property
+    def distance(self) -> tuple[int, bool, int]:
+        """How far from serving it is, for choosing which of too many goes: the greatest goes first.
+
+        Of those that are equally far, the one that returned goes, then the youngest.
+        """
+        return (_DISTANCE.get(self.state, 4), self.returned, self.key.number)
+
+
+def is_crash_loop(report: ReplicaReport) -> bool:
+    """Return whether a replica fails again and again; one that is READY or ASLEEP now does not count."""
+    failing = report.state in (ReplicaState.PENDING, ReplicaState.STARTING, ReplicaState.FAILED)
+    return failing and report.failures >= CRASH_LOOP
