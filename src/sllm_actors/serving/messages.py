@@ -72,6 +72,26 @@ class WorkerReport:
     replicas: tuple[ReplicaReport, ...] = ()
 
 
+@CATALOG.message("serving.worker_inventory")
+@frozen
+class WorkerInventory:
+    """What a worker has: sent to the head when their link comes up, and when something has changed.
+
+    Attributes:
+        node: The worker's node id.
+        sequence: Rises within one life of the worker; an older one never replaces a newer one.
+        inventory: What the machine has.
+        changes: Rises when the worker may accept now what it refused before: an engine was installed, say.
+        epoch: The highest epoch of a head whose orders it has obeyed; 0 for none.
+    """
+
+    node: str
+    sequence: int
+    inventory: Inventory
+    changes: int = 0
+    epoch: int = 0
+
+
 @frozen
 class Inventory:
     """What a machine has. Memory in bytes.
@@ -129,6 +149,22 @@ class ReplicaStates:
     node: str
     sequence: int
     replicas: tuple[ReplicaReport, ...] = ()
+
+
+@CATALOG.message("serving.read_document")
+@frozen
+class ReadDocument:
+    """From the head to a worker: from which document do you run this replica? Answered ``ReplicaDocument``."""
+
+    key: ReplicaKey
+
+
+@CATALOG.message("serving.replica_document")
+@frozen
+class ReplicaDocument:
+    """The document of a replica's deployment, JSON text; "" if the worker does not run that replica."""
+
+    document: str
 
 
 # ---- gateway -> worker

@@ -1,0 +1,124 @@
+"""The streams of differences between head, workers and gateways; see ``differences`` for what they promise.
+
+======== ================== ======================= ====================================================
+stream   publisher          followers               entries
+======== ================== ======================= ====================================================
+orders   head, one for each that worker             ``Order`` by replica: what to run, and what to stop
+         worker
+replicas worker             the head, and gateways  ``ReplicaReport`` by replica
+routes   head               gateways                ``ServedModel`` by deployment id
+addresses head              gateways                ``WorkerAddress`` by worker
+======== ================== ======================= ====================================================
+
+The life of the publisher of orders is the head's epoch: a worker takes none of an epoch that is lower than
+one that it obeyed before.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from attrs import frozen
+
+from sllm_actors.actors import Catalog
+from sllm_actors.engines.identity import ReplicaKey
+from sllm_actors.engines.messages import ReplicaReport
+
+from .differences.messages import AskPage, Difference, Page, Stream
+from .messages import Order, ServedModel, WorkerAddress
+
+CATALOG = Catalog()
+
+
+@CATALOG.message("serving.orders_difference")
+@frozen
+class OrdersDifference(Difference[ReplicaKey, Order]):
+    """Orders of one worker that have changed."""
+
+
+@CATALOG.message("serving.orders_page")
+@frozen
+class OrdersPage(Page[ReplicaKey, Order]):
+    """A part of all orders of one worker."""
+
+
+@CATALOG.message("serving.ask_orders")
+@frozen
+class AskOrders(AskPage[ReplicaKey]):
+    """From a worker: say all orders again."""
+
+
+@CATALOG.message("serving.replicas_difference")
+@frozen
+class ReplicasDifference(Difference[ReplicaKey, ReplicaReport]):
+    """Replicas of a worker whose state has changed."""
+
+
+@CATALOG.message("serving.replicas_page")
+@frozen
+class ReplicasPage(Page[ReplicaKey, ReplicaReport]):
+    """A part of all replicas of a worker."""
+
+
+@CATALOG.message("serving.ask_replicas")
+@frozen
+class AskReplicas(AskPage[ReplicaKey]):
+    """From the head or a gateway: say all replicas again."""
+
+
+@CATALOG.message("serving.routes_difference")
+@frozen
+class RoutesDifference(Difference[str, ServedModel]):
+    """Deployments whose route has changed."""
+
+
+@CATALOG.message("serving.routes_page")
+@frozen
+class RoutesPage(Page[str, ServedModel]):
+    """A part of all routes."""
+
+
+@CATALOG.message("serving.ask_routes")
+@frozen
+class AskRoutes(AskPage[str]):
+    """From a gateway: say all routes again."""
+
+
+@CATALOG.message("serving.addresses_difference")
+@frozen
+class AddressesDifference(Difference[str, WorkerAddress]):
+    """Workers whose address has changed."""
+
+
+@CATALOG.message("serving.addresses_page")
+@frozen
+class AddressesPage(Page[str, WorkerAddress]):
+    """A part of all addresses."""
+
+
+@CATALOG.message("serving.ask_addresses")
+@frozen
+class AskAddresses(AskPage[str]):
+    """From a gateway: say all addresses again."""
+
+
+def _key_of_order(order: Order) -> ReplicaKey:
+    return order.key
+
+
+def _key_of_report(report: ReplicaReport) -> ReplicaKey:
+    return report.id.key
+
+
+def _id_of(model: ServedModel) -> str:
+    return model.id
+
+
+def _node_of(address: WorkerAddress) -> str:
+    return address.node
+
+
+ORDERS: Final = Stream("orders", _key_of_order, OrdersDifference, OrdersPage, AskOrders)
+REPLICAS: Final = Stream("replicas", _key_of_report, ReplicasDifference, ReplicasPage, AskReplicas)
+ROUTES: Final = Stream("routes", _id_of, RoutesDifference, RoutesPage, AskRoutes)
+ADDRESSES: Final = Stream("addresses", _node_of, AddressesDifference, AddressesPage, AskAddresses)
