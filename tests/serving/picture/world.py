@@ -201,9 +201,7 @@ class World:
             document = self.machines[node].documents.get(key, "")
             self.send(DocumentRead(key.uid, key.revision, document))
         for uid, below in effects.numbers.items():
-            record = self.store.deployments.get(uid)
-            if record is not None:
-                self.store.apply([PutDeployment(evolve(record, reserved=below))])
+            assert self.store.deployments[uid].reserved == below
             self.send(NumbersReserved(uid, below))
 
     # ---- workers

@@ -85,7 +85,8 @@ class Deployment:
         deleting: Whether it is being deleted.
         paused: Why the rollout does not go on, by a person or by the head; "" if it does.
         allow_downtime: Whether the rollout may stop the last replica that serves.
-        reserved: Replica numbers below this may have been given out.
+        reserved: Replica numbers below this may have been given out, once that is in the store.
+        usable: Replica numbers below this are reserved in the store.
         next_number: The next replica number.
         recovered: Whether it was taken back from workers, because the store did not know it.
         not_before: When it is planned first, in seconds on the head's clock.
@@ -108,6 +109,7 @@ class Deployment:
     paused: str = ""
     allow_downtime: bool = False
     reserved: int = 0
+    usable: int = 0
     next_number: int = 0
     recovered: bool = False
     not_before: float = 0.0
@@ -134,6 +136,7 @@ class Deployment:
             paused=record.paused,
             allow_downtime=record.allow_downtime,
             reserved=record.reserved,
+            usable=record.reserved,
             next_number=record.reserved,
             recovered=record.recovered,
             written=record,

@@ -18,8 +18,8 @@ class Effects:
         routes: By deployment id: what gateways are to know of it, or None.
         addresses: By worker: where gateways reach it, or None.
         writes: For the store, in this order.
-        numbers: By uid: the replica numbers below which are to be reserved in the store, and then confirmed
-            by ``NumbersReserved``.
+        numbers: By uid: replica numbers below this are reserved by ``writes``: to be confirmed by
+            ``NumbersReserved`` once these are on disk.
         documents: Replicas of deployments that the store does not know, each with a worker that runs it: it
             is to be asked for the document.
         journal: What was decided: subject (a deployment or node id), event, and a sentence.

@@ -367,7 +367,7 @@ class Picture:
             return
         match event:
             case NumbersReserved(_, below):
-                deployment.reserved = max(deployment.reserved, below)
+                deployment.usable = max(deployment.usable, below)
             case RevisionAdded(_, record, generation, allow_downtime):
                 revision = Revision.of(record)
                 deployment.revisions[revision.number] = revision

@@ -122,8 +122,9 @@ class Planner:
             number += (turn - number) % turns
         block = max(NUMBERS, 2 * deployment.wanted)
         if number + block // 2 >= deployment.reserved:
-            self.effects.numbers[deployment.uid] = max(deployment.reserved, number) + block
-        if number >= deployment.reserved:
+            deployment.reserved = max(deployment.reserved, number) + block
+            self.effects.numbers[deployment.uid] = deployment.reserved
+        if number >= deployment.usable:
             return None
         deployment.next_number = number + 1
         return ReplicaKey(deployment.id, revision.number, number, deployment.uid)

@@ -196,6 +196,7 @@ class Recovery:
         )
         self._catalogue.add(deployment)
         effects = self._planner.effects
+        effects.numbers[uid] = deployment.reserved
         self._planner.keep(deployment)
         effects.writes.append(PutRevision(revision.record(uid)))
         effects.note(
