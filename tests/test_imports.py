@@ -51,7 +51,7 @@ SUB_FLOORS: dict[str, list[set[str]]] = {
         {"replica"},
     ],
     "serving": [
-        {"deployment"},
+        {"deployment", "differences"},
         {"store"},
         {"messages"},
         {"decisions"},
@@ -149,6 +149,9 @@ PURE_CORES = {
         "decisions.waiting",
         "deployment.changes",
         "deployment.contradictions",
+        "differences.follower",
+        "differences.messages",
+        "differences.publisher",
         "deployment.document",
         "deployment.json_text",
         "deployment.names",

@@ -17,7 +17,9 @@ from sllm_actors.engines.messages import ForkServerReport, ReplicaOrder, Replica
 from sllm_actors.models.eviction import CachedModel
 from sllm_actors.serving.deployment.problem import Mistake
 
-CATALOG = Catalog()
+from .differences.messages import CATALOG as DIFFERENCES
+
+CATALOG = Catalog(DIFFERENCES)
 
 # Names under which the actors of a node can be reached from other nodes.
 CONTROLLER = "controller"  # on the head
