@@ -195,7 +195,9 @@ READ, WRITE = "GET, HEAD, OPTIONS", "OPTIONS, POST"
     ("path", "allow"),
     [
         *(("/health", READ), ("/v1/models", READ), ("/v1/models/smol", READ), ("/status", READ)),
-        *(("/deployments/smol:llamacpp", "DELETE, GET, HEAD, OPTIONS"), ("/instances/x/logs", READ)),
+        *(("/deployments/smol:llamacpp", "DELETE, GET, HEAD, OPTIONS, PATCH"), ("/instances/x/logs", READ)),
+        *(("/deployments/a/b:vllm/pause", WRITE), ("/deployments/a:vllm/resume", WRITE), ("/update", WRITE)),
+        *(("/nodes/rack-1/drain", WRITE), ("/nodes/rack-1/undrain", WRITE)),
         *(("/v1/chat/completions", WRITE), ("/v1/completions", WRITE), ("/v1/embeddings", WRITE)),
         *(("/deployments", WRITE), ("/instances/x/sleep", WRITE)),
     ],
@@ -230,7 +232,7 @@ async def test_the_gateway_as_a_whole_says_what_it_takes(cluster: PlayedCluster)
         await stream.send(b"OPTIONS * HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
         answer = b"".join([piece async for piece in stream]).lower()
     assert answer.startswith(b"http/1.1 204 ")
-    assert b"\nallow: delete, get, head, options, post\r\n" in answer
+    assert b"\nallow: delete, get, head, options, patch, post\r\n" in answer
 
 
 async def test_bodies_that_mean_nothing_are_refused_with_a_sentence(cluster: PlayedCluster) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sllm_actors.api_error import ApiError
 
 
@@ -44,6 +46,17 @@ def model_not_found(model: str) -> ApiError:
         "model_not_found",
         f"the model {shown!r} does not exist: GET /v1/models lists those that do",
         "model",
+    )
+
+
+def ambiguous_model(model: str, ids: Sequence[str]) -> ApiError:
+    """Several deployments have that model; ``ids`` are theirs."""
+    choices = ", ".join(sorted(ids)[:8])
+    return ApiError(
+        409,
+        "model_ambiguous",
+        f"{model[:200]} is deployed more than once: give backend too, or as model one of {choices}",
+        "backend",
     )
 
 

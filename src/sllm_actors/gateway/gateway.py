@@ -10,7 +10,8 @@ from typing import cast
 from attrs import frozen
 
 from sllm_actors.actors import ActorSystem, ChildSpec
-from sllm_actors.gateway.api.app import Control, HeadNode, build_app
+from sllm_actors.gateway.api.app import build_app
+from sllm_actors.gateway.api.control import Control, HeadNode
 from sllm_actors.gateway.api.instances import Instances
 from sllm_actors.gateway.path.dispatch import Dispatcher
 from sllm_actors.gateway.path.ingress import ASGI, Ingress

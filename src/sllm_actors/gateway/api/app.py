@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from typing import Any
 
 import structlog
-from attrs import frozen
 from quart import Quart, Response, current_app, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
-from werkzeug.routing import BaseConverter
 
-from sllm_actors.actors import ActorSystem, AskError, NodeId
 from sllm_actors.api_error import ApiError, method_not_allowed
 from sllm_actors.gateway import errors
 from sllm_actors.gateway.routing.board import Board
@@ -20,85 +15,13 @@ from sllm_actors.gateway.routing.route import Route
 from sllm_actors.gateway.settings import GatewaySettings
 from sllm_actors.serving.deployment.json_text import read_object
 from sllm_actors.serving.deployment.problem import DeploymentProblem
-from sllm_actors.serving.messages import (
-    CONTROLLER,
-    ControlAnswer,
-    DeleteDeployment,
-    Deploy,
-    Describe,
-    Done,
-    Refusal,
-    RefusalKind,
-)
 
+from .control import Control, passed_on
+from .deployments import serve_deployments, serve_nodes
+from .ids import CONVERTERS
 from .instances import Instances
 
 log = structlog.get_logger()
-
-STATUS_OF = {
-    RefusalKind.INVALID: 400,
-    RefusalKind.UNKNOWN: 404,
-    RefusalKind.CONFLICT: 409,
-    RefusalKind.TOO_LARGE: 413,
-    RefusalKind.UNAVAILABLE: 503,
-}
-"""The HTTP status of each kind of refusal."""
-
-HeadNode = Callable[[], NodeId | None]
-
-
-@frozen
-class Control:
-    """Asks the head.
-
-    Attributes:
-        system: The node's actor system.
-        head_node: Returns the head's node id, or None while there is no link to it.
-        timeout: Seconds that the head has for its answer.
-    """
-
-    system: ActorSystem
-    head_node: HeadNode
-    timeout: float
-
-    async def ask(self, question: Deploy | DeleteDeployment | Describe) -> Response:
-        """Return the document that the head answers with, as a response.
-
-        Its status is 202 for what has begun and ends by itself, else 200.
-
-        Raises:
-            ApiError: The head refused, or did not answer (503 ``head_unavailable``).
-        """
-        node = self.head_node()
-        if node is None:
-            raise errors.head_away("there is no link to it")
-        try:
-            answer = await self.system.named(CONTROLLER, node).ask(question, timeout=self.timeout)
-        except AskError as error:
-            raise errors.head_away(str(error)) from None
-        if not isinstance(answer, Done | Refusal):
-            raise errors.head_away(f"it answered with a {type(answer).__name__}")
-        return _passed_on(answer)
-
-
-def _passed_on(answer: ControlAnswer) -> Response:
-    if isinstance(answer, Refusal):
-        raise ApiError(
-            STATUS_OF[answer.kind],
-            answer.code,
-            answer.message,
-            answer.param,
-            answer.retry_after,
-            mistakes=tuple({"param": each.param, "message": each.message} for each in answer.mistakes),
-        )
-    return Response(answer.document, 202 if answer.pending else 200, content_type="application/json")
-
-
-class _IdConverter(BaseConverter):
-    """An id: anything, slashes included, also at its beginning (a model may be a path)."""
-
-    regex = ".+?"
-    part_isolating = False
 
 
 def build_app(*, board: Board, control: Control, instances: Instances, settings: GatewaySettings) -> Quart:
@@ -114,11 +37,12 @@ def build_app(*, board: Board, control: Control, instances: Instances, settings:
     app = Quart("sllm_actors.gateway", static_folder=None, root_path="/", instance_path="/")
     app.config["MAX_CONTENT_LENGTH"] = settings.document_limit
     app.url_map.merge_slashes = False
-    app.url_map.converters["id"] = _IdConverter
+    app.url_map.converters |= CONVERTERS
     app.url_map.strict_slashes = False
     _answer_errors(app)
     _serve_models(app, board, control)
-    _serve_deployments(app, control)
+    serve_deployments(app, board, control)
+    serve_nodes(app, control)
     _serve_instances(app, instances)
     return app
 
@@ -126,7 +50,7 @@ def build_app(*, board: Board, control: Control, instances: Instances, settings:
 def _serve_models(app: Quart, board: Board, control: Control) -> None:
     @app.route("/*", methods=["OPTIONS"])
     async def options() -> Response:  # the server as a whole, `OPTIONS *`
-        return Response("", 204, {"Allow": "DELETE, GET, HEAD, OPTIONS, POST"})
+        return Response("", 204, {"Allow": "DELETE, GET, HEAD, OPTIONS, PATCH, POST"})
 
     @app.get("/health")
     async def health() -> Any:
@@ -158,31 +82,6 @@ def _model(name: str, route: Route) -> dict[str, Any]:
     return {"id": name, "object": "model", "created": created, "owned_by": "sllm"}
 
 
-def _serve_deployments(app: Quart, control: Control) -> None:
-    @app.post("/deployments")
-    async def deploy() -> Any:
-        try:
-            data = await request.get_data()
-            text = data if isinstance(data, str) else data.decode("utf-8-sig")
-            if not isinstance(json.loads(text), dict):
-                raise errors.bad_request("a deployment must be a JSON object", code="invalid_json")
-        except (ValueError, RecursionError):
-            raise errors.bad_request("the deployment is not JSON", code="invalid_json") from None
-        return await control.ask(Deploy(text))
-
-    @app.get("/deployments/<id:name>")
-    async def describe(name: str) -> Any:
-        return await control.ask(Describe(name))
-
-    @app.delete("/deployments/<id:name>")
-    async def delete(name: str) -> Any:
-        return await control.ask(DeleteDeployment(name))
-
-    @app.get("/status")
-    async def status() -> Any:
-        return await control.ask(Describe())
-
-
 def _serve_instances(app: Quart, instances: Instances) -> None:
     @app.get("/instances/<id:name>/logs")
     async def read_log(name: str) -> Any:
@@ -197,11 +96,11 @@ def _serve_instances(app: Quart, instances: Instances) -> None:
 
     @app.post("/instances/<id:name>/sleep")
     async def sleep(name: str) -> Any:
-        return _passed_on(await instances.sleep(name, await _level()))
+        return passed_on(await instances.sleep(name, await _level()))
 
     @app.post("/instances/<id:name>/wake_up")
     async def wake_up(name: str) -> Any:
-        return _passed_on(await instances.wake_up(name))
+        return passed_on(await instances.wake_up(name))
 
 
 async def _level() -> int:

@@ -1,0 +1,97 @@
+"""Asking the head, and passing on what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+from attrs import frozen
+from quart import Response
+
+from sllm_actors.actors import ActorSystem, AskError, NodeId
+from sllm_actors.api_error import ApiError
+from sllm_actors.gateway import errors
+from sllm_actors.serving.messages import (
+    CONTROLLER,
+    ControlAnswer,
+    DeleteDeployment,
+    Deploy,
+    Describe,
+    Done,
+    DrainNode,
+    PauseRollout,
+    Refusal,
+    RefusalKind,
+    ResumeRollout,
+    UndrainNode,
+    UpdateDeployment,
+)
+
+STATUS_OF = {
+    RefusalKind.INVALID: 400,
+    RefusalKind.UNKNOWN: 404,
+    RefusalKind.CONFLICT: 409,
+    RefusalKind.TOO_LARGE: 413,
+    RefusalKind.UNAVAILABLE: 503,
+}
+"""The HTTP status of each kind of refusal."""
+
+ControlRequest: TypeAlias = (
+    Deploy
+    | UpdateDeployment
+    | DeleteDeployment
+    | Describe
+    | PauseRollout
+    | ResumeRollout
+    | DrainNode
+    | UndrainNode
+)
+HeadNode = Callable[[], NodeId | None]
+
+
+@frozen
+class Control:
+    """Asks the head.
+
+    Attributes:
+        system: The node's actor system.
+        head_node: Returns the head's node id, or None while there is no link to it.
+        timeout: Seconds that the head has for its answer.
+    """
+
+    system: ActorSystem
+    head_node: HeadNode
+    timeout: float
+
+    async def ask(self, question: ControlRequest) -> Response:
+        """Return the document that the head answers with, as a response.
+
+        Its status is 202 for what has begun and ends by itself, else 200.
+
+        Raises:
+            ApiError: The head refused, or did not answer (503 ``head_unavailable``).
+        """
+        node = self.head_node()
+        if node is None:
+            raise errors.head_away("there is no link to it")
+        try:
+            answer = await self.system.named(CONTROLLER, node).ask(question, timeout=self.timeout)
+        except AskError as error:
+            raise errors.head_away(str(error)) from None
+        if not isinstance(answer, Done | Refusal):
+            raise errors.head_away(f"it answered with a {type(answer).__name__}")
+        return passed_on(answer)
+
+
+def passed_on(answer: ControlAnswer) -> Response:
+    """Return an answer as a response; see ``Control.ask``."""
+    if isinstance(answer, Refusal):
+        raise ApiError(
+            STATUS_OF[answer.kind],
+            answer.code,
+            answer.message,
+            answer.param,
+            answer.retry_after,
+            mistakes=tuple({"param": each.param, "message": each.message} for each in answer.mistakes),
+        )
+    return Response(answer.document, 202 if answer.pending else 200, content_type="application/json")

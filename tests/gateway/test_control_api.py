@@ -1,0 +1,187 @@
+"""Deploying, updating, rollouts and draining over HTTP: what reaches the head, and what comes back."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+import anyio
+import httpx2
+import pytest
+
+from sllm_actors.actors import NodeId
+from sllm_actors.serving.deployment.problem import Mistake
+from sllm_actors.serving.messages import (
+    CONTROLLER,
+    ControlAnswer,
+    Deploy,
+    Done,
+    DrainNode,
+    PauseRollout,
+    Refusal,
+    RefusalKind,
+    ResumeRollout,
+    UndrainNode,
+    UpdateDeployment,
+)
+from sllm_actors.testing import TestProbe
+
+from .kit import PlayedCluster, served
+
+pytestmark = pytest.mark.anyio
+
+NAME = "/models/org/my model:v1:llamacpp"
+PATH = f"/deployments/{quote(NAME, safe='')}"
+LOCAL = NodeId("gateway-1")
+DONE = Done('{"deployment_id":  "x"}')
+
+
+@pytest.fixture
+async def head(cluster: PlayedCluster) -> TestProbe:
+    cluster.head = LOCAL
+    return await cluster.system.probe(CONTROLLER)
+
+
+async def asked(
+    cluster: PlayedCluster,
+    head: TestProbe,
+    method: str,
+    path: str,
+    content: str = "",
+    answer: ControlAnswer = DONE,
+) -> tuple[Any, httpx2.Response]:
+    """Send a request; return what reached the head, which answers it, and the response."""
+    got: list[Any] = []
+
+    async def reply() -> None:
+        got.append(await head.expect(object))
+        head.reply(answer)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(reply)
+        response = await cluster.http().request(method, path, content=content.encode())
+    return got[0], response
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "question"),
+    [
+        ("PATCH", PATH, '{"num_gpus":  2}', UpdateDeployment(NAME, '{"num_gpus":  2}')),
+        ("PATCH", f"{PATH}?allow_downtime=true", "{}", UpdateDeployment(NAME, "{}", True)),
+        ("PATCH", "/deployments/a/b:vllm", "{}", UpdateDeployment("a/b:vllm", "{}")),
+        ("POST", "/deployments", '{"model": "m"}', Deploy('{"model": "m"}')),
+        ("POST", "/deployments?update=true", "{}", Deploy("{}", update=True)),
+        ("POST", "/deployments?update=false&allow_downtime=true", "{}", Deploy("{}", False, True)),
+        ("POST", f"{PATH}/pause", "", PauseRollout(NAME)),
+        ("POST", f"{PATH}/resume", "", ResumeRollout(NAME)),
+        (
+            "POST",
+            "/deployments/a/pause:vllm/resume?allow_downtime=true",
+            "",
+            ResumeRollout("a/pause:vllm", True),
+        ),
+        ("POST", "/nodes/rack-1/drain", "", DrainNode("rack-1")),
+        ("POST", "/nodes/a%2Fb%20c/undrain", "", UndrainNode("a/b c")),
+    ],
+)
+async def test_a_control_request_reaches_the_head_and_its_answer_the_client(
+    cluster: PlayedCluster, head: TestProbe, method: str, path: str, body: str, question: object
+) -> None:
+    got, response = await asked(cluster, head, method, path, body)
+    assert got == question
+    assert (response.status_code, response.text) == (200, DONE.document)
+    _, response = await asked(cluster, head, method, path, body, Done("{}", pending=True))
+    assert response.status_code == 202
+    _, response = await asked(
+        cluster, head, method, path, body, Refusal(RefusalKind.CONFLICT, "no", "not now")
+    )
+    assert (response.status_code, response.json()["error"]["code"]) == (409, "no")
+
+
+async def test_each_mistake_of_a_document_is_listed_beside_the_message(
+    cluster: PlayedCluster, head: TestProbe
+) -> None:
+    mistakes = (Mistake("a is wrong", "a"), Mistake("b is wrong", "b"), Mistake("so is all", None))
+    refusal = Refusal(RefusalKind.INVALID, "invalid_deployment", "3 mistakes", "a", mistakes=mistakes)
+    _, response = await asked(cluster, head, "PATCH", PATH, "{}", refusal)
+    assert response.status_code == 400
+    assert response.json() == {
+        "error": {
+            "message": "3 mistakes",
+            "type": "invalid_request_error",
+            "param": "a",
+            "code": "invalid_deployment",
+            "mistakes": [
+                {"param": "a", "message": "a is wrong"},
+                {"param": "b", "message": "b is wrong"},
+                {"param": None, "message": "so is all"},
+            ],
+        }
+    }
+
+
+@pytest.mark.parametrize(
+    ("body", "deployment", "patch"),
+    [
+        (
+            '{"model": "org/smol", "auto_scaling_config": {"target": 2}}',
+            "org/smol:llamacpp",
+            '{"auto_scaling_config": {"target": 2}}',
+        ),
+        ('{"model": "two", "backend": "vllm", "num_gpus": 1.0}', "two:vllm", '{"num_gpus": 1.0}'),
+        ('{"model": "two:llamacpp"}', "two:llamacpp", "{}"),
+        ('{"model": "gone"}', "gone:vllm", "{}"),
+        ('{"model": "gone", "backend": "sglang"}', "gone:sglang", "{}"),
+    ],
+)
+async def test_an_older_update_names_the_model(
+    cluster: PlayedCluster, head: TestProbe, body: str, deployment: str, patch: str
+) -> None:
+    await cluster.deploy(served("org/smol"), served("two", "vllm"), served("two", "llamacpp"))
+    got, response = await asked(cluster, head, "POST", "/update", body)
+    assert got == UpdateDeployment(deployment, patch)
+    assert (response.status_code, response.text) == (200, DONE.document)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "code", "param"),
+    [
+        ("PATCH", PATH, "", 400, "invalid_json", None),
+        ("PATCH", PATH, "[]", 400, "invalid_json", None),
+        ("PATCH", f"{PATH}?allow_downtime=yes", "{}", 400, "invalid_request", "allow_downtime"),
+        ("POST", "/deployments?update=1", "{}", 400, "invalid_request", "update"),
+        ("POST", f"{PATH}/resume?allow_downtime=", "", 400, "invalid_request", "allow_downtime"),
+        ("POST", "/update", "{", 400, "invalid_json", None),
+        ("POST", "/update", "{}", 400, "invalid_request", "model"),
+        ("POST", "/update", '{"model": ""}', 400, "invalid_request", "model"),
+        ("POST", "/update", '{"model": "m", "backend": 1}', 400, "invalid_request", "backend"),
+        ("POST", "/update", '{"model": "m", "model": "n"}', 400, "invalid_deployment", "model"),
+        ("POST", "/update", '{"model": "two"}', 409, "model_ambiguous", "backend"),
+    ],
+)
+async def test_what_cannot_be_meant_never_reaches_the_head(
+    cluster: PlayedCluster,
+    head: TestProbe,
+    method: str,
+    path: str,
+    body: str,
+    status: int,
+    code: str,
+    param: str | None,
+) -> None:
+    await cluster.deploy(served("two", "vllm"), served("two", "llamacpp"))
+    response = await cluster.http().request(method, path, content=body.encode())
+    error = response.json()["error"]
+    assert (response.status_code, error["code"], error["param"]) == (status, code, param)
+    await head.expect_nothing()
+
+
+async def test_a_patch_that_is_too_large_never_reaches_the_head(cluster: PlayedCluster) -> None:
+    large = await cluster.http().patch(PATH, content=b"x" * (2**16 + 1))
+    assert (large.status_code, large.json()["error"]["code"]) == (413, "body_too_large")
+
+
+async def test_without_a_head_nothing_is_changed(cluster: PlayedCluster) -> None:
+    for method, path in (("PATCH", PATH), ("POST", f"{PATH}/pause"), ("POST", "/nodes/x/drain")):
+        answer = await cluster.http().request(method, path, content=b"{}")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "head_unavailable")
