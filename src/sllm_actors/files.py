@@ -11,6 +11,9 @@ import os
 import secrets
 import stat
 import tempfile
+from collections.abc import Iterable
+from contextlib import suppress
+from glob import escape
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -72,12 +75,15 @@ def make_private_file(path: Path) -> None:
         os.close(descriptor)
 
 
-def write_whole(path: Path, content: str | bytes, *, durable: bool, replace: bool = True) -> None:
+def write_whole(
+    path: Path, content: str | bytes | Iterable[bytes], *, durable: bool, replace: bool = True
+) -> None:
     """Write or replace a file of mode 0600: a reader finds the whole new content, or what was there before.
 
     Args:
         path: The file, in a folder that exists.
-        content: A text is written in UTF-8.
+        content: A text is written in UTF-8; of several pieces, each is asked for when the one before is
+            written.
         durable: Whether, once this has returned, the new content also survives a crash of the machine.
         replace: Whether to replace a file that exists.
 
@@ -86,12 +92,14 @@ def write_whole(path: Path, content: str | bytes, *, durable: bool, replace: boo
         OSError: The file cannot be written; what was there before is as it was.
     """
     data = content.encode() if isinstance(content, str) else content
+    pieces = [data] if isinstance(data, bytes) else data
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name[:100]}.", suffix=DRAFT, dir=path.parent)
     draft = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as file:
             os.fchmod(file.fileno(), 0o600)
-            file.write(data)
+            for piece in pieces:
+                file.write(piece)
             file.flush()
             if durable:
                 os.fsync(file.fileno())
@@ -106,6 +114,32 @@ def write_whole(path: Path, content: str | bytes, *, durable: bool, replace: boo
         draft.unlink()
     if durable:
         _sync_folder(path.parent)
+
+
+def put_in_place(draft: Path, path: Path) -> None:
+    """Rename a finished file to its name in the same folder, in a way that survives a crash of the machine.
+
+    Raises:
+        OSError: It cannot be written or renamed.
+    """
+    descriptor = os.open(draft, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    draft.replace(path)
+    _sync_folder(path.parent)
+
+
+def remove_drafts(path: Path) -> None:
+    """Remove what processes left that were killed while they wrote a file with ``write_whole``.
+
+    Nobody may be writing the file. What cannot be removed is left.
+    """
+    with suppress(OSError):
+        for draft in path.parent.glob(f".{escape(path.name[:100])}.*{DRAFT}"):
+            with suppress(OSError):
+                draft.unlink()
 
 
 def write_record(path: Path, record: object, *, durable: bool) -> None:
@@ -208,12 +242,24 @@ def read_record(path: Path, kind: type[T], limit: int) -> T | None:
     if not isinstance(value, dict):
         raise FileProblem(path, f"holds something else than it should ({value!r:.40})")
     try:
+        return make_record(value, kind)
+    except ValueError as error:
+        raise FileProblem(path, f"holds something else than it should ({error})") from None
+
+
+def make_record(value: Any, kind: type[T]) -> T:
+    """Make an attrs instance of a dictionary, as ``read_record`` does.
+
+    Raises:
+        ValueError: The value does not fit ``kind``; a short text says why.
+    """
+    try:
         return _strict.structure(value, kind)
     except Exception as error:  # noqa: BLE001 - whatever it is made of, it is not what was written
         while isinstance(error, ExceptionGroup):
             error = error.exceptions[0]
         why = f"lacks {error}" if isinstance(error, KeyError) else f"{type(error).__name__}: {error}"
-        raise FileProblem(path, f"holds something else than it should ({why:.200})") from None
+        raise ValueError(f"{why:.200}".replace("\n", " ")) from None
 
 
 def put_aside(problem: FileProblem, meaning: str) -> None:

@@ -13,6 +13,7 @@ from attrs import frozen
 
 from .cluster import Cluster, Sllm, eventually
 
+FILES = {"secret", "state.db", "deployments.json", "node.log", "routing.json", "attempts"}
 PORTS = ("--port", "0", "--cluster-port", "0", "--transport-port", "0", "--worker-port", "0")
 
 
@@ -60,7 +61,7 @@ def modes(data_dir: Path) -> dict[Path, int]:
 
 def test_files_of_state_and_logs_are_their_owners_alone(cluster_was: Used) -> None:
     for found in (cluster_was.running, cluster_was.stopped):
-        assert {"secret", "state.db", "node.log", "routing.json", "attempts"} <= {path.name for path in found}
+        assert {path.name for path in found} >= FILES
         open_to_others = {
             str(path): oct(mode)
             for path, mode in found.items()
@@ -92,6 +93,20 @@ def test_a_cluster_whose_replaceable_files_are_all_damaged_comes_up_and_serves(u
         cluster.close()
     assert "Traceback" not in cluster.sllm.output
     assert "starting it again" not in cluster.sllm.output
+
+
+def test_a_deployment_of_which_nothing_runs_comes_back_although_the_database_is_gone(used: Path) -> None:
+    for path in used.glob("state.db*"):
+        path.unlink()
+    cluster = Cluster(used)  # nothing is deployed again
+    try:
+        cluster.wait_ready()
+        assert cluster.ask()
+        cluster.sllm.wait_for("store.deployments_taken_from_file.*deployments=1")
+        assert cluster.sllm.stop() == 0
+    finally:
+        cluster.close()
+    assert "Traceback" not in cluster.sllm.output
 
 
 @pytest.mark.parametrize("name", ["cluster-id", "state.db", "worker/credentials.json"])

@@ -13,6 +13,7 @@ import anyio
 import pytest
 from attrs import frozen
 from structlog.testing import capture_logs
+from tests.serving.store.stored import deployed
 
 from sllm_actors.cluster.home import NodeHome, SetupProblem
 from sllm_actors.cluster.join import ClusterInfo
@@ -28,9 +29,9 @@ from sllm_actors.models.hub_source import RepoFile
 from sllm_actors.nodes.membership import Membership, find_membership
 from sllm_actors.nodes.settings import WorkerNodeSettings
 from sllm_actors.nodes.worker import run_worker
-from sllm_actors.serving.deployment.spec import DeploymentSpec
 from sllm_actors.serving.messages import RoutingTable, WorkerAddress
-from sllm_actors.serving.store.store import Store, sqlite_url
+from sllm_actors.serving.store.database import sqlite_url
+from sllm_actors.serving.store.store import Store
 
 
 @frozen
@@ -70,8 +71,8 @@ def store(path: Path) -> int:
     opened = Store.open(sqlite_url(path))
     try:
         for number in range(20):
-            opened.deploy(DeploymentSpec(model=f"m{number}"), 1.0)
-        return len(opened.deployments())
+            opened.apply(deployed(str(number), f"m{number}:vllm"))
+        return len(opened.load().deployments)
     finally:
         opened.close()
 
@@ -221,19 +222,3 @@ def test_a_file_in_the_place_of_a_workers_folder_refuses_the_start(tmp_path: Pat
     (settings.home / name).write_text("in the way")
     with pytest.raises(SetupProblem, match=f"worker/{name}: File exists"):
         anyio.run(start)
-
-
-def test_a_state_store_whose_rows_are_no_numbers_or_credentials_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "state.db"
-    for change, reason in [
-        ("INSERT INTO credentials VALUES ('w', 'no hex', 1.0)", "holds what is no credential"),
-        ("UPDATE deployments SET revision = 'many' WHERE id = 'm3:vllm'", "m3:vllm in the state store"),
-    ]:
-        store(path)
-        opened = Store.open(sqlite_url(path))
-        with opened._writing() as connection:
-            connection.exec_driver_sql(change)
-        opened.close()
-        with pytest.raises(SetupProblem, match=f"{reason}.*{path}|{path}.*{reason}"):
-            store(path)
-        path.unlink()

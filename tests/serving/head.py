@@ -15,6 +15,7 @@ from sllm_actors.actors import AT_ONCE, ChildSpec, Incarnation, NodeId
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.engines.messages import InspectSource, ReplicaReport, SourceInspected
 from sllm_actors.serving.controller import Controller
+from sllm_actors.serving.controller_store import ControllerStore, StoredDeployment
 from sllm_actors.serving.deployment.document import write_document
 from sllm_actors.serving.deployment.spec import DeploymentSpec
 from sllm_actors.serving.messages import (
@@ -26,7 +27,8 @@ from sllm_actors.serving.messages import (
     RoutingTable,
     WorkerReport,
 )
-from sllm_actors.serving.store.store import Store, StoredDeployment, sqlite_url
+from sllm_actors.serving.store.database import sqlite_url
+from sllm_actors.serving.store.store import Store
 from sllm_actors.testing import ManualClock, TestSystem
 from sllm_actors.transport import Peer, PeerLost, PeerUp
 
@@ -39,7 +41,7 @@ SETTLE_TIME = 10.0
 class Head:
     """What a test does to a controller, and sees of it."""
 
-    def __init__(self, store: Store, epoch: int) -> None:
+    def __init__(self, store: ControllerStore, epoch: int) -> None:
         self.store = store
         self.clock = ManualClock()
         self.network = RecordingNetwork()
@@ -152,7 +154,7 @@ async def running_head(path: Path, *, epoch: int = 1) -> AsyncIterator[Head]:
     """Run a head on the state in a folder; the next one on the same folder is its restart."""
     store = await anyio.to_thread.run_sync(Store.open, sqlite_url(path / "state.db"))
     try:
-        head = Head(store, epoch)
+        head = Head(ControllerStore(store), epoch)
         async with head.system:
             await head.start()
             yield head

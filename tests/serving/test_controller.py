@@ -155,7 +155,7 @@ async def test_two_who_deploy_the_same_at_once_do_not_both_create_it(tmp_path: P
 # ---- deleting
 
 
-async def test_a_deletion_ends_when_nothing_runs_any_more_and_numbers_go_on(tmp_path: Path) -> None:
+async def test_a_deletion_ends_when_nothing_runs_any_more_and_revisions_go_on(tmp_path: Path) -> None:
     async with running_head(tmp_path) as head:
         await head.join("w1")
         await head.deploy(spec())
@@ -171,7 +171,7 @@ async def test_a_deletion_ends_when_nothing_runs_any_more_and_numbers_go_on(tmp_
         await head.report("w1")
         assert (await head.ask(Describe(M)))[0] == "unknown"
         assert (await head.deploy(spec()))[1]["revision"] == 2
-        assert head.orders("w1") == [key(1, revision=2)]
+        assert head.orders("w1") == [key(0, revision=2)]
 
 
 async def test_what_is_not_there_cannot_be_deleted_or_described(tmp_path: Path) -> None:

@@ -23,8 +23,11 @@ from sllm_actors.cluster.secret import make_credentials
 from sllm_actors.observe.terminal import announce
 from sllm_actors.serving.cluster_api import cluster_app
 from sllm_actors.serving.controller import Controller
+from sllm_actors.serving.controller_store import ControllerStore
 from sllm_actors.serving.messages import CONTROLLER
-from sllm_actors.serving.store.store import Store, sqlite_url
+from sllm_actors.serving.store.behind import write_behind
+from sllm_actors.serving.store.database import sqlite_url
+from sllm_actors.serving.store.store import Store
 
 from .node import Node, open_node, tell_news
 from .settings import HeadNodeSettings
@@ -41,7 +44,8 @@ async def run_head(settings: HeadNodeSettings, stopping: anyio.Event) -> None:
     home = NodeHome.open(settings.home, "head")
     try:
         url = settings.database_url or sqlite_url(settings.data_dir / "state.db")
-        store = await to_thread.run_sync(Store.open, url)
+        opened = await to_thread.run_sync(partial(Store.open, url, beside=settings.data_dir))
+        store = ControllerStore(opened)
         try:
             known = NodeCredentials(
                 await to_thread.run_sync(store.credentials), partial(secrets.token_bytes, CREDENTIAL_SIZE)
@@ -63,16 +67,20 @@ async def run_head(settings: HeadNodeSettings, stopping: anyio.Event) -> None:
                     admin_key=None if settings.loopback else credentials.admin_key,
                 )
                 announce(f"head: ready; cluster HTTP on port {settings.ports['cluster']}")
-                # In a task of its own: hypercorn cancels and uncancels the task that it runs in.
-                async with anyio.create_task_group() as serving:
-                    serving.start_soon(_serve, app, settings.listeners["cluster"], stopping)
+                async with anyio.create_task_group() as beside:
+                    beside.start_soon(write_behind, opened)
+                    # In a task of its own: hypercorn cancels and uncancels the task that it runs in.
+                    async with anyio.create_task_group() as serving:
+                        serving.start_soon(_serve, app, settings.listeners["cluster"], stopping)
+                    beside.cancel_scope.cancel()
         finally:
-            store.close()
+            with anyio.CancelScope(shield=True):
+                await to_thread.run_sync(opened.close)
     finally:
         home.close()
 
 
-def _controller(node: Node, store: Store) -> ChildSpec:
+def _controller(node: Node, store: ControllerStore) -> ChildSpec:
     numbers = itertools.count(1)
     return ChildSpec(
         id=CONTROLLER,
@@ -83,7 +91,7 @@ def _controller(node: Node, store: Store) -> ChildSpec:
     )
 
 
-def _registrar(node: Node, store: Store, known: NodeCredentials) -> ChildSpec:
+def _registrar(node: Node, store: ControllerStore, known: NodeCredentials) -> ChildSpec:
     def keep(peer: str, hashed: bytes) -> None:
         store.keep_credential(peer, hashed, time.time())
 

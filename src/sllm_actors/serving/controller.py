@@ -24,6 +24,7 @@ from sllm_actors.transport import Peer, PeerLost, PeerUp
 
 from .admission import AdmissionVerdict, Proposal, propose
 from .answers import being_deleted, being_deployed, deployed, done, store_away, unknown
+from .controller_store import ControllerStore
 from .describe import describe_cluster, describe_deployment
 from .guide import guide_instances, guide_worker
 from .inspection import (
@@ -57,7 +58,7 @@ from .messages import (
     WorkerReport,
 )
 from .routing_tables import RoutingTables
-from .store.store import Store, StoreProblem
+from .store.problem import StoreProblem
 
 log = structlog.get_logger("sllm_actors.controller")
 
@@ -108,7 +109,7 @@ class Controller(Actor):
 
     def __init__(
         self,
-        store: Store,
+        store: ControllerStore,
         *,
         peers: Callable[[], tuple[Peer, ...]],
         epoch: int,

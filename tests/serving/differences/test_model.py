@@ -165,6 +165,7 @@ class ForgetsRemovals(Publisher[Any, Any]):
         return tuple(evolve(each, removed=()) for each in super().flush())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "bug",
     [

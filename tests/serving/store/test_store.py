@@ -3,164 +3,229 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
-from tests.serving.kit import spec
+from attrs import evolve
+from tests.serving.store.stored import change, deployed, record, reopened, revision
 
-from sllm_actors.serving.store.store import Store, StoredDeployment, StoreProblem, sqlite_url
+from sllm_actors import __version__
+from sllm_actors.serving.store.problem import StoreProblem
+from sllm_actors.serving.store.records import (
+    AddJournal,
+    DeletionRecord,
+    DropDeletion,
+    DropNode,
+    DropRevision,
+    JournalEntry,
+    NodeKey,
+    NodeRecord,
+    PutDeployment,
+    PutNode,
+    PutRevision,
+    RaiseEpoch,
+    RemoveDeployment,
+    StoredState,
+    StoreWrite,
+)
+from sllm_actors.serving.store.store import Store
+from sllm_actors.serving.store.writes import JOURNAL_CHUNK, JOURNAL_KEPT
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "state.db"
-
-
-@pytest.fixture
-def store(path: Path) -> Iterator[Store]:
-    opened = Store.open(sqlite_url(path))
-    yield opened
-    opened.close()
-
-
-def reopened(path: Path) -> Store:
-    return Store.open(sqlite_url(path))
-
-
-def problem(url: str) -> str:
-    with pytest.raises(StoreProblem) as raised:
-        Store.open(url)
-    assert "\n" not in str(raised.value)
-    return str(raised.value)
+def entries(first: int, last: int) -> list[JournalEntry]:
+    return [JournalEntry(float(n), "m:vllm", "noted", f"entry {n}", n) for n in range(first, last + 1)]
 
 
 def test_what_was_acknowledged_is_there_after_a_restart(store: Store, path: Path) -> None:
-    wanted = spec("a", replicas=2, settings={"n_ctx": 2048, "é": [None, 1.5]})
-    assert store.deploy(wanted, 12.5) == StoredDeployment(wanted, 1, False, 0, 12.5)
-    store.deploy(spec("b"), 13.0)
-    store.reserve_numbers({wanted.id: 2})
-    store.set_deleting("b:llamacpp")
-    store.saw_node("worker-1", "worker", 1.0)
+    leaving = record("2", "b:vllm", deleting=True, paused="a person asked", target=2, allow_downtime=True)
+    wanted = [
+        *deployed("1", "a:vllm", generation=3, reserved=64, recovered=True),
+        PutDeployment(leaving),
+        PutRevision(revision("2", "b:vllm", 1)),
+        PutRevision(revision("2", "b:vllm", 2, failed="it did not start")),
+        PutNode(NodeRecord("w1", "worker", "gpu-box", 2.5, draining=True)),
+        RaiseEpoch(7),
+    ]
+    store.apply(wanted)
     # Not closed: the process was killed.
     after = reopened(path)
-    assert after.deployments() == [
-        StoredDeployment(wanted, 1, False, 2, 12.5),
-        StoredDeployment(spec("b"), 1, True, 0, 13.0),
+    assert after.load() == StoredState(
+        fresh=False,
+        epoch=7,
+        deployments=(record("1", "a:vllm", generation=3, reserved=64, recovered=True), leaving),
+        revisions=(
+            revision("1", "a:vllm", 1),
+            revision("2", "b:vllm", 1),
+            revision("2", "b:vllm", 2, failed="it did not start"),
+        ),
+        nodes=(NodeRecord("w1", "worker", "gpu-box", 2.5, draining=True),),
+        last_revisions={"a:vllm": 1, "b:vllm": 2},
+    )
+    after.close()
+
+
+def test_a_later_deployment_of_an_id_can_go_on_behind_every_revision_that_was_used(store: Store) -> None:
+    store.apply(deployed("1", "a:vllm"))
+    store.apply([PutRevision(revision("1", "a:vllm", number)) for number in (5, 3)])
+    store.apply([DropRevision("1", 5), DropRevision("1", 9)])
+    assert store.load().last_revisions == {"a:vllm": 5}
+    store.apply([PutRevision(revision("1", "a:vllm", 6)), RemoveDeployment("1", 9.0)])
+    state = store.load()
+    assert (state.deployments, state.revisions) == ((), ())
+    assert state.last_revisions == {"a:vllm": 6}
+    store.apply(deployed("2", "a:vllm", current=2))
+    assert store.load().last_revisions == {"a:vllm": 6}
+
+
+def test_a_deletion_is_remembered_until_it_is_dropped(store: Store) -> None:
+    store.apply([*deployed("1", "a:vllm"), *deployed("2", "b:vllm")])
+    store.apply([RemoveDeployment("2", 9.0), RemoveDeployment("1", 8.0), RemoveDeployment("never", 1.0)])
+    assert store.load().deletions == (DeletionRecord("1", "a:vllm", 8.0), DeletionRecord("2", "b:vllm", 9.0))
+    store.apply([RemoveDeployment("1", 10.0)])  # said again
+    store.apply([DropDeletion("2"), DropDeletion("never")])
+    assert store.load().deletions == (DeletionRecord("1", "a:vllm", 8.0),)
+
+
+def test_writes_are_applied_in_their_order(store: Store) -> None:
+    node = NodeRecord("w1", "worker")
+    store.apply([PutNode(node), DropNode("w1"), PutNode(evolve(node, name="b")), DropNode("w2")])
+    store.apply([PutNode(NodeRecord("g1", "gateway")), PutNode(evolve(node, name="c"))])
+    assert store.load().nodes == (NodeRecord("g1", "gateway"), evolve(node, name="c"))
+
+
+def test_the_epoch_only_rises(store: Store) -> None:
+    for epoch, kept in ((3, 3), (2, 3), (2**60, 2**60)):
+        store.apply([RaiseEpoch(epoch)])
+        assert store.load().epoch == kept
+
+
+def test_a_new_store_is_fresh_until_somebody_deploys(store: Store, path: Path) -> None:
+    assert store.load() == StoredState(fresh=True)
+    store.apply(
+        [RaiseEpoch(1), PutNode(NodeRecord("w1", "worker")), *deployed("1", "a:vllm", recovered=True)]
+    )
+    after = reopened(path)
+    assert after.load().fresh, "what workers brought back may not be all that they run"
+    after.apply([PutDeployment(record("1", "a:vllm", reserved=64))])
+    assert not after.load().fresh
+    after.close()
+    assert not store.load().fresh
+
+
+def test_the_journal_is_read_in_pages_from_its_newest_entry(store: Store) -> None:
+    assert store.journal(10) == []
+    store.apply([AddJournal(tuple(entries(1, 3))), AddJournal(()), AddJournal(tuple(entries(4, 5)))])
+    store.apply([AddJournal((evolve(entries(6, 6)[0], number=99),))])
+    assert store.journal(4) == entries(3, 6)[::-1]
+    assert store.journal(4, before=3) == entries(1, 2)[::-1]
+    assert store.journal(4, before=1) == []
+
+
+def test_the_journal_keeps_its_newest_entries(store: Store) -> None:
+    store.apply([AddJournal(tuple(entries(1, JOURNAL_KEPT + 1)))])
+    assert len(store.journal(2 * JOURNAL_KEPT)) == JOURNAL_KEPT
+    end = JOURNAL_KEPT + JOURNAL_CHUNK
+    store.apply([AddJournal(tuple(entries(JOURNAL_KEPT + 2, end - 1)))])
+    assert len(store.journal(2 * JOURNAL_KEPT)) == end - 2, "nothing is deleted in between"
+    store.apply([AddJournal(tuple(entries(end, end)))])
+    assert store.journal(2 * JOURNAL_KEPT) == entries(JOURNAL_CHUNK + 1, end)[::-1]
+
+
+def test_a_key_is_bound_to_a_node_with_its_role_and_outlives_it(store: Store, path: Path) -> None:
+    store.bind_key("w1", "worker", b"\x00" * 32, 1.0)
+    store.bind_key("g1", "gateway", b"\xff" * 32, 2.0)
+    store.bind_key("w1", "worker", b"\x01" * 32, 3.0)
+    store.apply([PutNode(NodeRecord("w1", "worker")), DropNode("w1")])
+    after = reopened(path)
+    assert after.node_keys() == {
+        "w1": NodeKey("worker", b"\x01" * 32),
+        "g1": NodeKey("gateway", b"\xff" * 32),
+    }
+    after.close()
+
+
+def test_the_store_names_the_program_that_last_wrote_to_it(store: Store, path: Path) -> None:
+    store.close()
+    change(path, "UPDATE about SET program = '0.0.1'")
+    after = reopened(path)
+    after.load()
+    after.apply([RaiseEpoch(1)])
+    after.close()
+    with closing(sqlite3.connect(path)) as database:
+        assert database.execute("SELECT program FROM about").fetchall() == [(__version__,)]
+
+
+def test_nothing_of_what_failed_in_the_middle_is_kept(store: Store, path: Path) -> None:
+    store.apply(deployed("1", "a:vllm"))
+    before = store.load()
+    change(
+        path, "CREATE TRIGGER refuse BEFORE INSERT ON nodes BEGIN SELECT RAISE(ABORT, 'no more nodes'); END"
+    )
+    with pytest.raises(StoreProblem, match=r"state\.db cannot be written: no more nodes$"):
+        store.apply([*deployed("2", "b:vllm"), PutNode(NodeRecord("w1", "worker")), RaiseEpoch(3)])
+    assert store.load() == before
+    change(path, "DROP TRIGGER refuse")
+    store.apply([PutNode(NodeRecord("w1", "worker"))])
+
+
+def test_a_revision_of_no_deployment_is_refused_with_all_that_came_with_it(store: Store) -> None:
+    with pytest.raises(StoreProblem, match="FOREIGN KEY constraint failed"):
+        store.apply([RaiseEpoch(3), PutRevision(revision("1", "a:vllm", 1))])
+    assert store.load() == StoredState()
+    store.apply([PutRevision(revision("1", "a:vllm", 1)), PutDeployment(record("1", "a:vllm"))])
+
+
+def test_a_database_that_breaks_is_a_problem_for_whoever_reads_or_writes(store: Store, path: Path) -> None:
+    store.apply(deployed("1", "a:vllm"))
+    for table in ("revisions", "deployments", "nodes", "node_keys", "journal"):
+        change(path, f"ALTER TABLE {table} RENAME TO {table}_elsewhere")
+    actions: list[Callable[[], object]] = [
+        store.load,
+        store.node_keys,
+        lambda: store.journal(1),
+        lambda: store.apply(deployed("2", "b:vllm")),
+        lambda: store.apply([RemoveDeployment("1", 1.0)]),
+        lambda: store.apply([PutNode(NodeRecord("w1", "worker"))]),
+        lambda: store.apply([AddJournal(tuple(entries(1, 1)))]),
+        lambda: store.bind_key("w1", "worker", b"k", 1.0),
     ]
-    assert after.nodes("worker") == {"worker-1"}
-    after.close()
+    problems = []
+    for action in actions:
+        with pytest.raises(StoreProblem, match="no such table") as raised:
+            action()
+        problems.append(raised.value)  # and with it all that it was raised from
+    store.apply([RaiseEpoch(2)])
+    for table in ("journal", "node_keys", "nodes", "deployments", "revisions"):
+        change(path, f"ALTER TABLE {table}_elsewhere RENAME TO {table}")
+    assert [each.id for each in store.load().deployments] == ["a:vllm"], "what failed holds nothing up"
+    assert len(problems) == len(actions)
 
 
-def test_a_deployment_of_the_same_id_goes_on_with_revision_and_numbers(store: Store, path: Path) -> None:
-    wanted = spec("a")
-    store.deploy(wanted, 1.0)
-    store.reserve_numbers({wanted.id: 5})
-    store.set_deleting(wanted.id)
-    store.forget(wanted.id)
-    assert store.deployments() == []
-    after = reopened(path)
-    assert after.deploy(spec("a", gpus=1), 2.0) == StoredDeployment(spec("a", gpus=1), 2, False, 5, 2.0)
-    assert [each.revision for each in after.deployments()] == [2]
-    after.close()
+def test_a_write_of_nothing_needs_no_database(store: Store) -> None:
+    store.close()
+    store.apply([])
 
 
-def test_workers_are_remembered_until_they_are_forgotten(store: Store) -> None:
-    store.saw_node("w1", "worker", 1.0)
-    store.saw_node("w1", "worker", 2.0)
-    store.saw_node("w2", "worker", 2.0)
-    store.saw_node("g1", "gateway", 2.0)
-    assert store.nodes("worker") == {"w1", "w2"}
-    store.forget_nodes({"w1", "never seen"})
-    store.forget_nodes([])
-    assert store.nodes("worker") == {"w2"}
-
-
-def test_another_schema_is_refused_and_left_as_it_is(path: Path) -> None:
-    with sqlite3.connect(path) as database:
-        database.execute("CREATE TABLE about (schema_version INTEGER NOT NULL)")
-        database.execute("INSERT INTO about VALUES (9)")
-    database.close()
-    sentence = problem(sqlite_url(path))
-    assert "has schema 9, this program reads 1: use the version that wrote it" in sentence
-    with sqlite3.connect(path) as database:
-        assert database.execute("SELECT name FROM sqlite_master").fetchall() == [("about",)]
-    database.close()
-
-
-def test_a_file_that_was_only_begun_is_finished(path: Path) -> None:
-    with sqlite3.connect(path) as database:
-        database.execute("CREATE TABLE about (schema_version INTEGER NOT NULL)")
-    database.close()
+@pytest.mark.parametrize("mode", ["ro", "rw"])
+def test_a_database_that_is_read_only_is_a_problem_for_whoever_writes(path: Path, mode: str) -> None:
     reopened(path).close()
-    after = reopened(path)
-    assert after.deployments() == []
-    after.close()
-
-
-def test_a_deployment_that_cannot_be_read_is_not_passed_over(store: Store, path: Path) -> None:
-    store.deploy(spec("a"), 1.0)
-    with sqlite3.connect(path) as database:
-        database.execute("""UPDATE deployments SET document = '{"model": "a", "later": 1}'""")
-    database.close()
-    sentence = problem(sqlite_url(path))
-    assert f'a:llamacpp in the state store {path} cannot be read (unknown key "later"' in sentence
-
-
-def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
-    sentence = problem(sqlite_url(tmp_path / "missing" / "state.db"))
-    assert "missing/state.db cannot be opened: unable to open database file" in sentence
-
-
-def test_a_file_that_is_no_database_is_named(path: Path) -> None:
-    path.write_bytes(b"something else entirely, and long enough to be looked at\n" * 40)
-    sentence = problem(sqlite_url(path))
-    assert f"{path} cannot be opened: file is not a database; put back what was there, or move" in sentence
-
-
-@pytest.mark.parametrize("url", ["", "not an address", "nosuchdatabase://host/db", "http://[::1", "é://"])
-def test_an_address_that_means_nothing_is_a_problem(url: str) -> None:
-    assert problem(url).startswith("the state store's address cannot be used: ")
-
-
-@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///", "sqlite:///:memory:"])
-def test_a_store_that_would_forget_is_a_problem(url: str) -> None:
-    assert problem(url) == "the state store's address names no file, and memory would forget: name one"
-
-
-def test_a_password_is_not_shown(tmp_path: Path) -> None:
-    assert "hunter2" not in problem(f"sqlite://user:hunter2@/{tmp_path}/missing/state.db")
-
-
-def test_a_database_that_turns_read_only_is_a_problem_for_whoever_writes(path: Path) -> None:
-    reopened(path).close()
-    with sqlite3.connect(path) as database:
-        database.execute("PRAGMA journal_mode=DELETE")
-    database.close()
-    readonly = f"sqlite:///file:{path}?mode=ro&uri=true"
+    change(path, "PRAGMA journal_mode=DELETE")
+    writes: list[StoreWrite] = [RaiseEpoch(5)]
+    if mode == "rw":
+        store = Store.open(f"sqlite:///file:{path}?mode=rw&uri=true")
+        store.apply(writes)
+        assert store.load().epoch == 5
+        store.close()
+        return
     try:
-        store = Store.open(readonly)
+        store = Store.open(f"sqlite:///file:{path}?mode=ro&uri=true")
     except StoreProblem as refused:
         sentence = str(refused)
     else:
         with pytest.raises(StoreProblem) as raised:
-            store.deploy(spec("a"), 1.0)
+            store.apply(writes)
         sentence = str(raised.value)
         store.close()
     assert "attempt to write a readonly database" in sentence
-
-
-def test_a_database_that_breaks_is_a_problem_for_whoever_reads_or_writes(store: Store, path: Path) -> None:
-    with sqlite3.connect(path) as database:
-        database.execute("DROP TABLE deployments")
-        database.execute("DROP TABLE nodes")
-    database.close()
-    for broken in (
-        store.deployments,
-        lambda: store.nodes("worker"),
-        lambda: store.deploy(spec("a"), 1.0),
-        lambda: store.set_deleting("a:llamacpp"),
-        lambda: store.saw_node("w1", "worker", 1.0),
-    ):
-        with pytest.raises(StoreProblem, match="no such table"):
-            broken()

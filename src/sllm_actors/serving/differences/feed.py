@@ -31,9 +31,6 @@ class Beats:
     def __init__(self) -> None:
         self._turns: OrderedDict[tuple[Feed[Any, Any], str], ActorRef] = OrderedDict()
 
-    def __len__(self) -> int:
-        return len(self._turns)
-
     def add(self, feed: Feed[Any, Any], node: str, ref: ActorRef) -> None:
         """Let a follower have beats of that feed, in place of what was added for that node before."""
         self._turns[feed, node] = ref

@@ -1,0 +1,119 @@
+"""Applying writes to the tables of the head's store, inside one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from typing import Any, Final
+
+import sqlalchemy as sa
+from attrs import asdict
+from sqlalchemy.engine import Connection
+
+from . import schema
+from .database import Database
+from .records import (
+    AddJournal,
+    DropDeletion,
+    DropNode,
+    DropRevision,
+    JournalEntry,
+    PutDeployment,
+    PutNode,
+    PutRevision,
+    RaiseEpoch,
+    RemoveDeployment,
+    StoreWrite,
+)
+
+JOURNAL_KEPT: Final = 10_000
+"""Entries that the journal keeps at least; the newest."""
+
+JOURNAL_CHUNK: Final = 1_000
+"""Entries by which the journal may be longer, before the oldest are deleted together."""
+
+
+def apply_writes(database: Database, connection: Connection, writes: Sequence[StoreWrite]) -> None:
+    """Apply writes in their order; neighbours of one kind go to the database together."""
+    uids: set[str] = set()
+    for kind, run in groupby(writes, type):
+        each: Any = list(run)
+        if kind is PutDeployment:
+            database.put(connection, schema.DEPLOYMENTS, _rows(each))
+        elif kind is PutRevision:
+            database.put(connection, schema.REVISIONS, _rows(each))
+            uids.update(write.record.uid for write in each)
+        elif kind is DropRevision:
+            _delete(connection, schema.REVISIONS, each)
+        elif kind is RemoveDeployment:
+            for write in each:
+                _remove(database, connection, write)
+        elif kind is DropDeletion:
+            _delete(connection, schema.DELETIONS, each)
+        elif kind is PutNode:
+            database.put(connection, schema.NODES, _rows(each))
+        elif kind is DropNode:
+            _delete(connection, schema.NODES, each)
+        elif kind is RaiseEpoch:
+            _raise_epoch(connection, max(write.epoch for write in each))
+        else:
+            assert kind is AddJournal
+            _add_journal(connection, [entry for write in each for entry in write.entries])
+    note_revisions(database, connection, uids)
+
+
+def note_revisions(database: Database, connection: Connection, uids: Iterable[str]) -> None:
+    """Remember the highest revisions of deployments as used by their ids."""
+    deployments, revisions = schema.DEPLOYMENTS.c, schema.REVISIONS.c
+    highest = (
+        sa.select(deployments.id, sa.func.max(revisions.revision).label("revision"))
+        .join_from(schema.DEPLOYMENTS, schema.REVISIONS, deployments.uid == revisions.uid)
+        .group_by(deployments.id)
+    )
+    rows = [
+        dict(row)
+        for uid in sorted(uids)
+        for row in connection.execute(highest.where(deployments.uid == uid)).mappings().all()
+    ]
+    if rows:
+        database.put(connection, schema.LAST_REVISIONS, rows, only_higher="revision")
+
+
+def _remove(database: Database, connection: Connection, write: RemoveDeployment) -> None:
+    deployments = schema.DEPLOYMENTS.c
+    found = connection.execute(sa.select(deployments.id).where(deployments.uid == write.uid)).scalar()
+    if found is None:
+        return
+    note_revisions(database, connection, [write.uid])
+    connection.execute(schema.REVISIONS.delete().where(schema.REVISIONS.c.uid == write.uid))
+    connection.execute(schema.DEPLOYMENTS.delete().where(deployments.uid == write.uid))
+    database.put(connection, schema.DELETIONS, [{"uid": write.uid, "id": found, "at": write.at}])
+
+
+def _raise_epoch(connection: Connection, epoch: int) -> None:
+    about = schema.ABOUT
+    connection.execute(about.update().where(about.c.epoch < epoch).values(epoch=epoch))
+
+
+def _add_journal(connection: Connection, entries: Sequence[JournalEntry]) -> None:
+    """Add entries; delete the oldest each time that a chunk is full, so that a write costs what it adds."""
+    number = schema.JOURNAL.c.number
+    last = connection.execute(sa.select(sa.func.max(number))).scalar() or 0
+    end = last + len(entries)
+    rows = [asdict(entry, recurse=False) | {"number": n} for n, entry in enumerate(entries, last + 1)]
+    if rows:
+        connection.execute(schema.JOURNAL.insert(), rows[-JOURNAL_KEPT:])
+    if end // JOURNAL_CHUNK > last // JOURNAL_CHUNK:
+        connection.execute(schema.JOURNAL.delete().where(number <= end - JOURNAL_KEPT))
+
+
+def _rows(puts: Sequence[PutDeployment | PutRevision | PutNode]) -> list[dict[str, Any]]:
+    return [asdict(put.record, recurse=False) for put in puts]
+
+
+def _delete(connection: Connection, table: sa.Table, drops: Sequence[Any]) -> None:
+    """Delete rows by their primary keys, which the writes carry under the names of the columns."""
+    keys = list(table.primary_key.columns)
+    where = sa.and_(*(key == sa.bindparam(f"key_{key.name}") for key in keys))
+    rows = [{f"key_{key.name}": getattr(drop, key.name) for key in keys} for drop in drops]
+    connection.execute(table.delete().where(where), rows)

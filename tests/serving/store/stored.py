@@ -1,0 +1,47 @@
+"""Short ways to write what is in a store."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from sllm_actors.serving.deployment.document import write_document
+from sllm_actors.serving.deployment.spec import DeploymentSpec
+from sllm_actors.serving.store.database import sqlite_url
+from sllm_actors.serving.store.records import (
+    DeploymentRecord,
+    PutDeployment,
+    PutRevision,
+    RevisionRecord,
+    StoreWrite,
+)
+from sllm_actors.serving.store.store import Store
+
+
+def record(uid: str, id: str, **more: Any) -> DeploymentRecord:  # noqa: A002 - as the record calls it
+    return DeploymentRecord(uid, id, **{"created": 1.5, **more})
+
+
+def revision(uid: str, id: str, number: int, **more: Any) -> RevisionRecord:  # noqa: A002
+    model, _, backend = id.rpartition(":")
+    document = json.dumps(write_document(DeploymentSpec(model=model, backend=backend)))
+    return RevisionRecord(uid, number, document, **{"created": 2.5, **more})
+
+
+def deployed(uid: str, id: str, **more: Any) -> list[StoreWrite]:  # noqa: A002
+    """Return the writes of a deployment that has its current revision."""
+    wanted = record(uid, id, **more)
+    return [PutDeployment(wanted), PutRevision(revision(uid, id, wanted.current))]
+
+
+def reopened(path: Path, beside: Path | None = None) -> Store:
+    return Store.open(sqlite_url(path), beside=beside)
+
+
+def change(path: Path, statement: str) -> None:
+    """Change a database behind the store's back."""
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute(statement)
