@@ -1,89 +1,153 @@
-"""Whether a document becomes a deployment: first it must be valid, then a worker must be able to run it."""
+"""Whether a document becomes a deployment or an update: it must be valid, and a worker must not refuse it."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 from attrs import field, frozen
 
-from sllm_actors.serving.decisions.reconcile import Deployment
-from sllm_actors.serving.deployment.document import MAX_DOCUMENT, read_document, settings_as_typed
-from sllm_actors.serving.deployment.problem import DeploymentProblem
-from sllm_actors.serving.deployment.spec import DeploymentSpec
-
-from .answers import being_deployed, deployed_already, invalid
-from .inspection import WorkerLife
-from .messages import ControlAnswer, Refusal, RefusalKind
+from . import answers, control
+from .control import Change
+from .deployment.changes import differing_keys, is_engine_change, read_patch
+from .deployment.document import MAX_DOCUMENT, read_document, settings_as_typed
+from .deployment.problem import DeploymentProblem
+from .deployment.spec import DeploymentSpec
+from .messages import ControlAnswer, Deploy, Refusal, RefusalKind, UpdateDeployment
+from .picture.deployment import Deployment
+from .picture.picture import Picture
 
 SHOWN_REFUSALS = 3
-"""How many different reasons of workers are told; there may be hundreds."""
+"""How many different reasons of workers are told."""
 
 
 @frozen
 class Proposal:
-    """A valid document of a deployment that does not exist yet.
+    """A valid deployment, or a valid change of one.
 
     Attributes:
-        spec: What the document says.
+        spec: What it is to be.
         warnings: Sentences for its author.
         typed: Older names of settings that its author used, by today's names; see ``settings_as_typed``.
+        update: Whether it changes a deployment that exists.
+        allow_downtime: As in ``UpdateDeployment``.
+        new_engine: Whether engines are started for it, so that workers are worth asking.
     """
 
     spec: DeploymentSpec
     warnings: list[str]
     typed: Mapping[str, str] = field(factory=dict)
+    update: bool = False
+    allow_downtime: bool = False
+    new_engine: bool = True
 
 
 @frozen
-class AdmissionVerdict:
-    """The answers of workers on a proposal.
+class Inspection:
+    """What some workers say of a proposal.
 
     Attributes:
-        proposal: What they were asked about.
-        asked: How many workers were asked.
-        answers: Of each worker that answered: "" if it could run the deployment, else the reason.
+        everybody: Whether all workers that are linked were asked.
+        asked: How many were asked.
+        said: Of each one that answered, by node: "" if it could run it, else the reason.
+        typed: As in ``Proposal``.
     """
 
-    proposal: Proposal
+    everybody: bool
     asked: int
-    answers: Mapping[WorkerLife, str]
+    said: Mapping[str, str]
+    typed: Mapping[str, str] = field(factory=dict)
 
     @property
     def refused(self) -> str:
-        """Why all workers that were asked have refused it, as one sentence; "" if not all have."""
-        refusals = [problem for problem in self.answers.values() if problem]
-        if len(refusals) < self.asked:
+        """Why all workers that were asked refuse it, as one sentence; "" if not all do."""
+        refusals = [problem for problem in self.said.values() if problem]
+        if not refusals or len(refusals) < self.asked:
             return ""
         different = sorted(set(refusals))  # a mistake in the settings is the same to all
         more = len(different) - SHOWN_REFUSALS
         sentence = "; ".join(different[:SHOWN_REFUSALS])
         sentence += f"; and {more} more workers refuse" if more > 0 else ""
-        for name, older in self.proposal.typed.items():
+        for name, older in self.typed.items():
             sentence = re.sub(rf"\b{name}\b", older, sentence)
         return sentence
 
 
-def propose(
-    document: str, deployments: Mapping[str, Deployment], admitting: Collection[str]
-) -> Proposal | ControlAnswer:
-    """Read a document; return the answer at once if workers need not be asked, else the proposal.
-
-    Args:
-        document: JSON text as ``read_document`` takes it.
-        deployments: The deployments that exist, by id.
-        admitting: The ids of proposals that are not decided yet.
-    """
+def propose(picture: Picture, request: Deploy) -> Proposal | ControlAnswer:
+    """Read a document; return the answer if nothing has to be changed, else the proposal."""
+    document = request.document
     if len(document.encode(errors="replace")) > MAX_DOCUMENT:
         sentence = f"the deployment has more than {MAX_DOCUMENT} bytes"
         return Refusal(RefusalKind.TOO_LARGE, "too_large", sentence)
     try:
         spec, warnings = read_document(document)
     except DeploymentProblem as problem:
-        return invalid(problem)
-    known = deployments.get(spec.id)
-    if known is not None:
-        return deployed_already(known, spec, warnings)
-    if spec.id in admitting:
-        return being_deployed(spec.id)
-    return Proposal(spec, warnings, settings_as_typed(document))
+        return answers.invalid(problem)
+    typed = settings_as_typed(document)
+    known = picture.catalogue.by_id.get(spec.id)
+    if known is None:
+        return Proposal(spec, warnings, typed)
+    if known.deleting:
+        return answers.deleting(known.id)
+    if not (keys := differing_keys(known.spec, spec)):
+        return answers.deployed(known.id, known.target, warnings, created=False)
+    if not request.update:
+        return answers.deployed_differently(known.id, keys)
+    return _update(known, spec, warnings, typed, allow_downtime=request.allow_downtime)
+
+
+def propose_update(picture: Picture, request: UpdateDeployment) -> Proposal | ControlAnswer:
+    """Read a patch; return the answer if nothing has to be changed, else the proposal."""
+    known = picture.catalogue.by_id.get(request.deployment)
+    if known is None:
+        return answers.unknown(request.deployment)
+    if known.deleting:
+        return answers.deleting(known.id)
+    if len(request.patch.encode(errors="replace")) > MAX_DOCUMENT:
+        sentence = f"the patch has more than {MAX_DOCUMENT} bytes"
+        return Refusal(RefusalKind.TOO_LARGE, "too_large", sentence)
+    try:
+        spec, warnings = read_patch(known.spec, request.patch)
+    except DeploymentProblem as problem:
+        return answers.invalid(problem)
+    return _update(known, spec, warnings, {}, allow_downtime=request.allow_downtime)
+
+
+def admit(
+    picture: Picture, proposal: Proposal, inspection: Inspection, *, uid: str, wall: float
+) -> Change | ControlAnswer:
+    """Decide about a proposal.
+
+    Args:
+        picture: The picture as it is now; the proposal's id has been held since it was proposed.
+        proposal: What is proposed.
+        inspection: What workers say of it.
+        uid: Random text for a new deployment.
+        wall: Seconds since the epoch.
+    """
+    refused = inspection.refused
+    if refused and inspection.everybody and picture.settled:
+        return Refusal(RefusalKind.INVALID, "invalid_deployment", refused, "source")
+    warnings = proposal.warnings
+    if refused:
+        warnings = [*warnings, f"{inspection.asked} workers were asked, and all refuse it: {refused}"]
+    if not proposal.update:
+        return control.add(picture, proposal.spec, uid, wall, warnings)
+    known = picture.catalogue.by_id.get(proposal.spec.id)
+    if known is None:
+        return answers.unknown(proposal.spec.id)
+    return control.update(
+        picture, known, proposal.spec, wall, warnings, allow_downtime=proposal.allow_downtime
+    )
+
+
+def _update(
+    known: Deployment,
+    spec: DeploymentSpec,
+    warnings: list[str],
+    typed: Mapping[str, str],
+    *,
+    allow_downtime: bool,
+) -> Proposal:
+    new_engine = is_engine_change(known.spec, spec)
+    return Proposal(spec, warnings, typed, update=True, allow_downtime=allow_downtime, new_engine=new_engine)

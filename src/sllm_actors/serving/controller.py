@@ -1,99 +1,130 @@
-"""The head's actor: takes control requests and reports, and sends orders to workers and tables to gateways.
+"""The head's actor: a thin shell around the picture.
 
-It may be restarted at any moment, since its state can be rebuilt: deployments are in the store, and workers
-report their replicas. After a start it sends no order until each worker in the store has reported, or
-``settle_time`` is over: a head that does not know the running engines yet must not stop them.
+It turns messages and changes of links into events, and carries out what follows: orders to workers, routes
+to gateways, writes to the store, the journal. It may be restarted at any moment: deployments are in the
+store, and workers report their replicas.
 """
 
 from __future__ import annotations
 
+import secrets
 import time
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import structlog
 from anyio import to_thread
-from attrs import evolve, frozen
+from attrs import frozen
 
-from sllm_actors.actors import Actor, NodeId, Reply, Timer
+from sllm_actors.actors import Actor, ActorRef, AskError, NodeId, Reply, Timer
 from sllm_actors.engines.identity import ReplicaKey
-from sllm_actors.serving.decisions.reconcile import Deployment, reconcile, used_gpus
-from sllm_actors.serving.decisions.waiting import next_due, why_overdue, with_waits
+from sllm_actors.engines.messages import ReplicaReport
 from sllm_actors.transport import Peer, PeerLost, PeerUp
 
-from .admission import AdmissionVerdict, Proposal, propose
-from .answers import being_deleted, being_deployed, deployed, done, store_away, unknown
-from .controller_store import ControllerStore
-from .describe import describe_cluster, describe_deployment
-from .guide import guide_instances, guide_worker
-from .inspection import (
-    AGAIN_AFTER,
-    Fitness,
-    WorkerLife,
-    ask_about_deployments,
-    ask_workers,
-    with_answers,
-    without_answers,
-)
-from .known_nodes import KnownNodes
+from . import answers, control
+from .admission import Inspection, Proposal, admit, propose, propose_update
+from .control import Change
+from .differences.feed import TICK_INTERVAL
+from .differences.follower import Changes, Follower
+from .differences.messages import Beat
+from .differences.subscription import Subscription
+from .head_feeds import HeadFeeds
+from .inspection import ask_workers, whom_to_ask
 from .messages import (
     GATEWAY,
     WORKER,
     ControlAnswer,
     DeleteDeployment,
     Deploy,
-    Describe,
-    DescribeInstances,
-    DescribeWorkers,
-    DesiredReplicas,
     DrainNode,
     PauseRollout,
-    Refusal,
-    RefusalKind,
+    ReadDocument,
+    ReplicaDocument,
     ResumeRollout,
-    RoutingTable,
     UndrainNode,
     UpdateDeployment,
-    WorkerReport,
+    WorkerInventory,
 )
-from .routing_tables import RoutingTables
+from .picture.effects import Effects
+from .picture.events import (
+    DocumentRead,
+    Event,
+    InventoryReported,
+    NodeLost,
+    NodeUp,
+    NumbersReserved,
+    ReplicasReported,
+    TimePassed,
+)
+from .picture.picture import Picture
 from .store.problem import StoreProblem
+from .store.records import JournalEntry, RaiseEpoch, StoredState
+from .store.store import Store
+from .store.writer import StoreWriter
+from .streams import (
+    REPLICAS,
+    AskAddresses,
+    AskOrders,
+    AskRoutes,
+    ReplicasDifference,
+    ReplicasPage,
+)
+from .views.answer import Question, answer
 
 log = structlog.get_logger("sllm_actors.controller")
 
-REPEAT_INTERVAL = 5.0
-"""Seconds after which gateways get their table again, and failed writes to the store are retried."""
+DOCUMENT_TIMEOUT = 5.0
+"""Seconds that a worker may take to say from which document it runs a replica."""
+
+MOST_REPLICAS = 4096
+"""The most replicas that one worker may report."""
 
 
 @frozen
-class _Settle:
-    """``settle_time`` is over: workers that have not reported are waited for no longer."""
-
-
-@frozen
-class _Repeat:
-    """See ``REPEAT_INTERVAL``."""
+class _Plan:
+    """Plan what the events since the last plan have touched."""
 
 
 @frozen
 class _Due:
-    """A replica may have waited for a place longer than its start-up timeout."""
+    """Something of the picture may be due."""
 
 
 @frozen
-class _AskAgain:
-    """A worker is to be asked again about deployments that it gave no answer on."""
-
-    life: WorkerLife
+class _Tick:
+    """Send the beats that are due."""
 
 
 @frozen
 class _Asked:
-    """The workers' answers on a proposal, whose author waits for ``reply``."""
+    """What workers say of a proposal, whose author waits for ``reply``."""
 
-    verdict: AdmissionVerdict
+    proposal: Proposal
+    inspection: Inspection
     reply: Reply
+
+
+@frozen
+class _Committed:
+    """A change is on disk, or ``problem`` says why not."""
+
+    change: Change
+    reply: Reply
+    problem: str = ""
+
+
+@frozen
+class _Learned:
+    """Something that a task has found out."""
+
+    events: tuple[Event, ...]
+
+
+@frozen
+class _EpochRaised:
+    """The store holds a higher epoch."""
+
+    epoch: int
 
 
 class Controller(Actor):
@@ -102,281 +133,258 @@ class Controller(Actor):
     Args:
         store: An open store; it is used in threads, and closed by whoever opened it.
         peers: Returns the nodes that are linked now.
-        epoch: The counter of the head's life (of its incarnation).
-        table_numbers: Yields numbers for routing tables, which rise also over restarts of this actor.
-        settle_time: Seconds to wait for workers after a start, see the module.
+        settle_time: Seconds to wait for workers after a start, see ``Picture``.
+        grace: Seconds that a worker may be without a link before its replicas are replaced.
     """
 
     def __init__(
         self,
-        store: ControllerStore,
+        store: Store,
         *,
         peers: Callable[[], tuple[Peer, ...]],
-        epoch: int,
-        table_numbers: Iterator[int],
         settle_time: float = 10.0,
+        grace: float = 10.0,
     ) -> None:
         self._store = store
         self._linked = peers
-        self._settle_time = settle_time
-        self._nodes = KnownNodes()
-        self._tables = RoutingTables(epoch, table_numbers)
-        self._deployments: dict[str, Deployment] = {}
-        self._placements: dict[ReplicaKey, str] = {}
-        self._sent: dict[str, DesiredReplicas] = {}
-        self._awaited: set[str] = set()
-        self._admitting: set[str] = set()
-        self._inspecting: set[WorkerLife] = set()
+        self._times = (settle_time, grace)
+        self._writer = StoreWriter(store, self._reserved)
+        self._reports: dict[str, Subscription[ReplicaKey, ReplicaReport]] = {}
+        self._planning = False
         self._due: Timer | None = None
+        self._due_at = 0.0
 
     async def started(self) -> None:
-        """Read the store, and take the nodes that are linked already."""
-        for stored in await to_thread.run_sync(self._store.deployments):
-            self._deployments[stored.spec.id] = Deployment(
-                stored.spec, stored.revision, stored.deleting, stored.next_number, stored.created
-            )
-        self._awaited = await to_thread.run_sync(self._store.nodes, "worker")
-        if self._awaited:
-            self.context.after(self._settle_time, _Settle())
-        self.context.after(REPEAT_INTERVAL, _Repeat())
+        """Read the store, raise the epoch, and take the nodes that are linked already."""
+        state = await to_thread.run_sync(self._store.load)
+        epoch = state.epoch + 1
+        await to_thread.run_sync(self._store.apply, [RaiseEpoch(epoch)])
+        self._picture = await to_thread.run_sync(self._open_picture, state)
+        self._feeds = HeadFeeds(self.context.system.node, epoch, self._worker)
+        self.context.start_soon(self._writer.run)
+        self.context.after(TICK_INTERVAL, _Tick())
         for peer in self._linked():
-            await self._link_up(peer)
-        await self._apply()
+            self._link_up(peer)
+        self._plan_soon()
+
+    def _open_picture(self, state: StoredState) -> Picture:
+        settle_time, grace = self._times
+        now, wall = self.context.now(), time.time()
+        return Picture(state, now=now, wall=wall, settle_time=settle_time, grace=grace)
 
     async def receive(self, message: Any) -> Any:
-        """Take a control request (answered with ``ControlAnswer``), a report, or a change of a link."""
+        """Take a report, a change of a link, a question, or a control request (answered ``ControlAnswer``)."""
         match message:
-            case WorkerReport():
-                await self._report(message)
-            case Describe():
-                return self._describe(message.deployment)
-            case DescribeWorkers():
-                return done(self._workers_for_guide())
-            case DescribeInstances():
-                return done(guide_instances(self._deployments, self._nodes.workers, self._placements))
-            case Deploy():
-                return self._deploy(message.document)
-            case DeleteDeployment():
-                return await self._delete(message.deployment)
-            case UpdateDeployment() | PauseRollout() | ResumeRollout() | DrainNode() | UndrainNode():
-                sentence = "this head cannot do that yet: delete the deployment and deploy it anew"
-                return Refusal(RefusalKind.UNAVAILABLE, "not_yet", sentence)
-            case PeerUp(peer):
-                await self._link_up(peer)
-            case PeerLost(peer, reason):
-                await self._link_lost(peer, reason)
-            case _Asked(verdict, reply):
-                await self._admit(verdict, reply)
-            case Fitness():
-                await self._learn_fitness(message)
-            case _AskAgain(life):
-                self._inspecting.discard(life)
-                self._inspect(life.node)
-            case _Settle():
-                await self._settle()
-            case _Repeat():
-                await self._repeat()
+            case ReplicasDifference() | ReplicasPage() | Beat():
+                self._reported(message)
+            case WorkerInventory():
+                self._inventory(message)
+            case AskOrders() | AskRoutes() | AskAddresses():
+                self._feeds.answer(message)
+            case _Plan():
+                self._plan()
+            case _Tick():
+                self.context.after(TICK_INTERVAL, _Tick())
+                self._feeds.tick()
             case _Due():
-                await self._apply()
+                self._due = None
+                self._take(TimePassed())
+            case PeerUp(peer):
+                self._link_up(peer)
+            case PeerLost(peer, reason):
+                self._link_lost(peer, reason)
+            case _Learned(events):
+                for event in events:
+                    self._take(event)
+            case _Asked():
+                self._inspected(message)
+            case _Committed():
+                self._committed(message)
+            case _EpochRaised(epoch):
+                self._feeds.raise_epoch(epoch)
+            case _:
+                return await self._asked(message)
+        return None
+
+    # ---- control requests and questions
+
+    async def _asked(self, message: Any) -> Any:
+        picture = self._picture
+        match message:
+            case Deploy():
+                return self._propose(propose(picture, message))
+            case UpdateDeployment():
+                return self._propose(propose_update(picture, message))
+            case DeleteDeployment(name):
+                return self._change(control.delete(picture, name))
+            case PauseRollout(name):
+                return self._change(control.pause(picture, name))
+            case ResumeRollout(name, allow_downtime):
+                return self._change(control.resume(picture, name, allow_downtime=allow_downtime))
+            case DrainNode(node):
+                return self._change(control.drain(picture, node, draining=True))
+            case UndrainNode(node):
+                return self._change(control.drain(picture, node, draining=False))
+            case _ if isinstance(message, Question):
+                return answer(picture, message, self.context.now())
             case _:
                 return await super().receive(message)
-        return None
 
-    # ---- nodes
-
-    async def _link_up(self, peer: Peer) -> None:
-        if not self._nodes.link_up(peer, time.time()):
-            return
-        self._sent.pop(peer.node, None)
-        self._deployments.update(without_answers(self._deployments, peer.node))
-        if peer.role == "worker":  # to be waited for after a restart
-            await self._keep(partial(self._store.saw_node, peer.node, peer.role, time.time()))
-        if peer.role == "gateway" and self._tables.current is not None:
-            self._tell_gateway(peer.node, self._tables.current)
-
-    async def _link_lost(self, peer: Peer, reason: str) -> None:
-        if self._nodes.link_lost(peer, reason, time.time()):
-            self._sent.pop(peer.node, None)
-            self._deployments.update(without_answers(self._deployments, peer.node))
-            await self._apply()
-
-    async def _report(self, report: WorkerReport) -> None:
-        if not self._nodes.report(report):
-            return
-        node = report.node
-        self._awaited.discard(node)
-        self._inspect(node)
-        ordered = {order.key for order in self._sent.get(node, DesiredReplicas()).orders}
-        if ordered != set(self._nodes.workers[node].replicas):
-            self._sent.pop(node, None)  # an order, or the report of its end, was lost: say it again
-        await self._apply()
-
-    async def _settle(self) -> None:
-        if self._awaited:
-            log.warning("controller.workers_missing", nodes=sorted(self._awaited))
-            gone = self._awaited - set(self._nodes.linked("worker"))
-            await self._keep(partial(self._store.forget_nodes, gone))
-            self._awaited.clear()
-            await self._apply()
-
-    async def _repeat(self) -> None:
-        self.context.after(REPEAT_INTERVAL, _Repeat())
-        await self._apply()
-        if self._tables.current is not None:
-            for node in self._nodes.linked("gateway"):
-                self._tell_gateway(node, self._tables.current)
-
-    # ---- who can run what
-
-    def _life_of(self, node: str) -> WorkerLife | None:
-        peer, worker = self._nodes.life_of(node), self._nodes.workers.get(node)
-        gpus = len(worker.inventory.gpus) if worker else 0
-        return None if peer is None else WorkerLife(node, peer.incarnation, gpus)
-
-    def _inspect(self, node: str) -> None:
-        """Ask a worker about the deployments that it gave no answer on yet, unless it is just being asked."""
-        life = self._life_of(node)
-        if life is None or node not in self._nodes.workers or life in self._inspecting:
-            return
-        unknown = [d for _, d in sorted(self._deployments.items()) if node not in d.unfit and not d.deleting]
-        if unknown:
-            self._inspecting.add(life)
-            self.context.start_soon(self._ask_about, life, unknown)
-
-    async def _ask_about(self, life: WorkerLife, deployments: list[Deployment]) -> None:
-        self.context.ref.tell(await ask_about_deployments(self.context.system, life, deployments))
-
-    async def _learn_fitness(self, fitness: Fitness) -> None:
-        life = fitness.life
-        if life != self._life_of(life.node):
-            self._inspecting.discard(life)
-            return
-        self._deployments.update(with_answers(self._deployments, fitness))
-        if fitness.complete:
-            self._inspecting.discard(life)
-            self._inspect(life.node)
-        else:
-            self.context.after(AGAIN_AFTER, _AskAgain(life))
-        await self._apply()
-
-    # ---- control requests
-
-    def _describe(self, name: str) -> ControlAnswer:
-        workers, placements = self._nodes.workers, self._placements
-        if name:
-            deployment = self._deployments.get(name)
-            if deployment is None:
-                return unknown(name)
-            return done(describe_deployment(deployment, workers, placements))
-        cluster = describe_cluster(self._deployments, self._nodes.views, workers, placements)
-        return done(cluster)
-
-    def _workers_for_guide(self) -> list[dict[str, Any]]:
-        workers = self._nodes.workers
-        views = [view for view in self._nodes.views if view.role == "worker"]
-        used = {view.id: used_gpus(view.id, self._deployments, workers, self._placements) for view in views}
-        return [guide_worker(view, workers.get(view.id), used[view.id]) for view in views]
-
-    def _deploy(self, document: str) -> ControlAnswer | None:
-        proposal = propose(document, self._deployments, self._admitting)
+    def _propose(self, proposal: Proposal | ControlAnswer) -> ControlAnswer | None:
         if not isinstance(proposal, Proposal):
             return proposal
-        self._admitting.add(proposal.spec.id)
-        self.context.start_soon(self._ask_workers, proposal, self.context.reply_later())
+        if not self._picture.hold(proposal.spec.id):
+            return answers.being_changed(proposal.spec.id)
+        self.context.start_soon(self._inspect, proposal, self.context.reply_later())
         return None
 
-    async def _ask_workers(self, proposal: Proposal, reply: Reply) -> None:
-        lives = [life for node in sorted(self._nodes.workers) if (life := self._life_of(node)) is not None]
-        answers = await ask_workers(self.context.system, lives, proposal.spec)
-        self.context.ref.tell(_Asked(AdmissionVerdict(proposal, len(lives), answers), reply))
+    async def _inspect(self, proposal: Proposal, reply: Reply) -> None:
+        workers: dict[str, int] = {}
+        everybody = True
+        if proposal.new_engine:
+            workers, everybody = whom_to_ask(self._picture.fleet)
+        said = await ask_workers(self.context.system, workers, proposal.spec)
+        inspection = Inspection(everybody, len(workers), said, proposal.typed)
+        self.context.after(0.0, _Asked(proposal, inspection, reply))
 
-    async def _admit(self, verdict: AdmissionVerdict, reply: Reply) -> None:
-        """Store a deployment, unless every worker has refused it."""
-        spec, answers = verdict.proposal.spec, verdict.answers
-        self._admitting.discard(spec.id)
-        if verdict.refused and not self._awaited:
-            reply.send(Refusal(RefusalKind.INVALID, "invalid_deployment", verdict.refused, "source"))
-            return
+    def _inspected(self, asked: _Asked) -> None:
+        uid, wall = secrets.token_hex(16), time.time()
+        change = admit(self._picture, asked.proposal, asked.inspection, uid=uid, wall=wall)
+        if isinstance(change, Change):
+            self.context.start_soon(self._commit, change, asked.reply)
+        else:
+            self._picture.release(asked.proposal.spec.id)
+            asked.reply.send(change)
+
+    def _change(self, change: Change | ControlAnswer) -> ControlAnswer | None:
+        """Return the answer, or write the change first and answer then."""
+        if not isinstance(change, Change):
+            return change
+        if not self._picture.hold(change.subject):
+            return answers.being_changed(change.subject)
+        self.context.start_soon(self._commit, change, self.context.reply_later())
+        return None
+
+    async def _commit(self, change: Change, reply: Reply) -> None:
+        problem = ""
         try:
-            stored = await to_thread.run_sync(self._store.deploy, spec, time.time())
+            await self._writer.commit(change.writes)
+        except StoreProblem as away:
+            problem = str(away)
+        self.context.after(0.0, _Committed(change, reply, problem))
+
+    def _committed(self, done: _Committed) -> None:
+        self._picture.release(done.change.subject)
+        if done.problem:
+            done.reply.send(answers.store_away(done.problem))
+            self._plan_soon()
+            return
+        for event in done.change.events:
+            self._take(event)
+        self._plan()
+        done.reply.send(done.change.answer)
+
+    # ---- nodes and reports
+
+    def _link_up(self, peer: Peer) -> None:
+        node = peer.node
+        self._take(NodeUp(node, peer.role, peer.host, peer.incarnation))
+        if peer.role == "worker":
+            subscription = self._reports.get(node)
+            if subscription is None:
+                follower = Follower(REPLICAS, self.context.system.node, most_keys=MOST_REPLICAS)
+                subscription = self._reports[node] = Subscription(follower, self._worker(node))
+            self._feeds.worker_up(node)
+            self._changed(node, subscription.begin())
+        elif peer.role == "gateway":
+            self._feeds.gateway_up(node, self.context.system.named(GATEWAY, NodeId(node)))
+
+    def _link_lost(self, peer: Peer, reason: str) -> None:
+        self._take(NodeLost(peer.node, peer.incarnation, reason))
+        if any(each.node == peer.node for each in self._linked()):
+            return  # a later life of it is linked already
+        if peer.role == "worker":
+            self._feeds.worker_lost(peer.node)
+        elif peer.role == "gateway":
+            self._feeds.gateway_lost(peer.node)
+
+    def _inventory(self, said: WorkerInventory) -> None:
+        self._take(InventoryReported(said.node, said.inventory, said.changes))
+        if said.epoch > self._feeds.epoch:
+            self.context.start_soon(self._raise_epoch, said.epoch + 1)
+
+    async def _raise_epoch(self, epoch: int) -> None:
+        """Outbid another head that some worker has obeyed, once the store holds the epoch."""
+        try:
+            await self._writer.commit([RaiseEpoch(epoch)])
         except StoreProblem as problem:
-            reply.send(store_away(str(problem)))
+            log.error("controller.epoch_not_raised", epoch=epoch, problem=str(problem))  # noqa: TRY400
             return
-        unfit = {life.node: said for life, said in answers.items() if life == self._life_of(life.node)}
-        deployment = Deployment(
-            spec, stored.revision, next_number=stored.next_number, created=stored.created, unfit=unfit
-        )
-        self._deployments[spec.id] = deployment
-        log.info("deployment.created", deployment=spec.id, revision=stored.revision)
-        await self._apply()
-        for node in sorted(self._nodes.workers):
-            self._inspect(node)
-        reply.send(deployed(deployment, verdict.proposal.warnings, created=True))
+        self.context.after(0.0, _EpochRaised(epoch))
 
-    async def _delete(self, name: str) -> ControlAnswer:
-        if name in self._admitting:
-            return being_deployed(name)
-        deployment = self._deployments.get(name)
-        if deployment is None:
-            return unknown(name)
-        if not deployment.deleting:
-            try:
-                await to_thread.run_sync(self._store.set_deleting, name)
-            except StoreProblem as problem:
-                return store_away(str(problem))
-            self._deployments[name] = evolve(deployment, deleting=True)
-            log.info("deployment.deleting", deployment=name)
-            await self._apply()
-        return being_deleted(name)
+    def _reported(self, message: ReplicasDifference | ReplicasPage | Beat) -> None:
+        subscription = self._reports.get(message.node)
+        if subscription is not None:
+            self._changed(message.node, subscription.take(message))
 
-    # ---- what follows
+    def _changed(self, node: str, changes: Changes[ReplicaKey, ReplicaReport]) -> None:
+        if changes.refused:
+            log.warning("worker.report_refused", node=node, reason=changes.refused)
+        if changes.put or changes.removed or changes.whole:
+            self._take(ReplicasReported(node, changes.put, changes.removed, changes.whole))
 
-    async def _apply(self) -> None:
-        """Decide what should run where, and send what has changed to workers and gateways."""
-        if self._awaited:
-            return
-        plan = reconcile(self._deployments, self._nodes.workers, self._placements)
-        reserve = partial(self._store.reserve_numbers, plan.next_numbers)
-        if not plan.next_numbers or await self._keep(reserve):
-            for name, number in plan.next_numbers.items():
-                self._deployments[name] = evolve(self._deployments[name], next_number=number)
-            self._placements = dict(plan.placements)
-            self._note_waits(plan.unplaced)
-            for node, orders in plan.orders.items():
-                self._order(node, DesiredReplicas(orders))
-            for name in plan.gone:
-                if await self._keep(partial(self._store.forget, name)):
-                    del self._deployments[name]
-                    log.info("deployment.deleted", deployment=name)
-        table = self._tables.update(self._deployments, self._nodes.addresses)
-        if table is not None:
-            for node in self._nodes.linked("gateway"):
-                self._tell_gateway(node, table)
+    async def _read_document(self, node: str, key: ReplicaKey) -> None:
+        document = ""
+        try:
+            said = await self._worker(node).ask(ReadDocument(key), timeout=DOCUMENT_TIMEOUT)
+        except AskError as error:
+            log.warning("worker.no_document", node=node, replica=str(key), error=str(error))
+        else:
+            document = said.document if isinstance(said, ReplicaDocument) else ""
+        self.context.after(0.0, _Learned((DocumentRead(key.uid, key.revision, document),)))
 
-    def _note_waits(self, unplaced: tuple[str, ...]) -> None:
-        before, now = self._deployments, self.context.now()
-        self._deployments = with_waits(before, unplaced, self._nodes.workers, self._placements, now)
-        for name, each in self._deployments.items():
-            if why_overdue(each) and not why_overdue(before[name]):
-                log.warning("deployment.no_place", deployment=name, reason=why_overdue(each))
-        if self._due is not None:
+    # ---- events in, effects out
+
+    def _take(self, event: Event) -> None:
+        self._picture.take(event, self.context.now())
+        self._plan_soon()
+
+    def _plan_soon(self) -> None:
+        """Plan after the messages that wait already: what they touch is planned once."""
+        if not self._planning:
+            self._planning = True
+            self.context.ref.tell(_Plan())
+
+    def _plan(self) -> None:
+        self._planning = False
+        now = self.context.now()
+        self._picture.plan(now)
+        self._carry_out(self._picture.effects())
+        if self._picture.more:
+            self._plan_soon()
+        self._wake_at(self._picture.due(), now)
+
+    def _wake_at(self, due: float | None, now: float) -> None:
+        if self._due is not None and (due is None or due < self._due_at):
             self._due.cancel()
-        due = next_due(self._deployments)
-        self._due = None if due is None else self.context.after(max(0.0, due - now), _Due())
+            self._due = None
+        if due is not None and self._due is None:
+            self._due_at = due
+            self._due = self.context.after(max(0.0, due - now), _Due())
 
-    def _order(self, node: str, desired: DesiredReplicas) -> None:
-        if self._sent.get(node) != desired:
-            self._sent[node] = desired
-            self.context.system.named(WORKER, NodeId(node)).tell(desired)
+    def _carry_out(self, effects: Effects) -> None:
+        wall = time.time()
+        self._writer.behind(effects.writes, effects.numbers)
+        self._feeds.publish(effects)
+        for node, key in effects.documents:
+            self.context.start_soon(self._read_document, node, key)
+        for subject, event, sentence in effects.journal:
+            log.info(event, subject=subject, sentence=sentence)
+        self._writer.note([JournalEntry(wall, *each) for each in effects.journal])
 
-    def _tell_gateway(self, node: str, table: RoutingTable) -> None:
-        self.context.system.named(GATEWAY, NodeId(node)).tell(table)
+    def _reserved(self, numbers: Mapping[str, int]) -> None:
+        events = tuple(NumbersReserved(uid, below) for uid, below in numbers.items())
+        self.context.after(0.0, _Learned(events))
 
-    async def _keep(self, write: Callable[[], None]) -> bool:
-        """Write to the store; return False, after logging it, if that failed: ``_Repeat`` tries again."""
-        try:
-            await to_thread.run_sync(write)
-        except StoreProblem as problem:
-            log.error("controller.store", problem=str(problem))  # noqa: TRY400 - a full disk is no bug
-            return False
-        return True
+    def _worker(self, node: str) -> ActorRef:
+        return self.context.system.named(WORKER, NodeId(node))

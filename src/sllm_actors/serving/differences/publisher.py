@@ -58,6 +58,11 @@ class Publisher(Generic[K, E]):
         self._table = SortedDict()  # key -> (entry, size)
         self._changed: dict[K, None] = {}
 
+    def begin_life(self, life: int) -> None:
+        """Begin a new life with the same table: followers will ask for the whole. See ``life`` above."""
+        self.life, self.number = life, 0
+        self._changed.clear()
+
     def __len__(self) -> int:
         return len(self._table)
 

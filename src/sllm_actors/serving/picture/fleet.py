@@ -30,6 +30,7 @@ class Fleet:
     Attributes:
         nodes: Every node, by id.
         room: The workers that new replicas may be placed on.
+        workers_up: The workers that are linked, by id.
     """
 
     def __init__(self, grace: float = GRACE) -> None:
@@ -38,7 +39,7 @@ class Fleet:
         self._grace = grace
         self._suspects: dict[str, float] = {}
         self._down: dict[str, None] = {}
-        self._workers_up = 0
+        self.workers_up: dict[str, Node] = {}
 
     # ---- links
 
@@ -51,8 +52,8 @@ class Fleet:
             known.link is Link.UP and incarnation == known.incarnation
         ):
             return None
-        if role == WORKER and known.link is not Link.UP:
-            self._workers_up += 1
+        if role == WORKER:
+            self.workers_up[node] = known
         self._suspects.pop(node, None)
         self._down.pop(node, None)
         known.role, known.host, known.incarnation = role, host, incarnation
@@ -68,7 +69,7 @@ class Fleet:
         known.reason, known.since, known.loaded = reason, now, False
         if known.role == WORKER:
             known.link = Link.SUSPECT
-            self._workers_up -= 1
+            del self.workers_up[node]
             self._suspects[node] = now + self._grace
             self.weigh(known)
         else:
@@ -83,7 +84,7 @@ class Fleet:
     def doubts_itself(self) -> bool:
         """Whether so many workers are suspect that the head gives up none."""
         suspects = len(self._suspects)
-        return suspects > 1 and suspects * 3 > suspects + self._workers_up
+        return suspects > 1 and suspects * 3 > suspects + len(self.workers_up)
 
     def due(self) -> float | None:
         """Return when the next suspect is to be given up, or None."""

@@ -85,6 +85,7 @@ class Picture:
         self._settle_time = settle_time
         self._dirty: dict[str, None] = {}
         self._timers: list[tuple[float, str]] = []
+        self._held: set[str] = set()
         self.awaited: set[str] = set()
         for record in state.nodes:
             self.fleet.expect(Node(record.id, record.role, now, name=record.name, draining=record.draining))
@@ -145,7 +146,7 @@ class Picture:
             uid = next(iter(self._dirty))
             del self._dirty[uid]
             deployment = self.catalogue.by_uid.get(uid)
-            if deployment is None:
+            if deployment is None or deployment.id in self._held:
                 continue
             before = deployment.due
             self.planner.plan(deployment, now, wall)
@@ -153,10 +154,30 @@ class Picture:
             if deployment.due is not None and deployment.due != before:
                 self._push_timer(deployment.due, uid)
 
+    def hold(self, subject: str) -> bool:
+        """Let nothing be decided about a deployment id or node while a change of it is written to the store.
+
+        So what was decided before is never written after the change. Return False if it is held already.
+        """
+        if subject in self._held:
+            return False
+        self._held.add(subject)
+        return True
+
+    def release(self, subject: str) -> None:
+        """Decide again about what was held."""
+        self._held.discard(subject)
+        if (deployment := self.catalogue.by_id.get(subject)) is not None:
+            self._mark(deployment)
+
     def effects(self) -> Effects:
         """Return what has followed since the last call."""
         effects, self.planner.effects = self.planner.effects, Effects()
         return effects
+
+    def wall(self, when: float) -> float:
+        """Return a time of the head's clock in seconds since the epoch."""
+        return when + self._skew
 
     def due(self) -> float | None:
         """Return when something happens without an event, in seconds on the head's clock, or None."""
@@ -212,7 +233,7 @@ class Picture:
 
     def _keep_node(self, node: Node, now: float) -> None:
         self.planner.effects.note(node.id, "node.linked", f"{node.name or node.id} is linked")
-        if node.role == WORKER:
+        if node.role == WORKER and node.id not in self._held:
             record = NodeRecord(node.id, node.role, node.name, now + self._skew, node.draining)
             self._kept[node.id] = record
             self.planner.effects.writes.append(PutNode(record))

@@ -1,0 +1,121 @@
+"""What the head publishes: orders to each worker, and to gateways which deployments and workers exist."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from sllm_actors.actors import ActorRef
+from sllm_actors.engines.identity import ReplicaKey
+
+from .differences.feed import Beats, Feed
+from .differences.publisher import Publisher
+from .messages import Order, ServedModel, WorkerAddress
+from .picture.effects import Effects
+from .streams import ADDRESSES, ORDERS, ROUTES, AskAddresses, AskOrders, AskRoutes
+
+_Orders = Feed[ReplicaKey, Order]
+
+
+class HeadFeeds:
+    """The feeds of the head's actor. All methods are for that actor's own turns.
+
+    Args:
+        node: The head's node id.
+        epoch: The head's epoch: the life of all its publishers.
+        worker: Returns the ref of a worker's actor.
+    """
+
+    def __init__(self, node: str, epoch: int, worker: Callable[[str], ActorRef]) -> None:
+        self._node = node
+        self._epoch = epoch
+        self._worker = worker
+        self._beats = Beats()
+        self._orders: dict[str, _Orders] = {}
+        self._routes = Feed(Publisher(ROUTES, node, epoch), self._beats)
+        self._addresses = Feed(Publisher(ADDRESSES, node, epoch), self._beats)
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of the orders that are given now."""
+        return self._epoch
+
+    def tick(self) -> None:
+        """Send the beats that are due; to be called every ``TICK_INTERVAL`` seconds."""
+        self._beats.tick()
+
+    def publish(self, effects: Effects) -> None:
+        """Send what has changed: only to the workers that it concerns, and to all gateways."""
+        touched: dict[str, _Orders] = {}
+        for (node, key), order in effects.orders.items():
+            feed = touched[node] = self._orders_of(node)
+            if order is None:
+                feed.publisher.remove(key)
+            else:
+                feed.publisher.put(order)
+        for feed in touched.values():
+            feed.publish()
+        _change(self._routes.publisher, effects.routes)
+        _change(self._addresses.publisher, effects.addresses)
+        self._routes.publish()
+        self._addresses.publish()
+
+    def worker_up(self, node: str) -> None:
+        """Let a worker follow its orders: its link has come up."""
+        self._orders_of(node).follow(node, self._worker(node))
+
+    def worker_lost(self, node: str) -> None:
+        """Send a worker nothing while its link is lost; its orders stay."""
+        self._orders_of(node).unfollow(node)
+
+    def forget_worker(self, node: str) -> None:
+        """Forget a worker that has no orders."""
+        feed = self._orders.get(node)
+        if feed is not None and not len(feed.publisher):
+            feed.unfollow(node)
+            del self._orders[node]
+
+    def gateway_up(self, node: str, gateway: ActorRef) -> None:
+        """Let a gateway follow routes and addresses: its link has come up."""
+        self._routes.follow(node, gateway)
+        self._addresses.follow(node, gateway)
+
+    def gateway_lost(self, node: str) -> None:
+        """Send a gateway nothing while its link is lost."""
+        self._routes.unfollow(node)
+        self._addresses.unfollow(node)
+
+    def answer(self, question: AskOrders | AskRoutes | AskAddresses) -> None:
+        """Send the page that a follower asks for."""
+        if isinstance(question, AskOrders):
+            if (feed := self._orders.get(question.node)) is not None:
+                feed.answer(question)
+        elif isinstance(question, AskRoutes):
+            self._routes.answer(question)
+        else:
+            self._addresses.answer(question)
+
+    def raise_epoch(self, epoch: int) -> None:
+        """Give all orders anew with a higher epoch: some worker has obeyed a head of a higher one."""
+        self._epoch = epoch
+        for node, feed in self._orders.items():
+            feed.publisher.begin_life(epoch)
+            if node in feed.followers:
+                feed.follow(node, self._worker(node))
+
+    def _orders_of(self, node: str) -> _Orders:
+        feed = self._orders.get(node)
+        if feed is None:
+            feed = self._orders[node] = Feed(Publisher(ORDERS, self._node, self._epoch), self._beats)
+        return feed
+
+
+_Entry = TypeVar("_Entry", ServedModel, WorkerAddress)
+
+
+def _change(publisher: Publisher[str, _Entry], changes: dict[str, _Entry | None]) -> None:
+    for key, entry in changes.items():
+        if entry is None:
+            publisher.remove(key)
+        else:
+            publisher.put(entry)

@@ -1,0 +1,155 @@
+"""Writing to the store from the head's actor: in threads, in order, and going on while the store is away."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Final
+
+import anyio
+import structlog
+from anyio import to_thread
+
+from .problem import StoreProblem
+from .records import (
+    AddJournal,
+    DropDeletion,
+    DropNode,
+    DropRevision,
+    JournalEntry,
+    PutDeployment,
+    PutNode,
+    PutRevision,
+    RemoveDeployment,
+    StoreWrite,
+)
+from .store import Store
+
+log = structlog.get_logger("sllm_actors.store")
+
+MOST_ENTRIES: Final = 1000
+"""Journal entries that wait while the store is away; of more, the oldest are dropped."""
+
+AGAIN_AFTER: Final = 2.0
+"""Seconds after which a store that failed is tried again."""
+
+
+class StoreWriter:
+    """Writes what people were promised at once, and what the head has decided behind it.
+
+    Everything is written in the order in which it was given. Of what waits, a later write about the same
+    thing takes the place of the earlier one: so what waits is bounded by how much there is, however long the
+    store is away.
+
+    Args:
+        store: The open store.
+        reserved: Called with the replica numbers, by uid, that were reserved ``behind`` and are on disk now.
+    """
+
+    def __init__(self, store: Store, reserved: Callable[[Mapping[str, int]], None]) -> None:
+        self._store = store
+        self._on_reserved = reserved
+        self._turn = anyio.Lock()
+        self._behind: dict[Hashable, StoreWrite] = {}
+        self._numbers: dict[str, int] = {}
+        self._journal: list[JournalEntry] = []
+        self._wake = anyio.Event()
+
+    @property
+    def waits(self) -> bool:
+        """Whether something is not on disk yet."""
+        return bool(self._behind or self._journal)
+
+    def behind(self, writes: Sequence[StoreWrite], numbers: Mapping[str, int] | None = None) -> None:
+        """Write this soon.
+
+        Args:
+            writes: What the head has decided.
+            numbers: By uid: replica numbers below this are reserved by these writes.
+        """
+        for write in writes:
+            if isinstance(write, RemoveDeployment):
+                self._drop_revisions(write.uid)
+            self._behind[_about(write)] = write
+        self._numbers.update(numbers or {})
+        if writes:
+            self._wake.set()
+
+    def note(self, entries: Sequence[JournalEntry]) -> None:
+        """Add to the journal soon."""
+        self._journal += entries
+        del self._journal[: max(0, len(self._journal) - MOST_ENTRIES)]
+        if entries:
+            self._wake.set()
+
+    async def commit(self, writes: Sequence[StoreWrite]) -> None:
+        """Write this now, after all that waits; it is on disk when this returns.
+
+        Raises:
+            StoreProblem: It was not written. What waited goes on waiting.
+        """
+        async with self._turn:
+            behind, self._behind = self._behind, {}
+            numbers, self._numbers = self._numbers, {}
+            try:
+                await to_thread.run_sync(self._store.apply, [*behind.values(), *writes])
+            except BaseException:
+                # To its old place, before what has come meanwhile.
+                later, self._behind = self._behind, behind
+                self.behind(tuple(later.values()))
+                self._numbers = numbers | self._numbers
+                raise
+        if numbers:
+            self._on_reserved(numbers)
+
+    async def run(self) -> None:
+        """Write what waits, until cancelled; while the store is away, try again and again."""
+        said = ""
+        while True:
+            await self._wake.wait()
+            self._wake = anyio.Event()
+            try:
+                await self.commit(())
+                await self._write_journal()
+                said = ""
+            except StoreProblem as problem:
+                if str(problem) != said:
+                    said = str(problem)
+                    log.error("store.away", problem=said)  # noqa: TRY400 - a full disk is no bug
+                await anyio.sleep(AGAIN_AFTER)
+                self._wake.set()
+
+    async def _write_journal(self) -> None:
+        entries, self._journal = self._journal, []
+        if not entries:
+            return
+        try:
+            await to_thread.run_sync(self._store.apply, [AddJournal(tuple(entries))])
+        except BaseException:
+            self._journal = (entries + self._journal)[-MOST_ENTRIES:]
+            raise
+
+    def _drop_revisions(self, uid: str) -> None:
+        for about, write in list(self._behind.items()):
+            if isinstance(write, PutRevision | DropRevision) and _about(write)[1] == uid:
+                del self._behind[about]
+
+
+def _about(write: StoreWrite) -> tuple[object, ...]:
+    """Return what a write is about: two writes about the same thing need not both be written."""
+    match write:
+        case PutDeployment(record):
+            return ("deployment", record.uid)
+        case RemoveDeployment(uid):
+            return ("deployment", uid)
+        case PutRevision(record):
+            return ("revision", record.uid, record.revision)
+        case DropRevision(uid, revision):
+            return ("revision", uid, revision)
+        case PutNode(record):
+            return ("node", record.id)
+        case DropNode(node):
+            return ("node", node)
+        case DropDeletion(uid):
+            return ("deletion", uid)
+        case _:
+            return (type(write),)
