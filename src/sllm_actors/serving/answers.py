@@ -6,12 +6,10 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from sllm_actors.serving.decisions.reconcile import Deployment
-from sllm_actors.serving.deployment.changes import differing_keys, shown_keys
+from sllm_actors.serving.deployment.changes import shown_keys
 from sllm_actors.serving.deployment.problem import DeploymentProblem
-from sllm_actors.serving.deployment.spec import DeploymentSpec
 
-from .messages import ControlAnswer, Done, Refusal, RefusalKind
+from .messages import Done, Refusal, RefusalKind
 
 
 def done(body: Any, *, pending: bool = False) -> Done:
@@ -31,10 +29,10 @@ def unknown(name: str) -> Refusal:
     return Refusal(RefusalKind.UNKNOWN, "deployment_not_found", sentence)
 
 
-def being_deployed(name: str) -> Refusal:
-    """Refuse a request about a deployment on which workers are still being asked."""
-    sentence = f"{name} is just being deployed: ask again in a moment"
-    return Refusal(RefusalKind.CONFLICT, "deployment_exists", sentence, retry_after=1.0)
+def being_changed(name: str) -> Refusal:
+    """Refuse a request about a deployment or node that another request is just changing."""
+    sentence = f"another request is just changing {name}: ask again in a moment"
+    return Refusal(RefusalKind.CONFLICT, "change_under_way", sentence, retry_after=1.0)
 
 
 def being_deleted(name: str) -> Done:
@@ -48,14 +46,10 @@ def store_away(problem: str) -> Refusal:
     return Refusal(RefusalKind.UNAVAILABLE, "store_unavailable", problem, retry_after=5.0)
 
 
-def deployed_already(known: Deployment, spec: DeploymentSpec, warnings: list[str]) -> ControlAnswer:
-    """Answer a request to deploy an id that exists already: with the same settings it succeeds."""
-    if known.deleting:
-        sentence = f"{spec.id} is being deleted: deploy it again in a moment"
-        return Refusal(RefusalKind.CONFLICT, "deployment_deleting", sentence, retry_after=1.0)
-    if keys := differing_keys(known.spec, spec):
-        return deployed_differently(spec.id, keys)
-    return deployed(known, warnings, created=False)
+def deleting(name: str) -> Refusal:
+    """Refuse to deploy or change what is being deleted."""
+    sentence = f"{name} is being deleted: deploy it again in a moment"
+    return Refusal(RefusalKind.CONFLICT, "deployment_deleting", sentence, retry_after=1.0)
 
 
 def deployed_differently(name: str, keys: Sequence[str]) -> Refusal:
@@ -68,16 +62,15 @@ def deployed_differently(name: str, keys: Sequence[str]) -> Refusal:
     return Refusal(RefusalKind.CONFLICT, "deployment_exists", sentence, keys[0])
 
 
-def deployed(deployment: Deployment, warnings: list[str], *, created: bool) -> Done:
+def deployed(name: str, revision: int, warnings: Sequence[str], *, created: bool) -> Done:
     """Answer that a deployment exists; ``created`` tells whether this request has made it."""
-    name = deployment.spec.id
     body = {
         "deployment_id": name,
         "status": "active",
-        "revision": deployment.revision,
+        "revision": revision,
         "created": created,
         "message": f"{name} is deployed" if created else f"{name} already exists with these settings",
-        "warnings": warnings,
+        "warnings": list(warnings),
     }
     return done(body)
 
@@ -112,6 +105,28 @@ def no_rollout(name: str) -> Refusal:
     """Refuse to pause or resume where nothing is rolled out."""
     sentence = f"{name} has no rollout under way: `sllm status {name}` shows its revision"
     return Refusal(RefusalKind.CONFLICT, "no_rollout", sentence)
+
+
+def paused(name: str, revision: int) -> Done:
+    """Answer that a rollout is paused."""
+    body = {
+        "deployment_id": name,
+        "status": "active",
+        "revision": revision,
+        "message": f"revision {revision} of {name} is paused: `sllm update {name} --resume` goes on",
+    }
+    return done(body)
+
+
+def resumed(name: str, revision: int) -> Done:
+    """Answer that a rollout goes on."""
+    body = {
+        "deployment_id": name,
+        "status": "active",
+        "revision": revision,
+        "message": f"revision {revision} of {name} goes on",
+    }
+    return done(body)
 
 
 def drained(node: str, name: str, replicas: int) -> Done:

@@ -173,7 +173,7 @@ class Controller(Actor):
         return Picture(state, now=now, wall=wall, settle_time=settle_time, grace=grace)
 
     async def receive(self, message: Any) -> Any:
-        """Take a report, a change of a link, a question, or a control request (answered ``ControlAnswer``)."""
+        """Take a report, a change of a link, a question, or a control request (to which it answers)."""
         match message:
             case ReplicasDifference() | ReplicasPage() | Beat():
                 self._reported(message)

@@ -25,7 +25,7 @@ ASKED = 3
 
 
 def whom_to_ask(fleet: Fleet) -> tuple[dict[str, int], bool]:
-    """Return at most ``ASKED`` linked workers with how many GPUs each has, and whether there are no others."""
+    """Return at most ``ASKED`` linked workers with their numbers of GPUs, and whether there are no others."""
     linked = (node for node in fleet.workers_up.values() if node.inventory is not None)
     some = {node.id: node.gpus for node in islice(linked, ASKED + 1)}
     everybody = len(some) <= ASKED

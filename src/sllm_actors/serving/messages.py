@@ -156,7 +156,7 @@ class ReplicaStates:
 @CATALOG.message("serving.read_document")
 @frozen
 class ReadDocument:
-    """From the head to a worker: from which document do you run this replica? Answered ``ReplicaDocument``."""
+    """From the head to a worker: from which document do you run this? Answered with ``ReplicaDocument``."""
 
     key: ReplicaKey
 
