@@ -19,7 +19,6 @@ from sllm_actors.gateway.path.upstream import Connector, OpenTunnel
 from sllm_actors.gateway.routing.actor import DialWorkers, GatewayActor, Memory
 from sllm_actors.gateway.routing.board import Board
 from sllm_actors.gateway.routing.in_flight import InFlight
-from sllm_actors.gateway.routing.knowledge import Knowledge
 from sllm_actors.gateway.routing.router import RouterTools
 from sllm_actors.serving.messages import GATEWAY
 
@@ -31,9 +30,9 @@ class Gateway:
     """What a node starts and serves.
 
     Attributes:
-        child_spec: The actor ``GATEWAY``, to be started under the node's supervision tree. It takes
-            ``RoutingTable`` from the head, ``ReplicaStates`` from workers, and ``WorkerUp`` and
-            ``WorkerLost`` from its own node.
+        child_spec: The actor ``GATEWAY``, to be started under the node's supervision tree. It follows the
+            streams of the head and of workers, and takes ``HeadUp``, ``WorkerUp`` and ``WorkerLost`` from
+            its own node.
         asgi: The ASGI application for ``serve_http``. It must run on the event loop of the actor system.
         in_flight: How many requests are under way at each replica.
         board: The routes as the hot path reads them.
@@ -76,7 +75,7 @@ def open_gateway(
     app = build_app(
         board=tools.board,
         control=Control(system, head_node, settings.control_timeout),
-        instances=Instances(system, lambda: memory.knowledge or Knowledge(), settings.control_timeout),
+        instances=Instances(system, lambda: memory.knowledge, settings.control_timeout),
         settings=settings,
     )
     connector = Connector(settings.machine, open_tunnel, settings.connect_timeout)

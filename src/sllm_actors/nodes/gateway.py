@@ -11,7 +11,7 @@ from sllm_actors.actors import ActorSystem, NodeId
 from sllm_actors.cluster.home import NodeHome
 from sllm_actors.cluster.secret import admin_key, find_secret
 from sllm_actors.engines.host import machine_id
-from sllm_actors.gateway import GatewaySettings, WorkerLost, WorkerUp, open_gateway, serve_http
+from sllm_actors.gateway import GatewaySettings, HeadUp, WorkerLost, WorkerUp, open_gateway, serve_http
 from sllm_actors.observe.terminal import announce
 from sllm_actors.serving.messages import GATEWAY, WorkerAddress
 from sllm_actors.transport import Dial, PeerLost, PeerUp, Transport
@@ -49,6 +49,7 @@ class Links:
             if isinstance(event, PeerUp):
                 self.head = peer.node
                 self._membership.on_joined()
+                system.named(GATEWAY).tell(HeadUp(peer.node))
             elif self.head == peer.node:
                 self.head = None
         elif peer.role == "worker":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import secrets
 import time
 from functools import partial
@@ -60,7 +59,7 @@ async def run_head(settings: HeadNodeSettings, stopping: anyio.Event) -> None:
                 accept=known.judge,
             ) as node:
                 await node.system.start(_registrar(node, store, known))
-                await node.system.start(_controller(node, store))
+                await node.system.start(_controller(node, opened))
                 app = cluster_app(
                     ClusterInfo(credentials.cluster, settings.ports["transport"]),
                     node.system,
@@ -80,14 +79,9 @@ async def run_head(settings: HeadNodeSettings, stopping: anyio.Event) -> None:
         home.close()
 
 
-def _controller(node: Node, store: ControllerStore) -> ChildSpec:
-    numbers = itertools.count(1)
+def _controller(node: Node, store: Store) -> ChildSpec:
     return ChildSpec(
-        id=CONTROLLER,
-        name=CONTROLLER,
-        factory=lambda: Controller(
-            store, peers=node.transport.peers, epoch=node.incarnation.counter, table_numbers=numbers
-        ),
+        id=CONTROLLER, name=CONTROLLER, factory=partial(Controller, store, peers=node.transport.peers)
     )
 
 

@@ -20,7 +20,7 @@ from sllm_actors.cluster.messages import CATALOG as CLUSTER_MESSAGES
 from sllm_actors.cluster.messages import CREDENTIAL_KEEPER
 from sllm_actors.cluster.tls import make_tls_contexts, renew_forever
 from sllm_actors.engines.messages import CATALOG as ENGINE_MESSAGES
-from sllm_actors.serving.messages import CATALOG as SERVING_MESSAGES
+from sllm_actors.serving.streams import CATALOG as SERVING_MESSAGES
 from sllm_actors.transport import (
     NodeHello,
     NodeIdentity,

@@ -69,7 +69,8 @@ from .streams import (
     ReplicasDifference,
     ReplicasPage,
 )
-from .views.answer import Question, answer
+from .views.answers import answer
+from .views.messages import Question
 
 log = structlog.get_logger("sllm_actors.controller")
 

@@ -25,9 +25,10 @@ from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.engines.messages import ReplicaReport
 
 from .differences.messages import AskPage, Difference, Page, Stream
+from .messages import CATALOG as MESSAGES
 from .messages import Order, ServedModel, WorkerAddress
 
-CATALOG = Catalog()
+CATALOG = Catalog(MESSAGES)
 
 
 @CATALOG.message("serving.orders_difference")

@@ -44,7 +44,7 @@ class Instances:
     system: ActorSystem
     knowledge: Callable[[], Knowledge]
     timeout: float
-    _nodes: dict[ReplicaKey, str] = field(factory=dict, init=False, repr=False)
+    _seen: dict[str, tuple[str, ReplicaKey]] = field(factory=dict, init=False, repr=False)
 
     async def read_log(self, instance: str, offset: int | None, limit: int | None) -> LogChunk:
         """Return a piece of an instance's log; the log goes on over all attempts of the instance.
@@ -69,25 +69,29 @@ class Instances:
         return _answer(await self._ask(instance, WakeInstance))
 
     async def _ask(self, instance: str, question: Callable[[ReplicaKey], Any]) -> Any:
-        key = _key_of(instance)
-        node = None if key is None else self._node_of(key)
-        if key is None or node is None:
+        named = _key_of(instance)
+        found = None if named is None else self._find(named)
+        if found is None:
             raise errors.not_found(f"there is no instance {instance[:200]!r}: GET /status lists them")
+        node, key = found
         try:
             return await self.system.named(WORKER, NodeId(node)).ask(question(key), timeout=self.timeout)
         except AskError as error:
             raise errors.worker_away(str(error)) from None
 
-    def _node_of(self, key: ReplicaKey) -> str | None:
-        """Return the worker that has a replica, or had it when last asked; None if that worker is lost."""
-        knowledge, before = self.knowledge(), self._nodes.pop(key, None)
-        node = knowledge.node_of(key) or before
-        if node is None or node not in knowledge.states:
+    def _find(self, named: ReplicaKey) -> tuple[str, ReplicaKey] | None:
+        """Return the worker that has a replica, or had it when last asked, and the replica's whole key.
+
+        None if there is none, or that worker is lost.
+        """
+        knowledge, before = self.knowledge(), self._seen.pop(str(named), None)
+        found = knowledge.find(named.deployment, named.revision, named.number) or before
+        if found is None or not knowledge.is_linked(found[0]):
             return None
-        self._nodes[key] = node  # to the end: the first one is what was asked about longest ago
-        if len(self._nodes) > MOST_REMEMBERED:
-            del self._nodes[next(iter(self._nodes))]
-        return node
+        self._seen[str(named)] = found  # to the end: the first one is what was asked about longest ago
+        if len(self._seen) > MOST_REMEMBERED:
+            del self._seen[next(iter(self._seen))]
+        return found
 
 
 def _answer(said: Any) -> ControlAnswer:

@@ -1,88 +1,114 @@
-"""All that a gateway has been told by the head and by the workers, as one immutable value. Pure."""
+"""All that a gateway has been told by the head and by the workers, found by deployment."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from attrs import evolve, field, frozen
+from collections.abc import Iterable
 
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.engines.messages import ReplicaReport
-from sllm_actors.serving.messages import ReplicaStates, RoutingTable, ServedModel
+from sllm_actors.serving.messages import ServedModel, WorkerAddress
 
 from .route import Route, make_route
 
-NO_TABLE = RoutingTable((0, 0))
+Touched = set[str]
+"""Ids of deployments whose route may have changed."""
 
 
-@frozen
 class Knowledge:
-    """The head's last routing table and each worker's last report of its replicas.
+    """The deployments and workers that the head has told of, and the replicas that workers have.
 
-    The methods ``with_…`` and ``without`` return a new value, or this one where nothing changes.
+    A change costs what it touches; what it may have changed is returned. It outlives the gateway's actor.
 
     Attributes:
-        table: The routing table: which deployments and workers there are.
-        states: The last report of each worker that is linked, by the worker's node id.
+        served: What is deployed, by deployment id.
+        addresses: Where workers are reached, by worker.
     """
 
-    table: RoutingTable = NO_TABLE
-    states: Mapping[str, ReplicaStates] = field(factory=dict)
+    def __init__(self) -> None:
+        self.served: dict[str, ServedModel] = {}
+        self.addresses: dict[str, WorkerAddress] = {}
+        self._nodes: dict[str, dict[ReplicaKey, ReplicaReport]] = {}
+        self._deployments: dict[str, dict[tuple[str, ReplicaKey], ReplicaReport]] = {}
 
-    def with_table(self, table: RoutingTable) -> Knowledge:
-        """Learn a routing table, if it is newer than the known one."""
-        return evolve(self, table=table) if table.epoch > self.table.epoch else self
+    def serve(self, models: Iterable[ServedModel] = (), gone: Iterable[str] = ()) -> Touched:
+        """Learn what is deployed, and the ids of what no longer is."""
+        touched: Touched = set()
+        for model in models:
+            if self.served.get(model.id) != model:
+                self.served[model.id] = model
+                touched.add(model.id)
+        for name in gone:
+            if self.served.pop(name, None) is not None:
+                touched.add(name)
+        return touched
 
-    def with_states(self, states: ReplicaStates) -> Knowledge:
-        """Learn a worker's report of its replicas, if it is newer than the known one."""
-        known = self.states.get(states.node)
-        if known is not None and states.sequence <= known.sequence:
-            return self
-        return evolve(self, states={**self.states, states.node: states})
+    def locate(self, addresses: Iterable[WorkerAddress] = (), gone: Iterable[str] = ()) -> bool:
+        """Learn addresses of workers, and which workers are gone; return whether that changed anything."""
+        before = dict(self.addresses)
+        for address in addresses:
+            self.addresses[address.node] = address
+        for node in gone:
+            self.addresses.pop(node, None)
+        return self.addresses != before
 
-    def with_new_life(self, node: str) -> Knowledge:
-        """Learn that a worker has a new link, so that its next report counts whatever its number is.
+    def report(
+        self, node: str, reports: Iterable[ReplicaReport] = (), gone: Iterable[ReplicaKey] = ()
+    ) -> Touched:
+        """Learn what a worker says of its replicas, and which it has no longer."""
+        touched: Touched = set()
+        replicas = self._nodes.setdefault(node, {})
+        for report in reports:
+            key = report.id.key
+            replicas[key] = report
+            self._deployments.setdefault(key.deployment, {})[node, key] = report
+            touched.add(key.deployment)
+        for key in gone:
+            if replicas.pop(key, None) is not None:
+                self._drop(node, key)
+                touched.add(key.deployment)
+        return touched
 
-        A restarted worker numbers its reports anew. Its last report stands until the next one comes.
-        """
-        known = self.states.get(node)
-        return (
-            self if known is None else evolve(self, states={**self.states, node: evolve(known, sequence=-1)})
-        )
+    def lose(self, node: str) -> Touched:
+        """Forget the replicas of a worker that cannot be reached."""
+        lost = self._nodes.pop(node, {})
+        for key in lost:
+            self._drop(node, key)
+        return {key.deployment for key in lost}
 
-    def without(self, node: str) -> Knowledge:
-        """Forget the report of a worker that is lost."""
-        if node not in self.states:
-            return self
-        return evolve(self, states={name: states for name, states in self.states.items() if name != node})
+    def keys_of(self, node: str) -> tuple[ReplicaKey, ...]:
+        """Return the replicas that a worker has."""
+        return tuple(self._nodes.get(node, ()))
 
-    def served(self) -> dict[str, ServedModel]:
-        """Return what is deployed, by deployment id."""
-        return {model.id: model for model in self.table.models}
+    def is_linked(self, node: str) -> bool:
+        """Return whether a worker has said anything since its link came up."""
+        return node in self._nodes
 
-    def replicas(self) -> dict[str, list[tuple[str, ReplicaReport]]]:
-        """Return the reported replicas by deployment id, each with the node id of its worker."""
-        replicas: dict[str, list[tuple[str, ReplicaReport]]] = {}
-        for node, states in self.states.items():
-            for report in states.replicas:
-                replicas.setdefault(report.id.deployment, []).append((node, report))
-        return replicas
+    def names(self) -> Touched:
+        """Return the ids of all deployments that are served, or have replicas."""
+        return self.served.keys() | self._deployments.keys()
 
-    def routes(self, *, patience: float) -> dict[str, Route]:
-        """Return the route of each deployment that is served or still has replicas, by deployment id.
+    def route(self, name: str, *, patience: float) -> Route | None:
+        """Return the route of a deployment; None if it is not served and has no replica.
 
         Args:
+            name: The deployment's id.
             patience: See ``make_route``, in seconds.
         """
-        served, replicas = self.served(), self.replicas()
-        return {
-            name: make_route(name, served.get(name), replicas.get(name, ()), patience=patience)
-            for name in sorted(served.keys() | replicas.keys())
-        }
+        served, replicas = self.served.get(name), self._deployments.get(name, {})
+        if served is None and not replicas:
+            return None
+        reports = [(node, report) for (node, _), report in replicas.items()]
+        return make_route(name, served, reports, patience=patience)
 
-    def node_of(self, replica: ReplicaKey) -> str | None:
-        """Return the node id of the worker that reports a replica, or None."""
-        for node, states in self.states.items():
-            if any(report.id.key == replica for report in states.replicas):
-                return node
+    def find(self, deployment: str, revision: int, number: int) -> tuple[str, ReplicaKey] | None:
+        """Return the worker that has a replica, and its key; None if none has. People know no ``uid``."""
+        for node, key in self._deployments.get(deployment, {}):
+            if (key.revision, key.number) == (revision, number):
+                return node, key
         return None
+
+    def _drop(self, node: str, key: ReplicaKey) -> None:
+        replicas = self._deployments[key.deployment]
+        del replicas[node, key]
+        if not replicas:
+            del self._deployments[key.deployment]

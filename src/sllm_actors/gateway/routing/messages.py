@@ -11,6 +11,13 @@ from .route import Route
 
 
 @frozen
+class HeadUp:
+    """To the gateway's actor: a link to the head ``node`` has come up."""
+
+    node: str
+
+
+@frozen
 class WorkerUp:
     """To the gateway's actor: a link to the worker ``node`` has come up."""
 

@@ -97,6 +97,8 @@ def make_route(
     failed: list[ReplicaReport] = []
     coming = False
     for node, report in sorted(replicas, key=lambda replica: replica[1].id):
+        if not _belongs(report, served) and report.state is not ReplicaState.DRAINING:
+            continue
         where = (report.address, report.machine, report.withdrawal)
         upstream = Upstream(report.id, node, *where, key=report.key, server=report.server)
         match report.state:
@@ -124,6 +126,14 @@ def make_route(
     elif served is not None and served.no_place and not coming:
         failure = Failure(served.no_place, None, placed=False)
     return Route(deployment, served, tuple(ready), tuple(leaving), tuple(asleep), failure)
+
+
+def _belongs(report: ReplicaReport, served: ServedModel | None) -> bool:
+    """Return whether a replica may get requests: it is of a revision that the head names, or of any that is
+    no longer deployed, so that what leaves is seen to leave."""
+    if served is None:
+        return True
+    return report.id.uid == served.uid and report.id.revision in served.revisions
 
 
 def index_names(routes: Iterable[Route]) -> dict[str, tuple[str, ...]]:

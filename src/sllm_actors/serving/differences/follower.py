@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final, Generic, TypeAlias
 
 from attrs import frozen
@@ -64,12 +65,16 @@ class Follower(Generic[K, E]):
         stream: The stream that is followed.
         node: The node that the follower lives on.
         most_keys: Entries that the publisher may have.
+        known: Keys that are in the table already, from an earlier follower of it or from disk: those that the
+            publisher does not have are removed with the whole.
 
     Attributes:
         complete: Whether the follower has the whole, and has missed nothing that it knows of.
     """
 
-    def __init__(self, stream: Stream[K, E], node: str, *, most_keys: int = MOST_KEYS) -> None:
+    def __init__(
+        self, stream: Stream[K, E], node: str, *, most_keys: int = MOST_KEYS, known: Iterable[K] = ()
+    ) -> None:
         self.stream = stream
         self.node = node
         self.complete = False
@@ -81,7 +86,7 @@ class Follower(Generic[K, E]):
         self._cursor: K | None = None  # the outstanding page begins after this key
         self._loaded = 0
         self._keys: set[K] = set()  # confirmed by this load, or since
-        self._old: set[K] = set()  # in the table from before this load, and not confirmed by it yet
+        self._old: set[K] = set(known)  # in the table from before this load, and not confirmed by it yet
         self._patience = PATIENCE
         self._waited = PATIENCE - 1  # the first beat asks, should ``begin`` not have been called
 
