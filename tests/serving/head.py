@@ -10,25 +10,45 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+from attrs import define, field
+from sllm_actors.serving.views.messages import DescribeCluster, DescribeDeployment
 
 from sllm_actors.actors import AT_ONCE, ChildSpec, Incarnation, NodeId
 from sllm_actors.engines.identity import ReplicaKey
-from sllm_actors.engines.messages import InspectSource, ReplicaReport, SourceInspected
+from sllm_actors.engines.messages import InspectSource, ReplicaReport, ReplicaState, SourceInspected
 from sllm_actors.serving.controller import Controller
-from sllm_actors.serving.controller_store import ControllerStore, StoredDeployment
 from sllm_actors.serving.deployment.document import write_document
 from sllm_actors.serving.deployment.spec import DeploymentSpec
+from sllm_actors.serving.differences.follower import Follower
+from sllm_actors.serving.differences.messages import Beat
+from sllm_actors.serving.differences.publisher import Publisher
 from sllm_actors.serving.messages import (
     CONTROLLER,
     DeleteDeployment,
     Deploy,
-    Describe,
-    DesiredReplicas,
-    RoutingTable,
-    WorkerReport,
+    Order,
+    ReadDocument,
+    ReplicaDocument,
+    ServedModel,
+    WorkerAddress,
+    WorkerInventory,
 )
 from sllm_actors.serving.store.database import sqlite_url
+from sllm_actors.serving.store.records import StoredState
 from sllm_actors.serving.store.store import Store
+from sllm_actors.serving.streams import (
+    ADDRESSES,
+    ORDERS,
+    REPLICAS,
+    ROUTES,
+    AddressesDifference,
+    AddressesPage,
+    AskReplicas,
+    OrdersDifference,
+    OrdersPage,
+    RoutesDifference,
+    RoutesPage,
+)
 from sllm_actors.testing import ManualClock, TestSystem
 from sllm_actors.transport import Peer, PeerLost, PeerUp
 
@@ -36,62 +56,116 @@ from .kit import inventory, outcome_of
 from .recording_network import RecordingNetwork
 
 SETTLE_TIME = 10.0
+_LIVES = itertools.count(1)
+
+
+@define(eq=False)
+class Played:
+    """A worker or gateway as the head sees it: it follows what the head says, and says what a test wants."""
+
+    node: str
+    replicas: Publisher[ReplicaKey, ReplicaReport]
+    following: dict[str, Follower[Any, Any]]
+    orders: dict[ReplicaKey, Order] = field(factory=dict)
+    routes: dict[str, ServedModel] = field(factory=dict)
+    addresses: dict[str, WorkerAddress] = field(factory=dict)
+    read: int = 0
+
+    @property
+    def runs(self) -> list[ReplicaKey]:
+        """What it is ordered to run."""
+        return sorted(key for key, order in self.orders.items() if order.run is not None)
+
+    @property
+    def stops(self) -> dict[ReplicaKey, str]:
+        """What it is ordered to stop, and why."""
+        return {key: order.stop for key, order in self.orders.items() if order.run is None}
 
 
 class Head:
     """What a test does to a controller, and sees of it."""
 
-    def __init__(self, store: ControllerStore, epoch: int) -> None:
+    def __init__(self, store: Store) -> None:
         self.store = store
         self.clock = ManualClock()
         self.network = RecordingNetwork()
-        self.network.answer = self._inspect
+        self.network.answer = self._answer
         self.system = TestSystem(node=NodeId("head"), clock=self.clock, network=self.network)
         self.peers: dict[str, Peer] = {}
+        self.nodes: dict[str, Played] = {}
         self.problems: dict[str, str] = {}  # what each worker says of any source
+        self.documents: dict[str, str] = {}  # by uid: what workers say that they run it by
         self.silent: set[str] = set()  # workers that do not answer
         self._sequences = itertools.count(1)
-        self._numbers = itertools.count(1)
-        self._epoch = epoch
 
-    def _inspect(self, node: str, question: Any) -> Any:
+    def _answer(self, node: str, question: Any) -> Any:
+        if isinstance(question, ReadDocument):
+            return ReplicaDocument(self.documents.get(question.key.uid, ""))
         assert isinstance(question, InspectSource)
         return None if node in self.silent else SourceInspected(self.problems.get(node, ""))
 
     async def start(self) -> None:
         def make() -> Controller:
-            return Controller(
-                self.store,
-                peers=lambda: tuple(self.peers.values()),
-                epoch=self._epoch,
-                table_numbers=self._numbers,
-                settle_time=SETTLE_TIME,
-            )
+            return Controller(self.store, peers=lambda: tuple(self.peers.values()), settle_time=SETTLE_TIME)
 
         await self.system.start(ChildSpec(CONTROLLER, make, name=CONTROLLER, backoff=AT_ONCE))
+        await self.rest()
 
     # ---- what nodes do
 
-    async def up(self, *nodes: str, role: str = "worker", life: int = 1) -> None:
-        for node in nodes:
-            peer = Peer(NodeId(node), role, Incarnation(life, 0), f"{node}.lan", outbound=False)
-            self.peers[node] = peer
-            self.system.named(CONTROLLER).tell(PeerUp(peer))
+    async def up(self, node: str, role: str = "worker", life: int = 1) -> Played:
+        peer = Peer(NodeId(node), role, Incarnation(life, 0), f"{node}.lan", outbound=False)
+        self.peers[node] = peer
+        if node not in self.nodes:
+            streams = [ORDERS] if role == "worker" else [ROUTES, ADDRESSES]
+            following = {each.name: Follower[Any, Any](each, node) for each in streams}
+            self.nodes[node] = Played(node, Publisher(REPLICAS, node, next(_LIVES)), following)
+        self.tell(PeerUp(peer))
         await self.rest()
+        return self.nodes[node]
 
     async def lose(self, node: str) -> None:
-        self.system.named(CONTROLLER).tell(PeerLost(self.peers.pop(node), "silent"))
+        self.tell(PeerLost(self.peers.pop(node), "it is silent"))
         await self.rest()
 
-    async def report(self, node: str, *replicas: ReplicaReport, gpus: int = 0, sequence: int = 0) -> None:
-        said = WorkerReport(node, sequence or next(self._sequences), inventory(gpus, port=8002), replicas)
-        self.system.named(CONTROLLER).tell(said)
+    async def join(self, node: str, *replicas: ReplicaReport, gpus: int = 0, life: int = 1) -> Played:
+        """A worker is linked and has said what it has."""
+        peer = Peer(NodeId(node), "worker", Incarnation(life, 0), f"{node}.lan", outbound=False)
+        self.peers[node] = peer
+        played = Played(
+            node, Publisher(REPLICAS, node, next(_LIVES)), {"orders": Follower[Any, Any](ORDERS, node)}
+        )
+        self.nodes[node] = played
+        for each in replicas:
+            played.replicas.put(each)
+        self.tell(PeerUp(peer))
+        await self.have(node, gpus=gpus)
+        return played
+
+    async def have(self, node: str, *, gpus: int = 0, changes: int = 0, epoch: int = 0) -> None:
+        """A worker says what it has."""
+        has = inventory(gpus, port=8002, name=node)
+        self.tell(WorkerInventory(node, next(self._sequences), has, changes, epoch))
         await self.rest()
 
-    async def join(self, node: str, *replicas: ReplicaReport, gpus: int = 0, life: int = 1) -> None:
-        """A worker is linked and has reported."""
-        await self.up(node, life=life)
-        await self.report(node, *replicas, gpus=gpus)
+    async def report(self, node: str, *replicas: ReplicaReport, gone: tuple[ReplicaKey, ...] = ()) -> None:
+        """A worker says what has become of replicas."""
+        for each in replicas:
+            self.nodes[node].replicas.put(each)
+        for key in gone:
+            self.nodes[node].replicas.remove(key)
+        for difference in self.nodes[node].replicas.flush():
+            self.tell(difference)
+        await self.rest()
+
+    async def ready(self, node: str) -> None:
+        """Everything that a worker is ordered to run is ready, and what it is to stop is gone."""
+        played = self.nodes[node]
+        reports = [_report_of(order, ReplicaState.READY) for order in played.orders.values() if order.run]
+        await self.report(node, *reports, gone=tuple(played.stops))
+
+    def tell(self, message: Any) -> None:
+        self.system.named(CONTROLLER).tell(message)
 
     # ---- what a person does
 
@@ -99,16 +173,18 @@ class Head:
         answer = await self.system.named(CONTROLLER).ask(request, timeout=60)
         return outcome_of(answer)
 
-    async def deploy(self, wanted: DeploymentSpec) -> tuple[str, dict[str, Any]]:
-        found = await self.ask(Deploy(json.dumps(write_document(wanted))))
+    async def deploy(self, wanted: DeploymentSpec, **more: Any) -> tuple[str, dict[str, Any]]:
+        found = await self.ask(Deploy(json.dumps(write_document(wanted)), **more))
         await self.rest()
         return found
 
     async def delete(self, name: str) -> tuple[str, dict[str, Any]]:
-        return await self.ask(DeleteDeployment(name))
+        found = await self.ask(DeleteDeployment(name))
+        await self.rest()
+        return found
 
     async def describe(self, name: str = "") -> dict[str, Any]:
-        outcome, document = await self.ask(Describe(name))
+        outcome, document = await self.ask(DescribeDeployment(name) if name else DescribeCluster())
         assert outcome == "done", document
         return document
 
@@ -118,43 +194,69 @@ class Head:
 
     # ---- what is seen
 
-    async def stored(self) -> list[StoredDeployment]:
-        return await anyio.to_thread.run_sync(self.store.deployments)
-
-    async def known_workers(self) -> set[str]:
-        return await anyio.to_thread.run_sync(self.store.nodes, "worker")
+    async def stored(self) -> StoredState:
+        return await anyio.to_thread.run_sync(self.store.load)
 
     async def rest(self) -> None:
         """Wait until everything that was said is dealt with, but for questions that nobody answers."""
         while True:
-            await self.ask(Describe())  # answered behind everything that was sent before
+            await self.ask(DescribeCluster())  # answered behind everything that was sent before
             await anyio.wait_all_tasks_blocked()
-            await self.ask(Describe())
+            await self.clock.advance(0.006)  # the head plans what came together a moment later
+            await self.ask(DescribeCluster())
             await anyio.wait_all_tasks_blocked()
-            if self.system.statistics().jobs <= len(self.network.open):
+            heard = self._hear()
+            # One job is the one that writes behind.
+            if not heard and self.system.statistics().jobs <= len(self.network.open) + 1:
                 return
 
-    def orders(self, node: str) -> list[ReplicaKey] | None:
-        """Return what a worker was last told to run, or None when it never was told."""
-        last = self.network.last(node, DesiredReplicas)
-        return None if last is None else [order.key for order in last.orders]
+    def _hear(self) -> bool:
+        """Let nodes take what they were told, and answer; return whether there was anything."""
+        heard = False
+        for played in self.nodes.values():
+            told = self.network.told[played.node]
+            for message in told[played.read :]:
+                self._take(played, message)
+                heard = True
+            played.read = len(told)
+        return heard
 
-    def order_count(self, node: str) -> int:
-        return sum(isinstance(each, DesiredReplicas) for each in self.network.told[node])
+    def _take(self, played: Played, message: Any) -> None:
+        if isinstance(message, AskReplicas):
+            if played.node in self.peers and played.node not in self.silent:
+                played.replicas.flush()
+                self.tell(played.replicas.page(message.after))
+            return
+        for name, table, kinds in (
+            ("orders", played.orders, (OrdersDifference, OrdersPage)),
+            ("routes", played.routes, (RoutesDifference, RoutesPage)),
+            ("addresses", played.addresses, (AddressesDifference, AddressesPage)),
+        ):
+            follower = played.following.get(name)
+            if follower is None or not isinstance(message, (*kinds, Beat)):
+                continue
+            changes = follower.take(message)
+            for key in changes.removed:
+                table.pop(key, None)  # type: ignore[attr-defined]
+            for entry in changes.put:
+                table[follower.stream.key_of(entry)] = entry  # type: ignore[index]
+            if changes.ask is not None and played.node in self.peers:
+                self.tell(changes.ask)
 
-    def table(self, node: str) -> RoutingTable | None:
-        return self.network.last(node, RoutingTable)
 
-    def forget_told(self) -> None:
-        self.network.told.clear()
+def _report_of(order: Order, state: ReplicaState, **more: Any) -> ReplicaReport:
+    assert order.run is not None
+    return ReplicaReport(
+        order.key.attempt(1), state, gpus=order.run.num_gpus, fingerprint=order.run.fingerprint, **more
+    )
 
 
 @asynccontextmanager
-async def running_head(path: Path, *, epoch: int = 1) -> AsyncIterator[Head]:
+async def running_head(path: Path) -> AsyncIterator[Head]:
     """Run a head on the state in a folder; the next one on the same folder is its restart."""
     store = await anyio.to_thread.run_sync(Store.open, sqlite_url(path / "state.db"))
     try:
-        head = Head(ControllerStore(store), epoch)
+        head = Head(store)
         async with head.system:
             await head.start()
             yield head

@@ -1,57 +1,127 @@
-"""Whether a document becomes a deployment: by itself, by what there is, by what workers say."""
+"""Whether a document becomes a deployment or an update: by itself, by what there is, by what workers say."""
 
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
+from tests.serving.picture.world import World
 
-from sllm_actors.actors import Incarnation
-from sllm_actors.serving.admission import AdmissionVerdict, Proposal, propose
+from sllm_actors.serving.admission import Inspection, Proposal, admit, propose, propose_update
+from sllm_actors.serving.control import Change
 from sllm_actors.serving.deployment.document import MAX_DOCUMENT, write_document
-from sllm_actors.serving.inspection import WorkerLife
-from sllm_actors.serving.messages import Done, Refusal
+from sllm_actors.serving.messages import Deploy, Done, Refusal, UpdateDeployment
+from sllm_actors.serving.picture.events import DeploymentAdded, PolicyChanged, RevisionAdded
 
-from .kit import deployment, spec
+DOCUMENT = '{"model": "m", "backend": "command", "backend_config": {"command": ["run"]}}'
+OTHER = '{"model": "m", "backend": "command", "backend_config": {"command": ["other"]}}'
+FINE = Inspection(everybody=True, asked=1, said={"w1": ""})
 
-DOCUMENT = '{"model": "m", "backend": "llamacpp"}'
-LIVES = [WorkerLife(node, Incarnation(1, 1)) for node in ("w1", "w2")]
+
+def world(*, deployed: bool = True) -> World:
+    made = World()
+    made.worker("w1")
+    if deployed:
+        made.deploy("m")
+    return made
 
 
-def refused(document: str, code: str, *, outcome: str, deployed: bool = False, admitting: str = "") -> str:
-    known = {"m:llamacpp": deployment()} if deployed else {}
-    said = propose(document, known, {admitting})
+def refused(said: Any, code: str, *, outcome: str) -> str:
     assert isinstance(said, Refusal)
     assert (said.kind, said.code) == (outcome, code)
     return said.message
 
 
-def test_a_document_that_makes_sense_is_proposed_with_what_its_author_should_see() -> None:
-    made = propose('{"model": "m", "backend": "llamacpp", "auto_scaling_config": {"target": 3}}', {}, ())
+def test_a_document_that_makes_sense_is_proposed() -> None:
+    made = propose(world(deployed=False).picture, Deploy(DOCUMENT))
     assert isinstance(made, Proposal)
-    assert made.spec.id == "m:llamacpp"
+    assert (made.spec.id, made.update, made.new_engine) == ("m:command", False, True)
 
 
 @pytest.mark.parametrize("document", ["", "[]", "{", '{"model": 7}', '{"modle": "m"}'])
 def test_one_that_makes_none_is_refused_with_a_sentence(document: str) -> None:
-    assert refused(document, "invalid_deployment", outcome="invalid")
+    assert refused(propose(world().picture, Deploy(document)), "invalid_deployment", outcome="invalid")
 
 
-def test_a_document_that_is_too_long_is_not_read() -> None:
-    assert str(MAX_DOCUMENT) in refused("x" * (MAX_DOCUMENT + 1), "too_large", outcome="too_large")
+def test_what_is_too_long_is_not_read() -> None:
+    text = "x" * (MAX_DOCUMENT + 1)
+    for said in (
+        propose(world().picture, Deploy(text)),
+        propose_update(world().picture, UpdateDeployment("m:command", text)),
+    ):
+        assert str(MAX_DOCUMENT) in refused(said, "too_large", outcome="too_large")
 
 
 def test_what_is_there_already_is_no_mistake_and_other_settings_are() -> None:
-    known = deployment()
-    same = propose(json.dumps(write_document(known.spec)), {known.spec.id: known}, ())
+    here = world()
+    document = json.dumps(write_document(here.picture.catalogue.by_id["m:command"].spec))
+    same = propose(here.picture, Deploy(document))
     assert isinstance(same, Done)
     assert json.loads(same.document)["created"] is False
-    other = json.dumps({"model": "m", "backend": "llamacpp", "num_gpus": 3})
-    assert "other settings" in refused(other, "deployment_exists", outcome="conflict", deployed=True)
+    said = refused(propose(here.picture, Deploy(OTHER)), "deployment_exists", outcome="conflict")
+    assert "backend_config.command differs" in said
 
 
-def test_what_is_being_decided_already_has_to_wait() -> None:
-    assert refused(DOCUMENT, "deployment_exists", outcome="conflict", admitting="m:llamacpp")
+def test_with_update_other_settings_are_a_proposal() -> None:
+    made = propose(world().picture, Deploy(OTHER, update=True, allow_downtime=True))
+    assert isinstance(made, Proposal)
+    assert (made.update, made.allow_downtime, made.new_engine) == (True, True, True)
+
+
+def test_a_patch_of_the_policy_asks_no_worker() -> None:
+    made = propose_update(world().picture, UpdateDeployment("m:command", '{"hold_limit": 3}'))
+    assert isinstance(made, Proposal)
+    assert (made.spec.hold_limit, made.new_engine) == (3, False)
+
+
+def test_a_patch_of_nothing_or_of_nonsense_is_refused() -> None:
+    here = world()
+    unknown = propose_update(here.picture, UpdateDeployment("x:command", "{}"))
+    assert "x:command" in refused(unknown, "deployment_not_found", outcome="unknown")
+    wrong = propose_update(here.picture, UpdateDeployment("m:command", '{"hold_limt": 3}'))
+    assert "hold_limit" in refused(wrong, "invalid_deployment", outcome="invalid")
+
+
+def test_what_is_being_deleted_is_neither_deployed_nor_changed() -> None:
+    here = world()
+    here.ready()
+    deployment = here.picture.catalogue.by_id["m:command"]
+    deployment.deleting = True
+    assert refused(propose(here.picture, Deploy(DOCUMENT)), "deployment_deleting", outcome="conflict")
+    patch = UpdateDeployment("m:command", "{}")
+    assert refused(propose_update(here.picture, patch), "deployment_deleting", outcome="conflict")
+
+
+def test_an_admitted_document_is_a_new_deployment_of_its_own() -> None:
+    here = world(deployed=False)
+    made = propose(here.picture, Deploy(DOCUMENT))
+    assert isinstance(made, Proposal)
+    change = admit(here.picture, made, FINE, uid="u", wall=5.0)
+    assert isinstance(change, Change)
+    (event,) = change.events
+    assert isinstance(event, DeploymentAdded)
+    assert (event.record.uid, event.record.created, event.revision.revision) == ("u", 5.0, 1)
+
+
+def test_an_admitted_update_is_a_revision_and_a_policy_is_none() -> None:
+    here = world()
+    for patch, kinds in (
+        ('{"backend_config": {"command": ["other"]}, "hold_limit": 3}', [PolicyChanged, RevisionAdded]),
+        ('{"hold_limit": 3}', [PolicyChanged]),
+    ):
+        made = propose_update(here.picture, UpdateDeployment("m:command", patch))
+        assert isinstance(made, Proposal)
+        change = admit(here.picture, made, FINE, uid="u", wall=5.0)
+        assert isinstance(change, Change)
+        assert [type(each) for each in change.events] == kinds
+
+
+def test_a_deployment_that_went_while_workers_were_asked_is_not_updated() -> None:
+    made = propose(world().picture, Deploy(OTHER, update=True))
+    assert isinstance(made, Proposal)
+    said = admit(world(deployed=False).picture, made, FINE, uid="u", wall=5.0)
+    assert refused(said, "deployment_not_found", outcome="unknown")
 
 
 @pytest.mark.parametrize(
@@ -65,24 +135,43 @@ def test_what_is_being_decided_already_has_to_wait() -> None:
         ([], ""),
     ],
 )
-def test_a_proposal_is_refused_only_by_every_worker(answers: list[str], refusal: str) -> None:
-    verdict = AdmissionVerdict(Proposal(spec(), []), 2, dict(zip(LIVES, answers, strict=False)))
-    assert verdict.refused == refusal
+def test_a_proposal_is_refused_only_by_all_that_were_asked(answers: list[str], refusal: str) -> None:
+    said = dict(zip(("w1", "w2"), answers, strict=False))
+    assert Inspection(everybody=True, asked=2, said=said).refused == refusal
 
 
 def test_a_refused_setting_is_called_as_it_was_typed() -> None:
-    proposal = propose('{"model": "m", "backend": "vllm", "backend_config": {"torch_dtype": "x"}}', {}, ())
+    document = '{"model": "m", "backend": "vllm", "backend_config": {"torch_dtype": "x"}}'
+    proposal = propose(world(deployed=False).picture, Deploy(document))
     assert isinstance(proposal, Proposal)
-    verdict = AdmissionVerdict(proposal, 1, {LIVES[0]: "dtype must be auto or half, not 'x'"})
-    assert verdict.refused == "torch_dtype must be auto or half, not 'x'"
+    said = {"w1": "dtype must be auto or half, not 'x'"}
+    inspection = Inspection(everybody=True, asked=1, said=said, typed=proposal.typed)
+    assert inspection.refused == "torch_dtype must be auto or half, not 'x'"
 
 
 def test_of_many_workers_that_refuse_a_few_say_why() -> None:
-    lives = [WorkerLife(f"w{number}", Incarnation(1, 1)) for number in range(9)]
-    answers = {life: f"/m does not exist on worker {life.node}" for life in lives}
-    refusal = AdmissionVerdict(Proposal(spec(), []), 9, answers).refused
+    said = {f"w{number}": f"/m does not exist on worker w{number}" for number in range(9)}
+    refusal = Inspection(everybody=True, asked=9, said=said).refused
     assert refusal.split("; ")[1:] == [
         "/m does not exist on worker w1",
         "/m does not exist on worker w2",
         "and 6 more workers refuse",
+    ]
+
+
+def test_a_refusal_of_all_refuses_and_one_of_a_few_warns() -> None:
+    here = world(deployed=False)
+    made = propose(here.picture, Deploy(DOCUMENT))
+    assert isinstance(made, Proposal)
+    everybody = Inspection(everybody=True, asked=1, said={"w1": "no such file"})
+    said = refused(
+        admit(here.picture, made, everybody, uid="u", wall=5.0), "invalid_deployment", outcome="invalid"
+    )
+    assert said == "no such file"
+    few = Inspection(everybody=False, asked=1, said={"w1": "no such file"})
+    change = admit(here.picture, made, few, uid="u", wall=5.0)
+    assert isinstance(change, Change)
+    assert isinstance(change.answer, Done)
+    assert json.loads(change.answer.document)["warnings"] == [
+        "1 workers were asked, and all refuse it: no such file"
     ]

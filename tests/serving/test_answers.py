@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import json
 
-from attrs import evolve
-
 from sllm_actors.serving.answers import (
+    being_changed,
     being_deleted,
-    being_deployed,
+    deleting,
     deployed,
-    deployed_already,
+    deployed_differently,
     drained,
     invalid,
     no_rollout,
+    paused,
+    resumed,
     store_away,
     undrained,
     unknown,
     updated,
 )
 from sllm_actors.serving.deployment.problem import DeploymentProblem, Mistake
-from sllm_actors.serving.messages import Done, Refusal, RefusalKind
-
-from .kit import deployment, spec
+from sllm_actors.serving.messages import RefusalKind
 
 ID = "m:llamacpp"
 
@@ -38,42 +37,33 @@ def test_a_deletion_has_begun_and_is_not_over() -> None:
 
 
 def test_what_cannot_be_done_now_says_when_to_ask_again() -> None:
-    for refusal in (being_deployed(ID), store_away("the disk is full")):
+    for refusal in (being_changed(ID), deleting(ID), store_away("the disk is full")):
         assert refusal.retry_after is not None
     assert store_away("the disk is full").kind is RefusalKind.UNAVAILABLE
     assert unknown(ID).retry_after is None
 
 
-def test_the_same_deployment_again_is_no_mistake() -> None:
-    answer = deployed_already(deployment(), deployment().spec, ["old key"])
-    assert isinstance(answer, Done)
-    document = json.loads(answer.document)
-    assert (document["created"], document["warnings"]) == (False, ["old key"])
-    first = json.loads(deployed(deployment(), [], created=True).document)
+def test_what_exists_and_what_was_made_are_told_apart() -> None:
+    document = json.loads(deployed(ID, 4, ["old key"], created=False).document)
+    assert (document["created"], document["revision"], document["warnings"]) == (False, 4, ["old key"])
+    first = json.loads(deployed(ID, 1, [], created=True).document)
     assert (first["created"], first["message"]) == (True, f"{ID} is deployed")
 
 
-def test_other_settings_are_refused_and_so_is_what_is_being_deleted() -> None:
-    other = deployed_already(deployment(), spec(gpus=3), [])
-    assert isinstance(other, Refusal)
+def test_other_settings_are_refused_with_the_keys_that_differ() -> None:
+    other = deployed_differently(ID, ["num_gpus"])
     assert (other.code, other.param, other.retry_after) == ("deployment_exists", "num_gpus", None)
     assert other.message == (
         f"{ID} is deployed with other settings: num_gpus differs; "
         f"`sllm deploy --update`, `sllm update` or PATCH /deployments/{ID} changes it"
     )
-    several = deployed_already(deployment(), spec(gpus=3, hold_timeout=2.0), [])
-    assert isinstance(several, Refusal)
+    several = deployed_differently(ID, ["hold_timeout", "num_gpus"])
     assert "other settings: hold_timeout, num_gpus differ; " in several.message
-    going = deployed_already(evolve(deployment(), deleting=True), deployment().spec, [])
-    assert isinstance(going, Refusal)
-    assert (going.code, going.retry_after) == ("deployment_deleting", 1.0)
 
 
-def test_a_value_of_another_kind_is_another_setting_though_python_takes_them_for_equal() -> None:
-    known = deployment(settings={"flag": True})
-    refused = deployed_already(known, evolve(known.spec, settings={"flag": 1}), [])
-    assert isinstance(refused, Refusal)
-    assert refused.param == "backend_config.flag"
+def test_a_pause_says_how_to_go_on() -> None:
+    assert f"sllm update {ID} --resume" in json.loads(paused(ID, 2).document)["message"]
+    assert "revision 2" in json.loads(resumed(ID, 2).document)["message"]
 
 
 def test_each_mistake_of_a_document_is_passed_on_with_its_key() -> None:

@@ -1,31 +1,38 @@
-"""The head: what it answers, what it orders, and what it does not do before it knows enough."""
+"""The head's actor: its promises to people, workers and gateways, over restarts, losses and full disks."""
 
 from __future__ import annotations
 
-import sqlite3
+import json
 from pathlib import Path
+from typing import Any
 
 import anyio
-import anyio.to_thread
 import pytest
+from attrs import evolve
+from sllm_actors.serving.views.messages import DescribeCluster, DescribeDeployment
 
-from sllm_actors.engines.messages import InspectSource, ReplicaState, SourceInspected
-from sllm_actors.serving.deployment.document import MAX_DOCUMENT
+from sllm_actors.actors import Incarnation, NodeId
+from sllm_actors.engines.messages import ReplicaReport, ReplicaState
+from sllm_actors.serving.deployment.document import write_document
 from sllm_actors.serving.messages import (
     CONTROLLER,
-    DeleteDeployment,
     Deploy,
-    Describe,
+    DrainNode,
+    PauseRollout,
+    ResumeRollout,
+    UndrainNode,
+    UpdateDeployment,
     WorkerAddress,
-    WorkerReport,
 )
+from sllm_actors.serving.store.problem import StoreProblem
+from sllm_actors.transport import Peer, PeerLost, PeerUp
 
-from .head import SETTLE_TIME, running_head
-from .kit import inventory, key, report, spec, until
+from .head import SETTLE_TIME, Head, running_head
+from .kit import spec
 
 pytestmark = pytest.mark.anyio
 
-M = "m:llamacpp"
+ID = "m:llamacpp"
 
 
 # ---- deploying
@@ -33,123 +40,191 @@ M = "m:llamacpp"
 
 async def test_a_deployment_is_kept_and_ordered_from_a_worker(tmp_path: Path) -> None:
     async with running_head(tmp_path) as head:
-        await head.join("w1")
-        outcome, answer = await head.deploy(spec())
-        assert (outcome, answer["deployment_id"], answer["created"]) == ("done", M, True)
-        assert (answer["revision"], answer["warnings"]) == (1, [])
-        assert head.orders("w1") == [key(0)]
-        assert [each.next_number for each in (await head.stored())] == [1]
+        worker = await head.join("w1")
+        outcome, said = await head.deploy(spec())
+        assert (outcome, said["deployment_id"], said["created"], said["revision"]) == ("done", ID, True, 1)
+        (stored,) = (await head.stored()).deployments
+        (ordered,) = worker.runs
+        assert (ordered.deployment, ordered.uid, ordered.revision) == (ID, stored.uid, 1)
+        run = worker.orders[ordered].run
+        assert run is not None
+        assert json.loads(run.document)["model"] == "m"
 
 
 async def test_the_same_deployment_again_is_no_mistake(tmp_path: Path) -> None:
     async with running_head(tmp_path) as head:
         await head.deploy(spec())
-        outcome, answer = await head.deploy(spec())
-        assert (outcome, answer["created"], answer["revision"]) == ("done", False, 1)
+        outcome, said = await head.deploy(spec())
+        assert (outcome, said["created"], said["revision"]) == ("done", False, 1)
 
 
-async def test_other_settings_are_a_conflict(tmp_path: Path) -> None:
+async def test_other_settings_are_a_conflict_that_names_the_keys(tmp_path: Path) -> None:
     async with running_head(tmp_path) as head:
         await head.deploy(spec())
-        outcome, answer = await head.deploy(spec(gpus=1))
-        assert (outcome, answer["code"]) == ("conflict", "deployment_exists")
-        assert answer["message"].startswith(f"{M} is deployed with other settings: num_gpus differs; ")
-
-
-@pytest.mark.parametrize(
-    ("document", "outcome", "code", "param"),
-    [
-        ("{", "invalid", "invalid_deployment", None),
-        ('{"modell": "x"}', "invalid", "invalid_deployment", "modell"),
-        ('"' + "x" * MAX_DOCUMENT + '"', "too_large", "too_large", None),
-        ('"' + "é" * (MAX_DOCUMENT // 2) + '"', "too_large", "too_large", None),
-    ],
-)
-async def test_a_document_that_means_nothing_is_refused(
-    tmp_path: Path, document: str, outcome: str, code: str, param: str | None
-) -> None:
-    async with running_head(tmp_path) as head:
-        found, answer = await head.ask(Deploy(document))
-        assert (found, answer["code"], answer["param"]) == (outcome, code, param)
-        assert (await head.stored()) == []
-
-
-async def test_warnings_reach_the_author(tmp_path: Path) -> None:
-    async with running_head(tmp_path) as head:
-        _, answer = await head.ask(Deploy('{"model": "m", "router_config": {}}'))
-        assert answer["warnings"] == ["router_config has no effect: live migration is not done"]
+        outcome, said = await head.deploy(spec(hold_limit=3, source="/other"))
+        assert (outcome, said["code"]) == ("conflict", "deployment_exists")
+        assert "hold_limit, source differ" in said["message"]
+        assert "update" in said["message"]
 
 
 async def test_what_every_worker_refuses_is_refused(tmp_path: Path) -> None:
     async with running_head(tmp_path) as head:
         await head.join("w1")
         await head.join("w2")
-        head.problems = {"w1": "there is no file /x", "w2": "there is no backend"}
-        outcome, answer = await head.deploy(spec())
-        reasons = "there is no backend; there is no file /x"
-        assert (outcome, answer["message"], answer["param"]) == ("invalid", reasons, "source")
-        assert (await head.stored()) == []
+        head.problems = {"w1": "there is no file", "w2": "there is no file"}
+        outcome, said = await head.deploy(spec())
+        assert (outcome, said["message"], said["param"]) == ("invalid", "there is no file", "source")
+        head.problems = {}
+        assert (await head.deploy(spec()))[0] == "done", "nothing of the first is left"
 
 
-async def test_what_one_worker_refuses_goes_to_another(tmp_path: Path) -> None:
+async def test_what_three_of_many_refuse_is_taken_with_a_warning(tmp_path: Path) -> None:
+    async with running_head(tmp_path) as head:
+        for number in range(5):
+            await head.join(f"w{number}")
+            head.problems[f"w{number}"] = "there is no file"
+        outcome, said = await head.deploy(spec())
+        assert outcome == "done"
+        assert said["warnings"] == ["3 workers were asked, and all refuse it: there is no file"]
+        assert sum(node in head.nodes for node, _ in head.network.asked) == 3
+
+
+async def test_a_worker_that_does_not_answer_holds_nobody_up(tmp_path: Path) -> None:
     async with running_head(tmp_path) as head:
         await head.join("w1")
-        await head.join("w2")
-        head.problems = {"w1": "there is no file /x"}
-        assert (await head.deploy(spec()))[0] == "done"
-        assert head.orders("w1") == []
-        assert head.orders("w2") == [key(0)]
-
-
-async def test_a_worker_that_does_not_answer_is_asked_again_and_gets_nothing_until_then(
-    tmp_path: Path,
-) -> None:
-    async with running_head(tmp_path) as head:
-        await head.join("w1")
-        await head.join("w2")
-        head.problems = {"w1": "there is no file /x"}
-        head.silent = {"w2"}
+        head.silent.add("w1")
+        found: list[Any] = []
         async with anyio.create_task_group() as tasks:
-            answers: list[tuple[str, object]] = []
 
             async def deploy() -> None:
-                answers.append(await head.deploy(spec()))
+                found.append(await head.ask(Deploy(json.dumps(write_document(spec())))))
 
             tasks.start_soon(deploy)
-            await until(lambda: head.network.open)
-            await head.clock.advance(5.0)
-        assert answers[0][0] == "done"  # one refused, but not all have spoken
-        assert head.orders("w2") == []
-        described = await head.describe(M)
-        assert described["detail"] == "workers are being asked whether they can run it"
-        head.silent = set()
-        await head.advance(5.0)  # the second question times out too
-        await head.advance(1.0)
-        assert head.orders("w2") == [key(0)]
-
-
-async def test_a_deployment_without_any_worker_waits_for_one(tmp_path: Path) -> None:
-    async with running_head(tmp_path) as head:
-        assert (await head.deploy(spec()))[0] == "done"
-        assert "no worker is connected" in (await head.describe(M))["detail"]
-        await head.join("w1")
-        assert head.orders("w1") == [key(0)]
+            await anyio.wait_all_tasks_blocked()
+            await head.clock.advance(5)
+        assert found[0][0] == "done"
 
 
 async def test_two_who_deploy_the_same_at_once_do_not_both_create_it(tmp_path: Path) -> None:
     async with running_head(tmp_path) as head:
         await head.join("w1")
-        head.silent = {"w1"}
+        found: list[Any] = []
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(head.ask, Deploy('{"model": "m", "backend": "llamacpp"}'))
-            await until(lambda: head.network.open)
-            outcome, answer = await head.ask(Deploy('{"model": "m", "backend": "llamacpp"}'))
-            assert (outcome, answer["code"]) == ("conflict", "deployment_exists")
-            # Nor can it be deleted before it is there: it would come up after its deletion.
-            outcome, answer = await head.delete(M)
-            assert (outcome, answer["code"]) == ("conflict", "deployment_exists")
-            await head.clock.advance(5.0)
-        assert len(await head.stored()) == 1
+
+            async def deploy() -> None:
+                found.append(await head.ask(Deploy(json.dumps(write_document(spec())))))
+
+            tasks.start_soon(deploy)
+            tasks.start_soon(deploy)
+        assert sorted(outcome for outcome, _ in found) == ["conflict", "done"]
+        (refused,) = [said for outcome, said in found if outcome == "conflict"]
+        assert refused["code"] == "change_under_way"
+        assert refused["retry_after"] == 1.0
+        assert len((await head.stored()).deployments) == 1
+
+
+async def test_a_deployment_without_any_worker_waits_for_one(tmp_path: Path) -> None:
+    async with running_head(tmp_path) as head:
+        assert (await head.deploy(spec()))[0] == "done"
+        assert "no worker is connected" in (await head.describe(ID))["detail"]
+        worker = await head.join("w1")
+        assert len(worker.runs) == 1
+
+
+async def test_what_a_worker_refuses_goes_to_another(tmp_path: Path) -> None:
+    async with running_head(tmp_path) as head:
+        nodes = {node: await head.join(node) for node in ("w1", "w2")}
+        await head.deploy(spec())
+        (first,) = [node for node, played in nodes.items() if played.runs]
+        (second,) = nodes.keys() - {first}
+        (refused,) = nodes[first].runs
+        report = ReplicaReport(refused.attempt(0), ReplicaState.FAILED, unfit=True, reason="no such file")
+        await head.report(first, report)
+        assert "no such file" in nodes[first].stops[refused]
+        assert len(nodes[second].runs) == 1
+
+
+# ---- updates and rollouts
+
+
+async def test_an_update_is_rolled_out_behind_readiness(tmp_path: Path) -> None:
+    async with running_head(tmp_path) as head:
+        worker = await head.join("w1")
+        await head.deploy(spec())
+        await head.ready("w1")
+        outcome, said = await head.ask(UpdateDeployment(ID, '{"source": "/other"}'))
+        assert (outcome, said["revision"], said["changed"]) == ("done", 2, ["source"])
+        await head.rest()
+        assert sorted(key.revision for key in worker.runs) == [1, 2]
+        shown = await head.describe(ID)
+        assert (shown["revision"], shown["rollout"]["revision"]) == (1, 2)
+        await head.ready("w1")
+        await head.ready("w1")
+        assert [key.revision for key in worker.runs] == [2]
+        shown = await head.describe(ID)
+        assert (shown["revision"], shown["rollout"]) == (2, None)
+        (stored,) = (await head.stored()).deployments
+        assert (stored.current, stored.target) == (2, None)
+
+
+async def test_a_change_of_policy_restarts_nothing(tmp_path: Path) -> None:
+    async with running_head(tmp_path) as head:
+        worker = await head.join("w1")
+        gateway = await head.up("g", "gateway")
+        await head.deploy(spec())
+        await head.ready("w1")
+        before = worker.runs
+        outcome, said = await head.ask(UpdateDeployment(ID, '{"hold_limit": 7, "drain_timeout": 3}'))
+        assert (outcome, said["revision"], said["generation"]) == ("done", 1, 2)
+        await head.rest()
+        assert worker.runs == before
+        run = worker.orders[before[0]].run
+        assert run is not None
+        assert run.drain_timeout == 3
+        assert gateway.routes[ID].hold_limit == 7
+
+
+async def test_an_update_outlives_the_head_in_the_middle_of_a_rollout(tmp_path: Path) -> None:
+    async with running_head(tmp_path) as head:
+        await head.join("w1")
+        await head.deploy(spec())
+        await head.ready("w1")
+        await head.ask(UpdateDeployment(ID, '{"source": "/other"}'))
+        await head.rest()
+        await head.ready("w1")
+        running = tuple(head.nodes["w1"].replicas.page(None).entries)
+    async with running_head(tmp_path) as head:
+        worker = await head.join("w1", *running)
+        await head.ready("w1")
+        await head.ready("w1")
+        assert [key.revision for key in worker.runs] == [2]
+        assert (await head.describe(ID))["revision"] == 2
+
+
+async def test_a_rollout_is_paused_and_resumed(tmp_path: Path) -> None:
+    async with running_head(tmp_path) as head:
+        worker = await head.join("w1")
+        await head.deploy(spec())
+        await head.ready("w1")
+        assert (await head.ask(PauseRollout(ID)))[1]["code"] == "no_rollout"
+        await head.ask(UpdateDeployment(ID, '{"source": "/other"}'))
+        assert (await head.ask(PauseRollout(ID)))[0] == "done"
+        await head.rest()
+        assert (await head.describe(ID))["rollout"]["state"] == "paused"
+        await head.ready("w1")
+        assert 1 in [key.revision for key in worker.runs]
+        assert (await head.ask(ResumeRollout(ID)))[0] == "done"
+        await head.rest()
+        await head.ready("w1")
+        await head.ready("w1")
+        assert [key.revision for key in worker.runs] == [2]
+
+
+async def test_a_deploy_with_update_changes_what_exists(tmp_path: Path) -> None:
+    async with running_head(tmp_path) as head:
+        await head.deploy(spec())
+        outcome, said = await head.deploy(spec(source="/other"), update=True)
+        assert (outcome, said["revision"], said["changed"]) == ("done", 2, ["source"])
 
 
 # ---- deleting
@@ -157,331 +232,286 @@ async def test_two_who_deploy_the_same_at_once_do_not_both_create_it(tmp_path: P
 
 async def test_a_deletion_ends_when_nothing_runs_any_more_and_revisions_go_on(tmp_path: Path) -> None:
     async with running_head(tmp_path) as head:
-        await head.join("w1")
+        worker = await head.join("w1")
         await head.deploy(spec())
-        await head.report("w1", report(key(0)))
-        outcome, answer = await head.delete(M)
-        assert (outcome, answer["status"]) == ("pending", "deleting")
-        assert (await head.delete(M))[0] == "pending"
-        assert head.orders("w1") == []
-        outcome, answer = await head.deploy(spec())
-        assert (outcome, answer["code"]) == ("conflict", "deployment_deleting")
-        await head.report("w1", report(key(0), ReplicaState.DRAINING))
-        assert (await head.describe(M))["state"] == "deleting"
-        await head.report("w1")
-        assert (await head.ask(Describe(M)))[0] == "unknown"
+        await head.ready("w1")
+        (running,) = worker.runs
+        assert (await head.delete(ID))[0] == "pending"
+        assert worker.stops == {running: "its deployment is being deleted"}
+        assert (await head.describe(ID))["status"] == "deleting"
+        assert (await head.deploy(spec()))[1]["code"] == "deployment_deleting"
+        await head.report("w1", gone=(running,))
+        assert (await head.ask(DescribeDeployment(ID)))[0] == "unknown"
         assert (await head.deploy(spec()))[1]["revision"] == 2
-        assert head.orders("w1") == [key(0, revision=2)]
+        state = await head.stored()
+        assert [each.uid for each in state.deletions] == [running.uid]
 
 
-async def test_what_is_not_there_cannot_be_deleted_or_described(tmp_path: Path) -> None:
+async def test_what_is_not_there_cannot_be_changed_or_described(tmp_path: Path) -> None:
     async with running_head(tmp_path) as head:
-        for request in (Describe("x:vllm"), DeleteDeployment("x:vllm")):
-            outcome, answer = await head.ask(request)
-            assert (outcome, answer["code"]) == (
-                "unknown",
-                "deployment_not_found",
-            )
+        for request in (
+            DescribeDeployment(ID),
+            UpdateDeployment(ID, "{}"),
+            PauseRollout(ID),
+            ResumeRollout(ID),
+        ):
+            outcome, said = await head.ask(request)
+            assert (outcome, said["code"]) == ("unknown", "deployment_not_found")
+        assert (await head.delete(ID))[0] == "unknown"
+        assert (await head.ask(DrainNode("w9")))[1]["code"] == "node_not_found"
 
 
-async def test_a_deployment_that_is_deleted_while_a_worker_is_asked_stays_deleted(tmp_path: Path) -> None:
+async def test_a_deleted_deployment_that_a_lost_worker_still_runs_is_stopped_when_it_is_back(
+    tmp_path: Path,
+) -> None:
     async with running_head(tmp_path) as head:
-        await head.deploy(spec())
-        head.silent = {"w1"}
         await head.join("w1")
-        assert head.network.open
-        await head.delete(M)
+        await head.deploy(spec())
+        await head.ready("w1")
+        running = tuple(head.nodes["w1"].replicas.page(None).entries)
+        await head.lose("w1")
+        await head.advance(11)
+        await head.delete(ID)
+        assert (await head.ask(DescribeDeployment(ID)))[0] == "unknown"
+    async with running_head(tmp_path) as head:
+        worker = await head.join("w1", *running, life=2)
+        await head.advance(SETTLE_TIME)
+        assert worker.stops == {running[0].id.key: "its deployment was deleted"}
+
+
+# ---- nodes
+
+
+async def test_a_worker_is_drained_and_undrained(tmp_path: Path) -> None:
+    async with running_head(tmp_path) as head:
+        first = await head.join("w1")
+        await head.deploy(spec())
+        await head.ready("w1")
+        outcome, said = await head.ask(DrainNode("w1"))
+        assert (outcome, said["replicas"]) == ("pending", 1)
+        second = await head.join("w2")
+        assert len(second.runs) == 1
+        assert len(first.runs) == 1, "it serves until the other does"
+        await head.ready("w2")
+        assert list(first.stops.values()) == ["its worker is being drained"]
+        await head.ready("w1")
+        assert (await head.ask(DrainNode("w1")))[0] == "done"
+        assert [each.draining for each in (await head.stored()).nodes if each.id == "w1"] == [True]
+        assert (await head.ask(UndrainNode("w1")))[0] == "done"
+
+
+async def test_replicas_of_a_lost_worker_are_placed_elsewhere_after_a_grace(tmp_path: Path) -> None:
+    async with running_head(tmp_path) as head:
+        for node in ("w1", "w2", "w3"):
+            await head.join(node)
+        await head.deploy(spec())
+        (first,) = [node for node, played in head.nodes.items() if played.runs]
+        await head.ready(first)
+        await head.lose(first)
+        others = [played for node, played in head.nodes.items() if node != first]
+        assert not any(played.runs for played in others)
+        await head.advance(10.1)
+        assert sum(len(played.runs) for played in others) == 1
+
+
+async def test_the_loss_of_an_old_life_after_the_new_one_came_changes_nothing(tmp_path: Path) -> None:
+    async with running_head(tmp_path) as head:
+        worker = await head.join("w1")
+        await head.deploy(spec())
+        old = Peer(NodeId("w1"), "worker", Incarnation(1, 0), "w1.lan", outbound=False)
+        worker = await head.join("w1", life=2)
+        head.tell(PeerLost(old, "it is silent"))
         await head.rest()
-        assert (await head.stored()) == []
-        async with anyio.create_task_group() as tasks:  # the next revision: not asked about yet
-            tasks.start_soon(head.deploy, spec(settings={"n_ctx": 1}))
-            await until(lambda: len(head.network.open) == 2)
-            await head.clock.advance(5.0)
-        head.silent = set()
-        await head.advance(1.0)
-        assert head.orders("w1") == [key(0, revision=2)]
-        questions = [asked for _, asked in head.network.asked if isinstance(asked, InspectSource)]
-        assert questions[-1].settings == {"n_ctx": 1}
+        await head.advance(11)
+        assert len(worker.runs) == 1
+        head.tell(PeerUp(old))
+        await head.rest()
+        (shown,) = [each for each in (await head.describe())["nodes"] if each["id"] == "w1"]
+        assert shown["state"] == "up"
 
 
-# ---- a head that knows nothing yet
+async def test_reports_of_nodes_that_are_not_linked_are_ignored(tmp_path: Path) -> None:
+    async with running_head(tmp_path) as head:
+        worker = await head.join("w1")
+        await head.deploy(spec())
+        await head.lose("w1")
+        await head.report("w1", *[ReplicaReport(key.attempt(1), ReplicaState.READY) for key in worker.runs])
+        assert (await head.describe(ID))["ready_replicas"] == 0
 
 
-async def test_a_restarted_head_stops_nothing_before_its_workers_have_reported(tmp_path: Path) -> None:
+# ---- restarts
+
+
+async def test_a_restarted_head_adopts_what_runs_and_starts_nothing_twice(tmp_path: Path) -> None:
     async with running_head(tmp_path) as head:
         await head.join("w1")
         await head.join("w2")
         await head.deploy(spec(replicas=2))
-    async with running_head(tmp_path, epoch=2) as head:
-        await head.up("g1", role="gateway")
-        await head.join("w1", report(key(0)))
-        assert head.orders("w1") is None
-        assert head.table("g1") is None
-        await head.join("w2", report(key(1)))
-        assert head.orders("w1") == [key(0)]
-        assert head.orders("w2") == [key(1)]
-        table = head.table("g1")
-        assert table is not None
-        assert table.epoch == (2, 1)
+        for node in ("w1", "w2"):
+            await head.ready(node)
+        running = {node: tuple(played.replicas.page(None).entries) for node, played in head.nodes.items()}
+    async with running_head(tmp_path) as head:
+        first = await head.join("w1", *running["w1"])
+        assert first.orders == {}, "the other may run the second replica"
+        second = await head.join("w2", *running["w2"])
+        assert [first.runs, second.runs] == [[each.id.key for each in running[node]] for node in ("w1", "w2")]
+        assert (await head.describe(ID))["ready_replicas"] == 2
 
 
 async def test_a_worker_that_does_not_come_back_is_waited_for_no_longer_than_that(tmp_path: Path) -> None:
     async with running_head(tmp_path) as head:
         await head.join("w1")
-        await head.join("w2")
-        await head.deploy(spec(replicas=2))
-    async with running_head(tmp_path, epoch=2) as head:
-        await head.join("w1", report(key(0)))
-        await head.advance(SETTLE_TIME - 0.1)
-        assert head.orders("w1") is None
-        await head.advance(0.1)
-        assert head.orders("w1") == [key(0), key(2)]
-        assert (await head.known_workers()) == {"w1"}
-        # It is late: its replica is adopted, and the one that took its place goes.
-        await head.report("w1", report(key(0)), report(key(2), ReplicaState.STARTING))
-        await head.join("w2", report(key(1)))
-        assert head.orders("w1") == [key(0)]
-        assert head.orders("w2") == [key(1)]
-
-
-async def test_a_worker_that_is_linked_but_slow_to_report_is_not_forgotten(tmp_path: Path) -> None:
+        await head.deploy(spec())
+        await head.ready("w1")
     async with running_head(tmp_path) as head:
-        await head.join("w1")
-    async with running_head(tmp_path, epoch=2) as head:
-        await head.up("w1")
+        worker = await head.join("w2")
+        assert worker.orders == {}
         await head.advance(SETTLE_TIME)
-        assert (await head.known_workers()) == {"w1"}
+        assert len(worker.runs) == 1
+        assert [each.id for each in (await head.stored()).nodes] == ["w2"]
 
 
 async def test_requests_are_answered_while_the_head_waits(tmp_path: Path) -> None:
     async with running_head(tmp_path) as head:
         await head.join("w1")
-        await head.join("w2")
-        await head.deploy(spec("old"))
-    async with running_head(tmp_path, epoch=2) as head:
+        await head.deploy(spec())
+    async with running_head(tmp_path) as head:
+        assert (await head.describe(ID))["desired_replicas"] == 1
+        assert (await head.deploy(spec("other")))[0] == "done"
+        assert (await head.delete(ID))[0] == "pending"
+
+
+async def test_an_empty_store_stops_nothing_and_takes_back_what_runs(tmp_path: Path) -> None:
+    async with running_head(tmp_path / "one") as head:
         await head.join("w1")
-        head.problems = {"w1": "there is no file /x"}
-        assert (await head.deploy(spec("new")))[0] == "done"  # w2 may have it
-        assert (await head.delete("old:llamacpp"))[0] == "pending"
-        assert (await head.describe("old:llamacpp"))["state"] == "deleting"
-        assert head.orders("w1") is None
+        await head.deploy(spec())
+        await head.ready("w1")
+        (key,) = head.nodes["w1"].runs
+        run = head.nodes["w1"].orders[key].run
+        assert run is not None
+        running = tuple(head.nodes["w1"].replicas.page(None).entries)
+    async with running_head(tmp_path / "two") as head:
+        head.documents[key.uid] = run.document
+        worker = await head.join("w1", *running)
+        assert worker.orders == {}
+        await head.advance(SETTLE_TIME)
+        assert worker.runs == [key]
+        shown = await head.describe(ID)
+        assert (shown["uid"], shown["ready_replicas"]) == (key.uid, 1)
+    async with running_head(tmp_path / "two") as head:
+        worker = await head.join("w1", *running)
+        assert worker.runs == [key], "it is in the store now"
 
 
 async def test_a_controller_that_crashes_goes_on_from_the_store_and_the_links(tmp_path: Path) -> None:
     async with running_head(tmp_path) as head:
-        await head.join("w1")
-        await head.up("g1", role="gateway")
+        worker = await head.join("w1")
         await head.deploy(spec())
-        before = head.table("g1")
-        assert before is not None
-        head.forget_told()
-        controller = head.system.whereis(CONTROLLER)
-        assert controller is not None
-        controller.tell(WorkerReport("w1", None, inventory()))  # type: ignore[arg-type]  # a bug
-        await until(lambda: head.system.whereis(CONTROLLER) not in (None, controller))
-        assert (await head.describe(M))["id"] == M
-        assert head.orders("w1") is None
-        await head.report("w1", report(key(0)))
-        assert head.orders("w1") == [key(0)]
-        after = head.table("g1")
-        assert after is not None
-        assert after.epoch > before.epoch
-
-
-# ---- messages that are lost, late or out of order
-
-
-async def test_an_order_that_was_lost_is_given_again(tmp_path: Path) -> None:
-    async with running_head(tmp_path) as head:
-        await head.join("w1")
-        head.network.lost = {"w1"}
-        await head.up("w0")
-        head.network.lost = set()
-        await head.deploy(spec())
-        count = head.order_count("w1")
-        await head.report("w1")  # it runs nothing
-        assert head.order_count("w1") == count + 1
-        await head.report("w1", report(key(0), ReplicaState.STARTING))
-        await head.report("w1", report(key(0)))
-        assert head.order_count("w1") == count + 1
-
-
-async def test_a_late_report_of_the_life_before_changes_nothing(tmp_path: Path) -> None:
-    async with running_head(tmp_path) as head:
-        await head.join("w1")
-        await head.deploy(spec())
-        await head.report("w1", report(key(0)), sequence=50)
-        await head.report("w1", sequence=49)
-        assert (await head.describe(M))["ready_replicas"] == 1
-        await head.lose("w1")
-        await head.report("w1", report(key(0)), sequence=51)
-        assert (await head.describe(M))["instances"] == []
-
-
-async def test_a_second_word_of_the_same_link_forgets_nothing(tmp_path: Path) -> None:
-    async with running_head(tmp_path) as head:
-        await head.join("w1")
-        await head.deploy(spec())
-        await head.report("w1", report(key(0)))
-        await head.up("w1")
-        assert (await head.describe(M))["ready_replicas"] == 1
-
-
-async def test_the_loss_of_an_old_life_after_the_new_one_came_changes_nothing(tmp_path: Path) -> None:
-    async with running_head(tmp_path) as head:
-        await head.join("w1")
-        old = head.peers["w1"]
-        await head.join("w1", life=2)
-        await head.deploy(spec())
-        new, head.peers["w1"] = head.peers["w1"], old
-        await head.lose("w1")
-        head.peers["w1"] = new
-        await head.report("w1", report(key(0)))
-        assert (await head.describe(M))["ready_replicas"] == 1
-
-
-async def test_replicas_of_a_lost_worker_are_placed_elsewhere_at_once(tmp_path: Path) -> None:
-    async with running_head(tmp_path) as head:
-        await head.join("w1")
-        await head.join("w2")
-        await head.deploy(spec())
-        await head.report("w1", report(key(0)))
-        await head.lose("w1")
-        assert head.orders("w2") == [key(1)]
-
-
-async def test_a_worker_that_comes_back_is_asked_again_what_it_can_run(tmp_path: Path) -> None:
-    async with running_head(tmp_path) as head:
-        await head.join("w1")
-        await head.deploy(spec())
-        await head.lose("w1")
-        head.problems = {"w1": "there is no file /m.gguf"}
-        head.forget_told()
-        await head.join("w1", life=2)
-        assert head.orders("w1") == []
-        assert (await head.describe(M))["detail"] == "w1: there is no file /m.gguf"
-        head.problems = {}
-        await head.join("w1", life=3)
-        assert head.orders("w1") == [key(1)]
-
-
-async def test_what_a_worker_said_in_its_last_life_does_not_count_in_the_next(tmp_path: Path) -> None:
-    async with running_head(tmp_path) as head:
-        await head.deploy(spec())
-        head.silent = {"w1"}
-        await head.join("w1")
-        (question,) = list(head.network.open)
-        head.problems, head.silent = {"w1": "there is no file /m.gguf"}, set()
-        await head.join("w1", life=2)
-        question[1](SourceInspected(""))
+        await head.ready("w1")
+        before = worker.runs
+        head.tell(PeerUp(None))  # type: ignore[arg-type]
         await head.rest()
-        assert head.orders("w1") == []
+        assert head.system.statistics().restarts == 1
+        await head.have("w1")
+        await head.advance(SETTLE_TIME)
+        assert worker.runs == before
+        assert (await head.describe(ID))["ready_replicas"] == 1
+
+
+async def test_the_epoch_rises_with_each_start_and_above_what_workers_have_obeyed(tmp_path: Path) -> None:
+    async with running_head(tmp_path) as head:
+        worker = await head.join("w1")
+        await head.deploy(spec())
+        assert worker.following["orders"].position == (1, 1)
+    async with running_head(tmp_path) as head:
+        worker = await head.join("w1")
+        await head.have("w1", epoch=40)
+        await head.advance(2)
+        position = worker.following["orders"].position
+        assert position is not None
+        assert position[0] == 41
+        assert len(worker.runs) == 1
+        assert (await head.stored()).epoch == 41
 
 
 # ---- gateways
 
 
-async def test_gateways_are_told_what_exists_under_rising_epochs(tmp_path: Path) -> None:
+async def test_gateways_are_told_what_exists(tmp_path: Path) -> None:
     async with running_head(tmp_path) as head:
-        await head.up("g1", role="gateway")
+        gateway = await head.up("g", "gateway")
         await head.join("w1")
         await head.deploy(spec())
-        tables = head.network.told["g1"]
-        assert [table.epoch for table in tables] == sorted({table.epoch for table in tables})
-        last = head.table("g1")
-        assert last is not None
-        assert [model.id for model in last.models] == [M]
-        assert last.workers == (WorkerAddress("w1", "w1.lan", 8002),)
-        await head.lose("w1")
-        assert head.table("g1") == last  # gateways may still reach it
-        await head.up("g2", role="gateway")
-        assert head.table("g2") == last
-        await head.delete(M)
-        last = head.table("g2")
-        assert last is not None
-        assert last.models == ()
+        assert gateway.addresses == {"w1": WorkerAddress("w1", "w1.lan", 8002)}
+        (route,) = gateway.routes.values()
+        assert (route.id, route.revisions) == (ID, (1,))
+        (stored,) = (await head.stored()).deployments
+        assert route.uid == stored.uid
+        late = await head.up("g2", "gateway")
+        assert late.routes == gateway.routes
+        await head.delete(ID)
+        assert gateway.routes == late.routes == {}
 
 
-async def test_a_table_that_was_lost_is_sent_again(tmp_path: Path) -> None:
+async def test_orders_and_routes_that_were_lost_are_said_again(tmp_path: Path) -> None:
     async with running_head(tmp_path) as head:
-        await head.up("g1", role="gateway")
-        head.network.lost = {"g1"}
+        worker, gateway = await head.join("w1"), await head.up("g", "gateway")
+        head.network.lost |= {"w1", "g"}
         await head.deploy(spec())
-        head.network.lost = set()
-        head.forget_told()
-        await head.advance(5.0)
-        table = head.table("g1")
-        assert table is not None
-        assert [model.id for model in table.models] == [M]
+        assert (worker.runs, gateway.routes) == ([], {})
+        head.network.lost.clear()
+        for _ in range(40):
+            await head.advance(0.1)
+        assert len(worker.runs) == 1
+        assert list(gateway.routes) == [ID]
 
 
 # ---- a store that fails
 
 
-async def break_store(path: Path, *, broken: bool) -> None:
-    def rename() -> None:
-        with sqlite3.connect(path / "state.db") as database:
-            names = ("deployments", "elsewhere") if broken else ("elsewhere", "deployments")
-            database.execute(f"ALTER TABLE {names[0]} RENAME TO {names[1]}")
-        database.close()
-
-    await anyio.to_thread.run_sync(rename)
-
-
-async def test_what_cannot_be_kept_is_not_done_and_is_tried_again(tmp_path: Path) -> None:
+async def test_what_cannot_be_kept_is_not_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with running_head(tmp_path) as head:
-        await head.join("w1")
-        await break_store(tmp_path, broken=True)
-        outcome, answer = await head.deploy(spec())
-        assert (outcome, answer["code"]) == ("unavailable", "store_unavailable")
-        await break_store(tmp_path, broken=False)
+        worker = await head.join("w1")
+        await _fail(head, monkeypatch)
+        outcome, said = await head.deploy(spec())
+        assert (outcome, said["code"], said["message"]) == ("unavailable", "store_unavailable", "it is full")
+        assert worker.runs == []
+        monkeypatch.undo()
         assert (await head.deploy(spec()))[0] == "done"
-        await break_store(tmp_path, broken=True)
-        assert (await head.delete(M))[0] == "unavailable"
-        await head.lose("w1")
-        await head.join("w1", life=2)
-        assert head.orders("w1") == []  # a number that is not on disk is not given out
-        await break_store(tmp_path, broken=False)
-        await head.advance(5.0)
-        assert head.orders("w1") == [key(1)]
+        assert len(worker.runs) == 1
 
 
-async def test_a_deletion_whose_end_could_not_be_kept_ends_later(tmp_path: Path) -> None:
+async def test_the_head_goes_on_placing_while_the_store_is_away_and_writes_it_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with running_head(tmp_path) as head:
-        await head.join("w1")
+        first = await head.join("w1")
         await head.deploy(spec())
-        await head.report("w1", report(key(0)))
-        await head.delete(M)
-        await break_store(tmp_path, broken=True)
-        await head.report("w1")
-        assert (await head.describe(M))["state"] == "deleting"
-        await break_store(tmp_path, broken=False)
-        await head.lose("w1")  # nobody reports any more
-        await head.advance(5.0)
-        assert (await head.stored()) == []
+        await head.ready("w1")
+        (running,) = first.runs
+        await _fail(head, monkeypatch)
+        second = await head.join("w2")
+        for failures in (1, 2, 3):
+            failed = ReplicaReport(running.attempt(failures), ReplicaState.FAILED, failures=failures)
+            await head.report("w1", evolve(failed, reason="it broke"))
+        assert len(second.runs) == 1
+        assert [each.id for each in (await head.stored()).nodes] == ["w1"]
+        monkeypatch.undo()
+        for _ in range(30):
+            await head.advance(0.1)
+        assert sorted(each.id for each in (await head.stored()).nodes) == ["w1", "w2"]
 
 
-# ---- what is shown
+async def _fail(head: Head, monkeypatch: pytest.MonkeyPatch) -> None:
+    def apply(_writes: object) -> None:
+        raise StoreProblem("it is full")
+
+    monkeypatch.setattr(head.store, "apply", apply)
 
 
-async def test_the_cluster_is_described(tmp_path: Path) -> None:
+async def test_what_it_does_not_know_is_an_answer_and_no_failure(tmp_path: Path) -> None:
     async with running_head(tmp_path) as head:
-        await head.up("g1", role="gateway")
-        await head.join("w1", gpus=2)
-        await head.deploy(spec(gpus=1))
-        document = await head.describe()
-        assert [each["id"] for each in document["deployments"]] == [M]
-        assert [(each["id"], each["role"], each["gpus_free"]) for each in document["nodes"]] == [
-            ("g1", "gateway", None),
-            ("w1", "worker", 1),
-        ]
-        await head.lose("w1")
-        lost = (await head.describe())["nodes"][1]
-        assert (lost["state"], lost["reason"]) == ("down", "silent")
-
-
-async def test_reports_of_nodes_that_are_not_linked_are_ignored(tmp_path: Path) -> None:
-    async with running_head(tmp_path) as head:
-        stray = WorkerReport("stray", 1, inventory(), (report(key(0)),))
-        head.system.named(CONTROLLER).tell(stray)
-        assert (await head.describe())["nodes"] == []
+        with pytest.raises(Exception, match="takes no WorkerAddress"):
+            await head.system.named(CONTROLLER).ask(WorkerAddress("w1", "", 1), timeout=1)
+        assert (await head.ask(DescribeCluster()))[0] == "done"
+        assert head.system.statistics().restarts == 0

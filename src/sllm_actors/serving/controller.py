@@ -74,6 +74,9 @@ from .views.messages import Question
 
 log = structlog.get_logger("sllm_actors.controller")
 
+GATHER = 0.005
+"""Seconds from an event until what it touches is planned, with all that others have touched meanwhile."""
+
 DOCUMENT_TIMEOUT = 5.0
 """Seconds that a worker may take to say from which document it runs a replica."""
 
@@ -351,10 +354,10 @@ class Controller(Actor):
         self._plan_soon()
 
     def _plan_soon(self) -> None:
-        """Plan after the messages that wait already: what they touch is planned once."""
+        """Plan a moment later: what messages that come together touch is planned once."""
         if not self._planning:
             self._planning = True
-            self.context.ref.tell(_Plan())
+            self.context.after(GATHER, _Plan())
 
     def _plan(self) -> None:
         self._planning = False

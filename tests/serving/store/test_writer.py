@@ -1,0 +1,159 @@
+"""Writing from the head's actor: in order, and going on while the store is away."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+import anyio.lowlevel
+import pytest
+from anyio import to_thread
+from tests.serving.kit import until
+
+from sllm_actors.serving.store import writer as module
+from sllm_actors.serving.store.database import sqlite_url
+from sllm_actors.serving.store.problem import StoreProblem
+from sllm_actors.serving.store.records import (
+    AddJournal,
+    DeploymentRecord,
+    DropDeletion,
+    DropNode,
+    DropRevision,
+    JournalEntry,
+    NodeRecord,
+    PutDeployment,
+    PutNode,
+    PutRevision,
+    RaiseEpoch,
+    RemoveDeployment,
+    RevisionRecord,
+    StoredState,
+    StoreWrite,
+)
+from sllm_actors.serving.store.store import Store
+from sllm_actors.serving.store.writer import StoreWriter
+
+pytestmark = pytest.mark.anyio
+
+DOCUMENT = '{"model": "m", "backend": "command", "backend_config": {"command": ["x"]}}'
+
+
+def deployment(reserved: int = 0) -> PutDeployment:
+    return PutDeployment(DeploymentRecord("u", "m:command", 1.0, reserved=reserved))
+
+
+REVISION = PutRevision(RevisionRecord("u", 1, DOCUMENT, 1.0))
+
+
+class Watched:
+    """A real store that a test can take away, and that tells what it was given."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.away = False
+        self.given: list[Sequence[StoreWrite]] = []
+
+    def apply(self, writes: Sequence[StoreWrite]) -> None:
+        if self.away:
+            raise StoreProblem("it is away")
+        self.store.apply(writes)
+        if writes:
+            self.given.append(writes)
+
+    async def load(self) -> StoredState:
+        return await to_thread.run_sync(self.store.load)
+
+
+@asynccontextmanager
+async def writing(path: Path) -> AsyncIterator[tuple[StoreWriter, Watched, dict[str, int]]]:
+    store = await to_thread.run_sync(Store.open, sqlite_url(path / "state.db"))
+    watched, reserved = Watched(store), dict[str, int]()
+    try:
+        writer = StoreWriter(watched, reserved.update)  # type: ignore[arg-type]
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(writer.run)
+            yield writer, watched, reserved
+            tasks.cancel_scope.cancel()
+    finally:
+        await to_thread.run_sync(store.close)
+
+
+async def test_what_is_committed_is_on_disk_and_what_waited_goes_before_it(tmp_path: Path) -> None:
+    async with writing(tmp_path) as (writer, watched, _):
+        writer.behind([deployment(), REVISION])
+        await writer.commit([PutNode(NodeRecord("w", "worker"))])
+        (all_of_it,) = watched.given
+        assert list(all_of_it) == [deployment(), REVISION, PutNode(NodeRecord("w", "worker"))]
+        assert not writer.waits
+        assert [each.uid for each in (await watched.load()).deployments] == ["u"]
+
+
+async def test_what_was_decided_is_written_soon_and_numbers_are_confirmed_after_that(tmp_path: Path) -> None:
+    async with writing(tmp_path) as (writer, watched, reserved):
+        writer.behind([deployment(64), REVISION], {"u": 64})
+        await until(lambda: reserved)
+        assert reserved == {"u": 64}
+        assert (await watched.load()).deployments[0].reserved == 64
+
+
+async def test_while_the_store_is_away_the_last_word_on_each_thing_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "AGAIN_AFTER", 0.01)
+    async with writing(tmp_path) as (writer, watched, reserved):
+        watched.away = True
+        writer.behind([deployment(1), REVISION], {"u": 1})
+        await anyio.sleep(0.03)
+        for number in range(2, 50):
+            writer.behind([deployment(number)], {"u": number})
+        with pytest.raises(StoreProblem):
+            await writer.commit([RaiseEpoch(7)])
+        assert writer.waits
+        assert reserved == {}
+        watched.away = False
+        await until(lambda: reserved)
+        assert reserved == {"u": 49}
+        state = await watched.load()
+        assert (state.deployments[0].reserved, state.epoch) == (49, 0)
+        assert len(watched.given[0]) == 2, "one for each thing"
+
+
+async def test_what_is_removed_needs_none_of_its_earlier_writes(tmp_path: Path) -> None:
+    async with writing(tmp_path) as (writer, watched, _):
+        await writer.commit([deployment(), REVISION])
+        watched.away = True
+        await anyio.lowlevel.checkpoint()
+        writer.behind([PutRevision(RevisionRecord("u", 2, DOCUMENT, 1.0)), DropRevision("u", 1)])
+        writer.behind([DropNode("w"), DropDeletion("x"), RemoveDeployment("u", 3.0)])
+        watched.away = False
+        await writer.commit([])
+        assert list(watched.given[-1]) == [DropNode("w"), DropDeletion("x"), RemoveDeployment("u", 3.0)]
+        state = await watched.load()
+        assert (state.deployments, [each.uid for each in state.deletions]) == ((), ["u"])
+
+
+async def test_the_journal_follows_and_is_bounded_while_the_store_is_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "AGAIN_AFTER", 0.01)
+    monkeypatch.setattr(module, "MOST_ENTRIES", 3)
+    async with writing(tmp_path) as (writer, watched, _):
+        watched.away = True
+        for number in range(9):
+            writer.note([JournalEntry(float(number), "m", "event", "a sentence")])
+            await anyio.sleep(0.005)
+        watched.away = False
+        await until(lambda: any(isinstance(each[0], AddJournal) for each in watched.given))
+        assert [each.at for each in await to_thread.run_sync(watched.store.journal, 10)] == [8.0, 7.0, 6.0]
+
+
+async def test_a_writer_that_is_cancelled_in_a_write_keeps_what_waited(tmp_path: Path) -> None:
+    async with writing(tmp_path) as (writer, watched, _):
+        writer.behind([deployment(), REVISION])
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await writer.commit([])
+        await writer.commit([])
+        assert [each.uid for each in (await watched.load()).deployments] == ["u"]

@@ -1,0 +1,121 @@
+"""What people ask of the head: how it changes the store and the picture, and what they are told."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from attrs import evolve
+from tests.serving.picture.world import World, spec_of
+
+from sllm_actors.serving import control
+from sllm_actors.serving.control import Change
+from sllm_actors.serving.messages import Done, Refusal
+from sllm_actors.serving.picture.deployment import Deployment
+from sllm_actors.serving.store.records import PutDeployment, PutNode, PutRevision
+
+ID = "m:command"
+
+
+def world() -> tuple[World, Deployment]:
+    made = World()
+    made.worker("a")
+    deployment = made.deploy("m")
+    made.ready()
+    return made, deployment
+
+
+def carried_out(here: World, change: Any) -> Change:
+    """Let a change happen as the head's actor does."""
+    assert isinstance(change, Change)
+    here.store.apply(list(change.writes))
+    for event in change.events:
+        here.send(event)
+    return change
+
+
+def changed(here: World, deployment: Deployment, *, allow_downtime: bool = False, **document: Any) -> Any:
+    spec = spec_of("m", **document)
+    return control.update(here.picture, deployment, spec, 9.0, [], allow_downtime=allow_downtime)
+
+
+def test_a_new_deployment_goes_on_from_the_revisions_of_the_last_of_its_name() -> None:
+    here, deployment = world()
+    here.delete(deployment)
+    change = carried_out(here, control.add(here.picture, spec_of("m"), "u2", 9.0, ["old key"]))
+    assert isinstance(change.answer, Done)
+    said = json.loads(change.answer.document)
+    assert (said["revision"], said["warnings"]) == (2, ["old key"])
+    assert here.picture.catalogue.by_id[ID].uid == "u2"
+
+
+def test_an_update_of_nothing_changes_nothing_and_says_so() -> None:
+    here, deployment = world()
+    answer = changed(here, deployment)
+    assert isinstance(answer, Done)
+    assert json.loads(answer.document)["message"] == f"{ID} has these settings already"
+
+
+def test_an_update_of_the_engine_is_a_revision_beside_the_old_one() -> None:
+    here, deployment = world()
+    change = carried_out(here, changed(here, deployment, num_gpus=0, hold_limit=5))
+    (record,) = [write.record for write in change.writes if isinstance(write, PutDeployment)]
+    assert (record.current, record.target, record.generation) == (1, 2, 2)
+    assert [write.record.revision for write in change.writes if isinstance(write, PutRevision)] == [1, 2]
+    assert {each.spec.hold_limit for each in deployment.revisions.values()} == {5}, "policy is of all"
+    here.ready()
+    assert (deployment.current, deployment.target) == (2, 2)
+
+
+def test_the_engine_of_before_calls_a_rollout_off() -> None:
+    here, deployment = world()
+    carried_out(here, changed(here, deployment, num_gpus=0))
+    assert deployment.target == 2
+    change = carried_out(here, changed(here, deployment))
+    assert isinstance(change.answer, Done)
+    assert json.loads(change.answer.document)["revision"] == 1
+    assert (deployment.current, deployment.target) == (1, 1)
+    assert here.store.deployments[deployment.uid].target is None
+    assert [key.revision for key in here.machines["a"].running] == [1]
+
+
+def test_a_pause_is_kept_once_and_a_resume_ends_it() -> None:
+    here, deployment = world()
+    for ask in (control.pause, lambda p, n: control.resume(p, n, allow_downtime=False)):
+        refusal = ask(here.picture, ID)
+        assert isinstance(refusal, Refusal)
+        assert refusal.code == "no_rollout"
+        refusal = ask(here.picture, "x:command")
+        assert isinstance(refusal, Refusal)
+        assert refusal.code == "deployment_not_found"
+    carried_out(here, changed(here, deployment, num_gpus=0))
+    carried_out(here, control.pause(here.picture, ID))
+    assert deployment.paused == control.PAUSED == here.store.deployments[deployment.uid].paused
+    assert isinstance(control.pause(here.picture, ID), Done)
+    carried_out(here, control.resume(here.picture, ID, allow_downtime=True))
+    assert (deployment.paused, deployment.allow_downtime) == ("", True)
+
+
+def test_a_deletion_is_kept_once() -> None:
+    here, deployment = world()
+    assert isinstance(control.delete(here.picture, "x:command"), Refusal)
+    deployment.deleting = True
+    assert isinstance(control.delete(here.picture, ID), Done)
+    assert isinstance(changed(here, deployment, num_gpus=0), Refusal)
+    deployment.deleting = False
+    change = control.delete(here.picture, ID)
+    assert isinstance(change, Change)
+    assert change.writes == (PutDeployment(evolve(deployment.record, deleting=True)),)
+
+
+def test_a_worker_is_drained_by_its_id_or_its_name() -> None:
+    here, _ = world()
+    here.picture.fleet.nodes["a"].name = "rack-1"
+    for wanted in ("a", "rack-1"):
+        change = carried_out(here, control.drain(here.picture, wanted, draining=True))
+        assert isinstance(change.writes[0], PutNode)
+        assert change.writes[0].record.draining
+        assert isinstance(control.drain(here.picture, wanted, draining=True), Done)
+        carried_out(here, control.drain(here.picture, wanted, draining=False))
+        assert isinstance(control.drain(here.picture, wanted, draining=False), Done)
+    assert isinstance(control.drain(here.picture, "nobody", draining=True), Refusal)
