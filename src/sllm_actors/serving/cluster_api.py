@@ -15,7 +15,8 @@ from sllm_actors.api_error import ApiError, method_not_allowed
 from sllm_actors.cluster.join import ClusterInfo
 from sllm_actors.cluster.loopback import is_loopback_authority, is_loopback_origin
 
-from .messages import CONTROLLER, DescribeInstances, DescribeWorkers, Done
+from .messages import CONTROLLER, Done
+from .views.messages import DescribeInstances, DescribeWorkers
 
 OPEN_PATHS = ("/cluster", "/health")
 

@@ -365,10 +365,12 @@ class Done:
     Attributes:
         document: The answer for the client: JSON text, to be passed on unchanged.
         pending: Whether it has only begun, and ends by itself.
+        next: Of a list, the cursor of the page that follows; "" if none does.
     """
 
     document: str
     pending: bool = False
+    next: str = ""
 
 
 class RefusalKind(StrEnum):
@@ -408,16 +410,3 @@ class Refusal:
 
 
 ControlAnswer: TypeAlias = Done | Refusal
-
-
-# ---- inside the head
-
-
-@frozen
-class DescribeWorkers:
-    """Describe the workers as the cluster's own HTTP lists them; answered with ``Done``."""
-
-
-@frozen
-class DescribeInstances:
-    """Describe the replicas as the cluster's own HTTP lists them; answered with ``Done``."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Iterator
+
 from sllm_actors.actors import Incarnation
 from sllm_actors.serving.messages import Inventory
 
 from .node import Link, Node, Rejection, RevisionKey
 from .replica import Replica
 from .room import RoomIndex
+from .tally import Tally
 
 GRACE = 10.0
 """Seconds that a worker may be without a link before its replicas are replaced."""
@@ -29,12 +33,16 @@ class Fleet:
 
     Attributes:
         nodes: Every node, by id.
+        ids: Their ids, in order.
+        tally: How many there are of what.
         room: The workers that new replicas may be placed on.
         workers_up: The workers that are linked, by id.
     """
 
     def __init__(self, grace: float = GRACE) -> None:
         self.nodes: dict[str, Node] = {}
+        self.ids: list[str] = []
+        self.tally = Tally()
         self.room = RoomIndex()
         self._grace = grace
         self._suspects: dict[str, float] = {}
@@ -47,7 +55,8 @@ class Fleet:
         """Take a link that came up; return the node, or None if a later life of it is known."""
         known = self.nodes.get(node)
         if known is None:
-            known = self.nodes[node] = Node(node, role, now)
+            known = Node(node, role, now)
+            self.expect(known)
         elif (known.incarnation is not None and incarnation < known.incarnation) or (
             known.link is Link.UP and incarnation == known.incarnation
         ):
@@ -77,8 +86,15 @@ class Fleet:
         return known
 
     def expect(self, node: Node) -> None:
-        """Add a node that the store knows, and that has not been linked yet."""
+        """Add a node that is not known, and has no link."""
         self.nodes[node.id] = node
+        insort(self.ids, node.id)
+        self.weigh(node)
+
+    def after(self, cursor: str) -> Iterator[Node]:
+        """Return nodes in the order of their ids, from the first one after ``cursor``."""
+        for index in range(bisect_right(self.ids, cursor), len(self.ids)):
+            yield self.nodes[self.ids[index]]
 
     @property
     def doubts_itself(self) -> bool:
@@ -111,7 +127,8 @@ class Fleet:
             oldest = next(iter(self._down))
             del self._down[oldest]
             if not self.nodes[oldest].draining:
-                del self.nodes[oldest]
+                self.tally.forget(self.nodes.pop(oldest))
+                del self.ids[bisect_left(self.ids, oldest)]
 
     # ---- room
 
@@ -143,7 +160,8 @@ class Fleet:
         return replicas
 
     def weigh(self, node: Node) -> None:
-        """Bring the index of room up to date after a change of a worker."""
+        """Bring the index of room and the tally up to date after a change of a node."""
+        self.tally.put(node)
         if node.takes_replicas:
             self.room.put(node.id, has_gpus=node.gpus > 0, free=node.free_gpus, load=len(node.replicas))
         else:

@@ -58,6 +58,12 @@ class RoomIndex:
         entry = self._entries.get(node)
         return None if entry is None else (*entry[0], entry[1])
 
+    def roomiest(self) -> Iterator[str]:
+        """Return the node ids of the workers, those with GPUs before others, the most free GPUs first."""
+        for kind in reversed(self._kinds):
+            for _, node in self._workers[kind]:
+                yield node
+
     def best(
         self, need: int, need_without: int, same: Mapping[str, int], passes: Callable[[str], bool]
     ) -> str | None:

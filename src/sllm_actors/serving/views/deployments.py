@@ -1,0 +1,217 @@
+"""Deployments and their replicas as they are shown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+from sllm_actors.engines.messages import ReplicaReport, ReplicaState
+from sllm_actors.observe.redaction import MASK, is_credential, masked, without_credentials
+from sllm_actors.serving.deployment.document import write_document
+from sllm_actors.serving.deployment.spec import DeploymentSpec
+from sllm_actors.serving.picture.deployment import Deployment
+from sllm_actors.serving.picture.picture import Picture
+from sllm_actors.serving.picture.replica import Replica, is_crash_loop
+
+from .missing import what_is_missing
+from .rollouts import rollout_view
+from .shapes import DeploymentState, DeploymentView, InstanceState, InstanceView, ListedInstanceView
+
+_ORDERED = "ordered from its worker"
+_ASKED = "a worker has been asked to start it"
+
+# By the state of the replica that speaks for the deployment; the first that there is speaks.
+_SPEAKERS = {
+    ReplicaState.READY: DeploymentState.READY,
+    ReplicaState.ASLEEP: DeploymentState.ASLEEP,
+    ReplicaState.STARTING: DeploymentState.STARTING,
+    ReplicaState.FAILED: DeploymentState.FAILED,
+    ReplicaState.PENDING: DeploymentState.PENDING,
+}
+_SERVING = (DeploymentState.READY, DeploymentState.ASLEEP)
+
+
+def deployment_view(picture: Picture, deployment: Deployment, now: float, *, whole: bool) -> DeploymentView:
+    """Return a deployment as it is shown; ``whole`` says whether its settings are.
+
+    Args:
+        picture: The head's picture.
+        deployment: One that is in it.
+        now: Seconds on the head's clock.
+        whole: Whether the settings are shown too.
+    """
+    state, speaker = spoken_for(deployment)
+    replicas = sorted(deployment.replicas.values(), key=lambda each: each.key)
+    spec = deployment.revisions[deployment.current].spec
+    return DeploymentView(
+        id=deployment.id,
+        uid=deployment.uid,
+        model=spec.model,
+        backend=spec.backend,
+        revision=deployment.current,
+        generation=deployment.generation,
+        status="deleting" if deployment.deleting else "active",
+        state=state,
+        detail=_detail(picture, deployment, state, speaker, now),
+        rollout=rollout_view(picture, deployment, now),
+        ready_replicas=sum(each.state is ReplicaState.READY for each in replicas),
+        desired_replicas=0 if deployment.deleting else deployment.wanted,
+        created=deployment.created,
+        since=_since(picture, deployment, speaker),
+        instances=tuple(instance_view(picture, deployment, each) for each in replicas),
+        spec=shown_document(deployment.spec) if whole else None,
+    )
+
+
+def spoken_for(deployment: Deployment) -> tuple[DeploymentState, Replica | None]:
+    """Return the state of a deployment, and the replica that it is due to, if it is one."""
+    if deployment.deleting:
+        return DeploymentState.DELETING, None
+    best: dict[ReplicaState, Replica] = {}
+    worst: Replica | None = None
+    for replica in deployment.replicas.values():
+        best.setdefault(replica.state, replica)
+        report = replica.report
+        if (
+            report is not None
+            and is_crash_loop(report)
+            and (worst is None or worst.failures < report.failures)
+        ):
+            worst = replica
+    for replica_state, state in _SPEAKERS.items():
+        if worst is not None and state not in _SERVING:
+            return DeploymentState.CRASH_LOOP, worst
+        if replica_state in best:
+            return state, best[replica_state]
+    overdue = deployment.wait is not None and deployment.wait.overdue
+    return (DeploymentState.FAILED if overdue else DeploymentState.PENDING), None
+
+
+def instance_view(picture: Picture, deployment: Deployment | None, replica: Replica) -> InstanceView:
+    """Return a replica as it is shown; ``deployment`` is the one that it counts for, if there is one."""
+    node = picture.fleet.nodes[replica.node]
+    report = replica.report or ReplicaReport(replica.key.attempt(0), ReplicaState.PENDING, progress=_ORDERED)
+    endpoint = None
+    if deployment is not None and deployment.spec.endpoints:
+        revision = deployment.revisions.get(replica.key.revision)
+        spec = deployment.spec if revision is None else revision.spec
+        endpoint = without_credentials(spec.source_of(replica.key.number))
+    return InstanceView(
+        id=report.instance,
+        revision=replica.key.revision,
+        node=replica.node,
+        node_name=node.name or replica.node,
+        node_state=node.link.value,
+        state=instance_state(replica),
+        failures=report.failures,
+        progress=report.progress,
+        reason=report.reason or replica.stop,
+        exit_status=report.exit_status,
+        log_tail=report.log_tail,
+        address=without_credentials(report.address),
+        endpoint=endpoint,
+        pid=report.pid,
+        gpus=replica.gpus,
+        since=report.since or picture.wall(replica.ordered_at),
+        retry_in=report.retry_in,
+    )
+
+
+def listed_instance_view(picture: Picture, replica: Replica) -> ListedInstanceView:
+    """Return a replica as it is shown in a list of all."""
+    deployment = picture.catalogue.by_uid.get(replica.key.uid)
+    view = instance_view(picture, deployment, replica)
+    return ListedInstanceView(
+        **attrs.asdict(view, recurse=False), instance_id=view.id, deployment=replica.key.deployment
+    )
+
+
+def instance_state(replica: Replica) -> InstanceState:
+    """Return the state of a replica as it is shown."""
+    if replica.report is not None and is_crash_loop(replica.report):
+        return InstanceState.CRASH_LOOP
+    return InstanceState(replica.state.value)
+
+
+def shown_document(spec: DeploymentSpec) -> dict[str, Any]:
+    """Return the document of a deployment as it is shown to people.
+
+    Values that look like secrets, and credentials in its headers, are masked. ``secret_env`` is not: it only
+    says where secrets are.
+    """
+    document = write_document(spec)
+    shown = {**masked(document), "secret_env": document["secret_env"]}
+    headers = shown["backend_config"].get("headers")
+    if isinstance(headers, dict):
+        shown["backend_config"]["headers"] = {
+            name: MASK if is_credential(str(name)) else value for name, value in headers.items()
+        }
+    return shown
+
+
+# ---- why
+
+
+def _since(picture: Picture, deployment: Deployment, speaker: Replica | None) -> float:
+    if speaker is not None:
+        if speaker.report is not None and speaker.report.since:
+            return speaker.report.since
+        return picture.wall(speaker.ordered_at)
+    if deployment.wait is not None:
+        return picture.wall(deployment.wait.since)
+    return deployment.created
+
+
+def _detail(
+    picture: Picture, deployment: Deployment, state: DeploymentState, speaker: Replica | None, now: float
+) -> str:
+    """Return a sentence that explains the state of a deployment, or ""."""
+    if state is DeploymentState.DELETING:
+        left = len(deployment.replicas)
+        return f"{left} of its replicas are still ending" if left else ""
+    if state in _SERVING:
+        return _trouble(picture, deployment, now)
+    if speaker is None:
+        return _why_nowhere(picture, deployment, now)
+    report = speaker.report
+    if report is None:
+        return _ASKED
+    if state is DeploymentState.CRASH_LOOP:
+        return f"it failed {report.failures} times in a row: {report.reason}"
+    if state is DeploymentState.FAILED:
+        return report.reason
+    return report.progress or (_ASKED if state is DeploymentState.PENDING else "")
+
+
+def _trouble(picture: Picture, deployment: Deployment, now: float) -> str:
+    """Return what is wrong although a replica serves, as a sentence, or ""."""
+    troubles = []
+    reports = (each.report for each in deployment.replicas.values() if each.report is not None)
+    if looping := [report for report in reports if is_crash_loop(report)]:
+        worst = max(looping, key=lambda report: report.failures)
+        troubles.append(
+            f"{len(looping)} of its replicas fail{'s' if len(looping) == 1 else ''} over and over"
+            f" ({worst.failures} times in a row): {worst.reason}"
+        )
+    if deployment.wait is not None and not deployment.rolling:  # else the rollout says so
+        missing = what_is_missing(deployment, picture.fleet, now)
+        troubles.append(f"not all of its replicas have a place: {missing}")
+    return "; ".join(troubles)
+
+
+def _why_nowhere(picture: Picture, deployment: Deployment, now: float) -> str:
+    if not picture.settled:
+        return _unsettled(picture)
+    if deployment.wait is None:
+        return "a worker is being chosen"
+    missing = what_is_missing(deployment, picture.fleet, now)
+    if deployment.wait.overdue:
+        return f"{deployment.why_overdue()}: {missing}; it starts as soon as there is one"
+    return missing
+
+
+def _unsettled(picture: Picture) -> str:
+    missing = len(picture.awaited)
+    who = "1 worker that it knows" if missing == 1 else f"{missing} workers that it knows"
+    return "the head has just started and waits for " + (who if missing else "its workers") + " to report"

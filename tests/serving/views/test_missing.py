@@ -1,0 +1,74 @@
+"""Why a deployment has no place: what workers lack, a few of them named."""
+
+from __future__ import annotations
+
+import pytest
+from tests.serving.picture.world import World
+
+from sllm_actors.serving.picture.events import NodeUp
+from sllm_actors.serving.views.missing import SHOWN_WORKERS
+
+from .kit import described
+
+
+def why(world: World, **document: object) -> str:
+    name = f"m{len(world.picture.catalogue.ids)}"
+    known = world.deploy(name, **document)
+    return str(described(world, known)["detail"])
+
+
+def test_the_roomiest_workers_are_named_first_with_what_they_lack() -> None:
+    world = World()
+    for name, gpus in (("a", 0), ("b", 2), ("c", 8), ("d", 4)):
+        world.worker(name, gpus=gpus)
+    world.deploy("large", num_gpus=8)
+    assert why(world, num_gpus=8) == (
+        "no worker has 8 free GPUs for it (d has only 4; b has only 2; c has 0 of 8 free; a has no GPU)"
+    )
+
+
+@pytest.mark.parametrize(("more", "end"), [(1, "; and 1 more worker)"), (5, "; and 5 more workers)")])
+def test_of_many_workers_a_few_are_named_and_the_others_counted(more: int, end: str) -> None:
+    world = World()
+    for number in range(SHOWN_WORKERS + more):
+        world.worker(f"w{number:02}", gpus=1)
+    sentence = why(world, num_gpus=2)
+    assert sentence.endswith(end)
+    assert sentence.count("has only 1") == SHOWN_WORKERS
+
+
+def test_workers_that_refuse_say_why_and_nothing_is_said_of_gpus() -> None:
+    world = World()
+    for name, refusal in (("a", "there is no model file"), ("b", "worker b has no engine for it")):
+        world.worker(name).refuses["m0:command"] = refusal
+    assert why(world) == "a: there is no model file; worker b has no engine for it"
+
+
+def test_workers_that_take_nothing_now_are_named_where_no_other_is_left() -> None:
+    world = World()
+    world.worker("draining", gpus=4)
+    world.drain("draining")
+    world.worker("lost")
+    world.unlink("lost")
+    world.worker("gone")
+    world.unlink("gone")
+    world.send(NodeUp("new", "worker", "10.0.0.1", world.machines["lost"].incarnation))
+    world.send(NodeUp("gateway", "gateway", "10.0.0.1", world.machines["lost"].incarnation))
+    assert why(world, num_gpus=1) == (
+        "draining is being drained; the link with gone is lost: it is silent; "
+        "the link with lost is lost: it is silent; new has not said yet what it has"
+    )
+    world.wait(11.0)
+    world.worker("small", gpus=0)
+    assert why(world, num_gpus=1).startswith("no worker has 1 free GPU for it (small has no GPU; draining is")
+
+
+def test_a_worker_that_has_room_by_now_is_about_to_get_it() -> None:
+    world = World()
+    known = world.deploy("m", num_gpus=1)
+    waits = known.wait
+    world.worker("w1", gpus=1)
+    known.replicas.clear()
+    world.picture.fleet.empty(world.picture.fleet.nodes["w1"])
+    known.wait = waits
+    assert described(world, known)["detail"] == "w1 is about to get it"
