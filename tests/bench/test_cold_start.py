@@ -16,10 +16,10 @@ from bench.cold_suite.start import Start
 from bench.cold_suite.vllm import summary, typical
 from bench.harness.results import read
 from bench.harness.tables import show
-from tests.serving.kit import deployment, key, report, worker
+from tests.serving.picture.world import World
+from tests.serving.views.kit import described, only_key
 
 from sllm_actors.engines.messages import ReplicaState
-from sllm_actors.serving.describe import describe_deployment
 
 ROOT = Path(__file__).parents[2]
 
@@ -55,13 +55,16 @@ def test_a_start_that_logs_nothing_is_one_phase() -> None:
 
 
 def test_a_deployment_that_failed_ends_the_benchmark_with_the_reason(tmp_path: Path) -> None:
-    failed = report(key(0), ReplicaState.FAILED, reason="no such weights")
-    described = describe_deployment(deployment(), {"w1": worker("w1", failed)}, {key(0): "w1"})
-    answers = httpx2.MockTransport(lambda _: httpx2.Response(200, json=described))
+    world = World()
+    world.worker("w1")
+    known = world.deploy("m")
+    world.say("w1", only_key(known), ReplicaState.FAILED, reason="no such weights")
+    shown = described(world, known)
+    answers = httpx2.MockTransport(lambda _: httpx2.Response(200, json=shown))
     with httpx2.Client(transport=answers, base_url="http://cluster") as http:
         cluster = Cluster(tmp_path, "http://cluster", http)
-        with pytest.raises(ClusterFailed, match=r"m:llamacpp failed: .*no such weights"):
-            cluster.wait_ready("m:llamacpp", within=5)
+        with pytest.raises(ClusterFailed, match=r"m:command failed: .*no such weights"):
+            cluster.wait_ready("m:command", within=5)
 
 
 def test_only_lines_that_come_while_it_looks_are_seen(tmp_path: Path) -> None:
