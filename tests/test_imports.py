@@ -162,7 +162,7 @@ PURE_CORES = {
         "known_nodes",
         "store.records",
     ],
-    "cli": ["ages", "conversation", "lookup"],
+    "cli": ["ages", "conversation", "lookup", "rollout"],
     "observe": ["redaction", "terminal_text"],
 }
 

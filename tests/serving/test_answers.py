@@ -14,6 +14,8 @@ from sllm_actors.serving.answers import (
     drained,
     invalid,
     no_rollout,
+    rollout_paused,
+    rollout_resumed,
     store_away,
     undrained,
     unknown,
@@ -96,6 +98,13 @@ def test_an_update_tells_what_has_changed_and_one_that_changes_nothing_says_so()
 
 def test_without_a_rollout_there_is_nothing_to_pause() -> None:
     assert (no_rollout(ID).kind, no_rollout(ID).code) == (RefusalKind.CONFLICT, "no_rollout")
+
+
+def test_a_rollout_that_is_paused_or_goes_on_is_named_by_its_revision() -> None:
+    for answer, status in ((rollout_paused(ID, 3), "paused"), (rollout_resumed(ID, 3), "progressing")):
+        document = json.loads(answer.document)
+        assert (document["deployment_id"], document["revision"], document["status"]) == (ID, 3, status)
+        assert f"revision 3 of {ID}" in document["message"]
 
 
 def test_draining_goes_on_until_no_replica_is_left() -> None:
