@@ -56,8 +56,8 @@ from .kit import paths_in
         (
             {"n_ctxx": 1, "n_threads": 2, "n_parallel": 0, "pooling": 3},
             (
-                "3 mistakes: the llamacpp backend has no setting 'n_ctxx'; did you mean n_ctx?; n_parallel must"
-                " be a whole number from 1 to 256, not 0; pooling must be mean, cls, last or none, not 3"
+                "3 mistakes: the llamacpp backend has no setting 'n_ctxx'; did you mean n_ctx?; n_parallel"
+                " must be a whole number from 1 to 256, not 0; pooling must be mean, cls, last or none, not 3"
             ),
         ),
         (
