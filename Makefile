@@ -28,7 +28,7 @@ SHELL := /bin/sh
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 .PHONY: help install up test test-quick lint format types lock bench bench-peers clean environment venv runtime project
-.PHONY: demo dev test-vllm vllm soak sim coverage known-imports
+.PHONY: demo dev test-vllm vllm soak soak-store sim coverage known-imports
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F '|' '{ printf "%-20s%s\n", $$1, $$2 }'
@@ -53,6 +53,9 @@ test-vllm: environment vllm ## the tests with a real vLLM on the CPU (about 4 mi
 
 soak: environment vllm ## kill processes of a real vLLM at random, ROUNDS=50 times (about 15 minutes; SEED=n repeats a run)
 	@SLLM_SOAK_ROUNDS=$(ROUNDS) SLLM_SOAK_SEED=$(SEED) $(BIN)/python -m pytest tests/vllm/test_soak.py -s $(PYTEST_ARGS)
+
+soak-store: environment ## kill processes that write to the head's store at random, ROUNDS=50 times (about 10 minutes; SEED=n repeats a run)
+	@SLLM_SOAK_ROUNDS=$(ROUNDS) SLLM_SOAK_SEED=$(SEED) $(BIN)/python -m pytest tests/serving/store/test_kills.py $(PYTEST_ARGS)
 
 sim: environment ## simulate clusters under SEEDS=1000 seeded faults (and what once failed), or SEED=n again with its trace
 	@$(BIN)/python -m tests.sim $(if $(SEED),--seed $(SEED),--seeds $(SEEDS)) $(if $(MUTATION),--mutation $(MUTATION))

@@ -11,10 +11,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench.actor_suite import report as actors
 from bench.cold_suite import report as cold_start
+from bench.control_suite import report as control_plane
 from bench.harness.results import BadResults, read
 from bench.harness.tables import as_markdown, show
 
-REPORTS = {"actors": actors.tables, "cold_start": cold_start.tables}
+REPORTS = {"actors": actors.tables, "cold_start": cold_start.tables, "control_plane": control_plane.tables}
 
 
 @click.command()

@@ -87,7 +87,7 @@ TESTS = {
         "views/test_nodes",
         "views/test_rollouts",
     ],
-    "cli": ["test_ages", "test_lookup"],
+    "cli": ["test_ages", "test_lookup", "test_rollout"],
     "observe": ["test_redaction", "test_terminal_text"],
 }
 """The tests that reach them: files, by room. The long-running models are left to the whole test run."""

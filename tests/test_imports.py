@@ -172,7 +172,7 @@ PURE_CORES = {
         "views.shapes",
         "views.totals",
     ],
-    "cli": ["ages", "conversation", "lookup"],
+    "cli": ["ages", "conversation", "lookup", "rollout"],
     "observe": ["redaction", "terminal_text"],
 }
 

@@ -49,7 +49,12 @@ class PlayedGateway:
         tokens: The pieces of each chat answer.
         token_seconds: The pause before each of them.
         refusal: Status, message and code to answer everything with, where set.
+        mistakes: The mistakes that go with it.
+        refused: The methods that it is for.
+        changed: The keys that an update changes.
+        left: How many replicas each question about a drained node finds on it, one after the other.
         requests: Method, path and body of everything that came, in order.
+        queries: The queries of them, as they were sent.
         keys: The Authorization headers that came.
     """
 
@@ -67,6 +72,11 @@ class PlayedGateway:
     token_seconds: float = 0.0
     last_event: str | None = "[DONE]"
     refusal: tuple[int, str, str] | None = None
+    mistakes: list[dict[str, Any]] = field(factory=list)
+    refused: tuple[str, ...] = ("GET", "POST", "PATCH", "DELETE")
+    changed: list[str] = field(factory=list)
+    left: list[int] = field(factory=list)
+    queries: list[str] = field(factory=list)
     requests: list[tuple[str, str, Any]] = field(factory=list)
     keys: list[str | None] = field(factory=list)
     hang_ups: int = 0
@@ -88,9 +98,15 @@ class PlayedGateway:
         return left.pop(0) if len(left) > 1 else left[0]
 
 
-def refuse(status: int, message: str, code: str) -> Answer:
+def refuse(status: int, message: str, code: str, mistakes: list[dict[str, Any]] | None = None) -> Answer:
     """Return an error as OpenAI's API shapes it."""
-    error = {"message": message, "type": "invalid_request_error", "param": None, "code": code}
+    error: dict[str, Any] = {
+        "message": message,
+        "type": "invalid_request_error",
+        "param": None,
+        "code": code,
+    }
+    error |= {"mistakes": mistakes} if mistakes else {}
     return jsonify({"error": error}), status
 
 
@@ -104,9 +120,13 @@ def build_app(gateway: PlayedGateway) -> Quart:
         body = await request.get_json(silent=True)
         gateway.requests.append((request.method, request.path, body))
         gateway.keys.append(request.headers.get("Authorization"))
-        return refuse(*gateway.refusal) if gateway.refusal else None
+        gateway.queries.append(request.query_string.decode())
+        if gateway.refusal is None or request.method not in gateway.refused:
+            return None
+        return refuse(*gateway.refusal, gateway.mistakes)
 
     _serve_deployments(app, gateway)
+    _serve_updates(app, gateway)
     _serve_what_is_known(app, gateway)
     _serve_chat(app, gateway)
     return app
@@ -122,6 +142,7 @@ def _serve_deployments(app: Quart, gateway: PlayedGateway) -> None:
             "status": "active",
             "revision": 1,
             "created": gateway.created,
+            "changed": gateway.changed,
             "message": "",
             "warnings": gateway.warnings,
         }
@@ -143,6 +164,35 @@ def _serve_deployments(app: Quart, gateway: PlayedGateway) -> None:
             return refuse(404, f"no deployment {name}", "not_found")
         gateway.deployments[name] = [deployment(name, state="deleting", status="deleting")]
         return {"status": "deleting", "deployment_id": name, "message": ""}, 202
+
+
+def _serve_updates(app: Quart, gateway: PlayedGateway) -> None:
+    def updated(name: str, revision: int) -> dict[str, Any]:
+        return {
+            "deployment_id": name,
+            "revision": revision,
+            "created": False,
+            "changed": gateway.changed,
+            "warnings": gateway.warnings,
+        }
+
+    @app.patch("/deployments/<path:name>")
+    async def patch(name: str) -> Any:
+        return updated(name, 2) if name in gateway.deployments else refuse(404, f"no {name}", "not_found")
+
+    @app.post("/deployments/<path:name>/<any(pause, resume):verb>")
+    async def roll(name: str, verb: str) -> Any:
+        return {"deployment_id": name, "revision": 2, "status": verb, "message": ""}
+
+    @app.post("/nodes/<path:name>/<any(drain, undrain):verb>")
+    async def drain(name: str, verb: str) -> Any:
+        left = gateway.left.pop(0) if verb == "drain" and gateway.left else 0
+        if left < 0:
+            return refuse(503, "come back later", "away")
+        sentence = f"{name}: {verb}, {left} left"
+        status = {"drain": "draining" if left else "drained", "undrain": "up"}[verb]
+        body = {"node": "id", "name": name, "status": status, "replicas": left, "message": sentence}
+        return body, 202 if left else 200
 
 
 def _serve_what_is_known(app: Quart, gateway: PlayedGateway) -> None:

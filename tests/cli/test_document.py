@@ -17,6 +17,7 @@ from sllm_actors.cli.document import (
     load,
     merge,
     options_as_typed,
+    require_model,
 )
 from sllm_actors.cli.errors import CommandFailure, RequestRefused
 
@@ -150,7 +151,7 @@ def test_options_are_known_by_the_names_that_were_typed() -> None:
 
 def test_a_document_without_a_model_is_refused() -> None:
     with pytest.raises(CommandFailure, match="--model"):
-        built({"backend": "vllm"})
+        require_model(built({"backend": "vllm"}))
 
 
 def test_local_sources_are_made_absolute_and_others_left_alone(tmp_path: Path) -> None:

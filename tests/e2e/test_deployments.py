@@ -171,7 +171,30 @@ def test_the_same_deployment_twice_is_one_and_another_is_refused(cluster: Cluste
     other = cluster.http.post(
         "/deployments", json={"model": DEMO, "backend": "llamacpp", "source": str(gguf())}
     )
-    assert (other.status_code, other.json()["error"]["code"]) == (409, "deployment_exists")
+    error = other.json()["error"]
+    assert (other.status_code, error["code"], error["param"]) == (409, "deployment_exists", "source")
+    assert "source differs" in error["message"]
+
+
+def test_every_mistake_of_a_deployment_is_told_and_nothing_is_deployed(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    wrong = {"model": "wrong", "num_gpu": 1, "auto_scaling_config": {"target": 0}, "env": {"A": 1}}
+    refused = cluster.http.post("/deployments", json=wrong)
+    error = refused.json()["error"]
+    assert (refused.status_code, error["param"]) == (400, "num_gpu")
+    assert [each["param"] for each in error["mistakes"]] == ["num_gpu", "auto_scaling_config.target", "env.A"]
+    assert all(each["message"] in error["message"] for each in error["mistakes"])
+    (tmp_path / "wrong.toml").write_text('model = "wrong"\nnum_gpu = 1\n[env]\nA = 1\n')
+    told = sllm(cluster, "deploy", "--config", str(tmp_path / "wrong.toml"), "--set", "hold_limit=-1")
+    assert told.returncode == 1
+    assert told.stderr.splitlines() == [
+        "error: 3 mistakes",
+        '  unknown key "num_gpu": did you mean num_gpus?',
+        "  --set hold_limit must be from 0 to 1000000, not -1",
+        "  env.A: 1 is not a text",
+    ]
+    assert cluster.describe("wrong:vllm") is None
 
 
 @pytest.mark.parametrize(

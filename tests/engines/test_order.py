@@ -54,6 +54,13 @@ from .kit import paths_in
             ),
         ),
         (
+            {"n_ctxx": 1, "n_threads": 2, "n_parallel": 0, "pooling": 3},
+            (
+                "3 mistakes: the llamacpp backend has no setting 'n_ctxx'; did you mean n_ctx?; n_parallel"
+                " must be a whole number from 1 to 256, not 0; pooling must be mean, cls, last or none, not 3"
+            ),
+        ),
+        (
             {"n_ctx": 8, "max_model_len": 8},
             "n_ctx is max_model_len times n_parallel: give one of n_ctx and max_model_len",
         ),
@@ -64,6 +71,14 @@ def test_settings_that_mean_nothing_are_refused(
 ) -> None:
     answer = inspect_source(InspectSource("llamacpp", "demo:smollm2-135m", settings), host)
     assert answer.problem == problem
+
+
+def test_of_very_many_mistakes_in_settings_the_first_are_told(host: EngineHost) -> None:
+    settings: dict[str, object] = {f"n_ctx{number}" * 40: 1 for number in range(20)}
+    problem = inspect_source(InspectSource("llamacpp", "demo:smollm2-135m", settings), host).problem
+    assert problem.startswith("20 mistakes: the llamacpp backend has no setting 'n_ctx0n_ctx0")
+    assert problem.endswith("; and 12 more")
+    assert len(problem) < 5000
 
 
 def test_a_source_that_is_good_is_known_by_its_size(host: EngineHost) -> None:

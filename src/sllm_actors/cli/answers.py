@@ -55,12 +55,34 @@ class InstanceDocument:
 
 
 @frozen
+class RolloutDocument:
+    """How far a new revision of a deployment is, beside the one that serves.
+
+    Attributes:
+        revision: The new revision.
+        state: progressing, paused or rolled_back.
+        reason: Why it is in this state, in a sentence.
+        ready: How many replicas of the new revision are ready.
+        wanted: How many there will be.
+    """
+
+    revision: int
+    state: str = "progressing"
+    reason: str = ""
+    ready: int = 0
+    wanted: int = 0
+
+
+@frozen
 class DeploymentDocument:
     """A deployment and its state.
 
     Attributes:
         id: ``<model>:<backend>``.
-        state: pending, starting, ready, asleep, failed, crash_loop or deleting.
+        revision: The revision that serves.
+        generation: The number of its policy: how many replicas, limits, timeouts.
+        rollout: The new revision that is being started, or was last tried; None for none.
+        state: pending, starting, ready, asleep, idle, failed, crash_loop or deleting.
         detail: More about the state, in a sentence.
         created: When it was deployed.
         spec: Its settings as the head understood them; empty in a list of all deployments.
@@ -71,6 +93,8 @@ class DeploymentDocument:
     model: str = ""
     backend: str = ""
     revision: int = 0
+    generation: int = 0
+    rollout: RolloutDocument | None = None
     state: str = "pending"
     detail: str | None = None
     ready_replicas: int = 0
@@ -156,18 +180,40 @@ class StatusDocument:
 
 @frozen
 class Deployed:
-    """The answer to ``POST /deployments``.
+    """The answer to ``POST /deployments`` and to ``PATCH /deployments/{id}``.
 
     Attributes:
-        created: False if it was deployed with the same settings already.
+        revision: The revision that it has, or will have when its rollout is over.
+        created: False if it was deployed already.
+        changed: The keys that differ from before; empty if it had the same settings already.
         warnings: Sentences for a person.
     """
 
     deployment_id: str
     revision: int = 0
     created: bool = True
+    changed: list[str] = field(factory=list)
     message: str | None = None
     warnings: list[str] = field(factory=list)
+
+
+@frozen
+class DrainDocument:
+    """The answer to ``POST /nodes/{id}/drain`` and ``/undrain``.
+
+    Attributes:
+        node: The node's id.
+        name: What people call it.
+        status: draining or drained; up once it is undrained.
+        replicas: How many replicas are left on it; None once it is undrained.
+        message: All that in a sentence.
+    """
+
+    node: str
+    name: str = ""
+    status: str = ""
+    replicas: int | None = None
+    message: str = ""
 
 
 @frozen

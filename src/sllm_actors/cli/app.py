@@ -15,12 +15,14 @@ from sllm_actors import __version__
 from sllm_actors.cli.commands.chat import chat
 from sllm_actors.cli.commands.delete import delete
 from sllm_actors.cli.commands.deploy import deploy
+from sllm_actors.cli.commands.drain import drain, undrain
 from sllm_actors.cli.commands.engines import engines
 from sllm_actors.cli.commands.list import list_deployments, list_instances
 from sllm_actors.cli.commands.logs import logs
 from sllm_actors.cli.commands.nodes import gateway, head, up, worker
 from sllm_actors.cli.commands.run import run
 from sllm_actors.cli.commands.status import status
+from sllm_actors.cli.commands.update import update
 from sllm_actors.nodes.user_paths import NoHome
 from sllm_actors.observe.streams import close_standard_output, open_standard_streams
 
@@ -37,9 +39,15 @@ def cli() -> None:
     """Serve many large language models on a few GPU machines, behind one OpenAI-compatible address."""
 
 
-for command in (up, head, worker, gateway, run, deploy, delete, status, logs, chat, engines):
+COMMANDS = (
+    *(up, head, worker, gateway, run, deploy, update, delete, status, logs, chat, drain, undrain, engines),
+)
+ALIASES = {"ls": list_deployments, "ps": list_instances, "rm": delete, "uncordon": undrain}
+"""Names that people know from other programs."""
+
+for command in COMMANDS:
     cli.add_command(command)
-for command, name in ((list_deployments, "ls"), (list_instances, "ps"), (delete, "rm")):
+for name, command in ALIASES.items():
     cli.add_command(command, name)
 
 

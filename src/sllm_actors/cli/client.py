@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import ssl
 import time
 from collections.abc import Iterator, Mapping
@@ -110,7 +111,7 @@ class GatewayClient:
         path: str,
         *,
         body: Mapping[str, Any] | None = None,
-        params: Mapping[str, int] | None = None,
+        params: Mapping[str, int | str] | None = None,
     ) -> Any:
         """Send one request and return the JSON value of its answer.
 
@@ -170,7 +171,7 @@ class GatewayClient:
         path: str,
         *,
         body: Mapping[str, Any] | None = None,
-        params: Mapping[str, int] | None = None,
+        params: Mapping[str, int | str] | None = None,
         timeout: httpx2.Timeout | None = None,
     ) -> Iterator[httpx2.Response]:
         content, headers = (
@@ -212,18 +213,26 @@ class GatewayClient:
             content += chunk
             if len(content) > LARGEST_ERROR:
                 break
-        message = _error_message(bytes(content))
-        if message is None:
+        message, mistakes, count = _error(bytes(content))
+        if not message:
             message = f"{self.url} answered {response.status_code} {response.reason_phrase} to {request}"
         if response.status_code == HTTPStatus.UNAUTHORIZED:
             message += " (the key of this gateway goes into SLLM_API_KEY)"
-        return RequestRefused(response.status_code, message)
+        return RequestRefused(response.status_code, message, mistakes, count)
 
 
-def _error_message(content: bytes) -> str | None:
-    """Return the message of an error in OpenAI's shape, or None if the content is no such error."""
+def _error(content: bytes) -> tuple[str, list[str], int]:
+    """Return the message of an error in OpenAI's shape, the single mistakes in it, and how many there are.
+
+    The message is empty if the content is no such error.
+    """
     try:
-        message = json.loads(content)["error"]["message"]
-    except (ValueError, KeyError, TypeError):
-        return None
-    return message if isinstance(message, str) and message else None
+        error = json.loads(content)["error"]
+        message = error["message"]
+        mistakes = [each["message"] for each in error.get("mistakes", ())]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return "", [], 0
+    if not isinstance(message, str) or not all(isinstance(each, str) for each in mistakes):
+        return "", [], 0
+    counted = re.match(r"(\d{1,9}) mistakes: ", message)
+    return message, mistakes, int(counted[1]) if counted else len(mistakes)

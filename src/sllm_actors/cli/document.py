@@ -20,7 +20,7 @@ from sllm_actors.serving.deployment.document import MAX_DOCUMENT
 from sllm_actors.serving.deployment.json_text import check_value, read_value
 from sllm_actors.serving.deployment.problem import DeploymentProblem
 
-from .errors import CommandFailure
+from .errors import CommandFailure, listed
 
 STANDARD_INPUT = Path("-")
 """The path that stands for standard input."""
@@ -61,6 +61,11 @@ def load(path: Path) -> dict[str, Any]:
         document = read_value(text, "it") if kind == "JSON" else _read_toml(text)
     except OSError as error:
         raise CommandFailure(f"{name} cannot be read: {error.strerror}") from None
+    except DeploymentProblem as problem:
+        sentences = [each.message for each in problem.mistakes]
+        raise CommandFailure(
+            listed(f"{name} is not valid {kind} for a deployment", sentences, problem.count)
+        ) from None
     except (ValueError, RecursionError) as error:
         raise CommandFailure(f"{name} is not valid {kind} for a deployment: {error}") from None
     if not isinstance(document, dict):
@@ -129,7 +134,7 @@ def engine_settings(given: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
         elif setting in settings:
             raise CommandFailure(f"--engine-arg {name} is given twice: keep one of them")
         elif equals and name:
-            settings[setting] = _value_of(name, value)
+            settings[setting] = _value_of(f"--engine-arg {name}", value)
         else:
             raise CommandFailure(
                 f"--engine-arg {each} is not of the form K=V (to pass an argument on: --{each})"
@@ -137,7 +142,28 @@ def engine_settings(given: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     return settings, arguments
 
 
-def _value_of(name: str, text: str) -> Any:
+def keys_set(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """Return the document that the values of ``--set`` describe.
+
+    ``auto_scaling_config.target=4`` is the key ``target`` of that table. A value is read as one of
+    ``--engine-arg``.
+
+    Raises:
+        CommandFailure: A key is empty, or is a table of another one; or a value is JSON that is refused.
+    """
+    document: dict[str, Any] = {}
+    for key, text in pairs:
+        *tables, last = key.split(".")
+        below: Any = document
+        for name in tables:
+            below = below.setdefault(name, {}) if isinstance(below, dict) else below
+        if not all([*tables, last]) or not isinstance(below, dict) or last in below:
+            raise CommandFailure(f"--set {key} makes no sense beside the other keys: give each key once")
+        below[last] = _value_of(f"--set {key}", text)
+    return document
+
+
+def _value_of(option: str, text: str) -> Any:
     try:
         json.loads(text, parse_constant=_no_constant)
     except (ValueError, RecursionError):
@@ -145,7 +171,7 @@ def _value_of(name: str, text: str) -> Any:
     try:
         return read_value(text, "its value")
     except DeploymentProblem as problem:
-        raise CommandFailure(f"--engine-arg {name}: {problem}") from None
+        raise CommandFailure(f"{option}: {problem}") from None
 
 
 def _no_constant(text: str) -> Any:
@@ -161,6 +187,7 @@ def build(
     endpoints: Sequence[str],
     engine_args: Sequence[str],
     variables: Mapping[str, Mapping[str, str]] | None = None,
+    keys: Sequence[tuple[str, str]] = (),
 ) -> dict[str, Any]:
     """Return the document to send: ``config`` with the options of the command line over it.
 
@@ -172,28 +199,28 @@ def build(
         endpoints: Addresses of external servers; they replace those of the file.
         engine_args: See ``engine_settings``. Settings win over those of the file; arguments go after its own.
         variables: The tables ``env`` and ``secret_env``; their values win over those of the file.
+        keys: See ``keys_set``; they win over all others.
 
     Raises:
-        CommandFailure: No model is named, or ``absolute_source`` or ``engine_settings`` fails.
+        CommandFailure: ``absolute_source``, ``engine_settings`` or ``keys_set`` fails.
     """
     over: dict[str, Any] = {key: value for key, value in scalars.items() if value is not None}
     if "source" in over:
         over["source"] = absolute_source(over["source"], folder)
     scaling = {key: value for key, value in auto_scaling.items() if value is not None}
     if scaling:
-        over["auto_scaling_config"] = scaling
+        over[_name_in(config, "auto_scaling_config", "scaling")] = scaling
     if endpoints:
-        over["endpoints"] = list(endpoints)
+        over[_name_in(config, "endpoints", "endpoint")] = list(endpoints)
     settings, arguments = engine_settings(engine_args)
+    table = _name_in(config, "backend_config", "settings")
     if arguments:
-        settings["extra_args"] = _arguments_of(config) + arguments
+        settings["extra_args"] = _arguments_of(config.get(table)) + arguments
     if settings:
-        over["backend_config"] = settings
+        over[table] = settings
     over |= {key: dict(values) for key, values in (variables or {}).items() if values}
-    document = merge(config, over)
+    document = merge(merge(config, over), keys_set(keys))
     model = document.get("model")
-    if not model:
-        raise CommandFailure("no model is named: give --model, or a --config with a model key")
     # A model that is a path keeps that as its name; its source is the absolute path, which the worker can
     # find.
     if "source" not in document and isinstance(model, str) and model.startswith((".", "~")):
@@ -204,12 +231,24 @@ def build(
     return document
 
 
+def require_model(document: Mapping[str, Any]) -> None:
+    """Raise ``CommandFailure`` if a document that is to be deployed names no model."""
+    if not document.get("model"):
+        raise CommandFailure("no model is named: give --model, or a --config with a model key")
+
+
+def _name_in(config: Mapping[str, Any], *names: str) -> str:
+    """Return which of the names of one key a file uses; the first if it uses none."""
+    return next((name for name in names if name in config), names[0])
+
+
 def options_as_typed(
     scalars: Mapping[str, Any],
     auto_scaling: Mapping[str, Any],
     endpoints: Sequence[str],
     engine_args: Sequence[str],
     variables: Mapping[str, Mapping[str, str]] | None = None,
+    keys: Sequence[tuple[str, str]] = (),
 ) -> dict[str, str]:
     """Return the options that were given as they were typed, by the gateway's names for them.
 
@@ -218,7 +257,7 @@ def options_as_typed(
     typed = {name: name for name, value in scalars.items() if value is not None}
     for name, value in auto_scaling.items():
         if value is not None:
-            typed |= {name: name, f"auto_scaling_config.{name}": name}
+            typed |= {name: name, f"auto_scaling_config.{name}": name, f"scaling.{name}": name}
     if endpoints:
         typed["endpoints"] = "endpoint"
     options = {name: f"--{option.replace('_', '-')}" for name, option in typed.items()}
@@ -230,12 +269,11 @@ def options_as_typed(
             options |= {
                 key: f"--engine-arg {name}"
                 for setting in [name.replace("-", "_")]
-                for key in (setting, f"backend_config.{setting}")
+                for key in (setting, f"backend_config.{setting}", f"settings.{setting}")
             }
-    return options
+    return options | {key: f"--set {key}" for key, _ in keys}
 
 
-def _arguments_of(config: Mapping[str, Any]) -> list[str]:
-    backend_config = config.get("backend_config")
-    arguments = backend_config.get("extra_args", []) if isinstance(backend_config, dict) else []
+def _arguments_of(settings: Any) -> list[str]:
+    arguments = settings.get("extra_args", []) if isinstance(settings, dict) else []
     return shlex.split(arguments) if isinstance(arguments, str) else list(arguments)

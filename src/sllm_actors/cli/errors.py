@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import IO, Any
 
 import click
@@ -12,6 +12,21 @@ from .terminal import complain
 
 EXIT_INTERRUPTED = 130
 """Exit status after ^C, as a shell has it: 128 and the number of SIGINT."""
+
+
+def listed(what: str, sentences: Sequence[str], count: int) -> str:
+    """Return a message that tells mistakes: one in the sentence itself, several one per line below it.
+
+    Args:
+        what: What has the mistakes, as the beginning of a sentence; "" for none.
+        sentences: Those mistakes that are told.
+        count: How many there are in all.
+    """
+    head = f"{what}: " if what else ""
+    if count == 1:
+        return head + sentences[0]
+    more = [f"and {count - len(sentences)} more"] if count > len(sentences) else []
+    return "\n  ".join([f"{head}{count} mistakes", *sentences, *more])
 
 
 class CommandFailure(click.ClickException):
@@ -38,11 +53,15 @@ class RequestRefused(CommandFailure):
 
     Attributes:
         status: The HTTP status.
+        mistakes: The sentences about single mistakes of a document, where there are several.
+        count: How many mistakes there are in all.
     """
 
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
+    def __init__(self, status: int, message: str, mistakes: Sequence[str] = (), count: int = 0) -> None:
+        super().__init__(listed("", mistakes, count) if len(mistakes) > 1 else message)
         self.status = status
+        self.mistakes = tuple(mistakes)
+        self.count = count
 
     def naming(self, typed: Mapping[str, str]) -> RequestRefused:
         """Return this refusal with settings named as the person typed them.
@@ -50,9 +69,14 @@ class RequestRefused(CommandFailure):
         Args:
             typed: What was typed, by the gateway's name for it: ``{"num_gpus": "--num-gpus"}``.
         """
-        message = self.message
-        for name in sorted(typed, key=len, reverse=True):
-            # A name such as "model" is also a word of the sentence: it is replaced only as the first word.
-            before = r"(?<![\w.-])" if {"_", "."} & set(name) else "^"
-            message = re.sub(rf"{before}{re.escape(name)}(?![\w-])", typed[name], message)
-        return RequestRefused(self.status, message)
+        named = [_naming(each, typed) for each in self.mistakes]
+        return RequestRefused(self.status, _naming(self.message, typed), named, self.count)
+
+
+def _naming(sentence: str, typed: Mapping[str, str]) -> str:
+    for name in sorted(typed, key=len, reverse=True):
+        # A name such as "model" is also a word of the sentence: it is replaced only as the first word.
+        before = r"(?<![\w.-])" if {"_", "."} & set(name) else "^"
+        literally = typed[name].replace("\\", r"\\")
+        sentence = re.sub(rf"{before}{re.escape(name)}(?![\w-])", literally, sentence)
+    return sentence

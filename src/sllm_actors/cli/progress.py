@@ -6,10 +6,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
+from typing import Any
 
 from .answers import DeploymentDocument, InstanceDocument, read
 from .client import GatewayClient, path_of
 from .errors import CommandFailure, RequestRefused, Unreachable
+from .rollout import in_progress, is_current
 from .terminal import complain, is_interactive, moving_line, say
 
 POLL_SECONDS = 0.5
@@ -25,10 +27,35 @@ Report = Callable[[str], None]
 """Takes one line that says how far something is; the same line may come again."""
 
 
+class PatientPoll:
+    """Asks the gateway again and again, and bears with it being away for up to ``PATIENCE_SECONDS``."""
+
+    def __init__(self) -> None:
+        self._seen = time.monotonic()
+
+    def ask(self, question: Callable[[], Any]) -> Any:
+        """Return what ``question`` returns, or None if the gateway cannot be asked now.
+
+        Raises:
+            RequestRefused: The gateway refuses, for a reason that does not pass.
+            CommandFailure: The gateway was away for too long.
+        """
+        try:
+            answer = question()
+        except (Unreachable, RequestRefused) as error:
+            if isinstance(error, RequestRefused) and error.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+                raise
+            if time.monotonic() - self._seen > PATIENCE_SECONDS:
+                raise
+            return None
+        self._seen = time.monotonic()
+        return answer
+
+
 def wait_until_ready(
     client: GatewayClient, deployment_id: str, *, revision: int, timeout: float, report: Report
 ) -> DeploymentDocument:
-    """Return a deployment once it is ready, or asleep until a request comes.
+    """Return a deployment once it is ready, or asleep or idle until a request comes.
 
     Args:
         client: The client of the gateway.
@@ -38,28 +65,25 @@ def wait_until_ready(
         report: Gets the deployment's ``phase`` again and again.
 
     Raises:
-        CommandFailure: The deployment failed, was deleted, or was not ready in time; or the gateway was away
-            for longer than ``PATIENCE_SECONDS``.
+        CommandFailure: The deployment failed, was deleted, or was not ready in time; the rollout of the
+            revision was paused, rolled back, or replaced by that of another one; or the gateway was away for
+            longer than ``PATIENCE_SECONDS``.
     """
     deadline = time.monotonic() + timeout
-    seen = time.monotonic()
+    patience = PatientPoll()
+    path = path_of("deployments", deployment_id)
     deployment = None
     while True:
         try:
-            deployment = read(
-                DeploymentDocument, client.request("GET", path_of("deployments", deployment_id))
-            )
-            seen = time.monotonic()
-        except (Unreachable, RequestRefused) as error:
-            if isinstance(error, RequestRefused) and error.status == HTTPStatus.NOT_FOUND:
-                raise CommandFailure(f"{deployment_id} was deleted before it was ready") from None
-            if isinstance(error, RequestRefused) and error.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+            answer = patience.ask(lambda: client.request("GET", path))
+        except RequestRefused as error:
+            if error.status != HTTPStatus.NOT_FOUND:
                 raise
-            if time.monotonic() - seen > PATIENCE_SECONDS:
-                raise
-        else:
+            raise CommandFailure(f"{deployment_id} was deleted before it was ready") from None
+        if answer is not None:
+            deployment = read(DeploymentDocument, answer)
             report(phase(deployment))
-            if deployment.revision >= revision and is_settled(deployment):
+            if is_current(deployment, revision) and is_settled(deployment):
                 return deployment
         if time.monotonic() > deadline:
             state = "nothing is known of it" if deployment is None else unfinished(deployment)
@@ -79,22 +103,27 @@ def is_settled(deployment: DeploymentDocument) -> bool:
         raise CommandFailure(explain_failure(deployment))
     if deployment.state == "deleting":
         raise CommandFailure(f"{deployment.id} is being deleted")
-    return deployment.state in ("ready", "asleep")
+    return deployment.state in ("ready", "asleep", "idle")
 
 
 def phase(deployment: DeploymentDocument) -> str:
-    """Return one line that says how far a deployment is: by its first unfinished instance, if it has one."""
+    """Return one line that says how far a deployment is: by its rollout and its first unfinished instance."""
+    rollout = in_progress(deployment)
+    beginning = f"{deployment.id}: {rollout}" if rollout else ""
     for instance in deployment.instances:
-        if instance.state not in ("ready", "stopped", "failed"):
+        if instance.state not in ("ready", "stopped", "failed", "draining" if rollout else ""):
             where = f" on {instance.where}" if instance.where else ""
             what = instance.progress or instance.reason
-            return f"{deployment.id}: {instance.state}{where}" + (f", {what}" if what else "")
+            state = f"{instance.state}{where}" + (f", {what}" if what else "")
+            return f"{beginning}; {state}" if beginning else f"{deployment.id}: {state}"
     detail = f" ({deployment.detail})" if deployment.detail else ""
-    return f"{deployment.id}: {deployment.state}{detail}"
+    return beginning or f"{deployment.id}: {deployment.state}{detail}"
 
 
 def unfinished(deployment: DeploymentDocument) -> str:
     """Return what a deployment that is not ready still does or waits for, in part of a sentence."""
+    if rollout := in_progress(deployment):
+        return f"the rollout goes on ({rollout})"
     starting = [each for each in deployment.instances if each.state == "starting"]
     if starting:
         return f"it goes on loading ({starting[0].progress or 'starting'})"

@@ -36,6 +36,9 @@ def show_deployment(deployment: DeploymentDocument) -> None:
     facts.add_row(cell("status"), cell(deployment.state))
     facts.add_row(cell("detail"), sentence(deployment.detail))
     facts.add_row(cell("revision"), cell(deployment.revision))
+    if rollout := deployment.rollout:
+        shown = f"revision {rollout.revision} {rollout.state}, {rollout.ready} of {rollout.wanted} ready"
+        facts.add_row(cell("rollout"), sentence(f"{shown}: {rollout.reason}" if rollout.reason else shown))
     facts.add_row(cell("replicas"), cell(f"{deployment.ready_replicas}/{deployment.desired_replicas}"))
     for key, value in sorted(deployment.spec.items()):
         if key not in ("model", "backend") and value not in (None, [], {}):

@@ -101,6 +101,16 @@ def updated(
     return done(body)
 
 
+def rollout_paused(name: str, revision: int) -> Done:
+    """Answer that the rollout of a revision is paused."""
+    return _rollout(name, revision, "paused", f"the rollout of revision {revision} of {name} is paused")
+
+
+def rollout_resumed(name: str, revision: int) -> Done:
+    """Answer that the rollout of a revision goes on."""
+    return _rollout(name, revision, "progressing", f"the rollout of revision {revision} of {name} goes on")
+
+
 def no_rollout(name: str) -> Refusal:
     """Refuse to pause or resume where nothing is rolled out."""
     sentence = f"{name} has no rollout under way: `sllm status {name}` shows its revision"
@@ -149,3 +159,8 @@ def undrained(node: str, name: str) -> Done:
     """Answer that replicas may be placed on a node again."""
     sentence = f"replicas may be placed on {name} again"
     return done({"node": node, "name": name, "status": "up", "replicas": None, "message": sentence})
+
+
+def _rollout(name: str, revision: int, state: str, sentence: str) -> Done:
+    body = {"deployment_id": name, "status": state, "revision": revision, "message": sentence}
+    return done(body)

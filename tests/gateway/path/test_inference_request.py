@@ -138,6 +138,7 @@ def test_a_clients_request_id_is_kept_when_it_is_sane(value: bytes, found: str |
         (errors.foreign_host("Origin"), 403, "forbidden_host", None),
         (errors.model_not_found("m" * 300), 404, "model_not_found", None),
         (errors.not_found("no such instance"), 404, "not_found", None),
+        (errors.ambiguous_model("m" * 300, ["m:a", "m:b"]), 409, "model_ambiguous", None),
         (errors.body_too_slow(), 408, "body_timeout", None),
         (errors.body_too_large(10), 413, "body_too_large", None),
         (errors.hold_queue_full("d", 1), 429, "hold_queue_full", b"5"),

@@ -66,6 +66,12 @@ def test_what_was_acknowledged_is_there_after_a_restart(store: Store, path: Path
     after.close()
 
 
+def test_an_answer_waits_for_the_disk(store: Store) -> None:
+    with store._database.writing() as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2  # FULL
+
+
 def test_a_later_deployment_of_an_id_can_go_on_behind_every_revision_that_was_used(store: Store) -> None:
     store.apply(deployed("1", "a:vllm"))
     store.apply([PutRevision(revision("1", "a:vllm", number)) for number in (5, 3)])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import click
@@ -12,9 +11,16 @@ from sllm_actors.cli import document
 from sllm_actors.cli.answers import Deployed, read
 from sllm_actors.cli.client import GatewayClient
 from sllm_actors.cli.errors import RequestRefused
-from sllm_actors.cli.parameters import KEY_VALUE, FiniteRange, each_key_once
 from sllm_actors.cli.progress import reporting, wait_until_ready
 from sllm_actors.cli.terminal import complain, say, say_json
+from sllm_actors.serving.deployment.changes import shown_keys
+
+from .deployment_options import (
+    DeploymentOptions,
+    allow_downtime_option,
+    deployment_options,
+    waiting_options,
+)
 
 
 @click.command()
@@ -25,141 +31,73 @@ from sllm_actors.cli.terminal import complain, say, say_json
     help="The name that clients call it by: a hub id or a path, unless --source says more.",
 )
 @click.option("--backend", help="vllm (the default), llamacpp, sglang, command or external.")
-@click.option("--source", metavar="hf:ID|PATH|demo:NAME", help="Where the model's files are, if not at M.")
-@click.option(
-    "--config",
-    type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path),
-    help="A deployment file, .json or .toml, or - for standard input; options win over it.",
-)
-@click.option("--num-gpus", type=click.IntRange(min=0), help="GPUs per replica.")
-@click.option("--target", type=click.IntRange(min=1), help="Requests at a time that one replica should have.")
-@click.option(
-    "--min-instances",
-    type=click.IntRange(min=0),
-    help="Fewest replicas; today so many run, and at least one.",
-)
-@click.option("--max-instances", type=click.IntRange(min=1), help="Most replicas.")
-@click.option(
-    "--keep-alive",
-    type=FiniteRange(min=-1),
-    metavar="SECONDS",
-    help="How long an idle replica is kept; -1: until its room is needed.",
-)
-@click.option(
-    "--endpoint", "endpoints", multiple=True, metavar="URL", help="Address of an external server; repeatable."
-)
-@click.option(
-    "--engine-arg",
-    "engine_args",
-    multiple=True,
-    metavar="K=V",
-    help="Setting of the engine, or with a dash (--engine-arg=--FLAG) an argument for it; repeatable.",
-)
-@click.option(
-    "--env",
-    type=KEY_VALUE,
-    multiple=True,
-    callback=each_key_once,
-    metavar="K=V",
-    help="Variable of the engine's environment; repeatable.",
-)
-@click.option(
-    "--secret-env",
-    type=KEY_VALUE,
-    multiple=True,
-    callback=each_key_once,
-    metavar="K=env:NAME|file:PATH",
-    help="A variable whose value is read from a variable or file of the worker; repeatable.",
-)
-@click.option("--wait/--no-wait", default=False, help="Wait until it is ready, and show how far it is.")
-@click.option(
-    "--timeout",
-    type=FiniteRange(min=0),
-    default=1800.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="How long --wait waits.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print the gateway's answer as JSON.")
+@deployment_options
+@click.option("--update", is_flag=True, help="Update what is deployed already to exactly these settings.")
+@allow_downtime_option
+@waiting_options
 def deploy(
     *,
     name: str | None,
     model: str | None,
     backend: str | None,
-    source: str | None,
-    config: Path | None,
-    num_gpus: int | None,
-    target: int | None,
-    min_instances: int | None,
-    max_instances: int | None,
-    keep_alive: float | None,
-    endpoints: tuple[str, ...],
-    engine_args: tuple[str, ...],
-    env: tuple[tuple[str, str], ...],
-    secret_env: tuple[tuple[str, str], ...],
+    update: bool,
+    allow_downtime: bool,
     wait: bool,
     timeout: float,
     as_json: bool,
+    **given: Any,
 ) -> None:
     """Deploy MODEL (or --model M). What is deployed already with the same settings is left as it is.
 
     Without --wait the command ends when the deployment is recorded; a request that comes before it is ready
     waits in the gateway. With --wait it ends when the model is ready (exit status 0) or has failed (1).
     """
+    options = DeploymentOptions(**given)
     if name is not None and model is not None:
         raise click.UsageError("name the model once: as MODEL, or with --model")
+    if allow_downtime and not update:
+        raise click.UsageError("--allow-downtime is for an update: give --update too")
     model = model if name is None else name
-    if model is None and config is None:
+    if model is None and options.config is None:
         raise click.UsageError("name a model, as in sllm deploy MODEL, or a deployment file with --config")
-    if keep_alive is not None and keep_alive.is_integer():
-        keep_alive = int(keep_alive)
-    scalars = {"model": model, "backend": backend, "source": source, "num_gpus": num_gpus}
-    auto_scaling = {
-        "target": target,
-        "min_instances": min_instances,
-        "max_instances": max_instances,
-        "keep_alive": keep_alive,
-    }
-    variables = {"env": dict(env), "secret_env": dict(secret_env)}
-    body = document.build(
-        document.load(config) if config else {},
-        folder=Path.cwd(),
-        scalars=scalars,
-        auto_scaling=auto_scaling,
-        endpoints=endpoints,
-        engine_args=engine_args,
-        variables=variables,
-    )
-    typed = document.options_as_typed(scalars, auto_scaling, endpoints, engine_args, variables)
+    identity = {"model": model, "backend": backend}
+    body = options.document(**identity)
+    document.require_model(body)
+    typed = options.as_typed(**identity)
+    params = {"update": update, "allow_downtime": allow_downtime}
     with GatewayClient() as client:
-        answer, deployed = submit(client, body, typed)
-        if not as_json:
-            say(outcome(deployed))
-        if wait:
-            with reporting(silent=as_json) as report:
-                wait_until_ready(
-                    client, deployed.deployment_id, revision=deployed.revision, timeout=timeout, report=report
-                )
-    if as_json:
-        say_json(answer)
-    elif wait:
-        say(f"Ready: {deployed.deployment_id}")
+        answer, deployed = submit(client, "POST", "/deployments", body, typed, params)
+        told = outcome(deployed)
+        follow(client, answer, deployed, told, wait=wait, timeout=timeout, as_json=as_json)
 
 
-def submit(client: GatewayClient, body: Mapping[str, Any], typed: Mapping[str, str]) -> tuple[Any, Deployed]:
-    """Deploy, print the warnings to standard error, and return the answer, as it came and as an object.
+def submit(
+    client: GatewayClient,
+    method: str,
+    path: str,
+    body: Mapping[str, Any] | None,
+    typed: Mapping[str, str],
+    params: Mapping[str, bool] | None = None,
+) -> tuple[Any, Deployed]:
+    """Send a deployment or a patch, print the warnings to standard error, and return the answer.
 
     Args:
         client: The client of the gateway.
-        body: The deployment document.
+        method: The HTTP method.
+        path: The path; see ``path_of``.
+        body: The deployment document, or the patch for it; None for no body.
         typed: See ``document.options_as_typed``.
+        params: What is to be true in the query, by name.
+
+    Returns:
+        The answer as it came, and as an object.
 
     Raises:
-        CommandFailure: The deployment was refused, with the options named as they were typed; or no gateway
-            answered.
+        CommandFailure: It was refused, with the options named as they were typed; or no gateway answered.
     """
+    query = {name: "true" for name, given in (params or {}).items() if given}
     try:
-        answer = client.request("POST", "/deployments", body=body)
+        answer = client.request(method, path, body=body, params=query)
     except RequestRefused as refused:
         raise refused.naming(typed) from None
     deployed = read(Deployed, answer)
@@ -168,6 +106,44 @@ def submit(client: GatewayClient, body: Mapping[str, Any], typed: Mapping[str, s
     return answer, deployed
 
 
+def follow(
+    client: GatewayClient,
+    answer: Any,
+    deployed: Deployed,
+    told: str,
+    *,
+    wait: bool,
+    timeout: float,
+    as_json: bool,
+) -> None:
+    """Print what became of a deployment, and with ``wait`` return only when its revision is ready.
+
+    Args:
+        client: The client of the gateway.
+        answer: The gateway's answer as it came, for ``as_json``.
+        deployed: The answer as an object.
+        told: The answer as a sentence for a person.
+        wait: Whether to wait.
+        timeout: For how many seconds.
+        as_json: Whether to print the answer as JSON, and nothing else.
+
+    Raises:
+        CommandFailure: See ``wait_until_ready``.
+    """
+    name = deployed.deployment_id
+    if not as_json:
+        say(told)
+    if wait:
+        with reporting(silent=as_json) as report:
+            wait_until_ready(client, name, revision=deployed.revision, timeout=timeout, report=report)
+    if as_json:
+        say_json(answer)
+    elif wait:
+        say(f"Ready: {name}")
+
+
 def outcome(deployed: Deployed) -> str:
-    """Return a sentence that says whether a deployment was created or was there already."""
+    """Return a sentence that says whether a deployment was created or updated, or was there already."""
+    if deployed.changed:
+        return f"Deployment updated: {deployed.deployment_id} ({shown_keys(deployed.changed)})"
     return f"Deployment {'created' if deployed.created else 'there already'}: {deployed.deployment_id}"

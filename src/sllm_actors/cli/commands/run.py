@@ -56,6 +56,7 @@ def run(
     body = document.build(
         {}, folder=Path.cwd(), scalars=scalars, auto_scaling={}, endpoints=(), engine_args=()
     )
+    document.require_model(body)
     settings = {"max_tokens": max_tokens, "temperature": temperature}
     with GatewayClient() as client:
         deployments = read(StatusDocument, client.request("GET", "/status")).deployments
@@ -64,7 +65,8 @@ def run(
             found = find_deployment(deployments, names[0], backend)
             deployment_id, revision = found.id, found.revision
         else:
-            _, deployed = submit(client, body, document.options_as_typed(scalars, {}, (), ()))
+            typed = document.options_as_typed(scalars, {}, (), ())
+            _, deployed = submit(client, "POST", "/deployments", body, typed)
             complain(outcome(deployed))
             deployment_id, revision = deployed.deployment_id, deployed.revision
         with reporting(err=True) as report:

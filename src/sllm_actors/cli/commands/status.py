@@ -24,7 +24,7 @@ def status(*, name: str | None, nodes: bool, models: bool, as_json: bool) -> Non
     if sum((name is not None, nodes, models)) > 1:
         raise click.UsageError("ask for one deployment, for the nodes, or for the models")
     with GatewayClient() as client:
-        answer = _one(client, name) if name is not None else client.request("GET", "/status")
+        answer = fetch_deployment(client, name) if name is not None else client.request("GET", "/status")
     if as_json:
         say_json(answer)
     elif name is not None:
@@ -41,8 +41,8 @@ def status(*, name: str | None, nodes: bool, models: bool, as_json: bool) -> Non
             show_deployments(everything.deployments)
 
 
-def _one(client: GatewayClient, name: str) -> object:
-    """Fetch a deployment by id, or else by the name of its model."""
+def fetch_deployment(client: GatewayClient, name: str) -> object:
+    """Return the answer about a deployment, by id or else by the name of its model."""
     try:
         if ":" in name:  # as every id has
             return client.request("GET", path_of("deployments", name))

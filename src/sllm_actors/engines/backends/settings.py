@@ -17,6 +17,9 @@ from sllm_actors.observe.redaction import masked
 
 T = TypeVar("T", bound=attrs.AttrsInstance)
 
+MOST_TOLD = 8
+"""The most mistakes that one sentence tells."""
+
 
 def whole(default: int | None, *, least: int = 1, most: int = 2**31 - 1, alias: str = "") -> Any:
     """Declare a setting that is a whole number from ``least`` to ``most``; ``alias`` is another name."""
@@ -115,7 +118,8 @@ def read_settings(schema: type[T], settings: Mapping[str, object], backend: str)
         backend: The backend's name, for messages.
 
     Raises:
-        SettingsProblem: A name is unknown or given twice (by an alias), or a value is not allowed.
+        SettingsProblem: Names are unknown or given twice (by an alias), or values are not allowed; the
+            sentence tells the first ``MOST_TOLD`` of these mistakes.
     """
     fields = {field.name: field for field in attrs.fields(schema)}
     names = {name: name for name in fields}
@@ -123,22 +127,29 @@ def read_settings(schema: type[T], settings: Mapping[str, object], backend: str)
         {field.metadata["alias"]: name for name, field in fields.items() if field.metadata.get("alias")}
     )
     found: dict[str, object] = {}
+    mistakes: list[str] = []
     for given, value in settings.items():
         name = names.get(given)
         if name is None:
-            raise SettingsProblem(_unknown(given, sorted(names), backend))
-        if value is None:
+            told = len(mistakes) < MOST_TOLD  # what is close to a name takes time to find
+            mistakes.append(_unknown(given, sorted(names), backend) if told else given)
+        elif value is None:
             continue
-        if name in found:
-            raise SettingsProblem(f"{given} means {name}, which is given too: keep one of them")
-        if not fields[name].metadata["check"](value):
+        elif name in found:
+            mistakes.append(f"{given} means {name}, which is given too: keep one of them")
+        elif not fields[name].metadata["check"](value):
             but = "" if fields[name].metadata.get("secret") else f", not {masked(value, given)!r:.100}"
-            raise SettingsProblem(f"{given} must be {fields[name].metadata['what']}{but}")
-        found[name] = value
+            mistakes.append(f"{given} must be {fields[name].metadata['what']}{but}")
+        else:
+            found[name] = value
+    if mistakes:
+        more = [f"and {len(mistakes) - MOST_TOLD} more"] if len(mistakes) > MOST_TOLD else []
+        several = f"{len(mistakes)} mistakes: " if len(mistakes) > 1 else ""
+        raise SettingsProblem(several + "; ".join([*mistakes[:MOST_TOLD], *more]))
     return schema(**found)
 
 
 def _unknown(name: str, known: list[str], backend: str) -> str:
-    close = get_close_matches(name, known, n=1)
+    close = get_close_matches(name[:100], known, n=1)
     hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(known)}"
-    return f"the {backend} backend has no setting {name!r}; {hint}"
+    return f"the {backend} backend has no setting {name!r:.100}; {hint}"

@@ -1,0 +1,319 @@
+"""What happens to the cluster while its head is measured: it grows, is busy, and loses its links and head."""
+
+from __future__ import annotations
+
+import gc
+import math
+import random
+import tempfile
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+from attrs import frozen
+
+from bench.harness.spread import percentile
+from sllm_actors.engines.messages import ReplicaState
+
+from . import adapter
+from .fleet import Fleet, HeadFailed, open_fleet
+from .size import Size, document
+from .worker import SimReplica, SimWorker
+
+SMALL = 100
+"""Deployments of the small cluster that the growth of a step's cost is judged by."""
+
+DEPLOYING = 32
+"""Requests to deploy that are under way at a time while the cluster is set up."""
+
+RESTART = 0.25
+"""Seconds that an engine takes at least to be ready again when it was restarted in its place."""
+
+STATUS_EVERY = 0.5
+"""Seconds between two questions for the status."""
+
+QUIET = 1.0
+"""Seconds in which nothing may change before the cluster counts as settled."""
+
+AWAY = 1.0
+"""Seconds for which the links of all workers are lost."""
+
+FAILURES = 3
+"""How often in a row a replica has failed when its head is to give it another place."""
+
+LOOK = 0.02
+"""Seconds between two looks at whether the cluster has settled."""
+
+TICK = 0.002
+"""Seconds between two times at which events that are due are sent."""
+
+
+@frozen
+class Load:
+    """What is asked of the head.
+
+    Attributes:
+        rate: Events per second that are offered: a replica that is restarted, or is ready again.
+        seconds: For how long.
+        placements: How many replicas are given a place, one after the other.
+        patience: The most seconds that the cluster may take to settle.
+    """
+
+    rate: float = 2000.0
+    seconds: float = 20.0
+    placements: int = 300
+    patience: float = 120.0
+
+
+Say = Callable[[str], None]
+Figures = dict[str, float]
+
+
+async def measure(size: Size, load: Load, figures: Figures, say: Say) -> None:
+    """Run everything, adding each figure as soon as it is found.
+
+    Raises:
+        HeadFailed: The head ended or gave no answer, or the cluster did not settle; the rest is not measured.
+    """
+    small_step = None
+    if size.deployments > SMALL:
+        small = size.with_deployments(SMALL)
+        async with _cluster(small, load, say) as (fleet, _):
+            small_step = (await _be_busy(fleet, load, say))["step_p50_us"]
+    async with _cluster(size, load, say) as (fleet, setup):
+        figures["setup_s"] = setup
+        figures |= await _be_busy(fleet, load, say)
+        figures["growth"] = 1.0 if small_step is None else figures["step_p50_us"] / small_step
+        await _settled(fleet, size.replicas, load)
+        await _place(fleet, load, figures, say)
+        await _lose_links(fleet, load, figures, say)
+        await _lose_head(fleet, load, figures, say)
+
+
+@asynccontextmanager
+async def _cluster(size: Size, load: Load, say: Say) -> AsyncIterator[tuple[Fleet, float]]:
+    """Set a cluster up in a folder of its own; yield it with the seconds until everything ran."""
+    say(f"setting up {size.workers} workers and {size.deployments} deployments")
+    with tempfile.TemporaryDirectory(prefix="sllm-bench-") as folder:
+        async with open_fleet(size, Path(folder)) as fleet:
+            await fleet.start_head()
+            fleet.link_gateways()
+            for worker in fleet.workers.values():
+                fleet.link(worker)
+            await _settled(fleet, 0, load)
+            began = time.perf_counter()
+            await _deploy_all(fleet, load)
+            yield fleet, await _settled(fleet, size.replicas, load) - began
+
+
+async def _deploy_all(fleet: Fleet, load: Load) -> None:
+    documents = fleet.size.documents()
+
+    async def deploy_some() -> None:
+        for text, _ in documents:
+            await _request(fleet, adapter.deploy(text), load)
+
+    async with anyio.create_task_group() as deploying:
+        for _ in range(min(DEPLOYING, fleet.size.deployments)):
+            deploying.start_soon(deploy_some)
+
+
+async def _request(fleet: Fleet, message: Any, load: Load) -> float:
+    answer, seconds = await fleet.ask(message, timeout=load.patience)
+    if why := adapter.refusal(answer):
+        raise HeadFailed(f"the head refused a {type(message).__name__}: {why}")
+    return seconds
+
+
+async def _settled(fleet: Fleet, replicas: int, load: Load) -> float:
+    """Wait until every worker has its orders and just these replicas run; return since when that is so."""
+    deadline = time.perf_counter() + load.patience
+    while True:
+        if not fleet.has_head:
+            raise fleet.head_has_ended()
+        changed = fleet.changed_at
+        if fleet.unsettled or fleet.running != replicas or time.perf_counter() < changed + QUIET:
+            if time.perf_counter() > deadline:
+                raise HeadFailed(
+                    f"the cluster did not settle within {load.patience:g} s: {len(fleet.unsettled)} workers "
+                    f"lack orders or run what is not ready, and {fleet.running} of {replicas} replicas run"
+                )
+            await anyio.sleep(LOOK)
+            continue
+        # Answered behind everything that the head still has to do: it may yet order more.
+        await _request(fleet, adapter.status(), load)
+        if fleet.changed_at == changed:
+            return changed
+
+
+# ---- events, while somebody looks at the status
+
+
+async def _be_busy(fleet: Fleet, load: Load, say: Say) -> Figures:
+    say(f"offering {load.rate:g} events a second for {load.seconds:g} s")
+    churn = _Churn(fleet)
+    waits: list[float] = []
+    gc.collect()
+    gc.disable()  # of this process: its pauses are not the head's
+    try:
+        fleet.begin()
+        async with anyio.create_task_group() as looking:
+            looking.start_soon(_look_at_status, fleet, load, waits)
+            offered = await churn.run(load.rate, load.seconds) / load.seconds
+            found = await fleet.measure()
+            looking.cancel_scope.cancel()
+    finally:
+        gc.enable()
+    churn.finish()
+    steps = found["steps"].get(adapter.REPORT)
+    if steps is None or not waits:
+        raise HeadFailed(
+            f"the head was too busy: within {load.seconds:g} s it gave no answer, or took no report"
+        )
+    return {
+        "step_p99_us": steps["p99_us"],
+        "step_p50_us": steps["p50_us"],
+        "step_max_us": steps["max_us"],
+        "events_s": steps["count"] / found["seconds"],
+        "offered_s": offered,
+        "cpu_share": found["cpu_share"],
+        "loop_hold_max_ms": found["hold_ms"],
+        "loop_hold_cpu_ms": found["hold_cpu_ms"],
+        "collection_ms": found["collection_ms"],
+        "status_ms": percentile(waits, 0.99) * 1e3,
+        "rss_mib": found["rss_mib"],
+        "dead_letters": found["dead_letters"],
+    }
+
+
+async def _look_at_status(fleet: Fleet, load: Load, waits: list[float]) -> None:
+    while True:
+        waits.append(await _request(fleet, adapter.status(), load))
+        await anyio.sleep(STATUS_EVERY)
+
+
+class _Churn:
+    """Restarts replicas in their places, in turn over all of them in a random order."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+        everything = [
+            (worker, replica) for worker in fleet.workers.values() for replica in worker.replicas.values()
+        ]
+        random.Random(7).shuffle(everything)
+        self._serving = deque(everything)
+        self._starting: deque[tuple[float, SimWorker, SimReplica]] = deque()
+
+    async def run(self, rate: float, seconds: float) -> int:
+        """Send events at this rate, whatever the head makes of them; return how many were sent."""
+        began = time.perf_counter()
+        sent = 0
+        while (passed := time.perf_counter() - began) < seconds:
+            due = math.ceil(passed * rate)
+            for _ in range(due - sent):
+                self._event()
+            sent = due
+            await anyio.sleep(TICK)
+        return sent
+
+    def _event(self) -> None:
+        now = time.perf_counter()
+        if self._starting and (not self._serving or self._starting[0][0] + RESTART <= now):
+            self._ready_again()
+        else:
+            worker, replica = self._serving.popleft()
+            self._fleet.become(worker, replica, ReplicaState.STARTING)
+            self._starting.append((now, worker, replica))
+
+    def _ready_again(self) -> None:
+        _, worker, replica = self._starting.popleft()
+        self._fleet.become(worker, replica, ReplicaState.READY)
+        self._serving.append((worker, replica))
+
+    def finish(self) -> None:
+        """Let every replica be ready again."""
+        while self._starting:
+            self._ready_again()
+
+
+# ---- placing
+
+
+async def _place(fleet: Fleet, load: Load, figures: Figures, say: Say) -> None:
+    say(f"placing {load.placements} replicas")
+    spare = int(fleet.size.workers * fleet.size.gpus * 0.1)  # a part of those that no deployment takes
+    extra = []
+    fleet.begin()
+    for number in range(load.placements):
+        if adapter.MOVES_FAILED and number % 2:
+            _fail_one(fleet, number)
+        else:
+            text = document(f"extra-{number:05}", 1, gpus=int(number % 4 == 0 and number // 4 < spare))
+            await _request(fleet, adapter.deploy(text), load)
+            extra.append(f"extra-{number:05}:llamacpp")
+        await anyio.sleep(TICK)
+    await _settled(fleet, fleet.size.replicas + len(extra), load)
+    found = await fleet.measure()
+    steps = found["steps"].get(adapter.PLACE)
+    if steps is not None:
+        figures["place_p99_us"], figures["place_p50_us"] = steps["p99_us"], steps["p50_us"]
+        figures["placements"] = steps["count"]
+    figures["place_hold_ms"] = found["hold_ms"]
+    for name in extra:
+        await _request(fleet, adapter.delete(name), load)
+    await _settled(fleet, fleet.size.replicas, load)
+
+
+def _fail_one(fleet: Fleet, number: int) -> None:
+    """Let a replica of some worker fail so often that it is to get another place."""
+    workers = list(fleet.workers.values())
+    for step in range(len(workers)):
+        worker = workers[(number * 7 + step) % len(workers)]
+        ready = [each for each in worker.replicas.values() if each.state is ReplicaState.READY]
+        if ready:
+            ready[0].failures = FAILURES
+            fleet.become(worker, ready[0], ReplicaState.FAILED)
+            return
+
+
+# ---- losing
+
+
+async def _lose_links(fleet: Fleet, load: Load, figures: Figures, say: Say) -> None:
+    say("losing the links of all workers")
+    for worker in fleet.workers.values():
+        fleet.lose(worker)
+    await anyio.sleep(AWAY)
+    started, stopped = fleet.started, fleet.stopped
+    fleet.begin()
+    began = time.perf_counter()
+    for worker in fleet.workers.values():
+        fleet.link(worker)
+    figures["rejoin_s"] = await _settled(fleet, fleet.size.replicas, load) - began
+    figures["rejoin_started"] = fleet.started - started
+    figures["rejoin_stopped"] = fleet.stopped - stopped
+    found = await fleet.measure()
+    figures["rejoin_hold_ms"] = found["hold_ms"]
+    figures["rss_mib"] = max(figures["rss_mib"], found["rss_mib"])
+
+
+async def _lose_head(fleet: Fleet, load: Load, figures: Figures, say: Say) -> None:
+    say("killing the head")
+    began = time.perf_counter()
+    await fleet.kill_head()
+    started, stopped = fleet.started, fleet.stopped
+    await fleet.start_head()
+    figures["adopt_process_s"] = time.perf_counter() - began
+    fleet.link_gateways()
+    for worker in fleet.workers.values():
+        fleet.link(worker)
+    figures["adopt_s"] = await _settled(fleet, fleet.size.replicas, load) - began
+    figures["adopt_started"] = fleet.started - started
+    figures["adopt_stopped"] = fleet.stopped - stopped
+    found = await fleet.measure()
+    figures["adopt_hold_ms"] = found["hold_ms"]
+    figures["rss_mib"] = max(figures["rss_mib"], found["rss_mib"])

@@ -1,0 +1,168 @@
+"""The options that say what a deployment is: those of ``sllm deploy``, which ``sllm update`` has too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from attrs import frozen
+
+from sllm_actors.cli import document
+from sllm_actors.cli.parameters import KEY_VALUE, FiniteRange, each_key_once
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+@frozen(kw_only=True)
+class DeploymentOptions:
+    """What was given of these options; None or an empty tuple for what was not."""
+
+    source: str | None
+    config: Path | None
+    num_gpus: int | None
+    target: int | None
+    min_instances: int | None
+    max_instances: int | None
+    keep_alive: float | None
+    endpoints: tuple[str, ...]
+    engine_args: tuple[str, ...]
+    env: tuple[tuple[str, str], ...]
+    secret_env: tuple[tuple[str, str], ...]
+    keys: tuple[tuple[str, str], ...]
+
+    def document(self, **identity: str | None) -> dict[str, Any]:
+        """Return the document that they describe.
+
+        Args:
+            identity: ``model`` and ``backend``, where a command has them.
+
+        Raises:
+            CommandFailure: The file cannot be read, or an option makes no sense; see ``document.build``.
+        """
+        return document.build(
+            document.load(self.config) if self.config else {}, folder=Path.cwd(), **self._given(identity)
+        )
+
+    def as_typed(self, **identity: str | None) -> dict[str, str]:
+        """Return how a person typed each key; see ``document.options_as_typed``."""
+        return document.options_as_typed(**self._given(identity))
+
+    def _given(self, identity: Mapping[str, str | None]) -> dict[str, Any]:
+        whole = self.keep_alive is not None and self.keep_alive.is_integer()
+        return {
+            "scalars": {**identity, "source": self.source, "num_gpus": self.num_gpus},
+            "auto_scaling": {
+                "target": self.target,
+                "min_instances": self.min_instances,
+                "max_instances": self.max_instances,
+                "keep_alive": int(self.keep_alive or 0) if whole else self.keep_alive,
+            },
+            "endpoints": self.endpoints,
+            "engine_args": self.engine_args,
+            "variables": {"env": dict(self.env), "secret_env": dict(self.secret_env)},
+            "keys": self.keys,
+        }
+
+
+_OPTIONS = (
+    click.option(
+        "--source", metavar="hf:ID|PATH|demo:NAME", help="Where the model's files are, if not at M."
+    ),
+    click.option(
+        "--config",
+        type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path),
+        help="A deployment file, .json or .toml, or - for standard input; options win over it.",
+    ),
+    click.option("--num-gpus", type=click.IntRange(min=0), help="GPUs per replica."),
+    click.option(
+        "--target", type=click.IntRange(min=1), help="Requests at a time that one replica should have."
+    ),
+    click.option(
+        "--min-instances",
+        type=click.IntRange(min=0),
+        help="Fewest replicas; today so many run, and at least one.",
+    ),
+    click.option("--max-instances", type=click.IntRange(min=1), help="Most replicas."),
+    click.option(
+        "--keep-alive",
+        type=FiniteRange(min=-1),
+        metavar="SECONDS",
+        help="How long an idle replica is kept; -1: until its room is needed.",
+    ),
+    click.option(
+        "--endpoint",
+        "endpoints",
+        multiple=True,
+        metavar="URL",
+        help="Address of an external server; repeatable.",
+    ),
+    click.option(
+        "--engine-arg",
+        "engine_args",
+        multiple=True,
+        metavar="K=V",
+        help="Setting of the engine, or with a dash (--engine-arg=--FLAG) an argument for it; repeatable.",
+    ),
+    click.option(
+        "--env",
+        type=KEY_VALUE,
+        multiple=True,
+        callback=each_key_once,
+        metavar="K=V",
+        help="Variable of the engine's environment; repeatable.",
+    ),
+    click.option(
+        "--secret-env",
+        type=KEY_VALUE,
+        multiple=True,
+        callback=each_key_once,
+        metavar="K=env:NAME|file:PATH",
+        help="A variable whose value is read from a variable or file of the worker; repeatable.",
+    ),
+    click.option(
+        "--set",
+        "keys",
+        type=KEY_VALUE,
+        multiple=True,
+        callback=each_key_once,
+        metavar="KEY=VALUE",
+        help="Any key of a deployment file, with dots (hold_timeout=60); null: its default; repeatable.",
+    ),
+)
+
+
+def deployment_options(command: Command) -> Command:
+    """Give a command these options; it gets them as keywords that ``DeploymentOptions`` takes."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+_WAITING = (
+    click.option("--wait/--no-wait", default=False, help="Wait until it is ready, and show how far it is."),
+    click.option(
+        "--timeout",
+        type=FiniteRange(min=0),
+        default=1800.0,
+        show_default=True,
+        metavar="SECONDS",
+        help="How long --wait waits.",
+    ),
+    click.option("--json", "as_json", is_flag=True, help="Print the gateway's answer as JSON."),
+)
+
+
+def waiting_options(command: Command) -> Command:
+    """Give a command the options ``--wait``, ``--timeout`` and ``--json``."""
+    for option in reversed(_WAITING):
+        command = option(command)
+    return command
+
+
+allow_downtime_option = click.option(
+    "--allow-downtime",
+    is_flag=True,
+    help="Where there is no room for both, stop a replica of the old revision first.",
+)

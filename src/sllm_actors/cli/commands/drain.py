@@ -1,0 +1,69 @@
+"""``sllm drain`` and ``undrain``: take a worker out of service, and put it back."""
+
+from __future__ import annotations
+
+import time
+
+import click
+
+from sllm_actors.cli import progress
+from sllm_actors.cli.answers import DrainDocument, read
+from sllm_actors.cli.client import GatewayClient, path_of
+from sllm_actors.cli.errors import CommandFailure
+from sllm_actors.cli.parameters import FiniteRange
+from sllm_actors.cli.progress import PatientPoll, reporting
+from sllm_actors.cli.terminal import say, say_json
+
+as_json_option = click.option("--json", "as_json", is_flag=True, help="Print the gateway's answer as JSON.")
+
+
+@click.command()
+@click.argument("node", metavar="NODE")
+@click.option("--wait/--no-wait", default=False, help="Wait until no replica is left on it.")
+@click.option(
+    "--timeout",
+    type=FiniteRange(min=0),
+    default=1800.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long --wait waits.",
+)
+@as_json_option
+def drain(*, node: str, wait: bool, timeout: float, as_json: bool) -> None:
+    """Place no more replicas on the worker NODE (a name or an id), and move those that it has.
+
+    A replica is stopped there when one elsewhere is ready. The worker stays drained, also if it is started
+    anew, until sllm undrain NODE.
+    """
+    path = f"{path_of('nodes', node)}/drain"
+    deadline = time.monotonic() + timeout
+    with GatewayClient() as client:
+        answer = client.request("POST", path)
+        drained = read(DrainDocument, answer)
+        patience = PatientPoll()
+        with reporting(silent=as_json or not wait) as report:
+            while wait and drained.replicas:
+                report(drained.message)
+                if time.monotonic() > deadline:
+                    raise CommandFailure(f"{drained.message} after {timeout:g} s: draining goes on")
+                time.sleep(progress.POLL_SECONDS)
+                # The same request again says how far it is, and draining twice is draining once.
+                answer = patience.ask(lambda: client.request("POST", path)) or answer
+                drained = read(DrainDocument, answer)
+    if as_json:
+        say_json(answer)
+    else:
+        say(drained.message)
+
+
+@click.command()
+@click.argument("node", metavar="NODE")
+@as_json_option
+def undrain(*, node: str, as_json: bool) -> None:
+    """Let replicas be placed on the worker NODE (a name or an id) again."""
+    with GatewayClient() as client:
+        answer = client.request("POST", f"{path_of('nodes', node)}/undrain")
+    if as_json:
+        say_json(answer)
+    else:
+        say(read(DrainDocument, answer).message)
