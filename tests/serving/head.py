@@ -96,6 +96,7 @@ class Head:
         self.problems: dict[str, str] = {}  # what each worker says of any source
         self.documents: dict[str, str] = {}  # by uid: what workers say that they run it by
         self.silent: set[str] = set()  # workers that do not answer
+        self.away = False  # whether the store is
         self._sequences = itertools.count(1)
 
     def _answer(self, node: str, question: Any) -> Any:
@@ -106,7 +107,10 @@ class Head:
 
     async def start(self) -> None:
         def make() -> Controller:
-            return Controller(self.store, peers=lambda: tuple(self.peers.values()), settle_time=SETTLE_TIME)
+            self.controller = Controller(
+                self.store, peers=lambda: tuple(self.peers.values()), settle_time=SETTLE_TIME
+            )
+            return self.controller
 
         await self.system.start(ChildSpec(CONTROLLER, make, name=CONTROLLER, backoff=AT_ONCE))
         await self.rest()
@@ -206,8 +210,10 @@ class Head:
             await self.ask(DescribeCluster())
             await anyio.wait_all_tasks_blocked()
             heard = self._hear()
+            writes = self.controller._writer.waits and not self.away
             # One job is the one that writes behind.
-            if not heard and self.system.statistics().jobs <= len(self.network.open) + 1:
+            jobs = self.system.statistics().jobs - len(self.network.open) - 1
+            if not heard and not writes and jobs <= 0:
                 return
 
     def _hear(self) -> bool:

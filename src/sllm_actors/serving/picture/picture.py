@@ -120,7 +120,9 @@ class Picture:
                     self.planner.effects.note(node, "node.lost", f"{node} is not linked: {reason}")
             case DeploymentAdded(record, revision):
                 first = Revision.of(revision)
-                self._added(Deployment.of(record, {first.number: first}))
+                added = Deployment.of(record, {first.number: first})
+                added.next_number = 0  # none was given out yet
+                self._added(added)
             case DrainSet(node, draining):
                 self._drain(node, draining=draining, now=now)
             case DocumentRead(uid, revision_number, document):

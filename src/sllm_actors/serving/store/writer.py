@@ -53,11 +53,12 @@ class StoreWriter:
         self._numbers: dict[str, int] = {}
         self._journal: list[JournalEntry] = []
         self._wake = anyio.Event()
+        self._writing = False
 
     @property
     def waits(self) -> bool:
         """Whether something is not on disk yet."""
-        return bool(self._behind or self._journal)
+        return bool(self._behind or self._journal or self._writing)
 
     def behind(self, writes: Sequence[StoreWrite], numbers: Mapping[str, int] | None = None) -> None:
         """Write this soon.
@@ -88,6 +89,7 @@ class StoreWriter:
             StoreProblem: It was not written. What waited goes on waiting.
         """
         async with self._turn:
+            self._writing = True
             behind, self._behind = self._behind, {}
             numbers, self._numbers = self._numbers, {}
             try:
@@ -98,6 +100,8 @@ class StoreWriter:
                 self.behind(tuple(later.values()))
                 self._numbers = numbers | self._numbers
                 raise
+            finally:
+                self._writing = False
         if numbers:
             self._on_reserved(numbers)
 
