@@ -22,10 +22,15 @@ from sllm_actors.serving.messages import (
     ControlAnswer,
     DeleteDeployment,
     Deploy,
-    Describe,
     Done,
     Refusal,
     RefusalKind,
+)
+from sllm_actors.serving.views.messages import (
+    DescribeCluster,
+    DescribeDeployment,
+    DescribeDeployments,
+    DescribeNodes,
 )
 from sllm_actors.testing import TestProbe
 
@@ -84,10 +89,8 @@ async def test_the_heads_answers_are_passed_on_as_they_are(cluster: PlayedCluste
     path = f"/deployments/{quote(NAME, safe='')}"
 
     async def ask(method: str, target: str, answer: ControlAnswer, content: str | None = None) -> None:
-        kind = {"POST": Deploy, "DELETE": DeleteDeployment, "GET": Describe}[method]
-
         async def reply() -> None:
-            asked.append(await answering(head, kind, answer))
+            asked.append(await answering(head, object, answer))
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(reply)
@@ -97,13 +100,39 @@ async def test_the_heads_answers_are_passed_on_as_they_are(cluster: PlayedCluste
     await ask("POST", "/deployments", Done(body, pending=True), '{"model":  "m"}')
     await ask("GET", path, Done(body))
     await ask("GET", "/status", Done(body))
+    await ask("GET", "/status?limit=7&cursor=abc&state=ready&model=m&backend=b&node=w", Done(body))
+    await ask("GET", "/deployments?limit=10&cursor=abc&model=org%2Fsmol", Done(body))
+    await ask("GET", "/nodes?limit=5&role=worker&state=down", Done(body))
     await ask("DELETE", path, Refusal(RefusalKind.UNKNOWN, "not_found", "no", retry_after=2.0))
-    assert asked == [Deploy('{"model":  "m"}'), Describe(NAME), Describe(""), DeleteDeployment(NAME)]
-    assert [answer.status_code for answer in answers] == [202, 200, 200, 404]
-    assert all(answer.text == body for answer in answers[:3])
+    assert asked == [
+        Deploy('{"model":  "m"}'),
+        DescribeDeployment(NAME),
+        DescribeCluster(),
+        DescribeCluster(7, "abc", "ready", "m", "b", "w"),
+        DescribeDeployments(10, "abc", model="org/smol"),
+        DescribeNodes(5, role="worker", state="down"),
+        DeleteDeployment(NAME),
+    ]
+    assert [answer.status_code for answer in answers] == [202, 200, 200, 200, 200, 200, 404]
+    assert all(answer.text == body for answer in answers[:-1])
     error = {"message": "no", "type": "not_found_error", "param": None, "code": "not_found"}
-    assert answers[3].json() == {"error": error}
-    assert answers[3].headers["retry-after"] == "2"
+    assert answers[-1].json() == {"error": error}
+    assert answers[-1].headers["retry-after"] == "2"
+
+
+async def test_a_list_is_not_asked_for_with_parameters_that_mean_nothing(cluster: PlayedCluster) -> None:
+    cluster.head = LOCAL
+    head = await cluster.system.probe(CONTROLLER)
+    http = cluster.http()
+    for target, param in (
+        ("/status?stat=ready", "stat"),
+        ("/deployments?limit=ten", "limit"),
+        ("/nodes?role=worker&role=gateway", "role"),
+    ):
+        answer = await http.get(target)
+        error = answer.json()["error"]
+        assert (answer.status_code, error["code"], error["param"]) == (400, "invalid_parameter", param)
+    await head.expect_nothing()
 
 
 async def test_a_deployment_that_is_not_json_never_reaches_the_head(cluster: PlayedCluster) -> None:
@@ -199,7 +228,7 @@ READ, WRITE = "GET, HEAD, OPTIONS", "OPTIONS, POST"
         *(("/deployments/a/b:vllm/pause", WRITE), ("/deployments/a:vllm/resume", WRITE), ("/update", WRITE)),
         *(("/nodes/rack-1/drain", WRITE), ("/nodes/rack-1/undrain", WRITE)),
         *(("/v1/chat/completions", WRITE), ("/v1/completions", WRITE), ("/v1/embeddings", WRITE)),
-        *(("/deployments", WRITE), ("/instances/x/sleep", WRITE)),
+        *(("/deployments", "GET, HEAD, OPTIONS, POST"), ("/nodes", READ), ("/instances/x/sleep", WRITE)),
     ],
 )
 async def test_every_path_says_which_methods_it_takes(cluster: PlayedCluster, path: str, allow: str) -> None:

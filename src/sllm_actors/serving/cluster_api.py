@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hmac
-import json
-from typing import Any
+from urllib.parse import urlencode
 
 import attrs
 from quart import Quart, Response, jsonify, request
@@ -15,8 +14,17 @@ from sllm_actors.api_error import ApiError, method_not_allowed
 from sllm_actors.cluster.join import ClusterInfo
 from sllm_actors.cluster.loopback import is_loopback_authority, is_loopback_origin
 
-from .messages import CONTROLLER, Done
-from .views.messages import DescribeInstances, DescribeWorkers
+from .id_converter import IdConverter
+from .messages import CONTROLLER, Done, Refusal
+from .refusals import as_error
+from .views.messages import (
+    DescribeInstance,
+    DescribeInstances,
+    DescribeWorker,
+    DescribeWorkers,
+    Question,
+)
+from .views.parameters import read_question
 
 OPEN_PATHS = ("/cluster", "/health")
 
@@ -36,17 +44,24 @@ def cluster_app(info: ClusterInfo, system: ActorSystem, *, admin_key: str | None
     # It serves no files: both paths are given, so that none is looked for on disk.
     app = Quart("sllm_actors.cluster", static_folder=None, root_path="/", instance_path="/")
     app.config["MAX_CONTENT_LENGTH"] = 64 * 1024
+    app.url_map.merge_slashes = False
+    app.url_map.converters |= {"id": IdConverter}
     _check_access(app, admin_key)
     _answer_errors(app)
 
-    async def ask(question: DescribeWorkers | DescribeInstances) -> list[dict[str, Any]]:
+    async def ask(question: Question) -> Done:
         try:
             answer = await system.named(CONTROLLER).ask(question, timeout=PATIENCE)
         except AskError as error:
             raise ApiError(503, "head_busy", f"the head cannot say now: {error}", retry_after=1) from None
+        if isinstance(answer, Refusal):
+            raise as_error(answer)
         assert isinstance(answer, Done)
-        document: list[dict[str, Any]] = json.loads(answer.document)
-        return document
+        return answer
+
+    async def ask_list(kind: type[DescribeWorkers | DescribeInstances]) -> Response:
+        page = await ask(read_question(kind, request.args.items(multi=True)))
+        return _json(page.document, _link_to(page.next) if page.next else {})
 
     @app.route("/*", methods=["OPTIONS"])
     async def options() -> Response:  # the server as a whole, `OPTIONS *`
@@ -62,27 +77,31 @@ def cluster_app(info: ClusterInfo, system: ActorSystem, *, admin_key: str | None
 
     @app.get("/workers")
     async def workers() -> Response:
-        return jsonify(await ask(DescribeWorkers()))
+        return await ask_list(DescribeWorkers)
 
-    @app.get("/workers/<path:name>")
+    @app.get("/workers/<id:name>")
     async def worker(name: str) -> Response:
-        for each in await ask(DescribeWorkers()):
-            if name in (each["worker_id"], each["id"]):
-                return jsonify(each)
-        raise ApiError(404, "not_found", f"there is no worker {name}")
+        return _json((await ask(DescribeWorker(name))).document)
 
     @app.get("/instances")
     async def instances() -> Response:
-        return jsonify(await ask(DescribeInstances()))
+        return await ask_list(DescribeInstances)
 
-    @app.get("/instances/<path:name>")
+    @app.get("/instances/<id:name>")
     async def instance(name: str) -> Response:
-        for each in await ask(DescribeInstances()):
-            if name == each["id"]:
-                return jsonify(each)
-        raise ApiError(404, "not_found", f"there is no instance {name}")
+        return _json((await ask(DescribeInstance(name))).document)
 
     return app
+
+
+def _json(text: str, headers: dict[str, str] | None = None) -> Response:
+    return Response(text, 200, headers, content_type="application/json")
+
+
+def _link_to(cursor: str) -> dict[str, str]:
+    """Return the header that says where the next page of the list is (RFC 8288)."""
+    query = {name: text for name, text in request.args.items() if name != "cursor"} | {"cursor": cursor}
+    return {"Link": f'<{request.path}?{urlencode(query)}>; rel="next"'}
 
 
 def _check_access(app: Quart, admin_key: str | None) -> None:

@@ -349,14 +349,6 @@ class DeleteDeployment:
     deployment: str
 
 
-@CATALOG.message("serving.describe")
-@frozen
-class Describe:
-    """Describe the deployment with this id, or with "" all deployments and nodes."""
-
-    deployment: str = ""
-
-
 @CATALOG.message("serving.done")
 @frozen
 class Done:

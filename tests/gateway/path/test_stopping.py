@@ -14,7 +14,8 @@ from tests.gateway.kit import PlayedCluster, replica, running_gateway, served
 from tests.gateway.raw_engine import Call
 
 from sllm_actors.actors import NodeId
-from sllm_actors.serving.messages import CONTROLLER, Describe
+from sllm_actors.serving.messages import CONTROLLER
+from sllm_actors.serving.views.messages import DescribeCluster
 
 pytestmark = pytest.mark.anyio
 
@@ -151,7 +152,7 @@ async def test_a_control_request_that_waits_gets_503_and_no_traceback(
         controller = await cluster.system.probe(CONTROLLER)  # it never answers
 
         async def stop() -> None:
-            await controller.expect(Describe)
+            await controller.expect(DescribeCluster)
             cluster.shutdown.set()
 
         tasks.start_soon(stop)

@@ -9,42 +9,32 @@ from attrs import frozen
 from quart import Response
 
 from sllm_actors.actors import ActorSystem, AskError, NodeId
-from sllm_actors.api_error import ApiError
 from sllm_actors.gateway import errors
 from sllm_actors.serving.messages import (
     CONTROLLER,
     ControlAnswer,
     DeleteDeployment,
     Deploy,
-    Describe,
     Done,
     DrainNode,
     PauseRollout,
     Refusal,
-    RefusalKind,
     ResumeRollout,
     UndrainNode,
     UpdateDeployment,
 )
-
-STATUS_OF = {
-    RefusalKind.INVALID: 400,
-    RefusalKind.UNKNOWN: 404,
-    RefusalKind.CONFLICT: 409,
-    RefusalKind.TOO_LARGE: 413,
-    RefusalKind.UNAVAILABLE: 503,
-}
-"""The HTTP status of each kind of refusal."""
+from sllm_actors.serving.refusals import as_error
+from sllm_actors.serving.views.messages import Question
 
 ControlRequest: TypeAlias = (
     Deploy
     | UpdateDeployment
     | DeleteDeployment
-    | Describe
     | PauseRollout
     | ResumeRollout
     | DrainNode
     | UndrainNode
+    | Question
 )
 HeadNode = Callable[[], NodeId | None]
 
@@ -86,12 +76,5 @@ class Control:
 def passed_on(answer: ControlAnswer) -> Response:
     """Return an answer as a response; see ``Control.ask``."""
     if isinstance(answer, Refusal):
-        raise ApiError(
-            STATUS_OF[answer.kind],
-            answer.code,
-            answer.message,
-            answer.param,
-            answer.retry_after,
-            mistakes=tuple({"param": each.param, "message": each.message} for each in answer.mistakes),
-        )
+        raise as_error(answer)
     return Response(answer.document, 202 if answer.pending else 200, content_type="application/json")

@@ -15,13 +15,19 @@ from sllm_actors.serving.deployment.spec import DEFAULT_BACKEND
 from sllm_actors.serving.messages import (
     DeleteDeployment,
     Deploy,
-    Describe,
     DrainNode,
     PauseRollout,
     ResumeRollout,
     UndrainNode,
     UpdateDeployment,
 )
+from sllm_actors.serving.views.messages import (
+    DescribeCluster,
+    DescribeDeployment,
+    DescribeDeployments,
+    DescribeNodes,
+)
+from sllm_actors.serving.views.parameters import read_question
 
 from .control import Control
 
@@ -40,9 +46,13 @@ def serve_deployments(app: Quart, board: Board, control: Control) -> None:
         update, downtime = _flag("update"), _flag("allow_downtime")
         return await control.ask(Deploy(await _object("the deployment"), update, downtime))
 
+    @app.get("/deployments")
+    async def describe_all() -> Any:
+        return await control.ask(read_question(DescribeDeployments, request.args.items(multi=True)))
+
     @app.get("/deployments/<deployment:name>")
     async def describe(name: str) -> Any:
-        return await control.ask(Describe(name))
+        return await control.ask(DescribeDeployment(name))
 
     @app.patch("/deployments/<deployment:name>")
     async def patch(name: str) -> Any:
@@ -68,11 +78,15 @@ def serve_deployments(app: Quart, board: Board, control: Control) -> None:
 
     @app.get("/status")
     async def status() -> Any:
-        return await control.ask(Describe())
+        return await control.ask(read_question(DescribeCluster, request.args.items(multi=True)))
 
 
 def serve_nodes(app: Quart, control: Control) -> None:
     """Add the routes for nodes; ``control`` asks the head."""
+
+    @app.get("/nodes")
+    async def describe_nodes() -> Any:
+        return await control.ask(read_question(DescribeNodes, request.args.items(multi=True)))
 
     @app.post("/nodes/<id:name>/drain")
     async def drain(name: str) -> Any:

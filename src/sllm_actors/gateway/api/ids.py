@@ -1,15 +1,8 @@
-"""Ids in paths: anything, slashes included, also at the beginning (a model may be a path)."""
+"""The converters of ids in paths."""
 
 from __future__ import annotations
 
-from werkzeug.routing import BaseConverter
-
-
-class IdConverter(BaseConverter):
-    """Any id."""
-
-    regex = ".+?"
-    part_isolating = False
+from sllm_actors.serving.id_converter import IdConverter
 
 
 class DeploymentConverter(IdConverter):

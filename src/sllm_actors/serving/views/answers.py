@@ -195,7 +195,7 @@ def _one_of(param: str, value: str, allowed: Iterable[str]) -> None:
 
 
 def _invalid(param: str, sentence: str) -> QuestionRefused:
-    return QuestionRefused(Refusal(RefusalKind.INVALID, f"invalid_{param}", sentence, param))
+    return QuestionRefused(Refusal(RefusalKind.INVALID, "invalid_parameter", sentence, param))
 
 
 def _no_deployment(name: str) -> Refusal:
