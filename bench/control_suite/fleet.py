@@ -293,16 +293,15 @@ class Fleet:
 
     def say(self, worker: SimWorker, replicas: list[SimReplica]) -> None:
         """Report replicas that have changed."""
+        self.changed_at = time.perf_counter()
         self._look_at(worker)
         if worker.linked:
             self._tell(worker.node, worker.speech.changed(worker, replicas))
 
     def _look_at(self, worker: SimWorker) -> None:
-        self.changed_at = time.perf_counter()
-        if worker.settled:
-            self.unsettled.discard(worker.node)
-        else:
-            self.unsettled.add(worker.node)
+        if worker.settled == (worker.node in self.unsettled):
+            self.unsettled ^= {worker.node}
+            self.changed_at = time.perf_counter()
 
     async def beat(self) -> None:
         """Send the beats of all workers, spread over each ``BEAT`` seconds, until cancelled."""

@@ -25,7 +25,7 @@ MEASURES: Final = {
         _measure("rejoin_s", "all workers lost and back: until all have their orders", "s"),
         _measure("adopt_s", "head killed and restarted: until all have their orders", "s"),
         _measure("rss_mib", "the most memory that the head held", "MiB"),
-        _measure("growth", "a report's step, median, over that with 100 deployments", "x"),
+        _measure("growth", "a report's step, median, over that of a small cluster", "x"),
         _measure("rejoin_started", "replicas started because links were lost", ""),
         _measure("rejoin_stopped", "replicas stopped because links were lost", ""),
         _measure("adopt_started", "replicas started because the head was restarted", ""),

@@ -25,7 +25,7 @@ from .size import Size, document
 from .worker import SimReplica, SimWorker
 
 SMALL = 100
-"""Deployments of the small cluster that the growth of a step's cost is judged by."""
+"""Deployments of the cluster that the growth of a step's cost is judged by; half of all, if that is less."""
 
 DEPLOYING = 32
 """Requests to deploy that are under way at a time while the cluster is set up."""
@@ -79,15 +79,13 @@ async def measure(size: Size, load: Load, figures: Figures, say: Say) -> None:
     Raises:
         HeadFailed: The head ended or gave no answer, or the cluster did not settle; the rest is not measured.
     """
-    small_step = None
-    if size.deployments > SMALL:
-        small = size.with_deployments(SMALL)
-        async with _cluster(small, load, say) as (fleet, _):
-            small_step = (await _be_busy(fleet, load, say))["step_p50_us"]
+    small = size.with_deployments(max(1, min(SMALL, size.deployments // 2)))
+    async with _cluster(small, load, say) as (fleet, _):
+        small_step = (await _be_busy(fleet, load, say))["step_p50_us"]
     async with _cluster(size, load, say) as (fleet, setup):
         figures["setup_s"] = setup
         figures |= await _be_busy(fleet, load, say)
-        figures["growth"] = 1.0 if small_step is None else figures["step_p50_us"] / small_step
+        figures["growth"] = figures["step_p50_us"] / small_step
         await _settled(fleet, size.replicas, load)
         await _place(fleet, load, figures, say)
         await _lose_links(fleet, load, figures, say)

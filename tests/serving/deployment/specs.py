@@ -1,4 +1,4 @@
-"""Deployments as hypothesis makes them: any that is valid, with values of every attribute."""
+"""Deployments as hypothesis makes them, valid ones; and documents that may be anything."""
 
 from __future__ import annotations
 
@@ -60,3 +60,26 @@ SERVERS = st.builds(
 )
 PAIRS = st.tuples(ENGINES, ENGINES) | st.tuples(SERVERS, SERVERS)
 """Two deployments of one id."""
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(st.characters(codec=None), max_size=8)
+    | st.sampled_from(["http://a:1", "external", "vllm", "m"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+SCALING_KEYS = ["metric", "target", "target_ongoing_requests", "min_instances", "max_instances", "keep_alive"]
+SETTINGS_KEYS = ["torch_dtype", "dtype", "pretrained_model_name_or_path", "device_map", "x"]
+KEYS = ["model", "backend", "source", "num_gpus", "endpoint", "endpoints", "router_config", "hold_timeout"]
+OLDER_SCALING = st.dictionaries(st.sampled_from(SCALING_KEYS), JSON, max_size=3)
+OLDER_SETTINGS = st.dictionaries(st.sampled_from(SETTINGS_KEYS), JSON, max_size=3)
+DOCUMENTS = st.builds(
+    lambda plain, scaling, settings: {**plain, **scaling, **settings},
+    st.dictionaries(st.sampled_from(KEYS), JSON, max_size=5),
+    st.dictionaries(st.just("auto_scaling_config"), OLDER_SCALING | JSON),
+    st.dictionaries(st.just("backend_config"), OLDER_SETTINGS | JSON),
+)
+"""Documents with the keys of deployments, old and new, and any values."""

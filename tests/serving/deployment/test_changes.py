@@ -30,7 +30,7 @@ from sllm_actors.serving.deployment.document import MAX_DOCUMENT, read_document,
 from sllm_actors.serving.deployment.problem import DeploymentProblem
 from sllm_actors.serving.deployment.spec import DeploymentSpec, Scaling
 
-from .specs import ENGINES, PAIRS
+from .specs import DOCUMENTS, ENGINES, JSON, PAIRS
 
 FIXED = "since it is part of the id m:vllm: deploy another one, and delete this one"
 SPEC = DeploymentSpec(
@@ -312,6 +312,25 @@ def test_the_patch_between_two_deployments_leads_from_one_to_the_other(
     assert (changed, differing_keys(changed, new)) == (new, ())
     assert engine_hash(changed) == engine_hash(new)
     assert read_document(json.dumps(write_document(changed)))[0] == changed
+
+
+@given(ENGINES, JSON | DOCUMENTS)
+def test_any_patch_is_applied_or_refused_in_one_sentence(spec: DeploymentSpec, patch: Any) -> None:
+    try:
+        changed, _ = read_patch(spec, json.dumps(patch))
+    except DeploymentProblem as found:
+        sentence = str(found)
+    else:
+        sentence = "it is applied"
+        is_applied_for_good(spec, changed, json.dumps(patch))
+    assert sentence.isprintable()
+
+
+def is_applied_for_good(spec: DeploymentSpec, changed: DeploymentSpec, patch: str) -> None:
+    assert read_document(json.dumps(write_document(changed)))[0] == changed
+    assert changed.id == spec.id
+    again, _ = read_patch(changed, patch)
+    assert differing_keys(changed, again) == ()
 
 
 @given(PAIRS)

@@ -16,6 +16,8 @@ from sllm_actors.serving.deployment.json_text import check_value
 from sllm_actors.serving.deployment.problem import MAX_MISTAKES, MAX_SENTENCE, DeploymentProblem
 from sllm_actors.serving.deployment.spec import DeploymentSpec, Scaling
 
+from .specs import DOCUMENTS, JSON
+
 
 def read(**document: Any) -> DeploymentSpec:
     spec, warnings = read_document(json.dumps({"model": "m", **document}))
@@ -381,28 +383,6 @@ def test_endpoints_are_bounded() -> None:
 
 
 # ---- any text at all
-
-JSON = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats()
-    | st.text(st.characters(codec=None), max_size=8)
-    | st.sampled_from(["http://a:1", "external", "vllm", "m"]),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-    max_leaves=6,
-)
-SCALING_KEYS = ["metric", "target", "target_ongoing_requests", "min_instances", "max_instances", "keep_alive"]
-SETTINGS_KEYS = ["torch_dtype", "dtype", "pretrained_model_name_or_path", "device_map", "x"]
-KEYS = ["model", "backend", "source", "num_gpus", "endpoint", "endpoints", "router_config", "hold_timeout"]
-SCALING = st.dictionaries(st.sampled_from(SCALING_KEYS), JSON, max_size=3)
-SETTINGS = st.dictionaries(st.sampled_from(SETTINGS_KEYS), JSON, max_size=3)
-DOCUMENTS = st.builds(
-    lambda plain, scaling, settings: {**plain, **scaling, **settings},
-    st.dictionaries(st.sampled_from(KEYS), JSON, max_size=5),
-    st.dictionaries(st.just("auto_scaling_config"), SCALING | JSON),
-    st.dictionaries(st.just("backend_config"), SETTINGS | JSON),
-)
 
 
 def is_deployed_or_refused_in_one_sentence(text: str) -> None:

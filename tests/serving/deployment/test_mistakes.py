@@ -171,6 +171,9 @@ def test_the_mistakes_that_are_told_are_bounded() -> None:
     assert str(found).endswith("; and 24 more")
     assert all(len(each.message) <= MAX_SENTENCE for each in found.mistakes)
     assert all(len(each.param or "") <= 100 for each in found.mistakes)
+    variables = {f"SLLM_{number}": "x" for number in range(30)}
+    found = problem_of(json.dumps({"model": "m", "env": variables, "num_gpus": -1}))
+    assert (found.count, len(found.mistakes)) == (31, MAX_MISTAKES)
 
 
 @pytest.mark.parametrize(

@@ -135,12 +135,13 @@ def was_held(path: Path, seed: int, begun: StoredState, done: int) -> bool:
     found = read_deployments(path)
     if found is None:
         return not path.with_name(f"{path.name}.damaged").exists()
-    held = StoredState(
+    content = StoredState(
         deployments=found.deployments,
         revisions=found.revisions,
         deletions=found.deletions,
         last_revisions=found.last_revisions,
     )
+    held = Model.of(content).state  # in its order
     model = Model.of(begun)
     for operation in itertools.islice(operations(seed, model), done):
         if evolve(model.state, fresh=True, epoch=0, nodes=()) == held:

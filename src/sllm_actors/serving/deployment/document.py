@@ -134,7 +134,7 @@ def _value(attribute: attrs.Attribute[Any], given: object) -> Any:
 
 def _mistakes(error: Exception, key: str) -> Iterator[Mistake]:
     if isinstance(error, DeploymentProblem):
-        yield from error.mistakes
+        yield from error.found
     elif isinstance(error, BaseValidationError):
         for inner in error.exceptions:
             parts = [

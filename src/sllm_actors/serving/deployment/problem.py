@@ -36,15 +36,20 @@ class DeploymentProblem(ValueError):
         others: Further mistakes.
 
     Attributes:
-        mistakes: The first ``MAX_MISTAKES``, each with a sentence of at most ``MAX_SENTENCE`` characters.
-        count: How many there are in all.
+        found: All of them.
+        mistakes: The first ``MAX_MISTAKES``, each with a sentence of at most ``MAX_SENTENCE`` characters, in
+            one line.
     """
 
     def __init__(self, message: str, param: str | None = None, others: Iterable[Mistake] = ()) -> None:
-        found = (Mistake(message, param), *others)
-        self.count = len(found)
-        self.mistakes = tuple(_told(each) for each in found[:MAX_MISTAKES])
+        self.found = (Mistake(message, param), *others)
+        self.mistakes = tuple(_told(each) for each in self.found[:MAX_MISTAKES])
         super().__init__(_in_one_sentence(self.mistakes, self.count))
+
+    @property
+    def count(self) -> int:
+        """How many mistakes there are."""
+        return len(self.found)
 
     @property
     def param(self) -> str | None:

@@ -44,6 +44,8 @@ class Database:
         if kind not in _INSERTS:
             raise StoreProblem(f"the state store's address names {kind}: it may name {' or '.join(_INSERTS)}")
         self._insert = _INSERTS[kind]
+        # SQLite reads from a snapshot anyway.
+        self._snapshot = {} if kind == "sqlite" else {"isolation_level": "REPEATABLE READ"}
         self._turn = threading.Lock()
         self.name = name
         if kind == "sqlite":
@@ -62,7 +64,7 @@ class Database:
         """
         try:
             with self._engine.connect() as connection:
-                yield connection
+                yield connection.execution_options(**self._snapshot)
         except SQLAlchemyError as error:
             raise StoreProblem(f"the state store {self.name} cannot be {doing}: {cause(error)}") from None
 

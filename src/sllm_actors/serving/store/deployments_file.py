@@ -7,18 +7,20 @@ written behind the database, whole, and read only where a database is made anew.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from attrs import asdict, field, frozen
+from attrs import field, frozen
+from sqlalchemy.engine import Connection
 
 from sllm_actors import __version__
 from sllm_actors.files import FileProblem, put_aside, read_record, write_whole
 
+from . import schema
 from .problem import StoreProblem
 from .records import DeletionRecord, DeploymentRecord, RevisionRecord, StoredState
-from .rows import UnreadableDeployment, check_deployments
+from .rows import UnreadableDeployment, check_deployments, rows_in_pages
 
 DEPLOYMENTS_FILE: Final = "deployments.json"
 FORMAT: Final = 1
@@ -36,7 +38,7 @@ class DeploymentsFile:
         format: The number of this form of the file.
         program: The version of sllm_actors that wrote it.
         written: When it was written, in seconds since the epoch.
-        deployments: As in ``StoredState``, like the rest.
+        deployments: In the order of uids, like revisions and deletions.
     """
 
     format: int
@@ -56,13 +58,13 @@ class _Head:
     program: str
 
 
-def write_deployments(path: Path, state: StoredState, now: float) -> None:
-    """Write the file whole, of mode 0600.
+def write_deployments(path: Path, connection: Connection, now: float) -> None:
+    """Write the file whole, of mode 0600, as the database is now.
 
     Raises:
         OSError: It cannot be written; what was there before is as it was.
     """
-    write_whole(path, _in_pieces(_lines(state, now)), durable=True)
+    write_whole(path, _in_pieces(_lines(connection, now)), durable=True)
 
 
 def read_deployments(path: Path) -> DeploymentsFile | None:
@@ -99,28 +101,24 @@ def read_deployments(path: Path) -> DeploymentsFile | None:
     return found
 
 
-def _lines(state: StoredState, now: float) -> Iterator[str]:
-    """Yield the file line by line, a record a line: no single step holds up the other threads for long."""
+def _lines(connection: Connection, now: float) -> Iterator[str]:
+    """Yield the file in lines, a record in each: no step of it holds up the other threads for long."""
     yield f'{{"format": {FORMAT}, "program": {json.dumps(__version__)}, "written": {json.dumps(now)}'
-    parts: dict[str, tuple[Any, ...]] = {
-        "deployments": state.deployments,
-        "revisions": state.revisions,
-        "deletions": state.deletions,
-    }
-    for name, records in parts.items():
-        yield f',\n"{name}": ['
-        for place, record in enumerate(records):
-            yield f"{',' if place else ''}\n {json.dumps(asdict(record, recurse=False))}"
+    for table in (schema.DEPLOYMENTS, schema.REVISIONS, schema.DELETIONS):
+        yield f',\n"{table.name}": ['
+        yield from _separated(json.dumps(row) for row in rows_in_pages(connection, table))
         yield "]"
-    yield from _mapping("last_revisions", state.last_revisions)
-    yield "}\n"
+    numbers = rows_in_pages(connection, schema.LAST_REVISIONS)
+    yield ',\n"last_revisions": {'
+    yield from _separated(f"{json.dumps(row['id'])}: {row['revision']}" for row in numbers)
+    yield "}}\n"
 
 
-def _mapping(name: str, values: Mapping[str, int]) -> Iterator[str]:
-    yield f',\n"{name}": {{'
-    for place, (key, value) in enumerate(values.items()):
-        yield f"{',' if place else ''}\n {json.dumps(key)}: {value}"
-    yield "}"
+def _separated(values: Iterable[str]) -> Iterator[str]:
+    before = "\n "
+    for value in values:
+        yield f"{before}{value}"
+        before = ",\n "
 
 
 def _in_pieces(lines: Iterator[str]) -> Iterator[bytes]:

@@ -5,6 +5,7 @@ Each result is fetched whole: a cursor that is left in the middle would keep SQL
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -47,20 +48,24 @@ def read_state(connection: Connection, store: str) -> StoredState:
     Raises:
         StoreProblem: A row is not what this program writes.
     """
-    (about,) = _records(connection, sa.select(schema.ABOUT), _About, "what is said about it", store)
-    revisions = sa.select(schema.REVISIONS).order_by(schema.REVISIONS.c.uid, schema.REVISIONS.c.revision)
-    deployments = sa.select(schema.DEPLOYMENTS).order_by(schema.DEPLOYMENTS.c.id, schema.DEPLOYMENTS.c.uid)
-    deletions = sa.select(schema.DELETIONS).order_by(schema.DELETIONS.c.at, schema.DELETIONS.c.uid)
-    nodes = sa.select(schema.NODES).order_by(schema.NODES.c.id)
-    last = sa.select(schema.LAST_REVISIONS).order_by(schema.LAST_REVISIONS.c.id)
-    last_revisions = _records(connection, last, _LastRevision, "the last revision of", store)
+
+    def all_of(table: sa.Table, kind: type[T], what: str) -> list[T]:
+        return _records(rows_in_pages(connection, table), kind, what, store)
+
+    rows = connection.execute(sa.select(schema.ABOUT)).mappings().all()
+    (about,) = _records(rows, _About, "what is said about it", store)
+    deployments = all_of(schema.DEPLOYMENTS, DeploymentRecord, "the deployment")
+    revisions = all_of(schema.REVISIONS, RevisionRecord, "a revision of the deployment")
+    deletions = all_of(schema.DELETIONS, DeletionRecord, "the deleted deployment")
+    nodes = all_of(schema.NODES, NodeRecord, "the node")
+    last_revisions = all_of(schema.LAST_REVISIONS, _LastRevision, "the last revision of")
     return StoredState(
         fresh=about.fresh,
         epoch=about.epoch,
-        deployments=_records(connection, deployments, DeploymentRecord, "the deployment", store),
-        revisions=_records(connection, revisions, RevisionRecord, "a revision of the deployment", store),
-        deletions=_records(connection, deletions, DeletionRecord, "the deleted deployment", store),
-        nodes=_records(connection, nodes, NodeRecord, "the node", store),
+        deployments=tuple(sorted(deployments, key=lambda each: (each.id, each.uid))),
+        revisions=tuple(revisions),
+        deletions=tuple(sorted(deletions, key=lambda each: (each.at, each.uid))),
+        nodes=tuple(nodes),
         last_revisions={each.id: each.revision for each in last_revisions},
     )
 
@@ -90,7 +95,22 @@ def read_journal(connection: Connection, store: str, limit: int, before: int | N
     select = sa.select(schema.JOURNAL).order_by(number.desc()).limit(limit)
     if before is not None:
         select = select.where(number < before)
-    return list(_records(connection, select, JournalEntry, "an entry of the journal", store))
+    rows = connection.execute(select).mappings().all()
+    return _records(rows, JournalEntry, "an entry of the journal", store)
+
+
+def rows_in_pages(connection: Connection, table: sa.Table, size: int = 100) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a table by their primary keys, so many fetched at a time.
+
+    A thread that takes them holds up the other threads for no longer than a page takes.
+    """
+    keys = list(table.primary_key.columns)
+    select = sa.select(table).order_by(*keys).limit(size)
+    page = connection.execute(select).mappings().all()
+    while page:
+        yield from map(dict, page)
+        last = [sa.literal(page[-1][key.name]) for key in keys]
+        page = connection.execute(select.where(sa.tuple_(*keys) > sa.tuple_(*last))).mappings().all()
 
 
 def check_deployments(state: StoredState) -> None:
@@ -132,16 +152,14 @@ class UnreadableDeployment(ValueError):
         self.why = why
 
 
-def _records(
-    connection: Connection, select: sa.Select[Any], kind: type[T], what: str, store: str
-) -> tuple[T, ...]:
+def _records(rows: Iterable[Mapping[Any, Any]], kind: type[T], what: str, store: str) -> list[T]:
     columns = list(fields_dict(kind))  # type: ignore[arg-type]  # each kind is an attrs class
     found = []
-    row: Any = {}
+    row: Mapping[Any, Any] = {}
     try:
-        for row in connection.execute(select).mappings().all():
+        for row in rows:
             found.append(make_record({column: row[column] for column in columns}, kind))
     except (ValueError, TypeError) as error:
         key = row.get("id") or row.get("uid") or row.get("number") or ""
         raise unreadable(f"{what} {key}".rstrip(), store, error) from None
-    return tuple(found)
+    return found

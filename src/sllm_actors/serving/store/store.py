@@ -158,7 +158,8 @@ class Store:
                 if file is None or self._written >= changes:
                     return
             try:
-                write_deployments(file, self.load(), time.time())
+                with self._database.reading() as connection:
+                    write_deployments(file, connection, time.time())
             except OSError as error:
                 raise StoreProblem(f"{file} cannot be written: {error.strerror or error}") from None
             with self._lock:
