@@ -29,7 +29,7 @@ from sllm_actors.serving.store.problem import StoreProblem
 from sllm_actors.transport import Peer, PeerLost, PeerUp
 
 from .head import SETTLE_TIME, Head, running_head
-from .kit import spec
+from .kit import spec, until
 
 pytestmark = pytest.mark.anyio
 
@@ -415,7 +415,8 @@ async def test_a_controller_that_crashes_goes_on_from_the_store_and_the_links(tm
         head.tell(PeerUp(None))  # type: ignore[arg-type]
         with suppress(ActorGone):
             await head.rest()
-        assert head.system.statistics().restarts == 1
+        await until(lambda: head.system.statistics().restarts == 1)
+        await until(lambda: head.system.whereis(CONTROLLER) is not None)
         await head.have("w1")
         await head.advance(SETTLE_TIME)
         assert worker.runs == before
