@@ -18,6 +18,7 @@ from tests.serving.store.stored import deployed
 from sllm_actors.cluster.home import NodeHome, SetupProblem
 from sllm_actors.cluster.join import ClusterInfo
 from sllm_actors.cluster.secret import ClusterKeys, find_secret, make_credentials
+from sllm_actors.disk import Disk
 from sllm_actors.engines.ownership.attempts import Attempts
 from sllm_actors.engines.ownership.leases import Lease, Leases
 from sllm_actors.engines.warm.late_imports import Learned, read_learned, write_learned
@@ -32,6 +33,7 @@ from sllm_actors.nodes.worker import run_worker
 from sllm_actors.serving.messages import RoutingTable, WorkerAddress
 from sllm_actors.serving.store.database import sqlite_url
 from sllm_actors.serving.store.store import Store
+from sllm_actors.serving.worker.epoch import ObeyedEpoch
 
 
 @frozen
@@ -86,6 +88,10 @@ def lease(path: Path) -> None:
     Leases(path.parent, "another boot").write(Lease(path.stem, "another boot", 1.0, "/r/a.sock", "/r/t/a"))
 
 
+def obey(path: Path) -> None:
+    anyio.run(ObeyedEpoch(path, Disk()).rise, 3)
+
+
 def keys(path: Path) -> ClusterKeys:
     return make_credentials(path.parent, None)
 
@@ -102,6 +108,7 @@ REFUSED = [
 ]
 ANEW = [
     StateFile("attempts", lambda path: Attempts(path).next(), lambda path: Attempts(path).next()),
+    StateFile("epoch.json", obey, lambda path: ObeyedEpoch(path, Disk()).value),
     StateFile("leases/a.sock.json", lease, sweep),
     StateFile("cluster.json", lambda path: write_record(path, ClusterInfo("c", 8001), durable=True), member),
     StateFile(
@@ -120,7 +127,7 @@ ANEW = [
         lambda path: ModelFolder(path.parent).read_listing(),
     ),
 ]
-EMPTY: dict[str, object] = {"vllm.json": Learned("vllm"), "leases/a.sock.json": 0}
+EMPTY: dict[str, object] = {"vllm.json": Learned("vllm"), "leases/a.sock.json": 0, "epoch.json": 0}
 
 
 def emptied(path: Path) -> None:

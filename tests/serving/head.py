@@ -11,7 +11,6 @@ from typing import Any
 
 import anyio
 from attrs import define, field
-from sllm_actors.serving.views.messages import DescribeCluster, DescribeDeployment
 
 from sllm_actors.actors import AT_ONCE, ChildSpec, Incarnation, NodeId
 from sllm_actors.engines.identity import ReplicaKey
@@ -49,6 +48,7 @@ from sllm_actors.serving.streams import (
     RoutesDifference,
     RoutesPage,
 )
+from sllm_actors.serving.views.messages import DescribeCluster, DescribeDeployment
 from sllm_actors.testing import ManualClock, TestSystem
 from sllm_actors.transport import Peer, PeerLost, PeerUp
 

@@ -10,7 +10,6 @@ from typing import Any
 import anyio
 import pytest
 from attrs import evolve
-from sllm_actors.serving.views.messages import DescribeCluster, DescribeDeployment
 
 from sllm_actors.actors import ActorGone, Incarnation, NodeId
 from sllm_actors.engines.messages import ReplicaReport, ReplicaState
@@ -26,6 +25,7 @@ from sllm_actors.serving.messages import (
     WorkerAddress,
 )
 from sllm_actors.serving.store.problem import StoreProblem
+from sllm_actors.serving.views.messages import DescribeCluster, DescribeDeployment
 from sllm_actors.transport import Peer, PeerLost, PeerUp
 
 from .head import SETTLE_TIME, Head, running_head

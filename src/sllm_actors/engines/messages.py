@@ -162,6 +162,16 @@ class ReplicaChanged:
     report: ReplicaReport
 
 
+@frozen
+class OrderChanged:
+    """From a worker to a replica: this is what is ordered of you now.
+
+    Nothing is restarted: time limits and the document hold from now on, and nothing else may have changed.
+    """
+
+    order: ReplicaOrder
+
+
 @CATALOG.message("engines.stop_replica")
 @frozen
 class StopReplica:

@@ -23,16 +23,20 @@ from sllm_actors.engines.policy import EnginePolicy
 from sllm_actors.engines.replica.actor import ReplicaActor
 from sllm_actors.engines.replica.engine_socket import open_engine_socket
 from sllm_actors.observe.redaction import masked_text
-from sllm_actors.serving.inventory import InventoryReader
 from sllm_actors.serving.messages import WORKER
-from sllm_actors.serving.replicas import Replicas
-from sllm_actors.serving.worker import WorkerActor, WorkerRuntime
+from sllm_actors.serving.worker.actor import WorkerActor
+from sllm_actors.serving.worker.epoch import ObeyedEpoch
+from sllm_actors.serving.worker.inventory import InventoryReader
+from sllm_actors.serving.worker.replicas import Replicas
+from sllm_actors.serving.worker.runtime import WorkerRuntime
 from sllm_actors.transport import NodeFull, Peer, PeerLost, PeerUp, Transport, TunnelRefused
 
 from .fork_servers import keep_fork_servers
 from .membership import Membership, find_membership, watched
 from .node import open_node
 from .settings import WorkerNodeSettings
+
+EPOCH_FILE = "epoch.json"
 
 ENGINES_STOP = 3.5
 """Seconds that engines get between SIGTERM and SIGKILL when the worker itself stops."""
@@ -90,10 +94,11 @@ async def _serve(
             on_no_link=membership.on_no_link,
         ) as node,
     ):
+        epoch = await to_thread.run_sync(ObeyedEpoch, settings.home / EPOCH_FILE, host.disk)
         inventory = _inventory(settings, host, replicas)
         with anyio.move_on_after(FIRST_LOOK):
             await inventory.look_at_disk()
-        runtime = _runtime(host, node.transport, replicas, inventory)
+        runtime = _runtime(host, node.transport, replicas, inventory, epoch)
         await node.system.start(
             ChildSpec(id=WORKER, name=WORKER, factory=lambda: WorkerActor(runtime, replicas), shutdown=60.0)
         )
@@ -157,7 +162,11 @@ def _inventory(settings: WorkerNodeSettings, host: EngineHost, replicas: Replica
 
 
 def _runtime(
-    host: EngineHost, transport: Transport, replicas: Replicas, inventory: InventoryReader
+    host: EngineHost,
+    transport: Transport,
+    replicas: Replicas,
+    inventory: InventoryReader,
+    epoch: ObeyedEpoch,
 ) -> WorkerRuntime:
     def make_replica(order: ReplicaOrder, owner: ActorRef) -> ReplicaActor:
         return ReplicaActor(order, host=host, owner=owner)
@@ -174,7 +183,9 @@ def _runtime(
         inspect=partial(inspect_in_time, host=host),
         read_log=read_log,
         inventory=inventory,
+        engines=host.interpreters.marks,
         peers=transport.peers,
+        epoch=epoch,
     )
 
 

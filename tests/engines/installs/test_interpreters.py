@@ -12,6 +12,7 @@ import pytest
 from sllm_actors.engines.errors import LaunchProblem
 from sllm_actors.engines.installs import interpreters
 from sllm_actors.engines.installs.interpreters import DONE, EnginePackage, Interpreters, find_installed
+from sllm_actors.files import write_whole
 
 from .installed import install, make_python, site_packages
 
@@ -77,3 +78,17 @@ def test_a_named_interpreter_goes_first_then_our_own_then_the_installed_one(
     monkeypatch.setattr("importlib.util.find_spec", lambda _: object())
     assert Interpreters({}, tmp_path).of("vllm") == sys.executable
     assert Interpreters({}, tmp_path).of("external") == sys.executable
+
+
+def test_each_install_leaves_another_mark(tmp_path: Path, python: str) -> None:
+    done = tmp_path / "engines" / "vllm" / DONE
+    found = Interpreters({"sglang": python}, tmp_path / "engines")
+    before = found.marks()
+    assert before[python] is not None
+    assert before[str(done)] is None
+    done.parent.mkdir(parents=True)
+    done.write_text("{}")
+    first = found.marks()[str(done)]
+    write_whole(done, "{}", durable=False)
+    assert len({None, first, found.marks()[str(done)]}) == 3
+    assert Interpreters().marks() == {}

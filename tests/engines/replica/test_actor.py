@@ -12,7 +12,13 @@ from tests.engines.kit import FakeBackend, alive, altered, left, report_of, star
 
 from sllm_actors.engines.host import EngineHost
 from sllm_actors.engines.identity import ReplicaKey
-from sllm_actors.engines.messages import Drained, ReplicaOrder, ReplicaState, StopReplica
+from sllm_actors.engines.messages import (
+    Drained,
+    OrderChanged,
+    ReplicaOrder,
+    ReplicaState,
+    StopReplica,
+)
 from sllm_actors.engines.replica import engine_life
 from sllm_actors.testing import TestSystem
 
@@ -65,6 +71,19 @@ async def test_a_replica_drains_no_longer_than_it_may(host: EngineHost, fake: Re
         await report_of(probe, ReplicaState.READY)
         replica.tell(StopReplica("test"))
         await report_of(probe, ReplicaState.STOPPED)
+
+
+async def test_a_changed_order_holds_at_once_and_restarts_nothing(
+    host: EngineHost, fake: ReplicaOrder
+) -> None:
+    async with TestSystem() as system:
+        replica, probe = await start(system, fake, host)
+        ready = await report_of(probe, ReplicaState.READY)
+        replica.tell(OrderChanged(evolve(fake, drain_timeout=0.1, source="--exit 1")))
+        await probe.expect_nothing()
+        assert alive(ready.pid)
+        replica.tell(StopReplica("test"))
+        await report_of(probe, ReplicaState.STOPPED)  # nobody has said that it is drained
 
 
 async def test_an_exit_with_code_0_that_nobody_asked_for_is_a_failure(

@@ -117,6 +117,16 @@ class Interpreters:
                 return str(python_in(folder))
         return sys.executable
 
+    def marks(self) -> dict[str, _Stamp | None]:
+        """Return, by path, what is different after another install; None where there is nothing. Blocks.
+
+        The paths are the interpreters in ``named``, and the marks of complete environments.
+        """
+        paths = set(self.named.values())
+        if self.engines_dir is not None:
+            paths |= {str(self.engines_dir / backend / DONE) for backend in PACKAGES}
+        return {path: _stamp(path) for path in sorted(paths)}
+
 
 def python_in(environment: Path) -> Path:
     """Return the interpreter of a virtual environment."""

@@ -17,6 +17,7 @@ from sllm_actors.engines.backends.external import External
 from sllm_actors.engines.host import EngineHost
 from sllm_actors.engines.messages import (
     Drained,
+    OrderChanged,
     ReplicaChanged,
     ReplicaOrder,
     ReplicaReport,
@@ -62,7 +63,8 @@ class _Timer:
 class ReplicaActor(Actor):
     """Runs one replica as ordered, restarts its engine when that fails, and reports each change to its owner.
 
-    It takes ``StopReplica``, ``Drained``, ``SleepReplica`` and ``WakeReplica``. After ``StopReplica`` it
+    It takes ``StopReplica``, ``Drained``, ``SleepReplica``, ``WakeReplica`` and ``OrderChanged``, of which a
+    start that is under way takes no notice, nor does a drain. After ``StopReplica`` it
     reports STOPPED as soon as nothing of the engine is left, and ends normally. When its supervisor stops it,
     it ends the engine too, which may take ``EnginePolicy.stop_budget`` even if the supervisor allows less: no
     engine is left behind.
@@ -101,6 +103,13 @@ class ReplicaActor(Actor):
                 self._apply(SleepAsked(level))
             case WakeReplica():
                 self._apply(WakeAsked())
+            case OrderChanged(order):
+                self._order = evolve(
+                    self._order,
+                    startup_timeout=order.startup_timeout,
+                    drain_timeout=order.drain_timeout,
+                    document=order.document,
+                )
             case Drained(replica, withdrawal):
                 if replica == self._order.key.attempt(self._replica.attempt):
                     self._apply(DrainOver(withdrawal))

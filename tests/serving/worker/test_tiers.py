@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from tests.serving.kit import key, outcome_of, report
 
 from sllm_actors.engines.messages import ReplicaState, SleepReplica, WakeReplica
-from sllm_actors.serving.tiers import put_to_sleep, wake_up
-
-from .kit import key, outcome_of, report
+from sllm_actors.serving.worker.tiers import put_to_sleep, wake_up
 
 
 @pytest.mark.parametrize("level", [0, 1, 2])

@@ -15,8 +15,8 @@ from sllm_actors.engines.host import EngineHost
 from sllm_actors.engines.machine.log_quota import drop_old_logs
 from sllm_actors.models.eviction import CachedModel
 from sllm_actors.models.quota import cached_models
+from sllm_actors.serving.messages import Gpu, Inventory
 
-from .messages import Gpu, Inventory
 from .replicas import Replicas
 
 log = structlog.get_logger("sllm_actors.worker")

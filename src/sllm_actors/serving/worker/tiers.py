@@ -10,9 +10,8 @@ from typing import TypeAlias
 
 from sllm_actors.engines.backends.sleep import LEVELS
 from sllm_actors.engines.messages import ReplicaReport, ReplicaState, SleepReplica, WakeReplica
-
-from .answers import done
-from .messages import ControlAnswer, Done, Refusal, RefusalKind
+from sllm_actors.serving.answers import done
+from sllm_actors.serving.messages import ControlAnswer, Done, Refusal, RefusalKind
 
 Decide: TypeAlias = Callable[[ReplicaReport], tuple[ControlAnswer, SleepReplica | WakeReplica | None]]
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+from tests.serving.kit import key
 
 from sllm_actors.engines.messages import ReplicaState
 from sllm_actors.serving.messages import SleepInstance, WakeInstance
 
-from .kit import key
 from .workplace import workplace
 
 pytestmark = pytest.mark.anyio
 
 
-async def test_a_replica_sleeps_when_every_gateway_has_let_go_of_it_and_serves_again_when_woken() -> None:
-    async with workplace() as place:
+async def test_a_replica_sleeps_when_every_gateway_has_let_go_of_it_and_serves_again_when_woken(
+    tmp_path: Path,
+) -> None:
+    async with workplace(tmp_path) as place:
         await place.link("g1", "gateway")
         await place.link("g2", "gateway")
         await place.order(key(0))
@@ -33,8 +37,8 @@ async def test_a_replica_sleeps_when_every_gateway_has_let_go_of_it_and_serves_a
         assert len(replica.drained) == 1
 
 
-async def test_a_word_about_an_earlier_sleep_does_not_count() -> None:
-    async with workplace() as place:
+async def test_a_word_about_an_earlier_sleep_does_not_count(tmp_path: Path) -> None:
+    async with workplace(tmp_path) as place:
         await place.link("g1", "gateway")
         await place.order(key(0))
         await place.become(key(0), ReplicaState.READY)
@@ -51,8 +55,8 @@ async def test_a_word_about_an_earlier_sleep_does_not_count() -> None:
         assert place.states() == {}
 
 
-async def test_a_request_for_sleep_that_cannot_be_is_refused_with_the_reason() -> None:
-    async with workplace() as place:
+async def test_a_request_for_sleep_that_cannot_be_is_refused_with_the_reason(tmp_path: Path) -> None:
+    async with workplace(tmp_path) as place:
         status, error = await place.ask(SleepInstance(key(0)))
         assert (status, error["code"]) == ("unknown", "not_found")
         await place.order(key(0))

@@ -9,22 +9,31 @@ from sllm_actors.engines.messages import ReplicaReport, ReplicaState
 class Replicas:
     """The last report of each replica, for those that must look one up without asking the actor (tunnels).
 
-    It outlives the worker's actor. So report numbers go on rising when that is restarted: head and gateways
-    ignore a report whose number is not higher than the last.
+    It outlives the worker's actor, and so counts what must go on rising when that is restarted.
     """
 
     def __init__(self) -> None:
         self._reports: dict[ReplicaKey, ReplicaReport] = {}
         self._sequence = 0
+        self._lives = 0
+
+    def begin(self, counter: int) -> int:
+        """Begin a life of the worker's actor, without reports: its replicas have ended with the last one.
+
+        Args:
+            counter: That of the node's incarnation.
+
+        Returns:
+            A number that no earlier life had, over restarts of the node, too.
+        """
+        self._reports.clear()
+        self._lives += 1
+        return (counter * 1024 + self._lives % 1024) % 2**62
 
     def next_sequence(self) -> int:
-        """Return the number of the next report."""
+        """Return the number of the next inventory."""
         self._sequence += 1
         return self._sequence
-
-    def clear(self) -> None:
-        """Remove all reports: when the worker's actor ends, its replicas end too."""
-        self._reports.clear()
 
     def find(self, replica: ReplicaId) -> ReplicaReport | None:
         """Return the report of a replica if it is of exactly this engine life, else None."""

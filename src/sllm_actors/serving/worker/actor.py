@@ -1,0 +1,318 @@
+"""The worker's actor: runs the replicas that the head orders, and reports them to head and gateways.
+
+It goes on without the head: replicas stay, and are restarted by their own actors. Nothing is started without
+an order to run it, and nothing is stopped without an order that says so, and why.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from functools import partial
+from typing import Any, Final
+
+import anyio
+import structlog
+from anyio import to_thread
+from attrs import evolve, frozen
+
+from sllm_actors.actors import TEMPORARY, Actor, ActorRef, ChildSpec, Down, NodeId, StartFailed, Timer
+from sllm_actors.engines.identity import ReplicaKey
+from sllm_actors.engines.messages import (
+    InspectSource,
+    LogChunk,
+    OrderChanged,
+    ReadLog,
+    ReplicaChanged,
+    ReplicaOrder,
+    ReplicaReport,
+    SourceInspected,
+    StopReplica,
+)
+from sllm_actors.serving.differences.feed import TICK_INTERVAL
+from sllm_actors.serving.differences.messages import Beat
+from sllm_actors.serving.messages import (
+    GATEWAY,
+    ControlAnswer,
+    ReadDocument,
+    Refusal,
+    RefusalKind,
+    ReplicaDocument,
+    SleepInstance,
+    WakeInstance,
+    Withdrawn,
+)
+from sllm_actors.serving.streams import ORDERS, AskReplicas, OrdersDifference, OrdersPage
+from sllm_actors.transport import Peer, PeerLost, PeerUp
+
+from .feed import ReplicaFeed
+from .heads import Heads, OrderMessage
+from .machine import LookAtDeclined, LookAtMachine, MachineWatch
+from .orders import Assignments, Check, Effect, End, Forget, PassOn, Refuse, Say, Start, Welcome
+from .questions import Questions
+from .replicas import Replicas
+from .runtime import WorkerRuntime
+from .tiers import Decide, put_to_sleep, wake_up
+from .withdrawals import Withdrawals
+
+log = structlog.get_logger("sllm_actors.worker")
+
+REPLICA_STOP_BUDGET: Final = 30.0
+"""Seconds that a replica's actor gets to end when the worker stops."""
+
+LOG_THREADS: Final = 8
+
+
+@frozen
+class _Tick:
+    """Time for beats."""
+
+
+@frozen
+class _Retry:
+    """Time to start again what rests."""
+
+
+@frozen
+class _Checked:
+    """The result of a check."""
+
+    key: ReplicaKey
+    number: int
+    problem: str
+
+
+class WorkerActor(Actor):
+    """The worker's actor; see the module.
+
+    Args:
+        runtime: What it needs of its node.
+        replicas: Gets the reports of the replicas, for those that read them without asking the actor.
+    """
+
+    _feed: ReplicaFeed
+    _heads: Heads
+    _machine: MachineWatch
+    _questions: Questions
+
+    def __init__(self, runtime: WorkerRuntime, replicas: Replicas) -> None:
+        self._runtime = runtime
+        self._replicas = replicas
+        self._assignments = Assignments()
+        self._running: dict[ReplicaKey, ActorRef] = {}
+        self._keys: dict[ActorRef, ReplicaKey] = {}
+        self._withdrawals = Withdrawals()
+        self._gateways: set[str] = set()
+        self._ticking = False
+        self._retry: Timer | None = None
+        self._log_threads = anyio.CapacityLimiter(LOG_THREADS)
+
+    async def started(self) -> None:
+        """Read the inventory, and follow and report to the nodes that are linked already."""
+        context, runtime = self.context, self._runtime
+        life = self._replicas.begin(context.system.incarnation.counter)
+        self._feed = ReplicaFeed(self._replicas, context.system.node, life)
+        self._heads = Heads(context, runtime.epoch)
+        self._questions = Questions(context)
+        lifted = self._assignments.lifted
+        self._machine = MachineWatch(context, runtime, self._replicas, self._heads, lifted)
+        await self._machine.start(life)
+        for peer in runtime.peers():
+            self._link_up(peer)
+
+    async def receive(self, message: Any) -> Any:
+        """Take orders, reports of replicas, changes of links, and questions, which are answered in tasks."""
+        answer = await self._take(message)
+        self._feed.publish()
+        self._retry_in_time()
+        return answer
+
+    async def _take(self, message: Any) -> Any:
+        match message:
+            case OrdersDifference() | OrdersPage() | Beat(stream=ORDERS.name):
+                await self._follow(message)
+            case AskReplicas():
+                self._feed.answer(message)
+            case ReplicaChanged(report):
+                self._report(report)
+            case Down(ref=ref, reason=reason):
+                await self._ended(ref, "" if reason.is_normal else str(reason))
+            case Withdrawn():
+                self._withdrawals.said(message)
+                self._let_go()
+            case PeerUp(peer):
+                self._link_up(peer)
+            case PeerLost(peer, _):
+                self._link_lost(peer)
+            case _Checked(key, number, problem):
+                await self._carry_out(self._assignments.checked(key, number, problem, self.context.now()))
+            case _Retry():
+                self._retry = None
+                await self._carry_out(self._assignments.wake(self.context.now()))
+            case _Tick():
+                self._tick()
+            case LookAtMachine() | LookAtDeclined():
+                self._machine.look(message)
+            case _:
+                return await self._answer(message)
+        return None
+
+    async def _answer(self, message: Any) -> Any:
+        match message:
+            case InspectSource():
+                self._questions.answer(partial(self._inspect, message))
+            case ReadLog():
+                self._questions.answer(partial(self._read_log, message))
+            case ReadDocument(key):
+                return ReplicaDocument(self._assignments.document(key))
+            case SleepInstance(key, level):
+                return self._change_tier(key, partial(put_to_sleep, level=level))
+            case WakeInstance(key):
+                return self._change_tier(key, wake_up)
+            case _:
+                return await super().receive(message)
+        return None
+
+    # ---- orders
+
+    async def _follow(self, message: OrderMessage) -> None:
+        obeyed = self._runtime.epoch.value
+        orders = await self._heads.take(message)
+        if self._runtime.epoch.value != obeyed:
+            self._machine.tell()
+        for order in orders:
+            await self._carry_out(self._assignments.take(order))
+
+    async def _carry_out(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Check():
+                    self.context.start_soon(self._check, effect)
+                case Start(order):
+                    await self._start(order)
+                case End(key, reason):
+                    log.info("replica.stopped", replica=str(key), reason=reason)
+                    self._running[key].tell(StopReplica(reason))
+                case PassOn(order):
+                    self._running[order.key].tell(OrderChanged(order))
+                case Say(report):
+                    known = self._replicas.at(report.id.key)
+                    named = report if known is None else evolve(report, id=known.id)
+                    self._report(evolve(named, since=time.time()))
+                case Forget(key):
+                    self._feed.remove(key)
+                case Refuse(question, problem):
+                    log.warning("replica.refused", source=question.source, reason=problem)
+                    self._machine.refused(question)
+                case Welcome():
+                    self._machine.welcome()
+
+    async def _check(self, check: Check) -> None:
+        """Find out whether a replica can run here. A check that fails says nothing: the start will tell."""
+        problem = ""
+        try:
+            problem = (await self._runtime.inspect(check.question)).problem
+        except Exception as error:  # noqa: BLE001 - whatever a check meets must end no replica
+            reason = f"{type(error).__name__}: {error}"[:300]
+            log.warning("replica.not_checked", replica=str(check.key), error=reason)
+        self.context.after(0, _Checked(check.key, check.number, problem))
+
+    async def _start(self, order: ReplicaOrder) -> None:
+        spec = ChildSpec(
+            id=f"{order.key} {order.key.uid}",  # without the uid, two lives of a deployment are one
+            factory=partial(self._runtime.make_replica, order, self.context.ref),
+            restart=TEMPORARY,
+            shutdown=REPLICA_STOP_BUDGET,
+        )
+        try:
+            ref = await self.context.start_child(spec)
+        except StartFailed as failure:
+            log.error("replica.not_started", replica=str(order.key), reason=str(failure))  # noqa: TRY400
+            await self._gone(order.key, str(failure))
+            return
+        self._running[order.key] = ref
+        self._keys[ref] = order.key
+        self.context.monitor(ref)
+
+    async def _ended(self, ref: ActorRef, failure: str) -> None:
+        key = self._keys.pop(ref, None)
+        if key is not None:
+            del self._running[key]
+            self._withdrawals.ended(key)
+            await self._gone(key, failure)
+
+    async def _gone(self, key: ReplicaKey, failure: str) -> None:
+        now, chance = self.context.now(), random.random()  # noqa: S311
+        await self._carry_out(self._assignments.ended(key, failure, now=now, chance=chance))
+
+    def _retry_in_time(self) -> None:
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+        due = self._assignments.due()
+        if due is not None:
+            self._retry = self.context.after(max(0.0, due - self.context.now()), _Retry())
+
+    # ---- replicas
+
+    def _report(self, report: ReplicaReport) -> None:
+        self._feed.put(report, self.context.now())
+        self._withdrawals.reported(report)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Let replicas end, or sleep, of which each linked gateway has let go."""
+        for drained in self._withdrawals.complete(self._gateways):
+            ref = self._running.get(drained.id.key)
+            if ref is not None:
+                ref.tell(drained)
+
+    def _change_tier(self, key: ReplicaKey, decide: Decide) -> ControlAnswer:
+        report = self._replicas.at(key)
+        if report is None or key not in self._running:
+            sentence = f"there is no instance {key} here: `sllm status` lists them"
+            return Refusal(RefusalKind.UNKNOWN, "not_found", sentence)
+        answer, wish = decide(report)
+        if wish is not None:
+            log.info("replica.tier", replica=str(report.id), wish=type(wish).__name__)
+            self._running[key].tell(wish)
+        return answer
+
+    # ---- links
+
+    def _link_up(self, peer: Peer) -> None:
+        if peer.role == "head" and peer.outbound:  # obeyed is only a head that this worker dialled
+            self._feed.follow(peer.node, self._heads.controller(peer.node))
+            self._machine.tell([peer.node])
+            self._heads.link_up(peer.node)
+        elif peer.role == "gateway":
+            self._gateways.add(peer.node)
+            self._feed.follow(peer.node, self.context.system.named(GATEWAY, NodeId(peer.node)))
+        if self._feed.has_followers and not self._ticking:
+            self._ticking = True
+            self.context.after(TICK_INTERVAL, _Tick())
+
+    def _link_lost(self, peer: Peer) -> None:
+        if any(linked.node == peer.node for linked in self._runtime.peers()):
+            return  # in a later life
+        self._heads.link_lost(peer.node)
+        self._gateways.discard(peer.node)
+        self._feed.unfollow(peer.node)
+        self._let_go()
+
+    def _tick(self) -> None:
+        self._feed.tick(self.context.now())
+        self._ticking = self._feed.has_followers
+        if self._ticking:
+            self.context.after(TICK_INTERVAL, _Tick())
+
+    # ---- questions
+
+    async def _inspect(self, question: InspectSource) -> SourceInspected:
+        answer = await self._runtime.inspect(question)
+        if answer.problem:
+            self._machine.refused(question)
+        return answer
+
+    async def _read_log(self, question: ReadLog) -> LogChunk:
+        return await to_thread.run_sync(self._runtime.read_log, question, limiter=self._log_threads)

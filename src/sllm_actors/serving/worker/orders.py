@@ -1,0 +1,304 @@
+"""What follows from the orders of the head, from checks, and from the ends of replicas. Pure.
+
+A replica that is ordered to run is first checked: can it run here at all? If not, it is refused, reported as
+unfit, and not tried again until it is ordered anew. One that is ordered to stop drains and stops. Where there
+is no order any more, what there is stays as it is.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Final, TypeAlias
+
+from attrs import define, evolve, frozen
+
+from sllm_actors.engines.identity import ReplicaKey
+from sllm_actors.engines.messages import InspectSource, ReplicaOrder, ReplicaReport, ReplicaState
+from sllm_actors.serving.messages import Order
+
+from .crashes import Crash, after_crash
+
+MAX_CHECKS: Final = 8
+"""The most replicas that are checked at a time; others wait, in the order in which they were ordered."""
+
+RETRY_INTERVAL: Final = 1.0
+"""Seconds before a replica that was ordered again while it ended, or that ended by itself, is started."""
+
+CHECKING: Final = "waiting to be checked"
+"""The progress of a replica that has not been started yet."""
+
+
+# ---- effects
+
+
+@frozen
+class Check:
+    """Find out whether the replica can run here, and call ``checked`` with the number."""
+
+    key: ReplicaKey
+    number: int
+    question: InspectSource
+
+
+@frozen
+class Start:
+    """Start the replica's actor, and call ``ended`` when it could not be started or has ended."""
+
+    order: ReplicaOrder
+
+
+@frozen
+class End:
+    """Let the replica drain and stop."""
+
+    key: ReplicaKey
+    reason: str
+
+
+@frozen
+class PassOn:
+    """Tell the replica, which runs, what it is to be now."""
+
+    order: ReplicaOrder
+
+
+@frozen
+class Say:
+    """Report the replica. The report has attempt 0 and no time: the shell knows both."""
+
+    report: ReplicaReport
+
+
+@frozen
+class Forget:
+    """Report that there is no such replica here."""
+
+    key: ReplicaKey
+
+
+@frozen
+class Refuse:
+    """Remember that the worker could not run this."""
+
+    question: InspectSource
+    problem: str
+
+
+@frozen
+class Welcome:
+    """Say that the worker may accept now what it refused before."""
+
+
+Effect: TypeAlias = Check | Start | End | PassOn | Say | Forget | Refuse | Welcome
+
+
+# ---- state
+
+
+class Phase(Enum):
+    """What is being done about a replica.
+
+    ``QUEUED``: it waits for its check; ``CHECKING``: it is being checked; ``RUNNING``: its actor runs;
+    ``ENDING``: its actor was told to stop; ``RESTING``: its actor has ended, and is started again later;
+    ``REFUSED``: it cannot run here.
+    """
+
+    QUEUED = "queued"
+    CHECKING = "checking"
+    RUNNING = "running"
+    ENDING = "ending"
+    RESTING = "resting"
+    REFUSED = "refused"
+
+
+@define(eq=False)
+class Assignment:
+    """One replica that this worker was ordered to run.
+
+    Attributes:
+        order: What it is, or is to be.
+        phase: What is being done about it.
+        following: What it is to be once it has ended; None if it was not ordered again.
+        number: That of its check; a result of an earlier one does not count.
+        started_at: When its actor was started.
+        again_at: When it is to be started again, while it is RESTING.
+        crash: The last failure of its actor, or None.
+        lifted: Whether what kept it from running is gone since it was REFUSED.
+    """
+
+    order: ReplicaOrder
+    phase: Phase = Phase.QUEUED
+    following: ReplicaOrder | None = None
+    number: int = 0
+    started_at: float = 0.0
+    again_at: float = 0.0
+    crash: Crash | None = None
+    lifted: bool = False
+
+
+class Assignments:
+    """The replicas that this worker was ordered to run, and has not stopped yet.
+
+    Args:
+        max_checks: See ``MAX_CHECKS``.
+    """
+
+    def __init__(self, max_checks: int = MAX_CHECKS) -> None:
+        self._max_checks = max_checks
+        self._all: dict[ReplicaKey, Assignment] = {}
+        self._queue: dict[ReplicaKey, None] = {}
+        self._resting: dict[ReplicaKey, None] = {}
+        self._checks = 0  # under way, also for replicas that are gone since
+        self._last_number = 0
+
+    def phase(self, key: ReplicaKey) -> Phase | None:
+        """Return what is being done about a replica, or None where it is not assigned."""
+        known = self._all.get(key)
+        return None if known is None else known.phase
+
+    def document(self, key: ReplicaKey) -> str:
+        """Return the document of a replica's deployment; "" if it is not assigned."""
+        known = self._all.get(key)
+        return "" if known is None else known.order.document
+
+    def due(self) -> float | None:
+        """Return when to call ``wake`` next, or None."""
+        return min((self._all[key].again_at for key in self._resting), default=None)
+
+    # ---- events
+
+    def take(self, order: Order) -> list[Effect]:
+        """Take an order of the head; one that came before changes nothing."""
+        known = self._all.get(order.key)
+        if order.run is None:
+            return [] if known is None else self._stop(order.key, known, order.stop)
+        if known is None:
+            self._all[order.key] = known = Assignment(order.run)
+            return self._enqueue(order.key, known)
+        return self._change(order.key, known, order.run)
+
+    def checked(self, key: ReplicaKey, number: int, problem: str, now: float) -> list[Effect]:
+        """Take the result of a check: "" if the replica can run here, else why not."""
+        self._checks -= 1
+        known = self._all.get(key)
+        if known is None or known.phase is not Phase.CHECKING or known.number != number:
+            return self._next_checks()
+        if not problem:
+            known.phase, known.started_at = Phase.RUNNING, now
+            return [Start(known.order), *self._next_checks()]
+        known.phase, known.crash = Phase.REFUSED, None
+        refused = evolve(_report(known.order, ReplicaState.FAILED), reason=problem, unfit=True)
+        return [Say(refused), Refuse(question_of(known.order), problem), *self._next_checks()]
+
+    def ended(self, key: ReplicaKey, failure: str, *, now: float, chance: float) -> list[Effect]:
+        """Go on when a replica's actor has ended, or could not be started.
+
+        Args:
+            key: The replica.
+            failure: Why it failed; "" if it ended in good order.
+            now: Seconds on a monotonic clock.
+            chance: Between 0 and 1, drawn by the caller: for the jitter of the pause.
+        """
+        known = self._all.get(key)
+        if known is None or known.phase not in (Phase.RUNNING, Phase.ENDING):
+            return []
+        if known.phase is Phase.ENDING:
+            if known.following is None:
+                del self._all[key]
+                return [Forget(key)]
+            known.order, known.following = known.following, None
+        known.phase = Phase.RESTING
+        self._resting[key] = None
+        if not failure:
+            known.crash, known.again_at = None, now + RETRY_INTERVAL
+            return [Forget(key)]
+        uptime = now - known.started_at
+        known.crash = after_crash(known.crash, failure, uptime=uptime, now=now, chance=chance)
+        known.again_at = known.crash.again_at
+        failed = evolve(
+            _report(known.order, ReplicaState.FAILED),
+            reason=known.crash.reason,
+            retry_in=known.again_at - now,
+            failures=known.crash.failures,
+        )
+        return [Say(failed)]
+
+    def wake(self, now: float) -> list[Effect]:
+        """Go on with the replicas whose pause is over."""
+        effects = []
+        for key in [key for key in self._resting if self._all[key].again_at <= now]:
+            effects += self._enqueue(key, self._all[key])
+        return effects
+
+    def lifted(self, question: InspectSource) -> None:
+        """Take note that what was refused under that question can run now.
+
+        If the head stops a replica that was refused for it, it may not have heard of that in time.
+        """
+        for known in self._all.values():
+            if known.phase is Phase.REFUSED and question_of(known.order) == question:
+                known.lifted = True
+
+    # ---- inside
+
+    def _change(self, key: ReplicaKey, known: Assignment, order: ReplicaOrder) -> list[Effect]:
+        if known.phase is Phase.ENDING:
+            known.following = order
+            return []
+        if known.order == order:
+            return []
+        known.order = order
+        if known.phase is Phase.RUNNING:
+            return [PassOn(order)]
+        if known.phase in (Phase.CHECKING, Phase.REFUSED):
+            return self._enqueue(key, known)
+        return []
+
+    def _stop(self, key: ReplicaKey, known: Assignment, reason: str) -> list[Effect]:
+        if known.phase is Phase.ENDING:
+            known.following = None
+            return []
+        if known.phase is Phase.RUNNING:
+            known.phase = Phase.ENDING
+            return [End(key, reason)]
+        del self._all[key]
+        self._queue.pop(key, None)
+        self._resting.pop(key, None)
+        return [Forget(key), Welcome()] if known.lifted else [Forget(key)]
+
+    def _enqueue(self, key: ReplicaKey, known: Assignment) -> list[Effect]:
+        known.phase, known.lifted = Phase.QUEUED, False
+        self._resting.pop(key, None)
+        self._queue[key] = None
+        waiting = evolve(_report(known.order, ReplicaState.PENDING), progress=CHECKING)
+        if known.crash is not None:
+            waiting = evolve(waiting, reason=known.crash.reason, failures=known.crash.failures)
+        return [Say(waiting), *self._next_checks()]
+
+    def _next_checks(self) -> list[Effect]:
+        effects: list[Effect] = []
+        while self._queue and self._checks < self._max_checks:
+            key = next(iter(self._queue))
+            del self._queue[key]
+            known = self._all[key]
+            self._checks += 1
+            self._last_number += 1
+            known.phase, known.number = Phase.CHECKING, self._last_number
+            effects.append(Check(key, known.number, question_of(known.order)))
+        return effects
+
+
+def question_of(order: ReplicaOrder) -> InspectSource:
+    """Return the question whether an order can be carried out."""
+    return InspectSource(
+        backend=order.backend,
+        source=order.source,
+        settings=order.settings,
+        num_gpus=order.num_gpus,
+        env=order.env,
+        secret_env=order.secret_env,
+    )
+
+
+def _report(order: ReplicaOrder, state: ReplicaState) -> ReplicaReport:
+    return ReplicaReport(order.key.attempt(0), state, gpus=order.num_gpus, fingerprint=order.fingerprint)

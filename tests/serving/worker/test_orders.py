@@ -1,0 +1,315 @@
+"""What follows from orders, checks and ends."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import evolve
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.serving.kit import key
+
+from sllm_actors.engines.identity import ReplicaKey
+from sllm_actors.engines.messages import ReplicaOrder, ReplicaState
+from sllm_actors.serving.messages import Order
+from sllm_actors.serving.worker.orders import (
+    RETRY_INTERVAL,
+    Assignments,
+    Check,
+    Effect,
+    End,
+    Forget,
+    PassOn,
+    Phase,
+    Refuse,
+    Say,
+    Start,
+    Welcome,
+    question_of,
+)
+
+A, B, C = key(0), key(1), key(2)
+ORDER = ReplicaOrder(A, "m", "llamacpp", "/m.gguf", num_gpus=2, fingerprint="f", document="{}")
+
+
+def run(place: ReplicaKey = A, **more: Any) -> Order:
+    return Order(place, evolve(ORDER, key=place, **more))
+
+
+def stop(place: ReplicaKey = A) -> Order:
+    return Order(place, None, "it is not wanted")
+
+
+def kinds(effects: list[Effect]) -> list[type]:
+    return [type(each) for each in effects]
+
+
+def running() -> Assignments:
+    """Return the state in which A runs, since its first check."""
+    assignments = Assignments()
+    assignments.take(run())
+    assert kinds(assignments.checked(A, 1, "", now=100.0)) == [Start]
+    return assignments
+
+
+def resting(failure: str = "KeyError: 1") -> Assignments:
+    assignments = running()
+    assignments.ended(A, failure, now=101.0, chance=0.0)
+    assert assignments.phase(A) is Phase.RESTING
+    return assignments
+
+
+def refused() -> Assignments:
+    assignments = Assignments()
+    assignments.take(run())
+    assignments.checked(A, 1, "there is no vllm", now=100.0)
+    assert assignments.phase(A) is Phase.REFUSED
+    return assignments
+
+
+def test_what_is_ordered_is_reported_and_checked_before_it_starts() -> None:
+    assignments = Assignments()
+    said, check = assignments.take(run())
+    assert isinstance(said, Say)
+    assert (said.report.state, said.report.gpus, said.report.fingerprint) == (ReplicaState.PENDING, 2, "f")
+    assert check == Check(A, 1, question_of(ORDER))
+    assert assignments.take(run()) == []
+    assert assignments.checked(A, 1, "", now=1.0) == [Start(ORDER)]
+    assert assignments.take(run()) == []
+    assert assignments.document(A) == "{}"
+
+
+def test_what_cannot_run_is_refused_and_not_tried_until_it_is_ordered_anew() -> None:
+    assignments = Assignments()
+    assignments.take(run())
+    said, refuse = assignments.checked(A, 1, "there is no vllm", now=1.0)
+    assert isinstance(said, Say)
+    report = said.report
+    assert (report.state, report.unfit, report.reason) == (ReplicaState.FAILED, True, "there is no vllm")
+    assert refuse == Refuse(question_of(ORDER), "there is no vllm")
+    assert assignments.take(run()) == []
+    assert assignments.due() is None
+    assert kinds(assignments.take(run(num_gpus=1))) == [Say, Check]
+    assert kinds(assignments.checked(A, 2, "", now=2.0)) == [Start]
+
+
+def test_what_is_refused_or_rests_is_gone_as_soon_as_it_is_to_stop() -> None:
+    for assignments in (refused(), resting()):
+        assert assignments.take(stop()) == [Forget(A)]
+        assert assignments.phase(A) is None
+        assert assignments.due() is None
+        assert assignments.take(stop()) == []
+
+
+def test_what_could_run_since_it_was_refused_is_welcome_if_it_is_stopped_all_the_same() -> None:
+    assignments = refused()
+    assignments.take(run(B, source="/other.gguf"))
+    assignments.checked(B, 2, "no such file", now=1.0)
+    assignments.lifted(question_of(ORDER))
+    assert assignments.take(stop(B)) == [Forget(B)]
+    assert assignments.take(stop(A)) == [Forget(A), Welcome()]
+
+
+def test_a_stop_ends_a_check_and_its_late_result_starts_nothing() -> None:
+    assignments = Assignments()
+    assignments.take(run())
+    assert assignments.take(stop()) == [Forget(A)]
+    assert assignments.checked(A, 1, "", now=1.0) == []
+    assignments.take(run())
+    assignments.take(stop())
+    assert kinds(assignments.take(run())) == [Say, Check]
+    assert assignments.checked(A, 2, "", now=1.0) == []  # of the order that was taken back
+    assert assignments.checked(A, 3, "", now=1.0) == [Start(ORDER)]
+
+
+def test_an_order_that_changes_while_it_is_checked_is_checked_again() -> None:
+    assignments = Assignments()
+    assignments.take(run())
+    changed = run(source="/other.gguf")
+    _, again = assignments.take(changed)
+    assert isinstance(again, Check)
+    assert again.question.source == "/other.gguf"
+    assert assignments.checked(A, 1, "no such file", now=1.0) == []
+    assert changed.run is not None
+    assert assignments.checked(A, again.number, "", now=1.0) == [Start(changed.run)]
+
+
+def test_a_bounded_number_is_checked_at_a_time_in_the_order_of_the_orders() -> None:
+    assignments = Assignments(max_checks=1)
+    assert kinds(assignments.take(run(A))) == [Say, Check]
+    assert kinds(assignments.take(run(B))) == [Say]
+    assert kinds(assignments.take(run(C))) == [Say]
+    assert assignments.phase(B) is Phase.QUEUED
+    assert assignments.take(run(C, num_gpus=1)) == []
+    assert assignments.take(stop(B)) == [Forget(B)]
+    assert assignments.take(stop(A)) == [Forget(A)]  # its check goes on
+    (check,) = assignments.checked(A, 1, "", now=1.0)
+    assert isinstance(check, Check)
+    assert (check.key, check.question.num_gpus) == (C, 1)
+
+
+def test_a_changed_order_is_passed_on_to_what_runs() -> None:
+    assignments = running()
+    changed = run(drain_timeout=5.0)
+    assert changed.run is not None
+    assert assignments.take(changed) == [PassOn(changed.run)]
+    assert assignments.take(changed) == []
+
+
+def test_what_is_to_stop_is_stopped_once_and_forgotten_when_it_has_ended() -> None:
+    assignments = running()
+    assert assignments.take(stop()) == [End(A, "it is not wanted")]
+    assert assignments.take(stop()) == []
+    assert assignments.ended(A, "even if it failed", now=101.0, chance=0.0) == [Forget(A)]
+    assert assignments.ended(A, "", now=101.0, chance=0.0) == []
+    assert assignments.document(A) == ""
+
+
+def test_what_is_ordered_again_while_it_ends_starts_after_that_as_it_was_ordered_last() -> None:
+    assignments = running()
+    assignments.take(stop())
+    assert assignments.take(run()) == []
+    assert assignments.take(run(num_gpus=1)) == []
+    assert assignments.ended(A, "", now=101.0, chance=0.0) == [Forget(A)]
+    assert assignments.due() == 101.0 + RETRY_INTERVAL
+    assert assignments.wake(101.5) == []
+    _, check = assignments.wake(102.0)
+    assert isinstance(check, Check)
+    assert check.question.num_gpus == 1
+
+
+def test_what_is_to_stop_after_all_does_not_start_again() -> None:
+    assignments = running()
+    for order in (stop(), run(), stop()):
+        assignments.take(order)
+    assert assignments.ended(A, "", now=101.0, chance=0.0) == [Forget(A)]
+    assert assignments.due() is None
+
+
+def test_an_actor_that_fails_is_started_again_after_growing_pauses_and_says_how_often() -> None:
+    assignments = running()
+    for failures, pause in ((1, 1.0), (2, 2.0), (3, 4.0)):
+        (said,) = assignments.ended(A, "KeyError: 1", now=101.0, chance=0.0)
+        assert isinstance(said, Say)
+        assert (said.report.state, said.report.failures) == (ReplicaState.FAILED, failures)
+        assert said.report.retry_in == pause
+        assert not said.report.unfit
+        waiting, check = assignments.wake(101.0 + pause)
+        assert isinstance(waiting, Say)
+        assert (waiting.report.failures, waiting.report.reason) == (failures, said.report.reason)
+        assert isinstance(check, Check)
+        assert kinds(assignments.checked(A, check.number, "", now=101.0)) == [Start]
+
+
+def test_an_order_is_no_way_round_the_pause() -> None:
+    assignments = resting()
+    assert assignments.take(run()) == []
+    assert assignments.take(run(num_gpus=1)) == []
+    assert assignments.due() == 102.0
+    _, check = assignments.wake(102.0)
+    assert isinstance(check, Check)
+    assert check.question.num_gpus == 1
+
+
+def test_what_ended_by_itself_is_started_again() -> None:
+    assignments = resting(failure="")
+    assert kinds(assignments.wake(102.0)) == [Say, Check]
+
+
+EVENTS = st.lists(
+    st.tuples(
+        st.sampled_from(["run", "rerun", "stop", "fit", "unfit", "end", "fail", "wake"]),
+        st.sampled_from([A, B, C]),
+    ),
+    max_size=60,
+)
+
+
+@given(EVENTS)
+def test_whatever_happens_the_last_orders_are_carried_out(events: list[tuple[str, ReplicaKey]]) -> None:
+    world = _Shell()
+    for what, place in events:
+        world.happen(what, place)
+    world.come_to_rest()
+    for place, last in world.last.items():
+        phase = world.assignments.phase(place)
+        if last.run is None:
+            assert phase is None
+            assert place not in world.said
+        else:
+            assert phase is Phase.RUNNING
+            assert world.running[place] == last.run
+
+
+class _Shell:
+    """Carries out what follows, one at a time, as the worker's actor does."""
+
+    def __init__(self) -> None:
+        self.assignments = Assignments(max_checks=2)
+        self.now = 0.0
+        self.last: dict[ReplicaKey, Order] = {}
+        self.running: dict[ReplicaKey, ReplicaOrder] = {}
+        self.stopping: set[ReplicaKey] = set()
+        self.checks: list[Check] = []
+        self.said: set[ReplicaKey] = set()
+
+    def happen(self, what: str, place: ReplicaKey) -> None:
+        self.now += 1.0
+        match what:
+            case "run" | "rerun" | "stop":
+                order = {"run": run(place), "rerun": run(place, num_gpus=1), "stop": stop(place)}[what]
+                self.last[place] = order
+                self.carry_out(self.assignments.take(order))
+            case "fit" | "unfit" if self.checks:
+                check = self.checks.pop(0)
+                problem = "no" if what == "unfit" else ""
+                self.carry_out(self.assignments.checked(check.key, check.number, problem, self.now))
+            case "end" | "fail" if place in self.running:
+                self.end(place, "KeyError" if what == "fail" else "")
+            case "wake":
+                self.carry_out(self.assignments.wake(self.now))
+
+    def end(self, place: ReplicaKey, failure: str) -> None:
+        del self.running[place]
+        self.stopping.discard(place)
+        self.carry_out(self.assignments.ended(place, failure, now=self.now, chance=0.5))
+
+    def carry_out(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Check():
+                    self.checks.append(effect)
+                    assert len(self.checks) <= 2
+                case Start(order):
+                    assert order.key not in self.running
+                    self.running[order.key] = order
+                    self.said.add(order.key)
+                case PassOn(order):
+                    assert order.key in self.running
+                    assert order.key not in self.stopping
+                    self.running[order.key] = order
+                case End(place, reason):
+                    assert reason
+                    assert place in self.running
+                    assert place not in self.stopping
+                    self.stopping.add(place)
+                case Say(report):
+                    assert report.id.key not in self.running
+                    self.said.add(report.id.key)
+                case Forget(place):
+                    self.said.discard(place)
+
+    def come_to_rest(self) -> None:
+        """Let everything go well from now on; what is refused is ordered with other settings, and back."""
+        for _ in range(3):
+            while self.checks or self.stopping or self.assignments.due() is not None:
+                for place in list(self.stopping):
+                    self.end(place, "")
+                self.happen("fit", A)
+                self.now += 100.0
+                self.happen("wake", A)
+            for place, order in self.last.items():
+                if self.assignments.phase(place) is Phase.REFUSED:
+                    assert order.run is not None
+                    self.carry_out(self.assignments.take(run(place, num_gpus=7)))
+                    self.carry_out(self.assignments.take(order))
