@@ -26,8 +26,6 @@ from .store.records import (
 )
 from .store.store import Store
 
-_CREDENTIAL = "credential"  # the role of keys that are hashes of credentials
-
 
 @frozen
 class StoredDeployment:
@@ -101,17 +99,8 @@ class ControllerStore:
         self._store.apply([PutNode(NodeRecord(node, role, last_seen=now))])
 
     def forget_nodes(self, nodes: Iterable[str]) -> None:
-        """Remove nodes; their credentials are kept."""
+        """Remove nodes; the keys that their ids are bound to are kept."""
         self._store.apply([DropNode(node) for node in sorted(nodes)])
-
-    def credentials(self) -> dict[str, bytes]:
-        """Return the hash of each node's credential, by node."""
-        keys = self._store.node_keys()
-        return {node: key.public_key for node, key in keys.items() if key.role == _CREDENTIAL}
-
-    def keep_credential(self, node: str, hashed: bytes, now: float) -> None:
-        """Store the hash of a node's credential, in place of an earlier one."""
-        self._store.bind_key(node, _CREDENTIAL, hashed, now)
 
     def _records(self, deployments: Iterable[str]) -> list[DeploymentRecord]:
         wanted = set(deployments)

@@ -30,7 +30,7 @@ GATEWAY = "gateway"  # on each gateway
 # ---- head -> worker
 
 
-@CATALOG.message("serving.desired_replicas")
+@CATALOG.message("serving.desired_replicas", senders={"head"})
 @frozen
 class DesiredReplicas:
     """All replicas that this worker should run; any other that it runs is to be drained and stopped."""
@@ -41,7 +41,7 @@ class DesiredReplicas:
 # ---- worker -> head, worker -> gateways
 
 
-@CATALOG.message("serving.worker_report")
+@CATALOG.message("serving.worker_report", senders={"worker"}, names_sender="node")
 @frozen
 class WorkerReport:
     """What a worker has and runs: sent when a link comes up, at each change, and every few seconds.
@@ -108,7 +108,7 @@ class Gpu:
     stuck: bool = False
 
 
-@CATALOG.message("serving.replica_states")
+@CATALOG.message("serving.replica_states", senders={"worker"}, names_sender="node")
 @frozen
 class ReplicaStates:
     """From a worker to a gateway that is linked to it: the state of all its replicas, in full."""
@@ -121,7 +121,7 @@ class ReplicaStates:
 # ---- gateway -> worker
 
 
-@CATALOG.message("serving.withdrawn")
+@CATALOG.message("serving.withdrawn", senders={"gateway"}, names_sender="gateway")
 @frozen
 class Withdrawn:
     """A gateway sends a replica no more requests, and has none in flight there.
@@ -139,7 +139,7 @@ class Withdrawn:
     withdrawal: int = 0
 
 
-@CATALOG.message("serving.sleep_instance")
+@CATALOG.message("serving.sleep_instance", senders={"gateway"})
 @frozen
 class SleepInstance:
     """Put a replica to sleep when its requests have ended; answered with ``ControlAnswer`` before that."""
@@ -148,7 +148,7 @@ class SleepInstance:
     level: int = 1
 
 
-@CATALOG.message("serving.wake_instance")
+@CATALOG.message("serving.wake_instance", senders={"gateway"})
 @frozen
 class WakeInstance:
     """Wake a replica, for a person or for requests that wait; answered with ``ControlAnswer`` at once."""
@@ -195,7 +195,7 @@ class ServedModel:
     no_place: str = ""
 
 
-@CATALOG.message("serving.routing_table")
+@CATALOG.message("serving.routing_table", senders={"head"})
 @frozen
 class RoutingTable:
     """Which deployments and workers exist. A gateway keeps the last one on disk and begins with it.
@@ -215,7 +215,7 @@ class RoutingTable:
 # ---- gateway -> head: control requests. Each is answered with ``ControlAnswer``: ``Done`` or ``Refusal``.
 
 
-@CATALOG.message("serving.deploy")
+@CATALOG.message("serving.deploy", senders={"gateway"})
 @frozen
 class Deploy:
     """Deploy a document.
@@ -232,7 +232,7 @@ class Deploy:
     allow_downtime: bool = False
 
 
-@CATALOG.message("serving.update")
+@CATALOG.message("serving.update", senders={"gateway"})
 @frozen
 class UpdateDeployment:
     """Change some settings of a deployment.
@@ -249,7 +249,7 @@ class UpdateDeployment:
     allow_downtime: bool = False
 
 
-@CATALOG.message("serving.pause_rollout")
+@CATALOG.message("serving.pause_rollout", senders={"gateway"})
 @frozen
 class PauseRollout:
     """Let a deployment's rollout start and stop no further replicas, until it is resumed."""
@@ -257,7 +257,7 @@ class PauseRollout:
     deployment: str
 
 
-@CATALOG.message("serving.resume_rollout")
+@CATALOG.message("serving.resume_rollout", senders={"gateway"})
 @frozen
 class ResumeRollout:
     """Go on with a rollout that was paused; ``allow_downtime`` as for ``UpdateDeployment``."""
@@ -266,7 +266,7 @@ class ResumeRollout:
     allow_downtime: bool = False
 
 
-@CATALOG.message("serving.drain_node")
+@CATALOG.message("serving.drain_node", senders={"gateway"})
 @frozen
 class DrainNode:
     """Place no further replicas on a worker, and move those that it has to other workers.
@@ -278,7 +278,7 @@ class DrainNode:
     node: str
 
 
-@CATALOG.message("serving.undrain_node")
+@CATALOG.message("serving.undrain_node", senders={"gateway"})
 @frozen
 class UndrainNode:
     """Let replicas be placed on a worker again. See ``find_node`` for which node is meant."""
@@ -286,7 +286,7 @@ class UndrainNode:
     node: str
 
 
-@CATALOG.message("serving.delete")
+@CATALOG.message("serving.delete", senders={"gateway"})
 @frozen
 class DeleteDeployment:
     """Delete the deployment with this id. It is answered at once; replicas then drain and stop."""
@@ -294,7 +294,7 @@ class DeleteDeployment:
     deployment: str
 
 
-@CATALOG.message("serving.describe")
+@CATALOG.message("serving.describe", senders={"gateway"})
 @frozen
 class Describe:
     """Describe the deployment with this id, or with "" all deployments and nodes."""
@@ -302,7 +302,7 @@ class Describe:
     deployment: str = ""
 
 
-@CATALOG.message("serving.done")
+@CATALOG.message("serving.done", senders=())
 @frozen
 class Done:
     """A request was carried out, or will be.
@@ -330,7 +330,7 @@ class RefusalKind(StrEnum):
     UNAVAILABLE = "unavailable"
 
 
-@CATALOG.message("serving.refusal")
+@CATALOG.message("serving.refusal", senders=())
 @frozen
 class Refusal:
     """A request was not carried out.
