@@ -16,7 +16,16 @@ import anyio
 from attrs import frozen
 
 from sllm_actors.actors import Actor, ActorRef, ActorSystem, Catalog, ChildSpec, Down, Incarnation, NodeId
-from sllm_actors.transport import NodeIdentity, PeerLost, PeerUp, Transport, reference_hooks
+from sllm_actors.transport import (
+    Identification,
+    KeyPair,
+    NodeIdentity,
+    PeerLost,
+    PeerUp,
+    Transport,
+    issue_credential,
+    reference_hooks,
+)
 
 CATALOG = Catalog()  # the closed set of what may cross: a peer can name nothing else
 
@@ -57,14 +66,19 @@ class Watcher(Actor):
 class Node:
     """An actor system and its transport."""
 
-    def __init__(self, name: str, secret: bytes) -> None:
+    def __init__(self, name: str, secret: bytes, head_key: KeyPair) -> None:
         self.name = NodeId(name)
         self.linked = anyio.Event()
         identity = NodeIdentity(self.name, "example", Incarnation(1, secrets.randbits(64)), cluster="example")
+        key = KeyPair.from_seed(secrets.token_bytes(32))  # (a real node keeps it, and its credential)
+        credential = issue_credential(
+            head_key, cluster="example", node=self.name, role="example", public_key=key.public_key
+        )
         self.system = ActorSystem(node=self.name, incarnation=identity.incarnation)
         self.transport = Transport(
             identity,
             secret=secret,
+            identification=Identification(key, lambda: credential),
             catalog=CATALOG,
             inbound=self.system,
             on_peer=self.on_peer,
@@ -87,9 +101,9 @@ class Node:
 
 
 @asynccontextmanager
-async def running(name: str, secret: bytes) -> AsyncIterator[tuple[Node, tuple[str, int]]]:
+async def running(name: str, secret: bytes, head_key: KeyPair) -> AsyncIterator[tuple[Node, tuple[str, int]]]:
     """Run a node; give it, and the address that it listens on."""
-    node = Node(name, secret)
+    node = Node(name, secret, head_key)
     listener = socket.create_server(("127.0.0.1", 0))
     listener.setblocking(False)
     async with node.transport, node.system, anyio.create_task_group() as tasks:
@@ -100,9 +114,10 @@ async def running(name: str, secret: bytes) -> AsyncIterator[tuple[Node, tuple[s
 
 async def main() -> None:
     secret = secrets.token_bytes(32)  # who has it may join
+    head_key = KeyPair.from_seed(secrets.token_bytes(32))  # it vouches for who each node is
     over = anyio.Event()
-    async with running("left", secret) as (left, _):
-        async with running("right", secret) as (right, (host, port)):
+    async with running("left", secret, head_key) as (left, _):
+        async with running("right", secret, head_key) as (right, (host, port)):
             await right.system.start(ChildSpec("greeter", Greeter, name="greeter"))
             left.transport.dial(host, port)
             await left.linked.wait()

@@ -36,9 +36,11 @@ TESTS = {
         "test_frame",
         "test_golden",
         "test_handshake",
+        "test_identification",
         "test_link",
         "test_outbox",
     ],
+    "cluster": ["test_credentials"],
     "models": ["test_byte_size", "test_eviction", "test_shards"],
     "engines": [
         "test_identity",

@@ -81,7 +81,7 @@ class Fleet:
         self._numbers = itertools.count(1)
         self._loop = asyncio.get_running_loop()
         # The bytes of an envelope to a name are the same from every node: one coder does for all.
-        self._coder = EnvelopeCoder(Codec(adapter.MESSAGES), FLEET, (HEAD, Incarnation(1, 0)))
+        self._coder = EnvelopeCoder(Codec(adapter.MESSAGES), FLEET, (HEAD, Incarnation(1, 0)), "head")
 
     # ---- the head's process
 

@@ -93,7 +93,8 @@ class FleetNetwork:
     def _up(self, node: str, role: str, counter: int, host: str) -> None:
         peer = Peer(NodeId(node), role, Incarnation(counter, 0), host, outbound=False)
         local = (self._system.node, self._system.incarnation)
-        self._links[node] = Link(peer, EnvelopeCoder(self._codec, local, (peer.node, peer.incarnation)))
+        coder = EnvelopeCoder(self._codec, local, (peer.node, peer.incarnation), role)
+        self._links[node] = Link(peer, coder)
         self._news(PeerUp(peer))
 
     def _lost(self, node: str, reason: str) -> None:

@@ -11,6 +11,7 @@ import anyio
 from attrs import frozen
 
 from sllm_actors.actors import ActorSystem, Incarnation, NodeId
+from sllm_actors.testing.node_keys import identification_of
 from sllm_actors.transport import NodeIdentity, PeerLost, PeerUp, Transport, TransportSettings
 
 from .messages import CATALOG
@@ -44,6 +45,7 @@ async def bench_node(name: str) -> AsyncIterator[BenchNode]:
         transport = Transport(
             NodeIdentity(NodeId(name), "worker", life, "bench"),
             secret=SECRET,
+            identification=identification_of("bench", name, "worker"),
             catalog=CATALOG,
             inbound=system,
             on_peer=news,

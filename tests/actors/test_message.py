@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from attrs import define, frozen
 
-from sllm_actors.actors import Catalog, Incarnation
+from sllm_actors.actors import Catalog, Incarnation, NodeId
 
 
 @frozen
@@ -54,6 +54,35 @@ def test_only_frozen_attrs_classes_are_messages() -> None:
     for wrong in (int, Mutable):
         with pytest.raises(ValueError, match="not a frozen attrs class"):
             Catalog().message("test.wrong")(wrong)
+
+
+def test_a_message_is_taken_from_the_roles_that_it_names_and_in_the_senders_own_name() -> None:
+    @frozen
+    class Report:
+        node: str
+
+    found = catalog()
+    found.message("test.report", senders={"worker"}, names_sender="node")(Report)
+    found.message("test.pong", senders=())(Pong)
+    merged = Catalog(found)
+    me, other = NodeId("w"), NodeId("x")
+    assert merged.why_not(Report("w"), me, "worker") == ""
+    assert merged.why_not(Report("w"), me, "gateway") == "test.report is not taken from a gateway"
+    assert merged.why_not(Report("w"), other, "worker") == (
+        "test.report names another node than the one that sent it"
+    )
+    assert merged.why_not(Pong(1), me, "head") == "test.pong is not taken from a head"
+    assert merged.why_not(Ping(1), me, "anything") == ""
+    assert merged.sender_rule(Ping).roles is None
+
+
+def test_a_rule_of_senders_names_a_field_and_is_the_same_wherever_it_is_registered() -> None:
+    with pytest.raises(ValueError, match="has no field 'node'"):
+        Catalog().message("test.ping", names_sender="node")(Ping)
+    loose, strict = catalog(), Catalog()
+    strict.message("test.ping", senders={"head"})(Ping)
+    with pytest.raises(ValueError, match="two rules of senders"):
+        Catalog(strict, loose)
 
 
 def test_a_later_life_is_greater_and_reads_well() -> None:

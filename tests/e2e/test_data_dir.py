@@ -13,7 +13,10 @@ from attrs import frozen
 
 from .cluster import Cluster, Sllm, eventually
 
-FILES = {"secret", "state.db", "deployments.json", "node.log", "routing.json", "attempts"}
+FILES = {
+    *("secret", "head.key", "node.key", "credentials.json", "state.db", "deployments.json"),
+    *("node.log", "routing.json", "attempts"),
+}
 PORTS = ("--port", "0", "--cluster-port", "0", "--transport-port", "0", "--worker-port", "0")
 
 
@@ -109,13 +112,14 @@ def test_a_deployment_of_which_nothing_runs_comes_back_although_the_database_is_
     assert "Traceback" not in cluster.sllm.output
 
 
-@pytest.mark.parametrize("name", ["cluster-id", "state.db", "worker/credentials.json"])
+@pytest.mark.parametrize(
+    "name", ["cluster-id", "state.db", "head.key", "worker/node.key", "worker/credentials.json"]
+)
 def test_a_cluster_with_a_damaged_file_that_nobody_can_replace_ends_at_once_and_names_it(
     used: Path, name: str
 ) -> None:
     path = used / name
-    whole = path.read_bytes()
-    path.unlink()
+    aside = path.rename(path.with_name("aside"))
     path.mkdir()
     sllm = Sllm("up", "--data-dir", str(used), *PORTS)
     try:
@@ -124,7 +128,7 @@ def test_a_cluster_with_a_damaged_file_that_nobody_can_replace_ends_at_once_and_
     finally:
         sllm.kill_all()
         path.rmdir()
-        path.write_bytes(whole)
+        aside.rename(path)
     assert str(path) in sllm.output
     assert "Traceback" not in sllm.output
     assert "starting it again" not in sllm.output

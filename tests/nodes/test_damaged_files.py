@@ -17,7 +17,7 @@ from tests.serving.store.stored import deployed
 
 from sllm_actors.cluster.home import NodeHome, SetupProblem
 from sllm_actors.cluster.join import ClusterInfo
-from sllm_actors.cluster.secret import ClusterKeys, find_secret, make_credentials
+from sllm_actors.cluster.secret import ClusterKeys, find_secret, head_key, make_credentials
 from sllm_actors.disk import Disk
 from sllm_actors.engines.ownership.attempts import Attempts
 from sllm_actors.engines.ownership.leases import Lease, Leases
@@ -34,6 +34,8 @@ from sllm_actors.serving.messages import RoutingTable, WorkerAddress
 from sllm_actors.serving.store.database import sqlite_url
 from sllm_actors.serving.store.store import Store
 from sllm_actors.serving.worker.epoch import ObeyedEpoch
+from sllm_actors.testing.node_keys import key_of
+from sllm_actors.transport import issue_credential
 
 
 @frozen
@@ -48,7 +50,10 @@ class StateFile:
 def identity(path: Path) -> tuple[str, int]:
     home = NodeHome.open(path.parent, "worker")
     try:
-        home.keep_credential("cluster-1", b"x" * 32)
+        credential = issue_credential(
+            key_of("head.key"), cluster="c", node=home.node, role="worker", public_key=home.key.public_key
+        )
+        home.keep_credential("c", credential)
         return home.node, home.next_incarnation().counter
     finally:
         home.close()
@@ -98,7 +103,9 @@ def keys(path: Path) -> ClusterKeys:
 
 REFUSED = [
     StateFile("node.json", identity, identity),
+    StateFile("node.key", identity, identity),
     StateFile("credentials.json", identity, identity),
+    StateFile("head.key", lambda path: head_key(path.parent), lambda path: head_key(path.parent)),
     StateFile("secret", keys, lambda path: find_secret(path, path)),
     StateFile("secret", keys, lambda path: find_secret(path.parent, None)),
     StateFile("secret", keys, keys),
@@ -214,6 +221,21 @@ def test_what_cannot_be_made_up_refuses_the_start_with_a_remedy_and_stays_as_it_
     assert "\n" not in sentence
     assert len(sentence) < 400
     assert before == (None if where.is_dir() else where.read_bytes())
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o606])
+@pytest.mark.parametrize("file", [REFUSED[1], REFUSED[3]], ids=lambda file: file.name)
+def test_a_private_key_that_other_users_can_open_refuses_the_start(
+    file: StateFile, mode: int, tmp_path: Path
+) -> None:
+    path = tmp_path / file.name
+    file.make(path)
+    assert path.stat().st_mode & 0o777 == 0o600
+    path.chmod(mode)
+    with pytest.raises(SetupProblem, match=rf"{path} is open to other users \(mode {mode:04o}\).* chmod 600"):
+        file.read(path)
+    path.chmod(0o600)
+    file.read(path)
 
 
 @pytest.mark.parametrize("name", ["leases", "logs"])

@@ -13,8 +13,8 @@ from sllm_actors.serving.answers import (
     drained,
     invalid,
     no_rollout,
-    paused,
-    resumed,
+    rollout_paused,
+    rollout_resumed,
     store_away,
     undrained,
     unknown,
@@ -61,11 +61,6 @@ def test_other_settings_are_refused_with_the_keys_that_differ() -> None:
     assert "other settings: hold_timeout, num_gpus differ; " in several.message
 
 
-def test_a_pause_says_how_to_go_on() -> None:
-    assert f"sllm update {ID} --resume" in json.loads(paused(ID, 2).document)["message"]
-    assert "revision 2" in json.loads(resumed(ID, 2).document)["message"]
-
-
 def test_each_mistake_of_a_document_is_passed_on_with_its_key() -> None:
     refused = invalid(DeploymentProblem("a is wrong", "a", [Mistake("so is b", "b")]))
     assert (refused.kind, refused.message) == (RefusalKind.INVALID, "2 mistakes: a is wrong; so is b")
@@ -86,6 +81,13 @@ def test_an_update_tells_what_has_changed_and_one_that_changes_nothing_says_so()
 
 def test_without_a_rollout_there_is_nothing_to_pause() -> None:
     assert (no_rollout(ID).kind, no_rollout(ID).code) == (RefusalKind.CONFLICT, "no_rollout")
+
+
+def test_a_rollout_that_is_paused_or_goes_on_is_named_by_its_revision() -> None:
+    for answer, status in ((rollout_paused(ID, 3), "paused"), (rollout_resumed(ID, 3), "progressing")):
+        document = json.loads(answer.document)
+        assert (document["deployment_id"], document["revision"], document["status"]) == (ID, 3, status)
+        assert f"revision 3 of {ID}" in document["message"]
 
 
 def test_draining_goes_on_until_no_replica_is_left() -> None:

@@ -21,6 +21,7 @@ from sllm_actors.actors import (
     SupervisorSpec,
 )
 from sllm_actors.testing import assert_no_leaks
+from sllm_actors.testing.node_keys import identification_of
 from sllm_actors.testing.sim_run import process
 from sllm_actors.transport import NodeIdentity, Peer, Transport
 from sllm_actors.transport.byte_streams import RestStream
@@ -103,6 +104,7 @@ class SimNode:
             self.transport = Transport(
                 NodeIdentity(NodeId(self.name), "worker", incarnation, "sim"),
                 secret=SECRET,
+                identification=identification_of("sim", self.name, "worker"),
                 catalog=CATALOG,
                 inbound=system,
                 on_peer=lambda event: None,

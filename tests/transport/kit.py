@@ -13,6 +13,7 @@ from attrs import define, evolve, field, frozen
 from sllm_actors.actors.identity import Address, Incarnation, NodeId
 from sllm_actors.actors.message import Catalog
 from sllm_actors.actors.network import Envelope, ReplyTo
+from sllm_actors.testing.node_keys import identification_of
 from sllm_actors.transport import NodeIdentity, PeerLost, PeerUp, Transport, TransportSettings
 
 CLUSTER = "test-cluster"
@@ -172,6 +173,7 @@ async def node(
         "next_incarnation": lambda: life(next(counters)),
     }
     role = more.pop("role", "worker")
+    options["identification"] = identification_of(CLUSTER, name, role)
     transport = Transport(identity(name, role, counter), **{**options, **more})
     async with transport:
         here = Node(transport, inbound, events, refusals)

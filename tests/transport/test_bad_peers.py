@@ -13,6 +13,7 @@ from anyio.abc import ByteStream
 from attrs import evolve
 
 from sllm_actors.actors.identity import Address, NodeId
+from sllm_actors.testing.node_keys import credential_of, key_of
 from sllm_actors.transport.admission import Admission
 from sllm_actors.transport.frame import ACK, ASK, PART, REPLY, SEQUENCED, TELL, WINDOW, encode
 from sllm_actors.transport.handshake import MAGIC, Handshake
@@ -111,15 +112,16 @@ def _hello(name: str, lane: Lane, epoch: int) -> Hello:
         incarnation=life(1),
         lane=lane,
         nonce=bytes(32),
+        public_key=key_of(name).public_key,
+        credential=credential_of(CLUSTER, name, "worker").encode(),
         epoch=epoch,
     )
 
 
 async def _enter(port: int, name: str, lane: Lane, epoch: int = 0) -> ByteStream:
     stream = await anyio.connect_tcp("127.0.0.1", port)
-    await dial_handshake(
-        stream, Handshake(lambda: _hello(name, lane, epoch), SECRET, dialler=True), lambda *_: Admission()
-    )
+    handshake = Handshake(lambda: _hello(name, lane, epoch), SECRET, key_of(name), dialler=True)
+    await dial_handshake(stream, handshake, lambda *_: Admission())
     return stream
 
 

@@ -22,6 +22,7 @@ from sllm_actors.transport.codec import Codec, address_from_wire, address_to_wir
 from sllm_actors.transport.envelope import (
     BadEnvelope,
     EnvelopeCoder,
+    NotAllowed,
     decode_failure,
     encode_failure,
 )
@@ -31,6 +32,11 @@ from .kit import CATALOG, Text, Unregistered, Whereabouts, life
 from .test_golden import LEFT, RIGHT, coder, receiver
 
 LOCAL = Catalog()
+
+
+@frozen
+class Order:
+    text: str
 
 
 @LOCAL.message("local.many")
@@ -231,6 +237,19 @@ def test_an_envelope_that_cannot_be_read_says_what_is_known_of_it(body: bytes) -
     assert repr(caught.value.envelope.message) == "Unreadable()"
 
 
+def test_a_message_that_is_not_taken_from_its_sender_is_an_error_and_known_to_the_log() -> None:
+    orders = Catalog()
+    orders.message("test.order", senders={"head"})(Order)
+    codecs = Codec(orders)
+    body = EnvelopeCoder(codecs, LEFT, RIGHT, "worker").encode(Envelope(Address(*RIGHT, 5), Order("stop")))
+    assert EnvelopeCoder(codecs, RIGHT, LEFT, "head").decode(body).message == Order("stop")
+    with pytest.raises(NotAllowed) as caught:
+        EnvelopeCoder(codecs, RIGHT, LEFT, "worker").decode(body)
+    assert caught.value.envelope.message == Order("stop")
+    assert caught.value.reason == "test.order is not taken from a worker"
+    assert isinstance(caught.value.error, RemoteFailure)
+
+
 def test_later_fields_of_an_envelope_are_ignored() -> None:
     body = msgpack.packb([*GOOD[:5], {"request_id": "r", "tomorrow": 1}, "more", 7])
     envelope = receiver().decode(body)
@@ -239,7 +258,7 @@ def test_later_fields_of_an_envelope_are_ignored() -> None:
 
 
 def test_a_reply_survives_the_wire_and_a_bad_one_is_an_error() -> None:
-    using = EnvelopeCoder(codec(), LEFT, RIGHT)
+    using = EnvelopeCoder(codec(), LEFT, RIGHT, "worker")
     assert using.decode_reply(using.encode_reply(Text("x"))) == Text("x")
     assert using.decode_reply(using.encode_reply(None)) is None
     with pytest.raises(UnknownMessage):

@@ -1,4 +1,4 @@
-"""The handshake: golden bytes, tampering, replay, downgrade, and any split of the bytes."""
+"""The handshake: tampering, replay, downgrade, keys that are not held, and any split of the bytes."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sllm_actors.actors.identity import Incarnation, NodeId
+from sllm_actors.testing.node_keys import credential_of, key_of
 from sllm_actors.transport.errors import HandshakeFailed
-from sllm_actors.transport.handshake import MAGIC, MESSAGE_LIMIT, TLS_ALERT, Handshake, credential_hash
+from sllm_actors.transport.handshake import MAGIC, MESSAGE_LIMIT, TLS_ALERT, Handshake
 from sllm_actors.transport.hello import MANDATORY, Code, Hello, Lane, decode_hello, encode_hello
+from sllm_actors.transport.key_pair import KeyPair
 
 SECRET = b"the cluster's secret"
+HEAD_KEY, WORKER_KEY, OTHER_KEY = key_of("head"), key_of("worker-1"), key_of("other")
 HEAD = Hello(
     cluster="c1",
     node=NodeId("head"),
@@ -23,6 +26,8 @@ HEAD = Hello(
     incarnation=Incarnation(4, 5),
     lane=Lane.CONTROL,
     nonce=b"A" * 32,
+    public_key=HEAD_KEY.public_key,
+    credential=credential_of("c1", "head", "head").encode(),
 )
 WORKER = Hello(
     cluster="c1",
@@ -32,6 +37,8 @@ WORKER = Hello(
     previous=Incarnation(1, 9),
     lane=Lane.DATA,
     nonce=b"D" * 32,
+    public_key=WORKER_KEY.public_key,
+    credential=credential_of("c1", "worker-1", "worker").encode(),
     links=1,
     epoch=7,
     token=b"t",
@@ -43,11 +50,11 @@ def sides(
     head: Hello = HEAD,
     *,
     secrets: tuple[bytes, bytes] = (SECRET, SECRET),
-    credential: bytes = b"",
+    keys: tuple[KeyPair, KeyPair] = (WORKER_KEY, HEAD_KEY),
 ) -> tuple[Handshake, Handshake]:
     return (
-        Handshake(lambda: worker, secrets[0], dialler=True, credential=credential),
-        Handshake(lambda: head, secrets[1], dialler=False),
+        Handshake(lambda: worker, secrets[0], keys[0], dialler=True),
+        Handshake(lambda: head, secrets[1], keys[1], dialler=False),
     )
 
 
@@ -158,12 +165,11 @@ def test_a_proof_reflected_or_replayed_proves_nothing() -> None:
     dialler, acceptor = sides()
     proof = dialler.receive(acceptor.receive(dialler.start()))
     judged = msgpack.packb(["ok", ""])
-    reflected = failure(
-        dialler.receive, b"\x02" + (32 + len(judged)).to_bytes(2, "big") + proof[3:35] + judged
-    )
+    body = proof[3:] + judged
+    reflected = failure(dialler.receive, b"\x02" + len(body).to_bytes(2, "big") + body)
     assert reflected.code is Code.SECRET
-    again = Handshake(lambda: evolve(HEAD, nonce=b"B" * 32), SECRET, dialler=False)
-    again.receive(Handshake(lambda: WORKER, SECRET, dialler=True).start())
+    again = Handshake(lambda: evolve(HEAD, nonce=b"B" * 32), SECRET, HEAD_KEY, dialler=False)
+    again.receive(Handshake(lambda: WORKER, SECRET, WORKER_KEY, dialler=True).start())
     assert failure(again.receive, proof).code is Code.SECRET
 
 
@@ -171,7 +177,11 @@ def test_a_proof_reflected_or_replayed_proves_nothing() -> None:
     ("worker", "code", "words"),
     [
         (evolve(WORKER, cluster="c2"), Code.CLUSTER, "it belongs to cluster c1, not to c2"),
-        (evolve(WORKER, versions=(2, 3)), Code.PROTOCOL, "it speaks protocol 1-1, this side 2-3"),
+        (
+            evolve(WORKER, versions=(3, 4)),
+            Code.PROTOCOL,
+            "it speaks protocol 2, this side protocols 3 to 4: upgrade both to the same sllm",
+        ),
         (evolve(WORKER, needs=frozenset({"zstd"})), Code.CAPABILITY, "both sides must support zstd"),
         (evolve(WORKER, capabilities=frozenset({"parts"})), Code.CAPABILITY, "must support tunnel-call"),
     ],
@@ -198,7 +208,8 @@ def test_capabilities_are_intersected() -> None:
 def test_an_answer_for_another_lane_is_refused_by_the_dialler() -> None:
     dialler, other = sides()
     dialler.start()
-    answer = other.receive(Handshake(lambda: evolve(WORKER, lane=Lane.TUNNEL), SECRET, dialler=True).start())
+    tunnel = Handshake(lambda: evolve(WORKER, lane=Lane.TUNNEL), SECRET, WORKER_KEY, dialler=True)
+    answer = other.receive(tunnel.start())
     assert failure(dialler.receive, answer).code is Code.BROKEN
 
 
@@ -246,39 +257,66 @@ def test_a_verdict_that_cannot_be_read_is_broken(body: bytes) -> None:
     assert (told.code, told.reason) == (Code.BROKEN, "its verdict cannot be read")
 
 
-def test_a_credential_is_proved_and_bound_to_this_handshake() -> None:
-    dialler, acceptor = sides(credential=b"mine")
-    said = shake(dialler, acceptor)
-    assert acceptor.has_credential
-    assert acceptor.proves(credential_hash(b"mine"))
-    assert not acceptor.proves(credential_hash(b"other"))
-    assert not acceptor.proves(b"mine")
-    assert all(b"mine" not in each for each in said)
-    bare_dialler, bare = sides()
-    shake(bare_dialler, bare)
-    assert not bare.has_credential
-    assert not bare.proves(credential_hash(b"mine"))
-    assert not bare.proves(b"")
-
-
-def test_whoever_has_only_the_hash_of_a_credential_cannot_prove_it() -> None:
-    kept = credential_hash(b"mine")
-    dialler, acceptor = sides(credential=kept)
-    shake(dialler, acceptor)
-    assert acceptor.has_credential
-    assert not acceptor.proves(kept)
-
-
-@pytest.mark.parametrize("length", [1, 31, 33, 64])
-def test_a_credential_s_proof_of_another_length_proves_nothing(length: int) -> None:
+def test_a_node_of_the_release_before_keys_is_told_to_upgrade_and_how_far() -> None:
+    old = msgpack.unpackb(encode_hello(evolve(WORKER, versions=(1, 1))))
+    del old["public_key"], old["credential"]
     dialler, acceptor = sides()
-    acceptor_hello = acceptor.receive(dialler.start())
-    proof = dialler.receive(acceptor_hello)
-    body = proof[3:] + b"x" * length
-    acceptor.receive(b"\x02" + len(body).to_bytes(2, "big") + body)
-    assert acceptor.proven is not None
-    assert acceptor.has_credential
-    assert not acceptor.proves(credential_hash(b""))
+    dialler.start()
+    body = msgpack.packb(old)
+    refused = failure(acceptor.receive, MAGIC + b"\x01" + len(body).to_bytes(2, "big") + body)
+    told = failure(dialler.receive, acceptor.last_words)
+    assert refused.code is told.code is Code.PROTOCOL
+    assert told.reason == (
+        "it speaks protocol 2, this side protocol 1 (that of sllm 0.1): upgrade both to the same sllm"
+    )
+
+
+def test_a_hello_without_a_key_is_broken() -> None:
+    raw = msgpack.unpackb(encode_hello(WORKER))
+    del raw["public_key"]
+    dialler, acceptor = sides()
+    dialler.start()
+    body = msgpack.packb(raw)
+    refused = failure(acceptor.receive, MAGIC + b"\x01" + len(body).to_bytes(2, "big") + body)
+    told = failure(dialler.receive, acceptor.last_words)
+    assert refused.code is told.code is Code.BROKEN
+    assert told.reason == "its hello names no key"
+
+
+def test_whoever_has_the_secret_but_not_the_diallers_key_is_refused() -> None:
+    dialler, acceptor = sides(keys=(OTHER_KEY, HEAD_KEY))
+    proof = dialler.receive(acceptor.receive(dialler.start()))
+    assert failure(acceptor.receive, proof).code is Code.IDENTITY
+    told = failure(dialler.receive, acceptor.last_words)
+    assert (told.code, told.reason) == (Code.IDENTITY, "it does not hold the key that it names")
+    assert acceptor.proven is None
+
+
+def test_an_acceptor_that_has_the_secret_but_not_its_key_is_found_out() -> None:
+    dialler, acceptor = sides(keys=(WORKER_KEY, OTHER_KEY))
+    acceptor.receive(dialler.receive(acceptor.receive(dialler.start())))
+    told = failure(dialler.receive, acceptor.verdict())
+    assert (told.code, told.reason) == (Code.IDENTITY, "does not hold the key that it names")
+    assert told.final
+    assert dialler.proven is None
+
+
+def test_a_whole_handshake_said_again_by_another_proves_nothing() -> None:
+    """Whoever overheard it, and even has the secret, cannot use the node's signature in a later one."""
+    said = shake(*sides())
+    later = Handshake(lambda: evolve(HEAD, nonce=b"B" * 32), SECRET, HEAD_KEY, dialler=False)
+    later.receive(said[0])
+    signature = said[2][3 + 32 :]
+    body = later._prove(b"dialler", signature)
+    assert failure(later.receive, b"\x02" + len(body).to_bytes(2, "big") + body).code is Code.IDENTITY
+
+
+@pytest.mark.parametrize("length", [0, 1, 63, 65])
+def test_a_signature_of_another_length_proves_nothing(length: int) -> None:
+    dialler, acceptor = sides()
+    acceptor.receive(dialler.start())
+    body = acceptor._prove(b"dialler", bytes(length))
+    assert failure(acceptor.receive, b"\x02" + len(body).to_bytes(2, "big") + body).code is Code.IDENTITY
 
 
 @pytest.mark.parametrize(
@@ -368,6 +406,10 @@ def test_a_hello_survives_the_wire_and_later_fields_are_ignored() -> None:
         {"versions": [1]},
         {"versions": 1},
         {"token": b"x" * 65},
+        {"public_key": b"x" * 31},
+        {"public_key": b""},
+        {"credential": b"x" * 4097},
+        {"credential": None},
         {"window": 5},
         {"max_message": 10},
         {"links": "many"},
@@ -392,7 +434,7 @@ def test_random_bytes_never_raise_anything_else(data: bytes) -> None:
 
 
 def test_the_secret_and_nonces_are_in_no_repr() -> None:
-    dialler, acceptor = sides(credential=b"mine")
+    dialler, acceptor = sides()
     shake(dialler, acceptor)
     for each in (dialler, acceptor, dialler.proven, acceptor.peer):
         assert "secret" not in repr(each)

@@ -140,9 +140,18 @@ def test_a_link_is_announced_and_lost_at_most_once_and_in_that_order(steps: list
 
 ME = identity("me", counter=5)
 PEER = Hello(
-    cluster=ME.cluster, node=NodeId("peer"), role="worker", incarnation=life(3), lane=CONTROL, nonce=b"n" * 32
+    cluster=ME.cluster,
+    node=NodeId("peer"),
+    role="worker",
+    incarnation=life(3),
+    lane=CONTROL,
+    nonce=b"n" * 32,
+    public_key=b"k" * 32,
 )
-KNOWN = Known(life(3), up=True, control_open=True, outbound=False, lively=True, data_epoch=4)
+KNOWN = Known(
+    life(3), up=True, control_open=True, outbound=False, lively=True, data_epoch=4, public_key=b"k" * 32
+)
+STRANGER = evolve(PEER, public_key=b"s" * 32)
 LATER = evolve(PEER, incarnation=life(4))
 OLDER = evolve(PEER, incarnation=life(2))
 FIRST = evolve(PEER, node=NodeId("alpha"))
@@ -153,6 +162,8 @@ OURS = evolve(KNOWN, outbound=True)
     ("peer", "known", "dead", "dialled", "code"),
     [
         (PEER, None, None, False, Code.OK),
+        (STRANGER, KNOWN, None, False, Code.DUPLICATE),
+        (evolve(STRANGER, lane=DATA, epoch=9), KNOWN, None, False, Code.DUPLICATE),
         (evolve(PEER, node=ME.node, incarnation=ME.incarnation), None, None, True, Code.SELF),
         (evolve(PEER, node=ME.node), None, None, False, Code.DUPLICATE),
         (PEER, None, life(3), False, Code.DOWN),

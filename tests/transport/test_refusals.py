@@ -9,10 +9,25 @@ import anyio
 import pytest
 from attrs import evolve
 
-from sllm_actors.transport import ACCEPT, NodeHello, Transport, Verdict, credential_hash
-from sllm_actors.transport.handshake import TLS_ALERT
+from sllm_actors.testing.node_keys import credential_of, key_of
+from sllm_actors.transport import (
+    ACCEPT,
+    Credential,
+    Identification,
+    Lane,
+    NodeHello,
+    NoLink,
+    Transport,
+    Verdict,
+)
+from sllm_actors.transport.admission import Admission
+from sllm_actors.transport.errors import HandshakeFailed
+from sllm_actors.transport.handshake import TLS_ALERT, Handshake
+from sllm_actors.transport.handshake_io import dial_handshake
+from sllm_actors.transport.hello import Code
 
-from .kit import SECRET, Node, Text, listening_socket, node, until
+from .kit import CLUSTER, SECRET, Node, Text, listening_socket, node, until
+from .test_bad_peers import _hello
 
 pytestmark = pytest.mark.anyio
 
@@ -113,27 +128,96 @@ async def test_the_nodes_own_judgement_refuses_with_its_sentence() -> None:
             await until(lambda: left.ups())
 
 
-async def test_a_credential_is_proved_without_being_shown() -> None:
+async def test_the_judgement_is_told_the_key_that_was_proved_on_every_lane() -> None:
     seen: list[NodeHello] = []
 
     def judge(hello: NodeHello) -> Verdict:
         seen.append(hello)
-        return (
-            ACCEPT
-            if hello.proves(credential_hash(b"issued to left"))
-            else Verdict("it is not the node that joined as left")
-        )
+        return ACCEPT
 
-    async with node("right", role="head", accept=judge) as right:
-        async with node("left", credential=lambda: b"issued to left") as left:
-            left.transport.dial("127.0.0.1", right.port)
-            await until(lambda: left.ups() and right.ups())
-            assert {hello.lane for hello in seen} == {"control", "data"}
-            assert "issued" not in repr(seen)
-        for credential in (b"", b"issued to someone else"):
-            async with node("left", counter=2, credential=lambda credential=credential: credential) as thief:
-                assert "it is not the node that joined as left" in await refusal(thief, right.port)
-        assert [hello.has_credential for hello in seen[-2:]] == [True, True]
+    async with node("right", role="head", accept=judge) as right, node("left") as left:
+        left.transport.dial("127.0.0.1", right.port)
+        await until(lambda: left.ups() and right.ups())
+        assert {hello.lane for hello in seen} == {"control", "data"}
+        assert {hello.public_key for hello in seen} == {key_of("left").public_key}
+        assert all(hello.has_credential for hello in seen)
+        peer = right.ups()[0].peer
+        assert (peer.public_key, peer.has_credential) == (key_of("left").public_key, True)
+
+
+def known_as(name: str, *, credential: Credential | None = None, key: str = "") -> Identification:
+    """How a node identifies itself that says it is ``name``, with what it has of that."""
+    return Identification(key_of(key or name), lambda: credential)
+
+
+async def test_a_node_without_a_credential_links_with_the_head_and_with_nobody_else() -> None:
+    async with (
+        node("right", role="head") as head,
+        node("other", role="gateway") as other,
+        node("left", identification=known_as("left")) as left,
+    ):
+        left.transport.dial("127.0.0.1", head.port)
+        await until(lambda: left.ups() and head.ups())
+        assert not head.ups()[0].peer.has_credential
+        other.transport.dial("127.0.0.1", left.port)
+        await until(lambda: other.refusals)
+        assert other.refusals[0][1].endswith("that worker has no credential of the head yet")
+        assert len(left.ups()) == 1
+
+
+async def test_a_refusal_for_want_of_a_credential_passes_by_itself() -> None:
+    kept: list[Credential] = []
+    told: list[NoLink] = []
+    waiting = Identification(key_of("left"), lambda: kept[0] if kept else None)
+    async with (
+        node("left", identification=waiting) as left,
+        node("other", role="gateway", on_no_link=told.append) as other,
+    ):
+        other.transport.dial("127.0.0.1", left.port)
+        await until(lambda: told)
+        assert not told[0].refused
+        kept.append(credential_of(CLUSTER, "left", "worker"))
+        await until(lambda: other.ups() and left.ups())
+
+
+@pytest.mark.parametrize(
+    ("thief", "words"),
+    [
+        (known_as("left", credential=credential_of(CLUSTER, "left", "worker"), key="thief"), "no credential"),
+        (
+            known_as("left", credential=credential_of(CLUSTER, "left", "worker", head="the thief's own")),
+            "another key (head.key)",
+        ),
+    ],
+)
+async def test_the_secret_alone_takes_over_no_identity(thief: Identification, words: str) -> None:
+    async with node("right", role="gateway") as right, node("left", identification=thief) as left:
+        left.transport.dial("127.0.0.1", right.port)
+        await until(lambda: left.refusals and right.transport.statistics().refused)
+        assert words in left.refusals[0][1]
+        assert not right.events
+
+
+async def test_a_node_believes_nobody_who_shows_the_credential_of_another() -> None:
+    """It has the secret and the credential's bytes, as anybody who overhears a handshake without TLS."""
+    async with node("right") as right:
+        stolen = credential_of(CLUSTER, "left", "worker")
+        hello = evolve(_hello("left", Lane.CONTROL, 0), credential=stolen.encode())
+        for key, public in [("thief", "left"), ("thief", "thief")]:
+            hello = evolve(hello, public_key=key_of(public).public_key)
+            handshake = Handshake(lambda hello=hello: hello, SECRET, key_of(key), dialler=True)  # type: ignore[misc]
+            async with await anyio.connect_tcp("127.0.0.1", right.port) as stream:
+                with pytest.raises(HandshakeFailed) as refused:
+                    await dial_handshake(stream, handshake, lambda *_: Admission())
+            assert refused.value.code is Code.IDENTITY
+        assert not right.events
+
+
+async def test_the_wrong_role_at_an_address_is_refused() -> None:
+    async with node("right", role="gateway") as right, node("left") as left:
+        left.transport.dial("127.0.0.1", right.port, "head")
+        await until(lambda: left.refusals)
+        assert left.refusals[0][1].endswith("cannot be linked: it is a gateway, and a head belongs there")
 
 
 async def test_the_sentence_changes_with_the_reason_and_comes_back_after_success() -> None:

@@ -9,6 +9,7 @@ import pytest
 from trio.testing import MockClock
 
 from sllm_actors.actors.identity import NodeId
+from sllm_actors.testing.node_keys import identification_of
 from sllm_actors.transport.hello import NONCE_SIZE, Lane
 from sllm_actors.transport.link import LinkLife, LinkState
 from sllm_actors.transport.peer import NodeIdentity
@@ -28,7 +29,9 @@ class Linked:
 
 
 def roster(*states: LinkState) -> PeerTable:
-    made = PeerTable(NodeIdentity(NodeId("me"), "worker", life(1), "c"), QUICK)
+    made = PeerTable(
+        NodeIdentity(NodeId("me"), "worker", life(1), "c"), QUICK, identification_of("c", "me", "worker")
+    )
     for number, state in enumerate(states):
         made.links[NodeId(f"n{number}")] = cast("PeerLink", Linked(state))
     return made

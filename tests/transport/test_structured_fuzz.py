@@ -22,12 +22,12 @@ from sllm_actors.transport.control import DEMONITOR, DOWN, LANE_LOST, MONITOR, T
 from sllm_actors.transport.envelope import BadEnvelope, EnvelopeCoder, decode_failure, encode_failure
 from sllm_actors.transport.errors import HandshakeFailed
 from sllm_actors.transport.frame import ASK, FAILURE, REPLY, SEQUENCED, TELL, encode
-from sllm_actors.transport.handshake import MAGIC, MESSAGE_LIMIT, Handshake, _mac
+from sllm_actors.transport.handshake import MAGIC, MESSAGE_LIMIT, Handshake
 from sllm_actors.transport.hello import encode_hello
 
 from .kit import CATALOG, SECRET, Recorder, Text, identity, life, node, pair, until
 from .test_bad_peers import _closed, rogue
-from .test_handshake import HEAD, WORKER
+from .test_handshake import HEAD, HEAD_KEY, WORKER, WORKER_KEY
 
 SCALARS = (
     st.none()
@@ -76,8 +76,8 @@ def hellos(draw: st.DrawFn) -> bytes:
 def at_stage(dialler: bool, stage: int) -> tuple[Handshake, Handshake]:
     """Return a side that awaits its first, second or third message, and the honest other side."""
     worker, head = (
-        Handshake(lambda: WORKER, SECRET, dialler=True),
-        Handshake(lambda: HEAD, SECRET, dialler=False),
+        Handshake(lambda: WORKER, SECRET, WORKER_KEY, dialler=True),
+        Handshake(lambda: HEAD, SECRET, HEAD_KEY, dialler=False),
     )
     hello = worker.start()
     if dialler:
@@ -98,7 +98,7 @@ def at_stage(dialler: bool, stage: int) -> tuple[Handshake, Handshake]:
     st.integers(0, 2),
     st.integers(0, 5),
     RAW | hellos(),
-    st.sampled_from(["bare", "forged", "proved"]),
+    st.sampled_from(["bare", "forged", "proved", "signed"]),
 )
 def test_a_handshake_message_of_any_shape_at_any_stage_is_taken_or_fails_the_handshake(
     dialler: bool, stage: int, kind: int, body: bytes, proof: str
@@ -106,16 +106,16 @@ def test_a_handshake_message_of_any_shape_at_any_stage_is_taken_or_fails_the_han
     side, other = at_stage(dialler, stage)
     if proof == "forged":
         body = bytes(32) + body
-    elif proof == "proved":  # by a peer that knows the secret
+    elif proof != "bare":  # by a peer that knows the secret, and holds its key
         who = b"acceptor" if dialler else (b"dialler", b"dialler", b"ready")[stage]
-        body = _mac(SECRET, who, other._transcript.digest(), b"" if who == b"dialler" else body) + body
+        body = other._prove(who, body) if proof == "proved" else other._sign(who, body)
     start = b"" if side._magic_seen else MAGIC
     with suppress(HandshakeFailed):
         side.receive(start + message(kind, body[:MESSAGE_LIMIT]))
     assert side.rest == b""
 
 
-CODER = EnvelopeCoder(Codec(CATALOG), (NodeId("here"), life(1)), (NodeId("there"), life(2)))
+CODER = EnvelopeCoder(Codec(CATALOG), (NodeId("here"), life(1)), (NodeId("there"), life(2)), "worker")
 METADATA = st.dictionaries(st.sampled_from(["request_id", "call_chain", "extra", "more"]), VALUES, max_size=3)
 ENVELOPES = st.tuples(
     st.just(5) | VALUES,
@@ -193,7 +193,11 @@ async def test_a_refusal_of_any_shape_from_a_stranger_leaves_the_node_alone(stag
     async with pair() as (left, right):
         for verdict in [*BAD_VERDICTS, msgpack.unpackb(deep(500))]:
             async with await anyio.connect_tcp("127.0.0.1", right.port) as stream:
-                start = Handshake(lambda: WORKER, b"no secret", dialler=True).start() if stage else MAGIC
+                start = (
+                    Handshake(lambda: WORKER, b"no secret", WORKER_KEY, dialler=True).start()
+                    if stage
+                    else MAGIC
+                )
                 await stream.send(start + message(4, msgpack.packb(verdict)))
                 assert await _closed(stream)
         assert await left.ask(right.at(1), Text("x")) == Text("x")

@@ -26,9 +26,10 @@ from sllm_actors.actors import (
     PeerDown,
     RemoteFailure,
 )
+from sllm_actors.testing.node_keys import identification_of
 from sllm_actors.transport import PeerLost, PeerUp, Transport, TransportSettings, reference_hooks
 
-from .kit import QUICK, SECRET, identity, life, listening_socket, until
+from .kit import CLUSTER, QUICK, SECRET, identity, life, listening_socket, until
 
 pytestmark = pytest.mark.anyio
 CATALOG = Catalog()
@@ -106,6 +107,7 @@ async def side(name: str, settings: TransportSettings = QUICK) -> AsyncIterator[
     transport = Transport(
         me,
         secret=SECRET,
+        identification=identification_of(CLUSTER, name, "worker"),
         catalog=CATALOG,
         inbound=system,
         settings=settings,

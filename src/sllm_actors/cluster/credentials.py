@@ -1,69 +1,85 @@
-"""Who may use which node id, as the head decides it. Pure, apart from the randomness that is handed in.
+"""Who may use which node id, as the head decides it. Pure.
 
-The cluster secret lets a machine in; it does not say which machine that is. So the head gives each node that
-joins a credential of its own. The credential is *bound* once the node has said that it is on its disk and the
-head's store has its hash. Before that, anybody may join under the node's id: a crash on either side must not
-lock the node out. Once it is bound, nobody joins under that id without proving the credential.
+The cluster secret lets a machine in; it does not say which machine that is. So each node has a key pair of
+its own, made before it first says a word, and the head *binds* a node id to the key and the role that joined
+with it first. It then signs the node a credential, which the node shows to all others.
 
 =========================================  ==========================================================
 what happened                              what follows
 =========================================  ==========================================================
-the node dies before it has written it     nothing is bound: it joins again and is given one
-the head dies before it has stored it      the same; the node overwrites what it has
-the node's answer is lost                  the same
-the store says no, and has it all the same the same credential is offered again, as long as this head lives
-the head's state is lost                   nobody is known: each node joins and is given a new one
-the node's file is lost, or not copied     refused; it can only join under a new id
+the node loses its credential              it joins with its key, and is given the same one
+the node dies before it has kept it        the same
+the head dies between binding and giving   the same
+the head's store is lost                   each node is bound again, by its credential or as it joins
+the node's key is lost, or not copied      refused; it can only join under a new id
+two nodes join under one id                the first is bound, the other is refused
 =========================================  ==========================================================
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Final
+from collections.abc import Mapping
+from typing import Final, TypeAlias
 
-from sllm_actors.transport import ACCEPT, NodeHello, Verdict, credential_hash
-
-CREDENTIAL_SIZE: Final = 32  # bytes
-MAX_NODES: Final = 65_536
-"""Node ids that get a credential. A node beyond that is let in without one, and another can take its id."""
-
-REMEDY: Final = (
-    'put its file "credentials.json" back beside node.json, or move node.json away to join as a new node'
+from sllm_actors.actors import NodeId
+from sllm_actors.transport import (
+    ACCEPT,
+    KEY_REMEDY,
+    Credential,
+    KeyPair,
+    NodeHello,
+    Verdict,
+    issue_credential,
 )
+
+MAX_NODES: Final = 65_536
+"""Node ids that can be bound; further nodes are refused."""
+
+Binding: TypeAlias = tuple[str, bytes]
+"""The role and the public key that a node id is bound to."""
 
 
 class NodeCredentials:
-    """The credentials of a cluster's nodes, as the head knows them.
+    """The nodes of a cluster, as the head knows them.
 
     Args:
-        bound: The hashes of the credentials that are bound, by node id, as the head's store has them.
-        make: Makes ``CREDENTIAL_SIZE`` random bytes.
+        cluster: The cluster's id.
+        head_key: The key pair that signs credentials.
+        bound: The bindings by node id, as the head's store has them.
     """
 
-    def __init__(self, bound: Mapping[str, bytes], make: Callable[[], bytes]) -> None:
+    def __init__(self, cluster: str, head_key: KeyPair, bound: Mapping[str, Binding]) -> None:
+        self._cluster = cluster
+        self._head_key = head_key
+        self._stored = dict(bound)
+        # Bound from the moment when a node is let in; the store follows.
         self._bound = dict(bound)
-        self._make = make
-        self._offered: dict[str, bytes] = {}
 
     def judge(self, hello: NodeHello) -> Verdict:
-        """Decide whether a peer that has proved the cluster secret is the node that it says it is."""
-        kept = self._bound.get(hello.node)
-        if kept is None or hello.proves(kept):
-            return ACCEPT
-        held = "holds another credential than" if hello.has_credential else "does not hold the credential of"
-        return Verdict(f"this one {held} the {hello.role} that joined as {hello.node}: {REMEDY}")
+        """Decide whether a peer that has proved its key may use its node id, and bind it if nobody has."""
+        binding = (hello.role, hello.public_key)
+        if hello.node not in self._bound:
+            if len(self._bound) >= MAX_NODES:
+                return Verdict(f"it knows {MAX_NODES} nodes already, which is all that a cluster can have")
+            self._bound[hello.node] = binding
+        role, key = self._bound[hello.node]
+        if key != hello.public_key:
+            return Verdict(
+                f"this one has another key than the {role} that joined as {hello.node}: {KEY_REMEDY}"
+            )
+        if role != hello.role:
+            return Verdict(f"{hello.node} joined as a {role}, and this one calls itself a {hello.role}")
+        return ACCEPT
 
-    def offer(self, node: str) -> bytes | None:
-        """Return the credential to give to a node; None if one is bound, or ``MAX_NODES`` are known."""
-        if node in self._bound:
-            return None
-        if node not in self._offered:
-            if len(self._bound) + len(self._offered) >= MAX_NODES:
-                return None
-            self._offered[node] = self._make()
-        return self._offered[node]
+    def unstored(self, node: str) -> Binding | None:
+        """Return the binding of a node that has been let in, if the head's store has not got it yet."""
+        return None if node in self._stored else self._bound.get(node)
 
-    def bind(self, node: str) -> None:
-        """Bind the credential that a node was offered: both sides have it on disk now."""
-        self._bound[node] = credential_hash(self._offered.pop(node))
+    def stored(self, node: str) -> None:
+        """Take note that the head's store has the binding of a node."""
+        self._stored[node] = self._bound[node]
+
+    def issue(self, node: NodeId) -> Credential:
+        """Return the credential of a node that is bound; always the same."""
+        role, key = self._bound[node]
+        return issue_credential(self._head_key, cluster=self._cluster, node=node, role=role, public_key=key)

@@ -23,16 +23,23 @@ from sllm_actors.files import (
     write_record,
     write_whole,
 )
+from sllm_actors.transport import Credential, KeyPair, decode_credential
+
+from .key_files import new_key, read_key, write_key
 
 log = structlog.get_logger("sllm_actors.home")
 
 IDENTITY_FILE = "node.json"
+KEY_FILE = "node.key"
 CREDENTIALS_FILE = "credentials.json"
 MAX_CLUSTERS = 16
 """Clusters of which a node keeps its credential: those that gave it one last."""
 
 _MAX_IDENTITY = 4096
-_MAX_CREDENTIALS = 64 * 1024
+_MAX_CREDENTIALS = 256 * 1024
+_SIZE_IN_0_1 = 32
+"""Bytes of a credential of sllm 0.1: random ones, which are of no use any more."""
+
 _MAX_COUNTER = 2**53
 
 
@@ -50,6 +57,7 @@ class NodeHome:
     Attributes:
         path: The directory.
         node: The node's id, made at its first start and kept.
+        key: The node's own key pair, made and kept likewise.
     """
 
     def __init__(
@@ -57,12 +65,18 @@ class NodeHome:
         path: Path,
         node: NodeId,
         counter: int,
-        credentials: dict[str, bytes],
+        role: str,
+        key: KeyPair,
+        credentials: dict[str, Credential],
         lock: int,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.path = path
         self.node = node
+        self.key = key
+        self._key_is_kept = True
+        self._credentials_are_kept = True
+        self._role = role
         self._credentials = credentials
         self._counter = counter
         self._clock = clock
@@ -70,11 +84,11 @@ class NodeHome:
 
     @classmethod
     def open(cls, path: Path, role: str, *, clock: Callable[[], float] = time.time) -> NodeHome:
-        """Lock the directory, and make it and the identity where there are none.
+        """Lock the directory, and make it, the identity and the key where there are none.
 
         Args:
             path: The directory.
-            role: What the id of a new node begins with.
+            role: The node's role; the id of a new node begins with it.
             clock: Seconds since 1970.
 
         Raises:
@@ -102,21 +116,29 @@ class NodeHome:
             raise HomeProblem(f"the data directory {path} cannot be locked: {error.strerror}") from None
         try:
             node, counter = _read(path / IDENTITY_FILE, role)
+            identity_is_kept = (path / IDENTITY_FILE).exists()
+            key, key_is_kept = _key(path / KEY_FILE, identity_is_kept=identity_is_kept)
             credentials = _read_credentials(path / CREDENTIALS_FILE)
         except HomeProblem:
             os.close(lock)
             raise
-        return cls(path, node, counter, credentials, lock, clock)
+        home = cls(path, node, counter, role, key, credentials, lock, clock)
+        home._key_is_kept = key_is_kept
+        return home
 
     def next_incarnation(self) -> Incarnation:
         """Begin a new life of this node, later than every one before.
 
         Its counter is on disk when this returns. Where it cannot be written (a full disk), a warning is
         logged and the life begins all the same: ``later_counter`` says why the one after it is later, too.
+        An id is never on disk without the node's key, which nobody else may use it without.
         """
         self._counter = later_counter(self._counter, self._clock())
         identity = _Identity(self.node, self._counter)
         try:
+            if not self._key_is_kept:
+                write_key(self.path / KEY_FILE, self.key)
+                self._key_is_kept = True
             write_record(self.path / IDENTITY_FILE, identity, durable=True)
         except OSError as error:
             log.warning(
@@ -127,23 +149,60 @@ class NodeHome:
             )
         return Incarnation(self._counter, secrets.randbits(64))
 
-    def credential(self, cluster: str) -> bytes:
-        """Return the credential that the head of that cluster gave this node; empty if it gave none yet."""
-        return self._credentials.get(cluster, b"")
+    def credential(self, cluster: str) -> Credential | None:
+        """Return the credential that the head of that cluster gave this node; None if it gave none yet.
 
-    def keep_credential(self, cluster: str, credential: bytes) -> None:
-        """Keep a credential that a head has given: it is on disk when this returns, and used from then on.
+        Its ``head_key`` is the only one that this node believes in that cluster.
+        """
+        return self._credentials.get(cluster)
+
+    def keep_credential(self, cluster: str, credential: Credential) -> None:
+        """Keep a credential that a head has given, and use it from now on; it is on disk when this returns.
 
         A node that moves between clusters stays the same one in each of the last ``MAX_CLUSTERS``.
 
         Raises:
-            OSError: The file could not be written; what was there is still there, and used.
+            ValueError: It is not for this node and its key in that cluster, or is signed by another key than
+                that of the credential that is kept. The text says which, as the end of a sentence.
+            OSError: The file could not be written: it is used all the same, and can be kept again.
         """
-        others = [(name, kept) for name, kept in self._credentials.items() if name != cluster]
-        credentials = dict([*others[1 - MAX_CLUSTERS :], (cluster, credential)])
-        document = {name: kept.hex() for name, kept in credentials.items()}
+        kept = self._credentials.get(cluster)
+        mine = (cluster, self.node, self._role, self.key.public_key)
+        if (credential.cluster, credential.node, credential.role, credential.public_key) != mine:
+            raise ValueError("it is not for this node and its key")
+        if not credential.is_genuine:
+            raise ValueError("it is not signed by the head whose key it names")
+        if kept is not None and kept.head_key != credential.head_key:
+            raise ValueError("it is signed by another key than the one of the head that this node joined")
+        if credential == kept and self._credentials_are_kept:
+            return
+        others = [(name, each) for name, each in self._credentials.items() if name != cluster]
+        self._credentials = dict([*others[1 - MAX_CLUSTERS :], (cluster, credential)])
+        self._credentials_are_kept = False
+        self._write_credentials(self._credentials)
+        self._credentials_are_kept = True
+
+    def forget_credential(self, cluster: str) -> None:
+        """Forget the credential of a cluster, and with it whom to believe there: it joins as if anew.
+
+        Raises:
+            HomeProblem: The file could not be written; what was there is still there, and used.
+        """
+        if cluster not in self._credentials:
+            return
+        rest = {name: each for name, each in self._credentials.items() if name != cluster}
+        try:
+            self._write_credentials(rest)
+        except OSError as error:
+            raise HomeProblem(
+                f"the old head cannot be forgotten, because {self.path / CREDENTIALS_FILE} cannot be written "
+                f"({error.strerror}): free some space, and start the node again"
+            ) from None
+        self._credentials = rest
+
+    def _write_credentials(self, credentials: dict[str, Credential]) -> None:
+        document = {name: kept.encode().hex() for name, kept in credentials.items()}
         write_whole(self.path / CREDENTIALS_FILE, json.dumps(document) + "\n", durable=True)
-        self._credentials = credentials
 
     def close(self) -> None:
         """Release the lock."""
@@ -182,13 +241,37 @@ def _read(path: Path, role: str) -> tuple[NodeId, int]:
     return NodeId(kept.node), kept.counter
 
 
-def _read_credentials(path: Path) -> dict[str, bytes]:
+def _key(path: Path, *, identity_is_kept: bool) -> tuple[KeyPair, bool]:
+    """Return the node's key, and whether it is on disk."""
+    try:
+        kept = read_key(
+            path, f"put back what was there, or move it and {IDENTITY_FILE} away to join as a new node"
+        )
+        if kept is not None:
+            return kept, True
+        fresh = new_key()
+        write_key(path, fresh)
+    except FileProblem as problem:
+        raise HomeProblem(f"the node's key cannot be used: {problem}") from None
+    except OSError as error:
+        if identity_is_kept:  # the next start would have the id, and not the key that it is bound to
+            raise HomeProblem(
+                f"the node's key {path} cannot be written ({error.strerror}): free some space first"
+            ) from None
+        return fresh, False
+    return fresh, True
+
+
+def _read_credentials(path: Path) -> dict[str, Credential]:
     try:
         kept = read_record(path, dict[str, str], _MAX_CREDENTIALS) or {}
-        return {cluster: bytes.fromhex(credential) for cluster, credential in kept.items()}
+        encoded = {cluster: bytes.fromhex(text) for cluster, text in kept.items()}
+        return {
+            cluster: decode_credential(data) for cluster, data in encoded.items() if len(data) != _SIZE_IN_0_1
+        }
     except (FileProblem, ValueError) as problem:
         what = problem if isinstance(problem, FileProblem) else f"{path} holds what is no credential"
         raise HomeProblem(
             f"the node's credentials cannot be used: {what}; put back what was there, "
-            f"or move the file and {IDENTITY_FILE} away to join as a new node"
+            "or move the file away to join again and believe the head that answers then"
         ) from None

@@ -12,15 +12,18 @@ CREDENTIAL_KEEPER = "credential-keeper"  # the actor's name on each worker and g
 REGISTRAR = "registrar"  # on the head
 
 
-@CATALOG.message("cluster.keep_credential")
+@CATALOG.message("cluster.keep_credential", senders={"head"})
 @frozen
 class KeepCredential:
-    """From the head: prove this credential in every handshake from now on. Answered by ``CredentialKept``."""
+    """Show this credential, an encoded ``transport.Credential``, in every handshake from now on.
+
+    Answered by ``CredentialKept``.
+    """
 
     credential: bytes = field(repr=False)
 
 
-@CATALOG.message("cluster.credential_kept")
+@CATALOG.message("cluster.credential_kept", senders=())
 @frozen
 class CredentialKept:
-    """The node has the credential on disk: from now on, nobody who cannot prove it may join as this node."""
+    """The node has the credential on disk."""

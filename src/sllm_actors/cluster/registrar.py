@@ -1,4 +1,4 @@
-"""The head's actor that gives each node a credential of its own, over the link that the node has made."""
+"""The head's actor that gives each node its credential, over the link that the node has made."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import structlog
 from anyio import to_thread
 from attrs import frozen
 
-from sllm_actors.actors import Actor, AskError, NodeId, UnknownMessage
-from sllm_actors.transport import Peer, PeerLost, PeerUp, credential_hash
+from sllm_actors.actors import Actor, AskError, NodeId
+from sllm_actors.transport import Peer, PeerLost, PeerUp
 
-from .credentials import NodeCredentials
+from .credentials import Binding, NodeCredentials
 from .home import SetupProblem
 from .messages import CREDENTIAL_KEEPER, CredentialKept, KeepCredential
 
@@ -23,7 +23,7 @@ ANSWER_TIMEOUT: Final = 10.0
 """Seconds that a node has to write its credential and answer."""
 
 AGAIN_AFTER: Final = 30.0
-"""Seconds after which a node that is still linked is offered again what it did not take."""
+"""Seconds after which what failed (the store, the node's disk) is tried again with a node still linked."""
 
 
 @frozen
@@ -32,12 +32,14 @@ class _Again:
 
 
 class Registrar(Actor):
-    """Gives each linked node its credential. Its state is in ``credentials``, which outlives a restart of it.
+    """Stores who each linked node is, and then gives it its credential, if it came without one.
+
+    Its state is in ``credentials``, which outlives a restart of it.
 
     Args:
-        credentials: Changed by this actor only.
+        credentials: Changed by this actor, and by the judgement of who is let in.
         peers: Returns the nodes that are linked now.
-        keep: Stores the hash of a node's credential; blocks, and raises ``SetupProblem`` when it cannot.
+        bind: Stores the binding of a node; blocks, and raises ``SetupProblem`` when it cannot.
         again_after: See ``AGAIN_AFTER``.
     """
 
@@ -46,58 +48,77 @@ class Registrar(Actor):
         credentials: NodeCredentials,
         *,
         peers: Callable[[], tuple[Peer, ...]],
-        keep: Callable[[str, bytes], None],
+        bind: Callable[[str, Binding], None],
         again_after: float = AGAIN_AFTER,
     ) -> None:
         self._credentials = credentials
         self._peers = peers
-        self._keep = keep
+        self._bind = bind
         self._again_after = again_after
-        self._offering: set[NodeId] = set()
+        self._busy: set[NodeId] = set()
+        self._given: set[Peer] = set()
 
     async def started(self) -> None:
         """Begin with the links that there are."""
         for peer in self._peers():
-            self._offer(peer.node)
+            self._welcome(peer.node)
 
     async def receive(self, message: Any) -> Any:
         """Take news of links."""
         match message:
             case PeerUp(peer):
-                self._offer(peer.node)
-            case PeerLost():
-                pass
+                self._welcome(peer.node)
+            case PeerLost(peer):
+                self._given.discard(peer)
             case _Again(node):
-                self._offer(node)
+                self._welcome(node)
             case _:
                 return await super().receive(message)
         return None
 
-    def _offer(self, node: NodeId) -> None:
-        """Give a linked node its credential, one offer at a time."""
-        if node in self._offering or node not in {peer.node for peer in self._peers()}:
+    def _welcome(self, node: NodeId) -> None:
+        """Do for a linked node what is still to be done, unless that is under way."""
+        peer = next((peer for peer in self._peers() if peer.node == node), None)
+        if peer is None or node in self._busy:
             return
-        credential = self._credentials.offer(node)
-        if credential is not None:
-            self._offering.add(node)
-            self.context.start_soon(self._give, node, credential)
+        gives = not peer.has_credential and peer not in self._given
+        if gives or self._credentials.unstored(node) is not None:
+            self._busy.add(node)
+            self.context.start_soon(self._settle, peer, gives)
 
-    async def _give(self, node: NodeId, credential: bytes) -> None:
-        again = True
+    async def _settle(self, peer: Peer, gives: bool) -> None:
+        done = False
         try:
-            member = self.context.system.named(CREDENTIAL_KEEPER, node)
-            answer = await member.ask(KeepCredential(credential), timeout=ANSWER_TIMEOUT)
-            if isinstance(answer, CredentialKept):
-                await to_thread.run_sync(partial(self._keep, node, credential_hash(credential)))
-                self._credentials.bind(node)
-                log.info("credential.issued", peer=node)
-                again = False
-        except UnknownMessage:
-            again = False  # an older version: its id stays as free as it was
-            log.info("credential.not_issued", peer=node, reason="it does not know of credentials")
-        except (AskError, SetupProblem) as error:
-            log.warning("credential.not_issued", peer=node, reason=str(error))
+            done = await self._store(peer.node) and (not gives or await self._give(peer))
         finally:
-            self._offering.discard(node)
-        if again:
-            self.context.after(self._again_after, _Again(node))
+            self._busy.discard(peer.node)
+        if not done:
+            self.context.after(self._again_after, _Again(peer.node))
+        else:
+            self._welcome(peer.node)  # a later life of the node, which came meanwhile
+
+    async def _store(self, node: NodeId) -> bool:
+        binding = self._credentials.unstored(node)
+        if binding is None:
+            return True
+        try:
+            await to_thread.run_sync(partial(self._bind, node, binding))
+        except SetupProblem as problem:
+            log.warning("node.not_bound", peer=node, reason=str(problem))
+            return False
+        self._credentials.stored(node)
+        return True
+
+    async def _give(self, peer: Peer) -> bool:
+        member = self.context.system.named(CREDENTIAL_KEEPER, peer.node)
+        credential = self._credentials.issue(peer.node)
+        try:
+            answer = await member.ask(KeepCredential(credential.encode()), timeout=ANSWER_TIMEOUT)
+        except AskError as error:
+            log.warning("credential.not_given", peer=peer.node, reason=str(error))
+            return False
+        if not isinstance(answer, CredentialKept):
+            return False
+        self._given.add(peer)
+        log.info("credential.given", peer=peer.node)
+        return True

@@ -1,4 +1,5 @@
-"""The files of a cluster on the head's machine: its id, the secret of its nodes, its administrator's key."""
+"""The files of a cluster on the head's machine: its id, the secret of its nodes, the key that signs their
+credentials, its administrator's key."""
 
 from __future__ import annotations
 
@@ -14,10 +15,13 @@ from pathlib import Path
 from attrs import field, frozen
 
 from sllm_actors.files import FileProblem, make_private_folder, read_bytes, write_whole
+from sllm_actors.transport import KeyPair
 
 from .home import SetupProblem
+from .key_files import read_or_make_key
 
 SECRET_FILE = "secret"  # noqa: S105 - the file's name
+HEAD_KEY_FILE = "head.key"
 ADMIN_KEY_FILE = "admin-key"
 CLUSTER_FILE = "cluster-id"
 SECRET_VARIABLE = "SLLM_CLUSTER_SECRET"  # noqa: S105 - the variable's name
@@ -88,6 +92,25 @@ def admin_key(data_dir: Path) -> str:
         _no_key,
         "put back what was there, or remove the file to have a new key made",
     )
+
+
+def head_key(data_dir: Path) -> tuple[KeyPair, bool]:
+    """Return the key that signs the credentials of nodes, and whether it was made now. Blocks.
+
+    Raises:
+        SecretProblem: The key's file cannot be read or written, or holds no key.
+    """
+    path = data_dir / HEAD_KEY_FILE
+    try:
+        return read_or_make_key(
+            path,
+            "put back what was there, or move the file away to have a new key made, "
+            "which each node believes once it was started with --trust-new-head",
+        )
+    except FileProblem as problem:
+        raise SecretProblem(f"the head's key cannot be used: {problem}") from None
+    except OSError as error:
+        raise SecretProblem(f"the head's key {path} cannot be written: {error.strerror}") from None
 
 
 def find_secret(data_dir: Path, secret_file: Path | None) -> bytes:

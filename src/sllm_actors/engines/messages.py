@@ -154,7 +154,7 @@ class ReplicaReport:
         return f"{self.id.key}.{self.starts}"
 
 
-@CATALOG.message("engines.replica_changed")
+@CATALOG.message("engines.replica_changed", senders=())
 @frozen
 class ReplicaChanged:
     """From a replica to its worker: this is what I am now."""
@@ -172,7 +172,7 @@ class OrderChanged:
     order: ReplicaOrder
 
 
-@CATALOG.message("engines.stop_replica")
+@CATALOG.message("engines.stop_replica", senders=())
 @frozen
 class StopReplica:
     """To a replica: end the engine and all its processes, report STOPPED, and end.
@@ -186,7 +186,7 @@ class StopReplica:
     drain: bool = True
 
 
-@CATALOG.message("engines.drained")
+@CATALOG.message("engines.drained", senders=())
 @frozen
 class Drained:
     """To a replica that is DRAINING, or about to sleep: no gateway has a request in flight there, nor will
@@ -200,7 +200,7 @@ class Drained:
     withdrawal: int = 0
 
 
-@CATALOG.message("engines.sleep_replica")
+@CATALOG.message("engines.sleep_replica", senders=())
 @frozen
 class SleepReplica:
     """To a READY replica: be ASLEEP. One whose engine cannot sleep drains and stops instead.
@@ -215,13 +215,13 @@ class SleepReplica:
     level: int = 1
 
 
-@CATALOG.message("engines.wake_replica")
+@CATALOG.message("engines.wake_replica", senders=())
 @frozen
 class WakeReplica:
     """To a replica that is ASLEEP, or about to be: be READY."""
 
 
-@CATALOG.message("engines.read_log")
+@CATALOG.message("engines.read_log", senders={"gateway"})
 @frozen
 class ReadLog:
     """Ask a worker for a piece of a replica's log; answered with ``LogChunk``.
@@ -236,7 +236,7 @@ class ReadLog:
     limit: int = 65536
 
 
-@CATALOG.message("engines.log_chunk")
+@CATALOG.message("engines.log_chunk", senders=())
 @frozen
 class LogChunk:
     """A piece of a log, cut at a character boundary.
@@ -253,7 +253,7 @@ class LogChunk:
     ended: bool = False
 
 
-@CATALOG.message("engines.open_engine")
+@CATALOG.message("engines.open_engine", senders={"gateway"})
 @frozen
 class OpenEngine:
     """Opens a tunnel to one engine life. It is refused when another life has taken that one's place."""
@@ -261,7 +261,7 @@ class OpenEngine:
     id: ReplicaId
 
 
-@CATALOG.message("engines.inspect_source")
+@CATALOG.message("engines.inspect_source", senders={"head"})
 @frozen
 class InspectSource:
     """Ask a worker whether it could run a deployment that is about to be accepted.
@@ -277,7 +277,7 @@ class InspectSource:
     secret_env: dict[str, str] = field(factory=dict)
 
 
-@CATALOG.message("engines.source_inspected")
+@CATALOG.message("engines.source_inspected", senders=())
 @frozen
 class SourceInspected:
     """The answer to ``InspectSource``.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 import anyio
+from anyio import to_thread
 
 from sllm_actors import descriptors
 from sllm_actors.actors import ActorSystem, NodeId
@@ -65,7 +66,7 @@ class Links:
         for address in set(self._dials) - wanted:
             self._dials.pop(address).close()
         for host, port in sorted(wanted - set(self._dials)):
-            self._dials[host, port] = transport.dial(host, port)
+            self._dials[host, port] = transport.dial(host, port, "worker")
 
 
 async def run_gateway(settings: GatewayNodeSettings, stopping: anyio.Event) -> None:
@@ -77,9 +78,9 @@ async def run_gateway(settings: GatewayNodeSettings, stopping: anyio.Event) -> N
         FileProblem: A damaged file can neither be used nor be renamed.
         HeadMoved: The gateway has to be started again.
     """
-    home = NodeHome.open(settings.home, "gateway")
+    home = await to_thread.run_sync(NodeHome.open, settings.home, "gateway")
     try:
-        secret = find_secret(settings.data_dir, settings.secret_file)
+        secret = await to_thread.run_sync(find_secret, settings.data_dir, settings.secret_file)
         membership = await find_membership(settings, home, stopping)
         if membership is None:
             return
@@ -111,7 +112,7 @@ async def run_gateway(settings: GatewayNodeSettings, stopping: anyio.Event) -> N
                 head_node=lambda: links.head,
             )
             await node.system.start(gateway.child_spec)
-            node.transport.dial(settings.head_host, membership.info.transport_port)
+            node.transport.dial(settings.head_host, membership.info.transport_port, "head")
             announce(f"{settings.name}: serves the OpenAI API on port {settings.ports['gateway']}")
             await serve_http(
                 gateway.asgi,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from functools import partial
+from pathlib import Path
 
 import anyio
 from anyio import to_thread
@@ -13,23 +13,25 @@ from hypercorn.config import Config
 from quart import Quart
 
 from sllm_actors.actors import ChildSpec
-from sllm_actors.cluster.credentials import CREDENTIAL_SIZE, NodeCredentials
+from sllm_actors.cluster.credentials import Binding, NodeCredentials
 from sllm_actors.cluster.home import NodeHome
 from sllm_actors.cluster.join import ClusterInfo
 from sllm_actors.cluster.messages import REGISTRAR
 from sllm_actors.cluster.registrar import Registrar
-from sllm_actors.cluster.secret import make_credentials
+from sllm_actors.cluster.secret import HEAD_KEY_FILE, head_key, make_credentials
 from sllm_actors.observe.terminal import announce
 from sllm_actors.serving.cluster_api import cluster_app
 from sllm_actors.serving.controller import Controller
-from sllm_actors.serving.controller_store import ControllerStore
 from sllm_actors.serving.messages import CONTROLLER
 from sllm_actors.serving.store.behind import write_behind
 from sllm_actors.serving.store.database import sqlite_url
 from sllm_actors.serving.store.store import Store
+from sllm_actors.transport import Credential, issue_credential
 
 from .node import Node, open_node, tell_news
 from .settings import HeadNodeSettings
+
+NEW_KEY_MEANS = "nodes that joined before refuse it until they are started once with --trust-new-head"
 
 
 async def run_head(settings: HeadNodeSettings, stopping: anyio.Event) -> None:
@@ -39,15 +41,14 @@ async def run_head(settings: HeadNodeSettings, stopping: anyio.Event) -> None:
         SetupProblem: The head cannot run as it is set up: ``HomeProblem``, ``SecretProblem``,
             ``StoreProblem`` or ``TlsProblem``.
     """
-    credentials = make_credentials(settings.data_dir, settings.secret_file)
-    home = NodeHome.open(settings.home, "head")
+    credentials = await to_thread.run_sync(make_credentials, settings.data_dir, settings.secret_file)
+    home = await to_thread.run_sync(NodeHome.open, settings.home, "head")
     try:
         url = settings.database_url or sqlite_url(settings.data_dir / "state.db")
-        opened = await to_thread.run_sync(partial(Store.open, url, beside=settings.data_dir))
-        store = ControllerStore(opened)
+        store = await to_thread.run_sync(partial(Store.open, url, beside=settings.data_dir))
         try:
-            known = NodeCredentials(
-                await to_thread.run_sync(store.credentials), partial(secrets.token_bytes, CREDENTIAL_SIZE)
+            known, own = await to_thread.run_sync(
+                _identities, settings.data_dir, home, credentials.cluster, store
             )
             async with open_node(
                 settings,
@@ -56,10 +57,11 @@ async def run_head(settings: HeadNodeSettings, stopping: anyio.Event) -> None:
                 cluster=credentials.cluster,
                 secret=credentials.secret,
                 news=tell_news(CONTROLLER, REGISTRAR),
+                own_credential=own,
                 accept=known.judge,
             ) as node:
                 await node.system.start(_registrar(node, store, known))
-                await node.system.start(_controller(node, opened))
+                await node.system.start(_controller(node, store))
                 app = cluster_app(
                     ClusterInfo(credentials.cluster, settings.ports["transport"]),
                     node.system,
@@ -67,16 +69,28 @@ async def run_head(settings: HeadNodeSettings, stopping: anyio.Event) -> None:
                 )
                 announce(f"head: ready; cluster HTTP on port {settings.ports['cluster']}")
                 async with anyio.create_task_group() as beside:
-                    beside.start_soon(write_behind, opened)
+                    beside.start_soon(write_behind, store)
                     # In a task of its own: hypercorn cancels and uncancels the task that it runs in.
                     async with anyio.create_task_group() as serving:
                         serving.start_soon(_serve, app, settings.listeners["cluster"], stopping)
                     beside.cancel_scope.cancel()
         finally:
             with anyio.CancelScope(shield=True):
-                await to_thread.run_sync(opened.close)
+                await to_thread.run_sync(store.close)
     finally:
         home.close()
+
+
+def _identities(
+    data_dir: Path, home: NodeHome, cluster: str, store: Store
+) -> tuple[NodeCredentials, Credential]:
+    """Return whom the head knows, and its own credential. Blocks."""
+    key, is_new = head_key(data_dir)
+    bound = {node: (each.role, each.public_key) for node, each in store.node_keys().items()}
+    if is_new and bound:
+        announce(f"head: made a new {HEAD_KEY_FILE}, because there was none; {NEW_KEY_MEANS}")
+    own = issue_credential(key, cluster=cluster, node=home.node, role="head", public_key=home.key.public_key)
+    return NodeCredentials(cluster, key, bound), own
 
 
 def _controller(node: Node, store: Store) -> ChildSpec:
@@ -85,12 +99,12 @@ def _controller(node: Node, store: Store) -> ChildSpec:
     )
 
 
-def _registrar(node: Node, store: ControllerStore, known: NodeCredentials) -> ChildSpec:
-    def keep(peer: str, hashed: bytes) -> None:
-        store.keep_credential(peer, hashed, time.time())
+def _registrar(node: Node, store: Store, known: NodeCredentials) -> ChildSpec:
+    def bind(peer: str, binding: Binding) -> None:
+        store.bind_key(peer, *binding, time.time())
 
     return ChildSpec(
-        id=REGISTRAR, name=REGISTRAR, factory=partial(Registrar, known, peers=node.transport.peers, keep=keep)
+        id=REGISTRAR, name=REGISTRAR, factory=partial(Registrar, known, peers=node.transport.peers, bind=bind)
     )
 
 

@@ -30,7 +30,7 @@ from sllm_actors.observe.terminal import announce
 from sllm_actors.observe.titles import set_title
 
 from .launcher_plan import LauncherPlan, LauncherProblem, PlannedNode
-from .settings import CONFIGURATION_EXIT, write_settings
+from .settings import CONFIGURATION_EXIT, believing, write_settings
 from .stop_signals import stop_on_hang_up, stop_signals
 from .welcome import welcome
 
@@ -137,7 +137,8 @@ class _Launcher:
             child.ended.set()
 
     async def _run_once(self, child: _Child) -> int:
-        settings = child.node.settings
+        # A node that is started again must not believe yet another head.
+        settings = child.node.settings if child.process is None else believing(child.node.settings)
         process = child.process = await anyio.open_process(
             [sys.executable, "-m", "sllm_actors.nodes"],
             stdin=subprocess.PIPE,

@@ -187,6 +187,7 @@ class _Planning:
             "loopback": is_loopback(self._address),
             "tls": tls,
         }
+        self._member: dict[str, Any] = {**self._common, "trust_new_head": chosen.trust_new_head}
         self._sockets = Sockets(self._address)
         self._head: list[PlannedNode] = []
         self._url = ""
@@ -227,7 +228,7 @@ class _Planning:
             fork_servers=chosen.fork_servers,
             allow_command=chosen.allow_command,
             healthy_uptime=chosen.healthy_uptime,
-            **self._common,
+            **self._member,
         )
         return PlannedNode("worker", settings)
 
@@ -244,7 +245,7 @@ class _Planning:
                 ports={"gateway": bound},
                 head_host=head.host,
                 head_port=head.port,
-                **self._common,
+                **self._member,
             )
             for number in range(count)
         ]

@@ -133,9 +133,11 @@ async def find_membership(
     Raises:
         NotAHead: Something that is no head answers at the head's address.
         FileProblem: The file with the answer is damaged and cannot be renamed.
+        HomeProblem: The old head was to be forgotten (``trust_new_head``), and that cannot be written.
     """
     path = home.path / "cluster.json"
     if kept := await to_thread.run_sync(_read_kept, path):
+        await _trust(settings, home, kept)
         return Membership(settings, kept, cached=True, path=path)
     found: list[ClusterInfo] = []
 
@@ -149,7 +151,10 @@ async def find_membership(
         finding.start_soon(find, finding.cancel_scope)
         await stopping.wait()
         finding.cancel_scope.cancel()
-    return Membership(settings, found[0], cached=False, path=path) if found else None
+    if not found:
+        return None
+    await _trust(settings, home, found[0])
+    return Membership(settings, found[0], cached=False, path=path)
 
 
 @asynccontextmanager
@@ -159,6 +164,12 @@ async def watched(membership: Membership) -> AsyncIterator[None]:
         tasks.start_soon(membership.watch)
         yield
         tasks.cancel_scope.cancel()
+
+
+async def _trust(settings: MemberSettings, home: NodeHome, info: ClusterInfo) -> None:
+    if settings.trust_new_head:
+        await to_thread.run_sync(home.forget_credential, info.cluster)
+        log.info("head.forgotten", cluster=info.cluster, meaning="the head that answers next is believed")
 
 
 def _read_kept(path: Path) -> ClusterInfo | None:

@@ -18,11 +18,14 @@ from sllm_actors.cluster.credential_keeper import CredentialKeeper
 from sllm_actors.cluster.home import NodeHome
 from sllm_actors.cluster.messages import CATALOG as CLUSTER_MESSAGES
 from sllm_actors.cluster.messages import CREDENTIAL_KEEPER
+from sllm_actors.cluster.roles import may_dial
 from sllm_actors.cluster.tls import make_tls_contexts, renew_forever
 from sllm_actors.engines.messages import CATALOG as ENGINE_MESSAGES
 from sllm_actors.serving.streams import CATALOG as SERVING_MESSAGES
 from sllm_actors.serving.views.messages import CATALOG as QUESTIONS
 from sllm_actors.transport import (
+    Credential,
+    Identification,
     NodeHello,
     NodeIdentity,
     NoLink,
@@ -64,6 +67,7 @@ async def open_node(
     cluster: str,
     secret: bytes,
     news: Callable[[ActorSystem, PeerUp | PeerLost], None],
+    own_credential: Credential | None = None,
     accept: Callable[[NodeHello], Verdict] | None = None,
     on_tunnel: Callable[[Peer, object], Awaitable[ByteStream]] | None = None,
     on_no_link: Callable[[NoLink], None] | None = None,
@@ -79,8 +83,9 @@ async def open_node(
         secret: The cluster's secret.
         news: Called when a peer comes up and when it is lost, but not once the actors are stopped; see
             ``tell_news``. Must not block or raise.
-        accept: See ``Transport``. Only the head has one: without it, the node keeps a credential from the
-            head.
+        own_credential: The credential that the head has signed for itself. Without it, the node uses what
+            the head gives it, and keeps that in ``home``.
+        accept: See ``Transport``.
         on_tunnel: See ``Transport``.
         on_no_link: See ``Transport``.
 
@@ -88,7 +93,7 @@ async def open_node(
         TlsProblem: The files for TLS cannot be used.
     """
     tls = None if settings.tls is None else await to_thread.run_sync(make_tls_contexts, settings.tls)
-    incarnation = home.next_incarnation()
+    incarnation = await to_thread.run_sync(home.next_incarnation)
     share = descriptors.transport_share(descriptors.limit())
 
     async with ActorSystem(node=home.node, incarnation=incarnation) as system:
@@ -105,19 +110,21 @@ async def open_node(
         transport = Transport(
             NodeIdentity(home.node, role, incarnation, cluster),
             secret=secret,
+            identification=Identification(
+                home.key, lambda: own_credential or home.credential(cluster), may_dial
+            ),
             catalog=MESSAGES,
             inbound=system,
             on_peer=tell_peer,
             next_incarnation=next_life,
             accept=accept,
-            credential=lambda: home.credential(cluster),
             on_tunnel=on_tunnel,
             on_no_link=on_no_link,
             tls=tls,
             settings=TransportSettings(max_connections=share.connections, max_tunnels=share.tunnels),
         )
         system.attach(transport)
-        if accept is None:
+        if own_credential is None:
             await system.start(
                 ChildSpec(
                     CREDENTIAL_KEEPER,

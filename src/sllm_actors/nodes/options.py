@@ -25,6 +25,8 @@ class NodeOptions:
         data_dir: Where identity and state live, or None for ``user_paths.default_data_dir``.
         secret_file: The file with the cluster secret, or None for SLLM_CLUSTER_SECRET or the data directory.
         tls: The files for TLS between nodes, or None for links without TLS.
+        trust_new_head: Whether workers and gateways forget, once, the head's key that they know, because the
+            head has a new one.
     """
 
     host: str | None = None
@@ -32,6 +34,7 @@ class NodeOptions:
     data_dir: Path | None = None
     secret_file: Path | None = None
     tls: TlsFiles | None = None
+    trust_new_head: bool = False
 
 
 @frozen(kw_only=True)

@@ -6,7 +6,7 @@ import json
 import socket
 from pathlib import Path
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 from cattrs.preconf.json import make_converter
 
 from sllm_actors.cluster.tls_files import TlsFiles
@@ -74,10 +74,12 @@ class MemberSettings(NodeSettings):
     Attributes:
         head_host: The host of the head's cluster HTTP.
         head_port: The port of the head's cluster HTTP.
+        trust_new_head: Whether to forget the head's key that was kept when the node joined.
     """
 
     head_host: str
     head_port: int
+    trust_new_head: bool = False
 
 
 @frozen(kw_only=True)
@@ -111,6 +113,11 @@ class WorkerNodeSettings(MemberSettings):
 @frozen(kw_only=True)
 class GatewayNodeSettings(MemberSettings):
     """The settings of a gateway."""
+
+
+def believing(settings: NodeSettings) -> NodeSettings:
+    """Return the settings of a node that believes the head that it knows, and no new one."""
+    return evolve(settings, trust_new_head=False) if isinstance(settings, MemberSettings) else settings
 
 
 ROLES: dict[str, type[NodeSettings]] = {

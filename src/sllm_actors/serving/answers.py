@@ -117,28 +117,6 @@ def no_rollout(name: str) -> Refusal:
     return Refusal(RefusalKind.CONFLICT, "no_rollout", sentence)
 
 
-def paused(name: str, revision: int) -> Done:
-    """Answer that a rollout is paused."""
-    body = {
-        "deployment_id": name,
-        "status": "active",
-        "revision": revision,
-        "message": f"revision {revision} of {name} is paused: `sllm update {name} --resume` goes on",
-    }
-    return done(body)
-
-
-def resumed(name: str, revision: int) -> Done:
-    """Answer that a rollout goes on."""
-    body = {
-        "deployment_id": name,
-        "status": "active",
-        "revision": revision,
-        "message": f"revision {revision} of {name} goes on",
-    }
-    return done(body)
-
-
 def drained(node: str, name: str, replicas: int) -> Done:
     """Answer that a node is being drained, or is if ``replicas``, the number of those left on it, is 0."""
     if replicas:

@@ -139,7 +139,7 @@ def pause(picture: Picture, name: str) -> Change | ControlAnswer:
         return answers.unknown(name)
     if not deployment.rolling or deployment.deleting:
         return answers.no_rollout(name)
-    answer = answers.paused(name, deployment.target)
+    answer = answers.rollout_paused(name, deployment.target)
     if deployment.paused:
         return answer
     writes = (PutDeployment(evolve(deployment.record, paused=PAUSED)),)
@@ -155,7 +155,7 @@ def resume(picture: Picture, name: str, *, allow_downtime: bool) -> Change | Con
         return answers.no_rollout(name)
     record = evolve(deployment.record, paused="", allow_downtime=allow_downtime or deployment.allow_downtime)
     event = RolloutResumed(deployment.uid, record.allow_downtime)
-    return Change(name, (PutDeployment(record),), (event,), answers.resumed(name, deployment.target))
+    return Change(name, (PutDeployment(record),), (event,), answers.rollout_resumed(name, deployment.target))
 
 
 def drain(picture: Picture, wanted: str, *, draining: bool) -> Change | ControlAnswer:

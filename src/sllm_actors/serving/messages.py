@@ -30,7 +30,7 @@ GATEWAY = "gateway"  # on each gateway
 # ---- head -> worker
 
 
-@CATALOG.message("serving.desired_replicas")
+@CATALOG.message("serving.desired_replicas", senders={"head"})
 @frozen
 class DesiredReplicas:
     """All replicas that this worker should run; any other that it runs is to be drained and stopped."""
@@ -56,7 +56,7 @@ class Order:
 # ---- worker -> head, worker -> gateways
 
 
-@CATALOG.message("serving.worker_report")
+@CATALOG.message("serving.worker_report", senders={"worker"}, names_sender="node")
 @frozen
 class WorkerReport:
     """What a worker has and runs: sent when a link comes up, at each change, and every few seconds.
@@ -74,7 +74,7 @@ class WorkerReport:
     replicas: tuple[ReplicaReport, ...] = ()
 
 
-@CATALOG.message("serving.worker_inventory")
+@CATALOG.message("serving.worker_inventory", senders={"worker"}, names_sender="node")
 @frozen
 class WorkerInventory:
     """What a worker has: sent to the head when their link comes up, and when something has changed.
@@ -143,7 +143,7 @@ class Gpu:
     stuck: bool = False
 
 
-@CATALOG.message("serving.replica_states")
+@CATALOG.message("serving.replica_states", senders={"worker"}, names_sender="node")
 @frozen
 class ReplicaStates:
     """From a worker to a gateway that is linked to it: the state of all its replicas, in full."""
@@ -153,7 +153,7 @@ class ReplicaStates:
     replicas: tuple[ReplicaReport, ...] = ()
 
 
-@CATALOG.message("serving.read_document")
+@CATALOG.message("serving.read_document", senders={"head"})
 @frozen
 class ReadDocument:
     """From the head to a worker: from which document do you run this? Answered with ``ReplicaDocument``."""
@@ -161,7 +161,7 @@ class ReadDocument:
     key: ReplicaKey
 
 
-@CATALOG.message("serving.replica_document")
+@CATALOG.message("serving.replica_document", senders=())
 @frozen
 class ReplicaDocument:
     """The document of a replica's deployment, JSON text; "" if the worker does not run that replica."""
@@ -172,7 +172,7 @@ class ReplicaDocument:
 # ---- gateway -> worker
 
 
-@CATALOG.message("serving.withdrawn")
+@CATALOG.message("serving.withdrawn", senders={"gateway"}, names_sender="gateway")
 @frozen
 class Withdrawn:
     """A gateway sends a replica no more requests, and has none in flight there.
@@ -190,7 +190,7 @@ class Withdrawn:
     withdrawal: int = 0
 
 
-@CATALOG.message("serving.sleep_instance")
+@CATALOG.message("serving.sleep_instance", senders={"gateway"})
 @frozen
 class SleepInstance:
     """Put a replica to sleep when its requests have ended; answered with ``ControlAnswer`` before that."""
@@ -199,7 +199,7 @@ class SleepInstance:
     level: int = 1
 
 
-@CATALOG.message("serving.wake_instance")
+@CATALOG.message("serving.wake_instance", senders={"gateway"})
 @frozen
 class WakeInstance:
     """Wake a replica, for a person or for requests that wait; answered with ``ControlAnswer`` at once."""
@@ -250,7 +250,7 @@ class ServedModel:
     revisions: tuple[int, ...] = ()
 
 
-@CATALOG.message("serving.routing_table")
+@CATALOG.message("serving.routing_table", senders={"head"})
 @frozen
 class RoutingTable:
     """Which deployments and workers exist. A gateway keeps the last one on disk and begins with it.
@@ -270,7 +270,7 @@ class RoutingTable:
 # ---- gateway -> head: control requests. Each is answered with ``ControlAnswer``: ``Done`` or ``Refusal``.
 
 
-@CATALOG.message("serving.deploy")
+@CATALOG.message("serving.deploy", senders={"gateway"})
 @frozen
 class Deploy:
     """Deploy a document.
@@ -287,7 +287,7 @@ class Deploy:
     allow_downtime: bool = False
 
 
-@CATALOG.message("serving.update")
+@CATALOG.message("serving.update", senders={"gateway"})
 @frozen
 class UpdateDeployment:
     """Change some settings of a deployment.
@@ -304,7 +304,7 @@ class UpdateDeployment:
     allow_downtime: bool = False
 
 
-@CATALOG.message("serving.pause_rollout")
+@CATALOG.message("serving.pause_rollout", senders={"gateway"})
 @frozen
 class PauseRollout:
     """Let a deployment's rollout start and stop no further replicas, until it is resumed."""
@@ -312,7 +312,7 @@ class PauseRollout:
     deployment: str
 
 
-@CATALOG.message("serving.resume_rollout")
+@CATALOG.message("serving.resume_rollout", senders={"gateway"})
 @frozen
 class ResumeRollout:
     """Go on with a rollout that was paused; ``allow_downtime`` as for ``UpdateDeployment``."""
@@ -321,7 +321,7 @@ class ResumeRollout:
     allow_downtime: bool = False
 
 
-@CATALOG.message("serving.drain_node")
+@CATALOG.message("serving.drain_node", senders={"gateway"})
 @frozen
 class DrainNode:
     """Place no further replicas on a worker, and move those that it has to other workers.
@@ -333,7 +333,7 @@ class DrainNode:
     node: str
 
 
-@CATALOG.message("serving.undrain_node")
+@CATALOG.message("serving.undrain_node", senders={"gateway"})
 @frozen
 class UndrainNode:
     """Let replicas be placed on a worker again. See ``find_node`` for which node is meant."""
@@ -341,7 +341,7 @@ class UndrainNode:
     node: str
 
 
-@CATALOG.message("serving.delete")
+@CATALOG.message("serving.delete", senders={"gateway"})
 @frozen
 class DeleteDeployment:
     """Delete the deployment with this id. It is answered at once; replicas then drain and stop."""
@@ -349,7 +349,7 @@ class DeleteDeployment:
     deployment: str
 
 
-@CATALOG.message("serving.done")
+@CATALOG.message("serving.done", senders=())
 @frozen
 class Done:
     """A request was carried out, or will be.
@@ -379,7 +379,7 @@ class RefusalKind(StrEnum):
     UNAVAILABLE = "unavailable"
 
 
-@CATALOG.message("serving.refusal")
+@CATALOG.message("serving.refusal", senders=())
 @frozen
 class Refusal:
     """A request was not carried out.

@@ -31,73 +31,73 @@ from .messages import Order, ServedModel, WorkerAddress
 CATALOG = Catalog(MESSAGES)
 
 
-@CATALOG.message("serving.orders_difference")
+@CATALOG.message("serving.orders_difference", senders={"head"}, names_sender="node")
 @frozen
 class OrdersDifference(Difference[ReplicaKey, Order]):
     """Orders of one worker that have changed."""
 
 
-@CATALOG.message("serving.orders_page")
+@CATALOG.message("serving.orders_page", senders={"head"}, names_sender="node")
 @frozen
 class OrdersPage(Page[ReplicaKey, Order]):
     """A part of all orders of one worker."""
 
 
-@CATALOG.message("serving.ask_orders")
+@CATALOG.message("serving.ask_orders", senders={"worker"}, names_sender="node")
 @frozen
 class AskOrders(AskPage[ReplicaKey]):
     """From a worker: say all orders again."""
 
 
-@CATALOG.message("serving.replicas_difference")
+@CATALOG.message("serving.replicas_difference", senders={"worker"}, names_sender="node")
 @frozen
 class ReplicasDifference(Difference[ReplicaKey, ReplicaReport]):
     """Replicas of a worker whose state has changed."""
 
 
-@CATALOG.message("serving.replicas_page")
+@CATALOG.message("serving.replicas_page", senders={"worker"}, names_sender="node")
 @frozen
 class ReplicasPage(Page[ReplicaKey, ReplicaReport]):
     """A part of all replicas of a worker."""
 
 
-@CATALOG.message("serving.ask_replicas")
+@CATALOG.message("serving.ask_replicas", senders={"head", "gateway"}, names_sender="node")
 @frozen
 class AskReplicas(AskPage[ReplicaKey]):
     """From the head or a gateway: say all replicas again."""
 
 
-@CATALOG.message("serving.routes_difference")
+@CATALOG.message("serving.routes_difference", senders={"head"}, names_sender="node")
 @frozen
 class RoutesDifference(Difference[str, ServedModel]):
     """Deployments whose route has changed."""
 
 
-@CATALOG.message("serving.routes_page")
+@CATALOG.message("serving.routes_page", senders={"head"}, names_sender="node")
 @frozen
 class RoutesPage(Page[str, ServedModel]):
     """A part of all routes."""
 
 
-@CATALOG.message("serving.ask_routes")
+@CATALOG.message("serving.ask_routes", senders={"gateway"}, names_sender="node")
 @frozen
 class AskRoutes(AskPage[str]):
     """From a gateway: say all routes again."""
 
 
-@CATALOG.message("serving.addresses_difference")
+@CATALOG.message("serving.addresses_difference", senders={"head"}, names_sender="node")
 @frozen
 class AddressesDifference(Difference[str, WorkerAddress]):
     """Workers whose address has changed."""
 
 
-@CATALOG.message("serving.addresses_page")
+@CATALOG.message("serving.addresses_page", senders={"head"}, names_sender="node")
 @frozen
 class AddressesPage(Page[str, WorkerAddress]):
     """A part of all addresses."""
 
 
-@CATALOG.message("serving.ask_addresses")
+@CATALOG.message("serving.ask_addresses", senders={"gateway"}, names_sender="node")
 @frozen
 class AskAddresses(AskPage[str]):
     """From a gateway: say all addresses again."""

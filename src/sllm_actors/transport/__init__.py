@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from .credential import Credential as Credential
+from .credential import decode_credential as decode_credential
+from .credential import issue_credential as issue_credential
 from .dialer import Dial as Dial
 from .errors import NodeFull as NodeFull
 from .errors import RemoteProtocolError as RemoteProtocolError
 from .errors import TransportError as TransportError
 from .errors import TunnelRefused as TunnelRefused
-from .handshake import credential_hash as credential_hash
 from .hello import Lane as Lane
+from .identification import HEAD as HEAD
+from .identification import KEY_REMEDY as KEY_REMEDY
+from .identification import Identification as Identification
+from .key_pair import SEED_SIZE as SEED_SIZE
+from .key_pair import KeyPair as KeyPair
 from .peer import ACCEPT as ACCEPT
 from .peer import NodeHello as NodeHello
 from .peer import NodeIdentity as NodeIdentity

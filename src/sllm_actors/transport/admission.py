@@ -25,6 +25,7 @@ class Known:
         outbound: Whether this node dialled that control lane.
         lively: Whether something was heard from it within the last two heartbeats.
         data_epoch: The highest epoch of a data lane seen.
+        public_key: The key that the peer proved to hold.
     """
 
     incarnation: Incarnation
@@ -33,6 +34,7 @@ class Known:
     outbound: bool
     lively: bool
     data_epoch: int
+    public_key: bytes
 
 
 @frozen
@@ -68,6 +70,8 @@ def admit(
         if peer.incarnation == dead:
             return Admission(Code.DOWN, "it was declared down in its present life")
         return Admission(Code.OLDER, f"its life {peer.incarnation} is older than {dead}, which is down")
+    if known is not None and peer.incarnation == known.incarnation and peer.public_key != known.public_key:
+        return Admission(Code.DUPLICATE, f"a node with another key is linked as {peer.node}")
     if peer.lane is not Lane.CONTROL:
         return _side_lane(peer, known, dialled=dialled)
     if known is None:

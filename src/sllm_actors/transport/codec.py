@@ -80,6 +80,10 @@ class Codec:
         except Exception as error:
             raise UnknownMessage(f"a {name!r} cannot be read: {_detail(error)}") from error
 
+    def why_not(self, message: Any, node: NodeId, role: str) -> str:
+        """Say why a message is not taken from a node of that id and role; "" when it is."""
+        return self._catalog.why_not(message, node, role)
+
     def _learn(self, cls: type) -> tuple[str, Callable[[Any], Any]]:
         name = self._catalog.name_of(cls)
         if name is None:

@@ -9,6 +9,7 @@ import struct
 from collections.abc import Callable
 from typing import Any, Final
 
+import structlog
 from anyio.abc import ByteStream
 from attrs import define
 
@@ -18,13 +19,15 @@ from sllm_actors.actors.network import Envelope, Inbound, Outcome, ReplyTo
 
 from .assembly import Assembler
 from .connection import Connection
-from .envelope import BadEnvelope, EnvelopeCoder, decode_failure, encode_failure
+from .envelope import BadEnvelope, EnvelopeCoder, NotAllowed, decode_failure, encode_failure
 from .errors import RemoteProtocolError
 from .frame import ASK, FAILURE, HEADER_SIZE, IGNORABLE, PART, REPLY, TELL, WINDOW, Body, Frame, encode
 from .hello import Hello
 from .outbox import Outbox
 from .peer import Peer
 from .settings import TransportSettings
+
+log = structlog.get_logger("sllm_actors.transport")
 
 BACKLOG = 16
 """Window reports are left out while so many frames wait for the socket."""
@@ -42,11 +45,13 @@ class LaneCounts:
         received: Messages, asks and outcomes that came from the peer.
         late: Outcomes for which nobody waited any more: of asks here, and of asks of the peer on a lane
             that is closed.
+        not_allowed: Messages that came and are not taken from that peer, by its role or its node id.
     """
 
     sent: int = 0
     received: int = 0
     late: int = 0
+    not_allowed: int = 0
 
 
 class DataLane:
@@ -209,7 +214,7 @@ class DataLane:
             try:
                 envelope = self._coder.decode(body)
             except BadEnvelope as bad:
-                self._inbound.dead_letter(bad.envelope, str(bad.error))
+                self._inbound.dead_letter(bad.envelope, self._why_bad(bad))
             else:
                 self._inbound.on_envelope(self._peer.node, envelope, None)
             return
@@ -230,12 +235,22 @@ class DataLane:
         try:
             envelope = self._coder.decode(body)
         except BadEnvelope as bad:
+            if isinstance(bad, NotAllowed):
+                self._inbound.dead_letter(bad.envelope, self._why_bad(bad))
             self.reply(number, bad.envelope.sender, bad.error)
             return
         sender = envelope.sender
         self._inbound.on_envelope(
             self._peer.node, envelope, lambda outcome: self.reply(number, sender, outcome)
         )
+
+    def _why_bad(self, bad: BadEnvelope) -> str:
+        if not isinstance(bad, NotAllowed):
+            return str(bad.error)
+        self._counts.not_allowed += 1
+        if self._counts.not_allowed == 1:  # one line per link: the peer could send on and on
+            log.warning("transport.not_allowed", peer=self._peer.node, reason=bad.reason)
+        return bad.reason
 
 
 def _nothing() -> None:

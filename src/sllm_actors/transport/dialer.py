@@ -21,6 +21,10 @@ from .peer_link import PeerLink
 from .settings import TransportSettings
 from .sockets import explain, is_refused
 
+PASSING = {Code.CLOSED, Code.JOINING}
+"""Failures that are reported and may pass by themselves: who hangs up may have been killed just then, and who
+has no credential yet is about to get one."""
+
 TRANSIENT = {Code.LINKED, Code.DOWN, Code.BUSY}
 """Refusals that nobody has to act upon: there is a link already, or a later life is about to begin."""
 
@@ -33,6 +37,7 @@ class Dial:
 
     Attributes:
         address: ``HOST:PORT``, for reports.
+        role: The role that must answer there; None for any.
         link: The link that was made to this address last, or None.
     """
 
@@ -47,9 +52,11 @@ class Dial:
         attach_control: Callable[[OpenedLane], tuple[PeerLink, Connection]],
         attach_data: Callable[[OpenedLane, PeerLink], DataLane],
         report: Callable[[NoLink], None],
+        role: str | None = None,
     ) -> None:
         self.host = host
         self.port = port
+        self.role = role
         self.address = str(HostPort(host, port))
         self.link: PeerLink | None = None
         self._opener = opener
@@ -101,7 +108,7 @@ class Dial:
         if link is not None and not link.down and link.control is not None:
             return None  # the peer has dialled this node meanwhile, and that connection is the one that stays
         try:
-            return await self._opener.dial(self.host, self.port, Lane.CONTROL)
+            return await self._opener.dial(self.host, self.port, Lane.CONTROL, role=self.role)
         except TimeoutError:
             self._report(f"{self.address} did not finish the handshake in time")
         except OSError as error:
@@ -110,8 +117,7 @@ class Dial:
                 link.apply(link.life.unreachable(f"{self.address} refuses connections: its process is gone"))
         except HandshakeFailed as error:
             if error.code not in TRANSIENT:
-                # Who hangs up may have been killed just then; only what was said stands.
-                self._report(error.reason, refused=error.code is not Code.CLOSED)
+                self._report(error.reason, refused=error.code not in PASSING)
         return None
 
     async def _stay(self, opened: OpenedLane, tasks: TaskGroup) -> None:

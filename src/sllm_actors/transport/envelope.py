@@ -46,14 +46,22 @@ class BadEnvelope(Exception):
     """An envelope came that cannot be delivered.
 
     Attributes:
-        envelope: As much of it as could be read (its message is an ``Unreadable``).
+        envelope: As much of it as could be read (its message is an ``Unreadable``, if that could not be).
         error: The answer for its asker.
     """
 
-    def __init__(self, envelope: Envelope, error: UnknownMessage) -> None:
+    def __init__(self, envelope: Envelope, error: AskError) -> None:
         super().__init__(str(error))
         self.envelope = envelope
         self.error = error
+
+
+class NotAllowed(BadEnvelope):
+    """An envelope came whose message is not taken from that node (see ``Catalog.message``)."""
+
+    def __init__(self, envelope: Envelope, reason: str) -> None:
+        super().__init__(envelope, RemoteFailure("NotAllowed", reason))
+        self.reason = reason
 
 
 class Unreadable:
@@ -70,14 +78,16 @@ class EnvelopeCoder:
         codec: Writes and reads the messages in them.
         local: This node and its life, to which the numbers of receivers belong that come in.
         peer: The peer and its life, to which the numbers of senders belong that come in.
+        role: The peer's role, on which depends what is taken from it.
     """
 
     def __init__(
-        self, codec: Codec, local: tuple[NodeId, Incarnation], peer: tuple[NodeId, Incarnation]
+        self, codec: Codec, local: tuple[NodeId, Incarnation], peer: tuple[NodeId, Incarnation], role: str
     ) -> None:
         self._codec = codec
         self._local = local
         self._peer = peer
+        self._role = role
 
     def encode(self, envelope: Envelope) -> bytes:
         """Return the envelope's bytes.
@@ -103,6 +113,7 @@ class EnvelopeCoder:
 
         Raises:
             BadEnvelope: The envelope or its message cannot be read, or the message is not known here.
+            NotAllowed: The message is not taken from that peer.
         """
         target = Address(*self._local, 0)
         sender = None
@@ -119,7 +130,10 @@ class EnvelopeCoder:
             message = self._codec.from_wire(name, payload)
         except UnknownMessage as error:
             raise BadEnvelope(Envelope(target, Unreadable(), sender), error) from error
-        return Envelope(target, message, sender, remaining, metadata)
+        envelope = Envelope(target, message, sender, remaining, metadata)
+        if message is not None and (why := self._codec.why_not(message, self._peer[0], self._role)):
+            raise NotAllowed(envelope, why)
+        return envelope
 
     def encode_reply(self, reply: Any) -> bytes:
         """Return the bytes of a reply.

@@ -1,5 +1,5 @@
-"""The handshake, without I/O: both sides prove that they know the cluster secret over everything that was
-said.
+"""The handshake, without I/O: both sides prove, over everything that was said, that they know the cluster
+secret and that each holds the private key whose public half its hello names.
 
 ::
 
@@ -7,7 +7,7 @@ said.
     MAGIC HELLO            ──▶
                            ◀──       MAGIC HELLO            (or MAGIC REFUSED)
     PROOF                  ──▶
-                           ◀──       PROOF with a verdict   (or REFUSED: wrong secret)
+                           ◀──       PROOF with a verdict   (or REFUSED: wrong secret or key)
     READY with a verdict   ──▶
 
 Each proof is an HMAC-SHA-256 under the cluster secret over who proves and the digest of all bytes of both
@@ -15,9 +15,9 @@ sides so far, its own verdict included: nothing can be replayed (nonces), reflec
 downgraded (versions and capabilities are in the transcript). A verdict is believed only with its proof; a
 bare REFUSED is only words for a person.
 
-The dialler also proves its own credential, where it has one, as SCRAM does (RFC 5802, section 3): whoever
-keeps the credential's hash can check the proof, whoever overhears it learns nothing, and the hash is not
-enough to make one.
+Each PROOF also has an Ed25519 signature over the same bytes by the prover's own key: whoever has the secret
+and not the key cannot speak for the node. (READY needs none: the dialler has signed in this transcript
+already.) So each side signs once and checks one signature; whom the key belongs to is ``identification``.
 
 Every message is ``kind (1) | length (2) | body`` and at most ``MESSAGE_LIMIT`` long.
 """
@@ -36,14 +36,16 @@ from attrs import evolve, frozen
 
 from .errors import HandshakeFailed
 from .hello import MANDATORY, Code, Hello, decode_hello, encode_hello
+from .key_pair import SIGNATURE_SIZE, KeyPair, is_signed_by
 
 MAGIC: Final = b"\x8bSLLM\r\n\x00"
 """Not text, not TLS, and broken by anything that translates line ends."""
 
-MESSAGE_LIMIT: Final = 4096
+MESSAGE_LIMIT: Final = 8192
 """Bytes of the body of one handshake message."""
 REASON_LIMIT: Final = 500
 """Characters of the reason in a verdict; longer ones are cut."""
+WRONG_KEY: Final = "does not hold the key that it names"
 WRONG_SECRET: Final = "wrong cluster secret (use --secret-file or SLLM_CLUSTER_SECRET with the head's)"  # noqa: S105
 
 TLS_FLAGS: Final = "--tls-cert, --tls-key and --tls-ca"
@@ -98,8 +100,8 @@ class Handshake:
     Args:
         local: Makes this side's hello, at the moment when it is said.
         secret: The cluster secret.
+        key: The node's own key pair; its public key is the one in the hello.
         dialler: Which side this is.
-        credential: The dialler's own, if it has one.
 
     Attributes:
         local: This side's hello, once it has been said.
@@ -109,18 +111,14 @@ class Handshake:
         last_words: After a failure, what to send before closing.
     """
 
-    def __init__(
-        self, local: Callable[[], Hello], secret: bytes, *, dialler: bool, credential: bytes = b""
-    ) -> None:
+    def __init__(self, local: Callable[[], Hello], secret: bytes, key: KeyPair, *, dialler: bool) -> None:
         self._introduce = local
         self.local: Hello | None = None
         self._secret = secret
-        self._credential = credential
+        self._key = key
         self._dialler = dialler
         self._stage = _Stage.HELLO
         self._transcript = hashlib.sha256()
-        self._credential_digest = b""
-        self._credential_proof = b""
         self._buffer = bytearray()
         self._magic_seen = False
         self.peer: Hello | None = None
@@ -139,18 +137,6 @@ class Handshake:
         if self.local is None or self.peer is None:
             return frozenset()
         return self.local.capabilities & self.peer.capabilities
-
-    @property
-    def has_credential(self) -> bool:
-        """Whether the dialler offered a proof of a credential of its own."""
-        return bool(self._credential_proof)
-
-    def proves(self, kept: bytes) -> bool:
-        """Tell whether the dialler has proved that it holds the credential of this ``credential_hash``."""
-        if len(self._credential_proof) != _MAC_SIZE:
-            return False
-        key = _xor(self._credential_proof, _mac(kept, b"credential", self._credential_digest))
-        return hmac.compare_digest(hashlib.sha256(key).digest(), kept)
 
     def start(self) -> bytes:
         """Return the dialler's first bytes."""
@@ -183,11 +169,11 @@ class Handshake:
         if self._stage is not _Stage.JUDGE:
             raise RuntimeError("a verdict is said once, after the peer's proof")
         judged = msgpack.packb([code.value, reason[:REASON_LIMIT]])
-        who, kind = (b"ready", _READY) if self._dialler else (b"acceptor", _PROOF)
-        proof = _mac(self._secret, who, self._transcript.digest(), judged)
+        body = self._prove(b"ready", judged) if self._dialler else self._sign(b"acceptor", judged)
+        kind = _READY if self._dialler else _PROOF
         last = self._dialler or code is not Code.OK
         self._stage = _Stage.DONE if last else _Stage.READY
-        return self._say(kind, proof + judged)
+        return self._say(kind, body)
 
     def _take_magic(self) -> bool:
         start = bytes(self._buffer[: len(MAGIC)])
@@ -231,8 +217,7 @@ class Handshake:
             self._take_proof(self.peer, body, raw)
             return b""
         if self._stage is _Stage.READY and kind == _READY:
-            judged = self._check(b"ready", body)
-            self.ready = Ready(*_read_verdict(judged))
+            self.ready = Ready(*_read_verdict(self._check(b"ready", body)))
             self._stage = _Stage.DONE
             return b""
         raise HandshakeFailed(Code.BROKEN, "its handshake is out of order")
@@ -248,41 +233,50 @@ class Handshake:
             local = self.local
         code, reason = _incompatible(local, peer)
         if code is not Code.OK:
-            raise self._refusal(code, reason)
+            raise self._refusal(code, reason, first=not self._dialler)
         if not self._dialler:
             return self._say(_HELLO, encode_hello(local), first=True)
-        digest = self._transcript.digest()
-        proof = _mac(self._secret, b"dialler", digest)
-        if self._credential:
-            mask = _mac(credential_hash(self._credential), b"credential", digest)
-            proof += _xor(_credential_key(self._credential), mask)
-        return self._say(_PROOF, proof)
+        return self._say(_PROOF, self._sign(b"dialler", b""))
 
     def _take_proof(self, peer: Hello, body: bytes, raw: bytes) -> None:
         if self._dialler:
-            code, reason = _read_verdict(self._check(b"acceptor", body))
+            code, reason = _read_verdict(self._check_signed(b"acceptor", peer, body))
             self.proven = Proven(peer, code, reason)
             self._stage = _Stage.JUDGE if code is Code.OK else _Stage.DONE
         else:
-            self._credential_digest = self._transcript.digest()
-            self._credential_proof = self._check(b"dialler", body, signed=False)
+            self._check_signed(b"dialler", peer, body)
             self.proven = Proven(peer)
             self._stage = _Stage.JUDGE
         self._transcript.update(raw)
 
-    def _check(self, who: bytes, body: bytes, *, signed: bool = True) -> bytes:
-        """Check the proof in front of ``body``; return what follows it (covered too, if ``signed``)."""
-        proof, follows = body[:_MAC_SIZE], body[_MAC_SIZE:]
-        expected = _mac(self._secret, who, self._transcript.digest(), follows if signed else b"")
-        if not hmac.compare_digest(expected, proof):
+    def _prove(self, who: bytes, says: bytes) -> bytes:
+        """Return what ``_check`` takes: a proof of the secret, and what this side says, which it covers."""
+        return _mac(self._secret, who, self._transcript.digest(), says) + says
+
+    def _check(self, who: bytes, body: bytes) -> bytes:
+        """Check the proof in front of ``body``; return what follows it."""
+        proof, says = body[:_MAC_SIZE], body[_MAC_SIZE:]
+        if not hmac.compare_digest(_mac(self._secret, who, self._transcript.digest(), says), proof):
             if self._dialler:
                 raise HandshakeFailed(Code.SECRET, "does not know this cluster's secret", final=True)
             raise self._refusal(Code.SECRET, WRONG_SECRET)
-        return follows
+        return says
 
-    def _refusal(self, code: Code, reason: str) -> HandshakeFailed:
+    def _sign(self, who: bytes, says: bytes) -> bytes:
+        """Return what ``_check_signed`` takes: both proofs, and what this side says, which they cover."""
+        return self._prove(who, self._key.sign(_purpose(who) + self._transcript.digest() + says) + says)
+
+    def _check_signed(self, who: bytes, peer: Hello, body: bytes) -> bytes:
+        signed = self._check(who, body)
+        signature, says = signed[:SIGNATURE_SIZE], signed[SIGNATURE_SIZE:]
+        if not is_signed_by(peer.public_key, signature, _purpose(who) + self._transcript.digest() + says):
+            if self._dialler:
+                raise HandshakeFailed(Code.IDENTITY, WRONG_KEY, final=True)
+            raise self._refusal(Code.IDENTITY, f"it {WRONG_KEY}")
+        return says
+
+    def _refusal(self, code: Code, reason: str, *, first: bool = False) -> HandshakeFailed:
         body = msgpack.packb([code.value, reason[:REASON_LIMIT]])
-        first = not self._dialler and code is not Code.SECRET
         self.last_words = self._say(_REFUSED, body, first=first)
         return HandshakeFailed(code, reason)
 
@@ -295,21 +289,12 @@ class Handshake:
 _MAC_SIZE: Final = 32
 
 
+def _purpose(who: bytes) -> bytes:
+    return b"sllm handshake 2 " + who + b"\0"
+
+
 def _mac(key: bytes, who: bytes, *parts: bytes) -> bytes:
-    return hmac.digest(key, b"sllm handshake 1 " + who + b"\0" + b"".join(parts), "sha256")
-
-
-def credential_hash(credential: bytes) -> bytes:
-    """Return what to keep in order to check the proofs of a credential."""
-    return hashlib.sha256(_credential_key(credential)).digest()
-
-
-def _credential_key(credential: bytes) -> bytes:
-    return _mac(credential, b"credential key")
-
-
-def _xor(left: bytes, right: bytes) -> bytes:
-    return bytes(a ^ b for a, b in zip(left, right, strict=True))
+    return hmac.digest(key, _purpose(who) + b"".join(parts), "sha256")
 
 
 def _read_verdict(body: bytes) -> tuple[Code, str]:
@@ -327,9 +312,12 @@ def _read_verdict(body: bytes) -> tuple[Code, str]:
 
 
 def _incompatible(local: Hello, peer: Hello) -> tuple[Code, str]:
-    mine, theirs = ("{}-{}".format(*hello.versions) for hello in (local, peer))
     if max(local.versions[0], peer.versions[0]) > min(local.versions[1], peer.versions[1]):
-        return Code.PROTOCOL, f"it speaks protocol {mine}, this side {theirs}: install the same sllm on both"
+        return Code.PROTOCOL, (
+            f"it speaks {_protocol(local)}, this side {_protocol(peer)}: upgrade both to the same sllm"
+        )
+    if not peer.public_key:
+        return Code.BROKEN, "its hello names no key"
     if local.cluster != peer.cluster:
         return Code.CLUSTER, f"it belongs to cluster {local.cluster}, not to {peer.cluster}"
     missing = sorted(((local.needs | MANDATORY) - peer.capabilities) | (peer.needs - local.capabilities))
@@ -338,3 +326,9 @@ def _incompatible(local: Hello, peer: Hello) -> tuple[Code, str]:
     if local.lane is not peer.lane:
         return Code.BROKEN, "it answered for another lane"
     return Code.OK, ""
+
+
+def _protocol(hello: Hello) -> str:
+    lowest, highest = hello.versions
+    name = f"protocol {lowest}" if lowest == highest else f"protocols {lowest} to {highest}"
+    return f"{name} (that of sllm 0.1)" if highest == 1 else name

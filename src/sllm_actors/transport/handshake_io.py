@@ -16,6 +16,9 @@ from .tls import explain_tls
 
 READ_SIZE = 4096
 
+UNBELIEVED = {Code.IDENTITY, Code.JOINING}
+"""This side does not know that the other is who it says it is."""
+
 Judge = Callable[[Handshake, Proven], Admission]
 """Says whether this side wants the lane; called again, right before the end, for what changed meanwhile."""
 
@@ -31,9 +34,11 @@ async def dial_handshake(stream: ByteStream, handshake: Handshake, judge: Judge)
     """
     await _send(stream, handshake.start())
     proven = await _until_proven(stream, handshake)
-    if proven.code is not Code.OK:
-        raise HandshakeFailed(proven.code, proven.reason)
     admission = judge(handshake, proven)
+    if proven.code is not Code.OK:
+        if admission.code in UNBELIEVED:  # what it says against this node counts for nothing
+            raise HandshakeFailed(admission.code, f"cannot be linked: {admission.reason}", final=True)
+        raise HandshakeFailed(proven.code, proven.reason)
     await _send(stream, handshake.verdict(admission.code, admission.reason))
     if admission.code is not Code.OK:
         raise HandshakeFailed(admission.code, f"cannot be linked: {admission.reason}", final=True)

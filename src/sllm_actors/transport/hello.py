@@ -10,11 +10,13 @@ from attrs import field, frozen
 
 from sllm_actors.actors.identity import Incarnation, NodeId
 
+from .credential import CREDENTIAL_LIMIT
 from .errors import HandshakeFailed
+from .key_pair import PUBLIC_KEY_SIZE
 from .settings import CHUNK
 
-PROTOCOL_MIN = 1
-PROTOCOL_MAX = 1
+PROTOCOL_MIN = 2
+PROTOCOL_MAX = 2
 NONCE_SIZE = 32  # bytes
 NAME_LIMIT = 255  # characters of an id, a role or a capability
 TOKEN_LIMIT = 64  # bytes
@@ -49,6 +51,8 @@ class Code(StrEnum):
     SELF = "self"  # a node has dialled itself
     OLDER = "older"  # a later life of that node is known
     DUPLICATE = "duplicate"  # another live node has that id
+    IDENTITY = "identity"  # it does not prove to be the node, or in the role, that it says it is
+    JOINING = "joining"  # one of the two has no credential yet: try again
     DOWN = "down"  # that life was declared down
     LINKED = "linked"  # the two lives have a control lane already
     LANE = "lane"  # a data or tunnel lane that does not fit the link
@@ -73,6 +77,9 @@ class Hello:
         capabilities: What it can do.
         needs: What the other side must be able to do.
         nonce: 32 fresh random bytes: no handshake can be replayed.
+        public_key: The node's own public key, which its proof is signed with. (Empty in a hello of protocol
+            1.)
+        credential: The encoded ``Credential`` of the node; empty while it has none.
         links: With how many peers it is linked, 0 where it cannot know (of two nodes that must not meet
             again in their present lives, the one with fewer links takes a new one).
         epoch: Of a data lane: higher than that of any data lane before it on the same link.
@@ -87,6 +94,8 @@ class Hello:
     incarnation: Incarnation
     lane: Lane
     nonce: bytes = field(repr=False)
+    public_key: bytes = field(default=b"", repr=False)
+    credential: bytes = field(default=b"", repr=False)
     versions: tuple[int, int] = (PROTOCOL_MIN, PROTOCOL_MAX)
     previous: Incarnation | None = None
     capabilities: frozenset[str] = CAPABILITIES
@@ -106,6 +115,7 @@ def encode_hello(hello: Hello) -> bytes:
             {
                 "capabilities": sorted(hello.capabilities),
                 "cluster": hello.cluster,
+                "credential": hello.credential,
                 "epoch": hello.epoch,
                 "incarnation": [hello.incarnation.counter, hello.incarnation.nonce],
                 "lane": hello.lane.value,
@@ -115,6 +125,7 @@ def encode_hello(hello: Hello) -> bytes:
                 "node": hello.node,
                 "nonce": hello.nonce,
                 "previous": None if previous is None else [previous.counter, previous.nonce],
+                "public_key": hello.public_key,
                 "role": hello.role,
                 "token": hello.token,
                 "versions": list(hello.versions),
@@ -148,6 +159,12 @@ def decode_hello(body: bytes) -> Hello:
                 optional[name] = _number(raw[name], at_least=least)
         if "token" in raw:
             optional["token"] = _bytes(raw["token"], at_most=TOKEN_LIMIT)
+        if "public_key" in raw:
+            optional["public_key"] = _bytes(
+                raw["public_key"], at_least=PUBLIC_KEY_SIZE, at_most=PUBLIC_KEY_SIZE
+            )
+        if "credential" in raw:
+            optional["credential"] = _bytes(raw["credential"], at_most=CREDENTIAL_LIMIT)
         lowest, highest = raw["versions"]
         return Hello(
             cluster=_text(raw["cluster"]),

@@ -59,8 +59,7 @@ class LaneOpener:
         peer_table: What this node is, and knows of its peers.
         settings: The deadline of a handshake, among others.
         secret: The cluster secret; never logged.
-        credential: Returns this node's own credential, empty while it has none.
-        accept: The node's own judgement of who dials in; None to let everybody in who has the secret.
+        accept: The node's own judgement of who dials in; None to let in everybody who proves who it is.
         tls: The TLS contexts; None for plain TCP.
         connect: Opens a byte stream to a host and port.
         must_return: Called when this node has been declared down by a peer and is the one to take a new life.
@@ -72,7 +71,6 @@ class LaneOpener:
         settings: TransportSettings,
         *,
         secret: bytes,
-        credential: Callable[[], bytes],
         accept: Callable[[NodeHello], Verdict] | None,
         tls: TlsContexts | None,
         connect: Connect,
@@ -81,7 +79,6 @@ class LaneOpener:
         self._peer_table = peer_table
         self._settings = settings
         self._secret = secret
-        self._credential = credential
         self._accept = accept
         self._tls = tls
         self._connect = connect
@@ -96,6 +93,7 @@ class LaneOpener:
         epoch: int = 0,
         token: bytes = b"",
         peer: Peer | None = None,
+        role: str | None = None,
     ) -> OpenedLane:
         """Open a lane to an address, within the deadline of a handshake.
 
@@ -106,25 +104,29 @@ class LaneOpener:
             epoch: Of a data lane: its epoch.
             token: Of a tunnel lane: the call that it answers.
             peer: The node that must answer there, in that very life; None for any, for a control lane.
+            role: The role that must answer there; None for any.
 
         Raises:
             OSError: Nobody answers there (``TimeoutError``: not in time).
             HandshakeFailed: Somebody does, but there is no lane; its reason is a whole sentence.
         """
-        me = self._peer_table.identity
+        me, identification = self._peer_table.identity, self._peer_table.identification
 
         def introduce() -> Hello:
             return self._peer_table.hello(lane, secrets.token_bytes(NONCE_SIZE), epoch=epoch, token=token)
 
-        def judge(_: Handshake, proven: Proven) -> Admission:
+        def judge(handshake: Handshake, proven: Proven) -> Admission:
             hello = proven.hello
+            known = identification.judge(_local(handshake), hello, dialled=True, expected=role)
+            if known.code is not Code.OK:
+                return known
             if peer is not None and (hello.node, hello.incarnation) != (peer.node, peer.incarnation):
                 return Admission(
                     Code.REFUSED, f"{peer.node} is not there any more in life {peer.incarnation}"
                 )
             return self._peer_table.judge(me, proven.hello, dialled=True)
 
-        handshake = Handshake(introduce, self._secret, dialler=True, credential=self._credential())
+        handshake = Handshake(introduce, self._secret, identification.key, dialler=True)
         stream: ByteStream | None = None
         with anyio.fail_after(self._settings.handshake_timeout):
             try:
@@ -150,20 +152,22 @@ class LaneOpener:
             TimeoutError: The peer did not finish its handshake in time.
             HandshakeFailed: There is no lane.
         """
-        me = self._peer_table.identity
+        me, identification = self._peer_table.identity, self._peer_table.identification
 
         def introduce() -> Hello:
             return self._peer_table.hello(Lane.CONTROL, secrets.token_bytes(NONCE_SIZE))
 
-        handshake = Handshake(introduce, self._secret, dialler=False)
+        handshake = Handshake(introduce, self._secret, identification.key, dialler=False)
         host = remote_host(stream)
 
         def judge(handshake: Handshake, proven: Proven) -> Admission:
-            admission = self._peer_table.judge(me, proven.hello, dialled=False)
+            admission = identification.judge(_local(handshake), proven.hello, dialled=False)
+            if admission.code is Code.OK:
+                admission = self._peer_table.judge(me, proven.hello, dialled=False)
             if admission.code is not Code.OK or self._accept is None:
                 return admission
             try:
-                verdict = self._accept(_node_hello(handshake, proven.hello, host))
+                verdict = self._accept(_node_hello(proven.hello, host))
             except Exception as error:  # noqa: BLE001 - a bug of the hook
                 log.error("transport.accept_failed", peer=proven.hello.node, error=repr(error)[:500])  # noqa: TRY400 - bounded
                 verdict = Verdict("its own judgement failed, see its log")
@@ -215,13 +219,18 @@ def _sentence(address: str, handshake: Handshake, error: HandshakeFailed) -> Han
     return HandshakeFailed(error.code, text, final=True)
 
 
-def _node_hello(handshake: Handshake, hello: Hello, host: str) -> NodeHello:
+def _local(handshake: Handshake) -> Hello:
+    assert handshake.local is not None  # it was said before the peer proved anything
+    return handshake.local
+
+
+def _node_hello(hello: Hello, host: str) -> NodeHello:
     return NodeHello(
         node=hello.node,
         role=hello.role,
         incarnation=hello.incarnation,
         lane=hello.lane.value,
         host=host,
-        has_credential=handshake.has_credential,
-        proves=handshake.proves,
+        public_key=hello.public_key,
+        has_credential=bool(hello.credential),
     )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from attrs import evolve, field, frozen
 
 from sllm_actors.actors.identity import Incarnation, NodeId
@@ -43,6 +41,9 @@ class Peer:
     Attributes:
         host: The address that its connection was observed to come from (or go to).
         outbound: Whether this node dialled it.
+        public_key: The node's own key, which it has proved to hold.
+        has_credential: Whether a credential of the head vouches for its role and key. At a head, a node that
+            joins has none yet; the head itself then decides what the node may be.
     """
 
     node: NodeId
@@ -50,6 +51,8 @@ class Peer:
     incarnation: Incarnation
     host: str
     outbound: bool
+    public_key: bytes = field(default=b"", repr=False)
+    has_credential: bool = True
 
 
 @frozen
@@ -85,7 +88,7 @@ class NoLink:
 
 @frozen
 class Verdict:
-    """What the node itself says about a peer that has proved the cluster secret.
+    """What the node itself says about a peer that has proved who it is.
 
     Attributes:
         refusal: Why it may not come in, as the end of the sentence "… refused this node: …"; empty to accept.
@@ -103,8 +106,8 @@ class NodeHello:
 
     Attributes:
         host: The observed address.
-        has_credential: Whether it offered a proof of a credential of its own.
-        proves: Tells whether that proof was made with the credential of a given ``credential_hash``.
+        public_key: The node's own key, which it has proved to hold.
+        has_credential: Whether a credential of the head vouches for its role and key.
     """
 
     node: NodeId
@@ -112,5 +115,5 @@ class NodeHello:
     incarnation: Incarnation
     lane: str
     host: str
+    public_key: bytes = field(repr=False)
     has_credential: bool
-    proves: Callable[[bytes], bool] = field(repr=False)

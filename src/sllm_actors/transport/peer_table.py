@@ -8,6 +8,7 @@ from sllm_actors.actors.identity import Incarnation, NodeId
 
 from .admission import Admission, Known, admit
 from .hello import Code, Hello, Lane
+from .identification import Identification
 from .link import LinkState
 from .peer import NodeIdentity
 from .peer_link import PeerLink
@@ -22,11 +23,15 @@ class PeerTable:
 
     Attributes:
         identity: This node in its present life.
+        identification: How it shows that, and whom it believes.
         links: By node id.
     """
 
-    def __init__(self, identity: NodeIdentity, settings: TransportSettings) -> None:
+    def __init__(
+        self, identity: NodeIdentity, settings: TransportSettings, identification: Identification
+    ) -> None:
         self.identity = identity
+        self.identification = identification
         self.links: dict[NodeId, PeerLink] = {}
         self._settings = settings
         self._previous: Incarnation | None = None
@@ -51,6 +56,8 @@ class PeerTable:
             previous=self._previous,
             lane=lane,
             nonce=nonce,
+            public_key=self.identification.key.public_key,
+            credential=self.identification.shown(me),
             links=self._links_up(),
             epoch=epoch,
             token=token,
@@ -107,4 +114,5 @@ class PeerTable:
             outbound=link.outbound,
             lively=quiet < 3 * self._settings.heartbeat,
             data_epoch=link.epoch,
+            public_key=link.peer.public_key,
         )

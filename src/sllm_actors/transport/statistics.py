@@ -18,6 +18,7 @@ class LinkStatistics:
         sent: User messages, asks and outcomes queued for the peer.
         received: The same, from the peer.
         late: Outcomes that found nobody waiting.
+        not_allowed: Messages of the peer that were not taken, by its role or its node id.
         asks: Asks that wait for their outcome now.
         in_flight: Bytes on the data lane that the peer has not reported as consumed.
         queued: Bytes that wait for the data lane's window.
@@ -31,6 +32,7 @@ class LinkStatistics:
     sent: int
     received: int
     late: int
+    not_allowed: int
     asks: int
     in_flight: int
     queued: int
@@ -76,6 +78,7 @@ def link_statistics(link: PeerLink) -> LinkStatistics:
         sent=link.counts.sent,
         received=link.counts.received,
         late=link.counts.late,
+        not_allowed=link.counts.not_allowed,
         asks=lane.waiting if lane else 0,
         in_flight=lane.outbox.in_flight if lane else 0,
         queued=lane.outbox.queued_bytes if lane else 0,

@@ -26,6 +26,7 @@ from .dialer import Dial
 from .envelope import EnvelopeCoder
 from .errors import HandshakeFailed
 from .hello import Lane
+from .identification import Identification
 from .lane_opener import Connect, LaneOpener, OpenedLane
 from .listener import Doorman, accept_forever
 from .peer import NodeHello, NodeIdentity, NoLink, Peer, PeerLost, PeerUp, Verdict
@@ -49,6 +50,7 @@ class Transport:
     Args:
         identity: This node, in the life that it begins with.
         secret: The cluster secret; it never leaves the process and is never logged.
+        identification: How this node proves who it is, and whom it believes.
         catalog: The closed set of messages.
         inbound: The actor system.
         on_peer: Told of each peer that comes up and is lost, after the actor system. Must not raise: what it
@@ -57,10 +59,9 @@ class Transport:
         next_incarnation: Makes (and persists) a later life of this node, when a peer had declared it down.
         settings: Clocks and bounds.
         on_tunnel: Opens what a peer's tunnel request names.
-        accept: Judges a peer that has proved the secret, for every lane that it opens. What it raises is
+        accept: Judges a peer that has proved who it is, for every lane that it opens. What it raises is
             logged, and refuses the peer.
         on_no_link: Told why a dialled address gives no link, once per change. Must not raise, as ``on_peer``.
-        credential: Returns this node's own credential, empty while it has none.
         hooks: Conversions of types that only the node knows, as of ``ActorRef``.
         tls: The TLS contexts for every connection; None for plain TCP.
         connect: Opens byte streams; a simulation gives another one than TCP's.
@@ -72,6 +73,7 @@ class Transport:
         identity: NodeIdentity,
         *,
         secret: bytes,
+        identification: Identification,
         catalog: Catalog,
         inbound: Inbound,
         on_peer: Callable[[PeerUp | PeerLost], None],
@@ -80,7 +82,6 @@ class Transport:
         on_tunnel: OnTunnel | None = None,
         accept: Callable[[NodeHello], Verdict] | None = None,
         on_no_link: Callable[[NoLink], None] | None = None,
-        credential: Callable[[], bytes] | None = None,
         hooks: Hooks | None = None,
         tls: TlsContexts | None = None,
         connect: Connect = connect,
@@ -92,13 +93,12 @@ class Transport:
         self._on_no_link = on_no_link
         self._next_incarnation = next_incarnation
         self._codec = Codec(catalog, hooks)
-        self._peer_table = PeerTable(identity, self.settings)
+        self._peer_table = PeerTable(identity, self.settings, identification)
         self._doorman = Doorman(self.settings)
         self._opener = LaneOpener(
             self._peer_table,
             self.settings,
             secret=secret,
-            credential=credential or (lambda: b""),
             accept=accept,
             tls=tls,
             connect=connect,
@@ -153,8 +153,14 @@ class Transport:
             for raw in listeners:
                 accepting.start_soon(accept_forever, raw, self._doorman, tasks, self.accept)
 
-    def dial(self, host: str, port: int) -> Dial:
-        """Keep a link to whoever answers there, dialling again with back-off, until the dial is closed."""
+    def dial(self, host: str, port: int, role: str | None = None) -> Dial:
+        """Keep a link to whoever answers there, dialling again with back-off, until the dial is closed.
+
+        Args:
+            host: A name or an address.
+            port: The port there.
+            role: The role that must answer there, or there is no link; None for any.
+        """
         tasks = self._tasks
         dial = Dial(
             host,
@@ -165,6 +171,7 @@ class Transport:
             attach_control=self._attach_control,
             attach_data=self._attach_data,
             report=self._report,
+            role=role,
         )
         self._dials.add(dial)
         tasks.start_soon(self._run_dial, dial)
@@ -306,9 +313,19 @@ class Transport:
     def _new_link(self, opened: OpenedLane) -> PeerLink:
         me, hello = self._peer_table.identity, opened.hello
         return PeerLink(
-            Peer(hello.node, hello.role, hello.incarnation, opened.host, opened.address is not None),
+            Peer(
+                hello.node,
+                hello.role,
+                hello.incarnation,
+                opened.host,
+                opened.address is not None,
+                hello.public_key,
+                bool(hello.credential),
+            ),
             local=Address(me.node, me.incarnation, 0),
-            coder=EnvelopeCoder(self._codec, (me.node, me.incarnation), (hello.node, hello.incarnation)),
+            coder=EnvelopeCoder(
+                self._codec, (me.node, me.incarnation), (hello.node, hello.incarnation), hello.role
+            ),
             inbound=self._inbound,
             settings=self.settings,
             on_up=self._peer_up,

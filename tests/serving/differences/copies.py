@@ -27,6 +27,7 @@ from sllm_actors.serving.differences.follower import Follower
 from sllm_actors.serving.differences.publisher import Publisher
 from sllm_actors.serving.differences.subscription import Subscription
 from sllm_actors.testing import SimNet, TestSystem
+from sllm_actors.testing.node_keys import identification_of
 from sllm_actors.transport import NodeIdentity, PeerLost, PeerUp, Transport, TransportSettings
 
 from .kit import CATALOG, ITEMS, AskItems, Item, Name
@@ -251,6 +252,7 @@ async def _node(net: SimNet, name: str, role: str, actor: Callable[[Node], Actor
     transport = Transport(
         NodeIdentity(system.node, role, system.incarnation, "sim"),
         secret=SECRET,
+        identification=identification_of("sim", name, role),
         catalog=CATALOG,
         inbound=system,
         on_peer=lambda event: node.heard(event),

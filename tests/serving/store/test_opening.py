@@ -135,6 +135,15 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert "missing/state.db cannot be opened: unable to open database file" in sentence
 
 
+def test_a_link_to_a_disk_that_is_away_is_left_as_it_is(path: Path, tmp_path: Path) -> None:
+    path.symlink_to(tmp_path / "away" / "state.db")
+    assert f"{path} cannot be opened: unable to open database file" in problem(sqlite_url(path))
+    assert path.is_symlink()
+    (tmp_path / "away").mkdir()
+    reopened(path).close()
+    assert (tmp_path / "away" / "state.db").stat().st_size > 0
+
+
 def test_a_file_that_is_no_database_is_named(path: Path) -> None:
     path.write_bytes(b"something else entirely, and long enough to be looked at\n" * 40)
     sentence = problem(sqlite_url(path))

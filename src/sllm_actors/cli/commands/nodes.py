@@ -105,6 +105,11 @@ node_options = options(
     click.option("--tls-cert", type=PEM, help="This node's certificate (PEM), for TLS between nodes."),
     click.option("--tls-key", type=PEM, help="The private key of that certificate (PEM)."),
     click.option("--tls-ca", type=PEM, help="The authority of all nodes' certificates (PEM)."),
+    click.option(
+        "--trust-new-head",
+        is_flag=True,
+        help="Workers and gateways started here believe a head whose key (head.key) is new. Give it once.",
+    ),
 )
 
 engine_options = options(

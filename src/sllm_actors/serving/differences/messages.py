@@ -3,7 +3,7 @@
 A stream declares a subclass of ``Difference``, ``Page`` and ``AskPage`` with its types, registers them in the
 catalog of its room, and names them in a ``Stream``::
 
-    @CATALOG.message("serving.orders_difference")
+    @CATALOG.message("serving.orders_difference", senders={"head"}, names_sender="node")
     @frozen
     class OrdersDifference(Difference[ReplicaKey, ReplicaOrder]):
         ...
@@ -90,7 +90,7 @@ class AskPage(Generic[K]):
     after: K | None = None
 
 
-@CATALOG.message("serving.beat")
+@CATALOG.message("serving.beat", senders={"head", "worker", "gateway"}, names_sender="node")
 @frozen
 class Beat:
     """Where a publisher is: sent to each follower about once a second, whether or not anything changes.

@@ -35,10 +35,11 @@ def make_file(address: URL, path: Path, deployments: Path | None) -> None:
     Raises:
         StoreProblem: It cannot be made.
     """
-    if path.exists() or not path.parent.is_dir():
-        return
     draft = path.with_name(f".{path.name}{DRAFT}")
     try:
+        # A link that leads nowhere: the disk that it leads to may be away for now.
+        if path.exists() or path.is_symlink() or not path.parent.is_dir():
+            return
         _remove(draft)  # of a program that was killed while it made one
         make_private_file(draft)
         database = Database(address.set(database=str(draft)), str(path), wal=False)

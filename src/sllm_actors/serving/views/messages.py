@@ -21,7 +21,7 @@ MAX_LIMIT = 1000
 """The most entries of one page, and how many it has at most where nothing else is asked for."""
 
 
-@CATALOG.message("serving.describe_deployment")
+@CATALOG.message("serving.describe_deployment", senders={"gateway"})
 @frozen
 class DescribeDeployment:
     """Describe the deployment with this id, with its settings."""
@@ -29,7 +29,7 @@ class DescribeDeployment:
     deployment: str
 
 
-@CATALOG.message("serving.describe_deployments")
+@CATALOG.message("serving.describe_deployments", senders={"gateway"})
 @frozen
 class DescribeDeployments:
     """List deployments without their settings.
@@ -49,7 +49,7 @@ class DescribeDeployments:
     node: str = ""
 
 
-@CATALOG.message("serving.describe_nodes")
+@CATALOG.message("serving.describe_nodes", senders={"gateway"})
 @frozen
 class DescribeNodes:
     """List nodes.
@@ -65,7 +65,7 @@ class DescribeNodes:
     role: str = ""
 
 
-@CATALOG.message("serving.describe_cluster")
+@CATALOG.message("serving.describe_cluster", senders={"gateway"})
 @frozen
 class DescribeCluster:
     """List deployments, without their settings, and after the last of them the nodes.
