@@ -59,6 +59,8 @@ TESTS = {
         "path/test_assembly",
         "path/test_inference_request",
         "path/test_model_name",
+        "routing/test_board",
+        "routing/test_give_back",
         "routing/test_holds",
         "routing/test_knowledge",
         "routing/test_route",

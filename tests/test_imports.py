@@ -138,6 +138,7 @@ PURE_CORES = {
         "path.inference_request",
         "path.model_name",
         "routing.board",
+        "routing.give_back",
         "routing.holds",
         "routing.in_flight",
         "routing.knowledge",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -20,14 +19,16 @@ from sllm_actors.engines.identity import ReplicaId
 from sllm_actors.engines.messages import OpenEngine, ReplicaReport, ReplicaState
 from sllm_actors.gateway import Gateway, GatewaySettings, open_gateway, serve_http
 from sllm_actors.gateway.routing.router import router_name
-from sllm_actors.serving.messages import GATEWAY, ReplicaStates, RoutingTable, ServedModel, WorkerAddress
+from sllm_actors.serving.messages import GATEWAY, ServedModel, WorkerAddress
 from sllm_actors.testing import TestSystem
+
+from .played_nodes import PlayedNodes
 
 MACHINE = "machine-1"
 
 
 def served(model: str = "smol", backend: str = "llamacpp", **more: Any) -> ServedModel:
-    return ServedModel(f"{model}:{backend}", model, backend, 1, **more)
+    return ServedModel(f"{model}:{backend}", model, backend, 1, **({"revisions": (1,)} | more))
 
 
 def replica(
@@ -37,11 +38,12 @@ def replica(
     *,
     number: int = 1,
     attempt: int = 1,
+    revision: int = 1,
+    uid: str = "",
     **more: Any,
 ) -> ReplicaReport:
-    return ReplicaReport(
-        ReplicaId(deployment, 1, number, attempt), state, address, **({"machine": MACHINE} | more)
-    )
+    me = ReplicaId(deployment, revision, number, attempt, uid)
+    return ReplicaReport(me, state, address, **({"machine": MACHINE} | more))
 
 
 @define
@@ -53,12 +55,14 @@ class PlayedCluster:
         tunnel_refusal: What is raised instead, if anything.
         dialled: What the gateway was told to be linked to.
         shutdown: Set to stop the gateway.
+        nodes: The head and the workers, which play their parts of the streams.
     """
 
     system: TestSystem
     gateway: Gateway
     url: str
     settings: GatewaySettings
+    nodes: PlayedNodes
     head: NodeId | None = None
     tunnels: list[tuple[NodeId, OpenEngine]] = field(factory=list)
     tunnel_to: int = 0
@@ -66,24 +70,39 @@ class PlayedCluster:
     dialled: list[tuple[WorkerAddress, ...]] = field(factory=list)
     shutdown: anyio.Event = field(factory=anyio.Event)
     _to_close: list[Callable[[], Awaitable[None]]] = field(factory=list)
-    _epochs: itertools.count[int] = field(factory=lambda: itertools.count(1))
 
     def tell(self, message: object) -> None:
         self.system.named(GATEWAY).tell(message)
 
     async def deploy(self, *models: ServedModel) -> None:
-        self.tell(RoutingTable((1, next(self._epochs)), models))
+        """Let exactly these models be deployed."""
+        self.nodes.link("head", "head")
+        self.nodes.head.serve(models)
         await self.settle()
 
     async def report(self, *replicas: ReplicaReport, node: str = "worker-1") -> None:
-        self.tell(ReplicaStates(node, next(self._epochs), replicas))
+        """Let a worker have exactly these replicas."""
+        self.nodes.link(node, "worker")
+        self.nodes.worker(node).have(replicas)
+        await self.settle()
+
+    async def lose(self, node: str) -> None:
+        """Let the link to a node be lost."""
+        self.nodes.lose(node)
         await self.settle()
 
     async def settle(self) -> None:
         """Wait until the gateway's actors have handled what they were told; each then answers a question."""
-        for name in (GATEWAY, *map(router_name, self.gateway.deployments())):
-            with suppress(ActorError):  # "I take no such question" is an answer too
-                await self.system.named(name).ask("settled?", timeout=5)
+        said = -1
+        while said != self.nodes.said:
+            said = self.nodes.said
+            await self._answered(GATEWAY)
+        for deployment in self.gateway.deployments():
+            await self._answered(router_name(deployment))
+
+    async def _answered(self, name: str) -> None:
+        with suppress(ActorError):  # "I take no such question" is an answer too
+            await self.system.named(name).ask("settled?", timeout=5)
 
     def client(self, **more: Any) -> openai.AsyncOpenAI:
         """Return a client, closed at the end of the test."""
@@ -105,8 +124,17 @@ class PlayedCluster:
 
 
 @asynccontextmanager
-async def running_gateway(folder: Path, *, grace: float = 1, **more: Any) -> AsyncIterator[PlayedCluster]:
-    """Run a gateway on a free port; ``more`` are settings, ``grace`` what requests get when it stops."""
+async def running_gateway(
+    folder: Path, *, grace: float = 1, nodes: PlayedNodes | None = None, **more: Any
+) -> AsyncIterator[PlayedCluster]:
+    """Run a gateway on a free port.
+
+    Args:
+        folder: Where its snapshot is.
+        grace: Seconds that requests get when it stops.
+        nodes: The rest of the cluster, perhaps known from an earlier gateway; none is linked at first.
+        more: Its settings.
+    """
     settings = GatewaySettings(snapshot_path=folder / "routing.json", machine=MACHINE)
     settings = evolve(settings, **more)
     played: PlayedCluster
@@ -119,16 +147,19 @@ async def running_gateway(folder: Path, *, grace: float = 1, **more: Any) -> Asy
 
     dialled: list[tuple[WorkerAddress, ...]] = []
     async with TestSystem(node=NodeId("gateway-1")) as system:
+        nodes = nodes or PlayedNodes()
+        nodes.attach(system)
         gateway = open_gateway(
             system,
             settings=settings,
             open_tunnel=open_tunnel,
             dial_workers=dialled.append,
-            head_node=lambda: played.head,
+            head_node=lambda: played.head or nodes.linked_head,
+            peers=nodes.peers,
         )
         listener = socket.create_server(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        played = PlayedCluster(system, gateway, url, settings, dialled=dialled)
+        played = PlayedCluster(system, gateway, url, settings, nodes, dialled=dialled)
         await system.start(gateway.child_spec)
         shutdown = played.shutdown
         async with anyio.create_task_group() as tasks:

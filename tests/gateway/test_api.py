@@ -18,7 +18,6 @@ from sllm_actors.engines.identity import ReplicaId
 from sllm_actors.engines.messages import LogChunk, ReadLog
 from sllm_actors.serving.messages import (
     CONTROLLER,
-    WORKER,
     ControlAnswer,
     DeleteDeployment,
     Deploy,
@@ -150,8 +149,8 @@ async def test_a_deployment_that_is_not_json_never_reaches_the_head(cluster: Pla
 
 async def test_a_log_is_read_from_the_worker_that_has_it(cluster: PlayedCluster) -> None:
     deployment = NAME
-    await cluster.report(replica(deployment), node=LOCAL)
-    worker = await cluster.system.probe(WORKER)
+    await cluster.report(replica(deployment))
+    worker = await cluster.nodes.probe("worker-1")
     http = cluster.http()
     asked: list[Any] = []
 
@@ -177,8 +176,8 @@ async def test_a_log_is_read_from_the_worker_that_has_it(cluster: PlayedCluster)
 
 
 async def test_who_follows_a_log_gets_its_end_when_the_replica_is_gone(cluster: PlayedCluster) -> None:
-    await cluster.report(replica(NAME), node=LOCAL)
-    worker = await cluster.system.probe(WORKER)
+    await cluster.report(replica(NAME))
+    worker = await cluster.nodes.probe("worker-1")
     path = f"/instances/{quote(f'{NAME}@1.1.1', safe=':@')}/logs"
     http = cluster.http()
 
@@ -189,10 +188,10 @@ async def test_who_follows_a_log_gets_its_end_when_the_replica_is_gone(cluster: 
         return dict(answer.json())
 
     assert (await read(0, LogChunk(0, 3, "one")))["text"] == "one"
-    await cluster.report(node=LOCAL)
+    await cluster.report()
     assert (await read(3, LogChunk(3, 6, "two")))["text"] == "two"
     assert (await read(6, LogChunk(6, 6, "", ended=True)))["ended"] is True
-    await cluster.report(replica(NAME, number=2), node=LOCAL)
+    await cluster.report(replica(NAME, number=2))
     other = quote(f"{NAME}@1.3.1", safe=":@")
     assert (await http.get(f"/instances/{other}/logs")).status_code == 404
 

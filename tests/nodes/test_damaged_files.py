@@ -23,14 +23,14 @@ from sllm_actors.engines.ownership.attempts import Attempts
 from sllm_actors.engines.ownership.leases import Lease, Leases
 from sllm_actors.engines.warm.late_imports import Learned, read_learned, write_learned
 from sllm_actors.files import write_record
-from sllm_actors.gateway.routing.snapshot_file import load_table, save_table
+from sllm_actors.gateway.routing.snapshot_file import Snapshot, SnapshotFile
 from sllm_actors.models.folder import ModelFolder
 from sllm_actors.models.hub import Listing
 from sllm_actors.models.hub_source import RepoFile
 from sllm_actors.nodes.membership import Membership, find_membership
 from sllm_actors.nodes.settings import WorkerNodeSettings
 from sllm_actors.nodes.worker import run_worker
-from sllm_actors.serving.messages import RoutingTable, WorkerAddress
+from sllm_actors.serving.messages import WorkerAddress
 from sllm_actors.serving.store.database import sqlite_url
 from sllm_actors.serving.store.store import Store
 from sllm_actors.serving.worker.epoch import ObeyedEpoch
@@ -120,8 +120,8 @@ ANEW = [
     StateFile("cluster.json", lambda path: write_record(path, ClusterInfo("c", 8001), durable=True), member),
     StateFile(
         "routing.json",
-        lambda path: save_table(path, RoutingTable((1, 2), workers=(WorkerAddress("w", "h", 8002),))),
-        load_table,
+        lambda path: SnapshotFile(path).save(1, Snapshot(workers=(WorkerAddress("w", "h", 8002),))),
+        lambda path: SnapshotFile(path).load(),
     ),
     StateFile(
         "vllm.json",

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from sllm_actors.api_error import ApiError as ApiError
 from sllm_actors.gateway.path.server import serve_http as serve_http
-from sllm_actors.gateway.routing.messages import HeadUp as HeadUp
-from sllm_actors.gateway.routing.messages import WorkerLost as WorkerLost
-from sllm_actors.gateway.routing.messages import WorkerUp as WorkerUp
 
 from .gateway import Gateway as Gateway
 from .gateway import open_gateway as open_gateway

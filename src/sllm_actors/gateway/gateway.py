@@ -16,10 +16,12 @@ from sllm_actors.gateway.api.instances import Instances
 from sllm_actors.gateway.path.dispatch import Dispatcher
 from sllm_actors.gateway.path.ingress import ASGI, Ingress
 from sllm_actors.gateway.path.upstream import Connector, OpenTunnel
-from sllm_actors.gateway.routing.actor import DialWorkers, GatewayActor, Memory
+from sllm_actors.gateway.routing.actor import DialWorkers, GatewayActor, Memory, NodeLinks
 from sllm_actors.gateway.routing.board import Board
+from sllm_actors.gateway.routing.following import Peers
 from sllm_actors.gateway.routing.in_flight import InFlight
 from sllm_actors.gateway.routing.router import RouterTools
+from sllm_actors.gateway.routing.snapshot_file import SnapshotFile
 from sllm_actors.serving.messages import GATEWAY
 
 from .settings import GatewaySettings
@@ -31,8 +33,7 @@ class Gateway:
 
     Attributes:
         child_spec: The actor ``GATEWAY``, to be started under the node's supervision tree. It follows the
-            streams of the head and of workers, and takes ``HeadUp``, ``WorkerUp`` and ``WorkerLost`` from
-            its own node.
+            streams of the head and of workers, and takes ``PeerUp`` and ``PeerLost`` from its own node.
         asgi: The ASGI application for ``serve_http``. It must run on the event loop of the actor system.
         in_flight: How many requests are under way at each replica.
         board: The routes as the hot path reads them.
@@ -57,6 +58,7 @@ def open_gateway(
     open_tunnel: OpenTunnel,
     dial_workers: DialWorkers,
     head_node: HeadNode,
+    peers: Peers,
 ) -> Gateway:
     """Put a gateway together; nothing runs until its ``child_spec`` is started and its ``asgi`` is served.
 
@@ -69,8 +71,10 @@ def open_gateway(
         dial_workers: Called at the start and at each change, with all workers that this gateway should be
             linked to. Must not block or raise.
         head_node: Returns the head's node id, or None while there is no link to it.
+        peers: Returns the nodes that are linked now.
     """
-    memory = Memory()
+    memory = Memory(SnapshotFile(settings.snapshot_path))
+    links = NodeLinks(dial_workers, peers, head_node)
     tools = RouterTools(Board(), InFlight(), settings)
     app = build_app(
         board=tools.board,
@@ -81,5 +85,5 @@ def open_gateway(
     connector = Connector(settings.machine, open_tunnel, settings.connect_timeout)
     dispatcher = Dispatcher(system, tools, connector, SystemRandom(), secrets.token_hex(8).encode())
     ingress = Ingress(cast("ASGI", app), dispatcher, settings)
-    spec = ChildSpec(GATEWAY, lambda: GatewayActor(tools, memory, dial_workers), name=GATEWAY)
+    spec = ChildSpec(GATEWAY, lambda: GatewayActor(tools, memory, links), name=GATEWAY)
     return Gateway(spec, ingress, tools.in_flight, tools.board, ingress.give_up)

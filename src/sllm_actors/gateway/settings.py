@@ -22,7 +22,7 @@ class GatewaySettings:
     """Everything that is fixed for one life of a gateway. Sizes in bytes, times in seconds.
 
     Attributes:
-        snapshot_path: The file that keeps the last routing table.
+        snapshot_path: The file that keeps what the head has said last.
         machine: Which machine and boot this is, as replicas report it too. An engine with the same value is
             reached directly, without a tunnel.
         loopback: Whether the listener is bound to loopback: then no key is wanted, but ``Host`` and

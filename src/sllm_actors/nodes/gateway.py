@@ -12,10 +12,10 @@ from sllm_actors.actors import ActorSystem, NodeId
 from sllm_actors.cluster.home import NodeHome
 from sllm_actors.cluster.secret import admin_key, find_secret
 from sllm_actors.engines.host import machine_id
-from sllm_actors.gateway import GatewaySettings, HeadUp, WorkerLost, WorkerUp, open_gateway, serve_http
+from sllm_actors.gateway import GatewaySettings, open_gateway, serve_http
 from sllm_actors.observe.terminal import announce
 from sllm_actors.serving.messages import GATEWAY, WorkerAddress
-from sllm_actors.transport import Dial, PeerLost, PeerUp, Transport
+from sllm_actors.transport import Dial, Peer, PeerLost, PeerUp, Transport
 
 from .membership import Membership, find_membership, watched
 from .node import inherited, open_node
@@ -29,33 +29,31 @@ TUNNEL_TIMEOUT = 5.0
 
 
 class Links:
-    """The links of this gateway: to the head, and to the workers of the routing table.
+    """The links of this gateway: to the head, and to the workers whose addresses the head has told.
 
     Args:
         membership: Told when the head is linked.
-
-    Attributes:
-        head: The node id of the head whose link came up last, or None while that link is down.
     """
 
     def __init__(self, membership: Membership) -> None:
         self._membership = membership
         self._dials: dict[tuple[str, int], Dial] = {}
-        self.head: NodeId | None = None
+        self._head: Peer | None = None
+
+    @property
+    def head(self) -> NodeId | None:
+        """The node id of the head whose link came up last, or None while that link is down."""
+        return None if self._head is None else self._head.node
 
     def news(self, system: ActorSystem, event: PeerUp | PeerLost) -> None:
-        """Take an event of the transport: note the head's node id; tell the gateway's actor of workers."""
-        peer = event.peer
-        if peer.role == "head":
+        """Take an event of the transport: note which head is linked, and pass it to the gateway's actor."""
+        if event.peer.role == "head":
             if isinstance(event, PeerUp):
-                self.head = peer.node
+                self._head = event.peer
                 self._membership.on_joined()
-                system.named(GATEWAY).tell(HeadUp(peer.node))
-            elif self.head == peer.node:
-                self.head = None
-        elif peer.role == "worker":
-            told = WorkerUp(peer.node) if isinstance(event, PeerUp) else WorkerLost(peer.node, event.reason)
-            system.named(GATEWAY).tell(told)
+            elif self._head == event.peer:  # not if a later life of it is linked already
+                self._head = None
+        system.named(GATEWAY).tell(event)
 
     def dial_workers(self, transport: Transport, workers: tuple[WorkerAddress, ...]) -> None:
         """Keep links to exactly these workers: dial new addresses, and close the links to all others.
@@ -110,6 +108,7 @@ async def run_gateway(settings: GatewayNodeSettings, stopping: anyio.Event) -> N
                 open_tunnel=partial(node.transport.open_tunnel, timeout=TUNNEL_TIMEOUT),
                 dial_workers=partial(links.dial_workers, node.transport),
                 head_node=lambda: links.head,
+                peers=node.transport.peers,
             )
             await node.system.start(gateway.child_spec)
             node.transport.dial(settings.head_host, membership.info.transport_port, "head")

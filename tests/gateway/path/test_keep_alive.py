@@ -20,8 +20,8 @@ pytestmark = pytest.mark.anyio
 
 HELLO: Any = {"model": "smol", "messages": [{"role": "user", "content": "hello"}], "stream": True}
 COMMENT = ": keep-alive\n\n"
-OFTEN = {"keep_alive_interval": 0.05}
-NEVER = {"keep_alive_interval": 3600.0}
+OFTEN: Any = {"keep_alive_interval": 0.05}
+NEVER: Any = {"keep_alive_interval": 3600.0}
 
 
 async def test_an_engine_that_is_silent_before_its_first_token_is_waited_for_aloud(

@@ -115,14 +115,11 @@ async def test_a_deleted_deployment_lets_go_of_what_waits_for_it(cluster: Played
 async def test_a_lost_workers_replicas_get_nothing_any_more(
     cluster: PlayedCluster, broken_engine: Engines
 ) -> None:
-    from sllm_actors.gateway import WorkerLost
-
     async with broken_engine() as engine, broken_engine() as other:
         await cluster.deploy(served(hold_timeout=0.3))
         await cluster.report(replica(address=engine.address), node="worker-1")
         await cluster.report(replica(address=other.address, number=2), node="worker-2")
-        cluster.tell(WorkerLost("worker-1", "closed by peer"))
-        await cluster.settle()
+        await cluster.lose("worker-1")
         for _ in range(5):
             await cluster.client().chat.completions.create(**HELLO)
         assert not engine.calls

@@ -1,87 +1,138 @@
-"""What a gateway believes when messages come late, twice or in the wrong order, and what is on its disk."""
+"""What a gateway knows, found by deployment, and what each change touches."""
 
 from __future__ import annotations
 
-import json
-import stat
-from pathlib import Path
-
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.gateway.kit import replica, served
 
+from sllm_actors.engines.messages import ReplicaState
 from sllm_actors.gateway.routing.knowledge import Knowledge
-from sllm_actors.gateway.routing.snapshot_file import load_table, save_table
-from sllm_actors.serving.messages import ReplicaStates, RoutingTable, WorkerAddress
+from sllm_actors.serving.messages import WorkerAddress
 
-TABLE = RoutingTable((3, 7), (served(created=5.0),), (WorkerAddress("worker-1", "10.0.0.1", 8002),))
-
-
-def states(sequence: int, node: str = "worker-1", attempt: int = 1) -> ReplicaStates:
-    return ReplicaStates(node, sequence, (replica(attempt=attempt),))
+HERE = WorkerAddress("worker-1", "10.0.0.1", 8002)
 
 
-@given(st.permutations(range(5)))
-def test_the_newest_table_and_states_win_in_any_order(order: list[int]) -> None:
+def test_what_is_deployed_touches_its_own_route_only() -> None:
     knowledge = Knowledge()
-    for number in order:
-        knowledge = knowledge.with_table(RoutingTable((1, number + 1)))
-        knowledge = knowledge.with_states(states(number, attempt=number))
-    assert knowledge.table.epoch == (1, 5)
-    assert knowledge.states["worker-1"].sequence == 4
+    assert knowledge.serve([served("a"), served("b")]) == {"a:llamacpp", "b:llamacpp"}
+    assert knowledge.serve([served("a"), served("b", hold_limit=1)]) == {"b:llamacpp"}
+    assert knowledge.serve(gone=["a:llamacpp", "never:llamacpp"]) == {"a:llamacpp"}
+    assert knowledge.names() == {"b:llamacpp"}
 
 
-def test_an_older_head_is_not_believed_and_a_repetition_changes_nothing() -> None:
-    knowledge = Knowledge().with_table(TABLE).with_states(states(5))
-    assert knowledge.with_table(RoutingTable((2, 100))) is knowledge
-    assert knowledge.with_table(TABLE) is knowledge
-    assert knowledge.with_states(states(5)) is knowledge
-    assert knowledge.without("worker-2") is knowledge
-
-
-def test_a_worker_that_begins_anew_is_believed() -> None:
-    knowledge = Knowledge().with_states(states(50)).with_new_life("worker-1")
-    assert knowledge.replicas(), "what it ran stands until it speaks"
-    assert knowledge.with_states(states(1, attempt=2)).states["worker-1"].sequence == 1
-    assert Knowledge().with_new_life("worker-1") == Knowledge()
+def test_addresses_tell_whether_they_changed() -> None:
+    knowledge = Knowledge()
+    assert knowledge.locate([HERE])
+    assert not knowledge.locate([HERE], ["worker-2"])
+    assert knowledge.locate([WorkerAddress("worker-1", "10.0.0.1", 8003)])
+    assert knowledge.locate(gone=["worker-1"])
+    assert knowledge.addresses == {}
 
 
 def test_replicas_of_several_workers_make_one_route_until_a_worker_is_lost() -> None:
-    knowledge = Knowledge().with_table(TABLE).with_states(states(1))
-    knowledge = knowledge.with_states(ReplicaStates("worker-2", 1, (replica(number=2),)))
-    assert [each.node for each in knowledge.routes(patience=5)["smol:llamacpp"].ready] == [
-        "worker-1",
-        "worker-2",
-    ]
-    assert knowledge.node_of(replica(number=2).id.key) == "worker-2"
-    left = knowledge.without("worker-2")
-    assert [each.node for each in left.routes(patience=5)["smol:llamacpp"].ready] == ["worker-1"]
-    assert left.node_of(replica(number=2).id.key) is None
+    knowledge = Knowledge()
+    knowledge.serve([served()])
+    assert knowledge.report("worker-1", [replica()]) == {"smol:llamacpp"}
+    assert knowledge.report("worker-2", [replica(number=2)]) == {"smol:llamacpp"}
+    assert nodes_of(knowledge) == ["worker-1", "worker-2"]
+    assert knowledge.find("smol:llamacpp", 1, 2) == ("worker-2", replica(number=2).id.key)
+    assert knowledge.nodes() == ("worker-1", "worker-2")
+    assert knowledge.lose("worker-2") == {"smol:llamacpp"}
+    assert nodes_of(knowledge) == ["worker-1"]
+    assert knowledge.find("smol:llamacpp", 1, 2) is None
+    assert not knowledge.is_linked("worker-2")
+    assert knowledge.lose("worker-2") == set()
 
 
-def test_a_table_comes_back_from_disk_as_it_was(tmp_path: Path) -> None:
-    path = tmp_path / "routing.json"
-    assert load_table(path) is None
-    save_table(path, RoutingTable((1, 1)))
-    save_table(path, TABLE)
-    assert load_table(path) == TABLE
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert [each.name for each in tmp_path.iterdir()] == ["routing.json"]
+def nodes_of(knowledge: Knowledge) -> list[str]:
+    route = knowledge.route("smol:llamacpp", patience=5)
+    assert route is not None
+    return [each.node for each in route.ready]
 
 
-@pytest.mark.parametrize(
-    "content",
-    ["", "{", "[]", "null", "[" * 5000, '{"version": 2}', json.dumps({"version": 1, "table": {"epoch": 1}})],
+def test_a_replica_that_two_workers_have_stays_while_one_of_them_has_it() -> None:
+    knowledge = Knowledge()
+    knowledge.serve([served()])
+    for node in ("worker-1", "worker-2"):
+        knowledge.report(node, [replica()])
+    knowledge.report("worker-1", gone=[replica().id.key])
+    assert nodes_of(knowledge) == ["worker-2"]
+    knowledge.lose("worker-2")
+    assert nodes_of(knowledge) == []
+
+
+def test_a_replica_that_is_gone_touches_its_deployment_once() -> None:
+    knowledge = Knowledge()
+    knowledge.report("worker-1", [replica()])
+    key = replica().id.key
+    assert knowledge.keys_of("worker-1") == (key,)
+    assert knowledge.report("worker-1", gone=[key]) == {"smol:llamacpp"}
+    assert knowledge.report("worker-1", gone=[key]) == set()
+    assert knowledge.names() == set()
+    assert knowledge.route("smol:llamacpp", patience=5) is None
+    assert knowledge.is_linked("worker-1")
+
+
+def test_a_worker_that_has_told_all_may_have_begun_anew() -> None:
+    knowledge = Knowledge()
+    before = knowledge.whole_of("worker-1")
+    assert knowledge.report_whole("worker-1") == set(), "an empty whole is one"
+    assert knowledge.is_linked("worker-1")
+    knowledge.report("worker-1", [replica()])
+    first = knowledge.whole_of("worker-1")
+    assert knowledge.report_whole("worker-1") == {"smol:llamacpp"}
+    second = knowledge.whole_of("worker-1")
+    knowledge.lose("worker-1")
+    knowledge.report_whole("worker-1")
+    assert len({before, first, second, knowledge.whole_of("worker-1")}) == 4, "no number comes twice"
+
+
+def test_people_mean_the_replica_of_the_deployment_that_is_served_now() -> None:
+    knowledge = Knowledge()
+    old, new = replica(uid="u1"), replica(uid="u2")
+    knowledge.report("worker-1", [old])
+    assert knowledge.find("smol:llamacpp", 1, 1) == ("worker-1", old.id.key)
+    knowledge.serve([served(uid="u2")])
+    assert knowledge.find("smol:llamacpp", 1, 1) == ("worker-1", old.id.key), "it is the only one"
+    knowledge.report("worker-2", [new])
+    assert knowledge.find("smol:llamacpp", 1, 1) == ("worker-2", new.id.key)
+    assert knowledge.find("smol:llamacpp", 2, 1) is None
+    assert knowledge.find("nobody:llamacpp", 1, 1) is None
+
+
+REPORTS = st.lists(
+    st.tuples(st.sampled_from("xyz"), st.sampled_from("ab"), st.integers(1, 3), st.booleans()), max_size=30
 )
-def test_a_spoilt_file_is_put_aside(tmp_path: Path, content: str) -> None:
-    path = tmp_path / "routing.json"
-    path.write_text(content)
-    assert load_table(path) is None
-    assert [each.name for each in tmp_path.iterdir()] == ["routing.json.damaged"]
 
 
-def test_a_disk_that_takes_nothing_leaves_the_old_file(tmp_path: Path) -> None:
-    path = tmp_path / "missing" / "routing.json"
-    with pytest.raises(OSError):
-        save_table(path, TABLE)
+@given(REPORTS, st.sets(st.sampled_from("xyz")))
+def test_routes_are_those_of_what_was_said_last(
+    said: list[tuple[str, str, int, bool]], lost: set[str]
+) -> None:
+    knowledge = Knowledge()
+    knowledge.serve([served("a"), served("b")])
+    expected: dict[tuple[str, str, int], bool] = {}
+    for node, model, number, there in said:
+        report = replica(f"{model}:llamacpp", number=number)
+        if there:
+            knowledge.report(node, [report])
+        else:
+            knowledge.report(node, gone=[report.id.key])
+        expected[node, model, number] = there
+    for node in lost:
+        knowledge.lose(node)
+    for model in "ab":
+        route = knowledge.route(f"{model}:llamacpp", patience=5)
+        assert route is not None
+        assert {(each.node, model, each.id.number) for each in route.ready} == {
+            key for key, there in expected.items() if there and key[1] == model and key[0] not in lost
+        }
+
+
+def test_what_is_not_served_has_a_route_while_something_is_left_of_it() -> None:
+    knowledge = Knowledge()
+    knowledge.report("worker-1", [replica(state=ReplicaState.DRAINING)])
+    route = knowledge.route("smol:llamacpp", patience=5)
+    assert route is not None
+    assert (route.served, len(route.leaving)) == (None, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from random import Random
 
 import pytest
@@ -10,9 +11,8 @@ from hypothesis import strategies as st
 from tests.gateway.kit import replica, served
 
 from sllm_actors.engines.messages import ReplicaReport, ReplicaState
-from sllm_actors.gateway.routing.board import Board
 from sllm_actors.gateway.routing.in_flight import InFlight
-from sllm_actors.gateway.routing.route import Route, Upstream, choose, index_names, make_route
+from sllm_actors.gateway.routing.route import Route, Upstream, choose, make_route
 
 STATES = st.sampled_from(list(ReplicaState))
 
@@ -60,6 +60,48 @@ def test_a_deployment_without_a_place_has_failed_unless_a_replica_is_there() -> 
     assert make_route("smol:llamacpp", model, [("worker-1", replica())], patience=5).failure is None
 
 
+def test_only_replicas_of_the_uid_and_the_revisions_that_the_head_names_get_requests() -> None:
+    model = served("smol", "llamacpp", uid="u1", revisions=(2, 3))
+    reports = [
+        replica(number=number, uid=uid, revision=revision, state=state)
+        for number, (uid, revision, state) in enumerate(
+            itertools.product(("u0", "u1"), (1, 2, 3, 4), ReplicaState)
+        )
+    ]
+    made = make_route("smol:llamacpp", model, [("w", each) for each in reports], patience=5)
+    assert {(each.id.uid, each.id.revision) for each in made.ready} == {("u1", 2), ("u1", 3)}
+    assert {(each.id.uid, each.id.revision) for each in made.asleep} == {("u1", 2), ("u1", 3)}
+    assert (len(made.ready), len(made.asleep)) == (2, 2)
+
+
+def test_a_replica_that_leaves_is_given_back_whoever_it_belongs_to() -> None:
+    for model in (None, served("smol", "llamacpp", uid="u1", revisions=(2,))):
+        stranger = replica(uid="u0", state=ReplicaState.DRAINING, withdrawal=7)
+        sleeper = replica(uid="u0", number=2, state=ReplicaState.ASLEEP)
+        ready = replica(uid="u0", number=3)
+        made = make_route(
+            "smol:llamacpp", model, [("w", each) for each in (stranger, sleeper, ready)], patience=5
+        )
+        assert [(each.id, each.withdrawal) for each in made.leaving] == [(stranger.id, 7), (sleeper.id, 0)]
+        assert made.ready == made.asleep == ()
+
+
+def test_a_stranger_is_neither_a_failure_nor_worth_waiting_for() -> None:
+    model = served("smol", "llamacpp", no_place="no worker has a free GPU", uid="u1")
+    strangers = [
+        ("w", replica(uid="u0", number=number, state=state)) for number, state in enumerate(ReplicaState)
+    ]
+    failure = make_route("smol:llamacpp", model, strangers, patience=5).failure
+    assert failure is not None
+    assert failure.reason == "no worker has a free GPU"
+
+
+def test_one_replica_that_two_workers_report_has_two_places() -> None:
+    reports = [("w2", replica(address="unix:/b")), ("w1", replica(address="unix:/a"))]
+    made = make_route("smol:llamacpp", served(), reports, patience=5)
+    assert [(each.node, each.address) for each in made.ready] == [("w1", "unix:/a"), ("w2", "unix:/b")]
+
+
 @given(st.lists(STATES, max_size=6), st.randoms(use_true_random=False))
 def test_a_route_does_not_depend_on_the_order_of_the_reports(states: list[ReplicaState], rng: Random) -> None:
     reports = [replica(state=state, number=number) for number, state in enumerate(states)]
@@ -98,37 +140,6 @@ def test_two_choices_spread_requests_almost_evenly() -> None:
     assert loads.total == 0
 
 
-def test_a_name_means_the_deployment_that_can_answer() -> None:
-    board = Board()
-    board.publish(route(deployment="m:a"))
-    board.publish(route(replica("m:b"), deployment="m:b"))
-    assert board.find("m") == board.routes["m:b"], "it has a ready replica"
-    assert board.find("m", "a") == board.routes["m:a"]
-    assert board.find("m:a") == board.routes["m:a"]
-    assert board.find("m", "c") is board.find("m:a", "b") is board.find("n") is None
-    board.publish(route(deployment="m:b"))
-    assert board.find("m") == board.routes["m:a"], "the first by id"
-    board.publish(route(replica("m:a", ReplicaState.FAILED), deployment="m:a"))
-    assert board.find("m") == board.routes["m:b"], "the other one has not failed"
-
-
-def test_models_are_listed_by_names_that_lead_to_them() -> None:
-    board = Board()
-    for deployment in ("m:a", "m:b", "org/n:a", "n:a:b", "n:a"):
-        board.publish(route(deployment=deployment))
-    listed = board.listed()
-    assert [name for name, _ in listed] == sorted(["m:a", "m:b", "org/n", "n:a:b", "n"])
-    for name, found in listed:
-        assert board.find(name) == found
-    board.withdraw("m:b")
-    assert "m" in [name for name, _ in board.listed()]
-
-
-def test_what_is_not_served_has_no_name() -> None:
-    unserved = make_route("other:vllm", None, [], patience=5)
-    assert index_names([unserved, route()]) == {"smol": ("smol:llamacpp",)}
-
-
 @given(st.lists(st.tuples(st.integers(0, 2), st.booleans()), max_size=30))
 def test_counts_are_never_negative_and_end_at_nothing(steps: list[tuple[int, bool]]) -> None:
     counts, ready = InFlight(), upstreams(3)
@@ -151,6 +162,19 @@ def test_counts_are_never_negative_and_end_at_nothing(steps: list[tuple[int, boo
             contexts.pop().__exit__(None, None, None)  # type: ignore[attr-defined]
     assert sorted(idle) == [0, 1, 2]
     assert counts.total == 0
+
+
+def test_all_who_wait_for_a_replica_to_be_idle_are_called() -> None:
+    counts, (ready,) = InFlight(), upstreams(1)
+    called: list[int] = []
+    with counts.request(ready.id):
+        counts.when_idle(ready.id, lambda: called.append(1))
+        counts.when_idle(ready.id, lambda: called.append(2))
+        assert called == []
+    assert called == [1, 2]
+    with counts.request(ready.id):
+        pass
+    assert called == [1, 2], "once"
 
 
 def test_an_error_takes_its_request_off_the_count() -> None:

@@ -10,11 +10,10 @@ from tests.gateway.conftest import Engines
 from tests.gateway.kit import PlayedCluster, replica, served
 from tests.gateway.raw_engine import Call
 
-from sllm_actors.actors import NodeId
 from sllm_actors.engines.identity import ReplicaId
 from sllm_actors.engines.messages import ReplicaState
+from sllm_actors.gateway.routing.router import AGAIN
 from sllm_actors.serving.messages import (
-    WORKER,
     ControlAnswer,
     Done,
     Refusal,
@@ -23,11 +22,9 @@ from sllm_actors.serving.messages import (
     WakeInstance,
     Withdrawn,
 )
-from sllm_actors.testing import TestProbe
 
 pytestmark = pytest.mark.anyio
 
-HERE = NodeId("gateway-1")
 ME = ReplicaId("smol:llamacpp", 1, 1, 1)
 BODY = {"model": "smol", "messages": [{"role": "user", "content": "hello"}]}
 
@@ -36,19 +33,11 @@ def asleep(withdrawal: int = 1, **more: Any) -> Any:
     return replica(state=ReplicaState.ASLEEP, withdrawal=withdrawal, **more)
 
 
-async def of_kind(worker: TestProbe, kind: type[Any]) -> Any:
-    """Return the next message of a kind: it may be told others, and more than once."""
-    while True:
-        message = await worker.expect(object)
-        if isinstance(message, kind):
-            return message
-
-
 async def test_sleep_and_waking_are_asked_of_the_worker_and_its_answer_is_passed_on(
     cluster: PlayedCluster,
 ) -> None:
-    await cluster.report(replica(), node=HERE)
-    worker = await cluster.system.probe(WORKER)
+    await cluster.report(replica())
+    worker = await cluster.nodes.probe("worker-1")
     http = cluster.http()
     asked: list[Any] = []
 
@@ -86,25 +75,25 @@ async def test_a_replica_that_is_to_sleep_is_given_back_when_its_requests_have_e
         await go_on.wait()
         await call.answer(200, {"choices": []})
 
-    worker = await cluster.system.probe(WORKER)
+    worker = await cluster.nodes.probe("worker-1")
     await cluster.deploy(served())
     async with broken_engine() as engine, anyio.create_task_group() as tasks:
         engine.behave = wait
-        await cluster.report(replica(address=engine.address), node=HERE)
+        await cluster.report(replica(address=engine.address))
         tasks.start_soon(lambda: cluster.http().post("/v1/embeddings", json=BODY))
         await asked.wait()
-        await cluster.report(asleep(), node=HERE)
+        await cluster.report(asleep())
         await worker.expect_nothing()
         go_on.set()
         assert await worker.expect(Withdrawn) == Withdrawn("gateway-1", ME, 1)
-    await cluster.report(asleep(2), node=HERE)
+    await cluster.report(asleep(2))
     assert await worker.expect(Withdrawn) == Withdrawn("gateway-1", ME, 2), "each sleep has a word of its own"
 
 
 async def test_requests_wake_one_replica_and_are_served_by_it(
     cluster: PlayedCluster, broken_engine: Engines
 ) -> None:
-    worker = await cluster.system.probe(WORKER)
+    worker = await cluster.nodes.probe("worker-1")
     await cluster.deploy(served())
     answers: list[int] = []
 
@@ -112,28 +101,68 @@ async def test_requests_wake_one_replica_and_are_served_by_it(
         answers.append((await cluster.http().post("/v1/chat/completions", json=BODY)).status_code)
 
     async with broken_engine() as engine:
-        await cluster.report(asleep(), asleep(number=2), node=HERE)
+        await cluster.report(asleep(), asleep(number=2))
         for number in (1, 2):
             assert (await worker.expect(Withdrawn)).id.number == number
+            worker.reply(None)
         async with anyio.create_task_group() as tasks:
             for _ in range(5):
                 tasks.start_soon(ask)
             assert await worker.expect(object) == WakeInstance(ME.key)
             await worker.expect_nothing()
-            await cluster.report(asleep(), asleep(number=2), node=HERE)
-            assert await of_kind(worker, WakeInstance) == WakeInstance(ME.key), "said again: it may be lost"
+            worker.reply(Done("{}", pending=True))
+            assert await worker.expect(object) == WakeInstance(ME.key), "told again while it sleeps on"
             assert answers == []
-            await cluster.report(replica(address=engine.address), asleep(number=2), node=HERE)
+            await cluster.report(replica(address=engine.address), asleep(number=2))
     assert answers == [200] * 5
+
+
+async def test_a_sleep_that_is_over_is_not_ended_again(cluster: PlayedCluster) -> None:
+    worker = await cluster.nodes.probe("worker-1")
+    await cluster.deploy(served(hold_timeout=0.2))
+    await cluster.report(asleep())
+    await worker.expect(Withdrawn)
+    worker.reply(None)
+    assert (await cluster.http().post("/v1/chat/completions", json=BODY)).status_code == 504
+    await worker.expect(WakeInstance)
+    worker.reply(Done("{}", pending=True))
+    await anyio.sleep(1.5 * AGAIN)
+    await worker.expect_nothing()
+
+
+async def test_an_order_to_wake_that_was_lost_is_given_again(
+    cluster: PlayedCluster, broken_engine: Engines
+) -> None:
+    await cluster.deploy(served())
+    lost: list[Any] = []
+
+    def lose_the_first(message: Any) -> bool:
+        if isinstance(message, WakeInstance) and not lost:
+            lost.append(message)
+            return True
+        return False
+
+    cluster.nodes.loses = lose_the_first
+    worker = await cluster.nodes.probe("worker-1")
+    async with broken_engine() as engine, anyio.create_task_group() as tasks:
+        await cluster.report(asleep())
+        await worker.expect(Withdrawn)
+        worker.reply(None)
+        tasks.start_soon(lambda: cluster.http().post("/v1/chat/completions", json=BODY))
+        assert await worker.expect(object) == WakeInstance(ME.key)
+        await cluster.report(replica(address=engine.address))
+    assert lost == [WakeInstance(ME.key)]
+    assert len(engine.calls) == 1
 
 
 async def test_a_replica_sleeps_on_while_another_one_serves(
     cluster: PlayedCluster, broken_engine: Engines
 ) -> None:
-    worker = await cluster.system.probe(WORKER)
+    worker = await cluster.nodes.probe("worker-1")
     await cluster.deploy(served())
     async with broken_engine() as engine:
-        await cluster.report(asleep(), replica(address=engine.address, number=2), node=HERE)
+        await cluster.report(asleep(), replica(address=engine.address, number=2))
         await worker.expect(Withdrawn)
+        worker.reply(None)
         assert (await cluster.http().post("/v1/chat/completions", json=BODY)).status_code == 200
         await worker.expect_nothing()

@@ -15,9 +15,10 @@ from sllm_actors.engines.identity import ReplicaId
 from sllm_actors.gateway import errors
 from sllm_actors.gateway.headers import Headers, for_engine
 from sllm_actors.gateway.hops import passed_on
-from sllm_actors.gateway.routing.messages import HoldRefused, LeaveHold, WaitForReplica
+from sllm_actors.gateway.routing.messages import HoldRefused, LeaveHold, NeedRouter, WaitForReplica
 from sllm_actors.gateway.routing.route import Route, Upstream, choose
 from sllm_actors.gateway.routing.router import RouterTools, router_name
+from sllm_actors.serving.messages import GATEWAY
 
 from .client_response import ClientResponse
 from .exchange import EngineBroke, Exchange, NoRoom
@@ -177,6 +178,10 @@ class Dispatcher:
         log.info("request.held", request_id=request.id, deployment=route.id)
         answer = None
         try:
+            if self.system.whereis(router_name(route.id)) is None:
+                needed = NeedRouter(route.id)
+                if await self.system.named(GATEWAY).ask(needed, timeout=remaining) is False:
+                    raise errors.model_not_found(request.model)
             answer = await router.ask(wait, timeout=remaining)
         except AskError as error:
             log.warning("request.hold_failed", request_id=request.id, error=str(error))

@@ -1,26 +1,21 @@
-"""The gateway's actor: it hears of deployments, workers and replicas, and keeps a router per deployment."""
+"""The gateway's actor: it hears of deployments, workers and replicas, and makes routes of what it hears."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import islice
 from typing import Any
 
 import anyio
 import structlog
+from anyio import to_thread
 from attrs import frozen
 
-from sllm_actors.actors import Actor, ActorRef, ChildSpec, NodeId, StartFailed
-from sllm_actors.engines.identity import ReplicaKey
-from sllm_actors.engines.messages import ReplicaReport
+from sllm_actors.actors import Actor, ChildSpec, NodeId, StartFailed, Timer
 from sllm_actors.files import FileProblem
-from sllm_actors.serving.differences.follower import Follower
 from sllm_actors.serving.differences.messages import Beat
-from sllm_actors.serving.differences.subscription import Subscription
-from sllm_actors.serving.messages import CONTROLLER, WORKER, ServedModel, WorkerAddress
+from sllm_actors.serving.messages import WorkerAddress
 from sllm_actors.serving.streams import (
-    ADDRESSES,
-    REPLICAS,
-    ROUTES,
     AddressesDifference,
     AddressesPage,
     ReplicasDifference,
@@ -28,36 +23,68 @@ from sllm_actors.serving.streams import (
     RoutesDifference,
     RoutesPage,
 )
+from sllm_actors.transport import Peer, PeerLost, PeerUp
 
-from .knowledge import Knowledge
-from .messages import HeadUp, UpdateRoute, WorkerLost, WorkerUp
+from .following import Following, Published
+from .knowledge import Knowledge, Touched
+from .messages import NeedRouter, RouteChanged
 from .route import Route
 from .router import Router, RouterTools, router_name
-from .snapshot_file import Snapshot, load_snapshot, save_snapshot
+from .snapshot_file import Snapshot, SnapshotFile
 
 log = structlog.get_logger()
 
 SAVE_DELAY = 1.0
 """Seconds from a change of what the head says until it is on disk: changes that come together go together."""
 
+SAVE_AGAIN = 30.0
+"""Seconds until the snapshot is written again when that has failed."""
+
+LAST_SAVE = 2.0
+"""Seconds that writing what is unsaved may take when the gateway stops."""
+
+LOOK_INTERVAL = 1.0
+"""Seconds between two looks at who is linked."""
+
+SLICE = 256
+"""Routes that are made at a time; then the event loop goes on with other work."""
+
 DialWorkers = Callable[[tuple[WorkerAddress, ...]], None]
 """Takes all workers that the gateway should be linked to. Must not block or raise."""
 
 
+@frozen
+class NodeLinks:
+    """The links of the gateway's node.
+
+    Attributes:
+        dial_workers: Called with all workers to be linked to, at the start and whenever they change.
+        peers: Returns the nodes that are linked now.
+        head: Returns the head whose link came up last, or None while that link is down.
+    """
+
+    dial_workers: DialWorkers
+    peers: Callable[[], Iterable[Peer]]
+    head: Callable[[], NodeId | None]
+
+
 class Memory:
-    """What outlives a restart of the actor.
+    """What outlives a restart of the gateway's actor.
 
     Attributes:
         knowledge: What the gateway has been told.
-        head: The node id of the head that was linked last; None before the first.
-        loaded: Whether the snapshot on disk has been read.
+        file: The snapshot on disk.
+        loaded: Whether that has been read.
+        unsaved: Whether what the head says has changed since it was written.
+        saves: How often it was tried to write it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, file: SnapshotFile) -> None:
         self.knowledge = Knowledge()
-        self.head: str | None = None
-        self.workers: set[str] = set()
+        self.file = file
         self.loaded = False
+        self.unsaved = False
+        self.saves = 0
 
 
 @frozen
@@ -65,171 +92,175 @@ class _Save:
     """Time to write the snapshot."""
 
 
+@frozen
+class _Look:
+    """Time to look at who is linked."""
+
+
 class GatewayActor(Actor):
     """The actor registered as ``GATEWAY``. Its messages are those that ``Gateway.child_spec`` names.
 
     It begins with what ``memory`` holds, or else with the snapshot on disk; with nothing if that cannot be
-    read. What the head says is on disk ``SAVE_DELAY`` later; where it cannot be written, a warning is logged
-    and routing goes on.
+    read. What the head says is on disk ``SAVE_DELAY`` later, and before the actor has stopped; where it
+    cannot be written, a warning is logged, routing goes on, and it is tried again ``SAVE_AGAIN`` later.
+
+    A change costs what it touches. It alone publishes on the board; a deployment has a router only from when
+    a request has had to wait, or a replica was leaving.
 
     Args:
         tools: What its routers share with the hot path.
         memory: What the life before this one knew: each restart must get the same object.
-        dial_workers: Called with all workers to be linked to, at the start and whenever they change.
+        links: The links of its node.
     """
 
-    def __init__(self, tools: RouterTools, memory: Memory, dial_workers: DialWorkers) -> None:
+    def __init__(self, tools: RouterTools, memory: Memory, links: NodeLinks) -> None:
         self._tools = tools
         self._memory = memory
         self._known = memory.knowledge
-        self._dial_workers = dial_workers
-        self._path = tools.settings.snapshot_path
+        self._links = links
+        self._following: Following
         self._routes: dict[str, Route] = {}
-        self._from_head: Subscription[str, ServedModel] | None = None
-        self._of_workers: Subscription[str, WorkerAddress] | None = None
-        self._replicas: dict[str, Subscription[ReplicaKey, ReplicaReport]] = {}
+        self._routers: set[str] = set()
+        self._save_timer: Timer | None = None
         self._saving = False
 
     async def started(self) -> None:
+        self._following = Following(self.context.system, self._known)
         if not self._memory.loaded:
-            self._memory.loaded = True
             await self._load()
-        await self._update(self._known.names())
+            self._memory.loaded = True
         self._dial()
-        if self._memory.head is not None:
-            self._follow_head(self._memory.head)
-        for node in sorted(self._memory.workers):
-            self._follow_worker(node)
+        self._look()
+        # Also what is on the board: the life before this one may have failed before it took that down.
+        await self._update({*self._known.names(), *self._tools.board.routes})
+        if self._memory.unsaved:
+            self._save_in(SAVE_DELAY)
 
-    async def receive(self, message: Any) -> None:
+    async def stopped(self, reason: object) -> None:  # noqa: ARG002 - Actor.stopped
+        if self._memory.unsaved:
+            with anyio.move_on_after(LAST_SAVE) as scope:
+                await self._write()
+            if scope.cancelled_caught:
+                log.warning("snapshot.not_saved", path=str(self._memory.file.path), error="it took too long")
+
+    async def receive(self, message: Any) -> Any:
         match message:
-            case ReplicasDifference() | ReplicasPage():
-                await self._heard(message)
-            case RoutesDifference() | RoutesPage():
-                await self._routed(message)
-            case AddressesDifference() | AddressesPage():
-                self._located(message)
-            case Beat():
-                await self._beaten(message)
-            case HeadUp(node):
-                self._memory.head = node
-                self._follow_head(node)
-            case WorkerUp(node):
-                log.info("worker.up", node=node)
-                self._memory.workers.add(node)
-                self._follow_worker(node)
-            case WorkerLost(node, reason):
-                log.warning("worker.lost", node=node, reason=reason)
-                self._memory.workers.discard(node)
-                self._replicas.pop(node, None)
-                await self._update(self._known.lose(node))
+            case (
+                ReplicasDifference()
+                | ReplicasPage()
+                | RoutesDifference()
+                | RoutesPage()
+                | AddressesDifference()
+                | AddressesPage()
+                | Beat()
+            ):
+                await self._hear(message)
+            case PeerUp(peer):
+                self._following.up(peer)
+            case PeerLost(peer, reason):
+                await self._update(self._following.lost(peer, reason))
+            case NeedRouter(deployment):
+                return await self._need_router(deployment)
+            case _Look():
+                await self._update(self._look())
             case _Save():
-                self._saving = False
-                models, workers = tuple(self._known.served.values()), tuple(self._known.addresses.values())
-                self.context.start_soon(self._save, Snapshot(models, workers))
+                self._save_timer, self._saving = None, True
+                self.context.start_soon(self._save)
             case _:
-                await super().receive(message)
+                return await super().receive(message)
+        return None
 
-    # ---- following
-
-    def _follow_head(self, node: str) -> None:
-        controller = self._ref(CONTROLLER, node)
-        here = self.context.system.node
-        routes = Follower(ROUTES, here, known=self._known.served)
-        self._from_head = Subscription(routes, controller)
-        self._from_head.begin()
-        self._of_workers = Subscription(Follower(ADDRESSES, here, known=self._known.addresses), controller)
-        self._of_workers.begin()
-
-    def _follow_worker(self, node: str) -> None:
-        known = self._known.keys_of(node)
-        follower = Follower(REPLICAS, self.context.system.node, known=known)
-        subscription = self._replicas[node] = Subscription(follower, self._ref(WORKER, node))
-        subscription.begin()
-
-    def _ref(self, name: str, node: str) -> ActorRef:
-        return self.context.system.named(name, NodeId(node))
-
-    async def _heard(self, message: ReplicasDifference | ReplicasPage | Beat) -> None:
-        subscription = self._replicas.get(message.node)
-        if subscription is None:
-            return
-        changes = subscription.take(message)
-        if changes.put or changes.removed or changes.whole:
-            await self._update(self._known.report(message.node, changes.put, changes.removed))
-
-    async def _routed(self, message: RoutesDifference | RoutesPage | Beat) -> None:
-        if self._from_head is None or message.node != self._memory.head:
-            return
-        changes = self._from_head.take(message)
-        touched = self._known.serve(changes.put, changes.removed)
-        if touched:
-            self._save_soon()
-            await self._update(touched)
-
-    def _located(self, message: AddressesDifference | AddressesPage | Beat) -> None:
-        if self._of_workers is None or message.node != self._memory.head:
-            return
-        changes = self._of_workers.take(message)
-        if self._known.locate(changes.put, changes.removed):
-            self._save_soon()
+    async def _hear(self, message: Published) -> None:
+        news = self._following.take(message)
+        if news.served or news.located:
+            self._memory.unsaved = True
+            self._save_in(SAVE_DELAY)
+        if news.located:
             self._dial()
+        if news.touched or news.anew:
+            await self._update(news.touched | news.anew, anew=news.anew)
 
-    async def _beaten(self, beat: Beat) -> None:
-        if beat.stream == REPLICAS.name:
-            await self._heard(beat)
-        elif beat.stream == ROUTES.name:
-            await self._routed(beat)
-        else:
-            self._located(beat)
+    def _look(self) -> Touched:
+        """Notice links of which the news was lost: in a full mailbox, or between two lives of this actor."""
+        self.context.after(LOOK_INTERVAL, _Look())
+        return self._following.look(self._links.peers(), self._links.head())
 
     def _dial(self) -> None:
-        self._dial_workers(tuple(self._known.addresses.values()))
+        self._links.dial_workers(tuple(self._known.addresses.values()))
+
+    # ---- routes
+
+    async def _update(self, names: Iterable[str], anew: Iterable[str] = ()) -> None:
+        """Make the routes of some deployments anew, publish them, and tell their routers.
+
+        All are published before any router is started or stopped, since that takes time.
+
+        Args:
+            names: The deployments.
+            anew: Those whose routers are told even if the route is the same, since replicas that are leaving
+                may have to be given back once more.
+        """
+        rest, again, gone, needed = iter(names), frozenset(anew), [], []
+        while batch := tuple(islice(rest, SLICE)):
+            for name in batch:
+                route = self._reroute(name, told=name in again)
+                if route is None:
+                    gone.append(name)
+                elif route.leaving:
+                    needed.append(name)
+            await anyio.lowlevel.checkpoint()
+        for name in gone:
+            await self._stop_router(name)
+        for name in needed:
+            await self._start_router(name)
+
+    def _reroute(self, name: str, *, told: bool) -> Route | None:
+        route = self._known.route(name, patience=self._tools.settings.restart_patience)
+        if route is None:
+            self._routes.pop(name, None)
+            self._tools.board.withdraw(name)
+            return None
+        if route != self._routes.get(name):
+            self._routes[name] = route
+            # Published before a router hears of it: once a worker is told that nothing is in flight at a
+            # replica, no request may be sent there.
+            self._tools.board.publish(route)
+            told = True
+        if told and name in self._routers:
+            self.context.system.named(router_name(name)).tell(RouteChanged())
+        return route
 
     # ---- routers
 
-    async def _update(self, names: Iterable[str]) -> None:
-        """Tell the routers of some deployments what changed; start those that are missing, stop those left.
+    async def _need_router(self, deployment: str) -> bool:
+        if deployment not in self._routes:
+            return False
+        await self._start_router(deployment)
+        return True
 
-        Existing routers are told first, since starting and stopping others takes time.
-        """
-        patience = self._tools.settings.restart_patience
-        come, gone = [], []
-        for name in sorted(names):
-            route, before = self._known.route(name, patience=patience), self._routes.get(name)
-            if route is None:
-                if self._routes.pop(name, None) is not None:
-                    self._tools.board.withdraw(name)
-                    gone.append(name)
-                continue
-            self._routes[name] = route
-            if before is None:
-                come.append(name)
-            elif route != before or route.leaving:
-                # Also the same route, if a replica is leaving: the router then repeats to the worker that
-                # nothing is in flight there, in case that message was lost.
-                self.context.system.named(router_name(name)).tell(UpdateRoute(route))
-        for name in gone:
-            await self._stop_router(name)
-        for name in come:
+    async def _start_router(self, name: str) -> None:
+        if name not in self._routers:
             await self.context.start_child(
-                ChildSpec(name, lambda name=name: self._router(name), name=router_name(name))  # type: ignore[misc]
+                ChildSpec(name, lambda: self._router(name), name=router_name(name))
             )
+            self._routers.add(name)
 
     def _router(self, name: str) -> Router:
-        return Router(lambda: self._routes.get(name, Route(name)), self._tools)
+        return Router(lambda: self._routes.get(name, Route(name)), self._known.whole_of, self._tools)
 
     async def _stop_router(self, name: str) -> None:
-        try:
-            await self.context.stop_child(name)
-        except StartFailed:
-            log.info("router.gone", deployment=name)
+        if name in self._routers:
+            self._routers.remove(name)
+            try:
+                await self.context.stop_child(name)
+            except StartFailed:
+                log.info("router.gone", deployment=name)
 
     # ---- the snapshot
 
     async def _load(self) -> None:
         try:
-            snapshot = await anyio.to_thread.run_sync(load_snapshot, self._path)
+            snapshot = await to_thread.run_sync(self._memory.file.load)
         except FileProblem as problem:
             log.warning("snapshot.unreadable", reason=str(problem))
             return
@@ -238,14 +269,28 @@ class GatewayActor(Actor):
             self._known.locate(snapshot.workers)
             log.info("snapshot.loaded", deployments=len(snapshot.models), workers=len(snapshot.workers))
 
-    def _save_soon(self) -> None:
-        if not self._saving:
-            self._saving = True
-            self.context.after(SAVE_DELAY, _Save())
+    def _save_in(self, delay: float) -> None:
+        if self._save_timer is None and not self._saving:
+            self._save_timer = self.context.after(delay, _Save())
 
-    async def _save(self, snapshot: Snapshot) -> None:
+    async def _save(self) -> None:
+        saved = await self._write()
+        self._saving = False
+        if self._memory.unsaved:  # it has changed again, or could not be written
+            self._save_in(SAVE_DELAY if saved else SAVE_AGAIN)
+
+    async def _write(self) -> bool:
+        memory = self._memory
+        memory.saves += 1
+        snapshot = Snapshot(tuple(self._known.served.values()), tuple(self._known.addresses.values()))
+        memory.unsaved = False
+        saved = False
         try:
-            await anyio.to_thread.run_sync(save_snapshot, self._path, snapshot)
+            await to_thread.run_sync(memory.file.save, memory.saves, snapshot, abandon_on_cancel=True)
+            saved = True
         except OSError as error:
             # Routing goes on; only a restart while the head is away would begin with what was said before.
-            log.warning("snapshot.not_saved", path=str(self._path), error=str(error))
+            log.warning("snapshot.not_saved", path=str(memory.file.path), error=str(error))
+        finally:
+            memory.unsaved = memory.unsaved or not saved
+        return saved

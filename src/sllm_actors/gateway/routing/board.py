@@ -1,12 +1,16 @@
-"""The board: routers publish their routes on it, and the hot path reads them there."""
+"""The board: the gateway's actor publishes routes on it, and the hot path reads them there. Pure."""
 
 from __future__ import annotations
 
-from .route import Route, index_names, resolve
+from bisect import bisect_left, insort
+
+from .route import Route, resolve
 
 
 class Board:
-    """The present route of each deployment. Only routers publish; ``GatewayActor`` withdraws.
+    """The present route of each deployment. Only ``GatewayActor`` publishes.
+
+    A change costs by how many deployments have the model's name, not by how many there are.
 
     Attributes:
         routes: The routes of all deployments that are served, by deployment id.
@@ -14,17 +18,23 @@ class Board:
 
     def __init__(self) -> None:
         self.routes: dict[str, Route] = {}
-        self._names: dict[str, tuple[str, ...]] = {}
+        self._names: dict[str, list[str]] = {}
 
     def publish(self, route: Route) -> None:
         """Replace the route of a deployment, or remove it if the deployment is no longer served."""
         before = self.routes.get(route.id)
+        named = None if before is None or before.served is None else before.served.model
         if route.served is not None:
             self.routes[route.id] = route
+            name: str | None = route.served.model
         else:
             self.routes.pop(route.id, None)
-        if (before and before.served) != route.served:
-            self._names = index_names(self.routes.values())
+            name = None
+        if name != named:
+            if named is not None:
+                self._drop_name(named, route.id)
+            if name is not None:
+                insort(self._names.setdefault(name, []), route.id)
 
     def withdraw(self, deployment: str) -> None:
         """Remove the route of a deployment, if there is one."""
@@ -48,3 +58,9 @@ class Board:
                 )
                 listed.append((shown, self.routes[deployment]))
         return sorted(listed, key=lambda entry: entry[0])
+
+    def _drop_name(self, name: str, deployment: str) -> None:
+        ids = self._names[name]
+        del ids[bisect_left(ids, deployment)]
+        if not ids:
+            del self._names[name]

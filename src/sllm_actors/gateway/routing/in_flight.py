@@ -17,7 +17,7 @@ class InFlight:
 
     def __init__(self) -> None:
         self._counts: dict[ReplicaId, int] = {}
-        self._waiting: dict[ReplicaId, Callable[[], None]] = {}
+        self._waiting: dict[ReplicaId, list[Callable[[], None]]] = {}
         self.total = 0
 
     def of(self, replica: ReplicaId) -> int:
@@ -38,16 +38,15 @@ class InFlight:
                 self._counts[replica] = left
             else:
                 del self._counts[replica]
-                call = self._waiting.pop(replica, None)
-                if call is not None:
+                for call in self._waiting.pop(replica, ()):
                     call()
 
     def when_idle(self, replica: ReplicaId, call: Callable[[], None]) -> None:
         """Call ``call`` once, when nothing is in flight at a replica: now, or at the end of its last request.
 
-        For each replica one ``call`` can wait; a later one replaces it.
+        ``call`` must not raise. Calls that wait for one replica are made in the order in which they came.
         """
         if replica in self._counts:
-            self._waiting[replica] = call
+            self._waiting.setdefault(replica, []).append(call)
         else:
             call()

@@ -29,6 +29,8 @@ class Knowledge:
         self.addresses: dict[str, WorkerAddress] = {}
         self._nodes: dict[str, dict[ReplicaKey, ReplicaReport]] = {}
         self._deployments: dict[str, dict[tuple[str, ReplicaKey], ReplicaReport]] = {}
+        self._wholes: dict[str, int] = {}
+        self._last_whole = 0
 
     def serve(self, models: Iterable[ServedModel] = (), gone: Iterable[str] = ()) -> Touched:
         """Learn what is deployed, and the ids of what no longer is."""
@@ -44,12 +46,14 @@ class Knowledge:
 
     def locate(self, addresses: Iterable[WorkerAddress] = (), gone: Iterable[str] = ()) -> bool:
         """Learn addresses of workers, and which workers are gone; return whether that changed anything."""
-        before = dict(self.addresses)
+        changed = False
         for address in addresses:
-            self.addresses[address.node] = address
+            if self.addresses.get(address.node) != address:
+                self.addresses[address.node] = address
+                changed = True
         for node in gone:
-            self.addresses.pop(node, None)
-        return self.addresses != before
+            changed = self.addresses.pop(node, None) is not None or changed
+        return changed
 
     def report(
         self, node: str, reports: Iterable[ReplicaReport] = (), gone: Iterable[ReplicaKey] = ()
@@ -68,12 +72,30 @@ class Knowledge:
                 touched.add(key.deployment)
         return touched
 
+    def report_whole(self, node: str) -> Touched:
+        """Learn that a worker has told of all its replicas; return the deployments that these are of."""
+        self._last_whole += 1
+        self._wholes[node] = self._last_whole
+        return {key.deployment for key in self._nodes.setdefault(node, {})}
+
+    def whole_of(self, node: str) -> int:
+        """Return a number that is another each time that a worker has told of all its replicas.
+
+        The worker may have begun anew then, and forgotten what this gateway had told it.
+        """
+        return self._wholes.get(node, 0)
+
     def lose(self, node: str) -> Touched:
         """Forget the replicas of a worker that cannot be reached."""
+        self._wholes.pop(node, None)
         lost = self._nodes.pop(node, {})
         for key in lost:
             self._drop(node, key)
         return {key.deployment for key in lost}
+
+    def nodes(self) -> tuple[str, ...]:
+        """Return the workers that have said something since their link came up."""
+        return tuple(self._nodes)
 
     def keys_of(self, node: str) -> tuple[ReplicaKey, ...]:
         """Return the replicas that a worker has."""
@@ -101,11 +123,19 @@ class Knowledge:
         return make_route(name, served, reports, patience=patience)
 
     def find(self, deployment: str, revision: int, number: int) -> tuple[str, ReplicaKey] | None:
-        """Return the worker that has a replica, and its key; None if none has. People know no ``uid``."""
+        """Return the worker that has a replica, and its key; None if none has.
+
+        People know no ``uid``: of several replicas of that revision and number, the one of the deployment
+        that is served now is meant.
+        """
+        served = self.served.get(deployment)
+        found = None
         for node, key in self._deployments.get(deployment, {}):
             if (key.revision, key.number) == (revision, number):
-                return node, key
-        return None
+                if served is None or key.uid == served.uid:
+                    return node, key
+                found = found or (node, key)
+        return found
 
     def _drop(self, node: str, key: ReplicaKey) -> None:
         replicas = self._deployments[key.deployment]

@@ -1,4 +1,7 @@
-"""The messages between the actors of one gateway, and from its node to them. They never leave the process."""
+"""The messages between the actors of one gateway. They never leave the process.
+
+From its node, the gateway's actor also takes the transport's ``PeerUp`` and ``PeerLost``.
+"""
 
 from __future__ import annotations
 
@@ -7,36 +10,20 @@ from attrs import frozen
 from sllm_actors.api_error import ApiError
 from sllm_actors.engines.identity import ReplicaId
 
-from .route import Route
+
+@frozen
+class NeedRouter:
+    """Ask the gateway's actor for the router of a deployment; answered, once it runs, with whether it does.
+
+    False: there is no such deployment.
+    """
+
+    deployment: str
 
 
 @frozen
-class HeadUp:
-    """To the gateway's actor: a link to the head ``node`` has come up."""
-
-    node: str
-
-
-@frozen
-class WorkerUp:
-    """To the gateway's actor: a link to the worker ``node`` has come up."""
-
-    node: str
-
-
-@frozen
-class WorkerLost:
-    """To the gateway's actor: the worker ``node`` cannot be reached; its replicas get no more requests."""
-
-    node: str
-    reason: str
-
-
-@frozen
-class UpdateRoute:
-    """To a router: the route of its deployment is this now."""
-
-    route: Route
+class RouteChanged:
+    """To a router: look at the route of your deployment. A router does so with any message."""
 
 
 @frozen
@@ -74,20 +61,6 @@ class HoldRefused:
     """A router's answer: the request cannot be served; ``error`` is for its client."""
 
     error: ApiError
-
-
-@frozen
-class Idle:
-    """To a router: nothing is in flight any more at a replica that is leaving.
-
-    Attributes:
-        node: The node id of its worker.
-        withdrawal: The number that the worker gave this withdrawal; it is sent back in ``Withdrawn``.
-    """
-
-    replica: ReplicaId
-    node: str
-    withdrawal: int
 
 
 @frozen

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from attrs import field, frozen
 
@@ -61,8 +61,9 @@ class Route:
         id: The deployment's id.
         served: What the head says of it; None when it is no longer deployed and its last replicas are
             leaving.
-        ready: The replicas that take requests.
+        ready: The replicas that take requests: only of the uid and of the revisions that the head names.
         leaving: The replicas that get no more requests; their workers wait to hear that none is in flight.
+            These may be of any uid and revision.
         asleep: The replicas that take requests again once they are woken. They are in ``leaving`` too, since
             an engine is put to sleep only when no request is in flight there.
         failure: Why it is of no use to wait; None while a replica is ready, asleep, or may still come.
@@ -96,25 +97,24 @@ def make_route(
     asleep: list[Upstream] = []
     failed: list[ReplicaReport] = []
     coming = False
-    for node, report in sorted(replicas, key=lambda replica: replica[1].id):
-        if not _belongs(report, served) and report.state is not ReplicaState.DRAINING:
-            continue
+    for node, report in sorted(replicas, key=lambda replica: (replica[1].id, replica[0])):
         where = (report.address, report.machine, report.withdrawal)
         upstream = Upstream(report.id, node, *where, key=report.key, server=report.server)
+        if report.state in (ReplicaState.DRAINING, ReplicaState.ASLEEP):
+            leaving.append(upstream)
+        if served is None or report.id.uid != served.uid or report.id.revision not in served.revisions:
+            continue
         match report.state:
             case ReplicaState.READY:
                 ready.append(upstream)
-            case ReplicaState.DRAINING:
-                leaving.append(upstream)
             case ReplicaState.ASLEEP:
                 asleep.append(upstream)
-                leaving.append(upstream)
             case ReplicaState.FAILED:
                 failed.append(report)
                 coming = coming or (report.retry_in is not None and report.retry_in <= patience)
             case ReplicaState.PENDING | ReplicaState.STARTING:
                 coming = True
-            case ReplicaState.STOPPED:
+            case ReplicaState.DRAINING | ReplicaState.STOPPED:
                 pass
     failure = None
     coming = coming or bool(ready or asleep)
@@ -128,25 +128,8 @@ def make_route(
     return Route(deployment, served, tuple(ready), tuple(leaving), tuple(asleep), failure)
 
 
-def _belongs(report: ReplicaReport, served: ServedModel | None) -> bool:
-    """Return whether a replica may get requests: it is of a revision that the head names, or of any that is
-    no longer deployed, so that what leaves is seen to leave."""
-    if served is None:
-        return True
-    return report.id.uid == served.uid and report.id.revision in served.revisions
-
-
-def index_names(routes: Iterable[Route]) -> dict[str, tuple[str, ...]]:
-    """Return, for each model name, the ids of the deployments that serve it, sorted."""
-    names: dict[str, list[str]] = {}
-    for route in sorted(routes, key=lambda route: route.id):
-        if route.served is not None:
-            names.setdefault(route.served.model, []).append(route.id)
-    return {name: tuple(ids) for name, ids in names.items()}
-
-
 def resolve(
-    routes: Mapping[str, Route], names: Mapping[str, tuple[str, ...]], model: str, backend: str | None = None
+    routes: Mapping[str, Route], names: Mapping[str, Sequence[str]], model: str, backend: str | None = None
 ) -> Route | None:
     """Return the route that a request's ``model`` means, or None.
 
@@ -156,7 +139,7 @@ def resolve(
 
     Args:
         routes: All routes by deployment id.
-        names: The result of ``index_names`` for these routes.
+        names: For each model name, the ids of the deployments that serve it, sorted.
         model: The field ``model`` of the request.
         backend: The field ``backend`` of the request, or None.
     """

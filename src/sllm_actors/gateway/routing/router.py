@@ -1,26 +1,35 @@
-"""The router: the actor of one deployment, which publishes its route and keeps its waiting requests."""
+"""The router: the actor of one deployment, which keeps its waiting requests and gives back what leaves."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import anyio
 import structlog
 from attrs import frozen
 
-from sllm_actors.actors import Actor, NodeId, Reply, Timer
+from sllm_actors.actors import Actor, ActorRef, AskError, NodeId, Reply, Timer
 from sllm_actors.api_error import ApiError
+from sllm_actors.engines.identity import ReplicaId
 from sllm_actors.gateway import errors
 from sllm_actors.gateway.settings import GatewaySettings
 from sllm_actors.serving.messages import WORKER, WakeInstance, Withdrawn
 
 from .board import Board
+from .give_back import GiveBacks, Withdrawal
 from .holds import Hold, HoldQueue
 from .in_flight import InFlight
-from .messages import HoldRefused, Idle, LeaveHold, LookAtClock, Released, UpdateRoute, WaitForReplica
+from .messages import HoldRefused, LeaveHold, LookAtClock, Released, RouteChanged, WaitForReplica
 from .route import Failure, Route, Upstream
 
 log = structlog.get_logger()
+
+AGAIN = 1.0
+"""Seconds after which a worker is told again what it may not have heard, or has not done."""
+
+ANSWER_TIMEOUT = 5.0
+"""Seconds that a worker has to say that it has heard something."""
 
 
 def router_name(deployment: str) -> str:
@@ -38,29 +47,35 @@ class RouterTools:
 
 
 class Router(Actor):
-    """The actor of one deployment, started by ``GatewayActor``.
+    """The actor of one deployment, which ``GatewayActor`` starts when it is needed.
 
-    It takes ``UpdateRoute``, ``WaitForReplica``, ``LeaveHold`` and ``Idle``. When it stops, the requests that
-    wait are refused: with ``model_not_found`` if the deployment is gone, else with ``router_restarting``.
+    It takes ``RouteChanged``, ``WaitForReplica`` and ``LeaveHold``; with any message, it looks at the route
+    anew. A worker is told that nothing is in flight at a replica that leaves, and told again every ``AGAIN``
+    seconds until it has answered. When the router stops, the requests that wait are refused: with
+    ``model_not_found`` if the deployment is gone, else with ``router_restarting``.
 
     Args:
-        current: Returns the route as it is known now; a restarted router begins with it.
-        tools: What it shares with the hot path.
+        current: Returns the route as it is known now.
+        whole_of: See ``Knowledge.whole_of``.
+        tools: What it shares with the hot path. A replica that leaves is no longer on the board.
     """
 
-    def __init__(self, current: Callable[[], Route], tools: RouterTools) -> None:
+    def __init__(
+        self, current: Callable[[], Route], whole_of: Callable[[str], int], tools: RouterTools
+    ) -> None:
         self._current = current
         self._tools = tools
         self._route = current()
+        self._give_backs = GiveBacks(whole_of)
         self._holds = HoldQueue()
         self._replies: dict[int, Reply] = {}
         self._errors: dict[int, ApiError | None] = {}
         self._timer: Timer | None = None
         self._timer_at = 0.0
-        self._woken: Upstream | None = None
+        self._waking: set[tuple[str, ReplicaId, int]] = set()
 
     async def started(self) -> None:
-        self._apply(self._current())
+        self._look_at_route()
 
     async def stopped(self, reason: object) -> None:  # noqa: ARG002 - Actor.stopped
         gone = self._current().served is None
@@ -68,18 +83,15 @@ class Router(Actor):
         self._refuse(self._holds.clear(), error)
 
     async def receive(self, message: Any) -> Any:
+        self._look_at_route()
         match message:
-            case UpdateRoute(route):
-                self._apply(route)
+            case RouteChanged():
+                pass
             case WaitForReplica():
                 self._hold(message)
             case LeaveHold(ticket):
                 if self._holds.leave(ticket):
                     self._forget(ticket)
-            case Idle(replica, node, withdrawal):
-                if all(upstream.id != replica for upstream in self._route.ready):
-                    system = self.context.system
-                    system.named(WORKER, NodeId(node)).tell(Withdrawn(system.node, replica, withdrawal))
             case LookAtClock():
                 self._timer = None
                 self._expire()
@@ -88,13 +100,13 @@ class Router(Actor):
 
     # ---- the route
 
-    def _apply(self, route: Route) -> None:
-        before, self._route = self._route, route
-        # Published first: once a worker is told that nothing is in flight, no request may be sent there.
-        self._tools.board.publish(route)
-        known = {upstream.id for upstream in (*route.ready, *route.leaving)}
-        vanished = [each for each in (*before.ready, *before.leaving) if each.id not in known]
-        self._withdraw((*route.leaving, *vanished))
+    def _look_at_route(self) -> None:
+        before, self._route = self._route, self._current()
+        route = self._route
+        for withdrawal, upstream in self._give_backs.begin(route.leaving):
+            self.context.start_soon(self._give_back, withdrawal, upstream)
+        if route is before:
+            return
         if route.served is None:
             self._refuse(self._holds.clear(), errors.model_not_found(route.id))
         elif route.failure is not None:
@@ -102,16 +114,27 @@ class Router(Actor):
         else:
             self._release(self._holds.release(self._ready()))
             self._expire()
-        self._woken = None  # the order to wake it may have been lost: it is given again
         self._wake()
 
-    def _withdraw(self, upstreams: Iterable[Upstream]) -> None:
-        ref = self.context.ref
-        for upstream in upstreams:
-            idle = Idle(upstream.id, upstream.node, upstream.withdrawal)
-            self._tools.in_flight.when_idle(upstream.id, lambda idle=idle: ref.tell(idle))  # type: ignore[misc]
+    async def _give_back(self, withdrawal: Withdrawal, upstream: Upstream) -> None:
+        """Tell a worker that nothing is in flight at a replica, once that is so, until it has heard it."""
+        idle = anyio.Event()
+        self._tools.in_flight.when_idle(upstream.id, idle.set)
+        await idle.wait()
+        withdrawn = Withdrawn(self.context.system.node, upstream.id, upstream.withdrawal)
+        while self._give_backs.is_due(withdrawal):
+            try:
+                await self._worker_of(upstream).ask(withdrawn, timeout=ANSWER_TIMEOUT)
+            except AskError as error:
+                log.info("replica.not_given_back", replica=str(upstream.id), error=str(error))
+                await anyio.sleep(AGAIN)
+            else:
+                return
 
-    def _ready(self) -> tuple[Any, ...]:
+    def _worker_of(self, upstream: Upstream) -> ActorRef:
+        return self.context.system.named(WORKER, NodeId(upstream.node))
+
+    def _ready(self) -> tuple[ReplicaId, ...]:
         return tuple(upstream.id for upstream in self._route.ready)
 
     # ---- holds
@@ -139,14 +162,27 @@ class Router(Actor):
         self._expire()
         self._wake()
 
+    def _to_wake(self) -> Upstream | None:
+        """Return the sleeping replica that requests wait for: the first, which all gateways choose alike."""
+        return self._route.asleep[0] if self._route.asleep and len(self._holds) else None
+
     def _wake(self) -> None:
-        """Order one sleeping replica to wake if requests wait: the first, which all gateways choose alike."""
-        asleep = self._route.asleep[0] if self._route.asleep and len(self._holds) else None
-        if asleep is not None and asleep != self._woken:
-            self._woken = asleep
-            log.info("replica.wake", replica=str(asleep.id))
-            worker = self.context.system.named(WORKER, NodeId(asleep.node))
-            worker.tell(WakeInstance(asleep.id.key))
+        asleep = self._to_wake()
+        if asleep is not None and _sleep_of(asleep) not in self._waking:
+            self._waking.add(_sleep_of(asleep))
+            self.context.start_soon(self._wake_up, asleep)
+
+    async def _wake_up(self, upstream: Upstream) -> None:
+        """Order a replica to wake, again and again, as long as it sleeps and requests wait for it."""
+        log.info("replica.wake", replica=str(upstream.id))
+        sleep = _sleep_of(upstream)
+        while (asleep := self._to_wake()) is not None and _sleep_of(asleep) == sleep:
+            try:
+                await self._worker_of(upstream).ask(WakeInstance(upstream.id.key), timeout=ANSWER_TIMEOUT)
+            except AskError as error:
+                log.info("replica.not_woken", replica=str(upstream.id), error=str(error))
+            await anyio.sleep(AGAIN)
+        self._waking.discard(sleep)
 
     def _expire(self) -> None:
         now = self.context.now()
@@ -173,6 +209,11 @@ class Router(Actor):
     def _forget(self, ticket: int) -> Reply:
         del self._errors[ticket]
         return self._replies.pop(ticket)
+
+
+def _sleep_of(upstream: Upstream) -> tuple[str, ReplicaId, int]:
+    """Return what names one sleep of a replica."""
+    return upstream.node, upstream.id, upstream.withdrawal
 
 
 def _failed(deployment: str, failure: Failure) -> ApiError:
