@@ -1,24 +1,14 @@
-"""The head's present messages and actor: the one module of this benchmark that changes when they do.
-
-Half of it runs in the head's process (``run_head_actor``), half in the fleet's (``Speech`` and what follows).
-"""
+"""What workers, gateways and people say to the head, and understand of it: in the fleet's process."""
 
 from __future__ import annotations
 
 import itertools
-import sys
-import time
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
-from functools import partial
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Any
 
-import anyio
-from anyio import to_thread
-from attrs import field, frozen
+from attrs import define, field, frozen
 
-from sllm_actors.actors import ActorSystem, Catalog, ChildSpec
+from sllm_actors.actors import Catalog
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.engines.messages import CATALOG as ENGINE_MESSAGES
 from sllm_actors.engines.messages import (
@@ -28,103 +18,40 @@ from sllm_actors.engines.messages import (
     ReplicaState,
     SourceInspected,
 )
-from sllm_actors.serving.controller import Controller
-from sllm_actors.serving.controller_store import ControllerStore
-from sllm_actors.serving.decisions.reconcile import Plan, reconcile
+from sllm_actors.serving.differences.feed import BEAT_INTERVAL
+from sllm_actors.serving.differences.follower import Changes, Follower
+from sllm_actors.serving.differences.publisher import Publisher
 from sllm_actors.serving.messages import (
-    CATALOG as SERVING_MESSAGES,
-)
-from sllm_actors.serving.messages import (
-    CONTROLLER,
     DeleteDeployment,
     Deploy,
-    Describe,
-    DesiredReplicas,
     Done,
     Gpu,
     Inventory,
-    WorkerReport,
+    Order,
+    ReadDocument,
+    ReplicaDocument,
+    ServedModel,
+    WorkerAddress,
+    WorkerInventory,
 )
-from sllm_actors.serving.store.behind import write_behind
-from sllm_actors.serving.store.database import sqlite_url
-from sllm_actors.serving.store.store import Store
-from sllm_actors.transport import Peer
+from sllm_actors.serving.streams import (
+    ADDRESSES,
+    ORDERS,
+    REPLICAS,
+    ROUTES,
+    AskReplicas,
+)
+from sllm_actors.serving.streams import CATALOG as SERVING_MESSAGES
+from sllm_actors.serving.views.messages import CATALOG as QUESTIONS
+from sllm_actors.serving.views.messages import DescribeCluster
 
 from .worker import SimReplica, SimWorker
 
-MESSAGES = Catalog(ENGINE_MESSAGES, SERVING_MESSAGES)
+MESSAGES = Catalog(ENGINE_MESSAGES, SERVING_MESSAGES, QUESTIONS)
 """All messages that cross between the head and the fleet."""
 
-HEAD_ACTOR = CONTROLLER
-"""The name of the head's actor: who is told of links, reports and requests."""
-
-REPORT, PLACE = "report", "place"
-"""The steps that are timed: a report of one replica; and one that gives replicas a place."""
-
-MOVES_FAILED = False
-"""Whether the head places a replica that failed for good on another worker."""
-
-BEAT: float | None = None
-"""Seconds between two beats of each worker; None where a beat would count as a report of a replica."""
-
-Step = Callable[[str, int], None]
-"""Takes what was timed: the kind of step, and nanoseconds."""
-
-
-# ---- in the head's process
-
-
-@asynccontextmanager
-async def run_head_actor(
-    system: ActorSystem, peers: Callable[[], tuple[Peer, ...]], folder: Path, life: int, step: Step
-) -> AsyncIterator[None]:
-    """Run the head's actor on the store in a folder, telling ``step`` how long its steps take."""
-    store = await to_thread.run_sync(partial(Store.open, sqlite_url(folder / "state.db"), beside=folder))
-    numbers = itertools.count(1)
-
-    def make() -> Controller:
-        return _TimedController(step, ControllerStore(store), peers=peers, epoch=life, table_numbers=numbers)
-
-    try:
-        await system.start(ChildSpec(CONTROLLER, make, name=CONTROLLER))
-        async with anyio.create_task_group() as beside:
-            beside.start_soon(write_behind, store)
-            yield
-            beside.cancel_scope.cancel()
-    finally:
-        with anyio.CancelScope(shield=True):
-            await to_thread.run_sync(store.close)
-
-
-class _TimedController(Controller):
-    """Times a report from its message to its last consequence, and of placing the pass of ``reconcile``."""
-
-    def __init__(self, step: Step, store: ControllerStore, **options: Any) -> None:
-        super().__init__(store, **options)
-        self._step = step
-        self._placed = False
-        module: Any = sys.modules[Controller.__module__]
-        module.reconcile = self._reconcile
-
-    def _reconcile(self, *arguments: Any) -> Plan:
-        began = time.perf_counter_ns()
-        plan = reconcile(*arguments)
-        if plan.next_numbers:
-            self._placed = True
-            self._step(PLACE, time.perf_counter_ns() - began)
-        return plan
-
-    async def receive(self, message: Any) -> Any:
-        """See ``Controller``."""
-        self._placed = False
-        began = time.perf_counter_ns()
-        answer = await super().receive(message)
-        if isinstance(message, WorkerReport) and not self._placed:
-            self._step(REPORT, time.perf_counter_ns() - began)
-        return answer
-
-
-# ---- in the fleet's process: what workers say and obey
+BEAT = BEAT_INTERVAL
+"""Seconds between two beats of each worker."""
 
 
 @frozen
@@ -135,16 +62,18 @@ class Heard:
         start: The orders of replicas that it is to start.
         stop: The replicas that it is to stop.
         reply: The answer, where the message was a question; else None.
-        settled: Whether the worker now knows all of its orders.
+        say: What it says to the head.
+        settled: Whether the worker now knows all of its orders, and the head all of its replicas.
     """
 
     start: tuple[tuple[ReplicaKey, ReplicaOrder], ...] = ()
     stop: tuple[ReplicaKey, ...] = ()
     reply: Any = None
+    say: tuple[Any, ...] = ()
     settled: bool = False
 
 
-@frozen
+@define(eq=False)
 class Speech:
     """What one worker says to the head, and understands; it lives as long as the worker.
 
@@ -153,35 +82,66 @@ class Speech:
     """
 
     inventory: Inventory
+    _orders: Follower[ReplicaKey, Order]
+    _replicas: Publisher[ReplicaKey, ReplicaReport]
+    _told: bool = False  # all replicas, over the present link
     _sequence: Iterable[int] = field(factory=lambda: itertools.count(1))
 
     def linked(self, worker: SimWorker) -> list[Any]:
         """Return what a worker says when its link to the head has come up."""
-        return self.changed(worker, ())
+        self._told = False
+        has = WorkerInventory(worker.node, next(iter(self._sequence)), self.inventory)
+        return [has, self._orders.begin().ask]
 
-    def changed(self, worker: SimWorker, replicas: Iterable[SimReplica]) -> list[Any]:  # noqa: ARG002
+    def changed(self, replicas: Iterable[SimReplica]) -> list[Any]:
         """Return what a worker says when these replicas have changed, or have ended."""
-        reports = tuple(_report(each) for _, each in sorted(worker.replicas.items()))
-        return [WorkerReport(worker.node, next(iter(self._sequence)), self.inventory, reports)]
+        for each in replicas:
+            if each.state is ReplicaState.STOPPED:
+                self._replicas.remove(each.key)
+            else:
+                self._replicas.put(_report(each))
+        return list(self._replicas.flush())
 
-    def beat(self, worker: SimWorker) -> list[Any]:
+    def beat(self) -> Any:
         """Return what a worker says every ``BEAT`` seconds."""
-        return self.changed(worker, ())
+        return self._replicas.beat()
 
     def hear(self, worker: SimWorker, message: Any) -> Heard:
         """Understand what the head says to a worker."""
         match message:
-            case DesiredReplicas(orders):
-                desired = {order.key: order for order in orders}
-                return Heard(
-                    start=tuple((key, desired[key]) for key in desired if key not in worker.replicas),
-                    stop=tuple(key for key in worker.replicas if key not in desired),
-                    settled=True,
-                )
             case InspectSource():
                 return Heard(reply=SourceInspected())
+            case ReadDocument(key):
+                return Heard(reply=ReplicaDocument(worker.replicas[key].order.document))
+            case AskReplicas(_, after):
+                page = self._replicas.page(after)
+                self._told |= not page.more
+                return Heard(say=(page,), settled=self._settled)
             case _:
-                return Heard()
+                return self._obey(worker, self._orders.take(message))
+
+    def _obey(self, worker: SimWorker, changes: Changes[ReplicaKey, Order]) -> Heard:
+        start, stop, say = [], [], [] if changes.ask is None else [changes.ask]
+        for order in changes.put:
+            known = order.key in worker.replicas
+            if order.run is not None and not known:
+                start.append((order.key, order.run))
+            elif order.run is None and known:
+                stop.append(order.key)
+            elif order.run is None:
+                say += self._never_had(order.key)
+        return Heard(tuple(start), tuple(stop), say=tuple(say), settled=self._settled)
+
+    def _never_had(self, key: ReplicaKey) -> list[Any]:
+        """Return what a worker says of a replica that is to stop before it was to run."""
+        self._replicas.put(ReplicaReport(key.attempt(0), ReplicaState.STOPPED))
+        said = list(self._replicas.flush())
+        self._replicas.remove(key)
+        return [*said, *self._replicas.flush()]
+
+    @property
+    def _settled(self) -> bool:
+        return self._told and self._orders.complete
 
 
 def _report(replica: SimReplica) -> ReplicaReport:
@@ -197,38 +157,44 @@ def _report(replica: SimReplica) -> ReplicaReport:
         since=replica.since,
         failures=replica.failures,
         starts=replica.starts,
+        gpus=replica.order.num_gpus,
+        fingerprint=replica.order.fingerprint,
     )
 
 
-def speech(number: int, gpus: int) -> Speech:
+def speech(node: str, number: int, gpus: int) -> Speech:
     """Return what worker ``number`` says: it has so many GPUs."""
-    return Speech(
-        Inventory(
-            name=f"worker-{number}",
-            host=f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}",
-            port=8002,
-            gpus=tuple(
-                Gpu(f"GPU-{number:08x}-{each}", "H100", 80 * 2**30, 80 * 2**30) for each in range(gpus)
-            ),
-            cpus=256,
-            memory_total=2 * 2**40,
-            memory_free=2 * 2**40,
-            labels={"zone": f"z{number % 3}"},
-        )
+    inventory = Inventory(
+        name=f"worker-{number}",
+        host=f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}",
+        port=8002,
+        gpus=tuple(Gpu(f"GPU-{number:08x}-{each}", "H100", 80 * 2**30, 80 * 2**30) for each in range(gpus)),
+        cpus=256,
+        memory_total=2 * 2**40,
+        memory_free=2 * 2**40,
+        labels={"zone": f"z{number % 3}"},
     )
+    return Speech(inventory, Follower(ORDERS, node), Publisher(REPLICAS, node, life=1))
 
 
-# ---- in the fleet's process: what gateways say
+class GatewaySpeech:
+    """What one gateway says to the head, and understands; it lives as long as the gateway."""
+
+    def __init__(self, node: str) -> None:
+        self._routes: Follower[str, ServedModel] = Follower(ROUTES, node)
+        self._addresses: Follower[str, WorkerAddress] = Follower(ADDRESSES, node)
+
+    def linked(self) -> list[Any]:
+        """Return what a gateway says when its link to the head has come up."""
+        return [self._routes.begin().ask, self._addresses.begin().ask]
+
+    def hear(self, message: Any) -> list[Any]:
+        """Return what a gateway says to a message of the head."""
+        asks = [self._routes.take(message).ask, self._addresses.take(message).ask]
+        return [ask for ask in asks if ask is not None]
 
 
-def gateway_linked() -> list[Any]:
-    """Return what a gateway says when its link to the head has come up."""
-    return []
-
-
-def gateway_hear(message: Any) -> list[Any]:  # noqa: ARG001 - today's tables want no answer
-    """Return what a gateway says to a message of the head."""
-    return []
+# ---- what people ask
 
 
 def deploy(document: str) -> Any:
@@ -242,8 +208,8 @@ def delete(deployment: str) -> Any:
 
 
 def status() -> Any:
-    """Return the request that ``GET /status?limit=100`` makes. Today's head knows no limit."""
-    return Describe()
+    """Return the request that ``GET /status?limit=100`` makes."""
+    return DescribeCluster(limit=100)
 
 
 def refusal(answer: Any) -> str:

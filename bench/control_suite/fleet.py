@@ -18,6 +18,7 @@ from anyio.abc import Process
 from sllm_actors.actors import Address, AskError, Envelope, Incarnation, NodeId
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.engines.messages import ReplicaState
+from sllm_actors.serving.messages import CONTROLLER
 from sllm_actors.transport.codec import Codec
 from sllm_actors.transport.envelope import EnvelopeCoder, decode_failure
 
@@ -65,10 +66,11 @@ class Fleet:
         self.size = size
         self.folder = folder
         self.workers = {
-            worker.node: worker
-            for worker in (SimWorker(f"w{n:04}", adapter.speech(n, size.gpus)) for n in range(size.workers))
+            worker.node: worker for worker in (_worker(f"w{n:04}", n, size) for n in range(size.workers))
         }
-        self.gateways = [f"g{number}" for number in range(size.gateways)]
+        self.gateways = {
+            node: adapter.GatewaySpeech(node) for node in (f"g{n}" for n in range(size.gateways))
+        }
         self.unsettled = set(self.workers)
         self.changed_at = time.perf_counter()
         self.started = self.stopped = self.running = self.beats = 0
@@ -158,9 +160,9 @@ class Fleet:
 
     def link_gateways(self) -> None:
         """Let the link of every gateway come up."""
-        for node in self.gateways:
+        for node, gateway in self.gateways.items():
             self._send(Kind.UP, node, 0, msgpack.packb(["gateway", self._life, "10.255.0.1"]))
-            self._tell(node, adapter.gateway_linked())
+            self._tell(node, gateway.linked())
 
     def link(self, worker: SimWorker) -> None:
         """Let a worker's link come up, in a new life of the worker: its replicas live on."""
@@ -190,12 +192,12 @@ class Fleet:
             self._send(Kind.TELL, node, 0, self._encode(message))
 
     def _encode(self, message: Any) -> bytes:
-        return self._coder.encode(Envelope(Address(HEAD, None, adapter.HEAD_ACTOR), message))
+        return self._coder.encode(Envelope(Address(HEAD, None, CONTROLLER), message))
 
     async def ask(self, message: Any, *, timeout: float) -> tuple[Any, float]:
         """Ask the head something from a gateway; return the answer and how many seconds it took."""
         began = time.perf_counter()
-        body = await self._question(Kind.ASK, self.gateways[0], self._encode(message), timeout)
+        body = await self._question(Kind.ASK, next(iter(self.gateways)), self._encode(message), timeout)
         if isinstance(body, AskError):
             raise HeadFailed(f"the head did not answer a {type(message).__name__}: {body}")
         came, raw = body
@@ -236,7 +238,7 @@ class Fleet:
             case _ if node in self.workers:
                 self._to_worker(self.workers[node], kind, number, body)
             case _:
-                self._tell(node, adapter.gateway_hear(self._coder.decode(body).message))
+                self._tell(node, self.gateways[node].hear(self._coder.decode(body).message))
 
     # ---- what workers do
 
@@ -246,6 +248,7 @@ class Fleet:
         heard = worker.speech.hear(worker, self._coder.decode(body).message)
         if kind == Kind.ASK:
             self._send(Kind.REPLY, worker.node, number, self._coder.encode_reply(heard.reply))
+        self._tell(worker.node, heard.say)
         changed = [self._start(worker, key, order) for key, order in heard.start]
         changed += [
             self._stop(worker, worker.replicas[key]) for key in heard.stop if self._stoppable(worker, key)
@@ -295,8 +298,9 @@ class Fleet:
         """Report replicas that have changed."""
         self.changed_at = time.perf_counter()
         self._look_at(worker)
+        said = worker.speech.changed(replicas)
         if worker.linked:
-            self._tell(worker.node, worker.speech.changed(worker, replicas))
+            self._tell(worker.node, said)
 
     def _look_at(self, worker: SimWorker) -> None:
         if worker.settled == (worker.node in self.unsettled):
@@ -305,16 +309,18 @@ class Fleet:
 
     async def beat(self) -> None:
         """Send the beats of all workers, spread over each ``BEAT`` seconds, until cancelled."""
-        if adapter.BEAT is None:
-            return
         workers = list(self.workers.values())
         slices = max(1, round(adapter.BEAT / TURN))
         for turn in itertools.cycle(range(slices)):
             for worker in workers[turn::slices]:
                 if worker.linked:
                     self.beats += 1
-                    self._tell(worker.node, worker.speech.beat(worker))
+                    self._tell(worker.node, [worker.speech.beat()])
             await anyio.sleep(TURN)
+
+
+def _worker(node: str, number: int, size: Size) -> SimWorker:
+    return SimWorker(node, adapter.speech(node, number, size.gpus))
 
 
 @asynccontextmanager

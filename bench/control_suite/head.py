@@ -13,11 +13,13 @@ import anyio
 
 from sllm_actors.actors import ActorSystem, Incarnation, NodeId
 from sllm_actors.observe.logs import configure_logs
+from sllm_actors.serving.messages import CONTROLLER
 from sllm_actors.transport import PeerLost, PeerUp
 
-from .adapter import HEAD_ACTOR, MESSAGES, run_head_actor
+from .adapter import MESSAGES
 from .meter import Meter
 from .network import FleetNetwork
+from .timed_head import run_head_actor
 from .wire import Kind, Lane
 
 HEAD = NodeId("head")
@@ -29,7 +31,7 @@ async def run(path: str, folder: Path, life: int) -> None:
         meter = Meter()
 
         def news(event: PeerUp | PeerLost) -> None:
-            system.named(HEAD_ACTOR).tell(event)
+            system.named(CONTROLLER).tell(event)
 
         network = FleetNetwork(system, MESSAGES, meter, news)
         loop = asyncio.get_running_loop()
@@ -37,7 +39,7 @@ async def run(path: str, folder: Path, life: int) -> None:
             lambda: Lane(network.take, network.closed.set), path
         )
         system.attach(network)
-        async with run_head_actor(system, network.peers, folder, life, meter.step):
+        async with run_head_actor(system, network.peers, folder, meter.step):
             network.lane.send(Kind.READY, HEAD)
             await network.closed.wait()
             await system.stop()

@@ -36,16 +36,20 @@ class Meter:
 
     def begin(self) -> None:
         """Forget what was measured so far."""
-        self._steps: defaultdict[str, array[int]] = defaultdict(lambda: array("q"))
+        self._steps: defaultdict[str, tuple[array[int], array[int]]] = defaultdict(
+            lambda: (array("q"), array("q"))
+        )
         self._hold, self._hold_cpu = 0.0, 0.0
         self._longest_collection = 0
         self._began = time.perf_counter()
         self._cpu = cpu_seconds()
         self._tick_at, self._tick_cpu = self._began, time.thread_time()
 
-    def step(self, kind: str, nanoseconds: int) -> None:
-        """Note how long a step took."""
-        self._steps[kind].append(nanoseconds)
+    def step(self, kind: str, nanoseconds: int, processor: int) -> None:
+        """Note how long a step took, and what part of that the processor worked on it, in nanoseconds."""
+        taken, used = self._steps[kind]
+        taken.append(nanoseconds)
+        used.append(processor)
 
     def figures(self) -> dict[str, Any]:
         """Return what was measured; plain values."""
@@ -53,7 +57,7 @@ class Meter:
         return {
             "seconds": seconds,
             "cpu_share": (cpu_seconds() - self._cpu) / seconds,
-            "steps": {kind: _summary(taken) for kind, taken in self._steps.items()},
+            "steps": {kind: _summary(*taken) for kind, taken in self._steps.items()},
             "hold_ms": max(self._hold, time.perf_counter() - self._tick_at) * 1e3,
             "hold_cpu_ms": self._hold_cpu * 1e3,
             "collection_ms": self._longest_collection / 1e6,
@@ -82,11 +86,12 @@ def cpu_seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def _summary(taken: array[int]) -> dict[str, float]:
+def _summary(taken: array[int], used: array[int]) -> dict[str, float]:
     micros = [each / 1e3 for each in taken]
     return {
         "count": len(micros),
         "p50_us": median(micros),
         "p99_us": percentile(micros, 0.99),
         "max_us": max(micros),
+        "cpu_p99_us": percentile([each / 1e3 for each in used], 0.99),
     }

@@ -41,7 +41,8 @@ class SimWorker:
         life: The counter of its incarnation: it rises with each new link.
         replicas: What it runs.
         linked: Whether the head has a link to it.
-        ordered: Whether the head has said, over the present link, all that the worker is to run.
+        ordered: Whether, over the present link, the head has said all that the worker is to run, and the
+            worker all that it runs.
     """
 
     node: str

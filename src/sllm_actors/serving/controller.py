@@ -139,6 +139,7 @@ class Controller(Actor):
         peers: Returns the nodes that are linked now.
         settle_time: Seconds to wait for workers after a start, see ``Picture``.
         grace: Seconds that a worker may be without a link before its replicas are replaced.
+        picture: Makes the picture.
     """
 
     def __init__(
@@ -148,8 +149,10 @@ class Controller(Actor):
         peers: Callable[[], tuple[Peer, ...]],
         settle_time: float = 10.0,
         grace: float = 10.0,
+        picture: Callable[..., Picture] = Picture,
     ) -> None:
         self._store = store
+        self._make_picture = picture
         self._linked = peers
         self._times = (settle_time, grace)
         self._writer = StoreWriter(store, self._reserved)
@@ -174,7 +177,7 @@ class Controller(Actor):
     def _open_picture(self, state: StoredState) -> Picture:
         settle_time, grace = self._times
         now, wall = self.context.now(), time.time()
-        return Picture(state, now=now, wall=wall, settle_time=settle_time, grace=grace)
+        return self._make_picture(state, now=now, wall=wall, settle_time=settle_time, grace=grace)
 
     async def receive(self, message: Any) -> Any:
         """Take a report, a change of a link, a question, or a control request (to which it answers)."""

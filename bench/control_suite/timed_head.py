@@ -1,0 +1,102 @@
+"""The head's process: the real actor on a real store, with a picture that tells how long its steps take."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+from anyio import to_thread
+
+from sllm_actors.actors import ActorSystem, ChildSpec
+from sllm_actors.nodes.garbage import collect_when_idle
+from sllm_actors.serving.controller import Controller
+from sllm_actors.serving.messages import CONTROLLER
+from sllm_actors.serving.picture.events import DeploymentAdded, Event, ReplicasReported
+from sllm_actors.serving.picture.picture import BATCH, Picture
+from sllm_actors.serving.store.behind import write_behind
+from sllm_actors.serving.store.database import sqlite_url
+from sllm_actors.serving.store.records import StoredState
+from sllm_actors.serving.store.store import Store
+from sllm_actors.transport import Peer
+
+REPORT, PLACE = "report", "place"
+"""The steps that are timed: a report of one replica; and one that gives replicas a place."""
+
+Step = Callable[[str, int, int], None]
+"""Takes what was timed: the kind of step, nanoseconds by the clock, and nanoseconds of the processor."""
+
+
+@asynccontextmanager
+async def run_head_actor(
+    system: ActorSystem, peers: Callable[[], tuple[Peer, ...]], folder: Path, step: Step
+) -> AsyncIterator[None]:
+    """Run the head's actor on the store in a folder, as a head does, telling ``step`` of its steps."""
+    store = await to_thread.run_sync(partial(Store.open, sqlite_url(folder / "state.db"), beside=folder))
+    try:
+        make = partial(_TimedController, step, store, peers)
+        await system.start(ChildSpec(CONTROLLER, make, name=CONTROLLER))
+        async with anyio.create_task_group() as beside:
+            beside.start_soon(write_behind, store)
+            beside.start_soon(collect_when_idle)
+            yield
+            beside.cancel_scope.cancel()
+    finally:
+        with anyio.CancelScope(shield=True):
+            await to_thread.run_sync(store.close)
+
+
+class _TimedController(Controller):
+    def __init__(self, step: Step, store: Store, peers: Callable[[], tuple[Peer, ...]]) -> None:
+        super().__init__(store, peers=peers, picture=partial(_TimedPicture, step))
+
+
+class _TimedPicture(Picture):
+    """A step is what was taken of one deployment, and the planning of that one.
+
+    Of a report of several replicas each has its share.
+    """
+
+    def __init__(self, step: Step, state: StoredState, **options: Any) -> None:
+        super().__init__(state, **options)
+        self._step = step
+        self._taken: dict[str, list[tuple[int, int]]] = {}
+
+    def take(self, event: Event, now: float) -> None:
+        """See ``Picture``."""
+        began, cpu = time.perf_counter_ns(), time.thread_time_ns()
+        super().take(event, now)
+        cpu, took = time.thread_time_ns() - cpu, time.perf_counter_ns() - began
+        match event:
+            case ReplicasReported(_, put, removed):
+                uids = [*(report.id.uid for report in put), *(key.uid for key in removed)]
+            case DeploymentAdded(record):
+                uids = [record.uid]
+            case _:
+                return
+        for uid in uids:
+            self._taken.setdefault(uid, []).append((took // len(uids), cpu // len(uids)))
+
+    def plan(self, now: float, limit: int = BATCH) -> None:
+        """See ``Picture``."""
+        while self.more and limit > 0:
+            limit -= 1
+            uid = next(iter(self._dirty))
+            numbers = self._numbers(uid)
+            began, cpu = time.perf_counter_ns(), time.thread_time_ns()
+            super().plan(now, 1)
+            cpu, took = time.thread_time_ns() - cpu, time.perf_counter_ns() - began
+            taken = self._taken.pop(uid, [])
+            if self._numbers(uid) > numbers:
+                self._step(PLACE, took + sum(each for each, _ in taken), cpu + sum(each for _, each in taken))
+            else:
+                for before, cpu_before in taken:
+                    self._step(REPORT, before + took, cpu_before + cpu)
+
+    def _numbers(self, uid: str) -> int:
+        deployment = self.catalogue.by_uid.get(uid)
+        return 0 if deployment is None else deployment.next_number
