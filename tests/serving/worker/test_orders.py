@@ -17,11 +17,11 @@ from sllm_actors.serving.worker.orders import (
     Assignments,
     Check,
     Effect,
-    End,
     Forget,
     PassOn,
     Phase,
     Refuse,
+    Retire,
     Say,
     Start,
     Welcome,
@@ -158,7 +158,7 @@ def test_a_changed_order_is_passed_on_to_what_runs() -> None:
 
 def test_what_is_to_stop_is_stopped_once_and_forgotten_when_it_has_ended() -> None:
     assignments = running()
-    assert assignments.take(stop()) == [End(A, "it is not wanted")]
+    assert assignments.take(stop()) == [Retire(A, "it is not wanted")]
     assert assignments.take(stop()) == []
     assert assignments.ended(A, "even if it failed", now=101.0, chance=0.0) == [Forget(A)]
     assert assignments.ended(A, "", now=101.0, chance=0.0) == []
@@ -288,7 +288,7 @@ class _Shell:
                     assert order.key in self.running
                     assert order.key not in self.stopping
                     self.running[order.key] = order
-                case End(place, reason):
+                case Retire(place, reason):
                     assert reason
                     assert place in self.running
                     assert place not in self.stopping

@@ -48,7 +48,7 @@ from sllm_actors.transport import Peer, PeerLost, PeerUp
 from .feed import ReplicaFeed
 from .heads import Heads, OrderMessage
 from .machine import LookAtDeclined, LookAtMachine, MachineWatch
-from .orders import Assignments, Check, Effect, End, Forget, PassOn, Refuse, Say, Start, Welcome
+from .orders import Assignments, Check, Effect, Forget, PassOn, Refuse, Retire, Say, Start, Welcome
 from .questions import Questions
 from .replicas import Replicas
 from .runtime import WorkerRuntime
@@ -190,7 +190,7 @@ class WorkerActor(Actor):
                     self.context.start_soon(self._check, effect)
                 case Start(order):
                     await self._start(order)
-                case End(key, reason):
+                case Retire(key, reason):
                     log.info("replica.stopped", replica=str(key), reason=reason)
                     self._running[key].tell(StopReplica(reason))
                 case PassOn(order):

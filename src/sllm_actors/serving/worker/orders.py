@@ -48,7 +48,7 @@ class Start:
 
 
 @frozen
-class End:
+class Retire:
     """Let the replica drain and stop."""
 
     key: ReplicaKey
@@ -89,7 +89,7 @@ class Welcome:
     """Say that the worker may accept now what it refused before."""
 
 
-Effect: TypeAlias = Check | Start | End | PassOn | Say | Forget | Refuse | Welcome
+Effect: TypeAlias = Check | Start | Retire | PassOn | Say | Forget | Refuse | Welcome
 
 
 # ---- state
@@ -260,7 +260,7 @@ class Assignments:
             return []
         if known.phase is Phase.RUNNING:
             known.phase = Phase.ENDING
-            return [End(key, reason)]
+            return [Retire(key, reason)]
         del self._all[key]
         self._queue.pop(key, None)
         self._resting.pop(key, None)
