@@ -170,7 +170,6 @@ PURE_CORES = {
         "views.deployments",
         "views.lists",
         "views.messages",
-        "views.missing",
         "views.nodes",
         "views.pages",
         "views.parameters",

@@ -64,10 +64,7 @@ def test_a_lost_head_adopts() -> None:
     world.restart_head()
     assert world.machines["a"].running == before
     assert world.where("m:command") == {"a": 1}
-    from .world import StoreOfRecords
-
-    world.store = StoreOfRecords()
-    world.restart_head()
+    world.lose_store()
     assert world.machines["a"].running == before
     world.wait(11)
     assert world.machines["a"].running == before

@@ -3,178 +3,94 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
-from attrs import evolve
-
-from sllm_actors.actors import Incarnation
 from sllm_actors.engines.identity import ReplicaKey
-from sllm_actors.engines.messages import ReplicaOrder, ReplicaReport, ReplicaState
+from sllm_actors.engines.messages import ReplicaState
+from sllm_actors.serving import control
+from sllm_actors.serving.control import Change
 from sllm_actors.serving.deployment.document import read_document
 from sllm_actors.serving.deployment.spec import DeploymentSpec
-from sllm_actors.serving.messages import Gpu, Inventory, Order, ServedModel
-from sllm_actors.serving.picture.deployment import Deployment, revision_record
+from sllm_actors.serving.messages import Done, ServedModel, WorkerAddress
+from sllm_actors.serving.picture.audit import Audit
+from sllm_actors.serving.picture.deployment import Deployment
 from sllm_actors.serving.picture.effects import Effects
 from sllm_actors.serving.picture.events import (
-    DeletionAsked,
-    DeploymentAdded,
     DocumentRead,
-    DrainSet,
     Event,
     InventoryReported,
     NodeLost,
     NodeUp,
     NumbersReserved,
-    PolicyChanged,
     ReplicasReported,
-    RevisionAdded,
     TimePassed,
 )
 from sllm_actors.serving.picture.picture import Picture
-from sllm_actors.serving.store.records import (
-    DeploymentRecord,
-    DropDeletion,
-    DropNode,
-    DropRevision,
-    NodeRecord,
-    PutDeployment,
-    PutNode,
-    PutRevision,
-    RemoveDeployment,
-    RevisionRecord,
-    StoredState,
-    StoreWrite,
-)
+from sllm_actors.serving.store.records import StoredState, StoreWrite
+
+from .machine import Machine
+from .stored import StoreOfRecords
 
 WALL = 1_000_000.0
 """Seconds since the epoch when the world's clock shows 0."""
 
 
-class StoreOfRecords:
-    """Holds what the picture writes, as the real store does."""
-
-    def __init__(self) -> None:
-        self.fresh = True
-        self.deployments: dict[str, DeploymentRecord] = {}
-        self.revisions: dict[tuple[str, int], RevisionRecord] = {}
-        self.nodes: dict[str, NodeRecord] = {}
-        self.deletions: dict[str, Any] = {}
-        self.last_revisions: dict[str, int] = {}
-
-    def apply(self, writes: list[StoreWrite]) -> None:
-        from sllm_actors.serving.store.records import DeletionRecord
-
-        self.fresh = False
-        for write in writes:
-            match write:
-                case PutDeployment(record):
-                    self.deployments[record.uid] = record
-                case PutRevision(record):
-                    assert record.uid in self.deployments
-                    self.revisions[record.uid, record.revision] = record
-                    name = self.deployments[record.uid].id
-                    self.last_revisions[name] = max(record.revision, self.last_revisions.get(name, 0))
-                case DropRevision(uid, number):
-                    self.revisions.pop((uid, number), None)
-                case RemoveDeployment(uid, at):
-                    record = self.deployments.pop(uid)
-                    self.deletions[uid] = DeletionRecord(uid, record.id, at)
-                    for key in [key for key in self.revisions if key[0] == uid]:
-                        del self.revisions[key]
-                case PutNode(record):
-                    self.nodes[record.id] = record
-                case DropNode(node):
-                    self.nodes.pop(node, None)
-                case DropDeletion(uid):
-                    self.deletions.pop(uid, None)
-                case _:
-                    raise AssertionError(write)
-
-    def load(self) -> StoredState:
-        return StoredState(
-            fresh=self.fresh,
-            epoch=1,
-            deployments=tuple(self.deployments.values()),
-            revisions=tuple(self.revisions.values()),
-            deletions=tuple(self.deletions.values()),
-            nodes=tuple(self.nodes.values()),
-            last_revisions=dict(self.last_revisions),
-        )
-
-
-class Machine:
-    """A worker: what it was told, and what it runs. It lives on while its link, or the head, is away."""
-
-    def __init__(self, name: str, gpus: int) -> None:
-        self.name = name
-        self.inventory = Inventory(
-            name=name, port=8002, gpus=tuple(Gpu(f"{name}-{index}") for index in range(gpus)), cpus=8
-        )
-        self.changes = 0
-        self.life = 1
-        self.linked = False
-        self.orders: dict[ReplicaKey, Order] = {}
-        self.running: dict[ReplicaKey, ReplicaReport] = {}
-        self.documents: dict[ReplicaKey, str] = {}
-        self.refuses: dict[str, str] = {}
-        self.fails: set[str] = set()
-
-    @property
-    def incarnation(self) -> Incarnation:
-        return Incarnation(self.life, 0)
-
-    def put(self, key: ReplicaKey, state: ReplicaState, **fields: Any) -> ReplicaReport:
-        before = self.running.get(key) or ReplicaReport(key.attempt(1), state)
-        self.running[key] = evolve(before, state=state, **fields)
-        return self.running[key]
-
-    def begin(self, order: ReplicaOrder) -> None:
-        """Take an order to run, as a worker does: refuse it, or start."""
-        name = order.key.deployment
-        self.documents[order.key] = order.document
-        report = ReplicaReport(
-            order.key.attempt(1), ReplicaState.STARTING, gpus=order.num_gpus, fingerprint=order.fingerprint
-        )
-        if name in self.refuses:
-            report = evolve(report, state=ReplicaState.FAILED, unfit=True, reason=self.refuses[name])
-        self.running[order.key] = report
-
-
 class World:
-    """The picture and everything around it, driven step by step. What workers say is delivered at once."""
+    """The picture and everything around it, driven step by step. What workers say is delivered at once.
 
-    def __init__(self, *, store: StoreOfRecords | None = None, settle_time: float = 10.0) -> None:
+    Attributes:
+        prompt: Whether linked workers obey at once; else when they are told to.
+        store_away: Whether the store takes no writes now.
+    """
+
+    def __init__(
+        self, *, settle_time: float = 10.0, make: Callable[..., Picture] = Picture, prompt: bool = True
+    ) -> None:
         self.now = 0.0
-        self.store = store or StoreOfRecords()
+        self.store = StoreOfRecords()
+        self.store_away = False
+        self.prompt = prompt
         self.machines: dict[str, Machine] = {}
-        self.routes: dict[str, ServedModel] = {}
-        self.journal: list[tuple[str, str, str]] = []
         self.settle_time = settle_time
         self.uids = 0
-        self.picture = self._new_picture()
+        self._make = make
+        self.begin_head()
 
     # ---- the head
 
-    def _new_picture(self) -> Picture:
-        return Picture(self.store.load(), now=self.now, wall=WALL + self.now, settle_time=self.settle_time)
+    def begin_head(self) -> None:
+        """Let a new head begin with the store; no node is linked yet."""
+        self.routes: dict[str, ServedModel] = {}
+        self.addresses: dict[str, WorkerAddress] = {}
+        self.journal: list[tuple[str, str, str]] = []
+        self.unwritten: list[tuple[list[StoreWrite], dict[str, int]]] = []
+        for machine in self.machines.values():
+            machine.orders = {}
+        state: StoredState = self.store.load()
+        wall = WALL + self.now
+        self.picture = self._make(state, now=self.now, wall=wall, settle_time=self.settle_time)
 
-    def restart_head(self) -> None:
+    def restart_head(self, *, link: bool = True) -> None:
         """Let a new head begin with the store; all links come up again."""
         linked = [each for each in self.machines.values() if each.linked]
         for machine in linked:
             machine.linked = False
-        self.routes = {}
-        self.picture = self._new_picture()
-        self.settle()
+        self.begin_head()
+        self.send(TimePassed())
         for machine in linked:
-            self.link(machine.name)
+            if link:
+                self.link(machine.name)
 
-    def send(self, event: Event) -> Effects:
+    def lose_store(self) -> None:
+        """Let a new head begin with an empty store."""
+        self.store = StoreOfRecords()
+        self.restart_head()
+
+    def send(self, event: Event) -> None:
         """Let an event happen, and carry out everything that follows."""
-        effects = self.picture.step(event, self.now)
-        self.carry_out(effects)
+        self.carry_out(self.picture.step(event, self.now))
         self.settle()
-        return effects
 
     def settle(self) -> None:
         while self.picture.more:
@@ -182,27 +98,45 @@ class World:
             self.carry_out(self.picture.effects())
 
     def carry_out(self, effects: Effects) -> None:
-        self.store.apply(effects.writes)
         self.journal += effects.journal
         for name, route in effects.routes.items():
             if route is None:
                 self.routes.pop(name, None)
             else:
                 self.routes[name] = route
+        for node, address in effects.addresses.items():
+            if address is None:
+                del self.addresses[node]
+            else:
+                self.addresses[node] = address
         for (node, key), order in effects.orders.items():
             if order is None:
                 self.machines[node].orders.pop(key, None)
             else:
                 self.machines[node].orders[key] = order
+        self.unwritten.append((effects.writes, effects.numbers))
+        if not self.store_away:
+            self.write()
         for node in {node for node, _ in effects.orders}:
-            if self.machines[node].linked:
+            if self.prompt:
                 self.obey(node)
         for node, key in effects.documents:
-            document = self.machines[node].documents.get(key, "")
+            machine = self.machines[node]
+            document = machine.documents.get(key, "") if machine.linked else ""
             self.send(DocumentRead(key.uid, key.revision, document))
-        for uid, below in effects.numbers.items():
-            assert self.store.deployments[uid].reserved == below
-            self.send(NumbersReserved(uid, below))
+
+    def write(self) -> None:
+        """Let the store take what waits for it."""
+        while self.unwritten:
+            writes, numbers = self.unwritten.pop(0)
+            self.store.apply(writes)
+            for uid, below in numbers.items():
+                known = self.store.deployments.get(uid)
+                assert known is None or known.reserved >= below, "numbers are used that are not in the store"
+                self.send(NumbersReserved(uid, below))
+
+    def audit(self) -> list[str]:
+        return Audit(self.picture, lambda node: self.machines[node].orders).everything()
 
     # ---- workers
 
@@ -220,11 +154,12 @@ class World:
         machine.life += 1
         machine.linked = True
         self.send(NodeUp(name, "worker", "10.0.0.1", machine.incarnation))
-        self.send(InventoryReported(name, machine.inventory, machine.changes))
+        self.inventory(name)
         known = self.picture.fleet.nodes[name].replicas
         gone = tuple(key for key in known if key not in machine.running)
         self.send(ReplicasReported(name, tuple(machine.running.values()), gone, whole=True))
-        self.obey(name)
+        if self.prompt:
+            self.obey(name)
 
     def unlink(self, name: str) -> None:
         """Let a worker's link be lost; its engines go on."""
@@ -232,19 +167,25 @@ class World:
         machine.linked = False
         self.send(NodeLost(name, machine.incarnation, "it is silent"))
 
-    def obey(self, name: str) -> None:
-        """Let a worker take its orders: what is to run begins to start, what is to stop is gone at once."""
+    def inventory(self, name: str) -> None:
+        """Let a worker say what it has."""
         machine = self.machines[name]
-        put, removed = [], []
-        for key, order in list(machine.orders.items()):
-            if order.run is not None and key not in machine.running:
-                machine.begin(order.run)
-                put.append(machine.running[key])
-            elif order.run is None:
-                machine.running.pop(key, None)
-                removed.append(key)
-        if put or removed:
-            self.send(ReplicasReported(name, tuple(put), tuple(removed)))
+        self.send(InventoryReported(name, machine.inventory, machine.changes))
+
+    def obey(self, name: str) -> None:
+        """Let a worker that is linked take its orders, and report what it does."""
+        machine = self.machines[name]
+        if machine.linked:
+            put, removed = machine.obey()
+            if put or removed:
+                self.send(ReplicasReported(name, tuple(put), tuple(removed)))
+
+    def end(self, name: str) -> None:
+        """Let what drains on a worker be gone."""
+        machine = self.machines[name]
+        gone = machine.end()
+        if gone and machine.linked:
+            self.send(ReplicasReported(name, (), tuple(gone)))
 
     def say(self, name: str, key: ReplicaKey, state: ReplicaState, **fields: Any) -> None:
         """Let a worker report a replica."""
@@ -266,55 +207,69 @@ class World:
 
     # ---- people
 
+    def change(self, change: object) -> None:
+        """Write what somebody has asked for, and let it happen then, as the head's actor does."""
+        if isinstance(change, Done):  # it is so already
+            return
+        assert isinstance(change, Change), change
+        assert self.picture.hold(change.subject)
+        self.commit(change)
+
+    def commit(self, change: Change, *, stored: bool = True) -> None:
+        """Let a change that is held be written, or fail for want of a store."""
+        if stored:
+            self.store.apply(list(change.writes))
+        self.picture.release(change.subject)
+        for event in change.events if stored else ():
+            self.picture.take(event, self.now)
+        self.picture.plan(self.now)
+        self.carry_out(self.picture.effects())
+        self.settle()
+
+    def adding(self, spec: DeploymentSpec) -> Change:
+        self.uids += 1
+        return control.add(self.picture, spec, f"uid-{self.uids}", WALL + self.now, ())
+
+    def updating(self, deployment: Deployment, spec: DeploymentSpec, *, allow_downtime: bool) -> object:
+        wall = WALL + self.now
+        return control.update(self.picture, deployment, spec, wall, (), allow_downtime=allow_downtime)
+
     def deploy(self, name: str, **document: Any) -> Deployment:
         """Deploy a model with the command backend (of no GPU), or another."""
-        spec = spec_of(name, **document)
-        self.uids += 1
-        uid = f"uid-{self.uids}"
-        number = self.picture.catalogue.next_revision(spec.id)
-        record = DeploymentRecord(uid, spec.id, WALL + self.now, current=number, reserved=64)
-        revision = revision_record(uid, number, spec, WALL + self.now)
-        self.store.apply([PutDeployment(record), PutRevision(revision)])
-        self.send(DeploymentAdded(record, revision))
-        return self.picture.catalogue.by_uid[uid]
+        change = self.adding(spec_of(name, **document))
+        self.change(change)
+        return self.picture.catalogue.by_id[change.subject]
 
     def update(self, deployment: Deployment, *, allow_downtime: bool = False, **document: Any) -> None:
-        """Change the engine's part of a deployment."""
+        """Give a deployment another document."""
         spec = spec_of(deployment.spec.model, **document)
-        number = self.picture.catalogue.next_revision(deployment.id)
-        revision = revision_record(deployment.uid, number, spec, WALL + self.now)
-        record = evolve(deployment.record, target=number, generation=deployment.generation + 1)
-        self.store.apply([PutDeployment(record), PutRevision(revision)])
-        self.send(RevisionAdded(deployment.uid, revision, record.generation, allow_downtime))
-
-    def change_policy(self, deployment: Deployment, **document: Any) -> None:
-        """Change what restarts nothing."""
-        spec = spec_of(deployment.spec.model, **document)
-        records = tuple(
-            evolve(revision_record(deployment.uid, number, spec, each.created))
-            for number, each in deployment.revisions.items()
-        )
-        record = evolve(deployment.record, generation=deployment.generation + 1)
-        self.store.apply([PutDeployment(record), *(PutRevision(each) for each in records)])
-        self.send(PolicyChanged(deployment.uid, records, record.generation))
+        self.change(self.updating(deployment, spec, allow_downtime=allow_downtime))
 
     def delete(self, deployment: Deployment) -> None:
         """Delete a deployment."""
-        self.store.apply([PutDeployment(evolve(deployment.record, deleting=True))])
-        self.send(DeletionAsked(deployment.uid))
+        self.change(control.delete(self.picture, deployment.id))
+
+    def pause(self, deployment: Deployment) -> None:
+        """Pause a rollout."""
+        self.change(control.pause(self.picture, deployment.id))
+
+    def resume(self, deployment: Deployment, *, allow_downtime: bool = False) -> None:
+        """Resume a rollout."""
+        self.change(control.resume(self.picture, deployment.id, allow_downtime=allow_downtime))
 
     def drain(self, node: str, *, draining: bool = True) -> None:
         """Drain a worker, or no longer."""
-        known = self.picture.fleet.nodes[node]
-        self.store.apply([PutNode(NodeRecord(node, "worker", known.name, 0.0, draining))])
-        self.send(DrainSet(node, draining))
+        self.change(control.drain(self.picture, node, draining=draining))
 
     def wait(self, seconds: float) -> None:
         """Let time pass, and everything happen that is due meanwhile."""
         end = self.now + seconds
+        rounds = 0
         while (due := self.picture.due()) is not None and due <= end:
             self.now = max(self.now, due)
             self.send(TimePassed())
+            rounds += 1
+            assert rounds < 10_000, "something is due again and again"
         self.now = end
         self.send(TimePassed())
 
@@ -331,9 +286,24 @@ class World:
                 found[name] = count
         return found
 
+    def states(self, name: str) -> list[tuple[int, str]]:
+        """Return the replicas of a worker: the revision and the state of each."""
+        return sorted((key.revision, each.state.value) for key, each in self.machines[name].running.items())
+
+    def told(self, event: str) -> list[str]:
+        """Return the sentences of the journal about one kind of event."""
+        return [sentence for _, kind, sentence in self.journal if kind == event]
+
 
 def spec_of(model: str, **document: Any) -> DeploymentSpec:
     """Return the specification of a deployment with the command backend, unless it names another."""
     body = {"model": model, "backend": "command", "backend_config": {"command": ["run"]}} | document
+    if body["backend"] != "command" and body["backend_config"] == {"command": ["run"]}:
+        del body["backend_config"]
     spec, _ = read_document(json.dumps(body))
     return spec
+
+
+def count(least: int) -> dict[str, Any]:
+    """Return the keys of a document that ask for so many replicas."""
+    return {"auto_scaling_config": {"min_instances": least, "max_instances": max(1, least)}}

@@ -189,13 +189,13 @@ def test_a_head_that_has_just_started_says_that_it_waits_for_its_workers() -> No
             world.worker(machine)
         else:
             del world.store.nodes["w2"]
-        world.picture = world._new_picture()
+        world.begin_head()
         known = world.picture.catalogue.by_uid[known.uid]
         waits = f"the head has just started and waits for {sentence} to report"
         assert state(world, known) == ("pending", waits)
     world.store.nodes.clear()
     world.store.fresh = True  # the database is lost, and deployments were restored from the file beside it
-    world.picture = world._new_picture()
+    world.begin_head()
     known = world.picture.catalogue.by_uid[known.uid]
     assert state(world, known)[1] == "the head has just started and waits for its workers to report"
 
@@ -292,6 +292,7 @@ def test_a_replica_that_no_deployment_wants_is_shown_on_its_worker() -> None:
     known = world.deploy("m")
     world.ready()
     rival = evolve(only_key(known), uid="another")
+    world.machines["w1"].slow = True  # it drains first
     world.machines["w1"].running[rival] = ReplicaReport(rival.attempt(1), ReplicaState.READY)
     world.unlink("w1")
     world.link("w1")

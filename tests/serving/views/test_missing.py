@@ -6,7 +6,7 @@ import pytest
 from tests.serving.picture.world import World
 
 from sllm_actors.serving.picture.events import NodeUp
-from sllm_actors.serving.views.missing import SHOWN_WORKERS
+from sllm_actors.serving.picture.missing import SHOWN_WORKERS
 
 from .kit import described
 

@@ -102,7 +102,7 @@ def test_a_node_is_suspect_before_it_is_down_and_says_why() -> None:
 def test_a_node_that_is_not_back_since_the_head_started_says_so() -> None:
     world = World()
     world.worker("w1")
-    world.picture = world._new_picture()
+    world.begin_head()
     (shown,) = ask(world, DescribeNodes())["nodes"]
     assert (shown["state"], shown["name"], shown["incarnation"]) == ("down", "w1", "")
     assert shown["reason"] == "it has not been linked since the head started"

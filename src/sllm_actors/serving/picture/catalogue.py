@@ -10,11 +10,23 @@ from sllm_actors.serving.store.records import DeletionRecord, StoredState
 from .deployment import Deployment, Revision
 
 REMEMBERED = 90 * 86400.0
-"""Seconds that a deletion is remembered at least."""
+"""Seconds that a deletion is remembered at least, unless there are more than ``MAX_DELETIONS``."""
+
+MAX_DELETIONS = 65_536
+"""The most deletions that are remembered; of too many, the oldest is forgotten."""
 
 
 class Catalogue:
-    """All deployments. Looking one up, adding and removing one costs no walk over the others."""
+    """All deployments. Looking one up, adding and removing one costs no walk over the others.
+
+    Attributes:
+        by_uid: Every deployment, by uid.
+        by_id: The same, by id.
+        ids: Their ids, sorted.
+        deletions: By uid: the deletions that are remembered, the oldest first.
+        last_revisions: By id: the highest number of a revision that was ever used.
+        displaced: Deployments of the store whose id a later one has taken: that one is in their place.
+    """
 
     def __init__(self, state: StoredState) -> None:
         self.by_uid: dict[str, Deployment] = {}
@@ -22,10 +34,14 @@ class Catalogue:
         self.ids: list[str] = []
         self.deletions: dict[str, DeletionRecord] = {each.uid: each for each in state.deletions}
         self.last_revisions = dict(state.last_revisions)
+        self.displaced: list[Deployment] = []
         revisions: dict[str, dict[int, Revision]] = {}
         for record in state.revisions:
             revisions.setdefault(record.uid, {})[record.revision] = Revision.of(record)
-        for each in sorted(state.deployments, key=lambda each: each.id):
+        for each in sorted(state.deployments, key=lambda each: (each.id, each.created)):
+            if (earlier := self.by_id.get(each.id)) is not None:
+                self.remove(earlier, each.created)
+                self.displaced.append(earlier)
             self.add(Deployment.of(each, revisions.get(each.uid, {})))
 
     def add(self, deployment: Deployment) -> None:
@@ -55,3 +71,29 @@ class Catalogue:
         """Return deployments in the order of their ids, from the first one after ``cursor``."""
         for index in range(bisect_right(self.ids, cursor), len(self.ids)):
             yield self.by_id[self.ids[index]]
+
+    # ---- deletions
+
+    def forget_deletions(self, at: float, reported: float) -> list[str]:
+        """Forget deletions, and return their uids: those that are old enough, and those that are too many.
+
+        Args:
+            at: The time, in seconds since the epoch.
+            reported: When every known worker had told all its replicas, in the same way.
+        """
+        forgotten = []
+        while self.deletions:
+            oldest = next(iter(self.deletions.values()))
+            if len(self.deletions) <= MAX_DELETIONS and (
+                oldest.at + REMEMBERED > at or oldest.at >= reported
+            ):
+                break
+            del self.deletions[oldest.uid]
+            forgotten.append(oldest.uid)
+        return forgotten
+
+    @property
+    def forget_at(self) -> float | None:
+        """When the oldest deletion is old enough, in seconds since the epoch, or None."""
+        oldest = next(iter(self.deletions.values()), None)
+        return None if oldest is None else oldest.at + REMEMBERED

@@ -59,13 +59,15 @@ class Wait:
 
     Attributes:
         since: When that began, in seconds on the head's clock.
-        need: How many GPUs it needs.
+        revision: Its revision.
         overdue: Whether it has lasted longer than the start-up timeout. The head still goes on trying.
+        missing: What was missing when it became overdue, as a sentence for a person; "" before that.
     """
 
     since: float
-    need: int
+    revision: int
     overdue: bool = False
+    missing: str = ""
 
 
 @define(eq=False)
@@ -89,7 +91,6 @@ class Deployment:
         usable: Replica numbers below this are reserved in the store.
         next_number: The next replica number.
         recovered: Whether it was taken back from workers, because the store did not know it.
-        not_before: When it is planned first, in seconds on the head's clock.
         replicas: Its replicas, by key, with those that are ending.
         wait: Set while a replica has no place.
         due: When its plan could change without an event; None if it cannot.
@@ -112,7 +113,6 @@ class Deployment:
     usable: int = 0
     next_number: int = 0
     recovered: bool = False
-    not_before: float = 0.0
     replicas: dict[ReplicaKey, Replica] = field(factory=dict)
     wait: Wait | None = None
     due: float | None = None
@@ -178,6 +178,11 @@ class Deployment:
         if self.wait is None or not self.wait.overdue:
             return ""
         return f"it found no place within {self.spec.startup_timeout:g} s"
+
+    def no_place(self) -> str:
+        """Return the same as a sentence, with what was missing when it became overdue."""
+        why = self.why_overdue()
+        return f"{why}: {self.wait.missing}" if why and self.wait is not None else ""
 
 
 def revision_record(uid: str, number: int, spec: DeploymentSpec, created: float) -> RevisionRecord:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator
+from itertools import islice
 
 from sllm_actors.actors import Incarnation
 from sllm_actors.serving.messages import Inventory
@@ -52,7 +53,10 @@ class Fleet:
     # ---- links
 
     def link_up(self, node: str, role: str, host: str, incarnation: Incarnation, now: float) -> Node | None:
-        """Take a link that came up; return the node, or None if a later life of it is known."""
+        """Take a link that came up; return the node, or None if it is known, or a later life of it is.
+
+        What the worker refused in an earlier life counts no longer.
+        """
         known = self.nodes.get(node)
         if known is None:
             known = Node(node, role, now)
@@ -63,9 +67,13 @@ class Fleet:
             return None
         if role == WORKER:
             self.workers_up[node] = known
+        if known.incarnation != incarnation:
+            known.rejections.clear()  # of another life, it may have something that it had not
         self._suspects.pop(node, None)
         self._down.pop(node, None)
         known.role, known.host, known.incarnation = role, host, incarnation
+        if known.loaded:  # in the life before, which ends with this one
+            known.heard = now
         known.link, known.reason, known.since, known.loaded = Link.UP, "", now, False
         self.weigh(known)
         return known
@@ -75,6 +83,8 @@ class Fleet:
         known = self.nodes.get(node)
         if known is None or known.link is not Link.UP or known.incarnation != incarnation:
             return None
+        if known.loaded:
+            known.heard = now
         known.reason, known.since, known.loaded = reason, now, False
         if known.role == WORKER:
             known.link = Link.SUSPECT
@@ -90,6 +100,7 @@ class Fleet:
         self.nodes[node.id] = node
         insort(self.ids, node.id)
         self.weigh(node)
+        self._down[node.id] = None
 
     def after(self, cursor: str) -> Iterator[Node]:
         """Return nodes in the order of their ids, from the first one after ``cursor``."""
@@ -101,6 +112,13 @@ class Fleet:
         """Whether so many workers are suspect that the head gives up none."""
         suspects = len(self._suspects)
         return suspects > 1 and suspects * 3 > suspects + len(self.workers_up)
+
+    @property
+    def heard(self) -> float:
+        """When every worker had told all its replicas, in seconds on the head's clock: later, some may have
+        replicas that are not known. Infinite where all replicas are known now."""
+        workers = (node for node in self.nodes.values() if node.role == WORKER and not node.loaded)
+        return min((node.heard for node in workers), default=float("inf"))
 
     def due(self) -> float | None:
         """Return when the next suspect is to be given up, or None."""
@@ -119,16 +137,25 @@ class Fleet:
             gone.append(node)
         return gone
 
+    def forgotten(self) -> list[Node]:
+        """Forget nodes without a link of which there are too many, and return them.
+
+        One that is being drained, or still has replicas, is kept.
+        """
+        gone = []
+        for oldest in list(islice(self._down, max(0, len(self._down) - MAX_DOWN))):
+            node = self.nodes[oldest]
+            if not node.draining and not node.replicas:
+                del self._down[oldest], self.nodes[oldest]
+                del self.ids[bisect_left(self.ids, oldest)]
+                self.tally.forget(node)
+                gone.append(node)
+        return gone
+
     def _give_up(self, node: Node) -> None:
         node.link = Link.DOWN
         self._down[node.id] = None
         self.weigh(node)
-        if len(self._down) > MAX_DOWN:
-            oldest = next(iter(self._down))
-            del self._down[oldest]
-            if not self.nodes[oldest].draining:
-                self.tally.forget(self.nodes.pop(oldest))
-                del self.ids[bisect_left(self.ids, oldest)]
 
     # ---- room
 
@@ -169,9 +196,13 @@ class Fleet:
 
     # ---- what workers refuse
 
-    def reject(self, node: Node, revision: RevisionKey, reason: str, until: float) -> None:
-        """Give a worker no replica of a revision before ``until``."""
-        node.rejections[revision] = Rejection(reason, until)
+    def reject(self, node: Node, revision: RevisionKey, reason: str, now: float, until: float) -> None:
+        """Give a worker no replica of a revision before ``until``, which is later each time."""
+        rejections = node.rejections
+        while rejections and rejections[oldest := next(iter(rejections))].until <= now:
+            del rejections[oldest]
+        rejections.pop(revision, None)
+        rejections[revision] = Rejection(reason, until)
 
     def forgive(self, node: Node) -> list[RevisionKey]:
         """Let a worker have all again, and return what it was not given."""

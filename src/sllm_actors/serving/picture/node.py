@@ -8,7 +8,7 @@ from attrs import define, field, frozen
 
 from sllm_actors.actors import Incarnation
 from sllm_actors.engines.identity import ReplicaKey
-from sllm_actors.serving.messages import Inventory
+from sllm_actors.serving.messages import Inventory, WorkerAddress
 
 from .replica import Replica
 
@@ -51,9 +51,11 @@ class Node:
         link: Whether it is linked.
         since: When that began.
         reason: Why it is not linked; "" while it is.
+        heard: When all its replicas were known last, unless they are now.
         name: The name in its last inventory; "" without one.
         draining: Whether a person has asked that its replicas be moved away.
         inventory: What it has, as it said last; None before that.
+        address: Where gateways reach it, as they were told; None before that.
         changes: The ``changes`` of that inventory.
         loaded: Whether the whole of its replicas is known in this life.
         replicas: Its replicas, by key.
@@ -68,9 +70,11 @@ class Node:
     incarnation: Incarnation | None = None
     link: Link = Link.DOWN
     reason: str = ""
+    heard: float = float("-inf")
     name: str = ""
     draining: bool = False
     inventory: Inventory | None = None
+    address: WorkerAddress | None = None
     changes: int = 0
     loaded: bool = False
     replicas: dict[ReplicaKey, Replica] = field(factory=dict)
@@ -85,7 +89,12 @@ class Node:
     @property
     def free_gpus(self) -> int:
         """How many of its GPUs no replica has, and engines can get."""
-        return max(0, self.inventory.usable_gpus - self.used_gpus) if self.inventory else 0
+        return max(0, self.spare_gpus)
+
+    @property
+    def spare_gpus(self) -> int:
+        """The same, but less than 0 where it has lost GPUs that replicas have."""
+        return self.inventory.usable_gpus - self.used_gpus if self.inventory else -self.used_gpus
 
     @property
     def takes_replicas(self) -> bool:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-import heapq
+from typing import get_args
 
 from sllm_actors.engines.messages import ReplicaReport, ReplicaState
 from sllm_actors.serving.messages import WorkerAddress
-from sllm_actors.serving.store.records import DropDeletion, DropNode, NodeRecord, PutNode, StoredState
+from sllm_actors.serving.store.records import (
+    DropDeletion,
+    DropNode,
+    NodeRecord,
+    PutNode,
+    RemoveDeployment,
+    StoredState,
+)
 
-from .catalogue import REMEMBERED, Catalogue
+from .asked import Asked, change
+from .catalogue import Catalogue
 from .deployment import Deployment, Revision
 from .effects import Effects
 from .events import (
-    DeletionAsked,
     DeploymentAdded,
     DocumentRead,
     DrainSet,
@@ -20,12 +27,7 @@ from .events import (
     InventoryReported,
     NodeLost,
     NodeUp,
-    NumbersReserved,
-    PolicyChanged,
     ReplicasReported,
-    RevisionAdded,
-    RolloutPaused,
-    RolloutResumed,
     TimePassed,
 )
 from .fleet import GRACE, WORKER, Fleet
@@ -33,10 +35,13 @@ from .node import Link, Node
 from .planner import Planner
 from .recovery import Recovery
 from .replica import Ordered, Replica
-from .rollout import SURGE_PATIENCE
+from .timers import Timers
 
 SETTLE_TIME = 10.0
 """Seconds that a head which has just started waits for workers that it knows, see ``Picture``."""
+
+FORGETTING = 3600.0
+"""Seconds between two looks at deletions that are old enough, but may not be forgotten yet."""
 
 BATCH = 64
 """How many deployments are planned in one step at most: the actor takes other messages in between."""
@@ -47,7 +52,8 @@ class Picture:
 
     After its start it orders nothing until each worker of the store has reported all its replicas, or
     ``settle_time`` is over: a head that does not know the running engines yet must neither stop them nor
-    start them a second time. With a store that is fresh, that time begins with the first report.
+    start them a second time. With a store that is fresh, that time begins with the first report. What is
+    deployed meanwhile does not wait: nothing of it can be running.
 
     An event costs what it touches. Of several events that come together, each deployment that they touch is
     planned once.
@@ -64,7 +70,7 @@ class Picture:
         catalogue: The deployments.
         planner: What is decided for each deployment.
         awaited: Workers of the store that have not reported since the head started.
-        settled: Whether orders are given.
+        settled: Whether orders are given for what was deployed before the start.
     """
 
     def __init__(
@@ -84,17 +90,23 @@ class Picture:
         self._skew = wall - now
         self._settle_time = settle_time
         self._dirty: dict[str, None] = {}
-        self._timers: list[tuple[float, str]] = []
+        self._unsettled = dict.fromkeys(self.catalogue.by_uid)  # not to be planned yet
+        self._timers = Timers()
         self._held: set[str] = set()
+        self._forget_at = now
         self.awaited: set[str] = set()
         for record in state.nodes:
-            self.fleet.expect(Node(record.id, record.role, now, name=record.name, draining=record.draining))
+            heard = record.last_seen - self._skew
+            node = Node(record.id, record.role, now, name=record.name, draining=record.draining, heard=heard)
+            self.fleet.expect(node)
             if record.role == WORKER:
                 self.awaited.add(record.id)
-        self._kept = {record.id: record for record in state.nodes}
+        for displaced in self.catalogue.displaced:
+            self.planner.effects.writes.append(RemoveDeployment(displaced.uid, wall))
         self._settle_at: float | None = None if state.fresh else now + settle_time
-        self.settled = not self.awaited and not (state.fresh and state.deployments)
-        self._mark_all()
+        self.settled = False
+        if not self.awaited and not (state.fresh and self._unsettled):
+            self._settle()
 
     # ---- events
 
@@ -114,10 +126,11 @@ class Picture:
             case NodeUp(node, role, host, incarnation):
                 known = self.fleet.link_up(node, role, host, incarnation, now)
                 if known is not None:
-                    self._keep_node(known, now)
+                    self._linked(known, now)
             case NodeLost(node, incarnation, reason):
                 if self.fleet.link_lost(node, incarnation, reason, now) is not None:
                     self.planner.effects.note(node, "node.lost", f"{node} is not linked: {reason}")
+                    self._forget_nodes()
             case DeploymentAdded(record, revision):
                 first = Revision.of(revision)
                 added = Deployment.of(record, {first.number: first})
@@ -130,19 +143,20 @@ class Picture:
             case TimePassed():
                 pass
             case _:
-                self._change(event)
+                assert isinstance(event, get_args(Asked))
+                if (changed := self.catalogue.by_uid.get(event.uid)) is not None:
+                    change(changed, event, self.catalogue, self.planner)
+                    self._mark(changed)
         self._pass_time(now)
 
     @property
     def more(self) -> bool:
         """Whether deployments are still to be planned: call ``plan`` again."""
-        return self.settled and bool(self._dirty)
+        return bool(self._dirty)
 
     def plan(self, now: float, limit: int = BATCH) -> None:
         """Plan at most ``limit`` of the deployments that events have touched."""
-        if not self.settled:
-            return
-        wall = now + self._skew
+        wall = self.wall(now)
         while self._dirty and limit > 0:
             limit -= 1
             uid = next(iter(self._dirty))
@@ -150,11 +164,14 @@ class Picture:
             deployment = self.catalogue.by_uid.get(uid)
             if deployment is None or deployment.id in self._held:
                 continue
-            before = deployment.due
+            self._recovery.mind_rivals(deployment, now)
             self.planner.plan(deployment, now, wall)
-            self._mind_rivals(deployment, now)
-            if deployment.due is not None and deployment.due != before:
-                self._push_timer(deployment.due, uid)
+            self._timers.set(uid, deployment.due)
+
+    def is_planned(self, deployment: Deployment) -> bool:
+        """Return whether all that has happened to a deployment has been decided about."""
+        uid = deployment.uid
+        return not (uid in self._dirty or uid in self._unsettled or deployment.id in self._held)
 
     def hold(self, subject: str) -> bool:
         """Let nothing be decided about a deployment id or node while a change of it is written to the store.
@@ -183,11 +200,9 @@ class Picture:
 
     def due(self) -> float | None:
         """Return when something happens without an event, in seconds on the head's clock, or None."""
-        times = [self.fleet.due(), self._recovery.due()]
-        if not self.settled:
-            times.append(self._settle_at)
-        elif self._timers:
-            times.append(self._timers[0][0])
+        times = [self.fleet.due(), self._timers.due()]
+        times.append(self._recovery.due() if self.settled else self._settle_at)
+        times.append(self._forget_due())
         return min((each for each in times if each is not None), default=None)
 
     # ---- time
@@ -195,49 +210,48 @@ class Picture:
     def _pass_time(self, now: float) -> None:
         for node in self.fleet.expired(now):
             self._give_up(node)
+        for uid in self._timers.pop(now):
+            if (deployment := self.catalogue.by_uid.get(uid)) is not None:
+                self._mark(deployment)
         if not self.settled and self._settle_at is not None and now >= self._settle_at:
             self._settle()
-        if not self.settled:
-            return
-        while self._timers and self._timers[0][0] <= now:
-            when, uid = heapq.heappop(self._timers)
-            deployment = self.catalogue.by_uid.get(uid)
-            if deployment is not None and deployment.due == when:
+        if self.settled and (due := self._recovery.due()) is not None and due <= now:
+            for deployment in self._recovery.decide(now, self.wall(now), self._held):
                 self._mark(deployment)
-        if (due := self._recovery.due()) is not None and due <= now:
-            for deployment in self._recovery.decide(now, now + self._skew):
-                self._mark(deployment)
+        if (forget := self._forget_due()) is not None and forget <= now:
+            self._forget_at = now + FORGETTING
+            for uid in self.catalogue.forget_deletions(self.wall(now), self.wall(self.fleet.heard)):
+                self.planner.effects.writes.append(DropDeletion(uid))
 
-    def _push_timer(self, when: float, uid: str) -> None:
-        if len(self._timers) > 64 + 4 * len(self.catalogue.by_uid):  # most of them are out of date
-            everyone = self.catalogue.by_uid.values()
-            self._timers = [(each.due, each.uid) for each in everyone if each.due is not None]
-            heapq.heapify(self._timers)
-        heapq.heappush(self._timers, (when, uid))
+    def _forget_due(self) -> float | None:
+        """Return when to look for deletions that may be forgotten, or None while there is none."""
+        old = self.catalogue.forget_at
+        return None if old is None else max(self._forget_at, old - self._skew)
 
     def _settle(self) -> None:
         self.settled = True
         for node in sorted(self.awaited):
             self.planner.effects.note(node, "node.missing", f"{node} is not back since the head started")
             if not self.fleet.nodes[node].draining:
-                self._kept.pop(node, None)
                 self.planner.effects.writes.append(DropNode(node))
         self.awaited.clear()
-        self._mark_all()
-
-    def _mark_all(self) -> None:
-        self._dirty = dict.fromkeys(self.catalogue.by_uid)
+        self._dirty.update(self._unsettled)
+        self._unsettled.clear()
 
     def _mark(self, deployment: Deployment) -> None:
-        self._dirty[deployment.uid] = None
+        if deployment.uid not in self._unsettled:
+            self._dirty[deployment.uid] = None
 
     # ---- nodes
 
-    def _keep_node(self, node: Node, now: float) -> None:
+    def _linked(self, node: Node, now: float) -> None:
         self.planner.effects.note(node.id, "node.linked", f"{node.name or node.id} is linked")
-        if node.role == WORKER and node.id not in self._held:
-            record = NodeRecord(node.id, node.role, node.name, now + self._skew, node.draining)
-            self._kept[node.id] = record
+        if node.role == WORKER:
+            self._keep_node(node, now)
+
+    def _keep_node(self, node: Node, now: float) -> None:
+        if node.id not in self._held:
+            record = NodeRecord(node.id, node.role, node.name, self.wall(now), node.draining)
             self.planner.effects.writes.append(PutNode(record))
 
     def _give_up(self, node: Node) -> None:
@@ -246,16 +260,25 @@ class Picture:
             self._detach(replica)
             effects.orders[node.id, replica.key] = None  # which stops nothing there
         effects.note(node.id, "node.down", f"{node.name or node.id} is down: {node.reason}")
+        self._forget_nodes()
+
+    def _forget_nodes(self) -> None:
+        for node in self.fleet.forgotten():
+            if node.address is not None:
+                self.planner.effects.addresses[node.id] = None
+            if node.role == WORKER:
+                self.planner.effects.writes.append(DropNode(node.id))
 
     def _inventory(self, event: InventoryReported, now: float) -> None:
         node = self.fleet.nodes.get(event.node)
         if node is None or node.link is not Link.UP or node.role != WORKER:
             return
-        before, renamed = node.inventory, node.name != event.inventory.name
+        renamed = node.name != event.inventory.name
         self.fleet.learn(node, event.inventory)
         address = WorkerAddress(node.id, event.inventory.host or node.host, event.inventory.port)
-        if before is None or renamed or (before.host, before.port) != (event.inventory.host, address.port):
-            self.planner.effects.addresses[node.id] = address
+        if address != node.address:
+            self.planner.effects.addresses[node.id] = node.address = address
+        if renamed:
             self._keep_node(node, now)
         if event.changes != node.changes:
             node.changes = event.changes
@@ -282,9 +305,11 @@ class Picture:
 
         def fits(uid: str) -> bool:
             waiting = self.catalogue.by_uid[uid]
-            if waiting.spec.gpus_on(node.gpus) > node.free_gpus:
+            assert waiting.wait is not None
+            revision = waiting.revisions[waiting.wait.revision]
+            if revision.spec.gpus_on(node.gpus) > node.free_gpus:
                 return False
-            return not node.rejects((uid, waiting.target), now)
+            return not node.rejects((uid, revision.number), now)
 
         for uid in list(self.planner.waiting.for_room(node.free_gpus, fits)):
             self._dirty[uid] = None
@@ -310,7 +335,7 @@ class Picture:
         if not self.settled:
             if self._settle_at is None:
                 self._settle_at = now + self._settle_time
-            elif not self.awaited and not self._fresh:
+            if not self.awaited and not self._fresh:
                 self._settle()
         self._offer(node, now)
 
@@ -321,34 +346,22 @@ class Picture:
                 self._gone(node, replica, now)
             return
         if replica is None:
-            replica = self._recovery.meet(node, report, now)
-            if (deployment := self._owner(replica)) is not None:
-                self._mark(deployment)
-            return
-        before = replica.report
-        replica.report = report
-        if before is not None and (before.state, before.failures, before.unfit) == (
-            report.state,
-            report.failures,
-            report.unfit,
-        ):
-            return  # progress: nothing to decide
-        if (deployment := self._owner(replica)) is not None:
+            self._recovery.meet(node, report, now)
+            if (deployment := self.catalogue.by_id.get(report.id.deployment)) is not None:
+                self._mark(deployment)  # also if it is a rival
+        elif replica.told(report, now) and (deployment := self._owner(replica)) is not None:
             self._mark(deployment)
 
     def _gone(self, node: Node, replica: Replica, now: float) -> None:
         if replica.ordered is Ordered.RUN:
-            replica.report = None  # the order stands: the worker will run it again
-        else:
-            self.fleet.drop(replica)
-            self._recovery.forget(replica)
-            self.planner.effects.orders[node.id, replica.key] = None
-            self._offer(node, now)
-        deployment = self._owner(replica)
-        if replica.ordered is not Ordered.RUN:
-            self._detach(replica)
-        if deployment is not None:
-            self._mark(deployment)
+            replica.told(None, now)  # the order stands: the worker will run it again
+            if (deployment := self._owner(replica)) is not None:
+                self._mark(deployment)
+            return
+        self.fleet.drop(replica)
+        self.planner.effects.orders[node.id, replica.key] = None
+        self._detach(replica)
+        self._offer(node, now)
 
     def _detach(self, replica: Replica) -> None:
         """Let the deployment of a replica that is no longer on its worker plan without it."""
@@ -365,59 +378,9 @@ class Picture:
             return None
         return deployment
 
-    def _mind_rivals(self, deployment: Deployment, now: float) -> None:
-        if not self._recovery.has_rivals(deployment.id):
-            return
-        if any(replica.serves for replica in deployment.replicas.values()):
-            self._recovery.yield_to(deployment, serves=True)
-        elif deployment.wait is not None and now >= deployment.wait.since + SURGE_PATIENCE:
-            self._recovery.yield_to(deployment, serves=False)
-
     # ---- what people have asked for
 
     def _added(self, deployment: Deployment) -> None:
         self.catalogue.add(deployment)
         self.planner.effects.note(deployment.id, "deployment.created", f"{deployment.id} is deployed")
         self._mark(deployment)
-
-    def _change(self, event: Event) -> None:
-        assert isinstance(
-            event,
-            RevisionAdded | PolicyChanged | DeletionAsked | RolloutPaused | RolloutResumed | NumbersReserved,
-        )
-        deployment = self.catalogue.by_uid.get(event.uid)
-        if deployment is None:
-            return
-        match event:
-            case NumbersReserved(_, below):
-                deployment.usable = max(deployment.usable, below)
-            case RevisionAdded(_, record, generation, allow_downtime):
-                revision = Revision.of(record)
-                deployment.revisions[revision.number] = revision
-                self.catalogue.used(deployment.id, revision.number)
-                deployment.target, deployment.generation = revision.number, generation
-                deployment.wanted = revision.spec.replicas
-                deployment.paused, deployment.allow_downtime = "", allow_downtime
-            case PolicyChanged(_, records, generation):
-                for record in records:
-                    deployment.revisions[record.revision] = Revision.of(record)
-                self.planner.repeat_orders(deployment)
-                deployment.generation = generation
-                deployment.wanted = deployment.spec.replicas
-            case DeletionAsked():
-                deployment.deleting = True
-            case RolloutPaused(_, reason):
-                deployment.paused = reason
-            case RolloutResumed(_, allow_downtime):
-                deployment.paused, deployment.allow_downtime = "", allow_downtime
-        self._mark(deployment)
-
-    def forget_deletions(self, now: float) -> None:
-        """Forget deletions that are old enough, unless a worker of the store has not reported since."""
-        if self.awaited:
-            return
-        limit = now + self._skew - REMEMBERED
-        for uid, deletion in list(self.catalogue.deletions.items()):
-            if deletion.at < limit:
-                del self.catalogue.deletions[uid]
-                self.planner.effects.writes.append(DropDeletion(uid))

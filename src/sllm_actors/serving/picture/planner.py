@@ -10,10 +10,12 @@ from .catalogue import Catalogue
 from .deployment import NUMBERS, Deployment, Revision, Wait, order_for
 from .effects import Effects
 from .fleet import Fleet
+from .missing import refused_by_all, what_is_missing
 from .node import Node
 from .replica import Ordered, Replica
 from .rollout import plan
 from .waiting import WaitingQueues
+from .workers import WorkersFor
 
 REJECTION = 600.0
 """Seconds after which a revision is tried again on a worker that refused it, or where it failed."""
@@ -54,26 +56,25 @@ class Planner:
         if deployment.deleting:
             self._delete(deployment, wall)
             return
-        if now < deployment.not_before:
-            deployment.due = deployment.not_before
-            return
         for _ in range(_TURNS):
             if not self._turn(deployment, now):
                 break
-        self._drop_old_revisions(deployment)
+        else:
+            self._due_at(deployment, now + RETRY)
         self.keep(deployment)
+        self._drop_old_revisions(deployment)
         self.publish(deployment)
 
     # ---- one turn
 
     def _turn(self, deployment: Deployment, now: float) -> bool:
         """Do what the plan says once; return whether that may have changed the plan."""
-        todo = plan(deployment, self._drains, now)
+        todo = plan(deployment, WorkersFor(self._fleet, deployment.uid, now), now)
         deployment.due = todo.due
         if todo.rolled_back:
             self._roll_back(deployment, todo.rolled_back)
             return True
-        if todo.pause and not deployment.paused:
+        if todo.pause:
             deployment.paused = todo.pause
             self.effects.note(deployment.id, "rollout.paused", todo.pause)
             self._settle_wait(deployment)
@@ -93,6 +94,11 @@ class Planner:
         for done, turn in enumerate(turns):
             node = self._place(deployment, revision, now)
             if node is None:
+                if deployment.rolling and revision.number == deployment.target:
+                    reason = refused_by_all(deployment, revision, self._fleet, now)
+                    if reason:
+                        self._roll_back(deployment, reason)
+                        return True
                 self._wait(deployment, revision, now)
                 return done > 0
             key = self._next_key(deployment, revision, turn)
@@ -104,7 +110,7 @@ class Planner:
 
     def _place(self, deployment: Deployment, revision: Revision, now: float, *, but: str = "") -> Node | None:
         same: dict[str, int] = {}
-        for replica in deployment.replicas.values():
+        for replica in deployment.running():
             same[replica.node] = same.get(replica.node, 0) + 1
         pair, nodes = (deployment.uid, revision.number), self._fleet.nodes
 
@@ -140,14 +146,21 @@ class Planner:
         self.effects.note(deployment.id, "replica.placed", f"{key} goes to {node.name or node.id}")
 
     def _move(self, deployment: Deployment, replica: Replica, now: float) -> bool:
-        """Replace a replica that its worker refuses, or where it fails again and again."""
+        """Replace a replica that its worker refuses, or where it fails again and again; return if it was.
+
+        One that fails stays where it is if no other worker may have it: it is tried again there.
+        """
         node, report = self._fleet.nodes[replica.node], replica.report
         pair = (deployment.uid, replica.key.revision)
         reason = report.reason if report is not None else ""
         if not node.rejects(pair, now):
-            self._fleet.reject(node, pair, reason or "it failed there", now + REJECTION)
+            self._fleet.reject(node, pair, reason or "it failed there", now, now + REJECTION)
         revision = deployment.revisions[replica.key.revision]
         if not replica.unfit and self._place(deployment, revision, now, but=node.id) is None:
+            if not replica.stays:
+                replica.stays = True
+                sentence = f"{replica.key} fails again and again, and no other worker has a place: {reason}"
+                self.effects.note(deployment.id, "replica.stays", sentence)
             return False
         where = node.name or node.id
         self.stop(replica, f"{where} {'cannot run it' if replica.unfit else 'failed it'}: {reason}")
@@ -171,26 +184,23 @@ class Planner:
     # ---- what waits
 
     def _wait(self, deployment: Deployment, revision: Revision, now: float) -> None:
-        need = revision.spec.gpus
-        if deployment.wait is None:
-            deployment.wait = Wait(now, need)
         wait = deployment.wait
-        wait.need = need
+        if wait is None or wait.revision != revision.number:
+            wait = deployment.wait = Wait(now, revision.number)
         if not wait.overdue and now >= wait.since + revision.spec.startup_timeout:
-            wait.overdue = True
-            self.effects.note(deployment.id, "deployment.no_place", deployment.why_overdue())
+            wait.overdue, wait.missing = True, what_is_missing(deployment, self._fleet, now)
+            self.effects.note(deployment.id, "deployment.no_place", deployment.no_place())
         self.waiting.add(deployment.uid, revision.spec.gpus_on(0))
-        due = now + RETRY
         if not wait.overdue:
-            due = min(due, wait.since + revision.spec.startup_timeout)
-        deployment.due = due if deployment.due is None else min(deployment.due, due)
+            self._due_at(deployment, wait.since + revision.spec.startup_timeout)
+        self._due_at(deployment, now + RETRY)
 
     def _settle_wait(self, deployment: Deployment) -> None:
         deployment.wait = None
         self.waiting.remove(deployment.uid)
 
-    def _drains(self, node: str) -> bool:
-        return self._fleet.nodes[node].draining
+    def _due_at(self, deployment: Deployment, when: float) -> None:
+        deployment.due = when if deployment.due is None else min(deployment.due, when)
 
     # ---- revisions and records
 
@@ -219,6 +229,7 @@ class Planner:
         self.publish(deployment)
         for replica in list(deployment.replicas.values()):
             self.stop(replica, "its deployment is being deleted")
+        self.keep(deployment)
         if not deployment.replicas:
             self._catalogue.remove(deployment, wall)
             self.effects.writes.append(RemoveDeployment(deployment.uid, wall))
@@ -233,13 +244,14 @@ class Planner:
 
     def publish(self, deployment: Deployment) -> None:
         """Tell gateways what has changed."""
-        route = None if deployment.deleting else _route(deployment)
+        route = None if deployment.deleting else route_of(deployment)
         if route != deployment.route:
             deployment.route = route
             self.effects.routes[deployment.id] = route
 
 
-def _route(deployment: Deployment) -> ServedModel:
+def route_of(deployment: Deployment) -> ServedModel:
+    """Return what gateways are to know of a deployment."""
     spec = deployment.spec
     serving = {deployment.current, deployment.target}
     serving |= {replica.key.revision for replica in deployment.replicas.values()}
@@ -251,7 +263,7 @@ def _route(deployment: Deployment) -> ServedModel:
         hold_limit=spec.hold_limit,
         hold_timeout=spec.hold_timeout,
         created=deployment.created,
-        no_place=deployment.why_overdue(),
+        no_place=deployment.no_place(),
         uid=deployment.uid,
         revisions=tuple(sorted(serving)),
     )

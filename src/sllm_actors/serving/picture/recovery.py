@@ -3,7 +3,7 @@
 After a start the head knows no replica: workers report them. Most are adopted, because deployment, revision
 and fingerprint are those of the store. Of the others:
 
-- One whose deployment was deleted is stopped.
+- One whose deployment was deleted is stopped, and so is one that was draining already.
 - One whose deployment has an id that is free is a *stranger*: the store was lost. Its document is asked from
   the worker, and the deployment is taken back after the settle time, with the revision of which most
   replicas serve.
@@ -14,11 +14,12 @@ and fingerprint are those of the store. Of the others:
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 
 from attrs import define, field
 
 from sllm_actors.engines.identity import ReplicaKey
-from sllm_actors.engines.messages import ReplicaReport
+from sllm_actors.engines.messages import ReplicaReport, ReplicaState
 from sllm_actors.serving.deployment.problem import DeploymentProblem
 from sllm_actors.serving.messages import Order
 from sllm_actors.serving.store.records import PutRevision, RevisionRecord
@@ -29,6 +30,7 @@ from .fleet import Fleet
 from .node import Node
 from .planner import Planner
 from .replica import Ordered, Replica
+from .rollout import SURGE_PATIENCE
 
 _Place = tuple[str, ReplicaKey]  # a worker and a replica
 
@@ -75,7 +77,9 @@ class Recovery:
         replica = Replica(key, node.id, report.gpus, Ordered.NOTHING, now, report, returned=True)
         self._fleet.add(replica)
         if deployment is None:
-            if key.uid in self._catalogue.deletions:
+            if report.state is ReplicaState.DRAINING:
+                self._planner.stop(replica, "it was being stopped")
+            elif key.uid in self._catalogue.deletions:
                 self._planner.stop(replica, "its deployment was deleted")
             elif key.deployment in self._catalogue.by_id:
                 self._rival(replica)
@@ -84,11 +88,12 @@ class Recovery:
             return replica
         revision = deployment.revisions.get(key.revision)
         elsewhere = deployment.replicas.get(key)
-        if deployment.deleting:
-            deployment.replicas[key] = replica
-            self._planner.stop(replica, "its deployment is being deleted")
-        elif elsewhere is not None:
+        if elsewhere is not None:
             self._planner.stop(replica, "it runs on another worker")
+        elif deployment.deleting or report.state is ReplicaState.DRAINING:
+            deployment.replicas[key] = replica
+            why = "its deployment is being deleted" if deployment.deleting else "it was being stopped"
+            self._planner.stop(replica, why)
         elif revision is None or report.fingerprint not in ("", revision.fingerprint):
             self._rival(replica)
         else:
@@ -115,25 +120,31 @@ class Recovery:
         """Return when the next stranger is to be decided about, or None."""
         return min((each.decide_at for each in self._strangers.values()), default=None)
 
-    def decide(self, now: float, wall: float) -> list[Deployment]:
-        """Decide about the strangers that are due, and return the deployments that were taken back."""
-        recovered = []
+    def decide(self, now: float, wall: float, held: Collection[str]) -> list[Deployment]:
+        """Decide about the strangers that are due, and return the deployments that are to be planned.
+
+        About those with an id of ``held`` it is decided later: just now, somebody deploys it.
+        """
+        concerned = []
         for uid, stranger in list(self._strangers.items()):
-            if stranger.decide_at <= now:
+            if stranger.decide_at <= now and stranger.id in held:
+                stranger.decide_at = now + self._settle_time
+            elif stranger.decide_at <= now:
                 deployment = self._take_back(uid, stranger, now, wall)
                 if deployment is not None:
-                    recovered.append(deployment)
-        return recovered
+                    concerned.append(deployment)
+        return concerned
 
-    def yield_to(self, deployment: Deployment, *, serves: bool) -> None:
-        """Stop the rivals of a deployment that serves, or that found no place."""
-        for replica in list(self._rivals.pop(deployment.id, {}).values()):
-            why = "serves" if serves else "needs its room"
-            self._planner.stop(replica, f"it is not of {deployment.id} as it is deployed now, which {why}")
-
-    def has_rivals(self, name: str) -> bool:
-        """Return whether a deployment has rivals; ``name`` is its id."""
-        return name in self._rivals
+    def mind_rivals(self, deployment: Deployment, now: float) -> None:
+        """Stop the rivals of a deployment that serves, found no place for a while, or is being deleted."""
+        if deployment.id not in self._rivals:
+            return
+        if deployment.deleting:
+            self._yield(deployment, "is being deleted")
+        elif any(replica.serves for replica in deployment.running()):
+            self._yield(deployment, "serves")
+        elif deployment.wait is not None and now >= deployment.wait.since + SURGE_PATIENCE:
+            self._yield(deployment, "needs its room")
 
     # ---- inside
 
@@ -144,6 +155,10 @@ class Recovery:
         deployment.next_number = max(deployment.next_number, key.number + 1)
         order = order_for(revision, key, replica.gpus)
         self._planner.effects.orders[replica.node, key] = Order(key, order)
+
+    def _yield(self, deployment: Deployment, why: str) -> None:
+        for replica in list(self._rivals.pop(deployment.id).values()):
+            self._planner.stop(replica, f"it is not of {deployment.id} as it is deployed now, which {why}")
 
     def _rival(self, replica: Replica) -> None:
         self._rivals.setdefault(replica.key.deployment, {})[replica.node, replica.key] = replica
@@ -159,11 +174,12 @@ class Recovery:
         stranger.replicas[replica.node, key] = replica
 
     def _take_back(self, uid: str, stranger: Stranger, now: float, wall: float) -> Deployment | None:
-        if stranger.id in self._catalogue.by_id:
+        known = self._catalogue.by_id.get(stranger.id)
+        if known is not None:
             del self._strangers[uid]
             for replica in stranger.replicas.values():
                 self._rival(replica)
-            return None
+            return known
         running: Counter[int] = Counter(key.revision for _, key in stranger.replicas)
         serving = Counter(key.revision for (_, key), each in stranger.replicas.items() if each.serves)
         for number in sorted(running, key=lambda each: (serving[each], each), reverse=True):
@@ -176,8 +192,8 @@ class Recovery:
                 del self._strangers[uid]
                 return self._recovered(uid, stranger, revision, running[number])
         stranger.decide_at = now + self._settle_time
-        for (node, key), _ in list(stranger.replicas.items())[:1]:
-            self._planner.effects.documents.append((node, key))
+        asked = {key.revision: (node, key) for node, key in stranger.replicas}
+        self._planner.effects.documents += asked.values()  # of each revision one
         return None
 
     def _recovered(self, uid: str, stranger: Stranger, revision: Revision, running: int) -> Deployment:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from attrs import define
+from attrs import define, field
 
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.engines.messages import ReplicaReport, ReplicaState
@@ -38,9 +38,11 @@ class Replica:
         gpus: How many GPUs of the worker it takes, until its last process has ended.
         ordered: What the worker was told.
         ordered_at: When it was first ordered or met, in seconds on the head's clock.
+        since: When it was ordered or met, or ceased to serve, if that was later.
         report: What the worker said last, or None before that.
         stop: Why it was ordered to stop; "" if it was not.
         returned: Whether it came back with a worker that had been given up, or with the head's own restart.
+        stays: Whether it fails again and again, and no other worker may have it.
     """
 
     key: ReplicaKey
@@ -51,6 +53,22 @@ class Replica:
     report: ReplicaReport | None = None
     stop: str = ""
     returned: bool = False
+    stays: bool = False
+    since: float = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.since = self.ordered_at
+
+    def told(self, report: ReplicaReport | None, now: float) -> bool:
+        """Take a report, or None where the worker has nothing of it; return False if it is mere progress."""
+        served, before = self.serves, self.report
+        self.report = report
+        if served and not self.serves:
+            self.since = now
+        if before is None or report is None:
+            return True
+        known = (before.state, before.failures, before.unfit)
+        return known != (report.state, report.failures, report.unfit)
 
     @property
     def state(self) -> ReplicaState:

@@ -6,25 +6,39 @@ should be. Its rules:
 - Replicas of the wanted revision on workers that are not being drained are *kept*; the others *leave*.
 - One more than wanted may run while others leave (surge 1), and none that serves is stopped before another
   one serves (unavailable 0).
-- If no place is found for the one more within ``SURGE_PATIENCE``, one that leaves goes first where two or
-  more are wanted; where one is wanted, only if downtime is allowed: else the rollout pauses.
+- If no place is found for the one more within ``SURGE_PATIENCE``, an old replica whose room would do goes
+  first: where two or more are wanted and all serve, or where downtime is allowed. Else the rollout pauses.
 - A new revision that fails three times, or is not ready within its start-up timeout, is rolled back.
+- While a rollout is paused, replicas of both revisions stay, and missing ones are of the old revision.
 - Of too many, those go first that are furthest from serving.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Collection
+from typing import Protocol
 
 from attrs import define, field
 
 from sllm_actors.engines.messages import ReplicaState
 
-from .deployment import Deployment
+from .deployment import Deployment, Revision
 from .replica import CRASH_LOOP, Replica
 
 SURGE_PATIENCE = 30.0
 """Seconds that a rollout waits for a place before an old replica goes first, or it pauses."""
+
+
+class Workers(Protocol):
+    """What a plan has to know of the workers."""
+
+    def drains(self, node: str) -> bool:
+        """Return whether a worker is being drained."""
+        ...
+
+    def makes_room(self, revision: Revision, replicas: Collection[Replica]) -> bool:
+        """Return whether a replica of a revision could have the place of others, all on one worker."""
+        ...
 
 
 @define(eq=False)
@@ -56,16 +70,18 @@ class Plan:
         self.due = when if self.due is None else min(self.due, when)
 
 
-def plan(deployment: Deployment, draining: Callable[[str], bool], now: float) -> Plan:
+def plan(deployment: Deployment, workers: Workers, now: float) -> Plan:
     """Return what to do for a deployment that is not being deleted.
 
     Args:
         deployment: With its replicas, and how long one has waited for a place.
-        draining: Whether the worker with this node id is being drained.
+        workers: The workers that its replicas are on.
         now: Seconds on the head's clock.
     """
     held = deployment.rolling and bool(deployment.paused)
     todo = Plan(deployment.current if held else deployment.target)
+    turns = len(deployment.revisions[todo.revision].spec.endpoints)
+    wanted = turns or deployment.wanted
     running = deployment.running()
     if deployment.rolling and not held:
         todo.rolled_back = _why_failed(deployment, running, now, todo)
@@ -74,22 +90,18 @@ def plan(deployment: Deployment, draining: Callable[[str], bool], now: float) ->
     keep: list[Replica] = []
     leave: list[Replica] = []
     for replica in running:
-        kept = (held or replica.key.revision == todo.revision) and not draining(replica.node)
+        kept = (held or replica.key.revision == todo.revision) and not workers.drains(replica.node)
         (keep if kept else leave).append(replica)
-    _stop_surplus(deployment, keep, todo)
-    keep = [replica for replica in keep if not any(replica is gone for gone, _ in todo.stop)]
-    _stop_leaving(deployment, keep, leave, todo, now)
+    keep = _without_surplus(keep, turns, wanted, todo)
+    _stop_leaving(deployment, keep, leave, wanted, todo, workers, now)
     left = len(keep) + len(leave) - sum(replica in leave for replica, _ in todo.stop)
-    room = deployment.wanted + bool(leave) - left
-    todo.start = _missing(deployment, keep)[: max(0, room)]
-    todo.move = [each for each in keep if each.unfit]
-    if not deployment.rolling:  # else the revision is rolled back
-        todo.move = [each for each in keep if each.unfit or each.failures >= CRASH_LOOP]
+    surge = bool(leave) or any(replica.key.revision != todo.revision for replica in keep)
+    todo.start = _missing(keep, todo.revision, turns, wanted)[: max(0, wanted + surge - left)]
+    steady = held or not deployment.rolling  # else the revision is rolled back, if it fails
+    todo.move = [each for each in keep if each.unfit or (steady and each.failures >= CRASH_LOOP)]
     old = any(replica.key.revision != deployment.target for replica in running)
     serving = sum(replica.serves for replica in keep)
-    todo.finished = deployment.rolling and not held and not old and serving >= deployment.wanted
-    if deployment.wait is not None and not deployment.wait.overdue:
-        todo.due_at(deployment.wait.since + deployment.spec.startup_timeout)
+    todo.finished = deployment.rolling and not held and not old and serving >= wanted
     return todo
 
 
@@ -103,51 +115,85 @@ def _why_failed(deployment: Deployment, running: list[Replica], now: float, todo
         if replica.failures >= CRASH_LOOP:
             return f"it failed {replica.failures} times in a row: {reason}"
         if replica.state in (ReplicaState.STARTING, ReplicaState.FAILED):
-            if now >= replica.ordered_at + patience:
+            if now >= replica.since + patience:
                 return f"it was not ready within {patience:g} s" + (f": {reason}" if reason else "")
-            todo.due_at(replica.ordered_at + patience)
+            todo.due_at(replica.since + patience)
     return ""
 
 
-def _stop_surplus(deployment: Deployment, keep: list[Replica], todo: Plan) -> None:
-    turns = len(deployment.revisions[todo.revision].spec.endpoints)
+def _without_surplus(keep: list[Replica], turns: int, wanted: int, todo: Plan) -> list[Replica]:
+    """Stop those of ``keep`` that are too many, and return the others."""
+    kept: list[Replica] = []
+    others: list[Replica] = []  # of the new revision, while the rollout is paused
     taken: dict[int, int] = {}
     for replica in sorted(keep, key=lambda each: each.distance):
+        if replica.key.revision != todo.revision:
+            others.append(replica)
+            continue
         # Each endpoint of an external deployment has a turn of its own; elsewhere any replica is as good.
         turn = replica.key.number % turns if turns else 0
         taken[turn] = taken.get(turn, 0) + 1
-        if taken[turn] > (1 if turns else deployment.wanted):
+        if taken[turn] > (1 if turns else wanted):
             todo.stop.append((replica, "there are more replicas than wanted"))
+        else:
+            kept.append(replica)
+    spare = max(0, wanted + 1 - len(kept))
+    todo.stop += [(replica, "there are more replicas than wanted") for replica in others[spare:]]
+    return kept + others[:spare]
 
 
 def _stop_leaving(
-    deployment: Deployment, keep: list[Replica], leave: list[Replica], todo: Plan, now: float
+    deployment: Deployment,
+    keep: list[Replica],
+    leave: list[Replica],
+    wanted: int,
+    todo: Plan,
+    workers: Workers,
+    now: float,
 ) -> None:
-    total, wanted = len(keep) + len(leave), deployment.wanted
+    total = len(keep) + len(leave)
     serving = sum(replica.serves for replica in (*keep, *leave))
-    first = bool(leave) and _goes_first(deployment, leave, todo, now)
+    first: list[Replica] = []
+    if deployment.rolling and total >= wanted:
+        first = _first_to_go(deployment, leave, serving >= wanted, todo, workers, now)
     for replica in sorted(leave, key=lambda each: each.distance, reverse=True):
-        if not first and (total <= wanted or (replica.serves and serving <= wanted)):
+        if replica not in first and (total <= wanted or (replica.serves and serving <= wanted)):
             continue
         todo.stop.append((replica, _why_leaves(deployment, replica)))
-        total, serving, first = total - 1, serving - replica.serves, False
+        total, serving = total - 1, serving - replica.serves
 
 
-def _goes_first(deployment: Deployment, leave: list[Replica], todo: Plan, now: float) -> bool:
-    """Return whether one that leaves is stopped, so that there is room for one of the new revision."""
+def _first_to_go(
+    deployment: Deployment, leave: list[Replica], all_serve: bool, todo: Plan, workers: Workers, now: float
+) -> list[Replica]:
+    """Return which replicas are stopped now, so that there is room for one of the new revision."""
     old = [replica for replica in leave if replica.key.revision != todo.revision]
-    if not deployment.rolling or deployment.wait is None or not old:
-        return False
+    if deployment.wait is None or not old:
+        return []
     if now < deployment.wait.since + SURGE_PATIENCE:
         todo.due_at(deployment.wait.since + SURGE_PATIENCE)
-        return False
-    if deployment.wanted >= 2 or deployment.allow_downtime or not all(replica.serves for replica in old):
-        return True
-    todo.pause = (
-        f"there is no room for revision {deployment.target} beside the replica that serves: "
-        "free some, or resume it with --allow-downtime"
-    )
-    return False
+        return []
+    revision = deployment.revisions[todo.revision]
+    alone = [replica for replica in old if workers.makes_room(revision, [replica])]
+    alone.sort(key=lambda each: each.distance, reverse=True)
+    several = deployment.wanted >= 2
+    if alone and (deployment.allow_downtime or not alone[0].serves or (several and all_serve)):
+        return alone[:1]
+    if alone and several:
+        return []  # until all serve again
+    groups: dict[str, list[Replica]] = {}
+    for replica in old:
+        groups.setdefault(replica.node, []).append(replica)
+    together = [group for group in groups.values() if workers.makes_room(revision, group)]
+    if together and deployment.allow_downtime:
+        return min(together, key=len)
+    todo.pause = f"there is no room for revision {deployment.target}"
+    if together:
+        remedy = "free some, or resume it with --allow-downtime"
+        todo.pause += f" beside {'the replicas that run' if several else 'the replica that serves'}: {remedy}"
+    else:
+        todo.pause += ", even without the replicas of the old one: free some, or update it again"
+    return []
 
 
 def _why_leaves(deployment: Deployment, replica: Replica) -> str:
@@ -156,8 +202,8 @@ def _why_leaves(deployment: Deployment, replica: Replica) -> str:
     return "its worker is being drained"
 
 
-def _missing(deployment: Deployment, keep: list[Replica]) -> list[int | None]:
-    if turns := len(deployment.spec.endpoints):
-        covered = {replica.key.number % turns for replica in keep}
+def _missing(keep: list[Replica], revision: int, turns: int, wanted: int) -> list[int | None]:
+    if turns:
+        covered = {replica.key.number % turns for replica in keep if replica.key.revision == revision}
         return [turn for turn in range(turns) if turn not in covered]
-    return [None] * (deployment.wanted - len(keep))
+    return [None] * (wanted - len(keep))

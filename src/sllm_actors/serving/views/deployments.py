@@ -11,10 +11,10 @@ from sllm_actors.observe.redaction import MASK, is_credential, masked, without_c
 from sllm_actors.serving.deployment.document import write_document
 from sllm_actors.serving.deployment.spec import DeploymentSpec
 from sllm_actors.serving.picture.deployment import Deployment
+from sllm_actors.serving.picture.missing import what_is_missing
 from sllm_actors.serving.picture.picture import Picture
 from sllm_actors.serving.picture.replica import Replica, is_crash_loop
 
-from .missing import what_is_missing
 from .rollouts import rollout_view
 from .shapes import DeploymentState, DeploymentView, InstanceState, InstanceView, ListedInstanceView
 

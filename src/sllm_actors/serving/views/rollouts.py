@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from sllm_actors.serving.picture.deployment import Deployment
+from sllm_actors.serving.picture.missing import what_is_missing
 from sllm_actors.serving.picture.picture import Picture
 
-from .missing import what_is_missing
 from .shapes import RolloutState, RolloutView
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 
-from sllm_actors.serving.picture.deployment import Deployment, Revision
-from sllm_actors.serving.picture.fleet import WORKER, Fleet
-from sllm_actors.serving.picture.node import Link, Node
+from .deployment import Deployment, Revision
+from .fleet import WORKER, Fleet
+from .node import Link, Node
 
 SHOWN_WORKERS = 8
 """The most workers that a reason names; there may be hundreds."""
@@ -77,3 +77,18 @@ def _away(fleet: Fleet) -> Iterator[str]:
             yield f"{name} is being drained"
         else:
             yield f"{name} has not said yet what it has"
+
+
+def refused_by_all(deployment: Deployment, revision: Revision, fleet: Fleet, now: float) -> str:
+    """Return why each worker that is large enough for a revision refused it; "" if one did not."""
+    reason = ""
+    for node in fleet.nodes.values():
+        if node.inventory is None or node.link is Link.DOWN or node.draining:
+            continue
+        if revision.spec.gpus_on(node.gpus) > node.gpus:
+            continue
+        refusal = node.rejects((deployment.uid, revision.number), now)
+        if not refusal:
+            return ""
+        reason = reason or f"{node.name or node.id} refused it: {refusal}"
+    return reason

@@ -1,0 +1,79 @@
+"""A picture that checks each of its own decisions as it takes them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sllm_actors.serving.picture.deployment import Deployment, Revision
+from sllm_actors.serving.picture.node import Node
+from sllm_actors.serving.picture.picture import Picture
+from sllm_actors.serving.picture.replica import Ordered, Replica
+from sllm_actors.serving.picture.rollout import SURGE_PATIENCE
+
+from .definition import choose
+
+
+class CheckedPicture(Picture):
+    """Each place is the one that the definition chooses, and nothing that serves is stopped in vain."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.now: float = kwargs["now"]
+        planner = self.planner
+        self._place, planner._place = planner._place, self._checked_place  # type: ignore[method-assign]
+        self._stop, planner.stop = planner.stop, self._checked_stop  # type: ignore[method-assign]
+
+    def take(self, event: Any, now: float) -> None:
+        self.now = now
+        super().take(event, now)
+
+    def plan(self, now: float, limit: int = 64) -> None:
+        self.now = now
+        super().plan(now, limit)
+
+    def _checked_place(
+        self, deployment: Deployment, revision: Revision, now: float, *, but: str = ""
+    ) -> Node | None:
+        node = self._place(deployment, revision, now, but=but)
+        best = choose(self.fleet, deployment, revision, now, but)
+        assert (node.id if node else None) == best, f"{node} was chosen, not {best}"
+        return node
+
+    def _checked_stop(self, replica: Replica, reason: str) -> None:
+        if replica.serves and replica.ordered is not Ordered.STOP:
+            why = self._wanted(replica)
+            assert not why, f"{replica.key} serves and is stopped because {reason}: {why}"
+        self._stop(replica, reason)
+
+    def _wanted(self, replica: Replica) -> str:
+        """Return why a replica that serves should not be stopped; "" if it may be."""
+        key = replica.key
+        deployment = self.catalogue.by_id.get(key.deployment)
+        if key.uid in self.catalogue.deletions:
+            return ""
+        if deployment is None:
+            return "nobody has deleted it, and nobody has its id"
+        if deployment.deleting:
+            return ""
+        others = [
+            each
+            for each in deployment.replicas.values()
+            if each.ordered is Ordered.RUN and each is not replica
+        ]
+        serving = sum(each.serves for each in others)
+        waits = deployment.wait is not None and self.now >= deployment.wait.since + SURGE_PATIENCE
+        if deployment.replicas.get(key) is not replica:  # of another life, revision or engine, or a duplicate
+            taken_back = deployment.uid == key.uid and deployment.recovered
+            if serving or waits or taken_back or key in deployment.replicas:
+                return ""
+            return "what is deployed now does not serve"
+        turns = len(deployment.revisions[key.revision].spec.endpoints)
+        if turns and any(each.key.number % turns == key.number % turns for each in others):
+            return ""
+        wanted = len(deployment.spec.endpoints) or deployment.wanted
+        if serving >= wanted:
+            return ""
+        first = deployment.rolling and waits and key.revision != deployment.target
+        if first and serving >= wanted - 1 and (wanted >= 2 or deployment.allow_downtime):
+            return ""
+        return f"only {serving} of {wanted} others serve"

@@ -1,0 +1,49 @@
+"""What the picture should come to, said simply: everything is looked at, and no index is used."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from sllm_actors.serving.picture.deployment import Deployment, Revision
+from sllm_actors.serving.picture.fleet import Fleet
+from sllm_actors.serving.picture.node import Link, Node
+from sllm_actors.serving.picture.replica import Ordered
+
+
+@frozen(order=True)
+class Candidate:
+    """A worker that could run a new replica; the least is the best."""
+
+    same: int
+    has_gpus: bool
+    free: int
+    replicas: int
+    node: str
+
+
+def candidate(node: Node, deployment: Deployment, revision: Revision, now: float) -> Candidate | None:
+    """Return a worker as a candidate, or None if it may not have a replica, or has no room."""
+    if node.link is not Link.UP or not node.loaded or node.inventory is None or node.draining:
+        return None
+    if node.rejects((deployment.uid, revision.number), now):
+        return None
+    gpus = node.inventory.gpus
+    used = sum(replica.gpus for replica in node.replicas.values())
+    free = max(0, sum(not gpu.stuck for gpu in gpus) - used)
+    if revision.spec.gpus_on(len(gpus)) > free:
+        return None
+    same = sum(
+        replica.key.uid == deployment.uid and replica.ordered is Ordered.RUN
+        for replica in node.replicas.values()
+    )
+    return Candidate(same, bool(gpus), free, len(node.replicas), node.id)
+
+
+def choose(fleet: Fleet, deployment: Deployment, revision: Revision, now: float, but: str = "") -> str | None:
+    """Return the worker that a new replica should go to, or None."""
+    found = [
+        each
+        for node in fleet.nodes.values()
+        if node.id != but and (each := candidate(node, deployment, revision, now)) is not None
+    ]
+    return min(found).node if found else None

@@ -1,0 +1,90 @@
+"""A worker as it really is: it goes on while its link, or the head, is away."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import evolve
+
+from sllm_actors.actors import Incarnation
+from sllm_actors.engines.identity import ReplicaKey
+from sllm_actors.engines.messages import ReplicaOrder, ReplicaReport, ReplicaState
+from sllm_actors.serving.messages import Gpu, Inventory, Order
+
+
+class Machine:
+    """What a worker was told, and what it runs.
+
+    Attributes:
+        orders: What it was told last; while its link is away, that may be more than it knows.
+        running: Its replicas, as it reports them.
+        refuses: By deployment id: why it cannot run that.
+        fails: Ids of deployments whose engines do not become ready there.
+        slow: Whether what is to stop drains first, until ``end``.
+    """
+
+    def __init__(self, name: str, gpus: int) -> None:
+        self.name = name
+        self.inventory = Inventory(name=name, port=8002, cpus=8)
+        self.has_gpus(gpus)
+        self.changes = 0
+        self.life = 1
+        self.linked = False
+        self.orders: dict[ReplicaKey, Order] = {}
+        self.running: dict[ReplicaKey, ReplicaReport] = {}
+        self.documents: dict[ReplicaKey, str] = {}
+        self.refuses: dict[str, str] = {}
+        self.fails: set[str] = set()
+        self.slow = False
+
+    def has_gpus(self, count: int, *, stuck: int = 0) -> None:
+        gpus = tuple(Gpu(f"{self.name}-{index}", stuck=index < stuck) for index in range(count))
+        self.inventory = evolve(self.inventory, gpus=gpus)
+
+    @property
+    def incarnation(self) -> Incarnation:
+        return Incarnation(self.life, 0)
+
+    def put(self, key: ReplicaKey, state: ReplicaState, **fields: Any) -> ReplicaReport:
+        before = self.running.get(key) or ReplicaReport(key.attempt(1), state)
+        self.running[key] = evolve(before, state=state, **fields)
+        return self.running[key]
+
+    def obey(self) -> tuple[list[ReplicaReport], list[ReplicaKey]]:
+        """Take all orders: what is to run begins to start, what is to stop drains or is gone.
+
+        Returns:
+            What it reports of that: new reports, and replicas of which it has nothing any more.
+        """
+        put: list[ReplicaReport] = []
+        removed: list[ReplicaKey] = []
+        for key, order in self.orders.items():
+            known = self.running.get(key)
+            if order.run is not None and known is None:
+                self._begin(order.run)
+                put.append(self.running[key])
+            elif order.run is None and known is not None and self.slow:
+                if known.state is not ReplicaState.DRAINING:
+                    put.append(self.put(key, ReplicaState.DRAINING))
+            elif order.run is None:
+                self.running.pop(key, None)
+                removed.append(key)
+        return put, removed
+
+    def end(self) -> list[ReplicaKey]:
+        """Let what drains be gone, and return it."""
+        gone = [key for key, each in self.running.items() if each.state is ReplicaState.DRAINING]
+        for key in gone:
+            del self.running[key]
+        return gone
+
+    def _begin(self, order: ReplicaOrder) -> None:
+        """Take an order to run, as a worker does: refuse it, or start."""
+        name = order.key.deployment
+        self.documents[order.key] = order.document
+        report = ReplicaReport(
+            order.key.attempt(1), ReplicaState.STARTING, gpus=order.num_gpus, fingerprint=order.fingerprint
+        )
+        if name in self.refuses:
+            report = evolve(report, state=ReplicaState.FAILED, unfit=True, reason=self.refuses[name])
+        self.running[order.key] = report

@@ -1,0 +1,184 @@
+"""Each invariant of the model finds a bug that is planted for it, within the examples of the usual run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from attrs import evolve
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from sllm_actors.serving.picture import rollout
+from sllm_actors.serving.picture.catalogue import Catalogue
+from sllm_actors.serving.picture.deployment import Deployment
+from sllm_actors.serving.picture.fleet import Fleet
+from sllm_actors.serving.picture.node import Node
+from sllm_actors.serving.picture.picture import Picture
+from sllm_actors.serving.picture.planner import Planner
+from sllm_actors.serving.picture.recovery import Recovery
+from sllm_actors.serving.picture.replica import Ordered, Replica
+from sllm_actors.serving.picture.room import RoomIndex
+from sllm_actors.serving.picture.timers import Timers
+from sllm_actors.serving.store.records import NodeRecord, PutDeployment, PutNode
+
+from .checked import CheckedPicture
+from .test_model import Histories
+
+FIND = settings(
+    max_examples=400,
+    stateful_step_count=40,
+    deadline=None,
+    database=None,
+    derandomize=True,
+    phases=[Phase.generate],
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+
+Patch = pytest.MonkeyPatch
+
+
+def counts_one_gpu_too_many(patch: Patch) -> None:
+    free = Node.spare_gpus.fget  # type: ignore[attr-defined]
+    patch.setattr(Node, "spare_gpus", property(lambda node: free(node) + (node.gpus > 0)))
+
+
+def takes_the_last_worker_with_room(patch: Patch) -> None:
+    def with_room(index: RoomIndex, *needs: int) -> Any:
+        return reversed(list(original(index, *needs)))
+
+    original = RoomIndex._with_room
+    patch.setattr(RoomIndex, "_with_room", with_room)
+
+
+def forgets_that_one_waits(patch: Patch) -> None:
+    patch.setattr(Planner, "_wait", lambda self, deployment, revision, now: self._settle_wait(deployment))
+
+
+def stops_old_replicas_at_once(patch: Patch) -> None:
+    def stop_leaving(_d: object, _k: object, leave: list[Replica], _w: object, todo: Any, *_: object) -> None:
+        todo.stop += [(each, "it is old") for each in leave]
+
+    patch.setattr(rollout, "_stop_leaving", stop_leaving)
+
+
+def stops_what_a_lost_worker_has(patch: Patch) -> None:
+    def give_up(picture: Picture, node: Node) -> None:
+        for replica in node.replicas.values():
+            picture.planner.stop(replica, "its worker is down")
+        original(picture, node)
+
+    original = Picture._give_up
+    patch.setattr(Picture, "_give_up", give_up)
+
+
+def stops_strangers(patch: Patch) -> None:
+    def stranger(recovery: Recovery, replica: Replica, now: float) -> None:
+        recovery._planner.stop(replica, "nobody knows it")
+
+    patch.setattr(Recovery, "_stranger", stranger)
+
+
+def writes_no_deletion(patch: Patch) -> None:
+    def keep(planner: Planner, deployment: Deployment) -> None:
+        if deployment.deleting:
+            deployment.written = deployment.record
+            planner.effects.writes.append(PutDeployment(evolve(deployment.record, deleting=False)))
+        else:
+            original(planner, deployment)
+
+    original = Planner.keep
+    patch.setattr(Planner, "keep", keep)
+
+
+def forgets_deletions_too_early(patch: Patch) -> None:
+    def remove(catalogue: Catalogue, deployment: Deployment, at: float) -> None:
+        original(catalogue, deployment, at)
+        del catalogue.deletions[deployment.uid]
+
+    original = Catalogue.remove
+    patch.setattr(Catalogue, "remove", remove)
+
+
+def forgets_drains(patch: Patch) -> None:
+    def keep_node(picture: Picture, node: Node, now: float) -> None:
+        record = NodeRecord(node.id, node.role, node.name)
+        picture.planner.effects.writes.append(PutNode(record))
+
+    patch.setattr(Picture, "_keep_node", keep_node)
+
+
+def leaves_orders_of_what_is_gone(patch: Patch) -> None:
+    def gone(picture: Picture, node: Node, replica: Replica, now: float) -> None:
+        original(picture, node, replica, now)
+        if replica.ordered is Ordered.STOP:
+            picture.planner.effects.orders.pop((node.id, replica.key), None)
+
+    original = Picture._gone
+    patch.setattr(Picture, "_gone", gone)
+
+
+def never_tries_again(patch: Patch) -> None:
+    patch.setattr(Timers, "set", lambda *_: None)
+    patch.setattr(Picture, "_offer", lambda *_: None)
+
+
+def writes_the_same_again(patch: Patch) -> None:
+    def keep(planner: Planner, deployment: Deployment) -> None:
+        deployment.written = None
+        original(planner, deployment)
+
+    original = Planner.keep
+    patch.setattr(Planner, "keep", keep)
+
+
+def tells_gateways_nothing_new(patch: Patch) -> None:
+    def publish(planner: Planner, deployment: Deployment) -> None:
+        if deployment.route is None or deployment.deleting:
+            original(planner, deployment)
+
+    original = Planner.publish
+    patch.setattr(Planner, "publish", publish)
+
+
+def ignores_that_gpus_are_free_again(patch: Patch) -> None:
+    def drop(fleet: Fleet, replica: Replica) -> None:
+        used = fleet.nodes[replica.node].used_gpus
+        original(fleet, replica)
+        fleet.nodes[replica.node].used_gpus = used
+
+    original = Fleet.drop
+    patch.setattr(Fleet, "drop", drop)
+
+
+BUGS: list[tuple[Callable[[Patch], None], str, type[Picture]]] = [
+    (counts_one_gpu_too_many, "more replicas than GPUs", Picture),
+    (takes_the_last_worker_with_room, "was chosen, not", CheckedPicture),
+    (forgets_that_one_waits, "why", CheckedPicture),
+    (stops_old_replicas_at_once, "others serve", CheckedPicture),
+    (stops_what_a_lost_worker_has, "serves and is stopped because its worker is down", CheckedPicture),
+    (stops_strangers, "nobody has deleted it", CheckedPicture),
+    (writes_no_deletion, "has come back", CheckedPicture),
+    (forgets_deletions_too_early, "has come back", CheckedPicture),
+    (forgets_drains, "is no longer drained", CheckedPicture),
+    (leaves_orders_of_what_is_gone, "has an order for", CheckedPicture),
+    (never_tries_again, "assert", CheckedPicture),
+    (writes_the_same_again, "PutDeployment", CheckedPicture),
+    (tells_gateways_nothing_new, "another route", CheckedPicture),
+    (ignores_that_gpus_are_free_again, "counts", CheckedPicture),
+]
+
+
+@pytest.mark.parametrize(("plant", "found", "make"), BUGS, ids=[bug.__name__ for bug, _, _ in BUGS])
+def test_a_planted_bug_is_found(
+    plant: Callable[[Patch], None], found: str, make: type[Picture], monkeypatch: Patch
+) -> None:
+    plant(monkeypatch)
+
+    class Planted(Histories):
+        pass
+
+    Planted.make = make  # type: ignore[assignment]
+    with pytest.raises(AssertionError, match=found):
+        run_state_machine_as_test(Planted, settings=FIND)
