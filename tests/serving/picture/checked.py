@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from sllm_actors.serving.picture.deployment import Deployment, Revision
-from sllm_actors.serving.picture.node import Node
+from sllm_actors.serving.picture.node import KnownNode
 from sllm_actors.serving.picture.picture import Picture
-from sllm_actors.serving.picture.replica import Ordered, Replica
+from sllm_actors.serving.picture.replica import KnownReplica, Told
 from sllm_actors.serving.picture.rollout import SURGE_PATIENCE
 
 from .definition import choose
@@ -33,19 +33,19 @@ class CheckedPicture(Picture):
 
     def _checked_place(
         self, deployment: Deployment, revision: Revision, now: float, *, but: str = ""
-    ) -> Node | None:
+    ) -> KnownNode | None:
         node = self._place(deployment, revision, now, but=but)
         best = choose(self.fleet, deployment, revision, now, but)
         assert (node.id if node else None) == best, f"{node} was chosen, not {best}"
         return node
 
-    def _checked_stop(self, replica: Replica, reason: str) -> None:
-        if replica.serves and replica.ordered is not Ordered.STOP:
+    def _checked_stop(self, replica: KnownReplica, reason: str) -> None:
+        if replica.serves and replica.ordered is not Told.STOP:
             why = self._wanted(replica)
             assert not why, f"{replica.key} serves and is stopped because {reason}: {why}"
         self._stop(replica, reason)
 
-    def _wanted(self, replica: Replica) -> str:
+    def _wanted(self, replica: KnownReplica) -> str:
         """Return why a replica that serves should not be stopped; "" if it may be."""
         key = replica.key
         deployment = self.catalogue.by_id.get(key.deployment)
@@ -56,9 +56,7 @@ class CheckedPicture(Picture):
         if deployment.deleting:
             return ""
         others = [
-            each
-            for each in deployment.replicas.values()
-            if each.ordered is Ordered.RUN and each is not replica
+            each for each in deployment.replicas.values() if each.ordered is Told.RUN and each is not replica
         ]
         serving = sum(each.serves for each in others)
         waits = deployment.wait is not None and self.now >= deployment.wait.since + SURGE_PATIENCE

@@ -6,8 +6,8 @@ from attrs import frozen
 
 from sllm_actors.serving.picture.deployment import Deployment, Revision
 from sllm_actors.serving.picture.fleet import Fleet
-from sllm_actors.serving.picture.node import Link, Node
-from sllm_actors.serving.picture.replica import Ordered
+from sllm_actors.serving.picture.node import KnownNode, Link
+from sllm_actors.serving.picture.replica import Told
 
 
 @frozen(order=True)
@@ -21,7 +21,7 @@ class Candidate:
     node: str
 
 
-def candidate(node: Node, deployment: Deployment, revision: Revision, now: float) -> Candidate | None:
+def candidate(node: KnownNode, deployment: Deployment, revision: Revision, now: float) -> Candidate | None:
     """Return a worker as a candidate, or None if it may not have a replica, or has no room."""
     if node.link is not Link.UP or not node.loaded or node.inventory is None or node.draining:
         return None
@@ -33,7 +33,7 @@ def candidate(node: Node, deployment: Deployment, revision: Revision, now: float
     if revision.spec.gpus_on(len(gpus)) > free:
         return None
     same = sum(
-        replica.key.uid == deployment.uid and replica.ordered is Ordered.RUN
+        replica.key.uid == deployment.uid and replica.ordered is Told.RUN
         for replica in node.replicas.values()
     )
     return Candidate(same, bool(gpus), free, len(node.replicas), node.id)

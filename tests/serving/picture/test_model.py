@@ -17,7 +17,7 @@ from sllm_actors.serving.control import Change, delete, drain
 from sllm_actors.serving.deployment.spec import DeploymentSpec
 from sllm_actors.serving.picture.deployment import Deployment
 from sllm_actors.serving.picture.node import Link
-from sllm_actors.serving.picture.replica import Ordered
+from sllm_actors.serving.picture.replica import Told
 
 from .checked import CheckedPicture
 from .definition import choose
@@ -329,7 +329,7 @@ class Histories(RuleBasedStateMachine):
             assert node.link is Link.UP
             ordered = {key for key, order in machine.orders.items() if order.run is not None}
             assert ordered == machine.running.keys() == node.replicas.keys(), f"{name} differs"
-            assert all(each.ordered is Ordered.RUN for each in node.replicas.values())
+            assert all(each.ordered is Told.RUN for each in node.replicas.values())
             assert {key.uid for key in ordered} <= picture.catalogue.by_uid.keys()
         for deployment in picture.catalogue.by_uid.values():
             self.check_deployment(deployment)

@@ -14,13 +14,13 @@ from sllm_actors.serving.picture import rollout
 from sllm_actors.serving.picture.catalogue import Catalogue
 from sllm_actors.serving.picture.deployment import Deployment
 from sllm_actors.serving.picture.fleet import Fleet
-from sllm_actors.serving.picture.node import Node
+from sllm_actors.serving.picture.node import KnownNode
 from sllm_actors.serving.picture.picture import Picture
 from sllm_actors.serving.picture.planner import Planner
 from sllm_actors.serving.picture.recovery import Recovery
-from sllm_actors.serving.picture.replica import Ordered, Replica
+from sllm_actors.serving.picture.replica import KnownReplica, Told
 from sllm_actors.serving.picture.room import RoomIndex
-from sllm_actors.serving.picture.timers import Timers
+from sllm_actors.serving.picture.waiting import Timers
 from sllm_actors.serving.store.records import NodeRecord, PutDeployment, PutNode
 
 from .checked import CheckedPicture
@@ -40,8 +40,8 @@ Patch = pytest.MonkeyPatch
 
 
 def counts_one_gpu_too_many(patch: Patch) -> None:
-    free = Node.spare_gpus.fget  # type: ignore[attr-defined]
-    patch.setattr(Node, "spare_gpus", property(lambda node: free(node) + (node.gpus > 0)))
+    free = KnownNode.spare_gpus.fget  # type: ignore[attr-defined]
+    patch.setattr(KnownNode, "spare_gpus", property(lambda node: free(node) + (node.gpus > 0)))
 
 
 def takes_the_last_worker_with_room(patch: Patch) -> None:
@@ -57,14 +57,16 @@ def forgets_that_one_waits(patch: Patch) -> None:
 
 
 def stops_old_replicas_at_once(patch: Patch) -> None:
-    def stop_leaving(_d: object, _k: object, leave: list[Replica], _w: object, todo: Any, *_: object) -> None:
+    def stop_leaving(
+        _d: object, _k: object, leave: list[KnownReplica], _w: object, todo: Any, *_: object
+    ) -> None:
         todo.stop += [(each, "it is old") for each in leave]
 
     patch.setattr(rollout, "_stop_leaving", stop_leaving)
 
 
 def stops_what_a_lost_worker_has(patch: Patch) -> None:
-    def give_up(picture: Picture, node: Node) -> None:
+    def give_up(picture: Picture, node: KnownNode) -> None:
         for replica in node.replicas.values():
             picture.planner.stop(replica, "its worker is down")
         original(picture, node)
@@ -74,7 +76,7 @@ def stops_what_a_lost_worker_has(patch: Patch) -> None:
 
 
 def stops_strangers(patch: Patch) -> None:
-    def stranger(recovery: Recovery, replica: Replica, now: float) -> None:
+    def stranger(recovery: Recovery, replica: KnownReplica, now: float) -> None:
         recovery._planner.stop(replica, "nobody knows it")
 
     patch.setattr(Recovery, "_stranger", stranger)
@@ -102,7 +104,7 @@ def forgets_deletions_too_early(patch: Patch) -> None:
 
 
 def forgets_drains(patch: Patch) -> None:
-    def keep_node(picture: Picture, node: Node, now: float) -> None:
+    def keep_node(picture: Picture, node: KnownNode, now: float) -> None:
         record = NodeRecord(node.id, node.role, node.name)
         picture.planner.effects.writes.append(PutNode(record))
 
@@ -110,9 +112,9 @@ def forgets_drains(patch: Patch) -> None:
 
 
 def leaves_orders_of_what_is_gone(patch: Patch) -> None:
-    def gone(picture: Picture, node: Node, replica: Replica, now: float) -> None:
+    def gone(picture: Picture, node: KnownNode, replica: KnownReplica, now: float) -> None:
         original(picture, node, replica, now)
-        if replica.ordered is Ordered.STOP:
+        if replica.ordered is Told.STOP:
             picture.planner.effects.orders.pop((node.id, replica.key), None)
 
     original = Picture._gone
@@ -143,7 +145,7 @@ def tells_gateways_nothing_new(patch: Patch) -> None:
 
 
 def ignores_that_gpus_are_free_again(patch: Patch) -> None:
-    def drop(fleet: Fleet, replica: Replica) -> None:
+    def drop(fleet: Fleet, replica: KnownReplica) -> None:
         used = fleet.nodes[replica.node].used_gpus
         original(fleet, replica)
         fleet.nodes[replica.node].used_gpus = used

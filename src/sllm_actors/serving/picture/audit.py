@@ -14,10 +14,10 @@ from sllm_actors.serving.messages import Order
 
 from .deployment import Deployment, order_for
 from .fleet import WORKER
-from .node import Link, Node
+from .node import KnownNode, Link
 from .picture import Picture
 from .planner import route_of
-from .replica import Ordered, Replica
+from .replica import KnownReplica, Told
 
 
 class Audit:
@@ -31,7 +31,7 @@ class Audit:
     def __init__(self, picture: Picture, orders: Callable[[str], Mapping[ReplicaKey, Order]]) -> None:
         self._picture = picture
         self._orders = orders
-        self._round: Iterator[str | Node] = iter(())
+        self._round: Iterator[str | KnownNode] = iter(())
 
     def slice(self, limit: int) -> list[str]:
         """Check the next ``limit`` nodes and deployments, and return what is wrong: one sentence each.
@@ -46,7 +46,7 @@ class Audit:
             found += self._whole()
             subjects = list(islice(self._round, limit))
         for each in subjects:
-            if isinstance(each, Node):
+            if isinstance(each, KnownNode):
                 found += self._node(each)
             elif (deployment := self._picture.catalogue.by_uid.get(each)) is not None:
                 found += self._deployment(deployment)
@@ -68,7 +68,7 @@ class Audit:
         if len(self._picture.planner.waiting) > len(catalogue.by_uid):
             yield "more wait for room than there are deployments"
 
-    def _node(self, node: Node) -> Iterator[str]:
+    def _node(self, node: KnownNode) -> Iterator[str]:
         fleet = self._picture.fleet
         if fleet.nodes.get(node.id) is not node:
             return  # forgotten meanwhile
@@ -89,9 +89,9 @@ class Audit:
             elif orders.get(key) != self._order(replica):
                 yield f"{node.id} has another order for {key} than the one that it should have"
 
-    def _order(self, replica: Replica) -> Order | None:
+    def _order(self, replica: KnownReplica) -> Order | None:
         key = replica.key
-        if replica.ordered is Ordered.STOP:
+        if replica.ordered is Told.STOP:
             return Order(key, None, replica.stop)
         deployment = self._picture.catalogue.by_uid.get(key.uid)
         if deployment is None or deployment.replicas.get(key) is not replica:

@@ -14,7 +14,7 @@ from sllm_actors.serving.deployment.spec import DeploymentSpec
 from sllm_actors.serving.messages import ServedModel
 from sllm_actors.serving.store.records import DeploymentRecord, RevisionRecord
 
-from .replica import Ordered, Replica
+from .replica import KnownReplica, Told
 
 NUMBERS = 64
 """How many replica numbers are reserved at a time."""
@@ -54,7 +54,7 @@ class Revision:
 
 
 @define(eq=False)
-class Wait:
+class PlacementWait:
     """A replica that should run has no place: no worker has room for it.
 
     Attributes:
@@ -113,8 +113,8 @@ class Deployment:
     usable: int = 0
     next_number: int = 0
     recovered: bool = False
-    replicas: dict[ReplicaKey, Replica] = field(factory=dict)
-    wait: Wait | None = None
+    replicas: dict[ReplicaKey, KnownReplica] = field(factory=dict)
+    wait: PlacementWait | None = None
     due: float | None = None
     route: ServedModel | None = None
     written: DeploymentRecord | None = None
@@ -169,9 +169,9 @@ class Deployment:
         """Whether a revision is being rolled out."""
         return self.target != self.current
 
-    def running(self) -> list[Replica]:
+    def running(self) -> list[KnownReplica]:
         """Return the replicas that are ordered to run."""
-        return [replica for replica in self.replicas.values() if replica.ordered is Ordered.RUN]
+        return [replica for replica in self.replicas.values() if replica.ordered is Told.RUN]
 
     def why_overdue(self) -> str:
         """Return in a few words that a replica found no place in time; "" if none waits, or not so long."""

@@ -9,8 +9,8 @@ from itertools import islice
 from sllm_actors.actors import Incarnation
 from sllm_actors.serving.messages import Inventory
 
-from .node import Link, Node, Rejection, RevisionKey
-from .replica import Replica
+from .node import KnownNode, Link, Rejection, RevisionKey
+from .replica import KnownReplica
 from .room import RoomIndex
 from .tally import Tally
 
@@ -41,25 +41,27 @@ class Fleet:
     """
 
     def __init__(self, grace: float = GRACE) -> None:
-        self.nodes: dict[str, Node] = {}
+        self.nodes: dict[str, KnownNode] = {}
         self.ids: list[str] = []
         self.tally = Tally()
         self.room = RoomIndex()
         self._grace = grace
         self._suspects: dict[str, float] = {}
         self._down: dict[str, None] = {}
-        self.workers_up: dict[str, Node] = {}
+        self.workers_up: dict[str, KnownNode] = {}
 
     # ---- links
 
-    def link_up(self, node: str, role: str, host: str, incarnation: Incarnation, now: float) -> Node | None:
+    def link_up(
+        self, node: str, role: str, host: str, incarnation: Incarnation, now: float
+    ) -> KnownNode | None:
         """Take a link that came up; return the node, or None if it is known, or a later life of it is.
 
         What the worker refused in an earlier life counts no longer.
         """
         known = self.nodes.get(node)
         if known is None:
-            known = Node(node, role, now)
+            known = KnownNode(node, role, now)
             self.expect(known)
         elif (known.incarnation is not None and incarnation < known.incarnation) or (
             known.link is Link.UP and incarnation == known.incarnation
@@ -78,7 +80,7 @@ class Fleet:
         self.weigh(known)
         return known
 
-    def link_lost(self, node: str, incarnation: Incarnation, reason: str, now: float) -> Node | None:
+    def link_lost(self, node: str, incarnation: Incarnation, reason: str, now: float) -> KnownNode | None:
         """Take a lost link; return the node, or None if that life is not linked."""
         known = self.nodes.get(node)
         if known is None or known.link is not Link.UP or known.incarnation != incarnation:
@@ -95,14 +97,14 @@ class Fleet:
             self._give_up(known)
         return known
 
-    def expect(self, node: Node) -> None:
+    def expect(self, node: KnownNode) -> None:
         """Add a node that is not known, and has no link."""
         self.nodes[node.id] = node
         insort(self.ids, node.id)
         self.weigh(node)
         self._down[node.id] = None
 
-    def after(self, cursor: str) -> Iterator[Node]:
+    def after(self, cursor: str) -> Iterator[KnownNode]:
         """Return nodes in the order of their ids, from the first one after ``cursor``."""
         for index in range(bisect_right(self.ids, cursor), len(self.ids)):
             yield self.nodes[self.ids[index]]
@@ -126,7 +128,7 @@ class Fleet:
             return None
         return next(iter(self._suspects.values()), None)
 
-    def expired(self, now: float) -> list[Node]:
+    def expired(self, now: float) -> list[KnownNode]:
         """Give up the suspects whose grace is over, and return them, with the replicas that they had."""
         gone = []
         while (due := self.due()) is not None and due <= now:
@@ -137,7 +139,7 @@ class Fleet:
             gone.append(node)
         return gone
 
-    def forgotten(self) -> list[Node]:
+    def forgotten(self) -> list[KnownNode]:
         """Forget nodes without a link of which there are too many, and return them.
 
         One that is being drained, or still has replicas, is kept.
@@ -152,33 +154,33 @@ class Fleet:
                 gone.append(node)
         return gone
 
-    def _give_up(self, node: Node) -> None:
+    def _give_up(self, node: KnownNode) -> None:
         node.link = Link.DOWN
         self._down[node.id] = None
         self.weigh(node)
 
     # ---- room
 
-    def learn(self, node: Node, inventory: Inventory) -> None:
+    def learn(self, node: KnownNode, inventory: Inventory) -> None:
         """Take what a worker has."""
         node.inventory, node.name = inventory, inventory.name
         self.weigh(node)
 
-    def add(self, replica: Replica) -> None:
+    def add(self, replica: KnownReplica) -> None:
         """Put a replica on its worker."""
         node = self.nodes[replica.node]
         node.replicas[replica.key] = replica
         node.used_gpus += replica.gpus
         self.weigh(node)
 
-    def drop(self, replica: Replica) -> None:
+    def drop(self, replica: KnownReplica) -> None:
         """Take a replica off its worker."""
         node = self.nodes[replica.node]
         del node.replicas[replica.key]
         node.used_gpus -= replica.gpus
         self.weigh(node)
 
-    def empty(self, node: Node) -> list[Replica]:
+    def empty(self, node: KnownNode) -> list[KnownReplica]:
         """Take all replicas off a worker, and return them."""
         replicas = list(node.replicas.values())
         node.replicas.clear()
@@ -186,7 +188,7 @@ class Fleet:
         self.weigh(node)
         return replicas
 
-    def weigh(self, node: Node) -> None:
+    def weigh(self, node: KnownNode) -> None:
         """Bring the index of room and the tally up to date after a change of a node."""
         self.tally.put(node)
         if node.takes_replicas:
@@ -196,7 +198,7 @@ class Fleet:
 
     # ---- what workers refuse
 
-    def reject(self, node: Node, revision: RevisionKey, reason: str, now: float, until: float) -> None:
+    def reject(self, node: KnownNode, revision: RevisionKey, reason: str, now: float, until: float) -> None:
         """Give a worker no replica of a revision before ``until``, which is later each time."""
         rejections = node.rejections
         while rejections and rejections[oldest := next(iter(rejections))].until <= now:
@@ -204,7 +206,7 @@ class Fleet:
         rejections.pop(revision, None)
         rejections[revision] = Rejection(reason, until)
 
-    def forgive(self, node: Node) -> list[RevisionKey]:
+    def forgive(self, node: KnownNode) -> list[RevisionKey]:
         """Let a worker have all again, and return what it was not given."""
         forgiven = list(node.rejections)
         node.rejections.clear()

@@ -1,13 +1,16 @@
-"""Why a deployment has no place for a replica: what the workers lack that come nearest to having one."""
+"""What workers lack for a replica: told to people, and asked by the plan of a deployment."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import islice
+
+from attrs import frozen
 
 from .deployment import Deployment, Revision
 from .fleet import WORKER, Fleet
-from .node import Link, Node
+from .node import KnownNode, Link
+from .replica import KnownReplica
 
 SHOWN_WORKERS = 8
 """The most workers that a reason names; there may be hundreds."""
@@ -50,7 +53,7 @@ def what_is_missing(deployment: Deployment, fleet: Fleet, now: float) -> str:
     return f"no worker has {gpus} free GPU{'s' if gpus != 1 else ''} for it ({listed})"
 
 
-def _lack(node: Node, deployment: Deployment, revision: Revision, now: float) -> tuple[str, bool]:
+def _lack(node: KnownNode, deployment: Deployment, revision: Revision, now: float) -> tuple[str, bool]:
     """Return what a worker lacks, "" for nothing, and whether that is GPUs."""
     name, total = node.name or node.id, node.gpus
     if problem := node.rejects((deployment.uid, revision.number), now):
@@ -92,3 +95,30 @@ def refused_by_all(deployment: Deployment, revision: Revision, fleet: Fleet, now
             return ""
         reason = reason or f"{node.name or node.id} refused it: {refusal}"
     return reason
+
+
+@frozen
+class WorkersFor:
+    """The workers, as ``rollout.plan`` looks at them for one deployment at one time.
+
+    Attributes:
+        fleet: All nodes.
+        uid: The deployment.
+        now: Seconds on the head's clock.
+    """
+
+    fleet: Fleet
+    uid: str
+    now: float
+
+    def drains(self, node: str) -> bool:
+        """Return whether a worker is being drained."""
+        return self.fleet.nodes[node].draining
+
+    def makes_room(self, revision: Revision, replicas: Collection[KnownReplica]) -> bool:
+        """Return whether a replica of a revision could have the place of others, all on one worker."""
+        node = self.fleet.nodes[next(iter(replicas)).node]
+        if not node.takes_replicas or node.rejects((self.uid, revision.number), self.now):
+            return False
+        freed = node.spare_gpus + sum(replica.gpus for replica in replicas)
+        return freed >= revision.spec.gpus_on(node.gpus)

@@ -10,7 +10,7 @@ from sllm_actors.actors import Incarnation
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.serving.messages import Inventory, WorkerAddress
 
-from .replica import Replica
+from .replica import KnownReplica
 
 RevisionKey = tuple[str, int]
 """The uid of a deployment, and the number of one of its revisions."""
@@ -39,7 +39,7 @@ class Rejection:
 
 
 @define(eq=False)
-class Node:
+class KnownNode:
     """One node. Times are in seconds on the head's clock.
 
     Attributes:
@@ -77,7 +77,7 @@ class Node:
     address: WorkerAddress | None = None
     changes: int = 0
     loaded: bool = False
-    replicas: dict[ReplicaKey, Replica] = field(factory=dict)
+    replicas: dict[ReplicaKey, KnownReplica] = field(factory=dict)
     used_gpus: int = 0
     rejections: dict[RevisionKey, Rejection] = field(factory=dict)
 

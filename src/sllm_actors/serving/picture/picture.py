@@ -31,11 +31,11 @@ from .events import (
     TimePassed,
 )
 from .fleet import GRACE, WORKER, Fleet
-from .node import Link, Node
+from .node import KnownNode, Link
 from .planner import Planner
 from .recovery import Recovery
-from .replica import Ordered, Replica
-from .timers import Timers
+from .replica import KnownReplica, Told
+from .waiting import Timers
 
 SETTLE_TIME = 10.0
 """Seconds that a head which has just started waits for workers that it knows, see ``Picture``."""
@@ -97,7 +97,9 @@ class Picture:
         self.awaited: set[str] = set()
         for record in state.nodes:
             heard = record.last_seen - self._skew
-            node = Node(record.id, record.role, now, name=record.name, draining=record.draining, heard=heard)
+            node = KnownNode(
+                record.id, record.role, now, name=record.name, draining=record.draining, heard=heard
+            )
             self.fleet.expect(node)
             if record.role == WORKER:
                 self.awaited.add(record.id)
@@ -244,17 +246,17 @@ class Picture:
 
     # ---- nodes
 
-    def _linked(self, node: Node, now: float) -> None:
+    def _linked(self, node: KnownNode, now: float) -> None:
         self.planner.effects.note(node.id, "node.linked", f"{node.name or node.id} is linked")
         if node.role == WORKER:
             self._keep_node(node, now)
 
-    def _keep_node(self, node: Node, now: float) -> None:
+    def _keep_node(self, node: KnownNode, now: float) -> None:
         if node.id not in self._held:
             record = NodeRecord(node.id, node.role, node.name, self.wall(now), node.draining)
             self.planner.effects.writes.append(PutNode(record))
 
-    def _give_up(self, node: Node) -> None:
+    def _give_up(self, node: KnownNode) -> None:
         effects = self.planner.effects
         for replica in self.fleet.empty(node):
             self._detach(replica)
@@ -298,7 +300,7 @@ class Picture:
                 self._mark(deployment)
         self._offer(known, now)
 
-    def _offer(self, node: Node, now: float) -> None:
+    def _offer(self, node: KnownNode, now: float) -> None:
         """Let those that wait for room look at a worker that may have some."""
         if not len(self.planner.waiting) or not node.takes_replicas:
             return
@@ -330,7 +332,7 @@ class Picture:
             self.fleet.weigh(node)
             self._loaded(node, now)
 
-    def _loaded(self, node: Node, now: float) -> None:
+    def _loaded(self, node: KnownNode, now: float) -> None:
         self.awaited.discard(node.id)
         if not self.settled:
             if self._settle_at is None:
@@ -339,7 +341,7 @@ class Picture:
                 self._settle()
         self._offer(node, now)
 
-    def _report(self, node: Node, report: ReplicaReport, now: float) -> None:
+    def _report(self, node: KnownNode, report: ReplicaReport, now: float) -> None:
         replica = node.replicas.get(report.id.key)
         if report.state is ReplicaState.STOPPED:
             if replica is not None:
@@ -352,8 +354,8 @@ class Picture:
         elif replica.told(report, now) and (deployment := self._owner(replica)) is not None:
             self._mark(deployment)
 
-    def _gone(self, node: Node, replica: Replica, now: float) -> None:
-        if replica.ordered is Ordered.RUN:
+    def _gone(self, node: KnownNode, replica: KnownReplica, now: float) -> None:
+        if replica.ordered is Told.RUN:
             replica.told(None, now)  # the order stands: the worker will run it again
             if (deployment := self._owner(replica)) is not None:
                 self._mark(deployment)
@@ -363,7 +365,7 @@ class Picture:
         self._detach(replica)
         self._offer(node, now)
 
-    def _detach(self, replica: Replica) -> None:
+    def _detach(self, replica: KnownReplica) -> None:
         """Let the deployment of a replica that is no longer on its worker plan without it."""
         self._recovery.forget(replica)
         deployment = self._owner(replica)
@@ -371,7 +373,7 @@ class Picture:
             del deployment.replicas[replica.key]
             self._mark(deployment)
 
-    def _owner(self, replica: Replica) -> Deployment | None:
+    def _owner(self, replica: KnownReplica) -> Deployment | None:
         """Return the deployment that a replica counts for, or None: of strangers, rivals and duplicates."""
         deployment = self.catalogue.by_uid.get(replica.key.uid)
         if deployment is None or deployment.replicas.get(replica.key) is not replica:

@@ -7,15 +7,14 @@ from sllm_actors.serving.messages import Order, ServedModel
 from sllm_actors.serving.store.records import DropRevision, PutDeployment, PutRevision, RemoveDeployment
 
 from .catalogue import Catalogue
-from .deployment import NUMBERS, Deployment, Revision, Wait, order_for
+from .deployment import NUMBERS, Deployment, PlacementWait, Revision, order_for
 from .effects import Effects
 from .fleet import Fleet
-from .missing import refused_by_all, what_is_missing
-from .node import Node
-from .replica import Ordered, Replica
+from .missing import WorkersFor, refused_by_all, what_is_missing
+from .node import KnownNode
+from .replica import KnownReplica, Told
 from .rollout import plan
 from .waiting import WaitingQueues
-from .workers import WorkersFor
 
 REJECTION = 600.0
 """Seconds after which a revision is tried again on a worker that refused it, or where it failed."""
@@ -108,7 +107,9 @@ class Planner:
         self._settle_wait(deployment)
         return bool(turns)
 
-    def _place(self, deployment: Deployment, revision: Revision, now: float, *, but: str = "") -> Node | None:
+    def _place(
+        self, deployment: Deployment, revision: Revision, now: float, *, but: str = ""
+    ) -> KnownNode | None:
         same: dict[str, int] = {}
         for replica in deployment.running():
             same[replica.node] = same.get(replica.node, 0) + 1
@@ -136,16 +137,16 @@ class Planner:
         return ReplicaKey(deployment.id, revision.number, number, deployment.uid)
 
     def _run(
-        self, deployment: Deployment, revision: Revision, key: ReplicaKey, node: Node, now: float
+        self, deployment: Deployment, revision: Revision, key: ReplicaKey, node: KnownNode, now: float
     ) -> None:
         gpus = revision.spec.gpus_on(node.gpus)
-        replica = Replica(key, node.id, gpus, Ordered.RUN, now)
+        replica = KnownReplica(key, node.id, gpus, Told.RUN, now)
         deployment.replicas[key] = replica
         self._fleet.add(replica)
         self.effects.orders[node.id, key] = Order(key, order_for(revision, key, gpus))
         self.effects.note(deployment.id, "replica.placed", f"{key} goes to {node.name or node.id}")
 
-    def _move(self, deployment: Deployment, replica: Replica, now: float) -> bool:
+    def _move(self, deployment: Deployment, replica: KnownReplica, now: float) -> bool:
         """Replace a replica that its worker refuses, or where it fails again and again; return if it was.
 
         One that fails stays where it is if no other worker may have it: it is tried again there.
@@ -173,11 +174,11 @@ class Planner:
             order = order_for(revision, replica.key, replica.gpus)
             self.effects.orders[replica.node, replica.key] = Order(replica.key, order)
 
-    def stop(self, replica: Replica, reason: str) -> None:
+    def stop(self, replica: KnownReplica, reason: str) -> None:
         """Order a replica to drain and stop, unless it was ordered to already."""
-        if replica.ordered is Ordered.STOP:
+        if replica.ordered is Told.STOP:
             return
-        replica.ordered, replica.stop = Ordered.STOP, reason
+        replica.ordered, replica.stop = Told.STOP, reason
         self.effects.orders[replica.node, replica.key] = Order(replica.key, None, reason)
         self.effects.note(replica.key.deployment, "replica.stopped", f"{replica.key}: {reason}")
 
@@ -186,7 +187,7 @@ class Planner:
     def _wait(self, deployment: Deployment, revision: Revision, now: float) -> None:
         wait = deployment.wait
         if wait is None or wait.revision != revision.number:
-            wait = deployment.wait = Wait(now, revision.number)
+            wait = deployment.wait = PlacementWait(now, revision.number)
         if not wait.overdue and now >= wait.since + revision.spec.startup_timeout:
             wait.overdue, wait.missing = True, what_is_missing(deployment, self._fleet, now)
             self.effects.note(deployment.id, "deployment.no_place", deployment.no_place())

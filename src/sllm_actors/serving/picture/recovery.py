@@ -27,9 +27,9 @@ from sllm_actors.serving.store.records import PutRevision, RevisionRecord
 from .catalogue import Catalogue
 from .deployment import NUMBERS, Deployment, Revision, order_for
 from .fleet import Fleet
-from .node import Node
+from .node import KnownNode
 from .planner import Planner
-from .replica import Ordered, Replica
+from .replica import KnownReplica, Told
 from .rollout import SURGE_PATIENCE
 
 _Place = tuple[str, ReplicaKey]  # a worker and a replica
@@ -48,7 +48,7 @@ class Stranger:
 
     id: str
     decide_at: float
-    replicas: dict[_Place, Replica] = field(factory=dict)
+    replicas: dict[_Place, KnownReplica] = field(factory=dict)
     documents: dict[int, str] = field(factory=dict)
 
 
@@ -68,13 +68,13 @@ class Recovery:
         self._planner = planner
         self._settle_time = settle_time
         self._strangers: dict[str, Stranger] = {}
-        self._rivals: dict[str, dict[_Place, Replica]] = {}
+        self._rivals: dict[str, dict[_Place, KnownReplica]] = {}
 
-    def meet(self, node: Node, report: ReplicaReport, now: float) -> Replica:
+    def meet(self, node: KnownNode, report: ReplicaReport, now: float) -> KnownReplica:
         """Take the first report of a replica that is not ordered there, and return its record."""
         key = report.id.key
         deployment = self._catalogue.by_uid.get(key.uid)
-        replica = Replica(key, node.id, report.gpus, Ordered.NOTHING, now, report, returned=True)
+        replica = KnownReplica(key, node.id, report.gpus, Told.NOTHING, now, report, returned=True)
         self._fleet.add(replica)
         if deployment is None:
             if report.state is ReplicaState.DRAINING:
@@ -100,7 +100,7 @@ class Recovery:
             self._adopt(deployment, revision, replica)
         return replica
 
-    def forget(self, replica: Replica) -> None:
+    def forget(self, replica: KnownReplica) -> None:
         """Take note that a worker has nothing of a replica any more."""
         place = (replica.node, replica.key)
         rivals = self._rivals.get(replica.key.deployment)
@@ -148,9 +148,9 @@ class Recovery:
 
     # ---- inside
 
-    def _adopt(self, deployment: Deployment, revision: Revision, replica: Replica) -> None:
+    def _adopt(self, deployment: Deployment, revision: Revision, replica: KnownReplica) -> None:
         key = replica.key
-        replica.ordered = Ordered.RUN
+        replica.ordered = Told.RUN
         deployment.replicas[key] = replica
         deployment.next_number = max(deployment.next_number, key.number + 1)
         order = order_for(revision, key, replica.gpus)
@@ -160,10 +160,10 @@ class Recovery:
         for replica in list(self._rivals.pop(deployment.id).values()):
             self._planner.stop(replica, f"it is not of {deployment.id} as it is deployed now, which {why}")
 
-    def _rival(self, replica: Replica) -> None:
+    def _rival(self, replica: KnownReplica) -> None:
         self._rivals.setdefault(replica.key.deployment, {})[replica.node, replica.key] = replica
 
-    def _stranger(self, replica: Replica, now: float) -> None:
+    def _stranger(self, replica: KnownReplica, now: float) -> None:
         key = replica.key
         stranger = self._strangers.get(key.uid)
         if stranger is None:

@@ -13,7 +13,7 @@ CRASH_LOOP = 3
 """How many failures in a row make a crash loop."""
 
 
-class Ordered(Enum):
+class Told(Enum):
     """What a worker was told of a replica.
 
     ``NOTHING``: the worker runs it, and the head has not decided yet whether it is wanted. ``RUN`` and
@@ -29,7 +29,7 @@ _DISTANCE = {ReplicaState.READY: 0, ReplicaState.ASLEEP: 1, ReplicaState.STARTIN
 
 
 @define(eq=False)
-class Replica:
+class KnownReplica:
     """One replica on one worker.
 
     Attributes:
@@ -48,7 +48,7 @@ class Replica:
     key: ReplicaKey
     node: str
     gpus: int
-    ordered: Ordered
+    ordered: Told
     ordered_at: float
     report: ReplicaReport | None = None
     stop: str = ""

@@ -23,7 +23,7 @@ from attrs import define, field
 from sllm_actors.engines.messages import ReplicaState
 
 from .deployment import Deployment, Revision
-from .replica import CRASH_LOOP, Replica
+from .replica import CRASH_LOOP, KnownReplica
 
 SURGE_PATIENCE = 30.0
 """Seconds that a rollout waits for a place before an old replica goes first, or it pauses."""
@@ -36,7 +36,7 @@ class Workers(Protocol):
         """Return whether a worker is being drained."""
         ...
 
-    def makes_room(self, revision: Revision, replicas: Collection[Replica]) -> bool:
+    def makes_room(self, revision: Revision, replicas: Collection[KnownReplica]) -> bool:
         """Return whether a replica of a revision could have the place of others, all on one worker."""
         ...
 
@@ -58,8 +58,8 @@ class Plan:
 
     revision: int
     start: list[int | None] = field(factory=list)
-    move: list[Replica] = field(factory=list)
-    stop: list[tuple[Replica, str]] = field(factory=list)
+    move: list[KnownReplica] = field(factory=list)
+    stop: list[tuple[KnownReplica, str]] = field(factory=list)
     rolled_back: str = ""
     pause: str = ""
     finished: bool = False
@@ -87,8 +87,8 @@ def plan(deployment: Deployment, workers: Workers, now: float) -> Plan:
         todo.rolled_back = _why_failed(deployment, running, now, todo)
         if todo.rolled_back:
             return todo
-    keep: list[Replica] = []
-    leave: list[Replica] = []
+    keep: list[KnownReplica] = []
+    leave: list[KnownReplica] = []
     for replica in running:
         kept = (held or replica.key.revision == todo.revision) and not workers.drains(replica.node)
         (keep if kept else leave).append(replica)
@@ -105,7 +105,7 @@ def plan(deployment: Deployment, workers: Workers, now: float) -> Plan:
     return todo
 
 
-def _why_failed(deployment: Deployment, running: list[Replica], now: float, todo: Plan) -> str:
+def _why_failed(deployment: Deployment, running: list[KnownReplica], now: float, todo: Plan) -> str:
     """Return why the revision that is rolled out failed, as a sentence, or ""."""
     patience = deployment.spec.startup_timeout
     for replica in running:
@@ -121,10 +121,10 @@ def _why_failed(deployment: Deployment, running: list[Replica], now: float, todo
     return ""
 
 
-def _without_surplus(keep: list[Replica], turns: int, wanted: int, todo: Plan) -> list[Replica]:
+def _without_surplus(keep: list[KnownReplica], turns: int, wanted: int, todo: Plan) -> list[KnownReplica]:
     """Stop those of ``keep`` that are too many, and return the others."""
-    kept: list[Replica] = []
-    others: list[Replica] = []  # of the new revision, while the rollout is paused
+    kept: list[KnownReplica] = []
+    others: list[KnownReplica] = []  # of the new revision, while the rollout is paused
     taken: dict[int, int] = {}
     for replica in sorted(keep, key=lambda each: each.distance):
         if replica.key.revision != todo.revision:
@@ -144,8 +144,8 @@ def _without_surplus(keep: list[Replica], turns: int, wanted: int, todo: Plan) -
 
 def _stop_leaving(
     deployment: Deployment,
-    keep: list[Replica],
-    leave: list[Replica],
+    keep: list[KnownReplica],
+    leave: list[KnownReplica],
     wanted: int,
     todo: Plan,
     workers: Workers,
@@ -153,7 +153,7 @@ def _stop_leaving(
 ) -> None:
     total = len(keep) + len(leave)
     serving = sum(replica.serves for replica in (*keep, *leave))
-    first: list[Replica] = []
+    first: list[KnownReplica] = []
     if deployment.rolling and total >= wanted:
         first = _first_to_go(deployment, leave, serving >= wanted, todo, workers, now)
     for replica in sorted(leave, key=lambda each: each.distance, reverse=True):
@@ -164,8 +164,13 @@ def _stop_leaving(
 
 
 def _first_to_go(
-    deployment: Deployment, leave: list[Replica], all_serve: bool, todo: Plan, workers: Workers, now: float
-) -> list[Replica]:
+    deployment: Deployment,
+    leave: list[KnownReplica],
+    all_serve: bool,
+    todo: Plan,
+    workers: Workers,
+    now: float,
+) -> list[KnownReplica]:
     """Return which replicas are stopped now, so that there is room for one of the new revision."""
     old = [replica for replica in leave if replica.key.revision != todo.revision]
     if deployment.wait is None or not old:
@@ -181,7 +186,7 @@ def _first_to_go(
         return alone[:1]
     if alone and several:
         return []  # until all serve again
-    groups: dict[str, list[Replica]] = {}
+    groups: dict[str, list[KnownReplica]] = {}
     for replica in old:
         groups.setdefault(replica.node, []).append(replica)
     together = [group for group in groups.values() if workers.makes_room(revision, group)]
@@ -196,13 +201,13 @@ def _first_to_go(
     return []
 
 
-def _why_leaves(deployment: Deployment, replica: Replica) -> str:
+def _why_leaves(deployment: Deployment, replica: KnownReplica) -> str:
     if replica.key.revision != deployment.target:
         return f"revision {deployment.target} takes its place"
     return "its worker is being drained"
 
 
-def _missing(keep: list[Replica], revision: int, turns: int, wanted: int) -> list[int | None]:
+def _missing(keep: list[KnownReplica], revision: int, turns: int, wanted: int) -> list[int | None]:
     if turns:
         covered = {replica.key.number % turns for replica in keep if replica.key.revision == revision}
         return [turn for turn in range(turns) if turn not in covered]

@@ -6,7 +6,7 @@ from collections import Counter
 
 from attrs import frozen
 
-from .node import Node
+from .node import KnownNode
 
 
 @frozen
@@ -43,7 +43,7 @@ class Tally:
         self.replicas = 0
         self._counted: dict[str, NodeCounts] = {}
 
-    def put(self, node: Node) -> None:
+    def put(self, node: KnownNode) -> None:
         """Add a node, or count it anew."""
         up = node.link == "up"
         kind = (node.role, node.link.value)
@@ -53,7 +53,7 @@ class Tally:
             self._counted[node.id] = counts
             self._add(counts, 1)
 
-    def forget(self, node: Node) -> None:
+    def forget(self, node: KnownNode) -> None:
         """Count a node no longer, if it is counted."""
         counts = self._counted.pop(node.id, None)
         if counts is not None:

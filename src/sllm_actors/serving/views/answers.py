@@ -11,7 +11,7 @@ from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.serving.find_node import find_node
 from sllm_actors.serving.messages import ControlAnswer, Done, Refusal, RefusalKind
 from sllm_actors.serving.picture.fleet import WORKER
-from sllm_actors.serving.picture.node import Link, Node
+from sllm_actors.serving.picture.node import KnownNode, Link
 from sllm_actors.serving.picture.picture import Picture
 
 from . import lists
@@ -168,7 +168,7 @@ def _instance(picture: Picture, name: str) -> Done:
     raise QuestionRefused(Refusal(RefusalKind.UNKNOWN, "not_found", sentence))
 
 
-def _worker(picture: Picture, name: str, param: str | None = None) -> Node:
+def _worker(picture: Picture, name: str, param: str | None = None) -> KnownNode:
     known = picture.fleet.nodes.get(name)
     if known is not None and known.role == WORKER:
         return known

@@ -13,7 +13,7 @@ from sllm_actors.serving.deployment.spec import DeploymentSpec
 from sllm_actors.serving.picture.deployment import Deployment
 from sllm_actors.serving.picture.missing import what_is_missing
 from sllm_actors.serving.picture.picture import Picture
-from sllm_actors.serving.picture.replica import Replica, is_crash_loop
+from sllm_actors.serving.picture.replica import KnownReplica, is_crash_loop
 
 from .rollouts import rollout_view
 from .shapes import DeploymentState, DeploymentView, InstanceState, InstanceView, ListedInstanceView
@@ -64,12 +64,12 @@ def deployment_view(picture: Picture, deployment: Deployment, now: float, *, who
     )
 
 
-def spoken_for(deployment: Deployment) -> tuple[DeploymentState, Replica | None]:
+def spoken_for(deployment: Deployment) -> tuple[DeploymentState, KnownReplica | None]:
     """Return the state of a deployment, and the replica that it is due to, if it is one."""
     if deployment.deleting:
         return DeploymentState.DELETING, None
-    best: dict[ReplicaState, Replica] = {}
-    worst: Replica | None = None
+    best: dict[ReplicaState, KnownReplica] = {}
+    worst: KnownReplica | None = None
     for replica in deployment.replicas.values():
         best.setdefault(replica.state, replica)
         report = replica.report
@@ -88,7 +88,7 @@ def spoken_for(deployment: Deployment) -> tuple[DeploymentState, Replica | None]
     return (DeploymentState.FAILED if overdue else DeploymentState.PENDING), None
 
 
-def instance_view(picture: Picture, deployment: Deployment | None, replica: Replica) -> InstanceView:
+def instance_view(picture: Picture, deployment: Deployment | None, replica: KnownReplica) -> InstanceView:
     """Return a replica as it is shown; ``deployment`` is the one that it counts for, if there is one."""
     node = picture.fleet.nodes[replica.node]
     report = replica.report or ReplicaReport(replica.key.attempt(0), ReplicaState.PENDING, progress=_ORDERED)
@@ -118,7 +118,7 @@ def instance_view(picture: Picture, deployment: Deployment | None, replica: Repl
     )
 
 
-def listed_instance_view(picture: Picture, replica: Replica) -> ListedInstanceView:
+def listed_instance_view(picture: Picture, replica: KnownReplica) -> ListedInstanceView:
     """Return a replica as it is shown in a list of all."""
     deployment = picture.catalogue.by_uid.get(replica.key.uid)
     view = instance_view(picture, deployment, replica)
@@ -127,7 +127,7 @@ def listed_instance_view(picture: Picture, replica: Replica) -> ListedInstanceVi
     )
 
 
-def instance_state(replica: Replica) -> InstanceState:
+def instance_state(replica: KnownReplica) -> InstanceState:
     """Return the state of a replica as it is shown."""
     if replica.report is not None and is_crash_loop(replica.report):
         return InstanceState.CRASH_LOOP
@@ -153,7 +153,7 @@ def shown_document(spec: DeploymentSpec) -> dict[str, Any]:
 # ---- why
 
 
-def _since(picture: Picture, deployment: Deployment, speaker: Replica | None) -> float:
+def _since(picture: Picture, deployment: Deployment, speaker: KnownReplica | None) -> float:
     if speaker is not None:
         if speaker.report is not None and speaker.report.since:
             return speaker.report.since
@@ -164,7 +164,7 @@ def _since(picture: Picture, deployment: Deployment, speaker: Replica | None) ->
 
 
 def _detail(
-    picture: Picture, deployment: Deployment, state: DeploymentState, speaker: Replica | None, now: float
+    picture: Picture, deployment: Deployment, state: DeploymentState, speaker: KnownReplica | None, now: float
 ) -> str:
     """Return a sentence that explains the state of a deployment, or ""."""
     if state is DeploymentState.DELETING:

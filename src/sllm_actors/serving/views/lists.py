@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.serving.picture.deployment import Deployment
 from sllm_actors.serving.picture.fleet import WORKER
-from sllm_actors.serving.picture.node import Node
+from sllm_actors.serving.picture.node import KnownNode
 from sllm_actors.serving.picture.picture import Picture
-from sllm_actors.serving.picture.replica import Replica
+from sllm_actors.serving.picture.replica import KnownReplica
 
 from .cursors import CursorKind
 from .deployments import deployment_view, instance_state, listed_instance_view, spoken_for
@@ -19,7 +19,7 @@ from .shapes import json_text
 
 
 def deployments(
-    picture: Picture, now: float, after: str, *, state: str, model: str, backend: str, node: Node | None
+    picture: Picture, now: float, after: str, *, state: str, model: str, backend: str, node: KnownNode | None
 ) -> Section:
     """Return the list of deployments behind the id ``after``; filters that are "" or None let all pass."""
 
@@ -48,7 +48,7 @@ def _deployments_of(picture: Picture, model: str, after: str) -> Iterator[Deploy
         yield each
 
 
-def _deployments_on(picture: Picture, node: Node, after: str) -> Iterator[Deployment]:
+def _deployments_on(picture: Picture, node: KnownNode, after: str) -> Iterator[Deployment]:
     for name in sorted({key.deployment for key in node.replicas}):
         each = picture.catalogue.by_id.get(name)
         if name > after and each is not None:
@@ -58,10 +58,10 @@ def _deployments_on(picture: Picture, node: Node, after: str) -> Iterator[Deploy
 def nodes(picture: Picture, after: str, *, state: str, role: str) -> Section:
     """Return the list of nodes behind the node id ``after``; filters that are "" let all pass."""
 
-    def passes(each: Node) -> bool:
+    def passes(each: KnownNode) -> bool:
         return (not state or each.link == state) and (not role or each.role == role)
 
-    def text(each: Node) -> str:
+    def text(each: KnownNode) -> str:
         return json_text(node_view(picture, each))
 
     return Section("nodes", CursorKind.NODE, picture.fleet.after(after), _node_key, passes, text)
@@ -70,16 +70,16 @@ def nodes(picture: Picture, after: str, *, state: str, role: str) -> Section:
 def workers(picture: Picture, after: str, *, state: str) -> Section:
     """Return the list of workers, as the guide shows them, behind the node id ``after``."""
 
-    def passes(each: Node) -> bool:
+    def passes(each: KnownNode) -> bool:
         return each.role == WORKER and (not state or each.link == state)
 
-    def text(each: Node) -> str:
+    def text(each: KnownNode) -> str:
         return json_text(worker_view(picture, each))
 
     return Section("workers", CursorKind.NODE, picture.fleet.after(after), _node_key, passes, text)
 
 
-def _node_key(node: Node) -> tuple[str]:
+def _node_key(node: KnownNode) -> tuple[str]:
     return (node.id,)
 
 
@@ -88,7 +88,7 @@ def instances(
     after: ReplicaKey | None,
     *,
     deployment: Deployment | None,
-    node: Node | None,
+    node: KnownNode | None,
     state: str,
 ) -> Section:
     """Return the list of replicas behind the one with the key ``after``.
@@ -96,12 +96,12 @@ def instances(
     On one worker they are all that it has, also those that no deployment wants.
     """
 
-    def passes(each: Replica) -> bool:
+    def passes(each: KnownReplica) -> bool:
         if deployment is not None and each.key.deployment != deployment.id:
             return False
         return not state or instance_state(each) == state
 
-    def text(each: Replica) -> str:
+    def text(each: KnownReplica) -> str:
         return json_text(listed_instance_view(picture, each))
 
     if node is not None:
@@ -113,7 +113,7 @@ def instances(
     return Section("instances", CursorKind.INSTANCE, entries, _instance_key, passes, text)
 
 
-def _all_instances(picture: Picture, after: ReplicaKey | None) -> Iterator[Replica]:
+def _all_instances(picture: Picture, after: ReplicaKey | None) -> Iterator[KnownReplica]:
     known = None if after is None else picture.catalogue.by_id.get(after.deployment)
     if known is not None:
         yield from _in_order(known.replicas.values(), after)
@@ -121,7 +121,7 @@ def _all_instances(picture: Picture, after: ReplicaKey | None) -> Iterator[Repli
         yield from _in_order(each.replicas.values(), None)
 
 
-def _in_order(replicas: Iterable[Replica], after: ReplicaKey | None) -> Iterator[Replica]:
+def _in_order(replicas: Iterable[KnownReplica], after: ReplicaKey | None) -> Iterator[KnownReplica]:
     place = None if after is None else _place(after)
     for each in sorted(replicas, key=lambda each: _place(each.key)):
         if place is None or _place(each.key) > place:
@@ -132,6 +132,6 @@ def _place(key: ReplicaKey) -> tuple[str, int, int, str]:
     return (key.deployment, key.revision, key.number, key.uid)
 
 
-def _instance_key(replica: Replica) -> tuple[str, ...]:
+def _instance_key(replica: KnownReplica) -> tuple[str, ...]:
     key = replica.key
     return (key.deployment, str(key.revision), str(key.number), key.uid)

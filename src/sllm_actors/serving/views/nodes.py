@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sllm_actors.serving.messages import Inventory
 from sllm_actors.serving.picture.fleet import WORKER
-from sllm_actors.serving.picture.node import Link, Node
+from sllm_actors.serving.picture.node import KnownNode, Link
 from sllm_actors.serving.picture.picture import Picture
 
 from .shapes import NodeView, ResourcesView, WorkerView
@@ -14,7 +14,7 @@ MIB = 2**20
 _STATUS = {Link.UP: "ready", Link.SUSPECT: "suspect", Link.DOWN: "offline"}
 
 
-def node_view(picture: Picture, node: Node) -> NodeView:
+def node_view(picture: Picture, node: KnownNode) -> NodeView:
     """Return a node as it is shown."""
     inventory = node.inventory or Inventory()
     works = node.role == WORKER
@@ -41,7 +41,7 @@ def node_view(picture: Picture, node: Node) -> NodeView:
     )
 
 
-def worker_view(picture: Picture, node: Node) -> WorkerView:
+def worker_view(picture: Picture, node: KnownNode) -> WorkerView:
     """Return a worker as the multi-machine guide and Pylet show it."""
     inventory = node.inventory or Inventory()
     return WorkerView(
@@ -58,6 +58,6 @@ def worker_view(picture: Picture, node: Node) -> WorkerView:
     )
 
 
-def _never_linked(node: Node) -> str:
+def _never_linked(node: KnownNode) -> str:
     missing = node.link is Link.DOWN and node.incarnation is None
     return "it has not been linked since the head started" if missing else ""
