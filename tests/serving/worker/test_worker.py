@@ -85,6 +85,15 @@ async def test_orders_are_asked_for_again_when_the_page_was_lost(tmp_path: Path)
         assert place.made == 2
 
 
+async def test_a_replica_of_an_earlier_deployment_of_the_same_name_is_another(tmp_path: Path) -> None:
+    async with workplace(tmp_path) as place:
+        old, new = evolve(key(0), uid="old"), evolve(key(0), uid="new")
+        await place.order(old, new)
+        assert set(place.reported().values()) == {ReplicaState.STARTING}
+        await place.order(new)
+        assert place.reported() == {new: ReplicaState.STARTING}
+
+
 async def test_a_changed_order_reaches_the_replica_without_a_restart(tmp_path: Path) -> None:
     async with workplace(tmp_path) as place:
         await place.order(key(0), document="{}")

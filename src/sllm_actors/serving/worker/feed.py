@@ -76,12 +76,11 @@ class ReplicaFeed:
             self._feed.publish()
 
     def tick(self, now: float) -> None:
-        """Send reports that had to wait, and beats: every ``TICK_INTERVAL`` seconds."""
+        """Send beats, and let ``publish`` send reports that had to wait: every ``TICK_INTERVAL`` seconds."""
         for key in self._pace.due(now):
             report = self._replicas.at(key)
             if report is not None:
                 self._put(report)
-        self.publish()
         self._beats.tick()
 
     def _put(self, report: ReplicaReport) -> None:
