@@ -184,7 +184,7 @@ PURE_CORES = {
         "worker.tiers",
         "worker.withdrawals",
     ],
-    "cli": ["ages", "conversation", "lookup", "rollout"],
+    "cli": ["ages", "conversation", "lookup", "summary", "rollout"],
     "observe": ["redaction", "terminal_text"],
 }
 

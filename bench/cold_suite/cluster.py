@@ -90,7 +90,7 @@ class Cluster:
 
     def warm(self, backend: str) -> dict[str, Any]:
         """Return what the worker says of its fork server; empty where it keeps none."""
-        nodes = self._http.get("/status").raise_for_status().json()["nodes"]
+        nodes = self._http.get("/nodes").raise_for_status().json()["nodes"]
         reports: list[dict[str, Any]] = [
             report for node in nodes for report in node["fork_servers"] if report["backend"] == backend
         ]

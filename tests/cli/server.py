@@ -14,6 +14,8 @@ import uvicorn
 from attrs import define, field
 from quart import Quart, Response, jsonify, request
 
+from sllm_actors.serving.id_converter import IdConverter
+
 Answer = tuple[Response, int]
 STARTUP_SECONDS = 10.0
 
@@ -43,6 +45,8 @@ class PlayedGateway:
 
     Attributes:
         deployments: By id. A list stands for one answer after the other; its last one stays.
+        page: How many entries a page has at most.
+        totals: What is said of the whole cluster beside each page.
         unlisted: Deployments that the first status does not show: they are deployed later.
         polls_until_gone: How often a deleted deployment is still found.
         no_models: Models that there are not.
@@ -62,7 +66,8 @@ class PlayedGateway:
     deployments: dict[str, list[dict[str, Any]]] = field(factory=dict)
     nodes: list[dict[str, Any]] = field(factory=list)
     unlisted: tuple[str, ...] = ()
-    head: str = "up"
+    page: int = 1000
+    totals: dict[str, Any] | None = None
     logs: dict[str, list[dict[str, Any]]] = field(factory=dict)
     warnings: list[str] = field(factory=list)
     created: bool = True
@@ -114,6 +119,7 @@ def build_app(gateway: PlayedGateway) -> Quart:
     """Return the application; it reads ``gateway`` anew for each request."""
     app = Quart("played")
     app.url_map.merge_slashes = False
+    app.url_map.converters["id"] = IdConverter
 
     @app.before_request
     async def note() -> Answer | None:
@@ -147,7 +153,7 @@ def _serve_deployments(app: Quart, gateway: PlayedGateway) -> None:
             "warnings": gateway.warnings,
         }
 
-    @app.get("/deployments/<path:name>")
+    @app.get("/deployments/<id:name>")
     async def describe(name: str) -> Any:
         found = gateway.next_of(gateway.deployments, name)
         if found is not None and "refusal" in found:
@@ -158,7 +164,7 @@ def _serve_deployments(app: Quart, gateway: PlayedGateway) -> None:
                 found = None
         return found or refuse(404, f"no deployment {name}", "not_found")
 
-    @app.delete("/deployments/<path:name>")
+    @app.delete("/deployments/<id:name>")
     async def delete(name: str) -> Any:
         if name not in gateway.deployments:
             return refuse(404, f"no deployment {name}", "not_found")
@@ -176,15 +182,15 @@ def _serve_updates(app: Quart, gateway: PlayedGateway) -> None:
             "warnings": gateway.warnings,
         }
 
-    @app.patch("/deployments/<path:name>")
+    @app.patch("/deployments/<id:name>")
     async def patch(name: str) -> Any:
         return updated(name, 2) if name in gateway.deployments else refuse(404, f"no {name}", "not_found")
 
-    @app.post("/deployments/<path:name>/<any(pause, resume):verb>")
+    @app.post("/deployments/<id:name>/<any(pause, resume):verb>")
     async def roll(name: str, verb: str) -> Any:
         return {"deployment_id": name, "revision": 2, "status": verb, "message": ""}
 
-    @app.post("/nodes/<path:name>/<any(drain, undrain):verb>")
+    @app.post("/nodes/<id:name>/<any(drain, undrain):verb>")
     async def drain(name: str, verb: str) -> Any:
         left = gateway.left.pop(0) if verb == "drain" and gateway.left else 0
         if left < 0:
@@ -196,16 +202,37 @@ def _serve_updates(app: Quart, gateway: PlayedGateway) -> None:
 
 
 def _serve_what_is_known(app: Quart, gateway: PlayedGateway) -> None:
+    def listed() -> list[dict[str, Any]]:
+        found = [left[0] for name, left in gateway.deployments.items() if name not in gateway.unlisted]
+        for name in ("state", "model", "backend"):
+            if (wanted := request.args.get(name)) is not None:
+                found = [each for each in found if each[name] == wanted]
+        return [{key: value for key, value in each.items() if key != "spec"} for each in found]
+
+    def page(**lists: list[dict[str, Any]]) -> dict[str, Any]:
+        """Return a page of the lists, one behind the other; a cursor says how many entries come before."""
+        begin, left = int(request.args.get("cursor", 0)), int(request.args["limit"])
+        end = begin + min(left, gateway.page)
+        shown, before = {}, 0
+        for name, entries in lists.items():
+            shown[name] = entries[max(0, begin - before) : max(0, end - before)]
+            before += len(entries)
+        return {**shown, "totals": gateway.totals, "next": str(end) if end < before else None}
+
     @app.get("/status")
     async def status() -> Any:
-        listed = [
-            {key: value for key, value in left[0].items() if key != "spec"}
-            for name, left in gateway.deployments.items()
-            if name not in gateway.unlisted
-        ]
-        return {"deployments": listed, "nodes": gateway.nodes, "head": {"state": gateway.head}}
+        return page(deployments=listed(), nodes=gateway.nodes) | {"head": {"state": "up"}}
 
-    @app.get("/instances/<path:name>/logs")
+    @app.get("/deployments")
+    async def deployments() -> Any:
+        return page(deployments=listed())
+
+    @app.get("/nodes")
+    async def nodes() -> Any:
+        wanted = {name: request.args[name] for name in ("role", "state") if name in request.args}
+        return page(nodes=[each for each in gateway.nodes if each | wanted == each or "role" not in each])
+
+    @app.get("/instances/<id:name>/logs")
     async def logs(name: str) -> Any:
         offset = request.args.get("offset", type=int)
         for chunk in gateway.logs.get(name, []):
@@ -215,7 +242,7 @@ def _serve_what_is_known(app: Quart, gateway: PlayedGateway) -> None:
 
 
 def _serve_chat(app: Quart, gateway: PlayedGateway) -> None:
-    @app.get("/v1/models/<path:name>")
+    @app.get("/v1/models/<id:name>")
     async def model(name: str) -> Any:
         if name in gateway.no_models:
             return refuse(404, f"the model {name!r} does not exist", "model_not_found")

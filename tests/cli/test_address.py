@@ -62,4 +62,4 @@ def test_commands_use_it(
     for url in (gateway.url, gateway.url.removeprefix("http://")):
         monkeypatch.setenv("LLM_SERVER_URL", written.format(url))
         assert sllm("status").code == 0
-    assert {path for _, path, _ in gateway.requests} == {"/status"}
+    assert {path for _, path, _ in gateway.requests} == {"/deployments"}

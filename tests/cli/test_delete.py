@@ -27,7 +27,7 @@ def test_an_ambiguous_model_deletes_nothing_and_names_the_choices(sllm: Sllm, ga
     ended = sllm("delete", "b", "a")
     assert ended.code == 1
     assert ended.err == "error: a is deployed more than once: name one of a:llamacpp, a:vllm\n"
-    assert [method for method, _, _ in gateway.requests] == ["GET"]
+    assert [method for method, _, _ in gateway.requests] == ["GET", "GET"]
 
 
 def test_rm_is_the_same_under_a_name_that_people_know(sllm: Sllm, gateway: PlayedGateway) -> None:

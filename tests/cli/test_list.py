@@ -38,7 +38,7 @@ def test_ps_lists_what_runs(sllm: Sllm, gateway: PlayedGateway) -> None:
 
 
 def test_what_answers_but_is_no_gateway_is_no_crash(sllm: Sllm, gateway: PlayedGateway) -> None:
-    gateway.nodes = [{"name": "no id"}]
+    gateway.deployments["a:vllm"] = [{"model": "no id"}]
     for command in ("ls", "ps"):
         ended = sllm(command)
         assert (ended.code, "not a StatusDocument" in ended.err) == (1, True)

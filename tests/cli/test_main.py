@@ -77,7 +77,7 @@ def test_the_key_is_sent_and_never_shown(
 
 def test_a_server_that_is_no_gateway_is_named(sllm: Sllm, gateway: PlayedGateway) -> None:
     gateway.nodes = [{"name": "no id"}]
-    ended = sllm("status")
+    ended = sllm("status", "--nodes")
     assert (ended.code, "not a Status" in ended.err) == (1, True)
 
 

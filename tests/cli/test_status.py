@@ -8,6 +8,8 @@ from datetime import datetime
 
 import pytest
 
+from sllm_actors.cli import listing
+
 from .conftest import Sllm
 from .server import PlayedGateway, deployment
 
@@ -29,8 +31,8 @@ def test_deployments_are_listed_one_per_line_however_long(sllm: Sllm, gateway: P
     ended = sllm("status")
     assert ended.code == 0
     header, first, second = ended.out.splitlines()
-    assert header.split() == ["DEPLOYMENT", "STATUS", "REPLICAS", "AGE", "DETAIL"]
-    assert first.split() == ["a:llamacpp", "ready", "1/1", "-", "-"]
+    assert header.split() == ["DEPLOYMENT", "STATUS", "REPLICAS", "AGE", "WHERE", "DETAIL"]
+    assert first.split() == ["a:llamacpp", "ready", "1/1", "-", "-", "-"]
     assert second.split()[:3] == ["b:vllm", "starting", "0/1"]
     assert second.rstrip().endswith(detail)
 
@@ -73,7 +75,7 @@ def test_ages_names_of_nodes_and_endpoints_are_shown(sllm: Sllm, gateway: Played
     ready = here | {"state": "ready", "since": hour, "pid": 0, "address": "http://***@a:1"}
     gateway.add(deployment("a:external", created=day, instances=[ready]))
     gateway.nodes = [{"id": "n-1f", "name": "big", "role": "worker", "state": "up", "since": hour}]
-    assert sllm("status").out.splitlines()[1].split() == ["a:external", "ready", "1/1", "3d", "-"]
+    assert sllm("status").out.splitlines()[1].split() == ["a:external", "ready", "1/1", "3d", "big", "-"]
     lines = [line.split() for line in sllm("status", "a").out.splitlines()]
     assert lines[-2:] == [
         ["INSTANCE", "STATUS", "AGE", "FAILURES", "NODE", "PID", "ENDPOINT", "DETAIL"],
@@ -121,7 +123,7 @@ def test_nodes_are_listed(sllm: Sllm, gateway: PlayedGateway) -> None:
         {"id": "n3", "role": "worker", "state": "up", "gpus_total": 2, "gpus_free": 1, "gpus_stuck": 1},
     ]
     _, gateway_line, worker_line, stuck_line = sllm("status", "--nodes").out.splitlines()
-    assert gateway_line.split() == ["n2", "gateway", "down", "-", "-", "-", "-", "-", "-", "-"]
+    assert gateway_line.split() == ["n2", "gateway", "down", "-", "-", "-", "-", "-", "-", "-", "-"]
     assert worker_line.split() == [
         "big",
         "worker",
@@ -136,11 +138,12 @@ def test_nodes_are_listed(sllm: Sllm, gateway: PlayedGateway) -> None:
         "0.5",
         "GiB",
         "zone=a",
+        "-",
     ]
     assert "1/2 (1 stuck)" in stuck_line
 
 
-def test_why_there_is_no_fork_server_is_told_below_the_nodes(sllm: Sllm, gateway: PlayedGateway) -> None:
+def test_why_there_is_no_fork_server_is_told_beside_the_node(sllm: Sllm, gateway: PlayedGateway) -> None:
     reason = "the Python for vLLM, /no/such/python, cannot be started: No such file or directory"
     gateway.nodes = [
         {
@@ -150,9 +153,9 @@ def test_why_there_is_no_fork_server_is_told_below_the_nodes(sllm: Sllm, gateway
             "fork_servers": [{"backend": "vllm", "state": "failed", "reason": reason}],
         },
     ]
-    lines = sllm("status", "--nodes").out.splitlines()
-    assert "vllm failed" in lines[1]
-    assert lines[2:] == ["", f"big: vllm has no fork server: {reason}"]
+    _, line = sllm("status", "--nodes").out.splitlines()
+    assert "vllm failed" in line
+    assert line.rstrip().endswith(f"vllm has no fork server: {reason}")
 
 
 def test_models_on_the_disks_are_listed(sllm: Sllm, gateway: PlayedGateway) -> None:
@@ -174,13 +177,6 @@ def test_models_on_the_disks_are_listed(sllm: Sllm, gateway: PlayedGateway) -> N
     assert unused.split() == ["demo:smollm2-135m", "big", "1.0", "kB", "never"]
 
 
-def test_a_dead_head_is_told_but_is_no_failure(sllm: Sllm, gateway: PlayedGateway) -> None:
-    gateway.head = "down"
-    ended = sllm("status")
-    assert ended.code == 0
-    assert "the head is down" in ended.err
-
-
 def test_json_is_what_the_gateway_said(sllm: Sllm, gateway: PlayedGateway) -> None:
     gateway.add(deployment("a:vllm", unknown_field=[1]))
     assert json.loads(sllm("status", "--json").out)["deployments"][0]["unknown_field"] == [1]
@@ -192,3 +188,70 @@ def test_only_one_thing_is_shown_at_a_time(sllm: Sllm, asked: tuple[str, ...]) -
     ended = sllm("status", *asked)
     assert ended.code == 2
     assert "ask for one deployment, for the nodes, or for the models" in ended.err
+
+
+def test_all_pages_are_shown_as_one(sllm: Sllm, gateway: PlayedGateway) -> None:
+    gateway.page = 2
+    gateway.add(*(deployment(f"m{number}:vllm", model="m", extra=number) for number in range(5)))
+    gateway.nodes = [{"id": f"n{number}", "role": "worker"} for number in range(3)]
+    assert len(sllm("status").out.splitlines()) == 6
+    assert len(sllm("ls", "-q").out.splitlines()) == 5
+    assert len(sllm("status", "--nodes").out.splitlines()) == 4
+    document = json.loads(sllm("status", "--json").out)
+    assert [each["extra"] for each in document["deployments"]] == [0, 1, 2, 3, 4]
+    assert document["nodes"] == gateway.nodes
+    assert document["next"] is None
+
+
+def test_no_more_entries_are_shown_than_are_wanted(sllm: Sllm, gateway: PlayedGateway) -> None:
+    gateway.add(*(deployment(f"m{number}:vllm") for number in range(5)))
+    for page in (1, 2, 1000):
+        gateway.page = page
+        assert len(sllm("status", "--limit", "3").out.splitlines()) == 4
+        document = json.loads(sllm("status", "--limit", "3", "--json").out)
+        assert (len(document["deployments"]), document["next"]) == (3, "3")
+
+
+def test_deployments_and_nodes_can_be_chosen_by_their_state(sllm: Sllm, gateway: PlayedGateway) -> None:
+    gateway.add(deployment("a:vllm", state="failed"), deployment("b:vllm"))
+    gateway.nodes = [
+        {"id": "n1", "role": "worker", "state": "up"},
+        {"id": "n2", "role": "worker", "state": "down", "reason": "it is silent"},
+    ]
+    _, failed = sllm("status", "--state", "failed").out.splitlines()
+    assert failed.split()[0] == "a:vllm"
+    assert sllm("status", "--state", "asleep").out == "No deployment is so. sllm status lists all.\n"
+    _, line = sllm("status", "--nodes", "--state", "down").out.splitlines()
+    assert line.split()[:3] == ["n2", "worker", "down"]
+    assert line.rstrip().endswith("it is silent")
+
+
+def test_a_list_that_never_ends_is_given_up(
+    sllm: Sllm, gateway: PlayedGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "MOST_PAGES", 3)
+    gateway.page = 1
+    gateway.add(*(deployment(f"m{number}:vllm") for number in range(5)))
+    ended = sllm("status")
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err == "error: the list at /deployments has no end: is it an sllm gateway?\n"
+
+
+def test_a_worker_that_is_drained_says_what_is_left_on_it(sllm: Sllm, gateway: PlayedGateway) -> None:
+    node = {"role": "worker", "state": "up", "draining": True}
+    gateway.nodes = [node | {"id": f"n{left}", "replicas": left} for left in (0, 1, 2)]
+    _, *lines = sllm("status", "--nodes").out.splitlines()
+    assert all(line.split()[2] == "draining" for line in lines)
+    assert [line.rstrip().rpartition(" it is ")[2] for line in lines] == [
+        "drained",
+        "being drained, with 1 replica left",
+        "being drained, with 2 replicas left",
+    ]
+
+
+def test_an_instance_on_a_worker_that_is_not_linked_may_be_old_news(
+    sllm: Sllm, gateway: PlayedGateway
+) -> None:
+    lost = {"id": "a:vllm@1.0.1", "node": "w1", "state": "ready", "node_state": "suspect"}
+    gateway.add(deployment("a:vllm", instances=[lost]))
+    assert "its worker is suspect: this may be old" in sllm("status", "a").out

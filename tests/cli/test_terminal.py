@@ -156,8 +156,9 @@ def test_a_long_sentence_is_told_whole(
     gateway.add(deployment("a:vllm", state="failed", detail=detail))
     at_a_terminal(80)
     lines = sllm("status").out.splitlines()
-    begin = lines[0].index("DETAIL")
-    assert " ".join(line[begin:].strip() for line in lines[1:]) == detail
+    assert lines[0].split() == ["DEPLOYMENT", "STATUS", "REPLICAS"]  # the other columns have nothing in them
+    assert all(line.startswith("  ") and cell_len(line) <= 80 for line in lines[2:])
+    assert " ".join(line.strip() for line in lines[2:]) == detail
 
 
 def test_a_log_at_a_terminal_steers_nothing(gateway: PlayedGateway, environment: dict[str, str]) -> None:
@@ -193,3 +194,63 @@ def test_progress_at_a_terminal_is_shown_as_it_is_and_steers_nothing(
     assert "owned" not in shown
     assert "\x07" not in shown
     assert "Ready: a:vllm" in shown
+
+
+@pytest.mark.parametrize("width", [100, 80, 60])
+def test_everything_that_status_shows_fits_the_terminal(
+    sllm: Sllm, gateway: PlayedGateway, at_a_terminal: Callable[[int], None], width: int
+) -> None:
+    names = [f"organisation/{'very-' * 30}long-name:vllm", f"{'模型' * 40}:vllm", "short:vllm"]
+    lacks = "; ".join(f"工作{number} has 15 of 16 free" for number in range(8))
+    reason = f"no worker has 16 free GPUs for it ({lacks})"
+    for number, name in enumerate(names):
+        instances = [
+            {
+                "id": f"{name}@12.{1000 + index}.100",
+                "node": f"n{index}",
+                "node_name": f"{'rack-' * 10}{index}",
+                "state": state,
+                "failures": 12,
+                "reason": reason,
+                "since": 1.0,
+                "pid": 4_000_000 + index,
+                "node_state": "suspect",
+                "endpoint": f"http://{'a-long-host-name.' * 5}example:8000",
+            }
+            for index, state in enumerate(["ready", "crash_loop", "starting"])
+        ]
+        states = ["crash_loop", "ready", "starting"]
+        rollout = {"revision": 3, "state": "rolled_back", "reason": reason, "ready": 0, "wanted": 200}
+        more = {"desired_replicas": 256, "ready_replicas": 255, "detail": reason, "rollout": rollout}
+        gateway.add(deployment(name, state=states[number], instances=instances, **more))
+    gateway.totals = {"deployments": 3, "replicas": 9, "nodes": {"up": 1000}}
+    gateway.nodes = [
+        {
+            "id": f"n{index}",
+            "name": f"{'机架-' * 10}{index}",
+            "role": "worker",
+            "host": f"{'2001:db8:' * 4}{index}",
+            "state": "suspect",
+            "reason": reason,
+            "since": 1.0,
+            "gpus_total": 16,
+            "gpus_free": 15,
+            "gpus_stuck": 1,
+            "cpus": 384,
+            "memory_total": 2048 * 2**30,
+            "memory_free": 1999 * 2**30,
+            "labels": {f"label-{number}": "x" * 20 for number in range(8)},
+            "fork_servers": [{"backend": "vllm", "state": "failed", "reason": reason}],
+            "models": [{"source": f"hf:{'org' * 30}/name@main", "size": 10**12, "last_used": 1.0}],
+        }
+        for index in range(2)
+    ]
+    at_a_terminal(width)
+    for command in ("status", f"status {names[0]}", "status --nodes", "status --models", "ps -a"):
+        shown = sllm(*command.split(" ")).out
+        too_long = [line for line in shown.splitlines() if cell_len(line) > width]
+        assert too_long == [], command
+    everything = " ".join(sllm("status").out.split())
+    for told in ("crash_loop", "255/256", "revision 3 was rolled back", "9 replicas; nodes: 1000 up"):
+        assert told in everything
+    assert "\x1b" not in everything

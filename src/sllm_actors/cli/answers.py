@@ -33,11 +33,14 @@ class InstanceDocument:
         endpoint: The address of an external server.
         pid: The process id of its engine.
         since: When this state began.
+        node_state: Whether its worker is linked with the head: up, suspect or down.
     """
 
     id: str
+    revision: int = 0
     node: str | None = None
     node_name: str | None = None
+    node_state: str = "up"
     state: str = "pending"
     progress: str | None = None
     reason: str | None = None
@@ -85,6 +88,7 @@ class DeploymentDocument:
         state: pending, starting, ready, asleep, idle, failed, crash_loop or deleting.
         detail: More about the state, in a sentence.
         created: When it was deployed.
+        since: When this state began; 0 if that is not known.
         spec: Its settings as the head understood them; empty in a list of all deployments.
         instances: Its replicas.
     """
@@ -100,6 +104,7 @@ class DeploymentDocument:
     ready_replicas: int = 0
     desired_replicas: int = 0
     created: float = 0.0
+    since: float = 0.0
     spec: dict[str, Any] = field(factory=dict)
     instances: list[InstanceDocument] = field(factory=list)
 
@@ -140,7 +145,9 @@ class NodeDocument:
 
     Attributes:
         name: What people call it.
-        state: up or down.
+        state: up, suspect or down.
+        reason: Why it is not up.
+        draining: Whether its replicas are being moved away.
         gpus_stuck: How many GPUs are held by an engine that cannot be killed.
         since: When it came up or was lost.
     """
@@ -150,6 +157,9 @@ class NodeDocument:
     role: str = ""
     host: str | None = None
     state: str = ""
+    reason: str = ""
+    draining: bool = False
+    replicas: int = 0
     gpus_total: int | None = None
     gpus_free: int | None = None
     gpus_stuck: int | None = None
@@ -163,19 +173,38 @@ class NodeDocument:
 
 
 @frozen
-class HeadDocument:
-    """Whether the head can be reached from the gateway: ``state`` is up or down."""
+class ListDocument:
+    """A page of any list: ``next`` is where the one that follows begins, None for nowhere."""
 
-    state: str = "up"
+    next: str | None = None
+
+
+@frozen
+class GpuTotals:
+    """How many GPUs all workers that are up have, and how many of these are free."""
+
+    total: int = 0
+    free: int = 0
+
+
+@frozen
+class TotalsDocument:
+    """How many there are of what in the whole cluster; nodes by their state."""
+
+    deployments: int = 0
+    replicas: int = 0
+    nodes: dict[str, int] = field(factory=dict)
+    gpus: GpuTotals = GpuTotals()
 
 
 @frozen
 class StatusDocument:
-    """The answer to ``GET /status``."""
+    """The answer to ``GET /status``; those to ``GET /deployments`` and ``GET /nodes`` have one list each."""
 
     deployments: list[DeploymentDocument] = field(factory=list)
     nodes: list[NodeDocument] = field(factory=list)
-    head: HeadDocument = HeadDocument()
+    totals: TotalsDocument | None = None
+    next: str | None = None
 
 
 @frozen

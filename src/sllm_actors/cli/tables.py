@@ -4,28 +4,37 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 
 from sllm_actors.models.byte_size import shown_bytes
 
 from .ages import age
 from .answers import DeploymentDocument, ForkServerDocument, InstanceDocument, NodeDocument
+from .summary import notes, places
 from .terminal import say, show
-from .text_table import cell, sentence, table
+from .text_table import Notes, cell, sentence, table
 
 
-def show_deployments(deployments: list[DeploymentDocument]) -> None:
-    """Print one line per deployment."""
+def show_deployments(deployments: list[DeploymentDocument], *, chosen: bool = False) -> None:
+    """Print one line per deployment, and what there is to say of it; at a terminal, below that line.
+
+    Args:
+        deployments: They are sorted by their ids.
+        chosen: Whether others were left out.
+    """
+    if not deployments and chosen:
+        say("No deployment is so. sllm status lists all.")
+        return
     if not deployments:
         say("Nothing is deployed. Deploy a model with: sllm deploy ID_OR_PATH")
         return
-    lines = table("DEPLOYMENT", "STATUS", "REPLICAS", "AGE", "DETAIL")
+    lines = table("DEPLOYMENT", "STATUS", "REPLICAS", "AGE", "WHERE", "DETAIL", below=("DETAIL",))
     now = time.time()
     for each in sorted(deployments, key=lambda deployment: deployment.id):
         replicas = f"{each.ready_replicas}/{each.desired_replicas}"
-        known = (each.id, each.state, replicas, age(each.created, now))
-        lines.add_row(*(cell(value) for value in known), sentence(each.detail))
+        known = (each.id, each.state, replicas, age(each.since or each.created, now), places(each))
+        lines.add_row(*(cell(value) for value in known), Notes(notes(each, now)))
     show(lines)
 
 
@@ -56,11 +65,12 @@ def show_deployment(deployment: DeploymentDocument) -> None:
 
 
 def show_instances(instances: Iterable[InstanceDocument]) -> None:
-    """Print one line per instance."""
+    """Print one line per instance, and why it is as it is; at a terminal, below that line."""
     listed = sorted(instances, key=lambda instance: instance.id)
     external = any(each.endpoint for each in listed)
     place = ("ENDPOINT",) if external else ()
-    lines = table("INSTANCE", "STATUS", "AGE", "FAILURES", "NODE", "PID", *place, "DETAIL")
+    columns = ("INSTANCE", "STATUS", "AGE", "FAILURES", "NODE", "PID", *place, "DETAIL")
+    lines = table(*columns, below=("DETAIL", *place))
     now = time.time()
     for each in listed:
         detail = each.reason or each.progress or ""
@@ -68,22 +78,25 @@ def show_instances(instances: Iterable[InstanceDocument]) -> None:
             detail = f"{detail or 'ended before'} ({each.exit_status})"
         known = (each.id, each.state, age(each.since, now), each.failures, each.where, each.pid or None)
         endpoint = (each.endpoint,) if external else ()
-        lines.add_row(*(cell(value) for value in (*known, *endpoint)), sentence(detail))
+        old = "" if each.node_state == "up" else f"its worker is {each.node_state}: this may be old"
+        lines.add_row(*(cell(value) for value in (*known, *endpoint)), Notes([detail, old]))
     show(lines)
 
 
+_OF_NODES = ("NODE", "ROLE", "STATUS", "AGE", "HOST", "GPUS FREE", "CPUS", "MEMORY FREE")
+_BELOW_NODES = ("DETAIL", "FORK SERVERS", "LABELS")
+
+
 def show_nodes(nodes: list[NodeDocument]) -> None:
-    """Print one line per node, and below them why a fork server is not ready."""
-    lines = table(
-        "NODE", "ROLE", "STATUS", "AGE", "HOST", "GPUS FREE", "CPUS", "MEMORY FREE", "FORK SERVERS", "LABELS"
-    )
+    """Print one line per node, and what there is to say of it; at a terminal, below that line."""
+    lines = table(*_OF_NODES, "FORK SERVERS", "LABELS", "DETAIL", below=_BELOW_NODES)
     now = time.time()
     for each in sorted(nodes, key=lambda node: (node.role, node.name or node.id)):
         labels = " ".join(f"{key}={value}" for key, value in sorted(each.labels.items()))
         lines.add_row(
             cell(each.name or each.id),
             cell(each.role),
-            cell(each.state),
+            cell("draining" if each.draining and each.state == "up" else each.state),
             cell(age(each.since, now)),
             cell(each.host),
             cell(_gpus(each)),
@@ -91,12 +104,9 @@ def show_nodes(nodes: list[NodeDocument]) -> None:
             cell(_memory(each)),
             cell(", ".join(_fork_server(one) for one in each.fork_servers)),
             cell(labels),
+            Notes(_about(each)),
         )
     show(lines)
-    for node in nodes:
-        for server in node.fork_servers:
-            if server.reason:
-                say(f"\n{node.name or node.id}: {server.backend} has no fork server: {server.reason}")
 
 
 def show_models(nodes: list[NodeDocument]) -> None:
@@ -115,6 +125,17 @@ def show_models(nodes: list[NodeDocument]) -> None:
         show(lines)
     else:
         say("No machine has brought a model to its disk yet.")
+
+
+def _about(node: NodeDocument) -> Iterator[str]:
+    if node.reason:
+        yield node.reason
+    if node.draining:
+        left = f"{node.replicas} replica{'' if node.replicas == 1 else 's'} left"
+        yield f"it is being drained, with {left}" if node.replicas else "it is drained"
+    for server in node.fork_servers:
+        if server.reason:
+            yield f"{server.backend} has no fork server: {server.reason}"
 
 
 def _fork_server(server: ForkServerDocument) -> str:

@@ -8,9 +8,14 @@ JSON is not filtered: control characters are escaped in it.
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
+from datetime import datetime
+from io import StringIO
 
 import click
 from rich.console import Console
@@ -20,13 +25,21 @@ from sllm_actors.observe.terminal_text import TerminalFilter, one_line, printabl
 
 from .text_table import TextTable
 
+_frame: ContextVar[StringIO | None] = ContextVar("frame", default=None)
+
 WIDTH_OF_A_PIPE = 2**16
 """Columns that a table may have where it is not shown at a terminal."""
 
 
 def say(text: str = "") -> None:
     """Print a text and a newline to standard output."""
-    click.echo(printable(text))
+    click.echo(printable(text), file=_frame.get())
+
+
+def say_to_person(text: str) -> None:
+    """Print a text and a newline to standard output if that is a terminal: a script has no use for it."""
+    if is_interactive():
+        say(text)
 
 
 def complain(text: str) -> None:
@@ -74,5 +87,54 @@ def is_interactive(*, err: bool = False) -> bool:
 def show(shown: TextTable) -> None:
     """Print a table to standard output. If that is no terminal, each row is one line and nothing is cut."""
     person = is_interactive()
-    console = Console(highlight=False, width=None if person else WIDTH_OF_A_PIPE)
+    width = None if person else WIDTH_OF_A_PIPE
+    frame = _frame.get()
+    styled = True if person and frame is not None else None  # a frame is a text, which is no terminal
+    console = Console(highlight=False, width=width, file=frame, force_terminal=styled)
     console.print(shown.rendered(compact=person))
+
+
+@contextmanager
+def frames() -> Iterator[Callable[[], AbstractContextManager[None]]]:
+    """Give a context manager for one picture of several that follow each other.
+
+    What ``say`` and ``show`` print inside it is shown at its end: at a terminal in place of the picture
+    before, cut to the height of the terminal; elsewhere below it, with a line between that has the time.
+    """
+    drawn = 0
+
+    @contextmanager
+    def frame() -> Iterator[None]:
+        nonlocal drawn
+        text = StringIO()
+        token = _frame.set(text)
+        try:
+            yield
+        finally:
+            _frame.reset(token)
+        if can_redraw():
+            click.echo(_CLEAR + _fitting(text.getvalue()), nl=False, color=True)
+        else:
+            between = f"--- {datetime.now().astimezone():%Y-%m-%d %H:%M:%S}\n" if drawn else ""
+            click.echo(between + text.getvalue(), nl=False)
+        drawn += 1
+
+    yield frame
+
+
+def can_redraw() -> bool:
+    """Say whether standard output is a terminal whose screen can be cleared."""
+    return is_interactive() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
+
+
+_CLEAR = "\x1b[H\x1b[2J"
+
+
+def _fitting(text: str) -> str:
+    """Return what a screen has room for, with a last line about the rest."""
+    lines = text.splitlines()
+    room = shutil.get_terminal_size().lines - 1
+    if len(lines) > room:
+        kept = max(0, room - 1)
+        lines = [*lines[:kept], f"… {len(lines) - kept} more lines: make the terminal higher"]
+    return "".join(f"{line}\n" for line in lines)

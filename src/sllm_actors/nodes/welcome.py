@@ -55,7 +55,7 @@ async def _demo(client: httpx2.AsyncClient) -> None:
 
 async def _wait_for_worker(client: httpx2.AsyncClient) -> None:
     while True:
-        status = await _get(client, "/status") or {"nodes": []}
+        status = await _get(client, "/nodes") or {"nodes": []}
         if any(node["role"] == "worker" and node["state"] == "up" for node in status["nodes"]):
             return
         await anyio.sleep(0.05)

@@ -7,9 +7,9 @@ from http import HTTPStatus
 
 import click
 
-from sllm_actors.cli.answers import StatusDocument, read
 from sllm_actors.cli.client import GatewayClient, path_of
 from sllm_actors.cli.errors import CommandFailure, RequestRefused
+from sllm_actors.cli.listing import fetch_deployments
 from sllm_actors.cli.lookup import find_deployment
 from sllm_actors.cli.parameters import FiniteRange
 from sllm_actors.cli.terminal import say
@@ -35,9 +35,9 @@ def delete(*, models: tuple[str, ...], backend: str | None, timeout: float) -> N
     Requests under way are finished first. If one name is unknown or ambiguous, nothing is deleted.
     """
     with GatewayClient() as client:
-        deployments = read(StatusDocument, client.request("GET", "/status")).deployments
         # A dictionary, not a set: in the order given, each once.
-        ids = list(dict.fromkeys(find_deployment(deployments, name, backend).id for name in models))
+        found = {name: find_deployment(fetch_deployments(client, name), name, backend) for name in models}
+        ids = list(dict.fromkeys(each.id for each in found.values()))
         waiting = [deployment_id for deployment_id in ids if _exists(client, "DELETE", deployment_id)]
         deadline = time.monotonic() + timeout
         while waiting := [

@@ -6,6 +6,7 @@ import click
 
 from sllm_actors.cli.answers import StatusDocument, read
 from sllm_actors.cli.client import GatewayClient
+from sllm_actors.cli.listing import fetch_list
 from sllm_actors.cli.tables import show_deployments, show_instances
 from sllm_actors.cli.terminal import say, say_json
 
@@ -22,7 +23,7 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_deployments(*, quiet: bool, as_json: bool) -> None:
     """List deployments, as sllm status does."""
     with GatewayClient() as client:
-        answer = client.request("GET", "/status")
+        answer = fetch_list(client, "/deployments")
     deployments = read(StatusDocument, answer).deployments
     if as_json:
         say_json(answer.get("deployments", []))
@@ -40,7 +41,7 @@ def list_deployments(*, quiet: bool, as_json: bool) -> None:
 def list_instances(*, everything: bool, quiet: bool, as_json: bool) -> None:
     """List the instances that run, of all deployments."""
     with GatewayClient() as client:
-        answer = client.request("GET", "/status")
+        answer = fetch_list(client, "/deployments")
     deployments = read(StatusDocument, answer).deployments
     shown = [one for each in deployments for one in each.instances if everything or one.state in RUNNING]
     if as_json:

@@ -8,9 +8,10 @@ from http import HTTPStatus
 
 import click
 
-from sllm_actors.cli.answers import DeploymentDocument, LogDocument, StatusDocument, read
+from sllm_actors.cli.answers import DeploymentDocument, LogDocument, read
 from sllm_actors.cli.client import GatewayClient, path_of
 from sllm_actors.cli.errors import CommandFailure, RequestRefused
+from sllm_actors.cli.listing import fetch_deployments
 from sllm_actors.cli.lookup import find_deployment, in_words
 from sllm_actors.cli.terminal import complain, say_raw, saying_pieces
 
@@ -93,9 +94,9 @@ def _chunk(
 
 
 def _only_instance(client: GatewayClient, name: str) -> str:
-    deployments = read(StatusDocument, client.request("GET", "/status")).deployments
+    known = fetch_deployments(client, name)
     try:
-        found: DeploymentDocument = find_deployment(deployments, name)
+        found: DeploymentDocument = find_deployment(known, name)
     except CommandFailure:
         raise CommandFailure(
             f"no instance {in_words(name)}: sllm status ID lists those of a deployment"

@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 
 from sllm_actors.cli import document
-from sllm_actors.cli.answers import StatusDocument, read
 from sllm_actors.cli.client import GatewayClient
 from sllm_actors.cli.dialogue import Dialogue, dialogue_options, sendable
+from sllm_actors.cli.listing import fetch_deployments
 from sllm_actors.cli.lookup import find_deployment, is_deployed
 from sllm_actors.cli.parameters import FiniteRange
 from sllm_actors.cli.progress import reporting, wait_until_ready
@@ -59,10 +59,10 @@ def run(
     document.require_model(body)
     settings = {"max_tokens": max_tokens, "temperature": temperature}
     with GatewayClient() as client:
-        deployments = read(StatusDocument, client.request("GET", "/status")).deployments
-        names = [name for name in (model, body["model"]) if is_deployed(deployments, name, backend)]
+        known = {name: fetch_deployments(client, name) for name in (model, body["model"])}
+        names = [name for name, found in known.items() if is_deployed(found, name, backend)]
         if names:
-            found = find_deployment(deployments, names[0], backend)
+            found = find_deployment(known[names[0]], names[0], backend)
             deployment_id, revision = found.id, found.revision
         else:
             typed = document.options_as_typed(scalars, {}, (), ())
