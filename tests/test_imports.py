@@ -184,7 +184,7 @@ PURE_CORES = {
         "worker.tiers",
         "worker.withdrawals",
     ],
-    "cli": ["ages", "conversation", "lookup", "summary", "rollout"],
+    "cli": ["display.ages", "conversation", "lookup", "display.summary", "rollout"],
     "observe": ["redaction", "terminal_text"],
 }
 

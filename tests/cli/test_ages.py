@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sllm_actors.cli.ages import age
+from sllm_actors.cli.display.ages import age
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from sllm_actors.cli.answers import (
     RolloutDocument,
     TotalsDocument,
 )
-from sllm_actors.cli.summary import in_total, notes, places
+from sllm_actors.cli.display.summary import in_total, notes, places
 
 NOW = 1000.0
 

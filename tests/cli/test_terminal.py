@@ -12,7 +12,7 @@ from rich.cells import cell_len
 
 import sllm_actors.cli
 from sllm_actors.cli import terminal
-from sllm_actors.cli.text_table import shortened
+from sllm_actors.cli.display.text_table import shortened
 
 from .conftest import Sllm
 from .server import PlayedGateway, deployment

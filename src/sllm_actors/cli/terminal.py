@@ -23,7 +23,7 @@ from rich.text import Text
 
 from sllm_actors.observe.terminal_text import TerminalFilter, one_line, printable
 
-from .text_table import TextTable
+from .display.text_table import TextTable
 
 _frame: ContextVar[StringIO | None] = ContextVar("frame", default=None)
 

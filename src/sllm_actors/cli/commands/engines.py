@@ -10,11 +10,11 @@ from typing import Any
 
 import click
 
+from sllm_actors.cli.display.text_table import cell, sentence, table
 from sllm_actors.cli.errors import CommandFailure
 from sllm_actors.cli.parameters import KEY_VALUE, each_key_once
 from sllm_actors.cli.progress import reporting
 from sllm_actors.cli.terminal import say, say_json, show
-from sllm_actors.cli.text_table import cell, sentence, table
 from sllm_actors.nodes.user_paths import absolute, default_data_dir
 
 from .nodes import FOLDER, options

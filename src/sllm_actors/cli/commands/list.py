@@ -6,8 +6,8 @@ import click
 
 from sllm_actors.cli.answers import StatusDocument, read
 from sllm_actors.cli.client import GatewayClient
+from sllm_actors.cli.display.tables import show_deployments, show_instances
 from sllm_actors.cli.listing import fetch_list
-from sllm_actors.cli.tables import show_deployments, show_instances
 from sllm_actors.cli.terminal import say, say_json
 
 RUNNING = ("starting", "ready", "asleep", "draining")

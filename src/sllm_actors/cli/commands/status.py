@@ -12,12 +12,12 @@ from attrs import frozen
 
 from sllm_actors.cli.answers import DeploymentDocument, StatusDocument, read
 from sllm_actors.cli.client import GatewayClient, path_of
+from sllm_actors.cli.display.summary import in_total
+from sllm_actors.cli.display.tables import show_deployment, show_deployments, show_models, show_nodes
 from sllm_actors.cli.errors import CommandFailure, RequestRefused, Unreachable
 from sllm_actors.cli.listing import fetch_deployments, fetch_list
 from sllm_actors.cli.lookup import find_deployment
 from sllm_actors.cli.parameters import FiniteRange
-from sllm_actors.cli.summary import in_total
-from sllm_actors.cli.tables import show_deployment, show_deployments, show_models, show_nodes
 from sllm_actors.cli.terminal import frames, say, say_json, say_to_person
 
 WATCH_SECONDS = 2.0

@@ -31,7 +31,7 @@ from .messages import (
     Question,
 )
 from .nodes import worker_view
-from .pages import Listing, Section, fill
+from .pages import ListPage, Section, fill
 from .shapes import DeploymentState, InstanceState, json_text
 from .totals import totals_text
 
@@ -132,7 +132,7 @@ def _deployments(picture: Picture, question: DescribeDeployments | DescribeClust
     return _page(picture, fill([found, nodes], question.limit), head='"head":{"state":"up"}')
 
 
-def _page(picture: Picture, page: Listing, head: str = "") -> Done:
+def _page(picture: Picture, page: ListPage, head: str = "") -> Done:
     parts = [f'"{name}":{text}' for name, text in page.lists.items()]
     parts += [head] if head else []
     parts += [f'"totals":{totals_text(picture)}', f'"next":"{page.next}"' if page.next else '"next":null']

@@ -38,7 +38,7 @@ class Section:
 
 
 @frozen
-class Listing:
+class ListPage:
     """A page.
 
     Attributes:
@@ -50,7 +50,7 @@ class Listing:
     next: str
 
 
-def fill(sections: Sequence[Section], limit: int) -> Listing:
+def fill(sections: Sequence[Section], limit: int) -> ListPage:
     """Return a page of at most ``limit`` entries of these lists, one list after the other."""
     found: dict[str, list[str]] = {section.name: [] for section in sections}
     count = size = looked = 0
@@ -58,7 +58,7 @@ def fill(sections: Sequence[Section], limit: int) -> Listing:
     for section in sections:
         for entry in section.entries:
             if cursor is not None and (count >= limit or size >= PAGE_SIZE or looked >= LOOKED_AT):
-                return Listing(_joined(found), write_cursor(cursor[0], *cursor[1]))
+                return ListPage(_joined(found), write_cursor(cursor[0], *cursor[1]))
             looked += 1
             cursor = section.kind, section.key(entry)
             if section.passes(entry):
@@ -66,7 +66,7 @@ def fill(sections: Sequence[Section], limit: int) -> Listing:
                 found[section.name].append(text)
                 count += 1
                 size += len(text)
-    return Listing(_joined(found), "")
+    return ListPage(_joined(found), "")
 
 
 def _joined(found: dict[str, list[str]]) -> dict[str, str]:

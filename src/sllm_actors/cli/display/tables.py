@@ -7,12 +7,12 @@ import time
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
+from sllm_actors.cli.answers import DeploymentDocument, ForkServerDocument, InstanceDocument, NodeDocument
+from sllm_actors.cli.terminal import say, show
 from sllm_actors.models.byte_size import shown_bytes
 
 from .ages import age
-from .answers import DeploymentDocument, ForkServerDocument, InstanceDocument, NodeDocument
 from .summary import notes, places
-from .terminal import say, show
 from .text_table import Notes, cell, sentence, table
 
 

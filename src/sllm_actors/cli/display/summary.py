@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from sllm_actors.cli.answers import DeploymentDocument, InstanceDocument, TotalsDocument
+
 from .ages import age
-from .answers import DeploymentDocument, InstanceDocument, TotalsDocument
 
 SHOWN_PLACES = 3
 """How many workers of a deployment are named."""
