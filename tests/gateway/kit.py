@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,7 @@ class PlayedCluster:
     Attributes:
         tunnels: The requests for tunnels that came; each is led to the port ``tunnel_to``.
         tunnel_refusal: What is raised instead, if anything.
-        dialled: What the gateway was told to be linked to.
+        dialled: To whom the gateway wanted to be linked after each change.
         shutdown: Set to stop the gateway.
         nodes: The head and the workers, which play their parts of the streams.
     """
@@ -146,6 +146,14 @@ async def running_gateway(
         return await anyio.connect_tcp("127.0.0.1", played.tunnel_to)
 
     dialled: list[tuple[WorkerAddress, ...]] = []
+    addresses: dict[str, WorkerAddress] = {}
+
+    def dial_workers(workers: Iterable[WorkerAddress], gone: Iterable[str]) -> None:
+        addresses.update({worker.node: worker for worker in workers})
+        for node in gone:
+            del addresses[node]
+        dialled.append(tuple(addresses.values()))
+
     async with TestSystem(node=NodeId("gateway-1")) as system:
         nodes = nodes or PlayedNodes()
         nodes.attach(system)
@@ -153,7 +161,7 @@ async def running_gateway(
             system,
             settings=settings,
             open_tunnel=open_tunnel,
-            dial_workers=dialled.append,
+            dial_workers=dial_workers,
             head_node=lambda: played.head or nodes.linked_head,
             peers=nodes.peers,
         )

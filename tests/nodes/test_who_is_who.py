@@ -19,13 +19,13 @@ from sllm_actors.serving.messages import (
     WORKER,
     DesiredReplicas,
     Inventory,
-    ReplicaStates,
     Withdrawn,
     WorkerReport,
 )
 from sllm_actors.serving.store.database import sqlite_url
 from sllm_actors.serving.store.problem import StoreProblem
 from sllm_actors.serving.store.store import Store
+from sllm_actors.serving.streams import ReplicasDifference
 from sllm_actors.testing.node_keys import key_of
 from sllm_actors.transport import issue_credential
 
@@ -292,8 +292,8 @@ async def test_reports_are_taken_only_in_the_senders_own_name(tmp_path: Path) ->
         replica = ReplicaId("m:vllm", 1, 0, 1)
         assert await heard(w, h, "x", WorkerReport(me, 1, Inventory())) == ""
         assert "names another node" in await heard(w, h, "x", WorkerReport(other, 1, Inventory()))
-        assert await heard(w, g, "x", ReplicaStates(me, 1)) == ""
-        assert "names another node" in await heard(w, g, "x", ReplicaStates(other, 1))
+        assert await heard(w, g, "x", ReplicasDifference(me, 1, 1)) == ""
+        assert "names another node" in await heard(w, g, "x", ReplicasDifference(other, 1, 1))
         assert await heard(g, w, "x", Withdrawn(str(g.home.node), replica)) == ""
         assert "names another node" in await heard(g, w, "x", Withdrawn("gateway-else", replica))
 

@@ -68,8 +68,9 @@ def open_gateway(
         open_tunnel: Connects with an engine through its worker. ``NodeFull`` means that this node or the
             worker has no room for it. Any other ``TransportError``, and ``ActorError``, ``OSError`` and
             anyio's stream errors, count as a broken engine.
-        dial_workers: Called at the start and at each change, with all workers that this gateway should be
-            linked to. Must not block or raise.
+        dial_workers: Called at the start with all workers that this gateway should be linked to, and at each
+            change with those that are new or have another address, and those that are gone. Must not block or
+            raise.
         head_node: Returns the head's node id, or None while there is no link to it.
         peers: Returns the nodes that are linked now.
     """

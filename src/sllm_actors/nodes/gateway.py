@@ -8,16 +8,14 @@ import anyio
 from anyio import to_thread
 
 from sllm_actors import descriptors
-from sllm_actors.actors import ActorSystem, NodeId
 from sllm_actors.cluster.home import NodeHome
 from sllm_actors.cluster.secret import admin_key, find_secret
 from sllm_actors.engines.host import machine_id
 from sllm_actors.gateway import GatewaySettings, open_gateway, serve_http
 from sllm_actors.observe.terminal import announce
-from sllm_actors.serving.messages import GATEWAY, WorkerAddress
-from sllm_actors.transport import Dial, Peer, PeerLost, PeerUp, Transport
 
-from .membership import Membership, find_membership, watched
+from .gateway_links import GatewayLinks
+from .membership import find_membership, watched
 from .node import inherited, open_node
 from .settings import GatewayNodeSettings
 
@@ -26,45 +24,6 @@ GRACE = 3.0
 
 TUNNEL_TIMEOUT = 5.0
 """Seconds that a worker has to connect this gateway to an engine."""
-
-
-class Links:
-    """The links of this gateway: to the head, and to the workers whose addresses the head has told.
-
-    Args:
-        membership: Told when the head is linked.
-    """
-
-    def __init__(self, membership: Membership) -> None:
-        self._membership = membership
-        self._dials: dict[tuple[str, int], Dial] = {}
-        self._head: Peer | None = None
-
-    @property
-    def head(self) -> NodeId | None:
-        """The node id of the head whose link came up last, or None while that link is down."""
-        return None if self._head is None else self._head.node
-
-    def news(self, system: ActorSystem, event: PeerUp | PeerLost) -> None:
-        """Take an event of the transport: note which head is linked, and pass it to the gateway's actor."""
-        if event.peer.role == "head":
-            if isinstance(event, PeerUp):
-                self._head = event.peer
-                self._membership.on_joined()
-            elif self._head == event.peer:  # not if a later life of it is linked already
-                self._head = None
-        system.named(GATEWAY).tell(event)
-
-    def dial_workers(self, transport: Transport, workers: tuple[WorkerAddress, ...]) -> None:
-        """Keep links to exactly these workers: dial new addresses, and close the links to all others.
-
-        A worker whose port is 0 cannot be dialled and is passed over.
-        """
-        wanted = {(worker.host, worker.port) for worker in workers if worker.port}
-        for address in set(self._dials) - wanted:
-            self._dials.pop(address).close()
-        for host, port in sorted(wanted - set(self._dials)):
-            self._dials[host, port] = transport.dial(host, port, "worker")
 
 
 async def run_gateway(settings: GatewayNodeSettings, stopping: anyio.Event) -> None:
@@ -82,7 +41,7 @@ async def run_gateway(settings: GatewayNodeSettings, stopping: anyio.Event) -> N
         membership = await find_membership(settings, home, stopping)
         if membership is None:
             return
-        links = Links(membership)
+        links = GatewayLinks(membership.on_joined)
         async with (
             watched(membership),
             open_node(
@@ -106,7 +65,7 @@ async def run_gateway(settings: GatewayNodeSettings, stopping: anyio.Event) -> N
                     requests=share.requests,
                 ),
                 open_tunnel=partial(node.transport.open_tunnel, timeout=TUNNEL_TIMEOUT),
-                dial_workers=partial(links.dial_workers, node.transport),
+                dial_workers=partial(links.dial_workers, node.transport.dial),
                 head_node=lambda: links.head,
                 peers=node.transport.peers,
             )

@@ -53,7 +53,7 @@ class Order:
     stop: str = ""
 
 
-# ---- worker -> head, worker -> gateways
+# ---- worker -> head
 
 
 @CATALOG.message("serving.worker_report", senders={"worker"}, names_sender="node")
@@ -143,16 +143,6 @@ class Gpu:
     stuck: bool = False
 
 
-@CATALOG.message("serving.replica_states", senders={"worker"}, names_sender="node")
-@frozen
-class ReplicaStates:
-    """From a worker to a gateway that is linked to it: the state of all its replicas, in full."""
-
-    node: str
-    sequence: int
-    replicas: tuple[ReplicaReport, ...] = ()
-
-
 @CATALOG.message("serving.read_document", senders={"head"})
 @frozen
 class ReadDocument:
@@ -207,7 +197,7 @@ class WakeInstance:
     key: ReplicaKey
 
 
-# ---- head -> gateways
+# ---- head -> gateways: see the streams
 
 
 @frozen
@@ -248,23 +238,6 @@ class ServedModel:
     no_place: str = ""
     uid: str = ""
     revisions: tuple[int, ...] = ()
-
-
-@CATALOG.message("serving.routing_table", senders={"head"})
-@frozen
-class RoutingTable:
-    """Which deployments and workers exist. A gateway keeps the last one on disk and begins with it.
-
-    Attributes:
-        epoch: The counter of the head's life, and a number that rises within it: an older table never
-            replaces a newer one.
-        models: The deployments that are not being deleted.
-        workers: The addresses of workers, also of some that are not linked to the head now.
-    """
-
-    epoch: tuple[int, int]
-    models: tuple[ServedModel, ...] = ()
-    workers: tuple[WorkerAddress, ...] = ()
 
 
 # ---- gateway -> head: control requests. Each is answered with ``ControlAnswer``: ``Done`` or ``Refusal``.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -227,7 +228,8 @@ async def test_a_publisher_that_sends_nonsense_is_refused_and_changes_nothing(cl
         cluster.tell(nonsense)
         await cluster.settle()
     (warning,) = [each for each in logs if each["event"] == "stream.refused"]
-    assert (warning["node"], "not in the order of its keys" in warning["reason"]) == ("head", True)
+    assert warning["publisher"] == "the head"
+    assert "not in the order of its keys" in warning["reason"]
     assert cluster.gateway.deployments() == ("a:llamacpp",)
 
 
@@ -391,3 +393,38 @@ async def test_a_message_that_it_does_not_know_is_an_answer_and_no_failure(clust
     with pytest.raises(RemoteFailure, match="takes no WorkerAddress"):
         await cluster.system.named(GATEWAY).ask(WORKERS[0], timeout=1)
     assert cluster.system.statistics().restarts == 0
+
+
+async def test_a_disk_that_does_not_answer_keeps_no_gateway_from_stopping(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    goes_on, waiting = threading.Event(), threading.Semaphore(0)
+    save = SnapshotFile.save
+
+    def hang(file: SnapshotFile, number: int, snapshot: Any) -> None:
+        waiting.release()
+        goes_on.wait()
+        save(file, number, snapshot)
+
+    monkeypatch.setattr(SnapshotFile, "save", hang)
+    with capture_logs() as logs:
+        async with running_gateway(tmp_path) as cluster:
+            await cluster.deploy(served())
+            await anyio.to_thread.run_sync(waiting.acquire)
+            await cluster.deploy(served("b"))
+    goes_on.set()
+    warnings = [each for each in logs if each["event"] == "snapshot.not_saved"]
+    assert [each["error"] for each in warnings] == ["it took too long"]
+
+
+async def test_a_disk_that_was_full_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sllm_actors.gateway.routing.actor.SAVE_AGAIN", 0.1)
+    monkeypatch.setattr("sllm_actors.gateway.routing.actor.SAVE_DELAY", 0.1)
+    folder = tmp_path / "full"
+    with capture_logs() as logs:
+        async with running_gateway(folder) as cluster:
+            await cluster.deploy(served())
+            await until(lambda: [each for each in logs if each["event"] == "snapshot.not_saved"])
+            folder.mkdir()
+            await until(lambda: cluster.settings.snapshot_path.exists())
+            assert await on_disk(cluster) == ["smol:llamacpp"]

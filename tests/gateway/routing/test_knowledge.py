@@ -21,12 +21,13 @@ def test_what_is_deployed_touches_its_own_route_only() -> None:
     assert knowledge.names() == {"b:llamacpp"}
 
 
-def test_addresses_tell_whether_they_changed() -> None:
+def test_of_addresses_those_that_were_not_known_are_told() -> None:
     knowledge = Knowledge()
-    assert knowledge.locate([HERE])
-    assert not knowledge.locate([HERE], ["worker-2"])
-    assert knowledge.locate([WorkerAddress("worker-1", "10.0.0.1", 8003)])
-    assert knowledge.locate(gone=["worker-1"])
+    moved = WorkerAddress("worker-1", "10.0.0.1", 8003)
+    assert knowledge.locate([HERE]) == ((HERE,), ())
+    assert knowledge.locate([HERE], ["worker-2"]) == ((), ())
+    assert knowledge.locate([moved]) == ((moved,), ())
+    assert knowledge.locate(gone=["worker-1"]) == ((), ("worker-1",))
     assert knowledge.addresses == {}
 
 

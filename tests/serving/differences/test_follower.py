@@ -199,6 +199,36 @@ def test_one_that_never_began_asks_at_the_first_beat() -> None:
     assert follower().take(publisher_of().beat()) == Changes(ask=WHOLE)
 
 
+def test_what_is_known_from_before_stays_until_the_whole_and_goes_if_it_is_gone() -> None:
+    publisher = publisher_of(*map(item, "abcde"))
+    me = Follower(ITEMS, "me", known=names("b", "d", "x"))
+    assert me.begin() == Changes(ask=WHOLE)
+    first, second = pages_of(publisher)
+    assert me.take(first) == Changes(first.entries, ask=AskItems("me", Name("c")))
+    publisher.remove(Name("b"))
+    publisher.remove(Name("d"))
+    assert me.take(*publisher.flush()) == Changes(removed=names("b")), "a later page tells of d"
+    assert me.take(publisher.page(Name("c"))) == Changes((item("e"),), names("d", "x"), whole=True)
+    assert second.entries == (item("d"), item("e"))
+
+
+def test_one_that_knows_more_than_it_may_forgets_it_when_it_begins() -> None:
+    me = Follower(ITEMS, "me", most_keys=2, known=map(Name, "gfedcba"))
+    assert me.begin() == Changes(removed=names(*"abcdefg"), ask=WHOLE)
+    assert me.take(publisher_of(item("a")).page(None)) == Changes((item("a"),), whole=True)
+
+
+def test_a_publisher_that_begins_a_new_life_is_asked_for_the_whole() -> None:
+    publisher = publisher_of(item("a"), item("b"))
+    me = following(publisher)
+    publisher.put(item("c"))
+    publisher.remove(Name("a"))
+    publisher.begin_life(2)
+    assert me.take(publisher.beat()) == Changes(ask=WHOLE)
+    assert me.take(publisher.page(None)) == Changes((item("b"), item("c")), names("a"), whole=True)
+    assert me.position == (2, 0)
+
+
 def test_messages_of_another_stream_change_nothing() -> None:
     me = following(publisher_of(item("a")))
     strange: Any = AskItems("me")

@@ -107,6 +107,14 @@ class StreamMachine(RuleBasedStateMachine):
     def restart_follower(self) -> None:
         self.world.restart_follower()
 
+    @rule(begun=st.booleans())
+    def replace_follower(self, begun: bool) -> None:
+        self.world.replace_follower(begun=begun)
+
+    @rule()
+    def begin_life(self) -> None:
+        self.world.begin_life()
+
     @rule()
     def link_up(self) -> None:
         self.world.link_up()
@@ -147,6 +155,11 @@ class TakesPagesOfAnyNumber(Follower[Any, Any]):
         return super()._page(evolve(page, number=self._number) if self._placed else page)
 
 
+class ForgetsWhatIsKnown(Follower[Any, Any]):
+    def __init__(self, *args: Any, known: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+
+
 class DropsLateDifferences(Follower[Any, Any]):
     """Forgets that a load under way has covered keys already."""
 
@@ -158,6 +171,13 @@ class SkipsAfterTheCursor(Publisher[Any, Any]):
     def page(self, after: Any) -> Page[Any, Any]:
         page = super().page(after)
         return page if after is None or len(page.entries) < 2 else evolve(page, entries=page.entries[1:])
+
+
+class KeepsItsNumber(Publisher[Any, Any]):
+    def begin_life(self, life: int) -> None:
+        number = self.number
+        super().begin_life(life - 1)
+        self.number = number
 
 
 class ForgetsRemovals(Publisher[Any, Any]):
@@ -174,6 +194,8 @@ class ForgetsRemovals(Publisher[Any, Any]):
         DeafToBeats,
         TakesPagesOfAnyNumber,
         DropsLateDifferences,
+        ForgetsWhatIsKnown,
+        KeepsItsNumber,
         SkipsAfterTheCursor,
         ForgetsRemovals,
     ],
@@ -181,7 +203,7 @@ class ForgetsRemovals(Publisher[Any, Any]):
 def test_the_model_finds_a_planted_bug(bug: type[Any]) -> None:
     class Planted(StreamMachine):
         if issubclass(bug, Follower):
-            follower = staticmethod(lambda: bug(ITEMS, "me", most_keys=1000))
+            follower = staticmethod(lambda known: bug(ITEMS, "me", most_keys=1000, known=known))
         else:
             publisher = staticmethod(lambda life: bug(ITEMS, "owner", life, most_entries=2))
 

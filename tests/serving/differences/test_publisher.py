@@ -59,6 +59,18 @@ def test_numbers_rise_by_one_over_the_pieces_of_a_large_change() -> None:
     assert publisher.beat().number == publisher.number == 3
 
 
+def test_a_new_life_has_the_same_table_and_numbers_from_the_first() -> None:
+    publisher = publisher_of(item("a"), item("b"))
+    publisher.put(item("c"))
+    publisher.remove(Name("a"))
+    publisher.begin_life(7)
+    assert (publisher.beat().life, publisher.beat().number) == (7, 0)
+    assert publisher.flush() == (), "whoever follows has none of it yet, and asks for all"
+    assert publisher.page(None) == ItemsPage("owner", 7, 0, None, (item("b"), item("c")))
+    publisher.put(item("d"))
+    assert publisher.flush() == (ItemsDifference("owner", 7, 1, (item("d"),)),)
+
+
 def weighing(bytes_each: int) -> Publisher[Name, Item]:
     return Publisher(ITEMS, "owner", 1, size=lambda _: bytes_each, most_bytes=100)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
 from sllm_actors.serving.differences.follower import MOST_PATIENCE, Changes, Follower, Published
@@ -23,13 +23,13 @@ class World:
     """
 
     def __init__(
-        self, publisher: Callable[[int], ItemsPublisher], follower: Callable[[], ItemsFollower]
+        self, publisher: Callable[[int], ItemsPublisher], follower: Callable[[Iterable[Name]], ItemsFollower]
     ) -> None:
         self._make_publisher = publisher
         self._make_follower = follower
         self.life = 1
         self.publisher = publisher(1)
-        self.follower = follower()
+        self.follower = follower(())
         self.coming: list[Published[Name, Item]] = []  # to the follower
         self.asked: list[AskItems] = []  # to the publisher
         self.table: Table = {}  # the follower's
@@ -81,9 +81,22 @@ class World:
             self._apply(self.follower.take(self.coming.pop(0)))
 
     def restart_follower(self) -> None:
-        self.follower = self._make_follower()
+        self.follower = self._make_follower(())
         self.table = {}
         self._apply(self.follower.begin())
+
+    def replace_follower(self, *, begun: bool) -> None:
+        """Let another follower go on with the table; one that has not begun asks at the first beat."""
+        self.follower = self._make_follower(self.table)
+        if begun:
+            self._apply(self.follower.begin())
+
+    def begin_life(self) -> None:
+        """Let the publisher begin a new life with the table that it has."""
+        self.life += 1
+        self.publisher.begin_life(self.life)
+        self._sent = {key: entry for key, (entry, _) in self.publisher._table.items()}
+        self._tables[self.life, 0] = self._sent
 
     def link_up(self) -> None:
         self.coming.clear()
@@ -129,5 +142,5 @@ def plain_publisher(life: int) -> ItemsPublisher:
     return Publisher(ITEMS, "owner", life, most_entries=2)
 
 
-def plain_follower() -> ItemsFollower:
-    return Follower(ITEMS, "me", most_keys=1000)
+def plain_follower(known: Iterable[Name]) -> ItemsFollower:
+    return Follower(ITEMS, "me", most_keys=1000, known=known)

@@ -25,8 +25,8 @@ from sllm_actors.serving.streams import (
 )
 from sllm_actors.transport import Peer, PeerLost, PeerUp
 
-from .following import Following, Published
-from .knowledge import Knowledge, Touched
+from .following import Following, News
+from .knowledge import Knowledge
 from .messages import NeedRouter, RouteChanged
 from .route import Route
 from .router import Router, RouterTools, router_name
@@ -46,11 +46,12 @@ LAST_SAVE = 2.0
 LOOK_INTERVAL = 1.0
 """Seconds between two looks at who is linked."""
 
-SLICE = 256
+SLICE = 32
 """Routes that are made at a time; then the event loop goes on with other work."""
 
-DialWorkers = Callable[[tuple[WorkerAddress, ...]], None]
-"""Takes all workers that the gateway should be linked to. Must not block or raise."""
+DialWorkers = Callable[[Iterable[WorkerAddress], Iterable[str]], None]
+"""Takes workers that the gateway should be linked to, and the node ids of those that are gone. Must not block
+or raise."""
 
 
 @frozen
@@ -58,7 +59,8 @@ class NodeLinks:
     """The links of the gateway's node.
 
     Attributes:
-        dial_workers: Called with all workers to be linked to, at the start and whenever they change.
+        dial_workers: Called with all workers to be linked to at the start of the actor, and then with those
+            that change.
         peers: Returns the nodes that are linked now.
         head: Returns the head whose link came up last, or None while that link is down.
     """
@@ -129,10 +131,10 @@ class GatewayActor(Actor):
         if not self._memory.loaded:
             await self._load()
             self._memory.loaded = True
-        self._dial()
-        self._look()
+        self._links.dial_workers(tuple(self._known.addresses.values()), ())
         # Also what is on the board: the life before this one may have failed before it took that down.
         await self._update({*self._known.names(), *self._tools.board.routes})
+        await self._look()
         if self._memory.unsaved:
             self._save_in(SAVE_DELAY)
 
@@ -154,15 +156,15 @@ class GatewayActor(Actor):
                 | AddressesPage()
                 | Beat()
             ):
-                await self._hear(message)
+                await self._learn(self._following.take(message))
             case PeerUp(peer):
-                self._following.up(peer)
+                await self._learn(self._following.up(peer))
             case PeerLost(peer, reason):
-                await self._update(self._following.lost(peer, reason))
+                await self._learn(self._following.lost(peer, reason))
             case NeedRouter(deployment):
                 return await self._need_router(deployment)
             case _Look():
-                await self._update(self._look())
+                await self._look()
             case _Save():
                 self._save_timer, self._saving = None, True
                 self.context.start_soon(self._save)
@@ -170,23 +172,20 @@ class GatewayActor(Actor):
                 return await super().receive(message)
         return None
 
-    async def _hear(self, message: Published) -> None:
-        news = self._following.take(message)
-        if news.served or news.located:
+    async def _learn(self, news: News) -> None:
+        if news.located or news.gone:
+            self._links.dial_workers(news.located, news.gone)
+        if news.served or news.located or news.gone:
             self._memory.unsaved = True
             self._save_in(SAVE_DELAY)
-        if news.located:
-            self._dial()
         if news.touched or news.anew:
             await self._update(news.touched | news.anew, anew=news.anew)
 
-    def _look(self) -> Touched:
+    async def _look(self) -> None:
         """Notice links of which the news was lost: in a full mailbox, or between two lives of this actor."""
         self.context.after(LOOK_INTERVAL, _Look())
-        return self._following.look(self._links.peers(), self._links.head())
-
-    def _dial(self) -> None:
-        self._links.dial_workers(tuple(self._known.addresses.values()))
+        for news in self._following.look(self._links.peers(), self._links.head()):
+            await self._learn(news)
 
     # ---- routes
 

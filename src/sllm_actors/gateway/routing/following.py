@@ -55,13 +55,15 @@ class News:
         touched: The deployments whose route may be another.
         anew: The deployments of a worker that may have forgotten what this gateway had told it.
         served: Whether what the head says of deployments has changed.
-        located: Whether addresses of workers have changed.
+        located: Workers whose address has changed, or is new.
+        gone: Workers that the head no longer knows.
     """
 
     touched: Touched = field(factory=set)
     anew: Touched = field(factory=set)
     served: bool = False
-    located: bool = False
+    located: tuple[WorkerAddress, ...] = ()
+    gone: tuple[str, ...] = ()
 
 
 @define
@@ -99,32 +101,30 @@ class Following:
         self._head: _FollowedHead | None = None
         self._workers: dict[str, _Followed] = {}
 
-    def up(self, peer: Peer) -> None:
-        """Follow a head or a worker: a link to it has come up. Doing so twice for one link costs nothing."""
-        here = self._system.node
+    def up(self, peer: Peer) -> News:
+        """Follow a head or a worker: its link has come up. Doing so twice for one link changes nothing."""
+        here, known, news = self._system.node, self._known, News()
         if peer.role == "head" and not self._follows_head(peer):
-            controller = self._system.named(CONTROLLER, peer.node)
-            routes = Subscription(Follower(ROUTES, here, known=self._known.served), controller)
-            addresses = Subscription(Follower(ADDRESSES, here, known=self._known.addresses), controller)
-            self._head = _FollowedHead(peer, routes, addresses)
             log.info("head.up", node=peer.node)
-            routes.begin()
-            addresses.begin()
+            controller = self._system.named(CONTROLLER, peer.node)
+            routes = Subscription(Follower(ROUTES, here, known=known.served), controller)
+            addresses = Subscription(Follower(ADDRESSES, here, known=known.addresses), controller)
+            self._head = _FollowedHead(peer, routes, addresses)
+            self._serve(routes.begin(), news)
+            self._locate(addresses.begin(), news)
         elif peer.role == "worker" and not self._follows(peer):
-            worker = self._system.named(WORKER, peer.node)
-            known = self._known.keys_of(peer.node)
-            replicas = Subscription(Follower(REPLICAS, here, known=known), worker)
-            self._workers[peer.node] = _Followed(peer, replicas)
             log.info("worker.up", node=peer.node)
-            replicas.begin()
+            worker = self._system.named(WORKER, peer.node)
+            follower = Follower(REPLICAS, here, known=known.keys_of(peer.node))
+            followed = self._workers[peer.node] = _Followed(peer, Subscription(follower, worker))
+            self._report(followed, followed.replicas.begin(), news)
+        return news
 
-    def lost(self, peer: Peer, reason: str) -> Touched:
+    def lost(self, peer: Peer, reason: str) -> News:
         """Forget the replicas of a worker whose link is lost; of one that is back already, nothing."""
-        if not self._follows(peer):
-            return set()
-        return self._lose(peer.node, reason)
+        return self._lose(peer.node, reason) if self._follows(peer) else News()
 
-    def look(self, peers: Iterable[Peer], head: str | None) -> Touched:
+    def look(self, peers: Iterable[Peer], head: str | None) -> list[News]:
         """Correct whom it follows by who is linked now: news of a link may have been lost.
 
         Args:
@@ -132,34 +132,38 @@ class Following:
             head: The head whose link came up last, or None.
         """
         linked = {peer.node: peer for peer in peers}
-        touched: Touched = set()
-        for node in {*self._workers, *self._known.nodes()} - linked.keys():
-            touched |= self._lose(node, "its link is gone")
-        for peer in linked.values():
-            if peer.role != "head" or peer.node == head:
-                self.up(peer)
-        return touched
+        gone = {*self._workers, *self._known.nodes()} - linked.keys()
+        lost = [self._lose(node, "its link is gone") for node in sorted(gone)]
+        return lost + [self.up(peer) for peer in linked.values() if peer.role != "head" or peer.node == head]
 
     def take(self, message: Published) -> News:
         """Take what a publisher sent. What comes from anyone who is not followed changes nothing."""
-        news, node, known = News(), message.node, self._known
+        news, worker, head = News(), self._workers.get(message.node), self._head
         published: Any = message  # each subscription passes over what is of another stream
-        worker = self._workers.get(node)
         if worker is not None:
-            changes = _warned(worker.replicas.take(published), node)
-            if changes.put or changes.removed:
-                news.touched = known.report(node, changes.put, changes.removed)
-            if changes.whole:
-                news.anew = known.report_whole(node)
-        head = self._head
-        if head is not None and head.peer.node == node:
-            said = _warned(head.routes.take(published), node)
-            touched = known.serve(said.put, said.removed)
-            news.touched |= touched
-            where = _warned(head.addresses.take(published), node)
-            news.served = bool(touched)
-            news.located = known.locate(where.put, where.removed)
+            self._report(worker, worker.replicas.take(published), news)
+        if head is not None and head.peer.node == message.node:
+            self._serve(head.routes.take(published), news)
+            self._locate(head.addresses.take(published), news)
         return news
+
+    def _report(self, worker: _Followed, changes: Changes[ReplicaKey, ReplicaReport], news: News) -> None:
+        node = worker.peer.node
+        _warn(changes, node)
+        if changes.put or changes.removed:
+            news.touched |= self._known.report(node, changes.put, changes.removed)
+        if changes.whole:
+            news.anew |= self._known.report_whole(node)
+
+    def _serve(self, changes: Changes[str, ServedModel], news: News) -> None:
+        _warn(changes, "the head")
+        touched = self._known.serve(changes.put, changes.removed)
+        news.touched |= touched
+        news.served = bool(touched)
+
+    def _locate(self, changes: Changes[str, WorkerAddress], news: News) -> None:
+        _warn(changes, "the head")
+        news.located, news.gone = self._known.locate(changes.put, changes.removed)
 
     def _follows(self, peer: Peer) -> bool:
         followed = self._workers.get(peer.node)
@@ -171,13 +175,12 @@ class Following:
             return False
         return (head.peer.node, head.peer.incarnation) == (peer.node, peer.incarnation)
 
-    def _lose(self, node: str, reason: str) -> Touched:
+    def _lose(self, node: str, reason: str) -> News:
         log.warning("worker.lost", node=node, reason=reason)
         self._workers.pop(node, None)
-        return self._known.lose(node)
+        return News(touched=self._known.lose(node))
 
 
-def _warned(changes: Changes[K, E], node: str) -> Changes[K, E]:
+def _warn(changes: Changes[K, E], publisher: str) -> None:
     if changes.refused:
-        log.warning("stream.refused", node=node, reason=changes.refused)
-    return changes
+        log.warning("stream.refused", publisher=publisher, reason=changes.refused)

@@ -44,16 +44,13 @@ class Knowledge:
                 touched.add(name)
         return touched
 
-    def locate(self, addresses: Iterable[WorkerAddress] = (), gone: Iterable[str] = ()) -> bool:
-        """Learn addresses of workers, and which workers are gone; return whether that changed anything."""
-        changed = False
-        for address in addresses:
-            if self.addresses.get(address.node) != address:
-                self.addresses[address.node] = address
-                changed = True
-        for node in gone:
-            changed = self.addresses.pop(node, None) is not None or changed
-        return changed
+    def locate(
+        self, addresses: Iterable[WorkerAddress] = (), gone: Iterable[str] = ()
+    ) -> tuple[tuple[WorkerAddress, ...], tuple[str, ...]]:
+        """Learn addresses of workers, and which workers are gone; return what of that was not known."""
+        new = tuple(each for each in addresses if self.addresses.get(each.node) != each)
+        self.addresses.update({each.node: each for each in new})
+        return new, tuple(node for node in gone if self.addresses.pop(node, None) is not None)
 
     def report(
         self, node: str, reports: Iterable[ReplicaReport] = (), gone: Iterable[ReplicaKey] = ()
