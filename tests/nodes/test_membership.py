@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from sllm_actors.cluster.join import ClusterInfo
@@ -33,6 +34,6 @@ async def test_a_new_node_waits_until_it_is_let_in_or_the_time_is_over(tmp_path:
         assert not new.joined
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(new.wait_to_join, FOREVER)
-            await anyio.sleep(0)
+            await anyio.lowlevel.checkpoint()
             new.on_joined()
     assert new.joined
