@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +20,10 @@ def starting(data_dir: Path) -> Callable[..., Sllm]:
     flags = ("--port", "--cluster-port", "--transport-port", "--worker-port")
     ports = [argument for flag in flags for argument in (flag, str(free_port()))]
     return lambda *arguments: Sllm("up", "--data-dir", str(data_dir), *ports, *arguments)
+
+
+def count(data_dir: Path, event: str) -> int:
+    return (data_dir / "worker" / "node.log").read_text().count(event)
 
 
 def test_nodes_refuse_a_head_with_a_new_key_until_they_are_started_once_to_trust_it(tmp_path: Path) -> None:
@@ -52,6 +58,11 @@ def test_nodes_refuse_a_head_with_a_new_key_until_they_are_started_once_to_trust
             for node in ("worker", "gateway-0"):
                 trusting.wait_for(f"{node}: joined the head")
             assert "another key" not in trusting.output
+            if arguments:  # nor does a node that is started again trust yet another one
+                os.kill(trusting.node("worker"), signal.SIGKILL)
+                trusting.wait_for("worker: ended .*starting it again")
+                eventually(lambda: count(tmp_path, "node.starts") == 4, within=30, what="another start")
+                assert count(tmp_path, "head.forgotten") == 1
             assert trusting.stop() == 0
         finally:
             trusting.kill_all()

@@ -38,6 +38,17 @@ def up(tmp_path: Path, **more: object) -> UpOptions:
     return UpOptions(data_dir=tmp_path, **{**ports, **more})  # type: ignore[arg-type]
 
 
+def test_the_flag_to_trust_a_new_head_reaches_the_nodes_that_join_it(
+    tmp_path: Path, plans: list[LauncherPlan]
+) -> None:
+    for trusts in (False, True):
+        plans.append(plan := make_plan(up(tmp_path, trust_new_head=trusts)))
+        _, worker, gateway = (node.settings for node in plan.nodes)
+        assert isinstance(worker, WorkerNodeSettings)
+        assert isinstance(gateway, GatewayNodeSettings)
+        assert (worker.trust_new_head, gateway.trust_new_head) == (trusts, trusts)
+
+
 def test_up_is_a_head_a_worker_and_a_gateway_for_this_machine_only(
     tmp_path: Path, plans: list[LauncherPlan]
 ) -> None:

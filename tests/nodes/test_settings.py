@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 
 from sllm_actors.cluster.tls_files import TlsFiles
 from sllm_actors.nodes.settings import (
@@ -12,6 +13,7 @@ from sllm_actors.nodes.settings import (
     HeadNodeSettings,
     NodeSettings,
     WorkerNodeSettings,
+    believing,
     read_settings,
     write_settings,
 )
@@ -58,3 +60,10 @@ def test_a_database_password_is_not_shown() -> None:
 def test_a_person_who_starts_a_node_by_hand_is_told_how(line: bytes) -> None:
     with pytest.raises(ValueError, match="use `sllm up"):
         read_settings(line)
+
+
+@pytest.mark.parametrize("settings", [WORKER, GATEWAY])
+def test_a_node_is_told_once_to_trust_a_new_head(settings: WorkerNodeSettings | GatewayNodeSettings) -> None:
+    trusting = evolve(settings, trust_new_head=True)
+    assert believing(trusting) == settings
+    assert believing(HEAD) is HEAD

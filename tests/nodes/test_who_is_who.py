@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from pathlib import Path
 
 import anyio
 import pytest
+import trustme
 from structlog.testing import capture_logs
 
 from sllm_actors.actors import AskError
 from sllm_actors.cluster.credentials import Binding
 from sllm_actors.cluster.home import NodeHome
 from sllm_actors.cluster.messages import CREDENTIAL_KEEPER, KeepCredential
+from sllm_actors.cluster.tls_files import TlsFiles
 from sllm_actors.engines.identity import ReplicaId
 from sllm_actors.nodes.node import MESSAGES
 from sllm_actors.serving.messages import (
@@ -241,6 +244,56 @@ async def test_a_node_keeps_no_credential_that_is_not_its_own(tmp_path: Path, wh
         assert w.home.credential(CLUSTER) == mine
 
 
+async def test_a_node_that_begins_a_later_life_while_it_is_given_its_credential_need_not_wait(
+    tmp_path: Path,
+) -> None:
+    begun, proceed = threading.Event(), threading.Event()
+
+    def bind(store: Store, node: str, binding: Binding) -> None:
+        if not begun.is_set():
+            begun.set()
+            proceed.wait(10)
+        store.bind_key(node, *binding, 1.0)
+
+    async with head(tmp_path / "h", bind=bind, again_after=3600.0) as h:
+        async with member(tmp_path / "w", dials=h.port) as w:
+            await until(begun.is_set)
+        async with member(tmp_path / "w", dials=h.port) as w:
+            await until(lambda: len(h.ups) == 2)
+            proceed.set()
+            await joined(w)
+
+
+async def test_joining_and_coming_back_are_the_same_over_tls(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    (tmp_path / "tls").mkdir()
+    names = ("cert.pem", "key.pem", "ca.pem")
+    files = TlsFiles(*(tmp_path / "tls" / name for name in names))
+    leaf = authority.issue_cert("nodes.of.the.cluster")
+    leaf.cert_chain_pems[0].write_to_path(files.certificate)
+    leaf.private_key_pem.write_to_path(files.key)
+    files.key.chmod(0o600)
+    authority.cert_pem.write_to_path(files.authority)
+    async with head(tmp_path / "h", tls=files) as h:
+        async with member(tmp_path / "w", dials=h.port, tls=files) as w:
+            await joined(w)
+        async with member(tmp_path / "w", dials=h.port, tls=files) as w:
+            await until(lambda: len(h.ups) == 2)
+            assert h.ups[1].peer.has_credential
+        (tmp_path / "w" / "node.key").unlink()
+        async with member(tmp_path / "w", dials=h.port, tls=files) as w:
+            await until(lambda: "has another key than the worker that joined" in w.sentence)
+
+
+async def test_another_secret_is_still_refused_before_anything_else(tmp_path: Path) -> None:
+    async with (
+        head(tmp_path / "h") as h,
+        member(tmp_path / "w", dials=h.port, secret=b"another secret") as w,
+    ):
+        await until(lambda: "wrong cluster secret" in w.sentence)
+        assert not h.known.unstored(w.home.node), "nobody is bound who does not know the secret"
+
+
 # -- what is taken from whom ----------------------------------------------------------------------
 
 
@@ -315,3 +368,16 @@ async def test_a_head_that_dials_a_worker_is_refused(tmp_path: Path) -> None:
         await until(lambda: refused)
         assert refused[0].endswith("cannot be linked: a head never dials a worker")
         assert [up.peer.outbound for up in w.ups] == [True]
+
+
+async def test_a_worker_takes_links_from_gateways_only(tmp_path: Path) -> None:
+    async with (
+        head(tmp_path / "h") as h,
+        member(tmp_path / "w", dials=h.port) as w,
+        member(tmp_path / "v", dials=h.port) as v,
+    ):
+        await joined(w)
+        await joined(v)
+        v.node.transport.dial("127.0.0.1", w.port)
+        await until(lambda: "a worker never dials a worker" in v.sentence)
+        assert [up.peer.role for up in w.ups] == ["head"]

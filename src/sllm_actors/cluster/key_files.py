@@ -27,7 +27,7 @@ def read_key(path: Path, remedy: str) -> KeyPair | None:
         remedy: What to do when what is there is no key, for the sentence of the problem.
 
     Raises:
-        FileProblem: What is there is no key, or other users can open it.
+        FileProblem: What is there is no key, or every user of this machine can open it.
     """
     try:
         text = read_bytes(path, _MAX_KEY)
@@ -36,10 +36,8 @@ def read_key(path: Path, remedy: str) -> KeyPair | None:
         raise FileProblem(path, f"{problem.reason}: {remedy}") from None
     except ValueError as error:
         raise FileProblem(path, f"{error}: {remedy}") from None
-    if key is not None and (mode := stat.S_IMODE(path.stat().st_mode)) & 0o077:
-        raise FileProblem(
-            path, f"is open to other users (mode {mode:04o}): make it yours alone, with chmod 600"
-        )
+    if key is not None and path.stat().st_mode & stat.S_IRWXO:  # a group may be there for it
+        raise FileProblem(path, "can be got at by every user of this machine: chmod 600 it")
     return key
 
 

@@ -78,7 +78,7 @@ class Registrar(Actor):
 
     def _welcome(self, node: NodeId) -> None:
         """Do for a linked node what is still to be done, unless that is under way."""
-        peer = next((peer for peer in self._peers() if peer.node == node), None)
+        peer = self._linked(node)
         if peer is None or node in self._busy:
             return
         gives = not peer.has_credential and peer not in self._given
@@ -92,10 +92,13 @@ class Registrar(Actor):
             done = await self._store(peer.node) and (not gives or await self._give(peer))
         finally:
             self._busy.discard(peer.node)
-        if not done:
-            self.context.after(self._again_after, _Again(peer.node))
+        if done or self._linked(peer.node) != peer:
+            self._welcome(peer.node)  # a later life of the node may have come meanwhile
         else:
-            self._welcome(peer.node)  # a later life of the node, which came meanwhile
+            self.context.after(self._again_after, _Again(peer.node))
+
+    def _linked(self, node: NodeId) -> Peer | None:
+        return next((peer for peer in self._peers() if peer.node == node), None)
 
     async def _store(self, node: NodeId) -> bool:
         binding = self._credentials.unstored(node)

@@ -22,6 +22,9 @@ from .settings import GatewayNodeSettings
 GRACE = 3.0
 """Seconds that answers under way get when the gateway stops; then they end with an error."""
 
+JOIN_FIRST = 2.0
+"""Seconds that a gateway waits for its first link with the head before it serves; then it serves anyway."""
+
 TUNNEL_TIMEOUT = 5.0
 """Seconds that a worker has to connect this gateway to an engine."""
 
@@ -71,6 +74,8 @@ async def run_gateway(settings: GatewayNodeSettings, stopping: anyio.Event) -> N
             )
             await node.system.start(gateway.child_spec)
             node.transport.dial(settings.head_host, membership.info.transport_port, "head")
+            # Who reads that it serves may deploy at once. The head has just answered: it will be there.
+            await membership.wait_to_join(JOIN_FIRST)
             announce(f"{settings.name}: serves the OpenAI API on port {settings.ports['gateway']}")
             await serve_http(
                 gateway.asgi,

@@ -56,6 +56,7 @@ class Membership:
         self._announced = False
         self._refusal: str | None = None
         self._refused = anyio.Event()
+        self._linked = anyio.Event()
 
     def on_no_link(self, no_link: NoLink) -> None:
         """Take the transport's report that a dialled address gave no link; only the head's address counts."""
@@ -77,6 +78,7 @@ class Membership:
         if not self._announced:
             announce(f"{self._settings.name}: joined the head at {self._where}")
         self.joined = self._announced = True
+        self._linked.set()
         try:
             write_record(self._path, self.info, durable=True)
         except OSError as error:
@@ -86,6 +88,12 @@ class Membership:
                 reason=error.strerror or str(error),
                 meaning="the next start has to find the head before anything runs",
             )
+
+    async def wait_to_join(self, seconds: float) -> None:
+        """Wait for so many seconds at most, in a node that was never in, until the head has let it in."""
+        if not self.joined:
+            with anyio.move_on_after(seconds):
+                await self._linked.wait()
 
     async def watch(self) -> None:
         """Watch until cancelled, or until the node cannot go on as it is.
