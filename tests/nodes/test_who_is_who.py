@@ -20,15 +20,14 @@ from sllm_actors.engines.identity import ReplicaId
 from sllm_actors.nodes.node import MESSAGES
 from sllm_actors.serving.messages import (
     WORKER,
-    DesiredReplicas,
     Inventory,
     Withdrawn,
-    WorkerReport,
+    WorkerInventory,
 )
 from sllm_actors.serving.store.database import sqlite_url
 from sllm_actors.serving.store.problem import StoreProblem
 from sllm_actors.serving.store.store import Store
-from sllm_actors.serving.streams import ReplicasDifference
+from sllm_actors.serving.streams import OrdersDifference, ReplicasDifference
 from sllm_actors.testing.node_keys import key_of
 from sllm_actors.transport import issue_credential
 
@@ -317,18 +316,20 @@ async def test_orders_are_taken_from_the_dialled_head_and_from_nobody_else(tmp_p
         await joined(g)
         g.node.transport.dial("127.0.0.1", w.port, "worker")
         await until(lambda: any(up.peer.role == "worker" for up in g.ups))
-        assert await heard(h, w, WORKER, DesiredReplicas()) == ""
+        assert await heard(h, w, WORKER, OrdersDifference(str(h.home.node), 1, 1)) == ""
         with capture_logs() as logs:
             for _ in range(3):
-                assert await heard(g, w, WORKER, DesiredReplicas()) == (
-                    "serving.desired_replicas is not taken from a gateway"
+                assert await heard(g, w, WORKER, OrdersDifference(str(g.home.node), 1, 1)) == (
+                    "serving.orders_difference is not taken from a gateway"
                 )
         warned = [each for each in logs if each["event"] == "transport.not_allowed"]
         assert [each["peer"] for each in warned] == [g.home.node]
         (link,) = [each for each in w.node.transport.statistics().links if each.peer.node == g.home.node]
         assert link.not_allowed == 3
         with pytest.raises(AskError, match="is not taken from a gateway"):
-            await g.node.system.named(WORKER, w.home.node).ask(DesiredReplicas(), timeout=5)
+            await g.node.system.named(WORKER, w.home.node).ask(
+                OrdersDifference(str(g.home.node), 1, 1), timeout=5
+            )
 
 
 async def test_reports_are_taken_only_in_the_senders_own_name(tmp_path: Path) -> None:
@@ -343,8 +344,8 @@ async def test_reports_are_taken_only_in_the_senders_own_name(tmp_path: Path) ->
         await until(lambda: any(up.peer.role == "gateway" for up in w.ups))
         me, other = str(w.home.node), "worker-else"
         replica = ReplicaId("m:vllm", 1, 0, 1)
-        assert await heard(w, h, "x", WorkerReport(me, 1, Inventory())) == ""
-        assert "names another node" in await heard(w, h, "x", WorkerReport(other, 1, Inventory()))
+        assert await heard(w, h, "x", WorkerInventory(me, 1, Inventory())) == ""
+        assert "names another node" in await heard(w, h, "x", WorkerInventory(other, 1, Inventory()))
         assert await heard(w, g, "x", ReplicasDifference(me, 1, 1)) == ""
         assert "names another node" in await heard(w, g, "x", ReplicasDifference(other, 1, 1))
         assert await heard(g, w, "x", Withdrawn(str(g.home.node), replica)) == ""

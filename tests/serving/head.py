@@ -19,7 +19,7 @@ from sllm_actors.serving.controller import Controller
 from sllm_actors.serving.deployment.document import write_document
 from sllm_actors.serving.deployment.spec import DeploymentSpec
 from sllm_actors.serving.differences.follower import Follower
-from sllm_actors.serving.differences.messages import Beat
+from sllm_actors.serving.differences.messages import Beat, Difference, Page, Stream
 from sllm_actors.serving.differences.publisher import Publisher
 from sllm_actors.serving.messages import (
     CONTROLLER,
@@ -40,13 +40,7 @@ from sllm_actors.serving.streams import (
     ORDERS,
     REPLICAS,
     ROUTES,
-    AddressesDifference,
-    AddressesPage,
     AskReplicas,
-    OrdersDifference,
-    OrdersPage,
-    RoutesDifference,
-    RoutesPage,
 )
 from sllm_actors.serving.views.messages import DescribeCluster, DescribeDeployment
 from sllm_actors.testing import ManualClock, TestSystem
@@ -121,7 +115,7 @@ class Head:
         peer = Peer(NodeId(node), role, Incarnation(life, 0), f"{node}.lan", outbound=False)
         self.peers[node] = peer
         if node not in self.nodes:
-            streams = [ORDERS] if role == "worker" else [ROUTES, ADDRESSES]
+            streams: list[Stream[Any, Any]] = [ORDERS] if role == "worker" else [ROUTES, ADDRESSES]
             following = {each.name: Follower[Any, Any](each, node) for each in streams}
             self.nodes[node] = Played(node, Publisher(REPLICAS, node, next(_LIVES)), following)
         self.tell(PeerUp(peer))
@@ -233,19 +227,19 @@ class Head:
                 played.replicas.flush()
                 self.tell(played.replicas.page(message.after))
             return
-        for name, table, kinds in (
-            ("orders", played.orders, (OrdersDifference, OrdersPage)),
-            ("routes", played.routes, (RoutesDifference, RoutesPage)),
-            ("addresses", played.addresses, (AddressesDifference, AddressesPage)),
-        ):
-            follower = played.following.get(name)
-            if follower is None or not isinstance(message, (*kinds, Beat)):
+        tables: dict[str, dict[Any, Any]] = {
+            "orders": played.orders,
+            "routes": played.routes,
+            "addresses": played.addresses,
+        }
+        for name, follower in played.following.items():
+            if not isinstance(message, Difference | Page | Beat):
                 continue
             changes = follower.take(message)
             for key in changes.removed:
-                table.pop(key, None)  # type: ignore[attr-defined]
+                tables[name].pop(key, None)
             for entry in changes.put:
-                table[follower.stream.key_of(entry)] = entry  # type: ignore[index]
+                tables[name][follower.stream.key_of(entry)] = entry
             if changes.ask is not None and played.node in self.peers:
                 self.tell(changes.ask)
 

@@ -1,7 +1,6 @@
 """The messages between head, workers and gateways.
 
-The control plane is level-triggered: orders, reports and tables carry a whole state, so that losing one, or
-getting it twice, costs nothing but time.
+Orders, reports, routes and addresses go as streams of differences: see ``streams``. The rest is here.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from attrs import field, frozen
 
 from sllm_actors.actors import Catalog
 from sllm_actors.engines.identity import ReplicaId, ReplicaKey
-from sllm_actors.engines.messages import ForkServerReport, ReplicaOrder, ReplicaReport
+from sllm_actors.engines.messages import ForkServerReport, ReplicaOrder
 from sllm_actors.models.eviction import CachedModel
 from sllm_actors.serving.deployment.problem import Mistake
 
@@ -28,14 +27,6 @@ GATEWAY = "gateway"  # on each gateway
 
 
 # ---- head -> worker
-
-
-@CATALOG.message("serving.desired_replicas", senders={"head"})
-@frozen
-class DesiredReplicas:
-    """All replicas that this worker should run; any other that it runs is to be drained and stopped."""
-
-    orders: tuple[ReplicaOrder, ...] = ()
 
 
 @frozen
@@ -54,24 +45,6 @@ class Order:
 
 
 # ---- worker -> head
-
-
-@CATALOG.message("serving.worker_report", senders={"worker"}, names_sender="node")
-@frozen
-class WorkerReport:
-    """What a worker has and runs: sent when a link comes up, at each change, and every few seconds.
-
-    Attributes:
-        node: The worker's node id.
-        sequence: Rises within one life of the worker; an older report never replaces a newer one.
-        inventory: What the machine has.
-        replicas: All its replicas.
-    """
-
-    node: str
-    sequence: int
-    inventory: Inventory
-    replicas: tuple[ReplicaReport, ...] = ()
 
 
 @CATALOG.message("serving.worker_inventory", senders={"worker"}, names_sender="node")
