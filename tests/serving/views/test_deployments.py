@@ -117,9 +117,11 @@ def test_an_engine_that_fails_over_and_over_is_shown_as_a_crash_loop() -> None:
     world.say("w1", once, ReplicaState.STARTING, progress="loading", failures=2)
     assert state(world, known)[0] == "starting"
     world.say("w1", again, ReplicaState.STARTING, reason="killed by SIGSEGV", failures=4)
-    assert state(world, known) == ("crash_loop", "it failed 4 times in a row: killed by SIGSEGV")
+    crashes = "it failed 4 times in a row: killed by SIGSEGV; no other worker has a place for it"
+    assert state(world, known) == ("crash_loop", crashes)
     world.say("w1", once, ReplicaState.STARTING, reason="out of memory", failures=3)
-    assert state(world, known) == ("crash_loop", "it failed 4 times in a row: killed by SIGSEGV")
+    crashes = "it failed 4 times in a row: killed by SIGSEGV; no other worker has a place for it"
+    assert state(world, known) == ("crash_loop", crashes)
     shown = described(world, known)["instances"]
     assert [(each["state"], each["failures"]) for each in shown] == [("crash_loop", 4), ("crash_loop", 3)]
     world.say("w1", once, ReplicaState.READY, failures=7)  # it has stopped failing
@@ -136,7 +138,10 @@ def test_of_several_that_crash_the_one_that_failed_most_often_speaks() -> None:
     first, second, third = sorted(known.replicas)
     world.say("w1", first, ReplicaState.FAILED, reason="first", failures=3)
     world.say("w1", second, ReplicaState.FAILED, reason="second", failures=5)
-    assert state(world, known) == ("crash_loop", "it failed 5 times in a row: second")
+    assert state(world, known) == (
+        "crash_loop",
+        "it failed 5 times in a row: second; no other worker has a place for it",
+    )
     world.say("w1", third, ReplicaState.READY)
     assert state(world, known) == (
         "ready",
@@ -299,3 +304,13 @@ def test_a_replica_that_no_deployment_wants_is_shown_on_its_worker() -> None:
     shown = ask(world, DescribeInstances(node="w1"))
     assert sorted(each["id"] for each in shown) == [f"{rival}.0"] * 2
     assert [each["deployment"] for each in ask(world, DescribeInstances())] == ["m:command"]
+
+
+def test_a_replica_that_can_be_moved_is_not_said_to_stay() -> None:
+    world = World()
+    world.worker("w1")
+    known = world.deploy("m")
+    known.replicas[only_key(known)].report = ReplicaReport(
+        only_key(known).attempt(1), ReplicaState.FAILED, reason="killed", failures=3
+    )
+    assert state(world, known) == ("crash_loop", "it failed 3 times in a row: killed")

@@ -178,7 +178,8 @@ def _detail(
     if report is None:
         return _ASKED
     if state is DeploymentState.CRASH_LOOP:
-        return f"it failed {report.failures} times in a row: {report.reason}"
+        stays = "; no other worker has a place for it" if speaker.stays else ""
+        return f"it failed {report.failures} times in a row: {report.reason}{stays}"
     if state is DeploymentState.FAILED:
         return report.reason
     return report.progress or (_ASKED if state is DeploymentState.PENDING else "")
