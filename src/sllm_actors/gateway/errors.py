@@ -49,6 +49,16 @@ def model_not_found(model: str) -> ApiError:
     )
 
 
+def models_unknown() -> ApiError:
+    """The gateway has just begun, and does not know yet which models are deployed."""
+    return ApiError(
+        503,
+        "head_unavailable",
+        "this gateway has not heard from the head yet which models are deployed: try again",
+        retry_after=1,
+    )
+
+
 def ambiguous_model(model: str, ids: Sequence[str]) -> ApiError:
     """Several deployments have that model; ``ids`` are theirs."""
     choices = ", ".join(sorted(ids)[:8])

@@ -327,6 +327,33 @@ async def on_disk(cluster: PlayedCluster) -> list[str]:
     return [] if snapshot is None else sorted(model.id for model in snapshot.models)
 
 
+async def test_before_it_knows_all_deployments_a_gateway_denies_none(tmp_path: Path) -> None:
+    async with running_gateway(tmp_path, nodes=PlayedNodes(page=2)) as cluster:
+
+        async def asked() -> list[tuple[int, str]]:
+            http = cluster.http()
+            answers = [
+                await http.post("/v1/embeddings", json={"model": "nobody"}),
+                await http.get("/v1/models/nobody"),
+            ]
+            return [(answer.status_code, answer.json()["error"]["code"]) for answer in answers]
+
+        assert await asked() == [(503, "head_unavailable")] * 2
+        cluster.nodes.head.serve([served("a"), served("b"), served("c")])
+        cluster.nodes.loses = lambda message: isinstance(message, RoutesPage) and message.after is not None
+        cluster.nodes.link("head", "head")
+        await cluster.settle()
+        assert cluster.gateway.deployments() == ("a:llamacpp", "b:llamacpp")
+        assert await asked() == [(503, "head_unavailable")] * 2
+        cluster.nodes.loses = lambda _: False
+        await cluster.lose("head")
+        cluster.nodes.link("head", "head")
+        await cluster.settle()
+        assert await asked() == [(404, "model_not_found")] * 2
+    async with running_gateway(tmp_path) as cluster:
+        assert await asked() == [(404, "model_not_found")] * 2, "a gateway before it was told"
+
+
 async def test_what_the_head_says_is_on_disk_soon(cluster: PlayedCluster) -> None:
     for models in ((served("a"),), (served("a"), served("b")), (served("c"),)):
         await cluster.deploy(*models)

@@ -53,6 +53,14 @@ def test_what_is_not_served_has_no_name() -> None:
     assert (board.routes, board.listed()) == ({}, [])
 
 
+def test_what_is_missing_may_be_deployed_as_long_as_not_all_is_known() -> None:
+    board = Board()
+    unknown = board.missing("m")
+    assert (unknown.status, unknown.code, unknown.retry_after) == (503, "head_unavailable", 1)
+    board.complete = True
+    assert (board.missing("m").status, board.missing("m").code) == (404, "model_not_found")
+
+
 def test_a_deployment_that_serves_under_another_name_is_found_by_that_one() -> None:
     board = Board()
     board.publish(route(deployment="a:x", model="one"))

@@ -73,7 +73,7 @@ def _serve_models(app: Quart, board: Board, control: Control) -> None:
     async def model(name: str) -> Any:
         route = board.find(name)
         if route is None:
-            raise errors.model_not_found(name)
+            raise board.missing(name)
         return _model(name, route)
 
 

@@ -87,7 +87,7 @@ class Dispatcher:
         """
         found = self.tools.board.find(request.model, request.backend)
         if found is None or found.served is None:
-            raise errors.model_not_found(request.model)
+            raise self.tools.board.missing(request.model)
         began = self.system.clock.now()
         deadline = began + found.served.hold_timeout
         tried = Tried()

@@ -180,6 +180,8 @@ class GatewayActor(Actor):
             self._save_in(SAVE_DELAY)
         if news.touched or news.anew:
             await self._update(news.touched | news.anew, anew=news.anew)
+        if news.complete:
+            self._tools.board.complete = True
 
     async def _look(self) -> None:
         """Notice links of which the news was lost: in a full mailbox, or between two lives of this actor."""
@@ -266,6 +268,7 @@ class GatewayActor(Actor):
         if snapshot is not None:
             self._known.serve(snapshot.models)
             self._known.locate(snapshot.workers)
+            self._tools.board.complete = True
             log.info("snapshot.loaded", deployments=len(snapshot.models), workers=len(snapshot.workers))
 
     def _save_in(self, delay: float) -> None:

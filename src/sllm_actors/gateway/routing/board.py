@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 
+from sllm_actors.api_error import ApiError
+from sllm_actors.gateway import errors
+
 from .route import Route, resolve
 
 
@@ -14,9 +17,11 @@ class Board:
 
     Attributes:
         routes: The routes of all deployments that are served, by deployment id.
+        complete: Whether a head has told of all deployments, to this gateway or to one before it.
     """
 
     def __init__(self) -> None:
+        self.complete = False
         self.routes: dict[str, Route] = {}
         self._names: dict[str, list[str]] = {}
 
@@ -43,6 +48,10 @@ class Board:
     def find(self, model: str, backend: str | None = None) -> Route | None:
         """Return the route that a request's ``model`` and ``backend`` mean, or None; see ``resolve``."""
         return resolve(self.routes, self._names, model, backend)
+
+    def missing(self, model: str) -> ApiError:
+        """Return the error of a request whose ``model`` was not found."""
+        return errors.model_not_found(model) if self.complete else errors.models_unknown()
 
     def listed(self) -> list[tuple[str, Route]]:
         """Return each deployment's route with the name that clients are shown for it, sorted by that name.

@@ -55,6 +55,7 @@ class News:
         touched: The deployments whose route may be another.
         anew: The deployments of a worker that may have forgotten what this gateway had told it.
         served: Whether what the head says of deployments has changed.
+        complete: Whether the head has told of all deployments.
         located: Workers whose address has changed, or is new.
         gone: Workers that the head no longer knows.
     """
@@ -62,6 +63,7 @@ class News:
     touched: Touched = field(factory=set)
     anew: Touched = field(factory=set)
     served: bool = False
+    complete: bool = False
     located: tuple[WorkerAddress, ...] = ()
     gone: tuple[str, ...] = ()
 
@@ -159,7 +161,7 @@ class Following:
         _warn(changes, "the head")
         touched = self._known.serve(changes.put, changes.removed)
         news.touched |= touched
-        news.served = bool(touched)
+        news.served, news.complete = bool(touched), changes.whole
 
     def _locate(self, changes: Changes[str, WorkerAddress], news: News) -> None:
         _warn(changes, "the head")
