@@ -263,7 +263,7 @@ async def _place(fleet: Fleet, load: Load, figures: Figures, say: Say) -> None:
         figures["place_p99_us"], figures["place_p50_us"] = steps["p99_us"], steps["p50_us"]
         figures["place_cpu_p99_us"] = steps["cpu_p99_us"]
         figures["placements"] = steps["count"]
-    figures["place_hold_ms"] = found["hold_ms"]
+    figures["place_hold_ms"], figures["place_hold_cpu_ms"] = found["hold_ms"], found["hold_cpu_ms"]
     for name in extra:
         await _request(fleet, adapter.delete(name), load)
     await _settled(fleet, fleet.size.replicas, load)
@@ -298,7 +298,7 @@ async def _lose_links(fleet: Fleet, load: Load, figures: Figures, say: Say) -> N
     figures["rejoin_started"] = fleet.started - started
     figures["rejoin_stopped"] = fleet.stopped - stopped
     found = await fleet.measure()
-    figures["rejoin_hold_ms"] = found["hold_ms"]
+    figures["rejoin_hold_ms"], figures["rejoin_hold_cpu_ms"] = found["hold_ms"], found["hold_cpu_ms"]
     figures["rss_mib"] = max(figures["rss_mib"], found["rss_mib"])
 
 
@@ -316,5 +316,5 @@ async def _lose_head(fleet: Fleet, load: Load, figures: Figures, say: Say) -> No
     figures["adopt_started"] = fleet.started - started
     figures["adopt_stopped"] = fleet.stopped - stopped
     found = await fleet.measure()
-    figures["adopt_hold_ms"] = found["hold_ms"]
+    figures["adopt_hold_ms"], figures["adopt_hold_cpu_ms"] = found["hold_ms"], found["hold_cpu_ms"]
     figures["rss_mib"] = max(figures["rss_mib"], found["rss_mib"])
