@@ -13,7 +13,7 @@ import anyio
 from anyio import to_thread
 
 from sllm_actors.actors import ActorSystem, ChildSpec
-from sllm_actors.nodes.garbage import collect_when_idle
+from sllm_actors.nodes.garbage import keep_collections_short
 from sllm_actors.serving.controller import Controller
 from sllm_actors.serving.messages import CONTROLLER
 from sllm_actors.serving.picture.events import DeploymentAdded, Event, ReplicasReported
@@ -42,7 +42,7 @@ async def run_head_actor(
         await system.start(ChildSpec(CONTROLLER, make, name=CONTROLLER))
         async with anyio.create_task_group() as beside:
             beside.start_soon(write_behind, store)
-            beside.start_soon(collect_when_idle)
+            beside.start_soon(keep_collections_short)
             yield
             beside.cancel_scope.cancel()
     finally:

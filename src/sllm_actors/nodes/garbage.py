@@ -1,7 +1,8 @@
-"""When a node looks for cyclic garbage: fully only while it is idle, since that holds its event loop.
+"""Keeps the search for cyclic garbage short, since it holds the event loop: it looks only at what is new.
 
-A full collection looks at every object: 57 ms for the 200,000 of a middling cluster. So none happens by
-itself here. What a collection leaves is *frozen* (``gc.freeze``): later ones look only at what came since.
+Python looks through all objects again and again: 80 ms for a middling cluster. Here what such a *full*
+collection leaves is *frozen* (``gc.freeze``), so that the next one looks only at what came since. What is
+frozen may become garbage later: about once an hour, while the node is idle, everything is looked at.
 """
 
 from __future__ import annotations
@@ -12,39 +13,52 @@ from typing import Final, NoReturn
 
 import anyio
 
+FULL: Final = 5
+"""Collections of the younger generations before a full one: that looks at some 35,000 new objects then."""
+
 INTERVAL: Final = 5.0
 """Seconds between two looks whether the node is idle."""
 
 IDLE: Final = 0.2
 """The share of one core that an idle node uses at most."""
 
-PATIENCE: Final = 60
-"""After so many looks in a row at a busy node a collection happens all the same."""
+THAW: Final = 3600.0
+"""Seconds from one look at everything to the next; it waits for an idle node."""
 
-THAW: Final = 720
-"""After so many collections what is frozen is looked at again, too: it may have become garbage."""
-
-_NEVER: Final = 1_000_000  # collections of the younger generations before a full one
+PATIENCE: Final = 24
+"""Times ``THAW`` after which a node that is never idle looks at everything all the same."""
 
 
-async def collect_when_idle(interval: float = INTERVAL) -> NoReturn:
-    """Take over the full collections of this process, until cancelled; then they are Python's own again."""
+async def keep_collections_short(interval: float = INTERVAL) -> NoReturn:
+    """Take over the collections of this process, until cancelled; then they are Python's own again.
+
+    What there is already is not looked at now.
+
+    Args:
+        interval: See ``INTERVAL``.
+    """
     before = gc.get_threshold()
-    gc.set_threshold(before[0], before[1], _NEVER)
-    collections = busy = 0
+    gc.set_threshold(*before[:2], FULL)
+    gc.callbacks.append(_freeze)
+    gc.freeze()
     try:
+        thawed = time.monotonic()
         while True:
             began, used = time.monotonic(), time.process_time()
             await anyio.sleep(interval)
-            share = (time.process_time() - used) / (time.monotonic() - began)
-            if share > IDLE and busy < PATIENCE:
-                busy += 1
-                continue
-            busy, collections = 0, collections + 1
-            if collections % THAW == 0:
+            now = time.monotonic()
+            idle = time.process_time() - used <= IDLE * (now - began)
+            if now - thawed >= (THAW if idle else THAW * PATIENCE):
+                thawed = now
                 gc.unfreeze()
-            gc.collect()
-            gc.freeze()
+                gc.collect()
+                gc.collect()  # of nothing: Python waits for a quarter of what it saw the last time to be new
     finally:
+        gc.callbacks.remove(_freeze)
         gc.unfreeze()
         gc.set_threshold(*before)
+
+
+def _freeze(phase: str, info: dict[str, int]) -> None:
+    if phase == "stop" and info["generation"] == 2:
+        gc.freeze()

@@ -23,7 +23,7 @@ from sllm_actors.observe.logs import configure_logs
 from sllm_actors.observe.streams import open_standard_streams
 from sllm_actors.observe.titles import set_title
 
-from .garbage import collect_when_idle
+from .garbage import keep_collections_short
 from .membership import HeadMoved
 from .settings import CONFIGURATION_EXIT, NodeSettings, read_settings
 from .stop_signals import stop_on_hang_up, stop_signals
@@ -99,7 +99,7 @@ async def _run(role: str, settings: NodeSettings) -> None:
         watching.start_soon(_watch_launcher, stopping)
         watching.start_soon(_limit_stop, stopping)
         if role != "worker":
-            watching.start_soon(collect_when_idle)
+            watching.start_soon(keep_collections_short)
         log.info("node.starts", role=role, pid=os.getpid())
         await _role(role)(settings, stopping)
         log.info("node.stopped")

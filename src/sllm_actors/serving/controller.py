@@ -14,6 +14,7 @@ from typing import Any
 
 import structlog
 from anyio import to_thread
+from anyio.lowlevel import checkpoint
 from attrs import frozen
 
 from sllm_actors.actors import Actor, ActorRef, AskError, NodeId, Reply, Timer
@@ -73,6 +74,9 @@ from .views.answers import answer
 from .views.messages import Question
 
 log = structlog.get_logger("sllm_actors.controller")
+
+HOLD = 0.005
+"""Seconds that messages which come together are handled until the event loop has its turn."""
 
 GATHER = 0.005
 """Seconds from an event until what it touches is planned, with all that others have touched meanwhile."""
@@ -158,6 +162,7 @@ class Controller(Actor):
         self._writer = StoreWriter(store, self._reserved)
         self._reports: dict[str, Subscription[ReplicaKey, ReplicaReport]] = {}
         self._planning = False
+        self._go_on_until = 0.0
         self._due: Timer | None = None
         self._due_at = 0.0
 
@@ -181,6 +186,9 @@ class Controller(Actor):
 
     async def receive(self, message: Any) -> Any:
         """Take a report, a change of a link, a question, or a control request (to which it answers)."""
+        if time.perf_counter() >= self._go_on_until:
+            await checkpoint()
+            self._go_on_until = time.perf_counter() + HOLD
         match message:
             case ReplicasDifference() | ReplicasPage() | Beat():
                 self._reported(message)
@@ -189,6 +197,7 @@ class Controller(Actor):
             case AskOrders() | AskRoutes() | AskAddresses():
                 self._feeds.answer(message)
             case _Plan():
+                self._planning = False
                 self._plan()
             case _Tick():
                 self.context.after(TICK_INTERVAL, _Tick())
@@ -363,12 +372,12 @@ class Controller(Actor):
             self.context.after(GATHER, _Plan())
 
     def _plan(self) -> None:
-        self._planning = False
         now = self.context.now()
         self._picture.plan(now)
         self._carry_out(self._picture.effects())
-        if self._picture.more:
-            self._plan_soon()
+        if self._picture.more and not self._planning:
+            self._planning = True
+            self.context.after(0.0, _Plan())
         self._wake_at(self._picture.due(), now)
 
     def _wake_at(self, due: float | None, now: float) -> None:
@@ -385,8 +394,6 @@ class Controller(Actor):
         self._feeds.publish(effects)
         for node, key in effects.documents:
             self.context.start_soon(self._read_document, node, key)
-        for subject, event, sentence in effects.journal:
-            log.info(event, subject=subject, sentence=sentence)
         self._writer.note([JournalEntry(wall, *each) for each in effects.journal])
 
     def _reserved(self, numbers: Mapping[str, int]) -> None:

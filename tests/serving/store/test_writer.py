@@ -10,6 +10,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 from anyio import to_thread
+from structlog.testing import capture_logs
 from tests.serving.kit import until
 
 from sllm_actors.serving.store import writer as module
@@ -53,11 +54,14 @@ class Watched:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.away = False
+        self.refused: StoreWrite | None = None
         self.given: list[Sequence[StoreWrite]] = []
 
     def apply(self, writes: Sequence[StoreWrite]) -> None:
         if self.away:
             raise StoreProblem("it is away")
+        if self.refused in writes:
+            raise StoreProblem("one of them cannot be written")
         self.store.apply(writes)
         if writes:
             self.given.append(writes)
@@ -157,3 +161,49 @@ async def test_a_writer_that_is_cancelled_in_a_write_keeps_what_waited(tmp_path:
             await writer.commit([])
         await writer.commit([])
         assert [each.uid for each in (await watched.load()).deployments] == ["u"]
+
+
+async def test_what_many_commit_at_a_time_is_one_transaction(tmp_path: Path) -> None:
+    async with writing(tmp_path) as (writer, watched, _):
+        async with anyio.create_task_group() as committing:
+            for number in range(30):
+                committing.start_soon(writer.commit, [PutNode(NodeRecord(f"w{number}", "worker"))])
+        assert len(watched.given) <= 2, "the first one may go alone"
+        assert len((await watched.load()).nodes) == 30
+
+
+async def test_one_that_cannot_be_written_does_not_spoil_the_others(tmp_path: Path) -> None:
+    async with writing(tmp_path) as (writer, watched, _):
+        watched.refused = PutNode(NodeRecord("w3", "worker"))
+        failed = []
+
+        async def commit(node: str) -> None:
+            try:
+                await writer.commit([PutNode(NodeRecord(node, "worker"))])
+            except StoreProblem as problem:
+                failed.append((node, str(problem)))
+
+        async with anyio.create_task_group() as committing:
+            for number in range(6):
+                committing.start_soon(commit, f"w{number}")
+        assert failed == [("w3", "one of them cannot be written")]
+        assert [each.id for each in (await watched.load()).nodes] == ["w0", "w1", "w2", "w4", "w5"]
+
+
+async def test_what_is_noted_is_logged_once_whether_or_not_the_store_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "AGAIN_AFTER", 0.01)
+    with capture_logs() as lines:
+        async with writing(tmp_path) as (writer, watched, _):
+            watched.away = True
+            writer.note([JournalEntry(1.0, "m", "replica.placed", "it goes to w1")])
+            await until(lambda: any(line["event"] == "store.away" for line in lines) or not writer.waits)
+            watched.away = False
+            await until(lambda: not writer.waits)
+            writer.note([JournalEntry(2.0, "m", "replica.stopped", "it is not wanted")])
+    told = [(line["event"], line["subject"], line["sentence"]) for line in lines if "subject" in line]
+    assert told == [
+        ("replica.placed", "m", "it goes to w1"),
+        ("replica.stopped", "m", "it is not wanted"),
+    ], "also what was noted last"

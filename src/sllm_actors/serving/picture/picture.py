@@ -43,7 +43,7 @@ SETTLE_TIME = 10.0
 FORGETTING = 3600.0
 """Seconds between two looks at deletions that are old enough, but may not be forgotten yet."""
 
-BATCH = 64
+BATCH = 16
 """How many deployments are planned in one step at most: the actor takes other messages in between."""
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Final
+from typing import Final, NoReturn
 
 import anyio
 import structlog
 from anyio import to_thread
+from attrs import define
 
 from .problem import StoreProblem
 from .records import (
@@ -25,12 +26,27 @@ from .records import (
 from .store import Store
 
 log = structlog.get_logger("sllm_actors.store")
+journal_log = structlog.get_logger("sllm_actors.journal")
 
 MOST_ENTRIES: Final = 1000
 """Journal entries that wait while the store is away; of more, the oldest are dropped."""
 
 AGAIN_AFTER: Final = 2.0
 """Seconds after which a store that failed is tried again."""
+
+
+@define(eq=False)
+class _Promise:
+    """Writes that somebody waits for.
+
+    Attributes:
+        kept: Whether there is nothing to wait for any more.
+        problem: Why they are not written; "" if they are.
+    """
+
+    writes: Sequence[StoreWrite]
+    kept: bool = False
+    problem: str = ""
 
 
 class StoreWriter:
@@ -51,7 +67,9 @@ class StoreWriter:
         self._turn = anyio.Lock()
         self._behind: dict[Hashable, StoreWrite] = {}
         self._numbers: dict[str, int] = {}
+        self._promises: list[_Promise] = []
         self._journal: list[JournalEntry] = []
+        self._unlogged: list[JournalEntry] = []
         self._wake = anyio.Event()
         self._writing = False
 
@@ -76,7 +94,8 @@ class StoreWriter:
             self._wake.set()
 
     def note(self, entries: Sequence[JournalEntry]) -> None:
-        """Add to the journal soon."""
+        """Add to the journal, and to the log, soon."""
+        self._unlogged += entries
         self._journal += entries
         del self._journal[: max(0, len(self._journal) - MOST_ENTRIES)]
         if entries:
@@ -85,32 +104,68 @@ class StoreWriter:
     async def commit(self, writes: Sequence[StoreWrite]) -> None:
         """Write this now, after all that waits; it is on disk when this returns.
 
+        What others commit while a transaction is under way goes into the next one together. What is cancelled
+        may be written all the same.
+
         Raises:
             StoreProblem: It was not written. What waited goes on waiting.
         """
+        promise = _Promise(writes)
+        self._promises.append(promise)
         async with self._turn:
-            self._writing = True
-            behind, self._behind = self._behind, {}
-            numbers, self._numbers = self._numbers, {}
-            try:
-                await to_thread.run_sync(self._store.apply, [*behind.values(), *writes])
-            except BaseException:
-                # To its old place, before what has come meanwhile.
-                later, self._behind = self._behind, behind
-                self.behind(tuple(later.values()))
-                self._numbers = numbers | self._numbers
+            if not promise.kept:
+                await self._keep_promises()
+        if promise.problem:
+            raise StoreProblem(promise.problem)
+
+    async def _keep_promises(self) -> None:
+        promises, self._promises = self._promises, []
+        try:
+            problem = await self._write(promises)
+            for each in promises:
+                # One that cannot be written must not spoil the others.
+                each.problem = await self._write([each]) if problem and len(promises) > 1 else problem
+                each.kept = True
+        except BaseException:
+            self._promises = [each for each in promises if not each.kept] + self._promises
+            raise
+
+    async def _write(self, promises: Sequence[_Promise]) -> str:
+        """Write what waits and these in one transaction; return why that failed, or ""."""
+        self._writing = True
+        behind, self._behind = self._behind, {}
+        numbers, self._numbers = self._numbers, {}
+        writes = [write for each in promises for write in each.writes]
+        try:
+            await to_thread.run_sync(self._store.apply, [*behind.values(), *writes])
+        except BaseException as error:
+            # To its old place, before what has come meanwhile.
+            later, self._behind = self._behind, behind
+            self.behind(tuple(later.values()))
+            self._numbers = numbers | self._numbers
+            if not isinstance(error, StoreProblem):
                 raise
-            finally:
-                self._writing = False
+            return str(error)
+        finally:
+            self._writing = False
         if numbers:
             self._on_reserved(numbers)
+        return ""
 
-    async def run(self) -> None:
+    async def run(self) -> NoReturn:
         """Write what waits, until cancelled; while the store is away, try again and again."""
+        try:
+            await self._run()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._write_log()
+
+    async def _run(self) -> NoReturn:
         said = ""
         while True:
             await self._wake.wait()
             self._wake = anyio.Event()
+            await self._write_log()
             try:
                 await self.commit(())
                 await self._write_journal()
@@ -121,6 +176,12 @@ class StoreWriter:
                     log.error("store.away", problem=said)  # noqa: TRY400 - a full disk is no bug
                 await anyio.sleep(AGAIN_AFTER)
                 self._wake.set()
+
+    async def _write_log(self) -> None:
+        """Log in a thread: a thousand lines, as when all links are lost, would hold the loop too long."""
+        entries, self._unlogged = self._unlogged, []
+        if entries:
+            await to_thread.run_sync(_log_all, entries)
 
     async def _write_journal(self) -> None:
         entries, self._journal = self._journal, []
@@ -136,6 +197,11 @@ class StoreWriter:
         for about, write in list(self._behind.items()):
             if isinstance(write, PutRevision | DropRevision) and _about(write)[1] == uid:
                 del self._behind[about]
+
+
+def _log_all(entries: Sequence[JournalEntry]) -> None:
+    for each in entries:
+        journal_log.info(each.event, subject=each.subject, sentence=each.sentence)
 
 
 def _about(write: StoreWrite) -> tuple[object, ...]:
