@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sllm_actors.serving.picture.deployment import Deployment, Revision
+from sllm_actors.serving.picture.missing import waiting_revision
 from sllm_actors.serving.picture.node import KnownNode
 from sllm_actors.serving.picture.picture import Picture
 from sllm_actors.serving.picture.replica import KnownReplica, Told
@@ -68,10 +69,10 @@ class CheckedPicture(Picture):
         turns = len(deployment.revisions[key.revision].spec.endpoints)
         if turns and any(each.key.number % turns == key.number % turns for each in others):
             return ""
-        wanted = len(deployment.spec.endpoints) or deployment.wanted
+        wanted = len(waiting_revision(deployment).spec.endpoints) or deployment.wanted
         if serving >= wanted:
             return ""
         first = deployment.rolling and waits and key.revision != deployment.target
-        if first and serving >= wanted - 1 and (wanted >= 2 or deployment.allow_downtime):
+        if first and (deployment.allow_downtime or 1 <= serving == len(others)):
             return ""
         return f"only {serving} of {wanted} others serve"

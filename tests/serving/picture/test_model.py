@@ -16,6 +16,7 @@ from sllm_actors.engines.messages import ReplicaState
 from sllm_actors.serving.control import Change, delete, drain
 from sllm_actors.serving.deployment.spec import DeploymentSpec
 from sllm_actors.serving.picture.deployment import Deployment
+from sllm_actors.serving.picture.missing import waiting_revision
 from sllm_actors.serving.picture.node import Link
 from sllm_actors.serving.picture.replica import Told
 
@@ -287,7 +288,7 @@ class Histories(RuleBasedStateMachine):
                 assert placed <= self.wanted(deployment) + 1, f"{deployment.id} has too many"
 
     def wanted(self, deployment: Deployment) -> int:
-        return len(deployment.spec.endpoints) or deployment.wanted
+        return len(waiting_revision(deployment).spec.endpoints) or deployment.wanted
 
     # ---- what it comes to
 

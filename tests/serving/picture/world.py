@@ -286,6 +286,10 @@ class World:
                 found[name] = count
         return found
 
+    def is_settled(self) -> bool:
+        """Return whether the head gives orders for what was deployed before its start."""
+        return self.picture.settled
+
     def states(self, name: str) -> list[tuple[int, str]]:
         """Return the replicas of a worker: the revision and the state of each."""
         return sorted((key.revision, each.state.value) for key, each in self.machines[name].running.items())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from itertools import islice
 
 from attrs import frozen
@@ -105,11 +105,13 @@ class WorkersFor:
         fleet: All nodes.
         uid: The deployment.
         now: Seconds on the head's clock.
+        has_room: Returns whether a replica of a revision would find a place now.
     """
 
     fleet: Fleet
     uid: str
     now: float
+    has_room: Callable[[Revision], bool]
 
     def drains(self, node: str) -> bool:
         """Return whether a worker is being drained."""

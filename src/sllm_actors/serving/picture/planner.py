@@ -68,7 +68,11 @@ class Planner:
 
     def _turn(self, deployment: Deployment, now: float) -> bool:
         """Do what the plan says once; return whether that may have changed the plan."""
-        todo = plan(deployment, WorkersFor(self._fleet, deployment.uid, now), now)
+
+        def has_room(revision: Revision) -> bool:
+            return self._place(deployment, revision, now) is not None
+
+        todo = plan(deployment, WorkersFor(self._fleet, deployment.uid, now, has_room), now)
         deployment.due = todo.due
         if todo.rolled_back:
             self._roll_back(deployment, todo.rolled_back)

@@ -7,7 +7,7 @@ should be. Its rules:
 - One more than wanted may run while others leave (surge 1), and none that serves is stopped before another
   one serves (unavailable 0).
 - If no place is found for the one more within ``SURGE_PATIENCE``, an old replica whose room would do goes
-  first: where two or more are wanted and all serve, or where downtime is allowed. Else the rollout pauses.
+  first: where two or more run and all serve, or where downtime is allowed. Else the rollout pauses.
 - A new revision that fails three times, or is not ready within its start-up timeout, is rolled back.
 - While a rollout is paused, replicas of both revisions stay, and missing ones are of the old revision.
 - Of too many, those go first that are furthest from serving.
@@ -23,7 +23,7 @@ from attrs import define, field
 from sllm_actors.engines.messages import ReplicaState
 
 from .deployment import Deployment, Revision
-from .replica import CRASH_LOOP, KnownReplica
+from .replica import CRASH_LOOP, KnownReplica, Told
 
 SURGE_PATIENCE = 30.0
 """Seconds that a rollout waits for a place before an old replica goes first, or it pauses."""
@@ -34,6 +34,10 @@ class Workers(Protocol):
 
     def drains(self, node: str) -> bool:
         """Return whether a worker is being drained."""
+        ...
+
+    def has_room(self, revision: Revision) -> bool:
+        """Return whether a replica of a revision would find a place now."""
         ...
 
     def makes_room(self, revision: Revision, replicas: Collection[KnownReplica]) -> bool:
@@ -154,8 +158,9 @@ def _stop_leaving(
     total = len(keep) + len(leave)
     serving = sum(replica.serves for replica in (*keep, *leave))
     first: list[KnownReplica] = []
-    if deployment.rolling and total >= wanted:
-        first = _first_to_go(deployment, leave, serving >= wanted, todo, workers, now)
+    ending = any(replica.ordered is Told.STOP for replica in deployment.replicas.values())
+    if deployment.rolling and not ending:  # else its room is not free yet
+        first = _first_to_go(deployment, leave, serving == total, todo, workers, now)
     for replica in sorted(leave, key=lambda each: each.distance, reverse=True):
         if replica not in first and (total <= wanted or (replica.serves and serving <= wanted)):
             continue
@@ -179,9 +184,11 @@ def _first_to_go(
         todo.due_at(deployment.wait.since + SURGE_PATIENCE)
         return []
     revision = deployment.revisions[todo.revision]
+    if workers.has_room(revision):
+        return []
     alone = [replica for replica in old if workers.makes_room(revision, [replica])]
     alone.sort(key=lambda each: each.distance, reverse=True)
-    several = deployment.wanted >= 2
+    several = len(deployment.running()) >= 2
     if alone and (deployment.allow_downtime or not alone[0].serves or (several and all_serve)):
         return alone[:1]
     if alone and several:

@@ -1,0 +1,205 @@
+"""Workers that are lost, drained or return, and replicas that fail or are refused."""
+
+from __future__ import annotations
+
+from sllm_actors.engines.messages import ReplicaState
+from sllm_actors.serving.picture import fleet
+from sllm_actors.serving.picture.node import Link
+
+from .world import World, count
+
+
+def test_a_worker_that_returns_within_the_grace_keeps_its_replicas() -> None:
+    world = World()
+    for name in "abcd":
+        world.worker(name)
+    world.deploy("m", **count(1))
+    world.ready()
+    (name,) = world.where("m:command")
+    world.unlink(name)
+    world.wait(9)
+    world.link(name)
+    world.wait(30)
+    assert world.where("m:command") == {name: 1}
+
+
+def test_of_too_many_the_one_that_returned_goes() -> None:
+    world = World()
+    for name in "abcd":
+        world.worker(name)
+    world.deploy("m")
+    world.ready()
+    (name,) = world.where("m:command")
+    world.unlink(name)
+    world.wait(11)
+    assert world.picture.fleet.nodes[name].link is Link.DOWN
+    world.ready()
+    (other,) = [each for each in world.where("m:command") if each != name]
+    world.link(name)
+    assert world.where("m:command") == {other: 1}
+    assert world.machines[name].running == {}
+
+
+def test_while_more_than_a_third_is_away_none_is_given_up() -> None:
+    world = World()
+    for name in "abcd":
+        world.worker(name)
+    world.deploy("m", **count(4))
+    world.ready()
+    for name in "ab":
+        world.unlink(name)
+    world.wait(1000)
+    assert world.where("m:command") == dict.fromkeys("abcd", 1)
+    world.link("a")
+    assert world.picture.fleet.nodes["b"].link is Link.DOWN
+    assert sum(world.where("m:command").values()) == 4
+
+
+def test_a_worker_that_was_started_again_runs_its_orders_anew() -> None:
+    world = World()
+    world.worker("a")
+    known = world.deploy("m")
+    world.ready()
+    world.unlink("a")
+    world.link("a", new_life=True)
+    assert world.states("a") == [(1, "starting")]
+    world.link("a", new_life=True)  # the loss of the life before was not noticed
+    assert world.states("a") == [(1, "starting")]
+    assert len(known.replicas) == 1
+
+
+def test_where_no_other_worker_is_left_a_failing_replica_stays_and_says_so() -> None:
+    world = World()
+    world.worker("a")
+    world.deploy("m")
+    (key,) = world.machines["a"].running
+    for failures in (3, 4):
+        world.say("a", key, ReplicaState.FAILED, failures=failures, reason="it broke")
+    assert world.where("m:command") == {"a": 1}
+    assert len(world.told("replica.stays")) == 1
+    world.worker("b")
+    world.say("a", key, ReplicaState.FAILED, failures=5, reason="it broke")
+    assert world.where("m:command") == {"b": 1}
+    (again,) = world.machines["b"].running
+    world.wait(601)
+    world.say("b", again, ReplicaState.FAILED, failures=3, reason="here, too")
+    assert world.where("m:command") == {"a": 1}
+
+
+def test_a_refusal_is_forgotten_when_the_worker_has_changed_or_after_ten_minutes() -> None:
+    world = World()
+    a = world.worker("a")
+    a.refuses["m:command"] = "it has no such file"
+    known = world.deploy("m")
+    assert world.states("a") == []
+    assert known.wait is not None
+    del a.refuses["m:command"]
+    world.inventory("a")
+    assert world.states("a") == []
+    a.changes += 1
+    world.inventory("a")
+    assert world.states("a") == [(1, "starting")]
+    a.refuses["n:command"] = "it has no such file"
+    world.deploy("n")
+    del a.refuses["n:command"]
+    world.wait(631)
+    assert world.where("n:command") == {"a": 1}
+    world.wait(601)
+    a.refuses["o:command"] = "no"
+    world.deploy("o")
+    assert next(iter(world.picture.fleet.nodes["a"].rejections.values())).reason == "no"
+
+
+def test_draining_moves_replicas_first_and_can_be_taken_back() -> None:
+    world = World()
+    world.worker("a")
+    known = world.deploy("m")
+    world.ready()
+    world.drain("a")
+    world.wait(100)
+    assert world.states("a") == [(1, "ready")]
+    world.worker("b")
+    assert world.states("b") == [(1, "starting")]
+    world.drain("a", draining=False)
+    assert (world.states("a"), world.states("b")) == ([(1, "ready")], [])
+    world.drain("a")
+    world.ready()
+    assert (world.states("a"), world.states("b")) == ([], [(1, "ready")])
+    world.restart_head()
+    assert world.picture.fleet.nodes["a"].draining
+    assert world.picture.catalogue.by_id[known.id].wait is None
+
+
+def test_nodes_that_are_gone_for_long_are_forgotten_with_their_address() -> None:
+    world = World()
+    world.worker("a")
+    world.worker("drained")
+    world.drain("drained")
+    for index in range(fleet.MAX_DOWN + 2):
+        world.worker(f"w{index}")
+        world.unlink(f"w{index}")
+        world.wait(11)
+    world.unlink("drained")
+    world.wait(11)
+    assert "w0" not in world.addresses
+    assert "w0" not in world.store.nodes
+    assert "drained" in world.picture.fleet.nodes
+    assert world.audit() == []
+
+
+def test_a_worker_that_loses_gpus_gets_nothing_new_until_there_is_room() -> None:
+    world = World()
+    a = world.worker("a", gpus=2)
+    world.deploy("m", num_gpus=1, **count(2))
+    a.has_gpus(1)
+    world.inventory("a")
+    known = world.deploy("n", num_gpus=1)
+    assert known.wait is not None
+    a.has_gpus(3, stuck=1)
+    world.inventory("a")
+    assert known.wait is not None
+    a.has_gpus(3)
+    world.inventory("a")
+    assert world.where("n:command") == {"a": 1}
+
+
+def test_a_vllm_deployment_takes_no_gpu_where_there_is_none() -> None:
+    world = World()
+    world.worker("cpu", gpus=0)
+    world.worker("gpu", gpus=1)
+    known = world.deploy("m", backend="vllm", **count(3))
+    assert sorted((each.node, each.gpus) for each in known.replicas.values()) == [
+        ("cpu", 0),
+        ("cpu", 0),
+        ("gpu", 1),
+    ]
+
+
+def test_a_replica_without_a_place_says_after_its_start_up_timeout_what_is_missing() -> None:
+    world = World()
+    world.worker("a", gpus=1)
+    known = world.deploy("m", num_gpus=2, startup_timeout=60)
+    world.wait(59)
+    assert world.routes[known.id].no_place == ""
+    world.wait(2)
+    sentence = "it found no place within 60 s: no worker has 2 free GPUs for it (a has only 1)"
+    assert world.routes[known.id].no_place == sentence
+    assert world.told("deployment.no_place") == [sentence]
+
+
+def test_numbers_are_used_only_when_they_are_stored() -> None:
+    world = World()
+    world.worker("a")
+    known = world.deploy("m")
+    known.next_number = known.usable
+    world.store_away = True
+    for key in list(known.replicas):
+        world.say("a", key, ReplicaState.FAILED, unfit=True, reason="no")
+    assert world.where("m:command") == {}
+    world.worker("b")
+    assert world.where("m:command") == {}
+    world.store_away = False
+    world.write()
+    world.wait(31)
+    assert world.where("m:command") == {"b": 1}
+    assert max(key.number for key in known.replicas) >= 64
