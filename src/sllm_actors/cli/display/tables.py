@@ -29,7 +29,9 @@ def show_deployments(deployments: list[DeploymentDocument], *, chosen: bool = Fa
     if not deployments:
         say("Nothing is deployed. Deploy a model with: sllm deploy ID_OR_PATH")
         return
-    lines = table("DEPLOYMENT", "STATUS", "REPLICAS", "AGE", "WHERE", "DETAIL", below=("DETAIL",))
+    lines = table(
+        "DEPLOYMENT", "STATUS", "REPLICAS", "AGE", "WHERE", "DETAIL", below=("DETAIL",), narrow=("WHERE",)
+    )
     now = time.time()
     for each in sorted(deployments, key=lambda deployment: deployment.id):
         replicas = f"{each.ready_replicas}/{each.desired_replicas}"
@@ -70,7 +72,7 @@ def show_instances(instances: Iterable[InstanceDocument]) -> None:
     external = any(each.endpoint for each in listed)
     place = ("ENDPOINT",) if external else ()
     columns = ("INSTANCE", "STATUS", "AGE", "FAILURES", "NODE", "PID", *place, "DETAIL")
-    lines = table(*columns, below=("DETAIL", *place))
+    lines = table(*columns, below=("DETAIL", *place), narrow=("PID", "FAILURES"))
     now = time.time()
     for each in listed:
         detail = each.reason or each.progress or ""
@@ -83,13 +85,16 @@ def show_instances(instances: Iterable[InstanceDocument]) -> None:
     show(lines)
 
 
-_OF_NODES = ("NODE", "ROLE", "STATUS", "AGE", "HOST", "GPUS FREE", "CPUS", "MEMORY FREE")
 _BELOW_NODES = ("DETAIL", "FORK SERVERS", "LABELS")
+_OF_NODES = (
+    *("NODE", "ROLE", "STATUS", "AGE", "HOST", "GPUS FREE", "CPUS", "MEMORY FREE"),
+    *("FORK SERVERS", "LABELS", "DETAIL"),
+)
 
 
 def show_nodes(nodes: list[NodeDocument]) -> None:
     """Print one line per node, and what there is to say of it; at a terminal, below that line."""
-    lines = table(*_OF_NODES, "FORK SERVERS", "LABELS", "DETAIL", below=_BELOW_NODES)
+    lines = table(*_OF_NODES, below=_BELOW_NODES, narrow=("MEMORY FREE", "CPUS", "HOST"))
     now = time.time()
     for each in sorted(nodes, key=lambda node: (node.role, node.name or node.id)):
         labels = " ".join(f"{key}={value}" for key, value in sorted(each.labels.items()))

@@ -19,6 +19,9 @@ from sllm_actors.observe.terminal_text import one_line
 NARROW = 10
 """A column whose cells have at most this many characters is never cut while there are wider ones."""
 
+GAP = 2
+"""Columns between two columns of a table."""
+
 INDENT = 2
 """Columns by which what stands below a row is indented."""
 
@@ -77,12 +80,15 @@ class TextTable:
         below: Columns whose cells stand below the other cells of their row at a terminal, so that there is
             room for them: each of their sentences on lines of its own. The names of all but the first of
             them are put before them.
+        narrow: Further columns that stand there where the terminal is too narrow for all: as many of them as
+            need be, the first one first.
         rows: The rows, each with a cell for each column.
     """
 
     columns: tuple[str, ...]
     header: bool = True
     below: tuple[str, ...] = ()
+    narrow: tuple[str, ...] = ()
     rows: list[tuple[Cell, ...]] = field(factory=list)
 
     def add_row(self, *cells: Cell) -> None:
@@ -94,28 +100,54 @@ class TextTable:
 
         Args:
             compact: Whether it has to fit a terminal: then columns with nothing in them are left out, and
-                those of ``below`` stand below their row.
+                those of ``below`` and ``narrow`` stand below their row.
         """
-        made = Table(box=None, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0), show_header=self.header)
-        kept = []
-        for number, name in enumerate(self.columns):
-            texts = [str(row[number]) for row in self.rows]
-            lowered = compact and name in self.below
-            if not lowered and (not compact or not texts or any(text != NOTHING for text in texts)):
-                kept.append(number)
-                width = max(map(cell_len, texts), default=0)
-                made.add_column(name, overflow="fold", no_wrap=width <= NARROW)
-        for row in self.rows:
-            cells = [row[number] for number in kept]
-            made.add_row(*(Text(str(each)) if isinstance(each, Notes) else each for each in cells))
-        if not compact or not self.below:
-            return made
-        return _WithNotes(made, [self._notes(row) for row in self.rows])
+        if not compact:
+            return self.table(self.columns)
+        filled = [
+            name for name in self.columns if not self.rows or any(t != NOTHING for t in self._texts(name))
+        ]
+        return _WithNotes(self, filled) if self.below else self.table(filled)
 
-    def _notes(self, row: tuple[Cell, ...]) -> list[str]:
-        """Return what stands below a row."""
+    def _texts(self, column: str) -> list[str]:
+        number = self.columns.index(column)
+        return [str(row[number]) for row in self.rows]
+
+    def table(self, columns: Iterable[str]) -> Table:
+        """Return the table with these columns only."""
+        made = Table(
+            box=None, pad_edge=False, show_edge=False, padding=(0, GAP, 0, 0), show_header=self.header
+        )
+        kept = list(columns)
+        for name in kept:
+            width = max(map(cell_len, self._texts(name)), default=0)
+            made.add_column(name, overflow="fold", no_wrap=width <= NARROW)
+        for row in self.rows:
+            cells = [row[self.columns.index(name)] for name in kept]
+            made.add_row(*(Text(str(each)) if isinstance(each, Notes) else each for each in cells))
+        return made
+
+    def beside(self, filled: Iterable[str], width: int) -> list[str]:
+        """Return the columns that stand beside each other where there are ``width`` columns of characters."""
+        beside = [name for name in filled if name not in self.below]
+        for name in self.narrow:
+            if self._least(beside) <= width:
+                break
+            if name in beside:
+                beside.remove(name)
+        return beside
+
+    def _least(self, columns: list[str]) -> int:
+        widths = [max(map(cell_len, self._texts(name)), default=0) for name in columns]
+        return (
+            sum(max(len(name), min(width, NARROW)) + GAP for name, width in zip(columns, widths, strict=True))
+            - GAP
+        )
+
+    def notes(self, row: tuple[Cell, ...], columns: Iterable[str]) -> list[str]:
+        """Return what stands below a row: its cells of these columns."""
         notes = []
-        for name in self.below:
+        for name in columns:
             found = row[self.columns.index(name)]
             sentences = found.sentences if isinstance(found, Notes) else [str(found)]
             prefix = "" if name == self.below[0] else f"{name.lower()}: "
@@ -126,23 +158,28 @@ class TextTable:
 class _WithNotes:
     """A table each of whose rows is one line, with notes below the rows."""
 
-    def __init__(self, rows: Table, notes: list[list[str]]) -> None:
-        self._rows = rows
-        self._notes = notes
+    def __init__(self, shown: TextTable, filled: list[str]) -> None:
+        self._shown = shown
+        self._filled = filled
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        lines = console.render_lines(self._rows, options, pad=False)
-        above = len(lines) - len(self._notes)  # the header
+        shown = self._shown
+        beside = shown.beside(self._filled, options.max_width)
+        lowered = [*shown.below, *(name for name in shown.narrow if name not in beside)]
+        lines = console.render_lines(shown.table(beside), options, pad=False)
+        above = len(lines) - len(shown.rows)  # the header
         for number, line in enumerate(lines):
             yield from line
             yield Segment.line()
-            for note in self._notes[number - above] if number >= above else ():
+            for note in shown.notes(shown.rows[number - above], lowered) if number >= above else ():
                 yield Padding(Text(note, overflow="fold"), (0, 0, 0, INDENT))
 
 
-def table(*columns: str, header: bool = True, below: tuple[str, ...] = ()) -> TextTable:
+def table(
+    *columns: str, header: bool = True, below: tuple[str, ...] = (), narrow: tuple[str, ...] = ()
+) -> TextTable:
     """Return a table with these columns and no rows; see ``TextTable``."""
-    return TextTable(columns, header, below)
+    return TextTable(columns, header, below, narrow)
 
 
 def cell(value: object) -> Name:
