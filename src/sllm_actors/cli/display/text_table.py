@@ -102,47 +102,45 @@ class TextTable:
             compact: Whether it has to fit a terminal: then columns with nothing in them are left out, and
                 those of ``below`` and ``narrow`` stand below their row.
         """
+        everything = range(len(self.columns))
         if not compact:
-            return self.table(self.columns)
+            return self.table(everything)
         filled = [
-            name for name in self.columns if not self.rows or any(t != NOTHING for t in self._texts(name))
+            each for each in everything if not self.rows or any(text != NOTHING for text in self._texts(each))
         ]
         return _WithNotes(self, filled) if self.below else self.table(filled)
 
-    def _texts(self, column: str) -> list[str]:
-        number = self.columns.index(column)
+    def _texts(self, number: int) -> list[str]:
         return [str(row[number]) for row in self.rows]
 
-    def table(self, columns: Iterable[str]) -> Table:
-        """Return the table with these columns only."""
+    def _width(self, number: int) -> int:
+        return max(map(cell_len, self._texts(number)), default=0)
+
+    def table(self, numbers: Iterable[int]) -> Table:
+        """Return the table with these of its columns only."""
         made = Table(
             box=None, pad_edge=False, show_edge=False, padding=(0, GAP, 0, 0), show_header=self.header
         )
-        kept = list(columns)
-        for name in kept:
-            width = max(map(cell_len, self._texts(name)), default=0)
-            made.add_column(name, overflow="fold", no_wrap=width <= NARROW)
+        kept = list(numbers)
+        for each in kept:
+            made.add_column(self.columns[each], overflow="fold", no_wrap=self._width(each) <= NARROW)
         for row in self.rows:
-            cells = [row[self.columns.index(name)] for name in kept]
+            cells = [row[each] for each in kept]
             made.add_row(*(Text(str(each)) if isinstance(each, Notes) else each for each in cells))
         return made
 
-    def beside(self, filled: Iterable[str], width: int) -> list[str]:
-        """Return the columns that stand beside each other where there are ``width`` columns of characters."""
-        beside = [name for name in filled if name not in self.below]
+    def beside(self, filled: Iterable[int], width: int) -> list[int]:
+        """Return which columns stand beside each other where there is room for ``width`` characters."""
+        beside = [each for each in filled if self.columns[each] not in self.below]
         for name in self.narrow:
             if self._least(beside) <= width:
                 break
-            if name in beside:
-                beside.remove(name)
+            beside = [each for each in beside if self.columns[each] != name]
         return beside
 
-    def _least(self, columns: list[str]) -> int:
-        widths = [max(map(cell_len, self._texts(name)), default=0) for name in columns]
-        return (
-            sum(max(len(name), min(width, NARROW)) + GAP for name, width in zip(columns, widths, strict=True))
-            - GAP
-        )
+    def _least(self, numbers: Iterable[int]) -> int:
+        widths = [max(len(self.columns[each]), min(self._width(each), NARROW)) for each in numbers]
+        return sum(widths) + GAP * (len(widths) - 1)
 
     def notes(self, row: tuple[Cell, ...], columns: Iterable[str]) -> list[str]:
         """Return what stands below a row: its cells of these columns."""
@@ -158,14 +156,15 @@ class TextTable:
 class _WithNotes:
     """A table each of whose rows is one line, with notes below the rows."""
 
-    def __init__(self, shown: TextTable, filled: list[str]) -> None:
+    def __init__(self, shown: TextTable, filled: list[int]) -> None:
         self._shown = shown
         self._filled = filled
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         shown = self._shown
         beside = shown.beside(self._filled, options.max_width)
-        lowered = [*shown.below, *(name for name in shown.narrow if name not in beside)]
+        names = {shown.columns[each] for each in beside}
+        lowered = [*shown.below, *(name for name in shown.narrow if name not in names)]
         lines = console.render_lines(shown.table(beside), options, pad=False)
         above = len(lines) - len(shown.rows)  # the header
         for number, line in enumerate(lines):
