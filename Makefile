@@ -10,6 +10,7 @@ UP_ARGS ?=
 BENCH_ARGS ?=
 ROUNDS ?= 50
 SEEDS ?= 1000
+EXAMPLES ?= 5000
 SEED ?=
 MUTATION ?=
 VLLM ?= wanted
@@ -56,6 +57,9 @@ soak: environment vllm ## kill processes of a real vLLM at random, ROUNDS=50 tim
 
 soak-store: environment ## kill processes that write to the head's store at random, ROUNDS=50 times (about 10 minutes; SEED=n repeats a run)
 	@SLLM_SOAK_ROUNDS=$(ROUNDS) SLLM_SOAK_SEED=$(SEED) $(BIN)/python -m pytest tests/serving/store/test_kills.py $(PYTEST_ARGS)
+
+soak-picture: environment ## thousands of random histories of the head's picture of the cluster (EXAMPLES=5000; a few minutes)
+	@SLLM_PICTURE_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest tests/serving/picture/test_model.py -o timeout=3600 $(PYTEST_ARGS)
 
 sim: environment ## simulate clusters under SEEDS=1000 seeded faults (and what once failed), or SEED=n again with its trace
 	@$(BIN)/python -m tests.sim $(if $(SEED),--seed $(SEED),--seeds $(SEEDS)) $(if $(MUTATION),--mutation $(MUTATION))

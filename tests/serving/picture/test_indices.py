@@ -109,3 +109,27 @@ def test_a_burst_is_planned_once_and_in_parts() -> None:
     assert picture.more
     picture.plan(world.now, limit=2)
     assert not picture.more
+
+
+def test_what_is_held_is_planned_after_it_is_released() -> None:
+    world = World()
+    known = world.deploy("m")
+    assert world.picture.hold(known.id)
+    world.worker("a")
+    world.wait(100)
+    assert world.where("m:command") == {}
+    world.picture.release(known.id)
+    world.picture.release("a")  # a node, of which nothing is planned
+    world.settle()
+    world.wait(31)
+    assert world.where("m:command") == {"a": 1}
+
+
+def test_a_node_that_is_held_is_written_by_who_holds_it() -> None:
+    world = World()
+    world.worker("a")
+    assert world.picture.hold("a")
+    del world.store.nodes["a"]
+    world.unlink("a")
+    world.link("a")
+    assert world.store.nodes == {}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -24,6 +24,7 @@ from .checked import CheckedPicture
 from .definition import choose
 from .world import World, count, spec_of
 
+LONG = "SLLM_PICTURE_EXAMPLES" in os.environ
 EXAMPLES = int(os.environ.get("SLLM_PICTURE_EXAMPLES", "60"))
 
 GPUS = {"a": 2, "b": 1, "c": 0, "d": 2}
@@ -359,6 +360,8 @@ Histories.TestCase.settings = settings(
     max_examples=EXAMPLES,
     stateful_step_count=40,
     deadline=None,
+    # Making an example smaller takes minutes: the long run does it.
+    phases=[Phase.explicit, Phase.reuse, Phase.generate, *([Phase.shrink] if LONG else [])],
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 TestHistories = Histories.TestCase

@@ -213,8 +213,7 @@ class Picture:
         for node in self.fleet.expired(now):
             self._give_up(node)
         for uid in self._timers.pop(now):
-            if (deployment := self.catalogue.by_uid.get(uid)) is not None:
-                self._mark(deployment)
+            self._mark(self.catalogue.by_uid[uid])
         if not self.settled and self._settle_at is not None and now >= self._settle_at:
             self._settle()
         if self.settled and (due := self._recovery.due()) is not None and due <= now:
@@ -357,8 +356,7 @@ class Picture:
     def _gone(self, node: KnownNode, replica: KnownReplica, now: float) -> None:
         if replica.ordered is Told.RUN:
             replica.told(None, now)  # the order stands: the worker will run it again
-            if (deployment := self._owner(replica)) is not None:
-                self._mark(deployment)
+            self._mark(self.catalogue.by_uid[replica.key.uid])
             return
         self.fleet.drop(replica)
         self.planner.effects.orders[node.id, replica.key] = None
