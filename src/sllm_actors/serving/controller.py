@@ -7,7 +7,6 @@ store, and workers report their replicas.
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -17,35 +16,25 @@ from anyio import to_thread
 from anyio.lowlevel import checkpoint
 from attrs import frozen
 
-from sllm_actors.actors import Actor, ActorRef, AskError, NodeId, Reply, Timer
+from sllm_actors.actors import Actor, ActorRef, AskError, NodeId, Timer
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.engines.messages import ReplicaReport
 from sllm_actors.transport import Peer, PeerLost, PeerUp
 
-from . import answers, control
-from .admission import Inspection, Proposal, admit, propose, propose_update
-from .control import Change
+from .change_requests import ChangeRequest, ChangeRequests, Committed, Inspected
 from .differences.feed import TICK_INTERVAL
 from .differences.follower import Changes, Follower
 from .differences.messages import Beat
 from .differences.subscription import Subscription
 from .head_feeds import HeadFeeds
-from .inspection import ask_workers, whom_to_ask
 from .messages import (
     GATEWAY,
     WORKER,
-    ControlAnswer,
-    DeleteDeployment,
-    Deploy,
-    DrainNode,
-    PauseRollout,
     ReadDocument,
     ReplicaDocument,
-    ResumeRollout,
-    UndrainNode,
-    UpdateDeployment,
     WorkerInventory,
 )
+from .picture.audit import Audit
 from .picture.effects import Effects
 from .picture.events import (
     DocumentRead,
@@ -84,6 +73,12 @@ GATHER = 0.005
 DOCUMENT_TIMEOUT = 5.0
 """Seconds that a worker may take to say from which document it runs a replica."""
 
+AUDIT_INTERVAL = 1.0
+"""Seconds between two looks at a part of the picture."""
+
+AUDITED = 16
+"""Nodes and deployments that are checked before the clock is looked at."""
+
 MOST_REPLICAS = 4096
 """The most replicas that one worker may report."""
 
@@ -104,21 +99,8 @@ class _Tick:
 
 
 @frozen
-class _Asked:
-    """What workers say of a proposal, whose author waits for ``reply``."""
-
-    proposal: Proposal
-    inspection: Inspection
-    reply: Reply
-
-
-@frozen
-class _Committed:
-    """A change is on disk, or ``problem`` says why not."""
-
-    change: Change
-    reply: Reply
-    problem: str = ""
+class _Audit:
+    """Check a little more of the picture."""
 
 
 @frozen
@@ -173,8 +155,11 @@ class Controller(Actor):
         await to_thread.run_sync(self._store.apply, [RaiseEpoch(epoch)])
         self._picture = await to_thread.run_sync(self._open_picture, state)
         self._feeds = HeadFeeds(self.context.system.node, epoch, self._worker)
+        self._audit = Audit(self._picture, self._feeds.orders_of)
+        self._requests = ChangeRequests(self.context, self._picture, self._writer, self._happen)
         self.context.start_soon(self._writer.run)
         self.context.after(TICK_INTERVAL, _Tick())
+        self.context.after(AUDIT_INTERVAL, _Audit())
         for peer in self._linked():
             self._link_up(peer)
         self._plan_soon()
@@ -190,8 +175,9 @@ class Controller(Actor):
             await checkpoint()
             self._go_on_until = time.perf_counter() + HOLD
         match message:
-            case ReplicasDifference() | ReplicasPage() | Beat():
-                self._reported(message)
+            case ReplicasDifference(node) | ReplicasPage(node) | Beat(node=node):
+                if node in self._reports:
+                    self._reported(node, self._reports[node].take(message))
             case WorkerInventory():
                 self._inventory(message)
             case AskOrders() | AskRoutes() | AskAddresses():
@@ -212,93 +198,25 @@ class Controller(Actor):
             case _Learned(events):
                 for event in events:
                     self._take(event)
-            case _Asked():
-                self._inspected(message)
-            case _Committed():
-                self._committed(message)
+            case Inspected() | Committed():
+                self._requests.go_on(message)
+            case _Audit():
+                self.context.after(AUDIT_INTERVAL, _Audit())
+                self._audit_some()
             case _EpochRaised(epoch):
                 self._feeds.raise_epoch(epoch)
             case _:
                 return await self._asked(message)
         return None
 
-    # ---- control requests and questions
-
     async def _asked(self, message: Any) -> Any:
-        picture = self._picture
         match message:
-            case Deploy():
-                return self._propose(propose(picture, message))
-            case UpdateDeployment():
-                return self._propose(propose_update(picture, message))
-            case DeleteDeployment(name):
-                return self._change(control.delete(picture, name))
-            case PauseRollout(name):
-                return self._change(control.pause(picture, name))
-            case ResumeRollout(name, allow_downtime):
-                return self._change(control.resume(picture, name, allow_downtime=allow_downtime))
-            case DrainNode(node):
-                return self._change(control.drain(picture, node, draining=True))
-            case UndrainNode(node):
-                return self._change(control.drain(picture, node, draining=False))
             case _ if isinstance(message, Question):
-                return answer(picture, message, self.context.now())
+                return answer(self._picture, message, self.context.now())
+            case _ if isinstance(message, ChangeRequest):
+                return self._requests.take(message)
             case _:
                 return await super().receive(message)
-
-    def _propose(self, proposal: Proposal | ControlAnswer) -> ControlAnswer | None:
-        if not isinstance(proposal, Proposal):
-            return proposal
-        if not self._picture.hold(proposal.spec.id):
-            return answers.being_changed(proposal.spec.id)
-        self.context.start_soon(self._inspect, proposal, self.context.reply_later())
-        return None
-
-    async def _inspect(self, proposal: Proposal, reply: Reply) -> None:
-        workers: dict[str, int] = {}
-        everybody = True
-        if proposal.new_engine:
-            workers, everybody = whom_to_ask(self._picture.fleet)
-        said = await ask_workers(self.context.system, workers, proposal.spec)
-        inspection = Inspection(everybody, len(workers), said, proposal.typed)
-        self.context.after(0.0, _Asked(proposal, inspection, reply))
-
-    def _inspected(self, asked: _Asked) -> None:
-        uid, wall = secrets.token_hex(16), time.time()
-        change = admit(self._picture, asked.proposal, asked.inspection, uid=uid, wall=wall)
-        if isinstance(change, Change):
-            self.context.start_soon(self._commit, change, asked.reply)
-        else:
-            self._picture.release(asked.proposal.spec.id)
-            asked.reply.send(change)
-
-    def _change(self, change: Change | ControlAnswer) -> ControlAnswer | None:
-        """Return the answer, or write the change first and answer then."""
-        if not isinstance(change, Change):
-            return change
-        if not self._picture.hold(change.subject):
-            return answers.being_changed(change.subject)
-        self.context.start_soon(self._commit, change, self.context.reply_later())
-        return None
-
-    async def _commit(self, change: Change, reply: Reply) -> None:
-        problem = ""
-        try:
-            await self._writer.commit(change.writes)
-        except StoreProblem as away:
-            problem = str(away)
-        self.context.after(0.0, _Committed(change, reply, problem))
-
-    def _committed(self, done: _Committed) -> None:
-        self._picture.release(done.change.subject)
-        if done.problem:
-            done.reply.send(answers.store_away(done.problem))
-            self._plan_soon()
-            return
-        for event in done.change.events:
-            self._take(event)
-        self._plan()
-        done.reply.send(done.change.answer)
 
     # ---- nodes and reports
 
@@ -306,12 +224,8 @@ class Controller(Actor):
         node = peer.node
         self._take(NodeUp(node, peer.role, peer.host, peer.incarnation))
         if peer.role == "worker":
-            subscription = self._reports.get(node)
-            if subscription is None:
-                follower = Follower(REPLICAS, self.context.system.node, most_keys=MOST_REPLICAS)
-                subscription = self._reports[node] = Subscription(follower, self._worker(node))
             self._feeds.worker_up(node)
-            self._changed(node, subscription.begin())
+            self._reported(node, self._reports_of(node).begin())
         elif peer.role == "gateway":
             self._feeds.gateway_up(node, self.context.system.named(GATEWAY, NodeId(node)))
 
@@ -338,12 +252,14 @@ class Controller(Actor):
             return
         self.context.after(0.0, _EpochRaised(epoch))
 
-    def _reported(self, message: ReplicasDifference | ReplicasPage | Beat) -> None:
-        subscription = self._reports.get(message.node)
-        if subscription is not None:
-            self._changed(message.node, subscription.take(message))
+    def _reports_of(self, node: str) -> Subscription[ReplicaKey, ReplicaReport]:
+        known = self._reports.get(node)
+        if known is None:
+            follower = Follower(REPLICAS, self.context.system.node, most_keys=MOST_REPLICAS)
+            known = self._reports[node] = Subscription(follower, self._worker(node))
+        return known
 
-    def _changed(self, node: str, changes: Changes[ReplicaKey, ReplicaReport]) -> None:
+    def _reported(self, node: str, changes: Changes[ReplicaKey, ReplicaReport]) -> None:
         if changes.refused:
             log.warning("worker.report_refused", node=node, reason=changes.refused)
         if changes.put or changes.removed or changes.whole:
@@ -360,6 +276,12 @@ class Controller(Actor):
         self.context.after(0.0, _Learned((DocumentRead(key.uid, key.revision, document),)))
 
     # ---- events in, effects out
+
+    def _happen(self, events: tuple[Event, ...]) -> None:
+        """Take events whose effects are wanted at once."""
+        for event in events:
+            self._take(event)
+        self._plan()
 
     def _take(self, event: Event) -> None:
         self._picture.take(event, self.context.now())
@@ -395,6 +317,14 @@ class Controller(Actor):
         for node, key in effects.documents:
             self.context.start_soon(self._read_document, node, key)
         self._writer.note([JournalEntry(wall, *each) for each in effects.journal])
+
+    def _audit_some(self) -> None:
+        """Check nodes and deployments for at most ``HOLD``: nothing should ever be found."""
+        self._plan()  # so that nothing is on its way
+        until = time.perf_counter() + HOLD
+        while time.perf_counter() < until:
+            for sentence in self._audit.slice(AUDITED):
+                log.error("picture.inconsistent", sentence=sentence)
 
     def _reserved(self, numbers: Mapping[str, int]) -> None:
         events = tuple(NumbersReserved(uid, below) for uid, below in numbers.items())

@@ -48,7 +48,7 @@ class HeadFeeds:
         """Send what has changed: only to the workers that it concerns, and to all gateways."""
         touched: dict[str, _Orders] = {}
         for (node, key), order in effects.orders.items():
-            feed = touched[node] = self._orders_of(node)
+            feed = touched[node] = self._feed_of(node)
             if order is None:
                 feed.publisher.remove(key)
             else:
@@ -62,11 +62,11 @@ class HeadFeeds:
 
     def worker_up(self, node: str) -> None:
         """Let a worker follow its orders: its link has come up."""
-        self._orders_of(node).follow(node, self._worker(node))
+        self._feed_of(node).follow(node, self._worker(node))
 
     def worker_lost(self, node: str) -> None:
         """Send a worker nothing while its link is lost; its orders stay."""
-        self._orders_of(node).unfollow(node)
+        self._feed_of(node).unfollow(node)
 
     def forget_worker(self, node: str) -> None:
         """Forget a worker that has no orders."""
@@ -95,15 +95,22 @@ class HeadFeeds:
         else:
             self._addresses.answer(question)
 
+    def orders_of(self, node: str) -> dict[ReplicaKey, Order]:
+        """Return the orders that a worker has."""
+        feed = self._orders.get(node)
+        return {} if feed is None else feed.publisher.entries()
+
     def raise_epoch(self, epoch: int) -> None:
         """Give all orders anew with a higher epoch: some worker has obeyed a head of a higher one."""
+        if epoch <= self._epoch:
+            return
         self._epoch = epoch
         for node, feed in self._orders.items():
             feed.publisher.begin_life(epoch)
             if node in feed.followers:
                 feed.follow(node, self._worker(node))
 
-    def _orders_of(self, node: str) -> _Orders:
+    def _feed_of(self, node: str) -> _Orders:
         feed = self._orders.get(node)
         if feed is None:
             feed = self._orders[node] = Feed(Publisher(ORDERS, self._node, self._epoch), self._beats)

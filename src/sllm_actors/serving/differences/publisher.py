@@ -74,6 +74,10 @@ class Publisher(Generic[K, E]):
         found: tuple[E, int] | None = self._table.get(key)
         return None if found is None else found[0]
 
+    def entries(self) -> dict[K, E]:
+        """Return the table."""
+        return {key: entry for key, (entry, _) in self._table.items()}
+
     @property
     def changed(self) -> bool:
         """Whether ``flush`` would return something."""

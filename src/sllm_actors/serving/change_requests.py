@@ -1,0 +1,148 @@
+"""Carrying through what people ask of the head: asking workers, writing to the store, and then the change."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from typing import TypeAlias
+
+from attrs import frozen
+
+from sllm_actors.actors import Context, Reply
+
+from . import answers, control
+from .admission import Inspection, Proposal, admit, propose, propose_update
+from .control import Change
+from .inspection import ask_workers, whom_to_ask
+from .messages import (
+    ControlAnswer,
+    DeleteDeployment,
+    Deploy,
+    DrainNode,
+    PauseRollout,
+    ResumeRollout,
+    UndrainNode,
+    UpdateDeployment,
+)
+from .picture.events import Event
+from .picture.picture import Picture
+from .store.problem import StoreProblem
+from .store.writer import StoreWriter
+
+ChangeRequest: TypeAlias = (
+    Deploy | UpdateDeployment | DeleteDeployment | PauseRollout | ResumeRollout | DrainNode | UndrainNode
+)
+
+
+@frozen
+class Inspected:
+    """What workers say of a proposal, whose author waits for ``reply``."""
+
+    proposal: Proposal
+    inspection: Inspection
+    reply: Reply
+
+
+@frozen
+class Committed:
+    """A change is on disk, or ``problem`` says why not; who asked for it waits for ``reply``."""
+
+    change: Change
+    reply: Reply
+    problem: str = ""
+
+
+class ChangeRequests:
+    """What people have asked, and is under way. For the turns of the head's actor.
+
+    While a deployment or node is being changed, the picture decides nothing else about it, and a second
+    request about it is refused. What takes time runs in tasks, which end with a message to the actor itself:
+    it is never lost to a full mailbox.
+
+    Args:
+        context: The actor's: it has to pass ``Inspected`` and ``Committed`` to ``go_on``.
+        picture: The picture.
+        writer: Writes changes.
+        happen: Lets the picture take events, and carries out what follows.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        picture: Picture,
+        writer: StoreWriter,
+        happen: Callable[[tuple[Event, ...]], None],
+    ) -> None:
+        self._context = context
+        self._picture = picture
+        self._writer = writer
+        self._happen = happen
+
+    def take(self, request: ChangeRequest) -> ControlAnswer | None:
+        """Begin to carry out a request; return the answer if that is all, else answer later."""
+        picture = self._picture
+        match request:
+            case Deploy():
+                return self._propose(propose(picture, request))
+            case UpdateDeployment():
+                return self._propose(propose_update(picture, request))
+            case DeleteDeployment(name):
+                return self._change(control.delete(picture, name))
+            case PauseRollout(name):
+                return self._change(control.pause(picture, name))
+            case ResumeRollout(name, allow_downtime):
+                return self._change(control.resume(picture, name, allow_downtime=allow_downtime))
+            case DrainNode(node):
+                return self._change(control.drain(picture, node, draining=True))
+            case UndrainNode(node):
+                return self._change(control.drain(picture, node, draining=False))
+
+    def go_on(self, news: Inspected | Committed) -> None:
+        """Go on with a request."""
+        if isinstance(news, Committed):
+            self._picture.release(news.change.subject)
+            self._happen(() if news.problem else news.change.events)
+            news.reply.send(answers.store_away(news.problem) if news.problem else news.change.answer)
+            return
+        uid, wall = secrets.token_hex(16), time.time()
+        change = admit(self._picture, news.proposal, news.inspection, uid=uid, wall=wall)
+        if isinstance(change, Change):
+            self._context.start_soon(self._commit, change, news.reply)
+        else:
+            self._picture.release(news.proposal.spec.id)
+            self._happen(())
+            news.reply.send(change)
+
+    def _propose(self, proposal: Proposal | ControlAnswer) -> ControlAnswer | None:
+        if not isinstance(proposal, Proposal):
+            return proposal
+        if not self._picture.hold(proposal.spec.id):
+            return answers.being_changed(proposal.spec.id)
+        self._context.start_soon(self._inspect, proposal, self._context.reply_later())
+        return None
+
+    async def _inspect(self, proposal: Proposal, reply: Reply) -> None:
+        workers: dict[str, int] = {}
+        everybody = True
+        if proposal.new_engine:
+            workers, everybody = whom_to_ask(self._picture.fleet)
+        said = await ask_workers(self._context.system, workers, proposal.spec)
+        inspection = Inspection(everybody, len(workers), said, proposal.typed)
+        self._context.after(0.0, Inspected(proposal, inspection, reply))
+
+    def _change(self, change: Change | ControlAnswer) -> ControlAnswer | None:
+        if not isinstance(change, Change):
+            return change
+        if not self._picture.hold(change.subject):
+            return answers.being_changed(change.subject)
+        self._context.start_soon(self._commit, change, self._context.reply_later())
+        return None
+
+    async def _commit(self, change: Change, reply: Reply) -> None:
+        problem = ""
+        try:
+            await self._writer.commit(change.writes)
+        except StoreProblem as away:
+            problem = str(away)
+        self._context.after(0.0, Committed(change, reply, problem))
