@@ -197,7 +197,8 @@ class Head:
 
     async def rest(self) -> None:
         """Wait until everything that was said is dealt with, but for questions that nobody answers."""
-        while True:
+        quiet = 0
+        while quiet < 2:  # what a write has led to is planned a moment later
             await self.ask(DescribeCluster())  # answered behind everything that was sent before
             await anyio.wait_all_tasks_blocked()
             await self.clock.advance(0.006)  # the head plans what came together a moment later
@@ -207,8 +208,7 @@ class Head:
             writes = self.controller._writer.waits and not self.away
             # One job is the one that writes behind.
             jobs = self.system.statistics().jobs - len(self.network.open) - 1
-            if not heard and not writes and jobs <= 0:
-                return
+            quiet = 0 if heard or writes or jobs > 0 else quiet + 1
 
     def _hear(self) -> bool:
         """Let nodes take what they were told, and answer; return whether there was anything."""

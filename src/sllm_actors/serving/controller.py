@@ -143,6 +143,7 @@ class Controller(Actor):
         self._times = (settle_time, grace)
         self._writer = StoreWriter(store, self._reserved)
         self._reports: dict[str, Subscription[ReplicaKey, ReplicaReport]] = {}
+        self._waiting_gateways: set[str] = set()
         self._planning = False
         self._go_on_until = 0.0
         self._due: Timer | None = None
@@ -227,7 +228,7 @@ class Controller(Actor):
             self._feeds.worker_up(node)
             self._reported(node, self._reports_of(node).begin())
         elif peer.role == "gateway":
-            self._feeds.gateway_up(node, self.context.system.named(GATEWAY, NodeId(node)))
+            self._waiting_gateways.add(node)
 
     def _link_lost(self, peer: Peer, reason: str) -> None:
         self._take(NodeLost(peer.node, peer.incarnation, reason))
@@ -236,6 +237,7 @@ class Controller(Actor):
         if peer.role == "worker":
             self._feeds.worker_lost(peer.node)
         elif peer.role == "gateway":
+            self._waiting_gateways.discard(peer.node)
             self._feeds.gateway_lost(peer.node)
 
     def _inventory(self, said: WorkerInventory) -> None:
@@ -297,10 +299,18 @@ class Controller(Actor):
         now = self.context.now()
         self._picture.plan(now)
         self._carry_out(self._picture.effects())
+        if self._waiting_gateways and self._picture.settled and not self._picture.more:
+            self._tell_gateways()
         if self._picture.more and not self._planning:
             self._planning = True
             self.context.after(0.0, _Plan())
         self._wake_at(self._picture.due(), now)
+
+    def _tell_gateways(self) -> None:
+        """Let gateways follow, now that all routes are known: one that is told too little would refuse."""
+        for node in sorted(self._waiting_gateways):
+            self._feeds.gateway_up(node, self.context.system.named(GATEWAY, NodeId(node)))
+        self._waiting_gateways.clear()
 
     def _wake_at(self, due: float | None, now: float) -> None:
         if self._due is not None and (due is None or due < self._due_at):

@@ -39,11 +39,11 @@ def test_replicas_of_several_workers_make_one_route_until_a_worker_is_lost() -> 
     assert nodes_of(knowledge) == ["worker-1", "worker-2"]
     assert knowledge.find("smol:llamacpp", 1, 2) == ("worker-2", replica(number=2).id.key)
     assert knowledge.nodes() == ("worker-1", "worker-2")
-    assert knowledge.lose("worker-2") == {"smol:llamacpp"}
+    assert knowledge.lose("worker-2") == ({"smol:llamacpp"}, False)
     assert nodes_of(knowledge) == ["worker-1"]
     assert knowledge.find("smol:llamacpp", 1, 2) is None
     assert not knowledge.is_linked("worker-2")
-    assert knowledge.lose("worker-2") == set()
+    assert knowledge.lose("worker-2") == (set(), False)
 
 
 def nodes_of(knowledge: Knowledge) -> list[str]:
@@ -137,3 +137,43 @@ def test_what_is_not_served_has_a_route_while_something_is_left_of_it() -> None:
     route = knowledge.route("smol:llamacpp", patience=5)
     assert route is not None
     assert (route.served, len(route.leaving)) == (None, 1)
+
+
+def test_a_deployment_that_the_head_does_not_name_stays_as_long_as_it_serves() -> None:
+    knowledge = Knowledge()
+    knowledge.serve([served("a"), served("b"), served("c")])
+    for name in ("a", "b"):
+        knowledge.report("worker-1", [replica(f"{name}:llamacpp")])
+    knowledge.report("worker-1", [replica("c:llamacpp", ReplicaState.STARTING)])
+    assert knowledge.serve(missing=["a:llamacpp", "b:llamacpp", "c:llamacpp", "d:llamacpp"]) == {"c:llamacpp"}
+    assert set(knowledge.served) == {"a:llamacpp", "b:llamacpp"}
+    knowledge.report("worker-1", [replica("a:llamacpp", ReplicaState.DRAINING)])
+    assert set(knowledge.served) == {"b:llamacpp"}
+    assert knowledge.lose("worker-1")[0] >= {"b:llamacpp"}
+    assert knowledge.served == {}
+
+
+def test_a_deployment_that_the_head_names_again_stays_and_one_that_is_gone_goes() -> None:
+    knowledge = Knowledge()
+    knowledge.serve([served("a"), served("b")])
+    for name in ("a", "b"):
+        knowledge.report("worker-1", [replica(f"{name}:llamacpp")])
+    knowledge.serve(missing=["a:llamacpp", "b:llamacpp"])
+    knowledge.serve([served("a")])
+    assert knowledge.serve(gone=["b:llamacpp"]) == {"b:llamacpp"}
+    knowledge.lose("worker-1")
+    assert set(knowledge.served) == {"a:llamacpp"}
+
+
+def test_a_worker_that_the_head_does_not_name_stays_as_long_as_it_is_linked() -> None:
+    knowledge = Knowledge()
+    other = WorkerAddress("worker-2", "10.0.0.2", 8002)
+    third = WorkerAddress("worker-3", "10.0.0.3", 8002)
+    knowledge.locate([HERE, other, third])
+    knowledge.report("worker-1", [replica()])
+    knowledge.report("worker-3", [replica(number=3)])
+    assert knowledge.locate(missing=["worker-1", "worker-2", "worker-3"]) == ((), ("worker-2",))
+    knowledge.locate([third])
+    assert knowledge.lose("worker-1") == ({"smol:llamacpp"}, True)
+    assert knowledge.lose("worker-3") == ({"smol:llamacpp"}, False)
+    assert set(knowledge.addresses) == {"worker-3"}

@@ -94,7 +94,7 @@ class Following:
     Args:
         system: The node's actor system.
         knowledge: What earlier followers, or the snapshot, have left in it stays until a publisher has told
-            the whole: then what that does not have is removed.
+            the whole: then what that does not have is removed, or unnamed.
     """
 
     def __init__(self, system: ActorSystem, knowledge: Knowledge) -> None:
@@ -159,13 +159,15 @@ class Following:
 
     def _serve(self, changes: Changes[str, ServedModel], news: News) -> None:
         _warn(changes, "the head")
-        touched = self._known.serve(changes.put, changes.removed)
+        gone, missing = ((), changes.removed) if changes.whole else (changes.removed, ())
+        touched = self._known.serve(changes.put, gone, missing=missing)
         news.touched |= touched
         news.served, news.complete = bool(touched), changes.whole
 
     def _locate(self, changes: Changes[str, WorkerAddress], news: News) -> None:
         _warn(changes, "the head")
-        news.located, news.gone = self._known.locate(changes.put, changes.removed)
+        gone, missing = ((), changes.removed) if changes.whole else (changes.removed, ())
+        news.located, news.gone = self._known.locate(changes.put, gone, missing=missing)
 
     def _follows(self, peer: Peer) -> bool:
         followed = self._workers.get(peer.node)
@@ -180,7 +182,8 @@ class Following:
     def _lose(self, node: str, reason: str) -> News:
         log.warning("worker.lost", node=node, reason=reason)
         self._workers.pop(node, None)
-        return News(touched=self._known.lose(node))
+        touched, forgotten = self._known.lose(node)
+        return News(touched, gone=(node,) if forgotten else ())
 
 
 def _warn(changes: Changes[K, E], publisher: str) -> None:

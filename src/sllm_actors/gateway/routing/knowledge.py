@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from sllm_actors.engines.identity import ReplicaKey
-from sllm_actors.engines.messages import ReplicaReport
+from sllm_actors.engines.messages import ReplicaReport, ReplicaState
 from sllm_actors.serving.messages import ServedModel, WorkerAddress
 
 from .route import Route, make_route
@@ -19,6 +19,10 @@ class Knowledge:
 
     A change costs what it touches; what it may have changed is returned. It outlives the gateway's actor.
 
+    What the head says is gone is gone. What is only missing when the head has told all that it knows is
+    *unnamed*: a head that has lost its store, or has not heard of all workers yet, knows too little. An
+    unnamed deployment stays as long as a replica of it serves, an unnamed worker as long as it is linked.
+
     Attributes:
         served: What is deployed, by deployment id.
         addresses: Where workers are reached, by worker.
@@ -29,28 +33,53 @@ class Knowledge:
         self.addresses: dict[str, WorkerAddress] = {}
         self._nodes: dict[str, dict[ReplicaKey, ReplicaReport]] = {}
         self._deployments: dict[str, dict[tuple[str, ReplicaKey], ReplicaReport]] = {}
+        self._unnamed: set[str] = set()
+        self._unnamed_workers: set[str] = set()
         self._wholes: dict[str, int] = {}
         self._last_whole = 0
 
-    def serve(self, models: Iterable[ServedModel] = (), gone: Iterable[str] = ()) -> Touched:
-        """Learn what is deployed, and the ids of what no longer is."""
+    def serve(
+        self, models: Iterable[ServedModel] = (), gone: Iterable[str] = (), *, missing: Iterable[str] = ()
+    ) -> Touched:
+        """Learn what is deployed, the ids of what no longer is, and those of what the head does not name."""
         touched: Touched = set()
+        for name in missing:
+            if name in self.served:
+                self._unnamed.add(name)
+                touched |= self._drop_unserved((name,))
         for model in models:
+            self._unnamed.discard(model.id)
             if self.served.get(model.id) != model:
                 self.served[model.id] = model
                 touched.add(model.id)
         for name in gone:
+            self._unnamed.discard(name)
             if self.served.pop(name, None) is not None:
                 touched.add(name)
         return touched
 
     def locate(
-        self, addresses: Iterable[WorkerAddress] = (), gone: Iterable[str] = ()
+        self,
+        addresses: Iterable[WorkerAddress] = (),
+        gone: Iterable[str] = (),
+        *,
+        missing: Iterable[str] = (),
     ) -> tuple[tuple[WorkerAddress, ...], tuple[str, ...]]:
-        """Learn addresses of workers, and which workers are gone; return what of that was not known."""
+        """Learn addresses of workers, which workers are gone, and which the head does not name.
+
+        Returns:
+            The addresses that are new, and the workers whose address is no longer known.
+        """
         new = tuple(each for each in addresses if self.addresses.get(each.node) != each)
         self.addresses.update({each.node: each for each in new})
-        return new, tuple(node for node in gone if self.addresses.pop(node, None) is not None)
+        self._unnamed_workers.difference_update(each.node for each in addresses)
+        dropped = list(gone)
+        for node in missing:
+            if node in self._nodes:
+                self._unnamed_workers.add(node)
+            else:
+                dropped.append(node)
+        return new, tuple(node for node in dropped if self._unlocate(node))
 
     def report(
         self, node: str, reports: Iterable[ReplicaReport] = (), gone: Iterable[ReplicaKey] = ()
@@ -67,6 +96,7 @@ class Knowledge:
             if replicas.pop(key, None) is not None:
                 self._drop(node, key)
                 touched.add(key.deployment)
+        self._drop_unserved(touched)
         return touched
 
     def report_whole(self, node: str) -> Touched:
@@ -82,13 +112,19 @@ class Knowledge:
         """
         return self._wholes.get(node, 0)
 
-    def lose(self, node: str) -> Touched:
-        """Forget the replicas of a worker that cannot be reached."""
+    def lose(self, node: str) -> tuple[Touched, bool]:
+        """Forget the replicas of a worker that cannot be reached.
+
+        Returns:
+            What is touched, and whether the worker's address is no longer known either.
+        """
         self._wholes.pop(node, None)
         lost = self._nodes.pop(node, {})
         for key in lost:
             self._drop(node, key)
-        return {key.deployment for key in lost}
+        touched = {key.deployment for key in lost}
+        self._drop_unserved(touched)
+        return touched, node in self._unnamed_workers and self._unlocate(node)
 
     def nodes(self) -> tuple[str, ...]:
         """Return the workers that have said something since their link came up."""
@@ -133,6 +169,29 @@ class Knowledge:
                     return node, key
                 found = found or (node, key)
         return found
+
+    def _unlocate(self, node: str) -> bool:
+        self._unnamed_workers.discard(node)
+        return self.addresses.pop(node, None) is not None
+
+    def _drop_unserved(self, names: Iterable[str]) -> Touched:
+        """Drop those deployments that are unnamed and of which no replica serves, and return them."""
+        if not self._unnamed:
+            return set()
+        dropped = {name for name in names if name in self._unnamed and not self._is_served(name)}
+        for name in dropped:
+            self._unnamed.discard(name)
+            del self.served[name]
+        return dropped
+
+    def _is_served(self, name: str) -> bool:
+        served, reports = self.served[name], self._deployments.get(name, {})
+        return any(
+            key.uid == served.uid
+            and key.revision in served.revisions
+            and report.state in (ReplicaState.READY, ReplicaState.ASLEEP)
+            for (_, key), report in reports.items()
+        )
 
     def _drop(self, node: str, key: ReplicaKey) -> None:
         replicas = self._deployments[key.deployment]
