@@ -63,6 +63,7 @@ class Histories(RuleBasedStateMachine):
         self.drained: set[str] = set()
         self.held: Change | None = None
         self.lost = False
+        self.placed: dict[str, int] = {}
         for name, gpus in GPUS.items():
             self.world.worker(name, gpus)
 
@@ -286,7 +287,10 @@ class Histories(RuleBasedStateMachine):
                 asks = deployment.next_number + 8 >= deployment.usable
                 placed = len(deployment.running())
                 assert placed >= self.wanted(deployment) or deployment.wait or asks, f"{deployment.id}: why?"
-                assert placed <= self.wanted(deployment) + 1, f"{deployment.id} has too many"
+                # Where fewer are wanted than before, those that serve stay until others do.
+                most = max(self.wanted(deployment) + 1, self.placed.get(deployment.uid, 0))
+                assert placed <= most, f"{deployment.id} has too many"
+                self.placed[deployment.uid] = placed
 
     def wanted(self, deployment: Deployment) -> int:
         return len(waiting_revision(deployment).spec.endpoints) or deployment.wanted
