@@ -9,9 +9,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from .cluster import Cluster
+from .machines import Machines
 
 
-def sllm(cluster: Cluster, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+def sllm(cluster: Cluster | Machines, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
     """Run one command against a cluster."""
     return subprocess.run(
         [sys.executable, "-m", "sllm_actors", *arguments],

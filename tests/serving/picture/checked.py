@@ -72,6 +72,7 @@ class CheckedPicture(Picture):
         wanted = len(waiting_revision(deployment).spec.endpoints) or deployment.wanted
         if serving >= wanted:
             return ""
+        waits = waits or (deployment.wait is not None and deployment.allow_downtime and not others)
         first = deployment.rolling and waits and key.revision != deployment.target
         if first and (deployment.allow_downtime or 1 <= serving == len(others)):
             return ""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sllm_actors.engines.messages import ReplicaState
+from sllm_actors.serving.picture.rollout import SURGE_PATIENCE
 
 from .world import World
 
@@ -77,3 +80,23 @@ def test_a_lost_head_adopts() -> None:
     world.link("a")
     assert world.where("m:command") == {"b": 1}
     assert world.machines["a"].running == {}
+
+
+def test_where_downtime_is_allowed_the_only_replica_makes_room_at_once() -> None:
+    world = World()
+    world.worker("a", gpus=1)
+    d = world.deploy("m", num_gpus=1)
+    world.ready()
+    changed: dict[str, Any] = {"num_gpus": 1, "backend_config": {"command": ["other"]}}
+    world.update(d, **changed)
+    world.wait(SURGE_PATIENCE - 1)
+    assert world.states("a") == [(1, "ready")]
+    world.wait(1)
+    assert d.paused.startswith("there is no room for revision 2 beside the replica that serves")
+    world.resume(d, allow_downtime=True)
+    assert world.states("a") == [(2, "starting")]
+    world.ready()
+    assert (d.current, d.allow_downtime) == (2, False)
+    changed["backend_config"] = {"command": ["third"]}
+    world.update(d, allow_downtime=True, **changed)
+    assert world.states("a") == [(3, "starting")]

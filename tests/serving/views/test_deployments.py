@@ -314,3 +314,16 @@ def test_a_replica_that_can_be_moved_is_not_said_to_stay() -> None:
         only_key(known).attempt(1), ReplicaState.FAILED, reason="killed", failures=3
     )
     assert state(world, known) == ("crash_loop", "it failed 3 times in a row: killed")
+
+
+def test_a_deployment_that_was_taken_back_from_workers_is_shown_as_recovered() -> None:
+    world = World()
+    world.worker("w1")
+    known = world.deploy("m")
+    world.ready()
+    before = described(world, known)
+    world.lose_store()
+    world.wait(11)
+    after = described(world, known)
+    assert (before["recovered"], after["recovered"]) == (False, True)
+    assert after["uid"] == before["uid"]

@@ -102,8 +102,8 @@ class Planner:
                     if reason:
                         self._roll_back(deployment, reason)
                         return True
-                self._wait(deployment, revision, now)
-                return done > 0
+                begun = self._wait(deployment, revision, now)
+                return begun or done > 0
             key = self._next_key(deployment, revision, turn)
             if key is None:  # numbers are being reserved; it is planned again when they are
                 return done > 0
@@ -188,9 +188,11 @@ class Planner:
 
     # ---- what waits
 
-    def _wait(self, deployment: Deployment, revision: Revision, now: float) -> None:
+    def _wait(self, deployment: Deployment, revision: Revision, now: float) -> bool:
+        """Let a replica wait for a place; return whether it has not waited before."""
         wait = deployment.wait
-        if wait is None or wait.revision != revision.number:
+        begun = wait is None or wait.revision != revision.number
+        if wait is None or begun:
             wait = deployment.wait = PlacementWait(now, revision.number)
         if not wait.overdue and now >= wait.since + revision.spec.startup_timeout:
             wait.overdue, wait.missing = True, what_is_missing(deployment, self._fleet, now)
@@ -199,6 +201,7 @@ class Planner:
         if not wait.overdue:
             self._due_at(deployment, wait.since + revision.spec.startup_timeout)
         self._due_at(deployment, now + RETRY)
+        return begun
 
     def _settle_wait(self, deployment: Deployment) -> None:
         deployment.wait = None

@@ -8,6 +8,7 @@ should be. Its rules:
   one serves (unavailable 0).
 - If no place is found for the one more within ``SURGE_PATIENCE``, an old replica whose room would do goes
   first: where two or more run and all serve, or where downtime is allowed. Else the rollout pauses.
+  Where only one runs and downtime is allowed, it goes first at once.
 - A new revision that fails three times, or is not ready within its start-up timeout, is rolled back.
 - While a rollout is paused, replicas of both revisions stay, and missing ones are of the old revision.
 - Of too many, those go first that are furthest from serving.
@@ -180,7 +181,9 @@ def _first_to_go(
     old = [replica for replica in leave if replica.key.revision != todo.revision]
     if deployment.wait is None or not old:
         return []
-    if now < deployment.wait.since + SURGE_PATIENCE:
+    several = len(deployment.running()) >= 2
+    at_once = deployment.allow_downtime and not several
+    if not at_once and now < deployment.wait.since + SURGE_PATIENCE:
         todo.due_at(deployment.wait.since + SURGE_PATIENCE)
         return []
     revision = deployment.revisions[todo.revision]
@@ -188,7 +191,6 @@ def _first_to_go(
         return []
     alone = [replica for replica in old if workers.makes_room(revision, [replica])]
     alone.sort(key=lambda each: each.distance, reverse=True)
-    several = len(deployment.running()) >= 2
     if alone and (deployment.allow_downtime or not alone[0].serves or (several and all_serve)):
         return alone[:1]
     if alone and several:

@@ -57,6 +57,7 @@ def deployment_view(picture: Picture, deployment: Deployment, now: float, *, who
         rollout=rollout_view(picture, deployment, now),
         ready_replicas=sum(each.state is ReplicaState.READY for each in replicas),
         desired_replicas=0 if deployment.deleting else deployment.wanted,
+        recovered=deployment.recovered,
         created=deployment.created,
         since=_since(picture, deployment, speaker),
         instances=tuple(instance_view(picture, deployment, each) for each in replicas),

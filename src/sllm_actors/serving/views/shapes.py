@@ -130,6 +130,7 @@ class DeploymentView:
         status: ``active``, or ``deleting``.
         detail: A sentence that explains the state, or what is wrong although it serves; "" for nothing.
         rollout: None while nothing is rolled out and the last revision was not rolled back.
+        recovered: Whether the head took it back from workers that ran it, because its store did not know it.
         created: When it was deployed.
         since: When its state began.
         spec: Its settings, with secrets masked; None in lists, where it is left out.
@@ -147,6 +148,7 @@ class DeploymentView:
     rollout: RolloutView | None
     ready_replicas: int
     desired_replicas: int
+    recovered: bool
     created: float
     since: float
     instances: tuple[InstanceView, ...]
