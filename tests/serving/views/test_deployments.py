@@ -42,6 +42,7 @@ def test_a_deployment_shows_what_it_is_and_what_runs() -> None:
         "rollout": None,
         "ready_replicas": 1,
         "desired_replicas": 2,
+        "recovered": False,
         "created": WALL,
         "since": 2.0,
         "spec": write_document(known.spec),
