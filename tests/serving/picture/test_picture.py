@@ -100,3 +100,19 @@ def test_where_downtime_is_allowed_the_only_replica_makes_room_at_once() -> None
     changed["backend_config"] = {"command": ["third"]}
     world.update(d, allow_downtime=True, **changed)
     assert world.states("a") == [(3, "starting")]
+
+
+def test_a_head_that_has_just_started_tells_gateways_what_is_deployed_before_any_worker_has_reported() -> None:
+    world = World()
+    world.worker("a")
+    world.deploy("m")
+    leaving = world.deploy("n")
+    world.machines["a"].slow = True
+    world.ready()
+    world.delete(leaving)
+    before = dict(world.routes)
+    world.unlink("a")
+    world.restart_head()
+    assert not world.picture.settled
+    assert world.routes == before
+    assert set(before) == {"m:command"}

@@ -105,6 +105,8 @@ class Picture:
                 self.awaited.add(record.id)
         for displaced in self.catalogue.displaced:
             self.planner.effects.writes.append(RemoveDeployment(displaced.uid, wall))
+        for deployment in self.catalogue.by_uid.values():  # gateways go on with what was deployed before
+            self.planner.publish(deployment)
         self._settle_at: float | None = None if state.fresh else now + settle_time
         self.settled = False
         if not self.awaited and not (state.fresh and self._unsettled):
