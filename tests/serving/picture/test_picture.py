@@ -102,7 +102,7 @@ def test_where_downtime_is_allowed_the_only_replica_makes_room_at_once() -> None
     assert world.states("a") == [(3, "starting")]
 
 
-def test_a_head_that_has_just_started_tells_gateways_what_is_deployed_before_any_worker_has_reported() -> None:
+def test_a_head_that_has_just_started_tells_gateways_what_is_deployed_before_workers_report() -> None:
     world = World()
     world.worker("a")
     world.deploy("m")
