@@ -99,7 +99,7 @@ async def test_looks_are_bounded(slow: Slow) -> None:
             tasks.start_soon(look, number)
         await anyio.wait_all_tasks_blocked()
         with pytest.raises(DiskSilent, match=f"{MOST_LOOKS} other looks"):
-            await disk.run("one more", lambda: 7)
+            await disk.run("one more", lambda: 7, patience=0.1)
         tasks.cancel_scope.cancel()
 
     def let_go() -> bool:
@@ -108,6 +108,19 @@ async def test_looks_are_bounded(slow: Slow) -> None:
 
     await until(let_go)
     assert await disk.run("one more", lambda: 7) == 7
+
+
+async def test_more_looks_than_are_allowed_at_a_time_take_their_turns(tmp_path: Path) -> None:
+    disk = Disk()
+    done: list[int] = []
+
+    async def look(number: int) -> None:
+        done.append(await disk.run(tmp_path, lambda: number))
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(5 * MOST_LOOKS):
+            tasks.start_soon(look, number)
+    assert sorted(done) == list(range(5 * MOST_LOOKS))
 
 
 async def test_a_look_that_is_cancelled_before_its_thread_begins_counts_no_more(tmp_path: Path) -> None:

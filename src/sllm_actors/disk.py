@@ -26,7 +26,10 @@ PATIENCE: Final = 10.0
 """Seconds that a look may take, unless its caller says otherwise."""
 
 MOST_LOOKS: Final = 64
-"""Looks at the same time, those included that were left behind and are still blocked; more are refused."""
+"""Looks at the same time, those included that were left behind and are still blocked; more wait."""
+
+AGAIN: Final = 0.5
+"""Seconds after which a look that waits sees whether one that was left behind has ended."""
 
 LAST_PATIENCE: Final = 1.0
 """Seconds that ``Disk.finish`` waits for its call."""
@@ -96,6 +99,7 @@ class Disk:
     def __init__(self) -> None:
         self._looks: set[_Look[Any]] = set()
         self._silent: dict[str, _Look[Any]] = {}
+        self._waiting: set[anyio.Event] = set()
 
     async def run(
         self,
@@ -108,7 +112,8 @@ class Disk:
         """Make a blocking call in a thread; return what it returns, or raise what it raises.
 
         When the caller is cancelled, or ``patience`` is over, the thread is left behind. As long as a thread
-        that used up its patience is still blocked, further calls on the same path are refused at once.
+        that used up its patience is still blocked, further calls on the same path are refused at once. While
+        ``MOST_LOOKS`` have not ended, a call waits, within its patience.
 
         Args:
             path: The path that the call looks at; error messages name it.
@@ -118,24 +123,28 @@ class Disk:
 
         Raises:
             DiskSilent: The call took too long, or was refused: an earlier one on this path is still blocked,
-                or ``MOST_LOOKS`` looks have not ended.
+                or other looks did not end in time.
         """
-        self._forget_ended()
         where = str(path)
-        if where in self._silent:
-            raise DiskSilent(f"{where} still does not answer: is its disk or server away?")
-        if len(self._looks) >= MOST_LOOKS:
-            raise DiskSilent(f"{where} was not looked at: {MOST_LOOKS} other looks at disks have not ended")
         look = _Look(call, undo)
-        self._looks.add(look)
+        begun = False
         try:
             with anyio.move_on_after(patience):
+                await self._wait_for_room(where)
+                self._looks.add(look)
+                begun = True
                 await to_thread.run_sync(look.run, abandon_on_cancel=True, limiter=anyio.CapacityLimiter(1))
                 return look.take()
+            if not begun:
+                raise DiskSilent(
+                    f"{where} was not looked at: {MOST_LOOKS} other looks at disks have not ended"
+                )
             self._silent[where] = look
             raise DiskSilent(f"{where} has not answered for {patience:g} s: is its disk or server away?")
         finally:
             look.leave()
+            if self._waiting:
+                self._waiting.pop().set()
 
     async def check(self, path: str | Path, *, patience: float = PATIENCE) -> None:
         """Return as soon as the file system says whether a path exists, either way.
@@ -157,6 +166,20 @@ class Disk:
             await to_thread.run_sync(
                 thread.join, 2 * LAST_PATIENCE, abandon_on_cancel=True, limiter=anyio.CapacityLimiter(1)
             )
+
+    async def _wait_for_room(self, where: str) -> None:
+        self._forget_ended()
+        while len(self._looks) >= MOST_LOOKS:
+            turn = anyio.Event()
+            self._waiting.add(turn)
+            try:
+                with anyio.move_on_after(AGAIN):  # one that was left behind ends without a word
+                    await turn.wait()
+            finally:
+                self._waiting.discard(turn)
+            self._forget_ended()
+        if where in self._silent:
+            raise DiskSilent(f"{where} still does not answer: is its disk or server away?")
 
     def _forget_ended(self) -> None:
         self._looks = {look for look in self._looks if not look.ended}

@@ -141,7 +141,10 @@ class ServerProbe:
             return why_unreachable(error)
 
     async def _answer(self, path: str, limit: int) -> httpx2.Response:
-        key = await self._disk.run(self._access.key_file, partial(read_key, self._access))
+        if self._access.key_file:
+            key = await self._disk.run(self._access.key_file, partial(read_key, self._access))
+        else:
+            key = read_key(self._access)
         headers = {**self._access.headers, **({"authorization": f"Bearer {key}"} if key else {})}
         async with self._client.stream("GET", path, headers=headers) as answer:
             content = bytearray()
