@@ -299,15 +299,14 @@ class Controller(Actor):
         now = self.context.now()
         self._picture.plan(now)
         self._carry_out(self._picture.effects())
-        if self._waiting_gateways and self._picture.settled and not self._picture.more:
-            self._tell_gateways()
+        self._tell_gateways()
         if self._picture.more and not self._planning:
             self._planning = True
             self.context.after(0.0, _Plan())
         self._wake_at(self._picture.due(), now)
 
     def _tell_gateways(self) -> None:
-        """Let gateways follow, now that all routes are known: one that is told too little would refuse."""
+        """Let gateways follow that came since the last plan: after a start, all routes are known by now."""
         for node in sorted(self._waiting_gateways):
             self._feeds.gateway_up(node, self.context.system.named(GATEWAY, NodeId(node)))
         self._waiting_gateways.clear()
