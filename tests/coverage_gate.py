@@ -77,6 +77,7 @@ TESTS = {
         "deployment/test_mistakes",
         "deployment/test_spec",
         "test_find_node",
+        "test_known_links",
         "store/test_records",
         "picture/test_audit",
         "picture/test_failures",

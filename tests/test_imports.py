@@ -158,6 +158,7 @@ PURE_CORES = {
         "deployment.problem",
         "deployment.spec",
         "find_node",
+        "known_links",
         "refusals",
         "store.records",
         "picture.asked",

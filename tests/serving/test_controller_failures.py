@@ -16,6 +16,7 @@ from sllm_actors.serving.messages import (
     UndrainNode,
     WorkerAddress,
 )
+from sllm_actors.serving.picture.node import Link
 from sllm_actors.serving.store.problem import StoreProblem
 from sllm_actors.serving.views.messages import DescribeCluster
 from sllm_actors.transport import Peer, PeerLost, PeerUp
@@ -77,6 +78,19 @@ async def test_the_loss_of_an_old_life_after_the_new_one_came_changes_nothing(tm
         await head.rest()
         (shown,) = [each for each in (await head.describe())["nodes"] if each["id"] == "w1"]
         assert shown["state"] == "up"
+
+
+async def test_links_of_which_the_news_was_lost_are_noticed(tmp_path: Path) -> None:
+    async with running_head(tmp_path) as head:
+        await head.up("w1")
+        peer = head.peers["w1"]
+        del head.peers["w1"]  # and nobody tells the head's actor
+        await head.advance(1.0)
+        assert head.controller._picture.fleet.nodes["w1"].link is Link.SUSPECT
+        head.peers["w1"] = later = evolve(peer, incarnation=Incarnation(2, 0))
+        await head.advance(1.0)
+        node = head.controller._picture.fleet.nodes["w1"]
+        assert (node.link, node.incarnation) == (Link.UP, later.incarnation)
 
 
 async def test_reports_of_nodes_that_are_not_linked_are_ignored(tmp_path: Path) -> None:

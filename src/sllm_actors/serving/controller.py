@@ -27,6 +27,7 @@ from .differences.follower import Changes, Follower
 from .differences.messages import Beat
 from .differences.subscription import Subscription
 from .head_feeds import HeadFeeds
+from .known_links import LOOK_INTERVAL, KnownLinks
 from .messages import (
     GATEWAY,
     WORKER,
@@ -104,6 +105,11 @@ class _Audit:
 
 
 @frozen
+class _Look:
+    """Look at who is linked."""
+
+
+@frozen
 class _Learned:
     """Something that a task has found out."""
 
@@ -140,6 +146,7 @@ class Controller(Actor):
         self._store = store
         self._make_picture = picture
         self._linked = peers
+        self._links = KnownLinks()
         self._times = (settle_time, grace)
         self._writer = StoreWriter(store, self._reserved)
         self._reports: dict[str, Subscription[ReplicaKey, ReplicaReport]] = {}
@@ -161,8 +168,8 @@ class Controller(Actor):
         self.context.start_soon(self._writer.run)
         self.context.after(TICK_INTERVAL, _Tick())
         self.context.after(AUDIT_INTERVAL, _Audit())
-        for peer in self._linked():
-            self._link_up(peer)
+        self.context.after(LOOK_INTERVAL, _Look())
+        self._look()
         self._plan_soon()
 
     def _open_picture(self, state: StoredState) -> Picture:
@@ -183,15 +190,8 @@ class Controller(Actor):
                 self._inventory(message)
             case AskOrders() | AskRoutes() | AskAddresses():
                 self._feeds.answer(message)
-            case _Plan():
-                self._planning = False
-                self._plan()
-            case _Tick():
-                self.context.after(TICK_INTERVAL, _Tick())
-                self._feeds.tick()
-            case _Due():
-                self._due = None
-                self._take(TimePassed())
+            case _Plan() | _Tick() | _Look() | _Due() | _Audit():
+                self._time_has_come(message)
             case PeerUp(peer):
                 self._link_up(peer)
             case PeerLost(peer, reason):
@@ -201,14 +201,29 @@ class Controller(Actor):
                     self._take(event)
             case Inspected() | Committed():
                 self._requests.go_on(message)
-            case _Audit():
-                self.context.after(AUDIT_INTERVAL, _Audit())
-                self._audit_some()
             case _EpochRaised(epoch):
                 self._feeds.raise_epoch(epoch)
             case _:
                 return await self._asked(message)
         return None
+
+    def _time_has_come(self, what: _Plan | _Tick | _Look | _Due | _Audit) -> None:
+        match what:
+            case _Plan():
+                self._planning = False
+                self._plan()
+            case _Tick():
+                self.context.after(TICK_INTERVAL, _Tick())
+                self._feeds.tick()
+            case _Look():
+                self.context.after(LOOK_INTERVAL, _Look())
+                self._look()
+            case _Due():
+                self._due = None
+                self._take(TimePassed())
+            case _Audit():
+                self.context.after(AUDIT_INTERVAL, _Audit())
+                self._audit_some()
 
     async def _asked(self, message: Any) -> Any:
         match message:
@@ -221,8 +236,17 @@ class Controller(Actor):
 
     # ---- nodes and reports
 
+    def _look(self) -> None:
+        """Notice links of which the news was lost in a full mailbox."""
+        gone, new = self._links.missed(self._linked())
+        for peer in gone:
+            self._link_lost(peer, "its link is gone")
+        for peer in new:
+            self._link_up(peer)
+
     def _link_up(self, peer: Peer) -> None:
         node = peer.node
+        self._links.up(peer)
         self._take(NodeUp(node, peer.role, peer.host, peer.incarnation))
         if peer.role == "worker":
             self._feeds.worker_up(node)
@@ -232,8 +256,8 @@ class Controller(Actor):
 
     def _link_lost(self, peer: Peer, reason: str) -> None:
         self._take(NodeLost(peer.node, peer.incarnation, reason))
-        if any(each.node == peer.node for each in self._linked()):
-            return  # a later life of it is linked already
+        if not self._links.lost(peer):
+            return
         if peer.role == "worker":
             self._feeds.worker_lost(peer.node)
         elif peer.role == "gateway":

@@ -19,7 +19,7 @@ from sllm_actors.engines.messages import (
     ReplicaState,
     StopReplica,
 )
-from sllm_actors.engines.replica import engine_life
+from sllm_actors.engines.replica import actor, engine_life
 from sllm_actors.testing import TestSystem
 
 pytestmark = pytest.mark.anyio
@@ -47,6 +47,17 @@ async def test_an_engine_that_is_killed_is_started_again_at_once(
         assert second.address != first.address
         assert second.reason == down.reason
     assert left(host) == []
+
+
+async def test_what_does_not_change_is_reported_again(
+    host: EngineHost, fake: ReplicaOrder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(actor, "REPEAT", 0.05)
+    async with TestSystem() as system:
+        _, probe = await start(system, fake, host)
+        ready = await report_of(probe, ReplicaState.READY)
+        assert await report_of(probe, ReplicaState.READY) == ready
+        assert await report_of(probe, ReplicaState.READY) == ready
 
 
 async def test_a_replica_that_drains_waits_for_its_requests(host: EngineHost, fake: ReplicaOrder) -> None:

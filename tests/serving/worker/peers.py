@@ -58,13 +58,19 @@ class FollowingNode:
 
 
 class OrderingHead(FollowingNode):
-    """A head that orders: what is not named any more is to stop, until ``forget`` removes the order."""
+    """A head that orders: what is not named any more is to stop, until the worker says that it is gone.
+
+    Attributes:
+        asked: How often it was asked for all orders.
+        keeps_orders: Whether it leaves orders to stop as they are.
+    """
 
     def __init__(self, node: str, tell: Callable[[Any], None], epoch: int) -> None:
         super().__init__(node, tell)
         self.orders = Publisher(ORDERS, node, epoch)
         self._known: dict[ReplicaKey, ReplicaOrder | None] = {}
         self.asked = 0
+        self.keeps_orders = False
 
     def take(self, message: Any) -> None:
         if isinstance(message, AskOrders):
@@ -72,6 +78,15 @@ class OrderingHead(FollowingNode):
             self._tell(self.orders.page(message.after))
         else:
             super().take(message)
+
+    def _apply(self, changes: Changes[ReplicaKey, ReplicaReport]) -> None:
+        super()._apply(changes)
+        if self.keeps_orders:
+            return
+        gone = [report.id.key for report in changes.put if report.state is ReplicaState.STOPPED]
+        for key in gone:
+            self._known.pop(key, None)
+        self.forget(*gone)
 
     def order(self, *wanted: ReplicaOrder) -> None:
         for order in wanted:

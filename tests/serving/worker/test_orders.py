@@ -23,6 +23,7 @@ from sllm_actors.serving.worker.orders import (
     Refuse,
     Retire,
     Say,
+    SayGone,
     Start,
     Welcome,
     question_of,
@@ -95,7 +96,7 @@ def test_what_cannot_run_is_refused_and_not_tried_until_it_is_ordered_anew() -> 
 
 def test_what_is_refused_or_rests_is_gone_as_soon_as_it_is_to_stop() -> None:
     for assignments in (refused(), resting()):
-        assert assignments.take(stop()) == [Forget(A)]
+        assert assignments.take(stop()) == [SayGone(A)]
         assert assignments.phase(A) is None
         assert assignments.due() is None
         assert assignments.take(stop()) == []
@@ -106,14 +107,14 @@ def test_what_could_run_since_it_was_refused_is_welcome_if_it_is_stopped_all_the
     assignments.take(run(B, source="/other.gguf"))
     assignments.checked(B, 2, "no such file", now=1.0)
     assignments.lifted(question_of(ORDER))
-    assert assignments.take(stop(B)) == [Forget(B)]
-    assert assignments.take(stop(A)) == [Forget(A), Welcome()]
+    assert assignments.take(stop(B)) == [SayGone(B)]
+    assert assignments.take(stop(A)) == [SayGone(A), Welcome()]
 
 
 def test_a_stop_ends_a_check_and_its_late_result_starts_nothing() -> None:
     assignments = Assignments()
     assignments.take(run())
-    assert assignments.take(stop()) == [Forget(A)]
+    assert assignments.take(stop()) == [SayGone(A)]
     assert assignments.checked(A, 1, "", now=1.0) == []
     assignments.take(run())
     assignments.take(stop())
@@ -141,8 +142,8 @@ def test_a_bounded_number_is_checked_at_a_time_in_the_order_of_the_orders() -> N
     assert kinds(assignments.take(run(C))) == [Say]
     assert assignments.phase(B) is Phase.QUEUED
     assert assignments.take(run(C, num_gpus=1)) == []
-    assert assignments.take(stop(B)) == [Forget(B)]
-    assert assignments.take(stop(A)) == [Forget(A)]  # its check goes on
+    assert assignments.take(stop(B)) == [SayGone(B)]
+    assert assignments.take(stop(A)) == [SayGone(A)]  # its check goes on
     (check,) = assignments.checked(A, 1, "", now=1.0)
     assert isinstance(check, Check)
     assert (check.key, check.question.num_gpus) == (C, 1)
@@ -160,9 +161,31 @@ def test_what_is_to_stop_is_stopped_once_and_forgotten_when_it_has_ended() -> No
     assignments = running()
     assert assignments.take(stop()) == [Retire(A, "it is not wanted")]
     assert assignments.take(stop()) == []
-    assert assignments.ended(A, "even if it failed", now=101.0, chance=0.0) == [Forget(A)]
+    assert assignments.ended(A, "even if it failed", now=101.0, chance=0.0) == [SayGone(A)]
     assert assignments.ended(A, "", now=101.0, chance=0.0) == []
     assert assignments.document(A) == ""
+
+
+def test_what_never_came_here_is_said_to_be_gone_for_as_long_as_it_is_to_stop() -> None:
+    assignments = Assignments()
+    assert assignments.take(stop()) == [SayGone(A)]
+    assert list(assignments.stops) == [A]
+    assert assignments.take(stop()) == []
+    assert assignments.withdrawn(A) == [Forget(A)]
+    assert not assignments.stops
+
+
+def test_an_order_that_is_withdrawn_stops_nothing() -> None:
+    assignments = running()
+    assert assignments.withdrawn(A) == []
+    assert assignments.phase(A) is Phase.RUNNING
+
+
+def test_a_stop_that_is_withdrawn_goes_on_and_nobody_is_told_of_its_end() -> None:
+    assignments = running()
+    assignments.take(stop())
+    assert assignments.withdrawn(A) == []
+    assert assignments.ended(A, "", now=101.0, chance=0.0) == [Forget(A)]
 
 
 def test_what_is_ordered_again_while_it_ends_starts_after_that_as_it_was_ordered_last() -> None:
@@ -170,7 +193,9 @@ def test_what_is_ordered_again_while_it_ends_starts_after_that_as_it_was_ordered
     assignments.take(stop())
     assert assignments.take(run()) == []
     assert assignments.take(run(num_gpus=1)) == []
-    assert assignments.ended(A, "", now=101.0, chance=0.0) == [Forget(A)]
+    (said,) = assignments.ended(A, "", now=101.0, chance=0.0)
+    assert isinstance(said, Say)  # nobody takes its place meanwhile
+    assert (said.report.state, said.report.gpus) == (ReplicaState.PENDING, 1)
     assert assignments.due() == 101.0 + RETRY_INTERVAL
     assert assignments.wake(101.5) == []
     _, check = assignments.wake(102.0)
@@ -182,7 +207,7 @@ def test_what_is_to_stop_after_all_does_not_start_again() -> None:
     assignments = running()
     for order in (stop(), run(), stop()):
         assignments.take(order)
-    assert assignments.ended(A, "", now=101.0, chance=0.0) == [Forget(A)]
+    assert assignments.ended(A, "", now=101.0, chance=0.0) == [SayGone(A)]
     assert assignments.due() is None
 
 
@@ -296,7 +321,7 @@ class _Shell:
                 case Say(report):
                     assert report.id.key not in self.running
                     self.said.add(report.id.key)
-                case Forget(place):
+                case SayGone(place) | Forget(place):
                     self.said.discard(place)
 
     def come_to_rest(self) -> None:

@@ -114,7 +114,7 @@ async def test_what_is_wanted_again_while_it_ends_is_started_again(tmp_path: Pat
         await place.order(key(0))
         assert place.made == 1
         await place.withdraw("g1", key(0))
-        assert place.states() == {}
+        assert place.states() == {key(0): ReplicaState.PENDING}
         await place.advance(1.0)
         assert place.made == 2
         assert place.states() == {key(0): ReplicaState.STARTING}
@@ -397,3 +397,41 @@ def test_no_life_of_a_workers_actor_has_the_number_of_another() -> None:
     numbers = [node.begin(7), node.begin(7), node.begin(8), later.begin(9), later.begin(9)]
     assert len(set(numbers)) == 5
     assert 0 <= Replicas().begin(2**60) < 2**62
+
+
+async def test_links_of_which_the_news_was_lost_are_noticed(tmp_path: Path) -> None:
+    async with workplace(tmp_path) as place:
+        await place.order(key(0))
+        peer = await place.link("g1", "gateway")
+        del place.linked["g1"]  # and nobody tells the worker's actor
+        await place.advance(1.1)
+        await place.order()
+        assert place.states() == {}  # nobody waits for a gateway that is gone
+        place.linked["g1"] = peer
+        await place.advance(1.1)
+        await place.order(key(1))
+        await place.order()
+        assert place.states() == {key(1): ReplicaState.DRAINING}
+
+
+async def test_a_stop_of_what_never_came_is_answered(tmp_path: Path) -> None:
+    async with workplace(tmp_path) as place:
+        place.head.orders.put(Order(key(0), None, "it is no longer wanted"))
+        place.head.send()
+        await place.rest()
+        assert ReplicaState.STOPPED in {each.state for each in place.head.news if each is not None}
+        assert place.reported() == {}  # the head has withdrawn the order
+
+
+async def test_what_a_head_does_not_order_to_stop_any_more_is_no_longer_said_to_be_gone(
+    tmp_path: Path,
+) -> None:
+    async with workplace(tmp_path) as place:
+        place.head.keeps_orders = True
+        place.head.orders.put(Order(key(0), None, "it is no longer wanted"))
+        place.head.send()
+        await place.rest()
+        assert place.reported() == {key(0): ReplicaState.STOPPED}
+        await place.lose("head")
+        await place.link("other", "head", epoch=2)
+        assert place.reported("other") == {}

@@ -54,14 +54,23 @@ from .lifecycle import Replica, step
 
 log = structlog.get_logger()
 
+REPEAT = 5.0
+"""Seconds between two reports of a replica of which nothing changes."""
+
 
 @frozen
 class _Timer:
     event: Event
 
 
+@frozen
+class _Repeat:
+    """Report once more."""
+
+
 class ReplicaActor(Actor):
-    """Runs one replica as ordered, restarts its engine when that fails, and reports each change to its owner.
+    """Runs one replica as ordered, restarts its engine when that fails, and reports each change to its owner;
+    and once more every ``REPEAT`` seconds, since a report does not fit into a mailbox that is full.
 
     It takes ``StopReplica``, ``Drained``, ``SleepReplica``, ``WakeReplica`` and ``OrderChanged``, of which a
     start that is under way takes no notice, nor does a drain. After ``StopReplica`` it
@@ -93,6 +102,7 @@ class ReplicaActor(Actor):
     async def started(self) -> None:
         """Start the first engine life."""
         self._apply(Ordered())
+        self.context.after(REPEAT, _Repeat())
 
     async def receive(self, message: Any) -> Any:
         """Take one of the messages that the class names."""
@@ -115,6 +125,9 @@ class ReplicaActor(Actor):
                     self._apply(DrainOver(withdrawal))
             case _Timer(event=event):
                 self._apply(event)
+            case _Repeat():
+                self._report()
+                self.context.after(REPEAT, _Repeat())
             case _:
                 return await super().receive(message)
         return None

@@ -31,6 +31,7 @@ from sllm_actors.engines.messages import (
 )
 from sllm_actors.serving.differences.feed import TICK_INTERVAL
 from sllm_actors.serving.differences.messages import Beat
+from sllm_actors.serving.known_links import LOOK_INTERVAL, KnownLinks
 from sllm_actors.serving.messages import (
     GATEWAY,
     ControlAnswer,
@@ -48,7 +49,7 @@ from sllm_actors.transport import Peer, PeerLost, PeerUp
 from .feed import ReplicaFeed
 from .heads import Heads, OrderMessage
 from .machine import LookAtDeclined, LookAtMachine, MachineWatch
-from .orders import Assignments, Check, Effect, Forget, PassOn, Refuse, Retire, Say, Start, Welcome
+from .orders import Assignments, Check, Effect, Forget, PassOn, Refuse, Retire, Say, SayGone, Start, Welcome
 from .questions import Questions
 from .replicas import Replicas
 from .runtime import WorkerRuntime
@@ -66,6 +67,11 @@ LOG_THREADS: Final = 8
 @frozen
 class _Tick:
     """Time for beats."""
+
+
+@frozen
+class _Look:
+    """Time to look at who is linked."""
 
 
 @frozen
@@ -102,6 +108,7 @@ class WorkerActor(Actor):
         self._running: dict[ReplicaKey, ActorRef] = {}
         self._keys: dict[ActorRef, ReplicaKey] = {}
         self._withdrawals = Withdrawals()
+        self._links = KnownLinks()
         self._gateways: set[str] = set()
         self._ticking = False
         self._retry: Timer | None = None
@@ -117,8 +124,7 @@ class WorkerActor(Actor):
         lifted = self._assignments.lifted
         self._machine = MachineWatch(context, runtime, self._replicas, self._heads, lifted)
         await self._machine.start(life)
-        for peer in runtime.peers():
-            self._link_up(peer)
+        self._look()
 
     async def receive(self, message: Any) -> Any:
         """Take orders, reports of replicas, changes of links, and questions, which are answered in tasks."""
@@ -151,6 +157,8 @@ class WorkerActor(Actor):
                 await self._carry_out(self._assignments.wake(self.context.now()))
             case _Tick():
                 self._tick()
+            case _Look():
+                self._look()
             case LookAtMachine() | LookAtDeclined():
                 self._machine.look(message)
             case _:
@@ -180,8 +188,10 @@ class WorkerActor(Actor):
         orders = await self._heads.take(message)
         if self._runtime.epoch.value != obeyed:
             self._machine.tell()
-        for order in orders:
+        for order in orders.put:
             await self._carry_out(self._assignments.take(order))
+        for key in orders.removed:
+            await self._carry_out(self._assignments.withdrawn(key))
 
     async def _carry_out(self, effects: list[Effect]) -> None:
         for effect in effects:
@@ -199,6 +209,8 @@ class WorkerActor(Actor):
                     known = self._replicas.at(report.id.key)
                     named = report if known is None else evolve(report, id=known.id)
                     self._report(evolve(named, since=time.time()))
+                case SayGone(key):
+                    self._feed.gone(key)
                 case Forget(key):
                     self._feed.remove(key)
                 case Refuse(question, problem):
@@ -280,11 +292,21 @@ class WorkerActor(Actor):
 
     # ---- links
 
+    def _look(self) -> None:
+        """Notice links of which the news was lost in a full mailbox."""
+        self.context.after(LOOK_INTERVAL, _Look())
+        gone, new = self._links.missed(self._runtime.peers())
+        for peer in gone:
+            self._link_lost(peer)
+        for peer in new:
+            self._link_up(peer)
+
     def _link_up(self, peer: Peer) -> None:
+        self._links.up(peer)
         if peer.role == "head" and peer.outbound:  # obeyed is only a head that this worker dialled
             self._feed.follow(peer.node, self._heads.controller(peer.node))
             self._machine.tell([peer.node])
-            self._heads.link_up(peer.node)
+            self._heads.link_up(peer.node, self._assignments.stops)
         elif peer.role == "gateway":
             self._gateways.add(peer.node)
             self._feed.follow(peer.node, self.context.system.named(GATEWAY, NodeId(peer.node)))
@@ -293,8 +315,8 @@ class WorkerActor(Actor):
             self.context.after(TICK_INTERVAL, _Tick())
 
     def _link_lost(self, peer: Peer) -> None:
-        if any(linked.node == peer.node for linked in self._runtime.peers()):
-            return  # in a later life
+        if not self._links.lost(peer):
+            return
         self._heads.link_lost(peer.node)
         self._gateways.discard(peer.node)
         self._feed.unfollow(peer.node)

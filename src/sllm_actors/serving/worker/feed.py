@@ -70,6 +70,14 @@ class ReplicaFeed:
         self._pace.forget(key)
         self._publisher.remove(key)
 
+    def gone(self, key: ReplicaKey) -> None:
+        """Report that there is no such replica here, also to those who never heard of it.
+
+        The report stays until ``remove``.
+        """
+        self.remove(key)
+        self._publisher.put(ReplicaReport(key.attempt(0), ReplicaState.STOPPED))
+
     def publish(self) -> None:
         """Send what has changed."""
         if self._publisher.changed:

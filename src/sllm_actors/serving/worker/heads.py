@@ -9,7 +9,7 @@ import structlog
 
 from sllm_actors.actors import ActorRef, Context, NodeId
 from sllm_actors.engines.identity import ReplicaKey
-from sllm_actors.serving.differences.follower import Follower
+from sllm_actors.serving.differences.follower import Changes, Follower
 from sllm_actors.serving.differences.messages import Beat
 from sllm_actors.serving.differences.subscription import Subscription
 from sllm_actors.serving.messages import CONTROLLER, Order
@@ -43,9 +43,14 @@ class Heads:
         """Return the actor of a head that orders, and that is told."""
         return self._context.system.named(CONTROLLER, NodeId(node))
 
-    def link_up(self, node: str) -> None:
-        """Follow the orders of a head that this worker has dialled."""
-        follower = Follower(ORDERS, self._context.system.node)
+    def link_up(self, node: str, stops: Iterable[ReplicaKey] = ()) -> None:
+        """Follow the orders of a head that this worker has dialled.
+
+        Args:
+            node: The head.
+            stops: The replicas that some head has ordered to stop: if this one does not, that is withdrawn.
+        """
+        follower = Follower(ORDERS, self._context.system.node, known=stops)
         self._orders[node] = Subscription(follower, self.controller(node))
         self._orders[node].begin()
 
@@ -59,15 +64,15 @@ class Heads:
         for node in self._orders if nodes is None else nodes:
             self.controller(node).tell(message)
 
-    async def take(self, message: OrderMessage) -> tuple[Order, ...]:
-        """Return the orders in a message that are to be obeyed. What it removes is left as it is."""
+    async def take(self, message: OrderMessage) -> Changes[ReplicaKey, Order]:
+        """Return the orders in a message that are to be obeyed, and those that are withdrawn."""
         subscription = self._orders.get(message.node)
         if subscription is None or not await self._obeys(subscription, message):
-            return ()
+            return Changes()
         changes = subscription.take(message)
         if changes.refused:
             log.warning("worker.orders_refused", head=message.node, reason=changes.refused)
-        return changes.put
+        return changes
 
     async def _obeys(self, subscription: Subscription[ReplicaKey, Order], message: OrderMessage) -> bool:
         """Return whether a head is obeyed: whether none of a higher epoch was before."""

@@ -27,6 +27,9 @@ RETRY_INTERVAL: Final = 1.0
 CHECKING: Final = "waiting to be checked"
 """The progress of a replica that has not been started yet."""
 
+ENDED: Final = "ended, and starting again"
+"""The progress of a replica that ended in good order, and is to run still or again."""
+
 
 # ---- effects
 
@@ -70,8 +73,15 @@ class Say:
 
 
 @frozen
+class SayGone:
+    """Report that there is no such replica here, until ``Forget``: the head waits to hear that it stopped."""
+
+    key: ReplicaKey
+
+
+@frozen
 class Forget:
-    """Report that there is no such replica here."""
+    """Report nothing of that replica any more."""
 
     key: ReplicaKey
 
@@ -89,7 +99,7 @@ class Welcome:
     """Say that the worker may accept now what it refused before."""
 
 
-Effect: TypeAlias = Check | Start | Retire | PassOn | Say | Forget | Refuse | Welcome
+Effect: TypeAlias = Check | Start | Retire | PassOn | Say | SayGone | Forget | Refuse | Welcome
 
 
 # ---- state
@@ -141,6 +151,9 @@ class Assignments:
 
     Args:
         max_checks: See ``MAX_CHECKS``.
+
+    Attributes:
+        stops: The replicas of which there is an order to stop, whether they are here or not.
     """
 
     def __init__(self, max_checks: int = MAX_CHECKS) -> None:
@@ -148,6 +161,7 @@ class Assignments:
         self._all: dict[ReplicaKey, Assignment] = {}
         self._queue: dict[ReplicaKey, None] = {}
         self._resting: dict[ReplicaKey, None] = {}
+        self.stops: dict[ReplicaKey, None] = {}
         self._checks = 0  # under way, also for replicas that are gone since
         self._last_number = 0
 
@@ -171,11 +185,20 @@ class Assignments:
         """Take an order of the head; one that came before changes nothing."""
         known = self._all.get(order.key)
         if order.run is None:
-            return [] if known is None else self._stop(order.key, known, order.stop)
+            told, self.stops[order.key] = order.key in self.stops, None
+            if known is None:
+                return [] if told else [SayGone(order.key)]
+            return self._stop(order.key, known, order.stop)
+        self.stops.pop(order.key, None)
         if known is None:
             self._all[order.key] = known = Assignment(order.run)
             return self._enqueue(order.key, known)
         return self._change(order.key, known, order.run)
+
+    def withdrawn(self, key: ReplicaKey) -> list[Effect]:
+        """Take note that there is no order about a replica any more: what there is stays as it is."""
+        self.stops.pop(key, None)
+        return [] if key in self._all else [Forget(key)]
 
     def checked(self, key: ReplicaKey, number: int, problem: str, now: float) -> list[Effect]:
         """Take the result of a check: "" if the replica can run here, else why not."""
@@ -205,13 +228,13 @@ class Assignments:
         if known.phase is Phase.ENDING:
             if known.following is None:
                 del self._all[key]
-                return [Forget(key)]
+                return [self._gone(key)]
             known.order, known.following = known.following, None
         known.phase = Phase.RESTING
         self._resting[key] = None
         if not failure:
             known.crash, known.again_at = None, now + RETRY_INTERVAL
-            return [Forget(key)]
+            return [Say(evolve(_report(known.order, ReplicaState.PENDING), progress=ENDED))]
         uptime = now - known.started_at
         known.crash = after_crash(known.crash, failure, uptime=uptime, now=now, chance=chance)
         known.again_at = known.crash.again_at
@@ -264,7 +287,11 @@ class Assignments:
         del self._all[key]
         self._queue.pop(key, None)
         self._resting.pop(key, None)
-        return [Forget(key), Welcome()] if known.lifted else [Forget(key)]
+        gone = self._gone(key)
+        return [gone, Welcome()] if known.lifted else [gone]
+
+    def _gone(self, key: ReplicaKey) -> Effect:
+        return SayGone(key) if key in self.stops else Forget(key)
 
     def _enqueue(self, key: ReplicaKey, known: Assignment) -> list[Effect]:
         known.phase, known.lifted = Phase.QUEUED, False
