@@ -29,7 +29,7 @@ SHELL := /bin/sh
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 .PHONY: help install up test test-quick lint format types lock bench bench-peers clean environment venv runtime project
-.PHONY: demo dev test-vllm vllm soak soak-store sim coverage known-imports
+.PHONY: demo dev test-vllm vllm soak soak-store sim sim-control coverage known-imports
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F '|' '{ printf "%-20s%s\n", $$1, $$2 }'
@@ -63,6 +63,9 @@ soak-picture: environment ## thousands of random histories of the head's picture
 
 sim: environment ## simulate clusters under SEEDS=1000 seeded faults (and what once failed), or SEED=n again with its trace
 	@$(BIN)/python -m tests.sim $(if $(SEED),--seed $(SEED),--seeds $(SEEDS)) $(if $(MUTATION),--mutation $(MUTATION))
+
+sim-control: environment ## simulate control planes in the same way: head, workers and gateways
+	@$(BIN)/python -m tests.sim --subject control $(if $(SEED),--seed $(SEED),--seeds $(SEEDS)) $(if $(MUTATION),--mutation $(MUTATION))
 
 known-imports: environment vllm ## renew the list of what the pinned vLLM imports late, after `make lock` changed it (2 minutes)
 	@$(BIN)/python -m tests.vllm.known_imports $(CURDIR)/$(ENGINES)/engines/vllm/bin/python

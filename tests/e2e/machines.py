@@ -47,10 +47,9 @@ class Machines:
         head.wait_for("head: ready")
         return head
 
-    def start_gateway(self, *arguments: str) -> Sllm:
+    def start_gateway(self) -> Sllm:
         """Start the gateway; wait until it serves."""
-        ports = ("--port", self._ports[0])
-        gateway = self._start("gateway", "gateway", *self._joining, *ports, *arguments)
+        gateway = self._start("gateway", "gateway", *self._joining, "--port", self._ports[0])
         gateway.wait_for("OpenAI API")
         return gateway
 
@@ -84,8 +83,7 @@ class Machines:
         """Leave nothing behind."""
         self.http.close()
         for launcher in self.running.values():
-            if launcher.process.poll() is None:
-                launcher.look()
+            launcher.look()
         for launcher in reversed(self.running.values()):
             launcher.kill_all()
 

@@ -14,10 +14,7 @@ from types import FrameType
 from typing import Self
 
 from .ledger import Summary
-from .mutations import MUTATIONS
-from .simulation import simulate
-
-REGRESSIONS = Path(__file__).parent / "regressions.txt"
+from .subjects import ACTORS, SUBJECTS
 
 LONGEST = 60.0
 """Seconds of real time that a seed may take: a loop that makes no progress ends as a violation."""
@@ -43,34 +40,35 @@ def time_limit(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def run_seed(seed: int, mutation: str = "", *, keep_trace: bool = False) -> Summary:
-    """Run one seed within the time limit, with a deliberate bug in the runtime if one is named."""
+def run_seed(seed: int, mutation: str = "", *, keep_trace: bool = False, subject: str = ACTORS) -> Summary:
+    """Run one seed within the time limit, with a deliberate bug in what is simulated if one is named."""
     began = time.process_time()
-    with MUTATIONS[mutation](), time_limit(LONGEST):
-        summary = simulate(seed)
+    with SUBJECTS[subject].mutations[mutation](), time_limit(LONGEST):
+        summary = SUBJECTS[subject].simulate(seed)
     summary.cpu = time.process_time() - began
     if not (summary.violations or keep_trace):
         summary.tail.clear()  # not worth its way between processes
     return summary
 
 
-def regressions() -> list[int]:
+def regressions(file: Path) -> list[int]:
     """Return the seeds that once failed."""
-    lines = REGRESSIONS.read_text().splitlines()
+    lines = file.read_text().splitlines()
     return [int(line.split(maxsplit=1)[0]) for line in lines if line.strip() and not line.startswith("#")]
 
 
-def keep(summary: Summary) -> None:
+def keep(summary: Summary, file: Path) -> None:
     """Write a seed that failed into the list of those that once did; nothing if it is there."""
-    if summary.seed not in regressions():
-        with REGRESSIONS.open("a") as file:
-            file.write(f"{summary.seed:<6} {summary.violations[0][:100]}\n")
+    if summary.seed not in regressions(file):
+        with file.open("a") as kept:
+            kept.write(f"{summary.seed:<6} {summary.violations[0][:100]}\n")
 
 
 class Sweep:
     """Runs seeds in a pool of processes; a context manager, which waits for none of those not begun."""
 
-    def __init__(self, processes: int | None = None) -> None:
+    def __init__(self, processes: int | None = None, *, subject: str = ACTORS) -> None:
+        self._subject = subject
         self._pool = ProcessPoolExecutor(
             processes or os.cpu_count(), mp_context=multiprocessing.get_context("spawn")
         )
@@ -83,7 +81,7 @@ class Sweep:
 
     def submit(self, seed: int, mutation: str = "") -> Future[Summary]:
         """Have a seed run."""
-        return self._pool.submit(run_seed, seed, mutation)
+        return self._pool.submit(run_seed, seed, mutation, subject=self._subject)
 
     def run(self, seeds: Iterable[int], mutation: str = "") -> Iterator[Summary]:
         """Run seeds, and yield each as it ends."""

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from . import sweep
 from .ledger import Summary
 from .simulation import simulate
+from .subjects import ACTORS, SUBJECTS
 from .sweep import Sweep, keep, regressions, run_seed
 
 pytestmark = [
@@ -28,7 +28,7 @@ ROOT = Path(__file__).parent.parent.parent
 BATCH = 25
 BATCHES = -(-int(os.environ.get("SLLM_SIM_SEEDS", "100")) // BATCH)
 NAMED = os.environ.get("SLLM_SIM_SEED", "")
-REGRESSIONS = regressions()
+REGRESSIONS = regressions(SUBJECTS[ACTORS].regressions)
 
 Runs = dict[int, Future[Summary]]
 
@@ -54,13 +54,13 @@ def test_what_once_failed_is_kept(seed: int, runs: Runs) -> None:
     judge(runs[seed].result())
 
 
-def test_a_seed_that_fails_is_kept_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sweep, "REGRESSIONS", tmp_path / "regressions.txt")
-    sweep.REGRESSIONS.write_text("# seeds\n7      an earlier one\n")
+def test_a_seed_that_fails_is_kept_once(tmp_path: Path) -> None:
+    kept = tmp_path / "regressions.txt"
+    kept.write_text("# seeds\n7      an earlier one\n")
     for seed in (7, 12, 12):
-        keep(Summary(seed, "", [f"I1 at 0.5: message {seed} came twice", "more"]))
-    assert regressions() == [7, 12]
-    assert sweep.REGRESSIONS.read_text().endswith("12     I1 at 0.5: message 12 came twice\n")
+        keep(Summary(seed, "", [f"I1 at 0.5: message {seed} came twice", "more"]), kept)
+    assert regressions(kept) == [7, 12]
+    assert kept.read_text().endswith("12     I1 at 0.5: message 12 came twice\n")
 
 
 @pytest.mark.skipif(NAMED == "", reason="SLLM_SIM_SEED names no seed")
