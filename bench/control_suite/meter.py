@@ -54,12 +54,13 @@ class Meter:
 
     def figures(self) -> dict[str, Any]:
         """Return what was measured; plain values."""
-        seconds = time.perf_counter() - self._began
+        now = time.perf_counter()
+        seconds, hold = now - self._began, max(self._hold, now - self._tick_at)
         return {
             "seconds": seconds,
             "cpu_share": (cpu_seconds() - self._cpu) / seconds,
             "steps": {kind: _summary(*taken) for kind, taken in self._steps.items()},
-            "hold_ms": max(self._hold, time.perf_counter() - self._tick_at) * 1e3,
+            "hold_ms": hold * 1e3,
             "hold_cpu_ms": self._hold_cpu * 1e3,
             "collection_ms": self._longest_collection / 1e6,
             "rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,

@@ -47,9 +47,10 @@ class Machines:
         head.wait_for("head: ready")
         return head
 
-    def start_gateway(self) -> Sllm:
+    def start_gateway(self, *arguments: str) -> Sllm:
         """Start the gateway; wait until it serves."""
-        gateway = self._start("gateway", "gateway", *self._joining, "--port", self._ports[0])
+        ports = ("--port", self._ports[0])
+        gateway = self._start("gateway", "gateway", *self._joining, *ports, *arguments)
         gateway.wait_for("OpenAI API")
         return gateway
 
@@ -83,7 +84,8 @@ class Machines:
         """Leave nothing behind."""
         self.http.close()
         for launcher in self.running.values():
-            launcher.look()
+            if launcher.process.poll() is None:
+                launcher.look()
         for launcher in reversed(self.running.values()):
             launcher.kill_all()
 

@@ -1,4 +1,4 @@
-"""Full collections look only at what is new; at everything now and then, while a node is idle."""
+"""Collections look only at what is new; at everything now and then, if possible while a node is idle."""
 
 from __future__ import annotations
 
@@ -22,15 +22,16 @@ async def busy(seconds):
         await anyio.sleep(0)
 
 async def main():
-    garbage.IDLE = 0.03  # on a machine that is busy itself, busy() gets little
+    garbage.IDLE, garbage.TICKS = 0.03, 10  # on a machine that is busy itself, busy() gets little
     looked_at = []
     def watch(phase, info):
-        if phase == "start" and info["generation"] == 2:
-            looked_at.append(len(gc.get_objects()))  # without what is frozen
+        if phase == "start":
+            generations = range(info["generation"] + 1)
+            looked_at.append(sum(len(gc.get_objects(generation=each)) for each in generations))
     gc.callbacks.append(watch)
     before = gc.get_threshold()
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(garbage.keep_collections_short, 0.05)
+        tasks.start_soon(garbage.keep_collections_short, 0.005)
         await anyio.sleep(0.01)
 {body}
         tasks.cancel_scope.cancel()
@@ -43,6 +44,19 @@ anyio.run(main)
 NEW = """
         kept = [[each] for each in range(500_000)]
         assert len(looked_at) > 5
+        assert max(looked_at) < 100_000, looked_at
+"""
+
+REPLACED = """
+        gc.disable()  # of itself
+        kept = [[each] for each in range(500_000)]
+        gc.freeze()
+        gc.enable()
+        looked_at.clear()
+        for number in range(500_000):
+            kept[number] = [number]
+            if number % 1000 == 0:
+                await anyio.sleep(0.001)
         assert max(looked_at) < 100_000, looked_at
 """
 
@@ -71,13 +85,28 @@ THAWED = (
     + """
         await busy(0.7)
         assert gone() is not None
-        await anyio.sleep(0.3)
+        await anyio.sleep(0.5)
         assert gone() is None
         assert gc.get_freeze_count() > 1000
         await anyio.sleep(0.1)
         looked_at.clear()
 """
     + NEW
+)
+
+FOUND = (
+    FROZEN
+    + """
+        garbage.FOUND = 3000
+        for _ in range(2000):
+            Knot()
+        await anyio.sleep(0.5)
+        assert gone() is not None
+        for _ in range(2000):
+            Knot()
+        await anyio.sleep(0.5)
+        assert gone() is None
+"""
 )
 
 BUSY_FOR_LONG = (
@@ -94,8 +123,8 @@ BUSY_FOR_LONG = (
 
 @pytest.mark.parametrize(
     "body",
-    [NEW, KNOTS, FROZEN, THAWED, BUSY_FOR_LONG],
-    ids=["new", "knots", "frozen", "thawed", "busy for long"],
+    [NEW, REPLACED, KNOTS, FROZEN, THAWED, FOUND, BUSY_FOR_LONG],
+    ids=["new", "replaced", "knots", "frozen", "thawed", "found", "busy for long"],
 )
 def test_a_node_looks_at_what_is_new_and_seldom_at_everything(body: str) -> None:
     code = _SETUP.replace("{body}", body)
