@@ -23,15 +23,15 @@ DEMO = "smollm2-135m"
 DEMO_ID = f"{DEMO}:llamacpp"
 
 
-def eventually(probe: Callable[[], T | None], *, within: float, what: str) -> T:
-    """Return the first result that is true; fail when none came in time."""
+def eventually(probe: Callable[[], T | None], *, within: float, what: str, every: float = 0.02) -> T:
+    """Return the first result that is true; fail when none came in time. Times are in seconds."""
     deadline = time.monotonic() + within
     while True:
         result = probe()
         if result:
             return result
         assert time.monotonic() < deadline, f"not within {within} s: {what}"
-        time.sleep(0.02)
+        time.sleep(every)
 
 
 class Sllm:

@@ -22,7 +22,7 @@ class Traffic:
         model: Whom they ask.
         clients: How many there are.
         watch: The id of a deployment of which a replica has to be ready at every moment, as the head says;
-            "" for none. While the head is away, nothing is seen.
+            "" for none. While the head is away, or waits for its workers to report, nothing is seen.
 
     Attributes:
         answers: How often each engine has answered, by the name that it gives itself.
@@ -85,5 +85,9 @@ class Traffic:
         with httpx2.Client(base_url=self._url, timeout=30.0, trust_env=False) as client:
             while not self._over.wait(0.05):
                 answer = client.get(f"/deployments/{self._watched}")
-                if answer.status_code == 200 and not answer.json()["ready_replicas"]:
+                if answer.status_code != 200:
+                    continue
+                described = answer.json()
+                waits = described["detail"].startswith("the head has just started")
+                if not described["ready_replicas"] and not waits:
                     self.gaps.append(answer.text)
