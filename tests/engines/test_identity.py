@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
+from attrs import astuple
 
 from sllm_actors.engines.identity import ReplicaId, ReplicaKey
 
@@ -19,3 +22,12 @@ def test_an_identity_is_read_back_from_its_text() -> None:
 def test_what_is_no_identity_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is not an instance id"):
         ReplicaId.parse(text)
+
+
+def test_keys_are_in_the_order_of_their_attributes() -> None:
+    keys = [
+        ReplicaKey(*each)
+        for each in product(("a:vllm", "b:vllm", "b:vllm2"), (1, 2, 10), (0, 9, 10), ("", "1", "f"))
+    ]
+    assert sorted(keys, key=hash) != keys
+    assert sorted(sorted(keys, key=hash)) == sorted(keys, key=astuple) == keys

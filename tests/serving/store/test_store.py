@@ -12,6 +12,9 @@ from attrs import evolve
 from tests.serving.store.stored import change, deployed, record, reopened, revision
 
 from sllm_actors import __version__
+from sllm_actors.serving.deployment.document import read_document
+from sllm_actors.serving.deployment.spec import DeploymentSpec
+from sllm_actors.serving.store import records
 from sllm_actors.serving.store.problem import StoreProblem
 from sllm_actors.serving.store.records import (
     AddJournal,
@@ -235,3 +238,29 @@ def test_a_database_that_is_read_only_is_a_problem_for_whoever_writes(path: Path
         sentence = str(raised.value)
         store.close()
     assert "attempt to write a readonly database" in sentence
+
+
+def test_a_start_reads_each_document_once(store: Store, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(5):
+        store.apply(deployed(str(number), f"m{number}:vllm"))
+    read: list[str] = []
+
+    def read_and_note(text: str) -> tuple[DeploymentSpec, list[str]]:
+        read.append(text)
+        return read_document(text)
+
+    monkeypatch.setattr(records, "read_document", read_and_note)
+    after = reopened(path)
+    state = after.load()
+    assert len({each.spec.id for each in state.revisions}) == len(read) == 5
+    after.close()
+
+
+def test_what_was_changed_since_the_opening_is_loaded(store: Store, path: Path) -> None:
+    store.apply(deployed("1", "a:vllm"))
+    after = reopened(path)
+    after.apply(deployed("2", "b:vllm"))
+    assert [each.id for each in after.load().deployments] == ["a:vllm", "b:vllm"]
+    after.apply(deployed("3", "c:vllm"))
+    assert [each.id for each in after.load().deployments] == ["a:vllm", "b:vllm", "c:vllm"]
+    after.close()

@@ -9,7 +9,7 @@ from attrs import define, field
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.engines.messages import ReplicaOrder
 from sllm_actors.serving.deployment.changes import engine_hash
-from sllm_actors.serving.deployment.document import read_document, write_document
+from sllm_actors.serving.deployment.document import write_document
 from sllm_actors.serving.deployment.spec import DeploymentSpec
 from sllm_actors.serving.messages import ServedModel
 from sllm_actors.serving.store.records import DeploymentRecord, RevisionRecord
@@ -43,10 +43,8 @@ class Revision:
     @classmethod
     def of(cls, record: RevisionRecord) -> Revision:
         """Read a record of the store, which has checked the document."""
-        spec, _ = read_document(record.document)
-        return cls(
-            record.revision, spec, record.document, engine_hash(spec)[:16], record.created, record.failed
-        )
+        spec, document = record.spec, record.document
+        return cls(record.revision, spec, document, engine_hash(spec)[:16], record.created, record.failed)
 
     def record(self, uid: str) -> RevisionRecord:
         """Return what the store is to hold."""

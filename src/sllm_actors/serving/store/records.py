@@ -7,9 +7,13 @@ NUL character. Times are in seconds since the epoch.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from typing import TypeAlias
 
 from attrs import field, frozen
+
+from sllm_actors.serving.deployment.document import read_document
+from sllm_actors.serving.deployment.spec import DeploymentSpec
 
 
 @frozen
@@ -61,6 +65,15 @@ class RevisionRecord:
     document: str
     created: float
     failed: str = ""
+
+    @cached_property
+    def spec(self) -> DeploymentSpec:
+        """What the document says.
+
+        Raises:
+            DeploymentProblem: It cannot be read.
+        """
+        return read_document(self.document)[0]
 
 
 @frozen

@@ -13,7 +13,6 @@ from attrs import fields_dict, frozen
 from sqlalchemy.engine import Connection
 
 from sllm_actors.files import make_record
-from sllm_actors.serving.deployment.document import read_document
 
 from . import schema
 from .problem import unreadable
@@ -127,7 +126,7 @@ def check_deployments(state: StoredState) -> None:
         known.add((revision.uid, revision.revision))
         name = ids.get(revision.uid)
         try:
-            found = read_document(revision.document)[0].id
+            found = revision.spec.id
         except ValueError as problem:  # a DeploymentProblem is one
             raise UnreadableDeployment(name or revision.uid, str(problem)) from None
         if found != name:

@@ -44,6 +44,7 @@ class Store:
         self._written = 0  # changes that are in the file
         self._signed = False  # whether the database says that this version wrote to it
         self._settled = False  # whether it says that it is not fresh
+        self._opened: StoredState | None = None  # what was read and checked, until it is loaded or changed
 
     @classmethod
     def open(cls, url: str, *, beside: Path | None = None) -> Store:
@@ -82,6 +83,10 @@ class Store:
 
     def load(self) -> StoredState:
         """Return all that the store holds, but for keys and the journal."""
+        with self._lock:
+            opened, self._opened = self._opened, None
+        if opened is not None:
+            return opened
         with self._database.reading() as connection:
             return read_state(connection, self._database.name)
 
@@ -96,6 +101,8 @@ class Store:
         if not writes:
             return
         settles = any(isinstance(write, PutDeployment) and not write.record.recovered for write in writes)
+        with self._lock:
+            self._opened = None
         with self._database.writing() as connection:
             apply_writes(self._database, connection, writes)
             about = schema.ABOUT
@@ -173,11 +180,13 @@ class Store:
 
     def _check(self) -> None:
         self.node_keys()
+        state = self.load()
         try:
-            check_deployments(self.load())
+            check_deployments(state)
         except UnreadableDeployment as problem:
             what = f"the deployment {problem.deployment}"
             raise unreadable(what, self._database.name, problem.why) from None
+        self._opened = state
 
 
 def _remedy(file: Path | None) -> str:
