@@ -36,18 +36,19 @@ async def run_head_actor(
     system: ActorSystem, peers: Callable[[], tuple[Peer, ...]], folder: Path, step: Step
 ) -> AsyncIterator[None]:
     """Run the head's actor on the store in a folder, as a head does, telling ``step`` of its steps."""
-    store = await to_thread.run_sync(partial(Store.open, sqlite_url(folder / "state.db"), beside=folder))
-    try:
-        make = partial(_TimedController, step, store, peers)
-        await system.start(ChildSpec(CONTROLLER, make, name=CONTROLLER))
-        async with anyio.create_task_group() as beside:
+    url = sqlite_url(folder / "state.db")
+    async with anyio.create_task_group() as beside:
+        beside.start_soon(keep_collections_short)
+        store = await to_thread.run_sync(partial(Store.open, url, beside=folder))
+        try:
             beside.start_soon(write_behind, store)
-            beside.start_soon(keep_collections_short)
+            make = partial(_TimedController, step, store, peers)
+            await system.start(ChildSpec(CONTROLLER, make, name=CONTROLLER))
             yield
             beside.cancel_scope.cancel()
-    finally:
-        with anyio.CancelScope(shield=True):
-            await to_thread.run_sync(store.close)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await to_thread.run_sync(store.close)
 
 
 class _TimedController(Controller):
