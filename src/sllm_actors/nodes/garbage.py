@@ -19,11 +19,11 @@ FULL: Final = 1
 NEW: Final = 10_000
 """Objects that have outlived the younger generations, and with which a tick begins a full collection."""
 
-TICK: Final = 0.25
+TICK: Final = 0.1
 """Seconds between two collections of the younger generations. Python itself begins one when there are more
 objects than before; what takes the place of others would not count."""
 
-TICKS: Final = 20
+TICKS: Final = 50
 """Ticks between two looks whether the node is idle."""
 
 IDLE: Final = 0.2

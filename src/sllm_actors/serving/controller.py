@@ -163,12 +163,15 @@ class Controller(Actor):
         await to_thread.run_sync(self._store.apply, [RaiseEpoch(epoch)])
         self._picture = await to_thread.run_sync(self._open_picture, state)
         self._feeds = HeadFeeds(self.context.system.node, epoch, self._worker)
+        first = self._picture.effects()
+        await to_thread.run_sync(self._feeds.publish, first)  # to nobody yet: it fills the table of routes
         self._audit = Audit(self._picture, self._feeds.orders_of)
         self._requests = ChangeRequests(self.context, self._picture, self._writer, self._happen)
         self.context.start_soon(self._writer.run)
         self.context.after(TICK_INTERVAL, _Tick())
         self.context.after(AUDIT_INTERVAL, _Audit())
         self.context.after(LOOK_INTERVAL, _Look())
+        self._record(first)
         self._look()
         self._plan_soon()
 
@@ -344,9 +347,12 @@ class Controller(Actor):
             self._due = self.context.after(max(0.0, due - now), _Due())
 
     def _carry_out(self, effects: Effects) -> None:
+        self._feeds.publish(effects)
+        self._record(effects)
+
+    def _record(self, effects: Effects) -> None:
         wall = time.time()
         self._writer.behind(effects.writes, effects.numbers)
-        self._feeds.publish(effects)
         for node, key in effects.documents:
             self.context.start_soon(self._read_document, node, key)
         self._writer.note([JournalEntry(wall, *each) for each in effects.journal])
