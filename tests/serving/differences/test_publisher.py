@@ -23,6 +23,12 @@ def test_what_changed_since_the_last_flush_goes_once_as_it_is_now() -> None:
     assert publisher.flush() == ()
 
 
+def test_the_table_is_there_to_be_looked_at() -> None:
+    publisher = publisher_of(item("a", 1), item("b", 1))
+    publisher.put(item("b", 2))
+    assert publisher.entries() == {Name("a"): item("a", 1), Name("b"): item("b", 2)}
+
+
 def test_what_changes_nothing_is_not_sent() -> None:
     publisher = publisher_of(item("a", 1))
     assert not publisher.put(item("a", 1))
