@@ -140,10 +140,12 @@ class Head:
         await self.have(node, gpus=gpus)
         return played
 
-    async def have(self, node: str, *, gpus: int = 0, changes: int = 0, epoch: int = 0) -> None:
+    async def have(
+        self, node: str, *, gpus: int = 0, changes: int = 0, epoch: int = 0, obeys: str = ""
+    ) -> None:
         """A worker says what it has."""
         has = inventory(gpus, port=8002, name=node)
-        self.tell(WorkerInventory(node, next(self._sequences), has, changes, epoch))
+        self.tell(WorkerInventory(node, next(self._sequences), has, changes, epoch, obeys))
         await self.rest()
 
     async def report(self, node: str, *replicas: ReplicaReport, gone: tuple[ReplicaKey, ...] = ()) -> None:

@@ -10,6 +10,7 @@ from attrs import evolve
 
 from sllm_actors.actors import ActorGone, Incarnation, NodeId
 from sllm_actors.engines.messages import ReplicaReport, ReplicaState
+from sllm_actors.serving.controller import OUTBID_AFTER
 from sllm_actors.serving.messages import (
     CONTROLLER,
     DrainNode,
@@ -195,12 +196,27 @@ async def test_the_epoch_rises_with_each_start_and_above_what_workers_have_obeye
     async with running_head(tmp_path) as head:
         worker = await head.join("w1")
         await head.have("w1", epoch=40)
-        await head.advance(2)
+        await head.advance(OUTBID_AFTER + 2)
         position = worker.following["orders"].position
         assert position is not None
         assert position[0] == 41
         assert len(worker.runs) == 1
         assert (await head.stored()).epoch == 41
+
+
+async def test_a_head_does_not_outbid_another_one_that_is_there(tmp_path: Path) -> None:
+    async with running_head(tmp_path) as head:
+        worker = await head.join("w1")
+        await head.have("w1", epoch=40)
+        await head.have("w1", epoch=40, obeys="other")  # the worker has found that head again
+        await head.advance(2 * OUTBID_AFTER)
+        assert (await head.stored()).epoch == 1
+        await head.have("w1", epoch=40)  # and lost it
+        await head.advance(OUTBID_AFTER + 2)
+        assert (await head.stored()).epoch == 41
+        position = worker.following["orders"].position
+        assert position is not None
+        assert position[0] == 41
 
 
 # ---- gateways

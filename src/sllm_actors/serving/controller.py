@@ -71,6 +71,9 @@ HOLD = 0.005
 GATHER = 0.005
 """Seconds from an event until what it touches is planned, with all that others have touched meanwhile."""
 
+OUTBID_AFTER = 2.0
+"""Seconds that a worker which has obeyed a head of a higher epoch has to find that head again."""
+
 DOCUMENT_TIMEOUT = 5.0
 """Seconds that a worker may take to say from which document it runs a replica."""
 
@@ -102,6 +105,13 @@ class _Tick:
 @frozen
 class _Audit:
     """Check a little more of the picture."""
+
+
+@frozen
+class _Outbid:
+    """See whether a worker, which has obeyed another head, has no other head now."""
+
+    node: str
 
 
 @frozen
@@ -147,6 +157,7 @@ class Controller(Actor):
         self._make_picture = picture
         self._linked = peers
         self._links = KnownLinks()
+        self._higher: dict[str, int] = {}  # by worker: an epoch that is above this head's
         self._times = (settle_time, grace)
         self._writer = StoreWriter(store, self._reserved)
         self._reports: dict[str, Subscription[ReplicaKey, ReplicaReport]] = {}
@@ -193,7 +204,7 @@ class Controller(Actor):
                 self._inventory(message)
             case AskOrders() | AskRoutes() | AskAddresses():
                 self._feeds.answer(message)
-            case _Plan() | _Tick() | _Look() | _Due() | _Audit():
+            case _Plan() | _Tick() | _Look() | _Due() | _Audit() | _Outbid():
                 self._time_has_come(message)
             case PeerUp(peer):
                 self._link_up(peer)
@@ -210,7 +221,7 @@ class Controller(Actor):
                 return await self._asked(message)
         return None
 
-    def _time_has_come(self, what: _Plan | _Tick | _Look | _Due | _Audit) -> None:
+    def _time_has_come(self, what: _Plan | _Tick | _Look | _Due | _Audit | _Outbid) -> None:
         match what:
             case _Plan():
                 self._planning = False
@@ -227,6 +238,8 @@ class Controller(Actor):
             case _Audit():
                 self.context.after(AUDIT_INTERVAL, _Audit())
                 self._audit_some()
+            case _Outbid(node):
+                self._outbid(node)
 
     async def _asked(self, message: Any) -> Any:
         match message:
@@ -269,8 +282,19 @@ class Controller(Actor):
 
     def _inventory(self, said: WorkerInventory) -> None:
         self._take(InventoryReported(said.node, said.inventory, said.changes))
-        if said.epoch > self._feeds.epoch:
-            self.context.start_soon(self._raise_epoch, said.epoch + 1)
+        self._higher.pop(said.node, None)
+        if said.epoch <= self._feeds.epoch:
+            return
+        if said.obeys:  # outbidding each other, both would move the same replicas
+            log.warning("controller.not_obeyed", node=said.node, obeys=said.obeys, epoch=said.epoch)
+        else:
+            self._higher[said.node] = said.epoch
+            self.context.after(OUTBID_AFTER, _Outbid(said.node))
+
+    def _outbid(self, node: str) -> None:
+        epoch = self._higher.pop(node, 0)
+        if epoch > self._feeds.epoch:
+            self.context.start_soon(self._raise_epoch, epoch + 1)
 
     async def _raise_epoch(self, epoch: int) -> None:
         """Outbid another head that some worker has obeyed, once the store holds the epoch."""

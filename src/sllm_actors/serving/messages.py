@@ -58,6 +58,7 @@ class WorkerInventory:
         inventory: What the machine has.
         changes: Rises when the worker may accept now what it refused before: an engine was installed, say.
         epoch: The highest epoch of a head whose orders it has obeyed; 0 for none.
+        obeys: The node id of another head that is linked, and whose orders it obeys; "" for none.
     """
 
     node: str
@@ -65,6 +66,7 @@ class WorkerInventory:
     inventory: Inventory
     changes: int = 0
     epoch: int = 0
+    obeys: str = ""
 
 
 @frozen

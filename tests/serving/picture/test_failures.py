@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from sllm_actors.engines.messages import ReplicaState
 from sllm_actors.serving.picture import fleet
-from sllm_actors.serving.picture.events import TimePassed
 from sllm_actors.serving.picture.node import Link
 
 from .world import World, count
@@ -54,24 +53,6 @@ def test_while_more_than_a_third_is_away_none_is_given_up() -> None:
     world.link("a")
     assert world.picture.fleet.nodes["b"].link is Link.DOWN
     assert sum(world.where("m:command").values()) == 4
-
-
-def test_many_workers_that_are_given_up_at_once_are_given_up_in_several_steps() -> None:
-    world = World()
-    names = [f"w{number:02}" for number in range(4 * fleet.AT_A_TIME)]
-    for name in names:
-        world.worker(name)
-    world.deploy("m", **count(len(names)))
-    lost = names[: fleet.AT_A_TIME + 2]
-    for name in lost:
-        world.unlink(name)
-    world.now += fleet.GRACE
-    world.picture.take(TimePassed(), world.now)
-    assert sum(world.picture.fleet.nodes[name].link is Link.DOWN for name in lost) == fleet.AT_A_TIME
-    assert (world.picture.due() or 0) <= world.now
-    world.send(TimePassed())
-    assert {world.picture.fleet.nodes[name].link for name in lost} == {Link.DOWN}
-    assert sum(world.where("m:command")[name] for name in names if name not in lost) == len(names)
 
 
 def test_a_worker_that_was_started_again_runs_its_orders_anew() -> None:

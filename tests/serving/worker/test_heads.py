@@ -54,6 +54,32 @@ async def test_of_two_heads_the_one_of_the_lower_epoch_is_ignored_and_logged_onc
         assert set(place.reported("head")) == {key(0), key(1)}  # what it follows is told to it all the same
 
 
+async def test_of_two_heads_of_one_epoch_the_first_is_obeyed_as_long_as_it_is_linked(tmp_path: Path) -> None:
+    async with workplace(tmp_path) as place:
+        await place.order(key(0))
+        await place.link("new", "head", epoch=1)
+        place.head_at("new").order(run(key(1)))
+        place.head_at("new").beat()
+        await place.rest()
+        assert set(place.states()) == {key(0)}
+        await place.lose("head")
+        place.head_at("new").beat()
+        await place.rest()
+        assert set(place.states()) == {key(0), key(1)}
+
+
+async def test_a_head_is_told_which_other_head_is_linked_and_obeyed(tmp_path: Path) -> None:
+    async with workplace(tmp_path) as place:
+        await place.order(key(0))
+        await place.link("new", "head", epoch=5)
+        place.head_at("new").order(run(key(1)))
+        await place.rest()
+        assert place.head.inventories[-1].obeys == "new"
+        assert place.head_at("new").inventories[-1].obeys == ""
+        await place.lose("new")
+        assert (place.head.inventories[-1].epoch, place.head.inventories[-1].obeys) == (5, "")
+
+
 async def test_a_head_that_rises_above_what_was_obeyed_is_obeyed(tmp_path: Path) -> None:
     (tmp_path / "epoch.json").write_text('{"epoch": 9}')
     async with workplace(tmp_path) as place:

@@ -17,9 +17,6 @@ from .tally import Tally
 GRACE = 10.0
 """Seconds that a worker may be without a link before its replicas are replaced."""
 
-AT_A_TIME = 8
-"""How many workers are given up in one step: each may have had dozens of replicas."""
-
 MAX_DOWN = 256
 """The most nodes without a link that are kept; of too many, the one that was lost first is forgotten."""
 
@@ -132,12 +129,9 @@ class Fleet:
         return next(iter(self._suspects.values()), None)
 
     def expired(self, now: float) -> list[KnownNode]:
-        """Give up suspects whose grace is over, and return them, with the replicas that they had.
-
-        It gives up ``AT_A_TIME`` at most; ``due`` says that others are to follow at once.
-        """
-        gone: list[KnownNode] = []
-        while len(gone) < AT_A_TIME and (due := self.due()) is not None and due <= now:
+        """Give up the suspects whose grace is over, and return them, with the replicas that they had."""
+        gone = []
+        while (due := self.due()) is not None and due <= now:
             node = self.nodes[next(iter(self._suspects))]
             del self._suspects[node.id]
             node.since = now

@@ -184,9 +184,9 @@ class WorkerActor(Actor):
     # ---- orders
 
     async def _follow(self, message: OrderMessage) -> None:
-        obeyed = self._runtime.epoch.value
+        before = (self._runtime.epoch.value, self._heads.obeyed)
         orders = await self._heads.take(message)
-        if self._runtime.epoch.value != obeyed:
+        if (self._runtime.epoch.value, self._heads.obeyed) != before:
             self._machine.tell()
         for order in orders.put:
             await self._carry_out(self._assignments.take(order))
@@ -317,7 +317,8 @@ class WorkerActor(Actor):
     def _link_lost(self, peer: Peer) -> None:
         if not self._links.lost(peer):
             return
-        self._heads.link_lost(peer.node)
+        if self._heads.link_lost(peer.node):
+            self._machine.tell()
         self._gateways.discard(peer.node)
         self._feed.unfollow(peer.node)
         self._let_go()

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import structlog
+from attrs import evolve
 
 from sllm_actors.actors import ActorRef, Context, NodeId
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.serving.differences.follower import Changes, Follower
 from sllm_actors.serving.differences.messages import Beat
 from sllm_actors.serving.differences.subscription import Subscription
-from sllm_actors.serving.messages import CONTROLLER, Order
+from sllm_actors.serving.messages import CONTROLLER, Order, WorkerInventory
 from sllm_actors.serving.streams import ORDERS, OrdersDifference, OrdersPage
 
 from .epoch import ObeyedEpoch
@@ -31,6 +32,9 @@ class Heads:
     Args:
         context: The actor's.
         epoch: The highest epoch that was obeyed.
+
+    Attributes:
+        obeyed: The head that was obeyed last; "" before that.
     """
 
     def __init__(self, context: Context, epoch: ObeyedEpoch) -> None:
@@ -38,6 +42,7 @@ class Heads:
         self._epoch = epoch
         self._orders: dict[str, Subscription[ReplicaKey, Order]] = {}
         self._ignored: dict[str, int] = {}
+        self.obeyed = ""
 
     def controller(self, node: str) -> ActorRef:
         """Return the actor of a head that orders, and that is told."""
@@ -54,15 +59,20 @@ class Heads:
         self._orders[node] = Subscription(follower, self.controller(node))
         self._orders[node].begin()
 
-    def link_lost(self, node: str) -> None:
-        """Obey that node no more."""
+    def link_lost(self, node: str) -> bool:
+        """Obey that node no more; return whether it was obeyed."""
         self._orders.pop(node, None)
         self._ignored.pop(node, None)
+        return node == self.obeyed
 
-    def tell(self, message: Any, nodes: Iterable[str] | None = None) -> None:
+    def obeyed_beside(self, node: str) -> str:
+        """Return the head that is linked and obeyed, if it is not ``node``; else ""."""
+        return self.obeyed if self.obeyed != node and self.obeyed in self._orders else ""
+
+    def tell(self, said: WorkerInventory, nodes: Iterable[str] | None = None) -> None:
         """Tell the heads that are linked, or those of them that are named."""
         for node in self._orders if nodes is None else nodes:
-            self.controller(node).tell(message)
+            self.controller(node).tell(evolve(said, obeys=self.obeyed_beside(node)))
 
     async def take(self, message: OrderMessage) -> Changes[ReplicaKey, Order]:
         """Return the orders in a message that are to be obeyed, and those that are withdrawn."""
@@ -75,15 +85,16 @@ class Heads:
         return changes
 
     async def _obeys(self, subscription: Subscription[ReplicaKey, Order], message: OrderMessage) -> bool:
-        """Return whether a head is obeyed: whether none of a higher epoch was before."""
+        """Return whether a head is obeyed: none of a higher epoch was before, and none of the same one is."""
         head, epoch, obeyed = message.node, message.life, self._epoch.value
-        if epoch < obeyed:
+        if epoch < obeyed or (epoch == obeyed and self.obeyed_beside(head)):
             if self._ignored.get(head) != epoch:
                 self._ignored[head] = epoch
                 log.warning("worker.head_ignored", head=head, epoch=epoch, obeyed=obeyed)
             return False
         if epoch > obeyed:
             await self._epoch.rise(epoch)
+        self.obeyed = head
         if self._ignored.pop(head, None) is not None:
             subscription.begin()  # what was ignored is missing
         return True
