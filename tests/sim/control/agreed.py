@@ -9,6 +9,7 @@ import anyio
 import trio
 
 from sllm_actors.engines.messages import ReplicaState
+from sllm_actors.serving.picture.deployment import Deployment
 from sllm_actors.serving.picture.node import Link
 from sllm_actors.serving.picture.replica import CRASH_LOOP
 
@@ -100,11 +101,21 @@ def _kept(cluster: Cluster, head: Head) -> Wrong:
             yield "P4", f"{name} should {'' if wish.exists else 'not '}be deployed"
         elif deployment is not None and wish.counted and deployment.wanted != wish.replicas:
             yield "P4", f"{name} wants {deployment.wanted} replicas, and {wish.replicas} were promised"
+        elif deployment is not None and wish.updated and not _has(deployment, wish.version):
+            yield "P4", f"{name} should have or have had the version {wish.version!r}"
     for name, drain in cluster.people.nodes.items():
         node = picture.fleet.nodes.get(name)
         sure = drain.draining is not None and drain.since < now - CLEAR
         if sure and (node is None or node.draining != drain.draining):
             yield "P4", f"{name} should {'' if drain.draining else 'not '}be draining"
+
+
+def _has(deployment: Deployment, version: str) -> bool:
+    """Return whether a deployment has a version, or has rolled it back."""
+    return any(
+        revision.spec.env.get("VERSION") == version and (number == deployment.target or revision.failed)
+        for number, revision in deployment.revisions.items()
+    )
 
 
 # ---- P5
@@ -125,13 +136,21 @@ def _worker(cluster: Cluster, head: Head, worker: Worker) -> Wrong:
             yield "P5", f"{name} has not stopped {key} yet"
         elif key not in runs | refused:
             yield "P5", f"{name} does not run {key}"
+    rivals = controller._picture._recovery._rivals
     for key in sorted(runs - orders.keys()):
+        if (name, key) in rivals.get(key.deployment, ()) and not _serves(head, key.deployment):
+            continue  # it goes on until the one that was deployed serves
         yield "P5", f"{name} runs {key}, of which there is no order"
     heard = {key: replica.report for key, replica in node.replicas.items()}
     for key in sorted(heard.keys() | said.keys()):
         one, other = heard.get(key), said.get(key)
         if _seen(one) != _seen(other):
             yield "P5", f"{key} is {_seen(other)} on {name}, and the head knows {_seen(one)}"
+
+
+def _serves(head: Head, name: str) -> bool:
+    deployment = head.controller._picture.catalogue.by_id.get(name)
+    return deployment is None or any(each.serves for each in deployment.replicas.values())
 
 
 def _gateway(cluster: Cluster, head: Head, gateway: Gateway) -> Wrong:

@@ -14,7 +14,7 @@ from sllm_actors.testing.sim_run import Freezer
 from sllm_actors.transport import TransportSettings
 
 from .machine import Machine
-from .nodes import HEAD, Gateway, Head, Node, Worker
+from .nodes import HEAD, SPARE, Gateway, Head, Node, Worker
 from .people import People
 from .promises import Promises
 from .stored import MemoryStore
@@ -29,6 +29,7 @@ class Cluster:
         machines: The machines of workers, by name.
         stores: What each head keeps, by name.
         snapshots: What each gateway keeps, by name.
+        head_name: The node that is the head now.
         loses: How probable it is that a message between two nodes is lost.
     """
 
@@ -43,6 +44,8 @@ class Cluster:
         self.workers = [f"w{number}" for number in range(dice.choice([2, 3, 3, 4, 5]))]
         self.gateways = [f"g{number}" for number in range(dice.choice([1, 1, 2]))]
         self.names = [HEAD, *self.workers, *self.gateways]
+        self.head_name = HEAD
+        self.has_spare = dice.random() < 0.2
         self.promises = Promises(self)
         self.machines = {name: Machine(self, name, dice.choice([1, 2, 2, 4])) for name in self.workers}
         self.stores = {HEAD: MemoryStore()}
@@ -51,8 +54,8 @@ class Cluster:
         self.settings = TransportSettings(goodbye_timeout=0.1)
         self.net = SimNet(random.Random(f"{seed}/net"), user_timeout=self.settings.budget)
         self.latency = dice.choice([0.0002, 0.002, 0.02])
-        for one in self.names:
-            for other in self.names:
+        for one in [*self.names, SPARE]:
+            for other in [*self.names, SPARE]:
                 path = self.net.path(one, other)
                 path.latency, path.jitter = self.latency * (0.5 + dice.random()), self.latency / 2
 
@@ -63,7 +66,7 @@ class Cluster:
 
     def head(self) -> Head | None:
         """Return the head, if its process runs."""
-        head = self.nodes.get(HEAD)
+        head = self.nodes.get(self.head_name)
         return head if isinstance(head, Head) else None
 
     def make(self, name: str) -> Node:

@@ -19,6 +19,8 @@ from anyio import to_thread
 WALL = 1_000_000.0
 """Seconds since the epoch when a run begins."""
 
+KILLED = "the process was killed, and its threads with it"
+
 
 class Process(Protocol):
     """A process of the simulation: its threads end with it."""
@@ -36,7 +38,8 @@ def simulated(dice: random.Random) -> Iterator[None]:
 
     async def run_sync(call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         node = here.get()
-        before, after = dice.expovariate(1 / 0.003), dice.expovariate(1 / 0.003)
+        slow = dice.choice([0.001, 0.001, 0.01, 0.2])
+        before, after = dice.expovariate(1 / slow), dice.expovariate(1 / slow)
         with anyio.CancelScope(shield=not options.get("abandon_on_cancel", False)):
             await anyio.sleep(before)
             if node is None or not node.dead:
@@ -45,7 +48,7 @@ def simulated(dice: random.Random) -> Iterator[None]:
                 finally:
                     await anyio.sleep(after)
         await anyio.lowlevel.checkpoint()
-        raise OSError("the process was killed, and its threads with it")
+        raise OSError(KILLED)
 
     looks = count()  # what is measured takes a millisecond
     with (

@@ -16,7 +16,7 @@ from sllm_actors.transport.byte_streams import RestStream
 from sllm_actors.transport.data_lane import DataLane
 
 from .cluster import Cluster
-from .nodes import HEAD, PORT, Node
+from .nodes import HEAD, PORT, SPARE, Gateway, Node
 from .stored import MemoryStore
 
 FULL = 10**6
@@ -40,6 +40,7 @@ class Faults:
         kinds: list[Callable[[], Awaitable[None]]] = [
             self.kill,
             self.kill_head,
+            self.kill_head_that_answered,
             self.restart,
             self.pause,
             self.isolate,
@@ -55,14 +56,17 @@ class Faults:
             self.engines_die,
             self.refuse,
         ]
-        self._kinds = self._dice.sample(kinds, self._dice.randint(1, 4))
-        self._pause = self._dice.choice([2.0, 5.0, 10.0])
-        if cluster.seed % 10 == 0:
+        self._kinds = self._dice.sample(kinds, self._dice.randint(2, 6))
+        self._pause = self._dice.choice([1.0, 3.0, 6.0])
+        if cluster.has_spare:
+            self._kinds.append(self.fail_over)
+        elif cluster.seed % 10 == 0:
             self._kinds = []  # a quiet run
 
     async def run(self, seconds: float) -> None:
         """Break things for so long."""
         until = trio.current_time() + seconds
+        await anyio.sleep(self._dice.choice([1.0, 4.0, 8.0]))
         while True:
             pause = self._dice.expovariate(1 / self._pause)
             if not self._kinds or trio.current_time() + pause > until:
@@ -70,7 +74,7 @@ class Faults:
                 return
             await anyio.sleep(pause)
             fault = self._dice.choice(self._kinds)
-            if self.open < 3:
+            if self.open < 2:
                 self._tasks.start_soon(self._one, fault)
 
     async def _one(self, fault: Callable[[], Awaitable[None]]) -> None:
@@ -109,14 +113,20 @@ class Faults:
 
     async def kill_head(self) -> None:
         """SIGKILL of the head."""
-        await self._kill(self._take([HEAD]))
+        await self._kill(self._take([self._cluster.head_name]))
+
+    async def kill_head_that_answered(self) -> None:
+        """SIGKILL of the head just when somebody hears that something is done."""
+        with anyio.move_on_after(5.0):
+            await self._cluster.people.answered.wait()
+        await self._kill(self._take([self._cluster.head_name]))
 
     async def lose_store(self) -> None:
         """The head's machine is replaced: an empty store."""
-        head = self._take([HEAD])
+        head = self._take([self._cluster.head_name])
         if head is not None:
             self._cluster.people.store_lost()
-            self._cluster.stores[HEAD] = MemoryStore()
+            self._cluster.stores[head.name] = MemoryStore()
             await self._kill(head)
 
     async def _kill(self, node: Node | None) -> None:
@@ -128,6 +138,28 @@ class Faults:
             await node.ended.wait()
             await anyio.sleep(self._dice.choice([0.0, 0.05, self._some()]))
             await self._again(node)
+
+    async def fail_over(self) -> None:
+        """The head is cut off, another takes its place with its store, and the old one comes back."""
+        cluster, old = self._cluster, self._take([HEAD])
+        if old is None or cluster.head_name != HEAD:
+            return
+        others = [name for name in [*cluster.names, SPARE] if name != HEAD]
+        with cluster.net.stalled(*(way for other in others for way in ((HEAD, other), (other, HEAD)))):
+            await anyio.sleep(cluster.settings.budget)
+            cluster.stores[SPARE] = cluster.stores[HEAD].copy()
+            cluster.head_name = SPARE
+            await self.start(SPARE)
+            for node in cluster.nodes.values():
+                if isinstance(node, Gateway):
+                    node.find_head()
+            await anyio.sleep(self._some())
+        await anyio.sleep(self._some())
+        cluster.ledger.trace("kill", HEAD)
+        old.kill()
+        cluster.net.process_died(HEAD, (PORT,))
+        del cluster.nodes[HEAD]
+        cluster.names[0] = SPARE
 
     async def restart(self) -> None:
         """SIGTERM, and a new process."""
@@ -238,7 +270,7 @@ class Faults:
 
     async def store_away(self) -> None:
         """The disk of the head's store does not take anything."""
-        store = self._cluster.stores[HEAD]
+        store = self._cluster.stores[self._cluster.head_name]
         store.away = True
         await anyio.sleep(self._some())
         store.away = False

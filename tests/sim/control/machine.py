@@ -25,6 +25,8 @@ from sllm_actors.engines.replica.actor import REPEAT
 from sllm_actors.serving.messages import Gpu, Inventory
 
 if TYPE_CHECKING:
+    from sllm_actors.transport import Peer
+
     from .cluster import Cluster
 
 BROKEN = "broken"
@@ -68,6 +70,7 @@ class Machine:
         dies: How probable it is that an engine fails as it starts.
         lives: The replicas that run here now.
         obeyed: The highest epoch of which orders were obeyed here.
+        obeys: The head of which orders were obeyed last, by its link.
         epoch: What the worker's disk has of that.
     """
 
@@ -81,6 +84,7 @@ class Machine:
         self.pace = 1.0
         self.lives: dict[PlayedReplica, Life] = {}
         self.obeyed = 0
+        self.obeys: Peer | None = None
         self.epoch = [0]
         self._attempts = 0
 

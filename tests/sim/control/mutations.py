@@ -79,9 +79,13 @@ def room_is_not_offered() -> AbstractContextManager[object]:
 def absence_stops() -> AbstractContextManager[object]:
     """A replica of which there is no order any more is stopped."""
 
+    withdrawn = Assignments.withdrawn
+
     def stop(self: Assignments, key: Any) -> list[Any]:
         known = self._all.get(key)
-        return [] if known is None else self._stop(key, known, "there is no order for it")
+        if known is None:
+            return withdrawn(self, key)
+        return self._stop(key, known, "there is no order for it")
 
     return patch.object(Assignments, "withdrawn", stop)
 

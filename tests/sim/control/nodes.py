@@ -30,7 +30,7 @@ from sllm_actors.serving.worker.runtime import WorkerRuntime
 from sllm_actors.testing import TestSystem
 from sllm_actors.testing.node_keys import credential_of, key_of
 from sllm_actors.testing.sim_run import process
-from sllm_actors.transport import Identification, NodeIdentity, PeerLost, PeerUp, Transport
+from sllm_actors.transport import Dial, Identification, NodeIdentity, PeerLost, PeerUp, Transport
 from sllm_actors.transport.byte_streams import RestStream
 
 from .environment import here
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 PORT = 8001
 HEAD = "head"
+SPARE = "spare"
 SECRET = b"a secret of the simulation"
 
 
@@ -211,6 +212,8 @@ class Worker(Node):
         )
         await self.system.start(ChildSpec(WORKER, lambda: WorkerActor(runtime, self.replicas), name=WORKER))
         self.transport.dial(HEAD, PORT, "head")
+        if self.cluster.has_spare:
+            self.transport.dial(SPARE, PORT, "head")
 
     def kill(self) -> None:
         super().kill()
@@ -222,6 +225,7 @@ class Gateway(Node):
 
     role = "gateway"
     actor = GATEWAY
+    _dial: Dial | None = None
 
     async def begin(self) -> None:
         self.links = GatewayLinks(lambda: None)
@@ -237,7 +241,13 @@ class Gateway(Node):
         await self.system.start(
             ChildSpec(GATEWAY, lambda: GatewayActor(tools, self.memory, links), name=GATEWAY)
         )
-        self.transport.dial(HEAD, PORT, "head")
+        self.find_head()
+
+    def find_head(self) -> None:
+        """Dial the head that is the head now, and no other."""
+        if self._dial is not None:
+            self._dial.close()
+        self._dial = self.transport.dial(self.cluster.head_name, PORT, "head")
 
     def news(self, event: PeerUp | PeerLost) -> None:
         self.links.news(self.system, event)

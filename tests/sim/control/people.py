@@ -35,6 +35,9 @@ PATIENCE = 8.0
 CLEAR = 15.0
 """Seconds for which a head may act by what people wanted before."""
 
+RECOVERED = 60.0
+"""Seconds after which a head that has lost its store has taken back what runs."""
+
 PROMPT = 2.0
 """Seconds in which a head answers that does not stand still."""
 
@@ -49,6 +52,7 @@ class Wish:
         version: The ``VERSION`` that was asked for last.
         lowest: The fewest replicas that may be wanted now.
         counted: Whether it is known how many replicas are wanted.
+        updated: Whether it is known that ``version`` was asked for last.
         doubt: When somebody gave up waiting for an answer about it: until a later answer came at once, that
             request may still take effect. None where there is no such request.
         updated_at: When an update of the engine was asked last.
@@ -59,6 +63,7 @@ class Wish:
     version: str = ""
     lowest: int = 0
     counted: bool = True
+    updated: bool = True
     doubt: float | None = None
     updated_at: float = -1e9
     busy: bool = False
@@ -79,14 +84,16 @@ class People:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._dice = random.Random(f"{cluster.seed}/people")
-        self.wishes = {f"m{number}:llamacpp": Wish() for number in range(self._dice.choice([2, 4, 7]))}
+        self.wishes = {f"m{number}:llamacpp": Wish() for number in range(self._dice.choice([3, 6, 9]))}
         self.nodes = {name: Drain() for name in cluster.workers}
         self.deleted: set[str] = set()
-        self.lost_at = -1e9
+        self.answered = anyio.Event()
+        self._lost_at = -1e9
+        self._known: dict[str, str] = {}
         self._versions = 0
         others = [self.update, self.scale, self.delete, self.pause, self.resume, self.drain, self.undrain]
         self._kinds = [self.deploy, self.undrain, *self._dice.choices(others, k=4)]
-        self._pause = self._dice.choice([1.0, 2.0, 5.0])
+        self._pause = self._dice.choice([0.5, 1.0, 3.0])
 
     # ---- what others ask
 
@@ -111,46 +118,36 @@ class People:
 
     def store_lost(self) -> None:
         """What was acknowledged may be gone, but for what runs."""
-        self.lost_at = trio.current_time()
+        self._lost_at = trio.current_time()
+        self._ids()
         for wish in self.wishes.values():
             wish.exists = None
         for drain in self.nodes.values():
-            drain.draining = None
+            drain.draining = False
 
     def _wish_of(self, uid: str) -> Wish | None:
+        name = self._ids().get(uid)
+        return None if name is None else self.wishes[name]
+
+    def _ids(self) -> dict[str, str]:
+        """Return the id of each deployment that there ever was, by uid."""
         for store in self._cluster.stores.values():
-            if uid in store.ids:
-                return self.wishes[store.ids[uid]]
-        return None
+            self._known.update(store.ids)
+        return self._known
 
     # ---- living
 
     async def live(self, seconds: float) -> None:
         """Ask for this and that for so long."""
         until = trio.current_time() + seconds
-        await anyio.sleep(self._dice.choice([0.1, 2.0]))
+        await anyio.sleep(1.5)  # links are up
         async with anyio.create_task_group() as tasks:
             for name in self.wishes:
-                if self._dice.random() < 0.7:
+                if self._dice.random() < 0.9:
                     tasks.start_soon(self.deploy, name)
             while trio.current_time() < until:
                 await anyio.sleep(self._dice.expovariate(1 / self._pause))
                 tasks.start_soon(self._dice.choice(self._kinds), self._dice.choice(list(self.wishes)))
-
-    async def settle(self) -> None:
-        """Say once more what holds, where nobody knows, so that everybody does."""
-        for name, wish in self.wishes.items():
-            if wish.exists is None:
-                await self._again(name)
-        for node, drain in self.nodes.items():
-            if drain.draining is not False:
-                await self._again_drain(node)
-
-    async def _again(self, name: str) -> None:
-        await self.delete(name)
-
-    async def _again_drain(self, node: str) -> None:
-        await self._drain(node, draining=False)
 
     def _document(self, name: str, wish: Wish) -> dict[str, Any]:
         return {
@@ -179,7 +176,7 @@ class People:
         wish.replicas = wish.lowest = replicas
         answer = await self._ask(wish, Deploy(json.dumps(self._document(name, wish))))
         if isinstance(answer, Done):
-            wish.exists, wish.lowest, wish.counted = True, replicas, True
+            wish.exists, wish.lowest, wish.counted, wish.updated = True, replicas, True, True
             self._promised("deployed", name)
         elif answer is None:
             wish.exists = None
@@ -197,8 +194,10 @@ class People:
         answer = await self._ask(wish, UpdateDeployment(name, patch, allow_downtime=more))
         wish.updated_at = trio.current_time()
         if isinstance(answer, Done):
-            wish.version = version
+            wish.version, wish.updated = version, True
             self._promised("updated", name)
+        elif answer is None:
+            wish.updated = False
         self._judge(name, wish, answer)
 
     async def scale(self, name: str) -> None:
@@ -221,15 +220,16 @@ class People:
         wish = self.wishes[name]
         if wish.busy or wish.exists is False:
             return
-        stores = self._cluster.stores.values()
-        uids = {uid for store in stores for uid, each in store.ids.items() if each == name} - self.deleted
+        uids = {uid for uid, each in self._ids().items() if each == name} - self.deleted
         self.deleted |= uids
         answer = await self._ask(wish, DeleteDeployment(name))
         self._judge(name, wish, answer)
         if answer is None:
             wish.exists = None
-        elif isinstance(answer, Done) or answer.code == "deployment_not_found":
+        elif isinstance(answer, Done):
             wish.exists = False
+        elif answer.code == "deployment_not_found":  # after a loss, it may be taken back yet
+            wish.exists = False if trio.current_time() > self._lost_at + RECOVERED else None
             self._promised("deleted", name)
         elif wish.exists and wish.doubt is None:
             self.deleted.difference_update(uids)  # it was not written
@@ -274,7 +274,7 @@ class People:
         ledger = self._cluster.ledger
         if gateways:
             ledger.trace("asks", request)
-            ref = self._dice.choice(gateways).system.named(CONTROLLER, NodeId("head"))
+            ref = self._dice.choice(gateways).system.named(CONTROLLER, NodeId(self._cluster.head_name))
             try:
                 with anyio.move_on_after(PATIENCE + 1):
                     answer = await ref.ask(request, timeout=PATIENCE)
@@ -302,6 +302,8 @@ class People:
 
     def _promised(self, what: str, name: str) -> None:
         self._cluster.ledger.counts[what] += 1
+        self.answered.set()
+        self.answered = anyio.Event()
 
     def _broken(self, name: str, text: str) -> None:
         self._cluster.promises.violated("P4", f"{name} {text}")

@@ -12,12 +12,15 @@ from unittest.mock import patch
 
 import trio
 
+from sllm_actors.actors import NodeId
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.serving.controller import Controller
 from sllm_actors.serving.head_feeds import HeadFeeds
 from sllm_actors.serving.picture.audit import Audit
 from sllm_actors.serving.picture.effects import Effects
 from sllm_actors.serving.worker.heads import Heads
+
+from .nodes import HEAD, SPARE
 
 if TYPE_CHECKING:
     from .cluster import Cluster
@@ -33,6 +36,7 @@ class Promises:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self.lives: list[Life] = []
+        self._stops: set[tuple[str, ReplicaKey]] = set()
 
     # ---- P1
 
@@ -50,12 +54,13 @@ class Promises:
     def stops(self, machine: Machine, life: Life, reason: str) -> None:
         """A worker stops a replica."""
         self._trace("stops", machine.name, _name(life.key), reason)
-        if not life.told_to_stop:
+        if (life.node, life.key) not in self._stops:
             self.violated("P3", f"{machine.name} stops {_name(life.key)}, and no head has ordered that")
 
     def ordered_to_stop(self, controller: Controller, node: str, key: ReplicaKey, reason: str) -> None:
         """A head orders that a replica stops."""
         machine = self._cluster.machines[node]
+        self._stops.add((node, key))
         self._trace("orders the stop of", _name(key), "on", node, reason)
         for life in machine.running().values():
             if life.key == key and not life.told_to_stop:
@@ -97,6 +102,11 @@ class Promises:
         if epoch < machine.obeyed:
             self.violated("P6", f"{node} obeys {head} of epoch {epoch}, and has obeyed {machine.obeyed}")
         machine.obeyed = max(machine.obeyed, epoch)
+        peers = {peer.node: peer for peer in self._cluster.nodes[node].transport.peers()}
+        before = machine.obeys
+        if before is not None and (before.node, head) == (SPARE, HEAD) and peers.get(before.node) == before:
+            self.violated("P6", f"{node} turns back to {head}, and {SPARE}, which took its place, is there")
+        machine.obeys = peers.get(NodeId(head))
 
     # ---- the picture
 

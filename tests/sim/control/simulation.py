@@ -12,8 +12,11 @@ from sllm_actors.testing.sim_run import run_simulation
 
 from .agreed import check_agreed
 from .cluster import Cluster
-from .environment import simulated
+from .environment import KILLED, simulated
 from .faults import Faults
+
+ALLOWED = ("reason=killed", "StoreProblem", KILLED)
+"""Reasons for which an actor may fail."""
 
 
 def simulate(seed: int) -> Summary:
@@ -44,7 +47,7 @@ async def play(cluster: Cluster) -> None:
             faults = Faults(cluster, processes)
             for name in cluster.names:
                 await faults.start(name)
-            seconds = cluster.dice.uniform(20, 60)
+            seconds = cluster.dice.uniform(15, 45)
             async with anyio.create_task_group() as acting:
                 acting.start_soon(cluster.people.live, seconds)
                 acting.start_soon(faults.run, seconds)
@@ -52,9 +55,18 @@ async def play(cluster: Cluster) -> None:
                 await anyio.sleep(0.05)
             cluster.ledger.trace("quiet")
             await check_agreed(cluster)
+            check_failures(cluster)
             for node in list(cluster.nodes.values()):
                 node.kill()
         background.cancel_scope.cancel()
+
+
+def check_failures(cluster: Cluster) -> None:
+    """P7: no actor fails but by a fault of the run."""
+    for line in list(cluster.ledger.tail):
+        mistake = "actor.failed" in line and not any(each in line for each in ALLOWED)
+        if mistake or "picture.inconsistent" in line:
+            cluster.ledger.violated("P7", line)
 
 
 def _flat(error: BaseException) -> str:
