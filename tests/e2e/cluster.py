@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -114,7 +115,7 @@ class Sllm:
 
     def left(self) -> list[psutil.Process]:
         """Return what was below the launcher at any ``look`` and still runs."""
-        return [p for p in self._seen if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+        return [process for process in self._seen if _runs(process)]
 
     def kill_all(self) -> None:
         """Leave nothing behind, whatever a test has done."""
@@ -123,7 +124,8 @@ class Sllm:
             self.process.kill()
             self.process.wait()
         for process in self.left():
-            process.kill()
+            with suppress(psutil.NoSuchProcess):  # it has ended just now
+                process.kill()
         self._reader.join(5)
         assert self.process.stdout is not None
         self.process.stdout.close()
@@ -186,6 +188,13 @@ class Cluster:
     def close(self) -> None:
         self.http.close()
         self.sllm.kill_all()
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def group_is_gone(pgid: int) -> bool:
