@@ -12,7 +12,6 @@ from sllm_actors.serving.differences.follower import Follower
 from sllm_actors.serving.differences.messages import Beat
 from sllm_actors.serving.known_links import KnownLinks
 from sllm_actors.serving.picture.fleet import Fleet
-from sllm_actors.serving.picture.node import KnownNode
 from sllm_actors.serving.picture.planner import Planner
 from sllm_actors.serving.picture.recovery import Recovery
 from sllm_actors.serving.picture.replica import KnownReplica
@@ -40,20 +39,6 @@ def room_of_what_drains() -> AbstractContextManager[object]:
         stop(self, replica, reason)
 
     return patch.object(Planner, "stop", early)
-
-
-def nobody_waits_for_the_whole() -> AbstractContextManager[object]:
-    """Replicas are placed on a worker whose replicas are not known yet."""
-    takes = KnownNode.takes_replicas
-
-    def at_once(self: KnownNode) -> bool:
-        loaded, self.loaded = self.loaded, True
-        try:
-            return bool(takes.fget(self))  # type: ignore[attr-defined]
-        finally:
-            self.loaded = loaded
-
-    return patch.object(KnownNode, "takes_replicas", property(at_once))
 
 
 # ---- P2
@@ -205,7 +190,6 @@ MUTATIONS: Final[dict[str, Mutation]] = {
         mutation.__name__: mutation
         for mutation in (
             room_of_what_drains,
-            nobody_waits_for_the_whole,
             room_is_not_offered,
             absence_stops,
             strangers_are_stopped,

@@ -1,0 +1,48 @@
+"""The simulation of the control plane finds bugs: each deliberate one breaks a promise within some seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from tests.sim.subjects import CONTROL
+from tests.sim.sweep import Sweep
+
+from .mutations import MUTATIONS
+
+pytestmark = [
+    pytest.mark.allow_blocking,  # it waits for other processes
+    pytest.mark.timeout(300),
+    pytest.mark.slow,
+]
+SEEDS = range(1, 31)
+AT_A_TIME = 6
+
+FOUND_BY = {
+    "absence_stops": 2,
+    "any_epoch_is_obeyed": 3,
+    "beats_are_not_compared": 6,
+    "gaps_are_not_noticed": 23,
+    "gpus_stay_counted": 2,
+    "links_are_not_looked_at": 6,
+    "nothing_is_said_of_what_never_ran": 23,
+    "room_is_not_offered": 19,
+    "room_of_what_drains": 2,
+    "strangers_are_stopped": 13,
+}
+"""The seed that found a bug first: it is tried first. It is only a guess, which saves time."""
+
+
+@pytest.fixture(scope="module")
+def sweep() -> Iterator[Sweep]:
+    with Sweep(subject=CONTROL) as sweep:
+        yield sweep
+
+
+@pytest.mark.parametrize("mutation", sorted(filter(None, MUTATIONS)))
+def test_a_deliberate_bug_is_found(mutation: str, sweep: Sweep) -> None:
+    batches = [range(first, first + AT_A_TIME) for first in range(SEEDS.start, SEEDS.stop, AT_A_TIME)]
+    for batch in [(FOUND_BY.get(mutation, 1),), *batches]:
+        if any(summary.violations for summary in sweep.run(batch, mutation)):
+            return
+    pytest.fail(f"none of the seeds {SEEDS.start} to {SEEDS.stop - 1} found {mutation}")
