@@ -154,7 +154,10 @@ class Cluster:
         """Wait until a deployment has a ready replica; return its description."""
 
         def ready() -> dict[str, Any] | None:
-            described = self.describe(deployment)
+            try:
+                described = self.describe(deployment)
+            except httpx2.TransportError:  # a gateway begins anew when its head has moved to another port
+                return None
             return described if described is not None and described["state"] == "ready" else None
 
         return eventually(ready, within=within, what=f"{deployment} ready")
