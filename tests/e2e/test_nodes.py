@@ -40,6 +40,10 @@ def started(
         process.kill_all()
 
 
+def lists_demo(url: str) -> bool:
+    return DEMO in httpx2.get(f"{url}/v1/models", trust_env=False, timeout=10).text
+
+
 def test_a_worker_that_was_started_before_its_head_waits_and_joins(tmp_path: Path) -> None:
     port, cluster_port = free_port(), free_port()
     secret = tmp_path / "secret"
@@ -61,6 +65,8 @@ def test_a_worker_that_was_started_before_its_head_waits_and_joins(tmp_path: Pat
             document = {"model": DEMO, "backend": "llamacpp", "source": f"demo:{DEMO}"}
             deployed = httpx2.post(f"{url}/deployments", json=document, trust_env=False, timeout=30)
             assert deployed.status_code == 200, deployed.text
+            # The gateway has just begun: it hears a moment later than it answers which models there are.
+            eventually(lambda: lists_demo(url), within=10, what="the model is listed")
             assert chat(url)
             engine = engine_of(url)
             head.stop()
@@ -69,6 +75,7 @@ def test_a_worker_that_was_started_before_its_head_waits_and_joins(tmp_path: Pat
             "head", *head_arguments, transport_port, "--data-dir", str(tmp_path / "h"), *common
         ) as head:
             head.wait_for("OpenAI API")
+            eventually(lambda: lists_demo(url), within=10, what="the model is listed")
             assert chat(url)
             eventually(lambda: engine_of(url) == engine, within=20, what="the engine is adopted")
             # A second gateway, on its own.
