@@ -83,6 +83,7 @@ def test_a_worker_that_was_started_before_its_head_waits_and_joins(tmp_path: Pat
                 "gateway", *head_address, "--port", "0", "--data-dir", str(tmp_path / "g"), *common
             ) as gateway:
                 second = gateway.wait_for(r"OpenAI API: (http://\S+)/v1")[1]
+                eventually(lambda: lists_demo(second), within=10, what="the model is listed")
                 assert chat(second)
                 gateway.stop()
             head.stop()
