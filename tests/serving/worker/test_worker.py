@@ -435,3 +435,13 @@ async def test_what_a_head_does_not_order_to_stop_any_more_is_no_longer_said_to_
         await place.lose("head")
         await place.link("other", "head", epoch=2)
         assert place.reported("other") == {}
+
+
+async def test_what_the_machine_has_is_told_again_though_nothing_changes(tmp_path: Path) -> None:
+    async with workplace(tmp_path) as place:
+        told = len(place.head.inventories)
+        await place.advance(25.0)
+        assert len(place.head.inventories) == told
+        await place.advance(10.0)
+        assert len(place.head.inventories) == told + 1
+        assert place.head.inventories[-1].inventory == place.head.inventories[0].inventory

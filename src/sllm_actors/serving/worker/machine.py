@@ -24,6 +24,9 @@ log = structlog.get_logger("sllm_actors.worker")
 INVENTORY_INTERVAL: Final = 5.0
 """Seconds between two looks at what the machine has."""
 
+REPEAT: Final = 30.0
+"""Seconds after which an inventory is told again that has not changed: it may have been lost."""
+
 
 @frozen
 class LookAtMachine:
@@ -63,6 +66,7 @@ class MachineWatch:
         self._inventory = self._told = Inventory()
         self._engines: Engines = {}
         self._changes = 0
+        self._told_at = context.now()
 
     async def start(self, life: int) -> None:
         """Read the inventory, and begin to watch.
@@ -78,6 +82,8 @@ class MachineWatch:
 
     def tell(self, nodes: Iterable[str] | None = None) -> None:
         """Tell all heads, or the named ones, what this worker has."""
+        if nodes is None:
+            self._told_at = self._context.now()
         said = WorkerInventory(
             self._context.system.node,
             self._replicas.next_sequence(),
@@ -107,7 +113,8 @@ class MachineWatch:
             self._inventory = await to_thread.run_sync(self._runtime.inventory, abandon_on_cancel=True)
         except OSError as error:
             log.warning("worker.no_inventory", error=str(error))
-        if is_news(self._told, self._inventory):
+        late = self._context.now() >= self._told_at + REPEAT
+        if late or is_news(self._told, self._inventory):
             self._told = self._inventory
             self.tell()
         await self._runtime.epoch.keep()
