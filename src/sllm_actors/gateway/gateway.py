@@ -7,6 +7,7 @@ from collections.abc import Callable
 from random import SystemRandom
 from typing import cast
 
+import anyio
 from attrs import frozen
 
 from sllm_actors.actors import ActorSystem, ChildSpec
@@ -38,6 +39,7 @@ class Gateway:
         in_flight: How many requests are under way at each replica.
         board: The routes as the hot path reads them.
         give_up: For ``serve_http``: ends all requests under way with the error ``gateway_stopping``.
+        complete: Set when the gateway knows of all deployments, from the head or from its disk.
     """
 
     child_spec: ChildSpec
@@ -45,6 +47,7 @@ class Gateway:
     in_flight: InFlight
     board: Board
     give_up: Callable[[], None]
+    complete: anyio.Event
 
     def deployments(self) -> tuple[str, ...]:
         """Return the ids of all deployments that this gateway serves, sorted."""
@@ -87,4 +90,4 @@ def open_gateway(
     dispatcher = Dispatcher(system, tools, connector, SystemRandom(), secrets.token_hex(8).encode())
     ingress = Ingress(cast("ASGI", app), dispatcher, settings)
     spec = ChildSpec(GATEWAY, lambda: GatewayActor(tools, memory, links), name=GATEWAY)
-    return Gateway(spec, ingress, tools.in_flight, tools.board, ingress.give_up)
+    return Gateway(spec, ingress, tools.in_flight, tools.board, ingress.give_up, memory.complete)

@@ -23,7 +23,7 @@ GRACE = 3.0
 """Seconds that answers under way get when the gateway stops; then they end with an error."""
 
 JOIN_FIRST = 2.0
-"""Seconds that a gateway waits for its first link with the head before it serves; then it serves anyway."""
+"""Seconds that a gateway waits until the head has told it of all deployments; then it serves anyway."""
 
 TUNNEL_TIMEOUT = 5.0
 """Seconds that a worker has to connect this gateway to an engine."""
@@ -75,7 +75,9 @@ async def run_gateway(settings: GatewayNodeSettings, stopping: anyio.Event) -> N
             await node.system.start(gateway.child_spec)
             node.transport.dial(settings.head_host, membership.info.transport_port, "head")
             # Who reads that it serves may deploy at once. The head has just answered: it will be there.
-            await membership.wait_to_join(JOIN_FIRST)
+            with anyio.move_on_after(JOIN_FIRST):
+                await membership.wait_to_join(JOIN_FIRST)
+                await gateway.complete.wait()
             announce(f"{settings.name}: serves the OpenAI API on port {settings.ports['gateway']}")
             await serve_http(
                 gateway.asgi,

@@ -79,6 +79,7 @@ class Memory:
         loaded: Whether that has been read.
         unsaved: Whether what the head says has changed since it was written.
         saves: How often it was tried to write it.
+        complete: Set when a head has told of all deployments, to this gateway or to one before it.
     """
 
     def __init__(self, file: SnapshotFile) -> None:
@@ -87,6 +88,7 @@ class Memory:
         self.loaded = False
         self.unsaved = False
         self.saves = 0
+        self.complete = anyio.Event()
 
 
 @frozen
@@ -181,7 +183,11 @@ class GatewayActor(Actor):
         if news.touched or news.anew:
             await self._update(news.touched | news.anew, anew=news.anew)
         if news.complete:
-            self._tools.board.complete = True
+            self._complete()
+
+    def _complete(self) -> None:
+        self._tools.board.complete = True
+        self._memory.complete.set()
 
     async def _look(self) -> None:
         """Notice links of which the news was lost: in a full mailbox, or between two lives of this actor."""
@@ -268,7 +274,7 @@ class GatewayActor(Actor):
         if snapshot is not None:
             self._known.serve(snapshot.models)
             self._known.locate(snapshot.workers)
-            self._tools.board.complete = True
+            self._complete()
             log.info("snapshot.loaded", deployments=len(snapshot.models), workers=len(snapshot.workers))
 
     def _save_in(self, delay: float) -> None:
