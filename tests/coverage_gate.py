@@ -63,6 +63,7 @@ TESTS = {
         "routing/test_give_back",
         "routing/test_holds",
         "routing/test_knowledge",
+        "routing/test_loss",
         "routing/test_route",
     ],
     "serving": [

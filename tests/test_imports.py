@@ -121,6 +121,7 @@ PURE_CORES = {
         "external.access",
         "external.address",
         "identity",
+        "life_end",
         "plan",
         "ownership.listeners",
         "replica.lifecycle",
@@ -142,6 +143,7 @@ PURE_CORES = {
         "routing.holds",
         "routing.in_flight",
         "routing.knowledge",
+        "routing.loss",
         "routing.route",
     ],
     "serving": [

@@ -24,6 +24,7 @@ from sllm_actors.engines.backends.work_metrics import WorkMetrics
 from sllm_actors.engines.errors import LaunchProblem, name_worker
 from sllm_actors.engines.external import ServerAccess
 from sllm_actors.engines.host import EngineHost
+from sllm_actors.engines.life_end import UNKNOWN_EXIT
 from sllm_actors.engines.machine.core_binding import bind_descendants
 from sllm_actors.engines.machine.gpus import GpuAllocation, visible
 from sllm_actors.engines.machine.log_reader import log_end, read_lines
@@ -190,7 +191,7 @@ class EngineLife:
         async def follow_process() -> None:
             exit_ = await engine.exited()
             exits.append(exit_)
-            verdicts.append(self._ended(_reason(exit_, ready=ready.is_set()), str(exit_) or "unknown"))
+            verdicts.append(self._ended(_reason(exit_, ready=ready.is_set()), str(exit_) or UNKNOWN_EXIT))
             group.cancel_scope.cancel()
 
         async with (
