@@ -56,6 +56,8 @@ TESTS = {
     "gateway": [
         "test_access",
         "test_headers",
+        "bodies/test_request_fields",
+        "bodies/test_rewriting",
         "path/test_assembly",
         "path/test_inference_request",
         "path/test_model_name",

@@ -60,6 +60,7 @@ SUB_FLOORS: dict[str, list[set[str]]] = {
     ],
     "gateway": [
         {"*"},
+        {"bodies"},
         {"access"},
         {"routing"},
         {"path"},
@@ -131,6 +132,9 @@ PURE_CORES = {
     ],
     "gateway": [
         "access",
+        "bodies.json_mistakes",
+        "bodies.request_fields",
+        "bodies.rewriting",
         "errors",
         "path.assembly",
         "path.events",

@@ -12,6 +12,13 @@ def bad_request(message: str, *, param: str | None = None, code: str = "invalid_
     return ApiError(400, code, message, param)
 
 
+def model_required() -> ApiError:
+    """The request does not say which model is to serve it."""
+    return bad_request(
+        'the request needs a "model": a name that GET /v1/models lists', param="model", code="model_required"
+    )
+
+
 def body_too_large(limit: int) -> ApiError:
     """The request's body has more than ``limit`` bytes."""
     return ApiError(413, "body_too_large", f"the request's body may have at most {limit} bytes")

@@ -101,11 +101,7 @@ def parse_request(
         raise errors.bad_request("the request's body must be a JSON object", code="invalid_json")
     model, backend = document.get("model"), document.get("backend")
     if not isinstance(model, str) or not model:
-        raise errors.bad_request(
-            'the request needs a "model": a name that GET /v1/models lists',
-            param="model",
-            code="model_required",
-        )
+        raise errors.model_required()
     if backend is not None and not isinstance(backend, str):
         raise errors.bad_request('"backend" must be the name of a backend', param="backend")
     rest = query_for_engine(query.decode("latin-1")) if query else ""
