@@ -59,6 +59,7 @@ TESTS = {
         "bodies/test_request_fields",
         "bodies/test_rewriting",
         "path/test_assembly",
+        "path/test_failover",
         "path/test_inference_request",
         "path/test_model_name",
         "routing/test_board",

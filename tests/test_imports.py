@@ -138,6 +138,7 @@ PURE_CORES = {
         "errors",
         "path.assembly",
         "path.events",
+        "path.failover",
         "headers",
         "hops",
         "path.inference_request",

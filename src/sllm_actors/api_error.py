@@ -30,6 +30,7 @@ class ApiError(Exception):
         allow: The methods that the path takes, for a 405; empty for any other error.
         mistakes: What is wrong with a document, each as ``{"param": …, "message": …}``; sent beside the other
             fields where there are any.
+        should_retry: What ``x-should-retry`` tells the client's library; None leaves that to the status.
     """
 
     status: int
@@ -40,6 +41,7 @@ class ApiError(Exception):
     detail: object = None
     allow: tuple[str, ...] = ()
     mistakes: tuple[dict[str, str | None], ...] = ()
+    should_retry: bool | None = None
 
     def __str__(self) -> str:
         return self.message
@@ -67,6 +69,8 @@ class ApiError(Exception):
         ]
         if self.retry_after is not None:
             headers.append((b"retry-after", str(max(1, math.ceil(self.retry_after))).encode()))
+        if self.should_retry is not None:
+            headers.append((b"x-should-retry", b"true" if self.should_retry else b"false"))
         if self.allow:
             headers.append((b"allow", ", ".join(self.allow).encode()))
         if self.status == 401:

@@ -261,6 +261,31 @@ class OpenEngine:
     id: ReplicaId
 
 
+@CATALOG.message("engines.confirm_engine", senders={"gateway"})
+@frozen
+class ConfirmEngine:
+    """Ask a worker whether an engine life still serves; answered with ``EngineConfirmed`` within a second."""
+
+    id: ReplicaId
+
+
+@CATALOG.message("engines.engine_confirmed", senders=())
+@frozen
+class EngineConfirmed:
+    """What a worker found when it was asked about an engine life. All false: it could not tell.
+
+    Attributes:
+        serving: Whether its process runs, and its health check has just been answered well.
+        died: Whether the engine has ended by itself, or answers its health check with an error. An engine
+            that was stopped, or that its worker ended, has not died.
+        reason: What is wrong, in a few words; "" where nothing is.
+    """
+
+    serving: bool = False
+    died: bool = False
+    reason: str = ""
+
+
 @CATALOG.message("engines.inspect_source", senders={"head"})
 @frozen
 class InspectSource:

@@ -118,6 +118,17 @@ def engine_broke(deployment: str, reason: str) -> ApiError:
     return ApiError(502, "engine_broke", f"the engine of {deployment} broke: {reason}", retry_after=1)
 
 
+def request_breaks_engines(deployment: str) -> ApiError:
+    """Two engines ended by themselves while they worked on the request, or on one of the same content."""
+    return ApiError(
+        502,
+        "request_breaks_engines",
+        f"two engines of {deployment} ended while they worked on this request, so it is not tried again:"
+        " `sllm logs` shows why they ended",
+        should_retry=False,
+    )
+
+
 def not_streamed() -> ApiError:
     """The client has been sent the head of a stream already, and then the engine sends one document."""
     return ApiError(
