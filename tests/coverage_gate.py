@@ -56,8 +56,11 @@ TESTS = {
     "gateway": [
         "test_access",
         "test_headers",
+        "bodies/test_dialects",
         "bodies/test_request_fields",
         "bodies/test_rewriting",
+        "bodies/test_stream_end",
+        "bodies/test_stream_error",
         "path/test_assembly",
         "path/test_failover",
         "path/test_inference_request",

@@ -132,9 +132,12 @@ PURE_CORES = {
     ],
     "gateway": [
         "access",
+        "bodies.dialects",
         "bodies.json_mistakes",
         "bodies.request_fields",
         "bodies.rewriting",
+        "bodies.stream_end",
+        "bodies.stream_error",
         "errors",
         "path.assembly",
         "path.events",
