@@ -16,6 +16,7 @@ from sllm_actors.serving.answers import (
     rollout_paused,
     rollout_resumed,
     store_away,
+    undecided,
     undrained,
     unknown,
     updated,
@@ -24,6 +25,15 @@ from sllm_actors.serving.deployment.problem import DeploymentProblem, Mistake
 from sllm_actors.serving.messages import RefusalKind
 
 ID = "m:llamacpp"
+
+
+def test_what_may_be_found_again_is_asked_for_later() -> None:
+    refusal = undecided(ID, 3.2)
+    assert (refusal.kind, refusal.code, refusal.retry_after) == (RefusalKind.UNAVAILABLE, "recovering", 4.0)
+    assert refusal.message == (
+        f"the head does not know {ID}, but its store is new, and it is still finding out what workers run:"
+        " ask again in 4 s"
+    )
 
 
 def test_a_deletion_has_begun_and_is_not_over() -> None:

@@ -242,6 +242,7 @@ async def test_a_deletion_ends_when_nothing_runs_any_more_and_revisions_go_on(tm
 
 async def test_what_is_not_there_cannot_be_changed_or_described(tmp_path: Path) -> None:
     async with running_head(tmp_path) as head:
+        await head.join("w1")  # which runs nothing
         for request in (
             DescribeDeployment(ID),
             UpdateDeployment(ID, "{}"),

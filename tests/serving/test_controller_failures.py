@@ -7,16 +7,23 @@ from pathlib import Path
 
 import pytest
 from attrs import evolve
+from structlog.testing import capture_logs
 
 from sllm_actors.actors import ActorGone, Incarnation, NodeId
+from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.engines.messages import ReplicaReport, ReplicaState
 from sllm_actors.serving.controller import OUTBID_AFTER
 from sllm_actors.serving.messages import (
     CONTROLLER,
+    DeleteDeployment,
     DrainNode,
+    PauseRollout,
+    ResumeRollout,
     UndrainNode,
+    UpdateDeployment,
     WorkerAddress,
 )
+from sllm_actors.serving.picture import fleet
 from sllm_actors.serving.picture.node import Link
 from sllm_actors.serving.store.problem import StoreProblem
 from sllm_actors.serving.views.messages import DescribeCluster
@@ -217,6 +224,53 @@ async def test_a_head_does_not_outbid_another_one_that_is_there(tmp_path: Path) 
         position = worker.following["orders"].position
         assert position is not None
         assert position[0] == 41
+
+
+async def test_that_another_head_is_obeyed_is_logged_when_it_begins(tmp_path: Path) -> None:
+    async with running_head(tmp_path) as head:
+        await head.join("w1")
+        with capture_logs() as logs:
+            for obeys in ("other", "other", "third", "", "third"):
+                await head.have("w1", epoch=40, obeys=obeys)
+        told = [each["obeys"] for each in logs if each["event"] == "controller.not_obeyed"]
+        assert told == ["other", "third", "third"]
+
+
+async def test_a_worker_that_was_forgotten_and_comes_back_is_followed_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fleet, "MAX_DOWN", 1)
+    async with running_head(tmp_path) as head:
+        for node in ("w1", "w2", "w3"):
+            await head.join(node)
+            await head.lose(node)
+            await head.advance(11)
+        assert len(head.controller._reports) == len(head.controller._feeds) == 1
+        worker = await head.join("w1", life=2)
+        await head.deploy(spec())
+        await head.ready("w1")
+        assert len(worker.runs) == 1
+        assert (await head.describe(ID))["ready_replicas"] == 1
+
+
+async def test_what_a_head_without_its_store_may_find_again_cannot_be_deleted_or_changed_yet(
+    tmp_path: Path,
+) -> None:
+    async with running_head(tmp_path) as head:
+        key = ReplicaKey(ID, 1, 1, "u")
+        await head.join("w1", ReplicaReport(key.attempt(1), ReplicaState.READY))
+        for request in (
+            DeleteDeployment(ID),
+            PauseRollout(ID),
+            ResumeRollout(ID),
+            UpdateDeployment(ID, "{}"),
+        ):
+            outcome, said = await head.ask(request)
+            assert (outcome, said["code"], said["retry_after"]) == ("unavailable", "recovering", 10)
+            assert ID in said["message"]
+        await head.report("w1", gone=(key,))
+        outcome, said = await head.delete(ID)
+        assert (outcome, said["code"]) == ("unknown", "deployment_not_found")
 
 
 # ---- gateways

@@ -126,7 +126,7 @@ def admit(
         wall: Seconds since the epoch.
     """
     refused = inspection.refused
-    if refused and inspection.everybody and picture.settled:
+    if refused and inspection.everybody and picture.settling.over:
         return Refusal(RefusalKind.INVALID, "invalid_deployment", refused, "source")
     warnings = proposal.warnings
     if refused:

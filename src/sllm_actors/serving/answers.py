@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,6 +28,20 @@ def unknown(name: str) -> Refusal:
     """Refuse a request about a deployment that does not exist."""
     sentence = f"there is no deployment {name}: `sllm status` lists them"
     return Refusal(RefusalKind.UNKNOWN, "deployment_not_found", sentence)
+
+
+def undecided(name: str, seconds: float) -> Refusal:
+    """Refuse a request about an id that the head does not know, while workers may run it: the store was lost.
+
+    Args:
+        name: The id.
+        seconds: In how many seconds it is known.
+    """
+    sentence = (
+        f"the head does not know {name}, but its store is new, and it is still finding out"
+        f" what workers run: ask again in {math.ceil(seconds)} s"
+    )
+    return Refusal(RefusalKind.UNAVAILABLE, "recovering", sentence, retry_after=float(math.ceil(seconds)))
 
 
 def being_changed(name: str) -> Refusal:

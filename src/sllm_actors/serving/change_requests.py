@@ -34,6 +34,8 @@ ChangeRequest: TypeAlias = (
     Deploy | UpdateDeployment | DeleteDeployment | PauseRollout | ResumeRollout | DrainNode | UndrainNode
 )
 
+_OF_KNOWN = (UpdateDeployment, DeleteDeployment, PauseRollout, ResumeRollout)  # of a deployment that exists
+
 
 @frozen
 class Inspected:
@@ -82,6 +84,10 @@ class ChangeRequests:
     def take(self, request: ChangeRequest) -> ControlAnswer | None:
         """Begin to carry out a request; return the answer if that is all, else answer later."""
         picture = self._picture
+        if isinstance(request, _OF_KNOWN):
+            seconds = picture.undecided(request.deployment, self._context.now())
+            if seconds > 0:
+                return answers.undecided(request.deployment, seconds)
         match request:
             case Deploy():
                 return self._propose(propose(picture, request))

@@ -18,15 +18,13 @@ from attrs import frozen
 
 from sllm_actors.actors import Actor, ActorRef, AskError, NodeId, Timer
 from sllm_actors.engines.identity import ReplicaKey
-from sllm_actors.engines.messages import ReplicaReport
 from sllm_actors.transport import Peer, PeerLost, PeerUp
 
 from .change_requests import ChangeRequest, ChangeRequests, Committed, Inspected
 from .differences.feed import TICK_INTERVAL
-from .differences.follower import Changes, Follower
 from .differences.messages import Beat
-from .differences.subscription import Subscription
 from .head_feeds import HeadFeeds
+from .higher_epochs import HigherEpochs
 from .known_links import LOOK_INTERVAL, KnownLinks
 from .messages import (
     GATEWAY,
@@ -53,7 +51,6 @@ from .store.records import JournalEntry, RaiseEpoch, StoredState
 from .store.store import Store
 from .store.writer import StoreWriter
 from .streams import (
-    REPLICAS,
     AskAddresses,
     AskOrders,
     AskRoutes,
@@ -62,6 +59,7 @@ from .streams import (
 )
 from .views.answers import answer
 from .views.messages import Question
+from .worker_reports import WorkerReports
 
 log = structlog.get_logger("sllm_actors.controller")
 
@@ -82,9 +80,6 @@ AUDIT_INTERVAL = 1.0
 
 AUDITED = 16
 """Nodes and deployments that are checked before the clock is looked at."""
-
-MOST_REPLICAS = 4096
-"""The most replicas that one worker may report."""
 
 
 @frozen
@@ -157,10 +152,9 @@ class Controller(Actor):
         self._make_picture = picture
         self._linked = peers
         self._links = KnownLinks()
-        self._higher: dict[str, int] = {}  # by worker: an epoch that is above this head's
+        self._epochs = HigherEpochs()
         self._times = (settle_time, grace)
         self._writer = StoreWriter(store, self._reserved)
-        self._reports: dict[str, Subscription[ReplicaKey, ReplicaReport]] = {}
         self._waiting_gateways: set[str] = set()
         self._planning = False
         self._go_on_until = 0.0
@@ -174,6 +168,7 @@ class Controller(Actor):
         await to_thread.run_sync(self._store.apply, [RaiseEpoch(epoch)])
         self._picture = await to_thread.run_sync(self._open_picture, state)
         self._feeds = HeadFeeds(self.context.system.node, epoch, self._worker)
+        self._reports = WorkerReports(self.context.system.node, self._worker)
         first = self._picture.effects()
         await to_thread.run_sync(self._feeds.publish, first)  # to nobody yet: it fills the table of routes
         self._audit = Audit(self._picture, self._feeds.orders_of)
@@ -198,8 +193,7 @@ class Controller(Actor):
             self._go_on_until = time.perf_counter() + HOLD
         match message:
             case ReplicasDifference(node) | ReplicasPage(node) | Beat(node=node):
-                if node in self._reports:
-                    self._reported(node, self._reports[node].take(message))
+                self._take_news(self._reports.take(node, message))
             case WorkerInventory():
                 self._inventory(message)
             case AskOrders() | AskRoutes() | AskAddresses():
@@ -266,7 +260,7 @@ class Controller(Actor):
         self._take(NodeUp(node, peer.role, peer.host, peer.incarnation))
         if peer.role == "worker":
             self._feeds.worker_up(node)
-            self._reported(node, self._reports_of(node).begin())
+            self._take_news(self._reports.begin(node))
         elif peer.role == "gateway":
             self._waiting_gateways.add(node)
 
@@ -282,19 +276,13 @@ class Controller(Actor):
 
     def _inventory(self, said: WorkerInventory) -> None:
         self._take(InventoryReported(said.node, said.inventory, said.changes))
-        self._higher.pop(said.node, None)
-        if said.epoch <= self._feeds.epoch:
-            return
-        if said.obeys:  # outbidding each other, both would move the same replicas
-            log.warning("controller.not_obeyed", node=said.node, obeys=said.obeys, epoch=said.epoch)
-        else:
-            self._higher[said.node] = said.epoch
+        if self._epochs.said(said, self._feeds.epoch):
             self.context.after(OUTBID_AFTER, _Outbid(said.node))
 
     def _outbid(self, node: str) -> None:
-        epoch = self._higher.pop(node, 0)
-        if epoch > self._feeds.epoch:
-            self.context.start_soon(self._raise_epoch, epoch + 1)
+        epoch = self._epochs.outbid(node, self._feeds.epoch)
+        if epoch is not None:
+            self.context.start_soon(self._raise_epoch, epoch)
 
     async def _raise_epoch(self, epoch: int) -> None:
         """Outbid another head that some worker has obeyed, once the store holds the epoch."""
@@ -305,18 +293,16 @@ class Controller(Actor):
             return
         self.context.after(0.0, _EpochRaised(epoch))
 
-    def _reports_of(self, node: str) -> Subscription[ReplicaKey, ReplicaReport]:
-        known = self._reports.get(node)
-        if known is None:
-            follower = Follower(REPLICAS, self.context.system.node, most_keys=MOST_REPLICAS)
-            known = self._reports[node] = Subscription(follower, self._worker(node))
-        return known
+    def _take_news(self, reported: ReplicasReported | None) -> None:
+        if reported is not None:
+            self._take(reported)
 
-    def _reported(self, node: str, changes: Changes[ReplicaKey, ReplicaReport]) -> None:
-        if changes.refused:
-            log.warning("worker.report_refused", node=node, reason=changes.refused)
-        if changes.put or changes.removed or changes.whole:
-            self._take(ReplicasReported(node, changes.put, changes.removed, changes.whole))
+    def _forget(self, node: str) -> None:
+        if node in self._picture.fleet.nodes:
+            return  # it has come back meanwhile
+        self._feeds.forget_worker(node)
+        self._reports.forget(node)
+        self._epochs.forget(node)
 
     async def _read_document(self, node: str, key: ReplicaKey) -> None:
         document = ""
@@ -372,6 +358,8 @@ class Controller(Actor):
 
     def _carry_out(self, effects: Effects) -> None:
         self._feeds.publish(effects)
+        for node in effects.forgotten:
+            self._forget(node)
         self._record(effects)
 
     def _record(self, effects: Effects) -> None:
@@ -382,12 +370,14 @@ class Controller(Actor):
         self._writer.note([JournalEntry(wall, *each) for each in effects.journal])
 
     def _audit_some(self) -> None:
-        """Check nodes and deployments for at most ``HOLD``: nothing should ever be found."""
+        """Check nodes and deployments for at most ``HOLD``, each once: nothing should ever be found."""
         self._plan()  # so that nothing is on its way
         until = time.perf_counter() + HOLD
         while time.perf_counter() < until:
             for sentence in self._audit.slice(AUDITED):
                 log.error("picture.inconsistent", sentence=sentence)
+            if self._audit.round_is_over:
+                break
 
     def _reserved(self, numbers: Mapping[str, int]) -> None:
         events = tuple(NumbersReserved(uid, below) for uid, below in numbers.items())

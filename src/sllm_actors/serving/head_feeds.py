@@ -100,6 +100,10 @@ class HeadFeeds:
         feed = self._orders.get(node)
         return {} if feed is None else feed.publisher.entries()
 
+    def __len__(self) -> int:
+        """Return how many workers have orders, or follow them."""
+        return len(self._orders)
+
     def raise_epoch(self, epoch: int) -> None:
         """Give all orders anew with a higher epoch: some worker has obeyed a head of a higher one."""
         if epoch <= self._epoch:

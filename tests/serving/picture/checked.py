@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from sllm_actors.serving.picture.deployment import Deployment, Revision
@@ -33,9 +34,15 @@ class CheckedPicture(Picture):
         super().plan(now, limit)
 
     def _checked_place(
-        self, deployment: Deployment, revision: Revision, now: float, *, but: str = ""
+        self,
+        deployment: Deployment,
+        revision: Revision,
+        now: float,
+        same: Mapping[str, int],
+        *,
+        but: str = "",
     ) -> KnownNode | None:
-        node = self._place(deployment, revision, now, but=but)
+        node = self._place(deployment, revision, now, same, but=but)
         best = choose(self.fleet, deployment, revision, now, but)
         assert (node.id if node else None) == best, f"{node} was chosen, not {best}"
         return node

@@ -107,7 +107,9 @@ def test_what_does_not_agree_is_found(breaks: Breaks) -> None:
 def test_it_goes_round_in_slices_and_passes_over_what_is_gone_or_not_planned() -> None:
     world = _world()
     audit = Audit(world.picture, lambda node: world.machines[node].orders)
-    assert [audit.slice(1) for _ in range(4)] == [[]] * 4
+    assert (audit.slice(4), audit.round_is_over) == ([], False)
+    assert (audit.slice(1), audit.round_is_over) == ([], True)
+    assert [audit.slice(1) for _ in range(5)] == [[]] * 5
     audit.slice(1)
     world.delete(world.picture.catalogue.by_id["m:command"])
     del world.picture.fleet.nodes["b"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from sllm_actors.engines.messages import ReplicaState
 from sllm_actors.serving.picture import fleet
 from sllm_actors.serving.picture.node import Link
@@ -144,6 +146,28 @@ def test_nodes_that_are_gone_for_long_are_forgotten_with_their_address() -> None
     assert "w0" not in world.addresses
     assert "w0" not in world.store.nodes
     assert "drained" in world.picture.fleet.nodes
+    assert world.audit() == []
+
+
+def test_workers_that_are_still_awaited_are_not_forgotten_however_many_are_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(fleet, "MAX_DOWN", 2)
+    world = World()
+    for index in range(5):
+        world.worker(f"w{index}")
+    world.deploy("m")
+    world.restart_head(link=False)
+    world.link("w0")
+    world.unlink("w0")
+    assert len(world.picture.fleet.nodes) == 5
+    for index in range(1, 5):
+        world.link(f"w{index}")
+    assert world.is_settled()
+    world.restart_head(link=False)
+    world.wait(11)
+    assert world.is_settled()
+    assert len(world.picture.fleet.nodes) == 2
     assert world.audit() == []
 
 

@@ -12,8 +12,9 @@ from sllm_actors.serving.picture.events import (
     ReplicasReported,
     TimePassed,
 )
-from sllm_actors.serving.picture.room import RoomIndex
-from sllm_actors.serving.picture.waiting import LOOKED_AT, Timers, WaitingQueues
+from sllm_actors.serving.picture.indices.queues import LOOKED_AT, WaitingQueues
+from sllm_actors.serving.picture.indices.room import RoomIndex
+from sllm_actors.serving.picture.indices.timers import Timers
 
 from .world import World, count
 

@@ -113,6 +113,6 @@ def test_a_head_that_has_just_started_tells_gateways_what_is_deployed_before_wor
     before = dict(world.routes)
     world.unlink("a")
     world.restart_head()
-    assert not world.picture.settled
+    assert not world.picture.settling.over
     assert world.routes == before
     assert set(before) == {"m:command"}

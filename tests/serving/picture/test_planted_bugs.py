@@ -14,13 +14,13 @@ from sllm_actors.serving.picture import rollout
 from sllm_actors.serving.picture.catalogue import Catalogue
 from sllm_actors.serving.picture.deployment import Deployment
 from sllm_actors.serving.picture.fleet import Fleet
+from sllm_actors.serving.picture.indices.room import RoomIndex
+from sllm_actors.serving.picture.indices.timers import Timers
 from sllm_actors.serving.picture.node import KnownNode
 from sllm_actors.serving.picture.picture import Picture
 from sllm_actors.serving.picture.planner import Planner
 from sllm_actors.serving.picture.recovery import Recovery
 from sllm_actors.serving.picture.replica import KnownReplica, Told
-from sllm_actors.serving.picture.room import RoomIndex
-from sllm_actors.serving.picture.waiting import Timers
 from sllm_actors.serving.store.records import NodeRecord, PutDeployment, PutNode
 
 from .checked import CheckedPicture

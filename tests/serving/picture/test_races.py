@@ -15,7 +15,7 @@ from sllm_actors.serving.picture.events import (
     PolicyChanged,
     ReplicasReported,
 )
-from sllm_actors.serving.picture.waiting import WaitingQueues
+from sllm_actors.serving.picture.indices.queues import WaitingQueues
 from sllm_actors.serving.store.records import NodeRecord
 
 from .world import World, count
@@ -49,7 +49,7 @@ def test_a_gateway_of_the_store_is_not_waited_for_and_is_forgotten_some_time(
     world.deploy("m")  # else the store counts as fresh
     world.store.nodes["g"] = NodeRecord("g", "gateway")
     world.restart_head()
-    assert world.picture.settled
+    assert world.picture.settling.over
     world.drain("a")
     for name in ("h", "i"):
         world.send(NodeUp(name, "gateway", "10.0.0.2", Incarnation(1, 0)))

@@ -8,8 +8,11 @@ import pytest
 from attrs import evolve
 
 from sllm_actors.engines.messages import ReplicaReport, ReplicaState
+from sllm_actors.serving.picture import catalogue
 from sllm_actors.serving.picture.catalogue import MAX_DELETIONS, REMEMBERED
 from sllm_actors.serving.picture.events import ReplicasReported, TimePassed
+from sllm_actors.serving.picture.picture import FORGETTING
+from sllm_actors.serving.picture.recovery import BATCH
 
 from .world import World, count
 
@@ -233,13 +236,62 @@ def test_deletions_are_remembered_for_ninety_days_and_until_every_worker_has_rep
 def test_too_many_deletions_are_not_remembered() -> None:
     world = World()
     world.worker("a")
-    catalogue = world.picture.catalogue
+    known = world.picture.catalogue
     world.delete(world.deploy("m"))
     for index in range(MAX_DELETIONS + 3):
-        catalogue.deletions[f"x{index}"] = evolve(catalogue.deletions["uid-1"], uid=f"x{index}")
-    forgotten = catalogue.forget_deletions(0.0, 0.0)
-    assert len(catalogue.deletions) == MAX_DELETIONS
+        known.deletions[f"x{index}"] = evolve(known.deletions["uid-1"], uid=f"x{index}")
+    forgotten = known.forget_deletions(0.0, 0.0)
+    assert len(known.deletions) == MAX_DELETIONS
     assert forgotten[0] == "uid-1"
+
+
+def test_of_too_many_deletions_the_oldest_are_forgotten_long_before_their_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(catalogue, "MAX_DELETIONS", 3)
+    world = World()
+    world.worker("a")
+    for _ in range(5):
+        world.delete(world.deploy("m"))
+    world.wait(FORGETTING)
+    assert list(world.store.deletions) == ["uid-3", "uid-4", "uid-5"]
+
+
+def test_many_deployments_of_a_lost_store_are_taken_back_a_few_at_a_time() -> None:
+    world = World()
+    world.worker("a")
+    for index in range(BATCH + 3):
+        world.deploy(f"m{index}")
+    world.ready()
+    world.lose_store()
+    world.now += 10
+    world.picture.take(TimePassed(), world.now)
+    assert len(world.picture.catalogue.by_id) == BATCH
+    due = world.picture.due()
+    assert due is not None
+    assert due <= world.now, "the others are due at once"
+    world.send(TimePassed())
+    assert len(world.picture.catalogue.by_id) == BATCH + 3
+    assert world.audit() == []
+
+
+def test_whether_an_id_is_unknown_is_undecided_while_workers_may_run_it() -> None:
+    world = World()
+    assert world.picture.undecided("m:command", world.now) == 10
+    world.worker("a")
+    assert world.picture.undecided("m:command", world.now) == 0, "workers run nothing that is unknown"
+    world.deploy("m")
+    world.ready()
+    assert world.picture.undecided("m:command", world.now) == 0
+    world.restart_head(link=False)
+    assert world.picture.undecided("other:command", world.now) == 0, "the store is not new"
+    world.lose_store()
+    world.wait(4)
+    assert world.picture.undecided("m:command", world.now) == 6
+    assert world.picture.undecided("other:command", world.now) == 6
+    world.wait(6)
+    assert world.picture.undecided("m:command", world.now) == 0
+    assert world.picture.undecided("other:command", world.now) == 0
 
 
 def test_the_later_of_two_with_one_id_counts() -> None:

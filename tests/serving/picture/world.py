@@ -288,7 +288,7 @@ class World:
 
     def is_settled(self) -> bool:
         """Return whether the head gives orders for what was deployed before its start."""
-        return self.picture.settled
+        return self.picture.settling.over
 
     def states(self, name: str) -> list[tuple[int, str]]:
         """Return the replicas of a worker: the revision and the state of each."""

@@ -40,7 +40,7 @@ def disagreements(cluster: Cluster) -> Wrong:
     """Yield what is not as it should be: the promise, and a sentence."""
     head = cluster.head()
     assert head is not None
-    if not head.controller._picture.settled:
+    if not head.controller._picture.settling.over:
         yield "P2", "the head waits for workers still"
         return
     yield from _placed(head)

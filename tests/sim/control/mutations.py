@@ -12,10 +12,10 @@ from sllm_actors.serving.differences.follower import Follower
 from sllm_actors.serving.differences.messages import Beat
 from sllm_actors.serving.known_links import KnownLinks
 from sllm_actors.serving.picture.fleet import Fleet
+from sllm_actors.serving.picture.indices.queues import WaitingQueues
 from sllm_actors.serving.picture.planner import Planner
 from sllm_actors.serving.picture.recovery import Recovery
 from sllm_actors.serving.picture.replica import KnownReplica
-from sllm_actors.serving.picture.waiting import WaitingQueues
 from sllm_actors.serving.store.writer import StoreWriter
 from sllm_actors.serving.worker.heads import Heads
 from sllm_actors.serving.worker.orders import Assignments, SayGone

@@ -26,25 +26,29 @@ class Audit:
     Args:
         picture: What to check; it may change between two slices.
         orders: Returns the orders that a worker has, by its node id, as they follow from all effects.
+
+    Attributes:
+        round_is_over: Whether the last slice has reached the end: the next one begins anew.
     """
 
     def __init__(self, picture: Picture, orders: Callable[[str], Mapping[ReplicaKey, Order]]) -> None:
         self._picture = picture
         self._orders = orders
         self._round: Iterator[str | KnownNode] = iter(())
+        self.round_is_over = True
 
     def slice(self, limit: int) -> list[str]:
         """Check the next ``limit`` nodes and deployments, and return what is wrong: one sentence each.
 
-        Deployments that are still to be planned are passed over. After the last one, it begins anew.
+        Deployments that are still to be planned are passed over.
         """
         found: list[str] = []
-        subjects = list(islice(self._round, limit))
-        if not subjects:
+        if self.round_is_over:
             nodes, uids = list(self._picture.fleet.nodes.values()), list(self._picture.catalogue.by_uid)
             self._round = iter([*nodes, *uids])
             found += self._whole()
-            subjects = list(islice(self._round, limit))
+        subjects = list(islice(self._round, limit))
+        self.round_is_over = len(subjects) < limit
         for each in subjects:
             if isinstance(each, KnownNode):
                 found += self._node(each)
@@ -54,8 +58,8 @@ class Audit:
 
     def everything(self) -> list[str]:
         """Check all nodes and deployments once."""
-        self._round = iter(())
-        return self.slice(len(self._picture.fleet.nodes) + len(self._picture.catalogue.by_uid))
+        self.round_is_over = True
+        return self.slice(1 + len(self._picture.fleet.nodes) + len(self._picture.catalogue.by_uid))
 
     # ---- inside
 

@@ -94,6 +94,11 @@ class Catalogue:
 
     @property
     def forget_at(self) -> float | None:
-        """When the oldest deletion is old enough, in seconds since the epoch, or None."""
+        """When a deletion may be forgotten, in seconds since the epoch: at once, if there are too many.
+
+        None while there is no deletion.
+        """
         oldest = next(iter(self.deletions.values()), None)
-        return None if oldest is None else oldest.at + REMEMBERED
+        if oldest is None:
+            return None
+        return oldest.at if len(self.deletions) > MAX_DELETIONS else oldest.at + REMEMBERED

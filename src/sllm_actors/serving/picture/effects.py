@@ -20,6 +20,7 @@ class Effects:
         writes: For the store, in this order.
         numbers: By uid: replica numbers below this are reserved by ``writes``: to be confirmed by
             ``NumbersReserved`` once these are on disk.
+        forgotten: Nodes that are gone for so long that nothing is known of them any more.
         documents: Replicas of deployments that the store does not know, each with a worker that runs it: it
             is to be asked for the document.
         journal: What was decided: subject (a deployment or node id), event, and a sentence.
@@ -30,6 +31,7 @@ class Effects:
     addresses: dict[str, WorkerAddress | None] = field(factory=dict)
     writes: list[StoreWrite] = field(factory=list)
     numbers: dict[str, int] = field(factory=dict)
+    forgotten: list[str] = field(factory=list)
     documents: list[tuple[str, ReplicaKey]] = field(factory=list)
     journal: list[tuple[str, str, str]] = field(factory=list)
 

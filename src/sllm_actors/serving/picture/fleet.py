@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import islice
 
 from sllm_actors.actors import Incarnation
 from sllm_actors.serving.messages import Inventory
 
+from .indices.room import RoomIndex
 from .node import KnownNode, Link, Rejection, RevisionKey
 from .replica import KnownReplica
-from .room import RoomIndex
 from .tally import Tally
 
 GRACE = 10.0
@@ -139,15 +139,15 @@ class Fleet:
             gone.append(node)
         return gone
 
-    def forgotten(self) -> list[KnownNode]:
+    def forgotten(self, awaited: Collection[str] = ()) -> list[KnownNode]:
         """Forget nodes without a link of which there are too many, and return them.
 
-        One that is being drained, or still has replicas, is kept.
+        One that is being drained, still has replicas, or is among ``awaited`` is kept.
         """
         gone = []
         for oldest in list(islice(self._down, max(0, len(self._down) - MAX_DOWN))):
             node = self.nodes[oldest]
-            if not node.draining and not node.replicas:
+            if not node.draining and not node.replicas and oldest not in awaited:
                 del self._down[oldest], self.nodes[oldest]
                 del self.ids[bisect_left(self.ids, oldest)]
                 self.tally.forget(node)

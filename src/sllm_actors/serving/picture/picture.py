@@ -31,14 +31,12 @@ from .events import (
     TimePassed,
 )
 from .fleet import GRACE, WORKER, Fleet
+from .indices.timers import Timers
 from .node import KnownNode, Link
 from .planner import Planner
 from .recovery import Recovery
 from .replica import KnownReplica, Told
-from .waiting import Timers
-
-SETTLE_TIME = 10.0
-"""Seconds that a head which has just started waits for workers that it knows, see ``Picture``."""
+from .settling import SETTLE_TIME, Settling
 
 FORGETTING = 3600.0
 """Seconds between two looks at deletions that are old enough, but may not be forgotten yet."""
@@ -50,10 +48,8 @@ BATCH = 16
 class Picture:
     """The state of the cluster, and what follows from each event.
 
-    After its start it orders nothing until each worker of the store has reported all its replicas, or
-    ``settle_time`` is over: a head that does not know the running engines yet must neither stop them nor
-    start them a second time. With a store that is fresh, that time begins with the first report. What is
-    deployed meanwhile does not wait: nothing of it can be running.
+    After its start it orders nothing until ``settling`` is over. What is deployed meanwhile does not wait:
+    nothing of it can be running.
 
     An event costs what it touches. Of several events that come together, each deployment that they touch is
     planned once.
@@ -62,15 +58,14 @@ class Picture:
         state: What the store held.
         now: Seconds on the head's clock; the same clock as in ``step``.
         wall: Seconds since the epoch at that time.
-        settle_time: See ``SETTLE_TIME``.
+        settle_time: See ``Settling``.
         grace: See ``GRACE``.
 
     Attributes:
         fleet: The nodes.
         catalogue: The deployments.
         planner: What is decided for each deployment.
-        awaited: Workers of the store that have not reported since the head started.
-        settled: Whether orders are given for what was deployed before the start.
+        settling: What is waited for before orders are given for what was deployed before the start.
     """
 
     def __init__(
@@ -85,32 +80,25 @@ class Picture:
         self.fleet = Fleet(grace)
         self.catalogue = Catalogue(state)
         self.planner = Planner(self.fleet, self.catalogue)
+        self.settling = Settling(state, now, settle_time)
         self._recovery = Recovery(self.fleet, self.catalogue, self.planner, settle_time)
-        self._fresh = state.fresh
         self._skew = wall - now
-        self._settle_time = settle_time
         self._dirty: dict[str, None] = {}
         self._unsettled = dict.fromkeys(self.catalogue.by_uid)  # not to be planned yet
         self._timers = Timers()
         self._held: set[str] = set()
         self._forget_at = now
-        self.awaited: set[str] = set()
         for record in state.nodes:
             heard = record.last_seen - self._skew
             node = KnownNode(
                 record.id, record.role, now, name=record.name, draining=record.draining, heard=heard
             )
             self.fleet.expect(node)
-            if record.role == WORKER:
-                self.awaited.add(record.id)
         for displaced in self.catalogue.displaced:
             self.planner.effects.writes.append(RemoveDeployment(displaced.uid, wall))
         for deployment in self.catalogue.by_uid.values():  # gateways go on with what was deployed before
             self.planner.publish(deployment)
-        self._settle_at: float | None = None if state.fresh else now + settle_time
-        self.settled = False
-        if not self.awaited and not (state.fresh and self._unsettled):
-            self._settle()
+        self._settle_if_due(now)
 
     # ---- events
 
@@ -177,6 +165,16 @@ class Picture:
         uid = deployment.uid
         return not (uid in self._dirty or uid in self._unsettled or deployment.id in self._held)
 
+    def undecided(self, name: str, now: float) -> float:
+        """Return in how many seconds it is known whether there is a deployment with that id; 0: it is known.
+
+        The store may have been lost: then workers run what it does not know, and that is taken back.
+        """
+        if name in self.catalogue.by_id:
+            return 0.0
+        blank = self.settling.blank_until(strangers=self._recovery.due() is not None)
+        return max(0.0, self._recovery.decides_at(name) - now, blank - now)
+
     def hold(self, subject: str) -> bool:
         """Let nothing be decided about a deployment id or node while a change of it is written to the store.
 
@@ -204,9 +202,9 @@ class Picture:
 
     def due(self) -> float | None:
         """Return when something happens without an event, in seconds on the head's clock, or None."""
-        times = [self.fleet.due(), self._timers.due()]
-        times.append(self._recovery.due() if self.settled else self._settle_at)
-        times.append(self._forget_due())
+        times = [self.fleet.due(), self._timers.due(), self.settling.due(), self._forget_due()]
+        if self.settling.over:
+            times.append(self._recovery.due())
         return min((each for each in times if each is not None), default=None)
 
     # ---- time
@@ -216,9 +214,8 @@ class Picture:
             self._give_up(node)
         for uid in self._timers.pop(now):
             self._mark(self.catalogue.by_uid[uid])
-        if not self.settled and self._settle_at is not None and now >= self._settle_at:
-            self._settle()
-        if self.settled and (due := self._recovery.due()) is not None and due <= now:
+        self._settle_if_due(now)
+        if self.settling.over and (due := self._recovery.due()) is not None and due <= now:
             for deployment in self._recovery.decide(now, self.wall(now), self._held):
                 self._mark(deployment)
         if (forget := self._forget_due()) is not None and forget <= now:
@@ -231,13 +228,16 @@ class Picture:
         old = self.catalogue.forget_at
         return None if old is None else max(self._forget_at, old - self._skew)
 
-    def _settle(self) -> None:
-        self.settled = True
-        for node in sorted(self.awaited):
+    def _settle_if_due(self, now: float) -> None:
+        if not self.settling.ends(now):
+            return
+        self.settling.over = True
+        for node in sorted(self.settling.awaited):
             self.planner.effects.note(node, "node.missing", f"{node} is not back since the head started")
             if not self.fleet.nodes[node].draining:
                 self.planner.effects.writes.append(DropNode(node))
-        self.awaited.clear()
+        self.settling.awaited.clear()
+        self._forget_nodes()
         self._dirty.update(self._unsettled)
         self._unsettled.clear()
 
@@ -266,7 +266,8 @@ class Picture:
         self._forget_nodes()
 
     def _forget_nodes(self) -> None:
-        for node in self.fleet.forgotten():
+        for node in self.fleet.forgotten(self.settling.awaited):
+            self.planner.effects.forgotten.append(node.id)
             if node.address is not None:
                 self.planner.effects.addresses[node.id] = None
             if node.role == WORKER:
@@ -331,16 +332,9 @@ class Picture:
         if event.whole and not node.loaded:
             node.loaded = True
             self.fleet.weigh(node)
-            self._loaded(node, now)
-
-    def _loaded(self, node: KnownNode, now: float) -> None:
-        self.awaited.discard(node.id)
-        if not self.settled:
-            if self._settle_at is None:
-                self._settle_at = now + self._settle_time
-            if not self.awaited and not self._fresh:
-                self._settle()
-        self._offer(node, now)
+            self.settling.reported(node.id, now)
+            self._settle_if_due(now)
+            self._offer(node, now)
 
     def _report(self, node: KnownNode, report: ReplicaReport, now: float) -> None:
         replica = node.replicas.get(report.id.key)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
+
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.serving.messages import Order, ServedModel
 from sllm_actors.serving.store.records import DropRevision, PutDeployment, PutRevision, RemoveDeployment
@@ -10,11 +13,11 @@ from .catalogue import Catalogue
 from .deployment import NUMBERS, Deployment, PlacementWait, Revision, order_for
 from .effects import Effects
 from .fleet import Fleet
+from .indices.queues import WaitingQueues
 from .missing import WorkersFor, refused_by_all, what_is_missing
 from .node import KnownNode
 from .replica import KnownReplica, Told
 from .rollout import plan
-from .waiting import WaitingQueues
 
 REJECTION = 600.0
 """Seconds after which a revision is tried again on a worker that refused it, or where it failed."""
@@ -70,7 +73,7 @@ class Planner:
         """Do what the plan says once; return whether that may have changed the plan."""
 
         def has_room(revision: Revision) -> bool:
-            return self._place(deployment, revision, now) is not None
+            return self._place(deployment, revision, now, _by_worker(deployment)) is not None
 
         todo = plan(deployment, WorkersFor(self._fleet, deployment.uid, now, has_room), now)
         deployment.due = todo.due
@@ -94,8 +97,9 @@ class Planner:
         return bool(todo.stop) or any(moved) or placed
 
     def _start(self, deployment: Deployment, revision: Revision, turns: list[int | None], now: float) -> bool:
+        same = _by_worker(deployment)
         for done, turn in enumerate(turns):
-            node = self._place(deployment, revision, now)
+            node = self._place(deployment, revision, now, same)
             if node is None:
                 if deployment.rolling and revision.number == deployment.target:
                     reason = refused_by_all(deployment, revision, self._fleet, now)
@@ -108,15 +112,19 @@ class Planner:
             if key is None:  # numbers are being reserved; it is planned again when they are
                 return done > 0
             self._run(deployment, revision, key, node, now)
+            same[node.id] += 1
         self._settle_wait(deployment)
         return bool(turns)
 
     def _place(
-        self, deployment: Deployment, revision: Revision, now: float, *, but: str = ""
+        self,
+        deployment: Deployment,
+        revision: Revision,
+        now: float,
+        same: Mapping[str, int],
+        *,
+        but: str = "",
     ) -> KnownNode | None:
-        same: dict[str, int] = {}
-        for replica in deployment.running():
-            same[replica.node] = same.get(replica.node, 0) + 1
         pair, nodes = (deployment.uid, revision.number), self._fleet.nodes
 
         def passes(node: str) -> bool:
@@ -161,7 +169,8 @@ class Planner:
         if not node.rejects(pair, now):
             self._fleet.reject(node, pair, reason or "it failed there", now, now + REJECTION)
         revision = deployment.revisions[replica.key.revision]
-        if not replica.unfit and self._place(deployment, revision, now, but=node.id) is None:
+        same = _by_worker(deployment)
+        if not replica.unfit and self._place(deployment, revision, now, same, but=node.id) is None:
             if not replica.stays:
                 replica.stays = True
                 sentence = f"{replica.key} fails again and again, and no other worker has a place: {reason}"
@@ -256,6 +265,11 @@ class Planner:
         if route != deployment.route:
             deployment.route = route
             self.effects.routes[deployment.id] = route
+
+
+def _by_worker(deployment: Deployment) -> Counter[str]:
+    """Return how many replicas of a deployment are to run on each worker."""
+    return Counter(replica.node for replica in deployment.running())
 
 
 def route_of(deployment: Deployment) -> ServedModel:

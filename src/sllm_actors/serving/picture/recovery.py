@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection
+from itertools import islice
 
 from attrs import define, field
 
@@ -31,6 +32,9 @@ from .node import KnownNode
 from .planner import Planner
 from .replica import KnownReplica, Told
 from .rollout import SURGE_PATIENCE
+
+BATCH = 16
+"""How many strangers are decided about in one step at most: the actor takes other messages in between."""
 
 _Place = tuple[str, ReplicaKey]  # a worker and a replica
 
@@ -67,7 +71,7 @@ class Recovery:
         self._catalogue = catalogue
         self._planner = planner
         self._settle_time = settle_time
-        self._strangers: dict[str, Stranger] = {}
+        self._strangers: dict[str, Stranger] = {}  # by uid; those that are decided first come first
         self._rivals: dict[str, dict[_Place, KnownReplica]] = {}
 
     def meet(self, node: KnownNode, report: ReplicaReport, now: float) -> KnownReplica:
@@ -118,21 +122,30 @@ class Recovery:
 
     def due(self) -> float | None:
         """Return when the next stranger is to be decided about, or None."""
-        return min((each.decide_at for each in self._strangers.values()), default=None)
+        first = next(iter(self._strangers.values()), None)
+        return None if first is None else first.decide_at
+
+    def decides_at(self, name: str) -> float:
+        """Return when the last stranger of an id is to be decided about; minus infinity if there is none."""
+        times = (each.decide_at for each in self._strangers.values() if each.id == name)
+        return max(times, default=float("-inf"))
 
     def decide(self, now: float, wall: float, held: Collection[str]) -> list[Deployment]:
-        """Decide about the strangers that are due, and return the deployments that are to be planned.
+        """Decide about strangers that are due, and return the deployments that are to be planned.
 
+        It decides about ``BATCH`` at most: while ``due`` is not after ``now``, there are more.
         About those with an id of ``held`` it is decided later: just now, somebody deploys it.
         """
         concerned = []
-        for uid, stranger in list(self._strangers.items()):
-            if stranger.decide_at <= now and stranger.id in held:
-                stranger.decide_at = now + self._settle_time
-            elif stranger.decide_at <= now:
-                deployment = self._take_back(uid, stranger, now, wall)
-                if deployment is not None:
-                    concerned.append(deployment)
+        for uid, stranger in list(islice(self._strangers.items(), BATCH)):
+            if stranger.decide_at > now:
+                break
+            if stranger.id in held:
+                self._decide_later(uid, now)
+                continue
+            deployment = self._take_back(uid, stranger, now, wall)
+            if deployment is not None:
+                concerned.append(deployment)
         return concerned
 
     def mind_rivals(self, deployment: Deployment, now: float) -> None:
@@ -173,6 +186,11 @@ class Recovery:
             self._planner.effects.documents.append((replica.node, key))
         stranger.replicas[replica.node, key] = replica
 
+    def _decide_later(self, uid: str, now: float) -> None:
+        stranger = self._strangers.pop(uid)
+        stranger.decide_at = now + self._settle_time
+        self._strangers[uid] = stranger  # behind all others
+
     def _take_back(self, uid: str, stranger: Stranger, now: float, wall: float) -> Deployment | None:
         known = self._catalogue.by_id.get(stranger.id)
         if known is not None:
@@ -191,7 +209,7 @@ class Recovery:
             if revision.spec.id == stranger.id:
                 del self._strangers[uid]
                 return self._recovered(uid, stranger, revision, running[number])
-        stranger.decide_at = now + self._settle_time
+        self._decide_later(uid, now)
         asked = {key.revision: (node, key) for node, key in stranger.replicas}
         self._planner.effects.documents += asked.values()  # of each revision one
         return None

@@ -42,7 +42,7 @@ class KnownReplica:
         report: What the worker said last, or None before that.
         stop: Why it was ordered to stop; "" if it was not.
         returned: Whether it came back with a worker that had been given up, or with the head's own restart.
-        stays: Whether it fails again and again, and no other worker may have it.
+        stays: Whether it has failed again and again since it served last, and no other worker may have it.
     """
 
     key: ReplicaKey
@@ -65,6 +65,7 @@ class KnownReplica:
         self.report = report
         if served and not self.serves:
             self.since = now
+        self.stays = self.stays and not self.serves
         if before is None or report is None:
             return True
         known = (before.state, before.failures, before.unfit)

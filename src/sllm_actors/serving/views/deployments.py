@@ -203,7 +203,7 @@ def _trouble(picture: Picture, deployment: Deployment, now: float) -> str:
 
 
 def _why_nowhere(picture: Picture, deployment: Deployment, now: float) -> str:
-    if not picture.settled:
+    if not picture.settling.over:
         return _unsettled(picture)
     if deployment.wait is None:
         return "a worker is being chosen"
@@ -214,6 +214,6 @@ def _why_nowhere(picture: Picture, deployment: Deployment, now: float) -> str:
 
 
 def _unsettled(picture: Picture) -> str:
-    missing = len(picture.awaited)
+    missing = len(picture.settling.awaited)
     who = "1 worker that it knows" if missing == 1 else f"{missing} workers that it knows"
     return "the head has just started and waits for " + (who if missing else "its workers") + " to report"

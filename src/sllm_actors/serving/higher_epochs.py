@@ -1,0 +1,58 @@
+"""Workers that have obeyed a head of a higher epoch: whether this head is to outbid that one. Pure."""
+
+from __future__ import annotations
+
+import structlog
+
+from .messages import WorkerInventory
+
+log = structlog.get_logger("sllm_actors.controller")
+
+
+class HigherEpochs:
+    """What workers said of the epochs that they obeyed.
+
+    A worker takes no order of a lower epoch than one that it obeyed before. If the head of that epoch is
+    gone, this head has to outbid it. If it is still there, this head does not: outbidding each other, both
+    would move the same replicas.
+    """
+
+    def __init__(self) -> None:
+        self._free: dict[str, int] = {}  # by worker: the higher epoch, of a head that is not there now
+        self._taken: dict[str, str] = {}  # by worker: the other head that it obeys now
+
+    def said(self, said: WorkerInventory, own: int) -> bool:
+        """Take what a worker said; return whether ``outbid`` is to be called a moment later.
+
+        That the worker obeys another head is logged when it begins.
+
+        Args:
+            said: With the epoch that the worker obeyed last, and the head that it obeys now.
+            own: This head's epoch.
+        """
+        higher = said.epoch > own
+        self._free.pop(said.node, None)
+        if not (higher and said.obeys):
+            self._taken.pop(said.node, None)
+        elif self._taken.get(said.node) != said.obeys:
+            self._taken[said.node] = said.obeys
+            log.warning("controller.not_obeyed", node=said.node, obeys=said.obeys, epoch=said.epoch)
+        if not higher or said.obeys:
+            return False
+        self._free[said.node] = said.epoch
+        return True
+
+    def outbid(self, node: str, own: int) -> int | None:
+        """Return the epoch that this head is to have, or None if the worker has found another head meanwhile.
+
+        Args:
+            node: The worker.
+            own: This head's epoch.
+        """
+        higher = self._free.pop(node, 0)
+        return higher + 1 if higher > own else None
+
+    def forget(self, node: str) -> None:
+        """Forget a worker."""
+        self._free.pop(node, None)
+        self._taken.pop(node, None)
