@@ -69,6 +69,7 @@ def read_options(argv: list[str]) -> argparse.Namespace:
 
     life = parser.add_argument_group("while it serves")
     life.add_argument("--hang-file", default="", help="answer nothing while this file exists")
+    life.add_argument("--dead-file", default="", help="while it exists, answer as vLLM without its core")
     life.add_argument("--stall-file", default="", help="generate nothing while it exists; /health says 200")
     life.add_argument("--fail-after", type=int, default=-1, help="send an error frame after so many tokens")
     life.add_argument("--no-sleep", action="store_true", help="know no /sleep, as vLLM on a CPU")
@@ -142,6 +143,8 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         engine, options = self.engine, self.engine.options
         engine.wait_while(options.hang_file)
+        if self._is_dead(503 if self.path == "/health" else 500):
+            return
         match urlsplit(self.path).path:
             case "/health":
                 ready = time.monotonic() - engine.began >= options.start
@@ -159,6 +162,8 @@ class Handler(BaseHTTPRequestHandler):
         engine, options = self.engine, self.engine.options
         body = self.rfile.read(int(self.headers.get("content-length") or 0))
         engine.wait_while(options.hang_file)
+        if self._is_dead(500):
+            return
         url = urlsplit(self.path)
         if options.api_key and self.headers.get("authorization") != f"Bearer {options.api_key}":
             self._answer(401, {"error": "Unauthorized"})
@@ -168,6 +173,13 @@ class Handler(BaseHTTPRequestHandler):
             self._answer(404, {"detail": "Not Found"})
         else:
             self._tier(url.path, parse_qs(url.query), body)
+
+    def _is_dead(self, status: int) -> bool:
+        """Answer as vLLM does whose core has died, if it has: 503 at /health, else 500."""
+        if not self.engine.options.dead_file or not os.path.exists(self.engine.options.dead_file):  # noqa: PTH110
+            return False
+        self._answer(status, {"error": {"message": "EngineCore died", "type": "Internal", "code": status}})
+        return True
 
     def _tier(self, path: str, query: dict[str, list[str]], body: bytes) -> None:
         engine = self.engine

@@ -20,7 +20,14 @@ from tests.engines.kit import altered, report_of, start
 from sllm_actors.engines.external import ServerAccess
 from sllm_actors.engines.host import EngineHost
 from sllm_actors.engines.identity import ReplicaKey
-from sllm_actors.engines.messages import ReplicaOrder, ReplicaReport, ReplicaState, StopReplica
+from sllm_actors.engines.messages import (
+    ConfirmEngine,
+    EngineConfirmed,
+    ReplicaOrder,
+    ReplicaReport,
+    ReplicaState,
+    StopReplica,
+)
 from sllm_actors.testing import TestSystem
 
 pytestmark = pytest.mark.anyio
@@ -125,6 +132,19 @@ async def test_a_server_that_is_loading_is_waited_for_as_an_engine_is(host: Engi
         assert failed.reason.startswith(f"{address} is not ready after 0.5 s: loading the model")
         theirs.answers["/health"] = 200
         await report_of(probe, ReplicaState.READY)
+
+
+async def test_a_server_of_somebody_else_serves_while_it_answers_its_health_check(host: EngineHost) -> None:
+    theirs = TheirServer({"/health": 200, "/v1/models": 200})
+    async with TestSystem() as system, theirs.listening() as address:
+        host = altered(host, health=evolve(host.policy.health, misses=10_000))
+        replica, probe = await start(system, order(address), host)
+        ready = await report_of(probe, ReplicaState.READY)
+        assert await replica.ask(ConfirmEngine(ready.id), timeout=10.0) == EngineConfirmed(serving=True)
+
+        theirs.answers["/health"] = 503
+        ill = await replica.ask(ConfirmEngine(ready.id), timeout=10.0)
+        assert ill == EngineConfirmed(reason="loading the model (status 503)")
 
 
 @pytest.mark.parametrize(

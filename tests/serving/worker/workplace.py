@@ -23,7 +23,9 @@ from sllm_actors.actors import (
 from sllm_actors.disk import Disk
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.engines.messages import (
+    ConfirmEngine,
     Drained,
+    EngineConfirmed,
     InspectSource,
     LogChunk,
     OrderChanged,
@@ -76,7 +78,7 @@ class ScriptedReplica(Actor):
         fields = {"can_sleep": self._workplace.can_sleep, "withdrawal": self.withdrawal, **more}
         self._owner.tell(ReplicaChanged(ReplicaReport(me, state, **fields)))
 
-    async def receive(self, message: Any) -> None:
+    async def receive(self, message: Any) -> EngineConfirmed | None:
         match message:
             case ReplicaState():
                 self.say(message)
@@ -90,6 +92,8 @@ class ScriptedReplica(Actor):
                 self.say(ReplicaState.ASLEEP)
             case WakeReplica():
                 self.say(ReplicaState.READY)
+            case ConfirmEngine(life):
+                return EngineConfirmed(serving=life.attempt == self._attempt)
             case Drained():
                 self.drained.append(message)
                 if self.stops:
@@ -97,6 +101,7 @@ class ScriptedReplica(Actor):
                     self.context.stop()
             case _:
                 raise ValueError("a bug")
+        return None
 
 
 class Workplace:

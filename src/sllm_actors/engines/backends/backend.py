@@ -35,6 +35,8 @@ class Launch:
             since any program on the machine can connect to it.
         server: How the server of somebody else is reached; None for an engine that the worker starts.
         weights: The file or folder of weights that the engine will read, to be read ahead; None for none.
+        core_died: What the health path of an engine that was ready answers when its core has died, and its
+            server lingers; empty where a status says no such thing.
     """
 
     address: str
@@ -46,6 +48,7 @@ class Launch:
     key: str = field(default="", repr=False)
     server: ServerAccess | None = None
     weights: Path | None = None
+    core_died: frozenset[int] = frozenset()
 
 
 class Backend(Protocol):

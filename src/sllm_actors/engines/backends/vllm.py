@@ -31,6 +31,9 @@ WORK = WorkMetrics(
 QUIET = "/health,/metrics,/ping,/load"
 """Paths that are left out of the engine's access log: the worker asks them all the time."""
 
+CORE_DIED = frozenset({500, 503})
+"""What ``/health`` answers when the core is dead. The server ends at the next request, or seconds later."""
+
 
 class Vllm:
     """The vllm backend. See ``Backend``."""
@@ -100,7 +103,16 @@ def plan(
         own_cores=settings.cpu_threads is not None and order.num_gpus == 0,
     )
     weights = None if settings.load_format == "dummy" else model.folder
-    return Launch(f"unix:{paths.socket}", ("/health",), launch, phase_of, WORK, tiers, weights=weights)
+    return Launch(
+        f"unix:{paths.socket}",
+        ("/health",),
+        launch,
+        phase_of,
+        WORK,
+        tiers,
+        weights=weights,
+        core_died=CORE_DIED,
+    )
 
 
 def environment(settings: VllmSettings, num_gpus: int, host: EngineHost) -> dict[str, str]:

@@ -11,12 +11,16 @@ import anyio.to_thread
 import structlog
 from attrs import evolve, frozen
 
-from sllm_actors.actors import Actor, ActorRef, ExitReason
+from sllm_actors.actors import Actor, ActorRef, ExitReason, Reply
 from sllm_actors.descriptors import explain
+from sllm_actors.engines import life_end
 from sllm_actors.engines.backends.external import External
 from sllm_actors.engines.host import EngineHost
+from sllm_actors.engines.identity import ReplicaId
 from sllm_actors.engines.messages import (
+    ConfirmEngine,
     Drained,
+    EngineConfirmed,
     OrderChanged,
     ReplicaChanged,
     ReplicaOrder,
@@ -72,11 +76,11 @@ class ReplicaActor(Actor):
     """Runs one replica as ordered, restarts its engine when that fails, and reports each change to its owner;
     and once more every ``REPEAT`` seconds, since a report does not fit into a mailbox that is full.
 
-    It takes ``StopReplica``, ``Drained``, ``SleepReplica``, ``WakeReplica`` and ``OrderChanged``, of which a
-    start that is under way takes no notice, nor does a drain. After ``StopReplica`` it
-    reports STOPPED as soon as nothing of the engine is left, and ends normally. When its supervisor stops it,
-    it ends the engine too, which may take ``EnginePolicy.stop_budget`` even if the supervisor allows less: no
-    engine is left behind.
+    It takes ``StopReplica``, ``Drained``, ``SleepReplica``, ``WakeReplica``, ``ConfirmEngine``, which it
+    answers within a second, and ``OrderChanged``, of which a start that is under way takes no notice, nor
+    does a drain. After ``StopReplica`` it reports STOPPED as soon as nothing of the engine is left, and
+    ends normally. When its supervisor stops it, it ends the engine too, which may take
+    ``EnginePolicy.stop_budget`` even if the supervisor allows less: no engine is left behind.
 
     Args:
         order: What to run.
@@ -123,6 +127,8 @@ class ReplicaActor(Actor):
             case Drained(replica, withdrawal):
                 if replica == self._order.key.attempt(self._replica.attempt):
                     self._apply(DrainOver(withdrawal))
+            case ConfirmEngine(life):
+                self.context.start_soon(self._confirm, life, self.context.reply_later())
             case _Timer(event=event):
                 self._apply(event)
             case _Repeat():
@@ -181,10 +187,34 @@ class ReplicaActor(Actor):
                 case Finish():
                     self.context.stop()
 
+    async def _confirm(self, life: ReplicaId, reply: Reply) -> None:
+        """Answer whether an engine life serves; of one that is over, how it ended."""
+        engine = self._life
+        if life_end.is_over(life, self._reported()) or engine is None:
+            reply.send(self._end_of(life))
+            return
+        try:
+            found = await engine.confirm()
+        except Exception as error:  # noqa: BLE001 - whatever a question meets must not end the replica
+            reason = f"{type(error).__name__}: {error}"[:300]
+            log.warning("engine.not_confirmed", replica=str(life), reason=reason)
+            reply.fail(error)
+        else:
+            reply.send(found if found.serving or found.died else self._end_of(life, found))
+
+    def _end_of(self, life: ReplicaId, found: EngineConfirmed | None = None) -> EngineConfirmed:
+        report = self._reported()
+        if found is not None and not life_end.is_over(life, report):
+            return found
+        return EngineConfirmed(died=life_end.died(life, report), reason=report.reason or "it has ended")
+
     def _report(self) -> None:
+        self._owner.tell(ReplicaChanged(self._reported()))
+
+    def _reported(self) -> ReplicaReport:
         replica = self._replica
         listening = replica.address != ""
-        report = ReplicaReport(
+        return ReplicaReport(
             id=self._order.key.attempt(replica.attempt),
             state=replica.state,
             address=replica.address,
@@ -205,7 +235,6 @@ class ReplicaActor(Actor):
             gpus=self._order.num_gpus,
             fingerprint=self._order.fingerprint,
         )
-        self._owner.tell(ReplicaChanged(report))
 
     def _end_engine(self) -> None:
         self._ending = True

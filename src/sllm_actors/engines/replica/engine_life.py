@@ -28,12 +28,13 @@ from sllm_actors.engines.life_end import UNKNOWN_EXIT
 from sllm_actors.engines.machine.core_binding import bind_descendants
 from sllm_actors.engines.machine.gpus import GpuAllocation, visible
 from sllm_actors.engines.machine.log_reader import log_end, read_lines
-from sllm_actors.engines.messages import ReplicaOrder
+from sllm_actors.engines.messages import EngineConfirmed, ReplicaOrder
 from sllm_actors.engines.ownership.engine_process import EngineProcess, Exit
 from sllm_actors.engines.plan import EnginePaths, LaunchPlan
 from sllm_actors.models.errors import SourceProblem
 from sllm_actors.models.prefetch import prefetch
 
+from .confirmation import Confirming, EngineCheck, ServerCheck
 from .events import (
     Admitted,
     Answered,
@@ -87,12 +88,19 @@ class EngineLife:
     start: int
     _tiers: deque[PutToSleep | WakeUp] = field(factory=deque, init=False)
     _asked: anyio.Event = field(factory=anyio.Event, init=False)
-    _over: bool = field(default=False, init=False)
+    _over: anyio.Event = field(factory=anyio.Event, init=False)
+    _check: Confirming | None = field(default=None, init=False)
 
     def change_tier(self, wanted: PutToSleep | WakeUp) -> None:
         """Have the engine put to sleep or woken; several changes are made one after the other."""
         self._tiers.append(wanted)
         self._asked.set()
+
+    async def confirm(self) -> EngineConfirmed:
+        """Find out, within ``CONFIRM_SECONDS``, whether the engine serves."""
+        if self._check is None:
+            return EngineConfirmed(reason="it has not been ready yet")
+        return await self._check.confirm()
 
     async def run(self) -> None:
         """Run until the engine has ended and nothing of it is left; errors are reported, not raised.
@@ -124,6 +132,7 @@ class EngineLife:
             patience=order.startup_timeout,
         )
         if launch.plan is None:
+            self._check = ServerCheck(launch, self.host.disk)
             self._end(self._ended(await self._watch_server(launch, order)))
             return
         await self.host.disk.check(launch.plan.argv[0])
@@ -187,6 +196,7 @@ class EngineLife:
         verdicts: list[Ended] = []
         exits: list[Exit] = []
         ready = anyio.Event()
+        self._check = EngineCheck(launch, self.host.policy.health, engine.leash_pid, self._over)
 
         async def follow_process() -> None:
             exit_ = await engine.exited()
@@ -302,8 +312,8 @@ class EngineLife:
 
     def _end(self, ended: Ended) -> None:
         """Report ``Ended`` once: an error that comes while the engine is being ended is no second end."""
-        if not self._over:
-            self._over = True
+        if not self._over.is_set():
+            self._over.set()
             self.say(ended)
 
     def _ended(self, reason: str, exit_status: str = "") -> Ended:

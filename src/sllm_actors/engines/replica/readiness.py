@@ -9,6 +9,7 @@ from typing import Self
 import anyio
 import anyio.to_thread
 import httpx2
+from attrs import frozen
 
 from sllm_actors.descriptors import is_out_of_descriptors
 from sllm_actors.engines.backends.work_metrics import WorkMetrics
@@ -26,6 +27,19 @@ LONGEST_METRICS = 4 * 1024 * 1024
 """The most bytes of an engine's metrics; more are not read."""
 
 Say = Callable[[str], None]
+
+
+@frozen
+class Health:
+    """What asking an engine for its health showed.
+
+    Attributes:
+        problem: Why it is not ready, in a few words; "" if it is.
+        status: The status that it answered with; 0 if it did not answer.
+    """
+
+    problem: str = ""
+    status: int = 0
 
 
 class HealthProbe:
@@ -137,25 +151,33 @@ class HealthProbe:
         Raises:
             PortTaken: Another program listens on the engine's port; no request was sent to it.
         """
+        return (await self.check()).problem
+
+    async def check(self) -> Health:
+        """Ask the engine once.
+
+        Raises:
+            PortTaken: Another program listens on the engine's port; no request was sent to it.
+        """
         if self._owner is not None and (problem := await self._look(self._owner)):
-            return problem
+            return Health(problem)
         try:
             with anyio.fail_after(self._policy.timeout):
                 status = await self._status(self._paths[0])
         except TimeoutError:
-            return f"no answer within {self._policy.timeout:g} s"
+            return Health(f"no answer within {self._policy.timeout:g} s")
         except httpx2.HTTPError as error:
             if is_out_of_descriptors(error):
-                return OUT_OF_DESCRIPTORS
+                return Health(OUT_OF_DESCRIPTORS)
             if isinstance(error, httpx2.ConnectError):
-                return "not listening yet"
-            return f"no answer ({type(error).__name__})"
+                return Health("not listening yet")
+            return Health(f"no answer ({type(error).__name__})")
         if status == httpx2.codes.NOT_FOUND and len(self._paths) > 1:
             self._paths = self._paths[1:]
-            return await self.ask()
+            return await self.check()
         if status == httpx2.codes.SERVICE_UNAVAILABLE:
-            return "loading the model"
-        return "" if status == httpx2.codes.OK else f"status {status}"
+            return Health("loading the model", status)
+        return Health("" if status == httpx2.codes.OK else f"status {status}", status)
 
     async def _look(self, owner: PortOwner) -> str:
         try:

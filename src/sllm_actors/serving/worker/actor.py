@@ -19,6 +19,7 @@ from attrs import evolve, frozen
 from sllm_actors.actors import TEMPORARY, Actor, ActorRef, ChildSpec, Down, NodeId, StartFailed, Timer
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.engines.messages import (
+    ConfirmEngine,
     InspectSource,
     LogChunk,
     OrderChanged,
@@ -50,7 +51,7 @@ from .feed import ReplicaFeed
 from .heads import Heads, OrderMessage
 from .machine import LookAtDeclined, LookAtMachine, MachineWatch
 from .orders import Assignments, Check, Effect, Forget, PassOn, Refuse, Retire, Say, SayGone, Start, Welcome
-from .questions import Questions
+from .questions import Questions, confirm
 from .replicas import Replicas
 from .runtime import WorkerRuntime
 from .tiers import Decide, put_to_sleep, wake_up
@@ -171,6 +172,8 @@ class WorkerActor(Actor):
                 self._questions.answer(partial(self._inspect, message))
             case ReadLog():
                 self._questions.answer(partial(self._read_log, message))
+            case ConfirmEngine():
+                self._questions.answer(partial(confirm, self._running.get(message.id.key), message))
             case ReadDocument(key):
                 return ReplicaDocument(self._assignments.document(key))
             case SleepInstance(key, level):

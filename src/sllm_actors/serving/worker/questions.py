@@ -7,12 +7,24 @@ from typing import Any, Final
 
 import structlog
 
-from sllm_actors.actors import Context, MailboxFull, Reply
+from sllm_actors.actors import ActorRef, Context, MailboxFull, Reply
+from sllm_actors.engines.messages import ConfirmEngine, EngineConfirmed
 
 log = structlog.get_logger("sllm_actors.worker")
 
 MAX_QUESTIONS: Final = 64
 """The most questions that are answered at a time; others are refused."""
+
+CONFIRM_TIMEOUT: Final = 5.0
+"""Seconds that a replica gets to say whether it serves; it takes less than one."""
+
+
+async def confirm(replica: ActorRef | None, question: ConfirmEngine) -> EngineConfirmed:
+    """Answer whether an engine life serves, by asking its replica; None: the worker has it no longer."""
+    if replica is None:
+        return EngineConfirmed(reason="its replica was stopped")
+    answer: EngineConfirmed = await replica.ask(question, timeout=CONFIRM_TIMEOUT)
+    return answer
 
 
 class Questions:
