@@ -9,8 +9,8 @@ from .answers import DeploymentDocument, ListDocument, read
 from .client import GatewayClient, path_of
 from .errors import CommandFailure, RequestRefused
 
-PAGE = 1000
-"""The most entries that are asked for at a time."""
+PAGE = 500
+"""The most entries that are asked for at a time: the head does nothing else while it describes them."""
 
 MOST_PAGES = 10_000
 """The most pages of one list."""

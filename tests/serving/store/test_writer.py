@@ -35,6 +35,7 @@ from sllm_actors.serving.store.records import (
 )
 from sllm_actors.serving.store.store import Store
 from sllm_actors.serving.store.writer import StoreWriter
+from sllm_actors.serving.store.writes import JOURNAL_CHUNK
 
 pytestmark = pytest.mark.anyio
 
@@ -151,6 +152,29 @@ async def test_the_journal_follows_and_is_bounded_while_the_store_is_away(
         watched.away = False
         await until(lambda: any(isinstance(each[0], AddJournal) for each in watched.given))
         assert [each.at for each in await to_thread.run_sync(watched.store.journal, 10)] == [8.0, 7.0, 6.0]
+
+
+async def test_a_burst_of_entries_is_written_whole_in_chunks(tmp_path: Path) -> None:
+    many = 2 * JOURNAL_CHUNK + 5
+    async with writing(tmp_path) as (writer, watched, _):
+        writer.note([JournalEntry(float(number), "m", "event", "a sentence") for number in range(many)])
+        await until(lambda: not writer.waits)
+        chunks = [each[0] for each in watched.given]
+        assert [len(each.entries) for each in chunks if isinstance(each, AddJournal)] == [1000, 1000, 5]
+        found = await to_thread.run_sync(watched.store.journal, many)
+        assert [each.at for each in found] == [float(number) for number in reversed(range(many))]
+
+
+async def test_how_many_entries_did_not_get_into_the_log_is_logged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_ENTRIES", 3)
+    with capture_logs() as lines:
+        async with writing(tmp_path) as (writer, _, _):
+            writer.note([JournalEntry(float(number), "m", "event", "a sentence") for number in range(5)])
+            await until(lambda: not writer.waits)
+    assert [line["entries"] for line in lines if line["event"] == "journal.not_logged"] == [2]
+    assert sum(line["event"] == "event" for line in lines) == 3
 
 
 async def test_a_writer_that_is_cancelled_in_a_write_keeps_what_waited(tmp_path: Path) -> None:

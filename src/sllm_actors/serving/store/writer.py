@@ -24,12 +24,13 @@ from .records import (
     StoreWrite,
 )
 from .store import Store
+from .writes import JOURNAL_CHUNK, JOURNAL_KEPT
 
 log = structlog.get_logger("sllm_actors.store")
 journal_log = structlog.get_logger("sllm_actors.journal")
 
-MOST_ENTRIES: Final = 1000
-"""Journal entries that wait while the store is away; of more, the oldest are dropped."""
+MOST_ENTRIES: Final = JOURNAL_KEPT
+"""Journal entries that wait at most. Of more, the oldest are dropped: the journal would not keep them."""
 
 AGAIN_AFTER: Final = 2.0
 """Seconds after which a store that failed is tried again."""
@@ -70,6 +71,7 @@ class StoreWriter:
         self._promises: list[_Promise] = []
         self._journal: list[JournalEntry] = []
         self._unlogged: list[JournalEntry] = []
+        self._never_logged = 0  # entries that were dropped since the last line was logged
         self._wake = anyio.Event()
         self._writing = False
 
@@ -94,10 +96,16 @@ class StoreWriter:
             self._wake.set()
 
     def note(self, entries: Sequence[JournalEntry]) -> None:
-        """Add to the journal, and to the log, soon."""
+        """Add to the journal, and to the log, soon.
+
+        While the disk does not answer, ``MOST_ENTRIES`` of both wait at most. How many did not get into the
+        log is logged.
+        """
         self._unlogged += entries
         self._journal += entries
-        del self._journal[: max(0, len(self._journal) - MOST_ENTRIES)]
+        self._never_logged += max(0, len(self._unlogged) - MOST_ENTRIES)
+        for waiting in (self._unlogged, self._journal):
+            del waiting[: max(0, len(waiting) - MOST_ENTRIES)]
         if entries:
             self._wake.set()
 
@@ -180,18 +188,20 @@ class StoreWriter:
     async def _write_log(self) -> None:
         """Log in a thread: a thousand lines, as when all links are lost, would hold the loop too long."""
         entries, self._unlogged = self._unlogged, []
+        dropped, self._never_logged = self._never_logged, 0
+        if dropped:
+            log.warning("journal.not_logged", entries=dropped, meaning="there were too many at a time")
         if entries:
             await to_thread.run_sync(_log_all, entries)
 
     async def _write_journal(self) -> None:
-        entries, self._journal = self._journal, []
-        if not entries:
-            return
-        try:
-            await to_thread.run_sync(self._store.apply, [AddJournal(tuple(entries))])
-        except BaseException:
-            self._journal = (entries + self._journal)[-MOST_ENTRIES:]
-            raise
+        while self._journal:  # in chunks: others wait for the database
+            entries, self._journal = self._journal[:JOURNAL_CHUNK], self._journal[JOURNAL_CHUNK:]
+            try:
+                await to_thread.run_sync(self._store.apply, [AddJournal(tuple(entries))])
+            except BaseException:
+                self._journal = (entries + self._journal)[-MOST_ENTRIES:]
+                raise
 
     def _drop_revisions(self, uid: str) -> None:
         for about, write in list(self._behind.items()):
