@@ -56,8 +56,10 @@ TESTS = {
     "gateway": [
         "test_access",
         "test_headers",
+        "test_surface",
         "bodies/test_dialects",
         "bodies/test_request_fields",
+        "bodies/test_response_id",
         "bodies/test_rewriting",
         "bodies/test_stream_end",
         "bodies/test_stream_error",
@@ -71,6 +73,7 @@ TESTS = {
         "routing/test_knowledge",
         "routing/test_loss",
         "routing/test_route",
+        "routing/test_sticky_ids",
     ],
     "serving": [
         "test_admission",

@@ -135,6 +135,7 @@ PURE_CORES = {
         "bodies.dialects",
         "bodies.json_mistakes",
         "bodies.request_fields",
+        "bodies.response_id",
         "bodies.rewriting",
         "bodies.stream_end",
         "bodies.stream_error",
@@ -153,6 +154,8 @@ PURE_CORES = {
         "routing.knowledge",
         "routing.loss",
         "routing.route",
+        "routing.sticky_ids",
+        "surface",
     ],
     "serving": [
         "admission",

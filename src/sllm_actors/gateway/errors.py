@@ -82,6 +82,22 @@ def not_found(what: str, code: str = "not_found") -> ApiError:
     return ApiError(404, code, what)
 
 
+def unknown_id(made: str) -> ApiError:
+    """The path has an id of something that an engine holds, and this gateway does not know which engine."""
+    return not_found(
+        f"this gateway does not know which model {made[:200]!r} belongs to: add ?model=NAME to the address",
+        "unknown_id",
+    )
+
+
+def holder_gone(made: str, deployment: str) -> ApiError:
+    """The replica that held what the id in the path names has left the routes, and took it along."""
+    return not_found(
+        f"{made[:200]!r} is gone: the engine of {deployment} that held it has ended, so make it anew",
+        "unknown_id",
+    )
+
+
 def hold_queue_full(deployment: str, limit: int) -> ApiError:
     """``limit`` requests wait for the deployment in this gateway already."""
     return ApiError(

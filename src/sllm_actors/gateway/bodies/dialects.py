@@ -26,7 +26,7 @@ class Dialect:
     """OpenAI's errors, and a stream that ends when its body does.
 
     Attributes:
-        last_words: Bytes one of which is in the last event of a stream; empty where there is no such event.
+        last_words: Some of these bytes are in the last event of a stream; empty where there is no such event.
         last_event: Finds the beginning of that event, and the line break before it.
         whole: Whether the client needs that event whole; if not, its beginning says all.
     """
@@ -34,10 +34,6 @@ class Dialect:
     last_words: tuple[bytes, ...] = ()
     last_event: re.Pattern[bytes] = re.compile(rb"(?!)")
     whole: bool = False
-
-    def has_last_event(self, data: bytes) -> bool:
-        """Say whether the last event of a stream begins in these bytes of it."""
-        return any(words in data for words in self.last_words) and bool(self.last_event.search(data))
 
     def body(self, error: ApiError) -> bytes:
         """Return the body of an answer that is an error."""
@@ -102,7 +98,7 @@ MESSAGES = _Anthropic((b"message_stop",), _named_event("message_stop"), whole=Tr
 """``/v1/messages`` and what is below it: Anthropic's errors, and a stream ends with ``message_stop``."""
 
 RESPONSES = _Responses(
-    (b"response.completed", b"response.incomplete", b"response.failed"),
+    (b"complete", b"failed"),
     _named_event(r"response\.(?:completed|incomplete|failed)"),
     whole=True,
 )

@@ -16,18 +16,23 @@ class StreamEnd:
     """
 
     def __init__(self, dialect: Dialect) -> None:
-        self._dialect = dialect
+        self._last_event = dialect.last_event
+        self._whole = dialect.whole
+        self._wanted = dialect.last_words  # nothing, once the last event was seen
         self._tail = b"\n"  # a stream begins at the beginning of a line
-        self._seen = not dialect.last_words
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes."""
+        if not self._whole and data.endswith(b"}\n\n"):  # the last line is another: nothing to look for
+            self._tail = b"\n"
+            return
         window = self._tail + data
-        if not self._seen:
-            self._seen = self._dialect.has_last_event(window)
+        for words in self._wanted:
+            if words in window and self._last_event.search(window):
+                self._wanted = ()
         self._tail = window[-_KEPT:]
 
     @property
     def ended(self) -> bool:
         """Whether the stream has said that it is complete. True from the beginning if it never says so."""
-        return self._seen and (not self._dialect.whole or self._tail.endswith(_BLANK_LINE))
+        return not self._wanted and (not self._whole or self._tail.endswith(_BLANK_LINE))

@@ -1,0 +1,43 @@
+"""Remembers which replica made what has an id, as a stored response: only that replica knows it. Pure."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from sllm_actors.engines.identity import ReplicaId
+
+REMEMBERED = 20_000
+"""How many ids one gateway remembers; about 8 MiB."""
+
+
+class StickyIds:
+    """Ids and their replicas; the id that was used least recently is forgotten first.
+
+    Args:
+        limit: How many ids are remembered.
+    """
+
+    def __init__(self, limit: int = REMEMBERED) -> None:
+        self._limit = limit
+        self._replicas: OrderedDict[str, ReplicaId] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._replicas)
+
+    def remember(self, made: str, replica: ReplicaId) -> None:
+        """Remember that ``replica`` made ``made``."""
+        self._replicas[made] = replica
+        self._replicas.move_to_end(made)
+        if len(self._replicas) > self._limit:
+            self._replicas.popitem(last=False)
+
+    def find(self, made: str) -> ReplicaId | None:
+        """Return the replica that made ``made``, or None if that is not known here."""
+        replica = self._replicas.get(made)
+        if replica is not None:
+            self._replicas.move_to_end(made)
+        return replica
+
+    def forget(self, made: str) -> None:
+        """Forget an id, as one that was deleted or whose replica is gone; it need not be known."""
+        self._replicas.pop(made, None)

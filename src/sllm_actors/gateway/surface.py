@@ -1,0 +1,108 @@
+"""Which requests are for engines, and where they say which engine. Pure.
+
+By a rule, so that what an engine offers needs no word here: everything under ``/v1/`` but the models, which
+the gateway lists itself; everything under ``/v2/``; and what vLLM has beside them. What else an engine has
+(to sleep, to stop, to load other weights) is for its worker only.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum, auto
+from urllib.parse import parse_qs
+
+from attrs import frozen
+
+_BESIDE = (
+    b"tokenize",
+    b"detokenize",
+    b"score",
+    b"rerank",
+    b"pooling",
+    b"classify",
+    b"generative_scoring",
+    b"inference/v1/generate",
+    b"cohere/v2/chat",
+)
+
+# No escapes, no dots and no empty names: a path must not mean another one to an engine.
+_FOR_ENGINES = re.compile(
+    rb"/(?:v1/(?!models(?:/|\Z))[A-Za-z0-9_-]+(?:/[A-Za-z0-9_-]+)*|v2/[A-Za-z0-9_-]+(?:/[A-Za-z0-9_-]+)*|"
+    + b"|".join(_BESIDE)
+    + rb")/?"
+)
+# A name with a digit in it was made by an engine; operations have words.
+_ID = re.compile(rb"/v1/[a-z_]+(?:/[a-z_]+)*?/([A-Za-z_-]*[0-9][A-Za-z0-9_-]*)(?:/[A-Za-z0-9_-]+)*/?")
+_COMMON = frozenset([b"/v1/chat/completions", b"/v1/completions", b"/v1/embeddings", b"/v1/responses"])
+
+
+class ModelIn(Enum):
+    """Where a request says which model it is for."""
+
+    BODY = auto()
+    """In the key ``model`` of its body, or in the field of that name of a form."""
+    QUERY = auto()
+    """In the parameter ``model`` of its query."""
+    ID = auto()
+    """Nowhere, but its path has an id of something that one replica holds."""
+
+
+@frozen
+class EngineRequest:
+    """What the first line of a request for an engine says.
+
+    Attributes:
+        model_in: Where it says which model it is for.
+        name: The model that the query names, or the id in the path; ``""`` if the body names the model.
+    """
+
+    model_in: ModelIn
+    name: str = ""
+
+
+_BY_BODY = EngineRequest(ModelIn.BODY)
+
+
+def engine_request(method: str, path: bytes, query: bytes) -> EngineRequest | None:
+    """Return what a request asks of engines, or None if it is not for them.
+
+    ``POST`` is, except to what an id names; so are ``GET``, ``DELETE`` and ``POST …/cancel`` for what an id
+    names, which the replica holds that made the id, and ``GET`` and ``DELETE`` with a ``model`` in the query.
+
+    Args:
+        method: The method of the request.
+        path: Its path as it came, without the query.
+        query: Its query as it came, without the question mark.
+    """
+    if method == "POST":
+        if path in _COMMON:
+            return _BY_BODY
+        if not path.rstrip(b"/").endswith(b"/cancel"):
+            return _BY_BODY if _FOR_ENGINES.fullmatch(path) else None
+    elif method not in ("GET", "DELETE"):
+        return None
+    if not _FOR_ENGINES.fullmatch(path):
+        return None
+    model = model_in_query(query)
+    if model:
+        return EngineRequest(ModelIn.QUERY, model)
+    found = _ID.fullmatch(path)
+    return EngineRequest(ModelIn.ID, found[1].decode()) if found else None
+
+
+def model_in_query(query: bytes) -> str:
+    """Return the parameter ``model`` of a query, the last one if it comes twice, or ``""``."""
+    if b"model=" not in query:
+        return ""
+    try:
+        found = parse_qs(query.decode("latin-1"), errors="strict", max_num_fields=100).get("model", [])
+    except ValueError:
+        return ""
+    return found[-1] if found else ""
+
+
+def methods_of(path: bytes) -> tuple[str, ...]:
+    """Return the methods that engines may take at a path, ``OPTIONS`` too; none if it is not for engines."""
+    if not _FOR_ENGINES.fullmatch(path):
+        return ()
+    return ("DELETE", "GET", "OPTIONS", "POST") if _ID.fullmatch(path) else ("OPTIONS", "POST")
