@@ -74,11 +74,12 @@ class StoreWriter:
         self._never_logged = 0  # entries that were dropped since the last line was logged
         self._wake = anyio.Event()
         self._writing = False
+        self._noting = False
 
     @property
     def waits(self) -> bool:
         """Whether something is not on disk yet."""
-        return bool(self._behind or self._journal or self._writing)
+        return bool(self._behind or self._journal or self._writing or self._noting)
 
     def behind(self, writes: Sequence[StoreWrite], numbers: Mapping[str, int] | None = None) -> None:
         """Write this soon.
@@ -191,17 +192,25 @@ class StoreWriter:
         dropped, self._never_logged = self._never_logged, 0
         if dropped:
             log.warning("journal.not_logged", entries=dropped, meaning="there were too many at a time")
-        if entries:
+        if not entries:
+            return
+        try:
             await to_thread.run_sync(_log_all, entries)
+        except BaseException:  # cancelled before it began: the last call of ``run`` logs them
+            self._unlogged = entries + self._unlogged
+            raise
 
     async def _write_journal(self) -> None:
         while self._journal:  # in chunks: others wait for the database
             entries, self._journal = self._journal[:JOURNAL_CHUNK], self._journal[JOURNAL_CHUNK:]
+            self._noting = True
             try:
                 await to_thread.run_sync(self._store.apply, [AddJournal(tuple(entries))])
             except BaseException:
                 self._journal = (entries + self._journal)[-MOST_ENTRIES:]
                 raise
+            finally:
+                self._noting = False
 
     def _drop_revisions(self, uid: str) -> None:
         for about, write in list(self._behind.items()):
