@@ -153,6 +153,7 @@ PURE_CORES = {
         "routing.in_flight",
         "routing.knowledge",
         "routing.loss",
+        "routing.poison",
         "routing.route",
         "routing.sticky_ids",
         "surface",
@@ -160,6 +161,7 @@ PURE_CORES = {
     "serving": [
         "admission",
         "answers",
+        "deaths",
         "deployment.changes",
         "deployment.contradictions",
         "differences.follower",

@@ -23,8 +23,10 @@ from sllm_actors.serving.differences.messages import Beat, Difference, Page, Str
 from sllm_actors.serving.differences.publisher import Publisher
 from sllm_actors.serving.messages import (
     CONTROLLER,
+    DeathKey,
     DeleteDeployment,
     Deploy,
+    EngineDeath,
     Order,
     ReadDocument,
     ReplicaDocument,
@@ -37,6 +39,7 @@ from sllm_actors.serving.store.records import StoredState
 from sllm_actors.serving.store.store import Store
 from sllm_actors.serving.streams import (
     ADDRESSES,
+    DEATHS,
     ORDERS,
     REPLICAS,
     ROUTES,
@@ -63,6 +66,7 @@ class Played:
     orders: dict[ReplicaKey, Order] = field(factory=dict)
     routes: dict[str, ServedModel] = field(factory=dict)
     addresses: dict[str, WorkerAddress] = field(factory=dict)
+    deaths: dict[DeathKey, EngineDeath] = field(factory=dict)
     read: int = 0
 
     @property
@@ -115,7 +119,7 @@ class Head:
         peer = Peer(NodeId(node), role, Incarnation(life, 0), f"{node}.lan", outbound=False)
         self.peers[node] = peer
         if node not in self.nodes:
-            streams: list[Stream[Any, Any]] = [ORDERS] if role == "worker" else [ROUTES, ADDRESSES]
+            streams: list[Stream[Any, Any]] = [ORDERS] if role == "worker" else [ROUTES, ADDRESSES, DEATHS]
             following = {each.name: Follower[Any, Any](each, node) for each in streams}
             self.nodes[node] = Played(node, Publisher(REPLICAS, node, next(_LIVES)), following)
         self.tell(PeerUp(peer))
@@ -233,6 +237,7 @@ class Head:
             "orders": played.orders,
             "routes": played.routes,
             "addresses": played.addresses,
+            "deaths": played.deaths,
         }
         for name, follower in played.following.items():
             if not isinstance(message, Difference | Page | Beat):

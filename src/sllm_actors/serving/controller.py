@@ -31,6 +31,7 @@ from .messages import (
     WORKER,
     ReadDocument,
     ReplicaDocument,
+    ReportDeath,
     WorkerInventory,
 )
 from .picture.audit import Audit
@@ -52,6 +53,7 @@ from .store.store import Store
 from .store.writer import StoreWriter
 from .streams import (
     AskAddresses,
+    AskDeaths,
     AskOrders,
     AskRoutes,
     ReplicasDifference,
@@ -196,8 +198,10 @@ class Controller(Actor):
                 self._take_news(self._reports.take(node, message))
             case WorkerInventory():
                 self._inventory(message)
-            case AskOrders() | AskRoutes() | AskAddresses():
+            case AskOrders() | AskRoutes() | AskAddresses() | AskDeaths():
                 self._feeds.answer(message)
+            case ReportDeath():
+                self._feeds.engine_died(message, self.context.now())
             case _Plan() | _Tick() | _Look() | _Due() | _Audit() | _Outbid():
                 self._time_has_come(message)
             case PeerUp(peer):
@@ -222,7 +226,7 @@ class Controller(Actor):
                 self._plan()
             case _Tick():
                 self.context.after(TICK_INTERVAL, _Tick())
-                self._feeds.tick()
+                self._feeds.tick(self.context.now())
             case _Look():
                 self.context.after(LOOK_INTERVAL, _Look())
                 self._look()

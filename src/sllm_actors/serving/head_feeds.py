@@ -8,11 +8,21 @@ from typing import TypeVar
 from sllm_actors.actors import ActorRef
 from sllm_actors.engines.identity import ReplicaKey
 
+from .deaths import Deaths
 from .differences.feed import Beats, Feed
 from .differences.publisher import Publisher
-from .messages import Order, ServedModel, WorkerAddress
+from .messages import DeathKey, Order, ReportDeath, ServedModel, WorkerAddress
 from .picture.effects import Effects
-from .streams import ADDRESSES, ORDERS, ROUTES, AskAddresses, AskOrders, AskRoutes
+from .streams import (
+    ADDRESSES,
+    DEATHS,
+    ORDERS,
+    ROUTES,
+    AskAddresses,
+    AskDeaths,
+    AskOrders,
+    AskRoutes,
+)
 
 _Orders = Feed[ReplicaKey, Order]
 
@@ -34,15 +44,26 @@ class HeadFeeds:
         self._orders: dict[str, _Orders] = {}
         self._routes = Feed(Publisher(ROUTES, node, epoch), self._beats)
         self._addresses = Feed(Publisher(ADDRESSES, node, epoch), self._beats)
+        self._deaths = Feed(Publisher(DEATHS, node, epoch), self._beats)
+        self._known_deaths = Deaths()
 
     @property
     def epoch(self) -> int:
         """The epoch of the orders that are given now."""
         return self._epoch
 
-    def tick(self) -> None:
+    def tick(self, now: float) -> None:
         """Send the beats that are due; to be called every ``TICK_INTERVAL`` seconds."""
+        self._drop_deaths(self._known_deaths.expire(now))
         self._beats.tick()
+
+    def engine_died(self, said: ReportDeath, now: float) -> None:
+        """Tell all gateways of a death that one of them has seen."""
+        death, over = self._known_deaths.report(said, now)
+        if death is not None:
+            self._deaths.publisher.put(death)
+        self._drop_deaths(over)
+        self._deaths.publish()
 
     def publish(self, effects: Effects) -> None:
         """Send what has changed: only to the workers that it concerns, and to all gateways."""
@@ -76,22 +97,26 @@ class HeadFeeds:
             del self._orders[node]
 
     def gateway_up(self, node: str, gateway: ActorRef) -> None:
-        """Let a gateway follow routes and addresses: its link has come up."""
+        """Let a gateway follow routes, addresses and deaths: its link has come up."""
         self._routes.follow(node, gateway)
         self._addresses.follow(node, gateway)
+        self._deaths.follow(node, gateway)
 
     def gateway_lost(self, node: str) -> None:
         """Send a gateway nothing while its link is lost."""
         self._routes.unfollow(node)
         self._addresses.unfollow(node)
+        self._deaths.unfollow(node)
 
-    def answer(self, question: AskOrders | AskRoutes | AskAddresses) -> None:
+    def answer(self, question: AskOrders | AskRoutes | AskAddresses | AskDeaths) -> None:
         """Send the page that a follower asks for."""
         if isinstance(question, AskOrders):
             if (feed := self._orders.get(question.node)) is not None:
                 feed.answer(question)
         elif isinstance(question, AskRoutes):
             self._routes.answer(question)
+        elif isinstance(question, AskDeaths):
+            self._deaths.answer(question)
         else:
             self._addresses.answer(question)
 
@@ -113,6 +138,12 @@ class HeadFeeds:
             feed.publisher.begin_life(epoch)
             if node in feed.followers:
                 feed.follow(node, self._worker(node))
+
+    def _drop_deaths(self, keys: tuple[DeathKey, ...]) -> None:
+        for key in keys:
+            self._deaths.publisher.remove(key)
+        if keys:
+            self._deaths.publish()
 
     def _feed_of(self, node: str) -> _Orders:
         feed = self._orders.get(node)

@@ -8,6 +8,7 @@ orders   head, one for each that worker             ``Order`` by replica: what t
 replicas worker             the head, and gateways  ``ReplicaReport`` by replica
 routes   head               gateways                ``ServedModel`` by deployment id
 addresses head              gateways                ``WorkerAddress`` by worker
+deaths    head              gateways                ``EngineDeath`` by engine life and gateway
 ======== ================== ======================= ====================================================
 
 The life of the publisher of orders is the head's epoch: a worker takes none of an epoch that is lower than
@@ -26,7 +27,7 @@ from sllm_actors.engines.messages import ReplicaReport
 
 from .differences.messages import AskPage, Difference, Page, Stream
 from .messages import CATALOG as MESSAGES
-from .messages import Order, ServedModel, WorkerAddress
+from .messages import DeathKey, EngineDeath, Order, ServedModel, WorkerAddress
 
 CATALOG = Catalog(MESSAGES)
 
@@ -103,6 +104,24 @@ class AskAddresses(AskPage[str]):
     """From a gateway: say all addresses again."""
 
 
+@CATALOG.message("serving.deaths_difference", senders={"head"}, names_sender="node")
+@frozen
+class DeathsDifference(Difference[DeathKey, EngineDeath]):
+    """Engines that have died, and deaths that are no longer told of."""
+
+
+@CATALOG.message("serving.deaths_page", senders={"head"}, names_sender="node")
+@frozen
+class DeathsPage(Page[DeathKey, EngineDeath]):
+    """A part of all deaths."""
+
+
+@CATALOG.message("serving.ask_deaths", senders={"gateway"}, names_sender="node")
+@frozen
+class AskDeaths(AskPage[DeathKey]):
+    """From a gateway: say all deaths again."""
+
+
 def _key_of_order(order: Order) -> ReplicaKey:
     return order.key
 
@@ -119,7 +138,12 @@ def _node_of(address: WorkerAddress) -> str:
     return address.node
 
 
+def _key_of_death(death: EngineDeath) -> DeathKey:
+    return death.key
+
+
 ORDERS: Final = Stream("orders", _key_of_order, OrdersDifference, OrdersPage, AskOrders)
 REPLICAS: Final = Stream("replicas", _key_of_report, ReplicasDifference, ReplicasPage, AskReplicas)
 ROUTES: Final = Stream("routes", _id_of, RoutesDifference, RoutesPage, AskRoutes)
 ADDRESSES: Final = Stream("addresses", _node_of, AddressesDifference, AddressesPage, AskAddresses)
+DEATHS: Final = Stream("deaths", _key_of_death, DeathsDifference, DeathsPage, AskDeaths)
