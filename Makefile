@@ -8,6 +8,7 @@ PYTHON ?= python3
 PYTEST_ARGS ?=
 UP_ARGS ?=
 BENCH_ARGS ?=
+PEERS ?= pykka xoscar ray vllm_router smg litellm
 ROUNDS ?= 50
 SEEDS ?= 1000
 EXAMPLES ?= 5000
@@ -28,7 +29,7 @@ SHELL := /bin/sh
 .ONESHELL:
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help install up test test-quick lint format types lock bench bench-peers clean environment venv runtime project
+.PHONY: help install up test test-quick lint format types lock bench bench-gateway bench-peers clean environment venv runtime project
 .PHONY: demo dev test-vllm vllm soak soak-store sim sim-control coverage known-imports
 
 help: ## list the targets
@@ -95,8 +96,11 @@ lock: environment ## resolve pyproject.toml into requirements/ (UPGRADE=1 takes 
 bench: environment ## measure actors and transport here (about 12 minutes with the peers installed, else 6)
 	@$(BIN)/python bench/actors.py --json bench/results/actors.json $(BENCH_ARGS)
 
-bench-peers: ## install pykka, xoscar and Ray for `make bench`, each in an environment of its own
-	@for peer in pykka xoscar ray; do
+bench-gateway: environment ## measure the gateway beside its peers (about 14 minutes)
+	@$(BIN)/python bench/gateway.py --json bench/results/gateway.json $(BENCH_ARGS)
+
+bench-peers: ## install PEERS="pykka xoscar ray vllm_router smg litellm", each in an environment of its own
+	@for peer in $(PEERS); do
 		folder=.bench-peers/$$peer
 		pins=bench/peers/$$peer.txt
 		stamp=$$folder/.installed-$$(sha256sum <$$pins | cut -c 1-16)
@@ -104,10 +108,14 @@ bench-peers: ## install pykka, xoscar and Ray for `make bench`, each in an envir
 		echo "==> Installing $$pins into $$folder"
 		rm -rf $$folder
 		$(PYTHON) -m venv $$folder
-		$$folder/bin/python -m pip --disable-pip-version-check --no-input --quiet install --require-hashes -r $$pins
+		if ! $$folder/bin/python -m pip --disable-pip-version-check --no-input --quiet install --require-hashes -r $$pins; then
+			echo "==> $$peer could not be installed here and will be left out" >&2
+			rm -rf $$folder
+			continue
+		fi
 		touch $$stamp
 	done
-	echo "==> Ready: make bench"
+	echo "==> Ready: make bench, make bench-gateway"
 
 clean: ## remove .venv, caches and build results
 	@rm -rf $(VENV) .bench-peers $(ENGINES) .mypy_cache .pytest_cache .ruff_cache .hypothesis htmlcov dist build .coverage .coverage.*

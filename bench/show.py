@@ -1,4 +1,4 @@
-"""Show a result file of a benchmark again: ``python bench/show.py FILE [--markdown]``."""
+"""Show a result file of a benchmark again: ``python bench/show.py FILE [--markdown] [--plot FILE.png]``."""
 
 from __future__ import annotations
 
@@ -12,16 +12,27 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from bench.actor_suite import report as actors
 from bench.cold_suite import report as cold_start
 from bench.control_suite import report as control_plane
+from bench.gateway_suite import plot as gateway_plot
+from bench.gateway_suite import report as gateway
 from bench.harness.results import BadResults, read
 from bench.harness.tables import as_markdown, show
 
-REPORTS = {"actors": actors.tables, "cold_start": cold_start.tables, "control_plane": control_plane.tables}
+REPORTS = {
+    "actors": actors.tables,
+    "cold_start": cold_start.tables,
+    "control_plane": control_plane.tables,
+    "gateway": gateway.tables,
+}
+PLOTS = {"gateway": gateway_plot.draw}
 
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--markdown", is_flag=True, help="As tables for a page of documentation.")
-def main(file: Path, markdown: bool) -> None:
+@click.option(
+    "--plot", type=click.Path(path_type=Path, dir_okay=False), help="Draw the main figures there, too."
+)
+def main(file: Path, markdown: bool, plot: Path | None) -> None:
     """Print the tables that the benchmark printed."""
     try:
         content = read(file)
@@ -32,6 +43,15 @@ def main(file: Path, markdown: bool) -> None:
         known = ", ".join(REPORTS)
         raise click.ClickException(f"{file} is of no benchmark that has tables: they are {known}")
     shown = report(content)
+    if plot is not None:
+        draw = PLOTS.get(content["benchmark"])
+        if draw is None:
+            raise click.ClickException(
+                f"{file} is of no benchmark that has a plot: it is of {', '.join(PLOTS)}"
+            )
+        if not gateway_plot.possible():
+            raise click.ClickException(gateway_plot.REMEDY)
+        draw(content, plot)
     show(*map(as_markdown, shown) if markdown else shown)
 
 

@@ -13,10 +13,15 @@ Figures = Mapping[str, float]
 """What one run of one subject measured, by the name of the measure."""
 
 
-def interleave(subjects: Sequence[S], rounds: int) -> Iterator[tuple[int, S]]:
-    """Yield ``(round, subject)``, each round going through all subjects in their order."""
+def interleave(subjects: Sequence[S], rounds: int, *, rotate: bool = False) -> Iterator[tuple[int, S]]:
+    """Yield ``(round, subject)``, each round going through all subjects in their order.
+
+    Args:
+        rotate: Each round begins with the next subject, so that none always follows the same other.
+    """
     for each in range(rounds):
-        for subject in subjects:
+        first = each % len(subjects) if rotate and subjects else 0
+        for subject in (*subjects[first:], *subjects[:first]):
             yield each, subject
 
 
@@ -53,6 +58,8 @@ def collect(
     expected: type[Exception],
     into: Collected | None = None,
     progress: Callable[[int, str], None] = lambda _round, _subject: None,
+    rotate: bool = False,
+    rounds_of: Callable[[str], int] | None = None,
 ) -> Collected:
     """Measure every subject in every round, interleaved.
 
@@ -63,11 +70,13 @@ def collect(
         expected: What ``measure`` raises for a subject that cannot be measured.
         into: What to add to.
         progress: Told of each run before it begins.
+        rotate: See ``interleave``.
+        rounds_of: In how many of the first rounds a subject takes part, if not in all.
     """
     collected = Collected() if into is None else into
     failed: set[str] = set()
-    for each, subject in interleave(list(subjects), rounds):
-        if subject in failed:
+    for each, subject in interleave(list(subjects), rounds, rotate=rotate):
+        if subject in failed or (rounds_of is not None and each >= rounds_of(subject)):
             continue
         progress(each, subject)
         try:

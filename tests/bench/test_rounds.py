@@ -67,3 +67,19 @@ def test_the_same_failure_is_said_once() -> None:
     collected.fail("a", "no")
     collected.fail("a", "still no")
     assert collected.errors == {"a": ["no", "still no"]}
+
+
+def test_each_round_begins_with_the_next_subject() -> None:
+    assert [name for _, name in interleave(["a", "b", "c"], 3, rotate=True)] == list("abcbcacab")
+    assert list(interleave([], 2, rotate=True)) == []
+
+
+def test_a_slow_subject_takes_part_in_the_first_rounds_only() -> None:
+    collected = collect(
+        ["fast", "slow"],
+        3,
+        lambda _: {"x": 1.0},
+        expected=Broken,
+        rounds_of={"fast": 3, "slow": 1}.__getitem__,
+    )
+    assert {name: len(figures["x"]) for name, figures in collected.values.items()} == {"fast": 3, "slow": 1}

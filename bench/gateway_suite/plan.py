@@ -1,0 +1,66 @@
+"""What one run of the benchmark measures: which systems, which phases, how often."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from attrs import frozen
+
+from .measures import ALSO, DIRECT, OURS, REFERENCE, TUNNEL
+from .phases import Phase
+
+SYSTEMS: Final = (OURS, TUNNEL, REFERENCE, ALSO, "nginx", "litellm", DIRECT)
+
+PARTS: Final = ("plain", "streamed", "steady", "many-streams", "burst", "processes")
+
+SLOW_ROUNDS: Final = 1
+"""Rounds of LiteLLM, which is two orders of magnitude away, and of the upstream without a gateway."""
+
+
+@frozen
+class Plan:
+    """What to measure.
+
+    Attributes:
+        systems: By name, in the order of the first round.
+        parts: Of ``PARTS``.
+        connections: At which numbers of connections the closed loops run.
+        rounds: How often each system is measured.
+        seconds: How long each phase is measured in each round.
+        streams: Steady streams.
+        many: Streams that are open together, a chunk a second each.
+        hold: Seconds that each of them lasts.
+        burst: Requests at the same instant.
+    """
+
+    systems: Sequence[str]
+    parts: Sequence[str]
+    connections: Sequence[int]
+    rounds: int
+    seconds: float
+    streams: int
+    many: int
+    hold: float
+    burst: int
+
+    def once(self) -> list[Phase]:
+        """Return the phases that each system goes through once, fresh from its start."""
+        return [
+            *([Phase("many", self.many, self.hold)] if "many-streams" in self.parts else []),
+            *([Phase("burst", self.burst)] if "burst" in self.parts else []),
+        ]
+
+    def each_round(self) -> list[Phase]:
+        """Return the phases of a round."""
+        loops = [
+            Phase(kind, connections, self.seconds)
+            for kind in ("plain", "streamed")
+            if kind in self.parts
+            for connections in self.connections
+        ]
+        return [*loops, *([Phase("steady", self.streams, self.seconds)] if "steady" in self.parts else [])]
+
+    def rounds_of(self, system: str) -> int:
+        """Return in how many rounds a system is measured."""
+        return min(self.rounds, SLOW_ROUNDS) if system in ("litellm", DIRECT) else self.rounds

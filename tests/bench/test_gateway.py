@@ -1,0 +1,350 @@
+"""The benchmark of the gateway runs as it stands, in small, and says what it promises."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bench.gateway_suite import open_streams
+from bench.gateway_suite.burst import burst
+from bench.gateway_suite.closed_loop import ClosedLoop
+from bench.gateway_suite.connection import Connection
+from bench.gateway_suite.measures import MAIN, OURS, REFERENCE, TUNNEL, Row, declare, judge, main_figures
+from bench.gateway_suite.phases import Kind, Phase, request
+from bench.gateway_suite.plan import PARTS, SYSTEMS, Plan
+from bench.gateway_suite.system import SystemFailed, program, wait_for
+from bench.gateway_suite.target import Target
+from bench.gateway_suite.upstream import FIRST, LAST, NEXT, Upstream
+from bench.harness.results import read
+from bench.peers.gateways import Peer, nginx_arguments, open_peer, peers
+
+ROOT = Path(__file__).parents[2]
+
+ROW = ("rps", "cpu_us_per_request", "cpu_us_per_chunk", "ttft_p50_ms", "ttft_p99_ms", "kib_per_stream")
+
+
+def bench(*arguments: str, script: str = "gateway.py") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(ROOT / "bench" / script), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=115,
+        check=False,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.allow_blocking
+def test_everybody_who_is_here_is_measured_in_one_run(tmp_path: Path) -> None:
+    nginx = peers()["nginx"].executable is not None
+    file = tmp_path / "gateway.json"
+    small = (
+        "--rounds",
+        "1",
+        "--seconds",
+        "0.2",
+        "--connections",
+        "1,32",
+        "--streams",
+        "5",
+        "--many",
+        "20",
+        "--hold",
+        "2",
+    )
+    only = ("--burst", "10", "--only", "plain,streamed,steady,many-streams,burst")
+    done = bench(*small, *only, "--systems", "sllm,nginx,direct", "--json", str(file))
+    assert done.returncode == 0, done.stderr
+    content = read(file)
+    rows = {row["name"]: row for row in content["rows"]}
+    assert set(rows) == {"sllm", "nginx", "direct"}
+    for name in ("sllm", "direct", *(["nginx"] if nginx else [])):
+        assert all(rows[name][figure] > 0 for figure in ROW if figure != "kib_per_stream")
+        assert "kib_per_stream" in rows[name]  # of so few streams it says nothing
+        assert rows[name]["errors"] == 0
+        assert content["systems"][name]["many_finished"] == 20
+        assert content["systems"][name]["burst_answered"] == 10
+    if not nginx:
+        assert content["errors"]["nginx"] == ["it is not installed: install the package nginx"]
+    assert content["systems"]["sllm"]["worker_us_per_request"] > 0
+    assert content["machine"]["systems"]["sllm"]
+    shown = bench(str(file), script="show.py").stdout
+    for text in (*ROW, "plain_32_total_p99_ms", "kib_per_stream ≤ 40", "direct"):
+        assert text in done.stdout
+        assert text in shown
+
+
+@pytest.mark.slow
+@pytest.mark.allow_blocking
+def test_two_processes_share_the_work_and_lose_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "gateway.json"
+    done = bench("--rounds", "1", "--only", "processes", "--systems", "sllm", "--json", str(file))
+    assert done.returncode == 0, done.stderr
+    found = read(file)["systems"]["sllm"]
+    assert found["processes_one_us"] > 0
+    assert found["processes_least_share"] > 0
+    assert found["processes_lost"] == 0
+    assert "queued requests lost with a process: none" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--only", "plain,fast"), "there is no 'fast': there are plain, streamed, steady, many-streams"),
+        (("--systems", "envoy"), "there is no 'envoy': there are sllm, sllm-tunnel, vllm-router, smg, nginx"),
+        (("--connections", "1,none"), "'1,none' is not like 1,32,256"),
+        (("--connections", "0"), "'0' is not like 1,32,256"),
+    ],
+)
+def test_what_is_not_there_is_named(arguments: tuple[str, ...], sentence: str) -> None:
+    done = bench(*arguments)
+    assert done.returncode == 2
+    assert sentence in " ".join(done.stderr.replace("│", "").split())
+
+
+# ---- the load and the upstream, on real sockets
+
+
+@asynccontextmanager
+async def upstream() -> AsyncIterator[Target]:
+    server = await asyncio.get_running_loop().create_server(Upstream, "127.0.0.1", 0)
+    async with server:
+        yield Target(server.sockets[0].getsockname()[1], "key", "bench", {"gateway": []})
+
+
+async def figures_of(kind: Kind, connections: int) -> dict[str, float]:
+    phase = Phase(kind, connections, 0.2)
+    async with upstream() as target:
+        if kind == "steady":
+            return await open_streams.steady(target, phase)
+        if kind == "burst":
+            return await burst(target, phase)
+        return await ClosedLoop(target, phase).run()
+
+
+@pytest.mark.parametrize(
+    ("kind", "more"),
+    [
+        ("plain", {"rps", "total_p50_ms", "total_p99_ms"}),
+        ("streamed", {"rps", "total_p50_ms", "ttft_p50_ms", "ttft_p99_ms"}),
+        ("steady", {"chunks_s"}),
+        ("burst", {"answered"}),
+    ],
+)
+def test_a_phase_finds_its_figures_and_no_errors(kind: Kind, more: set[str]) -> None:
+    figures = asyncio.run(figures_of(kind, 4))
+    assert figures["errors"] == 0
+    assert more <= {name for name, value in figures.items() if value > 0}
+    assert {each.name for each in declare([f"{kind}_{name}" for name in figures])} == {
+        f"{kind}_{name}" for name in figures
+    }
+
+
+def test_many_streams_are_open_together_and_all_finish(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("phases", "open_streams"):
+        monkeypatch.setattr(f"bench.gateway_suite.{module}.MANY_MS", 20)
+
+    async def run() -> dict[str, float]:
+        async with upstream() as target:
+            return await open_streams.many(target, Phase("many", 30, 0.2))
+
+    figures = asyncio.run(run())
+    assert (figures["open"], figures["finished"], figures["errors"]) == (30, 30, 0)
+    assert "kib_per_stream" in figures
+
+
+class Broken(asyncio.Protocol):
+    """Gives a fixed answer, whatever is asked, and hangs up."""
+
+    answer = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport: Any = transport
+
+    def data_received(self, data: bytes) -> None:
+        self.transport.write(self.answer)
+        self.transport.close()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n",
+        FIRST + NEXT,
+        FIRST + b"0\r\n\r\n",
+        b"what?",
+    ],
+)
+def test_an_answer_that_is_wrong_or_not_whole_is_an_error(
+    answer: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Broken, "answer", answer)
+
+    async def run() -> dict[str, float]:
+        server = await asyncio.get_running_loop().create_server(Broken, "127.0.0.1", 0)
+        async with server:
+            target = Target(server.sockets[0].getsockname()[1], "key", "bench", {"gateway": []})
+            return await ClosedLoop(target, Phase("streamed", 1, 0.1)).run()
+
+    figures = asyncio.run(run())
+    assert figures["rps"] == 0
+    assert figures["errors"] >= 1
+
+
+def test_events_are_counted_wherever_the_stream_is_cut() -> None:
+    answer = FIRST + 3 * NEXT + LAST
+
+    async def run(cut: int) -> tuple[int, bool]:
+        connection = Connection(b"", streamed=True, on_answer=lambda _: None)
+        connection.data_received(answer[:cut])
+        connection.data_received(answer[cut:])
+        return connection.events, connection.good
+
+    assert {asyncio.run(run(cut)) for cut in range(len(answer))} == {(6, True)}
+
+
+# ---- requests, turns, verdicts
+
+
+@pytest.mark.parametrize("kind", ["plain", "streamed", "steady", "many", "burst"])
+def test_a_request_is_whole_and_names_what_the_engine_is_to_do(kind: Kind) -> None:
+    sent = request(Phase(kind, 3, 2.0), port=1, key="k", model="m")
+    head, _, body = sent.partition(b"\r\n\r\n")
+    assert f"Content-Length: {len(body)}".encode() in head
+    assert b"Authorization: Bearer k" in head
+    said = json.loads(body)
+    assert said["model"] == "m"
+    assert said.get("stream", False) is (kind not in ("plain", "burst"))
+    wanted = {"many": "2 tokens 1000 ms apart", "burst": "wait 500 ms"}
+    assert wanted.get(kind, "") in said["messages"][-1]["content"]
+
+
+def plan(**changes: Any) -> Plan:
+    usual: dict[str, Any] = {
+        "systems": SYSTEMS,
+        "parts": PARTS,
+        "connections": (1, 32),
+        "rounds": 9,
+        "seconds": 1.0,
+        "streams": 200,
+        "many": 5000,
+        "hold": 12.0,
+        "burst": 1000,
+    }
+    return Plan(**{**usual, **changes})
+
+
+def test_a_plan_has_the_phases_of_its_parts() -> None:
+    assert [phase.name for phase in plan().once()] == ["many", "burst"]
+    assert [phase.name for phase in plan().each_round()] == [
+        *("plain_1", "plain_32", "streamed_1", "streamed_32", "steady"),
+    ]
+    assert plan(parts=("processes",)).once() == plan(parts=("processes",)).each_round() == []
+    assert (plan().rounds_of("smg"), plan().rounds_of("litellm"), plan(rounds=1).rounds_of("smg")) == (
+        9,
+        1,
+        1,
+    )
+
+
+def test_the_main_figures_are_those_of_their_phases() -> None:
+    figures = {
+        "plain_32_rps": 5.0,
+        "plain_1_rps": 1.0,
+        "streamed_1_ttft_p50_ms": 2.0,
+        "steady_gateway_us": 3.0,
+    }
+    assert main_figures(figures) == {"rps": 5.0, "ttft_p50_ms": 2.0, "cpu_us_per_chunk": 3.0}
+
+
+def verdict(target: str, **rows: Row) -> tuple[float | None, bool | None]:
+    names = {"ours": OURS, "tunnel": TUNNEL, "theirs": REFERENCE, "smg": "smg"}
+    found = judge({names[each]: row for each, row in rows.items()})
+    (one,) = (each for each in found if each.target == target)
+    return one.found, one.met
+
+
+def test_what_was_not_measured_is_neither_met_nor_missed() -> None:
+    assert {(each.found, each.met) for each in judge({})} == {(None, None)}
+
+
+@pytest.mark.parametrize(
+    ("target", "ours", "theirs", "found", "met"),
+    [
+        ("rps ≥ 1.25 x vllm-router", {"rps": 125.0}, {"rps": 100.0}, 1.25, True),
+        ("rps ≥ 1.25 x vllm-router", {"rps": 124.0}, {"rps": 100.0}, 1.24, False),
+        (
+            "cpu_us_per_chunk ≤ 0.9 x vllm-router",
+            {"cpu_us_per_chunk": 9.1},
+            {"cpu_us_per_chunk": 10.0},
+            0.91,
+            False,
+        ),
+        ("ttft_p50_ms - vllm-router's ≤ 0.05", {"ttft_p50_ms": 0.25}, {"ttft_p50_ms": 0.125}, 0.125, False),
+        ("ttft_p50_ms - vllm-router's ≤ 0.05", {"ttft_p50_ms": 0.125}, {"ttft_p50_ms": 0.25}, -0.125, True),
+        ("kib_per_stream ≤ 40", {"kib_per_stream": 41.0}, {}, 41.0, False),
+        ("two processes: the lesser share ≥ 0.35", {"processes_least_share": 0.4}, {}, 0.4, True),
+        ("queued requests lost with a process: none", {"processes_lost": 1.0}, {}, 1.0, False),
+    ],
+)
+def test_our_figures_are_held_against_the_targets(
+    target: str, ours: Row, theirs: Row, found: float, met: bool
+) -> None:
+    value, is_met = verdict(target, ours=ours, theirs=theirs)
+    assert value == pytest.approx(found)
+    assert is_met is met
+
+
+def test_the_tunnel_is_held_against_our_own_local_figure() -> None:
+    target = "through a tunnel: cpu_us_per_request ≤ 2 x local"
+    assert verdict(target, ours={"cpu_us_per_request": 10.0}, tunnel={"cpu_us_per_request": 21.0}) == (
+        2.1,
+        False,
+    )
+
+
+def test_less_is_better_than_smg_where_less_is_good() -> None:
+    assert verdict("rps: better than smg", ours={"rps": 2.0}, smg={"rps": 1.0}) == (2.0, True)
+    assert verdict("ttft_p50_ms: better than smg", ours={"ttft_p50_ms": 2.0}, smg={"ttft_p50_ms": 1.0}) == (
+        0.5,
+        False,
+    )
+
+
+def test_every_main_figure_is_declared() -> None:
+    assert {each.name for each in declare(list(MAIN))} == set(MAIN)
+    assert declare(["something_else"]) == []
+
+
+# ---- programs of others
+
+
+def test_a_peer_that_is_not_installed_is_left_out_with_a_sentence(tmp_path: Path) -> None:
+    absent = Peer("nginx", None, "install the package nginx", nginx_arguments)
+    with (
+        pytest.raises(SystemFailed, match="it is not installed: install the package nginx"),
+        open_peer(absent, 1, tmp_path),
+    ):
+        pass
+
+
+def test_a_program_that_ends_is_told_with_its_last_words(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    command = [sys.executable, "-c", "raise SystemExit('no such setting')"]
+    with program(command, log) as process, pytest.raises(SystemFailed, match="status 1: no such setting"):
+        wait_for(lambda: None, process, log, within=20, what="it serves")
+
+
+def test_a_program_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with (
+        pytest.raises(SystemFailed, match="gone could not be started: No such file"),
+        program([str(tmp_path / "gone")], tmp_path / "log"),
+    ):
+        pass
