@@ -139,6 +139,33 @@ def test_a_stranger_whose_id_is_deployed_meanwhile_is_a_rival() -> None:
     assert {key.uid for key in a.running} == {"uid-101"}
 
 
+def test_what_was_deployed_and_deleted_again_takes_its_stranger_along() -> None:
+    world = World()
+    a = world.worker("a")
+    world.deploy("m")
+    world.ready()
+    world.lose_store()
+    world.uids = 100
+    world.delete(world.deploy("m"))
+    world.wait(21)
+    assert (a.running, world.picture.catalogue.by_id) == ({}, {})
+
+
+def test_of_two_strangers_with_one_id_the_second_is_a_rival_of_the_first() -> None:
+    world = World()
+    world.worker("a")
+    world.worker("b")
+    world.deploy("m")
+    world.ready()
+    world.lose_store()
+    rival_on(world, "b", uid="other")
+    world.wait(11)
+    (back,) = world.picture.catalogue.by_id.values()
+    world.delete(back)
+    world.wait(21)
+    assert (world.states("a"), world.states("b"), world.picture.catalogue.by_id) == ([], [], {})
+
+
 def test_while_a_deployment_is_being_written_its_stranger_waits() -> None:
     world = World()
     world.worker("a")

@@ -78,6 +78,8 @@ async def test_a_head_is_told_which_other_head_is_linked_and_obeyed(tmp_path: Pa
         assert place.head_at("new").inventories[-1].obeys == ""
         await place.lose("new")
         assert (place.head.inventories[-1].epoch, place.head.inventories[-1].obeys) == (5, "")
+        await place.link("new", "head", epoch=5)
+        assert place.head.inventories[-1].obeys == "new"  # else it would outbid the other one
 
 
 async def test_a_head_that_rises_above_what_was_obeyed_is_obeyed(tmp_path: Path) -> None:

@@ -378,5 +378,6 @@ class Picture:
 
     def _added(self, deployment: Deployment) -> None:
         self.catalogue.add(deployment)
+        self._recovery.claimed(deployment.id)
         self.planner.effects.note(deployment.id, "deployment.created", f"{deployment.id} is deployed")
         self._mark(deployment)

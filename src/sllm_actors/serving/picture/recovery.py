@@ -8,7 +8,7 @@ and fingerprint are those of the store. Of the others:
   the worker, and the deployment is taken back after the settle time, with the revision of which most
   replicas serve.
 - One of another life, another revision or another engine of a deployment that is known is a *rival*: it goes
-  on until the known one serves, or cannot find a place.
+  on until the known one serves, cannot find a place, or is deleted. A stranger whose id is deployed is one.
 """
 
 from __future__ import annotations
@@ -72,6 +72,7 @@ class Recovery:
         self._planner = planner
         self._settle_time = settle_time
         self._strangers: dict[str, Stranger] = {}  # by uid; those that are decided first come first
+        self._claims: dict[str, set[str]] = {}  # by deployment id, the uids of strangers
         self._rivals: dict[str, dict[_Place, KnownReplica]] = {}
 
     def meet(self, node: KnownNode, report: ReplicaReport, now: float) -> KnownReplica:
@@ -112,13 +113,19 @@ class Recovery:
             del self._rivals[replica.key.deployment]
         stranger = self._strangers.get(replica.key.uid)
         if stranger is not None and stranger.replicas.pop(place, None) is not None and not stranger.replicas:
-            del self._strangers[replica.key.uid]
+            self._drop(replica.key.uid)
 
     def learn(self, uid: str, revision: int, document: str) -> None:
         """Take a document that a worker gave."""
         stranger = self._strangers.get(uid)
         if stranger is not None:
             stranger.documents[revision] = document
+
+    def claimed(self, name: str) -> None:
+        """Take note that a deployment id is no longer free: of strangers with it, the replicas are rivals."""
+        for uid in sorted(self._claims.get(name, ())):
+            for replica in self._drop(uid).replicas.values():
+                self._rival(replica)
 
     def due(self) -> float | None:
         """Return when the next stranger is to be decided about, or None."""
@@ -127,7 +134,7 @@ class Recovery:
 
     def decides_at(self, name: str) -> float:
         """Return when the last stranger of an id is to be decided about; minus infinity if there is none."""
-        times = (each.decide_at for each in self._strangers.values() if each.id == name)
+        times = (self._strangers[uid].decide_at for uid in self._claims.get(name, ()))
         return max(times, default=float("-inf"))
 
     def decide(self, now: float, wall: float, held: Collection[str]) -> list[Deployment]:
@@ -138,6 +145,8 @@ class Recovery:
         """
         concerned = []
         for uid, stranger in list(islice(self._strangers.items(), BATCH)):
+            if uid not in self._strangers:
+                continue  # another one has just been taken back under its id
             if stranger.decide_at > now:
                 break
             if stranger.id in held:
@@ -181,10 +190,19 @@ class Recovery:
         stranger = self._strangers.get(key.uid)
         if stranger is None:
             stranger = self._strangers[key.uid] = Stranger(key.deployment, now + self._settle_time)
+            self._claims.setdefault(stranger.id, set()).add(key.uid)
         if key.revision not in stranger.documents:
             stranger.documents[key.revision] = ""
             self._planner.effects.documents.append((replica.node, key))
         stranger.replicas[replica.node, key] = replica
+
+    def _drop(self, uid: str) -> Stranger:
+        stranger = self._strangers.pop(uid)
+        claims = self._claims[stranger.id]
+        claims.discard(uid)
+        if not claims:
+            del self._claims[stranger.id]
+        return stranger
 
     def _decide_later(self, uid: str, now: float) -> None:
         stranger = self._strangers.pop(uid)
@@ -192,12 +210,6 @@ class Recovery:
         self._strangers[uid] = stranger  # behind all others
 
     def _take_back(self, uid: str, stranger: Stranger, now: float, wall: float) -> Deployment | None:
-        known = self._catalogue.by_id.get(stranger.id)
-        if known is not None:
-            del self._strangers[uid]
-            for replica in stranger.replicas.values():
-                self._rival(replica)
-            return known
         running: Counter[int] = Counter(key.revision for _, key in stranger.replicas)
         serving = Counter(key.revision for (_, key), each in stranger.replicas.items() if each.serves)
         for number in sorted(running, key=lambda each: (serving[each], each), reverse=True):
@@ -207,7 +219,7 @@ class Recovery:
             except DeploymentProblem:
                 continue
             if revision.spec.id == stranger.id:
-                del self._strangers[uid]
+                self._drop(uid)
                 return self._recovered(uid, stranger, revision, running[number])
         self._decide_later(uid, now)
         asked = {key.revision: (node, key) for node, key in stranger.replicas}
@@ -229,6 +241,7 @@ class Recovery:
             recovered=True,
         )
         self._catalogue.add(deployment)
+        self.claimed(deployment.id)
         effects = self._planner.effects
         effects.numbers[uid] = deployment.reserved
         self._planner.keep(deployment)

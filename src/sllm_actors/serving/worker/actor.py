@@ -309,7 +309,8 @@ class WorkerActor(Actor):
         if peer.role == "head" and peer.outbound:  # obeyed is only a head that this worker dialled
             self._feed.follow(peer.node, self._heads.controller(peer.node))
             self._machine.tell([peer.node])
-            self._heads.link_up(peer.node, self._assignments.stops)
+            if self._heads.link_up(peer.node, self._assignments.stops):
+                self._machine.tell()  # to the others too: they hear whom this worker obeys beside them
         elif peer.role == "gateway":
             self._gateways.add(peer.node)
             self._feed.follow(peer.node, self.context.system.named(GATEWAY, NodeId(peer.node)))

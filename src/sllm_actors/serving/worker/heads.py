@@ -48,8 +48,8 @@ class Heads:
         """Return the actor of a head that orders, and that is told."""
         return self._context.system.named(CONTROLLER, NodeId(node))
 
-    def link_up(self, node: str, stops: Iterable[ReplicaKey] = ()) -> None:
-        """Follow the orders of a head that this worker has dialled.
+    def link_up(self, node: str, stops: Iterable[ReplicaKey] = ()) -> bool:
+        """Follow the orders of a head that this worker has dialled; return whether it was obeyed before.
 
         Args:
             node: The head.
@@ -58,6 +58,7 @@ class Heads:
         follower = Follower(ORDERS, self._context.system.node, known=stops)
         self._orders[node] = Subscription(follower, self.controller(node))
         self._orders[node].begin()
+        return node == self.obeyed
 
     def link_lost(self, node: str) -> bool:
         """Obey that node no more; return whether it was obeyed."""
