@@ -57,6 +57,7 @@ TESTS = {
         "test_access",
         "test_headers",
         "test_surface",
+        "bodies/test_content_coding",
         "bodies/test_dialects",
         "bodies/test_request_fields",
         "bodies/test_response_id",

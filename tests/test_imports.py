@@ -132,6 +132,7 @@ PURE_CORES = {
     ],
     "gateway": [
         "access",
+        "bodies.content_coding",
         "bodies.dialects",
         "bodies.json_mistakes",
         "bodies.request_fields",

@@ -30,6 +30,7 @@ class ApiError(Exception):
         allow: The methods that the path takes, for a 405; empty for any other error.
         mistakes: What is wrong with a document, each as ``{"param": …, "message": …}``; sent beside the other
             fields where there are any.
+        accept_encoding: The codings that a body may have, for a 415; empty for any other error.
         should_retry: What ``x-should-retry`` tells the client's library; None leaves that to the status.
     """
 
@@ -42,6 +43,7 @@ class ApiError(Exception):
     allow: tuple[str, ...] = ()
     mistakes: tuple[dict[str, str | None], ...] = ()
     should_retry: bool | None = None
+    accept_encoding: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return self.message
@@ -73,6 +75,8 @@ class ApiError(Exception):
             headers.append((b"x-should-retry", b"true" if self.should_retry else b"false"))
         if self.allow:
             headers.append((b"allow", ", ".join(self.allow).encode()))
+        if self.accept_encoding:
+            headers.append((b"accept-encoding", ", ".join(self.accept_encoding).encode()))
         if self.status == 401:
             headers.append((b"www-authenticate", b"Bearer"))
         return headers

@@ -24,6 +24,25 @@ def body_too_large(limit: int) -> ApiError:
     return ApiError(413, "body_too_large", f"the request's body may have at most {limit} bytes")
 
 
+def unsupported_coding(coding: str, accepted: Sequence[str]) -> ApiError:
+    """The request's ``Content-Encoding`` is none that the gateway decodes."""
+    return ApiError(
+        415,
+        "unsupported_content_encoding",
+        f"the gateway cannot decode a body with the Content-Encoding {coding[:100]!r}: send it as it is, or"
+        f" with one of {', '.join(accepted)}",
+        accept_encoding=tuple(accepted),
+    )
+
+
+def not_decodable(coding: str) -> ApiError:
+    """The request's body is not what its ``Content-Encoding`` says, or not all of it."""
+    return bad_request(
+        f"the request's body is not whole and valid {coding}, which its Content-Encoding says",
+        code="invalid_content_encoding",
+    )
+
+
 def body_too_slow() -> ApiError:
     """The request's body did not arrive in time."""
     return ApiError(408, "body_timeout", "the request's body did not arrive in time: send it again")
