@@ -26,13 +26,14 @@ FLOORS = [
 ]
 
 # Beside the floors: what serves everyone, and what is public for the tests of users.
-SERVES_EVERYONE = {"api_error", "descriptors", "disk", "files", "host_port", "observe"}
+SERVES_EVERYONE = {"api_error", "descriptors", "disk", "files", "host_port", "http_server", "observe"}
 BESIDE: dict[str, set[str]] = {
     "api_error": set(),
     "descriptors": set(),
     "disk": set(),
     "files": set(),
     "host_port": set(),
+    "http_server": {"api_error", "descriptors"},
     "observe": {"files"},
     "testing": {"actors", "transport", "engines", "files", "observe"},
     "__main__": {"cli"},

@@ -5,12 +5,10 @@ from __future__ import annotations
 import time
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import anyio
 from anyio import to_thread
-from hypercorn.asyncio import serve
-from hypercorn.config import Config
-from quart import Quart
 
 from sllm_actors.actors import ChildSpec
 from sllm_actors.cluster.credentials import Binding, NodeCredentials
@@ -19,6 +17,7 @@ from sllm_actors.cluster.join import ClusterInfo
 from sllm_actors.cluster.messages import REGISTRAR
 from sllm_actors.cluster.registrar import Registrar
 from sllm_actors.cluster.secret import HEAD_KEY_FILE, head_key, make_credentials
+from sllm_actors.http_server import ASGI, serve_asgi
 from sllm_actors.observe.terminal import announce
 from sllm_actors.serving.cluster_api import cluster_app
 from sllm_actors.serving.controller import Controller
@@ -28,8 +27,11 @@ from sllm_actors.serving.store.database import sqlite_url
 from sllm_actors.serving.store.store import Store
 from sllm_actors.transport import Credential, issue_credential
 
-from .node import Node, open_node, tell_news
+from .node import Node, inherited, open_node, tell_news
 from .settings import HeadNodeSettings
+
+GRACE = 1.0
+"""Seconds that questions under way get when the head stops."""
 
 NEW_KEY_MEANS = "nodes that joined before refuse it until they are started once with --trust-new-head"
 
@@ -70,9 +72,9 @@ async def run_head(settings: HeadNodeSettings, stopping: anyio.Event) -> None:
                 announce(f"head: ready; cluster HTTP on port {settings.ports['cluster']}")
                 async with anyio.create_task_group() as beside:
                     beside.start_soon(write_behind, store)
-                    # In a task of its own: hypercorn cancels and uncancels the task that it runs in.
-                    async with anyio.create_task_group() as serving:
-                        serving.start_soon(_serve, app, settings.listeners["cluster"], stopping)
+                    await serve_asgi(
+                        cast("ASGI", app), inherited(settings, "cluster"), shutdown=stopping, grace=GRACE
+                    )
                     beside.cancel_scope.cancel()
         finally:
             with anyio.CancelScope(shield=True):
@@ -106,13 +108,3 @@ def _registrar(node: Node, store: Store, known: NodeCredentials) -> ChildSpec:
     return ChildSpec(
         id=REGISTRAR, name=REGISTRAR, factory=partial(Registrar, known, peers=node.transport.peers, bind=bind)
     )
-
-
-async def _serve(app: Quart, descriptor: int, stopping: anyio.Event) -> None:
-    config = Config()
-    config.bind = [f"fd://{descriptor}"]
-    config.accesslog = None
-    config.errorlog = None
-    config.graceful_timeout = 1.0
-    config.include_server_header = False
-    await serve(app, config, shutdown_trigger=stopping.wait)

@@ -1,0 +1,11 @@
+"""Serving an ASGI application on a bound socket, by hypercorn's protocols: HTTP/1.1, HTTP/2, TLS.
+
+``serve_asgi`` serves the head's cluster HTTP, and the gateway's port where that speaks TLS. ``Acceptor``
+takes connections from a listening socket that several processes share.
+"""
+
+from __future__ import annotations
+
+from .accepting import Acceptor as Acceptor
+from .server import serve_asgi as serve_asgi
+from .tasks import ASGI as ASGI

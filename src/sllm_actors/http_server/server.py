@@ -1,0 +1,143 @@
+"""Serves an ASGI application until it is told to stop, and then until the requests under way have ended."""
+
+from __future__ import annotations
+
+import math
+import socket
+import ssl
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+import structlog
+from anyio import lowlevel
+
+from sllm_actors.api_error import ApiError
+from sllm_actors.descriptors import MOST_CONNECTIONS
+
+from .accepting import Acceptor
+from .connection import HttpConnection, hypercorn_config
+from .tasks import ASGI, Send
+
+log = structlog.get_logger()
+
+LAST_WORDS = 1.0
+"""Seconds that clients get to read the error by which the application gives up, before they are cut off."""
+
+LEAVE_SECONDS = 1.0
+"""Seconds that connections get to close before they are aborted."""
+
+REFUSAL_SECONDS = 5.0
+"""How long a connection over the bound may take to send a request and to read that it is refused."""
+
+MOST_REFUSED = 64
+"""How many connections over the bound are answered with an error at a time; more are closed without one."""
+
+
+async def serve_asgi(
+    app: ASGI,
+    listener: socket.socket,
+    *,
+    shutdown: anyio.Event,
+    grace: float,
+    give_up: Callable[[], None] = lambda: None,
+    tls: Callable[[], ssl.SSLContext] | None = None,
+    connections: int = MOST_CONNECTIONS,
+) -> None:
+    """Serve until ``shutdown`` is set, and then until the requests under way have ended.
+
+    From ``shutdown`` on, connections that wait in the socket's queue are still taken, and no later ones. A
+    connection that was kept is served until the end, but by HTTP/1.1 for one more answer only, which says
+    ``HttpConnection: close``; by HTTP/2 until it has no request under way. A cancellation has the effect of
+    ``shutdown``. Runs on asyncio only.
+
+    Args:
+        app: The ASGI application. It is called for HTTP requests only: no lifespan, no WebSockets.
+        listener: A bound and listening socket, which other processes may have too; it is closed at the end.
+        shutdown: When set, no more connections are accepted.
+        grace: Seconds that requests under way then get.
+        give_up: Called when the grace is over, to tell the remaining clients why they get no more. Requests
+            that are under way ``LAST_WORDS`` seconds later are cancelled.
+        tls: Returns the context for the next connection, or None for cleartext. What its ALPN offers decides
+            between HTTP/1.1 and HTTP/2; cleartext is HTTP/1.1.
+        connections: How many connections are served at a time. One more is answered with 503; see
+            ``MOST_REFUSED`` for those beyond.
+    """
+    server = _Server(app, tls, connections)
+    async with anyio.create_task_group() as tasks:
+        acceptor = Acceptor(listener, lambda accepted: tasks.start_soon(server.serve, accepted))
+        try:
+            await shutdown.wait()
+        finally:
+            with anyio.CancelScope(shield=True):
+                server.draining = True
+                acceptor.stop()
+                await lowlevel.checkpoint()  # the connections that were taken last begin
+                if not await server.is_quiet_within(grace):
+                    give_up()
+                    await server.is_quiet_within(LAST_WORDS)
+                await server.end()
+
+
+class _Server:
+    def __init__(self, app: ASGI, tls: Callable[[], ssl.SSLContext] | None, bound: int) -> None:
+        self.draining = False
+        self._app = app
+        self._tls = tls
+        self._bound = bound
+        self._config = hypercorn_config()
+        self._connections: dict[HttpConnection, anyio.CancelScope] = {}
+        self._changed = anyio.Event()
+
+    async def serve(self, accepted: socket.socket) -> None:
+        """Serve one connection; a cancellation from outside waits until it has ended."""
+        over = len(self._connections) + 1 - self._bound
+        if over > 0:
+            if over == 1:
+                log.warning("http.too_many_connections", connections=self._bound)
+            if over > min(MOST_REFUSED, max(1, self._bound // 16)):
+                accepted.close()
+                return
+        app = self._refuse if over > 0 else self._app
+        connection = HttpConnection(app, self._config, lambda: over > 0 or self.draining, self._notice)
+        with anyio.CancelScope(
+            shield=True, deadline=anyio.current_time() + REFUSAL_SECONDS if over > 0 else math.inf
+        ) as scope:
+            self._connections[connection] = scope
+            try:
+                await connection.run(accepted, self._tls() if self._tls else None)
+            except Exception:
+                log.exception("http.connection_failed")
+            finally:
+                del self._connections[connection]
+                self._notice()
+
+    async def is_quiet_within(self, seconds: float) -> bool:
+        """Wait until no connection has, or is about to have, a request under way; return if it came so."""
+        with anyio.move_on_after(seconds):
+            while any(connection.is_busy for connection in self._connections):
+                self._changed = anyio.Event()
+                await self._changed.wait()
+        return not any(connection.is_busy for connection in self._connections)
+
+    async def end(self) -> None:
+        """Close all connections; those that do not close in time are cut off."""
+        async with anyio.create_task_group() as closing:
+            for connection in self._connections:
+                closing.start_soon(connection.close)
+        with anyio.move_on_after(LEAVE_SECONDS):
+            while self._connections:
+                self._changed = anyio.Event()
+                await self._changed.wait()
+        for connection, scope in self._connections.items():
+            connection.abort()
+            scope.cancel()
+
+    def _notice(self) -> None:
+        self._changed.set()
+
+    async def _refuse(self, _scope: Any, _receive: Any, send: Send) -> None:
+        sentence = f"this server has {self._bound} connections, and takes no more"
+        error = ApiError(503, "too_many_connections", sentence, retry_after=1)
+        await send({"type": "http.response.start", "status": error.status, "headers": error.headers})
+        await send({"type": "http.response.body", "body": error.body})

@@ -1,0 +1,139 @@
+"""A server that is told to stop takes what had connected, finishes what is under way, and then ends."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import anyio
+import httpx2
+import pytest
+from anyio.abc import ByteStream, SocketStream
+from anyio.streams.tls import TLSStream
+
+from .shells import HTTP2, HYPERCORN, TLS, Shell, client_context, serving
+
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.parametrize(
+        "shell", [pytest.param(shell, id=shell.name) for shell in (HYPERCORN, TLS, HTTP2)]
+    ),
+]
+
+
+class Streams:
+    """An application that streams until it is told to end, and answers anything but ``/stream`` at once."""
+
+    def __init__(self) -> None:
+        self.begun, self.end, self.given_up = anyio.Event(), anyio.Event(), anyio.Event()
+        self.cancelled = anyio.Event()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        if scope["path"] == "/stream":
+            await send({"type": "http.response.body", "body": b"one ", "more_body": True})
+            self.begun.set()
+            try:
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(self._first, self.end.wait, tasks.cancel_scope)
+                    tasks.start_soon(self._first, self.given_up.wait, tasks.cancel_scope)
+            except BaseException:
+                self.cancelled.set()
+                raise
+        await send({"type": "http.response.body", "body": b"gave up" if self.given_up.is_set() else b"end"})
+
+    @staticmethod
+    async def _first(wait: Callable[[], Awaitable[None]], others: anyio.CancelScope) -> None:
+        await wait()
+        others.cancel()
+
+
+async def test_streams_are_finished_and_no_connection_is_accepted(shell: Shell) -> None:
+    app = Streams()
+    async with serving(shell, app) as served, served.client() as http:
+        async with http.stream("GET", "/stream") as response:
+            await app.begun.wait()
+            served.shutdown.set()
+            await anyio.sleep(0.1)
+            with pytest.raises(httpx2.ConnectError):
+                async with served.client() as late:
+                    await late.get("/")
+            app.end.set()
+            assert await response.aread() == b"one end"
+        with anyio.fail_after(5):
+            await served.stopped.wait()
+
+
+async def test_a_kept_connection_is_served_and_told_that_it_ends(shell: Shell) -> None:
+    app = Streams()
+    async with serving(shell, app) as served, served.client() as kept, served.client() as http:
+        await kept.get("/")
+        async with http.stream("GET", "/stream") as response:
+            await app.begun.wait()
+            served.shutdown.set()
+            await anyio.sleep(0.1)
+            answer = await kept.get("/")
+            assert answer.content == b"end"
+            assert answer.headers.get("connection") == (None if shell is HTTP2 else "close")
+            with pytest.raises(httpx2.TransportError):  # once is all
+                await kept.get("/")
+            app.end.set()
+            assert await response.aread() == b"one end"
+
+
+async def test_idle_connections_hold_nothing_up(shell: Shell) -> None:
+    async with serving(shell, Streams()) as served, served.client() as http:
+        await http.get("/")
+        served.shutdown.set()
+        with anyio.fail_after(5):
+            await served.stopped.wait()
+
+
+async def test_a_stream_that_outlasts_the_grace_is_given_up_and_still_read(shell: Shell) -> None:
+    app = Streams()
+    async with serving(shell, app, grace=0.2, give_up=app.given_up.set) as served, served.client() as http:
+        async with http.stream("GET", "/stream") as response:
+            await app.begun.wait()
+            served.shutdown.set()
+            assert await response.aread() == b"one gave up"
+        with anyio.fail_after(5):
+            await served.stopped.wait()
+    assert not app.cancelled.is_set()
+
+
+async def test_a_stream_that_ignores_that_is_cut_off(shell: Shell) -> None:
+    app = Streams()
+    async with serving(shell, app, grace=0.1) as served, served.client() as http:
+        async with http.stream("GET", "/stream") as response:
+            await app.begun.wait()
+            served.shutdown.set()
+            with pytest.raises(httpx2.TransportError):
+                await response.aread()
+        with anyio.fail_after(10):
+            await served.stopped.wait()
+
+
+async def test_what_had_connected_before_is_answered(shell: Shell) -> None:
+    async def app(_scope: Any, _receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"here"})
+
+    answers = []
+
+    async def ask(client: socket.socket) -> None:
+        stream: ByteStream = await SocketStream.from_socket(client)
+        if shell.protocols:
+            stream = await TLSStream.wrap(stream, ssl_context=client_context(), hostname="127.0.0.1")
+        async with stream:
+            await stream.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            answers.append(b"".join([piece async for piece in stream]))
+
+    async with serving(shell, app) as served:
+        await anyio.sleep(0.1)
+        clients = [socket.create_connection(served.address) for _ in range(20)]  # the loop takes none of them
+        served.shutdown.set()
+        async with anyio.create_task_group() as tasks:
+            for client in clients:
+                tasks.start_soon(ask, client)
+    assert [answer[:15] for answer in answers] == 20 * [b"HTTP/1.1 200 \r\n"]
