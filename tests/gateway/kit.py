@@ -181,4 +181,4 @@ async def running_gateway(
             finally:
                 await played.close()
                 shutdown.set()
-    assert gateway.in_flight.total == 0
+    assert gateway.balancer.total == 0

@@ -125,6 +125,7 @@ class ReplicaReport:
         fingerprint: That of its ``ReplicaOrder``.
         unfit: Whether the worker has refused to run it, for ``reason``. Such a replica is FAILED and not
             tried again until something on the worker has changed, or the head orders it anew.
+        concurrency: How many requests its engine runs at a time; 0 where that is not known.
     """
 
     id: ReplicaId
@@ -147,6 +148,7 @@ class ReplicaReport:
     gpus: int = 0
     fingerprint: str = ""
     unfit: bool = False
+    concurrency: int = 0
 
     @property
     def instance(self) -> str:

@@ -117,21 +117,39 @@ def holder_gone(made: str, deployment: str) -> ApiError:
     )
 
 
-def hold_queue_full(deployment: str, limit: int) -> ApiError:
-    """``limit`` requests wait for the deployment in this gateway already."""
+def hold_queue_full(deployment: str, limit: int, expected: float | None = None) -> ApiError:
+    """``limit`` requests wait for the deployment in this gateway already; ``expected``: for how long."""
     return ApiError(
         429,
         "hold_queue_full",
         f"{limit} requests wait for {deployment} already: try again later",
-        retry_after=5,
+        retry_after=_retry_after(expected, 5.0),
     )
 
 
-def held_too_long(deployment: str) -> ApiError:
-    """No replica became ready before the request's ``hold_timeout`` was over."""
+def held_too_long(deployment: str, expected: float | None = None) -> ApiError:
+    """No replica was ready before the request's ``hold_timeout`` was over; one may be in ``expected`` s."""
     return ApiError(
-        504, "cold_start_timeout", f"{deployment} was not ready in time: try again later", retry_after=10
+        503,
+        "cold_start_timeout",
+        f"{deployment} was not ready in time: try again later",
+        retry_after=_retry_after(expected, 10.0),
     )
+
+
+def queued_too_long(deployment: str, expected: float | None = None) -> ApiError:
+    """All replicas were full until the request's time to wait was over."""
+    return ApiError(
+        429,
+        "queue_timeout",
+        f"every replica of {deployment} had as many requests as it takes: try again later",
+        retry_after=_retry_after(expected, 5.0),
+    )
+
+
+def _retry_after(expected: float | None, unknown: float) -> float:
+    """Return what is expected, within what clients obey; ``unknown`` where nothing was measured."""
+    return unknown if expected is None else min(max(expected, 1.0), 60.0)
 
 
 def replicas_failed(deployment: str, reason: str, retry_in: float | None) -> ApiError:
@@ -248,13 +266,6 @@ def head_away(why: str) -> ApiError:
 def worker_away(why: str) -> ApiError:
     """The worker of an instance cannot be asked."""
     return ApiError(503, "worker_unavailable", f"the worker cannot be reached ({why})", retry_after=1)
-
-
-def router_away() -> ApiError:
-    """The deployment's router, the actor that keeps the waiting requests, is being restarted."""
-    return ApiError(
-        503, "router_restarting", "the gateway's router is being restarted: try again", retry_after=1
-    )
 
 
 def internal() -> ApiError:

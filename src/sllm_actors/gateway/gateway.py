@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from random import SystemRandom
+from random import Random
 from typing import cast
 
 import anyio
@@ -18,9 +18,10 @@ from sllm_actors.gateway.path.dispatch import Dispatcher
 from sllm_actors.gateway.path.ingress import ASGI, Ingress
 from sllm_actors.gateway.path.upstream import Connector, OpenTunnel
 from sllm_actors.gateway.routing.actor import DialWorkers, GatewayActor, Memory, NodeLinks
+from sllm_actors.gateway.routing.balancer import Balancer
+from sllm_actors.gateway.routing.balancer_shell import BalancerShell
 from sllm_actors.gateway.routing.board import Board
 from sllm_actors.gateway.routing.following import Peers
-from sllm_actors.gateway.routing.in_flight import InFlight
 from sllm_actors.gateway.routing.router import RouterTools
 from sllm_actors.gateway.routing.snapshot_file import SnapshotFile
 from sllm_actors.serving.messages import GATEWAY
@@ -36,7 +37,7 @@ class Gateway:
         child_spec: The actor ``GATEWAY``, to be started under the node's supervision tree. It follows the
             streams of the head and of workers, and takes ``PeerUp`` and ``PeerLost`` from its own node.
         asgi: The ASGI application for ``serve_http``. It must run on the event loop of the actor system.
-        in_flight: How many requests are under way at each replica.
+        balancer: Which requests wait, and which are under way at each replica.
         board: The routes as the hot path reads them.
         give_up: For ``serve_http``: ends all requests under way with the error ``gateway_stopping``.
         complete: Set when the gateway knows of all deployments, from the head or from its disk.
@@ -44,7 +45,7 @@ class Gateway:
 
     child_spec: ChildSpec
     asgi: ASGI
-    in_flight: InFlight
+    balancer: Balancer
     board: Board
     give_up: Callable[[], None]
     complete: anyio.Event
@@ -79,7 +80,9 @@ def open_gateway(
     """
     memory = Memory(SnapshotFile(settings.snapshot_path))
     links = NodeLinks(dial_workers, peers, head_node)
-    tools = RouterTools(Board(), InFlight(), settings)
+    rng = Random()  # noqa: S311 - it only spreads load
+    balancer = Balancer(system.clock.now, rng, BalancerShell(system), restart_notice=settings.restart_notice)
+    tools = RouterTools(Board(), balancer, settings)
     app = build_app(
         board=tools.board,
         control=Control(system, head_node, settings.control_timeout),
@@ -87,7 +90,7 @@ def open_gateway(
         settings=settings,
     )
     connector = Connector(settings.machine, open_tunnel, settings.connect_timeout)
-    dispatcher = Dispatcher(system, tools, connector, SystemRandom(), secrets.token_hex(8).encode())
+    dispatcher = Dispatcher(system, tools, connector, secrets.token_hex(8).encode())
     ingress = Ingress(cast("ASGI", app), dispatcher, settings)
     spec = ChildSpec(GATEWAY, lambda: GatewayActor(tools, memory, links), name=GATEWAY)
-    return Gateway(spec, ingress, tools.in_flight, tools.board, ingress.give_up, memory.complete)
+    return Gateway(spec, ingress, balancer, tools.board, ingress.give_up, memory.complete)

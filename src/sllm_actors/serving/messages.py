@@ -238,9 +238,14 @@ class ServedModel:
         model: The name that clients use.
         backend: The backend's name.
         revision: The deployment's revision; replicas of an older one serve too, until they are gone.
-        policy: How to choose a replica (``power_of_two``).
+        policy: The name of the policy by which a replica is chosen; one that is not known means ``p2c``.
         hold_limit: The most requests that may wait for a replica at one gateway.
         hold_timeout: Seconds that a request may wait for a replica.
+        queue_timeout: Seconds that a request may wait while replicas are ready and all are full; None:
+            ``hold_timeout``.
+        max_concurrency: The most requests that one replica has at a time, of all gateways together; None:
+            what its worker reports.
+        gateways: How many gateways have requests for the deployment: each takes its share of a replica.
         created: Seconds since the epoch, for ``/v1/models``.
         no_place: Why no replica was placed on a worker in time; "" while one has been, or still may be.
         uid: The identity of the deployment.
@@ -251,13 +256,16 @@ class ServedModel:
     model: str
     backend: str
     revision: int
-    policy: str = "power_of_two"
+    policy: str = "p2c"
     hold_limit: int = 1024
     hold_timeout: float = 300.0
     created: float = 0.0
     no_place: str = ""
     uid: str = ""
     revisions: tuple[int, ...] = ()
+    queue_timeout: float | None = None
+    max_concurrency: int | None = None
+    gateways: int = 1
 
 
 # ---- gateway -> head: control requests. Each is answered with ``ControlAnswer``: ``Done`` or ``Refusal``.

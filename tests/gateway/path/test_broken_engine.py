@@ -269,7 +269,7 @@ async def test_a_client_that_hangs_up_closes_the_connection_to_the_engine(
             asking.cancel_scope.cancel()
         with anyio.fail_after(10):
             await call.hung_up.wait()
-            while cluster.gateway.in_flight.total:  # noqa: ASYNC110
+            while cluster.gateway.balancer.total:  # noqa: ASYNC110
                 await anyio.sleep(0.01)
 
 

@@ -85,7 +85,7 @@ async def test_a_client_that_hangs_up_stops_the_generation(
         )
         async for _ in answer:
             pass
-    assert serving.gateway.in_flight.total in (0, 1)
+    assert serving.gateway.balancer.total in (0, 1)
     await until_idle(llama)
     assert await metric(llama, "tokens_predicted_total") - before < 1000, "it went on"
-    assert serving.gateway.in_flight.total == 0
+    assert serving.gateway.balancer.total == 0

@@ -8,6 +8,7 @@ from tests.gateway.kit import replica, served
 
 from sllm_actors.engines.messages import ReplicaState
 from sllm_actors.gateway.routing.knowledge import Knowledge
+from sllm_actors.gateway.routing.loss import Lost
 from sllm_actors.serving.messages import WorkerAddress
 
 HERE = WorkerAddress("worker-1", "10.0.0.1", 8002)
@@ -177,3 +178,17 @@ def test_a_worker_that_the_head_does_not_name_stays_as_long_as_it_is_linked() ->
     assert knowledge.lose("worker-1") == ({"smol:llamacpp"}, True)
     assert knowledge.lose("worker-3") == ({"smol:llamacpp"}, False)
     assert set(knowledge.addresses) == {"worker-3"}
+
+
+def test_a_life_is_lost_with_the_link_to_its_worker_or_when_the_worker_says_so() -> None:
+    knowledge, life = Knowledge(), replica().id
+    assert knowledge.lost("worker-1", life) == Lost("the link to its worker is lost (it is not linked)")
+    knowledge.report("worker-1", [replica()])
+    assert knowledge.lost("worker-1", life) is None
+    knowledge.report("worker-1", [replica(state=ReplicaState.FAILED, exit_status="exit code 1")])
+    assert knowledge.lost("worker-1", life) == Lost("exit code 1", died=True)
+    knowledge.report("worker-1", gone=[life.key])
+    assert knowledge.lost("worker-1", life) == Lost("its replica was stopped")
+    knowledge.lose("worker-1", "6 beats missed")
+    assert knowledge.lost("worker-1", life) == Lost("the link to its worker is lost (6 beats missed)")
+    assert knowledge.lost("worker-2", life) == Lost("the link to its worker is lost (it is not linked)")

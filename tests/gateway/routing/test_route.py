@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from tests.gateway.kit import replica, served
 
 from sllm_actors.engines.messages import ReplicaReport, ReplicaState
-from sllm_actors.gateway.routing.in_flight import InFlight
-from sllm_actors.gateway.routing.route import Route, Upstream, choose, make_route
+from sllm_actors.gateway.routing.route import Route, make_route, share_of
 
 STATES = st.sampled_from(list(ReplicaState))
 
@@ -22,10 +21,6 @@ def route(*reports: ReplicaReport, deployment: str = "smol:llamacpp") -> Route:
     return make_route(
         deployment, served(model, backend), [("worker-1", report) for report in reports], patience=5
     )
-
-
-def upstreams(count: int) -> tuple[Upstream, ...]:
-    return route(*(replica(number=number) for number in range(1, count + 1))).ready
 
 
 def test_only_ready_replicas_get_requests() -> None:
@@ -109,76 +104,38 @@ def test_a_route_does_not_depend_on_the_order_of_the_reports(states: list[Replic
     assert route(*reports) == route(*shuffled)
 
 
-@given(st.integers(0, 6), st.sets(st.integers(0, 5)), st.integers(0, 1000))
-def test_a_choice_is_ready_and_not_excluded(count: int, excluded: set[int], seed: int) -> None:
-    ready = upstreams(count)
-    out = {ready[number].id for number in excluded if number < count}
-    chosen = choose(ready, lambda _: 0, Random(seed), out)
-    assert (chosen is None) == (len(out) == count)
-    assert chosen is None or (chosen in ready and chosen.id not in out)
+def test_replicas_that_are_coming_are_those_that_start_and_may_get_requests() -> None:
+    model = served("smol", "llamacpp", revisions=(2,))
+    reports = [
+        replica(number=1, revision=1, state=ReplicaState.STARTING),
+        replica(number=2, revision=2, state=ReplicaState.STARTING),
+        replica(number=3, revision=2, state=ReplicaState.PENDING),
+        replica(number=4, revision=2),
+    ]
+    made = make_route("smol:llamacpp", model, [("w", each) for each in reports], patience=5)
+    assert made.coming == (("w", reports[1].id), ("w", reports[2].id))
 
 
-def test_of_two_replicas_the_less_loaded_is_chosen() -> None:
-    ready = upstreams(2)
-    for seed in range(20):
-        chosen = choose(ready, lambda each: each.number, Random(seed))
-        assert chosen is ready[0]
+@pytest.mark.parametrize(
+    ("reported", "declared", "gateways", "share"),
+    [
+        (0, None, 1, None),
+        (0, None, 3, None),
+        (4, None, 1, 4),
+        (4, None, 0, 4),
+        (4, None, 3, 2),
+        (4, None, 9, 1),
+        (4, 9, 2, 5),
+        (0, 1, 2, 1),
+    ],
+)
+def test_gateways_share_what_a_replica_runs_at_a_time(
+    reported: int, declared: int | None, gateways: int, share: int | None
+) -> None:
+    (upstream,) = route(replica(concurrency=reported)).ready
+    assert share_of(served(max_concurrency=declared, gateways=gateways), upstream) == share
 
 
-def test_two_choices_spread_requests_almost_evenly() -> None:
-    ready, loads, rng = upstreams(10), InFlight(), Random(1)
-    contexts = []
-    for _ in range(1000):
-        chosen = choose(ready, loads.of, rng)
-        assert chosen is not None
-        context = loads.request(chosen.id)
-        context.__enter__()
-        contexts.append(context)
-    assert max(loads.of(each.id) for each in ready) - min(loads.of(each.id) for each in ready) <= 10
-    for context in contexts:
-        context.__exit__(None, None, None)
-    assert loads.total == 0
-
-
-@given(st.lists(st.tuples(st.integers(0, 2), st.booleans()), max_size=30))
-def test_counts_are_never_negative_and_end_at_nothing(steps: list[tuple[int, bool]]) -> None:
-    counts, ready = InFlight(), upstreams(3)
-    open_contexts: list[list[object]] = [[], [], []]
-    idle: list[int] = []
-    for number, begin in steps:
-        if begin:
-            context = counts.request(ready[number].id)
-            context.__enter__()
-            open_contexts[number].append(context)
-        elif open_contexts[number]:
-            open_contexts[number].pop().__exit__(None, None, None)  # type: ignore[attr-defined]
-        assert [counts.of(each.id) for each in ready] == [len(each) for each in open_contexts]
-        assert counts.total == sum(len(each) for each in open_contexts)
-    for number in range(3):
-        counts.when_idle(ready[number].id, lambda number=number: idle.append(number))  # type: ignore[misc]
-    assert idle == [number for number in range(3) if not open_contexts[number]]
-    for contexts in open_contexts:
-        while contexts:
-            contexts.pop().__exit__(None, None, None)  # type: ignore[attr-defined]
-    assert sorted(idle) == [0, 1, 2]
-    assert counts.total == 0
-
-
-def test_all_who_wait_for_a_replica_to_be_idle_are_called() -> None:
-    counts, (ready,) = InFlight(), upstreams(1)
-    called: list[int] = []
-    with counts.request(ready.id):
-        counts.when_idle(ready.id, lambda: called.append(1))
-        counts.when_idle(ready.id, lambda: called.append(2))
-        assert called == []
-    assert called == [1, 2]
-    with counts.request(ready.id):
-        pass
-    assert called == [1, 2], "once"
-
-
-def test_an_error_takes_its_request_off_the_count() -> None:
-    counts, (ready,) = InFlight(), upstreams(1)
-    with pytest.raises(ZeroDivisionError), counts.request(ready.id):
-        raise ZeroDivisionError
-    assert counts.of(ready.id) == counts.total == 0
+def test_without_a_head_that_says_so_a_replica_is_not_shared() -> None:
+    (upstream,) = route(replica(concurrency=4)).ready
+    assert share_of(None, upstream) == 4

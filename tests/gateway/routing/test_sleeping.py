@@ -123,7 +123,7 @@ async def test_a_sleep_that_is_over_is_not_ended_again(cluster: PlayedCluster) -
     await cluster.report(asleep())
     await worker.expect(Withdrawn)
     worker.reply(None)
-    assert (await cluster.http().post("/v1/chat/completions", json=BODY)).status_code == 504
+    assert (await cluster.http().post("/v1/chat/completions", json=BODY)).status_code == 503
     await worker.expect(WakeInstance)
     worker.reply(Done("{}", pending=True))
     await anyio.sleep(1.5 * AGAIN)

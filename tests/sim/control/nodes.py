@@ -6,6 +6,7 @@ import random
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import anyio
@@ -16,8 +17,9 @@ from sllm_actors.actors import ChildSpec, Envelope, Incarnation, NodeId, StartFa
 from sllm_actors.cluster.roles import may_dial
 from sllm_actors.engines.messages import LogChunk
 from sllm_actors.gateway.routing.actor import GatewayActor, Memory, NodeLinks
+from sllm_actors.gateway.routing.balancer import Balancer
+from sllm_actors.gateway.routing.balancer_shell import BalancerShell
 from sllm_actors.gateway.routing.board import Board
-from sllm_actors.gateway.routing.in_flight import InFlight
 from sllm_actors.gateway.routing.router import RouterTools
 from sllm_actors.gateway.settings import GatewaySettings
 from sllm_actors.nodes.gateway_links import GatewayLinks
@@ -232,7 +234,8 @@ class Gateway(Node):
         self.memory = Memory(KeptSnapshot(self.cluster.snapshots[self.name]))
         self.board = Board()
         settings = GatewaySettings(snapshot_path=Path("/nowhere"), machine="none")
-        tools = RouterTools(self.board, InFlight(), settings)
+        balancer = Balancer(self.system.clock.now, Random(1), BalancerShell(self.system))
+        tools = RouterTools(self.board, balancer, settings)
         links = NodeLinks(
             partial(self.links.dial_workers, self.transport.dial),
             self.transport.peers,

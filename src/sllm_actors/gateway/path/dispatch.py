@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import itertools
-from random import Random
+from math import inf
 
 import anyio
 import structlog
-from attrs import field, frozen
+from attrs import frozen
 
-from sllm_actors.actors import ActorSystem, AskError
+from sllm_actors.actors import ActorSystem
 from sllm_actors.api_error import ApiError
 from sllm_actors.engines.identity import ReplicaId
 from sllm_actors.gateway import errors
 from sllm_actors.gateway.headers import Headers, for_engine
 from sllm_actors.gateway.hops import passed_on
-from sllm_actors.gateway.routing.messages import HoldRefused, LeaveHold, NeedRouter, WaitForReplica
-from sllm_actors.gateway.routing.route import Route, Upstream, choose
-from sllm_actors.gateway.routing.router import RouterTools, router_name
-from sllm_actors.serving.messages import GATEWAY
+from sllm_actors.gateway.routing.asked import Asked, Outcome
+from sllm_actors.gateway.routing.loss import Lost
+from sllm_actors.gateway.routing.route import Route, Upstream
+from sllm_actors.gateway.routing.router import RouterTools
 
 from .client_response import ClientResponse
 from .exchange import EngineBroke, Exchange, NoRoom
@@ -30,9 +29,6 @@ log = structlog.get_logger()
 
 CLOSE_SECONDS = 2.0
 """How long closing the connection to an engine may take; after that it is left to the system."""
-
-ASK_SLACK = 5.0
-"""Seconds beyond its deadline for which a hold is asked: the router's own refusal should come first."""
 
 
 @frozen
@@ -54,24 +50,50 @@ class Tried:
         return Tried(self.replicas | {upstream.id}, error, isinstance(broke, NoRoom))
 
 
+class _Turn:
+    """A request as the balancer calls it: it waits for a replica, or is under way at one."""
+
+    def __init__(self) -> None:
+        self._ended = anyio.Event()
+        self._end: Upstream | ApiError | None = None
+
+    def granted(self, upstream: Upstream) -> None:
+        """See ``User``."""
+        self._end = upstream
+        self._ended.set()
+
+    def refused(self, error: ApiError) -> None:
+        """See ``User``."""
+        self._end = error
+        self._ended.set()
+
+    def lost(self, lost: Lost) -> None:
+        """See ``User``: the connection says so too, if it is so."""
+
+    async def wait(self) -> Upstream:
+        """Return the replica that the request goes to."""
+        await self._ended.wait()
+        if isinstance(self._end, Upstream):
+            return self._end
+        assert self._end is not None
+        raise self._end
+
+
 @frozen
 class Dispatcher:
-    """Serves requests by the routes on the board; it asks a router only where no replica can take a request.
+    """Serves requests by the routes on the board, at the replicas that the balancer gives them.
 
     Attributes:
         system: The node's actor system.
         tools: What it shares with the routers.
         connector: Connects to engines.
-        rng: The source of the draw between replicas.
         gateway: The random id of this gateway in the header ``X-Sllm-Hops``; see ``hops``.
     """
 
     system: ActorSystem
     tools: RouterTools
     connector: Connector
-    rng: Random
     gateway: bytes
-    _tickets: itertools.count[int] = field(factory=itertools.count, init=False)
 
     async def serve(self, request: InferenceRequest, client: ClientResponse) -> None:
         """Serve a request to its end; the caller cancels this when the client has left.
@@ -89,26 +111,29 @@ class Dispatcher:
         if found is None or found.served is None:
             raise self.tools.board.missing(request.model)
         began = self.system.clock.now()
-        deadline = began + found.served.hold_timeout
+        latest = inf
         tried = Tried()
         while True:
             route = self.tools.board.routes.get(found.id)
             if route is None:
                 raise errors.model_not_found(request.model)
-            upstream = choose(route.ready, self.tools.in_flight.of, self.rng, tried.replicas)
+            asked, turn = Asked(found.id, tried=tried.replicas), _Turn()
+            upstream = self.tools.balancer.take(asked, turn)
             if upstream is None and tried.no_room and tried.error is not None:
                 raise tried.error
             if upstream is None:
-                await self._hold(route, request, deadline, tried)
-                continue
+                upstream = await self._hold(asked, turn, began, latest, tried)
+            outcome = Outcome.LEFT
             try:
-                with self.tools.in_flight.request(upstream.id):
-                    await self._attempt(route, upstream, request, client)
+                await self._attempt(route, upstream, request, client)
+                outcome = Outcome.SERVED
             except EngineBroke as broke:
+                if not isinstance(broke, NoRoom):
+                    outcome = Outcome.BROKE
                 error = _error_of(route, broke)
                 tried = tried.and_at(upstream, broke, error)
                 if broke.unreached and upstream.server is not None:
-                    deadline = min(deadline, began + upstream.server.connect_timeout)
+                    latest = min(latest, began + upstream.server.connect_timeout)
                 log.warning(
                     "request.engine_broke",
                     request_id=request.id,
@@ -120,6 +145,8 @@ class Dispatcher:
                     raise error from None
             else:
                 return
+            finally:
+                self.tools.balancer.done(turn, outcome)
 
     async def _attempt(
         self, route: Route, upstream: Upstream, request: InferenceRequest, client: ClientResponse
@@ -165,33 +192,20 @@ class Dispatcher:
             headers.append((b"authorization", f"Bearer {upstream.key}".encode()))
         return headers
 
-    async def _hold(self, route: Route, request: InferenceRequest, deadline: float, tried: Tried) -> None:
-        """Wait until a replica may be ready.
+    async def _hold(self, asked: Asked, turn: _Turn, began: float, latest: float, tried: Tried) -> Upstream:
+        """Wait until a replica takes the request.
 
         Raises:
-            ApiError: None was ready in time, or none is going to be.
+            ApiError: None did in time, or none is going to.
         """
-        ticket = next(self._tickets)
-        router = self.system.named(router_name(route.id))
-        wait = WaitForReplica(ticket, deadline, tried.replicas, tried.error)
-        remaining = max(0.0, deadline - self.system.clock.now()) + ASK_SLACK
-        log.info("request.held", request_id=request.id, deployment=route.id)
-        answer = None
+        balancer = self.tools.balancer
+        hold = balancer.hold(asked, turn, began=began, latest=latest, error=tried.error)
         try:
-            if self.system.whereis(router_name(route.id)) is None:
-                needed = NeedRouter(route.id)
-                if await self.system.named(GATEWAY).ask(needed, timeout=remaining) is False:
-                    raise errors.model_not_found(request.model)
-            answer = await router.ask(wait, timeout=remaining)
-        except AskError as error:
-            log.warning("request.hold_failed", request_id=request.id, error=str(error))
-        finally:
-            if answer is None:  # the ask failed or was cancelled, and the router may still hold the request
-                router.tell(LeaveHold(ticket))
-        if answer is None:
-            raise errors.router_away()
-        if isinstance(answer, HoldRefused):
-            raise _fresh(answer.error)
+            return await turn.wait()
+        except anyio.get_cancelled_exc_class():
+            if not balancer.leave(hold) and hold.end is not None and isinstance(hold.end, Upstream):
+                balancer.done(turn, Outcome.LEFT)
+            raise
 
 
 def _error_of(route: Route, broke: EngineBroke) -> ApiError:
@@ -200,8 +214,3 @@ def _error_of(route: Route, broke: EngineBroke) -> ApiError:
     if broke.unreached:
         return errors.server_unreachable(route.id, str(broke))
     return errors.engine_broke(route.id, str(broke))
-
-
-def _fresh(error: ApiError) -> ApiError:
-    """Return a copy: one error object answers many requests, and a raised one carries its own traceback."""
-    return ApiError(error.status, error.code, error.message, error.param, error.retry_after, error.detail)

@@ -27,7 +27,7 @@ from sllm_actors.transport import Peer, PeerLost, PeerUp
 
 from .following import Following, News
 from .knowledge import Knowledge
-from .messages import NeedRouter, RouteChanged
+from .messages import DemandChanged, RequestsWait, RouteChanged, WakeBalancer
 from .route import Route
 from .router import Router, RouterTools, router_name
 from .snapshot_file import Snapshot, SnapshotFile
@@ -101,6 +101,11 @@ class _Look:
     """Time to look at who is linked."""
 
 
+@frozen
+class _Expire:
+    """Time to call ``Balancer.expire``."""
+
+
 class GatewayActor(Actor):
     """The actor registered as ``GATEWAY``. Its messages are those that ``Gateway.child_spec`` names.
 
@@ -108,8 +113,8 @@ class GatewayActor(Actor):
     read. What the head says is on disk ``SAVE_DELAY`` later, and before the actor has stopped; where it
     cannot be written, a warning is logged, routing goes on, and it is tried again ``SAVE_AGAIN`` later.
 
-    A change costs what it touches. It alone publishes on the board; a deployment has a router only from when
-    a request has had to wait, or a replica was leaving.
+    A change costs what it touches. It alone publishes on the board, and tells the balancer of routes; a
+    deployment has a router only from when a replica was leaving, or slept.
 
     Args:
         tools: What its routers share with the hot path.
@@ -125,6 +130,8 @@ class GatewayActor(Actor):
         self._following: Following
         self._routes: dict[str, Route] = {}
         self._routers: set[str] = set()
+        self._expire_timer: Timer | None = None
+        self._expire_due = 0.0
         self._save_timer: Timer | None = None
         self._saving = False
 
@@ -163,8 +170,15 @@ class GatewayActor(Actor):
                 await self._learn(self._following.up(peer))
             case PeerLost(peer, reason):
                 await self._learn(self._following.lost(peer, reason))
-            case NeedRouter(deployment):
-                return await self._need_router(deployment)
+            case RequestsWait(deployment):
+                self._tell_router(deployment)
+            case WakeBalancer(when):
+                self._expire_at(when)
+            case _Expire():
+                self._expire_timer = None
+                self._tools.balancer.expire(self.context.now())
+            case DemandChanged():
+                self._tools.balancer.take_changed()
             case _Look():
                 await self._look()
             case _Save():
@@ -190,8 +204,12 @@ class GatewayActor(Actor):
         self._memory.complete.set()
 
     async def _look(self) -> None:
-        """Notice links of which the news was lost: in a full mailbox, or between two lives of this actor."""
+        """Make up for messages that were lost in a full mailbox, or between two lives of this actor.
+
+        These are news of links, and wishes of the balancer.
+        """
         self.context.after(LOOK_INTERVAL, _Look())
+        self._tools.balancer.expire(self.context.now())
         for news in self._following.look(self._links.peers(), self._links.head()):
             await self._learn(news)
 
@@ -226,6 +244,7 @@ class GatewayActor(Actor):
         if route is None:
             self._routes.pop(name, None)
             self._tools.board.withdraw(name)
+            self._tools.balancer.route_changed(Route(name), self._known.lost)
             return None
         if route != self._routes.get(name):
             self._routes[name] = route
@@ -233,17 +252,25 @@ class GatewayActor(Actor):
             # replica, no request may be sent there.
             self._tools.board.publish(route)
             told = True
-        if told and name in self._routers:
-            self.context.system.named(router_name(name)).tell(RouteChanged())
+        self._tools.balancer.route_changed(route, self._known.lost)
+        if told:
+            self._tell_router(name)
         return route
+
+    def _expire_at(self, when: float) -> None:
+        if self._expire_timer is not None:
+            if self._expire_due <= when:
+                return
+            self._expire_timer.cancel()
+        self._expire_due = when
+        self._expire_timer = self.context.after(max(0.0, when - self.context.now()), _Expire())
 
     # ---- routers
 
-    async def _need_router(self, deployment: str) -> bool:
-        if deployment not in self._routes:
-            return False
-        await self._start_router(deployment)
-        return True
+    def _tell_router(self, name: str) -> None:
+        """Let the router of a deployment look at the route, if there is one: else it has nothing to do."""
+        if name in self._routers:
+            self.context.system.named(router_name(name)).tell(RouteChanged())
 
     async def _start_router(self, name: str) -> None:
         if name not in self._routers:

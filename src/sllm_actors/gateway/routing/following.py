@@ -182,7 +182,7 @@ class Following:
     def _lose(self, node: str, reason: str) -> News:
         log.warning("worker.lost", node=node, reason=reason)
         self._workers.pop(node, None)
-        touched, forgotten = self._known.lose(node)
+        touched, forgotten = self._known.lose(node, reason)
         return News(touched, gone=(node,) if forgotten else ())
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sllm_actors.engines.identity import ReplicaKey
+from sllm_actors.engines.identity import ReplicaId, ReplicaKey
 from sllm_actors.engines.messages import ReplicaReport, ReplicaState
 from sllm_actors.serving.messages import ServedModel, WorkerAddress
 
+from .loss import Lost, link_lost, loss_of
 from .route import Route, make_route
 
 Touched = set[str]
@@ -37,6 +38,7 @@ class Knowledge:
         self._unnamed_workers: set[str] = set()
         self._wholes: dict[str, int] = {}
         self._last_whole = 0
+        self._last_lost = ("", "")
 
     def serve(
         self, models: Iterable[ServedModel] = (), gone: Iterable[str] = (), *, missing: Iterable[str] = ()
@@ -112,12 +114,13 @@ class Knowledge:
         """
         return self._wholes.get(node, 0)
 
-    def lose(self, node: str) -> tuple[Touched, bool]:
-        """Forget the replicas of a worker that cannot be reached.
+    def lose(self, node: str, reason: str = "") -> tuple[Touched, bool]:
+        """Forget the replicas of a worker that cannot be reached, for a ``reason`` in a few words.
 
         Returns:
             What is touched, and whether the worker's address is no longer known either.
         """
+        self._last_lost = (node, reason)
         self._wholes.pop(node, None)
         lost = self._nodes.pop(node, {})
         for key in lost:
@@ -137,6 +140,14 @@ class Knowledge:
     def is_linked(self, node: str) -> bool:
         """Return whether a worker has said anything since its link came up."""
         return node in self._nodes
+
+    def lost(self, node: str, life: ReplicaId) -> Lost | None:
+        """Return how an engine life on a worker was lost, or None if it goes on."""
+        replicas = self._nodes.get(node)
+        if replicas is not None:
+            return loss_of(life, replicas.get(life.key))
+        last, reason = self._last_lost
+        return link_lost((reason if last == node else "") or "it is not linked")
 
     def names(self) -> Touched:
         """Return the ids of all deployments that are served, or have replicas."""

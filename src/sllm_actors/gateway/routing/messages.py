@@ -1,4 +1,4 @@
-"""The messages between the actors of one gateway. They never leave the process.
+"""The messages between the actors of one gateway, and from its balancer. They never leave the process.
 
 From its node, the gateway's actor also takes the transport's ``PeerUp`` and ``PeerLost``.
 """
@@ -7,19 +7,6 @@ from __future__ import annotations
 
 from attrs import frozen
 
-from sllm_actors.api_error import ApiError
-from sllm_actors.engines.identity import ReplicaId
-
-
-@frozen
-class NeedRouter:
-    """Ask the gateway's actor for the router of a deployment; answered, once it runs, with whether it does.
-
-    False: there is no such deployment.
-    """
-
-    deployment: str
-
 
 @frozen
 class RouteChanged:
@@ -27,42 +14,19 @@ class RouteChanged:
 
 
 @frozen
-class WaitForReplica:
-    """Ask a router to hold a request until it may be tried; answered with ``Released`` or ``HoldRefused``.
+class RequestsWait:
+    """From the balancer to the gateway's actor: a first request waits for this deployment."""
 
-    Attributes:
-        ticket: A number that names the request in this gateway.
-        deadline: Until when the request may wait, in seconds by the clock of the actor system.
-        excluded: Replicas that the request was tried on in vain.
-        error: The error of the last of those attempts: what the request is refused with if no other replica
-            is ready in time. None if it was tried nowhere.
-    """
-
-    ticket: int
-    deadline: float
-    excluded: frozenset[ReplicaId] = frozenset()
-    error: ApiError | None = None
+    deployment: str
 
 
 @frozen
-class LeaveHold:
-    """To a router: forget the request ``ticket``, which waits no longer; most often its client has left."""
+class WakeBalancer:
+    """From the balancer to the gateway's actor: call ``Balancer.expire`` at ``when``, or sooner."""
 
-    ticket: int
-
-
-@frozen
-class Released:
-    """A router's answer: a replica is ready, so choose again."""
+    when: float
 
 
 @frozen
-class HoldRefused:
-    """A router's answer: the request cannot be served; ``error`` is for its client."""
-
-    error: ApiError
-
-
-@frozen
-class LookAtClock:
-    """From a router to itself, by a timer: a request's time to wait may be over."""
+class DemandChanged:
+    """From the balancer to the gateway's actor: ``Balancer.take_changed`` has something to return."""

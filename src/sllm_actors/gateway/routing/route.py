@@ -1,9 +1,8 @@
-"""Where the requests of a deployment may go: its route, its names, and the choice of a replica. Pure."""
+"""Where the requests of a deployment may go: its route, and its names. Pure."""
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from attrs import field, frozen
 
@@ -25,6 +24,7 @@ class Upstream:
         withdrawal: The worker's number for the replica's last withdrawal; sent back in ``Withdrawn``.
         key: The bearer token that the engine wants; "" for none.
         server: How an external server is reached; None for an engine.
+        concurrency: How many requests the engine runs at a time; 0 where that is not known.
     """
 
     id: ReplicaId
@@ -34,6 +34,7 @@ class Upstream:
     withdrawal: int = 0
     key: str = field(default="", repr=False)
     server: ServerAccess | None = None
+    concurrency: int = 0
 
 
 @frozen
@@ -67,6 +68,7 @@ class Route:
         asleep: The replicas that take requests again once they are woken. They are in ``leaving`` too, since
             an engine is put to sleep only when no request is in flight there.
         failure: Why it is of no use to wait; None while a replica is ready, asleep, or may still come.
+        coming: The replicas that have begun to start and may get requests then: their workers and identities.
     """
 
     id: str
@@ -75,6 +77,7 @@ class Route:
     leaving: tuple[Upstream, ...] = ()
     asleep: tuple[Upstream, ...] = ()
     failure: Failure | None = None
+    coming: tuple[tuple[str, ReplicaId], ...] = ()
 
 
 def make_route(
@@ -95,11 +98,19 @@ def make_route(
     ready: list[Upstream] = []
     leaving: list[Upstream] = []
     asleep: list[Upstream] = []
+    starting: list[tuple[str, ReplicaId]] = []
     failed: list[ReplicaReport] = []
     coming = False
     for node, report in sorted(replicas, key=lambda replica: (replica[1].id, replica[0])):
         where = (report.address, report.machine, report.withdrawal)
-        upstream = Upstream(report.id, node, *where, key=report.key, server=report.server)
+        upstream = Upstream(
+            report.id,
+            node,
+            *where,
+            key=report.key,
+            server=report.server,
+            concurrency=report.concurrency,
+        )
         if report.state in (ReplicaState.DRAINING, ReplicaState.ASLEEP):
             leaving.append(upstream)
         if served is None or report.id.uid != served.uid or report.id.revision not in served.revisions:
@@ -113,11 +124,11 @@ def make_route(
                 failed.append(report)
                 coming = coming or (report.retry_in is not None and report.retry_in <= patience)
             case ReplicaState.PENDING | ReplicaState.STARTING:
-                coming = True
+                starting.append((node, report.id))
             case ReplicaState.DRAINING | ReplicaState.STOPPED:
                 pass
     failure = None
-    coming = coming or bool(ready or asleep)
+    coming = coming or bool(ready or asleep or starting)
     if failed and not coming:
         latest = max(failed, key=lambda report: report.since)
         again = [report.retry_in for report in failed if report.retry_in is not None]
@@ -125,7 +136,15 @@ def make_route(
         failure = Failure(latest.reason or latest.exit_status, min(again, default=None), external=external)
     elif served is not None and served.no_place and not coming:
         failure = Failure(served.no_place, None, placed=False)
-    return Route(deployment, served, tuple(ready), tuple(leaving), tuple(asleep), failure)
+    return Route(
+        deployment,
+        served,
+        tuple(ready),
+        tuple(leaving),
+        tuple(asleep),
+        failure,
+        tuple(starting),
+    )
 
 
 def resolve(
@@ -156,25 +175,13 @@ def resolve(
     return found[0] if found else None
 
 
-def choose(
-    ready: tuple[Upstream, ...],
-    in_flight: Callable[[ReplicaId], int],
-    rng: random.Random,
-    excluded: Collection[ReplicaId] = (),
-) -> Upstream | None:
-    """Return the less loaded of two replicas drawn at random, or None when there is none.
+def share_of(served: ServedModel | None, upstream: Upstream) -> int | None:
+    """Return how many requests of one gateway a replica may have at a time; None where there is no limit.
 
-    This is the power of two choices (Mitzenmacher, 2001): nearly as even as taking the least loaded of all,
-    but gateways that know little of each other do not all choose the same replica.
-
-    Args:
-        ready: The replicas that take requests.
-        in_flight: Returns how many requests of this gateway a replica has.
-        rng: The source of the draw.
-        excluded: Replicas that this request must not go to.
+    Gateways that have requests for the deployment share what the replica runs at a time, each at least one:
+    so together they may exceed it by less than one for each gateway.
     """
-    candidates = tuple(each for each in ready if each.id not in excluded) if excluded else ready
-    if len(candidates) < 2:
-        return candidates[0] if candidates else None
-    one, other = rng.sample(candidates, 2)
-    return other if in_flight(other.id) < in_flight(one.id) else one
+    declared = None if served is None else served.max_concurrency
+    limit = declared or upstream.concurrency
+    gateways = 1 if served is None else max(1, served.gateways)
+    return max(1, -(-limit // gateways)) if limit else None

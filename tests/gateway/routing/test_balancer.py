@@ -1,0 +1,350 @@
+"""Requests that are given a replica, or wait for one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from tests.gateway.kit import replica
+from tests.gateway.routing.balancing import SMOL, Bench, Request, ids
+
+from sllm_actors.api_error import ApiError
+from sllm_actors.engines.messages import ReplicaState
+from sllm_actors.gateway import errors
+from sllm_actors.gateway.routing.asked import Asked, Outcome
+from sllm_actors.gateway.routing.balancer import SLICE
+
+
+def refusal(bench: Bench, deployment: str = SMOL, **more: Any) -> ApiError:
+    with pytest.raises(ApiError) as caught:
+        bench.held(deployment, **more)
+    return caught.value
+
+
+def test_a_request_counts_until_it_is_done() -> None:
+    bench = Bench()
+    (ready,) = bench.replicas(0).ready
+    requests = [bench.taken() for _ in range(3)]
+    balancer = bench.balancer
+    assert (balancer.total, balancer.at(ready), balancer.in_flight(SMOL)) == (3, 3, 3)
+    for request, outcome in zip(requests, Outcome, strict=True):
+        bench.done(request, outcome)
+    assert (balancer.total, balancer.at(ready), balancer.in_flight(SMOL)) == (0, 0, 0)
+    with pytest.raises(KeyError):
+        bench.done(requests[0])
+    assert balancer.in_flight("nobody:vllm") == balancer.held("nobody:vllm") == 0
+
+
+def test_a_full_replica_takes_the_next_when_one_is_done_in_order_of_priority_then_age() -> None:
+    bench = Bench()
+    bench.replicas(2)
+    first, second = bench.taken(), bench.taken()
+    waiting = [bench.held(priority=priority) for priority in (0, 5, 5, 0, -1)]
+    order: list[Request] = []
+    for each in waiting:
+        each.then = order.append
+    assert [bench.balancer.ahead_of(each.hold) for each in waiting if each.hold] == [2, 0, 1, 3, 4]
+    for request in (first, second, waiting[1], waiting[2], waiting[0]):
+        bench.done(request)
+    assert order == [waiting[index] for index in (1, 2, 0, 3, 4)]
+    assert bench.balancer.held(SMOL) == 0
+    assert waiting[0].hold is not None
+    assert bench.balancer.ahead_of(waiting[0].hold) is None
+    assert bench.balancer.expected_wait(waiting[0].hold) is None
+
+
+def test_a_replica_that_comes_takes_as_many_as_it_can_and_no_more() -> None:
+    bench = Bench()
+    bench.replicas()
+    waiting = [bench.held() for _ in range(5)]
+    assert bench.shell.first_holds == [SMOL]
+    bench.replicas(3)
+    assert [len(each.heard) for each in waiting] == [1, 1, 1, 0, 0]
+    assert bench.balancer.held(SMOL) == 2
+
+
+def test_a_replica_without_a_limit_is_given_what_waits_in_slices_and_nobody_goes_before() -> None:
+    bench = Bench()
+    bench.replicas()
+    waiting = [bench.held() for _ in range(3 * SLICE)]
+    bench.replicas(0)
+    assert sum(len(each.heard) for each in waiting) == SLICE
+    late = bench.held()
+    done, *_ = waiting
+    bench.done(done)
+    assert sum(len(each.heard) for each in waiting) == SLICE
+    bench.turns()
+    assert [len(each.heard) for each in [*waiting, late]] == [1] * (3 * SLICE + 1)
+    bench.taken()
+
+
+def test_a_deployment_that_goes_in_the_middle_of_a_release_refuses_the_rest() -> None:
+    bench = Bench()
+    bench.replicas()
+    waiting = [bench.held() for _ in range(2 * SLICE)]
+    bench.replicas(0)
+    bench.gone()
+    bench.turns()
+    assert [each.code for each in waiting[SLICE:]] == ["model_not_found"] * SLICE
+    for each in waiting[:SLICE]:
+        bench.done(each)
+    assert bench.balancer._lines == {}, "nothing is remembered"
+
+
+def test_a_client_that_leaves_frees_what_it_had() -> None:
+    bench = Bench()
+    bench.replicas(1, hold_limit=2)
+    busy, one, other = bench.taken(), bench.held(), bench.held()
+    assert one.hold is not None
+    assert other.hold is not None
+    assert refusal(bench).code == "hold_queue_full"
+    assert bench.balancer.leave(one.hold)
+    assert not bench.balancer.leave(one.hold), "it has left already"
+    bench.done(busy)
+    assert one.heard == []
+    assert not bench.balancer.leave(other.hold), "it was granted, and so is under way"
+    bench.done(other, Outcome.LEFT)
+    assert bench.balancer.total == 0
+
+
+def test_a_client_that_leaves_before_it_is_told_is_told_nothing() -> None:
+    bench = Bench()
+    bench.replicas()
+    one, other, third = bench.held(), bench.held(), bench.held()
+    held = other.hold
+    assert held is not None
+
+    def leave(_: Request) -> None:
+        assert bench.balancer.leave(held)
+
+    one.then = leave
+    bench.replicas(2)
+    assert other.heard == []
+    assert third.number == 1, "the place of the one that left"
+    assert bench.balancer.total == 2
+    refused = [bench.held(), bench.held()]
+    second = refused[1].hold
+    assert second is not None
+    refused[0].then = lambda _: leave_quietly(bench.balancer.leave, second)
+    bench.gone()
+    assert refused[0].code == "model_not_found"
+    assert refused[1].heard == []
+
+
+def leave_quietly(leave: Callable[[Any], bool], hold: Any) -> None:
+    assert leave(hold)
+
+
+def test_a_request_that_is_told_may_ask_for_more_at_once() -> None:
+    bench = Bench()
+    bench.replicas(1)
+    busy, one, other = bench.taken(), bench.held(), bench.held()
+    one.then = bench.done
+    bench.done(busy)
+    assert (len(one.heard), len(other.heard)) == (1, 1)
+    assert bench.balancer.total == 1
+
+
+def test_a_mistake_of_one_request_is_not_anothers() -> None:
+    bench = Bench()
+    bench.replicas()
+    one, other = bench.held(), bench.held()
+
+    def fail(_: Request) -> None:
+        raise ZeroDivisionError
+
+    one.then = fail
+    bench.replicas(0)
+    assert len(other.heard) == 1
+    assert [type(error) for error in bench.shell.errors] == [ZeroDivisionError]
+
+
+def test_a_request_that_waits_though_there_is_room_goes_in_the_next_turn() -> None:
+    bench = Bench()
+    bench.replicas(1)
+    request = Request(Asked(SMOL))
+    bench.balancer.hold(request.asked, request)
+    assert request.heard == []
+    bench.turns()
+    assert request.number == 1
+
+
+# ---- refusals
+
+
+def test_what_is_not_deployed_or_has_failed_is_refused_at_once() -> None:
+    bench = Bench()
+    assert refusal(bench).code == "model_not_found"
+    failed = replica(state=ReplicaState.FAILED, reason="no memory", retry_in=20.0)
+    bench.route(failed)
+    error = refusal(bench)
+    assert (error.status, error.code, error.retry_after) == (503, "replicas_failed", 20.0)
+    assert error.message.endswith("no memory")
+    bench.route(no_place="no worker has a free GPU")
+    assert refusal(bench).code == "no_place"
+    external = "a:external"
+    bench.route(replica(external, ReplicaState.FAILED, reason="it is off"), deployment=external)
+    assert refusal(bench, external).code == "server_unreachable"
+
+
+def test_those_that_wait_are_refused_when_waiting_is_of_no_use() -> None:
+    bench = Bench()
+    bench.replicas()
+    one, other = bench.held(), bench.held()
+    bench.route(replica(state=ReplicaState.FAILED, reason="no memory"))
+    assert [one.code, other.code] == ["replicas_failed"] * 2
+    assert one.heard[0] is not other.heard[0], "each has an error of its own, to be raised"
+    bench.replicas()
+    third = bench.held()
+    bench.gone()
+    assert third.code == "model_not_found"
+
+
+def test_a_full_queue_refuses_at_once_and_says_when_to_come_back() -> None:
+    bench = Bench()
+    bench.replicas(1, hold_limit=2)
+    busy = bench.taken()
+    bench.held(), bench.held()
+    error = refusal(bench)
+    assert (error.status, error.code, error.retry_after) == (429, "hold_queue_full", 5.0)
+    bench.now = 4.0
+    bench.done(busy)
+    bench.held()
+    assert refusal(bench).retry_after == 12.0, "three requests of 4 s each go before"
+
+
+# ---- time
+
+
+def test_without_a_replica_the_wait_ends_with_503_after_hold_timeout() -> None:
+    bench = Bench()
+    bench.replicas(hold_timeout=10.0, queue_timeout=1.0)
+    one = bench.held()
+    bench.now = 5.0
+    other = bench.held(began=1.0)
+    bench.wait(5.0)
+    assert one.code == "cold_start_timeout"
+    assert other.heard == []
+    bench.wait(1.0)
+    assert isinstance(other.heard[0], ApiError)
+    assert (other.heard[0].status, other.heard[0].retry_after) == (503, 10.0)
+
+
+def test_while_replicas_are_full_the_wait_ends_with_429_after_queue_timeout() -> None:
+    bench = Bench()
+    bench.replicas(1, hold_timeout=10.0, queue_timeout=2.0)
+    bench.taken()
+    waiting = bench.held()
+    bench.wait(1.9)
+    assert waiting.heard == []
+    bench.wait(0.1)
+    assert isinstance(waiting.heard[0], ApiError)
+    assert (waiting.heard[0].status, waiting.heard[0].code) == (429, "queue_timeout")
+
+
+def test_the_time_to_wait_for_room_counts_from_when_there_are_replicas_and_is_judged_anew() -> None:
+    bench = Bench()
+    limits: dict[str, Any] = {"hold_timeout": 100.0, "queue_timeout": 5.0}
+    bench.replicas(**limits)
+    first, second, third = bench.held(), bench.held(), bench.held()
+    bench.wait(50.0)
+    bench.replicas(1, **limits)
+    assert (len(first.heard), len(second.heard)) == (1, 0)
+    bench.wait(4.0)
+    bench.done(first)
+    bench.wait(0.9)
+    assert third.heard == []
+    bench.route(**limits)
+    bench.wait(40.0)
+    assert third.heard == [], "there is no replica: a cold start may take longer"
+    bench.wait(6.0)
+    assert third.code == "cold_start_timeout"
+
+
+def test_a_shorter_time_to_wait_holds_at_once() -> None:
+    bench = Bench()
+    bench.replicas(hold_timeout=100.0)
+    waiting = bench.held()
+    bench.replicas(hold_timeout=3.0)
+    bench.wait(3.0)
+    assert waiting.code == "cold_start_timeout"
+
+
+def test_a_wait_ends_at_the_latest_when_the_request_says() -> None:
+    bench = Bench()
+    bench.replicas()
+    late = bench.held(latest=2.0, error=errors.server_unreachable(SMOL, "it is off"))
+    bench.wait(2.0)
+    assert late.code == "server_unreachable", "the error of the last attempt"
+
+
+def test_the_expected_wait_is_what_was_measured() -> None:
+    bench = Bench()
+    bench.replicas()
+    waiting = bench.held()
+    assert waiting.hold is not None
+    expected = bench.balancer.expected_wait
+    assert expected(waiting.hold) is None
+    bench.route(replica(state=ReplicaState.STARTING))
+    bench.now = 8.0
+    bench.replicas(1)
+    bench.replicas()
+    again = bench.held()
+    assert again.hold is not None
+    assert expected(again.hold) == 8.0
+    bench.now = 10.0
+    bench.done(waiting)
+    bench.replicas(1)
+    behind = bench.held()
+    assert behind.hold is not None
+    assert expected(behind.hold) == 2.0
+
+
+# ---- requests that were tried in vain
+
+
+def test_a_request_never_goes_to_a_replica_that_it_was_tried_on() -> None:
+    bench = Bench()
+    ready = bench.replicas(1, 1).ready
+    one = bench.taken(tried=ids(ready[:1]))
+    assert one.number == 2
+    waiting = bench.held(tried=ids(ready[:1]))
+    other = bench.taken()
+    assert other.number == 1, "what waits cannot use it"
+    bench.done(other)
+    assert waiting.heard == []
+    bench.done(one)
+    assert waiting.number == 2
+
+
+def test_one_that_broke_on_the_only_replica_waits_to_hear_that_it_is_no_longer_ready() -> None:
+    bench = Bench(restart_notice=2.0)
+    ready = bench.replicas(0).ready
+    broke = errors.engine_broke(SMOL, "it closed the connection")
+    heard = bench.held(tried=ids(ready), error=broke)
+    bench.wait(1.0)
+    bench.route(replica(state=ReplicaState.STARTING, attempt=2))
+    bench.wait(9.0)
+    assert heard.heard == [], "its worker knows, so it will be back"
+    bench.route(replica(attempt=2))
+    assert heard.number == 1
+    unheard = bench.held(tried=ids(bench.replicas(0).ready), error=broke)
+    bench.wait(1.9)
+    assert unheard.heard == []
+    bench.wait(0.1)
+    assert unheard.code == "engine_broke"
+
+
+def test_one_whose_notice_is_over_waits_for_another_replica_that_is_full_and_for_no_other() -> None:
+    bench = Bench(restart_notice=2.0)
+    ready = bench.replicas(0, 1).ready
+    bench.taken(tried=ids(ready[:1]))
+    waiting = bench.held(tried=ids(ready[:1]), error=errors.engine_broke(SMOL, "x"))
+    bench.wait(5.0)
+    assert waiting.heard == []
+    bench.replicas(0)
+    assert waiting.code == "engine_broke", "only the replica that it broke on is left"
+    fresh = bench.held(tried=ids(ready[:1]))
+    bench.replicas(0, hold_limit=9)
+    assert fresh.heard == [], "its notice is not over"
