@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .actor import Actor, Context, StartIgnored
+from .alarm import Alarm
 from .asking import Reply
 from .backoff import AT_ONCE, Backoff
 from .children import (
@@ -88,6 +89,7 @@ __all__ = [
     "ActorRef",
     "ActorSystem",
     "Address",
+    "Alarm",
     "AskError",
     "AskTimeout",
     "AutoShutdown",

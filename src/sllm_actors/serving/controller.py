@@ -16,7 +16,7 @@ from anyio import to_thread
 from anyio.lowlevel import checkpoint
 from attrs import frozen
 
-from sllm_actors.actors import Actor, ActorRef, AskError, NodeId, Timer
+from sllm_actors.actors import Actor, ActorRef, Alarm, NodeId
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.transport import Peer, PeerLost, PeerUp
 
@@ -25,15 +25,9 @@ from .differences.feed import TICK_INTERVAL
 from .differences.messages import Beat
 from .head_feeds import HeadFeeds
 from .higher_epochs import HigherEpochs
+from .inspection import ask_document
 from .known_links import LOOK_INTERVAL, KnownLinks
-from .messages import (
-    GATEWAY,
-    WORKER,
-    ReadDocument,
-    ReplicaDocument,
-    ReportDeath,
-    WorkerInventory,
-)
+from .messages import GATEWAY, WORKER, ReportDeath, WorkerInventory
 from .picture.audit import Audit
 from .picture.effects import Effects
 from .picture.events import (
@@ -51,14 +45,7 @@ from .store.problem import StoreProblem
 from .store.records import JournalEntry, RaiseEpoch, StoredState
 from .store.store import Store
 from .store.writer import StoreWriter
-from .streams import (
-    AskAddresses,
-    AskDeaths,
-    AskOrders,
-    AskRoutes,
-    ReplicasDifference,
-    ReplicasPage,
-)
+from .streams import AskAddresses, AskDeaths, AskOrders, AskRoutes, ReplicasDifference, ReplicasPage
 from .views.answers import answer
 from .views.messages import Question
 from .worker_reports import WorkerReports
@@ -73,9 +60,6 @@ GATHER = 0.005
 
 OUTBID_AFTER = 2.0
 """Seconds that a worker which has obeyed a head of a higher epoch has to find that head again."""
-
-DOCUMENT_TIMEOUT = 5.0
-"""Seconds that a worker may take to say from which document it runs a replica."""
 
 AUDIT_INTERVAL = 1.0
 """Seconds between two looks at a part of the picture."""
@@ -160,8 +144,6 @@ class Controller(Actor):
         self._waiting_gateways: set[str] = set()
         self._planning = False
         self._go_on_until = 0.0
-        self._due: Timer | None = None
-        self._due_at = 0.0
 
     async def started(self) -> None:
         """Read the store, raise the epoch, and take the nodes that are linked already."""
@@ -173,6 +155,7 @@ class Controller(Actor):
         self._reports = WorkerReports(self.context.system.node, self._worker)
         first = self._picture.effects()
         await to_thread.run_sync(self._feeds.publish, first)  # to nobody yet: it fills the table of routes
+        self._alarm = Alarm(self.context, _Due())
         self._audit = Audit(self._picture, self._feeds.orders_of)
         self._requests = ChangeRequests(self.context, self._picture, self._writer, self._happen)
         self.context.start_soon(self._writer.run)
@@ -231,7 +214,7 @@ class Controller(Actor):
                 self.context.after(LOOK_INTERVAL, _Look())
                 self._look()
             case _Due():
-                self._due = None
+                self._alarm.rang()
                 self._take(TimePassed())
             case _Audit():
                 self.context.after(AUDIT_INTERVAL, _Audit())
@@ -309,13 +292,7 @@ class Controller(Actor):
         self._epochs.forget(node)
 
     async def _read_document(self, node: str, key: ReplicaKey) -> None:
-        document = ""
-        try:
-            said = await self._worker(node).ask(ReadDocument(key), timeout=DOCUMENT_TIMEOUT)
-        except AskError as error:
-            log.warning("worker.no_document", node=node, replica=str(key), error=str(error))
-        else:
-            document = said.document if isinstance(said, ReplicaDocument) else ""
+        document = await ask_document(self._worker(node), key)
         self.context.after(0.0, _Learned((DocumentRead(key.uid, key.revision, document),)))
 
     # ---- events in, effects out
@@ -344,21 +321,13 @@ class Controller(Actor):
         if self._picture.more and not self._planning:
             self._planning = True
             self.context.after(0.0, _Plan())
-        self._wake_at(self._picture.due(), now)
+        self._alarm.set(self._picture.due(), now)
 
     def _tell_gateways(self) -> None:
         """Let gateways follow that came since the last plan: after a start, all routes are known by now."""
         for node in sorted(self._waiting_gateways):
             self._feeds.gateway_up(node, self.context.system.named(GATEWAY, NodeId(node)))
         self._waiting_gateways.clear()
-
-    def _wake_at(self, due: float | None, now: float) -> None:
-        if self._due is not None and (due is None or due < self._due_at):
-            self._due.cancel()
-            self._due = None
-        if due is not None and self._due is None:
-            self._due_at = due
-            self._due = self.context.after(max(0.0, due - now), _Due())
 
     def _carry_out(self, effects: Effects) -> None:
         self._feeds.publish(effects)

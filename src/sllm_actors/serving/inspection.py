@@ -1,4 +1,4 @@
-"""Asking a few workers whether they could run a deployment, so that a mistake is told at once."""
+"""Asking workers: whether they could run a deployment, and from which document they run a replica."""
 
 from __future__ import annotations
 
@@ -8,17 +8,21 @@ from itertools import islice
 import anyio
 import structlog
 
-from sllm_actors.actors import ActorSystem, AskError, NodeId
+from sllm_actors.actors import ActorRef, ActorSystem, AskError, NodeId
+from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.engines.messages import InspectSource, SourceInspected
 
 from .deployment.spec import DeploymentSpec
-from .messages import WORKER
+from .messages import WORKER, ReadDocument, ReplicaDocument
 from .picture.fleet import Fleet
 
 log = structlog.get_logger("sllm_actors.inspection")
 
 INSPECT_TIMEOUT = 5.0
 """Seconds that a worker may take to answer."""
+
+DOCUMENT_TIMEOUT = 5.0
+"""Seconds that a worker may take to say from which document it runs a replica."""
 
 ASKED = 3
 """How many workers are asked at most: each refuses for itself later what it cannot run."""
@@ -35,7 +39,7 @@ def whom_to_ask(fleet: Fleet) -> tuple[dict[str, int], bool]:
 async def ask_workers(
     system: ActorSystem, workers: Mapping[str, int], spec: DeploymentSpec
 ) -> dict[str, str]:
-    """Ask workers, all at once.
+    """Ask workers whether they could run a deployment, all at once: so a mistake is told to its author.
 
     Args:
         system: The head's actor system.
@@ -63,3 +67,13 @@ async def ask_workers(
         for node, gpus in workers.items():
             asking.start_soon(ask, node, gpus)
     return said
+
+
+async def ask_document(worker: ActorRef, key: ReplicaKey) -> str:
+    """Return the document that a worker runs a replica by; "" if it does not say so in time."""
+    try:
+        said = await worker.ask(ReadDocument(key), timeout=DOCUMENT_TIMEOUT)
+    except AskError as error:
+        log.warning("worker.no_document", worker=str(worker), replica=str(key), error=str(error))
+        return ""
+    return said.document if isinstance(said, ReplicaDocument) else ""

@@ -304,19 +304,7 @@ class Picture:
 
     def _offer(self, node: KnownNode, now: float) -> None:
         """Let those that wait for room look at a worker that may have some."""
-        if not len(self.planner.waiting) or not node.takes_replicas:
-            return
-
-        def fits(uid: str) -> bool:
-            waiting = self.catalogue.by_uid[uid]
-            assert waiting.wait is not None
-            revision = waiting.revisions[waiting.wait.revision]
-            if revision.spec.gpus_on(node.gpus) > node.free_gpus:
-                return False
-            return not node.rejects((uid, revision.number), now)
-
-        for uid in list(self.planner.waiting.for_room(node.free_gpus, fits)):
-            self._dirty[uid] = None
+        self._dirty.update(dict.fromkeys(self.planner.may_go_to(node, now)))
 
     # ---- replicas
 

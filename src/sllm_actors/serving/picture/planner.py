@@ -197,6 +197,21 @@ class Planner:
 
     # ---- what waits
 
+    def may_go_to(self, node: KnownNode, now: float) -> list[str]:
+        """Return the uids of deployments that wait for room, and may find some on a worker now."""
+        if not len(self.waiting) or not node.takes_replicas:
+            return []
+
+        def fits(uid: str) -> bool:
+            waiting = self._catalogue.by_uid[uid]
+            assert waiting.wait is not None
+            revision = waiting.revisions[waiting.wait.revision]
+            if revision.spec.gpus_on(node.gpus) > node.free_gpus:
+                return False
+            return not node.rejects((uid, revision.number), now)
+
+        return list(self.waiting.for_room(node.free_gpus, fits))
+
     def _wait(self, deployment: Deployment, revision: Revision, now: float) -> bool:
         """Let a replica wait for a place; return whether it has not waited before."""
         wait = deployment.wait

@@ -16,7 +16,7 @@ import structlog
 from anyio import to_thread
 from attrs import evolve, frozen
 
-from sllm_actors.actors import TEMPORARY, Actor, ActorRef, ChildSpec, Down, NodeId, StartFailed, Timer
+from sllm_actors.actors import TEMPORARY, Actor, ActorRef, Alarm, ChildSpec, Down, NodeId, StartFailed
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.engines.messages import (
     ConfirmEngine,
@@ -101,6 +101,7 @@ class WorkerActor(Actor):
     _heads: Heads
     _machine: MachineWatch
     _questions: Questions
+    _retry: Alarm
 
     def __init__(self, runtime: WorkerRuntime, replicas: Replicas) -> None:
         self._runtime = runtime
@@ -112,7 +113,6 @@ class WorkerActor(Actor):
         self._links = KnownLinks()
         self._gateways: set[str] = set()
         self._ticking = False
-        self._retry: Timer | None = None
         self._log_threads = anyio.CapacityLimiter(LOG_THREADS)
 
     async def started(self) -> None:
@@ -122,6 +122,7 @@ class WorkerActor(Actor):
         self._feed = ReplicaFeed(self._replicas, context.system.node, life)
         self._heads = Heads(context, runtime.epoch)
         self._questions = Questions(context)
+        self._retry = Alarm(context, _Retry())
         lifted = self._assignments.lifted
         self._machine = MachineWatch(context, runtime, self._replicas, self._heads, lifted)
         await self._machine.start(life)
@@ -131,7 +132,7 @@ class WorkerActor(Actor):
         """Take orders, reports of replicas, changes of links, and questions, which are answered in tasks."""
         answer = await self._take(message)
         self._feed.publish()
-        self._retry_in_time()
+        self._retry.set(self._assignments.due(), self.context.now())
         return answer
 
     async def _take(self, message: Any) -> Any:
@@ -154,7 +155,7 @@ class WorkerActor(Actor):
             case _Checked(key, number, problem):
                 await self._carry_out(self._assignments.checked(key, number, problem, self.context.now()))
             case _Retry():
-                self._retry = None
+                self._retry.rang()
                 await self._carry_out(self._assignments.wake(self.context.now()))
             case _Tick():
                 self._tick()
@@ -259,14 +260,6 @@ class WorkerActor(Actor):
     async def _gone(self, key: ReplicaKey, failure: str) -> None:
         now, chance = self.context.now(), random.random()  # noqa: S311
         await self._carry_out(self._assignments.ended(key, failure, now=now, chance=chance))
-
-    def _retry_in_time(self) -> None:
-        if self._retry is not None:
-            self._retry.cancel()
-            self._retry = None
-        due = self._assignments.due()
-        if due is not None:
-            self._retry = self.context.after(max(0.0, due - self.context.now()), _Retry())
 
     # ---- replicas
 
