@@ -53,6 +53,12 @@ async def test_a_node_joins_with_its_bare_key_and_shows_its_credential_from_then
             assert h.ups[1].peer.has_credential
 
 
+async def test_a_node_is_given_its_credential_though_the_news_of_its_link_was_lost(tmp_path: Path) -> None:
+    async with head(tmp_path / "h", hears=False) as h, member(tmp_path / "w", dials=h.port) as w:
+        await joined(w)
+        assert set(await anyio.to_thread.run_sync(h.store.node_keys)) == {w.home.node}
+
+
 async def test_a_gateway_links_with_a_worker_once_both_have_joined(tmp_path: Path) -> None:
     async with (
         head(tmp_path / "h") as h,

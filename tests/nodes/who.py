@@ -67,10 +67,14 @@ async def head(
     bind: Callable[[Store, str, Binding], None] | None = None,
     again_after: float = 0.1,
     gives: bool = True,
+    hears: bool = True,
     tls: TlsFiles | None = None,
     port: int = 0,
 ) -> AsyncIterator[OpenedHead]:
-    """Run a head that has what ``run_head`` gives it for knowing who is who."""
+    """Run a head that has what ``run_head`` gives it for knowing who is who.
+
+    Without ``gives`` it has no registrar; without ``hears`` that is told no news of links.
+    """
     home = await to_thread.run_sync(NodeHome.open, folder / "head", "head")
     store = await to_thread.run_sync(Store.open, sqlite_url(folder / "state.db"))
     key, _ = await to_thread.run_sync(head_key, folder)
@@ -83,7 +87,7 @@ async def head(
 
     def news(system: ActorSystem, event: PeerUp | PeerLost) -> None:
         opened.news(system, event)
-        if gives:
+        if gives and hears:
             system.named(REGISTRAR).tell(event)
 
     def keep(node: str, binding: Binding) -> None:

@@ -23,12 +23,13 @@ ANSWER_TIMEOUT: Final = 10.0
 """Seconds that a node has to write its credential and answer."""
 
 AGAIN_AFTER: Final = 30.0
-"""Seconds after which what failed (the store, the node's disk) is tried again with a node still linked."""
+"""Seconds between two looks at who is linked: what failed (the store, a node's disk) is tried again, and a
+node of which the news was lost in a full mailbox is noticed."""
 
 
 @frozen
-class _Again:
-    node: NodeId
+class _Look:
+    """Look at who is linked."""
 
 
 class Registrar(Actor):
@@ -60,30 +61,35 @@ class Registrar(Actor):
 
     async def started(self) -> None:
         """Begin with the links that there are."""
-        for peer in self._peers():
-            self._welcome(peer.node)
+        self._look()
 
     async def receive(self, message: Any) -> Any:
         """Take news of links."""
         match message:
             case PeerUp(peer):
-                self._welcome(peer.node)
+                self._welcome(peer)
             case PeerLost(peer):
                 self._given.discard(peer)
-            case _Again(node):
-                self._welcome(node)
+            case _Look():
+                self._look()
             case _:
                 return await super().receive(message)
         return None
 
-    def _welcome(self, node: NodeId) -> None:
+    def _look(self) -> None:
+        self.context.after(self._again_after, _Look())
+        linked = self._peers()
+        self._given.intersection_update(linked)
+        for peer in linked:
+            self._welcome(peer)
+
+    def _welcome(self, peer: Peer) -> None:
         """Do for a linked node what is still to be done, unless that is under way."""
-        peer = self._linked(node)
-        if peer is None or node in self._busy:
+        if peer.node in self._busy:
             return
         gives = not peer.has_credential and peer not in self._given
-        if gives or self._credentials.unstored(node) is not None:
-            self._busy.add(node)
+        if gives or self._credentials.unstored(peer.node) is not None:
+            self._busy.add(peer.node)
             self.context.start_soon(self._settle, peer, gives)
 
     async def _settle(self, peer: Peer, gives: bool) -> None:
@@ -92,13 +98,9 @@ class Registrar(Actor):
             done = await self._store(peer.node) and (not gives or await self._give(peer))
         finally:
             self._busy.discard(peer.node)
-        if done or self._linked(peer.node) != peer:
-            self._welcome(peer.node)  # a later life of the node may have come meanwhile
-        else:
-            self.context.after(self._again_after, _Again(peer.node))
-
-    def _linked(self, node: NodeId) -> Peer | None:
-        return next((peer for peer in self._peers() if peer.node == node), None)
+        later = next((each for each in self._peers() if each.node == peer.node), None)
+        if later is not None and (done or later != peer):
+            self._welcome(later)  # a later life of the node may have come meanwhile
 
     async def _store(self, node: NodeId) -> bool:
         binding = self._credentials.unstored(node)
