@@ -42,6 +42,12 @@ BESIDE: dict[str, set[str]] = {
 # Inside a room, by the same rule: its sub-rooms and the modules beside them. "*" is all those modules that
 # are not listed; they may import each other as they like.
 SUB_FLOORS: dict[str, list[set[str]]] = {
+    "transport": [
+        {"*"},
+        {"streams"},
+        {"transport"},
+        {"__init__"},
+    ],
     "engines": [
         {"external"},
         {"*"},
@@ -115,6 +121,9 @@ PURE_CORES = {
         "peer",
         "references",
         "settings",
+        "streams.multiplexer",
+        "streams.stream_state",
+        "streams.wire",
     ],
     "cluster": ["credentials", "roles"],
     "models": ["byte_size", "eviction", "shards"],

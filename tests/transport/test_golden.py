@@ -23,9 +23,11 @@ from sllm_actors.actors.network import Envelope, Metadata
 from sllm_actors.transport.codec import Codec, pack
 from sllm_actors.transport.control import DEMONITOR, DOWN, LANE_LOST, MONITOR, TUNNEL_CALL, ControlSession
 from sllm_actors.transport.envelope import EnvelopeCoder, decode_failure, encode_failure
-from sllm_actors.transport.frame import ASK, GOODBYE, TELL, TUNNEL_REQUEST, WINDOW, encode
+from sllm_actors.transport.errors import NodeFull, TunnelRefused
+from sllm_actors.transport.frame import ASK, GOODBYE, TELL, WINDOW, encode
 from sllm_actors.transport.outbox import Outbox
 from sllm_actors.transport.settings import TransportSettings
+from sllm_actors.transport.streams import wire
 
 from .kit import CATALOG, Open, Text, Whereabouts, life
 from .test_handshake import shake, sides
@@ -35,36 +37,35 @@ LEFT, RIGHT = (NodeId("left"), life(1)), (NodeId("right"), life(2))
 HANDSHAKE = [
     (
         "8b534c4c4d0d0a00"
-        "0101b4de0011ac6361706162696c697469657392a57061727473ab74756e6e656c2d63616c6ca7636c7573746572a26331aa63726564"
+        "0101abde0010ac6361706162696c697469657392a57061727473ab74756e6e656c2d63616c6ca7636c7573746572a26331aa63726564"
         "656e7469616cc49e92c4599601a26331a8776f726b65722d31a6776f726b6572c420070c0936b5eb4dc2b4eea1e5925d344a974f5059"
         "a3455b06cd5a259cc53e0479c420a12468961298588e1af612ff0a8dc829361760bf98f92710740b32eee0c9c6bfc440a25fe376d38a"
         "374f23b12631e9c4906d84878370a0c82d77954e22eee4d245cfcfa5e5cadfa080fe6bba8bcb42d5a12d626b477ef3b6944620a7ca63"
         "7e270a0ea565706f636807ab696e6361726e6174696f6e920203a46c616e65a464617461a56c696e6b7301ab6d61785f6d6573736167"
         "65ce00400000a56e6565647390a46e6f6465a8776f726b65722d31a56e6f6e6365c42044444444444444444444444444444444444444"
         "44444444444444444444444444a870726576696f7573920109aa7075626c69635f6b6579c420070c0936b5eb4dc2b4eea1e5925d344a"
-        "974f5059a3455b06cd5a259cc53e0479a4726f6c65a6776f726b6572a5746f6b656ec40174a876657273696f6e73920202a677696e64"
-        "6f77ce00040000"
+        "974f5059a3455b06cd5a259cc53e0479a4726f6c65a6776f726b6572a876657273696f6e73920202a677696e646f77ce00040000"
     ),
     (
         "8b534c4c4d0d0a00"
-        "0101a5de0011ac6361706162696c697469657392a57061727473ab74756e6e656c2d63616c6ca7636c7573746572a26331aa63726564"
+        "01019dde0010ac6361706162696c697469657392a57061727473ab74756e6e656c2d63616c6ca7636c7573746572a26331aa63726564"
         "656e7469616cc49892c4539601a26331a468656164a468656164c42083cb3f5b8930bf294bd68ee30f746e931a4e450b822a772ec619"
         "f65ae73f7e2dc420a12468961298588e1af612ff0a8dc829361760bf98f92710740b32eee0c9c6bfc440d9079cce4c0668913da6f9a5"
         "6ffed54621e2c972267137b88821e07e0cc0303f03f5ed91506c40cfec656ef1b347c60081644e6e245471d9710e7cf3a70ff90ca565"
         "706f636800ab696e6361726e6174696f6e920405a46c616e65a464617461a56c696e6b7300ab6d61785f6d657373616765ce00400000"
         "a56e6565647390a46e6f6465a468656164a56e6f6e6365c4204141414141414141414141414141414141414141414141414141414141"
         "414141a870726576696f7573c0aa7075626c69635f6b6579c42083cb3f5b8930bf294bd68ee30f746e931a4e450b822a772ec619f65a"
-        "e73f7e2da4726f6c65a468656164a5746f6b656ec400a876657273696f6e73920202a677696e646f77ce00040000"
+        "e73f7e2da4726f6c65a468656164a876657273696f6e73920202a677696e646f77ce00040000"
     ),
     (
-        "020060bd31ca6aada0cc73ad90d91b164a62b524919a0b4008d3a8cd4e64fdea9bdd834a4d2b1b91c3d3b5c69bb119ca532bca2396dd"
-        "eef67a19d212173cb6e81754c145a712a7423394be60629e101d85d2f424f8633dcf0c973f71890439e5e60109"
+        "020060646fc46a4ec119bf8bca504191baa99c5c33af41f1127d6d864c5fbff93277a4d969c249d0c3f8b8ad30eb58830809a400087b"
+        "f4feb6c21bb26382ecc8df304e18df503f987fb44ec46d209978c3d3524573f2713465ffb925e5356b93c53e06"
     ),
     (
-        "020065f531f0ea9733d637b5722df73071a17805ef9b3e1f8c70dd53d58c29e42903f260fdf797a67f4d123df621ae27cbc3c63a92c0"
-        "930cf1e22eb4217792ef419ac495d46e79d313be3ae8b2addad7f49e49bf3b20360905b79a307744a48f0e510a92a26f6ba0"
+        "0200653dd715311913641ac9b05a72fcd0a6a86bda21c306a457c0fa3248c55b3439e46fe44077cdb12a4834c6f13a22f435efdfa727"
+        "dc6b7587b585ae9d94ec666326e80fb7d5e4a78588efacb77e1cd2e3e837c363094d536f4035573e02f573690892a26f6ba0"
     ),
-    "03002560ab64e3d9f1e7c6b9d48d43921fd572ebb8adbf0c0e99e59fc3d57f9d78e18a92a26f6ba0",
+    "030025a0a75fc6c6da67edae9fc1c9a98a94932e6caed9928d7787448577b6a7f2c7e792a26f6ba0",
 ]
 
 
@@ -152,7 +153,7 @@ def test_control_frames() -> None:
     assert session.send(MONITOR, pack([5, 11])).hex() == "0000000c1200000000000000010192050b"
     assert session.send(DEMONITOR, pack(["a", 11])).hex() == "0000000d1200000000000000020292a1610b"
     assert session.send(DOWN, pack([11, "x", 1, 300])).hex() == "0000001112000000000000000303940ba17801cd012c"
-    assert session.send(TUNNEL_CALL, pack([b"t"])).hex() == "0000000d1200000000000000040491c40174"
+    assert session.send(TUNNEL_CALL, pack([])).hex() == "0000000a12000000000000000404" + "90"
     assert session.send(LANE_LOST, pack([3])).hex() == "0000000b120000000000000005809103"
     assert session.heartbeat().hex() == "00000008100000000000000000"
     assert session.receive(bytes.fromhex("00000000000000010192050b")) == (MONITOR, b"\x92\x05\x0b")
@@ -171,9 +172,6 @@ def test_data_frames() -> None:
         "0000000b020000000000000001616263",
     ]
     assert encode(WINDOW, (65536).to_bytes(4, "big")).hex() == "000000040600010000"
-    assert encode(TUNNEL_REQUEST, pack(Codec(CATALOG).to_wire(Open("r")))).hex() == (
-        "000000162092a9746573742e6f70656e81a77265706c696361a172"
-    )
 
 
 def test_parts() -> None:
@@ -183,3 +181,30 @@ def test_parts() -> None:
     first, last = written[:65_536], written[65_536:]
     assert first[:20].hex() == "0000fffb05000000010101000111707878787878"
     assert last[:14].hex() == "0000118405000000010278787878"
+
+
+def test_stream_frames() -> None:
+    request = pack(Codec(CATALOG).to_wire(Open("r")))
+    assert [
+        wire.frame(wire.OPEN, 1, request).hex(),
+        wire.frame(wire.ACCEPT, 1).hex(),
+        wire.refusal(2, TunnelRefused("no")).hex(),
+        wire.refusal(2, NodeFull("full")).hex(),
+        wire.frame(wire.DATA, 3, b"abc").hex(),
+        wire.head(wire.DATA, 3, 16384).hex(),
+        wire.credit(3, 32768).hex(),
+        wire.credit(wire.LANE, 65536).hex(),
+        wire.frame(wire.END, 2**40 + 1).hex(),
+        wire.reset(3, "why").hex(),
+    ] == [
+        "0000001e20000000000000000192a9746573742e6f70656e81a77265706c696361a172",
+        "00000008210000000000000001",
+        "0000000b220000000000000002006e6f",
+        "0000000d2200000000000000020166756c6c",
+        "0000000b230000000000000003616263",
+        "00004008230000000000000003",
+        "0000000c24000000000000000300008000",
+        "0000000c24000000000000000000010000",
+        "00000008250000010000000001",
+        "0000000b260000000000000003776879",
+    ]

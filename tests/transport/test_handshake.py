@@ -41,7 +41,6 @@ WORKER = Hello(
     credential=credential_of("c1", "worker-1", "worker").encode(),
     links=1,
     epoch=7,
-    token=b"t",
 )
 
 
@@ -405,7 +404,6 @@ def test_a_hello_survives_the_wire_and_later_fields_are_ignored() -> None:
         {"nonce": "D" * 32},
         {"versions": [1]},
         {"versions": 1},
-        {"token": b"x" * 65},
         {"public_key": b"x" * 31},
         {"public_key": b""},
         {"credential": b"x" * 4097},

@@ -292,9 +292,9 @@ async def test_frames_of_any_shape_from_a_member_leave_the_node_and_its_other_li
 
 
 @pytest.mark.anyio
-async def test_a_token_longer_than_a_token_breaks_the_protocol() -> None:
+async def test_a_tunnel_call_that_is_no_list_breaks_the_protocol() -> None:
     async with node("right") as right, rogue(right) as (control, _):
-        body = msgpack.packb([bytes(65_000)])
+        body = msgpack.packb("call me")
         await control.send(encode(SEQUENCED, struct.pack("!QB", 1, TUNNEL_CALL) + body))
         assert await _closed(control)
 

@@ -18,7 +18,7 @@ from attrs import evolve
 from sllm_actors.actors.errors import PeerDown, UnknownMessage
 from sllm_actors.actors.identity import NodeId
 from sllm_actors.transport import NodeFull, Peer, TlsContexts, TunnelRefused
-from sllm_actors.transport.byte_streams import ChunkedStream, RestStream
+from sllm_actors.transport.byte_streams import RestStream
 from sllm_actors.transport.sockets import connect
 
 from .kit import QUICK, Open, Text, Unregistered, node, pair, until
@@ -249,26 +249,29 @@ async def test_tunnels_that_are_being_opened_count_against_the_bound() -> None:
         assert sum("did not answer" in each for each in refused) == 3
 
 
-async def test_a_peer_that_asks_for_any_number_of_tunnels_starts_a_bounded_number_of_dials() -> None:
+async def test_a_peer_that_calls_any_number_of_times_is_dialled_once_at_a_time() -> None:
     dials = 0
 
     async def dial(host: str, port: int) -> ByteStream:
         nonlocal dials
         dials += 1
-        if dials > 2:  # after control and data
+        if dials == 3:  # after control and data
             await anyio.sleep_forever()
         return await connect(host, port)
 
-    few = evolve(QUICK, max_tunnels=5, handshake_timeout=0.3)
+    few = evolve(QUICK, tunnel_lanes=2, handshake_timeout=0.3)
     async with pair(left={"settings": few, "connect": dial}) as (left, right):
         link = right.transport._peer_table.links[left.id]
-        for number in range(2000):
-            link.call_tunnel(number.to_bytes(16, "big"))
+        for _ in range(2000):
+            link.call_tunnel()
         await until(lambda: not link.unacknowledged)
-        assert dials == 2 + 5
+        assert dials == 3
         await anyio.sleep(0.4)
-        link.call_tunnel(b"when those are over, there is room again")
-        await until(lambda: dials == 2 + 6)
+        for number in (1, 2, 2, 2):
+            link.call_tunnel()
+            await until(lambda number=number: right.transport.statistics().tunnel_lanes == number)  # type: ignore[misc]
+        await until(lambda: not link.unacknowledged)
+        assert dials == 5
         assert await left.ask(right.at(1), Text("x")) == Text("x")
 
 
@@ -317,30 +320,6 @@ class Canned(ByteStream):
 
     async def aclose(self) -> None:
         pass
-
-
-async def test_a_chunked_stream_reads_what_one_has_written_in_any_split() -> None:
-    written = Canned()
-    chunked = ChunkedStream(written, b"")
-    await chunked.send(b"a" * 70_000)
-    await chunked.send(b"")
-    await chunked.send_eof()
-    for size in (1, 7, 65_536):
-        pieces = [written.sent[at : at + size] for at in range(0, len(written.sent), size)]
-        reader = ChunkedStream(Canned(*pieces[1:]), pieces[0])
-        got = b""
-        while len(got) < 70_000:
-            got += await reader.receive(1000)
-        assert got == b"a" * 70_000
-        for _ in range(2):
-            with pytest.raises(anyio.EndOfStream):
-                await reader.receive()
-
-
-@pytest.mark.parametrize("data", [b"", b"\0\0", b"\0\0\0\5abc", b"\xff\xff\xff\xff"])
-async def test_a_chunked_stream_that_ends_early_or_lies_is_broken(data: bytes) -> None:
-    with pytest.raises(anyio.BrokenResourceError):
-        await read_all(ChunkedStream(Canned(data) if data else Canned(), b""))
 
 
 async def test_the_rest_of_a_read_comes_first_and_honours_its_bound() -> None:

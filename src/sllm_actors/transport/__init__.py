@@ -9,6 +9,7 @@ from .dialer import Dial as Dial
 from .errors import NodeFull as NodeFull
 from .errors import RemoteProtocolError as RemoteProtocolError
 from .errors import TransportError as TransportError
+from .errors import TunnelBroken as TunnelBroken
 from .errors import TunnelRefused as TunnelRefused
 from .hello import Lane as Lane
 from .identification import HEAD as HEAD
@@ -28,5 +29,6 @@ from .references import reference_hooks as reference_hooks
 from .settings import TransportSettings as TransportSettings
 from .statistics import LinkStatistics as LinkStatistics
 from .statistics import TransportStatistics as TransportStatistics
+from .streams import TunnelStream as TunnelStream
 from .tls import TlsContexts as TlsContexts
 from .transport import Transport as Transport

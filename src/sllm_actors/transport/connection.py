@@ -116,6 +116,14 @@ class Connection:
             self._quiet = False
             self._write_now(self._immediate)
 
+    def flush(self) -> bool:
+        """Write what waits now, for callers that gather it; tell whether the kernel took it all."""
+        if self._reason is None and self._immediate is not None and not self._writing:
+            self._write_now(self._immediate)
+            return not self._queue
+        self._wake.set()
+        return False
+
     def finish(self, timeout: float) -> None:
         """Close after everything queued has been written, or after ``timeout`` seconds."""
         self._finishing = True

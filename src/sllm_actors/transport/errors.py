@@ -44,3 +44,15 @@ class NodeFull(TunnelRefused):
 
     What is behind the tunnel is not to blame.
     """
+
+
+class TunnelBroken(TransportError):
+    """A stream ended in the middle: its lane broke, or the far end has reset it.
+
+    Attributes:
+        reason: What was observed, in words for a person.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason

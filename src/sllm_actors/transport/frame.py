@@ -31,11 +31,14 @@ HEARTBEAT: Final = 16
 ACK: Final = 17
 SEQUENCED: Final = 18
 GOODBYE: Final = 19
-# Tunnel lane, before the raw bytes.
-TUNNEL_REQUEST: Final = 32
-TUNNEL_ACCEPTED: Final = 33
-TUNNEL_REFUSED: Final = 34
-TUNNEL_NO_ROOM: Final = 35
+# Tunnel lane, see ``streams.wire``.
+STREAM_OPEN: Final = 32
+STREAM_ACCEPT: Final = 33
+STREAM_REFUSE: Final = 34
+STREAM_DATA: Final = 35
+STREAM_CREDIT: Final = 36
+STREAM_END: Final = 37
+STREAM_RESET: Final = 38
 
 IGNORABLE: Final = 128
 """The lowest of the kinds that a receiver skips if it does not know them."""

@@ -19,7 +19,6 @@ PROTOCOL_MIN = 2
 PROTOCOL_MAX = 2
 NONCE_SIZE = 32  # bytes
 NAME_LIMIT = 255  # characters of an id, a role or a capability
-TOKEN_LIMIT = 64  # bytes
 LEAST_WINDOW = 3 * CHUNK
 """Bytes of the smallest window: in a smaller one, the largest frame might never fit beside bytes that were
 consumed and are not reported yet."""
@@ -83,7 +82,6 @@ class Hello:
         links: With how many peers it is linked, 0 where it cannot know (of two nodes that must not meet
             again in their present lives, the one with fewer links takes a new one).
         epoch: Of a data lane: higher than that of any data lane before it on the same link.
-        token: Of a tunnel lane: the call that it answers, or empty.
         window: How many bytes may be in flight towards it on a data lane.
         max_message: The longest message that it takes, in bytes.
     """
@@ -102,7 +100,6 @@ class Hello:
     needs: frozenset[str] = frozenset()
     links: int = 0
     epoch: int = 0
-    token: bytes = field(default=b"", repr=False)
     window: int = 256 * 1024
     max_message: int = 4 * 1024 * 1024
 
@@ -127,7 +124,6 @@ def encode_hello(hello: Hello) -> bytes:
                 "previous": None if previous is None else [previous.counter, previous.nonce],
                 "public_key": hello.public_key,
                 "role": hello.role,
-                "token": hello.token,
                 "versions": list(hello.versions),
                 "window": hello.window,
             }
@@ -157,8 +153,6 @@ def decode_hello(body: bytes) -> Hello:
         ):
             if name in raw:
                 optional[name] = _number(raw[name], at_least=least)
-        if "token" in raw:
-            optional["token"] = _bytes(raw["token"], at_most=TOKEN_LIMIT)
         if "public_key" in raw:
             optional["public_key"] = _bytes(
                 raw["public_key"], at_least=PUBLIC_KEY_SIZE, at_most=PUBLIC_KEY_SIZE

@@ -38,7 +38,6 @@ class OpenedLane:
         hello: The peer's hello.
         host: The observed address of the peer.
         epoch: Of a data lane: its epoch, whichever side chose it.
-        token: Of a tunnel lane: the call that it answers, whichever side made that.
         rest: Bytes that came behind the handshake.
         address: The host and port that this node dialled; None where the peer dialled.
     """
@@ -47,7 +46,6 @@ class OpenedLane:
     hello: Hello
     host: str
     epoch: int
-    token: bytes
     rest: bytes
     address: tuple[str, int] | None
 
@@ -91,7 +89,6 @@ class LaneOpener:
         lane: Lane,
         *,
         epoch: int = 0,
-        token: bytes = b"",
         peer: Peer | None = None,
         role: str | None = None,
     ) -> OpenedLane:
@@ -102,7 +99,6 @@ class LaneOpener:
             port: The port there.
             lane: What the connection is for.
             epoch: Of a data lane: its epoch.
-            token: Of a tunnel lane: the call that it answers.
             peer: The node that must answer there, in that very life; None for any, for a control lane.
             role: The role that must answer there; None for any.
 
@@ -113,7 +109,7 @@ class LaneOpener:
         me, identification = self._peer_table.identity, self._peer_table.identification
 
         def introduce() -> Hello:
-            return self._peer_table.hello(lane, secrets.token_bytes(NONCE_SIZE), epoch=epoch, token=token)
+            return self._peer_table.hello(lane, secrets.token_bytes(NONCE_SIZE), epoch=epoch)
 
         def judge(handshake: Handshake, proven: Proven) -> Admission:
             hello = proven.hello
@@ -143,7 +139,7 @@ class LaneOpener:
                     raise
                 self._after_failure(handshake, failure, dialled=True)
                 raise _sentence(str(HostPort(host, port)), handshake, failure) from error
-        return OpenedLane(stream, theirs, remote_host(stream), epoch, token, handshake.rest, (host, port))
+        return OpenedLane(stream, theirs, remote_host(stream), epoch, handshake.rest, (host, port))
 
     async def accept(self, stream: ByteStream) -> OpenedLane:
         """Let a connection in. A failure closes the stream.
@@ -187,7 +183,7 @@ class LaneOpener:
                 if failure is not error:
                     raise failure from error
             raise
-        return OpenedLane(stream, theirs, host, theirs.epoch, theirs.token, handshake.rest, None)
+        return OpenedLane(stream, theirs, host, theirs.epoch, handshake.rest, None)
 
     def _after_failure(self, handshake: Handshake, error: HandshakeFailed, *, dialled: bool) -> None:
         # Only a verdict that came with a proof can make this node give up its life.

@@ -22,7 +22,7 @@ from .envelope import TEXT_LIMIT, EnvelopeCoder
 from .errors import RemoteProtocolError
 from .fence import FenceOverflow, Fences
 from .frame import ACK, GOODBYE, HEARTBEAT, IGNORABLE, SEQUENCED, Body, Frame, encode
-from .hello import TOKEN_LIMIT, Lane
+from .hello import Lane
 from .link import Announce, Effect, LinkLife, LinkState, Lose
 from .peer import Peer
 from .settings import TransportSettings
@@ -63,7 +63,7 @@ class PeerLink:
         settings: TransportSettings,
         on_up: Callable[[PeerLink], None],
         on_lost: OnLost,
-        on_call: Callable[[PeerLink, bytes], None],
+        on_call: Callable[[PeerLink], None],
     ) -> None:
         self.peer = peer
         self.outbound = peer.outbound
@@ -115,9 +115,9 @@ class PeerLink:
         if count is not None:
             self._send_down(tag, lane.epoch if lane else 0, count)
 
-    def call_tunnel(self, token: bytes) -> None:
+    def call_tunnel(self) -> None:
         """Ask the peer to dial a tunnel lane to this node."""
-        self._send(TUNNEL_CALL, [token])
+        self._send(TUNNEL_CALL, [])
 
     def open_control(self, connection: Connection, *, outbound: bool) -> None:
         """Take a control connection that is ready to run; the one before it is closed."""
@@ -260,8 +260,8 @@ class PeerLink:
                 map(is_count, (watch, epoch, count))
             ):
                 self._hold(epoch, count, (watch, reason[:TEXT_LIMIT]))
-            case [bytes(token), *_] if kind == TUNNEL_CALL and len(token) <= TOKEN_LIMIT:
-                self._on_call(self, token)
+            case [*_] if kind == TUNNEL_CALL:
+                self._on_call(self)
             case [epoch, *_] if kind == LANE_LOST and is_count(epoch):
                 if self.lane is not None and self.lane.epoch == epoch:
                     self.lane.connection.close("the peer has lost it")

@@ -45,7 +45,7 @@ class PeerTable:
         if late >= self._longest_stop:
             self._stale_until = now + self._settings.budget
 
-    def hello(self, lane: Lane, nonce: bytes, *, epoch: int = 0, token: bytes = b"") -> Hello:
+    def hello(self, lane: Lane, nonce: bytes, *, epoch: int = 0) -> Hello:
         """Return what this node says of itself now."""
         me = self.identity
         return Hello(
@@ -60,7 +60,6 @@ class PeerTable:
             credential=self.identification.shown(me),
             links=self._links_up(),
             epoch=epoch,
-            token=token,
             window=self._settings.window,
             max_message=self._settings.max_message,
         )

@@ -36,8 +36,10 @@ class TransportSettings:
         max_connections: Accepted connections of all lanes.
         max_handshakes: Accepted connections that have not finished their handshake.
         max_handshakes_per_host: The same, of connections from one address.
-        tunnel_timeout: How long a tunnel's request may take to come and be answered.
+        tunnel_timeout: How long it may take to open what a tunnel's request names.
         max_tunnels: Tunnels, of both directions, open or being opened.
+        max_lane_streams: Those of them that one lane takes from its peer.
+        tunnel_lanes: Tunnel lanes that this node opens to one peer.
     """
 
     heartbeat: float = field(default=0.5, validator=gt(0))
@@ -59,6 +61,8 @@ class TransportSettings:
     max_handshakes: int = field(default=256, validator=ge(1))
     max_handshakes_per_host: int = field(default=64, validator=ge(1))
     max_tunnels: int = field(default=MOST_TUNNELS, validator=ge(1))
+    max_lane_streams: int = field(default=MOST_TUNNELS, validator=ge(1))
+    tunnel_lanes: int = field(default=4, validator=ge(1))
 
     @property
     def budget(self) -> float:

@@ -46,7 +46,9 @@ class TransportStatistics:
     """All links, and what the transport has counted since it was made.
 
     Attributes:
-        tunnels: Open now, of both directions.
+        tunnels: Streams open now, of both directions.
+        tunnel_lanes: The connections that carry them.
+        tunnel_bytes: Bytes of them that wait here to be sent or to be read.
         connections: Accepted and open now.
         handshakes: Of those, not finished with their handshake.
         turned_away: Connections closed because a bound was reached.
@@ -59,6 +61,8 @@ class TransportStatistics:
 
     links: tuple[LinkStatistics, ...]
     tunnels: int
+    tunnel_lanes: int
+    tunnel_bytes: int
     connections: int
     handshakes: int
     turned_away: int

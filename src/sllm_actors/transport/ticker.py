@@ -14,7 +14,7 @@ log = structlog.get_logger("sllm_actors.transport")
 
 
 async def tick_forever(
-    heartbeat: float, links: Callable[[], Iterable[PeerLink]], ticked: Callable[[float, float], None]
+    heartbeat: float, links: Callable[[], Iterable[PeerLink]], ticked: Callable[[float, float, bool], None]
 ) -> None:
     """Run until cancelled.
 
@@ -24,7 +24,8 @@ async def tick_forever(
     Args:
         heartbeat: Seconds between two heartbeats.
         links: Returns the links to look after.
-        ticked: Told the time of each tick, and for how many seconds this process did not run before it.
+        ticked: Told the time of each tick, for how many seconds this process did not run before it, and
+            whether a heartbeat is due.
     """
     half = heartbeat / 2
     beat = False
@@ -33,10 +34,10 @@ async def tick_forever(
         await anyio.sleep_until(due)
         now = anyio.current_time()
         late = lateness(due, now, heartbeat)
-        ticked(now, late)
         if late:
             log.warning("transport.stood_still", seconds=round(late, 3))
         beat = not beat
+        ticked(now, late, beat)
         for link in list(links()):
             link.life.extend(late)
             if beat:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import random
 import socket
@@ -24,7 +25,7 @@ from .connection import Connection
 from .data_lane import DataLane
 from .dialer import Dial
 from .envelope import EnvelopeCoder
-from .errors import HandshakeFailed
+from .errors import HandshakeFailed, TunnelRefused
 from .hello import Lane
 from .identification import Identification
 from .lane_opener import Connect, LaneOpener, OpenedLane
@@ -35,9 +36,9 @@ from .peer_table import PeerTable
 from .settings import TransportSettings
 from .sockets import connect, limit_silence, remote_host
 from .statistics import TransportStatistics, link_statistics
+from .streams import OnTunnel, TunnelBroker, TunnelByteStream, TunnelStream
 from .ticker import tick_forever
 from .tls import TlsContexts
-from .tunnel_broker import OnTunnel, TunnelBroker
 
 log = structlog.get_logger("sllm_actors.transport")
 
@@ -145,6 +146,7 @@ class Transport:
             return await tasks.__aexit__(kind, error, trace)
         finally:
             self._end_links("this node has stopped")
+            self._tunnels.stop()
 
     async def serve(self, listeners: list[socket.socket]) -> None:
         """Accept peers on bound sockets until cancelled; the sockets are closed then, links stay."""
@@ -187,6 +189,8 @@ class Transport:
         return TransportStatistics(
             links=tuple(link_statistics(links[node]) for node in sorted(links)),
             tunnels=self._tunnels.open,
+            tunnel_lanes=self._tunnels.lanes,
+            tunnel_bytes=self._tunnels.buffered,
             connections=self._doorman.open,
             handshakes=self._doorman.shaking,
             turned_away=self._doorman.turned_away,
@@ -239,8 +243,37 @@ class Transport:
 
     # -- tunnels ---------------------------------------------------------------------------------
 
+    def open_stream(
+        self,
+        node: NodeId,
+        request: object,
+        protocol: asyncio.Protocol,
+        on_accepted: Callable[[], None] | None = None,
+    ) -> TunnelStream:
+        """Open a stream of bytes to what ``request`` (a message of the catalog) names at that node.
+
+        It returns at once: bytes may be written before the node has answered. See ``TunnelStream`` for what
+        the protocol is told, and how a refusal or a loss reaches it.
+
+        Args:
+            node: The node, which must be linked.
+            request: The message.
+            protocol: Gets the stream before this returns (``connection_made``).
+            on_accepted: Called once the node has accepted.
+
+        Raises:
+            PeerDown: There is no link to the node.
+            NodeFull: This node has no room for one more stream.
+            UnknownMessage: The request is not in the catalog.
+            ValueError: The request is longer than 16 KiB.
+        """
+        link = self._link(Address(node, None, ""))
+        if isinstance(link, str):
+            raise PeerDown(node, link)
+        return self._tunnels.open_stream(link, request, protocol, on_accepted)
+
     async def open_tunnel(self, node: NodeId, request: object, *, timeout: float) -> ByteStream:
-        """Open a stream of raw bytes to what ``request`` (a message of the catalog) names at that node.
+        """Open a stream as ``open_stream`` does, wait until the node has accepted, and return a byte stream.
 
         Half-close, reset and back-pressure go through. The caller owns the stream.
 
@@ -249,11 +282,20 @@ class Transport:
             TunnelRefused: The node said no, or nothing within ``timeout`` seconds; ``NodeFull`` if it or this
                 node has no room for one more tunnel.
             UnknownMessage: The request is not in the catalog.
+            ValueError: The request is longer than 16 KiB.
         """
-        link = self._link(Address(node, None, ""))
-        if isinstance(link, str):
-            raise PeerDown(node, link)
-        return await self._tunnels.request(link, request, timeout)
+        channel = TunnelByteStream()
+        stream = self.open_stream(node, request, channel, channel.accepted)
+        try:
+            with anyio.fail_after(timeout):
+                await channel.wait_accepted()
+        except TimeoutError:
+            stream.abort()
+            raise TunnelRefused(f"{node} did not answer within {timeout:g} s") from None
+        except BaseException:
+            stream.abort()
+            raise
+        return channel
 
     # -- links -----------------------------------------------------------------------------------
 
@@ -330,7 +372,7 @@ class Transport:
             settings=self.settings,
             on_up=self._peer_up,
             on_lost=self._peer_lost,
-            on_call=self._tunnel_called,
+            on_call=self._tunnels.called,
         )
 
     def _peer_up(self, link: PeerLink) -> None:
@@ -341,16 +383,12 @@ class Transport:
     def _peer_lost(self, link: PeerLink, reason: str, *, severed: bool) -> None:
         self._peer_table.remove(link)
         self._lost += 1
-        if severed:
-            self._tunnels.sever(link.peer.node, reason)
+        self._tunnels.lost(link, reason, severed=severed)
         # Even a link that was never announced may have carried a monitor.
         self._inbound.on_peer_down(link.peer.node, link.peer.incarnation, reason)
         if link.life.announced:
             log.info("peer.lost", peer=link.peer.node, incarnation=str(link.peer.incarnation), reason=reason)
             self._tell(self._on_peer, PeerLost(link.peer, reason))
-
-    def _tunnel_called(self, link: PeerLink, token: bytes) -> None:
-        self._tunnels.called(link, token)
 
     def _return(self, reason: str) -> None:
         """Take a later life: a peer had declared the present one down, so nobody may count on it any more."""
@@ -419,9 +457,10 @@ class Transport:
         if self._on_no_link is not None:
             self._tell(self._on_no_link, no_link)
 
-    def _ticked(self, now: float, late: float) -> None:
+    def _ticked(self, now: float, late: float, beat: bool) -> None:
         self._stood_still += late
         self._peer_table.ticked(now, late)
+        self._tunnels.tick(now, late, beat=beat)
 
     def _tell(self, hook: Callable[[Any], None], event: object) -> bool:
         """Call a hook from the task of a link or connection, which must not end by what it raises."""
