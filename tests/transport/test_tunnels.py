@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,7 +18,7 @@ from attrs import evolve
 
 from sllm_actors.actors.errors import PeerDown, UnknownMessage
 from sllm_actors.actors.identity import NodeId
-from sllm_actors.transport import NodeFull, Peer, TlsContexts, TunnelRefused
+from sllm_actors.transport import NodeFull, Peer, Target, TlsContexts, TunnelRefused
 from sllm_actors.transport.byte_streams import RestStream
 from sllm_actors.transport.sockets import connect
 
@@ -46,8 +47,8 @@ def security(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def engine(handle: Any) -> AsyncIterator[Any]:
-    """An engine on a socket of its own; returns the node's ``on_tunnel``."""
+async def engine(handle: Any, *, as_stream: bool = False) -> AsyncIterator[Any]:
+    """An engine on a socket of its own; returns the node's ``on_tunnel``, which connects to it."""
     listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
     port = listener.extra(SocketAttribute.local_port)  # noqa: S610 - not Django
 
@@ -55,10 +56,16 @@ async def engine(handle: Any) -> AsyncIterator[Any]:
         async with stream:
             await handle(stream)
 
-    async def on_tunnel(peer: Peer, request: object) -> ByteStream:
+    async def on_tunnel(peer: Peer, request: object) -> Target:
         if request != Open("m:vllm#1"):
             raise TunnelRefused(f"there is no replica {request} for {peer.node}")
-        return await anyio.connect_tcp("127.0.0.1", port)
+        if as_stream:
+            return await anyio.connect_tcp("127.0.0.1", port)
+        raw = socket.socket()
+        raw.setblocking(False)
+        if raw.connect_ex(("127.0.0.1", port)):
+            await anyio.wait_writable(raw)
+        return raw
 
     async with listener, anyio.create_task_group() as tasks:
         tasks.start_soon(listener.serve, serve)
@@ -89,11 +96,12 @@ async def read_all(stream: ByteStream) -> bytes:
     return out
 
 
+@pytest.mark.parametrize("as_stream", [True, False])
 @pytest.mark.parametrize("dialler", ["requester", "answerer"])
 async def test_bytes_and_half_close_go_through_whoever_dialled(
-    dialler: str, security: dict[str, Any]
+    dialler: str, as_stream: bool, security: dict[str, Any]
 ) -> None:
-    async with engine(shout) as on_tunnel:
+    async with engine(shout, as_stream=as_stream) as on_tunnel:
         answers: dict[str, Any] = {"on_tunnel": on_tunnel, **security}
         left, right = (security, answers) if dialler == "requester" else (answers, security)
         async with pair(left=left, right=right) as (dialled_from, dialled):

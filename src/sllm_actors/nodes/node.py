@@ -9,7 +9,6 @@ from functools import partial
 
 import anyio
 from anyio import to_thread
-from anyio.abc import ByteStream
 from attrs import frozen
 
 from sllm_actors import descriptors
@@ -32,6 +31,7 @@ from sllm_actors.transport import (
     Peer,
     PeerLost,
     PeerUp,
+    Target,
     Transport,
     TransportSettings,
     Verdict,
@@ -69,7 +69,7 @@ async def open_node(
     news: Callable[[ActorSystem, PeerUp | PeerLost], None],
     own_credential: Credential | None = None,
     accept: Callable[[NodeHello], Verdict] | None = None,
-    on_tunnel: Callable[[Peer, object], Awaitable[ByteStream]] | None = None,
+    on_tunnel: Callable[[Peer, object], Awaitable[Target]] | None = None,
     on_no_link: Callable[[NoLink], None] | None = None,
 ) -> AsyncIterator[Node]:
     """Open a node's actor system and transport; leaving stops the actors first, then says goodbye to peers.

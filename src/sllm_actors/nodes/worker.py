@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 from functools import partial
 
 import anyio
 from anyio import to_thread
-from anyio.abc import ByteStream
 from attrs import evolve
 
 from sllm_actors.actors import ActorRef, ActorSystem, ChildSpec
@@ -189,7 +189,7 @@ def _runtime(
     )
 
 
-async def _open_tunnel(replicas: Replicas, peer: Peer, request: object) -> ByteStream:
+async def _open_tunnel(replicas: Replicas, peer: Peer, request: object) -> socket.socket:
     """Connect a gateway to exactly the life of an engine that it names.
 
     Raises:

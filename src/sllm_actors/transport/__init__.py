@@ -29,6 +29,7 @@ from .references import reference_hooks as reference_hooks
 from .settings import TransportSettings as TransportSettings
 from .statistics import LinkStatistics as LinkStatistics
 from .statistics import TransportStatistics as TransportStatistics
+from .streams import Target as Target
 from .streams import TunnelStream as TunnelStream
 from .tls import TlsContexts as TlsContexts
 from .transport import Transport as Transport

@@ -29,6 +29,7 @@ from sllm_actors.engines.messages import InspectSource, ReplicaOrder, ReplicaSta
 from sllm_actors.engines.replica.engine_socket import open_engine_socket
 from sllm_actors.testing import TestSystem
 from sllm_actors.testing.fake_engine import fake_engine_argv
+from sllm_actors.transport.tcp_stream import TcpStream
 
 KEY = ReplicaKey("m:command", 1, 1)
 ON_SOCKET = list(fake_engine_argv("--socket", "$SOCKET", "--model", "$NAME"))
@@ -105,7 +106,7 @@ async def test_a_command_serves_on_a_port_of_the_loopback(allowing: EngineHost) 
         _, probe = await start(system, order(ON_PORT), allowing)
         ready = await report_of(probe, ReplicaState.READY)
         assert ready.address.startswith("loopback:")
-        async with await open_engine_socket(ready) as stream:
+        async with TcpStream(await open_engine_socket(ready)) as stream:
             await stream.send(b"GET /v1/models HTTP/1.0\r\n\r\n")
             assert b" 200 OK\r\n" in await stream.receive()
     log = b"".join(file.read_bytes() for file in sorted(allowing.folders.log_of(KEY).iterdir())).decode()

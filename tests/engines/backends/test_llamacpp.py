@@ -21,6 +21,7 @@ from sllm_actors.engines.messages import Drained, ReplicaOrder, ReplicaState, St
 from sllm_actors.engines.replica.engine_socket import open_engine_socket
 from sllm_actors.models.demo_model import DEMO_MODELS, demo_file
 from sllm_actors.testing import TestSystem
+from sllm_actors.transport.tcp_stream import TcpStream
 
 pytestmark = pytest.mark.anyio
 
@@ -66,7 +67,7 @@ async def test_llama_cpp_comes_up_answers_is_killed_comes_up_again_and_is_stoppe
         assert await chat(second.address, "Hello")
         with pytest.raises(OSError):
             await open_engine_socket(first)
-        async with await open_engine_socket(second) as stream:
+        async with TcpStream(await open_engine_socket(second)) as stream:
             await stream.send(b"GET /health HTTP/1.0\r\n\r\n")
             assert (await stream.receive()).startswith(b"HTTP/1.1 200")
 
@@ -213,10 +214,10 @@ async def test_an_engine_with_a_long_queue_still_answers_its_health_check(host: 
         head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: e\r\ncontent-length: %d\r\n\r\n" % len(body)
         async with AsyncExitStack() as streams:
             for _ in range(40):
-                stream = await streams.enter_async_context(await open_engine_socket(ready))
+                stream = await streams.enter_async_context(TcpStream(await open_engine_socket(ready)))
                 await stream.send(head + body)
             await anyio.sleep(0.3)
-            fresh = await streams.enter_async_context(await open_engine_socket(ready))
+            fresh = await streams.enter_async_context(TcpStream(await open_engine_socket(ready)))
             await fresh.send(b"GET /health HTTP/1.0\r\n\r\n")
             with anyio.fail_after(5.0):
                 assert (await fresh.receive()).startswith(b"HTTP/1.1 200")

@@ -7,7 +7,7 @@ import contextlib
 import socket
 from collections.abc import Callable
 from functools import partial
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import anyio
 from anyio.abc import ByteStream
@@ -44,8 +44,7 @@ class Splice(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take this end, and what the other one has heard before."""
-        assert isinstance(transport, asyncio.Transport)
-        self.here = transport
+        self.here = cast("asyncio.Transport", transport)  # uvloop's is no subclass of it
         if self._other is not None:
             early, self._other.early = self._other.early, []
             for call in early:
