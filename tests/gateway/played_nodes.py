@@ -14,12 +14,14 @@ from sllm_actors.engines.messages import ReplicaReport
 from sllm_actors.serving.differences.feed import Beats, Feed
 from sllm_actors.serving.differences.messages import AskPage
 from sllm_actors.serving.differences.publisher import Publisher
-from sllm_actors.serving.messages import GATEWAY, ServedModel, Withdrawn, WorkerAddress
+from sllm_actors.serving.messages import GATEWAY, EngineDeath, ServedModel, Withdrawn, WorkerAddress
 from sllm_actors.serving.streams import (
     ADDRESSES,
+    DEATHS,
     REPLICAS,
     ROUTES,
     AskAddresses,
+    AskDeaths,
     AskReplicas,
     AskRoutes,
 )
@@ -43,13 +45,14 @@ class Voice:
 
 
 class PlayedHead:
-    """One life of a head: its tables of routes and of addresses."""
+    """One life of a head: its tables of routes, addresses and deaths."""
 
     def __init__(self, voice: Voice, node: str, life: int, *, page: int) -> None:
         self._voice: Any = voice
         self.beats = Beats()
         self.routes = Feed(Publisher(ROUTES, node, life, most_entries=page), self.beats)
         self.addresses = Feed(Publisher(ADDRESSES, node, life, most_entries=page), self.beats)
+        self.deaths = Feed(Publisher(DEATHS, node, life, most_entries=page), self.beats)
 
     def serve(self, models: Iterable[ServedModel]) -> None:
         _replace(self.routes, models)
@@ -57,19 +60,26 @@ class PlayedHead:
     def locate(self, workers: Iterable[WorkerAddress]) -> None:
         _replace(self.addresses, workers)
 
+    def tell_of(self, deaths: Iterable[EngineDeath]) -> None:
+        _replace(self.deaths, deaths)
+
     def follow(self) -> None:
         self.routes.follow(HERE, self._voice)
         self.addresses.follow(HERE, self._voice)
+        self.deaths.follow(HERE, self._voice)
 
     def unfollow(self) -> None:
         self.routes.unfollow(HERE)
         self.addresses.unfollow(HERE)
+        self.deaths.unfollow(HERE)
 
     def answer(self, question: AskPage[Any]) -> None:
         if isinstance(question, AskRoutes):
             self.routes.answer(question)
         elif isinstance(question, AskAddresses):
             self.addresses.answer(question)
+        elif isinstance(question, AskDeaths):
+            self.deaths.answer(question)
 
 
 class PlayedWorker:

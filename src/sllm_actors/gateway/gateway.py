@@ -22,6 +22,7 @@ from sllm_actors.gateway.routing.balancer import Balancer
 from sllm_actors.gateway.routing.balancer_shell import BalancerShell
 from sllm_actors.gateway.routing.board import Board
 from sllm_actors.gateway.routing.following import Peers
+from sllm_actors.gateway.routing.poison import Poison
 from sllm_actors.gateway.routing.router import RouterTools
 from sllm_actors.gateway.routing.snapshot_file import SnapshotFile
 from sllm_actors.serving.messages import GATEWAY
@@ -39,6 +40,7 @@ class Gateway:
         asgi: The ASGI application for ``serve_http``. It must run on the event loop of the actor system.
         balancer: Which requests wait, and which are under way at each replica.
         board: The routes as the hot path reads them.
+        poison: Which engines have died, and what of.
         give_up: For ``serve_http``: ends all requests under way with the error ``gateway_stopping``.
         complete: Set when the gateway knows of all deployments, from the head or from its disk.
     """
@@ -47,6 +49,7 @@ class Gateway:
     asgi: ASGI
     balancer: Balancer
     board: Board
+    poison: Poison
     give_up: Callable[[], None]
     complete: anyio.Event
 
@@ -78,7 +81,8 @@ def open_gateway(
         head_node: Returns the head's node id, or None while there is no link to it.
         peers: Returns the nodes that are linked now.
     """
-    memory = Memory(SnapshotFile(settings.snapshot_path))
+    poison = Poison(system.node, system.named(GATEWAY).tell)
+    memory = Memory(SnapshotFile(settings.snapshot_path), poison)
     links = NodeLinks(dial_workers, peers, head_node)
     rng = Random()  # noqa: S311 - it only spreads load
     balancer = Balancer(system.clock.now, rng, BalancerShell(system), restart_notice=settings.restart_notice)
@@ -93,4 +97,4 @@ def open_gateway(
     dispatcher = Dispatcher(system, tools, connector, secrets.token_hex(8).encode())
     ingress = Ingress(cast("ASGI", app), dispatcher, settings)
     spec = ChildSpec(GATEWAY, lambda: GatewayActor(tools, memory, links), name=GATEWAY)
-    return Gateway(spec, ingress, balancer, tools.board, ingress.give_up, memory.complete)
+    return Gateway(spec, ingress, balancer, tools.board, poison, ingress.give_up, memory.complete)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from sllm_actors.engines.identity import ReplicaId
 from sllm_actors.engines.life_end import UNKNOWN_EXIT
 from sllm_actors.engines.messages import ReplicaReport, ReplicaState
+from sllm_actors.gateway.routing.knowledge import Knowledge
 from sllm_actors.gateway.routing.loss import Lost, link_lost, loss_of
 
 LIFE = ReplicaId("m:vllm", 1, 1, 7, "uid")
 NEXT = ReplicaId("m:vllm", 1, 1, 9, "uid")
+OTHER = ReplicaId("m:vllm", 1, 2, 8, "uid")
 
 
 @pytest.mark.parametrize("state", [ReplicaState.READY, ReplicaState.ASLEEP, ReplicaState.DRAINING])
@@ -54,3 +58,54 @@ def test_a_replica_that_the_worker_has_no_longer_was_stopped() -> None:
 
 def test_a_lost_link_is_no_death() -> None:
     assert link_lost("6 heartbeats missed") == Lost("the link to its worker is lost (6 heartbeats missed)")
+
+
+# ---- what reports tell of engines that served
+
+
+def of(life: ReplicaId = LIFE, state: ReplicaState = ReplicaState.READY, **more: Any) -> ReplicaReport:
+    return ReplicaReport(life, state, **more)
+
+
+SERVED = of()
+GONE = of(state=ReplicaState.STARTING, exit_status="signal SIGKILL")
+
+
+def knows(*reports: ReplicaReport) -> Knowledge:
+    knowledge = Knowledge()
+    knowledge.report("w1", reports)
+    return knowledge
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        GONE,
+        of(state=ReplicaState.FAILED, exit_status="exit code 0"),
+        of(NEXT, exit_status="exit code 0"),
+    ],
+)
+@pytest.mark.parametrize("state", [ReplicaState.READY, ReplicaState.DRAINING, ReplicaState.ASLEEP])
+def test_an_engine_that_served_and_ended_has_died(state: ReplicaState, after: ReplicaReport) -> None:
+    assert knows(of(state=state)).deaths_in("w1", [after]) == (SERVED.id,)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (of(state=ReplicaState.STARTING), of(state=ReplicaState.FAILED, exit_status="exit code 1")),
+        (SERVED, of(state=ReplicaState.FAILED, reason="it hangs")),
+        (SERVED, of(state=ReplicaState.DRAINING, exit_status="of the life before")),
+        (of(OTHER), GONE),
+    ],
+    ids=["never served", "ended by its worker", "drains", "another"],
+)
+def test_no_other_end_is_a_death(before: ReplicaReport, after: ReplicaReport) -> None:
+    assert knows(before).deaths_in("w1", [after]) == ()
+
+
+def test_an_end_while_the_worker_was_not_linked_is_no_death() -> None:
+    knowledge = knows(SERVED)
+    knowledge.lose("w1")
+
+    assert knowledge.deaths_in("w1", [GONE]) == ()

@@ -29,11 +29,19 @@ def refuses(poison: Poison, made: bytes, now: float, deployment: str = "m:vllm")
     return poison.refuses(deployment, "uid", made, now)
 
 
-def crash(poison: Poison, number: int, *digests: bytes | None, now: float = 0.0) -> EngineDeath | None:
+class Gateway(Poison):
+    """What a gateway knows, and what it has told the head."""
+
+    def __init__(self, name: str) -> None:
+        self.told: list[EngineDeath] = []
+        super().__init__(name, self.told.append)
+
+
+def crash(poison: Poison, number: int, *digests: bytes | None, now: float = 0.0) -> None:
     """An engine dies with these requests under way."""
     for made in digests:
-        assert poison.broke(life(number), made, now) is None
-    return poison.died(life(number), now)
+        poison.broke(life(number), made, now)
+    poison.died(life(number), now)
 
 
 def test_path_and_body_make_the_digest() -> None:
@@ -43,7 +51,7 @@ def test_path_and_body_make_the_digest() -> None:
 
 
 def test_the_only_request_that_was_at_both_engines_is_refused_for_a_while() -> None:
-    poison = Poison("g1")
+    poison = Gateway("g1")
     crash(poison, 1, ALICE, EVE)
     assert not poison.watches("m:vllm", "uid")
     crash(poison, 2, EVE, BOB, now=100.0)
@@ -57,7 +65,7 @@ def test_the_only_request_that_was_at_both_engines_is_refused_for_a_while() -> N
 
 
 def test_other_deployments_have_their_own_requests() -> None:
-    poison = Poison("g1")
+    poison = Gateway("g1")
     crash(poison, 1, EVE)
     poison.broke(life(2, "other:vllm"), EVE, 1.0)
     poison.died(life(2, "other:vllm"), 1.0)
@@ -66,7 +74,7 @@ def test_other_deployments_have_their_own_requests() -> None:
 
 
 def test_where_two_requests_were_at_both_engines_none_is_refused_until_a_third_death_tells() -> None:
-    poison = Poison("g1")
+    poison = Gateway("g1")
     crash(poison, 1, ALICE, EVE)
     crash(poison, 2, ALICE, EVE)
     assert not refuses(poison, EVE, 1.0)
@@ -77,7 +85,7 @@ def test_where_two_requests_were_at_both_engines_none_is_refused_until_a_third_d
 
 
 def test_a_request_that_breaks_without_a_death_is_not_refused() -> None:
-    poison = Poison("g1")
+    poison = Gateway("g1")
     poison.broke(life(1), EVE, 0.0)
     poison.broke(life(2), EVE, 0.0)
 
@@ -86,23 +94,25 @@ def test_a_request_that_breaks_without_a_death_is_not_refused() -> None:
 
 
 def test_a_death_long_after_an_attempt_broke_has_nothing_to_do_with_it() -> None:
-    poison = Poison("g1")
+    poison = Gateway("g1")
     poison.broke(life(1), EVE, 0.0)
 
-    assert poison.died(life(1), SUSPECTED) is None
+    poison.died(life(1), SUSPECTED)
     assert poison.has_died(life(1))
+    assert poison.told == []
 
 
 def test_attempts_that_break_later_begin_anew() -> None:
-    poison = Poison("g1")
+    poison = Gateway("g1")
     poison.broke(life(1), ALICE, 0.0)
     poison.broke(life(1), EVE, SUSPECTED)
 
-    assert poison.died(life(1), SUSPECTED) == EngineDeath(DeathKey(life(1), "g1"), (EVE,))
+    poison.died(life(1), SUSPECTED)
+    assert poison.told == [EngineDeath(DeathKey(life(1), "g1"), (EVE,))]
 
 
 def test_deaths_that_lie_far_apart_are_not_compared() -> None:
-    poison = Poison("g1")
+    poison = Gateway("g1")
     crash(poison, 1, EVE)
     crash(poison, 2, EVE, now=REFUSED + 1)
 
@@ -110,7 +120,7 @@ def test_deaths_that_lie_far_apart_are_not_compared() -> None:
 
 
 def test_requests_that_are_not_all_known_prove_nothing() -> None:
-    poison = Poison("g1")
+    poison = Gateway("g1")
     crash(poison, 1, EVE, None)
     crash(poison, 2, EVE)
     assert not refuses(poison, EVE, 1.0)
@@ -120,35 +130,36 @@ def test_requests_that_are_not_all_known_prove_nothing() -> None:
 
 
 def test_the_head_is_told_of_a_death_once_and_again_of_each_request_that_breaks_after_it() -> None:
-    poison = Poison("g1")
-    assert poison.died(life(1), 0.0) is None
-    assert poison.broke(life(1), EVE, 0.1) == EngineDeath(DeathKey(life(1), "g1"), (EVE,))
-    assert poison.died(life(1), 0.2) is None
-    assert poison.broke(life(1), BOB, 0.3) == EngineDeath(DeathKey(life(1), "g1"), (EVE, BOB))
-    assert poison.own(1.0) == (EngineDeath(DeathKey(life(1), "g1"), (EVE, BOB)),)
+    poison = Gateway("g1")
+    poison.died(life(1), 0.0)
+    assert poison.told == []
+    for made in (EVE, BOB):
+        poison.broke(life(1), made, 0.1)
+        poison.died(life(1), 0.2)
+    assert poison.told == [EngineDeath(DeathKey(life(1), "g1"), digests) for digests in ((EVE,), (EVE, BOB))]
+    assert poison.own(1.0) == (poison.told[-1],)
     assert poison.own(2 * REFUSED + 1) == ()
 
 
 def test_no_more_digests_than_allowed_are_told_of_a_death() -> None:
-    poison = Poison("g1")
+    poison = Gateway("g1")
     many = [number.to_bytes(DIGEST_BYTES) for number in range(MOST_DIGESTS)]
-    told = crash(poison, 1, *many, many[0])
-    assert told is not None
-    assert (len(told.digests), told.complete) == (MOST_DIGESTS, True)
+    crash(poison, 1, *many, many[0])
+    poison.broke(life(1), EVE, 0.1)
 
-    more = poison.broke(life(1), EVE, 0.1)
-    assert more is not None
-    assert (len(more.digests), more.complete) == (MOST_DIGESTS, False)
+    assert [(len(told.digests), told.complete) for told in poison.told] == [
+        (MOST_DIGESTS, True),
+        (MOST_DIGESTS, False),
+    ]
 
 
 # ---- several gateways
 
 
 def test_the_second_try_may_come_through_another_gateway() -> None:
-    first, second = Poison("g1"), Poison("g2")
-    told = crash(first, 1, EVE, ALICE)
-    assert told is not None
-    second.heard([told], (), 1.0)
+    first, second = Gateway("g1"), Gateway("g2")
+    crash(first, 1, EVE, ALICE)
+    second.heard(first.told, (), 1.0)
     assert not refuses(second, EVE, 1.0)
     crash(second, 2, EVE, now=2.0)
 
@@ -156,7 +167,7 @@ def test_the_second_try_may_come_through_another_gateway() -> None:
 
 
 def test_requests_of_other_gateways_at_the_same_engine_count_as_suspects() -> None:
-    poison = Poison("g1")
+    poison = Gateway("g1")
     crash(poison, 1, ALICE)
     crash(poison, 2, ALICE)
     assert refuses(poison, ALICE, 1.0)
@@ -170,17 +181,20 @@ def test_requests_of_other_gateways_at_the_same_engine_count_as_suspects() -> No
 
 
 def test_a_gateway_that_was_restarted_learns_from_the_head_what_it_had_found_out() -> None:
-    before, after = Poison("g1"), Poison("g1")
-    deaths = [crash(before, number, EVE) for number in (1, 2)]
-    after.heard([death for death in deaths if death is not None], (), 10.0)
+    before, after = Gateway("g1"), Gateway("g1")
+    crash(before, 1, EVE)
+    crash(before, 2, EVE)
+    after.heard(before.told, (), 10.0)
 
     assert refuses(after, EVE, 11.0)
 
 
 def test_what_a_gateway_found_out_itself_does_not_depend_on_the_head() -> None:
-    poison = Poison("g1")
-    deaths = [death for number in (1, 2) if (death := crash(poison, number, EVE)) is not None]
-    poison.heard([EngineDeath(deaths[0].key, (BOB,))], [deaths[1].key], 1.0)
+    poison = Gateway("g1")
+    crash(poison, 1, EVE)
+    crash(poison, 2, EVE)
+    first, second = poison.told
+    poison.heard([EngineDeath(first.key, (BOB,))], [second.key], 1.0)
 
     assert refuses(poison, EVE, 2.0)
 
@@ -189,7 +203,7 @@ def test_what_a_gateway_found_out_itself_does_not_depend_on_the_head() -> None:
 
 
 def test_all_that_is_remembered_has_bounds() -> None:
-    poison = Poison("g1")
+    poison = Gateway("g1")
     for number in range(MOST_DEATHS + 1):
         crash(poison, number, EVE)
     assert len(poison.own(0.0)) == MOST_DEATHS
@@ -201,12 +215,14 @@ def test_all_that_is_remembered_has_bounds() -> None:
 
     for number in range(10_000, 10_000 + MOST_BROKEN + 1):
         poison.broke(life(number), EVE, 0.0)
-    assert poison.died(life(10_000), 0.0) is None
-    assert poison.died(life(10_001), 0.0) is not None
+    poison.told.clear()
+    for number in (10_000, 10_001):
+        poison.died(life(number), 0.0)
+    assert [told.key.id for told in poison.told] == [life(10_001)]
 
 
 def test_of_many_deaths_of_one_deployment_the_latest_are_compared() -> None:
-    poison = Poison("g1")
+    poison = Gateway("g1")
     crash(poison, 0, EVE)
     for number in range(1, COMPARED + 1):
         crash(poison, number, number.to_bytes(DIGEST_BYTES))
@@ -223,7 +239,7 @@ def test_of_many_deaths_of_one_deployment_the_latest_are_compared() -> None:
     )
 )
 def test_a_request_is_refused_only_if_engines_died_of_it(innocents: list[list[bytes]]) -> None:
-    poison = Poison("g1")
+    poison = Gateway("g1")
     for number, others in enumerate(innocents):
         crash(poison, number, *others, EVE)
     everywhere = [set(others) | {EVE} for others in innocents]

@@ -20,6 +20,7 @@ from sllm_actors.gateway.routing.actor import GatewayActor, Memory, NodeLinks
 from sllm_actors.gateway.routing.balancer import Balancer
 from sllm_actors.gateway.routing.balancer_shell import BalancerShell
 from sllm_actors.gateway.routing.board import Board
+from sllm_actors.gateway.routing.poison import Poison
 from sllm_actors.gateway.routing.router import RouterTools
 from sllm_actors.gateway.settings import GatewaySettings
 from sllm_actors.nodes.gateway_links import GatewayLinks
@@ -231,7 +232,9 @@ class Gateway(Node):
 
     async def begin(self) -> None:
         self.links = GatewayLinks(lambda: None)
-        self.memory = Memory(KeptSnapshot(self.cluster.snapshots[self.name]))
+        self.memory = Memory(
+            KeptSnapshot(self.cluster.snapshots[self.name]), Poison(self.name, lambda _: None)
+        )
         self.board = Board()
         settings = GatewaySettings(snapshot_path=Path("/nowhere"), machine="none")
         balancer = Balancer(self.system.clock.now, Random(1), BalancerShell(self.system))

@@ -14,10 +14,12 @@ from attrs import frozen
 from sllm_actors.actors import Actor, ChildSpec, NodeId, StartFailed, Timer
 from sllm_actors.files import FileProblem
 from sllm_actors.serving.differences.messages import Beat
-from sllm_actors.serving.messages import WorkerAddress
+from sllm_actors.serving.messages import CONTROLLER, EngineDeath, ReportDeath, WorkerAddress
 from sllm_actors.serving.streams import (
     AddressesDifference,
     AddressesPage,
+    DeathsDifference,
+    DeathsPage,
     ReplicasDifference,
     ReplicasPage,
     RoutesDifference,
@@ -28,6 +30,7 @@ from sllm_actors.transport import Peer, PeerLost, PeerUp
 from .following import Following, News
 from .knowledge import Knowledge
 from .messages import DemandChanged, RequestsWait, RouteChanged, WakeBalancer
+from .poison import Poison
 from .route import Route
 from .router import Router, RouterTools, router_name
 from .snapshot_file import Snapshot, SnapshotFile
@@ -75,6 +78,7 @@ class Memory:
 
     Attributes:
         knowledge: What the gateway has been told.
+        poison: Which engines have died, and what of.
         file: The snapshot on disk.
         loaded: Whether that has been read.
         unsaved: Whether what the head says has changed since it was written.
@@ -82,8 +86,9 @@ class Memory:
         complete: Set when a head has told of all deployments, to this gateway or to one before it.
     """
 
-    def __init__(self, file: SnapshotFile) -> None:
+    def __init__(self, file: SnapshotFile, poison: Poison) -> None:
         self.knowledge = Knowledge()
+        self.poison = poison
         self.file = file
         self.loaded = False
         self.unsaved = False
@@ -163,11 +168,18 @@ class GatewayActor(Actor):
                 | RoutesPage()
                 | AddressesDifference()
                 | AddressesPage()
+                | DeathsDifference()
+                | DeathsPage()
                 | Beat()
             ):
                 await self._learn(self._following.take(message))
             case PeerUp(peer):
                 await self._learn(self._following.up(peer))
+                if peer.role == "head":
+                    for death in self._memory.poison.own(self.context.now()):
+                        self._report_death(death)
+            case EngineDeath():
+                self._report_death(message)
             case PeerLost(peer, reason):
                 await self._learn(self._following.lost(peer, reason))
             case RequestsWait(deployment):
@@ -189,6 +201,11 @@ class GatewayActor(Actor):
         return None
 
     async def _learn(self, news: News) -> None:
+        poison, now = self._memory.poison, self.context.now()
+        for life in news.died:
+            poison.died(life, now)
+        if news.deaths or news.deaths_gone:
+            poison.heard(news.deaths, news.deaths_gone, now)
         if news.located or news.gone:
             self._links.dial_workers(news.located, news.gone)
         if news.served or news.located or news.gone:
@@ -198,6 +215,14 @@ class GatewayActor(Actor):
             await self._update(news.touched | news.anew, anew=news.anew)
         if news.complete:
             self._complete()
+
+    def _report_death(self, death: EngineDeath) -> None:
+        """Tell the head, so that it tells the other gateways; without a link to it, later."""
+        head = self._links.head()
+        if head is not None:
+            here = self.context.system.node
+            report = ReportDeath(here, death.key.id, death.digests, death.complete)
+            self.context.system.named(CONTROLLER, head).tell(report)
 
     def _complete(self) -> None:
         self._tools.board.complete = True

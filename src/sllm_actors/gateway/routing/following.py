@@ -1,4 +1,4 @@
-"""Whom the gateway's actor follows: the head, for routes and addresses, and each worker, for its replicas."""
+"""Whom the gateway's actor follows: the head, for what it tells all gateways, and workers, for replicas."""
 
 from __future__ import annotations
 
@@ -9,18 +9,28 @@ import structlog
 from attrs import define, field
 
 from sllm_actors.actors import ActorSystem
-from sllm_actors.engines.identity import ReplicaKey
+from sllm_actors.engines.identity import ReplicaId, ReplicaKey
 from sllm_actors.engines.messages import ReplicaReport
 from sllm_actors.serving.differences.follower import Changes, Follower
 from sllm_actors.serving.differences.messages import Beat, E, K
 from sllm_actors.serving.differences.subscription import Subscription
-from sllm_actors.serving.messages import CONTROLLER, WORKER, ServedModel, WorkerAddress
+from sllm_actors.serving.messages import (
+    CONTROLLER,
+    WORKER,
+    DeathKey,
+    EngineDeath,
+    ServedModel,
+    WorkerAddress,
+)
 from sllm_actors.serving.streams import (
     ADDRESSES,
+    DEATHS,
     REPLICAS,
     ROUTES,
     AddressesDifference,
     AddressesPage,
+    DeathsDifference,
+    DeathsPage,
     ReplicasDifference,
     ReplicasPage,
     RoutesDifference,
@@ -39,6 +49,8 @@ Published = (
     | RoutesPage
     | AddressesDifference
     | AddressesPage
+    | DeathsDifference
+    | DeathsPage
     | Beat
 )
 """What the publishers send."""
@@ -54,6 +66,9 @@ class News:
     Attributes:
         touched: The deployments whose route may be another.
         anew: The deployments of a worker that may have forgotten what this gateway had told it.
+        died: Engines that have ended by themselves, as the worker says to which the link stands.
+        deaths: What the head tells of engines that died, at any gateway.
+        deaths_gone: What it tells of no longer.
         served: Whether what the head says of deployments has changed.
         complete: Whether the head has told of all deployments.
         located: Workers whose address has changed, or is new.
@@ -62,6 +77,9 @@ class News:
 
     touched: Touched = field(factory=set)
     anew: Touched = field(factory=set)
+    died: tuple[ReplicaId, ...] = ()
+    deaths: tuple[EngineDeath, ...] = ()
+    deaths_gone: tuple[DeathKey, ...] = ()
     served: bool = False
     complete: bool = False
     located: tuple[WorkerAddress, ...] = ()
@@ -83,6 +101,7 @@ class _FollowedHead:
     peer: Peer
     routes: Subscription[str, ServedModel]
     addresses: Subscription[str, WorkerAddress]
+    deaths: Subscription[DeathKey, EngineDeath]
 
 
 class Following:
@@ -111,9 +130,11 @@ class Following:
             controller = self._system.named(CONTROLLER, peer.node)
             routes = Subscription(Follower(ROUTES, here, known=known.served), controller)
             addresses = Subscription(Follower(ADDRESSES, here, known=known.addresses), controller)
-            self._head = _FollowedHead(peer, routes, addresses)
+            deaths = Subscription(Follower(DEATHS, here), controller)
+            self._head = _FollowedHead(peer, routes, addresses, deaths)
             self._serve(routes.begin(), news)
             self._locate(addresses.begin(), news)
+            self._hear(deaths.begin(), news)
         elif peer.role == "worker" and not self._follows(peer):
             log.info("worker.up", node=peer.node)
             worker = self._system.named(WORKER, peer.node)
@@ -147,12 +168,14 @@ class Following:
         if head is not None and head.peer.node == message.node:
             self._serve(head.routes.take(published), news)
             self._locate(head.addresses.take(published), news)
+            self._hear(head.deaths.take(published), news)
         return news
 
     def _report(self, worker: _Followed, changes: Changes[ReplicaKey, ReplicaReport], news: News) -> None:
         node = worker.peer.node
         _warn(changes, node)
         if changes.put or changes.removed:
+            news.died = self._known.deaths_in(node, changes.put)
             news.touched |= self._known.report(node, changes.put, changes.removed)
         if changes.whole:
             news.anew |= self._known.report_whole(node)
@@ -168,6 +191,10 @@ class Following:
         _warn(changes, "the head")
         gone, missing = ((), changes.removed) if changes.whole else (changes.removed, ())
         news.located, news.gone = self._known.locate(changes.put, gone, missing=missing)
+
+    def _hear(self, changes: Changes[DeathKey, EngineDeath], news: News) -> None:
+        _warn(changes, "the head")
+        news.deaths, news.deaths_gone = changes.put, changes.removed
 
     def _follows(self, peer: Peer) -> bool:
         followed = self._workers.get(peer.node)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from sllm_actors.engines import life_end
 from sllm_actors.engines.identity import ReplicaId, ReplicaKey
 from sllm_actors.engines.messages import ReplicaReport, ReplicaState
 from sllm_actors.serving.messages import ServedModel, WorkerAddress
@@ -100,6 +101,19 @@ class Knowledge:
                 touched.add(key.deployment)
         self._drop_unserved(touched)
         return touched
+
+    def deaths_in(self, node: str, reports: Iterable[ReplicaReport]) -> tuple[ReplicaId, ...]:
+        """Return the engines of a worker that have died, by reports that ``report`` has not learnt yet.
+
+        Only engines that served, as their worker has said over the link that stands now, are among them.
+        """
+        replicas = self._nodes.get(node, {})
+        found = []
+        for report in reports:
+            before = replicas.get(report.id.key)
+            if before is not None and not life_end.is_over(before.id, before):
+                found += [before.id] if life_end.died(before.id, report) else []
+        return tuple(found)
 
     def report_whole(self, node: str) -> Touched:
         """Learn that a worker has told of all its replicas; return the deployments that these are of."""

@@ -12,7 +12,7 @@ Gateways tell each other of deaths through the head, since the second try may co
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from hashlib import blake2b
 from typing import Final, TypeAlias
 
@@ -77,25 +77,25 @@ class Poison:
 
     Args:
         gateway: The gateway's node id.
+        tell: Called with each death that the head should be told of, again when more requests turn out to
+            have been there. Must not raise.
     """
 
-    def __init__(self, gateway: str) -> None:
+    def __init__(self, gateway: str, tell: Callable[[EngineDeath], None]) -> None:
         self._gateway = gateway
+        self._tell = tell
         self._broken: OrderedDict[ReplicaId, _Requests] = OrderedDict()
         self._dead: OrderedDict[ReplicaId, float] = OrderedDict()
         self._deaths: OrderedDict[DeathKey, tuple[float, EngineDeath]] = OrderedDict()
         self._refused: dict[Uid, tuple[float, dict[bytes, float]]] = {}
 
-    def broke(self, life: ReplicaId, made: bytes | None, now: float) -> EngineDeath | None:
+    def broke(self, life: ReplicaId, made: bytes | None, now: float) -> None:
         """Take that an attempt has broken at an engine life: before an answer, or in the middle of one.
 
         Args:
             life: The engine life.
             made: The ``digest`` of the request; None if it has none, as one that is too large.
             now: The time.
-
-        Returns:
-            What the head should be told, if it is known already that this engine died.
         """
         known = self._broken.get(life)
         if known is None or (known.since + SUSPECTED <= now and life not in self._dead):
@@ -104,23 +104,22 @@ class Poison:
             if len(self._broken) > MOST_BROKEN:
                 self._broken.popitem(last=False)
         known.add(made)
-        return self._tell(life, known, now) if life in self._dead else None
+        if life in self._dead:
+            self._find_out(life, known, now)
 
-    def died(self, life: ReplicaId, now: float) -> EngineDeath | None:
+    def died(self, life: ReplicaId, now: float) -> None:
         """Take that an engine ended by itself while its worker was linked; saying so twice changes nothing.
 
-        Returns:
-            What the head should be told, if an attempt has broken there a short time ago.
+        The head is told of it if an attempt has broken there in the last ``SUSPECTED`` seconds.
         """
         if life in self._dead:
-            return None
+            return
         self._dead[life] = now
         if len(self._dead) > MOST_DEAD:
             self._dead.popitem(last=False)
         known = self._broken.get(life)
-        if known is None or known.since + SUSPECTED <= now:
-            return None
-        return self._tell(life, known, now)
+        if known is not None and known.since + SUSPECTED > now:
+            self._find_out(life, known, now)
 
     def has_died(self, life: ReplicaId) -> bool:
         """Return whether an engine is known to have ended by itself."""
@@ -142,7 +141,7 @@ class Poison:
             self._compare(uid, now)
 
     def own(self, now: float) -> tuple[EngineDeath, ...]:
-        """Return what this gateway has found out itself, for a head that may not know it."""
+        """Return what this gateway has found out itself: for a head that has just come, and may not know."""
         self._forget(now)
         return tuple(death for _, death in self._deaths.values() if death.key.gateway == self._gateway)
 
@@ -158,10 +157,10 @@ class Poison:
             return False
         return refused.get(made, now) > now
 
-    def _tell(self, life: ReplicaId, known: _Requests, now: float) -> EngineDeath:
+    def _find_out(self, life: ReplicaId, known: _Requests, now: float) -> None:
         death = EngineDeath(DeathKey(life, self._gateway), tuple(known.digests), known.complete)
         self._compare(self._remember(death, now), now)
-        return death
+        self._tell(death)
 
     def _remember(self, death: EngineDeath, now: float) -> Uid:
         since, _ = self._deaths.pop(death.key, (now, death))
