@@ -62,6 +62,7 @@ TESTS = {
         "test_surface",
         "bodies/test_content_coding",
         "bodies/test_dialects",
+        "bodies/test_form",
         "bodies/test_request_fields",
         "bodies/test_response_id",
         "bodies/test_rewriting",

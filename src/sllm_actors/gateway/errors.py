@@ -35,6 +35,11 @@ def unsupported_coding(coding: str, accepted: Sequence[str]) -> ApiError:
     )
 
 
+def bad_form(why: str) -> ApiError:
+    """The request's body is no form that can be read; ``why`` goes on the sentence."""
+    return bad_request(f"the request's body is not a whole and valid form: {why}", code="invalid_form")
+
+
 def not_decodable(coding: str) -> ApiError:
     """The request's body is not what its ``Content-Encoding`` says, or not all of it."""
     return bad_request(

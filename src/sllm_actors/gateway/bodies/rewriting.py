@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from .json_mistakes import BYTE_ORDER_MARK, MISTAKES, mistake
+from .members import Member, changed
 
 _RAW_VALUES = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _TEXT = msgspec.json.Decoder(str)
@@ -21,22 +22,6 @@ _FIRST_KEY = re.compile(rb"\s*(" + _STRING + rb")\s*:\s*", re.DOTALL)
 _NEXT_KEY = re.compile(rb"\s*(?:}|,\s*(" + _STRING + rb")\s*:\s*)", re.DOTALL)
 _PLAIN = re.compile(_STRING + rb'|[^\s,\[\]{}"]+', re.DOTALL)  # a value that is no list and no object
 _STRING_OR_BRACKET = re.compile(_STRING + rb"|[\[\]{}]", re.DOTALL)
-
-
-class Member(msgspec.Struct, frozen=True, gc=False):
-    """A key of an object with its value.
-
-    Attributes:
-        key: The key, decoded.
-        start: Where the key begins, in bytes from the beginning of the text.
-        value: Where its value begins.
-        end: Where its value ends.
-    """
-
-    key: str
-    start: int
-    value: int
-    end: int
 
 
 def with_changes(body: bytes, change: Mapping[str, Any], drop: Collection[str] = ()) -> bytes:
@@ -60,31 +45,13 @@ def with_changes(body: bytes, change: Mapping[str, Any], drop: Collection[str] =
     if not change and not any(each.key in drop for each in members):
         return body
     new = {key: msgspec.json.encode(value) for key, value in change.items()}
-    view = memoryview(text)
-    start = at = end = text.index(b"{") + 1  # at: up to where the text is copied; end: where a member ended
-    pieces: list[bytes | memoryview] = [mark, view[:start]]
-    empty = True
-    for member in members:
-        if member.key in drop and member.key not in new:
-            if not empty:
-                pieces.append(view[at:end])  # without the comma
-            at = member.end
-        else:
-            if empty and at != start:  # what stood before was dropped, and its comma goes, too
-                pieces.append(view[start : members[0].start])
-                at = member.start
-            if member.key in new:
-                pieces += view[at : member.value], new[member.key]
-                at = member.end
-            empty = False
-        end = member.end
-    pieces.append(view[at:end])
+    start = members[0].start if members else text.index(b"{") + 1
+    pieces = changed(text, members, new, drop)
     known = {each.key for each in members}
     for key in (each for each in new if each not in known):
-        pieces.append((b"" if empty else b",") + msgspec.json.encode(key) + b":" + new[key])
-        empty = False
-    pieces.append(view[end:])
-    return b"".join(pieces)
+        pieces.append((b"," if pieces else b"") + msgspec.json.encode(key) + b":" + new[key])
+    end = members[-1].end if members else start
+    return b"".join([mark, text[:start], *pieces, memoryview(text)[end:]])
 
 
 def members_of(text: bytes) -> Iterator[Member]:
