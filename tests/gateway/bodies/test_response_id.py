@@ -34,6 +34,8 @@ ANSWERS = [
     (b'data: {"response":\n\n', ""),
     (b'{"error":{"message":"no","id":7}}', ""),
     (b'{"id":7}', ""),
+    (b'{"id":"\xff"}', ""),
+    (b'{"id":"\0","x":{"id":"resp_1"}}', ""),
     (b'{"id":"' + b"x" * 300 + b'"}', ""),
     (b"<html>", ""),
     (b"", ""),

@@ -47,7 +47,9 @@ class ResponseId:
         first = _FIRST.match(self._begun)
         event = _DATA.search(self._begun)
         if first is not None:
-            self._take(msgspec.json.decode(first[1]))
+            with suppress(*MISTAKES):
+                self._take(msgspec.json.decode(first[1], type=str))
+            self._stop()
         elif event is not None:  # the first one describes the response, or none does
             with suppress(*MISTAKES):
                 self._take(msgspec.json.decode(event[1], type=_Event).response.id)
@@ -64,7 +66,6 @@ class ResponseId:
 
     def _take(self, found: str) -> None:
         self.found = found if len(found) <= LONGEST else ""
-        self._stop()
 
     def _stop(self) -> None:
         self._looking = False
