@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from sllm_actors import __version__
-from sllm_actors.cluster.tls_files import TlsFiles
+from sllm_actors.cluster.tls_files import PublicTlsFiles, TlsFiles
 from sllm_actors.host_port import HostPort
 from sllm_actors.nodes.launcher_plan import LauncherProblem
 from sllm_actors.nodes.options import (
@@ -128,13 +128,13 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> list[NodeOptions]:
 def test_the_options_of_node_commands_reach_the_launcher(
     sllm: Sllm, launched: list[NodeOptions], tmp_path: Path
 ) -> None:
-    assert sllm("up", "--demo", "--port", "0", "--gpus", "2").code == 0
+    assert sllm("up", "--demo", "--port", "0", "--gpus", "2", "--gateways", "3").code == 0
     assert sllm("head", "--gateways", "2", "--data-dir", str(tmp_path)).code == 0
     arguments = ("--label", "zone=a", "--label", "tier=", "--engine-python", "vllm=/opt/vllm/bin/python")
     assert sllm("worker", "--head", "http://[fd00::1]:9000/", *arguments).code == 0
     assert sllm("gateway", "--head", "head.example").code == 0
     assert launched == [
-        UpOptions(demo=True, port=0, gpus=2),
+        UpOptions(demo=True, gateways=3, port=0, gpus=2),
         HeadOptions(gateways=2, data_dir=tmp_path),
         WorkerOptions(
             head=HostPort("fd00::1", 9000),
@@ -154,6 +154,24 @@ def test_the_files_for_tls_come_together_or_not_at_all(sllm: Sllm, launched: lis
         ended = sllm(*command, "--tls-ca", "ca.pem")
         assert (ended.code, launched) == (2, [])
         assert "--tls-cert, --tls-key and --tls-ca go together: give --tls-cert and --tls-key" in ended.err
+
+
+def test_the_files_for_https_come_together_and_http2_only_with_them(
+    sllm: Sllm, launched: list[NodeOptions]
+) -> None:
+    files = ("--public-tls-cert", "a.pem", "--public-tls-key", "a.key")
+    for command in (("up",), ("head",), ("gateway", "--head", "h")):
+        for more, http2 in (((), False), (("--http2",), True)):
+            assert sllm(*command, *files, *more).code == 0
+            chosen = launched.pop()
+            assert isinstance(chosen, UpOptions | HeadOptions | GatewayOptions)
+            assert chosen.public_tls == PublicTlsFiles(Path("a.pem"), Path("a.key"), http2)
+        ended = sllm(*command, "--public-tls-key", "a.key")
+        assert (ended.code, launched) == (2, [])
+        assert "--public-tls-cert and --public-tls-key go together: give --public-tls-cert too" in ended.err
+        ended = sllm(*command, "--http2")
+        assert (ended.code, launched) == (2, [])
+        assert "--http2 needs TLS: give --public-tls-cert and --public-tls-key too" in ended.err
 
 
 @pytest.mark.parametrize(
@@ -193,6 +211,7 @@ def test_what_goes_wrong_in_a_node_is_one_sentence(
         "worker --head h --engine-python vllm=/a --engine-python vllm=/b",
         "up --healthy-uptime nan",
         "up --port 70000",
+        "up --gateways 0",
         "head --secret-file /no/such/file",
         "up --tls-cert a.pem --tls-key a.key",
         "nonsense",

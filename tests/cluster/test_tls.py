@@ -13,7 +13,8 @@ import pytest
 import trustme
 from attrs import evolve, frozen
 
-from sllm_actors.cluster.tls import TlsProblem, make_tls_contexts, renew_forever
+from sllm_actors.cluster.pem import TlsProblem
+from sllm_actors.cluster.tls import make_tls_contexts, renew_forever
 from sllm_actors.cluster.tls_files import TlsFiles
 from sllm_actors.transport import TlsContexts
 

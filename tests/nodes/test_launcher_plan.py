@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 import trustme
+from attrs import evolve
 
 from sllm_actors.cluster.loopback import is_loopback
-from sllm_actors.cluster.tls_files import TlsFiles
+from sllm_actors.cluster.tls_files import PublicTlsFiles, TlsFiles
 from sllm_actors.host_port import HostPort
 from sllm_actors.nodes.launcher_plan import LauncherPlan, LauncherProblem, make_plan
 from sllm_actors.nodes.options import (
@@ -49,6 +50,25 @@ def test_the_flag_to_trust_a_new_head_reaches_the_nodes_that_join_it(
         assert (worker.trust_new_head, gateway.trust_new_head) == (trusts, trusts)
 
 
+def test_gateways_that_serve_https_are_told_the_files_and_people_a_name(
+    tmp_path: Path, plans: list[LauncherPlan]
+) -> None:
+    leaf = trustme.CA().issue_cert("llm.example.com")
+    leaf.private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "site.pem"))
+    (tmp_path / "site.pem").chmod(0o600)
+    files = PublicTlsFiles(tmp_path / "site.pem", tmp_path / "site.pem", http2=True)
+    plans.append(plan := make_plan(up(tmp_path / "data", public_tls=files, gateways=2)))
+    gateways = [node.settings for node in plan.nodes if isinstance(node.settings, GatewayNodeSettings)]
+    assert [each.public_tls for each in gateways] == [files, files]
+    assert gateways[0].listeners == gateways[1].listeners
+    port = gateways[0].ports["gateway"]
+    assert plan.gateway_url == f"https://127.0.0.1:{port}"
+    assert plan.public_url == f"https://llm.example.com:{port}"
+    assert plan.certificate == files.certificate
+    with pytest.raises(LauncherProblem, match="cannot be read"):
+        make_plan(up(tmp_path / "data", public_tls=evolve(files, key=tmp_path / "none.key")))
+
+
 def test_up_is_a_head_a_worker_and_a_gateway_for_this_machine_only(
     tmp_path: Path, plans: list[LauncherPlan]
 ) -> None:
@@ -61,7 +81,7 @@ def test_up_is_a_head_a_worker_and_a_gateway_for_this_machine_only(
     assert all(node.settings.loopback for node in plan.nodes)
     assert (worker.head_host, worker.head_port) == ("127.0.0.1", head.ports["cluster"])
     assert (gateway.head_host, gateway.head_port) == ("127.0.0.1", head.ports["cluster"])
-    assert plan.gateway_url == f"http://127.0.0.1:{gateway.ports['gateway']}"
+    assert plan.gateway_url == plan.public_url == f"http://127.0.0.1:{gateway.ports['gateway']}"
     assert (plan.key, plan.demo, worker.gpus) == (None, True, 1)
     descriptors = [fd for node in plan.nodes for fd in node.settings.listeners.values()]
     assert sorted(descriptors) == sorted(listener.fileno() for listener in plan.sockets)

@@ -93,6 +93,8 @@ class GatewayClient:
                 timeout=httpx2.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS),
                 # For this machine, neither a proxy of the environment nor a key in .netrc is meant.
                 trust_env=not local,
+                # But SSL_CERT_FILE and SSL_CERT_DIR are.
+                verify=httpx2.create_ssl_context() if local and url.startswith("https:") else True,
             )
         except (httpx2.InvalidURL, ImportError, OSError, ValueError) as error:
             raise self._unusable(error) from None
@@ -192,6 +194,11 @@ class GatewayClient:
         except (httpx2.InvalidURL, UnicodeError, ssl.SSLError) as error:
             raise self._unusable(error) from None
         except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
+            if "CERTIFICATE_VERIFY_FAILED" in str(error):
+                raise Unreachable(
+                    f"the certificate of {self.url} is not trusted ({error}): name its authority with "
+                    "SSL_CERT_FILE, and in LLM_SERVER_URL a host that the certificate is for"
+                ) from None
             raise Unreachable(
                 f"no sllm gateway answers at {self.url} ({error}): "
                 'start one with "sllm up", or set LLM_SERVER_URL'

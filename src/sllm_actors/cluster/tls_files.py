@@ -1,4 +1,4 @@
-"""The three files of a node that speaks TLS with its peers."""
+"""The files for TLS: those of a node that speaks it with its peers, and those for the OpenAI API."""
 
 from __future__ import annotations
 
@@ -20,3 +20,18 @@ class TlsFiles:
     certificate: Path
     key: Path
     authority: Path
+
+
+@frozen
+class PublicTlsFiles:
+    """PEM files for the OpenAI API, and how it is served with them.
+
+    Attributes:
+        certificate: The certificate that clients see, then the intermediate ones.
+        key: The private key of that certificate, without a passphrase.
+        http2: Whether clients may choose HTTP/2.
+    """
+
+    certificate: Path
+    key: Path
+    http2: bool = False

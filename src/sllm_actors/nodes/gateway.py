@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 
 import anyio
@@ -9,9 +11,12 @@ from anyio import to_thread
 
 from sllm_actors import descriptors
 from sllm_actors.cluster.home import NodeHome
+from sllm_actors.cluster.public_tls import PublicTls
 from sllm_actors.cluster.secret import admin_key, find_secret
+from sllm_actors.cluster.tls_files import PublicTlsFiles
 from sllm_actors.engines.host import machine_id
 from sllm_actors.gateway import GatewaySettings, open_gateway, serve_http
+from sllm_actors.http_server import serve_asgi
 from sllm_actors.observe.terminal import announce
 
 from .gateway_links import GatewayLinks
@@ -46,6 +51,7 @@ async def run_gateway(settings: GatewayNodeSettings, stopping: anyio.Event) -> N
             return
         links = GatewayLinks(membership.on_joined)
         async with (
+            _server(settings.public_tls) as serve,
             watched(membership),
             open_node(
                 settings,
@@ -79,7 +85,7 @@ async def run_gateway(settings: GatewayNodeSettings, stopping: anyio.Event) -> N
                 await membership.wait_to_join(JOIN_FIRST)
                 await gateway.complete.wait()
             announce(f"{settings.name}: serves the OpenAI API on port {settings.ports['gateway']}")
-            await serve_http(
+            await serve(
                 gateway.asgi,
                 inherited(settings, "gateway"),
                 shutdown=stopping,
@@ -89,3 +95,16 @@ async def run_gateway(settings: GatewayNodeSettings, stopping: anyio.Event) -> N
             )
     finally:
         home.close()
+
+
+@asynccontextmanager
+async def _server(files: PublicTlsFiles | None) -> AsyncIterator[Callable[..., Awaitable[None]]]:
+    """Give what serves the public port: cleartext by the hot path, TLS by hypercorn's protocols."""
+    if files is None:
+        yield serve_http
+        return
+    public = await to_thread.run_sync(PublicTls, files)
+    async with anyio.create_task_group() as renewing:
+        renewing.start_soon(public.renew_forever)
+        yield partial(serve_asgi, tls=lambda: public.context)
+        renewing.cancel_scope.cancel()

@@ -12,13 +12,14 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from sllm_actors.cluster.home import SetupProblem
 from sllm_actors.cluster.loopback import is_loopback
+from sllm_actors.cluster.public_tls import make_public_context, public_host
 from sllm_actors.cluster.secret import admin_key, make_credentials
 from sllm_actors.cluster.tls import make_tls_contexts
-from sllm_actors.cluster.tls_files import TlsFiles
+from sllm_actors.cluster.tls_files import PublicTlsFiles, TlsFiles
 from sllm_actors.host_port import HostPort
 
 from .options import (
@@ -70,7 +71,9 @@ class LauncherPlan:
         nodes: The nodes.
         sockets: The listening sockets; a node inherits those whose descriptors its settings name.
         title: What ``ps`` shows for the launcher.
-        gateway_url: The URL of this launcher's gateways, or "" if it starts none.
+        gateway_url: The URL at which this machine reaches this launcher's gateways, or "" if it starts none.
+        public_url: The URL of them to tell people: it has a name that their certificate is for.
+        certificate: The certificate of these gateways, or None where they serve cleartext.
         key: The admin key that the gateways want of their clients, or None if they want none.
         demo: Whether to deploy the demo model once a gateway answers.
     """
@@ -80,6 +83,8 @@ class LauncherPlan:
     sockets: tuple[socket.socket, ...] = field(repr=False)
     title: str = "sllm launcher"
     gateway_url: str = ""
+    public_url: str = ""
+    certificate: Path | None = None
     key: str | None = field(default=None, repr=False)
     demo: bool = False
 
@@ -156,18 +161,18 @@ def _make_plan(chosen: NodeOptions) -> LauncherPlan:
             planning.make_secret()
             head = planning.head(chosen.cluster_port, chosen.transport_port, None)
             worker = planning.worker(chosen, head, chosen.worker_port, "--worker-port", None)
-            return planning.done(worker, *planning.gateways(head, chosen.port, 1), demo=chosen.demo)
+            return planning.done(worker, *planning.gateways(head, chosen, chosen.gateways), demo=chosen.demo)
         case HeadOptions():
             planning = _Planning(chosen, data_dir, tls, "0.0.0.0")  # noqa: S104 - nodes prove the secret
             planning.make_secret()
             head = planning.head(chosen.cluster_port, chosen.transport_port, chosen.database_url)
-            return planning.done(*planning.gateways(head, chosen.port, chosen.gateways))
+            return planning.done(*planning.gateways(head, chosen, chosen.gateways))
         case WorkerOptions():
             planning = _Planning(chosen, data_dir, tls, "0.0.0.0")  # noqa: S104 - gateways prove the secret
             return planning.done(planning.worker(chosen, chosen.head, chosen.port, "--port", chosen.name))
         case GatewayOptions():
             planning = _Planning(chosen, data_dir, tls, "127.0.0.1")
-            return planning.done(*planning.gateways(chosen.head, chosen.port, 1))
+            return planning.done(*planning.gateways(chosen.head, chosen, 1))
         case _:
             raise TypeError(f"{type(chosen).__name__} names no nodes")
 
@@ -190,7 +195,8 @@ class _Planning:
         self._member: dict[str, Any] = {**self._common, "trust_new_head": chosen.trust_new_head}
         self._sockets = Sockets(self._address)
         self._head: list[PlannedNode] = []
-        self._url = ""
+        self._url = self._public_url = ""
+        self._public_tls = _checked_public(chosen)
 
     def make_secret(self) -> None:
         make_credentials(self._data_dir, self._secret_file)
@@ -232,12 +238,19 @@ class _Planning:
         )
         return PlannedNode("worker", settings)
 
-    def gateways(self, head: HostPort, port: int, count: int) -> list[PlannedNode]:
+    def gateways(
+        self, head: HostPort, chosen: UpOptions | HeadOptions | GatewayOptions, count: int
+    ) -> list[PlannedNode]:
         """Plan gateways that share one listening socket: when one goes, no queued connection is lost."""
         if count == 0:
             return []
-        descriptor, bound = self._sockets.bind(port, "--port", "the OpenAI API")
-        self._url = f"http://{HostPort(_reachable(self._address), bound).authority}"
+        public_tls = self._public_tls
+        descriptor, bound = self._sockets.bind(chosen.port, "--port", "the OpenAI API")
+        address = _reachable(self._address)
+        scheme = "http" if public_tls is None else "https"
+        host = address if public_tls is None else public_host(public_tls, address)
+        self._url = f"{scheme}://{HostPort(address, bound).authority}"
+        self._public_url = f"{scheme}://{HostPort(host, bound).authority}"
         settings = [
             GatewayNodeSettings(
                 name=f"gateway-{number}",
@@ -245,6 +258,7 @@ class _Planning:
                 ports={"gateway": bound},
                 head_host=head.host,
                 head_port=head.port,
+                public_tls=public_tls,
                 **self._member,
             )
             for number in range(count)
@@ -258,6 +272,8 @@ class _Planning:
             tuple(self._sockets.bound),
             title=self._title,
             gateway_url=self._url,
+            public_url=self._public_url,
+            certificate=None if self._public_tls is None else self._public_tls.certificate,
             key=None if self._common["loopback"] or not self._url else admin_key(self._data_dir),
             demo=demo,
         )
@@ -270,6 +286,16 @@ def _checked(tls: TlsFiles | None) -> TlsFiles | None:
     paths = (tls.certificate, tls.key, tls.authority)
     found = TlsFiles(*(absolute(path) for path in paths))
     make_tls_contexts(found)
+    return found
+
+
+def _checked_public(chosen: NodeOptions) -> PublicTlsFiles | None:
+    """Return the files under absolute paths, when clients can be served with them."""
+    files = chosen.public_tls if isinstance(chosen, UpOptions | HeadOptions | GatewayOptions) else None
+    if files is None:
+        return None
+    found = evolve(files, certificate=absolute(files.certificate), key=absolute(files.key))
+    make_public_context(found)
     return found
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from attrs import field, frozen
 
-from sllm_actors.cluster.tls_files import TlsFiles
+from sllm_actors.cluster.tls_files import PublicTlsFiles, TlsFiles
 from sllm_actors.host_port import HostPort
 
 
@@ -69,17 +69,21 @@ class UpOptions(EngineOptions):
 
     Attributes:
         demo: Whether to deploy the demo model.
-        port: The port of the OpenAI API.
+        gateways: How many gateways, from 1.
+        port: The port of the OpenAI API, which the gateways share.
         cluster_port: The port of the cluster HTTP.
         transport_port: The port of the head's transport.
         worker_port: The port of the worker's transport.
+        public_tls: The files for TLS of the OpenAI API, or None for cleartext.
     """
 
     demo: bool = False
+    gateways: int = 1
     port: int = 8343
     cluster_port: int = 8000
     transport_port: int = 8001
     worker_port: int = 8002
+    public_tls: PublicTlsFiles | None = None
 
 
 @frozen(kw_only=True)
@@ -92,6 +96,7 @@ class HeadOptions(NodeOptions):
         cluster_port: The port of the cluster HTTP.
         transport_port: The port of the head's transport.
         database_url: The URL of the database for state, or None for a SQLite file in the data directory.
+        public_tls: The files for TLS of the OpenAI API, or None for cleartext.
     """
 
     gateways: int = 1
@@ -99,6 +104,7 @@ class HeadOptions(NodeOptions):
     cluster_port: int = 8000
     transport_port: int = 8001
     database_url: str | None = None
+    public_tls: PublicTlsFiles | None = None
 
 
 @frozen(kw_only=True)
@@ -123,7 +129,9 @@ class GatewayOptions(NodeOptions):
     Attributes:
         head: The address of the head's cluster HTTP.
         port: The port of the OpenAI API; 0 for any free one.
+        public_tls: The files for TLS of the OpenAI API, or None for cleartext.
     """
 
     head: HostPort
     port: int = 8343
+    public_tls: PublicTlsFiles | None = None

@@ -9,7 +9,7 @@ from pathlib import Path
 from attrs import evolve, field, frozen
 from cattrs.preconf.json import make_converter
 
-from sllm_actors.cluster.tls_files import TlsFiles
+from sllm_actors.cluster.tls_files import PublicTlsFiles, TlsFiles
 
 CONFIGURATION_EXIT = 78
 """Exit status of a node that cannot run as it is set up: starting it again would not help (``EX_CONFIG``)."""
@@ -112,7 +112,13 @@ class WorkerNodeSettings(MemberSettings):
 
 @frozen(kw_only=True)
 class GatewayNodeSettings(MemberSettings):
-    """The settings of a gateway."""
+    """The settings of a gateway.
+
+    Attributes:
+        public_tls: The files for TLS of the OpenAI API, or None for cleartext.
+    """
+
+    public_tls: PublicTlsFiles | None = None
 
 
 def believing(settings: NodeSettings) -> NodeSettings:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ssl
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -24,17 +26,31 @@ async def welcome(plan: LauncherPlan) -> None:
     It waits as long as it takes, for the demo model to be ready too; the launcher cancels it when it stops.
     """
     headers = {"authorization": f"Bearer {plan.key}"} if plan.key else {}
-    client = httpx2.AsyncClient(base_url=plan.gateway_url, headers=headers, timeout=30.0, trust_env=False)
+    client = httpx2.AsyncClient(
+        base_url=plan.gateway_url,
+        headers=headers,
+        timeout=30.0,
+        trust_env=False,
+        verify=plan.certificate is None or _only(plan.certificate),
+    )
     async with client:
         while await _get(client, "/health") is None:  # noqa: ASYNC110 - it is another process
             await anyio.sleep(0.1)
         key = f" (key: {plan.data_dir / 'admin-key'})" if plan.key else ""
-        announce(f"OpenAI API: {plan.gateway_url}/v1{key}")
+        announce(f"OpenAI API: {plan.public_url}/v1{key}")
         if plan.demo:
             await _demo(client)
-            announce(_snippets(plan.gateway_url))
+            announce(_snippets(plan.public_url))
         else:
             announce("deploy a model: sllm deploy NAME --backend llamacpp --source /path/to/model.gguf")
+
+
+def _only(certificate: Path) -> ssl.SSLContext:
+    """Return a context that trusts who has the key of this certificate, whatever names it is for."""
+    context = ssl.create_default_context(cafile=str(certificate))
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    context.check_hostname = False
+    return context
 
 
 async def _demo(client: httpx2.AsyncClient) -> None:

@@ -23,7 +23,7 @@ from sllm_actors.cli.parameters import (
     FiniteRange,
     each_key_once,
 )
-from sllm_actors.cluster.tls_files import TlsFiles
+from sllm_actors.cluster.tls_files import PublicTlsFiles, TlsFiles
 from sllm_actors.nodes.options import GatewayOptions, HeadOptions, NodeOptions, UpOptions, WorkerOptions
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -31,6 +31,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 FOLDER = click.Path(file_okay=False, path_type=Path)
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 MOST_GATEWAYS = 64
+PUBLIC_FLAGS = ("--public-tls-cert", "--public-tls-key")
 TLS_FLAGS = ("--tls-cert", "--tls-key", "--tls-ca")
 PEM = click.Path(path_type=Path)
 
@@ -65,6 +66,26 @@ def with_tls(given: dict[str, Any]) -> dict[str, Any]:
             f"--tls-cert, --tls-key and --tls-ca go together: give {' and '.join(missing)} too, or none"
         )
     return {**rest, "tls": None if missing else TlsFiles(*files.values())}
+
+
+def with_public_tls(given: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of TLS for the OpenAI API made one value, ``public_tls``; None where none is given.
+
+    Raises:
+        click.UsageError: One of the two files is given without the other, or ``--http2`` without them.
+    """
+    rest = dict(given)
+    files = {flag: rest.pop(flag.lstrip("-").replace("-", "_")) for flag in PUBLIC_FLAGS}
+    http2 = rest.pop("http2")
+    missing = [flag for flag, path in files.items() if path is None]
+    if len(missing) == 1:
+        raise click.UsageError(
+            f"--public-tls-cert and --public-tls-key go together: give {missing[0]} too, or neither"
+        )
+    if missing and http2:
+        raise click.UsageError("--http2 needs TLS: give --public-tls-cert and --public-tls-key too")
+    certificate, key = files.values()
+    return {**rest, "public_tls": None if missing else PublicTlsFiles(certificate, key, http2)}
 
 
 def options(*decorators: Callable[[Command], Command]) -> Callable[[Command], Command]:
@@ -170,8 +191,25 @@ engine_options = options(
 gateway_port = click.option(
     "--port", type=PORT, default=8343, show_default=True, help="Port of the OpenAI API; 0: any free one."
 )
-head_ports = options(
+public_options = options(
     gateway_port,
+    click.option(
+        "--public-tls-cert",
+        type=PEM,
+        help="Serve the OpenAI API by HTTPS with this certificate (PEM). A renewed one is taken in a minute.",
+    ),
+    click.option("--public-tls-key", type=PEM, help="The private key of that certificate (PEM)."),
+    click.option("--http2", is_flag=True, help="Offer HTTP/2 to clients of HTTPS."),
+)
+gateway_count = click.option(
+    "--gateways",
+    type=click.IntRange(min=1, max=MOST_GATEWAYS),
+    default=1,
+    show_default=True,
+    help="Gateway processes, which share the port of the OpenAI API.",
+)
+head_ports = options(
+    public_options,
     click.option(
         "--cluster-port",
         type=PORT,
@@ -194,6 +232,7 @@ head_address = click.option(
 
 @click.command()
 @click.option("--demo", is_flag=True, help="Also deploy a small chat model, as smollm2-135m:llamacpp.")
+@gateway_count
 @head_ports
 @click.option(
     "--worker-port",
@@ -206,7 +245,7 @@ head_address = click.option(
 @engine_options
 def up(**given: Any) -> None:
     """Run everything on this machine: head, one worker, one gateway. ^C stops all of it."""
-    launch(UpOptions(**with_tls(given)))
+    launch(UpOptions(**with_public_tls(with_tls(given))))
 
 
 @click.command()
@@ -226,7 +265,7 @@ def up(**given: Any) -> None:
 )
 def head(**given: Any) -> None:
     """Run the head: it keeps the cluster's state and decides what runs where."""
-    launch(HeadOptions(**with_tls(given)))
+    launch(HeadOptions(**with_public_tls(with_tls(given))))
 
 
 @click.command()
@@ -248,8 +287,8 @@ def worker(**given: Any) -> None:
 
 @click.command()
 @head_address
-@gateway_port
+@public_options
 @node_options
 def gateway(**given: Any) -> None:
     """Run another gateway: the OpenAI API on this machine, for the models of the cluster."""
-    launch(GatewayOptions(**with_tls(given)))
+    launch(GatewayOptions(**with_public_tls(with_tls(given))))
