@@ -72,7 +72,7 @@ def numbers(option: str, text: str) -> tuple[int, ...]:
 @click.option(
     "--hold",
     type=click.FloatRange(2, 600),
-    default=12,
+    default=15,
     show_default=True,
     help="Seconds that each of these lasts.",
 )

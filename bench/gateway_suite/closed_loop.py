@@ -15,6 +15,9 @@ from .window import LOAD, Window
 WARM_UP = 0.3
 """Seconds of load before the measuring begins."""
 
+DRAIN = 1.0
+"""Seconds for the last answers to come, so that no hang-up of this phase is work in the next one."""
+
 PAUSE = 0.01
 """Seconds before a connection is made anew that was refused or lost."""
 
@@ -30,7 +33,7 @@ class ClosedLoop:
         self._totals: list[float] = []
         self._firsts: list[float] = []
         self._errors = 0
-        self._stopping = False
+        self._stop = asyncio.Event()
         self._connections: dict[int, Connection] = {}
 
     async def run(self) -> dict[str, float]:
@@ -44,14 +47,16 @@ class ClosedLoop:
             await asyncio.sleep(self._phase.seconds)
             window.close()
             totals, firsts = self._totals, self._firsts
-            self._stopping = True
-            for connection in self._connections.values():
+            self._stop.set()
+            open_now = list(self._connections.values())
+            await asyncio.wait([connection.closed for connection in open_now], timeout=DRAIN)
+            for connection in open_now:
                 connection.abort()
         return self._figures(window, totals, firsts)
 
     async def _keep(self, number: int) -> None:
         """Keep one connection: when it is lost, another takes its place."""
-        while not self._stopping:
+        while not self._stop.is_set():
             connection = Connection(self._request, streamed=self._streamed, on_answer=self._answered)
             self._connections[number] = connection
             try:
@@ -59,9 +64,11 @@ class ClosedLoop:
             except OSError:
                 self._errors += 1
             else:
+                if self._stop.is_set():
+                    connection.abort()
                 await connection.closed
-                self._errors += connection.under_way and not self._stopping
-            if not self._stopping:
+                self._errors += connection.under_way and not self._stop.is_set()
+            if not self._stop.is_set():
                 await asyncio.sleep(PAUSE)
 
     def _answered(self, connection: Connection) -> None:
@@ -72,7 +79,9 @@ class ClosedLoop:
                 self._firsts.append(connection.first - connection.began)
         else:
             self._errors += 1
-        if not self._stopping:
+        if self._stop.is_set():
+            connection.abort()
+        else:
             connection.send()
 
     def _figures(self, window: Window, totals: list[float], firsts: list[float]) -> dict[str, float]:

@@ -112,13 +112,13 @@ async def steady(target: Target, phase: Phase) -> dict[str, float]:
 async def many(target: Target, phase: Phase) -> dict[str, float]:
     """Hold very many slow streams open, let all of them finish, and return what an open one takes."""
     await ClosedLoop(target, WARM).run()
-    before = resident_bytes(target.groups["gateway"])
+    before = _resident(target)
     streams = OpenStreams(target, phase, 1 / RAMP)
     try:
         await streams.open(phase.connections)
         window, sofar = Window(target.groups), streams.events
         open_now = streams.open_now
-        taken = resident_bytes(target.groups["gateway"]) - before
+        taken = {group: after - before[group] for group, after in _resident(target).items()}
         await asyncio.sleep(2 * MANY_MS / 1000)
         window.close()
         chunks = streams.events - sofar
@@ -127,9 +127,14 @@ async def many(target: Target, phase: Phase) -> dict[str, float]:
         await streams.close()
     figures = {
         "open": float(open_now),
+        "missing": float(phase.connections - open_now),
         "finished": float(streams.finished),
         "errors": float(phase.connections - streams.finished),
     }
-    if open_now:
-        figures["kib_per_stream"] = taken / 1024 / open_now
+    for group, size in taken.items() if open_now else ():
+        figures["kib_per_stream" if group == "gateway" else f"{group}_kib"] = size / 1024 / open_now
     return figures | {f"{group}_us": used for group, used in window.per(chunks).items()}
+
+
+def _resident(target: Target) -> dict[str, int]:
+    return {group: resident_bytes(pids) for group, pids in target.groups.items()}

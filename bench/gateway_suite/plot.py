@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from bench.harness.measures import number
 from bench.harness.results import measures_of
 
 SHOWN = ("rps", "cpu_us_per_request", "cpu_us_per_chunk", "ttft_p50_ms", "ttft_p99_ms", "kib_per_stream")
@@ -30,9 +31,11 @@ def draw(content: dict[str, Any], path: Path) -> None:
         row = {system: figures[name] for system, figures in content["systems"].items() if figures.get(name)}
         better = "more" if name == "rps" else "less"
         axes.set_title(f"{name} ({better} is better)", fontsize=9)
-        if row:
+        if not row:
+            axes.set_axis_off()
+        else:
             bars = axes.barh(list(row), list(row.values()), log=True)
-            axes.bar_label(bars, fmt="{:,.3g}", fontsize=8)
+            axes.bar_label(bars, labels=[number(value) for value in row.values()], padding=3, fontsize=8)
             axes.invert_yaxis()
             axes.set_xlabel(measures[name].unit)
             axes.margins(x=0.3)

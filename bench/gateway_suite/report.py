@@ -27,7 +27,7 @@ def main_table(content: dict[str, Any]) -> Table:
     rows = content["systems"]
     reference = rows.get(REFERENCE, {})
     return table(
-        f"median of {content['conditions']['rounds']} rounds (and divided by {REFERENCE}'s)",
+        f"medians (divided by {REFERENCE}'s)",
         ("system", *(f"{name} [{measures[name].unit}]".replace(" []", "") for name in names)),
         (
             [name, *(_with_ratio(row.get(each), reference.get(each)) for each in names)]

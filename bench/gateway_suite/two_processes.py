@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 
 from attrs import evolve
 
@@ -19,8 +20,10 @@ from .target import Target
 QUEUED = 64
 """Requests that wait, unread, in the listening socket's queue while a process dies."""
 
-CONNECTIONS = 32
-PER_REQUEST = f"plain_{CONNECTIONS}_gateway_us"
+PAIR = ("first", "second")
+MOST_ROUNDS = 5
+FEW, MANY = 32, 256
+"""Connections: for what a request costs, and for who takes how many, which is chance."""
 
 
 def measure_processes(folder: Path, plan: Plan, say: Callable[[str], None]) -> dict[str, float]:
@@ -30,34 +33,35 @@ def measure_processes(folder: Path, plan: Plan, say: Callable[[str], None]) -> d
         SystemFailed: A cluster does not serve.
         ChildFailed: It could not be put under load.
     """
-    loop = [Phase("plain", CONNECTIONS, max(plan.seconds, 1.0))]
-    figures: dict[str, float] = {}
+    seconds = max(plan.seconds, 1.0)
+    few, many = Phase("plain", FEW, seconds), Phase("plain", MANY, seconds)
+    rounds = min(MOST_ROUNDS, plan.rounds)
+    single, both, shares = [], [], []
     with (
         open_ours("one process", folder / "one") as one,
         open_ours("two processes", folder / "two", gateways=2) as two,
     ):
-        single, both = [], []
-        shares: list[float] = []
-        for each in range(min(3, plan.rounds)):
-            say(f"round {each + 1} of {min(3, plan.rounds)}: one process and two")
-            single.append(put_under_load(one.name, one.target, loop).figures[PER_REQUEST])
-            found = put_under_load(two.name, _apart(two.target), loop).figures
-            used = [found[f"plain_{CONNECTIONS}_{name}_us"] for name in ("first", "second")]
-            both.append(sum(used))
+        for number in range(rounds):
+            say(f"round {number + 1} of {rounds}: one process and two")
+            single.append(put_under_load(one.name, one.target, [few]).figures[f"{few.name}_gateway_us"])
+            found = put_under_load(two.name, _apart(two.target), [few, many]).figures
+            both.append(sum(found[f"{few.name}_{each}_us"] for each in PAIR))
+            used = [found[f"{many.name}_{each}_us"] for each in PAIR]
             shares.append(min(used) / sum(used))
         say("a process dies")
         lost = asyncio.run(lost_with_a_process(two.target))
-    figures["processes_one_us"] = sorted(single)[len(single) // 2]
-    figures["processes_two_us"] = sorted(both)[len(both) // 2]
-    figures["processes_ratio"] = figures["processes_two_us"] / figures["processes_one_us"]
-    figures["processes_least_share"] = min(shares)
-    figures["processes_lost"] = float(lost)
-    return figures
+    return {
+        "processes_one_us": median(single),
+        "processes_two_us": median(both),
+        "processes_ratio": median(both) / median(single),
+        "processes_least_share": min(shares),
+        "processes_lost": float(lost),
+    }
 
 
 def _apart(target: Target) -> Target:
     first, second = target.groups["gateway"]
-    return evolve(target, groups={"first": [first], "second": [second]})
+    return evolve(target, groups=dict(zip(PAIR, ([first], [second]), strict=True)))
 
 
 async def lost_with_a_process(target: Target) -> int:

@@ -19,10 +19,13 @@ from bench.gateway_suite.connection import Connection
 from bench.gateway_suite.measures import MAIN, OURS, REFERENCE, TUNNEL, Row, declare, judge, main_figures
 from bench.gateway_suite.phases import Kind, Phase, request
 from bench.gateway_suite.plan import PARTS, SYSTEMS, Plan
+from bench.gateway_suite.plot import draw, possible
+from bench.gateway_suite.suite import assemble
 from bench.gateway_suite.system import SystemFailed, program, wait_for
 from bench.gateway_suite.target import Target
 from bench.gateway_suite.upstream import FIRST, LAST, NEXT, Upstream
 from bench.harness.results import read
+from bench.harness.rounds import Collected
 from bench.peers.gateways import Peer, nginx_arguments, open_peer, peers
 
 ROOT = Path(__file__).parents[2]
@@ -156,7 +159,7 @@ def test_many_streams_are_open_together_and_all_finish(monkeypatch: pytest.Monke
             return await open_streams.many(target, Phase("many", 30, 0.2))
 
     figures = asyncio.run(run())
-    assert (figures["open"], figures["finished"], figures["errors"]) == (30, 30, 0)
+    assert [figures[name] for name in ("open", "missing", "finished", "errors")] == [30, 0, 30, 0]
     assert "kib_per_stream" in figures
 
 
@@ -235,7 +238,7 @@ def plan(**changes: Any) -> Plan:
         "seconds": 1.0,
         "streams": 200,
         "many": 5000,
-        "hold": 12.0,
+        "hold": 15.0,
         "burst": 1000,
     }
     return Plan(**{**usual, **changes})
@@ -321,6 +324,42 @@ def test_less_is_better_than_smg_where_less_is_good() -> None:
 def test_every_main_figure_is_declared() -> None:
     assert {each.name for each in declare(list(MAIN))} == set(MAIN)
     assert declare(["something_else"]) == []
+
+
+def content_of(**rows: Row) -> dict[str, Any]:
+    collected = Collected()
+    for name, row in rows.items():
+        collected.add(name, row)
+    return assemble(
+        plan(systems=tuple(rows)), collected, {}, machine={"model": "m", "cores": 2}, conditions={}
+    )
+
+
+def test_errors_of_all_rounds_and_phases_are_added_up_and_other_figures_are_medians() -> None:
+    collected = Collected()
+    for rps, errors in ((10.0, 0.0), (30.0, 2.0), (20.0, 1.0)):
+        collected.add("smg", {"plain_32_rps": rps, "plain_32_errors": errors, "steady_errors": 1.0})
+    collected.fail("nginx", "it is not installed")
+    content = assemble(plan(), collected, {}, machine={}, conditions={})
+    smg, nginx = content["rows"]
+    assert (smg["name"], smg["rps"], smg["errors"]) == ("smg", 20.0, 6.0)
+    assert nginx["name"] == "nginx"
+    assert content["errors"] == {"nginx": ["it is not installed"]}
+    assert content["spread"]["smg"]["plain_32_rps"] == {"low": 10.0, "high": 30.0, "count": 3}
+
+
+def test_a_result_is_drawn(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    path = tmp_path / "new" / "plot.png"
+    draw(content_of(sllm={"plain_32_rps": 10.0, "steady_gateway_us": 3.0}, smg={"plain_32_rps": 5.0}), path)
+    assert path.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.skipif(possible(), reason="matplotlib is installed here")
+def test_a_plot_that_cannot_be_drawn_is_refused_before_anything_is_measured(tmp_path: Path) -> None:
+    done = bench("--plot", str(tmp_path / "plot.png"))
+    assert done.returncode == 2
+    assert "matplotlib, which draws plots, is not installed" in done.stderr
 
 
 # ---- programs of others
