@@ -58,6 +58,7 @@ TESTS = {
     ],
     "gateway": [
         "test_access",
+        "test_cors",
         "test_headers",
         "test_surface",
         "bodies/test_content_coding",

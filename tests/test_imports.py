@@ -152,6 +152,7 @@ PURE_CORES = {
         "bodies.rewriting",
         "bodies.stream_end",
         "bodies.stream_error",
+        "cors",
         "errors",
         "path.assembly",
         "path.events",

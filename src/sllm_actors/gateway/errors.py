@@ -69,6 +69,15 @@ def foreign_host(what: str) -> ApiError:
     )
 
 
+def origin_not_allowed(origin: str) -> ApiError:
+    """A browser asks for a web page of another origin than those that are allowed."""
+    return ApiError(
+        403,
+        "origin_not_allowed",
+        f"pages of {origin[:200]} may not use this gateway: start it with --cors-origin and that origin",
+    )
+
+
 def model_not_found(model: str) -> ApiError:
     """No deployment has that name or id."""
     shown = model if len(model) <= 200 else model[:200] + "…"
