@@ -1,7 +1,7 @@
 """Which web pages may use the gateway from a browser, and the headers that tell the browser so. Pure.
 
-None may, unless the gateway was told an origin. A browser asks first, with a preflight: a request without a key
-that must be answered before keys are looked at. Cookies play no part, so credentials are never allowed.
+None may, unless the gateway was told an origin. A browser asks first, with a preflight: a request without a
+key, to be answered before keys are looked at. Cookies play no part, so credentials are never allowed.
 """
 
 from __future__ import annotations
