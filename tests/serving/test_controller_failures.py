@@ -226,6 +226,33 @@ async def test_a_head_does_not_outbid_another_one_that_is_there(tmp_path: Path) 
         assert position[0] == 41
 
 
+@pytest.mark.parametrize("ends", ["it obeys no head", "its link is lost"])
+async def test_a_head_does_not_outbid_one_that_another_worker_obeys(tmp_path: Path, ends: str) -> None:
+    async with running_head(tmp_path) as head:
+        await head.join("w1")
+        await head.join("w2")
+        await head.have("w1", epoch=40, obeys="other")
+        await head.have("w2", epoch=40)  # its link to that head takes longer to come back
+        await head.advance(2 * OUTBID_AFTER)
+        assert (await head.stored()).epoch == 1
+        if ends == "its link is lost":
+            await head.lose("w1")
+        else:
+            await head.have("w1", epoch=40)
+        await head.advance(OUTBID_AFTER + 2)
+        assert (await head.stored()).epoch == 41
+
+
+async def test_what_was_said_by_a_worker_that_is_lost_outbids_nobody(tmp_path: Path) -> None:
+    async with running_head(tmp_path) as head:
+        await head.join("w1")
+        await head.have("w1", epoch=40)
+        await head.lose("w1")
+        await head.have("w1", epoch=40)
+        await head.advance(2 * OUTBID_AFTER)
+        assert (await head.stored()).epoch == 1
+
+
 async def test_that_another_head_is_obeyed_is_logged_when_it_begins(tmp_path: Path) -> None:
     async with running_head(tmp_path) as head:
         await head.join("w1")

@@ -257,14 +257,19 @@ class Controller(Actor):
             return
         if peer.role == "worker":
             self._feeds.worker_lost(peer.node)
+            self._outbid_later(self._epochs.lost(peer.node))
         elif peer.role == "gateway":
             self._waiting_gateways.discard(peer.node)
             self._feeds.gateway_lost(peer.node)
 
     def _inventory(self, said: WorkerInventory) -> None:
         self._take(InventoryReported(said.node, said.inventory, said.changes))
-        if self._epochs.said(said, self._feeds.epoch):
-            self.context.after(OUTBID_AFTER, _Outbid(said.node))
+        if said.node in self._picture.fleet.workers_up:
+            self._outbid_later(self._epochs.said(said, self._feeds.epoch))
+
+    def _outbid_later(self, nodes: tuple[str, ...]) -> None:
+        for node in nodes:
+            self.context.after(OUTBID_AFTER, _Outbid(node))
 
     def _outbid(self, node: str) -> None:
         epoch = self._epochs.outbid(node, self._feeds.epoch)
@@ -289,7 +294,6 @@ class Controller(Actor):
             return  # it has come back meanwhile
         self._feeds.forget_worker(node)
         self._reports.forget(node)
-        self._epochs.forget(node)
 
     async def _read_document(self, node: str, key: ReplicaKey) -> None:
         document = await ask_document(self._worker(node), key)
