@@ -56,6 +56,7 @@ TESTS = {
         "replica/test_root_cause",
         "warm/test_waiting",
     ],
+    "http_server": ["test_turns"],
     "gateway": [
         "test_access",
         "test_cors",

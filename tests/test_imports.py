@@ -237,6 +237,7 @@ PURE_CORES = {
         "worker.withdrawals",
     ],
     "cli": ["display.ages", "conversation", "lookup", "display.summary", "rollout"],
+    "http_server": ["turns"],
     "observe": ["redaction", "terminal_text"],
 }
 

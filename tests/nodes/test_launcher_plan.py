@@ -30,8 +30,7 @@ def plans() -> Iterator[list[LauncherPlan]]:
     made: list[LauncherPlan] = []
     yield made
     for plan in made:
-        for listener in plan.sockets:
-            listener.close()
+        plan.close()
 
 
 def up(tmp_path: Path, **more: object) -> UpOptions:
@@ -61,6 +60,8 @@ def test_gateways_that_serve_https_are_told_the_files_and_people_a_name(
     gateways = [node.settings for node in plan.nodes if isinstance(node.settings, GatewayNodeSettings)]
     assert [each.public_tls for each in gateways] == [files, files]
     assert gateways[0].listeners == gateways[1].listeners
+    assert [(each.seats, each.seat) for each in gateways] == [(plan.seats, 0), (plan.seats, 1)]
+    assert plan.seats in gateways[0].inherited
     port = gateways[0].ports["gateway"]
     assert plan.gateway_url == f"https://127.0.0.1:{port}"
     assert plan.public_url == f"https://llm.example.com:{port}"
@@ -82,7 +83,7 @@ def test_up_is_a_head_a_worker_and_a_gateway_for_this_machine_only(
     assert (worker.head_host, worker.head_port) == ("127.0.0.1", head.ports["cluster"])
     assert (gateway.head_host, gateway.head_port) == ("127.0.0.1", head.ports["cluster"])
     assert plan.gateway_url == plan.public_url == f"http://127.0.0.1:{gateway.ports['gateway']}"
-    assert (plan.key, plan.demo, worker.gpus) == (None, True, 1)
+    assert (plan.key, plan.demo, worker.gpus, plan.seats, gateway.seats) == (None, True, 1, None, None)
     descriptors = [fd for node in plan.nodes for fd in node.settings.listeners.values()]
     assert sorted(descriptors) == sorted(listener.fileno() for listener in plan.sockets)
     assert all(listener.getsockname()[0] == "127.0.0.1" for listener in plan.sockets)

@@ -17,6 +17,7 @@ from sllm_actors.descriptors import MOST_CONNECTIONS
 
 from .accepting import Acceptor
 from .connection import HttpConnection, hypercorn_config
+from .seats import Seats
 from .tasks import ASGI, Send
 
 log = structlog.get_logger()
@@ -43,6 +44,7 @@ async def serve_asgi(
     give_up: Callable[[], None] = lambda: None,
     tls: Callable[[], ssl.SSLContext] | None = None,
     connections: int = MOST_CONNECTIONS,
+    seats: Seats | None = None,
 ) -> None:
     """Serve until ``shutdown`` is set, and then until the requests under way have ended.
 
@@ -62,10 +64,16 @@ async def serve_asgi(
             between HTTP/1.1 and HTTP/2; cleartext is HTTP/1.1.
         connections: How many connections are served at a time. One more is answered with 503; see
             ``MOST_REFUSED`` for those beyond.
+        seats: For the processes that share the listener; see ``Acceptor``.
     """
     server = _Server(app, tls, connections)
     async with anyio.create_task_group() as tasks:
-        acceptor = Acceptor(listener, lambda accepted: tasks.start_soon(server.serve, accepted))
+        acceptor = server.acceptor = Acceptor(
+            listener,
+            lambda accepted: tasks.start_soon(server.serve, server.take(accepted)),
+            connections=lambda: server.open,
+            seats=seats,
+        )
         try:
             await shutdown.wait()
         finally:
@@ -82,6 +90,8 @@ async def serve_asgi(
 class _Server:
     def __init__(self, app: ASGI, tls: Callable[[], ssl.SSLContext] | None, bound: int) -> None:
         self.draining = False
+        self.open = 0
+        self.acceptor: Acceptor | None = None
         self._app = app
         self._tls = tls
         self._bound = bound
@@ -89,8 +99,21 @@ class _Server:
         self._connections: dict[HttpConnection, anyio.CancelScope] = {}
         self._changed = anyio.Event()
 
+    def take(self, accepted: socket.socket) -> socket.socket:
+        """Count a connection that ``serve`` is about to get."""
+        self.open += 1
+        return accepted
+
     async def serve(self, accepted: socket.socket) -> None:
         """Serve one connection; a cancellation from outside waits until it has ended."""
+        try:
+            await self._serve(accepted)
+        finally:
+            self.open -= 1
+            if self.acceptor is not None:
+                self.acceptor.show()
+
+    async def _serve(self, accepted: socket.socket) -> None:
         over = len(self._connections) + 1 - self._bound
         if over > 0:
             if over == 1:

@@ -16,7 +16,7 @@ from sllm_actors.cluster.secret import admin_key, find_secret
 from sllm_actors.cluster.tls_files import PublicTlsFiles
 from sllm_actors.engines.host import machine_id
 from sllm_actors.gateway import GatewaySettings, open_gateway, serve_http
-from sllm_actors.http_server import serve_asgi
+from sllm_actors.http_server import Seats, serve_asgi
 from sllm_actors.observe.terminal import announce
 
 from .gateway_links import GatewayLinks
@@ -85,6 +85,8 @@ async def run_gateway(settings: GatewayNodeSettings, stopping: anyio.Event) -> N
                 await membership.wait_to_join(JOIN_FIRST)
                 await gateway.complete.wait()
             announce(f"{settings.name}: serves the OpenAI API on port {settings.ports['gateway']}")
+            if settings.seats is not None and settings.public_tls is not None:
+                serve = partial(serve, seats=Seats(settings.seats, settings.seat))
             await serve(
                 gateway.asgi,
                 inherited(settings, "gateway"),

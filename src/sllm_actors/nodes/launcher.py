@@ -63,8 +63,7 @@ def run(plan: LauncherPlan) -> None:
         anyio.run(_Launcher(plan).run, backend="asyncio", backend_options={"use_uvloop": True})
     finally:
         terminal.flush()
-        for listener in plan.sockets:
-            listener.close()
+        plan.close()
 
 
 @define(eq=False)
@@ -145,7 +144,7 @@ class _Launcher:
             stdout=None,
             stderr=None,
             start_new_session=True,
-            pass_fds=tuple(settings.listeners.values()),
+            pass_fds=settings.inherited,
         )
         assert process.stdin is not None
         if child.stopping:

@@ -21,6 +21,7 @@ from sllm_actors.cluster.secret import admin_key, make_credentials
 from sllm_actors.cluster.tls import make_tls_contexts
 from sllm_actors.cluster.tls_files import PublicTlsFiles, TlsFiles
 from sllm_actors.host_port import HostPort
+from sllm_actors.http_server import make_seats
 
 from .options import (
     EngineOptions,
@@ -76,6 +77,7 @@ class LauncherPlan:
         certificate: The certificate of these gateways, or None where they serve cleartext.
         key: The admin key that the gateways want of their clients, or None if they want none.
         demo: Whether to deploy the demo model once a gateway answers.
+        seats: The descriptor of the memory that gateways share, or None with fewer than two of them.
     """
 
     data_dir: Path
@@ -87,6 +89,14 @@ class LauncherPlan:
     certificate: Path | None = None
     key: str | None = field(default=None, repr=False)
     demo: bool = False
+    seats: int | None = None
+
+    def close(self) -> None:
+        """Close what the nodes inherit."""
+        for listener in self.sockets:
+            listener.close()
+        if self.seats is not None:
+            os.close(self.seats)
 
 
 class Sockets:
@@ -196,6 +206,7 @@ class _Planning:
         self._sockets = Sockets(self._address)
         self._head: list[PlannedNode] = []
         self._url = self._public_url = ""
+        self._seats: int | None = None
         self._public_tls = _checked_public(chosen)
 
     def make_secret(self) -> None:
@@ -251,6 +262,7 @@ class _Planning:
         host = address if public_tls is None else public_host(public_tls, address)
         self._url = f"{scheme}://{HostPort(address, bound).authority}"
         self._public_url = f"{scheme}://{HostPort(host, bound).authority}"
+        self._seats = make_seats(count) if count > 1 else None
         settings = [
             GatewayNodeSettings(
                 name=f"gateway-{number}",
@@ -259,6 +271,8 @@ class _Planning:
                 head_host=head.host,
                 head_port=head.port,
                 public_tls=public_tls,
+                seats=self._seats,
+                seat=number,
                 **self._member,
             )
             for number in range(count)
@@ -276,6 +290,7 @@ class _Planning:
             certificate=None if self._public_tls is None else self._public_tls.certificate,
             key=None if self._common["loopback"] or not self._url else admin_key(self._data_dir),
             demo=demo,
+            seats=self._seats,
         )
 
 

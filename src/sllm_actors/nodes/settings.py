@@ -41,6 +41,11 @@ class NodeSettings:
     tls: TlsFiles | None = None
 
     @property
+    def inherited(self) -> tuple[int, ...]:
+        """The descriptors that the node inherits from the launcher."""
+        return tuple(self.listeners.values())
+
+    @property
     def process_title(self) -> str:
         """What ``ps`` shows for the node's process."""
         return f"sllm {self.name}"
@@ -116,9 +121,17 @@ class GatewayNodeSettings(MemberSettings):
 
     Attributes:
         public_tls: The files for TLS of the OpenAI API, or None for cleartext.
+        seats: The descriptor of the memory for the gateways that share the port, or None where it is alone.
+        seat: Which seat there is its own.
     """
 
     public_tls: PublicTlsFiles | None = None
+    seats: int | None = None
+    seat: int = 0
+
+    @property
+    def inherited(self) -> tuple[int, ...]:
+        return (*super().inherited, *(() if self.seats is None else (self.seats,)))
 
 
 def believing(settings: NodeSettings) -> NodeSettings:
