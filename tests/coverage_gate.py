@@ -77,6 +77,7 @@ TESTS = {
         "routing/test_balancer",
         "routing/test_balancer_routes",
         "routing/test_board",
+        "routing/test_circuit",
         "routing/test_give_back",
         "routing/test_holds",
         "routing/test_knowledge",

@@ -117,6 +117,54 @@ def test_an_admitted_update_is_a_revision_and_a_policy_is_none() -> None:
         assert [type(each) for each in change.events] == kinds
 
 
+def with_aliases(model: str, *aliases: str) -> str:
+    command = {"command": ["run"]}
+    return json.dumps(
+        {"model": model, "backend": "command", "backend_config": command, "aliases": list(aliases)}
+    )
+
+
+@pytest.mark.parametrize(
+    ("model", "aliases", "taken", "owner"),
+    [
+        ("other", ["gpt"], "gpt", "m:command"),
+        ("other", ["free", "m"], "m", "m:command"),
+        ("other", ["m:command"], "m:command", "m:command"),
+        ("gpt", [], "gpt", "m:command"),
+        ("n:llm", ["x"], "", ""),
+        ("other", ["free"], "", ""),
+    ],
+)
+def test_a_name_that_another_deployment_goes_by_is_refused(
+    model: str, aliases: list[str], taken: str, owner: str
+) -> None:
+    here = world(deployed=False)
+    here.deploy("m", aliases=["gpt"])
+    made = propose(here.picture, Deploy(with_aliases(model, *aliases)))
+    if taken:
+        sentence = refused(made, "name_taken", outcome="conflict")
+        assert sentence.startswith(f"{taken} is a name of {owner}: ")
+    else:
+        assert isinstance(made, Proposal)
+
+
+def test_an_alias_is_free_again_when_its_deployment_has_another_or_is_gone() -> None:
+    here = world(deployed=False)
+    owner = here.deploy("m", aliases=["gpt"])
+    wanted = Deploy(with_aliases("other", "gpt"))
+    assert not isinstance(propose(here.picture, wanted), Proposal)
+    here.update(owner, aliases=["newer"])
+    made = propose(here.picture, wanted)
+    assert isinstance(made, Proposal)
+    here.update(owner, aliases=["gpt"])
+    said = admit(here.picture, made, FINE, uid="u", wall=5.0)
+    assert refused(said, "name_taken", outcome="conflict"), "it was taken while workers were asked"
+    own = propose_update(here.picture, UpdateDeployment("m:command", '{"aliases": ["gpt", "more"]}'))
+    assert isinstance(own, Proposal)
+    here.picture.catalogue.remove(owner, 5.0)
+    assert isinstance(propose(here.picture, wanted), Proposal)
+
+
 def test_a_deployment_that_went_while_workers_were_asked_is_not_updated() -> None:
     made = propose(world().picture, Deploy(OTHER, update=True))
     assert isinstance(made, Proposal)

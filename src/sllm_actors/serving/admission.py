@@ -86,14 +86,16 @@ def propose(picture: Picture, request: Deploy) -> Proposal | ControlAnswer:
     typed = settings_as_typed(document)
     known = picture.catalogue.by_id.get(spec.id)
     if known is None:
-        return Proposal(spec, warnings, typed)
+        return _taken(picture, spec) or Proposal(spec, warnings, typed)
     if known.deleting:
         return answers.deleting(known.id)
     if not (keys := differing_keys(known.spec, spec)):
         return answers.deployed(known.id, known.target, warnings, created=False)
     if not request.update:
         return answers.deployed_differently(known.id, keys)
-    return _update(known, spec, warnings, typed, allow_downtime=request.allow_downtime)
+    return _taken(picture, spec) or _update(
+        known, spec, warnings, typed, allow_downtime=request.allow_downtime
+    )
 
 
 def propose_update(picture: Picture, request: UpdateDeployment) -> Proposal | ControlAnswer:
@@ -110,7 +112,7 @@ def propose_update(picture: Picture, request: UpdateDeployment) -> Proposal | Co
         spec, warnings = read_patch(known.spec, request.patch)
     except DeploymentProblem as problem:
         return answers.invalid(problem)
-    return _update(known, spec, warnings, {}, allow_downtime=request.allow_downtime)
+    return _taken(picture, spec) or _update(known, spec, warnings, {}, allow_downtime=request.allow_downtime)
 
 
 def admit(
@@ -128,6 +130,8 @@ def admit(
     refused = inspection.refused
     if refused and inspection.everybody and picture.settling.over:
         return Refusal(RefusalKind.INVALID, "invalid_deployment", refused, "source")
+    if taken := _taken(picture, proposal.spec):
+        return taken
     warnings = proposal.warnings
     if refused:
         warnings = [*warnings, f"{inspection.asked} workers were asked, and all refuse it: {refused}"]
@@ -139,6 +143,11 @@ def admit(
     return control.update(
         picture, known, proposal.spec, wall, warnings, allow_downtime=proposal.allow_downtime
     )
+
+
+def _taken(picture: Picture, spec: DeploymentSpec) -> Refusal | None:
+    taken = picture.catalogue.name_taken(spec)
+    return None if taken is None else answers.name_taken(*taken)
 
 
 def _update(

@@ -24,6 +24,14 @@ def invalid(problem: DeploymentProblem) -> Refusal:
     return Refusal(RefusalKind.INVALID, "invalid_deployment", sentence, problem.param, mistakes=mistakes)
 
 
+def name_taken(name: str, owner: str) -> Refusal:
+    """Refuse a deployment that would have a name that another deployment has."""
+    sentence = (
+        f"{name} is a name of {owner}: choose another one, or take it out of the aliases of one of the two"
+    )
+    return Refusal(RefusalKind.CONFLICT, "name_taken", sentence, "aliases")
+
+
 def unknown(name: str) -> Refusal:
     """Refuse a request about a deployment that does not exist."""
     sentence = f"there is no deployment {name}: `sllm status` lists them"

@@ -245,6 +245,7 @@ class ServedModel:
             ``hold_timeout``.
         max_concurrency: The most requests that one replica has at a time, of all gateways together; None:
             what its worker reports.
+        aliases: Further names that clients may call the model by.
         gateways: How many gateways have requests for the deployment: each takes its share of a replica.
         created: Seconds since the epoch, for ``/v1/models``.
         no_place: Why no replica was placed on a worker in time; "" while one has been, or still may be.
@@ -265,6 +266,7 @@ class ServedModel:
     revisions: tuple[int, ...] = ()
     queue_timeout: float | None = None
     max_concurrency: int | None = None
+    aliases: tuple[str, ...] = ()
     gateways: int = 1
 
 

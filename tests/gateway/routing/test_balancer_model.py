@@ -16,6 +16,7 @@ from sllm_actors.api_error import ApiError
 from sllm_actors.engines.identity import ReplicaId
 from sllm_actors.engines.messages import ReplicaReport, ReplicaState
 from sllm_actors.gateway.routing.asked import Asked, Outcome
+from sllm_actors.gateway.routing.lines.circuit import CircuitState
 from sllm_actors.gateway.routing.loss import Lost
 from sllm_actors.gateway.routing.route import Upstream
 
@@ -94,7 +95,7 @@ class Balancing(RuleBasedStateMachine):
                 self.bench.balancer.hold(asked, life.request)
 
     @precondition(lambda self: self.under_way())
-    @rule(which=st.integers(0, 99), outcome=st.sampled_from(Outcome))
+    @rule(which=st.integers(0, 99), outcome=st.sampled_from([*Outcome, Outcome.BROKE, Outcome.BROKE]))
     def end(self, which: int, outcome: Outcome) -> None:
         lives = self.under_way()
         life = lives[which % len(lives)]
@@ -130,6 +131,9 @@ class Balancing(RuleBasedStateMachine):
             load = sum(life.at == report.id for life in self.lives)
             if report.state is ReplicaState.READY and load < (report.concurrency or 99):
                 found.add(report.id)
+        for place in self.bench.balancer._lines[SMOL].ready:
+            if place.circuit.state is CircuitState.OPEN or place.probe is not None:
+                found.discard(place.id)
         return found
 
     @invariant()

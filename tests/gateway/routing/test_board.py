@@ -46,6 +46,28 @@ def test_models_are_listed_by_names_that_lead_to_them() -> None:
     assert "m" in [name for name, _ in board.listed()]
 
 
+def test_an_alias_means_its_deployment_and_is_not_listed() -> None:
+    board = Board()
+
+    def named(deployment: str, *aliases: str) -> Route:
+        made = route(deployment=deployment)
+        assert made.served is not None
+        return evolve(made, served=evolve(made.served, aliases=aliases))
+
+    board.publish(named("m:a", "gpt", "m"))
+    board.publish(named("n:a"))
+    assert board.find("gpt") is board.find("m") is board.routes["m:a"]
+    assert board.find("gpt", "b") is None
+    assert [name for name, _ in board.listed()] == ["m", "n"]
+    board.publish(named("m:a", "other"))
+    assert board.find("gpt") is None
+    assert board.find("other") is board.routes["m:a"]
+    board.publish(named("n:a", "other"))
+    assert board.find("other") is board.routes["m:a"], "should two have it, the first by id"
+    board.withdraw("m:a")
+    assert board.find("other") is board.routes["n:a"]
+
+
 def test_what_is_not_served_has_no_name() -> None:
     board = Board()
     board.publish(make_route("other:vllm", None, [("w", replica("other:vllm"))], patience=5))

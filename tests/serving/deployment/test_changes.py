@@ -77,6 +77,10 @@ def test_every_attribute_is_of_the_id_the_engine_or_the_policy() -> None:
         ({"drain_timeout": 1}, False),
         ({"hold_limit": 1}, False),
         ({"hold_timeout": 1}, False),
+        ({"queue_timeout": 1}, False),
+        ({"routing_policy": "prefix"}, False),
+        ({"max_concurrency": 1}, False),
+        ({"aliases": ("a",)}, False),
         ({}, False),
     ],
 )

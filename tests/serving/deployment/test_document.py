@@ -89,6 +89,13 @@ def test_a_source_goes_before_the_path_in_the_settings_and_says_so() -> None:
     ]
 
 
+def test_aliases_may_be_one_or_a_list_and_the_older_name_of_a_policy_means_todays() -> None:
+    assert read(aliases="gpt").aliases == ("gpt",)
+    spec = read(aliases=["gpt", "other"], routing_policy="power_of_two", queue_timeout=2)
+    assert (spec.aliases, spec.routing_policy, spec.queue_timeout) == (("gpt", "other"), "p2c", 2.0)
+    assert read().queue_timeout is None
+
+
 @pytest.mark.parametrize("given", ["http://a:1", ["http://a:1"]])
 @pytest.mark.parametrize("key", ["endpoint", "endpoints"])
 def test_endpoints_may_be_one_or_a_list(key: str, given: Any) -> None:
@@ -274,6 +281,30 @@ def test_the_largest_numbers_are_carried() -> None:
         ({"source": "x" * 5000}, "source", "source must have at most 4096 characters"),
         ({"hold_timeout": "1"}, "hold_timeout", 'hold_timeout: "1" is not a number'),
         ({"hold_timeout": 0}, "hold_timeout", "hold_timeout must be from 0.001 to 604800, not 0"),
+        ({"queue_timeout": 0}, "queue_timeout", "queue_timeout must be from 0.001 to 604800, not 0"),
+        ({"queue_timeout": "1"}, "queue_timeout", None),
+        ({"max_concurrency": 0}, "max_concurrency", "max_concurrency must be from 1 to 1000000, not 0"),
+        (
+            {"routing_policy": "random"},
+            "routing_policy",
+            "routing_policy must be one of p2c, round-robin, session, prefix, not 'random'",
+        ),
+        ({"routing_policy": 1}, "routing_policy", "routing_policy: 1 is not a text"),
+        ({"aliases": 1}, "aliases", "aliases must be a list of names, not 1"),
+        ({"aliases": [1]}, "aliases", "aliases: 1 is not a text"),
+        ({"aliases": ["a", "b", "a"]}, "aliases", "aliases has 'a' twice"),
+        ({"aliases": [f"a{number}" for number in range(33)]}, "aliases", None),
+        (
+            {"aliases": ["a b"]},
+            "aliases",
+            None,
+        ),
+        (
+            {"model": "m", "aliases": ["m"]},
+            "aliases",
+            "aliases has m, which the deployment is called anyway: leave it out",
+        ),
+        ({"model": "m", "backend": "vllm", "aliases": ["m:vllm"]}, "aliases", None),
         ({"hold_limit": 10**9}, "hold_limit", "hold_limit must be from 0 to 1000000, not 1000000000"),
         (
             {"auto_scaling_config": [1]},
@@ -337,7 +368,9 @@ def test_a_wrong_key_is_named(document: dict[str, Any], param: str, sentence: st
 
 
 def test_a_key_that_is_close_to_nothing_gets_the_list() -> None:
-    assert problem(zzzzzz=1)[1].startswith('unknown key "zzzzzz": known are auto_scaling_config, backend, ')
+    assert problem(zzzzzz=1)[1].startswith(
+        'unknown key "zzzzzz": known are aliases, auto_scaling_config, backend, '
+    )
 
 
 def test_a_long_key_or_value_is_cut() -> None:

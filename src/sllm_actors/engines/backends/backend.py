@@ -37,6 +37,7 @@ class Launch:
         weights: The file or folder of weights that the engine will read, to be read ahead; None for none.
         core_died: What the health path of an engine that was ready answers when its core has died, and its
             server lingers; empty where a status says no such thing.
+        concurrency: How many requests the engine runs at a time; 0 where that is not known.
     """
 
     address: str
@@ -49,6 +50,7 @@ class Launch:
     server: ServerAccess | None = None
     weights: Path | None = None
     core_died: frozenset[int] = frozenset()
+    concurrency: int = 0
 
 
 class Backend(Protocol):

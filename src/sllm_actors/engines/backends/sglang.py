@@ -163,7 +163,15 @@ def plan(
     env = engine_environment(host.policy.environment, paths, HF_HUB_OFFLINE="1")
     secrets = {SECRETS: json.dumps({"api-key": port.key})}  # everybody can read a command line
     launch = LaunchPlan(argv=argv, env=env, paths=paths, files=secrets, stop_budget=host.policy.stop_budget)
-    return Launch(port.address, ("/health",), launch, work=WORK, key=port.key, weights=model)
+    return Launch(
+        port.address,
+        ("/health",),
+        launch,
+        work=WORK,
+        key=port.key,
+        weights=model,
+        concurrency=settings.max_num_seqs or 0,
+    )
 
 
 def read_sglang_settings(settings: Mapping[str, object]) -> SglangSettings:

@@ -112,6 +112,7 @@ def plan(
         tiers,
         weights=weights,
         core_died=CORE_DIED,
+        concurrency=settings.max_num_seqs or 0,
     )
 
 

@@ -234,6 +234,7 @@ class ReplicaActor(Actor):
             server=replica.server if listening else None,
             gpus=self._order.num_gpus,
             fingerprint=self._order.fingerprint,
+            concurrency=replica.concurrency,
         )
 
     def _end_engine(self) -> None:

@@ -260,7 +260,15 @@ class EngineLife:
         if problem:
             return problem
         ready.set()
-        self.say(Answered(self.attempt, launch.address, can_sleep=launch.tiers is not None, key=launch.key))
+        self.say(
+            Answered(
+                self.attempt,
+                launch.address,
+                can_sleep=launch.tiers is not None,
+                key=launch.key,
+                concurrency=launch.concurrency,
+            )
+        )
         return await self._until_ill(probe, launch)
 
     async def _until_ill(self, probe: HealthProbe, launch: Launch) -> str:

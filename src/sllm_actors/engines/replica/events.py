@@ -71,6 +71,7 @@ class Answered:
     can_sleep: bool = False
     key: str = field(default="", repr=False)
     server: ServerAccess | None = None
+    concurrency: int = 0
 
 
 @frozen

@@ -80,6 +80,7 @@ class Replica:
         delays: How often the replica waited for a retry since then.
         ready_at: When it became READY, by the clock of ``step``.
         can_sleep: Whether its engine can be put to sleep.
+        concurrency: How many requests its engine runs at a time; 0 where that is not known.
         level: The level at which it sleeps, or is about to; None while it does neither.
         asking: Whether it is FAILED as an external server that is still asked, within the same life.
         leaving: Whether it is withdrawn, while requests may still be in flight.
@@ -95,6 +96,7 @@ class Replica:
     delays: int = 0
     ready_at: float = 0.0
     can_sleep: bool = False
+    concurrency: int = 0
     level: int | None = None
     asking: bool = False
     leaving: bool = False
@@ -193,9 +195,10 @@ def _advance(replica: Replica, event: ProcessStarted | Progressed | Answered, no
             return evolve(replica, pid=pid), (Report(),)
         case Progressed(progress=progress):
             return evolve(replica, progress=progress), (Report(),)
-        case Answered(address=address, can_sleep=can_sleep, key=key, server=server):
-            ready = evolve(replica, state=ReplicaState.READY, address=address, progress="", ready_at=now)
-            return evolve(ready, log_tail=(), can_sleep=can_sleep, key=key, server=server), (Report(),)
+        case Answered():
+            ready = evolve(replica, state=ReplicaState.READY, address=event.address, progress="")
+            able = evolve(ready, can_sleep=event.can_sleep, concurrency=event.concurrency, ready_at=now)
+            return evolve(able, log_tail=(), key=event.key, server=event.server), (Report(),)
 
 
 def _lose(replica: Replica, event: Unreached) -> Step:

@@ -14,6 +14,7 @@ from sllm_actors.api_error import ApiError
 from sllm_actors.gateway import errors
 
 from .asked import Asked, Outcome, User
+from .lines.circuit import CircuitState
 from .lines.holds import Hold, HoldState
 from .lines.line import Line, LostOf
 from .lines.place import Place
@@ -78,9 +79,9 @@ class Balancer:
         self._restart_notice = restart_notice
         self._lines: dict[str, Line] = {}
         self._at: dict[User, tuple[Line, Place]] = {}
-        self._due = SortedDict()  # of (time, number of the hold) -> Hold
+        self._due = SortedDict()  # of (time, a number) -> Hold, or Place whose circuit is open
         self._wake_at = inf
-        self._holds_made = 0
+        self._numbers = 0
         self._releasing: dict[str, Line] = {}
         self._changed: set[str] = set()
         self._calls: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
@@ -135,8 +136,8 @@ class Balancer:
         if refusal is not None:
             raise refusal
         notice = now + self._restart_notice if asked.tried else None
-        self._holds_made += 1
-        hold = Hold(asked, user, self._holds_made, now if began is None else began, latest, notice, error)
+        self._numbers += 1
+        hold = Hold(asked, user, self._numbers, now if began is None else began, latest, notice, error)
         line.holds.join(hold)
         self._note(line)
         self._look_at(line, hold, now)
@@ -176,12 +177,18 @@ class Balancer:
             KeyError: It is not under way.
         """
         line, place = self._at.pop(user)
+        probed = place.probe is user
         began = place.end(user)
         self.total -= 1
         line.in_flight -= 1
         self._note(line)
+        now = self._now()
         if outcome is Outcome.SERVED:
-            line.measured.served(self._now() - began)
+            line.measured.served(now - began)
+        if line.learn(place, outcome, probed=probed, now=now):
+            self._numbers += 1
+            self._due[place.circuit.until, self._numbers] = place
+            self._wake(place.circuit.until)
         if not place.load:
             self._idle(line, place)
         if len(line.holds) and place.room > 0 and not line.releasing:
@@ -195,8 +202,12 @@ class Balancer:
         """
         self._wake_at = inf
         while self._due and self._due.peekitem(0)[0][0] <= now:
-            hold = self._due.peekitem(0)[1]
-            self._judge(self._lines[hold.asked.deployment], hold, now)
+            key, what = self._due.peekitem(0)
+            if isinstance(what, Hold):
+                self._judge(self._lines[what.asked.deployment], what, now)
+            else:
+                del self._due[key]
+                self._probe(what, now)
         for line in list(self._releasing.values()):
             self._stop_releasing(line)
             self._release(line, line.ready)
@@ -340,6 +351,16 @@ class Balancer:
         hold.due = due
         self._due[due, hold.number] = hold
         self._wake(due)
+
+    def _probe(self, place: Place, now: float) -> None:
+        """Let one request try a replica whose circuit was open long enough."""
+        line = self._lines.get(place.deployment)
+        if line is None or place.circuit.state is not CircuitState.OPEN or place.circuit.until > now:
+            return
+        place.circuit.half_open()
+        place.reckon()
+        if place.room > 0 and not line.releasing:
+            self._release(line, (place,))
 
     def _decide(self, line: Line, hold: Hold, end: Upstream | ApiError) -> None:
         hold.end = end

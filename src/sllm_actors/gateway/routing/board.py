@@ -13,7 +13,7 @@ from .route import Route, resolve
 class Board:
     """The present route of each deployment. Only ``GatewayActor`` publishes.
 
-    A change costs by how many deployments have the model's name, not by how many there are.
+    A change costs by how many deployments have the model's name or its aliases, not by how many there are.
 
     Attributes:
         routes: The routes of all deployments that are served, by deployment id.
@@ -27,18 +27,17 @@ class Board:
 
     def publish(self, route: Route) -> None:
         """Replace the route of a deployment, or remove it if the deployment is no longer served."""
-        before = self.routes.get(route.id)
-        named = None if before is None or before.served is None else before.served.model
+        before = _names_of(self.routes.get(route.id))
         if route.served is not None:
             self.routes[route.id] = route
-            name: str | None = route.served.model
         else:
             self.routes.pop(route.id, None)
-            name = None
-        if name != named:
-            if named is not None:
-                self._drop_name(named, route.id)
-            if name is not None:
+        after = _names_of(route)
+        for name in before:
+            if name not in after:
+                self._drop_name(name, route.id)
+        for name in after:
+            if name not in before:
                 insort(self._names.setdefault(name, []), route.id)
 
     def withdraw(self, deployment: str) -> None:
@@ -56,16 +55,15 @@ class Board:
     def listed(self) -> list[tuple[str, Route]]:
         """Return each deployment's route with the name that clients are shown for it, sorted by that name.
 
-        The name is the model's, unless several deployments have it or it is the id of another deployment:
+        The name is the model's, unless several deployments go by it or it is the id of another deployment:
         then it is the deployment's id.
         """
         listed = []
-        for name, ids in self._names.items():
-            for deployment in ids:
-                shown = (
-                    name if len(ids) == 1 and (name == deployment or name not in self.routes) else deployment
-                )
-                listed.append((shown, self.routes[deployment]))
+        for route in self.routes.values():
+            assert route.served is not None
+            name = route.served.model
+            clear = len(self._names[name]) == 1 and (name == route.id or name not in self.routes)
+            listed.append((name if clear else route.id, route))
         return sorted(listed, key=lambda entry: entry[0])
 
     def _drop_name(self, name: str, deployment: str) -> None:
@@ -73,3 +71,10 @@ class Board:
         del ids[bisect_left(ids, deployment)]
         if not ids:
             del self._names[name]
+
+
+def _names_of(route: Route | None) -> tuple[str, ...]:
+    """Return the names beside the id that a request may mean a deployment by, each once."""
+    if route is None or route.served is None:
+        return ()
+    return tuple(dict.fromkeys((route.served.model, *route.served.aliases)))

@@ -152,13 +152,13 @@ def resolve(
 ) -> Route | None:
     """Return the route that a request's ``model`` means, or None.
 
-    A deployment's id means that deployment. A model's name means one of the deployments of that name, with
-    ``backend`` only those of that backend: the first, in the order of the ids, that has a ready replica; else
-    the first that has not failed; else the first.
+    A deployment's id means that deployment. A model's name, or an alias, means one of the deployments that go
+    by it, with ``backend`` only those of that backend: the first, in the order of the ids, that has a ready
+    replica; else the first that has not failed; else the first.
 
     Args:
         routes: All routes by deployment id.
-        names: For each model name, the ids of the deployments that serve it, sorted.
+        names: For each model name and alias, the ids of the deployments that go by it, sorted.
         model: The field ``model`` of the request.
         backend: The field ``backend`` of the request, or None.
     """

@@ -26,7 +26,17 @@ IDENTITY: Final = ("model", "backend")
 ENGINE: Final = ("source", "num_gpus", "settings", "endpoints", "env", "secret_env")
 """The attributes that a revision numbers."""
 
-POLICY: Final = ("scaling", "startup_timeout", "drain_timeout", "hold_limit", "hold_timeout")
+POLICY: Final = (
+    "scaling",
+    "startup_timeout",
+    "drain_timeout",
+    "hold_limit",
+    "hold_timeout",
+    "queue_timeout",
+    "routing_policy",
+    "max_concurrency",
+    "aliases",
+)
 """The attributes that a generation numbers."""
 
 SHOWN_KEYS = 12

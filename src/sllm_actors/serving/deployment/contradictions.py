@@ -68,6 +68,14 @@ def _minimum_below_maximum(least: int, most: int) -> Iterator[Mistake]:
         )
 
 
+def _other_names(model: str, backend: str, aliases: tuple[str, ...]) -> Iterator[Mistake]:
+    for name in (model, f"{model}:{backend}"):
+        if name in aliases:
+            yield Mistake(
+                f"aliases has {name}, which the deployment is called anyway: leave it out", "aliases"
+            )
+
+
 _RULES: tuple[tuple[tuple[str, ...], Rule], ...] = (
     (("backend", "endpoints"), _served_by_somebody),
     (("backend", "source"), _no_source),
@@ -76,4 +84,5 @@ _RULES: tuple[tuple[tuple[str, ...], Rule], ...] = (
     (("backend", "secret_env"), _no_variables("secret_env")),
     (("env", "secret_env"), _given_once),
     (("min_instances", "max_instances"), _minimum_below_maximum),
+    (("model", "backend", "aliases"), _other_names),
 )

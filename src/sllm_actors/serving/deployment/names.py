@@ -68,7 +68,8 @@ class Renaming:
         A value that is no table where one must be, or has a mistake already, is left out.
         """
         document = self._renamed(given, _TOP, _WITHOUT_MEANING, ())
-        self._list_endpoints(document)
+        self._list("endpoints", "addresses", document)
+        self._list("aliases", "names", document)
         for name in ("scaling", "settings", "env", "secret_env"):
             if name in document and not self._is_table(document[name], self.typed[name,]):
                 del document[name]
@@ -145,14 +146,15 @@ class Renaming:
             document["source"] = f"hf:{place}" if place and not place.startswith("/") else place
             self.typed["source",] = key
 
-    def _list_endpoints(self, document: dict[str, Any]) -> None:
-        given = document.get("endpoints")
+    def _list(self, name: str, what: str, document: dict[str, Any]) -> None:
+        """Make a list of one text; take note if something else is no list."""
+        given = document.get(name)
         if isinstance(given, str):
-            document["endpoints"] = [given]
+            document[name] = [given]
         elif given is not None and not isinstance(given, list):
-            key = self.typed["endpoints",]
-            self.mistakes.append(Mistake(f"{key} must be a list of addresses, not {shown(given)}", key))
-            del document["endpoints"]
+            key = self.typed[name,]
+            self.mistakes.append(Mistake(f"{key} must be a list of {what}, not {shown(given)}", key))
+            del document[name]
 
     def _is_table(self, value: Any, key: str) -> bool:
         if isinstance(value, dict) or value is None:

@@ -26,6 +26,12 @@ MAX_SECONDS = 7 * 86400.0
 """The longest time that a deployment can set, in seconds, but for ``keep_alive``: a week."""
 
 MAX_KEEP_ALIVE = 3650 * 86400.0  # ten years
+ROUTING_POLICIES = ("p2c", "round-robin", "session", "prefix")
+"""How a gateway may choose a replica."""
+
+MAX_ALIASES = 32
+"""The most aliases of one deployment."""
+
 MAX_VARIABLES = 64
 """The most variables in ``env``, and in ``secret_env``."""
 
@@ -72,9 +78,36 @@ class Scaling:
             raise ValueError("'metric' must be concurrency: nothing else is counted")
 
 
+def _is_plain(name: str) -> bool:
+    return 1 <= len(name) <= 256 and name.isprintable() and not any(c in " @?#\\" for c in name)
+
+
+def _todays_policy(name: str) -> str:
+    return "p2c" if name == "power_of_two" else name
+
+
+def _known_policy(_spec: DeploymentSpec, _attribute: Attribute[str], name: str) -> None:
+    if _todays_policy(name) not in ROUTING_POLICIES:
+        known = ", ".join(ROUTING_POLICIES)
+        raise ValueError(f"'routing_policy' must be one of {known}, not {name[:40]!r}")
+
+
+def _aliases(_spec: DeploymentSpec, _attribute: Attribute[tuple[str, ...]], names: tuple[str, ...]) -> None:
+    if len(names) > MAX_ALIASES:
+        raise ValueError(f"'aliases' must be at most {MAX_ALIASES} names, not {len(names)}")
+    for name in names:
+        if not _is_plain(name):
+            raise ValueError(
+                f"'aliases' cannot have {name[:40]!r}: a name has 1 to 256 characters, all of them visible,"
+                " and no space and none of @ ? # \\"
+            )
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"'aliases' has {twice[:40]!r} twice")
+
+
 def _plain_name(_spec: DeploymentSpec, _attribute: Attribute[str], name: str) -> None:
-    plain = name.isprintable() and not any(c in " @?#\\" for c in name)
-    if not 1 <= len(name) <= 256 or not plain:
+    if not _is_plain(name):
         raise ValueError(
             "'model' must have 1 to 256 characters, all of them visible, and no space and none of @ ? # \\"
         )
@@ -157,6 +190,12 @@ class DeploymentSpec:
         drain_timeout: Seconds that requests in flight get to end when a replica is withdrawn.
         hold_limit: The most requests that may wait for a replica, at each gateway.
         hold_timeout: Seconds that a request may wait for a replica.
+        queue_timeout: Seconds that a request may wait while replicas are ready and all are full; None:
+            ``hold_timeout``.
+        routing_policy: How a gateway chooses a replica: one of ``ROUTING_POLICIES``.
+        max_concurrency: The most requests that one replica has at a time, of all gateways together; None:
+            what its engine runs at a time, where that is known.
+        aliases: Further names that clients may call the model by.
         env: Environment variables of the engine, by name, on top of those that every engine gets.
         secret_env: Further variables, by name; each value says where a worker finds the secret, see
             ``check_reference``.
@@ -176,6 +215,14 @@ class DeploymentSpec:
     drain_timeout: float = field(default=30.0, converter=float, validator=_between(0, MAX_SECONDS))
     hold_limit: int = field(default=1024, validator=_between(0, 1_000_000))
     hold_timeout: float = field(default=300.0, converter=float, validator=_between(0.001, MAX_SECONDS))
+    queue_timeout: float | None = field(
+        default=None,
+        converter=attrs.converters.optional(float),
+        validator=validators.optional(_between(0.001, MAX_SECONDS)),
+    )
+    routing_policy: str = field(default="p2c", converter=_todays_policy, validator=_known_policy)
+    max_concurrency: int | None = field(default=None, validator=validators.optional(_between(1, 1_000_000)))
+    aliases: tuple[str, ...] = field(default=(), converter=tuple, validator=_aliases)
     env: dict[str, str] = field(factory=dict, validator=_variables, repr=False)
     secret_env: dict[str, str] = field(factory=dict, validator=_variables)
 

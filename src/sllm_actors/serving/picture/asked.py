@@ -33,6 +33,7 @@ def change(deployment: Deployment, event: Asked, catalogue: Catalogue, planner: 
             deployment.target, deployment.generation = revision.number, generation
             deployment.wanted = revision.spec.replicas
             deployment.paused, deployment.allow_downtime = "", allow_downtime
+            catalogue.named(deployment)
         case PolicyChanged(_, records, generation):
             for record in records:
                 if record.revision in deployment.revisions:  # else nothing of it was left meanwhile
@@ -40,6 +41,7 @@ def change(deployment: Deployment, event: Asked, catalogue: Catalogue, planner: 
             planner.repeat_orders(deployment)
             deployment.generation = generation
             deployment.wanted = deployment.spec.replicas
+            catalogue.named(deployment)
         case DeletionAsked():
             deployment.deleting = True
         case RolloutPaused(_, reason):

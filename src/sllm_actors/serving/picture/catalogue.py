@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator
 
+from sllm_actors.serving.deployment.spec import DeploymentSpec
 from sllm_actors.serving.store.records import DeletionRecord, StoredState
 
 from .deployment import Deployment, Revision
@@ -35,6 +36,9 @@ class Catalogue:
         self.deletions: dict[str, DeletionRecord] = {each.uid: each for each in state.deletions}
         self.last_revisions = dict(state.last_revisions)
         self.displaced: list[Deployment] = []
+        self._models: dict[str, set[str]] = {}
+        self._aliases: dict[str, set[str]] = {}
+        self._names: dict[str, tuple[str, tuple[str, ...]]] = {}
         revisions: dict[str, dict[int, Revision]] = {}
         for record in state.revisions:
             revisions.setdefault(record.uid, {})[record.revision] = Revision.of(record)
@@ -49,6 +53,7 @@ class Catalogue:
         self.by_uid[deployment.uid] = deployment
         self.by_id[deployment.id] = deployment
         insort(self.ids, deployment.id)
+        self.named(deployment)
         for number in deployment.revisions:
             self.used(deployment.id, number)
 
@@ -57,7 +62,32 @@ class Catalogue:
         del self.by_uid[deployment.uid]
         del self.by_id[deployment.id]
         del self.ids[bisect_left(self.ids, deployment.id)]
+        self._unname(deployment.id)
         self.deletions[deployment.uid] = DeletionRecord(deployment.uid, deployment.id, at)
+
+    def named(self, deployment: Deployment) -> None:
+        """Take note that a deployment may have other names than before."""
+        spec = deployment.spec
+        self._unname(deployment.id)
+        self._names[deployment.id] = (spec.model, spec.aliases)
+        self._models.setdefault(spec.model, set()).add(deployment.id)
+        for name in spec.aliases:
+            self._aliases.setdefault(name, set()).add(deployment.id)
+
+    def name_taken(self, spec: DeploymentSpec) -> tuple[str, str] | None:
+        """Return a name of a specification that another deployment has, and the id of that one; or None.
+
+        Several deployments may have the same model, of different backends; an alias belongs to one.
+        """
+        for name in (spec.model, spec.id, *spec.aliases):
+            others = set(self._aliases.get(name, ()))
+            if name in spec.aliases:
+                others |= self._models.get(name, set())
+                others |= {name} & self.by_id.keys()
+            others.discard(spec.id)
+            if others:
+                return name, min(others)
+        return None
 
     def used(self, name: str, revision: int) -> None:
         """Note that a revision number of an id is taken."""
@@ -71,6 +101,15 @@ class Catalogue:
         """Return deployments in the order of their ids, from the first one after ``cursor``."""
         for index in range(bisect_right(self.ids, cursor), len(self.ids)):
             yield self.by_id[self.ids[index]]
+
+    def _unname(self, deployment: str) -> None:
+        model, aliases = self._names.pop(deployment, ("", ()))
+        for table, names in ((self._models, (model,)), (self._aliases, aliases)):
+            for name in names:
+                ids = table.get(name, set())
+                ids.discard(deployment)
+                if not ids:
+                    table.pop(name, None)
 
     # ---- deletions
 

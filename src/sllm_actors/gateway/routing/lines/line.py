@@ -8,10 +8,11 @@ from typing import Final
 from sllm_actors.api_error import ApiError
 from sllm_actors.engines.identity import ReplicaId
 from sllm_actors.gateway import errors
-from sllm_actors.gateway.routing.asked import Asked
+from sllm_actors.gateway.routing.asked import Asked, Outcome
 from sllm_actors.gateway.routing.loss import Lost
 from sllm_actors.gateway.routing.route import Route, Upstream, share_of
 
+from .circuit import CircuitState
 from .holds import Hold, HoldQueue
 from .measured import Measured
 from .place import UNLIMITED, Place
@@ -89,6 +90,7 @@ class Line:
                     losses.append((place, loss))
             self.forget_unused(place)
         self.ready = tuple(ready)
+        self._readmit(now)
         self.ready_ids = frozenset(place.id for place in ready)
         self.policy.keep(self.ready_ids)
         if not ready:
@@ -118,6 +120,49 @@ class Line:
         place.ready = True
         place.limit = share_of(self.route.served, upstream) or UNLIMITED
         return place
+
+    # ---- circuits
+
+    def learn(self, place: Place, outcome: Outcome, *, probed: bool, now: float) -> bool:
+        """Take note of how a request ended; return whether the place's circuit has just been opened.
+
+        At most half of the ready places have circuits that are not closed: a replica that is alone goes on
+        getting requests, and each fails with its own reason.
+
+        Args:
+            place: Where the request was.
+            outcome: How it ended.
+            probed: Whether it was the probe of a half open circuit.
+            now: The time.
+        """
+        circuit = place.circuit
+        if circuit.state is CircuitState.CLOSED:
+            if outcome is Outcome.SERVED:
+                circuit.served(now)
+                return False
+            tripped = outcome is Outcome.BROKE and circuit.broke(now)
+            if not tripped or 2 * (len(self._shut()) + 1) > len(self.ready):
+                return False
+        elif not probed or outcome is Outcome.LEFT:
+            return False
+        elif outcome is Outcome.SERVED:
+            circuit.close(now)
+            place.reckon()
+            return False
+        circuit.open(now)
+        place.reckon()
+        return True
+
+    def _readmit(self, now: float) -> None:
+        """Close circuits, since with fewer places more than half of them would not be closed."""
+        shut = sorted(self._shut(), key=lambda place: place.circuit.until)
+        while 2 * len(shut) > len(self.ready):
+            place = shut.pop(0)
+            place.circuit.close(now)
+            place.reckon()
+
+    def _shut(self) -> list[Place]:
+        return [place for place in self.ready if place.circuit.state is not CircuitState.CLOSED]
 
     # ---- what a request that waits is told
 

@@ -11,6 +11,8 @@ from sllm_actors.engines.identity import ReplicaId
 from sllm_actors.gateway.routing.asked import User
 from sllm_actors.gateway.routing.route import Upstream
 
+from .circuit import Circuit, CircuitState
+
 UNLIMITED: Final = 2**40
 """The ``limit`` of a replica that takes as many requests at a time as come."""
 
@@ -28,6 +30,8 @@ class Place:
         room: How many more it takes now. At most 0 where ``ready`` is false.
         users: The requests under way, each with the time when it began.
         told: Those of ``users`` that have been told that the replica is lost.
+        circuit: Whether requests may go there, by how those before have ended.
+        probe: While the circuit is half open: the request that tries the replica, if one does.
         idle_calls: To be called when none is under way any more.
     """
 
@@ -39,6 +43,8 @@ class Place:
     room: int = 0
     users: dict[User, float] = field(factory=dict, init=False)
     told: set[User] = field(factory=set, init=False)
+    circuit: Circuit = field(factory=Circuit, init=False)
+    probe: User | None = field(default=None, init=False)
     idle_calls: list[Callable[[], None]] = field(factory=list, init=False)
     id: ReplicaId = field(init=False)
 
@@ -50,11 +56,16 @@ class Place:
         self.users[user] = now
         self.load += 1
         self.room -= 1
+        if self.circuit.state is CircuitState.HALF_OPEN:
+            self.probe = user
+            self.room = 0
 
     def end(self, user: User) -> float:
         """Count a request no more, and return when it began."""
         began = self.users.pop(user)
         self.load -= 1
+        if user is self.probe:
+            self.probe = None
         if self.told:
             self.told.discard(user)
         self.reckon()
@@ -62,4 +73,10 @@ class Place:
 
     def reckon(self) -> None:
         """Bring ``room`` up to date: what it depends on has changed."""
-        self.room = self.limit - self.load if self.ready else 0
+        state = self.circuit.state
+        if not self.ready or state is CircuitState.OPEN:
+            self.room = 0
+        elif state is CircuitState.CLOSED:
+            self.room = self.limit - self.load
+        else:
+            self.room = 0 if self.probe is not None else min(1, self.limit - self.load)

@@ -6,7 +6,9 @@ import random
 
 from .p2c import PowerOfTwo
 from .policy import Policy
+from .prefix import PrefixAffinity
 from .round_robin import RoundRobin
+from .session import SessionAffinity
 
 
 def policy_named(name: str, rng: random.Random) -> Policy:
@@ -16,6 +18,12 @@ def policy_named(name: str, rng: random.Random) -> Policy:
         name: Of the policy. One that is not known, as a head of a later version may have it, means ``p2c``.
         rng: The source of its draws.
     """
-    if name == "round-robin":
-        return RoundRobin()
-    return PowerOfTwo(rng)
+    match name:
+        case "round-robin":
+            return RoundRobin()
+        case "session":
+            return SessionAffinity(rng)
+        case "prefix":
+            return PrefixAffinity(rng)
+        case _:
+            return PowerOfTwo(rng)
