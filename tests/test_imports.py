@@ -205,6 +205,7 @@ PURE_CORES = {
         "picture.audit",
         "picture.catalogue",
         "picture.deployment",
+        "picture.deployment_state",
         "picture.effects",
         "picture.events",
         "picture.fleet",

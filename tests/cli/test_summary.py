@@ -88,5 +88,16 @@ def test_a_rollout_is_told_once(state: str, reason: str, sentence: str) -> None:
 
 def test_the_whole_cluster_is_one_line() -> None:
     assert in_total(TotalsDocument()) == "0 deployments, 0 replicas; nodes: none"
-    totals = TotalsDocument(1, 1, {"up": 3, "suspect": 1, "down": 0}, GpuTotals(8, 5))
-    assert in_total(totals) == "1 deployment, 1 replica; nodes: 3 up, 1 suspect; 5 of 8 GPUs free"
+    states = {"ready": 1, "failed": 0}
+    totals = TotalsDocument(1, states, 1, {"up": 3, "suspect": 1, "down": 0}, GpuTotals(8, 5))
+    line = "1 deployment (1 ready), 1 replica; nodes: 3 up, 1 suspect; 5 of 8 GPUs free"
+    assert in_total(totals) == line
+
+
+def test_a_large_cluster_is_two_lines() -> None:
+    states = {"ready": 9980, "starting": 15, "crash_loop": 5}
+    totals = TotalsDocument(10_000, states, 30_000, {"up": 1000}, GpuTotals(8000, 5))
+    assert in_total(totals).splitlines() == [
+        "10000 deployments (9980 ready, 15 starting, 5 crash_loop)",
+        "30000 replicas; nodes: 1000 up; 5 of 8000 GPUs free",
+    ]

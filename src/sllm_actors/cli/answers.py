@@ -192,6 +192,7 @@ class TotalsDocument:
     """How many there are of what in the whole cluster; nodes by their state."""
 
     deployments: int = 0
+    deployment_states: dict[str, int] = field(factory=dict)
     replicas: int = 0
     nodes: dict[str, int] = field(factory=dict)
     gpus: GpuTotals = GpuTotals()

@@ -89,8 +89,16 @@ def record(world: World) -> None:
     world.picture.catalogue.by_id["m:command"].written = None
 
 
+def state(world: World) -> None:
+    world.picture.states.put(evolve(world.picture.catalogue.by_id["m:command"], replicas={}))
+
+
+def uncounted(world: World) -> None:
+    world.picture.states.forget("uid-1")
+
+
 BROKEN = [used, room, missing_room, up, order, extra_order, node_key, unowned, revision, by_id, ids]
-BROKEN += [waits, queued, route, record]
+BROKEN += [waits, queued, route, record, state, uncounted]
 
 
 @pytest.mark.parametrize("breaks", BROKEN)

@@ -13,6 +13,7 @@ from tests.serving.picture.world import World
 from sllm_actors.actors import Incarnation
 from sllm_actors.engines.messages import ReplicaState
 from sllm_actors.serving.messages import RefusalKind
+from sllm_actors.serving.picture.deployment_state import DeploymentState
 from sllm_actors.serving.picture.events import NodeUp
 from sllm_actors.serving.views import lists
 from sllm_actors.serving.views import pages as pages_module
@@ -310,6 +311,7 @@ def test_totals_are_of_the_whole_cluster_on_each_page(world: World) -> None:
     for page in pages(world, DescribeCluster(limit=3)):
         assert page["totals"] == {
             "deployments": 11,
+            "deployment_states": dict.fromkeys(DeploymentState, 0) | {"ready": 10, "starting": 1},
             "replicas": 21,
             "nodes": {"up": 6, "suspect": 1, "down": 0},
             "gpus": {"total": 8, "free": 5},

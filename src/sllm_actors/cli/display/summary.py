@@ -15,6 +15,9 @@ SHOWN_PLACES = 3
 SHOWN_INSTANCES = 3
 """Of how many of its instances something is said."""
 
+WIDTH = 80
+"""Characters of a line that any terminal has room for."""
+
 _SERVING = ("ready", "asleep")
 
 
@@ -64,9 +67,12 @@ def _one(instance: InstanceDocument, now: float) -> str:
 
 
 def in_total(totals: TotalsDocument) -> str:
-    """Return the totals of a cluster as one line."""
+    """Return the totals of a cluster as one line, or two where one would be longer than ``WIDTH``."""
     deployments = f"{totals.deployments} deployment{'' if totals.deployments == 1 else 's'}"
-    replicas = f"{totals.replicas} replica{'' if totals.replicas == 1 else 's'}"
+    states = ", ".join(f"{count} {state}" for state, count in totals.deployment_states.items() if count)
+    deployments += f" ({states})" if states else ""
     nodes = ", ".join(f"{count} {state}" for state, count in totals.nodes.items() if count)
-    line = f"{deployments}, {replicas}; nodes: {nodes or 'none'}"
-    return line + (f"; {totals.gpus.free} of {totals.gpus.total} GPUs free" if totals.gpus.total else "")
+    rest = f"{totals.replicas} replica{'' if totals.replicas == 1 else 's'}; nodes: {nodes or 'none'}"
+    rest += f"; {totals.gpus.free} of {totals.gpus.total} GPUs free" if totals.gpus.total else ""
+    line = f"{deployments}, {rest}"
+    return line if len(line) <= WIDTH else f"{deployments}\n{rest}"

@@ -13,6 +13,7 @@ from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.serving.messages import Order
 
 from .deployment import Deployment, order_for
+from .deployment_state import spoken_for
 from .fleet import WORKER
 from .node import KnownNode, Link
 from .picture import Picture
@@ -69,6 +70,8 @@ class Audit:
             yield "the catalogue has not as many ids as deployments"
         if len(fleet.room) != sum(node.takes_replicas for node in fleet.nodes.values()):
             yield "not all workers in the index of room take replicas, or the other way round"
+        if sum(self._picture.states.by_state().values()) != len(catalogue.by_uid):
+            yield "not all deployments are counted in some state, or others are, too"
         if len(self._picture.planner.waiting) > len(catalogue.by_uid):
             yield "more wait for room than there are deployments"
 
@@ -111,6 +114,8 @@ class Audit:
             node = self._picture.fleet.nodes.get(replica.node)
             if node is None or node.replicas.get(key) is not replica:
                 yield f"{name} has {key} on {replica.node}, which has it not"
+        if self._picture.states.state(deployment.uid) is not spoken_for(deployment)[0]:
+            yield f"{name} is counted in another state than the one that it is in"
         if not self._picture.is_planned(deployment):
             return
         if (deployment.wait is not None) != (queued := deployment.uid in planner.waiting):

@@ -18,6 +18,7 @@ from sllm_actors.serving.store.records import (
 from .asked import Asked, change
 from .catalogue import Catalogue
 from .deployment import Deployment, Revision
+from .deployment_state import StateCounts
 from .effects import Effects
 from .events import (
     DeploymentAdded,
@@ -64,6 +65,7 @@ class Picture:
     Attributes:
         fleet: The nodes.
         catalogue: The deployments.
+        states: How many deployments are in which state.
         planner: What is decided for each deployment.
         settling: What is waited for before orders are given for what was deployed before the start.
     """
@@ -79,6 +81,7 @@ class Picture:
     ) -> None:
         self.fleet = Fleet(grace)
         self.catalogue = Catalogue(state)
+        self.states = StateCounts()
         self.planner = Planner(self.fleet, self.catalogue)
         self.settling = Settling(state, now, settle_time)
         self._recovery = Recovery(self.fleet, self.catalogue, self.planner, settle_time)
@@ -98,6 +101,7 @@ class Picture:
             self.planner.effects.writes.append(RemoveDeployment(displaced.uid, wall))
         for deployment in self.catalogue.by_uid.values():  # gateways go on with what was deployed before
             self.planner.publish(deployment)
+            self.states.put(deployment)
         self._settle_if_due(now)
 
     # ---- events
@@ -159,6 +163,7 @@ class Picture:
             self._recovery.mind_rivals(deployment, now)
             self.planner.plan(deployment, now, wall)
             self._timers.set(uid, deployment.due)
+            self._count(deployment)
 
     def is_planned(self, deployment: Deployment) -> bool:
         """Return whether all that has happened to a deployment has been decided about."""
@@ -241,7 +246,14 @@ class Picture:
         self._dirty.update(self._unsettled)
         self._unsettled.clear()
 
+    def _count(self, deployment: Deployment) -> None:
+        if deployment.uid in self.catalogue.by_uid:
+            self.states.put(deployment)
+        else:
+            self.states.forget(deployment.uid)
+
     def _mark(self, deployment: Deployment) -> None:
+        self._count(deployment)
         if deployment.uid not in self._unsettled:
             self._dirty[deployment.uid] = None
 

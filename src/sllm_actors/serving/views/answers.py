@@ -10,6 +10,7 @@ from attrs import evolve
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.serving.find_node import find_node
 from sllm_actors.serving.messages import ControlAnswer, Done, Refusal, RefusalKind
+from sllm_actors.serving.picture.deployment_state import DeploymentState
 from sllm_actors.serving.picture.fleet import WORKER
 from sllm_actors.serving.picture.node import KnownNode, Link
 from sllm_actors.serving.picture.picture import Picture
@@ -32,7 +33,7 @@ from .messages import (
 )
 from .nodes import worker_view
 from .pages import ListPage, Section, fill
-from .shapes import DeploymentState, InstanceState, json_text
+from .shapes import InstanceState, json_text
 from .totals import totals_text
 
 _KEY = re.compile(r"(?P<deployment>.+)@(?P<revision>\d{1,9})\.(?P<number>\d{1,9})(\.\d{1,9})?", re.DOTALL)

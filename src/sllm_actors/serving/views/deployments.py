@@ -11,24 +11,17 @@ from sllm_actors.observe.redaction import MASK, is_credential, masked, without_c
 from sllm_actors.serving.deployment.document import write_document
 from sllm_actors.serving.deployment.spec import DeploymentSpec
 from sllm_actors.serving.picture.deployment import Deployment
+from sllm_actors.serving.picture.deployment_state import DeploymentState, spoken_for
 from sllm_actors.serving.picture.missing import what_is_missing
 from sllm_actors.serving.picture.picture import Picture
 from sllm_actors.serving.picture.replica import KnownReplica, is_crash_loop
 
 from .rollouts import rollout_view
-from .shapes import DeploymentState, DeploymentView, InstanceState, InstanceView, ListedInstanceView
+from .shapes import DeploymentView, InstanceState, InstanceView, ListedInstanceView
 
 _ORDERED = "ordered from its worker"
 _ASKED = "a worker has been asked to start it"
 
-# By the state of the replica that speaks for the deployment; the first that there is speaks.
-_SPEAKERS = {
-    ReplicaState.READY: DeploymentState.READY,
-    ReplicaState.ASLEEP: DeploymentState.ASLEEP,
-    ReplicaState.STARTING: DeploymentState.STARTING,
-    ReplicaState.FAILED: DeploymentState.FAILED,
-    ReplicaState.PENDING: DeploymentState.PENDING,
-}
 _SERVING = (DeploymentState.READY, DeploymentState.ASLEEP)
 
 
@@ -63,30 +56,6 @@ def deployment_view(picture: Picture, deployment: Deployment, now: float, *, who
         instances=tuple(instance_view(picture, deployment, each) for each in replicas),
         spec=shown_document(deployment.spec) if whole else None,
     )
-
-
-def spoken_for(deployment: Deployment) -> tuple[DeploymentState, KnownReplica | None]:
-    """Return the state of a deployment, and the replica that it is due to, if it is one."""
-    if deployment.deleting:
-        return DeploymentState.DELETING, None
-    best: dict[ReplicaState, KnownReplica] = {}
-    worst: KnownReplica | None = None
-    for replica in deployment.replicas.values():
-        best.setdefault(replica.state, replica)
-        report = replica.report
-        if (
-            report is not None
-            and is_crash_loop(report)
-            and (worst is None or worst.failures < report.failures)
-        ):
-            worst = replica
-    for replica_state, state in _SPEAKERS.items():
-        if worst is not None and state not in _SERVING:
-            return DeploymentState.CRASH_LOOP, worst
-        if replica_state in best:
-            return state, best[replica_state]
-    overdue = deployment.wait is not None and deployment.wait.overdue
-    return (DeploymentState.FAILED if overdue else DeploymentState.PENDING), None
 
 
 def instance_view(picture: Picture, deployment: Deployment | None, replica: KnownReplica) -> InstanceView:

@@ -6,13 +6,14 @@ from collections.abc import Iterable, Iterator
 
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.serving.picture.deployment import Deployment
+from sllm_actors.serving.picture.deployment_state import spoken_for
 from sllm_actors.serving.picture.fleet import WORKER
 from sllm_actors.serving.picture.node import KnownNode
 from sllm_actors.serving.picture.picture import Picture
 from sllm_actors.serving.picture.replica import KnownReplica
 
 from .cursors import CursorKind
-from .deployments import deployment_view, instance_state, listed_instance_view, spoken_for
+from .deployments import deployment_view, instance_state, listed_instance_view
 from .nodes import node_view, worker_view
 from .pages import Section
 from .shapes import json_text

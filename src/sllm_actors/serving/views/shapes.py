@@ -14,22 +14,7 @@ from attrs import field, frozen
 
 from sllm_actors.engines.messages import ForkServerReport
 from sllm_actors.models.eviction import CachedModel
-
-
-class DeploymentState(StrEnum):
-    """How a deployment is: its best replica speaks for it.
-
-    ``FAILED``: it ended, or found no place in time, and is tried again; ``CRASH_LOOP``: it failed three times
-    in a row or more; ``DELETING``: its replicas are ending.
-    """
-
-    READY = "ready"
-    ASLEEP = "asleep"
-    STARTING = "starting"
-    PENDING = "pending"
-    FAILED = "failed"
-    CRASH_LOOP = "crash_loop"
-    DELETING = "deleting"
+from sllm_actors.serving.picture.deployment_state import DeploymentState
 
 
 class InstanceState(StrEnum):

@@ -14,6 +14,7 @@ def totals_text(picture: Picture) -> str:
     nodes = {link.value: sum(tally.nodes[kind] for kind in tally.nodes if kind[1] == link) for link in Link}
     totals = {
         "deployments": len(picture.catalogue.ids),
+        "deployment_states": picture.states.by_state(),
         "replicas": tally.replicas,
         "nodes": nodes,
         "gpus": {"total": tally.gpus, "free": tally.free_gpus},
