@@ -72,7 +72,6 @@ TESTS = {
         "bodies/test_stream_error",
         "path/test_assembly",
         "path/test_failover",
-        "path/test_inference_request",
         "path/test_model_name",
         "routing/test_balancer",
         "routing/test_balancer_routes",

@@ -159,7 +159,6 @@ PURE_CORES = {
         "path.failover",
         "headers",
         "hops",
-        "path.inference_request",
         "path.model_name",
         "routing.asked",
         "routing.balancer",

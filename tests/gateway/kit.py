@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
@@ -11,18 +12,18 @@ from typing import Any
 import anyio
 import httpx2
 import openai
-from anyio.abc import ByteStream
 from attrs import define, evolve, field
 
 from sllm_actors.actors import ActorError, NodeId
 from sllm_actors.engines.identity import ReplicaId
 from sllm_actors.engines.messages import OpenEngine, ReplicaReport, ReplicaState
-from sllm_actors.gateway import Gateway, GatewaySettings, open_gateway, serve_http
+from sllm_actors.gateway import Gateway, GatewaySettings, open_gateway
 from sllm_actors.gateway.routing.router import router_name
 from sllm_actors.serving.messages import GATEWAY, ServedModel, WorkerAddress
 from sllm_actors.testing import TestSystem
 
 from .played_nodes import PlayedNodes
+from .played_streams import PlayedStream
 
 MACHINE = "machine-1"
 
@@ -139,11 +140,14 @@ async def running_gateway(
     settings = evolve(settings, **more)
     played: PlayedCluster
 
-    async def open_tunnel(node: NodeId, request: OpenEngine) -> ByteStream:
+    def open_stream(node: NodeId, request: OpenEngine, protocol: Any) -> None:
         played.tunnels.append((node, request))
+        stream = PlayedStream(protocol)
+        protocol.connection_made(stream)
         if played.tunnel_refusal is not None:
-            raise played.tunnel_refusal
-        return await anyio.connect_tcp("127.0.0.1", played.tunnel_to)
+            asyncio.get_running_loop().call_soon(stream.refuse, played.tunnel_refusal)
+        else:
+            tasks.start_soon(stream.connect, played.tunnel_to)
 
     dialled: list[tuple[WorkerAddress, ...]] = []
     addresses: dict[str, WorkerAddress] = {}
@@ -160,7 +164,7 @@ async def running_gateway(
         gateway = open_gateway(
             system,
             settings=settings,
-            open_tunnel=open_tunnel,
+            open_stream=open_stream,
             dial_workers=dial_workers,
             head_node=lambda: played.head or nodes.linked_head,
             peers=nodes.peers,
@@ -170,12 +174,8 @@ async def running_gateway(
         played = PlayedCluster(system, gateway, url, settings, nodes, dialled=dialled)
         await system.start(gateway.child_spec)
         shutdown = played.shutdown
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(
-                lambda: serve_http(
-                    gateway.asgi, listener, shutdown=shutdown, grace=grace, give_up=gateway.give_up
-                )
-            )
+        async with gateway.running(), anyio.create_task_group() as tasks:
+            tasks.start_soon(lambda: gateway.serve(listener, shutdown=shutdown, grace=grace))
             try:
                 yield played
             finally:

@@ -14,7 +14,7 @@ import httpx2
 import trustme
 from attrs import field, frozen
 
-from sllm_actors.gateway import serve_http
+from sllm_actors.gateway.path.server import HttpServer
 from sllm_actors.http_server import serve_asgi
 
 
@@ -57,9 +57,9 @@ class Shell:
 
     @property
     def serve(self) -> Callable[..., Any]:
-        """``serve_http``, or what takes the same arguments."""
+        """A function that takes the same arguments as ``serve_asgi``."""
         if not self.hypercorn:
-            return serve_http
+            return _serve_by_hot_path
         if not self.protocols:
             return serve_asgi
         context = server_context(*self.protocols)
@@ -74,6 +74,11 @@ class Shell:
         if self.protocols:
             options |= {"verify": client_context(), "http2": "h2" in self.protocols}
         return httpx2.AsyncClient(**options)
+
+
+async def _serve_by_hot_path(app: Any, listener: socket.socket, **more: Any) -> None:
+    bound = {"connections": more.pop("connections")} if "connections" in more else {}
+    await HttpServer(app, **bound).serve(listener, **more)
 
 
 CLEARTEXT = Shell("cleartext", hypercorn=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from sllm_actors.api_error import ApiError as ApiError
-from sllm_actors.gateway.path.server import serve_http as serve_http
 
 from .gateway import Gateway as Gateway
 from .gateway import open_gateway as open_gateway

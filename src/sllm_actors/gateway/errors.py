@@ -53,6 +53,11 @@ def body_too_slow() -> ApiError:
     return ApiError(408, "body_timeout", "the request's body did not arrive in time: send it again")
 
 
+def head_too_large(limit: int) -> ApiError:
+    """The first line and the headers of a request have more than ``limit`` bytes."""
+    return ApiError(431, "head_too_large", f"the head of a request may have at most {limit} bytes")
+
+
 def invalid_key() -> ApiError:
     """The request has no key, or a wrong one."""
     return ApiError(

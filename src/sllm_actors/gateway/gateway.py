@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from random import Random
 from typing import cast
 
@@ -11,12 +13,15 @@ import anyio
 from attrs import frozen
 
 from sllm_actors.actors import ActorSystem, ChildSpec
+from sllm_actors.descriptors import MOST_CONNECTIONS
 from sllm_actors.gateway.api.app import build_app
 from sllm_actors.gateway.api.control import Control, HeadNode
 from sllm_actors.gateway.api.instances import Instances
-from sllm_actors.gateway.path.dispatch import Dispatcher
-from sllm_actors.gateway.path.ingress import ASGI, Ingress
-from sllm_actors.gateway.path.upstream import Connector, OpenTunnel
+from sllm_actors.gateway.path.asgi_inference import Guarded
+from sllm_actors.gateway.path.asgi_request import ASGI
+from sllm_actors.gateway.path.connector import OpenStream
+from sllm_actors.gateway.path.inference import Inference
+from sllm_actors.gateway.path.server import HttpServer
 from sllm_actors.gateway.routing.actor import DialWorkers, GatewayActor, Memory, NodeLinks
 from sllm_actors.gateway.routing.balancer import Balancer
 from sllm_actors.gateway.routing.balancer_shell import BalancerShell
@@ -37,44 +42,63 @@ class Gateway:
     Attributes:
         child_spec: The actor ``GATEWAY``, to be started under the node's supervision tree. It follows the
             streams of the head and of workers, and takes ``PeerUp`` and ``PeerLost`` from its own node.
-        asgi: The ASGI application for ``serve_http``. It must run on the event loop of the actor system.
+        app: The whole gateway as an ASGI application, for any server; only within ``running``.
         balancer: Which requests wait, and which are under way at each replica.
         board: The routes as the hot path reads them.
         poison: Which engines have died, and what of.
-        give_up: For ``serve_http``: ends all requests under way with the error ``gateway_stopping``.
         complete: Set when the gateway knows of all deployments, from the head or from its disk.
     """
 
     child_spec: ChildSpec
-    asgi: ASGI
+    app: ASGI
     balancer: Balancer
     board: Board
     poison: Poison
-    give_up: Callable[[], None]
     complete: anyio.Event
+    _inference: Inference
 
     def deployments(self) -> tuple[str, ...]:
         """Return the ids of all deployments that this gateway serves, sorted."""
         return tuple(sorted(self.board.routes))
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Run what requests need beside their servers, on the event loop of the actor system."""
+        async with self._inference.running():
+            yield
+
+    def give_up(self) -> None:
+        """End every inference request under way, and each later one, with the error ``gateway_stopping``."""
+        self._inference.give_up()
+
+    async def serve(
+        self,
+        listener: socket.socket,
+        *,
+        shutdown: anyio.Event,
+        grace: float,
+        connections: int = MOST_CONNECTIONS,
+    ) -> None:
+        """Serve cleartext HTTP/1.1; see ``HttpServer.serve``. Only within ``running``."""
+        server = HttpServer(self.app, self._inference, connections)
+        await server.serve(listener, shutdown=shutdown, grace=grace)
 
 
 def open_gateway(
     system: ActorSystem,
     *,
     settings: GatewaySettings,
-    open_tunnel: OpenTunnel,
+    open_stream: OpenStream,
     dial_workers: DialWorkers,
     head_node: HeadNode,
     peers: Peers,
 ) -> Gateway:
-    """Put a gateway together; nothing runs until its ``child_spec`` is started and its ``asgi`` is served.
+    """Put a gateway together; nothing runs until its ``child_spec`` is started and it is ``running``.
 
     Args:
         system: The node's actor system.
         settings: Everything that is fixed for this life of the gateway.
-        open_tunnel: Connects with an engine through its worker. ``NodeFull`` means that this node or the
-            worker has no room for it. Any other ``TransportError``, and ``ActorError``, ``OSError`` and
-            anyio's stream errors, count as a broken engine.
+        open_stream: Reaches engines through their workers.
         dial_workers: Called at the start with all workers that this gateway should be linked to, and at each
             change with those that are new or have another address, and those that are gone. Must not block or
             raise.
@@ -87,14 +111,14 @@ def open_gateway(
     rng = Random()  # noqa: S311 - it only spreads load
     balancer = Balancer(system.clock.now, rng, BalancerShell(system), restart_notice=settings.restart_notice)
     tools = RouterTools(Board(), balancer, settings)
+    gateway = secrets.token_hex(8).encode()
+    inference = Inference(system, tools.board, balancer, open_stream, settings, gateway)
     app = build_app(
         board=tools.board,
         control=Control(system, head_node, settings.control_timeout),
         instances=Instances(system, lambda: memory.knowledge, settings.control_timeout),
         settings=settings,
     )
-    connector = Connector(settings.machine, open_tunnel, settings.connect_timeout)
-    dispatcher = Dispatcher(system, tools, connector, secrets.token_hex(8).encode())
-    ingress = Ingress(cast("ASGI", app), dispatcher, settings)
+    guarded = Guarded(cast("ASGI", app), inference)
     spec = ChildSpec(GATEWAY, lambda: GatewayActor(tools, memory, links), name=GATEWAY)
-    return Gateway(spec, ingress, balancer, tools.board, poison, ingress.give_up, memory.complete)
+    return Gateway(spec, guarded, balancer, tools.board, poison, memory.complete, inference)

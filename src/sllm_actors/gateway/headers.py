@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from urllib.parse import unquote_plus
 
 from sllm_actors.observe.redaction import is_credential
@@ -70,11 +71,7 @@ def for_engine(headers: Headers) -> Headers:
 
     Left out are headers of the client's connection, those that the gateway sets itself, and every credential.
     """
-    return [
-        (name, value)
-        for name, value in _without(headers, _NOT_TO_ENGINES)
-        if not is_credential(name.decode("latin-1"))
-    ]
+    return [header for header in _of_request(headers) if _reaches_engines(header[0])]
 
 
 def query_for_engine(query: str) -> str:
@@ -89,17 +86,18 @@ def for_client(headers: Headers) -> Headers:
 
     Left out are headers of the engine's connection, cookies, and those that say which web pages may read it.
     """
-    return [
-        (name, value)
-        for name, value in _without(headers, _NOT_TO_CLIENTS)
-        if not name.startswith(b"access-control-")
-    ]
+    return [header for header in _of_request(headers) if _reaches_clients(header[0])]
 
 
 def for_event_stream(headers: Headers) -> Headers:
     """Return the headers of a stream of server-sent events, made from an engine's headers."""
     ours = {b"cache-control", b"x-accel-buffering", b"content-type", b"content-length"}
     return [(name, value) for name, value in for_client(headers) if name not in ours] + _EVENT_STREAM
+
+
+def without_length(headers: Headers) -> Headers:
+    """Return the headers without ``content-length``."""
+    return [header for header in headers if header[0] != b"content-length"]
 
 
 def is_event_stream(headers: Headers) -> bool:
@@ -115,9 +113,21 @@ def is_plain_json(headers: Headers) -> bool:
     return plain and kind is not None and kind.partition(b";")[0].strip().lower() == b"application/json"
 
 
-def _without(headers: Headers, names: frozenset[bytes] | set[bytes]) -> Headers:
-    named: set[bytes] = set()  # a Connection header names further headers of that connection only
+def _of_request(headers: Headers) -> Headers:
+    """Return the headers without those that a ``Connection`` header names: they are of that hop only."""
+    named: set[bytes] = set()
     for name, value in headers:
-        if name == b"connection":
+        if name == b"connection" and value.lower() not in (b"keep-alive", b"close"):
             named.update(token.strip().lower() for token in value.split(b","))
-    return [(name, value) for name, value in headers if name not in names and name not in named]
+    return [header for header in headers if header[0] not in named] if named else headers
+
+
+# Names of headers repeat: what is decided of one is kept.
+@lru_cache(maxsize=1024)
+def _reaches_engines(name: bytes) -> bool:
+    return name not in _NOT_TO_ENGINES and not is_credential(name.decode("latin-1"))
+
+
+@lru_cache(maxsize=1024)
+def _reaches_clients(name: bytes) -> bool:
+    return name not in _NOT_TO_CLIENTS and not name.startswith(b"access-control-")

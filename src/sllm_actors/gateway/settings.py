@@ -43,6 +43,8 @@ class GatewaySettings:
         restart_patience: A FAILED replica that is started again within this time is worth waiting for.
         control_timeout: How long the head or a worker may take to answer a control request.
         requests: How many inference requests are served or held at a time; one more is answered with 503.
+        held_bytes: How many bytes of requests are held in memory, all together; a request with which they
+            would be more is answered with 503.
     """
 
     snapshot_path: Path
@@ -62,3 +64,4 @@ class GatewaySettings:
     restart_patience: float = 5.0
     control_timeout: float = 15.0
     requests: int = MOST_REQUESTS
+    held_bytes: int = 2**30

@@ -13,9 +13,8 @@ from sllm_actors import descriptors
 from sllm_actors.cluster.home import NodeHome
 from sllm_actors.cluster.public_tls import PublicTls
 from sllm_actors.cluster.secret import admin_key, find_secret
-from sllm_actors.cluster.tls_files import PublicTlsFiles
 from sllm_actors.engines.host import machine_id
-from sllm_actors.gateway import GatewaySettings, open_gateway, serve_http
+from sllm_actors.gateway import Gateway, GatewaySettings, open_gateway
 from sllm_actors.http_server import Seats, serve_asgi
 from sllm_actors.observe.terminal import announce
 
@@ -29,9 +28,6 @@ GRACE = 3.0
 
 JOIN_FIRST = 2.0
 """Seconds that a gateway waits until the head has told it of all deployments; then it serves anyway."""
-
-TUNNEL_TIMEOUT = 5.0
-"""Seconds that a worker has to connect this gateway to an engine."""
 
 
 async def run_gateway(settings: GatewayNodeSettings, stopping: anyio.Event) -> None:
@@ -49,9 +45,10 @@ async def run_gateway(settings: GatewayNodeSettings, stopping: anyio.Event) -> N
         membership = await find_membership(settings, home, stopping)
         if membership is None:
             return
+        files = settings.public_tls
+        public_tls = None if files is None else await to_thread.run_sync(PublicTls, files)
         links = GatewayLinks(membership.on_joined)
         async with (
-            _server(settings.public_tls) as serve,
             watched(membership),
             open_node(
                 settings,
@@ -73,7 +70,7 @@ async def run_gateway(settings: GatewayNodeSettings, stopping: anyio.Event) -> N
                     admin_key=None if settings.loopback else admin_key(settings.data_dir),
                     requests=share.requests,
                 ),
-                open_tunnel=partial(node.transport.open_tunnel, timeout=TUNNEL_TIMEOUT),
+                open_stream=node.transport.open_stream,
                 dial_workers=partial(links.dial_workers, node.transport.dial),
                 head_node=lambda: links.head,
                 peers=node.transport.peers,
@@ -85,28 +82,26 @@ async def run_gateway(settings: GatewayNodeSettings, stopping: anyio.Event) -> N
                 await membership.wait_to_join(JOIN_FIRST)
                 await gateway.complete.wait()
             announce(f"{settings.name}: serves the OpenAI API on port {settings.ports['gateway']}")
-            if settings.seats is not None and settings.public_tls is not None:
-                serve = partial(serve, seats=Seats(settings.seats, settings.seat))
-            await serve(
-                gateway.asgi,
-                inherited(settings, "gateway"),
-                shutdown=stopping,
-                grace=GRACE,
-                give_up=gateway.give_up,
-                connections=share.connections,
-            )
+            seats = None if settings.seats is None else Seats(settings.seats, settings.seat)
+            async with gateway.running(), _server(gateway, public_tls) as serve:
+                await serve(
+                    inherited(settings, "gateway"),
+                    shutdown=stopping,
+                    grace=GRACE,
+                    connections=share.connections,
+                    seats=seats,
+                )
     finally:
         home.close()
 
 
 @asynccontextmanager
-async def _server(files: PublicTlsFiles | None) -> AsyncIterator[Callable[..., Awaitable[None]]]:
+async def _server(gateway: Gateway, public: PublicTls | None) -> AsyncIterator[Callable[..., Awaitable[None]]]:
     """Give what serves the public port: cleartext by the hot path, TLS by hypercorn's protocols."""
-    if files is None:
-        yield serve_http
+    if public is None:
+        yield gateway.serve
         return
-    public = await to_thread.run_sync(PublicTls, files)
     async with anyio.create_task_group() as renewing:
         renewing.start_soon(public.renew_forever)
-        yield partial(serve_asgi, tls=lambda: public.context)
+        yield partial(serve_asgi, gateway.app, give_up=gateway.give_up, tls=lambda: public.context)
         renewing.cancel_scope.cancel()

@@ -12,9 +12,7 @@ from tests.gateway.conftest import Engines
 from tests.gateway.kit import replica, running_gateway, served
 from tests.gateway.raw_engine import Call
 
-from sllm_actors.gateway.path.client_response import ClientResponse
 from sllm_actors.gateway.path.events import EventCutter
-from sllm_actors.gateway.path.keep_alive import keep_alive
 
 pytestmark = pytest.mark.anyio
 
@@ -159,77 +157,6 @@ async def test_a_request_that_is_not_streamed_gets_one_document_and_no_comment(
         await cluster.report(replica("smol:vllm", address=engine.address))
         answer = await http.post("/v1/chat/completions", json=HELLO | {"stream": False})
         assert answer.json()["id"] == "c-1"
-
-
-class Wire:
-    """Takes what is sent to a client; each message is let through one by one."""
-
-    def __init__(self) -> None:
-        self.sent: list[Any] = []
-        self.open = anyio.Event()
-        self.waiting = 0
-
-    async def __call__(self, message: Any) -> None:
-        self.waiting += 1
-        await self.open.wait()
-        self.waiting -= 1
-        self.sent.append(message)
-
-
-async def test_a_comment_under_way_is_never_overtaken_by_the_answer() -> None:
-    wire = Wire()
-    client = ClientResponse(wire, "r-1")
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(client.comment)
-        await anyio.wait_all_tasks_blocked()
-        tasks.start_soon(client.answer, b"data: 1\n\n")
-        await anyio.wait_all_tasks_blocked()
-        assert wire.waiting == 1
-        assert not client.takes_comments
-        wire.open.set()
-    assert [message["type"] for message in wire.sent] == ["http.response.start"] + 2 * ["http.response.body"]
-    assert [message["body"] for message in wire.sent[1:]] == [COMMENT.encode(), b"data: 1\n\n"]
-
-
-async def test_a_client_that_does_not_read_a_comment_gets_no_more() -> None:
-    wire = Wire()
-    client = ClientResponse(wire, "r-1")
-    with anyio.fail_after(5):
-        await keep_alive(client, interval=0.01, patience=0.01)
-    assert wire.sent == []
-    assert client.sending
-
-
-async def test_comments_end_with_the_answer() -> None:
-    wire = Wire()
-    wire.open.set()
-    client = ClientResponse(wire, "r-1")
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(lambda: keep_alive(client, interval=0.01, patience=5))
-        with anyio.fail_after(5):
-            while len(wire.sent) < 2:  # noqa: ASYNC110
-                await anyio.sleep(0.01)
-        await client.end()
-    assert wire.sent[-1] == {"type": "http.response.body", "body": b"", "more_body": False}
-
-
-async def test_no_comment_comes_into_an_answer_that_is_no_stream_or_into_half_an_event() -> None:
-    wire = Wire()
-    wire.open.set()
-    client = ClientResponse(wire, "r-1")
-    await client.begin(200, [])
-    assert client.takes_comments is False
-    client = ClientResponse(wire, "r-2")
-    taken = []
-    await client.begin_events([])
-    taken.append(client.takes_comments)
-    await client.answer(b"data: half", midway=True)
-    taken.append(client.takes_comments)
-    await client.answer(b" and half\n\n")
-    taken.append(client.takes_comments)
-    await client.end()
-    taken.append(client.takes_comments)
-    assert taken == [True, False, True, False]
 
 
 def test_a_cutter_knows_whether_it_has_given_out_half_an_event() -> None:

@@ -10,7 +10,7 @@ import anyio
 import httpx2
 import pytest
 
-from sllm_actors.gateway import serve_http
+from sllm_actors.gateway.path.server import HttpServer
 
 pytestmark = pytest.mark.anyio
 
@@ -50,7 +50,7 @@ async def test_a_request_in_flight_is_finished_and_no_new_one_accepted(by: str) 
     app, shutdown = SlowApp(), anyio.Event()
     listener, url = bound()
     async with anyio.create_task_group() as clients, anyio.create_task_group() as server:
-        server.start_soon(lambda: serve_http(app, listener, shutdown=shutdown, grace=10))
+        server.start_soon(lambda: HttpServer(app).serve(listener, shutdown=shutdown, grace=10))
         clients.start_soon(get, url, texts)
         await app.begun.wait()
         if by == "event":
@@ -74,7 +74,7 @@ async def test_a_request_that_outlasts_the_grace_is_cancelled() -> None:
     listener, url = bound()
     with anyio.fail_after(5):
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(lambda: serve_http(app, listener, shutdown=shutdown, grace=0.2))
+            tasks.start_soon(lambda: HttpServer(app).serve(listener, shutdown=shutdown, grace=0.2))
             tasks.start_soon(_expect_broken, url)
             await app.begun.wait()
             shutdown.set()
@@ -99,7 +99,9 @@ async def test_one_connection_over_the_bound_hears_why_and_those_beyond_are_clos
     address = listener.getsockname()
     shutdown = anyio.Event()
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(lambda: serve_http(QuickApp(), listener, shutdown=shutdown, grace=1, connections=16))
+        tasks.start_soon(
+            lambda: HttpServer(QuickApp(), connections=16).serve(listener, shutdown=shutdown, grace=1)
+        )
         async with AsyncExitStack() as stack:
             for _ in range(16):
                 await stack.enter_async_context(await anyio.connect_tcp(*address))

@@ -1,87 +1,184 @@
-"""The HTTP server: uvicorn on a socket that is bound already, stopped through uvicorn's own hook."""
+"""The gateway's own HTTP/1.1 server: inference by the hot path, all else by an ASGI application."""
 
 from __future__ import annotations
 
-import math
+import asyncio
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import anyio
-import uvicorn
+import structlog
+from anyio.abc import TaskGroup
 
 from sllm_actors.descriptors import MOST_CONNECTIONS
+from sllm_actors.gateway import errors
 
-from .http_protocol import BoundedHttp
-from .ingress import ASGI, LAST_WORDS
+from .asgi_request import ASGI, AsgiRequest, Receive, Scope, Send
+from .client_connection import ClientConnection
+from .deadlines import Rounds
+from .handler import Handler
+from .http1_response import Http1Response
+from .inference import Inference
+from .request_head import RequestHead
 
-KEEP_ALIVE_SECONDS = 75
+log = structlog.get_logger()
+
+KEEP_ALIVE_SECONDS = 75.0
 """How long a connection without a request is kept."""
 
+REFUSAL_SECONDS = 5.0
+"""How long a connection over the bound may take to send a request and to read that it is refused."""
 
-class _Server(uvicorn.Server):
-    """Uvicorn without its handlers of signals: those are the node's."""
+MOST_REFUSED = 64
+"""How many connections over the bound are answered with an error at a time; more are closed without one."""
 
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
+LAST_WORDS = 1.0
+"""Seconds that clients get to read the error ``gateway_stopping`` before they are cut off."""
+
+LOOK_SECONDS = 1.0
+"""How often idle connections are looked at."""
 
 
-async def serve_http(
-    app: ASGI,
-    listener: socket.socket,
-    *,
-    shutdown: anyio.Event,
-    grace: float,
-    give_up: Callable[[], None] = lambda: None,
-    connections: int = MOST_CONNECTIONS,
-) -> None:
-    """Serve until ``shutdown`` is set, and then until the requests in flight have ended.
+BACKLOG = 2048
+"""Connections that may wait to be accepted."""
 
-    A cancellation has the effect of ``shutdown``: requests in flight still get ``grace``.
+
+class HttpServer:
+    """Accepts connections, and hands each request to the hot path or to the application.
 
     Args:
-        app: The ASGI application.
-        listener: A bound socket, which other processes may have too; it is closed here at the end.
-        shutdown: When set, no more connections are accepted.
-        grace: Seconds that requests in flight then get.
-        give_up: Called when the grace is over, to tell the remaining clients why they get no more. Requests
-            that are in flight about ``LAST_WORDS`` seconds later are cancelled.
-        connections: How many connections of clients are served at a time; a request on one more is answered
-            with 503.
+        app: Serves every request that ``inference`` does not take.
+        inference: Serves the requests that engines answer; None if there are none.
+        connections: How many connections are served at a time; a request on one more is answered with 503
+            ``too_many_connections``; see ``MOST_REFUSED`` for those beyond.
+
+    Attributes:
+        stopping: Whether the server is being stopped: each connection is closed after its response.
     """
-    config = uvicorn.Config(
-        app,
-        loop="none",
-        http=BoundedHttp,
-        ws="none",
-        lifespan="off",
-        interface="asgi3",
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        limit_concurrency=connections,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=math.ceil(grace) + LAST_WORDS,
-    )
-    server = _Server(config)
 
-    async def stop() -> None:
-        try:
-            await shutdown.wait()
-        finally:
-            server.should_exit = True
+    def __init__(
+        self, app: ASGI, inference: Inference | None = None, connections: int = MOST_CONNECTIONS
+    ) -> None:
+        self.stopping = False
+        self._inference = inference
+        self._app = app
+        self._bound = connections
+        self._open: set[ClientConnection] = set()
+        self._over: set[ClientConnection] = set()
+        self._idle: Rounds[ClientConnection] = Rounds(KEEP_ALIVE_SECONDS)
+        self._changed = anyio.Event()
+        self._tasks: TaskGroup
+        self._clock: Callable[[], float]
+
+    async def serve(self, listener: socket.socket, *, shutdown: anyio.Event, grace: float) -> None:
+        """Serve until ``shutdown`` is set, and then until the requests in flight have ended.
+
+        A cancellation has the effect of ``shutdown``. When ``grace`` is over, those that are left end with
+        the error ``gateway_stopping``; ``LAST_WORDS`` later they are cut off.
+
+        Args:
+            listener: A bound socket, which other processes may have too; it is closed here at the end.
+            shutdown: When set, no more connections are accepted.
+            grace: Seconds that requests in flight then get.
+        """
+        loop = asyncio.get_running_loop()
+        self._clock = loop.time
+        stop = anyio.Event()
+        async with anyio.create_task_group() as watch:
+            watch.start_soon(_pass_on, shutdown, stop)
+            # Requests under way outlast a cancellation: they get their grace.
             with anyio.CancelScope(shield=True):
-                with anyio.move_on_after(grace):
-                    await served.wait()
-                if not served.is_set():
-                    give_up()
+                async with anyio.create_task_group() as self._tasks:
+                    server = await loop.create_server(
+                        lambda: ClientConnection(self), sock=listener, backlog=BACKLOG
+                    )
+                    self._tasks.start_soon(self._close_idle)
+                    await stop.wait()
+                    server.close()
+                    await self._drain(grace)
+                    self._tasks.cancel_scope.cancel()
+            watch.cancel_scope.cancel()
 
-    served = anyio.Event()
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(stop)
-        with anyio.CancelScope(shield=True):
-            await server.serve(sockets=[listener])
-        served.set()
-        tasks.cancel_scope.cancel()
+    async def _drain(self, grace: float) -> None:
+        self.stopping = True
+        for connection in [each for each in self._open if each.is_idle]:
+            connection.close()
+        with anyio.move_on_after(grace):
+            await self._all_closed()
+        if self._open:
+            if self._inference is not None:
+                self._inference.stopping = True
+            for connection in list(self._open):
+                connection.give_up()
+            with anyio.move_on_after(LAST_WORDS):
+                await self._all_closed()
+        for connection in list(self._open):
+            connection.cut_off()
+
+    async def _all_closed(self) -> None:
+        while self._open:
+            self._changed = anyio.Event()
+            await self._changed.wait()
+
+    async def _close_idle(self) -> None:
+        while True:
+            await anyio.sleep(LOOK_SECONDS)
+            for connection in self._idle.due(self._clock()):
+                connection.close()
+
+    # ---- for connections
+
+    def opened(self, connection: ClientConnection) -> None:
+        """See ``client_connection.Server``."""
+        self._open.add(connection)
+        if len(self._open) - len(self._over) > self._bound:
+            self._over.add(connection)
+            if len(self._over) == 1:
+                log.warning("gateway.too_many_connections", connections=self._bound)
+            if len(self._over) > min(MOST_REFUSED, max(1, self._bound // 16)):
+                connection.cut_off()
+            else:
+                asyncio.get_running_loop().call_later(REFUSAL_SECONDS, connection.cut_off)
+        self._idle.join(connection, self._clock())
+
+    def closed(self, connection: ClientConnection) -> None:
+        """See ``client_connection.Server``."""
+        self._open.discard(connection)
+        self._over.discard(connection)
+        self._idle.leave(connection)
+        self._changed.set()
+
+    def waits(self, connection: ClientConnection) -> None:
+        """See ``client_connection.Server``."""
+        if self.stopping:
+            connection.close()
+        else:
+            self._idle.join(connection, self._clock())
+
+    def is_busy(self, connection: ClientConnection) -> None:
+        """See ``client_connection.Server``."""
+        self._idle.leave(connection)
+
+    def handle(self, head: RequestHead, response: Http1Response, connection: ClientConnection) -> Handler:
+        """See ``client_connection.Server``."""
+        app = self._app
+        if connection in self._over:
+            app, response.keep_alive = self._refuse, False
+        elif self._inference is not None and self._inference.takes(head):
+            return self._inference.begin(head, response)
+        request = AsgiRequest(app, head, response, connection)
+        self._tasks.start_soon(request.run)
+        return request
+
+    async def _refuse(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        error = errors.too_many_connections(self._bound)
+        await send({"type": "http.response.start", "status": error.status, "headers": error.headers})
+        await send({"type": "http.response.body", "body": error.body})
+
+
+async def _pass_on(shutdown: anyio.Event, stop: anyio.Event) -> None:
+    """Set ``stop`` when ``shutdown`` is set, or at a cancellation."""
+    try:
+        await shutdown.wait()
+    finally:
+        stop.set()

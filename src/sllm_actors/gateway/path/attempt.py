@@ -1,0 +1,186 @@
+"""One try to have a request answered by one replica: connect, send, and take the answer."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from sllm_actors.api_error import ApiError
+from sllm_actors.gateway.headers import Headers
+from sllm_actors.gateway.routing.route import Route, Upstream
+
+from .assembly import ASSEMBLIES
+from .connector import Connector
+from .engine_broke import EngineBroke
+from .engine_connection import EngineConnection
+from .engine_request import EngineRequest
+from .relays import Relay, relay_for
+
+
+class Owner(Protocol):
+    """The exchange that an attempt belongs to. Calls that begin with ``attempt_`` end the attempt.
+
+    Attributes:
+        in_stream: Whether the client has got the head of a stream of events.
+        answer_limit: The most bytes of an answer that has to be held in memory as a whole.
+    """
+
+    @property
+    def in_stream(self) -> bool: ...
+
+    answer_limit: int
+
+    def attempt_progressed(self, attempt: Attempt, data: bytes) -> None:
+        """Something has come from the engine; ``data`` may be passed on, and may be empty."""
+
+    def attempt_ended(self, attempt: Attempt, rest: bytes) -> None:
+        """The answer is complete with ``rest``."""
+
+    def attempt_broke(self, attempt: Attempt, problem: EngineBroke | ApiError) -> None:
+        """No answer, or none that is complete, comes of this attempt."""
+
+
+class Attempt:
+    """See ``Waiting`` and ``Caller`` for what it hears from connections.
+
+    Args:
+        owner: Hears how it goes.
+        connector: Gives connections.
+        request: What is sent.
+        route: The route of the deployment.
+        upstream: The replica.
+
+    Attributes:
+        upstream: As above.
+        relay: What relays the answer; None before its head has come.
+        is_sent: Whether the engine may have got something of the request.
+    """
+
+    __slots__ = (
+        "_assembly",
+        "_connection",
+        "_connector",
+        "_over",
+        "_owner",
+        "_request",
+        "_route",
+        "is_sent",
+        "relay",
+        "upstream",
+    )
+
+    def __init__(
+        self, owner: Owner, connector: Connector, request: EngineRequest, route: Route, upstream: Upstream
+    ) -> None:
+        self.upstream = upstream
+        self.relay: Relay | None = None
+        self._owner = owner
+        self._connector = connector
+        self._request = request
+        self._route = route
+        self._connection: EngineConnection | None = None
+        self._over = self.is_sent = False
+        served = route.served
+        kind = None
+        if served is not None and served.backend == "llamacpp" and not request.fields.stream:
+            kind = ASSEMBLIES.get(request.head.path.decode("latin-1"))
+        self._assembly = None if kind is None else kind()
+
+    def start(self) -> None:
+        """Begin, over a kept connection where there is one."""
+        connection = self._connector.idle(self.upstream)
+        if connection is None:
+            self._connector.connect(self.upstream, self)
+        else:
+            self.connected(connection)
+
+    def stop(self) -> None:
+        """End it: a closed connection is what tells an engine to stop. The owner hears no more of it."""
+        self._over = True
+        if self._connection is not None:
+            self._connection.abort()
+            self._connection = None
+
+    def pause(self) -> None:
+        """Read no more of the answer until ``resume``."""
+        if self._connection is not None:
+            self._connection.pause()
+
+    def resume(self) -> None:
+        """Read on."""
+        if self._connection is not None:
+            self._connection.resume()
+
+    # ---- Waiting
+
+    def connected(self, connection: EngineConnection) -> None:
+        """See ``connector.Waiting``."""
+        if self._over:
+            connection.abort()
+            return
+        if not connection.is_open:
+            self.answer_broken(EngineBroke("it closed the connection without an answer"))
+            return
+        self._connection = connection
+        body = self._request.body_for(self._route, self.upstream.server, assembled=self._assembly is not None)
+        self.is_sent = True
+        connection.send(self, self._request.head_for(connection.target, len(body)), body)
+
+    def not_connected(self, problem: EngineBroke | ApiError) -> None:
+        """See ``connector.Waiting``."""
+        self._break(problem)
+
+    # ---- Caller
+
+    def answer_began(self, status: int, headers: Headers) -> None:
+        """See ``engine_connection.Caller``."""
+        served = self._route.served
+        external = self.upstream.server is not None
+        self.relay = relay_for(
+            status,
+            headers,
+            dialect=self._request.head.dialect,
+            assembly=self._assembly,
+            name=served.model if external and served is not None else None,
+            in_stream=self._owner.in_stream,
+            limit=self._owner.answer_limit,
+        )
+        self._owner.attempt_progressed(self, b"")
+
+    def answer_continued(self, data: bytes) -> None:
+        """See ``engine_connection.Caller``."""
+        relay = self.relay
+        if self._over or relay is None:
+            return
+        try:
+            data = relay.feed(data)
+        except (EngineBroke, ApiError) as problem:
+            self._break(problem)
+        else:
+            self._owner.attempt_progressed(self, data)
+
+    def answer_ended(self) -> None:
+        """See ``engine_connection.Caller``."""
+        relay = self.relay
+        if self._over or relay is None:
+            return
+        self._connection = None
+        try:
+            rest = relay.end()
+        except (EngineBroke, ApiError) as problem:
+            self._break(problem)
+        else:
+            self._over = True
+            self._owner.attempt_ended(self, rest)
+
+    def answer_broken(self, broke: EngineBroke) -> None:
+        """See ``engine_connection.Caller``; one that was kept for too long is replaced by a fresh one."""
+        self._connection = None
+        if broke.stale and not self._over:
+            self._connector.connect(self.upstream, self)
+        else:
+            self._break(broke)
+
+    def _break(self, problem: EngineBroke | ApiError) -> None:
+        if not self._over:
+            self.stop()
+            self._owner.attempt_broke(self, problem)

@@ -1,0 +1,43 @@
+"""What the path asks of the side of a client, whichever server has it: our own or an ASGI one."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from sllm_actors.gateway.headers import Headers
+
+
+class Client(Protocol):
+    """The response to one request. No method waits, and none raises when the client has left.
+
+    What is written while the client does not read is kept; the server then calls ``Exchange.pause``, and
+    ``Exchange.resume`` when it may go on.
+
+    Attributes:
+        begun: Status and headers are sent.
+        ended: The response is complete, or was cut off.
+    """
+
+    begun: bool
+    ended: bool
+
+    def begin(self, status: int, headers: Headers, length: int | None = None) -> None:
+        """Send status and headers.
+
+        Args:
+            status: The HTTP status.
+            headers: Without those that concern the connection, and without ``content-length``.
+            length: Bytes of the body that follows; None if that is not known yet.
+        """
+
+    def write(self, data: bytes) -> None:
+        """Send a piece of the body; never an empty one."""
+
+    def end(self, data: bytes = b"") -> None:
+        """Send the last piece; the response is complete."""
+
+    def respond(self, status: int, headers: Headers, body: bytes) -> None:
+        """Send a whole response: ``begin``, ``write`` and ``end`` in one."""
+
+    def cut_off(self) -> None:
+        """Close the connection of a response that has begun and cannot be finished."""

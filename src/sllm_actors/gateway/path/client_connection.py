@@ -1,0 +1,355 @@
+"""One connection of a client: HTTP/1.1 over an asyncio transport, parsed by httptools."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import deque
+from typing import Protocol
+
+import httptools
+from attrs import define, field
+
+from sllm_actors.api_error import ApiError
+from sllm_actors.gateway import errors
+from sllm_actors.gateway.headers import Headers, without_length
+
+from .handler import Handler
+from .http1 import CONTINUE
+from .http1_response import Http1Response
+from .request_head import RequestHead
+
+LARGEST_HEAD = 64 * 2**10
+"""Bytes that the head of a request may have: its first line and all headers."""
+
+LINGER_SECONDS = 5.0
+"""How long the rest of a body is read and dropped after its request was refused: closing a connection on
+which data is still coming resets it, and then the client may never see the answer."""
+
+LINGER_BYTES = 64 * 2**20
+"""How much of such a rest is read."""
+
+_UPGRADE = re.compile(rb"\r\nupgrade:[^\r\n]*", re.IGNORECASE)
+
+
+class Server(Protocol):
+    """What a connection needs of its server.
+
+    Attributes:
+        stopping: Whether connections are closed once their response is complete.
+    """
+
+    stopping: bool
+
+    def opened(self, connection: ClientConnection) -> None:
+        """A client has connected."""
+
+    def closed(self, connection: ClientConnection) -> None:
+        """The connection is lost."""
+
+    def waits(self, connection: ClientConnection) -> None:
+        """The connection waits for a request from now on."""
+
+    def is_busy(self, connection: ClientConnection) -> None:
+        """The head of a request has come."""
+
+    def handle(self, head: RequestHead, response: Http1Response, connection: ClientConnection) -> Handler:
+        """Begin to serve a request."""
+
+
+@define
+class _Waiting:
+    """A request that a client has sent before it has the whole response to the one before it."""
+
+    head: RequestHead
+    response: Http1Response
+    _handler: Handler | None = None
+    _parts: list[bytes] = field(factory=list)
+    _whole: bool = False
+
+    def body(self, data: bytes) -> None:
+        if self._handler is None:
+            self._parts.append(data)
+        else:
+            self._handler.body(data)
+
+    def body_ended(self) -> None:
+        self._whole = True
+        if self._handler is not None:
+            self._handler.body_ended()
+
+    def start(self, handler: Handler) -> None:
+        self._handler = handler
+        for part in self._parts:
+            handler.body(part)
+        if self._whole:
+            handler.body_ended()
+
+
+@define
+class _Rest:
+    """The rest of a body that nobody wants."""
+
+    connection: ClientConnection
+    size: int = 0
+
+    def body(self, data: bytes) -> None:
+        self.size += len(data)
+        if self.size > LINGER_BYTES:
+            self.connection.cut_off()
+
+    def body_ended(self) -> None:
+        self.connection.close()
+
+
+class ClientConnection(asyncio.Protocol):
+    """Reads requests and hands them to the server, one at a time and in order.
+
+    - A request whose head is larger than ``LARGEST_HEAD`` is refused with 431, what is not HTTP with 400.
+    - ``Upgrade`` is ignored. Java's client sends ``Upgrade: h2c`` with its first request; the parser would
+      end such a request at its head, and its body would be lost.
+    - Nothing more is read while a request waits for the response to the one before it.
+    """
+
+    __slots__ = (
+        "_expects",
+        "_handler",
+        "_head_size",
+        "_headers",
+        "_parser",
+        "_paused_reading",
+        "_queue",
+        "_server",
+        "_sink",
+        "_transport",
+        "_url",
+        "_whole",
+    )
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._parser = httptools.HttpRequestParser(self)
+        self._transport: asyncio.Transport
+        self._handler: Handler | None = None
+        self._sink: Handler | _Waiting | _Rest | None = None
+        self._queue: deque[_Waiting] = deque()
+        self._headers: Headers = []
+        self._url = b""
+        self._head_size = 0
+        self._whole = True
+        self._paused_reading = self._expects = False
+
+    # ---- asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take a new connection."""
+        self._transport = transport
+        self._server.opened(self)
+
+    def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002 - asyncio.Protocol
+        """Tell whoever serves the client that it has left."""
+        self._server.closed(self)
+        self._queue.clear()
+        handler, self._handler = self._handler, None
+        if handler is not None:
+            handler.client_left()
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes. ``Upgrade`` is removed only where the whole head of a request is in these bytes."""
+        if self._sink is None:
+            if b"pgrade" in data or b"PGRADE" in data:
+                head, separator, rest = data.partition(b"\r\n\r\n")
+                if separator:
+                    data = _UPGRADE.sub(b"", head) + separator + rest
+            self._head_size += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._refuse(errors.bad_request("this server changes to no other protocol"))
+        except httptools.HttpParserError as error:
+            self._refuse(errors.bad_request(f"the request is not HTTP/1.1 ({error})", code="bad_http"))
+        else:
+            if self._sink is None and self._head_size > LARGEST_HEAD:
+                self._refuse(errors.head_too_large(LARGEST_HEAD))
+
+    def eof_received(self) -> None:
+        """Close the connection: a client that sends no more is taken for one that has left."""
+
+    def pause_writing(self) -> None:
+        """The client does not read."""
+        if self._handler is not None:
+            self._handler.pause()
+
+    def resume_writing(self) -> None:
+        """The client reads again."""
+        if self._handler is not None:
+            self._handler.resume()
+
+    # ---- callbacks of the parser
+
+    def on_message_begin(self) -> None:
+        """Begin a request."""
+        self._headers = []
+        self._url = b""
+
+    def on_url(self, url: bytes) -> None:
+        """Take a piece of the target."""
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header; one that comes after the body (a trailer) is dropped with the list."""
+        self._headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        """Begin to serve the request, or let it wait for the one before it."""
+        self._server.is_busy(self)
+        self._head_size = 0
+        self._whole = False
+        parser = self._parser
+        path, _, query = self._url.partition(b"?")
+        if not path.startswith(b"/") and path != b"*":
+            path = _path_of(self._url)
+        head = RequestHead(parser.get_method().decode(), path, query, self._headers)
+        keep_alive = parser.should_keep_alive() and not self._server.stopping
+        version = parser.get_http_version()
+        response = Http1Response(self, head.id, head.method, version, keep_alive=keep_alive)
+        if self._handler is not None:
+            waiting = _Waiting(head, response)
+            self._queue.append(waiting)
+            self._sink = waiting
+            self.pause_reading()
+        else:
+            handler = self._begin(head, response)
+            if not response.ended:
+                self._sink = handler
+
+    def on_body(self, data: bytes) -> None:
+        """Take a piece of a request's body."""
+        if self._sink is not None:
+            self._sink.body(data)
+
+    def on_message_complete(self) -> None:
+        """Take note that a request is complete."""
+        sink, self._sink = self._sink, None
+        self._whole = True
+        if sink is not None:
+            sink.body_ended()
+
+    # ---- for the response
+
+    def write(self, data: bytes) -> None:
+        """See ``http1_response.Connection``."""
+        self._transport.write(data)
+
+    def request_is_whole(self) -> bool:
+        """See ``http1_response.Connection``."""
+        return self._whole or bool(self._queue)
+
+    def response_ended(self, *, keep_alive: bool) -> None:
+        """See ``http1_response.Connection``."""
+        self._handler = None
+        if not self.request_is_whole():
+            self._linger()
+        elif not keep_alive:
+            self.close()
+        elif self._queue:
+            asyncio.get_running_loop().call_soon(self._next)
+        else:
+            self._server.waits(self)
+
+    def cut_off(self) -> None:
+        """See ``http1_response.Connection``."""
+        self._handler = None
+        self._transport.abort()
+
+    # ---- for the application
+
+    @property
+    def client(self) -> tuple[str, int] | None:
+        """See ``asgi_request.Flow``."""
+        return _address(self._transport.get_extra_info("peername"))
+
+    @property
+    def server(self) -> tuple[str, int] | None:
+        """See ``asgi_request.Flow``."""
+        return _address(self._transport.get_extra_info("sockname"))
+
+    def pause_reading(self) -> None:
+        """See ``asgi_request.Flow``."""
+        if not self._paused_reading and not self._transport.is_closing():
+            self._paused_reading = True
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """See ``asgi_request.Flow``."""
+        if self._paused_reading and not self._queue:
+            self._paused_reading = False
+            if not self._transport.is_closing():
+                self._transport.resume_reading()
+
+    # ---- for the server
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is under way."""
+        return self._handler is None
+
+    def close(self) -> None:
+        """Close the connection once all that was written is sent."""
+        self._transport.close()
+
+    def give_up(self) -> None:
+        """End the response that is under way; see ``Handler.give_up``."""
+        if self._handler is not None:
+            self._handler.give_up()
+
+    # ---- inside
+
+    def _begin(self, head: RequestHead, response: Http1Response) -> Handler:
+        self._expects = b"expect" in head.named
+        handler = self._server.handle(head, response, self)
+        if not response.ended:
+            self._handler = handler
+            if self._expects:
+                self._transport.write(CONTINUE)
+        return handler
+
+    def _next(self) -> None:
+        """Serve the request that has waited longest."""
+        if not self._queue or self._handler is not None:
+            return
+        waiting = self._queue.popleft()
+        waiting.start(self._begin(waiting.head, waiting.response))
+        self.resume_reading()
+
+    def _refuse(self, error: ApiError) -> None:
+        """Answer what cannot be read as a request, and close the connection."""
+        if self._handler is not None:  # the client's own fault cuts off its response
+            handler, self._handler = self._handler, None
+            handler.client_left()
+            self._transport.abort()
+            return
+        self._whole = True
+        response = Http1Response(self, "", "GET", "1.1", keep_alive=False)
+        response.respond(error.status, without_length(error.headers), error.body)
+
+    def _linger(self) -> None:
+        if self._expects:
+            self.close()  # the client sends nothing before it has an answer
+            return
+        self._sink = _Rest(self)
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        asyncio.get_running_loop().call_later(LINGER_SECONDS, self._transport.abort)
+
+
+def _path_of(url: bytes) -> bytes:
+    """Return the path of a target in absolute form (``http://host/path``)."""
+    try:
+        return httptools.parse_url(url).path or b"/"
+    except httptools.HttpParserInvalidURLError:
+        return url
+
+
+def _address(name: object) -> tuple[str, int] | None:
+    return (str(name[0]), int(name[1])) if isinstance(name, tuple) else None

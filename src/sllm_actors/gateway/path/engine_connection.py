@@ -1,0 +1,276 @@
+"""One kept connection to an engine: HTTP/1.1, one request at a time, over a socket or a tunnel's stream."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+import httptools
+from attrs import frozen
+
+from sllm_actors.gateway.headers import Headers
+
+from .engine_broke import EngineBroke, broken_by
+
+LARGEST_HEAD = 64 * 2**10
+"""Bytes that may come before the head of a response is complete."""
+
+JOINED = 64 * 2**10
+"""A request's body below this size is sent in one piece with its head."""
+
+
+class Wire(Protocol):
+    """What carries the bytes: an ``asyncio.Transport``, or a stream of a tunnel."""
+
+    def write(self, data: bytes, /) -> None: ...
+
+    def abort(self) -> None: ...
+
+    def is_closing(self) -> bool: ...
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+
+class Caller(Protocol):
+    """Whoever has sent a request over a connection. Calls come in the order of the answer's bytes.
+
+    After ``answer_ended`` or ``answer_broken``, and after the caller's own ``EngineConnection.abort``, there
+    are no more.
+    """
+
+    def answer_began(self, status: int, headers: Headers) -> None:
+        """The head of the final response has come; names of headers are in lower case."""
+
+    def answer_continued(self, data: bytes) -> None:
+        """A piece of the body has come, without the framing of chunks; never an empty one."""
+
+    def answer_ended(self) -> None:
+        """The response is complete."""
+
+    def answer_broken(self, broke: EngineBroke) -> None:
+        """The engine does not keep to HTTP/1.1, or has gone away."""
+
+
+@frozen
+class Target:
+    """What a request to one engine has beside what its client has sent.
+
+    Attributes:
+        host: The value of the header ``Host``.
+        prefix: The path of an external server's address, which goes before the path of a request.
+        headers: Sent with the request, in place of the client's of the same names; they may be secret.
+    """
+
+    host: bytes = b"engine"
+    prefix: bytes = b""
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+class EngineConnection(asyncio.Protocol):
+    """A connection to one engine.
+
+    Args:
+        target: The engine's own part of each request.
+        idle: Called when an answer was complete and another request may be sent.
+        closed: Called once, when the connection is lost.
+
+    Attributes:
+        target: As above.
+        used: How many requests it has carried to their end.
+        made_at: When it was made, for those who bound its age.
+    """
+
+    __slots__ = (
+        "_caller",
+        "_closed",
+        "_complete",
+        "_head_new",
+        "_head_seen",
+        "_headers",
+        "_idle",
+        "_kept",
+        "_parser",
+        "_paused",
+        "_pieces",
+        "_received",
+        "_status",
+        "_until_closed",
+        "_wire",
+        "made_at",
+        "target",
+        "used",
+    )
+
+    def __init__(
+        self,
+        target: Target,
+        *,
+        idle: Callable[[EngineConnection], None],
+        closed: Callable[[EngineConnection], None],
+        made_at: float = 0.0,
+    ) -> None:
+        self.target = target
+        self.used = 0
+        self.made_at = made_at
+        self._idle = idle
+        self._closed = closed
+        self._wire: Wire | None = None
+        self._caller: Caller | None = None
+        self._parser = httptools.HttpResponseParser(self)
+        self._headers: Headers = []
+        self._pieces: list[bytes] = []
+        self._status = self._received = 0
+        self._head_new = self._head_seen = self._complete = self._until_closed = self._paused = False
+        self._kept = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a request can be sent."""
+        return self._wire is not None and not self._wire.is_closing()
+
+    def send(self, caller: Caller, head: bytes, body: bytes) -> None:
+        """Send a whole request; only while no other is under way.
+
+        An engine may refuse a request and close before it has read all of it: its answer then still counts.
+        """
+        self._caller = caller
+        self._received = 0
+        self._head_seen = self._complete = self._until_closed = False
+        wire = self._wire
+        if wire is None:
+            raise RuntimeError("the connection is not made yet")
+        if len(body) < JOINED:
+            wire.write(head + body)
+        else:
+            wire.write(head)
+            wire.write(body)
+
+    def abort(self) -> None:
+        """Close at once; whoever has sent the request hears no more of it."""
+        self._caller = None
+        if self._wire is not None:
+            self._wire.abort()
+
+    def pause(self) -> None:
+        """Read no more until ``resume``."""
+        if not self._paused and self._wire is not None and not self._wire.is_closing():
+            self._paused = True
+            self._wire.pause_reading()
+
+    def resume(self) -> None:
+        """Read again."""
+        if self._paused:
+            self._paused = False
+            if self._wire is not None and not self._wire.is_closing():
+                self._wire.resume_reading()
+
+    # ---- asyncio.Protocol
+
+    def connection_made(self, transport: Wire) -> None:  # type: ignore[override]
+        """Take the transport, or the tunnel's stream."""
+        self._wire = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes, and tell the caller what they have completed."""
+        if self._caller is None:
+            self.abort()  # nobody has asked for these bytes
+            return
+        self._received += len(data)
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            if not self._complete:
+                self._break(f"what it sent is not HTTP ({error})")
+                return
+            self._until_closed = True  # what follows a complete answer concerns nobody
+        if not self._head_seen and self._received > LARGEST_HEAD:
+            self._break(f"it sent over {LARGEST_HEAD} bytes of headers")
+            return
+        if self._head_new:
+            self._head_new = False
+            self._caller.answer_began(self._status, self._headers)
+        if self._pieces:
+            pieces = self._pieces
+            piece = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            self._pieces = []
+            if self._caller is not None:
+                self._caller.answer_continued(piece)
+        if self._complete:
+            self._end()
+
+    def eof_received(self) -> None:
+        """Take note that the engine sends no more."""
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Tell the caller, if there is one, that its answer is complete or broken."""
+        self._closed(self)
+        caller, self._caller = self._caller, None
+        if caller is None:
+            return
+        if self._head_seen and self._until_closed and error is None:
+            caller.answer_ended()
+        elif self._received:
+            caller.answer_broken(EngineBroke("it closed the connection in the middle of its answer"))
+        elif self.used:
+            caller.answer_broken(EngineBroke("it closed a connection that was kept", stale=True))
+        else:
+            caller.answer_broken(broken_by(error, "its connection broke"))
+
+    def pause_writing(self) -> None:
+        """Do nothing: the whole request is in memory, and bounded there."""
+
+    def resume_writing(self) -> None:
+        """Do nothing; see ``pause_writing``."""
+
+    def _end(self) -> None:
+        caller, self._caller = self._caller, None
+        self.used += 1
+        self.resume()
+        if self._until_closed or not self._kept or not self.is_open:
+            self.abort()
+        else:
+            self._idle(self)
+        if caller is not None:
+            caller.answer_ended()
+
+    def _break(self, reason: str) -> None:
+        caller = self._caller
+        self.abort()
+        if caller is not None:
+            caller.answer_broken(EngineBroke(reason))
+
+    # ---- callbacks of the parser
+
+    def on_message_begin(self) -> None:
+        """Begin a response: an interim one (status 1xx), or the final one after it."""
+        if not self._head_seen:
+            self._headers = []
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header; one that comes after the body (a trailer) is dropped."""
+        if not self._head_seen:
+            self._headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        """Take note that all headers of a response have come."""
+        status = self._parser.get_status_code()
+        if status >= 200 and not self._head_seen:
+            self._status = status
+            self._head_seen = self._head_new = True
+            # Without either header, the body is whatever comes until the connection is closed.
+            self._until_closed = status not in (204, 304) and not any(
+                name in (b"content-length", b"transfer-encoding") for name, _ in self._headers
+            )
+
+    def on_body(self, data: bytes) -> None:
+        """Take a piece of the body, without the framing of chunks."""
+        if not self._complete:
+            self._pieces.append(data)
+
+    def on_message_complete(self) -> None:
+        """Take note that a response has ended; only the final one counts."""
+        self._complete = self._head_seen
+        self._kept = self._parser.should_keep_alive()  # only now: afterwards the parser has forgotten

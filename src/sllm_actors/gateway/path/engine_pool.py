@@ -1,0 +1,69 @@
+"""The connections to engines, and which of them carry no request just now. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from .deadlines import Rounds
+from .engine_connection import EngineConnection, Target
+
+PoolKey = tuple[str, str]
+"""The worker and the address of an engine: what a request needs to be sent to it."""
+
+IDLE_SECONDS = 4.0
+"""How long a connection is kept without a request: vLLM and llama.cpp keep theirs 5 s."""
+
+
+class EnginePool:
+    """Keeps idle connections by engine, the last used on top, and closes each ``IDLE_SECONDS`` later.
+
+    Args:
+        clock: Returns the time in seconds, by a monotonic clock.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._idle: dict[PoolKey, list[EngineConnection]] = {}
+        self._rounds: Rounds[EngineConnection] = Rounds(IDLE_SECONDS)
+
+    def take(self, key: PoolKey) -> EngineConnection | None:
+        """Return an idle connection to an engine, which is no longer in the pool, or None."""
+        idle = self._idle.get(key)
+        while idle:
+            connection = idle.pop()
+            self._rounds.leave(connection)
+            if connection.is_open:
+                return connection
+        return None
+
+    def new(self, key: PoolKey, target: Target) -> EngineConnection:
+        """Return a new connection to an engine, to be made now; it comes into the pool when it is idle."""
+        return EngineConnection(
+            target, idle=partial(self._put, key), closed=partial(self._forget, key), made_at=self._clock()
+        )
+
+    def close_idle(self, now: float) -> None:
+        """Close the connections whose time is over."""
+        for connection in self._rounds.due(now):
+            connection.abort()
+
+    def close(self) -> None:
+        """Close all idle connections."""
+        for idle in list(self._idle.values()):
+            for connection in list(idle):
+                connection.abort()
+
+    def _put(self, key: PoolKey, connection: EngineConnection) -> None:
+        self._idle.setdefault(key, []).append(connection)
+        self._rounds.join(connection, self._clock())
+
+    def _forget(self, key: PoolKey, connection: EngineConnection) -> None:
+        self._rounds.leave(connection)
+        idle = self._idle.get(key)
+        if idle is None:
+            return
+        if connection in idle:
+            idle.remove(connection)
+        if not idle:
+            del self._idle[key]

@@ -1,0 +1,77 @@
+"""The request that an engine gets, made of a client's. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from sllm_actors.engines.external import ServerAccess
+from sllm_actors.gateway.bodies.request_fields import ABSENT, RequestFields
+from sllm_actors.gateway.bodies.rewriting import with_changes
+from sllm_actors.gateway.headers import Headers, for_engine, query_for_engine
+from sllm_actors.gateway.hops import passed_on
+from sllm_actors.gateway.routing.route import Route
+
+from .engine_connection import Target
+from .http1 import request_head
+from .request_head import RequestHead
+
+
+class EngineRequest:
+    """A client's request, for whichever engine gets it.
+
+    Attributes:
+        head: The head as it came.
+        fields: What was read of the body.
+        body: The body as it came, decoded.
+    """
+
+    __slots__ = ("_headers", "_target", "body", "fields", "head")
+
+    def __init__(self, head: RequestHead, fields: RequestFields, body: bytes, gateway: bytes) -> None:
+        self.head = head
+        self.fields = fields
+        self.body = body
+        query = query_for_engine(head.query.decode("latin-1")).encode("latin-1") if head.query else b""
+        self._target = b"%b?%b" % (head.path, query) if query else head.path
+        self._headers: Headers = for_engine(head.headers)
+        self._headers.append((b"x-request-id", head.id.encode()))
+        self._headers.append(passed_on(head.headers, gateway))
+
+    def head_for(self, target: Target, length: int) -> bytes:
+        """Return the head of the request to one engine, whose body has ``length`` bytes."""
+        headers = self._headers
+        if target.headers:
+            own = {name for name, _ in target.headers}
+            headers = [*(each for each in headers if each[0] not in own), *target.headers]
+        headers = [(b"host", target.host), *headers]
+        return request_head(self.head.method, target.prefix + self._target, headers, length)
+
+    def body_for(self, route: Route, server: ServerAccess | None, *, assembled: bool) -> bytes:
+        """Return the body for an engine: the client's own bytes, unless a key of it must differ.
+
+        Args:
+            route: The route of the deployment, whose name for the model engines know.
+            server: How an external server is reached, or None for an engine. Such a server has its own name
+                for the model, and may refuse keys that it does not know, as ``backend``.
+            assembled: Whether the engine is to stream, and to tell its usage, for an assembly.
+        """
+        fields = self.fields
+        changes: dict[str, Any] = {}
+        name = server.model if server is not None else route.served.model if route.served is not None else ""
+        if name and fields.model != name:
+            changes["model"] = name
+        if assembled:
+            changes["stream"] = True
+            changes["stream_options"] = {**_options(fields), "include_usage": True}
+        drop = ("backend",) if server is not None and fields.backend is not None else ()
+        return with_changes(self.body, changes, drop) if changes or drop else self.body
+
+
+def _options(fields: RequestFields) -> Mapping[str, Any]:
+    if fields.stream_options is ABSENT:
+        return {}
+    options = msgspec.json.decode(fields.stream_options, type=Any)
+    return options if isinstance(options, dict) else {}

@@ -1,0 +1,246 @@
+"""What all inference requests of a gateway share: it begins each, and owns the few tasks that they need."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+import anyio
+import structlog
+from anyio import to_thread
+from anyio.abc import TaskGroup
+from attrs import evolve
+
+from sllm_actors.actors import ActorSystem, AskError, NodeId
+from sllm_actors.api_error import ApiError
+from sllm_actors.engines.identity import ReplicaId
+from sllm_actors.engines.messages import ConfirmEngine, EngineConfirmed
+from sllm_actors.gateway import access, errors
+from sllm_actors.gateway.bodies.request_fields import ABSENT, RequestFields, read_fields
+from sllm_actors.gateway.hops import refuse_loop
+from sllm_actors.gateway.routing.asked import Asked
+from sllm_actors.gateway.routing.balancer import Balancer
+from sllm_actors.gateway.routing.board import Board
+from sllm_actors.gateway.routing.route import Route
+from sllm_actors.gateway.settings import GatewaySettings
+from sllm_actors.serving.messages import WORKER
+
+from .budget import ByteBudget
+from .client import Client
+from .connector import Connector, OpenStream
+from .deadlines import Rounds
+from .engine_request import EngineRequest
+from .exchange import Exchange
+from .failover import CONFIRM_SECONDS, Failover, Rules
+from .request_head import RequestHead
+
+log = structlog.get_logger()
+
+# No escapes and no dots: a path must not mean another one to an engine. The gateway itself lists the models.
+_INFERENCE = re.compile(rb"/v1/(?!models(?:/|$))[A-Za-z0-9_/-]+")
+
+READ_HERE = 2**20
+"""Bytes of a body that are read on the event loop; a larger one is read in a thread."""
+
+SHORT_BODY = 64 * 2**10
+"""A refused request whose body is announced as shorter is answered when that has come: then the connection
+can be kept."""
+
+LOOKS = 4
+"""How often in each look period the queue is looked at."""
+
+
+class Inference:
+    """Serves inference requests.
+
+    Nothing is served before ``running`` is entered, and all must have ended when it is left.
+
+    Args:
+        system: The node's actor system.
+        board: The routes.
+        balancer: Gives replicas to requests.
+        open_stream: Reaches engines on other machines.
+        settings: The bounds.
+        gateway: The random id of this gateway in the header ``X-Sllm-Hops``; see ``hops``.
+
+    Attributes:
+        under_way: How many requests are under way, those that wait included.
+        stopping: Whether each further request is refused with ``gateway_stopping``.
+        clock: Reads the clock of the actor system, in seconds.
+    """
+
+    def __init__(
+        self,
+        system: ActorSystem,
+        board: Board,
+        balancer: Balancer,
+        open_stream: OpenStream,
+        settings: GatewaySettings,
+        gateway: bytes,
+    ) -> None:
+        self.clock = system.clock.now
+        self.board = board
+        self.balancer = balancer
+        self.settings = settings
+        self.budget = ByteBudget(settings.held_bytes)
+        self.under_way = 0
+        self.stopping = False
+        self.connector: Connector
+        self._system = system
+        self._open_stream = open_stream
+        self._gateway = gateway
+        self._rules = Rules(settings.attempts, settings.restart_notice, settings.silence)
+        patience = (settings.keep_alive_interval, settings.body_silence, settings.silence)
+        self._rounds: Rounds[Exchange] = Rounds(min(patience))
+        self._tasks: TaskGroup
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Look at requests that take long, and run what they need, until the block is left."""
+        async with anyio.create_task_group() as self._tasks:
+            self.connector = Connector(
+                self.settings.machine,
+                self._open_stream,
+                self.settings.connect_timeout,
+                start=self.start,
+                clock=self.clock,
+            )
+            self._tasks.start_soon(self._look)
+            try:
+                yield
+            finally:
+                self.connector.pool.close()
+                self._tasks.cancel_scope.cancel()
+
+    def start(self, task: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Start a task of a request that cannot do without."""
+        self._tasks.start_soon(task)
+
+    # ---- for the servers
+
+    def takes(self, head: RequestHead) -> bool:
+        """Say whether a request is one for engines."""
+        return head.method == "POST" and _INFERENCE.fullmatch(head.path) is not None
+
+    def begin(self, head: RequestHead, client: Client) -> Exchange:
+        """Begin a request whose head has come; a server then calls what ``Handler`` has."""
+        refusal = self.refusal(head)
+        if refusal is None and self.under_way >= self.settings.requests:
+            refusal = errors.overloaded()
+        length = head.named.get(b"content-length")
+        if refusal is None and length is not None and int(length) > self.settings.body_limit:
+            refusal = errors.body_too_large(self.settings.body_limit)
+        exchange = self._begin(head, client)
+        if refusal is not None:
+            log.info("request.refused", request_id=head.id, code=refusal.code)
+            short = b"transfer-encoding" not in head.named and int(length or 0) <= SHORT_BODY
+            exchange.refuse(refusal, after_body=short and b"expect" not in head.named)
+        return exchange
+
+    def refusal(self, head: RequestHead) -> ApiError | None:
+        """Return why a request, be it for an engine or not, is not served; None if it is."""
+        if self.stopping:
+            return errors.gateway_stopping()
+        path = head.path.decode("latin-1")
+        return access.refuse(self.settings, path, head.headers) or refuse_loop(head.headers, self._gateway)
+
+    def _begin(self, head: RequestHead, client: Client) -> Exchange:
+        self.under_way += 1
+        exchange = Exchange(self, head, client)
+        self._rounds.join(exchange, self.clock())
+        return exchange
+
+    # ---- for requests
+
+    def read(self, head: RequestHead, body: bytes, exchange: Exchange) -> None:
+        """Read a body, and tell the exchange what it asks."""
+        if len(body) > READ_HERE:
+            self.start(partial(self._read_aside, head, body, exchange))
+            return
+        try:
+            fields = read_fields(body)
+        except ApiError as error:
+            exchange.not_understood(error)
+        else:
+            self._understand(head, body, fields, exchange)
+
+    async def _read_aside(self, head: RequestHead, body: bytes, exchange: Exchange) -> None:
+        try:
+            fields = await to_thread.run_sync(read_fields, body)
+        except ApiError as error:
+            exchange.not_understood(error)
+        else:
+            self._understand(head, body, fields, exchange)
+
+    def _understand(self, head: RequestHead, body: bytes, fields: RequestFields, exchange: Exchange) -> None:
+        route = self.board.find(fields.model, fields.backend)
+        if route is None or route.served is None:
+            exchange.not_understood(self.board.missing(fields.model))
+            return
+        session = head.named.get(b"x-session-id") or (fields.user or "").encode() or None
+        asked = Asked(route.id, -(fields.priority or 0), session, _prompt(fields))
+        exchange.understood(EngineRequest(head, fields, body, self._gateway), route, asked)
+
+    def excluding(self, asked: Asked, replicas: frozenset[ReplicaId]) -> Asked:
+        """Return what a request asks that must not go to these replicas again."""
+        return evolve(asked, tried=replicas)
+
+    def failover(self, route: Route, began: float) -> Failover:
+        """Return what decides after the first failure of a request that began at ``began``."""
+        hold = 0.0 if route.served is None else route.served.hold_timeout
+        return Failover(self._rules, route.id, began=began, hold_timeout=hold)
+
+    def confirm(
+        self, replicas: Collection[ReplicaId], then: Callable[[Mapping[ReplicaId, EngineConfirmed]], None]
+    ) -> None:
+        """Ask the workers of replicas whether these serve, and call ``then`` with what they have answered."""
+        self.start(partial(self._confirm, tuple(replicas), then))
+
+    async def _confirm(
+        self, replicas: tuple[ReplicaId, ...], then: Callable[[Mapping[ReplicaId, EngineConfirmed]], None]
+    ) -> None:
+        answers: dict[ReplicaId, EngineConfirmed] = {}
+
+        async def ask(replica: ReplicaId, node: str) -> None:
+            worker = self._system.named(WORKER, NodeId(node))
+            try:
+                answers[replica] = await worker.ask(ConfirmEngine(replica), timeout=CONFIRM_SECONDS)
+            except AskError as error:
+                log.info("engine.not_confirmed", replica=str(replica), error=str(error))
+
+        async with anyio.create_task_group() as tasks:
+            for replica in replicas:
+                node = self._node_of(replica)
+                if node is not None:
+                    tasks.start_soon(ask, replica, node)
+        then(answers)
+
+    def _node_of(self, replica: ReplicaId) -> str | None:
+        route = self.board.routes.get(replica.deployment)
+        found = () if route is None else (*route.ready, *route.leaving)
+        return next((each.node for each in found if each.id == replica), None)
+
+    def over(self, exchange: Exchange, head: RequestHead, status: int, began: float) -> None:
+        """A request has ended."""
+        self.under_way -= 1
+        self._rounds.leave(exchange)
+        log.debug("request.over", request_id=head.id, status=status, seconds=self.clock() - began)
+
+    async def _look(self) -> None:
+        while True:
+            await anyio.sleep(self._rounds.period / LOOKS)
+            now = self.clock()
+            for exchange in self._rounds.due(now):
+                exchange.look(now)
+            self.connector.pool.close_idle(now)
+
+
+def _prompt(fields: RequestFields) -> bytes | None:
+    """Return the bytes by which requests with a common beginning are known."""
+    for raw in (fields.messages, fields.prompt, fields.input):
+        if raw is not ABSENT:
+            return bytes(raw)
+    return None

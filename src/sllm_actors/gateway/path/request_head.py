@@ -1,0 +1,37 @@
+"""What comes before the body of a client's request: method, target and headers. Pure."""
+
+from __future__ import annotations
+
+import secrets
+
+from sllm_actors.gateway.bodies.dialects import Dialect, dialect_of
+from sllm_actors.gateway.headers import Headers, request_id_of
+
+
+class RequestHead:
+    """The head of one request.
+
+    Attributes:
+        method: As ``POST``.
+        path: The path as it came, escapes included, without the query.
+        query: What follows the question mark.
+        headers: Names (in lower case) and values, in the order in which they came.
+        named: The last value of each header.
+        id: The id of the request: the client's own if it gave one, else a random one.
+    """
+
+    __slots__ = ("headers", "id", "method", "named", "path", "query")
+
+    def __init__(self, method: str, path: bytes, query: bytes, headers: Headers) -> None:
+        self.method = method
+        self.path = path
+        self.query = query
+        self.headers = headers
+        self.named = dict(headers)
+        asked = request_id_of(headers) if b"x-request-id" in self.named else None
+        self.id = asked or secrets.token_hex(12)
+
+    @property
+    def dialect(self) -> Dialect:
+        """The dialect of the API that the request speaks."""
+        return dialect_of(self.path.decode("latin-1"))
