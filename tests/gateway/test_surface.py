@@ -7,17 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sllm_actors.gateway import errors
-from sllm_actors.gateway.surface import EngineRequest, ModelIn, engine_request, methods_of, model_in_query
+from sllm_actors.gateway.surface import Destination, ModelIn, destination_of, methods_of, model_in_query
 
-BY_BODY = EngineRequest(ModelIn.BODY)
-
-
-def by_id(made: str) -> EngineRequest:
-    return EngineRequest(ModelIn.ID, made)
+BY_BODY = Destination(ModelIn.BODY)
 
 
-def by_query(model: str) -> EngineRequest:
-    return EngineRequest(ModelIn.QUERY, model)
+def by_id(made: str) -> Destination:
+    return Destination(ModelIn.ID, made)
+
+
+def by_query(model: str) -> Destination:
+    return Destination(ModelIn.QUERY, model)
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def by_query(model: str) -> EngineRequest:
     ],
 )
 def test_a_post_to_what_an_engine_offers_names_its_model_in_the_body(path: str) -> None:
-    assert engine_request("POST", path.encode(), b"model=m") == BY_BODY
+    assert destination_of("POST", path.encode(), b"model=m") == BY_BODY
 
 
 @pytest.mark.parametrize(
@@ -75,36 +75,36 @@ def test_a_post_to_what_an_engine_offers_names_its_model_in_the_body(path: str) 
 )
 @pytest.mark.parametrize("method", ["POST", "GET", "DELETE"])
 def test_everything_else_is_no_business_of_engines(method: str, path: str) -> None:
-    assert engine_request(method, path.encode(), b"model=m") is None
+    assert destination_of(method, path.encode(), b"model=m") is None
     assert methods_of(path.encode()) == ()
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
 def test_what_an_id_names_is_asked_of_the_replica_that_made_it(method: str) -> None:
     for path in (b"/v1/responses/resp_1a", b"/v1/responses/resp_1a/input_items", b"/v1/responses/resp_1a/"):
-        assert engine_request(method, path, b"stream=true") == by_id("resp_1a")
-        assert engine_request(method, path, b"model=a%3Ab") == by_query("a:b")
+        assert destination_of(method, path, b"stream=true") == by_id("resp_1a")
+        assert destination_of(method, path, b"model=a%3Ab") == by_query("a:b")
         assert methods_of(path) == ("DELETE", "GET", "OPTIONS", "POST")
-    assert engine_request(method, b"/v1/fine_tuning/jobs/ft-7", b"") == by_id("ft-7")
-    assert engine_request(method, b"/v1/files", b"model=m") == by_query("m")
+    assert destination_of(method, b"/v1/fine_tuning/jobs/ft-7", b"") == by_id("ft-7")
+    assert destination_of(method, b"/v1/files", b"model=m") == by_query("m")
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
 def test_an_operation_is_not_taken_for_an_id(method: str) -> None:
     for path in (b"/v1/chat/completions", b"/v1/messages/count_tokens", b"/v1/responses"):
-        assert engine_request(method, path, b"") is None
+        assert destination_of(method, path, b"") is None
         assert methods_of(path) == ("OPTIONS", "POST")
 
 
 def test_a_response_is_cancelled_where_it_was_made() -> None:
-    assert engine_request("POST", b"/v1/responses/resp_1/cancel", b"") == by_id("resp_1")
-    assert engine_request("POST", b"/v1/responses/resp_1/cancel/", b"model=m") == by_query("m")
-    assert engine_request("POST", b"/v1/cancel", b"") is None
+    assert destination_of("POST", b"/v1/responses/resp_1/cancel", b"") == by_id("resp_1")
+    assert destination_of("POST", b"/v1/responses/resp_1/cancel/", b"model=m") == by_query("m")
+    assert destination_of("POST", b"/v1/cancel", b"") is None
 
 
 @pytest.mark.parametrize("method", ["HEAD", "OPTIONS", "PUT", "PATCH", "TRACE", "post"])
 def test_no_other_method_reaches_an_engine(method: str) -> None:
-    assert engine_request(method, b"/v1/chat/completions", b"model=m") is None
+    assert destination_of(method, b"/v1/chat/completions", b"model=m") is None
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_a_model_is_read_from_the_query(query: bytes, model: str) -> None:
 
 @given(st.sampled_from(["POST", "GET", "DELETE"]), st.binary(max_size=30), st.binary(max_size=30))
 def test_arbitrary_bytes_do_no_harm(method: str, path: bytes, query: bytes) -> None:
-    engine_request(method, b"/v1/" + path, b"model=" + query)
+    destination_of(method, b"/v1/" + path, b"model=" + query)
 
 
 def test_an_unknown_id_is_told_what_helps() -> None:

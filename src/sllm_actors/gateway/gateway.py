@@ -18,8 +18,8 @@ from sllm_actors.gateway.api.app import build_app
 from sllm_actors.gateway.api.control import Control, HeadNode
 from sllm_actors.gateway.api.instances import Instances
 from sllm_actors.gateway.path.asgi_inference import Guarded
-from sllm_actors.gateway.path.asgi_request import ASGI
-from sllm_actors.gateway.path.connector import OpenStream
+from sllm_actors.gateway.path.clients.asgi_request import ASGI
+from sllm_actors.gateway.path.engines.connector import OpenStream
 from sllm_actors.gateway.path.inference import Inference
 from sllm_actors.gateway.path.server import HttpServer
 from sllm_actors.gateway.routing.actor import DialWorkers, GatewayActor, Memory, NodeLinks

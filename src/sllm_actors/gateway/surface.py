@@ -48,7 +48,7 @@ class ModelIn(Enum):
 
 
 @frozen
-class EngineRequest:
+class Destination:
     """What the first line of a request for an engine says.
 
     Attributes:
@@ -60,10 +60,10 @@ class EngineRequest:
     name: str = ""
 
 
-_BY_BODY = EngineRequest(ModelIn.BODY)
+_BY_BODY = Destination(ModelIn.BODY)
 
 
-def engine_request(method: str, path: bytes, query: bytes) -> EngineRequest | None:
+def destination_of(method: str, path: bytes, query: bytes) -> Destination | None:
     """Return what a request asks of engines, or None if it is not for them.
 
     ``POST`` is, except to what an id names; so are ``GET``, ``DELETE`` and ``POST …/cancel`` for what an id
@@ -85,9 +85,9 @@ def engine_request(method: str, path: bytes, query: bytes) -> EngineRequest | No
         return None
     model = model_in_query(query)
     if model:
-        return EngineRequest(ModelIn.QUERY, model)
+        return Destination(ModelIn.QUERY, model)
     found = _ID.fullmatch(path)
-    return EngineRequest(ModelIn.ID, found[1].decode()) if found else None
+    return Destination(ModelIn.ID, found[1].decode()) if found else None
 
 
 def model_in_query(query: bytes) -> str:

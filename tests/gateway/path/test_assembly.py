@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.gateway.kit import PlayedCluster, replica, served
 
-from sllm_actors.gateway.path.assembly import ChatAssembly, CompletionAssembly
-from sllm_actors.gateway.path.events import EventCutter, data_of
+from sllm_actors.gateway.path.answers.assembly import ChatAssembly, CompletionAssembly
+from sllm_actors.gateway.path.answers.events import EventCutter, data_of
 
 # What differs between two runs of the same request.
 VARYING = ("id", "created", "timings")

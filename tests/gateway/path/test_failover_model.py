@@ -75,10 +75,13 @@ class Request(RuleBasedStateMachine):
     @rule(end=st.sampled_from(AttemptEnd), answered=st.booleans(), connect=st.none() | st.floats(0.1, 5.0))
     def an_attempt_ends(self, end: AttemptEnd, answered: bool, connect: float | None) -> None:
         assert self.at is not None
-        if end in (AttemptEnd.UNREACHED, AttemptEnd.NO_ROOM) or self.wait is not None:
+        unsent = end in (AttemptEnd.UNREACHED, AttemptEnd.NO_ROOM)
+        if unsent and self.answered:
+            return  # who has answered was reached
+        if unsent or self.wait is not None:
             answered = False
         self.answered = self.answered or answered
-        if end not in (AttemptEnd.UNREACHED, AttemptEnd.NO_ROOM):
+        if not unsent:
             self.reached.append(self.at)
         if end is AttemptEnd.BROKE:
             self.broken.add(self.at)

@@ -12,7 +12,7 @@ from tests.gateway.conftest import Engines
 from tests.gateway.kit import replica, running_gateway, served
 from tests.gateway.raw_engine import Call
 
-from sllm_actors.gateway.path.events import EventCutter
+from sllm_actors.gateway.path.answers.events import EventCutter
 
 pytestmark = pytest.mark.anyio
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sllm_actors.gateway.path.model_name import with_model, with_model_in_events
+from sllm_actors.gateway.path.answers.model_name import with_model, with_model_in_events
 
 PLAIN = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=6)
 KEYS = st.sampled_from(["model", "response", "message", "id", 'a"model', "\\"]) | st.text(max_size=3)

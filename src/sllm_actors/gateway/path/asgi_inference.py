@@ -9,10 +9,10 @@ import anyio
 
 from sllm_actors.gateway.headers import Headers, without_length
 
-from .asgi_request import ASGI, Message, Receive, Scope, Send
-from .handler import Handler
+from .clients.asgi_request import ASGI, Message, Receive, Scope, Send
+from .clients.handler import RequestHandler
+from .clients.request_head import RequestHead
 from .inference import Inference
-from .request_head import RequestHead
 
 HELD = 64 * 2**10
 """Bytes of a response that wait for the server; then the engine is read no further."""
@@ -35,7 +35,7 @@ class AsgiClient:
 
     def __init__(self, request_id: str) -> None:
         self.begun = self.ended = self.full = False
-        self.exchange: Handler | None = None
+        self.exchange: RequestHandler | None = None
         self._request_id = request_id
         self._messages: deque[dict[str, Any]] = deque()
         self._held = 0
@@ -147,7 +147,7 @@ class Guarded:
             tasks.cancel_scope.cancel()
 
 
-async def _take(receive: Receive, exchange: Handler) -> None:
+async def _take(receive: Receive, exchange: RequestHandler) -> None:
     """Give the exchange what the client sends, and tell it when that has left."""
     whole = False
     while True:

@@ -8,12 +8,12 @@ from sllm_actors.api_error import ApiError
 from sllm_actors.gateway.headers import Headers
 from sllm_actors.gateway.routing.route import Route, Upstream
 
-from .assembly import ASSEMBLIES
-from .connector import Connector
-from .engine_broke import EngineBroke
-from .engine_connection import EngineConnection
-from .engine_request import EngineRequest
-from .relays import Relay, relay_for
+from .answers.assembly import ASSEMBLIES
+from .answers.relays import Relay, relay_for
+from .engines.broke import EngineBroke
+from .engines.connection import EngineConnection
+from .engines.connector import Connector
+from .engines.request import EngineRequest
 
 
 class Owner(Protocol):

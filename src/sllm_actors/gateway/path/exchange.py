@@ -1,6 +1,6 @@
 """One inference request from its head to the end of its response.
 
-It holds no task, scope or timer. Bytes of the client come by ``Handler``'s methods, replicas by ``User``'s,
+It holds no task, scope or timer. Bytes of the client come by ``RequestHandler``'s methods, replicas by ``User``'s,
 the engine's answer by ``Owner``'s, and the time by ``look``. What follows from a failure is decided by
 ``failover``.
 """
@@ -23,11 +23,13 @@ from sllm_actors.gateway.routing.lines.holds import Hold
 from sllm_actors.gateway.routing.loss import Lost
 from sllm_actors.gateway.routing.route import Route, Upstream
 
+from .answers.events import COMMENT
 from .attempt import Attempt
-from .client import Client
-from .engine_broke import EngineBroke
-from .engine_request import EngineRequest
-from .events import COMMENT
+from .clients.client import Client
+from .clients.request_body import RequestBody
+from .clients.request_head import RequestHead
+from .engines.broke import EngineBroke
+from .engines.request import EngineRequest
 from .failover import (
     FAULTY_STATUS,
     AttemptEnd,
@@ -39,8 +41,6 @@ from .failover import (
     Failover,
     Linger,
 )
-from .request_body import RequestBody
-from .request_head import RequestHead
 
 if TYPE_CHECKING:
     from .inference import Inference
@@ -118,10 +118,10 @@ class Exchange:
         # ends within one; the client does not read; the replica counts the request; a worker is being asked.
         self._answered = self._events = self._midway = self._paused = self._counted = self._confirming = False
 
-    # ---- Handler
+    # ---- RequestHandler
 
     def body(self, data: bytes) -> None:
-        """See ``Handler``."""
+        """See ``RequestHandler``."""
         if self._stage is Stage.READING:
             self._touched = self._inference.clock()
             refusal = self._body.add(data)
@@ -129,7 +129,7 @@ class Exchange:
                 self._fail(refusal)
 
     def body_ended(self) -> None:
-        """See ``Handler``."""
+        """See ``RequestHandler``."""
         if self._stage is Stage.REFUSED and self._refusal is not None:
             self._fail(self._refusal)
         elif self._stage is Stage.READING:
@@ -138,28 +138,28 @@ class Exchange:
             self._inference.read(self._head, self._body.whole(), self)
 
     def client_left(self) -> None:
-        """See ``Handler``."""
+        """See ``RequestHandler``."""
         if self._stage is not Stage.OVER:
             log.info("request.client_left", request_id=self._head.id)
             self._client.ended = True
             self._finish(499)
 
     def pause(self) -> None:
-        """See ``Handler``."""
+        """See ``RequestHandler``."""
         self._paused = True
         self._touched = self._inference.clock()
         if self._attempt is not None:
             self._attempt.pause()
 
     def resume(self) -> None:
-        """See ``Handler``."""
+        """See ``RequestHandler``."""
         self._paused = False
         self._touched = self._inference.clock()
         if self._attempt is not None:
             self._attempt.resume()
 
     def give_up(self) -> None:
-        """See ``Handler``."""
+        """See ``RequestHandler``."""
         if self._stage is not Stage.OVER:
             self._fail(errors.gateway_stopping())
 

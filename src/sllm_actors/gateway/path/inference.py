@@ -28,14 +28,14 @@ from sllm_actors.gateway.routing.route import Route
 from sllm_actors.gateway.settings import GatewaySettings
 from sllm_actors.serving.messages import WORKER
 
-from .budget import ByteBudget
-from .client import Client
-from .connector import Connector, OpenStream
+from .clients.budget import ByteBudget
+from .clients.client import Client
+from .clients.request_head import RequestHead
 from .deadlines import Rounds
-from .engine_request import EngineRequest
+from .engines.connector import Connector, OpenStream
+from .engines.request import EngineRequest
 from .exchange import Exchange
 from .failover import CONFIRM_SECONDS, Failover, Rules
-from .request_head import RequestHead
 
 log = structlog.get_logger()
 
@@ -126,7 +126,7 @@ class Inference:
         return head.method == "POST" and _INFERENCE.fullmatch(head.path) is not None
 
     def begin(self, head: RequestHead, client: Client) -> Exchange:
-        """Begin a request whose head has come; a server then calls what ``Handler`` has."""
+        """Begin a request whose head has come; a server then calls what ``RequestHandler`` has."""
         refusal = self.refusal(head)
         if refusal is None and self.under_way >= self.settings.requests:
             refusal = errors.overloaded()

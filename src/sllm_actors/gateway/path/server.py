@@ -13,13 +13,13 @@ from anyio.abc import TaskGroup
 from sllm_actors.descriptors import MOST_CONNECTIONS
 from sllm_actors.gateway import errors
 
-from .asgi_request import ASGI, AsgiRequest, Receive, Scope, Send
-from .client_connection import ClientConnection
+from .clients.asgi_request import ASGI, AsgiRequest, Receive, Scope, Send
+from .clients.connection import ClientConnection
+from .clients.handler import RequestHandler
+from .clients.request_head import RequestHead
+from .clients.response import Http1Response
 from .deadlines import Rounds
-from .handler import Handler
-from .http1_response import Http1Response
 from .inference import Inference
-from .request_head import RequestHead
 
 log = structlog.get_logger()
 
@@ -129,7 +129,7 @@ class HttpServer:
     # ---- for connections
 
     def opened(self, connection: ClientConnection) -> None:
-        """See ``client_connection.Server``."""
+        """See ``ServerSide``."""
         self._open.add(connection)
         if len(self._open) - len(self._over) > self._bound:
             self._over.add(connection)
@@ -142,25 +142,27 @@ class HttpServer:
         self._idle.join(connection, self._clock())
 
     def closed(self, connection: ClientConnection) -> None:
-        """See ``client_connection.Server``."""
+        """See ``ServerSide``."""
         self._open.discard(connection)
         self._over.discard(connection)
         self._idle.leave(connection)
         self._changed.set()
 
     def waits(self, connection: ClientConnection) -> None:
-        """See ``client_connection.Server``."""
+        """See ``ServerSide``."""
         if self.stopping:
             connection.close()
         else:
             self._idle.join(connection, self._clock())
 
     def is_busy(self, connection: ClientConnection) -> None:
-        """See ``client_connection.Server``."""
+        """See ``ServerSide``."""
         self._idle.leave(connection)
 
-    def handle(self, head: RequestHead, response: Http1Response, connection: ClientConnection) -> Handler:
-        """See ``client_connection.Server``."""
+    def handle(
+        self, head: RequestHead, response: Http1Response, connection: ClientConnection
+    ) -> RequestHandler:
+        """See ``ServerSide``."""
         app = self._app
         if connection in self._over:
             app, response.keep_alive = self._refuse, False

@@ -19,9 +19,9 @@ from sllm_actors.gateway import errors
 from sllm_actors.gateway.routing.route import Upstream
 from sllm_actors.transport import TransportError
 
-from .engine_broke import EngineBroke, broken_by
-from .engine_connection import EngineConnection, Target
-from .engine_pool import EnginePool, PoolKey
+from .broke import EngineBroke, broken_by
+from .connection import EngineConnection, Target
+from .pool import EnginePool, PoolKey
 
 OpenStream: TypeAlias = Callable[[NodeId, OpenEngine, asyncio.Protocol], object]
 """Opens a stream to an engine through the worker that is named first, and gives it to the protocol at once.

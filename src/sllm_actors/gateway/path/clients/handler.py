@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 
-class Handler(Protocol):
+class RequestHandler(Protocol):
     """A request under way. No method waits or raises."""
 
     def body(self, data: bytes) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from .deadlines import Rounds
-from .engine_connection import EngineConnection, Target
+from sllm_actors.gateway.path.deadlines import Rounds
+
+from .connection import EngineConnection, Target
 
 PoolKey = tuple[str, str]
 """The worker and the address of an engine: what a request needs to be sent to it."""

@@ -12,11 +12,11 @@ from sllm_actors.gateway.bodies.request_fields import ABSENT, RequestFields
 from sllm_actors.gateway.bodies.rewriting import with_changes
 from sllm_actors.gateway.headers import Headers, for_engine, query_for_engine
 from sllm_actors.gateway.hops import passed_on
+from sllm_actors.gateway.path.clients.http1 import request_head
+from sllm_actors.gateway.path.clients.request_head import RequestHead
 from sllm_actors.gateway.routing.route import Route
 
-from .engine_connection import Target
-from .http1 import request_head
-from .request_head import RequestHead
+from .connection import Target
 
 
 class EngineRequest:

@@ -14,10 +14,10 @@ from sllm_actors.api_error import ApiError
 from sllm_actors.gateway import errors
 from sllm_actors.gateway.headers import Headers, without_length
 
-from .handler import Handler
+from .handler import RequestHandler
 from .http1 import CONTINUE
-from .http1_response import Http1Response
 from .request_head import RequestHead
+from .response import Http1Response
 
 LARGEST_HEAD = 64 * 2**10
 """Bytes that the head of a request may have: its first line and all headers."""
@@ -32,7 +32,7 @@ LINGER_BYTES = 64 * 2**20
 _UPGRADE = re.compile(rb"\r\nupgrade:[^\r\n]*", re.IGNORECASE)
 
 
-class Server(Protocol):
+class ServerSide(Protocol):
     """What a connection needs of its server.
 
     Attributes:
@@ -53,7 +53,9 @@ class Server(Protocol):
     def is_busy(self, connection: ClientConnection) -> None:
         """The head of a request has come."""
 
-    def handle(self, head: RequestHead, response: Http1Response, connection: ClientConnection) -> Handler:
+    def handle(
+        self, head: RequestHead, response: Http1Response, connection: ClientConnection
+    ) -> RequestHandler:
         """Begin to serve a request."""
 
 
@@ -63,7 +65,7 @@ class _Waiting:
 
     head: RequestHead
     response: Http1Response
-    _handler: Handler | None = None
+    _handler: RequestHandler | None = None
     _parts: list[bytes] = field(factory=list)
     _whole: bool = False
 
@@ -78,7 +80,7 @@ class _Waiting:
         if self._handler is not None:
             self._handler.body_ended()
 
-    def start(self, handler: Handler) -> None:
+    def start(self, handler: RequestHandler) -> None:
         self._handler = handler
         for part in self._parts:
             handler.body(part)
@@ -126,12 +128,12 @@ class ClientConnection(asyncio.Protocol):
         "_whole",
     )
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: ServerSide) -> None:
         self._server = server
         self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport
-        self._handler: Handler | None = None
-        self._sink: Handler | _Waiting | _Rest | None = None
+        self._handler: RequestHandler | None = None
+        self._sink: RequestHandler | _Waiting | _Rest | None = None
         self._queue: deque[_Waiting] = deque()
         self._headers: Headers = []
         self._url = b""
@@ -238,15 +240,15 @@ class ClientConnection(asyncio.Protocol):
     # ---- for the response
 
     def write(self, data: bytes) -> None:
-        """See ``http1_response.Connection``."""
+        """See ``ResponseWire``."""
         self._transport.write(data)
 
     def request_is_whole(self) -> bool:
-        """See ``http1_response.Connection``."""
+        """See ``ResponseWire``."""
         return self._whole or bool(self._queue)
 
     def response_ended(self, *, keep_alive: bool) -> None:
-        """See ``http1_response.Connection``."""
+        """See ``ResponseWire``."""
         self._handler = None
         if not self.request_is_whole():
             self._linger()
@@ -258,7 +260,7 @@ class ClientConnection(asyncio.Protocol):
             self._server.waits(self)
 
     def cut_off(self) -> None:
-        """See ``http1_response.Connection``."""
+        """See ``ResponseWire``."""
         self._handler = None
         self._transport.abort()
 
@@ -299,13 +301,13 @@ class ClientConnection(asyncio.Protocol):
         self._transport.close()
 
     def give_up(self) -> None:
-        """End the response that is under way; see ``Handler.give_up``."""
+        """End the response that is under way; see ``RequestHandler.give_up``."""
         if self._handler is not None:
             self._handler.give_up()
 
     # ---- inside
 
-    def _begin(self, head: RequestHead, response: Http1Response) -> Handler:
+    def _begin(self, head: RequestHead, response: Http1Response) -> RequestHandler:
         self._expects = b"expect" in head.named
         handler = self._server.handle(head, response, self)
         if not response.ended:

@@ -12,8 +12,8 @@ import structlog
 from sllm_actors.gateway import errors
 from sllm_actors.gateway.headers import without_length
 
-from .http1_response import Http1Response
 from .request_head import RequestHead
+from .response import Http1Response
 
 log = structlog.get_logger()
 
@@ -47,7 +47,7 @@ class Flow(Protocol):
 
 
 class AsgiRequest:
-    """See ``Handler``; ``run`` is to be called once, in a task that somebody owns.
+    """See ``RequestHandler``; ``run`` is to be called once, in a task that somebody owns.
 
     Args:
         app: The application.
@@ -155,10 +155,10 @@ class AsgiRequest:
     def _wake(self) -> None:
         self._changed.set()
 
-    # ---- Handler
+    # ---- RequestHandler
 
     def body(self, data: bytes) -> None:
-        """See ``Handler``."""
+        """See ``RequestHandler``."""
         self._parts.append(data)
         self._held += len(data)
         if self._held > HELD and not self._full:
@@ -167,26 +167,26 @@ class AsgiRequest:
         self._wake()
 
     def body_ended(self) -> None:
-        """See ``Handler``."""
+        """See ``RequestHandler``."""
         self._whole = True
         self._wake()
 
     def client_left(self) -> None:
-        """See ``Handler``."""
+        """See ``RequestHandler``."""
         self._left = True
         self._wake()
 
     def pause(self) -> None:
-        """See ``Handler``."""
+        """See ``RequestHandler``."""
         self._paused = True
 
     def resume(self) -> None:
-        """See ``Handler``."""
+        """See ``RequestHandler``."""
         self._paused = False
         self._wake()
 
     def give_up(self) -> None:
-        """See ``Handler``."""
+        """See ``RequestHandler``."""
         self._scope.cancel()
 
 

@@ -22,9 +22,9 @@ from sllm_actors.gateway.headers import (
     is_plain_json,
     without_length,
 )
+from sllm_actors.gateway.path.engines.broke import EngineBroke
 
 from .assembly import Assembly
-from .engine_broke import EngineBroke
 from .events import DONE, EventCutter, data_of
 from .model_name import with_model, with_model_in_events
 

@@ -11,7 +11,7 @@ from sllm_actors.gateway.headers import Headers
 from .http1 import LAST_CHUNK, chunk, response_head
 
 
-class Connection(Protocol):
+class ResponseWire(Protocol):
     """What a response needs of its client's connection."""
 
     def write(self, data: bytes) -> None:
@@ -53,7 +53,7 @@ class Http1Response:
     )
 
     def __init__(
-        self, connection: Connection, request_id: str, method: str, version: str, *, keep_alive: bool
+        self, connection: ResponseWire, request_id: str, method: str, version: str, *, keep_alive: bool
     ) -> None:
         self.begun = self.ended = False
         self._connection = connection

@@ -11,7 +11,7 @@ from attrs import frozen
 
 from sllm_actors.gateway.headers import Headers
 
-from .engine_broke import EngineBroke, broken_by
+from .broke import EngineBroke, broken_by
 
 LARGEST_HEAD = 64 * 2**10
 """Bytes that may come before the head of a response is complete."""
