@@ -96,7 +96,9 @@ async def run_gateway(settings: GatewayNodeSettings, stopping: anyio.Event) -> N
 
 
 @asynccontextmanager
-async def _server(gateway: Gateway, public: PublicTls | None) -> AsyncIterator[Callable[..., Awaitable[None]]]:
+async def _server(
+    gateway: Gateway, public: PublicTls | None
+) -> AsyncIterator[Callable[..., Awaitable[None]]]:
     """Give what serves the public port: cleartext by the hot path, TLS by hypercorn's protocols."""
     if public is None:
         yield gateway.serve

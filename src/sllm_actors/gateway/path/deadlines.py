@@ -34,6 +34,10 @@ class Rounds(Generic[T]):
         """Remove a member, if it is in."""
         self._due.pop(member, None)
 
+    def members(self) -> list[T]:
+        """Return all members."""
+        return list(self._due)
+
     def due(self, now: float) -> list[T]:
         """Return the members whose period is over; a new one of theirs begins."""
         found = []

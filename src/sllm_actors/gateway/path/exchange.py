@@ -1,8 +1,8 @@
 """One inference request from its head to the end of its response.
 
-It holds no task, scope or timer. Bytes of the client come by ``RequestHandler``'s methods, replicas by ``User``'s,
-the engine's answer by ``Owner``'s, and the time by ``look``. What follows from a failure is decided by
-``failover``.
+It holds no task, scope or timer. Bytes of the client come by ``RequestHandler``'s methods, replicas by
+``User``'s, the engine's answer by ``Owner``'s, and the time by ``look``. What follows from a failure, the
+module ``failover`` decides.
 """
 
 from __future__ import annotations

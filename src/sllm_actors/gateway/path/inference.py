@@ -153,6 +153,12 @@ class Inference:
         self._rounds.join(exchange, self.clock())
         return exchange
 
+    def give_up(self) -> None:
+        """End every request under way, and refuse each later one, with the error ``gateway_stopping``."""
+        self.stopping = True
+        for exchange in self._rounds.members():
+            exchange.give_up()
+
     # ---- for requests
 
     def read(self, head: RequestHead, body: bytes, exchange: Exchange) -> None:

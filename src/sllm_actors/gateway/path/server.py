@@ -107,7 +107,7 @@ class HttpServer:
             await self._all_closed()
         if self._open:
             if self._inference is not None:
-                self._inference.stopping = True
+                self._inference.give_up()
             for connection in list(self._open):
                 connection.give_up()
             with anyio.move_on_after(LAST_WORDS):
