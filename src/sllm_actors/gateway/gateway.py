@@ -30,6 +30,7 @@ from sllm_actors.gateway.routing.following import Peers
 from sllm_actors.gateway.routing.poison import Poison
 from sllm_actors.gateway.routing.router import RouterTools
 from sllm_actors.gateway.routing.snapshot_file import SnapshotFile
+from sllm_actors.http_server import Seats
 from sllm_actors.serving.messages import GATEWAY
 
 from .settings import GatewaySettings
@@ -78,10 +79,11 @@ class Gateway:
         shutdown: anyio.Event,
         grace: float,
         connections: int = MOST_CONNECTIONS,
+        seats: Seats | None = None,
     ) -> None:
         """Serve cleartext HTTP/1.1; see ``HttpServer.serve``. Only within ``running``."""
         server = HttpServer(self.app, self._inference, connections)
-        await server.serve(listener, shutdown=shutdown, grace=grace)
+        await server.serve(listener, shutdown=shutdown, grace=grace, seats=seats)
 
 
 def open_gateway(

@@ -12,6 +12,8 @@ from anyio.abc import TaskGroup
 
 from sllm_actors.descriptors import MOST_CONNECTIONS
 from sllm_actors.gateway import errors
+from sllm_actors.http_server.accepting import Acceptor
+from sllm_actors.http_server.seats import Seats
 
 from .clients.asgi_request import ASGI, AsgiRequest, Receive, Scope, Send
 from .clients.connection import ClientConnection
@@ -39,10 +41,6 @@ LOOK_SECONDS = 1.0
 """How often idle connections are looked at."""
 
 
-BACKLOG = 2048
-"""Connections that may wait to be accepted."""
-
-
 class HttpServer:
     """Accepts connections, and hands each request to the hot path or to the application.
 
@@ -65,12 +63,21 @@ class HttpServer:
         self._bound = connections
         self._open: set[ClientConnection] = set()
         self._over: set[ClientConnection] = set()
+        self._taken = 0
+        self._acceptor: Acceptor | None = None
         self._idle: Rounds[ClientConnection] = Rounds(KEEP_ALIVE_SECONDS)
         self._changed = anyio.Event()
         self._tasks: TaskGroup
         self._clock: Callable[[], float]
 
-    async def serve(self, listener: socket.socket, *, shutdown: anyio.Event, grace: float) -> None:
+    async def serve(
+        self,
+        listener: socket.socket,
+        *,
+        shutdown: anyio.Event,
+        grace: float,
+        seats: Seats | None = None,
+    ) -> None:
         """Serve until ``shutdown`` is set, and then until the requests in flight have ended.
 
         A cancellation has the effect of ``shutdown``. When ``grace`` is over, those that are left end with
@@ -80,24 +87,38 @@ class HttpServer:
             listener: A bound socket, which other processes may have too; it is closed here at the end.
             shutdown: When set, no more connections are accepted.
             grace: Seconds that requests in flight then get.
+            seats: For the processes that share the listener; see ``Acceptor``.
         """
-        loop = asyncio.get_running_loop()
-        self._clock = loop.time
+        self._clock = asyncio.get_running_loop().time
         stop = anyio.Event()
         async with anyio.create_task_group() as watch:
             watch.start_soon(_pass_on, shutdown, stop)
             # Requests under way outlast a cancellation: they get their grace.
             with anyio.CancelScope(shield=True):
                 async with anyio.create_task_group() as self._tasks:
-                    server = await loop.create_server(
-                        lambda: ClientConnection(self), sock=listener, backlog=BACKLOG
+                    acceptor = self._acceptor = Acceptor(
+                        listener, self._take, connections=lambda: len(self._open) + self._taken, seats=seats
                     )
                     self._tasks.start_soon(self._close_idle)
                     await stop.wait()
-                    server.close()
+                    acceptor.stop()
+                    await anyio.lowlevel.checkpoint()  # the connections that were taken last begin
                     await self._drain(grace)
                     self._tasks.cancel_scope.cancel()
             watch.cancel_scope.cancel()
+
+    def _take(self, accepted: socket.socket) -> None:
+        self._taken += 1
+        self._tasks.start_soon(self._connect, accepted)
+
+    async def _connect(self, accepted: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.connect_accepted_socket(lambda: ClientConnection(self), accepted)
+        except OSError:
+            accepted.close()  # the client has left already
+        finally:
+            self._taken -= 1
 
     async def _drain(self, grace: float) -> None:
         self.stopping = True
@@ -147,6 +168,8 @@ class HttpServer:
         self._over.discard(connection)
         self._idle.leave(connection)
         self._changed.set()
+        if self._acceptor is not None:
+            self._acceptor.show()
 
     def waits(self, connection: ClientConnection) -> None:
         """See ``ServerSide``."""
