@@ -71,6 +71,7 @@ TESTS = {
         "bodies/test_stream_end",
         "bodies/test_stream_error",
         "path/test_assembly",
+        "path/test_events",
         "path/test_failover",
         "path/test_model_name",
         "routing/test_balancer",

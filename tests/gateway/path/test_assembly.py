@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.gateway.kit import PlayedCluster, replica, served
 
-from sllm_actors.gateway.path.answers.assembly import ChatAssembly, CompletionAssembly
-from sllm_actors.gateway.path.answers.events import EventCutter, data_of
+from sllm_actors.gateway.path.answers.assembly import ASSEMBLIES, ChatAssembly, CompletionAssembly
 
 # What differs between two runs of the same request.
 VARYING = ("id", "created", "timings")
@@ -186,25 +185,8 @@ def test_no_chunk_however_strange_breaks_it(chunks: list[dict[str, Any]]) -> Non
         json.dumps(assembly.document())
 
 
-EVENTS = st.lists(
-    st.sampled_from([b"data: {}\n\n", b": comment\n\n", b"data: a\r\ndata: b\r\n\r\n", b"data: [DONE]\n\n"])
+@pytest.mark.parametrize(
+    "path", ["/v1/responses", "/v1/messages", "/v1/embeddings", "/v1/messages/count_tokens"]
 )
-
-
-@given(EVENTS, st.lists(st.integers(1, 8), min_size=1, max_size=20))
-def test_events_come_out_whole_however_the_bytes_were_split(events: list[bytes], sizes: list[int]) -> None:
-    whole = b"".join(events)
-    cutter, out, position, turn = EventCutter(), [], 0, 0
-    while position < len(whole):
-        size = sizes[turn % len(sizes)]
-        out.append(cutter.feed(whole[position : position + size]))
-        position, turn = position + size, turn + 1
-    assert b"".join(out) + cutter.rest() == whole
-    assert all(not piece or piece.endswith((b"\n\n", b"\r\n\r\n")) for piece in out)
-    assert [data for piece in out for data in data_of(piece)] == data_of(whole)
-
-
-def test_an_event_without_end_is_passed_on_in_pieces() -> None:
-    cutter = EventCutter(limit=10)
-    assert cutter.feed(b"data: 12") == b""
-    assert cutter.feed(b"3456") == b"data: 123456"
+def test_answers_of_other_paths_are_never_put_together(path: str) -> None:
+    assert path not in ASSEMBLIES

@@ -10,7 +10,9 @@ COMMENT = b": keep-alive\n\n"
 DONE = b"[DONE]"
 """The data of the last event of a stream in OpenAI's API."""
 
-_END = re.compile(rb"\r\n\r\n|\n\n|\r\r")
+_END = re.compile(rb"\r\n\r\n|\n\r?\n|\r\r")
+_BLANK_LINES = (b"\n\n", b"\n\r\n", b"\r\r")
+_LINE_END = re.compile(rb"\r\n|\n|\r")
 
 
 class EventCutter:
@@ -32,6 +34,7 @@ class EventCutter:
 
     def feed(self, data: bytes) -> bytes:
         """Take the next bytes; return all events that are whole now, unchanged, or ``b""``."""
+        unseen = max(0, len(self._rest) - 2)  # before it there is no end, only perhaps the beginning of one
         if self._rest:
             data = self._rest + data
             self._rest = b""
@@ -39,8 +42,9 @@ class EventCutter:
             self.midway = False
             return data
         end = 0
-        for match in _END.finditer(data):
-            end = match.end()
+        for blank_line in _BLANK_LINES:
+            found = data.rfind(blank_line, unseen)
+            end = max(end, found + len(blank_line)) if found >= 0 else end
         if end == 0 and len(data) > self._limit:
             self.midway = True
             return data
@@ -58,7 +62,7 @@ def data_of(events: bytes) -> list[bytes]:
     """Return the data of each event in ``events``, which are whole. Events without data are left out."""
     found = []
     for event in _END.split(events):
-        lines = [line for line in re.split(rb"\r\n|\n|\r", event) if line.startswith(b"data:")]
+        lines = [line for line in _LINE_END.split(event) if line.startswith(b"data:")]
         if lines:
             found.append(b"\n".join(line[5:].removeprefix(b" ") for line in lines))
     return found
