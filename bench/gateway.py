@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import tempfile
 import time
@@ -23,6 +24,9 @@ from bench.harness.tables import show
 PACKAGES = ("sllm-actors", "uvloop", "httptools", "msgspec")
 FILE = click.Path(path_type=Path, dir_okay=False)
 COUNT = click.IntRange(min=1)
+
+BUSY = 0.5
+"""The load for each core above which the figures say little."""
 
 
 def chosen(known: tuple[str, ...], option: str, text: str) -> tuple[str, ...]:
@@ -108,6 +112,10 @@ def main(
         burst=burst,
     )
     before, began = load(), time.monotonic()
+    facts = machine_facts(PACKAGES)
+    if before[0] > BUSY * facts["cores"]:
+        click.echo(f"warning: the machine does other work (load {before[0]:g}): trust no figure", err=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # and end what was started
     with tempfile.TemporaryDirectory(prefix="sllm-bench-") as folder:
         collected, systems = measure(plan, Path(folder), lambda line: click.echo(f"  {line}", err=True))
     conditions = {
@@ -123,7 +131,7 @@ def main(
         "load_after": load(),
         "took_s": round(time.monotonic() - began),
     }
-    content = assemble(plan, collected, systems, machine=machine_facts(PACKAGES), conditions=conditions)
+    content = assemble(plan, collected, systems, machine=facts, conditions=conditions)
     show(*tables(content))
     for name, sentences in content["errors"].items():
         for sentence in sentences:

@@ -14,6 +14,7 @@ TUNNEL: Final = "sllm-tunnel"
 DIRECT: Final = "direct"
 REFERENCE: Final = "vllm-router"
 ALSO: Final = "smg"
+LITELLM: Final = "litellm"
 
 MAIN_CONNECTIONS: Final = 32
 FIRST_TOKEN_CONNECTIONS: Final = 1

@@ -7,10 +7,10 @@ from typing import Final
 
 from attrs import frozen
 
-from .measures import ALSO, DIRECT, OURS, REFERENCE, TUNNEL
+from .measures import ALSO, DIRECT, LITELLM, OURS, REFERENCE, TUNNEL
 from .phases import Phase
 
-SYSTEMS: Final = (OURS, TUNNEL, REFERENCE, ALSO, "nginx", "litellm", DIRECT)
+SYSTEMS: Final = (OURS, TUNNEL, REFERENCE, ALSO, "nginx", LITELLM, DIRECT)
 
 PARTS: Final = ("plain", "streamed", "steady", "many-streams", "burst", "processes")
 
@@ -61,6 +61,23 @@ class Plan:
         ]
         return [*loops, *([Phase("steady", self.streams, self.seconds)] if "steady" in self.parts else [])]
 
+    def turns(self, systems: Sequence[str]) -> list[tuple[list[str], list[Phase], int]]:
+        """Return what is done one after the other: which systems, their phases, and in how many rounds.
+
+        LiteLLM goes through its many streams last of all: it is at work on them long after they are over.
+
+        Args:
+            systems: Those that could be started.
+        """
+        early = [name for name in systems if name != LITELLM]
+        late = [name for name in systems if name == LITELLM]
+        turns = [
+            (early, self.once(), 1),
+            (list(systems), self.each_round(), self.rounds),
+            (late, self.once(), 1),
+        ]
+        return [(names, phases, rounds) for names, phases, rounds in turns if names and phases]
+
     def rounds_of(self, system: str) -> int:
         """Return in how many rounds a system is measured."""
-        return min(self.rounds, SLOW_ROUNDS) if system in ("litellm", DIRECT) else self.rounds
+        return min(self.rounds, SLOW_ROUNDS) if system in (LITELLM, DIRECT) else self.rounds

@@ -18,10 +18,12 @@ from bench.peers.gateways import open_peer, peers
 from .load import put_under_load
 from .measures import DIRECT, MAIN, OURS, TUNNEL, Row, declare, judge, main_figures
 from .ours import MODEL, UPSTREAM, open_ours
+from .phases import Phase
 from .plan import Plan
 from .system import System, SystemFailed, program, wait_for
 from .target import Target
 from .two_processes import measure_processes
+from .usage import QUIET_WITHIN, quiet
 
 Say = Callable[[str], None]
 
@@ -34,25 +36,28 @@ def measure(plan: Plan, folder: Path, say: Say) -> tuple[Collected, dict[str, Sy
     """
     collected = Collected()
     with _opened(plan, folder, collected, say) as systems:
-        for phases, rounds in ((plan.once(), 1), (plan.each_round(), plan.rounds)):
-            if phases:
+        for names, phases, rounds in plan.turns(list(systems)):
 
-                def once(name: str, phases: Any = phases) -> Row:
-                    return put_under_load(name, systems[name].target, phases).figures
+            def once(name: str, phases: Sequence[Phase] = phases) -> Row:
+                target = systems[name].target
+                figures = put_under_load(name, target, phases).figures
+                if not quiet(target):
+                    say(f"{name} is still busy {QUIET_WITHIN:g} s later: what comes next suffers from it")
+                return figures
 
-                def tell(each: int, name: str, of: int = rounds) -> None:
-                    say(f"round {each + 1} of {of}: {name}")
+            def tell(each: int, name: str, of: int = rounds) -> None:
+                say(f"round {each + 1} of {of}: {name}")
 
-                collect(
-                    systems,
-                    rounds,
-                    once,
-                    expected=ChildFailed,
-                    into=collected,
-                    progress=tell,
-                    rotate=True,
-                    rounds_of=plan.rounds_of,
-                )
+            collect(
+                names,
+                rounds,
+                once,
+                expected=ChildFailed,
+                into=collected,
+                progress=tell,
+                rotate=True,
+                rounds_of=plan.rounds_of,
+            )
     if "processes" in plan.parts and OURS in plan.systems:
         try:
             collected.add(OURS, measure_processes(folder / "processes", plan, say))

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from bench.gateway_suite import open_streams
 from bench.gateway_suite.burst import burst
 from bench.gateway_suite.closed_loop import ClosedLoop
 from bench.gateway_suite.connection import Connection
 from bench.gateway_suite.measures import MAIN, OURS, REFERENCE, TUNNEL, Row, declare, judge, main_figures
+from bench.gateway_suite.ours import elsewhere
 from bench.gateway_suite.phases import Kind, Phase, request
 from bench.gateway_suite.plan import PARTS, SYSTEMS, Plan
 from bench.gateway_suite.plot import draw, possible
@@ -24,6 +29,7 @@ from bench.gateway_suite.suite import assemble
 from bench.gateway_suite.system import SystemFailed, program, wait_for
 from bench.gateway_suite.target import Target
 from bench.gateway_suite.upstream import FIRST, LAST, NEXT, Upstream
+from bench.gateway_suite.usage import processor_seconds, quiet
 from bench.harness.results import read
 from bench.harness.rounds import Collected
 from bench.peers.gateways import Peer, nginx_arguments, open_peer, peers
@@ -86,6 +92,23 @@ def test_everybody_who_is_here_is_measured_in_one_run(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.allow_blocking
+def test_a_worker_elsewhere_is_measured_through_its_tunnel(tmp_path: Path) -> None:
+    try:
+        elsewhere()
+    except SystemFailed as failure:
+        pytest.skip(str(failure))
+    file = tmp_path / "gateway.json"
+    small = ("--rounds", "1", "--seconds", "0.2", "--connections", "1,32", "--burst", "10")
+    done = bench(*small, "--only", "plain,burst", "--systems", "sllm-tunnel,direct", "--json", str(file))
+    assert done.returncode == 0, done.stderr
+    (tunnel, direct) = read(file)["rows"]
+    assert tunnel["errors"] == direct["errors"] == 0
+    # Every byte passes through the worker: of a local engine it only reports.
+    assert tunnel["worker_us_per_request"] > direct["cpu_us_per_request"]
+
+
+@pytest.mark.slow
+@pytest.mark.allow_blocking
 def test_two_processes_share_the_work_and_lose_nothing(tmp_path: Path) -> None:
     file = tmp_path / "gateway.json"
     done = bench("--rounds", "1", "--only", "processes", "--systems", "sllm", "--json", str(file))
@@ -95,6 +118,20 @@ def test_two_processes_share_the_work_and_lose_nothing(tmp_path: Path) -> None:
     assert found["processes_least_share"] > 0
     assert found["processes_lost"] == 0
     assert "queued requests lost with a process: none" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.allow_blocking
+def test_a_run_that_is_told_to_end_leaves_no_process_behind() -> None:
+    command = [sys.executable, str(ROOT / "bench" / "gateway.py"), "--systems", "direct", "--only", "plain"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stderr is not None
+        assert any("round 1" in line for line in running.stderr)
+        family = psutil.Process(running.pid).children(recursive=True)
+        running.terminate()
+        assert running.wait(60) == 128 + signal.SIGTERM
+    assert family
+    assert psutil.wait_procs(family, timeout=20)[1] == []
 
 
 @pytest.mark.parametrize(
@@ -213,6 +250,33 @@ def test_events_are_counted_wherever_the_stream_is_cut() -> None:
     assert {asyncio.run(run(cut)) for cut in range(len(answer))} == {(6, True)}
 
 
+def test_the_clock_of_a_process_is_its_processor_time() -> None:
+    before = processor_seconds([os.getpid()])
+    began = time.process_time()
+    while time.process_time() - began < 0.05:
+        pass
+    assert 0.05 <= processor_seconds([os.getpid()]) - before < 5
+    assert processor_seconds([os.getpid(), os.getpid()]) > before
+
+
+def test_a_system_is_quiet_when_it_uses_no_processor_or_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.gateway_suite.usage.QUIET_WITHIN", 1.0)
+    monkeypatch.setattr("bench.gateway_suite.usage.QUIET", 0.005)  # a busy machine gives little to each
+    code = "import sys\nfor line in sys.stdin:\n    while line != 'rest\\n': pass"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, text=True) as process:
+        target = Target(1, "key", "bench", {"gateway": [process.pid]})
+        assert process.stdin is not None
+        process.stdin.write("rest\n")
+        process.stdin.flush()
+        assert quiet(target)
+        process.stdin.write("work\n")
+        process.stdin.flush()
+        assert not quiet(target)
+        process.kill()
+        process.wait()
+        assert quiet(target)
+
+
 # ---- requests, turns, verdicts
 
 
@@ -250,6 +314,13 @@ def test_a_plan_has_the_phases_of_its_parts() -> None:
         *("plain_1", "plain_32", "streamed_1", "streamed_32", "steady"),
     ]
     assert plan(parts=("processes",)).once() == plan(parts=("processes",)).each_round() == []
+    started = ["sllm", "litellm"]
+    assert [(names, phases[0].name, rounds) for names, phases, rounds in plan().turns(started)] == [
+        (["sllm"], "many", 1),
+        (started, "plain_1", 9),
+        (["litellm"], "many", 1),
+    ]
+    assert [names for names, _, _ in plan(parts=("burst",)).turns(["smg"])] == [["smg"]]
     assert (plan().rounds_of("smg"), plan().rounds_of("litellm"), plan(rounds=1).rounds_of("smg")) == (
         9,
         1,
