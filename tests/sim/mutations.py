@@ -23,6 +23,8 @@ from sllm_actors.transport.data_lane import DataLane
 from sllm_actors.transport.fence import Fences
 from sllm_actors.transport.outbox import Outbox
 from sllm_actors.transport.peer_link import PeerLink
+from sllm_actors.transport.streams.stream import TunnelStream
+from sllm_actors.transport.streams.stream_state import StreamState
 
 Mutation = Callable[[], AbstractContextManager[object]]
 
@@ -177,6 +179,32 @@ def mailboxes_are_larger() -> AbstractContextManager[object]:
     return patch.object(Mailbox, "__init__", larger)
 
 
+def breaks_of_streams_are_not_told() -> AbstractContextManager[object]:
+    """A stream is not told that its lane was lost."""
+    return patch.object(TunnelStream, "broken", lambda *_: None)
+
+
+def breaks_of_streams_look_orderly() -> AbstractContextManager[object]:
+    """A stream whose lane was lost ends as one of which all bytes have come."""
+    lose = TunnelStream._lose
+
+    def orderly(self: TunnelStream, error: Exception | None) -> None:
+        lose(self, None)
+
+    return patch.object(TunnelStream, "_lose", orderly)
+
+
+def streams_overtake_themselves() -> AbstractContextManager[object]:
+    """What a stream has queued goes out last first."""
+    cut = StreamState.cut
+
+    def reversed_cut(self: StreamState, size: int, into: list[Any]) -> None:
+        self.pieces.reverse()
+        cut(self, size, into)
+
+    return patch.object(StreamState, "cut", reversed_cut)
+
+
 MUTATIONS: Final[dict[str, Mutation]] = {
     "": nullcontext,
     **{
@@ -195,6 +223,9 @@ MUTATIONS: Final[dict[str, Mutation]] = {
             restarts_for_ever,
             work_outlives_its_actor,
             mailboxes_are_larger,
+            breaks_of_streams_are_not_told,
+            breaks_of_streams_look_orderly,
+            streams_overtake_themselves,
         )
     },
 }

@@ -29,6 +29,7 @@ from sllm_actors.actors import (
 )
 from sllm_actors.transport import TunnelRefused
 
+from .clients import Client
 from .ledger import EPSILON, Uid, Watch, name_of
 
 if TYPE_CHECKING:
@@ -191,6 +192,7 @@ class Person(Actor):
                 "ask",
                 "ask behind",
                 "tunnel",
+                "stream",
                 "watch",
                 "unwatch",
                 "last words",
@@ -198,7 +200,7 @@ class Person(Actor):
                 "stop",
                 "child",
             ],
-            [30, 8, 2, 12, 12, 8, 16, 3, 3, 2, 1, 3],
+            [30, 8, 2, 12, 12, 4, 4, 16, 3, 3, 2, 1, 3],
         )[0]:
             case "tell":
                 for _ in range(self.rng.randint(1, 4)):
@@ -210,8 +212,8 @@ class Person(Actor):
                     self.tell(other, self.rng.randint(0, 2_000))
             case "ask":
                 await self.ask(other)
-            case "ask behind" | "tunnel" as what:
-                work = self.ask if what == "ask behind" else self.use_engine
+            case "ask behind" | "tunnel" | "stream" as what:
+                work = {"ask behind": self.ask, "tunnel": self.use_engine, "stream": self.use_stream}[what]
                 self.context.start_soon(self.behind, work, other)
             case "watch":
                 self.watch(other)
@@ -308,6 +310,26 @@ class Person(Actor):
         finally:
             world.left_engines.add(number)
             world.ledger.counts[f"tunnel {outcome}"] += 1
+
+    async def use_stream(self, ref: ActorRef) -> None:
+        """Exchange bytes with an engine on that node, now and then reading nothing, and perhaps leave."""
+        world, number, rng = self.world, self.world.ledger.next_id(), self.rng
+        client = Client(self.node, number, rng.choice([0, 1, 3_000, 100_000]))
+        try:
+            self.node.transport.open_stream(ref.address.node, Through(number), client)
+        except (PeerDown, TunnelRefused) as error:
+            world.ledger.counts[f"stream {type(error).__name__}"] += 1
+            return
+        world.clients.append(client)
+        try:
+            with anyio.move_on_after(rng.choice([0.02, 0.2, 1.0])):
+                while not client.over.is_set():
+                    await anyio.sleep(rng.random() * 0.1)
+                    client.stream.resume_reading()
+        finally:
+            if not client.over.is_set():
+                client.leave(at_once=rng.random() < 0.5)
+            world.left_engines.add(number)
 
     async def have_child(self) -> None:
         number = self.world.ledger.next_id()

@@ -8,6 +8,7 @@ import trio
 from sllm_actors.actors import AskError, NodeId
 from sllm_actors.actors.actor_cell import ActorCell
 from sllm_actors.transport.peer_link import PeerLink
+from sllm_actors.transport.streams.wire import STREAM_WINDOW
 
 from .ledger import EPSILON
 from .nodes import PROBE, SimNode
@@ -17,13 +18,6 @@ from .world import World
 WITHIN = 20.0
 """Virtual seconds until all that must hold: a link's budget, a handshake that hangs, back-offs, some of them
 one after the other; and half a megabyte that was queued, through a kernel's 4 KiB at 40 ms a round."""
-
-SILENT = ("forget", "cut_one_end", "cut_clogged", "slow", "power")
-"""Faults after which one end of a connection may know of its end, and the other not.
-
-A host without power says nothing: one that is back in a later life before it was missed is not taken for
-gone, since nodes also begin later lives with their tunnels open.
-"""
 
 PATIENCE = 60.0
 """Virtual seconds until slow actors must have handled what waits for them."""
@@ -39,6 +33,9 @@ def check_bounds(world: World) -> None:
                 if mailbox.held > limits.messages or mailbox.weight > limits.bytes:
                     ledger.violated("I6", f"{cell} holds {mailbox.held} messages, {mailbox.weight} bytes")
         node.network.check_lanes()
+        for stream in node.transport._tunnels.streams():
+            if sum(map(len, stream._unread or ())) > STREAM_WINDOW:
+                ledger.violated("I6", f"{node.name} keeps more of {stream} than its window")
         for link in node.transport._peer_table.links.values():
             if link.unacknowledged > settings.control_messages:
                 ledger.violated("I6", f"{node.name} keeps {link.unacknowledged} control messages")
@@ -55,7 +52,7 @@ async def check_settled(world: World) -> None:
     until = trio.current_time() + WITHIN
     wrong: list[tuple[str, str]] = []
     while trio.current_time() < until:
-        wrong = _credits(world) + _monitors(world) + _engines(world) + await _talk(world)
+        wrong = _credits(world) + _monitors(world) + _engines(world) + _streams(world) + await _talk(world)
         if not wrong:
             return
         await anyio.sleep(0.25)
@@ -102,18 +99,22 @@ def _monitors(world: World) -> list[tuple[str, str]]:
 
 
 def _engines(world: World) -> list[tuple[str, str]]:
-    """I11: an engine whose client has left was told, unless its connection alone may have gone silent.
-
-    Nothing but the engine's own next byte finds that out: the link holds, on other connections. (On a slow
-    way it is the kernel that gives a close up; a real one has far more patience with tunnels.)
-    """
-    if any(world.ledger.counts[f"fault {fault}"] for fault in SILENT):
-        return []
+    """I11: an engine whose client has left was told."""
     return [
         ("I11", f"the engine of tunnel {number} was never told that its client has left")
         for number, engine in world.engines.items()
         if number in world.left_engines and not engine.closed
     ]
+
+
+def _streams(world: World) -> list[tuple[str, str]]:
+    """I13: each stream has ended, and what had it forgets it."""
+    wrong = [("I13", f"{client} never ended") for client in world.clients if not client.over.is_set()]
+    for node in world.nodes.values():
+        tunnels = node.transport._tunnels
+        if tunnels.open or tunnels.buffered:
+            wrong.append(("I13", f"{node.name} keeps {tunnels.open} streams and {tunnels.buffered} bytes"))
+    return wrong
 
 
 def _credits(world: World) -> list[tuple[str, str]]:

@@ -11,6 +11,7 @@ from sllm_actors.testing.sim_net import SimNet
 from sllm_actors.testing.sim_run import Freezer
 from sllm_actors.transport import TransportSettings
 
+from .clients import Client
 from .engine import Echo
 from .ledger import Ledger, Uid, Watch
 from .nodes import SimNode
@@ -31,6 +32,7 @@ class World:
         watchers: Who began to watch an actor.
         engines: The far ends of tunnels, by the number of their request.
         left_engines: Those whose client has left.
+        clients: Everybody who has opened a stream.
         quiet: Nobody does anything of his own any more.
     """
 
@@ -48,6 +50,7 @@ class World:
         self.watchers: dict[Uid, list[Address]] = {}
         self.engines: dict[int, Echo] = {}
         self.left_engines: set[int] = set()
+        self.clients: list[Client] = []
         self.breaks = False
         self.quiet = False
         self.names = [f"n{number}" for number in range(dice.choice([3, 3, 3, 4, 4, 5]))]

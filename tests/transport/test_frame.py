@@ -93,12 +93,5 @@ def test_a_frame_over_the_limit_cannot_be_encoded() -> None:
         encode(1, bytes(LIMIT + 1))
 
 
-def test_decoding_can_stop_where_another_protocol_begins() -> None:
-    decoder = FrameDecoder()
-    assert decoder.receive(encode(33, b"") + b"raw bytes", at_most=1) == [(33, b"")]
-    assert decoder.take_rest() == b"raw bytes"
-    assert decoder.take_rest() == b""
-
-
 def test_golden_bytes_of_a_frame() -> None:
     assert encode(1, b"abc") == bytes.fromhex("00000003 01 616263")

@@ -396,7 +396,13 @@ async def test_the_links_of_a_node_drop_and_return_when_it_takes_a_later_life_an
         assert gateway.transport.identity.incarnation == head.transport.identity.incarnation == life(1)
         await tunnel.send(b"still there")
         assert await tunnel.receive() == b"still there"
+        async with await gateway.transport.open_tunnel(worker.id, Open("r"), timeout=3) as other:
+            await other.send(b"on a lane of the new life")
+            assert await other.receive() == b"on a lane of the new life"
+            assert gateway.transport.statistics().tunnel_lanes == 2
         await tunnel.aclose()
+        await until(lambda: gateway.transport.statistics().tunnel_lanes == 1, what="the old lane is gone")
+        await until(lambda: worker.transport.statistics().tunnel_lanes == 1)
         tasks.cancel_scope.cancel()
 
 

@@ -82,27 +82,18 @@ class FrameDecoder:
         """How many bytes of an unfinished frame are kept."""
         return len(self._begun)
 
-    def take_rest(self) -> bytes:
-        """Give up the bytes that follow the last whole frame (where another protocol begins)."""
-        rest = bytes(self._begun)
-        self._begun = bytearray()
-        return rest
-
-    def receive(self, data: Body, *, at_most: int = 1 << 30) -> list[Frame]:
+    def receive(self, data: Body) -> list[Frame]:
         """Return the whole frames that ``data`` completes, in order; look at ``failure`` afterwards.
 
         A body of more than ``LARGE`` bytes may be a view of ``data``: whoever keeps it must copy it before
         what is behind ``data`` changes.
-
-        Args:
-            at_most: Stop after so many frames and keep the rest unread; ``take_rest`` must come next.
         """
         frames: list[Frame] = []
         if len(data) <= LARGE:
             data = bytes(data)
         at = self._finish(data, frames) if self._begun else 0
         end = len(data)
-        while end - at >= HEADER_SIZE and len(frames) < at_most and self.failure is None:
+        while end - at >= HEADER_SIZE and self.failure is None:
             length, kind = HEADER.unpack_from(data, at)
             stop = at + HEADER_SIZE + length
             if self._is_lie(length) or stop > end:

@@ -93,7 +93,9 @@ def test_a_stream_that_is_not_read_stops_at_its_window_and_stalls_no_other() -> 
     left, right = lane()
     right.greedy = False
     stalled, free = left.multiplexer.open(b""), left.multiplexer.open(b"")
-    left.multiplexer.write(stalled, bytes(10 * STREAM_WINDOW))
+    left.multiplexer.write(stalled, bytes(5 * STREAM_WINDOW))
+    exchange(left, right)
+    left.multiplexer.write(stalled, bytes(5 * STREAM_WINDOW))
     exchange(left, right)
     assert right.unread == {1: STREAM_WINDOW}
     for turn in range(20):

@@ -69,6 +69,11 @@ class TunnelBroker:
         """How many streams there are, of both directions."""
         return self._count.open
 
+    def streams(self) -> Iterator[TunnelStream]:
+        """Yield every stream."""
+        for lane in self._all():
+            yield from lane.streams.values()
+
     @property
     def lanes(self) -> int:
         """How many lanes are connected."""
