@@ -14,7 +14,7 @@ MOST_RESERVED = 256
 # What a node accepts at most, however high its limit of descriptors is.
 MOST_CONNECTIONS = 20_000
 MOST_REQUESTS = 10_000
-MOST_TUNNELS = 4_096
+MOST_TUNNELS = 10_000
 MOST_LANES = 8_192
 
 UNBOUNDED = 2**20
@@ -56,8 +56,9 @@ class TransportShare:
     """How much the transport of a node accepts at the same time.
 
     Attributes:
-        connections: Accepted connections of other nodes, tunnels among them.
-        tunnels: Tunnels of both directions. One that leads to an engine here takes two descriptors.
+        connections: Accepted connections of other nodes, a few for each.
+        tunnels: Tunnels of both directions. Many share a connection; one that leads to an engine here takes
+            the descriptor of the engine's socket.
     """
 
     connections: int
@@ -75,8 +76,8 @@ def gateway_share(limit: int) -> GatewayShare:
 def transport_share(limit: int) -> TransportShare:
     """Return how much a transport can accept with ``limit`` descriptors, up to its fixed bounds."""
     usable = _usable(limit)
-    # Two fifths for the sockets from tunnels to engines; the tunnels themselves are among the connections.
-    tunnels = max(1, min(MOST_TUNNELS, usable * 2 // 5))
+    # Three fifths for the sockets from tunnels to engines.
+    tunnels = max(1, min(MOST_TUNNELS, usable * 3 // 5))
     return TransportShare(max(1, min(MOST_LANES, usable - tunnels)), tunnels)
 
 

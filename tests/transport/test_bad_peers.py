@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import struct
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import anyio
 import pytest
@@ -14,13 +14,15 @@ from attrs import evolve
 
 from sllm_actors.actors.identity import Address, NodeId
 from sllm_actors.testing.node_keys import credential_of, key_of
+from sllm_actors.transport import TunnelRefused
 from sllm_actors.transport.admission import Admission
 from sllm_actors.transport.frame import ACK, ASK, PART, REPLY, SEQUENCED, TELL, WINDOW, encode
 from sllm_actors.transport.handshake import MAGIC, Handshake
 from sllm_actors.transport.handshake_io import dial_handshake
 from sllm_actors.transport.hello import Hello, Lane
+from sllm_actors.transport.listener import OTHER_LANES
 
-from .kit import CLUSTER, QUICK, SECRET, Node, Text, life, node, pair, until
+from .kit import CLUSTER, PATIENT, QUICK, SECRET, Node, Open, Text, life, node, pair, until
 
 pytestmark = pytest.mark.anyio
 
@@ -102,6 +104,24 @@ async def test_one_address_cannot_take_the_handshakes_of_all_others() -> None:
             await each.aclose()
         await until(lambda: right.transport.statistics().handshakes == 0)
         assert not right.transport._doorman._shaking_from
+
+
+async def test_strangers_take_no_room_of_a_peer_that_is_linked() -> None:
+    few = evolve(PATIENT, max_handshakes=2, max_handshakes_per_host=2, handshake_timeout=30.0)
+    async with node("right", settings=few) as right, node("left") as left:
+        left.transport.dial("127.0.0.1", right.port)
+        await until(lambda: left.ups() and right.ups())
+        async with AsyncExitStack() as strangers:
+            for _ in range(2):
+                await strangers.enter_async_context(await anyio.connect_tcp("127.0.0.1", right.port))
+            await until(lambda: right.transport.statistics().handshakes == 2)
+            with pytest.raises(TunnelRefused, match="opens no tunnels"):
+                await left.transport.open_tunnel(right.id, Open("r"), timeout=5)
+            assert right.transport.statistics().turned_away == 0
+            for _ in range(20):
+                await strangers.enter_async_context(await anyio.connect_tcp("127.0.0.1", right.port))
+            await until(lambda: right.transport.statistics().turned_away)
+            assert right.transport.statistics().handshakes <= OTHER_LANES + few.tunnel_lanes
 
 
 def _hello(name: str, lane: Lane, epoch: int) -> Hello:

@@ -23,6 +23,9 @@ log = structlog.get_logger("sllm_actors.transport")
 BACKLOG = 1024
 """Connections that the kernel keeps until this process accepts them."""
 
+OTHER_LANES = 2
+"""Lanes of a peer beside its tunnel lanes: control and data."""
+
 PAUSE = 0.05
 """Seconds between attempts while the process has no descriptors left."""
 
@@ -30,14 +33,19 @@ PAUSE = 0.05
 class Doorman:
     """Counts accepted connections, and says when there are too many.
 
+    Args:
+        settings: The bounds.
+        linked: Returns how many peers at a host are linked with this node.
+
     Attributes:
         open: Accepted and not yet closed.
         shaking: Of those, in their handshake.
         turned_away: Closed at once because a bound was reached.
     """
 
-    def __init__(self, settings: TransportSettings) -> None:
+    def __init__(self, settings: TransportSettings, linked: Callable[[str], int]) -> None:
         self._settings = settings
+        self._linked = linked
         self._shaking_from: Counter[str] = Counter()
         self.open = 0
         self.shaking = 0
@@ -46,13 +54,14 @@ class Doorman:
     def turns_away(self, host: str) -> bool:
         """Whether one more, from that address, would be too many.
 
-        Anybody can open connections and say nothing: one address must not take the room of all others.
+        Anybody can open connections and say nothing: one address must not take the room of all others. Who
+        is linked already has room of its own, for as many lanes as it may open.
         """
-        return (
-            self.open >= self._settings.max_connections
-            or self.shaking >= self._settings.max_handshakes
-            or self._shaking_from[host] >= self._settings.max_handshakes_per_host
-        )
+        settings, shaking = self._settings, self._shaking_from[host]
+        full = self.shaking >= settings.max_handshakes or shaking >= settings.max_handshakes_per_host
+        if full and self.open < settings.max_connections:
+            return shaking >= self._linked(host) * (OTHER_LANES + settings.tunnel_lanes)
+        return full or self.open >= settings.max_connections
 
     @contextmanager
     def handshake(self, host: str) -> Iterator[None]:

@@ -70,6 +70,10 @@ class PeerTable:
             return Admission(Code.BUSY, "it has just taken a new life; try again")
         return admit(me, peer, self._known(peer.node), self._dead.get(peer.node), dialled=dialled)
 
+    def linked(self, host: str) -> int:
+        """Return how many peers at a host are linked with this node."""
+        return sum(link.peer.host == host and link.life.announced for link in self.links.values())
+
     def remove(self, link: PeerLink) -> None:
         """Take a link out that is down: its two lives never meet again."""
         node = link.peer.node

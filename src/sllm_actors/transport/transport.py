@@ -95,7 +95,7 @@ class Transport:
         self._next_incarnation = next_incarnation
         self._codec = Codec(catalog, hooks)
         self._peer_table = PeerTable(identity, self.settings, identification)
-        self._doorman = Doorman(self.settings)
+        self._doorman = Doorman(self.settings, self._peer_table.linked)
         self._opener = LaneOpener(
             self._peer_table,
             self.settings,
