@@ -114,7 +114,7 @@ def open_gateway(
     balancer = Balancer(system.clock.now, rng, BalancerShell(system), restart_notice=settings.restart_notice)
     tools = RouterTools(Board(), balancer, settings)
     gateway = secrets.token_hex(8).encode()
-    inference = Inference(system, tools.board, balancer, open_stream, settings, gateway)
+    inference = Inference(system, tools.board, balancer, open_stream, poison, settings, gateway)
     app = build_app(
         board=tools.board,
         control=Control(system, head_node, settings.control_timeout),

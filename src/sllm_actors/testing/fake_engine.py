@@ -69,6 +69,7 @@ def read_options(argv: list[str]) -> argparse.Namespace:
 
     life = parser.add_argument_group("while it serves")
     life.add_argument("--hang-file", default="", help="answer nothing while this file exists")
+    life.add_argument("--die-on", default="", help="kill itself at a request whose text has this in it")
     life.add_argument("--dead-file", default="", help="while it exists, answer as vLLM without its core")
     life.add_argument("--stall-file", default="", help="generate nothing while it exists; /health says 200")
     life.add_argument("--fail-after", type=int, default=-1, help="send an error frame after so many tokens")
@@ -167,6 +168,8 @@ class Handler(BaseHTTPRequestHandler):
         url = urlsplit(self.path)
         if options.api_key and self.headers.get("authorization") != f"Bearer {options.api_key}":
             self._answer(401, {"error": "Unauthorized"})
+        elif options.die_on and options.die_on.encode() in body:
+            os.kill(os.getpid(), signal.SIGKILL)
         elif url.path in ("/v1/chat/completions", "/v1/completions"):
             self._complete(json.loads(body), chat="chat" in url.path)
         elif options.no_sleep:

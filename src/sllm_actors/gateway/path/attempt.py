@@ -50,21 +50,21 @@ class Attempt:
         upstream: The replica.
 
     Attributes:
+        request: As above.
         upstream: As above.
         relay: What relays the answer; None before its head has come.
-        is_sent: Whether the engine may have got something of the request.
     """
 
     __slots__ = (
         "_assembly",
         "_connection",
         "_connector",
+        "_is_sent",
         "_over",
         "_owner",
-        "_request",
         "_route",
-        "is_sent",
         "relay",
+        "request",
         "upstream",
     )
 
@@ -75,15 +75,20 @@ class Attempt:
         self.relay: Relay | None = None
         self._owner = owner
         self._connector = connector
-        self._request = request
+        self.request = request
         self._route = route
         self._connection: EngineConnection | None = None
-        self._over = self.is_sent = False
+        self._over = self._is_sent = False
         served = route.served
         kind = None
         if served is not None and served.backend == "llamacpp" and not request.fields.stream:
             kind = ASSEMBLIES.get(request.head.path.decode("latin-1"))
         self._assembly = None if kind is None else kind()
+
+    @property
+    def is_reached(self) -> bool:
+        """Whether the engine may have got the request; see ``EngineConnection.reaches``."""
+        return self._is_sent and (self._connection is None or self._connection.reaches)
 
     def start(self) -> None:
         """Begin, over a kept connection where there is one."""
@@ -121,9 +126,9 @@ class Attempt:
             self.answer_broken(EngineBroke("it closed the connection without an answer"))
             return
         self._connection = connection
-        body = self._request.body_for(self._route, self.upstream.server, assembled=self._assembly is not None)
-        self.is_sent = True
-        connection.send(self, self._request.head_for(connection.target, len(body)), body)
+        body = self.request.body_for(self._route, self.upstream.server, assembled=self._assembly is not None)
+        self._is_sent = True
+        connection.send(self, self.request.head_for(connection.target, len(body)), body)
 
     def not_connected(self, problem: EngineBroke | ApiError) -> None:
         """See ``connector.Waiting``."""
@@ -138,7 +143,7 @@ class Attempt:
         self.relay = relay_for(
             status,
             headers,
-            dialect=self._request.head.dialect,
+            dialect=self.request.head.dialect,
             assembly=self._assembly,
             name=served.model if external and served is not None else None,
             in_stream=self._owner.in_stream,

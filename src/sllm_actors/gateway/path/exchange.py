@@ -219,8 +219,10 @@ class Exchange:
             lost,
             answered=self._answered,
             now=self._inference.clock(),
-            reached=attempt.is_sent,
+            reached=attempt.is_reached,
         )
+        if lost.died:
+            self._inference.broke(attempt)
         self._warn(attempt, lost.reason)
         self._follow(decision)
 
@@ -363,6 +365,8 @@ class Exchange:
         self._warn(attempt, reason)
         blameless = end in (AttemptEnd.NO_ROOM, AttemptEnd.BAD, AttemptEnd.FAULTY)
         self._leave_replica(Outcome.LEFT if blameless else Outcome.BROKE)
+        if end is AttemptEnd.BROKE:
+            self._inference.broke(attempt)
         decision = self._failed().ended(
             attempt.upstream.id,
             end,
@@ -404,7 +408,10 @@ class Exchange:
     def _confirmed(self, answers: Mapping[ReplicaId, EngineConfirmed]) -> None:
         self._confirming = False
         if self._stage is not Stage.OVER and self._failover is not None:
-            self._follow(self._failover.confirmed(answers, self._inference.clock()))
+            decision = self._failover.confirmed(answers, self._inference.clock())
+            if self._attempt is not None and not isinstance(decision, Deliver):
+                self._inference.broke(self._attempt)
+            self._follow(decision)
 
     def _failed(self) -> Failover:
         if self._failover is None:

@@ -24,13 +24,16 @@ from sllm_actors.gateway.hops import refuse_loop
 from sllm_actors.gateway.routing.asked import Asked
 from sllm_actors.gateway.routing.balancer import Balancer
 from sllm_actors.gateway.routing.board import Board
+from sllm_actors.gateway.routing.poison import Poison
 from sllm_actors.gateway.routing.route import Route
 from sllm_actors.gateway.settings import GatewaySettings
-from sllm_actors.serving.messages import WORKER
+from sllm_actors.serving.messages import WORKER, ServedModel
 
+from .attempt import Attempt
 from .clients.budget import ByteBudget
 from .clients.client import Client
 from .clients.request_head import RequestHead
+from .confirmations import Confirmations
 from .deadlines import Rounds
 from .engines.connector import Connector, OpenStream
 from .engines.request import EngineRequest
@@ -63,6 +66,7 @@ class Inference:
         board: The routes.
         balancer: Gives replicas to requests.
         open_stream: Reaches engines on other machines.
+        poison: Which engines have died, and what of.
         settings: The bounds.
         gateway: The random id of this gateway in the header ``X-Sllm-Hops``; see ``hops``.
 
@@ -78,6 +82,7 @@ class Inference:
         board: Board,
         balancer: Balancer,
         open_stream: OpenStream,
+        poison: Poison,
         settings: GatewaySettings,
         gateway: bytes,
     ) -> None:
@@ -92,7 +97,11 @@ class Inference:
         self._system = system
         self._open_stream = open_stream
         self._gateway = gateway
-        self._rules = Rules(settings.attempts, settings.restart_notice, settings.silence)
+        self._poison = poison
+        self._rules = Rules(
+            settings.attempts, settings.restart_notice, settings.silence, has_died=poison.has_died
+        )
+        self._confirmations = Confirmations(self._ask_worker, self.start, self._died)
         patience = (settings.keep_alive_interval, settings.body_silence, settings.silence)
         self._rounds: Rounds[Exchange] = Rounds(min(patience))
         self._tasks: TaskGroup
@@ -186,9 +195,19 @@ class Inference:
         if route is None or route.served is None:
             exchange.not_understood(self.board.missing(fields.model))
             return
+        request = EngineRequest(head, fields, body, self._gateway)
+        if self._is_poison(request, route.served):
+            exchange.not_understood(errors.request_breaks_engines(route.id))
+            return
         session = head.named.get(b"x-session-id") or (fields.user or "").encode() or None
         asked = Asked(route.id, -(fields.priority or 0), session, _prompt(fields))
-        exchange.understood(EngineRequest(head, fields, body, self._gateway), route, asked)
+        exchange.understood(request, route, asked)
+
+    def _is_poison(self, request: EngineRequest, served: ServedModel) -> bool:
+        if not self._poison.watches(served.id, served.uid):
+            return False
+        made = request.digest
+        return made is not None and self._poison.refuses(served.id, served.uid, made, self.clock())
 
     def excluding(self, asked: Asked, replicas: frozenset[ReplicaId]) -> Asked:
         """Return what a request asks that must not go to these replicas again."""
@@ -203,26 +222,26 @@ class Inference:
         self, replicas: Collection[ReplicaId], then: Callable[[Mapping[ReplicaId, EngineConfirmed]], None]
     ) -> None:
         """Ask the workers of replicas whether these serve, and call ``then`` with what they have answered."""
-        self.start(partial(self._confirm, tuple(replicas), then))
+        self._confirmations.confirm(replicas, then)
 
-    async def _confirm(
-        self, replicas: tuple[ReplicaId, ...], then: Callable[[Mapping[ReplicaId, EngineConfirmed]], None]
-    ) -> None:
-        answers: dict[ReplicaId, EngineConfirmed] = {}
+    def broke(self, attempt: Attempt) -> None:
+        """Remember that an attempt has broken: its engine may have died of the request."""
+        self._poison.broke(attempt.upstream.id, attempt.request.digest, self.clock())
 
-        async def ask(replica: ReplicaId, node: str) -> None:
-            worker = self._system.named(WORKER, NodeId(node))
-            try:
-                answers[replica] = await worker.ask(ConfirmEngine(replica), timeout=CONFIRM_SECONDS)
-            except AskError as error:
-                log.info("engine.not_confirmed", replica=str(replica), error=str(error))
+    def _died(self, replica: ReplicaId) -> None:
+        self._poison.died(replica, self.clock())
 
-        async with anyio.create_task_group() as tasks:
-            for replica in replicas:
-                node = self._node_of(replica)
-                if node is not None:
-                    tasks.start_soon(ask, replica, node)
-        then(answers)
+    async def _ask_worker(self, replica: ReplicaId) -> EngineConfirmed | None:
+        node = self._node_of(replica)
+        if node is None:
+            return None
+        worker = self._system.named(WORKER, NodeId(node))
+        try:
+            answer: EngineConfirmed = await worker.ask(ConfirmEngine(replica), timeout=CONFIRM_SECONDS)
+        except AskError as error:
+            log.info("engine.not_confirmed", replica=str(replica), error=str(error))
+            return None
+        return answer
 
     def _node_of(self, replica: ReplicaId) -> str | None:
         route = self.board.routes.get(replica.deployment)

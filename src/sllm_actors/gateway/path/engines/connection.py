@@ -10,6 +10,7 @@ import httptools
 from attrs import frozen
 
 from sllm_actors.gateway.headers import Headers
+from sllm_actors.transport import TunnelStream
 
 from .broke import EngineBroke, broken_by
 
@@ -131,6 +132,18 @@ class EngineConnection(asyncio.Protocol):
         """Whether a request can be sent."""
         return self._wire is not None and not self._wire.is_closing()
 
+    @property
+    def reaches(self) -> bool:
+        """Whether a request that was sent may have come to the engine.
+
+        It has not, for all that is known, while the worker has not accepted the stream that leads there; nor
+        over a stream that was kept, until something of the answer comes: the worker may be gone.
+        """
+        wire = self._wire
+        return not isinstance(wire, TunnelStream) or (
+            wire.accepted and (self.used == 0 or self._received > 0)
+        )
+
     def send(self, caller: Caller, head: bytes, body: bytes) -> None:
         """Send a whole request; only while no other is under way.
 
@@ -217,7 +230,7 @@ class EngineConnection(asyncio.Protocol):
         elif self.used:
             caller.answer_broken(EngineBroke("it closed a connection that was kept", stale=True))
         else:
-            caller.answer_broken(broken_by(error, "its connection broke"))
+            caller.answer_broken(broken_by(error, "its connection broke", unreached=not self.reaches))
 
     def pause_writing(self) -> None:
         """Do nothing: the whole request is in memory, and bounded there."""

@@ -14,9 +14,13 @@ from sllm_actors.gateway.headers import Headers, for_engine, query_for_engine
 from sllm_actors.gateway.hops import passed_on
 from sllm_actors.gateway.path.clients.http1 import request_head
 from sllm_actors.gateway.path.clients.request_head import RequestHead
+from sllm_actors.gateway.routing.poison import digest
 from sllm_actors.gateway.routing.route import Route
 
 from .connection import Target
+
+LARGEST_DIGESTED = 2**20
+"""Bytes of a body that are hashed at most: a millisecond's work."""
 
 
 class EngineRequest:
@@ -28,17 +32,28 @@ class EngineRequest:
         body: The body as it came, decoded.
     """
 
-    __slots__ = ("_headers", "_target", "body", "fields", "head")
+    __slots__ = ("_digest", "_headers", "_target", "body", "fields", "head")
 
     def __init__(self, head: RequestHead, fields: RequestFields, body: bytes, gateway: bytes) -> None:
         self.head = head
         self.fields = fields
         self.body = body
+        self._digest: bytes | None = None
         query = query_for_engine(head.query.decode("latin-1")).encode("latin-1") if head.query else b""
         self._target = b"%b?%b" % (head.path, query) if query else head.path
         self._headers: Headers = for_engine(head.headers)
         self._headers.append((b"x-request-id", head.id.encode()))
         self._headers.append(passed_on(head.headers, gateway))
+
+    @property
+    def digest(self) -> bytes | None:
+        """What tells it from other requests; None for one that is too large to be hashed on the event loop.
+
+        Only a request that breaks an engine has one made, or one for a deployment that refuses some.
+        """
+        if self._digest is None and len(self.body) <= LARGEST_DIGESTED:
+            self._digest = digest(self.head.path, self.body)
+        return self._digest
 
     def head_for(self, target: Target, length: int) -> bytes:
         """Return the head of the request to one engine, whose body has ``length`` bytes."""
