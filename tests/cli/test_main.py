@@ -174,6 +174,17 @@ def test_the_files_for_https_come_together_and_http2_only_with_them(
         assert "--http2 needs TLS: give --public-tls-cert and --public-tls-key too" in ended.err
 
 
+def test_the_origins_of_web_pages_are_as_browsers_write_them(sllm: Sllm, launched: list[NodeOptions]) -> None:
+    for command in (("up",), ("head",), ("gateway", "--head", "h")):
+        assert sllm(*command, "--cors-origin", "https://Chat.example.org/", "--cors-origin", "*").code == 0
+        chosen = launched.pop()
+        assert isinstance(chosen, UpOptions | HeadOptions | GatewayOptions)
+        assert chosen.cors_origins == ("https://chat.example.org", "*")
+        ended = sllm(*command, "--cors-origin", "chat.example.org")
+        assert (ended.code, launched) == (2, [])
+        assert "'chat.example.org' is no origin" in ended.err
+
+
 @pytest.mark.parametrize(
     ("error", "sentence"),
     [

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 
 from sllm_actors.gateway import GatewaySettings
 from sllm_actors.gateway.access import refuse
+from sllm_actors.gateway.cors import Cors
 
 from .kit import PlayedCluster, running_gateway
 
@@ -43,6 +45,14 @@ def test_a_name_that_only_leads_here_is_not(host: str) -> None:
 )
 def test_a_web_page_of_elsewhere_is_not(origin: str) -> None:
     assert asks(LOCAL, host="localhost", origin=origin) == 403
+
+
+def test_a_page_of_elsewhere_that_was_allowed_is() -> None:
+    allowing = evolve(LOCAL, cors=Cors.of(["https://chat.example.org"]))
+    assert asks(allowing, host="localhost", origin="https://chat.example.org") == 200
+    assert asks(allowing, host="localhost", origin="http://localhost:3000") == 200
+    assert asks(allowing, host="localhost", origin="https://evil.example") == 403
+    assert asks(allowing, host="evil.example", origin="https://chat.example.org") == 403
 
 
 def test_beyond_loopback_everything_but_health_wants_the_key() -> None:

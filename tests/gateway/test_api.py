@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from sllm_actors.actors import NodeId
 from sllm_actors.engines.identity import ReplicaId
 from sllm_actors.engines.messages import LogChunk, ReadLog
+from sllm_actors.gateway.cors import Cors
 from sllm_actors.serving.messages import (
     CONTROLLER,
     ControlAnswer,
@@ -357,3 +358,36 @@ async def test_no_body_makes_the_gateway_fail(
     answer = await fuzzing.post(path, content=body)
     assert answer.status_code in (400, 404, 503)
     assert answer.json()["error"]["message"]
+
+
+# ---- web pages
+
+
+@pytest.mark.parametrize("shell", ["hot path", "asgi"])
+async def test_an_allowed_web_page_is_told_so_in_every_answer(tmp_path: Path, shell: str) -> None:
+    page = "https://chat.example.org"
+    asks = {"origin": page, "access-control-request-method": "POST", "host": "localhost"}
+    async with running_gateway(tmp_path, cors=Cors.of([page])) as cluster:
+        app: Any = cluster.gateway.app
+        transport = httpx2.ASGITransport(app) if shell == "asgi" else None
+        async with httpx2.AsyncClient(transport=transport, base_url=cluster.url, trust_env=False) as http:
+            answer = await http.options("/v1/chat/completions", headers=asks)
+            assert (answer.status_code, answer.content) == (204, b"")
+            assert answer.headers["access-control-allow-origin"] == page
+            assert "POST" in answer.headers["access-control-allow-methods"]
+            refused = await http.options("/v1/responses", headers=asks | {"origin": "https://evil.example"})
+            assert (refused.status_code, refused.json()["error"]["code"]) == (403, "origin_not_allowed")
+            assert "access-control-allow-origin" not in refused.headers
+            from_page = {"origin": page, "host": "localhost"}
+            for method, path in (("GET", "/v1/models"), ("POST", "/v1/completions"), ("GET", "/nowhere")):
+                answer = await http.request(method, path, headers=from_page, content=b"{}")
+                assert answer.headers.get_list("access-control-allow-origin") == [page]
+                assert len(answer.headers.get_list("x-request-id")) == 1
+            stranger = await http.get("/v1/models", headers={"origin": "https://evil.example"})
+            assert (stranger.status_code, stranger.headers["vary"]) == (403, "origin")
+
+
+async def test_no_web_page_is_allowed_unless_the_gateway_was_told(cluster: PlayedCluster) -> None:
+    asks = {"origin": "http://localhost:3000", "access-control-request-method": "POST"}
+    answer = await cluster.http().options("/v1/chat/completions", headers=asks)
+    assert not [name for name in answer.headers if name.startswith("access-control-allow-origin")]

@@ -65,11 +65,9 @@ def test_a_browser_that_asks_first_is_told_what_the_page_may() -> None:
     names = (b"access-control-request-headers", b"authorization,content-type,x-stainless-os")
     answer = ONE.preflight("OPTIONS", asks(PAGE, names))
     assert isinstance(answer, list)
-    assert find(answer, b"access-control-allow-origin") == PAGE
     assert find(answer, b"access-control-allow-headers") == names[1]
     assert b"POST" in (find(answer, b"access-control-allow-methods") or b"")
     assert find(answer, b"access-control-max-age") == b"600"
-    assert find(answer, b"vary") == b"origin"
     assert find(answer, b"access-control-allow-credentials") is None
     assert find(answer, b"access-control-allow-private-network") is None
 
@@ -78,8 +76,6 @@ def test_a_page_of_the_open_web_may_reach_a_private_address() -> None:
     answer = ALL.preflight("OPTIONS", asks(PAGE, (b"access-control-request-private-network", b"true")))
     assert isinstance(answer, list)
     assert find(answer, b"access-control-allow-private-network") == b"true"
-    assert find(answer, b"access-control-allow-origin") == b"*"
-    assert find(answer, b"vary") is None
 
 
 @pytest.mark.parametrize("names", [b"", b"x\r\nset-cookie: a=b", b"x" * 5000])
@@ -111,4 +107,7 @@ def test_every_answer_says_who_may_read_it() -> None:
     assert find(answer, b"access-control-allow-origin") == PAGE
     assert b"retry-after" in (find(answer, b"access-control-expose-headers") or b"")
     assert ONE.headers_for([]) == [(b"vary", b"origin")]
+    assert find(answer, b"vary") == b"origin"
+    assert find(answer, b"access-control-allow-credentials") is None
     assert ALL.headers_for([]) == []
+    assert find(ALL.headers_for([(b"origin", PAGE)]), b"access-control-allow-origin") == b"*"

@@ -56,9 +56,10 @@ def test_gateways_that_serve_https_are_told_the_files_and_people_a_name(
     leaf.private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "site.pem"))
     (tmp_path / "site.pem").chmod(0o600)
     files = PublicTlsFiles(tmp_path / "site.pem", tmp_path / "site.pem", http2=True)
-    plans.append(plan := make_plan(up(tmp_path / "data", public_tls=files, gateways=2)))
+    plans.append(plan := make_plan(up(tmp_path / "data", public_tls=files, gateways=2, cors_origins=("*",))))
     gateways = [node.settings for node in plan.nodes if isinstance(node.settings, GatewayNodeSettings)]
     assert [each.public_tls for each in gateways] == [files, files]
+    assert [each.cors_origins for each in gateways] == [("*",), ("*",)]
     assert gateways[0].listeners == gateways[1].listeners
     assert [(each.seats, each.seat) for each in gateways] == [(plan.seats, 0), (plan.seats, 1)]
     assert plan.seats in gateways[0].inherited

@@ -19,9 +19,10 @@ def refuse(settings: GatewaySettings, path: str, headers: Headers) -> ApiError |
     """Return the error that a request is refused with, or None if it may be served.
 
     A gateway on loopback needs no key, but it is closed to web pages: the request must have exactly one
-    ``Host``, which names loopback, and so must ``Origin`` if there is one. A page from elsewhere has a
-    foreign ``Origin``, and a foreign ``Host`` where its domain was made to resolve to this machine (DNS
-    rebinding). A gateway on any other address wants the admin key for everything but ``OPEN_PATHS``.
+    ``Host``, which names loopback, and so must ``Origin`` if there is one and ``settings.cors`` does not
+    allow it. A page from elsewhere has a foreign ``Origin``, and a foreign ``Host`` where its domain was made
+    to resolve to this machine (DNS rebinding). A gateway on any other address wants the admin key for
+    everything but ``OPEN_PATHS``.
 
     Args:
         settings: The gateway's settings.
@@ -33,7 +34,9 @@ def refuse(settings: GatewaySettings, path: str, headers: Headers) -> ApiError |
         if len(hosts) != 1 or not is_loopback_authority(hosts[0].decode("latin-1")):
             return errors.foreign_host("Host")
         origins = [value for name, value in headers if name == b"origin"]
-        if any(not is_loopback_origin(origin.decode("latin-1")) for origin in origins):
+        if not all(
+            settings.cors.allows(each) or is_loopback_origin(each.decode("latin-1")) for each in origins
+        ):
             return errors.foreign_host("Origin")
         return None
     if path in OPEN_PATHS:

@@ -99,6 +99,8 @@ class Cors:
     def preflight(self, method: str, headers: Headers) -> Headers | ApiError | None:
         """Return the headers of the answer 204 to a preflight, the error if the page may not, or None.
 
+        Those of ``headers_for`` are to be added to them.
+
         None for every other request, and for a preflight too while no origin is allowed.
 
         Args:
@@ -113,7 +115,6 @@ class Cors:
             return errors.origin_not_allowed(origin.decode("latin-1"))
         asked = find(headers, b"access-control-request-headers") or b""
         answer = [
-            *self.headers_for(headers),
             (b"access-control-allow-methods", _METHODS),
             (b"access-control-max-age", _REMEMBERED),
         ]

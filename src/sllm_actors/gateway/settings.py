@@ -9,6 +9,8 @@ from attrs import Attribute, field, frozen, validators
 from sllm_actors.descriptors import MOST_REQUESTS
 from sllm_actors.serving.deployment.document import MAX_DOCUMENT
 
+from .cors import Cors
+
 
 def _has_a_key(settings: GatewaySettings, _attribute: Attribute[str | None], key: str | None) -> None:
     if not settings.loopback and not key:
@@ -28,6 +30,7 @@ class GatewaySettings:
         loopback: Whether the listener is bound to loopback: then no key is wanted, but ``Host`` and
             ``Origin`` are checked.
         admin_key: The key that opens everything; required where ``loopback`` is false.
+        cors: The web pages that may use the gateway from a browser, beside those of this machine.
         body_limit: The largest body of an inference request; a larger one is answered with 413.
         document_limit: The largest body of any other request, as of a deployment document.
         body_silence: How long a client may be silent while it sends a body.
@@ -51,6 +54,7 @@ class GatewaySettings:
     machine: str
     loopback: bool = True
     admin_key: str | None = field(default=None, repr=False, validator=_has_a_key)
+    cors: Cors = field(factory=Cors)
     body_limit: int = 32 * 2**20
     document_limit: int = MAX_DOCUMENT
     body_silence: float = 30.0

@@ -15,6 +15,7 @@ from sllm_actors.cluster.public_tls import PublicTls
 from sllm_actors.cluster.secret import admin_key, find_secret
 from sllm_actors.engines.host import machine_id
 from sllm_actors.gateway import Gateway, GatewaySettings, open_gateway
+from sllm_actors.gateway.cors import Cors
 from sllm_actors.http_server import Seats, serve_asgi
 from sllm_actors.observe.terminal import announce
 
@@ -69,6 +70,7 @@ async def run_gateway(settings: GatewayNodeSettings, stopping: anyio.Event) -> N
                     loopback=settings.loopback,
                     admin_key=None if settings.loopback else admin_key(settings.data_dir),
                     requests=share.requests,
+                    cors=Cors.of(settings.cors_origins),
                 ),
                 open_stream=node.transport.open_stream,
                 dial_workers=partial(links.dial_workers, node.transport.dial),

@@ -271,6 +271,7 @@ class _Planning:
                 head_host=head.host,
                 head_port=head.port,
                 public_tls=public_tls,
+                cors_origins=chosen.cors_origins,
                 seats=self._seats,
                 seat=number,
                 **self._member,

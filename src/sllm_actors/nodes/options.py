@@ -75,6 +75,7 @@ class UpOptions(EngineOptions):
         transport_port: The port of the head's transport.
         worker_port: The port of the worker's transport.
         public_tls: The files for TLS of the OpenAI API, or None for cleartext.
+        cors_origins: The origins of web pages that may use the OpenAI API from a browser.
     """
 
     demo: bool = False
@@ -84,6 +85,7 @@ class UpOptions(EngineOptions):
     transport_port: int = 8001
     worker_port: int = 8002
     public_tls: PublicTlsFiles | None = None
+    cors_origins: tuple[str, ...] = ()
 
 
 @frozen(kw_only=True)
@@ -97,6 +99,7 @@ class HeadOptions(NodeOptions):
         transport_port: The port of the head's transport.
         database_url: The URL of the database for state, or None for a SQLite file in the data directory.
         public_tls: The files for TLS of the OpenAI API, or None for cleartext.
+        cors_origins: The origins of web pages that may use the OpenAI API from a browser.
     """
 
     gateways: int = 1
@@ -105,6 +108,7 @@ class HeadOptions(NodeOptions):
     transport_port: int = 8001
     database_url: str | None = None
     public_tls: PublicTlsFiles | None = None
+    cors_origins: tuple[str, ...] = ()
 
 
 @frozen(kw_only=True)
@@ -130,8 +134,10 @@ class GatewayOptions(NodeOptions):
         head: The address of the head's cluster HTTP.
         port: The port of the OpenAI API; 0 for any free one.
         public_tls: The files for TLS of the OpenAI API, or None for cleartext.
+        cors_origins: The origins of web pages that may use the OpenAI API from a browser.
     """
 
     head: HostPort
     port: int = 8343
     public_tls: PublicTlsFiles | None = None
+    cors_origins: tuple[str, ...] = ()

@@ -121,11 +121,13 @@ class GatewayNodeSettings(MemberSettings):
 
     Attributes:
         public_tls: The files for TLS of the OpenAI API, or None for cleartext.
+        cors_origins: The origins of web pages that may use the OpenAI API from a browser.
         seats: The descriptor of the memory for the gateways that share the port, or None where it is alone.
         seat: Which seat there is its own.
     """
 
     public_tls: PublicTlsFiles | None = None
+    cors_origins: tuple[str, ...] = ()
     seats: int | None = None
     seat: int = 0
 

@@ -5,7 +5,7 @@ Each command passes its options to the launcher as one object of ``nodes.options
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -86,6 +86,15 @@ def with_public_tls(given: dict[str, Any]) -> dict[str, Any]:
         raise click.UsageError("--http2 needs TLS: give --public-tls-cert and --public-tls-key too")
     certificate, key = files.values()
     return {**rest, "public_tls": None if missing else PublicTlsFiles(certificate, key, http2)}
+
+
+def _origins(_context: click.Context, _option: click.Parameter, given: Sequence[str]) -> tuple[str, ...]:
+    from sllm_actors.gateway.cors import origin_of  # as in ``launch``
+
+    try:
+        return tuple(map(origin_of, given))
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 def options(*decorators: Callable[[Command], Command]) -> Callable[[Command], Command]:
@@ -200,6 +209,14 @@ public_options = options(
     ),
     click.option("--public-tls-key", type=PEM, help="The private key of that certificate (PEM)."),
     click.option("--http2", is_flag=True, help="Offer HTTP/2 to clients of HTTPS."),
+    click.option(
+        "--cors-origin",
+        "cors_origins",
+        multiple=True,
+        callback=_origins,
+        metavar="ORIGIN",
+        help="Let web pages of this origin use the OpenAI API from a browser; *: of any. May be repeated.",
+    ),
 )
 gateway_count = click.option(
     "--gateways",

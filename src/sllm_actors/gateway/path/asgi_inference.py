@@ -7,6 +7,7 @@ from typing import Any
 
 import anyio
 
+from sllm_actors.api_error import ApiError
 from sllm_actors.gateway.headers import Headers, without_length
 
 from .clients.asgi_request import ASGI, Message, Receive, Scope, Send
@@ -27,16 +28,17 @@ class AsgiClient:
 
     Args:
         request_id: Sent in the header ``X-Request-Id``.
+        added: Headers that are added to those of whoever answers.
 
     Attributes:
         exchange: Told when more than ``HELD`` bytes wait, and when no longer.
         full: Whether more than ``HELD`` bytes wait.
     """
 
-    def __init__(self, request_id: str) -> None:
+    def __init__(self, request_id: str, added: Headers) -> None:
         self.begun = self.ended = self.full = False
         self.exchange: RequestHandler | None = None
-        self._request_id = request_id
+        self._added: Headers = [*added, (b"x-request-id", request_id.encode())]
         self._messages: deque[dict[str, Any]] = deque()
         self._held = 0
         self._broken = False
@@ -45,7 +47,7 @@ class AsgiClient:
     def begin(self, status: int, headers: Headers, length: int | None = None) -> None:
         """See ``Client``."""
         self.begun = True
-        headers = [*headers, (b"x-request-id", self._request_id.encode())]
+        headers = [*headers, *self._added]
         if length is not None:
             headers.append((b"content-length", str(length).encode()))
         self._put({"type": "http.response.start", "status": status, "headers": headers})
@@ -97,6 +99,16 @@ class AsgiClient:
             self._written = anyio.Event()
             await self._written.wait()
 
+    def adding_headers(self, send: Send) -> Send:
+        """Return a ``send`` for another application, which adds to its response what is added to ours."""
+
+        async def send_more(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message.get("headers", ()), *self._added]}
+            await send(message)
+
+        return send_more
+
     def _put(self, message: dict[str, Any]) -> None:
         self._messages.append(message)
         self._written.set()
@@ -126,16 +138,22 @@ class Guarded:
         if self._inference.takes(head):
             await self._infer(head, receive, send)
             return
-        refusal = self._inference.refusal(head)
-        if refusal is None:
-            await self._app(scope, receive, _with_id(send, head.id))
-        else:
-            client = AsgiClient(head.id)
+        cors = self._inference.settings.cors
+        preflight = cors.preflight(head.method, head.headers)
+        refusal = preflight if isinstance(preflight, ApiError) else self._inference.refusal(head)
+        client = AsgiClient(head.id, cors.headers_for(head.headers))
+        if isinstance(preflight, list):
+            client.begin(204, preflight)
+            client.end()
+        elif refusal is not None:
             client.respond(refusal.status, without_length(refusal.headers), refusal.body)
-            await client.send_all(send)
+        else:
+            await self._app(scope, receive, client.adding_headers(send))
+            return
+        await client.send_all(send)
 
     async def _infer(self, head: RequestHead, receive: Receive, send: Send) -> None:
-        client = AsgiClient(head.id)
+        client = AsgiClient(head.id, self._inference.settings.cors.headers_for(head.headers))
         exchange = client.exchange = self._inference.begin(head, client)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_take, receive, exchange)
@@ -161,15 +179,3 @@ async def _take(receive: Receive, exchange: RequestHandler) -> None:
             if not message.get("more_body", False):
                 whole = True
                 exchange.body_ended()
-
-
-def _with_id(send: Send, request_id: str) -> Send:
-    """Return a ``send`` that adds the id of the request to the headers of the response."""
-
-    async def send_with_id(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            headers = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
-            message = {**message, "headers": headers}
-        await send(message)
-
-    return send_with_id

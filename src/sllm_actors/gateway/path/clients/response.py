@@ -39,6 +39,7 @@ class Http1Response:
 
     Attributes:
         keep_alive: As above; it may be changed until the response begins.
+        added: Headers that are added to those of whoever answers.
     """
 
     __slots__ = (
@@ -47,6 +48,7 @@ class Http1Response:
         "_request_id",
         "_silent",
         "_version",
+        "added",
         "begun",
         "ended",
         "keep_alive",
@@ -56,6 +58,7 @@ class Http1Response:
         self, connection: ResponseWire, request_id: str, method: str, version: str, *, keep_alive: bool
     ) -> None:
         self.begun = self.ended = False
+        self.added: Headers = []
         self._connection = connection
         self._request_id = request_id
         self._version = version
@@ -112,7 +115,7 @@ class Http1Response:
             framing += b"connection: close\r\n"
         elif self._version == "1.0":
             framing += b"connection: keep-alive\r\n"
-        return response_head(status, headers, framing)
+        return response_head(status, headers + self.added if self.added else headers, framing)
 
 
 _dated: tuple[int, bytes] = (0, b"")
