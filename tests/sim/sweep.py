@@ -17,7 +17,7 @@ from .ledger import Summary
 from .subjects import ACTORS, SUBJECTS
 
 LONGEST = 60.0
-"""Seconds of real time that a seed may take: a loop that makes no progress ends as a violation."""
+"""Seconds of processor time that a seed may take: a loop that makes no progress ends as a violation."""
 
 
 class TookTooLong(Exception):
@@ -29,15 +29,15 @@ def time_limit(seconds: float) -> Iterator[None]:
     """Raise in the main thread when the block takes too long; and again, if something swallows that."""
 
     def too_long(_number: int, _frame: FrameType | None) -> None:
-        raise TookTooLong(f"the run took more than {seconds:g} s of real time")
+        raise TookTooLong(f"the run took more than {seconds:g} s of processor time")
 
-    before = signal.signal(signal.SIGALRM, too_long)
-    signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
+    before = signal.signal(signal.SIGPROF, too_long)
+    signal.setitimer(signal.ITIMER_PROF, seconds, 1.0)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
 
 
 def run_seed(seed: int, mutation: str = "", *, keep_trace: bool = False, subject: str = ACTORS) -> Summary:

@@ -40,6 +40,9 @@ def disagreements(cluster: Cluster) -> Wrong:
     """Yield what is not as it should be: the promise, and a sentence."""
     head = cluster.head()
     assert head is not None
+    if not hasattr(head.controller, "_picture"):
+        yield "P2", "the head's actor is starting still"
+        return
     if not head.controller._picture.settling.over:
         yield "P2", "the head waits for workers still"
         return

@@ -61,7 +61,10 @@ class Promises:
         """A head orders that a replica stops."""
         machine = self._cluster.machines[node]
         self._stops.add((node, key))
-        self._trace("orders the stop of", _name(key), "on", node, reason)
+        head = controller.context.system.node
+        self._trace(head, "orders the stop of", _name(key), "on", node, reason)
+        if head != self._cluster.head_name:
+            return  # one that has been replaced: no worker that knows of that obeys it
         for life in machine.running().values():
             if life.key == key and not life.told_to_stop:
                 if why := self._why_not(controller, node, life):

@@ -52,10 +52,11 @@ class MemoryStore(Store):
         self.ids: dict[str, str] = {}
 
     def copy(self) -> MemoryStore:
-        """Return another store with the same content."""
+        """Return another store with the same content, on a disk that takes it."""
         other = MemoryStore()
         for name, value in vars(self).items():
             setattr(other, name, value.copy() if isinstance(value, dict) else value)
+        other.away = False
         return other
 
     def load(self) -> StoredState:
