@@ -13,6 +13,7 @@ from sllm_actors.gateway import errors
 from sllm_actors.gateway.routing.board import Board
 from sllm_actors.gateway.routing.route import Route
 from sllm_actors.gateway.settings import GatewaySettings
+from sllm_actors.gateway.surface import methods_of
 from sllm_actors.serving.deployment.json_text import read_object
 from sllm_actors.serving.deployment.problem import DeploymentProblem
 
@@ -60,14 +61,6 @@ def _serve_models(app: Quart, board: Board, control: Control) -> None:
     @app.get("/v1/models")
     async def models() -> Any:
         return {"object": "list", "data": [_model(name, route) for name, route in board.listed()]}
-
-    @app.post("/v1/chat/completions")
-    @app.post("/v1/completions")
-    @app.post("/v1/embeddings")
-    async def inference() -> Any:
-        # The ingress serves inference before it comes here, except a path with escapes. The routes are there
-        # for other methods on them: Quart answers those with 405 and the right Allow.
-        raise errors.not_found("the path of an inference request is written without escapes", "unknown_url")
 
     @app.get("/v1/models/<id:name>")
     async def model(name: str) -> Any:
@@ -134,6 +127,10 @@ def _answer_errors(app: Quart) -> None:
 
     @app.errorhandler(HTTPException)
     async def of_http(error: HTTPException) -> Response:
+        if error.code == 404 and request.method == "OPTIONS":
+            allowed = methods_of(request.path.encode())
+            if allowed:
+                return Response("", 200, {"Allow": ", ".join(allowed)})
         return _response(_of_http(error))
 
     @app.errorhandler(Exception)
@@ -146,6 +143,13 @@ def _of_http(error: HTTPException) -> ApiError:
     status = error.code or 500
     if isinstance(error, RequestEntityTooLarge):
         return errors.body_too_large(current_app.config["MAX_CONTENT_LENGTH"])
+    if status == 404 and (allowed := methods_of(request.path.encode())):
+        # Inference is served before it comes here, but for a path with escapes.
+        if request.method in allowed:
+            return errors.not_found(
+                "the path of an inference request is written without escapes", "unknown_url"
+            )
+        return method_not_allowed(request.method, request.path, allowed)
     if status == 404:
         return errors.not_found(f"there is no {request.method} {request.path[:200]}", "unknown_url")
     if isinstance(error, MethodNotAllowed):
