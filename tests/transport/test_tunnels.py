@@ -220,6 +220,29 @@ async def test_a_hook_that_fails_or_hangs_is_a_refusal() -> None:
             await left.transport.open_tunnel(right.id, Open("hang"), timeout=0.2)
 
 
+async def test_a_hook_that_hangs_is_given_up_where_it_hangs() -> None:
+    async def hang(peer: Peer, request: object) -> ByteStream:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            given_up.set()
+
+    given_up = anyio.Event()
+    async with pair(right={"on_tunnel": hang, "settings": evolve(QUICK, tunnel_timeout=0.1)}) as (
+        left,
+        right,
+    ):
+        with pytest.raises(TunnelRefused, match="could not be opened in time"):
+            await left.transport.open_tunnel(right.id, Open("x"), timeout=5)
+        assert given_up.is_set()
+        given_up = anyio.Event()
+        with anyio.move_on_after(0.01):
+            await left.transport.open_tunnel(right.id, Open("x"), timeout=5)
+        with anyio.fail_after(5):
+            await given_up.wait()
+        await until(lambda: right.transport.statistics().tunnels == 0)
+
+
 async def test_the_bound_on_tunnels_is_a_refusal() -> None:
     few = evolve(QUICK, max_tunnels=2)
     async with (

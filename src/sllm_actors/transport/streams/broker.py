@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Iterator
 
 import anyio
@@ -243,20 +244,20 @@ class TunnelBroker:
                 self._start(self._answer, lane.peer, stream, request, self._on_tunnel)
 
     async def _answer(self, peer: Peer, stream: TunnelStream, request: object, on_tunnel: OnTunnel) -> None:
-        target: Target | None = None
-        with anyio.CancelScope() as scope:
+        deadline = anyio.current_time() + self._settings.tunnel_timeout
+        with anyio.CancelScope(deadline=deadline) as scope:
             stream.answering = scope.cancel
             try:
-                with anyio.fail_after(self._settings.tunnel_timeout):
-                    target = await on_tunnel(peer, request)
+                target = await on_tunnel(peer, request)
+                scope.deadline = math.inf
                 await splice(stream, target)
-            except TimeoutError:
-                stream.refuse(TunnelRefused("it could not be opened in time"))
             except (TunnelRefused, OSError) as error:
                 stream.refuse(_refusal(error))
             except Exception as error:  # noqa: BLE001 - a bug of the hook costs that stream
                 log.error("transport.tunnel_failed", peer=peer.node, error=repr(error)[:500])  # noqa: TRY400 - bounded
                 stream.refuse(TunnelRefused(f"it could not be opened: {type(error).__name__}"))
+        if scope.cancelled_caught:
+            stream.refuse(TunnelRefused("it could not be opened in time"))
 
 
 def _refusal(error: Exception) -> TunnelRefused:
