@@ -226,6 +226,7 @@ async def test_a_hook_that_hangs_is_given_up_where_it_hangs() -> None:
             await anyio.sleep_forever()
         finally:
             given_up.set()
+        raise AssertionError
 
     given_up = anyio.Event()
     async with pair(right={"on_tunnel": hang, "settings": evolve(QUICK, tunnel_timeout=0.1)}) as (

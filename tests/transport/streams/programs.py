@@ -90,3 +90,8 @@ async def shout(stream: SocketStream) -> None:
     """Answers in capitals, and ends when the other side ends."""
     async for chunk in stream:
         await stream.send(chunk.upper())
+
+
+async def silence(stream: SocketStream) -> None:
+    """Reads nothing and says nothing, until the test is over."""
+    await anyio.sleep_forever()

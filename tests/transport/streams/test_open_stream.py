@@ -19,14 +19,9 @@ from sllm_actors.transport.sockets import connect
 from sllm_actors.transport.streams.broker import CROWDED
 from sllm_actors.transport.streams.wire import DATA, STREAM_WINDOW, frame
 
-from .programs import ENGINE, Told, engine, shout
+from .programs import ENGINE, Told, engine, shout, silence
 
 pytestmark = pytest.mark.anyio
-
-
-async def silence(stream: SocketStream) -> None:
-    """Reads nothing and says nothing, until its client leaves."""
-    await anyio.sleep_forever()
 
 
 def tunnels(*nodes: Node) -> list[int]:
