@@ -1,4 +1,4 @@
-"""A peer that has proved who it is and then misuses its tunnel lane: that costs the lane, in bounded memory."""
+"""A peer that has proved who it is and then misuses its tunnel lane: it costs that lane, and no more."""
 
 from __future__ import annotations
 
