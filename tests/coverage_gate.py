@@ -104,6 +104,7 @@ TESTS = {
         "test_known_links",
         "store/test_records",
         "picture/test_audit",
+        "picture/test_demand",
         "picture/test_failures",
         "picture/test_indices",
         "picture/test_picture",

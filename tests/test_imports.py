@@ -203,6 +203,7 @@ PURE_CORES = {
         "picture.asked",
         "picture.audit",
         "picture.catalogue",
+        "picture.indices.demand",
         "picture.deployment",
         "picture.deployment_state",
         "picture.effects",

@@ -57,6 +57,20 @@ def test_one_deployment_is_shown_with_its_instances(sllm: Sllm, gateway: PlayedG
         assert "\x1b" not in ended.out
 
 
+def test_a_deployment_shows_how_much_is_wanted_of_it(sllm: Sllm, gateway: PlayedGateway) -> None:
+    gateway.add(deployment("a:vllm"))
+    gateway.add(deployment("b:vllm", held=3, in_flight=20, gateways=1))
+    gateway.add(deployment("c:vllm", in_flight=1, gateways=2))
+
+    def requests(name: str) -> str:
+        (line,) = [line for line in sllm("status", name).out.splitlines() if line.startswith("requests")]
+        return line.removeprefix("requests").strip()
+
+    assert requests("a:vllm") == "none"
+    assert requests("b:vllm") == "20 in flight, 3 held, at 1 gateway"
+    assert requests("c:vllm") == "1 in flight, 0 held, at 2 gateways"
+
+
 def test_an_instance_that_fails_over_and_over_is_shown_with_its_failures(
     sllm: Sllm, gateway: PlayedGateway
 ) -> None:

@@ -12,18 +12,21 @@ from sllm_actors.actors import Address, Envelope, Incarnation, NodeId, PeerDown,
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.engines.messages import ReplicaReport
 from sllm_actors.serving.differences.feed import Beats, Feed
-from sllm_actors.serving.differences.messages import AskPage
+from sllm_actors.serving.differences.follower import Follower
+from sllm_actors.serving.differences.messages import AskPage, Beat, Difference, Page
 from sllm_actors.serving.differences.publisher import Publisher
-from sllm_actors.serving.messages import GATEWAY, EngineDeath, ServedModel, Withdrawn, WorkerAddress
+from sllm_actors.serving.messages import GATEWAY, Demand, EngineDeath, ServedModel, Withdrawn, WorkerAddress
 from sllm_actors.serving.streams import (
     ADDRESSES,
     DEATHS,
+    DEMAND,
     REPLICAS,
     ROUTES,
     AskAddresses,
     AskDeaths,
     AskReplicas,
     AskRoutes,
+    DemandDifference,
 )
 from sllm_actors.testing import TestProbe, TestSystem
 from sllm_actors.transport import Peer, PeerLost, PeerUp
@@ -45,9 +48,17 @@ class Voice:
 
 
 class PlayedHead:
-    """One life of a head: its tables of routes, addresses and deaths."""
+    """One life of a head: its tables of routes, addresses and deaths, and the demand that it has heard of.
+
+    Attributes:
+        demands: By deployment, as the gateway says.
+        demand_messages: How many differences of demand came.
+    """
 
     def __init__(self, voice: Voice, node: str, life: int, *, page: int) -> None:
+        self.demands: dict[str, Demand] = {}
+        self.demand_messages = 0
+        self._demand = Follower[str, Demand](DEMAND, node)
         self._voice: Any = voice
         self.beats = Beats()
         self.routes = Feed(Publisher(ROUTES, node, life, most_entries=page), self.beats)
@@ -67,6 +78,22 @@ class PlayedHead:
         self.routes.follow(HERE, self._voice)
         self.addresses.follow(HERE, self._voice)
         self.deaths.follow(HERE, self._voice)
+
+    @property
+    def follows(self) -> int | None:
+        """Return which life of the gateway's actor it has all demand of."""
+        position = self._demand.position
+        return position[0] if self._demand.complete and position is not None else None
+
+    def hear(self, said: Any) -> None:
+        """Take what the gateway publishes."""
+        self.demand_messages += isinstance(said, DemandDifference)
+        changes = self._demand.take(said)
+        self.demands.update({each.deployment: each for each in changes.put})
+        for name in changes.removed:
+            del self.demands[name]
+        if changes.ask is not None:
+            self._voice.tell(changes.ask)
 
     def unfollow(self) -> None:
         self.routes.unfollow(HERE)
@@ -236,6 +263,10 @@ class PlayedNodes:
                 reply_to(PeerDown(node, "the lane was lost"))
         elif isinstance(message, AskPage):
             self._played[node].answer(message)
+        elif isinstance(message, Difference | Page | Beat):
+            played = self._played[node]
+            assert isinstance(played, PlayedHead)
+            played.hear(message)
         else:
             self.heard.append((node, message))
             if node in self._probes:

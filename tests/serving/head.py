@@ -25,6 +25,7 @@ from sllm_actors.serving.messages import (
     CONTROLLER,
     DeathKey,
     DeleteDeployment,
+    Demand,
     Deploy,
     EngineDeath,
     Order,
@@ -40,9 +41,11 @@ from sllm_actors.serving.store.store import Store
 from sllm_actors.serving.streams import (
     ADDRESSES,
     DEATHS,
+    DEMAND,
     ORDERS,
     REPLICAS,
     ROUTES,
+    AskDemand,
     AskReplicas,
 )
 from sllm_actors.serving.views.messages import DescribeCluster, DescribeDeployment
@@ -68,6 +71,7 @@ class Played:
     addresses: dict[str, WorkerAddress] = field(factory=dict)
     deaths: dict[DeathKey, EngineDeath] = field(factory=dict)
     read: int = 0
+    demand: Publisher[str, Demand] | None = None
 
     @property
     def runs(self) -> list[ReplicaKey]:
@@ -122,6 +126,7 @@ class Head:
             streams: list[Stream[Any, Any]] = [ORDERS] if role == "worker" else [ROUTES, ADDRESSES, DEATHS]
             following = {each.name: Follower[Any, Any](each, node) for each in streams}
             self.nodes[node] = Played(node, Publisher(REPLICAS, node, next(_LIVES)), following)
+        self.nodes[node].demand = Publisher(DEMAND, node, next(_LIVES)) if role == "gateway" else None
         self.tell(PeerUp(peer))
         await self.rest()
         return self.nodes[node]
@@ -167,6 +172,25 @@ class Head:
         played = self.nodes[node]
         reports = [_report_of(order, ReplicaState.READY) for order in played.orders.values() if order.run]
         await self.report(node, *reports, gone=tuple(played.stops))
+
+    async def want(self, node: str, *demands: Demand) -> None:
+        """Let the clients of a gateway want exactly this."""
+        publisher = self.nodes[node].demand
+        assert publisher is not None
+        for name in publisher.entries().keys() - {each.deployment for each in demands}:
+            publisher.remove(name)
+        for each in demands:
+            publisher.put(each)
+        for difference in publisher.flush():
+            self.tell(difference)
+        await self.rest()
+
+    async def beat(self, node: str) -> None:
+        """Let a gateway say that it is there."""
+        publisher = self.nodes[node].demand
+        assert publisher is not None
+        self.tell(publisher.beat())
+        await self.rest()
 
     def tell(self, message: Any) -> None:
         self.system.named(CONTROLLER).tell(message)
@@ -232,6 +256,10 @@ class Head:
             if played.node in self.peers and played.node not in self.silent:
                 played.replicas.flush()
                 self.tell(played.replicas.page(message.after))
+            return
+        if isinstance(message, AskDemand):
+            if played.demand is not None and played.node in self.peers:
+                self.tell(played.demand.page(message.after))
             return
         tables: dict[str, dict[Any, Any]] = {
             "orders": played.orders,

@@ -12,6 +12,7 @@ import pytest
 from sllm_actors.engines.messages import ReplicaReport, ReplicaState
 from sllm_actors.serving.deployment.document import write_document
 from sllm_actors.serving.messages import (
+    Demand,
     Deploy,
     DrainNode,
     PauseRollout,
@@ -19,6 +20,7 @@ from sllm_actors.serving.messages import (
     UpdateDeployment,
 )
 from sllm_actors.serving.views.messages import DescribeDeployment
+from sllm_actors.transport import PeerLost, PeerUp
 
 from .head import SETTLE_TIME, running_head
 from .kit import spec
@@ -26,6 +28,48 @@ from .kit import spec
 pytestmark = pytest.mark.anyio
 
 ID = "m:llamacpp"
+
+
+# ---- demand
+
+
+async def test_what_clients_want_is_shown_and_tells_gateways_their_share(tmp_path: Path) -> None:
+    async with running_head(tmp_path) as head:
+        await head.deploy(spec())
+        first = await head.up("g1", "gateway")
+        await head.up("g2", "gateway")
+        await head.want("g1", Demand(ID, 2, 1, 0))
+        shown = await head.describe(ID)
+        assert (shown["held"], shown["in_flight"], shown["gateways"]) == (2, 1, 1)
+        assert first.routes[ID].gateways == 1
+        await head.want("g2", Demand(ID, 0, 4, 0), Demand("unknown:vllm", 1, 0, 0))
+        shown = (await head.describe())["deployments"][0]
+        assert (shown["held"], shown["in_flight"], shown["gateways"]) == (2, 5, 2)
+        assert first.routes[ID].gateways == 2
+        await head.lose("g2")
+        await head.advance(4.0)
+        await head.beat("g1")
+        await head.advance(2.0)
+        assert (await head.describe(ID))["gateways"] == 1, "the other one has been silent for 5 s"
+        assert first.routes[ID].gateways == 1
+        await head.up("g2", "gateway", life=2)
+        assert (await head.describe(ID))["gateways"] == 1, "it has begun anew, with no clients"
+
+
+async def test_a_head_that_restarts_asks_gateways_what_their_clients_want(tmp_path: Path) -> None:
+    async with running_head(tmp_path) as head:
+        await head.deploy(spec())
+    async with running_head(tmp_path) as head:
+        await head.up("g1", "gateway")
+        await head.want("g1", Demand(ID, 1, 0, 0))
+        head.controller._demand.forget("g1")
+        head.tell(PeerLost(head.peers["g1"], "it restarts"))
+        head.tell(PeerUp(head.peers["g1"]))
+        await head.want("g1", Demand(ID, 7, 0, 0))
+        assert (await head.describe(ID))["held"] == 7
+        await head.want("g1")
+        shown = await head.describe(ID)
+        assert (shown["held"], shown["gateways"]) == (0, 0)
 
 
 # ---- deploying

@@ -103,6 +103,9 @@ class DeploymentDocument:
     detail: str | None = None
     ready_replicas: int = 0
     desired_replicas: int = 0
+    held: int = 0
+    in_flight: int = 0
+    gateways: int = 0
     created: float = 0.0
     since: float = 0.0
     spec: dict[str, Any] = field(factory=dict)

@@ -31,6 +31,7 @@ from .messages import GATEWAY, WORKER, ReportDeath, WorkerInventory
 from .picture.audit import Audit
 from .picture.effects import Effects
 from .picture.events import (
+    DemandReported,
     DocumentRead,
     Event,
     InventoryReported,
@@ -41,14 +42,23 @@ from .picture.events import (
     TimePassed,
 )
 from .picture.picture import Picture
+from .reports import DemandReports, WorkerReports
 from .store.problem import StoreProblem
 from .store.records import JournalEntry, RaiseEpoch, StoredState
 from .store.store import Store
 from .store.writer import StoreWriter
-from .streams import AskAddresses, AskDeaths, AskOrders, AskRoutes, ReplicasDifference, ReplicasPage
+from .streams import (
+    AskAddresses,
+    AskDeaths,
+    AskOrders,
+    AskRoutes,
+    DemandDifference,
+    DemandPage,
+    ReplicasDifference,
+    ReplicasPage,
+)
 from .views.answers import answer
 from .views.messages import Question
-from .worker_reports import WorkerReports
 
 log = structlog.get_logger("sllm_actors.controller")
 
@@ -153,6 +163,7 @@ class Controller(Actor):
         self._picture = await to_thread.run_sync(self._open_picture, state)
         self._feeds = HeadFeeds(self.context.system.node, epoch, self._worker)
         self._reports = WorkerReports(self.context.system.node, self._worker)
+        self._demand = DemandReports(self.context.system.node, self._gateway)
         first = self._picture.effects()
         await to_thread.run_sync(self._feeds.publish, first)  # to nobody yet: it fills the table of routes
         self._alarm = Alarm(self.context, _Due())
@@ -177,8 +188,13 @@ class Controller(Actor):
             await checkpoint()
             self._go_on_until = time.perf_counter() + HOLD
         match message:
-            case ReplicasDifference(node) | ReplicasPage(node) | Beat(node=node):
+            case ReplicasDifference(node) | ReplicasPage(node):
                 self._take_news(self._reports.take(node, message))
+            case DemandDifference(node) | DemandPage(node):
+                self._take_news(self._demand.take(node, message))
+            case Beat(node=node):
+                self._take_news(self._reports.take(node, message))
+                self._take_news(self._demand.take(node, message))
             case WorkerInventory():
                 self._inventory(message)
             case AskOrders() | AskRoutes() | AskAddresses() | AskDeaths():
@@ -261,6 +277,7 @@ class Controller(Actor):
         elif peer.role == "gateway":
             self._waiting_gateways.discard(peer.node)
             self._feeds.gateway_lost(peer.node)
+            self._demand.forget(peer.node)
 
     def _inventory(self, said: WorkerInventory) -> None:
         self._take(InventoryReported(said.node, said.inventory, said.changes))
@@ -285,7 +302,7 @@ class Controller(Actor):
             return
         self.context.after(0.0, _EpochRaised(epoch))
 
-    def _take_news(self, reported: ReplicasReported | None) -> None:
+    def _take_news(self, reported: ReplicasReported | DemandReported | None) -> None:
         if reported is not None:
             self._take(reported)
 
@@ -330,7 +347,8 @@ class Controller(Actor):
     def _tell_gateways(self) -> None:
         """Let gateways follow that came since the last plan: after a start, all routes are known by now."""
         for node in sorted(self._waiting_gateways):
-            self._feeds.gateway_up(node, self.context.system.named(GATEWAY, NodeId(node)))
+            self._feeds.gateway_up(node, self._gateway(node))
+            self._take(self._demand.begin(node, self._picture.demand.keys_of(node)))
         self._waiting_gateways.clear()
 
     def _carry_out(self, effects: Effects) -> None:
@@ -362,3 +380,6 @@ class Controller(Actor):
 
     def _worker(self, node: str) -> ActorRef:
         return self.context.system.named(WORKER, NodeId(node))
+
+    def _gateway(self, node: str) -> ActorRef:
+        return self.context.system.named(GATEWAY, NodeId(node))

@@ -217,6 +217,26 @@ class ReportDeath:
     complete: bool = True
 
 
+# ---- gateway -> head: see the streams
+
+
+@frozen
+class Demand:
+    """What a gateway's clients want of one deployment; while they want nothing, there is no entry.
+
+    Attributes:
+        deployment: Its id.
+        held: How many requests wait for a replica.
+        in_flight: How many are under way.
+        ready: How many ready replicas the gateway reaches.
+    """
+
+    deployment: str
+    held: int = 0
+    in_flight: int = 0
+    ready: int = 0
+
+
 # ---- head -> gateways: see the streams
 
 

@@ -8,6 +8,7 @@ orders   head, one for each that worker             ``Order`` by replica: what t
 replicas worker             the head, and gateways  ``ReplicaReport`` by replica
 routes   head               gateways                ``ServedModel`` by deployment id
 addresses head              gateways                ``WorkerAddress`` by worker
+demand    gateway           the head                ``Demand`` by deployment id
 deaths    head              gateways                ``EngineDeath`` by engine life and gateway
 ======== ================== ======================= ====================================================
 
@@ -27,7 +28,7 @@ from sllm_actors.engines.messages import ReplicaReport
 
 from .differences.messages import AskPage, Difference, Page, Stream
 from .messages import CATALOG as MESSAGES
-from .messages import DeathKey, EngineDeath, Order, ServedModel, WorkerAddress
+from .messages import DeathKey, Demand, EngineDeath, Order, ServedModel, WorkerAddress
 
 CATALOG = Catalog(MESSAGES)
 
@@ -122,6 +123,24 @@ class AskDeaths(AskPage[DeathKey]):
     """From a gateway: say all deaths again."""
 
 
+@CATALOG.message("serving.demand_difference", senders={"gateway"}, names_sender="node")
+@frozen
+class DemandDifference(Difference[str, Demand]):
+    """Deployments of which the clients of a gateway want more or less."""
+
+
+@CATALOG.message("serving.demand_page", senders={"gateway"}, names_sender="node")
+@frozen
+class DemandPage(Page[str, Demand]):
+    """A part of the demand at a gateway."""
+
+
+@CATALOG.message("serving.ask_demand", senders={"head"}, names_sender="node")
+@frozen
+class AskDemand(AskPage[str]):
+    """From the head: say all demand again."""
+
+
 def _key_of_order(order: Order) -> ReplicaKey:
     return order.key
 
@@ -132,6 +151,10 @@ def _key_of_report(report: ReplicaReport) -> ReplicaKey:
 
 def _id_of(model: ServedModel) -> str:
     return model.id
+
+
+def _deployment_of(demand: Demand) -> str:
+    return demand.deployment
 
 
 def _node_of(address: WorkerAddress) -> str:
@@ -147,3 +170,4 @@ REPLICAS: Final = Stream("replicas", _key_of_report, ReplicasDifference, Replica
 ROUTES: Final = Stream("routes", _id_of, RoutesDifference, RoutesPage, AskRoutes)
 ADDRESSES: Final = Stream("addresses", _node_of, AddressesDifference, AddressesPage, AskAddresses)
 DEATHS: Final = Stream("deaths", _key_of_death, DeathsDifference, DeathsPage, AskDeaths)
+DEMAND: Final = Stream("demand", _deployment_of, DemandDifference, DemandPage, AskDemand)

@@ -7,6 +7,8 @@ from tests.serving.picture.world import WALL, World
 
 from sllm_actors.engines.messages import ReplicaReport, ReplicaState
 from sllm_actors.serving.deployment.document import write_document
+from sllm_actors.serving.messages import Demand
+from sllm_actors.serving.picture.events import DemandReported
 from sllm_actors.serving.views.messages import DescribeDeployments, DescribeInstances
 
 from .kit import ask, described, only_key
@@ -27,6 +29,8 @@ def test_a_deployment_shows_what_it_is_and_what_runs() -> None:
     first, second = sorted(known.replicas)
     world.now = 5.0
     world.say("w1", first, ReplicaState.READY, address="unix:/x", pid=7, since=2.0, starts=3)
+    for gateway, held, in_flight in (("g1", 3, 0), ("g2", 0, 1)):
+        world.send(DemandReported(gateway, (Demand(known.id, held, in_flight),)))
     shown = described(world, known)
     instances = shown.pop("instances")
     assert shown == {
@@ -42,6 +46,9 @@ def test_a_deployment_shows_what_it_is_and_what_runs() -> None:
         "rollout": None,
         "ready_replicas": 1,
         "desired_replicas": 2,
+        "held": 3,
+        "in_flight": 1,
+        "gateways": 2,
         "recovered": False,
         "created": WALL,
         "since": 2.0,

@@ -51,6 +51,7 @@ def show_deployment(deployment: DeploymentDocument) -> None:
         shown = f"revision {rollout.revision} {rollout.state}, {rollout.ready} of {rollout.wanted} ready"
         facts.add_row(cell("rollout"), sentence(f"{shown}: {rollout.reason}" if rollout.reason else shown))
     facts.add_row(cell("replicas"), cell(f"{deployment.ready_replicas}/{deployment.desired_replicas}"))
+    facts.add_row(cell("requests"), cell(requests(deployment)))
     for key, value in sorted(deployment.spec.items()):
         if key not in ("model", "backend") and value not in (None, [], {}):
             facts.add_row(cell(key), sentence(value if isinstance(value, str) else json.dumps(value)))
@@ -64,6 +65,14 @@ def show_deployment(deployment: DeploymentDocument) -> None:
             say(f"\nLast lines of {each.id}:")
             for line in each.log_tail:
                 say(f"  {line}")
+
+
+def requests(deployment: DeploymentDocument) -> str:
+    """Return in words how many requests there are for a deployment."""
+    if not deployment.gateways:
+        return "none"
+    where = "1 gateway" if deployment.gateways == 1 else f"{deployment.gateways} gateways"
+    return f"{deployment.in_flight} in flight, {deployment.held} held, at {where}"
 
 
 def show_instances(instances: Iterable[InstanceDocument]) -> None:

@@ -11,13 +11,15 @@ import structlog
 from anyio import to_thread
 from attrs import frozen
 
-from sllm_actors.actors import Actor, ChildSpec, NodeId, StartFailed, Timer
+from sllm_actors.actors import Actor, ActorRef, ChildSpec, NodeId, StartFailed, Timer
 from sllm_actors.files import FileProblem
+from sllm_actors.serving.differences.feed import BEAT_INTERVAL
 from sllm_actors.serving.differences.messages import Beat
 from sllm_actors.serving.messages import CONTROLLER, EngineDeath, ReportDeath, WorkerAddress
 from sllm_actors.serving.streams import (
     AddressesDifference,
     AddressesPage,
+    AskDemand,
     DeathsDifference,
     DeathsPage,
     ReplicasDifference,
@@ -27,6 +29,7 @@ from sllm_actors.serving.streams import (
 )
 from sllm_actors.transport import Peer, PeerLost, PeerUp
 
+from .demand import DemandFeed
 from .following import Following, News
 from .knowledge import Knowledge
 from .messages import DemandChanged, RequestsWait, RouteChanged, WakeBalancer
@@ -46,8 +49,14 @@ SAVE_AGAIN = 30.0
 LAST_SAVE = 2.0
 """Seconds that writing what is unsaved may take when the gateway stops."""
 
-LOOK_INTERVAL = 1.0
-"""Seconds between two looks at who is linked."""
+LOOK_INTERVAL = BEAT_INTERVAL
+"""Seconds between two looks at who is linked; each is a beat of the stream of demand, too."""
+
+REPORT_DELAY = 0.05
+"""Seconds from a change of demand until the head hears of it, with all others of that time."""
+
+LIVES = 2**20
+"""No gateway's actor begins more often than this within one life of its node."""
 
 SLICE = 32
 """Routes that are made at a time; then the event loop goes on with other work."""
@@ -83,6 +92,7 @@ class Memory:
         loaded: Whether that has been read.
         unsaved: Whether what the head says has changed since it was written.
         saves: How often it was tried to write it.
+        lives: How often the actor has begun.
         complete: Set when a head has told of all deployments, to this gateway or to one before it.
     """
 
@@ -93,6 +103,7 @@ class Memory:
         self.loaded = False
         self.unsaved = False
         self.saves = 0
+        self.lives = 0
         self.complete = anyio.Event()
 
 
@@ -104,6 +115,11 @@ class _Save:
 @frozen
 class _Look:
     """Time to look at who is linked."""
+
+
+@frozen
+class _Report:
+    """Time to tell the head what clients want."""
 
 
 @frozen
@@ -135,12 +151,18 @@ class GatewayActor(Actor):
         self._following: Following
         self._routes: dict[str, Route] = {}
         self._routers: set[str] = set()
+        self._demand: DemandFeed
+        self._demand_of: NodeId | None = None
+        self._reporting = False
         self._expire_timer: Timer | None = None
         self._expire_due = 0.0
         self._save_timer: Timer | None = None
         self._saving = False
 
     async def started(self) -> None:
+        self._memory.lives += 1
+        life = LIVES * self.context.system.incarnation.counter + self._memory.lives
+        self._demand = DemandFeed(self._tools.balancer, self.context.system.node, life)
         self._following = Following(self.context.system, self._known)
         if not self._memory.loaded:
             await self._load()
@@ -174,6 +196,8 @@ class GatewayActor(Actor):
             ):
                 await self._learn(self._following.take(message))
             case PeerUp(peer):
+                if peer.role == "head":
+                    self._follow(peer.node)
                 await self._learn(self._following.up(peer))
                 if peer.role == "head":
                     for death in self._memory.poison.own(self.context.now()):
@@ -183,6 +207,7 @@ class GatewayActor(Actor):
             case PeerLost(peer, reason):
                 await self._learn(self._following.lost(peer, reason))
             case RequestsWait(deployment):
+                self._demand.publish()
                 self._tell_router(deployment)
             case WakeBalancer(when):
                 self._expire_at(when)
@@ -190,7 +215,12 @@ class GatewayActor(Actor):
                 self._expire_timer = None
                 self._tools.balancer.expire(self.context.now())
             case DemandChanged():
-                self._tools.balancer.take_changed()
+                self._report_soon()
+            case _Report():
+                self._reporting = False
+                self._demand.publish()
+            case AskDemand(node):
+                self._demand.answer(message, self._head(node))
             case _Look():
                 await self._look()
             case _Save():
@@ -235,8 +265,30 @@ class GatewayActor(Actor):
         """
         self.context.after(LOOK_INTERVAL, _Look())
         self._tools.balancer.expire(self.context.now())
+        self._demand.publish()
+        head = self._links.head()
+        if head == self._demand_of:
+            self._demand.beat()
+        else:
+            self._follow(head)
         for news in self._following.look(self._links.peers(), self._links.head()):
             await self._learn(news)
+
+    # ---- demand
+
+    def _follow(self, head: NodeId | None) -> None:
+        """Let the head hear of demand."""
+        self._demand_of = head
+        if head is not None:
+            self._demand.follow(self._head(head))
+
+    def _report_soon(self) -> None:
+        if not self._reporting:
+            self._reporting = True
+            self.context.after(REPORT_DELAY, _Report())
+
+    def _head(self, node: str) -> ActorRef:
+        return self.context.system.named(CONTROLLER, NodeId(node))
 
     # ---- routes
 

@@ -240,6 +240,15 @@ class Balancer:
         line = self._lines.get(deployment)
         return 0 if line is None else line.in_flight
 
+    def ready(self, deployment: str) -> int:
+        """Return how many replicas of a deployment take requests, be they full."""
+        line = self._lines.get(deployment)
+        return 0 if line is None else len(line.ready)
+
+    def busy(self) -> list[str]:
+        """Return the deployments for which requests wait, or of which some are under way."""
+        return [name for name, line in self._lines.items() if line.in_flight or len(line.holds)]
+
     def at(self, upstream: Upstream) -> int:
         """Return how many requests are under way at one replica."""
         place = self._place(upstream)

@@ -90,6 +90,7 @@ class Deployment:
         next_number: The next replica number.
         recovered: Whether it was taken back from workers, because the store did not know it.
         replicas: Its replicas, by key, with those that are ending.
+        gateways: How many gateways share its replicas.
         wait: Set while a replica has no place.
         due: When its plan could change without an event; None if it cannot.
         route: What gateways were told last.
@@ -112,6 +113,7 @@ class Deployment:
     next_number: int = 0
     recovered: bool = False
     replicas: dict[ReplicaKey, KnownReplica] = field(factory=dict)
+    gateways: int = 1
     wait: PlacementWait | None = None
     due: float | None = None
     route: ServedModel | None = None

@@ -9,7 +9,7 @@ from attrs import frozen
 from sllm_actors.actors import Incarnation
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.engines.messages import ReplicaReport
-from sllm_actors.serving.messages import Inventory
+from sllm_actors.serving.messages import Demand, Inventory
 from sllm_actors.serving.store.records import DeploymentRecord, RevisionRecord
 
 
@@ -56,6 +56,21 @@ class ReplicasReported:
     put: tuple[ReplicaReport, ...] = ()
     removed: tuple[ReplicaKey, ...] = ()
     whole: bool = False
+
+
+@frozen
+class DemandReported:
+    """A gateway said what its clients want of deployments; that it said something is news, too.
+
+    Attributes:
+        gateway: Its node id.
+        put: Of these deployments, that much.
+        removed: The ids of those of which they want nothing any more.
+    """
+
+    gateway: str
+    put: tuple[Demand, ...] = ()
+    removed: tuple[str, ...] = ()
 
 
 @frozen
@@ -149,6 +164,7 @@ Event: TypeAlias = (
     | NodeLost
     | InventoryReported
     | ReplicasReported
+    | DemandReported
     | DeploymentAdded
     | RevisionAdded
     | PolicyChanged

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import get_args
 
 from sllm_actors.engines.messages import ReplicaReport, ReplicaState
@@ -21,6 +22,7 @@ from .deployment import Deployment, Revision
 from .deployment_state import StateCounts
 from .effects import Effects
 from .events import (
+    DemandReported,
     DeploymentAdded,
     DocumentRead,
     DrainSet,
@@ -32,6 +34,7 @@ from .events import (
     TimePassed,
 )
 from .fleet import GRACE, WORKER, Fleet
+from .indices.demand import DemandTable
 from .indices.timers import Timers
 from .node import KnownNode, Link
 from .planner import Planner
@@ -67,6 +70,7 @@ class Picture:
         catalogue: The deployments.
         states: How many deployments are in which state.
         planner: What is decided for each deployment.
+        demand: What clients want of the deployments. Nothing is planned by it yet.
         settling: What is waited for before orders are given for what was deployed before the start.
     """
 
@@ -82,6 +86,7 @@ class Picture:
         self.fleet = Fleet(grace)
         self.catalogue = Catalogue(state)
         self.states = StateCounts()
+        self.demand = DemandTable()
         self.planner = Planner(self.fleet, self.catalogue)
         self.settling = Settling(state, now, settle_time)
         self._recovery = Recovery(self.fleet, self.catalogue, self.planner, settle_time)
@@ -119,12 +124,15 @@ class Picture:
                 self._replicas(event, now)
             case InventoryReported():
                 self._inventory(event, now)
+            case DemandReported(gateway, put, removed):
+                self._share(self.demand.report(gateway, put, removed, now))
             case NodeUp(node, role, host, incarnation):
                 known = self.fleet.link_up(node, role, host, incarnation, now)
                 if known is not None:
                     self._linked(known, now)
             case NodeLost(node, incarnation, reason):
                 if self.fleet.link_lost(node, incarnation, reason, now) is not None:
+                    self.demand.lost(node)
                     self.planner.effects.note(node, "node.lost", f"{node} is not linked: {reason}")
                     self._forget_nodes()
             case DeploymentAdded(record, revision):
@@ -208,6 +216,7 @@ class Picture:
     def due(self) -> float | None:
         """Return when something happens without an event, in seconds on the head's clock, or None."""
         times = [self.fleet.due(), self._timers.due(), self.settling.due(), self._forget_due()]
+        times.append(self.demand.due())
         if self.settling.over:
             times.append(self._recovery.due())
         return min((each for each in times if each is not None), default=None)
@@ -217,6 +226,7 @@ class Picture:
     def _pass_time(self, now: float) -> None:
         for node in self.fleet.expired(now):
             self._give_up(node)
+        self._share(self.demand.expire(now))
         for uid in self._timers.pop(now):
             self._mark(self.catalogue.by_uid[uid])
         self._settle_if_due(now)
@@ -227,6 +237,14 @@ class Picture:
             self._forget_at = now + FORGETTING
             for uid in self.catalogue.forget_deletions(self.wall(now), self.wall(self.fleet.heard)):
                 self.planner.effects.writes.append(DropDeletion(uid))
+
+    def _share(self, names: Iterable[str]) -> None:
+        """Tell gateways between how many of them the replicas of these deployments are shared."""
+        for name in names:
+            deployment = self.catalogue.by_id.get(name)
+            if deployment is not None and deployment.gateways != (shared := self.demand.sharing(name)):
+                deployment.gateways = shared
+                self._mark(deployment)
 
     def _forget_due(self) -> float | None:
         """Return when to look for deletions that may be forgotten, or None while there is none."""
@@ -377,6 +395,7 @@ class Picture:
     # ---- what people have asked for
 
     def _added(self, deployment: Deployment) -> None:
+        deployment.gateways = self.demand.sharing(deployment.id)
         self.catalogue.add(deployment)
         self._recovery.claimed(deployment.id)
         self.planner.effects.note(deployment.id, "deployment.created", f"{deployment.id} is deployed")

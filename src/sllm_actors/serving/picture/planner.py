@@ -303,6 +303,7 @@ def route_of(deployment: Deployment) -> ServedModel:
         policy=spec.routing_policy,
         max_concurrency=spec.max_concurrency,
         aliases=spec.aliases,
+        gateways=deployment.gateways,
         created=deployment.created,
         no_place=deployment.no_place(),
         uid=deployment.uid,

@@ -37,6 +37,7 @@ def deployment_view(picture: Picture, deployment: Deployment, now: float, *, who
     state, speaker = spoken_for(deployment)
     replicas = sorted(deployment.replicas.values(), key=lambda each: each.key)
     spec = deployment.revisions[deployment.current].spec
+    demand = picture.demand.of(deployment.id)
     return DeploymentView(
         id=deployment.id,
         uid=deployment.uid,
@@ -50,6 +51,9 @@ def deployment_view(picture: Picture, deployment: Deployment, now: float, *, who
         rollout=rollout_view(picture, deployment, now),
         ready_replicas=sum(each.state is ReplicaState.READY for each in replicas),
         desired_replicas=0 if deployment.deleting else deployment.wanted,
+        held=demand.held,
+        in_flight=demand.in_flight,
+        gateways=demand.gateways,
         recovered=deployment.recovered,
         created=deployment.created,
         since=_since(picture, deployment, speaker),

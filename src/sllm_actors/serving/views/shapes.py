@@ -115,6 +115,9 @@ class DeploymentView:
         status: ``active``, or ``deleting``.
         detail: A sentence that explains the state, or what is wrong although it serves; "" for nothing.
         rollout: None while nothing is rolled out and the last revision was not rolled back.
+        held: How many requests wait for a replica, at all gateways.
+        in_flight: How many requests are under way.
+        gateways: How many gateways have such requests.
         recovered: Whether the head took it back from workers that ran it, because its store did not know it.
         created: When it was deployed.
         since: When its state began.
@@ -133,6 +136,9 @@ class DeploymentView:
     rollout: RolloutView | None
     ready_replicas: int
     desired_replicas: int
+    held: int
+    in_flight: int
+    gateways: int
     recovered: bool
     created: float
     since: float

@@ -1,0 +1,145 @@
+"""What clients want of each deployment, as the gateways say. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from heapq import heappop, heappush
+from math import inf
+from typing import Final
+
+from attrs import define, field, frozen
+
+from sllm_actors.serving.messages import Demand
+
+SILENCE: Final = 5.0
+"""A gateway that said nothing for so many seconds counts for nothing, until it says something again."""
+
+SHARED: Final = 10.0
+"""Seconds for which a gateway keeps its share of the replicas of a deployment that its clients left."""
+
+
+@frozen
+class TotalDemand:
+    """What the clients of all gateways want of one deployment.
+
+    Attributes:
+        held: How many requests wait for a replica.
+        in_flight: How many are under way.
+        gateways: How many gateways have such requests.
+        reached: The most ready replicas that one of these gateways reaches.
+    """
+
+    held: int = 0
+    in_flight: int = 0
+    gateways: int = 0
+    reached: int = 0
+
+
+@define
+class _Gateway:
+    heard: float
+    linked: bool = True
+    silent: bool = False
+    demands: dict[str, Demand] = field(factory=dict)
+
+
+class DemandTable:
+    """The demand of every gateway, found by deployment. Times are in seconds on the head's clock.
+
+    What a gateway says costs by the entries in it. Methods that return ids of deployments return those of
+    which the number of gateways that share replicas may have changed.
+    """
+
+    def __init__(self) -> None:
+        self._gateways: dict[str, _Gateway] = {}
+        self._deployments: dict[str, dict[str, Demand]] = {}
+        self._shares: dict[str, dict[str, float]] = {}  # until when each gateway has its share
+        self._ends: list[tuple[float, str, str]] = []
+
+    def report(
+        self, gateway: str, put: Iterable[Demand], removed: Iterable[str], now: float
+    ) -> frozenset[str]:
+        """Take what a gateway said, be it that nothing has changed."""
+        known = self._gateways.setdefault(gateway, _Gateway(now))
+        known.heard, known.linked = now, True
+        changed = set()
+        for demand in put:
+            name = demand.deployment
+            known.demands[name] = demand
+            self._deployments.setdefault(name, {})[gateway] = demand
+            changed.add(name)
+        if known.silent:
+            known.silent = False
+            changed.update(known.demands)
+        for name in changed:
+            self._shares.setdefault(name, {})[gateway] = inf
+        for name in removed:
+            if known.demands.pop(name, None) is not None:
+                self._drop(self._deployments, name, gateway)
+                end = now + SHARED
+                self._shares[name][gateway] = end
+                heappush(self._ends, (end, name, gateway))
+        return frozenset(changed)
+
+    def lost(self, gateway: str) -> None:
+        """Take note that the link to a gateway is lost: it is forgotten once it has been silent."""
+        if (known := self._gateways.get(gateway)) is not None:
+            known.linked = False
+
+    def expire(self, now: float) -> frozenset[str]:
+        """Let shares end, and gateways count for nothing, when it is time."""
+        changed: set[str] = set()
+        while self._ends and self._ends[0][0] <= now:
+            end, name, gateway = heappop(self._ends)
+            if self._shares.get(name, {}).get(gateway) == end:
+                self._drop(self._shares, name, gateway)
+                changed.add(name)
+        for gateway, known in list(self._gateways.items()):
+            if known.heard + SILENCE > now:
+                continue
+            if not known.silent:
+                known.silent = True
+                for name in known.demands:
+                    self._drop(self._shares, name, gateway)
+                changed.update(known.demands)
+            if not known.linked:
+                del self._gateways[gateway]
+                for name in known.demands:
+                    self._drop(self._deployments, name, gateway)
+        return frozenset(changed)
+
+    def due(self) -> float | None:
+        """Return when ``expire`` has something to do, or None."""
+        times = [known.heard + SILENCE for known in self._gateways.values() if not known.silent]
+        times += [end for end, _, _ in self._ends[:1]]
+        return min(times, default=None)
+
+    def keys_of(self, gateway: str) -> tuple[str, ...]:
+        """Return the deployments that a gateway has said something of."""
+        known = self._gateways.get(gateway)
+        return () if known is None else tuple(known.demands)
+
+    def sharing(self, deployment: str) -> int:
+        """Return how many gateways share the replicas of a deployment; at least 1."""
+        return max(1, len(self._shares.get(deployment, ())))
+
+    def of(self, deployment: str) -> TotalDemand:
+        """Return what is wanted of one deployment."""
+        demands = [
+            demand
+            for gateway, demand in self._deployments.get(deployment, {}).items()
+            if not self._gateways[gateway].silent
+        ]
+        return TotalDemand(
+            held=sum(each.held for each in demands),
+            in_flight=sum(each.in_flight for each in demands),
+            gateways=len(demands),
+            reached=max((each.ready for each in demands), default=0),
+        )
+
+    @staticmethod
+    def _drop(table: dict[str, dict[str, Demand]] | dict[str, dict[str, float]], name: str, of: str) -> None:
+        entries = table[name]
+        entries.pop(of, None)
+        if not entries:
+            del table[name]

@@ -1,0 +1,97 @@
+"""What the head hears of what clients want."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+import pytest
+from tests.gateway.conftest import Engines
+from tests.gateway.kit import PlayedCluster, replica, served
+from tests.gateway.raw_engine import Call
+
+from sllm_actors.serving.messages import GATEWAY, Demand
+from sllm_actors.serving.streams import DemandDifference
+from sllm_actors.transport import PeerUp
+
+pytestmark = pytest.mark.anyio
+
+SMOL = "smol:llamacpp"
+
+
+async def until(condition: Callable[[], object]) -> None:
+    with anyio.fail_after(10):
+        while not condition():  # noqa: ASYNC110
+            await anyio.sleep(0.01)
+
+
+async def ask(cluster: PlayedCluster) -> None:
+    await cluster.http().post("/v1/embeddings", json={"model": "smol"})
+
+
+async def test_the_head_hears_of_what_is_held_and_in_flight_until_nothing_is(
+    cluster: PlayedCluster, broken_engine: Engines
+) -> None:
+    go_on = anyio.Event()
+
+    async def wait(call: Call) -> None:
+        await go_on.wait()
+        await call.answer(200, {"data": []})
+
+    await cluster.deploy(served())
+    async with broken_engine() as engine, anyio.create_task_group() as tasks:
+        engine.behave = wait
+        for _ in range(3):
+            tasks.start_soon(ask, cluster)
+        await until(lambda: cluster.nodes.head.demands == {SMOL: Demand(SMOL, 3, 0, 0)})
+        await cluster.report(replica(address=engine.address, concurrency=2))
+        await until(lambda: cluster.nodes.head.demands == {SMOL: Demand(SMOL, 1, 2, 1)})
+        go_on.set()
+        await until(lambda: cluster.nodes.head.demands == {})
+
+
+async def test_changes_that_come_together_go_together(cluster: PlayedCluster, broken_engine: Engines) -> None:
+    async with broken_engine() as engine:
+        await cluster.deploy(served())
+        await cluster.report(replica(address=engine.address))
+        before = cluster.nodes.head.demand_messages
+        async with anyio.create_task_group() as tasks:
+            for _ in range(40):
+                tasks.start_soon(ask, cluster)
+        await until(lambda: cluster.nodes.head.demands == {})
+        assert cluster.nodes.head.demand_messages - before < 20, "of 80 changes"
+
+
+async def test_another_head_and_one_that_missed_something_hear_of_all_that_there_is(
+    cluster: PlayedCluster,
+) -> None:
+    expected = {SMOL: Demand(SMOL, 1, 0, 0)}
+    await cluster.deploy(served())
+    lost: list[Any] = []
+
+    def lose(message: Any) -> bool:
+        if isinstance(message, DemandDifference):
+            lost.append(message)
+            return True
+        return False
+
+    cluster.nodes.loses = lose
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(ask, cluster)
+        await until(lambda: lost)
+        cluster.nodes.loses = lambda _: False
+        await until(lambda: cluster.nodes.head.demands == expected)
+        await cluster.lose("head")
+        cluster.nodes.begin_head().serve([served()])
+        cluster.nodes.link("head", "head", heard=False)
+        await until(lambda: cluster.nodes.head.demands == expected)
+        before = cluster.nodes.head.follows
+        restarts = cluster.system.statistics().restarts
+        cluster.tell(PeerUp(None))  # type: ignore[arg-type]  # a bug
+        await until(lambda: cluster.system.statistics().restarts > restarts)
+        await until(lambda: cluster.system.whereis(GATEWAY))
+        await until(lambda: cluster.nodes.head.follows not in (None, before))
+        assert cluster.nodes.head.demands == expected
+        tasks.cancel_scope.cancel()
+    await until(lambda: cluster.nodes.head.demands == {})

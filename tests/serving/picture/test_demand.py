@@ -1,0 +1,99 @@
+"""What clients want, as the head adds it up."""
+
+from __future__ import annotations
+
+from tests.serving.picture.world import World
+
+from sllm_actors.serving.messages import Demand
+from sllm_actors.serving.picture.events import DemandReported, TimePassed
+from sllm_actors.serving.picture.indices.demand import SHARED, SILENCE, DemandTable, TotalDemand
+from sllm_actors.serving.picture.picture import Picture
+
+NOTHING = TotalDemand()
+
+
+def said(table: DemandTable, gateway: str, *demands: Demand, now: float = 0.0) -> frozenset[str]:
+    return table.report(gateway, demands, (), now)
+
+
+def test_demand_is_added_up_over_gateways() -> None:
+    table = DemandTable()
+    assert said(table, "g1", Demand("a", 2, 3, 1), Demand("b", 0, 1)) == {"a", "b"}
+    assert said(table, "g2", Demand("a", 1, 0, 2)) == {"a"}
+    assert table.of("a") == TotalDemand(3, 3, 2, 2)
+    assert table.of("b") == TotalDemand(0, 1, 1, 0)
+    assert table.of("c") == NOTHING
+    assert (table.sharing("a"), table.sharing("b"), table.sharing("c")) == (2, 1, 1)
+    assert table.keys_of("g1") == ("a", "b")
+    table.report("g1", (Demand("a", 9),), ("b", "never"), 1.0)
+    assert (table.of("a").held, table.of("b")) == (10, NOTHING)
+    assert table.keys_of("nobody") == ()
+
+
+def test_a_gateway_keeps_its_share_for_a_while_after_its_clients_left() -> None:
+    table = DemandTable()
+    said(table, "g1", Demand("a", 1))
+    said(table, "g2", Demand("a", 1))
+    table.report("g2", (), ("a",), 1.0)
+    assert (table.sharing("a"), table.of("a").gateways) == (2, 1)
+    said(table, "g2", Demand("a", 1), now=2.0)
+    for gateway in ("g1", "g2"):
+        table.report(gateway, (), (), SHARED)
+    assert table.expire(1.0 + SHARED) == frozenset()
+    assert table.sharing("a") == 2, "its clients are back"
+    table.report("g2", (), ("a",), SHARED)
+    table.report("g2", (), (), 2 * SHARED - 1.0)
+    table.report("g1", (), (), 2 * SHARED - 1.0)
+    assert table.due() == 2 * SHARED
+    assert table.expire(2 * SHARED) == {"a"}
+    assert table.sharing("a") == 1
+
+
+def test_a_silent_gateway_counts_for_nothing_until_it_says_something() -> None:
+    table = DemandTable()
+    assert table.due() is None
+    said(table, "g1", Demand("a", 1))
+    said(table, "g2", Demand("a", 1), now=1.0)
+    assert table.due() == SILENCE
+    assert table.expire(SILENCE) == {"a"}
+    assert table.expire(SILENCE) == frozenset()
+    assert (table.of("a").gateways, table.sharing("a")) == (1, 1)
+    assert table.report("g1", (), (), SILENCE + 0.5) == {"a"}, "a beat is enough"
+    assert (table.of("a").gateways, table.sharing("a")) == (2, 2)
+
+
+def test_a_gateway_that_is_lost_is_forgotten_when_it_has_been_silent() -> None:
+    table = DemandTable()
+    said(table, "g1", Demand("a", 1))
+    table.lost("g1")
+    table.lost("nobody")
+    assert table.of("a").held == 1
+    table.report("g1", (), (), 1.0)
+    table.expire(1.0 + SILENCE)
+    assert table.keys_of("g1") == ("a",), "it is linked again"
+    table.lost("g1")
+    table.expire(1.0 + SILENCE)
+    assert (table.keys_of("g1"), table.of("a"), table.due()) == ((), NOTHING, None)
+
+
+def test_gateways_are_told_between_how_many_a_replica_is_shared() -> None:
+    world = World()
+    world.worker("w1")
+    world.deploy("m")
+    picture: Picture = world.picture
+
+    def told() -> int | None:
+        picture.plan(world.now)
+        route = picture.effects().routes.get("m:command")
+        return None if route is None else route.gateways
+
+    told()
+    for number in (1, 2):
+        picture.take(DemandReported(f"g{number}", (Demand("m:command", 1), Demand("unknown", 1))), world.now)
+    assert told() == 2
+    picture.take(DemandReported("g2", (Demand("m:command", 5),)), world.now)
+    assert told() is None, "the number is the same"
+    picture.take(DemandReported("g1"), world.now + SILENCE)
+    picture.take(TimePassed(), world.now + SILENCE)
+    assert told() == 1
+    assert picture.due() is not None
