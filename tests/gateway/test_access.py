@@ -19,7 +19,7 @@ KEYED = GatewaySettings(snapshot_path=Path("x"), machine="m", loopback=False, ad
 
 def asks(settings: GatewaySettings, path: str = "/status", **headers: str) -> int:
     sent = [(name.encode(), value.encode()) for name, value in headers.items()]
-    error = refuse(settings, path, sent)
+    error = refuse(settings, path.encode(), sent, dict(sent))
     return 200 if error is None else error.status
 
 

@@ -45,6 +45,8 @@ _EVENT_STREAM: Headers = [
     (b"x-accel-buffering", b"no"),
 ]
 
+_USUAL = ([b"keep-alive"], [b"close"], [b"Keep-Alive"])
+
 _SANE_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 
 
@@ -115,11 +117,11 @@ def is_plain_json(headers: Headers) -> bool:
 
 def _of_request(headers: Headers) -> Headers:
     """Return the headers without those that a ``Connection`` header names: they are of that hop only."""
-    named: set[bytes] = set()
-    for name, value in headers:
-        if name == b"connection" and value.lower() not in (b"keep-alive", b"close"):
-            named.update(token.strip().lower() for token in value.split(b","))
-    return [header for header in headers if header[0] not in named] if named else headers
+    said = [value for name, value in headers if name == b"connection"]
+    if not said or said in _USUAL:
+        return headers
+    named = {token.strip().lower() for value in said for token in value.split(b",")}
+    return [header for header in headers if header[0] not in named]
 
 
 # Names of headers repeat: what is decided of one is kept.

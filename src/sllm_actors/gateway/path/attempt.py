@@ -143,7 +143,7 @@ class Attempt:
         self.relay = relay_for(
             status,
             headers,
-            dialect=self.request.head.dialect,
+            head=self.request.head,
             assembly=self._assembly,
             name=served.model if external and served is not None else None,
             in_stream=self._owner.in_stream,

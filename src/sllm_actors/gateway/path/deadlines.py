@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -11,8 +10,9 @@ T = TypeVar("T")
 class Rounds(Generic[T]):
     """Each member is due once every ``period`` seconds, counted from when it joined.
 
-    A member that joins and leaves within its first period costs two operations on a dictionary, and is never
-    looked at. Times are in seconds by one monotonic clock that the caller reads.
+    A member that joins and leaves within its first period costs two operations on a dictionary (which keeps
+    the order of joining), and is never looked at. Times are in seconds by one monotonic clock that the caller
+    reads.
 
     Args:
         period: Seconds from joining, and from one look, to the next.
@@ -20,15 +20,15 @@ class Rounds(Generic[T]):
 
     def __init__(self, period: float) -> None:
         self.period = period
-        self._due: OrderedDict[T, float] = OrderedDict()
+        self._due: dict[T, float] = {}
 
     def __len__(self) -> int:
         return len(self._due)
 
     def join(self, member: T, now: float) -> None:
         """Add a member; one that is in already begins its period anew."""
+        self._due.pop(member, None)
         self._due[member] = now + self.period
-        self._due.move_to_end(member)
 
     def leave(self, member: T) -> None:
         """Remove a member, if it is in."""

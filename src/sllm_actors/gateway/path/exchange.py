@@ -123,7 +123,7 @@ class Exchange:
     def body(self, data: bytes) -> None:
         """See ``RequestHandler``."""
         if self._stage is Stage.READING:
-            self._touched = self._inference.clock()
+            self._touched = self._inference.now
             refusal = self._body.add(data)
             if refusal is not None:
                 self._fail(refusal)
@@ -134,7 +134,7 @@ class Exchange:
             self._fail(self._refusal)
         elif self._stage is Stage.READING:
             self._stage = Stage.SEEKING
-            self._touched = self._inference.clock()
+            self._touched = self._inference.now
             self._inference.read(self._head, self._body.whole(), self)
 
     def client_left(self) -> None:
@@ -147,14 +147,14 @@ class Exchange:
     def pause(self) -> None:
         """See ``RequestHandler``."""
         self._paused = True
-        self._touched = self._inference.clock()
+        self._touched = self._inference.now
         if self._attempt is not None:
             self._attempt.pause()
 
     def resume(self) -> None:
         """See ``RequestHandler``."""
         self._paused = False
-        self._touched = self._inference.clock()
+        self._touched = self._inference.now
         if self._attempt is not None:
             self._attempt.resume()
 
@@ -236,7 +236,7 @@ class Exchange:
     def attempt_progressed(self, attempt: Attempt, data: bytes) -> None:
         """See ``attempt.Owner``."""
         if attempt is self._attempt:
-            self._touched = self._inference.clock()
+            self._touched = self._inference.now
             self._linger_until = None
             if data:
                 self._leave_hold()
@@ -326,7 +326,7 @@ class Exchange:
         if request is None or route is None:
             raise RuntimeError("a replica was granted to a request that was not read")
         self._stage = Stage.ANSWERING
-        self._touched = self._inference.clock()
+        self._touched = self._inference.now
         route = self._inference.board.routes.get(route.id, route)
         attempt = self._attempt = Attempt(self, self._inference.connector, request, route, upstream)
         attempt.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping
 from contextlib import asynccontextmanager
@@ -20,6 +21,7 @@ from sllm_actors.engines.identity import ReplicaId
 from sllm_actors.engines.messages import ConfirmEngine, EngineConfirmed
 from sllm_actors.gateway import access, errors
 from sllm_actors.gateway.bodies.request_fields import ABSENT, RequestFields, read_fields
+from sllm_actors.gateway.hops import HEADER as HOPS
 from sllm_actors.gateway.hops import refuse_loop
 from sllm_actors.gateway.routing.asked import Asked
 from sllm_actors.gateway.routing.balancer import Balancer
@@ -74,6 +76,7 @@ class Inference:
         under_way: How many requests are under way, those that wait included.
         stopping: Whether each further request is refused with ``gateway_stopping``.
         clock: Reads the clock of the actor system, in seconds.
+        now: What that clock showed a short time ago: at most a quarter of the look period.
     """
 
     def __init__(
@@ -87,6 +90,7 @@ class Inference:
         gateway: bytes,
     ) -> None:
         self.clock = system.clock.now
+        self.now = 0.0
         self.board = board
         self.balancer = balancer
         self.settings = settings
@@ -97,6 +101,7 @@ class Inference:
         self._system = system
         self._open_stream = open_stream
         self._gateway = gateway
+        self._tells = logging.getLogger().isEnabledFor(logging.DEBUG)
         self._poison = poison
         self._rules = Rules(
             settings.attempts, settings.restart_notice, settings.silence, has_died=poison.has_died
@@ -115,8 +120,9 @@ class Inference:
                 self._open_stream,
                 self.settings.connect_timeout,
                 start=self.start,
-                clock=self.clock,
+                clock=lambda: self.now,
             )
+            self.now = self.clock()
             self._tasks.start_soon(self._look)
             try:
                 yield
@@ -153,13 +159,15 @@ class Inference:
         """Return why a request, be it for an engine or not, is not served; None if it is."""
         if self.stopping:
             return errors.gateway_stopping()
-        path = head.path.decode("latin-1")
-        return access.refuse(self.settings, path, head.headers) or refuse_loop(head.headers, self._gateway)
+        refusal = access.refuse(self.settings, head.path, head.headers, head.named)
+        if refusal is None and HOPS in head.named:
+            return refuse_loop(head.headers, self._gateway)
+        return refusal
 
     def _begin(self, head: RequestHead, client: Client) -> Exchange:
         self.under_way += 1
         exchange = Exchange(self, head, client)
-        self._rounds.join(exchange, self.clock())
+        self._rounds.join(exchange, self.now)
         return exchange
 
     def give_up(self) -> None:
@@ -252,12 +260,13 @@ class Inference:
         """A request has ended."""
         self.under_way -= 1
         self._rounds.leave(exchange)
-        log.debug("request.over", request_id=head.id, status=status, seconds=self.clock() - began)
+        if self._tells:
+            log.debug("request.over", request_id=head.id, status=status, seconds=self.clock() - began)
 
     async def _look(self) -> None:
         while True:
             await anyio.sleep(self._rounds.period / LOOKS)
-            now = self.clock()
+            now = self.now = self.clock()
             for exchange in self._rounds.due(now):
                 exchange.look(now)
             self.connector.pool.close_idle(now)

@@ -65,7 +65,8 @@ class HttpServer:
         self._over: set[ClientConnection] = set()
         self._taken = 0
         self._acceptor: Acceptor | None = None
-        self._idle: Rounds[ClientConnection] = Rounds(KEEP_ALIVE_SECONDS)
+        self._rounds: Rounds[ClientConnection] = Rounds(KEEP_ALIVE_SECONDS / 5)
+        self._now = 0.0
         self._changed = anyio.Event()
         self._tasks: TaskGroup
         self._clock: Callable[[], float]
@@ -90,6 +91,7 @@ class HttpServer:
             seats: For the processes that share the listener; see ``Acceptor``.
         """
         self._clock = asyncio.get_running_loop().time
+        self._now = self._clock()
         stop = anyio.Event()
         async with anyio.create_task_group() as watch:
             watch.start_soon(_pass_on, shutdown, stop)
@@ -144,8 +146,10 @@ class HttpServer:
     async def _close_idle(self) -> None:
         while True:
             await anyio.sleep(LOOK_SECONDS)
-            for connection in self._idle.due(self._clock()):
-                connection.close()
+            self._now = self._clock()
+            for connection in self._rounds.due(self._now):
+                if connection.is_idle and self._now - connection.idle_since >= KEEP_ALIVE_SECONDS:
+                    connection.close()
 
     # ---- for connections
 
@@ -160,13 +164,14 @@ class HttpServer:
                 connection.cut_off()
             else:
                 asyncio.get_running_loop().call_later(REFUSAL_SECONDS, connection.cut_off)
-        self._idle.join(connection, self._clock())
+        connection.idle_since = self._now
+        self._rounds.join(connection, self._now)
 
     def closed(self, connection: ClientConnection) -> None:
         """See ``ServerSide``."""
         self._open.discard(connection)
         self._over.discard(connection)
-        self._idle.leave(connection)
+        self._rounds.leave(connection)
         self._changed.set()
         if self._acceptor is not None:
             self._acceptor.show()
@@ -176,11 +181,7 @@ class HttpServer:
         if self.stopping:
             connection.close()
         else:
-            self._idle.join(connection, self._clock())
-
-    def is_busy(self, connection: ClientConnection) -> None:
-        """See ``ServerSide``."""
-        self._idle.leave(connection)
+            connection.idle_since = self._now
 
     def handle(
         self, head: RequestHead, response: Http1Response, connection: ClientConnection

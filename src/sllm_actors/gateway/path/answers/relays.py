@@ -22,6 +22,7 @@ from sllm_actors.gateway.headers import (
     is_plain_json,
     without_length,
 )
+from sllm_actors.gateway.path.clients.request_head import RequestHead
 from sllm_actors.gateway.path.engines.broke import EngineBroke
 
 from .assembly import Assembly
@@ -74,12 +75,12 @@ class Whole:
         self.status = status
         self.events = self.midway = False
         self.length: int | None = None
-        self.headers: Headers = []
-        for header in for_client(headers):
-            if header[0] == b"content-length":
-                self.length = int(header[1])
-            else:
-                self.headers.append(header)
+        self.headers: Headers = for_client(headers)
+        for at, (name, value) in enumerate(self.headers):
+            if name == b"content-length":
+                self.length = int(value)
+                del self.headers[at]
+                break
         self._held: list[bytes] = []
         self._size = 0
 
@@ -223,7 +224,7 @@ def relay_for(
     status: int,
     headers: Headers,
     *,
-    dialect: Dialect,
+    head: RequestHead,
     assembly: Assembly | None,
     name: str | None,
     in_stream: bool,
@@ -234,14 +235,16 @@ def relay_for(
     Args:
         status: The status of the answer.
         headers: Its headers.
-        dialect: That of the request's path.
+        head: The head of the request, for the dialect of its path.
         assembly: Makes one answer of a stream that the client did not ask for, or None.
         name: What clients call the model, where the server has its own name for it; else None.
         in_stream: Whether the client has got the head of a stream of events already.
         limit: The most bytes of an answer that has to be held in memory as a whole.
     """
     if status == 200 and is_event_stream(headers):
-        return Events(headers, dialect, name) if assembly is None else Assembled(headers, assembly, limit)
+        return (
+            Events(headers, head.dialect, name) if assembly is None else Assembled(headers, assembly, limit)
+        )
     if in_stream:
         return NotStreamed(status, [], limit)
     if name is not None and is_plain_json(headers):

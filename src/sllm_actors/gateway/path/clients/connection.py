@@ -50,9 +50,6 @@ class ServerSide(Protocol):
     def waits(self, connection: ClientConnection) -> None:
         """The connection waits for a request from now on."""
 
-    def is_busy(self, connection: ClientConnection) -> None:
-        """The head of a request has come."""
-
     def handle(
         self, head: RequestHead, response: Http1Response, connection: ClientConnection
     ) -> RequestHandler:
@@ -111,6 +108,9 @@ class ClientConnection(asyncio.Protocol):
     - ``Upgrade`` is ignored. Java's client sends ``Upgrade: h2c`` with its first request; the parser would
       end such a request at its head, and its body would be lost.
     - Nothing more is read while a request waits for the response to the one before it.
+
+    Attributes:
+        idle_since: For the server: since when no request is under way, if none is.
     """
 
     __slots__ = (
@@ -126,9 +126,11 @@ class ClientConnection(asyncio.Protocol):
         "_transport",
         "_url",
         "_whole",
+        "idle_since",
     )
 
     def __init__(self, server: ServerSide) -> None:
+        self.idle_since = 0.0
         self._server = server
         self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport
@@ -204,7 +206,6 @@ class ClientConnection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         """Begin to serve the request, or let it wait for the one before it."""
-        self._server.is_busy(self)
         self._head_size = 0
         self._whole = False
         parser = self._parser

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import secrets
 
 from sllm_actors.gateway.bodies.dialects import Dialect, dialect_of
 from sllm_actors.gateway.headers import Headers, request_id_of
+
+# An id is unique among all gateways, and costs no random number of its own.
+_PROCESS = secrets.token_hex(7)
+_numbers = itertools.count(1)
 
 
 class RequestHead:
@@ -17,7 +22,7 @@ class RequestHead:
         query: What follows the question mark.
         headers: Names (in lower case) and values, in the order in which they came.
         named: The last value of each header.
-        id: The id of the request: the client's own if it gave one, else a random one.
+        id: The id of the request: the client's own if it gave one, else one that no other has.
     """
 
     __slots__ = ("headers", "id", "method", "named", "path", "query")
@@ -29,7 +34,7 @@ class RequestHead:
         self.headers = headers
         self.named = dict(headers)
         asked = request_id_of(headers) if b"x-request-id" in self.named else None
-        self.id = asked or secrets.token_hex(12)
+        self.id = asked or f"{_PROCESS}{next(_numbers):010x}"
 
     @property
     def dialect(self) -> Dialect:

@@ -17,6 +17,8 @@ from .broke import EngineBroke, broken_by
 LARGEST_HEAD = 64 * 2**10
 """Bytes that may come before the head of a response is complete."""
 
+_FRAMING = frozenset([b"content-length", b"transfer-encoding"])
+
 JOINED = 64 * 2**10
 """A request's body below this size is sent in one piece with its head."""
 
@@ -82,12 +84,14 @@ class EngineConnection(asyncio.Protocol):
         target: As above.
         used: How many requests it has carried to their end.
         made_at: When it was made, for those who bound its age.
+        idle_since: Since when it carries no request; None while it carries one.
     """
 
     __slots__ = (
         "_caller",
         "_closed",
         "_complete",
+        "_framed",
         "_head_new",
         "_head_seen",
         "_headers",
@@ -100,6 +104,7 @@ class EngineConnection(asyncio.Protocol):
         "_status",
         "_until_closed",
         "_wire",
+        "idle_since",
         "made_at",
         "target",
         "used",
@@ -116,6 +121,7 @@ class EngineConnection(asyncio.Protocol):
         self.target = target
         self.used = 0
         self.made_at = made_at
+        self.idle_since: float | None = None
         self._idle = idle
         self._closed = closed
         self._wire: Wire | None = None
@@ -125,7 +131,7 @@ class EngineConnection(asyncio.Protocol):
         self._pieces: list[bytes] = []
         self._status = self._received = 0
         self._head_new = self._head_seen = self._complete = self._until_closed = self._paused = False
-        self._kept = False
+        self._kept = self._framed = False
 
     @property
     def is_open(self) -> bool:
@@ -261,11 +267,15 @@ class EngineConnection(asyncio.Protocol):
         """Begin a response: an interim one (status 1xx), or the final one after it."""
         if not self._head_seen:
             self._headers = []
+            self._framed = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header; one that comes after the body (a trailer) is dropped."""
         if not self._head_seen:
-            self._headers.append((name.lower(), value))
+            name = name.lower()
+            self._headers.append((name, value))
+            if name in _FRAMING:
+                self._framed = True
 
     def on_headers_complete(self) -> None:
         """Take note that all headers of a response have come."""
@@ -273,10 +283,8 @@ class EngineConnection(asyncio.Protocol):
         if status >= 200 and not self._head_seen:
             self._status = status
             self._head_seen = self._head_new = True
-            # Without either header, the body is whatever comes until the connection is closed.
-            self._until_closed = status not in (204, 304) and not any(
-                name in (b"content-length", b"transfer-encoding") for name, _ in self._headers
-            )
+            # Without a length and chunks, the body is whatever comes until the connection is closed.
+            self._until_closed = not self._framed and status not in (204, 304)
 
     def on_body(self, data: bytes) -> None:
         """Take a piece of the body, without the framing of chunks."""

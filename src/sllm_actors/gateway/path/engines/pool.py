@@ -12,12 +12,16 @@ from .connection import EngineConnection, Target
 PoolKey = tuple[str, str]
 """The worker and the address of an engine: what a request needs to be sent to it."""
 
-IDLE_SECONDS = 4.0
-"""How long a connection is kept without a request: vLLM and llama.cpp keep theirs 5 s."""
+IDLE_SECONDS = 3.5
+"""How long a connection is kept without a request, and ``LOOK_SECONDS`` more: vLLM and llama.cpp keep theirs
+for 5 s."""
+
+LOOK_SECONDS = 1.0
+"""How often each connection is looked at."""
 
 
 class EnginePool:
-    """Keeps idle connections by engine, the last used on top, and closes each ``IDLE_SECONDS`` later.
+    """Keeps idle connections by engine, the last used on top, and closes those that are idle for too long.
 
     Args:
         clock: Returns the time in seconds, by a monotonic clock.
@@ -26,28 +30,33 @@ class EnginePool:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._idle: dict[PoolKey, list[EngineConnection]] = {}
-        self._rounds: Rounds[EngineConnection] = Rounds(IDLE_SECONDS)
+        self._rounds: Rounds[EngineConnection] = Rounds(LOOK_SECONDS)
 
     def take(self, key: PoolKey) -> EngineConnection | None:
         """Return an idle connection to an engine, which is no longer in the pool, or None."""
         idle = self._idle.get(key)
         while idle:
             connection = idle.pop()
-            self._rounds.leave(connection)
+            connection.idle_since = None
             if connection.is_open:
                 return connection
         return None
 
     def new(self, key: PoolKey, target: Target) -> EngineConnection:
         """Return a new connection to an engine, to be made now; it comes into the pool when it is idle."""
-        return EngineConnection(
-            target, idle=partial(self._put, key), closed=partial(self._forget, key), made_at=self._clock()
+        now = self._clock()
+        connection = EngineConnection(
+            target, idle=partial(self._put, key), closed=partial(self._forget, key), made_at=now
         )
+        self._rounds.join(connection, now)
+        return connection
 
     def close_idle(self, now: float) -> None:
         """Close the connections whose time is over."""
         for connection in self._rounds.due(now):
-            connection.abort()
+            since = connection.idle_since
+            if since is not None and now - since >= IDLE_SECONDS:
+                connection.abort()
 
     def close(self) -> None:
         """Close all idle connections."""
@@ -57,7 +66,7 @@ class EnginePool:
 
     def _put(self, key: PoolKey, connection: EngineConnection) -> None:
         self._idle.setdefault(key, []).append(connection)
-        self._rounds.join(connection, self._clock())
+        connection.idle_since = self._clock()
 
     def _forget(self, key: PoolKey, connection: EngineConnection) -> None:
         self._rounds.leave(connection)

@@ -11,6 +11,7 @@ from sllm_actors.engines.external import ServerAccess
 from sllm_actors.gateway.bodies.request_fields import ABSENT, RequestFields
 from sllm_actors.gateway.bodies.rewriting import with_changes
 from sllm_actors.gateway.headers import Headers, for_engine, query_for_engine
+from sllm_actors.gateway.hops import HEADER as HOPS
 from sllm_actors.gateway.hops import passed_on
 from sllm_actors.gateway.path.clients.http1 import request_head
 from sllm_actors.gateway.path.clients.request_head import RequestHead
@@ -43,7 +44,7 @@ class EngineRequest:
         self._target = b"%b?%b" % (head.path, query) if query else head.path
         self._headers: Headers = for_engine(head.headers)
         self._headers.append((b"x-request-id", head.id.encode()))
-        self._headers.append(passed_on(head.headers, gateway))
+        self._headers.append(passed_on(head.headers, gateway) if HOPS in head.named else (HOPS, gateway))
 
     @property
     def digest(self) -> bytes | None:
