@@ -11,8 +11,13 @@ from typing import Any
 
 import msgspec
 
+from sllm_actors.gateway import errors
+
 from .json_mistakes import BYTE_ORDER_MARK, MISTAKES, mistake
 from .members import Member, changed
+
+MOST_KEYS = 2000
+"""How many top-level keys an object may have that is changed: each costs some microseconds."""
 
 _RAW_VALUES = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _TEXT = msgspec.json.Decoder(str)
@@ -37,7 +42,7 @@ def with_changes(body: bytes, change: Mapping[str, Any], drop: Collection[str] =
         The changed object; ``body`` itself if there was nothing to change.
 
     Raises:
-        ApiError: ``body`` is not a JSON object, or nested too deeply (400).
+        ApiError: ``body`` is not a JSON object, or nested too deeply, or has too many keys (400).
     """
     mark = BYTE_ORDER_MARK if body.startswith(BYTE_ORDER_MARK) else b""
     text = body.removeprefix(mark)
@@ -61,14 +66,18 @@ def members_of(text: bytes) -> Iterator[Member]:
     comes again with another value.
 
     Raises:
-        ApiError: ``text`` is not a JSON object, or nested too deeply (400).
+        ApiError: ``text`` is not a JSON object, or nested too deeply, or has too many keys (400).
     """
     try:
         last = {key: bytes(raw) for key, raw in _RAW_VALUES.decode(text).items()}
     except MISTAKES as error:
         raise mistake(error, text) from None
     found = _FIRST_KEY.match(text, text.index(b"{") + 1)
+    count = 0
     while found is not None and found[1] is not None:
+        count += 1
+        if count > MOST_KEYS:
+            raise errors.bad_request(f"the request's body may have at most {MOST_KEYS} top-level keys")
         key, start, value = _TEXT.decode(found[1]), found.start(1), found.end()
         end = value + len(last[key])
         found = _NEXT_KEY.match(text, end) if text.startswith(last[key], value) else None

@@ -60,6 +60,8 @@ class EventCutter:
 
 def data_of(events: bytes) -> list[bytes]:
     """Return the data of each event in ``events``, which are whole. Events without data are left out."""
+    if events.startswith(b"data: ") and events.find(b"\n") == len(events) - 2 and b"\r" not in events:
+        return [events[6:-2]]  # one event of one line, as most are
     found = []
     for event in _END.split(events):
         lines = [line for line in _LINE_END.split(event) if line.startswith(b"data:")]
