@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.http_server.shells import CLEARTEXT, HTTP2, TLS, Shell
 
 from .kit import PlayedCluster, running_gateway
 from .raw_engine import RawEngine, raw_engine
@@ -55,10 +56,19 @@ def llama() -> Iterator[str]:
                     child.kill()
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what is marked ``every_shell`` under each server, but for what is marked ``cleartext``, too."""
+    if "shell" in metafunc.fixturenames:
+        marks = {mark.name for mark in metafunc.definition.iter_markers()}
+        everywhere = "every_shell" in marks and "cleartext" not in marks
+        shells = (CLEARTEXT, TLS, HTTP2) if everywhere else (CLEARTEXT,)
+        metafunc.parametrize("shell", shells, ids=[shell.name for shell in shells])
+
+
 @pytest.fixture
-async def cluster(tmp_path: Path) -> AsyncIterator[PlayedCluster]:
+async def cluster(tmp_path: Path, shell: Shell) -> AsyncIterator[PlayedCluster]:
     """A gateway that knows nothing yet, and a hand to play head and workers with."""
-    async with running_gateway(tmp_path) as played:
+    async with running_gateway(tmp_path, shell=shell) as played:
         yield played
 
 

@@ -13,11 +13,13 @@ import anyio
 import httpx2
 import openai
 from attrs import define, evolve, field
+from tests.http_server.shells import CLEARTEXT, Shell
 
 from sllm_actors.actors import ActorError, NodeId
 from sllm_actors.engines.identity import ReplicaId
 from sllm_actors.engines.messages import OpenEngine, ReplicaReport, ReplicaState
 from sllm_actors.gateway import Gateway, GatewaySettings, open_gateway
+from sllm_actors.gateway.errors import gateway_stopping
 from sllm_actors.gateway.routing.router import router_name
 from sllm_actors.serving.messages import GATEWAY, ServedModel, WorkerAddress
 from sllm_actors.testing import TestSystem
@@ -56,6 +58,7 @@ class PlayedCluster:
         tunnel_refusal: What is raised instead, if anything.
         dialled: To whom the gateway wanted to be linked after each change.
         shutdown: Set to stop the gateway.
+        shell: The server that serves it.
         nodes: The head and the workers, which play their parts of the streams.
     """
 
@@ -64,6 +67,7 @@ class PlayedCluster:
     url: str
     settings: GatewaySettings
     nodes: PlayedNodes
+    shell: Shell
     head: NodeId | None = None
     tunnels: list[tuple[NodeId, OpenEngine]] = field(factory=list)
     tunnel_to: int = 0
@@ -108,13 +112,15 @@ class PlayedCluster:
     def client(self, **more: Any) -> openai.AsyncOpenAI:
         """Return a client, closed at the end of the test."""
         options: dict[str, Any] = {"max_retries": 0, "api_key": "none", "timeout": 60} | more
+        if self.shell.protocols:
+            options.setdefault("http_client", self.http())
         client = openai.AsyncOpenAI(base_url=f"{self.url}/v1", **options)
         self._to_close.append(client.close)
         return client
 
     def http(self) -> httpx2.AsyncClient:
         """Return a plain HTTP client, closed at the end of the test."""
-        client = httpx2.AsyncClient(base_url=self.url, trust_env=False, timeout=30)
+        client = self.shell.client(self.url)
         self._to_close.append(client.aclose)
         return client
 
@@ -126,7 +132,12 @@ class PlayedCluster:
 
 @asynccontextmanager
 async def running_gateway(
-    folder: Path, *, grace: float = 1, nodes: PlayedNodes | None = None, **more: Any
+    folder: Path,
+    *,
+    grace: float = 1,
+    nodes: PlayedNodes | None = None,
+    shell: Shell = CLEARTEXT,
+    **more: Any,
 ) -> AsyncIterator[PlayedCluster]:
     """Run a gateway on a free port.
 
@@ -134,6 +145,7 @@ async def running_gateway(
         folder: Where its snapshot is.
         grace: Seconds that requests get when it stops.
         nodes: The rest of the cluster, perhaps known from an earlier gateway; none is linked at first.
+        shell: The server that serves it.
         more: Its settings.
     """
     settings = GatewaySettings(snapshot_path=folder / "routing.json", machine=MACHINE)
@@ -170,12 +182,20 @@ async def running_gateway(
             peers=nodes.peers,
         )
         listener = socket.create_server(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        played = PlayedCluster(system, gateway, url, settings, nodes, dialled=dialled)
+        url = shell.url(listener)
+        played = PlayedCluster(system, gateway, url, settings, nodes, shell, dialled=dialled)
         await system.start(gateway.child_spec)
         shutdown = played.shutdown
+
+        async def serve() -> None:
+            if shell.hypercorn:
+                last = {"give_up": gateway.give_up, "last_word": gateway_stopping()}
+                await shell.serve(gateway.app, listener, shutdown=shutdown, grace=grace, **last)
+            else:
+                await gateway.serve(listener, shutdown=shutdown, grace=grace)
+
         async with gateway.running(), anyio.create_task_group() as tasks:
-            tasks.start_soon(lambda: gateway.serve(listener, shutdown=shutdown, grace=grace))
+            tasks.start_soon(serve)
             try:
                 yield played
             finally:

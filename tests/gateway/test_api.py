@@ -36,7 +36,7 @@ from sllm_actors.testing import TestProbe
 
 from .kit import PlayedCluster, replica, running_gateway, served
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.every_shell]
 
 NAME = "/models/org/my model:v1:llamacpp"
 LOCAL = NodeId("gateway-1")
@@ -265,6 +265,7 @@ async def test_head_is_get_without_its_body(cluster: PlayedCluster, path: str) -
         assert asked.headers[name] == got.headers[name] or path == "/nothing"  # whose sentence has the method
 
 
+@pytest.mark.cleartext
 async def test_the_gateway_as_a_whole_says_what_it_takes(cluster: PlayedCluster) -> None:
     host, _, port = cluster.url.removeprefix("http://").partition(":")
     async with await anyio.connect_tcp(host, int(port)) as stream:
@@ -332,6 +333,7 @@ async def test_a_client_that_sends_its_body_too_slowly_is_let_go(tmp_path: Path)
                 assert (await stream.receive()).startswith(b"HTTP/1.1 408 ")
 
 
+@pytest.mark.cleartext
 @pytest.mark.parametrize("head", [b"x" * 100_000, b"a: b\r\n" * 20_000], ids=["one header", "many headers"])
 async def test_headers_have_a_bound(cluster: PlayedCluster, head: bytes) -> None:
     host, port = cluster.url.removeprefix("http://").split(":")

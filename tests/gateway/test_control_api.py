@@ -28,7 +28,7 @@ from sllm_actors.testing import TestProbe
 
 from .kit import PlayedCluster, served
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.every_shell]
 
 NAME = "/models/org/my model:v1:llamacpp"
 PATH = f"/deployments/{quote(NAME, safe='')}"

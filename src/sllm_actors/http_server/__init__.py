@@ -11,3 +11,4 @@ from .seats import Seats as Seats
 from .seats import make_seats as make_seats
 from .server import serve_asgi as serve_asgi
 from .tasks import ASGI as ASGI
+from .tasks import AnswerBrokenOff as AnswerBrokenOff

@@ -15,6 +15,8 @@ from hypercorn.config import Config
 from hypercorn.events import Closed, Event, RawData
 from hypercorn.typing import ConnectionState
 
+from sllm_actors.api_error import ApiError
+
 from .http1 import LARGEST_HEAD, Http1
 from .http2 import MOST_STREAMS, Http2
 from .tasks import ASGI, ConnectionTasks
@@ -104,6 +106,11 @@ class HttpConnection:
             self._stop_timer()
             self._settle()
             transport.close()
+
+    def give_up(self, error: ApiError) -> None:
+        """End the requests whose answers have not begun, each with this error."""
+        if self._tasks is not None:
+            self._tasks.give_up(error)
 
     async def close(self) -> None:
         """End the connection; requests under way are cut off."""

@@ -35,6 +35,9 @@ MOST_REFUSED = 64
 """How many connections over the bound are answered with an error at a time; more are closed without one."""
 
 
+STOPPING = ApiError(503, "server_stopping", "this server is being stopped: ask again", retry_after=1)
+
+
 async def serve_asgi(
     app: ASGI,
     listener: socket.socket,
@@ -42,6 +45,7 @@ async def serve_asgi(
     shutdown: anyio.Event,
     grace: float,
     give_up: Callable[[], None] = lambda: None,
+    last_word: ApiError = STOPPING,
     tls: Callable[[], ssl.SSLContext] | None = None,
     connections: int = MOST_CONNECTIONS,
     seats: Seats | None = None,
@@ -58,8 +62,10 @@ async def serve_asgi(
         listener: A bound and listening socket, which other processes may have too; it is closed at the end.
         shutdown: When set, no more connections are accepted.
         grace: Seconds that requests under way then get.
-        give_up: Called when the grace is over, to tell the remaining clients why they get no more. Requests
-            that are under way ``LAST_WORDS`` seconds later are cancelled.
+        give_up: Called when the grace is over, to tell the remaining clients why they get no more. Half of
+            ``LAST_WORDS`` later, requests whose answers have not begun get ``last_word``; at the end of that
+            time, all that are under way are cancelled.
+        last_word: See ``give_up``.
         tls: Returns the context for the next connection, or None for cleartext. What its ALPN offers decides
             between HTTP/1.1 and HTTP/2; cleartext is HTTP/1.1.
         connections: How many connections are served at a time. One more is answered with 503; see
@@ -83,7 +89,9 @@ async def serve_asgi(
                 await lowlevel.checkpoint()  # the connections that were taken last begin
                 if not await server.is_quiet_within(grace):
                     give_up()
-                    await server.is_quiet_within(LAST_WORDS)
+                    if not await server.is_quiet_within(LAST_WORDS / 2):
+                        server.give_up(last_word)
+                        await server.is_quiet_within(LAST_WORDS / 2)
                 await server.end()
 
 
@@ -142,6 +150,11 @@ class _Server:
                 self._changed = anyio.Event()
                 await self._changed.wait()
         return not any(connection.is_busy for connection in self._connections)
+
+    def give_up(self, error: ApiError) -> None:
+        """End the requests whose answers have not begun, each with this error."""
+        for connection in self._connections:
+            connection.give_up(error)
 
     async def end(self) -> None:
         """Close all connections; those that do not close in time are cut off."""

@@ -9,6 +9,8 @@ import anyio
 import structlog
 from anyio.abc import TaskGroup
 
+from sllm_actors.api_error import ApiError
+
 from .inbox import Inbox, Message
 
 log = structlog.get_logger()
@@ -21,6 +23,10 @@ A connection that is closed before takes the answer back, where the client has n
 """
 
 Send = Callable[[Any], Awaitable[None]]
+
+
+class AnswerBrokenOff(Exception):
+    """Raised by an application whose answer has begun and cannot be finished; its client is told so."""
 
 
 class ConnectionTasks:
@@ -50,6 +56,8 @@ class ConnectionTasks:
         self._is_draining = is_draining
         self._on_failure = on_failure
         self._on_read: Callable[[int], None] = lambda _: None
+        self._unanswered: set[anyio.CancelScope] = set()
+        self._last_word: ApiError | None = None
 
     def spawn(self, function: Callable[..., Awaitable[None]], *arguments: Any) -> None:
         """Start a task of the protocol itself."""
@@ -66,6 +74,12 @@ class ConnectionTasks:
         self._group.start_soon(self._call, app, scope, inbox, send)
         return inbox.put
 
+    def give_up(self, error: ApiError) -> None:
+        """End the calls whose answers have not begun, each with this error."""
+        self._last_word = error
+        for call in self._unanswered:
+            call.cancel()
+
     def report_reads(self, on_read: Callable[[int], None]) -> None:
         """Let the inbox of the next call report what its application reads."""
         self._on_read = on_read
@@ -80,8 +94,10 @@ class ConnectionTasks:
     async def _call(self, app: ASGI, scope: Any, inbox: Inbox, send: Send) -> None:
         is_http1 = scope["type"] == "http" and scope["http_version"] < "2"
 
-        async def answer(message: Message) -> None:
+        async def transmit(message: Message) -> None:
             kind = message["type"]
+            if kind == "http.response.start":
+                self._unanswered.discard(call)
             if kind == "http.response.start" and is_http1 and (self._is_draining() or not inbox.is_whole):
                 others = [pair for pair in message.get("headers", ()) if pair[0].lower() != b"connection"]
                 message = {**message, "headers": [*others, (b"connection", b"close")]}
@@ -94,14 +110,26 @@ class ConnectionTasks:
                         await inbox.wait_for_the_rest()
             await send(message)
 
+        async def answer(message: Message) -> None:
+            if not (call.cancel_called and self._last_word is not None):  # else it was answered for
+                await transmit(message)
+
+        call = anyio.CancelScope()
+        self._unanswered.add(call)
         try:
             if scope["type"] == "http":
-                await app(scope, inbox.receive, answer)
+                with call:
+                    await app(scope, inbox.receive, answer)
+                if call in self._unanswered and self._last_word is not None and call.cancel_called:
+                    await _refuse(transmit, self._last_word)
             else:
                 await send({"type": "websocket.close"})  # before it was accepted: 403
+        except AnswerBrokenOff:
+            pass  # the application knows, and has said so if there is anything to say
         except Exception:
             log.exception("http.application_failed", path=scope.get("path"))
         finally:
+            self._unanswered.discard(call)
             inbox.close()
             with anyio.CancelScope(shield=True):
                 await self._finish(send)
@@ -116,3 +144,8 @@ class ConnectionTasks:
             self.running -= 1
             if self.running == 0:
                 self._on_idle()
+
+
+async def _refuse(send: Send, error: ApiError) -> None:
+    await send({"type": "http.response.start", "status": error.status, "headers": error.headers})
+    await send({"type": "http.response.body", "body": error.body})

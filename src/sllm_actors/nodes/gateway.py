@@ -16,6 +16,7 @@ from sllm_actors.cluster.secret import admin_key, find_secret
 from sllm_actors.engines.host import machine_id
 from sllm_actors.gateway import Gateway, GatewaySettings, open_gateway
 from sllm_actors.gateway.cors import Cors
+from sllm_actors.gateway.errors import gateway_stopping
 from sllm_actors.http_server import Seats, serve_asgi
 from sllm_actors.observe.terminal import announce
 
@@ -107,5 +108,11 @@ async def _server(
         return
     async with anyio.create_task_group() as renewing:
         renewing.start_soon(public.renew_forever)
-        yield partial(serve_asgi, gateway.app, give_up=gateway.give_up, tls=lambda: public.context)
+        yield partial(
+            serve_asgi,
+            gateway.app,
+            give_up=gateway.give_up,
+            last_word=gateway_stopping(),
+            tls=lambda: public.context,
+        )
         renewing.cancel_scope.cancel()

@@ -16,7 +16,7 @@ from tests.gateway.raw_engine import Call, RawEngine
 
 from sllm_actors.engines.messages import ReplicaState
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.every_shell]
 
 HELLO: Any = {"model": "smol", "messages": [{"role": "user", "content": "hello"}]}
 
@@ -214,6 +214,7 @@ async def test_an_error_in_the_stream_of_an_unstreamed_request_becomes_its_statu
     assert caught.value.status_code == 500
 
 
+@pytest.mark.cleartext  # HTTP/2 knows no Connection
 async def test_an_engine_gets_the_clients_bytes_and_no_header_that_is_not_its_business(
     cluster: PlayedCluster, broken_engine: Engines
 ) -> None:
@@ -253,6 +254,7 @@ async def test_an_engine_hears_the_name_that_it_serves(
     assert engine.calls[0].document["model"] == "smol"
 
 
+@pytest.mark.cleartext  # the client here tells nobody that it leaves a stream of HTTP/2
 async def test_a_client_that_hangs_up_closes_the_connection_to_the_engine(
     cluster: PlayedCluster, broken_engine: Engines
 ) -> None:

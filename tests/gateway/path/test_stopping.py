@@ -12,12 +12,13 @@ import pytest
 from tests.gateway.conftest import Engines
 from tests.gateway.kit import PlayedCluster, replica, running_gateway, served
 from tests.gateway.raw_engine import Call
+from tests.http_server.shells import Shell
 
 from sllm_actors.actors import NodeId
 from sllm_actors.serving.messages import CONTROLLER
 from sllm_actors.serving.views.messages import DescribeCluster
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.every_shell]
 
 HELLO: Any = {"model": "smol", "messages": [{"role": "user", "content": "hello"}]}
 GRACE = 0.2
@@ -68,8 +69,10 @@ async def stopping(
     return answer.status_code, text
 
 
-async def test_an_open_stream_ends_with_an_error_event(tmp_path: Path, broken_engine: Engines) -> None:
-    async with broken_engine() as engine, running_gateway(tmp_path, grace=GRACE) as cluster:
+async def test_an_open_stream_ends_with_an_error_event(
+    tmp_path: Path, shell: Shell, broken_engine: Engines
+) -> None:
+    async with broken_engine() as engine, running_gateway(tmp_path, shell=shell, grace=GRACE) as cluster:
         status, text = await stopping(cluster, engine, begin_and_wait, HELLO | {"stream": True})
         await until(engine.calls[0].hung_up.is_set)  # and the engine does not go on for nobody
     assert status == 200
@@ -83,18 +86,18 @@ async def test_an_open_stream_ends_with_an_error_event(tmp_path: Path, broken_en
 
 @pytest.mark.parametrize("stream", [True, False])
 async def test_a_request_without_an_answer_yet_gets_503(
-    tmp_path: Path, broken_engine: Engines, stream: bool
+    tmp_path: Path, shell: Shell, broken_engine: Engines, stream: bool
 ) -> None:
-    async with broken_engine() as engine, running_gateway(tmp_path, grace=GRACE) as cluster:
+    async with broken_engine() as engine, running_gateway(tmp_path, shell=shell, grace=GRACE) as cluster:
         status, text = await stopping(cluster, engine, wait, HELLO | {"stream": stream})
     assert status == 503
     assert json.loads(text)["error"]["code"] == "gateway_stopping"
 
 
 async def test_a_request_that_ends_within_the_grace_is_answered(
-    tmp_path: Path, broken_engine: Engines
+    tmp_path: Path, shell: Shell, broken_engine: Engines
 ) -> None:
-    async with broken_engine() as engine, running_gateway(tmp_path, grace=60) as cluster:
+    async with broken_engine() as engine, running_gateway(tmp_path, shell=shell, grace=60) as cluster:
 
         async def answer_then(call: Call) -> None:
             await cluster.shutdown.wait()
@@ -104,9 +107,9 @@ async def test_a_request_that_ends_within_the_grace_is_answered(
     assert (status, json.loads(text)) == (200, {"id": "c-1"})
 
 
-async def test_a_held_stream_ends_with_an_error_event(tmp_path: Path) -> None:
+async def test_a_held_stream_ends_with_an_error_event(tmp_path: Path, shell: Shell) -> None:
     async with (
-        running_gateway(tmp_path, grace=GRACE, keep_alive_interval=0.05) as cluster,
+        running_gateway(tmp_path, shell=shell, grace=GRACE, keep_alive_interval=0.05) as cluster,
         cluster.http() as http,
     ):
         await cluster.deploy(served())
@@ -119,11 +122,12 @@ async def test_a_held_stream_ends_with_an_error_event(tmp_path: Path) -> None:
     assert json.loads(text.split("\n\n")[-2].removeprefix("data: "))["error"]["code"] == "gateway_stopping"
 
 
+@pytest.mark.cleartext
 async def test_a_client_that_does_not_read_holds_nothing_up(
-    tmp_path: Path, broken_engine: Engines, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, shell: Shell, broken_engine: Engines, caplog: pytest.LogCaptureFixture
 ) -> None:
     with anyio.fail_after(10):
-        async with broken_engine() as engine, running_gateway(tmp_path, grace=GRACE) as cluster:
+        async with broken_engine() as engine, running_gateway(tmp_path, shell=shell, grace=GRACE) as cluster:
             engine.behave = flood
             await cluster.deploy(served(backend="vllm"))
             await cluster.report(replica("smol:vllm", address=engine.address))
@@ -141,10 +145,10 @@ async def test_a_client_that_does_not_read_holds_nothing_up(
 
 
 async def test_a_control_request_that_waits_gets_503_and_no_traceback(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, shell: Shell, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with (
-        running_gateway(tmp_path, grace=GRACE, control_timeout=30.0) as cluster,
+        running_gateway(tmp_path, shell=shell, grace=GRACE, control_timeout=30.0) as cluster,
         cluster.http() as http,
         anyio.create_task_group() as tasks,
     ):

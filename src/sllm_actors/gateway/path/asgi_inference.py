@@ -9,6 +9,7 @@ import anyio
 
 from sllm_actors.api_error import ApiError
 from sllm_actors.gateway.headers import Headers, without_length
+from sllm_actors.http_server import AnswerBrokenOff
 
 from .clients.asgi_request import ASGI, Message, Receive, Scope, Send
 from .clients.handler import RequestHandler
@@ -19,7 +20,7 @@ HELD = 64 * 2**10
 """Bytes of a response that wait for the server; then the engine is read no further."""
 
 
-class CutOff(Exception):
+class CutOff(AnswerBrokenOff):
     """A response has begun and cannot be finished: the server must close it."""
 
 
