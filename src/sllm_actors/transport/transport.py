@@ -201,6 +201,11 @@ class Transport:
             hook_failures=self._hook_failures,
         )
 
+    @property
+    def tunnel_bytes(self) -> int:
+        """Bytes of all streams that wait here to be sent or to be read; cheap to ask."""
+        return self._tunnels.buffered
+
     # -- actors.network.Network ------------------------------------------------------------------
 
     def tell(self, envelope: Envelope) -> None:

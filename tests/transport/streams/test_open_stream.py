@@ -113,7 +113,7 @@ async def test_a_stream_that_nobody_reads_stalls_no_other() -> None:
             left.transport.open_stream(right.id, ENGINE, told).write(b"a little")
             assert await told.lost() is None
             assert told.data == b"little"
-        assert left.transport.statistics().tunnel_bytes == 8 * STREAM_WINDOW
+        assert left.transport.tunnel_bytes == 8 * STREAM_WINDOW
         assert all(not told.data for told in stalled)
         stalled[0].stream.resume_reading()
         assert stalled[0].stream.is_reading()
@@ -224,6 +224,28 @@ async def test_a_peer_that_is_called_and_does_not_dial_costs_the_streams_and_not
         assert not right.transport._tunnels._lanes
 
 
+async def test_streams_that_wait_for_a_lane_are_told_at_once_that_their_link_is_lost() -> None:
+    dials = 0
+
+    async def never(host: str, port: int) -> Any:
+        nonlocal dials
+        dials += 1
+        if dials > 2:
+            await anyio.sleep_forever()
+        return await connect(host, port)
+
+    async with pair(left={"connect": never}) as (left, right):
+        told, waiting = Told(), Told()
+        right.transport.open_stream(left.id, ENGINE, told)
+        left.transport.open_stream(right.id, ENGINE, waiting)
+        for dial in list(left.transport._dials):
+            dial.close()
+        for each in (told, waiting):
+            assert isinstance(await each.lost(), PeerDown)
+            assert not each.stream.tried
+        await until(lambda: tunnels(left, right) == [0, 0])
+
+
 async def test_a_lane_that_breaks_tells_its_streams_and_is_dialled_again() -> None:
     async with (
         engine(shout) as on_tunnel,
@@ -299,6 +321,17 @@ async def test_what_a_protocol_raises_costs_its_stream_alone() -> None:
         left.transport.open_stream(right.id, ENGINE, other).write(b"y")
         await until(lambda: other.data == b"Y")
         await until(lambda: tunnels(left, right) == [1, 1])
+
+
+async def test_a_protocol_that_fails_at_its_beginning_opens_nothing() -> None:
+    class Fragile(Told):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            raise KeyError("a bug")
+
+    async with engine(shout) as on_tunnel, pair(right={"on_tunnel": on_tunnel}) as (left, right):
+        with pytest.raises(KeyError):
+            left.transport.open_stream(right.id, ENGINE, Fragile())
+        assert tunnels(left, right) == [0, 0]
 
 
 async def test_a_closed_stream_delivers_what_was_written_and_an_aborted_one_ends_the_engines_connection() -> (

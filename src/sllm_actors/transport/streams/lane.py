@@ -128,8 +128,8 @@ class TunnelLane:
         self.end(PeerDown(self.peer.node, reason))
 
     def link_lost(self) -> None:
-        """Note that the lane is retired: it ends with the last of its streams."""
-        if not self.streams:
+        """Note that the lane is retired: it ends with the last of its streams, or was never needed."""
+        if self._connection is None or not self.streams:
             self._retire()
 
     def tick(self, now: float, late: float, *, beat: bool) -> None:
@@ -158,7 +158,11 @@ class TunnelLane:
         stream = TunnelStream(self, self._multiplexer.open(request), protocol, on_accepted)
         self._add(stream)
         self._changed()
-        protocol.connection_made(stream)
+        try:
+            protocol.connection_made(stream)
+        except BaseException:
+            stream.abort()
+            raise
         return stream
 
     def answer(self, state: StreamState) -> TunnelStream:
@@ -226,6 +230,8 @@ class TunnelLane:
     def _on_frames(self, frames: list[Frame]) -> None:
         streams = self.streams
         for kind, state, body in self._multiplexer.receive(frames):
+            if self.ended:
+                return  # somebody who was told of this has ended it
             if kind == OPEN:
                 self._on_open(self, state, body)
             else:
