@@ -14,6 +14,7 @@ from .engines.broke import EngineBroke
 from .engines.connection import EngineConnection
 from .engines.connector import Connector
 from .engines.request import EngineRequest
+from .failover import FAULTY_STATUS
 
 
 class Owner(Protocol):
@@ -89,6 +90,11 @@ class Attempt:
     def is_reached(self) -> bool:
         """Whether the engine may have got the request; see ``EngineConnection.reaches``."""
         return self._is_sent and (self._connection is None or self._connection.reaches)
+
+    @property
+    def is_faulty(self) -> bool:
+        """Whether the answer may come of a broken engine: its worker is to confirm that it serves."""
+        return self.upstream.server is None and self.relay is not None and self.relay.status in FAULTY_STATUS
 
     def start(self) -> None:
         """Begin, over a kept connection where there is one."""

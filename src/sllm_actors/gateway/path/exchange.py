@@ -31,7 +31,6 @@ from .clients.request_head import RequestHead
 from .engines.broke import EngineBroke
 from .engines.request import EngineRequest
 from .failover import (
-    FAULTY_STATUS,
     AttemptEnd,
     Confirm,
     Decision,
@@ -77,7 +76,6 @@ class Exchange:
         "_began",
         "_body",
         "_client",
-        "_confirming",
         "_counted",
         "_events",
         "_failover",
@@ -115,8 +113,8 @@ class Exchange:
         self._rest = b""
         self._linger_until: float | None = None
         # Whether: a part of the answer was sent; the response is a stream of events, and what was sent last
-        # ends within one; the client does not read; the replica counts the request; a worker is being asked.
-        self._answered = self._events = self._midway = self._paused = self._counted = self._confirming = False
+        # ends within one; the client does not read; the replica counts the request.
+        self._answered = self._events = self._midway = self._paused = self._counted = False
 
     # ---- RequestHandler
 
@@ -244,22 +242,22 @@ class Exchange:
 
     def attempt_ended(self, attempt: Attempt, rest: bytes) -> None:
         """See ``attempt.Owner``."""
-        relay = attempt.relay
-        if attempt is not self._attempt or relay is None:
-            return
-        self._leave_hold()
-        faulty = relay.status in FAULTY_STATUS and not self._answered and attempt.upstream.server is None
-        if faulty and not self._client.begun:
-            self._rest = rest
-            self._end(attempt, AttemptEnd.FAULTY, f"it answered with status {relay.status}")
-            return
-        self._complete(attempt, rest)
+        if attempt is self._attempt:
+            self._leave_hold()
+            if self._answered or not attempt.is_faulty:
+                self._complete(attempt, rest)
+                return
+            self._rest, self._refusal = rest, None
+            self._end(attempt, AttemptEnd.FAULTY, "it answered that it is broken")
 
     def attempt_broke(self, attempt: Attempt, problem: EngineBroke | ApiError) -> None:
         """See ``attempt.Owner``."""
         if attempt is not self._attempt:
             return
-        if isinstance(problem, ApiError):
+        if isinstance(problem, ApiError) and attempt.is_faulty and not self._answered:
+            self._refusal = problem
+            self._end(attempt, AttemptEnd.FAULTY, problem.message)
+        elif isinstance(problem, ApiError):
             self._leave_replica(Outcome.LEFT)
             self._fail(problem)
         elif problem.no_room:
@@ -329,7 +327,10 @@ class Exchange:
         self._touched = self._inference.now
         route = self._inference.board.routes.get(route.id, route)
         attempt = self._attempt = Attempt(self, self._inference.connector, request, route, upstream)
-        attempt.start()
+        if self._inference.has_died(upstream.id):  # its worker has not said so yet
+            self._end(attempt, AttemptEnd.UNREACHED, "its engine has died")
+        else:
+            attempt.start()
 
     def _pass_on(self, attempt: Attempt, data: bytes) -> None:
         relay, client = attempt.relay, self._client
@@ -382,10 +383,11 @@ class Exchange:
             case Elsewhere(excluded, until, stay):
                 self._elsewhere(excluded, until, stay=stay)
             case Confirm(replicas):
-                self._confirming = True
                 self._inference.confirm(replicas, self._confirmed)
             case Deliver():
-                if self._attempt is not None:
+                if self._refusal is not None:
+                    self._fail(self._refusal)
+                elif self._attempt is not None:
                     self._complete(self._attempt, self._rest)
             case Linger(until):
                 self._linger_until = until
@@ -406,7 +408,6 @@ class Exchange:
         self._seek(self._inference.excluding(asked, excluded), until)
 
     def _confirmed(self, answers: Mapping[ReplicaId, EngineConfirmed]) -> None:
-        self._confirming = False
         if self._stage is not Stage.OVER and self._failover is not None:
             decision = self._failover.confirmed(answers, self._inference.clock())
             if self._attempt is not None and not isinstance(decision, Deliver):

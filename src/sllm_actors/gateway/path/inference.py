@@ -232,6 +232,10 @@ class Inference:
         """Ask the workers of replicas whether these serve, and call ``then`` with what they have answered."""
         self._confirmations.confirm(replicas, then)
 
+    def has_died(self, replica: ReplicaId) -> bool:
+        """Return whether an engine is known to have ended by itself, perhaps before its worker says so."""
+        return self._poison.has_died(replica)
+
     def broke(self, attempt: Attempt) -> None:
         """Remember that an attempt has broken: its engine may have died of the request."""
         self._poison.broke(attempt.upstream.id, attempt.request.digest, self.clock())

@@ -123,7 +123,7 @@ class Poison:
 
     def has_died(self, life: ReplicaId) -> bool:
         """Return whether an engine is known to have ended by itself."""
-        return life in self._dead
+        return bool(self._dead) and life in self._dead  # a hash costs, and most gateways know of none
 
     def heard(self, deaths: Iterable[EngineDeath], gone: Iterable[DeathKey], now: float) -> None:
         """Take what the head has told: deaths, and those that it no longer knows.
