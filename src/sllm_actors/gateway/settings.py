@@ -42,7 +42,8 @@ class GatewaySettings:
             take twice as long.
         attempts: On how many replicas one request may be tried.
         restart_notice: How long a request that broke on a replica waits to hear that this replica is no
-            longer ready, while there is no other to try.
+            longer ready, while there is no other to try; and how long an answer may make no progress once the
+            link to its worker is lost.
         restart_patience: A FAILED replica that is started again within this time is worth waiting for.
         control_timeout: How long the head or a worker may take to answer a control request.
         requests: How many inference requests are served or held at a time; one more is answered with 503.
