@@ -180,6 +180,7 @@ async def running_gateway(
             dial_workers=dial_workers,
             head_node=lambda: played.head or nodes.linked_head,
             peers=nodes.peers,
+            is_stopping=lambda: played.shutdown.is_set(),
         )
         listener = socket.create_server(("127.0.0.1", 0))
         url = shell.url(listener)

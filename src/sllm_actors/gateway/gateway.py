@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from random import Random
 from typing import cast
@@ -94,6 +94,7 @@ def open_gateway(
     dial_workers: DialWorkers,
     head_node: HeadNode,
     peers: Peers,
+    is_stopping: Callable[[], bool] = lambda: False,
 ) -> Gateway:
     """Put a gateway together; nothing runs until its ``child_spec`` is started and it is ``running``.
 
@@ -106,6 +107,7 @@ def open_gateway(
             raise.
         head_node: Returns the head's node id, or None while there is no link to it.
         peers: Returns the nodes that are linked now.
+        is_stopping: Whether ``/health`` should say that no further requests are wanted.
     """
     poison = Poison(system.node, system.named(GATEWAY).tell)
     memory = Memory(SnapshotFile(settings.snapshot_path), poison)
@@ -120,6 +122,7 @@ def open_gateway(
         control=Control(system, head_node, settings.control_timeout),
         instances=Instances(system, lambda: memory.knowledge, settings.control_timeout),
         settings=settings,
+        is_stopping=is_stopping,
     )
     guarded = Guarded(cast("ASGI", app), inference)
     spec = ChildSpec(GATEWAY, lambda: GatewayActor(tools, memory, links), name=GATEWAY)

@@ -77,6 +77,7 @@ async def run_gateway(settings: GatewayNodeSettings, stopping: anyio.Event) -> N
                 dial_workers=partial(links.dial_workers, node.transport.dial),
                 head_node=lambda: links.head,
                 peers=node.transport.peers,
+                is_stopping=stopping.is_set,
             )
             await node.system.start(gateway.child_spec)
             node.transport.dial(settings.head_host, membership.info.transport_port, "head")

@@ -164,3 +164,25 @@ async def test_a_control_request_that_waits_gets_503_and_no_traceback(
     assert answer.status_code == 503
     assert answer.json()["error"]["code"] == "gateway_stopping"
     assert "Traceback" not in caplog.text
+
+
+async def test_a_kept_connection_hears_that_no_more_requests_are_wanted(
+    tmp_path: Path, shell: Shell, broken_engine: Engines
+) -> None:
+    if not shell.hypercorn:
+        pytest.skip("the server of cleartext closes connections without a request at once")
+    async with (
+        broken_engine() as engine,
+        running_gateway(tmp_path, shell=shell, grace=60) as cluster,
+        cluster.http() as kept,
+    ):
+        assert (await kept.get("/health")).status_code == 200
+
+        async def look_then(call: Call) -> None:
+            await cluster.shutdown.wait()
+            health = await kept.get("/health")
+            assert (health.status_code, health.json()["error"]["code"]) == (503, "gateway_stopping")
+            await call.answer(200, {"id": "c-1"})
+
+        status, text = await stopping(cluster, engine, look_then, HELLO)
+    assert (status, json.loads(text)) == (200, {"id": "c-1"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -25,7 +26,14 @@ from .instances import Instances
 log = structlog.get_logger()
 
 
-def build_app(*, board: Board, control: Control, instances: Instances, settings: GatewaySettings) -> Quart:
+def build_app(
+    *,
+    board: Board,
+    control: Control,
+    instances: Instances,
+    settings: GatewaySettings,
+    is_stopping: Callable[[], bool] = lambda: False,
+) -> Quart:
     """Return the application.
 
     Args:
@@ -33,6 +41,7 @@ def build_app(*, board: Board, control: Control, instances: Instances, settings:
         control: Asks the head.
         instances: Asks the workers.
         settings: The bounds of the gateway.
+        is_stopping: Whether ``/health`` should say that no further requests are wanted.
     """
     # The app serves no files. Both paths are given so that Quart does not look for them on the disk.
     app = Quart("sllm_actors.gateway", static_folder=None, root_path="/", instance_path="/")
@@ -41,20 +50,22 @@ def build_app(*, board: Board, control: Control, instances: Instances, settings:
     app.url_map.converters |= CONVERTERS
     app.url_map.strict_slashes = False
     _answer_errors(app)
-    _serve_models(app, board, control)
+    _serve_models(app, board, control, is_stopping)
     serve_deployments(app, board, control)
     serve_nodes(app, control)
     _serve_instances(app, instances)
     return app
 
 
-def _serve_models(app: Quart, board: Board, control: Control) -> None:
+def _serve_models(app: Quart, board: Board, control: Control, is_stopping: Callable[[], bool]) -> None:
     @app.route("/*", methods=["OPTIONS"])
     async def options() -> Response:  # the server as a whole, `OPTIONS *`
         return Response("", 204, {"Allow": "DELETE, GET, HEAD, OPTIONS, PATCH, POST"})
 
     @app.get("/health")
     async def health() -> Any:
+        if is_stopping():
+            raise errors.gateway_stopping()
         head = "down" if control.head_node() is None else "up"
         return {"status": "ok", "head": head, "deployments": len(board.routes)}
 
