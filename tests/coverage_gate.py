@@ -60,6 +60,7 @@ TESTS = {
     "gateway": [
         "test_access",
         "test_cors",
+        "test_errors",
         "test_headers",
         "test_surface",
         "bodies/test_content_coding",

@@ -63,6 +63,20 @@ def test_beyond_loopback_everything_but_health_wants_the_key() -> None:
         assert asks(KEYED, authorization=wrong) == 401
 
 
+def test_a_header_that_comes_twice_is_believed_neither_time() -> None:
+    local, foreign = (b"host", b"localhost"), (b"host", b"evil.example")
+    page = (b"origin", b"https://evil.example")
+    key, wrong = (b"authorization", b"Bearer k-1"), (b"authorization", b"Bearer k-2")
+    for settings, sent in (
+        (LOCAL, [foreign, local]),
+        (LOCAL, [local, local]),
+        (LOCAL, [local, page, (b"origin", b"http://localhost")]),
+        (KEYED, [wrong, key]),
+        (KEYED, [key, key]),
+    ):
+        assert refuse(settings, b"/status", sent, dict(sent)) is not None
+
+
 def test_a_gateway_for_everybody_without_a_key_is_a_mistake() -> None:
     with pytest.raises(ValueError, match="admin key"):
         GatewaySettings(snapshot_path=Path("x"), machine="m", loopback=False)

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from sllm_actors.gateway.headers import for_engine, is_plain_json, query_for_engine
+from sllm_actors.gateway.headers import (
+    find,
+    for_client,
+    for_engine,
+    for_event_stream,
+    is_event_stream,
+    is_plain_json,
+    query_for_engine,
+    request_id_of,
+    without_length,
+)
 from sllm_actors.gateway.hops import MOST_HOPS, passed_on, refuse_loop
 
 
@@ -87,3 +97,31 @@ def test_a_chain_of_gateways_is_short() -> None:
 
 def test_what_was_passed_on_before_is_said_once() -> None:
     assert for_engine([(b"x-sllm-hops", b"one")]) == []
+
+
+def test_headers_of_one_connection_stay_where_they_are() -> None:
+    came = [(b"connection", b"x-hop, close"), (b"x-hop", b"1"), (b"authorization", b"k"), (b"x-a", b"1")]
+    assert for_engine(came) == [(b"x-a", b"1")]
+    answer = [
+        (b"server", b"uvicorn"),
+        (b"access-control-allow-origin", b"*"),
+        (b"content-type", b"text/plain"),
+    ]
+    assert for_client(answer) == [(b"content-type", b"text/plain")]
+    stream = for_event_stream([*answer, (b"content-length", b"7"), (b"x-a", b"1")])
+    assert find(stream, b"content-type") == b"text/event-stream; charset=utf-8"
+    assert find(stream, b"content-length") is None
+    assert find(stream, b"x-a") == b"1"
+    assert is_event_stream(stream)
+    assert not is_event_stream(answer)
+    assert not is_event_stream([])
+    assert without_length([(b"content-length", b"7"), *answer]) == answer
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [(b"req-1.a:b_c", "req-1.a:b_c"), (b"with space", None), (b"x" * 129, None), (b"", None)],
+)
+def test_a_clients_request_id_is_kept_when_it_is_sane(value: bytes, found: str | None) -> None:
+    assert request_id_of([(b"x-request-id", value)]) == found
+    assert request_id_of([]) is None
