@@ -26,7 +26,7 @@ from sllm_actors.transport.envelope import (
     decode_failure,
     encode_failure,
 )
-from sllm_actors.transport.errors import TunnelRefused
+from sllm_actors.transport.errors import TunnelBroken, TunnelRefused
 
 from .kit import CATALOG, Text, Unregistered, Whereabouts, life
 from .test_golden import LEFT, RIGHT, coder, receiver
@@ -299,6 +299,11 @@ def test_a_codec_learns_each_class_once() -> None:
     using = codec()
     for _ in range(2):
         assert there_and_back(Text("x"), using) == Text("x")
+
+
+def test_a_tunnel_that_breaks_says_why() -> None:
+    error = TunnelBroken("the far end has left")
+    assert error.reason == str(error) == "the far end has left"
 
 
 def test_a_refused_tunnel_says_why() -> None:
