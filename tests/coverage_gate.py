@@ -75,6 +75,7 @@ TESTS = {
         "path/test_events",
         "path/test_failover",
         "path/test_model_name",
+        "path/test_reading",
         "routing/test_balancer",
         "routing/test_balancer_routes",
         "routing/test_board",

@@ -157,6 +157,7 @@ PURE_CORES = {
         "path.answers.assembly",
         "path.answers.events",
         "path.failover",
+        "path.reading",
         "headers",
         "hops",
         "path.answers.model_name",

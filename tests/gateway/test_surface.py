@@ -7,17 +7,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sllm_actors.gateway import errors
-from sllm_actors.gateway.surface import Destination, ModelIn, destination_of, methods_of, model_in_query
+from sllm_actors.gateway.surface import (
+    Destination,
+    ModelIn,
+    destination_of,
+    methods_of,
+    model_in_query,
+    with_model_in_query,
+)
 
 BY_BODY = Destination(ModelIn.BODY)
 
 
 def by_id(made: str) -> Destination:
-    return Destination(ModelIn.ID, made)
+    return Destination(ModelIn.ID, made=made)
 
 
-def by_query(model: str) -> Destination:
-    return Destination(ModelIn.QUERY, model)
+def by_query(model: str, made: str = "") -> Destination:
+    return Destination(ModelIn.QUERY, model, made)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +90,7 @@ def test_everything_else_is_no_business_of_engines(method: str, path: str) -> No
 def test_what_an_id_names_is_asked_of_the_replica_that_made_it(method: str) -> None:
     for path in (b"/v1/responses/resp_1a", b"/v1/responses/resp_1a/input_items", b"/v1/responses/resp_1a/"):
         assert destination_of(method, path, b"stream=true") == by_id("resp_1a")
-        assert destination_of(method, path, b"model=a%3Ab") == by_query("a:b")
+        assert destination_of(method, path, b"model=a%3Ab") == by_query("a:b", "resp_1a")
         assert methods_of(path) == ("DELETE", "GET", "OPTIONS", "POST")
     assert destination_of(method, b"/v1/fine_tuning/jobs/ft-7", b"") == by_id("ft-7")
     assert destination_of(method, b"/v1/files", b"model=m") == by_query("m")
@@ -98,7 +105,7 @@ def test_an_operation_is_not_taken_for_an_id(method: str) -> None:
 
 def test_a_response_is_cancelled_where_it_was_made() -> None:
     assert destination_of("POST", b"/v1/responses/resp_1/cancel", b"") == by_id("resp_1")
-    assert destination_of("POST", b"/v1/responses/resp_1/cancel/", b"model=m") == by_query("m")
+    assert destination_of("POST", b"/v1/responses/resp_1/cancel/", b"model=m") == by_query("m", "resp_1")
     assert destination_of("POST", b"/v1/cancel", b"") is None
 
 
@@ -121,6 +128,11 @@ def test_no_other_method_reaches_an_engine(method: str) -> None:
 )
 def test_a_model_is_read_from_the_query(query: bytes, model: str) -> None:
     assert model_in_query(query) == model
+
+
+def test_a_server_gets_its_own_name_of_the_model_in_the_query() -> None:
+    assert with_model_in_query("a=1&model=ours&b=%2F", "their/s") == "a=1&model=their%2Fs&b=%2F"
+    assert with_model_in_query("mymodel=ours", "theirs") == "mymodel=ours"
 
 
 @given(st.sampled_from(["POST", "GET", "DELETE"]), st.binary(max_size=30), st.binary(max_size=30))

@@ -31,6 +31,7 @@ HOP_BY_HOP = frozenset(
 _NOT_TO_ENGINES = HOP_BY_HOP | {
     b"host",
     b"content-length",
+    b"content-encoding",  # bodies are decoded
     b"accept-encoding",
     b"expect",
     b"origin",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from enum import Enum, auto
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, quote
 
 from attrs import frozen
 
@@ -53,11 +53,13 @@ class Destination:
 
     Attributes:
         model_in: Where it says which model it is for.
-        name: The model that the query names, or the id in the path; ``""`` if the body names the model.
+        model: The model that the query names; ``""`` if it names none.
+        made: The id in the path; ``""`` if it has none, or may have none.
     """
 
     model_in: ModelIn
-    name: str = ""
+    model: str = ""
+    made: str = ""
 
 
 _BY_BODY = Destination(ModelIn.BODY)
@@ -84,10 +86,11 @@ def destination_of(method: str, path: bytes, query: bytes) -> Destination | None
     if not _FOR_ENGINES.fullmatch(path):
         return None
     model = model_in_query(query)
-    if model:
-        return Destination(ModelIn.QUERY, model)
     found = _ID.fullmatch(path)
-    return Destination(ModelIn.ID, found[1].decode()) if found else None
+    made = found[1].decode() if found else ""
+    if model:
+        return Destination(ModelIn.QUERY, model, made)
+    return Destination(ModelIn.ID, made=made) if made else None
 
 
 def model_in_query(query: bytes) -> str:
@@ -99,6 +102,13 @@ def model_in_query(query: bytes) -> str:
     except ValueError:
         return ""
     return found[-1] if found else ""
+
+
+def with_model_in_query(query: str, model: str) -> str:
+    """Return a query with another value for its parameter ``model``; the others stay as they are."""
+    return "&".join(
+        f"model={quote(model, safe='')}" if each.startswith("model=") else each for each in query.split("&")
+    )
 
 
 def methods_of(path: bytes) -> tuple[str, ...]:

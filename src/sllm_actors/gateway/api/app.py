@@ -18,6 +18,7 @@ from sllm_actors.gateway.surface import methods_of
 from sllm_actors.serving.deployment.json_text import read_object
 from sllm_actors.serving.deployment.problem import DeploymentProblem
 
+from .body import read_text
 from .control import Control, passed_on
 from .deployments import serve_deployments, serve_nodes
 from .ids import CONVERTERS
@@ -109,9 +110,8 @@ def _serve_instances(app: Quart, instances: Instances) -> None:
 
 async def _level() -> int:
     """Return the ``level`` of a request's body; without a body it is 1."""
-    data = await request.get_data()
     try:
-        text = data if isinstance(data, str) else data.decode()
+        text = await read_text()
         body = read_object(text, "the body") if text else {}
     except ValueError as error:
         problem = str(error) if isinstance(error, DeploymentProblem) else "the body is not JSON"

@@ -29,6 +29,7 @@ from sllm_actors.serving.views.messages import (
 )
 from sllm_actors.serving.views.parameters import read_question
 
+from .body import read_text
 from .control import Control
 
 
@@ -104,8 +105,7 @@ async def _object(what: str) -> str:
         ApiError: It is none: 400 ``invalid_json``.
     """
     try:
-        data = await request.get_data()
-        text = data if isinstance(data, str) else data.decode("utf-8-sig")
+        text = await read_text()
         if not isinstance(json.loads(text), dict):
             raise errors.bad_request(f"{what} must be a JSON object", code="invalid_json")
     except (ValueError, RecursionError):

@@ -158,28 +158,8 @@ class FormReader:
         self._whole = True
 
 
-def read_form(body: bytes, content_type: bytes) -> RequestFields:
+def read_form(body: bytes, content_type: bytes) -> FormReader:
     """Read a whole form; see ``FormReader``.
-
-    Raises:
-        ApiError: The body is no such form, or has no model (400).
-    """
-    reader = FormReader(content_type)
-    reader.feed(body)
-    reader.end()
-    return reader.fields()
-
-
-def with_form_changes(
-    body: bytes, content_type: bytes, change: Mapping[str, str], drop: Collection[str] = ()
-) -> bytes:
-    """Return a whole form with other values for some of its fields; every other byte stays as it came.
-
-    Args:
-        body: The form.
-        content_type: The header ``Content-Type``, which holds for the result, too.
-        change: New values by name; a field that the form has not is not added.
-        drop: Names of fields that are left out, unless they are in ``change``.
 
     Raises:
         ApiError: The body is no such form (400).
@@ -187,8 +167,22 @@ def with_form_changes(
     reader = FormReader(content_type)
     reader.feed(body)
     reader.end()
+    return reader
+
+
+def with_form_changes(
+    body: bytes, form: FormReader, change: Mapping[str, str], drop: Collection[str] = ()
+) -> bytes:
+    """Return a whole form with other values for some of its fields; every other byte stays as it came.
+
+    Args:
+        body: The form.
+        form: What has read it to its end.
+        change: New values by name; a field that the form has not is not added.
+        drop: Names of fields that are left out, unless they are in ``change``.
+    """
     members = []
-    for name, start, size in reader.parts:
+    for name, start, size in form.parts:
         value = body.index(b"\r\n\r\n", start) + 4
         members.append(Member(name, start, value, value + size))
     if not members:

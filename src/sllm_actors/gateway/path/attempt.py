@@ -82,7 +82,11 @@ class Attempt:
         self._over = self._is_sent = False
         served = route.served
         kind = None
-        if served is not None and served.backend == "llamacpp" and not request.fields.stream:
+        if (
+            served is not None
+            and served.backend == "llamacpp"
+            and not (request.fields.stream or request.is_form)
+        ):
             kind = ASSEMBLIES.get(request.head.path.decode("latin-1"))
         self._assembly = None if kind is None else kind()
 
@@ -132,9 +136,10 @@ class Attempt:
             self.answer_broken(EngineBroke("it closed the connection without an answer"))
             return
         self._connection = connection
-        body = self.request.body_for(self._route, self.upstream.server, assembled=self._assembly is not None)
+        request, route, server = self.request, self._route, self.upstream.server
+        body = request.body_for(route, server, assembled=self._assembly is not None)
         self._is_sent = True
-        connection.send(self, self.request.head_for(connection.target, len(body)), body)
+        connection.send(self, request.head_for(connection.target, route, server, len(body)), body)
 
     def not_connected(self, problem: EngineBroke | ApiError) -> None:
         """See ``connector.Waiting``."""

@@ -176,6 +176,7 @@ class Exchange:
     def understood(self, request: EngineRequest, route: Route, asked: Asked) -> None:
         """Go on: the body was read, and a deployment has that model."""
         if self._stage is Stage.SEEKING:
+            self._body.replace(request.body)
             self._request, self._route, self._asked = request, route, asked
             self._seek(asked)
 

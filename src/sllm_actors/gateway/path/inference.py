@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
@@ -20,7 +19,6 @@ from sllm_actors.api_error import ApiError
 from sllm_actors.engines.identity import ReplicaId
 from sllm_actors.engines.messages import ConfirmEngine, EngineConfirmed
 from sllm_actors.gateway import access, errors
-from sllm_actors.gateway.bodies.request_fields import ABSENT, RequestFields, read_fields
 from sllm_actors.gateway.hops import HEADER as HOPS
 from sllm_actors.gateway.hops import refuse_loop
 from sllm_actors.gateway.routing.asked import Asked
@@ -29,6 +27,7 @@ from sllm_actors.gateway.routing.board import Board
 from sllm_actors.gateway.routing.poison import Poison
 from sllm_actors.gateway.routing.route import Route
 from sllm_actors.gateway.settings import GatewaySettings
+from sllm_actors.gateway.surface import destination_of
 from sllm_actors.serving.messages import WORKER, ServedModel
 
 from .attempt import Attempt
@@ -41,11 +40,9 @@ from .engines.connector import Connector, OpenStream
 from .engines.request import EngineRequest
 from .exchange import Exchange
 from .failover import CONFIRM_SECONDS, Failover, Rules
+from .reading import Reading, affinity_of, is_coded, prompt_of, read_request
 
 log = structlog.get_logger()
-
-# No escapes and no dots: a path must not mean another one to an engine. The gateway itself lists the models.
-_INFERENCE = re.compile(rb"/v1/(?!models(?:/|$))[A-Za-z0-9_/-]+")
 
 READ_HERE = 2**20
 """Bytes of a body that are read on the event loop; a larger one is read in a thread."""
@@ -138,7 +135,7 @@ class Inference:
 
     def takes(self, head: RequestHead) -> bool:
         """Say whether a request is one for engines."""
-        return head.method == "POST" and _INFERENCE.fullmatch(head.path) is not None
+        return destination_of(head.method, head.path, head.query) is not None
 
     def begin(self, head: RequestHead, client: Client) -> Exchange:
         """Begin a request whose head has come; a server then calls what ``RequestHandler`` has."""
@@ -179,36 +176,46 @@ class Inference:
     # ---- for requests
 
     def read(self, head: RequestHead, body: bytes, exchange: Exchange) -> None:
-        """Read a body, and tell the exchange what it asks."""
-        if len(body) > READ_HERE:
+        """Read a request whose body has come, and tell the exchange what it asks."""
+        if len(body) > READ_HERE or is_coded(head):
             self.start(partial(self._read_aside, head, body, exchange))
             return
         try:
-            fields = read_fields(body)
+            reading = read_request(head, body, self.settings.body_limit)
         except ApiError as error:
             exchange.not_understood(error)
         else:
-            self._understand(head, body, fields, exchange)
+            self._understand(head, reading, exchange)
 
     async def _read_aside(self, head: RequestHead, body: bytes, exchange: Exchange) -> None:
+        limit = self.settings.body_limit
+        room = limit if is_coded(head) else 0  # nobody knows before how much a few bytes become
+        if not self.budget.take(room):
+            exchange.not_understood(errors.overloaded())
+            return
         try:
-            fields = await to_thread.run_sync(read_fields, body)
+            reading = await to_thread.run_sync(read_request, head, body, limit)
         except ApiError as error:
             exchange.not_understood(error)
-        else:
-            self._understand(head, body, fields, exchange)
+            return
+        finally:
+            self.budget.give_back(room)
+        self._understand(head, reading, exchange)
 
-    def _understand(self, head: RequestHead, body: bytes, fields: RequestFields, exchange: Exchange) -> None:
+    def _understand(self, head: RequestHead, reading: Reading, exchange: Exchange) -> None:
+        fields = reading.fields
+        if not fields.model:
+            exchange.not_understood(errors.unknown_id(reading.destination.made))
+            return
         route = self.board.find(fields.model, fields.backend)
         if route is None or route.served is None:
             exchange.not_understood(self.board.missing(fields.model))
             return
-        request = EngineRequest(head, fields, body, self._gateway)
+        request = EngineRequest(head, reading, self._gateway)
         if self._is_poison(request, route.served):
             exchange.not_understood(errors.request_breaks_engines(route.id))
             return
-        session = head.named.get(b"x-session-id") or (fields.user or "").encode() or None
-        asked = Asked(route.id, -(fields.priority or 0), session, _prompt(fields))
+        asked = Asked(route.id, -(fields.priority or 0), affinity_of(head, fields), prompt_of(fields))
         exchange.understood(request, route, asked)
 
     def _is_poison(self, request: EngineRequest, served: ServedModel) -> bool:
@@ -274,11 +281,3 @@ class Inference:
             for exchange in self._rounds.due(now):
                 exchange.look(now)
             self.connector.pool.close_idle(now)
-
-
-def _prompt(fields: RequestFields) -> bytes | None:
-    """Return the bytes by which requests with a common beginning are known."""
-    for raw in (fields.messages, fields.prompt, fields.input):
-        if raw is not ABSENT:
-            return bytes(raw)
-    return None

@@ -38,12 +38,9 @@ def chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
-def request_head(method: str, target: bytes, headers: Headers, length: int) -> bytes:
-    """Return the head of a request whose body has ``length`` bytes."""
+def request_head(method: str, target: bytes, headers: Headers, length: int | None) -> bytes:
+    """Return the head of a request whose body has ``length`` bytes, or which has none."""
     lines = [b"%b: %b\r\n" % header for header in headers]
-    return b"%b %b HTTP/1.1\r\n%bcontent-length: %d\r\n\r\n" % (
-        method.encode(),
-        target,
-        b"".join(lines),
-        length,
-    )
+    if length is not None:
+        lines.append(b"content-length: %d\r\n" % length)
+    return b"%b %b HTTP/1.1\r\n%b\r\n" % (method.encode(), target, b"".join(lines))

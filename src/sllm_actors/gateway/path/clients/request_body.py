@@ -35,8 +35,17 @@ class RequestBody:
         return None
 
     def whole(self) -> bytes:
-        """Return the body."""
-        return self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        """Return the body; from then on it is kept in one piece."""
+        if len(self._parts) != 1:
+            self._parts = [b"".join(self._parts)]
+        return self._parts[0]
+
+    def replace(self, body: bytes) -> None:
+        """Keep the body as it was decoded. The caller knows that the budget has room for it."""
+        if body is not self._parts[0]:
+            self._budget.give_back(self.size)
+            self._parts, self.size = [body], len(body)
+            self._budget.held += self.size
 
     def release(self) -> None:
         """Count its bytes no longer; nothing is to be asked of it afterwards."""

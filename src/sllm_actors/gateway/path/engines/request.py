@@ -9,14 +9,15 @@ import msgspec
 
 from sllm_actors.engines.external import ServerAccess
 from sllm_actors.gateway.bodies.request_fields import ABSENT, RequestFields
-from sllm_actors.gateway.bodies.rewriting import with_changes
 from sllm_actors.gateway.headers import Headers, for_engine, query_for_engine
 from sllm_actors.gateway.hops import HEADER as HOPS
 from sllm_actors.gateway.hops import passed_on
 from sllm_actors.gateway.path.clients.http1 import request_head
 from sllm_actors.gateway.path.clients.request_head import RequestHead
+from sllm_actors.gateway.path.reading import Reading
 from sllm_actors.gateway.routing.poison import digest
 from sllm_actors.gateway.routing.route import Route
+from sllm_actors.gateway.surface import ModelIn, with_model_in_query
 
 from .connection import Target
 
@@ -33,15 +34,15 @@ class EngineRequest:
         body: The body as it came, decoded.
     """
 
-    __slots__ = ("_digest", "_headers", "_target", "body", "fields", "head")
+    __slots__ = ("_digest", "_headers", "_query", "_reading", "body", "fields", "head")
 
-    def __init__(self, head: RequestHead, fields: RequestFields, body: bytes, gateway: bytes) -> None:
+    def __init__(self, head: RequestHead, reading: Reading, gateway: bytes) -> None:
         self.head = head
-        self.fields = fields
-        self.body = body
+        self.fields = reading.fields
+        self.body = reading.body
+        self._reading = reading
         self._digest: bytes | None = None
-        query = query_for_engine(head.query.decode("latin-1")).encode("latin-1") if head.query else b""
-        self._target = b"%b?%b" % (head.path, query) if query else head.path
+        self._query = query_for_engine(head.query.decode("latin-1")) if head.query else ""
         self._headers: Headers = for_engine(head.headers)
         self._headers.append((b"x-request-id", head.id.encode()))
         self._headers.append(passed_on(head.headers, gateway) if HOPS in head.named else (HOPS, gateway))
@@ -56,14 +57,28 @@ class EngineRequest:
             self._digest = digest(self.head.path, self.body)
         return self._digest
 
-    def head_for(self, target: Target, length: int) -> bytes:
-        """Return the head of the request to one engine, whose body has ``length`` bytes."""
+    def head_for(self, target: Target, route: Route, server: ServerAccess | None, length: int) -> bytes:
+        """Return the head of the request to one engine, whose body has ``length`` bytes.
+
+        Args:
+            target: Where the engine is.
+            route: See ``body_for``.
+            server: See ``body_for``.
+            length: If it is 0, and the method is one that has no body, no length is sent.
+        """
         headers = self._headers
         if target.headers:
             own = {name for name, _ in target.headers}
             headers = [*(each for each in headers if each[0] not in own), *target.headers]
         headers = [(b"host", target.host), *headers]
-        return request_head(self.head.method, target.prefix + self._target, headers, length)
+        head, query = self.head, self._query
+        if query and self._reading.destination.model_in is ModelIn.QUERY:
+            query = with_model_in_query(query, _name(route, server) or self.fields.model)
+        path = target.prefix + head.path
+        if query:
+            path = b"%b?%b" % (path, query.encode("latin-1"))
+        sized = length or head.method == "POST"
+        return request_head(head.method, path, headers, length if sized else None)
 
     def body_for(self, route: Route, server: ServerAccess | None, *, assembled: bool) -> bytes:
         """Return the body for an engine: the client's own bytes, unless a key of it must differ.
@@ -76,14 +91,26 @@ class EngineRequest:
         """
         fields = self.fields
         changes: dict[str, Any] = {}
-        name = server.model if server is not None else route.served.model if route.served is not None else ""
+        name = _name(route, server)
         if name and fields.model != name:
             changes["model"] = name
         if assembled:
             changes["stream"] = True
             changes["stream_options"] = {**_options(fields), "include_usage": True}
         drop = ("backend",) if server is not None and fields.backend is not None else ()
-        return with_changes(self.body, changes, drop) if changes or drop else self.body
+        return self._reading.body_with(changes, drop)
+
+    @property
+    def is_form(self) -> bool:
+        """Whether the body is a form."""
+        return self._reading.form is not None
+
+
+def _name(route: Route, server: ServerAccess | None) -> str:
+    """Return the name that the engine, or the server, has for the model; "" if it is not known."""
+    if server is not None:
+        return server.model
+    return "" if route.served is None else route.served.model
 
 
 def _options(fields: RequestFields) -> Mapping[str, Any]:

@@ -1,0 +1,93 @@
+"""What a request asks of engines, read of its head and of its body. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import msgspec
+
+from sllm_actors.gateway.bodies.content_coding import coding_of, decoded
+from sllm_actors.gateway.bodies.form import FormReader, is_form, read_form, with_form_changes
+from sllm_actors.gateway.bodies.request_fields import ABSENT, RequestFields, read_fields
+from sllm_actors.gateway.bodies.rewriting import with_changes
+from sllm_actors.gateway.surface import Destination, ModelIn, destination_of
+
+from .clients.request_head import RequestHead
+
+
+class Reading(msgspec.Struct, frozen=True, gc=False):
+    """A request that was read.
+
+    Attributes:
+        destination: What its first line says.
+        fields: What its body says. Of a body that does not name the model nothing is read: ``fields`` has
+            the model that the query names, if one does.
+        body: Its body, decoded.
+        form: What has read the body, if that is a form.
+    """
+
+    destination: Destination
+    fields: RequestFields
+    body: bytes
+    form: FormReader | None = None
+
+    def body_with(self, change: Mapping[str, Any], drop: Collection[str] = ()) -> bytes:
+        """Return the body with other values for some of its keys or fields, and without others.
+
+        A body that does not name the model stays as it is.
+        """
+        if self.destination.model_in is not ModelIn.BODY or not (change or drop):
+            return self.body
+        if self.form is not None:
+            return with_form_changes(self.body, self.form, change, drop)
+        return with_changes(self.body, change, drop)
+
+
+def is_coded(head: RequestHead) -> bool:
+    """Say whether the body of a request may have to be decoded, which takes long for what it becomes."""
+    return b"content-encoding" in head.named
+
+
+def read_request(head: RequestHead, body: bytes, limit: int) -> Reading:
+    """Read a request.
+
+    Args:
+        head: The head of one that is for engines.
+        body: Its body, as it came.
+        limit: The most bytes that the body may have when it is decoded.
+
+    Raises:
+        ApiError: The body is not of its ``Content-Encoding``, or that is none that the gateway decodes (415);
+            it is larger than ``limit`` (413); or it is not what ``read_fields``, or ``read_form``, takes.
+    """
+    if is_coded(head):
+        codings = [value for name, value in head.headers if name == b"content-encoding"]
+        coding = coding_of(b",".join(codings))
+        if coding is not None:
+            body = decoded(body, coding, limit)
+    destination = destination_of(head.method, head.path, head.query) or Destination(ModelIn.BODY)
+    if destination.model_in is not ModelIn.BODY:
+        return Reading(destination, RequestFields(destination.model), body)
+    content_type = head.named.get(b"content-type")
+    if content_type is not None and is_form(content_type):
+        form = read_form(body, content_type)
+        return Reading(destination, form.fields(), body, form)
+    return Reading(destination, read_fields(body), body)
+
+
+def prompt_of(fields: RequestFields) -> bytes | None:
+    """Return the bytes by which requests with a common beginning are known; None if there are none."""
+    for raw in (fields.messages, fields.prompt, fields.input):
+        if raw is not ABSENT:
+            return bytes(raw)
+    return None
+
+
+def affinity_of(head: RequestHead, fields: RequestFields) -> bytes | None:
+    """Return what keeps the requests of a session together; None if it is of none."""
+    session = head.named.get(b"x-session-id")
+    if session:
+        return session
+    named = fields.prompt_cache_key or fields.user
+    return named.encode() if named else None
