@@ -375,13 +375,13 @@ async def test_no_body_makes_the_gateway_fail(
 # ---- web pages
 
 
-@pytest.mark.parametrize("shell", ["hot path", "asgi"])
-async def test_an_allowed_web_page_is_told_so_in_every_answer(tmp_path: Path, shell: str) -> None:
+@pytest.mark.parametrize("how", ["hot path", "asgi"])
+async def test_an_allowed_web_page_is_told_so_in_every_answer(tmp_path: Path, how: str) -> None:
     page = "https://chat.example.org"
     asks = {"origin": page, "access-control-request-method": "POST", "host": "localhost"}
     async with running_gateway(tmp_path, cors=Cors.of([page])) as cluster:
         app: Any = cluster.gateway.app
-        transport = httpx2.ASGITransport(app) if shell == "asgi" else None
+        transport = httpx2.ASGITransport(app) if how == "asgi" else None
         async with httpx2.AsyncClient(transport=transport, base_url=cluster.url, trust_env=False) as http:
             answer = await http.options("/v1/chat/completions", headers=asks)
             assert (answer.status_code, answer.content) == (204, b"")
