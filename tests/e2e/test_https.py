@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import signal
 import ssl
 import subprocess
 import sys
@@ -143,6 +145,14 @@ def test_sllm_itself_reaches_it_where_the_authority_is_named(site: Site) -> None
     assert unknown.stderr.count("\n") == 1
     assert "is not trusted" in unknown.stderr
     assert "SSL_CERT_FILE" in unknown.stderr
+
+
+def test_a_gateway_that_is_killed_leaves_the_port_to_the_other(site: Site) -> None:
+    os.kill(site.sllm.node("gateway-0"), signal.SIGKILL)
+    for _ in range(20):
+        with site.http(http2=False) as http:  # a new connection each time
+            assert http.get("/health").status_code == 200
+    site.sllm.wait_for("gateway-0: ended .signal SIGKILL., starting it again")
 
 
 def test_a_client_that_speaks_no_tls_is_hung_up_on(site: Site) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import anyio
 
-from sllm_actors.http_server import Seats, serve_asgi
+from sllm_actors.http_server import Seats, serve_asgi, turns
 
 
 async def app(_scope: Any, _receive: Any, send: Any) -> None:
@@ -33,5 +33,6 @@ async def main(listener: int, seats: int, seat: int) -> None:
 
 
 if __name__ == "__main__":
-    descriptors = [int(word) for word in sys.argv[1:]]
+    descriptors = [int(word) for word in sys.argv[1:4]]
+    turns.PATIENCE = float(sys.argv[4])
     anyio.run(main, descriptors[0], descriptors[1], descriptors[2], backend_options={"use_uvloop": True})
