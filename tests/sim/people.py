@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 from attrs import frozen
+from tests.tunnels import open_tunnel
 
 from sllm_actors.actors import (
     TEMPORARY,
@@ -294,7 +295,7 @@ class Person(Actor):
         try:
             with anyio.move_on_after(self.rng.choice([0.02, 0.2, 1.0])):
                 there = ref.address.node
-                opening = self.node.transport.open_tunnel(there, Through(number), timeout=0.8)
+                opening = open_tunnel(self.node.transport, there, Through(number), timeout=0.8)
                 async with await opening as tunnel:
                     for turn in range(self.rng.randint(1, 4)):
                         said = fill(number + turn, self.rng.choice([1, 500, 3_000]))

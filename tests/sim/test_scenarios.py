@@ -13,6 +13,7 @@ import anyio
 import pytest
 import trio
 from anyio.abc import ByteStream
+from tests.tunnels import open_tunnel
 from trio.testing import MockClock
 
 from sllm_actors.actors import TEMPORARY, ActorRef, ChildSpec, Down, NodeId, PeerDown
@@ -212,7 +213,7 @@ async def test_an_engine_is_told_within_a_bound_when_nobody_reads_its_tunnel_any
         near = world.nodes[here].transport
 
         async def request() -> None:
-            tunnel = await near.open_tunnel(NodeId(there), Ping(1), timeout=1.0)
+            tunnel = await open_tunnel(near, NodeId(there), Ping(1), timeout=1.0)
             async with tunnel:
                 await tunnel.send(b"a request")
                 await anyio.sleep_forever()

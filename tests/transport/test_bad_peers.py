@@ -11,6 +11,7 @@ import anyio
 import pytest
 from anyio.abc import ByteStream
 from attrs import evolve
+from tests.tunnels import open_tunnel
 
 from sllm_actors.actors.identity import Address, NodeId
 from sllm_actors.testing.node_keys import credential_of, key_of
@@ -116,7 +117,7 @@ async def test_strangers_take_no_room_of_a_peer_that_is_linked() -> None:
                 await strangers.enter_async_context(await anyio.connect_tcp("127.0.0.1", right.port))
             await until(lambda: right.transport.statistics().handshakes == 2)
             with pytest.raises(TunnelRefused, match="opens no tunnels"):
-                await left.transport.open_tunnel(right.id, Open("r"), timeout=5)
+                await open_tunnel(left.transport, right.id, Open("r"), timeout=5)
             assert right.transport.statistics().turned_away == 0
             for _ in range(20):
                 await strangers.enter_async_context(await anyio.connect_tcp("127.0.0.1", right.port))

@@ -15,6 +15,7 @@ import anyio
 import pytest
 from anyio.abc import ByteStream
 from attrs import evolve
+from tests.tunnels import open_tunnel
 
 from sllm_actors.actors.errors import PeerDown
 from sllm_actors.actors.identity import Incarnation
@@ -386,7 +387,7 @@ async def test_the_links_of_a_node_drop_and_return_when_it_takes_a_later_life_an
         gateway.transport.dial("127.0.0.1", head.port)
         gateway.transport.dial("127.0.0.1", worker.port)
         await until(lambda: len(gateway.ups()) == 2 and len(head.ups()) == 2)
-        tunnel = await gateway.transport.open_tunnel(worker.id, Open("r"), timeout=3)
+        tunnel = await open_tunnel(gateway.transport, worker.id, Open("r"), timeout=3)
         network.stop()
         await until(lambda: head.losses() and worker.losses())
         network.restore()
@@ -396,7 +397,7 @@ async def test_the_links_of_a_node_drop_and_return_when_it_takes_a_later_life_an
         assert gateway.transport.identity.incarnation == head.transport.identity.incarnation == life(1)
         await tunnel.send(b"still there")
         assert await tunnel.receive() == b"still there"
-        async with await gateway.transport.open_tunnel(worker.id, Open("r"), timeout=3) as other:
+        async with await open_tunnel(gateway.transport, worker.id, Open("r"), timeout=3) as other:
             await other.send(b"on a lane of the new life")
             assert await other.receive() == b"on a lane of the new life"
             assert gateway.transport.statistics().tunnel_lanes == 2

@@ -15,6 +15,7 @@ import pytest
 import trustme
 from anyio.abc import ByteStream, SocketAttribute, SocketStream
 from attrs import evolve
+from tests.tunnels import open_tunnel
 
 from sllm_actors.actors.errors import PeerDown, UnknownMessage
 from sllm_actors.actors.identity import NodeId
@@ -106,7 +107,7 @@ async def test_bytes_and_half_close_go_through_whoever_dialled(
         left, right = (security, answers) if dialler == "requester" else (answers, security)
         async with pair(left=left, right=right) as (dialled_from, dialled):
             here, there = (dialled_from, dialled) if dialler == "requester" else (dialled, dialled_from)
-            async with await here.transport.open_tunnel(there.id, Open("m:vllm#1"), timeout=3) as tunnel:
+            async with await open_tunnel(here.transport, there.id, Open("m:vllm#1"), timeout=3) as tunnel:
                 await tunnel.send(b"hello")
                 assert await tunnel.receive() == b"HELLO"
                 await tunnel.send_eof()
@@ -123,7 +124,7 @@ async def test_a_large_body_arrives_whole(security: dict[str, Any]) -> None:
         pair(left=security, right={"on_tunnel": on_tunnel, **security}) as nodes,
     ):
         left, right = nodes
-        async with await left.transport.open_tunnel(right.id, Open("m:vllm#1"), timeout=3) as tunnel:
+        async with await open_tunnel(left.transport, right.id, Open("m:vllm#1"), timeout=3) as tunnel:
             await tunnel.send(body)
             await tunnel.send_eof()
             assert await read_all(tunnel) == hashlib.sha256(body).digest()
@@ -142,7 +143,7 @@ async def test_a_reader_that_stops_holds_the_writer_and_no_heartbeat() -> None:
 
     progress = [0]
     async with engine(flood) as on_tunnel, pair(right={"on_tunnel": on_tunnel}) as (left, right):
-        async with await left.transport.open_tunnel(right.id, Open("m:vllm#1"), timeout=3):
+        async with await open_tunnel(left.transport, right.id, Open("m:vllm#1"), timeout=3):
             await anyio.sleep(2 * QUICK.budget)
             held = progress[0]
             await anyio.sleep(0.3)
@@ -162,7 +163,7 @@ async def test_a_reset_of_the_engine_is_a_reset_and_not_an_orderly_end() -> None
         reset(stream)
 
     async with engine(die) as on_tunnel, pair(right={"on_tunnel": on_tunnel}) as (left, right):
-        tunnel = await left.transport.open_tunnel(right.id, Open("m:vllm#1"), timeout=3)
+        tunnel = await open_tunnel(left.transport, right.id, Open("m:vllm#1"), timeout=3)
         await tunnel.send(b"question")
         with pytest.raises(anyio.BrokenResourceError):
             await read_all(tunnel)
@@ -179,7 +180,7 @@ async def test_a_requester_that_leaves_ends_the_engines_connection() -> None:
             left_engine.set()
 
     async with engine(wait) as on_tunnel, pair(right={"on_tunnel": on_tunnel}) as (left, right):
-        tunnel = await left.transport.open_tunnel(right.id, Open("m:vllm#1"), timeout=3)
+        tunnel = await open_tunnel(left.transport, right.id, Open("m:vllm#1"), timeout=3)
         await tunnel.aclose()
         with anyio.fail_after(2):
             await left_engine.wait()
@@ -188,13 +189,13 @@ async def test_a_requester_that_leaves_ends_the_engines_connection() -> None:
 async def test_a_refusal_carries_its_reason() -> None:
     async with engine(shout) as on_tunnel, pair(right={"on_tunnel": on_tunnel}) as (left, right):
         with pytest.raises(TunnelRefused, match="there is no replica Open\\(replica='other'\\) for left"):
-            await left.transport.open_tunnel(right.id, Open("other"), timeout=3)
+            await open_tunnel(left.transport, right.id, Open("other"), timeout=3)
         with pytest.raises(TunnelRefused, match="opens no tunnels"):
-            await right.transport.open_tunnel(left.id, Open("m:vllm#1"), timeout=3)
+            await open_tunnel(right.transport, left.id, Open("m:vllm#1"), timeout=3)
         with pytest.raises(UnknownMessage):
-            await left.transport.open_tunnel(right.id, Unregistered(), timeout=3)
+            await open_tunnel(left.transport, right.id, Unregistered(), timeout=3)
         with pytest.raises(PeerDown):
-            await left.transport.open_tunnel(NodeId("nobody"), Open("x"), timeout=3)
+            await open_tunnel(left.transport, NodeId("nobody"), Open("x"), timeout=3)
         await until(lambda: left.transport.statistics().tunnels == right.transport.statistics().tunnels == 0)
 
 
@@ -210,14 +211,14 @@ async def test_a_hook_that_fails_or_hangs_is_a_refusal() -> None:
 
     async with pair(right={"on_tunnel": fail}) as (left, right):
         with pytest.raises(TunnelRefused, match="RuntimeError") as caught:
-            await left.transport.open_tunnel(right.id, Open("x"), timeout=3)
+            await open_tunnel(left.transport, right.id, Open("x"), timeout=3)
         assert "secret" not in str(caught.value)
         with pytest.raises(NodeFull, match=r"no file descriptors are left here \(ulimit -n: \d+\)$"):
-            await left.transport.open_tunnel(right.id, Open("crowded"), timeout=3)
+            await open_tunnel(left.transport, right.id, Open("crowded"), timeout=3)
         with pytest.raises(TunnelRefused, match="Connection refused"):
-            await left.transport.open_tunnel(right.id, Open("gone"), timeout=3)
+            await open_tunnel(left.transport, right.id, Open("gone"), timeout=3)
         with pytest.raises(TunnelRefused, match=r"did not answer within 0\.2 s"):
-            await left.transport.open_tunnel(right.id, Open("hang"), timeout=0.2)
+            await open_tunnel(left.transport, right.id, Open("hang"), timeout=0.2)
 
 
 async def test_a_hook_that_hangs_is_given_up_where_it_hangs() -> None:
@@ -234,11 +235,11 @@ async def test_a_hook_that_hangs_is_given_up_where_it_hangs() -> None:
         right,
     ):
         with pytest.raises(TunnelRefused, match="could not be opened in time"):
-            await left.transport.open_tunnel(right.id, Open("x"), timeout=5)
+            await open_tunnel(left.transport, right.id, Open("x"), timeout=5)
         assert given_up.is_set()
         given_up = anyio.Event()
         with anyio.move_on_after(0.01):
-            await left.transport.open_tunnel(right.id, Open("x"), timeout=5)
+            await open_tunnel(left.transport, right.id, Open("x"), timeout=5)
         with anyio.fail_after(5):
             await given_up.wait()
         await until(lambda: right.transport.statistics().tunnels == 0)
@@ -251,9 +252,9 @@ async def test_the_bound_on_tunnels_is_a_refusal() -> None:
         pair(left={"settings": few}, right={"on_tunnel": on_tunnel}) as nodes,
     ):
         left, right = nodes
-        tunnels = [await left.transport.open_tunnel(right.id, Open("m:vllm#1"), timeout=3) for _ in range(2)]
+        tunnels = [await open_tunnel(left.transport, right.id, Open("m:vllm#1"), timeout=3) for _ in range(2)]
         with pytest.raises(NodeFull, match="2 tunnels open already"):
-            await left.transport.open_tunnel(right.id, Open("m:vllm#1"), timeout=3)
+            await open_tunnel(left.transport, right.id, Open("m:vllm#1"), timeout=3)
         for each in tunnels:
             await each.aclose()
         assert left.transport.statistics().tunnels == 0
@@ -270,7 +271,7 @@ async def test_tunnels_that_are_being_opened_count_against_the_bound() -> None:
 
         async def ask_for_one() -> None:
             try:
-                await left.transport.open_tunnel(right.id, Open("m:vllm#1"), timeout=0.5)
+                await open_tunnel(left.transport, right.id, Open("m:vllm#1"), timeout=0.5)
             except TunnelRefused as error:
                 refused.append(error.reason)
 
@@ -319,7 +320,7 @@ async def test_the_tunnels_of_a_lost_peer_break(dialler: str) -> None:
             left.transport.dial("127.0.0.1", network.port)
             await until(lambda: left.ups() and right.ups())
             here, there = (left, right) if dialler == "requester" else (right, left)
-            async with await here.transport.open_tunnel(there.id, Open("m:vllm#1"), timeout=3) as tunnel:
+            async with await open_tunnel(here.transport, there.id, Open("m:vllm#1"), timeout=3) as tunnel:
                 await tunnel.send(b"x")
                 assert await tunnel.receive() == b"X"
                 network.stop()

@@ -25,7 +25,7 @@ from .connection import Connection
 from .data_lane import DataLane
 from .dialer import Dial
 from .envelope import EnvelopeCoder
-from .errors import HandshakeFailed, TunnelRefused
+from .errors import HandshakeFailed
 from .hello import Lane
 from .identification import Identification
 from .lane_opener import Connect, LaneOpener, OpenedLane
@@ -36,7 +36,7 @@ from .peer_table import PeerTable
 from .settings import TransportSettings
 from .sockets import connect, limit_silence, remote_host
 from .statistics import TransportStatistics, link_statistics
-from .streams import OnTunnel, TunnelBroker, TunnelByteStream, TunnelStream
+from .streams import OnTunnel, TunnelBroker, TunnelStream
 from .ticker import tick_forever
 from .tls import TlsContexts
 
@@ -276,31 +276,6 @@ class Transport:
         if isinstance(link, str):
             raise PeerDown(node, link)
         return self._tunnels.open_stream(link, request, protocol, on_accepted)
-
-    async def open_tunnel(self, node: NodeId, request: object, *, timeout: float) -> ByteStream:
-        """Open a stream as ``open_stream`` does, wait until the node has accepted, and return a byte stream.
-
-        Half-close, reset and back-pressure go through. The caller owns the stream.
-
-        Raises:
-            PeerDown: There is no link to the node, or it was lost meanwhile.
-            TunnelRefused: The node said no, or nothing within ``timeout`` seconds; ``NodeFull`` if it or this
-                node has no room for one more tunnel.
-            UnknownMessage: The request is not in the catalog.
-            ValueError: The request is longer than 16 KiB.
-        """
-        channel = TunnelByteStream()
-        stream = self.open_stream(node, request, channel, channel.accepted)
-        try:
-            with anyio.fail_after(timeout):
-                await channel.wait_accepted()
-        except TimeoutError:
-            stream.abort()
-            raise TunnelRefused(f"{node} did not answer within {timeout:g} s") from None
-        except BaseException:
-            stream.abort()
-            raise
-        return channel
 
     # -- links -----------------------------------------------------------------------------------
 

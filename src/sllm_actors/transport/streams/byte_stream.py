@@ -11,13 +11,15 @@ import anyio
 import anyio.lowlevel
 from anyio.abc import ByteStream
 
-from sllm_actors.transport.errors import TunnelBroken, TunnelRefused
-
 from .stream import TunnelStream
 
 
 class TunnelByteStream(ByteStream, asyncio.Protocol):
-    """The protocol of one ``TunnelStream``. One task may receive and one may send at a time."""
+    """The protocol of one ``TunnelStream``. One task may receive and one may send at a time.
+
+    Attributes:
+        error: Why the stream has ended before its time, once it has.
+    """
 
     def __init__(self) -> None:
         self._stream: TunnelStream | None = None
@@ -25,25 +27,11 @@ class TunnelByteStream(ByteStream, asyncio.Protocol):
         self._changed = anyio.Event()
         self._writable = anyio.Event()
         self._writable.set()
-        self._accepted = anyio.Event()
         self._over = anyio.Event()
         self._ended = False
         self._closed = False
         self._lost = False
-        self._error: Exception | None = None
-
-    async def wait_accepted(self) -> None:
-        """Wait until the far end has accepted.
-
-        Raises:
-            TunnelRefused: It did not, or the lane broke before.
-            PeerDown: The peer was lost meanwhile.
-        """
-        await self._accepted.wait()
-        if isinstance(self._error, TunnelBroken) and not self.transport.accepted:
-            raise TunnelRefused(f"the tunnel broke before an answer: {self._error}") from self._error
-        if self._error is not None and not self.transport.accepted:
-            raise self._error
+        self.error: Exception | None = None
 
     async def wait_lost(self) -> None:
         """Wait until the stream is over."""
@@ -72,7 +60,7 @@ class TunnelByteStream(ByteStream, asyncio.Protocol):
             if self._ended:
                 raise anyio.EndOfStream
             if self._lost:
-                raise anyio.BrokenResourceError from self._error
+                raise anyio.BrokenResourceError from self.error
             self.transport.resume_reading()
             self._changed = anyio.Event()
             await self._changed.wait()
@@ -93,7 +81,7 @@ class TunnelByteStream(ByteStream, asyncio.Protocol):
         if self._closed:
             raise anyio.ClosedResourceError
         if self._lost:
-            raise anyio.BrokenResourceError from self._error
+            raise anyio.BrokenResourceError from self.error
         self.transport.write(item)
         await self._writable.wait()
 
@@ -122,10 +110,6 @@ class TunnelByteStream(ByteStream, asyncio.Protocol):
         assert isinstance(transport, TunnelStream)
         self._stream = transport
 
-    def accepted(self) -> None:
-        """The far end has accepted."""
-        self._accepted.set()
-
     def data_received(self, data: bytes) -> None:
         """Keep what comes until it is asked for, and take no more before that."""
         self._arrived.append(data)
@@ -149,8 +133,7 @@ class TunnelByteStream(ByteStream, asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Note the end."""
         self._lost = True
-        self._error = exc
+        self.error = exc
         self._over.set()
-        self._accepted.set()
         self._changed.set()
         self._writable.set()
