@@ -148,6 +148,17 @@ def test_a_name_that_another_deployment_goes_by_is_refused(
         assert isinstance(made, Proposal)
 
 
+def test_a_model_of_several_backends_has_its_name_as_long_as_one_is_left() -> None:
+    here = world(deployed=False)
+    one = here.deploy("m")
+    here.deploy("m", backend="llamacpp", backend_config={})
+    here.picture.catalogue.remove(one, 5.0)
+    sentence = refused(
+        propose(here.picture, Deploy(with_aliases("other", "m"))), "name_taken", outcome="conflict"
+    )
+    assert sentence.startswith("m is a name of m:llamacpp")
+
+
 def test_an_alias_is_free_again_when_its_deployment_has_another_or_is_gone() -> None:
     here = world(deployed=False)
     owner = here.deploy("m", aliases=["gpt"])

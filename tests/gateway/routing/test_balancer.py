@@ -170,6 +170,38 @@ def test_a_request_that_waits_though_there_is_room_goes_in_the_next_turn() -> No
     assert request.number == 1
 
 
+def test_a_release_that_ends_with_a_slice_needs_no_other_turn() -> None:
+    bench = Bench()
+    bench.replicas()
+    waiting = [bench.held() for _ in range(SLICE)]
+    bench.replicas(0)
+    assert all(len(each.heard) == 1 for each in waiting)
+    bench.taken()
+
+
+def test_a_deployment_that_goes_before_a_turn_is_forgotten() -> None:
+    bench = Bench()
+    bench.replicas(1)
+    request = Request(Asked(SMOL))
+    hold = bench.balancer.hold(request.asked, request)
+    bench.balancer.leave(hold)
+    bench.gone()
+    assert bench.balancer._lines == bench.balancer._releasing == {}
+
+
+def test_what_is_wanted_of_a_deployment_is_known() -> None:
+    bench = Bench()
+    assert (bench.balancer.ready(SMOL), bench.balancer.busy()) == (0, [])
+    bench.replicas(1, 1)
+    assert (bench.balancer.ready(SMOL), bench.balancer.busy()) == (2, [])
+    request = bench.taken()
+    assert bench.balancer.busy() == [SMOL]
+    bench.done(request)
+    bench.replicas()
+    bench.held()
+    assert (bench.balancer.ready(SMOL), bench.balancer.busy()) == (0, [SMOL])
+
+
 # ---- refusals
 
 

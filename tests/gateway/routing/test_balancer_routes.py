@@ -112,7 +112,9 @@ def test_all_who_wait_for_a_replica_to_be_idle_are_called_once() -> None:
     bench.replicas(0)
     bench.done(bench.taken())
     assert called == [1, 2]
+    request = bench.taken()
     bench.balancer.when_idle(ready, lambda: called.append(3))
+    bench.done(request)
     bench.gone()
     bench.balancer.when_idle(ready, lambda: called.append(4))
     assert called == [1, 2, 3, 4]
@@ -156,3 +158,7 @@ def test_what_changed_is_said_once_until_it_is_taken() -> None:
     assert bench.balancer.take_changed() == frozenset()
     bench.done(request)
     assert bench.shell.changes == 2
+    bench.replicas(0)
+    bench.balancer.take_changed()
+    bench.taken()
+    assert bench.balancer.take_changed() == {SMOL}

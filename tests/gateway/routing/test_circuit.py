@@ -133,6 +133,21 @@ def test_at_most_half_of_the_replicas_are_kept_from_requests_also_when_others_go
     assert bench.taken().number == 1
 
 
+def test_a_probe_that_is_under_way_when_its_circuit_closes_is_the_last_of_that_time() -> None:
+    bench = Bench()
+    bench.replicas(0, 0)
+    break_replica(bench, 1)
+    bench.wait(PAUSE)
+    probe = at(bench, 1)
+    bench.replicas(0)
+    assert state(bench, 1) is CircuitState.CLOSED, "it is alone now"
+    bench.done(probe, SERVED)
+    bench.replicas(0, 0)
+    break_replica(bench, 1)
+    bench.wait(2 * PAUSE)
+    assert at(bench, 1).number == 1
+
+
 def test_one_that_waits_is_the_probe_when_the_others_are_full() -> None:
     bench = Bench()
     bench.replicas(1, 1)
@@ -143,6 +158,18 @@ def test_one_that_waits_is_the_probe_when_the_others_are_full() -> None:
     assert waiting.number == 1
     bench.done(waiting, SERVED)
     assert behind.number == 1
+
+
+def test_a_replica_that_is_full_when_its_pause_ends_is_tried_when_it_has_room() -> None:
+    bench = Bench()
+    bench.replicas(2, 0)
+    busy = at(bench, 1)
+    break_replica(bench, 1)
+    bench.replicas(1, 0)
+    bench.wait(PAUSE)
+    assert {bench.taken().number for _ in range(4)} == {2}
+    bench.done(busy)
+    assert at(bench, 1).number == 1
 
 
 @pytest.mark.parametrize("gone", [True, False])

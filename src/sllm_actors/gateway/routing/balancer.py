@@ -97,7 +97,8 @@ class Balancer:
         line = self._lines.get(asked.deployment)
         if line is None:
             return None
-        place = line.choose(asked)
+        # Where a place has room, no request waits that may go there, except between two slices of a release.
+        place = None if line.releasing else line.policy.choose(line.ready, asked)
         if place is None:
             return None
         self._begin(line, place, user)
@@ -181,7 +182,8 @@ class Balancer:
         began = place.end(user)
         self.total -= 1
         line.in_flight -= 1
-        self._note(line)
+        if line.id not in self._changed:
+            self._note(line)
         now = self._now()
         if outcome is Outcome.SERVED:
             line.measured.served(now - began)
@@ -189,9 +191,9 @@ class Balancer:
             self._numbers += 1
             self._due[place.circuit.until, self._numbers] = place
             self._wake(place.circuit.until)
-        if not place.load:
+        if not place.load and (place.idle_calls or not place.ready):
             self._idle(line, place)
-        if len(line.holds) and place.room > 0 and not line.releasing:
+        if line.holds.waiting and place.room > 0 and not line.releasing:
             self._release(line, (place,))
             self._call()
 
@@ -389,14 +391,14 @@ class Balancer:
         place.begin(user, self._now())
         self.total += 1
         line.in_flight += 1
-        self._note(line)
+        if line.id not in self._changed:
+            self._note(line)
 
     def _idle(self, line: Line, place: Place) -> None:
         for call in place.idle_calls:
             self._calls.append((call, ()))
-        if place.idle_calls:
-            place.idle_calls = []
-            self._call()
+        place.idle_calls = []
+        self._call()
         if not place.ready:
             line.forget_unused(place)
             self._forget_unused(line)
@@ -445,7 +447,8 @@ class Balancer:
         hold.state = HoldState.OVER
         if isinstance(hold.end, Upstream):
             hold.user.granted(hold.end)
-        elif hold.end is not None:
+        else:
+            assert hold.end is not None
             hold.user.refused(hold.end)
 
     def _tell_loss(self, user: User, place: Place, loss: Lost) -> None:

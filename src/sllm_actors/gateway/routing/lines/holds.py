@@ -70,14 +70,17 @@ class HoldQueue:
 
     Joining and leaving cost the logarithm of how many wait. Requests that were tried in vain stand in queues
     of their own, one for each set of replicas: so none is passed over one by one.
+
+    Attributes:
+        waiting: How many wait.
     """
 
     def __init__(self) -> None:
+        self.waiting = 0
         self._queues: dict[frozenset[ReplicaId], SortedDict] = {}  # of Turn -> Hold
-        self._count = 0
 
     def __len__(self) -> int:
-        return self._count
+        return self.waiting
 
     def join(self, hold: Hold) -> None:
         """Add a request."""
@@ -86,13 +89,13 @@ class HoldQueue:
         if queue is None:
             queue = self._queues[tried] = SortedDict()
         queue[hold.turn] = hold
-        self._count += 1
+        self.waiting += 1
 
     def leave(self, hold: Hold) -> None:
         """Remove a request that waits."""
         queue = self._queues[hold.asked.tried]
         del queue[hold.turn]
-        self._count -= 1
+        self.waiting -= 1
         if not queue:
             del self._queues[hold.asked.tried]
 

@@ -8,7 +8,7 @@ from typing import Final
 from sllm_actors.api_error import ApiError
 from sllm_actors.engines.identity import ReplicaId
 from sllm_actors.gateway import errors
-from sllm_actors.gateway.routing.asked import Asked, Outcome
+from sllm_actors.gateway.routing.asked import Outcome
 from sllm_actors.gateway.routing.loss import Lost
 from sllm_actors.gateway.routing.route import Route, Upstream, share_of
 
@@ -55,16 +55,6 @@ class Line:
         self.releasing = False
         self.in_flight = 0
         self.measured = Measured()
-
-    def choose(self, asked: Asked) -> Place | None:
-        """Return the place that a new request goes to, or None if none takes it now.
-
-        Where a place has room, no request waits that may go there, except between two slices of a release;
-        then those that wait go first.
-        """
-        if self.releasing:
-            return None
-        return self.policy.choose(self.ready, asked)
 
     # ---- the route
 
@@ -201,8 +191,7 @@ class Line:
     def ends(self, hold: Hold) -> float:
         """Return when the request's time to wait is over, as things are now."""
         served = self.route.served
-        if served is None:
-            return hold.latest
+        assert served is not None, "then nothing waits"
         end = hold.began + served.hold_timeout
         if self.ready_since is not None and served.queue_timeout is not None:
             # The two waits are not of one kind: a short one for room counts from when there are replicas.

@@ -56,7 +56,7 @@ class Place:
         self.users[user] = now
         self.load += 1
         self.room -= 1
-        if self.circuit.state is CircuitState.HALF_OPEN:
+        if self.circuit.state is not CircuitState.CLOSED:
             self.probe = user
             self.room = 0
 
@@ -64,10 +64,13 @@ class Place:
         """Count a request no more, and return when it began."""
         began = self.users.pop(user)
         self.load -= 1
+        if self.ready and self.probe is None and self.circuit.state is CircuitState.CLOSED:
+            self.room += 1
+            self.told.discard(user)
+            return began
         if user is self.probe:
             self.probe = None
-        if self.told:
-            self.told.discard(user)
+        self.told.discard(user)
         self.reckon()
         return began
 
