@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from sllm_actors.api_error import ApiError
-from sllm_actors.gateway.headers import Headers
+from sllm_actors.gateway.headers import Headers, for_client, is_event_stream, without_length
 from sllm_actors.gateway.routing.route import Route, Upstream
 
 from .answers.assembly import ASSEMBLIES
@@ -32,6 +32,9 @@ class Owner(Protocol):
 
     def attempt_progressed(self, attempt: Attempt, data: bytes) -> None:
         """Something has come from the engine; ``data`` may be passed on, and may be empty."""
+
+    def attempt_answered(self, attempt: Attempt, status: int, headers: Headers, body: bytes) -> None:
+        """The whole answer is there, and may be passed on."""
 
     def attempt_ended(self, attempt: Attempt, rest: bytes) -> None:
         """The answer is complete with ``rest``."""
@@ -146,6 +149,23 @@ class Attempt:
         self._break(problem)
 
     # ---- Caller
+
+    def answer_came(self, status: int, headers: Headers, body: bytes) -> None:
+        """See ``engine_connection.Caller``. This is how most plain answers come, so it is short."""
+        if self._is_passed_on and status not in FAULTY_STATUS and not is_event_stream(headers):
+            if not self._over:
+                self._over, self._connection = True, None
+                self._owner.attempt_answered(self, status, without_length(for_client(headers)), body)
+            return
+        self.answer_began(status, headers)
+        if body:
+            self.answer_continued(body)
+        self.answer_ended()
+
+    @property
+    def _is_passed_on(self) -> bool:
+        """Whether an answer that is no stream reaches the client as it is."""
+        return self._assembly is None and self.upstream.server is None and not self._owner.in_stream
 
     def answer_began(self, status: int, headers: Headers) -> None:
         """See ``engine_connection.Caller``."""

@@ -17,7 +17,7 @@ from sllm_actors.api_error import ApiError
 from sllm_actors.engines.identity import ReplicaId
 from sllm_actors.engines.messages import EngineConfirmed
 from sllm_actors.gateway import errors
-from sllm_actors.gateway.headers import for_event_stream, without_length
+from sllm_actors.gateway.headers import Headers, for_event_stream, without_length
 from sllm_actors.gateway.routing.asked import Asked, Outcome
 from sllm_actors.gateway.routing.lines.holds import Hold
 from sllm_actors.gateway.routing.loss import Lost
@@ -240,6 +240,14 @@ class Exchange:
             if data:
                 self._leave_hold()
                 self._pass_on(attempt, data)
+
+    def attempt_answered(self, attempt: Attempt, status: int, headers: Headers, body: bytes) -> None:
+        """See ``attempt.Owner``."""
+        if attempt is self._attempt:
+            self._leave_hold()
+            self._leave_replica(Outcome.SERVED)
+            self._client.respond(status, headers, body)
+            self._finish(status)
 
     def attempt_ended(self, attempt: Attempt, rest: bytes) -> None:
         """See ``attempt.Owner``."""

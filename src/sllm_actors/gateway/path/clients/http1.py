@@ -1,4 +1,4 @@
-"""The bytes of HTTP/1.1 that the hot path writes: heads of responses and of requests, and chunks. Pure."""
+"""The bytes of HTTP/1.1 that the hot path writes: heads of responses, lines of headers, and chunks. Pure."""
 
 from __future__ import annotations
 
@@ -29,8 +29,7 @@ def response_head(status: int, headers: Headers, framing: bytes) -> bytes:
         headers: The headers that do not concern the connection.
         framing: Further whole lines of the head: how the body is framed, and what becomes of the connection.
     """
-    lines = [b"%b: %b\r\n" % header for header in headers]
-    return b"%b%b%b\r\n" % (status_line(status), b"".join(lines), framing)
+    return b"%b%b%b\r\n" % (status_line(status), header_lines(headers), framing)
 
 
 def chunk(data: bytes) -> bytes:
@@ -38,9 +37,6 @@ def chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
-def request_head(method: str, target: bytes, headers: Headers, length: int | None) -> bytes:
-    """Return the head of a request whose body has ``length`` bytes, or which has none."""
-    lines = [b"%b: %b\r\n" % header for header in headers]
-    if length is not None:
-        lines.append(b"content-length: %d\r\n" % length)
-    return b"%b %b HTTP/1.1\r\n%b\r\n" % (method.encode(), target, b"".join(lines))
+def header_lines(headers: Headers) -> bytes:
+    """Return the lines of a head that these headers make."""
+    return b"".join([b"%b: %b\r\n" % header for header in headers])

@@ -40,9 +40,12 @@ class Wire(Protocol):
 class Caller(Protocol):
     """Whoever has sent a request over a connection. Calls come in the order of the answer's bytes.
 
-    After ``answer_ended`` or ``answer_broken``, and after the caller's own ``EngineConnection.abort``, there
-    are no more.
+    After ``answer_came``, ``answer_ended`` or ``answer_broken``, and after the caller's own
+    ``EngineConnection.abort``, there are no more.
     """
+
+    def answer_came(self, status: int, headers: Headers, body: bytes) -> None:
+        """The whole response has come at once: ``answer_began``, ``…_continued`` and ``…_ended`` in one."""
 
     def answer_began(self, status: int, headers: Headers) -> None:
         """The head of the final response has come; names of headers are in lower case."""
@@ -208,17 +211,21 @@ class EngineConnection(asyncio.Protocol):
         if not self._head_seen and self._received > LARGEST_HEAD:
             self._break(f"it sent over {LARGEST_HEAD} bytes of headers")
             return
+        pieces = self._pieces
+        if pieces:
+            self._pieces = []
+        piece = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         if self._head_new:
             self._head_new = False
+            if self._complete:
+                caller = self._finish()
+                caller.answer_came(self._status, self._headers, piece)
+                return
             self._caller.answer_began(self._status, self._headers)
-        if self._pieces:
-            pieces = self._pieces
-            piece = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-            self._pieces = []
-            if self._caller is not None:
-                self._caller.answer_continued(piece)
-        if self._complete:
-            self._end()
+        if piece and self._caller is not None:
+            self._caller.answer_continued(piece)
+        if self._complete and self._caller is not None:
+            self._finish().answer_ended()
 
     def eof_received(self) -> None:
         """Take note that the engine sends no more."""
@@ -244,16 +251,19 @@ class EngineConnection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Do nothing; see ``pause_writing``."""
 
-    def _end(self) -> None:
+    def _finish(self) -> Caller:
+        """Take note that the answer is complete, and return whom to tell."""
         caller, self._caller = self._caller, None
         self.used += 1
-        self.resume()
+        if self._paused:
+            self.resume()
         if self._until_closed or not self._kept or not self.is_open:
             self.abort()
         else:
             self._idle(self)
-        if caller is not None:
-            caller.answer_ended()
+        if caller is None:
+            raise RuntimeError("an answer is complete that nobody has asked for")
+        return caller
 
     def _break(self, reason: str) -> None:
         caller = self._caller

@@ -9,10 +9,10 @@ import msgspec
 
 from sllm_actors.engines.external import ServerAccess
 from sllm_actors.gateway.bodies.request_fields import ABSENT, RequestFields
-from sllm_actors.gateway.headers import Headers, for_engine, query_for_engine
+from sllm_actors.gateway.headers import for_engine, query_for_engine
 from sllm_actors.gateway.hops import HEADER as HOPS
 from sllm_actors.gateway.hops import passed_on
-from sllm_actors.gateway.path.clients.http1 import request_head
+from sllm_actors.gateway.path.clients.http1 import header_lines
 from sllm_actors.gateway.path.clients.request_head import RequestHead
 from sllm_actors.gateway.path.reading import Reading
 from sllm_actors.gateway.routing.poison import digest
@@ -25,6 +25,16 @@ LARGEST_DIGESTED = 2**20
 """Bytes of a body that are hashed at most: a millisecond's work."""
 
 
+_HEAD = (
+    b"%b %b%b%b HTTP/1.1\r\n"
+    b"host: %b\r\n"
+    b"%b"
+    b"x-request-id: %b\r\n" + HOPS + b": %b\r\n"
+    b"%b"
+    b"\r\n"
+)
+
+
 class EngineRequest:
     """A client's request, for whichever engine gets it.
 
@@ -34,7 +44,7 @@ class EngineRequest:
         body: The body as it came, decoded.
     """
 
-    __slots__ = ("_digest", "_headers", "_query", "_reading", "body", "fields", "head")
+    __slots__ = ("_digest", "_gateway", "_query", "_reading", "body", "fields", "head")
 
     def __init__(self, head: RequestHead, reading: Reading, gateway: bytes) -> None:
         self.head = head
@@ -43,9 +53,7 @@ class EngineRequest:
         self._reading = reading
         self._digest: bytes | None = None
         self._query = query_for_engine(head.query.decode("latin-1")) if head.query else ""
-        self._headers: Headers = for_engine(head.headers)
-        self._headers.append((b"x-request-id", head.id.encode()))
-        self._headers.append(passed_on(head.headers, gateway) if HOPS in head.named else (HOPS, gateway))
+        self._gateway = gateway
 
     @property
     def digest(self) -> bytes | None:
@@ -66,19 +74,24 @@ class EngineRequest:
             server: See ``body_for``.
             length: If it is 0, and the method is one that has no body, no length is sent.
         """
-        headers = self._headers
+        head, query = self.head, self._query
+        headers = for_engine(head.headers)
         if target.headers:
             own = {name for name, _ in target.headers}
             headers = [*(each for each in headers if each[0] not in own), *target.headers]
-        headers = [(b"host", target.host), *headers]
-        head, query = self.head, self._query
         if query and self._reading.destination.model_in is ModelIn.QUERY:
             query = with_model_in_query(query, _name(route, server) or self.fields.model)
-        path = target.prefix + head.path
-        if query:
-            path = b"%b?%b" % (path, query.encode("latin-1"))
-        sized = length or head.method == "POST"
-        return request_head(head.method, path, headers, length if sized else None)
+        return _HEAD % (
+            head.method.encode(),
+            target.prefix,
+            head.path,
+            b"?" + query.encode("latin-1") if query else b"",
+            target.host,
+            header_lines(headers),
+            head.id.encode(),
+            passed_on(head.headers, self._gateway)[1] if HOPS in head.named else self._gateway,
+            b"content-length: %d\r\n" % length if length or head.method == "POST" else b"",
+        )
 
     def body_for(self, route: Route, server: ServerAccess | None, *, assembled: bool) -> bytes:
         """Return the body for an engine: the client's own bytes, unless a key of it must differ.
