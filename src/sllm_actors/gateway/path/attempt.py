@@ -18,7 +18,7 @@ from .failover import FAULTY_STATUS
 
 
 class Owner(Protocol):
-    """The exchange that an attempt belongs to. Calls that begin with ``attempt_`` end the attempt.
+    """The dispatch that an attempt belongs to. Calls that begin with ``attempt_`` end the attempt.
 
     Attributes:
         in_stream: Whether the client has got the head of a stream of events.
@@ -102,6 +102,11 @@ class Attempt:
     def is_faulty(self) -> bool:
         """Whether the answer may come of a broken engine: its worker is to confirm that it serves."""
         return self.upstream.server is None and self.relay is not None and self.relay.status in FAULTY_STATUS
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more is told of it."""
+        return self._over
 
     def start(self) -> None:
         """Begin, over a kept connection where there is one."""

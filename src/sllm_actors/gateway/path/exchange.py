@@ -1,45 +1,29 @@
 """One inference request from its head to the end of its response.
 
-It holds no task, scope or timer. Bytes of the client come by ``RequestHandler``'s methods, replicas by
-``User``'s, the engine's answer by ``Owner``'s, and the time by ``look``. What follows from a failure, the
-module ``failover`` decides.
+It holds no task, scope or timer. The client's bytes come by the methods of ``RequestHandler``, the answer by
+those of ``Asker``, and the time by ``look``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 import structlog
 
 from sllm_actors.api_error import ApiError
-from sllm_actors.engines.identity import ReplicaId
-from sllm_actors.engines.messages import EngineConfirmed
 from sllm_actors.gateway import errors
 from sllm_actors.gateway.headers import Headers, for_event_stream, without_length
-from sllm_actors.gateway.routing.asked import Asked, Outcome
-from sllm_actors.gateway.routing.lines.holds import Hold
-from sllm_actors.gateway.routing.loss import Lost
-from sllm_actors.gateway.routing.route import Route, Upstream
+from sllm_actors.gateway.routing.asked import Asked
+from sllm_actors.gateway.routing.route import Route
 
 from .answers.events import COMMENT
-from .attempt import Attempt
+from .answers.relays import Relay
 from .clients.client import Client
 from .clients.request_body import RequestBody
 from .clients.request_head import RequestHead
-from .engines.broke import EngineBroke
+from .dispatch import Dispatch
 from .engines.request import EngineRequest
-from .failover import (
-    AttemptEnd,
-    Confirm,
-    Decision,
-    Deliver,
-    Elsewhere,
-    Fail,
-    Failover,
-    Linger,
-)
 
 if TYPE_CHECKING:
     from .inference import Inference
@@ -52,8 +36,7 @@ class Stage(Enum):
 
     READING = auto()
     REFUSED = auto()
-    SEEKING = auto()
-    ANSWERING = auto()
+    ASKING = auto()
     OVER = auto()
 
 
@@ -66,55 +49,40 @@ class Exchange:
         client: Where the response goes.
 
     Attributes:
-        answer_limit: See ``attempt.Owner``.
+        answered: See ``Asker``.
     """
 
     __slots__ = (
-        "_answered",
-        "_asked",
-        "_attempt",
         "_began",
         "_body",
         "_client",
-        "_counted",
+        "_dispatch",
         "_events",
-        "_failover",
         "_head",
-        "_hold",
         "_inference",
-        "_linger_until",
         "_midway",
         "_paused",
         "_refusal",
-        "_request",
-        "_rest",
-        "_route",
         "_stage",
+        "_streamed",
         "_touched",
         "_wrote",
-        "answer_limit",
+        "answered",
     )
 
     def __init__(self, inference: Inference, head: RequestHead, client: Client) -> None:
-        self.answer_limit = inference.settings.answer_limit
         self._inference = inference
         self._head = head
         self._client = client
         self._body = RequestBody(inference.settings.body_limit, inference.budget)
         self._stage = Stage.READING
         self._began = self._touched = self._wrote = inference.clock()
-        self._request: EngineRequest | None = None
-        self._route: Route | None = None
-        self._asked: Asked | None = None
-        self._attempt: Attempt | None = None
-        self._hold: Hold | None = None
-        self._failover: Failover | None = None
+        self._dispatch: Dispatch | None = None
         self._refusal: ApiError | None = None
-        self._rest = b""
-        self._linger_until: float | None = None
-        # Whether: a part of the answer was sent; the response is a stream of events, and what was sent last
-        # ends within one; the client does not read; the replica counts the request.
-        self._answered = self._events = self._midway = self._paused = self._counted = False
+        self.answered = False
+        # Whether: the client wants a stream; the response is a stream of events, and what was sent last ends
+        # within one; the client does not read.
+        self._streamed = self._events = self._midway = self._paused = False
 
     # ---- RequestHandler
 
@@ -131,7 +99,7 @@ class Exchange:
         if self._stage is Stage.REFUSED and self._refusal is not None:
             self._fail(self._refusal)
         elif self._stage is Stage.READING:
-            self._stage = Stage.SEEKING
+            self._stage = Stage.ASKING
             self._touched = self._inference.now
             self._inference.read(self._head, self._body.whole(), self)
 
@@ -146,15 +114,15 @@ class Exchange:
         """See ``RequestHandler``."""
         self._paused = True
         self._touched = self._inference.now
-        if self._attempt is not None:
-            self._attempt.pause()
+        if self._dispatch is not None:
+            self._dispatch.pause()
 
     def resume(self) -> None:
         """See ``RequestHandler``."""
         self._paused = False
         self._touched = self._inference.now
-        if self._attempt is not None:
-            self._attempt.resume()
+        if self._dispatch is not None:
+            self._dispatch.resume()
 
     def give_up(self) -> None:
         """See ``RequestHandler``."""
@@ -175,189 +143,43 @@ class Exchange:
 
     def understood(self, request: EngineRequest, route: Route, asked: Asked) -> None:
         """Go on: the body was read, and a deployment has that model."""
-        if self._stage is Stage.SEEKING:
+        if self._stage is Stage.ASKING:
             self._body.replace(request.body)
-            self._request, self._route, self._asked = request, route, asked
-            self._seek(asked)
+            self._streamed = bool(request.fields.stream)
+            dispatch = self._dispatch = Dispatch(self, self._inference, request, route, asked, self._began)
+            dispatch.start()
 
     def not_understood(self, error: ApiError) -> None:
         """End: the body cannot be read, or no deployment has that model."""
-        if self._stage is Stage.SEEKING:
+        if self._stage is Stage.ASKING:
             self._fail(error)
 
-    # ---- User: what the balancer says
-
-    def granted(self, upstream: Upstream) -> None:
-        """See ``User``."""
-        self._counted = True
-        if self._stage is Stage.OVER:
-            self._leave_replica(Outcome.LEFT)
-            return
-        self._hold = None
-        if self._attempt is not None:
-            self._attempt.stop()
-        self._try(upstream)
-
-    def refused(self, error: ApiError) -> None:
-        """See ``User``."""
-        self._hold = None
-        if self._stage is Stage.OVER:
-            return
-        if self._failover is None or error.status == 404:
-            self._fail(error)
-        else:
-            self._follow(self._failover.out_of_time(self._ready(), self._inference.clock()))
-
-    def lost(self, lost: Lost) -> None:
-        """See ``User``."""
-        attempt = self._attempt
-        if self._stage is Stage.OVER or attempt is None:
-            return
-        decision = self._failed().lost(
-            attempt.upstream.id,
-            lost,
-            answered=self._answered,
-            now=self._inference.clock(),
-            reached=attempt.is_reached,
-        )
-        if lost.died:
-            self._inference.broke(attempt)
-        self._warn(attempt, lost.reason)
-        self._follow(decision)
-
-    # ---- Owner: what the attempt says
+    # ---- Asker: what comes of it
 
     @property
     def in_stream(self) -> bool:
-        """See ``attempt.Owner``."""
+        """See ``Asker``."""
         return self._client.begun
 
-    def attempt_progressed(self, attempt: Attempt, data: bytes) -> None:
-        """See ``attempt.Owner``."""
-        if attempt is self._attempt:
-            self._touched = self._inference.now
-            self._linger_until = None
-            if data:
-                self._leave_hold()
-                self._pass_on(attempt, data)
-
-    def attempt_answered(self, attempt: Attempt, status: int, headers: Headers, body: bytes) -> None:
-        """See ``attempt.Owner``."""
-        if attempt is self._attempt:
-            self._leave_hold()
-            self._leave_replica(Outcome.SERVED)
-            self._client.respond(status, headers, body)
-            self._finish(status)
-
-    def attempt_ended(self, attempt: Attempt, rest: bytes) -> None:
-        """See ``attempt.Owner``."""
-        if attempt is self._attempt:
-            self._leave_hold()
-            if self._answered or not attempt.is_faulty:
-                self._complete(attempt, rest)
-                return
-            self._rest, self._refusal = rest, None
-            self._end(attempt, AttemptEnd.FAULTY, "it answered that it is broken")
-
-    def attempt_broke(self, attempt: Attempt, problem: EngineBroke | ApiError) -> None:
-        """See ``attempt.Owner``."""
-        if attempt is not self._attempt:
-            return
-        if isinstance(problem, ApiError) and attempt.is_faulty and not self._answered:
-            self._refusal = problem
-            self._end(attempt, AttemptEnd.FAULTY, problem.message)
-        elif isinstance(problem, ApiError):
-            self._leave_replica(Outcome.LEFT)
-            self._fail(problem)
-        elif problem.no_room:
-            self._end(attempt, AttemptEnd.NO_ROOM, str(problem))
-        elif problem.unreached:
-            self._end(attempt, AttemptEnd.UNREACHED, str(problem))
-        elif problem.final:
-            self._end(attempt, AttemptEnd.BAD, str(problem))
-        else:
-            self._end(attempt, AttemptEnd.BROKE, str(problem))
-
-    # ---- time
-
-    def look(self, now: float) -> None:
-        """See whether something takes too long; called every ``Inference.look_period``."""
-        settings = self._inference.settings
-        if self._stage is Stage.READING:
-            if now - self._touched >= settings.body_silence or now - self._began >= settings.body_timeout:
-                self._fail(errors.body_too_slow())
-            return
-        if self._stage is Stage.REFUSED:
-            self.body_ended()
-            return
-        silent = now - self._touched
-        if self._paused:
-            if silent >= settings.silence:
-                log.warning("request.cut_off", request_id=self._head.id, reason="the client does not read")
-                self._client.cut_off()
-                self._finish(499)
-            return
-        if self._linger_until is not None and now >= self._linger_until and self._attempt is not None:
-            self._linger_until = None
-            self._end(self._attempt, AttemptEnd.BROKE, "its replica is lost, and nothing more comes")
-        elif self._stage is Stage.ANSWERING and silent >= settings.silence and self._attempt is not None:
-            self._end(self._attempt, AttemptEnd.SILENT, "")
-        elif now - self._wrote >= settings.keep_alive_interval:
-            self._comment(now)
-
-    # ---- inside
-
-    def _seek(self, asked: Asked, until: float | None = None) -> None:
-        """Take a replica, or let the request wait for one."""
-        balancer, failover = self._inference.balancer, self._failover
-        self._stage = Stage.SEEKING
-        upstream = balancer.take(asked, self)
-        if upstream is not None:
-            self.granted(upstream)
-            return
-        now = self._inference.clock()
-        if until is not None and failover is not None and until <= now:
-            self._follow(failover.out_of_time(self._ready(), now))
-            return
-        log.info("request.held", request_id=self._head.id, deployment=asked.deployment)
-        try:
-            if until is None:
-                self._hold = balancer.hold(asked, self, began=self._began)
-            else:
-                self._hold = balancer.hold(asked, self, began=self._began, latest=until)
-        except ApiError as error:
-            self._fail(error)
-
-    def _try(self, upstream: Upstream) -> None:
-        request, route = self._request, self._route
-        if request is None or route is None:
-            raise RuntimeError("a replica was granted to a request that was not read")
-        self._stage = Stage.ANSWERING
-        self._touched = self._inference.now
-        route = self._inference.board.routes.get(route.id, route)
-        attempt = self._attempt = Attempt(self, self._inference.connector, request, route, upstream)
-        if self._inference.has_died(upstream.id):  # its worker has not said so yet
-            self._end(attempt, AttemptEnd.UNREACHED, "its engine has died")
-        else:
-            attempt.start()
-
-    def _pass_on(self, attempt: Attempt, data: bytes) -> None:
-        relay, client = attempt.relay, self._client
-        if relay is None:
-            return
+    def passed_on(self, relay: Relay, data: bytes) -> None:
+        """See ``Asker``."""
+        client = self._client
         if not client.begun:
             client.begin(relay.status, relay.headers, relay.length)
             self._events = relay.events
-        self._answered = True
+        self.answered = True
         self._midway = relay.midway
-        self._wrote = self._touched
+        self._wrote = self._inference.now
         client.write(data)
 
-    def _complete(self, attempt: Attempt, rest: bytes) -> None:
-        relay, client = attempt.relay, self._client
-        if relay is None:
-            return
-        self._leave_replica(Outcome.SERVED)
+    def came(self, status: int, headers: Headers, body: bytes) -> None:
+        """See ``Asker``."""
+        self._client.respond(status, headers, body)
+        self._finish(status)
+
+    def completed(self, relay: Relay, rest: bytes) -> None:
+        """See ``Asker``."""
+        client = self._client
         if client.begun:
             client.end(rest)
         elif relay.events:
@@ -367,78 +189,36 @@ class Exchange:
             client.respond(relay.status, relay.headers, rest)
         self._finish(relay.status)
 
-    def _end(self, attempt: Attempt, end: AttemptEnd, reason: str) -> None:
-        """End the attempt, and do what follows."""
-        server = attempt.upstream.server
-        if end is not AttemptEnd.FAULTY:
-            attempt.stop()
-        self._warn(attempt, reason)
-        blameless = end in (AttemptEnd.NO_ROOM, AttemptEnd.BAD, AttemptEnd.FAULTY)
-        self._leave_replica(Outcome.LEFT if blameless else Outcome.BROKE)
-        if end is AttemptEnd.BROKE:
-            self._inference.broke(attempt)
-        decision = self._failed().ended(
-            attempt.upstream.id,
-            end,
-            reason,
-            answered=self._answered,
-            now=self._inference.clock(),
-            connect_timeout=None if server is None else server.connect_timeout,
-        )
-        self._follow(decision)
+    def failed(self, error: ApiError) -> None:
+        """See ``Asker``."""
+        self._fail(error)
 
-    def _follow(self, decision: Decision | None) -> None:
-        match decision:
-            case Elsewhere(excluded, until, stay):
-                self._elsewhere(excluded, until, stay=stay)
-            case Confirm(replicas):
-                self._inference.confirm(replicas, self._confirmed)
-            case Deliver():
-                if self._refusal is not None:
-                    self._fail(self._refusal)
-                elif self._attempt is not None:
-                    self._complete(self._attempt, self._rest)
-            case Linger(until):
-                self._linger_until = until
-            case Fail(error):
-                self._fail(error)
-            case None:
-                pass
+    # ---- time
 
-    def _elsewhere(self, excluded: frozenset[ReplicaId], until: float, *, stay: bool) -> None:
-        asked = self._asked
-        if asked is None:
-            return
-        self._leave_hold()
-        self._leave_replica(Outcome.LEFT)
-        if not stay and self._attempt is not None:
-            self._attempt.stop()
-            self._attempt = None
-        self._seek(self._inference.excluding(asked, excluded), until)
+    def look(self, now: float) -> None:
+        """See whether something takes too long; called every ``Inference.look_period``."""
+        settings = self._inference.settings
+        if self._stage is Stage.READING:
+            if now - self._touched >= settings.body_silence or now - self._began >= settings.body_timeout:
+                self._fail(errors.body_too_slow())
+        elif self._stage is Stage.REFUSED:
+            self.body_ended()
+        elif self._paused:
+            if now - self._touched >= settings.silence:
+                log.warning("request.cut_off", request_id=self._head.id, reason="the client does not read")
+                self._client.cut_off()
+                self._finish(499)
+        elif self._dispatch is not None:
+            self._dispatch.look(now)
+            if self._stage is not Stage.OVER and now - self._wrote >= settings.keep_alive_interval:
+                self._comment(now)
 
-    def _confirmed(self, answers: Mapping[ReplicaId, EngineConfirmed]) -> None:
-        if self._stage is not Stage.OVER and self._failover is not None:
-            decision = self._failover.confirmed(answers, self._inference.clock())
-            if self._attempt is not None and not isinstance(decision, Deliver):
-                self._inference.broke(self._attempt)
-            self._follow(decision)
-
-    def _failed(self) -> Failover:
-        if self._failover is None:
-            route = self._route
-            if route is None:
-                raise RuntimeError("a request failed that has no route")
-            self._failover = self._inference.failover(route, self._began)
-        return self._failover
-
-    def _ready(self) -> tuple[ReplicaId, ...]:
-        route = None if self._route is None else self._inference.board.routes.get(self._route.id)
-        return () if route is None else tuple(upstream.id for upstream in route.ready)
+    # ---- inside
 
     def _comment(self, now: float) -> None:
         """Tell a client that waits for a stream that its connection lives."""
-        request, client = self._request, self._client
-        if request is None or not request.fields.stream or self._midway:
+        client = self._client
+        if not self._streamed or self._midway:
             return
         if not client.begun:
             self._events = True
@@ -472,31 +252,10 @@ class Exchange:
             client.cut_off()
         self._finish(status)
 
-    def _warn(self, attempt: Attempt, reason: str) -> None:
-        log.warning(
-            "request.engine_broke",
-            request_id=self._head.id,
-            replica=str(attempt.upstream.id),
-            reason=reason,
-            answered=self._answered,
-        )
-
-    def _leave_replica(self, outcome: Outcome) -> None:
-        if self._counted:
-            self._counted = False
-            self._inference.balancer.done(self, outcome)
-
-    def _leave_hold(self) -> None:
-        hold, self._hold = self._hold, None
-        if hold is not None:
-            self._inference.balancer.leave(hold)
-
     def _stop(self) -> None:
-        attempt, self._attempt = self._attempt, None
-        if attempt is not None:
-            attempt.stop()
-        self._leave_hold()
-        self._leave_replica(Outcome.LEFT)
+        if self._dispatch is not None:
+            self._dispatch.stop()
+            self._dispatch = None
 
     def _finish(self, status: int) -> None:
         if self._stage is Stage.OVER:

@@ -25,14 +25,7 @@ LARGEST_DIGESTED = 2**20
 """Bytes of a body that are hashed at most: a millisecond's work."""
 
 
-_HEAD = (
-    b"%b %b%b%b HTTP/1.1\r\n"
-    b"host: %b\r\n"
-    b"%b"
-    b"x-request-id: %b\r\n" + HOPS + b": %b\r\n"
-    b"%b"
-    b"\r\n"
-)
+_HEAD = b"%b %b%b%b HTTP/1.1\r\nhost: %b\r\n%bx-request-id: %b\r\n" + HOPS + b": %b\r\n%b\r\n"
 
 
 class EngineRequest:

@@ -1,0 +1,374 @@
+"""Has one request answered: takes a replica or waits for one, tries it there, and elsewhere when that fails.
+
+What follows from a failure, the module ``failover`` decides; this does it. No task, scope or timer is held.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Protocol
+
+import structlog
+
+from sllm_actors.api_error import ApiError
+from sllm_actors.engines.identity import ReplicaId
+from sllm_actors.engines.messages import EngineConfirmed
+from sllm_actors.gateway.headers import Headers
+from sllm_actors.gateway.routing.asked import Asked, Outcome
+from sllm_actors.gateway.routing.lines.holds import Hold
+from sllm_actors.gateway.routing.loss import Lost
+from sllm_actors.gateway.routing.route import Route, Upstream
+
+from .answers.relays import Relay
+from .attempt import Attempt
+from .engines.broke import EngineBroke
+from .engines.request import EngineRequest
+from .failover import AttemptEnd, Confirm, Decision, Deliver, Elsewhere, Fail, Failover, Linger
+
+if TYPE_CHECKING:
+    from .inference import Inference
+
+log = structlog.get_logger()
+
+
+class Asker(Protocol):
+    """Whoever wants the answer. After ``came``, ``completed`` and ``failed`` nothing more is told."""
+
+    @property
+    def in_stream(self) -> bool:
+        """Whether the client has got the head of a response."""
+
+    @property
+    def answered(self) -> bool:
+        """Whether the client has got a part of an answer: from then on no other replica can take over."""
+
+    def passed_on(self, relay: Relay, data: bytes) -> None:
+        """A piece of the answer, never empty, is for the client."""
+
+    def came(self, status: int, headers: Headers, body: bytes) -> None:
+        """The whole answer is for the client, which has nothing yet."""
+
+    def completed(self, relay: Relay, rest: bytes) -> None:
+        """The answer is complete with ``rest``."""
+
+    def failed(self, error: ApiError) -> None:
+        """No answer comes, or none that is complete."""
+
+
+class Dispatch:
+    """See the module. Times are in seconds by the clock of ``inference``.
+
+    Args:
+        asker: Hears what comes of it.
+        inference: What all requests of the gateway share.
+        request: The request.
+        route: The route of its deployment.
+        asked: What it asks of the balancer.
+        began: When it came.
+
+    Attributes:
+        answer_limit: See ``attempt.Owner``.
+    """
+
+    __slots__ = (
+        "_asked",
+        "_asker",
+        "_attempt",
+        "_began",
+        "_counted",
+        "_failover",
+        "_hold",
+        "_inference",
+        "_linger_until",
+        "_over",
+        "_refusal",
+        "_request",
+        "_rest",
+        "_route",
+        "_touched",
+        "answer_limit",
+    )
+
+    def __init__(
+        self,
+        asker: Asker,
+        inference: Inference,
+        request: EngineRequest,
+        route: Route,
+        asked: Asked,
+        began: float,
+    ) -> None:
+        self.answer_limit = inference.settings.answer_limit
+        self._asker = asker
+        self._inference = inference
+        self._request = request
+        self._route = route
+        self._asked = asked
+        self._began = began
+        self._touched = began
+        self._attempt: Attempt | None = None
+        self._hold: Hold | None = None
+        self._failover: Failover | None = None
+        self._refusal: ApiError | None = None
+        self._rest = b""
+        self._linger_until: float | None = None
+        self._counted = False  # whether the replica counts the request
+        self._over = False
+
+    def start(self) -> None:
+        """Begin; the asker may be told the end before this returns."""
+        self._seek(self._asked)
+
+    def stop(self) -> None:
+        """End it: the asker hears no more of it."""
+        if not self._over:
+            self._over = True
+            if self._attempt is not None:
+                self._attempt.stop()
+                self._attempt = None
+            self._leave_hold()
+            self._leave_replica(Outcome.LEFT)
+
+    def pause(self) -> None:
+        """Read no more of the answer until ``resume``."""
+        if self._attempt is not None:
+            self._attempt.pause()
+
+    def resume(self) -> None:
+        """Read on."""
+        self._touched = self._inference.now
+        if self._attempt is not None:
+            self._attempt.resume()
+
+    def look(self, now: float) -> None:
+        """See whether the engine takes too long; not to be called while it is paused."""
+        attempt = self._attempt
+        if attempt is None:
+            return
+        if self._linger_until is not None and now >= self._linger_until:
+            self._linger_until = None
+            self._end(attempt, AttemptEnd.BROKE, "its replica is lost, and nothing more comes")
+        elif not attempt.is_over and now - self._touched >= self._inference.settings.silence:
+            self._end(attempt, AttemptEnd.SILENT, "")
+
+    # ---- User: what the balancer says
+
+    def granted(self, upstream: Upstream) -> None:
+        """See ``User``."""
+        self._counted = True
+        if self._over:
+            self._leave_replica(Outcome.LEFT)
+            return
+        self._hold = None
+        if self._attempt is not None:
+            self._attempt.stop()
+        self._try(upstream)
+
+    def refused(self, error: ApiError) -> None:
+        """See ``User``."""
+        self._hold = None
+        if self._over:
+            return
+        if self._failover is None or error.status == 404:
+            self._fail(error)
+        else:
+            self._follow(self._failover.out_of_time(self._ready(), self._inference.clock()))
+
+    def lost(self, lost: Lost) -> None:
+        """See ``User``."""
+        attempt = self._attempt
+        if self._over or attempt is None:
+            return
+        decision = self._failed().lost(
+            attempt.upstream.id,
+            lost,
+            answered=self._asker.answered,
+            now=self._inference.clock(),
+            reached=attempt.is_reached,
+        )
+        if lost.died:
+            self._inference.broke(attempt)
+        self._warn(attempt, lost.reason)
+        self._follow(decision)
+
+    # ---- Owner: what the attempt says
+
+    @property
+    def in_stream(self) -> bool:
+        """See ``attempt.Owner``."""
+        return self._asker.in_stream
+
+    def attempt_progressed(self, attempt: Attempt, data: bytes) -> None:
+        """See ``attempt.Owner``."""
+        if attempt is self._attempt:
+            self._touched = self._inference.now
+            self._linger_until = None
+            if data:
+                self._leave_hold()
+                if attempt.relay is not None:
+                    self._asker.passed_on(attempt.relay, data)
+
+    def attempt_answered(self, attempt: Attempt, status: int, headers: Headers, body: bytes) -> None:
+        """See ``attempt.Owner``."""
+        if attempt is self._attempt:
+            self._serve()
+            self._asker.came(status, headers, body)
+
+    def attempt_ended(self, attempt: Attempt, rest: bytes) -> None:
+        """See ``attempt.Owner``."""
+        if attempt is self._attempt:
+            self._leave_hold()
+            if self._asker.answered or not attempt.is_faulty:
+                self._complete(attempt, rest)
+                return
+            self._rest, self._refusal = rest, None
+            self._end(attempt, AttemptEnd.FAULTY, "it answered that it is broken")
+
+    def attempt_broke(self, attempt: Attempt, problem: EngineBroke | ApiError) -> None:
+        """See ``attempt.Owner``."""
+        if attempt is not self._attempt:
+            return
+        if isinstance(problem, ApiError) and attempt.is_faulty and not self._asker.answered:
+            self._refusal = problem
+            self._end(attempt, AttemptEnd.FAULTY, problem.message)
+        elif isinstance(problem, ApiError):
+            self._leave_replica(Outcome.LEFT)
+            self._fail(problem)
+        elif problem.no_room:
+            self._end(attempt, AttemptEnd.NO_ROOM, str(problem))
+        elif problem.unreached:
+            self._end(attempt, AttemptEnd.UNREACHED, str(problem))
+        elif problem.final:
+            self._end(attempt, AttemptEnd.BAD, str(problem))
+        else:
+            self._end(attempt, AttemptEnd.BROKE, str(problem))
+
+    # ---- inside
+
+    def _seek(self, asked: Asked, until: float | None = None) -> None:
+        """Take a replica, or let the request wait for one."""
+        balancer, failover = self._inference.balancer, self._failover
+        upstream = balancer.take(asked, self)
+        if upstream is not None:
+            self.granted(upstream)
+            return
+        now = self._inference.clock()
+        if until is not None and failover is not None and until <= now:
+            self._follow(failover.out_of_time(self._ready(), now))
+            return
+        log.info("request.held", request_id=self._request.head.id, deployment=asked.deployment)
+        try:
+            if until is None:
+                self._hold = balancer.hold(asked, self, began=self._began)
+            else:
+                self._hold = balancer.hold(asked, self, began=self._began, latest=until)
+        except ApiError as error:
+            self._fail(error)
+
+    def _try(self, upstream: Upstream) -> None:
+        self._touched = self._inference.now
+        route = self._inference.board.routes.get(self._route.id, self._route)
+        attempt = Attempt(self, self._inference.connector, self._request, route, upstream)
+        self._attempt = attempt
+        if self._inference.has_died(upstream.id):  # its worker has not said so yet
+            self._end(attempt, AttemptEnd.UNREACHED, "its engine has died")
+        else:
+            attempt.start()
+
+    def _serve(self) -> None:
+        """Take note that the answer is complete."""
+        self._over = True
+        self._attempt = None
+        self._leave_hold()
+        self._leave_replica(Outcome.SERVED)
+
+    def _complete(self, attempt: Attempt, rest: bytes) -> None:
+        if attempt.relay is not None:
+            self._serve()
+            self._asker.completed(attempt.relay, rest)
+
+    def _fail(self, error: ApiError) -> None:
+        if not self._over:
+            self.stop()
+            self._asker.failed(error)
+
+    def _end(self, attempt: Attempt, end: AttemptEnd, reason: str) -> None:
+        """End the attempt, and do what follows."""
+        server = attempt.upstream.server
+        if end is not AttemptEnd.FAULTY:
+            attempt.stop()
+        self._warn(attempt, reason)
+        blameless = end in (AttemptEnd.NO_ROOM, AttemptEnd.BAD, AttemptEnd.FAULTY)
+        self._leave_replica(Outcome.LEFT if blameless else Outcome.BROKE)
+        if end is AttemptEnd.BROKE:
+            self._inference.broke(attempt)
+        decision = self._failed().ended(
+            attempt.upstream.id,
+            end,
+            reason,
+            answered=self._asker.answered,
+            now=self._inference.clock(),
+            connect_timeout=None if server is None else server.connect_timeout,
+        )
+        self._follow(decision)
+
+    def _follow(self, decision: Decision | None) -> None:
+        match decision:
+            case Elsewhere(excluded, until, stay):
+                self._elsewhere(excluded, until, stay=stay)
+            case Confirm(replicas):
+                self._inference.confirm(replicas, self._confirmed)
+            case Deliver():
+                if self._refusal is not None:
+                    self._fail(self._refusal)
+                elif self._attempt is not None:
+                    self._complete(self._attempt, self._rest)
+            case Linger(until):
+                self._linger_until = until
+            case Fail(error):
+                self._fail(error)
+            case None:
+                pass
+
+    def _elsewhere(self, excluded: frozenset[ReplicaId], until: float, *, stay: bool) -> None:
+        self._leave_hold()
+        self._leave_replica(Outcome.LEFT)
+        if not stay and self._attempt is not None:
+            self._attempt.stop()
+            self._attempt = None
+        self._seek(self._inference.excluding(self._asked, excluded), until)
+
+    def _confirmed(self, answers: Mapping[ReplicaId, EngineConfirmed]) -> None:
+        if not self._over and self._failover is not None:
+            decision = self._failover.confirmed(answers, self._inference.clock())
+            if self._attempt is not None and not isinstance(decision, Deliver):
+                self._inference.broke(self._attempt)
+            self._follow(decision)
+
+    def _failed(self) -> Failover:
+        if self._failover is None:
+            self._failover = self._inference.failover(self._route, self._began)
+        return self._failover
+
+    def _ready(self) -> tuple[ReplicaId, ...]:
+        route = self._inference.board.routes.get(self._route.id)
+        return () if route is None else tuple(upstream.id for upstream in route.ready)
+
+    def _warn(self, attempt: Attempt, reason: str) -> None:
+        log.warning(
+            "request.engine_broke",
+            request_id=self._request.head.id,
+            replica=str(attempt.upstream.id),
+            reason=reason,
+            answered=self._asker.answered,
+        )
+
+    def _leave_replica(self, outcome: Outcome) -> None:
+        if self._counted:
+            self._counted = False
+            self._inference.balancer.done(self, outcome)
+
+    def _leave_hold(self) -> None:
+        hold, self._hold = self._hold, None
+        if hold is not None:
+            self._inference.balancer.leave(hold)
