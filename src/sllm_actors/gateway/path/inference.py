@@ -128,8 +128,8 @@ class Inference:
                 self._tasks.cancel_scope.cancel()
 
     def start(self, task: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Start a task of a request that cannot do without."""
-        self._tasks.start_soon(task)
+        """Start a task of a request that cannot do without. A mistake in it costs that request alone."""
+        self._tasks.start_soon(_alone, task)
 
     # ---- for the servers
 
@@ -142,13 +142,13 @@ class Inference:
         refusal = self.refusal(head)
         if refusal is None and self.under_way >= self.settings.requests:
             refusal = errors.overloaded()
-        length = head.named.get(b"content-length")
-        if refusal is None and length is not None and int(length) > self.settings.body_limit:
+        length = head.length
+        if refusal is None and length > self.settings.body_limit:
             refusal = errors.body_too_large(self.settings.body_limit)
         exchange = self._begin(head, client)
         if refusal is not None:
             log.info("request.refused", request_id=head.id, code=refusal.code)
-            short = b"transfer-encoding" not in head.named and int(length or 0) <= SHORT_BODY
+            short = b"transfer-encoding" not in head.named and length <= SHORT_BODY
             exchange.refuse(refusal, after_body=short and b"expect" not in head.named)
         return exchange
 
@@ -279,5 +279,15 @@ class Inference:
             await anyio.sleep(self._rounds.period / LOOKS)
             now = self.now = self.clock()
             for exchange in self._rounds.due(now):
-                exchange.look(now)
+                try:
+                    exchange.look(now)
+                except Exception:
+                    log.exception("request.mistake")
             self.connector.pool.close_idle(now)
+
+
+async def _alone(task: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    try:
+        await task()
+    except Exception:
+        log.exception("request.mistake")

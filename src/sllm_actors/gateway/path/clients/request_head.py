@@ -37,6 +37,12 @@ class RequestHead:
         self.id = asked or f"{_PROCESS}{next(_numbers):010x}"
 
     @property
+    def length(self) -> int:
+        """How many bytes of a body are announced; 0 if none are, or in no number that can be meant."""
+        text = self.named.get(b"content-length")
+        return int(text) if text is not None and text.isdigit() and len(text) < 19 else 0
+
+    @property
     def dialect(self) -> Dialect:
         """The dialect of the API that the request speaks."""
         return dialect_of(self.path.decode("latin-1"))
