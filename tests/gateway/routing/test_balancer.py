@@ -12,7 +12,7 @@ from tests.gateway.routing.balancing import SMOL, Bench, Request, ids
 from sllm_actors.api_error import ApiError
 from sllm_actors.engines.messages import ReplicaState
 from sllm_actors.gateway import errors
-from sllm_actors.gateway.routing.asked import Asked, Outcome
+from sllm_actors.gateway.routing.asked import Asked, Outcome, Stored
 from sllm_actors.gateway.routing.balancer import SLICE
 
 
@@ -331,6 +331,38 @@ def test_the_expected_wait_is_what_was_measured() -> None:
     behind = bench.held()
     assert behind.hold is not None
     assert expected(behind.hold) == 2.0
+
+
+# ---- requests that only one replica can serve
+
+
+def test_a_request_about_what_one_replica_holds_goes_there_or_waits_for_it() -> None:
+    bench = Bench()
+    two = bench.replicas(1, 1).ready[1]
+    stored = Stored("resp_1", two.id)
+    first = bench.taken(stored=stored)
+    assert first.number == 2
+    waiting = bench.held(stored=stored)
+    other = bench.taken()
+    assert other.number == 1, "what waits keeps nobody else"
+    bench.done(other)
+    assert waiting.heard == []
+    bench.done(first)
+    assert waiting.number == 2
+
+
+def test_it_is_refused_when_that_replica_is_gone() -> None:
+    bench = Bench()
+    two = bench.replicas(0, 1).ready[1]
+    stored = Stored("resp_1", two.id)
+    bench.taken(stored=stored)
+    waiting = bench.held(stored=stored)
+    bench.route(replica(), replica(number=2, state=ReplicaState.ASLEEP))
+    assert waiting.heard == [], "it is woken"
+    bench.replicas(0)
+    assert waiting.code == "unknown_id"
+    with pytest.raises(ApiError, match="'resp_1' is gone"):
+        bench.held(stored=stored)
 
 
 # ---- requests that were tried in vain

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.gateway.kit import replica
 
 from sllm_actors.engines.identity import ReplicaId
-from sllm_actors.gateway.routing.asked import Asked
+from sllm_actors.gateway.routing.asked import Asked, Stored
 from sllm_actors.gateway.routing.lines.policies.choice import policy_named
 from sllm_actors.gateway.routing.lines.policies.p2c import PowerOfTwo
 from sllm_actors.gateway.routing.lines.policies.prefix import (
@@ -40,19 +40,27 @@ def replicas(count: int, **more: int) -> list[Replica]:
 @pytest.mark.parametrize("name", NAMES)
 @given(
     st.lists(st.tuples(st.integers(0, 5), st.integers(-1, 2)), max_size=5),
-    st.lists(st.tuples(st.binary(max_size=3), st.sets(st.integers(0, 4))), min_size=1, max_size=5),
+    st.lists(
+        st.tuples(st.binary(max_size=3), st.sets(st.integers(0, 4)), st.none() | st.integers(0, 5)),
+        min_size=1,
+        max_size=5,
+    ),
     st.integers(0, 1000),
 )
 def test_a_choice_has_room_and_was_not_tried_and_there_is_one_if_there_can_be(
-    name: str, ready: list[tuple[int, int]], requests: list[tuple[bytes, set[int]]], seed: int
+    name: str, ready: list[tuple[int, int]], requests: list[tuple[bytes, set[int], int | None]], seed: int
 ) -> None:
     policy = policy_named(name, Random(seed))
     candidates = [Replica(replica(number=number).id, *each) for number, each in enumerate(ready)]
-    for number, (key, tried) in enumerate(requests):
+    for number, (key, tried, holder) in enumerate(requests):
         tried_ids = frozenset(replica(number=number).id for number in tried)
-        asked = Asked("smol:llamacpp", affinity=key, prompt=key * 300, tried=tried_ids)
+        stored = None if holder is None else Stored("resp_1", replica(number=holder).id)
+        asked = Asked(
+            "smol:llamacpp", affinity=key or None, prompt=key * 300 or None, tried=tried_ids, stored=stored
+        )
         chosen = policy.choose(candidates, asked)
         free = [each for each in candidates if each.room > 0 and each.id not in tried_ids]
+        free = [each for each in free if stored is None or each.id == stored.replica]
         assert chosen in free if free else chosen is None
         if number % 2:
             policy.keep(frozenset(each.id for each in candidates[1:]))

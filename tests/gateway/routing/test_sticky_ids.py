@@ -24,11 +24,3 @@ def test_what_was_used_least_recently_is_forgotten_first() -> None:
     assert ids.find("resp_1") is ONE
     ids.remember("resp_3", TWO)
     assert (ids.find("resp_1"), ids.find("resp_2"), ids.find("resp_3")) == (ONE, None, TWO)
-
-
-def test_a_deleted_id_is_forgotten() -> None:
-    ids = StickyIds()
-    ids.remember("resp_1", ONE)
-    ids.forget("resp_1")
-    ids.forget("resp_1")
-    assert ids.find("resp_1") is None

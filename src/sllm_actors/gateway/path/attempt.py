@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Protocol
 
 from sllm_actors.api_error import ApiError
+from sllm_actors.engines.identity import ReplicaId
 from sllm_actors.gateway.headers import Headers, for_client, is_event_stream, without_length
 from sllm_actors.gateway.routing.route import Route, Upstream
 
 from .answers.assembly import ASSEMBLIES
+from .answers.identified import Identified
 from .answers.relays import Relay, relay_for
 from .engines.broke import EngineBroke
 from .engines.connection import EngineConnection
 from .engines.connector import Connector
 from .engines.request import EngineRequest
 from .failover import FAULTY_STATUS
+
+_MADE_HERE = frozenset([b"/v1/responses", b"/v1/responses/"])
+"""The paths whose answers have ids that later requests name."""
 
 
 class Owner(Protocol):
@@ -29,6 +35,9 @@ class Owner(Protocol):
     def in_stream(self) -> bool: ...
 
     answer_limit: int
+
+    def response_made(self, replica: ReplicaId, made: str) -> None:
+        """A replica has made the response with the id ``made``."""
 
     def attempt_progressed(self, attempt: Attempt, data: bytes) -> None:
         """Something has come from the engine; ``data`` may be passed on, and may be empty."""
@@ -170,7 +179,8 @@ class Attempt:
     @property
     def _is_passed_on(self) -> bool:
         """Whether an answer that is no stream reaches the client as it is."""
-        return self._assembly is None and self.upstream.server is None and not self._owner.in_stream
+        inspected = self._assembly is not None or self.request.head.path in _MADE_HERE
+        return not inspected and self.upstream.server is None and not self._owner.in_stream
 
     def answer_began(self, status: int, headers: Headers) -> None:
         """See ``engine_connection.Caller``."""
@@ -185,6 +195,8 @@ class Attempt:
             in_stream=self._owner.in_stream,
             limit=self._owner.answer_limit,
         )
+        if status == 200 and self.request.head.path in _MADE_HERE:
+            self.relay = Identified(self.relay, partial(self._owner.response_made, self.upstream.id))
         self._owner.attempt_progressed(self, b"")
 
     def answer_continued(self, data: bytes) -> None:

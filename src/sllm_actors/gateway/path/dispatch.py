@@ -13,6 +13,7 @@ import structlog
 from sllm_actors.api_error import ApiError
 from sllm_actors.engines.identity import ReplicaId
 from sllm_actors.engines.messages import EngineConfirmed
+from sllm_actors.gateway import errors
 from sllm_actors.gateway.headers import Headers
 from sllm_actors.gateway.routing.asked import Asked, Outcome
 from sllm_actors.gateway.routing.lines.holds import Hold
@@ -198,6 +199,10 @@ class Dispatch:
         """See ``attempt.Owner``."""
         return self._asker.in_stream
 
+    def response_made(self, replica: ReplicaId, made: str) -> None:
+        """See ``attempt.Owner``."""
+        self._inference.sticky_ids.remember(made, replica)
+
     def attempt_progressed(self, attempt: Attempt, data: bytes) -> None:
         """See ``attempt.Owner``."""
         if attempt is self._attempt:
@@ -331,6 +336,14 @@ class Dispatch:
                 pass
 
     def _elsewhere(self, excluded: frozenset[ReplicaId], until: float, *, stay: bool) -> None:
+        stored = self._asked.stored
+        if stored is not None:
+            if stay:
+                self._linger_until = until
+            else:
+                only = f"no other engine has {stored.made!r}"
+                self._fail(errors.engine_broke(self._asked.deployment, only))
+            return
         self._leave_hold()
         self._leave_replica(Outcome.LEFT)
         if not stay and self._attempt is not None:

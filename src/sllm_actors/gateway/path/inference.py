@@ -21,11 +21,12 @@ from sllm_actors.engines.messages import ConfirmEngine, EngineConfirmed
 from sllm_actors.gateway import access, errors
 from sllm_actors.gateway.hops import HEADER as HOPS
 from sllm_actors.gateway.hops import refuse_loop
-from sllm_actors.gateway.routing.asked import Asked
+from sllm_actors.gateway.routing.asked import Asked, Stored
 from sllm_actors.gateway.routing.balancer import Balancer
 from sllm_actors.gateway.routing.board import Board
 from sllm_actors.gateway.routing.poison import Poison
 from sllm_actors.gateway.routing.route import Route
+from sllm_actors.gateway.routing.sticky_ids import StickyIds
 from sllm_actors.gateway.settings import GatewaySettings
 from sllm_actors.gateway.surface import destination_of
 from sllm_actors.serving.messages import WORKER, ServedModel
@@ -71,6 +72,7 @@ class Inference:
 
     Attributes:
         under_way: How many requests are under way, those that wait included.
+        sticky_ids: Which replicas have made the responses that later requests may name.
         stopping: Whether each further request is refused with ``gateway_stopping``.
         clock: Reads the clock of the actor system, in seconds.
         now: What that clock showed a short time ago: at most a quarter of the look period.
@@ -92,6 +94,7 @@ class Inference:
         self.balancer = balancer
         self.settings = settings
         self.budget = ByteBudget(settings.held_bytes)
+        self.sticky_ids = StickyIds()
         self.under_way = 0
         self.stopping = False
         self.connector: Connector
@@ -204,19 +207,43 @@ class Inference:
 
     def _understand(self, head: RequestHead, reading: Reading, exchange: Exchange) -> None:
         fields = reading.fields
-        if not fields.model:
-            exchange.not_understood(errors.unknown_id(reading.destination.made))
-            return
-        route = self.board.find(fields.model, fields.backend)
+        made = reading.destination.made or fields.previous_response_id
+        stored = self._stored(made) if made else None
+        if fields.model:
+            route = self.board.find(fields.model, fields.backend)
+        else:
+            route = None if stored is None else self.board.routes.get(stored.replica.deployment)
         if route is None or route.served is None:
-            exchange.not_understood(self.board.missing(fields.model))
+            exchange.not_understood(self._missing(fields.model, made or "", stored))
             return
+        if stored is not None and stored.replica.deployment != route.id:
+            stored = None
         request = EngineRequest(head, reading, self._gateway)
         if self._is_poison(request, route.served):
             exchange.not_understood(errors.request_breaks_engines(route.id))
             return
-        asked = Asked(route.id, -(fields.priority or 0), affinity_of(head, fields), prompt_of(fields))
+        priority, session = -(fields.priority or 0), affinity_of(head, fields)
+        asked = Asked(route.id, priority, session, prompt_of(fields), stored=stored)
         exchange.understood(request, route, asked)
+
+    def _stored(self, made: str) -> Stored | None:
+        """Return where the response with an id is stored, as far as this gateway knows."""
+        replica = self.sticky_ids.find(made)
+        if replica is None:
+            return None
+        route = self.board.routes.get(replica.deployment)
+        for upstream in () if route is None else route.ready:
+            # An external server keeps what it has, however often its worker loses sight of it.
+            if upstream.server is not None and upstream.id.key == replica.key:
+                return Stored(made, upstream.id)
+        return Stored(made, replica)
+
+    def _missing(self, model: str, made: str, stored: Stored | None) -> ApiError:
+        if model:
+            return self.board.missing(model)
+        if stored is None:
+            return errors.unknown_id(made)
+        return errors.holder_gone(made, stored.replica.deployment)
 
     def _is_poison(self, request: EngineRequest, served: ServedModel) -> bool:
         if not self._poison.watches(served.id, served.uid):

@@ -15,6 +15,19 @@ from .route import Upstream
 
 
 @frozen
+class Stored:
+    """What one replica holds, and no other: a response that an engine has stored.
+
+    Attributes:
+        made: Its id.
+        replica: The replica.
+    """
+
+    made: str
+    replica: ReplicaId
+
+
+@frozen
 class Asked:
     """What a request asks of the balancer.
 
@@ -24,6 +37,7 @@ class Asked:
         affinity: What the policy ``session`` keeps together at one replica; None for a request of no session.
         prompt: The bytes of the prompt, or of the messages, for the policy ``prefix``.
         tried: Replicas that the request is never given: it was tried there in vain.
+        stored: What it is about, if that is held by one replica; it is given no other.
     """
 
     deployment: str
@@ -31,6 +45,16 @@ class Asked:
     affinity: bytes | None = None
     prompt: bytes | None = None
     tried: frozenset[ReplicaId] = frozenset()
+    stored: Stored | None = None
+
+    @property
+    def holder(self) -> ReplicaId | None:
+        """The only replica that the request may go to, or None."""
+        return None if self.stored is None else self.stored.replica
+
+    def allows(self, replica: ReplicaId) -> bool:
+        """Return whether the request may go to a replica."""
+        return replica not in self.tried and (self.stored is None or self.stored.replica == replica)
 
 
 class Outcome(StrEnum):

@@ -127,13 +127,13 @@ class Balancer:
             error: Why the last attempt failed: what it is refused with if its time is over.
 
         Raises:
-            ApiError: The deployment does not exist, no replica of it will be ready, or too many requests wait
-                for it.
+            ApiError: The deployment does not exist, no replica of it will be ready, the only one that has
+                what the request is about is gone, or too many requests wait for it.
         """
         line, now = self._lines.get(asked.deployment), self._now()
         if line is None:
             raise errors.model_not_found(asked.deployment)
-        refusal = line.refusal() or line.full(now)
+        refusal = line.refusal() or line.gone(asked) or line.full(now)
         if refusal is not None:
             raise refusal
         notice = now + self._restart_notice if asked.tried else None
@@ -312,6 +312,8 @@ class Balancer:
             for hold in line.holds.all():
                 self._decide(line, hold, _fresh(refusal))
             return
+        for hold in line.holds.bereft(line.there):
+            self._decide(line, hold, line.gone(hold.asked) or line.too_late(hold, now))
         self._release(line, line.ready)
         for hold in line.holds.tried_on_all(line.ready_ids):
             if hold.notice_by is not None and hold.notice_by <= now:

@@ -37,7 +37,3 @@ class StickyIds:
         if replica is not None:
             self._replicas.move_to_end(made)
         return replica
-
-    def forget(self, made: str) -> None:
-        """Forget an id, as one that was deleted or whose replica is gone; it need not be known."""
-        self._replicas.pop(made, None)

@@ -65,11 +65,21 @@ class Hold:
         return (-self.asked.priority, self.number)
 
 
+_Choice: TypeAlias = tuple[frozenset[ReplicaId], ReplicaId | None]
+"""Where a request may go: to none of these; and to this one only, unless it is None."""
+
+_ANY: _Choice = (frozenset(), None)
+
+
+def _choice_of(asked: Asked) -> _Choice:
+    return asked.tried, asked.holder
+
+
 class HoldQueue:
     """The requests that wait for one deployment.
 
-    Joining and leaving cost the logarithm of how many wait. Requests that were tried in vain stand in queues
-    of their own, one for each set of replicas: so none is passed over one by one.
+    Joining and leaving cost the logarithm of how many wait. Requests that may not go to all replicas stand in
+    queues of their own, one for each choice of replicas: so none is passed over one by one.
 
     Attributes:
         waiting: How many wait.
@@ -77,36 +87,37 @@ class HoldQueue:
 
     def __init__(self) -> None:
         self.waiting = 0
-        self._queues: dict[frozenset[ReplicaId], SortedDict] = {}  # of Turn -> Hold
+        self._queues: dict[_Choice, SortedDict] = {}  # of Turn -> Hold
 
     def __len__(self) -> int:
         return self.waiting
 
     def join(self, hold: Hold) -> None:
         """Add a request."""
-        tried = hold.asked.tried
-        queue = self._queues.get(tried)
+        choice = _choice_of(hold.asked)
+        queue = self._queues.get(choice)
         if queue is None:
-            queue = self._queues[tried] = SortedDict()
+            queue = self._queues[choice] = SortedDict()
         queue[hold.turn] = hold
         self.waiting += 1
 
     def leave(self, hold: Hold) -> None:
         """Remove a request that waits."""
-        queue = self._queues[hold.asked.tried]
+        choice = _choice_of(hold.asked)
+        queue = self._queues[choice]
         del queue[hold.turn]
         self.waiting -= 1
         if not queue:
-            del self._queues[hold.asked.tried]
+            del self._queues[choice]
 
     def first(self, places: Sequence[Place]) -> Hold | None:
         """Return the request that goes first of those that may use at least one of these replicas."""
         found: Hold | None = None
-        for tried, queue in self._queues.items() if places else ():
-            if not tried or any(place.id not in tried for place in places):
-                hold: Hold = queue.peekitem(0)[1]
-                if found is None or hold.turn < found.turn:
-                    found = hold
+        for choice, queue in self._queues.items() if places else ():
+            hold: Hold = queue.peekitem(0)[1]
+            may_go = choice == _ANY or any(hold.asked.allows(place.id) for place in places)
+            if may_go and (found is None or hold.turn < found.turn):
+                found = hold
         return found
 
     def ahead_of(self, hold: Hold) -> int:
@@ -118,7 +129,18 @@ class HoldQueue:
         """Return the requests that were tried on each of these replicas in vain: none if it is empty."""
         if not ready:
             return []
-        return [hold for tried, queue in self._queues.items() if ready <= tried for hold in queue.values()]
+        return [
+            hold for (tried, _), queue in self._queues.items() if ready <= tried for hold in queue.values()
+        ]
+
+    def bereft(self, there: frozenset[ReplicaId]) -> list[Hold]:
+        """Return the requests that may go to one replica only, which is none of these."""
+        return [
+            hold
+            for (_, holder), queue in self._queues.items()
+            if holder is not None and holder not in there
+            for hold in queue.values()
+        ]
 
     def all(self) -> list[Hold]:
         """Return all requests, in the order in which they go."""

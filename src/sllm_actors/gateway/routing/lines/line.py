@@ -8,7 +8,7 @@ from typing import Final
 from sllm_actors.api_error import ApiError
 from sllm_actors.engines.identity import ReplicaId
 from sllm_actors.gateway import errors
-from sllm_actors.gateway.routing.asked import Outcome
+from sllm_actors.gateway.routing.asked import Asked, Outcome
 from sllm_actors.gateway.routing.loss import Lost
 from sllm_actors.gateway.routing.route import Route, Upstream, share_of
 
@@ -176,6 +176,18 @@ class Line:
         if failure.external:
             return errors.server_unreachable(self.id, failure.reason)
         return errors.replicas_failed(self.id, failure.reason, failure.retry_in)
+
+    def gone(self, asked: Asked) -> ApiError | None:
+        """Return the error of a request that may go to one replica only, if that takes no more; else None."""
+        stored = asked.stored
+        if stored is None or stored.replica in self.there:
+            return None
+        return errors.holder_gone(stored.made, self.id)
+
+    @property
+    def there(self) -> frozenset[ReplicaId]:
+        """The replicas that take requests, or will when they are woken."""
+        return self.ready_ids.union(upstream.id for upstream in self.route.asleep)
 
     def full(self, now: float) -> ApiError | None:
         """Return the error of a request that comes when as many wait as may, or None if it may wait."""

@@ -30,7 +30,7 @@ class PowerOfTwo:
         many = len(candidates)
         if many > 1:
             one = self._of_two(candidates, many)
-            if one.room > 0 and not asked.tried:
+            if one.room > 0 and not asked.tried and asked.stored is None:
                 return one
             candidates = [each for each in candidates if takes(each, asked)]
             many = len(candidates)

@@ -32,7 +32,7 @@ class Policy(Protocol):
     def choose(self, candidates: Sequence[C], asked: Asked) -> C | None:
         """Return the replica that the request goes to.
 
-        It is one with room, and none of ``asked.tried``. None if there is no such replica, and only then.
+        It is one with room that ``asked`` allows. None if there is no such replica, and only then.
 
         Args:
             candidates: The replicas that are ready, each time in the same order.
@@ -45,4 +45,6 @@ class Policy(Protocol):
 
 def takes(candidate: Candidate, asked: Asked) -> bool:
     """Return whether a replica can be given this request now."""
-    return candidate.room > 0 and candidate.id not in asked.tried
+    if candidate.room <= 0:
+        return False
+    return (not asked.tried and asked.stored is None) or asked.allows(candidate.id)
