@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 
-class Asker(Protocol):
+class Requester(Protocol):
     """Whoever wants the answer. After ``came``, ``completed`` and ``failed`` nothing more is told."""
 
     @property
@@ -60,7 +60,7 @@ class Dispatch:
     """See the module. Times are in seconds by the clock of ``inference``.
 
     Args:
-        asker: Hears what comes of it.
+        requester: Hears what comes of it.
         inference: What all requests of the gateway share.
         request: The request.
         route: The route of its deployment.
@@ -73,7 +73,6 @@ class Dispatch:
 
     __slots__ = (
         "_asked",
-        "_asker",
         "_attempt",
         "_began",
         "_counted",
@@ -84,6 +83,7 @@ class Dispatch:
         "_over",
         "_refusal",
         "_request",
+        "_requester",
         "_rest",
         "_route",
         "_touched",
@@ -92,7 +92,7 @@ class Dispatch:
 
     def __init__(
         self,
-        asker: Asker,
+        requester: Requester,
         inference: Inference,
         request: EngineRequest,
         route: Route,
@@ -100,7 +100,7 @@ class Dispatch:
         began: float,
     ) -> None:
         self.answer_limit = inference.settings.answer_limit
-        self._asker = asker
+        self._requester = requester
         self._inference = inference
         self._request = request
         self._route = route
@@ -117,11 +117,11 @@ class Dispatch:
         self._over = False
 
     def start(self) -> None:
-        """Begin; the asker may be told the end before this returns."""
+        """Begin; the requester may be told the end before this returns."""
         self._seek(self._asked)
 
     def stop(self) -> None:
-        """End it: the asker hears no more of it."""
+        """End it: the requester hears no more of it."""
         if not self._over:
             self._over = True
             if self._attempt is not None:
@@ -183,7 +183,7 @@ class Dispatch:
         decision = self._failed().lost(
             attempt.upstream.id,
             lost,
-            answered=self._asker.answered,
+            answered=self._requester.answered,
             now=self._inference.clock(),
             reached=attempt.is_reached,
         )
@@ -197,7 +197,7 @@ class Dispatch:
     @property
     def in_stream(self) -> bool:
         """See ``attempt.Owner``."""
-        return self._asker.in_stream
+        return self._requester.in_stream
 
     def response_made(self, replica: ReplicaId, made: str) -> None:
         """See ``attempt.Owner``."""
@@ -211,19 +211,19 @@ class Dispatch:
             if data:
                 self._leave_hold()
                 if attempt.relay is not None:
-                    self._asker.passed_on(attempt.relay, data)
+                    self._requester.passed_on(attempt.relay, data)
 
     def attempt_answered(self, attempt: Attempt, status: int, headers: Headers, body: bytes) -> None:
         """See ``attempt.Owner``."""
         if attempt is self._attempt:
             self._serve()
-            self._asker.came(status, headers, body)
+            self._requester.came(status, headers, body)
 
     def attempt_ended(self, attempt: Attempt, rest: bytes) -> None:
         """See ``attempt.Owner``."""
         if attempt is self._attempt:
             self._leave_hold()
-            if self._asker.answered or not attempt.is_faulty:
+            if self._requester.answered or not attempt.is_faulty:
                 self._complete(attempt, rest)
                 return
             self._rest, self._refusal = rest, None
@@ -233,7 +233,7 @@ class Dispatch:
         """See ``attempt.Owner``."""
         if attempt is not self._attempt:
             return
-        if isinstance(problem, ApiError) and attempt.is_faulty and not self._asker.answered:
+        if isinstance(problem, ApiError) and attempt.is_faulty and not self._requester.answered:
             self._refusal = problem
             self._end(attempt, AttemptEnd.FAULTY, problem.message)
         elif isinstance(problem, ApiError):
@@ -290,12 +290,12 @@ class Dispatch:
     def _complete(self, attempt: Attempt, rest: bytes) -> None:
         if attempt.relay is not None:
             self._serve()
-            self._asker.completed(attempt.relay, rest)
+            self._requester.completed(attempt.relay, rest)
 
     def _fail(self, error: ApiError) -> None:
         if not self._over:
             self.stop()
-            self._asker.failed(error)
+            self._requester.failed(error)
 
     def _end(self, attempt: Attempt, end: AttemptEnd, reason: str) -> None:
         """End the attempt, and do what follows."""
@@ -311,7 +311,7 @@ class Dispatch:
             attempt.upstream.id,
             end,
             reason,
-            answered=self._asker.answered,
+            answered=self._requester.answered,
             now=self._inference.clock(),
             connect_timeout=None if server is None else server.connect_timeout,
         )
@@ -373,7 +373,7 @@ class Dispatch:
             request_id=self._request.head.id,
             replica=str(attempt.upstream.id),
             reason=reason,
-            answered=self._asker.answered,
+            answered=self._requester.answered,
         )
 
     def _leave_replica(self, outcome: Outcome) -> None:

@@ -1,7 +1,7 @@
 """One inference request from its head to the end of its response.
 
 It holds no task, scope or timer. The client's bytes come by the methods of ``RequestHandler``, the answer by
-those of ``Asker``, and the time by ``look``.
+those of ``Requester``, and the time by ``look``.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Exchange:
         client: Where the response goes.
 
     Attributes:
-        answered: See ``Asker``.
+        answered: See ``Requester``.
     """
 
     __slots__ = (
@@ -154,15 +154,15 @@ class Exchange:
         if self._stage is Stage.ASKING:
             self._fail(error)
 
-    # ---- Asker: what comes of it
+    # ---- Requester: what comes of it
 
     @property
     def in_stream(self) -> bool:
-        """See ``Asker``."""
+        """See ``Requester``."""
         return self._client.begun
 
     def passed_on(self, relay: Relay, data: bytes) -> None:
-        """See ``Asker``."""
+        """See ``Requester``."""
         client = self._client
         if not client.begun:
             client.begin(relay.status, relay.headers, relay.length)
@@ -173,12 +173,12 @@ class Exchange:
         client.write(data)
 
     def came(self, status: int, headers: Headers, body: bytes) -> None:
-        """See ``Asker``."""
+        """See ``Requester``."""
         self._client.respond(status, headers, body)
         self._finish(status)
 
     def completed(self, relay: Relay, rest: bytes) -> None:
-        """See ``Asker``."""
+        """See ``Requester``."""
         client = self._client
         if client.begun:
             client.end(rest)
@@ -190,7 +190,7 @@ class Exchange:
         self._finish(relay.status)
 
     def failed(self, error: ApiError) -> None:
-        """See ``Asker``."""
+        """See ``Requester``."""
         self._fail(error)
 
     # ---- time
