@@ -130,6 +130,7 @@ TESTS = {
         "worker/test_withdrawals",
     ],
     "cli": ["test_ages", "test_lookup", "test_summary", "test_rollout"],
+    "nodes": ["launcher/test_liveness"],
     "observe": ["test_redaction", "test_terminal_text"],
 }
 """The tests that reach them: files, by room. The long-running models are left to the whole test run."""

@@ -75,6 +75,10 @@ SUB_FLOORS: dict[str, list[set[str]]] = {
         {"gateway"},
         {"__init__"},
     ],
+    "nodes": [
+        {"*"},
+        {"launcher"},
+    ],
     "cli": [
         {"*"},
         {"commands"},
@@ -243,6 +247,7 @@ PURE_CORES = {
     ],
     "cli": ["display.ages", "conversation", "lookup", "display.summary", "rollout"],
     "http_server": ["turns"],
+    "nodes": ["launcher.liveness"],
     "observe": ["redaction", "terminal_text"],
 }
 

@@ -25,7 +25,7 @@ from sllm_actors.cli import main, progress
 from sllm_actors.cli.app import cli
 from sllm_actors.cli.commands import delete, logs
 from sllm_actors.cli.parameters import HostPortType, HostType, KeyValueType
-from sllm_actors.nodes.launcher_plan import LauncherPlan
+from sllm_actors.nodes.launcher.plan import LauncherPlan
 
 from .server import PlayedGateway, build_app, deployment, serving
 
@@ -234,7 +234,7 @@ def run(line: list[str], environment: dict[str, str], said: str) -> tuple[int, s
     kept = {name: value for name, value in os.environ.items() if name not in VARIABLES}
     with contextlib.ExitStack() as stack:
         stack.enter_context(patch.dict(os.environ, kept | environment, clear=True))
-        stack.enter_context(patch("sllm_actors.nodes.launcher.run", run_nothing))
+        stack.enter_context(patch("sllm_actors.nodes.launcher.launcher.run", run_nothing))
         stack.enter_context(patch("pwd.getpwuid", side_effect=KeyError))
         for module in (delete, logs, progress):
             stack.enter_context(patch.object(module, "POLL_SECONDS", 0.001))

@@ -13,7 +13,7 @@ import pytest
 from sllm_actors import __version__
 from sllm_actors.cluster.tls_files import PublicTlsFiles, TlsFiles
 from sllm_actors.host_port import HostPort
-from sllm_actors.nodes.launcher_plan import LauncherProblem
+from sllm_actors.nodes.launcher.plan import LauncherProblem
 from sllm_actors.nodes.options import (
     GatewayOptions,
     HeadOptions,
@@ -120,8 +120,8 @@ def test_a_reader_that_has_seen_enough_gets_no_traceback(gateway: PlayedGateway,
 def launched(monkeypatch: pytest.MonkeyPatch) -> list[NodeOptions]:
     """What was asked to be run; planning and running are not under test here, and would run for ever."""
     calls: list[NodeOptions] = []
-    monkeypatch.setattr("sllm_actors.nodes.launcher_plan.make_plan", lambda chosen: chosen)
-    monkeypatch.setattr("sllm_actors.nodes.launcher.run", calls.append)
+    monkeypatch.setattr("sllm_actors.nodes.launcher.plan.make_plan", lambda chosen: chosen)
+    monkeypatch.setattr("sllm_actors.nodes.launcher.launcher.run", calls.append)
     return calls
 
 
@@ -203,7 +203,7 @@ def test_what_goes_wrong_in_a_node_is_one_sentence(
     def run(_plan: object) -> None:
         raise error
 
-    monkeypatch.setattr("sllm_actors.nodes.launcher.run", run)
+    monkeypatch.setattr("sllm_actors.nodes.launcher.launcher.run", run)
     ended = sllm("up")
     assert (ended.code, ended.err) == (1, f"error: {sentence}\n")
     monkeypatch.setenv("SLLM_DEBUG", "1")

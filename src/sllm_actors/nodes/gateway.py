@@ -21,6 +21,7 @@ from sllm_actors.http_server import Seats, serve_asgi
 from sllm_actors.observe.terminal import announce
 
 from .gateway_links import GatewayLinks
+from .health import answering
 from .membership import find_membership, watched
 from .node import inherited, open_node
 from .settings import GatewayNodeSettings
@@ -41,6 +42,11 @@ async def run_gateway(settings: GatewayNodeSettings, stopping: anyio.Event) -> N
         FileProblem: A damaged file can neither be used nor be renamed.
         HeadMoved: The gateway has to be started again.
     """
+    with answering(settings.health):
+        await _run(settings, stopping)
+
+
+async def _run(settings: GatewayNodeSettings, stopping: anyio.Event) -> None:
     home = await to_thread.run_sync(NodeHome.open, settings.home, "gateway")
     try:
         secret = await to_thread.run_sync(find_secret, settings.data_dir, settings.secret_file)

@@ -76,6 +76,7 @@ class UpOptions(EngineOptions):
         worker_port: The port of the worker's transport.
         public_tls: The files for TLS of the OpenAI API, or None for cleartext.
         cors_origins: The origins of web pages that may use the OpenAI API from a browser.
+        gateway_patience: Seconds after which a gateway process that does not answer its launcher is replaced.
     """
 
     demo: bool = False
@@ -86,6 +87,7 @@ class UpOptions(EngineOptions):
     worker_port: int = 8002
     public_tls: PublicTlsFiles | None = None
     cors_origins: tuple[str, ...] = ()
+    gateway_patience: float = 30.0
 
 
 @frozen(kw_only=True)
@@ -100,6 +102,7 @@ class HeadOptions(NodeOptions):
         database_url: The URL of the database for state, or None for a SQLite file in the data directory.
         public_tls: The files for TLS of the OpenAI API, or None for cleartext.
         cors_origins: The origins of web pages that may use the OpenAI API from a browser.
+        gateway_patience: Seconds after which a gateway process that does not answer its launcher is replaced.
     """
 
     gateways: int = 1
@@ -109,6 +112,7 @@ class HeadOptions(NodeOptions):
     database_url: str | None = None
     public_tls: PublicTlsFiles | None = None
     cors_origins: tuple[str, ...] = ()
+    gateway_patience: float = 30.0
 
 
 @frozen(kw_only=True)
@@ -135,9 +139,11 @@ class GatewayOptions(NodeOptions):
         port: The port of the OpenAI API; 0 for any free one.
         public_tls: The files for TLS of the OpenAI API, or None for cleartext.
         cors_origins: The origins of web pages that may use the OpenAI API from a browser.
+        gateway_patience: Seconds after which a gateway process that does not answer its launcher is replaced.
     """
 
     head: HostPort
     port: int = 8343
     public_tls: PublicTlsFiles | None = None
     cors_origins: tuple[str, ...] = ()
+    gateway_patience: float = 30.0

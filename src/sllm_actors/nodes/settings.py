@@ -124,16 +124,19 @@ class GatewayNodeSettings(MemberSettings):
         cors_origins: The origins of web pages that may use the OpenAI API from a browser.
         seats: The descriptor of the memory for the gateways that share the port, or None where it is alone.
         seat: Which seat there is its own.
+        health: The descriptor of the socket on which the launcher asks whether the gateway is well, or None.
     """
 
     public_tls: PublicTlsFiles | None = None
     cors_origins: tuple[str, ...] = ()
     seats: int | None = None
     seat: int = 0
+    health: int | None = None
 
     @property
     def inherited(self) -> tuple[int, ...]:
-        return (*super().inherited, *(() if self.seats is None else (self.seats,)))
+        more = (each for each in (self.seats, self.health) if each is not None)
+        return (*super().inherited, *more)
 
 
 def believing(settings: NodeSettings) -> NodeSettings:

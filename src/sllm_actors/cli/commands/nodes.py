@@ -43,8 +43,8 @@ def launch(chosen: NodeOptions) -> None:
         CommandFailure: The nodes cannot be started, or one cannot run as it is set up.
     """
     # Imported here, since other commands should not have to wait for it.
-    from sllm_actors.nodes.launcher import run
-    from sllm_actors.nodes.launcher_plan import LauncherProblem, make_plan
+    from sllm_actors.nodes.launcher.launcher import run
+    from sllm_actors.nodes.launcher.plan import LauncherProblem, make_plan
 
     try:
         run(make_plan(chosen))
@@ -216,6 +216,14 @@ public_options = options(
         callback=_origins,
         metavar="ORIGIN",
         help="Let web pages of this origin use the OpenAI API from a browser; *: of any. May be repeated.",
+    ),
+    click.option(
+        "--gateway-patience",
+        type=FiniteRange(min=3.0),
+        default=30.0,
+        show_default=True,
+        metavar="SECONDS",
+        help="Replace a gateway process that hangs, or was frozen, for so long.",
     ),
 )
 gateway_count = click.option(

@@ -1,6 +1,8 @@
 """The launcher: the small parent process of the nodes that one command runs.
 
-It starts the nodes, restarts each one that ends by itself, and stops all of them when it is stopped.
+It starts the nodes, restarts each one that ends by itself, and stops all of them when it is stopped. Each
+gateway process has to answer, once a second, that its loop still turns: one that is silent for too long is
+killed and started again, since clients' connections hang there.
 
 Each node leads a session of its own, so ^C at the terminal reaches only the launcher, which then stops the
 nodes: the gateways first, so that answers under way can still end, and then all others at the same time. That
@@ -21,17 +23,24 @@ import sys
 
 import anyio
 from anyio.abc import Process
-from attrs import define, field
+from attrs import define, evolve, field
 
 from sllm_actors.actors import Backoff
 from sllm_actors.descriptors import raise_limit
+from sllm_actors.nodes.settings import (
+    CONFIGURATION_EXIT,
+    GatewayNodeSettings,
+    NodeSettings,
+    believing,
+    write_settings,
+)
+from sllm_actors.nodes.stop_signals import stop_on_hang_up, stop_signals
 from sllm_actors.observe import terminal
 from sllm_actors.observe.terminal import announce
 from sllm_actors.observe.titles import set_title
 
-from .launcher_plan import LauncherPlan, LauncherProblem, PlannedNode
-from .settings import CONFIGURATION_EXIT, believing, write_settings
-from .stop_signals import stop_on_hang_up, stop_signals
+from .health import HealthSocket
+from .plan import LauncherPlan, LauncherProblem, PlannedNode
 from .welcome import welcome
 
 GATEWAYS_FIRST = 4.0
@@ -71,6 +80,7 @@ class _Child:
     node: PlannedNode
     process: Process | None = None
     stopping: bool = False
+    silent: bool = False
     ended: anyio.Event = field(factory=anyio.Event)
 
 
@@ -127,8 +137,9 @@ class _Launcher:
                 if anyio.current_time() - began >= BACKOFF.reset_after:
                     failures = 0
                 failures += 1
-                how = describe_status(status)
-                announce(f"{settings.name}: ended ({how}), starting it again (its log: {settings.log})")
+                if not child.silent:
+                    how = describe_status(status)
+                    announce(f"{settings.name}: ended ({how}), starting it again (its log: {settings.log})")
                 pause = BACKOFF.delay(failures - 1, self._rng) if failures > 1 else 0.0
                 with anyio.move_on_after(pause):
                     await self._stop.wait()
@@ -138,6 +149,16 @@ class _Launcher:
     async def _run_once(self, child: _Child) -> int:
         # A node that is started again must not believe yet another head.
         settings = child.node.settings if child.process is None else believing(child.node.settings)
+        child.silent = False
+        if not isinstance(settings, GatewayNodeSettings):
+            return await self._run_process(child, settings)
+        with HealthSocket(self._plan.gateway_patience) as health:
+            settings = evolve(settings, health=health.descriptor)
+            return await self._run_process(child, settings, health)
+
+    async def _run_process(
+        self, child: _Child, settings: NodeSettings, health: HealthSocket | None = None
+    ) -> int:
         process = child.process = await anyio.open_process(
             [sys.executable, "-m", "sllm_actors.nodes"],
             stdin=subprocess.PIPE,
@@ -149,11 +170,28 @@ class _Launcher:
         assert process.stdin is not None
         if child.stopping:
             self._signal(child, signal.SIGTERM)
-        with contextlib.suppress(anyio.BrokenResourceError):  # it died at once: its exit status says how
-            await process.stdin.send(write_settings(child.node.role, settings))
-        status = await process.wait()
+        async with anyio.create_task_group() as watching:
+            if health is not None:
+                health.started()
+                watching.start_soon(self._end_silent, child, health)
+            with contextlib.suppress(anyio.BrokenResourceError):  # it died at once: its exit status says how
+                await process.stdin.send(write_settings(child.node.role, settings))
+            status = await process.wait()
+            watching.cancel_scope.cancel()
         await process.stdin.aclose()
         return status
+
+    async def _end_silent(self, child: _Child, health: HealthSocket) -> None:
+        """Kill a process that no longer answers; while it stops, it has the time that the stop gives it."""
+        seconds = await health.wait_for_silence()
+        if not child.stopping:
+            child.silent = True
+            settings = child.node.settings
+            announce(
+                f"{settings.name}: has not answered for {seconds:.0f} s: killed, starting it again"
+                f" (its log: {settings.log})"
+            )
+            self._signal(child, signal.SIGKILL)
 
     async def _end_all(self) -> None:
         gateways = [child for child in self._children if child.node.role == "gateway"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sllm_actors.nodes.launcher import describe_status
+from sllm_actors.nodes.launcher.launcher import describe_status
 
 
 @pytest.mark.parametrize(

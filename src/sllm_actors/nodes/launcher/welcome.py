@@ -13,7 +13,7 @@ import httpx2
 
 from sllm_actors.observe.terminal import announce
 
-from .launcher_plan import LauncherPlan
+from .plan import LauncherPlan
 
 DEMO_MODEL = "smollm2-135m"
 DEMO_ID = f"{DEMO_MODEL}:llamacpp"

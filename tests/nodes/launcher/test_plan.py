@@ -14,7 +14,7 @@ from attrs import evolve
 from sllm_actors.cluster.loopback import is_loopback
 from sllm_actors.cluster.tls_files import PublicTlsFiles, TlsFiles
 from sllm_actors.host_port import HostPort
-from sllm_actors.nodes.launcher_plan import LauncherPlan, LauncherProblem, make_plan
+from sllm_actors.nodes.launcher.plan import LauncherPlan, LauncherProblem, make_plan
 from sllm_actors.nodes.options import (
     GatewayOptions,
     HeadOptions,
@@ -63,6 +63,8 @@ def test_gateways_that_serve_https_are_told_the_files_and_people_a_name(
     assert gateways[0].listeners == gateways[1].listeners
     assert [(each.seats, each.seat) for each in gateways] == [(plan.seats, 0), (plan.seats, 1)]
     assert plan.seats in gateways[0].inherited
+    assert evolve(gateways[0], health=77).inherited == (*gateways[0].inherited, 77)
+    assert plan.gateway_patience == 30
     port = gateways[0].ports["gateway"]
     assert plan.gateway_url == f"https://127.0.0.1:{port}"
     assert plan.public_url == f"https://llm.example.com:{port}"

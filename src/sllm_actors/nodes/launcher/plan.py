@@ -22,8 +22,7 @@ from sllm_actors.cluster.tls import make_tls_contexts
 from sllm_actors.cluster.tls_files import PublicTlsFiles, TlsFiles
 from sllm_actors.host_port import HostPort
 from sllm_actors.http_server import make_seats
-
-from .options import (
+from sllm_actors.nodes.options import (
     EngineOptions,
     GatewayOptions,
     HeadOptions,
@@ -31,8 +30,8 @@ from .options import (
     UpOptions,
     WorkerOptions,
 )
-from .settings import GatewayNodeSettings, HeadNodeSettings, NodeSettings, WorkerNodeSettings
-from .user_paths import NoHome, absolute, default_data_dir
+from sllm_actors.nodes.settings import GatewayNodeSettings, HeadNodeSettings, NodeSettings, WorkerNodeSettings
+from sllm_actors.nodes.user_paths import NoHome, absolute, default_data_dir
 
 BACKLOG = 1024
 """Connections that may wait in the queue of a listening socket."""
@@ -78,6 +77,7 @@ class LauncherPlan:
         key: The admin key that the gateways want of their clients, or None if they want none.
         demo: Whether to deploy the demo model once a gateway answers.
         seats: The descriptor of the memory that gateways share, or None with fewer than two of them.
+        gateway_patience: Seconds after which a gateway process that does not answer is killed and replaced.
     """
 
     data_dir: Path
@@ -90,6 +90,7 @@ class LauncherPlan:
     key: str | None = field(default=None, repr=False)
     demo: bool = False
     seats: int | None = None
+    gateway_patience: float = 30.0
 
     def close(self) -> None:
         """Close what the nodes inherit."""
@@ -207,6 +208,7 @@ class _Planning:
         self._head: list[PlannedNode] = []
         self._url = self._public_url = ""
         self._seats: int | None = None
+        self._patience = 30.0
         self._public_tls = _checked_public(chosen)
 
     def make_secret(self) -> None:
@@ -256,6 +258,7 @@ class _Planning:
         if count == 0:
             return []
         public_tls = self._public_tls
+        self._patience = chosen.gateway_patience
         descriptor, bound = self._sockets.bind(chosen.port, "--port", "the OpenAI API")
         address = _reachable(self._address)
         scheme = "http" if public_tls is None else "https"
@@ -292,6 +295,7 @@ class _Planning:
             key=None if self._common["loopback"] or not self._url else admin_key(self._data_dir),
             demo=demo,
             seats=self._seats,
+            gateway_patience=self._patience,
         )
 
 
