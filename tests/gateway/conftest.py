@@ -22,7 +22,7 @@ CHILD = Path(__file__).parent / "llama_server.py"
 
 @pytest.fixture(scope="module", params=[pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop")])
 def anyio_backend(request: pytest.FixtureRequest) -> Any:
-    """Quart and uvicorn run on asyncio only."""
+    """The gateway runs on asyncio only."""
     return request.param
 
 

@@ -62,7 +62,7 @@ def configure_logs(path: Path, *, node: str) -> None:
         )
     )
     logging.basicConfig(level=logging.INFO, handlers=[to_file, to_terminal], force=True)
-    for chatty in ("httpx2", "httpcore2", "hypercorn", "uvicorn", "quart", "httpx"):
+    for chatty in ("httpx2", "httpcore2", "hypercorn", "quart", "httpx"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
