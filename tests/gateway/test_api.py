@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from sllm_actors.actors import NodeId
 from sllm_actors.engines.identity import ReplicaId
-from sllm_actors.engines.messages import LogChunk, ReadLog
+from sllm_actors.engines.messages import LogChunk, ReadLog, ReplicaState
 from sllm_actors.gateway.cors import Cors
 from sllm_actors.serving.messages import (
     CONTROLLER,
@@ -58,6 +58,19 @@ async def test_models_are_listed_and_found_by_both_names(cluster: PlayedCluster)
     assert (await client.models.retrieve("two:vllm")).id == "two:vllm"
     missing = await cluster.http().get("/v1/models/nobody")
     assert (missing.status_code, missing.json()["error"]["code"]) == (404, "model_not_found")
+
+
+async def test_a_model_is_listed_with_how_it_is_and_what_else_it_is_called(cluster: PlayedCluster) -> None:
+    await cluster.deploy(served("smol", aliases=("small", "s"), created=7.9))
+    http = cluster.http()
+    entry = {"id": "smol", "object": "model", "created": 7, "owned_by": "sllm", "aliases": ["small", "s"]}
+    for state, status in ((ReplicaState.STARTING, "starting"), (ReplicaState.ASLEEP, "asleep")):
+        await cluster.report(replica(state=state))
+        assert (await http.get("/v1/models")).json()["data"] == [entry | {"status": status}]
+    await cluster.report(replica(context_length=2048, attempt=2))
+    known = {"status": "ready", "context_length": 2048, "max_model_len": 2048}
+    assert (await http.get("/v1/models")).json()["data"] == [entry | known]
+    assert (await http.get("/v1/models/small")).json() == entry | known | {"id": "small"}
 
 
 async def test_health_is_good_with_and_without_a_head(cluster: PlayedCluster) -> None:

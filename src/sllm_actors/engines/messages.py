@@ -126,6 +126,7 @@ class ReplicaReport:
         unfit: Whether the worker has refused to run it, for ``reason``. Such a replica is FAILED and not
             tried again until something on the worker has changed, or the head orders it anew.
         concurrency: How many requests its engine runs at a time; 0 where that is not known.
+        context_length: How many tokens one request may have, its answer included; 0 where that is not known.
     """
 
     id: ReplicaId
@@ -149,6 +150,7 @@ class ReplicaReport:
     fingerprint: str = ""
     unfit: bool = False
     concurrency: int = 0
+    context_length: int = 0
 
     @property
     def instance(self) -> str:

@@ -55,6 +55,7 @@ async def test_llama_cpp_comes_up_answers_is_killed_comes_up_again_and_is_stoppe
         replica, probe = await start(system, ORDER, host)
         first = await report_of(probe, ReplicaState.READY)
         assert first.machine == host.machine
+        assert (first.concurrency, first.context_length) == (1, 512)
         assert os.getpgid(first.pid) == first.pid
         assert await chat(first.address, "What is gravity?") == await chat(first.address, "What is gravity?")
 

@@ -66,6 +66,15 @@ def problem(host: EngineHost, python: str, model: object, num_gpus: int) -> str:
     return str(raised.value)
 
 
+def test_it_says_how_many_tokens_and_requests_it_takes_where_it_was_told(
+    host: EngineHost, gpu_python: str, model: Path
+) -> None:
+    told = launched(host, gpu_python, model, 1, max_model_len=512, max_num_seqs=7)
+    assert (told.context_length, told.concurrency) == (512, 7)
+    untold = launched(host, gpu_python, model, 1)
+    assert (untold.context_length, untold.concurrency) == (0, 0)
+
+
 def test_on_gpus_it_is_divided_over_them(host: EngineHost, gpu_python: str, model: Path) -> None:
     plan = launch(host, gpu_python, model, 2, max_model_len=512)
     assert plan.argv == (

@@ -57,8 +57,9 @@ def test_a_replica_comes_up() -> None:
     replica = after(replica, Launched(4), ProcessStarted(4, 77), Progressed(4, "loading"))
     assert (replica.attempt, replica.starts) == (4, 1)
     assert (replica.pid, replica.progress) == (77, "loading")
-    replica = after(replica, Answered(4, "unix:/x"))
+    replica = after(replica, Answered(4, "unix:/x", concurrency=3, context_length=512))
     assert (replica.state, replica.address, replica.progress) == (ReplicaState.READY, "unix:/x", "")
+    assert (replica.concurrency, replica.context_length) == (3, 512)
 
 
 def test_an_engine_that_was_ready_is_started_again_at_once_and_the_reason_is_kept() -> None:

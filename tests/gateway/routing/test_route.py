@@ -47,6 +47,28 @@ def test_a_deployment_has_failed_when_nothing_is_left_to_wait_for() -> None:
     assert route().failure is None, "a deployment without replicas is about to get one"
 
 
+@pytest.mark.parametrize(
+    ("states", "status"),
+    [
+        ([], "pending"),
+        ([ReplicaState.DRAINING, ReplicaState.STOPPED], "pending"),
+        ([ReplicaState.FAILED], "failed"),
+        ([ReplicaState.FAILED, ReplicaState.PENDING], "starting"),
+        ([ReplicaState.STARTING, ReplicaState.ASLEEP], "asleep"),
+        (list(ReplicaState), "ready"),
+    ],
+)
+def test_a_deployment_is_as_its_best_replica(states: list[ReplicaState], status: str) -> None:
+    assert route(*(replica(number=at, state=state) for at, state in enumerate(states))).status == status
+
+
+def test_a_context_is_as_long_as_the_shortest_of_those_that_serve() -> None:
+    lengths = {ReplicaState.READY: 4096, ReplicaState.ASLEEP: 2048, ReplicaState.FAILED: 7}
+    made = [replica(state=state, number=size, context_length=size) for state, size in lengths.items()]
+    assert route(*made).context_length == 2048
+    assert route(*made, replica(number=1)).context_length == route().context_length == 0
+
+
 def test_a_deployment_without_a_place_has_failed_unless_a_replica_is_there() -> None:
     model = served("smol", "llamacpp", no_place="no worker has a free GPU")
     failure = make_route("smol:llamacpp", model, [], patience=5).failure

@@ -38,6 +38,7 @@ class Launch:
         core_died: What the health path of an engine that was ready answers when its core has died, and its
             server lingers; empty where a status says no such thing.
         concurrency: How many requests the engine runs at a time; 0 where that is not known.
+        context_length: How many tokens one request may have, its answer included; 0 where that is not known.
     """
 
     address: str
@@ -51,6 +52,7 @@ class Launch:
     weights: Path | None = None
     core_died: frozenset[int] = frozenset()
     concurrency: int = 0
+    context_length: int = 0
 
 
 class Backend(Protocol):

@@ -160,7 +160,14 @@ def plan(
         threads=0 if order.num_gpus else threads,
         own_cores=settings.n_threads is not None and order.num_gpus == 0,
     )
-    return Launch(f"unix:{paths.socket}", ("/health",), launch, work=WORK, concurrency=settings.n_parallel)
+    return Launch(
+        f"unix:{paths.socket}",
+        ("/health",),
+        launch,
+        work=WORK,
+        concurrency=settings.n_parallel,
+        context_length=settings.context // settings.n_parallel,
+    )
 
 
 def _read(settings: Mapping[str, object]) -> LlamaCppSettings:

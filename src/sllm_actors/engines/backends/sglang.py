@@ -171,6 +171,7 @@ def plan(
         key=port.key,
         weights=model,
         concurrency=settings.max_num_seqs or 0,
+        context_length=settings.max_model_len or 0,
     )
 
 

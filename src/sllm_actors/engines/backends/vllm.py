@@ -113,6 +113,7 @@ def plan(
         weights=weights,
         core_died=CORE_DIED,
         concurrency=settings.max_num_seqs or 0,
+        context_length=settings.max_model_len or 0,
     )
 
 

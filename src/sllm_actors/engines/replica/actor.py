@@ -235,6 +235,7 @@ class ReplicaActor(Actor):
             gpus=self._order.num_gpus,
             fingerprint=self._order.fingerprint,
             concurrency=replica.concurrency,
+            context_length=replica.context_length,
         )
 
     def _end_engine(self) -> None:

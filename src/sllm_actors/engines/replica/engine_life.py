@@ -267,6 +267,7 @@ class EngineLife:
                 can_sleep=launch.tiers is not None,
                 key=launch.key,
                 concurrency=launch.concurrency,
+                context_length=launch.context_length,
             )
         )
         return await self._until_ill(probe, launch)

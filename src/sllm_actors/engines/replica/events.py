@@ -72,6 +72,7 @@ class Answered:
     key: str = field(default="", repr=False)
     server: ServerAccess | None = None
     concurrency: int = 0
+    context_length: int = 0
 
 
 @frozen

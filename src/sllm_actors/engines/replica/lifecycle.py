@@ -81,6 +81,7 @@ class Replica:
         ready_at: When it became READY, by the clock of ``step``.
         can_sleep: Whether its engine can be put to sleep.
         concurrency: How many requests its engine runs at a time; 0 where that is not known.
+        context_length: How many tokens one request may have, its answer included; 0 where that is not known.
         level: The level at which it sleeps, or is about to; None while it does neither.
         asking: Whether it is FAILED as an external server that is still asked, within the same life.
         leaving: Whether it is withdrawn, while requests may still be in flight.
@@ -97,6 +98,7 @@ class Replica:
     ready_at: float = 0.0
     can_sleep: bool = False
     concurrency: int = 0
+    context_length: int = 0
     level: int | None = None
     asking: bool = False
     leaving: bool = False
@@ -198,7 +200,8 @@ def _advance(replica: Replica, event: ProcessStarted | Progressed | Answered, no
         case Answered():
             ready = evolve(replica, state=ReplicaState.READY, address=event.address, progress="")
             able = evolve(ready, can_sleep=event.can_sleep, concurrency=event.concurrency, ready_at=now)
-            return evolve(able, log_tail=(), key=event.key, server=event.server), (Report(),)
+            open_ = evolve(able, key=event.key, server=event.server, context_length=event.context_length)
+            return evolve(open_, log_tail=()), (Report(),)
 
 
 def _lose(replica: Replica, event: Unreached) -> Step:

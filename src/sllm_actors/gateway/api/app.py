@@ -11,6 +11,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTo
 
 from sllm_actors.api_error import ApiError, method_not_allowed
 from sllm_actors.gateway import errors
+from sllm_actors.gateway.bodies.dialects import dialect_of
 from sllm_actors.gateway.routing.board import Board
 from sllm_actors.gateway.routing.route import Route
 from sllm_actors.gateway.settings import GatewaySettings
@@ -83,8 +84,19 @@ def _serve_models(app: Quart, board: Board, control: Control, is_stopping: Calla
 
 
 def _model(name: str, route: Route) -> dict[str, Any]:
-    created = 0 if route.served is None else int(route.served.created)
-    return {"id": name, "object": "model", "created": created, "owned_by": "sllm"}
+    served = route.served
+    entry: dict[str, Any] = {
+        "id": name,
+        "object": "model",
+        "created": 0 if served is None else int(served.created),
+        "owned_by": "sllm",
+        "status": route.status,
+        "aliases": [] if served is None else list(served.aliases),
+    }
+    if route.context_length:
+        # vLLM's name for it, and that of gateways: clients look for one or the other.
+        entry["max_model_len"] = entry["context_length"] = route.context_length
+    return entry
 
 
 def _serve_instances(app: Quart, instances: Instances) -> None:
@@ -173,5 +185,6 @@ def _of_http(error: HTTPException) -> ApiError:
 
 
 def _response(error: ApiError) -> Response:
-    headers = {name.decode(): value.decode() for name, value in error.headers}
-    return Response(error.body, error.status, headers)
+    dialect = dialect_of(request.path)
+    headers = {name.decode(): value.decode() for name, value in dialect.headers(error)}
+    return Response(dialect.body(error), error.status, headers)

@@ -147,7 +147,8 @@ class Guarded:
             client.begin(204, preflight)
             client.end()
         elif refusal is not None:
-            client.respond(refusal.status, without_length(refusal.headers), refusal.body)
+            dialect = head.dialect
+            client.respond(refusal.status, without_length(dialect.headers(refusal)), dialect.body(refusal))
         else:
             await self._app(scope, receive, client.adding_headers(send))
             return

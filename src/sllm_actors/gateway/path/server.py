@@ -12,6 +12,7 @@ from anyio.abc import TaskGroup
 
 from sllm_actors.descriptors import MOST_CONNECTIONS
 from sllm_actors.gateway import errors
+from sllm_actors.gateway.bodies.dialects import dialect_of
 from sllm_actors.http_server.accepting import Acceptor
 from sllm_actors.http_server.seats import Seats
 
@@ -197,10 +198,11 @@ class HttpServer:
         self._tasks.start_soon(request.run)
         return request
 
-    async def _refuse(self, _scope: Scope, _receive: Receive, send: Send) -> None:
-        error = errors.too_many_connections(self._bound)
-        await send({"type": "http.response.start", "status": error.status, "headers": error.headers})
-        await send({"type": "http.response.body", "body": error.body})
+    async def _refuse(self, scope: Scope, _receive: Receive, send: Send) -> None:
+        error, dialect = errors.too_many_connections(self._bound), dialect_of(scope["path"])
+        headers = dialect.headers(error)
+        await send({"type": "http.response.start", "status": error.status, "headers": headers})
+        await send({"type": "http.response.body", "body": dialect.body(error)})
 
 
 async def _pass_on(shutdown: anyio.Event, stop: anyio.Event) -> None:

@@ -25,6 +25,7 @@ class Upstream:
         key: The bearer token that the engine wants; "" for none.
         server: How an external server is reached; None for an engine.
         concurrency: How many requests the engine runs at a time; 0 where that is not known.
+        context_length: How many tokens one request may have, its answer included; 0 where that is not known.
     """
 
     id: ReplicaId
@@ -35,6 +36,7 @@ class Upstream:
     key: str = field(default="", repr=False)
     server: ServerAccess | None = None
     concurrency: int = 0
+    context_length: int = 0
 
 
 @frozen
@@ -79,6 +81,25 @@ class Route:
     failure: Failure | None = None
     coming: tuple[tuple[str, ReplicaId], ...] = ()
 
+    @property
+    def context_length(self) -> int:
+        """The tokens of one request that each replica that is ready, or asleep, takes; 0: not known."""
+        return min((upstream.context_length for upstream in (*self.ready, *self.asleep)), default=0)
+
+    @property
+    def status(self) -> str:
+        """How the deployment is, in one word: ``ready``, ``asleep``, ``starting``, ``failed`` or ``pending``.
+
+        Its best replica speaks for it. ``pending``: none is known, and one may still come.
+        """
+        if self.ready:
+            return "ready"
+        if self.asleep:
+            return "asleep"
+        if self.coming:
+            return "starting"
+        return "pending" if self.failure is None else "failed"
+
 
 def make_route(
     deployment: str,
@@ -110,6 +131,7 @@ def make_route(
             key=report.key,
             server=report.server,
             concurrency=report.concurrency,
+            context_length=report.context_length,
         )
         if report.state in (ReplicaState.DRAINING, ReplicaState.ASLEEP):
             leaving.append(upstream)

@@ -106,7 +106,8 @@ class AsgiRequest:
             response.cut_off()
             return
         error = errors.gateway_stopping() if self._scope.cancelled_caught else errors.internal()
-        response.respond(error.status, without_length(error.headers), error.body)
+        dialect = self._head.dialect
+        response.respond(error.status, without_length(dialect.headers(error)), dialect.body(error))
 
     async def _receive(self) -> Message:
         while not (self._parts or self._whole or self._left):

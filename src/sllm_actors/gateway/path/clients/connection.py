@@ -12,6 +12,7 @@ from attrs import define, field
 
 from sllm_actors.api_error import ApiError
 from sllm_actors.gateway import errors
+from sllm_actors.gateway.bodies.dialects import dialect_of
 from sllm_actors.gateway.headers import Headers, without_length
 
 from .handler import RequestHandler
@@ -334,7 +335,8 @@ class ClientConnection(asyncio.Protocol):
             return
         self._whole = True
         response = Http1Response(self, "", "GET", "1.1", keep_alive=False)
-        response.respond(error.status, without_length(error.headers), error.body)
+        dialect = dialect_of(self._url.partition(b"?")[0].decode("latin-1"))
+        response.respond(error.status, without_length(dialect.headers(error)), dialect.body(error))
 
     def _linger(self) -> None:
         if self._expects:
