@@ -57,6 +57,10 @@ class AsgiClient:
         """See ``Client``."""
         self._held += len(data)
         self._put({"type": "http.response.body", "body": data, "more_body": True})
+        if self._held > HELD and not self.full:
+            self.full = True
+            if self.exchange is not None:
+                self.exchange.pause()
 
     def end(self, data: bytes = b"") -> None:
         """See ``Client``."""
@@ -74,6 +78,11 @@ class AsgiClient:
         self.ended = self._broken = True
         self._written.set()
 
+    def left(self) -> None:
+        """The client has left, and the exchange knows: nothing more comes to be sent."""
+        self.ended = True
+        self._written.set()
+
     async def send_all(self, send: Send) -> None:
         """Send what is written, until the response is complete.
 
@@ -83,10 +92,6 @@ class AsgiClient:
         while True:
             while self._messages:
                 message = self._messages.popleft()
-                if self._held > HELD and not self.full:
-                    self.full = True
-                    if self.exchange is not None:
-                        self.exchange.pause()
                 await send(message)
                 self._held -= len(message.get("body", b""))
                 if self.full and self._held <= HELD:
@@ -158,7 +163,7 @@ class Guarded:
         client = AsgiClient(head.id, self._inference.settings.cors.headers_for(head.headers))
         exchange = client.exchange = self._inference.begin(head, client)
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_take, receive, exchange)
+            tasks.start_soon(_take, receive, exchange, client)
             try:
                 await client.send_all(send)
             finally:
@@ -167,13 +172,14 @@ class Guarded:
             tasks.cancel_scope.cancel()
 
 
-async def _take(receive: Receive, exchange: RequestHandler) -> None:
+async def _take(receive: Receive, exchange: RequestHandler, client: AsgiClient) -> None:
     """Give the exchange what the client sends, and tell it when that has left."""
     whole = False
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             exchange.client_left()
+            client.left()
             return
         if not whole:
             if data := message.get("body", b""):

@@ -75,6 +75,7 @@ class Attempt:
         "_is_sent",
         "_over",
         "_owner",
+        "_paused",
         "_route",
         "relay",
         "request",
@@ -91,7 +92,7 @@ class Attempt:
         self.request = request
         self._route = route
         self._connection: EngineConnection | None = None
-        self._over = self._is_sent = False
+        self._over = self._is_sent = self._paused = False
         served = route.served
         kind = None
         if (
@@ -111,6 +112,11 @@ class Attempt:
     def is_faulty(self) -> bool:
         """Whether the answer may come of a broken engine: its worker is to confirm that it serves."""
         return self.upstream.server is None and self.relay is not None and self.relay.status in FAULTY_STATUS
+
+    @property
+    def in_one_piece(self) -> bool:
+        """Whether an answer comes, and is no stream."""
+        return self.relay is not None and not self.relay.events
 
     @property
     def is_over(self) -> bool:
@@ -133,12 +139,14 @@ class Attempt:
             self._connection = None
 
     def pause(self) -> None:
-        """Read no more of the answer until ``resume``."""
+        """Read no more of the answer until ``resume``, be the connection made yet or not."""
+        self._paused = True
         if self._connection is not None:
             self._connection.pause()
 
     def resume(self) -> None:
         """Read on."""
+        self._paused = False
         if self._connection is not None:
             self._connection.resume()
 
@@ -154,12 +162,24 @@ class Attempt:
             return
         self._connection = connection
         request, route, server = self.request, self._route, self.upstream.server
-        body = request.body_for(route, server, assembled=self._assembly is not None)
+        try:
+            body = request.body_for(route, server, assembled=self._assembly is not None)
+        except ApiError as problem:
+            self._break(problem)
+            return
+        if self._paused:
+            connection.pause()
         self._is_sent = True
         connection.send(self, request.head_for(connection.target, route, server, len(body)), body)
 
     def not_connected(self, problem: EngineBroke | ApiError) -> None:
-        """See ``connector.Waiting``."""
+        """See ``connector.Waiting``.
+
+        An engine that got the request over a kept connection, and cannot be reached since, may have died of
+        it.
+        """
+        if self._is_sent and isinstance(problem, EngineBroke) and not (problem.no_room or problem.external):
+            problem = EngineBroke(f"it closed the connection without an answer; {problem}")
         self._break(problem)
 
     # ---- Caller
@@ -227,8 +247,9 @@ class Attempt:
 
     def answer_broken(self, broke: EngineBroke) -> None:
         """See ``engine_connection.Caller``; one that was kept for too long is replaced by a fresh one."""
-        self._connection = None
+        connection, self._connection = self._connection, None
         if broke.stale and not self._over:
+            self._is_sent = connection is not None and connection.reaches
             self._connector.connect(self.upstream, self)
         else:
             self._break(broke)

@@ -81,6 +81,7 @@ class Dispatch:
         "_inference",
         "_linger_until",
         "_over",
+        "_paused",
         "_refusal",
         "_request",
         "_requester",
@@ -114,7 +115,12 @@ class Dispatch:
         self._rest = b""
         self._linger_until: float | None = None
         self._counted = False  # whether the replica counts the request
-        self._over = False
+        self._over = self._paused = False
+
+    @property
+    def in_one_piece(self) -> bool:
+        """Whether what comes is no stream, as most errors are."""
+        return self._attempt is not None and self._attempt.in_one_piece
 
     def start(self) -> None:
         """Begin; the requester may be told the end before this returns."""
@@ -132,11 +138,13 @@ class Dispatch:
 
     def pause(self) -> None:
         """Read no more of the answer until ``resume``."""
+        self._paused = True
         if self._attempt is not None:
             self._attempt.pause()
 
     def resume(self) -> None:
         """Read on."""
+        self._paused = False
         self._touched = self._inference.now
         if self._attempt is not None:
             self._attempt.resume()
@@ -163,7 +171,11 @@ class Dispatch:
         self._hold = None
         if self._attempt is not None:
             self._attempt.stop()
-        self._try(upstream)
+        refusal = None if self._failover is None else self._failover.refusal()
+        if refusal is None:
+            self._try(upstream)
+        else:
+            self._fail(refusal.error)
 
     def refused(self, error: ApiError) -> None:
         """See ``User``."""
@@ -278,6 +290,8 @@ class Dispatch:
         if self._inference.has_died(upstream.id):  # its worker has not said so yet
             self._end(attempt, AttemptEnd.UNREACHED, "its engine has died")
         else:
+            if self._paused:
+                attempt.pause()
             attempt.start()
 
     def _serve(self) -> None:

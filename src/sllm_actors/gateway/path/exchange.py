@@ -147,6 +147,8 @@ class Exchange:
             self._body.replace(request.body)
             self._streamed = bool(request.fields.stream)
             dispatch = self._dispatch = Dispatch(self, self._inference, request, route, asked, self._began)
+            if self._paused:
+                dispatch.pause()
             dispatch.start()
 
     def not_understood(self, error: ApiError) -> None:
@@ -216,11 +218,13 @@ class Exchange:
     # ---- inside
 
     def _comment(self, now: float) -> None:
-        """Tell a client that waits for a stream that its connection lives."""
+        """Tell a client that waits for a stream that its connection lives, unless something else comes."""
         client = self._client
         if not self._streamed or self._midway:
             return
         if not client.begun:
+            if self._dispatch is None or self._dispatch.in_one_piece:
+                return  # which cannot follow on a comment
             self._events = True
             client.begin(200, for_event_stream([]))
         if self._events:

@@ -27,7 +27,7 @@ from .inference import Inference
 log = structlog.get_logger()
 
 KEEP_ALIVE_SECONDS = 75.0
-"""How long a connection without a request is kept."""
+"""How long a connection without a request is kept, and then again one whose last response is not read."""
 
 REFUSAL_SECONDS = 5.0
 """How long a connection over the bound may take to send a request and to read that it is refused."""
@@ -149,8 +149,10 @@ class HttpServer:
             await anyio.sleep(LOOK_SECONDS)
             self._now = self._clock()
             for connection in self._rounds.due(self._now):
-                if connection.is_idle and self._now - connection.idle_since >= KEEP_ALIVE_SECONDS:
-                    connection.close()
+                if connection.is_read():
+                    connection.idle_since = self._now
+                elif connection.is_idle and self._now - connection.idle_since >= KEEP_ALIVE_SECONDS:
+                    (connection.cut_off if connection.is_closing else connection.close)()
 
     # ---- for connections
 

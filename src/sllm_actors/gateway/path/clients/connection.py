@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections import deque
 from typing import Protocol
 
 import httptools
+import structlog
 from attrs import define, field
 
 from sllm_actors.api_error import ApiError
@@ -21,7 +21,8 @@ from .request_head import RequestHead
 from .response import Http1Response
 
 LARGEST_HEAD = 64 * 2**10
-"""Bytes that the head of a request may have: its first line and all headers."""
+"""Bytes that the head of a request may have: its first line and all headers. As many may come between two
+pieces of a body, and after the last one."""
 
 LINGER_SECONDS = 5.0
 """How long the rest of a body is read and dropped after its request was refused: closing a connection on
@@ -30,7 +31,7 @@ which data is still coming resets it, and then the client may never see the answ
 LINGER_BYTES = 64 * 2**20
 """How much of such a rest is read."""
 
-_UPGRADE = re.compile(rb"\r\nupgrade:[^\r\n]*", re.IGNORECASE)
+log = structlog.get_logger()
 
 
 class ServerSide(Protocol):
@@ -116,8 +117,8 @@ class ClientConnection(asyncio.Protocol):
 
     __slots__ = (
         "_expects",
+        "_full",
         "_handler",
-        "_head_size",
         "_headers",
         "_parser",
         "_paused_reading",
@@ -125,6 +126,8 @@ class ClientConnection(asyncio.Protocol):
         "_server",
         "_sink",
         "_transport",
+        "_unread",
+        "_unused",
         "_url",
         "_whole",
         "idle_since",
@@ -140,9 +143,9 @@ class ClientConnection(asyncio.Protocol):
         self._queue: deque[_Waiting] = deque()
         self._headers: Headers = []
         self._url = b""
-        self._head_size = 0
+        self._unused = self._unread = 0
         self._whole = True
-        self._paused_reading = self._expects = False
+        self._paused_reading = self._expects = self._full = False
 
     # ---- asyncio.Protocol
 
@@ -160,21 +163,18 @@ class ClientConnection(asyncio.Protocol):
             handler.client_left()
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes. ``Upgrade`` is removed only where the whole head of a request is in these bytes."""
-        if self._sink is None:
-            if b"pgrade" in data or b"PGRADE" in data:
-                head, separator, rest = data.partition(b"\r\n\r\n")
-                if separator:
-                    data = _UPGRADE.sub(b"", head) + separator + rest
-            self._head_size += len(data)
+        """Take bytes."""
+        self._unused += len(data)
         try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._refuse(errors.bad_request("this server changes to no other protocol"))
+            self._feed(data)
+        except ApiError as error:
+            self._refuse(error)
+        except httptools.HttpParserCallbackError as error:
+            self._fail(error.__context__)
         except httptools.HttpParserError as error:
             self._refuse(errors.bad_request(f"the request is not HTTP/1.1 ({error})", code="bad_http"))
         else:
-            if self._sink is None and self._head_size > LARGEST_HEAD:
+            if self._unused > LARGEST_HEAD:
                 self._refuse(errors.head_too_large(LARGEST_HEAD))
 
     def eof_received(self) -> None:
@@ -182,11 +182,13 @@ class ClientConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The client does not read."""
+        self._full = True
         if self._handler is not None:
             self._handler.pause()
 
     def resume_writing(self) -> None:
         """The client reads again."""
+        self._full = False
         if self._handler is not None:
             self._handler.resume()
 
@@ -202,14 +204,19 @@ class ClientConnection(asyncio.Protocol):
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header; one that comes after the body (a trailer) is dropped with the list."""
-        self._headers.append((name.lower(), value))
+        """Take a header; one that comes after the body (a trailer) is dropped."""
+        if self._whole:
+            self._headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         """Begin to serve the request, or let it wait for the one before it."""
-        self._head_size = 0
-        self._whole = False
         parser = self._parser
+        if parser.should_upgrade():
+            return  # see _feed
+        if self._unused > LARGEST_HEAD and self._size_of_head() > LARGEST_HEAD:
+            raise errors.head_too_large(LARGEST_HEAD)
+        self._unused = 0
+        self._whole = False
         path, _, query = self._url.partition(b"?")
         if not path.startswith(b"/") and path != b"*":
             path = _path_of(self._url)
@@ -229,6 +236,7 @@ class ClientConnection(asyncio.Protocol):
 
     def on_body(self, data: bytes) -> None:
         """Take a piece of a request's body."""
+        self._unused = 0
         if self._sink is not None:
             self._sink.body(data)
 
@@ -302,6 +310,16 @@ class ClientConnection(asyncio.Protocol):
         """Close the connection once all that was written is sent."""
         self._transport.close()
 
+    @property
+    def is_closing(self) -> bool:
+        """Whether it is to be closed once all that was written is sent."""
+        return self._transport.is_closing()
+
+    def is_read(self) -> bool:
+        """Return whether the client has read anything of what waits for it since this was asked last."""
+        before, self._unread = self._unread, self._transport.get_write_buffer_size()
+        return self._unread != before
+
     def give_up(self) -> None:
         """End the response that is under way; see ``RequestHandler.give_up``."""
         if self._handler is not None:
@@ -314,6 +332,8 @@ class ClientConnection(asyncio.Protocol):
         handler = self._server.handle(head, response, self)
         if not response.ended:
             self._handler = handler
+            if self._full:
+                handler.pause()
             if self._expects:
                 self._transport.write(CONTINUE)
         return handler
@@ -323,8 +343,41 @@ class ClientConnection(asyncio.Protocol):
         if not self._queue or self._handler is not None:
             return
         waiting = self._queue.popleft()
+        self.resume_reading()  # first: what has come of its body may be too much already
         waiting.start(self._begin(waiting.head, waiting.response))
-        self.resume_reading()
+
+    def _feed(self, data: bytes) -> None:
+        """Let the parser read. Where it stops for an ``Upgrade``, another one reads on.
+
+        Raises:
+            ApiError: A client takes the gateway for a proxy.
+        """
+        rest = memoryview(data)
+        while True:
+            try:
+                self._parser.feed_data(rest)
+            except httptools.HttpParserUpgrade as stopped:
+                rest = rest[stopped.args[0] :]
+            else:
+                return
+            method, version = self._parser.get_method(), self._parser.get_http_version().encode()
+            if method == b"CONNECT":
+                raise errors.bad_request("this server is no proxy: it takes no CONNECT")
+            kept = (each for each in self._headers if each[0] != b"upgrade")
+            lines = b"".join(b"%b: %b\r\n" % each for each in kept)
+            self._parser = httptools.HttpRequestParser(self)
+            self._parser.feed_data(b"%b %b HTTP/%b\r\n%b\r\n" % (method, self._url, version, lines))
+
+    def _size_of_head(self) -> int:
+        return len(self._url) + sum(len(name) + len(value) + 4 for name, value in self._headers)
+
+    def _fail(self, error: BaseException | None) -> None:
+        """Answer a request whose head is refused, or over which our own code has stumbled."""
+        if isinstance(error, ApiError):
+            self._refuse(error)
+        else:
+            log.error("request.mistake", exc_info=error)
+            self._refuse(errors.internal())
 
     def _refuse(self, error: ApiError) -> None:
         """Answer what cannot be read as a request, and close the connection."""

@@ -274,7 +274,12 @@ class EngineConnection(asyncio.Protocol):
     # ---- callbacks of the parser
 
     def on_message_begin(self) -> None:
-        """Begin a response: an interim one (status 1xx), or the final one after it."""
+        """Begin a response: an interim one (status 1xx), or the final one after it.
+
+        Nobody has asked for one that comes after that: the connection is of no more use.
+        """
+        if self._complete:
+            self._until_closed = True
         if not self._head_seen:
             self._headers = []
             self._framed = False

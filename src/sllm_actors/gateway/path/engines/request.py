@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from sllm_actors.engines.external import ServerAccess
-from sllm_actors.gateway.bodies.request_fields import ABSENT, RequestFields
+from sllm_actors.gateway.bodies.request_fields import RequestFields
+from sllm_actors.gateway.bodies.rewriting import with_changes
 from sllm_actors.gateway.headers import for_engine, query_for_engine
 from sllm_actors.gateway.hops import HEADER as HOPS
 from sllm_actors.gateway.hops import passed_on
@@ -94,6 +94,9 @@ class EngineRequest:
             server: How an external server is reached, or None for an engine. Such a server has its own name
                 for the model, and may refuse keys that it does not know, as ``backend``.
             assembled: Whether the engine is to stream, and to tell its usage, for an assembly.
+
+        Raises:
+            ApiError: A part of the body that has to be changed is not JSON (400).
         """
         fields = self.fields
         changes: dict[str, Any] = {}
@@ -102,7 +105,7 @@ class EngineRequest:
             changes["model"] = name
         if assembled:
             changes["stream"] = True
-            changes["stream_options"] = {**_options(fields), "include_usage": True}
+            changes["stream_options"] = _with_usage(fields)
         drop = ("backend",) if server is not None and fields.backend is not None else ()
         return self._reading.body_with(changes, drop)
 
@@ -119,8 +122,7 @@ def _name(route: Route, server: ServerAccess | None) -> str:
     return "" if route.served is None else route.served.model
 
 
-def _options(fields: RequestFields) -> Mapping[str, Any]:
-    if fields.stream_options is ABSENT:
-        return {}
-    options = msgspec.json.decode(fields.stream_options, type=Any)
-    return options if isinstance(options, dict) else {}
+def _with_usage(fields: RequestFields) -> msgspec.Raw:
+    """Return the client's options for a stream, unchanged but that its end tells the usage."""
+    raw = bytes(fields.stream_options)
+    return msgspec.Raw(with_changes(raw if raw.startswith(b"{") else b"{}", {"include_usage": True}))
