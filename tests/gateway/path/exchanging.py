@@ -195,9 +195,9 @@ class Play:
         self.inference.connector.pool.close_idle(self.bench.now)
 
 
-def at(number: int, **more: Any) -> ReplicaReport:
+def at(number: int, deployment: str = SMOL, **more: Any) -> ReplicaReport:
     """Return a replica on another machine, so that only a stream leads there."""
-    return replica(SMOL, number=number, address="unix:/engine", **({"machine": "there"} | more))
+    return replica(deployment, number=number, address="unix:/engine", **({"machine": "there"} | more))
 
 
 def whole(status: int = 200, document: Any = None) -> bytes:
