@@ -114,8 +114,8 @@ class Play:
         assert timeout > 0
         return await Asking(question.id)
 
-    def start_soon(self, task: Callable[[], Task]) -> None:
-        self._run(task(), None)
+    def start_soon(self, task: Callable[..., Task], *arguments: Any) -> None:
+        self._run(task(*arguments), None)
 
     def _run(self, task: Task, result: EngineConfirmed | None) -> None:
         try:
