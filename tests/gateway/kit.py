@@ -203,3 +203,4 @@ async def running_gateway(
                 await played.close()
                 shutdown.set()
     assert gateway.balancer.total == 0
+    assert gateway._inference.budget.held == 0, "bytes of requests that are over are counted"
