@@ -24,13 +24,13 @@ PROMISED = 10.0
 
 
 class OpenStream:
-    """A client in the middle of a streamed answer that would take minutes."""
+    """A client in the middle of a streamed answer, which takes minutes unless it has few tokens."""
 
-    def __init__(self, url: str, model: str) -> None:
+    def __init__(self, url: str, model: str, *, max_tokens: int = 10_000) -> None:
         self._request = {
             "model": model,
             "stream": True,
-            "max_tokens": 10_000,
+            "max_tokens": max_tokens,
             "messages": [{"role": "user", "content": "on and on"}],
         }
         self._url = f"{url}/v1/chat/completions"

@@ -17,17 +17,12 @@ from hypercorn.typing import ConnectionState
 
 from sllm_actors.api_error import ApiError
 
-from .http1 import LARGEST_HEAD, Http1
+from .bounds import IDLE_SECONDS, LARGEST_HEAD, NEW_SECONDS
+from .http1 import Http1
 from .http2 import MOST_STREAMS, Http2
 from .tasks import ASGI, ConnectionTasks
 
 log = structlog.get_logger()
-
-IDLE_SECONDS = 75.0
-"""How long a connection without a request is kept, and how long the head of a request may take."""
-
-NEW_SECONDS = 1.0
-"""How long a server that stops waits for the first request of a new connection."""
 
 HANDSHAKE_SECONDS = 10.0
 """How long a client may take for its TLS handshake."""

@@ -9,8 +9,7 @@ from hypercorn.protocol.h11 import H11Protocol
 
 from sllm_actors.api_error import ApiError
 
-LARGEST_HEAD = 64 * 2**10
-"""Bytes that the head of a request may have: its first line and all headers."""
+from .bounds import LARGEST_HEAD
 
 
 class Http1(H11Protocol):

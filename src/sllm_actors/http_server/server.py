@@ -16,23 +16,12 @@ from sllm_actors.api_error import ApiError
 from sllm_actors.descriptors import MOST_CONNECTIONS
 
 from .accepting import Acceptor
+from .bounds import LAST_WORDS, LEAVE_SECONDS, REFUSAL_SECONDS, most_refused
 from .connection import HttpConnection, hypercorn_config
 from .seats import Seats
 from .tasks import ASGI, Send
 
 log = structlog.get_logger()
-
-LAST_WORDS = 1.0
-"""Seconds that clients get to read the error by which the application gives up, before they are cut off."""
-
-LEAVE_SECONDS = 1.0
-"""Seconds that connections get to close before they are aborted."""
-
-REFUSAL_SECONDS = 5.0
-"""How long a connection over the bound may take to send a request and to read that it is refused."""
-
-MOST_REFUSED = 64
-"""How many connections over the bound are answered with an error at a time; more are closed without one."""
 
 
 STOPPING = ApiError(503, "server_stopping", "this server is being stopped: ask again", retry_after=1)
@@ -54,7 +43,7 @@ async def serve_asgi(
 
     From ``shutdown`` on, connections that wait in the socket's queue are still taken, and no later ones. A
     connection that was kept is served until the end, but by HTTP/1.1 for one more answer only, which says
-    ``HttpConnection: close``; by HTTP/2 until it has no request under way. A cancellation has the effect of
+    ``Connection: close``; by HTTP/2 until it has no request under way. A cancellation has the effect of
     ``shutdown``. Runs on asyncio only.
 
     Args:
@@ -69,7 +58,7 @@ async def serve_asgi(
         tls: Returns the context for the next connection, or None for cleartext. What its ALPN offers decides
             between HTTP/1.1 and HTTP/2; cleartext is HTTP/1.1.
         connections: How many connections are served at a time. One more is answered with 503; see
-            ``MOST_REFUSED`` for those beyond.
+            ``most_refused`` for those beyond.
         seats: For the processes that share the listener; see ``Acceptor``.
     """
     server = _Server(app, tls, connections)
@@ -126,7 +115,7 @@ class _Server:
         if over > 0:
             if over == 1:
                 log.warning("http.too_many_connections", connections=self._bound)
-            if over > min(MOST_REFUSED, max(1, self._bound // 16)):
+            if over > most_refused(self._bound):
                 accepted.close()
                 return
         app = self._refuse if over > 0 else self._app

@@ -11,17 +11,12 @@ from anyio.abc import TaskGroup
 
 from sllm_actors.api_error import ApiError
 
+from .bounds import LINGER_SECONDS
 from .inbox import Inbox, Message
 
 log = structlog.get_logger()
 
 ASGI = Callable[[Any, Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]], Awaitable[None]]
-LINGER_SECONDS = 5.0
-"""How long a client that is answered before its request is whole may go on sending it, by HTTP/1.1.
-
-A connection that is closed before takes the answer back, where the client has not read it yet.
-"""
-
 Send = Callable[[Any], Awaitable[None]]
 
 

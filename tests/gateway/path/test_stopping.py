@@ -169,8 +169,6 @@ async def test_a_control_request_that_waits_gets_503_and_no_traceback(
 async def test_a_kept_connection_hears_that_no_more_requests_are_wanted(
     tmp_path: Path, shell: Shell, broken_engine: Engines
 ) -> None:
-    if not shell.hypercorn:
-        pytest.skip("the server of cleartext closes connections without a request at once")
     async with (
         broken_engine() as engine,
         running_gateway(tmp_path, shell=shell, grace=60) as cluster,

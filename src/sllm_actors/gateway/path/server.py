@@ -14,6 +14,14 @@ from sllm_actors.descriptors import MOST_CONNECTIONS
 from sllm_actors.gateway import errors
 from sllm_actors.gateway.bodies.dialects import dialect_of
 from sllm_actors.http_server.accepting import Acceptor
+from sllm_actors.http_server.bounds import (
+    IDLE_SECONDS,
+    LAST_WORDS,
+    LEAVE_SECONDS,
+    NEW_SECONDS,
+    REFUSAL_SECONDS,
+    most_refused,
+)
 from sllm_actors.http_server.seats import Seats
 
 from .clients.asgi_request import ASGI, AsgiRequest, Receive, Scope, Send
@@ -26,20 +34,11 @@ from .inference import Inference
 
 log = structlog.get_logger()
 
-KEEP_ALIVE_SECONDS = 75.0
-"""How long a connection without a request is kept, and then again one whose last response is not read."""
-
-REFUSAL_SECONDS = 5.0
-"""How long a connection over the bound may take to send a request and to read that it is refused."""
-
-MOST_REFUSED = 64
-"""How many connections over the bound are answered with an error at a time; more are closed without one."""
-
-LAST_WORDS = 1.0
-"""Seconds that clients get to read the error ``gateway_stopping`` before they are cut off."""
-
 LOOK_SECONDS = 1.0
 """How often idle connections are looked at."""
+
+LOOK_AGAIN_SECONDS = 0.1
+"""How often a server that stops looks whether all is quiet; it looks as well when a connection is closed."""
 
 
 class HttpServer:
@@ -49,10 +48,10 @@ class HttpServer:
         app: Serves every request that ``inference`` does not take.
         inference: Serves the requests that engines answer; None if there are none.
         connections: How many connections are served at a time; a request on one more is answered with 503
-            ``too_many_connections``; see ``MOST_REFUSED`` for those beyond.
+            ``too_many_connections``; see ``most_refused`` for those beyond.
 
     Attributes:
-        stopping: Whether the server is being stopped: each connection is closed after its response.
+        stopping: Whether the server is being stopped: each connection is closed after its next response.
     """
 
     def __init__(
@@ -66,7 +65,7 @@ class HttpServer:
         self._over: set[ClientConnection] = set()
         self._taken = 0
         self._acceptor: Acceptor | None = None
-        self._rounds: Rounds[ClientConnection] = Rounds(KEEP_ALIVE_SECONDS / 5)
+        self._rounds: Rounds[ClientConnection] = Rounds(IDLE_SECONDS / 5)
         self._now = 0.0
         self._changed = anyio.Event()
         self._tasks: TaskGroup
@@ -82,8 +81,10 @@ class HttpServer:
     ) -> None:
         """Serve until ``shutdown`` is set, and then until the requests in flight have ended.
 
-        A cancellation has the effect of ``shutdown``. When ``grace`` is over, those that are left end with
-        the error ``gateway_stopping``; ``LAST_WORDS`` later they are cut off.
+        From ``shutdown`` on, connections that wait in the socket's queue are still taken, and no later ones.
+        A connection that was kept is served until the end, but for one more response only, which says
+        ``Connection: close``. A cancellation has the effect of ``shutdown``. When ``grace`` is over, requests
+        that are left end with the error ``gateway_stopping``; ``LAST_WORDS`` later they are cut off.
 
         Args:
             listener: A bound socket, which other processes may have too; it is closed here at the end.
@@ -105,7 +106,6 @@ class HttpServer:
                     self._tasks.start_soon(self._close_idle)
                     await stop.wait()
                     acceptor.stop()
-                    await anyio.lowlevel.checkpoint()  # the connections that were taken last begin
                     await self._drain(grace)
                     self._tasks.cancel_scope.cancel()
             watch.cancel_scope.cancel()
@@ -125,19 +125,36 @@ class HttpServer:
 
     async def _drain(self, grace: float) -> None:
         self.stopping = True
-        for connection in [each for each in self._open if each.is_idle]:
-            connection.close()
-        with anyio.move_on_after(grace):
-            await self._all_closed()
-        if self._open:
+        if not await self._is_quiet_within(grace):
             if self._inference is not None:
                 self._inference.give_up()
             for connection in list(self._open):
                 connection.give_up()
-            with anyio.move_on_after(LAST_WORDS):
-                await self._all_closed()
+            await self._is_quiet_within(LAST_WORDS)
+        for connection in list(self._open):
+            if connection.is_idle:
+                connection.close()
+            else:
+                connection.cut_off()
+        with anyio.move_on_after(LEAVE_SECONDS):
+            await self._all_closed()
         for connection in list(self._open):
             connection.cut_off()
+
+    async def _is_quiet_within(self, seconds: float) -> bool:
+        """Wait until no connection has, or is about to have, a request under way; return if it came so."""
+        with anyio.move_on_after(seconds):
+            while self._is_busy():
+                self._changed = anyio.Event()
+                with anyio.move_on_after(LOOK_AGAIN_SECONDS):
+                    await self._changed.wait()
+        return not self._is_busy()
+
+    def _is_busy(self) -> bool:
+        old = self._clock() - NEW_SECONDS
+        return self._taken > 0 or any(
+            each.is_busy or (each.is_new and each.idle_since > old) for each in self._open
+        )
 
     async def _all_closed(self) -> None:
         while self._open:
@@ -151,7 +168,7 @@ class HttpServer:
             for connection in self._rounds.due(self._now):
                 if connection.is_read():
                     connection.idle_since = self._now
-                elif connection.is_idle and self._now - connection.idle_since >= KEEP_ALIVE_SECONDS:
+                elif connection.is_idle and self._now - connection.idle_since >= IDLE_SECONDS:
                     (connection.cut_off if connection.is_closing else connection.close)()
 
     # ---- for connections
@@ -163,11 +180,11 @@ class HttpServer:
             self._over.add(connection)
             if len(self._over) == 1:
                 log.warning("gateway.too_many_connections", connections=self._bound)
-            if len(self._over) > min(MOST_REFUSED, max(1, self._bound // 16)):
+            if len(self._over) > most_refused(self._bound):
                 connection.cut_off()
             else:
                 asyncio.get_running_loop().call_later(REFUSAL_SECONDS, connection.cut_off)
-        connection.idle_since = self._now
+        connection.idle_since = self._now = self._clock()
         self._rounds.join(connection, self._now)
 
     def closed(self, connection: ClientConnection) -> None:
@@ -181,10 +198,7 @@ class HttpServer:
 
     def waits(self, connection: ClientConnection) -> None:
         """See ``ServerSide``."""
-        if self.stopping:
-            connection.close()
-        else:
-            connection.idle_since = self._now
+        connection.idle_since = self._now
 
     def handle(
         self, head: RequestHead, response: Http1Response, connection: ClientConnection

@@ -100,6 +100,8 @@ class _Launcher:
             if self._plan.gateway_url:
                 tasks.start_soon(welcome, self._plan)
             await self._stop.wait()
+            # While the launcher has them too, what connects waits in vain; now it is refused at once.
+            self._plan.close_sockets()
             await self._end_all()
             tasks.cancel_scope.cancel()
         if self._misfit:

@@ -92,10 +92,14 @@ class LauncherPlan:
     seats: int | None = None
     gateway_patience: float = 30.0
 
-    def close(self) -> None:
-        """Close what the nodes inherit."""
+    def close_sockets(self) -> None:
+        """Close the launcher's own copies of the sockets: no node can be started again."""
         for listener in self.sockets:
             listener.close()
+
+    def close(self) -> None:
+        """Close what the nodes inherit."""
+        self.close_sockets()
         if self.seats is not None:
             os.close(self.seats)
 
@@ -135,7 +139,6 @@ class Sockets:
         except OSError as error:
             self.close()
             raise LauncherProblem(_explain(error, self._host, port, flag, what)) from None
-        listener.set_inheritable(True)
         self.bound.append(listener)
         return listener.fileno(), listener.getsockname()[1]
 

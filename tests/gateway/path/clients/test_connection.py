@@ -9,9 +9,10 @@ import pytest
 from attrs import define, field
 from tests.gateway.path.wire import Wire, one_by_one
 
-from sllm_actors.gateway.path.clients.connection import LARGEST_HEAD, LINGER_BYTES, ClientConnection
+from sllm_actors.gateway.path.clients.connection import LINGER_BYTES, ClientConnection
 from sllm_actors.gateway.path.clients.request_head import RequestHead
 from sllm_actors.gateway.path.clients.response import Http1Response
+from sllm_actors.http_server.bounds import LARGEST_HEAD
 
 pytestmark = pytest.mark.anyio
 

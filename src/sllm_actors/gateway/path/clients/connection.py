@@ -14,22 +14,15 @@ from sllm_actors.api_error import ApiError
 from sllm_actors.gateway import errors
 from sllm_actors.gateway.bodies.dialects import dialect_of
 from sllm_actors.gateway.headers import Headers, without_length
+from sllm_actors.http_server.bounds import LARGEST_HEAD, LINGER_SECONDS
 
 from .handler import RequestHandler
 from .http1 import CONTINUE
 from .request_head import RequestHead
 from .response import Http1Response
 
-LARGEST_HEAD = 64 * 2**10
-"""Bytes that the head of a request may have: its first line and all headers. As many may come between two
-pieces of a body, and after the last one."""
-
-LINGER_SECONDS = 5.0
-"""How long the rest of a body is read and dropped after its request was refused: closing a connection on
-which data is still coming resets it, and then the client may never see the answer."""
-
 LINGER_BYTES = 64 * 2**20
-"""How much of such a rest is read."""
+"""How much of the rest of a refused body is read and dropped."""
 
 log = structlog.get_logger()
 
@@ -305,6 +298,16 @@ class ClientConnection(asyncio.Protocol):
     def is_idle(self) -> bool:
         """Whether no request is under way."""
         return self._handler is None
+
+    @property
+    def is_new(self) -> bool:
+        """Whether no request has begun to come yet."""
+        return not self._url
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a request is under way, or its client does not have the whole response yet."""
+        return self._handler is not None or self._transport.get_write_buffer_size() > 0
 
     def close(self) -> None:
         """Close the connection once all that was written is sent."""
