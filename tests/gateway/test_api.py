@@ -353,7 +353,22 @@ async def test_headers_have_a_bound(cluster: PlayedCluster, head: bytes) -> None
     async with await anyio.connect_tcp(host, int(port)) as stream:
         await stream.send(b"GET /health HTTP/1.1\r\nHost: localhost\r\nx: " + head)
         with anyio.fail_after(2):
-            assert (await stream.receive()).startswith(b"HTTP/1.1 431 ")
+            answer = await stream.receive()
+        assert answer.startswith(b"HTTP/1.1 431 ")
+        assert b"\r\nx-request-id: \r\n" not in answer
+
+
+@pytest.mark.cleartext
+async def test_headers_that_come_whole_and_all_at_once_have_the_same_bound(cluster: PlayedCluster) -> None:
+    host, port = cluster.url.removeprefix("http://").split(":")
+    for size, status in ((60_000, b"200"), (66_000, b"431")):
+        async with await anyio.connect_tcp(host, int(port)) as stream:
+            head = b"GET /health HTTP/1.1\r\nHost: localhost\r\nx: " + b"x" * size + b"\r\n\r\n"
+            await stream.send(head)
+            with anyio.fail_after(2):
+                answer = await stream.receive()
+            assert answer.startswith(b"HTTP/1.1 " + status)
+            assert b"\r\nx-request-id: \r\n" not in answer
 
 
 KEYS = st.sampled_from(["model", "stream", "backend", "messages", "stream_options", "n", "x"])

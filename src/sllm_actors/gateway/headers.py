@@ -38,8 +38,8 @@ _NOT_TO_ENGINES = HOP_BY_HOP | {
     b"x-request-id",
     b"x-sllm-hops",
 }
-# The gateway sets the first three itself. No cookie of a client reaches an engine, so an engine's are no use.
-_NOT_TO_CLIENTS = HOP_BY_HOP | {b"date", b"server", b"x-request-id", b"set-cookie"}
+# The gateway sets the first four itself. No cookie of a client reaches an engine, so an engine's are no use.
+_NOT_TO_CLIENTS = HOP_BY_HOP | {b"date", b"server", b"x-request-id", b"request-id", b"set-cookie"}
 _EVENT_STREAM: Headers = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),

@@ -160,7 +160,7 @@ class Guarded:
         await client.send_all(send)
 
     async def _infer(self, head: RequestHead, receive: Receive, send: Send) -> None:
-        client = AsgiClient(head.id, self._inference.settings.cors.headers_for(head.headers))
+        client = AsgiClient(head.id, self._inference.added_to_answer(head))
         exchange = client.exchange = self._inference.begin(head, client)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_take, receive, exchange, client)

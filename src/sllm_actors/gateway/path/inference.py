@@ -19,6 +19,7 @@ from sllm_actors.api_error import ApiError
 from sllm_actors.engines.identity import ReplicaId
 from sllm_actors.engines.messages import ConfirmEngine, EngineConfirmed
 from sllm_actors.gateway import access, errors
+from sllm_actors.gateway.headers import Headers
 from sllm_actors.gateway.hops import HEADER as HOPS
 from sllm_actors.gateway.hops import refuse_loop
 from sllm_actors.gateway.routing.asked import Asked, Stored
@@ -44,6 +45,8 @@ from .failover import CONFIRM_SECONDS, Failover, Rules
 from .reading import Reading, affinity_of, is_coded, prompt_of, read_request
 
 log = structlog.get_logger()
+
+MESSAGES_PATH = b"/v1/messages"
 
 READ_HERE = 2**20
 """Bytes of a body that are read on the event loop; a larger one is read in a thread."""
@@ -139,6 +142,12 @@ class Inference:
     def takes(self, head: RequestHead) -> bool:
         """Say whether a request is one for engines."""
         return destination_of(head.method, head.path, head.query) is not None
+
+    def added_to_answer(self, head: RequestHead) -> Headers:
+        """Return the headers that the answer to a request has beside those of whoever answers."""
+        added = self.settings.cors.headers_for(head.headers)
+        # Anthropic's libraries look for the id of a request there.
+        return [*added, (b"request-id", head.id.encode())] if head.path.startswith(MESSAGES_PATH) else added
 
     def begin(self, head: RequestHead, client: Client) -> Exchange:
         """Begin a request whose head has come; a server then calls what ``RequestHandler`` has."""

@@ -208,7 +208,7 @@ class HttpServer:
         if connection in self._over:
             app, response.keep_alive = self._refuse, False
         elif self._inference is not None and self._inference.takes(head):
-            response.added = self._inference.settings.cors.headers_for(head.headers)
+            response.added = self._inference.added_to_answer(head)
             return self._inference.begin(head, response)
         request = AsgiRequest(app, head, response, connection)
         self._tasks.start_soon(request.run)

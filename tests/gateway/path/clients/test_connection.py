@@ -364,12 +364,20 @@ async def test_a_mistake_of_a_handler_is_no_fault_of_the_client() -> None:
     def stumble(_: Handler) -> None:
         raise ZeroDivisionError
 
+    def stumble_midway(handler: Handler) -> None:
+        handler.response.begin(200, [])
+        raise ZeroDivisionError
+
     _, wire, server = fed(POST, on_end=stumble)
     assert server.requests[0].heard == ["whole", "left"]
-    assert wire.aborted
+    assert wire.written.startswith(b"HTTP/1.1 500 ")
+    assert wire.is_closing()
     _, wire, _ = fed(POST, on_head=stumble)
     assert wire.written.startswith(b"HTTP/1.1 500 ")
     assert wire.is_closing()
+    _, wire, server = fed(POST, on_end=stumble_midway)
+    assert server.requests[0].heard == ["whole", "left"]
+    assert wire.aborted
 
 
 async def test_it_is_known_whether_a_client_reads_what_waits_for_it() -> None:

@@ -18,7 +18,7 @@ from sllm_actors.http_server.bounds import LARGEST_HEAD, LINGER_SECONDS
 
 from .handler import RequestHandler
 from .http1 import CONTINUE
-from .request_head import RequestHead
+from .request_head import RequestHead, new_request_id
 from .response import Http1Response
 
 LINGER_BYTES = 64 * 2**20
@@ -116,6 +116,7 @@ class ClientConnection(asyncio.Protocol):
         "_parser",
         "_paused_reading",
         "_queue",
+        "_response",
         "_server",
         "_sink",
         "_transport",
@@ -132,6 +133,7 @@ class ClientConnection(asyncio.Protocol):
         self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport
         self._handler: RequestHandler | None = None
+        self._response: Http1Response | None = None
         self._sink: RequestHandler | _Waiting | _Rest | None = None
         self._queue: deque[_Waiting] = deque()
         self._headers: Headers = []
@@ -332,6 +334,7 @@ class ClientConnection(asyncio.Protocol):
 
     def _begin(self, head: RequestHead, response: Http1Response) -> RequestHandler:
         self._expects = b"expect" in head.named
+        self._response = response
         handler = self._server.handle(head, response, self)
         if not response.ended:
             self._handler = handler
@@ -380,17 +383,25 @@ class ClientConnection(asyncio.Protocol):
             self._refuse(error)
         else:
             log.error("request.mistake", exc_info=error)
-            self._refuse(errors.internal())
+            self._refuse(errors.internal(), self._response)
 
-    def _refuse(self, error: ApiError) -> None:
-        """Answer what cannot be read as a request, and close the connection."""
-        if self._handler is not None:  # the client's own fault cuts off its response
+    def _refuse(self, error: ApiError, response: Http1Response | None = None) -> None:
+        """Answer what cannot be read as a request, and close the connection.
+
+        Args:
+            error: Why it cannot be.
+            response: Where the error goes, if the fault is our own: the response to the request under way.
+        """
+        if self._handler is not None:
             handler, self._handler = self._handler, None
             handler.client_left()
-            self._transport.abort()
-            return
+            if response is None or response.begun:  # the client's own fault cuts off its response
+                self._transport.abort()
+                return
         self._whole = True
-        response = Http1Response(self, "", "GET", "1.1", keep_alive=False)
+        if response is None or response.begun:
+            response = Http1Response(self, new_request_id(), "GET", "1.1", keep_alive=False)
+        response.keep_alive = False
         dialect = dialect_of(self._url.partition(b"?")[0].decode("latin-1"))
         response.respond(error.status, without_length(dialect.headers(error)), dialect.body(error))
 

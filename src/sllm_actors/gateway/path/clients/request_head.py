@@ -13,6 +13,11 @@ _PROCESS = secrets.token_hex(7)
 _numbers = itertools.count(1)
 
 
+def new_request_id() -> str:
+    """Return the id of a request whose client gave none."""
+    return f"{_PROCESS}{next(_numbers):010x}"
+
+
 class RequestHead:
     """The head of one request.
 
@@ -34,7 +39,7 @@ class RequestHead:
         self.headers = headers
         self.named = dict(headers)
         asked = request_id_of(headers) if b"x-request-id" in self.named else None
-        self.id = asked or f"{_PROCESS}{next(_numbers):010x}"
+        self.id = asked or new_request_id()
 
     @property
     def length(self) -> int:
