@@ -218,3 +218,21 @@ def test_a_deployment_that_goes_takes_the_requests_that_wait_with_it() -> None:
     play.bench.gone()
     assert client.status == 404
     is_over(play)
+
+
+@pytest.mark.parametrize(("more", "ends"), [({"hold_timeout": 12.0}, 21.0), ({"queue_timeout": 0.0}, 11.0)])
+def test_a_request_whose_time_to_wait_is_over_when_its_engine_breaks_waits_once(
+    more: dict[str, float], ends: float
+) -> None:
+    play = Play()
+    play.ready(1, **more)
+    _, client = play.ask_for()
+    play.wait(11)
+    play.break_off()
+    while not client.ended:
+        assert play.now() <= ends + 1
+        assert play.bench.balancer._numbers <= 3
+        play.wait(0.5)
+    assert play.now() >= ends
+    assert client.status in (502, 503)
+    is_over(play)

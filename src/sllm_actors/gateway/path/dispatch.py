@@ -88,6 +88,7 @@ class Dispatch:
         "_rest",
         "_route",
         "_touched",
+        "_until",
         "answer_limit",
     )
 
@@ -108,6 +109,7 @@ class Dispatch:
         self._asked = asked
         self._began = began
         self._touched = began
+        self._until = 0.0
         self._attempt: Attempt | None = None
         self._hold: Hold | None = None
         self._failover: Failover | None = None
@@ -182,10 +184,11 @@ class Dispatch:
         self._hold = None
         if self._over:
             return
-        if self._failover is None or error.status == 404:
-            self._fail(error)
+        now = self._inference.clock()
+        if self._failover is None or error.status == 404 or now < self._until:
+            self._fail(error)  # no later wait would end better
         else:
-            self._follow(self._failover.out_of_time(self._ready(), self._inference.clock()))
+            self._follow(self._failover.out_of_time(self._ready(), now))
 
     def lost(self, lost: Lost) -> None:
         """See ``User``."""
@@ -275,10 +278,11 @@ class Dispatch:
             return
         log.info("request.held", request_id=self._request.head.id, deployment=asked.deployment)
         try:
-            if until is None:
+            if until is None or failover is None:
                 self._hold = balancer.hold(asked, self, began=self._began)
             else:
-                self._hold = balancer.hold(asked, self, began=self._began, latest=until)
+                self._until = until  # how long it waits after a failure, ``failover`` alone decides
+                self._hold = balancer.hold(asked, self, latest=until, error=failover.error)
         except ApiError as error:
             self._fail(error)
 

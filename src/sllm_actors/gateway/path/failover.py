@@ -204,6 +204,11 @@ class Failover:
         self._asked: tuple[ReplicaId, ...] = ()
         self._held_back: ReplicaId | None = None
 
+    @property
+    def error(self) -> ApiError:
+        """The error of the last failure."""
+        return self._error
+
     def ended(
         self,
         replica: ReplicaId,

@@ -44,12 +44,9 @@ class EnginePool:
 
     def new(self, key: PoolKey, target: Target) -> EngineConnection:
         """Return a new connection to an engine, to be made now; it comes into the pool when it is idle."""
-        now = self._clock()
-        connection = EngineConnection(
-            target, idle=partial(self._put, key), closed=partial(self._forget, key), made_at=now
+        return EngineConnection(
+            target, idle=partial(self._put, key), closed=partial(self._forget, key), made_at=self._clock()
         )
-        self._rounds.join(connection, now)
-        return connection
 
     def close_idle(self, now: float) -> None:
         """Close the connections whose time is over."""
@@ -66,7 +63,9 @@ class EnginePool:
 
     def _put(self, key: PoolKey, connection: EngineConnection) -> None:
         self._idle.setdefault(key, []).append(connection)
-        connection.idle_since = self._clock()
+        now = connection.idle_since = self._clock()
+        if connection.used == 1:  # not before: one that is never made is never lost either
+            self._rounds.join(connection, now)
 
     def _forget(self, key: PoolKey, connection: EngineConnection) -> None:
         self._rounds.leave(connection)
