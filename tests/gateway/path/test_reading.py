@@ -9,7 +9,14 @@ import pytest
 from sllm_actors.api_error import ApiError
 from sllm_actors.gateway.headers import Headers
 from sllm_actors.gateway.path.clients.request_head import RequestHead
-from sllm_actors.gateway.path.reading import Reading, affinity_of, is_coded, prompt_of, read_request
+from sllm_actors.gateway.path.reading import (
+    READ_HERE,
+    Reading,
+    affinity_of,
+    is_coded,
+    prompt_of,
+    read_request,
+)
 
 BODY = b'{"model":"m","messages":["hi"],"n":0.10}'
 FORM = b'--X\r\nContent-Disposition: form-data; name="model"\r\n\r\nm\r\n--X--\r\n'
@@ -30,6 +37,16 @@ def test_only_what_is_named_of_a_body_is_changed() -> None:
     assert (reading.fields.model, reading.body) == ("m", BODY)
     assert reading.body_with({}) is BODY
     assert reading.body_with({"model": "o"}, ["n"]) == b'{"model":"o","messages":["hi"]}'
+
+
+def test_the_members_of_a_large_body_are_found_once() -> None:
+    rest = b'"messages":["' + b"x" * READ_HERE + b'"]}'
+    for mark in (b"", b"\xef\xbb\xbf"):
+        reading = read(mark + b'{"model":"m",' + rest)
+        assert reading.members is not None
+        assert [each.key for each in reading.members] == ["model", "messages"]
+        assert reading.body_with({"model": "other"}) == mark + b'{"model":"other",' + rest
+    assert read().members is None
 
 
 def test_a_form_is_read_as_one() -> None:

@@ -6,7 +6,7 @@ So numbers keep their digits (``1e400``, ``0.10``) and keys their order, whateve
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -29,7 +29,12 @@ _PLAIN = re.compile(_STRING + rb'|[^\s,\[\]{}"]+', re.DOTALL)  # a value that is
 _STRING_OR_BRACKET = re.compile(_STRING + rb"|[\[\]{}]", re.DOTALL)
 
 
-def with_changes(body: bytes, change: Mapping[str, Any], drop: Collection[str] = ()) -> bytes:
+def with_changes(
+    body: bytes,
+    change: Mapping[str, Any],
+    drop: Collection[str] = (),
+    members: Sequence[Member] | None = None,
+) -> bytes:
     """Return a JSON object with other values for some of its top-level keys.
 
     Args:
@@ -37,6 +42,7 @@ def with_changes(body: bytes, change: Mapping[str, Any], drop: Collection[str] =
         change: New values by key: anything that msgspec encodes, as ``msgspec.Raw`` for what is JSON already.
             A key that the object has keeps its place, each time that it comes; another is added at the end.
         drop: Keys that are left out, each time that they come, unless they are in ``change``, too.
+        members: What ``members_of`` finds in the object without its byte order mark, if that is known.
 
     Returns:
         The changed object; ``body`` itself if there was nothing to change.
@@ -46,7 +52,7 @@ def with_changes(body: bytes, change: Mapping[str, Any], drop: Collection[str] =
     """
     mark = BYTE_ORDER_MARK if body.startswith(BYTE_ORDER_MARK) else b""
     text = body.removeprefix(mark)
-    members = list(members_of(text))
+    members = list(members_of(text)) if members is None else members
     if not change and not any(each.key in drop for each in members):
         return body
     new = {key: msgspec.json.encode(value) for key, value in change.items()}

@@ -42,14 +42,11 @@ from .engines.connector import Connector, OpenStream
 from .engines.request import EngineRequest
 from .exchange import Exchange
 from .failover import CONFIRM_SECONDS, Failover, Rules
-from .reading import Reading, affinity_of, is_coded, prompt_of, read_request
+from .reading import READ_HERE, Reading, affinity_of, is_coded, prompt_of, read_request
 
 log = structlog.get_logger()
 
 MESSAGES_PATH = b"/v1/messages"
-
-READ_HERE = 2**20
-"""Bytes of a body that are read on the event loop; a larger one is read in a thread."""
 
 SHORT_BODY = 64 * 2**10
 """A refused request whose body is announced as shorter is answered when that has come: then the connection

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from sllm_actors.gateway.bodies.content_coding import coding_of, decoded
 from sllm_actors.gateway.bodies.form import FormReader, is_form, read_form, with_form_changes
+from sllm_actors.gateway.bodies.json_mistakes import BYTE_ORDER_MARK
+from sllm_actors.gateway.bodies.members import Member
 from sllm_actors.gateway.bodies.request_fields import ABSENT, RequestFields, read_fields
-from sllm_actors.gateway.bodies.rewriting import with_changes
+from sllm_actors.gateway.bodies.rewriting import members_of, with_changes
 from sllm_actors.gateway.surface import Destination, ModelIn, destination_of
 
 from .clients.request_head import RequestHead
+
+READ_HERE = 2**20
+"""Bytes of a body that are read on the event loop; a larger one is read in a thread."""
 
 
 class Reading(msgspec.Struct, frozen=True, gc=False):
@@ -25,12 +30,14 @@ class Reading(msgspec.Struct, frozen=True, gc=False):
             the model that the query names, if one does.
         body: Its body, decoded.
         form: What has read the body, if that is a form.
+        members: The members of a large body, found where the event loop does not wait for it.
     """
 
     destination: Destination
     fields: RequestFields
     body: bytes
     form: FormReader | None = None
+    members: Sequence[Member] | None = None
 
     def body_with(self, change: Mapping[str, Any], drop: Collection[str] = ()) -> bytes:
         """Return the body with other values for some of its keys or fields, and without others.
@@ -41,7 +48,7 @@ class Reading(msgspec.Struct, frozen=True, gc=False):
             return self.body
         if self.form is not None:
             return with_form_changes(self.body, self.form, change, drop)
-        return with_changes(self.body, change, drop)
+        return with_changes(self.body, change, drop, self.members)
 
 
 def is_coded(head: RequestHead) -> bool:
@@ -73,7 +80,11 @@ def read_request(head: RequestHead, body: bytes, limit: int) -> Reading:
     if content_type is not None and is_form(content_type):
         form = read_form(body, content_type)
         return Reading(destination, form.fields(), body, form)
-    return Reading(destination, read_fields(body), body)
+    fields = read_fields(body)
+    if len(body) <= READ_HERE:
+        return Reading(destination, fields, body)
+    members = list(members_of(body.removeprefix(BYTE_ORDER_MARK)))
+    return Reading(destination, fields, body, members=members)
 
 
 def prompt_of(fields: RequestFields) -> bytes | None:
