@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import time
@@ -109,16 +110,16 @@ def taken(pid: int, cluster: Cluster) -> int:
     return sum(each.status == psutil.CONN_ESTABLISHED and each.laddr[1] == port for each in found)
 
 
-def test_no_node_has_the_listening_sockets_of_another(two: Cluster) -> None:
+def test_a_node_has_its_own_listening_sockets_only_and_passes_none_on(two: Cluster) -> None:
     """A stranger's copy would leave connections waiting for a node that has ended."""
-    listening = {
-        name: {
-            each.laddr[1]
-            for each in psutil.Process(pid).net_connections("tcp")
-            if each.status == psutil.CONN_LISTEN
-        }
-        for pid, name in two.sllm.nodes()
-    }
+    listening: dict[str, set[int]] = {}
+    for pid, name in two.sllm.nodes():
+        found = psutil.Process(pid).net_connections("tcp")
+        sockets = {each.fd: each.laddr[1] for each in found if each.status == psutil.CONN_LISTEN}
+        listening[name] = set(sockets.values())
+        for descriptor in sockets:
+            flags = Path(f"/proc/{pid}/fdinfo/{descriptor}").read_text().split()[3]
+            assert int(flags, 8) & os.O_CLOEXEC
     assert {name: len(ports) for name, ports in listening.items()} == {
         "head": 2,
         "worker": 1,

@@ -50,6 +50,8 @@ def main() -> int:
     except ValueError as error:
         terminal.warn(f"error: {error}")
         return 2
+    for descriptor in settings.inherited:
+        os.set_inheritable(descriptor, False)  # they are no business of the programs that the node runs
     try:
         configure_logs(settings.log, node=settings.name)
     except OSError as error:
