@@ -24,6 +24,7 @@ from .control import Control, passed_on
 from .deployments import serve_deployments, serve_nodes
 from .ids import CONVERTERS
 from .instances import Instances
+from .openapi import DOCUMENT
 
 log = structlog.get_logger()
 
@@ -70,6 +71,10 @@ def _serve_models(app: Quart, board: Board, control: Control, is_stopping: Calla
             raise errors.gateway_stopping()
         head = "down" if control.head_node() is None else "up"
         return {"status": "ok", "head": head, "deployments": len(board.routes)}
+
+    @app.get("/openapi.json")
+    async def openapi() -> Any:
+        return DOCUMENT
 
     @app.get("/v1/models")
     async def models() -> Any:
