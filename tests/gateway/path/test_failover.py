@@ -50,6 +50,14 @@ def test_a_request_whose_engine_broke_before_an_answer_goes_to_another_replica()
     assert broke(failover(), ONE) == Elsewhere(frozenset({ONE}), 1.0 + BUDGET)
 
 
+def test_a_request_that_waits_after_a_failure_is_refused_with_its_last_error() -> None:
+    request = failover()
+    broke(request, ONE)
+    assert request.error.code == "engine_broke"
+    request.ended(TWO, AttemptEnd.NO_ROOM, "full", answered=False, now=2.0)
+    assert request.error.code == "overloaded"
+
+
 def test_a_request_whose_client_has_a_part_of_the_answer_is_not_repeated() -> None:
     assert code(broke(failover(), ONE, answered=True)) == "engine_broke"
 
