@@ -9,6 +9,7 @@ PYTEST_ARGS ?=
 UP_ARGS ?=
 BENCH_ARGS ?=
 PEERS ?= pykka xoscar ray vllm_router smg litellm
+NAMES ?=
 ROUNDS ?= 50
 SEEDS ?= 1000
 EXAMPLES ?= 5000
@@ -29,7 +30,7 @@ SHELL := /bin/sh
 .ONESHELL:
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help install up test test-quick lint format types lock bench bench-gateway bench-peers clean environment venv runtime project
+.PHONY: help install up test test-quick lint format types lock bench bench-gateway bench-peers proofs clean environment venv runtime project
 .PHONY: demo dev test-vllm vllm soak soak-store sim sim-control coverage known-imports
 
 help: ## list the targets
@@ -98,6 +99,9 @@ bench: environment ## measure actors and transport here (about 12 minutes with t
 
 bench-gateway: environment ## measure the gateway beside its peers (about 14 minutes)
 	@$(BIN)/python bench/gateway.py --json bench/results/gateway.json $(BENCH_ARGS)
+
+proofs: environment ## other people's clients and load generators before the gateway (about 4 minutes; NAMES="schemathesis …": these)
+	@$(BIN)/python -m bench.proofs $(NAMES)
 
 bench-peers: ## install PEERS="pykka xoscar ray vllm_router smg litellm", each in an environment of its own
 	@for peer in $(PEERS); do
