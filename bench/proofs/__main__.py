@@ -99,9 +99,9 @@ def schemathesis(url: str) -> list[str]:
     without ``messages``, so its ``/v1/messages`` takes no part in the second.
     """
     program = python_program("schemathesis", "schemathesis")
+    begin = (program, "--config-file", str(HERE / "schemathesis.toml"), "run")
     checks = "not_a_server_error,content_type_conformance,response_schema_conformance"
     few = ("--max-examples", "25", "--phases", "examples,coverage,fuzzing")
-    said = run([program, "run", f"{url}/openapi.json", "--checks", checks, *few], " generated, ", cwd=HERE)
     document = get(url, "/openapi.json")
     document["components"]["schemas"]["Inference"]["properties"] |= {
         "model": {"const": MODEL},
@@ -109,11 +109,12 @@ def schemathesis(url: str) -> list[str]:
     }
     paths = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses")
     document["paths"] = {path: document["paths"][path] for path in paths}
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder, "inference.json")
-        file.write_text(json.dumps(document))
-        checked = ("--url", url, "--checks", "not_a_server_error")
-        return said + run([program, "run", str(file), *checked, *few], " generated, ", cwd=HERE)
+    with tempfile.TemporaryDirectory() as folder:  # where it keeps what it has found, too
+        cwd = Path(folder)
+        said = run([*begin, f"{url}/openapi.json", "--checks", checks, *few], " generated, ", cwd=cwd)
+        (cwd / "inference.json").write_text(json.dumps(document))
+        to = ("inference.json", "--url", url, "--checks", "not_a_server_error")
+        return said + run([*begin, *to, *few], " generated, ", cwd=cwd)
 
 
 def vllm_bench(url: str) -> list[str]:
