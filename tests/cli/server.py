@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
-import uvicorn
+import anyio
+from anyio.from_thread import start_blocking_portal
 from attrs import define, field
 from quart import Quart, Response, jsonify, request
 
+from sllm_actors.http_server import serve_asgi
 from sllm_actors.serving.id_converter import IdConverter
 
 Answer = tuple[Response, int]
-STARTUP_SECONDS = 10.0
+STOP_SECONDS = 10.0
 
 
 def deployment(name: str, *, state: str = "ready", **more: Any) -> dict[str, Any]:
@@ -269,16 +271,13 @@ def _serve_chat(app: Quart, gateway: PlayedGateway) -> None:
 @contextmanager
 def serving(app: Callable[..., Any]) -> Iterator[str]:
     """Serve ``app`` on a free port of loopback while the context lasts; give its address."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        config = uvicorn.Config(
-            app, log_level="error", lifespan="off", ws="none", timeout_graceful_shutdown=1
-        )
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
+    listener = socket.create_server(("127.0.0.1", 0))
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    with start_blocking_portal("asyncio") as portal:
+        shutdown = portal.call(anyio.Event)
+        served = portal.start_task_soon(partial(serve_asgi, app, listener, shutdown=shutdown, grace=1.0))
         try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+            yield url
         finally:
-            server.should_exit = True
-            thread.join(STARTUP_SECONDS)
-            assert not thread.is_alive()
+            portal.call(shutdown.set)
+            served.result(STOP_SECONDS)
