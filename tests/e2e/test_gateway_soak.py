@@ -80,7 +80,6 @@ def test_under_mixed_load_and_kills_each_client_gets_what_it_asked_for_and_nothi
     mix, seen = asyncio.run(load(cluster, gateway))
 
     told = f"seed {SEED}, {len(mix.kills)} kills, {sorted(mix.outcomes.items())}"
-    print(told, seen, f"then {gateway.memory_info().rss}")  # noqa: T201 - shown by -s
     assert not mix.mistakes, (told, len(mix.mistakes), *mix.mistakes[:3])
     assert mix.kills, told
     assert mix.outcomes["plain: answered"] > CLIENTS, told
@@ -90,11 +89,13 @@ def test_under_mixed_load_and_kills_each_client_gets_what_it_asked_for_and_nothi
 
     eventually(lambda: demand(cluster) == (0, 0), within=20, what=f"nothing is held or in flight; {told}")
     eventually(lambda: gateway.num_fds() <= before, within=20, what=f"as few descriptors as before; {told}")
-    assert gateway.memory_info().rss <= 1.2 * seen.warm + 16 * 2**20, (told, seen)
+    most = 1.2 * seen.warm + 16 * 2**20
+    eventually(lambda: gateway.memory_info().rss <= most, within=20, what=f"memory as before; {told} {seen}")
     assert cluster.sllm.node("gateway-0") == gateway.pid
     log = (cluster.data_dir / "gateway-0" / "node.log").read_text()
     assert [line for line in log.splitlines() if "mistake" in line or '"level": "error"' in line] == []
     assert "Traceback" not in log + cluster.sllm.output
+    print(told, seen, f"rss={gateway.memory_info().rss} fds={before}->{gateway.num_fds()}")  # noqa: T201
 
 
 async def load(cluster: Cluster, gateway: psutil.Process) -> tuple[Mix, Seen]:
