@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -85,7 +86,8 @@ class Proxy:
                 await sink.send(data)
         except anyio.EndOfStream:
             await self._gate.wait()
-            await sink.send_eof()
+            with contextlib.suppress(OSError, RuntimeError):  # it may be closed by now
+                await sink.send_eof()
 
     async def handle(self, near: SocketStream) -> None:
         self.opened += 1

@@ -215,6 +215,8 @@ class TunnelBroker:
         else:
             await self._run(lane, opened)
         finally:
+            # Cancelled while it dialled, nobody else knows of the streams that wait for the lane.
+            lane.sever("this node has stopped")
             self._remove(lane)
 
     async def _run(self, lane: TunnelLane, opened: OpenedLane) -> None:
