@@ -69,6 +69,7 @@ async def test_what_one_gateway_reports_all_hear_also_one_that_comes_later(tmp_p
         assert later.deaths == told
         head.tell(ReportDeath("g2", life(1), (b"short",)))
         await head.advance(KEPT)
+        await head.rest()
         assert later.deaths == second.deaths == {}
 
 
