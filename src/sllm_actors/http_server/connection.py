@@ -18,8 +18,8 @@ from hypercorn.typing import ConnectionState
 from sllm_actors.api_error import ApiError
 
 from .bounds import IDLE_SECONDS, LARGEST_HEAD, NEW_SECONDS
-from .http1 import Http1
-from .http2 import MOST_STREAMS, Http2
+from .http1 import BoundedH11
+from .http2 import MOST_STREAMS, MendedH2
 from .tasks import ASGI, ConnectionTasks
 
 log = structlog.get_logger()
@@ -65,7 +65,7 @@ class HttpConnection:
         self._writing = asyncio.Lock()
         self._idle: asyncio.TimerHandle | None = None
         self._writer: asyncio.StreamWriter | None = None
-        self._protocol: Http1 | Http2 | None = None
+        self._protocol: BoundedH11 | MendedH2 | None = None
         self._tasks: ConnectionTasks | None = None
         self._novelty: asyncio.TimerHandle | None = self._loop.call_later(NEW_SECONDS, self._settle)
 
@@ -109,7 +109,7 @@ class HttpConnection:
 
     async def close(self) -> None:
         """End the connection; requests under way are cut off."""
-        if isinstance(self._protocol, Http2):
+        if isinstance(self._protocol, MendedH2):
             with anyio.move_on_after(GOODBYE_SECONDS):
                 await self._protocol.goodbye()
         self._hang_up()
@@ -131,7 +131,7 @@ class HttpConnection:
                 is_draining=self._is_draining,
                 on_failure=self._hang_up,
             )
-            protocol = self._protocol = (Http2 if is_http2 else Http1)(
+            protocol = self._protocol = (MendedH2 if is_http2 else BoundedH11)(
                 cast("Any", self._app),
                 self._config,
                 WorkerContext(None),
@@ -151,7 +151,7 @@ class HttpConnection:
                     await protocol.handle(Closed())
 
     async def _read(
-        self, reader: asyncio.StreamReader, protocol: Http1 | Http2, tasks: ConnectionTasks
+        self, reader: asyncio.StreamReader, protocol: BoundedH11 | MendedH2, tasks: ConnectionTasks
     ) -> None:
         while True:
             try:
@@ -165,7 +165,7 @@ class HttpConnection:
                 return
             if not data:
                 return
-            if isinstance(protocol, Http1) and tasks.last_inbox is not None:
+            if isinstance(protocol, BoundedH11) and tasks.last_inbox is not None:
                 await tasks.last_inbox.wait_for_room()
 
     async def _send(self, event: Event) -> None:
@@ -198,7 +198,7 @@ class HttpConnection:
 
     def _became_idle(self) -> None:
         self._on_change()
-        if isinstance(self._protocol, Http2) and self._is_draining() and self._tasks is not None:
+        if isinstance(self._protocol, MendedH2) and self._is_draining() and self._tasks is not None:
             self._tasks.spawn(self.close)
         else:
             self._start_timer()

@@ -12,7 +12,7 @@ from sllm_actors.api_error import ApiError
 from .bounds import LARGEST_HEAD
 
 
-class Http1(H11Protocol):
+class BoundedH11(H11Protocol):
     """The protocol of one connection.
 
     A request that is no HTTP/1.1, or whose head is larger than ``LARGEST_HEAD``, gets an error in JSON.

@@ -56,7 +56,7 @@ class _Buffer(StreamBuffer):
         return data
 
 
-class Http2(H2Protocol):
+class MendedH2(H2Protocol):
     """The protocol of one connection.
 
     - A stream's window opens by what its application has read, the connection's window at once: a request

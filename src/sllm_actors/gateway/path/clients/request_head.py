@@ -1,4 +1,4 @@
-"""What comes before the body of a client's request: method, target and headers. Pure."""
+"""What comes before the body of a client's request: method, target and headers."""
 
 from __future__ import annotations
 
