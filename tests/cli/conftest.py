@@ -26,6 +26,7 @@ VARIABLES = (
     "STORAGE_PATH",
     "SLLM_DATABASE_URL",
     "SLLM_DEBUG",
+    "XDG_DATA_HOME",
 )
 
 
@@ -49,10 +50,16 @@ def gateway() -> Iterator[PlayedGateway]:
 
 
 @pytest.fixture
-def sllm(gateway: PlayedGateway, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Sllm:
-    """Run ``sllm`` in this process; it is not told to wait long between two looks."""
+def sllm(
+    gateway: PlayedGateway,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Sllm:
+    """Run ``sllm`` in this process, in a home of its own; it is not told to wait long between two looks."""
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
     monkeypatch.setenv("LLM_SERVER_URL", gateway.url)
     for module in (delete, logs, progress):
         monkeypatch.setattr(module, "POLL_SECONDS", 0.01)
