@@ -12,7 +12,7 @@ from sllm_actors.actors import Address, Envelope, Incarnation, NodeId, PeerDown,
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.engines.messages import ReplicaReport
 from sllm_actors.serving.differences.feed import Beats, Feed
-from sllm_actors.serving.differences.follower import Follower
+from sllm_actors.serving.differences.follower import Changes, Follower
 from sllm_actors.serving.differences.messages import AskPage, Beat, Difference, Page
 from sllm_actors.serving.differences.publisher import Publisher
 from sllm_actors.serving.messages import GATEWAY, Demand, EngineDeath, ServedModel, Withdrawn, WorkerAddress
@@ -53,11 +53,13 @@ class PlayedHead:
     Attributes:
         demands: By deployment, as the gateway says.
         demand_messages: How many differences of demand came.
+        told: What they and the pages said, in order.
     """
 
     def __init__(self, voice: Voice, node: str, life: int, *, page: int) -> None:
         self.demands: dict[str, Demand] = {}
         self.demand_messages = 0
+        self.told: list[Changes[str, Demand]] = []
         self._demand = Follower[str, Demand](DEMAND, node)
         self._voice: Any = voice
         self.beats = Beats()
@@ -89,6 +91,8 @@ class PlayedHead:
         """Take what the gateway publishes."""
         self.demand_messages += isinstance(said, DemandDifference)
         changes = self._demand.take(said)
+        if changes.put or changes.removed:
+            self.told.append(changes)
         self.demands.update({each.deployment: each for each in changes.put})
         for name in changes.removed:
             del self.demands[name]

@@ -205,6 +205,21 @@ def test_what_is_wanted_of_a_deployment_is_known() -> None:
 # ---- refusals
 
 
+def test_each_request_that_begins_counts_once_as_a_use_and_the_last_wish_holds() -> None:
+    bench = Bench()
+    bench.replicas(1)
+    assert bench.balancer.take_uses("unknown:llamacpp") == (0, None)
+    one = bench.taken(keep_alive=60.0)
+    two = bench.held(keep_alive=0.0)
+    bench.done(one)
+    assert two.number == 1
+    assert bench.balancer.take_uses(SMOL) == (2, 0.0), "one began at a replica, and one waited first"
+    bench.done(two)
+    bench.done(bench.taken())
+    assert bench.balancer.take_uses(SMOL) == (1, None)
+    assert bench.balancer.take_uses(SMOL) == (0, None)
+
+
 def test_what_is_not_deployed_or_has_failed_is_refused_at_once() -> None:
     bench = Bench()
     assert refusal(bench).code == "model_not_found"

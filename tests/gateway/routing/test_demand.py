@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import anyio
@@ -11,6 +13,7 @@ from tests.gateway.conftest import Engines
 from tests.gateway.kit import PlayedCluster, replica, served
 from tests.gateway.raw_engine import Call
 
+from sllm_actors.gateway.routing import actor
 from sllm_actors.serving.messages import GATEWAY, Demand
 from sllm_actors.serving.streams import DemandDifference
 from sllm_actors.transport import PeerUp
@@ -26,8 +29,8 @@ async def until(condition: Callable[[], object]) -> None:
             await anyio.sleep(0.01)
 
 
-async def ask(cluster: PlayedCluster) -> None:
-    await cluster.http().post("/v1/embeddings", json={"model": "smol"})
+async def ask(cluster: PlayedCluster, model: str = "smol") -> None:
+    await cluster.http().post("/v1/embeddings", json={"model": model})
 
 
 async def test_the_head_hears_of_what_is_held_and_in_flight_until_nothing_is(
@@ -44,9 +47,9 @@ async def test_the_head_hears_of_what_is_held_and_in_flight_until_nothing_is(
         engine.behave = wait
         for _ in range(3):
             tasks.start_soon(ask, cluster)
-        await until(lambda: cluster.nodes.head.demands == {SMOL: Demand(SMOL, 3, 0, 0)})
+        await until(lambda: cluster.nodes.head.demands == {SMOL: Demand(SMOL, 3, 0, 0, 3)})
         await cluster.report(replica(address=engine.address, concurrency=2))
-        await until(lambda: cluster.nodes.head.demands == {SMOL: Demand(SMOL, 1, 2, 1)})
+        await until(lambda: cluster.nodes.head.demands == {SMOL: Demand(SMOL, 1, 2, 1, 3)})
         go_on.set()
         await until(lambda: cluster.nodes.head.demands == {})
 
@@ -66,7 +69,7 @@ async def test_changes_that_come_together_go_together(cluster: PlayedCluster, br
 async def test_another_head_and_one_that_missed_something_hear_of_all_that_there_is(
     cluster: PlayedCluster,
 ) -> None:
-    expected = {SMOL: Demand(SMOL, 1, 0, 0)}
+    expected = {SMOL: Demand(SMOL, 1, 0, 0, 1)}
     await cluster.deploy(served())
     lost: list[Any] = []
 
@@ -92,6 +95,43 @@ async def test_another_head_and_one_that_missed_something_hear_of_all_that_there
         await until(lambda: cluster.system.statistics().restarts > restarts)
         await until(lambda: cluster.system.whereis(GATEWAY))
         await until(lambda: cluster.nodes.head.follows not in (None, before))
-        assert cluster.nodes.head.demands == expected
+        assert cluster.nodes.head.demands == {SMOL: Demand(SMOL, 1)}, "none has begun since"
         tasks.cancel_scope.cancel()
     await until(lambda: cluster.nodes.head.demands == {})
+
+
+async def test_the_head_hears_of_requests_that_begin_and_end_between_two_reports(
+    cluster: PlayedCluster, broken_engine: Engines
+) -> None:
+    async with broken_engine() as engine:
+        await cluster.deploy(served())
+        await cluster.report(replica(address=engine.address))
+        told = cluster.nodes.head.told
+        for number in (1, 2, 3):
+            await ask(cluster)
+            await ask(cluster)
+            await until(lambda: told and told[-1].removed)
+            assert cluster.nodes.head.demands == {}
+            last = [changes.put[-1] for changes in told if changes.put]
+            assert (last[-1].held, last[-1].in_flight) == (0, 0), "idle time begins with this"
+            uses = sum(now.uses for now, then in pairwise((*last, Demand(SMOL))) if then.uses < now.uses)
+            assert uses == 2 * number, last
+
+
+async def test_a_first_request_that_waits_is_told_at_once_and_with_it_all_that_has_changed(
+    cluster: PlayedCluster, broken_engine: Engines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(actor, "REPORT_DELAY", 3600.0)
+    async with broken_engine() as engine:
+        await cluster.deploy(served(), served("other"))
+        await cluster.report(replica(address=engine.address))
+        await ask(cluster)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(partial(ask, cluster, model="other"))
+            await until(lambda: cluster.nodes.head.told)
+            (first,) = cluster.nodes.head.told[:1]
+            assert {each.deployment: (each.held, each.uses) for each in first.put} == {
+                SMOL: (0, 1),
+                "other:llamacpp": (1, 1),
+            }
+            tasks.cancel_scope.cancel()

@@ -30,6 +30,19 @@ def test_demand_is_added_up_over_gateways() -> None:
     assert table.keys_of("nobody") == ()
 
 
+def test_a_use_is_seen_though_it_is_over_and_the_last_wish_of_a_client_holds() -> None:
+    table = DemandTable()
+    said(table, "g1", Demand("a", uses=1, keep_alive=60.0))
+    assert table.of("a") == TotalDemand(uses=1, keep_alive=60.0), "no gateway has requests now"
+    said(table, "g2", Demand("a", 1, uses=4, keep_alive=-1.0))
+    assert table.of("a") == TotalDemand(held=1, gateways=1, uses=5, keep_alive=-1.0)
+    said(table, "g1", Demand("a", uses=2, keep_alive=0.0))
+    said(table, "g3", Demand("a", uses=1))
+    assert table.of("a").keep_alive == 0.0, "a request that wishes nothing leaves it as it was"
+    table.report("g1", (), ("a",), 1.0)
+    assert (table.of("a").uses, table.of("a").keep_alive) == (5, -1.0)
+
+
 def test_a_gateway_keeps_its_share_for_a_while_after_its_clients_left() -> None:
     table = DemandTable()
     said(table, "g1", Demand("a", 1))

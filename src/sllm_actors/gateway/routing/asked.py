@@ -38,6 +38,7 @@ class Asked:
         prompt: The bytes of the prompt, or of the messages, for the policy ``prefix``.
         tried: Replicas that the request is never given: it was tried there in vain.
         stored: What it is about, if that is held by one replica; it is given no other.
+        keep_alive: See ``Demand.keep_alive``; None if the request says nothing of it.
     """
 
     deployment: str
@@ -46,6 +47,7 @@ class Asked:
     prompt: bytes | None = None
     tried: frozenset[ReplicaId] = frozenset()
     stored: Stored | None = None
+    keep_alive: float | None = None
 
     @property
     def holder(self) -> ReplicaId | None:

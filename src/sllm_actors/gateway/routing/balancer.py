@@ -101,6 +101,7 @@ class Balancer:
         place = None if line.releasing else line.policy.choose(line.ready, asked)
         if place is None:
             return None
+        line.use(asked)
         self._begin(line, place, user)
         return place.upstream
 
@@ -140,6 +141,7 @@ class Balancer:
         self._numbers += 1
         hold = Hold(asked, user, self._numbers, now if began is None else began, latest, notice, error)
         line.holds.join(hold)
+        line.use(asked)
         self._note(line)
         self._look_at(line, hold, now)
         if not line.releasing and line.holds.first(_open(line.ready)) is not None:
@@ -266,6 +268,14 @@ class Balancer:
             call()
         else:
             place.idle_calls.append(call)
+
+    def take_uses(self, deployment: str) -> tuple[int, float | None]:
+        """Return how many requests of a deployment have begun since the last call, and what they wish.
+
+        That is the ``keep_alive`` of the last of these requests that has one, or None.
+        """
+        line = self._lines.get(deployment)
+        return (0, None) if line is None else line.take_uses()
 
     def take_changed(self) -> frozenset[str]:
         """Return the deployments of which more or fewer requests wait, or are under way, since the last call.

@@ -23,6 +23,7 @@ class DemandFeed:
         self._balancer = balancer
         self._publisher = Publisher(DEMAND, node, life)
         self._head: ActorRef | None = None
+        self._at_rest: set[str] = set()  # their entries go with the next report
         for name in balancer.busy():
             self._put(name)
 
@@ -33,7 +34,11 @@ class DemandFeed:
 
     def publish(self) -> None:
         """Send what has changed since the last call."""
-        for name in self._balancer.take_changed():
+        changed = self._balancer.take_changed()
+        at_rest, self._at_rest = self._at_rest - changed, set()
+        for name in at_rest:
+            self._publisher.remove(name)
+        for name in changed:
             self._put(name)
         for difference in self._publisher.flush():
             if self._head is not None:
@@ -50,8 +55,15 @@ class DemandFeed:
         head.tell(self._publisher.page(question.after))
 
     def _put(self, name: str) -> None:
-        held, in_flight = self._balancer.held(name), self._balancer.in_flight(name)
-        if held or in_flight:
-            self._publisher.put(Demand(name, held, in_flight, self._balancer.ready(name)))
-        else:
+        balancer, known = self._balancer, self._publisher.get(name)
+        held, in_flight = balancer.held(name), balancer.in_flight(name)
+        uses, keep_alive = balancer.take_uses(name)
+        if not (held or in_flight or uses):
             self._publisher.remove(name)
+            return
+        if not (held or in_flight):
+            self._at_rest.add(name)
+        if known is not None:
+            uses += known.uses
+            keep_alive = known.keep_alive if keep_alive is None else keep_alive
+        self._publisher.put(Demand(name, held, in_flight, balancer.ready(name), uses, keep_alive))

@@ -55,6 +55,22 @@ class Line:
         self.releasing = False
         self.in_flight = 0
         self.measured = Measured()
+        self._uses = 0
+        self._keep_alive: float | None = None
+
+    # ---- what the head is told
+
+    def use(self, asked: Asked) -> None:
+        """Count a request that begins."""
+        self._uses += 1
+        if asked.keep_alive is not None:
+            self._keep_alive = asked.keep_alive
+
+    def take_uses(self) -> tuple[int, float | None]:
+        """See ``Balancer.take_uses``."""
+        taken = (self._uses, self._keep_alive)
+        self._uses, self._keep_alive = 0, None
+        return taken
 
     # ---- the route
 

@@ -27,12 +27,20 @@ class TotalDemand:
         in_flight: How many are under way.
         gateways: How many gateways have such requests.
         reached: The most ready replicas that one of these gateways reaches.
+        uses: How many requests have begun that these gateways have told of. It falls when an entry of a
+            gateway goes; a deployment that was used between two reports has an entry for at least one report.
+        keep_alive: What the last request wished that said how many seconds the replicas are to stay once they
+            are idle, negative for always; of several gateways, the one that reported such a wish last. None
+            if no request of these entries wished anything. It is the client's wish: not capped yet, and gone
+            with the entries, so whoever goes by it remembers it, as long as no request wishes otherwise.
     """
 
     held: int = 0
     in_flight: int = 0
     gateways: int = 0
     reached: int = 0
+    uses: int = 0
+    keep_alive: float | None = None
 
 
 @define
@@ -66,7 +74,10 @@ class DemandTable:
         for demand in put:
             name = demand.deployment
             known.demands[name] = demand
-            self._deployments.setdefault(name, {})[gateway] = demand
+            gateways = self._deployments.setdefault(name, {})
+            if demand.keep_alive is not None:
+                gateways.pop(gateway, None)  # to the end: its wish is the last one
+            gateways[gateway] = demand
             changed.add(name)
         if known.silent:
             known.silent = False
@@ -130,11 +141,14 @@ class DemandTable:
             for gateway, demand in self._deployments.get(deployment, {}).items()
             if not self._gateways[gateway].silent
         ]
+        wishes = (each.keep_alive for each in reversed(demands))
         return TotalDemand(
             held=sum(each.held for each in demands),
             in_flight=sum(each.in_flight for each in demands),
-            gateways=len(demands),
+            gateways=sum(1 for each in demands if each.held or each.in_flight),
             reached=max((each.ready for each in demands), default=0),
+            uses=sum(each.uses for each in demands),
+            keep_alive=next((wish for wish in wishes if wish is not None), None),
         )
 
     @staticmethod
