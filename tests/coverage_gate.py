@@ -120,6 +120,7 @@ TESTS = {
         "picture/test_races",
         "picture/test_recovery",
         "picture/test_rollout",
+        "picture/test_room",
         "picture/test_tally",
         "views/test_cursors",
         "views/test_deployments",

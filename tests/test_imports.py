@@ -232,6 +232,8 @@ PURE_CORES = {
         "picture.recovery",
         "picture.replica",
         "picture.rollout",
+        "picture.room.fitting",
+        "picture.room.need",
         "picture.settling",
         "picture.tally",
         "views.answers",

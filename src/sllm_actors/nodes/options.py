@@ -43,6 +43,8 @@ class EngineOptions(NodeOptions):
 
     Attributes:
         gpus: How many GPUs engines may use, or None for all that are found.
+        slots: The most engines that run at a time, or None for no limit.
+        memory_budget: Bytes of memory that engines may have together, or None for no limit.
         storage_path: The folder in which the folder ``models`` is, or None for the data directory.
         storage_quota: Bytes that model files may have together, or None for all that the disk has.
         labels: Properties of this machine, for placement.
@@ -54,6 +56,8 @@ class EngineOptions(NodeOptions):
     """
 
     gpus: int | None = None
+    slots: int | None = None
+    memory_budget: int | None = None
     storage_path: Path | None = None
     storage_quota: int | None = None
     labels: dict[str, str] = field(factory=dict, converter=_as_dict)

@@ -97,6 +97,8 @@ class WorkerNodeSettings(MemberSettings):
 
     title: str = ""
     gpus: int | None = None
+    slots: int | None = None
+    memory_budget: int | None = None
     storage_path: Path | None = None
     storage_quota: int | None = None
     labels: dict[str, str] = field(factory=dict)

@@ -158,6 +158,8 @@ def _inventory(settings: WorkerNodeSettings, host: EngineHost, replicas: Replica
         address=(settings.advertise, settings.ports["transport"]),
         gpus=settings.gpus,
         labels=settings.labels,
+        slots=settings.slots,
+        memory_budget=settings.memory_budget,
     )
 
 

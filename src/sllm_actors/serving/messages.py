@@ -84,6 +84,8 @@ class Inventory:
         labels: Labels by name, as the worker was started with.
         fork_servers: The fork servers of its engines.
         models: The models on its disk, whole or in part; at most the 256 that were used last.
+        slots: The most engines that may run at a time, or None for no limit.
+        memory_budget: Bytes of memory that engines may have together; 0 for no limit.
     """
 
     name: str = ""
@@ -96,6 +98,8 @@ class Inventory:
     labels: dict[str, str] = field(factory=dict)
     fork_servers: tuple[ForkServerReport, ...] = ()
     models: tuple[CachedModel, ...] = ()
+    slots: int | None = None
+    memory_budget: int = 0
 
     @property
     def usable_gpus(self) -> int:

@@ -8,6 +8,7 @@ from sllm_actors.serving.picture.deployment import Deployment, Revision
 from sllm_actors.serving.picture.fleet import Fleet
 from sllm_actors.serving.picture.node import KnownNode, Link
 from sllm_actors.serving.picture.replica import Told
+from sllm_actors.serving.picture.room.need import capacity, need_of
 
 
 @frozen(order=True)
@@ -28,15 +29,17 @@ def candidate(node: KnownNode, deployment: Deployment, revision: Revision, now: 
     if node.rejects((deployment.uid, revision.number), now):
         return None
     gpus = node.inventory.gpus
-    used = sum(replica.gpus for replica in node.replicas.values())
-    free = max(0, sum(not gpu.stuck for gpu in gpus) - used)
-    if revision.spec.gpus_on(len(gpus)) > free:
+    need = need_of(revision.spec, len(gpus))
+    free = capacity(node.inventory)
+    for replica in node.replicas.values():
+        free = free.without(replica.need)
+    if not free.fits(need):
         return None
     same = sum(
         replica.key.uid == deployment.uid and replica.ordered is Told.RUN
         for replica in node.replicas.values()
     )
-    return Candidate(same, bool(gpus), free, len(node.replicas), node.id)
+    return Candidate(same, bool(gpus), max(0, free.gpus), len(node.replicas), node.id)
 
 
 def choose(fleet: Fleet, deployment: Deployment, revision: Revision, now: float, but: str = "") -> str | None:

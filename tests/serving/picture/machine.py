@@ -23,9 +23,9 @@ class Machine:
         slow: Whether what is to stop drains first, until ``end``.
     """
 
-    def __init__(self, name: str, gpus: int) -> None:
+    def __init__(self, name: str, gpus: int, *, slots: int | None = None, memory: int = 0) -> None:
         self.name = name
-        self.inventory = Inventory(name=name, port=8002, cpus=8)
+        self.inventory = Inventory(name=name, port=8002, cpus=8, slots=slots, memory_budget=memory)
         self.has_gpus(gpus)
         self.changes = 0
         self.life = 1

@@ -8,6 +8,7 @@ import pytest
 from attrs import evolve
 
 from sllm_actors.serving.picture.audit import Audit
+from sllm_actors.serving.picture.room.need import Free, Need
 
 from .world import World, count
 
@@ -25,11 +26,11 @@ def _world() -> World:
 
 
 def used(world: World) -> None:
-    world.picture.fleet.nodes["a"].used_gpus += 1
+    world.picture.fleet.nodes["a"].used += Need(gpus=1)
 
 
 def room(world: World) -> None:
-    world.picture.fleet.room.put("b", has_gpus=True, free=7, load=0)
+    world.picture.fleet.room.put("b", has_gpus=True, free=Free(7), load=0)
 
 
 def missing_room(world: World) -> None:
@@ -78,7 +79,7 @@ def waits(world: World) -> None:
 
 def queued(world: World) -> None:
     for index in range(9):
-        world.picture.planner.waiting.add(f"x{index}", 1)
+        world.picture.planner.waiting.add(f"x{index}", Need(1))
 
 
 def route(world: World) -> None:

@@ -192,7 +192,7 @@ def test_a_vllm_deployment_takes_no_gpu_where_there_is_none() -> None:
     world.worker("cpu", gpus=0)
     world.worker("gpu", gpus=1)
     known = world.deploy("m", backend="vllm", **count(3))
-    assert sorted((each.node, each.gpus) for each in known.replicas.values()) == [
+    assert sorted((each.node, each.need.gpus) for each in known.replicas.values()) == [
         ("cpu", 0),
         ("cpu", 0),
         ("gpu", 1),

@@ -15,21 +15,23 @@ from sllm_actors.serving.picture.events import (
 from sllm_actors.serving.picture.indices.queues import LOOKED_AT, WaitingQueues
 from sllm_actors.serving.picture.indices.room import RoomIndex
 from sllm_actors.serving.picture.indices.timers import Timers
+from sllm_actors.serving.picture.room.need import NOTHING, Free, Need
 
 from .world import World, count
 
 
 def test_the_best_worker_has_the_fewest_of_the_same_then_the_least_room_then_the_least_load() -> None:
     index = RoomIndex()
-    index.put("cpu", has_gpus=False, free=0, load=5)
-    index.put("roomy", has_gpus=True, free=4, load=0)
-    index.put("tight", has_gpus=True, free=1, load=3)
-    index.put("idle", has_gpus=True, free=1, load=0)
-    assert index.best(1, 1, {}, lambda _: True) == "idle"
-    assert index.best(1, 1, {"idle": 1}, lambda _: True) == "tight"
-    assert index.best(1, 1, {"idle": 1, "tight": 2, "roomy": 1}, lambda _: True) == "idle"
-    assert index.best(2, 0, {}, lambda _: True) == "cpu"
-    assert index.best(2, 2, {}, lambda node: node != "roomy") is None
+    index.put("cpu", has_gpus=False, free=Free(), load=5)
+    index.put("roomy", has_gpus=True, free=Free(4), load=0)
+    index.put("tight", has_gpus=True, free=Free(1), load=3)
+    index.put("idle", has_gpus=True, free=Free(1), load=0)
+    one, two = Need(1), Need(2)
+    assert index.best(one, one, {}, lambda _: True) == "idle"
+    assert index.best(one, one, {"idle": 1}, lambda _: True) == "tight"
+    assert index.best(one, one, {"idle": 1, "tight": 2, "roomy": 1}, lambda _: True) == "idle"
+    assert index.best(two, NOTHING, {}, lambda _: True) == "cpu"
+    assert index.best(two, two, {}, lambda node: node != "roomy") is None
     index.remove("cpu")
     index.remove("cpu")
     assert index.get("cpu") is None
@@ -40,16 +42,16 @@ def test_the_best_worker_has_the_fewest_of_the_same_then_the_least_room_then_the
 def test_a_head_of_a_queue_that_cannot_use_the_room_does_not_block_the_others() -> None:
     queues = WaitingQueues()
     for index in range(LOOKED_AT + 1):
-        queues.add(f"u{index}", 1)
-    queues.add("u0", 1)
-    queues.add("large", 4)
-    queues.add("larger", 8)
-    assert list(queues.for_room(4, lambda uid: uid == "large")) == ["large"]
-    assert list(queues.for_room(4, lambda uid: uid != "large")) == ["u0", "u1", "u2", "u3"]
-    assert list(queues.for_room(1, lambda uid: uid == f"u{LOOKED_AT}")) == []  # its own timer tries it
-    queues.add("large", 1)
+        queues.add(f"u{index}", Need(1))
+    queues.add("u0", Need(1))
+    queues.add("large", Need(4))
+    queues.add("larger", Need(8))
+    assert list(queues.for_room(Free(4), lambda uid: uid == "large")) == ["large"]
+    assert list(queues.for_room(Free(4), lambda uid: uid != "large")) == ["u0", "u1", "u2", "u3"]
+    assert list(queues.for_room(Free(1), lambda uid: uid == f"u{LOOKED_AT}")) == []  # its own timer tries it
+    queues.add("large", Need(1))
     queues.remove("nobody")
-    assert list(queues.for_room(9, lambda uid: uid == "large")) == []
+    assert list(queues.for_room(Free(9), lambda uid: uid == "large")) == []
     assert len(queues) == LOOKED_AT + 3
 
 

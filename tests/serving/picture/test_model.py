@@ -28,6 +28,7 @@ LONG = "SLLM_PICTURE_EXAMPLES" in os.environ
 EXAMPLES = int(os.environ.get("SLLM_PICTURE_EXAMPLES", "60"))
 
 GPUS = {"a": 2, "b": 1, "c": 0, "d": 2}
+SLOTS = {"c": 2, "d": 1}  # of the others, any number of engines may run
 MODELS = ("cpu", "one", "two", "any", "out")
 URLS = ["http://a:1", "http://b:1", "http://c:1"]
 
@@ -65,7 +66,7 @@ class Histories(RuleBasedStateMachine):
         self.lost = False
         self.placed: dict[str, int] = {}
         for name, gpus in GPUS.items():
-            self.world.worker(name, gpus)
+            self.world.worker(name, gpus, slots=SLOTS.get(name))
 
     @initialize(deployed=st.sets(models, min_size=1), prompt=flags, replicas=st.integers(1, 3))
     def begin(self, deployed: set[str], prompt: bool, replicas: int) -> None:
@@ -274,10 +275,16 @@ class Histories(RuleBasedStateMachine):
     @invariant()
     def no_worker_is_over_committed(self) -> None:
         for name, node in self.world.picture.fleet.nodes.items():
-            assert node.used_gpus <= GPUS[name], f"{name} has more replicas than GPUs"
+            assert node.used.gpus <= GPUS[name], f"{name} has more replicas than GPUs"
         for name, machine in self.world.machines.items():
             runs = sum(report.gpus for report in machine.running.values())
             assert runs <= GPUS[name], f"{name} runs more than it has room for"
+        for name, slots in SLOTS.items():
+            known = self.world.picture.fleet.nodes.get(name)  # a head without its store knows none at first
+            assert known is None or known.used.slots <= slots, f"{name} has more engines than slots"
+            running = self.world.machines[name].running
+            engines = sum(not key.deployment.endswith(":external") for key in running)
+            assert engines <= slots, f"{name} runs more engines than it may"
 
     @invariant()
     def everything_wanted_has_a_place_or_a_reason(self) -> None:

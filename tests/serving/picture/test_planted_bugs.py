@@ -21,6 +21,7 @@ from sllm_actors.serving.picture.picture import Picture
 from sllm_actors.serving.picture.planner import Planner
 from sllm_actors.serving.picture.recovery import Recovery
 from sllm_actors.serving.picture.replica import KnownReplica, Told
+from sllm_actors.serving.picture.room.need import Need
 from sllm_actors.serving.store.records import NodeRecord, PutDeployment, PutNode
 
 from .checked import CheckedPicture
@@ -40,16 +41,21 @@ Patch = pytest.MonkeyPatch
 
 
 def counts_one_gpu_too_many(patch: Patch) -> None:
-    free = KnownNode.spare_gpus.fget  # type: ignore[attr-defined]
-    patch.setattr(KnownNode, "spare_gpus", property(lambda node: free(node) + (node.gpus > 0)))
+    free = KnownNode.free.fget  # type: ignore[attr-defined]
+    patch.setattr(KnownNode, "free", property(lambda node: free(node).beside(Need(int(node.gpus > 0)))))
+
+
+def counts_one_slot_too_many(patch: Patch) -> None:
+    free = KnownNode.free.fget  # type: ignore[attr-defined]
+    patch.setattr(KnownNode, "free", property(lambda node: free(node).beside(Need(slots=1))))
 
 
 def takes_the_last_worker_with_room(patch: Patch) -> None:
-    def with_room(index: RoomIndex, *needs: int) -> Any:
+    def with_room(index: RoomIndex, *needs: Need) -> Any:
         return reversed(list(original(index, *needs)))
 
-    original = RoomIndex._with_room
-    patch.setattr(RoomIndex, "_with_room", with_room)
+    original = RoomIndex.with_room
+    patch.setattr(RoomIndex, "with_room", with_room)
 
 
 def forgets_that_one_waits(patch: Patch) -> None:
@@ -146,9 +152,9 @@ def tells_gateways_nothing_new(patch: Patch) -> None:
 
 def ignores_that_gpus_are_free_again(patch: Patch) -> None:
     def drop(fleet: Fleet, replica: KnownReplica) -> None:
-        used = fleet.nodes[replica.node].used_gpus
+        used = fleet.nodes[replica.node].used
         original(fleet, replica)
-        fleet.nodes[replica.node].used_gpus = used
+        fleet.nodes[replica.node].used = used
 
     original = Fleet.drop
     patch.setattr(Fleet, "drop", drop)
@@ -156,6 +162,7 @@ def ignores_that_gpus_are_free_again(patch: Patch) -> None:
 
 BUGS: list[tuple[Callable[[Patch], None], str, type[Picture]]] = [
     (counts_one_gpu_too_many, "more replicas than GPUs", Picture),
+    (counts_one_slot_too_many, "more engines than slots", Picture),
     (takes_the_last_worker_with_room, "was chosen, not", CheckedPicture),
     (forgets_that_one_waits, "why", CheckedPicture),
     (stops_old_replicas_at_once, "others serve", CheckedPicture),

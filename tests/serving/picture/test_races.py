@@ -16,6 +16,7 @@ from sllm_actors.serving.picture.events import (
     ReplicasReported,
 )
 from sllm_actors.serving.picture.indices.queues import WaitingQueues
+from sllm_actors.serving.picture.room.need import Free, Need
 from sllm_actors.serving.store.records import NodeRecord
 
 from .world import World, count
@@ -162,10 +163,10 @@ def test_a_plan_that_comes_to_no_end_goes_on_later(monkeypatch: pytest.MonkeyPat
 
 def test_a_queue_keeps_what_is_left_of_it() -> None:
     queues = WaitingQueues()
-    queues.add("a", 1)
-    queues.add("b", 1)
+    queues.add("a", Need(1))
+    queues.add("b", Need(1))
     queues.remove("a")
-    assert list(queues.for_room(1, lambda _: True)) == ["b"]
+    assert list(queues.for_room(Free(1), lambda _: True)) == ["b"]
 
 
 def test_the_place_of_an_old_replica_on_a_drained_worker_is_none() -> None:

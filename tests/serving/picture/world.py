@@ -140,9 +140,9 @@ class World:
 
     # ---- workers
 
-    def worker(self, name: str, gpus: int = 1) -> Machine:
+    def worker(self, name: str, gpus: int = 1, *, slots: int | None = None, memory: int = 0) -> Machine:
         """Add a worker that is linked and has reported."""
-        self.machines[name] = Machine(name, gpus)
+        self.machines[name] = Machine(name, gpus, slots=slots, memory=memory)
         self.link(name)
         return self.machines[name]
 

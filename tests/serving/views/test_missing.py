@@ -72,3 +72,44 @@ def test_a_worker_that_has_room_by_now_is_about_to_get_it() -> None:
     world.picture.fleet.empty(world.picture.fleet.nodes["w1"])
     known.wait = waits
     assert described(world, known)["detail"] == "w1 is about to get it"
+
+
+def test_a_worker_without_a_free_slot_is_named_with_those_that_have_them() -> None:
+    world = World()
+    world.worker("a", gpus=0, slots=2)
+    world.deploy("x")
+    world.deploy("y")
+    assert why(world) == (
+        "no worker has a free slot for it (a has 0 of 2 slots free: x:command and y:command have them)"
+    )
+    world.worker("b", gpus=0, slots=1)
+    world.worker("c", gpus=0)
+    world.drain("c")
+    lacks = why(world)
+    assert "(b has 0 of 1 slots free: m2:command has it; a has 0 of 2" in lacks
+    assert lacks.endswith("; c is being drained)")
+
+
+def test_of_many_deployments_that_have_the_slots_three_are_named() -> None:
+    world = World()
+    world.worker("a", gpus=0, slots=5)
+    for number in range(5):
+        world.deploy(f"x{number}")
+    assert why(world).endswith(
+        "(a has 0 of 5 slots free: x0:command, x1:command, x2:command and 2 more have them)"
+    )
+
+
+def test_where_workers_lack_different_things_all_that_it_takes_is_named() -> None:
+    world = World()
+    world.worker("a", gpus=1, slots=1)
+    world.worker("b", gpus=0)
+    world.deploy("x", num_gpus=0)
+    assert world.where("x:command") == {"b": 1}
+    world.deploy("y", num_gpus=0)
+    world.worker("c", gpus=1, slots=1)
+    world.drain("b")
+    for name in ("z", "u"):
+        world.deploy(name, num_gpus=0)
+    world.worker("d", gpus=0, slots=1)
+    assert why(world, num_gpus=1).startswith("no worker has 1 free GPU and a slot for it (")

@@ -12,6 +12,7 @@ from sllm_actors.engines.messages import ReplicaState
 from sllm_actors.serving.picture.deployment import Deployment
 from sllm_actors.serving.picture.node import Link
 from sllm_actors.serving.picture.replica import CRASH_LOOP
+from sllm_actors.serving.picture.room.need import need_of
 
 from .cluster import Cluster
 from .nodes import Gateway, Head, Worker
@@ -86,9 +87,9 @@ def _waits(head: Head) -> Wrong:
             continue
         pair = (deployment.uid, deployment.wait.revision)
         for node in picture.fleet.nodes.values():
-            need = deployment.revisions[deployment.wait.revision].spec.gpus_on(node.gpus)
-            if node.takes_replicas and node.free_gpus >= need and not node.rejects(pair, now):
-                yield "P2", f"{deployment.id} waits for {need} GPUs, and {node.id} has {node.free_gpus}"
+            need = need_of(deployment.revisions[deployment.wait.revision].spec, node.gpus)
+            if node.takes_replicas and node.free.fits(need) and not node.rejects(pair, now):
+                yield "P2", f"{deployment.id} waits for {need}, and {node.id} has {node.free}"
 
 
 # ---- P4

@@ -16,6 +16,7 @@ from sllm_actors.serving.picture.indices.queues import WaitingQueues
 from sllm_actors.serving.picture.planner import Planner
 from sllm_actors.serving.picture.recovery import Recovery
 from sllm_actors.serving.picture.replica import KnownReplica
+from sllm_actors.serving.picture.room.need import NOTHING
 from sllm_actors.serving.store.writer import StoreWriter
 from sllm_actors.serving.worker.heads import Heads
 from sllm_actors.serving.worker.orders import Assignments, SayGone
@@ -33,8 +34,8 @@ def room_of_what_drains() -> AbstractContextManager[object]:
     def early(self: Planner, replica: KnownReplica, reason: str) -> None:
         node = self._fleet.nodes[replica.node]
         if replica.key in node.replicas and not replica.stop:
-            node.used_gpus -= replica.gpus
-            replica.gpus = 0
+            node.used -= replica.need
+            replica.need = NOTHING
             self._fleet.weigh(node)
         stop(self, replica, reason)
 
@@ -161,13 +162,13 @@ def nothing_is_said_of_what_never_ran() -> AbstractContextManager[object]:
 
 
 def gpus_stay_counted() -> AbstractContextManager[object]:
-    """The index of used GPUs is not mended when a replica goes."""
+    """What is counted as used is not mended when a replica goes."""
     drop = Fleet.drop
 
     def keep(self: Fleet, replica: KnownReplica) -> None:
-        gpus, replica.gpus = replica.gpus, 0
+        need, replica.need = replica.need, NOTHING
         drop(self, replica)
-        replica.gpus = gpus
+        replica.need = need
 
     return patch.object(Fleet, "drop", keep)
 

@@ -31,6 +31,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 FOLDER = click.Path(file_okay=False, path_type=Path)
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 MOST_GATEWAYS = 64
+MOST_SLOTS = 1024
 PUBLIC_FLAGS = ("--public-tls-cert", "--public-tls-key")
 TLS_FLAGS = ("--tls-cert", "--tls-key", "--tls-ca")
 PEM = click.Path(path_type=Path)
@@ -144,6 +145,18 @@ node_options = options(
 
 engine_options = options(
     click.option("--gpus", type=GPUS, default="auto", show_default=True, help="GPUs that engines may use."),
+    click.option(
+        "--slots",
+        type=click.IntRange(min=1, max=MOST_SLOTS),
+        metavar="N",
+        help="The most engines that run at a time. [as many as there is room for]",
+    ),
+    click.option(
+        "--memory-budget",
+        type=SIZE,
+        metavar="SIZE",
+        help="Memory that engines may have together, as 24GiB. [no limit]",
+    ),
     click.option(
         "--storage-path",
         type=Path,  # it is not looked at here: its disk may not answer

@@ -243,6 +243,8 @@ class _Planning:
             head_port=head.port,
             title=name or "",
             gpus=chosen.gpus,
+            slots=chosen.slots,
+            memory_budget=chosen.memory_budget,
             storage_path=chosen.storage_path and absolute(chosen.storage_path),
             storage_quota=chosen.storage_quota,
             labels=chosen.labels,

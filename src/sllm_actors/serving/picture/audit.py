@@ -19,6 +19,7 @@ from .node import KnownNode, Link
 from .picture import Picture
 from .planner import route_of
 from .replica import KnownReplica, Told
+from .room.need import total
 
 
 class Audit:
@@ -79,10 +80,10 @@ class Audit:
         fleet = self._picture.fleet
         if fleet.nodes.get(node.id) is not node:
             return  # forgotten meanwhile
-        used = sum(replica.gpus for replica in node.replicas.values())
-        if used != node.used_gpus:
-            yield f"{node.id} counts {node.used_gpus} GPUs as used, and its replicas have {used}"
-        entry = (node.gpus > 0, node.free_gpus, len(node.replicas)) if node.takes_replicas else None
+        used = total(replica.need for replica in node.replicas.values())
+        if used != node.used:
+            yield f"{node.id} counts {node.used} as used, and its replicas have {used}"
+        entry = (node.gpus > 0, node.free, len(node.replicas)) if node.takes_replicas else None
         if fleet.room.get(node.id) != entry:
             yield f"the index of room has {fleet.room.get(node.id)} for {node.id}, which has {entry}"
         if (node.link is Link.UP and node.role == WORKER) != (node.id in fleet.workers_up):
@@ -104,7 +105,7 @@ class Audit:
         if deployment is None or deployment.replicas.get(key) is not replica:
             return None
         revision = deployment.revisions.get(key.revision)
-        return None if revision is None else Order(key, order_for(revision, key, replica.gpus))
+        return None if revision is None else Order(key, order_for(revision, key, replica.need.gpus))
 
     def _deployment(self, deployment: Deployment) -> Iterator[str]:
         catalogue, planner, name = self._picture.catalogue, self._picture.planner, deployment.id

@@ -12,6 +12,7 @@ from sllm_actors.serving.messages import Inventory
 from .indices.room import RoomIndex
 from .node import KnownNode, Link, Rejection, RevisionKey
 from .replica import KnownReplica
+from .room.need import NOTHING
 from .tally import Tally
 
 GRACE = 10.0
@@ -170,21 +171,21 @@ class Fleet:
         """Put a replica on its worker."""
         node = self.nodes[replica.node]
         node.replicas[replica.key] = replica
-        node.used_gpus += replica.gpus
+        node.used += replica.need
         self.weigh(node)
 
     def drop(self, replica: KnownReplica) -> None:
         """Take a replica off its worker."""
         node = self.nodes[replica.node]
         del node.replicas[replica.key]
-        node.used_gpus -= replica.gpus
+        node.used -= replica.need
         self.weigh(node)
 
     def empty(self, node: KnownNode) -> list[KnownReplica]:
         """Take all replicas off a worker, and return them."""
         replicas = list(node.replicas.values())
         node.replicas.clear()
-        node.used_gpus = 0
+        node.used = NOTHING
         self.weigh(node)
         return replicas
 
@@ -192,7 +193,7 @@ class Fleet:
         """Bring the index of room and the tally up to date after a change of a node."""
         self.tally.put(node)
         if node.takes_replicas:
-            self.room.put(node.id, has_gpus=node.gpus > 0, free=node.free_gpus, load=len(node.replicas))
+            self.room.put(node.id, has_gpus=node.gpus > 0, free=node.free, load=len(node.replicas))
         else:
             self.room.remove(node.id)
 

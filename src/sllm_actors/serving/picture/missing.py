@@ -3,20 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
+from enum import Enum
 from itertools import islice
 
-from attrs import frozen
+from attrs import evolve, frozen
+
+from sllm_actors.models.byte_size import shown_bytes
 
 from .deployment import Deployment, Revision
 from .fleet import WORKER, Fleet
 from .node import KnownNode, Link
 from .replica import KnownReplica
+from .room.fitting import fits_without
+from .room.need import Need, capacity, need_of
 
 SHOWN_WORKERS = 8
 """The most workers that a reason names; there may be hundreds."""
 
+SHOWN_HOLDERS = 3
+"""The most deployments that are named as those which have the room of a worker."""
+
 LOOKED_AT = 64
 """The most nodes that are looked at for those that take no replica now."""
+
+
+class Figure(Enum):
+    """What a worker lacks for a replica. ``REFUSED``: it may not have it, whatever is free there."""
+
+    REFUSED = "refused"
+    GPUS = "gpus"
+    MEMORY = "memory"
+    SLOTS = "slots"
+
+
+@frozen
+class Lack:
+    """What keeps a replica from one worker: the figure, and a sentence with the worker's name."""
+
+    figure: Figure
+    sentence: str
 
 
 def waiting_revision(deployment: Deployment) -> Revision:
@@ -34,38 +59,78 @@ def what_is_missing(deployment: Deployment, fleet: Fleet, now: float) -> str:
         now: Seconds on the head's clock.
     """
     revision = waiting_revision(deployment)
-    lacks, room = [], False
+    lacks: list[str] = []
+    figures: set[Figure] = set()
     for node in islice(fleet.room.roomiest(), SHOWN_WORKERS):
-        lack, short = _lack(fleet.nodes[node], deployment, revision, now)
-        if not lack:
+        lack = _lack(fleet.nodes[node], deployment, revision, now)
+        if lack is None:
             return f"{fleet.nodes[node].name or node} is about to get it"
-        lacks.append(lack)
-        room = room or short
+        lacks.append(lack.sentence)
+        figures |= {lack.figure} - {Figure.REFUSED}
     more = len(fleet.room) - len(lacks)
     if more == 0:
         lacks += islice(_away(fleet), SHOWN_WORKERS - len(lacks))
     if not lacks:
         return "no worker is connected: start one with `sllm worker --head HOST:8000`"
     listed = "; ".join(lacks) + (f"; and {more} more worker{'s' if more > 1 else ''}" if more else "")
-    if not room:
-        return listed
-    gpus = revision.spec.gpus
-    return f"no worker has {gpus} free GPU{'s' if gpus != 1 else ''} for it ({listed})"
+    return f"no worker has {_wanted(figures, revision)} for it ({listed})" if figures else listed
 
 
-def _lack(node: KnownNode, deployment: Deployment, revision: Revision, now: float) -> tuple[str, bool]:
-    """Return what a worker lacks, "" for nothing, and whether that is GPUs."""
-    name, total = node.name or node.id, node.gpus
+def _wanted(figures: set[Figure], revision: Revision) -> str:
+    need = need_of(revision.spec, 1)
+    if figures == {Figure.SLOTS}:
+        return "a free slot"
+    if figures == {Figure.MEMORY}:
+        return f"{shown_bytes(need.memory)} of free memory"
+    gpus = f"{need.gpus} free GPU{'s' if need.gpus != 1 else ''}"
+    if figures == {Figure.GPUS}:
+        return gpus
+    also = [f"{shown_bytes(need.memory)} of memory"] if need.memory else []
+    return _listed([*([gpus] if need.gpus else []), *also, *(["a slot"] if need.slots else [])])
+
+
+def _lack(node: KnownNode, deployment: Deployment, revision: Revision, now: float) -> Lack | None:
+    """Return what a worker lacks for a replica; None for nothing."""
+    assert node.inventory is not None  # as all that take replicas have said
+    name, free, all_of_it = node.name or node.id, node.free, capacity(node.inventory)
     if problem := node.rejects((deployment.uid, revision.number), now):
-        return (problem if f"worker {name}" in problem else f"{name}: {problem}"), False
-    needs = revision.spec.gpus_on(total)
-    if needs <= node.free_gpus:
-        return "", False
-    if total == 0:
-        return f"{name} has no GPU", True
-    if needs > total:
-        return f"{name} has only {total}", True
-    return f"{name} has {node.free_gpus} of {total} free", True
+        return Lack(Figure.REFUSED, problem if f"worker {name}" in problem else f"{name}: {problem}")
+    need = need_of(revision.spec, node.gpus)
+    if not free.has_gpus(need):
+        return Lack(Figure.GPUS, f"{name} {_gpus_free(node, need)}")
+    if not free.has_memory(need):
+        return Lack(Figure.MEMORY, f"{name} {_memory_free(node, need, all_of_it.memory or 0)}")
+    if not free.has_slot(need):
+        holders = _holders(node)
+        has = f"{name} has {max(0, free.slots or 0)} of {all_of_it.slots} slots free"
+        return Lack(Figure.SLOTS, f"{has}: {holders}" if holders else has)
+    return None
+
+
+def _gpus_free(node: KnownNode, need: Need) -> str:
+    if node.gpus == 0:
+        return "has no GPU"
+    return f"has only {node.gpus}" if need.gpus > node.gpus else f"has {node.free_gpus} of {node.gpus} free"
+
+
+def _memory_free(node: KnownNode, need: Need, budget: int) -> str:
+    if need.memory > budget:
+        return f"has only {shown_bytes(budget)}"
+    free = max(0, node.free.memory or 0)
+    return f"has {shown_bytes(free)} of {shown_bytes(budget)} free: {_holders(node)}"
+
+
+def _holders(node: KnownNode) -> str:
+    """Return which deployments have engines on a worker, in a few words; "" if none has."""
+    engines = sorted(key for key, replica in node.replicas.items() if replica.need.slots)
+    names = list(dict.fromkeys(key.deployment for key in engines))
+    if len(names) > SHOWN_HOLDERS:
+        names[SHOWN_HOLDERS:] = [f"{len(names) - SHOWN_HOLDERS} more"]
+    return f"{_listed(names)} {'have them' if len(names) > 1 else 'has it'}" if names else ""
+
+
+def _listed(parts: list[str]) -> str:
+    return " and ".join([", ".join(parts[:-1]), parts[-1]]) if len(parts) > 1 else "".join(parts)
 
 
 def _away(fleet: Fleet) -> Iterator[str]:
@@ -88,7 +153,7 @@ def refused_by_all(deployment: Deployment, revision: Revision, fleet: Fleet, now
     for node in fleet.nodes.values():
         if node.inventory is None or node.link is Link.DOWN or node.draining:
             continue
-        if revision.spec.gpus_on(node.gpus) > node.gpus:
+        if not evolve(capacity(node.inventory), gpus=node.gpus).fits(need_of(revision.spec, node.gpus)):
             continue
         refusal = node.rejects((deployment.uid, revision.number), now)
         if not refusal:
@@ -122,5 +187,4 @@ class WorkersFor:
         node = self.fleet.nodes[next(iter(replicas)).node]
         if not node.takes_replicas or node.rejects((self.uid, revision.number), self.now):
             return False
-        freed = node.spare_gpus + sum(replica.gpus for replica in replicas)
-        return freed >= revision.spec.gpus_on(node.gpus)
+        return fits_without(node, need_of(revision.spec, node.gpus), replicas)

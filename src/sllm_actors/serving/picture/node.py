@@ -11,6 +11,7 @@ from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.serving.messages import Inventory, WorkerAddress
 
 from .replica import KnownReplica
+from .room.need import NOTHING, Free, Need, capacity
 
 RevisionKey = tuple[str, int]
 """The uid of a deployment, and the number of one of its revisions."""
@@ -59,7 +60,7 @@ class KnownNode:
         changes: The ``changes`` of that inventory.
         loaded: Whether the whole of its replicas is known in this life.
         replicas: Its replicas, by key.
-        used_gpus: How many GPUs they take.
+        used: What they take together.
         rejections: Revisions that it does not get for a while.
     """
 
@@ -78,7 +79,7 @@ class KnownNode:
     changes: int = 0
     loaded: bool = False
     replicas: dict[ReplicaKey, KnownReplica] = field(factory=dict)
-    used_gpus: int = 0
+    used: Need = NOTHING
     rejections: dict[RevisionKey, Rejection] = field(factory=dict)
 
     @property
@@ -89,12 +90,12 @@ class KnownNode:
     @property
     def free_gpus(self) -> int:
         """How many of its GPUs no replica has, and engines can get."""
-        return max(0, self.spare_gpus)
+        return max(0, self.free.gpus)
 
     @property
-    def spare_gpus(self) -> int:
-        """The same, but less than 0 where it has lost GPUs that replicas have."""
-        return self.inventory.usable_gpus - self.used_gpus if self.inventory else -self.used_gpus
+    def free(self) -> Free:
+        """What it has left for further replicas."""
+        return (capacity(self.inventory) if self.inventory else Free()).without(self.used)
 
     @property
     def takes_replicas(self) -> bool:

@@ -18,6 +18,7 @@ from .missing import WorkersFor, refused_by_all, what_is_missing
 from .node import KnownNode
 from .replica import KnownReplica, Told
 from .rollout import plan
+from .room.need import need_of
 
 REJECTION = 600.0
 """Seconds after which a revision is tried again on a worker that refused it, or where it failed."""
@@ -131,7 +132,7 @@ class Planner:
             return node != but and not nodes[node].rejects(pair, now)
 
         spec = revision.spec
-        found = self._fleet.room.best(spec.gpus_on(1), spec.gpus_on(0), same, passes)
+        found = self._fleet.room.best(need_of(spec, 1), need_of(spec, 0), same, passes)
         return None if found is None else nodes[found]
 
     def _next_key(self, deployment: Deployment, revision: Revision, turn: int | None) -> ReplicaKey | None:
@@ -151,11 +152,11 @@ class Planner:
     def _run(
         self, deployment: Deployment, revision: Revision, key: ReplicaKey, node: KnownNode, now: float
     ) -> None:
-        gpus = revision.spec.gpus_on(node.gpus)
-        replica = KnownReplica(key, node.id, gpus, Told.RUN, now)
+        need = need_of(revision.spec, node.gpus)
+        replica = KnownReplica(key, node.id, need, Told.RUN, now)
         deployment.replicas[key] = replica
         self._fleet.add(replica)
-        self.effects.orders[node.id, key] = Order(key, order_for(revision, key, gpus))
+        self.effects.orders[node.id, key] = Order(key, order_for(revision, key, need.gpus))
         self.effects.note(deployment.id, "replica.placed", f"{key} goes to {node.name or node.id}")
 
     def _move(self, deployment: Deployment, replica: KnownReplica, now: float) -> bool:
@@ -184,7 +185,7 @@ class Planner:
         """Order the same replicas anew, since what is ordered of them has changed."""
         for replica in deployment.running():
             revision = deployment.revisions[replica.key.revision]
-            order = order_for(revision, replica.key, replica.gpus)
+            order = order_for(revision, replica.key, replica.need.gpus)
             self.effects.orders[replica.node, replica.key] = Order(replica.key, order)
 
     def stop(self, replica: KnownReplica, reason: str) -> None:
@@ -206,11 +207,11 @@ class Planner:
             waiting = self._catalogue.by_uid[uid]
             assert waiting.wait is not None
             revision = waiting.revisions[waiting.wait.revision]
-            if revision.spec.gpus_on(node.gpus) > node.free_gpus:
+            if not node.free.fits(need_of(revision.spec, node.gpus)):
                 return False
             return not node.rejects((uid, revision.number), now)
 
-        return list(self.waiting.for_room(node.free_gpus, fits))
+        return list(self.waiting.for_room(node.free, fits))
 
     def _wait(self, deployment: Deployment, revision: Revision, now: float) -> bool:
         """Let a replica wait for a place; return whether it has not waited before."""
@@ -221,7 +222,7 @@ class Planner:
         if not wait.overdue and now >= wait.since + revision.spec.startup_timeout:
             wait.overdue, wait.missing = True, what_is_missing(deployment, self._fleet, now)
             self.effects.note(deployment.id, "deployment.no_place", deployment.no_place())
-        self.waiting.add(deployment.uid, revision.spec.gpus_on(0))
+        self.waiting.add(deployment.uid, need_of(revision.spec, 0))
         if not wait.overdue:
             self._due_at(deployment, wait.since + revision.spec.startup_timeout)
         self._due_at(deployment, now + RETRY)

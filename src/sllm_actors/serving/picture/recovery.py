@@ -32,6 +32,7 @@ from .node import KnownNode
 from .planner import Planner
 from .replica import KnownReplica, Told
 from .rollout import SURGE_PATIENCE
+from .room.need import need_of_report
 
 BATCH = 16
 """How many strangers are decided about in one step at most: the actor takes other messages in between."""
@@ -79,7 +80,7 @@ class Recovery:
         """Take the first report of a replica that is not ordered there, and return its record."""
         key = report.id.key
         deployment = self._catalogue.by_uid.get(key.uid)
-        replica = KnownReplica(key, node.id, report.gpus, Told.NOTHING, now, report, returned=True)
+        replica = KnownReplica(key, node.id, need_of_report(report), Told.NOTHING, now, report, returned=True)
         self._fleet.add(replica)
         if deployment is None:
             if report.state is ReplicaState.DRAINING:
@@ -175,7 +176,7 @@ class Recovery:
         replica.ordered = Told.RUN
         deployment.replicas[key] = replica
         deployment.next_number = max(deployment.next_number, key.number + 1)
-        order = order_for(revision, key, replica.gpus)
+        order = order_for(revision, key, replica.need.gpus)
         self._planner.effects.orders[replica.node, key] = Order(key, order)
 
     def _yield(self, deployment: Deployment, why: str) -> None:

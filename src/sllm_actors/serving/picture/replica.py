@@ -9,6 +9,8 @@ from attrs import define, field
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.engines.messages import ReplicaReport, ReplicaState
 
+from .room.need import Need
+
 CRASH_LOOP = 3
 """How many failures in a row make a crash loop."""
 
@@ -35,7 +37,7 @@ class KnownReplica:
     Attributes:
         key: Which one.
         node: The node id of its worker.
-        gpus: How many GPUs of the worker it takes, until its last process has ended.
+        need: What it takes of the worker, until its last process has ended.
         ordered: What the worker was told.
         ordered_at: When it was first ordered or met, in seconds on the head's clock.
         since: When it was ordered or met, or ceased to serve, if that was later.
@@ -47,7 +49,7 @@ class KnownReplica:
 
     key: ReplicaKey
     node: str
-    gpus: int
+    need: Need
     ordered: Told
     ordered_at: float
     report: ReplicaReport | None = None

@@ -86,7 +86,7 @@ def instance_view(picture: Picture, deployment: Deployment | None, replica: Know
         address=without_credentials(report.address),
         endpoint=endpoint,
         pid=report.pid,
-        gpus=replica.gpus,
+        gpus=replica.need.gpus,
         since=report.since or picture.wall(replica.ordered_at),
         retry_in=report.retry_in,
     )

@@ -40,6 +40,8 @@ class InventoryReader:
         address: Host and port at which gateways reach it.
         gpus: See ``inspect_machine``.
         labels: The worker's labels, by name.
+        slots: The most engines that may run at a time, or None for no limit.
+        memory_budget: Bytes of memory that engines may have together, or None for no limit.
     """
 
     def __init__(
@@ -51,6 +53,8 @@ class InventoryReader:
         address: tuple[str, int],
         gpus: int | None,
         labels: Mapping[str, str],
+        slots: int | None = None,
+        memory_budget: int | None = None,
     ) -> None:
         self._host = host
         self._replicas = replicas
@@ -58,6 +62,8 @@ class InventoryReader:
         self._address = address
         self._gpus = gpus
         self._labels = dict(labels)
+        self._slots = slots
+        self._memory_budget = memory_budget
         self._models: tuple[CachedModel, ...] = ()
         self._silent = False
 
@@ -80,6 +86,8 @@ class InventoryReader:
             labels=self._labels,
             fork_servers=self._host.fork_servers.reports(),
             models=self._models,
+            slots=self._slots,
+            memory_budget=self._memory_budget or 0,
         )
 
     async def watch_disk(self) -> None:

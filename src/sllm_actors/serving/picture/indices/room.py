@@ -1,11 +1,58 @@
-"""Which workers have room: an index by free GPUs, so that nobody has to look at every worker."""
+"""Which workers have room: an index by what is free, so that nobody has to look at every worker."""
 
 from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterator, Mapping
+from heapq import merge
+from itertools import groupby
+from math import inf
 
-_Kind = tuple[bool, int]  # whether the worker has GPUs at all, and how many are free
+from attrs import define, field, frozen
+
+from sllm_actors.serving.picture.room.need import Free, Need
+
+_UNLIMITED = 1 << 10  # more powers of two than any memory has
+
+
+@frozen(order=True)
+class _Kind:
+    """Workers that are alike.
+
+    Attributes:
+        has_gpus: Whether they have GPUs at all.
+        gpus: How many are free.
+        open: Whether another engine may run.
+        octave: How many binary digits the bytes of free memory have.
+    """
+
+    has_gpus: bool
+    gpus: int
+    open: bool
+    octave: int
+
+    def may_fit(self, need: Need) -> bool:
+        """Return whether a replica fits on these workers, or on some of them."""
+        slot = self.open or not need.slots
+        return slot and self.gpus >= need.gpus and self.octave >= _octave(need.memory)
+
+
+@define(eq=False)
+class _Workers:
+    """The workers of one kind, by how many replicas they have, and by their memory, the most first."""
+
+    by_load: list[tuple[int, str]] = field(factory=list)
+    by_memory: list[tuple[float, int, str]] = field(factory=list)
+
+
+@frozen
+class _Entry:
+    kind: _Kind
+    free: Free
+    load: int
+
+    def memory(self, node: str) -> tuple[float, int, str]:
+        return (-inf if self.free.memory is None else -self.free.memory, self.load, node)
 
 
 class RoomIndex:
@@ -13,74 +60,80 @@ class RoomIndex:
 
     def __init__(self) -> None:
         self._kinds: list[_Kind] = []
-        self._workers: dict[_Kind, list[tuple[int, str]]] = {}
-        self._entries: dict[str, tuple[_Kind, int]] = {}
+        self._workers: dict[_Kind, _Workers] = {}
+        self._entries: dict[str, _Entry] = {}
 
     def __len__(self) -> int:
         """Return how many workers are in it."""
         return len(self._entries)
 
-    def put(self, node: str, *, has_gpus: bool, free: int, load: int) -> None:
+    def put(self, node: str, *, has_gpus: bool, free: Free, load: int) -> None:
         """Add or update a worker.
 
         Args:
             node: Its node id.
             has_gpus: Whether it has any GPU.
-            free: How many of its GPUs are free.
+            free: What it has left.
             load: How many replicas it has.
         """
-        entry = ((has_gpus, free), load)
+        kind = _Kind(has_gpus, max(0, free.gpus), free.slots is None or free.slots > 0, _octave(free.memory))
+        entry = _Entry(kind, free, load)
         known = self._entries.get(node)
         if known == entry:
             return
         if known is not None:
             self.remove(node)
-        kind, _ = self._entries[node] = entry
+        self._entries[node] = entry
         if kind not in self._workers:
             insort(self._kinds, kind)
-            self._workers[kind] = []
-        insort(self._workers[kind], (load, node))
+            self._workers[kind] = _Workers()
+        workers = self._workers[kind]
+        insort(workers.by_load, (load, node))
+        insort(workers.by_memory, entry.memory(node))
 
     def remove(self, node: str) -> None:
         """Remove a worker, if it is there."""
         entry = self._entries.pop(node, None)
         if entry is None:
             return
-        kind, load = entry
-        workers = self._workers[kind]
-        del workers[bisect_left(workers, (load, node))]
-        if not workers:
-            del self._workers[kind]
-            self._kinds.remove(kind)
+        workers = self._workers[entry.kind]
+        del workers.by_load[bisect_left(workers.by_load, (entry.load, node))]
+        del workers.by_memory[bisect_left(workers.by_memory, entry.memory(node))]
+        if not workers.by_load:
+            del self._workers[entry.kind]
+            self._kinds.remove(entry.kind)
 
-    def get(self, node: str) -> tuple[bool, int, int] | None:
-        """Return whether a worker has GPUs, how many are free, and its load; None if it is not there."""
+    def get(self, node: str) -> tuple[bool, Free, int] | None:
+        """Return whether a worker has GPUs, what is free, and its load; None if it is not there."""
         entry = self._entries.get(node)
-        return None if entry is None else (*entry[0], entry[1])
+        return None if entry is None else (entry.kind.has_gpus, entry.free, entry.load)
 
     def roomiest(self) -> Iterator[str]:
-        """Return the node ids of the workers, those with GPUs before others, the most free GPUs first."""
+        """Return the node ids of the workers, those with GPUs before others, the most free GPUs first.
+
+        Of equals come first those on which another engine may run, and those with the most memory.
+        """
         for kind in reversed(self._kinds):
-            for _, node in self._workers[kind]:
+            for _, node in self._workers[kind].by_load:
                 yield node
 
     def best(
-        self, need: int, need_without: int, same: Mapping[str, int], passes: Callable[[str], bool]
+        self, need: Need, need_without: Need, same: Mapping[str, int], passes: Callable[[str], bool]
     ) -> str | None:
-        """Return the node id of the best worker with enough free GPUs, or None.
+        """Return the node id of the best worker with enough room, or None.
 
         Preferred are, in this order, workers with the fewest replicas of the same deployment, with the
         fewest free GPUs (so that large replicas still find room elsewhere, and those without GPUs keep away
-        from them), and with the fewest replicas.
+        from them), whose memory is not nearly used up by it, and with the fewest replicas.
 
         Args:
-            need: How many GPUs the replica takes on a worker that has some.
-            need_without: How many it takes on a worker that has none.
+            need: What the replica takes on a worker that has GPUs.
+            need_without: What it takes on a worker that has none.
             same: How many replicas of the same deployment are on each worker that has any.
             passes: Whether the worker may have the replica.
         """
         best: tuple[int, str] | None = None
-        for node in self._with_room(need, need_without):
+        for node in self.with_room(need, need_without):
             if best is not None and same.get(node, 0) >= best[0]:
                 continue
             if passes(node):
@@ -89,8 +142,24 @@ class RoomIndex:
                     break
         return None if best is None else best[1]
 
-    def _with_room(self, need: int, need_without: int) -> Iterator[str]:
-        for has_gpus, free in self._kinds:
-            if free >= (need if has_gpus else need_without):
-                for _, node in self._workers[has_gpus, free]:
-                    yield node
+    def with_room(self, need: Need, need_without: Need) -> Iterator[str]:
+        """Return the workers with enough room, in the order of ``best`` but for the same deployment.
+
+        Those that lack something are not looked at, however many they are.
+        """
+        fit = (kind for kind in self._kinds if kind.may_fit(need if kind.has_gpus else need_without))
+        for (has_gpus, _), alike in groupby(fit, lambda kind: (kind.has_gpus, kind.gpus)):
+            memory = (need if has_gpus else need_without).memory
+            kinds = list(alike)
+            surely = [kind for kind in kinds if kind.octave > _octave(memory) or not memory]
+            for _, node in merge(*(self._workers[kind].by_load for kind in surely)):
+                yield node
+            perhaps = [self._workers[kind].by_memory for kind in kinds if kind not in surely]
+            for least, _, node in merge(*perhaps):
+                if -least < memory:
+                    break
+                yield node
+
+
+def _octave(memory: int | None) -> int:
+    return _UNLIMITED if memory is None else max(0, memory).bit_length()

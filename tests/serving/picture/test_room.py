@@ -1,0 +1,154 @@
+"""What replicas take and workers have: slots and memory, beside GPUs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sllm_actors.serving.picture.indices.queues import WaitingQueues
+from sllm_actors.serving.picture.indices.room import RoomIndex
+from sllm_actors.serving.picture.room.fitting import fits_without
+from sllm_actors.serving.picture.room.need import NOTHING, Free, Need, total
+
+from .world import World, count
+
+EXTERNAL: dict[str, Any] = {"backend": "external", "endpoints": ["http://10.0.0.9:1"]}
+
+memory = st.none() | st.integers(-5, 70)
+frees = st.builds(Free, st.integers(-1, 3), memory, st.none() | st.integers(-1, 2))
+needs = st.builds(Need, st.integers(0, 3), st.integers(0, 70), st.integers(0, 1))
+
+
+def waits(world: World, name: str) -> bool:
+    return world.picture.catalogue.by_id[f"{name}:command"].wait is not None
+
+
+def test_no_more_engines_run_than_a_worker_has_slots_and_who_waits_comes_when_one_has_ended() -> None:
+    world = World()
+    machine = world.worker("a", gpus=0, slots=2)
+    first = world.deploy("m1")
+    world.deploy("m2")
+    world.deploy("m3")
+    assert [waits(world, name) for name in ("m1", "m2", "m3")] == [False, False, True]
+    assert len(machine.running) == 2
+    machine.slow = True
+    world.delete(first)
+    assert waits(world, "m3"), "what drains has its slot still"
+    world.end("a")
+    assert world.where("m3:command") == {"a": 1}
+    assert world.audit() == []
+
+
+def test_a_server_of_somebody_else_takes_no_slot() -> None:
+    world = World()
+    world.worker("a", gpus=0, slots=1)
+    world.deploy("m1")
+    world.deploy("m2", **EXTERNAL)
+    assert world.where("m2:external") == {"a": 1}
+    world.restart_head()
+    assert world.picture.fleet.nodes["a"].used == Need(slots=1)
+
+
+def test_an_engine_goes_where_a_slot_is_free_and_workers_without_one_are_not_looked_at() -> None:
+    world = World()
+    for index in range(3):
+        world.worker(f"full{index}", gpus=0, slots=1)
+    world.deploy("m", **count(3))
+    world.worker("free", gpus=0, slots=1)
+    world.deploy("late")
+    assert world.where("late:command") == {"free": 1}
+    assert list(world.picture.fleet.room.with_room(Need(slots=1), Need(slots=1))) == []
+    assert len(list(world.picture.fleet.room.with_room(NOTHING, NOTHING))) == 4
+
+
+def test_a_worker_that_gets_more_slots_takes_those_that_wait() -> None:
+    world = World()
+    machine = world.worker("a", gpus=0, slots=1)
+    world.deploy("m1")
+    world.deploy("m2")
+    assert waits(world, "m2")
+    more = World().worker("a", gpus=0, slots=2)
+    machine.inventory = more.inventory
+    world.inventory("a")
+    assert not waits(world, "m2")
+
+
+def test_whether_one_fits_without_others_is_told_of_every_figure() -> None:
+    world = World()
+    world.worker("a", gpus=2, slots=2)
+    world.deploy("m1", num_gpus=1)
+    world.deploy("m2", num_gpus=1)
+    node = world.picture.fleet.nodes["a"]
+    both = list(node.replicas.values())
+    assert not fits_without(node, Need(slots=1), [])
+    assert fits_without(node, Need(1, slots=1), both[:1])
+    assert not fits_without(node, Need(2, slots=1), both[:1])
+    assert fits_without(node, Need(2, slots=1), both)
+    assert not fits_without(node, Need(3, slots=1), both)
+
+
+@given(frees, needs, needs)
+def test_what_is_taken_and_given_back_leaves_what_was_free(free: Free, one: Need, other: Need) -> None:
+    taken = free.without(one).without(other)
+    assert taken == free.without(total([one, other])) == free.without(total([other, one]))
+    assert taken.beside(one + other) == free
+    if free.fits(one + other):
+        assert free.fits(one)
+        assert free.without(one).fits(other)
+
+
+@given(st.lists(st.tuples(st.booleans(), frees, st.integers(0, 2)), max_size=12), needs, needs)
+def test_the_index_finds_exactly_the_workers_with_room(
+    workers: list[tuple[bool, Free, int]], need: Need, need_without: Need
+) -> None:
+    index = RoomIndex()
+    for number, (has_gpus, free, load) in enumerate(workers):
+        index.put(f"w{number}", has_gpus=has_gpus, free=free, load=load)
+    found = list(index.with_room(need, need_without))
+    fit = {
+        f"w{number}"
+        for number, (has_gpus, free, _) in enumerate(workers)
+        if free.fits(need if has_gpus else need_without)
+    }
+    assert set(found) == fit
+    assert len(found) == len(fit)
+    best = index.best(need, need_without, {}, lambda _: True)
+    assert best == (found[0] if found else None)
+    for number in range(len(workers)):
+        index.remove(f"w{number}")
+    assert list(index.roomiest()) == []
+
+
+def test_of_workers_with_memory_enough_the_least_loaded_is_best_and_the_tightest_is_last() -> None:
+    index = RoomIndex()
+    for name, free, load in (("tight", 90, 0), ("tighter", 80, 0), ("roomy", 600, 3), ("roomier", 2000, 1)):
+        index.put(name, has_gpus=False, free=Free(memory=free), load=load)
+    index.put("unlimited", has_gpus=False, free=Free(), load=2)
+    need = Need(memory=70)
+    assert list(index.with_room(need, need)) == ["roomier", "unlimited", "roomy", "tight", "tighter"]
+
+
+@given(st.lists(needs, max_size=10), frees)
+def test_those_that_are_tried_for_room_all_fit_there_together(waiting: list[Need], free: Free) -> None:
+    queues = WaitingQueues()
+    for number, need in enumerate(waiting):
+        queues.add(f"u{number}", need)
+    tried = list(queues.for_room(free, lambda _: True))
+    left = free
+    for uid in tried:
+        assert left.fits(waiting[int(uid[1:])])
+        left = left.without(waiting[int(uid[1:])])
+    for number, need in enumerate(waiting):
+        assert f"u{number}" in tried or not left.fits(need), "one is left behind that would have fitted too"
+
+
+def test_a_need_that_hardly_changes_keeps_its_place_in_the_queue() -> None:
+    queues = WaitingQueues()
+    queues.add("a", Need(memory=100, slots=1))
+    queues.add("b", Need(memory=100, slots=1))
+    queues.add("a", Need(memory=120, slots=1))
+    assert list(queues.for_room(Free(memory=130, slots=1), lambda _: True)) == ["a"]
+    queues.add("a", Need(memory=1000, slots=1))
+    assert list(queues.for_room(Free(memory=130, slots=1), lambda _: True)) == ["b"]
