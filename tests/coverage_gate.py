@@ -66,6 +66,7 @@ TESTS = {
         "bodies/test_content_coding",
         "bodies/test_dialects",
         "bodies/test_form",
+        "bodies/test_keep_alive",
         "bodies/test_request_fields",
         "bodies/test_response_id",
         "bodies/test_rewriting",

@@ -150,6 +150,7 @@ PURE_CORES = {
         "bodies.dialects",
         "bodies.form",
         "bodies.json_mistakes",
+        "bodies.keep_alive",
         "bodies.members",
         "bodies.request_fields",
         "bodies.response_id",

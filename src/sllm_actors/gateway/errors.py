@@ -19,6 +19,14 @@ def model_required() -> ApiError:
     )
 
 
+def bad_keep_alive() -> ApiError:
+    """The request says in no way that is known how long its model is to stay loaded."""
+    return bad_request(
+        '"keep_alive" must be a number of seconds (0: none, -1: always) or a duration like "5m" or "1h30m"',
+        param="keep_alive",
+    )
+
+
 def body_too_large(limit: int) -> ApiError:
     """The request's body has more than ``limit`` bytes."""
     return ApiError(413, "body_too_large", f"the request's body may have at most {limit} bytes")

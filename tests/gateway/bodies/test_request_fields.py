@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import UNSET
 
 from sllm_actors.api_error import ApiError
 from sllm_actors.gateway.bodies.request_fields import ABSENT, RequestFields, read_fields
@@ -55,12 +57,22 @@ def test_of_a_key_that_comes_twice_the_last_value_counts() -> None:
     assert refusal(b'{"model":"a","model":7}').code == "model_required"
 
 
-@pytest.mark.parametrize("key", ["stream", "user", "prompt_cache_key", "priority", "keep_alive", "n"])
+@pytest.mark.parametrize("key", ["stream", "user", "prompt_cache_key", "priority", "n"])
 @pytest.mark.parametrize("value", [b"{}", b"[1]", b"1" + b"0" * 400, b"1e999"])
 def test_a_field_of_a_type_that_it_cannot_have_counts_as_not_given(key: str, value: bytes) -> None:
     fields = read_fields(b'{"%s":%s,"model":"m","messages":[]}' % (key.encode(), value))
     assert getattr(fields, key) is None
     assert (fields.model, bytes(fields.messages)) == ("m", b"[]")
+
+
+def test_a_keep_alive_is_read_even_if_it_says_nothing_and_refused_if_it_is_neither_number_nor_text() -> None:
+    assert read_fields(b'{"model":"m"}').keep_alive is UNSET
+    assert read_fields(b'{"model":"m","keep_alive":null,"n":[]}').keep_alive is None
+    assert read_fields(b'{"model":"m","keep_alive":-1}').keep_alive == -1
+    for value in (b"true", b"{}", b"[1]", b"1" + b"0" * 400, b"1e999"):
+        found = refusal(b'{"model":"m","keep_alive":%s}' % value)
+        assert (found.status, found.param) == (400, "keep_alive")
+        assert "must be a number of seconds" in found.message
 
 
 def test_only_true_asks_for_a_stream() -> None:
@@ -127,10 +139,13 @@ def test_the_fields_are_those_that_a_whole_decoder_finds(pairs: list[tuple[str, 
     space = b"\n " if indent else b""
     members = [json.dumps(key).encode() + b":" + json.dumps(value).encode() for key, value in pairs]
     body = b"{" + space + (b"," + space).join([*members, b'"model":"m"']) + space + b"}"
-    found, expected = read_fields(body) if valid_backend(body) else None, json.loads(body)
-    if found is None:
-        assert refusal(body).param == "backend"
+    expected = json.loads(body)
+    wrong = next((key for key, valid in VALID.items() if not valid(expected.get(key))), None)
+    if wrong is not None:
+        assert refusal(body).param == wrong
         return
+    found = read_fields(body)
+    assert found.keep_alive == expected.get("keep_alive", UNSET)
     assert (found.model, found.backend) == (expected["model"], expected.get("backend"))
     assert bool(found.stream) is (expected.get("stream") is True)
     for key, kind in (("user", str), ("prompt_cache_key", str), ("previous_response_id", str)):
@@ -141,8 +156,10 @@ def test_the_fields_are_those_that_a_whole_decoder_finds(pairs: list[tuple[str, 
         assert (json.loads(raw) if raw else None) == expected.get(key)
 
 
-def valid_backend(body: bytes) -> bool:
-    return isinstance(json.loads(body).get("backend"), str | None)
+VALID: dict[str, Callable[[object], bool]] = {
+    "backend": lambda value: isinstance(value, str | None),
+    "keep_alive": lambda value: isinstance(value, str | int | float | None) and not isinstance(value, bool),
+}
 
 
 @given(st.binary(max_size=80) | st.binary(max_size=40).map(b'{"model":"m","stream":'.__add__))

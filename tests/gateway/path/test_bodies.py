@@ -122,7 +122,8 @@ async def test_a_server_gets_its_own_name_of_the_model_in_a_form(
         await cluster.deploy(served("ours", "external"))
         server = ServerAccess("theirs", connect_timeout=1)
         await cluster.report(replica("ours:external", address=theirs.address, server=server))
-        body = FILE + part(b"backend", b"external") + part(b"model", b"ours") + END
+        hint = part(b"keep_alive", b"5m")
+        body = FILE + part(b"backend", b"external") + hint + part(b"model", b"ours") + END
         answer = await cluster.http().post("/v1/images/edits", content=body, headers=FORM)
         assert answer.status_code == 200
         assert theirs.calls[0].body == FILE + part(b"model", b"theirs") + END

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from itertools import pairwise
 from typing import Any
 
 import anyio
@@ -29,8 +28,20 @@ async def until(condition: Callable[[], object]) -> None:
             await anyio.sleep(0.01)
 
 
-async def ask(cluster: PlayedCluster, model: str = "smol") -> None:
-    await cluster.http().post("/v1/embeddings", json={"model": model})
+async def ask(cluster: PlayedCluster, model: str = "smol", **more: Any) -> None:
+    await cluster.http().post("/v1/embeddings", json={"model": model, **more})
+
+
+def uses_told(cluster: PlayedCluster) -> int:
+    """Return how many requests the head was told of in all."""
+    total, entries = 0, dict[str, int]()
+    for changes in cluster.nodes.head.told:
+        for put in changes.put:
+            total += put.uses - entries.get(put.deployment, 0)
+            entries[put.deployment] = put.uses
+        for name in changes.removed:
+            entries.pop(name, None)
+    return total
 
 
 async def test_the_head_hears_of_what_is_held_and_in_flight_until_nothing_is(
@@ -106,16 +117,13 @@ async def test_the_head_hears_of_requests_that_begin_and_end_between_two_reports
     async with broken_engine() as engine:
         await cluster.deploy(served())
         await cluster.report(replica(address=engine.address))
-        told = cluster.nodes.head.told
         for number in (1, 2, 3):
             await ask(cluster)
             await ask(cluster)
-            await until(lambda: told and told[-1].removed)
-            assert cluster.nodes.head.demands == {}
-            last = [changes.put[-1] for changes in told if changes.put]
-            assert (last[-1].held, last[-1].in_flight) == (0, 0), "idle time begins with this"
-            uses = sum(now.uses for now, then in pairwise((*last, Demand(SMOL))) if then.uses < now.uses)
-            assert uses == 2 * number, last
+            await until(lambda: uses_told(cluster) == 2 * number)  # noqa: B023
+            await until(lambda: cluster.nodes.head.demands == {})
+            last = [changes.put[-1] for changes in cluster.nodes.head.told if changes.put][-1]
+            assert (last.held, last.in_flight) == (0, 0), "idle time begins with this"
 
 
 async def test_a_first_request_that_waits_is_told_at_once_and_with_it_all_that_has_changed(
@@ -135,3 +143,23 @@ async def test_a_first_request_that_waits_is_told_at_once_and_with_it_all_that_h
                 "other:llamacpp": (1, 1),
             }
             tasks.cancel_scope.cancel()
+
+
+async def test_the_head_hears_what_the_last_request_wishes_of_the_keep_alive_and_no_engine_does(
+    cluster: PlayedCluster, broken_engine: Engines
+) -> None:
+    async with broken_engine() as engine:
+        await cluster.deploy(served())
+        await cluster.report(replica(address=engine.address))
+        number = 0
+        for wish, seconds in (("1h30m", 5400.0), (0, 0.0), (-7, -1.0), (None, None)):
+            before, number = len(cluster.nodes.head.told), number + 2
+            await ask(cluster, keep_alive=wish)
+            await ask(cluster)
+            assert engine.calls[-1].document == engine.calls[-2].document == {"model": "smol"}
+            await until(lambda: uses_told(cluster) == number)  # noqa: B023
+            await until(lambda: cluster.nodes.head.demands == {})
+            puts = [put for each in cluster.nodes.head.told[before:] for put in each.put]
+            assert {put.keep_alive for put in puts} - {None} == {seconds} - {None}
+        refused = await cluster.http().post("/v1/embeddings", json={"model": "smol", "keep_alive": "soon"})
+        assert (refused.status_code, refused.json()["error"]["param"]) == (400, "keep_alive")

@@ -35,6 +35,7 @@ _SCHEMAS: dict[str, Any] = {
             "model": {"type": "string", "minLength": 1},
             "stream": {"type": "boolean"},
             "backend": {"type": "string"},
+            "keep_alive": {"type": ["number", "string", "null"]},
         },
     },
     "Model": {

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 
+from msgspec import UNSET
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MAX_BOUNDARY_LENGTH, MultipartParser, parse_options_header
 
@@ -112,7 +113,7 @@ class FormReader:
             stream=found("stream", "").lower() in _YES,
             user=found("user"),
             priority=_number(found("priority", "")),
-            keep_alive=found("keep_alive"),
+            keep_alive=found("keep_alive", UNSET),
             n=_number(found("n", "")),
         )
 

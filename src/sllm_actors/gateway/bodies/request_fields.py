@@ -23,8 +23,9 @@ class RequestFields(msgspec.Struct, frozen=True, gc=False):
     """The top-level keys of a body that routing, relay and repeating look at.
 
     Of a key that comes twice the last value counts, as in engines. A field of a type that it cannot have
-    counts as not given, except for ``model`` and ``backend``: engines say what is wrong with the rest. Raw
-    fields are spans of the body (no copies, and they keep it in memory), and were checked to be JSON.
+    counts as not given, except for ``model``, ``backend`` and ``keep_alive``: engines say what is wrong with
+    the rest. Raw fields are spans of the body (no copies, and they keep it in memory), and were checked to be
+    JSON.
 
     Attributes:
         model: The name of a model, or a deployment's id; never empty.
@@ -34,7 +35,8 @@ class RequestFields(msgspec.Struct, frozen=True, gc=False):
         user: The client's name for its own user, which session routing may go by.
         prompt_cache_key: What newer clients send in place of ``user`` to keep requests together.
         priority: Requests with a lower number are served first.
-        keep_alive: How long the model should stay loaded, as the client wrote it.
+        keep_alive: How long the model should stay loaded, as the client wrote it; UNSET if the body has no
+            such key.
         n: How many choices the client wants, or None.
         previous_response_id: The stored response that a request to ``/v1/responses`` goes on from.
         messages: The conversation, raw.
@@ -51,7 +53,7 @@ class RequestFields(msgspec.Struct, frozen=True, gc=False):
     user: str | None = None
     prompt_cache_key: str | None = None
     priority: Whole | None = None
-    keep_alive: float | str | None = None
+    keep_alive: float | str | msgspec.UnsetType | None = msgspec.UNSET
     n: Whole | None = None
     previous_response_id: str | None = None
     messages: msgspec.Raw = ABSENT
@@ -75,7 +77,7 @@ def read_fields(body: bytes) -> RequestFields:
 
     Raises:
         ApiError: The body is not a JSON object with a ``model`` that is a name, or its ``backend`` is no
-            name (400).
+            name, or its ``keep_alive`` neither number nor text (400).
     """
     try:
         fields = _FIELDS.decode(body)
@@ -103,4 +105,6 @@ def _read_with_care(body: bytes, error: Exception) -> RequestFields:
         raise mistake(worse, text) from None
     if raw["backend"] is not ABSENT and "backend" not in read:
         raise errors.bad_request('"backend" must be the name of a backend', param="backend")
+    if raw["keep_alive"] is not ABSENT and "keep_alive" not in read:
+        raise errors.bad_keep_alive()
     return RequestFields(**read)

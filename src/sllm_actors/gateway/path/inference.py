@@ -229,7 +229,9 @@ class Inference:
             exchange.not_understood(errors.request_breaks_engines(route.id))
             return
         priority, session = -(fields.priority or 0), affinity_of(head, fields)
-        asked = Asked(route.id, priority, session, prompt_of(fields), stored=stored)
+        asked = Asked(
+            route.id, priority, session, prompt_of(fields), stored=stored, keep_alive=reading.keep_alive
+        )
         exchange.understood(request, route, asked)
 
     def _stored(self, made: str) -> Stored | None:

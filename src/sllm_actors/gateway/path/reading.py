@@ -6,10 +6,12 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
+from msgspec import UNSET
 
 from sllm_actors.gateway.bodies.content_coding import coding_of, decoded
 from sllm_actors.gateway.bodies.form import FormReader, is_form, read_form, with_form_changes
 from sllm_actors.gateway.bodies.json_mistakes import BYTE_ORDER_MARK
+from sllm_actors.gateway.bodies.keep_alive import seconds_of
 from sllm_actors.gateway.bodies.members import Member
 from sllm_actors.gateway.bodies.request_fields import ABSENT, RequestFields, read_fields
 from sllm_actors.gateway.bodies.rewriting import members_of, with_changes
@@ -31,6 +33,7 @@ class Reading(msgspec.Struct, frozen=True, gc=False):
         body: Its body, decoded.
         form: What has read the body, if that is a form.
         members: The members of a large body, found where the event loop does not wait for it.
+        keep_alive: See ``Asked``.
     """
 
     destination: Destination
@@ -38,6 +41,7 @@ class Reading(msgspec.Struct, frozen=True, gc=False):
     body: bytes
     form: FormReader | None = None
     members: Sequence[Member] | None = None
+    keep_alive: float | None = None
 
     def body_with(self, change: Mapping[str, Any], drop: Collection[str] = ()) -> bytes:
         """Return the body with other values for some of its keys or fields, and without others.
@@ -66,7 +70,8 @@ def read_request(head: RequestHead, body: bytes, limit: int) -> Reading:
 
     Raises:
         ApiError: The body is not of its ``Content-Encoding``, or that is none that the gateway decodes (415);
-            it is larger than ``limit`` (413); or it is not what ``read_fields``, or ``read_form``, takes.
+            it is larger than ``limit`` (413); or it is not what ``read_fields``, ``read_form`` or
+            ``seconds_of`` takes.
     """
     if is_coded(head):
         codings = [value for name, value in head.headers if name == b"content-encoding"]
@@ -79,12 +84,23 @@ def read_request(head: RequestHead, body: bytes, limit: int) -> Reading:
     content_type = head.named.get(b"content-type")
     if content_type is not None and is_form(content_type):
         form = read_form(body, content_type)
-        return Reading(destination, form.fields(), body, form)
+        return _reading(destination, form.fields(), body, form)
     fields = read_fields(body)
     if len(body) <= READ_HERE:
-        return Reading(destination, fields, body)
+        return _reading(destination, fields, body)
     members = list(members_of(body.removeprefix(BYTE_ORDER_MARK)))
-    return Reading(destination, fields, body, members=members)
+    return _reading(destination, fields, body, members=members)
+
+
+def _reading(
+    destination: Destination,
+    fields: RequestFields,
+    body: bytes,
+    form: FormReader | None = None,
+    members: Sequence[Member] | None = None,
+) -> Reading:
+    wish = None if fields.keep_alive is UNSET else seconds_of(fields.keep_alive)
+    return Reading(destination, fields, body, form, members, wish)
 
 
 def prompt_of(fields: RequestFields) -> bytes | None:

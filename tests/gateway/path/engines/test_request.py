@@ -74,6 +74,16 @@ def test_a_server_does_not_get_the_name_of_a_backend() -> None:
     assert b"backend" in made.body_for(ROUTE, None, assembled=False)
 
 
+@pytest.mark.parametrize("server", [None, ServerAccess()])
+def test_nobody_gets_how_long_a_model_is_to_stay_and_all_else_stays_byte_for_byte(
+    server: ServerAccess | None,
+) -> None:
+    body = b'{"keep_alive": "5m", "model": "smol",  "x": 1.0, "keep_alive": %b}'
+    for wish in (b"0", b"null", b'"1h"'):
+        made = request_for(body % wish).body_for(ROUTE, server, assembled=False)
+        assert made == b'{"model": "smol",  "x": 1.0}'
+
+
 @pytest.mark.parametrize(
     ("options", "expected"),
     [

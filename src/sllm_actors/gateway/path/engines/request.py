@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+from msgspec import UNSET
 
 from sllm_actors.engines.external import ServerAccess
 from sllm_actors.gateway.bodies.request_fields import RequestFields
@@ -92,7 +93,8 @@ class EngineRequest:
         Args:
             route: The route of the deployment, whose name for the model engines know.
             server: How an external server is reached, or None for an engine. Such a server has its own name
-                for the model, and may refuse keys that it does not know, as ``backend``.
+                for the model, and may refuse keys that it does not know, as ``backend``. ``keep_alive`` is
+                for the head, and neither gets it.
             assembled: Whether the engine is to stream, and to tell its usage, for an assembly.
 
         Raises:
@@ -106,7 +108,9 @@ class EngineRequest:
         if assembled:
             changes["stream"] = True
             changes["stream_options"] = _with_usage(fields)
-        drop = ("backend",) if server is not None and fields.backend is not None else ()
+        drop = () if fields.keep_alive is UNSET else ("keep_alive",)
+        if server is not None and fields.backend is not None:
+            drop = ("backend", *drop)
         return self._reading.body_with(changes, drop)
 
     @property
