@@ -67,6 +67,12 @@ KNOTS = """
         assert len(knots) < 100_000
 """
 
+IDLE = """
+        looked_at.clear()
+        await anyio.sleep(0.5)
+        assert 1 < len(looked_at) < 30, looked_at
+"""
+
 FROZEN = """
         knot = Knot()
         gone = weakref.ref(knot)
@@ -123,8 +129,8 @@ BUSY_FOR_LONG = (
 
 @pytest.mark.parametrize(
     "body",
-    [NEW, REPLACED, KNOTS, FROZEN, THAWED, FOUND, BUSY_FOR_LONG],
-    ids=["new", "replaced", "knots", "frozen", "thawed", "found", "busy for long"],
+    [NEW, REPLACED, KNOTS, IDLE, FROZEN, THAWED, FOUND, BUSY_FOR_LONG],
+    ids=["new", "replaced", "knots", "idle", "frozen", "thawed", "found", "busy for long"],
 )
 def test_a_node_looks_at_what_is_new_and_seldom_at_everything(body: str) -> None:
     code = _SETUP.replace("{body}", body)

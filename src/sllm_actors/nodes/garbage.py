@@ -23,8 +23,12 @@ TICK: Final = 0.1
 """Seconds between two collections of the younger generations. Python itself begins one when there are more
 objects than before; what takes the place of others would not count."""
 
+WORK: Final = 0.5
+"""The share of a tick for which the process must have computed since the last such collection, else the tick
+leaves it to a later one: objects take time to make, and counting them takes as long as a hundred messages."""
+
 TICKS: Final = 50
-"""Ticks between two looks whether the node is idle."""
+"""Ticks between two looks whether the node is idle; the last of them always collects."""
 
 IDLE: Final = 0.2
 """The share of one core that an idle node uses at most."""
@@ -64,9 +68,14 @@ async def keep_collections_short(tick: float = TICK) -> NoReturn:
     try:
         thawed = time.monotonic()
         while True:
-            began, used = time.monotonic(), time.process_time()
-            for _ in range(TICKS):
+            began = time.monotonic()
+            used = collected_at = time.process_time()
+            for number in range(1, TICKS + 1):
                 await anyio.sleep(tick)
+                at = time.process_time()
+                if at - collected_at < WORK * tick and number < TICKS:
+                    continue
+                collected_at = at
                 gc.collect(1)
                 if len(gc.get_objects(generation=2)) >= NEW:
                     gc.collect()
