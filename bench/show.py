@@ -16,14 +16,17 @@ from bench.gateway_suite import plot as gateway_plot
 from bench.gateway_suite import report as gateway
 from bench.harness.results import BadResults, read
 from bench.harness.tables import as_markdown, show
+from bench.trace_suite import plot as trace_plot
+from bench.trace_suite import report as trace_sim
 
 REPORTS = {
     "actors": actors.tables,
     "cold_start": cold_start.tables,
     "control_plane": control_plane.tables,
     "gateway": gateway.tables,
+    "trace_sim": trace_sim.tables,
 }
-PLOTS = {"gateway": gateway_plot.draw}
+PLOTS = {"gateway": gateway_plot.draw, "trace_sim": trace_plot.draw}
 
 
 @click.command()
@@ -47,7 +50,7 @@ def main(file: Path, markdown: bool, plot: Path | None) -> None:
         draw = PLOTS.get(content["benchmark"])
         if draw is None:
             raise click.ClickException(
-                f"{file} is of no benchmark that has a plot: it is of {', '.join(PLOTS)}"
+                f"{file} is of no benchmark that has a plot: they are {', '.join(PLOTS)}"
             )
         if not gateway_plot.possible():
             raise click.ClickException(gateway_plot.REMEDY)

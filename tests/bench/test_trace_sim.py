@@ -1,0 +1,103 @@
+"""The trace simulation runs as it stands, and says who has won."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from bench.harness.results import read
+from bench.trace_suite.contenders import OURS, Contender
+from bench.trace_suite.outcome import Outcome, medians
+from bench.trace_suite.policies import OTHERS, REFERENCE
+from bench.trace_suite.report import from_json, to_json
+from bench.trace_suite.sweep import Row
+from bench.trace_suite.wins import beats, verdicts
+
+ROOT = Path(__file__).parents[2]
+FIGURES = ("gpu_seconds", "wait_p50_s", "wait_p99_s", "cold_rate", "switches")
+
+
+def bench(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(ROOT / "bench" / script), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+
+
+def test_a_quick_run_has_a_row_for_each_workload_policy_and_setting(tmp_path: Path) -> None:
+    file = tmp_path / "traces.json"
+    done = bench("trace_sim.py", "--quick", "--room", "50", "--room", "100", "--json", str(file))
+    assert done.returncode == 0, done.stderr
+    content = read(file)
+    rows = content["rows"]
+    keys = {(row["workload"], row["policy"], row["setting"]) for row in rows}
+    assert len(keys) == len(rows)
+    assert {row["policy"] for row in rows} >= {*OTHERS, "oracle"}
+    assert len({row["workload"] for row in rows}) == 2
+    assert all(
+        isinstance(row[figure], float | int) and row[figure] >= 0 for row in rows for figure in FIGURES
+    )
+    assert all(row["unanswered"] == 0 for row in rows)
+    assert list(content["rooms"]) == ["50", "100"]
+    assert content["conditions"]["profile"]["gpus_per_worker"] >= 1
+    assert "workloads won" in done.stdout
+    again = bench("show.py", str(file))
+    assert again.stdout == done.stdout
+    same = tmp_path / "again.json"
+    bench("trace_sim.py", "--quick", "--jobs", "1", "--json", str(same))
+    assert read(same)["rows"] == rows, "nothing in it is left to chance or to the machine"
+
+
+def test_a_trace_is_played_instead(tmp_path: Path) -> None:
+    trace = tmp_path / "short.csv"
+    lines = (ROOT / "bench" / "traces" / "azure_llm_2023_code.csv").read_text().splitlines()[:200]
+    trace.write_text("\n".join(lines))
+    file = tmp_path / "traces.json"
+    done = bench("trace_sim.py", "--trace", str(trace), "--rate", "1", "--seeds", "1", "--json", str(file))
+    assert done.returncode == 0, done.stderr
+    assert {row["workload"] for row in json.loads(file.read_text())["rows"]} == {"short"}
+    trace.write_text("no trace")
+    done = bench("trace_sim.py", "--trace", str(trace))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "Error: short, line 1: it should be TIMESTAMP,ContextTokens,GeneratedTokens\n"
+
+
+def outcome(gpu_seconds: float, p99: float) -> Outcome:
+    return Outcome(gpu_seconds=gpu_seconds, wait_p99_s=p99)
+
+
+def test_a_point_is_beaten_by_one_that_takes_no_more_and_waits_no_longer() -> None:
+    assert beats([outcome(102.0, 5.0)], outcome(100.0, 5.0))
+    assert not beats([outcome(103.0, 1.0), outcome(10.0, 5.1)], outcome(100.0, 5.0))
+    assert beats([outcome(90.0, 9.0), outcome(100.0, 2.5)], outcome(100.0, 5.0), 0.5)
+    assert not beats([outcome(100.0, 2.6)], outcome(100.0, 5.0), 0.5)
+
+
+def test_a_workload_is_won_when_each_other_policy_is_beaten_by_some_point() -> None:
+    fast, thrifty = outcome(200.0, 1.0), outcome(50.0, 20.0)
+    ours = [Row("w", Contender(OURS, "a"), fast), Row("w", Contender(OURS, "b"), thrifty)]
+    others = {name: outcome(210.0, 1.5) for name in OTHERS} | {REFERENCE[0]: outcome(60.0, 50.0)}
+    rows = [*ours, *(Row("w", Contender(name), found) for name, found in others.items())]
+    rows.append(Row("w", Contender("oracle"), outcome(1.0, 0.0)))
+    (verdict,) = verdicts(rows)
+    assert verdict.won, "an oracle need not be beaten"
+    assert verdict.halved == (REFERENCE[0],)
+    worse = [row for row in rows if row.contender.policy != "ollama"]
+    (verdict,) = verdicts([*worse, Row("w", Contender("ollama"), outcome(100.0, 1.5))])
+    assert (verdict.won, verdict.unbeaten) == (False, ("ollama",))
+
+
+def test_figures_of_several_seeds_are_their_medians() -> None:
+    assert medians([outcome(1.0, 9.0), outcome(3.0, 7.0), outcome(2.0, 8.0)]) == outcome(2.0, 8.0)
+
+
+@pytest.mark.parametrize("default", [True, False])
+def test_a_row_is_read_as_it_was_written(*, default: bool) -> None:
+    row = Row("w", Contender("ours", "keep_alive=5", default), Outcome(1.0, 2.0, 3.0, 0.5, 4, 0))
+    assert from_json(json.loads(json.dumps(to_json(row)))) == row
