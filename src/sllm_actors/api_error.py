@@ -92,3 +92,9 @@ def method_not_allowed(method: str, path: str, allowed: Iterable[str]) -> ApiErr
     allow = tuple(sorted(allowed))
     sentence = f"{path[:200]} does not take {method}: it takes {', '.join(allow)}"
     return ApiError(405, "method_not_allowed", sentence, allow=allow)
+
+
+def too_many_connections(limit: int) -> ApiError:
+    """Return the 503 of a server that has ``limit`` connections, which is as many as it may have."""
+    sentence = f"this server has {limit} connections, and takes no more: try again"
+    return ApiError(503, "too_many_connections", sentence, retry_after=1)

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from sllm_actors.api_error import ApiError
+from sllm_actors.api_error import ApiError, too_many_connections
 from sllm_actors.gateway import errors
 from sllm_actors.gateway.headers import find
 
@@ -45,7 +45,7 @@ ALL = [
     (errors.worker_away("silent"), 503, "worker_unavailable", b"1"),
     (errors.server_unreachable("d", "no route"), 503, "server_unreachable", b"5"),
     (errors.gateway_stopping(), 503, "gateway_stopping", b"1"),
-    (errors.too_many_connections(10), 503, "too_many_connections", b"1"),
+    (too_many_connections(10), 503, "too_many_connections", b"1"),
     (errors.out_of_descriptors("none left"), 503, "out_of_descriptors", b"1"),
     (errors.engine_silent("d", 2.5), 504, "engine_silent", None),
     (errors.loop_detected(), 508, "loop_detected", None),

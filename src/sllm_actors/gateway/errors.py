@@ -253,16 +253,6 @@ def gateway_stopping() -> ApiError:
     )
 
 
-def too_many_connections(limit: int) -> ApiError:
-    """The gateway has ``limit`` connections of clients, which is as many as it may have."""
-    return ApiError(
-        503,
-        "too_many_connections",
-        f"this gateway has {limit} connections, and takes no more: try again",
-        retry_after=1,
-    )
-
-
 def out_of_descriptors(reason: str) -> ApiError:
     """A process of sllm has as many file descriptors open as it may; no engine is to blame."""
     return ApiError(

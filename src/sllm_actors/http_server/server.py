@@ -12,7 +12,7 @@ import anyio
 import structlog
 from anyio import lowlevel
 
-from sllm_actors.api_error import ApiError
+from sllm_actors.api_error import ApiError, too_many_connections
 from sllm_actors.descriptors import MOST_CONNECTIONS
 
 from .accepting import Acceptor
@@ -162,7 +162,6 @@ class _Server:
         self._changed.set()
 
     async def _refuse(self, _scope: Any, _receive: Any, send: Send) -> None:
-        sentence = f"this server has {self._bound} connections, and takes no more"
-        error = ApiError(503, "too_many_connections", sentence, retry_after=1)
+        error = too_many_connections(self._bound)
         await send({"type": "http.response.start", "status": error.status, "headers": error.headers})
         await send({"type": "http.response.body", "body": error.body})

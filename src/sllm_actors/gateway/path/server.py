@@ -10,8 +10,8 @@ import anyio
 import structlog
 from anyio.abc import TaskGroup
 
+from sllm_actors.api_error import too_many_connections
 from sllm_actors.descriptors import MOST_CONNECTIONS
-from sllm_actors.gateway import errors
 from sllm_actors.gateway.bodies.dialects import dialect_of
 from sllm_actors.http_server.accepting import Acceptor
 from sllm_actors.http_server.bounds import (
@@ -215,7 +215,7 @@ class HttpServer:
         return request
 
     async def _refuse(self, scope: Scope, _receive: Receive, send: Send) -> None:
-        error, dialect = errors.too_many_connections(self._bound), dialect_of(scope["path"])
+        error, dialect = too_many_connections(self._bound), dialect_of(scope["path"])
         headers = dialect.headers(error)
         await send({"type": "http.response.start", "status": error.status, "headers": headers})
         await send({"type": "http.response.body", "body": dialect.body(error)})
