@@ -64,12 +64,20 @@ async def test_a_model_is_listed_with_how_it_is_and_what_else_it_is_called(clust
     await cluster.deploy(served("smol", aliases=("small", "s"), created=7.9))
     http = cluster.http()
     entry = {"id": "smol", "object": "model", "created": 7, "owned_by": "sllm", "aliases": ["small", "s"]}
-    for state, status in ((ReplicaState.STARTING, "starting"), (ReplicaState.ASLEEP, "asleep")):
-        await cluster.report(replica(state=state))
-        assert (await http.get("/v1/models")).json()["data"] == [entry | {"status": status}]
+    for state, value, status in (
+        (None, "unloaded", "pending"),
+        (ReplicaState.STARTING, "loading", "starting"),
+        (ReplicaState.ASLEEP, "sleeping", "asleep"),
+        (ReplicaState.FAILED, "unloaded", "failed"),
+    ):
+        await cluster.report(*(() if state is None else (replica(state=state),)))
+        shown = {"status": {"value": value, "state": status, "failed": status == "failed"}}
+        assert (await http.get("/v1/models")).json()["data"] == [entry | shown]
     await cluster.report(replica(context_length=2048, attempt=2))
-    known = {"status": "ready", "context_length": 2048, "max_model_len": 2048}
-    assert (await http.get("/v1/models")).json()["data"] == [entry | known]
+    loaded = {"value": "loaded", "state": "ready", "failed": False}
+    known = {"status": loaded, "context_length": 2048, "max_model_len": 2048}
+    for path in ("/v1/models", "/models"):
+        assert (await http.get(path)).json()["data"] == [entry | known]
     assert (await http.get("/v1/models/small")).json() == entry | known | {"id": "small"}
 
 
@@ -241,7 +249,13 @@ READ, WRITE = "GET, HEAD, OPTIONS", "OPTIONS, POST"
 @pytest.mark.parametrize(
     ("path", "allow"),
     [
-        *(("/health", READ), ("/v1/models", READ), ("/v1/models/smol", READ), ("/status", READ)),
+        *(
+            ("/health", READ),
+            ("/models", READ),
+            ("/v1/models", READ),
+            ("/v1/models/smol", READ),
+            ("/status", READ),
+        ),
         *(("/deployments/smol:llamacpp", "DELETE, GET, HEAD, OPTIONS, PATCH"), ("/instances/x/logs", READ)),
         *(("/deployments/a/b:vllm/pause", WRITE), ("/deployments/a:vllm/resume", WRITE), ("/update", WRITE)),
         *(("/nodes/rack-1/drain", WRITE), ("/nodes/rack-1/undrain", WRITE)),

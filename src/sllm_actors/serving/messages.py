@@ -284,6 +284,7 @@ class ServedModel:
         no_place: Why no replica was placed on a worker in time; "" while one has been, or still may be.
         uid: The identity of the deployment.
         revisions: Revisions whose replicas may get requests.
+        idle: Whether none of its replicas is to run until somebody asks for it.
     """
 
     id: str
@@ -301,6 +302,7 @@ class ServedModel:
     max_concurrency: int | None = None
     aliases: tuple[str, ...] = ()
     gateways: int = 1
+    idle: bool = False
 
 
 # ---- gateway -> head: control requests. Each is answered with ``ControlAnswer``: ``Done`` or ``Refusal``.

@@ -62,6 +62,14 @@ def test_a_deployment_is_as_its_best_replica(states: list[ReplicaState], status:
     assert route(*(replica(number=at, state=state) for at, state in enumerate(states))).status == status
 
 
+def test_a_deployment_of_which_nothing_is_to_run_is_idle_until_a_replica_comes() -> None:
+    model = served(idle=True)
+    assert make_route(served().id, model, (), patience=5).status == "idle"
+    coming = ("worker-1", replica(state=ReplicaState.PENDING))
+    assert make_route(served().id, model, (coming,), patience=5).status == "starting"
+    assert make_route(served().id, served(idle=True, no_place="no room"), (), patience=5).status == "failed"
+
+
 def test_a_context_is_as_long_as_the_shortest_of_those_that_serve() -> None:
     lengths = {ReplicaState.READY: 4096, ReplicaState.ASLEEP: 2048, ReplicaState.FAILED: 7}
     made = [replica(state=state, number=size, context_length=size) for state, size in lengths.items()]

@@ -13,7 +13,6 @@ from sllm_actors.api_error import ApiError, method_not_allowed
 from sllm_actors.gateway import errors
 from sllm_actors.gateway.bodies.dialects import dialect_of
 from sllm_actors.gateway.routing.board import Board
-from sllm_actors.gateway.routing.route import Route
 from sllm_actors.gateway.settings import GatewaySettings
 from sllm_actors.gateway.surface import methods_of
 from sllm_actors.serving.deployment.json_text import read_object
@@ -24,6 +23,7 @@ from .control import Control, passed_on
 from .deployments import serve_deployments, serve_nodes
 from .ids import CONVERTERS
 from .instances import Instances
+from .models import serve_models
 from .openapi import DOCUMENT
 
 log = structlog.get_logger()
@@ -53,14 +53,15 @@ def build_app(
     app.url_map.converters |= CONVERTERS
     app.url_map.strict_slashes = False
     _answer_errors(app)
-    _serve_models(app, board, control, is_stopping)
+    _serve_itself(app, board, control, is_stopping)
+    serve_models(app, board)
     serve_deployments(app, board, control)
     serve_nodes(app, control)
     _serve_instances(app, instances)
     return app
 
 
-def _serve_models(app: Quart, board: Board, control: Control, is_stopping: Callable[[], bool]) -> None:
+def _serve_itself(app: Quart, board: Board, control: Control, is_stopping: Callable[[], bool]) -> None:
     @app.route("/*", methods=["OPTIONS"])
     async def options() -> Response:  # the server as a whole, `OPTIONS *`
         return Response("", 204, {"Allow": "DELETE, GET, HEAD, OPTIONS, PATCH, POST"})
@@ -75,33 +76,6 @@ def _serve_models(app: Quart, board: Board, control: Control, is_stopping: Calla
     @app.get("/openapi.json")
     async def openapi() -> Any:
         return DOCUMENT
-
-    @app.get("/v1/models")
-    async def models() -> Any:
-        return {"object": "list", "data": [_model(name, route) for name, route in board.listed()]}
-
-    @app.get("/v1/models/<id:name>")
-    async def model(name: str) -> Any:
-        route = board.find(name)
-        if route is None:
-            raise board.missing(name)
-        return _model(name, route)
-
-
-def _model(name: str, route: Route) -> dict[str, Any]:
-    served = route.served
-    entry: dict[str, Any] = {
-        "id": name,
-        "object": "model",
-        "created": 0 if served is None else int(served.created),
-        "owned_by": "sllm",
-        "status": route.status,
-        "aliases": [] if served is None else list(served.aliases),
-    }
-    if route.context_length:
-        # vLLM's name for it, and that of gateways: clients look for one or the other.
-        entry["max_model_len"] = entry["context_length"] = route.context_length
-    return entry
 
 
 def _serve_instances(app: Quart, instances: Instances) -> None:

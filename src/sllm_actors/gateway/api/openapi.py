@@ -46,6 +46,15 @@ _SCHEMAS: dict[str, Any] = {
             "object": {"const": "model"},
             "created": {"type": "integer"},
             "owned_by": {"type": "string"},
+            "status": {
+                "type": "object",
+                "properties": {
+                    "value": {"enum": ["loaded", "sleeping", "loading", "unloaded"]},
+                    "state": {"enum": ["ready", "asleep", "starting", "failed", "idle", "pending"]},
+                    "failed": {"type": "boolean"},
+                },
+            },
+            "aliases": {"type": "array", "items": {"type": "string"}},
         },
     },
     "Models": {
@@ -127,6 +136,7 @@ _PATHS: dict[str, Any] = {
     "/v1/messages": _inference("Answer a chat, as Anthropic defines it"),
     "/v1/messages/count_tokens": _inference("Count the tokens of a chat, as Anthropic defines it"),
     "/v1/models": {"get": _operation("List the models", answer=_schema("Models"))},
+    "/models": {"get": _operation("List the models", answer=_schema("Models"))},
     "/v1/models/{id}": {"get": _operation("Describe a model", answer=_schema("Model"), by_id=True)},
     "/health": {"get": _operation("Say whether the gateway serves", answer=_schema("Health"))},
     "/openapi.json": {"get": _operation("Return this document", answer=_OBJECT)},

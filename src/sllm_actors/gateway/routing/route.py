@@ -88,9 +88,10 @@ class Route:
 
     @property
     def status(self) -> str:
-        """How the deployment is, in one word: ``ready``, ``asleep``, ``starting``, ``failed`` or ``pending``.
+        """How the deployment is: ``ready``, ``asleep``, ``starting``, ``failed``, ``idle`` or ``pending``.
 
-        Its best replica speaks for it. ``pending``: none is known, and one may still come.
+        Its best replica speaks for it. Without any, ``idle``: none is to run until somebody asks for it;
+        ``pending``: one may still come.
         """
         if self.ready:
             return "ready"
@@ -98,7 +99,9 @@ class Route:
             return "asleep"
         if self.coming:
             return "starting"
-        return "pending" if self.failure is None else "failed"
+        if self.failure is not None:
+            return "failed"
+        return "idle" if self.served is not None and self.served.idle else "pending"
 
 
 def make_route(

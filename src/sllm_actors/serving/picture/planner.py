@@ -305,6 +305,7 @@ def route_of(deployment: Deployment) -> ServedModel:
         max_concurrency=spec.max_concurrency,
         aliases=spec.aliases,
         gateways=deployment.gateways,
+        idle=not deployment.wanted,
         created=deployment.created,
         no_place=deployment.no_place(),
         uid=deployment.uid,
