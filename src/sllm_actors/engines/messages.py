@@ -15,6 +15,9 @@ from .identity import ReplicaId, ReplicaKey
 CATALOG = Catalog()
 
 
+IDLE_PATIENCE = 2.0
+"""Seconds that the requests of a replica have to end when it is to stop or sleep *if idle*."""
+
 LOOPBACK = "loopback:"
 """Begins the address of an engine that listens on a TCP port of the worker's 127.0.0.1."""
 
@@ -127,6 +130,14 @@ class ReplicaReport:
             tried again until something on the worker has changed, or the head orders it anew.
         concurrency: How many requests its engine runs at a time; 0 where that is not known.
         context_length: How many tokens one request may have, its answer included; 0 where that is not known.
+        level: The level at which it sleeps, or is about to, while it is ASLEEP; None while it wakes.
+        if_idle: Whether it is DRAINING, or about to sleep, only if its requests end in ``IDLE_PATIENCE``: if
+            they do not, it is READY again.
+        declined: How often it was to stop or sleep if idle, and did not: its requests did not end in time, or
+            it was waking, or its engine cannot sleep. Begins anew with each life of the worker.
+        started_in: Seconds that its last start took, from when it had its GPUs until it was READY; 0 where
+            that is not known. The time of a download does not count.
+        woke_in: Seconds that its last wake took; 0 where that is not known.
     """
 
     id: ReplicaId
@@ -151,6 +162,11 @@ class ReplicaReport:
     unfit: bool = False
     concurrency: int = 0
     context_length: int = 0
+    level: int | None = None
+    if_idle: bool = False
+    declined: int = 0
+    started_in: float = 0.0
+    woke_in: float = 0.0
 
     @property
     def instance(self) -> str:
@@ -184,10 +200,12 @@ class StopReplica:
     Attributes:
         reason: Why, for the log.
         drain: False ends it now; True first reports DRAINING and waits for ``Drained`` or the drain timeout.
+        if_idle: Whether it waits for ``Drained`` no longer than ``IDLE_PATIENCE``, and is then READY again.
     """
 
     reason: str
     drain: bool = True
+    if_idle: bool = False
 
 
 @CATALOG.message("engines.drained", senders=())
@@ -207,22 +225,25 @@ class Drained:
 @CATALOG.message("engines.sleep_replica", senders=())
 @frozen
 class SleepReplica:
-    """To a READY replica: be ASLEEP. One whose engine cannot sleep drains and stops instead.
+    """To a READY replica: be ASLEEP. One whose engine cannot sleep drains and stops instead, or declines.
 
     The replica reports ASLEEP at once and puts its engine to sleep after ``Drained``. If that does not come
     within ``drain_timeout``, it is READY again.
 
     Attributes:
         level: 0 only pauses the engine; 1 moves the weights to the machine's memory; 2 drops them.
+        if_idle: Whether it waits for ``Drained`` no longer than ``IDLE_PATIENCE``. Such a sleeper ends when
+            its engine does: it is not started again.
     """
 
     level: int = 1
+    if_idle: bool = False
 
 
 @CATALOG.message("engines.wake_replica", senders=())
 @frozen
 class WakeReplica:
-    """To a replica that is ASLEEP, or about to be: be READY."""
+    """To a replica that is ASLEEP, or about to be, or about to stop if it is idle: be READY."""
 
 
 @CATALOG.message("engines.read_log", senders={"gateway"})

@@ -37,11 +37,20 @@ class Order:
         key: The replica.
         run: What it is to be, or None if it is to stop.
         stop: Why it is to drain and stop; "" if it is to run.
+        if_idle: Whether it is to stop only if its requests end within ``IDLE_PATIENCE``. If they do not, it
+            goes on, and its report says that it has declined.
+        sleep: The level at which it is to be ASLEEP, *if idle* too; None if it is to be READY. One that is
+            not there, or whose engine has ended, is not started for that.
+        declined: What its report said as ``declined`` when it was ordered to stop or sleep if idle: once the
+            report says something else, the worker has answered this order.
     """
 
     key: ReplicaKey
     run: ReplicaOrder | None = None
     stop: str = ""
+    if_idle: bool = False
+    sleep: int | None = None
+    declined: int = 0
 
 
 # ---- worker -> head

@@ -84,6 +84,28 @@ async def test_a_replica_drains_no_longer_than_it_may(host: EngineHost, fake: Re
         await report_of(probe, ReplicaState.STOPPED)
 
 
+async def test_a_replica_whose_requests_do_not_end_serves_on_if_it_was_to_stop_if_idle(
+    host: EngineHost, fake: ReplicaOrder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(actor, "IDLE_PATIENCE", 0.2)
+    async with TestSystem() as system:
+        replica, probe = await start(system, fake, host)
+        ready = await report_of(probe, ReplicaState.READY)
+        assert ready.started_in > 0
+        replica.tell(StopReplica("it is idle", if_idle=True))
+        assert (await report_of(probe, ReplicaState.DRAINING)).if_idle
+        again = await report_of(probe, ReplicaState.READY)
+        assert (again.id, again.declined, again.address) == (ready.id, 1, ready.address)
+        assert alive(ready.pid)
+        monkeypatch.setattr(actor, "IDLE_PATIENCE", 60.0)
+        replica.tell(StopReplica("it is idle", if_idle=True))
+        draining = await report_of(probe, ReplicaState.DRAINING)
+        replica.tell(Drained(ready.id, draining.withdrawal))
+        await report_of(probe, ReplicaState.STOPPED)
+        assert not alive(ready.pid)
+    assert left(host) == []
+
+
 async def test_a_changed_order_holds_at_once_and_restarts_nothing(
     host: EngineHost, fake: ReplicaOrder
 ) -> None:

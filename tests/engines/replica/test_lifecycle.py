@@ -51,6 +51,9 @@ def after(replica: Replica, *events: Event, now: float = 0.0) -> Replica:
     return replica
 
 
+LOST = after(STARTING, Unreached(1, "refused"))
+
+
 def test_a_replica_comes_up() -> None:
     replica, effects = step(Replica(), Ordered(), 0.0)
     assert (replica.state, effects) == (ReplicaState.STARTING, (Report(), StartEngine()))
@@ -205,9 +208,113 @@ def test_a_sleeping_replica_can_be_stopped() -> None:
     assert step(asleep, StopAsked(drain=False), 0.0)[1] == (Report(), EndEngine())
 
 
-# ---- a server that somebody else runs
+# ---- if idle
 
-LOST = after(STARTING, Unreached(1, "refused"))
+STOP_IF_IDLE = StopAsked(drain=True, reason="it is idle", if_idle=True)
+SLEEP_IF_IDLE = SleepAsked(1, if_idle=True)
+
+
+def test_an_idle_replica_stops_at_once() -> None:
+    replica, effects = step(READY, STOP_IF_IDLE, 0.0)
+    assert (replica.state, replica.progress) == (ReplicaState.DRAINING, "it is idle")
+    assert effects == (Report(), AwaitDrained(1, if_idle=True))
+    replica, effects = step(replica, DrainOver(1), 0.0)
+    assert (replica.state, effects) == (ReplicaState.DRAINING, (Report(), EndEngine()))
+    assert not replica.if_idle, "nothing keeps it from ending now"
+    assert step(replica, WakeAsked(), 0.0) == (replica, ())
+
+
+def test_a_busy_replica_declines_to_stop_and_is_as_it_was() -> None:
+    worn = evolve(READY, reason="the engine was killed by SIGKILL")
+    for asked in (1, 2):
+        draining = after(worn, STOP_IF_IDLE)
+        worn, effects = step(draining, DrainOver(asked, late=True), 2.0)
+        assert effects == (Report(),)
+        assert worn == evolve(
+            READY, reason="the engine was killed by SIGKILL", withdrawal=asked, declined=asked
+        )
+        assert step(worn, DrainOver(asked), 3.0) == (worn, ())  # too late: gateways may send it requests
+
+
+def test_a_stop_if_idle_is_asked_again_without_effect_and_may_be_taken_back() -> None:
+    draining = after(READY, STOP_IF_IDLE)
+    assert step(draining, STOP_IF_IDLE, 0.0) == (draining, ())
+    assert step(draining, WakeAsked(), 0.0) == (evolve(READY, withdrawal=1), (Report(),))
+
+
+def test_haste_wins_over_a_stop_if_idle() -> None:
+    draining = after(READY, STOP_IF_IDLE)
+    hasty, effects = step(draining, StopAsked(drain=True, reason="it is deleted"), 1.0)
+    assert (hasty.state, hasty.reason, hasty.if_idle) == (ReplicaState.DRAINING, "it is deleted", False)
+    assert effects == (Report(), AwaitDrained(2))
+    assert step(hasty, DrainOver(1, late=True), 2.0) == (hasty, ())  # the short time of before is over
+    assert step(hasty, STOP_IF_IDLE, 2.0) == (hasty, ())
+    assert step(hasty, WakeAsked(), 2.0) == (hasty, ())
+    assert step(hasty, DrainOver(2, late=True), 30.0)[1] == (Report(), EndEngine())
+    assert step(draining, StopAsked(drain=False), 1.0)[1] == (Report(), EndEngine())
+
+
+def test_what_serves_nobody_stops_at_once_if_it_is_to_stop_if_idle() -> None:
+    asleep = after(SLEEPER, SleepAsked(1), DrainOver(1), Slept(1))
+    for replica in (Replica(), STARTING, after(STARTING, Ended(1, "no")), LOST, asleep):
+        stopping, effects = step(replica, STOP_IF_IDLE, 0.0)
+        assert (stopping.reason, effects) == ("it is idle", (Report(), EndEngine()))
+
+
+def test_an_engine_that_dies_while_it_is_to_stop_if_idle_is_not_started_again() -> None:
+    assert step(after(READY, STOP_IF_IDLE), Ended(1, "crash"), 0.0)[1] == (Report(), EndEngine())
+
+
+def test_a_busy_replica_declines_to_sleep() -> None:
+    tired, effects = step(SLEEPER, SLEEP_IF_IDLE, 0.0)
+    assert (tired.state, tired.level) == (ReplicaState.ASLEEP, 1)
+    assert effects == (Report(), AwaitDrained(1, if_idle=True))
+    awake, effects = step(tired, DrainOver(1, late=True), 2.0)
+    assert (awake, effects) == (evolve(SLEEPER, withdrawal=1, declined=1), (Report(),))
+
+
+def test_a_replica_that_is_to_stop_before_it_has_fallen_asleep_may_decline_that_too() -> None:
+    draining = after(SLEEPER, SLEEP_IF_IDLE, STOP_IF_IDLE)
+    assert (draining.state, draining.level) == (ReplicaState.DRAINING, None)
+    assert after(draining, DrainOver(1)) == draining
+    assert after(draining, DrainOver(2, late=True)) == evolve(SLEEPER, withdrawal=2, declined=1)
+
+
+def test_a_replica_that_wakes_or_cannot_sleep_declines() -> None:
+    waking = after(SLEEPER, SLEEP_IF_IDLE, DrainOver(1), Slept(1), WakeAsked())
+    for asked in (STOP_IF_IDLE, SLEEP_IF_IDLE):
+        assert step(waking, asked, 0.0) == (evolve(waking, declined=1), (Report(),))
+    assert step(READY, SLEEP_IF_IDLE, 0.0) == (evolve(READY, declined=1), (Report(),))
+
+
+def test_a_sleeper_that_nobody_needs_ends_with_its_engine() -> None:
+    tired = after(SLEEPER, SLEEP_IF_IDLE)
+    for asleep in (tired, after(tired, DrainOver(1), Slept(1))):
+        ended, effects = step(asleep, Ended(1, "the engine was killed"), 0.0)
+        assert (ended.state, ended.reason) == (ReplicaState.DRAINING, "the engine was killed")
+        assert effects == (Report(), EndEngine())
+    waking = after(tired, DrainOver(1), Slept(1), WakeAsked())
+    assert after(waking, Ended(1, "crash")).state is ReplicaState.STARTING
+
+
+def test_how_long_a_start_and_a_wake_took_is_measured() -> None:
+    replica = after(after(Replica(), Ordered()), Launched(1), now=10.0)
+    replica = after(replica, Answered(1, "unix:/x", can_sleep=True), now=13.0)
+    assert replica.started_in == 3.0
+    asleep = after(replica, SLEEP_IF_IDLE, DrainOver(1), Slept(1), now=20.0)
+    woken = after(after(asleep, WakeAsked(), now=30.0), Woken(1), now=30.5)
+    assert (woken.started_in, woken.woke_in) == (3.0, 0.5)
+
+
+def test_the_wait_for_a_download_and_for_gpus_is_no_part_of_a_start() -> None:
+    replica = after(after(Replica(), Ordered()), Launched(1), now=10.0)
+    ready = Answered(1, "unix:/x")
+    assert after(after(replica, Admitted(1), now=60.0), ready, now=62.0).started_in == 2.0
+    waiting = after(replica, Delayed(1, "no room"), now=60.0)
+    assert after(after(waiting, Admitted(1), now=90.0), ready, now=94.0).started_in == 4.0
+
+
+# ---- a server that somebody else runs
 
 
 def test_a_server_that_cannot_be_reached_is_failed_and_asked_on_in_the_same_life() -> None:
@@ -258,12 +365,12 @@ events: st.SearchStrategy[Event] = st.one_of(
     st.builds(Unreached, numbers, st.sampled_from(["refused", "no route"])),
     st.builds(Delayed, numbers, st.just("no room")),
     st.builds(Admitted, numbers),
-    st.builds(SleepAsked, st.integers(0, 2)),
+    st.builds(SleepAsked, st.integers(0, 2), st.booleans()),
     st.just(WakeAsked()),
     st.builds(Slept, numbers),
     st.builds(Woken, numbers),
     st.builds(Ended, numbers, st.just("crash"), chance=st.floats(0, 1, exclude_max=True)),
-    st.builds(StopAsked, st.booleans()),
+    st.builds(StopAsked, st.booleans(), st.just("no"), st.booleans()),
 )
 
 
@@ -300,7 +407,9 @@ def test_in_any_course_of_events_lives_do_not_overlap_and_a_stop_is_final(
         assert replica.leaving <= (replica.state in (ReplicaState.ASLEEP, ReplicaState.DRAINING))
         if any(isinstance(effect, PutToSleep) for effect in effects):
             assert before.leaving, "requests may be in flight"
-        if before.state in (ReplicaState.DRAINING, ReplicaState.STOPPED):
+        assert replica.declined in (before.declined, before.declined + 1)
+        may_stay = before.if_idle and before.leaving
+        if before.state in (ReplicaState.DRAINING, ReplicaState.STOPPED) and not may_stay:
             assert replica.state in (ReplicaState.DRAINING, ReplicaState.STOPPED)
     if ended:
         replica, effects = step(replica, Cleared(), now)

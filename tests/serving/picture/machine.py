@@ -21,6 +21,7 @@ class Machine:
         refuses: By deployment id: why it cannot run that.
         fails: Ids of deployments whose engines do not become ready there.
         slow: Whether what is to stop drains first, until ``end``.
+        busy: Replicas that decline to stop or sleep if idle.
     """
 
     def __init__(self, name: str, gpus: int, *, slots: int | None = None, memory: int = 0) -> None:
@@ -36,6 +37,7 @@ class Machine:
         self.refuses: dict[str, str] = {}
         self.fails: set[str] = set()
         self.slow = False
+        self.busy: set[ReplicaKey] = set()
 
     def has_gpus(self, count: int, *, stuck: int = 0) -> None:
         gpus = tuple(Gpu(f"{self.name}-{index}", stuck=index < stuck) for index in range(count))
@@ -60,9 +62,16 @@ class Machine:
         removed: list[ReplicaKey] = []
         for key, order in self.orders.items():
             known = self.running.get(key)
-            if order.run is not None and known is None:
+            if order.run is not None and known is None and order.sleep is None:
                 self._begin(order.run)
                 put.append(self.running[key])
+            elif order.run is not None and known is None:
+                removed.append(key)
+            elif order.run is not None and known is not None:
+                put += self._tier(known, order)
+            elif order.if_idle and known is not None and key in self.busy:
+                if known.declined == order.declined:
+                    put.append(self.put(key, known.state, declined=known.declined + 1))
             elif order.run is None and known is not None and self.slow:
                 if known.state is not ReplicaState.DRAINING:
                     put.append(self.put(key, ReplicaState.DRAINING))
@@ -70,6 +79,17 @@ class Machine:
                 self.running.pop(key, None)
                 removed.append(key)
         return put, removed
+
+    def _tier(self, known: ReplicaReport, order: Order) -> list[ReplicaReport]:
+        """Let a replica sleep, if it is idle, or wake."""
+        key, awake = order.key, known.state is ReplicaState.READY
+        if order.sleep is None and known.state is ReplicaState.ASLEEP:
+            return [self.put(key, ReplicaState.READY, level=None)]
+        if order.sleep is None or not awake or known.declined != order.declined:
+            return []
+        if key in self.busy or not known.can_sleep:
+            return [self.put(key, known.state, declined=known.declined + 1)]
+        return [self.put(key, ReplicaState.ASLEEP, level=order.sleep)]
 
     def end(self) -> list[ReplicaKey]:
         """Let what drains be gone, and return it."""

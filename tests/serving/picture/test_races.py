@@ -96,7 +96,7 @@ def test_draining_a_worker_with_a_stranger_leaves_it_alone() -> None:
     world.wait(5)
     assert world.states("a") == [(1, "ready")]
     (key,) = a.running
-    world.say("a", key, ReplicaState.ASLEEP)
+    world.say("a", key, ReplicaState.ASLEEP, level=1)
     world.send(DocumentRead("nobody", 1, ""))
     world.send(ReplicasReported("a", (), (evolve(key, number=99),)))
     strange = ReplicaReport(evolve(key, number=98).attempt(1), ReplicaState.STOPPED)

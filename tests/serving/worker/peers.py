@@ -96,6 +96,12 @@ class OrderingHead(FollowingNode):
             self.orders.put(Order(key, None, "it is no longer wanted"))
         self.send()
 
+    def put(self, order: Order) -> None:
+        """Give one order, whatever the others are."""
+        self._known[order.key] = order.run
+        self.orders.put(order)
+        self.send()
+
     def forget(self, *keys: ReplicaKey) -> None:
         for key in keys:
             self.orders.remove(key)

@@ -15,6 +15,7 @@ from sllm_actors.serving.messages import Order
 from sllm_actors.serving.worker.orders import (
     RETRY_INTERVAL,
     Assignments,
+    ChangeTier,
     Check,
     Effect,
     Forget,
@@ -39,6 +40,14 @@ def run(place: ReplicaKey = A, **more: Any) -> Order:
 
 def stop(place: ReplicaKey = A) -> Order:
     return Order(place, None, "it is not wanted")
+
+
+def stop_if_idle(place: ReplicaKey = A, declined: int = 0) -> Order:
+    return Order(place, None, "it is idle", if_idle=True, declined=declined)
+
+
+def sleep(level: int = 1, place: ReplicaKey = A, declined: int = 0) -> Order:
+    return Order(place, evolve(ORDER, key=place), sleep=level, declined=declined)
 
 
 def kinds(effects: list[Effect]) -> list[type]:
@@ -241,9 +250,74 @@ def test_what_ended_by_itself_is_started_again() -> None:
     assert kinds(assignments.wake(102.0)) == [Say, Check]
 
 
+def test_a_stop_if_idle_is_passed_on_once_and_what_has_ended_by_it_is_gone() -> None:
+    assignments = running()
+    assert assignments.take(stop_if_idle()) == [Retire(A, "it is idle", if_idle=True)]
+    assert assignments.take(stop_if_idle()) == []  # a whole was read again
+    assert assignments.phase(A) is Phase.RUNNING
+    for failure in ("", "KeyError: 1"):
+        again = running()
+        again.take(stop_if_idle())
+        assert again.ended(A, failure, now=101.0, chance=0.0) == [SayGone(A)]
+        assert again.due() is None
+
+
+def test_a_stop_if_idle_that_was_declined_is_passed_on_again_when_it_is_ordered_anew() -> None:
+    assignments = running()
+    assignments.take(stop_if_idle())
+    assert assignments.take(stop_if_idle(declined=1)) == [Retire(A, "it is idle", if_idle=True)]
+
+
+def test_a_stop_if_idle_is_taken_back_and_what_has_ended_meanwhile_starts_again() -> None:
+    assignments = running()
+    assignments.take(stop_if_idle())
+    assert assignments.take(run()) == [ChangeTier(A, None)]
+    assert assignments.take(run()) == []
+    assert not assignments.stops
+    assert kinds(assignments.ended(A, "", now=101.0, chance=0.0)) == [Say]
+    assert kinds(assignments.wake(102.0)) == [Say, Check]
+
+
+def test_a_stop_follows_a_stop_if_idle_but_not_the_other_way_round() -> None:
+    assignments = running()
+    assignments.take(stop_if_idle())
+    assert assignments.take(stop()) == [Retire(A, "it is not wanted")]
+    assert assignments.take(stop_if_idle()) == []
+    assert assignments.phase(A) is Phase.ENDING
+
+
+def test_what_does_not_run_is_gone_if_it_is_to_stop_if_idle_or_to_sleep() -> None:
+    for order in (stop_if_idle(), sleep()):
+        for assignments in (Assignments(), refused(), resting()):
+            assert assignments.take(order) == [SayGone(A)]
+            assert assignments.take(order) == []
+            assert assignments.due() is None
+            assert kinds(assignments.take(run())) == [Say, Check]
+            assert not assignments.stops
+
+
+def test_what_runs_is_told_once_to_sleep_and_once_to_wake() -> None:
+    assignments = running()
+    assert assignments.take(sleep(2)) == [ChangeTier(A, 2)]
+    assert assignments.take(sleep(2)) == []
+    assert assignments.take(sleep(2, declined=1)) == [ChangeTier(A, 2)]
+    changed = run(drain_timeout=5.0)
+    assert changed.run is not None
+    assert assignments.take(changed) == [ChangeTier(A, None), PassOn(changed.run)]
+
+
+def test_a_sleeper_that_has_ended_is_gone_until_it_is_to_run() -> None:
+    assignments = running()
+    assignments.take(sleep())
+    assert assignments.ended(A, "", now=101.0, chance=0.0) == [SayGone(A)]
+    assert list(assignments.stops) == [A]
+    assert assignments.take(sleep()) == []
+    assert assignments.withdrawn(A) == [Forget(A)]
+
+
 EVENTS = st.lists(
     st.tuples(
-        st.sampled_from(["run", "rerun", "stop", "fit", "unfit", "end", "fail", "wake"]),
+        st.sampled_from(["run", "rerun", "stop", "idle", "sleep", "fit", "unfit", "end", "fail", "wake"]),
         st.sampled_from([A, B, C]),
     ),
     max_size=60,
@@ -258,7 +332,7 @@ def test_whatever_happens_the_last_orders_are_carried_out(events: list[tuple[str
     world.come_to_rest()
     for place, last in world.last.items():
         phase = world.assignments.phase(place)
-        if last.run is None:
+        if last.run is None or (last.sleep is not None and phase is None):
             assert phase is None
             assert place not in world.said
         else:
@@ -275,14 +349,21 @@ class _Shell:
         self.last: dict[ReplicaKey, Order] = {}
         self.running: dict[ReplicaKey, ReplicaOrder] = {}
         self.stopping: set[ReplicaKey] = set()
+        self.yielding: set[ReplicaKey] = set()  # of those, the ones that may be taken back
         self.checks: list[Check] = []
         self.said: set[ReplicaKey] = set()
 
     def happen(self, what: str, place: ReplicaKey) -> None:
         self.now += 1.0
         match what:
-            case "run" | "rerun" | "stop":
-                order = {"run": run(place), "rerun": run(place, num_gpus=1), "stop": stop(place)}[what]
+            case "run" | "rerun" | "stop" | "idle" | "sleep":
+                order = {
+                    "run": run(place),
+                    "rerun": run(place, num_gpus=1),
+                    "stop": stop(place),
+                    "idle": stop_if_idle(place),
+                    "sleep": sleep(1, place),
+                }[what]
                 self.last[place] = order
                 self.carry_out(self.assignments.take(order))
             case "fit" | "unfit" if self.checks:
@@ -297,6 +378,7 @@ class _Shell:
     def end(self, place: ReplicaKey, failure: str) -> None:
         del self.running[place]
         self.stopping.discard(place)
+        self.yielding.discard(place)
         self.carry_out(self.assignments.ended(place, failure, now=self.now, chance=0.5))
 
     def carry_out(self, effects: list[Effect]) -> None:
@@ -311,13 +393,19 @@ class _Shell:
                     self.said.add(order.key)
                 case PassOn(order):
                     assert order.key in self.running
-                    assert order.key not in self.stopping
+                    assert order.key not in self.stopping or order.key in self.yielding
                     self.running[order.key] = order
                 case Retire(place, reason):
                     assert reason
                     assert place in self.running
-                    assert place not in self.stopping
+                    assert place not in self.stopping or place in self.yielding
                     self.stopping.add(place)
+                    (self.yielding.add if effect.if_idle else self.yielding.discard)(place)
+                case ChangeTier(place, level):
+                    assert place in self.running
+                    if place in self.yielding and level is None:
+                        self.yielding.discard(place)
+                        self.stopping.discard(place)
                 case Say(report):
                     assert report.id.key not in self.running
                     self.said.add(report.id.key)

@@ -84,13 +84,14 @@ class ScriptedReplica(Actor):
                 self.say(message)
             case OrderChanged(order):
                 self.order = order
-            case StopReplica(reason):
+            case StopReplica(reason, if_idle=if_idle):
                 self.stops.append(reason)
-                self.say(ReplicaState.DRAINING)
+                self.say(ReplicaState.DRAINING, if_idle=if_idle)
             case SleepReplica(level):
                 self.levels.append(level)
-                self.say(ReplicaState.ASLEEP)
+                self.say(ReplicaState.ASLEEP, level=level)
             case WakeReplica():
+                self.stops.clear()
                 self.say(ReplicaState.READY)
             case ConfirmEngine(life):
                 return EngineConfirmed(serving=life.attempt == self._attempt)

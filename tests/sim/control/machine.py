@@ -11,6 +11,7 @@ from attrs import define, frozen
 from sllm_actors.actors import Actor, ActorRef
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.engines.messages import (
+    IDLE_PATIENCE,
     Drained,
     InspectSource,
     OrderChanged,
@@ -20,6 +21,7 @@ from sllm_actors.engines.messages import (
     ReplicaState,
     SourceInspected,
     StopReplica,
+    WakeReplica,
 )
 from sllm_actors.engines.replica.actor import REPEAT
 from sllm_actors.serving.messages import Gpu, Inventory
@@ -147,6 +149,8 @@ class PlayedReplica(Actor):
         self._state = ReplicaState.PENDING
         self._attempt = machine.next_attempt()
         self._withdrawal = 0
+        self._if_idle = False
+        self._declined = 0
         self._failures = 0
         self._starts = 0
 
@@ -173,15 +177,15 @@ class PlayedReplica(Actor):
                 self.context.after(REPEAT, _Repeat())
             case OrderChanged(order):
                 self.order = order
-            case StopReplica(reason):
+            case StopReplica(reason, if_idle=if_idle):
                 self.machine.cluster.promises.stops(self.machine, self._life, reason)
-                if self._state is ReplicaState.READY:
-                    self._withdrawal += 1
-                    self._say(ReplicaState.DRAINING)
-                    self._timer.cancel()
-                    self._soon(self.order.drain_timeout, exact=True)
-                else:
+                if self._state is ReplicaState.READY or (self._if_idle and not if_idle):
+                    self._withdraw(if_idle=if_idle)
+                elif self._state is not ReplicaState.DRAINING:
                     self._end()
+            case WakeReplica():
+                if self._if_idle:
+                    self._stay()
             case Drained(me, withdrawal):
                 if self._state is ReplicaState.DRAINING and (me, withdrawal) == (self._id, self._withdrawal):
                     self._end()
@@ -214,8 +218,24 @@ class PlayedReplica(Actor):
                 self._fail("its engine ended")
             case ReplicaState.READY:
                 self._soon(20)
+            case ReplicaState.DRAINING if self._if_idle:
+                self._declined += 1
+                self._stay()
             case ReplicaState.DRAINING:
                 self._end()
+
+    def _withdraw(self, *, if_idle: bool) -> None:
+        self._withdrawal += 1
+        self._if_idle = if_idle
+        self._say(ReplicaState.DRAINING)
+        self._timer.cancel()
+        self._soon(IDLE_PATIENCE if if_idle else self.order.drain_timeout, exact=True)
+
+    def _stay(self) -> None:
+        self._if_idle = False
+        self._timer.cancel()
+        self._say(ReplicaState.READY)
+        self._soon(20)
 
     def _breaks(self) -> bool:
         return self.order.env.get("VERSION", "").startswith(BROKEN)
@@ -246,6 +266,8 @@ class PlayedReplica(Actor):
             failures=self._failures,
             starts=self._starts,
             withdrawal=self._withdrawal,
+            if_idle=self._if_idle,
+            declined=self._declined,
             gpus=self.order.num_gpus,
             fingerprint=self.order.fingerprint,
             since=trio.current_time(),

@@ -11,6 +11,7 @@ from sllm_actors.gateway.routing.following import Following
 from sllm_actors.serving.differences.follower import Follower
 from sllm_actors.serving.differences.messages import Beat
 from sllm_actors.serving.known_links import KnownLinks
+from sllm_actors.serving.messages import Order
 from sllm_actors.serving.picture.fleet import Fleet
 from sllm_actors.serving.picture.indices.queues import WaitingQueues
 from sllm_actors.serving.picture.planner import Planner
@@ -71,7 +72,7 @@ def absence_stops() -> AbstractContextManager[object]:
         known = self._all.get(key)
         if known is None:
             return withdrawn(self, key)
-        return self._stop(key, known, "there is no order for it")
+        return self._stop(key, known, Order(key, None, "there is no order for it"))
 
     return patch.object(Assignments, "withdrawn", stop)
 

@@ -18,6 +18,7 @@ from sllm_actors.engines.backends.external import External
 from sllm_actors.engines.host import EngineHost
 from sllm_actors.engines.identity import ReplicaId
 from sllm_actors.engines.messages import (
+    IDLE_PATIENCE,
     ConfirmEngine,
     Drained,
     EngineConfirmed,
@@ -111,10 +112,10 @@ class ReplicaActor(Actor):
     async def receive(self, message: Any) -> Any:
         """Take one of the messages that the class names."""
         match message:
-            case StopReplica(reason=reason, drain=drain):
-                self._apply(StopAsked(drain, reason))
-            case SleepReplica(level=level):
-                self._apply(SleepAsked(level))
+            case StopReplica(reason, drain, if_idle):
+                self._apply(StopAsked(drain, reason, if_idle))
+            case SleepReplica(level, if_idle):
+                self._apply(SleepAsked(level, if_idle))
             case WakeReplica():
                 self._apply(WakeAsked())
             case OrderChanged(order):
@@ -180,8 +181,9 @@ class ReplicaActor(Actor):
                 case PutToSleep() | WakeUp():
                     if self._life is not None:
                         self._life.change_tier(effect)
-                case AwaitDrained(withdrawal):
-                    self.context.after(self._order.drain_timeout, _Timer(DrainOver(withdrawal, late=True)))
+                case AwaitDrained(withdrawal, if_idle):
+                    patience = IDLE_PATIENCE if if_idle else self._order.drain_timeout
+                    self.context.after(patience, _Timer(DrainOver(withdrawal, late=True)))
                 case AwaitRetry(delay=delay):
                     self.context.after(delay, _Timer(RetryDue()))
                 case Finish():
@@ -236,6 +238,11 @@ class ReplicaActor(Actor):
             fingerprint=self._order.fingerprint,
             concurrency=replica.concurrency,
             context_length=replica.context_length,
+            level=replica.level,
+            if_idle=replica.if_idle and replica.leaving,
+            declined=replica.declined,
+            started_in=replica.started_in,
+            woke_in=replica.woke_in,
         )
 
     def _end_engine(self) -> None:

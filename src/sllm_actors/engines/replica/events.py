@@ -88,6 +88,7 @@ class SleepAsked:
     """The replica is to sleep, at this level: see ``SleepReplica``."""
 
     level: int
+    if_idle: bool = False
 
 
 @frozen
@@ -138,6 +139,7 @@ class StopAsked:
 
     drain: bool
     reason: str = ""
+    if_idle: bool = False
 
 
 @frozen
@@ -146,7 +148,7 @@ class DrainOver:
 
     Attributes:
         withdrawal: The withdrawal that was waited for.
-        late: Whether the drain timeout is over; else no request is in flight any more.
+        late: Whether the time for them is over; else no request is in flight any more.
     """
 
     withdrawal: int
@@ -212,9 +214,14 @@ class Report:
 
 @frozen
 class AwaitDrained:
-    """When the drain timeout is over, ``DrainOver`` of this withdrawal comes, with ``late``."""
+    """When the drain timeout is over, ``DrainOver`` of this withdrawal comes, with ``late``.
+
+    Attributes:
+        if_idle: Whether it comes after ``IDLE_PATIENCE`` instead.
+    """
 
     withdrawal: int
+    if_idle: bool = False
 
 
 @frozen

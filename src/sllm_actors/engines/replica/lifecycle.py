@@ -10,6 +10,9 @@ back to PENDING while a start has to wait for GPUs. Its rules:
 - A replica that becomes ASLEEP is first withdrawn from the gateways; its engine is put to sleep when no
   request is in flight any more. If it is woken before that, or the requests do not end in time, it is READY
   again.
+- One that is to stop or sleep *if idle* does so only if its requests end in a short time; else it declines,
+  and is READY again. One that waits for nothing but its wake declines, too. A sleeper of that kind whose
+  engine dies is not started again: nobody needs it.
 - A server that somebody else runs is FAILED while it cannot be reached. It is still asked within the same
   life, and is READY, or STARTING if it is loading, as soon as it answers.
 - Failures are forgotten when the replica has been READY for ``healthy_uptime``, not as soon as a start
@@ -85,7 +88,9 @@ class Replica:
         level: The level at which it sleeps, or is about to; None while it does neither.
         asking: Whether it is FAILED as an external server that is still asked, within the same life.
         leaving: Whether it is withdrawn, while requests may still be in flight.
+        if_idle: Whether it was to do so, or sleeps, *if idle*.
         withdrawal: How often it was withdrawn from the gateways.
+        began_at: When its start began that is under way, or its wake; by the clock of ``step``.
     """
 
     healthy_uptime: float = 60.0
@@ -102,7 +107,12 @@ class Replica:
     level: int | None = None
     asking: bool = False
     leaving: bool = False
+    if_idle: bool = False
+    declined: int = 0
     withdrawal: int = 0
+    began_at: float = 0.0
+    started_in: float = 0.0
+    woke_in: float = 0.0
     address: str = ""
     key: str = field(default="", repr=False)
     server: ServerAccess | None = None
@@ -134,7 +144,7 @@ def step(replica: Replica, event: Event, now: float) -> Step:
             return _start(replica)
         case Launched(attempt, progress) if replica.state is ReplicaState.STARTING:
             launched = evolve(replica, attempt=attempt, starts=replica.starts + 1, pid=0)
-            return evolve(launched, progress=progress), (Report(),)
+            return evolve(launched, progress=progress, began_at=now), (Report(),)
         case Unreached(attempt) if _lives(replica, attempt):
             return _lose(replica, event)
         case Delayed(attempt, reason) if _lives(replica, attempt) and replica.state is ReplicaState.STARTING:
@@ -142,7 +152,9 @@ def step(replica: Replica, event: Event, now: float) -> Step:
             return waiting, (Report(),)
         case Admitted(attempt) if _lives(replica, attempt) and replica.state is ReplicaState.PENDING:
             starting = evolve(replica, state=ReplicaState.STARTING, progress="starting the engine")
-            return starting, (Report(),)
+            return evolve(starting, began_at=now), (Report(),)
+        case Admitted(attempt) if _lives(replica, attempt) and replica.state is ReplicaState.STARTING:
+            return evolve(replica, began_at=now), ()
         case Ended(attempt=attempt) if attempt == replica.attempt and (
             replica.state in _LIVE or replica.asking
         ):
@@ -156,6 +168,8 @@ def step(replica: Replica, event: Event, now: float) -> Step:
         case Ended(attempt=attempt) if attempt == replica.attempt and replica.leaving:
             return _end(replica)
         case DrainOver(number, late) if number == replica.withdrawal and replica.leaving:
+            if late and replica.if_idle:
+                return _decline(_stay_awake(replica))
             return _end(replica) if replica.state is ReplicaState.DRAINING else _doze(replica, late=late)
         case Cleared() if replica.state is ReplicaState.DRAINING:
             return evolve(replica, state=ReplicaState.STOPPED, address="", pid=0), (Report(), Finish())
@@ -167,12 +181,18 @@ def _lives(replica: Replica, attempt: int) -> bool:
     return replica.ended < attempt == replica.attempt
 
 
-def _withdraw(replica: Replica, state: ReplicaState) -> Replica:
-    return evolve(replica, state=state, leaving=True, withdrawal=replica.withdrawal + 1)
+def _withdraw(replica: Replica, state: ReplicaState, *, if_idle: bool) -> tuple[Replica, AwaitDrained]:
+    number = replica.withdrawal + 1
+    withdrawn = evolve(replica, state=state, leaving=True, if_idle=if_idle, withdrawal=number)
+    return withdrawn, AwaitDrained(number, if_idle)
+
+
+def _decline(replica: Replica) -> Step:
+    return evolve(replica, declined=replica.declined + 1), (Report(),)
 
 
 def _end(replica: Replica) -> Step:
-    return evolve(replica, leaving=False, address=""), (Report(), EndEngine())
+    return evolve(replica, leaving=False, if_idle=False, address=""), (Report(), EndEngine())
 
 
 def _start(replica: Replica) -> Step:
@@ -201,7 +221,7 @@ def _advance(replica: Replica, event: ProcessStarted | Progressed | Answered, no
             ready = evolve(replica, state=ReplicaState.READY, address=event.address, progress="")
             able = evolve(ready, can_sleep=event.can_sleep, concurrency=event.concurrency, ready_at=now)
             open_ = evolve(able, key=event.key, server=event.server, context_length=event.context_length)
-            return evolve(open_, log_tail=()), (Report(),)
+            return evolve(open_, log_tail=(), started_in=now - replica.began_at), (Report(),)
 
 
 def _lose(replica: Replica, event: Unreached) -> Step:
@@ -222,22 +242,26 @@ def _change_tier(replica: Replica, event: SleepAsked | WakeAsked | Slept | Woken
     """
     asleep = replica.state is ReplicaState.ASLEEP
     match event:
-        case SleepAsked(level=level) if replica.state is ReplicaState.READY:
+        case SleepAsked(level, if_idle) if replica.state is ReplicaState.READY:
+            if not replica.can_sleep and if_idle:
+                return _decline(replica)
             if not replica.can_sleep:
                 return _stop(replica, StopAsked(drain=True, reason="it is idle, and its engine cannot sleep"))
-            tired = _withdraw(replica, ReplicaState.ASLEEP)
+            tired, awaited = _withdraw(replica, ReplicaState.ASLEEP, if_idle=if_idle)
             tired = evolve(tired, level=level, progress="waiting for its requests to end")
-            return tired, (Report(), AwaitDrained(tired.withdrawal))
-        case WakeAsked() if asleep and replica.leaving:
+            return tired, (Report(), awaited)
+        case SleepAsked(if_idle=True) if asleep and replica.level is None:
+            return _decline(replica)
+        case WakeAsked() if replica.leaving and (asleep or replica.if_idle):
             return _stay_awake(replica), (Report(),)
         case WakeAsked() if asleep and replica.level is not None:
-            waking = evolve(replica, level=None, progress="waking up")
+            waking = evolve(replica, level=None, if_idle=False, progress="waking up", began_at=now)
             return waking, (Report(), WakeUp(replica.level))
         case Slept(attempt) if asleep and attempt == replica.attempt and replica.level is not None:
             return evolve(replica, progress=""), (Report(),)
         case Woken(attempt) if asleep and attempt == replica.attempt and replica.level is None:
             ready = evolve(replica, state=ReplicaState.READY, progress="", ready_at=now)
-            return ready, (Report(),)
+            return evolve(ready, woke_in=now - replica.began_at), (Report(),)
     return replica, ()
 
 
@@ -251,11 +275,13 @@ def _doze(replica: Replica, *, late: bool) -> Step:
 
 
 def _stay_awake(replica: Replica) -> Replica:
-    return evolve(replica, state=ReplicaState.READY, level=None, leaving=False, progress="")
+    awake = evolve(replica, state=ReplicaState.READY, level=None, leaving=False, progress="")
+    return evolve(awake, if_idle=False)
 
 
 def _fail(replica: Replica, ended: Ended, now: float) -> Step:
     was_ready = replica.state in (ReplicaState.READY, ReplicaState.ASLEEP)
+    unneeded = replica.state is ReplicaState.ASLEEP and replica.if_idle
     if was_ready and now - replica.ready_at >= replica.healthy_uptime:
         replica = evolve(replica, failures=0, delays=0)
     replica = evolve(
@@ -268,10 +294,13 @@ def _fail(replica: Replica, ended: Ended, now: float) -> Step:
         level=None,
         asking=False,
         leaving=False,
+        if_idle=False,
         address="",
         pid=0,
         progress="",
     )
+    if unneeded:
+        return evolve(replica, state=ReplicaState.DRAINING), (Report(), EndEngine())
     if was_ready and replica.failures == 1:
         return _start(replica)
     delay = retry_delay(replica.delays, ended.chance)
@@ -293,13 +322,23 @@ def retry_delay(delays: int, chance: float) -> float:
 def _stop(replica: Replica, asked: StopAsked) -> Step:
     if replica.state is ReplicaState.STOPPED:
         return replica, ()
-    if replica.state is ReplicaState.DRAINING:  # asked again: only haste is new
-        return (replica, ()) if asked.drain or not replica.leaving else _end(replica)
-    serving = replica.state in (ReplicaState.READY, ReplicaState.ASLEEP)
+    hasty = replica.leaving and not asked.if_idle and (replica.if_idle or not asked.drain)
+    if replica.state is ReplicaState.DRAINING and not hasty:  # asked again: only haste is new
+        return replica, ()
+    asleep = replica.state is ReplicaState.ASLEEP
+    if asked.if_idle and asleep and not replica.leaving:
+        if replica.level is None:  # it is waking: somebody needs it
+            return _decline(replica)
+        return _end(_draining(replica, asked))
+    serving = asleep or replica.state in (ReplicaState.READY, ReplicaState.DRAINING)
     if serving and asked.drain:
-        draining = _withdraw(replica, ReplicaState.DRAINING)
-        effect: Effect = AwaitDrained(draining.withdrawal)
-    else:
-        draining = evolve(replica, state=ReplicaState.DRAINING, asking=False, leaving=False, address="")
-        effect = EndEngine()
-    return evolve(draining, progress="", reason=asked.reason, retry_in=None), (Report(), effect)
+        draining, awaited = _withdraw(replica, ReplicaState.DRAINING, if_idle=asked.if_idle)
+        if asked.if_idle:  # it may be READY again, with the reason that it has now
+            return evolve(draining, level=None, progress=asked.reason), (Report(), awaited)
+        return _draining(draining, asked), (Report(), awaited)
+    return _end(_draining(replica, asked))
+
+
+def _draining(replica: Replica, asked: StopAsked) -> Replica:
+    draining = evolve(replica, state=ReplicaState.DRAINING, asking=False, level=None, progress="")
+    return evolve(draining, reason=asked.reason, retry_in=None)

@@ -100,12 +100,12 @@ class Audit:
     def _order(self, replica: KnownReplica) -> Order | None:
         key = replica.key
         if replica.ordered is Told.STOP:
-            return Order(key, None, replica.stop)
+            return order_for(None, replica)
         deployment = self._picture.catalogue.by_uid.get(key.uid)
         if deployment is None or deployment.replicas.get(key) is not replica:
             return None
         revision = deployment.revisions.get(key.revision)
-        return None if revision is None else Order(key, order_for(revision, key, replica.need.gpus))
+        return None if revision is None else order_for(revision, replica)
 
     def _deployment(self, deployment: Deployment) -> Iterator[str]:
         catalogue, planner, name = self._picture.catalogue, self._picture.planner, deployment.id

@@ -11,7 +11,7 @@ from sllm_actors.engines.messages import ReplicaOrder
 from sllm_actors.serving.deployment.changes import engine_hash
 from sllm_actors.serving.deployment.document import write_document
 from sllm_actors.serving.deployment.spec import DeploymentSpec
-from sllm_actors.serving.messages import ServedModel
+from sllm_actors.serving.messages import Order, ServedModel
 from sllm_actors.serving.store.records import DeploymentRecord, RevisionRecord
 
 from .replica import KnownReplica, Told
@@ -190,8 +190,16 @@ def revision_record(uid: str, number: int, spec: DeploymentSpec, created: float)
     return RevisionRecord(uid, number, json.dumps(write_document(spec)), created, "")
 
 
-def order_for(revision: Revision, key: ReplicaKey, gpus: int) -> ReplicaOrder:
-    """Return what a worker is told of a replica that takes ``gpus`` of its GPUs."""
+def order_for(revision: Revision | None, replica: KnownReplica) -> Order:
+    """Return what a worker is told of a replica; one that is to stop needs no revision."""
+    declined = replica.declined if replica.if_idle else 0
+    if replica.ordered is Told.STOP or revision is None:
+        return Order(replica.key, None, replica.stop, replica.if_idle, None, declined)
+    run = _order_to_run(revision, replica.key, replica.need.gpus)
+    return Order(replica.key, run, sleep=replica.sleep, declined=declined)
+
+
+def _order_to_run(revision: Revision, key: ReplicaKey, gpus: int) -> ReplicaOrder:
     spec = revision.spec
     return ReplicaOrder(
         key=key,

@@ -365,10 +365,12 @@ class Picture:
             if (deployment := self.catalogue.by_id.get(report.id.deployment)) is not None:
                 self._mark(deployment)  # also if it is a rival
         elif replica.told(report, now) and (deployment := self._owner(replica)) is not None:
+            if replica.has_declined and report.id.key.revision in deployment.revisions:
+                self.planner.take_back(deployment, replica, now)
             self._mark(deployment)
 
     def _gone(self, node: KnownNode, replica: KnownReplica, now: float) -> None:
-        if replica.ordered is Told.RUN:
+        if replica.ordered is Told.RUN and replica.sleep is None:
             replica.told(None, now)  # the order stands: the worker will run it again
             self._mark(self.catalogue.by_uid[replica.key.uid])
             return

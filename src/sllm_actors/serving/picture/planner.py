@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 from sllm_actors.engines.identity import ReplicaKey
-from sllm_actors.serving.messages import Order, ServedModel
+from sllm_actors.serving.messages import ServedModel
 from sllm_actors.serving.store.records import DropRevision, PutDeployment, PutRevision, RemoveDeployment
 
 from .catalogue import Catalogue
@@ -25,6 +25,9 @@ REJECTION = 600.0
 
 RETRY = 30.0
 """Seconds after which a replica that waits for a place is tried again even if nothing has changed."""
+
+BUSY = 5.0
+"""Seconds that a replica is left as it is which has declined to stop or sleep, since it is busy."""
 
 _TURNS = 8  # of planning one deployment: what is stopped makes room for what starts
 
@@ -88,6 +91,8 @@ class Planner:
             return True
         for replica, reason in todo.stop:
             self.stop(replica, reason)
+        for replica, reason in todo.release:
+            self.stop(replica, reason, if_idle=True)
         if todo.finished:
             self.effects.note(deployment.id, "rollout.finished", f"revision {deployment.target} serves")
             deployment.current = deployment.target
@@ -95,7 +100,7 @@ class Planner:
             return True
         moved = [self._move(deployment, replica, now) for replica in todo.move]
         placed = self._start(deployment, deployment.revisions[todo.revision], todo.start, now)
-        return bool(todo.stop) or any(moved) or placed
+        return bool(todo.stop or todo.release) or any(moved) or placed
 
     def _start(self, deployment: Deployment, revision: Revision, turns: list[int | None], now: float) -> bool:
         same = _by_worker(deployment)
@@ -156,7 +161,7 @@ class Planner:
         replica = KnownReplica(key, node.id, need, Told.RUN, now)
         deployment.replicas[key] = replica
         self._fleet.add(replica)
-        self.effects.orders[node.id, key] = Order(key, order_for(revision, key, need.gpus))
+        self.effects.orders[node.id, key] = order_for(revision, replica)
         self.effects.note(deployment.id, "replica.placed", f"{key} goes to {node.name or node.id}")
 
     def _move(self, deployment: Deployment, replica: KnownReplica, now: float) -> bool:
@@ -185,16 +190,34 @@ class Planner:
         """Order the same replicas anew, since what is ordered of them has changed."""
         for replica in deployment.running():
             revision = deployment.revisions[replica.key.revision]
-            order = order_for(revision, replica.key, replica.need.gpus)
-            self.effects.orders[replica.node, replica.key] = Order(replica.key, order)
+            self.effects.orders[replica.node, replica.key] = order_for(revision, replica)
 
-    def stop(self, replica: KnownReplica, reason: str) -> None:
-        """Order a replica to drain and stop, unless it was ordered to already."""
-        if replica.ordered is Told.STOP:
+    def stop(self, replica: KnownReplica, reason: str, *, if_idle: bool = False) -> None:
+        """Order a replica to drain and stop, unless it was ordered to already.
+
+        Args:
+            replica: One of a deployment, of another life of it, or a duplicate.
+            reason: Why, as a sentence for a person.
+            if_idle: Whether it is to stop only if its requests end at once. If they do not, its worker says
+                so, and ``take_back`` is called. Only for replicas that their deployment counts.
+        """
+        if replica.ordered is Told.STOP and (if_idle or not replica.if_idle):
             return
-        replica.ordered, replica.stop = Told.STOP, reason
-        self.effects.orders[replica.node, replica.key] = Order(replica.key, None, reason)
+        if if_idle:
+            replica.order_if_idle(stop=reason)
+        else:
+            replica.ordered, replica.stop, replica.sleep, replica.if_idle = Told.STOP, reason, None, False
+        self.effects.orders[replica.node, replica.key] = order_for(None, replica)
         self.effects.note(replica.key.deployment, "replica.stopped", f"{replica.key}: {reason}")
+
+    def take_back(self, deployment: Deployment, replica: KnownReplica, now: float) -> None:
+        """Order a replica to run that has declined to stop or sleep, and leave it so for ``BUSY``."""
+        replica.busy_until = now + BUSY
+        doing = "stopped" if replica.ordered is Told.STOP else "put to sleep"
+        replica.order_to_run()
+        revision = deployment.revisions[replica.key.revision]
+        self.effects.orders[replica.node, replica.key] = order_for(revision, replica)
+        self.effects.note(deployment.id, "replica.kept", f"{replica.key} is not {doing}: it is busy")
 
     # ---- what waits
 

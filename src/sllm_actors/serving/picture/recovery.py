@@ -22,7 +22,6 @@ from attrs import define, field
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.engines.messages import ReplicaReport, ReplicaState
 from sllm_actors.serving.deployment.problem import DeploymentProblem
-from sllm_actors.serving.messages import Order
 from sllm_actors.serving.store.records import PutRevision, RevisionRecord
 
 from .catalogue import Catalogue
@@ -83,7 +82,7 @@ class Recovery:
         replica = KnownReplica(key, node.id, need_of_report(report), Told.NOTHING, now, report, returned=True)
         self._fleet.add(replica)
         if deployment is None:
-            if report.state is ReplicaState.DRAINING:
+            if _ends(report):
                 self._planner.stop(replica, "it was being stopped")
             elif key.uid in self._catalogue.deletions:
                 self._planner.stop(replica, "its deployment was deleted")
@@ -96,7 +95,7 @@ class Recovery:
         elsewhere = deployment.replicas.get(key)
         if elsewhere is not None:
             self._planner.stop(replica, "it runs on another worker")
-        elif deployment.deleting or report.state is ReplicaState.DRAINING:
+        elif deployment.deleting or _ends(report):
             deployment.replicas[key] = replica
             why = "its deployment is being deleted" if deployment.deleting else "it was being stopped"
             self._planner.stop(replica, why)
@@ -173,11 +172,12 @@ class Recovery:
 
     def _adopt(self, deployment: Deployment, revision: Revision, replica: KnownReplica) -> None:
         key = replica.key
-        replica.ordered = Told.RUN
+        replica.order_to_run()
+        if replica.report is not None and replica.report.level is not None:
+            replica.order_if_idle(sleep=replica.report.level)  # it sleeps: nothing has changed that
         deployment.replicas[key] = replica
         deployment.next_number = max(deployment.next_number, key.number + 1)
-        order = order_for(revision, key, replica.need.gpus)
-        self._planner.effects.orders[replica.node, key] = Order(key, order)
+        self._planner.effects.orders[replica.node, key] = order_for(revision, replica)
 
     def _yield(self, deployment: Deployment, why: str) -> None:
         for replica in list(self._rivals.pop(deployment.id).values()):
@@ -258,3 +258,8 @@ class Recovery:
             else:
                 self._planner.stop(replica, f"revision {revision.number} was taken back")
         return deployment
+
+
+def _ends(report: ReplicaReport) -> bool:
+    """Return whether a replica is about to end for certain; one that does so if it is idle may stay."""
+    return report.state is ReplicaState.DRAINING and not report.if_idle

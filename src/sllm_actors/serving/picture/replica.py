@@ -43,6 +43,11 @@ class KnownReplica:
         since: When it was ordered or met, or ceased to serve, if that was later.
         report: What the worker said last, or None before that.
         stop: Why it was ordered to stop; "" if it was not.
+        if_idle: Whether it was ordered to stop only if it is idle; then it may decline.
+        sleep: The level at which it was ordered to sleep, if it is idle; None if it was not.
+        declined: What its report said as ``declined`` when it was ordered so.
+        busy_until: Until when it is not ordered to stop or sleep if idle again, because it declined; in
+            seconds on the head's clock.
         returned: Whether it came back with a worker that had been given up, or with the head's own restart.
         stays: Whether it has failed again and again since it served last, and no other worker may have it.
     """
@@ -54,6 +59,10 @@ class KnownReplica:
     ordered_at: float
     report: ReplicaReport | None = None
     stop: str = ""
+    if_idle: bool = False
+    sleep: int | None = None
+    declined: int = 0
+    busy_until: float = float("-inf")
     returned: bool = False
     stays: bool = False
     since: float = field(init=False)
@@ -70,8 +79,23 @@ class KnownReplica:
         self.stays = self.stays and not self.serves
         if before is None or report is None:
             return True
-        known = (before.state, before.failures, before.unfit)
-        return known != (report.state, report.failures, report.unfit)
+        known = (before.state, before.failures, before.unfit, before.level, before.declined)
+        return known != (report.state, report.failures, report.unfit, report.level, report.declined)
+
+    def order_if_idle(self, *, stop: str = "", sleep: int | None = None) -> None:
+        """Take note that it was ordered, if it is idle, to stop for a reason, or else to sleep at a level."""
+        self.ordered = Told.STOP if stop else Told.RUN
+        self.stop, self.sleep, self.if_idle = stop, sleep, True
+        self.declined = 0 if self.report is None else self.report.declined
+
+    def order_to_run(self) -> None:
+        """Take note that it was ordered to be READY."""
+        self.ordered, self.stop, self.sleep, self.if_idle, self.declined = Told.RUN, "", None, False, 0
+
+    @property
+    def has_declined(self) -> bool:
+        """Whether its worker says that it did not stop or sleep, though ordered to if it is idle."""
+        return self.if_idle and self.report is not None and self.report.declined != self.declined
 
     @property
     def state(self) -> ReplicaState:

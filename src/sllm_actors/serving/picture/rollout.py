@@ -11,7 +11,8 @@ should be. Its rules:
   Where only one runs and downtime is allowed, it goes first at once.
 - A new revision that fails three times, or is not ready within its start-up timeout, is rolled back.
 - While a rollout is paused, replicas of both revisions stay, and missing ones are of the old revision.
-- Of too many, those go first that are furthest from serving.
+- Of too many, those go first that are furthest from serving; those within the maximum only *if idle*, and
+  not while they are known to be busy.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ class Plan:
         start: One entry for each replica to start: which endpoint of several it is for, or None.
         move: Replicas to be replaced on another worker, if another one may have them.
         stop: Replicas to stop, each with the reason.
+        release: Replicas to stop if they are idle, each with the reason.
         rolled_back: Why the revision that is rolled out is given up; "" if it is not.
         pause: Why the rollout is to pause; "" if it is not.
         finished: Whether every replica has the new revision, and enough of them serve.
@@ -65,6 +67,7 @@ class Plan:
     start: list[int | None] = field(factory=list)
     move: list[KnownReplica] = field(factory=list)
     stop: list[tuple[KnownReplica, str]] = field(factory=list)
+    release: list[tuple[KnownReplica, str]] = field(factory=list)
     rolled_back: str = ""
     pause: str = ""
     finished: bool = False
@@ -97,7 +100,8 @@ def plan(deployment: Deployment, workers: Workers, now: float) -> Plan:
     for replica in running:
         kept = (held or replica.key.revision == todo.revision) and not workers.drains(replica.node)
         (keep if kept else leave).append(replica)
-    keep = _without_surplus(keep, turns, wanted, todo)
+    most = deployment.revisions[todo.revision].spec.scaling.max_instances
+    keep = _without_surplus(keep, turns, wanted, most, todo, now)
     _stop_leaving(deployment, keep, leave, wanted, todo, workers, now)
     left = len(keep) + len(leave) - sum(replica in leave for replica, _ in todo.stop)
     surge = bool(leave) or any(replica.key.revision != todo.revision for replica in keep)
@@ -126,7 +130,9 @@ def _why_failed(deployment: Deployment, running: list[KnownReplica], now: float,
     return ""
 
 
-def _without_surplus(keep: list[KnownReplica], turns: int, wanted: int, todo: Plan) -> list[KnownReplica]:
+def _without_surplus(
+    keep: list[KnownReplica], turns: int, wanted: int, most: int, todo: Plan, now: float
+) -> list[KnownReplica]:
     """Stop those of ``keep`` that are too many, and return the others."""
     kept: list[KnownReplica] = []
     others: list[KnownReplica] = []  # of the new revision, while the rollout is paused
@@ -138,10 +144,15 @@ def _without_surplus(keep: list[KnownReplica], turns: int, wanted: int, todo: Pl
         # Each endpoint of an external deployment has a turn of its own; elsewhere any replica is as good.
         turn = replica.key.number % turns if turns else 0
         taken[turn] = taken.get(turn, 0) + 1
-        if taken[turn] > (1 if turns else wanted):
+        if taken[turn] <= (1 if turns else wanted):
+            kept.append(replica)
+        elif turns or taken[turn] > most:
             todo.stop.append((replica, "there are more replicas than wanted"))
+        elif now >= replica.busy_until:
+            todo.release.append((replica, "there are more replicas than are needed now"))
         else:
             kept.append(replica)
+            todo.due_at(replica.busy_until)
     spare = max(0, wanted + 1 - len(kept))
     todo.stop += [(replica, "there are more replicas than wanted") for replica in others[spare:]]
     return kept + others[:spare]

@@ -27,8 +27,10 @@ from sllm_actors.engines.messages import (
     ReplicaChanged,
     ReplicaOrder,
     ReplicaReport,
+    SleepReplica,
     SourceInspected,
     StopReplica,
+    WakeReplica,
 )
 from sllm_actors.serving.differences.feed import TICK_INTERVAL
 from sllm_actors.serving.differences.messages import Beat
@@ -50,7 +52,20 @@ from sllm_actors.transport import Peer, PeerLost, PeerUp
 from .feed import ReplicaFeed
 from .heads import Heads, OrderMessage
 from .machine import LookAtDeclined, LookAtMachine, MachineWatch
-from .orders import Assignments, Check, Effect, Forget, PassOn, Refuse, Retire, Say, SayGone, Start, Welcome
+from .orders import (
+    Assignments,
+    ChangeTier,
+    Check,
+    Effect,
+    Forget,
+    PassOn,
+    Refuse,
+    Retire,
+    Say,
+    SayGone,
+    Start,
+    Welcome,
+)
 from .questions import Questions, confirm
 from .replicas import Replicas
 from .runtime import WorkerRuntime
@@ -204,9 +219,13 @@ class WorkerActor(Actor):
                     self.context.start_soon(self._check, effect)
                 case Start(order):
                     await self._start(order)
-                case Retire(key, reason):
-                    log.info("replica.stopped", replica=str(key), reason=reason)
-                    self._running[key].tell(StopReplica(reason))
+                case Retire(key, reason, if_idle):
+                    log.info("replica.stopped", replica=str(key), reason=reason, if_idle=if_idle)
+                    self._running[key].tell(StopReplica(reason, if_idle=if_idle))
+                case ChangeTier(key, level):
+                    log.info("replica.tier", replica=str(key), level=level)
+                    wish = WakeReplica() if level is None else SleepReplica(level, if_idle=True)
+                    self._running[key].tell(wish)
                 case PassOn(order):
                     self._running[order.key].tell(OrderChanged(order))
                 case Say(report):

@@ -1,8 +1,10 @@
 """What follows from the orders of the head, from checks, and from the ends of replicas. Pure.
 
 A replica that is ordered to run is first checked: can it run here at all? If not, it is refused, reported as
-unfit, and not tried again until it is ordered anew. One that is ordered to stop drains and stops. Where there
-is no order any more, what there is stays as it is.
+unfit, and not tried again until it is ordered anew. One that is ordered to stop drains and stops. One that is
+ordered to stop *if idle* is told so, and runs on if it declines: what follows is up to the head. One that is
+ordered to sleep is told so while it runs, but never started for it. Where there is no order any more, what
+there is stays as it is.
 """
 
 from __future__ import annotations
@@ -52,10 +54,11 @@ class Start:
 
 @frozen
 class Retire:
-    """Let the replica drain and stop."""
+    """Let the replica drain and stop; with ``if_idle`` it may decline, and runs on."""
 
     key: ReplicaKey
     reason: str
+    if_idle: bool = False
 
 
 @frozen
@@ -63,6 +66,14 @@ class PassOn:
     """Tell the replica, which runs, what it is to be now."""
 
     order: ReplicaOrder
+
+
+@frozen
+class ChangeTier:
+    """Let the replica, which runs, be asleep at a level, if it is idle; or be ready, if that is None."""
+
+    key: ReplicaKey
+    level: int | None
 
 
 @frozen
@@ -99,7 +110,7 @@ class Welcome:
     """Say that the worker may accept now what it refused before."""
 
 
-Effect: TypeAlias = Check | Start | Retire | PassOn | Say | SayGone | Forget | Refuse | Welcome
+Effect: TypeAlias = Check | Start | Retire | PassOn | ChangeTier | Say | SayGone | Forget | Refuse | Welcome
 
 
 # ---- state
@@ -134,6 +145,8 @@ class Assignment:
         again_at: When it is to be started again, while it is RESTING.
         crash: The last failure of its actor, or None.
         lifted: Whether what kept it from running is gone since it was REFUSED.
+        idle: What was ordered of it *if idle*, as the last order has it: to stop, or to sleep at a level; and
+            which of several such orders that was.
     """
 
     order: ReplicaOrder
@@ -144,6 +157,13 @@ class Assignment:
     again_at: float = 0.0
     crash: Crash | None = None
     lifted: bool = False
+    idle: tuple[bool, int | None, int] = (False, None, 0)
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether it is started again when it has ended."""
+        stops, level, _ = self.idle
+        return not stops and level is None
 
 
 class Assignments:
@@ -153,7 +173,8 @@ class Assignments:
         max_checks: See ``MAX_CHECKS``.
 
     Attributes:
-        stops: The replicas of which there is an order to stop, whether they are here or not.
+        stops: The replicas that are not to be started: of which there is an order to stop, whether they are
+            here or not, or one to sleep, and they are not here.
     """
 
     def __init__(self, max_checks: int = MAX_CHECKS) -> None:
@@ -184,16 +205,17 @@ class Assignments:
     def take(self, order: Order) -> list[Effect]:
         """Take an order of the head; one that came before changes nothing."""
         known = self._all.get(order.key)
-        if order.run is None:
+        runs = known is not None and known.phase is Phase.RUNNING
+        if order.run is None or (order.sleep is not None and not runs):
             told, self.stops[order.key] = order.key in self.stops, None
             if known is None:
                 return [] if told else [SayGone(order.key)]
-            return self._stop(order.key, known, order.stop)
+            return self._stop(order.key, known, order)
         self.stops.pop(order.key, None)
         if known is None:
             self._all[order.key] = known = Assignment(order.run)
             return self._enqueue(order.key, known)
-        return self._change(order.key, known, order.run)
+        return self._change_tier(known, order) + self._change(order.key, known, order.run)
 
     def withdrawn(self, key: ReplicaKey) -> list[Effect]:
         """Take note that there is no order about a replica any more: what there is stays as it is."""
@@ -230,6 +252,10 @@ class Assignments:
                 del self._all[key]
                 return [self._gone(key)]
             known.order, known.following = known.following, None
+        elif not known.is_needed:
+            del self._all[key]
+            self.stops[key] = None  # that it has ended is told until there is another order
+            return [SayGone(key)]
         known.phase = Phase.RESTING
         self._resting[key] = None
         if not failure:
@@ -264,6 +290,12 @@ class Assignments:
 
     # ---- inside
 
+    def _change_tier(self, known: Assignment, order: Order) -> list[Effect]:
+        before, known.idle = known.idle, (False, order.sleep, order.declined)
+        if known.phase is not Phase.RUNNING or known.idle == before:
+            return []
+        return [ChangeTier(order.key, order.sleep)]
+
     def _change(self, key: ReplicaKey, known: Assignment, order: ReplicaOrder) -> list[Effect]:
         if known.phase is Phase.ENDING:
             known.following = order
@@ -277,13 +309,16 @@ class Assignments:
             return self._enqueue(key, known)
         return []
 
-    def _stop(self, key: ReplicaKey, known: Assignment, reason: str) -> list[Effect]:
+    def _stop(self, key: ReplicaKey, known: Assignment, order: Order) -> list[Effect]:
         if known.phase is Phase.ENDING:
             known.following = None
             return []
+        if known.phase is Phase.RUNNING and order.if_idle:
+            before, known.idle = known.idle, (True, None, order.declined)
+            return [] if known.idle == before else [Retire(key, order.stop, if_idle=True)]
         if known.phase is Phase.RUNNING:
             known.phase = Phase.ENDING
-            return [Retire(key, reason)]
+            return [Retire(key, order.stop)]
         del self._all[key]
         self._queue.pop(key, None)
         self._resting.pop(key, None)

@@ -65,4 +65,7 @@ def _weight(report: ReplicaReport) -> tuple[Any, ...]:
         report.unfit,
         report.gpus,
         report.fingerprint,
+        report.level,
+        report.if_idle,
+        report.declined,
     )
