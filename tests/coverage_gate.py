@@ -109,6 +109,7 @@ TESTS = {
         "differences/test_publisher",
         "deployment/test_document",
         "deployment/test_mistakes",
+        "deployment/test_needs",
         "deployment/test_spec",
         "test_find_node",
         "test_known_links",

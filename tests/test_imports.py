@@ -223,6 +223,7 @@ PURE_CORES = {
         "picture.effects",
         "picture.events",
         "picture.fleet",
+        "picture.indices.labels",
         "picture.indices.queues",
         "picture.indices.room",
         "picture.indices.timers",

@@ -46,6 +46,11 @@ def test_what_is_no_size_is_refused(text: str) -> None:
         parse_bytes(text)
 
 
+def test_a_number_that_is_no_size_of_anything_is_refused() -> None:
+    with pytest.raises(ValueError, match="'999999999999'… is more bytes than any disk or memory has"):
+        parse_bytes("9" * 400 + "GB")
+
+
 @given(st.integers(0, 10**17))
 def test_what_is_shown_is_near_the_size_that_is_read(size: int) -> None:
     assert abs(parse_bytes(shown_bytes(size)) - size) <= size * 0.05 + 1

@@ -23,11 +23,13 @@ def parse_bytes(text: str) -> int:
     """Read a size as a person writes it: ``200GB``, ``1.5 TB``, ``64GiB``; a bare number is bytes.
 
     Raises:
-        ValueError: The text is no size; the error says how to write one.
+        ValueError: The text is no size, and the error says how to write one; or it is no size of anything.
     """
     found = _SIZE.fullmatch(text.strip())
     if found is None:
         raise ValueError(f"{text!r} is not a size: write one like 200GB, 1.5TB or 64GiB")
+    if len(found["number"]) > 24:
+        raise ValueError(f"{text[:12]!r}… is more bytes than any disk or memory has")
     unit = found["unit"].upper()
     factor = 1024 if unit.endswith("IB") else 1000
     power = 0 if unit in ("", "B") else "BKMGTP".index(unit[0])

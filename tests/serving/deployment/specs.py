@@ -45,6 +45,8 @@ ENGINES = st.builds(
     backend=st.just("vllm"),
     source=st.sampled_from(["", "hf:a/b", "/models/a"]),
     num_gpus=st.none() | st.integers(0, 2),
+    memory=st.none() | st.integers(1, 2**40),
+    node_selector=st.dictionaries(st.sampled_from(["zone", "disk"]), st.sampled_from("ab"), max_size=2),
     env=VARIABLES,
     secret_env=SECRETS,
     **COMMON,

@@ -8,7 +8,7 @@ from sllm_actors.serving.picture.deployment import Deployment, Revision
 from sllm_actors.serving.picture.fleet import Fleet
 from sllm_actors.serving.picture.node import KnownNode, Link
 from sllm_actors.serving.picture.replica import Told
-from sllm_actors.serving.picture.room.need import capacity, need_of
+from sllm_actors.serving.picture.room.need import capacity
 
 
 @frozen(order=True)
@@ -29,11 +29,11 @@ def candidate(node: KnownNode, deployment: Deployment, revision: Revision, now: 
     if node.rejects((deployment.uid, revision.number), now):
         return None
     gpus = node.inventory.gpus
-    need = need_of(revision.spec, len(gpus))
+    need = deployment.need(revision, len(gpus))
     free = capacity(node.inventory)
     for replica in node.replicas.values():
         free = free.without(replica.need)
-    if not free.fits(need):
+    if not free.fits(need) or not node.inventory.labels.items() >= revision.spec.node_selector.items():
         return None
     same = sum(
         replica.key.uid == deployment.uid and replica.ordered is Told.RUN

@@ -24,9 +24,9 @@ class Machine:
         busy: Replicas that decline to stop or sleep if idle.
     """
 
-    def __init__(self, name: str, gpus: int, *, slots: int | None = None, memory: int = 0) -> None:
+    def __init__(self, name: str, gpus: int, **inventory: Any) -> None:
         self.name = name
-        self.inventory = Inventory(name=name, port=8002, cpus=8, slots=slots, memory_budget=memory)
+        self.inventory = Inventory(name=name, port=8002, cpus=8, **inventory)
         self.has_gpus(gpus)
         self.changes = 0
         self.life = 1
@@ -68,6 +68,7 @@ class Machine:
             elif order.run is not None and known is None:
                 removed.append(key)
             elif order.run is not None and known is not None:
+                self.documents[key] = order.run.document
                 put += self._tier(known, order)
             elif order.if_idle and known is not None and key in self.busy:
                 if known.declined == order.declined:
@@ -75,7 +76,7 @@ class Machine:
             elif order.run is None and known is not None and self.slow:
                 if known.state is not ReplicaState.DRAINING:
                     put.append(self.put(key, ReplicaState.DRAINING))
-            elif order.run is None:
+            else:
                 self.running.pop(key, None)
                 removed.append(key)
         return put, removed

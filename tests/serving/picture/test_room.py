@@ -7,13 +7,15 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sllm_actors.serving.messages import Inventory
 from sllm_actors.serving.picture.indices.queues import WaitingQueues
-from sllm_actors.serving.picture.indices.room import RoomIndex
+from sllm_actors.serving.picture.indices.room import FEW, RoomIndex
 from sllm_actors.serving.picture.room.fitting import fits_without
 from sllm_actors.serving.picture.room.need import NOTHING, Free, Need, total
 
 from .world import World, count
 
+GIB = 2**30
 EXTERNAL: dict[str, Any] = {"backend": "external", "endpoints": ["http://10.0.0.9:1"]}
 
 memory = st.none() | st.integers(-5, 70)
@@ -75,6 +77,54 @@ def test_a_worker_that_gets_more_slots_takes_those_that_wait() -> None:
     assert not waits(world, "m2")
 
 
+def test_engines_have_together_no_more_memory_than_the_budget() -> None:
+    world = World()
+    world.worker("a", gpus=0, memory_budget=4 * GIB)
+    first = world.deploy("m1", memory="1.5GiB")
+    world.deploy("m2", memory=str(2 * GIB))
+    world.deploy("m3", memory=GIB)
+    world.deploy("small", memory="512 MiB")
+    assert [waits(world, name) for name in ("m1", "m2", "m3", "small")] == [False, False, True, False]
+    world.delete(first)
+    assert not waits(world, "m3")
+    assert world.audit() == []
+
+
+def test_a_replica_takes_what_is_declared_now_also_after_the_head_was_started_again() -> None:
+    world = World()
+    world.worker("a", gpus=0, memory_budget=4 * GIB)
+    known = world.deploy("m", memory=3 * GIB)
+    world.deploy("late", memory=2 * GIB)
+    assert waits(world, "late")
+    world.update(known, memory=2 * GIB)
+    assert world.where("m:command") == {"a": 1}, "its engine goes on"
+    assert len(world.picture.catalogue.by_id["m:command"].revisions) == 1
+    world.wait(31)
+    assert not waits(world, "late")
+    world.restart_head()
+    assert world.picture.fleet.nodes["a"].used == Need(memory=4 * GIB, slots=2)
+    world.lose_store()
+    world.wait(11)
+    assert world.picture.fleet.nodes["a"].used == Need(memory=4 * GIB, slots=2)
+
+
+def test_only_a_worker_with_all_the_labels_is_chosen_and_one_that_gets_them_takes_those_that_wait() -> None:
+    world = World()
+    world.worker("a", gpus=0, labels={"zone": "a"})
+    world.worker("b", gpus=0, labels={"zone": "b"})
+    for number in range(FEW + 1):
+        world.worker(f"c{number:02}", gpus=0, labels={"zone": "c"})
+    for zone in ("b", "c"):
+        world.deploy(f"in-{zone}", node_selector={"zone": zone}, **count(2))
+    assert world.where("in-b:command") == {"b": 2}
+    assert world.where("in-c:command") == {"c00": 1, "c01": 1}
+    world.deploy("both", node_selector={"zone": "a", "disk": "fast"})
+    assert waits(world, "both")
+    world.machines["a"].inventory = Inventory(name="a", labels={"zone": "a", "disk": "fast"})
+    world.inventory("a")
+    assert world.where("both:command") == {"a": 1}
+
+
 def test_whether_one_fits_without_others_is_told_of_every_figure() -> None:
     world = World()
     world.worker("a", gpus=2, slots=2)
@@ -116,6 +166,8 @@ def test_the_index_finds_exactly_the_workers_with_room(
     assert len(found) == len(fit)
     best = index.best(need, need_without, {}, lambda _: True)
     assert best == (found[0] if found else None)
+    names = [f"w{number}" for number in range(len(workers))]
+    assert index.best(need, need_without, {}, lambda _: True, ["unknown", *names]) == best
     for number in range(len(workers)):
         index.remove(f"w{number}")
     assert list(index.roomiest()) == []

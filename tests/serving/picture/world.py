@@ -140,9 +140,9 @@ class World:
 
     # ---- workers
 
-    def worker(self, name: str, gpus: int = 1, *, slots: int | None = None, memory: int = 0) -> Machine:
+    def worker(self, name: str, gpus: int = 1, **inventory: Any) -> Machine:
         """Add a worker that is linked and has reported."""
-        self.machines[name] = Machine(name, gpus, slots=slots, memory=memory)
+        self.machines[name] = Machine(name, gpus, **inventory)
         self.link(name)
         return self.machines[name]
 

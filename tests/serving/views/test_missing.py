@@ -113,3 +113,30 @@ def test_where_workers_lack_different_things_all_that_it_takes_is_named() -> Non
         world.deploy(name, num_gpus=0)
     world.worker("d", gpus=0, slots=1)
     assert why(world, num_gpus=1).startswith("no worker has 1 free GPU and a slot for it (")
+
+
+def test_a_worker_without_enough_memory_says_how_much_it_has_and_who_has_it() -> None:
+    world = World()
+    world.worker("a", gpus=0, memory_budget=4_000_000_000)
+    world.worker("b", gpus=0, memory_budget=1_000_000_000)
+    world.deploy("x", memory="2.9GB")
+    lacks = "a has 1.1 GB of 4.0 GB free: x:command has it; b has only 1.0 GB"
+    assert why(world, memory="2GB") == f"no worker has 2.0 GB of free memory for it ({lacks})"
+    world.worker("c", gpus=1, memory_budget=1)
+    assert why(world, memory="3GB", num_gpus=1).startswith(
+        "no worker has 1 free GPU, 3.0 GB of memory and a slot for it (c has only 1 B; a has no GPU"
+    )
+
+
+def test_a_label_that_no_worker_has_is_named() -> None:
+    world = World()
+    world.worker("a", gpus=0, labels={"zone": "a"})
+    world.worker("b", gpus=0, labels={"disk": "fast"})
+    assert why(world, node_selector={"zone": "x"}) == (
+        "no worker has the label zone=x: start one with `--label zone=x`, or change node_selector"
+    )
+    both = {"zone": "a", "disk": "fast"}
+    assert why(world, node_selector=both) == "no worker that takes replicas now has zone=a and disk=fast"
+    assert why(world, node_selector={"zone": "a"}, num_gpus=1) == (
+        "no worker has 1 free GPU for it (a has no GPU)"
+    )

@@ -12,7 +12,6 @@ from sllm_actors.engines.messages import ReplicaState
 from sllm_actors.serving.picture.deployment import Deployment
 from sllm_actors.serving.picture.node import Link
 from sllm_actors.serving.picture.replica import CRASH_LOOP
-from sllm_actors.serving.picture.room.need import need_of
 
 from .cluster import Cluster
 from .nodes import Gateway, Head, Worker
@@ -87,7 +86,7 @@ def _waits(head: Head) -> Wrong:
             continue
         pair = (deployment.uid, deployment.wait.revision)
         for node in picture.fleet.nodes.values():
-            need = need_of(deployment.revisions[deployment.wait.revision].spec, node.gpus)
+            need = deployment.need(deployment.revisions[deployment.wait.revision], node.gpus)
             if node.takes_replicas and node.free.fits(need) and not node.rejects(pair, now):
                 yield "P2", f"{deployment.id} waits for {need}, and {node.id} has {node.free}"
 

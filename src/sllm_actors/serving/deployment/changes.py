@@ -36,13 +36,21 @@ POLICY: Final = (
     "routing_policy",
     "max_concurrency",
     "aliases",
+    "memory",
+    "node_selector",
 )
 """The attributes that a generation numbers."""
 
 SHOWN_KEYS = 12
 """How many keys a sentence names."""
 
-_TABLES = ("auto_scaling_config", "backend_config", "env", "secret_env")  # by the names of ``write_document``
+_TABLES = (
+    "auto_scaling_config",
+    "backend_config",
+    "env",
+    "secret_env",
+    "node_selector",
+)  # by the names of ``write_document``
 
 
 def engine_part(spec: DeploymentSpec) -> dict[str, Any]:

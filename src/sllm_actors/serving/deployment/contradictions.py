@@ -46,6 +46,11 @@ def _no_gpus(backend: str, num_gpus: int | None) -> Iterator[Mistake]:
         yield Mistake("num_gpus means nothing to the external backend: leave it out", "num_gpus")
 
 
+def _no_memory(backend: str, memory: int | None) -> Iterator[Mistake]:
+    if backend == "external" and memory:
+        yield Mistake("memory means nothing to the external backend: leave it out", "memory")
+
+
 def _no_variables(table: str) -> Rule:
     def check(backend: str, variables: dict[str, str]) -> Iterator[Mistake]:
         if backend == "external" and variables:
@@ -80,6 +85,7 @@ _RULES: tuple[tuple[tuple[str, ...], Rule], ...] = (
     (("backend", "endpoints"), _served_by_somebody),
     (("backend", "source"), _no_source),
     (("backend", "num_gpus"), _no_gpus),
+    (("backend", "memory"), _no_memory),
     (("backend", "env"), _no_variables("env")),
     (("backend", "secret_env"), _no_variables("secret_env")),
     (("env", "secret_env"), _given_once),

@@ -9,13 +9,14 @@ from typing import Any, Final
 import attrs
 from cattrs import BaseValidationError, Converter, IterableValidationNote
 
+from sllm_actors.models.byte_size import parse_bytes
 from sllm_actors.observe.redaction import looks_secret
 
 from .contradictions import contradictions
 from .json_text import plain_key, read_object, scan_object, shown
 from .names import OLDER_SETTINGS, Path, Renaming
 from .problem import DeploymentProblem, Mistake, refuse
-from .spec import DeploymentSpec, Scaling
+from .spec import SIZE, DeploymentSpec, Scaling
 
 MAX_DOCUMENT = 64 * 1024
 """The most bytes of a document: its settings become part of the order of each replica."""
@@ -126,6 +127,8 @@ def _read(kind: type[Any], given: Mapping[str, Any], path: Path, names: Renaming
 
 def _value(attribute: attrs.Attribute[Any], given: object) -> Any:
     assert attribute.type is not None  # all are resolved above
+    if SIZE in attribute.metadata and isinstance(given, str):
+        given = parse_bytes(given[:100])
     value = _converter.structure(given, attribute.type)
     if attribute.validator:
         attribute.validator(None, attribute, value)

@@ -70,7 +70,7 @@ class Renaming:
         document = self._renamed(given, _TOP, _WITHOUT_MEANING, ())
         self._list("endpoints", "addresses", document)
         self._list("aliases", "names", document)
-        for name in ("scaling", "settings", "env", "secret_env"):
+        for name in ("scaling", "settings", "env", "secret_env", "node_selector"):
             if name in document and not self._is_table(document[name], self.typed[name,]):
                 del document[name]
         if document.get("scaling") is not None:

@@ -35,6 +35,15 @@ MAX_ALIASES = 32
 MAX_VARIABLES = 64
 """The most variables in ``env``, and in ``secret_env``."""
 
+MAX_BYTES = 2**50
+"""The most bytes of memory that a replica can be said to take."""
+
+MAX_LABELS = 64
+"""The most labels in ``node_selector``."""
+
+SIZE = "size"
+"""In the metadata of an attribute: a document may give its value as a text such as ``6GiB``."""
+
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 
 
@@ -173,6 +182,17 @@ def _variable(table: str, name: str, value: str) -> Iterator[Mistake]:
         yield Mistake(f"{key}: {why}", key)
 
 
+def _labels(_spec: DeploymentSpec, attribute: Attribute[Any], labels: dict[str, str]) -> None:
+    if len(labels) > MAX_LABELS:
+        raise ValueError(f"'{attribute.name}' must be at most {MAX_LABELS} labels, not {len(labels)}")
+    for name, value in labels.items():
+        if not name or not (name + value).isprintable() or len(name) + len(value) > 512:
+            raise ValueError(
+                f"'{attribute.name}' cannot have {name[:40]!r}: a label has a name, and is of 512 characters"
+                " that can be shown, with its value"
+            )
+
+
 @frozen(kw_only=True)
 class DeploymentSpec:
     """A model to serve, with a backend and its settings.
@@ -182,6 +202,8 @@ class DeploymentSpec:
         backend: The kind of engine, as ``vllm``.
         source: ``hf:ID``, ``demo:NAME`` or a path; "" means that ``model`` is itself a path or a hub id.
         num_gpus: GPUs that each replica gets to itself; None lets the backend and its settings decide.
+        memory: Bytes of the machine's memory that a replica takes; None: as measured, or estimated.
+        node_selector: Labels that a worker must have for a replica to go there, by name.
         scaling: How many replicas.
         settings: The backend's own settings; checked by the backend's schema on a worker.
         endpoints: For ``external``: the servers, one replica each; see ``server_url`` for what is mended.
@@ -208,6 +230,10 @@ class DeploymentSpec:
     backend: str = field(default=DEFAULT_BACKEND, validator=_backend_name)
     source: str = field(default="", validator=_source_length)
     num_gpus: int | None = field(default=None, validator=validators.optional(_between(0, 1024)))
+    memory: int | None = field(
+        default=None, validator=validators.optional(_between(1, MAX_BYTES)), metadata={SIZE: True}
+    )
+    node_selector: dict[str, str] = field(factory=dict, validator=_labels)
     scaling: Scaling = Scaling()
     settings: dict[str, Any] = field(factory=dict)
     endpoints: tuple[str, ...] = field(default=(), converter=_mended, validator=_urls)

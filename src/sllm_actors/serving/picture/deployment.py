@@ -15,6 +15,7 @@ from sllm_actors.serving.messages import Order, ServedModel
 from sllm_actors.serving.store.records import DeploymentRecord, RevisionRecord
 
 from .replica import KnownReplica, Told
+from .room.need import Need, need_of
 
 NUMBERS = 64
 """How many replica numbers are reserved at a time."""
@@ -168,6 +169,10 @@ class Deployment:
     def rolling(self) -> bool:
         """Whether a revision is being rolled out."""
         return self.target != self.current
+
+    def need(self, revision: Revision, gpus: int) -> Need:
+        """Return what a replica of one of its revisions takes on a worker that has so many GPUs."""
+        return need_of(revision.spec, gpus)
 
     def running(self) -> list[KnownReplica]:
         """Return the replicas that are ordered to run."""

@@ -6,13 +6,16 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import Collection, Iterator
 from itertools import islice
 
+from attrs import evolve
+
 from sllm_actors.actors import Incarnation
 from sllm_actors.serving.messages import Inventory
 
+from .indices.labels import LabelIndex
 from .indices.room import RoomIndex
 from .node import KnownNode, Link, Rejection, RevisionKey
 from .replica import KnownReplica
-from .room.need import NOTHING
+from .room.need import NOTHING, Need
 from .tally import Tally
 
 GRACE = 10.0
@@ -38,6 +41,7 @@ class Fleet:
         ids: Their ids, in order.
         tally: How many there are of what.
         room: The workers that new replicas may be placed on.
+        labels: Which workers have which labels.
         workers_up: The workers that are linked, by id.
     """
 
@@ -46,6 +50,7 @@ class Fleet:
         self.ids: list[str] = []
         self.tally = Tally()
         self.room = RoomIndex()
+        self.labels = LabelIndex()
         self._grace = grace
         self._suspects: dict[str, float] = {}
         self._down: dict[str, None] = {}
@@ -152,6 +157,7 @@ class Fleet:
                 del self._down[oldest], self.nodes[oldest]
                 del self.ids[bisect_left(self.ids, oldest)]
                 self.tally.forget(node)
+                self.labels.put(oldest, {})
                 gone.append(node)
         return gone
 
@@ -164,6 +170,7 @@ class Fleet:
 
     def learn(self, node: KnownNode, inventory: Inventory) -> None:
         """Take what a worker has."""
+        self.labels.put(node.id, inventory.labels)
         node.inventory, node.name = inventory, inventory.name
         self.weigh(node)
 
@@ -179,6 +186,14 @@ class Fleet:
         node = self.nodes[replica.node]
         del node.replicas[replica.key]
         node.used -= replica.need
+        self.weigh(node)
+
+    def resize(self, replica: KnownReplica, need: Need) -> None:
+        """Let a replica take what is known of it now, on the GPUs that it has."""
+        node = self.nodes[replica.node]
+        node.used -= replica.need
+        replica.need = evolve(need, gpus=replica.need.gpus)
+        node.used += replica.need
         self.weigh(node)
 
     def empty(self, node: KnownNode) -> list[KnownReplica]:

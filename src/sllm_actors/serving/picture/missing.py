@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from enum import Enum
 from itertools import islice
 
@@ -15,7 +15,7 @@ from .fleet import WORKER, Fleet
 from .node import KnownNode, Link
 from .replica import KnownReplica
 from .room.fitting import fits_without
-from .room.need import Need, capacity, need_of
+from .room.need import Need, capacity
 
 SHOWN_WORKERS = 8
 """The most workers that a reason names; there may be hundreds."""
@@ -61,23 +61,43 @@ def what_is_missing(deployment: Deployment, fleet: Fleet, now: float) -> str:
     revision = waiting_revision(deployment)
     lacks: list[str] = []
     figures: set[Figure] = set()
-    for node in islice(fleet.room.roomiest(), SHOWN_WORKERS):
-        lack = _lack(fleet.nodes[node], deployment, revision, now)
+    nodes, count = _looked_at(revision.spec.node_selector, fleet)
+    if not count and len(fleet.room):
+        return _no_label(revision.spec.node_selector, fleet)
+    for node in nodes:
+        lack = _lack(node, deployment, revision, now)
         if lack is None:
-            return f"{fleet.nodes[node].name or node} is about to get it"
+            return f"{node.name or node.id} is about to get it"
         lacks.append(lack.sentence)
         figures |= {lack.figure} - {Figure.REFUSED}
-    more = len(fleet.room) - len(lacks)
+    more = count - len(lacks)
     if more == 0:
         lacks += islice(_away(fleet), SHOWN_WORKERS - len(lacks))
     if not lacks:
         return "no worker is connected: start one with `sllm worker --head HOST:8000`"
     listed = "; ".join(lacks) + (f"; and {more} more worker{'s' if more > 1 else ''}" if more else "")
-    return f"no worker has {_wanted(figures, revision)} for it ({listed})" if figures else listed
+    if not figures:
+        return listed
+    return f"no worker has {_wanted(figures, deployment.need(revision, 1))} for it ({listed})"
 
 
-def _wanted(figures: set[Figure], revision: Revision) -> str:
-    need = need_of(revision.spec, 1)
+def _looked_at(selector: Mapping[str, str], fleet: Fleet) -> tuple[list[KnownNode], int]:
+    """Return the workers to be named, the roomiest first, and how many take replicas with these labels."""
+    if not selector:
+        return [fleet.nodes[node] for node in islice(fleet.room.roomiest(), SHOWN_WORKERS)], len(fleet.room)
+    labelled = (fleet.nodes[node] for node in fleet.labels.fewest(selector))
+    fit = [node for node in labelled if node.takes_replicas and not node.lacks_label(selector)]
+    return fit[:SHOWN_WORKERS], len(fit)
+
+
+def _no_label(selector: Mapping[str, str], fleet: Fleet) -> str:
+    if (missing := fleet.labels.missing(selector)) is not None:
+        label = "=".join(missing)
+        return f"no worker has the label {label}: start one with `--label {label}`, or change node_selector"
+    return f"no worker that takes replicas now has {_listed([f'{n}={v}' for n, v in selector.items()])}"
+
+
+def _wanted(figures: set[Figure], need: Need) -> str:
     if figures == {Figure.SLOTS}:
         return "a free slot"
     if figures == {Figure.MEMORY}:
@@ -95,7 +115,7 @@ def _lack(node: KnownNode, deployment: Deployment, revision: Revision, now: floa
     name, free, all_of_it = node.name or node.id, node.free, capacity(node.inventory)
     if problem := node.rejects((deployment.uid, revision.number), now):
         return Lack(Figure.REFUSED, problem if f"worker {name}" in problem else f"{name}: {problem}")
-    need = need_of(revision.spec, node.gpus)
+    need = deployment.need(revision, node.gpus)
     if not free.has_gpus(need):
         return Lack(Figure.GPUS, f"{name} {_gpus_free(node, need)}")
     if not free.has_memory(need):
@@ -153,7 +173,9 @@ def refused_by_all(deployment: Deployment, revision: Revision, fleet: Fleet, now
     for node in fleet.nodes.values():
         if node.inventory is None or node.link is Link.DOWN or node.draining:
             continue
-        if not evolve(capacity(node.inventory), gpus=node.gpus).fits(need_of(revision.spec, node.gpus)):
+        if not evolve(capacity(node.inventory), gpus=node.gpus).fits(deployment.need(revision, node.gpus)):
+            continue
+        if node.lacks_label(revision.spec.node_selector):
             continue
         refusal = node.rejects((deployment.uid, revision.number), now)
         if not refusal:
@@ -168,13 +190,13 @@ class WorkersFor:
 
     Attributes:
         fleet: All nodes.
-        uid: The deployment.
+        deployment: Of which a replica is looked at.
         now: Seconds on the head's clock.
         has_room: Returns whether a replica of a revision would find a place now.
     """
 
     fleet: Fleet
-    uid: str
+    deployment: Deployment
     now: float
     has_room: Callable[[Revision], bool]
 
@@ -185,6 +207,8 @@ class WorkersFor:
     def makes_room(self, revision: Revision, replicas: Collection[KnownReplica]) -> bool:
         """Return whether a replica of a revision could have the place of others, all on one worker."""
         node = self.fleet.nodes[next(iter(replicas)).node]
-        if not node.takes_replicas or node.rejects((self.uid, revision.number), self.now):
+        selector = revision.spec.node_selector
+        admitted = node.admits(self.deployment.uid, revision.number, selector, self.now)
+        if not (node.takes_replicas and admitted):
             return False
-        return fits_without(node, need_of(revision.spec, node.gpus), replicas)
+        return fits_without(node, self.deployment.need(revision, node.gpus), replicas)

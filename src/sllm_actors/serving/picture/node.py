@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 
 from attrs import define, field, frozen
@@ -101,6 +102,15 @@ class KnownNode:
     def takes_replicas(self) -> bool:
         """Whether new replicas may be placed there."""
         return self.link is Link.UP and self.loaded and self.inventory is not None and not self.draining
+
+    def lacks_label(self, selector: Mapping[str, str]) -> str:
+        """Return one of these labels that it has not, as ``name=value``; "" if it has all."""
+        labels = self.inventory.labels if self.inventory else {}
+        return next((f"{name}={value}" for name, value in selector.items() if labels.get(name) != value), "")
+
+    def admits(self, uid: str, revision: int, selector: Mapping[str, str], now: float) -> bool:
+        """Return whether it may have a replica of a revision, if it has room and takes replicas at all."""
+        return not self.rejects((uid, revision), now) and not self.lacks_label(selector)
 
     def rejects(self, revision: RevisionKey, now: float) -> str:
         """Return why it does not get a revision now; "" if it may."""

@@ -18,7 +18,6 @@ from .missing import WorkersFor, refused_by_all, what_is_missing
 from .node import KnownNode
 from .replica import KnownReplica, Told
 from .rollout import plan
-from .room.need import need_of
 
 REJECTION = 600.0
 """Seconds after which a revision is tried again on a worker that refused it, or where it failed."""
@@ -79,7 +78,7 @@ class Planner:
         def has_room(revision: Revision) -> bool:
             return self._place(deployment, revision, now, _by_worker(deployment)) is not None
 
-        todo = plan(deployment, WorkersFor(self._fleet, deployment.uid, now, has_room), now)
+        todo = plan(deployment, WorkersFor(self._fleet, deployment, now, has_room), now)
         deployment.due = todo.due
         if todo.rolled_back:
             self._roll_back(deployment, todo.rolled_back)
@@ -131,13 +130,14 @@ class Planner:
         *,
         but: str = "",
     ) -> KnownNode | None:
-        pair, nodes = (deployment.uid, revision.number), self._fleet.nodes
+        nodes, room, selector = self._fleet.nodes, self._fleet.room, revision.spec.node_selector
 
         def passes(node: str) -> bool:
-            return node != but and not nodes[node].rejects(pair, now)
+            return node != but and nodes[node].admits(deployment.uid, revision.number, selector, now)
 
-        spec = revision.spec
-        found = self._fleet.room.best(need_of(spec, 1), need_of(spec, 0), same, passes)
+        need, need_without = deployment.need(revision, 1), deployment.need(revision, 0)
+        among = self._fleet.labels.fewest(selector) if selector else None
+        found = room.best(need, need_without, same, passes, among)
         return None if found is None else nodes[found]
 
     def _next_key(self, deployment: Deployment, revision: Revision, turn: int | None) -> ReplicaKey | None:
@@ -157,7 +157,7 @@ class Planner:
     def _run(
         self, deployment: Deployment, revision: Revision, key: ReplicaKey, node: KnownNode, now: float
     ) -> None:
-        need = need_of(revision.spec, node.gpus)
+        need = deployment.need(revision, node.gpus)
         replica = KnownReplica(key, node.id, need, Told.RUN, now)
         deployment.replicas[key] = replica
         self._fleet.add(replica)
@@ -187,7 +187,10 @@ class Planner:
         return True
 
     def repeat_orders(self, deployment: Deployment) -> None:
-        """Order the same replicas anew, since what is ordered of them has changed."""
+        """Order the same replicas anew, since what is ordered of them, or what they take, has changed."""
+        for replica in deployment.replicas.values():
+            if (known := deployment.revisions.get(replica.key.revision)) is not None:
+                self._fleet.resize(replica, deployment.need(known, replica.need.gpus))
         for replica in deployment.running():
             revision = deployment.revisions[replica.key.revision]
             self.effects.orders[replica.node, replica.key] = order_for(revision, replica)
@@ -230,9 +233,9 @@ class Planner:
             waiting = self._catalogue.by_uid[uid]
             assert waiting.wait is not None
             revision = waiting.revisions[waiting.wait.revision]
-            if not node.free.fits(need_of(revision.spec, node.gpus)):
+            if not node.free.fits(waiting.need(revision, node.gpus)):
                 return False
-            return not node.rejects((uid, revision.number), now)
+            return node.admits(uid, revision.number, revision.spec.node_selector, now)
 
         return list(self.waiting.for_room(node.free, fits))
 
@@ -245,7 +248,7 @@ class Planner:
         if not wait.overdue and now >= wait.since + revision.spec.startup_timeout:
             wait.overdue, wait.missing = True, what_is_missing(deployment, self._fleet, now)
             self.effects.note(deployment.id, "deployment.no_place", deployment.no_place())
-        self.waiting.add(deployment.uid, need_of(revision.spec, 0))
+        self.waiting.add(deployment.uid, deployment.need(revision, 0))
         if not wait.overdue:
             self._due_at(deployment, wait.since + revision.spec.startup_timeout)
         self._due_at(deployment, now + RETRY)

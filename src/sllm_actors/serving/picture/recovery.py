@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Collection
 from itertools import islice
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.engines.messages import ReplicaReport, ReplicaState
@@ -79,7 +79,11 @@ class Recovery:
         """Take the first report of a replica that is not ordered there, and return its record."""
         key = report.id.key
         deployment = self._catalogue.by_uid.get(key.uid)
-        replica = KnownReplica(key, node.id, need_of_report(report), Told.NOTHING, now, report, returned=True)
+        revision = None if deployment is None else deployment.revisions.get(key.revision)
+        need = need_of_report(report)
+        if deployment is not None and revision is not None:
+            need = evolve(deployment.need(revision, report.gpus), gpus=report.gpus)
+        replica = KnownReplica(key, node.id, need, Told.NOTHING, now, report, returned=True)
         self._fleet.add(replica)
         if deployment is None:
             if _ends(report):
@@ -91,7 +95,6 @@ class Recovery:
             else:
                 self._stranger(replica, now)
             return replica
-        revision = deployment.revisions.get(key.revision)
         elsewhere = deployment.replicas.get(key)
         if elsewhere is not None:
             self._planner.stop(replica, "it runs on another worker")
@@ -254,6 +257,7 @@ class Recovery:
         )
         for replica in stranger.replicas.values():
             if replica.key.revision == revision.number and replica.key not in deployment.replicas:
+                self._fleet.resize(replica, deployment.need(revision, replica.need.gpus))
                 self._adopt(deployment, revision, replica)
             else:
                 self._planner.stop(replica, f"revision {revision.number} was taken back")

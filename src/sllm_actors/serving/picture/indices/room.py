@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from heapq import merge
 from itertools import groupby
 from math import inf
+from typing import Any
 
 from attrs import define, field, frozen
 
 from sllm_actors.serving.picture.room.need import Free, Need
+
+FEW = 64
+"""Of so many workers each is looked at, where only they may have a replica."""
 
 _UNLIMITED = 1 << 10  # more powers of two than any memory has
 
@@ -118,7 +122,12 @@ class RoomIndex:
                 yield node
 
     def best(
-        self, need: Need, need_without: Need, same: Mapping[str, int], passes: Callable[[str], bool]
+        self,
+        need: Need,
+        need_without: Need,
+        same: Mapping[str, int],
+        passes: Callable[[str], bool],
+        among: Collection[str] | None = None,
     ) -> str | None:
         """Return the node id of the best worker with enough room, or None.
 
@@ -131,9 +140,11 @@ class RoomIndex:
             need_without: What it takes on a worker that has none.
             same: How many replicas of the same deployment are on each worker that has any.
             passes: Whether the worker may have the replica.
+            among: Workers, of which only these may have it; None for all.
         """
         best: tuple[int, str] | None = None
-        for node in self.with_room(need, need_without):
+        few = among is not None and len(among) <= FEW
+        for node in self._of(among or (), need, need_without) if few else self.with_room(need, need_without):
             if best is not None and same.get(node, 0) >= best[0]:
                 continue
             if passes(node):
@@ -159,6 +170,20 @@ class RoomIndex:
                 if -least < memory:
                     break
                 yield node
+
+    def _of(self, nodes: Iterable[str], need: Need, need_without: Need) -> list[str]:
+        """Return those of a few workers that have enough room, in the order of ``with_room``."""
+        found: list[tuple[tuple[Any, ...], str]] = []
+        for node in nodes:
+            entry = self._entries.get(node)
+            if entry is None:
+                continue
+            wanted = need if entry.kind.has_gpus else need_without
+            if entry.free.fits(wanted):
+                surely = entry.kind.octave > _octave(wanted.memory) or not wanted.memory
+                place = (0, entry.load, node) if surely else (1, *entry.memory(node))
+                found.append(((entry.kind.has_gpus, entry.kind.gpus, *place), node))
+        return [node for _, node in sorted(found)]
 
 
 def _octave(memory: int | None) -> int:

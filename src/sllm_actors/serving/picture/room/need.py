@@ -40,11 +40,11 @@ NOTHING = Need()
 
 def need_of(spec: DeploymentSpec, gpus: int) -> Need:
     """Return what a replica takes on a worker that has so many GPUs."""
-    return Need(spec.gpus_on(gpus), 0, slots_of(spec.backend))
+    return Need(spec.gpus_on(gpus), spec.memory or 0, slots_of(spec.backend))
 
 
 def need_of_report(report: ReplicaReport) -> Need:
-    """Return what a replica takes that a worker runs, whatever the head knows of it."""
+    """Return what a replica takes that a worker runs, where the head does not know its deployment."""
     _, _, backend = report.id.key.deployment.rpartition(":")
     return Need(report.gpus, 0, slots_of(backend))
 

@@ -1,0 +1,48 @@
+"""What a document says a replica takes, and where it may go."""
+
+from __future__ import annotations
+
+import pytest
+
+from .test_document import problem, read
+
+
+@pytest.mark.parametrize(("given", "size"), [(5, 5), ("6GiB", 6 * 2**30), ("1.5 GB", 1_500_000_000)])
+def test_memory_is_a_number_of_bytes_or_a_size(given: object, size: int) -> None:
+    assert read(memory=given).memory == size
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ("6 apples", "memory: '6 apples' is not a size: write one like 200GB, 1.5TB or 64GiB"),
+        ("9" * 400, "memory: '999999999999'… is more bytes than any disk or memory has"),
+        (0, "memory must be from 1 to 1.12589990684e+15, not 0"),
+        (True, "memory: true is not a whole number"),
+        (1.5, "memory: 1.5 is not a whole number"),
+    ],
+)
+def test_memory_that_is_no_size_is_refused(given: object, sentence: str) -> None:
+    assert problem(memory=given) == ("memory", sentence)
+
+
+def test_the_servers_of_somebody_else_take_no_memory_of_ours() -> None:
+    assert problem(backend="external", endpoints=["http://a"], memory=5) == (
+        "memory",
+        "memory means nothing to the external backend: leave it out",
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ("zone=a", "node_selector must be an object of keys and values"),
+        ({"zone": 1}, "node_selector.zone: 1 is not a text"),
+        ({"": "a"}, "node_selector cannot have '': a label has a name"),
+        ({"a": "x\n"}, "node_selector cannot have 'a': a label has a name"),
+        ({str(number): "" for number in range(65)}, "node_selector must be at most 64 labels, not 65"),
+    ],
+)
+def test_labels_that_cannot_be_are_refused(given: object, sentence: str) -> None:
+    assert problem(node_selector=given)[1].startswith(sentence)
+    assert read(node_selector={"zone": "a"}).node_selector == {"zone": "a"}
