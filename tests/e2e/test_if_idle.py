@@ -1,0 +1,95 @@
+"""A replica that is not needed any more stops only when nobody uses it: no request is lost by that."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import httpx2
+import pytest
+
+from sllm_actors.testing.fake_engine import fake_engine_argv
+
+from .cluster import Cluster, eventually
+
+pytestmark = pytest.mark.allow_blocking
+
+ID = "fake:command"
+RATE = 20.0
+LONG = 120
+"""Words of an answer that takes six seconds: longer than an idle replica waits for its requests."""
+
+
+@pytest.fixture
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    running = Cluster(tmp_path_factory.mktemp("sllm"), "--allow-command")
+    try:
+        yield running
+    finally:
+        running.close()
+
+
+def deploy(cluster: Cluster, *, least: int, update: bool = False) -> None:
+    command = list(fake_engine_argv("--socket", "$SOCKET", "--model", "$NAME", "--rate", str(RATE)))
+    document: dict[str, Any] = {
+        "model": "fake",
+        "backend": "command",
+        "backend_config": {"command": command},
+        "drain_timeout": 1,
+        "auto_scaling_config": {"min_instances": least, "max_instances": 2},
+        "routing_policy": "round-robin",
+    }
+    if update:
+        answer = cluster.http.patch(f"/deployments/{ID}", json={"auto_scaling_config": {"min_instances": 1}})
+    else:
+        answer = cluster.http.post("/deployments", json=document)
+    assert answer.is_success, answer.text
+
+
+def states(cluster: Cluster) -> list[str]:
+    described = cluster.describe(ID)
+    assert described is not None
+    return sorted(each["state"] for each in described["instances"])
+
+
+def test_a_replica_that_is_not_needed_serves_its_requests_to_the_end(cluster: Cluster) -> None:
+    """Two long answers are under way, one at each replica, when one of both is no longer needed."""
+    deploy(cluster, least=2)
+    eventually(lambda: states(cluster) == ["ready", "ready"], within=30, what="two are ready")
+    asking = [Asking(cluster, LONG) for _ in range(2)]
+    for each in asking:
+        each.begun.wait(10)
+    deploy(cluster, least=1, update=True)
+    eventually(lambda: "draining" in states(cluster), within=10, what="one is withdrawn")
+    more = Asking(cluster, 2)  # it comes while one of both is withdrawn
+    eventually(lambda: states(cluster) == ["ready", "ready"], within=10, what="it serves on, being busy")
+    assert [each.end() for each in (*asking, more)] == [LONG, LONG, 2]
+    eventually(lambda: states(cluster) == ["ready"], within=20, what="it is idle, and stops")
+    assert cluster.ask("hello", model="fake").startswith("hello")
+
+
+class Asking:
+    """A streamed request, in a thread of its own; ``begun`` is set when its first word is there."""
+
+    def __init__(self, cluster: Cluster, words: int) -> None:
+        self.begun = threading.Event()
+        self._text = ""
+        message = {"role": "user", "content": "word"}
+        body = {"model": "fake", "messages": [message], "max_tokens": words, "stream": True}
+        self._thread = threading.Thread(target=self._ask, args=(cluster.url, body))
+        self._thread.start()
+
+    def _ask(self, url: str, body: dict[str, Any]) -> None:
+        path = f"{url}/v1/chat/completions"
+        with httpx2.stream("POST", path, json=body, timeout=60, trust_env=False) as answer:
+            assert answer.status_code == 200, answer.read()
+            for line in answer.iter_lines():
+                self._text += line
+                self.begun.set()
+
+    def end(self) -> int:
+        """Return how many words came, when all have, and the stream has ended as it should."""
+        self._thread.join()
+        assert self._text.endswith("data: [DONE]")
+        return self._text.count("word")
