@@ -113,6 +113,8 @@ TESTS = {
         "deployment/test_spec",
         "test_find_node",
         "test_known_links",
+        "pulls/test_plan",
+        "pulls/test_ticket",
         "store/test_records",
         "picture/test_audit",
         "picture/test_demand",

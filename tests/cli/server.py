@@ -59,6 +59,8 @@ class PlayedGateway:
         refused: The methods that it is for.
         changed: The keys that an update changes.
         left: How many replicas each question about a drained node finds on it, one after the other.
+        pulls: What each question about a pull finds on its workers, one after the other; the last one stays.
+            [] is a refusal: the gateway, or the head, is away.
         requests: Method, path and body of everything that came, in order.
         queries: The queries of them, as they were sent.
         keys: The Authorization headers that came.
@@ -83,6 +85,7 @@ class PlayedGateway:
     refused: tuple[str, ...] = ("GET", "POST", "PATCH", "DELETE")
     changed: list[str] = field(factory=list)
     left: list[int] = field(factory=list)
+    pulls: list[list[dict[str, Any]]] = field(factory=list)
     queries: list[str] = field(factory=list)
     requests: list[tuple[str, str, Any]] = field(factory=list)
     keys: list[str | None] = field(factory=list)
@@ -135,6 +138,7 @@ def build_app(gateway: PlayedGateway) -> Quart:
 
     _serve_deployments(app, gateway)
     _serve_updates(app, gateway)
+    _serve_pulls(app, gateway)
     _serve_what_is_known(app, gateway)
     _serve_chat(app, gateway)
     return app
@@ -201,6 +205,30 @@ def _serve_updates(app: Quart, gateway: PlayedGateway) -> None:
         status = {"drain": "draining" if left else "drained", "undrain": "up"}[verb]
         body = {"node": "id", "name": name, "status": status, "replicas": left, "message": sentence}
         return body, 202 if left else 200
+
+
+def _serve_pulls(app: Quart, gateway: PlayedGateway) -> None:
+    def pulled() -> Any:
+        pulls = gateway.pulls
+        workers = (pulls.pop(0) if len(pulls) > 1 else pulls[0]) if pulls else [pulled_on("w1")]
+        if not workers:
+            return refuse(503, "come back later", "away")
+        state = next((each["state"] for each in workers if each["state"] != "done"), "done")
+        return {"id": "a-ticket", "backend": "vllm", "source": "hf:m", "state": state, "workers": workers}
+
+    @app.post("/models/pull")
+    async def begin_pull() -> Any:
+        return pulled()
+
+    @app.get("/models/pull/<id:name>")
+    async def describe_pull(name: str) -> Any:
+        return pulled() if name == "a-ticket" else refuse(404, f"there is no pull {name}", "not_found")
+
+
+def pulled_on(name: str, state: str = "done", done: int = 2_000_000, **more: Any) -> dict[str, Any]:
+    """Return how far a pull is on one worker."""
+    known = {"node": f"id-{name}", "name": name, "state": state, "done": done, "total": 2_000_000}
+    return known | {"progress": None, "reason": None} | more
 
 
 def _serve_what_is_known(app: Quart, gateway: PlayedGateway) -> None:

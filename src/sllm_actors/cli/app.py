@@ -20,6 +20,7 @@ from sllm_actors.cli.commands.engines import engines
 from sllm_actors.cli.commands.list import list_deployments, list_instances
 from sllm_actors.cli.commands.logs import logs
 from sllm_actors.cli.commands.nodes import gateway, head, up, worker
+from sllm_actors.cli.commands.pull import pull
 from sllm_actors.cli.commands.run import run
 from sllm_actors.cli.commands.status import status
 from sllm_actors.cli.commands.update import update
@@ -40,7 +41,9 @@ def cli() -> None:
 
 
 COMMANDS = (
-    *(up, head, worker, gateway, run, deploy, update, delete, status, logs, chat, drain, undrain, engines),
+    *(up, head, worker, gateway),
+    *(run, deploy, update, delete, pull, status, logs, chat),
+    *(drain, undrain, engines),
 )
 ALIASES = {"ls": list_deployments, "ps": list_instances, "rm": delete, "uncordon": undrain}
 """Names that people know from other programs."""

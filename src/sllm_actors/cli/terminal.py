@@ -52,6 +52,12 @@ def say_json(answer: object) -> None:
     click.echo(json.dumps(answer, indent=2))
 
 
+def say_json_line(answer: object) -> None:
+    """Print an object as JSON on one line, as ``say_json`` does, and pass it on at once."""
+    click.echo(json.dumps(answer, separators=(",", ":")))
+    sys.stdout.flush()
+
+
 def say_raw(text: str) -> None:
     """Print a text exactly as it is, control characters too: only for a person who asked for that."""
     click.echo(text, nl=False, color=True)

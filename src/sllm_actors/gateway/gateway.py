@@ -17,6 +17,7 @@ from sllm_actors.descriptors import MOST_CONNECTIONS
 from sllm_actors.gateway.api.app import build_app
 from sllm_actors.gateway.api.control import Control, HeadNode
 from sllm_actors.gateway.api.instances import Instances
+from sllm_actors.gateway.api.pulls import PullClient
 from sllm_actors.gateway.path.asgi_inference import Guarded
 from sllm_actors.gateway.path.clients.asgi_request import ASGI
 from sllm_actors.gateway.path.engines.connector import OpenStream
@@ -117,10 +118,12 @@ def open_gateway(
     tools = RouterTools(Board(), balancer, settings)
     gateway = secrets.token_hex(8).encode()
     inference = Inference(system, tools.board, balancer, open_stream, poison, settings, gateway)
+    control = Control(system, head_node, settings.control_timeout)
     app = build_app(
         board=tools.board,
-        control=Control(system, head_node, settings.control_timeout),
+        control=control,
         instances=Instances(system, lambda: memory.knowledge, settings.control_timeout),
+        pulls=PullClient(system, control, settings.control_timeout),
         settings=settings,
         is_stopping=is_stopping,
     )

@@ -20,7 +20,7 @@ from .byte_size import shown_bytes
 from .demo_model import DEMO_MODELS, copy_demo, demo_file
 from .errors import SourceProblem
 from .folder import FETCH, USE, ModelFolder
-from .hub import Hub, Listing, UnknownRevision
+from .hub import Hub, Listing, OnProgress, UnknownRevision
 from .hub_source import HubSource, RepoFile, Wanted, needed_files, read_hub_source
 from .quota import make_room
 
@@ -41,19 +41,45 @@ Say = Callable[[str], None]
 """Told what is being done, in a few words, when that has changed."""
 
 
+def _not_counted(done: int, total: int) -> None:
+    """An ``OnProgress`` for those who want words only."""
+
+
+@frozen(eq=False)
+class _Listener:
+    """One of those that wait for a download."""
+
+    say: Say
+    count: OnProgress
+
+
 @define
 class _Download:
     """The download of one folder by this worker: one at a time, its progress for all that wait for it."""
 
     lock: anyio.Lock = field(factory=anyio.Lock)
-    listeners: list[Say] = field(factory=list)
+    listeners: list[_Listener] = field(factory=list)
     said: str = ""
+    counted: tuple[int, int] = (0, 0)
+
+    def join(self, listener: _Listener) -> None:
+        """Tell somebody of the progress from now on, and of what it is now."""
+        self.listeners.append(listener)
+        if self.said:
+            listener.say(self.said)
+            listener.count(*self.counted)
 
     def say(self, words: str) -> None:
         if words != self.said:
             self.said = words
             for listener in self.listeners:
-                listener(words)
+                listener.say(words)
+
+    def count(self, done: int, total: int) -> None:
+        if (done, total) != self.counted:
+            self.counted = (done, total)
+            for listener in self.listeners:
+                listener.count(done, total)
 
 
 def _free(folder: Path) -> int:
@@ -110,7 +136,13 @@ class ModelStore:
 
     @asynccontextmanager
     async def lend(
-        self, backend: str, source: str, interpreter: Callable[[], str], say: Say
+        self,
+        backend: str,
+        source: str,
+        interpreter: Callable[[], str],
+        say: Say,
+        *,
+        count: OnProgress = _not_counted,
     ) -> AsyncIterator[str]:
         """Bring the files of a source, unless they are here, and keep them from removal within the context.
 
@@ -122,6 +154,7 @@ class ModelStore:
             source: The source, as a deployment names it.
             interpreter: Returns the Python that the engine runs under; may block.
             say: See ``Say``.
+            count: See ``OnProgress``; of a download that others share, the bytes are those of the whole.
 
         Yields:
             The path of the files on this worker; or the source as it is, where there is nothing to bring.
@@ -138,7 +171,7 @@ class ModelStore:
         use = await self._wait_for_lock(folder, USE, fcntl.LOCK_SH, say, clearing)
         try:
             path = await self._look(partial(self.find, backend, source))
-            yield path or await self._bring(folder, backend, source, interpreter, say)
+            yield path or await self._bring(folder, backend, source, interpreter, _Listener(say, count))
         finally:
             await self.disk.finish(partial(folder.give_back, use))
 
@@ -154,12 +187,15 @@ class ModelStore:
         return None
 
     async def _bring(
-        self, folder: ModelFolder, backend: str, source: str, interpreter: Callable[[], str], say: Say
+        self,
+        folder: ModelFolder,
+        backend: str,
+        source: str,
+        interpreter: Callable[[], str],
+        listener: _Listener,
     ) -> str:
         download = self._downloads.setdefault(folder.path.name, _Download())
-        download.listeners.append(say)
-        if download.said:
-            say(download.said)
+        download.join(listener)
         try:
             async with download.lock:
                 other = "another worker brings it into the same storage"
@@ -168,11 +204,11 @@ class ModelStore:
                     hub_source = read_hub_source(source)
                     if hub_source is None:
                         return await self._convert(folder, source, interpreter, download.say)
-                    return await self._fetch(folder, hub_source, WANTED[backend], download.say)
+                    return await self._fetch(folder, hub_source, WANTED[backend], download)
                 finally:
                     await self.disk.finish(partial(os.close, lock))
         finally:
-            download.listeners.remove(say)
+            download.listeners.remove(listener)
             if not download.listeners:
                 self._downloads.pop(folder.path.name, None)
 
@@ -188,25 +224,33 @@ class ModelStore:
         await copy_demo(file, folder.files, python, self.hub.environment)
         return str(folder.files)
 
-    async def _fetch(self, folder: ModelFolder, source: HubSource, wanted: Wanted, say: Say) -> str:
+    async def _fetch(
+        self, folder: ModelFolder, source: HubSource, wanted: Wanted, progress: _Download
+    ) -> str:
         listing = await self._look(folder.read_listing)
         if listing is None:
-            say(f"asking {self.hub.endpoint} for {source.repo}")
+            progress.say(f"asking {self.hub.endpoint} for {source.repo}")
             listing = await self.hub.resolve(source)
             await self._look(partial(folder.write_listing, listing))
         files = needed_files(source, wanted, listing.files)
         if not await self._look(partial(folder.is_whole, files)):
             needed = await self._look(partial(folder.missing, files))
             await self._make_room(folder, str(source), needed)
-            await self._download(folder, source, listing, files, say)
+            await self._download(folder, source, listing, files, progress)
         return str(_what_to_load(folder, wanted, files))
 
     async def _download(
-        self, folder: ModelFolder, source: HubSource, listing: Listing, files: tuple[RepoFile, ...], say: Say
+        self,
+        folder: ModelFolder,
+        source: HubSource,
+        listing: Listing,
+        files: tuple[RepoFile, ...],
+        progress: _Download,
     ) -> None:
         def progressed(done: int, total: int) -> None:
+            progress.count(done, total)
             percent = 100 if total <= 0 else done * 100 // total
-            say(f"downloading {source.repo}: {percent} % of {shown_bytes(total)}")
+            progress.say(f"downloading {source.repo}: {percent} % of {shown_bytes(total)}")
 
         try:
             await self.hub.fetch(source, listing, files, folder.files, folder.partial, progressed)

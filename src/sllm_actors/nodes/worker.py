@@ -186,6 +186,9 @@ def _runtime(
         read_log=read_log,
         inventory=inventory,
         engines=host.interpreters.marks,
+        name=host.name,
+        models=host.models,
+        interpreter=host.interpreters.of,
         peers=transport.peers,
         epoch=epoch,
     )

@@ -42,6 +42,8 @@ from .picture.events import (
     TimePassed,
 )
 from .picture.picture import Picture
+from .pulls.messages import PlanPull
+from .pulls.plan import plan_pull
 from .reports import DemandReports, WorkerReports
 from .store.problem import StoreProblem
 from .store.records import JournalEntry, RaiseEpoch, StoredState
@@ -240,6 +242,8 @@ class Controller(Actor):
 
     async def _asked(self, message: Any) -> Any:
         match message:
+            case PlanPull():
+                return plan_pull(self._picture, message)
             case _ if isinstance(message, Question):
                 return answer(self._picture, message, self.context.now())
             case _ if isinstance(message, ChangeRequest):

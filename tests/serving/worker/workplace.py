@@ -38,6 +38,8 @@ from sllm_actors.engines.messages import (
     StopReplica,
     WakeReplica,
 )
+from sllm_actors.models.hub import Hub
+from sllm_actors.models.store import ModelStore
 from sllm_actors.serving.messages import WORKER, ReadDocument, Withdrawn
 from sllm_actors.serving.worker.actor import WorkerActor
 from sllm_actors.serving.worker.epoch import ObeyedEpoch
@@ -149,6 +151,9 @@ class Workplace:
             read_log=lambda _: LogChunk(0, 2, "hi"),
             inventory=self.read_inventory,
             engines=lambda: self.installed(),
+            name="",
+            models=ModelStore(Path("/nonexistent"), Hub({})),
+            interpreter=str,
             peers=lambda: tuple(self.linked.values()),
             epoch=self.epoch,
         )

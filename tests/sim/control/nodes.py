@@ -23,6 +23,8 @@ from sllm_actors.gateway.routing.board import Board
 from sllm_actors.gateway.routing.poison import Poison
 from sllm_actors.gateway.routing.router import RouterTools
 from sllm_actors.gateway.settings import GatewaySettings
+from sllm_actors.models.hub import Hub
+from sllm_actors.models.store import ModelStore
 from sllm_actors.nodes.gateway_links import GatewayLinks
 from sllm_actors.nodes.node import MESSAGES
 from sllm_actors.serving.controller import Controller
@@ -210,6 +212,9 @@ class Worker(Node):
             read_log=lambda _: LogChunk(0, 0, ""),
             inventory=machine.inventory,
             engines=dict,
+            name=self.name,
+            models=ModelStore(Path("/nonexistent"), Hub({})),
+            interpreter=str,
             peers=self.transport.peers,
             epoch=KeptEpoch(machine.epoch),
         )

@@ -25,6 +25,7 @@ from .ids import CONVERTERS
 from .instances import Instances
 from .models import serve_models
 from .openapi import DOCUMENT
+from .pulls import PullClient, serve_pulls
 
 log = structlog.get_logger()
 
@@ -34,6 +35,7 @@ def build_app(
     board: Board,
     control: Control,
     instances: Instances,
+    pulls: PullClient,
     settings: GatewaySettings,
     is_stopping: Callable[[], bool] = lambda: False,
 ) -> Quart:
@@ -42,7 +44,8 @@ def build_app(
     Args:
         board: The routes, for the lists of models.
         control: Asks the head.
-        instances: Asks the workers.
+        instances: Asks the workers about what they run.
+        pulls: Asks the workers to bring model files.
         settings: The bounds of the gateway.
         is_stopping: Whether ``/health`` should say that no further requests are wanted.
     """
@@ -58,6 +61,7 @@ def build_app(
     serve_deployments(app, board, control)
     serve_nodes(app, control)
     _serve_instances(app, instances)
+    serve_pulls(app, pulls)
     return app
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from attrs import frozen
 from quart import Response
@@ -23,6 +23,7 @@ from sllm_actors.serving.messages import (
     UndrainNode,
     UpdateDeployment,
 )
+from sllm_actors.serving.pulls.messages import PlanPull
 from sllm_actors.serving.refusals import as_error
 from sllm_actors.serving.views.messages import Question
 
@@ -61,6 +62,13 @@ class Control:
         Raises:
             ApiError: The head refused, or did not answer (503 ``head_unavailable``).
         """
+        answer = await self.answer(question)
+        if not isinstance(answer, Done):
+            raise errors.head_away(f"it answered with a {type(answer).__name__}")
+        return passed_on(answer)
+
+    async def answer(self, question: ControlRequest | PlanPull) -> Any:
+        """Return what the head answers. Raises as ``ask`` does."""
         node = self.head_node()
         if node is None:
             raise errors.head_away("there is no link to it")
@@ -68,9 +76,9 @@ class Control:
             answer = await self.system.named(CONTROLLER, node).ask(question, timeout=self.timeout)
         except AskError as error:
             raise errors.head_away(str(error)) from None
-        if not isinstance(answer, Done | Refusal):
-            raise errors.head_away(f"it answered with a {type(answer).__name__}")
-        return passed_on(answer)
+        if isinstance(answer, Refusal):
+            raise as_error(answer)
+        return answer
 
 
 def passed_on(answer: ControlAnswer) -> Response:

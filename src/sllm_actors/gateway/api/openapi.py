@@ -75,6 +75,18 @@ _SCHEMAS: dict[str, Any] = {
         },
     },
     "Deployment": {"type": "object", "required": ["model"], "properties": {"model": {"type": "string"}}},
+    "Pull": {
+        "type": "object",
+        "required": ["model"],
+        "properties": {
+            "model": {"type": "string", "minLength": 1},
+            "backend": {"type": "string"},
+            "source": {"type": "string"},
+            "workers": {"anyOf": [{"const": "all"}, {"type": "array", "items": {"type": "string"}}]},
+            "cancel": {"type": "boolean"},
+        },
+        "additionalProperties": False,
+    },
 }
 
 
@@ -191,6 +203,15 @@ _PATHS: dict[str, Any] = {
     },
     "/nodes/{id}/undrain": {
         "post": _operation("Place replicas on a worker again", answer=_OBJECT, begins=True, by_id=True)
+    },
+    "/models/pull": {
+        "post": _operation(
+            "Bring the files of a model to workers", body=_schema("Pull"), answer=_OBJECT, begins=True
+        )
+    },
+    "/models/pull/{id}": {
+        "get": _operation("Say how far a pull is", answer=_OBJECT, by_id=True),
+        "delete": _operation("Cancel a pull", answer=_OBJECT, by_id=True),
     },
     "/instances/{id}/logs": {
         "get": _operation(

@@ -89,6 +89,12 @@ class Catalogue:
                 return name, min(others)
         return None
 
+    def meant(self, name: str) -> list[str]:
+        """Return the ids of the deployments that a name means: an id, or else a model or an alias; sorted."""
+        if name in self.by_id:
+            return [name]
+        return sorted(self._models.get(name, set()) | self._aliases.get(name, set()))
+
     def used(self, name: str, revision: int) -> None:
         """Note that a revision number of an id is taken."""
         self.last_revisions[name] = max(revision, self.last_revisions.get(name, 0))

@@ -46,6 +46,8 @@ from sllm_actors.serving.messages import (
     WakeInstance,
     Withdrawn,
 )
+from sllm_actors.serving.pulls.messages import CancelPull, DescribePull, PullModel
+from sllm_actors.serving.pulls.pulls import Pulls
 from sllm_actors.serving.streams import ORDERS, AskReplicas, OrdersDifference, OrdersPage
 from sllm_actors.transport import Peer, PeerLost, PeerUp
 
@@ -115,6 +117,7 @@ class WorkerActor(Actor):
     _feed: ReplicaFeed
     _heads: Heads
     _machine: MachineWatch
+    _pulls: Pulls
     _questions: Questions
     _retry: Alarm
 
@@ -137,6 +140,7 @@ class WorkerActor(Actor):
         self._feed = ReplicaFeed(self._replicas, context.system.node, life)
         self._heads = Heads(context, runtime.epoch)
         self._questions = Questions(context)
+        self._pulls = Pulls(context.start_soon, runtime.models, runtime.interpreter, runtime.name)
         self._retry = Alarm(context, _Retry())
         lifted = self._assignments.lifted
         self._machine = MachineWatch(context, runtime, self._replicas, self._heads, lifted)
@@ -190,6 +194,8 @@ class WorkerActor(Actor):
                 self._questions.answer(partial(self._read_log, message))
             case ConfirmEngine():
                 self._questions.answer(partial(confirm, self._running.get(message.id.key), message))
+            case PullModel() | DescribePull() | CancelPull():
+                self._questions.answer(partial(self._pulls.answer, message))
             case ReadDocument(key):
                 return ReplicaDocument(self._assignments.document(key))
             case SleepInstance(key, level):

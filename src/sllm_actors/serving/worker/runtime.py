@@ -8,6 +8,7 @@ from attrs import frozen
 
 from sllm_actors.actors import Actor, ActorRef
 from sllm_actors.engines.messages import InspectSource, LogChunk, ReadLog, ReplicaOrder, SourceInspected
+from sllm_actors.models.store import ModelStore
 from sllm_actors.serving.messages import Inventory
 from sllm_actors.transport import Peer
 
@@ -26,6 +27,9 @@ class WorkerRuntime:
         read_log: Reads a piece of a replica's log; blocks.
         inventory: Returns what the machine has; blocks.
         engines: Returns what engines are installed, for ``has_more_engines``; blocks for a moment.
+        name: The worker's name; "" if it has none.
+        models: The model files of this worker.
+        interpreter: Returns the Python that engines of a backend run under; blocks.
         peers: Returns the nodes that are linked now.
         epoch: The highest epoch of a head that was obeyed.
     """
@@ -35,5 +39,8 @@ class WorkerRuntime:
     read_log: Callable[[ReadLog], LogChunk]
     inventory: Callable[[], Inventory]
     engines: Callable[[], Engines]
+    name: str
+    models: ModelStore
+    interpreter: Callable[[str], str]
     peers: Callable[[], tuple[Peer, ...]]
     epoch: ObeyedEpoch
