@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openai._streaming import SSEDecoder
 
-from sllm_actors.gateway.path.answers.events import EventCutter, data_of
+from sllm_actors.gateway.path.answers.events import EventCutter, data_of, waiting
 
 ENDS = (b"\n\n", b"\r\n\r\n", b"\r\r", b"\n\r\n")
 EVENTS = st.lists(
@@ -67,3 +67,13 @@ def test_an_event_without_end_is_passed_on_in_pieces(end: bytes) -> None:
     given = [(cutter.feed(piece), cutter.midway) for piece in pieces]
     assert given == [(b"", False), (b"data: 123456", True), (b"", True), (b"789" + end, False)]
     assert (cutter.rest(), cutter.rest()) == (b"data", b"")
+
+
+@pytest.mark.parametrize(
+    ("expected", "text"),
+    [(None, ": waiting: place 3 of 7"), (11.2, ": waiting: place 3 of 7, about 12 s"), (0.0, ", about 1 s")],
+)
+def test_a_client_that_waits_is_told_its_place_in_a_comment(expected: float | None, text: str) -> None:
+    comment = waiting(3, 7, expected)
+    assert comment.decode().endswith(text + "\n\n")
+    assert EventCutter().feed(comment + b"data: 1\n\n") == comment + b"data: 1\n\n"

@@ -87,6 +87,38 @@ async def test_an_engine_that_is_silent_between_two_events_is_waited_for_aloud(
     assert [part for part in rest if not part.startswith(":")] == ['data: {"choices": []}', "data: [DONE]"]
 
 
+async def test_a_request_that_waits_for_a_replica_is_told_its_place_and_for_how_long(
+    tmp_path: Path, broken_engine: Engines
+) -> None:
+    async with (
+        broken_engine() as engine,
+        running_gateway(tmp_path, **OFTEN) as cluster,
+        cluster.http() as http,
+        anyio.create_task_group() as tasks,
+    ):
+        await cluster.deploy(served())
+        await cluster.report(replica(address=engine.address, started_in=41.5))
+        await cluster.report()  # nothing of it runs any more
+        first, second = anyio.Event(), anyio.Event()
+        texts = ["", ""]
+
+        async def wait(number: int, came: anyio.Event) -> None:
+            async with http.stream("POST", "/v1/chat/completions", json=HELLO) as answer:
+                async for data in answer.aiter_text():
+                    texts[number] += data
+                    came.set()
+
+        tasks.start_soon(wait, 0, first)
+        await first.wait()
+        tasks.start_soon(wait, 1, second)
+        await second.wait()
+        await cluster.report(replica(address=engine.address, attempt=2))
+    assert texts[0].startswith(": waiting: place 1 of 1, about 42 s\n\n")
+    assert texts[1].startswith(": waiting: place 2 of 2, about 42 s\n\n")
+    for text in texts:
+        assert text.endswith("data: [DONE]\n\n")
+
+
 async def test_an_error_after_a_comment_is_the_last_event(tmp_path: Path, broken_engine: Engines) -> None:
     commented = anyio.Event()
 

@@ -140,9 +140,9 @@ async def test_a_held_stream_hears_comments_and_then_its_answer(
             assert answer.status_code == 200
             async for data in answer.aiter_text():
                 text += data
-                if text.count(": keep-alive\n\n") == 2:
+                if text.count(": waiting: place 1 of 1\n\n") == 2:
                     await cluster.report(replica(address=engine.address))
-    assert text.count(": keep-alive") >= 2
+    assert text.count(": waiting: place 1 of 1") >= 2
     assert text.endswith("data: [DONE]\n\n")
 
 

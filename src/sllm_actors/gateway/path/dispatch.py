@@ -20,6 +20,7 @@ from sllm_actors.gateway.routing.lines.holds import Hold
 from sllm_actors.gateway.routing.loss import Lost
 from sllm_actors.gateway.routing.route import Route, Upstream
 
+from .answers.events import COMMENT, waiting
 from .answers.relays import Relay
 from .attempt import Attempt
 from .engines.broke import EngineBroke
@@ -123,6 +124,15 @@ class Dispatch:
     def in_one_piece(self) -> bool:
         """Whether what comes is no stream, as most errors are."""
         return self._attempt is not None and self._attempt.in_one_piece
+
+    @property
+    def comment(self) -> bytes:
+        """What tells a client that waits for a stream what its request waits for."""
+        balancer, hold = self._inference.balancer, self._hold
+        ahead = None if hold is None else balancer.ahead_of(hold)
+        if hold is None or ahead is None:
+            return COMMENT
+        return waiting(ahead + 1, balancer.held(self._asked.deployment), balancer.expected_wait(hold))
 
     def start(self) -> None:
         """Begin; the requester may be told the end before this returns."""

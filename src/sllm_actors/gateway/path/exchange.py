@@ -229,7 +229,7 @@ class Exchange:
             client.begin(200, for_event_stream([]))
         if self._events:
             self._wrote = now
-            client.write(COMMENT)
+            client.write(COMMENT if self._dispatch is None else self._dispatch.comment)
 
     def _fail(self, error: ApiError) -> None:
         """End the response with an error: all of it, or the last event of a stream."""

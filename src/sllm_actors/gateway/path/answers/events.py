@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from math import ceil
 
 COMMENT = b": keep-alive\n\n"
 """A comment, which clients ignore: it only shows that the connection lives."""
@@ -13,6 +14,18 @@ DONE = b"[DONE]"
 _END = re.compile(rb"\r\n\r\n|\n\r?\n|\r\r")
 _BLANK_LINES = (b"\n\n", b"\n\r\n", b"\r\r")
 _LINE_END = re.compile(rb"\r\n|\n|\r")
+
+
+def waiting(place: int, of: int, expected: float | None) -> bytes:
+    """Return the comment for a client whose request waits for a replica.
+
+    Args:
+        place: Its place among those that wait, from 1.
+        of: How many wait.
+        expected: Seconds that it is expected to wait, or None if that is not known.
+    """
+    about = "" if expected is None else f", about {max(1, ceil(expected))} s"
+    return f": waiting: place {place} of {of}{about}\n\n".encode()
 
 
 class EventCutter:
