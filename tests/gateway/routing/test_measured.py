@@ -58,23 +58,3 @@ def test_the_starts_that_are_measured_at_a_time_are_bounded() -> None:
     measured = Measured()
     measured.follow(route(*(starting(number) for number in range(MOST_STARTS + 9))), 0.0)
     assert len(measured._starting) == MOST_STARTS
-
-
-def test_what_workers_have_measured_counts_where_this_gateway_has_seen_no_start() -> None:
-    measured = Measured()
-    measured.follow(route(replica(started_in=12.0), replica(number=2, started_in=4.0)), 0.0)
-    measured.follow(route(), 5.0)
-    assert (measured.start, measured.wait(0, 0, 9.0)) == (12.0, 12.0)
-    measured.follow(route(starting(3)), 10.0)
-    measured.follow(route(replica(number=3, started_in=50.0)), 12.0)
-    assert measured.start == pytest.approx(9.0), "its own measure, from 12 towards 2"
-
-
-def test_who_waits_for_a_replica_that_sleeps_waits_for_its_wake() -> None:
-    measured = Measured()
-    measured.follow(route(replica(state=ReplicaState.ASLEEP, started_in=30.0)), 0.0)
-    assert measured.wait(0, 0, 0.0) == 30.0, "at most so long: no wake was measured"
-    measured.follow(route(replica(state=ReplicaState.ASLEEP, started_in=30.0, woke_in=2.0)), 1.0)
-    assert measured.wait(4, 0, 1.0) == 2.0
-    measured.follow(route(), 3.0)
-    assert measured.wait(0, 0, 3.0) == 30.0

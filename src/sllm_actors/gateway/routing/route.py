@@ -26,8 +26,6 @@ class Upstream:
         server: How an external server is reached; None for an engine.
         concurrency: How many requests the engine runs at a time; 0 where that is not known.
         context_length: How many tokens one request may have, its answer included; 0 where that is not known.
-        started_in: Seconds that its last start took; 0 where that is not known.
-        woke_in: Seconds that its last wake took; 0 where that is not known.
     """
 
     id: ReplicaId
@@ -39,8 +37,6 @@ class Upstream:
     server: ServerAccess | None = None
     concurrency: int = 0
     context_length: int = 0
-    started_in: float = 0.0
-    woke_in: float = 0.0
 
 
 @frozen
@@ -139,8 +135,6 @@ def make_route(
             server=report.server,
             concurrency=report.concurrency,
             context_length=report.context_length,
-            started_in=report.started_in,
-            woke_in=report.woke_in,
         )
         if report.state in (ReplicaState.DRAINING, ReplicaState.ASLEEP):
             leaving.append(upstream)

@@ -20,25 +20,17 @@ class Measured:
     """Measured times of one deployment, in seconds by one monotonic clock; each is a moving average.
 
     Attributes:
-        start: From when a replica was first heard to be starting until it was ready; before the first, what a
-            worker has measured of one that serves; None without any.
-        wake: What a worker has measured of the last wake of the replica that sleeps now; None if there is no
-            such replica, or nothing was measured.
+        start: From when a replica was first heard to be starting until it was ready; None before the first.
         service: From when a request was sent to a replica until its end; None before the first.
     """
 
     def __init__(self) -> None:
         self.start: float | None = None
-        self.wake: float | None = None
         self.service: float | None = None
         self._starting: dict[tuple[str, ReplicaKey], float] = {}
 
     def follow(self, route: Route, now: float) -> None:
         """Take a new route: a replica that was starting and is ready now has taken so long."""
-        if self.start is None:
-            known = (each.started_in for each in (*route.ready, *route.asleep) if each.started_in)
-            self.start = max(known, default=None)
-        self.wake = (route.asleep[0].woke_in or None) if route.asleep else None
         coming = {(node, replica.key) for node, replica in route.coming}
         for upstream in route.ready:
             since = self._starting.pop((upstream.node, upstream.id.key), None)
@@ -67,8 +59,6 @@ class Measured:
             if rooms >= UNLIMITED:
                 return 0.0
             return None if self.service is None else self.service * (ahead + 1) / rooms
-        if self.wake is not None:
-            return self.wake
         if self.start is None:
             return None
         since = min(self._starting.values(), default=now)
