@@ -137,7 +137,7 @@ class ReplicaReport:
             it was waking, or its engine cannot sleep. Begins anew with each life of the worker.
         started_in: Seconds that its last start took, from when it had its GPUs until it was READY; 0 where
             that is not known. The time of a download does not count.
-        woke_in: Seconds that its last wake took; 0 where that is not known.
+        woke_in: Seconds that its wake took since it was to sleep last; 0 if it has not slept since.
     """
 
     id: ReplicaId

@@ -294,6 +294,8 @@ class ServedModel:
         uid: The identity of the deployment.
         revisions: Revisions whose replicas may get requests.
         idle: Whether none of its replicas is to run until somebody asks for it.
+        starts_in: Seconds that a start of a replica is expected to take, by what was measured; 0.0: unknown.
+        wakes_in: The same of a replica that sleeps.
     """
 
     id: str
@@ -312,6 +314,8 @@ class ServedModel:
     aliases: tuple[str, ...] = ()
     gateways: int = 1
     idle: bool = False
+    starts_in: float = 0.0
+    wakes_in: float = 0.0
 
 
 # ---- gateway -> head: control requests. Each is answered with ``ControlAnswer``: ``Done`` or ``Refusal``.

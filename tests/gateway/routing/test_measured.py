@@ -43,6 +43,18 @@ def test_who_waits_for_a_start_waits_for_what_is_left_of_it() -> None:
     assert measured.wait(5, 0, 80.0) == 0.0
 
 
+def test_what_was_not_seen_here_is_expected_as_the_head_has_measured_it() -> None:
+    told = served(starts_in=20.0, wakes_in=0.5)
+    asleep = replica(state=ReplicaState.ASLEEP, number=2)
+    measured = Measured()
+    measured.follow(make_route("smol:llamacpp", told, [("w", starting())], patience=5), 3.0)
+    assert measured.wait(5, 0, 8.0) == 15.0
+    measured.follow(make_route("smol:llamacpp", told, [("w", asleep)], patience=5), 9.0)
+    assert measured.wait(5, 0, 9.0) == 0.5
+    measured.follow(make_route("smol:llamacpp", told, [("w", asleep), ("w", starting())], patience=5), 9.0)
+    assert measured.wait(5, 0, 10.0) == 19.0
+
+
 def test_who_waits_for_room_waits_for_those_before_it() -> None:
     measured = Measured()
     assert measured.wait(0, 2, 0.0) is None

@@ -221,7 +221,8 @@ def _advance(replica: Replica, event: ProcessStarted | Progressed | Answered, no
             ready = evolve(replica, state=ReplicaState.READY, address=event.address, progress="")
             able = evolve(ready, can_sleep=event.can_sleep, concurrency=event.concurrency, ready_at=now)
             open_ = evolve(able, key=event.key, server=event.server, context_length=event.context_length)
-            return evolve(open_, log_tail=(), started_in=now - replica.began_at), (Report(),)
+            took = 0.0 if event.server is not None else now - replica.began_at  # a server that was there
+            return evolve(open_, log_tail=(), started_in=took), (Report(),)
 
 
 def _lose(replica: Replica, event: Unreached) -> Step:
@@ -249,7 +250,7 @@ def _change_tier(replica: Replica, event: SleepAsked | WakeAsked | Slept | Woken
                 return _stop(replica, StopAsked(drain=True, reason="it is idle, and its engine cannot sleep"))
             tired, awaited = _withdraw(replica, ReplicaState.ASLEEP, if_idle=if_idle)
             tired = evolve(tired, level=level, progress="waiting for its requests to end")
-            return tired, (Report(), awaited)
+            return evolve(tired, woke_in=0.0), (Report(), awaited)
         case SleepAsked(if_idle=True) if asleep and replica.level is None:
             return _decline(replica)
         case WakeAsked() if replica.leaving and (asleep or replica.if_idle):

@@ -93,6 +93,8 @@ class Deployment:
         replicas: Its replicas, by key, with those that are ending.
         gateways: How many gateways share its replicas.
         wait: Set while a replica has no place.
+        starts_in: See ``ServedModel``.
+        wakes_in: See ``ServedModel``.
         due: When its plan could change without an event; None if it cannot.
         route: What gateways were told last.
         written: What the store was told last.
@@ -116,6 +118,8 @@ class Deployment:
     replicas: dict[ReplicaKey, KnownReplica] = field(factory=dict)
     gateways: int = 1
     wait: PlacementWait | None = None
+    starts_in: float = 0.0
+    wakes_in: float = 0.0
     due: float | None = None
     route: ServedModel | None = None
     written: DeploymentRecord | None = None

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import get_args
 
 from sllm_actors.engines.messages import ReplicaReport, ReplicaState
+from sllm_actors.serving.decisions.start_cost import StartCosts
 from sllm_actors.serving.messages import WorkerAddress
 from sllm_actors.serving.store.records import (
     DropDeletion,
@@ -36,6 +37,7 @@ from .events import (
 from .fleet import GRACE, WORKER, Fleet
 from .indices.demand import DemandTable
 from .indices.timers import Timers
+from .measuring import expect, learn
 from .node import KnownNode, Link
 from .planner import Planner
 from .recovery import Recovery
@@ -71,6 +73,7 @@ class Picture:
         states: How many deployments are in which state.
         planner: What is decided for each deployment.
         demand: What clients want of the deployments. Nothing is planned by it yet.
+        costs: What starts and wakes of replicas have taken.
         settling: What is waited for before orders are given for what was deployed before the start.
     """
 
@@ -87,6 +90,7 @@ class Picture:
         self.catalogue = Catalogue(state)
         self.states = StateCounts()
         self.demand = DemandTable()
+        self.costs = StartCosts()
         self.planner = Planner(self.fleet, self.catalogue)
         self.settling = Settling(state, now, settle_time)
         self._recovery = Recovery(self.fleet, self.catalogue, self.planner, settle_time)
@@ -361,13 +365,25 @@ class Picture:
                 self._gone(node, replica, now)
             return
         if replica is None:
-            self._recovery.meet(node, report, now)
+            self._measure(self._recovery.meet(node, report, now), None)
             if (deployment := self.catalogue.by_id.get(report.id.deployment)) is not None:
                 self._mark(deployment)  # also if it is a rival
-        elif replica.told(report, now) and (deployment := self._owner(replica)) is not None:
+            return
+        before = replica.report
+        changed = replica.told(report, now)
+        self._measure(replica, before)
+        if changed and (deployment := self._owner(replica)) is not None:
             if replica.has_declined and report.id.key.revision in deployment.revisions:
                 self.planner.take_back(deployment, replica, now)
             self._mark(deployment)
+
+    def _measure(self, replica: KnownReplica, before: ReplicaReport | None) -> None:
+        """Learn how long the last start or wake of a replica took."""
+        if learn(self.costs, replica, before) is None or (deployment := self._owner(replica)) is None:
+            return
+        expect(deployment, self.costs)
+        if self.is_planned(deployment):
+            self.planner.publish(deployment)
 
     def _gone(self, node: KnownNode, replica: KnownReplica, now: float) -> None:
         if replica.ordered is Told.RUN and replica.sleep is None:

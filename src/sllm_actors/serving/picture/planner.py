@@ -336,4 +336,6 @@ def route_of(deployment: Deployment) -> ServedModel:
         no_place=deployment.no_place(),
         uid=deployment.uid,
         revisions=tuple(sorted(serving)),
+        starts_in=deployment.starts_in,
+        wakes_in=deployment.wakes_in,
     )

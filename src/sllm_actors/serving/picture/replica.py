@@ -46,6 +46,7 @@ class KnownReplica:
         if_idle: Whether it was ordered to stop only if it is idle; then it may decline.
         sleep: The level at which it was ordered to sleep, if it is idle; None if it was not.
         declined: What its report said as ``declined`` when it was ordered so.
+        slept: The level at which it slept last; None if that is not known.
         busy_until: Until when it is not ordered to stop or sleep if idle again, because it declined; in
             seconds on the head's clock.
         returned: Whether it came back with a worker that had been given up, or with the head's own restart.
@@ -62,6 +63,7 @@ class KnownReplica:
     if_idle: bool = False
     sleep: int | None = None
     declined: int = 0
+    slept: int | None = None
     busy_until: float = float("-inf")
     returned: bool = False
     stays: bool = False
@@ -74,6 +76,8 @@ class KnownReplica:
         """Take a report, or None where the worker has nothing of it; return False if it is mere progress."""
         served, before = self.serves, self.report
         self.report = report
+        if report is not None and report.level is not None:
+            self.slept = report.level
         if served and not self.serves:
             self.since = now
         self.stays = self.stays and not self.serves

@@ -28,6 +28,8 @@ class Measured:
         self.start: float | None = None
         self.service: float | None = None
         self._starting: dict[tuple[str, ReplicaKey], float] = {}
+        self._told = 0.0  # by the head, which has seen more starts than this gateway
+        self._wakes = 0.0  # the same of a wake, while that is all that is waited for
 
     def follow(self, route: Route, now: float) -> None:
         """Take a new route: a replica that was starting and is ready now has taken so long."""
@@ -42,6 +44,9 @@ class Measured:
         for key in coming:
             if len(self._starting) < MOST_STARTS:
                 self._starting.setdefault(key, now)
+        if route.served is not None:
+            self._told = route.served.starts_in
+            self._wakes = route.served.wakes_in if route.asleep and not coming else 0.0
 
     def served(self, seconds: float) -> None:
         """Take how long a request took that was served."""
@@ -59,10 +64,13 @@ class Measured:
             if rooms >= UNLIMITED:
                 return 0.0
             return None if self.service is None else self.service * (ahead + 1) / rooms
-        if self.start is None:
+        if self._wakes:
+            return self._wakes
+        start = self.start or self._told
+        if not start:
             return None
         since = min(self._starting.values(), default=now)
-        return max(0.0, self.start - (now - since))
+        return max(0.0, start - (now - since))
 
 
 def _average(known: float | None, new: float) -> float:
