@@ -8,7 +8,6 @@ from sllm_actors.serving.decisions.start_cost import Cost, CostKey, StartCosts, 
 from .deployment import Deployment
 from .replica import KnownReplica
 
-
 _STARTED = (ReplicaState.READY, ReplicaState.ASLEEP, ReplicaState.DRAINING)
 
 
