@@ -231,7 +231,7 @@ PURE_CORES = {
         "picture.indices.queues",
         "picture.indices.room",
         "picture.indices.timers",
-        "picture.measuring",
+        "picture.tiers.measuring",
         "picture.missing",
         "picture.node",
         "picture.picture",

@@ -37,12 +37,12 @@ from .events import (
 from .fleet import GRACE, WORKER, Fleet
 from .indices.demand import DemandTable
 from .indices.timers import Timers
-from .measuring import expect, learn
 from .node import KnownNode, Link
 from .planner import Planner
 from .recovery import Recovery
 from .replica import KnownReplica, Told
 from .settling import SETTLE_TIME, Settling
+from .tiers.measuring import expect, learn
 
 FORGETTING = 3600.0
 """Seconds between two looks at deletions that are old enough, but may not be forgotten yet."""

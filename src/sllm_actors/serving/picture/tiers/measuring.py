@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from sllm_actors.engines.messages import ReplicaReport, ReplicaState
 from sllm_actors.serving.decisions.start_cost import Cost, CostKey, StartCosts, Tier
-
-from .deployment import Deployment
-from .replica import KnownReplica
+from sllm_actors.serving.picture.deployment import Deployment
+from sllm_actors.serving.picture.replica import KnownReplica
 
 _STARTED = (ReplicaState.READY, ReplicaState.ASLEEP, ReplicaState.DRAINING)
 

@@ -1,0 +1,4 @@
+"""Replicas that rest, and what it takes to bring them back.
+
+``measuring`` learns from reports how long starts and wakes take, and says what gateways are to expect.
+"""
