@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sllm_actors.actors import Incarnation, NodeId
-from sllm_actors.serving.known_links import KnownLinks
+from sllm_actors.serving.links.known_links import KnownLinks
 from sllm_actors.transport import Peer
 
 

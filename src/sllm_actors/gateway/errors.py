@@ -280,6 +280,12 @@ def head_away(why: str) -> ApiError:
     )
 
 
+def too_many_followers(limit: int) -> ApiError:
+    """So many clients follow the journal already."""
+    sentence = f"{limit} clients follow the journal at this gateway already: ask for pages of it instead"
+    return ApiError(503, "too_many_followers", sentence, retry_after=10.0)
+
+
 def worker_away(why: str) -> ApiError:
     """The worker of an instance cannot be asked."""
     return ApiError(503, "worker_unavailable", f"the worker cannot be reached ({why})", retry_after=1)

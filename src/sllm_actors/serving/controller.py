@@ -24,9 +24,11 @@ from .change_requests import ChangeRequest, ChangeRequests, Committed, Inspected
 from .differences.feed import TICK_INTERVAL
 from .differences.messages import Beat
 from .head_feeds import HeadFeeds
-from .higher_epochs import HigherEpochs
 from .inspection import ask_document
-from .known_links import LOOK_INTERVAL, KnownLinks
+from .journal.journal import Journal
+from .journal_questions import JournalQuestions
+from .links.higher_epochs import HigherEpochs
+from .links.known_links import LOOK_INTERVAL, KnownLinks
 from .messages import GATEWAY, WORKER, ReportDeath, WorkerInventory
 from .picture.audit import Audit
 from .picture.effects import Effects
@@ -46,7 +48,7 @@ from .pulls.messages import PlanPull
 from .pulls.plan import plan_pull
 from .reports import DemandReports, WorkerReports
 from .store.problem import StoreProblem
-from .store.records import JournalEntry, RaiseEpoch, StoredState
+from .store.records import RaiseEpoch, StoredState
 from .store.store import Store
 from .store.writer import StoreWriter
 from .streams import (
@@ -60,7 +62,7 @@ from .streams import (
     ReplicasPage,
 )
 from .views.answers import answer
-from .views.messages import Question
+from .views.messages import JournalQuestion, Question
 
 log = structlog.get_logger("sllm_actors.controller")
 
@@ -75,6 +77,9 @@ OUTBID_AFTER = 2.0
 
 AUDIT_INTERVAL = 1.0
 """Seconds between two looks at a part of the picture."""
+
+READ_FIRST = 1_000
+"""Entries of the journal that are read at the start; older ones are read when somebody asks for them."""
 
 AUDITED = 16
 """Nodes and deployments that are checked before the clock is looked at."""
@@ -162,6 +167,8 @@ class Controller(Actor):
         state = await to_thread.run_sync(self._store.load)
         epoch = state.epoch + 1
         await to_thread.run_sync(self._store.apply, [RaiseEpoch(epoch)])
+        newest = await to_thread.run_sync(self._store.journal, READ_FIRST)
+        self._journal = Journal(newest, time.time(), whole=len(newest) < READ_FIRST)
         self._picture = await to_thread.run_sync(self._open_picture, state)
         self._feeds = HeadFeeds(self.context.system.node, epoch, self._worker)
         self._reports = WorkerReports(self.context.system.node, self._worker)
@@ -170,6 +177,7 @@ class Controller(Actor):
         await to_thread.run_sync(self._feeds.publish, first)  # to nobody yet: it fills the table of routes
         self._alarm = Alarm(self.context, _Due())
         self._audit = Audit(self._picture, self._feeds.orders_of)
+        self._questions = JournalQuestions(self.context, self._store, self._journal, self._picture)
         self._requests = ChangeRequests(self.context, self._picture, self._writer, self._happen)
         self.context.start_soon(self._writer.run)
         self.context.after(TICK_INTERVAL, _Tick())
@@ -228,6 +236,7 @@ class Controller(Actor):
             case _Tick():
                 self.context.after(TICK_INTERVAL, _Tick())
                 self._feeds.tick(self.context.now())
+                self._questions.tick(self.context.now())
             case _Look():
                 self.context.after(LOOK_INTERVAL, _Look())
                 self._look()
@@ -246,6 +255,8 @@ class Controller(Actor):
                 return plan_pull(self._picture, message)
             case _ if isinstance(message, Question):
                 return answer(self._picture, message, self.context.now())
+            case _ if isinstance(message, JournalQuestion):
+                return self._questions.take(message)
             case _ if isinstance(message, ChangeRequest):
                 return self._requests.take(message)
             case _:
@@ -366,7 +377,9 @@ class Controller(Actor):
         self._writer.behind(effects.writes, effects.numbers)
         for node, key in effects.documents:
             self.context.start_soon(self._read_document, node, key)
-        self._writer.note([JournalEntry(wall, *each) for each in effects.journal])
+        entries = self._journal.note(effects.journal, wall, self.context.now())
+        self._writer.note(entries)
+        self._questions.noted(entries)
 
     def _audit_some(self) -> None:
         """Check nodes and deployments for at most ``HOLD``, each once: nothing should ever be found."""

@@ -12,6 +12,7 @@ from sllm_actors.serving import control
 from sllm_actors.serving.control import Change
 from sllm_actors.serving.deployment.document import read_document
 from sllm_actors.serving.deployment.spec import DeploymentSpec
+from sllm_actors.serving.journal.noted import Noted
 from sllm_actors.serving.messages import Done, ServedModel, WorkerAddress
 from sllm_actors.serving.picture.audit import Audit
 from sllm_actors.serving.picture.deployment import Deployment
@@ -63,7 +64,7 @@ class World:
         """Let a new head begin with the store; no node is linked yet."""
         self.routes: dict[str, ServedModel] = {}
         self.addresses: dict[str, WorkerAddress] = {}
-        self.journal: list[tuple[str, str, str]] = []
+        self.journal: list[Noted] = []
         self.unwritten: list[tuple[list[StoreWrite], dict[str, int]]] = []
         for machine in self.machines.values():
             machine.orders = {}
@@ -296,7 +297,7 @@ class World:
 
     def told(self, event: str) -> list[str]:
         """Return the sentences of the journal about one kind of event."""
-        return [sentence for _, kind, sentence in self.journal if kind == event]
+        return [each.sentence for each in self.journal if each.kind == event]
 
 
 def spec_of(model: str, **document: Any) -> DeploymentSpec:

@@ -101,8 +101,7 @@ class Model:
             case RaiseEpoch(epoch):
                 self.epoch = max(self.epoch, epoch)
             case AddJournal(entries):
-                numbers = itertools.count(len(self.journal) + 1)
-                self.journal += [evolve(each, number=next(numbers)) for each in entries]
+                self.journal += entries
 
     @property
     def state(self) -> StoredState:
@@ -121,7 +120,7 @@ def operations(seed: int, model: Model) -> Iterator[Operation]:
     """Yield random operations for ever; each is applied to the model by the caller, before the next one."""
     rng = random.Random(seed)
     while True:
-        yield _draw(rng, model)
+        yield _numbered(_draw(rng, model), len(model.journal) + 1)
 
 
 def _draw(rng: random.Random, model: Model) -> Operation:
@@ -191,3 +190,15 @@ def _journal(rng: random.Random, subject: str, now: float, *, most: int = 3) -> 
     count = rng.randint(0, most)
     entries = (JournalEntry(now, subject, "noted", f"entry {n} of {count}") for n in range(count))
     return [AddJournal(tuple(entries))]
+
+
+def _numbered(operation: Operation, first: int) -> Operation:
+    if isinstance(operation, Bind):
+        return operation
+    numbers = itertools.count(first)
+    return tuple(
+        AddJournal(tuple(evolve(each, number=next(numbers)) for each in write.entries))
+        if isinstance(write, AddJournal)
+        else write
+        for write in operation
+    )

@@ -27,9 +27,9 @@ from tests.serving.store.stored import reopened
 from tests.serving.store.writing_child import ACKNOWLEDGED
 
 from sllm_actors.serving.store.deployments_file import read_deployments
+from sllm_actors.serving.store.journal import JOURNAL_CHUNK, JOURNAL_KEPT
 from sllm_actors.serving.store.records import StoredState
 from sllm_actors.serving.store.store import Store
-from sllm_actors.serving.store.writes import JOURNAL_CHUNK, JOURNAL_KEPT
 
 ROOT = Path(__file__).parents[3]
 DUMP = Path(__file__).with_name("schema_1.sql")
@@ -42,7 +42,7 @@ def holds(store: Store, model: Model) -> bool:
     """Return whether a store holds what it should."""
     if (store.load(), store.node_keys()) != (model.state, model.keys):
         return False
-    journal = store.journal(JOURNAL_KEPT + JOURNAL_CHUNK)[::-1]
+    journal = store.journal(JOURNAL_KEPT + JOURNAL_CHUNK)
     return journal == (model.journal[-len(journal) :] if journal else []) and len(journal) >= min(
         len(model.journal), JOURNAL_KEPT
     )

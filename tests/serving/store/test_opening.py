@@ -67,7 +67,7 @@ def test_a_row_that_is_not_what_was_written_is_not_passed_over(
 def test_an_entry_of_the_journal_that_is_not_what_was_written_is_named_when_it_is_read(
     store: Store, path: Path
 ) -> None:
-    change(path, "INSERT INTO journal VALUES (7, 'now', 'm', 'noted', 'something')")
+    change(path, "INSERT INTO journal VALUES (7, 'now', 'm', 'noted', 'something', 0, '', '')")
     with pytest.raises(StoreProblem, match="an entry of the journal 7 in the state store"):
         store.journal(1)
 
@@ -80,13 +80,13 @@ def test_a_later_schema_is_refused_with_the_program_that_made_it_and_left_as_it_
     change(path, "DROP TABLE nodes")
     was = tables(path)
     assert problem(sqlite_url(path)) == (
-        f"the state store {path} has schema 9, this program reads 2: use the version that wrote it (3.1.4), "
+        f"the state store {path} has schema 9, this program reads 3: use the version that wrote it (3.1.4), "
         "or another --data-dir"
     )
-    path.with_name("state.db.v2").touch()
+    path.with_name("state.db.v3").touch()
     assert problem(sqlite_url(path)) == (
-        f"the state store {path} has schema 9, this program reads 2: use the version that wrote it (3.1.4), "
-        "put back state.db.v2 from before the upgrade, or another --data-dir"
+        f"the state store {path} has schema 9, this program reads 3: use the version that wrote it (3.1.4), "
+        "put back state.db.v3 from before the upgrade, or another --data-dir"
     )
     assert tables(path) == was
 
@@ -95,7 +95,7 @@ def test_a_later_schema_that_names_no_program_is_refused_too(path: Path) -> None
     change(path, "CREATE TABLE about (schema_version INTEGER NOT NULL)")
     change(path, "INSERT INTO about VALUES (9)")
     sentence = problem(sqlite_url(path))
-    assert "has schema 9, this program reads 2: use the version that wrote it, or another" in sentence
+    assert "has schema 9, this program reads 3: use the version that wrote it, or another" in sentence
     assert tables(path) == ["about"]
 
 

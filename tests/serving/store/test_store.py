@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -14,7 +15,9 @@ from tests.serving.store.stored import change, deployed, record, reopened, revis
 from sllm_actors import __version__
 from sllm_actors.serving.deployment.document import read_document
 from sllm_actors.serving.deployment.spec import DeploymentSpec
-from sllm_actors.serving.store import records
+from sllm_actors.serving.store import journal, records
+from sllm_actors.serving.store import store as module
+from sllm_actors.serving.store.journal_filter import JournalFilter
 from sllm_actors.serving.store.problem import StoreProblem
 from sllm_actors.serving.store.records import (
     AddJournal,
@@ -34,7 +37,6 @@ from sllm_actors.serving.store.records import (
     StoreWrite,
 )
 from sllm_actors.serving.store.store import Store
-from sllm_actors.serving.store.writes import JOURNAL_CHUNK, JOURNAL_KEPT
 
 
 def entries(first: int, last: int) -> list[JournalEntry]:
@@ -123,23 +125,54 @@ def test_a_new_store_is_fresh_until_somebody_deploys(store: Store, path: Path) -
     assert not store.load().fresh
 
 
-def test_the_journal_is_read_in_pages_from_its_newest_entry(store: Store) -> None:
+def test_the_journal_is_read_in_pages_from_either_end(store: Store) -> None:
     assert store.journal(10) == []
-    store.apply([AddJournal(tuple(entries(1, 3))), AddJournal(()), AddJournal(tuple(entries(4, 5)))])
-    store.apply([AddJournal((evolve(entries(6, 6)[0], number=99),))])
-    assert store.journal(4) == entries(3, 6)[::-1]
-    assert store.journal(4, before=3) == entries(1, 2)[::-1]
-    assert store.journal(4, before=1) == []
+    store.apply([AddJournal(tuple(entries(1, 3))), AddJournal(()), AddJournal(tuple(entries(4, 6)))])
+    assert store.journal(4) == entries(3, 6)
+    assert store.journal(4, until=4) == entries(1, 4)
+    assert store.journal(2, after=0) == entries(1, 2)
+    assert store.journal(9, after=2, until=5) == entries(3, 5)
+    assert store.journal(9, after=6) == []
 
 
-def test_the_journal_keeps_its_newest_entries(store: Store) -> None:
-    store.apply([AddJournal(tuple(entries(1, JOURNAL_KEPT + 1)))])
-    assert len(store.journal(2 * JOURNAL_KEPT)) == JOURNAL_KEPT
-    end = JOURNAL_KEPT + JOURNAL_CHUNK
-    store.apply([AddJournal(tuple(entries(JOURNAL_KEPT + 2, end - 1)))])
-    assert len(store.journal(2 * JOURNAL_KEPT)) == end - 2, "nothing is deleted in between"
-    store.apply([AddJournal(tuple(entries(end, end)))])
-    assert store.journal(2 * JOURNAL_KEPT) == entries(JOURNAL_CHUNK + 1, end)[::-1]
+def test_an_entry_that_is_written_again_is_not_there_twice(store: Store) -> None:
+    store.apply([AddJournal(tuple(entries(1, 3)))])
+    store.apply([AddJournal(tuple(entries(2, 5)))])  # the answer to the first write was lost, say
+    assert store.journal(10) == entries(1, 5)
+
+
+@pytest.mark.parametrize("subject", ["", "m", "m:vllm", "M", "m:8b", "w", "x%", "x%:vllm", "_", "nobody"])
+@pytest.mark.parametrize("kind", ["", "node", "node.up", "replica", "rep"])
+def test_the_database_lets_the_same_entries_pass_as_the_filter(store: Store, subject: str, kind: str) -> None:
+    subjects = ["m:vllm", "m:8b:vllm", "M:vllm", "w", "x%:vllm", "xy:vllm", "m"]
+    kinds = ["node.up", "node", "replica.placed", "Node.up", "nodes.up"]
+    everything = [
+        JournalEntry(1.0, about, what, "a sentence", number, 3, f"{about}@3.1", "w" if number % 2 else "")
+        for number, (about, what) in enumerate(itertools.product(subjects, kinds), 1)
+    ]
+    store.apply([AddJournal(tuple(everything))])
+    wanted = JournalFilter(subject, kind)
+    assert store.journal(100, wanted=wanted) == [each for each in everything if wanted.passes(each)]
+
+
+def test_the_journal_keeps_its_newest_entries(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal, "JOURNAL_KEPT", 20)
+    monkeypatch.setattr(module, "JOURNAL_CHUNK", 5)
+    store.apply([AddJournal(tuple(entries(1, 23)))])
+    assert store.journal(99) == entries(4, 23), "the first write drops what an earlier life has left"
+    store.apply([AddJournal(tuple(entries(24, 28)))])
+    assert store.journal(99) == entries(4, 28), "nothing is dropped in between"
+    store.apply([AddJournal(tuple(entries(29, 29)))])
+    assert store.journal(99) == entries(10, 29)
+
+
+def test_the_journal_forgets_what_is_old(store: Store) -> None:
+    now = 1_800_000_000 * journal.MICRO
+    aged = [
+        JournalEntry(1.0, "m:vllm", "noted", "x", now - days * 86400 * journal.MICRO) for days in (31, 29)
+    ]
+    store.apply([AddJournal((*aged, evolve(aged[0], number=now)))])
+    assert [each.number for each in store.journal(9)] == [aged[1].number, now]
 
 
 def test_a_key_is_bound_to_a_node_with_its_role_and_outlives_it(store: Store, path: Path) -> None:

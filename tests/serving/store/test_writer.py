@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from tests.serving.kit import until
 
 from sllm_actors.serving.store import writer as module
 from sllm_actors.serving.store.database import sqlite_url
+from sllm_actors.serving.store.journal import JOURNAL_CHUNK
 from sllm_actors.serving.store.problem import StoreProblem
 from sllm_actors.serving.store.records import (
     AddJournal,
@@ -35,7 +37,6 @@ from sllm_actors.serving.store.records import (
 )
 from sllm_actors.serving.store.store import Store
 from sllm_actors.serving.store.writer import StoreWriter
-from sllm_actors.serving.store.writes import JOURNAL_CHUNK
 
 pytestmark = pytest.mark.anyio
 
@@ -139,6 +140,10 @@ async def test_what_is_removed_needs_none_of_its_earlier_writes(tmp_path: Path) 
         assert (state.deployments, [each.uid for each in state.deletions]) == ((), ["u"])
 
 
+def entry(number: int) -> JournalEntry:
+    return JournalEntry(float(number), "m", "event", "a sentence", number)
+
+
 async def test_the_journal_follows_and_is_bounded_while_the_store_is_away(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -147,22 +152,55 @@ async def test_the_journal_follows_and_is_bounded_while_the_store_is_away(
     async with writing(tmp_path) as (writer, watched, _):
         watched.away = True
         for number in range(9):
-            writer.note([JournalEntry(float(number), "m", "event", "a sentence")])
+            writer.note([entry(number)])
             await anyio.sleep(0.005)
         watched.away = False
         await until(lambda: any(isinstance(each[0], AddJournal) for each in watched.given))
-        assert [each.at for each in await to_thread.run_sync(watched.store.journal, 10)] == [8.0, 7.0, 6.0]
+        await until(lambda: not writer.waits)
+        lost, *kept = await to_thread.run_sync(watched.store.journal, 10)
+        assert kept == [entry(6), entry(7), entry(8)]
+        assert (lost.number, lost.kind) == (5, "journal.lost")
+        assert lost.sentence.startswith("6 entries up to here are lost")
+        writer.note([entry(9)])
+        await until(lambda: not writer.waits)
+        assert len(await to_thread.run_sync(watched.store.journal, 10)) == 5, "it is said once"
+
+
+async def test_what_is_lost_while_lost_entries_are_told_is_told_after_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "AGAIN_AFTER", 0.01)
+    monkeypatch.setattr(module, "MOST_ENTRIES", 3)
+    async with writing(tmp_path) as (writer, watched, _):
+        apply, begun, goes_on = watched.apply, threading.Event(), threading.Event()
+
+        def slow(writes: Sequence[StoreWrite]) -> None:
+            if writes:
+                begun.set()
+                goes_on.wait(10)
+            apply(writes)
+
+        watched.apply = slow  # type: ignore[method-assign]
+        writer.note([entry(number) for number in range(5)])
+        await until(begun.is_set)
+        writer.note([entry(number) for number in range(5, 12)])
+        goes_on.set()
+        await until(lambda: not writer.waits)
+        found = await to_thread.run_sync(watched.store.journal, 20)
+        told = [(each.number, each.sentence.split()[0]) for each in found if each.kind == "journal.lost"]
+        assert told == [(1, "2"), (8, "4")]
+        assert [each.number for each in found] == [1, 2, 3, 4, 8, 9, 10, 11]
 
 
 async def test_a_burst_of_entries_is_written_whole_in_chunks(tmp_path: Path) -> None:
     many = 2 * JOURNAL_CHUNK + 5
     async with writing(tmp_path) as (writer, watched, _):
-        writer.note([JournalEntry(float(number), "m", "event", "a sentence") for number in range(many)])
+        writer.note([entry(number) for number in range(1, many + 1)])
         await until(lambda: not writer.waits)
         chunks = [each[0] for each in watched.given]
         assert [len(each.entries) for each in chunks if isinstance(each, AddJournal)] == [1000, 1000, 5]
         found = await to_thread.run_sync(watched.store.journal, many)
-        assert [each.at for each in found] == [float(number) for number in reversed(range(many))]
+        assert [each.number for each in found] == list(range(1, many + 1))
 
 
 async def test_how_many_entries_did_not_get_into_the_log_is_logged(
@@ -171,7 +209,7 @@ async def test_how_many_entries_did_not_get_into_the_log_is_logged(
     monkeypatch.setattr(module, "MOST_ENTRIES", 3)
     with capture_logs() as lines:
         async with writing(tmp_path) as (writer, _, _):
-            writer.note([JournalEntry(float(number), "m", "event", "a sentence") for number in range(5)])
+            writer.note([entry(number) for number in range(5)])
             await until(lambda: not writer.waits)
     assert [line["entries"] for line in lines if line["event"] == "journal.not_logged"] == [2]
     assert sum(line["event"] == "event" for line in lines) == 3

@@ -10,7 +10,7 @@ from unittest.mock import patch
 from sllm_actors.gateway.routing.following import Following
 from sllm_actors.serving.differences.follower import Follower
 from sllm_actors.serving.differences.messages import Beat
-from sllm_actors.serving.known_links import KnownLinks
+from sllm_actors.serving.links.known_links import KnownLinks
 from sllm_actors.serving.messages import Order
 from sllm_actors.serving.picture.fleet import Fleet
 from sllm_actors.serving.picture.indices.queues import WaitingQueues

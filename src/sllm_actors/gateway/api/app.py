@@ -21,6 +21,7 @@ from sllm_actors.serving.deployment.problem import DeploymentProblem
 from .body import read_text
 from .control import Control, passed_on
 from .deployments import serve_deployments, serve_nodes
+from .events import serve_events
 from .ids import CONVERTERS
 from .instances import Instances
 from .models import serve_models
@@ -60,6 +61,7 @@ def build_app(
     serve_models(app, board)
     serve_deployments(app, board, control)
     serve_nodes(app, control)
+    serve_events(app, control, is_stopping)
     _serve_instances(app, instances)
     serve_pulls(app, pulls)
     return app

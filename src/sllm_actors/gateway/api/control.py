@@ -25,7 +25,7 @@ from sllm_actors.serving.messages import (
 )
 from sllm_actors.serving.pulls.messages import PlanPull
 from sllm_actors.serving.refusals import as_error
-from sllm_actors.serving.views.messages import Question
+from sllm_actors.serving.views.messages import JournalQuestion, Question
 
 ControlRequest: TypeAlias = (
     Deploy
@@ -36,6 +36,7 @@ ControlRequest: TypeAlias = (
     | DrainNode
     | UndrainNode
     | Question
+    | JournalQuestion
 )
 HeadNode = Callable[[], NodeId | None]
 
@@ -67,13 +68,22 @@ class Control:
             raise errors.head_away(f"it answered with a {type(answer).__name__}")
         return passed_on(answer)
 
-    async def answer(self, question: ControlRequest | PlanPull) -> Any:
-        """Return what the head answers. Raises as ``ask`` does."""
+    async def answer(self, question: ControlRequest | PlanPull, patience: float = 0.0) -> Any:
+        """Return what the head answers.
+
+        Args:
+            question: The question.
+            patience: Seconds that the head may take beyond ``timeout``.
+
+        Raises:
+            ApiError: As ``ask``.
+        """
         node = self.head_node()
         if node is None:
             raise errors.head_away("there is no link to it")
+        timeout = self.timeout + patience
         try:
-            answer = await self.system.named(CONTROLLER, node).ask(question, timeout=self.timeout)
+            answer = await self.system.named(CONTROLLER, node).ask(question, timeout=timeout)
         except AskError as error:
             raise errors.head_away(str(error)) from None
         if isinstance(answer, Refusal):

@@ -213,6 +213,13 @@ _PATHS: dict[str, Any] = {
         "get": _operation("Say how far a pull is", answer=_OBJECT, by_id=True),
         "delete": _operation("Cancel a pull", answer=_OBJECT, by_id=True),
     },
+    "/events": {
+        "get": _operation(
+            "List what the head decided, or follow it as server-sent events",
+            query=("limit", "after", "subject", "kind", "follow"),
+            answer=_OBJECT,
+        )
+    },
     "/instances/{id}/logs": {
         "get": _operation(
             "Read a piece of an instance's log", query=("offset", "limit"), answer=_OBJECT, by_id=True

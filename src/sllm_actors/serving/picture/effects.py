@@ -5,8 +5,12 @@ from __future__ import annotations
 from attrs import define, field
 
 from sllm_actors.engines.identity import ReplicaKey
+from sllm_actors.serving.journal.kinds import EventKind
+from sllm_actors.serving.journal.noted import Noted
 from sllm_actors.serving.messages import Order, ServedModel, WorkerAddress
 from sllm_actors.serving.store.records import StoreWrite
+
+from .replica import KnownReplica
 
 
 @define(eq=False)
@@ -23,7 +27,7 @@ class Effects:
         forgotten: Nodes that are gone for so long that nothing is known of them any more.
         documents: Replicas of deployments that the store does not know, each with a worker that runs it: it
             is to be asked for the document.
-        journal: What was decided: subject (a deployment or node id), event, and a sentence.
+        journal: What was decided.
     """
 
     orders: dict[tuple[str, ReplicaKey], Order | None] = field(factory=dict)
@@ -33,8 +37,23 @@ class Effects:
     numbers: dict[str, int] = field(factory=dict)
     forgotten: list[str] = field(factory=list)
     documents: list[tuple[str, ReplicaKey]] = field(factory=list)
-    journal: list[tuple[str, str, str]] = field(factory=list)
+    journal: list[Noted] = field(factory=list)
 
-    def note(self, subject: str, event: str, sentence: str) -> None:
-        """Add to the journal."""
-        self.journal.append((subject, event, sentence))
+    def note(
+        self, subject: str, event: EventKind, sentence: str, *, revision: int = 0, node: str = ""
+    ) -> None:
+        """Add to the journal.
+
+        Args:
+            subject: The id of a deployment or node.
+            event: What happened; see ``journal.kinds``.
+            sentence: What happened and why, for a person.
+            revision: The revision that it is about, if it is about one.
+            node: The id of the node that it is about, beside the subject.
+        """
+        self.journal.append(Noted(subject, event, sentence, revision, node=node))
+
+    def note_replica(self, replica: KnownReplica, event: EventKind, sentence: str) -> None:
+        """Add to the journal what happened to a replica."""
+        key = replica.key
+        self.journal.append(Noted(key.deployment, event, sentence, key.revision, str(key), replica.node))

@@ -85,7 +85,7 @@ class Planner:
             return True
         if todo.pause:
             deployment.paused = todo.pause
-            self.effects.note(deployment.id, "rollout.paused", todo.pause)
+            self.effects.note(deployment.id, "rollout.paused", todo.pause, revision=deployment.target)
             self._settle_wait(deployment)
             return True
         for replica, reason in todo.stop:
@@ -93,7 +93,8 @@ class Planner:
         for replica, reason in todo.release:
             self.stop(replica, reason, if_idle=True)
         if todo.finished:
-            self.effects.note(deployment.id, "rollout.finished", f"revision {deployment.target} serves")
+            sentence = f"revision {deployment.target} serves"
+            self.effects.note(deployment.id, "rollout.finished", sentence, revision=deployment.target)
             deployment.current = deployment.target
             deployment.allow_downtime = False
             return True
@@ -162,7 +163,7 @@ class Planner:
         deployment.replicas[key] = replica
         self._fleet.add(replica)
         self.effects.orders[node.id, key] = order_for(revision, replica)
-        self.effects.note(deployment.id, "replica.placed", f"{key} goes to {node.name or node.id}")
+        self.effects.note_replica(replica, "replica.placed", f"{key} goes to {node.name or node.id}")
 
     def _move(self, deployment: Deployment, replica: KnownReplica, now: float) -> bool:
         """Replace a replica that its worker refuses, or where it fails again and again; return if it was.
@@ -180,7 +181,7 @@ class Planner:
             if not replica.stays:
                 replica.stays = True
                 sentence = f"{replica.key} fails again and again, and no other worker has a place: {reason}"
-                self.effects.note(deployment.id, "replica.stays", sentence)
+                self.effects.note_replica(replica, "replica.stays", sentence)
             return False
         where = node.name or node.id
         self.stop(replica, f"{where} {'cannot run it' if replica.unfit else 'failed it'}: {reason}")
@@ -211,7 +212,7 @@ class Planner:
         else:
             replica.ordered, replica.stop, replica.sleep, replica.if_idle = Told.STOP, reason, None, False
         self.effects.orders[replica.node, replica.key] = order_for(None, replica)
-        self.effects.note(replica.key.deployment, "replica.stopped", f"{replica.key}: {reason}")
+        self.effects.note_replica(replica, "replica.stopped", f"{replica.key}: {reason}")
 
     def take_back(self, deployment: Deployment, replica: KnownReplica, now: float) -> None:
         """Order a replica to run that has declined to stop or sleep, and leave it so for ``BUSY``."""
@@ -220,7 +221,7 @@ class Planner:
         replica.order_to_run()
         revision = deployment.revisions[replica.key.revision]
         self.effects.orders[replica.node, replica.key] = order_for(revision, replica)
-        self.effects.note(deployment.id, "replica.kept", f"{replica.key} is not {doing}: it is busy")
+        self.effects.note_replica(replica, "replica.kept", f"{replica.key} is not {doing}: it is busy")
 
     # ---- what waits
 
@@ -247,7 +248,8 @@ class Planner:
             wait = deployment.wait = PlacementWait(now, revision.number)
         if not wait.overdue and now >= wait.since + revision.spec.startup_timeout:
             wait.overdue, wait.missing = True, what_is_missing(deployment, self._fleet, now)
-            self.effects.note(deployment.id, "deployment.no_place", deployment.no_place())
+            sentence = deployment.no_place()
+            self.effects.note(deployment.id, "deployment.no_place", sentence, revision=revision.number)
         self.waiting.add(deployment.uid, deployment.need(revision, 0))
         if not wait.overdue:
             self._due_at(deployment, wait.since + revision.spec.startup_timeout)
@@ -268,7 +270,7 @@ class Planner:
         failed.failed = reason
         self.effects.writes.append(PutRevision(failed.record(deployment.uid)))
         sentence = f"revision {failed.number} was rolled back to {deployment.current}: {reason}"
-        self.effects.note(deployment.id, "rollout.rolled_back", sentence)
+        self.effects.note(deployment.id, "rollout.rolled_back", sentence, revision=failed.number)
         deployment.target = deployment.current
         deployment.wanted = deployment.spec.replicas
         deployment.paused, deployment.allow_downtime = "", False

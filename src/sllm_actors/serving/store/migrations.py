@@ -97,7 +97,26 @@ def _give_uid(connection: Connection, row: dict[str, Any], store: str) -> None:
         connection.execute(sa.text(statement), values)
 
 
-MIGRATIONS: list[Callable[[Connection, str], None]] = [_make_1, _to_2]
+def _to_3(connection: Connection, _store: str) -> None:
+    """Number the journal by the time, and let an entry name a revision, a replica and a node."""
+    connection.execute(sa.text("ALTER TABLE journal RENAME TO journal_2"))
+    connection.execute(
+        sa.text("""CREATE TABLE journal (
+            number BIGINT NOT NULL PRIMARY KEY, at DOUBLE PRECISION NOT NULL, subject VARCHAR(320) NOT NULL,
+            kind VARCHAR(64) NOT NULL, sentence TEXT NOT NULL, revision BIGINT NOT NULL,
+            replica VARCHAR(400) NOT NULL, node VARCHAR(255) NOT NULL)""")
+    )
+    number, values = 0, []
+    for row in connection.execute(sa.text("SELECT * FROM journal_2 ORDER BY number")).mappings().all():
+        number = max(number + 1, int(row["at"] * 1_000_000))
+        values.append(dict(row) | {"number": number})
+    if values:
+        statement = """INSERT INTO journal VALUES (:number, :at, :subject, :event, :sentence, 0, '', '')"""
+        connection.execute(sa.text(statement), values)
+    connection.execute(sa.text("DROP TABLE journal_2"))
+
+
+MIGRATIONS: list[Callable[[Connection, str], None]] = [_make_1, _to_2, _to_3]
 """Step n makes schema n + 1 of schema n; schema 0 is a database that holds nothing. A step takes a connection
 in a transaction and the name of the store, and raises ``StoreProblem`` for what it cannot take along."""
 

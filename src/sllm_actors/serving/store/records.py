@@ -124,17 +124,23 @@ class JournalEntry:
 
     Attributes:
         at: When.
-        subject: The id of a deployment or node, or "".
-        event: What happened, as a name that programs may compare.
+        subject: The id of the deployment or node that it is about; at most 320 characters.
+        kind: What happened, as a name that programs may compare; at most 64 characters.
         sentence: What happened and why, for a person.
-        number: The place in the journal; given by the store, 0 before that.
+        number: Its place in the journal; each entry has a higher one than those before it.
+        revision: The revision of the deployment that it is about, or 0.
+        replica: The replica that it is about, as ``<model>:<backend>@<revision>.<number>``, or "".
+        node: The id of the node that it is about, or "".
     """
 
     at: float
     subject: str
-    event: str
+    kind: str
     sentence: str
     number: int = 0
+    revision: int = 0
+    replica: str = ""
+    node: str = ""
 
 
 @frozen
@@ -203,7 +209,7 @@ class RaiseEpoch:
 
 @frozen
 class AddJournal:
-    """Add entries to the journal, in this order. The store numbers them and keeps the newest only."""
+    """Add entries to the journal, each in place of one with the same number. The newest are kept."""
 
     entries: tuple[JournalEntry, ...]
 

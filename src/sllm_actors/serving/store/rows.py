@@ -19,7 +19,6 @@ from .problem import unreadable
 from .records import (
     DeletionRecord,
     DeploymentRecord,
-    JournalEntry,
     NodeKey,
     NodeRecord,
     RevisionRecord,
@@ -49,10 +48,10 @@ def read_state(connection: Connection, store: str) -> StoredState:
     """
 
     def all_of(table: sa.Table, kind: type[T], what: str) -> list[T]:
-        return _records(rows_in_pages(connection, table), kind, what, store)
+        return read_records(rows_in_pages(connection, table), kind, what, store)
 
     rows = connection.execute(sa.select(schema.ABOUT)).mappings().all()
-    (about,) = _records(rows, _About, "what is said about it", store)
+    (about,) = read_records(rows, _About, "what is said about it", store)
     deployments = all_of(schema.DEPLOYMENTS, DeploymentRecord, "the deployment")
     revisions = all_of(schema.REVISIONS, RevisionRecord, "a revision of the deployment")
     deletions = all_of(schema.DELETIONS, DeletionRecord, "the deleted deployment")
@@ -82,20 +81,6 @@ def read_keys(connection: Connection, store: str) -> dict[str, NodeKey]:
         except (ValueError, TypeError):
             raise unreadable(f"the key of the node {row.node}", store, "it is not in hex") from None
     return found
-
-
-def read_journal(connection: Connection, store: str, limit: int, before: int | None) -> list[JournalEntry]:
-    """Return at most ``limit`` entries with lower numbers than ``before``, the newest first.
-
-    Raises:
-        StoreProblem: A row is not what this program writes.
-    """
-    number = schema.JOURNAL.c.number
-    select = sa.select(schema.JOURNAL).order_by(number.desc()).limit(limit)
-    if before is not None:
-        select = select.where(number < before)
-    rows = connection.execute(select).mappings().all()
-    return _records(rows, JournalEntry, "an entry of the journal", store)
 
 
 def rows_in_pages(connection: Connection, table: sa.Table, size: int = 100) -> Iterator[dict[str, Any]]:
@@ -151,7 +136,18 @@ class UnreadableDeployment(ValueError):
         self.why = why
 
 
-def _records(rows: Iterable[Mapping[Any, Any]], kind: type[T], what: str, store: str) -> list[T]:
+def read_records(rows: Iterable[Mapping[Any, Any]], kind: type[T], what: str, store: str) -> list[T]:
+    """Return rows as records of a kind.
+
+    Args:
+        rows: By column.
+        kind: An attrs class that has a column for each attribute.
+        what: What one of them is called in messages, before its key.
+        store: The name of the store.
+
+    Raises:
+        StoreProblem: A row is not what this program writes.
+    """
     columns = list(fields_dict(kind))  # type: ignore[arg-type]  # each kind is an attrs class
     found = []
     row: Mapping[Any, Any] = {}

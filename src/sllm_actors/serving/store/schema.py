@@ -81,6 +81,9 @@ JOURNAL = sa.Table(
     sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("at", sa.Double, nullable=False),
     sa.Column("subject", sa.String(320), nullable=False),
-    sa.Column("event", sa.String(64), nullable=False),
+    sa.Column("kind", sa.String(64), nullable=False),
     sa.Column("sentence", sa.Text, nullable=False),
+    sa.Column("revision", sa.BigInteger, nullable=False),
+    sa.Column("replica", sa.String(400), nullable=False),
+    sa.Column("node", sa.String(255), nullable=False),
 )

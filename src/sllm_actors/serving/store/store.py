@@ -18,9 +18,12 @@ from sllm_actors.files import remove_drafts
 from . import schema
 from .database import Database, name_of, read_address, sqlite_file
 from .deployments_file import DEPLOYMENTS_FILE, write_deployments
+from .journal import JOURNAL_CHUNK, drop_old_entries, read_entries
+from .journal_filter import EVERYTHING, JournalFilter
 from .make import make_file, prepare
 from .problem import StoreProblem, unreadable
 from .records import (
+    AddJournal,
     JournalEntry,
     NodeKey,
     PutDeployment,
@@ -28,7 +31,7 @@ from .records import (
     StoreWrite,
     change_deployments,
 )
-from .rows import UnreadableDeployment, check_deployments, read_journal, read_keys, read_state
+from .rows import UnreadableDeployment, check_deployments, read_keys, read_state
 from .writes import apply_writes
 
 
@@ -44,6 +47,9 @@ class Store:
         self._written = 0  # changes that are in the file
         self._signed = False  # whether the database says that this version wrote to it
         self._settled = False  # whether it says that it is not fresh
+        self._untrimmed = (
+            JOURNAL_CHUNK  # entries that were added to the journal since its oldest were dropped
+        )
         self._opened: StoredState | None = None  # what was read and checked, until it is loaded or changed
 
     @classmethod
@@ -101,10 +107,14 @@ class Store:
         if not writes:
             return
         settles = any(isinstance(write, PutDeployment) and not write.record.recovered for write in writes)
+        added = sum(len(write.entries) for write in writes if isinstance(write, AddJournal))
         with self._lock:
             self._opened = None
+            trims = added > 0 and self._untrimmed + added > JOURNAL_CHUNK
         with self._database.writing() as connection:
             apply_writes(self._database, connection, writes)
+            if trims:
+                drop_old_entries(connection)
             about = schema.ABOUT
             if not self._signed:
                 connection.execute(about.update().values(program=__version__))
@@ -114,18 +124,26 @@ class Store:
             self._signed = True
             self._settled |= settles
             self._changes += change_deployments(writes)
+            self._untrimmed = 0 if trims else self._untrimmed + added
 
-    def journal(self, limit: int, before: int | None = None) -> list[JournalEntry]:
-        """Return at most ``limit`` entries of the journal, the newest first.
-
-        Of the journal the newest 10,000 entries are kept.
+    def journal(
+        self,
+        limit: int,
+        *,
+        after: int | None = None,
+        until: int | None = None,
+        wanted: JournalFilter = EVERYTHING,
+    ) -> list[JournalEntry]:
+        """Return at most ``limit`` entries of the journal, in the order of their numbers.
 
         Args:
             limit: The most entries.
-            before: Return entries with lower numbers than this one; None for the newest.
+            after: Return the first ones with higher numbers than this; None for the newest ones.
+            until: Return none with a higher number than this; None for all.
+            wanted: Return only entries that it lets pass.
         """
         with self._database.reading() as connection:
-            return read_journal(connection, self._database.name, limit, before)
+            return read_entries(connection, self._database.name, limit, after, until, wanted)
 
     def node_keys(self) -> dict[str, NodeKey]:
         """Return the key and role that each node is bound to, by node."""

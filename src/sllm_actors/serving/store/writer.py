@@ -8,8 +8,9 @@ from typing import Final, NoReturn
 import anyio
 import structlog
 from anyio import to_thread
-from attrs import define
+from attrs import define, evolve, frozen
 
+from .journal import JOURNAL_CHUNK
 from .problem import StoreProblem
 from .records import (
     AddJournal,
@@ -24,13 +25,12 @@ from .records import (
     StoreWrite,
 )
 from .store import Store
-from .writes import JOURNAL_CHUNK, JOURNAL_KEPT
 
 log = structlog.get_logger("sllm_actors.store")
 journal_log = structlog.get_logger("sllm_actors.journal")
 
-MOST_ENTRIES: Final = JOURNAL_KEPT
-"""Journal entries that wait at most. Of more, the oldest are dropped: the journal would not keep them."""
+MOST_ENTRIES: Final = 10_000
+"""Journal entries that wait at most. Of more, the oldest are lost, and an entry says how many."""
 
 AGAIN_AFTER: Final = 2.0
 """Seconds after which a store that failed is tried again."""
@@ -48,6 +48,26 @@ class _Promise:
     writes: Sequence[StoreWrite]
     kept: bool = False
     problem: str = ""
+
+
+@frozen
+class _Lost:
+    """Entries of the journal that will never be in the store.
+
+    Attributes:
+        count: How many.
+        last: The last one of them.
+    """
+
+    count: int
+    last: JournalEntry
+
+    @property
+    def entry(self) -> JournalEntry:
+        """The entry that takes the place of the last one."""
+        many = "entry" if self.count == 1 else "entries"
+        sentence = f"{self.count} {many} up to here are lost: too many waited while the store was away"
+        return JournalEntry(self.last.at, "journal", "journal.lost", sentence, self.last.number)
 
 
 class StoreWriter:
@@ -70,6 +90,7 @@ class StoreWriter:
         self._numbers: dict[str, int] = {}
         self._promises: list[_Promise] = []
         self._journal: list[JournalEntry] = []
+        self._lost: _Lost | None = None
         self._unlogged: list[JournalEntry] = []
         self._never_logged = 0  # entries that were dropped since the last line was logged
         self._wake = anyio.Event()
@@ -100,13 +121,17 @@ class StoreWriter:
         """Add to the journal, and to the log, soon.
 
         While the disk does not answer, ``MOST_ENTRIES`` of both wait at most. How many did not get into the
-        log is logged.
+        log is logged; in the journal, the place of the last one that is lost is taken by one that says so.
+
+        Args:
+            entries: They have their numbers.
         """
         self._unlogged += entries
         self._journal += entries
-        self._never_logged += max(0, len(self._unlogged) - MOST_ENTRIES)
-        for waiting in (self._unlogged, self._journal):
-            del waiting[: max(0, len(waiting) - MOST_ENTRIES)]
+        surplus = max(0, len(self._unlogged) - MOST_ENTRIES)
+        self._never_logged += surplus
+        del self._unlogged[:surplus]
+        self._bound_journal()
         if entries:
             self._wake.set()
 
@@ -203,14 +228,27 @@ class StoreWriter:
     async def _write_journal(self) -> None:
         while self._journal:  # in chunks: others wait for the database
             entries, self._journal = self._journal[:JOURNAL_CHUNK], self._journal[JOURNAL_CHUNK:]
+            lost = self._lost
             self._noting = True
             try:
-                await to_thread.run_sync(self._store.apply, [AddJournal(tuple(entries))])
+                added = entries if lost is None else [lost.entry, *entries]
+                await to_thread.run_sync(self._store.apply, [AddJournal(tuple(added))])
             except BaseException:
-                self._journal = (entries + self._journal)[-MOST_ENTRIES:]
+                self._journal = entries + self._journal
+                self._bound_journal()
                 raise
             finally:
                 self._noting = False
+            if lost is not None and self._lost is not None:
+                more = self._lost.count - lost.count
+                self._lost = evolve(self._lost, count=more) if more else None
+
+    def _bound_journal(self) -> None:
+        surplus = len(self._journal) - MOST_ENTRIES
+        if surplus > 0:
+            count = surplus + (0 if self._lost is None else self._lost.count)
+            self._lost = _Lost(count, self._journal[surplus - 1])
+            del self._journal[:surplus]
 
     def _drop_revisions(self, uid: str) -> None:
         for about, write in list(self._behind.items()):
@@ -220,7 +258,7 @@ class StoreWriter:
 
 def _log_all(entries: Sequence[JournalEntry]) -> None:
     for each in entries:
-        journal_log.info(each.event, subject=each.subject, sentence=each.sentence)
+        journal_log.info(each.kind, subject=each.subject, sentence=each.sentence)
 
 
 def _about(write: StoreWrite) -> tuple[object, ...]:

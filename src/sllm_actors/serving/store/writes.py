@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import groupby
-from typing import Any, Final
+from typing import Any
 
 import sqlalchemy as sa
 from attrs import asdict
@@ -12,12 +12,12 @@ from sqlalchemy.engine import Connection
 
 from . import schema
 from .database import Database
+from .journal import add_entries
 from .records import (
     AddJournal,
     DropDeletion,
     DropNode,
     DropRevision,
-    JournalEntry,
     PutDeployment,
     PutNode,
     PutRevision,
@@ -25,12 +25,6 @@ from .records import (
     RemoveDeployment,
     StoreWrite,
 )
-
-JOURNAL_KEPT: Final = 10_000
-"""Entries that the journal keeps at least; the newest."""
-
-JOURNAL_CHUNK: Final = 1_000
-"""Entries by which the journal may be longer, before the oldest are deleted together."""
 
 
 def apply_writes(database: Database, connection: Connection, writes: Sequence[StoreWrite]) -> None:
@@ -58,7 +52,7 @@ def apply_writes(database: Database, connection: Connection, writes: Sequence[St
             _raise_epoch(connection, max(write.epoch for write in each))
         else:
             assert kind is AddJournal
-            _add_journal(connection, [entry for write in each for entry in write.entries])
+            add_entries(database, connection, [entry for write in each for entry in write.entries])
     note_revisions(database, connection, uids)
 
 
@@ -93,18 +87,6 @@ def _remove(database: Database, connection: Connection, write: RemoveDeployment)
 def _raise_epoch(connection: Connection, epoch: int) -> None:
     about = schema.ABOUT
     connection.execute(about.update().where(about.c.epoch < epoch).values(epoch=epoch))
-
-
-def _add_journal(connection: Connection, entries: Sequence[JournalEntry]) -> None:
-    """Add entries; delete the oldest each time that a chunk is full, so that a write costs what it adds."""
-    number = schema.JOURNAL.c.number
-    last = connection.execute(sa.select(sa.func.max(number))).scalar() or 0
-    end = last + len(entries)
-    rows = [asdict(entry, recurse=False) | {"number": n} for n, entry in enumerate(entries, last + 1)]
-    if rows:
-        connection.execute(schema.JOURNAL.insert(), rows[-JOURNAL_KEPT:])
-    if end // JOURNAL_CHUNK > last // JOURNAL_CHUNK:
-        connection.execute(schema.JOURNAL.delete().where(number <= end - JOURNAL_KEPT))
 
 
 def _rows(puts: Sequence[PutDeployment | PutRevision | PutNode]) -> list[dict[str, Any]]:

@@ -81,6 +81,35 @@ class DescribeCluster:
     node: str = ""
 
 
+@CATALOG.message("serving.describe_events", senders={"gateway"})
+@frozen
+class DescribeEvents:
+    """List entries of the journal, in the order of their numbers.
+
+    Attributes:
+        limit: The most entries.
+        after: Only those with higher numbers, the first ones; None for the newest ones. Numbers are in
+            microseconds since the epoch.
+        subject: Only those about this deployment (its id), about all deployments of this model, or about this
+            node (its id or its name); "" for all.
+        kind: Only those of this kind, as ``replica.placed``, or of this family, as ``replica``.
+    """
+
+    limit: int = 100
+    after: int | None = None
+    subject: str = ""
+    kind: str = ""
+
+
+@CATALOG.message("serving.await_events", senders={"gateway"})
+@frozen
+class AwaitEvents:
+    """As ``events``, but where there are none yet, it is answered when there are, or after ``seconds``."""
+
+    events: DescribeEvents
+    seconds: float
+
+
 # ---- as the cluster's own HTTP shows them: asked by the head's node only
 
 
@@ -131,4 +160,5 @@ class DescribeInstance:
 ListQuestion: TypeAlias = (
     DescribeDeployments | DescribeNodes | DescribeCluster | DescribeWorkers | DescribeInstances
 )
+JournalQuestion: TypeAlias = DescribeEvents | AwaitEvents
 Question: TypeAlias = ListQuestion | DescribeDeployment | DescribeWorker | DescribeInstance

@@ -9,9 +9,14 @@ import attrs
 
 from sllm_actors.api_error import ApiError
 
-from .messages import MAX_LIMIT, ListQuestion
+from .messages import MAX_LIMIT, DescribeEvents, ListQuestion
 
-T = TypeVar("T", bound=ListQuestion)
+T = TypeVar("T", bound=ListQuestion | DescribeEvents)
+
+_NUMBERS = {
+    "limit": (9, f"a number from 1 to {MAX_LIMIT}"),
+    "after": (18, "the number of an entry"),
+}
 
 
 def read_question(kind: type[T], query: Iterable[tuple[str, str]]) -> T:
@@ -32,14 +37,15 @@ def read_question(kind: type[T], query: Iterable[tuple[str, str]]) -> T:
             raise _wrong(name[:40], f"there is no parameter {name[:40]!r} here: there are {takes}")
         if name in values:
             raise _wrong(name, f"{name} is given twice: give it once")
-        values[name] = _number(text) if name == "limit" else text
+        values[name] = _number(name, text) if name in _NUMBERS else text
     return kind(**values)
 
 
-def _number(text: str) -> int:
-    if text.isascii() and text.isdigit() and len(text) <= 9:
+def _number(name: str, text: str) -> int:
+    digits, meaning = _NUMBERS[name]
+    if text.isascii() and text.isdigit() and len(text) <= digits:
         return int(text)
-    raise _wrong("limit", f"limit must be a number from 1 to {MAX_LIMIT}, not {text[:40]!r}")
+    raise _wrong(name, f"{name} must be {meaning}, not {text[:40]!r}")
 
 
 def _wrong(param: str, sentence: str) -> ApiError:

@@ -34,7 +34,7 @@ from sllm_actors.engines.messages import (
 )
 from sllm_actors.serving.differences.feed import TICK_INTERVAL
 from sllm_actors.serving.differences.messages import Beat
-from sllm_actors.serving.known_links import LOOK_INTERVAL, KnownLinks
+from sllm_actors.serving.links.known_links import LOOK_INTERVAL, KnownLinks
 from sllm_actors.serving.messages import (
     GATEWAY,
     ControlAnswer,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import structlog
 
-from .messages import WorkerInventory
+from sllm_actors.serving.messages import WorkerInventory
 
 log = structlog.get_logger("sllm_actors.controller")
 

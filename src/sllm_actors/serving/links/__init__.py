@@ -1,0 +1,1 @@
+"""What an actor keeps of its links: which nodes are there, and which workers obey another head."""

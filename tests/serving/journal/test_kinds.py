@@ -1,0 +1,18 @@
+"""The list of what the journal tells is closed, and each kind has its meaning."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+from sllm_actors.serving.journal.kinds import FAMILIES, MEANINGS, EventKind
+
+
+def test_each_kind_has_a_meaning_in_one_sentence() -> None:
+    assert list(MEANINGS) == list(get_args(EventKind))
+    for kind, meaning in MEANINGS.items():
+        family, _, what = kind.partition(".")
+        assert family in FAMILIES
+        assert what.isidentifier()
+        assert meaning[0].isupper()
+        assert meaning.endswith(".")
+        assert ". " not in meaning
