@@ -54,6 +54,7 @@ TESTS = {
         "ownership/test_listeners",
         "replica/test_lifecycle",
         "replica/test_root_cause",
+        "replica/test_taking_room",
         "warm/test_waiting",
     ],
     "http_server": ["test_turns"],

@@ -77,6 +77,7 @@ def open_host(
     engines_dir: Path | None = None,
     policy: EnginePolicy | None = None,
     gpus: Sequence[str] | None = None,
+    gpu_sizes: Mapping[str, int] | None = None,
     gpu_locks: Path | None = None,
     models: Path | None = None,
     quota: int | None = None,
@@ -93,6 +94,7 @@ def open_host(
         engines_dir: Where ``sllm engines install`` makes environments.
         policy: By default ``EnginePolicy()``.
         gpus: UUIDs of the GPUs that engines may use, in the machine's order; None where that is not known.
+        gpu_sizes: The bytes of memory that GPUs have, by UUID, where that is known.
         gpu_locks: The folder of the GPUs' lock files, one for all workers of this user on the machine; by
             default one under the system's folder for temporary files.
         models: Where model files are kept; other workers may use it too. By default in the data directory.
@@ -109,10 +111,12 @@ def open_host(
     locks = gpu_locks or Path(tempfile.gettempdir()) / f"sllm-{os.getuid()}-gpus"
     for folder in (leases.folder, locks):
         make_private(folder)
-    pool = GpuPool(None if gpus is None else tuple(gpus), locks, lambda: leases.occupied)
+    pool = GpuPool(None if gpus is None else tuple(gpus), locks, lambda: leases.occupied, gpu_sizes or {})
     for stuck in leases.sweep():
-        held = [pool.lock(gpu) for gpu in stuck.gpus]
-        leases.keep(stuck, [lock for lock in held if lock is not None])
+        held = [pool.open(gpu) for gpu in stuck.gpus]
+        for lock in held:
+            lock.take()
+        leases.keep(stuck, [lock.descriptor for lock in held])
     disk = Disk()
     return EngineHost(
         machine=machine_id(),

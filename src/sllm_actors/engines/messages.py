@@ -74,7 +74,8 @@ class ReplicaOrder:
         backend: ``vllm``, ``llamacpp``, ``sglang``, ``command`` or ``external``.
         source: ``hf:ID``, ``demo:NAME`` or a path on the worker; for ``external`` the server's URL.
         settings: The backend's own settings by name, as JSON values; checked by the backend's schema.
-        num_gpus: How many GPUs the engine gets to itself.
+        num_gpus: How many GPUs the engine gets.
+        gpu_memory: Bytes of each of them, if it shares them with others; 0 for whole GPUs.
         startup_timeout: Seconds from the start to READY before the attempt counts as failed.
         drain_timeout: Seconds that requests in flight get to end when the replica is withdrawn.
         env: Environment variables of the engine, by name, on top of those that every engine gets.
@@ -98,6 +99,7 @@ class ReplicaOrder:
     secret_env: dict[str, str] = field(factory=dict)
     document: str = field(default="", repr=False)
     fingerprint: str = ""
+    gpu_memory: int = 0
 
 
 @frozen
@@ -138,6 +140,11 @@ class ReplicaReport:
         started_in: Seconds that its last start took, from when it had its GPUs until it was READY; 0 where
             that is not known. The time of a download does not count.
         woke_in: Seconds that its wake took since it was to sleep last; 0 if it has not slept since.
+        devices: The UUIDs of the GPUs that it has now.
+        gpu_reserved: Bytes that are kept for it on each of these; 0 where it has them whole, or that is not
+            known. An engine that sleeps keeps fewer.
+        memory: Bytes of the machine's memory that its processes had at most; 0 where that is not known.
+        gpu_memory: The same of the GPU on which they had most.
     """
 
     id: ReplicaId
@@ -167,6 +174,10 @@ class ReplicaReport:
     declined: int = 0
     started_in: float = 0.0
     woke_in: float = 0.0
+    devices: tuple[str, ...] = ()
+    gpu_reserved: int = 0
+    memory: int = 0
+    gpu_memory: int = 0
 
     @property
     def instance(self) -> str:

@@ -128,13 +128,15 @@ def _open_host(settings: WorkerNodeSettings) -> EngineHost:
 
 
 def _host(settings: WorkerNodeSettings) -> EngineHost:
+    gpus = inspect_machine(settings.gpus).gpus
     return open_host(
         settings.home,
         name=settings.machine_name,
         interpreters=settings.engine_python,
         engines_dir=settings.data_dir / "engines",
         models=(settings.storage_path or settings.data_dir) / "models",
-        gpus=[gpu.uuid for gpu in inspect_machine(settings.gpus).gpus],
+        gpus=[gpu.uuid for gpu in gpus],
+        gpu_sizes={gpu.uuid: gpu.memory_total for gpu in gpus},
         quota=settings.storage_quota,
         policy=EnginePolicy(
             allow_command=settings.allow_command,

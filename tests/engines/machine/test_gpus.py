@@ -208,10 +208,10 @@ async def test_a_killed_worker_frees_no_gpu_that_an_engine_uses(folder: Path, po
     neighbour = GpuPool(GPUS[:1], folder)
     allocation = await anyio.to_thread.run_sync(pool.take, 1)
     assert allocation is not None
-    async with EngineProcess(plan, hold=allocation.locks) as engine:
+    async with EngineProcess(plan, hold=allocation.descriptors) as engine:
         await until(plan.paths.socket.exists)
         for lock in allocation.locks:
-            os.close(lock)  # as the kernel does for a dead worker
+            lock.close()  # as the kernel does for a dead worker
         assert await anyio.to_thread.run_sync(neighbour.take, 1) is None
         assert alive(engine.pid)
     async with neighbour.allocate(1, soon(), ignore):
@@ -229,7 +229,7 @@ async def test_the_gpu_of_an_engine_that_cannot_be_killed_is_withheld_until_it_i
 
     async with host.hardware.gpus.allocate(1, soon(), ignore) as allocation:
         plan = evolve(fake_plan(folder), gpus=allocation.gpus)
-        async with EngineProcess(plan, hold=allocation.locks, leases=host.leases) as engine:
+        async with EngineProcess(plan, hold=allocation.descriptors, leases=host.leases) as engine:
             await until(plan.paths.socket.exists)
             monkeypatch.setattr(process, "kill_orphans", in_vain)
             os.kill(leash_of(engine.pid), signal.SIGKILL)

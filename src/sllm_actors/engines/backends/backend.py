@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
@@ -39,6 +40,8 @@ class Launch:
             server lingers; empty where a status says no such thing.
         concurrency: How many requests the engine runs at a time; 0 where that is not known.
         context_length: How many tokens one request may have, its answer included; 0 where that is not known.
+        share_option: The option that limits which part of each GPU's memory the engine uses; "" where it has
+            none, or the deployment sets it.
     """
 
     address: str
@@ -53,6 +56,13 @@ class Launch:
     core_died: frozenset[int] = frozenset()
     concurrency: int = 0
     context_length: int = 0
+    share_option: str = ""
+
+    def share_argument(self, part: float | None) -> tuple[str, ...]:
+        """Return the argument for an engine that may use a part of each GPU's memory; None for all of it."""
+        if part is None or not self.share_option:
+            return ()
+        return (f"{self.share_option}={math.floor(part * 10_000) / 10_000:.4f}",)
 
 
 class Backend(Protocol):

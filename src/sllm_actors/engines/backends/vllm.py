@@ -114,6 +114,7 @@ def plan(
         core_died=CORE_DIED,
         concurrency=settings.max_num_seqs or 0,
         context_length=settings.max_model_len or 0,
+        share_option="" if settings.gpu_memory_utilization else "--gpu-memory-utilization",
     )
 
 

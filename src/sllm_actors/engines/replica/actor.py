@@ -243,6 +243,10 @@ class ReplicaActor(Actor):
             declined=replica.declined,
             started_in=replica.started_in,
             woke_in=replica.woke_in,
+            devices=replica.devices,
+            gpu_reserved=replica.gpu_reserved,
+            memory=replica.memory,
+            gpu_memory=replica.gpu_memory,
         )
 
     def _end_engine(self) -> None:

@@ -28,6 +28,7 @@ from sllm_actors.engines.life_end import UNKNOWN_EXIT
 from sllm_actors.engines.machine.core_binding import bind_descendants
 from sllm_actors.engines.machine.gpus import GpuAllocation, visible
 from sllm_actors.engines.machine.log_reader import log_end, read_lines
+from sllm_actors.engines.machine.memory_gauge import Gauge
 from sllm_actors.engines.messages import EngineConfirmed, ReplicaOrder
 from sllm_actors.engines.ownership.engine_process import EngineProcess, Exit
 from sllm_actors.engines.plan import EnginePaths, LaunchPlan
@@ -40,6 +41,8 @@ from .events import (
     Answered,
     Delayed,
     Ended,
+    Gauged,
+    NoRoom,
     ProcessStarted,
     Progressed,
     PutToSleep,
@@ -56,11 +59,30 @@ from .startup_phase import follow_phases
 log = structlog.get_logger()
 
 Say = Callable[
-    [Delayed | Admitted | ProcessStarted | Progressed | Answered | Unreached | Slept | Woken | Ended], None
+    [
+        Delayed
+        | Admitted
+        | Gauged
+        | ProcessStarted
+        | Progressed
+        | Answered
+        | Unreached
+        | Slept
+        | Woken
+        | NoRoom
+        | Ended
+    ],
+    None,
 ]
 
 TAIL = 20
 """How many lines of the log are reported with a failure."""
+
+MEASURE_INTERVAL = 5.0
+"""Seconds between two looks at how much memory an engine has."""
+
+ROOM_PATIENCE = 5.0
+"""Seconds that an engine which is to wake waits for the memory of its GPUs."""
 
 FRAMES = 10
 """How many of the innermost frames are logged when the worker itself has a bug; values are never logged."""
@@ -90,6 +112,9 @@ class EngineLife:
     _asked: anyio.Event = field(factory=anyio.Event, init=False)
     _over: anyio.Event = field(factory=anyio.Event, init=False)
     _check: Confirming | None = field(default=None, init=False)
+    _started: Callable[[], None] = field(default=lambda: None, init=False)
+    _gauge: Gauge | None = field(default=None, init=False)
+    _gpus: GpuAllocation = field(factory=GpuAllocation, init=False)
 
     def change_tier(self, wanted: PutToSleep | WakeUp) -> None:
         """Have the engine put to sleep or woken; several changes are made one after the other."""
@@ -136,8 +161,12 @@ class EngineLife:
             self._end(self._ended(await self._watch_server(launch, order)))
             return
         await self.host.disk.check(launch.plan.argv[0])
-        async with self.host.hardware.gpus.allocate(order.num_gpus, deadline, self._delayed) as allocation:
-            self.say(Admitted(self.attempt))
+        pool = self.host.hardware.gpus
+        async with pool.allocate(
+            order.num_gpus, deadline, self._delayed, memory=order.gpu_memory
+        ) as allocation:
+            self._gpus = allocation
+            self.say(Admitted(self.attempt, allocation.gpus, allocation.memory))
             with self.host.hardware.cores.allocate(
                 launch.plan.threads if launch.plan.own_cores else 0
             ) as cores:
@@ -174,16 +203,28 @@ class EngineLife:
         since = await anyio.to_thread.run_sync(log_end, planned.paths.log)
         plan = evolve(
             planned,
+            argv=(*planned.argv, *launch.share_argument(allocation.fraction)),
             header=f"---- attempt {self.start} of {self.order.key}",
             env=visible(planned.env, self.host.hardware.gpus, allocation),
             gpus=allocation.gpus,
             gpu_memory=self.host.hardware.gpu_memory(allocation.gpus),
         )
+        async with self.host.hardware.gpus.turn(allocation.gpus) as started:
+            self._started = started
+            await self._run_plan(launch, plan, allocation, since, deadline)
+
+    async def _run_plan(
+        self, launch: Launch, plan: LaunchPlan, allocation: GpuAllocation, since: int, deadline: float
+    ) -> None:
         forker = await self.host.fork_servers.find(
             plan, longest=self.order.startup_timeout / 2, say=self._progressed
         )
         async with EngineProcess(
-            plan, hold=allocation.locks, leases=self.host.leases, forker=forker, running=self.host.running
+            plan,
+            hold=allocation.descriptors,
+            leases=self.host.leases,
+            forker=forker,
+            running=self.host.running,
         ) as engine:
             self.say(ProcessStarted(self.attempt, engine.pid))
             ended = await self._watch(launch, engine, since, deadline)
@@ -212,11 +253,20 @@ class EngineLife:
         ):
             group.start_soon(follow_process)
             group.start_soon(self._share_cores, engine, ready)
+            group.start_soon(self._measure, Gauge(engine.leash_pid, self._gpus))
             health = await self._follow_health(probe, launch, ready, since, deadline)
             verdicts.append(self._ended(health))
             group.cancel_scope.cancel()
         exit_ = exits[0] if exits else Exit()
         return await anyio.to_thread.run_sync(_with_log, verdicts[0], exit_, engine.plan.paths.log, since)
+
+    async def _measure(self, gauge: Gauge) -> None:
+        """Tell how much memory the engine has, until cancelled."""
+        self._gauge = gauge
+        while True:
+            await anyio.sleep(MEASURE_INTERVAL)
+            used = await gauge.used()
+            self.say(Gauged(self.attempt, used.memory, used.gpu_memory))
 
     async def _share_cores(self, engine: EngineProcess, ready: anyio.Event) -> None:
         """Bind an engine to its cores whenever they change, once it is ready; until then it uses all."""
@@ -260,6 +310,7 @@ class EngineLife:
         if problem:
             return problem
         ready.set()
+        self._started()
         self.say(
             Answered(
                 self.attempt,
@@ -300,15 +351,26 @@ class EngineLife:
             while self._tiers:
                 wanted = self._tiers.popleft()
                 try:
-                    if isinstance(wanted, PutToSleep):
-                        await tiers.sleep(probe.engine, wanted.level)
-                        self.say(Slept(self.attempt))
-                    else:
-                        await tiers.wake(probe.engine, wanted.level)
-                        self.say(Woken(self.attempt))
+                    async with self.host.hardware.gpus.turn(self._gpus.gpus):
+                        await self._change_tier(tiers, probe, wanted)
                 except SleepProblem as problem:
                     doing = "fall asleep" if isinstance(wanted, PutToSleep) else "wake up"
                     return f"it did not {doing}: {problem}"
+
+    async def _change_tier(self, tiers: SleepTiers, probe: HealthProbe, wanted: PutToSleep | WakeUp) -> None:
+        gauge = self._gauge
+        if isinstance(wanted, PutToSleep):
+            await tiers.sleep(probe.engine, wanted.level)
+            kept = await gauge.kept_asleep() if wanted.level and gauge is not None else None
+            if kept is not None and gauge is not None:
+                self._gpus.keep_only(kept, gauge.needed_awake)
+            self.say(Slept(self.attempt, self._gpus.memory))
+        elif await self._gpus.take_again_within(ROOM_PATIENCE):
+            await tiers.wake(probe.engine, wanted.level)
+            self.say(Woken(self.attempt, self._gpus.memory))
+        else:
+            reason = "it was not woken: others have the memory of its GPUs (no_room)"
+            self.say(NoRoom(self.attempt, wanted.level, reason))
 
     def _logged(self, error: BaseException) -> str:
         """Log where in the worker an error was raised, and return its class and message."""

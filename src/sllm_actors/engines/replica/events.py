@@ -41,9 +41,34 @@ class Delayed:
 
 @frozen
 class Admitted:
-    """The engine life has its GPUs, and goes on."""
+    """The engine life has its GPUs, and goes on.
+
+    Attributes:
+        gpus: Their UUIDs.
+        gpu_memory: Bytes that are kept for it on each of them; 0 where that is not known.
+    """
 
     attempt: int
+    gpus: tuple[str, ...] = ()
+    gpu_memory: int = 0
+
+
+@frozen
+class Gauged:
+    """The most bytes that the engine's processes had until now: of memory, and of one of its GPUs."""
+
+    attempt: int
+    memory: int
+    gpu_memory: int = 0
+
+
+@frozen
+class NoRoom:
+    """The engine was not woken: its GPUs have no room for it now. It sleeps on at this level."""
+
+    attempt: int
+    level: int
+    reason: str
 
 
 @frozen
@@ -98,16 +123,18 @@ class WakeAsked:
 
 @frozen
 class Slept:
-    """The engine has fallen asleep."""
+    """The engine has fallen asleep, and keeps so many bytes of each of its GPUs."""
 
     attempt: int
+    gpu_memory: int = 0
 
 
 @frozen
 class Woken:
-    """The engine has woken, and takes requests again."""
+    """The engine has woken, takes requests again, and has so many bytes of each of its GPUs."""
 
     attempt: int
+    gpu_memory: int = 0
 
 
 @frozen
@@ -165,6 +192,8 @@ Event: TypeAlias = (
     | Launched
     | Delayed
     | Admitted
+    | Gauged
+    | NoRoom
     | ProcessStarted
     | Progressed
     | Answered

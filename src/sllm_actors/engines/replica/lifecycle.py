@@ -43,7 +43,9 @@ from .events import (
     EndEngine,
     Event,
     Finish,
+    Gauged,
     Launched,
+    NoRoom,
     Ordered,
     ProcessStarted,
     Progressed,
@@ -65,6 +67,9 @@ FIRST_DELAY = 1.0
 
 LONGEST_DELAY = 60.0
 """The most seconds before a retry."""
+
+NEWS = 0.05
+"""The part by which what was measured has to grow before that alone is reported."""
 
 JITTER = 0.25
 """The part, 0 to 1, by which a random choice may shorten a delay."""
@@ -113,6 +118,10 @@ class Replica:
     began_at: float = 0.0
     started_in: float = 0.0
     woke_in: float = 0.0
+    devices: tuple[str, ...] = ()
+    gpu_reserved: int = 0
+    memory: int = 0
+    gpu_memory: int = 0
     address: str = ""
     key: str = field(default="", repr=False)
     server: ServerAccess | None = None
@@ -150,11 +159,8 @@ def step(replica: Replica, event: Event, now: float) -> Step:
         case Delayed(attempt, reason) if _lives(replica, attempt) and replica.state is ReplicaState.STARTING:
             waiting = evolve(replica, state=ReplicaState.PENDING, progress=reason)
             return waiting, (Report(),)
-        case Admitted(attempt) if _lives(replica, attempt) and replica.state is ReplicaState.PENDING:
-            starting = evolve(replica, state=ReplicaState.STARTING, progress="starting the engine")
-            return evolve(starting, began_at=now), (Report(),)
-        case Admitted(attempt) if _lives(replica, attempt) and replica.state is ReplicaState.STARTING:
-            return evolve(replica, began_at=now), ()
+        case Admitted() | Gauged() | NoRoom() if _lives(replica, event.attempt):
+            return _take_room(replica, event, now)
         case Ended(attempt=attempt) if attempt == replica.attempt and (
             replica.state in _LIVE or replica.asking
         ):
@@ -259,9 +265,10 @@ def _change_tier(replica: Replica, event: SleepAsked | WakeAsked | Slept | Woken
             waking = evolve(replica, level=None, if_idle=False, progress="waking up", began_at=now)
             return waking, (Report(), WakeUp(replica.level))
         case Slept(attempt) if asleep and attempt == replica.attempt and replica.level is not None:
-            return evolve(replica, progress=""), (Report(),)
+            return evolve(replica, progress="", gpu_reserved=event.gpu_memory), (Report(),)
         case Woken(attempt) if asleep and attempt == replica.attempt and replica.level is None:
             ready = evolve(replica, state=ReplicaState.READY, progress="", ready_at=now)
+            ready = evolve(ready, gpu_reserved=event.gpu_memory)
             return evolve(ready, woke_in=now - replica.began_at), (Report(),)
     return replica, ()
 
@@ -278,6 +285,33 @@ def _doze(replica: Replica, *, late: bool) -> Step:
 def _stay_awake(replica: Replica) -> Replica:
     awake = evolve(replica, state=ReplicaState.READY, level=None, leaving=False, progress="")
     return evolve(awake, if_idle=False)
+
+
+def _take_room(replica: Replica, event: Admitted | Gauged | NoRoom, now: float) -> Step:
+    match event:
+        case Admitted() if replica.state in (ReplicaState.PENDING, ReplicaState.STARTING):
+            return _admit(replica, event, now)
+        case Gauged():
+            return _measure(replica, event)
+        case NoRoom(_, level, reason) if replica.state is ReplicaState.ASLEEP and replica.level is None:
+            return _decline(evolve(replica, level=level, progress="", reason=reason))
+    return replica, ()
+
+
+def _admit(replica: Replica, event: Admitted, now: float) -> Step:
+    waited = replica.state is ReplicaState.PENDING
+    admitted = evolve(replica, began_at=now, devices=event.gpus, gpu_reserved=event.gpu_memory)
+    if waited:
+        admitted = evolve(admitted, state=ReplicaState.STARTING, progress="starting the engine")
+    return admitted, (Report(),) if waited or event.gpus else ()
+
+
+def _measure(replica: Replica, event: Gauged) -> Step:
+    """Keep the most that was measured; it is told when it has grown by more than ``NEWS``."""
+    memory, gpu_memory = max(replica.memory, event.memory), max(replica.gpu_memory, event.gpu_memory)
+    if memory <= replica.memory * (1 + NEWS) and gpu_memory <= replica.gpu_memory * (1 + NEWS):
+        return replica, ()
+    return evolve(replica, memory=memory, gpu_memory=gpu_memory), (Report(),)
 
 
 def _fail(replica: Replica, ended: Ended, now: float) -> Step:
@@ -298,6 +332,8 @@ def _fail(replica: Replica, ended: Ended, now: float) -> Step:
         if_idle=False,
         address="",
         pid=0,
+        devices=(),
+        gpu_reserved=0,
         progress="",
     )
     if unneeded:

@@ -23,7 +23,7 @@ from .spec import DeploymentSpec
 IDENTITY: Final = ("model", "backend")
 """The attributes that are the id of a deployment."""
 
-ENGINE: Final = ("source", "num_gpus", "settings", "endpoints", "env", "secret_env")
+ENGINE: Final = ("source", "num_gpus", "settings", "endpoints", "env", "secret_env", "gpu_memory")
 """The attributes that a revision numbers."""
 
 POLICY: Final = (
@@ -56,7 +56,10 @@ _TABLES = (
 def engine_part(spec: DeploymentSpec) -> dict[str, Any]:
     """Return what engines are started with, as a JSON object: the id and the engine's part."""
     document = attrs.asdict(spec, recurse=False)
-    return {name: document[name] for name in (*IDENTITY, *ENGINE)}
+    part = {name: document[name] for name in (*IDENTITY, *ENGINE)}
+    if part["gpu_memory"] is None:  # what was started before this attribute was is still the same
+        del part["gpu_memory"]
+    return part
 
 
 def engine_hash(spec: DeploymentSpec) -> str:

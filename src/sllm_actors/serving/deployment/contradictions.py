@@ -51,6 +51,21 @@ def _no_memory(backend: str, memory: int | None) -> Iterator[Mistake]:
         yield Mistake("memory means nothing to the external backend: leave it out", "memory")
 
 
+def _shares_gpus(backend: str, num_gpus: int | None, gpu_memory: int | None) -> Iterator[Mistake]:
+    if gpu_memory and (num_gpus == 0 or (num_gpus is None and backend not in ("vllm", "sglang"))):
+        yield Mistake(
+            "gpu_memory means nothing without a GPU: give num_gpus too, or leave it out", "gpu_memory"
+        )
+
+
+def _one_share(gpu_memory: int | None, settings: dict[str, Any]) -> Iterator[Mistake]:
+    if gpu_memory and settings.get("gpu_memory_utilization") is not None:
+        yield Mistake(
+            "gpu_memory and gpu_memory_utilization both say how much of a GPU a replica has: keep gpu_memory",
+            "gpu_memory",
+        )
+
+
 def _no_variables(table: str) -> Rule:
     def check(backend: str, variables: dict[str, str]) -> Iterator[Mistake]:
         if backend == "external" and variables:
@@ -86,6 +101,8 @@ _RULES: tuple[tuple[tuple[str, ...], Rule], ...] = (
     (("backend", "source"), _no_source),
     (("backend", "num_gpus"), _no_gpus),
     (("backend", "memory"), _no_memory),
+    (("backend", "num_gpus", "gpu_memory"), _shares_gpus),
+    (("gpu_memory", "settings"), _one_share),
     (("backend", "env"), _no_variables("env")),
     (("backend", "secret_env"), _no_variables("secret_env")),
     (("env", "secret_env"), _given_once),

@@ -203,6 +203,7 @@ class DeploymentSpec:
         source: ``hf:ID``, ``demo:NAME`` or a path; "" means that ``model`` is itself a path or a hub id.
         num_gpus: GPUs that each replica gets to itself; None lets the backend and its settings decide.
         memory: Bytes of the machine's memory that a replica takes; None: as measured, or estimated.
+        gpu_memory: Bytes that a replica takes of each of its GPUs, beside others there; None: whole GPUs.
         node_selector: Labels that a worker must have for a replica to go there, by name.
         scaling: How many replicas.
         settings: The backend's own settings; checked by the backend's schema on a worker.
@@ -231,6 +232,9 @@ class DeploymentSpec:
     source: str = field(default="", validator=_source_length)
     num_gpus: int | None = field(default=None, validator=validators.optional(_between(0, 1024)))
     memory: int | None = field(
+        default=None, validator=validators.optional(_between(1, MAX_BYTES)), metadata={SIZE: True}
+    )
+    gpu_memory: int | None = field(
         default=None, validator=validators.optional(_between(1, MAX_BYTES)), metadata={SIZE: True}
     )
     node_selector: dict[str, str] = field(factory=dict, validator=_labels)

@@ -217,6 +217,7 @@ def _order_to_run(revision: Revision, key: ReplicaKey, gpus: int) -> ReplicaOrde
         source=spec.source_of(key.number),
         settings=spec.settings,
         num_gpus=gpus,
+        gpu_memory=(spec.gpu_memory or 0) if gpus else 0,
         startup_timeout=spec.startup_timeout,
         drain_timeout=spec.drain_timeout,
         env=spec.env,
