@@ -60,6 +60,7 @@ def test_one_deployment_is_shown_with_its_instances(sllm: Sllm, gateway: PlayedG
 def test_a_deployment_shows_how_much_is_wanted_of_it(sllm: Sllm, gateway: PlayedGateway) -> None:
     gateway.add(deployment("a:vllm"))
     gateway.add(deployment("b:vllm", held=3, in_flight=20, gateways=1))
+    gateway.add(deployment("d:vllm", held=3, gateways=1, expected_wait=11.2))
     gateway.add(deployment("c:vllm", in_flight=1, gateways=2))
 
     def requests(name: str) -> str:
@@ -68,6 +69,7 @@ def test_a_deployment_shows_how_much_is_wanted_of_it(sllm: Sllm, gateway: Played
 
     assert requests("a:vllm") == "none"
     assert requests("b:vllm") == "20 in flight, 3 held, at 1 gateway"
+    assert requests("d:vllm") == "0 in flight, 3 held for about 12 s more, at 1 gateway"
     assert requests("c:vllm") == "1 in flight, 0 held, at 2 gateways"
 
 

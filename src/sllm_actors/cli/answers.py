@@ -87,6 +87,7 @@ class DeploymentDocument:
         rollout: The new revision that is being started, or was last tried; None for none.
         state: pending, starting, ready, asleep, idle, failed, crash_loop or deleting.
         detail: More about the state, in a sentence.
+        expected_wait: Seconds for which requests wait for a first replica; None if unknown, or none does.
         created: When it was deployed.
         since: When this state began; 0 if that is not known.
         spec: Its settings as the head understood them; empty in a list of all deployments.
@@ -106,6 +107,7 @@ class DeploymentDocument:
     held: int = 0
     in_flight: int = 0
     gateways: int = 0
+    expected_wait: float | None = None
     created: float = 0.0
     since: float = 0.0
     spec: dict[str, Any] = field(factory=dict)

@@ -12,7 +12,6 @@ from tests.gateway.conftest import Engines
 from tests.gateway.kit import replica, running_gateway, served
 from tests.gateway.raw_engine import Call
 
-from sllm_actors.engines.messages import ReplicaState
 from sllm_actors.gateway.path.answers.events import EventCutter
 
 pytestmark = pytest.mark.anyio
@@ -97,10 +96,7 @@ async def test_a_request_that_waits_for_a_replica_is_told_its_place_and_for_how_
         cluster.http() as http,
         anyio.create_task_group() as tasks,
     ):
-        await cluster.deploy(served())
-        await cluster.report(replica(state=ReplicaState.STARTING))
-        await cluster.report(replica(address=engine.address))  # its start is measured, and short
-        await cluster.report()  # nothing of it runs any more
+        await cluster.deploy(served(idle=True, starts_in=41.5))
         first, second = anyio.Event(), anyio.Event()
         texts = ["", ""]
 
@@ -115,8 +111,8 @@ async def test_a_request_that_waits_for_a_replica_is_told_its_place_and_for_how_
         tasks.start_soon(wait, 1, second)
         await second.wait()
         await cluster.report(replica(address=engine.address, attempt=2))
-    assert texts[0].startswith(": waiting: place 1 of 1, about 1 s\n\n")
-    assert texts[1].startswith(": waiting: place 2 of 2, about 1 s\n\n")
+    assert texts[0].startswith(": waiting: place 1 of 1, about 42 s\n\n")
+    assert texts[1].startswith(": waiting: place 2 of 2, about 42 s\n\n")
     for text in texts:
         assert text.endswith("data: [DONE]\n\n")
 

@@ -17,6 +17,28 @@ TWO = {"min_instances": 2, "max_instances": 2}
 FOUR = {"min_instances": 4, "max_instances": 4}
 
 
+def test_requests_that_wait_for_a_first_replica_are_shown_with_what_that_takes() -> None:
+    world = World()
+    world.worker("w1")
+    known = world.deploy("m")
+    (replica,) = known.replicas
+    began = world.now
+    world.say("w1", replica, ReplicaState.STARTING)
+    assert described(world, known)["expected_wait"] is None, "no request waits"
+    world.send(DemandReported("g1", (Demand(known.id, held=3),)))
+    assert described(world, known)["expected_wait"] is None, "nothing was measured"
+    known.starts_in = 12.0
+    for passed, left in ((0.0, 12.0), (5.0, 7.0), (30.0, 0.0)):
+        world.now = began + passed
+        world.send(DemandReported("g1"))  # its beat
+        assert described(world, known)["expected_wait"] == left
+    world.say("w1", replica, ReplicaState.ASLEEP)
+    known.wakes_in = 2.0
+    assert described(world, known)["expected_wait"] == 2.0
+    world.say("w1", replica, ReplicaState.READY)
+    assert described(world, known)["expected_wait"] is None, "they wait for room"
+
+
 def state(world: World, deployment: object) -> tuple[str, str]:
     shown = described(world, deployment)  # type: ignore[arg-type]
     return shown["state"], shown["detail"]
@@ -49,6 +71,7 @@ def test_a_deployment_shows_what_it_is_and_what_runs() -> None:
         "held": 3,
         "in_flight": 1,
         "gateways": 2,
+        "expected_wait": None,
         "recovered": False,
         "created": WALL,
         "since": 2.0,

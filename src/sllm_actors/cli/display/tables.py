@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterable, Iterator
 from datetime import datetime
+from math import ceil
 
 from sllm_actors.cli.answers import DeploymentDocument, ForkServerDocument, InstanceDocument, NodeDocument
 from sllm_actors.cli.terminal import say, show
@@ -72,7 +73,9 @@ def requests(deployment: DeploymentDocument) -> str:
     if not deployment.gateways:
         return "none"
     where = "1 gateway" if deployment.gateways == 1 else f"{deployment.gateways} gateways"
-    return f"{deployment.in_flight} in flight, {deployment.held} held, at {where}"
+    wait = deployment.expected_wait
+    held = f"{deployment.held} held" + ("" if wait is None else f" for about {max(1, ceil(wait))} s more")
+    return f"{deployment.in_flight} in flight, {held}, at {where}"
 
 
 def show_instances(instances: Iterable[InstanceDocument]) -> None:

@@ -54,12 +54,29 @@ def deployment_view(picture: Picture, deployment: Deployment, now: float, *, who
         held=demand.held,
         in_flight=demand.in_flight,
         gateways=demand.gateways,
+        expected_wait=_expected_wait(deployment, replicas, now) if demand.held else None,
         recovered=deployment.recovered,
         created=deployment.created,
         since=_since(picture, deployment, speaker),
         instances=tuple(instance_view(picture, deployment, each) for each in replicas),
         spec=shown_document(deployment.spec) if whole else None,
     )
+
+
+def _expected_wait(deployment: Deployment, replicas: list[KnownReplica], now: float) -> float | None:
+    """Return for how many seconds a first replica is waited for, by what was measured.
+
+    None: nothing was measured, or one is ready, and requests wait for room.
+    """
+    states = [each.state for each in replicas]
+    if ReplicaState.READY in states:
+        return None
+    if ReplicaState.ASLEEP in states and deployment.wakes_in:
+        return deployment.wakes_in
+    if not deployment.starts_in:
+        return None
+    began = min((each.since for each in deployment.running()), default=now)
+    return round(max(0.0, deployment.starts_in - (now - began)), 1)
 
 
 def instance_view(picture: Picture, deployment: Deployment | None, replica: KnownReplica) -> InstanceView:

@@ -118,6 +118,8 @@ class DeploymentView:
         held: How many requests wait for a replica, at all gateways.
         in_flight: How many requests are under way.
         gateways: How many gateways have such requests.
+        expected_wait: Seconds for which requests still wait for a first replica, by what was measured of its
+            starts and wakes; None while none waits for that, or nothing was measured.
         recovered: Whether the head took it back from workers that ran it, because its store did not know it.
         created: When it was deployed.
         since: When its state began.
@@ -139,6 +141,7 @@ class DeploymentView:
     held: int
     in_flight: int
     gateways: int
+    expected_wait: float | None
     recovered: bool
     created: float
     since: float
