@@ -132,6 +132,7 @@ TESTS = {
         "picture/test_races",
         "picture/test_recovery",
         "picture/test_rollout",
+        "picture/test_ledger",
         "picture/test_room",
         "picture/test_tally",
         "views/test_cursors",

@@ -246,6 +246,7 @@ PURE_CORES = {
         "picture.replica",
         "picture.rollout",
         "picture.room.fitting",
+        "picture.room.ledger",
         "picture.room.need",
         "picture.settling",
         "picture.tally",

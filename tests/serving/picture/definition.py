@@ -8,7 +8,7 @@ from sllm_actors.serving.picture.deployment import Deployment, Revision
 from sllm_actors.serving.picture.fleet import Fleet
 from sllm_actors.serving.picture.node import KnownNode, Link
 from sllm_actors.serving.picture.replica import Told
-from sllm_actors.serving.picture.room.need import capacity
+from sllm_actors.serving.picture.room.ledger import room_left
 
 
 @frozen(order=True)
@@ -30,16 +30,14 @@ def candidate(node: KnownNode, deployment: Deployment, revision: Revision, now: 
         return None
     gpus = node.inventory.gpus
     need = deployment.need(revision, len(gpus))
-    free = capacity(node.inventory)
-    for replica in node.replicas.values():
-        free = free.without(replica.need)
+    free = room_left(node.inventory, node.replicas.values())
     if not free.fits(need) or not node.inventory.labels.items() >= revision.spec.node_selector.items():
         return None
     same = sum(
         replica.key.uid == deployment.uid and replica.ordered is Told.RUN
         for replica in node.replicas.values()
     )
-    return Candidate(same, bool(gpus), max(0, free.gpus), len(node.replicas), node.id)
+    return Candidate(same, bool(gpus), free.gpus, len(node.replicas), node.id)
 
 
 def choose(fleet: Fleet, deployment: Deployment, revision: Revision, now: float, but: str = "") -> str | None:

@@ -26,7 +26,7 @@ def _world() -> World:
 
 
 def used(world: World) -> None:
-    world.picture.fleet.nodes["a"].used += Need(gpus=1)
+    next(iter(world.picture.fleet.nodes["a"].replicas.values())).need = Need(gpus=2)
 
 
 def room(world: World) -> None:

@@ -275,13 +275,15 @@ class Histories(RuleBasedStateMachine):
     @invariant()
     def no_worker_is_over_committed(self) -> None:
         for name, node in self.world.picture.fleet.nodes.items():
-            assert node.used.gpus <= GPUS[name], f"{name} has more replicas than GPUs"
+            taken = sum(each.need.gpus for each in node.replicas.values())
+            assert taken <= GPUS[name], f"{name} has more replicas than GPUs"
         for name, machine in self.world.machines.items():
             runs = sum(report.gpus for report in machine.running.values())
             assert runs <= GPUS[name], f"{name} runs more than it has room for"
         for name, slots in SLOTS.items():
             known = self.world.picture.fleet.nodes.get(name)  # a head without its store knows none at first
-            assert known is None or known.used.slots <= slots, f"{name} has more engines than slots"
+            taken = 0 if known is None else sum(each.need.slots for each in known.replicas.values())
+            assert taken <= slots, f"{name} has more engines than slots"
             running = self.world.machines[name].running
             engines = sum(not key.deployment.endswith(":external") for key in running)
             assert engines <= slots, f"{name} runs more engines than it may"

@@ -11,7 +11,7 @@ from sllm_actors.serving.messages import Inventory
 from sllm_actors.serving.picture.indices.queues import WaitingQueues
 from sllm_actors.serving.picture.indices.room import FEW, RoomIndex
 from sllm_actors.serving.picture.room.fitting import fits_without
-from sllm_actors.serving.picture.room.need import NOTHING, Free, Need, total
+from sllm_actors.serving.picture.room.need import NOTHING, Free, Need
 
 from .world import World, count
 
@@ -19,8 +19,18 @@ GIB = 2**30
 EXTERNAL: dict[str, Any] = {"backend": "external", "endpoints": ["http://10.0.0.9:1"]}
 
 memory = st.none() | st.integers(-5, 70)
-frees = st.builds(Free, st.integers(-1, 3), memory, st.none() | st.integers(-1, 2))
-needs = st.builds(Need, st.integers(0, 3), st.integers(0, 70), st.integers(0, 1))
+shares = st.lists(st.integers(1, 9), max_size=3).map(lambda each: tuple(sorted(each, reverse=True)))
+frees = st.builds(Free, st.integers(0, 3), memory, st.none() | st.integers(-1, 2), shares)
+needs = st.one_of(
+    st.builds(Need, st.integers(0, 3), st.integers(0, 70), st.integers(0, 1)),
+    st.builds(Need, st.integers(1, 3), st.integers(0, 70), st.integers(0, 1), st.integers(1, 9)),
+)
+
+
+def taken(world: World) -> tuple[int, int]:
+    """Return the slots and the memory that replicas have on worker a."""
+    needs = [replica.need for replica in world.picture.fleet.nodes["a"].replicas.values()]
+    return sum(need.slots for need in needs), sum(need.memory for need in needs)
 
 
 def waits(world: World, name: str) -> bool:
@@ -50,7 +60,7 @@ def test_a_server_of_somebody_else_takes_no_slot() -> None:
     world.deploy("m2", **EXTERNAL)
     assert world.where("m2:external") == {"a": 1}
     world.restart_head()
-    assert world.picture.fleet.nodes["a"].used == Need(slots=1)
+    assert taken(world) == (1, 0)
 
 
 def test_an_engine_goes_where_a_slot_is_free_and_workers_without_one_are_not_looked_at() -> None:
@@ -102,10 +112,10 @@ def test_a_replica_takes_what_is_declared_now_also_after_the_head_was_started_ag
     world.wait(31)
     assert not waits(world, "late")
     world.restart_head()
-    assert world.picture.fleet.nodes["a"].used == Need(memory=4 * GIB, slots=2)
+    assert taken(world) == (2, 4 * GIB)
     world.lose_store()
     world.wait(11)
-    assert world.picture.fleet.nodes["a"].used == Need(memory=4 * GIB, slots=2)
+    assert taken(world) == (2, 4 * GIB)
 
 
 def test_only_a_worker_with_all_the_labels_is_chosen_and_one_that_gets_them_takes_those_that_wait() -> None:
@@ -140,13 +150,13 @@ def test_whether_one_fits_without_others_is_told_of_every_figure() -> None:
 
 
 @given(frees, needs, needs)
-def test_what_is_taken_and_given_back_leaves_what_was_free(free: Free, one: Need, other: Need) -> None:
-    taken = free.without(one).without(other)
-    assert taken == free.without(total([one, other])) == free.without(total([other, one]))
-    assert taken.beside(one + other) == free
-    if free.fits(one + other):
-        assert free.fits(one)
-        assert free.without(one).fits(other)
+def test_what_fits_together_fits_one_after_the_other(free: Free, one: Need, other: Need) -> None:
+    if free.fits(one) and free.without(one).fits(other):
+        assert free.fits(other)
+        left = free.without(one).without(other)
+        assert left.gpus >= 0
+        assert (left.slots is None) == (free.slots is None)
+        assert sum(left.shares) <= sum(free.shares)
 
 
 @given(st.lists(st.tuples(st.booleans(), frees, st.integers(0, 2)), max_size=12), needs, needs)

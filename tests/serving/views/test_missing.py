@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.serving.picture.world import World
 
+from sllm_actors.serving.messages import Gpu, Inventory
 from sllm_actors.serving.picture.events import NodeUp
 from sllm_actors.serving.picture.missing import SHOWN_WORKERS
 
@@ -139,4 +140,19 @@ def test_a_label_that_no_worker_has_is_named() -> None:
     assert why(world, node_selector=both) == "no worker that takes replicas now has zone=a and disk=fast"
     assert why(world, node_selector={"zone": "a"}, num_gpus=1) == (
         "no worker has 1 free GPU for it (a has no GPU)"
+    )
+
+
+def test_a_gpu_without_enough_free_memory_is_told_with_what_it_has() -> None:
+    world = World()
+    world.worker("a", gpus=1).inventory = Inventory(name="a", gpus=(Gpu("g", memory_total=8_000_000_000),))
+    world.inventory("a")
+    world.worker("b", gpus=0)
+    world.deploy("x", num_gpus=1, gpu_memory="6GB")
+    assert why(world, num_gpus=1, gpu_memory="3GB") == (
+        "no worker has 3.0 GB of free memory on a GPU for it "
+        "(a has 2.0 GB free on the GPU with the most: x:command has it; b has no GPU)"
+    )
+    assert why(world, num_gpus=2, gpu_memory="30GB").startswith(
+        "no worker has 30.0 GB of free memory on 2 GPUs for it (a has only 8.0 GB on a GPU; "
     )

@@ -35,7 +35,6 @@ def room_of_what_drains() -> AbstractContextManager[object]:
     def early(self: Planner, replica: KnownReplica, reason: str) -> None:
         node = self._fleet.nodes[replica.node]
         if replica.key in node.replicas and not replica.stop:
-            node.used -= replica.need
             replica.need = NOTHING
             self._fleet.weigh(node)
         stop(self, replica, reason)
@@ -163,13 +162,12 @@ def nothing_is_said_of_what_never_ran() -> AbstractContextManager[object]:
 
 
 def gpus_stay_counted() -> AbstractContextManager[object]:
-    """What is counted as used is not mended when a replica goes."""
+    """The index of room is not mended when a replica goes."""
     drop = Fleet.drop
 
     def keep(self: Fleet, replica: KnownReplica) -> None:
-        need, replica.need = replica.need, NOTHING
-        drop(self, replica)
-        replica.need = need
+        with patch.object(Fleet, "weigh", lambda *_: None):
+            drop(self, replica)
 
     return patch.object(Fleet, "drop", keep)
 

@@ -19,7 +19,6 @@ from .node import KnownNode, Link
 from .picture import Picture
 from .planner import route_of
 from .replica import KnownReplica, Told
-from .room.need import total
 
 
 class Audit:
@@ -80,9 +79,6 @@ class Audit:
         fleet = self._picture.fleet
         if fleet.nodes.get(node.id) is not node:
             return  # forgotten meanwhile
-        used = total(replica.need for replica in node.replicas.values())
-        if used != node.used:
-            yield f"{node.id} counts {node.used} as used, and its replicas have {used}"
         entry = (node.gpus > 0, node.free, len(node.replicas)) if node.takes_replicas else None
         if fleet.room.get(node.id) != entry:
             yield f"the index of room has {fleet.room.get(node.id)} for {node.id}, which has {entry}"

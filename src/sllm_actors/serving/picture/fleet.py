@@ -15,7 +15,7 @@ from .indices.labels import LabelIndex
 from .indices.room import RoomIndex
 from .node import KnownNode, Link, Rejection, RevisionKey
 from .replica import KnownReplica
-from .room.need import NOTHING, Need
+from .room.need import Need
 from .tally import Tally
 
 GRACE = 10.0
@@ -178,29 +178,23 @@ class Fleet:
         """Put a replica on its worker."""
         node = self.nodes[replica.node]
         node.replicas[replica.key] = replica
-        node.used += replica.need
         self.weigh(node)
 
     def drop(self, replica: KnownReplica) -> None:
         """Take a replica off its worker."""
         node = self.nodes[replica.node]
         del node.replicas[replica.key]
-        node.used -= replica.need
         self.weigh(node)
 
     def resize(self, replica: KnownReplica, need: Need) -> None:
         """Let a replica take what is known of it now, on the GPUs that it has."""
-        node = self.nodes[replica.node]
-        node.used -= replica.need
         replica.need = evolve(need, gpus=replica.need.gpus)
-        node.used += replica.need
-        self.weigh(node)
+        self.weigh(self.nodes[replica.node])
 
     def empty(self, node: KnownNode) -> list[KnownReplica]:
         """Take all replicas off a worker, and return them."""
         replicas = list(node.replicas.values())
         node.replicas.clear()
-        node.used = NOTHING
         self.weigh(node)
         return replicas
 

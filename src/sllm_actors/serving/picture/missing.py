@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from enum import Enum
 from itertools import islice
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from sllm_actors.models.byte_size import shown_bytes
 
@@ -15,7 +15,8 @@ from .fleet import WORKER, Fleet
 from .node import KnownNode, Link
 from .replica import KnownReplica
 from .room.fitting import fits_without
-from .room.need import Need, capacity
+from .room.ledger import capacity, whole_capacity
+from .room.need import Need
 
 SHOWN_WORKERS = 8
 """The most workers that a reason names; there may be hundreds."""
@@ -103,6 +104,9 @@ def _wanted(figures: set[Figure], need: Need) -> str:
     if figures == {Figure.MEMORY}:
         return f"{shown_bytes(need.memory)} of free memory"
     gpus = f"{need.gpus} free GPU{'s' if need.gpus != 1 else ''}"
+    if need.gpu_memory:
+        some = f"{need.gpus} GPUs" if need.gpus != 1 else "a GPU"
+        gpus = f"{shown_bytes(need.gpu_memory)} of free memory on {some}"
     if figures == {Figure.GPUS}:
         return gpus
     also = [f"{shown_bytes(need.memory)} of memory"] if need.memory else []
@@ -130,6 +134,12 @@ def _lack(node: KnownNode, deployment: Deployment, revision: Revision, now: floa
 def _gpus_free(node: KnownNode, need: Need) -> str:
     if node.gpus == 0:
         return "has no GPU"
+    if need.gpu_memory and node.inventory is not None:
+        size = max(gpu.memory_total for gpu in node.inventory.gpus)
+        largest = max(node.free.shares, default=0)
+        if need.gpu_memory > size:
+            return f"has only {shown_bytes(size)} on a GPU"
+        return f"has {shown_bytes(largest)} free on the GPU with the most: {_holders(node)}"
     return f"has only {node.gpus}" if need.gpus > node.gpus else f"has {node.free_gpus} of {node.gpus} free"
 
 
@@ -173,7 +183,7 @@ def refused_by_all(deployment: Deployment, revision: Revision, fleet: Fleet, now
     for node in fleet.nodes.values():
         if node.inventory is None or node.link is Link.DOWN or node.draining:
             continue
-        if not evolve(capacity(node.inventory), gpus=node.gpus).fits(deployment.need(revision, node.gpus)):
+        if not whole_capacity(node.inventory).fits(deployment.need(revision, node.gpus)):
             continue
         if node.lacks_label(revision.spec.node_selector):
             continue

@@ -12,7 +12,8 @@ from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.serving.messages import Inventory, WorkerAddress
 
 from .replica import KnownReplica
-from .room.need import NOTHING, Free, Need, capacity
+from .room.ledger import room_left
+from .room.need import Free
 
 RevisionKey = tuple[str, int]
 """The uid of a deployment, and the number of one of its revisions."""
@@ -61,7 +62,6 @@ class KnownNode:
         changes: The ``changes`` of that inventory.
         loaded: Whether the whole of its replicas is known in this life.
         replicas: Its replicas, by key.
-        used: What they take together.
         rejections: Revisions that it does not get for a while.
     """
 
@@ -80,7 +80,6 @@ class KnownNode:
     changes: int = 0
     loaded: bool = False
     replicas: dict[ReplicaKey, KnownReplica] = field(factory=dict)
-    used: Need = NOTHING
     rejections: dict[RevisionKey, Rejection] = field(factory=dict)
 
     @property
@@ -91,12 +90,12 @@ class KnownNode:
     @property
     def free_gpus(self) -> int:
         """How many of its GPUs no replica has, and engines can get."""
-        return max(0, self.free.gpus)
+        return self.free.gpus
 
     @property
     def free(self) -> Free:
         """What it has left for further replicas."""
-        return (capacity(self.inventory) if self.inventory else Free()).without(self.used)
+        return room_left(self.inventory, self.replicas.values()) if self.inventory else Free()
 
     @property
     def takes_replicas(self) -> bool:

@@ -369,9 +369,12 @@ class Picture:
             if (deployment := self.catalogue.by_id.get(report.id.deployment)) is not None:
                 self._mark(deployment)  # also if it is a rival
             return
-        before = replica.report
+        before, held = replica.report, replica.held
         changed = replica.told(report, now)
         self._measure(replica, before)
+        if replica.need.gpus and replica.held != held:
+            self.fleet.weigh(node)
+            self._offer(node, now)
         if changed and (deployment := self._owner(replica)) is not None:
             if replica.has_declined and report.id.key.revision in deployment.revisions:
                 self.planner.take_back(deployment, replica, now)

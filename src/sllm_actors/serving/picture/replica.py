@@ -102,6 +102,12 @@ class KnownReplica:
         return self.if_idle and self.report is not None and self.report.declined != self.declined
 
     @property
+    def held(self) -> tuple[object, ...]:
+        """What its report says of the GPUs that it has."""
+        report = self.report
+        return () if report is None else (report.state, report.level, report.devices, report.gpu_reserved)
+
+    @property
     def state(self) -> ReplicaState:
         """Its state; PENDING before the first report."""
         return ReplicaState.PENDING if self.report is None else self.report.state

@@ -15,16 +15,18 @@ LOOKED_AT = 32
 
 @frozen(order=True)
 class _Class:
-    """Needs that are nearly the same: ``octave`` is how many binary digits the bytes of memory have."""
+    """Needs that are nearly the same: ``octave`` and ``share`` are how many binary digits bytes have."""
 
     gpus: int
     octave: int
     slots: int
+    share: int
 
     @property
     def least(self) -> Need:
         """The least of them."""
-        return Need(self.gpus, 1 << (self.octave - 1) if self.octave else 0, self.slots)
+        memory, share = (1 << (octave - 1) if octave else 0 for octave in (self.octave, self.share))
+        return Need(self.gpus, memory, self.slots, share)
 
 
 class WaitingQueues:
@@ -90,4 +92,4 @@ class WaitingQueues:
 
 
 def _class(need: Need) -> _Class:
-    return _Class(need.gpus, need.memory.bit_length(), need.slots)
+    return _Class(need.gpus, need.memory.bit_length(), need.slots, need.gpu_memory.bit_length())

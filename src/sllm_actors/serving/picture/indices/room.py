@@ -28,17 +28,22 @@ class _Kind:
         gpus: How many are free.
         open: Whether another engine may run.
         octave: How many binary digits the bytes of free memory have.
+        share: The same of the GPU of which an engine can get the largest share.
     """
 
     has_gpus: bool
     gpus: int
     open: bool
     octave: int
+    share: int
 
     def may_fit(self, need: Need) -> bool:
         """Return whether a replica fits on these workers, or on some of them."""
-        slot = self.open or not need.slots
-        return slot and self.gpus >= need.gpus and self.octave >= _octave(need.memory)
+        if need.slots and not self.open:
+            return False
+        if need.gpu_memory:
+            return self.share >= _octave(need.gpu_memory) and self.octave >= _octave(need.memory)
+        return self.gpus >= need.gpus and self.octave >= _octave(need.memory)
 
 
 @define(eq=False)
@@ -80,7 +85,9 @@ class RoomIndex:
             free: What it has left.
             load: How many replicas it has.
         """
-        kind = _Kind(has_gpus, max(0, free.gpus), free.slots is None or free.slots > 0, _octave(free.memory))
+        open_ = free.slots is None or free.slots > 0
+        share = _octave(max(free.shares, default=0))
+        kind = _Kind(has_gpus, free.gpus, open_, _octave(free.memory), share)
         entry = _Entry(kind, free, load)
         known = self._entries.get(node)
         if known == entry:
@@ -160,16 +167,19 @@ class RoomIndex:
         """
         fit = (kind for kind in self._kinds if kind.may_fit(need if kind.has_gpus else need_without))
         for (has_gpus, _), alike in groupby(fit, lambda kind: (kind.has_gpus, kind.gpus)):
-            memory = (need if has_gpus else need_without).memory
+            wanted = need if has_gpus else need_without
+            memory = wanted.memory
             kinds = list(alike)
             surely = [kind for kind in kinds if kind.octave > _octave(memory) or not memory]
             for _, node in merge(*(self._workers[kind].by_load for kind in surely)):
-                yield node
+                if not wanted.gpu_memory or self._entries[node].free.has_gpus(wanted):
+                    yield node
             perhaps = [self._workers[kind].by_memory for kind in kinds if kind not in surely]
             for least, _, node in merge(*perhaps):
                 if -least < memory:
                     break
-                yield node
+                if not wanted.gpu_memory or self._entries[node].free.has_gpus(wanted):
+                    yield node
 
     def _of(self, nodes: Iterable[str], need: Need, need_without: Need) -> list[str]:
         """Return those of a few workers that have enough room, in the order of ``with_room``."""

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from sllm_actors.serving.picture.node import KnownNode
 from sllm_actors.serving.picture.replica import KnownReplica
 
-from .need import Need, total
+from .ledger import room_left
+from .need import Need
 
 
 def fits_without(node: KnownNode, need: Need, replicas: Iterable[KnownReplica]) -> bool:
@@ -16,6 +17,10 @@ def fits_without(node: KnownNode, need: Need, replicas: Iterable[KnownReplica]) 
     Args:
         node: The worker.
         need: What the replica would take there.
-        replicas: Replicas of that worker, each of them once.
+        replicas: Replicas of that worker.
     """
-    return node.free.beside(total(replica.need for replica in replicas)).fits(need)
+    if node.inventory is None:
+        return False
+    gone = {replica.key for replica in replicas}
+    left = [replica for key, replica in node.replicas.items() if key not in gone]
+    return room_left(node.inventory, left).fits(need)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from attrs import frozen
 
 from sllm_actors.engines.messages import ReplicaReport
 from sllm_actors.serving.deployment.spec import DeploymentSpec
-from sllm_actors.serving.messages import Inventory
 
 EXTERNAL = "external"
 """The backend of servers that other people run: of a worker they take nothing."""
@@ -19,7 +16,8 @@ class Need:
     """What a replica takes, from its order until its last process has ended.
 
     Attributes:
-        gpus: GPUs, as a whole.
+        gpus: How many GPUs.
+        gpu_memory: Bytes of each of these; 0 if it has them whole.
         memory: Bytes of the machine's memory.
         slots: Of the engines that the worker runs at a time.
     """
@@ -27,12 +25,7 @@ class Need:
     gpus: int = 0
     memory: int = 0
     slots: int = 0
-
-    def __add__(self, other: Need) -> Need:
-        return Need(self.gpus + other.gpus, self.memory + other.memory, self.slots + other.slots)
-
-    def __sub__(self, other: Need) -> Need:
-        return Need(self.gpus - other.gpus, self.memory - other.memory, self.slots - other.slots)
+    gpu_memory: int = 0
 
 
 NOTHING = Need()
@@ -40,7 +33,9 @@ NOTHING = Need()
 
 def need_of(spec: DeploymentSpec, gpus: int) -> Need:
     """Return what a replica takes on a worker that has so many GPUs."""
-    return Need(spec.gpus_on(gpus), spec.memory or 0, slots_of(spec.backend))
+    taken = spec.gpus_on(gpus)
+    share = (spec.gpu_memory or 0) if taken else 0
+    return Need(taken, spec.memory or 0, slots_of(spec.backend), share)
 
 
 def need_of_report(report: ReplicaReport) -> Need:
@@ -54,24 +49,21 @@ def slots_of(backend: str) -> int:
     return 0 if backend == EXTERNAL else 1
 
 
-def total(needs: Iterable[Need]) -> Need:
-    """Return what several replicas take together."""
-    return sum(needs, NOTHING)
-
-
 @frozen
 class Free:
-    """What a worker has left. A figure is less than 0 where it has lost what replicas have.
+    """What a worker has left; less than 0 of memory or slots where it has lost what replicas have.
 
     Attributes:
-        gpus: GPUs that no replica has, and engines can get.
+        gpus: GPUs that an engine can get whole.
         memory: Bytes of memory, or None where it is not limited.
         slots: How many more engines may run, or None where they are not limited.
+        shares: The bytes that engines can get of each GPU which no engine has whole, the most first.
     """
 
     gpus: int = 0
     memory: int | None = None
     slots: int | None = None
+    shares: tuple[int, ...] = ()
 
     def fits(self, need: Need) -> bool:
         """Return whether a replica finds all that it takes."""
@@ -79,7 +71,9 @@ class Free:
 
     def has_gpus(self, need: Need) -> bool:
         """Return whether there are enough GPUs for a replica."""
-        return not need.gpus or need.gpus <= self.gpus
+        if need.gpu_memory:
+            return need.gpus <= len(self.shares) and need.gpu_memory <= self.shares[need.gpus - 1]
+        return need.gpus <= self.gpus
 
     def has_memory(self, need: Need) -> bool:
         """Return whether there is enough memory for a replica."""
@@ -90,18 +84,14 @@ class Free:
         return not need.slots or self.slots is None or need.slots <= self.slots
 
     def without(self, need: Need) -> Free:
-        """Return what is left when a replica has what it takes."""
+        """Return what is left at least when a replica that fits has what it takes."""
+        shares = list(self.shares)
+        for _ in range(need.gpus if need.gpu_memory else 0):
+            share = min(each for each in shares if each >= need.gpu_memory)
+            shares[shares.index(share)] = share - need.gpu_memory
         return Free(
-            self.gpus - need.gpus,
+            max(0, self.gpus - need.gpus),
             None if self.memory is None else self.memory - need.memory,
             None if self.slots is None else self.slots - need.slots,
+            tuple(sorted(shares if need.gpu_memory else shares[need.gpus :], reverse=True)),
         )
-
-    def beside(self, need: Need) -> Free:
-        """Return what is left when a replica has given back what it took."""
-        return self.without(NOTHING - need)
-
-
-def capacity(inventory: Inventory) -> Free:
-    """Return what a worker has for replicas while it has none."""
-    return Free(inventory.usable_gpus, inventory.memory_budget or None, inventory.slots)
