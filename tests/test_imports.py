@@ -249,7 +249,7 @@ PURE_CORES = {
         "picture.room.ledger",
         "picture.room.need",
         "picture.settling",
-        "picture.tally",
+        "picture.indices.tally",
         "views.answers",
         "views.cursors",
         "views.deployments",

@@ -29,6 +29,7 @@ def test_every_option_arrives_in_its_place(sllm: Sllm, gateway: PlayedGateway) -
     ended = sllm(
         *("deploy", "--model", "m", "--backend", "external", "--source", "hf:a/b", "--num-gpus", "2"),
         *("--target", "4", "--min-instances", "0", "--max-instances", "3", "--keep-alive", "-1"),
+        *("--scale-down-delay", "0.5", "--priority", "-3", "--pinned"),
         *("--endpoint", "http://a:1", "--endpoint", "http://b:2", "--engine-arg", "dtype=auto"),
     )
     assert ended.code == 0
@@ -39,7 +40,15 @@ def test_every_option_arrives_in_its_place(sllm: Sllm, gateway: PlayedGateway) -
             "backend": "external",
             "source": "hf:a/b",
             "num_gpus": 2,
-            "auto_scaling_config": {"target": 4, "min_instances": 0, "max_instances": 3, "keep_alive": -1},
+            "priority": -3,
+            "pinned": True,
+            "auto_scaling_config": {
+                "target": 4,
+                "min_instances": 0,
+                "max_instances": 3,
+                "scale_down_delay": 0.5,
+                "keep_alive": -1,
+            },
             "endpoints": ["http://a:1", "http://b:2"],
             "backend_config": {"dtype": "auto"},
         }

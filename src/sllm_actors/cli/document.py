@@ -194,7 +194,7 @@ def build(
     Args:
         config: The content of a deployment file; empty without one.
         folder: The folder that relative paths of the command line are relative to.
-        scalars: The keys model, backend, source and num_gpus; None for those not given.
+        scalars: The keys at the top, as model and num_gpus; None for those not given.
         auto_scaling: The keys of ``auto_scaling_config``; None for those not given.
         endpoints: Addresses of external servers; they replace those of the file.
         engine_args: See ``engine_settings``. Settings win over those of the file; arguments go after its own.

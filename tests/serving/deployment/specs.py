@@ -27,8 +27,9 @@ SECRETS = st.dictionaries(st.sampled_from(["C", "D"]), st.just("env:X"), max_siz
 SCALINGS = st.builds(
     Scaling,
     target=st.integers(1, 4),
-    min_instances=st.integers(0, 2),
+    min_instances=st.none() | st.integers(0, 2),
     max_instances=st.integers(2, 4),
+    scale_down_delay=st.sampled_from([0.0, 300.0]),
     keep_alive=st.sampled_from([-1.0, 0.0, 60.0]),
 )
 COMMON: dict[str, Any] = {
@@ -38,6 +39,8 @@ COMMON: dict[str, Any] = {
     "drain_timeout": st.sampled_from([0.0, 30.0]),
     "hold_limit": st.sampled_from([0, 1024]),
     "hold_timeout": st.sampled_from([2.5, 300.0]),
+    "priority": st.integers(-1, 1),
+    "pinned": st.booleans(),
 }
 ENGINES = st.builds(
     DeploymentSpec,
@@ -75,7 +78,17 @@ JSON = st.recursive(
 )
 SCALING_KEYS = ["metric", "target", "target_ongoing_requests", "min_instances", "max_instances", "keep_alive"]
 SETTINGS_KEYS = ["torch_dtype", "dtype", "pretrained_model_name_or_path", "device_map", "x"]
-KEYS = ["model", "backend", "source", "num_gpus", "endpoint", "endpoints", "router_config", "hold_timeout"]
+KEYS = [
+    "model",
+    "backend",
+    "source",
+    "num_gpus",
+    "endpoint",
+    "endpoints",
+    "router_config",
+    "hold_timeout",
+    "pinned",
+]
 OLDER_SCALING = st.dictionaries(st.sampled_from(SCALING_KEYS), JSON, max_size=3)
 OLDER_SETTINGS = st.dictionaries(st.sampled_from(SETTINGS_KEYS), JSON, max_size=3)
 DOCUMENTS = st.builds(

@@ -127,7 +127,7 @@ def test_the_bundled_default_of_serverlessllm_deploys_with_warnings() -> None:
     }
     spec, warnings = read_document(json.dumps(document))
     assert spec.id == "facebook/opt-1.3b:vllm"
-    assert spec.scaling == Scaling(target=1, max_instances=10, keep_alive=0)
+    assert spec.scaling == Scaling(target=1, min_instances=0, max_instances=10, keep_alive=0)
     assert spec.settings == {"dtype": "float16"}
     assert [warning.split(" has no effect: ")[0] for warning in warnings] == [
         "router_config",
@@ -342,6 +342,14 @@ def test_the_largest_numbers_are_carried() -> None:
             "auto_scaling_config.max_instances",
             "auto_scaling_config.max_instances must be from 1 to 256, not 1000000000",
         ),
+        (
+            {"auto_scaling_config": {"scale_down_delay": -1}},
+            "auto_scaling_config.scale_down_delay",
+            "auto_scaling_config.scale_down_delay must be from 0 to 604800, not -1",
+        ),
+        ({"priority": 101}, "priority", "priority must be from -100 to 100, not 101"),
+        ({"pinned": "no"}, "pinned", 'pinned: "no" is not true or false'),
+        ({"pinned": 1}, "pinned", "pinned: 1 is not true or false"),
         (
             {"backend_config": {"pretrained_model_name_or_path": 5}},
             "backend_config.pretrained_model_name_or_path",

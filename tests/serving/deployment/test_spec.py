@@ -32,9 +32,10 @@ def test_a_backend_is_an_engines_name(name: str) -> None:
         DeploymentSpec(model="m", backend=name)
 
 
-def test_at_least_one_replica_runs() -> None:
+def test_one_replica_is_started_at_once_unless_a_minimum_says_how_many() -> None:
     assert DeploymentSpec(model="m").replicas == 1
     assert DeploymentSpec(model="m", scaling=Scaling(min_instances=3, max_instances=3)).replicas == 3
+    assert DeploymentSpec(model="m", scaling=Scaling(min_instances=0)).replicas == 0
 
 
 def test_an_external_deployment_has_one_replica_for_each_endpoint_in_turn() -> None:

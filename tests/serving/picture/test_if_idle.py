@@ -33,7 +33,7 @@ def test_what_is_idle_and_not_needed_stops() -> None:
     world, _, _ = too_many()
     assert world.states("a") == [(1, "ready")]
     (said,) = world.told("replica.stopped")
-    assert "there are more replicas than are needed now" in said
+    assert said.endswith("1 is enough")
 
 
 def test_what_is_busy_is_kept_and_ordered_to_stop_again_later() -> None:

@@ -219,7 +219,7 @@ def test_what_was_draining_when_the_head_started_is_not_adopted() -> None:
     assert world.states("a") == [(1, "draining")]
     world.end("a")
     assert known.uid in world.store.deletions
-    world.deploy("n")
+    world.deploy("n", **count(1))
     world.ready()
     (key,) = a.running
     world.say("a", key, ReplicaState.DRAINING)

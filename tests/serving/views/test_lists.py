@@ -204,9 +204,9 @@ def test_a_name_of_two_workers_is_refused_with_their_ids(world: World) -> None:
         (DescribeDeployments(limit=0), "limit", "limit must be from 1 to 1000, not 0"),
         (DescribeInstances(limit=1001), "limit", "limit must be from 1 to 1000, not 1001"),
         (
-            DescribeDeployments(state="redy"),
+            DescribeDeployments(state="x"),
             "state",
-            "state must be ready, asleep, starting, pending, failed, crash_loop or deleting, not 'redy'",
+            "state must be ready, asleep, starting, pending, idle, failed, crash_loop or deleting, not 'x'",
         ),
         (DescribeNodes(state="ready"), "state", "state must be up, suspect or down, not 'ready'"),
         (DescribeWorkers(state="ready"), "state", "state must be up, suspect or down, not 'ready'"),

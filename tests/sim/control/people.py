@@ -156,7 +156,11 @@ class People:
             "source": "/m.gguf",
             "num_gpus": self._dice.choice([0, 1, 1, 2]),
             "env": {"VERSION": wish.version},
-            "auto_scaling_config": {"min_instances": wish.replicas, "max_instances": 4},
+            "auto_scaling_config": {
+                "min_instances": wish.replicas,
+                "max_instances": 4,
+                "scale_down_delay": 5,
+            },
             "drain_timeout": 2,
             "startup_timeout": 20,
         }

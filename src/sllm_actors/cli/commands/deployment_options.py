@@ -11,6 +11,7 @@ from attrs import frozen
 
 from sllm_actors.cli import document
 from sllm_actors.cli.parameters import KEY_VALUE, FiniteRange, each_key_once
+from sllm_actors.serving.deployment.spec import MAX_PRIORITY
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -25,7 +26,10 @@ class DeploymentOptions:
     target: int | None
     min_instances: int | None
     max_instances: int | None
+    scale_down_delay: float | None
     keep_alive: float | None
+    priority: int | None
+    pinned: bool | None
     endpoints: tuple[str, ...]
     engine_args: tuple[str, ...]
     env: tuple[tuple[str, str], ...]
@@ -50,20 +54,25 @@ class DeploymentOptions:
         return document.options_as_typed(**self._given(identity))
 
     def _given(self, identity: Mapping[str, str | None]) -> dict[str, Any]:
-        whole = self.keep_alive is not None and self.keep_alive.is_integer()
+        scalars = {"source": self.source, "num_gpus": self.num_gpus, "priority": self.priority}
         return {
-            "scalars": {**identity, "source": self.source, "num_gpus": self.num_gpus},
+            "scalars": {**identity, **scalars, "pinned": self.pinned},
             "auto_scaling": {
                 "target": self.target,
                 "min_instances": self.min_instances,
                 "max_instances": self.max_instances,
-                "keep_alive": int(self.keep_alive or 0) if whole else self.keep_alive,
+                "scale_down_delay": _whole(self.scale_down_delay),
+                "keep_alive": _whole(self.keep_alive),
             },
             "endpoints": self.endpoints,
             "engine_args": self.engine_args,
             "variables": {"env": dict(self.env), "secret_env": dict(self.secret_env)},
             "keys": self.keys,
         }
+
+
+def _whole(seconds: float | None) -> float | None:
+    return int(seconds) if seconds is not None and seconds.is_integer() else seconds
 
 
 _OPTIONS = (
@@ -82,14 +91,28 @@ _OPTIONS = (
     click.option(
         "--min-instances",
         type=click.IntRange(min=0),
-        help="Fewest replicas; today so many run, and at least one.",
+        help="Fewest replicas, kept without requests; 0: none is started before the first request.",
     ),
     click.option("--max-instances", type=click.IntRange(min=1), help="Most replicas."),
+    click.option(
+        "--scale-down-delay",
+        type=FiniteRange(min=0),
+        metavar="SECONDS",
+        help="How long fewer replicas must be enough before some are stopped.",
+    ),
     click.option(
         "--keep-alive",
         type=FiniteRange(min=-1),
         metavar="SECONDS",
-        help="How long an idle replica is kept; -1: until its room is needed.",
+        help="How long replicas are kept after the last request; -1: until their room is needed.",
+    ),
+    click.option(
+        "--priority",
+        type=click.IntRange(-MAX_PRIORITY, MAX_PRIORITY),
+        help="Where room is short, a deployment with a higher one goes first.",
+    ),
+    click.option(
+        "--pinned/--no-pinned", default=None, help="Its replicas keep their room though others need it."
     ),
     click.option(
         "--endpoint",

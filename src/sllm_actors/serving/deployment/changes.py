@@ -38,6 +38,8 @@ POLICY: Final = (
     "aliases",
     "memory",
     "node_selector",
+    "priority",
+    "pinned",
 )
 """The attributes that a generation numbers."""
 

@@ -80,8 +80,8 @@ def _given_once(env: dict[str, str], secret_env: dict[str, str]) -> Iterator[Mis
         yield Mistake(f"{name} is given twice: in env and in secret_env", f"env.{name}")
 
 
-def _minimum_below_maximum(least: int, most: int) -> Iterator[Mistake]:
-    if least > most:
+def _minimum_below_maximum(least: int | None, most: int) -> Iterator[Mistake]:
+    if least is not None and least > most:
         yield Mistake(
             f"min_instances ({least}) is more than max_instances ({most})",
             "auto_scaling_config.min_instances",

@@ -27,17 +27,18 @@ _converter = Converter(forbid_extra_keys=True)
 
 def _strict(kind: type, *also: type) -> None:
     def structure(value: Any, _: type) -> Any:
-        if isinstance(value, bool) or not isinstance(value, (kind, *also)):
+        if (isinstance(value, bool) and kind is not bool) or not isinstance(value, (kind, *also)):
             raise TypeError(f"{shown(value)} is not {_KINDS[kind]}")
         return kind(value)
 
     _converter.register_structure_hook(kind, structure)
 
 
-_KINDS = {int: "a whole number", float: "a number", str: "a text"}
+_KINDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
 _strict(int)
 _strict(float, int)
 _strict(str)
+_strict(bool)
 attrs.resolve_types(Scaling)
 attrs.resolve_types(DeploymentSpec)
 _DEFAULTS: Final = DeploymentSpec(model="unnamed")

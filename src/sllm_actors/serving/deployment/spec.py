@@ -29,6 +29,9 @@ MAX_KEEP_ALIVE = 3650 * 86400.0  # ten years
 ROUTING_POLICIES = ("p2c", "round-robin", "session", "prefix")
 """How a gateway may choose a replica."""
 
+MAX_PRIORITY = 100
+"""The highest priority of a deployment; less this, the lowest."""
+
 MAX_ALIASES = 32
 """The most aliases of one deployment."""
 
@@ -68,15 +71,19 @@ class Scaling:
     Attributes:
         metric: What ``target`` counts; only ``concurrency`` (requests held and in flight) is known.
         target: How many requests at a time one replica should have.
-        min_instances: How many replicas are kept without any request.
+        min_instances: How many replicas are kept without any request; None: none is, but one is started
+            once, when the deployment is made.
         max_instances: The most replicas.
-        keep_alive: Seconds that an idle replica above the minimum is kept; -1: until its room is needed.
+        scale_down_delay: Seconds for which fewer replicas must have been enough before some are stopped.
+        keep_alive: Seconds for which replicas above the minimum are kept after the last request; -1: until
+            their room is needed.
     """
 
     metric: str = field(default="concurrency")
     target: int = field(default=8, validator=_between(1, 1_000_000))
-    min_instances: int = field(default=0, validator=_between(0, MAX_REPLICAS))
+    min_instances: int | None = field(default=None, validator=validators.optional(_between(0, MAX_REPLICAS)))
     max_instances: int = field(default=1, validator=_between(1, MAX_REPLICAS))
+    scale_down_delay: float = field(default=300.0, converter=float, validator=_between(0, MAX_SECONDS))
     keep_alive: float = field(
         default=-1.0, converter=float, validator=_between(0, MAX_KEEP_ALIVE, or_else=-1)
     )
@@ -219,6 +226,8 @@ class DeploymentSpec:
         max_concurrency: The most requests that one replica has at a time, of all gateways together; None:
             what its engine runs at a time, where that is known.
         aliases: Further names that clients may call the model by.
+        priority: Where room is short, deployments with a higher one go first.
+        pinned: Whether its replicas keep their room though others need it.
         env: Environment variables of the engine, by name, on top of those that every engine gets.
         secret_env: Further variables, by name; each value says where a worker finds the secret, see
             ``check_reference``.
@@ -253,6 +262,8 @@ class DeploymentSpec:
     routing_policy: str = field(default="p2c", converter=_todays_policy, validator=_known_policy)
     max_concurrency: int | None = field(default=None, validator=validators.optional(_between(1, 1_000_000)))
     aliases: tuple[str, ...] = field(default=(), converter=tuple, validator=_aliases)
+    priority: int = field(default=0, validator=_between(-MAX_PRIORITY, MAX_PRIORITY))
+    pinned: bool = field(default=False)
     env: dict[str, str] = field(factory=dict, validator=_variables, repr=False)
     secret_env: dict[str, str] = field(factory=dict, validator=_variables)
 
@@ -267,8 +278,10 @@ class DeploymentSpec:
 
     @property
     def replicas(self) -> int:
-        """How many replicas should run: one for each endpoint, else the minimum but at least one."""
-        return len(self.endpoints) or max(1, self.scaling.min_instances)
+        """How many replicas are started at once: one for each endpoint, else the minimum, or one if none is
+        given."""
+        least = self.scaling.min_instances
+        return len(self.endpoints) or (1 if least is None else least)
 
     def source_of(self, number: int) -> str:
         """Return the source of replica ``number``: of several endpoints they take one each, in turn."""

@@ -31,16 +31,18 @@ def change(deployment: Deployment, event: Asked, catalogue: Catalogue, planner: 
             deployment.revisions[revision.number] = revision
             catalogue.used(deployment.id, revision.number)
             deployment.target, deployment.generation = revision.number, generation
-            deployment.wanted = revision.spec.replicas
             deployment.paused, deployment.allow_downtime = "", allow_downtime
+            deployment.unproven = False
             catalogue.named(deployment)
         case PolicyChanged(_, records, generation):
+            least = deployment.spec.scaling.min_instances
             for record in records:
                 if record.revision in deployment.revisions:  # else nothing of it was left meanwhile
                     deployment.revisions[record.revision] = Revision.of(record)
             planner.repeat_orders(deployment)
             deployment.generation = generation
-            deployment.wanted = deployment.spec.replicas
+            if deployment.spec.scaling.min_instances != least:
+                deployment.scaler.hurried = True
             catalogue.named(deployment)
         case DeletionAsked():
             deployment.deleting = True

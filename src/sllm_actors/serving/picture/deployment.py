@@ -8,6 +8,7 @@ from attrs import define, field
 
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.engines.messages import ReplicaOrder
+from sllm_actors.serving.decisions.scaling import Scaler
 from sllm_actors.serving.deployment.changes import engine_hash
 from sllm_actors.serving.deployment.document import write_document
 from sllm_actors.serving.deployment.spec import DeploymentSpec
@@ -82,19 +83,27 @@ class Deployment:
         current: The revision that serves.
         target: The revision that it is to have: ``current`` but while one is rolled out.
         wanted: How many replicas should run.
+        needed: So many of them for a minimum or for requests that are there: the others only go on.
+        fewer: Why fewer are wanted than before; "" if they are not.
         generation: Rises with each change of its settings.
         deleting: Whether it is being deleted.
         paused: Why the rollout does not go on, by a person or by the head; "" if it does.
         allow_downtime: Whether the rollout may stop the last replica that serves.
+        unproven: Whether the revision that is rolled out was to begin without a replica: it counts as the one
+            that serves, but if its first start fails, it is rolled back.
         reserved: Replica numbers below this may have been given out, once that is in the store.
         usable: Replica numbers below this are reserved in the store.
         next_number: The next replica number.
         recovered: Whether it was taken back from workers, because the store did not know it.
+        loaded: Whether a replica of it has served since it was made.
         replicas: Its replicas, by key, with those that are ending.
         gateways: How many gateways share its replicas.
         wait: Set while a replica has no place.
         starts_in: See ``ServedModel``.
         wakes_in: See ``ServedModel``.
+        scaler: What is remembered of its load.
+        settled: Whether it is known what ran of it when the head started: before that, one is taken to run.
+        look_at: When it may want another number of replicas without an event; None if it does not.
         due: When its plan could change without an event; None if it cannot.
         route: What gateways were told last.
         written: What the store was told last.
@@ -107,19 +116,26 @@ class Deployment:
     current: int
     target: int
     wanted: int
+    needed: int = 0
+    fewer: str = ""
     generation: int = 1
     deleting: bool = False
     paused: str = ""
     allow_downtime: bool = False
+    unproven: bool = False
     reserved: int = 0
     usable: int = 0
     next_number: int = 0
     recovered: bool = False
+    loaded: bool = False
     replicas: dict[ReplicaKey, KnownReplica] = field(factory=dict)
     gateways: int = 1
     wait: PlacementWait | None = None
     starts_in: float = 0.0
     wakes_in: float = 0.0
+    scaler: Scaler = field(factory=Scaler)
+    settled: bool = True
+    look_at: float | None = None
     due: float | None = None
     route: ServedModel | None = None
     written: DeploymentRecord | None = None
@@ -135,7 +151,7 @@ class Deployment:
             revisions=revisions,
             current=record.current,
             target=target,
-            wanted=revisions[target].spec.replicas,
+            wanted=least_of(revisions[target].spec, loaded=record.loaded),
             generation=record.generation,
             deleting=record.deleting,
             paused=record.paused,
@@ -144,6 +160,7 @@ class Deployment:
             usable=record.reserved,
             next_number=record.reserved,
             recovered=record.recovered,
+            loaded=record.loaded,
             written=record,
         )
 
@@ -162,6 +179,7 @@ class Deployment:
             allow_downtime=self.allow_downtime,
             reserved=self.reserved,
             recovered=self.recovered,
+            loaded=self.loaded,
         )
 
     @property
@@ -178,9 +196,19 @@ class Deployment:
         """Return what a replica of one of its revisions takes on a worker that has so many GPUs."""
         return need_of(revision.spec, gpus)
 
+    @property
+    def next_due(self) -> float | None:
+        """When it is to be planned though nothing has happened to it; None: never."""
+        return min((each for each in (self.look_at, self.due) if each is not None), default=None)
+
     def running(self) -> list[KnownReplica]:
         """Return the replicas that are ordered to run."""
         return [replica for replica in self.replicas.values() if replica.ordered is Told.RUN]
+
+    def count_running(self) -> None:
+        """Want the replicas that run, at least: those that were found to run are not known to be too many."""
+        most = len(self.spec.endpoints) or self.spec.scaling.max_instances
+        self.wanted = max(self.wanted, min(len(self.running()) - self.rolling, most))
 
     def why_overdue(self) -> str:
         """Return in a few words that a replica found no place in time; "" if none waits, or not so long."""
@@ -192,6 +220,14 @@ class Deployment:
         """Return the same as a sentence, with what was missing when it became overdue."""
         why = self.why_overdue()
         return f"{why}: {self.wait.missing}" if why and self.wait is not None else ""
+
+
+def least_of(spec: DeploymentSpec, *, loaded: bool) -> int:
+    """Return the fewest replicas that a deployment has; ``loaded`` says whether one has served already.
+
+    One for each endpoint, else the minimum. Where none is given: one, until one has served.
+    """
+    return 0 if loaded and spec.scaling.min_instances is None and not spec.endpoints else spec.replicas
 
 
 def revision_record(uid: str, number: int, spec: DeploymentSpec, created: float) -> RevisionRecord:

@@ -14,14 +14,16 @@ from .replica import KnownReplica, is_crash_loop
 class DeploymentState(StrEnum):
     """How a deployment is: its best replica speaks for it.
 
-    ``FAILED``: it ended, or found no place in time, and is tried again; ``CRASH_LOOP``: it failed three times
-    in a row or more; ``DELETING``: its replicas are ending.
+    ``IDLE``: none is wanted before the next request; ``FAILED``: it ended, or found no place in time, and is
+    tried again; ``CRASH_LOOP``: it failed three times in a row or more; ``DELETING``: its replicas are
+    ending.
     """
 
     READY = "ready"
     ASLEEP = "asleep"
     STARTING = "starting"
     PENDING = "pending"
+    IDLE = "idle"
     FAILED = "failed"
     CRASH_LOOP = "crash_loop"
     DELETING = "deleting"
@@ -54,6 +56,8 @@ def spoken_for(deployment: Deployment) -> tuple[DeploymentState, KnownReplica | 
         ):
             worst = replica
     for replica_state, state in _SPEAKERS.items():
+        if state not in _SERVING and not deployment.wanted:
+            return DeploymentState.IDLE, None
         if worst is not None and state not in _SERVING:
             return DeploymentState.CRASH_LOOP, worst
         if replica_state in best:

@@ -13,10 +13,10 @@ from sllm_actors.serving.messages import Inventory
 
 from .indices.labels import LabelIndex
 from .indices.room import RoomIndex
+from .indices.tally import Tally
 from .node import KnownNode, Link, Rejection, RevisionKey
 from .replica import KnownReplica
 from .room.need import Need
-from .tally import Tally
 
 GRACE = 10.0
 """Seconds that a worker may be without a link before its replicas are replaced."""

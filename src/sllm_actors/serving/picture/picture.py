@@ -41,6 +41,7 @@ from .node import KnownNode, Link
 from .planner import Planner
 from .recovery import Recovery
 from .replica import KnownReplica, Told
+from .scaling import look, scale
 from .settling import SETTLE_TIME, Settling
 from .tiers.measuring import expect, learn
 
@@ -72,7 +73,7 @@ class Picture:
         catalogue: The deployments.
         states: How many deployments are in which state.
         planner: What is decided for each deployment.
-        demand: What clients want of the deployments. Nothing is planned by it yet.
+        demand: What clients want of the deployments.
         costs: What starts and wakes of replicas have taken.
         settling: What is waited for before orders are given for what was deployed before the start.
     """
@@ -109,6 +110,7 @@ class Picture:
         for displaced in self.catalogue.displaced:
             self.planner.effects.writes.append(RemoveDeployment(displaced.uid, wall))
         for deployment in self.catalogue.by_uid.values():  # gateways go on with what was deployed before
+            deployment.wanted, deployment.settled = max(1, deployment.wanted), False
             self.planner.publish(deployment)
             self.states.put(deployment)
         self._settle_if_due(now)
@@ -129,7 +131,8 @@ class Picture:
             case InventoryReported():
                 self._inventory(event, now)
             case DemandReported(gateway, put, removed):
-                self._share(self.demand.report(gateway, put, removed, now))
+                names = self.demand.report(gateway, put, removed, now)
+                self._heed(names.union(removed), now)
             case NodeUp(node, role, host, incarnation):
                 known = self.fleet.link_up(node, role, host, incarnation, now)
                 if known is not None:
@@ -173,8 +176,9 @@ class Picture:
             if deployment is None or deployment.id in self._held:
                 continue
             self._recovery.mind_rivals(deployment, now)
+            scale(deployment, self.demand.of(deployment.id), self.planner.effects, now)
             self.planner.plan(deployment, now, wall)
-            self._timers.set(uid, deployment.due)
+            self._timers.set(uid, deployment.next_due)
             self._count(deployment)
 
     def is_planned(self, deployment: Deployment) -> bool:
@@ -230,7 +234,7 @@ class Picture:
     def _pass_time(self, now: float) -> None:
         for node in self.fleet.expired(now):
             self._give_up(node)
-        self._share(self.demand.expire(now))
+        self._heed(self.demand.expire(now), now)
         for uid in self._timers.pop(now):
             self._mark(self.catalogue.by_uid[uid])
         self._settle_if_due(now)
@@ -242,13 +246,21 @@ class Picture:
             for uid in self.catalogue.forget_deletions(self.wall(now), self.wall(self.fleet.heard)):
                 self.planner.effects.writes.append(DropDeletion(uid))
 
-    def _share(self, names: Iterable[str]) -> None:
-        """Tell gateways between how many of them the replicas of these deployments are shared."""
+    def _heed(self, names: Iterable[str], now: float) -> None:
+        """Take note that clients may want something else of these deployments. Most changes plan nothing."""
         for name in names:
             deployment = self.catalogue.by_id.get(name)
-            if deployment is not None and deployment.gateways != (shared := self.demand.sharing(name)):
+            if deployment is None or deployment.deleting:
+                continue
+            decision = look(deployment, self.demand.of(name), now)
+            shared = self.demand.sharing(name)
+            answer = (decision.wanted, decision.needed, shared)
+            if answer != (deployment.wanted, deployment.needed, deployment.gateways):
                 deployment.gateways = shared
                 self._mark(deployment)
+            elif self.is_planned(deployment):
+                deployment.look_at = decision.due
+                self._timers.set(deployment.uid, deployment.next_due)
 
     def _forget_due(self) -> float | None:
         """Return when to look for deletions that may be forgotten, or None while there is none."""

@@ -272,7 +272,6 @@ class Planner:
         sentence = f"revision {failed.number} was rolled back to {deployment.current}: {reason}"
         self.effects.note(deployment.id, "rollout.rolled_back", sentence, revision=failed.number)
         deployment.target = deployment.current
-        deployment.wanted = deployment.spec.replicas
         deployment.paused, deployment.allow_downtime = "", False
         self._settle_wait(deployment)
 

@@ -25,7 +25,7 @@ from sllm_actors.serving.deployment.problem import DeploymentProblem
 from sllm_actors.serving.store.records import PutRevision, RevisionRecord
 
 from .catalogue import Catalogue
-from .deployment import NUMBERS, Deployment, Revision, order_for
+from .deployment import NUMBERS, Deployment, Revision, least_of, order_for
 from .fleet import Fleet
 from .node import KnownNode
 from .planner import Planner
@@ -179,6 +179,8 @@ class Recovery:
         if replica.report is not None and replica.report.level is not None:
             replica.order_if_idle(sleep=replica.report.level)  # it sleeps: nothing has changed that
         deployment.replicas[key] = replica
+        if deployment.settled:
+            deployment.count_running()
         deployment.next_number = max(deployment.next_number, key.number + 1)
         self._planner.effects.orders[replica.node, key] = order_for(revision, replica)
 
@@ -239,10 +241,11 @@ class Recovery:
             revisions={revision.number: revision},
             current=revision.number,
             target=revision.number,
-            wanted=max(revision.spec.replicas, running),
+            wanted=max(least_of(revision.spec, loaded=True), running),
             reserved=highest + 1 + NUMBERS,
             next_number=highest + 1,
             recovered=True,
+            loaded=True,
         )
         self._catalogue.add(deployment)
         self.claimed(deployment.id)

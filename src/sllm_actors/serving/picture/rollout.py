@@ -101,7 +101,8 @@ def plan(deployment: Deployment, workers: Workers, now: float) -> Plan:
         kept = (held or replica.key.revision == todo.revision) and not workers.drains(replica.node)
         (keep if kept else leave).append(replica)
     most = deployment.revisions[todo.revision].spec.scaling.max_instances
-    keep = _without_surplus(keep, turns, wanted, most, todo, now)
+    surplus = deployment.fewer or "there are more replicas than wanted"
+    keep = _without_surplus(keep, turns, wanted, most, surplus, todo, now)
     _stop_leaving(deployment, keep, leave, wanted, todo, workers, now)
     left = len(keep) + len(leave) - sum(replica in leave for replica, _ in todo.stop)
     surge = bool(leave) or any(replica.key.revision != todo.revision for replica in keep)
@@ -110,7 +111,7 @@ def plan(deployment: Deployment, workers: Workers, now: float) -> Plan:
     todo.move = [each for each in keep if each.unfit or (steady and each.failures >= CRASH_LOOP)]
     old = any(replica.key.revision != deployment.target for replica in running)
     serving = sum(replica.serves for replica in keep)
-    todo.finished = deployment.rolling and not held and not old and serving >= wanted
+    todo.finished = deployment.rolling and not held and not old and serving >= max(1, wanted)
     return todo
 
 
@@ -121,8 +122,9 @@ def _why_failed(deployment: Deployment, running: list[KnownReplica], now: float,
         if replica.key.revision != deployment.target or replica.serves or replica.unfit:
             continue
         reason = replica.report.reason if replica.report is not None else ""
-        if replica.failures >= CRASH_LOOP:
-            return f"it failed {replica.failures} times in a row: {reason}"
+        if replica.failures >= (1 if deployment.unproven else CRASH_LOOP):
+            times = f" {replica.failures} times in a row" if replica.failures > 1 else ""
+            return f"it failed{times}: {reason}"
         if replica.state in (ReplicaState.STARTING, ReplicaState.FAILED):
             if now >= replica.since + patience:
                 return f"it was not ready within {patience:g} s" + (f": {reason}" if reason else "")
@@ -131,9 +133,9 @@ def _why_failed(deployment: Deployment, running: list[KnownReplica], now: float,
 
 
 def _without_surplus(
-    keep: list[KnownReplica], turns: int, wanted: int, most: int, todo: Plan, now: float
+    keep: list[KnownReplica], turns: int, wanted: int, most: int, surplus: str, todo: Plan, now: float
 ) -> list[KnownReplica]:
-    """Stop those of ``keep`` that are too many, and return the others."""
+    """Stop those of ``keep`` that are too many, with ``surplus`` as the reason, and return the others."""
     kept: list[KnownReplica] = []
     others: list[KnownReplica] = []  # of the new revision, while the rollout is paused
     taken: dict[int, int] = {}
@@ -147,14 +149,14 @@ def _without_surplus(
         if taken[turn] <= (1 if turns else wanted):
             kept.append(replica)
         elif turns or taken[turn] > most:
-            todo.stop.append((replica, "there are more replicas than wanted"))
+            todo.stop.append((replica, surplus))
         elif now >= replica.busy_until:
-            todo.release.append((replica, "there are more replicas than are needed now"))
+            todo.release.append((replica, surplus))
         else:
             kept.append(replica)
             todo.due_at(replica.busy_until)
     spare = max(0, wanted + 1 - len(kept))
-    todo.stop += [(replica, "there are more replicas than wanted") for replica in others[spare:]]
+    todo.stop += [(replica, surplus) for replica in others[spare:]]
     return kept + others[:spare]
 
 

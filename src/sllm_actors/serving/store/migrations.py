@@ -116,7 +116,12 @@ def _to_3(connection: Connection, _store: str) -> None:
     connection.execute(sa.text("DROP TABLE journal_2"))
 
 
-MIGRATIONS: list[Callable[[Connection, str], None]] = [_make_1, _to_2, _to_3]
+def _to_4(connection: Connection, _store: str) -> None:
+    """Let deployments be without a replica, once one has served."""
+    connection.execute(sa.text("ALTER TABLE deployments ADD COLUMN loaded BOOLEAN NOT NULL DEFAULT FALSE"))
+
+
+MIGRATIONS: list[Callable[[Connection, str], None]] = [_make_1, _to_2, _to_3, _to_4]
 """Step n makes schema n + 1 of schema n; schema 0 is a database that holds nothing. A step takes a connection
 in a transaction and the name of the store, and raises ``StoreProblem`` for what it cannot take along."""
 

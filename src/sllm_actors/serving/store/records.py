@@ -32,6 +32,8 @@ class DeploymentRecord:
         allow_downtime: Whether its roll-out may stop the last replica of the current revision.
         reserved: Replica numbers below this one may have been given out.
         recovered: Whether it was taken back from workers that ran it, unknown to the store.
+        loaded: Whether a replica of it has served since it was made: without a minimum of replicas, one is
+            started until one has.
     """
 
     uid: str
@@ -45,6 +47,7 @@ class DeploymentRecord:
     allow_downtime: bool = False
     reserved: int = 0
     recovered: bool = False
+    loaded: bool = False
 
 
 @frozen

@@ -28,6 +28,7 @@ DEPLOYMENTS = sa.Table(
     sa.Column("allow_downtime", sa.Boolean, nullable=False),
     sa.Column("reserved", sa.BigInteger, nullable=False),
     sa.Column("recovered", sa.Boolean, nullable=False),
+    sa.Column("loaded", sa.Boolean, nullable=False),
 )
 REVISIONS = sa.Table(
     "revisions",

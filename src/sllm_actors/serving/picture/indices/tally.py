@@ -6,7 +6,7 @@ from collections import Counter
 
 from attrs import frozen
 
-from .node import KnownNode
+from sllm_actors.serving.picture.node import KnownNode
 
 
 @frozen

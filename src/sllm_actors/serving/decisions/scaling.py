@@ -1,0 +1,242 @@
+"""How many replicas a deployment should have. Pure, for one deployment.
+
+- From zero: the first request starts one at once.
+- Up: as many as the mean load of the last 60 s needs, at ``target`` requests each, once that is more than
+  ``BAND`` above what there is. Twice what serves, by the mean of the last 6 s, is a *panic*: the most that
+  was needed since its beginning is wanted then, and nothing is given back before 60 s without a further one.
+- Down: after fewer have been enough for ``scale_down_delay``, to the most that were needed meanwhile, but at
+  a time to no less than half of those that serve.
+- To the minimum: after ``keep_alive`` without any request.
+
+Replicas that start count like those that serve. One that is *stuck* (past its deadline, or failing again and
+again) does not count: while there are requests another one is wanted beside it, so that it holds up nothing.
+"""
+
+from __future__ import annotations
+
+from math import ceil
+from typing import Final
+
+from attrs import define, field, frozen
+
+from .load import SPAN, Load
+
+PANIC_SPAN: Final = 6.0
+"""Seconds over which the mean tells a panic."""
+
+PANIC_ENDS: Final = 60.0
+"""Seconds without a further panic after which one ends."""
+
+BAND: Final = 0.1
+"""By what part of itself a number of replicas may be too small or too large before that counts."""
+
+LOOK_UP: Final = 1.0
+"""Seconds between two looks at a load that may soon need more replicas."""
+
+LOOK_DOWN: Final = 5.0
+"""Seconds between two looks at a load that may soon need fewer."""
+
+_SLACK = 1e-9  # a mean is a sum of fractions: 8.000000001 requests are 8
+
+
+@frozen
+class ScalingPolicy:
+    """What a deployment says about its scaling, as it holds now.
+
+    Attributes:
+        target: How many requests at a time one replica should have.
+        least: The fewest replicas.
+        most: The most.
+        scale_down_delay: Seconds for which fewer must have been enough before some are stopped.
+        keep_alive: Seconds without a request after which only ``least`` are kept; -1: never.
+    """
+
+    target: int = 8
+    least: int = 0
+    most: int = 1
+    scale_down_delay: float = 300.0
+    keep_alive: float = -1.0
+
+
+@frozen
+class Counts:
+    """How many of the replicas that should run are how.
+
+    Attributes:
+        serving: Requests can go to them.
+        starting: They start, and are not late.
+        stuck: The others: they are late, or fail again and again.
+    """
+
+    serving: int = 0
+    starting: int = 0
+    stuck: int = 0
+
+
+@frozen
+class Decision:
+    """How many replicas there should be.
+
+    Attributes:
+        wanted: So many should run.
+        needed: So many of them for a minimum or for requests that are there: others only go on, and nothing
+            has to make room for them.
+        reason: Why ``wanted`` is another number than before, in part of a sentence; "" while it is the same.
+        due: When the answer may be another one though nothing happens, on the caller's clock; None: never.
+    """
+
+    wanted: int
+    needed: int
+    reason: str = ""
+    due: float | None = None
+
+
+@define(eq=False)
+class Scaler:
+    """What has to be remembered of one deployment between two decisions.
+
+    Attributes:
+        load: Its requests, those that are held and those in flight.
+        rest: When its last request ended, or when it was made; None while it has one.
+        uses: How many requests have begun, as far as that is told.
+        wish: The last wish of a client for how many seconds its replicas are kept, negative for always; None
+            if the last one wished nothing.
+        panic: The most that was needed since the panic began; 0 without one.
+        panic_seen: When that was last so bad.
+        lower: Since when how many replicas have been enough, while that is fewer than are wanted: the
+            earliest time with the largest number first.
+        hurried: Whether fewer are to be wanted without a delay, if they are enough.
+    """
+
+    load: Load = field(factory=Load)
+    rest: float | None = None
+    uses: int = 0
+    wish: float | None = None
+    panic: int = 0
+    panic_seen: float = 0.0
+    lower: list[tuple[float, int]] = field(factory=list)
+    hurried: bool = False
+
+    def take(self, requests: int, uses: int, wish: float | None, now: float) -> None:
+        """Take how many requests there are now.
+
+        Args:
+            requests: How many are held and in flight.
+            uses: How many have begun. It may begin anew; while it is 0, nothing is told of a ``wish``.
+            wish: See ``wish``.
+            now: Seconds on a clock that does not go back.
+        """
+        self.load.set(requests, now)
+        if requests:
+            self.rest = None
+        elif self.rest is None or uses > self.uses:
+            self.rest = now
+        self.uses = uses
+        if uses:
+            self.wish = wish
+
+    def keeps(self, policy: ScalingPolicy) -> float:
+        """Return for how many seconds without a request replicas are kept; -1: for as long as may be."""
+        longest, wish = policy.keep_alive, self.wish
+        if wish is None or wish < 0 or 0 <= longest < wish:
+            return longest
+        return wish
+
+
+def decide(scaler: Scaler, wanted: int, counts: Counts, policy: ScalingPolicy, now: float) -> Decision:
+    """Return how many replicas a deployment should have.
+
+    Asked twice at one time it gives the same answer, if ``wanted`` is the first answer then.
+
+    Args:
+        scaler: Its memory, which has taken the requests of now.
+        wanted: How many should run by the decision before.
+        counts: How those are that run.
+        policy: What the deployment says.
+        now: Seconds on the clock of the scaler.
+    """
+    requests, least, most = scaler.load.value, policy.least, max(policy.most, policy.least)
+    simple = max(most, wanted) <= 1  # then no mean tells anything new
+    mean = 0.0 if simple else scaler.load.mean(SPAN, now)
+    want = 0
+    if requests:
+        want = 1 if simple else _want(scaler, mean, wanted, counts, policy.target, now)
+        want += counts.stuck if counts.serving else min(counts.stuck, 1)
+    needed = min(max(want, least), most)
+    if wanted < least:
+        return Decision(needed, needed, f"at least {least} should run", now + LOOK_UP)
+    if needed > wanted:
+        scaler.lower.clear()
+        held = f"{requests} request{'' if requests == 1 else 's'} held and in flight"
+        return Decision(needed, needed, f"{held}, {policy.target} each", now + LOOK_UP)
+    if wanted > most:
+        return Decision(most, needed, f"at most {most} may run", now + LOOK_UP)
+    due: list[float] = []
+    might_grow = not simple and requests and wanted < most
+    if might_grow and max(requests, scaler.load.peak(now)) > policy.target * wanted:
+        due.append(now + LOOK_UP)
+    keep_alive = scaler.keeps(policy)
+    if scaler.rest is not None and wanted > least and keep_alive >= 0:
+        if now >= scaler.rest + keep_alive:
+            scaler.lower.clear()
+            reason = f"no request for {keep_alive:g} s" if keep_alive else "no request is left"
+            return Decision(least, needed, reason)
+        due.append(scaler.rest + keep_alive)
+    floor = max(least, 1)
+    if wanted > floor:
+        fewer, reason = _fewer(scaler, mean, wanted, floor, counts, policy, now, due)
+        if fewer < wanted:
+            return Decision(fewer, needed, reason, now + LOOK_DOWN)
+    return Decision(wanted, needed, "", min(due, default=None))
+
+
+def _want(scaler: Scaler, mean: float, wanted: int, counts: Counts, target: int, now: float) -> int:
+    """Return how many replicas the requests need, of which there are some."""
+    at_once = ceil(scaler.load.mean(PANIC_SPAN, now) / target - _SLACK)
+    if scaler.panic and now >= scaler.panic_seen + PANIC_ENDS:
+        scaler.panic = 0
+    if at_once >= 2 * max(1, counts.serving):
+        scaler.panic, scaler.panic_seen = max(scaler.panic, at_once), now
+    want = ceil(mean / target - _SLACK)
+    if mean <= (1 + BAND) * target * wanted:
+        want = min(want, wanted)
+    return max(1, want, scaler.panic)
+
+
+def _fewer(
+    scaler: Scaler,
+    mean: float,
+    wanted: int,
+    floor: int,
+    counts: Counts,
+    policy: ScalingPolicy,
+    now: float,
+    due: list[float],
+) -> tuple[int, str]:
+    """Return how many of ``wanted`` replicas are enough, and why; add to ``due`` when to look again."""
+    if scaler.panic and now < scaler.panic_seen + PANIC_ENDS:
+        scaler.lower.clear()
+        due.append(scaler.panic_seen + PANIC_ENDS)
+        return wanted, ""
+    enough = max(floor, ceil(mean / policy.target - _SLACK))
+    if enough >= wanted or mean >= (1 - BAND) * policy.target * wanted:
+        scaler.lower.clear()
+        if scaler.load.value < (1 - BAND) * policy.target * wanted:
+            due.append(now + LOOK_DOWN)
+        return wanted, ""
+    if scaler.hurried:
+        return enough, f"{enough} {'is' if enough == 1 else 'are'} enough"
+    begun = now
+    while scaler.lower and (scaler.lower[-1][1] <= enough or scaler.lower[-1][1] >= wanted):
+        begun, _ = scaler.lower.pop()
+    scaler.lower.append((begun, enough))
+    delay = policy.scale_down_delay
+    over = [most for since, most in scaler.lower if now >= since + delay]
+    due += [since + delay for since, _ in scaler.lower[len(over) :][:1]]
+    if not over:
+        return wanted, ""
+    fewer = min(wanted, max(over[-1], counts.serving // 2))
+    if fewer > over[-1]:  # the rest goes after a further delay
+        scaler.lower = [(now, most) for _, most in scaler.lower[-1:]]
+        due.append(now + delay)
+    return fewer, f"{fewer} {'has' if fewer == 1 else 'have'} been enough for {delay:g} s"

@@ -1,0 +1,151 @@
+"""How many replicas there are by what clients want, in a world of workers that obey."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sllm_actors.engines.messages import ReplicaState
+from sllm_actors.serving.messages import Demand
+from sllm_actors.serving.picture.deployment import Deployment
+from sllm_actors.serving.picture.deployment_state import DeploymentState, spoken_for
+from sllm_actors.serving.picture.events import DemandReported
+
+from .world import World
+
+ID = "m:command"
+
+
+def scaled(least: int | None = None, most: int = 4, **more: Any) -> dict[str, Any]:
+    """Return the keys of a document with a target of 8 requests."""
+    given = {} if least is None else {"min_instances": least}
+    return {"auto_scaling_config": {**given, "max_instances": most, **more}}
+
+
+def wants(world: World, held: int = 0, in_flight: int = 0, gateway: str = "g") -> None:
+    """Let a gateway say what its clients want; without any request, they want nothing any more."""
+    if held or in_flight:
+        world.send(DemandReported(gateway, (Demand(ID, held, in_flight),)))
+    else:
+        world.send(DemandReported(gateway, (), (ID,)))
+
+
+def passes(world: World, seconds: float, held: int = 0, in_flight: int = 0) -> None:
+    """Let time pass while a gateway renews each second what its clients want."""
+    for _ in range(round(seconds)):
+        wants(world, held, in_flight)
+        world.wait(1.0)
+
+
+def replicas(world: World) -> int:
+    return sum(world.where(ID).values())
+
+
+def state(deployment: Deployment) -> DeploymentState:
+    return spoken_for(deployment)[0]
+
+
+def test_without_a_minimum_one_replica_is_started_once_and_stays() -> None:
+    world = World()
+    world.worker("a")
+    known = world.deploy("m", **scaled())
+    assert replicas(world) == 1
+    world.ready()
+    assert known.loaded
+    world.wait(86400.0)
+    assert (replicas(world), known.wanted, known.needed) == (1, 1, 0)
+
+
+def test_that_a_replica_has_served_once_outlives_the_head() -> None:
+    world = World()
+    world.worker("a")
+    world.deploy("m", **scaled())
+    world.ready()
+    world.machines["a"].running.clear()
+    world.restart_head()
+    assert replicas(world) == 0
+    known = world.picture.catalogue.by_id[ID]
+    assert state(known) is DeploymentState.IDLE
+    wants(world, held=1)
+    assert replicas(world) == 1
+
+
+def test_with_a_minimum_of_0_nothing_starts_before_the_first_request() -> None:
+    world = World()
+    world.worker("a")
+    known = world.deploy("m", **scaled(0, keep_alive=60))
+    assert (replicas(world), state(known)) == (0, DeploymentState.IDLE)
+    wants(world, held=1)
+    assert replicas(world) == 1
+    assert world.told("deployment.scaled") == ["from 0 to 1: 1 request held and in flight, 8 each"]
+    world.ready()
+    wants(world)
+    world.wait(59.0)
+    assert replicas(world) == 1
+    world.wait(2.0)
+    world.end("a")
+    assert (replicas(world), state(known)) == (0, DeploymentState.IDLE)
+    assert world.told("deployment.scaled")[1] == "from 1 to 0: no request for 60 s"
+
+
+def test_a_replica_that_is_used_is_not_stopped_for_idleness() -> None:
+    world = World()
+    world.worker("a")
+    world.deploy("m", **scaled(0, keep_alive=0))
+    passes(world, 100.0, held=1)
+    world.ready()
+    passes(world, 1000.0, in_flight=1)
+    assert replicas(world) == 1
+    wants(world)
+    assert replicas(world) == 0
+
+
+def test_more_run_under_load_and_fewer_after_a_delay() -> None:
+    world = World()
+    for name in "abcd":
+        world.worker(name)
+    known = world.deploy("m", **scaled(0))
+    passes(world, 1.0, held=17)
+    assert replicas(world) == 1, "the first request starts one"
+    passes(world, 10.0, held=17)
+    assert replicas(world) == 3
+    world.ready()
+    passes(world, 200.0, in_flight=17)
+    passes(world, 250.0, in_flight=1)
+    assert replicas(world) == 3
+    passes(world, 150.0, in_flight=1)
+    for name in "abcd":
+        world.end(name)
+    assert (replicas(world), known.wanted) == (1, 1)
+    assert world.told("deployment.scaled")[-1].startswith("from ")
+
+
+def test_a_gateway_that_dies_takes_its_demand_with_it() -> None:
+    world = World()
+    world.worker("a")
+    world.deploy("m", **scaled(0, keep_alive=10))
+    wants(world, held=1)
+    world.ready()
+    world.wait(14.0)
+    assert replicas(world) == 1
+    world.wait(2.0)
+    assert replicas(world) == 0
+
+
+def test_a_revision_made_while_nothing_runs_is_rolled_back_by_its_first_failure() -> None:
+    world = World()
+    a = world.worker("a")
+    known = world.deploy("m", **scaled(0))
+    wants(world, held=1)
+    world.ready()
+    wants(world)
+    world.update(known, **scaled(0, keep_alive=0), backend_config={"command": ["other"]})
+    world.end("a")
+    assert (replicas(world), known.target) == (0, 2)
+    wants(world, held=1)
+    (key,) = a.running
+    assert key.revision == 2
+    world.say("a", key, ReplicaState.FAILED, failures=1, reason="it cannot")
+    assert world.told("rollout.rolled_back") == ["revision 2 was rolled back to 1: it failed: it cannot"]
+    world.end("a")
+    world.ready()
+    assert world.states("a") == [(1, "ready")]
