@@ -85,6 +85,7 @@ TESTS = {
         "path/test_failover",
         "path/test_model_name",
         "path/test_reading",
+        "path/test_repeated_head",
         "routing/test_balancer",
         "routing/test_balancer_routes",
         "routing/test_board",

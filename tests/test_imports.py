@@ -172,6 +172,7 @@ PURE_CORES = {
         "path.engines.request",
         "path.failover",
         "path.reading",
+        "path.repeated_head",
         "headers",
         "hops",
         "path.answers.model_name",

@@ -62,7 +62,8 @@ class Destination:
     made: str = ""
 
 
-_BY_BODY = Destination(ModelIn.BODY)
+BY_BODY = Destination(ModelIn.BODY)
+"""What each request says that names the model in its body."""
 
 
 def destination_of(method: str, path: bytes, query: bytes) -> Destination | None:
@@ -78,9 +79,9 @@ def destination_of(method: str, path: bytes, query: bytes) -> Destination | None
     """
     if method == "POST":
         if path in _COMMON:
-            return _BY_BODY
+            return BY_BODY
         if not path.rstrip(b"/").endswith(b"/cancel"):
-            return _BY_BODY if _FOR_ENGINES.fullmatch(path) else None
+            return BY_BODY if _FOR_ENGINES.fullmatch(path) else None
     elif method not in ("GET", "DELETE"):
         return None
     if not _FOR_ENGINES.fullmatch(path):

@@ -7,12 +7,13 @@ from typing import Protocol
 
 from sllm_actors.api_error import ApiError
 from sllm_actors.engines.identity import ReplicaId
-from sllm_actors.gateway.headers import Headers, for_client, is_event_stream, without_length
+from sllm_actors.gateway.headers import Headers
 from sllm_actors.gateway.routing.route import Route, Upstream
 
 from .answers.assembly import ASSEMBLIES
 from .answers.identified import Identified
 from .answers.relays import Relay, relay_for
+from .engines.answer_head import AnswerHead
 from .engines.broke import EngineBroke
 from .engines.connection import EngineConnection
 from .engines.connector import Connector
@@ -184,14 +185,14 @@ class Attempt:
 
     # ---- Caller
 
-    def answer_came(self, status: int, headers: Headers, body: bytes) -> None:
+    def answer_came(self, head: AnswerHead, body: bytes) -> None:
         """See ``engine_connection.Caller``. This is how most plain answers come, so it is short."""
-        if self._is_passed_on and status not in FAULTY_STATUS and not is_event_stream(headers):
+        if head.passed is not None and self._is_passed_on and head.status not in FAULTY_STATUS:
             if not self._over:
                 self._over, self._connection = True, None
-                self._owner.attempt_answered(self, status, without_length(for_client(headers)), body)
+                self._owner.attempt_answered(self, head.status, head.passed, body)
             return
-        self.answer_began(status, headers)
+        self.answer_began(head.status, head.headers(len(body)))
         if body:
             self.answer_continued(body)
         self.answer_ended()

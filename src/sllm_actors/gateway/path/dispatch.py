@@ -15,7 +15,7 @@ from sllm_actors.engines.identity import ReplicaId
 from sllm_actors.engines.messages import EngineConfirmed
 from sllm_actors.gateway import errors
 from sllm_actors.gateway.headers import Headers
-from sllm_actors.gateway.routing.asked import Asked, Outcome
+from sllm_actors.gateway.routing.asked import SERVED, Asked, Outcome
 from sllm_actors.gateway.routing.lines.holds import Hold
 from sllm_actors.gateway.routing.loss import Lost
 from sllm_actors.gateway.routing.route import Route, Upstream
@@ -234,7 +234,8 @@ class Dispatch:
             self._touched = self._inference.now
             self._linger_until = None
             if data:
-                self._leave_hold()
+                if self._hold is not None:
+                    self._leave_hold()
                 if attempt.relay is not None:
                     self._requester.passed_on(attempt.relay, data)
 
@@ -313,7 +314,7 @@ class Dispatch:
         self._over = True
         self._attempt = None
         self._leave_hold()
-        self._leave_replica(Outcome.SERVED)
+        self._leave_replica(SERVED)
 
     def _complete(self, attempt: Attempt, rest: bytes) -> None:
         if attempt.relay is not None:

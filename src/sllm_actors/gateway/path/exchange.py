@@ -40,6 +40,10 @@ class Stage(Enum):
     OVER = auto()
 
 
+# Names of their own: Python 3.11 finds a member of an enumeration only by calls.
+READING, REFUSED, ASKING, OVER = Stage
+
+
 class Exchange:
     """See the module. Times are in seconds by the clock of ``inference``.
 
@@ -75,7 +79,7 @@ class Exchange:
         self._head = head
         self._client = client
         self._body = RequestBody(inference.settings.body_limit, inference.budget)
-        self._stage = Stage.READING
+        self._stage = READING
         self._began = self._touched = self._wrote = inference.clock()
         self._dispatch: Dispatch | None = None
         self._refusal: ApiError | None = None
@@ -88,7 +92,7 @@ class Exchange:
 
     def body(self, data: bytes) -> None:
         """See ``RequestHandler``."""
-        if self._stage is Stage.READING:
+        if self._stage is READING:
             self._touched = self._inference.now
             refusal = self._body.add(data)
             if refusal is not None:
@@ -96,16 +100,16 @@ class Exchange:
 
     def body_ended(self) -> None:
         """See ``RequestHandler``."""
-        if self._stage is Stage.REFUSED and self._refusal is not None:
+        if self._stage is REFUSED and self._refusal is not None:
             self._fail(self._refusal)
-        elif self._stage is Stage.READING:
-            self._stage = Stage.ASKING
+        elif self._stage is READING:
+            self._stage = ASKING
             self._touched = self._inference.now
             self._inference.read(self._head, self._body.whole(), self)
 
     def client_left(self) -> None:
         """See ``RequestHandler``."""
-        if self._stage is not Stage.OVER:
+        if self._stage is not OVER:
             log.info("request.client_left", request_id=self._head.id)
             self._client.ended = True
             self._finish(499)
@@ -126,7 +130,7 @@ class Exchange:
 
     def give_up(self) -> None:
         """See ``RequestHandler``."""
-        if self._stage is not Stage.OVER:
+        if self._stage is not OVER:
             self._fail(errors.gateway_stopping())
 
     # ---- what is read
@@ -137,13 +141,13 @@ class Exchange:
         A connection can be kept only after a whole request.
         """
         if after_body:
-            self._stage, self._refusal = Stage.REFUSED, error
+            self._stage, self._refusal = REFUSED, error
         else:
             self._fail(error)
 
     def understood(self, request: EngineRequest, route: Route, asked: Asked) -> None:
         """Go on: the body was read, and a deployment has that model."""
-        if self._stage is Stage.ASKING:
+        if self._stage is ASKING:
             self._body.replace(request.body)
             self._streamed = bool(request.fields.stream)
             dispatch = self._dispatch = Dispatch(self, self._inference, request, route, asked, self._began)
@@ -153,7 +157,7 @@ class Exchange:
 
     def not_understood(self, error: ApiError) -> None:
         """End: the body cannot be read, or no deployment has that model."""
-        if self._stage is Stage.ASKING:
+        if self._stage is ASKING:
             self._fail(error)
 
     # ---- Requester: what comes of it
@@ -200,10 +204,10 @@ class Exchange:
     def look(self, now: float) -> None:
         """See whether something takes too long; called every ``Inference.look_period``."""
         settings = self._inference.settings
-        if self._stage is Stage.READING:
+        if self._stage is READING:
             if now - self._touched >= settings.body_silence or now - self._began >= settings.body_timeout:
                 self._fail(errors.body_too_slow())
-        elif self._stage is Stage.REFUSED:
+        elif self._stage is REFUSED:
             self.body_ended()
         elif self._paused:
             if now - self._touched >= settings.silence:
@@ -212,7 +216,7 @@ class Exchange:
                 self._finish(499)
         elif self._dispatch is not None:
             self._dispatch.look(now)
-            if self._stage is not Stage.OVER and now - self._wrote >= settings.keep_alive_interval:
+            if self._stage is not OVER and now - self._wrote >= settings.keep_alive_interval:
                 self._comment(now)
 
     # ---- inside
@@ -233,7 +237,7 @@ class Exchange:
 
     def _fail(self, error: ApiError) -> None:
         """End the response with an error: all of it, or the last event of a stream."""
-        if self._stage is Stage.OVER:
+        if self._stage is OVER:
             return
         client, dialect = self._client, self._head.dialect
         log.info(
@@ -262,9 +266,9 @@ class Exchange:
             self._dispatch = None
 
     def _finish(self, status: int) -> None:
-        if self._stage is Stage.OVER:
+        if self._stage is OVER:
             return
-        self._stage = Stage.OVER
+        self._stage = OVER
         self._stop()
         self._body.release()
         self._inference.over(self, self._head, status, self._began)

@@ -29,7 +29,6 @@ from sllm_actors.gateway.routing.poison import Poison
 from sllm_actors.gateway.routing.route import Route
 from sllm_actors.gateway.routing.sticky_ids import StickyIds
 from sllm_actors.gateway.settings import GatewaySettings
-from sllm_actors.gateway.surface import destination_of
 from sllm_actors.serving.messages import WORKER, ServedModel
 
 from .attempt import Attempt
@@ -138,7 +137,7 @@ class Inference:
 
     def takes(self, head: RequestHead) -> bool:
         """Say whether a request is one for engines."""
-        return destination_of(head.method, head.path, head.query) is not None
+        return head.destination is not None
 
     def added_to_answer(self, head: RequestHead) -> Headers:
         """Return the headers that the answer to a request has beside those of whoever answers."""
@@ -165,9 +164,12 @@ class Inference:
         """Return why a request, be it for an engine or not, is not served; None if it is."""
         if self.stopping:
             return errors.gateway_stopping()
+        if head.admitted:
+            return None
         refusal = access.refuse(self.settings, head.path, head.headers, head.named)
         if refusal is None and HOPS in head.named:
-            return refuse_loop(head.headers, self._gateway)
+            refusal = refuse_loop(head.headers, self._gateway)
+        head.admitted = refusal is None
         return refusal
 
     def _begin(self, head: RequestHead, client: Client) -> Exchange:

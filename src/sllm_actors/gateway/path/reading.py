@@ -15,7 +15,7 @@ from sllm_actors.gateway.bodies.keep_alive import seconds_of
 from sllm_actors.gateway.bodies.members import Member
 from sllm_actors.gateway.bodies.request_fields import ABSENT, RequestFields, read_fields
 from sllm_actors.gateway.bodies.rewriting import members_of, with_changes
-from sllm_actors.gateway.surface import Destination, ModelIn, destination_of
+from sllm_actors.gateway.surface import BY_BODY, Destination, ModelIn
 
 from .clients.request_head import RequestHead
 
@@ -48,7 +48,7 @@ class Reading(msgspec.Struct, frozen=True, gc=False):
 
         A body that does not name the model stays as it is.
         """
-        if self.destination.model_in is not ModelIn.BODY or not (change or drop):
+        if not (change or drop) or self.destination.model_in is not ModelIn.BODY:
             return self.body
         if self.form is not None:
             return with_form_changes(self.body, self.form, change, drop)
@@ -78,8 +78,8 @@ def read_request(head: RequestHead, body: bytes, limit: int) -> Reading:
         coding = coding_of(b",".join(codings))
         if coding is not None:
             body = decoded(body, coding, limit)
-    destination = destination_of(head.method, head.path, head.query) or Destination(ModelIn.BODY)
-    if destination.model_in is not ModelIn.BODY:
+    destination = head.destination or BY_BODY
+    if destination is not BY_BODY:
         return Reading(destination, RequestFields(destination.model), body)
     content_type = head.named.get(b"content-type")
     if content_type is not None and is_form(content_type):

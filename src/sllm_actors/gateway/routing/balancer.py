@@ -13,7 +13,7 @@ from sortedcontainers import SortedDict
 from sllm_actors.api_error import ApiError
 from sllm_actors.gateway import errors
 
-from .asked import Asked, Outcome, User
+from .asked import SERVED, Asked, Outcome, User
 from .lines.circuit import CircuitState
 from .lines.holds import Hold, HoldState
 from .lines.line import Line, LostOf
@@ -187,7 +187,7 @@ class Balancer:
         if line.id not in self._changed:
             self._note(line)
         now = self._now()
-        if outcome is Outcome.SERVED:
+        if outcome is SERVED:
             line.measured.served(now - began)
         if line.learn(place, outcome, probed=probed, now=now):
             self._numbers += 1

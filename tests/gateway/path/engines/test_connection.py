@@ -9,6 +9,7 @@ from attrs import define, field
 from tests.gateway.path.wire import Wire, one_by_one
 
 from sllm_actors.gateway.headers import Headers
+from sllm_actors.gateway.path.engines.answer_head import AnswerHead
 from sllm_actors.gateway.path.engines.broke import EngineBroke
 from sllm_actors.gateway.path.engines.connection import JOINED, LARGEST_HEAD, EngineConnection, Target
 
@@ -36,9 +37,9 @@ class Caller:
     ended: bool = False
     broke: EngineBroke | None = None
 
-    def answer_came(self, status: int, headers: Headers, body: bytes) -> None:
+    def answer_came(self, head: AnswerHead, body: bytes) -> None:
         self.came = True
-        self.answer_began(status, headers)
+        self.answer_began(head.status, head.headers(len(body)))
         self.data = body
         self.answer_ended()
 
@@ -125,6 +126,71 @@ def test_an_answer_is_the_same_however_its_bytes_come(answer: bytes, kept: bool)
         assert caller.headers[0] == (b"content-type", b"a/b")
         assert (line.idle == [line.connection]) is kept
         assert line.wire.aborted is (not kept and answer is not UNTIL_CLOSED)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        SIZED,
+        SIZED.replace(b": 5\r\n\r\nhello", b": 11\r\n\r\nhello again"),
+        SIZED.replace(b"a/b", b"b/a"),
+        SIZED.replace(b"200 OK", b"500 no"),
+        CODED,
+        INTERIM,
+        CHUNKED,
+        UNTIL_CLOSED,
+    ],
+)
+def test_an_answer_is_the_same_whatever_came_before_it(answer: bytes) -> None:
+    for pieces in every_split(answer):
+        fresh, line = Line(), Line()
+        line.ask()
+        line.feed(SIZED)
+        callers = fresh.ask(), line.ask()
+        fresh.feed(*pieces)
+        line.feed(*pieces)
+        for name in ("status", "headers", "data", "came", "ended", "broke"):
+            assert getattr(callers[0], name) == getattr(callers[1], name), pieces
+        assert (len(line.idle), line.wire.aborted) == (len(fresh.idle) + 1, fresh.wire.aborted)
+
+
+@pytest.mark.parametrize("extra", [b"x", SIZED, b"HTTP/1.1 200 OK\r\n"])
+def test_a_repeated_answer_after_which_more_comes_is_the_last_one(extra: bytes) -> None:
+    line = Line()
+    line.ask()
+    line.feed(SIZED)
+    caller = line.ask()
+    line.feed(SIZED + extra)
+    assert (caller.data, caller.ended, line.wire.aborted) == (b"hello", True, True)
+
+
+BEGIN = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n"
+
+
+@pytest.mark.parametrize(
+    ("pieces", "body"),
+    [
+        ([b"3\r\nllo\r\n", b"0\r\n\r\n"], b"hello"),
+        ([b"3\r\nllo\r\n" * 2 + b"0\r\n\r\n"], b"hellollo"),
+        ([b"3\r\nllo", b"\r\n", b"3\r\nllo\r\n", b"0\r\n\r\n"], b"hellollo"),
+        ([b"8\r\n3\r\n", b"3\r\nl\r\n", b"\r\n0\r\n\r\n"], None),
+        ([b"9\r\n3\r\n", b"3\r\nl\r\n", b"\r\n0\r\n\r\n"], b"he3\r\n3\r\nl\r\n"),
+        ([b"a\r\n0123456789\r\n", b"0A\r\n0123456789\r\n", b"0\r\n\r\n"], b"he" + b"0123456789" * 2),
+        ([b"3;x\r\nllo\r\n", b"0\r\n\r\n"], b"hello"),
+        ([b"+3\r\nllo\r\n"], None),
+        ([b" 3\r\nllo\r\n"], None),
+        ([b"3\r\nllo!\r\n"], None),
+        ([b"4\r\nllo\r\n", b"0\r\n\r\n"], None),
+    ],
+)
+def test_chunks_are_the_same_alone_and_in_any_pieces(pieces: list[bytes], body: bytes | None) -> None:
+    for cut in (pieces, one_by_one(b"".join(pieces))):
+        line = Line()
+        caller = line.ask()
+        line.feed(BEGIN, *cut)
+        assert caller.ended is (body is not None)
+        assert body is None or caller.data == body
+        assert (caller.broke is None) is (body is not None)
 
 
 def test_a_kept_connection_carries_one_answer_after_another() -> None:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from sllm_actors.api_error import ApiError
 from sllm_actors.gateway import errors
 from sllm_actors.gateway.bodies.dialects import Dialect
-from sllm_actors.gateway.bodies.stream_end import StreamEnd
+from sllm_actors.gateway.bodies.stream_end import COMMON_END, StreamEnd
 from sllm_actors.gateway.bodies.stream_error import error_in
 from sllm_actors.gateway.headers import (
     Headers,
@@ -200,9 +200,12 @@ class Events:
         self._cutter = EventCutter()
         self._end = StreamEnd(dialect)
         self._begun = False
+        self._flows = False  # whether more of the like of what came last passes as it is
 
     def feed(self, data: bytes) -> bytes:
         """See ``Relay``."""
+        if self._flows and data.endswith(COMMON_END):
+            return data
         self._end.feed(data)
         events = self._cutter.feed(data)
         self.midway = self._cutter.midway
@@ -211,6 +214,7 @@ class Events:
             if error is not None and (error.status or 500) >= 500:
                 raise EngineBroke(f"it said: {error.message[:200]}")
             self._begun = True
+        self._flows = events is data and self._name is None and self._end.is_far
         return events if self._name is None else with_model_in_events(events, self._name)
 
     def end(self) -> bytes:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import Protocol
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
 
 import httptools
 import structlog
@@ -14,6 +15,7 @@ from sllm_actors.api_error import ApiError
 from sllm_actors.gateway import errors
 from sllm_actors.gateway.bodies.dialects import dialect_of
 from sllm_actors.gateway.headers import Headers, without_length
+from sllm_actors.gateway.path.repeated_head import RepeatedHead
 from sllm_actors.http_server.bounds import LARGEST_HEAD, LINGER_SECONDS
 
 from .handler import RequestHandler
@@ -49,6 +51,14 @@ class ServerSide(Protocol):
         self, head: RequestHead, response: Http1Response, connection: ClientConnection
     ) -> RequestHandler:
         """Begin to serve a request."""
+
+
+class _Request(NamedTuple):
+    """What a parser makes of a head."""
+
+    head: RequestHead
+    version: str
+    keep_alive: bool
 
 
 @define
@@ -109,13 +119,18 @@ class ClientConnection(asyncio.Protocol):
     """
 
     __slots__ = (
+        "_between",
+        "_came",
         "_expects",
         "_full",
         "_handler",
         "_headers",
+        "_known",
+        "_left",
         "_parser",
         "_paused_reading",
         "_queue",
+        "_request",
         "_response",
         "_server",
         "_sink",
@@ -125,6 +140,7 @@ class ClientConnection(asyncio.Protocol):
         "_url",
         "_whole",
         "idle_since",
+        "write",
     )
 
     def __init__(self, server: ServerSide) -> None:
@@ -138,15 +154,19 @@ class ClientConnection(asyncio.Protocol):
         self._queue: deque[_Waiting] = deque()
         self._headers: Headers = []
         self._url = b""
-        self._unused = self._unread = 0
-        self._whole = True
+        self._unused = self._unread = self._came = self._left = 0
+        self._whole = self._between = True  # whether the parser has all of a request, and nothing after it
         self._paused_reading = self._expects = self._full = False
+        self._request: _Request | None = None
+        self._known: RepeatedHead[_Request] | None = None
+        self.write: Callable[[bytes], None]
 
     # ---- asyncio.Protocol
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a new connection."""
         self._transport = transport
+        self.write = transport.write
         self._server.opened(self)
 
     def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002 - asyncio.Protocol
@@ -159,8 +179,17 @@ class ClientConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take bytes."""
-        self._unused += len(data)
+        between, known, before = self._between, self._known, self._request
         try:
+            if self._left:
+                data = self._body_came(data)
+            elif known is not None and between and self._handler is None:
+                found = known.find(data)
+                if found is not None:
+                    data = self._repeat(known.made, found[1], data[found[0] :])
+            if not data:
+                return
+            self._unused += len(data)
             self._feed(data)
         except ApiError as error:
             self._refuse(error)
@@ -168,9 +197,13 @@ class ClientConnection(asyncio.Protocol):
             self._fail(error.__context__)
         except httptools.HttpParserError as error:
             self._refuse(errors.bad_request(f"the request is not HTTP/1.1 ({error})", code="bad_http"))
+        except Exception as error:  # noqa: BLE001 - what serves the request has stumbled
+            self._fail(error)
         else:
             if self._unused > LARGEST_HEAD:
                 self._refuse(errors.head_too_large(LARGEST_HEAD))
+            elif between and self._request is not before:
+                self._learn(data)
 
     def eof_received(self) -> None:
         """Close the connection: a client that sends no more is taken for one that has left."""
@@ -191,6 +224,7 @@ class ClientConnection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         """Begin a request."""
+        self._between = False
         self._headers = []
         self._url = b""
 
@@ -211,14 +245,19 @@ class ClientConnection(asyncio.Protocol):
         if self._unused > LARGEST_HEAD and self._size_of_head() > LARGEST_HEAD:
             raise errors.head_too_large(LARGEST_HEAD)
         self._unused = 0
-        self._whole = False
         path, _, query = self._url.partition(b"?")
         if not path.startswith(b"/") and path != b"*":
             path = _path_of(self._url)
         head = RequestHead(parser.get_method().decode(), path, query, self._headers)
-        keep_alive = parser.should_keep_alive() and not self._server.stopping
-        version = parser.get_http_version()
-        response = Http1Response(self, head.id, head.method, version, keep_alive=keep_alive)
+        self._came = 0
+        self._request = _Request(head, parser.get_http_version(), parser.should_keep_alive())
+        self._serve(head, self._request)
+
+    def _serve(self, head: RequestHead, request: _Request) -> None:
+        """Begin to serve a request, or let it wait for the one before it."""
+        self._whole = False
+        keep_alive = request.keep_alive and not self._server.stopping
+        response = Http1Response(self, head.id, head.method, request.version, keep_alive=keep_alive)
         if self._handler is not None:
             waiting = _Waiting(head, response)
             self._queue.append(waiting)
@@ -232,21 +271,18 @@ class ClientConnection(asyncio.Protocol):
     def on_body(self, data: bytes) -> None:
         """Take a piece of a request's body."""
         self._unused = 0
+        self._came += len(data)
         if self._sink is not None:
             self._sink.body(data)
 
     def on_message_complete(self) -> None:
         """Take note that a request is complete."""
         sink, self._sink = self._sink, None
-        self._whole = True
+        self._whole = self._between = True
         if sink is not None:
             sink.body_ended()
 
     # ---- for the response
-
-    def write(self, data: bytes) -> None:
-        """See ``ResponseWire``."""
-        self._transport.write(data)
 
     def request_is_whole(self) -> bool:
         """See ``ResponseWire``."""
@@ -332,6 +368,27 @@ class ClientConnection(asyncio.Protocol):
 
     # ---- inside
 
+    def _learn(self, data: bytes) -> None:
+        """Remember the head of a request that has come in ``data``."""
+        if self._request is not None and self._request.keep_alive:
+            self._known = RepeatedHead.of(data, self._came, self._request)
+
+    def _repeat(self, request: _Request, length: int, data: bytes) -> bytes:
+        """Serve a request whose head is known, past the parser; return what follows its body."""
+        self._left = length
+        self._serve(request.head.again(length), request)
+        return self._body_came(data)
+
+    def _body_came(self, data: bytes) -> bytes:
+        """Take a piece of a body that the parser does not get, and return what follows the body."""
+        piece = data[: self._left]
+        self._left -= len(piece)
+        if piece:
+            self.on_body(piece)
+        if not self._left:
+            self.on_message_complete()
+        return data[len(piece) :]
+
     def _begin(self, head: RequestHead, response: Http1Response) -> RequestHandler:
         self._expects = b"expect" in head.named
         self._response = response
@@ -358,12 +415,12 @@ class ClientConnection(asyncio.Protocol):
         Raises:
             ApiError: A client takes the gateway for a proxy.
         """
-        rest = memoryview(data)
+        rest: bytes | memoryview = data
         while True:
             try:
                 self._parser.feed_data(rest)
             except httptools.HttpParserUpgrade as stopped:
-                rest = rest[stopped.args[0] :]
+                rest = memoryview(rest)[stopped.args[0] :]
             else:
                 return
             method, version = self._parser.get_method(), self._parser.get_http_version().encode()

@@ -10,6 +10,10 @@ from sllm_actors.gateway.headers import Headers
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
 
+CHUNK_BEGINS = {len(b"%x" % size) + size + 4: b"%x\r\n" % size for size in range(1, 4096)}
+"""How a chunk begins, by the bytes that it has as a whole: as many bytes that begin so, and end with the end
+of a line, are that one chunk."""
+
 
 @lru_cache(maxsize=1024)
 def status_line(status: int) -> bytes:

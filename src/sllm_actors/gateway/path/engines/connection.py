@@ -10,8 +10,11 @@ import httptools
 from attrs import frozen
 
 from sllm_actors.gateway.headers import Headers
+from sllm_actors.gateway.path.clients.http1 import CHUNK_BEGINS
+from sllm_actors.gateway.path.repeated_head import RepeatedHead
 from sllm_actors.transport import TunnelStream
 
+from .answer_head import AnswerHead
 from .broke import EngineBroke, broken_by
 
 LARGEST_HEAD = 64 * 2**10
@@ -44,7 +47,7 @@ class Caller(Protocol):
     ``EngineConnection.abort``, there are no more.
     """
 
-    def answer_came(self, status: int, headers: Headers, body: bytes) -> None:
+    def answer_came(self, head: AnswerHead, body: bytes) -> None:
         """The whole response has come at once: ``answer_began``, ``…_continued`` and ``…_ended`` in one."""
 
     def answer_began(self, status: int, headers: Headers) -> None:
@@ -91,6 +94,8 @@ class EngineConnection(asyncio.Protocol):
     """
 
     __slots__ = (
+        "_at_chunk",
+        "_between",
         "_caller",
         "_closed",
         "_complete",
@@ -100,6 +105,7 @@ class EngineConnection(asyncio.Protocol):
         "_headers",
         "_idle",
         "_kept",
+        "_known",
         "_parser",
         "_paused",
         "_pieces",
@@ -135,6 +141,9 @@ class EngineConnection(asyncio.Protocol):
         self._status = self._received = 0
         self._head_new = self._head_seen = self._complete = self._until_closed = self._paused = False
         self._kept = self._framed = False
+        self._between = True  # whether the parser is between two answers
+        self._at_chunk = False  # whether it is in one, and between two chunks
+        self._known: RepeatedHead[AnswerHead] | None = None
 
     @property
     def is_open(self) -> bool:
@@ -160,7 +169,7 @@ class EngineConnection(asyncio.Protocol):
         """
         self._caller = caller
         self._received = 0
-        self._head_seen = self._complete = self._until_closed = False
+        self._head_seen = self._complete = self._until_closed = self._at_chunk = False
         wire = self._wire
         if wire is None:
             raise RuntimeError("the connection is not made yet")
@@ -200,6 +209,17 @@ class EngineConnection(asyncio.Protocol):
         if self._caller is None:
             self.abort()  # nobody has asked for these bytes
             return
+        if self._at_chunk:
+            begin = CHUNK_BEGINS.get(len(data))
+            if begin is not None and data.startswith(begin) and data.endswith(b"\r\n"):
+                self._caller.answer_continued(data[len(begin) : -2])
+                return
+        elif self._between and self._known is not None and not self._received:
+            found = self._known.find(data)
+            if found is not None and sum(found) == len(data):
+                self._received = len(data)
+                self._finish().answer_came(self._known.made, data[found[0] :])
+                return
         self._received += len(data)
         try:
             self._parser.feed_data(data)
@@ -218,8 +238,10 @@ class EngineConnection(asyncio.Protocol):
         if self._head_new:
             self._head_new = False
             if self._complete:
-                caller = self._finish()
-                caller.answer_came(self._status, self._headers, piece)
+                head = AnswerHead(self._status, self._headers)
+                if piece and self._kept and self._received == len(data):
+                    self._known = RepeatedHead.of(data, len(piece), head)
+                self._finish().answer_came(head, piece)
                 return
             self._caller.answer_began(self._status, self._headers)
         if piece and self._caller is not None:
@@ -278,6 +300,7 @@ class EngineConnection(asyncio.Protocol):
 
         Nobody has asked for one that comes after that: the connection is of no more use.
         """
+        self._between = False
         if self._complete:
             self._until_closed = True
         if not self._head_seen:
@@ -301,6 +324,14 @@ class EngineConnection(asyncio.Protocol):
             # Without a length and chunks, the body is whatever comes until the connection is closed.
             self._until_closed = not self._framed and status not in (204, 304)
 
+    def on_chunk_header(self) -> None:
+        """Take note that a chunk begins."""
+        self._at_chunk = False
+
+    def on_chunk_complete(self) -> None:
+        """Take note that a chunk has ended, and no other has begun yet."""
+        self._at_chunk = True
+
     def on_body(self, data: bytes) -> None:
         """Take a piece of the body, without the framing of chunks."""
         if not self._complete:
@@ -308,5 +339,6 @@ class EngineConnection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         """Take note that a response has ended; only the final one counts."""
+        self._between, self._at_chunk = True, False
         self._complete = self._head_seen
         self._kept = self._parser.should_keep_alive()  # only now: afterwards the parser has forgotten

@@ -69,10 +69,12 @@ class EngineRequest:
             length: If it is 0, and the method is one that has no body, no length is sent.
         """
         head, query = self.head, self._query
-        headers = for_engine(head.headers)
         if target.headers:
             own = {name for name, _ in target.headers}
-            headers = [*(each for each in headers if each[0] not in own), *target.headers]
+            kept = [each for each in for_engine(head.headers) if each[0] not in own]
+            lines = header_lines([*kept, *target.headers])
+        else:
+            lines = head.lines_for_engine()
         if query and self._reading.destination.model_in is ModelIn.QUERY:
             query = with_model_in_query(query, _name(route, server) or self.fields.model)
         return _HEAD % (
@@ -81,7 +83,7 @@ class EngineRequest:
             head.path,
             b"?" + query.encode("latin-1") if query else b"",
             target.host,
-            header_lines(headers),
+            lines,
             head.id.encode(),
             passed_on(head.headers, self._gateway)[1] if HOPS in head.named else self._gateway,
             b"content-length: %d\r\n" % length if length or head.method == "POST" else b"",

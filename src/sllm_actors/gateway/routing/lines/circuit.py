@@ -30,6 +30,10 @@ class CircuitState(Enum):
     HALF_OPEN = "half_open"
 
 
+CLOSED: Final = CircuitState.CLOSED
+"""Asked for at each request: Python 3.11 finds a member of an enumeration only by calls."""
+
+
 class Circuit:
     """The circuit breaker of one replica. Times are in seconds by one monotonic clock.
 

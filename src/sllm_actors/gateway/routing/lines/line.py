@@ -8,11 +8,11 @@ from typing import Final
 from sllm_actors.api_error import ApiError
 from sllm_actors.engines.identity import ReplicaId
 from sllm_actors.gateway import errors
-from sllm_actors.gateway.routing.asked import Asked, Outcome
+from sllm_actors.gateway.routing.asked import SERVED, Asked, Outcome
 from sllm_actors.gateway.routing.loss import Lost
 from sllm_actors.gateway.routing.route import Route, Upstream, share_of
 
-from .circuit import CircuitState
+from .circuit import CLOSED
 from .holds import Hold, HoldQueue
 from .measured import Measured
 from .place import UNLIMITED, Place
@@ -142,8 +142,8 @@ class Line:
             now: The time.
         """
         circuit = place.circuit
-        if circuit.state is CircuitState.CLOSED:
-            if outcome is Outcome.SERVED:
+        if circuit.state is CLOSED:
+            if outcome is SERVED:
                 circuit.served(now)
                 return False
             tripped = outcome is Outcome.BROKE and circuit.broke(now)
@@ -151,7 +151,7 @@ class Line:
                 return False
         elif not probed or outcome is Outcome.LEFT:
             return False
-        elif outcome is Outcome.SERVED:
+        elif outcome is SERVED:
             circuit.close(now)
             place.reckon()
             return False
@@ -168,7 +168,7 @@ class Line:
             place.reckon()
 
     def _shut(self) -> list[Place]:
-        return [place for place in self.ready if place.circuit.state is not CircuitState.CLOSED]
+        return [place for place in self.ready if place.circuit.state is not CLOSED]
 
     # ---- what a request that waits is told
 

@@ -11,7 +11,7 @@ from sllm_actors.engines.identity import ReplicaId
 from sllm_actors.gateway.routing.asked import User
 from sllm_actors.gateway.routing.route import Upstream
 
-from .circuit import Circuit, CircuitState
+from .circuit import CLOSED, Circuit, CircuitState
 
 UNLIMITED: Final = 2**40
 """The ``limit`` of a replica that takes as many requests at a time as come."""
@@ -56,7 +56,7 @@ class Place:
         self.users[user] = now
         self.load += 1
         self.room -= 1
-        if self.circuit.state is not CircuitState.CLOSED:
+        if self.circuit.state is not CLOSED:
             self.probe = user
             self.room = 0
 
@@ -64,7 +64,7 @@ class Place:
         """Count a request no more, and return when it began."""
         began = self.users.pop(user)
         self.load -= 1
-        if self.ready and self.probe is None and self.circuit.state is CircuitState.CLOSED:
+        if self.ready and self.probe is None and self.circuit.state is CLOSED:
             self.room += 1
             self.told.discard(user)
             return began
@@ -79,7 +79,7 @@ class Place:
         state = self.circuit.state
         if not self.ready or state is CircuitState.OPEN:
             self.room = 0
-        elif state is CircuitState.CLOSED:
+        elif state is CLOSED:
             self.room = self.limit - self.load
         else:
             self.room = 0 if self.probe is not None else min(1, self.limit - self.load)
