@@ -31,7 +31,14 @@ COUNT = click.IntRange(min=1)
 @click.option("--gpus", type=click.IntRange(min=0), default=8, show_default=True, help="GPUs of each worker.")
 @click.option("--deployments", type=COUNT, default=10_000, show_default=True)
 @click.option(
-    "--replicas", type=COUNT, default=30_000, show_default=True, help="Of all deployments together."
+    "--replicas", type=COUNT, default=30_000, show_default=True, help="Of all deployments that are not idle."
+)
+@click.option(
+    "--idle",
+    type=click.IntRange(min=1),
+    default=1000,
+    show_default=True,
+    help="Of the deployments: nothing of them runs until somebody asks for it.",
 )
 @click.option("--gateways", type=COUNT, default=2, show_default=True)
 @click.option(
@@ -55,6 +62,7 @@ def main(
     gpus: int,
     deployments: int,
     replicas: int,
+    idle: int,
     gateways: int,
     rate: float,
     seconds: float,
@@ -68,11 +76,14 @@ def main(
     The figures are of the head's process alone. Without --check the status is 1 only when the head failed, or
     touched an engine because it was restarted.
     """
-    if replicas < deployments:
+    if idle >= deployments:
+        raise click.UsageError(f"--idle {idle} is not less than --deployments {deployments}")
+    if replicas < deployments - idle:
         raise click.UsageError(
-            f"--replicas {replicas} is less than --deployments {deployments}: each wants one"
+            f"--replicas {replicas} is less than the {deployments - idle} deployments that are not idle: each"
+            " wants one"
         )
-    size = Size(workers, gpus, deployments, replicas, gateways)
+    size = Size(workers, gpus, deployments, replicas, gateways, idle)
     before = machine_load()
     figures: dict[str, float] = {}
     problems: list[str] = []
@@ -91,6 +102,7 @@ def main(
         "gpus": gpus,
         "deployments": deployments,
         "replicas": replicas,
+        "idle": idle,
         "gateways": gateways,
         "rate": rate,
         "seconds": seconds,

@@ -23,6 +23,7 @@ from sllm_actors.serving.differences.follower import Changes, Follower
 from sllm_actors.serving.differences.publisher import Publisher
 from sllm_actors.serving.messages import (
     DeleteDeployment,
+    Demand,
     Deploy,
     Done,
     Gpu,
@@ -36,9 +37,11 @@ from sllm_actors.serving.messages import (
 )
 from sllm_actors.serving.streams import (
     ADDRESSES,
+    DEMAND,
     ORDERS,
     REPLICAS,
     ROUTES,
+    AskDemand,
     AskReplicas,
 )
 from sllm_actors.serving.streams import CATALOG as SERVING_MESSAGES
@@ -183,6 +186,27 @@ class GatewaySpeech:
     def __init__(self, node: str) -> None:
         self._routes: Follower[str, ServedModel] = Follower(ROUTES, node)
         self._addresses: Follower[str, WorkerAddress] = Follower(ADDRESSES, node)
+        self._demand: Publisher[str, Demand] = Publisher(DEMAND, node, life=1)
+
+    def want(self, deployment: str, held: int, in_flight: int, uses: int) -> None:
+        """Let its clients want this of a deployment; ``report`` says it."""
+        if held or in_flight:
+            self._demand.put(Demand(deployment, held, in_flight, uses=uses))
+        elif not self._demand.remove(deployment):  # used since the last report, and at rest again
+            self._demand.put(Demand(deployment, uses=uses))
+
+    def want_nothing(self) -> None:
+        """Let its clients want nothing; ``report`` says it."""
+        for deployment in self._demand.entries():
+            self._demand.remove(deployment)
+
+    def report(self) -> list[Any]:
+        """Return what it says when demand has changed."""
+        return list(self._demand.flush())
+
+    def beat(self) -> Any:
+        """Return what it says every ``BEAT`` seconds."""
+        return self._demand.beat()
 
     def linked(self) -> list[Any]:
         """Return what a gateway says when its link to the head has come up."""
@@ -190,6 +214,8 @@ class GatewaySpeech:
 
     def hear(self, message: Any) -> list[Any]:
         """Return what a gateway says to a message of the head."""
+        if isinstance(message, AskDemand):
+            return [*self._demand.flush(), self._demand.page(message.after)]
         asks = [self._routes.take(message).ask, self._addresses.take(message).ask]
         return [ask for ask in asks if ask is not None]
 

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import sys
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,7 @@ class Fleet:
         stopped: How many replicas were stopped on an order.
         running: How many replicas there are.
         beats: How many beats were sent.
+        on_order: Called with the deployment of each replica that a worker is ordered to run.
     """
 
     def __init__(self, size: Size, folder: Path) -> None:
@@ -74,6 +75,7 @@ class Fleet:
         self.unsettled = set(self.workers)
         self.changed_at = time.perf_counter()
         self.started = self.stopped = self.running = self.beats = 0
+        self.on_order: Callable[[str], None] | None = None
         self._life = 0
         self._process: Process | None = None
         self._lane: Lane | None = None
@@ -163,6 +165,15 @@ class Fleet:
         for node, gateway in self.gateways.items():
             self._send(Kind.UP, node, 0, msgpack.packb(["gateway", self._life, "10.255.0.1"]))
             self._tell(node, gateway.linked())
+
+    def report_demand(self, node: str | None = None) -> int:
+        """Let one gateway, or each, say what has changed of its clients' demand; return how much has."""
+        changes = 0
+        for each in self.gateways if node is None else (node,):
+            said = self.gateways[each].report()
+            changes += sum(len(difference.put) + len(difference.removed) for difference in said)
+            self._tell(each, said)
+        return changes
 
     def link(self, worker: SimWorker) -> None:
         """Let a worker's link come up, in a new life of the worker: its replicas live on."""
@@ -263,6 +274,8 @@ class Fleet:
     def _start(self, worker: SimWorker, key: ReplicaKey, order: Any) -> SimReplica:
         self.started += 1
         self.running += 1
+        if self.on_order is not None:
+            self.on_order(key.deployment)
         replica = worker.begin(key, order)
         self._later(STARTS_AFTER, worker, replica, ReplicaState.PENDING, ReplicaState.STARTING)
         self._later(STARTS_AFTER + READY_AFTER, worker, replica, ReplicaState.STARTING, ReplicaState.READY)
@@ -308,10 +321,12 @@ class Fleet:
             self.changed_at = time.perf_counter()
 
     async def beat(self) -> None:
-        """Send the beats of all workers, spread over each ``BEAT`` seconds, until cancelled."""
+        """Send the beats of all nodes, spread over each ``BEAT`` seconds, until cancelled."""
         workers = list(self.workers.values())
         slices = max(1, round(adapter.BEAT / TURN))
         for turn in itertools.cycle(range(slices)):
+            for node, gateway in () if turn else self.gateways.items():
+                self._tell(node, [gateway.beat()])
             for worker in workers[turn::slices]:
                 if worker.linked:
                     self.beats += 1

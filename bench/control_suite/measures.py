@@ -22,6 +22,13 @@ MEASURES: Final = {
         _measure("cpu_share", "processor of the head while it handled them", "cores"),
         _measure("loop_hold_max_ms", "the longest hold of its loop meanwhile", "ms"),
         _measure("status_ms", "a question for the status meanwhile, 99th percentile", "ms"),
+        _measure("scale_p99_ms", "first held request until a worker has the order, 99th percentile", "ms"),
+        _measure("scale_missed", "first held requests that brought no order", ""),
+        _measure("demand_p99_us", "one change of demand, 99th percentile", "µs"),
+        _measure("demand_s", "changes of demand that were handled", "1/s", more=True),
+        _measure("demand_cpu_share", "processor of the head while it handled them", "cores"),
+        _measure("demand_hold_ms", "the longest hold of its loop meanwhile", "ms"),
+        _measure("demand_status_ms", "a question for the status meanwhile, 99th percentile", "ms"),
         _measure("rejoin_s", "all workers lost and back: until all have their orders", "s"),
         _measure("adopt_s", "head killed and restarted: until all have their orders", "s"),
         _measure("rss_mib", "the most memory that the head held", "MiB"),
@@ -39,6 +46,12 @@ MEASURES: Final = {
         _measure("offered_s", "events that were offered", "1/s", more=True),
         _measure("loop_hold_cpu_ms", "the most processor time between two turns of its loop", "ms"),
         _measure("collection_ms", "the longest garbage collection under load, processor", "ms"),
+        _measure("scale_p50_ms", "first held request until a worker has the order, median", "ms"),
+        _measure("scale_max_ms", "first held request until a worker has the order, longest", "ms"),
+        _measure("scaled", "first held requests that brought an order", "", more=True),
+        _measure("demand_cpu_p99_us", "one change of demand, processor, 99th percentile", "µs"),
+        _measure("demand_offered_s", "changes of demand that were offered", "1/s", more=True),
+        _measure("demand_hold_cpu_ms", "the most processor time between two turns meanwhile", "ms"),
         _measure("place_hold_ms", "the longest hold while replicas were placed", "ms"),
         _measure("place_hold_cpu_ms", "the same, processor", "ms"),
         _measure("rejoin_hold_ms", "the longest hold while all workers came back", "ms"),
@@ -60,6 +73,12 @@ LIMITS: Final = {
     "cpu_share": 0.60,
     "loop_hold_max_ms": 20.0,
     "status_ms": 20.0,
+    "scale_p99_ms": 50.0,
+    "scale_missed": 0.0,
+    "demand_p99_us": 200.0,
+    "demand_cpu_share": 0.60,
+    "demand_hold_ms": 20.0,
+    "demand_status_ms": 20.0,
     "rejoin_s": 10.0,
     "adopt_s": 10.0,
     "rss_mib": 1024.0,
@@ -93,8 +112,10 @@ class Verdict:
 def judge(figures: dict[str, float], rate: float) -> list[Verdict]:
     """Hold the figures of a head against what is wanted of it under so many events a second."""
     least = HANDLED * rate
-    handled = figures.get("events_s")
-    verdicts = [Verdict("events_s", f"≥ {least:g}", handled, None if handled is None else handled >= least)]
+    verdicts = []
+    for name in ("events_s", "demand_s"):
+        found = figures.get(name)
+        verdicts.append(Verdict(name, f"≥ {least:g}", found, None if found is None else found >= least))
     for name, limit in LIMITS.items():
         found = figures.get(name)
         verdicts.append(Verdict(name, f"≤ {limit:g}", found, None if found is None else found <= limit))

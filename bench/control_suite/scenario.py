@@ -1,16 +1,16 @@
-"""What happens to the cluster while its head is measured: it grows, is busy, and loses its links and head."""
+"""What happens to the cluster while its head is measured: it is busy, is wanted, loses links and its head."""
 
 from __future__ import annotations
 
 import gc
 import math
-import random
 import tempfile
 import time
-from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import anyio
@@ -20,10 +20,11 @@ from bench.harness.spread import percentile
 from sllm_actors.engines.messages import ReplicaState
 
 from . import adapter
+from .churn import TICK, Churn
 from .fleet import Fleet, HeadFailed, open_fleet
 from .size import Size, document
-from .timed_head import PLACE, REPORT
-from .worker import SimReplica, SimWorker
+from .timed_head import DEMAND, PLACE, REPORT
+from .wishes import Wishes
 
 SMALL = 100
 """Deployments of the cluster that the growth of a step's cost is judged by; half of all, if that is less."""
@@ -31,14 +32,14 @@ SMALL = 100
 DEPLOYING = 32
 """Requests to deploy that are under way at a time while the cluster is set up."""
 
-RESTART = 0.25
-"""Seconds that an engine takes at least to be ready again when it was restarted in its place."""
-
 STATUS_EVERY = 0.5
 """Seconds between two questions for the status."""
 
 QUIET = 1.0
 """Seconds in which nothing may change before the cluster counts as settled."""
+
+ASKED_EACH_SECOND = 20
+"""How many idle deployments are asked for each second, at most."""
 
 AWAY = 1.0
 """Seconds for which the links of all workers are lost."""
@@ -48,9 +49,6 @@ FAILURES = 3
 
 LOOK = 0.02
 """Seconds between two looks at whether the cluster has settled."""
-
-TICK = 0.002
-"""Seconds between two times at which events that are due are sent."""
 
 
 @frozen
@@ -87,6 +85,8 @@ async def measure(size: Size, load: Load, figures: Figures, say: Say) -> None:
         figures["setup_s"] = setup
         figures |= await _be_busy(fleet, load, say)
         figures["growth"] = figures["step_p50_us"] / small_step
+        await _settled(fleet, size.replicas, load)
+        figures |= await _be_wanted(fleet, load, say)
         await _settled(fleet, size.replicas, load)
         await _place(fleet, load, figures, say)
         await _lose_links(fleet, load, figures, say)
@@ -149,24 +149,13 @@ async def _settled(fleet: Fleet, replicas: int, load: Load) -> float:
             return changed
 
 
-# ---- events, while somebody looks at the status
+# ---- demand, and events, while somebody looks at the status
 
 
 async def _be_busy(fleet: Fleet, load: Load, say: Say) -> Figures:
     say(f"offering {load.rate:g} events a second for {load.seconds:g} s")
-    churn = _Churn(fleet)
-    waits: list[float] = []
-    gc.collect()
-    gc.disable()  # of this process: its pauses are not the head's
-    try:
-        fleet.begin()
-        async with anyio.create_task_group() as looking:
-            looking.start_soon(_look_at_status, fleet, load, waits)
-            offered = await churn.run(load.rate, load.seconds) / load.seconds
-            found = await fleet.measure()
-            looking.cancel_scope.cancel()
-    finally:
-        gc.enable()
+    churn = Churn(fleet)
+    found, waits = await _watched(fleet, load, partial(churn.run, load.rate, load.seconds))
     churn.finish()
     steps = found["steps"].get(REPORT)
     if steps is None or not waits:
@@ -179,7 +168,7 @@ async def _be_busy(fleet: Fleet, load: Load, say: Say) -> Figures:
         "step_max_us": steps["max_us"],
         "step_cpu_p99_us": steps["cpu_p99_us"],
         "events_s": steps["count"] / found["seconds"],
-        "offered_s": offered,
+        "offered_s": churn.sent / load.seconds,
         "cpu_share": found["cpu_share"],
         "loop_hold_max_ms": found["hold_ms"],
         "loop_hold_cpu_ms": found["hold_cpu_ms"],
@@ -190,54 +179,62 @@ async def _be_busy(fleet: Fleet, load: Load, say: Say) -> Figures:
     }
 
 
+async def _be_wanted(fleet: Fleet, load: Load, say: Say) -> Figures:
+    size = fleet.size
+    idle = size.idle_ids()[: math.ceil(load.seconds * ASKED_EACH_SECOND)]
+    say(
+        f"changing demand {load.rate:g} times a second for {load.seconds:g} s; {len(idle)} begin to be wanted"
+    )
+    wishes = Wishes(fleet, size.serving_ids(), idle)
+    found, waits = await _watched(fleet, load, partial(wishes.run, load.rate, load.seconds))
+    offered = wishes.sent / load.seconds
+    await wishes.finish()
+    steps = found["steps"].get(DEMAND)
+    if steps is None or not waits or not wishes.waits:
+        raise HeadFailed(
+            f"the head was too busy: within {load.seconds:g} s it gave no answer, or no order for a request"
+        )
+    return {
+        "scale_p99_ms": percentile(wishes.waits, 0.99) * 1e3,
+        "scale_p50_ms": median(wishes.waits) * 1e3,
+        "scale_max_ms": max(wishes.waits) * 1e3,
+        "scaled": len(wishes.waits),
+        "scale_missed": wishes.missed,
+        "demand_p99_us": steps["p99_us"],
+        "demand_cpu_p99_us": steps["cpu_p99_us"],
+        # Where a replica got a place, that is the step which was timed.
+        "demand_s": (steps["count"] + len(wishes.waits)) / found["seconds"],
+        "demand_offered_s": offered,
+        "demand_cpu_share": found["cpu_share"],
+        "demand_hold_ms": found["hold_ms"],
+        "demand_hold_cpu_ms": found["hold_cpu_ms"],
+        "demand_status_ms": percentile(waits, 0.99) * 1e3,
+    }
+
+
+async def _watched(
+    fleet: Fleet, load: Load, run: Callable[[], Awaitable[object]]
+) -> tuple[dict[str, Any], list[float]]:
+    """Run something; return what the head measured meanwhile, and how long questions for the status took."""
+    waits: list[float] = []
+    gc.collect()
+    gc.disable()  # of this process: its pauses are not the head's
+    try:
+        fleet.begin()
+        async with anyio.create_task_group() as looking:
+            looking.start_soon(_look_at_status, fleet, load, waits)
+            await run()
+            found = await fleet.measure()
+            looking.cancel_scope.cancel()
+    finally:
+        gc.enable()
+    return found, waits
+
+
 async def _look_at_status(fleet: Fleet, load: Load, waits: list[float]) -> None:
     while True:
         waits.append(await _request(fleet, adapter.status(), load))
         await anyio.sleep(STATUS_EVERY)
-
-
-class _Churn:
-    """Restarts replicas in their places, in turn over all of them in a random order."""
-
-    def __init__(self, fleet: Fleet) -> None:
-        self._fleet = fleet
-        everything = [
-            (worker, replica) for worker in fleet.workers.values() for replica in worker.replicas.values()
-        ]
-        random.Random(7).shuffle(everything)
-        self._serving = deque(everything)
-        self._starting: deque[tuple[float, SimWorker, SimReplica]] = deque()
-
-    async def run(self, rate: float, seconds: float) -> int:
-        """Send events at this rate, whatever the head makes of them; return how many were sent."""
-        began = time.perf_counter()
-        sent = 0
-        while (passed := time.perf_counter() - began) < seconds:
-            due = math.ceil(passed * rate)
-            for _ in range(due - sent):
-                self._event()
-            sent = due
-            await anyio.sleep(TICK)
-        return sent
-
-    def _event(self) -> None:
-        now = time.perf_counter()
-        if self._starting and (not self._serving or self._starting[0][0] + RESTART <= now):
-            self._ready_again()
-        else:
-            worker, replica = self._serving.popleft()
-            self._fleet.become(worker, replica, ReplicaState.STARTING)
-            self._starting.append((now, worker, replica))
-
-    def _ready_again(self) -> None:
-        _, worker, replica = self._starting.popleft()
-        self._fleet.become(worker, replica, ReplicaState.READY)
-        self._serving.append((worker, replica))
-
-    def finish(self) -> None:
-        """Let every replica be ready again."""
-        while self._starting:
-            self._ready_again()
 
 
 # ---- placing

@@ -16,7 +16,7 @@ from sllm_actors.actors import ActorSystem, ChildSpec
 from sllm_actors.nodes.garbage import keep_collections_short
 from sllm_actors.serving.controller import Controller
 from sllm_actors.serving.messages import CONTROLLER
-from sllm_actors.serving.picture.events import DeploymentAdded, Event, ReplicasReported
+from sllm_actors.serving.picture.events import DemandReported, DeploymentAdded, Event, ReplicasReported
 from sllm_actors.serving.picture.picture import BATCH, Picture
 from sllm_actors.serving.store.behind import write_behind
 from sllm_actors.serving.store.database import sqlite_url
@@ -24,8 +24,9 @@ from sllm_actors.serving.store.records import StoredState
 from sllm_actors.serving.store.store import Store
 from sllm_actors.transport import Peer
 
-REPORT, PLACE = "report", "place"
-"""The steps that are timed: a report of one replica; and one that gives replicas a place."""
+REPORT, DEMAND, PLACE = "report", "demand", "place"
+"""The steps that are timed: a report of one replica; a change of the demand for one deployment; and one that
+gives replicas a place."""
 
 Step = Callable[[str, int, int], None]
 """Takes what was timed: the kind of step, nanoseconds by the clock, and nanoseconds of the processor."""
@@ -65,7 +66,7 @@ class _TimedPicture(Picture):
     def __init__(self, step: Step, state: StoredState, **options: Any) -> None:
         super().__init__(state, **options)
         self._step = step
-        self._taken: dict[str, list[tuple[int, int]]] = {}
+        self._taken: dict[str, list[tuple[str, int, int]]] = {}
 
     def take(self, event: Event, now: float) -> None:
         """See ``Picture``."""
@@ -74,13 +75,20 @@ class _TimedPicture(Picture):
         cpu, took = time.thread_time_ns() - cpu, time.perf_counter_ns() - began
         match event:
             case ReplicasReported(_, put, removed):
-                uids = [*(report.id.uid for report in put), *(key.uid for key in removed)]
+                kind, uids = REPORT, [*(report.id.uid for report in put), *(key.uid for key in removed)]
             case DeploymentAdded(record):
-                uids = [record.uid]
+                kind, uids = REPORT, [record.uid]
+            case DemandReported(_, put, removed):
+                known = self.catalogue.by_id
+                names = [*(demand.deployment for demand in put), *removed]
+                kind, uids = DEMAND, [known[name].uid for name in names if name in known]
             case _:
                 return
         for uid in uids:
-            self._taken.setdefault(uid, []).append((took // len(uids), cpu // len(uids)))
+            if uid in self._dirty:
+                self._taken.setdefault(uid, []).append((kind, took // len(uids), cpu // len(uids)))
+            else:
+                self._step(kind, took // len(uids), cpu // len(uids))
 
     def plan(self, now: float, limit: int = BATCH) -> None:
         """See ``Picture``."""
@@ -93,10 +101,11 @@ class _TimedPicture(Picture):
             cpu, took = time.thread_time_ns() - cpu, time.perf_counter_ns() - began
             taken = self._taken.pop(uid, [])
             if self._numbers(uid) > numbers:
-                self._step(PLACE, took + sum(each for each, _ in taken), cpu + sum(each for _, each in taken))
+                before, cpu_before = sum(each for _, each, _ in taken), sum(each for *_, each in taken)
+                self._step(PLACE, took + before, cpu + cpu_before)
             else:
-                for before, cpu_before in taken:
-                    self._step(REPORT, before + took, cpu_before + cpu)
+                for kind, before, cpu_before in taken:
+                    self._step(kind, before + took, cpu_before + cpu)
 
     def _numbers(self, uid: str) -> int:
         deployment = self.catalogue.by_uid.get(uid)

@@ -28,10 +28,14 @@ ROOT = Path(__file__).parents[2]
 
 PROMISED = (
     *("step_p99_us", "place_p99_us", "events_s", "cpu_share", "loop_hold_max_ms", "status_ms"),
+    *("scale_p99_ms", "demand_p99_us", "demand_s", "demand_cpu_share", "demand_hold_ms", "demand_status_ms"),
     *("rejoin_s", "adopt_s", "rss_mib", "growth"),
 )
 
-SMALL = ("--workers", "4", "--gpus", "2", "--deployments", "6", "--replicas", "12", "--gateways", "2")
+SMALL = (
+    *("--workers", "4", "--gpus", "2", "--deployments", "10", "--replicas", "12", "--idle", "4"),
+    *("--gateways", "2"),
+)
 SHORT = ("--rate", "20", "--seconds", "2", "--placements", "6")
 
 
@@ -62,10 +66,14 @@ def test_a_small_cluster_is_measured_and_no_engine_is_touched(tmp_path: Path) ->
     assert {name: content[name] for name in PROMISED} == {name: figures[name] for name in PROMISED}
     assert all(figures[name] > 0 for name in PROMISED)
     assert figures["placements"] >= 6
-    untouched = ("adopt_started", "adopt_stopped", "rejoin_started", "rejoin_stopped", "dead_letters")
+    assert figures["scaled"] == 4, "each idle deployment was started by its first request"
+    untouched = (
+        *("adopt_started", "adopt_stopped", "rejoin_started", "rejoin_stopped", "dead_letters"),
+        "scale_missed",
+    )
     assert {name: figures[name] for name in untouched} == dict.fromkeys(untouched, 0)
     shown = bench("show.py", str(file))
-    assert "4 workers, 6 deployments, 12 replicas" in shown.stdout
+    assert "4 workers, 10 deployments, 12 replicas" in shown.stdout
     for name in MEASURES:
         assert name in done.stdout
         assert name in shown.stdout
@@ -80,10 +88,13 @@ def test_a_check_fails_by_name_what_is_not_as_wanted(tmp_path: Path) -> None:
     assert "not measured" in done.stdout
 
 
-def test_more_deployments_than_replicas_are_refused() -> None:
-    done = bench("control_plane.py", "--deployments", "5", "--replicas", "4")
+def test_sizes_that_do_not_fit_together_are_refused() -> None:
+    done = bench("control_plane.py", "--deployments", "7", "--replicas", "4", "--idle", "2")
     assert done.returncode == 2
-    assert "--replicas 4 is less than --deployments 5: each wants one" in done.stderr
+    assert "--replicas 4 is less than the 5 deployments that are not idle: each wants one" in done.stderr
+    done = bench("control_plane.py", "--deployments", "7", "--idle", "7")
+    assert done.returncode == 2
+    assert "--idle 7 is not less than --deployments 7" in done.stderr
 
 
 @pytest.mark.anyio
@@ -108,11 +119,11 @@ async def test_what_was_found_before_a_head_failed_is_kept(tmp_path: Path) -> No
             raise HeadFailed("it is cut off here")
 
     with pytest.raises(ExceptionGroup) as failed:
-        await measure(Size(2, 1, 2, 4), load, figures, say)
+        await measure(Size(2, 1, 4, 4, idle=2), load, figures, say)
     assert failed.group_contains(HeadFailed, match="it is cut off here")
     assert figures["step_p99_us"] > 0
     assert "place_p99_us" not in figures
-    assert said[:3:2] == ["setting up 1 workers and 1 deployments", "setting up 2 workers and 2 deployments"]
+    assert said[:3:2] == ["setting up 1 workers and 2 deployments", "setting up 2 workers and 4 deployments"]
 
 
 # ---- targets
@@ -120,7 +131,7 @@ async def test_what_was_found_before_a_head_failed_is_kept(tmp_path: Path) -> No
 
 def test_what_was_not_measured_is_neither_met_nor_missed() -> None:
     assert {verdict.met for verdict in judge({}, 2000)} == {None}
-    assert {verdict.measure for verdict in judge({}, 2000)} == {*LIMITS, "events_s"}
+    assert {verdict.measure for verdict in judge({}, 2000)} == {*LIMITS, "events_s", "demand_s"}
 
 
 @pytest.mark.parametrize(
@@ -131,6 +142,8 @@ def test_what_was_not_measured_is_neither_met_nor_missed() -> None:
         ("cpu_share", 0.61, False),
         ("events_s", 1980.0, True),
         ("events_s", 1979.0, False),
+        ("demand_s", 1979.0, False),
+        ("scale_p99_ms", 50.1, False),
         ("growth", 1.5, True),
         ("adopt_stopped", 1.0, False),
     ],
@@ -150,19 +163,23 @@ def test_engines_that_a_restarted_head_touched_are_told_whatever_is_checked() ->
 # ---- sizes
 
 
-@pytest.mark.parametrize("size", [Size(4, 2, 6, 12), Size(10, 8, 100, 300), Size(3, 0, 7, 10)])
+@pytest.mark.parametrize(
+    "size", [Size(4, 2, 6, 12), Size(10, 8, 100, 300, idle=20), Size(3, 0, 9, 10, idle=2)]
+)
 def test_the_documents_are_valid_and_fit_into_the_cluster(size: Size) -> None:
     specs = [(read_document(text)[0], wanted) for text, wanted in size.documents()]
     assert len({spec.id for spec, _ in specs}) == size.deployments
     assert sum(wanted for _, wanted in specs) == size.replicas
-    assert all(spec.replicas == wanted for spec, wanted in specs)
+    assert all(spec.scaling.min_instances == wanted for spec, wanted in specs)
+    assert [spec.id for spec, wanted in specs if wanted] == size.serving_ids()
+    assert [spec.id for spec, wanted in specs if not wanted] == size.idle_ids()
     used = sum(spec.gpus * wanted for spec, wanted in specs)
     assert used <= size.workers * size.gpus * 0.75
     assert (used > 0) == (size.gpus > 0)
 
 
 def test_a_smaller_cluster_has_as_much_on_each_worker() -> None:
-    assert Size(1000, 8, 10_000, 30_000, 3).with_deployments(100) == Size(10, 8, 100, 300, 3)
+    assert Size(1000, 8, 10_000, 30_000, 3, 1000).with_deployments(100) == Size(10, 8, 100, 300, 3, 10)
     assert Size(4, 2, 1000, 1000).with_deployments(100) == Size(1, 2, 100, 100)
 
 
