@@ -32,9 +32,7 @@ KEY = ReplicaKey("a:vllm", 1, 0, "uid")
 RUN = Order(KEY, ReplicaOrder(KEY, "a", "vllm", "", num_gpus=1))
 
 
-def outcome(
-    *requests: tuple[float, int, int], gpus: int = 1, until: float = 0.0, **setting: float
-) -> Outcome:
+def outcome(*requests: tuple[float, int, int], until: float = 0.0, keep_alive: float = -1.0) -> Outcome:
     asked = [Request(at, model, 0, seconds) for at, model, seconds in requests]
     models = [Model("a", GB), Model("b", GB)]
     return play(Workload("w", models, asked, until), PROFILE, 1, partial(Ours, keep_alive=keep_alive))
