@@ -110,3 +110,40 @@ def test_gateways_are_told_between_how_many_a_replica_is_shared() -> None:
     picture.take(TimePassed(), world.now + SILENCE)
     assert told() == 1
     assert picture.due() is not None
+
+
+def test_what_a_client_wishes_of_the_keep_alive_holds_until_another_one_wishes_or_nothing_is_to_run() -> None:
+    world = World()
+    world.worker("w1")
+    scaling = {"min_instances": 0, "max_instances": 1, "keep_alive": 60}
+    known = world.deploy("m", auto_scaling_config=scaling)
+
+    def use(wish: float | None, *, asks: bool = True) -> None:
+        demand = Demand(known.id, held=int(asks), uses=1, keep_alive=wish)
+        world.send(DemandReported("g1", (demand,)))
+        world.ready()
+        world.send(DemandReported("g1", (), (known.id,)))
+
+    def kept_for() -> int:
+        """Return for how many seconds it is kept from now on."""
+        for second in range(100):
+            world.now += 1.0
+            world.send(TimePassed())
+            if not known.wanted:
+                return second + 1
+        raise AssertionError("it is kept for ever")
+
+    assert known.wanted == 0
+    for wish, seconds in ((None, 60), (5.0, 5), (None, 60), (0.5, 1), (600.0, 60), (-1.0, 60)):
+        use(wish)
+        assert known.wanted == 1, wish
+        assert kept_for() == seconds, wish
+    use(5.0)
+    use(None)
+    assert kept_for() == 5, "a request that wishes nothing leaves it as it was"
+    use(5.0)
+    use(20.0)
+    use(None, asks=False)
+    assert kept_for() == 20, "the last wish counts, also after requests that came and went unseen"
+    use(0.0)
+    assert known.wanted == 0, "0: it goes at once"

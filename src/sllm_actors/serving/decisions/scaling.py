@@ -100,7 +100,7 @@ class Scaler:
         rest: When its last request ended, or when it was made; None while it has one.
         uses: How many requests have begun, as far as that is told.
         wish: The last wish of a client for how many seconds its replicas are kept, negative for always; None
-            if the last one wished nothing.
+            if none has wished anything since some of it was to run. A request that wishes nothing leaves it.
         panic: The most that was needed since the panic began; 0 without one.
         panic_seen: When that was last so bad.
         lower: Since when how many replicas have been enough, while that is fewer than are wanted: the
@@ -122,8 +122,8 @@ class Scaler:
 
         Args:
             requests: How many are held and in flight.
-            uses: How many have begun. It may begin anew; while it is 0, nothing is told of a ``wish``.
-            wish: See ``wish``.
+            uses: How many have begun. It may begin anew.
+            wish: What the last of them wished; None if none did. See ``Scaler.wish``.
             now: Seconds on a clock that does not go back.
         """
         self.load.set(requests, now)
@@ -132,7 +132,7 @@ class Scaler:
         elif self.rest is None or uses > self.uses:
             self.rest = now
         self.uses = uses
-        if uses:
+        if wish is not None:
             self.wish = wish
 
     def keeps(self, policy: ScalingPolicy) -> float:

@@ -43,6 +43,8 @@ def scale(deployment: Deployment, demand: TotalDemand, effects: Effects, now: fl
         deployment.fewer = decision.reason if decision.wanted < deployment.wanted else ""
     deployment.wanted, deployment.needed = decision.wanted, decision.needed
     deployment.scaler.hurried = False
+    if not deployment.wanted:
+        deployment.scaler.wish = None
     if deployment.rolling and not deployment.wanted and not deployment.running():
         deployment.unproven = True
     deployment.look_at = decision.due
