@@ -15,7 +15,7 @@ from attrs import frozen
 from tests.children import child
 
 from sllm_actors.cli import main, progress
-from sllm_actors.cli.commands import delete, logs
+from sllm_actors.cli.commands import delete, events, logs
 
 from .server import PlayedGateway, build_app, serving
 
@@ -63,6 +63,7 @@ def sllm(
     monkeypatch.setenv("LLM_SERVER_URL", gateway.url)
     for module in (delete, logs, progress):
         monkeypatch.setattr(module, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(events, "RETRY_SECONDS", 0.01)
 
     def run(*arguments: str, stdin: str = "") -> Ended:
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode()), encoding="utf-8"))

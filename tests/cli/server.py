@@ -61,6 +61,9 @@ class PlayedGateway:
         left: How many replicas each question about a drained node finds on it, one after the other.
         pulls: What each question about a pull finds on its workers, one after the other; the last one stays.
             [] is a refusal: the gateway, or the head, is away.
+        events: The journal.
+        streams: What each client that follows it is sent, one after the other, before its stream ends; where
+            none is left, nothing comes and the stream goes on. [] is a refusal: the gateway is away.
         requests: Method, path and body of everything that came, in order.
         queries: The queries of them, as they were sent.
         keys: The Authorization headers that came.
@@ -86,6 +89,8 @@ class PlayedGateway:
     changed: list[str] = field(factory=list)
     left: list[int] = field(factory=list)
     pulls: list[list[dict[str, Any]]] = field(factory=list)
+    events: list[dict[str, Any]] = field(factory=list)
+    streams: list[list[dict[str, Any]]] = field(factory=list)
     queries: list[str] = field(factory=list)
     requests: list[tuple[str, str, Any]] = field(factory=list)
     keys: list[str | None] = field(factory=list)
@@ -140,6 +145,7 @@ def build_app(gateway: PlayedGateway) -> Quart:
     _serve_updates(app, gateway)
     _serve_pulls(app, gateway)
     _serve_what_is_known(app, gateway)
+    _serve_events(app, gateway)
     _serve_chat(app, gateway)
     return app
 
@@ -269,6 +275,32 @@ def _serve_what_is_known(app: Quart, gateway: PlayedGateway) -> None:
             if offset is None or chunk["offset"] == offset:
                 return {"id": name} | chunk
         return refuse(404, f"no instance {name}", "not_found")
+
+
+def _serve_events(app: Quart, gateway: PlayedGateway) -> None:
+    @app.get("/events")
+    async def events() -> Any:
+        limit, after = int(request.args["limit"]), request.args.get("after", type=int)
+        if request.args.get("follow") == "true":
+            sent = gateway.streams.pop(0) if gateway.streams else None
+            if sent == []:
+                return refuse(503, "come back later", "away")
+            return Response(stream(sent), content_type="text/event-stream")
+        if request.args.get("subject") == "nosuch":
+            return refuse(404, "there is no deployment, model or node 'nosuch'", "not_found")
+        last = gateway.events[-1]["number"] if gateway.events else 0
+        found = [each for each in gateway.events if after is None or each["number"] > after]
+        page = found[-limit:] if after is None else found[: min(limit, gateway.page)]
+        more = after is not None and len(page) < len(found)
+        last = page[-1]["number"] if more else last
+        return {"events": page, "last": last, "next": str(last) if more else None}
+
+    async def stream(sent: list[dict[str, Any]] | None) -> AsyncIterator[bytes]:
+        yield b": the journal follows\n\n"
+        for each in sent or ():
+            yield f"id: {each['number']}\ndata: {json.dumps(each)}\n\n".encode()
+        if sent is None:
+            await asyncio.sleep(STOP_SECONDS)
 
 
 def _serve_chat(app: Quart, gateway: PlayedGateway) -> None:

@@ -17,6 +17,7 @@ from sllm_actors.cli.commands.delete import delete
 from sllm_actors.cli.commands.deploy import deploy
 from sllm_actors.cli.commands.drain import drain, undrain
 from sllm_actors.cli.commands.engines import engines
+from sllm_actors.cli.commands.events import events
 from sllm_actors.cli.commands.list import list_deployments, list_instances
 from sllm_actors.cli.commands.logs import logs
 from sllm_actors.cli.commands.nodes import gateway, head, up, worker
@@ -42,7 +43,7 @@ def cli() -> None:
 
 COMMANDS = (
     *(up, head, worker, gateway),
-    *(run, deploy, update, delete, pull, status, logs, chat),
+    *(run, deploy, update, delete, pull, status, logs, events, chat),
     *(drain, undrain, engines),
 )
 ALIASES = {"ls": list_deployments, "ps": list_instances, "rm": delete, "uncordon": undrain}

@@ -167,6 +167,21 @@ class GatewayClient:
             yield (event.data for event in httpx2.EventSource(response))
 
     @contextmanager
+    def following(
+        self, path: str, params: Mapping[str, int | str], *, silence: float
+    ) -> Iterator[Iterator[str]]:
+        """Send a GET whose answer is a stream without an end; else as ``events``.
+
+        Args:
+            path: The path of the request.
+            params: The parameters of the query.
+            silence: How long the stream may be silent, comments counted too, in seconds.
+        """
+        timeout = httpx2.Timeout(silence, connect=CONNECT_SECONDS)
+        with self._open("GET", path, params=params, timeout=timeout) as response:
+            yield (event.data for event in httpx2.EventSource(response))
+
+    @contextmanager
     def _open(
         self,
         method: str,

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
+import time
+from datetime import datetime
 from typing import Any
 
 import click
@@ -136,6 +139,28 @@ class SizeType(click.ParamType[int]):
         except ValueError as error:
             self.fail(str(error), param, ctx)
 
+
+class MomentType(click.ParamType[float]):
+    """A moment: how long ago, as ``90s``, ``10m``, ``2h`` or ``3d``, or a date with or without a time.
+
+    It becomes seconds since the epoch. A date without a time zone is of this machine's.
+    """
+
+    name = "time"
+
+    def convert(self, value: str | float, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        ago = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)([smhd])", value, re.ASCII)
+        if ago is not None:
+            return max(0.0, time.time() - float(ago[1]) * _SECONDS[ago[2]])
+        try:
+            return max(0.0, datetime.fromisoformat(value).timestamp())
+        except (ValueError, OverflowError, OSError):
+            self.fail(f"{value!a} is no time: give one as 90s, 10m, 2h, 3d or 2027-01-31T18:00", param, ctx)
+
+
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 PORT = click.IntRange(0, HIGHEST_PORT)
 HEAD = HostPortType(CLUSTER_PORT)

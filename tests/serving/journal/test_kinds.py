@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import get_args
 
 from sllm_actors.serving.journal.kinds import FAMILIES, MEANINGS, EventKind
@@ -16,3 +18,9 @@ def test_each_kind_has_a_meaning_in_one_sentence() -> None:
         assert meaning[0].isupper()
         assert meaning.endswith(".")
         assert ". " not in meaning
+
+
+def test_the_page_about_the_head_has_each_kind_with_its_meaning() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "head.md").read_text()
+    section = page.partition("## The journal")[2].partition("\n## ")[0]
+    assert dict(re.findall(r"^\| `([a-z_.]+)` \| (.*) \|$", section, re.MULTILINE)) == MEANINGS
