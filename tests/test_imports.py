@@ -249,6 +249,7 @@ PURE_CORES = {
         "picture.room.fitting",
         "picture.room.ledger",
         "picture.room.need",
+        "picture.room.peaks",
         "picture.settling",
         "picture.indices.tally",
         "views.answers",

@@ -8,8 +8,10 @@ from sllm_actors.serving.store.records import (
     DropDeletion,
     DropNode,
     DropRevision,
+    MeasuredRecord,
     NodeRecord,
     PutDeployment,
+    PutMeasured,
     PutNode,
     PutRevision,
     RemoveDeployment,
@@ -29,6 +31,7 @@ class StoreOfRecords:
         self.nodes: dict[str, NodeRecord] = {}
         self.deletions: dict[str, DeletionRecord] = {}
         self.last_revisions: dict[str, int] = {}
+        self.measured: dict[tuple[str, str, str], MeasuredRecord] = {}
 
     def apply(self, writes: list[StoreWrite]) -> None:
         for write in writes:
@@ -53,6 +56,8 @@ class StoreOfRecords:
                     self.deletions[uid] = DeletionRecord(uid, known.id, at)
                 for key in [key for key in self.revisions if key[0] == uid]:
                     del self.revisions[key]
+            case PutMeasured(measured):
+                self.measured[measured.engine, measured.worker, measured.kind] = measured
             case PutNode(record):
                 self.nodes[record.id] = record
             case DropNode(node):
@@ -71,4 +76,5 @@ class StoreOfRecords:
             deletions=tuple(self.deletions.values()),
             nodes=tuple(self.nodes.values()),
             last_revisions=dict(self.last_revisions),
+            measured=tuple(sorted(self.measured.values(), key=lambda each: each.at)),
         )

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sllm_actors.engines.identity import ReplicaKey
+from sllm_actors.engines.messages import ReplicaReport, ReplicaState
 from sllm_actors.serving.messages import Inventory
 from sllm_actors.serving.picture.indices.queues import WaitingQueues
 from sllm_actors.serving.picture.indices.room import FEW, RoomIndex
+from sllm_actors.serving.picture.room import peaks
 from sllm_actors.serving.picture.room.fitting import fits_without
 from sllm_actors.serving.picture.room.need import NOTHING, Free, Need
+from sllm_actors.serving.picture.room.peaks import Peaks
 
 from .world import World, count
 
@@ -116,6 +122,39 @@ def test_a_replica_takes_what_is_declared_now_also_after_the_head_was_started_ag
     world.lose_store()
     world.wait(11)
     assert taken(world) == (2, 4 * GIB)
+
+
+def test_what_was_measured_is_reckoned_with_where_nothing_is_declared() -> None:
+    world = World()
+    world.worker("a", gpus=0, memory_budget=4 * GIB)
+    known = world.deploy("m", **count(2))
+    declared = world.deploy("declared", memory=GIB)
+    world.ready()
+    assert taken(world) == (3, GIB)
+    key = min(known.replicas)
+    fingerprint = known.revisions[1].fingerprint
+    world.say("a", key, ReplicaState.READY, memory=GIB)
+    world.say("a", min(declared.replicas), ReplicaState.READY, memory=3 * GIB)
+    assert taken(world) == (3, 3 * GIB)
+    world.say("a", key, ReplicaState.READY, memory=GIB + 1)
+    assert world.picture.catalogue.peaks.memory(fingerprint) == GIB, "that is no news"
+    world.restart_head()
+    assert taken(world) == (3, 3 * GIB)
+    world.update(known, **count(3))
+    assert taken(world) == (4, 4 * GIB)
+    assert world.audit() == []
+
+
+def test_of_too_many_engines_the_one_measured_first_is_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(peaks, "MOST_PEAKS", 2)
+    known = Peaks()
+    for number, name in enumerate("abca"):
+        report = ReplicaReport(ReplicaKey("m:x", 1, 1).attempt(1), ReplicaState.READY, fingerprint=name)
+        known.learn(evolve(report, memory=number + 1), 0.0)
+    assert [known.memory(name) for name in "abc"] == [4, 0, 3]
+    assert known.learn(ReplicaReport(ReplicaKey("m:x", 1, 1).attempt(1), ReplicaState.READY), 0.0) is None
 
 
 def test_only_a_worker_with_all_the_labels_is_chosen_and_one_that_gets_them_takes_those_that_wait() -> None:

@@ -18,9 +18,11 @@ from sllm_actors.serving.store.records import (
     DropNode,
     DropRevision,
     JournalEntry,
+    MeasuredRecord,
     NodeKey,
     NodeRecord,
     PutDeployment,
+    PutMeasured,
     PutNode,
     PutRevision,
     RaiseEpoch,
@@ -29,6 +31,7 @@ from sllm_actors.serving.store.records import (
     StoredState,
     StoreWrite,
 )
+from sllm_actors.serving.store.writes import MEASURED_KEPT
 
 
 @frozen
@@ -55,6 +58,7 @@ class Model:
     keys: dict[str, NodeKey] = field(factory=dict)
     last_revisions: dict[str, int] = field(factory=dict)
     journal: list[JournalEntry] = field(factory=list)
+    measured: dict[tuple[str, str, str], MeasuredRecord] = field(factory=dict)
 
     @classmethod
     def of(cls, state: StoredState) -> Model:
@@ -66,6 +70,7 @@ class Model:
             deletions={each.uid: each for each in state.deletions},
             nodes={each.id: each for each in state.nodes},
             last_revisions=dict(state.last_revisions),
+            measured={(each.engine, each.worker, each.kind): each for each in state.measured},
         )
 
     def apply(self, operation: Operation) -> None:
@@ -98,6 +103,10 @@ class Model:
                 self.nodes[node.id] = node
             case DropNode(name):
                 self.nodes.pop(name, None)
+            case PutMeasured(measured):
+                self.measured[measured.engine, measured.worker, measured.kind] = measured
+                oldest = measured.at - MEASURED_KEPT
+                self.measured = {key: each for key, each in self.measured.items() if each.at >= oldest}
             case RaiseEpoch(epoch):
                 self.epoch = max(self.epoch, epoch)
             case AddJournal(entries):
@@ -113,6 +122,7 @@ class Model:
             deletions=tuple(sorted(self.deletions.values(), key=lambda each: (each.at, each.uid))),
             nodes=tuple(each for _, each in sorted(self.nodes.items(), key=lambda item: item[0])),
             last_revisions=dict(self.last_revisions),
+            measured=tuple(sorted(self.measured.values(), key=lambda each: (each.at, each.engine))),
         )
 
 
@@ -124,7 +134,9 @@ def operations(seed: int, model: Model) -> Iterator[Operation]:
 
 
 def _draw(rng: random.Random, model: Model) -> Operation:
-    kind = rng.choice(["deploy", "deploy", "update", "update", "change", "remove", "forget", "node", "head"])
+    kind = rng.choice(
+        ["deploy", "deploy", "update", "update", "change", "remove", "forget", "node", "head", "run"]
+    )
     now = float(rng.randrange(10**9)) / 4
     if kind == "deploy" or not model.deployments:
         return _deploy(rng, model, now)
@@ -145,6 +157,9 @@ def _draw(rng: random.Random, model: Model) -> Operation:
         some = rng.sample(sorted(model.deletions), len(model.deletions) // 2)
         return tuple(DropDeletion(uid) for uid in some)
     name = f"worker-{rng.randrange(6)}"
+    if kind == "run":
+        known = MeasuredRecord(f"engine-{rng.randrange(3)}", name, "memory", now / 8, now)
+        return (PutMeasured(known), *_journal(rng, name, now))
     if kind == "node":
         return _node(rng, name, now)
     return (RaiseEpoch(rng.randrange(1000)), *_journal(rng, name, now, most=400))

@@ -11,8 +11,10 @@ from sllm_actors.serving.store.records import (
     DropNode,
     DropRevision,
     JournalEntry,
+    MeasuredRecord,
     NodeRecord,
     PutDeployment,
+    PutMeasured,
     PutNode,
     PutRevision,
     RaiseEpoch,
@@ -25,6 +27,7 @@ from sllm_actors.serving.store.records import (
 OTHERS: list[StoreWrite] = [
     PutNode(NodeRecord("w", "worker")),
     DropNode("w"),
+    PutMeasured(MeasuredRecord("f", "w", "memory", 5.0, 1.0)),
     RaiseEpoch(2),
     AddJournal((JournalEntry(1.0, "m:vllm", "deployed", "m:vllm was deployed"),)),
 ]
@@ -44,6 +47,6 @@ def test_a_write_about_a_deployment_changes_deployments(write: StoreWrite) -> No
     assert change_deployments([*OTHERS, write])
 
 
-def test_nodes_epochs_and_the_journal_are_no_deployments() -> None:
+def test_nodes_measurements_epochs_and_the_journal_are_no_deployments() -> None:
     assert not change_deployments(OTHERS)
     assert not change_deployments([])

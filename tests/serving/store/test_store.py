@@ -26,9 +26,11 @@ from sllm_actors.serving.store.records import (
     DropNode,
     DropRevision,
     JournalEntry,
+    MeasuredRecord,
     NodeKey,
     NodeRecord,
     PutDeployment,
+    PutMeasured,
     PutNode,
     PutRevision,
     RaiseEpoch,
@@ -37,6 +39,7 @@ from sllm_actors.serving.store.records import (
     StoreWrite,
 )
 from sllm_actors.serving.store.store import Store
+from sllm_actors.serving.store.writes import MEASURED_KEPT
 
 
 def entries(first: int, last: int) -> list[JournalEntry]:
@@ -51,6 +54,9 @@ def test_what_was_acknowledged_is_there_after_a_restart(store: Store, path: Path
         PutRevision(revision("2", "b:vllm", 1)),
         PutRevision(revision("2", "b:vllm", 2, failed="it did not start")),
         PutNode(NodeRecord("w1", "worker", "gpu-box", 2.5, draining=True)),
+        PutMeasured(MeasuredRecord("f", "w1", "stopped", 1.5, 9.0)),
+        PutMeasured(MeasuredRecord("f", "", "memory", 5.0, 8.0)),
+        PutMeasured(MeasuredRecord("f", "", "memory", 6.0, 8.5)),
         RaiseEpoch(7),
     ]
     store.apply(wanted)
@@ -67,8 +73,21 @@ def test_what_was_acknowledged_is_there_after_a_restart(store: Store, path: Path
         ),
         nodes=(NodeRecord("w1", "worker", "gpu-box", 2.5, draining=True),),
         last_revisions={"a:vllm": 1, "b:vllm": 2},
+        measured=(
+            MeasuredRecord("f", "", "memory", 6.0, 8.5),
+            MeasuredRecord("f", "w1", "stopped", 1.5, 9.0),
+        ),
     )
     after.close()
+
+
+def test_what_was_measured_long_ago_is_forgotten(store: Store) -> None:
+    old, recent = MeasuredRecord("e", "", "memory", 1.0, 0.0), MeasuredRecord("f", "", "memory", 2.0, 5.0)
+    store.apply([PutMeasured(old), PutMeasured(recent)])
+    assert store.load().measured == (old, recent)
+    late = MeasuredRecord("g", "", "memory", 3.0, MEASURED_KEPT + 5.0)
+    store.apply([PutMeasured(late)])
+    assert store.load().measured == (recent, late)
 
 
 def test_an_answer_waits_for_the_disk(store: Store) -> None:

@@ -18,8 +18,10 @@ from sllm_actors.serving.store.records import (
     DropDeletion,
     DropNode,
     DropRevision,
+    MeasuredRecord,
     NodeRecord,
     PutDeployment,
+    PutMeasured,
     PutNode,
     PutRevision,
     RaiseEpoch,
@@ -49,6 +51,7 @@ class MemoryStore(Store):
         self.deletions: dict[str, DeletionRecord] = {}
         self.nodes: dict[str, NodeRecord] = {}
         self.last_revisions: dict[str, int] = {}
+        self.measured: dict[tuple[str, str, str], MeasuredRecord] = {}
         self.ids: dict[str, str] = {}
 
     def copy(self) -> MemoryStore:
@@ -69,6 +72,7 @@ class MemoryStore(Store):
             deletions=tuple(self.deletions.values()),
             nodes=tuple(self.nodes[name] for name in sorted(self.nodes)),
             last_revisions=dict(self.last_revisions),
+            measured=tuple(sorted(self.measured.values(), key=lambda each: each.at)),
         )
 
     def apply(self, writes: Sequence[StoreWrite]) -> None:
@@ -105,6 +109,8 @@ class MemoryStore(Store):
                     del self.revisions[key]
             case DropDeletion(uid):
                 self.deletions.pop(uid, None)
+            case PutMeasured(measured):
+                self.measured[measured.engine, measured.worker, measured.kind] = measured
             case PutNode(record):
                 self.nodes[record.id] = record
             case DropNode(node):

@@ -9,6 +9,7 @@ from sllm_actors.serving.deployment.spec import DeploymentSpec
 from sllm_actors.serving.store.records import DeletionRecord, StoredState
 
 from .deployment import Deployment, Revision
+from .room.peaks import Peaks
 
 REMEMBERED = 90 * 86400.0
 """Seconds that a deletion is remembered at least, unless there are more than ``MAX_DELETIONS``."""
@@ -26,6 +27,7 @@ class Catalogue:
         ids: Their ids, sorted.
         deletions: By uid: the deletions that are remembered, the oldest first.
         last_revisions: By id: the highest number of a revision that was ever used.
+        peaks: How much memory their engines were seen to have.
         displaced: Deployments of the store whose id a later one has taken: that one is in their place.
     """
 
@@ -35,6 +37,7 @@ class Catalogue:
         self.ids: list[str] = []
         self.deletions: dict[str, DeletionRecord] = {each.uid: each for each in state.deletions}
         self.last_revisions = dict(state.last_revisions)
+        self.peaks = Peaks(state.measured)
         self.displaced: list[Deployment] = []
         self._models: dict[str, set[str]] = {}
         self._aliases: dict[str, set[str]] = {}
@@ -50,6 +53,7 @@ class Catalogue:
 
     def add(self, deployment: Deployment) -> None:
         """Add a deployment whose id is free."""
+        deployment.peaks = self.peaks
         self.by_uid[deployment.uid] = deployment
         self.by_id[deployment.id] = deployment
         insort(self.ids, deployment.id)

@@ -17,6 +17,7 @@ from sllm_actors.serving.store.records import DeploymentRecord, RevisionRecord
 
 from .replica import KnownReplica, Told
 from .room.need import Need, need_of
+from .room.peaks import Peaks
 
 NUMBERS = 64
 """How many replica numbers are reserved at a time."""
@@ -104,6 +105,7 @@ class Deployment:
         scaler: What is remembered of its load.
         settled: Whether it is known what ran of it when the head started: before that, one is taken to run.
         look_at: When it may want another number of replicas without an event; None if it does not.
+        peaks: How much memory engines were seen to have.
         due: When its plan could change without an event; None if it cannot.
         route: What gateways were told last.
         written: What the store was told last.
@@ -136,6 +138,7 @@ class Deployment:
     scaler: Scaler = field(factory=Scaler)
     settled: bool = True
     look_at: float | None = None
+    peaks: Peaks = field(factory=Peaks)
     due: float | None = None
     route: ServedModel | None = None
     written: DeploymentRecord | None = None
@@ -194,7 +197,7 @@ class Deployment:
 
     def need(self, revision: Revision, gpus: int) -> Need:
         """Return what a replica of one of its revisions takes on a worker that has so many GPUs."""
-        return need_of(revision.spec, gpus)
+        return need_of(revision.spec, gpus, self.peaks.memory(revision.fingerprint))
 
     @property
     def next_due(self) -> float | None:

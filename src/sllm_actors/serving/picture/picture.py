@@ -11,7 +11,9 @@ from sllm_actors.serving.messages import WorkerAddress
 from sllm_actors.serving.store.records import (
     DropDeletion,
     DropNode,
+    MeasuredRecord,
     NodeRecord,
+    PutMeasured,
     PutNode,
     RemoveDeployment,
     StoredState,
@@ -43,7 +45,7 @@ from .recovery import Recovery
 from .replica import KnownReplica, Told
 from .scaling import look, scale
 from .settling import SETTLE_TIME, Settling
-from .tiers.measuring import expect, learn
+from .tiers.measuring import expect, known_costs, learn
 
 FORGETTING = 3600.0
 """Seconds between two looks at deletions that are old enough, but may not be forgotten yet."""
@@ -91,7 +93,7 @@ class Picture:
         self.catalogue = Catalogue(state)
         self.states = StateCounts()
         self.demand = DemandTable()
-        self.costs = StartCosts()
+        self.costs = StartCosts(known_costs(state.measured))
         self.planner = Planner(self.fleet, self.catalogue)
         self.settling = Settling(state, now, settle_time)
         self._recovery = Recovery(self.fleet, self.catalogue, self.planner, settle_time)
@@ -377,13 +379,13 @@ class Picture:
                 self._gone(node, replica, now)
             return
         if replica is None:
-            self._measure(self._recovery.meet(node, report, now), None)
+            self._measure(self._recovery.meet(node, report, now), None, now)
             if (deployment := self.catalogue.by_id.get(report.id.deployment)) is not None:
                 self._mark(deployment)  # also if it is a rival
             return
         before, held = replica.report, replica.held
         changed = replica.told(report, now)
-        self._measure(replica, before)
+        self._measure(replica, before, now)
         if replica.need.gpus and replica.held != held:
             self.fleet.weigh(node)
             self._offer(node, now)
@@ -392,9 +394,20 @@ class Picture:
                 self.planner.take_back(deployment, replica, now)
             self._mark(deployment)
 
-    def _measure(self, replica: KnownReplica, before: ReplicaReport | None) -> None:
-        """Learn how long the last start or wake of a replica took."""
-        if learn(self.costs, replica, before) is None or (deployment := self._owner(replica)) is None:
+    def _measure(self, replica: KnownReplica, before: ReplicaReport | None, now: float) -> None:
+        """Learn how long the last start or wake of a replica took, and how much memory it has."""
+        writes, deployment = self.planner.effects.writes, self._owner(replica)
+        peak = None if replica.report is None else self.catalogue.peaks.learn(replica.report, self.wall(now))
+        if peak is not None:
+            writes.append(PutMeasured(peak))
+            if deployment is not None:
+                self.planner.reckon(deployment)
+        if (cost := learn(self.costs, replica, before)) is None:
+            return
+        key = cost.key
+        record = MeasuredRecord(key.engine, key.worker, key.tier.value, cost.seconds, self.wall(now))
+        writes.append(PutMeasured(record))
+        if deployment is None:
             return
         expect(deployment, self.costs)
         if self.is_planned(deployment):

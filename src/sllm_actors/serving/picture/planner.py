@@ -187,11 +187,15 @@ class Planner:
         self.stop(replica, f"{where} {'cannot run it' if replica.unfit else 'failed it'}: {reason}")
         return True
 
-    def repeat_orders(self, deployment: Deployment) -> None:
-        """Order the same replicas anew, since what is ordered of them, or what they take, has changed."""
+    def reckon(self, deployment: Deployment) -> None:
+        """Let the replicas of a deployment take what is known of it now."""
         for replica in deployment.replicas.values():
             if (known := deployment.revisions.get(replica.key.revision)) is not None:
                 self._fleet.resize(replica, deployment.need(known, replica.need.gpus))
+
+    def repeat_orders(self, deployment: Deployment) -> None:
+        """Order the same replicas anew, since what is ordered of them, or what they take, has changed."""
+        self.reckon(deployment)
         for replica in deployment.running():
             revision = deployment.revisions[replica.key.revision]
             self.effects.orders[replica.node, replica.key] = order_for(revision, replica)

@@ -121,7 +121,17 @@ def _to_4(connection: Connection, _store: str) -> None:
     connection.execute(sa.text("ALTER TABLE deployments ADD COLUMN loaded BOOLEAN NOT NULL DEFAULT FALSE"))
 
 
-MIGRATIONS: list[Callable[[Connection, str], None]] = [_make_1, _to_2, _to_3, _to_4]
+def _to_5(connection: Connection, _store: str) -> None:
+    """Keep what was measured of engines."""
+    connection.execute(
+        sa.text("""CREATE TABLE measured (
+            engine VARCHAR(64) NOT NULL, worker VARCHAR(255) NOT NULL, kind VARCHAR(32) NOT NULL,
+            value DOUBLE PRECISION NOT NULL, at DOUBLE PRECISION NOT NULL,
+            PRIMARY KEY (engine, worker, kind))""")
+    )
+
+
+MIGRATIONS: list[Callable[[Connection, str], None]] = [_make_1, _to_2, _to_3, _to_4, _to_5]
 """Step n makes schema n + 1 of schema n; schema 0 is a database that holds nothing. A step takes a connection
 in a transaction and the name of the store, and raises ``StoreProblem`` for what it cannot take along."""
 

@@ -114,6 +114,25 @@ class NodeRecord:
 
 
 @frozen
+class MeasuredRecord:
+    """Something that was measured of an engine.
+
+    Attributes:
+        engine: The fingerprint of the revision; at most 64 characters.
+        worker: The node id of the worker where it was measured; "" where that makes no difference.
+        kind: What was measured; at most 32 characters.
+        value: What it was, in seconds or bytes.
+        at: When.
+    """
+
+    engine: str
+    worker: str
+    kind: str
+    value: float
+    at: float
+
+
+@frozen
 class NodeKey:
     """The public key that a node has proved to hold, and the role that it joined with."""
 
@@ -204,6 +223,13 @@ class DropNode:
 
 
 @frozen
+class PutMeasured:
+    """Keep what was measured, in place of what was measured of the same before; what is old is forgotten."""
+
+    record: MeasuredRecord
+
+
+@frozen
 class RaiseEpoch:
     """Raise the epoch to this number, unless it is there or beyond already."""
 
@@ -225,6 +251,7 @@ StoreWrite: TypeAlias = (
     | DropDeletion
     | PutNode
     | DropNode
+    | PutMeasured
     | RaiseEpoch
     | AddJournal
 )
@@ -245,6 +272,7 @@ class StoredState:
         nodes: In the order of their ids.
         last_revisions: By deployment id the highest revision number ever used, also by deployments that are
             deleted.
+        measured: What was measured of engines, the oldest first.
     """
 
     fresh: bool = True
@@ -254,8 +282,12 @@ class StoredState:
     deletions: tuple[DeletionRecord, ...] = ()
     nodes: tuple[NodeRecord, ...] = ()
     last_revisions: Mapping[str, int] = field(factory=dict)
+    measured: tuple[MeasuredRecord, ...] = ()
+
+
+_BESIDE = (PutNode, DropNode, PutMeasured, RaiseEpoch, AddJournal)
 
 
 def change_deployments(writes: Iterable[StoreWrite]) -> bool:
     """Return whether writes change what the file of deployments holds (see ``deployments_file``)."""
-    return any(not isinstance(write, (PutNode, DropNode, RaiseEpoch, AddJournal)) for write in writes)
+    return any(not isinstance(write, _BESIDE) for write in writes)

@@ -19,6 +19,7 @@ from .problem import unreadable
 from .records import (
     DeletionRecord,
     DeploymentRecord,
+    MeasuredRecord,
     NodeKey,
     NodeRecord,
     RevisionRecord,
@@ -57,6 +58,7 @@ def read_state(connection: Connection, store: str) -> StoredState:
     deletions = all_of(schema.DELETIONS, DeletionRecord, "the deleted deployment")
     nodes = all_of(schema.NODES, NodeRecord, "the node")
     last_revisions = all_of(schema.LAST_REVISIONS, _LastRevision, "the last revision of")
+    measured = all_of(schema.MEASURED, MeasuredRecord, "what was measured")
     return StoredState(
         fresh=about.fresh,
         epoch=about.epoch,
@@ -65,6 +67,7 @@ def read_state(connection: Connection, store: str) -> StoredState:
         deletions=tuple(sorted(deletions, key=lambda each: (each.at, each.uid))),
         nodes=tuple(nodes),
         last_revisions={each.id: each.revision for each in last_revisions},
+        measured=tuple(sorted(measured, key=lambda each: (each.at, each.engine))),
     )
 
 

@@ -76,6 +76,15 @@ NODE_KEYS = sa.Table(
     sa.Column("public_key", sa.String(1024), nullable=False),  # in hex
     sa.Column("bound", sa.Double, nullable=False),
 )
+MEASURED = sa.Table(
+    "measured",
+    METADATA,
+    sa.Column("engine", sa.String(64), primary_key=True),
+    sa.Column("worker", sa.String(255), primary_key=True),
+    sa.Column("kind", sa.String(32), primary_key=True),
+    sa.Column("value", sa.Double, nullable=False),
+    sa.Column("at", sa.Double, nullable=False),
+)
 JOURNAL = sa.Table(
     "journal",
     METADATA,

@@ -19,6 +19,7 @@ from .records import (
     DropRevision,
     JournalEntry,
     PutDeployment,
+    PutMeasured,
     PutNode,
     PutRevision,
     RemoveDeployment,
@@ -278,5 +279,7 @@ def _about(write: StoreWrite) -> tuple[object, ...]:
             return ("node", node)
         case DropDeletion(uid):
             return ("deletion", uid)
+        case PutMeasured(record):
+            return ("measured", record.engine, record.worker, record.kind)
         case _:
             return (type(write),)

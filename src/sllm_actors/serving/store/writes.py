@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import groupby
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 from attrs import asdict
@@ -19,12 +19,16 @@ from .records import (
     DropNode,
     DropRevision,
     PutDeployment,
+    PutMeasured,
     PutNode,
     PutRevision,
     RaiseEpoch,
     RemoveDeployment,
     StoreWrite,
 )
+
+MEASURED_KEPT: Final = 90 * 86400.0
+"""Seconds for which it is kept what was measured."""
 
 
 def apply_writes(database: Database, connection: Connection, writes: Sequence[StoreWrite]) -> None:
@@ -48,6 +52,8 @@ def apply_writes(database: Database, connection: Connection, writes: Sequence[St
             database.put(connection, schema.NODES, _rows(each))
         elif kind is DropNode:
             _delete(connection, schema.NODES, each)
+        elif kind is PutMeasured:
+            _put_measured(database, connection, each)
         elif kind is RaiseEpoch:
             _raise_epoch(connection, max(write.epoch for write in each))
         else:
@@ -82,6 +88,14 @@ def _remove(database: Database, connection: Connection, write: RemoveDeployment)
     connection.execute(schema.REVISIONS.delete().where(schema.REVISIONS.c.uid == write.uid))
     connection.execute(schema.DEPLOYMENTS.delete().where(deployments.uid == write.uid))
     database.put(connection, schema.DELETIONS, [{"uid": write.uid, "id": found, "at": write.at}])
+
+
+def _put_measured(database: Database, connection: Connection, puts: Sequence[PutMeasured]) -> None:
+    latest = {(put.record.engine, put.record.worker, put.record.kind): put.record for put in puts}
+    database.put(connection, schema.MEASURED, [asdict(each, recurse=False) for each in latest.values()])
+    at = schema.MEASURED.c.at
+    oldest = max(each.at for each in latest.values()) - MEASURED_KEPT
+    connection.execute(schema.MEASURED.delete().where(at < oldest))
 
 
 def _raise_epoch(connection: Connection, epoch: int) -> None:

@@ -31,17 +31,23 @@ class Need:
 NOTHING = Need()
 
 
-def need_of(spec: DeploymentSpec, gpus: int) -> Need:
-    """Return what a replica takes on a worker that has so many GPUs."""
+def need_of(spec: DeploymentSpec, gpus: int, measured: int = 0) -> Need:
+    """Return what a replica takes on a worker that has so many GPUs.
+
+    Args:
+        spec: What it declares goes before what was measured.
+        gpus: How many GPUs the worker has.
+        measured: The most bytes of memory that such a replica was seen to have; 0 where that is not known.
+    """
     taken = spec.gpus_on(gpus)
     share = (spec.gpu_memory or 0) if taken else 0
-    return Need(taken, spec.memory or 0, slots_of(spec.backend), share)
+    return Need(taken, spec.memory or measured, slots_of(spec.backend), share)
 
 
 def need_of_report(report: ReplicaReport) -> Need:
     """Return what a replica takes that a worker runs, where the head does not know its deployment."""
     _, _, backend = report.id.key.deployment.rpartition(":")
-    return Need(report.gpus, 0, slots_of(backend))
+    return Need(report.gpus, report.memory, slots_of(backend))
 
 
 def slots_of(backend: str) -> int:

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from sllm_actors.engines.messages import ReplicaReport, ReplicaState
 from sllm_actors.serving.decisions.start_cost import Cost, CostKey, StartCosts, Tier
 from sllm_actors.serving.picture.deployment import Deployment
 from sllm_actors.serving.picture.replica import KnownReplica
+from sllm_actors.serving.store.records import MeasuredRecord
 
 _STARTED = (ReplicaState.READY, ReplicaState.ASLEEP, ReplicaState.DRAINING)
+
+
+def known_costs(measured: Iterable[MeasuredRecord]) -> tuple[Cost, ...]:
+    """Return the costs among what the store has of measurements, in the same order."""
+    tiers = {tier.value: tier for tier in Tier}
+    return tuple(
+        Cost(CostKey(each.engine, each.worker, tiers[each.kind]), each.value)
+        for each in measured
+        if each.kind in tiers
+    )
 
 
 def learn(costs: StartCosts, replica: KnownReplica, before: ReplicaReport | None) -> Cost | None:
