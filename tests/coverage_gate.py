@@ -118,6 +118,7 @@ TESTS = {
         "journal/test_kinds",
         "journal/test_repeats",
         "test_known_links",
+        "loading/test_requests",
         "pulls/test_plan",
         "pulls/test_ticket",
         "store/test_journal_filter",

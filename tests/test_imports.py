@@ -219,6 +219,8 @@ PURE_CORES = {
         "journal.repeats",
         "links.known_links",
         "refusals",
+        "loading.messages",
+        "loading.requests",
         "pulls.messages",
         "pulls.plan",
         "pulls.ticket",

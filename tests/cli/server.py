@@ -144,6 +144,7 @@ def build_app(gateway: PlayedGateway) -> Quart:
     _serve_deployments(app, gateway)
     _serve_updates(app, gateway)
     _serve_pulls(app, gateway)
+    _serve_loading(app, gateway)
     _serve_what_is_known(app, gateway)
     _serve_events(app, gateway)
     _serve_chat(app, gateway)
@@ -229,6 +230,16 @@ def _serve_pulls(app: Quart, gateway: PlayedGateway) -> None:
     @app.get("/models/pull/<id:name>")
     async def describe_pull(name: str) -> Any:
         return pulled() if name == "a-ticket" else refuse(404, f"there is no pull {name}", "not_found")
+
+
+def _serve_loading(app: Quart, gateway: PlayedGateway) -> None:
+    @app.post("/deployments/<id:name>/<any(load, unload, sleep, wake):verb>")
+    async def change(name: str, verb: str) -> Any:
+        if name not in gateway.deployments:
+            return refuse(404, f"there is no deployment {name}", "deployment_not_found")
+        gateway.next_of(gateway.deployments, name)  # from now on it is as the next answer says
+        state = {"load": "ready", "unload": "idle", "sleep": "asleep", "wake": "ready"}[verb]
+        return {"deployment_id": name, "state": state, "message": f"{name}: {verb} is under way"}, 202
 
 
 def pulled_on(name: str, state: str = "done", done: int = 2_000_000, **more: Any) -> dict[str, Any]:

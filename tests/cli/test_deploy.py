@@ -29,7 +29,7 @@ def test_every_option_arrives_in_its_place(sllm: Sllm, gateway: PlayedGateway) -
     ended = sllm(
         *("deploy", "--model", "m", "--backend", "external", "--source", "hf:a/b", "--num-gpus", "2"),
         *("--target", "4", "--min-instances", "0", "--max-instances", "3", "--keep-alive", "-1"),
-        *("--scale-down-delay", "0.5", "--priority", "-3", "--pinned"),
+        *("--scale-down-delay", "0.5", "--priority", "-3", "--pinned", "--preload"),
         *("--endpoint", "http://a:1", "--endpoint", "http://b:2", "--engine-arg", "dtype=auto"),
     )
     assert ended.code == 0
@@ -42,6 +42,7 @@ def test_every_option_arrives_in_its_place(sllm: Sllm, gateway: PlayedGateway) -
             "num_gpus": 2,
             "priority": -3,
             "pinned": True,
+            "preload": True,
             "auto_scaling_config": {
                 "target": 4,
                 "min_instances": 0,

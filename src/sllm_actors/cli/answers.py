@@ -252,6 +252,21 @@ class DrainDocument:
 
 
 @frozen
+class LoadingDocument:
+    """The answer to ``POST /deployments/{id}/load``, ``/unload``, ``/sleep`` and ``/wake``.
+
+    Attributes:
+        deployment_id: The deployment's id.
+        state: What it is, or is to be: ready, idle or asleep.
+        message: What happens, in a sentence.
+    """
+
+    deployment_id: str
+    state: str = ""
+    message: str = ""
+
+
+@frozen
 class PulledDocument:
     """How far the files of a model are on one worker.
 

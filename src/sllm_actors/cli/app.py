@@ -19,6 +19,7 @@ from sllm_actors.cli.commands.drain import drain, undrain
 from sllm_actors.cli.commands.engines import engines
 from sllm_actors.cli.commands.events import events
 from sllm_actors.cli.commands.list import list_deployments, list_instances
+from sllm_actors.cli.commands.loading import load, sleep, unload, wake
 from sllm_actors.cli.commands.logs import logs
 from sllm_actors.cli.commands.nodes import gateway, head, up, worker
 from sllm_actors.cli.commands.pull import pull
@@ -44,7 +45,7 @@ def cli() -> None:
 COMMANDS = (
     *(up, head, worker, gateway),
     *(run, deploy, update, delete, pull, status, logs, events, chat),
-    *(drain, undrain, engines),
+    *(load, unload, sleep, wake, drain, undrain, engines),
 )
 ALIASES = {"ls": list_deployments, "ps": list_instances, "rm": delete, "uncordon": undrain}
 """Names that people know from other programs."""

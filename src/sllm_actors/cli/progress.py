@@ -69,6 +69,28 @@ def wait_until_ready(
             revision was paused, rolled back, or replaced by that of another one; or the gateway was away for
             longer than ``PATIENCE_SECONDS``.
     """
+
+    def reached(deployment: DeploymentDocument) -> bool:
+        return is_current(deployment, revision) and is_settled(deployment)
+
+    return wait_until(client, deployment_id, reached, aim="ready", timeout=timeout, report=report)
+
+
+def wait_until(
+    client: GatewayClient,
+    deployment_id: str,
+    reached: Callable[[DeploymentDocument], bool],
+    *,
+    aim: str,
+    timeout: float,
+    report: Report,
+) -> DeploymentDocument:
+    """Return a deployment once ``reached`` says that it is as it should be; in words: ``aim``.
+
+    Raises:
+        CommandFailure: ``reached`` raised it, the deployment was deleted, or was not so in time; or the
+            gateway was away for longer than ``PATIENCE_SECONDS``.
+    """
     deadline = time.monotonic() + timeout
     patience = PatientPoll()
     path = path_of("deployments", deployment_id)
@@ -79,16 +101,16 @@ def wait_until_ready(
         except RequestRefused as error:
             if error.status != HTTPStatus.NOT_FOUND:
                 raise
-            raise CommandFailure(f"{deployment_id} was deleted before it was ready") from None
+            raise CommandFailure(f"{deployment_id} was deleted before it was {aim}") from None
         if answer is not None:
             deployment = read(DeploymentDocument, answer)
             report(phase(deployment))
-            if is_current(deployment, revision) and is_settled(deployment):
+            if reached(deployment):
                 return deployment
         if time.monotonic() > deadline:
             state = "nothing is known of it" if deployment is None else unfinished(deployment)
             raise CommandFailure(
-                f"{deployment_id} is not ready after {timeout:g} s: {state} (sllm status {deployment_id})"
+                f"{deployment_id} is not {aim} after {timeout:g} s: {state} (sllm status {deployment_id})"
             )
         time.sleep(POLL_SECONDS)
 

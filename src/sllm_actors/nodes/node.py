@@ -20,6 +20,7 @@ from sllm_actors.cluster.messages import CREDENTIAL_KEEPER
 from sllm_actors.cluster.roles import may_dial
 from sllm_actors.cluster.tls import make_tls_contexts, renew_forever
 from sllm_actors.engines.messages import CATALOG as ENGINE_MESSAGES
+from sllm_actors.serving.loading.messages import CATALOG as LOADING
 from sllm_actors.serving.pulls.messages import CATALOG as PULLS
 from sllm_actors.serving.streams import CATALOG as SERVING_MESSAGES
 from sllm_actors.serving.views.messages import CATALOG as QUESTIONS
@@ -40,7 +41,7 @@ from sllm_actors.transport import (
 
 from .settings import NodeSettings
 
-MESSAGES = Catalog(CLUSTER_MESSAGES, ENGINE_MESSAGES, SERVING_MESSAGES, QUESTIONS, PULLS)
+MESSAGES = Catalog(CLUSTER_MESSAGES, ENGINE_MESSAGES, SERVING_MESSAGES, QUESTIONS, PULLS, LOADING)
 """All messages that nodes may send each other."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import TypeAlias, get_args
 
 from attrs import frozen
 
@@ -15,6 +15,14 @@ from . import answers, control
 from .admission import Inspection, Proposal, admit, propose, propose_update
 from .control import Change
 from .inspection import ask_workers, whom_to_ask
+from .loading import requests
+from .loading.messages import (
+    LoadDeployment,
+    LoadingRequest,
+    SleepDeployment,
+    UnloadDeployment,
+    WakeDeployment,
+)
 from .messages import (
     ControlAnswer,
     DeleteDeployment,
@@ -31,10 +39,18 @@ from .store.problem import StoreProblem
 from .store.writer import StoreWriter
 
 ChangeRequest: TypeAlias = (
-    Deploy | UpdateDeployment | DeleteDeployment | PauseRollout | ResumeRollout | DrainNode | UndrainNode
+    Deploy
+    | UpdateDeployment
+    | DeleteDeployment
+    | PauseRollout
+    | ResumeRollout
+    | DrainNode
+    | UndrainNode
+    | LoadingRequest
 )
 
-_OF_KNOWN = (UpdateDeployment, DeleteDeployment, PauseRollout, ResumeRollout)  # of a deployment that exists
+# Of a deployment that exists.
+_OF_KNOWN = (UpdateDeployment, DeleteDeployment, PauseRollout, ResumeRollout, *get_args(LoadingRequest))
 
 
 @frozen
@@ -99,6 +115,14 @@ class ChangeRequests:
                 return self._change(control.pause(picture, name))
             case ResumeRollout(name, allow_downtime):
                 return self._change(control.resume(picture, name, allow_downtime=allow_downtime))
+            case LoadDeployment(name):
+                return self._change(requests.load(picture, name))
+            case UnloadDeployment(name, force):
+                return self._change(requests.unload(picture, name, force=force))
+            case SleepDeployment(name, level):
+                return self._change(requests.put_to_sleep(picture, name, level))
+            case WakeDeployment(name):
+                return self._change(requests.wake(picture, name))
             case DrainNode(node):
                 return self._change(control.drain(picture, node, draining=True))
             case UndrainNode(node):
@@ -140,6 +164,9 @@ class ChangeRequests:
     def _change(self, change: Change | ControlAnswer) -> ControlAnswer | None:
         if not isinstance(change, Change):
             return change
+        if not change.writes:
+            self._happen(change.events)
+            return change.answer
         if not self._picture.hold(change.subject):
             return answers.being_changed(change.subject)
         self._context.start_soon(self._commit, change, self._context.reply_later())

@@ -15,7 +15,7 @@ from .deployment.changes import differing_keys, is_engine_change, with_policy
 from .deployment.spec import DeploymentSpec
 from .find_node import find_node
 from .messages import ControlAnswer, Refusal
-from .picture.deployment import NUMBERS, Deployment, revision_record
+from .picture.deployment import NUMBERS, Deployment, begins_idle, revision_record
 from .picture.events import (
     DeletionAsked,
     DeploymentAdded,
@@ -39,7 +39,7 @@ class Change:
 
     Attributes:
         subject: The deployment id or node that it changes: nothing else is decided about it meanwhile.
-        writes: For the store.
+        writes: For the store; where there are none, it happens at once.
         events: For the picture, once ``writes`` are on disk.
         answer: For who asked, after that.
     """
@@ -61,7 +61,9 @@ def add(picture: Picture, spec: DeploymentSpec, uid: str, wall: float, warnings:
         warnings: Sentences for the author.
     """
     number = picture.catalogue.next_revision(spec.id)
-    record = DeploymentRecord(uid, spec.id, wall, current=number, reserved=max(NUMBERS, 2 * spec.replicas))
+    numbers = max(NUMBERS, 2 * spec.replicas)
+    idle = begins_idle(spec)
+    record = DeploymentRecord(uid, spec.id, wall, current=number, reserved=numbers, loaded=idle)
     revision = revision_record(uid, number, spec, wall)
     answer = answers.deployed(spec.id, number, list(warnings), created=True)
     writes = (PutDeployment(record), PutRevision(revision))

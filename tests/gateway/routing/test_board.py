@@ -34,6 +34,15 @@ def test_a_name_means_the_deployment_that_can_answer() -> None:
     assert board.find("m") == board.routes["m:b"], "the other one has not failed"
 
 
+def test_all_deployments_that_a_name_could_mean_are_told() -> None:
+    board = Board()
+    for deployment in ("m:b", "m:a", "n:a"):
+        board.publish(route(deployment=deployment))
+    assert board.meant("m") == ["m:a", "m:b"]
+    assert board.meant("m:b") == ["m:b"]
+    assert board.meant("x") == []
+
+
 def test_models_are_listed_by_names_that_lead_to_them() -> None:
     board = Board()
     for deployment in ("m:a", "m:b", "org/n:a", "n:a:b", "n:a"):

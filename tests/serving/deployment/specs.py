@@ -41,6 +41,7 @@ COMMON: dict[str, Any] = {
     "hold_timeout": st.sampled_from([2.5, 300.0]),
     "priority": st.integers(-1, 1),
     "pinned": st.booleans(),
+    "preload": st.booleans(),
 }
 ENGINES = st.builds(
     DeploymentSpec,
@@ -88,6 +89,7 @@ KEYS = [
     "router_config",
     "hold_timeout",
     "pinned",
+    "preload",
 ]
 OLDER_SCALING = st.dictionaries(st.sampled_from(SCALING_KEYS), JSON, max_size=3)
 OLDER_SETTINGS = st.dictionaries(st.sampled_from(SETTINGS_KEYS), JSON, max_size=3)

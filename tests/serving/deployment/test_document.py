@@ -349,6 +349,7 @@ def test_the_largest_numbers_are_carried() -> None:
         ),
         ({"priority": 101}, "priority", "priority must be from -100 to 100, not 101"),
         ({"pinned": "no"}, "pinned", 'pinned: "no" is not true or false'),
+        ({"preload": "no"}, "preload", 'preload: "no" is not true or false'),
         ({"pinned": 1}, "pinned", "pinned: 1 is not true or false"),
         (
             {"backend_config": {"pretrained_model_name_or_path": 5}},

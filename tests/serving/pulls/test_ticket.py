@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sllm_actors.serving.pulls.messages import PullPlace, PullPlan
+from sllm_actors.serving.pulls.messages import PullPlace, PullPlan, PullState
 from sllm_actors.serving.pulls.ticket import LARGEST, LONGEST, TicketProblem, read_ticket, write_ticket
 
 places = st.builds(PullPlace, st.text(max_size=20), st.text(max_size=20))
@@ -48,6 +48,10 @@ def test_it_is_read_as_it_was_written_and_fits_a_path(plan: PullPlan) -> None:
 def test_what_is_no_ticket_is_refused_in_one_sentence(text: str) -> None:
     with pytest.raises(TicketProblem, match=r"^there is no pull '.{0,40}': POST /models/pull gives its id$"):
         read_ticket(text)
+
+
+def test_what_waits_or_is_being_brought_goes_on_by_itself_and_nothing_else() -> None:
+    assert {each for each in PullState if each.under_way} == {PullState.QUEUED, PullState.PULLING}
 
 
 def test_a_ticket_that_unpacks_into_much_costs_no_memory() -> None:

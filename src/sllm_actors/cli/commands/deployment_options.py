@@ -30,6 +30,7 @@ class DeploymentOptions:
     keep_alive: float | None
     priority: int | None
     pinned: bool | None
+    preload: bool | None
     endpoints: tuple[str, ...]
     engine_args: tuple[str, ...]
     env: tuple[tuple[str, str], ...]
@@ -56,7 +57,7 @@ class DeploymentOptions:
     def _given(self, identity: Mapping[str, str | None]) -> dict[str, Any]:
         scalars = {"source": self.source, "num_gpus": self.num_gpus, "priority": self.priority}
         return {
-            "scalars": {**identity, **scalars, "pinned": self.pinned},
+            "scalars": {**identity, **scalars, "pinned": self.pinned, "preload": self.preload},
             "auto_scaling": {
                 "target": self.target,
                 "min_instances": self.min_instances,
@@ -113,6 +114,11 @@ _OPTIONS = (
     ),
     click.option(
         "--pinned/--no-pinned", default=None, help="Its replicas keep their room though others need it."
+    ),
+    click.option(
+        "--preload/--no-preload",
+        default=None,
+        help="Start a replica at once, and at each start of the head, if there is room.",
     ),
     click.option(
         "--endpoint",

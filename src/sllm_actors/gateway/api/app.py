@@ -15,15 +15,14 @@ from sllm_actors.gateway.bodies.dialects import dialect_of
 from sllm_actors.gateway.routing.board import Board
 from sllm_actors.gateway.settings import GatewaySettings
 from sllm_actors.gateway.surface import methods_of
-from sllm_actors.serving.deployment.json_text import read_object
-from sllm_actors.serving.deployment.problem import DeploymentProblem
 
-from .body import read_text
+from .body import read_level
 from .control import Control, passed_on
 from .deployments import serve_deployments, serve_nodes
 from .events import serve_events
 from .ids import CONVERTERS
 from .instances import Instances
+from .loading import serve_loading
 from .models import serve_models
 from .openapi import DOCUMENT
 from .pulls import PullClient, serve_pulls
@@ -64,6 +63,7 @@ def build_app(
     serve_events(app, control, is_stopping)
     _serve_instances(app, instances)
     serve_pulls(app, pulls)
+    serve_loading(app, board, control)
     return app
 
 
@@ -98,25 +98,11 @@ def _serve_instances(app: Quart, instances: Instances) -> None:
 
     @app.post("/instances/<id:name>/sleep")
     async def sleep(name: str) -> Any:
-        return passed_on(await instances.sleep(name, await _level()))
+        return passed_on(await instances.sleep(name, await read_level()))
 
     @app.post("/instances/<id:name>/wake_up")
     async def wake_up(name: str) -> Any:
         return passed_on(await instances.wake_up(name))
-
-
-async def _level() -> int:
-    """Return the ``level`` of a request's body; without a body it is 1."""
-    try:
-        text = await read_text()
-        body = read_object(text, "the body") if text else {}
-    except ValueError as error:
-        problem = str(error) if isinstance(error, DeploymentProblem) else "the body is not JSON"
-        raise errors.bad_request(problem, code="invalid_json") from None
-    level = body.get("level", 1)
-    if isinstance(level, bool) or not isinstance(level, int) or not 0 <= level <= 2:
-        raise errors.bad_request("the body must be a JSON object with a level of 0, 1 or 2", param="level")
-    return level
 
 
 def _number(name: str) -> int | None:

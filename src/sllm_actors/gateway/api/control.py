@@ -10,6 +10,7 @@ from quart import Response
 
 from sllm_actors.actors import ActorSystem, AskError, NodeId
 from sllm_actors.gateway import errors
+from sllm_actors.serving.loading.messages import LoadingRequest
 from sllm_actors.serving.messages import (
     CONTROLLER,
     ControlAnswer,
@@ -35,6 +36,7 @@ ControlRequest: TypeAlias = (
     | ResumeRollout
     | DrainNode
     | UndrainNode
+    | LoadingRequest
     | Question
     | JournalQuestion
 )

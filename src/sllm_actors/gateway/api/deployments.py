@@ -29,7 +29,7 @@ from sllm_actors.serving.views.messages import (
 )
 from sllm_actors.serving.views.parameters import read_question
 
-from .body import read_text
+from .body import flag, read_text
 from .control import Control
 
 
@@ -44,7 +44,7 @@ def serve_deployments(app: Quart, board: Board, control: Control) -> None:
 
     @app.post("/deployments")
     async def deploy() -> Any:
-        update, downtime = _flag("update"), _flag("allow_downtime")
+        update, downtime = flag("update"), flag("allow_downtime")
         return await control.ask(Deploy(await _object("the deployment"), update, downtime))
 
     @app.get("/deployments")
@@ -57,7 +57,7 @@ def serve_deployments(app: Quart, board: Board, control: Control) -> None:
 
     @app.patch("/deployments/<deployment:name>")
     async def patch(name: str) -> Any:
-        downtime = _flag("allow_downtime")
+        downtime = flag("allow_downtime")
         return await control.ask(UpdateDeployment(name, await _object("the patch"), downtime))
 
     @app.delete("/deployments/<deployment:name>")
@@ -70,7 +70,7 @@ def serve_deployments(app: Quart, board: Board, control: Control) -> None:
 
     @app.post("/deployments/<deployment:name>/resume")
     async def resume(name: str) -> Any:
-        return await control.ask(ResumeRollout(name, _flag("allow_downtime")))
+        return await control.ask(ResumeRollout(name, flag("allow_downtime")))
 
     @app.post("/update")
     async def update_by_model() -> Any:  # as ServerlessLLM has it
@@ -111,14 +111,6 @@ async def _object(what: str) -> str:
     except (ValueError, RecursionError):
         raise errors.bad_request(f"{what} is not JSON", code="invalid_json") from None
     return text
-
-
-def _flag(name: str) -> bool:
-    """Return a parameter of the query that is ``true`` or ``false``; without it, false."""
-    text = request.args.get(name, "false")
-    if text not in ("true", "false"):
-        raise errors.bad_request(f"{name} must be true or false, not {text[:40]!r}", param=name)
-    return text == "true"
 
 
 def _meant(text: str, board: Board) -> tuple[str, str]:

@@ -8,7 +8,7 @@ from sllm_actors.serving.id_converter import IdConverter
 class DeploymentConverter(IdConverter):
     """The id of a deployment: it ends in its backend, so never like the path of a verb."""
 
-    regex = ".+?(?<!/pause)(?<!/resume)"
+    regex = ".+?(?<!/pause)(?<!/resume)(?<!/load)(?<!/unload)(?<!/sleep)(?<!/wake)"
 
 
 CONVERTERS = {"id": IdConverter, "deployment": DeploymentConverter}

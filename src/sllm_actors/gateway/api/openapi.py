@@ -9,6 +9,15 @@ from typing import Any
 
 _OBJECT: dict[str, Any] = {"type": "object"}
 _LIST_QUERY = ("limit", "cursor", "state")
+_LEVEL: dict[str, Any] = {
+    "type": "object",
+    "properties": {"level": {"type": "integer", "minimum": 0, "maximum": 2}},
+}
+_SUCCESS: dict[str, Any] = {
+    "type": "object",
+    "required": ["success"],
+    "properties": {"success": {"const": True}},
+}
 _ID = {"name": "id", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
 
 _SCHEMAS: dict[str, Any] = {
@@ -75,6 +84,11 @@ _SCHEMAS: dict[str, Any] = {
         },
     },
     "Deployment": {"type": "object", "required": ["model"], "properties": {"model": {"type": "string"}}},
+    "Named": {
+        "type": "object",
+        "required": ["model"],
+        "properties": {"model": {"type": "string", "minLength": 1}, "backend": {"type": "string"}},
+    },
     "Pull": {
         "type": "object",
         "required": ["model"],
@@ -189,6 +203,39 @@ _PATHS: dict[str, Any] = {
             "Go on with a rollout", query=("allow_downtime",), answer=_OBJECT, begins=True, by_id=True
         )
     },
+    "/deployments/{id}/load": {
+        "post": _operation("Have a replica ready", answer=_OBJECT, begins=True, by_id=True)
+    },
+    "/deployments/{id}/unload": {
+        "post": _operation(
+            "Stop all replicas until the next request",
+            query=("force",),
+            answer=_OBJECT,
+            begins=True,
+            by_id=True,
+        )
+    },
+    "/deployments/{id}/sleep": {
+        "post": _operation(
+            "Put the replicas to sleep", body=_LEVEL, optional=True, answer=_OBJECT, begins=True, by_id=True
+        )
+    },
+    "/deployments/{id}/wake": {
+        "post": _operation("Wake the replicas", answer=_OBJECT, begins=True, by_id=True)
+    },
+    "/models/load": {
+        "post": _operation(
+            "Have a replica of a model ready", body=_schema("Named"), answer=_SUCCESS, begins=True
+        )
+    },
+    "/models/unload": {
+        "post": _operation(
+            "Stop all replicas of a model until the next request",
+            body=_schema("Named"),
+            answer=_SUCCESS,
+            begins=True,
+        )
+    },
     "/update": {
         "post": _operation(
             "Change settings of the deployment of a model",
@@ -228,7 +275,7 @@ _PATHS: dict[str, Any] = {
     "/instances/{id}/sleep": {
         "post": _operation(
             "Put an instance to sleep",
-            body={"type": "object", "properties": {"level": {"type": "integer", "minimum": 0, "maximum": 2}}},
+            body=_LEVEL,
             optional=True,
             answer=_OBJECT,
             begins=True,

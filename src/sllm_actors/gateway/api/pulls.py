@@ -11,8 +11,6 @@ from quart import Quart, Response, jsonify
 
 from sllm_actors.actors import ActorSystem, AskError, NodeId
 from sllm_actors.gateway import errors
-from sllm_actors.serving.deployment.json_text import read_object
-from sllm_actors.serving.deployment.problem import DeploymentProblem
 from sllm_actors.serving.messages import WORKER
 from sllm_actors.serving.pulls.messages import (
     CancelPull,
@@ -26,7 +24,7 @@ from sllm_actors.serving.pulls.messages import (
 )
 from sllm_actors.serving.pulls.ticket import TicketProblem, read_ticket, write_ticket
 
-from .body import read_text
+from .body import read_body, texts
 from .control import Control
 
 AT_A_TIME = 32
@@ -49,7 +47,7 @@ def serve_pulls(app: Quart, pulls: PullClient) -> None:
 
     @app.post("/models/pull")
     async def begin_pull() -> Any:
-        asked, cancel = _read(await _text())
+        asked, cancel = _read(await read_body())
         plan = await pulls.plan(asked)
         return _answer(plan, await pulls.ask(plan, CancelPull if cancel else PullModel))
 
@@ -151,35 +149,19 @@ def _plan(ticket: str) -> PullPlan:
         raise errors.not_found(str(problem)) from None
 
 
-async def _text() -> str:
-    try:
-        return await read_text()
-    except UnicodeDecodeError:
-        raise errors.bad_request("the body is not JSON", code="invalid_json") from None
-
-
-def _read(text: str) -> tuple[PlanPull, bool]:
+def _read(body: dict[str, Any]) -> tuple[PlanPull, bool]:
     """Return what the body of a request asks, and whether the pull is to be cancelled.
 
     Raises:
         ApiError: It is no such body.
     """
-    try:
-        body = read_object(text, "the body")
-    except DeploymentProblem as problem:
-        raise errors.bad_request(str(problem), code="invalid_json") from None
     unknown = sorted(body.keys() - {*_KEYS, "workers", "cancel"})
     if unknown:
         raise errors.bad_request(
             f"a pull has no {unknown[0][:40]}: it has {', '.join(_KEYS)}, workers and cancel",
             param=unknown[0][:40],
         )
-    named: dict[str, str] = {}
-    for key in _KEYS:
-        value = body.get(key)
-        if value is not None and (not isinstance(value, str) or not value):
-            raise errors.bad_request(f"{key} must be a text", param=key)
-        named[key] = value or ""
+    named = texts(body, _KEYS)
     if not named["model"]:
         raise errors.bad_request("the pull names no model: give the key model", param="model")
     cancel = body.get("cancel", False)

@@ -48,6 +48,10 @@ class Board:
         """Return the route that a request's ``model`` and ``backend`` mean, or None; see ``resolve``."""
         return resolve(self.routes, self._names, model, backend)
 
+    def meant(self, name: str) -> list[str]:
+        """Return the ids of all deployments that a name means: an id, or else a model or an alias."""
+        return [name] if name in self.routes else list(self._names.get(name, ()))
+
     def missing(self, model: str) -> ApiError:
         """Return the error of a request whose ``model`` was not found."""
         return errors.model_not_found(model) if self.complete else errors.models_unknown()

@@ -40,6 +40,7 @@ POLICY: Final = (
     "node_selector",
     "priority",
     "pinned",
+    "preload",
 )
 """The attributes that a generation numbers."""
 

@@ -227,6 +227,8 @@ class DeploymentSpec:
             what its engine runs at a time, where that is known.
         aliases: Further names that clients may call the model by.
         priority: Where room is short, deployments with a higher one go first.
+        preload: Whether one replica is started when the deployment is made and whenever the head starts,
+            where there is room, though no request waits for it.
         pinned: Whether its replicas keep their room though others need it.
         env: Environment variables of the engine, by name, on top of those that every engine gets.
         secret_env: Further variables, by name; each value says where a worker finds the secret, see
@@ -264,6 +266,7 @@ class DeploymentSpec:
     aliases: tuple[str, ...] = field(default=(), converter=tuple, validator=_aliases)
     priority: int = field(default=0, validator=_between(-MAX_PRIORITY, MAX_PRIORITY))
     pinned: bool = field(default=False)
+    preload: bool = field(default=False)
     env: dict[str, str] = field(factory=dict, validator=_variables, repr=False)
     secret_env: dict[str, str] = field(factory=dict, validator=_variables)
 

@@ -8,20 +8,31 @@ from .catalogue import Catalogue
 from .deployment import Deployment, Revision
 from .events import (
     DeletionAsked,
+    LoadAsked,
     NumbersReserved,
     PolicyChanged,
     RevisionAdded,
     RolloutPaused,
     RolloutResumed,
+    TierAsked,
+    UnloadAsked,
 )
 from .planner import Planner
 
 Asked: TypeAlias = (
-    RevisionAdded | PolicyChanged | DeletionAsked | RolloutPaused | RolloutResumed | NumbersReserved
+    RevisionAdded
+    | PolicyChanged
+    | DeletionAsked
+    | RolloutPaused
+    | RolloutResumed
+    | LoadAsked
+    | UnloadAsked
+    | TierAsked
+    | NumbersReserved
 )
 
 
-def change(deployment: Deployment, event: Asked, catalogue: Catalogue, planner: Planner) -> None:
+def change(deployment: Deployment, event: Asked, catalogue: Catalogue, planner: Planner, now: float) -> None:
     """Take note of what somebody has asked for; the next plan of the deployment begins with it."""
     match event:
         case NumbersReserved(_, below):
@@ -50,3 +61,29 @@ def change(deployment: Deployment, event: Asked, catalogue: Catalogue, planner: 
             deployment.paused = reason if deployment.rolling else ""
         case RolloutResumed(_, allow_downtime):
             deployment.paused, deployment.allow_downtime = "", allow_downtime
+        case LoadAsked():
+            load(deployment, planner, now)
+        case UnloadAsked(_, force):
+            unload(deployment, planner, force=force)
+        case TierAsked(_, None):
+            planner.wake_all(deployment)
+        case TierAsked(_, int(level)):
+            planner.put_to_sleep(deployment, level)
+
+
+def load(deployment: Deployment, planner: Planner, now: float) -> None:
+    """Let one replica be started though no request waits; one that is ready is kept from now on."""
+    deployment.unloading = False
+    if deployment.scaler.rest is not None:
+        deployment.scaler.rest = now
+    if not any(replica.serves for replica in deployment.running()):
+        deployment.loaded, deployment.asked_for = False, True
+        planner.effects.note(deployment.id, "deployment.loaded", "a person wants it loaded")
+
+
+def unload(deployment: Deployment, planner: Planner, *, force: bool) -> None:
+    """Let no replica be wanted until the next request; with ``force`` until those of now have ended."""
+    deployment.loaded, deployment.asked_for = True, False
+    deployment.wanted, deployment.fewer = 0, "a person has unloaded it"
+    deployment.unloading = force
+    planner.effects.note(deployment.id, "deployment.unloaded", deployment.fewer)

@@ -96,7 +96,10 @@ class Deployment:
         usable: Replica numbers below this are reserved in the store.
         next_number: The next replica number.
         recovered: Whether it was taken back from workers, because the store did not know it.
-        loaded: Whether a replica of it has served since it was made.
+        loaded: Whether a replica of it has served since it was made, or since somebody wanted it loaded:
+            until then one is to run, whatever its clients want.
+        asked_for: Whether a person waits for that one, so that others may have to make room for it.
+        unloading: Whether all its replicas are to end, whatever its clients want, before another one starts.
         replicas: Its replicas, by key, with those that are ending.
         gateways: How many gateways share its replicas.
         wait: Set while a replica has no place.
@@ -130,6 +133,8 @@ class Deployment:
     next_number: int = 0
     recovered: bool = False
     loaded: bool = False
+    asked_for: bool = False
+    unloading: bool = False
     replicas: dict[ReplicaKey, KnownReplica] = field(factory=dict)
     gateways: int = 1
     wait: PlacementWait | None = None
@@ -163,7 +168,7 @@ class Deployment:
             usable=record.reserved,
             next_number=record.reserved,
             recovered=record.recovered,
-            loaded=record.loaded,
+            loaded=record.loaded and not revisions[target].spec.preload,
             written=record,
         )
 
@@ -226,11 +231,18 @@ class Deployment:
 
 
 def least_of(spec: DeploymentSpec, *, loaded: bool) -> int:
-    """Return the fewest replicas that a deployment has; ``loaded`` says whether one has served already.
+    """Return the fewest replicas that a deployment has: one for each endpoint, else the minimum.
 
-    One for each endpoint, else the minimum. Where none is given: one, until one has served.
+    Args:
+        spec: What it says.
+        loaded: See ``Deployment``; while it is not, at least one.
     """
-    return 0 if loaded and spec.scaling.min_instances is None and not spec.endpoints else spec.replicas
+    return len(spec.endpoints) or max(spec.scaling.min_instances or 0, 0 if loaded else 1)
+
+
+def begins_idle(spec: DeploymentSpec) -> bool:
+    """Return whether nothing is started for a deployment when it is made: it says that none is needed."""
+    return spec.scaling.min_instances == 0 and not spec.preload
 
 
 def revision_record(uid: str, number: int, spec: DeploymentSpec, created: float) -> RevisionRecord:

@@ -138,6 +138,29 @@ class DrainSet:
 
 
 @frozen
+class LoadAsked:
+    """A person wants a replica ready, though no request waits for it."""
+
+    uid: str
+
+
+@frozen
+class UnloadAsked:
+    """A person wants no replica until the next request; with ``force`` also of one that has requests."""
+
+    uid: str
+    force: bool = False
+
+
+@frozen
+class TierAsked:
+    """A person wants the replicas asleep at this level, if they are idle; or all awake, if that is None."""
+
+    uid: str
+    level: int | None
+
+
+@frozen
 class NumbersReserved:
     """Replica numbers below ``below`` are reserved in the store."""
 
@@ -172,6 +195,9 @@ Event: TypeAlias = (
     | RolloutPaused
     | RolloutResumed
     | DrainSet
+    | LoadAsked
+    | UnloadAsked
+    | TierAsked
     | NumbersReserved
     | DocumentRead
     | TimePassed

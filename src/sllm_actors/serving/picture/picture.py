@@ -47,6 +47,8 @@ from .scaling import look, scale
 from .settling import SETTLE_TIME, Settling
 from .tiers.measuring import expect, known_costs, learn
 
+_WOKEN = (ReplicaState.ASLEEP, ReplicaState.READY)
+
 FORGETTING = 3600.0
 """Seconds between two looks at deletions that are old enough, but may not be forgotten yet."""
 
@@ -158,7 +160,7 @@ class Picture:
             case _:
                 assert isinstance(event, get_args(Asked))
                 if (changed := self.catalogue.by_uid.get(event.uid)) is not None:
-                    change(changed, event, self.catalogue, self.planner)
+                    change(changed, event, self.catalogue, self.planner, now)
                     self._mark(changed)
         self._pass_time(now)
 
@@ -392,6 +394,8 @@ class Picture:
         if changed and (deployment := self._owner(replica)) is not None:
             if replica.has_declined and report.id.key.revision in deployment.revisions:
                 self.planner.take_back(deployment, replica, now)
+            elif replica.sleep is not None and before and (before.state, replica.state) == _WOKEN:
+                self.planner.wake(deployment, replica, "requests have woken it")
             self._mark(deployment)
 
     def _measure(self, replica: KnownReplica, before: ReplicaReport | None, now: float) -> None:

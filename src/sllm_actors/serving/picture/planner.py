@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 from sllm_actors.engines.identity import ReplicaKey
+from sllm_actors.engines.messages import ReplicaState
 from sllm_actors.serving.messages import ServedModel
 from sllm_actors.serving.store.records import DropRevision, PutDeployment, PutRevision, RemoveDeployment
 
@@ -223,9 +224,35 @@ class Planner:
         replica.busy_until = now + BUSY
         doing = "stopped" if replica.ordered is Told.STOP else "put to sleep"
         replica.order_to_run()
+        self._repeat_order(deployment, replica)
+        self.effects.note_replica(replica, "replica.kept", f"{replica.key} is not {doing}: it is busy")
+
+    def put_to_sleep(self, deployment: Deployment, level: int) -> None:
+        """Order the replicas that are ready and can sleep to be asleep, if they are idle."""
+        for replica in deployment.running():
+            report = replica.report
+            if report is None or report.state is not ReplicaState.READY or not report.can_sleep:
+                continue
+            replica.order_if_idle(sleep=level)
+            self._repeat_order(deployment, replica)
+            sentence = f"{replica.key}: a person has put it to sleep at level {level}"
+            self.effects.note_replica(replica, "replica.slept", sentence)
+
+    def wake_all(self, deployment: Deployment) -> None:
+        """Order the replicas to be awake that are asleep, or about to be."""
+        for replica in deployment.running():
+            if replica.sleep is not None or replica.state is ReplicaState.ASLEEP:
+                self.wake(deployment, replica, "a person has woken it")
+
+    def wake(self, deployment: Deployment, replica: KnownReplica, reason: str) -> None:
+        """Order a replica to be awake, as it perhaps is already, since a gateway has asked its worker."""
+        replica.order_to_run()
+        self._repeat_order(deployment, replica)
+        self.effects.note_replica(replica, "replica.woken", f"{replica.key}: {reason}")
+
+    def _repeat_order(self, deployment: Deployment, replica: KnownReplica) -> None:
         revision = deployment.revisions[replica.key.revision]
         self.effects.orders[replica.node, replica.key] = order_for(revision, replica)
-        self.effects.note_replica(replica, "replica.kept", f"{replica.key} is not {doing}: it is busy")
 
     # ---- what waits
 

@@ -100,7 +100,7 @@ def plan(deployment: Deployment, workers: Workers, now: float) -> Plan:
     for replica in running:
         kept = (held or replica.key.revision == todo.revision) and not workers.drains(replica.node)
         (keep if kept else leave).append(replica)
-    most = deployment.revisions[todo.revision].spec.scaling.max_instances
+    most = 0 if deployment.unloading else deployment.revisions[todo.revision].spec.scaling.max_instances
     surplus = deployment.fewer or "there are more replicas than wanted"
     keep = _without_surplus(keep, turns, wanted, most, surplus, todo, now)
     _stop_leaving(deployment, keep, leave, wanted, todo, workers, now)

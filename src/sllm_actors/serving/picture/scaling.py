@@ -17,7 +17,12 @@ def look(deployment: Deployment, demand: TotalDemand, now: float) -> Decision:
     scaler = deployment.scaler
     scaler.take(demand.held + demand.in_flight, demand.uses, demand.keep_alive, now)
     counts, late = _counts(deployment, now)
+    if deployment.unloading:
+        return Decision(0, 0)
     decision = decide(scaler, deployment.wanted, counts, _policy(deployment), now)
+    if not (deployment.loaded or deployment.asked_for or scaler.load.value):
+        # One that is only to be loaded once makes nobody go.
+        decision = evolve(decision, needed=least_of(deployment.spec, loaded=True))
     if scaler.load.value and late is not None and (decision.due is None or late < decision.due):
         return evolve(decision, due=late)
     return decision
@@ -32,8 +37,9 @@ def scale(deployment: Deployment, demand: TotalDemand, effects: Effects, now: fl
         deployment.settled = True
         deployment.wanted = least_of(deployment.spec, loaded=deployment.loaded)
         deployment.count_running()
+    deployment.unloading = deployment.unloading and bool(deployment.replicas)
     if not deployment.loaded and any(replica.serves for replica in deployment.running()):
-        deployment.loaded = True
+        deployment.loaded, deployment.asked_for = True, False
         if deployment.scaler.rest is not None:
             deployment.scaler.rest = now
     decision = look(deployment, demand, now)
