@@ -138,3 +138,11 @@ def test_what_a_worker_says_of_its_gpus_corrects_what_was_reckoned() -> None:
     world.say("a", key, ReplicaState.STARTING, devices=("g1",), gpu_reserved=3 * GIB)
     assert node.free == Free(1, shares=(13 * GIB, 8 * GIB))
     assert world.audit() == []
+
+
+def test_only_what_changes_the_room_of_a_worker_makes_it_reckon_anew() -> None:
+    ready = replica(1, on="g0").held
+    for state in (ReplicaState.STARTING, ReplicaState.FAILED, ReplicaState.DRAINING):
+        assert replica(1, on="g0", state=state).held == ready, state
+    for other in ({"on": "g1"}, {"state": ReplicaState.ASLEEP, "level": 1}, {"gpu_reserved": 1}):
+        assert replica(1, **({"on": "g0"} | other)).held != ready, other

@@ -103,9 +103,12 @@ class KnownReplica:
 
     @property
     def held(self) -> tuple[object, ...]:
-        """What its report says of the GPUs that it has."""
+        """What its report says of the GPUs that it has: other reports leave the room of its worker as it is."""
         report = self.report
-        return () if report is None else (report.state, report.level, report.devices, report.gpu_reserved)
+        if report is None:
+            return ()
+        asleep = report.state is ReplicaState.ASLEEP and bool(report.level)
+        return (asleep, report.devices, report.gpu_reserved)
 
     @property
     def state(self) -> ReplicaState:
