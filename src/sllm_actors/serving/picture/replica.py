@@ -103,7 +103,7 @@ class KnownReplica:
 
     @property
     def held(self) -> tuple[object, ...]:
-        """What its report says of the GPUs that it has: other reports leave the room of its worker as it is."""
+        """What its report says of the GPUs that it has: no other report changes the room of its worker."""
         report = self.report
         if report is None:
             return ()
