@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -162,3 +164,27 @@ def test_what_cannot_be_is_one_sentence(cluster: Cluster) -> None:
     assert refused(sllm(cluster, "unload", DEMO)) == f"{DEMO_ID} is to have at least 1 replica: {remedy}"
     done(cluster, "update", DEMO, "--min-instances", "0")
     assert refused(sllm(cluster, "load", "nobody")) == "no deployment nobody: sllm status lists what is there"
+
+
+def test_what_is_to_be_preloaded_is_loaded_when_it_is_deployed_and_when_the_head_starts(
+    cluster: Cluster,
+) -> None:
+    document = {
+        "model": "early",
+        "backend": "llamacpp",
+        "source": f"demo:{DEMO}",
+        "preload": True,
+        "backend_config": {"n_ctx": 512},
+        "auto_scaling_config": {**SCALING, "keep_alive": 2},
+    }
+    assert cluster.http.post("/deployments", json=document).status_code == 200
+    cluster.wait_ready("early:llamacpp")
+    eventually(lambda: state(cluster, "early:llamacpp") == "idle", within=30, what="its keep-alive is over")
+    os.kill(cluster.sllm.node("head"), signal.SIGKILL)
+
+    def loaded() -> bool:
+        described = cluster.describe("early:llamacpp")
+        return described is not None and described["state"] == "ready"
+
+    eventually(loaded, within=60, what="the new head has loaded it")
+    assert sllm(cluster, "delete", "early").returncode == 0

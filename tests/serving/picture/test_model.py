@@ -15,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from sllm_actors.engines.messages import ReplicaState
 from sllm_actors.serving.control import Change, delete, drain
 from sllm_actors.serving.deployment.spec import DeploymentSpec
+from sllm_actors.serving.loading import requests
 from sllm_actors.serving.picture.deployment import Deployment
 from sllm_actors.serving.picture.missing import waiting_revision
 from sllm_actors.serving.picture.node import Link
@@ -29,7 +30,7 @@ EXAMPLES = int(os.environ.get("SLLM_PICTURE_EXAMPLES", "60"))
 
 GPUS = {"a": 2, "b": 1, "c": 0, "d": 2}
 SLOTS = {"c": 2, "d": 1}  # of the others, any number of engines may run
-MODELS = ("cpu", "one", "two", "any", "out")
+MODELS = ("cpu", "one", "two", "any", "out", "idle")
 URLS = ["http://a:1", "http://b:1", "http://c:1"]
 
 machines = st.sampled_from(sorted(GPUS))
@@ -44,6 +45,10 @@ def document(model: str, engine: int, replicas: int) -> DeploymentSpec:
             return spec_of(model, backend="external", endpoints=URLS[: 1 + (engine + replicas) % 3])
         case "any":  # on the CPU of a worker without GPUs, else on one GPU
             return spec_of(model, backend="vllm", backend_config={"seed": engine}, **count(replicas))
+        case "idle":  # nothing of it runs unless somebody wants that
+            command = {"backend_config": {"command": [f"run-{engine}"]}, "startup_timeout": 300}
+            least = {"min_instances": 0, "max_instances": replicas, "keep_alive": 30}
+            return spec_of(model, auto_scaling_config=least, **command)
         case _:
             command = {"backend_config": {"command": [f"run-{engine}"]}, "startup_timeout": 300}
             gpus = {"cpu": 0, "one": 1, "two": 2}[model]
@@ -228,6 +233,30 @@ class Histories(RuleBasedStateMachine):
         elif not known.paused:
             self.world.pause(known)
 
+    @rule(model=st.sampled_from(["idle", "idle", "cpu", "one"]), force=flags, what=st.integers(0, 3))
+    def by_hand(self, model: str, force: bool, what: int) -> None:
+        name, picture = document(model, 0, 1).id, self.world.picture
+        asked = (
+            requests.load(picture, name),
+            requests.unload(picture, name, force=force),
+            requests.put_to_sleep(picture, name, 1 + force),
+            requests.wake(picture, name),
+        )[what]
+        if isinstance(asked, Change):
+            for event in asked.events:
+                self.world.send(event)
+
+    @rule(node=machines, nth=st.integers(0, 7), busy=flags)
+    def engine_can_sleep_or_is_busy(self, node: str, nth: int, busy: bool) -> None:
+        machine = self.world.machines[node]
+        machine.busy.clear()
+        running = sorted(machine.running.items())
+        if running:
+            key, report = running[nth % len(running)]
+            if report.state is ReplicaState.READY:
+                machine.busy |= {key} if busy else set()
+                self.world.say(node, key, ReplicaState.READY, can_sleep=True)
+
     @rule(node=machines, draining=flags)
     def drain(self, node: str, draining: bool) -> None:
         if node not in self.world.picture.fleet.nodes:
@@ -328,6 +357,7 @@ class Histories(RuleBasedStateMachine):
         for _ in range(20):
             for name, machine in world.machines.items():
                 machine.slow = False
+                machine.busy.clear()
                 for key, report in list(machine.running.items()):
                     if report.state in (ReplicaState.FAILED, ReplicaState.ASLEEP):
                         world.say(name, key, ReplicaState.STARTING, unfit=False)
@@ -361,7 +391,9 @@ class Histories(RuleBasedStateMachine):
         if deployment.paused:
             assert deployment.rolling
             return
-        if placed < wanted or deployment.rolling:
+        if not wanted:  # a revision that is rolled out is proven by the next request
+            assert (placed, deployment.unproven) == (0, deployment.rolling)
+        elif placed < wanted or deployment.rolling:
             revision = deployment.revisions[deployment.target]
             assert deployment.wait is not None, f"{deployment.id} lacks replicas, and nobody knows why"
             assert choose(self.world.picture.fleet, deployment, revision, self.world.now) is None
