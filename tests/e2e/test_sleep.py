@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -140,6 +142,36 @@ def test_sleep_under_load_fails_no_request(sleeper: Cluster) -> None:
     for each in asking:
         each.join()
     assert failures == []
+
+
+def test_a_replica_that_nobody_needs_falls_asleep_by_itself_and_is_woken_with_and_without_a_head(
+    sleeper: Cluster,
+) -> None:
+    awake(sleeper)
+    patch = {"auto_scaling_config": {"keep_alive": 1}}
+    assert sleeper.http.patch(f"/deployments/{ID}", json=patch).is_success
+    pid = instance(sleeper)["pid"]
+    wait_for(sleeper, "asleep")
+    assert sleeper.ask("hello", model="sleeper").startswith("hello")
+    assert instance(sleeper)["pid"] == pid, "it slept, and was not restarted"
+    wait_for(sleeper, "asleep")
+    os.kill(head := sleeper.sllm.node("head"), signal.SIGSTOP)
+    try:
+        eventually(lambda: knows_no_head(sleeper), within=20, what="the gateway has lost the head")
+        assert sleeper.ask("again", model="sleeper").startswith("again")
+    finally:
+        os.kill(head, signal.SIGCONT)
+    eventually(lambda: sleeper.describe(ID) is not None, within=20, what="the head is back")
+    wait_for(sleeper, "asleep")
+    assert instance(sleeper)["pid"] == pid
+    assert sleeper.http.patch(
+        f"/deployments/{ID}", json={"auto_scaling_config": {"keep_alive": -1}}
+    ).is_success
+
+
+def knows_no_head(cluster: Cluster) -> bool:
+    answer = httpx2.get(f"{cluster.url}/deployments/{ID}", timeout=60, trust_env=False)
+    return answer.status_code == httpx2.codes.SERVICE_UNAVAILABLE
 
 
 def test_an_engine_that_cannot_sleep_is_left_as_it_is(sleeper: Cluster) -> None:

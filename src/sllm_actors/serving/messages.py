@@ -41,8 +41,8 @@ class Order:
             goes on, and its report says that it has declined.
         sleep: The level at which it is to be ASLEEP, *if idle* too; None if it is to be READY. One that is
             not there, or whose engine has ended, is not started for that.
-        declined: What its report said as ``declined`` when it was ordered to stop or sleep if idle: once the
-            report says something else, the worker has answered this order.
+        turn: Rises with each order to sleep, to wake, to stop if idle, or to go on all the same: so one that
+            is given again is another order, though it says the same. One that is only repeated is not.
     """
 
     key: ReplicaKey
@@ -50,7 +50,7 @@ class Order:
     stop: str = ""
     if_idle: bool = False
     sleep: int | None = None
-    declined: int = 0
+    turn: int = 0
 
 
 # ---- worker -> head

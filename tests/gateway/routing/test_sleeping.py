@@ -90,11 +90,30 @@ async def test_a_replica_that_is_to_sleep_is_given_back_when_its_requests_have_e
     assert await worker.expect(Withdrawn) == Withdrawn("gateway-1", ME, 2), "each sleep has a word of its own"
 
 
-async def test_requests_wake_one_replica_and_are_served_by_it(
+async def test_while_a_head_is_there_requests_leave_it_to_the_head_to_wake_a_replica(
     cluster: PlayedCluster, broken_engine: Engines
 ) -> None:
     worker = await cluster.nodes.probe("worker-1")
     await cluster.deploy(served())
+    async with broken_engine() as engine, anyio.create_task_group() as tasks:
+        await cluster.report(asleep())
+        await worker.expect(Withdrawn)
+        worker.reply(None)
+        tasks.start_soon(lambda: cluster.http().post("/v1/chat/completions", json=BODY))
+        await worker.expect_nothing()
+        await cluster.lose("head")
+        assert await worker.expect(object) == WakeInstance(ME.key), "now nobody else does"
+        worker.reply(Done("{}", pending=True))
+        await cluster.report(replica(address=engine.address))
+    assert len(engine.calls) == 1
+
+
+async def test_without_a_head_requests_wake_one_replica_and_are_served_by_it(
+    cluster: PlayedCluster, broken_engine: Engines
+) -> None:
+    worker = await cluster.nodes.probe("worker-1")
+    await cluster.deploy(served())
+    await cluster.lose("head")
     answers: list[int] = []
 
     async def ask() -> None:
@@ -120,6 +139,7 @@ async def test_requests_wake_one_replica_and_are_served_by_it(
 async def test_a_sleep_that_is_over_is_not_ended_again(cluster: PlayedCluster) -> None:
     worker = await cluster.nodes.probe("worker-1")
     await cluster.deploy(served(hold_timeout=0.2))
+    await cluster.lose("head")
     await cluster.report(asleep())
     await worker.expect(Withdrawn)
     worker.reply(None)
@@ -134,6 +154,7 @@ async def test_an_order_to_wake_that_was_lost_is_given_again(
     cluster: PlayedCluster, broken_engine: Engines
 ) -> None:
     await cluster.deploy(served())
+    await cluster.lose("head")
     lost: list[Any] = []
 
     def lose_the_first(message: Any) -> bool:

@@ -244,7 +244,7 @@ def test_what_a_gateway_has_woken_can_be_put_to_sleep_again() -> None:
     (key,) = known.replicas
     world.say("a", key, ReplicaState.READY, level=None)  # a request came, and the worker was asked
     assert (world.machines["a"].orders[key].sleep, world.states("a")) == (None, [(1, "ready")])
-    assert world.told("replica.woken") == [f"{key}: requests have woken it"]
+    assert world.told("replica.woken") == [f"{key}: a gateway has woken it"]
     said(world, requests.put_to_sleep(world.picture, ID, 1))
     assert world.states("a") == [(1, "asleep")]
     assert world.audit() == []

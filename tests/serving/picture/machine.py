@@ -38,6 +38,7 @@ class Machine:
         self.fails: set[str] = set()
         self.slow = False
         self.busy: set[ReplicaKey] = set()
+        self._declined: dict[ReplicaKey, int] = {}
 
     def has_gpus(self, count: int, *, stuck: int = 0) -> None:
         gpus = tuple(Gpu(f"{self.name}-{index}", stuck=index < stuck) for index in range(count))
@@ -71,7 +72,8 @@ class Machine:
                 self.documents[key] = order.run.document
                 put += self._tier(known, order)
             elif order.if_idle and known is not None and key in self.busy:
-                if known.declined == order.declined:
+                if self._declined.get(key) != order.turn:
+                    self._declined[key] = order.turn
                     put.append(self.put(key, known.state, declined=known.declined + 1))
             elif order.run is None and known is not None and self.slow:
                 if known.state is not ReplicaState.DRAINING:
@@ -86,9 +88,10 @@ class Machine:
         key, awake = order.key, known.state is ReplicaState.READY
         if order.sleep is None and known.state is ReplicaState.ASLEEP:
             return [self.put(key, ReplicaState.READY, level=None)]
-        if order.sleep is None or not awake or known.declined != order.declined:
+        if order.sleep is None or not awake or self._declined.get(key) == order.turn:
             return []
         if key in self.busy or not known.can_sleep:
+            self._declined[key] = order.turn
             return [self.put(key, known.state, declined=known.declined + 1)]
         return [self.put(key, ReplicaState.ASLEEP, level=order.sleep)]
 

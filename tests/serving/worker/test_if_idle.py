@@ -34,8 +34,8 @@ async def give(place: Workplace, order: Order) -> None:
     await place.rest()
 
 
-def stop_if_idle(declined: int = 0) -> Order:
-    return Order(K, None, "it is idle", if_idle=True, declined=declined)
+def stop_if_idle(turn: int = 0) -> Order:
+    return Order(K, None, "it is idle", if_idle=True, turn=turn)
 
 
 async def test_what_is_idle_stops_as_soon_as_every_gateway_has_let_go_of_it(tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ async def test_what_declines_serves_on_and_every_gateway_hears_of_it(tmp_path: P
         assert place.peers["head"].table[K].declined == 1
         await place.withdraw("g1", K)  # of the withdrawal that is over: too late
         assert replica.drained == []
-        await give(place, stop_if_idle(declined=1))
+        await give(place, stop_if_idle(turn=1))
         assert replica.stops == ["it is idle"]
         await place.withdraw("g1", K)
         assert place.states() == {}

@@ -42,12 +42,12 @@ def stop(place: ReplicaKey = A) -> Order:
     return Order(place, None, "it is not wanted")
 
 
-def stop_if_idle(place: ReplicaKey = A, declined: int = 0) -> Order:
-    return Order(place, None, "it is idle", if_idle=True, declined=declined)
+def stop_if_idle(place: ReplicaKey = A, turn: int = 0) -> Order:
+    return Order(place, None, "it is idle", if_idle=True, turn=turn)
 
 
-def sleep(level: int = 1, place: ReplicaKey = A, declined: int = 0) -> Order:
-    return Order(place, evolve(ORDER, key=place), sleep=level, declined=declined)
+def sleep(level: int = 1, place: ReplicaKey = A, turn: int = 0) -> Order:
+    return Order(place, evolve(ORDER, key=place), sleep=level, turn=turn)
 
 
 def kinds(effects: list[Effect]) -> list[type]:
@@ -265,7 +265,7 @@ def test_a_stop_if_idle_is_passed_on_once_and_what_has_ended_by_it_is_gone() -> 
 def test_a_stop_if_idle_that_was_declined_is_passed_on_again_when_it_is_ordered_anew() -> None:
     assignments = running()
     assignments.take(stop_if_idle())
-    assert assignments.take(stop_if_idle(declined=1)) == [Retire(A, "it is idle", if_idle=True)]
+    assert assignments.take(stop_if_idle(turn=1)) == [Retire(A, "it is idle", if_idle=True)]
 
 
 def test_a_stop_if_idle_is_taken_back_and_what_has_ended_meanwhile_starts_again() -> None:
@@ -300,10 +300,17 @@ def test_what_runs_is_told_once_to_sleep_and_once_to_wake() -> None:
     assignments = running()
     assert assignments.take(sleep(2)) == [ChangeTier(A, 2)]
     assert assignments.take(sleep(2)) == []
-    assert assignments.take(sleep(2, declined=1)) == [ChangeTier(A, 2)]
+    assert assignments.take(sleep(2, turn=1)) == [ChangeTier(A, 2)]
     changed = run(drain_timeout=5.0)
     assert changed.run is not None
     assert assignments.take(changed) == [ChangeTier(A, None), PassOn(changed.run)]
+
+
+def test_what_was_put_to_sleep_here_is_woken_by_an_order_that_says_the_same_anew() -> None:
+    assignments = running()
+    again = evolve(run(), turn=2)
+    assert assignments.take(again) == [ChangeTier(A, None)]
+    assert assignments.take(again) == []
 
 
 def test_a_sleeper_that_has_ended_is_gone_until_it_is_to_run() -> None:

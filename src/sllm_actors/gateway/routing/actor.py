@@ -267,6 +267,8 @@ class GatewayActor(Actor):
         self._tools.balancer.expire(self.context.now())
         self._demand.publish()
         head = self._links.head()
+        for name in self._routers if head is None else ():
+            self._tell_router(name)  # requests may have begun to wait for what sleeps while there was a head
         if head == self._demand_of:
             self._demand.beat()
         else:
@@ -357,7 +359,12 @@ class GatewayActor(Actor):
             self._routers.add(name)
 
     def _router(self, name: str) -> Router:
-        return Router(lambda: self._routes.get(name, Route(name)), self._known.whole_of, self._tools)
+        return Router(
+            lambda: self._routes.get(name, Route(name)),
+            self._known.whole_of,
+            self._tools,
+            lambda: self._links.head() is not None,
+        )
 
     async def _stop_router(self, name: str) -> None:
         if name in self._routers:

@@ -1,4 +1,4 @@
-"""The router: the actor of one deployment, which gives back what leaves and wakes what sleeps."""
+"""The router of one deployment: gives back what leaves and, while there is no head, wakes what sleeps."""
 
 from __future__ import annotations
 
@@ -47,19 +47,26 @@ class Router(Actor):
     """The actor of one deployment, which ``GatewayActor`` starts when it is needed.
 
     With any message, it looks at the route anew. A worker is told that nothing is in flight at a replica that
-    leaves, and told again every ``AGAIN`` seconds until it has answered. While requests wait and none of the
-    replicas is ready, one that sleeps is woken, and told so again every ``AGAIN`` seconds.
+    leaves, and told again every ``AGAIN`` seconds until it has answered. The head hears of requests that
+    wait, and wakes replicas for them. While it is away, and none of the replicas is ready, one that sleeps is
+    woken, and told so again every ``AGAIN`` seconds.
 
     Args:
         current: Returns the route as it is known now.
         whole_of: See ``Knowledge.whole_of``.
         tools: What it shares with the hot path. A replica that leaves is no longer on the board.
+        has_head: Returns whether a head is linked.
     """
 
     def __init__(
-        self, current: Callable[[], Route], whole_of: Callable[[str], int], tools: RouterTools
+        self,
+        current: Callable[[], Route],
+        whole_of: Callable[[str], int],
+        tools: RouterTools,
+        has_head: Callable[[], bool],
     ) -> None:
         self._current = current
+        self._has_head = has_head
         self._tools = tools
         self._give_backs = GiveBacks(whole_of)
         self._waking: set[tuple[str, ReplicaId, int]] = set()
@@ -98,6 +105,8 @@ class Router(Actor):
     def _to_wake(self) -> Upstream | None:
         """Return the sleeping replica that requests wait for: the first, which all gateways choose alike."""
         route = self._current()
+        if self._has_head():
+            return None
         return route.asleep[0] if route.asleep and self._tools.balancer.held(route.id) else None
 
     def _wake(self) -> None:
@@ -107,7 +116,7 @@ class Router(Actor):
             self.context.start_soon(self._wake_up, asleep)
 
     async def _wake_up(self, upstream: Upstream) -> None:
-        """Order a replica to wake, again and again, as long as it sleeps and requests wait for it."""
+        """Order a replica to wake, as long as it sleeps, requests wait for it, and no head is there."""
         log.info("replica.wake", replica=str(upstream.id))
         sleep = _sleep_of(upstream)
         while (asleep := self._to_wake()) is not None and _sleep_of(asleep) == sleep:

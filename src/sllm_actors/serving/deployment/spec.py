@@ -77,6 +77,9 @@ class Scaling:
         scale_down_delay: Seconds for which fewer replicas must have been enough before some are stopped.
         keep_alive: Seconds for which replicas above the minimum are kept after the last request; -1: until
             their room is needed.
+        sleep_level: The level at which replicas that are not needed sleep, where their engine can; 0: they
+            are stopped instead; None: 1, or 2 where that is as quick.
+        sleep_keep_alive: Seconds after which one that sleeps is stopped; -1: when its room is needed.
     """
 
     metric: str = field(default="concurrency")
@@ -85,6 +88,10 @@ class Scaling:
     max_instances: int = field(default=1, validator=_between(1, MAX_REPLICAS))
     scale_down_delay: float = field(default=300.0, converter=float, validator=_between(0, MAX_SECONDS))
     keep_alive: float = field(
+        default=-1.0, converter=float, validator=_between(0, MAX_KEEP_ALIVE, or_else=-1)
+    )
+    sleep_level: int | None = field(default=None, validator=validators.optional(_between(0, 2)))
+    sleep_keep_alive: float = field(
         default=-1.0, converter=float, validator=_between(0, MAX_KEEP_ALIVE, or_else=-1)
     )
 

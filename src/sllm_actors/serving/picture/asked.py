@@ -67,15 +67,19 @@ def change(deployment: Deployment, event: Asked, catalogue: Catalogue, planner: 
             unload(deployment, planner, force=force)
         case TierAsked(_, None):
             planner.wake_all(deployment)
+            deployment.used(now)
         case TierAsked(_, int(level)):
             planner.put_to_sleep(deployment, level)
 
 
 def load(deployment: Deployment, planner: Planner, now: float) -> None:
     """Let one replica be started though no request waits; one that is ready is kept from now on."""
-    deployment.unloading = False
+    deployment.unloading = deployment.unloaded = False
     if deployment.scaler.rest is not None:
         deployment.scaler.rest = now
+    if deployment.has_sleepers:
+        planner.wake_all(deployment)
+        deployment.used(now)
     if not any(replica.serves for replica in deployment.running()):
         deployment.loaded, deployment.asked_for = False, True
         planner.effects.note(deployment.id, "deployment.loaded", "a person wants it loaded")
@@ -85,5 +89,5 @@ def unload(deployment: Deployment, planner: Planner, *, force: bool) -> None:
     """Let no replica be wanted until the next request; with ``force`` until those of now have ended."""
     deployment.loaded, deployment.asked_for = True, False
     deployment.wanted, deployment.fewer = 0, "a person has unloaded it"
-    deployment.unloading = force
+    deployment.unloading, deployment.unloaded = force, True
     planner.effects.note(deployment.id, "deployment.unloaded", deployment.fewer)

@@ -99,9 +99,11 @@ class Deployment:
         loaded: Whether a replica of it has served since it was made, or since somebody wanted it loaded:
             until then one is to run, whatever its clients want.
         asked_for: Whether a person waits for that one, so that others may have to make room for it.
+        unloaded: Whether a person wants nothing of it to run, nor to sleep, until the next request.
         unloading: Whether all its replicas are to end, whatever its clients want, before another one starts.
         replicas: Its replicas, by key, with those that are ending.
         gateways: How many gateways share its replicas.
+        held: How many requests wait for a replica.
         wait: Set while a replica has no place.
         starts_in: See ``ServedModel``.
         wakes_in: See ``ServedModel``.
@@ -134,9 +136,11 @@ class Deployment:
     recovered: bool = False
     loaded: bool = False
     asked_for: bool = False
+    unloaded: bool = False
     unloading: bool = False
     replicas: dict[ReplicaKey, KnownReplica] = field(factory=dict)
     gateways: int = 1
+    held: int = 0
     wait: PlacementWait | None = None
     starts_in: float = 0.0
     wakes_in: float = 0.0
@@ -213,10 +217,22 @@ class Deployment:
         """Return the replicas that are ordered to run."""
         return [replica for replica in self.replicas.values() if replica.ordered is Told.RUN]
 
+    @property
+    def has_sleepers(self) -> bool:
+        """Whether some of its replicas are to sleep."""
+        return any(replica.sleep is not None for replica in self.replicas.values())
+
     def count_running(self) -> None:
         """Want the replicas that run, at least: those that were found to run are not known to be too many."""
         most = len(self.spec.endpoints) or self.spec.scaling.max_instances
-        self.wanted = max(self.wanted, min(len(self.running()) - self.rolling, most))
+        awake = sum(replica.sleep is None for replica in self.running())
+        self.wanted = max(self.wanted, min(awake - self.rolling, most))
+
+    def used(self, now: float) -> None:
+        """Keep what is awake as if a request had just ended: somebody has woken it."""
+        self.wanted = max(self.wanted, 1)
+        if self.scaler.rest is not None:
+            self.scaler.rest = now
 
     def why_overdue(self) -> str:
         """Return in a few words that a replica found no place in time; "" if none waits, or not so long."""
@@ -252,11 +268,10 @@ def revision_record(uid: str, number: int, spec: DeploymentSpec, created: float)
 
 def order_for(revision: Revision | None, replica: KnownReplica) -> Order:
     """Return what a worker is told of a replica; one that is to stop needs no revision."""
-    declined = replica.declined if replica.if_idle else 0
     if replica.ordered is Told.STOP or revision is None:
-        return Order(replica.key, None, replica.stop, replica.if_idle, None, declined)
+        return Order(replica.key, None, replica.stop, replica.if_idle, None, replica.turn)
     run = _order_to_run(revision, replica.key, replica.need.gpus)
-    return Order(replica.key, run, sleep=replica.sleep, declined=declined)
+    return Order(replica.key, run, sleep=replica.sleep, turn=replica.turn)
 
 
 def _order_to_run(revision: Revision, key: ReplicaKey, gpus: int) -> ReplicaOrder:

@@ -9,6 +9,7 @@ from itertools import islice
 from attrs import frozen
 
 from sllm_actors.models.byte_size import shown_bytes
+from sllm_actors.serving.decisions.start_cost import StartCosts
 
 from .deployment import Deployment, Revision
 from .fleet import WORKER, Fleet
@@ -17,6 +18,7 @@ from .replica import KnownReplica
 from .room.fitting import fits_without
 from .room.ledger import capacity, whole_capacity
 from .room.need import Need
+from .tiers.resting import level_of
 
 SHOWN_WORKERS = 8
 """The most workers that a reason names; there may be hundreds."""
@@ -201,14 +203,20 @@ class WorkersFor:
     Attributes:
         fleet: All nodes.
         deployment: Of which a replica is looked at.
+        costs: What starts and wakes of replicas have taken.
         now: Seconds on the head's clock.
         has_room: Returns whether a replica of a revision would find a place now.
     """
 
     fleet: Fleet
     deployment: Deployment
+    costs: StartCosts
     now: float
     has_room: Callable[[Revision], bool]
+
+    def sleep_level(self, replica: KnownReplica) -> int | None:
+        """Return the level at which a replica sleeps that is not needed; None if it is to stop."""
+        return level_of(replica, self.deployment, self.costs)
 
     def drains(self, node: str) -> bool:
         """Return whether a worker is being drained."""

@@ -47,10 +47,10 @@ from .scaling import look, scale
 from .settling import SETTLE_TIME, Settling
 from .tiers.measuring import expect, known_costs, learn
 
-_WOKEN = (ReplicaState.ASLEEP, ReplicaState.READY)
-
 FORGETTING = 3600.0
 """Seconds between two looks at deletions that are old enough, but may not be forgotten yet."""
+
+_WOKEN = (ReplicaState.ASLEEP, ReplicaState.READY)
 
 BATCH = 16
 """How many deployments are planned in one step at most: the actor takes other messages in between."""
@@ -96,7 +96,7 @@ class Picture:
         self.states = StateCounts()
         self.demand = DemandTable()
         self.costs = StartCosts(known_costs(state.measured))
-        self.planner = Planner(self.fleet, self.catalogue)
+        self.planner = Planner(self.fleet, self.catalogue, self.costs)
         self.settling = Settling(state, now, settle_time)
         self._recovery = Recovery(self.fleet, self.catalogue, self.planner, settle_time)
         self._skew = wall - now
@@ -257,9 +257,10 @@ class Picture:
             if deployment is None or deployment.deleting:
                 continue
             decision = look(deployment, self.demand.of(name), now)
+            wakes = deployment.held > 0 and deployment.has_sleepers
             shared = self.demand.sharing(name)
             answer = (decision.wanted, decision.needed, shared)
-            if answer != (deployment.wanted, deployment.needed, deployment.gateways):
+            if wakes or answer != (deployment.wanted, deployment.needed, deployment.gateways):
                 deployment.gateways = shared
                 self._mark(deployment)
             elif self.is_planned(deployment):
@@ -392,11 +393,26 @@ class Picture:
             self.fleet.weigh(node)
             self._offer(node, now)
         if changed and (deployment := self._owner(replica)) is not None:
-            if replica.has_declined and report.id.key.revision in deployment.revisions:
-                self.planner.take_back(deployment, replica, now)
-            elif replica.sleep is not None and before and (before.state, replica.state) == _WOKEN:
-                self.planner.wake(deployment, replica, "requests have woken it")
+            if report.id.key.revision in deployment.revisions:
+                self._mind(deployment, replica, before, now)
             self._mark(deployment)
+
+    def _mind(
+        self, deployment: Deployment, replica: KnownReplica, before: ReplicaReport | None, now: float
+    ) -> None:
+        """Take note that a replica has declined an order, or sleeps or is awake without one."""
+        report = replica.report
+        if report is None or before is None:
+            return
+        if replica.has_declined:
+            self.planner.take_back(deployment, replica, now)
+        elif replica.ordered is not Told.RUN:
+            return
+        elif replica.sleep is None and report.level is not None and before.level is None:
+            self.planner.sleeps(deployment, replica, report.level)
+        elif replica.sleep is not None and (before.state, report.state) == _WOKEN:
+            self.planner.wake(deployment, replica, "a gateway has woken it")
+            deployment.used(now)
 
     def _measure(self, replica: KnownReplica, before: ReplicaReport | None, now: float) -> None:
         """Learn how long the last start or wake of a replica took, and how much memory it has."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.engines.messages import ReplicaState
+from sllm_actors.serving.decisions.start_cost import StartCosts
 from sllm_actors.serving.messages import ServedModel
 from sllm_actors.serving.store.records import DropRevision, PutDeployment, PutRevision, RemoveDeployment
 
@@ -38,14 +39,16 @@ class Planner:
     Args:
         fleet: The nodes.
         catalogue: The deployments.
+        costs: What starts and wakes of replicas have taken.
 
     Attributes:
         effects: What follows, until it is taken.
         waiting: Deployments of which a replica has no place.
     """
 
-    def __init__(self, fleet: Fleet, catalogue: Catalogue) -> None:
+    def __init__(self, fleet: Fleet, catalogue: Catalogue, costs: StartCosts) -> None:
         self._fleet = fleet
+        self._costs = costs
         self._catalogue = catalogue
         self.effects = Effects()
         self.waiting = WaitingQueues()
@@ -79,7 +82,8 @@ class Planner:
         def has_room(revision: Revision) -> bool:
             return self._place(deployment, revision, now, _by_worker(deployment)) is not None
 
-        todo = plan(deployment, WorkersFor(self._fleet, deployment, now, has_room), now)
+        workers = WorkersFor(self._fleet, deployment, self._costs, now, has_room)
+        todo = plan(deployment, workers, now)
         deployment.due = todo.due
         if todo.rolled_back:
             self._roll_back(deployment, todo.rolled_back)
@@ -93,6 +97,10 @@ class Planner:
             self.stop(replica, reason)
         for replica, reason in todo.release:
             self.stop(replica, reason, if_idle=True)
+        for replica, level_, reason in todo.sleep:
+            self.rest(deployment, replica, level_, reason)
+        for replica in todo.wake:
+            self.wake(deployment, replica, "it is needed")
         if todo.finished:
             sentence = f"revision {deployment.target} serves"
             self.effects.note(deployment.id, "rollout.finished", sentence, revision=deployment.target)
@@ -101,7 +109,7 @@ class Planner:
             return True
         moved = [self._move(deployment, replica, now) for replica in todo.move]
         placed = self._start(deployment, deployment.revisions[todo.revision], todo.start, now)
-        return bool(todo.stop or todo.release) or any(moved) or placed
+        return bool(todo.stop or todo.release or todo.sleep or todo.wake) or any(moved) or placed
 
     def _start(self, deployment: Deployment, revision: Revision, turns: list[int | None], now: float) -> bool:
         same = _by_worker(deployment)
@@ -198,8 +206,7 @@ class Planner:
         """Order the same replicas anew, since what is ordered of them, or what they take, has changed."""
         self.reckon(deployment)
         for replica in deployment.running():
-            revision = deployment.revisions[replica.key.revision]
-            self.effects.orders[replica.node, replica.key] = order_for(revision, replica)
+            self._repeat_order(deployment, replica)
 
     def stop(self, replica: KnownReplica, reason: str, *, if_idle: bool = False) -> None:
         """Order a replica to drain and stop, unless it was ordered to already.
@@ -218,6 +225,27 @@ class Planner:
             replica.ordered, replica.stop, replica.sleep, replica.if_idle = Told.STOP, reason, None, False
         self.effects.orders[replica.node, replica.key] = order_for(None, replica)
         self.effects.note_replica(replica, "replica.stopped", f"{replica.key}: {reason}")
+
+    def rest(self, deployment: Deployment, replica: KnownReplica, level: int, reason: str) -> None:
+        """Order a replica that is not needed to be asleep, if it is idle."""
+        replica.order_if_idle(sleep=level, spare=True)
+        self._repeat_order(deployment, replica)
+        self.effects.note_replica(replica, "replica.slept", f"{replica.key}, at level {level}: {reason}")
+
+    def wake(self, deployment: Deployment, replica: KnownReplica, reason: str) -> None:
+        """Order a replica to be awake, as it perhaps is already, since a gateway has asked its worker."""
+        replica.order_to_run()
+        self._repeat_order(deployment, replica)
+        self.effects.note_replica(replica, "replica.woken", f"{replica.key}: {reason}")
+
+    def sleeps(self, deployment: Deployment, replica: KnownReplica, level: int) -> None:
+        """Let a replica sleep on that its worker has put to sleep because somebody has asked for it there."""
+        replica.order_if_idle(sleep=level)
+        self._repeat_order(deployment, replica)
+
+    def _repeat_order(self, deployment: Deployment, replica: KnownReplica) -> None:
+        revision = deployment.revisions[replica.key.revision]
+        self.effects.orders[replica.node, replica.key] = order_for(revision, replica)
 
     def take_back(self, deployment: Deployment, replica: KnownReplica, now: float) -> None:
         """Order a replica to run that has declined to stop or sleep, and leave it so for ``BUSY``."""
@@ -243,16 +271,6 @@ class Planner:
         for replica in deployment.running():
             if replica.sleep is not None or replica.state is ReplicaState.ASLEEP:
                 self.wake(deployment, replica, "a person has woken it")
-
-    def wake(self, deployment: Deployment, replica: KnownReplica, reason: str) -> None:
-        """Order a replica to be awake, as it perhaps is already, since a gateway has asked its worker."""
-        replica.order_to_run()
-        self._repeat_order(deployment, replica)
-        self.effects.note_replica(replica, "replica.woken", f"{replica.key}: {reason}")
-
-    def _repeat_order(self, deployment: Deployment, replica: KnownReplica) -> None:
-        revision = deployment.revisions[replica.key.revision]
-        self.effects.orders[replica.node, replica.key] = order_for(revision, replica)
 
     # ---- what waits
 

@@ -46,7 +46,10 @@ class KnownReplica:
         if_idle: Whether it was ordered to stop only if it is idle; then it may decline.
         sleep: The level at which it was ordered to sleep, if it is idle; None if it was not.
         declined: What its report said as ``declined`` when it was ordered so.
+        turn: See ``Order``.
+        spare: Whether it sleeps only because it is not needed, not because somebody wants that.
         slept: The level at which it slept last; None if that is not known.
+        asleep_since: Since when it is ASLEEP, or was last, in seconds on the head's clock.
         busy_until: Until when it is not ordered to stop or sleep if idle again, because it declined; in
             seconds on the head's clock.
         returned: Whether it came back with a worker that had been given up, or with the head's own restart.
@@ -63,7 +66,10 @@ class KnownReplica:
     if_idle: bool = False
     sleep: int | None = None
     declined: int = 0
+    turn: int = 0
+    spare: bool = False
     slept: int | None = None
+    asleep_since: float = float("-inf")
     busy_until: float = float("-inf")
     returned: bool = False
     stays: bool = False
@@ -78,6 +84,8 @@ class KnownReplica:
         self.report = report
         if report is not None and report.level is not None:
             self.slept = report.level
+            if before is None or before.level is None:
+                self.asleep_since = now
         if served and not self.serves:
             self.since = now
         self.stays = self.stays and not self.serves
@@ -86,15 +94,17 @@ class KnownReplica:
         known = (before.state, before.failures, before.unfit, before.level, before.declined)
         return known != (report.state, report.failures, report.unfit, report.level, report.declined)
 
-    def order_if_idle(self, *, stop: str = "", sleep: int | None = None) -> None:
+    def order_if_idle(self, *, stop: str = "", sleep: int | None = None, spare: bool = False) -> None:
         """Take note that it was ordered, if it is idle, to stop for a reason, or else to sleep at a level."""
+        self.spare, self.turn = spare, self.turn + 1
         self.ordered = Told.STOP if stop else Told.RUN
         self.stop, self.sleep, self.if_idle = stop, sleep, True
         self.declined = 0 if self.report is None else self.report.declined
 
     def order_to_run(self) -> None:
         """Take note that it was ordered to be READY."""
-        self.ordered, self.stop, self.sleep, self.if_idle, self.declined = Told.RUN, "", None, False, 0
+        self.ordered, self.stop, self.sleep, self.if_idle = Told.RUN, "", None, False
+        self.turn += 1
 
     @property
     def has_declined(self) -> bool:

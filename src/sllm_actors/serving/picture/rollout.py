@@ -11,6 +11,8 @@ should be. Its rules:
   Where only one runs and downtime is allowed, it goes first at once.
 - A new revision that fails three times, or is not ready within its start-up timeout, is rolled back.
 - While a rollout is paused, replicas of both revisions stay, and missing ones are of the old revision.
+- Of those that are not needed, the ones whose engines can sleep do so *if idle*, and wake before another one
+  is started.
 - Of too many, those go first that are furthest from serving; those within the maximum only *if idle*, and
   not while they are known to be busy.
 """
@@ -26,6 +28,7 @@ from sllm_actors.engines.messages import ReplicaState
 
 from .deployment import Deployment, Revision
 from .replica import CRASH_LOOP, KnownReplica, Told
+from .tiers.resting import rest
 
 SURGE_PATIENCE = 30.0
 """Seconds that a rollout waits for a place before an old replica goes first, or it pauses."""
@@ -36,6 +39,10 @@ class Workers(Protocol):
 
     def drains(self, node: str) -> bool:
         """Return whether a worker is being drained."""
+        ...
+
+    def sleep_level(self, replica: KnownReplica) -> int | None:
+        """Return the level at which a replica sleeps that is not needed; None if it is to stop."""
         ...
 
     def has_room(self, revision: Revision) -> bool:
@@ -57,6 +64,8 @@ class Plan:
         move: Replicas to be replaced on another worker, if another one may have them.
         stop: Replicas to stop, each with the reason.
         release: Replicas to stop if they are idle, each with the reason.
+        sleep: Replicas to put to sleep if they are idle, each with the level and the reason.
+        wake: Replicas to wake.
         rolled_back: Why the revision that is rolled out is given up; "" if it is not.
         pause: Why the rollout is to pause; "" if it is not.
         finished: Whether every replica has the new revision, and enough of them serve.
@@ -68,6 +77,8 @@ class Plan:
     move: list[KnownReplica] = field(factory=list)
     stop: list[tuple[KnownReplica, str]] = field(factory=list)
     release: list[tuple[KnownReplica, str]] = field(factory=list)
+    sleep: list[tuple[KnownReplica, int, str]] = field(factory=list)
+    wake: list[KnownReplica] = field(factory=list)
     rolled_back: str = ""
     pause: str = ""
     finished: bool = False
@@ -102,7 +113,10 @@ def plan(deployment: Deployment, workers: Workers, now: float) -> Plan:
         (keep if kept else leave).append(replica)
     most = 0 if deployment.unloading else deployment.revisions[todo.revision].spec.scaling.max_instances
     surplus = deployment.fewer or "there are more replicas than wanted"
-    keep = _without_surplus(keep, turns, wanted, most, surplus, todo, now)
+    resting = rest(deployment, [] if turns else keep, wanted)
+    todo.wake, awake = resting.wake, turns or resting.wanted
+    keep = _without_surplus(keep if turns else resting.awake, turns, awake, most, surplus, todo, workers, now)
+    keep += _sleep_on(deployment, resting.asleep, todo, now)
     _stop_leaving(deployment, keep, leave, wanted, todo, workers, now)
     left = len(keep) + len(leave) - sum(replica in leave for replica, _ in todo.stop)
     surge = bool(leave) or any(replica.key.revision != todo.revision for replica in keep)
@@ -133,7 +147,14 @@ def _why_failed(deployment: Deployment, running: list[KnownReplica], now: float,
 
 
 def _without_surplus(
-    keep: list[KnownReplica], turns: int, wanted: int, most: int, surplus: str, todo: Plan, now: float
+    keep: list[KnownReplica],
+    turns: int,
+    wanted: int,
+    most: int,
+    surplus: str,
+    todo: Plan,
+    workers: Workers,
+    now: float,
 ) -> list[KnownReplica]:
     """Stop those of ``keep`` that are too many, with ``surplus`` as the reason, and return the others."""
     kept: list[KnownReplica] = []
@@ -151,13 +172,38 @@ def _without_surplus(
         elif turns or taken[turn] > most:
             todo.stop.append((replica, surplus))
         elif now >= replica.busy_until:
-            todo.release.append((replica, surplus))
+            level = workers.sleep_level(replica) if replica.state is ReplicaState.READY else None
+            if level is None:
+                todo.release.append((replica, surplus))
+            else:
+                todo.sleep.append((replica, level, surplus))
         else:
             kept.append(replica)
             todo.due_at(replica.busy_until)
     spare = max(0, wanted + 1 - len(kept))
     todo.stop += [(replica, surplus) for replica in others[spare:]]
     return kept + others[:spare]
+
+
+def _sleep_on(
+    deployment: Deployment, asleep: list[KnownReplica], todo: Plan, now: float
+) -> list[KnownReplica]:
+    """Stop those that have slept for as long as they may, and return the others."""
+    if deployment.unloaded or deployment.unloading:
+        todo.release += [(replica, deployment.fewer) for replica in asleep]
+        return []
+    limit = deployment.spec.scaling.sleep_keep_alive
+    if limit < 0:
+        return asleep
+    kept = []
+    for replica in asleep:
+        if replica.spare and replica.state is ReplicaState.ASLEEP and now >= replica.asleep_since + limit:
+            todo.release.append((replica, f"it has slept for {limit:g} s, and nobody has needed it"))
+            continue
+        kept.append(replica)
+        if replica.spare and replica.state is ReplicaState.ASLEEP:
+            todo.due_at(replica.asleep_since + limit)
+    return kept
 
 
 def _stop_leaving(

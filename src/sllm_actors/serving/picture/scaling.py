@@ -14,8 +14,9 @@ from .replica import CRASH_LOOP, Told
 
 def look(deployment: Deployment, demand: TotalDemand, now: float) -> Decision:
     """Return how many replicas there should be. Only the memory of the deployment's scaler changes."""
-    scaler = deployment.scaler
+    scaler, deployment.held = deployment.scaler, demand.held
     scaler.take(demand.held + demand.in_flight, demand.uses, demand.keep_alive, now)
+    deployment.unloaded = deployment.unloaded and not scaler.load.value
     counts, late = _counts(deployment, now)
     if deployment.unloading:
         return Decision(0, 0)
@@ -73,7 +74,7 @@ def _counts(deployment: Deployment, now: float) -> tuple[Counts, float | None]:
     serving = starting = stuck = 0
     first: float | None = None
     for replica in deployment.replicas.values():
-        if replica.ordered is not Told.RUN:
+        if replica.ordered is not Told.RUN or replica.sleep is not None:
             continue
         deadline = replica.since + deployment.spec.startup_timeout
         if replica.serves:

@@ -213,7 +213,7 @@ class Assignments:
             return self._stop(order.key, known, order)
         self.stops.pop(order.key, None)
         if known is None:
-            self._all[order.key] = known = Assignment(order.run)
+            self._all[order.key] = known = Assignment(order.run, idle=(False, None, order.turn))
             return self._enqueue(order.key, known)
         return self._change_tier(known, order) + self._change(order.key, known, order.run)
 
@@ -291,7 +291,7 @@ class Assignments:
     # ---- inside
 
     def _change_tier(self, known: Assignment, order: Order) -> list[Effect]:
-        before, known.idle = known.idle, (False, order.sleep, order.declined)
+        before, known.idle = known.idle, (False, order.sleep, order.turn)
         if known.phase is not Phase.RUNNING or known.idle == before:
             return []
         return [ChangeTier(order.key, order.sleep)]
@@ -314,7 +314,7 @@ class Assignments:
             known.following = None
             return []
         if known.phase is Phase.RUNNING and order.if_idle:
-            before, known.idle = known.idle, (True, None, order.declined)
+            before, known.idle = known.idle, (True, None, order.turn)
             return [] if known.idle == before else [Retire(key, order.stop, if_idle=True)]
         if known.phase is Phase.RUNNING:
             known.phase = Phase.ENDING
