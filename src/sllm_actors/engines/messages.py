@@ -212,11 +212,14 @@ class StopReplica:
         reason: Why, for the log.
         drain: False ends it now; True first reports DRAINING and waits for ``Drained`` or the drain timeout.
         if_idle: Whether it waits for ``Drained`` no longer than ``IDLE_PATIENCE``, and is then READY again.
+        patience: Seconds that it waits for ``Drained``; None: the drain timeout. Asked again with None, it
+            waits no longer than that.
     """
 
     reason: str
     drain: bool = True
     if_idle: bool = False
+    patience: float | None = None
 
 
 @CATALOG.message("engines.drained", senders=())

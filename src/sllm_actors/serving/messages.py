@@ -43,6 +43,8 @@ class Order:
             not there, or whose engine has ended, is not started for that.
         turn: Rises with each order to sleep, to wake, to stop if idle, or to go on all the same: so one that
             is given again is another order, though it says the same. One that is only repeated is not.
+        patience: Seconds that its requests get to end before it is stopped; None: the drain timeout of its
+            deployment.
     """
 
     key: ReplicaKey
@@ -51,6 +53,7 @@ class Order:
     if_idle: bool = False
     sleep: int | None = None
     turn: int = 0
+    patience: float | None = None
 
 
 # ---- worker -> head

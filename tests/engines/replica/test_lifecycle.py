@@ -242,6 +242,15 @@ def test_a_stop_if_idle_is_asked_again_without_effect_and_may_be_taken_back() ->
     assert step(draining, WakeAsked(), 0.0) == (evolve(READY, withdrawal=1), (Report(),))
 
 
+def test_requests_get_as_long_as_a_stop_gives_them_and_the_usual_time_after_another_one() -> None:
+    draining, effects = step(READY, StopAsked(drain=True, patience=600.0), 0.0)
+    assert effects == (Report(), AwaitDrained(1, patience=600.0))
+    assert step(draining, StopAsked(drain=True, patience=600.0), 1.0) == (draining, ())
+    hasty, effects = step(draining, StopAsked(drain=True), 1.0)
+    assert effects == (Report(), AwaitDrained(2))
+    assert step(hasty, StopAsked(drain=True), 2.0) == (hasty, ())
+
+
 def test_haste_wins_over_a_stop_if_idle() -> None:
     draining = after(READY, STOP_IF_IDLE)
     hasty, effects = step(draining, StopAsked(drain=True, reason="it is deleted"), 1.0)

@@ -47,12 +47,14 @@ class CheckedPicture(Picture):
         assert (node.id if node else None) == best, f"{node} was chosen, not {best}"
         return node
 
-    def _checked_stop(self, replica: KnownReplica, reason: str, *, if_idle: bool = False) -> None:
+    def _checked_stop(
+        self, replica: KnownReplica, reason: str, *, if_idle: bool = False, patience: float | None = None
+    ) -> None:
         assert not if_idle or self.now >= replica.busy_until, f"{replica.key} is known to be busy"
-        if replica.serves and replica.ordered is not Told.STOP:
+        if replica.serves and replica.ordered is not Told.STOP and patience is None:  # else it had its turn
             why = self._wanted(replica)
             assert not why, f"{replica.key} serves and is stopped because {reason}: {why}"
-        self._stop(replica, reason, if_idle=if_idle)
+        self._stop(replica, reason, if_idle=if_idle, patience=patience)
 
     def _wanted(self, replica: KnownReplica) -> str:
         """Return why a replica that serves should not be stopped; "" if it may be."""

@@ -30,7 +30,9 @@ def candidate(node: KnownNode, deployment: Deployment, revision: Revision, now: 
         return None
     gpus = node.inventory.gpus
     need = deployment.need(revision, len(gpus))
-    free = room_left(node.inventory, node.replicas.values())
+    free = room_left(
+        node.inventory, (*node.replicas.values(), *(each.replica for each in node.claims.values()))
+    )
     if not free.fits(need) or not node.inventory.labels.items() >= revision.spec.node_selector.items():
         return None
     same = sum(

@@ -13,11 +13,12 @@ from sllm_actors.serving.control import Change
 from sllm_actors.serving.deployment.document import read_document
 from sllm_actors.serving.deployment.spec import DeploymentSpec
 from sllm_actors.serving.journal.noted import Noted
-from sllm_actors.serving.messages import Done, ServedModel, WorkerAddress
+from sllm_actors.serving.messages import Demand, Done, ServedModel, WorkerAddress
 from sllm_actors.serving.picture.audit import Audit
 from sllm_actors.serving.picture.deployment import Deployment
 from sllm_actors.serving.picture.effects import Effects
 from sllm_actors.serving.picture.events import (
+    DemandReported,
     DocumentRead,
     Event,
     InventoryReported,
@@ -32,6 +33,10 @@ from sllm_actors.serving.store.records import StoredState, StoreWrite
 
 from .machine import Machine
 from .stored import StoreOfRecords
+
+GATEWAY = "gateway"
+BEAT = 1.0
+"""Seconds after which the gateway repeats what its clients want."""
 
 WALL = 1_000_000.0
 """Seconds since the epoch when the world's clock shows 0."""
@@ -55,6 +60,7 @@ class World:
         self.machines: dict[str, Machine] = {}
         self.settle_time = settle_time
         self.uids = 0
+        self.wants: set[str] = set()
         self._make = make
         self.begin_head()
 
@@ -265,14 +271,30 @@ class World:
     def wait(self, seconds: float) -> None:
         """Let time pass, and everything happen that is due meanwhile."""
         end = self.now + seconds
-        rounds = 0
-        while (due := self.picture.due()) is not None and due <= end:
-            self.now = max(self.now, due)
-            self.send(TimePassed())
-            rounds += 1
-            assert rounds < 10_000, "something is due again and again"
-        self.now = end
-        self.send(TimePassed())
+        rounds, beat = 0, self.now
+        while True:
+            beat = beat + BEAT if self.wants else end
+            while (due := self.picture.due()) is not None and due <= min(beat, end):
+                self.now = max(self.now, due)
+                self.send(TimePassed())
+                rounds += 1
+                assert rounds < 10_000, "something is due again and again"
+            self.now = min(beat, end)
+            self.send(DemandReported(GATEWAY) if self.wants else TimePassed())
+            if self.now == end:
+                return
+
+    # ---- clients
+
+    def want(self, name: str, *, held: int = 0, in_flight: int = 0, uses: int = 0) -> None:
+        """Let the clients of a gateway want something else of a deployment; it says so each second."""
+        if held or in_flight or uses:
+            said = Demand(name, held, in_flight, uses=uses)
+            self.wants.add(name)
+            self.send(DemandReported(GATEWAY, (said,)))
+        else:
+            self.wants.discard(name)
+            self.send(DemandReported(GATEWAY, (), (name,)))
 
     # ---- looking
 

@@ -286,6 +286,16 @@ def test_a_stop_follows_a_stop_if_idle_but_not_the_other_way_round() -> None:
     assert assignments.phase(A) is Phase.ENDING
 
 
+def test_a_stop_that_gives_requests_more_time_is_followed_once_by_one_that_does_not() -> None:
+    assignments = running()
+    patient = evolve(stop(), patience=600.0)
+    assert assignments.take(patient) == [Retire(A, "it is not wanted", patience=600.0)]
+    assert assignments.take(patient) == []
+    assert assignments.take(stop()) == [Retire(A, "it is not wanted")]
+    assert assignments.take(stop()) == []
+    assert assignments.take(patient) == []
+
+
 def test_what_does_not_run_is_gone_if_it_is_to_stop_if_idle_or_to_sleep() -> None:
     for order in (stop_if_idle(), sleep()):
         for assignments in (Assignments(), refused(), resting()):

@@ -112,8 +112,8 @@ class ReplicaActor(Actor):
     async def receive(self, message: Any) -> Any:
         """Take one of the messages that the class names."""
         match message:
-            case StopReplica(reason, drain, if_idle):
-                self._apply(StopAsked(drain, reason, if_idle))
+            case StopReplica(reason, drain, if_idle, patience):
+                self._apply(StopAsked(drain, reason, if_idle, patience))
             case SleepReplica(level, if_idle):
                 self._apply(SleepAsked(level, if_idle))
             case WakeReplica():
@@ -181,8 +181,9 @@ class ReplicaActor(Actor):
                 case PutToSleep() | WakeUp():
                     if self._life is not None:
                         self._life.change_tier(effect)
-                case AwaitDrained(withdrawal, if_idle):
-                    patience = IDLE_PATIENCE if if_idle else self._order.drain_timeout
+                case AwaitDrained(withdrawal, if_idle, patience):
+                    if patience is None:
+                        patience = IDLE_PATIENCE if if_idle else self._order.drain_timeout
                     self.context.after(patience, _Timer(DrainOver(withdrawal, late=True)))
                 case AwaitRetry(delay=delay):
                     self.context.after(delay, _Timer(RetryDue()))

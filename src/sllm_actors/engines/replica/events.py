@@ -167,6 +167,7 @@ class StopAsked:
     drain: bool
     reason: str = ""
     if_idle: bool = False
+    patience: float | None = None
 
 
 @frozen
@@ -247,10 +248,12 @@ class AwaitDrained:
 
     Attributes:
         if_idle: Whether it comes after ``IDLE_PATIENCE`` instead.
+        patience: Seconds after which it comes instead; None where there are none of its own.
     """
 
     withdrawal: int
     if_idle: bool = False
+    patience: float | None = None
 
 
 @frozen

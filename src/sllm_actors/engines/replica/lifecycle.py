@@ -94,6 +94,7 @@ class Replica:
         asking: Whether it is FAILED as an external server that is still asked, within the same life.
         leaving: Whether it is withdrawn, while requests may still be in flight.
         if_idle: Whether it was to do so, or sleeps, *if idle*.
+        patient: Whether it waits for its requests longer than the drain timeout, until it is asked again.
         withdrawal: How often it was withdrawn from the gateways.
         began_at: When its start began that is under way, or its wake; by the clock of ``step``.
     """
@@ -113,6 +114,7 @@ class Replica:
     asking: bool = False
     leaving: bool = False
     if_idle: bool = False
+    patient: bool = False
     declined: int = 0
     withdrawal: int = 0
     began_at: float = 0.0
@@ -359,7 +361,8 @@ def retry_delay(delays: int, chance: float) -> float:
 def _stop(replica: Replica, asked: StopAsked) -> Step:
     if replica.state is ReplicaState.STOPPED:
         return replica, ()
-    hasty = replica.leaving and not asked.if_idle and (replica.if_idle or not asked.drain)
+    sooner = replica.if_idle or not asked.drain or (replica.patient and asked.patience is None)
+    hasty = replica.leaving and not asked.if_idle and sooner
     if replica.state is ReplicaState.DRAINING and not hasty:  # asked again: only haste is new
         return replica, ()
     asleep = replica.state is ReplicaState.ASLEEP
@@ -370,6 +373,8 @@ def _stop(replica: Replica, asked: StopAsked) -> Step:
     serving = asleep or replica.state in (ReplicaState.READY, ReplicaState.DRAINING)
     if serving and asked.drain:
         draining, awaited = _withdraw(replica, ReplicaState.DRAINING, if_idle=asked.if_idle)
+        draining = evolve(draining, patient=asked.patience is not None)
+        awaited = evolve(awaited, patience=asked.patience)
         if asked.if_idle:  # it may be READY again, with the reason that it has now
             return evolve(draining, level=None, progress=asked.reason), (Report(), awaited)
         return _draining(draining, asked), (Report(), awaited)

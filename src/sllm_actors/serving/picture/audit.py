@@ -72,6 +72,8 @@ class Audit:
             yield "not all workers in the index of room take replicas, or the other way round"
         if sum(self._picture.states.by_state().values()) != len(catalogue.by_uid):
             yield "not all deployments are counted in some state, or others are, too"
+        if any(claim.uid not in catalogue.by_uid for claim in self._picture.planner.evictor.claims):
+            yield "room is kept for a deployment that is gone"
         if len(self._picture.planner.waiting) > len(catalogue.by_uid):
             yield "more wait for room than there are deployments"
 
@@ -115,6 +117,8 @@ class Audit:
             yield f"{name} is counted in another state than the one that it is in"
         if not self._picture.is_planned(deployment):
             return
+        if deployment.wait is None and planner.evictor.claims.get(deployment.uid) is not None:
+            yield f"room is kept for {name}, which waits for none"
         if (deployment.wait is not None) != (queued := deployment.uid in planner.waiting):
             yield f"{name} {'is' if queued else 'is not'} in the queues of those that wait for room"
         if deployment.route != (None if deployment.deleting else route_of(deployment)):

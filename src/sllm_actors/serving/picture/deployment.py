@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.engines.messages import ReplicaOrder
@@ -269,7 +269,8 @@ def revision_record(uid: str, number: int, spec: DeploymentSpec, created: float)
 def order_for(revision: Revision | None, replica: KnownReplica) -> Order:
     """Return what a worker is told of a replica; one that is to stop needs no revision."""
     if replica.ordered is Told.STOP or revision is None:
-        return Order(replica.key, None, replica.stop, replica.if_idle, None, replica.turn)
+        stop = Order(replica.key, None, replica.stop, replica.if_idle, None, replica.turn)
+        return stop if replica.patience is None else evolve(stop, patience=replica.patience)
     run = _order_to_run(revision, replica.key, replica.need.gpus)
     return Order(replica.key, run, sleep=replica.sleep, turn=replica.turn)
 

@@ -12,6 +12,7 @@ from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.serving.messages import Inventory, WorkerAddress
 
 from .replica import KnownReplica
+from .room.claim import Claim
 from .room.ledger import room_left
 from .room.need import Free
 
@@ -62,6 +63,7 @@ class KnownNode:
         changes: The ``changes`` of that inventory.
         loaded: Whether the whole of its replicas is known in this life.
         replicas: Its replicas, by key.
+        claims: The room on it that is kept for deployments, by uid.
         rejections: Revisions that it does not get for a while.
     """
 
@@ -80,6 +82,7 @@ class KnownNode:
     changes: int = 0
     loaded: bool = False
     replicas: dict[ReplicaKey, KnownReplica] = field(factory=dict)
+    claims: dict[str, Claim] = field(factory=dict)
     rejections: dict[RevisionKey, Rejection] = field(factory=dict)
 
     @property
@@ -95,7 +98,10 @@ class KnownNode:
     @property
     def free(self) -> Free:
         """What it has left for further replicas."""
-        return room_left(self.inventory, self.replicas.values()) if self.inventory else Free()
+        if self.inventory is None:
+            return Free()
+        claimed = (claim.replica for claim in self.claims.values())
+        return room_left(self.inventory, (*self.replicas.values(), *claimed))
 
     @property
     def takes_replicas(self) -> bool:

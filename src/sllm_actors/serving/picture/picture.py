@@ -96,7 +96,7 @@ class Picture:
         self.states = StateCounts()
         self.demand = DemandTable()
         self.costs = StartCosts(known_costs(state.measured))
-        self.planner = Planner(self.fleet, self.catalogue, self.costs)
+        self.planner = Planner(self.fleet, self.catalogue, self.demand, self.costs)
         self.settling = Settling(state, now, settle_time)
         self._recovery = Recovery(self.fleet, self.catalogue, self.planner, settle_time)
         self._skew = wall - now
@@ -144,6 +144,7 @@ class Picture:
             case NodeLost(node, incarnation, reason):
                 if self.fleet.link_lost(node, incarnation, reason, now) is not None:
                     self.demand.lost(node)
+                    self._dirty.update(dict.fromkeys(self.planner.evictor.claimants(node)))
                     self.planner.effects.note(node, "node.lost", f"{node} is not linked: {reason}")
                     self._forget_nodes()
             case DeploymentAdded(record, revision):
@@ -184,6 +185,7 @@ class Picture:
             self.planner.plan(deployment, now, wall)
             self._timers.set(uid, deployment.next_due)
             self._count(deployment)
+            self._weigh(deployment, now)
 
     def is_planned(self, deployment: Deployment) -> bool:
         """Return whether all that has happened to a deployment has been decided about."""
@@ -256,11 +258,13 @@ class Picture:
             deployment = self.catalogue.by_id.get(name)
             if deployment is None or deployment.deleting:
                 continue
-            decision = look(deployment, self.demand.of(name), now)
+            demand = self.demand.of(name)
+            waits = self.planner.evictor.used(deployment.uid, demand, now) and deployment.wait is not None
+            decision = look(deployment, demand, now)
             wakes = deployment.held > 0 and deployment.has_sleepers
             shared = self.demand.sharing(name)
             answer = (decision.wanted, decision.needed, shared)
-            if wakes or answer != (deployment.wanted, deployment.needed, deployment.gateways):
+            if waits or wakes or answer != (deployment.wanted, deployment.needed, deployment.gateways):
                 deployment.gateways = shared
                 self._mark(deployment)
             elif self.is_planned(deployment):
@@ -290,6 +294,14 @@ class Picture:
             self.states.put(deployment)
         else:
             self.states.forget(deployment.uid)
+
+    def _weigh(self, deployment: Deployment, now: float) -> None:
+        """Let those that wait for room try again if replicas of a deployment may go for them now."""
+        evictor = self.planner.evictor
+        if deployment.uid not in self.catalogue.by_uid:
+            evictor.forget(deployment.uid)
+        elif evictor.weigh(deployment, now):
+            self._dirty.update(dict.fromkeys(evictor.next_in_turn(now)))
 
     def _mark(self, deployment: Deployment) -> None:
         self._count(deployment)
@@ -355,7 +367,10 @@ class Picture:
 
     def _offer(self, node: KnownNode, now: float) -> None:
         """Let those that wait for room look at a worker that may have some."""
-        self._dirty.update(dict.fromkeys(self.planner.may_go_to(node, now)))
+        self._dirty.update(dict.fromkeys(self.planner.evictor.claimants(node.id)))
+        if len(self.planner.waiting):
+            self._dirty.update(dict.fromkeys(self.planner.evictor.next_in_turn(now)))
+            self._dirty.update(dict.fromkeys(self.planner.may_go_to(node, now)))
 
     # ---- replicas
 
@@ -406,6 +421,7 @@ class Picture:
             return
         if replica.has_declined:
             self.planner.take_back(deployment, replica, now)
+            self._dirty.update(dict.fromkeys(self.planner.evictor.claimants(replica.node)))
         elif replica.ordered is not Told.RUN:
             return
         elif replica.sleep is None and report.level is not None and before.level is None:
@@ -446,6 +462,7 @@ class Picture:
     def _detach(self, replica: KnownReplica) -> None:
         """Let the deployment of a replica that is no longer on its worker plan without it."""
         self._recovery.forget(replica)
+        self.planner.evictor.gone(replica)
         deployment = self._owner(replica)
         if deployment is not None:
             del deployment.replicas[replica.key]

@@ -14,7 +14,10 @@ from sllm_actors.serving.store.records import DropRevision, PutDeployment, PutRe
 from .catalogue import Catalogue
 from .deployment import NUMBERS, Deployment, PlacementWait, Revision, order_for
 from .effects import Effects
+from .eviction.evictor import Evictor
+from .eviction.making_room import RoomMaker
 from .fleet import Fleet
+from .indices.demand import DemandTable
 from .indices.queues import WaitingQueues
 from .missing import WorkersFor, refused_by_all, what_is_missing
 from .node import KnownNode
@@ -39,19 +42,23 @@ class Planner:
     Args:
         fleet: The nodes.
         catalogue: The deployments.
+        demand: What clients want of them.
         costs: What starts and wakes of replicas have taken.
 
     Attributes:
         effects: What follows, until it is taken.
         waiting: Deployments of which a replica has no place.
+        evictor: Chooses whose room they get.
     """
 
-    def __init__(self, fleet: Fleet, catalogue: Catalogue, costs: StartCosts) -> None:
+    def __init__(self, fleet: Fleet, catalogue: Catalogue, demand: DemandTable, costs: StartCosts) -> None:
         self._fleet = fleet
         self._costs = costs
         self._catalogue = catalogue
         self.effects = Effects()
         self.waiting = WaitingQueues()
+        self.evictor = Evictor(fleet, demand, costs)
+        self._room = RoomMaker(fleet, catalogue.by_uid, self.evictor, self)
 
     def plan(self, deployment: Deployment, now: float, wall: float) -> None:
         """Bring a deployment nearer to what it should be.
@@ -114,7 +121,7 @@ class Planner:
     def _start(self, deployment: Deployment, revision: Revision, turns: list[int | None], now: float) -> bool:
         same = _by_worker(deployment)
         for done, turn in enumerate(turns):
-            node = self._place(deployment, revision, now, same)
+            node = self._room.place(deployment, revision, now) or self._place(deployment, revision, now, same)
             if node is None:
                 if deployment.rolling and revision.number == deployment.target:
                     reason = refused_by_all(deployment, revision, self._fleet, now)
@@ -122,6 +129,8 @@ class Planner:
                         self._roll_back(deployment, reason)
                         return True
                 begun = self._wait(deployment, revision, now)
+                if (when := self._room.make(deployment, revision, now)) is not None:
+                    self._due_at(deployment, when)
                 return begun or done > 0
             key = self._next_key(deployment, revision, turn)
             if key is None:  # numbers are being reserved; it is planned again when they are
@@ -208,7 +217,9 @@ class Planner:
         for replica in deployment.running():
             self._repeat_order(deployment, replica)
 
-    def stop(self, replica: KnownReplica, reason: str, *, if_idle: bool = False) -> None:
+    def stop(
+        self, replica: KnownReplica, reason: str, *, if_idle: bool = False, patience: float | None = None
+    ) -> None:
         """Order a replica to drain and stop, unless it was ordered to already.
 
         Args:
@@ -216,13 +227,16 @@ class Planner:
             reason: Why, as a sentence for a person.
             if_idle: Whether it is to stop only if its requests end at once. If they do not, its worker says
                 so, and ``take_back`` is called. Only for replicas that their deployment counts.
+            patience: Seconds that its requests get to end; None: the drain timeout of its deployment.
         """
-        if replica.ordered is Told.STOP and (if_idle or not replica.if_idle):
+        hastier = replica.if_idle or (replica.patience is not None and patience is None)
+        if replica.ordered is Told.STOP and (if_idle or not hastier):
             return
         if if_idle:
             replica.order_if_idle(stop=reason)
         else:
             replica.ordered, replica.stop, replica.sleep, replica.if_idle = Told.STOP, reason, None, False
+            replica.patience = patience
         self.effects.orders[replica.node, replica.key] = order_for(None, replica)
         self.effects.note_replica(replica, "replica.stopped", f"{replica.key}: {reason}")
 
@@ -308,6 +322,7 @@ class Planner:
     def _settle_wait(self, deployment: Deployment) -> None:
         deployment.wait = None
         self.waiting.remove(deployment.uid)
+        self.evictor.withdraw(deployment.uid)
 
     def _due_at(self, deployment: Deployment, when: float) -> None:
         deployment.due = when if deployment.due is None else min(deployment.due, when)

@@ -41,10 +41,12 @@ class KnownReplica:
         ordered: What the worker was told.
         ordered_at: When it was first ordered or met, in seconds on the head's clock.
         since: When it was ordered or met, or ceased to serve, if that was later.
+        ready_at: When it was READY last, or woke; before that, when it was ordered or met.
         report: What the worker said last, or None before that.
         stop: Why it was ordered to stop; "" if it was not.
         if_idle: Whether it was ordered to stop only if it is idle; then it may decline.
         sleep: The level at which it was ordered to sleep, if it is idle; None if it was not.
+        patience: Seconds that its requests got to end when it was ordered to stop; None: its drain timeout.
         declined: What its report said as ``declined`` when it was ordered so.
         turn: See ``Order``.
         spare: Whether it sleeps only because it is not needed, not because somebody wants that.
@@ -65,6 +67,7 @@ class KnownReplica:
     stop: str = ""
     if_idle: bool = False
     sleep: int | None = None
+    patience: float | None = None
     declined: int = 0
     turn: int = 0
     spare: bool = False
@@ -74,9 +77,10 @@ class KnownReplica:
     returned: bool = False
     stays: bool = False
     since: float = field(init=False)
+    ready_at: float = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.since = self.ordered_at
+        self.since = self.ready_at = self.ordered_at
 
     def told(self, report: ReplicaReport | None, now: float) -> bool:
         """Take a report, or None where the worker has nothing of it; return False if it is mere progress."""
@@ -88,6 +92,8 @@ class KnownReplica:
                 self.asleep_since = now
         if served and not self.serves:
             self.since = now
+        if self.state is ReplicaState.READY and (before is None or before.state is not ReplicaState.READY):
+            self.ready_at = now
         self.stays = self.stays and not self.serves
         if before is None or report is None:
             return True
@@ -105,6 +111,7 @@ class KnownReplica:
         """Take note that it was ordered to be READY."""
         self.ordered, self.stop, self.sleep, self.if_idle = Told.RUN, "", None, False
         self.turn += 1
+        self.patience = None
 
     @property
     def has_declined(self) -> bool:

@@ -225,9 +225,9 @@ class WorkerActor(Actor):
                     self.context.start_soon(self._check, effect)
                 case Start(order):
                     await self._start(order)
-                case Retire(key, reason, if_idle):
+                case Retire(key, reason, if_idle, patience):
                     log.info("replica.stopped", replica=str(key), reason=reason, if_idle=if_idle)
-                    self._running[key].tell(StopReplica(reason, if_idle=if_idle))
+                    self._running[key].tell(StopReplica(reason, if_idle=if_idle, patience=patience))
                 case ChangeTier(key, level):
                     log.info("replica.tier", replica=str(key), level=level)
                     wish = WakeReplica() if level is None else SleepReplica(level, if_idle=True)

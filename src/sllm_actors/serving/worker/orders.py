@@ -54,11 +54,15 @@ class Start:
 
 @frozen
 class Retire:
-    """Let the replica drain and stop; with ``if_idle`` it may decline, and runs on."""
+    """Let the replica drain and stop; with ``if_idle`` it may decline, and runs on.
+
+    ``patience`` is how many seconds its requests get to end; None: its drain timeout.
+    """
 
     key: ReplicaKey
     reason: str
     if_idle: bool = False
+    patience: float | None = None
 
 
 @frozen
@@ -147,6 +151,7 @@ class Assignment:
         lifted: Whether what kept it from running is gone since it was REFUSED.
         idle: What was ordered of it *if idle*, as the last order has it: to stop, or to sleep at a level; and
             which of several such orders that was.
+        patience: While it is ENDING: seconds that its requests get for that; None: its drain timeout.
     """
 
     order: ReplicaOrder
@@ -158,6 +163,7 @@ class Assignment:
     crash: Crash | None = None
     lifted: bool = False
     idle: tuple[bool, int | None, int] = (False, None, 0)
+    patience: float | None = None
 
     @property
     def is_needed(self) -> bool:
@@ -312,13 +318,15 @@ class Assignments:
     def _stop(self, key: ReplicaKey, known: Assignment, order: Order) -> list[Effect]:
         if known.phase is Phase.ENDING:
             known.following = None
-            return []
+            hastier = known.patience is not None and order.patience is None
+            known.patience = order.patience if hastier else known.patience
+            return [Retire(key, order.stop)] if hastier else []
         if known.phase is Phase.RUNNING and order.if_idle:
             before, known.idle = known.idle, (True, None, order.turn)
             return [] if known.idle == before else [Retire(key, order.stop, if_idle=True)]
         if known.phase is Phase.RUNNING:
-            known.phase = Phase.ENDING
-            return [Retire(key, order.stop)]
+            known.phase, known.patience = Phase.ENDING, order.patience
+            return [Retire(key, order.stop, patience=order.patience)]
         del self._all[key]
         self._queue.pop(key, None)
         self._resting.pop(key, None)

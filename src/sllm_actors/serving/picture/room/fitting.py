@@ -14,6 +14,8 @@ from .need import Need
 def fits_without(node: KnownNode, need: Need, replicas: Iterable[KnownReplica]) -> bool:
     """Return whether a worker would have room for a replica if some of its replicas were gone.
 
+    What others have claimed is theirs.
+
     Args:
         node: The worker.
         need: What the replica would take there.
@@ -22,5 +24,7 @@ def fits_without(node: KnownNode, need: Need, replicas: Iterable[KnownReplica]) 
     if node.inventory is None:
         return False
     gone = {replica.key for replica in replicas}
+    gone |= {replica.key for claim in node.claims.values() for replica in claim.going}
     left = [replica for key, replica in node.replicas.items() if key not in gone]
+    left += [claim.replica for claim in node.claims.values()]
     return room_left(node.inventory, left).fits(need)

@@ -101,3 +101,20 @@ class Free:
             None if self.slots is None else self.slots - need.slots,
             tuple(sorted(shares if need.gpu_memory else shares[need.gpus :], reverse=True)),
         )
+
+
+def share_of(need: Need, capacity: Free) -> float:
+    """Return the part of a worker that a replica takes, of what it takes the largest part of; 1 at most.
+
+    Of what is not limited it takes a thousandth part.
+    """
+    parts = [0.001]
+    if need.gpus and need.gpu_memory:
+        parts.append(need.gpus * need.gpu_memory / max(1, sum(capacity.shares)))
+    elif need.gpus:
+        parts.append(need.gpus / max(1, capacity.gpus))
+    if need.memory and capacity.memory is not None:
+        parts.append(need.memory / max(1, capacity.memory))
+    if need.slots and capacity.slots is not None:
+        parts.append(need.slots / max(1, capacity.slots))
+    return min(1.0, max(parts))

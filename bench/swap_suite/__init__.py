@@ -1,0 +1,1 @@
+"""More models than room on real engines: sllm beside a proxy that swaps first come, first served."""

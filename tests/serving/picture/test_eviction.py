@@ -1,0 +1,221 @@
+"""Who goes when a deployment finds no room, and who gets what is left."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from sllm_actors.engines.messages import ReplicaState
+from sllm_actors.serving.decisions.swapping import QUANTUM, STALENESS
+from sllm_actors.serving.picture.deployment import Deployment
+from sllm_actors.serving.picture.eviction.claims import PATIENCE
+from sllm_actors.serving.picture.eviction.making_room import SWAP_PATIENCE
+
+from .world import World
+
+
+def scaled(least: int | None = 0, **scaling: Any) -> dict[str, Any]:
+    more = {} if least is None else {"min_instances": least}
+    return {"num_gpus": 1, "auto_scaling_config": {"target": 1, "max_instances": 4, **more, **scaling}}
+
+
+def shared(world: World, *names: str, gpus: int = 1, **document: Any) -> list[Deployment]:
+    """Return deployments of which nothing runs, on one worker."""
+    world.worker("a", gpus=gpus)
+    return [world.deploy(name, **{**scaled(), **document}) for name in names]
+
+
+def use(world: World, deployment: Deployment, count: int = 1) -> None:
+    """Let requests be answered: the deployment is loaded for them, if there is room."""
+    world.want(deployment.id, held=count, uses=count)
+    world.ready()
+    world.want(deployment.id, in_flight=count, uses=count)
+    world.want(deployment.id)
+
+
+def runs(world: World, worker: str = "a") -> list[str]:
+    """Return which models a worker runs."""
+    return sorted(key.deployment.partition(":")[0] for key in world.machines[worker].running)
+
+
+def test_an_idle_replica_goes_for_one_that_is_asked_for() -> None:
+    world = World()
+    _, asked = shared(world, "m", "n")
+    use(world, world.picture.catalogue.by_id["m:command"])
+    assert runs(world) == ["m"]
+    world.want(asked.id, held=1)
+    assert runs(world) == ["n"]
+    world.ready()
+    world.wait(3600)
+    assert runs(world) == ["n"], "what went for it does not come back unasked"
+    assert any("n:command" in each for each in world.told("replica.evicted"))
+
+
+def test_of_several_the_one_goes_that_was_used_least() -> None:
+    world = World()
+    first, second, asked = shared(world, "m", "n", "o", gpus=2)
+    use(world, first, 3)
+    use(world, second, 1)
+    world.want(asked.id, held=1)
+    assert runs(world) == ["m", "o"]
+
+
+def test_as_few_go_as_will_do() -> None:
+    world = World()
+    first, second, third = shared(world, "m", "n", "o", gpus=3)
+    large = world.deploy("large", **{**scaled(), "num_gpus": 2})
+    for each, times in ((first, 1), (second, 2), (third, 3)):
+        use(world, each, times)
+    world.want(large.id, held=1)
+    assert runs(world) == ["large", "o"]
+
+
+@pytest.mark.parametrize("kept", [{"pinned": True}, scaled(1)])
+def test_what_is_pinned_and_the_minimum_never_go(kept: dict[str, Any]) -> None:
+    world = World()
+    (asked,) = shared(world, "n")
+    stays = world.deploy("m", **{**scaled(), **kept})
+    use(world, stays)
+    world.want(asked.id, held=1)
+    world.wait(600)
+    assert runs(world) == ["m"]
+
+
+def test_nobody_goes_for_what_nobody_asks_for() -> None:
+    world = World()
+    (idle,) = shared(world, "m")
+    use(world, idle)
+    world.deploy("n", **scaled(None))
+    world.wait(600)
+    assert runs(world) == ["m"]
+
+
+def test_room_is_kept_for_whom_it_was_made() -> None:
+    world = World()
+    idle, asked, other = shared(world, "m", "n", "o")
+    use(world, idle)
+    world.machines["a"].slow = True
+    world.want(asked.id, held=1)
+    world.want(other.id, held=9)
+    assert runs(world) == ["m"]
+    world.end("a")
+    assert runs(world) == ["n"]
+
+
+def test_room_is_kept_for_nobody_whose_clients_have_left() -> None:
+    world = World()
+    idle, asked, other = shared(world, "m", "n", "o")
+    use(world, idle)
+    world.machines["a"].slow = True
+    world.want(asked.id, held=1)
+    world.want(other.id, held=1)
+    world.want(asked.id)
+    world.end("a")
+    assert runs(world) == ["o"]
+
+
+def test_what_is_ending_already_is_waited_for_and_nobody_else_goes() -> None:
+    world = World()
+    first, second, asked = shared(world, "m", "n", "o", gpus=2)
+    use(world, first)
+    use(world, second)
+    world.machines["a"].slow = True
+    world.delete(second)
+    world.want(asked.id, held=1)
+    assert world.told("replica.evicted") == []
+    world.end("a")
+    assert runs(world) == ["m", "o"]
+
+
+def test_when_what_was_to_go_does_not_end_another_way_is_looked_for() -> None:
+    world = World()
+    first, second, asked = shared(world, "m", "n", "o", gpus=2)
+    use(world, first, 1)
+    use(world, second, 5)
+    world.machines["a"].slow = True
+    world.want(asked.id, held=1)
+    world.wait(PATIENCE + asked.spec.drain_timeout + 31)
+    assert [key.deployment for key, each in world.machines["a"].orders.items() if each.run is None] == [
+        "m:command",
+        "n:command",
+    ]
+
+
+def test_one_in_use_is_drained_after_its_quantum_and_not_before() -> None:
+    world = World()
+    busy, asked = shared(world, "m", "n")
+    world.want(busy.id, held=1)
+    world.ready()
+    world.want(busy.id, in_flight=1)
+    world.want(asked.id, held=1)
+    world.wait(QUANTUM - 1)
+    assert runs(world) == ["m"]
+    world.machines["a"].slow = True
+    world.wait(2)
+    (order,) = (each for each in world.machines["a"].orders.values() if each.run is None)
+    assert (order.if_idle, order.patience) == (False, SWAP_PATIENCE), "its requests end as they should"
+    world.end("a")
+    assert runs(world) == ["n"]
+    assert any("n:command" in each for each in world.told("deployment.swapped"))
+    world.machines["a"].slow = False
+    world.want(busy.id, held=1)
+    world.ready()
+    world.wait(QUANTUM + 1)
+    assert runs(world) == ["m"], "they take turns while both are asked for"
+
+
+def test_a_higher_priority_does_not_wait_and_a_lower_one_waits_until_it_is_stale() -> None:
+    world = World()
+    busy, low = shared(world, "m", "low")
+    world.update(low, **{**scaled(), "priority": -1})
+    high = world.deploy("high", **scaled(), priority=1)
+    world.want(busy.id, held=1)
+    world.ready()
+    world.want(busy.id, in_flight=1)
+    world.want(low.id, held=1)
+    world.wait(STALENESS - 1)
+    assert runs(world) == ["m"]
+    world.want(high.id, held=1)
+    assert runs(world) == ["high"]
+
+
+def test_growth_takes_only_what_is_idle() -> None:
+    world = World()
+    growing, busy = shared(world, "m", "n", gpus=2)
+    world.want(busy.id, held=1)
+    world.ready()
+    world.want(busy.id, in_flight=1)
+    world.want(growing.id, held=1)
+    world.ready()
+    world.want(growing.id, in_flight=3)
+    world.wait(120)
+    assert runs(world) == ["m", "n"]
+    world.want(busy.id)
+    assert runs(world) == ["m", "m"]
+
+
+def test_of_those_that_wait_the_one_with_the_most_to_do_is_next() -> None:
+    world = World()
+    busy, few, many = shared(world, "m", "few", "many")
+    world.want(busy.id, held=1)
+    world.ready()
+    world.want(busy.id, in_flight=1)
+    world.want(few.id, held=1)
+    world.want(many.id, held=9)
+    world.want(busy.id)
+    assert runs(world) == ["many"]
+    world.ready()
+    world.want(many.id, in_flight=9)
+    world.want(many.id)
+    assert runs(world) == ["few"]
+
+
+def test_what_fails_again_and_again_has_no_right_to_its_room() -> None:
+    world = World()
+    failing, asked = shared(world, "m", "n")
+    world.want(failing.id, held=1)
+    (key,) = world.machines["a"].running
+    world.say("a", key, ReplicaState.FAILED, failures=3, reason="no")
+    world.want(asked.id, held=1)
+    assert runs(world) == ["n"]
