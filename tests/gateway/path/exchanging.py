@@ -16,6 +16,7 @@ from sllm_actors.actors import NodeId
 from sllm_actors.engines.identity import ReplicaId
 from sllm_actors.engines.messages import ConfirmEngine, EngineConfirmed, OpenEngine, ReplicaReport
 from sllm_actors.gateway.headers import Headers
+from sllm_actors.gateway.path.clients.http1 import chunk
 from sllm_actors.gateway.path.clients.request_head import RequestHead
 from sllm_actors.gateway.path.engines.connection import EngineConnection
 from sllm_actors.gateway.path.engines.connector import Connector
@@ -30,7 +31,10 @@ Task = Coroutine[Any, Any, None]
 
 @define(eq=False)
 class Client:
-    """Takes a response, and fails if it is not one response in its order. ``holds``: it does not read."""
+    """Takes a response, and fails if it is not one response in its order.
+
+    ``chunks``: pieces that came with the framing of chunks.
+    """
 
     begun: bool = False
     ended: bool = False
@@ -38,6 +42,7 @@ class Client:
     status: int = 0
     headers: Headers = field(factory=list)
     body: bytes = b""
+    chunks: int = 0
 
     def begin(self, status: int, headers: Headers, length: int | None = None) -> None:
         assert not self.begun
@@ -49,6 +54,16 @@ class Client:
         assert not self.ended
         assert data
         self.body += data
+
+    def chunk_writer(self) -> Callable[[bytes], None]:
+        assert self.begun
+        return self._write_chunk
+
+    def _write_chunk(self, framed: bytes) -> None:
+        size, _, rest = framed.partition(b"\r\n")
+        assert framed == chunk(rest[: int(size, 16)])
+        self.chunks += 1
+        self.write(rest[:-2])
 
     def end(self, data: bytes = b"") -> None:
         assert self.begun

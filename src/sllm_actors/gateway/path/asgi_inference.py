@@ -62,6 +62,9 @@ class AsgiClient:
             if self.exchange is not None:
                 self.exchange.pause()
 
+    def chunk_writer(self) -> None:
+        """See ``Client``: the server frames the body."""
+
     def end(self, data: bytes = b"") -> None:
         """See ``Client``."""
         self.ended = True

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
 from sllm_actors.api_error import ApiError
 from sllm_actors.engines.identity import ReplicaId
+from sllm_actors.gateway.bodies.stream_end import COMMON_END
 from sllm_actors.gateway.headers import Headers
 from sllm_actors.gateway.routing.route import Route, Upstream
 
@@ -73,6 +75,7 @@ class Attempt:
         "_assembly",
         "_connection",
         "_connector",
+        "_flow",
         "_is_sent",
         "_over",
         "_owner",
@@ -93,6 +96,7 @@ class Attempt:
         self.request = request
         self._route = route
         self._connection: EngineConnection | None = None
+        self._flow: Callable[[bytes], None] | None = None
         self._over = self._is_sent = self._paused = False
         served = route.served
         kind = None
@@ -138,6 +142,11 @@ class Attempt:
         if self._connection is not None:
             self._connection.abort()
             self._connection = None
+
+    def let_flow(self, flow: Callable[[bytes], None] | None) -> None:
+        """Pass events on by a shorter way whenever that is possible; see ``EngineConnection.let_flow``."""
+        self._flow = flow
+        self._set_flow()
 
     def pause(self) -> None:
         """Read no more of the answer until ``resume``, be the connection made yet or not."""
@@ -230,6 +239,8 @@ class Attempt:
         except (EngineBroke, ApiError) as problem:
             self._break(problem)
         else:
+            if self._flow is not None:
+                self._set_flow()
             self._owner.attempt_progressed(self, data)
 
     def answer_ended(self) -> None:
@@ -254,6 +265,11 @@ class Attempt:
             self._connector.connect(self.upstream, self)
         else:
             self._break(broke)
+
+    def _set_flow(self) -> None:
+        if self._connection is not None:
+            flows = self.relay is not None and self.relay.flows
+            self._connection.let_flow(self._flow if flows else None, COMMON_END)
 
     def _break(self, problem: EngineBroke | ApiError) -> None:
         if not self._over:

@@ -5,7 +5,7 @@ What follows from a failure, the module ``failover`` decides; this does it. No t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
@@ -43,6 +43,10 @@ class Requester(Protocol):
     @property
     def answered(self) -> bool:
         """Whether the client has got a part of an answer: from then on no other replica can take over."""
+
+    @property
+    def flowed_at(self) -> float:
+        """When a part of the answer came last by the way of ``Dispatch.let_flow``; 0 if none has."""
 
     def passed_on(self, relay: Relay, data: bytes) -> None:
         """A piece of the answer, never empty, is for the client."""
@@ -148,6 +152,11 @@ class Dispatch:
             self._leave_hold()
             self._leave_replica(Outcome.LEFT)
 
+    def let_flow(self, flow: Callable[[bytes], None]) -> None:
+        """Pass whole events on to ``flow``, past the requester; see ``EngineConnection.let_flow``."""
+        if self._attempt is not None and self._linger_until is None:
+            self._attempt.let_flow(flow)
+
     def pause(self) -> None:
         """Read no more of the answer until ``resume``."""
         self._paused = True
@@ -169,8 +178,10 @@ class Dispatch:
         if self._linger_until is not None and now >= self._linger_until:
             self._linger_until = None
             self._end(attempt, AttemptEnd.BROKE, "its replica is lost, and nothing more comes")
-        elif not attempt.is_over and now - self._touched >= self._inference.settings.silence:
-            self._end(attempt, AttemptEnd.SILENT, "")
+        elif not attempt.is_over:
+            heard = max(self._touched, self._requester.flowed_at)
+            if now - heard >= self._inference.settings.silence:
+                self._end(attempt, AttemptEnd.SILENT, "")
 
     # ---- User: what the balancer says
 
@@ -358,17 +369,23 @@ class Dispatch:
                 elif self._attempt is not None:
                     self._complete(self._attempt, self._rest)
             case Linger(until):
-                self._linger_until = until
+                self._linger(until)
             case Fail(error):
                 self._fail(error)
             case None:
                 pass
 
+    def _linger(self, until: float) -> None:
+        """Wait until then for a byte of the answer: each must come to ``attempt_progressed`` now."""
+        self._linger_until = until
+        if self._attempt is not None:
+            self._attempt.let_flow(None)
+
     def _elsewhere(self, excluded: frozenset[ReplicaId], until: float, *, stay: bool) -> None:
         stored = self._asked.stored
         if stored is not None:
             if stay:
-                self._linger_until = until
+                self._linger(until)
             else:
                 only = f"no other engine has {stored.made!r}"
                 self._fail(errors.engine_broke(self._asked.deployment, only))

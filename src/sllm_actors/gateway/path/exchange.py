@@ -6,6 +6,7 @@ those of ``Requester``, and the time by ``look``.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
@@ -54,6 +55,7 @@ class Exchange:
 
     Attributes:
         answered: See ``Requester``.
+        flowed_at: See ``Requester``.
     """
 
     __slots__ = (
@@ -62,6 +64,7 @@ class Exchange:
         "_client",
         "_dispatch",
         "_events",
+        "_flows",
         "_head",
         "_inference",
         "_midway",
@@ -70,8 +73,10 @@ class Exchange:
         "_stage",
         "_streamed",
         "_touched",
+        "_write_chunk",
         "_wrote",
         "answered",
+        "flowed_at",
     )
 
     def __init__(self, inference: Inference, head: RequestHead, client: Client) -> None:
@@ -84,9 +89,11 @@ class Exchange:
         self._dispatch: Dispatch | None = None
         self._refusal: ApiError | None = None
         self.answered = False
+        self.flowed_at = 0.0
+        self._write_chunk: Callable[[bytes], None]
         # Whether: the client wants a stream; the response is a stream of events, and what was sent last ends
-        # within one; the client does not read.
-        self._streamed = self._events = self._midway = self._paused = False
+        # within one; the client does not read; the answer flows as far as it can.
+        self._streamed = self._events = self._midway = self._paused = self._flows = False
 
     # ---- RequestHandler
 
@@ -177,6 +184,8 @@ class Exchange:
         self._midway = relay.midway
         self._wrote = self._inference.now
         client.write(data)
+        if relay.flows and not self._flows:
+            self._let_flow()
 
     def came(self, status: int, headers: Headers, body: bytes) -> None:
         """See ``Requester``."""
@@ -216,10 +225,23 @@ class Exchange:
                 self._finish(499)
         elif self._dispatch is not None:
             self._dispatch.look(now)
-            if self._stage is not OVER and now - self._wrote >= settings.keep_alive_interval:
+            wrote = max(self._wrote, self.flowed_at)
+            if self._stage is not OVER and now - wrote >= settings.keep_alive_interval:
                 self._comment(now)
 
     # ---- inside
+
+    def _let_flow(self) -> None:
+        """Let chunks with whole events pass straight from the engine's connection to the client's."""
+        self._flows = True
+        write = self._client.chunk_writer()
+        if write is not None and self._dispatch is not None:
+            self._write_chunk = write
+            self._dispatch.let_flow(self._flowed)
+
+    def _flowed(self, chunk: bytes) -> None:
+        self.flowed_at = self._inference.now
+        self._write_chunk(chunk)
 
     def _comment(self, now: float) -> None:
         """Tell a client that waits for a stream that its connection lives, unless something else comes."""

@@ -23,6 +23,7 @@ class Identified:
         self.length = relay.length
         self.events = relay.events
         self.midway = relay.midway
+        self.flows = False  # all of it is looked at
         self._relay = relay
         self._tell = tell
         self._id = ResponseId()

@@ -43,6 +43,8 @@ class Relay(Protocol):
         length: Bytes of the whole body, where that is known and something is passed on before the end.
         events: Whether the response is a stream of events.
         midway: Whether what was returned last ends within an event.
+        flows: Whether ``feed`` would do nothing but return them, were it given whole events that end with
+            ``COMMON_END``.
     """
 
     status: int
@@ -50,6 +52,7 @@ class Relay(Protocol):
     length: int | None
     events: bool
     midway: bool
+    flows: bool
 
     def feed(self, data: bytes) -> bytes:
         """Take the next piece; return what may be passed on, or ``b""``.
@@ -73,7 +76,7 @@ class Whole:
 
     def __init__(self, status: int, headers: Headers) -> None:
         self.status = status
-        self.events = self.midway = False
+        self.events = self.midway = self.flows = False
         self.length: int | None = None
         self.headers: Headers = for_client(headers)
         for at, (name, value) in enumerate(self.headers):
@@ -100,7 +103,7 @@ class _Collected:
     """Collects a whole answer of at most ``limit`` bytes."""
 
     def __init__(self, status: int, headers: Headers, limit: int) -> None:
-        self.events = self.midway = False
+        self.events = self.midway = self.flows = False
         self.length: int | None = None
         self.status = status
         self.headers = headers
@@ -193,18 +196,17 @@ class Events:
     """
 
     def __init__(self, headers: Headers, dialect: Dialect, name: str | None) -> None:
-        self.status, self.events, self.midway = 200, True, False
+        self.status, self.events, self.midway, self.flows = 200, True, False, False
         self.length: int | None = None
         self.headers = for_event_stream(headers)
         self._name = name
         self._cutter = EventCutter()
         self._end = StreamEnd(dialect)
         self._begun = False
-        self._flows = False  # whether more of the like of what came last passes as it is
 
     def feed(self, data: bytes) -> bytes:
         """See ``Relay``."""
-        if self._flows and data.endswith(COMMON_END):
+        if self.flows and data.endswith(COMMON_END):
             return data
         self._end.feed(data)
         events = self._cutter.feed(data)
@@ -214,7 +216,7 @@ class Events:
             if error is not None and (error.status or 500) >= 500:
                 raise EngineBroke(f"it said: {error.message[:200]}")
             self._begun = True
-        self._flows = events is data and self._name is None and self._end.is_far
+        self.flows = events is data and self._name is None and self._end.is_far
         return events if self._name is None else with_model_in_events(events, self._name)
 
     def end(self) -> bytes:

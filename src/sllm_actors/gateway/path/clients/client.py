@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from sllm_actors.gateway.headers import Headers
@@ -32,6 +33,12 @@ class Client(Protocol):
 
     def write(self, data: bytes) -> None:
         """Send a piece of the body; never an empty one."""
+
+    def chunk_writer(self) -> Callable[[bytes], None] | None:
+        """Return what sends pieces that are framed as ``http1.chunk`` does; None if this body is not so sent.
+
+        To be asked for only once the response has begun.
+        """
 
     def end(self, data: bytes = b"") -> None:
         """Send the last piece; the response is complete."""

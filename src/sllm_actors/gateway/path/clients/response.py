@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from email.utils import formatdate
 from typing import Protocol
 
@@ -80,6 +81,10 @@ class Http1Response:
         """See ``Client``."""
         if not self._silent:
             self._connection.write(chunk(data) if self._chunked else data)
+
+    def chunk_writer(self) -> Callable[[bytes], None] | None:
+        """See ``Client``."""
+        return self._connection.write if self._chunked else None
 
     def end(self, data: bytes = b"") -> None:
         """See ``Client``."""

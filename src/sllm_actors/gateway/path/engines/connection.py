@@ -99,6 +99,8 @@ class EngineConnection(asyncio.Protocol):
         "_caller",
         "_closed",
         "_complete",
+        "_flow",
+        "_flow_end",
         "_framed",
         "_head_new",
         "_head_seen",
@@ -143,6 +145,8 @@ class EngineConnection(asyncio.Protocol):
         self._kept = self._framed = False
         self._between = True  # whether the parser is between two answers
         self._at_chunk = False  # whether it is in one, and between two chunks
+        self._flow: Callable[[bytes], None] | None = None
+        self._flow_end = b""
         self._known: RepeatedHead[AnswerHead] | None = None
 
     @property
@@ -170,6 +174,7 @@ class EngineConnection(asyncio.Protocol):
         self._caller = caller
         self._received = 0
         self._head_seen = self._complete = self._until_closed = self._at_chunk = False
+        self._flow = None
         wire = self._wire
         if wire is None:
             raise RuntimeError("the connection is not made yet")
@@ -184,6 +189,16 @@ class EngineConnection(asyncio.Protocol):
         self._caller = None
         if self._wire is not None:
             self._wire.abort()
+
+    def let_flow(self, flow: Callable[[bytes], None] | None, end: bytes = b"") -> None:
+        """Pass on chunks by a shorter way, for the rest of the answer, or until told otherwise.
+
+        Args:
+            flow: Called, in place of the caller, with each chunk that comes alone and ends with ``end``: the
+                chunk with its framing, as ``http1.chunk`` makes it. None: the caller hears everything.
+            end: How the data in such a chunk ends.
+        """
+        self._flow, self._flow_end = flow, end + b"\r\n"
 
     def pause(self) -> None:
         """Read no more until ``resume``."""
@@ -209,10 +224,10 @@ class EngineConnection(asyncio.Protocol):
         if self._caller is None:
             self.abort()  # nobody has asked for these bytes
             return
-        if self._at_chunk:
+        if self._at_chunk and self._flow is not None:
             begin = CHUNK_BEGINS.get(len(data))
-            if begin is not None and data.startswith(begin) and data.endswith(b"\r\n"):
-                self._caller.answer_continued(data[len(begin) : -2])
+            if begin is not None and data.startswith(begin) and data.endswith(self._flow_end):
+                self._flow(data)
                 return
         elif self._between and self._known is not None and not self._received:
             found = self._known.find(data)
@@ -276,6 +291,7 @@ class EngineConnection(asyncio.Protocol):
     def _finish(self) -> Caller:
         """Take note that the answer is complete, and return whom to tell."""
         caller, self._caller = self._caller, None
+        self._flow = None
         self.used += 1
         if self._paused:
             self.resume()
