@@ -130,6 +130,7 @@ TESTS = {
         "picture/test_failures",
         "picture/test_if_idle",
         "picture/test_indices",
+        "picture/test_journal",
         "picture/test_measuring",
         "picture/test_picture",
         "picture/test_races",

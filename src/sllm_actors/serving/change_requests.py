@@ -29,6 +29,7 @@ from .messages import (
     Deploy,
     DrainNode,
     PauseRollout,
+    Refusal,
     ResumeRollout,
     UndrainNode,
     UpdateDeployment,
@@ -140,7 +141,10 @@ class ChangeRequests:
         if isinstance(change, Change):
             self._context.start_soon(self._commit, change, news.reply)
         else:
-            self._picture.release(news.proposal.spec.id)
+            name = news.proposal.spec.id
+            if isinstance(change, Refusal):
+                self._picture.planner.effects.note(name, "deployment.refused", change.message)
+            self._picture.release(name)
             self._happen(())
             news.reply.send(change)
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
+from sllm_actors.serving.deployment.changes import differing_keys
+
 from .catalogue import Catalogue
 from .deployment import Deployment, Revision
+from .effects import Effects
 from .events import (
     DeletionAsked,
     LoadAsked,
@@ -39,6 +42,7 @@ def change(deployment: Deployment, event: Asked, catalogue: Catalogue, planner: 
             deployment.usable = max(deployment.usable, below)
         case RevisionAdded(_, record, generation, allow_downtime):
             revision = Revision.of(record)
+            note_revision(deployment, revision.number, planner.effects)
             deployment.revisions[revision.number] = revision
             catalogue.used(deployment.id, revision.number)
             deployment.target, deployment.generation = revision.number, generation
@@ -46,21 +50,33 @@ def change(deployment: Deployment, event: Asked, catalogue: Catalogue, planner: 
             deployment.unproven = False
             catalogue.named(deployment)
         case PolicyChanged(_, records, generation):
-            least = deployment.spec.scaling.min_instances
+            before = deployment.spec
+            least = before.scaling.min_instances
             for record in records:
                 if record.revision in deployment.revisions:  # else nothing of it was left meanwhile
                     deployment.revisions[record.revision] = Revision.of(record)
             planner.repeat_orders(deployment)
             deployment.generation = generation
+            if changed := differing_keys(before, deployment.spec):
+                sentence = f"settings {generation}: {', '.join(changed)} changed"
+                planner.effects.note(deployment.id, "deployment.changed", sentence)
             if deployment.spec.scaling.min_instances != least:
                 deployment.scaler.hurried = True
             catalogue.named(deployment)
         case DeletionAsked():
             deployment.deleting = True
+            sentence = f"{deployment.id} is to be deleted, with {len(deployment.running())} replicas"
+            planner.effects.note(deployment.id, "deployment.deleting", sentence)
         case RolloutPaused(_, reason):
             deployment.paused = reason if deployment.rolling else ""
+            if deployment.paused:
+                sentence = f"the rollout of revision {deployment.target} is paused: {reason}"
+                planner.effects.note(deployment.id, "rollout.paused", sentence, revision=deployment.target)
         case RolloutResumed(_, allow_downtime):
             deployment.paused, deployment.allow_downtime = "", allow_downtime
+            leave = ", and may stop the last replica that serves" if allow_downtime else ""
+            sentence = f"the rollout of revision {deployment.target} goes on{leave}"
+            planner.effects.note(deployment.id, "rollout.resumed", sentence, revision=deployment.target)
         case LoadAsked():
             load(deployment, planner, now)
         case UnloadAsked(_, force):
@@ -91,3 +107,12 @@ def unload(deployment: Deployment, planner: Planner, *, force: bool) -> None:
     deployment.wanted, deployment.fewer = 0, "a person has unloaded it"
     deployment.unloading, deployment.unloaded = force, True
     planner.effects.note(deployment.id, "deployment.unloaded", deployment.fewer)
+
+
+def note_revision(deployment: Deployment, number: int, effects: Effects) -> None:
+    """Add to the journal that a deployment is to have another revision."""
+    if number == deployment.current:
+        sentence = f"the rollout of revision {deployment.target} is called off: revision {number} goes on"
+    else:
+        sentence = f"revision {number} is rolled out; revision {deployment.current} serves until it does"
+    effects.note(deployment.id, "rollout.started", sentence, revision=number)

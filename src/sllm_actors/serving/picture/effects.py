@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from attrs import define, field
 
 from sllm_actors.engines.identity import ReplicaKey
+from sllm_actors.engines.messages import ReplicaReport, ReplicaState
 from sllm_actors.serving.journal.kinds import EventKind
 from sllm_actors.serving.journal.noted import Noted
 from sllm_actors.serving.messages import Order, ServedModel, WorkerAddress
 from sllm_actors.serving.store.records import StoreWrite
 
+from .node import KnownNode
 from .replica import KnownReplica
 
 
@@ -53,7 +57,42 @@ class Effects:
         """
         self.journal.append(Noted(subject, event, sentence, revision, node=node))
 
+    def note_node(self, node: KnownNode, event: EventKind, doing: str) -> None:
+        """Add to the journal what a node does; ``doing`` goes on a sentence that begins with its name."""
+        self.note(node.id, event, f"{node.name or node.id} {doing}", node=node.id)
+
     def note_replica(self, replica: KnownReplica, event: EventKind, sentence: str) -> None:
-        """Add to the journal what happened to a replica."""
+        """Add to the journal what happened to a replica.
+
+        That it stops adds nothing to the entry before, if that says what it goes for.
+        """
         key = replica.key
+        last = self.journal[-1] if self.journal else None
+        if event == "replica.stopped" and last and last.replica == str(key) and last.kind in _GOES_FOR:
+            return
         self.journal.append(Noted(key.deployment, event, sentence, key.revision, str(key), replica.node))
+
+    def note_outcome(
+        self, replica: KnownReplica, report: ReplicaReport, before: ReplicaReport | None, where: str
+    ) -> None:
+        """Add to the journal that a replica is ready or has failed, if its report is the first to say so.
+
+        Args:
+            replica: It has been ordered.
+            report: What its worker says of it now.
+            before: What its worker said before, or None.
+            where: The name of its worker.
+        """
+        if report.failures > (0 if before is None else before.failures):
+            times = f" ({report.failures} times in a row)" if report.failures > 1 else ""
+            sentence = f"{replica.key} failed on {where}{times}: {report.reason or 'it did not say why'}"
+            self.note_replica(replica, "replica.failed", sentence)
+        elif report.state is ReplicaState.READY and (
+            before is None or before.state not in _SERVED or before.starts != report.starts
+        ):
+            took = f" after {report.started_in:.3g} s" if report.started_in else ""
+            self.note_replica(replica, "replica.ready", f"{replica.key} is ready on {where}{took}")
+
+
+_GOES_FOR: Final[tuple[EventKind, ...]] = ("replica.moved", "replica.evicted", "deployment.swapped")
+_SERVED: Final = (ReplicaState.READY, ReplicaState.ASLEEP, ReplicaState.DRAINING)

@@ -142,10 +142,10 @@ class Picture:
                 if known is not None:
                     self._linked(known, now)
             case NodeLost(node, incarnation, reason):
-                if self.fleet.link_lost(node, incarnation, reason, now) is not None:
+                if (gone := self.fleet.link_lost(node, incarnation, reason, now)) is not None:
                     self.demand.lost(node)
                     self._dirty.update(dict.fromkeys(self.planner.evictor.claimants(node)))
-                    self.planner.effects.note(node, "node.lost", f"{node} is not linked: {reason}")
+                    self.planner.effects.note_node(gone, "node.lost", f"is not linked: {reason}")
                     self._forget_nodes()
             case DeploymentAdded(record, revision):
                 first = Revision.of(revision)
@@ -281,8 +281,9 @@ class Picture:
             return
         self.settling.over = True
         for node in sorted(self.settling.awaited):
-            self.planner.effects.note(node, "node.missing", f"{node} is not back since the head started")
-            if not self.fleet.nodes[node].draining:
+            missing = self.fleet.nodes[node]
+            self.planner.effects.note_node(missing, "node.missing", "is not back since the head started")
+            if not missing.draining:
                 self.planner.effects.writes.append(DropNode(node))
         self.settling.awaited.clear()
         self._forget_nodes()
@@ -311,7 +312,7 @@ class Picture:
     # ---- nodes
 
     def _linked(self, node: KnownNode, now: float) -> None:
-        self.planner.effects.note(node.id, "node.linked", f"{node.name or node.id} is linked")
+        self.planner.effects.note_node(node, "node.linked", "is linked")
         if node.role == WORKER:
             self._keep_node(node, now)
 
@@ -322,10 +323,12 @@ class Picture:
 
     def _give_up(self, node: KnownNode) -> None:
         effects = self.planner.effects
+        had = len(node.replicas)
         for replica in self.fleet.empty(node):
             self._detach(replica)
             effects.orders[node.id, replica.key] = None  # which stops nothing there
-        effects.note(node.id, "node.down", f"{node.name or node.id} is down: {node.reason}")
+        lost = f"; replicas lost with it: {had}" if had else ""
+        effects.note_node(node, "node.down", f"is down: {node.reason}{lost}")
         self._forget_nodes()
 
     def _forget_nodes(self) -> None:
@@ -359,6 +362,12 @@ class Picture:
         if known is None or known.draining == draining:
             return
         known.draining = draining
+        if draining:
+            doing = f"is to be drained of its {len(known.replicas)} replicas"
+            self.planner.effects.note_node(known, "node.draining", doing)
+        else:
+            doing = "is drained no longer: replicas may be placed there"
+            self.planner.effects.note_node(known, "node.undrained", doing)
         self.fleet.weigh(known)
         for replica in known.replicas.values():
             if (deployment := self._owner(replica)) is not None:
@@ -403,6 +412,8 @@ class Picture:
             return
         before, held = replica.report, replica.held
         changed = replica.told(report, now)
+        if replica.ordered is not Told.NOTHING:
+            self.planner.effects.note_outcome(replica, report, before, node.name or node.id)
         self._measure(replica, before, now)
         if replica.need.gpus and replica.held != held:
             self.fleet.weigh(node)

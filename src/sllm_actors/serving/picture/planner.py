@@ -202,7 +202,9 @@ class Planner:
                 self.effects.note_replica(replica, "replica.stays", sentence)
             return False
         where = node.name or node.id
-        self.stop(replica, f"{where} {'cannot run it' if replica.unfit else 'failed it'}: {reason}")
+        why = f"{where} {'cannot run it' if replica.unfit else 'failed it'}: {reason}"
+        self.effects.note_replica(replica, "replica.moved", f"{replica.key} goes elsewhere: {why}")
+        self.stop(replica, why)
         return True
 
     def reckon(self, deployment: Deployment) -> None:
