@@ -98,7 +98,7 @@ async def _serve(
         inventory = _inventory(settings, host, replicas)
         with anyio.move_on_after(FIRST_LOOK):
             await inventory.look_at_disk()
-        runtime = _runtime(host, node.transport, replicas, inventory, epoch)
+        runtime = _runtime(host, node.transport, replicas, inventory, epoch, settings.slots)
         await node.system.start(
             ChildSpec(id=WORKER, name=WORKER, factory=lambda: WorkerActor(runtime, replicas), shutdown=60.0)
         )
@@ -171,6 +171,7 @@ def _runtime(
     replicas: Replicas,
     inventory: InventoryReader,
     epoch: ObeyedEpoch,
+    slots: int | None,
 ) -> WorkerRuntime:
     def make_replica(order: ReplicaOrder, owner: ActorRef) -> ReplicaActor:
         return ReplicaActor(order, host=host, owner=owner)
@@ -193,6 +194,7 @@ def _runtime(
         interpreter=host.interpreters.of,
         peers=transport.peers,
         epoch=epoch,
+        slots=slots,
     )
 
 

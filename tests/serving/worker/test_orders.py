@@ -103,6 +103,49 @@ def test_what_cannot_run_is_refused_and_not_tried_until_it_is_ordered_anew() -> 
     assert kinds(assignments.checked(A, 2, "", now=2.0)) == [Start]
 
 
+def crowded() -> Assignments:
+    """Return the state in which A has the only slot, and B was refused."""
+    assignments = Assignments(slots=1)
+    for place, number in ((A, 1), (B, 2)):
+        assignments.take(run(place))
+        effects = assignments.checked(place, number, "", now=100.0)
+    (said,) = effects
+    assert isinstance(said, Say)
+    assert (said.report.state, said.report.unfit) == (ReplicaState.FAILED, True)
+    assert said.report.reason == "all its slots, 1, have engines (no_room)"
+    return assignments
+
+
+def test_no_more_engines_run_than_there_are_slots_and_it_is_told_when_one_is_free_again() -> None:
+    assignments = crowded()
+    assert kinds(assignments.take(stop())) == [Retire]
+    assert kinds(assignments.ended(A, "", now=101.0, chance=0.0)) == [SayGone, Welcome]
+    assert kinds(assignments.take(stop(B))) == [SayGone, Welcome], "the head may not have heard of it in time"
+    assignments.take(run(C))
+    assert kinds(assignments.checked(C, 3, "", now=102.0)) == [Start]
+    assert kinds(assignments.take(stop_if_idle(C))) == [Retire]
+    assert kinds(assignments.ended(C, "", now=103.0, chance=0.0)) == [SayGone]
+
+
+def test_an_engine_that_rests_keeps_its_slot_and_what_was_refused_keeps_none() -> None:
+    assignments = crowded()
+    assignments.ended(A, "KeyError: 1", now=101.0, chance=0.0)
+    assignments.take(run(C))
+    assert kinds(assignments.checked(C, 3, "", now=102.0)) == [Say]
+    assert kinds(assignments.take(stop(C))) == [SayGone]
+    assert kinds(assignments.take(stop())) == [SayGone, Welcome]
+    assert kinds(assignments.take(run(B, startup_timeout=1.0))) == [Say, Check]
+    assert kinds(assignments.checked(B, 4, "", now=103.0)) == [Start]
+
+
+def test_a_server_of_somebody_else_takes_no_slot() -> None:
+    assignments = crowded()
+    assignments.take(run(C, backend="external"))
+    assert kinds(assignments.checked(C, 3, "", now=101.0)) == [Start]
+    assert kinds(assignments.take(stop(C))) == [Retire]
+    assert kinds(assignments.ended(C, "", now=102.0, chance=0.0)) == [SayGone]
+
+
 def test_what_is_refused_or_rests_is_gone_as_soon_as_it_is_to_stop() -> None:
     for assignments in (refused(), resting()):
         assert assignments.take(stop()) == [SayGone(A)]

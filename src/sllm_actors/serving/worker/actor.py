@@ -124,7 +124,7 @@ class WorkerActor(Actor):
     def __init__(self, runtime: WorkerRuntime, replicas: Replicas) -> None:
         self._runtime = runtime
         self._replicas = replicas
-        self._assignments = Assignments()
+        self._assignments = Assignments(slots=runtime.slots)
         self._running: dict[ReplicaKey, ActorRef] = {}
         self._keys: dict[ActorRef, ReplicaKey] = {}
         self._withdrawals = Withdrawals()

@@ -136,6 +136,9 @@ class Phase(Enum):
     REFUSED = "refused"
 
 
+_HAVING_SLOTS = (Phase.RUNNING, Phase.ENDING, Phase.RESTING)
+
+
 @define(eq=False)
 class Assignment:
     """One replica that this worker was ordered to run.
@@ -175,16 +178,22 @@ class Assignment:
 class Assignments:
     """The replicas that this worker was ordered to run, and has not stopped yet.
 
+    It never runs more engines than it has slots, whoever orders them: one too many is refused, as what cannot
+    run here is, and when a slot is free again, it says that it may accept what it refused.
+
     Args:
         max_checks: See ``MAX_CHECKS``.
+        slots: The most engines at a time, or None for no limit.
 
     Attributes:
         stops: The replicas that are not to be started: of which there is an order to stop, whether they are
             here or not, or one to sleep, and they are not here.
     """
 
-    def __init__(self, max_checks: int = MAX_CHECKS) -> None:
+    def __init__(self, max_checks: int = MAX_CHECKS, slots: int | None = None) -> None:
         self._max_checks = max_checks
+        self._slots = slots
+        self._crowded: dict[ReplicaKey, None] = {}  # refused for want of a slot
         self._all: dict[ReplicaKey, Assignment] = {}
         self._queue: dict[ReplicaKey, None] = {}
         self._resting: dict[ReplicaKey, None] = {}
@@ -234,6 +243,12 @@ class Assignments:
         known = self._all.get(key)
         if known is None or known.phase is not Phase.CHECKING or known.number != number:
             return self._next_checks()
+        if not problem and not self._has_slot_for(key, known):
+            known.phase, known.crash = Phase.REFUSED, None
+            self._crowded[key] = None
+            reason = f"all its slots, {self._slots}, have engines (no_room)"
+            refused = evolve(_report(known.order, ReplicaState.FAILED), reason=reason, unfit=True)
+            return [Say(refused), *self._next_checks()]
         if not problem:
             known.phase, known.started_at = Phase.RUNNING, now
             return [Start(known.order), *self._next_checks()]
@@ -256,12 +271,12 @@ class Assignments:
         if known.phase is Phase.ENDING:
             if known.following is None:
                 del self._all[key]
-                return [self._gone(key)]
+                return [self._gone(key), *self._room_again()]
             known.order, known.following = known.following, None
         elif not known.is_needed:
             del self._all[key]
             self.stops[key] = None  # that it has ended is told until there is another order
-            return [SayGone(key)]
+            return [SayGone(key), *self._room_again()]
         known.phase = Phase.RESTING
         self._resting[key] = None
         if not failure:
@@ -330,14 +345,32 @@ class Assignments:
         del self._all[key]
         self._queue.pop(key, None)
         self._resting.pop(key, None)
+        self._crowded.pop(key, None)
         gone = self._gone(key)
-        return [gone, Welcome()] if known.lifted else [gone]
+        return [gone, Welcome()] if known.lifted else [gone, *self._room_again()]
+
+    def _has_slot_for(self, key: ReplicaKey, known: Assignment) -> bool:
+        if self._slots is None or not _takes_slot(known):
+            return True
+        others = (each for other, each in self._all.items() if other != key)
+        return sum(each.phase in _HAVING_SLOTS and _takes_slot(each) for each in others) < self._slots
+
+    def _room_again(self) -> list[Effect]:
+        """Return what is to be said, if a replica that was refused for want of a slot would find one now."""
+        first = next(iter(self._crowded), None)
+        if first is None or not self._has_slot_for(first, self._all[first]):
+            return []
+        for key in self._crowded:
+            self._all[key].lifted = True
+        self._crowded.clear()
+        return [Welcome()]
 
     def _gone(self, key: ReplicaKey) -> Effect:
         return SayGone(key) if key in self.stops else Forget(key)
 
     def _enqueue(self, key: ReplicaKey, known: Assignment) -> list[Effect]:
         known.phase, known.lifted = Phase.QUEUED, False
+        self._crowded.pop(key, None)
         self._resting.pop(key, None)
         self._queue[key] = None
         waiting = evolve(_report(known.order, ReplicaState.PENDING), progress=CHECKING)
@@ -368,6 +401,10 @@ def question_of(order: ReplicaOrder) -> InspectSource:
         env=order.env,
         secret_env=order.secret_env,
     )
+
+
+def _takes_slot(known: Assignment) -> bool:
+    return known.order.backend != "external"
 
 
 def _report(order: ReplicaOrder, state: ReplicaState) -> ReplicaReport:

@@ -32,6 +32,7 @@ class WorkerRuntime:
         interpreter: Returns the Python that engines of a backend run under; blocks.
         peers: Returns the nodes that are linked now.
         epoch: The highest epoch of a head that was obeyed.
+        slots: The most engines that may run at a time, or None for no limit.
     """
 
     make_replica: Callable[[ReplicaOrder, ActorRef], Actor]
@@ -44,3 +45,4 @@ class WorkerRuntime:
     interpreter: Callable[[str], str]
     peers: Callable[[], tuple[Peer, ...]]
     epoch: ObeyedEpoch
+    slots: int | None = None
