@@ -123,6 +123,7 @@ TESTS = {
         "pulls/test_ticket",
         "store/test_journal_filter",
         "store/test_records",
+        "decisions/test_placement",
         "decisions/test_start_cost",
         "decisions/test_tiers",
         "picture/test_audit",

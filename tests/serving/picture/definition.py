@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from math import log2
+
 from attrs import frozen
 
+from sllm_actors.engines.messages import ReplicaState
 from sllm_actors.serving.picture.deployment import Deployment, Revision
 from sllm_actors.serving.picture.fleet import Fleet
 from sllm_actors.serving.picture.node import KnownNode, Link
@@ -16,6 +19,7 @@ class Candidate:
     """A worker that could run a new replica; the least is the best."""
 
     same: int
+    lateness: int
     has_gpus: bool
     free: int
     replicas: int
@@ -39,7 +43,14 @@ def candidate(node: KnownNode, deployment: Deployment, revision: Revision, now: 
         replica.key.uid == deployment.uid and replica.ordered is Told.RUN
         for replica in node.replicas.values()
     )
-    return Candidate(same, bool(gpus), free.gpus, len(node.replicas), node.id)
+    starting = sum(
+        replica.ordered is Told.RUN and replica.need.slots > 0
+        for replica in node.replicas.values()
+        if replica.state in (ReplicaState.PENDING, ReplicaState.STARTING)
+    )
+    download = 60.0 if revision.spec.source_of(0).startswith("hf:") else 0.0  # no worker here has a model
+    lateness = round(log2(download + 30.0 + 0.25 * 30.0 * starting))
+    return Candidate(same, lateness, bool(gpus), free.gpus, len(node.replicas), node.id)
 
 
 def choose(fleet: Fleet, deployment: Deployment, revision: Revision, now: float, but: str = "") -> str | None:

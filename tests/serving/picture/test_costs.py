@@ -41,6 +41,6 @@ def _counted(patch: pytest.MonkeyPatch, deployments: int, workers: int) -> dict[
 def test_a_report_and_a_placement_cost_the_same_in_a_cluster_a_hundred_times_larger(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    small = _counted(monkeypatch, deployments=10, workers=3)
+    small = _counted(monkeypatch, deployments=30, workers=12)
     assert small["plan"] <= 8
     assert _counted(monkeypatch, deployments=1000, workers=300) == small

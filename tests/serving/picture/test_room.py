@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.engines.messages import ReplicaReport, ReplicaState
+from sllm_actors.models.eviction import CachedModel
 from sllm_actors.serving.messages import Inventory
 from sllm_actors.serving.picture.indices.queues import WaitingQueues
 from sllm_actors.serving.picture.indices.room import FEW, RoomIndex
@@ -18,6 +19,7 @@ from sllm_actors.serving.picture.room import peaks
 from sllm_actors.serving.picture.room.fitting import fits_without
 from sllm_actors.serving.picture.room.need import NOTHING, Free, Need
 from sllm_actors.serving.picture.room.peaks import Peaks
+from sllm_actors.serving.picture.room.placing import COMPARED
 
 from .world import World, count
 
@@ -157,6 +159,46 @@ def test_of_too_many_engines_the_one_measured_first_is_forgotten(
     assert known.learn(ReplicaReport(ReplicaKey("m:x", 1, 1).attempt(1), ReplicaState.READY), 0.0) is None
 
 
+def test_a_replica_goes_where_its_model_is_on_the_disk() -> None:
+    world = World()
+    model = CachedModel("hf:org/m", 4_000_000_000)
+    for number in range(COMPARED + 2):
+        world.worker(f"w{number:02}", gpus=0)
+    world.worker("x", gpus=0, models=(model,))
+    world.worker("y", gpus=0, models=(model,), slots=1)
+    known = world.deploy("m", backend="llamacpp", source="hf:org/m")
+    assert world.where(known.id) == {"x": 1}
+    other = world.deploy("other", backend="llamacpp", source="hf:org/other")
+    assert world.where(other.id) == {"w00": 1}
+    for name in "xy":
+        world.machines[name].inventory = evolve(world.machines[name].inventory, models=())
+        world.inventory(name)
+    assert world.picture.fleet.models.sizes("hf:org/m") == {}
+
+
+def test_a_replica_goes_where_starts_of_its_engine_are_faster() -> None:
+    world = World()
+    for name in "ab":
+        world.worker(name, gpus=0)
+    known = world.deploy("m", **count(2))
+    for key, replica in list(known.replicas.items()):
+        took = 60.0 if replica.node == "a" else 3.0
+        world.say(replica.node, key, ReplicaState.READY, started_in=took, starts=1)
+    world.update(known, **count(1))
+    third = world.picture.planner._place(known, known.revisions[1], world.now, {})
+    assert third is not None
+    assert third.id == "b"
+
+
+def test_a_worker_on_which_many_engines_start_is_left_to_them() -> None:
+    world = World(prompt=False)
+    world.worker("a", gpus=8)
+    world.worker("b", gpus=9)
+    for number in range(4):
+        world.deploy(f"m{number}", num_gpus=1)
+    assert {name: len(machine.orders) for name, machine in world.machines.items()} == {"a": 3, "b": 1}
+
+
 def test_only_a_worker_with_all_the_labels_is_chosen_and_one_that_gets_them_takes_those_that_wait() -> None:
     world = World()
     world.worker("a", gpus=0, labels={"zone": "a"})
@@ -217,6 +259,10 @@ def test_the_index_finds_exactly_the_workers_with_room(
     assert best == (found[0] if found else None)
     names = [f"w{number}" for number in range(len(workers))]
     assert index.best(need, need_without, {}, lambda _: True, ["unknown", *names]) == best
+    same = {name: number % 2 for number, name in enumerate(names)}
+    every = index.candidates(need, need_without, same, lambda _: True, 99)
+    assert every == sorted(found, key=lambda name: same[name])
+    assert index.candidates(need, need_without, same, lambda _: True, 2) == every[:2]
     for number in range(len(workers)):
         index.remove(f"w{number}")
     assert list(index.roomiest()) == []

@@ -12,6 +12,7 @@ from sllm_actors.actors import Incarnation
 from sllm_actors.serving.messages import Inventory
 
 from .indices.labels import LabelIndex
+from .indices.models import ModelIndex
 from .indices.room import RoomIndex
 from .indices.tally import Tally
 from .node import KnownNode, Link, Rejection, RevisionKey
@@ -42,6 +43,7 @@ class Fleet:
         tally: How many there are of what.
         room: The workers that new replicas may be placed on.
         labels: Which workers have which labels.
+        models: Which workers have which models on their disks.
         workers_up: The workers that are linked, by id.
     """
 
@@ -51,6 +53,7 @@ class Fleet:
         self.tally = Tally()
         self.room = RoomIndex()
         self.labels = LabelIndex()
+        self.models = ModelIndex()
         self._grace = grace
         self._suspects: dict[str, float] = {}
         self._down: dict[str, None] = {}
@@ -158,6 +161,7 @@ class Fleet:
                 del self.ids[bisect_left(self.ids, oldest)]
                 self.tally.forget(node)
                 self.labels.put(oldest, {})
+                self.models.put(oldest, ())
                 gone.append(node)
         return gone
 
@@ -171,6 +175,7 @@ class Fleet:
     def learn(self, node: KnownNode, inventory: Inventory) -> None:
         """Take what a worker has."""
         self.labels.put(node.id, inventory.labels)
+        self.models.put(node.id, inventory.models)
         node.inventory, node.name = inventory, inventory.name
         self.weigh(node)
 

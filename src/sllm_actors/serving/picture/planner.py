@@ -23,6 +23,7 @@ from .missing import WorkersFor, refused_by_all, what_is_missing
 from .node import KnownNode
 from .replica import KnownReplica, Told
 from .rollout import plan
+from .room.placing import find_place
 
 REJECTION = 600.0
 """Seconds after which a revision is tried again on a worker that refused it, or where it failed."""
@@ -149,15 +150,12 @@ class Planner:
         *,
         but: str = "",
     ) -> KnownNode | None:
-        nodes, room, selector = self._fleet.nodes, self._fleet.room, revision.spec.node_selector
+        nodes, selector = self._fleet.nodes, revision.spec.node_selector
 
         def passes(node: str) -> bool:
             return node != but and nodes[node].admits(deployment.uid, revision.number, selector, now)
 
-        need, need_without = deployment.need(revision, 1), deployment.need(revision, 0)
-        among = self._fleet.labels.fewest(selector) if selector else None
-        found = room.best(need, need_without, same, passes, among)
-        return None if found is None else nodes[found]
+        return find_place(self._fleet, self._costs, deployment, revision, same, passes)
 
     def _next_key(self, deployment: Deployment, revision: Revision, turn: int | None) -> ReplicaKey | None:
         number = deployment.next_number

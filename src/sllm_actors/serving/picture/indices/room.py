@@ -149,16 +149,34 @@ class RoomIndex:
             passes: Whether the worker may have the replica.
             among: Workers, of which only these may have it; None for all.
         """
-        best: tuple[int, str] | None = None
+        found = self.candidates(need, need_without, same, passes, 1, among)
+        return found[0] if found else None
+
+    def candidates(
+        self,
+        need: Need,
+        need_without: Need,
+        same: Mapping[str, int],
+        passes: Callable[[str], bool],
+        most: int,
+        among: Collection[str] | None = None,
+    ) -> list[str]:
+        """Return the node ids of the best workers, ``most`` of them if there are so many, the best one first.
+
+        The arguments are those of ``best``.
+        """
+        found: list[str] = []
+        others: list[tuple[int, int, str]] = []  # those with a replica of the same deployment
         few = among is not None and len(among) <= FEW
-        for node in self._of(among or (), need, need_without) if few else self.with_room(need, need_without):
-            if best is not None and same.get(node, 0) >= best[0]:
-                continue
+        for node in self.of(among or (), need, need_without) if few else self.with_room(need, need_without):
             if passes(node):
-                best = (same.get(node, 0), node)
-                if best[0] == 0:
-                    break
-        return None if best is None else best[1]
+                if count := same.get(node, 0):
+                    others.append((count, len(others), node))
+                else:
+                    found.append(node)
+            if len(found) >= most:
+                return found
+        return found + [node for _, _, node in sorted(others)[: most - len(found)]]
 
     def with_room(self, need: Need, need_without: Need) -> Iterator[str]:
         """Return the workers with enough room, in the order of ``best`` but for the same deployment.
@@ -181,7 +199,7 @@ class RoomIndex:
                 if not wanted.gpu_memory or self._entries[node].free.has_gpus(wanted):
                     yield node
 
-    def _of(self, nodes: Iterable[str], need: Need, need_without: Need) -> list[str]:
+    def of(self, nodes: Iterable[str], need: Need, need_without: Need) -> list[str]:
         """Return those of a few workers that have enough room, in the order of ``with_room``."""
         found: list[tuple[tuple[Any, ...], str]] = []
         for node in nodes:
