@@ -10,6 +10,7 @@ from anyio import to_thread
 
 from sllm_actors.disk import Disk
 from sllm_actors.gateway.routing.snapshot_file import Snapshot, SnapshotFile
+from sllm_actors.serving.store.journal_filter import EVERYTHING, JournalFilter
 from sllm_actors.serving.store.problem import StoreProblem
 from sllm_actors.serving.store.records import (
     AddJournal,
@@ -18,6 +19,7 @@ from sllm_actors.serving.store.records import (
     DropDeletion,
     DropNode,
     DropRevision,
+    JournalEntry,
     MeasuredRecord,
     NodeRecord,
     PutDeployment,
@@ -53,6 +55,7 @@ class MemoryStore(Store):
         self.last_revisions: dict[str, int] = {}
         self.measured: dict[tuple[str, str, str], MeasuredRecord] = {}
         self.ids: dict[str, str] = {}
+        self.entries: dict[int, JournalEntry] = {}
 
     def copy(self) -> MemoryStore:
         """Return another store with the same content, on a disk that takes it."""
@@ -84,6 +87,22 @@ class MemoryStore(Store):
         for uid, record in self.deployments.items():
             for number in {record.current, record.target or record.current}:
                 assert (uid, number) in self.revisions, f"{record.id} has lost its revision {number}"
+
+    def journal(
+        self,
+        limit: int,
+        *,
+        after: int | None = None,
+        until: int | None = None,
+        wanted: JournalFilter = EVERYTHING,
+    ) -> list[JournalEntry]:
+        self._answer()
+        found = [
+            entry
+            for number, entry in sorted(self.entries.items())
+            if number > (after or 0) and (until is None or number <= until) and wanted.passes(entry)
+        ]
+        return found[-limit:] if after is None else found[:limit]
 
     def _answer(self) -> None:
         if self.away:
@@ -117,8 +136,8 @@ class MemoryStore(Store):
                 self.nodes.pop(node, None)
             case RaiseEpoch(epoch):
                 self.epoch = max(self.epoch, epoch)
-            case AddJournal():
-                pass
+            case AddJournal(entries):
+                self.entries.update((entry.number, entry) for entry in entries)
 
 
 class KeptEpoch(ObeyedEpoch):
