@@ -29,7 +29,7 @@ def test_every_option_arrives_in_its_place(sllm: Sllm, gateway: PlayedGateway) -
     ended = sllm(
         *("deploy", "--model", "m", "--backend", "external", "--source", "hf:a/b", "--num-gpus", "2"),
         *("--target", "4", "--min-instances", "0", "--max-instances", "3", "--keep-alive", "-1"),
-        *("--scale-down-delay", "0.5", "--priority", "-3", "--pinned", "--preload"),
+        *("--scale-down-delay", "0.5", "--priority", "-3", "--pinned", "--preload", "--learn-keep-alive"),
         *("--endpoint", "http://a:1", "--endpoint", "http://b:2", "--engine-arg", "dtype=auto"),
     )
     assert ended.code == 0
@@ -49,6 +49,7 @@ def test_every_option_arrives_in_its_place(sllm: Sllm, gateway: PlayedGateway) -
                 "max_instances": 3,
                 "scale_down_delay": 0.5,
                 "keep_alive": -1,
+                "learn_keep_alive": True,
             },
             "endpoints": ["http://a:1", "http://b:2"],
             "backend_config": {"dtype": "auto"},

@@ -6,6 +6,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from sllm_actors.serving.deployment.schedule import Schedule
 from sllm_actors.serving.deployment.spec import DeploymentSpec, Scaling
 
 VALUES = st.recursive(
@@ -31,6 +32,16 @@ SCALINGS = st.builds(
     max_instances=st.integers(2, 4),
     scale_down_delay=st.sampled_from([0.0, 300.0]),
     keep_alive=st.sampled_from([-1.0, 0.0, 60.0]),
+    learn_keep_alive=st.booleans(),
+    schedules=st.lists(
+        st.builds(
+            Schedule,
+            cron=st.just("0 8 * * *"),
+            duration=st.sampled_from([60.0, 3600.0]),
+            target=st.integers(1, 3),
+        ),
+        max_size=2,
+    ).map(tuple),
 )
 COMMON: dict[str, Any] = {
     "scaling": SCALINGS,

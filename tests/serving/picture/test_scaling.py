@@ -55,6 +55,18 @@ def test_without_a_minimum_one_replica_is_started_once_and_stays() -> None:
     assert (replicas(world), known.wanted, known.needed) == (1, 1, 0)
 
 
+def test_what_was_deployed_is_kept_from_when_it_is_ready_and_from_the_last_request() -> None:
+    world = World()
+    world.worker("a")
+    known = world.deploy("m", **scaled(keep_alive=60))
+    wants(world, held=1)
+    world.ready()
+    assert known.loaded
+    wants(world)
+    world.wait(61.0)
+    assert replicas(world) == 0
+
+
 def test_that_a_replica_has_served_once_outlives_the_head() -> None:
     world = World()
     world.worker("a")
@@ -149,3 +161,56 @@ def test_a_revision_made_while_nothing_runs_is_rolled_back_by_its_first_failure(
     world.end("a")
     world.ready()
     assert world.states("a") == [(1, "ready")]
+
+
+def test_a_schedule_changes_the_bounds_at_its_times() -> None:
+    world = World()  # it is 1970-01-12 13:46:40 in Greenwich
+    for name in "ab":
+        world.worker(name)
+    afternoon = {"cron": "0 14 * * *", "duration": 3600, "min_instances": 2, "max_instances": 6, "target": 1}
+    known = world.deploy("m", **scaled(0, 1, keep_alive=60, scale_down_delay=10, schedules=[afternoon]))
+    assert replicas(world) == 0
+    world.wait(900.0)
+    assert (replicas(world), known.most) == (2, 6)
+    assert world.told("deployment.scaled") == ["from 0 to 2: at least 2 should run"]
+    world.ready()
+    world.wait(3600.0)
+    assert (replicas(world), known.most) == (0, 1)
+
+
+def test_where_it_is_asked_to_a_replica_is_kept_as_long_as_the_pauses_were() -> None:
+    world = World()
+    world.worker("a")
+    world.deploy("m", **scaled(0, learn_keep_alive=True))
+    for _ in range(12):
+        wants(world, held=1)
+        world.ready()
+        wants(world)
+        world.wait(90.0)
+    assert replicas(world) == 1
+    world.wait(2 * 60.0 * 1.1 - 90.0 + 1.0)
+    assert replicas(world) == 0
+
+
+def test_a_replica_that_is_late_holds_up_nothing() -> None:
+    world = World()
+    world.worker("a")
+    world.worker("b")
+    known = world.deploy("m", **scaled(0), startup_timeout=20)
+    wants(world, held=1)
+    passes(world, 19.0, held=1)
+    assert replicas(world) == 1
+    passes(world, 3.0, held=1)
+    assert (replicas(world), known.needed) == (2, 2)
+
+
+def test_what_changes_no_answer_plans_nothing() -> None:
+    world = World()
+    world.worker("a")
+    world.deploy("m", **scaled(0, most=1))
+    wants(world, held=1)
+    world.ready()
+    wants(world, in_flight=1)
+    for number in range(2, 50):
+        world.picture.take(DemandReported("g", (Demand(ID, 0, number),)), world.now)
+        assert not world.picture.more

@@ -28,6 +28,7 @@ class DeploymentOptions:
     max_instances: int | None
     scale_down_delay: float | None
     keep_alive: float | None
+    learn_keep_alive: bool | None
     priority: int | None
     pinned: bool | None
     preload: bool | None
@@ -64,6 +65,7 @@ class DeploymentOptions:
                 "max_instances": self.max_instances,
                 "scale_down_delay": _whole(self.scale_down_delay),
                 "keep_alive": _whole(self.keep_alive),
+                "learn_keep_alive": self.learn_keep_alive,
             },
             "endpoints": self.endpoints,
             "engine_args": self.engine_args,
@@ -106,6 +108,11 @@ _OPTIONS = (
         type=FiniteRange(min=-1),
         metavar="SECONDS",
         help="How long replicas are kept after the last request; -1: until their room is needed.",
+    ),
+    click.option(
+        "--learn-keep-alive/--no-learn-keep-alive",
+        default=None,
+        help="Learn that from the pauses between requests; --keep-alive is the longest then.",
     ),
     click.option(
         "--priority",

@@ -6,7 +6,7 @@
   was needed since its beginning is wanted then, and nothing is given back before 60 s without a further one.
 - Down: after fewer have been enough for ``scale_down_delay``, to the most that were needed meanwhile, but at
   a time to no less than half of those that serve.
-- To the minimum: after ``keep_alive`` without any request.
+- To the minimum: after ``keep_alive`` without any request, or when the pauses so far tell so (``pauses``).
 
 Replicas that start count like those that serve. One that is *stuck* (past its deadline, or failing again and
 again) does not count: while there are requests another one is wanted beside it, so that it holds up nothing.
@@ -14,12 +14,13 @@ again) does not count: while there are requests another one is wanted beside it,
 
 from __future__ import annotations
 
-from math import ceil
+from math import ceil, inf
 from typing import Final
 
 from attrs import define, field, frozen
 
 from .load import SPAN, Load
+from .pauses import Pauses, Stay
 
 PANIC_SPAN: Final = 6.0
 """Seconds over which the mean tells a panic."""
@@ -49,6 +50,8 @@ class ScalingPolicy:
         most: The most.
         scale_down_delay: Seconds for which fewer must have been enough before some are stopped.
         keep_alive: Seconds without a request after which only ``least`` are kept; -1: never.
+        learns: Whether that is learned from the pauses so far, and ``keep_alive`` is the longest.
+        starts_in: Seconds that a start takes; 0 where that is not known.
     """
 
     target: int = 8
@@ -56,6 +59,8 @@ class ScalingPolicy:
     most: int = 1
     scale_down_delay: float = 300.0
     keep_alive: float = -1.0
+    learns: bool = False
+    starts_in: float = 0.0
 
 
 @frozen
@@ -98,23 +103,31 @@ class Scaler:
     Attributes:
         load: Its requests, those that are held and those in flight.
         rest: When its last request ended, or when it was made; None while it has one.
+        used: Whether it has had a request: what is before the first one is no pause.
         uses: How many requests have begun, as far as that is told.
         wish: The last wish of a client for how many seconds its replicas are kept, negative for always; None
             if none has wished anything since some of it was to run. A request that wishes nothing leaves it.
+        pauses: How long its pauses were, since it was asked to learn from them; None before that.
         panic: The most that was needed since the panic began; 0 without one.
         panic_seen: When that was last so bad.
         lower: Since when how many replicas have been enough, while that is fewer than are wanted: the
             earliest time with the largest number first.
+        half: No fewer than this are wanted before ``half_until``: half of those that served when some went.
+        half_until: See there.
         hurried: Whether fewer are to be wanted without a delay, if they are enough.
     """
 
     load: Load = field(factory=Load)
     rest: float | None = None
+    used: bool = False
     uses: int = 0
     wish: float | None = None
+    pauses: Pauses | None = None
     panic: int = 0
     panic_seen: float = 0.0
     lower: list[tuple[float, int]] = field(factory=list)
+    half: int = 0
+    half_until: float = 0.0
     hurried: bool = False
 
     def take(self, requests: int, uses: int, wish: float | None, now: float) -> None:
@@ -127,20 +140,26 @@ class Scaler:
             now: Seconds on a clock that does not go back.
         """
         self.load.set(requests, now)
+        used = requests > 0 or uses > self.uses
+        if used and self.used and self.rest is not None and self.pauses is not None:
+            self.pauses.add(now - self.rest, now)
+        self.used = self.used or used
         if requests:
             self.rest = None
-        elif self.rest is None or uses > self.uses:
+        elif self.rest is None or used:
             self.rest = now
         self.uses = uses
         if wish is not None:
             self.wish = wish
 
-    def keeps(self, policy: ScalingPolicy) -> float:
-        """Return for how many seconds without a request replicas are kept; -1: for as long as may be."""
+    def stay(self, policy: ScalingPolicy) -> Stay:
+        """Return when replicas above the minimum are there while there is no request."""
         longest, wish = policy.keep_alive, self.wish
-        if wish is None or wish < 0 or 0 <= longest < wish:
-            return longest
-        return wish
+        if wish is not None and wish >= 0:
+            return Stay(wish if longest < 0 else min(wish, longest))
+        if self.pauses is not None and policy.learns:
+            return self.pauses.stay(longest, policy.starts_in)
+        return Stay(longest)
 
 
 def decide(scaler: Scaler, wanted: int, counts: Counts, policy: ScalingPolicy, now: float) -> Decision:
@@ -175,19 +194,36 @@ def decide(scaler: Scaler, wanted: int, counts: Counts, policy: ScalingPolicy, n
     might_grow = not simple and requests and wanted < most
     if might_grow and max(requests, scaler.load.peak(now)) > policy.target * wanted:
         due.append(now + LOOK_UP)
-    keep_alive = scaler.keeps(policy)
-    if scaler.rest is not None and wanted > least and keep_alive >= 0:
-        if now >= scaler.rest + keep_alive:
-            scaler.lower.clear()
-            reason = f"no request for {keep_alive:g} s" if keep_alive else "no request is left"
-            return Decision(least, needed, reason)
-        due.append(scaler.rest + keep_alive)
+    if scaler.rest is not None:
+        idle = _idle(scaler, wanted, needed, policy, now, due)
+        if idle is not None:
+            return idle
     floor = max(least, 1)
     if wanted > floor:
-        fewer, reason = _fewer(scaler, mean, wanted, floor, counts, policy, now, due)
+        fewer, reason = _fewer(scaler, mean, wanted, max(floor, needed), counts, policy, now, due)
         if fewer < wanted:
             return Decision(fewer, needed, reason, now + LOOK_DOWN)
     return Decision(wanted, needed, "", min(due, default=None))
+
+
+def _idle(
+    scaler: Scaler, wanted: int, needed: int, policy: ScalingPolicy, now: float, due: list[float]
+) -> Decision | None:
+    """Return what is decided because there is no request, or None; add to ``due`` when to look again."""
+    rest = scaler.rest
+    assert rest is not None
+    stay = scaler.stay(policy)
+    goes = rest + stay.keep if stay.keep >= 0 else inf
+    back, until = (inf, inf) if stay.back is None else (rest + each for each in stay.back)
+    expected = back <= now < until
+    if wanted > policy.least and now >= goes and not expected:
+        scaler.lower.clear()
+        reason = f"no request for {now - rest:.0f} s" if now > rest else "no request is left"
+        return Decision(policy.least, needed, reason, back if now < back < inf else None)
+    if wanted == 0 and expected:
+        return Decision(1, needed, "its next request is expected soon", until)
+    due += [each for each in (goes if wanted > policy.least else inf, back, until) if now < each < inf]
+    return None
 
 
 def _want(scaler: Scaler, mean: float, wanted: int, counts: Counts, target: int, now: float) -> int:
@@ -195,8 +231,11 @@ def _want(scaler: Scaler, mean: float, wanted: int, counts: Counts, target: int,
     at_once = ceil(scaler.load.mean(PANIC_SPAN, now) / target - _SLACK)
     if scaler.panic and now >= scaler.panic_seen + PANIC_ENDS:
         scaler.panic = 0
-    if at_once >= 2 * max(1, counts.serving):
-        scaler.panic, scaler.panic_seen = max(scaler.panic, at_once), now
+    bad = at_once >= 2 * max(1, counts.serving)
+    if bad:
+        scaler.panic_seen = now
+    if bad or scaler.panic:
+        scaler.panic = max(scaler.panic, at_once)
     want = ceil(mean / target - _SLACK)
     if mean <= (1 + BAND) * target * wanted:
         want = min(want, wanted)
@@ -235,8 +274,9 @@ def _fewer(
     due += [since + delay for since, _ in scaler.lower[len(over) :][:1]]
     if not over:
         return wanted, ""
-    fewer = min(wanted, max(over[-1], counts.serving // 2))
-    if fewer > over[-1]:  # the rest goes after a further delay
-        scaler.lower = [(now, most) for _, most in scaler.lower[-1:]]
-        due.append(now + delay)
+    if now >= scaler.half_until:
+        scaler.half, scaler.half_until = counts.serving // 2, now + delay
+    if over[-1] < scaler.half:
+        due.append(scaler.half_until)
+    fewer = min(wanted, max(over[-1], scaler.half))
     return fewer, f"{fewer} {'has' if fewer == 1 else 'have'} been enough for {delay:g} s"

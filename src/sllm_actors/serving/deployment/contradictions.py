@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from .problem import Mistake
+from .schedule import Schedule
 
 Rule: TypeAlias = Callable[..., Iterator[Mistake]]
 """Takes the values that it is about, and yields what is wrong with them."""
@@ -88,6 +89,19 @@ def _minimum_below_maximum(least: int | None, most: int) -> Iterator[Mistake]:
         )
 
 
+def _schedules_in_bounds(least: int | None, most: int, schedules: Sequence[Schedule]) -> Iterator[Mistake]:
+    for number, each in enumerate(schedules):
+        few = each.min_instances if each.min_instances is not None else least
+        many = each.max_instances if each.max_instances is not None else most
+        key = f"auto_scaling_config.schedules[{number}]"
+        own = each.min_instances is not None or each.max_instances is not None
+        if own and few is not None and few > many:
+            yield Mistake(
+                f"{key}: min_instances ({few}) is more than max_instances ({many})",
+                key,
+            )
+
+
 def _other_names(model: str, backend: str, aliases: tuple[str, ...]) -> Iterator[Mistake]:
     for name in (model, f"{model}:{backend}"):
         if name in aliases:
@@ -107,5 +121,6 @@ _RULES: tuple[tuple[tuple[str, ...], Rule], ...] = (
     (("backend", "secret_env"), _no_variables("secret_env")),
     (("env", "secret_env"), _given_once),
     (("min_instances", "max_instances"), _minimum_below_maximum),
+    (("min_instances", "max_instances", "schedules"), _schedules_in_bounds),
     (("model", "backend", "aliases"), _other_names),
 )

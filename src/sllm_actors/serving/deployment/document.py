@@ -16,6 +16,7 @@ from .contradictions import contradictions
 from .json_text import plain_key, read_object, scan_object, shown
 from .names import OLDER_SETTINGS, Path, Renaming
 from .problem import DeploymentProblem, Mistake, refuse
+from .schedule import Schedule, read_schedule
 from .spec import SIZE, DeploymentSpec, Scaling
 
 MAX_DOCUMENT = 64 * 1024
@@ -39,6 +40,7 @@ _strict(int)
 _strict(float, int)
 _strict(str)
 _strict(bool)
+_converter.register_structure_hook(Schedule, lambda given, _: read_schedule(given))
 attrs.resolve_types(Scaling)
 attrs.resolve_types(DeploymentSpec)
 _DEFAULTS: Final = DeploymentSpec(model="unnamed")
@@ -71,7 +73,7 @@ def structured(document: Mapping[str, Any], names: Renaming) -> DeploymentSpec:
     values = _read(DeploymentSpec, document, (), names)
     scaling = values.pop("scaling", {})
     right = {name: getattr(_DEFAULTS, name) for name in attrs.fields_dict(DeploymentSpec)} | values
-    right |= attrs.asdict(_DEFAULTS.scaling) | scaling
+    right |= attrs.asdict(_DEFAULTS.scaling, recurse=False) | scaling
     mistaken = names.mistaken
     wrong = {path[-1] for path, key in names.typed.items() if key in mistaken}
     names.mistakes += contradictions({name: value for name, value in right.items() if name not in wrong})
@@ -141,12 +143,14 @@ def _mistakes(error: Exception, key: str) -> Iterator[Mistake]:
         yield from error.found
     elif isinstance(error, BaseValidationError):
         for inner in error.exceptions:
-            parts = [
-                plain_key(note.index)
-                for note in getattr(inner, "__notes__", ())
-                if isinstance(note, IterableValidationNote) and isinstance(note.index, str)
+            notes = [
+                note for note in getattr(inner, "__notes__", ()) if isinstance(note, IterableValidationNote)
             ]
-            yield from _mistakes(inner, ".".join([key, *parts]))
+            parts = [plain_key(note.index) for note in notes if isinstance(note.index, str)]
+            place = "".join(f"[{note.index}]" for note in notes if isinstance(note.index, int))
+            yield from _mistakes(
+                inner, ".".join([key, *parts]) + (place if key.endswith("schedules") else "")
+            )
     elif named := re.match(r"'\w+' ", str(error)):  # by a validator: it names the attribute itself
         yield Mistake(f"{key} {str(error)[named.end() :]}", key)
     else:

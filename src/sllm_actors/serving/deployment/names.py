@@ -75,6 +75,7 @@ class Renaming:
                 del document[name]
         if document.get("scaling") is not None:
             document["scaling"] = self._renamed(document["scaling"], _SCALING, {}, ("scaling",))
+            self._list("schedules", "objects", document["scaling"], ("scaling",))
         if document.get("settings") is not None:
             document["settings"] = self._settings(document)
         return document
@@ -146,13 +147,13 @@ class Renaming:
             document["source"] = f"hf:{place}" if place and not place.startswith("/") else place
             self.typed["source",] = key
 
-    def _list(self, name: str, what: str, document: dict[str, Any]) -> None:
+    def _list(self, name: str, what: str, document: dict[str, Any], path: Path = ()) -> None:
         """Make a list of one text; take note if something else is no list."""
         given = document.get(name)
-        if isinstance(given, str):
+        if isinstance(given, str) and not path:
             document[name] = [given]
         elif given is not None and not isinstance(given, list):
-            key = self.typed[name,]
+            key = self.typed[*path, name]
             self.mistakes.append(Mistake(f"{key} must be a list of {what}, not {shown(given)}", key))
             del document[name]
 

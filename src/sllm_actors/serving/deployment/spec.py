@@ -16,6 +16,7 @@ from sllm_actors.engines.own_variables import check_reference
 
 from .contradictions import contradictions
 from .problem import Mistake, refuse
+from .schedule import MAX_SCHEDULES, Schedule
 
 DEFAULT_BACKEND = "vllm"
 
@@ -64,6 +65,13 @@ def _between(least: float, most: float, *, or_else: float | None = None) -> Call
     return check
 
 
+def _few_schedules(
+    _instance: object, _attribute: Attribute[tuple[Schedule, ...]], schedules: tuple[Schedule, ...]
+) -> None:
+    if len(schedules) > MAX_SCHEDULES:
+        raise ValueError(f"'schedules' must be at most {MAX_SCHEDULES}, not {len(schedules)}")
+
+
 @frozen(kw_only=True)
 class Scaling:
     """How many replicas a deployment has.
@@ -80,6 +88,10 @@ class Scaling:
         sleep_level: The level at which replicas that are not needed sleep, where their engine can; 0: they
             are stopped instead; None: 1, or 2 where that is as quick.
         sleep_keep_alive: Seconds after which one that sleeps is stopped; -1: when its room is needed.
+        learn_keep_alive: Whether they are kept for as long as the pauses between requests have lasted so far,
+            once that is known, and started again before the next request is expected; ``keep_alive`` is the
+            longest then.
+        schedules: Other bounds at certain times; of several that hold at a time, the last one counts.
     """
 
     metric: str = field(default="concurrency")
@@ -94,6 +106,8 @@ class Scaling:
     sleep_keep_alive: float = field(
         default=-1.0, converter=float, validator=_between(0, MAX_KEEP_ALIVE, or_else=-1)
     )
+    learn_keep_alive: bool = field(default=False)
+    schedules: tuple[Schedule, ...] = field(default=(), converter=tuple, validator=_few_schedules)
 
     @metric.validator
     def _known_metric(self, _attribute: Attribute[str], metric: str) -> None:
@@ -279,7 +293,7 @@ class DeploymentSpec:
 
     def __attrs_post_init__(self) -> None:
         values = {name: getattr(self, name) for name in attrs.fields_dict(DeploymentSpec)}
-        refuse(contradictions(values | attrs.asdict(self.scaling)))
+        refuse(contradictions(values | attrs.asdict(self.scaling, recurse=False)))
 
     @property
     def id(self) -> str:

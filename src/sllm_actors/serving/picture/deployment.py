@@ -9,6 +9,7 @@ from attrs import define, evolve, field
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.engines.messages import ReplicaOrder
 from sllm_actors.serving.decisions.scaling import Scaler
+from sllm_actors.serving.decisions.schedules import Calendar
 from sllm_actors.serving.deployment.changes import engine_hash
 from sllm_actors.serving.deployment.document import write_document
 from sllm_actors.serving.deployment.spec import DeploymentSpec
@@ -108,6 +109,8 @@ class Deployment:
         starts_in: See ``ServedModel``.
         wakes_in: See ``ServedModel``.
         scaler: What is remembered of its load.
+        calendar: Which of its schedules holds.
+        most: The most replicas that it may have now.
         settled: Whether it is known what ran of it when the head started: before that, one is taken to run.
         look_at: When it may want another number of replicas without an event; None if it does not.
         peaks: How much memory engines were seen to have.
@@ -145,6 +148,8 @@ class Deployment:
     starts_in: float = 0.0
     wakes_in: float = 0.0
     scaler: Scaler = field(factory=Scaler)
+    calendar: Calendar = field(factory=Calendar)
+    most: int = 1
     settled: bool = True
     look_at: float | None = None
     peaks: Peaks = field(factory=Peaks)

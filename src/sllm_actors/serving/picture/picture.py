@@ -181,7 +181,7 @@ class Picture:
             if deployment is None or deployment.id in self._held:
                 continue
             self._recovery.mind_rivals(deployment, now)
-            scale(deployment, self.demand.of(deployment.id), self.planner.effects, now)
+            scale(deployment, self.demand.of(deployment.id), self.planner.effects, now, wall)
             self.planner.plan(deployment, now, wall)
             self._timers.set(uid, deployment.next_due)
             self._count(deployment)
@@ -260,7 +260,7 @@ class Picture:
                 continue
             demand = self.demand.of(name)
             waits = self.planner.evictor.used(deployment.uid, demand, now) and deployment.wait is not None
-            decision = look(deployment, demand, now)
+            decision = look(deployment, demand, now, self.wall(now))
             wakes = deployment.held > 0 and deployment.has_sleepers
             shared = self.demand.sharing(name)
             answer = (decision.wanted, decision.needed, shared)

@@ -113,7 +113,7 @@ class Planner:
             sentence = f"revision {deployment.target} serves"
             self.effects.note(deployment.id, "rollout.finished", sentence, revision=deployment.target)
             deployment.current = deployment.target
-            deployment.allow_downtime = False
+            deployment.allow_downtime = deployment.unproven = False
             return True
         moved = [self._move(deployment, replica, now) for replica in todo.move]
         placed = self._start(deployment, deployment.revisions[todo.revision], todo.start, now)
@@ -336,7 +336,7 @@ class Planner:
         sentence = f"revision {failed.number} was rolled back to {deployment.current}: {reason}"
         self.effects.note(deployment.id, "rollout.rolled_back", sentence, revision=failed.number)
         deployment.target = deployment.current
-        deployment.paused, deployment.allow_downtime = "", False
+        deployment.paused, deployment.allow_downtime, deployment.unproven = "", False, False
         self._settle_wait(deployment)
 
     def _drop_old_revisions(self, deployment: Deployment) -> None:

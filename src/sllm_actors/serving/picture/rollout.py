@@ -111,7 +111,7 @@ def plan(deployment: Deployment, workers: Workers, now: float) -> Plan:
     for replica in running:
         kept = (held or replica.key.revision == todo.revision) and not workers.drains(replica.node)
         (keep if kept else leave).append(replica)
-    most = 0 if deployment.unloading else deployment.revisions[todo.revision].spec.scaling.max_instances
+    most = 0 if deployment.unloading else deployment.most
     surplus = deployment.fewer or "there are more replicas than wanted"
     resting = rest(deployment, [] if turns else keep, wanted)
     todo.wake, awake = resting.wake, turns or resting.wanted

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from attrs import evolve
 
+from sllm_actors.serving.decisions.pauses import Pauses
 from sllm_actors.serving.decisions.scaling import Counts, Decision, ScalingPolicy, decide
 
 from .deployment import Deployment, least_of
@@ -11,26 +12,42 @@ from .effects import Effects
 from .indices.demand import TotalDemand
 from .replica import CRASH_LOOP, Told
 
+SLACK = 0.01
+"""Seconds after its time at which a schedule is looked at: by then that is over on each clock."""
 
-def look(deployment: Deployment, demand: TotalDemand, now: float) -> Decision:
-    """Return how many replicas there should be. Only the memory of the deployment's scaler changes."""
-    scaler, deployment.held = deployment.scaler, demand.held
+
+def look(deployment: Deployment, demand: TotalDemand, now: float, wall: float) -> Decision:
+    """Return how many replicas there should be. Only what is remembered of the load changes.
+
+    Args:
+        deployment: One that is not being deleted.
+        demand: What its clients want.
+        now: Seconds on the head's clock.
+        wall: Seconds since the epoch.
+    """
+    scaler, policy, deployment.held = deployment.scaler, _policy(deployment, wall), demand.held
     scaler.take(demand.held + demand.in_flight, demand.uses, demand.keep_alive, now)
     deployment.unloaded = deployment.unloaded and not scaler.load.value
+    if policy.learns and scaler.pauses is None:
+        scaler.pauses = Pauses()
     counts, late = _counts(deployment, now)
     if deployment.unloading:
         return Decision(0, 0)
-    decision = decide(scaler, deployment.wanted, counts, _policy(deployment), now)
+    decision = decide(scaler, deployment.wanted, counts, policy, now)
     if not (deployment.loaded or deployment.asked_for or scaler.load.value):
         # One that is only to be loaded once makes nobody go.
         decision = evolve(decision, needed=least_of(deployment.spec, loaded=True))
-    if scaler.load.value and late is not None and (decision.due is None or late < decision.due):
-        return evolve(decision, due=late)
-    return decision
+    until = deployment.calendar.until
+    times = [
+        decision.due,
+        late if scaler.load.value else None,
+        None if until is None else now + until - wall + SLACK,
+    ]
+    return evolve(decision, due=min((each for each in times if each is not None), default=None))
 
 
-def scale(deployment: Deployment, demand: TotalDemand, effects: Effects, now: float) -> None:
-    """Let a deployment want as many replicas as it should."""
+def scale(deployment: Deployment, demand: TotalDemand, effects: Effects, now: float, wall: float) -> None:
+    """Let a deployment want as many replicas as it should; for the arguments see ``look``."""
     deployment.look_at = None
     if deployment.deleting:
         return
@@ -43,7 +60,7 @@ def scale(deployment: Deployment, demand: TotalDemand, effects: Effects, now: fl
         deployment.loaded, deployment.asked_for = True, False
         if deployment.scaler.rest is not None:
             deployment.scaler.rest = now
-    decision = look(deployment, demand, now)
+    decision = look(deployment, demand, now, wall)
     if decision.wanted != deployment.wanted:
         sentence = f"from {deployment.wanted} to {decision.wanted}: {decision.reason}"
         effects.note(deployment.id, "deployment.scaled", sentence)
@@ -57,15 +74,25 @@ def scale(deployment: Deployment, demand: TotalDemand, effects: Effects, now: fl
     deployment.look_at = decision.due
 
 
-def _policy(deployment: Deployment) -> ScalingPolicy:
+def _policy(deployment: Deployment, wall: float) -> ScalingPolicy:
     spec = deployment.spec
-    least = least_of(spec, loaded=deployment.loaded)
+    scaling, least = spec.scaling, least_of(spec, loaded=deployment.loaded)
+    target, most = scaling.target, scaling.max_instances
+    holds = deployment.calendar.at(scaling.schedules, wall)
+    if holds is not None:
+        once = 0 if deployment.loaded else 1
+        least = least if holds.min_instances is None else max(once, holds.min_instances)
+        most = most if holds.max_instances is None else holds.max_instances
+        target = target if holds.target is None else holds.target
+    deployment.most = len(spec.endpoints) or max(most, least)
     return ScalingPolicy(
-        target=spec.scaling.target,
-        least=least,
-        most=least if spec.endpoints else spec.scaling.max_instances,
-        scale_down_delay=spec.scaling.scale_down_delay,
-        keep_alive=spec.scaling.keep_alive,
+        target=target,
+        least=len(spec.endpoints) or least,
+        most=deployment.most,
+        scale_down_delay=scaling.scale_down_delay,
+        keep_alive=scaling.keep_alive,
+        learns=scaling.learn_keep_alive,
+        starts_in=deployment.starts_in,
     )
 
 
