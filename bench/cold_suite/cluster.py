@@ -79,6 +79,16 @@ class Cluster:
 
         return wait_for(ready, within=within, what=f"{deployment} is ready")
 
+    def describe(self, deployment: str) -> dict[str, Any]:
+        """Return what the head says of a deployment."""
+        described: dict[str, Any] = self._http.get(f"/deployments/{deployment}").raise_for_status().json()
+        return described
+
+    def nodes(self) -> list[dict[str, Any]]:
+        """Return what the head says of each node."""
+        nodes: list[dict[str, Any]] = self._http.get("/nodes").raise_for_status().json()["nodes"]
+        return nodes
+
     def delete(self, deployment: str, *, within: float = 60.0) -> None:
         """Delete a deployment, and wait until nothing of it is left."""
         self._http.delete(f"/deployments/{deployment}").raise_for_status()
@@ -90,9 +100,8 @@ class Cluster:
 
     def warm(self, backend: str) -> dict[str, Any]:
         """Return what the worker says of its fork server; empty where it keeps none."""
-        nodes = self._http.get("/nodes").raise_for_status().json()["nodes"]
         reports: list[dict[str, Any]] = [
-            report for node in nodes for report in node["fork_servers"] if report["backend"] == backend
+            report for node in self.nodes() for report in node["fork_servers"] if report["backend"] == backend
         ]
         return reports[0] if reports else {}
 

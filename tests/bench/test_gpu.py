@@ -5,9 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from bench.gpu.engine import Tensors, load_fake_engine
 from bench.gpu.memory import NoGpu, holders, parse_holders, used_mib
+
+from sllm_actors.testing.fake_engine import PROGRAM
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,12 +30,16 @@ def test_the_tool_of_the_driver_is_asked(tmp_path: Path, monkeypatch: pytest.Mon
     assert holders() == {41: 1000}
 
 
-def test_a_machine_without_a_gpu_gets_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("script", [("measure.py", "--python", sys.executable), ("prove.py",)])
+def test_a_machine_without_a_gpu_gets_one_sentence(
+    script: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(NoGpu):
         used_mib()
+    program, *options = script
     done = subprocess.run(
-        [sys.executable, str(ROOT / "bench" / "gpu" / "measure.py"), "--python", sys.executable],
+        [sys.executable, str(ROOT / "bench" / "gpu" / program), *options],
         capture_output=True,
         text=True,
         timeout=60,
@@ -39,3 +47,56 @@ def test_a_machine_without_a_gpu_gets_one_sentence(tmp_path: Path, monkeypatch: 
     )
     assert done.returncode == 1
     assert done.stderr == "Error: this measures GPUs, and nvidia-smi finds none here\n"
+
+
+class CountedMemory:
+    """Counts MiB in place of a GPU's driver."""
+
+    def __init__(self) -> None:
+        self.moves: list[str] = []
+
+    def on_gpu(self, mib: int) -> Any:
+        self.moves.append(f"new {mib}")
+        return mib
+
+    def on_gpu_again(self, tensor: Any) -> Any:
+        self.moves.append(f"back {tensor}")
+        return tensor
+
+    def on_machine(self, tensor: Any) -> Any:
+        self.moves.append(f"away {tensor}")
+        return tensor
+
+    def let_go(self) -> None:
+        self.moves.append("let go")
+
+
+@pytest.mark.parametrize(
+    ("level", "moves"),
+    [
+        (0, []),
+        (1, ["away 40", "let go", "back 40", "new 20"]),
+        (2, ["let go", "new 40", "new 20"]),
+    ],
+)
+def test_the_engine_gives_its_memory_back_while_it_sleeps(level: int, moves: list[str]) -> None:
+    memory = CountedMemory()
+    tensors = Tensors(memory, 40, 20)
+    memory.moves.clear()
+    tensors.sleep(level)
+    for tags in (["weights"], ["kv_cache"]) if level == 2 else ([],):
+        tensors.wake(tags)
+    assert memory.moves == moves
+    assert (tensors.weights, tensors.cache, tensors.kept) == (40, 20, None)
+
+
+def test_the_engine_is_the_fake_engine_of_the_tests_with_memory() -> None:
+    module = load_fake_engine(PROGRAM)
+    engine = module.Engine(module.read_options(["--socket", "/nowhere"]))
+    engine.sleep(2)
+    assert (engine.level, engine.has_weights) == (2, False)
+    engine.wake(["weights"])
+    engine.reload_weights()
+    assert (engine.level, engine.has_weights) == (2, True)
+    engine.wake(["kv_cache"])
+    assert (engine.level, engine.has_weights) == (None, True)

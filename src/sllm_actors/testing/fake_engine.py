@@ -18,7 +18,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from itertools import cycle, islice
@@ -90,6 +90,20 @@ class Engine:
         self.tokens = 0
         self.level: int | None = None
         """The level that the engine sleeps at; None while it is awake."""
+        self.has_weights = True
+
+    def sleep(self, level: int) -> None:
+        """Fall asleep."""
+        self.level = level
+        self.has_weights = level < 2
+
+    def wake(self, tags: Sequence[str]) -> None:
+        """Wake what the tags name, ``weights`` or ``kv_cache``, or all if there is none."""
+        if not tags or "kv_cache" in tags:  # which is the last one to wake
+            self.level = None
+
+    def reload_weights(self) -> None:
+        """Read the weights again, which a deep sleep has dropped."""
         self.has_weights = True
 
     def wait_while(self, path: str) -> None:
@@ -188,15 +202,14 @@ class Handler(BaseHTTPRequestHandler):
         engine = self.engine
         match path:
             case "/sleep":
-                engine.level = int(query.get("level", ["1"])[0])
-                engine.has_weights = engine.level < 2
+                engine.sleep(int(query.get("level", ["1"])[0]))
             case "/wake_up" if self.engine.options.refuse_wake:
                 self._answer(500, {"error": {"message": "CUDA out of memory"}})
                 return
             case "/wake_up":
-                engine.level = None
+                engine.wake(query.get("tags", []))
             case "/collective_rpc" if json.loads(body)["method"] == "reload_weights":
-                engine.has_weights = True
+                engine.reload_weights()
             case "/reset_prefix_cache":
                 pass
             case _:
@@ -313,7 +326,12 @@ def main() -> None:
         sys.exit(options.exit)
     if options.phases:
         threading.Thread(target=print_phases, args=(options.start,), daemon=True).start()
-    Handler.engine = Engine(options)
+    listen(Engine(options), options)
+
+
+def listen(engine: Engine, options: argparse.Namespace) -> None:
+    """Serve an engine where the options say."""
+    Handler.engine = engine
     server = UnixServer(options.socket, Handler) if options.socket else None
     with server or PortServer(("127.0.0.1", options.port), Handler) as listening:
         if options.heir:
