@@ -124,6 +124,7 @@ TESTS = {
         "pulls/test_ticket",
         "store/test_journal_filter",
         "store/test_records",
+        "decisions/test_growth",
         "decisions/test_placement",
         "decisions/test_load",
         "decisions/test_pauses",

@@ -226,6 +226,7 @@ PURE_CORES = {
         "pulls.ticket",
         "store.journal_filter",
         "store.records",
+        "decisions.growth",
         "decisions.placement",
         "decisions.load",
         "decisions.pauses",

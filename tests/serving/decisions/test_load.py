@@ -42,21 +42,6 @@ def test_a_mean_is_the_integral_but_for_one_step_at_its_beginning(
     assert load.mean(span, now) == pytest.approx(exact, abs=9 * STEP / span + 1e-6)
 
 
-@given(CHANGES, st.floats(0.0, 100.0))
-def test_the_peak_is_not_lower_than_what_the_load_was(changes: Changes, after: float) -> None:
-    load, at, now = loaded(changes)
-    now += after
-    assert load.peak(now) >= max([value for when, value in at if when >= now - SPAN], default=0)
-
-
-def test_what_was_long_ago_is_no_peak() -> None:
-    load = Load()
-    load.set(9, 0.0)
-    load.set(2, 0.2)
-    assert load.peak(1.0) == 9
-    assert load.peak(0.2 + SPAN + STEP) == 2
-
-
 def test_however_often_it_changes_a_bounded_record_is_kept() -> None:
     load = Load()
     for number in range(20_000):
@@ -66,7 +51,7 @@ def test_however_often_it_changes_a_bounded_record_is_kept() -> None:
 
 def test_nothing_is_known_before_the_first_change() -> None:
     load = Load()
-    assert (load.mean(SPAN, 5.0), load.peak(5.0)) == (0.0, 0)
+    assert load.mean(SPAN, 5.0) == 0.0
     load.set(0, 6.0)
     load.set(6, 10.0)
     assert load.mean(6.0, 13.0) == 3.0

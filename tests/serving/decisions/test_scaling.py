@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sllm_actors.serving.decisions.pauses import Pauses
-from sllm_actors.serving.decisions.scaling import PANIC_ENDS, Counts, Decision, Scaler, ScalingPolicy, decide
+from sllm_actors.serving.decisions.scaling import Counts, Decision, Scaler, ScalingPolicy, decide
 
 MANY = ScalingPolicy(target=8, least=0, most=10, scale_down_delay=300.0, keep_alive=60.0)
 
@@ -27,6 +27,7 @@ class Played:
 
     def has(self, requests: int, wish: float | None = None) -> Decision:
         self.uses += requests
+        self.scaler.service.take(requests, self.uses, self.now)
         self.scaler.take(requests, self.uses if requests else 0, wish, self.now)
         return self.decide()
 
@@ -94,29 +95,32 @@ def test_a_client_may_wish_for_less_than_the_deployment_keeps_but_not_for_more()
     assert played.has(0).due == 5.0, "a request that wishes nothing leaves the wish"
 
 
-def test_twice_the_load_is_answered_within_seconds_and_nothing_is_given_back_in_a_panic() -> None:
+def test_a_burst_is_answered_at_once_and_others_may_have_what_it_leaves_behind() -> None:
     played = Played()
     played.has(1)
-    played.passes(100.0)
+    assert played.has(24).wanted == 3
+    assert played.has(1) == Decision(3, 1, "", 300.0)
+    assert played.has(17).needed == 3
+
+
+def test_a_burst_that_is_over_before_a_start_starts_nothing_but_a_load_that_lasts_does() -> None:
+    played = Played(evolve(MANY, starts_in=60.0))
+    played.scaler.service.take(1, 1, 0.0)
+    played.scaler.service.take(0, 1, 1.0)  # a request takes a second
     played.has(24)
-    played.passes(7.0)
-    assert played.wanted == 3
-    played.has(1)
-    played.passes(PANIC_ENDS)
+    assert played.wanted == 1, "the last one begins in 2 s"
+    played.passes(61.0)
     assert played.wanted == 3
 
 
-def test_a_small_excess_is_answered_once_the_mean_is_out_of_the_band() -> None:
+def test_a_small_excess_is_no_reason_to_start_another_one() -> None:
     played = Played()
-    played.has(32)
+    assert played.has(32).wanted == 4
     played.passes(200.0)
-    assert played.wanted == 4
-    played.has(35)
+    assert played.has(35).wanted == 4
     played.passes(400.0)
     assert played.wanted == 4, "within 10 %"
-    played.has(40)
-    played.passes(61.0)
-    assert played.wanted == 5
+    assert played.has(40).wanted == 5
 
 
 def test_fewer_are_wanted_when_they_have_been_enough_for_the_delay_and_half_at_a_time() -> None:
@@ -185,6 +189,7 @@ POLICIES = st.builds(
     most=st.integers(1, 6),
     scale_down_delay=st.sampled_from([0.0, 10.0, 300.0]),
     keep_alive=st.sampled_from([-1.0, 0.0, 60.0]),
+    starts_in=st.sampled_from([0.0, 20.0]),
 )
 
 

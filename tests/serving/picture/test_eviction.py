@@ -27,10 +27,10 @@ def shared(world: World, *names: str, gpus: int = 1, **document: Any) -> list[De
 
 
 def use(world: World, deployment: Deployment, count: int = 1) -> None:
-    """Let requests be answered: the deployment is loaded for them, if there is room."""
-    world.want(deployment.id, held=count, uses=count)
+    """Let requests be answered, one by one: the deployment is loaded for them, if there is room."""
+    world.want(deployment.id, held=1)
     world.ready()
-    world.want(deployment.id, in_flight=count, uses=count)
+    world.want(deployment.id, in_flight=1, uses=count)
     world.want(deployment.id)
 
 

@@ -116,10 +116,8 @@ def test_more_run_under_load_and_fewer_after_a_delay() -> None:
     for name in "abcd":
         world.worker(name)
     known = world.deploy("m", **scaled(0))
-    passes(world, 1.0, held=17)
-    assert replicas(world) == 1, "the first request starts one"
-    passes(world, 10.0, held=17)
-    assert replicas(world) == 3
+    wants(world, held=17)
+    assert replicas(world) == 3, "nothing was measured yet that would tell that fewer do"
     world.ready()
     passes(world, 200.0, in_flight=17)
     passes(world, 250.0, in_flight=1)
@@ -129,6 +127,45 @@ def test_more_run_under_load_and_fewer_after_a_delay() -> None:
         world.end(name)
     assert (replicas(world), known.wanted) == (1, 1)
     assert world.told("deployment.scaled")[-1].startswith("from ")
+
+
+def test_no_replica_is_started_that_would_come_when_the_burst_is_over() -> None:
+    world = World()
+    for name in "abcd":
+        world.worker(name)
+    known = world.deploy("m", **scaled(0))
+    wants(world, held=1)
+    (key,) = world.machines["a"].running
+    world.say("a", key, ReplicaState.READY, failures=0, starts=1, started_in=20.0)
+    for uses in range(1, 20):  # of one second each
+        world.send(DemandReported("g", (Demand(ID, in_flight=1, ready=1, uses=uses),)))
+        world.wait(1.0)
+        world.send(DemandReported("g", (Demand(ID, ready=1, uses=uses),)))
+    assert known.starts_in == 20.0
+    world.send(DemandReported("g", (Demand(ID, held=72, in_flight=8, ready=1, uses=28),)))
+    assert (replicas(world), known.needed) == (1, 1), "the last of 80 begins in 9 s"
+    world.send(DemandReported("g", (Demand(ID, held=192, in_flight=8, ready=1, uses=28),)))
+    assert (replicas(world), known.needed) == (2, 2)
+    world.send(DemandReported("g", (Demand(ID, held=1, in_flight=8, ready=1, uses=29),)))
+    assert (replicas(world), known.needed) == (2, 2)
+    world.send(DemandReported("g", (Demand(ID, in_flight=8, ready=1, uses=29),)))
+    assert (replicas(world), known.needed) == (2, 1), "others may have its room, but nobody needs it yet"
+
+
+def test_a_load_that_lasts_gets_what_its_mean_needs() -> None:
+    world = World()
+    for name in "abcd":
+        world.worker(name)
+    world.deploy("m", **scaled(0))
+    wants(world, held=1)
+    (key,) = world.machines["a"].running
+    world.say("a", key, ReplicaState.READY, failures=0, starts=1, started_in=600.0)
+    world.send(DemandReported("g", (Demand(ID, in_flight=1, ready=1, uses=1),)))
+    world.wait(1.0)
+    for _ in range(55):
+        world.send(DemandReported("g", (Demand(ID, held=4, in_flight=8, ready=1, uses=9),)))
+        world.wait(1.0)
+    assert replicas(world) == 2, "though what waits begins soon"
 
 
 def test_a_gateway_that_dies_takes_its_demand_with_it() -> None:

@@ -20,7 +20,7 @@ class Load:
     Before the first change it is 0. Times are in seconds on one clock that does not go back.
     """
 
-    __slots__ = ("_at", "_peaks", "_sum", "_sums", "_times", "value")
+    __slots__ = ("_at", "_sum", "_sums", "_times", "value")
 
     def __init__(self) -> None:
         self.value = 0
@@ -28,7 +28,6 @@ class Load:
         self._sum = 0.0  # the integral until then
         self._times: list[float] = []
         self._sums: list[float] = []
-        self._peaks: list[int] = []  # the most that the number was from that point to the next one
 
     def set(self, value: int, now: float) -> None:
         """Let the number be ``value`` from now on."""
@@ -39,11 +38,9 @@ class Load:
         self._sum += before * (now - self._at)
         self._at = now
         if self._times and now < self._times[-1] + STEP:
-            self._peaks[-1] = max(self._peaks[-1], value)
             return
         self._times.append(now)
         self._sums.append(self._sum)
-        self._peaks.append(value)
         self._drop_before(now - SPAN)
 
     def mean(self, span: float, now: float) -> float:
@@ -51,11 +48,6 @@ class Load:
         if not self._times:
             return 0.0
         return max(0.0, self._until(now) - self._until(now - span)) / span
-
-    def peak(self, now: float) -> int:
-        """Return the most that the number was in the last ``SPAN`` seconds, or a little earlier."""
-        self._drop_before(now - SPAN)
-        return max(self.value, max(self._peaks, default=0))
 
     def _until(self, when: float) -> float:
         """Return the integral until a time."""
@@ -73,6 +65,4 @@ class Load:
         """Forget the points that no mean needs: all before the last one that is not after ``when``."""
         drop = bisect_right(self._times, when) - 1
         if drop > 0:
-            del self._times[:drop], self._sums[:drop], self._peaks[:drop]
-        if len(self._times) == 1 and self._times[0] + STEP <= when:
-            self._peaks[0] = self.value
+            del self._times[:drop], self._sums[:drop]

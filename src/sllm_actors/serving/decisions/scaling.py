@@ -1,9 +1,9 @@
 """How many replicas a deployment should have. Pure, for one deployment.
 
 - From zero: the first request starts one at once.
-- Up: as many as the mean load of the last 60 s needs, at ``target`` requests each, once that is more than
-  ``BAND`` above what there is. Twice what serves, by the mean of the last 6 s, is a *panic*: the most that
-  was needed since its beginning is wanted then, and nothing is given back before 60 s without a further one.
+- Up: at once by as many as are worth their start: without them what waits would wait for longer (``growth``).
+  And by as many as the mean load of the last 60 s needs. Both only once the load is more than ``BAND`` above
+  what there is, and never to more than the requests of now fill, at ``target`` each.
 - Down: after fewer have been enough for ``scale_down_delay``, to the most that were needed meanwhile, but at
   a time to no less than half of those that serve.
 - To the minimum: after ``keep_alive`` without any request, or when the pauses so far tell so (``pauses``).
@@ -19,14 +19,9 @@ from typing import Final
 
 from attrs import define, field, frozen
 
+from .growth import ServiceTime, worth_starting
 from .load import SPAN, Load
 from .pauses import Pauses, Stay
-
-PANIC_SPAN: Final = 6.0
-"""Seconds over which the mean tells a panic."""
-
-PANIC_ENDS: Final = 60.0
-"""Seconds without a further panic after which one ends."""
 
 BAND: Final = 0.1
 """By what part of itself a number of replicas may be too small or too large before that counts."""
@@ -108,8 +103,7 @@ class Scaler:
         wish: The last wish of a client for how many seconds its replicas are kept, negative for always; None
             if none has wished anything since some of it was to run. A request that wishes nothing leaves it.
         pauses: How long its pauses were, since it was asked to learn from them; None before that.
-        panic: The most that was needed since the panic began; 0 without one.
-        panic_seen: When that was last so bad.
+        service: How long its requests take.
         lower: Since when how many replicas have been enough, while that is fewer than are wanted: the
             earliest time with the largest number first.
         half: No fewer than this are wanted before ``half_until``: half of those that served when some went.
@@ -123,8 +117,7 @@ class Scaler:
     uses: int = 0
     wish: float | None = None
     pauses: Pauses | None = None
-    panic: int = 0
-    panic_seen: float = 0.0
+    service: ServiceTime = field(factory=ServiceTime)
     lower: list[tuple[float, int]] = field(factory=list)
     half: int = 0
     half_until: float = 0.0
@@ -179,7 +172,7 @@ def decide(scaler: Scaler, wanted: int, counts: Counts, policy: ScalingPolicy, n
     mean = 0.0 if simple else scaler.load.mean(SPAN, now)
     want = 0
     if requests:
-        want = 1 if simple else _want(scaler, mean, wanted, counts, policy.target, now)
+        want = 1 if simple else _want(scaler, mean, wanted, policy)
         want += counts.stuck if counts.serving else min(counts.stuck, 1)
     needed = min(max(want, least), most)
     if wanted < least:
@@ -191,8 +184,7 @@ def decide(scaler: Scaler, wanted: int, counts: Counts, policy: ScalingPolicy, n
     if wanted > most:
         return Decision(most, needed, f"at most {most} may run", now + LOOK_UP)
     due: list[float] = []
-    might_grow = not simple and requests and wanted < most
-    if might_grow and max(requests, scaler.load.peak(now)) > policy.target * wanted:
+    if wanted < most and requests > policy.target * wanted:
         due.append(now + LOOK_UP)
     if scaler.rest is not None:
         idle = _idle(scaler, wanted, needed, policy, now, due)
@@ -226,20 +218,15 @@ def _idle(
     return None
 
 
-def _want(scaler: Scaler, mean: float, wanted: int, counts: Counts, target: int, now: float) -> int:
+def _want(scaler: Scaler, mean: float, wanted: int, policy: ScalingPolicy) -> int:
     """Return how many replicas the requests need, of which there are some."""
-    at_once = ceil(scaler.load.mean(PANIC_SPAN, now) / target - _SLACK)
-    if scaler.panic and now >= scaler.panic_seen + PANIC_ENDS:
-        scaler.panic = 0
-    bad = at_once >= 2 * max(1, counts.serving)
-    if bad:
-        scaler.panic_seen = now
-    if bad or scaler.panic:
-        scaler.panic = max(scaler.panic, at_once)
-    want = ceil(mean / target - _SLACK)
-    if mean <= (1 + BAND) * target * wanted:
-        want = min(want, wanted)
-    return max(1, want, scaler.panic)
+    requests, target = scaler.load.value, policy.target
+    want, band = max(1, wanted), (1 + BAND) * target * wanted
+    if requests > band:
+        want = worth_starting(requests, wanted, target, scaler.service.seconds, policy.starts_in)
+    if mean > band:
+        want = max(want, ceil(mean / target - _SLACK))
+    return min(want, ceil(requests / target))
 
 
 def _fewer(
@@ -253,10 +240,6 @@ def _fewer(
     due: list[float],
 ) -> tuple[int, str]:
     """Return how many of ``wanted`` replicas are enough, and why; add to ``due`` when to look again."""
-    if scaler.panic and now < scaler.panic_seen + PANIC_ENDS:
-        scaler.lower.clear()
-        due.append(scaler.panic_seen + PANIC_ENDS)
-        return wanted, ""
     enough = max(floor, ceil(mean / policy.target - _SLACK))
     if enough >= wanted or mean >= (1 - BAND) * policy.target * wanted:
         scaler.lower.clear()

@@ -26,6 +26,7 @@ def look(deployment: Deployment, demand: TotalDemand, now: float, wall: float) -
         wall: Seconds since the epoch.
     """
     scaler, policy, deployment.held = deployment.scaler, _policy(deployment, wall), demand.held
+    scaler.service.take(demand.in_flight, demand.uses, now)
     scaler.take(demand.held + demand.in_flight, demand.uses, demand.keep_alive, now)
     deployment.unloaded = deployment.unloaded and not scaler.load.value
     if policy.learns and scaler.pauses is None:
