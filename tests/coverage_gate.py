@@ -155,6 +155,7 @@ TESTS = {
         "views/test_missing",
         "views/test_nodes",
         "views/test_parameters",
+        "views/test_reasons",
         "views/test_rollouts",
         "worker/test_crashes",
         "worker/test_orders",

@@ -274,6 +274,7 @@ PURE_CORES = {
         "views.nodes",
         "views.pages",
         "views.parameters",
+        "views.reasons",
         "views.rollouts",
         "views.shapes",
         "views.totals",

@@ -62,6 +62,7 @@ def test_a_deployment_shows_how_much_is_wanted_of_it(sllm: Sllm, gateway: Played
     gateway.add(deployment("b:vllm", held=3, in_flight=20, gateways=1))
     gateway.add(deployment("d:vllm", held=3, gateways=1, expected_wait=11.2))
     gateway.add(deployment("c:vllm", in_flight=1, gateways=2))
+    gateway.add(deployment("e:vllm", held=1, gateways=1, held_since=time.time() - 42))
 
     def requests(name: str) -> str:
         (line,) = [line for line in sllm("status", name).out.splitlines() if line.startswith("requests")]
@@ -71,6 +72,30 @@ def test_a_deployment_shows_how_much_is_wanted_of_it(sllm: Sllm, gateway: Played
     assert requests("b:vllm") == "20 in flight, 3 held, at 1 gateway"
     assert requests("d:vllm") == "0 in flight, 3 held for about 12 s more, at 1 gateway"
     assert requests("c:vllm") == "1 in flight, 0 held, at 2 gateways"
+    assert requests("e:vllm") == "0 in flight, 1 held (some for 42s), at 1 gateway"
+
+
+def test_a_deployment_shows_how_long_it_is_idle_and_what_was_decided_last(
+    sllm: Sllm, gateway: PlayedGateway
+) -> None:
+    now = time.time()
+    event = {
+        "number": 7,
+        "at": 1.0,
+        "kind": "deployment.scaled",
+        "subject": "a:vllm",
+        "sentence": "from 0 to 1",
+    }
+    gateway.add(deployment("a:vllm", idle_since=now - 300, keep_alive_left=54.3, events=[event]))
+    gateway.add(deployment("b:vllm", idle_since=now - 300, asleep_replicas=1))
+    lines = sllm("status", "a:vllm").out.splitlines()
+    idle = [line.removeprefix("idle").strip() for line in lines if line.startswith("idle")]
+    assert idle == ["no request for 5m; without one its replicas go in 55 s"]
+    assert lines[-2] == "What was decided last:"
+    assert lines[-1].split()[2:] == ["deployment.scaled", "a:vllm", "from", "0", "to", "1"]
+    asleep = [line.strip().split(maxsplit=1) for line in sllm("status", "b:vllm").out.splitlines()]
+    assert ["replicas", "1/1, 1 asleep"] in asleep
+    assert ["idle", "no request for 5m"] in asleep
 
 
 def test_an_instance_that_fails_over_and_over_is_shown_with_its_failures(

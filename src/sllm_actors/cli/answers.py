@@ -77,6 +77,23 @@ class RolloutDocument:
 
 
 @frozen
+class EventDocument:
+    """An entry of the journal: what was decided, and why.
+
+    Attributes:
+        number: Its place in the journal.
+        kind: What happened, as ``replica.placed``.
+        subject: The id of the deployment or node that it is about.
+    """
+
+    number: int
+    at: float = 0.0
+    kind: str = ""
+    subject: str = ""
+    sentence: str = ""
+
+
+@frozen
 class DeploymentDocument:
     """A deployment and its state.
 
@@ -90,7 +107,11 @@ class DeploymentDocument:
         expected_wait: Seconds for which requests wait for a first replica; None if unknown, or none does.
         created: When it was deployed.
         since: When this state began; 0 if that is not known.
+        held_since: Since when some request waits.
+        idle_since: When the last request ended; None while there is one.
+        keep_alive_left: Seconds for which it keeps its replicas without a request; None if they stay.
         spec: Its settings as the head understood them; empty in a list of all deployments.
+        events: What was decided about it last; empty in a list.
         instances: Its replicas.
     """
 
@@ -103,8 +124,12 @@ class DeploymentDocument:
     state: str = "pending"
     detail: str | None = None
     ready_replicas: int = 0
+    asleep_replicas: int = 0
     desired_replicas: int = 0
     held: int = 0
+    held_since: float | None = None
+    idle_since: float | None = None
+    keep_alive_left: float | None = None
     in_flight: int = 0
     gateways: int = 0
     expected_wait: float | None = None
@@ -112,6 +137,7 @@ class DeploymentDocument:
     since: float = 0.0
     spec: dict[str, Any] = field(factory=dict)
     instances: list[InstanceDocument] = field(factory=list)
+    events: list[EventDocument] = field(factory=list)
 
 
 @frozen
@@ -314,23 +340,6 @@ class LogDocument:
     offset: int = 0
     next_offset: int = 0
     ended: bool = False
-
-
-@frozen
-class EventDocument:
-    """An entry of the journal: what was decided, and why.
-
-    Attributes:
-        number: Its place in the journal.
-        kind: What happened, as ``replica.placed``.
-        subject: The id of the deployment or node that it is about.
-    """
-
-    number: int
-    at: float = 0.0
-    kind: str = ""
-    subject: str = ""
-    sentence: str = ""
 
 
 @frozen

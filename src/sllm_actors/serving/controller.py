@@ -254,7 +254,7 @@ class Controller(Actor):
             case PlanPull():
                 return plan_pull(self._picture, message)
             case _ if isinstance(message, Question):
-                return answer(self._picture, message, self.context.now())
+                return answer(self._picture, message, self.context.now(), self._journal.about)
             case _ if isinstance(message, JournalQuestion):
                 return self._questions.take(message)
             case _ if isinstance(message, ChangeRequest):

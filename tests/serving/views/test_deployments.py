@@ -67,8 +67,14 @@ def test_a_deployment_shows_what_it_is_and_what_runs() -> None:
         "detail": "",
         "rollout": None,
         "ready_replicas": 1,
+        "asleep_replicas": 0,
         "desired_replicas": 2,
         "held": 3,
+        "held_since": WALL + 5.0,
+        "idle_since": None,
+        "keep_alive_left": None,
+        "priority": 0,
+        "pinned": False,
         "in_flight": 1,
         "gateways": 2,
         "expected_wait": None,
@@ -76,6 +82,7 @@ def test_a_deployment_shows_what_it_is_and_what_runs() -> None:
         "created": WALL,
         "since": 2.0,
         "spec": write_document(known.spec),
+        "events": [],
     }
     assert instances[0] == {
         "id": f"{first}.3",
@@ -134,7 +141,7 @@ def test_the_best_replica_speaks_for_the_deployment() -> None:
     world.say("w1", keys[1], ReplicaState.STARTING, progress="loading", since=4.0)
     assert state(world, known) == ("starting", "loading")
     world.say("w1", keys[2], ReplicaState.ASLEEP)
-    assert state(world, known) == ("asleep", "")
+    assert state(world, known) == ("asleep", "it sleeps: the next request wakes it")
     world.say("w1", keys[3], ReplicaState.READY)
     assert state(world, known) == ("ready", "")
     assert described(world, known)["ready_replicas"] == 1
@@ -244,7 +251,7 @@ def test_a_deletion_shows_what_is_left() -> None:
     world.delete(known)
     shown = described(world, known)
     assert (shown["status"], shown["state"], shown["desired_replicas"]) == ("deleting", "deleting", 0)
-    assert shown["detail"] == "1 of its replicas are still ending"
+    assert shown["detail"] == "1 of its replicas is still ending"
     assert shown["instances"][0]["reason"] == "its deployment is being deleted"
     known.replicas.clear()
     assert state(world, known) == ("deleting", "")

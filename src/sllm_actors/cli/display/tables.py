@@ -13,6 +13,7 @@ from sllm_actors.cli.terminal import say, show
 from sllm_actors.models.byte_size import shown_bytes
 
 from .ages import age
+from .event_lines import event_line
 from .summary import notes, places
 from .text_table import Notes, cell, sentence, table
 
@@ -51,16 +52,22 @@ def show_deployment(deployment: DeploymentDocument) -> None:
     if rollout := deployment.rollout:
         shown = f"revision {rollout.revision} {rollout.state}, {rollout.ready} of {rollout.wanted} ready"
         facts.add_row(cell("rollout"), sentence(f"{shown}: {rollout.reason}" if rollout.reason else shown))
-    facts.add_row(cell("replicas"), cell(f"{deployment.ready_replicas}/{deployment.desired_replicas}"))
-    facts.add_row(cell("requests"), cell(requests(deployment)))
+    facts.add_row(cell("replicas"), cell(replicas(deployment)))
+    now = time.time()
+    facts.add_row(cell("requests"), cell(requests(deployment, now)))
+    if deployment.idle_since:
+        facts.add_row(cell("idle"), cell(idle(deployment, now)))
     for key, value in sorted(deployment.spec.items()):
         if key not in ("model", "backend") and value not in (None, [], {}):
             facts.add_row(cell(key), sentence(value if isinstance(value, str) else json.dumps(value)))
     show(facts)
-    if not deployment.instances:
-        return
-    say()
-    show_instances(deployment.instances)
+    if deployment.instances:
+        say()
+        show_instances(deployment.instances)
+    if deployment.events:
+        say("\nWhat was decided last:")
+        for event in deployment.events:
+            say(f"  {event_line(event)}")
     for each in deployment.instances:
         if (each.state == "failed" or each.failures) and each.log_tail:
             say(f"\nLast lines of {each.id}:")
@@ -68,13 +75,28 @@ def show_deployment(deployment: DeploymentDocument) -> None:
                 say(f"  {line}")
 
 
-def requests(deployment: DeploymentDocument) -> str:
+def replicas(deployment: DeploymentDocument) -> str:
+    """Return in words how many replicas of a deployment serve, and how many are wanted."""
+    asleep = f", {deployment.asleep_replicas} asleep" if deployment.asleep_replicas else ""
+    return f"{deployment.ready_replicas}/{deployment.desired_replicas}{asleep}"
+
+
+def idle(deployment: DeploymentDocument, now: float) -> str:
+    """Return in words for how long a deployment has no request, and for how long it keeps its replicas."""
+    left = deployment.keep_alive_left
+    ends = "" if left is None else f"; without one its replicas go in {ceil(left)} s"
+    return f"no request for {age(deployment.idle_since or now, now)}{ends}"
+
+
+def requests(deployment: DeploymentDocument, now: float) -> str:
     """Return in words how many requests there are for a deployment."""
     if not deployment.gateways:
         return "none"
     where = "1 gateway" if deployment.gateways == 1 else f"{deployment.gateways} gateways"
-    wait = deployment.expected_wait
-    held = f"{deployment.held} held" + ("" if wait is None else f" for about {max(1, ceil(wait))} s more")
+    wait, since = deployment.expected_wait, age(deployment.held_since or 0.0, now)
+    held = f"{deployment.held} held"
+    held += f" (some for {since})" if deployment.held and since else ""
+    held += "" if wait is None else f" for about {max(1, ceil(wait))} s more"
     return f"{deployment.in_flight} in flight, {held}, at {where}"
 
 

@@ -24,6 +24,9 @@ SLACK: Final = 1_000
 LONGEST_SENTENCE: Final = 1_000
 """Characters of a sentence; what is longer is cut."""
 
+SHOWN: Final = 8
+"""Entries that are shown of a deployment beside what it is."""
+
 MICRO: Final = 1_000_000
 
 
@@ -110,6 +113,10 @@ class Journal:
                     return JournalPage(tuple(found), True, found[-1].number, older=after < self.kept_after)
                 found.append(self._entries[place])
         return JournalPage(tuple(found), False, self.last, older=after < self.kept_after)
+
+    def about(self, subject: str) -> list[JournalEntry]:
+        """Return the last ``SHOWN`` entries about a deployment that are in memory, in order."""
+        return self._newest(SHOWN, JournalFilter(subject))
 
     def _newest(self, limit: int, wanted: JournalFilter) -> list[JournalEntry]:
         found: list[JournalEntry] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from attrs import evolve
 
@@ -14,10 +14,12 @@ from sllm_actors.serving.picture.deployment_state import DeploymentState
 from sllm_actors.serving.picture.fleet import WORKER
 from sllm_actors.serving.picture.node import KnownNode, Link
 from sllm_actors.serving.picture.picture import Picture
+from sllm_actors.serving.store.records import JournalEntry
 
 from . import lists
 from .cursors import CursorKind, CursorProblem, read_cursor, read_instance_cursor
 from .deployments import deployment_view, listed_instance_view
+from .events import event_views
 from .messages import (
     MAX_LIMIT,
     DescribeCluster,
@@ -49,7 +51,15 @@ class QuestionRefused(Exception):
         self.refusal = refusal
 
 
-def answer(picture: Picture, question: Question, now: float) -> ControlAnswer:
+Entries = Callable[[str], Sequence[JournalEntry]]
+"""Returns the last entries of the journal about a deployment."""
+
+
+def _none(_deployment: str) -> Sequence[JournalEntry]:
+    return ()
+
+
+def answer(picture: Picture, question: Question, now: float, entries: Entries = _none) -> ControlAnswer:
     """Answer a question about the cluster.
 
     It costs what the answer shows; of a list with a filter, what is looked at for one page.
@@ -58,24 +68,26 @@ def answer(picture: Picture, question: Question, now: float) -> ControlAnswer:
         picture: The head's picture; it stays as it is.
         question: One of ``messages``.
         now: Seconds on the head's clock.
+        entries: Knows the journal, for one deployment that is asked about.
 
     Returns:
         ``Done`` with a JSON object; with a JSON list for workers and for instances, as the guide has them.
         ``Refusal``: what is asked about is not there, or the question has a value that is not allowed.
     """
     try:
-        return _answer(picture, question, now)
+        return _answer(picture, question, now, entries)
     except QuestionRefused as refused:
         return refused.refusal
 
 
-def _answer(picture: Picture, question: Question, now: float) -> Done:
+def _answer(picture: Picture, question: Question, now: float, entries: Entries) -> Done:
     match question:
         case DescribeDeployment(name):
             deployment = picture.catalogue.by_id.get(name)
             if deployment is None:
                 raise QuestionRefused(_no_deployment(name))
-            return Done(json_text(deployment_view(picture, deployment, now, whole=True)))
+            view = deployment_view(picture, deployment, now, whole=True)
+            return Done(json_text(evolve(view, events=event_views(entries(name)))))
         case DescribeWorker(name):
             return Done(json_text(worker_view(picture, _worker(picture, name))))
         case DescribeInstance(name):

@@ -8,21 +8,19 @@ import attrs
 
 from sllm_actors.engines.messages import ReplicaReport, ReplicaState
 from sllm_actors.observe.redaction import MASK, is_credential, masked, without_credentials
+from sllm_actors.serving.decisions.scaling import ScalingPolicy
 from sllm_actors.serving.deployment.document import write_document
 from sllm_actors.serving.deployment.spec import DeploymentSpec
 from sllm_actors.serving.picture.deployment import Deployment
-from sllm_actors.serving.picture.deployment_state import DeploymentState, spoken_for
-from sllm_actors.serving.picture.missing import what_is_missing
+from sllm_actors.serving.picture.deployment_state import spoken_for
 from sllm_actors.serving.picture.picture import Picture
 from sllm_actors.serving.picture.replica import KnownReplica, is_crash_loop
 
+from .reasons import detail
 from .rollouts import rollout_view
 from .shapes import DeploymentView, InstanceState, InstanceView, ListedInstanceView
 
 _ORDERED = "ordered from its worker"
-_ASKED = "a worker has been asked to start it"
-
-_SERVING = (DeploymentState.READY, DeploymentState.ASLEEP)
 
 
 def deployment_view(picture: Picture, deployment: Deployment, now: float, *, whole: bool) -> DeploymentView:
@@ -47,20 +45,46 @@ def deployment_view(picture: Picture, deployment: Deployment, now: float, *, who
         generation=deployment.generation,
         status="deleting" if deployment.deleting else "active",
         state=state,
-        detail=_detail(picture, deployment, state, speaker, now),
+        detail=detail(picture, deployment, state, speaker, now, whole=whole),
         rollout=rollout_view(picture, deployment, now),
         ready_replicas=sum(each.state is ReplicaState.READY for each in replicas),
+        asleep_replicas=sum(each.state is ReplicaState.ASLEEP for each in replicas),
         desired_replicas=0 if deployment.deleting else deployment.wanted,
         held=demand.held,
+        held_since=_held_since(picture, deployment),
         in_flight=demand.in_flight,
         gateways=demand.gateways,
+        idle_since=None if deployment.scaler.rest is None else picture.wall(deployment.scaler.rest),
+        keep_alive_left=_keep_alive_left(deployment, now),
         expected_wait=_expected_wait(deployment, replicas, now) if demand.held else None,
+        priority=deployment.spec.priority,
+        pinned=deployment.spec.pinned,
         recovered=deployment.recovered,
         created=deployment.created,
         since=_since(picture, deployment, speaker),
         instances=tuple(instance_view(picture, deployment, each) for each in replicas),
         spec=shown_document(deployment.spec) if whole else None,
     )
+
+
+def _held_since(picture: Picture, deployment: Deployment) -> float | None:
+    since = picture.planner.evictor.held_since(deployment.uid)
+    return None if since is None else picture.wall(since)
+
+
+def _keep_alive_left(deployment: Deployment, now: float) -> float | None:
+    """Return for how many seconds an idle deployment keeps its replicas, if no request comes.
+
+    None: it is in use, or there is nothing that would be given up then.
+    """
+    rest, scaling = deployment.scaler.rest, deployment.spec.scaling
+    policy = ScalingPolicy(
+        keep_alive=scaling.keep_alive, learns=scaling.learn_keep_alive, starts_in=deployment.starts_in
+    )
+    keeps = deployment.scaler.stay(policy).keep
+    if rest is None or keeps < 0 or deployment.wanted <= deployment.needed:
+        return None
+    return round(max(0.0, rest + keeps - now), 1)
 
 
 def _expected_wait(deployment: Deployment, replicas: list[KnownReplica], now: float) -> float | None:
@@ -152,58 +176,3 @@ def _since(picture: Picture, deployment: Deployment, speaker: KnownReplica | Non
     if deployment.wait is not None:
         return picture.wall(deployment.wait.since)
     return deployment.created
-
-
-def _detail(
-    picture: Picture, deployment: Deployment, state: DeploymentState, speaker: KnownReplica | None, now: float
-) -> str:
-    """Return a sentence that explains the state of a deployment, or ""."""
-    if state is DeploymentState.DELETING:
-        left = len(deployment.replicas)
-        return f"{left} of its replicas are still ending" if left else ""
-    if state in _SERVING:
-        return _trouble(picture, deployment, now)
-    if speaker is None:
-        return _why_nowhere(picture, deployment, now)
-    report = speaker.report
-    if report is None:
-        return _ASKED
-    if state is DeploymentState.CRASH_LOOP:
-        stays = "; no other worker has a place for it" if speaker.stays else ""
-        return f"it failed {report.failures} times in a row: {report.reason}{stays}"
-    if state is DeploymentState.FAILED:
-        return report.reason
-    return report.progress or (_ASKED if state is DeploymentState.PENDING else "")
-
-
-def _trouble(picture: Picture, deployment: Deployment, now: float) -> str:
-    """Return what is wrong although a replica serves, as a sentence, or ""."""
-    troubles = []
-    reports = (each.report for each in deployment.replicas.values() if each.report is not None)
-    if looping := [report for report in reports if is_crash_loop(report)]:
-        worst = max(looping, key=lambda report: report.failures)
-        troubles.append(
-            f"{len(looping)} of its replicas fail{'s' if len(looping) == 1 else ''} over and over"
-            f" ({worst.failures} times in a row): {worst.reason}"
-        )
-    if deployment.wait is not None and not deployment.rolling:  # else the rollout says so
-        missing = what_is_missing(deployment, picture.fleet, now)
-        troubles.append(f"not all of its replicas have a place: {missing}")
-    return "; ".join(troubles)
-
-
-def _why_nowhere(picture: Picture, deployment: Deployment, now: float) -> str:
-    if not picture.settling.over:
-        return _unsettled(picture)
-    if deployment.wait is None:
-        return "a worker is being chosen"
-    missing = what_is_missing(deployment, picture.fleet, now)
-    if deployment.wait.overdue:
-        return f"{deployment.why_overdue()}: {missing}; it starts as soon as there is one"
-    return missing
-
-
-def _unsettled(picture: Picture) -> str:
-    missing = len(picture.settling.awaited)
-    who = "1 worker that it knows" if missing == 1 else f"{missing} workers that it knows"
-    return "the head has just started and waits for " + (who if missing else "its workers") + " to report"

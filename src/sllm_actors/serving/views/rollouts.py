@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from sllm_actors.serving.picture.deployment import Deployment
-from sllm_actors.serving.picture.missing import what_is_missing
 from sllm_actors.serving.picture.picture import Picture
 
+from .reasons import what_it_waits_for
 from .shapes import RolloutState, RolloutView
 
 
@@ -32,7 +32,7 @@ def rollout_view(picture: Picture, deployment: Deployment, now: float) -> Rollou
 
 def _what_it_waits_for(picture: Picture, deployment: Deployment, now: float) -> str:
     if deployment.wait is not None:
-        return f"a replica has no place: {what_is_missing(deployment, picture.fleet, now)}"
+        return f"a replica has no place: {what_it_waits_for(picture, deployment, now)}"
     for replica in deployment.replicas.values():
         report = replica.report
         if replica.key.revision == deployment.target and report is not None and not replica.serves:

@@ -116,7 +116,14 @@ class DeploymentView:
         detail: A sentence that explains the state, or what is wrong although it serves; "" for nothing.
         rollout: None while nothing is rolled out and the last revision was not rolled back.
         held: How many requests wait for a replica, at all gateways.
+        asleep_replicas: How many replicas sleep, of those that are wanted or of others.
+        held_since: Since when some request waits without a break; None while none does.
         in_flight: How many requests are under way.
+        idle_since: When the last request ended, or when it was deployed; None while there is one.
+        keep_alive_left: Seconds for which it keeps its replicas if no request comes; None while it is in use,
+            and where they stay in any case.
+        priority: Whose place goes to whom: the higher number first.
+        pinned: Whether its replicas stay though others need their place.
         gateways: How many gateways have such requests.
         expected_wait: Seconds for which requests still wait for a first replica, by what was measured of its
             starts and wakes; None while none waits for that, or nothing was measured.
@@ -124,6 +131,7 @@ class DeploymentView:
         created: When it was deployed.
         since: When its state began.
         spec: Its settings, with secrets masked; None in lists, where it is left out.
+        events: The last entries of the journal about it; as ``spec``.
     """
 
     id: str
@@ -137,16 +145,23 @@ class DeploymentView:
     detail: str
     rollout: RolloutView | None
     ready_replicas: int
+    asleep_replicas: int
     desired_replicas: int
     held: int
+    held_since: float | None
     in_flight: int
     gateways: int
+    idle_since: float | None
+    keep_alive_left: float | None
     expected_wait: float | None
+    priority: int
+    pinned: bool
     recovered: bool
     created: float
     since: float
     instances: tuple[InstanceView, ...]
     spec: dict[str, Any] | None = None
+    events: list[dict[str, Any]] | None = None
 
 
 @frozen
@@ -229,5 +244,5 @@ def json_text(view: DeploymentView | InstanceView | NodeView | WorkerView) -> st
     """Return what is shown as the text of a JSON object."""
     document: dict[str, Any] = _converter.unstructure(view)
     if isinstance(view, DeploymentView) and view.spec is None:
-        del document["spec"]
+        del document["spec"], document["events"]
     return _encode(document)

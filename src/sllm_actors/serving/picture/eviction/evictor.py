@@ -185,6 +185,25 @@ class Evictor:
         self._contenders.pop(uid, None)
         self.claims.drop(uid)
 
+    def held_since(self, uid: str) -> float | None:
+        """Return since when requests of a deployment wait, on the head's clock; None if none does."""
+        known = self._known.get(uid)
+        return None if known is None else known.held_since
+
+    def turn_at(self, deployment: Deployment, now: float) -> float | None:
+        """Return from when on room in use may be drained for a deployment of which nothing serves.
+
+        None: no request waits for it, or nothing that is in use has the room. It costs as much as a choice.
+        """
+        if deployment.uid not in self._contenders or not self._demand.of(deployment.id).held:
+            return None
+        revision, contender = deployment.revisions[deployment.target], self._contender(deployment, now)
+        found = [
+            self._drained(node, need, contender, deployment, now)
+            for node, need in self._places(self._in_use, deployment, revision, now)
+        ]
+        return min((each[0] for each in found if each is not None), default=None)
+
     def next_in_turn(self, now: float) -> list[str]:
         """Return the uids of those that wait and should try now, in turn."""
         if not self._contenders:
