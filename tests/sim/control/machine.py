@@ -80,6 +80,7 @@ class Machine:
         self.cluster = cluster
         self.name = name
         self.gpus = gpus
+        self.slots = gpus + 1
         self.dice = random.Random(f"{cluster.seed}/{name}/machine")
         self.refused: dict[str, str] = {}
         self.dies = 0.0
@@ -93,7 +94,7 @@ class Machine:
     def inventory(self) -> Inventory:
         """Return what this machine has."""
         gpus = tuple(Gpu(f"{self.name}-{number}") for number in range(self.gpus))
-        return Inventory(name=self.name, host=self.name, port=8001, gpus=gpus, cpus=8)
+        return Inventory(name=self.name, host=self.name, port=8001, gpus=gpus, cpus=8, slots=self.slots)
 
     async def inspect(self, question: InspectSource) -> SourceInspected:
         """Say whether an engine could run here."""

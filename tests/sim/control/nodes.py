@@ -217,6 +217,7 @@ class Worker(Node):
             interpreter=str,
             peers=self.transport.peers,
             epoch=KeptEpoch(machine.epoch),
+            slots=machine.slots,
         )
         await self.system.start(ChildSpec(WORKER, lambda: WorkerActor(runtime, self.replicas), name=WORKER))
         self.transport.dial(HEAD, PORT, "head")

@@ -48,6 +48,9 @@ class Promises:
         if taken > machine.gpus:
             keys = ", ".join(_name(each.key) for each in machine.running().values())
             self.violated("P1", f"{machine.name} has {machine.gpus} GPUs, and {taken} are taken: {keys}")
+        if len(machine.running()) > machine.slots:
+            keys = ", ".join(_name(each.key) for each in machine.running().values())
+            self.violated("P1", f"{machine.name} has {machine.slots} slots, and more run: {keys}")
 
     # ---- P3
 
