@@ -11,8 +11,9 @@ from tests.serving.picture.world import World
 from sllm_actors.serving.admission import Inspection, Proposal, admit, propose, propose_update
 from sllm_actors.serving.control import Change
 from sllm_actors.serving.deployment.document import MAX_DOCUMENT, write_document
-from sllm_actors.serving.messages import Deploy, Done, Refusal, UpdateDeployment
+from sllm_actors.serving.messages import Deploy, Done, Gpu, Inventory, Refusal, UpdateDeployment
 from sllm_actors.serving.picture.events import DeploymentAdded, PolicyChanged, RevisionAdded
+from sllm_actors.serving.picture.room.fitting import room_for_model
 
 DOCUMENT = '{"model": "m", "backend": "command", "backend_config": {"command": ["run"]}}'
 OTHER = '{"model": "m", "backend": "command", "backend_config": {"command": ["other"]}}'
@@ -234,3 +235,39 @@ def test_a_refusal_of_all_refuses_and_one_of_a_few_warns() -> None:
     assert json.loads(change.answer.document)["warnings"] == [
         "1 workers were asked, and all refuse it: no such file"
     ]
+
+
+def test_a_model_that_is_larger_than_any_machine_is_accepted_with_a_warning() -> None:
+    here = World()
+    here.worker("w1", gpus=0, memory_total=8_000_000_000)
+    here.worker("w2", gpus=0, memory_total=64_000_000_000, memory_budget=4_000_000_000)
+    made = propose(here.picture, Deploy(DOCUMENT))
+    assert isinstance(made, Proposal)
+
+    def warnings(*, everybody: bool = True, **sizes: int) -> list[str]:
+        said = dict.fromkeys(sizes, "")
+        inspection = Inspection(everybody, len(sizes), said, sizes=sizes)
+        change = admit(here.picture, made, inspection, uid="u", wall=5.0)
+        assert isinstance(change, Change)
+        assert isinstance(change.answer, Done)
+        return list(json.loads(change.answer.document)["warnings"])
+
+    assert warnings(w1=20_000_000_000, w2=20_000_000_000) == [
+        "the model has 20.0 GB, and no worker has so much memory: the largest has 8.0 GB"
+    ]
+    assert warnings(w1=7_000_000_000, w2=7_000_000_000) == []
+    assert warnings(w1=20_000_000_000, gone=20_000_000_000) == []
+    assert warnings(w1=20_000_000_000, everybody=False) == []
+    assert warnings() == []
+
+
+def test_a_model_for_gpus_is_measured_by_their_memory() -> None:
+    here = World()
+    here.worker("w1", gpus=0).inventory = Inventory(
+        name="w1", gpus=tuple(Gpu(str(n), memory_total=n * 10**9) for n in (8, 16, 24))
+    )
+    here.inventory("w1")
+    node = here.picture.fleet.nodes["w1"]
+    assert [room_for_model(node, gpus) for gpus in (0, 1, 2, 9)] == [0, 24 * 10**9, 40 * 10**9, 48 * 10**9]
+    node.inventory = None
+    assert room_for_model(node, 1) == 0

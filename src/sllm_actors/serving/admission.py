@@ -7,6 +7,8 @@ from collections.abc import Mapping
 
 from attrs import field, frozen
 
+from sllm_actors.models.byte_size import shown_bytes
+
 from . import answers, control
 from .control import Change
 from .deployment.changes import differing_keys, is_engine_change, read_patch
@@ -16,6 +18,7 @@ from .deployment.spec import DeploymentSpec
 from .messages import ControlAnswer, Deploy, Refusal, RefusalKind, UpdateDeployment
 from .picture.deployment import Deployment
 from .picture.picture import Picture
+from .picture.room.fitting import room_for_model
 
 SHOWN_REFUSALS = 3
 """How many different reasons of workers are told."""
@@ -51,12 +54,14 @@ class Inspection:
         asked: How many were asked.
         said: Of each one that answered, by node: "" if it could run it, else the reason.
         typed: As in ``Proposal``.
+        sizes: The bytes of the model's files, by the workers that know them.
     """
 
     everybody: bool
     asked: int
     said: Mapping[str, str]
     typed: Mapping[str, str] = field(factory=dict)
+    sizes: Mapping[str, int] = field(factory=dict)
 
     @property
     def refused(self) -> str:
@@ -135,6 +140,8 @@ def admit(
     warnings = proposal.warnings
     if refused:
         warnings = [*warnings, f"{inspection.asked} workers were asked, and all refuse it: {refused}"]
+    if large := _too_large(picture, proposal.spec, inspection):
+        warnings = [*warnings, large]
     if not proposal.update:
         return control.add(picture, proposal.spec, uid, wall, warnings)
     known = picture.catalogue.by_id.get(proposal.spec.id)
@@ -143,6 +150,22 @@ def admit(
     return control.update(
         picture, known, proposal.spec, wall, warnings, allow_downtime=proposal.allow_downtime
     )
+
+
+def _too_large(picture: Picture, spec: DeploymentSpec, inspection: Inspection) -> str:
+    """Return a sentence if no worker has as much memory as the model has bytes; "" if one has."""
+    rooms = []
+    for node, size in inspection.sizes.items():
+        known = picture.fleet.nodes.get(node)
+        room = 0 if known is None else room_for_model(known, spec.gpus_on(known.gpus))
+        if not room or room >= size:
+            return ""
+        rooms.append(room)
+    if not rooms or not inspection.everybody:
+        return ""
+    size, room = max(inspection.sizes.values()), max(rooms)
+    largest = f"the largest has {shown_bytes(room)}"
+    return f"the model has {shown_bytes(size)}, and no worker has so much memory: {largest}"
 
 
 def _taken(picture: Picture, spec: DeploymentSpec) -> Refusal | None:

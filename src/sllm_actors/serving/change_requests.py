@@ -162,7 +162,9 @@ class ChangeRequests:
         if proposal.new_engine:
             workers, everybody = whom_to_ask(self._picture.fleet)
         said = await ask_workers(self._context.system, workers, proposal.spec)
-        inspection = Inspection(everybody, len(workers), said, proposal.typed)
+        problems = {node: each.problem for node, each in said.items()}
+        sizes = {node: each.size for node, each in said.items() if each.size is not None}
+        inspection = Inspection(everybody, len(workers), problems, proposal.typed, sizes)
         self._context.after(0.0, Inspected(proposal, inspection, reply))
 
     def _change(self, change: Change | ControlAnswer) -> ControlAnswer | None:

@@ -38,7 +38,7 @@ def whom_to_ask(fleet: Fleet) -> tuple[dict[str, int], bool]:
 
 async def ask_workers(
     system: ActorSystem, workers: Mapping[str, int], spec: DeploymentSpec
-) -> dict[str, str]:
+) -> dict[str, SourceInspected]:
     """Ask workers whether they could run a deployment, all at once: so a mistake is told to its author.
 
     Args:
@@ -47,9 +47,9 @@ async def ask_workers(
         spec: What they are asked about.
 
     Returns:
-        Of each worker that answered in time: "" if it could run it, else a sentence that says why not.
+        What each worker has answered that did so in time.
     """
-    said: dict[str, str] = {}
+    said: dict[str, SourceInspected] = {}
 
     async def ask(node: str, gpus: int) -> None:
         question = InspectSource(
@@ -61,7 +61,7 @@ async def ask_workers(
             log.warning("worker.not_inspected", node=node, deployment=spec.id, error=str(error))
             return
         if isinstance(answer, SourceInspected):
-            said[node] = answer.problem
+            said[node] = answer
 
     async with anyio.create_task_group() as asking:
         for node, gpus in workers.items():

@@ -28,3 +28,18 @@ def fits_without(node: KnownNode, need: Need, replicas: Iterable[KnownReplica]) 
     left = [replica for key, replica in node.replicas.items() if key not in gone]
     left += [claim.replica for claim in node.claims.values()]
     return room_left(node.inventory, left).fits(need)
+
+
+def room_for_model(node: KnownNode, gpus: int) -> int:
+    """Return how many bytes a model can have on a worker that were empty; 0 where that is not known.
+
+    Args:
+        node: The worker.
+        gpus: How many of its GPUs a replica takes; 0 for the machine's memory.
+    """
+    if node.inventory is None:
+        return 0
+    if not gpus:
+        return node.inventory.memory_budget or node.inventory.memory_total
+    sizes = sorted((gpu.memory_total for gpu in node.inventory.gpus), reverse=True)
+    return sum(sizes[:gpus])
