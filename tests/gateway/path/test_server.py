@@ -10,6 +10,7 @@ import anyio
 import httpx2
 import pytest
 
+from sllm_actors.gateway.path.clients import asgi_request
 from sllm_actors.gateway.path.server import HttpServer
 
 pytestmark = pytest.mark.anyio
@@ -119,3 +120,54 @@ async def test_one_connection_over_the_bound_hears_why_and_those_beyond_are_clos
                 while (await http.get(url)).status_code == 503:  # noqa: ASYNC110 - another's sockets
                     await anyio.sleep(0.05)
         shutdown.set()
+
+
+async def test_a_client_that_never_reads_is_cut_off_and_its_application_hears_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(asgi_request, "UNREAD_SECONDS", 0.2)
+    shutdown, over, heard = anyio.Event(), anyio.Event(), list[Any]()
+
+    async def endless(_: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        async with anyio.create_task_group() as tasks:
+
+            async def listen() -> None:
+                heard.append(await receive())
+                over.set()
+                tasks.cancel_scope.cancel()
+
+            tasks.start_soon(listen)
+            while True:
+                await send({"type": "http.response.body", "body": bytes(2**20), "more_body": True})
+                await anyio.lowlevel.checkpoint()
+
+    listener, _ = bound()
+    with anyio.fail_after(30):
+        async with anyio.create_task_group() as server:
+            server.start_soon(lambda: HttpServer(endless).serve(listener, shutdown=shutdown, grace=10))
+            async with await anyio.connect_tcp("127.0.0.1", listener.getsockname()[1]) as client:
+                await client.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+                await over.wait()
+            shutdown.set()
+    assert heard == [{"type": "http.disconnect"}]
+
+
+@pytest.mark.parametrize("line", [b"no header\r\n\r\n", b"x: " + bytes(100_000)], ids=["400", "431"])
+async def test_a_client_that_is_still_sending_gets_its_refusal_and_no_reset(line: bytes) -> None:
+    shutdown = anyio.Event()
+    listener, _ = bound()
+    with anyio.fail_after(30):
+        async with anyio.create_task_group() as server:
+            server.start_soon(lambda: HttpServer(SlowApp()).serve(listener, shutdown=shutdown, grace=10))
+            async with await anyio.connect_tcp("127.0.0.1", listener.getsockname()[1]) as client:
+                await client.send(b"GET / HTTP/1.1\r\nHost: h\r\n" + line.replace(b"\0", b"x"))
+                answer = await client.receive()
+                for _ in range(50):
+                    await client.send(bytes(100_000))
+                async for piece in client:
+                    answer += piece
+            shutdown.set()
+    assert answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 431 "))
+    assert b"\r\nconnection: close\r\n" in answer

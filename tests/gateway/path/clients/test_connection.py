@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Callable
 
 import pytest
 from attrs import define, field
 from tests.gateway.path.wire import Wire, one_by_one
 
-from sllm_actors.gateway.path.clients.connection import LINGER_BYTES, ClientConnection
+from sllm_actors.gateway.path.clients.connection import ClientConnection
 from sllm_actors.gateway.path.clients.request_head import RequestHead
 from sllm_actors.gateway.path.clients.response import Http1Response
+from sllm_actors.gateway.path.clients.unserved import LINGER_BYTES
 from sllm_actors.http_server.bounds import LARGEST_HEAD
 
 pytestmark = pytest.mark.anyio
@@ -130,91 +130,6 @@ async def test_a_request_is_the_same_however_its_bytes_come(request_: bytes) -> 
         assert not wire.is_closing()
 
 
-def without_what_differs(wire: Wire) -> bytes:
-    return re.sub(rb"\r\n(x-request-id|date): [^\r]+", b"", wire.written)
-
-
-OTHER_LENGTH = POST.replace(b": 5\r\n\r\nhello", b": 11\r\n\r\nhello again")
-
-
-@pytest.mark.parametrize("before", [POST, H2C, CHUNKED], ids=["length", "h2c", "chunked"])
-@pytest.mark.parametrize(
-    "after",
-    [
-        POST,
-        OTHER_LENGTH,
-        POST.replace(b"Host: here", b"Host: there"),
-        POST.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"),
-        b"\r\n" + POST,
-        H2C,
-        CHUNKED,
-    ],
-    ids=["the same", "longer", "other host", "last", "blank line", "h2c", "chunked"],
-)
-async def test_a_request_is_the_same_whatever_came_before_it(before: bytes, after: bytes) -> None:
-    _, alone, alone_server = fed(after)
-    (fresh,) = alone_server.requests
-    fresh.answer()
-    cuts = [[after[:at], after[at:]] for at in range(1, len(after))]
-    more = [] if b"close" in after else [[after + b"GET"]]
-    for pieces in (*cuts, one_by_one(after), [after], *more):
-        connection, wire, server = fed(before)
-        server.requests[0].answer()
-        del wire.written[:]
-        for piece in pieces:
-            connection.data_received(piece)
-        _, handler = server.requests
-        handler.answer()
-        assert (handler.data, handler.heard) == (fresh.data, ["whole"]), pieces
-        for name in ("method", "path", "query", "headers", "named", "length", "destination"):
-            assert getattr(handler.head, name) == getattr(fresh.head, name), pieces
-        assert handler.head.lines_for_engine() == fresh.head.lines_for_engine()
-        assert handler.head.id not in (fresh.head.id, server.requests[0].head.id)
-        assert without_what_differs(wire) == without_what_differs(alone)
-        assert wire.is_closing() is alone.is_closing()
-
-
-async def test_a_repeated_request_may_be_followed_and_refused_like_any_other() -> None:
-    connection, wire, server = fed(POST)
-    server.requests[0].answer()
-    connection.data_received(OTHER_LENGTH + CHUNKED)
-    assert [each.data for each in server.requests] == [b"hello", b"hello again"]
-    server.requests[1].answer()
-    await turns()
-    server.requests[2].answer()
-    assert (server.requests[2].data, wire.is_closing()) == (b"hello", False)
-    connection.data_received(POST)
-    server.requests[3].answer()
-    server.on_head = lambda handler: handler.answer()
-    connection.data_received(OTHER_LENGTH[:-5])
-    assert (wire.ended, wire.is_closing()) == (True, False)
-    connection.data_received(OTHER_LENGTH[-5:])
-    assert wire.is_closing()
-
-
-async def test_an_id_that_a_client_repeats_stays_its_own() -> None:
-    request = POST.replace(b"Host", b"X-Request-Id: mine\r\nHost")
-    connection, _, server = fed(request)
-    server.requests[0].answer()
-    connection.data_received(request)
-    assert [each.head.id for each in server.requests] == ["mine", "mine"]
-
-
-@pytest.mark.allow_blocking  # see below: it is logged
-async def test_a_repeated_request_over_which_our_own_code_stumbles_is_answered_with_500() -> None:
-    connection, wire, server = fed(POST)
-    server.requests[0].answer()
-    del wire.written[:]
-
-    def stumble(_: Handler) -> None:
-        raise ZeroDivisionError
-
-    server.on_head = stumble
-    connection.data_received(POST)
-    assert wire.written.startswith(b"HTTP/1.1 500 ")
-    assert wire.is_closing()
-
-
 async def test_the_parts_of_a_target_are_told_apart() -> None:
     for target, path, query in [
         (b"/v1/a?b=c?d", b"/v1/a", b"b=c?d"),
@@ -295,6 +210,12 @@ async def test_100_continue_is_said_once_the_request_is_wanted() -> None:
     assert wire.written.startswith(b"HTTP/1.1 413 ")
     assert b"\r\nconnection: close\r\n" in wire.written
     assert wire.is_closing()
+
+
+async def test_a_client_of_http_1_0_is_not_told_to_continue() -> None:
+    _, wire, server = fed(b"POST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\nhello")
+    assert not wire.written
+    assert server.requests[0].data == b"hello"
 
 
 async def test_the_rest_of_a_refused_body_is_read_and_dropped_until_it_has_come() -> None:
@@ -378,6 +299,16 @@ async def test_a_response_without_a_body_has_none_of_any_framing(status: int) ->
         assert not wire.is_closing()
 
 
+def drops_the_rest(connection: ClientConnection, wire: Wire) -> None:
+    """The client has its answer, and loses it to no reset, whatever it still sends."""
+    assert (wire.ended, wire.is_closing()) == (True, False)
+    for _ in range(4):
+        connection.data_received(POST)
+    assert not wire.is_closing()
+    connection.data_received(bytes(LINGER_BYTES))
+    assert wire.aborted, "there is a bound"
+
+
 @pytest.mark.parametrize("size", [100, 100_000], ids=["pieces", "at once"])
 @pytest.mark.parametrize("end", [b"", b"\r\n\r\n"], ids=["endless", "whole"])
 async def test_a_head_that_is_too_large_is_refused_however_it_comes(size: int, end: bytes) -> None:
@@ -388,8 +319,8 @@ async def test_a_head_that_is_too_large_is_refused_however_it_comes(size: int, e
         if not wire.is_closing():
             connection.data_received(data[at : at + size])
     assert wire.written.startswith(b"HTTP/1.1 431 ")
+    drops_the_rest(connection, wire)
     assert wire.written.count(b"HTTP/1.1 ") == 1
-    assert wire.is_closing()
     assert server.requests == []
 
 
@@ -432,7 +363,8 @@ async def test_what_is_not_http_is_answered_with_400(data: bytes) -> None:
             if not wire.is_closing():
                 connection.data_received(piece)
         assert wire.written.startswith(b"HTTP/1.1 400 Bad Request\r\n"), pieces
-        assert wire.is_closing()
+        drops_the_rest(connection, wire)
+        assert wire.written.count(b"HTTP/1.1 400 ") == 1
         assert server.requests == []
 
 
@@ -458,9 +390,9 @@ async def test_a_mistake_of_a_handler_is_no_fault_of_the_client() -> None:
     assert server.requests[0].heard == ["whole", "left"]
     assert wire.written.startswith(b"HTTP/1.1 500 ")
     assert wire.is_closing()
-    _, wire, _ = fed(POST, on_head=stumble)
+    connection, wire, _ = fed(POST, on_head=stumble)
     assert wire.written.startswith(b"HTTP/1.1 500 ")
-    assert wire.is_closing()
+    drops_the_rest(connection, wire)
     _, wire, server = fed(POST, on_end=stumble_midway)
     assert server.requests[0].heard == ["whole", "left"]
     assert wire.aborted

@@ -26,6 +26,9 @@ ASGI = Callable[[Scope, Receive, Send], Awaitable[None]]
 HELD = 64 * 2**10
 """Bytes of a body that the application has not read yet; then no more is read from the client."""
 
+UNREAD_SECONDS = 600.0
+"""How long a client may read nothing of its response: then its connection is closed."""
+
 
 class Flow(Protocol):
     """The client's connection.
@@ -143,18 +146,24 @@ class AsgiRequest:
         if more:
             if data:
                 response.write(data)
-            while self._paused and not self._left:
-                await self._wait()
+            with anyio.move_on_after(UNREAD_SECONDS) as patience:
+                while self._paused and not self._left:
+                    await self._wait()
+            if patience.cancelled_caught:
+                log.warning("request.cut_off", request_id=self._head.id, reason="the client does not read")
+                response.cut_off()
+                self._wake()
         else:
             response.end(data)
             self._wake()
 
     async def _wait(self) -> None:
-        self._changed = anyio.Event()
         await self._changed.wait()
 
     def _wake(self) -> None:
-        self._changed.set()
+        """Let both go on that may wait: whoever receives, and whoever sends."""
+        changed, self._changed = self._changed, anyio.Event()
+        changed.set()
 
     # ---- RequestHandler
 

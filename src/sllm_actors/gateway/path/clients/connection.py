@@ -9,7 +9,6 @@ from typing import NamedTuple, Protocol
 
 import httptools
 import structlog
-from attrs import define, field
 
 from sllm_actors.api_error import ApiError
 from sllm_actors.gateway import errors
@@ -22,9 +21,7 @@ from .handler import RequestHandler
 from .http1 import CONTINUE
 from .request_head import RequestHead, new_request_id
 from .response import Http1Response
-
-LINGER_BYTES = 64 * 2**20
-"""How much of the rest of a refused body is read and dropped."""
+from .unserved import LINGER_BYTES, Unwanted, WaitingRequest
 
 log = structlog.get_logger()
 
@@ -59,51 +56,6 @@ class _Request(NamedTuple):
     head: RequestHead
     version: str
     keep_alive: bool
-
-
-@define
-class _Waiting:
-    """A request that a client has sent before it has the whole response to the one before it."""
-
-    head: RequestHead
-    response: Http1Response
-    _handler: RequestHandler | None = None
-    _parts: list[bytes] = field(factory=list)
-    _whole: bool = False
-
-    def body(self, data: bytes) -> None:
-        if self._handler is None:
-            self._parts.append(data)
-        else:
-            self._handler.body(data)
-
-    def body_ended(self) -> None:
-        self._whole = True
-        if self._handler is not None:
-            self._handler.body_ended()
-
-    def start(self, handler: RequestHandler) -> None:
-        self._handler = handler
-        for part in self._parts:
-            handler.body(part)
-        if self._whole:
-            handler.body_ended()
-
-
-@define
-class _Rest:
-    """The rest of a body that nobody wants."""
-
-    connection: ClientConnection
-    size: int = 0
-
-    def body(self, data: bytes) -> None:
-        self.size += len(data)
-        if self.size > LINGER_BYTES:
-            self.connection.cut_off()
-
-    def body_ended(self) -> None:
-        self.connection.close()
 
 
 class ClientConnection(asyncio.Protocol):
@@ -150,8 +102,8 @@ class ClientConnection(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._handler: RequestHandler | None = None
         self._response: Http1Response | None = None
-        self._sink: RequestHandler | _Waiting | _Rest | None = None
-        self._queue: deque[_Waiting] = deque()
+        self._sink: RequestHandler | WaitingRequest | Unwanted | None = None
+        self._queue: deque[WaitingRequest] = deque()
         self._headers: Headers = []
         self._url = b""
         self._unused = self._unread = self._came = self._left = 0
@@ -259,7 +211,7 @@ class ClientConnection(asyncio.Protocol):
         keep_alive = request.keep_alive and not self._server.stopping
         response = Http1Response(self, head.id, head.method, request.version, keep_alive=keep_alive)
         if self._handler is not None:
-            waiting = _Waiting(head, response)
+            waiting = WaitingRequest(head, response)
             self._queue.append(waiting)
             self._sink = waiting
             self.pause_reading()
@@ -390,7 +342,7 @@ class ClientConnection(asyncio.Protocol):
         return data[len(piece) :]
 
     def _begin(self, head: RequestHead, response: Http1Response) -> RequestHandler:
-        self._expects = b"expect" in head.named
+        self._expects = b"expect" in head.named and response.version != "1.0"  # RFC 9110, 10.1.1
         self._response = response
         handler = self._server.handle(head, response, self)
         if not response.ended:
@@ -443,7 +395,7 @@ class ClientConnection(asyncio.Protocol):
             self._refuse(errors.internal(), self._response)
 
     def _refuse(self, error: ApiError, response: Http1Response | None = None) -> None:
-        """Answer what cannot be read as a request, and close the connection.
+        """Answer what cannot be read as a request, and close the connection; what still comes is dropped.
 
         Args:
             error: Why it cannot be.
@@ -455,7 +407,11 @@ class ClientConnection(asyncio.Protocol):
             if response is None or response.begun:  # the client's own fault cuts off its response
                 self._transport.abort()
                 return
-        self._whole = True
+        self._whole = self._whole and response is not None
+        if not self._whole:
+            self._left = 2 * LINGER_BYTES  # the parser cannot go on: all that comes is taken for a body
+            self._queue.clear()
+        self._expects = False
         if response is None or response.begun:
             response = Http1Response(self, new_request_id(), "GET", "1.1", keep_alive=False)
         response.keep_alive = False
@@ -466,7 +422,7 @@ class ClientConnection(asyncio.Protocol):
         if self._expects:
             self.close()  # the client sends nothing before it has an answer
             return
-        self._sink = _Rest(self)
+        self._sink = Unwanted(self)
         if self._transport.can_write_eof():
             self._transport.write_eof()
         asyncio.get_running_loop().call_later(LINGER_SECONDS, self._transport.abort)

@@ -39,6 +39,7 @@ class Http1Response:
         keep_alive: Whether the connection may be kept for another request.
 
     Attributes:
+        version: As above.
         keep_alive: As above; it may be changed until the response begins.
         added: Headers that are added to those of whoever answers.
     """
@@ -48,11 +49,11 @@ class Http1Response:
         "_connection",
         "_request_id",
         "_silent",
-        "_version",
         "added",
         "begun",
         "ended",
         "keep_alive",
+        "version",
     )
 
     def __init__(
@@ -62,7 +63,7 @@ class Http1Response:
         self.added: Headers = []
         self._connection = connection
         self._request_id = request_id
-        self._version = version
+        self.version = version
         self.keep_alive = keep_alive
         self._silent = method == "HEAD"
         self._chunked = False
@@ -110,7 +111,7 @@ class Http1Response:
             self._silent = True
         elif length is not None:
             framing += b"content-length: %d\r\n" % length
-        elif self._version == "1.1":
+        elif self.version == "1.1":
             self._chunked = not self._silent
             framing += b"transfer-encoding: chunked\r\n"
         else:
@@ -118,7 +119,7 @@ class Http1Response:
         if not (self.keep_alive and self._connection.request_is_whole()):
             self.keep_alive = False
             framing += b"connection: close\r\n"
-        elif self._version == "1.0":
+        elif self.version == "1.0":
             framing += b"connection: keep-alive\r\n"
         return response_head(status, headers + self.added if self.added else headers, framing)
 
