@@ -8,6 +8,7 @@ import pytest
 from attrs import evolve
 
 from sllm_actors.serving.picture.audit import Audit
+from sllm_actors.serving.picture.room.claim import Claim
 from sllm_actors.serving.picture.room.need import Free, Need
 
 from .world import World, count
@@ -98,7 +99,29 @@ def uncounted(world: World) -> None:
     world.picture.states.forget("uid-1")
 
 
-BROKEN = [used, room, missing_room, up, order, extra_order, node_key, unowned, revision, by_id, ids]
+def claim(uid: str) -> Breaks:
+    def broken(world: World) -> None:
+        (replica, *_) = world.picture.fleet.nodes["a"].replicas.values()
+        world.picture.planner.evictor.claims.add(Claim(uid, replica, (), 1.0))
+
+    return broken
+
+
+BROKEN = [
+    claim("uid-1"),
+    claim("nobody"),
+    used,
+    room,
+    missing_room,
+    up,
+    order,
+    extra_order,
+    node_key,
+    unowned,
+    revision,
+    by_id,
+    ids,
+]
 BROKEN += [waits, queued, route, record, state, uncounted]
 
 

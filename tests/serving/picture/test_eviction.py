@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from sllm_actors.engines.messages import ReplicaState
 from sllm_actors.serving.decisions.swapping import QUANTUM, STALENESS
@@ -80,6 +81,40 @@ def test_what_is_pinned_and_the_minimum_never_go(kept: dict[str, Any]) -> None:
     world.want(asked.id, held=1)
     world.wait(600)
     assert runs(world) == ["m"]
+
+
+def test_idle_ones_go_for_a_minimum_that_nobody_asks_for() -> None:
+    world = World()
+    (idle,) = shared(world, "m")
+    use(world, idle)
+    world.deploy("n", **scaled(1))
+    assert runs(world) == ["n"]
+
+
+def test_nothing_that_runs_is_enough_for_what_is_too_large() -> None:
+    world = World()
+    (busy,) = shared(world, "m")
+    large = world.deploy("large", **{**scaled(), "num_gpus": 2})
+    world.want(busy.id, held=1)
+    world.ready()
+    world.want(busy.id, in_flight=1)
+    world.want(large.id, held=1)
+    world.wait(60)
+    assert runs(world) == ["m"]
+
+
+def test_of_what_had_its_turn_no_more_goes_than_is_needed() -> None:
+    world = World()
+    small, other, third = shared(world, "m", "n", "o", gpus=3)
+    large = world.deploy("large", **{**scaled(), "num_gpus": 2})
+    for deployment in (small, other, third):
+        world.want(deployment.id, held=1)
+        world.ready()
+        world.want(deployment.id, in_flight=1)
+    world.want(large.id, held=1)
+    world.wait(QUANTUM + 1)
+    assert len(runs(world)) == 2
+    assert "large" in runs(world)
 
 
 def test_nobody_goes_for_what_nobody_asks_for() -> None:
@@ -219,3 +254,155 @@ def test_what_fails_again_and_again_has_no_right_to_its_room() -> None:
     world.say("a", key, ReplicaState.FAILED, failures=3, reason="no")
     world.want(asked.id, held=1)
     assert runs(world) == ["n"]
+
+
+def test_a_worker_without_the_label_gives_no_room() -> None:
+    world = World()
+    idle, asked = shared(world, "m", "n", node_selector={"kind": "large"})
+    world.machines["a"].inventory = evolve(world.machines["a"].inventory, labels={"kind": "large"})
+    world.inventory("a")
+    use(world, idle)
+    other = world.deploy("o", **scaled(), node_selector={"kind": "small"})
+    world.want(other.id, held=1)
+    assert runs(world) == ["m"]
+    world.want(asked.id, held=1)
+    assert runs(world) == ["n"]
+
+
+def test_room_is_kept_on_no_worker_that_is_lost() -> None:
+    world = World()
+    idle, asked = shared(world, "m", "n")
+    use(world, idle)
+    world.machines["a"].slow = True
+    world.want(asked.id, held=1)
+    claims = world.picture.planner.evictor.claims
+    assert [claim.node for claim in claims] == ["a"]
+    world.worker("b", gpus=1)
+    assert (runs(world, "b"), len(claims)) == (["n"], 0), "it takes what is free sooner"
+    other = world.deploy("o", **scaled())
+    world.want(other.id, held=1)
+    world.unlink("a")
+    assert len(claims) == 0
+
+
+def test_room_that_is_kept_goes_with_its_deployment() -> None:
+    world = World()
+    idle, asked = shared(world, "m", "n")
+    use(world, idle)
+    world.machines["a"].slow = True
+    world.want(asked.id, held=1)
+    world.delete(asked)
+    assert len(world.picture.planner.evictor.claims) == 0
+    world.delete(idle)
+    world.end("a")
+    assert world.audit() == []
+
+
+def test_what_declines_to_go_since_it_is_busy_stays_and_another_one_goes() -> None:
+    world = World()
+    first, second, asked = shared(world, "m", "n", "o", gpus=2)
+    use(world, first, 1)
+    use(world, second, 5)
+    world.machines["a"].slow = True
+    world.want(asked.id, held=1)
+    (key,) = (key for key, each in world.machines["a"].orders.items() if each.run is None)
+    assert key.deployment == first.id
+    world.want(first.id, in_flight=1)
+    world.say("a", key, ReplicaState.READY, declined=1)
+    stopped = [each.deployment for each, order in world.machines["a"].orders.items() if order.run is None]
+    assert stopped == [second.id]
+    world.end("a")
+    assert runs(world) == ["m", "o"]
+
+
+def test_nobody_goes_while_the_head_doubts_what_it_knows_of_its_workers() -> None:
+    world = World()
+    idle, asked = shared(world, "m", "n")
+    for name in ("b", "c"):
+        world.worker(name, gpus=0)
+    use(world, idle)
+    for name in ("b", "c"):
+        world.unlink(name)
+    world.want(asked.id, held=1)
+    assert runs(world) == ["m"]
+
+
+def test_the_worker_whose_replicas_are_worth_least_gives_the_room() -> None:
+    world = World()
+    dear, cheap, asked = shared(world, "m", "n", "o")
+    use(world, dear, 9)
+    world.worker("b", gpus=1)
+    use(world, cheap, 1)
+    world.worker("c", gpus=0)
+    world.want(asked.id, held=1)
+    assert (runs(world, "a"), runs(world, "b")) == (["m"], ["o"])
+
+
+def test_idle_and_busy_replicas_go_together_where_one_is_not_enough() -> None:
+    world = World()
+    idle, busy = shared(world, "m", "n", gpus=2)
+    large = world.deploy("large", **{**scaled(), "num_gpus": 2})
+    use(world, idle)
+    world.want(busy.id, held=1)
+    world.ready()
+    world.want(busy.id, in_flight=1)
+    world.want(large.id, held=1)
+    assert runs(world) == ["m", "n"]
+    world.wait(QUANTUM + 1)
+    assert runs(world) == ["large"]
+
+
+def test_one_that_came_first_lets_another_pass_that_is_due_before_it() -> None:
+    world = World()
+    busy, low = shared(world, "m", "low")
+    few, many = (world.deploy(name, **scaled()) for name in ("few", "many"))
+    world.update(low, **scaled(), priority=-1)
+    world.want(busy.id, held=1)
+    world.ready()
+    world.want(busy.id, in_flight=1)
+    for deployment, held in ((low, 99), (few, 1), (many, 50)):
+        world.want(deployment.id, held=held)
+    world.wait(QUANTUM + 2)
+    assert runs(world) == ["many"]
+
+
+def test_two_that_are_due_at_one_time_get_a_place_each() -> None:
+    world = World()
+    busy = shared(world, "m", "n", gpus=2)
+    asked = [world.deploy(name, **scaled()) for name in ("o", "p")]
+    for deployment in busy:
+        world.want(deployment.id, held=1)
+    world.ready()
+    for deployment in busy:
+        world.want(deployment.id, in_flight=1)
+    for deployment in asked:
+        world.want(deployment.id, held=1)
+        world.want(deployment.id, held=2)
+    world.wait(QUANTUM + 3)
+    assert runs(world) == ["o", "p"]
+
+
+def test_room_is_kept_no_longer_on_a_worker_that_cannot_run_what_it_was_made_for() -> None:
+    world = World()
+    idle, asked = shared(world, "m", "n")
+    use(world, idle)
+    world.machines["a"].slow = True
+    world.want(asked.id, held=1)
+    fleet = world.picture.fleet
+    fleet.reject(fleet.nodes["a"], (asked.uid, 1), "it has no such engine", world.now, world.now + 600)
+    world.end("a")
+    assert len(world.picture.planner.evictor.claims) == 0
+    assert runs(world) == []
+
+
+def test_an_idle_one_stays_where_the_busy_one_has_to_go_anyway() -> None:
+    world = World()
+    (idle,) = shared(world, "m", gpus=3)
+    busy, asked = (world.deploy(name, **{**scaled(), "num_gpus": 2}) for name in ("n", "o"))
+    use(world, idle)
+    world.want(busy.id, held=1)
+    world.ready()
+    world.want(busy.id, in_flight=1)
+    world.want(asked.id, held=1)
+    world.wait(QUANTUM + 1)
+    assert runs(world) == ["m", "o"]

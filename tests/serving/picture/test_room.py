@@ -15,9 +15,10 @@ from sllm_actors.models.eviction import CachedModel
 from sllm_actors.serving.messages import Inventory
 from sllm_actors.serving.picture.indices.queues import WaitingQueues
 from sllm_actors.serving.picture.indices.room import FEW, RoomIndex
+from sllm_actors.serving.picture.node import KnownNode
 from sllm_actors.serving.picture.room import peaks
 from sllm_actors.serving.picture.room.fitting import fits_without
-from sllm_actors.serving.picture.room.need import NOTHING, Free, Need
+from sllm_actors.serving.picture.room.need import NOTHING, Free, Need, share_of
 from sllm_actors.serving.picture.room.peaks import Peaks
 from sllm_actors.serving.picture.room.placing import COMPARED
 
@@ -299,3 +300,17 @@ def test_a_need_that_hardly_changes_keeps_its_place_in_the_queue() -> None:
     assert list(queues.for_room(Free(memory=130, slots=1), lambda _: True)) == ["a"]
     queues.add("a", Need(memory=1000, slots=1))
     assert list(queues.for_room(Free(memory=130, slots=1), lambda _: True)) == ["b"]
+
+
+def test_nothing_fits_on_a_worker_that_has_not_said_what_it_has() -> None:
+    assert not fits_without(KnownNode("a", "worker", 0.0), Need(), ())
+
+
+def test_a_share_of_a_worker_is_that_of_what_is_taken_most_of() -> None:
+    free = Free(4, 1000, 2, (80, 80, 80, 80))
+    assert share_of(Need(gpus=1), free) == 0.25
+    assert share_of(Need(gpus=1, gpu_memory=40), free) == 0.125
+    assert share_of(Need(gpus=1, memory=900), free) == 0.9
+    assert share_of(Need(slots=1), free) == 0.5
+    assert share_of(Need(gpus=8), free) == 1.0
+    assert share_of(Need(memory=5, slots=1), Free()) == 0.001

@@ -24,10 +24,6 @@ class Evictable:
         self._replicas: dict[Place, KnownReplica] = {}
         self._by_node: dict[str, dict[Place, None]] = {}
 
-    def __len__(self) -> int:
-        """Return how many there are."""
-        return len(self._rank_of)
-
     def __contains__(self, replica: KnownReplica) -> bool:
         """Return whether a replica is in it."""
         return self._replicas.get((replica.node, replica.key)) is replica

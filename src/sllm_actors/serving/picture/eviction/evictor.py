@@ -73,6 +73,9 @@ class _Known:
     in_use: dict[Place, KnownReplica] = field(factory=dict)
 
 
+_NOTHING = _Known()  # of a deployment that is not known
+
+
 class Evictor:
     """Chooses what goes. It orders nothing, and keeps no claims: the planner does.
 
@@ -85,12 +88,7 @@ class Evictor:
         claims: The room that is kept for deployments.
     """
 
-    def __init__(
-        self,
-        fleet: Fleet,
-        demand: DemandTable,
-        costs: StartCosts,
-    ) -> None:
+    def __init__(self, fleet: Fleet, demand: DemandTable, costs: StartCosts) -> None:
         self._fleet = fleet
         self._demand = demand
         self._costs = costs
@@ -138,21 +136,14 @@ class Evictor:
         return not (idle.keys() <= before.keys() and in_use.keys() <= used_before.keys())
 
     def forget(self, uid: str) -> None:
-        """Forget a deployment that is gone, or wants no room."""
-        known = self._known.pop(uid, None)
-        if known is not None:
-            for replica in known.idle.values():
-                self._idle.remove(replica)
-            for replica in known.in_use.values():
-                self._in_use.remove(replica)
+        """Forget a deployment that is gone, as are all of its replicas."""
+        self._known.pop(uid, None)
         self.withdraw(uid)
 
     def gone(self, replica: KnownReplica) -> None:
         """Take note that a replica is not on its worker any more."""
-        known, place = self._known.get(replica.key.uid), (replica.node, replica.key)
+        known, place = self._known.get(replica.key.uid, _NOTHING), (replica.node, replica.key)
         self._late.discard(place)
-        if known is None:
-            return
         if known.idle.get(place) is replica:
             self._idle.remove(known.idle.pop(place))
         if known.in_use.get(place) is replica:
@@ -162,14 +153,10 @@ class Evictor:
         """Keep room for a deployment no longer: what was to go for it is not gone in time."""
         claim = self.claims.drop(uid)
         for replica in claim.going if claim is not None else ():
-            if (
-                replica.ordered is Told.STOP
-                and self._fleet.nodes[replica.node].replicas.get(replica.key) is replica
-            ):
+            node = self._fleet.nodes[replica.node]
+            if replica.ordered is Told.STOP and node.replicas.get(replica.key) is replica:
+                self.gone(replica)
                 self._late.add((replica.node, replica.key))
-                known = self._known.get(replica.key.uid)
-                if known is not None and known.idle.pop((replica.node, replica.key), None) is not None:
-                    self._idle.remove(replica)
 
     def claimants(self, node: str) -> list[str]:
         """Return the uids of the deployments for which room is kept on a worker."""
@@ -268,11 +255,9 @@ class Evictor:
             return when, None
         return (now, room) if self._is_next(contender, room, now) else (again, None)
 
-    def evicted(self, deployment: Deployment, replica: KnownReplica) -> None:
+    def evicted(self, replica: KnownReplica) -> None:
         """Take note that an idle replica goes for another deployment."""
-        known = self._known.get(deployment.uid)
-        if known is not None and (replica.node, replica.key) in known.idle:
-            self._dual.evicted(self._idle.worth(replica))
+        self._dual.evicted(self._idle.worth(replica))
 
     # ---- inside
 
@@ -345,7 +330,9 @@ class Evictor:
         places = []
         for name in index.nodes(LOOKED_AT):
             node = self._fleet.nodes[name]
-            if node.takes_replicas and not node.rejects((deployment.uid, revision.number), now):
+            if node.takes_replicas and node.admits(
+                deployment.uid, revision.number, revision.spec.node_selector, now
+            ):
                 places.append((node, deployment.need(revision, node.gpus)))
         return places
 

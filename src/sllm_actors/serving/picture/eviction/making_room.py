@@ -105,7 +105,7 @@ class RoomMaker:
                 continue
             patience = max(patience, owner.spec.drain_timeout if room.idle else SWAP_PATIENCE)
             if room.idle:
-                self._evictor.evicted(owner, replica)
+                self._evictor.evicted(replica)
                 owner.wanted = min(owner.wanted, max(minimum(owner), len(owner.running()) - 1))
                 sentence = f"{replica.key} on {where} is idle, and {deployment.id} needs its room"
                 self._stopper.effects.note_replica(replica, "replica.evicted", sentence)
