@@ -14,6 +14,7 @@ ROUNDS ?= 50
 SEEDS ?= 1000
 EXAMPLES ?= 5000
 SECONDS ?= 300
+REQUESTS ?= 500
 SEED ?=
 MUTATION ?=
 VLLM ?= wanted
@@ -32,7 +33,7 @@ SHELL := /bin/sh
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 .PHONY: help install up test test-quick lint format types lock bench bench-gateway bench-peers proofs clean environment venv runtime project
-.PHONY: demo dev test-vllm vllm soak soak-store soak-picture soak-gateway sim sim-control coverage known-imports
+.PHONY: demo dev test-vllm vllm soak soak-store soak-picture soak-gateway soak-models sim sim-control coverage known-imports
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F '|' '{ printf "%-20s%s\n", $$1, $$2 }'
@@ -66,6 +67,9 @@ soak-picture: environment ## thousands of random histories of the head's picture
 
 soak-gateway: environment ## a gateway under mixed load, SECONDS=300, while engines are killed (SEED=n repeats the mix)
 	@SLLM_SOAK_SECONDS=$(SECONDS) SLLM_SOAK_SEED=$(SEED) $(BIN)/python -m pytest tests/e2e/test_gateway_soak.py -s $(PYTEST_ARGS)
+
+soak-models: environment ## 30 models in the room of 2 with kills on the way, REQUESTS=500 (about 8 minutes; SEED=n repeats them)
+	@SLLM_REQUESTS=$(REQUESTS) SLLM_SOAK_SEED=$(SEED) $(BIN)/python -m pytest tests/e2e/test_more_models_than_room.py -s $(PYTEST_ARGS)
 
 sim: environment ## simulate clusters under SEEDS=1000 seeded faults (and what once failed), or SEED=n again with its trace
 	@$(BIN)/python -m tests.sim $(if $(SEED),--seed $(SEED),--seeds $(SEEDS)) $(if $(MUTATION),--mutation $(MUTATION))
