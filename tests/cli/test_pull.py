@@ -31,7 +31,6 @@ def test_it_shows_how_far_it_is_and_ends_when_all_files_are_there(sllm: Sllm, ga
     assert ended.out.splitlines() == [
         "w1: downloading m: 50 % of 2.0 MB; w2: queued",
         "w1: all 2.0 MB there; w2: downloading m: 10 % of 2.0 MB",
-        "w1: all 2.0 MB there; w2: all 2.0 MB there",
         "Pulled: hf:m (2.0 MB) on w1, w2",
     ]
     body = {"model": "m", "source": "hf:m", "workers": ["w1", "w2"], "cancel": False}

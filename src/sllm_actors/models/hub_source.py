@@ -27,6 +27,19 @@ class Wanted(StrEnum):
     FOLDER = "folder"
 
 
+WANTED = {"llamacpp": Wanted.GGUF, "vllm": Wanted.FOLDER, "sglang": Wanted.FOLDER}
+"""What each backend that reads model files loads."""
+
+
+def nothing_to_pull(backend: str) -> str:
+    """Return as a sentence that engines of a backend load no files that could be brought; "" if they do."""
+    if backend in WANTED:
+        return ""
+    *others, last = sorted(WANTED)
+    known = f"{', '.join(others)} and {last}"
+    return f"there is nothing to pull for the backend {backend}: only engines of {known} load files of models"
+
+
 @frozen
 class HubSource:
     """A model on a hub.

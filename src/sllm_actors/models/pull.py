@@ -9,8 +9,8 @@ from .checkpoint import read_checkpoint
 from .errors import SourceProblem
 from .gguf import read_gguf
 from .hub import OnProgress
-from .hub_source import Wanted
-from .store import WANTED, ModelStore, Say
+from .hub_source import WANTED, Wanted, nothing_to_pull
+from .store import ModelStore, Say
 
 
 async def pull(
@@ -58,10 +58,8 @@ async def size_here(store: ModelStore, backend: str, source: str) -> int | None:
 
 
 def _check(backend: str) -> None:
-    if backend not in WANTED:
-        raise SourceProblem(
-            f"engines of the backend {backend} load no files of models: there is nothing to pull"
-        )
+    if why := nothing_to_pull(backend):
+        raise SourceProblem(why)
 
 
 def _size(backend: str, path: str) -> int:

@@ -21,13 +21,10 @@ from .demo_model import DEMO_MODELS, copy_demo, demo_file
 from .errors import SourceProblem
 from .folder import FETCH, USE, ModelFolder
 from .hub import Hub, Listing, OnProgress, UnknownRevision
-from .hub_source import HubSource, RepoFile, Wanted, needed_files, read_hub_source
+from .hub_source import WANTED, HubSource, RepoFile, Wanted, needed_files, read_hub_source
 from .quota import make_room
 
 T = TypeVar("T")
-
-WANTED = {"llamacpp": Wanted.GGUF, "vllm": Wanted.FOLDER, "sglang": Wanted.FOLDER}
-"""What each backend that reads model files loads."""
 
 DEMO = "demo:"
 

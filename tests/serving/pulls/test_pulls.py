@@ -147,7 +147,7 @@ async def test_a_replica_that_needs_the_model_shares_the_pull_and_survives_its_c
         ("llamacpp", "hf:a/b/c", "hf:a/b/c does not name a model on a hub"),
         ("llamacpp", "/no/such.gguf", "/no/such.gguf does not exist on worker w1"),
         ("llamacpp", "demo:nobody", "there is no demo model 'nobody'"),
-        ("command", "hf:org/tiny", "engines of the backend command load no files of models"),
+        ("command", "hf:org/tiny", "there is nothing to pull for the backend command"),
     ],
 )
 async def test_what_cannot_be_brought_is_explained(

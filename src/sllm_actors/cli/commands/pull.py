@@ -68,7 +68,8 @@ def pull(
         try:
             with reporting(silent=as_json) as report:
                 for pulled, said in _looks(client, body, asked, answer):
-                    report("; ".join(_line(each) for each in pulled.workers))
+                    if not _is_over(pulled):
+                        report("; ".join(_line(each) for each in pulled.workers))
                     if as_json:
                         say_json_line(said)
         except KeyboardInterrupt:

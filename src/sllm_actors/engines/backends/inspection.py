@@ -9,7 +9,7 @@ from sllm_actors.disk import DiskSilent
 from sllm_actors.engines.host import EngineHost
 from sllm_actors.engines.messages import InspectSource, ReplicaOrder, SourceInspected
 from sllm_actors.models.errors import SourceProblem
-from sllm_actors.models.store import WANTED
+from sllm_actors.models.hub_source import WANTED
 
 from .registry import inspect_source
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 
 from sllm_actors.models.errors import SourceProblem
-from sllm_actors.models.hub_source import read_hub_source
+from sllm_actors.models.hub_source import nothing_to_pull, read_hub_source
 from sllm_actors.serving import answers
 from sllm_actors.serving.deployment.document import read_document
 from sllm_actors.serving.deployment.problem import DeploymentProblem
-from sllm_actors.serving.deployment.spec import DeploymentSpec
+from sllm_actors.serving.deployment.spec import DEFAULT_BACKEND, DeploymentSpec
 from sllm_actors.serving.find_node import find_node
 from sllm_actors.serving.messages import Refusal, RefusalKind
 from sllm_actors.serving.picture.deployment import Deployment
@@ -30,6 +30,9 @@ def plan_pull(picture: Picture, asked: PlanPull) -> PullPlan | Refusal:
     deployment = _deployed(picture, asked)
     if isinstance(deployment, Refusal):
         return deployment
+    backend = (asked.backend or DEFAULT_BACKEND) if deployment is None else deployment.spec.backend
+    if why := nothing_to_pull(backend):
+        return Refusal(RefusalKind.INVALID, "invalid_request", why, "backend")
     spec = _undeployed(asked) if deployment is None else waiting_revision(deployment).spec
     if isinstance(spec, Refusal):
         return spec
@@ -41,7 +44,10 @@ def plan_pull(picture: Picture, asked: PlanPull) -> PullPlan | Refusal:
     workers = _workers(picture.fleet, asked, spec, deployment)
     if isinstance(workers, Refusal):
         return workers
-    return PullPlan(spec.backend, source, tuple(PullPlace(node.id, node.name or node.id) for node in workers))
+    places = sorted(
+        (PullPlace(node.id, node.name or node.id) for node in workers), key=lambda each: each.name
+    )
+    return PullPlan(spec.backend, source, tuple(places))
 
 
 def _deployed(picture: Picture, asked: PlanPull) -> Deployment | Refusal | None:

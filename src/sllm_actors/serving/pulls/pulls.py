@@ -37,7 +37,7 @@ class _Pull:
     state: PullState = PullState.QUEUED
     done: int = 0
     total: int = 0
-    progress: str = "waiting until other models are here"
+    progress: str = ""
     reason: str = ""
     scope: anyio.CancelScope = field(factory=anyio.CancelScope)
 
@@ -120,6 +120,8 @@ class Pulls:
         backend, source = key
         interpreter: Any = partial(self._interpreter, backend)
         try:
+            if not self._turns.value:
+                current.progress = "waiting until other models are here"
             with current.scope:
                 async with self._turns:
                     current.state, current.progress = PullState.PULLING, "beginning"
