@@ -10,7 +10,6 @@ import httpx2
 import pytest
 
 from sllm_actors.actors import NodeId
-from sllm_actors.engines.messages import ReplicaState
 from sllm_actors.serving.loading.messages import (
     LoadDeployment,
     SleepDeployment,
@@ -23,11 +22,10 @@ from sllm_actors.serving.messages import (
     Done,
     Refusal,
     RefusalKind,
-    WakeInstance,
 )
 from sllm_actors.testing import TestProbe
 
-from .kit import PlayedCluster, replica, served
+from .kit import PlayedCluster, served
 
 pytestmark = [pytest.mark.anyio, pytest.mark.every_shell]
 
@@ -125,19 +123,6 @@ async def test_a_model_that_is_unknown_or_ambiguous_or_none_is_refused(cluster: 
         assert (response.status_code, response.json()["error"]["code"]) == (status, code)
     response = await http.post("/models/unload", content=b"[]")
     assert (response.status_code, response.json()["error"]["code"]) == (400, "invalid_json")
-
-
-async def test_a_replica_that_was_put_to_sleep_by_itself_is_woken_too(
-    cluster: PlayedCluster, head: TestProbe
-) -> None:
-    await cluster.deploy(served())
-    asleep = replica(state=ReplicaState.ASLEEP)
-    await cluster.report(asleep)
-    worker = await cluster.nodes.probe("worker-1")
-    cluster.head = LOCAL
-    for verb in ("wake", "load"):
-        await asked(cluster, head, f"/deployments/smol:llamacpp/{verb}", "", Done("{}", pending=True))
-        assert await worker.expect(WakeInstance) == WakeInstance(asleep.id.key)
 
 
 @pytest.mark.parametrize("body", ['{"level": 3}', '{"level": true}', '{"level": "1"}', "[1]", "x"])

@@ -190,6 +190,21 @@ def test_both_revisions_of_a_rollout_are_unloaded() -> None:
     assert world.states("a") == [(2, "ready")]
 
 
+@pytest.mark.parametrize("by_hand", [True, False])
+def test_what_is_loaded_by_hand_has_room_made_for_it_and_what_is_preloaded_has_not(by_hand: bool) -> None:
+    world = World()
+    world.worker("a", gpus=0, slots=1)
+    other = world.deploy("other", **scaled(None))
+    world.ready()
+    world.wait(60.0)
+    known = world.deploy("m", **scaled(), preload=not by_hand)
+    if by_hand:
+        said(world, requests.load(world.picture, ID))
+    world.wait(60.0)
+    world.ready()
+    assert (len(known.running()), len(other.running())) == ((1, 0) if by_hand else (0, 1))
+
+
 # ---- sleep and wake
 
 

@@ -6,7 +6,6 @@ from typing import Any
 
 from quart import Quart, Response, jsonify
 
-from sllm_actors.actors import NodeId
 from sllm_actors.gateway import errors
 from sllm_actors.gateway.routing.board import Board
 from sllm_actors.serving.loading.messages import (
@@ -15,7 +14,6 @@ from sllm_actors.serving.loading.messages import (
     UnloadDeployment,
     WakeDeployment,
 )
-from sllm_actors.serving.messages import WORKER, WakeInstance
 
 from .body import flag, read_body, read_level, texts
 from .control import Control
@@ -30,17 +28,9 @@ def serve_loading(app: Quart, board: Board, control: Control) -> None:
         control: Asks the head.
     """
 
-    async def wake(asked: LoadDeployment | WakeDeployment) -> Response:
-        answer = await control.ask(asked)
-        # The head has ordered nothing else of a replica that was put to sleep by itself: its worker is told.
-        route = board.routes.get(asked.deployment)
-        for asleep in () if route is None else route.asleep:
-            control.system.named(WORKER, NodeId(asleep.node)).tell(WakeInstance(asleep.id.key))
-        return answer
-
     @app.post("/deployments/<deployment:name>/load")
     async def load(name: str) -> Any:
-        return await wake(LoadDeployment(name))
+        return await control.ask(LoadDeployment(name))
 
     @app.post("/deployments/<deployment:name>/unload")
     async def unload(name: str) -> Any:
@@ -52,11 +42,11 @@ def serve_loading(app: Quart, board: Board, control: Control) -> None:
 
     @app.post("/deployments/<deployment:name>/wake")
     async def wake_deployment(name: str) -> Any:
-        return await wake(WakeDeployment(name))
+        return await control.ask(WakeDeployment(name))
 
     @app.post("/models/load")
     async def load_model() -> Any:
-        return _success(await wake(LoadDeployment(await _named(board))))
+        return _success(await control.ask(LoadDeployment(await _named(board))))
 
     @app.post("/models/unload")
     async def unload_model() -> Any:

@@ -204,7 +204,7 @@ class Evictor:
     # ---- choosing
 
     def may_take(self, deployment: Deployment) -> bool:
-        """Return whether others may go for a deployment: for requests, or for its minimum.
+        """Return whether others may go for a deployment: for requests, its minimum, or a person's wish.
 
         While the head doubts what it knows of the workers, nobody goes.
         """
@@ -214,7 +214,8 @@ class Evictor:
         if running < minimum(deployment):
             return True
         wanted = self._demand.of(deployment.id)
-        return bool(wanted.held or wanted.in_flight) and running < deployment.needed
+        asked = deployment.asked_for or wanted.held or wanted.in_flight
+        return bool(asked) and running < deployment.needed
 
     def room_of_idle(self, deployment: Deployment, revision: Revision, now: float) -> Room | None:
         """Return the room that idle replicas, and those that are ending, would leave for a deployment."""
