@@ -119,7 +119,9 @@ class ChangeRequests:
             case LoadDeployment(name):
                 return self._change(requests.load(picture, name))
             case UnloadDeployment(name, force):
-                return self._change(requests.unload(picture, name, force=force))
+                return self._change(
+                    requests.unload(picture, name, force=force, wall=picture.wall(self._context.now()))
+                )
             case SleepDeployment(name, level):
                 return self._change(requests.put_to_sleep(picture, name, level))
             case WakeDeployment(name):

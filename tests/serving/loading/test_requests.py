@@ -53,6 +53,10 @@ def said(world: World, answer: Change | ControlAnswer) -> tuple[str, bool]:
     return json.loads(answer.document)["state"], answer.pending
 
 
+def unload(world: World, name: str = ID, *, force: bool = False) -> Change | ControlAnswer:
+    return requests.unload(world.picture, name, force=force, wall=world.picture.wall(world.now))
+
+
 def refused(answer: Change | ControlAnswer) -> tuple[str, str]:
     assert isinstance(answer, Refusal), answer
     return answer.code, answer.message
@@ -102,10 +106,10 @@ def test_an_idle_deployment_is_loaded_once_and_lives_by_its_keep_alive_from_when
 
 def test_what_is_unloaded_stays_deployed_and_the_next_request_loads_it() -> None:
     world, known = loaded()
-    assert said(world, requests.unload(world.picture, ID, force=False)) == ("idle", True)
+    assert said(world, unload(world)) == ("idle", True)
     assert (replicas(world), state(known)) == (0, DeploymentState.IDLE)
     assert "a person has unloaded it" in world.told("replica.stopped")[-1]
-    assert said(world, requests.unload(world.picture, ID, force=False)) == ("idle", False)
+    assert said(world, unload(world)) == ("idle", False)
     world.wait(3600.0)
     assert replicas(world) == 0
     wants(world, held=1)
@@ -116,10 +120,10 @@ def test_what_is_unloaded_stays_deployed_and_the_next_request_loads_it() -> None
 def test_a_load_that_is_under_way_can_be_called_off() -> None:
     world, _ = world_with(**scaled(None))
     assert replicas(world) == 1  # it was loaded when it was deployed
-    said(world, requests.unload(world.picture, ID, force=False))
+    said(world, unload(world))
     said(world, requests.load(world.picture, ID))
     assert replicas(world) == 1
-    assert said(world, requests.unload(world.picture, ID, force=False)) == ("idle", True)
+    assert said(world, unload(world)) == ("idle", True)
     world.wait(60.0)
     assert replicas(world) == 0
 
@@ -128,7 +132,7 @@ def test_a_load_that_is_under_way_can_be_called_off() -> None:
 def test_what_has_requests_is_not_unloaded(held: int, in_flight: int, requests_: str) -> None:
     world, _ = loaded()
     wants(world, held, in_flight)
-    code, sentence = refused(requests.unload(world.picture, ID, force=False))
+    code, sentence = refused(unload(world))
     assert code == "busy"
     assert sentence == f"{ID} has {requests_}: unload it later, or with --force, which lets them end first"
     assert replicas(world) == 1
@@ -138,7 +142,7 @@ def test_with_force_requests_end_first_and_what_waits_then_loads_it_again() -> N
     world, known = loaded()
     world.machines["a"].slow = True
     wants(world, held=1, in_flight=2)
-    assert said(world, requests.unload(world.picture, ID, force=True)) == ("idle", True)
+    assert said(world, unload(world, force=True)) == ("idle", True)
     assert (world.states("a"), replicas(world)) == ([(1, "draining")], 0)
     wants(world, held=2, in_flight=2)
     world.wait(3.0)
@@ -153,7 +157,7 @@ def test_requests_that_come_just_before_an_unload_keep_the_replica() -> None:
     world, known = loaded()
     (key,) = known.replicas
     world.machines["a"].busy.add(key)  # the head has not heard of them yet
-    said(world, requests.unload(world.picture, ID, force=False))
+    said(world, unload(world))
     assert world.states("a") == [(1, "ready")]
     wants(world, in_flight=1)
     world.machines["a"].busy.clear()
@@ -164,18 +168,26 @@ def test_requests_that_come_just_before_an_unload_keep_the_replica() -> None:
 
 def test_a_minimum_keeps_a_deployment_loaded_and_the_remedy_is_named() -> None:
     world, _ = world_with(**scaled(2))
-    code, sentence = refused(requests.unload(world.picture, ID, force=True))
+    code, sentence = refused(unload(world, force=True))
     assert code == "has_minimum"
     remedy = f"`sllm update {ID} --min-instances 0` lets it be unloaded"
     assert sentence == f"{ID} is to have at least 2 replicas: {remedy}"
     assert replicas(world) == 2
 
 
+def test_a_schedule_that_wants_replicas_now_keeps_a_deployment_loaded() -> None:
+    schedule = {"cron": "0 0 * * *", "duration": 86400, "min_instances": 1}
+    world, _ = world_with(**scaled(schedules=[schedule]))
+    code, sentence = refused(unload(world))
+    assert code == "has_minimum"
+    assert sentence.startswith(f"{ID} is to have at least 1 replica now, as its schedules say: change ")
+
+
 def test_servers_of_somebody_else_are_not_unloaded() -> None:
     world = World()
     world.worker("a")
     world.deploy("m", backend="external", endpoints=["http://10.0.0.9:8000"])
-    code, _ = refused(requests.unload(world.picture, "m:external", force=True))
+    code, _ = refused(unload(world, "m:external", force=True))
     assert code == "cannot_unload"
 
 
@@ -183,7 +195,7 @@ def test_both_revisions_of_a_rollout_are_unloaded() -> None:
     world, known = loaded()
     world.update(known, **scaled(), backend_config={"command": ["other"]})
     assert len(known.running()) == 2
-    said(world, requests.unload(world.picture, ID, force=True))
+    said(world, unload(world, force=True))
     assert known.replicas == {}
     wants(world, held=1)
     world.ready()
@@ -269,7 +281,7 @@ def test_a_sleeper_is_unloaded_too() -> None:
     world, known = loaded()
     can_sleep(world, known)
     said(world, requests.put_to_sleep(world.picture, ID, 1))
-    assert said(world, requests.unload(world.picture, ID, force=False)) == ("idle", True)
+    assert said(world, unload(world)) == ("idle", True)
     assert known.replicas == {}
 
 
@@ -301,7 +313,7 @@ def test_a_deployment_that_there_is_not_or_no_longer_is_refused() -> None:
     for name, kind in ((ID, RefusalKind.CONFLICT), ("x:vllm", RefusalKind.UNKNOWN)):
         for answer in (
             requests.load(world.picture, name),
-            requests.unload(world.picture, name, force=True),
+            unload(world, name, force=True),
             requests.put_to_sleep(world.picture, name, 1),
             requests.wake(world.picture, name),
         ):
@@ -328,7 +340,7 @@ def test_preload_loads_once_when_it_is_deployed_and_whenever_the_head_starts() -
 
 def test_without_preload_a_head_that_starts_loads_nothing() -> None:
     world, _ = loaded()
-    said(world, requests.unload(world.picture, ID, force=False))
+    said(world, unload(world))
     world.restart_head()
     world.wait(60.0)
     assert replicas(world) == 0

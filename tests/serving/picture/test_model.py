@@ -238,7 +238,7 @@ class Histories(RuleBasedStateMachine):
         name, picture = document(model, 0, 1).id, self.world.picture
         asked = (
             requests.load(picture, name),
-            requests.unload(picture, name, force=force),
+            requests.unload(picture, name, force=force, wall=picture.wall(self.world.now)),
             requests.put_to_sleep(picture, name, 1 + force),
             requests.wake(picture, name),
         )[what]

@@ -10,9 +10,10 @@ from sllm_actors.engines.messages import ReplicaState
 from sllm_actors.serving import answers
 from sllm_actors.serving.control import Change
 from sllm_actors.serving.messages import ControlAnswer, Done, Refusal, RefusalKind
-from sllm_actors.serving.picture.deployment import Deployment, least_of
+from sllm_actors.serving.picture.deployment import Deployment
 from sllm_actors.serving.picture.events import Event, LoadAsked, TierAsked, UnloadAsked
 from sllm_actors.serving.picture.picture import Picture
+from sllm_actors.serving.picture.scaling import minimum
 
 LEVELS = (0, 1, 2)
 
@@ -33,8 +34,15 @@ def load(picture: Picture, name: str) -> Change | ControlAnswer:
     return _change(found, LoadAsked(found.uid), said)
 
 
-def unload(picture: Picture, name: str, *, force: bool) -> Change | ControlAnswer:
-    """Stop all replicas until the next request, unless there must be some, or they have requests."""
+def unload(picture: Picture, name: str, *, force: bool, wall: float) -> Change | ControlAnswer:
+    """Stop all replicas until the next request, unless there must be some, or they have requests.
+
+    Args:
+        picture: The picture.
+        name: The id of the deployment.
+        force: Whether to stop those with requests, too, once these have ended.
+        wall: Seconds since the epoch: schedules may want replicas now.
+    """
     found = _known(picture, name)
     if not isinstance(found, Deployment):
         return found
@@ -43,12 +51,12 @@ def unload(picture: Picture, name: str, *, force: bool) -> Change | ControlAnswe
             f"{name} is served by somebody else's servers: `sllm delete {name}` sends them nothing more"
         )
         return Refusal(RefusalKind.CONFLICT, "cannot_unload", sentence)
-    least = least_of(found.spec, loaded=True)
-    if least:
-        sentence = (
-            f"{name} is to have at least {least} replica{'s' if least > 1 else ''}:"
-            f" `sllm update {name} --min-instances 0` lets it be unloaded"
-        )
+    if least := minimum(found, wall):
+        sentence = f"{name} is to have at least {least} replica{'s' if least > 1 else ''}"
+        if least == found.spec.scaling.min_instances:
+            sentence += f": `sllm update {name} --min-instances 0` lets it be unloaded"
+        else:
+            sentence += " now, as its schedules say: change auto_scaling_config.schedules, and unload it then"
         return Refusal(RefusalKind.CONFLICT, "has_minimum", sentence)
     if not found.wanted and not found.running():
         return _said(name, "idle", f"{name} is not loaded")

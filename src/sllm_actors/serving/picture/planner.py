@@ -49,6 +49,7 @@ class Planner:
     Attributes:
         effects: What follows, until it is taken.
         waiting: Deployments of which a replica has no place.
+        room: Makes room for those that may have it.
         evictor: Chooses whose room they get.
     """
 
@@ -59,7 +60,7 @@ class Planner:
         self.effects = Effects()
         self.waiting = WaitingQueues()
         self.evictor = Evictor(fleet, demand, costs)
-        self._room = RoomMaker(fleet, catalogue.by_uid, self.evictor, self)
+        self.room = RoomMaker(fleet, catalogue.by_uid, self.evictor, self)
 
     def plan(self, deployment: Deployment, now: float, wall: float) -> None:
         """Bring a deployment nearer to what it should be.
@@ -122,7 +123,7 @@ class Planner:
     def _start(self, deployment: Deployment, revision: Revision, turns: list[int | None], now: float) -> bool:
         same = _by_worker(deployment)
         for done, turn in enumerate(turns):
-            node = self._room.place(deployment, revision, now) or self._place(deployment, revision, now, same)
+            node = self.room.place(deployment, revision, now) or self._place(deployment, revision, now, same)
             if node is None:
                 if deployment.rolling and revision.number == deployment.target:
                     reason = refused_by_all(deployment, revision, self._fleet, now)
@@ -130,7 +131,7 @@ class Planner:
                         self._roll_back(deployment, reason)
                         return True
                 begun = self._wait(deployment, revision, now)
-                if (when := self._room.make(deployment, revision, now)) is not None:
+                if (when := self.room.make(deployment, revision, now)) is not None:
                     self._due_at(deployment, when)
                 return begun or done > 0
             key = self._next_key(deployment, revision, turn)

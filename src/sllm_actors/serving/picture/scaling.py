@@ -37,7 +37,7 @@ def look(deployment: Deployment, demand: TotalDemand, now: float, wall: float) -
     decision = decide(scaler, deployment.wanted, counts, policy, now)
     if not (deployment.loaded or deployment.asked_for or scaler.load.value):
         # One that is only to be loaded once makes nobody go.
-        decision = evolve(decision, needed=least_of(deployment.spec, loaded=True))
+        decision = evolve(decision, needed=minimum(deployment, wall))
     until = deployment.calendar.until
     times = [
         decision.due,
@@ -77,24 +77,30 @@ def scale(deployment: Deployment, demand: TotalDemand, effects: Effects, now: fl
 
 def _policy(deployment: Deployment, wall: float) -> ScalingPolicy:
     spec = deployment.spec
-    scaling, least = spec.scaling, least_of(spec, loaded=deployment.loaded)
+    scaling, least = spec.scaling, max(minimum(deployment, wall), 0 if deployment.loaded else 1)
     target, most = scaling.target, scaling.max_instances
     holds = deployment.calendar.at(scaling.schedules, wall)
     if holds is not None:
-        once = 0 if deployment.loaded else 1
-        least = least if holds.min_instances is None else max(once, holds.min_instances)
         most = most if holds.max_instances is None else holds.max_instances
         target = target if holds.target is None else holds.target
     deployment.most = len(spec.endpoints) or max(most, least)
     return ScalingPolicy(
         target=target,
-        least=len(spec.endpoints) or least,
+        least=least,
         most=deployment.most,
         scale_down_delay=scaling.scale_down_delay,
         keep_alive=scaling.keep_alive,
         learns=scaling.learn_keep_alive,
         starts_in=deployment.starts_in,
     )
+
+
+def minimum(deployment: Deployment, wall: float) -> int:
+    """Return the fewest replicas that a deployment says it has at a time, in seconds since the epoch."""
+    scaling = deployment.spec.scaling
+    holds = deployment.calendar.at(scaling.schedules, wall)
+    scheduled = None if holds is None else holds.min_instances
+    return len(deployment.spec.endpoints) or (scaling.min_instances if scheduled is None else scheduled) or 0
 
 
 def _counts(deployment: Deployment, now: float) -> tuple[Counts, float | None]:

@@ -40,6 +40,10 @@ class RoomMaker:
         by_uid: The deployments.
         evictor: Chooses.
         stopper: Orders replicas to stop.
+
+    Attributes:
+        robbed: The uids of deployments that have lost a replica so, and may want another one: they are to be
+            planned, and taken out of it.
     """
 
     def __init__(
@@ -53,6 +57,7 @@ class RoomMaker:
         self._by_uid = by_uid
         self._evictor = evictor
         self._stopper = stopper
+        self.robbed: list[str] = []
 
     def place(self, deployment: Deployment, revision: Revision, now: float) -> KnownNode | None:
         """Return the worker on which room was made for a deployment, if that is free now.
@@ -103,6 +108,7 @@ class RoomMaker:
             owner = self._by_uid.get(replica.key.uid)
             if owner is None or replica.ordered is Told.STOP:
                 continue
+            self.robbed.append(owner.uid)
             patience = max(patience, owner.spec.drain_timeout if room.idle else SWAP_PATIENCE)
             if room.idle:
                 self._evictor.evicted(replica)
