@@ -210,6 +210,16 @@ def test_a_deployment_without_requests_is_ready_too(sllm: Sllm, there: PlayedGat
     assert sllm("update", NAME, "--num-gpus", "2", "--wait").code == 0
 
 
+def test_one_that_is_idle_is_loaded_once_so_that_its_first_failure_shows(
+    sllm: Sllm, there: PlayedGateway
+) -> None:
+    idle, failed = (deployment(NAME, revision=2, state=state) for state in ("idle", "failed"))
+    there.add(idle, failed | {"detail": "it has no weights"})
+    ended = sllm("update", NAME, "--num-gpus", "2", "--wait")
+    assert (ended.code, ended.err) == (1, f"error: {NAME} failed: it has no weights\n")
+    assert [path for method, path, _ in there.requests if method == "POST"] == [f"/deployments/{NAME}/load"]
+
+
 @pytest.mark.parametrize(
     ("answer", "sentence"),
     [

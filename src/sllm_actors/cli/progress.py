@@ -55,7 +55,9 @@ class PatientPoll:
 def wait_until_ready(
     client: GatewayClient, deployment_id: str, *, revision: int, timeout: float, report: Report
 ) -> DeploymentDocument:
-    """Return a deployment once it is ready, or asleep or idle until a request comes.
+    """Return a deployment once it is ready, or asleep until a request comes.
+
+    One that is idle is loaded once, so that what is wrong with it shows now; it may be idle again then.
 
     Args:
         client: The client of the gateway.
@@ -70,8 +72,17 @@ def wait_until_ready(
             longer than ``PATIENCE_SECONDS``.
     """
 
+    loaded = False
+
     def reached(deployment: DeploymentDocument) -> bool:
-        return is_current(deployment, revision) and is_settled(deployment)
+        nonlocal loaded
+        if not (is_current(deployment, revision) and is_settled(deployment)):
+            return False
+        if deployment.state == "idle" and not loaded:
+            loaded = True
+            client.request("POST", f"{path_of('deployments', deployment_id)}/load")
+            return False
+        return True
 
     return wait_until(client, deployment_id, reached, aim="ready", timeout=timeout, report=report)
 

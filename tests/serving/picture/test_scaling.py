@@ -251,3 +251,18 @@ def test_what_changes_no_answer_plans_nothing() -> None:
     for number in range(2, 50):
         world.picture.take(DemandReported("g", (Demand(ID, 0, number),)), world.now)
         assert not world.picture.more
+
+
+def test_one_that_nobody_asks_for_waits_for_room_no_longer_than_a_start_may_take() -> None:
+    world = World()
+    world.worker("a", gpus=1)
+    world.deploy("first", num_gpus=1)
+    known = world.deploy("m", **scaled(), num_gpus=1, startup_timeout=60)
+    large = world.deploy("large", num_gpus=2, startup_timeout=60)
+    world.ready()
+    assert (state(known), state(large)) == (DeploymentState.PENDING, DeploymentState.PENDING)
+    world.wait(61.0)
+    assert (state(known), known.loaded, known.wait) == (DeploymentState.IDLE, True, None)
+    assert "from 1 to 0: others have had the room, and nobody asks for it" in world.told("deployment.scaled")
+    assert state(large) is DeploymentState.FAILED, "no worker could have it"
+    assert world.audit() == []

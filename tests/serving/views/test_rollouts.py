@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tests.serving.picture.world import WALL, World
 
 from sllm_actors.engines.messages import ReplicaState
@@ -93,3 +95,14 @@ def test_a_revision_that_was_rolled_back_is_shown_until_another_update() -> None
     assert described(world, known)["rollout"]["state"] == "progressing"
     world.ready()
     assert described(world, known)["rollout"] is None
+
+
+def test_a_revision_that_begins_without_a_replica_counts_as_the_one_that_serves_until_it_is_tried() -> None:
+    world = World()
+    world.worker("a")
+    least: dict[str, Any] = {"auto_scaling_config": {"min_instances": 0}}
+    known = world.deploy("m", **least)
+    world.update(known, **least, backend_config={"command": ["other"]})
+    shown = described(world, known)
+    assert (shown["revision"], shown["rollout"], shown["state"]) == (2, None, "idle")
+    assert known.current == 1

@@ -32,12 +32,12 @@ def room_of_what_drains() -> AbstractContextManager[object]:
     """A replica that was ordered to stop takes no room any more."""
     stop = Planner.stop
 
-    def early(self: Planner, replica: KnownReplica, reason: str) -> None:
+    def early(self: Planner, replica: KnownReplica, reason: str, *, if_idle: bool = False) -> None:
         node = self._fleet.nodes[replica.node]
         if replica.key in node.replicas and not replica.stop:
             replica.need = NOTHING
             self._fleet.weigh(node)
-        stop(self, replica, reason)
+        stop(self, replica, reason, if_idle=if_idle)
 
     return patch.object(Planner, "stop", early)
 

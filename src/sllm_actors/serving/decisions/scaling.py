@@ -258,7 +258,7 @@ def _fewer(
     if not over:
         return wanted, ""
     if now >= scaler.half_until:
-        scaler.half, scaler.half_until = counts.serving // 2, now + delay
+        scaler.half, scaler.half_until = counts.serving // 2, now + max(delay, LOOK_DOWN)
     if over[-1] < scaler.half:
         due.append(scaler.half_until)
     fewer = min(wanted, max(over[-1], scaler.half))

@@ -47,6 +47,15 @@ class Lack:
     sentence: str
 
 
+def could_have(node: KnownNode, deployment: Deployment, revision: Revision, now: float) -> bool:
+    """Return whether a worker could have a replica of a revision if it had no other ones."""
+    if node.inventory is None or not node.takes_replicas:
+        return False
+    if not node.admits(deployment.uid, revision.number, revision.spec.node_selector, now):
+        return False
+    return capacity(node.inventory).fits(deployment.need(revision, node.gpus))
+
+
 def waiting_revision(deployment: Deployment) -> Revision:
     """Return the revision that new replicas of a deployment have now."""
     held = deployment.rolling and bool(deployment.paused)

@@ -19,7 +19,7 @@ from .eviction.making_room import RoomMaker
 from .fleet import Fleet
 from .indices.demand import DemandTable
 from .indices.queues import WaitingQueues
-from .missing import WorkersFor, refused_by_all, what_is_missing
+from .missing import WorkersFor, could_have, refused_by_all, what_is_missing
 from .node import KnownNode
 from .replica import KnownReplica, Told
 from .rollout import plan
@@ -130,6 +130,8 @@ class Planner:
                     if reason:
                         self._roll_back(deployment, reason)
                         return True
+                if self._does_without(deployment, revision, now):
+                    return True
                 begun = self._wait(deployment, revision, now)
                 if (when := self.room.make(deployment, revision, now)) is not None:
                     self._due_at(deployment, when)
@@ -141,6 +143,24 @@ class Planner:
             same[node.id] += 1
         self._settle_wait(deployment)
         return bool(turns)
+
+    def _does_without(self, deployment: Deployment, revision: Revision, now: float) -> bool:
+        """Want no more replicas than run, if one has waited in vain and nobody asks for it; return if so.
+
+        One goes on waiting that no worker could have even if that was empty.
+        """
+        running, nodes = len(deployment.running()), self._fleet.workers_up.values()
+        if running >= deployment.wanted or running < deployment.needed or deployment.rolling:
+            return False
+        if deployment.wait is None or now < deployment.wait.since + revision.spec.startup_timeout:
+            return False
+        if not any(could_have(node, deployment, revision, now) for node in nodes):
+            return False
+        sentence = f"from {deployment.wanted} to {running}: others have had the room, and nobody asks for it"
+        self.effects.note(deployment.id, "deployment.scaled", sentence)
+        deployment.wanted, deployment.loaded = running, True
+        self._settle_wait(deployment)
+        return True
 
     def _place(
         self,

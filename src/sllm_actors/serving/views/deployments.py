@@ -17,7 +17,7 @@ from sllm_actors.serving.picture.picture import Picture
 from sllm_actors.serving.picture.replica import KnownReplica, is_crash_loop
 
 from .reasons import detail
-from .rollouts import rollout_view
+from .rollouts import is_untried, rollout_view
 from .shapes import DeploymentView, InstanceState, InstanceView, ListedInstanceView
 
 _ORDERED = "ordered from its worker"
@@ -41,7 +41,7 @@ def deployment_view(picture: Picture, deployment: Deployment, now: float, *, who
         uid=deployment.uid,
         model=spec.model,
         backend=spec.backend,
-        revision=deployment.current,
+        revision=deployment.target if is_untried(deployment) else deployment.current,
         generation=deployment.generation,
         status="deleting" if deployment.deleting else "active",
         state=state,

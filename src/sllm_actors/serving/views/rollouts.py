@@ -9,12 +9,19 @@ from .reasons import what_it_waits_for
 from .shapes import RolloutState, RolloutView
 
 
+def is_untried(deployment: Deployment) -> bool:
+    """Return whether a revision counts as the one that serves, though none of its replicas was started."""
+    return deployment.rolling and deployment.unproven and not deployment.running()
+
+
 def rollout_view(picture: Picture, deployment: Deployment, now: float) -> RolloutView | None:
     """Return how far the rollout of a deployment is.
 
     Returns:
         None while every replica is to have the revision that serves, unless the last update was rolled back.
     """
+    if is_untried(deployment):
+        return None
     if deployment.rolling:
         number, state = deployment.target, RolloutState.PROGRESSING
         reason = _what_it_waits_for(picture, deployment, now)
