@@ -46,3 +46,22 @@ def test_the_servers_of_somebody_else_take_no_memory_of_ours() -> None:
 def test_labels_that_cannot_be_are_refused(given: object, sentence: str) -> None:
     assert problem(node_selector=given)[1].startswith(sentence)
     assert read(node_selector={"zone": "a"}).node_selector == {"zone": "a"}
+
+
+@pytest.mark.parametrize(
+    ("document", "sentence"),
+    [
+        ({"num_gpus": 0}, "gpu_memory means nothing without a GPU: give num_gpus too, or leave it out"),
+        (
+            {"backend": "llamacpp"},
+            "gpu_memory means nothing without a GPU: give num_gpus too, or leave it out",
+        ),
+        (
+            {"backend_config": {"gpu_memory_utilization": 0.5}},
+            "gpu_memory and gpu_memory_utilization both say how much of a GPU a replica has: keep gpu_memory",
+        ),
+    ],
+)
+def test_a_share_of_a_gpu_is_said_once_and_of_a_gpu(document: dict[str, object], sentence: str) -> None:
+    assert problem(gpu_memory="20GiB", **document) == ("gpu_memory", sentence)
+    assert read(gpu_memory="20GiB").gpu_memory == 20 * 2**30

@@ -148,13 +148,15 @@ def test_a_start_counts_from_when_a_replica_last_ceased_to_serve() -> None:
 def test_a_revision_that_every_worker_refuses_is_rolled_back() -> None:
     world = World()
     for name, gpus in (("a", 2), ("b", 2), ("small", 0), ("drained", 4)):
-        world.worker(name, gpus)
-    known = world.deploy("m", num_gpus=1)
+        world.worker(name, gpus, labels={"zone": "here"})
+    world.worker("elsewhere", 4)
+    here: dict[str, Any] = {"node_selector": {"zone": "here"}}
+    known = world.deploy("m", num_gpus=1, **here)
     world.ready()
     for machine in world.machines.values():
         machine.refuses["m:command"] = "it has no such file"
     world.drain("drained")
-    world.update(known, num_gpus=1, **OTHER)
+    world.update(known, num_gpus=1, **here, **OTHER)
     world.wait(31)
     assert known.target == 1
     assert "refused it: it has no such file" in world.told("rollout.rolled_back")[0]

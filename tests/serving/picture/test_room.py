@@ -13,6 +13,7 @@ from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.engines.messages import ReplicaReport, ReplicaState
 from sllm_actors.models.eviction import CachedModel
 from sllm_actors.serving.messages import Inventory
+from sllm_actors.serving.picture.indices.labels import LabelIndex
 from sllm_actors.serving.picture.indices.queues import WaitingQueues
 from sllm_actors.serving.picture.indices.room import FEW, RoomIndex
 from sllm_actors.serving.picture.node import KnownNode
@@ -217,6 +218,47 @@ def test_only_a_worker_with_all_the_labels_is_chosen_and_one_that_gets_them_take
     assert world.where("both:command") == {"a": 1}
 
 
+def test_labels_of_one_worker_may_go_while_another_has_them() -> None:
+    index = LabelIndex()
+    index.put("a", {"zone": "x", "disk": "fast"})
+    index.put("b", {"zone": "x"})
+    index.put("a", {"disk": "slow"})
+    assert list(index.fewest({"zone": "x"})) == ["b"]
+    assert index.missing({"disk": "fast"}) == ("disk", "fast")
+    index.put("a", {})
+    assert index.missing({"disk": "slow"}) == ("disk", "slow")
+
+
+def test_a_worker_whose_memory_would_do_is_passed_over_if_its_gpus_have_no_share() -> None:
+    index = RoomIndex()
+    for name, share in (("small", 5), ("large", 7)):
+        index.put(name, has_gpus=True, free=Free(memory=100, shares=(share,)), load=0)
+    need = Need(1, memory=90, gpu_memory=6)
+    assert list(index.with_room(need, need)) == ["large"]
+
+
+def test_what_a_stranger_was_seen_to_have_is_kept_for_when_it_is_known() -> None:
+    world = World()
+    world.worker("a", gpus=0)
+    stranger = ReplicaKey("other:command", 1, 1, "another-uid")
+    world.say("a", stranger, ReplicaState.STARTING, fingerprint="f", starts=1)
+    world.say("a", stranger, ReplicaState.READY, fingerprint="f", memory=GIB, started_in=2.0, starts=1)
+    assert world.picture.catalogue.peaks.memory("f") == GIB
+    assert {kind for _, _, kind in world.store.measured} == {"memory", "stopped"}
+
+
+def test_a_replica_of_a_revision_that_is_gone_takes_what_it_took() -> None:
+    world = World()
+    world.worker("a", gpus=0, memory_budget=8 * GIB)
+    known = world.deploy("m", memory=GIB)
+    old = ReplicaKey(known.id, 9, 9, known.uid)
+    world.machines["a"].slow = True
+    world.say("a", old, ReplicaState.DRAINING, memory=2 * GIB)
+    assert taken(world) == (2, 3 * GIB)
+    world.update(known, memory=3 * GIB)
+    assert taken(world) == (2, 5 * GIB)
+
+
 def test_whether_one_fits_without_others_is_told_of_every_figure() -> None:
     world = World()
     world.worker("a", gpus=2, slots=2)
@@ -229,6 +271,8 @@ def test_whether_one_fits_without_others_is_told_of_every_figure() -> None:
     assert not fits_without(node, Need(2, slots=1), both[:1])
     assert fits_without(node, Need(2, slots=1), both)
     assert not fits_without(node, Need(3, slots=1), both)
+    node.inventory = None
+    assert not fits_without(node, NOTHING, both)
 
 
 @given(frees, needs, needs)
