@@ -32,7 +32,7 @@ SHELL := /bin/sh
 .ONESHELL:
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help install up test test-quick lint format types lock bench bench-gateway bench-peers proofs clean environment venv runtime project
+.PHONY: help install up test test-quick lint format types lock bench bench-gateway bench-traces bench-peers proofs clean environment venv runtime project
 .PHONY: demo dev test-vllm vllm soak soak-store soak-picture soak-gateway soak-models sim sim-control coverage known-imports
 
 help: ## list the targets
@@ -107,6 +107,9 @@ bench: environment ## measure actors and transport here (about 12 minutes with t
 
 bench-gateway: environment ## measure the gateway beside its peers (about 14 minutes)
 	@$(BIN)/python bench/gateway.py --json bench/results/gateway.json $(BENCH_ARGS)
+
+bench-traces: environment ## play policies for many models on few GPUs on virtual time (about 15 minutes)
+	@$(BIN)/python bench/trace_sim.py --json bench/results/trace_sim.json $(BENCH_ARGS)
 
 proofs: environment ## other people's clients and load generators before the gateway (about 4 minutes; NAMES="schemathesis …": these)
 	@$(BIN)/python -m bench.proofs $(NAMES)
