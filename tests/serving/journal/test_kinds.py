@@ -24,3 +24,10 @@ def test_the_page_about_the_head_has_each_kind_with_its_meaning() -> None:
     page = (Path(__file__).parents[3] / "docs" / "head.md").read_text()
     section = page.partition("## The journal")[2].partition("\n## ")[0]
     assert dict(re.findall(r"^\| `([a-z_.]+)` \| (.*) \|$", section, re.MULTILINE)) == MEANINGS
+
+
+def test_each_kind_is_noted_somewhere() -> None:
+    source = Path(__file__).parents[3] / "src" / "sllm_actors" / "serving"
+    files = [path for path in source.rglob("*.py") if path.name != "kinds.py"]
+    written = "".join(path.read_text() for path in files)
+    assert {kind for kind in MEANINGS if f'"{kind}"' not in written} == set()
