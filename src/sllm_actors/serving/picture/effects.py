@@ -61,6 +61,14 @@ class Effects:
         """Add to the journal what a node does; ``doing`` goes on a sentence that begins with its name."""
         self.note(node.id, event, f"{node.name or node.id} {doing}", node=node.id)
 
+    def note_draining(self, node: KnownNode) -> None:
+        """Add to the journal that a worker is to be drained, or no longer."""
+        if node.draining:
+            doing = f"is to be drained of its {len(node.replicas)} replicas"
+            self.note_node(node, "node.draining", doing)
+        else:
+            self.note_node(node, "node.undrained", "is drained no longer: replicas may be placed there")
+
     def note_replica(self, replica: KnownReplica, event: EventKind, sentence: str) -> None:
         """Add to the journal what happened to a replica.
 

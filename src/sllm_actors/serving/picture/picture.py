@@ -365,12 +365,7 @@ class Picture:
         if known is None or known.draining == draining:
             return
         known.draining = draining
-        if draining:
-            doing = f"is to be drained of its {len(known.replicas)} replicas"
-            self.planner.effects.note_node(known, "node.draining", doing)
-        else:
-            doing = "is drained no longer: replicas may be placed there"
-            self.planner.effects.note_node(known, "node.undrained", doing)
+        self.planner.effects.note_draining(known)
         self.fleet.weigh(known)
         for replica in known.replicas.values():
             if (deployment := self._owner(replica)) is not None:
