@@ -205,9 +205,10 @@ class Fleet:
 
     def weigh(self, node: KnownNode) -> None:
         """Bring the index of room and the tally up to date after a change of a node."""
-        self.tally.put(node)
+        free = node.free
+        self.tally.put(node, free.gpus)
         if node.takes_replicas:
-            self.room.put(node.id, has_gpus=node.gpus > 0, free=node.free, load=len(node.replicas))
+            self.room.put(node.id, has_gpus=node.gpus > 0, free=free, load=len(node.replicas))
         else:
             self.room.remove(node.id)
 

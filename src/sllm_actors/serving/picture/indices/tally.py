@@ -43,11 +43,11 @@ class Tally:
         self.replicas = 0
         self._counted: dict[str, NodeCounts] = {}
 
-    def put(self, node: KnownNode) -> None:
-        """Add a node, or count it anew."""
+    def put(self, node: KnownNode, free_gpus: int) -> None:
+        """Add a node with so many free GPUs, or count it anew."""
         up = node.link == "up"
         kind = (node.role, node.link.value)
-        counts = NodeCounts(kind, node.gpus if up else 0, node.free_gpus if up else 0, len(node.replicas))
+        counts = NodeCounts(kind, node.gpus if up else 0, free_gpus if up else 0, len(node.replicas))
         if self._counted.get(node.id) != counts:
             self.forget(node)
             self._counted[node.id] = counts
