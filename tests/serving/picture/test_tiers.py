@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from attrs import evolve
+
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.engines.messages import ReplicaState
-from sllm_actors.serving.messages import Demand
+from sllm_actors.serving.messages import Demand, Gpu
 from sllm_actors.serving.picture.deployment import Deployment
 from sllm_actors.serving.picture.events import DemandReported, LoadAsked, TierAsked, UnloadAsked
 from sllm_actors.serving.picture.planner import BUSY
@@ -176,6 +178,53 @@ def test_what_a_person_wakes_is_kept_as_if_a_request_had_ended() -> None:
     assert rest.states == ["ready"]
     rest.wait(2)
     assert rest.states == ["asleep"]
+
+
+def asleep_beside_another() -> tuple[World, Deployment, Deployment]:
+    """Return one that sleeps, and one that is ready and has the only GPU meanwhile."""
+    world = World()
+    a = world.worker("a")
+    a.inventory = evolve(a.inventory, gpus=(Gpu("a-0", memory_total=1000),))
+    world.inventory("a")
+    known = []
+    for name in ("first", "second"):
+        known.append(world.deploy(name, num_gpus=1))
+        world.ready()
+        (key,) = known[-1].replicas
+        world.say("a", key, ReplicaState.READY, can_sleep=True, devices=("a-0",), gpu_reserved=9)
+        if name == "first":
+            world.say("a", key, ReplicaState.ASLEEP, level=1, devices=("a-0",), gpu_reserved=1)
+    assert world.states("a") == [(1, "asleep"), (1, "ready")]
+    return world, known[0], known[1]
+
+
+def test_one_that_has_no_room_to_wake_gives_way_to_a_start_for_which_another_one_goes() -> None:
+    world, first, second = asleep_beside_another()
+    world.send(DemandReported("g", (Demand(first.id, held=1),)))
+    for _ in range(3):
+        world.send(DemandReported("g"))
+        world.wait(1)
+    (key,) = first.replicas
+    assert world.states("a") == [(1, "starting")]
+    assert key in world.machines["a"].running
+    assert not second.replicas, "it was idle, and its room is needed"
+    assert world.audit() == []
+
+
+def test_one_that_its_worker_cannot_wake_gives_way_too() -> None:
+    rest = Resting()
+    rest.wait(11)
+    key = rest.key
+    rest.world.prompt = False
+    rest.want(1)
+    rest.world.say("a", key, ReplicaState.ASLEEP, level=None)  # it tries to wake
+    rest.world.say("a", key, ReplicaState.ASLEEP, level=1, declined=1, reason="no room on its GPU")
+    assert rest.machine.orders[key].stop == "no room on its GPU"
+    rest.world.prompt = True
+    rest.world.obey("a")
+    rest.wait(1)
+    assert rest.states == ["starting"]
+    assert rest.key != key
 
 
 def test_a_minimum_is_kept_awake() -> None:

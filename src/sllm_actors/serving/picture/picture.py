@@ -434,7 +434,10 @@ class Picture:
         elif replica.ordered is not Told.RUN:
             return
         elif replica.sleep is None and report.level is not None and before.level is None:
-            self.planner.sleeps(deployment, replica, report.level)
+            if report.declined == before.declined:
+                self.planner.sleeps(deployment, replica, report.level)
+            else:  # another one is started, for which others may have to make room
+                self.planner.stop(replica, report.reason or "it could not be woken", if_idle=True)
         elif replica.sleep is not None and (before.state, report.state) == _WOKEN:
             self.planner.wake(deployment, replica, "a gateway has woken it")
             deployment.used(now)

@@ -23,6 +23,7 @@ from .missing import WorkersFor, could_have, refused_by_all, what_is_missing
 from .node import KnownNode
 from .replica import KnownReplica, Told
 from .rollout import plan
+from .room.fitting import fits_without
 from .room.placing import find_place
 
 REJECTION = 600.0
@@ -109,7 +110,10 @@ class Planner:
         for replica, level_, reason in todo.sleep:
             self.rest(deployment, replica, level_, reason)
         for replica in todo.wake:
-            self.wake(deployment, replica, "it is needed")
+            if fits_without(self._fleet.nodes[replica.node], replica.need, [replica]):
+                self.wake(deployment, replica, "it is needed")
+            else:  # another one is started, for which others may have to make room
+                self.stop(replica, "it is needed, and there is no room for it to wake", if_idle=True)
         if todo.finished:
             sentence = f"revision {deployment.target} serves"
             self.effects.note(deployment.id, "rollout.finished", sentence, revision=deployment.target)
