@@ -28,7 +28,7 @@ from .checked import CheckedPicture
 from .test_model import Histories
 
 FIND = settings(
-    max_examples=400,
+    max_examples=1200,
     stateful_step_count=40,
     deadline=None,
     database=None,
