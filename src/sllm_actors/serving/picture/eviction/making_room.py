@@ -22,7 +22,7 @@ SWAP_PATIENCE: Final = 600.0
 
 
 class Stopper(Protocol):
-    """Orders replicas to stop, and keeps the journal: the planner does."""
+    """Orders replicas to stop, tells gateways of it, and keeps the journal: the planner does."""
 
     effects: Effects
 
@@ -30,6 +30,9 @@ class Stopper(Protocol):
         self, replica: KnownReplica, reason: str, *, if_idle: bool = False, patience: float | None = None
     ) -> None:
         """Order it, for a reason: only if its requests end soon, or once they have ended, or after a time."""
+
+    def publish(self, deployment: Deployment) -> None:
+        """Tell gateways what has changed of a deployment."""
 
 
 class RoomMaker:
@@ -113,6 +116,7 @@ class RoomMaker:
             if room.idle:
                 self._evictor.evicted(replica)
                 owner.wanted = min(owner.wanted, max(minimum(owner), len(owner.running()) - 1))
+                self._stopper.publish(owner)
                 sentence = f"{replica.key} on {where} is idle, and {deployment.id} needs its room"
                 self._stopper.effects.note_replica(replica, "replica.evicted", sentence)
                 self._stopper.stop(replica, f"{deployment.id} needs its room", if_idle=True)
