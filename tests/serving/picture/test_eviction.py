@@ -117,6 +117,17 @@ def test_of_what_had_its_turn_no_more_goes_than_is_needed() -> None:
     assert "large" in runs(world)
 
 
+def test_the_minimum_of_a_schedule_never_goes_either() -> None:
+    world = World()
+    (asked,) = shared(world, "n")
+    always = [{"cron": "* * * * *", "time_zone": "UTC", "duration": 60, "min_instances": 1}]
+    stays = world.deploy("m", num_gpus=1, auto_scaling_config={"min_instances": 0, "schedules": always})
+    use(world, stays)
+    world.want(asked.id, held=1)
+    world.wait(300)
+    assert runs(world) == ["m"]
+
+
 def test_nobody_goes_for_what_nobody_asks_for() -> None:
     world = World()
     (idle,) = shared(world, "m")

@@ -110,6 +110,7 @@ class Deployment:
         wakes_in: See ``ServedModel``.
         scaler: What is remembered of its load.
         calendar: Which of its schedules holds.
+        least: The fewest replicas that it says it has now.
         most: The most replicas that it may have now.
         settled: Whether it is known what ran of it when the head started: before that, one is taken to run.
         look_at: When it may want another number of replicas without an event; None if it does not.
@@ -149,6 +150,7 @@ class Deployment:
     wakes_in: float = 0.0
     scaler: Scaler = field(factory=Scaler)
     calendar: Calendar = field(factory=Calendar)
+    least: int = 0
     most: int = 1
     settled: bool = True
     look_at: float | None = None

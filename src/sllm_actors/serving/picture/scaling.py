@@ -77,7 +77,8 @@ def scale(deployment: Deployment, demand: TotalDemand, effects: Effects, now: fl
 
 def _policy(deployment: Deployment, wall: float) -> ScalingPolicy:
     spec = deployment.spec
-    scaling, least = spec.scaling, max(minimum(deployment, wall), 0 if deployment.loaded else 1)
+    deployment.least = minimum(deployment, wall)
+    scaling, least = spec.scaling, max(deployment.least, 0 if deployment.loaded else 1)
     target, most = scaling.target, scaling.max_instances
     holds = deployment.calendar.at(scaling.schedules, wall)
     if holds is not None:

@@ -211,7 +211,7 @@ class Evictor:
         if self._fleet.doubts_itself:
             return False
         running = len(deployment.running())
-        if running < minimum(deployment):
+        if running < deployment.least:
             return True
         wanted = self._demand.of(deployment.id)
         asked = deployment.asked_for or wanted.held or wanted.in_flight
@@ -269,13 +269,12 @@ class Evictor:
         spec = deployment.spec
         if spec.endpoints or (spec.pinned and not deployment.deleting):
             return idle, in_use
-        least = minimum(deployment)
         running = sorted(deployment.running(), key=lambda each: each.distance)
         for count, replica in enumerate(running, start=1):
             place = (replica.node, replica.key)
             if count > deployment.needed or replica.failures >= CRASH_LOOP:
                 idle[place] = replica
-            elif count > least and replica.serves:
+            elif count > deployment.least and replica.serves:
                 in_use[place] = replica
         for replica in deployment.replicas.values():
             if replica.ordered is Told.STOP and (replica.node, replica.key) not in self._late:
@@ -377,8 +376,3 @@ class Evictor:
             if fits_without(node, need, without):
                 kept = without
         return kept
-
-
-def minimum(deployment: Deployment) -> int:
-    """Return how many replicas of a deployment nothing may take."""
-    return deployment.spec.scaling.min_instances or 0

@@ -15,7 +15,7 @@ from sllm_actors.serving.picture.replica import KnownReplica, Told
 from sllm_actors.serving.picture.room.claim import Claim
 
 from .claims import PATIENCE
-from .evictor import Evictor, Room, minimum
+from .evictor import Evictor, Room
 
 SWAP_PATIENCE: Final = 600.0
 """Seconds that the requests get to end of a replica that had its turn: these have done nothing wrong."""
@@ -115,7 +115,7 @@ class RoomMaker:
             patience = max(patience, owner.spec.drain_timeout if room.idle else SWAP_PATIENCE)
             if room.idle:
                 self._evictor.evicted(replica)
-                owner.wanted = min(owner.wanted, max(minimum(owner), len(owner.running()) - 1))
+                owner.wanted = min(owner.wanted, max(owner.least, len(owner.running()) - 1))
                 self._stopper.publish(owner)
                 sentence = f"{replica.key} on {where} is idle, and {deployment.id} needs its room"
                 self._stopper.effects.note_replica(replica, "replica.evicted", sentence)
