@@ -10,6 +10,7 @@ import trio
 
 from sllm_actors.engines.messages import ReplicaState
 from sllm_actors.serving.picture.deployment import Deployment
+from sllm_actors.serving.picture.indices.demand import TotalDemand
 from sllm_actors.serving.picture.node import Link
 from sllm_actors.serving.picture.replica import CRASH_LOOP
 
@@ -49,6 +50,7 @@ def disagreements(cluster: Cluster) -> Wrong:
     yield from _placed(head)
     yield from _waits(head)
     yield from _kept(cluster, head)
+    yield from _served(cluster, head)
     for node in cluster.nodes.values():
         if isinstance(node, Worker):
             yield from _worker(cluster, head, node)
@@ -71,7 +73,7 @@ def _placed(head: Head) -> Wrong:
             yield "P2", f"{name} wants {deployment.wanted} replicas and has {len(running)}, without a reason"
         if len(running) > deployment.wanted and not waits:
             yield "P2", f"{name} wants {deployment.wanted} replicas and has {len(running)}"
-        if deployment.rolling and not waits:
+        if deployment.rolling and not waits and (deployment.wanted or not deployment.unproven):
             yield "P2", f"{name} is being rolled out still"
         for replica in running:
             if not replica.serves and not replica.unfit and replica.failures < CRASH_LOOP:
@@ -89,6 +91,29 @@ def _waits(head: Head) -> Wrong:
             need = deployment.need(deployment.revisions[deployment.wait.revision], node.gpus)
             if node.takes_replicas and node.free.fits(need) and not node.rejects(pair, now):
                 yield "P2", f"{deployment.id} waits for {need}, and {node.id} has {node.free}"
+
+
+# ---- P9
+
+
+def _served(cluster: Cluster, head: Head) -> Wrong:
+    """Clients wait for nothing that could serve them, and what nobody wants has gone."""
+    picture = head.controller._picture
+    for gateway in cluster.serving_gateways():
+        for name in gateway.balancer.busy():
+            deployment = picture.catalogue.by_id.get(name)
+            if deployment is None or deployment.wait is not None or deployment.paused:
+                continue
+            if gateway.balancer.held(name) and not any(each.failures for each in deployment.running()):
+                yield (
+                    "P9",
+                    f"{gateway.name} holds requests for {name}, of which {deployment.wanted} are wanted",
+                )
+    for name in cluster.people.wishes:
+        if picture.demand.of(name) == TotalDemand():
+            continue
+        if not any(name in gateway.balancer.busy() for gateway in cluster.serving_gateways()):
+            yield "P9", f"the head believes that somebody wants {name}: {picture.demand.of(name)}"
 
 
 # ---- P4

@@ -13,6 +13,7 @@ from sllm_actors.testing.sim_net import SimNet
 from sllm_actors.testing.sim_run import Freezer
 from sllm_actors.transport import TransportSettings
 
+from .clients import Clients
 from .machine import Machine
 from .nodes import HEAD, SPARE, Gateway, Head, Node, Worker
 from .people import People
@@ -51,6 +52,7 @@ class Cluster:
         self.stores = {HEAD: MemoryStore()}
         self.snapshots: dict[str, list[Snapshot]] = {name: [] for name in self.gateways}
         self.people = People(self)
+        self.clients = Clients(self)
         self.settings = TransportSettings(goodbye_timeout=0.1)
         self.net = SimNet(random.Random(f"{seed}/net"), user_timeout=self.settings.budget)
         self.latency = dice.choice([0.0002, 0.002, 0.02])
@@ -68,6 +70,14 @@ class Cluster:
         """Return the head, if its process runs."""
         head = self.nodes.get(self.head_name)
         return head if isinstance(head, Head) else None
+
+    def serving_gateways(self) -> list[Gateway]:
+        """Return the gateways whose processes run."""
+        return [
+            node
+            for node in self.nodes.values()
+            if isinstance(node, Gateway) and not node.dead and not node.stop.is_set()
+        ]
 
     def make(self, name: str) -> Node:
         """Make a process of that node."""

@@ -189,6 +189,7 @@ class PlayedReplica(Actor):
                     self._stay()
             case Drained(me, withdrawal):
                 if self._state is ReplicaState.DRAINING and (me, withdrawal) == (self._id, self._withdrawal):
+                    self.machine.cluster.promises.given_back(self.machine, self._id)
                     self._end()
             case _:
                 await super().receive(message)

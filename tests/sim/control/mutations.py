@@ -7,12 +7,14 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Final
 from unittest.mock import patch
 
+from sllm_actors.gateway.routing.balancer import Balancer
 from sllm_actors.gateway.routing.following import Following
 from sllm_actors.serving.differences.follower import Follower
 from sllm_actors.serving.differences.messages import Beat
 from sllm_actors.serving.links.known_links import KnownLinks
 from sllm_actors.serving.messages import Order
 from sllm_actors.serving.picture.fleet import Fleet
+from sllm_actors.serving.picture.indices.demand import DemandTable
 from sllm_actors.serving.picture.indices.queues import WaitingQueues
 from sllm_actors.serving.picture.planner import Planner
 from sllm_actors.serving.picture.recovery import Recovery
@@ -184,6 +186,30 @@ def any_epoch_is_obeyed() -> AbstractContextManager[object]:
     return patch.object(Heads, "_obeys", obeys)
 
 
+# ---- P8
+
+
+def nobody_waits_for_requests() -> AbstractContextManager[object]:
+    """A gateway says of a replica that leaves that it has no requests there, though it has."""
+
+    def at_once(_self: Balancer, _upstream: Any, call: Callable[[], None]) -> None:
+        call()
+
+    return patch.object(Balancer, "when_idle", at_once)
+
+
+# ---- P9
+
+
+def demand_is_not_heard() -> AbstractContextManager[object]:
+    """The head takes no note of requests that wait."""
+
+    def deaf(*_: Any) -> frozenset[str]:
+        return frozenset()
+
+    return patch.object(DemandTable, "report", deaf)
+
+
 MUTATIONS: Final[dict[str, Mutation]] = {
     "": nullcontext,
     **{
@@ -200,6 +226,8 @@ MUTATIONS: Final[dict[str, Mutation]] = {
             nothing_is_said_of_what_never_ran,
             gpus_stay_counted,
             any_epoch_is_obeyed,
+            nobody_waits_for_requests,
+            demand_is_not_heard,
         )
     },
 }

@@ -243,8 +243,8 @@ class Gateway(Node):
         )
         self.board = Board()
         settings = GatewaySettings(snapshot_path=Path("/nowhere"), machine="none")
-        balancer = Balancer(self.system.clock.now, Random(1), BalancerShell(self.system))
-        tools = RouterTools(self.board, balancer, settings)
+        self.balancer = Balancer(self.system.clock.now, Random(1), BalancerShell(self.system))
+        tools = RouterTools(self.board, self.balancer, settings)
         links = NodeLinks(
             partial(self.links.dial_workers, self.transport.dial),
             self.transport.peers,

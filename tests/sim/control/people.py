@@ -160,6 +160,7 @@ class People:
                 "min_instances": wish.replicas,
                 "max_instances": 4,
                 "scale_down_delay": 5,
+                "keep_alive": 2,
             },
             "drain_timeout": 2,
             "startup_timeout": 20,
@@ -176,7 +177,7 @@ class People:
         if wish.busy or wish.exists:
             return
         known = wish.exists
-        wish.version, replicas = self._version(), self._dice.choice([1, 1, 2, 3])
+        wish.version, replicas = self._version(), self._dice.choice([0, 1, 1, 2, 3])
         wish.replicas = wish.lowest = replicas
         answer = await self._ask(wish, Deploy(json.dumps(self._document(name, wish))))
         if isinstance(answer, Done):
@@ -208,7 +209,7 @@ class People:
         wish = self.wishes[name]
         if wish.busy or not wish.exists:
             return
-        replicas = self._dice.choice([1, 2, 3])
+        replicas = self._dice.choice([0, 1, 2, 3])
         wish.lowest = min(wish.lowest, replicas)
         patch = json.dumps({"auto_scaling_config": {"min_instances": replicas}})
         answer = await self._ask(wish, UpdateDeployment(name, patch))

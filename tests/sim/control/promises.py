@@ -13,7 +13,7 @@ from unittest.mock import patch
 import trio
 
 from sllm_actors.actors import NodeId
-from sllm_actors.engines.identity import ReplicaKey
+from sllm_actors.engines.identity import ReplicaId, ReplicaKey
 from sllm_actors.serving.controller import Controller
 from sllm_actors.serving.head_feeds import HeadFeeds
 from sllm_actors.serving.picture.audit import Audit
@@ -113,6 +113,13 @@ class Promises:
         if before is not None and (before.node, head) == (SPARE, HEAD) and peers.get(before.node) == before:
             self.violated("P6", f"{node} turns back to {head}, and {SPARE}, which took its place, is there")
         machine.obeys = peers.get(NodeId(head))
+
+    # ---- P8
+
+    def given_back(self, machine: Machine, replica: ReplicaId) -> None:
+        """An engine ends, since no gateway needs it any more."""
+        for gateway in self._cluster.clients.at(machine, replica):
+            self.violated("P8", f"{replica} on {machine.name} ends, and {gateway} has requests there")
 
     # ---- the picture
 

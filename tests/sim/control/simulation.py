@@ -1,4 +1,4 @@
-"""One seed, one run: nodes start, people ask, faults come and are mended, and everything comes to agree."""
+"""One seed, one run: nodes start, people and clients ask, faults come and go, and then everything agrees."""
 
 from __future__ import annotations
 
@@ -51,6 +51,7 @@ async def play(cluster: Cluster) -> None:
             async with anyio.create_task_group() as acting:
                 acting.start_soon(cluster.people.live, seconds)
                 acting.start_soon(faults.run, seconds)
+                acting.start_soon(cluster.clients.live, seconds, processes)
             while faults.open:  # noqa: ASYNC110 - virtual time is free
                 await anyio.sleep(0.05)
             cluster.ledger.trace("quiet")

@@ -22,12 +22,14 @@ FOUND_BY = {
     "absence_stops": 2,
     "any_epoch_is_obeyed": 3,
     "beats_are_not_compared": 6,
+    "demand_is_not_heard": 5,
     "gaps_are_not_noticed": 23,
     "gpus_stay_counted": 2,
     "links_are_not_looked_at": 6,
-    "nothing_is_said_of_what_never_ran": 23,
+    "nobody_waits_for_requests": 4,
+    "nothing_is_said_of_what_never_ran": 11,
     "room_is_not_offered": 19,
-    "room_of_what_drains": 2,
+    "room_of_what_drains": 5,
     "strangers_are_stopped": 13,
 }
 """The seed that found a bug first: it is tried first. It is only a guess, which saves time."""
