@@ -79,7 +79,7 @@ def main(
 ) -> None:
     """Play every workload against every policy; nothing runs for real, and no time passes.
 
-    Rows, plot and what is won are those of the first room; other rooms are in the result file, too.
+    Rows and plot, and what --check looks at, are those of the first room; others are in the result file, too.
     """
     if plot is not None and not possible():
         raise click.ClickException(REMEDY)
@@ -116,7 +116,7 @@ def main(
         },
         figures={},
     )
-    content |= {"room": rooms[0], "rows": played[str(rooms[0])], "rooms": played}
+    content |= {"room": rooms[0], "rows": played.pop(str(rooms[0])), "rooms": played}
     show(*tables(content))
     if file is not None:
         write(file, content)

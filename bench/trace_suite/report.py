@@ -35,11 +35,11 @@ def from_json(row: dict[str, Any]) -> Row:
 
 
 def tables(content: dict[str, Any]) -> list[Table]:
-    """Return what was won, and every row, of the room that counts; and what was won in other rooms."""
-    shown = []
-    for share, raw in content["rooms"].items():
-        shown.append(won(f"room for {share} % of the peak", [from_json(each) for each in raw]))
-    return [every(f"room for {content['room']} %", [from_json(each) for each in content["rows"]]), *shown]
+    """Return every row of the room that counts, and what was won in each room."""
+    rooms = {str(content["room"]): content["rows"], **content["rooms"]}
+    read = {share: [from_json(each) for each in rows] for share, rows in rooms.items()}
+    first = every(f"room for {content['room']} % of the peak", read[str(content["room"])])
+    return [first, *(won(f"room for {share} % of the peak", rows) for share, rows in read.items())]
 
 
 def won(title: str, rows: Sequence[Row]) -> Table:
