@@ -190,3 +190,11 @@ def test_no_chunk_however_strange_breaks_it(chunks: list[dict[str, Any]]) -> Non
 )
 def test_answers_of_other_paths_are_never_put_together(path: str) -> None:
     assert path not in ASSEMBLIES
+
+
+def test_what_a_choice_says_in_vain_leaves_what_it_said_before() -> None:
+    completion = CompletionAssembly()
+    completion.add({"choices": [{"text": "a", "finish_reason": "stop"}]})
+    completion.add({"choices": [{"text": None, "finish_reason": None, "index": 0}]})
+    (choice,) = completion.document()["choices"]
+    assert (choice["text"], choice["finish_reason"]) == ("a", "stop")

@@ -72,3 +72,11 @@ def test_a_mean_lies_between_what_was_measured_and_outlives_the_head(
     again = StartCosts(tuple(last.values()))
     for key in last:
         assert again.expected(key) == costs.expected(key)
+
+
+def test_what_is_forgotten_of_one_worker_is_known_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(start_cost, "MOST_COSTS", 2)
+    costs = StartCosts((Cost(CostKey("llama", "w1", Tier.STOPPED), 1.0),))
+    costs.learn(CostKey("llama", "w2", Tier.STOPPED), 3.0)
+    costs.learn(CostKey("other", "w1", Tier.STOPPED), 9.0)
+    assert costs.known("llama", Tier.STOPPED) == 3.0

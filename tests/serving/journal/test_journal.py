@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sllm_actors.serving.journal import journal as module
-from sllm_actors.serving.journal.journal import LONGEST_SENTENCE, MICRO, Journal, joined
+from sllm_actors.serving.journal.journal import LONGEST_SENTENCE, MICRO, SHOWN, Journal, joined
 from sllm_actors.serving.journal.noted import Noted
 from sllm_actors.serving.store.journal_filter import EVERYTHING, JournalFilter
 from sllm_actors.serving.store.records import JournalEntry
@@ -102,3 +102,13 @@ def test_pages_from_the_beginning_have_each_wanted_entry_once_and_the_newest_are
     assert after == kept.journal.last
     newest, more, until = kept.page(limit, None, wanted)
     assert (newest, more, until) == (expected[-limit:], False, kept.journal.last)
+
+
+def test_of_a_deployment_the_last_entries_are_shown_in_order() -> None:
+    journal = Journal([], 0.0)
+    for number in range(3 * SHOWN):
+        journal.note([noted(number, "ab"[number % 2])], 0.0, 0.0)
+    assert [each.sentence for each in journal.about("a")] == [
+        noted(number).sentence for number in range(3 * SHOWN) if number % 2 == 0
+    ][-SHOWN:]
+    assert journal.about("nobody") == []

@@ -417,3 +417,34 @@ def test_an_idle_one_stays_where_the_busy_one_has_to_go_anyway() -> None:
     world.want(asked.id, held=1)
     world.wait(QUANTUM + 1)
     assert runs(world) == ["m", "o"]
+
+
+def test_a_busy_replica_whose_worker_is_given_up_is_no_longer_one_that_may_go() -> None:
+    world = World()
+    busy, asked = shared(world, "m", "n")
+    world.want(busy.id, held=1)
+    world.ready()
+    world.want(busy.id, in_flight=1)
+    world.unlink("a")
+    world.wait(11)
+    world.want(asked.id, held=1)
+    world.wait(QUANTUM + 1)
+    assert len(world.picture.planner.evictor.claims) == 0
+    assert world.audit() == []
+
+
+def test_what_is_to_be_loaded_only_once_waits_no_longer_than_a_start_may_take() -> None:
+    world = World()
+    world.worker("b", gpus=1)
+    world.drain("b")
+    world.worker("c", gpus=1)
+    world.worker("a", gpus=1)
+    world.machines["a"].inventory = evolve(world.machines["a"].inventory, labels={"kind": "large"})
+    world.inventory("a")
+    kind = {"node_selector": {"kind": "large"}}
+    stays = world.deploy("m", **scaled(1), **kind)
+    world.ready()
+    once = world.deploy("n", **scaled(None), **kind)
+    assert (stays.wanted, once.wanted) == (1, 1)
+    world.wait(once.spec.startup_timeout + 31)
+    assert (stays.wanted, once.wanted) == (1, 0)

@@ -9,6 +9,7 @@ import pytest
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.engines.messages import ReplicaState
 from sllm_actors.serving.decisions.start_cost import CostKey, Tier
+from sllm_actors.serving.picture.events import TimePassed
 
 from .world import World
 
@@ -83,3 +84,55 @@ def test_nothing_is_learned_from_what_was_not_measured() -> None:
     seen.world.say("a", seen.key, ReplicaState.READY, starts=2, started_in=3.0, fingerprint="")
     assert seen.known() is None
     assert seen.told() == (0.0, 0.0)
+
+
+def test_what_is_measured_while_a_deployment_is_changed_is_told_after_that() -> None:
+    seen = Measuring()
+    assert seen.world.picture.hold(seen.deployment.id)
+    seen.say(ReplicaState.READY, starts=1, started_in=10.0)
+    assert seen.told() == (0.0, 0.0)
+    seen.world.picture.release(seen.deployment.id)
+    seen.world.send(TimePassed())
+    assert seen.told() == (10.0, 0.0)
+
+
+def test_a_change_of_demand_that_changes_no_answer_waits_for_what_is_to_be_planned_anyway() -> None:
+    seen = Measuring()
+    seen.say(ReplicaState.READY, starts=1)
+    seen.world.want(seen.deployment.id, in_flight=1)
+    assert seen.world.picture.hold(seen.deployment.id)
+    seen.say(ReplicaState.FAILED, failures=1)
+    seen.world.want(seen.deployment.id, in_flight=2)
+    assert not seen.world.picture.is_planned(seen.deployment)
+    seen.world.picture.release(seen.deployment.id)
+    seen.world.send(TimePassed())
+    assert seen.world.audit() == []
+
+
+def test_what_ends_of_a_revision_that_is_not_known_is_only_waited_for() -> None:
+    seen = Measuring()
+    old = ReplicaKey(seen.deployment.id, 9, 99, seen.deployment.uid)
+    seen.world.machines["a"].slow = True
+    seen.world.say("a", old, ReplicaState.DRAINING)
+    seen.world.say("a", old, ReplicaState.DRAINING, failures=1)
+    assert old in seen.deployment.replicas
+    seen.world.end("a")
+    assert old not in seen.deployment.replicas
+
+
+def test_a_level_of_sleep_that_is_told_twice_is_one_sleep() -> None:
+    seen = Measuring()
+    seen.say(ReplicaState.READY, starts=1)
+    seen.say(ReplicaState.ASLEEP, level=1)
+    since = seen.deployment.replicas[seen.key].asleep_since
+    seen.world.wait(5)
+    seen.say(ReplicaState.ASLEEP, level=1, progress="sound")
+    assert seen.deployment.replicas[seen.key].asleep_since == since
+
+
+def test_a_deployment_that_a_person_wakes_while_it_has_requests_is_not_at_rest() -> None:
+    seen = Measuring()
+    seen.say(ReplicaState.READY, starts=1)
+    seen.world.want(seen.deployment.id, in_flight=1)
+    seen.deployment.used(seen.world.now)
+    assert seen.deployment.scaler.rest is None
