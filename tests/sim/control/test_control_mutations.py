@@ -28,7 +28,7 @@ FOUND_BY = {
     "links_are_not_looked_at": 6,
     "nobody_waits_for_requests": 4,
     "nothing_is_said_of_what_never_ran": 11,
-    "room_is_not_offered": 19,
+    "room_is_not_offered": 4,
     "room_of_what_drains": 5,
     "strangers_are_stopped": 13,
 }
