@@ -13,9 +13,9 @@ from sllm_actors.serving.differences.follower import Follower
 from sllm_actors.serving.differences.messages import Beat
 from sllm_actors.serving.links.known_links import KnownLinks
 from sllm_actors.serving.messages import Order
+from sllm_actors.serving.picture.eviction.evictor import Evictor
 from sllm_actors.serving.picture.fleet import Fleet
 from sllm_actors.serving.picture.indices.demand import DemandTable
-from sllm_actors.serving.picture.eviction.evictor import Evictor
 from sllm_actors.serving.picture.indices.queues import WaitingQueues
 from sllm_actors.serving.picture.planner import Planner
 from sllm_actors.serving.picture.recovery import Recovery
