@@ -20,7 +20,7 @@ def tables(content: dict[str, Any]) -> list[Table]:
     figures = content["figures"]["head"]
     conditions = content["conditions"]
     measures = measures_of(content)
-    verdicts = judge(figures, conditions["rate"])
+    verdicts = [each for each in judge(figures, conditions["rate"]) if each.measure in measures]
     judged = {verdict.measure for verdict in verdicts}
     size = (
         f"{conditions['workers']:,} workers, {conditions['deployments']:,} deployments, "

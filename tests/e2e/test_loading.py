@@ -70,7 +70,7 @@ def streaming(cluster: Cluster, lines: list[str], begun: threading.Event) -> thr
     """Begin a long stream; its lines are added to ``lines``."""
 
     def stream() -> None:
-        body: dict[str, Any] = {"model": DEMO, "max_tokens": 300, "stream": True, "ignore_eos": True}
+        body: dict[str, Any] = {"model": DEMO, "max_tokens": 800, "stream": True, "ignore_eos": True}
         body["messages"] = [{"role": "user", "content": "Tell me a long story."}]
         url = f"{cluster.url}/v1/chat/completions"
         with httpx2.stream("POST", url, json=body, timeout=60, trust_env=False) as response:

@@ -36,7 +36,8 @@ def is_refused(worker: Sllm) -> str:
 
 
 def test_nobody_is_taken_for_another_and_what_serves_goes_on(machines: Machines) -> None:
-    before = machines.deploy("served", engine("--model", "one"))
+    always = {"auto_scaling_config": {"min_instances": 1}}
+    before = machines.deploy("served", engine("--model", "one", **always))
     copy = machines.directory("copy") / "worker"
     copy.mkdir(parents=True)
     for file in ("node.json", "credentials.json"):  # but not the key

@@ -257,7 +257,7 @@ async def test_the_bound_on_tunnels_is_a_refusal() -> None:
             await open_tunnel(left.transport, right.id, Open("m:vllm#1"), timeout=3)
         for each in tunnels:
             await each.aclose()
-        assert left.transport.statistics().tunnels == 0
+        await until(lambda: left.transport.statistics().tunnels == 0)
 
 
 async def test_tunnels_that_are_being_opened_count_against_the_bound() -> None:

@@ -17,7 +17,7 @@ from .plan import LauncherPlan
 
 DEMO_MODEL = "smollm2-135m"
 DEMO_ID = f"{DEMO_MODEL}:llamacpp"
-DEMO = {"model": DEMO_MODEL, "backend": "llamacpp", "source": f"demo:{DEMO_MODEL}"}
+DEMO = {"model": DEMO_MODEL, "backend": "llamacpp", "source": f"demo:{DEMO_MODEL}", "preload": True}
 
 
 async def welcome(plan: LauncherPlan) -> None:
