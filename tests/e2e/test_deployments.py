@@ -164,13 +164,10 @@ def test_a_server_that_cannot_be_reached_or_is_this_gateway_is_told_as_such(clus
 
 
 def test_the_same_deployment_twice_is_one_and_another_is_refused(cluster: Cluster) -> None:
-    again = cluster.http.post(
-        "/deployments", json={"model": DEMO, "backend": "llamacpp", "source": f"demo:{DEMO}"}
-    )
+    demo = {"model": DEMO, "backend": "llamacpp", "source": f"demo:{DEMO}", "preload": True}
+    again = cluster.http.post("/deployments", json=demo)
     assert (again.status_code, again.json()["created"]) == (200, False)
-    other = cluster.http.post(
-        "/deployments", json={"model": DEMO, "backend": "llamacpp", "source": str(gguf())}
-    )
+    other = cluster.http.post("/deployments", json=demo | {"source": str(gguf())})
     error = other.json()["error"]
     assert (other.status_code, error["code"], error["param"]) == (409, "deployment_exists", "source")
     assert "source differs" in error["message"]

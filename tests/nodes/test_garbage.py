@@ -91,8 +91,9 @@ THAWED = (
     + """
         await busy(0.7)
         assert gone() is not None
-        await anyio.sleep(0.5)
-        assert gone() is None
+        with anyio.fail_after(20):  # once it is idle, which a busy machine delays
+            while gone() is not None:
+                await anyio.sleep(0.1)
         assert gc.get_freeze_count() > 1000
         await anyio.sleep(0.1)
         looked_at.clear()
