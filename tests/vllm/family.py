@@ -19,6 +19,7 @@ DOCUMENT = {
     "backend": "vllm",
     "source": "demo:smollm2-135m",
     "num_gpus": 0,
+    "auto_scaling_config": {"min_instances": 1},
     "backend_config": {"max_model_len": 1024, "cpu_kv_cache_gib": 1},
 }
 

@@ -37,6 +37,7 @@ FAKE_DOCUMENT = {
     "backend": "command",
     "num_gpus": 1,
     "backend_config": {"command": [*fake_engine_argv(), "--socket", "$SOCKET", "--model", "$NAME"]},
+    "auto_scaling_config": {"min_instances": 1},
 }
 WITHIN = 180.0
 """Seconds in which everything has to be ready again."""
