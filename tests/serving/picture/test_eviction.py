@@ -361,6 +361,8 @@ def test_idle_and_busy_replicas_go_together_where_one_is_not_enough() -> None:
     assert runs(world) == ["m", "n"]
     world.wait(QUANTUM + 1)
     assert runs(world) == ["large"]
+    assert (idle.wanted, busy.wanted) == (0, 1), "the idle one does not come back unasked"
+    assert [len(world.told(kind)) for kind in ("replica.evicted", "deployment.swapped")] == [1, 1]
 
 
 def test_one_that_came_first_lets_another_pass_that_is_due_before_it() -> None:

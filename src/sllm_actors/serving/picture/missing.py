@@ -27,7 +27,7 @@ SHOWN_HOLDERS = 3
 """The most deployments that are named as those which have the room of a worker."""
 
 LOOKED_AT = 64
-"""The most nodes that are looked at for those that take no replica now."""
+"""The most nodes that are looked at where no index tells which of them matter."""
 
 
 class Figure(Enum):

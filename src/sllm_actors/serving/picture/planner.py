@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from itertools import islice
 
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.engines.messages import ReplicaState
@@ -19,7 +20,7 @@ from .eviction.making_room import RoomMaker
 from .fleet import Fleet
 from .indices.demand import DemandTable
 from .indices.queues import WaitingQueues
-from .missing import WorkersFor, could_have, refused_by_all, what_is_missing
+from .missing import LOOKED_AT, WorkersFor, could_have, refused_by_all, what_is_missing
 from .node import KnownNode
 from .replica import KnownReplica, Told
 from .rollout import plan
@@ -151,9 +152,9 @@ class Planner:
     def _does_without(self, deployment: Deployment, revision: Revision, now: float) -> bool:
         """Want no more replicas than run, if one has waited in vain and nobody asks for it; return if so.
 
-        One goes on waiting that no worker could have even if that was empty.
+        One goes on waiting that no worker could have even if that was empty, of those that are looked at.
         """
-        running, nodes = len(deployment.running()), self._fleet.workers_up.values()
+        running, nodes = len(deployment.running()), islice(self._fleet.workers_up.values(), LOOKED_AT)
         if running >= deployment.wanted or running < deployment.needed or deployment.rolling:
             return False
         if deployment.wait is None or now < deployment.wait.since + revision.spec.startup_timeout:

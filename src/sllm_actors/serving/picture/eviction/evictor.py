@@ -53,13 +53,11 @@ class Room:
         node: The worker.
         need: The room.
         replicas: What has to go for it; it is ending already, or is to be stopped.
-        idle: Whether they are thought to be idle; else they are drained.
     """
 
     node: KnownNode
     need: Need
     replicas: tuple[KnownReplica, ...]
-    idle: bool
 
 
 @define(eq=False)
@@ -230,7 +228,7 @@ class Evictor:
             )
             if best is None or price < best[0]:
                 replicas = tuple(self._idle.at(each.key) for each in chosen)
-                best = price, Room(node, need, replicas, idle=True)
+                best = price, Room(node, need, replicas)
         return None if best is None else best[1]
 
     def room_in_use(
@@ -255,6 +253,10 @@ class Evictor:
         if when > now:
             return when, None
         return (now, room) if self._is_next(contender, room, now) else (again, None)
+
+    def is_idle(self, replica: KnownReplica) -> bool:
+        """Return whether a replica may go as an idle one; else it is in use."""
+        return replica in self._idle
 
     def evicted(self, replica: KnownReplica) -> None:
         """Take note that an idle replica goes for another deployment."""
@@ -366,7 +368,7 @@ class Evictor:
         for when, replica in timed:
             chosen.append(replica)
             if fits_without(node, need, chosen):
-                return when, Room(node, need, tuple(self._needed(node, need, chosen)), idle=False)
+                return when, Room(node, need, tuple(self._needed(node, need, chosen)))
         return None
 
     def _needed(self, node: KnownNode, need: Need, chosen: list[KnownReplica]) -> list[KnownReplica]:

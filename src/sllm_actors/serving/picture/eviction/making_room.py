@@ -95,38 +95,45 @@ class RoomMaker:
             return None
         room = evictor.room_of_idle(deployment, revision, now)
         if room is not None:
-            self._take(deployment, revision, room, now)
-            return evictor.claims.get(deployment.uid).until  # type: ignore[union-attr]
+            return self._take(deployment, revision, room, now)
         evictor.contend(deployment)
         when, room = evictor.room_in_use(deployment, revision, now)
         if room is not None:
-            self._take(deployment, revision, room, now)
+            return self._take(deployment, revision, room, now)
         return when if isfinite(when) else None
 
-    def _take(self, deployment: Deployment, revision: Revision, room: Room, now: float) -> None:
-        """Stop what has the room, and keep it."""
-        where = room.node.name or room.node.id
+    def _take(self, deployment: Deployment, revision: Revision, room: Room, now: float) -> float:
+        """Stop what has the room, and keep it; return until when."""
         patience = 0.0
         for replica in room.replicas:
             owner = self._by_uid.get(replica.key.uid)
             if owner is None or replica.ordered is Told.STOP:
                 continue
             self.robbed.append(owner.uid)
-            patience = max(patience, owner.spec.drain_timeout if room.idle else SWAP_PATIENCE)
-            if room.idle:
-                self._evictor.evicted(replica)
-                owner.wanted = min(owner.wanted, max(owner.least, len(owner.running()) - 1))
-                self._stopper.publish(owner)
-                sentence = f"{replica.key} on {where} is idle, and {deployment.id} needs its room"
-                self._stopper.effects.note_replica(replica, "replica.evicted", sentence)
-                self._stopper.stop(replica, f"{deployment.id} needs its room", if_idle=True)
+            if self._evictor.is_idle(replica):
+                patience = max(patience, owner.spec.drain_timeout)
+                self._evict(owner, replica, deployment.id, room.node)
             else:
-                sentence = f"{replica.key} on {where} had its turn, and requests wait for {deployment.id}"
-                self._stopper.effects.note_replica(replica, "deployment.swapped", sentence)
-                reason = f"it had its turn, and requests wait for {deployment.id}"
-                self._stopper.stop(replica, reason, patience=SWAP_PATIENCE)
-        until = now + patience + PATIENCE
+                patience = SWAP_PATIENCE
+                self._drain(replica, deployment.id, room.node)
         key = ReplicaKey(deployment.id, revision.number, -1, deployment.uid)
-        replica = KnownReplica(key, room.node.id, room.need, Told.NOTHING, now)
+        kept = KnownReplica(key, room.node.id, room.need, Told.NOTHING, now)
+        claim = Claim(deployment.uid, kept, room.replicas, now + patience + PATIENCE)
         self._evictor.withdraw(deployment.uid)
-        self._evictor.claims.add(Claim(deployment.uid, replica, room.replicas, until))
+        self._evictor.claims.add(claim)
+        return claim.until
+
+    def _evict(self, owner: Deployment, replica: KnownReplica, by: str, node: KnownNode) -> None:
+        """Stop an idle replica if it is idle still; its deployment wants it no longer."""
+        self._evictor.evicted(replica)
+        owner.wanted = min(owner.wanted, max(owner.least, len(owner.running()) - 1))
+        self._stopper.publish(owner)
+        sentence = f"{replica.key} on {node.name or node.id} is idle, and {by} needs its room"
+        self._stopper.effects.note_replica(replica, "replica.evicted", sentence)
+        self._stopper.stop(replica, f"{by} needs its room", if_idle=True)
+
+    def _drain(self, replica: KnownReplica, by: str, node: KnownNode) -> None:
+        """Stop a replica in use once its requests have ended; its deployment waits for a place then."""
+        sentence = f"{replica.key} on {node.name or node.id} had its turn, and requests wait for {by}"
+        self._stopper.effects.note_replica(replica, "deployment.swapped", sentence)
+        self._stopper.stop(replica, f"it had its turn, and requests wait for {by}", patience=SWAP_PATIENCE)
