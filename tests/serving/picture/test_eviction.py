@@ -8,8 +8,10 @@ import pytest
 from attrs import evolve
 
 from sllm_actors.engines.messages import ReplicaState
+from sllm_actors.serving.decisions.start_cost import TYPICAL_START, Cost, CostKey, StartCosts, Tier
 from sllm_actors.serving.decisions.swapping import QUANTUM, STALENESS
 from sllm_actors.serving.picture.deployment import Deployment
+from sllm_actors.serving.picture.events import DemandReported
 from sllm_actors.serving.picture.eviction.claims import PATIENCE
 from sllm_actors.serving.picture.eviction.making_room import SWAP_PATIENCE
 
@@ -450,3 +452,50 @@ def test_what_is_to_be_loaded_only_once_waits_no_longer_than_a_start_may_take() 
     assert (stays.wanted, once.wanted) == (1, 1)
     world.wait(once.spec.startup_timeout + 31)
     assert (stays.wanted, once.wanted) == (1, 0)
+
+
+def test_one_that_has_just_come_does_not_jump_the_queue() -> None:
+    world = World()
+    busy, waits = shared(world, "m", "n")
+    late = world.deploy("o", **scaled())
+    world.want(busy.id, held=1)
+    world.ready()
+    world.want(busy.id, in_flight=1)
+    world.want(waits.id, held=1)
+    world.wait(5)
+    world.picture.take(DemandReported("gateway", (), (busy.id,)), world.now)
+    world.wants.discard(busy.id)
+    world.want(late.id, held=1)
+    assert runs(world) == ["n"]
+
+
+def test_one_that_cannot_use_the_room_lets_others_pass() -> None:
+    world = World()
+    (busy,) = shared(world, "m")
+    large = world.deploy("large", **{**scaled(), "num_gpus": 2})
+    elsewhere = world.deploy("n", **scaled(), node_selector={"kind": "other"})
+    late = world.deploy("o", **scaled())
+    world.want(busy.id, held=1)
+    world.ready()
+    world.want(busy.id, in_flight=1)
+    for deployment in (large, elsewhere):
+        world.want(deployment.id, held=9)
+    world.wait(5)
+    world.want(late.id, held=1)
+    world.want(busy.id)
+    assert runs(world) == ["o"]
+
+
+def test_an_engine_that_never_started_is_taken_to_be_as_quick_as_others_were() -> None:
+    world = World()
+    known, fresh = shared(world, "m", "n")
+    costs = world.picture.costs
+    assert costs.typical == TYPICAL_START
+    for _ in range(20):
+        costs.learn(CostKey(known.revisions[1].fingerprint, "a", Tier.STOPPED), 0.5)
+    costs.learn(CostKey(known.revisions[1].fingerprint, "a", Tier.ASLEEP_1), 99.0)
+    assert 0.5 < costs.typical < 0.6
+    assert StartCosts((Cost(CostKey("x", "a", Tier.STOPPED), 20.0),)).typical == 13.0
+    use(world, known)
+    world.want(fresh.id, held=1)
+    assert runs(world) == ["n"]

@@ -16,6 +16,9 @@ MOST_COSTS: Final = 16_384
 UNKNOWN_START: Final = 30.0
 """Seconds that a start is taken to last where none was measured; a level of sleep counts as a part of it."""
 
+TYPICAL_START: Final = 10.0
+"""Seconds that the start of any engine is taken to last before one was measured."""
+
 _PARTS: Final = {"stopped": 1.0, "asleep_2": 0.5, "asleep_1": 0.1}
 
 
@@ -61,19 +64,27 @@ class StartCosts:
 
     Args:
         known: What was measured before, the oldest first.
+
+    Attributes:
+        typical: Seconds that starts of any engine took lately, a moving average.
     """
 
     def __init__(self, known: tuple[Cost, ...] = ()) -> None:
         self._costs: dict[CostKey, float] = {}
         self._by_engine: dict[tuple[str, Tier], dict[str, float]] = {}
+        self.typical = TYPICAL_START
         for each in known:
             self._put(each.key, each.seconds)
+            if each.key.tier is Tier.STOPPED:
+                self.typical += WEIGHT * (each.seconds - self.typical)
 
     def learn(self, key: CostKey, seconds: float) -> Cost:
         """Take a measurement; return what is known of that key now. Of too many, the oldest is forgotten."""
         before = self._costs.pop(key, None)
         mean = seconds if before is None else before + WEIGHT * (seconds - before)
         self._put(key, mean)
+        if key.tier is Tier.STOPPED:
+            self.typical += WEIGHT * (seconds - self.typical)
         return Cost(key, mean)
 
     def measured(self, key: CostKey) -> float | None:

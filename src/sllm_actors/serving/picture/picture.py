@@ -186,9 +186,9 @@ class Picture:
             self._timers.set(uid, deployment.next_due)
             self._count(deployment)
             self._weigh(deployment, now)
-            for robbed in self.planner.room.robbed:
-                self._mark(self.catalogue.by_uid[robbed])
-            self.planner.room.robbed.clear()
+            for touched in self.planner.room.touched:
+                self._mark(self.catalogue.by_uid[touched])
+            self.planner.room.touched.clear()
 
     def is_planned(self, deployment: Deployment) -> bool:
         """Return whether all that has happened to a deployment has been decided about."""

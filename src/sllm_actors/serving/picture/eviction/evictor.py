@@ -20,6 +20,7 @@ from sllm_actors.serving.decisions.swapping import Contender, Occupant, may_take
 from sllm_actors.serving.picture.deployment import Deployment, Revision
 from sllm_actors.serving.picture.fleet import Fleet
 from sllm_actors.serving.picture.indices.demand import DemandTable, TotalDemand
+from sllm_actors.serving.picture.missing import waiting_revision
 from sllm_actors.serving.picture.node import KnownNode
 from sllm_actors.serving.picture.replica import CRASH_LOOP, KnownReplica, Told
 from sllm_actors.serving.picture.room.fitting import fits_without
@@ -37,9 +38,6 @@ WOKEN: Final = 4
 
 LOOK_AGAIN: Final = 0.5
 """Seconds after which one that waits looks again, if it cannot tell when; with many, it is later."""
-
-TYPICAL_START: Final = 10.0
-"""Seconds that a start takes, where none was measured."""
 
 HOPELESS: Final = -1_000_000
 """The priority of replicas that are ending, or fail again and again: these go before all others."""
@@ -240,7 +238,6 @@ class Evictor:
         """
         if not self._demand.of(deployment.id).held or any(each.serves for each in deployment.running()):
             return inf, None
-        again = now + max(LOOK_AGAIN, len(self._contenders) / LOOKED_AT)
         contender = self._contender(deployment, now)
         first: tuple[float, Room] | None = None
         for node, need in self._places(self._in_use, deployment, revision, now):
@@ -248,11 +245,34 @@ class Evictor:
             if found is not None and (first is None or found[0] < first[0]):
                 first = found
         if first is None:
-            return again, None
+            return self.again(now), None
         when, room = first
-        if when > now:
-            return when, None
-        return (now, room) if self._is_next(contender, room, now) else (again, None)
+        return (when, None) if when > now else (now, room)
+
+    def before(self, deployment: Deployment, room: Room, now: float) -> str | None:
+        """Return the uid of the deployment that comes first of those that may have room before another one.
+
+        Return None if none may: it is that one's turn.
+        """
+        mine = turn(self._contender(deployment, now), now)
+        first: tuple[tuple[float, ...], str] | None = None
+        occupants = [
+            Occupant(each.ready_at, self._priority(each)) for each in room.replicas if not self.is_idle(each)
+        ]
+        for other in islice(self._contenders.values(), LOOKED_AT):
+            contender = self._contender(other, now)
+            its = turn(contender, now)
+            if its >= mine or other is deployment or (first is not None and its >= first[0]):
+                continue
+            if all(may_take_at(contender, each) <= now for each in occupants) and self._fits(
+                other, room, now
+            ):
+                first = its, other.uid
+        return None if first is None else first[1]
+
+    def again(self, now: float) -> float:
+        """Return when one that waits looks again, if it cannot tell when it may have room."""
+        return now + max(LOOK_AGAIN, len(self._contenders) / LOOKED_AT)
 
     def is_idle(self, replica: KnownReplica) -> bool:
         """Return whether a replica may go as an idle one; else it is in use."""
@@ -298,27 +318,24 @@ class Evictor:
         return Free() if inventory is None else whole_capacity(inventory)
 
     def _cost(self, revision: Revision) -> float:
-        """Return how many seconds a start of a revision takes, as measured on any worker."""
+        """Return how many seconds a start of a revision takes, as measured of it, or else of any engine."""
         known = self._costs.known(revision.fingerprint, Tier.STOPPED)
-        return TYPICAL_START if known is None else known
+        return self._costs.typical if known is None else known
 
     def _contender(self, deployment: Deployment, now: float) -> Contender:
         known = self._known.get(deployment.uid)
         since = now if known is None or known.held_since is None else known.held_since
-        revision = deployment.revisions[deployment.target]
+        revision = waiting_revision(deployment)
         held = self._demand.of(deployment.id).held
         return Contender(since, held, deployment.spec.priority, self._cost(revision))
 
-    def _is_next(self, contender: Contender, room: Room, now: float) -> bool:
-        """Return whether nobody may take room that is in use before one that waits."""
-        occupants = [Occupant(each.ready_at, self._priority(each)) for each in room.replicas]
-        for deployment in islice(self._contenders.values(), LOOKED_AT):
-            other = self._contender(deployment, now)
-            if turn(other, now) < turn(contender, now) and all(
-                may_take_at(other, each) <= now for each in occupants
-            ):
-                return False
-        return True
+    def _fits(self, deployment: Deployment, room: Room, now: float) -> bool:
+        """Return whether a deployment that waits could have room that is made for another one."""
+        revision = waiting_revision(deployment)
+        selector = revision.spec.node_selector
+        if not room.node.admits(deployment.uid, revision.number, selector, now):
+            return False
+        return fits_without(room.node, deployment.need(revision, room.node.gpus), room.replicas)
 
     def _priority(self, replica: KnownReplica) -> int:
         place = (replica.node, replica.key)

@@ -45,8 +45,8 @@ class RoomMaker:
         stopper: Orders replicas to stop.
 
     Attributes:
-        robbed: The uids of deployments that have lost a replica so, and may want another one: they are to be
-            planned, and taken out of it.
+        touched: The uids of deployments that are to be planned, and taken out of it: they have lost a replica
+            so, and may want another one, or it is their turn to have room.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class RoomMaker:
         self._by_uid = by_uid
         self._evictor = evictor
         self._stopper = stopper
-        self.robbed: list[str] = []
+        self.touched: list[str] = []
 
     def place(self, deployment: Deployment, revision: Revision, now: float) -> KnownNode | None:
         """Return the worker on which room was made for a deployment, if that is free now.
@@ -93,14 +93,18 @@ class RoomMaker:
         if not evictor.may_take(deployment):
             evictor.withdraw(deployment.uid)
             return None
-        room = evictor.room_of_idle(deployment, revision, now)
-        if room is not None:
-            return self._take(deployment, revision, room, now)
         evictor.contend(deployment)
-        when, room = evictor.room_in_use(deployment, revision, now)
-        if room is not None:
+        room = evictor.room_of_idle(deployment, revision, now)
+        when = now
+        if room is None:
+            when, room = evictor.room_in_use(deployment, revision, now)
+        if room is None:
+            return when if isfinite(when) else None
+        first = evictor.before(deployment, room, now)
+        if first is None:
             return self._take(deployment, revision, room, now)
-        return when if isfinite(when) else None
+        self.touched.append(first)
+        return evictor.again(now)
 
     def _take(self, deployment: Deployment, revision: Revision, room: Room, now: float) -> float:
         """Stop what has the room, and keep it; return until when."""
@@ -109,7 +113,7 @@ class RoomMaker:
             owner = self._by_uid.get(replica.key.uid)
             if owner is None or replica.ordered is Told.STOP:
                 continue
-            self.robbed.append(owner.uid)
+            self.touched.append(owner.uid)
             if self._evictor.is_idle(replica):
                 patience = max(patience, owner.spec.drain_timeout)
                 self._evict(owner, replica, deployment.id, room.node)
