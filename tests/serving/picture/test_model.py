@@ -392,7 +392,8 @@ class Histories(RuleBasedStateMachine):
             assert deployment.rolling
             return
         if not wanted:  # a revision that is rolled out is proven by the next request
-            assert (placed, deployment.unproven) == (0, deployment.rolling)
+            awake = sum(replica.sleep is None for replica in deployment.running())
+            assert (awake, deployment.unproven) == (0, deployment.rolling)
         elif placed < wanted or deployment.rolling:
             revision = deployment.revisions[deployment.target]
             assert deployment.wait is not None, f"{deployment.id} lacks replicas, and nobody knows why"
