@@ -16,6 +16,7 @@ from bench.gateway_suite import plot as gateway_plot
 from bench.gateway_suite import report as gateway
 from bench.harness.results import BadResults, read
 from bench.harness.tables import as_markdown, show
+from bench.swap_suite import report as swapping
 from bench.trace_suite import plot as trace_plot
 from bench.trace_suite import report as trace_sim
 
@@ -24,6 +25,7 @@ REPORTS = {
     "cold_start": cold_start.tables,
     "control_plane": control_plane.tables,
     "gateway": gateway.tables,
+    "swapping": swapping.tables,
     "trace_sim": trace_sim.tables,
 }
 PLOTS = {"gateway": gateway_plot.draw, "trace_sim": trace_plot.draw}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from rich.table import Table
 
@@ -27,3 +28,8 @@ def figures_table(systems: Mapping[str, Mapping[str, float]], ratio: float) -> T
     ]
     title = f"more models than room: {ratio:.2f} times the requests per second of first come, first served"
     return table(title, ("figure", *systems, "unit"), rows)
+
+
+def tables(content: dict[str, Any]) -> list[Table]:
+    """Return the table of a result file."""
+    return [figures_table(content["systems"], content["ratio"])]
