@@ -34,6 +34,30 @@ def tracked() -> list[Path]:
     return [path for name in listed.stdout.decode().split("\0") if name and (path := ROOT / name).is_file()]
 
 
+TOP = {
+    ".ci",
+    ".gitignore",
+    ".pre-commit-config.yaml",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "LICENSE",
+    "Makefile",
+    "README.md",
+    "bench",
+    "docker",
+    "docs",
+    "examples",
+    "pyproject.toml",
+    "requirements",
+    "src",
+    "tests",
+}
+
+
+def test_nothing_lies_at_the_top_that_does_not_belong_there(tracked: list[Path]) -> None:
+    assert {path.relative_to(ROOT).parts[0] for path in tracked} <= TOP
+
+
 def test_no_source_file_is_longer_than_one_idea_needs(tracked: list[Path]) -> None:
     lengths = {
         str(path.relative_to(ROOT)): path.read_bytes().count(b"\n")
