@@ -138,6 +138,7 @@ TESTS = {
         "picture/test_audit",
         "picture/test_demand",
         "picture/test_eviction",
+        "picture/test_turns",
         "picture/test_failures",
         "picture/test_if_idle",
         "picture/test_indices",
