@@ -44,6 +44,7 @@ class Database:
         if kind not in _INSERTS:
             raise StoreProblem(f"the state store's address names {kind}: it may name {' or '.join(_INSERTS)}")
         self._insert = _INSERTS[kind]
+        self._puts: dict[tuple[str, str], Any] = {}
         # SQLite reads from a snapshot anyway.
         self._snapshot = {} if kind == "sqlite" else {"isolation_level": "REPEATABLE READ"}
         self._turn = threading.Lock()
@@ -99,14 +100,17 @@ class Database:
             rows: Their values, by column.
             only_higher: If given, the column in which a row must be higher than the one that it replaces.
         """
+        known = self._puts.get((table.name, only_higher))
+        if known is None:  # made once: each is a knot of some hundred objects for the garbage collection
+            known = self._puts[table.name, only_higher] = self._put(table, only_higher)
+        connection.execute(known, rows)
+
+    def _put(self, table: sa.Table, only_higher: str) -> Any:
         insert = self._insert(table)
-        connection.execute(
-            insert.on_conflict_do_update(
-                index_elements=list(table.primary_key.columns),
-                set_={each.name: each for each in insert.excluded if not table.c[each.name].primary_key},
-                where=insert.excluded[only_higher] > table.c[only_higher] if only_higher else None,
-            ),
-            rows,
+        return insert.on_conflict_do_update(
+            index_elements=list(table.primary_key.columns),
+            set_={each.name: each for each in insert.excluded if not table.c[each.name].primary_key},
+            where=insert.excluded[only_higher] > table.c[only_higher] if only_higher else None,
         )
 
     def copy(self, path: Path) -> None:

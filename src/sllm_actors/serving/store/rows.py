@@ -6,6 +6,7 @@ Each result is fetched whole: a cursor that is left in the middle would keep SQL
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -92,12 +93,25 @@ def rows_in_pages(connection: Connection, table: sa.Table, size: int = 100) -> I
     A thread that takes them holds up the other threads for no longer than a page takes.
     """
     keys = list(table.primary_key.columns)
-    select = sa.select(table).order_by(*keys).limit(size)
-    page = connection.execute(select).mappings().all()
+    first, later = _selects(table, size)
+    page = connection.execute(first).mappings().all()
     while page:
         yield from map(dict, page)
-        last = [sa.literal(page[-1][key.name]) for key in keys]
-        page = connection.execute(select.where(sa.tuple_(*keys) > sa.tuple_(*last))).mappings().all()
+        last = {_after(key): page[-1][key.name] for key in keys}
+        page = connection.execute(later, last).mappings().all()
+
+
+@lru_cache(maxsize=32)  # made anew for each page, they would be most of the head's cyclic garbage
+def _selects(table: sa.Table, size: int) -> tuple[sa.Select[Any], sa.Select[Any]]:
+    """Return what selects the first page of a table, and what selects the one behind the last row's keys."""
+    keys = list(table.primary_key.columns)
+    first = sa.select(table).order_by(*keys).limit(size)
+    last = [sa.bindparam(_after(key), type_=key.type) for key in keys]
+    return first, first.where(sa.tuple_(*keys) > sa.tuple_(*last))
+
+
+def _after(key: sa.Column[Any]) -> str:
+    return f"after_{key.name}"
 
 
 def check_deployments(state: StoredState) -> None:
