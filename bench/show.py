@@ -14,6 +14,7 @@ from bench.cold_suite import report as cold_start
 from bench.control_suite import report as control_plane
 from bench.gateway_suite import plot as gateway_plot
 from bench.gateway_suite import report as gateway
+from bench.gpu import report as gpu_proofs
 from bench.harness.results import BadResults, read
 from bench.harness.tables import as_markdown, show
 from bench.swap_suite import report as swapping
@@ -25,6 +26,7 @@ REPORTS = {
     "cold_start": cold_start.tables,
     "control_plane": control_plane.tables,
     "gateway": gateway.tables,
+    "gpu_proofs": gpu_proofs.tables,
     "swapping": swapping.tables,
     "trace_sim": trace_sim.tables,
 }

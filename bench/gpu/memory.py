@@ -18,6 +18,15 @@ def used_mib() -> int:
     return sum(int(line) for line in _ask("--query-gpu=memory.used"))
 
 
+def name() -> str:
+    """Return what the first GPU is called.
+
+    Raises:
+        NoGpu: See ``used_mib``.
+    """
+    return next(iter(_ask("--query-gpu=name")), "")
+
+
 def holders() -> dict[int, int]:
     """Return the MiB that each process holds, by its id.
 
