@@ -4,33 +4,33 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Collection
-
-import psutil
+from collections.abc import Callable, Collection, Iterable
 
 PASSES = 2
 """How often the threads are gone through: one that starts during a pass inherits the cores of the thread that
 started it, which may not have been moved yet."""
 
 
-def bind_descendants(pid: int, cores: Collection[int]) -> None:
-    """Bind all descendants of a process to these cores, and so whatever they will start.
+def bind_family(family: Callable[[], Iterable[int]], cores: Collection[int]) -> None:
+    """Bind the processes of an engine to these cores, and so whatever they will start.
 
     Processes that end meanwhile are passed over; where the machine has none of the cores any more, nothing
-    changes. Reads /proc, and blocks for some milliseconds.
+    changes. Reads /proc once for each pass, and blocks for some milliseconds: an engine may have hundreds of
+    threads.
 
     Args:
-        pid: The process; it is not bound itself.
+        family: Returns the process numbers of the engine as they are now.
         cores: Numbers of CPU cores.
     """
+    bound: set[int] = set()
     for _ in range(PASSES):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            for process in psutil.Process(pid).children(recursive=True):
-                _bind(process, cores)
-
-
-def _bind(process: psutil.Process, cores: Collection[int]) -> None:
-    with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-        for thread in process.threads():
+        for process in family():
             with contextlib.suppress(OSError):
-                os.sched_setaffinity(thread.id, cores)
+                for thread in set(map(int, os.listdir(f"/proc/{process}/task"))) - bound:  # noqa: PTH208
+                    bound.add(thread)
+                    _bind(thread, cores)
+
+
+def _bind(thread: int, cores: Collection[int]) -> None:
+    with contextlib.suppress(OSError):
+        os.sched_setaffinity(thread, cores)

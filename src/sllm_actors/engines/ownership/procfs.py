@@ -53,9 +53,9 @@ def children() -> list[int]:
     return [pid for pid, parent in processes() if parent == us]
 
 
-def descendants() -> list[int]:
-    """Return the children of this process, their children, and so on."""
-    everybody, found = processes(), [os.getpid()]
+def descendants(of: int = 0) -> list[int]:
+    """Return the children of a process (by default of this one), their children, and so on."""
+    everybody, found = processes(), [of or os.getpid()]
     for one in found:
         found += [pid for pid, parent in everybody if parent == one]
     return found[1:]

@@ -25,12 +25,13 @@ from sllm_actors.engines.errors import LaunchProblem, name_worker
 from sllm_actors.engines.external import ServerAccess
 from sllm_actors.engines.host import EngineHost
 from sllm_actors.engines.life_end import UNKNOWN_EXIT
-from sllm_actors.engines.machine.core_binding import bind_descendants
+from sllm_actors.engines.machine.core_binding import bind_family
 from sllm_actors.engines.machine.gpus import GpuAllocation, visible
 from sllm_actors.engines.machine.log_reader import log_end, read_lines
 from sllm_actors.engines.machine.memory_gauge import Gauge
 from sllm_actors.engines.messages import EngineConfirmed, ReplicaOrder
 from sllm_actors.engines.ownership.engine_process import EngineProcess, Exit
+from sllm_actors.engines.ownership.procfs import descendants
 from sllm_actors.engines.plan import EnginePaths, LaunchPlan
 from sllm_actors.models.errors import SourceProblem
 from sllm_actors.models.prefetch import prefetch
@@ -83,6 +84,10 @@ MEASURE_INTERVAL = 5.0
 
 ROOM_PATIENCE = 5.0
 """Seconds that an engine which is to wake waits for the memory of its GPUs."""
+
+SPREAD_DELAY = 2.0
+"""Seconds after which an engine that is alone runs on all cores again: where models swap, another one comes
+before that, and moving hundreds of threads to and fro costs more than the cores are worth."""
 
 FRAMES = 10
 """How many of the innermost frames are logged when the worker itself has a bug; values are never logged."""
@@ -277,9 +282,15 @@ class EngineLife:
         with self.host.hardware.cores.share(engine.plan.threads, lambda: changed.set()) as cores:
             while True:
                 changed = anyio.Event()
+                if set(cores()) > set(bound):
+                    with anyio.move_on_after(SPREAD_DELAY) as alone:
+                        await changed.wait()
+                    if not alone.cancelled_caught:
+                        continue
                 if cores() != bound:
                     bound = cores()
-                    await anyio.to_thread.run_sync(bind_descendants, engine.leash_pid, bound)
+                    family = partial(descendants, engine.leash_pid)
+                    await anyio.to_thread.run_sync(bind_family, family, bound)
                 await changed.wait()
 
     async def _follow_health(
