@@ -85,7 +85,7 @@ class _TimedPicture(Picture):
             case _:
                 return
         for uid in uids:
-            if uid in self._dirty:
+            if uid in self.queue:
                 self._taken.setdefault(uid, []).append((kind, took // len(uids), cpu // len(uids)))
             else:
                 self._step(kind, took // len(uids), cpu // len(uids))
@@ -94,7 +94,7 @@ class _TimedPicture(Picture):
         """See ``Picture``."""
         while self.more and limit > 0:
             limit -= 1
-            uid = next(iter(self._dirty))
+            uid = self.queue.first
             numbers = self._numbers(uid)
             began, cpu = time.perf_counter_ns(), time.thread_time_ns()
             super().plan(now, 1)

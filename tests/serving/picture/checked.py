@@ -9,8 +9,8 @@ from sllm_actors.serving.picture.deployment import Deployment, Revision
 from sllm_actors.serving.picture.missing import waiting_revision
 from sllm_actors.serving.picture.node import KnownNode
 from sllm_actors.serving.picture.picture import Picture
+from sllm_actors.serving.picture.planning.rollout import SURGE_PATIENCE
 from sllm_actors.serving.picture.replica import KnownReplica, Told
-from sllm_actors.serving.picture.rollout import SURGE_PATIENCE
 
 from .definition import choose
 
@@ -23,7 +23,8 @@ class CheckedPicture(Picture):
         self.now: float = kwargs["now"]
         planner = self.planner
         self._place, planner._place = planner._place, self._checked_place  # type: ignore[method-assign]
-        self._stop, planner.stop = planner.stop, self._checked_stop  # type: ignore[method-assign]
+        orders = planner.orders
+        self._stop, orders.stop = orders.stop, self._checked_stop  # type: ignore[method-assign]
 
     def take(self, event: Any, now: float) -> None:
         self.now = now

@@ -7,7 +7,7 @@ import pytest
 from sllm_actors.engines.messages import ReplicaState
 from sllm_actors.serving.picture.fleet import Fleet
 from sllm_actors.serving.picture.node import KnownNode
-from sllm_actors.serving.picture.planner import Planner
+from sllm_actors.serving.picture.planning.planner import Planner
 
 from .world import World
 

@@ -7,7 +7,7 @@ from typing import Any
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.engines.messages import ReplicaState
 from sllm_actors.serving.picture.deployment import Deployment
-from sllm_actors.serving.picture.planner import BUSY
+from sllm_actors.serving.picture.planning.ordering import BUSY
 from sllm_actors.serving.picture.replica import Told
 
 from .world import World, count

@@ -106,8 +106,8 @@ def test_a_burst_is_planned_once_and_in_parts() -> None:
     world.restart_head()
     picture = world.picture
     for deployment in picture.catalogue.by_uid.values():
-        picture._mark(deployment)
-        picture._mark(deployment)
+        picture.queue.mark(deployment)
+        picture.queue.mark(deployment)
     picture.plan(world.now, limit=2)
     assert picture.more
     picture.plan(world.now, limit=2)

@@ -380,7 +380,7 @@ class Histories(RuleBasedStateMachine):
             self.check_deployment(deployment)
         assert {each.uid for each in self.world.routes.values()} == picture.catalogue.by_uid.keys()
         for deployment in picture.catalogue.by_uid.values():
-            picture._mark(deployment)
+            picture.queue.mark(deployment)
         picture.plan(self.world.now)
         again = picture.effects()
         assert [again.orders, again.routes, again.journal, again.writes] == [{}, {}, [], []]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sllm_actors.engines.messages import ReplicaState
-from sllm_actors.serving.picture.rollout import SURGE_PATIENCE
+from sllm_actors.serving.picture.planning.rollout import SURGE_PATIENCE
 
 from .world import World
 

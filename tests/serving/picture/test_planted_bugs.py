@@ -10,17 +10,19 @@ from attrs import evolve
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from sllm_actors.serving.picture import rollout
 from sllm_actors.serving.picture.catalogue import Catalogue
 from sllm_actors.serving.picture.deployment import Deployment
 from sllm_actors.serving.picture.fleet import Fleet
 from sllm_actors.serving.picture.indices.room import RoomIndex
 from sllm_actors.serving.picture.indices.timers import Timers
 from sllm_actors.serving.picture.node import KnownNode
+from sllm_actors.serving.picture.nodes import Nodes
 from sllm_actors.serving.picture.picture import Picture
-from sllm_actors.serving.picture.planner import Planner
+from sllm_actors.serving.picture.planning import rollout
+from sllm_actors.serving.picture.planning.planner import Planner
 from sllm_actors.serving.picture.recovery import Recovery
 from sllm_actors.serving.picture.replica import KnownReplica, Told
+from sllm_actors.serving.picture.replica_reports import ReplicaReports
 from sllm_actors.serving.picture.room.need import Free, Need
 from sllm_actors.serving.store.records import NodeRecord, PutDeployment, PutNode
 
@@ -82,18 +84,18 @@ def stops_old_replicas_at_once(patch: Patch) -> None:
 
 
 def stops_what_a_lost_worker_has(patch: Patch) -> None:
-    def give_up(picture: Picture, node: KnownNode) -> None:
+    def give_up(nodes: Nodes, node: KnownNode) -> None:
         for replica in node.replicas.values():
-            picture.planner.stop(replica, "its worker is down")
-        original(picture, node)
+            nodes._planner.orders.stop(replica, "its worker is down")
+        original(nodes, node)
 
-    original = Picture._give_up
-    patch.setattr(Picture, "_give_up", give_up)
+    original = Nodes.give_up
+    patch.setattr(Nodes, "give_up", give_up)
 
 
 def stops_strangers(patch: Patch) -> None:
     def stranger(recovery: Recovery, replica: KnownReplica, now: float) -> None:
-        recovery._planner.stop(replica, "nobody knows it")
+        recovery._planner.orders.stop(replica, "nobody knows it")
 
     patch.setattr(Recovery, "_stranger", stranger)
 
@@ -120,26 +122,26 @@ def forgets_deletions_too_early(patch: Patch) -> None:
 
 
 def forgets_drains(patch: Patch) -> None:
-    def keep_node(picture: Picture, node: KnownNode, now: float) -> None:
+    def keep_node(nodes: Nodes, node: KnownNode, now: float) -> None:
         record = NodeRecord(node.id, node.role, node.name)
-        picture.planner.effects.writes.append(PutNode(record))
+        nodes._planner.effects.writes.append(PutNode(record))
 
-    patch.setattr(Picture, "_keep_node", keep_node)
+    patch.setattr(Nodes, "_keep_node", keep_node)
 
 
 def leaves_orders_of_what_is_gone(patch: Patch) -> None:
-    def gone(picture: Picture, node: KnownNode, replica: KnownReplica, now: float) -> None:
-        original(picture, node, replica, now)
+    def gone(reports: ReplicaReports, node: KnownNode, replica: KnownReplica, now: float) -> None:
+        original(reports, node, replica, now)
         if replica.ordered is Told.STOP:
-            picture.planner.effects.orders.pop((node.id, replica.key), None)
+            reports._planner.effects.orders.pop((node.id, replica.key), None)
 
-    original = Picture._gone
-    patch.setattr(Picture, "_gone", gone)
+    original = ReplicaReports._gone
+    patch.setattr(ReplicaReports, "_gone", gone)
 
 
 def never_tries_again(patch: Patch) -> None:
     patch.setattr(Timers, "set", lambda *_: None)
-    patch.setattr(Picture, "_offer", lambda *_: None)
+    patch.setattr(Nodes, "offer", lambda *_: None)
 
 
 def writes_the_same_again(patch: Patch) -> None:

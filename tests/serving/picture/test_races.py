@@ -7,7 +7,7 @@ from attrs import evolve
 
 from sllm_actors.actors import Incarnation
 from sllm_actors.engines.messages import ReplicaReport, ReplicaState
-from sllm_actors.serving.picture import fleet, planner
+from sllm_actors.serving.picture import fleet
 from sllm_actors.serving.picture.events import (
     DocumentRead,
     NodeLost,
@@ -16,6 +16,7 @@ from sllm_actors.serving.picture.events import (
     ReplicasReported,
 )
 from sllm_actors.serving.picture.indices.queues import WaitingQueues
+from sllm_actors.serving.picture.planning import planner
 from sllm_actors.serving.picture.room.need import Free, Need
 from sllm_actors.serving.store.records import NodeRecord
 

@@ -11,7 +11,7 @@ from sllm_actors.engines.messages import ReplicaState
 from sllm_actors.serving.messages import Demand, Gpu
 from sllm_actors.serving.picture.deployment import Deployment
 from sllm_actors.serving.picture.events import DemandReported, LoadAsked, TierAsked, UnloadAsked
-from sllm_actors.serving.picture.planner import BUSY
+from sllm_actors.serving.picture.planning.ordering import BUSY
 
 from .world import World
 

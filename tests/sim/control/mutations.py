@@ -17,7 +17,7 @@ from sllm_actors.serving.picture.eviction.evictor import Evictor
 from sllm_actors.serving.picture.fleet import Fleet
 from sllm_actors.serving.picture.indices.demand import DemandTable
 from sllm_actors.serving.picture.indices.queues import WaitingQueues
-from sllm_actors.serving.picture.planner import Planner
+from sllm_actors.serving.picture.planning.ordering import Ordering
 from sllm_actors.serving.picture.recovery import Recovery
 from sllm_actors.serving.picture.replica import KnownReplica
 from sllm_actors.serving.picture.room.need import NOTHING
@@ -33,16 +33,16 @@ Mutation = Callable[[], AbstractContextManager[object]]
 
 def room_of_what_drains() -> AbstractContextManager[object]:
     """A replica that was ordered to stop takes no room any more."""
-    stop = Planner.stop
+    stop = Ordering.stop
 
-    def early(self: Planner, replica: KnownReplica, reason: str, *, if_idle: bool = False) -> None:
+    def early(self: Ordering, replica: KnownReplica, reason: str, *, if_idle: bool = False) -> None:
         node = self._fleet.nodes[replica.node]
         if replica.key in node.replicas and not replica.stop:
             replica.need = NOTHING
             self._fleet.weigh(node)
         stop(self, replica, reason, if_idle=if_idle)
 
-    return patch.object(Planner, "stop", early)
+    return patch.object(Ordering, "stop", early)
 
 
 # ---- P2
@@ -57,7 +57,7 @@ def room_is_not_offered() -> AbstractContextManager[object]:
             patch.object(WaitingQueues, "for_room", lambda *_: iter(())),
             patch.object(Evictor, "next_in_turn", lambda *_: []),
             patch("sllm_actors.serving.picture.eviction.evictor.LOOK_AGAIN", 1e9),
-            patch("sllm_actors.serving.picture.planner.RETRY", 1e9),
+            patch("sllm_actors.serving.picture.planning.planner.RETRY", 1e9),
         ):
             yield
 
@@ -85,7 +85,7 @@ def strangers_are_stopped() -> AbstractContextManager[object]:
     """A head stops what it does not know: one that has lost its store stops all."""
 
     def stranger(self: Recovery, replica: KnownReplica, _now: float) -> None:
-        self._planner.stop(replica, "nobody has deployed it")
+        self._planner.orders.stop(replica, "nobody has deployed it")
 
     return patch.object(Recovery, "_stranger", stranger)
 

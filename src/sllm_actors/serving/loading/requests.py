@@ -13,7 +13,7 @@ from sllm_actors.serving.messages import ControlAnswer, Done, Refusal, RefusalKi
 from sllm_actors.serving.picture.deployment import Deployment
 from sllm_actors.serving.picture.events import Event, LoadAsked, TierAsked, UnloadAsked
 from sllm_actors.serving.picture.picture import Picture
-from sllm_actors.serving.picture.scaling import minimum
+from sllm_actors.serving.picture.planning.scaling import minimum
 
 LEVELS = (0, 1, 2)
 

@@ -17,7 +17,7 @@ from .deployment_state import spoken_for
 from .fleet import WORKER
 from .node import KnownNode, Link
 from .picture import Picture
-from .planner import route_of
+from .planning.route import route_of
 from .replica import KnownReplica, Told
 
 

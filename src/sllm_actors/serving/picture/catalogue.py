@@ -9,6 +9,7 @@ from sllm_actors.serving.deployment.spec import DeploymentSpec
 from sllm_actors.serving.store.records import DeletionRecord, StoredState
 
 from .deployment import Deployment, Revision
+from .replica import KnownReplica
 from .room.peaks import Peaks
 
 REMEMBERED = 90 * 86400.0
@@ -111,6 +112,13 @@ class Catalogue:
         """Return deployments in the order of their ids, from the first one after ``cursor``."""
         for index in range(bisect_right(self.ids, cursor), len(self.ids)):
             yield self.by_id[self.ids[index]]
+
+    def owner(self, replica: KnownReplica) -> Deployment | None:
+        """Return the deployment that a replica counts for, or None: of strangers, rivals and duplicates."""
+        deployment = self.by_uid.get(replica.key.uid)
+        if deployment is None or deployment.replicas.get(replica.key) is not replica:
+            return None
+        return deployment
 
     def _unname(self, deployment: str) -> None:
         model, aliases = self._names.pop(deployment, ("", ()))

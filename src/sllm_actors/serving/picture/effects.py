@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Final
 
-from attrs import define, field
+from attrs import define, field, fields_dict
 
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.engines.messages import ReplicaReport, ReplicaState
@@ -42,6 +43,13 @@ class Effects:
     forgotten: list[str] = field(factory=list)
     documents: list[tuple[str, ReplicaKey]] = field(factory=list)
     journal: list[Noted] = field(factory=list)
+
+    def take(self) -> Effects:
+        """Return what there is, and have nothing from now on."""
+        taken, empty = copy(self), Effects()
+        for name in fields_dict(Effects):
+            setattr(self, name, getattr(empty, name))
+        return taken
 
     def note(
         self, subject: str, event: EventKind, sentence: str, *, revision: int = 0, node: str = ""

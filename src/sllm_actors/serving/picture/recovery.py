@@ -28,9 +28,9 @@ from .catalogue import Catalogue
 from .deployment import NUMBERS, Deployment, Revision, least_of, order_for
 from .fleet import Fleet
 from .node import KnownNode
-from .planner import Planner
+from .planning.planner import Planner
+from .planning.rollout import SURGE_PATIENCE
 from .replica import KnownReplica, Told
-from .rollout import SURGE_PATIENCE
 from .room.need import need_of_report
 
 BATCH = 16
@@ -87,9 +87,9 @@ class Recovery:
         self._fleet.add(replica)
         if deployment is None:
             if _ends(report):
-                self._planner.stop(replica, "it was being stopped")
+                self._planner.orders.stop(replica, "it was being stopped")
             elif key.uid in self._catalogue.deletions:
-                self._planner.stop(replica, "its deployment was deleted")
+                self._planner.orders.stop(replica, "its deployment was deleted")
             elif key.deployment in self._catalogue.by_id:
                 self._rival(replica)
             else:
@@ -97,11 +97,11 @@ class Recovery:
             return replica
         elsewhere = deployment.replicas.get(key)
         if elsewhere is not None:
-            self._planner.stop(replica, "it runs on another worker")
+            self._planner.orders.stop(replica, "it runs on another worker")
         elif deployment.deleting or _ends(report):
             deployment.replicas[key] = replica
             why = "its deployment is being deleted" if deployment.deleting else "it was being stopped"
-            self._planner.stop(replica, why)
+            self._planner.orders.stop(replica, why)
         elif revision is None or report.fingerprint not in ("", revision.fingerprint):
             self._rival(replica)
         else:
@@ -186,7 +186,9 @@ class Recovery:
 
     def _yield(self, deployment: Deployment, why: str) -> None:
         for replica in list(self._rivals.pop(deployment.id).values()):
-            self._planner.stop(replica, f"it is not of {deployment.id} as it is deployed now, which {why}")
+            self._planner.orders.stop(
+                replica, f"it is not of {deployment.id} as it is deployed now, which {why}"
+            )
 
     def _rival(self, replica: KnownReplica) -> None:
         self._rivals.setdefault(replica.key.deployment, {})[replica.node, replica.key] = replica
@@ -263,7 +265,7 @@ class Recovery:
                 self._fleet.resize(replica, deployment.need(revision, replica.need.gpus))
                 self._adopt(deployment, revision, replica)
             else:
-                self._planner.stop(replica, f"revision {revision.number} was taken back")
+                self._planner.orders.stop(replica, f"revision {revision.number} was taken back")
         return deployment
 
 

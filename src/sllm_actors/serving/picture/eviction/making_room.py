@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import isfinite
-from typing import Final, Protocol
+from typing import Final
 
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.serving.picture.deployment import Deployment, Revision
-from sllm_actors.serving.picture.effects import Effects
 from sllm_actors.serving.picture.fleet import Fleet
 from sllm_actors.serving.picture.node import KnownNode
+from sllm_actors.serving.picture.planning.ordering import Ordering
 from sllm_actors.serving.picture.replica import KnownReplica, Told
 from sllm_actors.serving.picture.room.claim import Claim
 
@@ -21,20 +21,6 @@ SWAP_PATIENCE: Final = 600.0
 """Seconds that the requests get to end of a replica that had its turn: these have done nothing wrong."""
 
 
-class Stopper(Protocol):
-    """Orders replicas to stop, tells gateways of it, and keeps the journal: the planner does."""
-
-    effects: Effects
-
-    def stop(
-        self, replica: KnownReplica, reason: str, *, if_idle: bool = False, patience: float | None = None
-    ) -> None:
-        """Order it, for a reason: only if its requests end soon, or once they have ended, or after a time."""
-
-    def publish(self, deployment: Deployment) -> None:
-        """Tell gateways what has changed of a deployment."""
-
-
 class RoomMaker:
     """Carries out what ``Evictor`` chooses.
 
@@ -42,7 +28,8 @@ class RoomMaker:
         fleet: The workers.
         by_uid: The deployments.
         evictor: Chooses.
-        stopper: Orders replicas to stop.
+        orders: Orders replicas to stop, and keeps the journal.
+        publish: Tells gateways what has changed of a deployment.
 
     Attributes:
         touched: The uids of deployments that are to be planned, and taken out of it: they have lost a replica
@@ -54,12 +41,14 @@ class RoomMaker:
         fleet: Fleet,
         by_uid: Mapping[str, Deployment],
         evictor: Evictor,
-        stopper: Stopper,
+        orders: Ordering,
+        publish: Callable[[Deployment], None],
     ) -> None:
         self._fleet = fleet
         self._by_uid = by_uid
         self._evictor = evictor
-        self._stopper = stopper
+        self._orders = orders
+        self._publish = publish
         self.touched: list[str] = []
 
     def place(self, deployment: Deployment, revision: Revision, now: float) -> KnownNode | None:
@@ -131,13 +120,13 @@ class RoomMaker:
         """Stop an idle replica if it is idle still; its deployment wants it no longer."""
         self._evictor.evicted(replica)
         owner.wanted = min(owner.wanted, max(owner.least, len(owner.running()) - 1))
-        self._stopper.publish(owner)
+        self._publish(owner)
         sentence = f"{replica.key} on {node.name or node.id} is idle, and {by} needs its room"
-        self._stopper.effects.note_replica(replica, "replica.evicted", sentence)
-        self._stopper.stop(replica, f"{by} needs its room", if_idle=True)
+        self._orders.effects.note_replica(replica, "replica.evicted", sentence)
+        self._orders.stop(replica, f"{by} needs its room", if_idle=True)
 
     def _drain(self, replica: KnownReplica, by: str, node: KnownNode) -> None:
         """Stop a replica in use once its requests have ended; its deployment waits for a place then."""
         sentence = f"{replica.key} on {node.name or node.id} had its turn, and requests wait for {by}"
-        self._stopper.effects.note_replica(replica, "deployment.swapped", sentence)
-        self._stopper.stop(replica, f"it had its turn, and requests wait for {by}", patience=SWAP_PATIENCE)
+        self._orders.effects.note_replica(replica, "deployment.swapped", sentence)
+        self._orders.stop(replica, f"it had its turn, and requests wait for {by}", patience=SWAP_PATIENCE)

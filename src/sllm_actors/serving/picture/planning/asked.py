@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TypeAlias
 
 from sllm_actors.serving.deployment.changes import differing_keys
-
-from .catalogue import Catalogue
-from .deployment import Deployment, Revision
-from .effects import Effects
-from .events import (
+from sllm_actors.serving.picture.catalogue import Catalogue
+from sllm_actors.serving.picture.deployment import Deployment, Revision
+from sllm_actors.serving.picture.effects import Effects
+from sllm_actors.serving.picture.events import (
     DeletionAsked,
     LoadAsked,
     NumbersReserved,
@@ -20,6 +19,7 @@ from .events import (
     TierAsked,
     UnloadAsked,
 )
+
 from .planner import Planner
 
 Asked: TypeAlias = (
@@ -55,7 +55,7 @@ def change(deployment: Deployment, event: Asked, catalogue: Catalogue, planner: 
             for record in records:
                 if record.revision in deployment.revisions:  # else nothing of it was left meanwhile
                     deployment.revisions[record.revision] = Revision.of(record)
-            planner.repeat_orders(deployment)
+            planner.orders.repeat(deployment)
             deployment.generation = generation
             if changed := differing_keys(before, deployment.spec):
                 sentence = f"settings {generation}: {', '.join(changed)} changed"
@@ -82,10 +82,10 @@ def change(deployment: Deployment, event: Asked, catalogue: Catalogue, planner: 
         case UnloadAsked(_, force):
             unload(deployment, planner, force=force)
         case TierAsked(_, None):
-            planner.wake_all(deployment)
+            planner.orders.wake_all(deployment)
             deployment.used(now)
         case TierAsked(_, int(level)):
-            planner.put_to_sleep(deployment, level)
+            planner.orders.put_to_sleep(deployment, level)
 
 
 def load(deployment: Deployment, planner: Planner, now: float) -> None:
@@ -94,7 +94,7 @@ def load(deployment: Deployment, planner: Planner, now: float) -> None:
     if deployment.scaler.rest is not None:
         deployment.scaler.rest = now
     if deployment.has_sleepers:
-        planner.wake_all(deployment)
+        planner.orders.wake_all(deployment)
         deployment.used(now)
     if not any(replica.serves for replica in deployment.running()):
         deployment.loaded, deployment.asked_for = False, True

@@ -6,11 +6,10 @@ from attrs import evolve
 
 from sllm_actors.serving.decisions.pauses import Pauses
 from sllm_actors.serving.decisions.scaling import Counts, Decision, ScalingPolicy, decide
-
-from .deployment import Deployment, least_of
-from .effects import Effects
-from .indices.demand import TotalDemand
-from .replica import CRASH_LOOP, Told
+from sllm_actors.serving.picture.deployment import Deployment, least_of
+from sllm_actors.serving.picture.effects import Effects
+from sllm_actors.serving.picture.indices.demand import TotalDemand
+from sllm_actors.serving.picture.replica import CRASH_LOOP, Told
 
 SLACK = 0.01
 """Seconds after its time at which a schedule is looked at: by then that is over on each clock."""

@@ -25,10 +25,9 @@ from typing import Protocol
 from attrs import define, field
 
 from sllm_actors.engines.messages import ReplicaState
-
-from .deployment import Deployment, Revision
-from .replica import CRASH_LOOP, KnownReplica, Told
-from .tiers.resting import rest
+from sllm_actors.serving.picture.deployment import Deployment, Revision
+from sllm_actors.serving.picture.replica import CRASH_LOOP, KnownReplica, Told
+from sllm_actors.serving.picture.tiers.resting import rest
 
 SURGE_PATIENCE = 30.0
 """Seconds that a rollout waits for a place before an old replica goes first, or it pauses."""

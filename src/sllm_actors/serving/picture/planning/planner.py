@@ -7,34 +7,37 @@ from collections.abc import Mapping
 from itertools import islice
 
 from sllm_actors.engines.identity import ReplicaKey
-from sllm_actors.engines.messages import ReplicaState
 from sllm_actors.serving.decisions.start_cost import StartCosts
-from sllm_actors.serving.messages import ServedModel
+from sllm_actors.serving.picture.catalogue import Catalogue
+from sllm_actors.serving.picture.deployment import NUMBERS, Deployment, PlacementWait, Revision
+from sllm_actors.serving.picture.effects import Effects
+from sllm_actors.serving.picture.eviction.evictor import Evictor
+from sllm_actors.serving.picture.eviction.making_room import RoomMaker
+from sllm_actors.serving.picture.fleet import Fleet
+from sllm_actors.serving.picture.indices.demand import DemandTable
+from sllm_actors.serving.picture.indices.queues import WaitingQueues
+from sllm_actors.serving.picture.missing import (
+    LOOKED_AT,
+    WorkersFor,
+    could_have,
+    refused_by_all,
+    what_is_missing,
+)
+from sllm_actors.serving.picture.node import KnownNode
+from sllm_actors.serving.picture.replica import KnownReplica
+from sllm_actors.serving.picture.room.fitting import fits_without
+from sllm_actors.serving.picture.room.placing import find_place
 from sllm_actors.serving.store.records import DropRevision, PutDeployment, PutRevision, RemoveDeployment
 
-from .catalogue import Catalogue
-from .deployment import NUMBERS, Deployment, PlacementWait, Revision, order_for
-from .effects import Effects
-from .eviction.evictor import Evictor
-from .eviction.making_room import RoomMaker
-from .fleet import Fleet
-from .indices.demand import DemandTable
-from .indices.queues import WaitingQueues
-from .missing import LOOKED_AT, WorkersFor, could_have, refused_by_all, what_is_missing
-from .node import KnownNode
-from .replica import KnownReplica, Told
+from .ordering import Ordering
 from .rollout import plan
-from .room.fitting import fits_without
-from .room.placing import find_place
+from .route import route_of
 
 REJECTION = 600.0
 """Seconds after which a revision is tried again on a worker that refused it, or where it failed."""
 
 RETRY = 30.0
 """Seconds after which a replica that waits for a place is tried again even if nothing has changed."""
-
-BUSY = 5.0
-"""Seconds that a replica is left as it is which has declined to stop or sleep, since it is busy."""
 
 _TURNS = 8  # of planning one deployment: what is stopped makes room for what starts
 
@@ -50,6 +53,7 @@ class Planner:
 
     Attributes:
         effects: What follows, until it is taken.
+        orders: Tells workers what is decided.
         waiting: Deployments of which a replica has no place.
         room: Makes room for those that may have it.
         evictor: Chooses whose room they get.
@@ -60,9 +64,10 @@ class Planner:
         self._costs = costs
         self._catalogue = catalogue
         self.effects = Effects()
+        self.orders = Ordering(fleet, self.effects)
         self.waiting = WaitingQueues()
         self.evictor = Evictor(fleet, demand, costs)
-        self.room = RoomMaker(fleet, catalogue.by_uid, self.evictor, self)
+        self.room = RoomMaker(fleet, catalogue.by_uid, self.evictor, self.orders, self.publish)
 
     def plan(self, deployment: Deployment, now: float, wall: float) -> None:
         """Bring a deployment nearer to what it should be.
@@ -105,16 +110,16 @@ class Planner:
             self._settle_wait(deployment)
             return True
         for replica, reason in todo.stop:
-            self.stop(replica, reason)
+            self.orders.stop(replica, reason)
         for replica, reason in todo.release:
-            self.stop(replica, reason, if_idle=True)
+            self.orders.stop(replica, reason, if_idle=True)
         for replica, level_, reason in todo.sleep:
-            self.rest(deployment, replica, level_, reason)
+            self.orders.rest(deployment, replica, level_, reason)
         for replica in todo.wake:
             if fits_without(self._fleet.nodes[replica.node], replica.need, [replica]):
-                self.wake(deployment, replica, "it is needed")
+                self.orders.wake(deployment, replica, "it is needed")
             else:  # another one is started, for which others may have to make room
-                self.stop(replica, "it is needed, and there is no room for it to wake", if_idle=True)
+                self.orders.stop(replica, "it is needed, and there is no room for it to wake", if_idle=True)
         if todo.finished:
             sentence = f"revision {deployment.target} serves"
             self.effects.note(deployment.id, "rollout.finished", sentence, revision=deployment.target)
@@ -144,7 +149,7 @@ class Planner:
             key = self._next_key(deployment, revision, turn)
             if key is None:  # numbers are being reserved; it is planned again when they are
                 return done > 0
-            self._run(deployment, revision, key, node, now)
+            self.orders.run(deployment, revision, key, node, now)
             same[node.id] += 1
         self._settle_wait(deployment)
         return bool(turns)
@@ -197,16 +202,6 @@ class Planner:
         deployment.next_number = number + 1
         return ReplicaKey(deployment.id, revision.number, number, deployment.uid)
 
-    def _run(
-        self, deployment: Deployment, revision: Revision, key: ReplicaKey, node: KnownNode, now: float
-    ) -> None:
-        need = deployment.need(revision, node.gpus)
-        replica = KnownReplica(key, node.id, need, Told.RUN, now)
-        deployment.replicas[key] = replica
-        self._fleet.add(replica)
-        self.effects.orders[node.id, key] = order_for(revision, replica)
-        self.effects.note_replica(replica, "replica.placed", f"{key} goes to {node.name or node.id}")
-
     def _move(self, deployment: Deployment, replica: KnownReplica, now: float) -> bool:
         """Replace a replica that its worker refuses, or where it fails again and again; return if it was.
 
@@ -228,89 +223,8 @@ class Planner:
         where = node.name or node.id
         why = f"{where} {'cannot run it' if replica.unfit else 'failed it'}: {reason}"
         self.effects.note_replica(replica, "replica.moved", f"{replica.key} goes elsewhere: {why}")
-        self.stop(replica, why)
+        self.orders.stop(replica, why)
         return True
-
-    def reckon(self, deployment: Deployment) -> None:
-        """Let the replicas of a deployment take what is known of it now."""
-        for replica in deployment.replicas.values():
-            if (known := deployment.revisions.get(replica.key.revision)) is not None:
-                self._fleet.resize(replica, deployment.need(known, replica.need.gpus))
-
-    def repeat_orders(self, deployment: Deployment) -> None:
-        """Order the same replicas anew, since what is ordered of them, or what they take, has changed."""
-        self.reckon(deployment)
-        for replica in deployment.running():
-            self._repeat_order(deployment, replica)
-
-    def stop(
-        self, replica: KnownReplica, reason: str, *, if_idle: bool = False, patience: float | None = None
-    ) -> None:
-        """Order a replica to drain and stop, unless it was ordered to already.
-
-        Args:
-            replica: One of a deployment, of another life of it, or a duplicate.
-            reason: Why, as a sentence for a person.
-            if_idle: Whether it is to stop only if its requests end at once. If they do not, its worker says
-                so, and ``take_back`` is called. Only for replicas that their deployment counts.
-            patience: Seconds that its requests get to end; None: the drain timeout of its deployment.
-        """
-        hastier = replica.if_idle or (replica.patience is not None and patience is None)
-        if replica.ordered is Told.STOP and (if_idle or not hastier):
-            return
-        if if_idle:
-            replica.order_if_idle(stop=reason)
-        else:
-            replica.ordered, replica.stop, replica.sleep, replica.if_idle = Told.STOP, reason, None, False
-            replica.patience = patience
-        self.effects.orders[replica.node, replica.key] = order_for(None, replica)
-        self.effects.note_replica(replica, "replica.stopped", f"{replica.key}: {reason}")
-
-    def rest(self, deployment: Deployment, replica: KnownReplica, level: int, reason: str) -> None:
-        """Order a replica that is not needed to be asleep, if it is idle."""
-        replica.order_if_idle(sleep=level, spare=True)
-        self._repeat_order(deployment, replica)
-        self.effects.note_replica(replica, "replica.slept", f"{replica.key}, at level {level}: {reason}")
-
-    def wake(self, deployment: Deployment, replica: KnownReplica, reason: str) -> None:
-        """Order a replica to be awake, as it perhaps is already, since a gateway has asked its worker."""
-        replica.order_to_run()
-        self._repeat_order(deployment, replica)
-        self.effects.note_replica(replica, "replica.woken", f"{replica.key}: {reason}")
-
-    def sleeps(self, deployment: Deployment, replica: KnownReplica, level: int) -> None:
-        """Let a replica sleep on that its worker has put to sleep because somebody has asked for it there."""
-        replica.order_if_idle(sleep=level)
-        self._repeat_order(deployment, replica)
-
-    def _repeat_order(self, deployment: Deployment, replica: KnownReplica) -> None:
-        revision = deployment.revisions[replica.key.revision]
-        self.effects.orders[replica.node, replica.key] = order_for(revision, replica)
-
-    def take_back(self, deployment: Deployment, replica: KnownReplica, now: float) -> None:
-        """Order a replica to run that has declined to stop or sleep, and leave it so for ``BUSY``."""
-        replica.busy_until = now + BUSY
-        doing = "stopped" if replica.ordered is Told.STOP else "put to sleep"
-        replica.order_to_run()
-        self._repeat_order(deployment, replica)
-        self.effects.note_replica(replica, "replica.kept", f"{replica.key} is not {doing}: it is busy")
-
-    def put_to_sleep(self, deployment: Deployment, level: int) -> None:
-        """Order the replicas that are ready and can sleep to be asleep, if they are idle."""
-        for replica in deployment.running():
-            report = replica.report
-            if report is None or report.state is not ReplicaState.READY or not report.can_sleep:
-                continue
-            replica.order_if_idle(sleep=level)
-            self._repeat_order(deployment, replica)
-            sentence = f"{replica.key}: a person has put it to sleep at level {level}"
-            self.effects.note_replica(replica, "replica.slept", sentence)
-
-    def wake_all(self, deployment: Deployment) -> None:
-        """Order the replicas to be awake that are asleep, or about to be."""
-        for replica in deployment.running():
-            if replica.sleep is not None or replica.state is ReplicaState.ASLEEP:
-                self.wake(deployment, replica, "a person has woken it")
 
     # ---- what waits
 
@@ -378,7 +292,7 @@ class Planner:
         self._settle_wait(deployment)
         self.publish(deployment)
         for replica in list(deployment.replicas.values()):
-            self.stop(replica, "its deployment is being deleted")
+            self.orders.stop(replica, "its deployment is being deleted")
         self.keep(deployment)
         if not deployment.replicas:
             self._catalogue.remove(deployment, wall)
@@ -403,30 +317,3 @@ class Planner:
 def _by_worker(deployment: Deployment) -> Counter[str]:
     """Return how many replicas of a deployment are to run on each worker."""
     return Counter(replica.node for replica in deployment.running())
-
-
-def route_of(deployment: Deployment) -> ServedModel:
-    """Return what gateways are to know of a deployment."""
-    spec = deployment.spec
-    serving = {deployment.current, deployment.target}
-    serving |= {replica.key.revision for replica in deployment.replicas.values()}
-    return ServedModel(
-        id=deployment.id,
-        model=spec.model,
-        backend=spec.backend,
-        revision=deployment.target,
-        hold_limit=spec.hold_limit,
-        hold_timeout=spec.hold_timeout,
-        queue_timeout=spec.queue_timeout,
-        policy=spec.routing_policy,
-        max_concurrency=spec.max_concurrency,
-        aliases=spec.aliases,
-        gateways=deployment.gateways,
-        idle=not deployment.wanted,
-        created=deployment.created,
-        no_place=deployment.no_place(),
-        uid=deployment.uid,
-        revisions=tuple(sorted(serving)),
-        starts_in=deployment.starts_in,
-        wakes_in=deployment.wakes_in,
-    )

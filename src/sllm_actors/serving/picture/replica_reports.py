@@ -1,0 +1,156 @@
+"""What workers report of their replicas."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from sllm_actors.engines.messages import ReplicaReport, ReplicaState
+from sllm_actors.serving.decisions.start_cost import StartCosts
+from sllm_actors.serving.store.records import MeasuredRecord, PutMeasured
+
+from .catalogue import Catalogue
+from .deployment import Deployment
+from .events import ReplicasReported
+from .fleet import WORKER, Fleet
+from .node import KnownNode, Link
+from .nodes import Nodes
+from .planning.planner import Planner
+from .planning.queue import PlanningQueue
+from .recovery import Recovery
+from .replica import KnownReplica, Told
+from .settling import Settling
+from .tiers.measuring import expect, learn
+
+_WOKEN: Final = (ReplicaState.ASLEEP, ReplicaState.READY)
+
+
+class ReplicaReports:
+    """Takes note of what workers report, and lets the deployments of these replicas be planned.
+
+    Args:
+        fleet: The nodes.
+        catalogue: The deployments.
+        planner: Decides for these.
+        recovery: Decides about what was not ordered.
+        settling: What is waited for after the start.
+        nodes: Offers the room that there is again.
+        costs: Learns what starts and wakes take.
+        queue: Gets the deployments that are to be planned.
+        wall: Returns a time of the head's clock in seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        catalogue: Catalogue,
+        planner: Planner,
+        recovery: Recovery,
+        settling: Settling,
+        nodes: Nodes,
+        costs: StartCosts,
+        queue: PlanningQueue,
+        wall: Callable[[float], float],
+    ) -> None:
+        self._fleet = fleet
+        self._catalogue = catalogue
+        self._planner = planner
+        self._recovery = recovery
+        self._settling = settling
+        self._nodes = nodes
+        self._costs = costs
+        self._queue = queue
+        self._wall = wall
+
+    def take(self, event: ReplicasReported, now: float) -> None:
+        """Take what a worker has reported."""
+        node = self._fleet.nodes.get(event.node)
+        if node is None or node.link is not Link.UP or node.role != WORKER:
+            return
+        for report in event.put:
+            self._report(node, report, now)
+        for key in event.removed:
+            if (replica := node.replicas.get(key)) is not None:
+                self._gone(node, replica, now)
+        if event.whole and not node.loaded:
+            node.loaded = True
+            self._fleet.weigh(node)
+            self._settling.reported(node.id, now)
+            self._nodes.settle_if_due(now)
+            self._nodes.offer(node, now)
+
+    def _report(self, node: KnownNode, report: ReplicaReport, now: float) -> None:
+        replica = node.replicas.get(report.id.key)
+        if report.state is ReplicaState.STOPPED:
+            if replica is not None:
+                self._gone(node, replica, now)
+            return
+        if replica is None:
+            self._measure(self._recovery.meet(node, report, now), None, now)
+            if (deployment := self._catalogue.by_id.get(report.id.deployment)) is not None:
+                self._queue.mark(deployment)  # also if it is a rival
+            return
+        before, held = replica.report, replica.held
+        changed = replica.told(report, now)
+        if replica.ordered is not Told.NOTHING:
+            self._planner.effects.note_outcome(replica, report, before, node.name or node.id)
+        self._measure(replica, before, now)
+        if replica.need.gpus and replica.held != held:
+            self._fleet.weigh(node)
+            self._nodes.offer(node, now)
+        if changed and (deployment := self._catalogue.owner(replica)) is not None:
+            if report.id.key.revision in deployment.revisions:
+                self._mind(deployment, replica, before, now)
+            self._queue.mark(deployment)
+
+    def _mind(
+        self, deployment: Deployment, replica: KnownReplica, before: ReplicaReport | None, now: float
+    ) -> None:
+        """Take note that a replica has declined an order, or sleeps or is awake without one."""
+        report = replica.report
+        if report is None or before is None:
+            return
+        if replica.has_declined:
+            self._planner.orders.take_back(deployment, replica, now)
+            self._queue.add(self._planner.evictor.claimants(replica.node))
+        elif replica.ordered is not Told.RUN:
+            return
+        elif replica.sleep is None and report.level is not None and before.level is None:
+            if report.declined == before.declined:
+                self._planner.orders.sleeps(deployment, replica, report.level)
+            else:  # another one is started, for which others may have to make room
+                self._planner.orders.stop(replica, report.reason or "it could not be woken", if_idle=True)
+        elif replica.sleep is not None and (before.state, report.state) == _WOKEN:
+            self._planner.orders.wake(deployment, replica, "a gateway has woken it")
+            deployment.used(now)
+
+    def _measure(self, replica: KnownReplica, before: ReplicaReport | None, now: float) -> None:
+        """Learn how long the last start or wake of a replica took, and how much memory it has."""
+        writes, deployment = self._planner.effects.writes, self._catalogue.owner(replica)
+        peak = (
+            None if replica.report is None else self._catalogue.peaks.learn(replica.report, self._wall(now))
+        )
+        if peak is not None:
+            writes.append(PutMeasured(peak))
+            if deployment is not None:
+                self._planner.orders.reckon(deployment)
+        if (cost := learn(self._costs, replica, before)) is None:
+            return
+        key = cost.key
+        record = MeasuredRecord(key.engine, key.worker, key.tier.value, cost.seconds, self._wall(now))
+        writes.append(PutMeasured(record))
+        if deployment is None:
+            return
+        expect(deployment, self._costs)
+        if self._queue.is_planned(deployment):
+            self._planner.publish(deployment)
+
+    def _gone(self, node: KnownNode, replica: KnownReplica, now: float) -> None:
+        if replica.ordered is Told.RUN and replica.sleep is None:
+            replica.told(None, now)  # the order stands: the worker will run it again
+            self._queue.mark(self._catalogue.by_uid[replica.key.uid])
+            return
+        self._fleet.drop(replica)
+        self._planner.effects.orders[node.id, replica.key] = None
+        self._nodes.detach(replica)
+        self._nodes.offer(node, now)
