@@ -85,7 +85,7 @@ FROZEN = """
 
 THAWED = (
     """
-        garbage.THAW = 0.5
+        garbage.THAW, garbage.REST = 0.5, 0.0
 """
     + FROZEN
     + """
@@ -101,24 +101,44 @@ THAWED = (
     + NEW
 )
 
-FOUND = (
-    FROZEN
+GROWN = (
+    """
+        garbage.REST = 0.0
+"""
+    + FROZEN
     + """
-        garbage.FOUND = 3000
-        for _ in range(2000):
-            Knot()
+        held = sys.getallocatedblocks()
+        kept = [[each] for each in range(held // 8)]
         await anyio.sleep(0.5)
         assert gone() is not None
-        for _ in range(2000):
-            Knot()
+        kept += [[each] for each in range(held // 2)]
+        with anyio.fail_after(20):
+            while gone() is not None:
+                await anyio.sleep(0.1)
+        await anyio.sleep(0.1)
+        looked_at.clear()
         await anyio.sleep(0.5)
-        assert gone() is None
+        assert max(looked_at, default=0) < 100_000, looked_at
+"""
+)
+
+SELDOM = (
+    """
+        garbage.REST = 1.0
+        began = time.monotonic()
+"""
+    + FROZEN
+    + """
+        kept = [[each] for each in range(sys.getallocatedblocks())]
+        while gone() is not None:
+            await anyio.sleep(0.05)
+        assert time.monotonic() > began + 1.0
 """
 )
 
 BUSY_FOR_LONG = (
     """
-        garbage.THAW, garbage.PATIENCE = 0.2, 2
+        garbage.THAW, garbage.REST, garbage.PATIENCE = 0.2, 0.0, 2
 """
     + FROZEN
     + """
@@ -130,8 +150,8 @@ BUSY_FOR_LONG = (
 
 @pytest.mark.parametrize(
     "body",
-    [NEW, REPLACED, KNOTS, IDLE, FROZEN, THAWED, FOUND, BUSY_FOR_LONG],
-    ids=["new", "replaced", "knots", "idle", "frozen", "thawed", "found", "busy for long"],
+    [NEW, REPLACED, KNOTS, IDLE, FROZEN, THAWED, GROWN, SELDOM, BUSY_FOR_LONG],
+    ids=["new", "replaced", "knots", "idle", "frozen", "thawed", "grown", "seldom", "busy for long"],
 )
 def test_a_node_looks_at_what_is_new_and_seldom_at_everything(body: str) -> None:
     code = _SETUP.replace("{body}", body)

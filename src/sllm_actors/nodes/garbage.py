@@ -1,13 +1,16 @@
 """Keeps the search for cyclic garbage short, since it holds the event loop: it looks only at what is new.
 
-Python looks through all objects again and again: 80 ms for a middling cluster. Here what such a *full*
-collection leaves is *frozen* (``gc.freeze``), so that the next one looks only at what came since. What is
-frozen may become garbage later: now and then everything is looked at, if possible while the node is idle.
+Python looks through all objects again and again: 80 ms for a middling cluster, over 500 ms for a large one.
+Here what such a *full* collection leaves is *frozen* (``gc.freeze``), so that the next one looks only at what
+came since. What is frozen may become garbage later. As much as that could be is bounded: when the process
+holds a good deal more than after the last look at everything, it takes another one, if possible while the
+node is idle. A node that holds no more than before has nothing to gain by it.
 """
 
 from __future__ import annotations
 
 import gc
+import sys
 import time
 from typing import Final, NoReturn
 
@@ -33,15 +36,19 @@ TICKS: Final = 50
 IDLE: Final = 0.2
 """The share of one core that an idle node uses at most."""
 
-THAW: Final = 3600.0
-"""Seconds from one look at everything to the next, while the node is idle."""
+GROWN: Final = 0.5
+"""The part of what the process held after its last look at everything by which it may hold more: an idle node
+then looks at everything again."""
 
-FOUND: Final = 50_000
-"""Objects of cyclic garbage that collections have found: as much may be frozen by now, and an idle node looks
-at everything at once."""
+THAW: Final = 86_400.0
+"""Seconds from one look at everything to the next, while the node is idle, though it holds no more."""
 
-PATIENCE: Final = 20
-"""Times ``FOUND`` or ``THAW`` after which a node that is never idle looks at everything all the same."""
+REST: Final = 900.0
+"""Seconds from the start, or a look at everything, to the next one at least: a node that grows because there
+is more for it to know looks seldom all the same."""
+
+PATIENCE: Final = 4
+"""Times ``GROWN`` or ``THAW`` after which a node that is never idle looks at everything all the same."""
 
 
 async def keep_collections_short(tick: float = TICK) -> NoReturn:
@@ -52,21 +59,17 @@ async def keep_collections_short(tick: float = TICK) -> NoReturn:
     Args:
         tick: See ``TICK``.
     """
-    found = 0
     before = gc.get_threshold()
 
     def collected(phase: str, info: dict[str, int]) -> None:
-        nonlocal found
-        if phase == "stop":
-            found += info["collected"]
-            if info["generation"] == 2:
-                gc.freeze()
+        if phase == "stop" and info["generation"] == 2:
+            gc.freeze()
 
     gc.set_threshold(*before[:2], FULL)
     gc.callbacks.append(collected)
     gc.freeze()
     try:
-        thawed = time.monotonic()
+        looked, held = time.monotonic(), sys.getallocatedblocks()
         while True:
             began = time.monotonic()
             used = collected_at = time.process_time()
@@ -81,12 +84,13 @@ async def keep_collections_short(tick: float = TICK) -> NoReturn:
                     gc.collect()
             now = time.monotonic()
             idle = time.process_time() - used <= IDLE * (now - began)
-            due = max((now - thawed) / THAW, found / FOUND)
-            if due >= (1 if idle else PATIENCE):
+            grown = sys.getallocatedblocks() / held - 1  # of up to 512 bytes, as objects are
+            due = max((now - looked) / THAW, grown / GROWN)
+            if now - looked >= REST and due >= (1 if idle else PATIENCE):
                 gc.unfreeze()
                 gc.collect()
                 gc.collect()  # of nothing: Python waits for a quarter of what it saw the last time to be new
-                thawed, found = time.monotonic(), 0
+                looked, held = time.monotonic(), sys.getallocatedblocks()
     finally:
         gc.callbacks.remove(collected)
         gc.unfreeze()
