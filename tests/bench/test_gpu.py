@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +49,34 @@ def test_a_machine_without_a_gpu_gets_one_sentence(
     )
     assert done.returncode == 1
     assert done.stderr == "Error: this measures GPUs, and nvidia-smi finds none here\n"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_what_is_to_be_proven_on_a_gpu_can_be_tried_on_a_played_one(tmp_path: Path) -> None:
+    played, results = ROOT / "tests" / "bench" / "played_gpu", tmp_path / "results.json"
+    held = tmp_path / "held"
+    held.mkdir()
+    played_env = {
+        "PLAYED_GPU": str(held),
+        "PYTHONPATH": f"{played}:{ROOT}",
+        "PATH": f"{played}:{os.environ['PATH']}",
+    }
+    promises = ("two_on_one_gpu", "sleep", "all_die")
+    command = [sys.executable, str(ROOT / "bench" / "gpu" / "prove.py"), "--json", str(results)]
+    done = subprocess.run(
+        command + [part for each in promises for part in ("--only", each)],
+        env=os.environ | played_env,
+        capture_output=True,
+        text=True,
+        timeout=170,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(results.read_text())["promises"]
+    assert tuple(found) == promises
+    assert found["two_on_one_gpu"]["used_mib"] == 2 * (4096 + 2048 + 500)
+    assert found["sleep"]["1"]["asleep_mib"] == 500
 
 
 class CountedMemory:
