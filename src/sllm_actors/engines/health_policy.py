@@ -11,6 +11,7 @@ class HealthPolicy:
 
     Attributes:
         first: The pause after the first question to an engine that starts; it doubles up to ``longest``.
+        least: The least pause before a question that something gives cause for: output of the engine.
         longest: The longest pause between two questions to an engine that starts.
         interval: The pause between two questions to an engine that is ready.
         timeout: How long an answer may take.
@@ -23,6 +24,7 @@ class HealthPolicy:
     """
 
     first: float = 0.02
+    least: float = 0.005
     longest: float = 0.1
     interval: float = 2.0
     timeout: float = 5.0

@@ -38,6 +38,9 @@ PHASES = (
 )
 """Lines that vLLM logs while it starts, in their order."""
 
+READY = "(APIServer pid=1) INFO:     Application startup complete."
+"""The line that vLLM logs when it is ready."""
+
 
 def fake_engine_argv(*options: str, python: str = sys.executable) -> tuple[str, ...]:
     """Return the command line of a fake engine with these options, which ``read_options`` lists."""
@@ -290,12 +293,15 @@ def sleeper(pid_file: str, *descriptors: int) -> None:
     Path(pid_file).write_text(str(subprocess.Popen(argv, start_new_session=True, pass_fds=descriptors).pid))
 
 
-def print_phases(seconds: float) -> None:
-    """Print ``PHASES``, spread over so many seconds."""
+def print_phases(began: float, seconds: float) -> None:
+    """Print ``PHASES``, spread over so many seconds, and when these are over that the engine is ready."""
     for line in PHASES:
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
         time.sleep(seconds / len(PHASES))
+    time.sleep(max(0.0, began + seconds - time.monotonic()))
+    sys.stdout.write(READY + "\n")
+    sys.stdout.flush()
 
 
 def serve(server: socketserver.BaseServer, options: argparse.Namespace) -> None:
@@ -324,9 +330,11 @@ def main() -> None:
         os.write(made, b"left")
     if options.exit is not None and not options.exit_after:
         sys.exit(options.exit)
+    engine = Engine(options)
     if options.phases:
-        threading.Thread(target=print_phases, args=(options.start,), daemon=True).start()
-    listen(Engine(options), options)
+        printing = (engine.began, options.start)
+        threading.Thread(target=print_phases, args=printing, daemon=True).start()
+    listen(engine, options)
 
 
 def listen(engine: Engine, options: argparse.Namespace) -> None:

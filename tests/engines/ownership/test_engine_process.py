@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import anyio
+import anyio.to_thread
 import pytest
 from tests.engines.kit import (
     alive,
@@ -328,3 +329,29 @@ def test_a_leash_without_a_worker_ends() -> None:
     )
     os.close(control)
     assert done.returncode == 0
+
+
+async def test_output_of_an_engine_is_told_however_late_it_is_asked_for(folder: Path) -> None:
+    fifo = folder / "words"
+    os.mkfifo(fifo)
+    plan = script_plan(
+        folder, f"while True:\n  with open({str(fifo)!r}) as words: print(words.read(), flush=True)"
+    )
+
+    def write(word: str) -> None:
+        fifo.write_text(word)
+
+    async with EngineProcess(plan) as engine, anyio.create_task_group() as group:
+        group.start_soon(engine.exited)
+        await anyio.to_thread.run_sync(write, "before it is asked for")
+        await until(lambda: "before" in log_of(plan))
+        with anyio.fail_after(10):
+            await engine.output()
+        with anyio.move_on_after(0.1) as silence:
+            await engine.output()
+        assert silence.cancelled_caught
+        await anyio.to_thread.run_sync(write, "after the question was given up")
+        with anyio.fail_after(10):
+            await engine.output()
+        assert log_of(plan).endswith("given up\n")
+        group.cancel_scope.cancel()

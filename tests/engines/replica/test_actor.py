@@ -10,6 +10,7 @@ import pytest
 from attrs import evolve
 from tests.engines.kit import FakeBackend, alive, altered, left, report_of, start
 
+from sllm_actors.engines.health_policy import HealthPolicy
 from sllm_actors.engines.host import EngineHost
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.engines.messages import (
@@ -154,6 +155,16 @@ async def test_a_slow_start_is_told_as_progress(host: EngineHost, fake: ReplicaO
         _, probe = await start(system, evolve(fake, source="--start 0.3"), host)
         await report_of(probe, ReplicaState.STARTING, lambda report: report.progress == "loading the model")
         await report_of(probe, ReplicaState.READY)
+
+
+async def test_an_engine_that_says_that_it_is_ready_need_not_wait_for_the_next_question(
+    host: EngineHost, fake: ReplicaOrder
+) -> None:
+    patient = altered(host, health=HealthPolicy(first=3600.0, longest=3600.0))
+    order = evolve(fake, source="--start 0.3 --phases")
+    async with TestSystem() as system:
+        _, probe = await start(system, order, patient)
+        assert (await report_of(probe, ReplicaState.READY)).address
 
 
 async def test_a_start_that_takes_too_long_fails(host: EngineHost, fake: ReplicaOrder) -> None:

@@ -52,3 +52,41 @@ async def test_a_worker_without_descriptors_does_not_take_its_engine_for_dead(tm
                 await probe.until_unhealthy()
             assert watched.cancelled_caught
         assert await probe.ask() == ""
+
+
+async def test_an_engine_that_gives_cause_is_asked_before_the_pause_is_over(tmp_path: Path) -> None:
+    policy = HealthPolicy(first=3600.0, longest=3600.0)
+    said: list[str] = []
+    listening = anyio.Event()
+
+    async def listen() -> None:
+        async with healthy_engine(tmp_path / "engine"):
+            listening.set()
+            await anyio.sleep_forever()
+
+    def say(doing: str) -> None:
+        said.append(doing)
+        group.start_soon(listen)
+
+    with anyio.fail_after(20):
+        async with (
+            HealthProbe(f"unix:{tmp_path / 'engine'}", ("/health",), policy) as probe,
+            anyio.create_task_group() as group,
+        ):
+            assert await probe.until_ready(say, listening.wait) == ""
+            group.cancel_scope.cancel()
+    assert said == ["not listening yet"]
+
+
+async def test_an_engine_that_is_always_writing_is_asked_no_faster_than_it_may_be(tmp_path: Path) -> None:
+    asked = 0
+    policy = HealthPolicy(least=3600.0, first=3600.0, longest=3600.0)
+
+    async def write() -> None:
+        nonlocal asked
+        asked += 1
+
+    async with HealthProbe(f"unix:{tmp_path / 'none'}", ("/health",), policy) as probe:
+        with anyio.move_on_after(0.3):
+            await probe.until_ready(lambda _: None, write)
+    assert asked == 0

@@ -115,6 +115,8 @@ class EngineProcess:
         self._began = 0
         self._since = time.time()
         self._problem = ""
+        self._output = anyio.Event()
+        self._asked_for_output = False
         self._exit: Exit | None = None
         self._gone = False
         self._stuck = False
@@ -161,6 +163,18 @@ class EngineProcess:
             if not await self._hear():
                 self._exit = Exit()
         return self._exit or Exit()
+
+    async def output(self) -> None:
+        """Wait until the engine has written anything since this method last returned.
+
+        It hears of that while another task is in ``exited``. A cancellation loses nothing.
+        """
+        if not self._asked_for_output:
+            self._asked_for_output = True
+            await self._send({"tell": "output"})
+        await self._output.wait()
+        self._output = anyio.Event()
+        self._asked_for_output = False
 
     async def wait(self) -> Exit:
         """Wait until no process and no file of the engine is left."""
@@ -309,6 +323,8 @@ class EngineProcess:
                 self.pid, self._began = pid, began
             case {"event": "failed", "error": str(error)}:
                 self._problem = error
+            case {"event": "output"}:
+                self._output.set()
             case {"event": "exited", "code": int() | None as code, "signal": int() | None as number}:
                 self._exit = Exit(code, number)
             case {"event": "gone"}:

@@ -6,10 +6,12 @@ nothing but the standard library and, by path, ``procfs.py``. It leads a session
 another.
 
 ``CONTROL`` (read end): the first JSON line is a ``LaunchRequest``; a later ``{"stop": seconds}`` asks to end
-the engine, with so many seconds between SIGTERM and SIGKILL; end of file means that the worker is gone.
+the engine, with so many seconds between SIGTERM and SIGKILL; ``{"tell": "output"}`` asks to be told once of
+output; end of file means that the worker is gone.
 
 ``STATUS`` (write end), JSON lines: ``{"event": "leash", "pid", "began"}`` about itself, ``{"event":
-"started", "pid", "began"}``, ``{"event": "failed", "error"}``, ``{"event": "exited", "code", "signal"}`` as
+"started", "pid", "began"}``, ``{"event": "failed", "error"}``, ``{"event": "output"}`` when that was asked
+for and the engine has written since the worker was last told, ``{"event": "exited", "code", "signal"}`` as
 soon as the engine itself has ended and its last output is in the log, and ``{"event": "gone"}`` when no
 process and no file of it is left.
 
@@ -186,6 +188,8 @@ class Leash:
         self._heard = b""
         self._output = -1
         self._pid = 0
+        self._has_written = False  # since the worker was last told of output
+        self._tells_output = False
         self._woken, wakeup = os.pipe()
         for fd in (control, status, self._woken, wakeup):
             os.set_blocking(fd, False)
@@ -254,6 +258,9 @@ class Leash:
             budget = self._hear_stop()
             if budget is not None:
                 return budget
+            if self._tells_output and self._has_written:
+                self._tells_output = self._has_written = False
+                self._say(event="output")
             if time.monotonic() >= look_at:
                 self._memory.look(procfs.descendants)
                 look_at = time.monotonic() + LOOK
@@ -278,6 +285,7 @@ class Leash:
             return False
         if data:
             log.write(data)
+            self._has_written = True
             return True
         os.close(self._output)
         self._output = -1
@@ -383,8 +391,12 @@ class Leash:
             self._heard += data or b""
         while b"\n" in self._heard:
             line, _, self._heard = self._heard.partition(b"\n")
-            asked = float(json.loads(line)["stop"])
-            budget = asked if budget is None else min(budget, asked)
+            said = json.loads(line)
+            if "stop" in said:
+                asked = float(said["stop"])
+                budget = asked if budget is None else min(budget, asked)
+            else:
+                self._tells_output = True
         return budget
 
     def _say(self, **event: object) -> None:

@@ -259,7 +259,7 @@ class EngineLife:
             group.start_soon(follow_process)
             group.start_soon(self._share_cores, engine, ready)
             group.start_soon(self._measure, Gauge(engine.leash_pid, self._gpus))
-            health = await self._follow_health(probe, launch, ready, since, deadline)
+            health = await self._follow_health(probe, launch, engine, ready, since, deadline)
             verdicts.append(self._ended(health))
             group.cancel_scope.cancel()
         exit_ = exits[0] if exits else Exit()
@@ -294,7 +294,13 @@ class EngineLife:
                 await changed.wait()
 
     async def _follow_health(
-        self, probe: HealthProbe, launch: Launch, ready: anyio.Event, since: int, deadline: float
+        self,
+        probe: HealthProbe,
+        launch: Launch,
+        engine: EngineProcess,
+        ready: anyio.Event,
+        since: int,
+        deadline: float,
     ) -> str:
         doing = "starting"
 
@@ -309,12 +315,12 @@ class EngineLife:
                 if launch.weights is not None:
                     following.start_soon(prefetch, launch.weights)
                 if launch.plan is None or launch.phase_of is None:
-                    problem = await probe.until_ready(progressed)
+                    problem = await probe.until_ready(progressed, engine.output)
                 else:  # its log says more of the start than its health path
                     following.start_soon(
                         follow_phases, launch.plan.paths.log, since, launch.phase_of, progressed
                     )
-                    problem = await probe.until_ready(_ignore)
+                    problem = await probe.until_ready(_ignore, engine.output)
                 following.cancel_scope.cancel()
         if start.cancelled_caught:
             return f"it was not ready within {self.order.startup_timeout:g} s: {doing}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Self
 
@@ -26,7 +26,14 @@ LONGEST_BODY = 65536
 LONGEST_METRICS = 4 * 1024 * 1024
 """The most bytes of an engine's metrics; more are not read."""
 
+LEAST_SHARE = 0.005
+"""The least pause, as a share of the time that the start has taken: engines that write much are not asked at
+each line."""
+
 Say = Callable[[str], None]
+
+Stir = Callable[[], Awaitable[None]]
+"""Waits until the engine has given cause to ask it again."""
 
 
 @frozen
@@ -80,27 +87,37 @@ class HealthProbe:
         """The HTTP client of the engine, for paths."""
         return self._client
 
-    async def until_ready(self, say: Say) -> str:
+    async def until_ready(self, say: Say, stir: Stir = anyio.sleep_forever) -> str:
         """Ask until the engine is ready. It may ask for ever: limit it by a cancel scope.
 
         Args:
             say: Called with what the engine is doing, in a few words, whenever that changes.
+            stir: Ends a pause before its time: engines write a line as they become ready.
 
         Returns:
             "" when it is ready; a sentence that says why it will never be ready, if that is certain.
         """
         pause = self._policy.first
+        began = anyio.current_time()
         said = ""
         try:
             while (doing := await self.ask()) != "":
                 if doing != said:
                     said = doing
                     say(doing)
-                await anyio.sleep(pause)
-                pause = min(2 * pause, self._policy.longest)
+                least = max(self._policy.least, (anyio.current_time() - began) * LEAST_SHARE)
+                stirred = await self._stirs(stir, least, pause)
+                pause = self._policy.first if stirred else min(2 * pause, self._policy.longest)
         except PortTaken as taken:
             return str(taken)
         return ""
+
+    async def _stirs(self, stir: Stir, least: float, most: float) -> bool:
+        """Pause between two questions; return whether ``stir`` has ended that."""
+        await anyio.sleep(min(least, most))
+        with anyio.move_on_after(max(0.0, most - least)) as waiting:
+            await stir()
+        return not waiting.cancelled_caught
 
     async def until_unhealthy(self) -> str:
         """Ask until ``HealthPolicy.misses`` requests in a row got no good answer; return why."""
