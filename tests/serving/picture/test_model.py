@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.engines.messages import ReplicaState
 from sllm_actors.serving.control import Change, delete, drain
 from sllm_actors.serving.deployment.spec import DeploymentSpec
@@ -69,7 +70,7 @@ class Histories(RuleBasedStateMachine):
         self.drained: set[str] = set()
         self.held: Change | None = None
         self.lost = False
-        self.placed: dict[str, int] = {}
+        self.placed: dict[str, set[ReplicaKey]] = {}  # by uid: what was to run after the last step
         for name, gpus in GPUS.items():
             self.world.worker(name, gpus, slots=SLOTS.get(name))
 
@@ -323,12 +324,15 @@ class Histories(RuleBasedStateMachine):
         for deployment in picture.catalogue.by_uid.values():
             if picture.is_planned(deployment) and not deployment.deleting:
                 asks = deployment.next_number + 8 >= deployment.usable
-                placed = len(deployment.running())
-                assert placed >= self.wanted(deployment) or deployment.wait or asks, f"{deployment.id}: why?"
-                # Where fewer are wanted than before, those that serve stay until others do.
-                most = max(self.wanted(deployment) + 1, self.placed.get(deployment.uid, 0))
-                assert placed <= most, f"{deployment.id} has too many"
-                self.placed[deployment.uid] = placed
+                running = {replica.key: replica for replica in deployment.running()}
+                before = self.placed.get(deployment.uid, set())
+                placed, wanted = len(running), self.wanted(deployment)
+                assert placed >= wanted or deployment.wait or asks, f"{deployment.id}: why?"
+                # Where fewer are wanted than before, those that serve stay until others do, and so do those
+                # that come back with their worker.
+                back = sum(replica.returned and key not in before for key, replica in running.items())
+                assert placed <= max(wanted + 1, len(before) + back), f"{deployment.id} has too many"
+                self.placed[deployment.uid] = set(running)
 
     def wanted(self, deployment: Deployment) -> int:
         return len(waiting_revision(deployment).spec.endpoints) or deployment.wanted

@@ -222,3 +222,32 @@ def test_each_endpoint_has_a_replica_of_its_own_also_after_their_number_has_chan
     world.resume(known)
     world.ready()
     assert sorted((key.revision, key.number % 2) for key in known.replicas) == [(2, 0), (2, 1)]
+
+
+URLS = ["http://a:1", "http://b:1", "http://c:1"]
+
+
+@pytest.mark.parametrize(
+    ("two", "three"),
+    [
+        ({"backend": "external", "endpoints": URLS[:2]}, {"backend": "external", "endpoints": URLS}),
+        (count(2), OTHER | count(3)),
+    ],
+)
+def test_what_comes_back_during_a_rollout_serves_on_until_the_new_revision_does(two: Any, three: Any) -> None:
+    world = World()
+    for name in ("a", "b"):
+        world.worker(name)
+    known = world.deploy("m", **two)
+    world.ready()
+    assert world.where(known.id) == {"a": 1, "b": 1}
+    world.restart_head(link=False)
+    world.wait(31)  # both workers are given up
+    world.restart_head(link=False)
+    world.link("a")
+    world.update(world.picture.catalogue.by_id[known.id], **three)
+    world.link("b")
+    assert world.states("a")[0] == world.states("b")[0] == (1, "ready")
+    assert (world.states("a") + world.states("b")).count((2, "starting")) == 3
+    world.ready()
+    assert world.states("a") + world.states("b") == [(2, "ready")] * 3
