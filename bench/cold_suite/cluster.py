@@ -35,11 +35,15 @@ class Cluster:
     Attributes:
         data_dir: Its data directory.
         url: Where its OpenAI API is, without ``/v1``.
+        pid: The process number of ``sllm up``; 0 where there is none.
     """
 
-    def __init__(self, data_dir: Path, url: str, http: httpx2.Client, cpu: CpuMeter | None = None) -> None:
+    def __init__(
+        self, data_dir: Path, url: str, http: httpx2.Client, cpu: CpuMeter | None = None, pid: int = 0
+    ) -> None:
         self.data_dir = data_dir
         self.url = url
+        self.pid = pid
         self._http = http
         self._cpu = cpu
 
@@ -89,6 +93,21 @@ class Cluster:
         nodes: list[dict[str, Any]] = self._http.get("/nodes").raise_for_status().json()["nodes"]
         return nodes
 
+    def rest(self, deployment: str, *, within: float = 60.0) -> None:
+        """Unload a deployment whose ``min_instances`` is 0, and wait until nothing of it runs."""
+
+        def unloaded() -> bool:
+            response = self._http.post(f"/deployments/{deployment}/unload")
+            in_use = response.status_code == 409  # the head has not heard yet that the last request is over
+            return not in_use and response.raise_for_status().is_success
+
+        def rests() -> bool:
+            described = self.describe(deployment)
+            return described["state"] == "idle" and not described["instances"]
+
+        wait_for(unloaded, within=within, what=f"{deployment} is unloaded")
+        wait_for(rests, within=within, what=f"{deployment} rests")
+
     def delete(self, deployment: str, *, within: float = 60.0) -> None:
         """Delete a deployment, and wait until nothing of it is left."""
         self._http.delete(f"/deployments/{deployment}").raise_for_status()
@@ -106,21 +125,8 @@ class Cluster:
         return reports[0] if reports else {}
 
     def stream_tokens(self, model: str, count: int) -> Iterator[str]:
-        """Ask for a completion of so many tokens, and yield its pieces as they come."""
-        body = {
-            "model": model,
-            "prompt": "Once upon a time",
-            "max_tokens": count,
-            "temperature": 0,
-            "ignore_eos": True,
-            "stream": True,
-        }
-        with self._http.stream("POST", "/v1/completions", json=body) as response:
-            if response.is_error:
-                raise ClusterFailed(f"no completion came: {response.read().decode()}")
-            for line in response.iter_lines():
-                if line.startswith("data: {"):
-                    yield json.loads(line.removeprefix("data: "))["choices"][0]["text"]
+        """See ``stream_tokens``."""
+        return stream_tokens(self._http, model, count)
 
 
 @contextmanager
@@ -137,7 +143,7 @@ def open_cluster(data_dir: Path, *arguments: str) -> Iterator[Cluster]:
         url = wait_for(lambda: _address(process, output), within=60, what="the cluster serves")
         with httpx2.Client(base_url=url, timeout=120, trust_env=False) as http:
             wait_for(lambda: http.get("/status").is_success, within=60, what="the head answers")
-            yield Cluster(data_dir, url, http, CpuMeter(process.pid))
+            yield Cluster(data_dir, url, http, CpuMeter(process.pid), process.pid)
     finally:
         family = descendants(process.pid)
         process.terminate()
@@ -148,7 +154,25 @@ def open_cluster(data_dir: Path, *arguments: str) -> Iterator[Cluster]:
             process.wait()
 
 
-def wait_for(look: Callable[[], T | None], *, within: float, what: str) -> T:
+def stream_tokens(http: httpx2.Client, model: str, count: int) -> Iterator[str]:
+    """Ask a server for a completion of so many tokens, and yield its pieces as they come."""
+    body = {
+        "model": model,
+        "prompt": "Once upon a time",
+        "max_tokens": count,
+        "temperature": 0,
+        "ignore_eos": True,
+        "stream": True,
+    }
+    with http.stream("POST", "/v1/completions", json=body) as response:
+        if response.is_error:
+            raise ClusterFailed(f"no completion came: {response.read().decode()}")
+        for line in response.iter_lines():
+            if line.startswith("data: {"):
+                yield json.loads(line.removeprefix("data: "))["choices"][0]["text"]
+
+
+def wait_for(look: Callable[[], T | None], *, within: float, what: str, pause: float = LOOK) -> T:
     """Return the first true result.
 
     Raises:
@@ -158,7 +182,7 @@ def wait_for(look: Callable[[], T | None], *, within: float, what: str) -> T:
     while not (result := look()):
         if time.monotonic() > deadline:
             raise ClusterFailed(f"not within {within:g} s: {what}")
-        time.sleep(LOOK)
+        time.sleep(pause)
     return result
 
 

@@ -66,13 +66,13 @@ def measure_vllm(
         wait_for_fork_server(warm)
         learning = _start(warm, document)
         say(f"forked, the first: {learning.first_token_s:.1f} s")
-        _wait_learned(warm)
+        wait_learned(warm)
         for number in range(1, rounds + 1):
             count("plain", _start(cold, document))
             with open_cluster(folder / f"fresh{number}", *shared, "--fork-servers", "vllm") as fresh:
                 count("fresh", _start(fresh, document))
             count("forked", _start(warm, document))
-            _wait_learned(warm)
+            wait_learned(warm)
         server = warm.warm("vllm")
     return {
         "backend": "vllm",
@@ -119,7 +119,7 @@ def wait_for_fork_server(cluster: Cluster) -> dict[str, Any]:
     return wait_for(ready, within=180, what="the fork server is ready")
 
 
-def _wait_learned(cluster: Cluster) -> None:
+def wait_learned(cluster: Cluster) -> None:
     """Wait until the server knows what the last engine imported late."""
     modules, since = -1, time.monotonic()
     while time.monotonic() - since < QUIET:

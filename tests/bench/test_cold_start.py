@@ -9,9 +9,11 @@ from typing import Any
 
 import httpx2
 import pytest
+from bench.cold_suite.bare import Bare, Program
 from bench.cold_suite.cluster import Cluster, ClusterFailed
+from bench.cold_suite.from_zero import FromZero, beside_bare, beside_forked
 from bench.cold_suite.phases import LogWatch, Seen, phases
-from bench.cold_suite.report import tables
+from bench.cold_suite.report import missed, tables
 from bench.cold_suite.start import Start
 from bench.cold_suite.vllm import summary, typical
 from bench.harness.results import read
@@ -123,6 +125,81 @@ def test_results_of_before_there_were_fresh_workers_are_shown(capsys: pytest.Cap
     assert "10.5" in shown
     assert "where they go: forked" in shown
     assert "fresh" not in shown
+
+
+def zero_of(seconds: float) -> FromZero:
+    return FromZero(seconds, process_s=0.03, ready_s=seconds - 0.1, cpu_s=0.5)
+
+
+def test_what_an_engine_takes_by_hand_is_not_ours(capsys: pytest.CaptureFixture[str]) -> None:
+    zeros = [zero_of(0.62), zero_of(0.95), zero_of(0.70)]
+    bares = [Bare(0.5, 0.58), Bare(0.8, 0.90), Bare(0.5, 0.69)]
+    content = {"from_zero": beside_bare(zeros, bares)}
+    assert content["from_zero"]["ours_s"] == 0.04
+    assert content["from_zero"]["median_s"] == 0.7
+    assert content["from_zero"]["bare_first_token_s"] == [0.58, 0.90, 0.69]
+    assert missed(content) == []
+    show(*tables(content))
+    shown = capsys.readouterr().out
+    assert "the engine by hand, until first token" in shown
+    assert "0.040" in shown
+
+
+def test_a_request_that_waits_for_us_for_too_long_is_found() -> None:
+    content = {"from_zero": beside_bare([zero_of(1.25)], [Bare(1.1, 1.15)])}
+    assert missed(content) == [
+        "seconds from the request to its first token: 1.25 is more than 1.2",
+        "of them ours: 0.1 is more than 0.05",
+    ]
+
+
+def test_a_request_for_vllm_is_compared_with_the_deploy_of_its_round(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    zeros = [zero_of(4.1), zero_of(6.0), zero_of(4.4)]
+    content = {
+        "from_zero": beside_forked(zeros, [start_of(4.0, 5.0), start_of(6.0, 5.0), start_of(4.0, 5.0)])
+    }
+    assert content["from_zero"]["ratio"] == 1.025
+    assert missed(content) == []
+    show(*tables(content))
+    assert "forked by a deploy, until first token" in capsys.readouterr().out
+    slow = {"from_zero": beside_forked([zero_of(4.4)], [start_of(4.0, 5.0)])}
+    assert missed(slow) == ["from the request / from a deploy: 1.1 is more than 1.05"]
+
+
+def test_an_engine_by_hand_shares_no_file_with_the_one_of_the_cluster(tmp_path: Path) -> None:
+    argv = ("python", "serve.py", '{"socket": "/run/e.sock", "model": "/models/e"}')
+    env = {"TMPDIR": "/run/t/e", "SLLM_ENGINE": "e.sock"}
+    moved = Program(argv, env, "/", "/run/e.sock", "/run/t/e").moved(tmp_path)
+    assert moved.argv[2] == f'{{"socket": "{tmp_path}/engine.sock", "model": "/models/e"}}'
+    assert moved.env["TMPDIR"] == moved.tmpdir == f"{tmp_path}/tmp"
+    assert moved.socket == f"{tmp_path}/engine.sock"
+
+
+@pytest.mark.slow
+@pytest.mark.allow_blocking
+def test_a_request_for_a_model_at_rest_is_measured_beside_the_engine_by_hand(tmp_path: Path) -> None:
+    file = tmp_path / "zero.json"
+    program = [sys.executable, str(ROOT / "bench" / "cold_start.py"), "--backend", "llamacpp"]
+    measured = subprocess.run(
+        [*program, "--from-zero", "--rounds", "1", "--json", str(file)],
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+    assert measured.returncode == 0, measured.stderr
+    figures = read(file)["from_zero"]
+    (process,), (ready,), (first_token,) = (
+        figures[name] for name in ("process_s", "ready_s", "first_token_s")
+    )
+    assert 0 < process < ready < first_token == pytest.approx(figures["median_s"], abs=0.001)
+    assert 0 < figures["bare_ready_s"][0] < figures["bare_first_token_s"][0]
+    assert "of them ours" in measured.stdout
+    alone = subprocess.run([*program, "--check"], capture_output=True, text=True, timeout=60, check=False)
+    assert alone.returncode == 2
+    assert "--check judges what --from-zero measures: give both" in alone.stderr
 
 
 @pytest.mark.slow
