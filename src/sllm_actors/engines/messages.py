@@ -145,6 +145,10 @@ class ReplicaReport:
             known. An engine that sleeps keeps fewer.
         memory: Bytes of the machine's memory that its processes had at most; 0 where that is not known.
         gpu_memory: The same of the GPU on which they had most.
+        waiting: How many requests waited inside its engine at most, within the last minute: up to 5, which
+            stands for more, too. 0 where its engine does not tell.
+        kv_used: How many per cent of the room for KV caches were taken at most, within the last minute: in
+            steps of 5. 0 where its engine does not tell.
     """
 
     id: ReplicaId
@@ -178,6 +182,8 @@ class ReplicaReport:
     gpu_reserved: int = 0
     memory: int = 0
     gpu_memory: int = 0
+    waiting: int = 0
+    kv_used: int = 0
 
     @property
     def instance(self) -> str:

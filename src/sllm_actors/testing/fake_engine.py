@@ -56,6 +56,7 @@ def read_options(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--model", default="fake")
     parser.add_argument("--api-key", default="", help="refuse whoever does not bring it")
     parser.add_argument("--say", default="", help="a line for the log")
+    parser.add_argument("--slots", type=int, default=0, help="requests at a time; others wait; 0: all")
     parser.add_argument("--rate", type=float, default=0.0, help="tokens per second; 0: at once")
 
     start = parser.add_argument_group("its start")
@@ -88,7 +89,9 @@ class Engine:
         self.options = options
         self.began = time.monotonic()
         self.lock = threading.Lock()
+        self.slots = threading.Semaphore(options.slots or 1_000_000)
         self.running = 0
+        self.waiting = 0
         self.prompt_tokens = 0
         self.tokens = 0
         self.level: int | None = None
@@ -114,18 +117,24 @@ class Engine:
         while path and os.path.exists(path):  # noqa: PTH110
             time.sleep(0.01)
 
-    def count(self, *, running: int = 0, prompt: int = 0, tokens: int = 0) -> None:
+    def count(self, *, running: int = 0, waiting: int = 0, prompt: int = 0, tokens: int = 0) -> None:
         """Add to the counts that ``/metrics`` shows."""
         with self.lock:
             self.running += running
+            self.waiting += waiting
             self.prompt_tokens += prompt
             self.tokens += tokens
 
     def words(self, request: dict[str, Any]) -> Iterator[str]:
-        """Yield the words of the answer at the rate of the options; the request counts as running."""
+        """Yield the words of the answer at the rate of the options, once one of the slots is free."""
         prompt = request["messages"][-1]["content"] if "messages" in request else request["prompt"]
         words = str(prompt).split() or ["…"]
         limit = request.get("max_tokens") or request.get("max_completion_tokens") or len(words)
+        self.count(waiting=1)
+        try:
+            self.slots.acquire()
+        finally:
+            self.count(waiting=-1)
         self.count(running=1, prompt=len(words))
         try:
             for number, word in enumerate(islice(cycle(words), limit)):
@@ -135,6 +144,7 @@ class Engine:
                 self.count(tokens=1)
                 yield word if number == 0 else f" {word}"
         finally:
+            self.slots.release()
             self.count(running=-1)
 
     def metrics(self) -> str:
@@ -142,7 +152,8 @@ class Engine:
         label = f'{{engine="0",model_name="{self.options.model}"}}'
         figures = {
             "num_requests_running": ("gauge", self.running),
-            "num_requests_waiting": ("gauge", 0),
+            "num_requests_waiting": ("gauge", self.waiting),
+            "kv_cache_usage_perc": ("gauge", self.running / (self.options.slots or 1_000_000)),
             "prompt_tokens_total": ("counter", self.prompt_tokens),
             "generation_tokens_total": ("counter", self.tokens),
         }

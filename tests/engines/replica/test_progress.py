@@ -32,6 +32,11 @@ vllm:num_requests_running_by_label{engine="0"} 99.0
 vllm:generation_tokens_total{engine="0",model_name="a b} c"} 1.5e+03
 vllm:generation_tokens_created{engine="0"} 1.7e+09
 vllm:iteration_tokens_total_count{engine="0"} 40.0
+vllm:num_requests_waiting{engine="0",model_name="m"} 2.0
+vllm:num_requests_waiting{engine="1",model_name="m"} 4.0
+vllm:num_requests_waiting_by_reason{engine="0",model_name="m",reason="capacity"} 6.0
+vllm:kv_cache_usage_perc{engine="0",model_name="m"} 0.25
+vllm:kv_cache_usage_perc{engine="1",model_name="m"} 0.75
 """
 
 LLAMA = """\
@@ -47,11 +52,12 @@ llamacpp:requests_deferred 7
 @pytest.mark.parametrize(
     ("metrics", "text", "sample"),
     [
-        (WORK, VLLM, Sample(running=3, worked=1540)),
-        (LLAMACPP, LLAMA, Sample(running=1, worked=60)),
+        (WORK, VLLM, Sample(running=3, worked=1540, waiting=6, kv=0.75)),
+        (LLAMACPP, LLAMA, Sample(running=1, worked=60, waiting=7)),
         (WORK, LLAMA, None),
         (WORK, "", None),
         (WORK, "vllm:num_requests_running nonsense\n", None),
+        (WORK, "vllm:num_requests_running NaN\n", None),
         (WORK, "vllm:num_requests_running 4 1700000000000\n", Sample(running=4, worked=0)),
     ],
 )

@@ -8,7 +8,7 @@ from sllm_actors.engines.messages import ReplicaState
 from sllm_actors.serving.messages import Demand
 from sllm_actors.serving.picture.deployment import Deployment
 from sllm_actors.serving.picture.deployment_state import DeploymentState, spoken_for
-from sllm_actors.serving.picture.events import DemandReported
+from sllm_actors.serving.picture.events import DemandReported, ReplicasReported
 
 from .world import World
 
@@ -266,3 +266,40 @@ def test_one_that_nobody_asks_for_waits_for_room_no_longer_than_a_start_may_take
     assert "from 1 to 0: others have had the room, and nobody asks for it" in world.told("deployment.scaled")
     assert state(large) is DeploymentState.FAILED, "no worker could have it"
     assert world.audit() == []
+
+
+def test_full_engines_get_another_one_beside_them_and_keep_it_while_they_need_it() -> None:
+    world = World()
+    for name in "abc":
+        world.worker(name)
+    known = world.deploy("m", **scaled(0, target=100, scale_down_delay=30))
+    world.want(ID, in_flight=6)
+    world.ready()
+    (key,) = known.replicas
+    (first,) = world.where(ID)
+    world.say(first, key, ReplicaState.READY, kv_used=70)
+    assert replicas(world) == 1
+    world.say(first, key, ReplicaState.READY, kv_used=75)
+    assert replicas(world) == 2
+    assert world.told("deployment.scaled")[-1].startswith("from 1 to 2: its engines are full: 75 % of ")
+    world.wait(100.0)
+    assert replicas(world) == 2, "the second one starts still"
+    world.ready()
+    world.say(first, key, ReplicaState.READY, kv_used=90, waiting=5)
+    world.wait(100.0)
+    assert (replicas(world), known.needed) == (2, 2), "only one of them is full"
+    world.say(first, key, ReplicaState.READY, kv_used=50, waiting=0)
+    world.wait(31.0)
+    assert replicas(world) == 1, "one is enough for what both have"
+
+
+def test_a_report_of_how_full_an_engine_is_plans_nothing_that_would_change_nothing() -> None:
+    world = World()
+    world.worker("a")
+    known = world.deploy("m", **scaled(1, most=1))
+    world.want(ID, in_flight=6)
+    world.ready()
+    (key,) = known.replicas
+    report = world.machines["a"].put(key, ReplicaState.READY, kv_used=100, waiting=5)
+    world.picture.take(ReplicasReported("a", (report,)), world.now)
+    assert not world.picture.more

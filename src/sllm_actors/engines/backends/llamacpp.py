@@ -26,6 +26,7 @@ PROGRAM = Path(__file__).with_name("llamacpp_server.py")
 WORK = WorkMetrics(
     running=("llamacpp:requests_processing",),
     counters=("llamacpp:n_decode_total", "llamacpp:prompt_tokens_total", "llamacpp:tokens_predicted_total"),
+    waiting=("llamacpp:requests_deferred",),
 )
 
 _OURS = ("model", "model_alias", "hostname", "hostnames", "port", "reuse_port", "api_keys", "api_prefix")

@@ -25,6 +25,8 @@ from .work_metrics import WorkMetrics
 WORK = WorkMetrics(
     running=("sglang:num_running_reqs",),
     counters=("sglang:prompt_tokens_total", "sglang:generation_tokens_total"),
+    waiting=("sglang:num_queue_reqs",),
+    kv=("sglang:token_usage",),
 )
 
 SECRETS = "secrets.yaml"

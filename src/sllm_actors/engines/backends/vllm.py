@@ -26,6 +26,8 @@ PROGRAM = "vllm.entrypoints.openai.api_server"
 WORK = WorkMetrics(
     running=("vllm:num_requests_running",),
     counters=("vllm:iteration_tokens_total_count", "vllm:generation_tokens_total"),
+    waiting=("vllm:num_requests_waiting",),
+    kv=("vllm:kv_cache_usage_perc",),
 )
 
 QUIET = "/health,/metrics,/ping,/load"

@@ -1,8 +1,10 @@
-"""Which of an engine's metrics show whether it makes progress, and reading them."""
+"""Which of an engine's metrics show how it works and how full it is, and reading them."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from math import isfinite
 
 from attrs import frozen
 
@@ -16,41 +18,57 @@ class Sample:
     Attributes:
         running: How many requests it is working on.
         worked: The sum of its work counters: it changes with every step of work.
+        waiting: How many requests wait inside it.
+        kv: Which part of its room for KV caches is taken, 0 to 1; of several cores, that of the fullest.
     """
 
     running: float
     worked: float
+    waiting: float = 0.0
+    kv: float = 0.0
 
 
 @frozen
 class WorkMetrics:
-    """The names of the metrics that show whether an engine makes progress.
+    """The names of the metrics that show how an engine works.
 
     Attributes:
         running: Gauges of requests that are worked on.
         counters: Counters of which at least one moves with every step of work.
+        waiting: Gauges of requests that wait inside the engine; () where it tells none.
+        kv: Gauges of which part of its room for KV caches is taken, 0 to 1; () where it tells none.
     """
 
     running: tuple[str, ...]
     counters: tuple[str, ...]
+    waiting: tuple[str, ...] = ()
+    kv: tuple[str, ...] = ()
 
     def read(self, exposition: str) -> Sample | None:
         """Read metrics in Prometheus's text format; None if no gauge of ``running`` is among them.
 
-        Values of one metric with several labels are added, and so are those of several metrics.
+        Values of one metric with several labels are added, and so are those of several metrics; but of the
+        parts of the room for KV caches, the greatest counts.
         """
-        found: dict[str, float] = {}
+        names = (*self.running, *self.counters, *self.waiting, *self.kv)
+        found: dict[str, list[float]] = {}
         for line in exposition.splitlines():
-            if line.startswith((*self.running, *self.counters)):
-                match = _LINE.match(line)
-                if match is not None:
-                    try:
-                        found[match[1]] = found.get(match[1], 0.0) + float(match[2])
-                    except ValueError:
-                        continue
+            if line.startswith(names) and (match := _LINE.match(line)) is not None:
+                try:
+                    value = float(match[2])
+                except ValueError:
+                    continue
+                if isfinite(value):
+                    found.setdefault(match[1], []).append(value)
         if not any(name in found for name in self.running):
             return None
+
+        def values(metrics: tuple[str, ...]) -> Iterator[float]:
+            return (value for name in metrics for value in found.get(name, ()))
+
         return Sample(
-            sum(found.get(name, 0.0) for name in self.running),
-            sum(found.get(name, 0.0) for name in self.counters),
+            running=sum(values(self.running)),
+            worked=sum(values(self.counters)),
+            waiting=sum(values(self.waiting)),
+            kv=max(values(self.kv), default=0.0),
         )

@@ -248,6 +248,8 @@ class ReplicaActor(Actor):
             gpu_reserved=replica.gpu_reserved,
             memory=replica.memory,
             gpu_memory=replica.gpu_memory,
+            waiting=replica.pressure.waiting,
+            kv_used=replica.pressure.kv,
         )
 
     def _end_engine(self) -> None:

@@ -44,6 +44,7 @@ from .events import (
     Ended,
     Gauged,
     NoRoom,
+    Pressed,
     ProcessStarted,
     Progressed,
     PutToSleep,
@@ -53,6 +54,7 @@ from .events import (
     Woken,
 )
 from .readiness import HealthProbe
+from .recent_pressure import Pressure
 from .root_cause import root_cause, telling_lines
 from .server_watch import ServerWatch
 from .startup_phase import follow_phases
@@ -64,6 +66,7 @@ Say = Callable[
         Delayed
         | Admitted
         | Gauged
+        | Pressed
         | ProcessStarted
         | Progressed
         | Answered
@@ -197,6 +200,9 @@ class EngineLife:
 
     def _progressed(self, progress: str) -> None:
         self.say(Progressed(self.attempt, name_worker(progress, self.host.name)))
+
+    def _pressed(self, pressure: Pressure) -> None:
+        self.say(Pressed(self.attempt, pressure))
 
     def _delayed(self, reason: str) -> None:
         self.say(Delayed(self.attempt, name_worker(reason, self.host.name)))
@@ -344,7 +350,7 @@ class EngineLife:
         verdicts: list[str] = []
 
         async def watch_work(work: WorkMetrics) -> None:
-            verdicts.append(f"it hangs: {await probe.until_hung(work)}")
+            verdicts.append(f"it hangs: {await probe.until_hung(work, self._pressed)}")
             group.cancel_scope.cancel()
 
         async def change_tiers(tiers: SleepTiers) -> None:

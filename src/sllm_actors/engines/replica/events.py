@@ -11,6 +11,8 @@ from attrs import field, frozen
 
 from sllm_actors.engines.external import ServerAccess
 
+from .recent_pressure import Pressure
+
 # ---- events
 
 
@@ -60,6 +62,14 @@ class Gauged:
     attempt: int
     memory: int
     gpu_memory: int = 0
+
+
+@frozen
+class Pressed:
+    """The engine has been as full as that lately."""
+
+    attempt: int
+    pressure: Pressure
 
 
 @frozen
@@ -194,6 +204,7 @@ Event: TypeAlias = (
     | Delayed
     | Admitted
     | Gauged
+    | Pressed
     | NoRoom
     | ProcessStarted
     | Progressed

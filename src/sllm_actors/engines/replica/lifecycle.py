@@ -47,6 +47,7 @@ from .events import (
     Launched,
     NoRoom,
     Ordered,
+    Pressed,
     ProcessStarted,
     Progressed,
     PutToSleep,
@@ -61,6 +62,7 @@ from .events import (
     WakeUp,
     Woken,
 )
+from .recent_pressure import EMPTY, Pressure
 
 FIRST_DELAY = 1.0
 """Seconds before the first retry; each further retry waits twice as long."""
@@ -96,6 +98,7 @@ class Replica:
         if_idle: Whether it was to do so, or sleeps, *if idle*.
         patient: Whether it waits for its requests longer than the drain timeout, until it is asked again.
         withdrawal: How often it was withdrawn from the gateways.
+        pressure: How full its engine has been lately.
         began_at: When its start began that is under way, or its wake; by the clock of ``step``.
     """
 
@@ -124,6 +127,7 @@ class Replica:
     gpu_reserved: int = 0
     memory: int = 0
     gpu_memory: int = 0
+    pressure: Pressure = EMPTY
     address: str = ""
     key: str = field(default="", repr=False)
     server: ServerAccess | None = None
@@ -161,6 +165,8 @@ def step(replica: Replica, event: Event, now: float) -> Step:
         case Delayed(attempt, reason) if _lives(replica, attempt) and replica.state is ReplicaState.STARTING:
             waiting = evolve(replica, state=ReplicaState.PENDING, progress=reason)
             return waiting, (Report(),)
+        case Pressed(attempt, pressure) if _lives(replica, attempt) and replica.pressure != pressure:
+            return evolve(replica, pressure=pressure), (Report(),)
         case Admitted() | Gauged() | NoRoom() if _lives(replica, event.attempt):
             return _take_room(replica, event, now)
         case Ended(attempt=attempt) if attempt == replica.attempt and (
@@ -336,6 +342,7 @@ def _fail(replica: Replica, ended: Ended, now: float) -> Step:
         pid=0,
         devices=(),
         gpu_reserved=0,
+        pressure=EMPTY,
         progress="",
     )
     if unneeded:

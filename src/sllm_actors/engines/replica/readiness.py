@@ -18,6 +18,7 @@ from sllm_actors.engines.messages import LOOPBACK
 from sllm_actors.engines.ownership.port_owner import PortOwner, PortTaken
 
 from .progress import Watch
+from .recent_pressure import EMPTY, Pressure, RecentPressure
 
 OUT_OF_DESCRIPTORS = "the worker has no file descriptors left to ask it with"
 LONGEST_BODY = 65536
@@ -31,6 +32,7 @@ LEAST_SHARE = 0.005
 each line."""
 
 Say = Callable[[str], None]
+Pressed = Callable[[Pressure], None]
 
 Stir = Callable[[], Awaitable[None]]
 """Waits until the engine has given cause to ask it again."""
@@ -133,18 +135,26 @@ class HealthProbe:
         except PortTaken as taken:
             return str(taken)
 
-    async def until_hung(self, metrics: WorkMetrics) -> str:
+    async def until_hung(self, metrics: WorkMetrics, pressed: Pressed) -> str:
         """Look at the engine's metrics until it hangs; return that as a sentence.
 
         It hangs when for ``HealthPolicy.hung`` seconds requests were worked on without any progress. Metrics
         that cannot be read begin that time anew.
+
+        Args:
+            metrics: Which ones to look at.
+            pressed: Called with how full the engine has been lately, whenever that changes; before the
+                first call, it was empty.
         """
-        watch = Watch()
+        watch, recent, told = Watch(), RecentPressure(), EMPTY
         while True:
             await anyio.sleep(self._policy.work_interval)
             sample = metrics.read(await self._metrics())
             now = anyio.current_time()
             watch = Watch() if sample is None else watch.see(sample, now)
+            if sample is not None and (pressure := recent.see(sample, now)) != told:
+                told = pressure
+                pressed(told)
             standing = watch.standing(now)
             if sample is not None and standing >= self._policy.hung:
                 return f"it works on {sample.running:g} requests and got on with none for {standing:.0f} s"

@@ -4,6 +4,8 @@
 - Up: at once by as many as are worth their start: without them what waits would wait for longer (``growth``).
   And by as many as the mean load of the last 60 s needs. Both only once the load is more than ``BAND`` above
   what there is, and never to more than the requests of now fill, at ``target`` each.
+- Also up, by one at a time, while the engines that serve are too full for what they have (``saturation``),
+  however few their requests are; and not to fewer than would be too full.
 - Down: after fewer have been enough for ``scale_down_delay``, to the most that were needed meanwhile, but at
   a time to no less than half of those that serve.
 - To the minimum: after ``keep_alive`` without any request, or when the pauses so far tell so (``pauses``).
@@ -22,6 +24,7 @@ from attrs import define, field, frozen
 from .growth import ServiceTime, worth_starting
 from .load import SPAN, Load
 from .pauses import Pauses, Stay
+from .saturation import Gauges, enough, why
 
 BAND: Final = 0.1
 """By what part of itself a number of replicas may be too small or too large before that counts."""
@@ -66,11 +69,13 @@ class Counts:
         serving: Requests can go to them.
         starting: They start, and are not late.
         stuck: The others: they are late, or fail again and again.
+        gauges: How full the engines of those are that serve.
     """
 
     serving: int = 0
     starting: int = 0
     stuck: int = 0
+    gauges: tuple[Gauges, ...] = ()
 
 
 @frozen
@@ -170,17 +175,21 @@ def decide(scaler: Scaler, wanted: int, counts: Counts, policy: ScalingPolicy, n
     requests, least, most = scaler.load.value, policy.least, max(policy.most, policy.least)
     simple = max(most, wanted) <= 1  # then no mean tells anything new
     mean = 0.0 if simple else scaler.load.mean(SPAN, now)
-    want = 0
+    want = full = 0
     if requests:
         want = 1 if simple else _want(scaler, mean, wanted, policy)
+        full = 0 if simple else enough(counts.gauges)
+        want = max(want, full)
         want += counts.stuck if counts.serving else min(counts.stuck, 1)
     needed = min(max(want, least), most)
     if wanted < least:
         return Decision(needed, needed, f"at least {least} should run", now + LOOK_UP)
     if needed > wanted:
         scaler.lower.clear()
-        held = f"{requests} request{'' if requests == 1 else 's'} held and in flight"
-        return Decision(needed, needed, f"{held}, {policy.target} each", now + LOOK_UP)
+        reason = f"{requests} request{'' if requests == 1 else 's'} held and in flight, {policy.target} each"
+        if full > counts.serving and policy.target * wanted >= requests:
+            reason = why(counts.gauges)
+        return Decision(needed, needed, reason, now + LOOK_UP)
     if wanted > most:
         return Decision(most, needed, f"at most {most} may run", now + LOOK_UP)
     due: list[float] = []

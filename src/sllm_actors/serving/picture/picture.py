@@ -141,7 +141,7 @@ class Picture:
         """Take an event without planning: several that come together are planned together."""
         match event:
             case ReplicasReported():
-                self._reports.take(event, now)
+                self._heed(self._reports.take(event, now), now)
             case InventoryReported():
                 self._nodes.inventory(event, now)
             case DemandReported(gateway, put, removed):

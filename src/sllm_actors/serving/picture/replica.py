@@ -8,8 +8,12 @@ from attrs import define, field
 
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.engines.messages import ReplicaReport, ReplicaState
+from sllm_actors.serving.decisions.saturation import Gauges
 
 from .room.need import Need
+
+EMPTY = Gauges()
+"""How full an engine is of which nothing was told."""
 
 CRASH_LOOP = 3
 """How many failures in a row make a crash loop."""
@@ -55,6 +59,7 @@ class KnownReplica:
         busy_until: Until when it is not ordered to stop or sleep if idle again, because it declined; in
             seconds on the head's clock.
         returned: Whether it came back with a worker that had been given up, or with the head's own restart.
+        gauges: How full its engine was lately.
         stays: Whether it has failed again and again since it served last, and no other worker may have it.
     """
 
@@ -75,6 +80,7 @@ class KnownReplica:
     asleep_since: float = float("-inf")
     busy_until: float = float("-inf")
     returned: bool = False
+    gauges: Gauges = EMPTY
     stays: bool = False
     since: float = field(init=False)
     ready_at: float = field(init=False)
@@ -86,6 +92,8 @@ class KnownReplica:
         """Take a report, or None where the worker has nothing of it; return False if it is mere progress."""
         served, before = self.serves, self.report
         self.report = report
+        if report is not None and (self.gauges.waiting, self.gauges.kv) != (report.waiting, report.kv_used):
+            self.gauges = Gauges(report.waiting, report.kv_used)
         if report is not None and report.level is not None:
             self.slept = report.level
             if before is None or before.level is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final
 
 from sllm_actors.engines.messages import ReplicaReport, ReplicaState
@@ -62,13 +62,16 @@ class ReplicaReports:
         self._queue = queue
         self._wall = wall
 
-    def take(self, event: ReplicasReported, now: float) -> None:
-        """Take what a worker has reported."""
+    def take(self, event: ReplicasReported, now: float) -> Collection[str]:
+        """Take what a worker has reported.
+
+        Returns:
+            The ids of deployments of which nothing has changed but how full their engines are.
+        """
         node = self._fleet.nodes.get(event.node)
         if node is None or node.link is not Link.UP or node.role != WORKER:
-            return
-        for report in event.put:
-            self._report(node, report, now)
+            return ()
+        fuller = {report.id.deployment for report in event.put if self._report(node, report, now)}
         for key in event.removed:
             if (replica := node.replicas.get(key)) is not None:
                 self._gone(node, replica, now)
@@ -78,19 +81,21 @@ class ReplicaReports:
             self._settling.reported(node.id, now)
             self._nodes.settle_if_due(now)
             self._nodes.offer(node, now)
+        return fuller
 
-    def _report(self, node: KnownNode, report: ReplicaReport, now: float) -> None:
+    def _report(self, node: KnownNode, report: ReplicaReport, now: float) -> bool:
+        """Take one report; return whether nothing has changed but how full the engine is."""
         replica = node.replicas.get(report.id.key)
         if report.state is ReplicaState.STOPPED:
             if replica is not None:
                 self._gone(node, replica, now)
-            return
+            return False
         if replica is None:
             self._measure(self._recovery.meet(node, report, now), None, now)
             if (deployment := self._catalogue.by_id.get(report.id.deployment)) is not None:
                 self._queue.mark(deployment)  # also if it is a rival
-            return
-        before, held = replica.report, replica.held
+            return False
+        before, held, gauges = replica.report, replica.held, replica.gauges
         changed = replica.told(report, now)
         if replica.ordered is not Told.NOTHING:
             self._planner.effects.note_outcome(replica, report, before, node.name or node.id)
@@ -98,10 +103,13 @@ class ReplicaReports:
         if replica.need.gpus and replica.held != held:
             self._fleet.weigh(node)
             self._nodes.offer(node, now)
-        if changed and (deployment := self._catalogue.owner(replica)) is not None:
+        if (deployment := self._catalogue.owner(replica)) is None:
+            return False
+        if changed:
             if report.id.key.revision in deployment.revisions:
                 self._mind(deployment, replica, before, now)
             self._queue.mark(deployment)
+        return not changed and replica.gauges is not gauges
 
     def _mind(
         self, deployment: Deployment, replica: KnownReplica, before: ReplicaReport | None, now: float

@@ -68,6 +68,8 @@ def _weight(report: ReplicaReport) -> tuple[Any, ...]:
         report.gpu_reserved,
         report.memory,
         report.gpu_memory,
+        report.waiting,
+        report.kv_used,
         report.fingerprint,
         report.level,
         report.if_idle,

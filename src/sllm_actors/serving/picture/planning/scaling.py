@@ -5,6 +5,7 @@ from __future__ import annotations
 from attrs import evolve
 
 from sllm_actors.serving.decisions.pauses import Pauses
+from sllm_actors.serving.decisions.saturation import Gauges
 from sllm_actors.serving.decisions.scaling import Counts, Decision, ScalingPolicy, decide
 from sllm_actors.serving.picture.deployment import Deployment, least_of
 from sllm_actors.serving.picture.effects import Effects
@@ -107,15 +108,17 @@ def _counts(deployment: Deployment, now: float) -> tuple[Counts, float | None]:
     """Return how the replicas are that should run, and when the first that starts will be late."""
     serving = starting = stuck = 0
     first: float | None = None
+    gauges: list[Gauges] = []
     for replica in deployment.replicas.values():
         if replica.ordered is not Told.RUN or replica.sleep is not None:
             continue
         deadline = replica.since + deployment.spec.startup_timeout
         if replica.serves:
             serving += 1
+            gauges.append(replica.gauges)
         elif replica.failures >= CRASH_LOOP or now >= deadline:
             stuck += 1
         else:
             starting += 1
             first = deadline if first is None else min(first, deadline)
-    return Counts(serving, starting, stuck), first
+    return Counts(serving, starting, stuck, tuple(gauges)), first
