@@ -21,7 +21,7 @@ from bench.trace_suite.lines import BadTrace
 from bench.trace_suite.plot import draw
 from bench.trace_suite.policies import REFERENCE
 from bench.trace_suite.profile import Profile
-from bench.trace_suite.report import tables, to_json
+from bench.trace_suite.report import left_over, tables, to_json
 from bench.trace_suite.sweep import Trace, sweep
 from bench.trace_suite.wins import Verdict, verdicts
 
@@ -116,7 +116,18 @@ def main(
         },
         figures={},
     )
-    content |= {"room": rooms[0], "rows": played.pop(str(rooms[0])), "rooms": played}
+    unanswered = [
+        {"room": room, **left_over(row)}
+        for room in rooms
+        for row in found[room / 100]
+        if row.outcome.unanswered
+    ]
+    content |= {
+        "room": rooms[0],
+        "rows": played.pop(str(rooms[0])),
+        "rooms": played,
+        "unanswered": unanswered,
+    }
     show(*tables(content))
     if file is not None:
         write(file, content)

@@ -16,18 +16,23 @@ KEEP_ALIVE = "keep_alive="
 """Begins each setting of ours: the seconds for which an idle replica keeps its GPU though nobody needs it."""
 
 KEEP_ALIVES = (0.0, 5.0, 30.0, 180.0, -1.0)
-"""The settings of ours; -1 is for ever, and the default."""
+"""The settings of ours; -1 is for ever."""
 
-DEFAULT = -1.0
+DEFAULT = f"{KEEP_ALIVE}-1"
+"""The setting of ours that one gets who sets nothing."""
 
 
 @frozen
 class Contender:
-    """A policy with a setting; ``default`` is whether that is what one gets who sets nothing."""
+    """A policy with a setting."""
 
     policy: str
     setting: str = "default"
-    default: bool = True
+
+    @property
+    def default(self) -> bool:
+        """Whether that is what one gets who sets nothing."""
+        return self.policy != OURS or self.setting == DEFAULT
 
     def make(self) -> MakePolicy:
         """Return what makes it for a cluster."""
@@ -38,5 +43,5 @@ class Contender:
 
 def contenders() -> list[Contender]:
     """Return all, in the order of tables."""
-    ours = [Contender(OURS, f"{KEEP_ALIVE}{each:g}", each == DEFAULT) for each in KEEP_ALIVES]
+    ours = [Contender(OURS, f"{KEEP_ALIVE}{each:g}") for each in KEEP_ALIVES]
     return [*(Contender(policy) for policy in (*OTHERS, *ORACLE)), *ours]

@@ -17,29 +17,35 @@ from .policies import OTHERS, REFERENCE
 from .sweep import Row
 from .wins import verdicts
 
+LEFT_OVER = ("room", "workload", "policy", "setting", "unanswered")
 FIGURES = ("gpu_seconds", "wait_p50_s", "wait_p99_s", "cold_rate", "switches")
 
 
 def to_json(row: Row) -> dict[str, Any]:
-    """Return a row as it stands in a result file."""
-    contender, figures = row.contender, asdict(row.outcome)
-    named = {"workload": row.workload, "policy": contender.policy, "setting": contender.setting}
-    return {**named, "default": contender.default, **figures}
+    """Return a row as it stands in a result file; what was not answered stands beside the rows there."""
+    figures = asdict(row.outcome)
+    return {**_named(row), **{name: figures[name] for name in FIGURES}}
+
+
+def left_over(row: Row) -> dict[str, Any]:
+    """Return how many requests of a row were not answered, as that stands in a result file."""
+    return {**_named(row), "unanswered": row.outcome.unanswered}
 
 
 def from_json(row: dict[str, Any]) -> Row:
     """Return a row of a result file."""
-    contender = Contender(row["policy"], row["setting"], row["default"])
-    figures = {name: row[name] for name in (*FIGURES, "unanswered")}
-    return Row(row["workload"], contender, Outcome(**figures))
+    figures = {name: row[name] for name in FIGURES}
+    return Row(row["workload"], Contender(row["policy"], row["setting"]), Outcome(**figures))
 
 
 def tables(content: dict[str, Any]) -> list[Table]:
-    """Return every row of the room that counts, and what was won in each room."""
+    """Return every row of the room that counts, what was won in each room, and what was not answered."""
     rooms = {str(content["room"]): content["rows"], **content["rooms"]}
     read = {share: [from_json(each) for each in rows] for share, rows in rooms.items()}
     first = every(f"room for {content['room']} % of the peak", read[str(content["room"])])
-    return [first, *(won(f"room for {share} % of the peak", rows) for share, rows in read.items())]
+    found = [first, *(won(f"room for {share} % of the peak", rows) for share, rows in read.items())]
+    unanswered = [[str(each[name]) for name in LEFT_OVER] for each in content["unanswered"]]
+    return [*found, table("requests that were not answered", LEFT_OVER, unanswered)] if unanswered else found
 
 
 def won(title: str, rows: Sequence[Row]) -> Table:
@@ -67,3 +73,7 @@ def every(title: str, rows: Sequence[Row]) -> Table:
         cells = [number(figures[name]) for name in FIGURES]
         lines.append((row.workload, contender.policy, contender.setting + star, *cells))
     return table(title, ("workload", "policy", "setting", *FIGURES), lines, texts=3)
+
+
+def _named(row: Row) -> dict[str, str]:
+    return {"workload": row.workload, "policy": row.contender.policy, "setting": row.contender.setting}

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 from bench.harness.results import read
-from bench.trace_suite.contenders import OURS, Contender
+from bench.trace_suite.contenders import OURS, Contender, contenders
 from bench.trace_suite.outcome import Outcome, medians
 from bench.trace_suite.policies import OTHERS, REFERENCE
-from bench.trace_suite.report import from_json, to_json
+from bench.trace_suite.report import from_json, left_over, tables, to_json
 from bench.trace_suite.sweep import Row
 from bench.trace_suite.wins import beats, verdicts
 
@@ -40,9 +40,10 @@ def test_a_quick_run_has_a_row_for_each_workload_policy_and_setting(tmp_path: Pa
     assert len(keys) == len(rows)
     assert {row["policy"] for row in rows} >= {*OTHERS, "oracle"}
     assert len({row["workload"] for row in rows}) == 2
+    assert {frozenset(row) for row in rows} == {frozenset(("workload", "policy", "setting", *FIGURES))}
     assert all(row[figure] >= 0 for row in rows for figure in FIGURES)
-    assert all(row["unanswered"] == 0 for row in rows)
-    assert sum(row["default"] for row in rows if row["policy"] == OURS) == 2
+    assert content["unanswered"] == []
+    assert sum(from_json(row).contender.default for row in rows if row["policy"] == OURS) == 2
     assert len({row["setting"] for row in rows if row["policy"] == OURS}) == 5
     assert (content["room"], list(content["rooms"])) == (50, ["100"])
     assert content["conditions"]["profile"]["gpus_per_worker"] >= 1
@@ -97,7 +98,15 @@ def test_figures_of_several_seeds_are_their_medians() -> None:
     assert medians([outcome(1.0, 9.0), outcome(3.0, 7.0), outcome(2.0, 8.0)]) == outcome(2.0, 8.0)
 
 
-@pytest.mark.parametrize("default", [True, False])
-def test_a_row_is_read_as_it_was_written(*, default: bool) -> None:
-    row = Row("w", Contender("ours", "keep_alive=5", default), Outcome(1.0, 2.0, 3.0, 0.5, 4, 0))
+@pytest.mark.parametrize("contender", contenders(), ids=str)
+def test_a_row_is_read_as_it_was_written(contender: Contender) -> None:
+    row = Row("w", contender, Outcome(1.0, 2.0, 3.0, 0.5, 4, 0))
     assert from_json(json.loads(json.dumps(to_json(row)))) == row
+
+
+def test_requests_that_were_not_answered_are_told_beside_the_rows() -> None:
+    row = Row("w", Contender(OURS, "keep_alive=5"), Outcome(unanswered=3))
+    content = {"room": 50, "rows": [to_json(row)], "rooms": {}, "unanswered": []}
+    assert len(tables(content)) == 2
+    told = tables({**content, "unanswered": [{"room": 50, **left_over(row)}]})[-1]
+    assert [list(column.cells) for column in told.columns] == [["50"], ["w"], [OURS], ["keep_alive=5"], ["3"]]
