@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TypeAlias, get_args
 
+from anyio import to_thread
 from attrs import frozen
 
 from sllm_actors.actors import Context, Reply
@@ -14,6 +15,7 @@ from sllm_actors.actors import Context, Reply
 from . import answers, control
 from .admission import Inspection, Proposal, admit, propose, propose_update
 from .control import Change
+from .deployment.document import MAX_DOCUMENT, may_name_zones, read_zones
 from .inspection import ask_workers, whom_to_ask
 from .loading import requests
 from .loading.messages import (
@@ -55,6 +57,14 @@ _OF_KNOWN = (UpdateDeployment, DeleteDeployment, PauseRollout, ResumeRollout, *g
 
 
 @frozen
+class ZonesRead:
+    """What a request needs to know of time zones is in memory; its author waits for ``reply``."""
+
+    request: Deploy | UpdateDeployment
+    reply: Reply
+
+
+@frozen
 class Inspected:
     """What workers say of a proposal, whose author waits for ``reply``."""
 
@@ -80,7 +90,7 @@ class ChangeRequests:
     it is never lost to a full mailbox.
 
     Args:
-        context: The actor's: it has to pass ``Inspected`` and ``Committed`` to ``go_on``.
+        context: The actor's: it has to pass ``ZonesRead``, ``Inspected`` and ``Committed`` to ``go_on``.
         picture: The picture.
         writer: Writes changes.
         happen: Lets the picture take events, and carries out what follows.
@@ -100,6 +110,18 @@ class ChangeRequests:
 
     def take(self, request: ChangeRequest) -> ControlAnswer | None:
         """Begin to carry out a request; return the answer if that is all, else answer later."""
+        match request:
+            case Deploy(document=text) | UpdateDeployment(patch=text):
+                if len(text) <= MAX_DOCUMENT and may_name_zones(text):
+                    self._context.start_soon(self._read_zones, request, text, self._context.reply_later())
+                    return None
+        return self._begin(request, None)
+
+    async def _read_zones(self, request: Deploy | UpdateDeployment, text: str, reply: Reply) -> None:
+        await to_thread.run_sync(read_zones, text)
+        self._context.after(0.0, ZonesRead(request, reply))
+
+    def _begin(self, request: ChangeRequest, reply: Reply | None) -> ControlAnswer | None:
         picture = self._picture
         if isinstance(request, _OF_KNOWN):
             seconds = picture.undecided(request.deployment, self._context.now())
@@ -107,9 +129,9 @@ class ChangeRequests:
                 return answers.undecided(request.deployment, seconds)
         match request:
             case Deploy():
-                return self._propose(propose(picture, request))
+                return self._propose(propose(picture, request), reply)
             case UpdateDeployment():
-                return self._propose(propose_update(picture, request))
+                return self._propose(propose_update(picture, request), reply)
             case DeleteDeployment(name):
                 return self._change(control.delete(picture, name))
             case PauseRollout(name):
@@ -131,8 +153,12 @@ class ChangeRequests:
             case UndrainNode(node):
                 return self._change(control.drain(picture, node, draining=False))
 
-    def go_on(self, news: Inspected | Committed) -> None:
+    def go_on(self, news: ZonesRead | Inspected | Committed) -> None:
         """Go on with a request."""
+        if isinstance(news, ZonesRead):
+            if (answer := self._begin(news.request, news.reply)) is not None:
+                news.reply.send(answer)
+            return
         if isinstance(news, Committed):
             self._picture.release(news.change.subject)
             self._happen(() if news.problem else news.change.events)
@@ -150,12 +176,12 @@ class ChangeRequests:
             self._happen(())
             news.reply.send(change)
 
-    def _propose(self, proposal: Proposal | ControlAnswer) -> ControlAnswer | None:
+    def _propose(self, proposal: Proposal | ControlAnswer, reply: Reply | None) -> ControlAnswer | None:
         if not isinstance(proposal, Proposal):
             return proposal
         if not self._picture.hold(proposal.spec.id):
             return answers.being_changed(proposal.spec.id)
-        self._context.start_soon(self._inspect, proposal, self._context.reply_later())
+        self._context.start_soon(self._inspect, proposal, reply or self._context.reply_later())
         return None
 
     async def _inspect(self, proposal: Proposal, reply: Reply) -> None:

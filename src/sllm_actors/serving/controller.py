@@ -20,7 +20,7 @@ from sllm_actors.actors import Actor, ActorRef, Alarm, NodeId
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.transport import Peer, PeerLost, PeerUp
 
-from .change_requests import ChangeRequest, ChangeRequests, Committed, Inspected
+from .change_requests import ChangeRequest, ChangeRequests, Committed, Inspected, ZonesRead
 from .differences.feed import TICK_INTERVAL
 from .differences.messages import Beat
 from .head_feeds import HeadFeeds
@@ -220,7 +220,7 @@ class Controller(Actor):
             case _Learned(events):
                 for event in events:
                     self._take(event)
-            case Inspected() | Committed():
+            case ZonesRead() | Inspected() | Committed():
                 self._requests.go_on(message)
             case _EpochRaised(epoch):
                 self._feeds.raise_epoch(epoch)

@@ -7,11 +7,13 @@ from itertools import islice
 
 import anyio
 import structlog
+from anyio import to_thread
 
 from sllm_actors.actors import ActorRef, ActorSystem, AskError, NodeId
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.engines.messages import InspectSource, SourceInspected
 
+from .deployment.document import may_name_zones, read_zones
 from .deployment.spec import DeploymentSpec
 from .messages import WORKER, ReadDocument, ReplicaDocument
 from .picture.fleet import Fleet
@@ -70,10 +72,17 @@ async def ask_workers(
 
 
 async def ask_document(worker: ActorRef, key: ReplicaKey) -> str:
-    """Return the document that a worker runs a replica by; "" if it does not say so in time."""
+    """Return the document that a worker runs a replica by; "" if it does not say so in time.
+
+    Reading it reads no file.
+    """
     try:
         said = await worker.ask(ReadDocument(key), timeout=DOCUMENT_TIMEOUT)
     except AskError as error:
         log.warning("worker.no_document", worker=str(worker), replica=str(key), error=str(error))
         return ""
-    return said.document if isinstance(said, ReplicaDocument) else ""
+    if not isinstance(said, ReplicaDocument):
+        return ""
+    if may_name_zones(said.document):
+        await to_thread.run_sync(read_zones, said.document)
+    return said.document

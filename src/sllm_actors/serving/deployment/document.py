@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 import attrs
@@ -90,6 +91,23 @@ def open_secrets(spec: DeploymentSpec) -> list[str]:
         for name in spec.env
         if looks_secret(name)
     ]
+
+
+def may_name_zones(text: str) -> bool:
+    """Return whether the JSON text of a document, or of a patch, may have schedules.
+
+    The first one to read it then reads the files of their time zones, which blocks; see ``read_zones``.
+    """
+    return "schedules" in text or "\\u" in text  # which may spell it, too
+
+
+def read_zones(text: str) -> None:
+    """Read the files of the time zones that a document or a patch names, whatever else is wrong with it.
+
+    It blocks: call it in a thread. After that, reading the text reads no file.
+    """
+    with suppress(DeploymentProblem):  # of a patch, too: it names no model
+        read_document(text)
 
 
 def settings_as_typed(text: str) -> dict[str, str]:

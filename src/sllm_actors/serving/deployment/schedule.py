@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, Final
-from zoneinfo import ZoneInfo
 
 import attrs
 from attrs import frozen
 from cronsim import CronSim, CronSimError
 
 from .json_text import plain_key, shown
+from .time_zones import time_zone
 
 MAX_SCHEDULES = 16
 """The most schedules of one deployment."""
@@ -51,7 +51,9 @@ class Schedule:
         return self._start(at, reverse=False)
 
     def _start(self, at: float, *, reverse: bool) -> float:
-        begun = datetime.fromtimestamp(int(at), ZoneInfo(self.time_zone))
+        zone = time_zone(self.time_zone)
+        assert zone is not None  # else it would not have been read
+        begun = datetime.fromtimestamp(int(at), zone)
         return next(CronSim(self.cron, begun, reverse=reverse)).timestamp()
 
 
@@ -92,7 +94,7 @@ def _wrong(values: Mapping[str, Any]) -> Iterator[str]:
         )
     if isinstance(duration, bool) or not isinstance(duration, int | float) or not 1 <= duration <= LONGEST:
         yield f"duration must be seconds from 1 to {LONGEST:.0f}, not {shown(duration)}"
-    if not isinstance(zone, str) or not _is_zone(zone):
+    if not isinstance(zone, str) or time_zone(zone) is None:
         yield f"time_zone {shown(zone)} is not known: give one as Europe/Berlin, or UTC"
     for key, least in _BOUNDS.items():
         value = values.get(key, least)
@@ -109,11 +111,3 @@ def _why_no_cron(cron: str) -> str:
     except CronSimError as error:
         return str(error).lower()
     return ""
-
-
-def _is_zone(name: str) -> bool:
-    try:
-        ZoneInfo(name)
-    except (ValueError, OSError, KeyError):  # the last one: a zone that is not there
-        return False
-    return True
