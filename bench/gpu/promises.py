@@ -95,7 +95,7 @@ def worker_dies(lab: Lab) -> Found:
     deployment = lab.deploy("one", auto_scaling_config={"min_instances": 1})
     pid = lab.ready(deployment)["pid"]
     engine = psutil.Process(pid)
-    _leash, worker, *_ = engine.parents()
+    worker = next(each for each in engine.parents() if each.cmdline()[0].startswith("sllm worker"))
     with lab.highest() as highest:
         began = time.monotonic()
         worker.kill()

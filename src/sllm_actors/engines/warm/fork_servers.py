@@ -59,15 +59,22 @@ class ForkServers:
     """The fork servers of a worker, at most one per backend.
 
     ``ForkServerKeeper`` writes it; engine lives and the worker's report read it.
+
+    Attributes:
+        leashes: The leash server: leashes of engines that are started as programs are forked from it. None
+            while there is none.
     """
 
     def __init__(self) -> None:
+        self.leashes: ForkServer | None = None
         self._entries: dict[str, _Entry] = {}
 
     async def find(
         self, plan: LaunchPlan, *, longest: float = LONGEST, say: Callable[[str], None] | None = None
     ) -> ForkServer | None:
-        """Return the fork server for the engine of a plan; None if it has to be started as a program.
+        """Return the fork server for the engine of a plan.
+
+        An engine that none is for has to be started as a program: that is the leash server, or None.
 
         Waits for a server that still imports, as long as ``is_worth_waiting`` says so. A server that was
         returned is kept running for ``FORK_TIMEOUT`` seconds, even if the worker has no room for a further
@@ -81,14 +88,14 @@ class ForkServers:
         fitting = (each for each in self._entries.values() if each.spec is not None and each.spec.fits(plan))
         entry = next(fitting, None)
         if entry is None:
-            return None
+            return self.leashes
         if entry.report.state is ForkServerState.STARTING:
             await _wait(entry, longest, say or (lambda _: None))
         if entry.server is not None:
             now = time.monotonic()
             entry.wanted_until = now + FORK_TIMEOUT
             entry.watched[plan.paths.tmpdir / IMPORTS] = now
-        return entry.server
+        return entry.server or self.leashes
 
     def reports(self) -> tuple[ForkServerReport, ...]:
         """Return a report of each fork server, with the memory that it has now. Reads /proc."""
