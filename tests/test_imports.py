@@ -268,6 +268,7 @@ PURE_CORES = {
         "picture.planning.queue",
         "picture.planning.route",
         "picture.planning.scaling",
+        "picture.planning.unreached",
         "picture.recovery",
         "picture.replica",
         "picture.replica_reports",

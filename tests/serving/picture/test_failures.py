@@ -6,6 +6,7 @@ import pytest
 
 from sllm_actors.engines.messages import ReplicaState
 from sllm_actors.serving.picture import fleet
+from sllm_actors.serving.picture.deployment_state import DeploymentState, spoken_for
 from sllm_actors.serving.picture.node import Link
 
 from .world import World, count
@@ -227,3 +228,74 @@ def test_numbers_are_used_only_when_they_are_stored() -> None:
     world.wait(31)
     assert world.where("m:command") == {"b": 1}
     assert max(key.number for key in known.replicas) >= 64
+
+
+def test_what_no_gateway_reaches_on_a_suspect_worker_is_replaced_at_once_where_requests_wait() -> None:
+    world = World()
+    for name in "abcd":
+        world.worker(name)
+    known = world.deploy("m", **count(1))
+    world.ready()
+    (name,) = world.where("m:command")
+    (key,) = known.replicas
+    world.unlink(name)
+    world.want("m:command", held=1, reached=1)
+    world.wait(2)
+    assert world.where("m:command") == {name: 1}, "a gateway reaches it"
+    world.want("m:command", held=1)
+    (other,) = [each for each in world.where("m:command") if each != name]
+    assert (spoken_for(known)[0], world.told("replica.moved")) == (
+        DeploymentState.STARTING,
+        [f"{key} is replaced: the link with {name} is lost, and requests wait that reach none"],
+    )
+    world.update(known, startup_timeout=77, **count(1))
+    assert world.audit() == []
+    world.ready()
+    world.want("m:command", in_flight=1, reached=1)
+    world.wait(5)
+    assert world.where("m:command") == {name: 1, other: 1}, "one that is cut off cannot be stopped"
+    world.link(name)
+    assert world.where("m:command") == {other: 1}, "of equals, the one that returned goes"
+    assert world.machines[name].running == {}
+
+
+@pytest.mark.parametrize("new_life", [False, True])
+def test_of_one_that_returns_and_the_one_in_its_place_that_which_is_further_from_serving_goes(
+    *, new_life: bool
+) -> None:
+    world = World()
+    for name in "abcd":
+        world.worker(name)
+    world.deploy("m", **count(1))
+    world.ready()
+    (name,) = world.where("m:command")
+    world.want("m:command", held=1)
+    world.unlink(name)
+    (other,) = [each for each in world.where("m:command") if each != name]
+    world.link(name, new_life=new_life)
+    assert world.where("m:command") == {other if new_life else name: 1}
+    world.ready()
+    world.wait(100)
+    assert sum(world.where("m:command").values()) == 1
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_while_more_than_a_third_is_away_nobody_is_evicted_for_what_is_replaced(*, several: bool) -> None:
+    world = World()
+    for name in "abc":
+        world.worker(name)
+    world.deploy("idle", num_gpus=1)
+    for model in "mn":
+        world.deploy(model, num_gpus=1, **count(1))
+    world.ready()
+    lost, beside = world.where("m:command"), world.where("n:command")
+    world.want("m:command", held=1)
+    for name in (*beside, *lost) if several else lost:
+        world.unlink(name)
+    world.wait(5)
+    assert len(world.where("idle:command")) == several
+    if several:
+        world.worker("d")
+    assert len(world.where("m:command")) == 2
+    assert world.where("n:command") == beside, "nobody waits for it"
+    assert world.audit() == []

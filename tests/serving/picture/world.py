@@ -286,10 +286,10 @@ class World:
 
     # ---- clients
 
-    def want(self, name: str, *, held: int = 0, in_flight: int = 0, uses: int = 0) -> None:
+    def want(self, name: str, *, held: int = 0, in_flight: int = 0, uses: int = 0, reached: int = 0) -> None:
         """Let the clients of a gateway want something else of a deployment; it says so each second."""
         if held or in_flight or uses:
-            said = Demand(name, held, in_flight, uses=uses)
+            said = Demand(name, held, in_flight, reached, uses)
             self.wants.add(name)
             self.send(DemandReported(GATEWAY, (said,)))
         else:

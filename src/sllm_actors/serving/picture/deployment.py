@@ -221,8 +221,8 @@ class Deployment:
         return min((each for each in (self.look_at, self.due) if each is not None), default=None)
 
     def running(self) -> list[KnownReplica]:
-        """Return the replicas that are ordered to run."""
-        return [replica for replica in self.replicas.values() if replica.ordered is Told.RUN]
+        """Return the replicas that are ordered to run, but for those that others replace."""
+        return [each for each in self.replicas.values() if each.ordered is Told.RUN and not each.replaced]
 
     @property
     def has_sleepers(self) -> bool:

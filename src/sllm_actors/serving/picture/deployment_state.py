@@ -47,6 +47,8 @@ def spoken_for(deployment: Deployment) -> tuple[DeploymentState, KnownReplica | 
     best: dict[ReplicaState, KnownReplica] = {}
     worst: KnownReplica | None = None
     for replica in deployment.replicas.values():
+        if replica.replaced:
+            continue
         best.setdefault(replica.state, replica)
         report = replica.report
         if (

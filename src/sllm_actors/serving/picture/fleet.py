@@ -119,6 +119,11 @@ class Fleet:
             yield self.nodes[self.ids[index]]
 
     @property
+    def has_suspects(self) -> bool:
+        """Whether some worker is suspect."""
+        return bool(self._suspects)
+
+    @property
     def doubts_itself(self) -> bool:
         """Whether so many workers are suspect that the head gives up none."""
         suspects = len(self._suspects)

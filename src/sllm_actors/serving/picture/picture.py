@@ -36,6 +36,7 @@ from .planning.asked import Asked, change
 from .planning.planner import Planner
 from .planning.queue import PlanningQueue
 from .planning.scaling import look, scale
+from .planning.unreached import replace_unreached, unreached
 from .recovery import Recovery
 from .replica_reports import ReplicaReports
 from .settling import SETTLE_TIME, Settling
@@ -155,6 +156,8 @@ class Picture:
                 if (gone := self.fleet.link_lost(node, incarnation, reason, now)) is not None:
                     self.demand.lost(node)
                     self._nodes.lost(gone, reason)
+                    cut_off = {key.deployment for key in gone.replicas}
+                    self._heed((each for each in cut_off if self.demand.of(each).held), now)
             case DeploymentAdded(record, revision):
                 first = Revision.of(revision)
                 added = Deployment.of(record, {first.number: first})
@@ -186,7 +189,10 @@ class Picture:
             if (deployment := self.queue.pop()) is None:
                 continue
             self._recovery.mind_rivals(deployment, now)
-            scale(deployment, self.demand.of(deployment.id), self.planner.effects, now, wall)
+            demand = self.demand.of(deployment.id)
+            if not deployment.deleting:
+                replace_unreached(deployment, demand, self.fleet, self.planner.effects)
+            scale(deployment, demand, self.planner.effects, now, wall)
             self.planner.plan(deployment, now, wall)
             self.queue.timers.set(deployment.uid, deployment.next_due)
             self.queue.count(deployment)
@@ -267,6 +273,7 @@ class Picture:
             demand = self.demand.of(name)
             waits = self.planner.evictor.used(deployment.uid, demand, now) and deployment.wait is not None
             decision = look(deployment, demand, now, self.wall(now))
+            waits = waits or bool(unreached(deployment, demand, self.fleet))
             wakes = deployment.held > 0 and deployment.has_sleepers
             shared = self.demand.sharing(name)
             answer = (decision.wanted, decision.needed, shared)

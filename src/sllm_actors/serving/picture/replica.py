@@ -59,6 +59,8 @@ class KnownReplica:
         busy_until: Until when it is not ordered to stop or sleep if idle again, because it declined; in
             seconds on the head's clock.
         returned: Whether it came back with a worker that had been given up, or with the head's own restart.
+        replaced: Whether another one is to run in its place, because its worker is suspect, and requests that
+            wait reach none. It counts again when its worker is back.
         gauges: How full its engine was lately.
         stays: Whether it has failed again and again since it served last, and no other worker may have it.
     """
@@ -80,6 +82,7 @@ class KnownReplica:
     asleep_since: float = float("-inf")
     busy_until: float = float("-inf")
     returned: bool = False
+    replaced: bool = False
     gauges: Gauges = EMPTY
     stays: bool = False
     since: float = field(init=False)
@@ -90,8 +93,8 @@ class KnownReplica:
 
     def told(self, report: ReplicaReport | None, now: float) -> bool:
         """Take a report, or None where the worker has nothing of it; return False if it is mere progress."""
-        served, before = self.serves, self.report
-        self.report = report
+        served, before, back = self.serves, self.report, self.replaced
+        self.report, self.replaced, self.returned = report, False, self.returned or back
         if report is not None and (self.gauges.waiting, self.gauges.kv) != (report.waiting, report.kv_used):
             self.gauges = Gauges(report.waiting, report.kv_used)
         if report is not None and report.level is not None:
@@ -103,7 +106,7 @@ class KnownReplica:
         if self.state is ReplicaState.READY and (before is None or before.state is not ReplicaState.READY):
             self.ready_at = now
         self.stays = self.stays and not self.serves
-        if before is None or report is None:
+        if back or before is None or report is None:
             return True
         known = (before.state, before.failures, before.unfit, before.level, before.declined)
         return known != (report.state, report.failures, report.unfit, report.level, report.declined)

@@ -49,8 +49,9 @@ class Ordering:
     def repeat(self, deployment: Deployment) -> None:
         """Order the same replicas anew, since what is ordered of them, or what they take, has changed."""
         self.reckon(deployment)
-        for replica in deployment.running():
-            self._send(deployment, replica)
+        for replica in deployment.replicas.values():
+            if replica.ordered is Told.RUN:
+                self._send(deployment, replica)
 
     def stop(
         self, replica: KnownReplica, reason: str, *, if_idle: bool = False, patience: float | None = None

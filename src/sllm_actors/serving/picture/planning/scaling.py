@@ -110,7 +110,7 @@ def _counts(deployment: Deployment, now: float) -> tuple[Counts, float | None]:
     first: float | None = None
     gauges: list[Gauges] = []
     for replica in deployment.replicas.values():
-        if replica.ordered is not Told.RUN or replica.sleep is not None:
+        if replica.ordered is not Told.RUN or replica.replaced or replica.sleep is not None:
             continue
         deadline = replica.since + deployment.spec.startup_timeout
         if replica.serves:
