@@ -67,6 +67,7 @@ class RecordingShell:
         self.wakes: list[float] = []
         self.first_holds: list[str] = []
         self.changes = 0
+        self.rests = 0
         self.errors: list[Exception] = []
 
     def wake_at(self, when: float) -> None:
@@ -77,6 +78,9 @@ class RecordingShell:
 
     def demand_changed(self) -> None:
         self.changes += 1
+
+    def at_rest(self) -> None:
+        self.rests += 1
 
     def failed(self, error: Exception) -> None:
         self.errors.append(error)

@@ -11,6 +11,7 @@ from tests.gateway.routing.balancing import SMOL, Bench
 from sllm_actors.engines.external import ServerAccess
 from sllm_actors.engines.messages import ReplicaReport, ReplicaState
 from sllm_actors.gateway.routing.asked import Outcome
+from sllm_actors.gateway.routing.balancer import REST_PAUSE
 from sllm_actors.gateway.routing.loss import Lost
 
 
@@ -146,6 +147,21 @@ def test_another_policy_is_used_from_its_route_on() -> None:
     bench.replicas(0, 0, policy="p2c")
     busy = [bench.taken() for _ in range(4)]
     assert sorted(each.number for each in busy) == [1, 1, 2, 2]
+
+
+def test_rest_is_said_when_the_last_request_ends_but_not_too_often() -> None:
+    bench = Bench()
+    bench.replicas(1)
+    first, waiting = bench.taken(), bench.held()
+    bench.done(first)
+    assert bench.shell.rests == 0, "the one that waited is there now"
+    bench.done(waiting)
+    assert bench.shell.rests == 1
+    bench.done(bench.taken())
+    assert bench.shell.rests == 1
+    bench.now += REST_PAUSE
+    bench.done(bench.taken())
+    assert bench.shell.rests == 2
 
 
 def test_what_changed_is_said_once_until_it_is_taken() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from math import inf
 from typing import Any
 
 import anyio
@@ -12,7 +13,7 @@ from tests.gateway.conftest import Engines
 from tests.gateway.kit import PlayedCluster, replica, served
 from tests.gateway.raw_engine import Call
 
-from sllm_actors.gateway.routing import actor
+from sllm_actors.gateway.routing import actor, balancer
 from sllm_actors.serving.messages import GATEWAY, Demand
 from sllm_actors.serving.streams import DemandDifference
 from sllm_actors.transport import PeerUp
@@ -128,6 +129,7 @@ async def test_a_first_request_that_waits_is_told_at_once_and_with_it_all_that_h
     cluster: PlayedCluster, broken_engine: Engines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(actor, "REPORT_DELAY", 3600.0)
+    monkeypatch.setattr(balancer, "REST_PAUSE", inf)
     async with broken_engine() as engine:
         await cluster.deploy(served(), served("other"))
         await cluster.report(replica(address=engine.address))
@@ -141,6 +143,19 @@ async def test_a_first_request_that_waits_is_told_at_once_and_with_it_all_that_h
                 "other:llamacpp": (1, 1),
             }
             tasks.cancel_scope.cancel()
+
+
+async def test_the_end_of_the_last_request_is_told_at_once(
+    cluster: PlayedCluster, broken_engine: Engines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(actor, "REPORT_DELAY", 3600.0)
+    async with broken_engine() as engine:
+        await cluster.deploy(served())
+        await cluster.report(replica(address=engine.address))
+        await ask(cluster)
+        await until(lambda: cluster.nodes.head.told)
+        first = cluster.nodes.head.told[0]
+        assert [(each.deployment, each.in_flight, each.uses) for each in first.put] == [(SMOL, 0, 1)]
 
 
 async def test_the_head_hears_what_the_last_request_wishes_of_the_keep_alive_and_no_engine_does(

@@ -32,7 +32,7 @@ from sllm_actors.transport import Peer, PeerLost, PeerUp
 from .demand import DemandFeed
 from .following import Following, News
 from .knowledge import Knowledge
-from .messages import DemandChanged, RequestsWait, RouteChanged, WakeBalancer
+from .messages import AtRest, DemandChanged, RequestsWait, RouteChanged, WakeBalancer
 from .poison import Poison
 from .route import Route
 from .router import Router, RouterTools, router_name
@@ -216,8 +216,8 @@ class GatewayActor(Actor):
                 self._tools.balancer.expire(self.context.now())
             case DemandChanged():
                 self._report_soon()
-            case _Report():
-                self._reporting = False
+            case _Report() | AtRest():
+                self._reporting = self._reporting and isinstance(message, AtRest)
                 self._demand.publish()
             case AskDemand(node):
                 self._demand.answer(message, self._head(node))

@@ -25,6 +25,9 @@ from .route import Route, Upstream
 SLICE: Final = 32
 """Requests of one deployment that are let go in one turn of the event loop: each begins work at once."""
 
+REST_PAUSE: Final = 0.05
+"""Seconds between two times that the shell is told at once of a deployment at rest."""
+
 
 class Shell(Protocol):
     """What the balancer wants done around it. No method may call the balancer, or raise."""
@@ -37,6 +40,9 @@ class Shell(Protocol):
 
     def demand_changed(self) -> None:
         """``take_changed`` has something to return; said once until that is called."""
+
+    def at_rest(self) -> None:
+        """The last request of a deployment has ended; not said twice within ``REST_PAUSE``, of any."""
 
     def failed(self, error: Exception) -> None:
         """A method of a ``User`` has raised: a mistake in the code that is to be logged."""
@@ -84,6 +90,7 @@ class Balancer:
         self._numbers = 0
         self._releasing: dict[str, Line] = {}
         self._changed: set[str] = set()
+        self._rest_told = -inf
         self._calls: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self._calling = False
 
@@ -198,6 +205,9 @@ class Balancer:
         if line.holds.waiting and place.room > 0 and not line.releasing:
             self._release(line, (place,))
             self._call()
+        if not line.in_flight and not line.holds.waiting and now >= self._rest_told + REST_PAUSE:
+            self._rest_told = now
+            self._shell.at_rest()
 
     def expire(self, now: float) -> None:
         """Do what is due: refuse the requests whose time is over, and let go of more that may go.

@@ -7,7 +7,7 @@ import structlog
 from sllm_actors.actors import ActorSystem
 from sllm_actors.serving.messages import GATEWAY
 
-from .messages import DemandChanged, RequestsWait, WakeBalancer
+from .messages import AtRest, DemandChanged, RequestsWait, WakeBalancer
 
 log = structlog.get_logger()
 
@@ -34,6 +34,10 @@ class BalancerShell:
     def demand_changed(self) -> None:
         """See ``Shell``."""
         self._actor.tell(DemandChanged())
+
+    def at_rest(self) -> None:
+        """See ``Shell``."""
+        self._actor.tell(AtRest())
 
     def failed(self, error: Exception) -> None:
         """See ``Shell``."""

@@ -30,3 +30,8 @@ class WakeBalancer:
 @frozen
 class DemandChanged:
     """From the balancer to the gateway's actor: ``Balancer.take_changed`` has something to return."""
+
+
+@frozen
+class AtRest:
+    """From the balancer to the gateway's actor: a deployment has no request left."""
