@@ -267,6 +267,7 @@ PURE_CORES = {
         "picture.planning.planner",
         "picture.planning.queue",
         "picture.planning.route",
+        "picture.planning.learned",
         "picture.planning.scaling",
         "picture.planning.unreached",
         "picture.recovery",

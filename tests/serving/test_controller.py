@@ -11,6 +11,7 @@ import pytest
 
 from sllm_actors.engines.messages import ReplicaReport, ReplicaState
 from sllm_actors.serving.deployment.document import write_document
+from sllm_actors.serving.deployment.spec import Scaling
 from sllm_actors.serving.messages import (
     Demand,
     Deploy,
@@ -70,6 +71,21 @@ async def test_a_head_that_restarts_asks_gateways_what_their_clients_want(tmp_pa
         await head.want("g1")
         shown = await head.describe(ID)
         assert (shown["held"], shown["gateways"]) == (0, 0)
+
+
+async def test_a_head_that_is_stopped_keeps_what_it_has_learned_of_pauses(tmp_path: Path) -> None:
+    wanted = spec(scaling=Scaling(min_instances=0, learn_keep_alive=True))
+    async with running_head(tmp_path) as head:
+        await head.deploy(wanted)
+        await head.up("g1", "gateway")
+        for _ in range(4):
+            await head.want("g1", Demand(ID, 0, 1, 0))
+            await head.want("g1")
+            await head.advance(70.0)
+    async with running_head(tmp_path) as head:
+        pauses = head.controller._picture.catalogue.by_id[ID].scaler.pauses
+        assert pauses is not None
+        assert pauses.bins == {1: 3.0}
 
 
 # ---- deploying

@@ -16,7 +16,7 @@ from anyio import to_thread
 from anyio.lowlevel import checkpoint
 from attrs import frozen
 
-from sllm_actors.actors import Actor, ActorRef, Alarm, NodeId
+from sllm_actors.actors import Actor, ActorRef, Alarm, ExitReason, NodeId
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.transport import Peer, PeerLost, PeerUp
 
@@ -186,6 +186,16 @@ class Controller(Actor):
         self._record(first)
         self._look()
         self._plan_soon()
+
+    async def stopped(self, reason: ExitReason) -> None:
+        """Write, after a normal end, what waits, and what was not worth a write before."""
+        if not reason.is_normal:
+            return
+        self._writer.behind(self._picture.last_writes(self.context.now()))
+        try:
+            await self._writer.commit(())
+        except StoreProblem as problem:
+            log.error("controller.not_all_written", problem=str(problem))  # noqa: TRY400 - a full disk is no bug
 
     def _open_picture(self, state: StoredState) -> Picture:
         settle_time, grace = self._times

@@ -10,9 +10,11 @@ from sllm_actors.serving.store.records import (
     DropRevision,
     MeasuredRecord,
     NodeRecord,
+    PausesRecord,
     PutDeployment,
     PutMeasured,
     PutNode,
+    PutPauses,
     PutRevision,
     RemoveDeployment,
     RevisionRecord,
@@ -31,6 +33,7 @@ class StoreOfRecords:
         self.nodes: dict[str, NodeRecord] = {}
         self.deletions: dict[str, DeletionRecord] = {}
         self.last_revisions: dict[str, int] = {}
+        self.pauses: dict[str, PausesRecord] = {}
         self.measured: dict[tuple[str, str, str], MeasuredRecord] = {}
 
     def apply(self, writes: list[StoreWrite]) -> None:
@@ -53,11 +56,15 @@ class StoreOfRecords:
                     assert number not in (known.current, known.target), "a revision that matters was dropped"
             case RemoveDeployment(uid, at):
                 if (known := self.deployments.pop(uid, None)) is not None:
+                    self.pauses.pop(uid, None)
                     self.deletions[uid] = DeletionRecord(uid, known.id, at)
                 for key in [key for key in self.revisions if key[0] == uid]:
                     del self.revisions[key]
             case PutMeasured(measured):
                 self.measured[measured.engine, measured.worker, measured.kind] = measured
+            case PutPauses(pauses):
+                assert pauses.uid in self.deployments, "what goes with a deployment came after it was gone"
+                self.pauses[pauses.uid] = pauses
             case PutNode(record):
                 self.nodes[record.id] = record
             case DropNode(node):
@@ -76,5 +83,6 @@ class StoreOfRecords:
             deletions=tuple(self.deletions.values()),
             nodes=tuple(self.nodes.values()),
             last_revisions=dict(self.last_revisions),
+            pauses=dict(self.pauses),
             measured=tuple(sorted(self.measured.values(), key=lambda each: each.at)),
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import random
 from collections.abc import Iterator
 from typing import TypeAlias
@@ -21,9 +22,11 @@ from sllm_actors.serving.store.records import (
     MeasuredRecord,
     NodeKey,
     NodeRecord,
+    PausesRecord,
     PutDeployment,
     PutMeasured,
     PutNode,
+    PutPauses,
     PutRevision,
     RaiseEpoch,
     RemoveDeployment,
@@ -59,6 +62,7 @@ class Model:
     last_revisions: dict[str, int] = field(factory=dict)
     journal: list[JournalEntry] = field(factory=list)
     measured: dict[tuple[str, str, str], MeasuredRecord] = field(factory=dict)
+    pauses: dict[str, PausesRecord] = field(factory=dict)
 
     @classmethod
     def of(cls, state: StoredState) -> Model:
@@ -71,6 +75,7 @@ class Model:
             nodes={each.id: each for each in state.nodes},
             last_revisions=dict(state.last_revisions),
             measured={(each.engine, each.worker, each.kind): each for each in state.measured},
+            pauses=dict(state.pauses),
         )
 
     def apply(self, operation: Operation) -> None:
@@ -95,6 +100,7 @@ class Model:
             case RemoveDeployment(uid, at):
                 gone = self.deployments.pop(uid, None)
                 if gone is not None:
+                    self.pauses.pop(uid, None)
                     self.deletions[uid] = DeletionRecord(uid, gone.id, at)
                 self.revisions = {key: each for key, each in self.revisions.items() if key[0] != uid}
             case DropDeletion(uid):
@@ -107,6 +113,8 @@ class Model:
                 self.measured[measured.engine, measured.worker, measured.kind] = measured
                 oldest = measured.at - MEASURED_KEPT
                 self.measured = {key: each for key, each in self.measured.items() if each.at >= oldest}
+            case PutPauses(pauses):
+                self.pauses[pauses.uid] = pauses
             case RaiseEpoch(epoch):
                 self.epoch = max(self.epoch, epoch)
             case AddJournal(entries):
@@ -123,6 +131,7 @@ class Model:
             nodes=tuple(each for _, each in sorted(self.nodes.items(), key=lambda item: item[0])),
             last_revisions=dict(self.last_revisions),
             measured=tuple(sorted(self.measured.values(), key=lambda each: (each.at, each.engine))),
+            pauses=dict(self.pauses),
         )
 
 
@@ -145,7 +154,8 @@ def _draw(rng: random.Random, model: Model) -> Operation:
         return _update(rng, model, chosen, now)
     if kind == "change":
         some = rng.sample(sorted(model.deployments), rng.randint(1, len(model.deployments)))
-        return tuple(
+        learned = PausesRecord(chosen.uid, json.dumps({"3": now, "17": 2.5}), now / 8, now)
+        return PutPauses(learned), *(
             PutDeployment(evolve(each, reserved=each.reserved + 64, generation=each.generation + 1))
             for each in map(model.deployments.__getitem__, some)
         )

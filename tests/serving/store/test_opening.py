@@ -80,13 +80,13 @@ def test_a_later_schema_is_refused_with_the_program_that_made_it_and_left_as_it_
     change(path, "DROP TABLE nodes")
     was = tables(path)
     assert problem(sqlite_url(path)) == (
-        f"the state store {path} has schema 9, this program reads 5: use the version that wrote it (3.1.4), "
+        f"the state store {path} has schema 9, this program reads 6: use the version that wrote it (3.1.4), "
         "or another --data-dir"
     )
-    path.with_name("state.db.v5").touch()
+    path.with_name("state.db.v6").touch()
     assert problem(sqlite_url(path)) == (
-        f"the state store {path} has schema 9, this program reads 5: use the version that wrote it (3.1.4), "
-        "put back state.db.v5 from before the upgrade, or another --data-dir"
+        f"the state store {path} has schema 9, this program reads 6: use the version that wrote it (3.1.4), "
+        "put back state.db.v6 from before the upgrade, or another --data-dir"
     )
     assert tables(path) == was
 
@@ -95,7 +95,7 @@ def test_a_later_schema_that_names_no_program_is_refused_too(path: Path) -> None
     change(path, "CREATE TABLE about (schema_version INTEGER NOT NULL)")
     change(path, "INSERT INTO about VALUES (9)")
     sentence = problem(sqlite_url(path))
-    assert "has schema 9, this program reads 5: use the version that wrote it, or another" in sentence
+    assert "has schema 9, this program reads 6: use the version that wrote it, or another" in sentence
     assert tables(path) == ["about"]
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from attrs import evolve
+from structlog.testing import capture_logs
 from tests.serving.store.stored import change, deployed, record, reopened, revision
 
 from sllm_actors import __version__
@@ -29,9 +30,11 @@ from sllm_actors.serving.store.records import (
     MeasuredRecord,
     NodeKey,
     NodeRecord,
+    PausesRecord,
     PutDeployment,
     PutMeasured,
     PutNode,
+    PutPauses,
     PutRevision,
     RaiseEpoch,
     RemoveDeployment,
@@ -88,6 +91,38 @@ def test_what_was_measured_long_ago_is_forgotten(store: Store) -> None:
     late = MeasuredRecord("g", "", "memory", 3.0, MEASURED_KEPT + 5.0)
     store.apply([PutMeasured(late)])
     assert store.load().measured == (recent, late)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "bins = '{'",
+        "bins = '[]'",
+        """bins = '{"x": 1}'""",
+        """bins = '{"-1": 1}'""",
+        """bins = '{"3": 1e999}'""",
+        """bins = '{"3": null}'""",
+        "longer = -1",
+        "halved = 'noon'",
+    ],
+)
+def test_pauses_that_cannot_be_read_are_learned_anew_as_one_line_of_the_log_says(
+    store: Store, path: Path, damage: str
+) -> None:
+    whole = {uid: PausesRecord(uid, '{"3": 1.5, "17": 2}', 4.0, 9.5) for uid in ("1", "2", "3")}
+    store.apply([*deployed("1", "a:vllm"), *deployed("2", "b:vllm"), *map(PutPauses, whole.values())])
+    store.close()
+    assert whole["1"].counts == {3: 1.5, 17: 2.0}
+    change(path, f"UPDATE pauses SET {damage} WHERE uid = '2'")  # noqa: S608 - it is the test's own
+    with capture_logs() as logs:
+        after = reopened(path)
+        state = after.load()
+    assert state.pauses == {"1": whole["1"]}, "and the third one has no deployment"
+    (line,) = [each for each in logs if each["event"] == "store.pauses_unread"]
+    assert (line["log_level"], line["deployments"], line["first"]) == ("warning", 1, "2")
+    after.apply([RemoveDeployment("1", 5.0)])
+    assert after.load().pauses == {}
+    after.close()
 
 
 def test_an_answer_waits_for_the_disk(store: Store) -> None:

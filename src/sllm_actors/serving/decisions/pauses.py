@@ -54,18 +54,22 @@ class Pauses:
     Attributes:
         bins: How many there were of each length, in bins that have any.
         longer: How many were out of range.
+        halved: When older ones counted for half last, on the clock of ``add``; None before the first.
+        added: How many were added.
     """
 
     bins: dict[int, float] = field(factory=dict)
     longer: float = 0.0
-    _halved: float | None = None
+    halved: float | None = None
+    added: int = 0
 
     def add(self, seconds: float, now: float) -> None:
         """Add a pause that ended at ``now``, on a clock that does not go back."""
-        if self._halved is None:
-            self._halved = now
-        elif (times := int((now - self._halved) // HALVED)) > 0:
-            self._halved += times * HALVED
+        self.added += 1
+        if self.halved is None:
+            self.halved = now
+        elif (times := int((now - self.halved) // HALVED)) > 0:
+            self.halved += times * HALVED
             self.longer /= 2**times
             self.bins = {each: half for each, count in self.bins.items() if (half := count / 2**times) > 0.01}
         if seconds >= BIN * BINS:

@@ -109,6 +109,8 @@ class Deployment:
         starts_in: See ``ServedModel``.
         wakes_in: See ``ServedModel``.
         scaler: What is remembered of its load.
+        pauses_kept: How many of the pauses that were added are in the store.
+        pauses_kept_at: When that was written, in seconds on the head's clock.
         calendar: Which of its schedules holds.
         least: The fewest replicas that it says it has now.
         most: The most replicas that it may have now.
@@ -149,6 +151,8 @@ class Deployment:
     starts_in: float = 0.0
     wakes_in: float = 0.0
     scaler: Scaler = field(factory=Scaler)
+    pauses_kept: int = 0
+    pauses_kept_at: float = 0.0
     calendar: Calendar = field(factory=Calendar)
     least: int = 0
     most: int = 1

@@ -10,6 +10,7 @@ from sllm_actors.serving.store.records import (
     DropDeletion,
     RemoveDeployment,
     StoredState,
+    StoreWrite,
 )
 
 from .catalogue import Catalogue
@@ -33,6 +34,7 @@ from .indices.demand import DemandTable
 from .node import KnownNode
 from .nodes import Nodes
 from .planning.asked import Asked, change
+from .planning.learned import keep_learned, recall
 from .planning.planner import Planner
 from .planning.queue import PlanningQueue
 from .planning.scaling import look, scale
@@ -126,6 +128,7 @@ class Picture:
             self.planner.effects.writes.append(RemoveDeployment(displaced.uid, wall))
         for deployment in self.catalogue.by_uid.values():  # gateways go on with what was deployed before
             deployment.wanted, deployment.settled = max(1, deployment.wanted), False
+            recall(deployment, state.pauses.get(deployment.uid), self._skew)
             self.planner.publish(deployment)
             self.states.put(deployment)
         self._nodes.settle_if_due(now)
@@ -231,6 +234,11 @@ class Picture:
         if (deployment := self.catalogue.by_id.get(subject)) is not None:
             self.queue.mark(deployment)
 
+    def last_writes(self, now: float) -> list[StoreWrite]:
+        """Return what is to be written before the head ends, and was not worth a write before that."""
+        found = (keep_learned(each, now, self.wall(now), 0.0) for each in self.catalogue.by_uid.values())
+        return [each for each in found if each is not None]
+
     def effects(self) -> Effects:
         """Return what has followed since the last call."""
         return self.planner.effects.take()
@@ -273,6 +281,8 @@ class Picture:
             demand = self.demand.of(name)
             waits = self.planner.evictor.used(deployment.uid, demand, now) and deployment.wait is not None
             decision = look(deployment, demand, now, self.wall(now))
+            if (learned := keep_learned(deployment, now, self.wall(now))) is not None:
+                self.planner.effects.writes.append(learned)
             waits = waits or bool(unreached(deployment, demand, self.fleet))
             wakes = deployment.held > 0 and deployment.has_sleepers
             shared = self.demand.sharing(name)

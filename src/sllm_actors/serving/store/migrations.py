@@ -131,7 +131,16 @@ def _to_5(connection: Connection, _store: str) -> None:
     )
 
 
-MIGRATIONS: list[Callable[[Connection, str], None]] = [_make_1, _to_2, _to_3, _to_4, _to_5]
+def _to_6(connection: Connection, _store: str) -> None:
+    """Keep the pauses between the requests of deployments."""
+    connection.execute(
+        sa.text("""CREATE TABLE pauses (
+            uid VARCHAR(64) NOT NULL PRIMARY KEY, bins TEXT NOT NULL, longer DOUBLE PRECISION NOT NULL,
+            halved DOUBLE PRECISION NOT NULL)""")
+    )
+
+
+MIGRATIONS: list[Callable[[Connection, str], None]] = [_make_1, _to_2, _to_3, _to_4, _to_5, _to_6]
 """Step n makes schema n + 1 of schema n; schema 0 is a database that holds nothing. A step takes a connection
 in a transaction and the name of the store, and raises ``StoreProblem`` for what it cannot take along."""
 

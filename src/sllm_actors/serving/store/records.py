@@ -6,14 +6,19 @@ NUL character. Times are in seconds since the epoch.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from functools import cached_property
-from typing import TypeAlias
+from math import inf
+from typing import Final, TypeAlias
 
 from attrs import field, frozen
 
 from sllm_actors.serving.deployment.document import read_document
 from sllm_actors.serving.deployment.spec import DeploymentSpec
+
+MOST_BINS: Final = 1_000
+"""The most bins of pauses that are read."""
 
 
 @frozen
@@ -133,6 +138,39 @@ class MeasuredRecord:
 
 
 @frozen
+class PausesRecord:
+    """How long the pauses between the requests of a deployment were: see ``decisions.pauses``.
+
+    Attributes:
+        uid: The uid of the deployment.
+        bins: How many there were of each length, as the JSON text of an object: by the number of the bin.
+        longer: How many were longer than all bins.
+        halved: When older ones counted for half last.
+    """
+
+    uid: str
+    bins: str
+    longer: float
+    halved: float
+
+    @cached_property
+    def counts(self) -> dict[int, float]:
+        """What ``bins`` says.
+
+        Raises:
+            ValueError: It cannot be read.
+        """
+        found = json.loads(self.bins)
+        if not isinstance(found, dict) or len(found) > MOST_BINS:
+            raise ValueError("no object of bins")
+        counts = {int(number): float(count) for number, count in found.items()}
+        figures = (*counts.values(), self.longer)
+        if not all(0 <= each < MOST_BINS for each in counts) or not all(0 <= each < inf for each in figures):
+            raise ValueError("a bin or a count is out of range")
+        return counts
+
+
+@frozen
 class NodeKey:
     """The public key that a node has proved to hold, and the role that it joined with."""
 
@@ -230,6 +268,16 @@ class PutMeasured:
 
 
 @frozen
+class PutPauses:
+    """Keep the pauses of a deployment, in place of what was kept of it before. They go with the deployment.
+
+    The deployment is in the store, or is put there in the same transaction.
+    """
+
+    record: PausesRecord
+
+
+@frozen
 class RaiseEpoch:
     """Raise the epoch to this number, unless it is there or beyond already."""
 
@@ -252,6 +300,7 @@ StoreWrite: TypeAlias = (
     | PutNode
     | DropNode
     | PutMeasured
+    | PutPauses
     | RaiseEpoch
     | AddJournal
 )
@@ -273,6 +322,7 @@ class StoredState:
         last_revisions: By deployment id the highest revision number ever used, also by deployments that are
             deleted.
         measured: What was measured of engines, the oldest first.
+        pauses: Those of deployments that can be read, by uid.
     """
 
     fresh: bool = True
@@ -283,9 +333,10 @@ class StoredState:
     nodes: tuple[NodeRecord, ...] = ()
     last_revisions: Mapping[str, int] = field(factory=dict)
     measured: tuple[MeasuredRecord, ...] = ()
+    pauses: Mapping[str, PausesRecord] = field(factory=dict)
 
 
-_BESIDE = (PutNode, DropNode, PutMeasured, RaiseEpoch, AddJournal)
+_BESIDE = (PutNode, DropNode, PutMeasured, PutPauses, RaiseEpoch, AddJournal)
 
 
 def change_deployments(writes: Iterable[StoreWrite]) -> bool:

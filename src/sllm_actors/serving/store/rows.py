@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
+import structlog
 from attrs import fields_dict, frozen
 from sqlalchemy.engine import Connection
 
@@ -23,9 +24,12 @@ from .records import (
     MeasuredRecord,
     NodeKey,
     NodeRecord,
+    PausesRecord,
     RevisionRecord,
     StoredState,
 )
+
+log = structlog.get_logger("sllm_actors.store")
 
 T = TypeVar("T")
 
@@ -59,6 +63,7 @@ def read_state(connection: Connection, store: str) -> StoredState:
     deletions = all_of(schema.DELETIONS, DeletionRecord, "the deleted deployment")
     nodes = all_of(schema.NODES, NodeRecord, "the node")
     last_revisions = all_of(schema.LAST_REVISIONS, _LastRevision, "the last revision of")
+    uids = {each.uid for each in deployments}
     measured = all_of(schema.MEASURED, MeasuredRecord, "what was measured")
     return StoredState(
         fresh=about.fresh,
@@ -69,7 +74,25 @@ def read_state(connection: Connection, store: str) -> StoredState:
         nodes=tuple(nodes),
         last_revisions={each.id: each.revision for each in last_revisions},
         measured=tuple(sorted(measured, key=lambda each: (each.at, each.engine))),
+        pauses={each.uid: each for each in _read_pauses(connection, store) if each.uid in uids},
     )
+
+
+def _read_pauses(connection: Connection, store: str) -> Iterator[PausesRecord]:
+    """Yield the pauses that can be read. Others are learned anew, as one line of the log says."""
+    unread: list[str] = []
+    why = ""
+    for row in rows_in_pages(connection, schema.PAUSES):
+        try:
+            record = make_record(row, PausesRecord)
+            record.counts  # noqa: B018 - reads it
+        except (ValueError, TypeError) as problem:
+            unread.append(str(row["uid"]))
+            why = str(problem)
+        else:
+            yield record
+    if unread:
+        log.warning("store.pauses_unread", store=store, deployments=len(unread), first=unread[0], reason=why)
 
 
 def read_keys(connection: Connection, store: str) -> dict[str, NodeKey]:

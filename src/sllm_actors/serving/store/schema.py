@@ -85,6 +85,14 @@ MEASURED = sa.Table(
     sa.Column("value", sa.Double, nullable=False),
     sa.Column("at", sa.Double, nullable=False),
 )
+PAUSES = sa.Table(
+    "pauses",
+    METADATA,
+    sa.Column("uid", sa.String(64), primary_key=True),
+    sa.Column("bins", sa.Text, nullable=False),
+    sa.Column("longer", sa.Double, nullable=False),
+    sa.Column("halved", sa.Double, nullable=False),
+)
 JOURNAL = sa.Table(
     "journal",
     METADATA,

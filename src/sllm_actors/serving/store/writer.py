@@ -21,6 +21,7 @@ from .records import (
     PutDeployment,
     PutMeasured,
     PutNode,
+    PutPauses,
     PutRevision,
     RemoveDeployment,
     StoreWrite,
@@ -112,7 +113,7 @@ class StoreWriter:
         """
         for write in writes:
             if isinstance(write, RemoveDeployment):
-                self._drop_revisions(write.uid)
+                self._drop_what_goes_with(write.uid)
             self._behind[_about(write)] = write
         self._numbers.update(numbers or {})
         if writes:
@@ -251,9 +252,9 @@ class StoreWriter:
             self._lost = _Lost(count, self._journal[surplus - 1])
             del self._journal[:surplus]
 
-    def _drop_revisions(self, uid: str) -> None:
+    def _drop_what_goes_with(self, uid: str) -> None:
         for about, write in list(self._behind.items()):
-            if isinstance(write, PutRevision | DropRevision) and _about(write)[1] == uid:
+            if isinstance(write, PutRevision | DropRevision | PutPauses) and _about(write)[1] == uid:
                 del self._behind[about]
 
 
@@ -281,5 +282,7 @@ def _about(write: StoreWrite) -> tuple[object, ...]:
             return ("deletion", uid)
         case PutMeasured(record):
             return ("measured", record.engine, record.worker, record.kind)
+        case PutPauses(record):
+            return ("pauses", record.uid)
         case _:
             return (type(write),)

@@ -21,6 +21,7 @@ from .records import (
     PutDeployment,
     PutMeasured,
     PutNode,
+    PutPauses,
     PutRevision,
     RaiseEpoch,
     RemoveDeployment,
@@ -54,6 +55,8 @@ def apply_writes(database: Database, connection: Connection, writes: Sequence[St
             _delete(connection, schema.NODES, each)
         elif kind is PutMeasured:
             _put_measured(database, connection, each)
+        elif kind is PutPauses:
+            database.put(connection, schema.PAUSES, _rows(each))
         elif kind is RaiseEpoch:
             _raise_epoch(connection, max(write.epoch for write in each))
         else:
@@ -86,6 +89,7 @@ def _remove(database: Database, connection: Connection, write: RemoveDeployment)
         return
     note_revisions(database, connection, [write.uid])
     connection.execute(schema.REVISIONS.delete().where(schema.REVISIONS.c.uid == write.uid))
+    connection.execute(schema.PAUSES.delete().where(schema.PAUSES.c.uid == write.uid))
     connection.execute(schema.DEPLOYMENTS.delete().where(deployments.uid == write.uid))
     database.put(connection, schema.DELETIONS, [{"uid": write.uid, "id": found, "at": write.at}])
 
@@ -103,7 +107,7 @@ def _raise_epoch(connection: Connection, epoch: int) -> None:
     connection.execute(about.update().where(about.c.epoch < epoch).values(epoch=epoch))
 
 
-def _rows(puts: Sequence[PutDeployment | PutRevision | PutNode]) -> list[dict[str, Any]]:
+def _rows(puts: Sequence[PutDeployment | PutRevision | PutNode | PutPauses]) -> list[dict[str, Any]]:
     return [asdict(put.record, recurse=False) for put in puts]
 
 
