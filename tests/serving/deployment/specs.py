@@ -73,7 +73,7 @@ SERVERS = st.builds(
     endpoints=st.lists(
         st.sampled_from(["http://a", "http://b:1", "https://c"]), min_size=1, max_size=2, unique=True
     ).map(tuple),
-    **COMMON,
+    **COMMON | {"scaling": st.just(Scaling())},
 )
 PAIRS = st.tuples(ENGINES, ENGINES) | st.tuples(SERVERS, SERVERS)
 """Two deployments of one id."""

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import attrs
 import pytest
+
+from sllm_actors.serving.deployment.contradictions import SCALED
+from sllm_actors.serving.deployment.spec import Scaling
 
 from .test_document import problem, read
 
@@ -31,6 +35,38 @@ def test_the_servers_of_somebody_else_take_no_memory_of_ours() -> None:
         "memory",
         "memory means nothing to the external backend: leave it out",
     )
+
+
+@pytest.mark.parametrize(
+    ("key", "given"),
+    [
+        ("target", 4),
+        ("min_instances", 0),
+        ("max_instances", 2),
+        ("scale_down_delay", 1),
+        ("keep_alive", 60),
+        ("sleep_level", 0),
+        ("sleep_keep_alive", 5),
+        ("learn_keep_alive", True),
+        ("schedules", [{"cron": "0 8 * * *", "duration": 60, "min_instances": 0}]),
+    ],
+)
+def test_the_servers_of_somebody_else_are_not_scaled(key: str, given: object) -> None:
+    servers = {"backend": "external", "endpoints": ["http://a", "http://b"]}
+    assert problem(**servers, auto_scaling_config={key: given}) == (
+        f"auto_scaling_config.{key}",
+        f"{key} means nothing to the external backend: it has one replica for each endpoint",
+    )
+    assert read(
+        backend="command", backend_config={"command": ["/x", "$PORT"]}, auto_scaling_config={key: given}
+    )
+
+
+def test_what_says_how_many_replicas_there_are_may_be_said_as_it_is_anyway() -> None:
+    known = attrs.asdict(Scaling(), recurse=False)
+    assert known == {**SCALED, "metric": "concurrency"}, "every key of it means nothing there, but for metric"
+    written = {key: value for key, value in known.items() if value not in (None, ())}
+    assert read(backend="external", endpoints=["http://a"], auto_scaling_config=written).scaling == Scaling()
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,9 @@ def test_a_deployment_shows_what_it_is_and_what_runs() -> None:
     known = world.deploy("m", auto_scaling_config=TWO)
     first, second = sorted(known.replicas)
     world.now = 5.0
-    world.say("w1", first, ReplicaState.READY, address="unix:/x", pid=7, since=2.0, starts=3)
+    said = {"address": "unix:/x", "pid": 7, "since": 2.0, "starts": 3}
+    measured = {"memory": 300, "gpu_memory": 200, "waiting": 5, "kv_used": 85}
+    world.say("w1", first, ReplicaState.READY, **said, **measured)
     for gateway, held, in_flight in (("g1", 3, 0), ("g2", 0, 1)):
         world.send(DemandReported(gateway, (Demand(known.id, held, in_flight),)))
     shown = described(world, known)
@@ -102,8 +104,12 @@ def test_a_deployment_shows_what_it_is_and_what_runs() -> None:
         "gpus": 0,
         "since": 2.0,
         "retry_in": None,
+        "level": None,
+        **measured,
     }
     assert (instances[1]["id"], instances[1]["state"]) == (f"{second}.0", "starting")
+    world.say("w1", first, ReplicaState.ASLEEP, level=2)
+    assert described(world, known)["instances"][0]["level"] == 2
 
 
 def test_a_replica_is_pending_until_its_worker_has_said_something_of_it() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from .problem import Mistake
 from .schedule import Schedule
@@ -76,6 +76,15 @@ def _no_variables(table: str) -> Rule:
     return check
 
 
+def _not_scaled(key: str, default: object) -> Rule:
+    def check(backend: str, given: object) -> Iterator[Mistake]:
+        if backend == "external" and given != default:
+            sentence = f"{key} means nothing to the external backend: it has one replica for each endpoint"
+            yield Mistake(sentence, f"auto_scaling_config.{key}")
+
+    return check
+
+
 def _given_once(env: dict[str, str], secret_env: dict[str, str]) -> Iterator[Mistake]:
     for name in sorted(env.keys() & secret_env.keys()):
         yield Mistake(f"{name} is given twice: in env and in secret_env", f"env.{name}")
@@ -110,6 +119,19 @@ def _other_names(model: str, backend: str, aliases: tuple[str, ...]) -> Iterator
             )
 
 
+SCALED: Final[Mapping[str, object]] = {
+    "target": 8,
+    "min_instances": None,
+    "max_instances": 1,
+    "scale_down_delay": 300.0,
+    "keep_alive": -1.0,
+    "sleep_level": None,
+    "sleep_keep_alive": -1.0,
+    "learn_keep_alive": False,
+    "schedules": (),
+}
+"""What says how many replicas there are of a deployment that is scaled, and what it is if nobody says it."""
+
 _RULES: tuple[tuple[tuple[str, ...], Rule], ...] = (
     (("backend", "endpoints"), _served_by_somebody),
     (("backend", "source"), _no_source),
@@ -120,6 +142,7 @@ _RULES: tuple[tuple[tuple[str, ...], Rule], ...] = (
     (("backend", "env"), _no_variables("env")),
     (("backend", "secret_env"), _no_variables("secret_env")),
     (("env", "secret_env"), _given_once),
+    *((("backend", key), _not_scaled(key, default)) for key, default in SCALED.items()),
     (("min_instances", "max_instances"), _minimum_below_maximum),
     (("min_instances", "max_instances", "schedules"), _schedules_in_bounds),
     (("model", "backend", "aliases"), _other_names),

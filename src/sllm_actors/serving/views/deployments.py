@@ -130,6 +130,11 @@ def instance_view(picture: Picture, deployment: Deployment | None, replica: Know
         gpus=replica.need.gpus,
         since=report.since or picture.wall(replica.ordered_at),
         retry_in=report.retry_in,
+        level=report.level,
+        memory=report.memory,
+        gpu_memory=report.gpu_memory,
+        waiting=report.waiting,
+        kv_used=report.kv_used,
     )
 
 

@@ -75,6 +75,11 @@ class InstanceView:
         endpoint: The address of an external server; None for an engine.
         since: When its state began.
         retry_in: Seconds until it is tried again, or None.
+        level: The level at which it sleeps; None while it does not.
+        memory: The most bytes of the machine's memory that its processes had; 0 where that is not known.
+        gpu_memory: The same of the GPU on which they had most.
+        waiting: How many requests waited inside its engine at most within a minute, up to 5.
+        kv_used: How many per cent of the engine's room for KV caches were taken at most within a minute.
     """
 
     id: str
@@ -94,6 +99,11 @@ class InstanceView:
     gpus: int
     since: float
     retry_in: float | None
+    level: int | None
+    memory: int
+    gpu_memory: int
+    waiting: int
+    kv_used: int
 
 
 @frozen
