@@ -6,7 +6,7 @@ from tests.serving.picture.world import World
 
 from sllm_actors.serving.messages import Demand
 from sllm_actors.serving.picture.events import DemandReported, TimePassed
-from sllm_actors.serving.picture.indices.demand import SHARED, SILENCE, DemandTable, TotalDemand
+from sllm_actors.serving.picture.indices.demand import BATCH, SHARED, SILENCE, DemandTable, TotalDemand
 from sllm_actors.serving.picture.picture import Picture
 
 NOTHING = TotalDemand()
@@ -71,8 +71,11 @@ def test_a_silent_gateway_counts_for_nothing_until_it_says_something() -> None:
     assert table.expire(SILENCE) == {"a"}
     assert table.expire(SILENCE) == frozenset()
     assert (table.of("a").gateways, table.sharing("a")) == (1, 1)
-    assert table.report("g1", (), (), SILENCE + 0.5) == {"a"}, "a beat is enough"
-    assert (table.of("a").gateways, table.sharing("a")) == (2, 2)
+    table.report("g1", (), (), SILENCE + 0.5)
+    assert (table.of("a").gateways, table.sharing("a")) == (2, 2), "a beat is enough"
+    assert table.due() == SILENCE + 0.5
+    assert table.expire(SILENCE + 0.5) == {"a"}
+    assert table.due() == 1.0 + SILENCE
 
 
 def test_a_gateway_that_is_lost_is_forgotten_when_it_has_been_silent() -> None:
@@ -87,6 +90,53 @@ def test_a_gateway_that_is_lost_is_forgotten_when_it_has_been_silent() -> None:
     table.lost("g1")
     table.expire(1.0 + SILENCE)
     assert (table.keys_of("g1"), table.of("a"), table.due()) == ((), NOTHING, None)
+
+
+def in_batches(table: DemandTable, now: float) -> set[str]:
+    """Return all that ``expire`` returns, a bounded part at a time."""
+    changed: set[str] = set()
+    while (due := table.due()) is not None and due <= now:
+        some = table.expire(now)
+        assert len(some) <= BATCH
+        assert not changed & some
+        changed |= some
+    assert table.expire(now) == frozenset()
+    return changed
+
+
+def test_what_time_changes_of_very_many_deployments_is_told_bit_by_bit() -> None:
+    table = DemandTable()
+    names = {f"m{number}" for number in range(10 * BATCH + 1)}
+    said(table, "g1", *(Demand(name, 1) for name in names))
+    said(table, "g2", *(Demand(name, 1) for name in names), now=1.0)
+    assert in_batches(table, SILENCE) == names
+    assert all((table.of(name).gateways, table.sharing(name)) == (1, 1) for name in names)
+    said(table, "g1", now=SILENCE)
+    assert in_batches(table, SILENCE) == names, "it is back"
+    assert all((table.of(name).gateways, table.sharing(name)) == (2, 2) for name in names)
+    table.report("g1", (), tuple(names), SILENCE)
+    for second in range(1, int(SHARED)):
+        said(table, "g1", now=SILENCE + second)
+        said(table, "g2", now=SILENCE + second)
+        assert in_batches(table, SILENCE + second) == set()
+    assert in_batches(table, SILENCE + SHARED) == names, "the share of what its clients left is over"
+    assert all(table.sharing(name) == 1 for name in names)
+
+
+def test_one_event_looks_at_few_of_the_deployments_of_a_gateway_that_died() -> None:
+    world = World()
+    picture: Picture = world.picture
+    names = [world.deploy(f"m{number}").id for number in range(2 * BATCH)]
+    for gateway in ("g1", "g2"):
+        picture.take(DemandReported(gateway, tuple(Demand(name, 0, 1) for name in names)), world.now)
+    world.settle()
+    for seen in (BATCH, 2 * BATCH):
+        picture.take(DemandReported("g2"), world.now + SILENCE)
+        shared = [picture.catalogue.by_id[name].gateways for name in names]
+        assert shared.count(1) == seen, "each event goes a step further"
+    due = picture.due()
+    assert due is not None
+    assert due > world.now + SILENCE
 
 
 def test_gateways_are_told_between_how_many_a_replica_is_shared() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from heapq import heappop, heappush
+from itertools import islice
 from math import inf
 from typing import Final
 
@@ -16,6 +17,9 @@ SILENCE: Final = 5.0
 
 SHARED: Final = 10.0
 """Seconds for which a gateway keeps its share of the replicas of a deployment that its clients left."""
+
+BATCH: Final = 100
+"""Deployments that time changes in one step at most: a gateway that is gone leaves thousands at once."""
 
 
 @frozen
@@ -55,7 +59,8 @@ class DemandTable:
     """The demand of every gateway, found by deployment. Times are in seconds on the head's clock.
 
     What a gateway says costs by the entries in it. Methods that return ids of deployments return those of
-    which the number of gateways that share replicas may have changed.
+    which the number of gateways that share replicas may have changed. When that is so of all deployments of a
+    gateway, it is told of them by ``expire``, bit by bit.
     """
 
     def __init__(self) -> None:
@@ -63,6 +68,7 @@ class DemandTable:
         self._deployments: dict[str, dict[str, Demand]] = {}
         self._shares: dict[str, dict[str, float]] = {}  # until when each gateway has its share
         self._ends: list[tuple[float, str, str]] = []
+        self._changed: dict[str, float] = {}  # since when; ``expire`` is to return them
 
     def report(
         self, gateway: str, put: Iterable[Demand], removed: Iterable[str], now: float
@@ -79,11 +85,11 @@ class DemandTable:
                 gateways.pop(gateway, None)  # to the end: its wish is the last one
             gateways[gateway] = demand
             changed.add(name)
+        for name in known.demands if known.silent else changed:
+            self._shares.setdefault(name, {})[gateway] = inf
         if known.silent:
             known.silent = False
-            changed.update(known.demands)
-        for name in changed:
-            self._shares.setdefault(name, {})[gateway] = inf
+            self._changed.update(dict.fromkeys(known.demands, now))
         for name in removed:
             if known.demands.pop(name, None) is not None:
                 self._drop(self._deployments, name, gateway)
@@ -98,13 +104,10 @@ class DemandTable:
             known.linked = False
 
     def expire(self, now: float) -> frozenset[str]:
-        """Let shares end, and gateways count for nothing, when it is time."""
-        changed: set[str] = set()
-        while self._ends and self._ends[0][0] <= now:
-            end, name, gateway = heappop(self._ends)
-            if self._shares.get(name, {}).get(gateway) == end:
-                self._drop(self._shares, name, gateway)
-                changed.add(name)
+        """Let shares end, and gateways count for nothing, when it is time.
+
+        At most ``BATCH`` deployments are returned: while ``due`` is not after ``now``, there are more.
+        """
         for gateway, known in list(self._gateways.items()):
             if known.heard + SILENCE > now:
                 continue
@@ -112,17 +115,26 @@ class DemandTable:
                 known.silent = True
                 for name in known.demands:
                     self._drop(self._shares, name, gateway)
-                changed.update(known.demands)
+                self._changed.update(dict.fromkeys(known.demands, now))
             if not known.linked:
                 del self._gateways[gateway]
                 for name in known.demands:
                     self._drop(self._deployments, name, gateway)
+        changed = set(islice(self._changed, BATCH))
+        for name in changed:
+            del self._changed[name]
+        while self._ends and self._ends[0][0] <= now and len(changed) < BATCH:
+            end, name, gateway = heappop(self._ends)
+            if self._shares.get(name, {}).get(gateway) == end:
+                self._drop(self._shares, name, gateway)
+                changed.add(name)
         return frozenset(changed)
 
     def due(self) -> float | None:
         """Return when ``expire`` has something to do, or None."""
         times = [known.heard + SILENCE for known in self._gateways.values() if not known.silent]
         times += [end for end, _, _ in self._ends[:1]]
+        times += islice(self._changed.values(), 1)
         return min(times, default=None)
 
     def keys_of(self, gateway: str) -> tuple[str, ...]:
