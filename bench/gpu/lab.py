@@ -13,6 +13,8 @@ from bench.cold_suite.cluster import Cluster, wait_for
 from bench.gpu.memory import used_mib
 from sllm_actors.testing.fake_engine import PROGRAM
 
+MIB = 2**20
+
 WEIGHTS, CACHE = 4096, 2048
 """MiB of the engines here."""
 

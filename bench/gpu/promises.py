@@ -11,18 +11,24 @@ from typing import Any
 import psutil
 
 from bench.cold_suite.cluster import wait_for
-from bench.gpu.lab import CACHE, CONTEXT, SLACK, WEIGHTS, WITHIN, Lab
+from bench.gpu.lab import CACHE, CONTEXT, MIB, SLACK, WEIGHTS, WITHIN, Lab
 
 Found = dict[str, Any]
 
 
 def inventory(lab: Lab) -> Found:
-    """The worker tells what GPUs it has, and the memory that an engine was seen to have."""
+    """The worker tells what GPUs it has, and what an engine was seen to have of their memory."""
     node = next(each for each in lab.cluster.nodes() if each["role"] == "worker")
     assert node["gpus_total"], "the worker says that it has no GPU"
     deployment = lab.deploy("one", auto_scaling_config={"min_instances": 1})
     lab.ready(deployment)
-    return {"gpus": node["gpus_total"], "used_mib": lab.holds(1)}
+    used = lab.holds(1)
+
+    def measured() -> int:
+        return int(lab.instances(deployment)[0]["gpu_memory"]) // MIB
+
+    wait_for(lambda: measured() >= WEIGHTS + CACHE, within=WITHIN, what="its GPU memory is measured")
+    return {"gpus": node["gpus_total"], "used_mib": used, "measured_mib": measured()}
 
 
 def freed_before_the_next_start(lab: Lab) -> Found:

@@ -62,7 +62,7 @@ def test_what_is_to_be_proven_on_a_gpu_can_be_tried_on_a_played_one(tmp_path: Pa
         "PYTHONPATH": f"{played}:{ROOT}",
         "PATH": f"{played}:{os.environ['PATH']}",
     }
-    promises = ("two_on_one_gpu", "sleep", "all_die")
+    promises = ("inventory", "two_on_one_gpu", "sleep", "all_die")
     command = [sys.executable, str(ROOT / "bench" / "gpu" / "prove.py"), "--json", str(results)]
     done = subprocess.run(
         command + [part for each in promises for part in ("--only", each)],
@@ -75,6 +75,7 @@ def test_what_is_to_be_proven_on_a_gpu_can_be_tried_on_a_played_one(tmp_path: Pa
     assert done.returncode == 0, done.stderr
     found = json.loads(results.read_text())["promises"]
     assert tuple(found) == promises
+    assert found["inventory"]["measured_mib"] == 4096 + 2048 + 500
     assert found["two_on_one_gpu"]["used_mib"] == 2 * (4096 + 2048 + 500)
     assert found["sleep"]["1"]["asleep_mib"] == 500
 
