@@ -139,6 +139,7 @@ TESTS = {
         "picture/test_scaling",
         "picture/test_audit",
         "picture/test_demand",
+        "picture/test_demotion",
         "picture/test_eviction",
         "picture/test_turns",
         "picture/test_failures",

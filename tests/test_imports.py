@@ -247,6 +247,7 @@ PURE_CORES = {
         "picture.deployment_state",
         "picture.effects",
         "picture.events",
+        "picture.eviction.candidates",
         "picture.eviction.claims",
         "picture.eviction.evictable",
         "picture.eviction.evictor",

@@ -35,7 +35,10 @@ def test_an_engine_that_can_sleep_sleeps_lightly_unless_that_is_of_no_use() -> N
 
 def test_what_a_deployment_says_wins() -> None:
     for level in (1, 2):
-        assert sleep_level(evolve(VLLM, memory_is_short=True), SleepPolicy(level), costs()) == level
+        assert sleep_level(VLLM, SleepPolicy(level), costs()) == level
+    crowded = evolve(VLLM, memory_is_short=True)
+    assert sleep_level(crowded, SleepPolicy(2), costs()) == 2
+    assert sleep_level(crowded, SleepPolicy(1), costs()) is None, "its weights have no place"
     assert sleep_level(VLLM, SleepPolicy(0), costs()) is None
     assert sleep_level(evolve(VLLM, can_sleep=False), SleepPolicy(2), costs()) is None
 

@@ -22,6 +22,8 @@ class Machine:
         fails: Ids of deployments whose engines do not become ready there.
         slow: Whether what is to stop drains first, until ``end``.
         busy: Replicas that decline to stop or sleep if idle.
+        drowsy: Whether it takes a while to fall asleep and to wake, until ``changed_tier``.
+        kept: Bytes of each of its GPUs that an engine keeps as it sleeps; None: none is of a known size.
     """
 
     def __init__(self, name: str, gpus: int, **inventory: Any) -> None:
@@ -38,6 +40,8 @@ class Machine:
         self.fails: set[str] = set()
         self.slow = False
         self.busy: set[ReplicaKey] = set()
+        self.kept: int | None = None
+        self.drowsy = False
         self._declined: dict[ReplicaKey, int] = {}
 
     def has_gpus(self, count: int, *, stuck: int = 0) -> None:
@@ -87,13 +91,32 @@ class Machine:
         """Let a replica sleep, if it is idle, or wake."""
         key, awake = order.key, known.state is ReplicaState.READY
         if order.sleep is None and known.state is ReplicaState.ASLEEP:
-            return [self.put(key, ReplicaState.READY, level=None)]
+            if self.drowsy:
+                again = known.level is not None
+                return [self.put(key, known.state, level=None, progress="waking up")] if again else []
+            return [self.put(key, ReplicaState.READY, level=None, **self._has(known, asleep=False))]
         if order.sleep is None or not awake or self._declined.get(key) == order.turn:
             return []
         if key in self.busy or not known.can_sleep:
             self._declined[key] = order.turn
             return [self.put(key, known.state, declined=known.declined + 1)]
-        return [self.put(key, ReplicaState.ASLEEP, level=order.sleep)]
+        if self.drowsy:
+            return [self.put(key, ReplicaState.ASLEEP, level=order.sleep, progress="falling asleep")]
+        return [self.put(key, ReplicaState.ASLEEP, level=order.sleep, **self._has(known, asleep=True))]
+
+    def changed_tier(self, key: ReplicaKey) -> None:
+        """Let a replica have fallen asleep, or have woken, that was about to."""
+        known = self.running[key]
+        asleep = known.level is not None
+        state = ReplicaState.ASLEEP if asleep else ReplicaState.READY
+        self.put(key, state, progress="", **self._has(known, asleep=asleep))
+
+    def _has(self, known: ReplicaReport, *, asleep: bool) -> dict[str, int]:
+        """Return what a report says of the memory of its GPUs once it sleeps, or is awake again."""
+        if self.kept is None or not known.devices:
+            return {}
+        sizes = [gpu.memory_total for gpu in self.inventory.gpus if gpu.uuid in known.devices]
+        return {"gpu_reserved": self.kept if asleep else min(sizes)}
 
     def end(self) -> list[ReplicaKey]:
         """Let what drains be gone, and return it."""

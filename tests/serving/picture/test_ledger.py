@@ -29,7 +29,7 @@ def replica(number: int, *, whole: int = 0, gib: float = 0, on: str = "", **repo
     """Return a replica with whole GPUs, or with a share of those that it is on."""
     key = ReplicaKey("m:vllm", 1, number, "u")
     need = Need(whole or max(1, len(on.split())), 0, 1, int(gib * GIB))
-    known = KnownReplica(key, "a", need, Told.RUN, 0.0)
+    known = KnownReplica(key, "a", need, Told.NOTHING, 0.0)
     if on or report:
         state = report.pop("state", ReplicaState.READY)
         said = ReplicaReport(key.attempt(1), state, devices=tuple(on.split()), gpu_reserved=need.gpu_memory)

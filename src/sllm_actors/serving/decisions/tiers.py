@@ -53,7 +53,7 @@ def sleep_level(replica: Sleeper, policy: SleepPolicy, costs: StartCosts) -> int
     if not replica.can_sleep or policy.level == 0:
         return None
     if policy.level is not None:
-        return policy.level
+        return None if policy.level == 1 and replica.memory_is_short else policy.level
     if replica.memory_is_short:
         return 2
     light = costs.measured(CostKey(replica.engine, replica.worker, Tier.ASLEEP_1))

@@ -80,11 +80,12 @@ class Effects:
     def note_replica(self, replica: KnownReplica, event: EventKind, sentence: str) -> None:
         """Add to the journal what happened to a replica.
 
-        That it stops adds nothing to the entry before, if that says what it goes for.
+        That it stops or sleeps adds nothing to the entry before, if that says what it goes for.
         """
         key = replica.key
         last = self.journal[-1] if self.journal else None
-        if event == "replica.stopped" and last and last.replica == str(key) and last.kind in _GOES_FOR:
+        told = last is not None and last.replica == str(key) and last.kind in _GOES_FOR
+        if told and event in ("replica.stopped", "replica.slept"):
             return
         self.journal.append(Noted(key.deployment, event, sentence, key.revision, str(key), replica.node))
 

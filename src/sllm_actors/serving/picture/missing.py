@@ -18,7 +18,7 @@ from .replica import KnownReplica
 from .room.fitting import fits_without
 from .room.ledger import capacity, whole_capacity
 from .room.need import Need
-from .tiers.resting import level_of
+from .tiers.resting import level_of, memory_is_short
 
 SHOWN_WORKERS = 8
 """The most workers that a reason names; there may be hundreds."""
@@ -225,7 +225,8 @@ class WorkersFor:
 
     def sleep_level(self, replica: KnownReplica) -> int | None:
         """Return the level at which a replica sleeps that is not needed; None if it is to stop."""
-        return level_of(replica, self.deployment, self.costs)
+        short = memory_is_short(self.fleet, replica, self.deployment)
+        return level_of(replica, self.deployment, self.costs, memory_is_short=short)
 
     def drains(self, node: str) -> bool:
         """Return whether a worker is being drained."""

@@ -100,8 +100,11 @@ class KnownNode:
         """What it has left for further replicas."""
         if self.inventory is None:
             return Free()
-        claimed = (claim.replica for claim in self.claims.values())
-        return room_left(self.inventory, (*self.replicas.values(), *claimed))
+        if not self.claims:
+            return room_left(self.inventory, self.replicas.values())
+        waking = {claim.wakes.key for claim in self.claims.values() if claim.wakes is not None}
+        there = [replica for key, replica in self.replicas.items() if key not in waking]
+        return room_left(self.inventory, [*there, *(claim.replica for claim in self.claims.values())])
 
     @property
     def takes_replicas(self) -> bool:

@@ -137,7 +137,7 @@ class Nodes:
     def detach(self, replica: KnownReplica) -> None:
         """Let the deployment of a replica that is no longer on its worker plan without it."""
         self._recovery.forget(replica)
-        self._planner.evictor.gone(replica)
+        self._planner.evictor.candidates.gone(replica)
         deployment = self._catalogue.owner(replica)
         if deployment is not None:
             del deployment.replicas[replica.key]

@@ -279,7 +279,8 @@ class Picture:
             if deployment is None or deployment.deleting:
                 continue
             demand = self.demand.of(name)
-            waits = self.planner.evictor.used(deployment.uid, demand, now) and deployment.wait is not None
+            begun = self.planner.evictor.candidates.used(deployment.uid, demand, now)
+            waits = begun and deployment.wait is not None
             decision = look(deployment, demand, now, self.wall(now))
             if (learned := keep_learned(deployment, now, self.wall(now))) is not None:
                 self.planner.effects.writes.append(learned)
@@ -304,7 +305,7 @@ class Picture:
         evictor = self.planner.evictor
         if deployment.uid not in self.catalogue.by_uid:
             evictor.forget(deployment.uid)
-        elif evictor.weigh(deployment, now):
+        elif evictor.candidates.weigh(deployment, now):
             self.queue.add(evictor.next_in_turn(now))
 
     # ---- what people have asked for

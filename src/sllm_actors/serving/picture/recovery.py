@@ -178,6 +178,7 @@ class Recovery:
         replica.order_to_run()
         if replica.report is not None and replica.report.level is not None:
             replica.order_if_idle(sleep=replica.report.level)  # it sleeps: nothing has changed that
+        self._fleet.weigh(self._fleet.nodes[replica.node])
         deployment.replicas[key] = replica
         if deployment.settled:
             deployment.count_running()

@@ -135,8 +135,21 @@ class KnownReplica:
         report = self.report
         if report is None:
             return ()
-        asleep = report.state is ReplicaState.ASLEEP and bool(report.level)
-        return (asleep, report.devices, report.gpu_reserved)
+        asleep = self.rests and bool(report.level)
+        return (asleep, self.is_asleep, report.devices, report.gpu_reserved)
+
+    @property
+    def rests(self) -> bool:
+        """Whether it sleeps, or is about to, and is not to wake."""
+        wakes = self.ordered is Told.RUN and self.sleep is None
+        return self.state is ReplicaState.ASLEEP and not wakes
+
+    @property
+    def is_asleep(self) -> bool:
+        """Whether it has fallen asleep: what it has now, it keeps."""
+        report = self.report
+        asleep = report is not None and report.state is ReplicaState.ASLEEP and report.level is not None
+        return asleep and not (report is not None and report.progress)
 
     @property
     def state(self) -> ReplicaState:

@@ -24,6 +24,8 @@ from .tiers.measuring import expect, learn
 
 _WOKEN: Final = (ReplicaState.ASLEEP, ReplicaState.READY)
 
+_STARTING: Final = (ReplicaState.PENDING, ReplicaState.STARTING, ReplicaState.FAILED)
+
 
 class ReplicaReports:
     """Takes note of what workers report, and lets the deployments of these replicas be planned.
@@ -114,7 +116,7 @@ class ReplicaReports:
     def _mind(
         self, deployment: Deployment, replica: KnownReplica, before: ReplicaReport | None, now: float
     ) -> None:
-        """Take note that a replica has declined an order, or sleeps or is awake without one."""
+        """Take note that a replica has declined an order or lost it, or sleeps or is awake without one."""
         report = replica.report
         if report is None or before is None:
             return
@@ -131,6 +133,8 @@ class ReplicaReports:
         elif replica.sleep is not None and (before.state, report.state) == _WOKEN:
             self._planner.orders.wake(deployment, replica, "a gateway has woken it")
             deployment.used(now)
+        elif replica.sleep is not None and report.state is ReplicaState.READY and before.state in _STARTING:
+            self._planner.orders.sleep_again(deployment, replica)
 
     def _measure(self, replica: KnownReplica, before: ReplicaReport | None, now: float) -> None:
         """Learn how long the last start or wake of a replica took, and how much memory it has."""

@@ -68,7 +68,7 @@ def deployment_view(picture: Picture, deployment: Deployment, now: float, *, who
 
 
 def _held_since(picture: Picture, deployment: Deployment) -> float | None:
-    since = picture.planner.evictor.held_since(deployment.uid)
+    since = picture.planner.evictor.candidates.held_since(deployment.uid)
     return None if since is None else picture.wall(since)
 
 

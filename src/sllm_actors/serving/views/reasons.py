@@ -105,8 +105,11 @@ def what_it_waits_for(picture: Picture, deployment: Deployment, now: float) -> s
     claim = picture.planner.evictor.claims.get(deployment.uid)
     if claim is not None:
         node = picture.fleet.nodes[claim.node]
-        going = ", ".join(sorted(str(each.key) for each in claim.going)) or "what was there"
-        return f"{node.name or node.id} has room for it as soon as {going} has ended"
+        leaving = sorted((str(each.replica.key), each.level) for each in claim.going)
+        parts = [f"{key} {'has ended' if level is None else 'is asleep'}" for key, level in leaving]
+        going = " and ".join(parts) or "what was there has ended"
+        doing = "has room for it" if claim.wakes is None else "has room for it to wake"
+        return f"{node.name or node.id} {doing} as soon as {going}"
     return what_is_missing(deployment, picture.fleet, now)
 
 

@@ -59,4 +59,15 @@ class Claims:
             return True
         if node.rejects((claim.uid, claim.replica.key.revision), now):
             return True
-        return any(each.ordered is not Told.STOP for each in claim.going)
+        if claim.wakes is not None and node.replicas.get(claim.wakes.key) is not claim.wakes:
+            return True
+        return not all(each.is_ordered for each in claim.going)
+
+    def is_spent(self, claim: Claim) -> bool:
+        """Return whether all that was to make way has done so: what is missing still, it will not leave."""
+        there = self._fleet.nodes[claim.node].replicas
+        return all(
+            there.get(each.replica.key) is not each.replica
+            or (each.level is not None and each.replica.is_asleep and each.replica.ordered is Told.RUN)
+            for each in claim.going
+        )

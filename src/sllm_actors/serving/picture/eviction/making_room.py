@@ -6,13 +6,17 @@ from collections.abc import Callable, Mapping
 from math import isfinite
 from typing import Final
 
+from attrs import evolve
+
 from sllm_actors.engines.identity import ReplicaKey
+from sllm_actors.engines.messages import ReplicaState
 from sllm_actors.serving.picture.deployment import Deployment, Revision
 from sllm_actors.serving.picture.fleet import Fleet
 from sllm_actors.serving.picture.node import KnownNode
 from sllm_actors.serving.picture.planning.ordering import Ordering
 from sllm_actors.serving.picture.replica import KnownReplica, Told
-from sllm_actors.serving.picture.room.claim import Claim
+from sllm_actors.serving.picture.room.claim import Claim, Demotion
+from sllm_actors.serving.picture.room.fitting import fits_after
 
 from .claims import PATIENCE
 from .evictor import Evictor, Room
@@ -60,20 +64,64 @@ class RoomMaker:
         claim = claims.get(deployment.uid)
         if claim is None:
             return None
-        if claim.replica.key.revision != revision.number or claims.is_void(claim, now):
-            self._evictor.give_up(deployment.uid)
+        changed = claim.replica.key.revision != revision.number
+        if changed or claim.wakes is not None or claims.is_void(claim, now):
+            self._evictor.give_up(deployment.uid, now)
             return None
         node = self._fleet.nodes[claim.node]
         claims.drop(deployment.uid)
         if node.free.fits(deployment.need(revision, node.gpus)):
             return node
-        claims.add(claim)
+        if not claims.is_spent(claim):  # else it has to be made on
+            claims.add(claim)
         return None
 
-    def make(self, deployment: Deployment, revision: Revision, now: float) -> float | None:
+    def wakes(self, deployment: Deployment, replica: KnownReplica, now: float) -> bool:
+        """Return whether a replica of a deployment has room now to wake, which is then no longer kept."""
+        claims = self._evictor.claims
+        claim = claims.get(deployment.uid)
+        if claim is not None and (claim.wakes is not replica or claims.is_void(claim, now)):
+            self._evictor.give_up(deployment.uid, now)
+            claim = None
+        if claim is not None:
+            claims.drop(deployment.uid)
+        if fits_after(self._fleet.nodes[replica.node], replica.need, (), replica):
+            return True
+        if claim is not None and not claims.is_spent(claim):
+            claims.add(claim)
+        return False
+
+    def is_for_another(
+        self, deployment: Deployment, revision: Revision, replica: KnownReplica, now: float
+    ) -> bool:
+        """Return whether room for a new replica is nearer than for one that sleeps: that one need not wait.
+
+        Where it sleeps, nothing idle can make way for it, and requests cannot take turns; or elsewhere
+        something idle can.
+        """
+        evictor = self._evictor
+        if evictor.claims.get(deployment.uid) is not None or not evictor.may_take(deployment):
+            return False
+        if evictor.room_of_idle(deployment, revision, now, replica) is not None:
+            return False
+        if evictor.room_of_idle(deployment, revision, now) is not None:
+            return True
+        evictor.contend(deployment, replica)
+        return evictor.turn_at(deployment, now) is None
+
+    def make(
+        self, deployment: Deployment, revision: Revision, now: float, wakes: KnownReplica | None = None
+    ) -> float | None:
         """Make room for one replica that found none, if others may go for it.
 
-        Return when to try again though nothing happens, in seconds on the head's clock, or None.
+        Args:
+            deployment: Of which it is.
+            revision: Of which a new one would be.
+            now: Seconds on the head's clock.
+            wakes: The one that is to wake; None: a new one starts.
+
+        Returns:
+            When to try again though nothing happens, in seconds on the head's clock, or None.
         """
         evictor = self._evictor
         claim = evictor.claims.get(deployment.uid)
@@ -82,11 +130,11 @@ class RoomMaker:
         if not evictor.may_take(deployment):
             evictor.withdraw(deployment.uid)
             return None
-        evictor.contend(deployment)
-        room = evictor.room_of_idle(deployment, revision, now)
+        evictor.contend(deployment, wakes)
+        room = evictor.room_of_idle(deployment, revision, now, wakes)
         when = now
         if room is None:
-            when, room = evictor.room_in_use(deployment, revision, now)
+            when, room = evictor.room_in_use(deployment, revision, now, wakes)
         if room is None:
             return when if isfinite(when) else None
         first = evictor.before(deployment, room, now)
@@ -98,32 +146,41 @@ class RoomMaker:
     def _take(self, deployment: Deployment, revision: Revision, room: Room, now: float) -> float:
         """Stop what has the room, and keep it; return until when."""
         patience = 0.0
-        for replica in room.replicas:
+        for going in room.going:
+            replica = going.replica
             owner = self._by_uid.get(replica.key.uid)
-            if owner is None or replica.ordered is Told.STOP:
+            if owner is None or going.is_ordered:
                 continue
             self.touched.append(owner.uid)
-            if self._evictor.is_idle(replica):
+            if self._evictor.candidates.is_idle(replica):
                 patience = max(patience, owner.spec.drain_timeout)
-                self._evict(owner, replica, deployment.id, room.node)
+                self._evict(owner, going, deployment.id, room.node)
             else:
                 patience = SWAP_PATIENCE
                 self._drain(replica, deployment.id, room.node)
         key = ReplicaKey(deployment.id, revision.number, -1, deployment.uid)
         kept = KnownReplica(key, room.node.id, room.need, Told.NOTHING, now)
-        claim = Claim(deployment.uid, kept, room.replicas, now + patience + PATIENCE)
+        if room.wakes is not None and room.wakes.report is not None:  # on the GPUs that it had
+            kept.report = evolve(room.wakes.report, state=ReplicaState.READY, level=None)
+        claim = Claim(deployment.uid, kept, room.going, now + patience + PATIENCE, room.wakes)
         self._evictor.withdraw(deployment.uid)
         self._evictor.claims.add(claim)
         return claim.until
 
-    def _evict(self, owner: Deployment, replica: KnownReplica, by: str, node: KnownNode) -> None:
-        """Stop an idle replica if it is idle still; its deployment wants it no longer."""
-        self._evictor.evicted(replica)
-        owner.wanted = min(owner.wanted, max(owner.least, len(owner.running()) - 1))
+    def _evict(self, owner: Deployment, going: Demotion, by: str, node: KnownNode) -> None:
+        """Let an idle replica make way if it is idle still; its deployment wants it no longer."""
+        replica, level = going.replica, going.level
+        self._evictor.candidates.evicted(replica)
+        awake = sum(each.sleep is None for each in owner.running())
+        owner.wanted = min(owner.wanted, max(owner.least, awake - 1))
         self._publish(owner)
-        sentence = f"{replica.key} on {node.name or node.id} is idle, and {by} needs its room"
-        self._orders.effects.note_replica(replica, "replica.evicted", sentence)
-        self._orders.stop(replica, f"{by} needs its room", if_idle=True)
+        where = f"{replica.key} on {node.name or node.id} is idle, and {by} needs its room"
+        asleep = "" if level is None else f": it sleeps at level {level}"
+        self._orders.effects.note_replica(replica, "replica.evicted", where + asleep)
+        if level is None:
+            self._orders.stop(replica, f"{by} needs its room", if_idle=True)
+        else:
+            self._orders.rest(owner, replica, level, f"{by} needs its room")
 
     def _drain(self, replica: KnownReplica, by: str, node: KnownNode) -> None:
         """Stop a replica in use once its requests have ended; its deployment waits for a place then."""

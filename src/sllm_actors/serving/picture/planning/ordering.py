@@ -85,12 +85,19 @@ class Ordering:
     def wake(self, deployment: Deployment, replica: KnownReplica, reason: str) -> None:
         """Order a replica to be awake, as it perhaps is already, since a gateway has asked its worker."""
         replica.order_to_run()
+        self._fleet.weigh(self._fleet.nodes[replica.node])  # from now on it has its GPUs again
         self._send(deployment, replica)
         self.effects.note_replica(replica, "replica.woken", f"{replica.key}: {reason}")
 
     def sleeps(self, deployment: Deployment, replica: KnownReplica, level: int) -> None:
         """Let a replica sleep on that its worker has put to sleep because somebody has asked for it there."""
         replica.order_if_idle(sleep=level)
+        self._fleet.weigh(self._fleet.nodes[replica.node])
+        self._send(deployment, replica)
+
+    def sleep_again(self, deployment: Deployment, replica: KnownReplica) -> None:
+        """Repeat the order to be asleep to a replica whose engine has started anew since."""
+        replica.order_if_idle(sleep=replica.sleep, spare=replica.spare)
         self._send(deployment, replica)
 
     def take_back(self, deployment: Deployment, replica: KnownReplica, now: float) -> None:
@@ -98,6 +105,7 @@ class Ordering:
         replica.busy_until = now + BUSY
         doing = "stopped" if replica.ordered is Told.STOP else "put to sleep"
         replica.order_to_run()
+        self._fleet.weigh(self._fleet.nodes[replica.node])
         self._send(deployment, replica)
         self.effects.note_replica(replica, "replica.kept", f"{replica.key} is not {doing}: it is busy")
 

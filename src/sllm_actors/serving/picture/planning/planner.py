@@ -25,7 +25,7 @@ from sllm_actors.serving.picture.missing import (
 )
 from sllm_actors.serving.picture.node import KnownNode
 from sllm_actors.serving.picture.replica import KnownReplica
-from sllm_actors.serving.picture.room.fitting import fits_without
+from sllm_actors.serving.picture.room.fitting import fits_after
 from sllm_actors.serving.picture.room.placing import find_place
 from sllm_actors.serving.store.records import DropRevision, PutDeployment, PutRevision, RemoveDeployment
 
@@ -115,11 +115,7 @@ class Planner:
             self.orders.stop(replica, reason, if_idle=True)
         for replica, level_, reason in todo.sleep:
             self.orders.rest(deployment, replica, level_, reason)
-        for replica in todo.wake:
-            if fits_without(self._fleet.nodes[replica.node], replica.need, [replica]):
-                self.orders.wake(deployment, replica, "it is needed")
-            else:  # another one is started, for which others may have to make room
-                self.orders.stop(replica, "it is needed, and there is no room for it to wake", if_idle=True)
+        woken, waits = self._wake(deployment, todo.wake, now)
         if todo.finished:
             sentence = f"revision {deployment.target} serves"
             self.effects.note(deployment.id, "rollout.finished", sentence, revision=deployment.target)
@@ -127,8 +123,36 @@ class Planner:
             deployment.allow_downtime = deployment.unproven = False
             return True
         moved = [self._move(deployment, replica, now) for replica in todo.move]
-        placed = self._start(deployment, deployment.revisions[todo.revision], todo.start, now)
-        return bool(todo.stop or todo.release or todo.sleep or todo.wake) or any(moved) or placed
+        placed = False  # what waits for room to wake comes before what waits for a place to start
+        if not waits:
+            placed = self._start(deployment, deployment.revisions[todo.revision], todo.start, now)
+        return bool(todo.stop or todo.release or todo.sleep) or woken or any(moved) or placed
+
+    def _wake(self, deployment: Deployment, asleep: list[KnownReplica], now: float) -> tuple[bool, bool]:
+        """Wake replicas; return whether that may have changed the plan, and whether one waits for room."""
+        for number, replica in enumerate(asleep):
+            revision = deployment.revisions[replica.key.revision]
+            if self.room.wakes(deployment, replica, now):
+                self.orders.wake(deployment, replica, "it is needed")
+            elif self._goes_elsewhere(deployment, revision, replica, now):
+                reason = "it is needed, and there is no room for it to wake"
+                self.orders.stop(replica, reason, if_idle=True)
+            else:
+                begun = self._wait(deployment, revision, now)
+                if (when := self.room.make(deployment, revision, now, replica)) is not None:
+                    self._due_at(deployment, when)
+                return begun or number > 0, True
+        return bool(asleep), False
+
+    def _goes_elsewhere(
+        self, deployment: Deployment, revision: Revision, replica: KnownReplica, now: float
+    ) -> bool:
+        """Return whether another replica is started instead of one that has no room to wake."""
+        if self.evictor.room_of_idle(deployment, revision, now, replica) is not None:
+            return False
+        if self._place(deployment, revision, now, _by_worker(deployment)) is not None:
+            return True
+        return self.room.is_for_another(deployment, revision, replica, now)
 
     def _start(self, deployment: Deployment, revision: Revision, turns: list[int | None], now: float) -> bool:
         same = _by_worker(deployment)
@@ -237,6 +261,8 @@ class Planner:
             waiting = self._catalogue.by_uid[uid]
             assert waiting.wait is not None
             revision = waiting.revisions[waiting.wait.revision]
+            if (wakes := self.evictor.waking(uid)) is not None:
+                return wakes.node == node.id and fits_after(node, wakes.need, (), wakes)
             if not node.free.fits(waiting.need(revision, node.gpus)):
                 return False
             return node.admits(uid, revision.number, revision.spec.node_selector, now)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.serving.picture.node import KnownNode
 from sllm_actors.serving.picture.replica import KnownReplica
 
-from .ledger import room_left
+from .claim import Demotion
+from .ledger import can_wake, room_left
 from .need import Need
 
 
@@ -21,13 +23,37 @@ def fits_without(node: KnownNode, need: Need, replicas: Iterable[KnownReplica]) 
         need: What the replica would take there.
         replicas: Replicas of that worker.
     """
+    return fits_after(node, need, [Demotion(replica) for replica in replicas])
+
+
+def fits_after(
+    node: KnownNode, need: Need, demotions: Iterable[Demotion], wakes: KnownReplica | None = None
+) -> bool:
+    """Return whether a worker would have room for a replica if some of its replicas had made way.
+
+    What others have claimed is theirs.
+
+    Args:
+        node: The worker.
+        need: What the replica would take there.
+        demotions: What becomes of replicas of that worker.
+        wakes: The replica itself, where it sleeps there: it needs the GPUs that it had.
+    """
     if node.inventory is None:
         return False
-    gone = {replica.key for replica in replicas}
-    gone |= {replica.key for claim in node.claims.values() for replica in claim.going}
+    gone = set() if wakes is None else {wakes.key}
+    asleep: dict[ReplicaKey, int] = {}
+    for each in (*demotions, *(going for claim in node.claims.values() for going in claim.going)):
+        if each.level is None:
+            gone.add(each.replica.key)
+        else:
+            asleep[each.replica.key] = each.kept
+    gone |= {claim.wakes.key for claim in node.claims.values() if claim.wakes is not None}
     left = [replica for key, replica in node.replicas.items() if key not in gone]
     left += [claim.replica for claim in node.claims.values()]
-    return room_left(node.inventory, left).fits(need)
+    if wakes is not None:
+        return can_wake(node.inventory, wakes, left, asleep)
+    return room_left(node.inventory, left, asleep).fits(need)
 
 
 def room_for_model(node: KnownNode, gpus: int) -> int:

@@ -6,11 +6,13 @@ said that yet, it is reckoned that they get what the worker would give them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
 
 from attrs import define, evolve
 
-from sllm_actors.engines.messages import ReplicaState
+from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.serving.messages import Gpu, Inventory
 from sllm_actors.serving.picture.replica import KnownReplica
 
@@ -18,6 +20,9 @@ from .need import Free, Need
 
 LEAST = 0.5
 """The part of a GPU that an engine which wants it whole finds free at least: that of ``GpuLock``."""
+
+
+NOBODY: Final[Mapping[ReplicaKey, int]] = MappingProxyType({})
 
 
 @define(eq=False)
@@ -63,35 +68,72 @@ def whole_capacity(inventory: Inventory) -> Free:
     return capacity(evolve(inventory, gpus=tuple(evolve(gpu, stuck=False) for gpu in inventory.gpus)))
 
 
-def room_left(inventory: Inventory, replicas: Iterable[KnownReplica]) -> Free:
-    """Return what a worker has left beside some replicas."""
+def room_left(
+    inventory: Inventory, replicas: Iterable[KnownReplica], asleep: Mapping[ReplicaKey, int] = NOBODY
+) -> Free:
+    """Return what a worker has left beside some replicas.
+
+    Args:
+        inventory: What it has.
+        replicas: Those that it runs.
+        asleep: Of those that are taken to sleep, how many bytes of each of its GPUs each keeps.
+    """
+    replicas = tuple(replicas)
+    devices = _held(inventory, replicas, asleep).values()
+    budget = inventory.memory_budget or None
+    memory, slots = sum(each.need.memory for each in replicas), sum(each.need.slots for each in replicas)
+    return Free(
+        gpus=sum(device.can_be_whole for device in devices),
+        memory=None if budget is None else budget - memory,
+        slots=None if inventory.slots is None else inventory.slots - slots,
+        shares=tuple(sorted(filter(None, (device.share for device in devices)), reverse=True)),
+    )
+
+
+def can_wake(
+    inventory: Inventory,
+    wakes: KnownReplica,
+    others: Iterable[KnownReplica],
+    asleep: Mapping[ReplicaKey, int] = NOBODY,
+) -> bool:
+    """Return whether a replica that sleeps finds, on its own GPUs, what it has while it is awake.
+
+    Args:
+        inventory: What its worker has.
+        wakes: The replica. What else it takes, it has kept.
+        others: Those that the worker runs beside it.
+        asleep: See ``room_left``.
+    """
+    if wakes.report is None or not wakes.need.gpus:
+        return True
+    devices, share = _held(inventory, others, asleep), wakes.need.gpu_memory
+    own = [devices.get(uuid) for uuid in wakes.report.devices]
+    return all(each is not None and (each.share >= share if share else each.can_be_whole) for each in own)
+
+
+def _held(
+    inventory: Inventory, replicas: Iterable[KnownReplica], asleep: Mapping[ReplicaKey, int]
+) -> dict[str, _Device]:
+    """Return the GPUs of a worker, with what replicas have of them."""
     devices = {gpu.uuid: _device(gpu) for gpu in inventory.gpus}
     unplaced: list[KnownReplica] = []
-    memory = slots = 0
     for replica in replicas:
-        need = replica.need
-        memory, slots = memory + need.memory, slots + need.slots
+        need, report = replica.need, replica.report
         if not need.gpus:
             continue
-        report = replica.report
         if report is None or not report.devices:
             unplaced.append(replica)
             continue
-        asleep = replica.state is ReplicaState.ASLEEP and bool(report.level)
-        kept = report.gpu_reserved if asleep or need.gpu_memory else 0
+        sleeps = replica.key in asleep or (replica.rests and bool(report.level))
+        awake = max(need.gpu_memory, report.gpu_reserved) if need.gpu_memory else 0
+        kept = report.gpu_reserved if sleeps else awake
         for uuid in report.devices:
             if (device := devices.get(uuid)) is not None:
-                device.hold(kept, asleep=asleep)
+                device.hold(asleep.get(replica.key, kept), asleep=sleeps)
     for replica in sorted(unplaced, key=lambda each: each.key):
         for device in _given(list(devices.values()), replica.need):
             device.hold(replica.need.gpu_memory, asleep=False)
-    budget = inventory.memory_budget or None
-    return Free(
-        gpus=sum(device.can_be_whole for device in devices.values()),
-        memory=None if budget is None else budget - memory,
-        slots=None if inventory.slots is None else inventory.slots - slots,
-        shares=tuple(sorted(filter(None, (device.share for device in devices.values())), reverse=True)),
-    )
+    return devices
 
 
 def _device(gpu: Gpu) -> _Device:

@@ -9,6 +9,7 @@ from attrs import define
 from sllm_actors.serving.decisions.start_cost import StartCosts
 from sllm_actors.serving.decisions.tiers import Sleeper, SleepPolicy, sleep_level
 from sllm_actors.serving.picture.deployment import Deployment
+from sllm_actors.serving.picture.fleet import Fleet
 from sllm_actors.serving.picture.replica import KnownReplica
 
 
@@ -51,18 +52,44 @@ def rest(deployment: Deployment, replicas: Iterable[KnownReplica], wanted: int) 
     return Rest(needed, awake + wake, asleep[len(wake) :], wake)
 
 
-def level_of(replica: KnownReplica, deployment: Deployment, costs: StartCosts) -> int | None:
-    """Return the level at which a replica sleeps when it is not needed; None: it is stopped."""
+def level_of(
+    replica: KnownReplica, deployment: Deployment, costs: StartCosts, *, memory_is_short: bool = False
+) -> int | None:
+    """Return the level at which a replica sleeps when it is not needed; None: it is stopped.
+
+    Args:
+        replica: The replica.
+        deployment: Of which it is.
+        costs: What wakes took.
+        memory_is_short: See ``Sleeper``.
+    """
     if deployment.unloaded:
         return None
-    return sleep_level(sleeper(replica, deployment), policy_of(deployment), costs)
+    known = sleeper(replica, deployment, memory_is_short=memory_is_short)
+    return sleep_level(known, policy_of(deployment), costs)
 
 
-def sleeper(replica: KnownReplica, deployment: Deployment) -> Sleeper:
+def memory_is_short(fleet: Fleet, replica: KnownReplica, deployment: Deployment) -> bool:
+    """Return whether a worker has too little memory left for the weights of a replica that falls asleep.
+
+    What the weights take is known only where the worker has the model on its disk.
+    """
+    node = fleet.nodes[replica.node]
+    if node.inventory is None:
+        return False
+    source = deployment.revisions[replica.key.revision].spec.source_of(0)
+    weights = fleet.models.sizes(source).get(node.id, 0)
+    budget = node.free.memory
+    left = node.inventory.memory_free if budget is None else min(budget, node.inventory.memory_free)
+    return weights > left
+
+
+def sleeper(replica: KnownReplica, deployment: Deployment, *, memory_is_short: bool = False) -> Sleeper:
     """Return what ``decisions.tiers`` has to know of a replica."""
     engine = deployment.revisions[replica.key.revision].fingerprint
     report = replica.report
-    return Sleeper(engine, replica.node, can_sleep=report is not None and report.can_sleep)
+    can_sleep = report is not None and report.can_sleep
+    return Sleeper(engine, replica.node, can_sleep=can_sleep, memory_is_short=memory_is_short)
 
 
 def policy_of(deployment: Deployment) -> SleepPolicy:
