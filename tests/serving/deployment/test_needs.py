@@ -57,9 +57,10 @@ def test_the_servers_of_somebody_else_are_not_scaled(key: str, given: object) ->
         f"auto_scaling_config.{key}",
         f"{key} means nothing to the external backend: it has one replica for each endpoint",
     )
-    assert read(
+    ours = read(
         backend="command", backend_config={"command": ["/x", "$PORT"]}, auto_scaling_config={key: given}
     )
+    assert ours.backend == "command"
 
 
 def test_what_says_how_many_replicas_there_are_may_be_said_as_it_is_anyway() -> None:
