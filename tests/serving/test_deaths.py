@@ -8,6 +8,7 @@ import pytest
 
 from sllm_actors.engines.identity import ReplicaId
 from sllm_actors.serving.deaths import KEPT, MOST, Deaths
+from sllm_actors.serving.differences.feed import TICK_INTERVAL
 from sllm_actors.serving.messages import DIGEST_BYTES, MOST_DIGESTS, DeathKey, EngineDeath, ReportDeath
 
 from .head import running_head
@@ -56,7 +57,11 @@ def test_of_more_deaths_than_are_kept_the_oldest_go() -> None:
 
 
 @pytest.mark.anyio
-async def test_what_one_gateway_reports_all_hear_also_one_that_comes_later(tmp_path: Path) -> None:
+async def test_what_one_gateway_reports_all_hear_also_one_that_comes_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = 60.0
+    monkeypatch.setattr("sllm_actors.serving.deaths.KEPT", kept)
     async with running_head(tmp_path) as head:
         await head.up("g1", "gateway")
         second = await head.up("g2", "gateway")
@@ -68,8 +73,7 @@ async def test_what_one_gateway_reports_all_hear_also_one_that_comes_later(tmp_p
         later = await head.up("g3", "gateway")
         assert later.deaths == told
         head.tell(ReportDeath("g2", life(1), (b"short",)))
-        await head.advance(KEPT)
-        await head.rest()
+        await head.advance(kept + TICK_INTERVAL)  # at each tick, the head drops what is over
         assert later.deaths == second.deaths == {}
 
 
