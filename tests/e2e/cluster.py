@@ -24,7 +24,16 @@ DEMO = "smollm2-135m"
 DEMO_ID = f"{DEMO}:llamacpp"
 
 
-def eventually(probe: Callable[[], T | None], *, within: float, what: str, every: float = 0.02) -> T:
+PATIENCE = 90.0
+"""Seconds that a test waits for what is bound to come: on a machine that does much else, a start may take long.
+
+A wait that succeeds costs nothing. Only what is promised to come sooner has a bound of its own.
+"""
+
+
+def eventually(
+    probe: Callable[[], T | None], *, within: float = PATIENCE, what: str, every: float = 0.02
+) -> T:
     """Return the first result that is true; fail when none came in time. Times are in seconds."""
     deadline = time.monotonic() + within
     while True:
@@ -70,7 +79,7 @@ class Sllm:
     def output(self) -> str:
         return "\n".join(self.lines)
 
-    def wait_for(self, pattern: str, *, within: float = 30.0) -> re.Match[str]:
+    def wait_for(self, pattern: str, *, within: float = PATIENCE) -> re.Match[str]:
         """Wait until a line matches."""
 
         def look() -> re.Match[str] | None:
@@ -104,7 +113,7 @@ class Sllm:
         self._seen |= set(psutil.Process(self.process.pid).children(recursive=True))
         return self._seen
 
-    def stop(self, *, number: int = signal.SIGINT, within: float = 30.0) -> int:
+    def stop(self, *, number: int = signal.SIGINT, within: float = PATIENCE) -> int:
         """Stop it as ^C does; return the exit status."""
         if self.process.poll() is None:
             self.look()
@@ -150,7 +159,7 @@ class Cluster:
             raise
         self.http = httpx2.Client(base_url=self.url, timeout=60.0, trust_env=False)
 
-    def wait_ready(self, deployment: str = DEMO_ID, *, within: float = 60.0) -> dict[str, Any]:
+    def wait_ready(self, deployment: str = DEMO_ID, *, within: float = PATIENCE) -> dict[str, Any]:
         """Wait until a deployment has a ready replica; return its description."""
 
         def ready() -> dict[str, Any] | None:

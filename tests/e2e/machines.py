@@ -13,7 +13,7 @@ from tests.children import keep
 
 from sllm_actors.testing.fake_engine import fake_engine_argv
 
-from .cluster import Sllm, eventually
+from .cluster import PATIENCE, Sllm, eventually
 from .test_nodes import free_port
 
 LOOPBACK = ("--host", "127.0.0.1")
@@ -60,7 +60,7 @@ class Machines:
         worker = self._start(name, "worker", *self._joining, "--name", name, *more)
         if joins:
             worker.wait_for("joined the head")
-            eventually(lambda: self.node(name).get("state") == "up", within=20, what=f"{name} is up")
+            eventually(lambda: self.node(name).get("state") == "up", what=f"{name} is up")
         return worker
 
     def kill(self, name: str) -> None:
@@ -74,7 +74,7 @@ class Machines:
         os.kill(node, signal.SIGKILL)
         launcher.kill_all()
         if name not in ("head", "gateway"):
-            eventually(lambda: self.node(name).get("state") != "up", within=20, what=f"{name} is missed")
+            eventually(lambda: self.node(name).get("state") != "up", what=f"{name} is missed")
 
     def directory(self, name: str) -> Path:
         """Return the data directory of a launcher."""
@@ -120,7 +120,7 @@ class Machines:
         found: dict[str, Any] = answer.json() if answer.status_code == 200 else {}
         return found
 
-    def wait_ready(self, model: str, *, on: Collection[str] = (), within: float = 30.0) -> dict[str, Any]:
+    def wait_ready(self, model: str, *, on: Collection[str] = (), within: float = PATIENCE) -> dict[str, Any]:
         """Wait until as many replicas are ready as are wanted, and no other is there; return its description.
 
         Args:
@@ -144,7 +144,7 @@ class Machines:
     def delete(self, model: str) -> None:
         """Delete a deployment, and wait until nothing of it is left."""
         assert self.http.delete(f"/deployments/{model}:command").is_success
-        eventually(lambda: not self.describe(model), within=30, what=f"{model} is gone")
+        eventually(lambda: not self.describe(model), what=f"{model} is gone")
 
     @staticmethod
     def workers_of(described: dict[str, Any]) -> set[str]:

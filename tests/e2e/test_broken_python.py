@@ -21,7 +21,7 @@ def test_a_python_that_is_mistyped_is_told_and_costs_the_worker_nothing_else(tmp
         def warm() -> list[dict[str, object]]:
             return [server for node in cluster.nodes() for server in node["fork_servers"]]
 
-        (report,) = eventually(warm, within=30, what="the worker tells of it")
+        (report,) = eventually(warm, what="the worker tells of it")
         sentence = "the Python for vLLM, /no/such/python, cannot be started: No such file or directory"
         assert (report["backend"], report["state"], report["reason"]) == ("vllm", "failed", sentence)
         assert f"vllm has no fork server: {sentence}" in sllm(cluster, "status", "--nodes").stdout

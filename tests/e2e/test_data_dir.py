@@ -41,7 +41,7 @@ def cluster_was(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Used]:
     try:
         cluster.wait_ready()
         assert cluster.ask()
-        eventually((data_dir / "gateway-0" / "routing.json").exists, within=10, what="a snapshot")
+        eventually((data_dir / "gateway-0" / "routing.json").exists, what="a snapshot")
         running = modes(data_dir)
         assert cluster.sllm.stop() == 0
         yield Used(data_dir, running, modes(data_dir))

@@ -72,7 +72,7 @@ def test_a_replica_whose_disk_has_gone_silent_fails_with_its_path(tmp_path: Path
                 reason = instance.get("reason", "")
                 return source in reason and instance["state"] == "failed" and reason
 
-            reason = eventually(failed, within=40, what="it fails")
+            reason = eventually(failed, what="it fails")
             assert "answer" in reason
             stop(cluster)
     finally:
@@ -96,7 +96,7 @@ def test_a_program_on_a_dead_mount_is_told_by_its_path(tmp_path: Path) -> None:
                 described = cluster.describe("m:command") or {"instances": []}
                 return any(program in each["reason"] for each in described["instances"])
 
-            eventually(failed, within=40, what="it fails")
+            eventually(failed, what="it fails")
             stop(cluster)
     finally:
         cluster.close()

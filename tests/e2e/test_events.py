@@ -100,7 +100,6 @@ def test_a_person_reads_why_a_deployment_waits_and_what_was_decided(cluster: Clu
     deploy(cluster, "large", num_gpus=64)
     shown = eventually(
         lambda: text if "free GPUs" in (text := sllm(cluster, "status", "large").stdout) else None,
-        within=20.0,
         what="it says why",
     )
     assert "no worker has 64 free GPUs for it" in shown

@@ -70,7 +70,7 @@ def test_the_first_request_starts_it_and_idle_time_runs_from_the_end_of_the_last
     cluster: Cluster,
 ) -> None:
     deploy(cluster, "m", keep_alive=1)
-    eventually(lambda: "m" in cluster.http.get("/v1/models").text, within=10, what="the gateway knows it")
+    eventually(lambda: "m" in cluster.http.get("/v1/models").text, what="the gateway knows it")
     for path in READS:
         assert cluster.http.get(path.format(model="m")).is_success, path
     idle = {"value": "unloaded", "state": "idle", "failed": False}
@@ -83,7 +83,7 @@ def test_the_first_request_starts_it_and_idle_time_runs_from_the_end_of_the_last
             cluster.http.get(path.format(model="m"))
         return not starts(cluster, "m")
 
-    eventually(looked, within=15, what="it stops although it is looked at all the time")
+    eventually(looked, what="it stops although it is looked at all the time")
     assert status(cluster, "m") == idle
     assert ask(cluster, "m").is_success, "and comes again"
 
@@ -95,10 +95,10 @@ def test_what_a_request_wishes_of_the_keep_alive_holds_up_to_what_the_deployment
     assert ask(cluster, "hinted", keep_alive="1h").is_success
     assert starts(cluster, "hinted")
     assert ask(cluster, "hinted", keep_alive=0).is_success
-    eventually(lambda: not starts(cluster, "hinted"), within=15, what="it stops at once")
+    eventually(lambda: not starts(cluster, "hinted"), what="it stops at once")
     deploy(cluster, "capped", keep_alive=1)
     assert ask(cluster, "capped", keep_alive=-1).is_success
-    eventually(lambda: not starts(cluster, "capped"), within=15, what="it stops after its own second")
+    eventually(lambda: not starts(cluster, "capped"), what="it stops after its own second")
     refused = ask(cluster, "capped", keep_alive="a while")
     assert (refused.status_code, refused.json()["error"]["param"]) == (400, "keep_alive")
     assert not starts(cluster, "capped")

@@ -56,7 +56,7 @@ def test_a_worker_whose_disk_is_full_from_the_beginning_joins_and_reports(
 ) -> None:
     disk.fill()
     with worker_on(disk, head, "full") as worker:
-        found = eventually(lambda: node(head, "full"), within=30, what="it reports")
+        found = eventually(lambda: node(head, "full"), what="it reports")
         assert found["memory_total"] > 0
         assert "No space left on device" in worker.output
         assert worker.stop(number=signal.SIGTERM) == 0
@@ -69,7 +69,7 @@ def test_a_worker_whose_disk_has_become_full_is_the_same_node_after_each_start(
     ids = set()
     for _ in range(3):
         with worker_on(disk, head, "filled") as worker:
-            ids.add(eventually(lambda: node(head, "filled"), within=30, what="it reports")["id"])
+            ids.add(eventually(lambda: node(head, "filled"), what="it reports")["id"])
             disk.fill()
             worker.stop(number=signal.SIGTERM)
             assert "Traceback" not in worker.output
@@ -80,13 +80,13 @@ def test_a_worker_that_was_taken_for_dead_comes_back_although_its_disk_is_full(
     disk: SmallDisk, head: tuple[str, str]
 ) -> None:
     with worker_on(disk, head, "paused") as worker:
-        eventually(lambda: node(head, "paused"), within=30, what="it reports")
+        eventually(lambda: node(head, "paused"), what="it reports")
         disk.fill()
         process = worker.node("worker")
         os.kill(process, signal.SIGSTOP)
-        eventually(lambda: node(head, "paused") is None, within=30, what="it is down")
+        eventually(lambda: node(head, "paused") is None, what="it is down")
         os.kill(process, signal.SIGCONT)
-        eventually(lambda: node(head, "paused"), within=30, what="it is up again")
+        eventually(lambda: node(head, "paused"), what="it is up again")
         assert worker.node("worker") == process
         assert "Traceback" not in worker.output
 
@@ -94,7 +94,7 @@ def test_a_worker_that_was_taken_for_dead_comes_back_although_its_disk_is_full(
 def test_an_engine_starts_once_there_is_room_again(disk: SmallDisk, head: tuple[str, str]) -> None:
     disk.fill()
     with worker_on(disk, head, "roomy") as worker:
-        eventually(lambda: node(head, "roomy"), within=30, what="it reports")
+        eventually(lambda: node(head, "roomy"), what="it reports")
         document = {"model": DEMO, "backend": "llamacpp", "source": f"demo:{DEMO}"}
         httpx2.post(f"{head[0]}/deployments", json=document, trust_env=False, timeout=30)
 
@@ -102,7 +102,7 @@ def test_an_engine_starts_once_there_is_room_again(disk: SmallDisk, head: tuple[
             described = httpx2.get(f"{head[0]}/deployments/{DEMO_ID}", timeout=60, trust_env=False).json()
             return "".join(each["reason"] for each in described["instances"])
 
-        eventually(lambda: "No space left on device" in reason(), within=30, what="it says why")
+        eventually(lambda: "No space left on device" in reason(), what="it says why")
         disk.free()
         assert chat(head[0])
         httpx2.delete(f"{head[0]}/deployments/{DEMO_ID}", trust_env=False, timeout=30)

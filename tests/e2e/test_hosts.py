@@ -33,7 +33,7 @@ def hosts(network: list[str], tmp_path_factory: pytest.TempPathFactory) -> Itera
 def deploy(hosts: Hosts) -> dict[str, Any]:
     document = {"model": DEMO, "backend": "llamacpp", "source": f"demo:{DEMO}"}
     assert hosts.http.post("/deployments", json=document).status_code == 200
-    return eventually(hosts.instance, within=60, what="the demo model is ready")
+    return eventually(hosts.instance, what="the demo model is ready")
 
 
 def test_beyond_loopback_every_request_needs_the_key(hosts: Hosts) -> None:
@@ -73,13 +73,13 @@ def test_a_model_moves_when_its_machine_vanishes_and_one_engine_is_left_when_it_
         began = time.monotonic()
         assert hosts.chat().status_code == 200
         assert time.monotonic() - began < 20
-        moved = eventually(hosts.instance, within=20, what="it is ready elsewhere")
+        moved = eventually(hosts.instance, what="it is ready elsewhere")
         assert moved["node"] != before["node"]
     finally:
         ip("-n", name, "link", "set", "eth0", "up")
     # The machine is back, with its engine still running: what took its place stays, the old one is stopped.
-    eventually(lambda: group_is_gone(before["pid"]), within=40, what="the engine that was cut off is stopped")
-    left = eventually(hosts.instance, within=20, what="it is ready")
+    eventually(lambda: group_is_gone(before["pid"]), what="the engine that was cut off is stopped")
+    left = eventually(hosts.instance, what="it is ready")
     assert left["pid"] == moved["pid"]
     assert hosts.chat().status_code == 200
 
@@ -93,7 +93,7 @@ def test_a_worker_that_stops_cleanly_hands_its_model_over(hosts: Hosts) -> None:
     assert worker.left() == []
     worker.kill_all()
     assert hosts.chat().status_code == 200
-    after = eventually(hosts.instance, within=20, what="it is ready elsewhere")
+    after = eventually(hosts.instance, what="it is ready elsewhere")
     assert after["node"] != before["node"]
     hosts.start_worker(number)
 

@@ -59,7 +59,7 @@ def test_models_come_and_go_on_every_host_and_go_on_when_one_of_them_vanishes(ho
         for each in going:
             each.result()
     assert statuses == {200: REQUESTS}
-    eventually(lambda: serving_hosts(hosts) == {"host1", "host2"}, within=30, what="two hosts serve")
+    eventually(lambda: serving_hosts(hosts) == {"host1", "host2"}, what="two hosts serve")
 
 
 def serving_hosts(hosts: Hosts) -> set[str]:

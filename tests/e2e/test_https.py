@@ -75,7 +75,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
                 document = {"model": model, "backend": "command", "backend_config": {"command": command}}
                 assert http.post("/deployments", json=document).status_code == 200
             for model in ("quick", "slow"):
-                eventually(partial(is_ready, http, f"{model}:command"), within=60, what=f"{model} ready")
+                eventually(partial(is_ready, http, f"{model}:command"), what=f"{model} ready")
         yield made
     finally:
         sllm.kill_all()

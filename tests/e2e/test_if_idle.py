@@ -56,16 +56,16 @@ def states(cluster: Cluster) -> list[str]:
 def test_a_replica_that_is_not_needed_serves_its_requests_to_the_end(cluster: Cluster) -> None:
     """Two long answers are under way, one at each replica, when one of both is no longer needed."""
     deploy(cluster, least=2)
-    eventually(lambda: states(cluster) == ["ready", "ready"], within=30, what="two are ready")
+    eventually(lambda: states(cluster) == ["ready", "ready"], what="two are ready")
     asking = [Asking(cluster, LONG) for _ in range(2)]
     for each in asking:
         each.begun.wait(10)
     deploy(cluster, least=1, update=True)
-    eventually(lambda: "draining" in states(cluster), within=10, what="one is withdrawn")
+    eventually(lambda: "draining" in states(cluster), what="one is withdrawn")
     more = Asking(cluster, 2)  # it comes while one of both is withdrawn
-    eventually(lambda: states(cluster) == ["ready", "ready"], within=10, what="it serves on, being busy")
+    eventually(lambda: states(cluster) == ["ready", "ready"], what="it serves on, being busy")
     assert [each.end() for each in (*asking, more)] == [LONG, LONG, 2]
-    eventually(lambda: states(cluster) == ["ready"], within=20, what="it is idle, and stops")
+    eventually(lambda: states(cluster) == ["ready"], what="it is idle, and stops")
     assert cluster.ask("hello", model="fake").startswith("hello")
 
 

@@ -107,7 +107,7 @@ def test_what_serves_a_request_is_unloaded_only_with_force_and_after_it(cluster:
     engine, lines, begun = cluster.engine(), list[str](), threading.Event()
     thread = streaming(cluster, lines, begun)
     sentence = f"{DEMO_ID} has 1 request: unload it later, or with --force, which lets them end first"
-    eventually(lambda: cluster.describe()["in_flight"], within=10, what="the head knows of it")  # type: ignore[index]
+    eventually(lambda: cluster.describe()["in_flight"], what="the head knows of it")  # type: ignore[index]
     assert refused(sllm(cluster, "unload", DEMO)) == sentence
     assert done(cluster, "unload", DEMO, "--force", "--wait") == f"Unloaded: {DEMO_ID}"
     thread.join(60)
@@ -125,10 +125,10 @@ def test_llama_cpps_paths_load_and_unload_and_its_list_says_so(cluster: Cluster)
     assert value() == "unloaded"
     answer = cluster.http.post("/models/load", json={"model": DEMO})
     assert (answer.status_code, answer.json()) == (202, {"success": True})
-    eventually(lambda: value() == "loaded", within=60, what="it is loaded")
+    eventually(lambda: value() == "loaded", what="it is loaded")
     assert cluster.http.post("/models/load", json={"model": DEMO}).json() == {"success": True}
     assert cluster.http.post("/models/unload", json={"model": DEMO}).json() == {"success": True}
-    eventually(lambda: value() == "unloaded", within=30, what="it is unloaded")
+    eventually(lambda: value() == "unloaded", what="it is unloaded")
 
 
 def test_a_model_is_put_to_sleep_and_woken_by_hand_and_by_a_request(cluster: Cluster) -> None:
@@ -141,7 +141,7 @@ def test_a_model_is_put_to_sleep_and_woken_by_hand_and_by_a_request(cluster: Clu
         assert done(cluster, "sleep", "sleeper", "--level", "2", "--wait") == f"Asleep: {SLEEPER}"
         assert done(cluster, "sleep", "sleeper") == f"{SLEEPER} is asleep"
         assert wake()
-        eventually(lambda: state(cluster, SLEEPER) == "ready", within=20, what="it is awake")
+        eventually(lambda: state(cluster, SLEEPER) == "ready", what="it is awake")
     assert done(cluster, "wake", "sleeper") == f"{SLEEPER} is awake"
 
 
@@ -151,7 +151,7 @@ def test_one_that_was_put_to_sleep_by_itself_is_woken_with_its_deployment(cluste
     assert described is not None
     (instance,) = described["instances"]
     assert cluster.http.post(f"/instances/{instance['id']}/sleep").status_code == 202
-    eventually(lambda: state(cluster, SLEEPER) == "asleep", within=20, what="it sleeps")
+    eventually(lambda: state(cluster, SLEEPER) == "asleep", what="it sleeps")
     assert done(cluster, "load", "sleeper", "--wait") == f"Loaded: {SLEEPER}"
 
 
@@ -179,12 +179,12 @@ def test_what_is_to_be_preloaded_is_loaded_when_it_is_deployed_and_when_the_head
     }
     assert cluster.http.post("/deployments", json=document).status_code == 200
     cluster.wait_ready("early:llamacpp")
-    eventually(lambda: state(cluster, "early:llamacpp") == "idle", within=30, what="its keep-alive is over")
+    eventually(lambda: state(cluster, "early:llamacpp") == "idle", what="its keep-alive is over")
     os.kill(cluster.sllm.node("head"), signal.SIGKILL)
 
     def loaded() -> bool:
         described = cluster.describe("early:llamacpp")
         return described is not None and described["state"] == "ready"
 
-    eventually(loaded, within=60, what="the new head has loaded it")
+    eventually(loaded, what="the new head has loaded it")
     assert sllm(cluster, "delete", "early").returncode == 0

@@ -72,12 +72,12 @@ def test_a_head_that_is_restarted_adopts_hundreds_of_replicas_and_status_pages(
 
     with ThreadPoolExecutor(8) as pool:
         assert set(pool.map(deploy, range(MANY))) == {200}
-    eventually(lambda: len(ready(cluster)) == MANY, within=60, what="all serve", every=0.3)
+    eventually(lambda: len(ready(cluster)) == MANY, what="all serve", every=0.3)
     before = ready(cluster)
 
     os.kill(cluster.sllm.node("head"), signal.SIGKILL)
     assert cluster.ask(model="m123")
-    eventually(lambda: ready(cluster) == before, within=20, what="all are adopted as they were", every=0.3)
+    eventually(lambda: ready(cluster) == before, what="all are adopted as they were", every=0.3)
 
     found = pages(cluster, 100)
     assert max(len(page["deployments"]) for page in found) == 100

@@ -43,7 +43,7 @@ def test_models_of_a_hub_are_brought_listed_and_removed_for_others(cluster: Clus
     def listed() -> list[str]:
         return [line.split()[0] for line in sllm(cluster, "status", "--models").stdout.splitlines()[1:]]
 
-    eventually(lambda: listed() == ["hf:org/one@main"], within=40, what="the model is listed")
+    eventually(lambda: listed() == ["hf:org/one@main"], what="the model is listed")
 
     code, printed = deploy(cluster, "two")
     assert code == 1
@@ -54,4 +54,4 @@ def test_models_of_a_hub_are_brought_listed_and_removed_for_others(cluster: Clus
     code, printed = deploy(cluster, "two")
     assert code == 0, printed
     assert cluster.ask(model="two")
-    eventually(lambda: listed() == ["hf:org/two@main"], within=40, what="the other one is gone")
+    eventually(lambda: listed() == ["hf:org/two@main"], what="the other one is gone")

@@ -109,7 +109,7 @@ def placed(cluster: Cluster) -> int:
 def delete_all(cluster: Cluster) -> None:
     for number in range(MODELS):
         assert cluster.http.delete(f"/deployments/m{number}:llamacpp").status_code in (200, 202)
-    eventually(lambda: engines(cluster) == [] or None, within=60, what="all engines are gone")
+    eventually(lambda: engines(cluster) == [] or None, what="all engines are gone")
 
 
 def test_thirty_models_share_the_room_of_two(cluster: Cluster) -> None:

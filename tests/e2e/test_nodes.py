@@ -66,7 +66,7 @@ def test_a_worker_that_was_started_before_its_head_waits_and_joins(tmp_path: Pat
             deployed = httpx2.post(f"{url}/deployments", json=document, trust_env=False, timeout=30)
             assert deployed.status_code == 200, deployed.text
             # The gateway has just begun: it hears a moment later than it answers which models there are.
-            eventually(lambda: lists_demo(url), within=10, what="the model is listed")
+            eventually(lambda: lists_demo(url), what="the model is listed")
             assert chat(url)
             engine = engine_of(url)
             head.stop()
@@ -75,15 +75,15 @@ def test_a_worker_that_was_started_before_its_head_waits_and_joins(tmp_path: Pat
             "head", *head_arguments, transport_port, "--data-dir", str(tmp_path / "h"), *common
         ) as head:
             head.wait_for("OpenAI API")
-            eventually(lambda: lists_demo(url), within=10, what="the model is listed")
+            eventually(lambda: lists_demo(url), what="the model is listed")
             assert chat(url)
-            eventually(lambda: engine_of(url) == engine, within=20, what="the engine is adopted")
+            eventually(lambda: engine_of(url) == engine, what="the engine is adopted")
             # A second gateway, on its own.
             with started(
                 "gateway", *head_address, "--port", "0", "--data-dir", str(tmp_path / "g"), *common
             ) as gateway:
                 second = gateway.wait_for(r"OpenAI API: (http://\S+)/v1")[1]
-                eventually(lambda: lists_demo(second), within=10, what="the model is listed")
+                eventually(lambda: lists_demo(second), what="the model is listed")
                 assert chat(second)
                 gateway.stop()
             head.stop()
@@ -103,7 +103,6 @@ def test_a_worker_starts_its_fork_server_before_it_finds_its_head(tmp_path: Path
     ) as worker:
         eventually(
             lambda: list((tmp_path / "w").rglob("fork-servers/vllm.log")),
-            within=30,
             what="there is a fork server",
         )
         assert worker.stop() == 0
@@ -119,7 +118,7 @@ def chat(url: str) -> str:
         response = httpx2.post(f"{url}/v1/chat/completions", json=body, timeout=60, trust_env=False)
         return response if response.status_code != 404 else None
 
-    response = eventually(answered, within=20, what="the model is known")
+    response = eventually(answered, what="the model is known")
     assert response.status_code == 200, response.text
     content: str = response.json()["choices"][0]["message"]["content"]
     return content

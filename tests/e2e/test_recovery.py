@@ -47,7 +47,7 @@ def test_a_killed_head_fails_no_request_and_adopts_what_runs(cluster: Cluster) -
     engine, head = cluster.engine(), cluster.sllm.node("head")
     os.kill(head, signal.SIGKILL)
     assert cluster.ask()  # while it is away
-    described = eventually(cluster.describe, within=20.0, what="the head is back")
+    described = eventually(cluster.describe, what="the head is back")
     assert described["id"] == DEMO_ID
     assert cluster.engine() == engine
     # It waited for the worker's report and then had nothing to change.
@@ -72,7 +72,7 @@ def test_a_gateway_restarted_while_the_head_is_away_serves_from_its_snapshot(clu
         assert cluster.ask()
     finally:
         head.resume()
-    eventually(cluster.describe, within=20.0, what="the head is back")
+    eventually(cluster.describe, what="the head is back")
     assert cluster.ask()
 
 
@@ -108,7 +108,7 @@ def test_nothing_is_left_when_the_launcher_itself_is_killed(tmp_path: Path) -> N
         engine = running.engine()
         running.sllm.look()
         running.sllm.stop(number=signal.SIGKILL)
-        eventually(lambda: not running.sllm.left(), within=20.0, what="all nodes are gone")
+        eventually(lambda: not running.sllm.left(), what="all nodes are gone")
         assert group_is_gone(engine)
     finally:
         running.close()

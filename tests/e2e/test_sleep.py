@@ -58,7 +58,7 @@ def wait_for(cluster: Cluster, state: str, progress: str = "") -> None:
         found = instance(cluster)
         return (found["state"], found["progress"]) == (state, progress)
 
-    eventually(there, within=20, what=f"{state} {progress}")
+    eventually(there, what=f"{state} {progress}")
 
 
 def awake(cluster: Cluster) -> None:
@@ -109,7 +109,6 @@ def test_a_request_under_way_ends_before_the_engine_sleeps(sleeper: Cluster) -> 
     pid = instance(sleeper)["pid"]
     eventually(
         lambda: tell(sleeper, "sleep").status_code == 202 and instance(sleeper)["progress"] != "",
-        within=5,
         what="it is to sleep while a request is under way",
     )
     wait_for(sleeper, "asleep", "waiting for its requests to end")
@@ -157,11 +156,11 @@ def test_a_replica_that_nobody_needs_falls_asleep_by_itself_and_is_woken_with_an
     wait_for(sleeper, "asleep")
     os.kill(head := sleeper.sllm.node("head"), signal.SIGSTOP)
     try:
-        eventually(lambda: knows_no_head(sleeper), within=20, what="the gateway has lost the head")
+        eventually(lambda: knows_no_head(sleeper), what="the gateway has lost the head")
         assert sleeper.ask("again", model="sleeper").startswith("again")
     finally:
         os.kill(head, signal.SIGCONT)
-    eventually(lambda: sleeper.describe(ID) is not None, within=20, what="the head is back")
+    eventually(lambda: sleeper.describe(ID) is not None, what="the head is back")
     wait_for(sleeper, "asleep")
     assert instance(sleeper)["pid"] == pid
     assert sleeper.http.patch(

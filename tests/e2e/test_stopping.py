@@ -38,7 +38,7 @@ class OpenStream:
         self.problem = ""
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
-        eventually(lambda: "data: " in self.text, within=30, what="the stream has begun")
+        eventually(lambda: "data: " in self.text, what="the stream has begun")
 
     def _read(self) -> None:
         try:
@@ -106,8 +106,8 @@ def test_a_node_alone_that_is_told_to_stop_ends_in_time(serving: Cluster, name: 
             stream.wait()  # nobody is left hanging
         case "head":  # it is not on the way of a request
             before = len(stream.text)
-            eventually(lambda: len(stream.text) > before, within=10, what="the stream goes on")
+            eventually(lambda: len(stream.text) > before, what="the stream goes on")
     # The launcher starts it again.
-    eventually(lambda: name in [each for _, each in serving.sllm.nodes()], within=30, what=f"{name} again")
+    eventually(lambda: name in [each for _, each in serving.sllm.nodes()], what=f"{name} again")
     assert "exit code 0" in serving.sllm.output
     assert "Traceback" not in serving.sllm.output + logs_of(serving)

@@ -56,7 +56,7 @@ def test_a_head_serves_whatever_became_of_its_streams(tmp_path: Path, kind: str)
     with stream("full" if kind == "closed" else kind) as output:
         process = subprocess.Popen(head, stdout=output, stderr=output, start_new_session=True)
         try:
-            eventually(lambda: _answers(port), within=60, what="the head answers")
+            eventually(lambda: _answers(port), what="the head answers")
             process.send_signal(signal.SIGTERM)
             assert process.wait(30) == 0
         finally:

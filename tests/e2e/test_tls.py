@@ -175,7 +175,6 @@ def test_head_worker_and_gateways_with_tls_serve_a_model_and_say_nothing_in_the_
                 second = gateway.wait_for(r"OpenAI API: (http://\S+)/v1")[1]
                 known = eventually(
                     lambda: httpx2.get(f"{second}/v1/models", trust_env=False).json()["data"],
-                    within=20,
                     what="the second gateway knows the model",
                 )
                 assert known

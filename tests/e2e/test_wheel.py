@@ -61,8 +61,8 @@ def test_a_wheel_in_an_empty_environment_answers_a_chat(wheel: Path, tmp_path: P
         "up", "--demo", "--data-dir", str(tmp_path / "data"), *ports, program=[str(programs / "sllm")]
     )
     try:
-        url = sllm.wait_for(r"OpenAI API: (http://\S+)/v1", within=60)[1]
-        sllm.wait_for(f"{DEMO}:llamacpp: ready", within=60)
+        url = sllm.wait_for(r"OpenAI API: (http://\S+)/v1")[1]
+        sllm.wait_for(f"{DEMO}:llamacpp: ready")
         chat = subprocess.run(
             [programs / "sllm", "chat", DEMO, "--max-tokens", "12"],
             input="What is gravity?\n",

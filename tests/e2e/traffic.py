@@ -64,7 +64,7 @@ class Traffic:
                 return self.answers[by] if by else self.answers.total()
 
         goal = answered() + count
-        eventually(lambda: self.failures or answered() >= goal, within=30, what=f"{count} answers {by}")
+        eventually(lambda: self.failures or answered() >= goal, what=f"{count} answers {by}")
 
     def _ask(self) -> None:
         body = {"model": self._model, "messages": [{"role": "user", "content": "one two three"}]}
