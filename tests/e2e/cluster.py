@@ -25,7 +25,7 @@ DEMO_ID = f"{DEMO}:llamacpp"
 
 
 PATIENCE = 90.0
-"""Seconds that a test waits for what is bound to come: on a machine that does much else, a start may take long.
+"""Seconds that a test waits for what is bound to come: on a busy machine, a start may take long.
 
 A wait that succeeds costs nothing. Only what is promised to come sooner has a bound of its own.
 """

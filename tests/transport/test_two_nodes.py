@@ -109,7 +109,9 @@ async def test_a_clean_stop_is_known_at_once_on_both_sides(how: str) -> None:
         assert isinstance(outcomes[0], PeerDown)
         assert "has stopped" in left.losses()[0].reason
         await until(lambda: right.losses(), within=0.4)
-        assert right.losses()[0].reason == "it said goodbye: it stops"
+        (lost,) = right.losses()
+        assert (lost.reason, lost.left) == ("it said goodbye: it stops", True)
+        assert not left.losses()[0].left
 
 
 async def test_a_heartbeat_keeps_a_quiet_link_up() -> None:

@@ -225,8 +225,8 @@ class Controller(Actor):
                 self._time_has_come(message)
             case PeerUp(peer):
                 self._link_up(peer)
-            case PeerLost(peer, reason):
-                self._link_lost(peer, reason)
+            case PeerLost(peer, reason, left):
+                self._link_lost(peer, reason, left=left)
             case _Learned(events):
                 for event in events:
                     self._take(event)
@@ -292,8 +292,8 @@ class Controller(Actor):
         elif peer.role == "gateway":
             self._waiting_gateways.add(node)
 
-    def _link_lost(self, peer: Peer, reason: str) -> None:
-        self._take(NodeLost(peer.node, peer.incarnation, reason))
+    def _link_lost(self, peer: Peer, reason: str, *, left: bool = False) -> None:
+        self._take(NodeLost(peer.node, peer.incarnation, reason, left))
         if not self._links.lost(peer):
             return
         if peer.role == "worker":

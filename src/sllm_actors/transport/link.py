@@ -37,10 +37,12 @@ class Lose:
     Attributes:
         severed: The peer cannot be reached (as opposed to: it left, or either side begins a later life), so
             that nothing else between the two can be hoped for either.
+        left: The peer has said goodbye.
     """
 
     reason: str
     severed: bool = False
+    left: bool = False
 
 
 Effect = Announce | Lose
@@ -97,12 +99,12 @@ class LinkLife:
         self._why = reason
         return []
 
-    def ended(self, reason: str, *, severed: bool = False) -> list[Effect]:
+    def ended(self, reason: str, *, severed: bool = False, left: bool = False) -> list[Effect]:
         """Note that the peer's present life is certainly over (or that this node must act as if it were)."""
         if self.state is LinkState.DOWN:
             return []
         self.state = LinkState.DOWN
-        return [Lose(reason, severed)]
+        return [Lose(reason, severed, left)]
 
     def unreachable(self, reason: str) -> list[Effect]:
         """Note that the peer's host refuses connections: with the control lane closed, the peer is gone."""

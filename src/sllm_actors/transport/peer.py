@@ -64,10 +64,17 @@ class PeerUp:
 
 @frozen
 class PeerLost:
-    """This incarnation of the peer is down, for good. Comes once for each ``PeerUp``."""
+    """This incarnation of the peer is down, for good. Comes once for each ``PeerUp``.
+
+    Attributes:
+        peer: Which one.
+        reason: Why, as a sentence for a person.
+        left: Whether it has said so itself: it stops, or wants no link any more.
+    """
 
     peer: Peer
     reason: str
+    left: bool = False
 
 
 @frozen

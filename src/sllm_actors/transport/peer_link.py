@@ -32,9 +32,9 @@ BACKLOG = 16
 
 
 class OnLost(Protocol):
-    """Told once that a link is down; ``severed`` says that the peer cannot be reached."""
+    """Told once that a link is down, and why."""
 
-    def __call__(self, link: PeerLink, reason: str, *, severed: bool) -> None: ...
+    def __call__(self, link: PeerLink, lost: Lose) -> None: ...
 
 
 def goodbye(reason: str) -> bytes:
@@ -181,7 +181,7 @@ class PeerLink:
                 self._session.acknowledged(body)
             elif kind == GOODBYE:
                 reason = bytes(body[:TEXT_LIMIT]).decode("utf-8", "replace")
-                self.apply(self.life.ended(f"it said goodbye: {reason}"))
+                self.apply(self.life.ended(f"it said goodbye: {reason}", left=True))
                 return
             elif kind < IGNORABLE:
                 raise RemoteProtocolError(f"frame kind {kind} does not belong on a control lane")
@@ -219,18 +219,18 @@ class PeerLink:
             match effect:
                 case Announce():
                     self._on_up(self)
-                case Lose(reason, severed):
-                    self._lose(reason, severed=severed)
+                case Lose():
+                    self._lose(effect)
 
-    def _lose(self, reason: str, *, severed: bool) -> None:
+    def _lose(self, lost: Lose) -> None:
         self.ended.set()
         if self.control is not None and not self.control.finishing:
-            self.control.close(reason)
+            self.control.close(lost.reason)
         if self.lane is not None:
-            self.lane.connection.close(reason)
-            self.lane.lost(reason)
+            self.lane.connection.close(lost.reason)
+            self.lane.lost(lost.reason)
         self._deliver(self._fences.ended())
-        self._on_lost(self, reason, severed=severed)
+        self._on_lost(self, lost)
 
     def _send(self, kind: int, content: list[Any]) -> None:
         if self.down:

@@ -29,6 +29,7 @@ from .errors import HandshakeFailed
 from .hello import Lane
 from .identification import Identification
 from .lane_opener import Connect, LaneOpener, OpenedLane
+from .link import Lose
 from .listener import Doorman, accept_forever
 from .peer import NodeHello, NodeIdentity, NoLink, Peer, PeerLost, PeerUp, Verdict
 from .peer_link import PeerLink, goodbye
@@ -360,15 +361,16 @@ class Transport:
         if not self._tell(self._on_peer, PeerUp(link.peer)):
             self._start(_end_link, link, "this node failed to take note of it, see its log")
 
-    def _peer_lost(self, link: PeerLink, reason: str, *, severed: bool) -> None:
+    def _peer_lost(self, link: PeerLink, lost: Lose) -> None:
+        peer, reason = link.peer, lost.reason
         self._peer_table.remove(link)
         self._lost += 1
-        self._tunnels.lost(link, reason, severed=severed)
+        self._tunnels.lost(link, reason, severed=lost.severed)
         # Even a link that was never announced may have carried a monitor.
-        self._inbound.on_peer_down(link.peer.node, link.peer.incarnation, reason)
+        self._inbound.on_peer_down(peer.node, peer.incarnation, reason)
         if link.life.announced:
-            log.info("peer.lost", peer=link.peer.node, incarnation=str(link.peer.incarnation), reason=reason)
-            self._tell(self._on_peer, PeerLost(link.peer, reason))
+            log.info("peer.lost", peer=peer.node, incarnation=str(peer.incarnation), reason=reason)
+            self._tell(self._on_peer, PeerLost(peer, reason, left=lost.left))
 
     def _return(self, reason: str) -> None:
         """Take a later life: a peer had declared the present one down, so nobody may count on it any more."""

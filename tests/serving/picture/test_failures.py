@@ -58,6 +58,39 @@ def test_while_more_than_a_third_is_away_none_is_given_up() -> None:
     assert sum(world.where("m:command").values()) == 4
 
 
+def test_workers_that_said_goodbye_are_given_up_however_many_they_are_and_raise_no_doubt() -> None:
+    world = World()
+    for name in "abcd":
+        world.worker(name)
+    world.deploy("m", **count(4))
+    world.ready()
+    for name in "ab":
+        world.unlink(name, left=True)
+    world.wait(1)
+    world.unlink("c")  # for a reason that is not known
+    world.wait(9.5)
+    links = [world.picture.fleet.nodes[name].link for name in "abc"]
+    assert links == [Link.DOWN, Link.DOWN, Link.SUSPECT]
+    world.wait(1)
+    assert world.where("m:command") == {"d": 4}
+
+
+def test_while_the_head_doubts_itself_only_those_that_said_goodbye_are_given_up() -> None:
+    world = World()
+    for name in "abcd":
+        world.worker(name)
+    world.unlink("a")
+    world.unlink("b")
+    world.unlink("c", left=True)
+    world.wait(100)
+    links = [world.picture.fleet.nodes[name].link for name in "abc"]
+    assert links == [Link.SUSPECT, Link.SUSPECT, Link.DOWN]
+    world.unlink("d", left=True)
+    world.link("d")
+    world.wait(100)
+    assert world.picture.fleet.nodes["d"].link is Link.UP
+
+
 def test_a_worker_that_was_started_again_runs_its_orders_anew() -> None:
     world = World()
     world.worker("a")

@@ -168,11 +168,12 @@ class World:
         if self.prompt:
             self.obey(name)
 
-    def unlink(self, name: str) -> None:
-        """Let a worker's link be lost; its engines go on."""
+    def unlink(self, name: str, *, left: bool = False) -> None:
+        """Let a worker's link be lost, or ended by itself in good order; its engines go on."""
         machine = self.machines[name]
         machine.linked = False
-        self.send(NodeLost(name, machine.incarnation, "it is silent"))
+        reason = "it said goodbye" if left else "it is silent"
+        self.send(NodeLost(name, machine.incarnation, reason, left))
 
     def inventory(self, name: str) -> None:
         """Let a worker say what it has."""

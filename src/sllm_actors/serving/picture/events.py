@@ -25,11 +25,19 @@ class NodeUp:
 
 @frozen
 class NodeLost:
-    """The link with this life of a node was lost; ``reason`` is a sentence for a person."""
+    """The link with this life of a node was lost.
+
+    Attributes:
+        node: Its id.
+        incarnation: Which life.
+        reason: Why, as a sentence for a person.
+        left: Whether the node itself has said so.
+    """
 
     node: str
     incarnation: Incarnation
     reason: str
+    left: bool = False
 
 
 @frozen

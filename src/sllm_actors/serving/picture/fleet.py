@@ -32,7 +32,8 @@ class Fleet:
     """All nodes.
 
     While more than one, and more than a third, of the workers are suspect, none is given up: more probably
-    the head, or the network, has the fault.
+    the head, or the network, has the fault. Workers that have said goodbye are no sign of that, and do not
+    count there.
 
     Args:
         grace: See ``GRACE``.
@@ -55,7 +56,8 @@ class Fleet:
         self.labels = LabelIndex()
         self.models = ModelIndex()
         self._grace = grace
-        self._suspects: dict[str, float] = {}
+        self._suspects: dict[str, float] = {}  # when each is given up, the first one first
+        self._leavers: dict[str, float] = {}  # of those that are suspect, too, but have said goodbye
         self._down: dict[str, None] = {}
         self.workers_up: dict[str, KnownNode] = {}
 
@@ -81,6 +83,7 @@ class Fleet:
         if known.incarnation != incarnation:
             known.rejections.clear()  # of another life, it may have something that it had not
         self._suspects.pop(node, None)
+        self._leavers.pop(node, None)
         self._down.pop(node, None)
         known.role, known.host, known.incarnation = role, host, incarnation
         if known.loaded:  # in the life before, which ends with this one
@@ -89,7 +92,9 @@ class Fleet:
         self.weigh(known)
         return known
 
-    def link_lost(self, node: str, incarnation: Incarnation, reason: str, now: float) -> KnownNode | None:
+    def link_lost(
+        self, node: str, incarnation: Incarnation, reason: str, now: float, *, left: bool = False
+    ) -> KnownNode | None:
         """Take a lost link; return the node, or None if that life is not linked."""
         known = self.nodes.get(node)
         if known is None or known.link is not Link.UP or known.incarnation != incarnation:
@@ -100,7 +105,7 @@ class Fleet:
         if known.role == WORKER:
             known.link = Link.SUSPECT
             del self.workers_up[node]
-            self._suspects[node] = now + self._grace
+            (self._leavers if left else self._suspects)[node] = now + self._grace
             self.weigh(known)
         else:
             self._give_up(known)
@@ -138,16 +143,15 @@ class Fleet:
 
     def due(self) -> float | None:
         """Return when the next suspect is to be given up, or None."""
-        if self.doubts_itself:
-            return None
-        return next(iter(self._suspects.values()), None)
+        queue = self._next_queue()
+        return _first(queue) if queue else None
 
     def expired(self, now: float) -> list[KnownNode]:
         """Give up the suspects whose grace is over, and return them, with the replicas that they had."""
         gone = []
-        while (due := self.due()) is not None and due <= now:
-            node = self.nodes[next(iter(self._suspects))]
-            del self._suspects[node.id]
+        while (queue := self._next_queue()) and _first(queue) <= now:
+            node = self.nodes[next(iter(queue))]
+            del queue[node.id]
             node.since = now
             self._give_up(node)
             gone.append(node)
@@ -169,6 +173,11 @@ class Fleet:
                 self.models.put(oldest, ())
                 gone.append(node)
         return gone
+
+    def _next_queue(self) -> dict[str, float] | None:
+        """Return the queue whose first node is given up next."""
+        queues = (self._leavers,) if self.doubts_itself else (self._leavers, self._suspects)
+        return min((queue for queue in queues if queue), key=_first, default=None)
 
     def _give_up(self, node: KnownNode) -> None:
         node.link = Link.DOWN
@@ -232,3 +241,7 @@ class Fleet:
         forgiven = list(node.rejections)
         node.rejections.clear()
         return forgiven
+
+
+def _first(queue: dict[str, float]) -> float:
+    return next(iter(queue.values()))

@@ -155,8 +155,8 @@ class Picture:
                 known = self.fleet.link_up(node, role, host, incarnation, now)
                 if known is not None:
                     self._nodes.linked(known, now)
-            case NodeLost(node, incarnation, reason):
-                if (gone := self.fleet.link_lost(node, incarnation, reason, now)) is not None:
+            case NodeLost(node, incarnation, reason, left):
+                if (gone := self.fleet.link_lost(node, incarnation, reason, now, left=left)) is not None:
                     self.demand.lost(node)
                     self._nodes.lost(gone, reason)
                     cut_off = {key.deployment for key in gone.replicas}
