@@ -47,6 +47,16 @@ def test_a_worker_that_is_back_within_the_grace_gets_its_replicas_again(machines
     machines.delete("short")
 
 
+def test_a_worker_that_dies_while_another_one_is_stopped_is_replaced_all_the_same(machines: Machines) -> None:
+    (where,) = machines.workers_of(machines.deploy("lone", engine("--model", "one")))
+    third = machines.start_worker("w3")
+    assert third.stop(number=signal.SIGTERM) == 0
+    machines.kill(where)
+    machines.wait_ready("lone", on=[other(where)])
+    machines.start_worker(where)
+    machines.delete("lone")
+
+
 def test_after_the_grace_another_worker_has_the_replica_and_keeps_it(machines: Machines) -> None:
     (where,) = machines.workers_of(machines.deploy("long", engine("--model", "one")))
     machines.kill(where)
