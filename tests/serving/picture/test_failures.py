@@ -263,7 +263,10 @@ def test_numbers_are_used_only_when_they_are_stored() -> None:
     assert max(key.number for key in known.replicas) >= 64
 
 
-def test_what_no_gateway_reaches_on_a_suspect_worker_is_replaced_at_once_where_requests_wait() -> None:
+@pytest.mark.parametrize("left", [False, True])
+def test_what_no_gateway_reaches_on_a_suspect_worker_is_replaced_at_once_where_requests_wait(
+    *, left: bool
+) -> None:
     world = World()
     for name in "abcd":
         world.worker(name)
@@ -271,7 +274,7 @@ def test_what_no_gateway_reaches_on_a_suspect_worker_is_replaced_at_once_where_r
     world.ready()
     (name,) = world.where("m:command")
     (key,) = known.replicas
-    world.unlink(name)
+    world.unlink(name, left=left)
     world.want("m:command", held=1, reached=1)
     world.wait(2)
     assert world.where("m:command") == {name: 1}, "a gateway reaches it"

@@ -126,7 +126,7 @@ class Fleet:
     @property
     def has_suspects(self) -> bool:
         """Whether some worker is suspect."""
-        return bool(self._suspects)
+        return bool(self._suspects or self._leavers)
 
     @property
     def doubts_itself(self) -> bool:
