@@ -456,16 +456,17 @@ def test_any_text_is_deployed_or_refused_in_one_sentence(text: str) -> None:
 def test_what_was_written_is_read_as_the_same_deployment() -> None:
     spec = DeploymentSpec(
         model="m",
-        backend="external",
+        backend="command",
         num_gpus=0,
         scaling=Scaling(target=3, min_instances=1, max_instances=2, keep_alive=9.5),
         settings={"a": {"b": [1, None, "ä"]}},
-        endpoints=("http://a:1", "https://b"),
         startup_timeout=1,
         drain_timeout=0,
         hold_limit=0,
         hold_timeout=2.5,
     )
+    servers = DeploymentSpec(model="m", backend="external", endpoints=("http://a:1", "https://b"))
+    assert read_document(json.dumps(write_document(servers))) == (servers, [])
     document = write_document(spec)
     assert "auto_scaling_config" in document
     assert "backend_config" in document

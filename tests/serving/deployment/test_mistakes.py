@@ -75,7 +75,10 @@ def problem_of(text: str) -> DeploymentProblem:
                 ),
                 "num_gpus": "num_gpus means nothing to the external backend: leave it out",
                 "env": "env means nothing to the external backend: no worker starts its servers",
-                "auto_scaling_config.min_instances": "min_instances (3) is more than max_instances (1)",
+                "auto_scaling_config.min_instances": (
+                    "min_instances means nothing to the external backend: it has one replica for each "
+                    "endpoint"
+                ),
             },
         ),
         (  # no rule about a value that is wrong: which backend is meant is not known

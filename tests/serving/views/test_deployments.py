@@ -108,8 +108,17 @@ def test_a_deployment_shows_what_it_is_and_what_runs() -> None:
         **measured,
     }
     assert (instances[1]["id"], instances[1]["state"]) == (f"{second}.0", "starting")
-    world.say("w1", first, ReplicaState.ASLEEP, level=2)
-    assert described(world, known)["instances"][0]["level"] == 2
+
+
+def test_one_that_sleeps_shows_how_deep() -> None:
+    world = World()
+    world.worker("w1")
+    known = world.deploy("m")
+    (key,) = known.replicas
+    world.ready()
+    world.say("w1", key, ReplicaState.ASLEEP, level=2)
+    (shown,) = described(world, known)["instances"]
+    assert (shown["state"], shown["level"]) == ("asleep", 2)
 
 
 def test_a_replica_is_pending_until_its_worker_has_said_something_of_it() -> None:

@@ -90,8 +90,8 @@ def _given_once(env: dict[str, str], secret_env: dict[str, str]) -> Iterator[Mis
         yield Mistake(f"{name} is given twice: in env and in secret_env", f"env.{name}")
 
 
-def _minimum_below_maximum(least: int | None, most: int) -> Iterator[Mistake]:
-    if least is not None and least > most:
+def _minimum_below_maximum(backend: str, least: int | None, most: int) -> Iterator[Mistake]:
+    if backend != "external" and least is not None and least > most:
         yield Mistake(
             f"min_instances ({least}) is more than max_instances ({most})",
             "auto_scaling_config.min_instances",
@@ -143,7 +143,7 @@ _RULES: tuple[tuple[tuple[str, ...], Rule], ...] = (
     (("backend", "secret_env"), _no_variables("secret_env")),
     (("env", "secret_env"), _given_once),
     *((("backend", key), _not_scaled(key, default)) for key, default in SCALED.items()),
-    (("min_instances", "max_instances"), _minimum_below_maximum),
+    (("backend", "min_instances", "max_instances"), _minimum_below_maximum),
     (("min_instances", "max_instances", "schedules"), _schedules_in_bounds),
     (("model", "backend", "aliases"), _other_names),
 )
