@@ -1,0 +1,75 @@
+"""Two models share a GPU that has room for one: real processes, on a GPU that is played."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sllm_actors.testing.fake_engine import PROGRAM
+
+from .cluster import Cluster, eventually
+from .commands import sllm
+
+pytestmark = [pytest.mark.allow_blocking, pytest.mark.timeout(180)]
+
+ROOT = Path(__file__).parents[2]
+PLAYED = ROOT / "tests" / "bench" / "played_gpu"
+ENGINE = ROOT / "bench" / "gpu" / "engine.py"
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    """A cluster with a GPU, and two deployments of which nothing runs."""
+    held = tmp_path / "held"
+    held.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PLAYED_GPU", str(held))
+        patch.setenv("PYTHONPATH", f"{PLAYED}:{ROOT}")
+        running = Cluster(tmp_path / "sllm", "--allow-command")
+    try:
+        for model in ("first", "second"):
+            command = [sys.executable, str(ENGINE), "--fake-engine", str(PROGRAM), "--socket", "$SOCKET"]
+            command += ["--model", "$NAME", "--weights", "4096", "--cache", "2048"]
+            document: dict[str, Any] = {"model": model, "backend": "command", "num_gpus": 1}
+            document["backend_config"] = {"command": command, "enable_sleep_mode": True}
+            document["auto_scaling_config"] = {"min_instances": 0}
+            answer = running.http.post("/deployments", json=document)
+            assert answer.status_code == 200, answer.text
+        yield running
+    finally:
+        running.close()
+
+
+def instance(cluster: Cluster, model: str) -> dict[str, Any]:
+    described = cluster.describe(f"{model}:command")
+    assert described is not None
+    (only,) = described["instances"]
+    found: dict[str, Any] = only
+    return found
+
+
+def test_two_models_take_turns_on_a_gpu_by_sleeping(cluster: Cluster) -> None:
+    assert cluster.ask("hello", model="first").startswith("hello")
+    before = instance(cluster, "first")
+    assert cluster.ask("hello", model="second").startswith("hello")
+    eventually(lambda: instance(cluster, "first")["state"] == "asleep", within=10, what="the first sleeps")
+    assert instance(cluster, "second")["state"] == "ready"
+
+    assert cluster.ask("again", model="first").startswith("again")
+    after = instance(cluster, "first")
+    assert (after["id"], after["pid"]) == (before["id"], before["pid"]), "it woke, and was not started anew"
+    assert instance(cluster, "second")["state"] == "asleep"
+
+    told = sllm(cluster, "events", "--json").stdout.splitlines()
+    events = [json.loads(line) for line in told if line.startswith("{")]
+    evicted = [each["sentence"] for each in events if each["kind"] == "replica.evicted"]
+    assert [sentence.partition("@")[0] for sentence in evicted] == ["first:command", "second:command"]
+    assert all(sentence.endswith("it sleeps at level 1") for sentence in evicted)
+    assert [each["subject"] for each in events if each["kind"] == "replica.woken"] == ["first:command"]
+    status = sllm(cluster, "status", "second").stdout
+    assert "asleep" in status
