@@ -151,6 +151,7 @@ TESTS = {
         "picture/test_races",
         "picture/test_recovery",
         "picture/test_rollout",
+        "picture/test_learned",
         "picture/test_ledger",
         "picture/test_room",
         "picture/test_tally",
