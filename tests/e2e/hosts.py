@@ -93,11 +93,11 @@ class Hosts:
         body = {"model": DEMO, "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 8, **more}
         return self.http.post("/v1/chat/completions", json=body)
 
-    def instance(self) -> dict[str, Any] | None:
-        """Return the ready instance of the demo model, or None."""
+    def instance(self, *, but: str = "") -> dict[str, Any] | None:
+        """Return the ready instance of the demo model on another node than ``but``, or None."""
         response = self.http.get(f"/deployments/{DEMO_ID}")
         instances = response.json()["instances"] if response.status_code == 200 else []
-        return next((i for i in instances if i["state"] == "ready"), None)
+        return next((i for i in instances if i["state"] == "ready" and i["node"] != but), None)
 
 
 @contextmanager

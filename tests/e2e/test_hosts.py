@@ -73,13 +73,14 @@ def test_a_model_moves_when_its_machine_vanishes_and_one_engine_is_left_when_it_
         began = time.monotonic()
         assert hosts.chat().status_code == 200
         assert time.monotonic() - began < 20
-        moved = eventually(hosts.instance, what="it is ready elsewhere")
-        assert moved["node"] != before["node"]
+        moved = eventually(lambda: hosts.instance(but=before["node"]), what="it is ready elsewhere")
     finally:
         ip("-n", name, "link", "set", "eth0", "up")
     # The machine is back, with its engine still running: what took its place stays, the old one is stopped.
     eventually(lambda: group_is_gone(before["pid"]), what="the engine that was cut off is stopped")
-    left = eventually(hosts.instance, what="it is ready")
+    eventually(lambda: not hosts.instance(but=moved["node"]), what="only the one in its place is left")
+    left = hosts.instance()
+    assert left is not None
     assert left["pid"] == moved["pid"]
     assert hosts.chat().status_code == 200
 
@@ -93,8 +94,7 @@ def test_a_worker_that_stops_cleanly_hands_its_model_over(hosts: Hosts) -> None:
     assert worker.left() == []
     worker.kill_all()
     assert hosts.chat().status_code == 200
-    after = eventually(hosts.instance, what="it is ready elsewhere")
-    assert after["node"] != before["node"]
+    eventually(lambda: hosts.instance(but=before["node"]), what="it is ready elsewhere")
     hosts.start_worker(number)
 
 
