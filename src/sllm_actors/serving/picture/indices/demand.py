@@ -148,20 +148,18 @@ class DemandTable:
 
     def of(self, deployment: str) -> TotalDemand:
         """Return what is wanted of one deployment."""
-        demands = [
-            demand
-            for gateway, demand in self._deployments.get(deployment, {}).items()
-            if not self._gateways[gateway].silent
-        ]
-        wishes = (each.keep_alive for each in reversed(demands))
-        return TotalDemand(
-            held=sum(each.held for each in demands),
-            in_flight=sum(each.in_flight for each in demands),
-            gateways=sum(1 for each in demands if each.held or each.in_flight),
-            reached=max((each.ready for each in demands), default=0),
-            uses=sum(each.uses for each in demands),
-            keep_alive=next((wish for wish in wishes if wish is not None), None),
-        )
+        held = in_flight = gateways = reached = uses = 0
+        wish: float | None = None
+        for gateway, demand in self._deployments.get(deployment, {}).items():
+            if self._gateways[gateway].silent:
+                continue
+            held += demand.held
+            in_flight += demand.in_flight
+            gateways += demand.held > 0 or demand.in_flight > 0
+            reached = max(reached, demand.ready)
+            uses += demand.uses
+            wish = wish if demand.keep_alive is None else demand.keep_alive
+        return TotalDemand(held, in_flight, gateways, reached, uses, wish)
 
     @staticmethod
     def _drop(table: dict[str, dict[str, Demand]] | dict[str, dict[str, float]], name: str, of: str) -> None:

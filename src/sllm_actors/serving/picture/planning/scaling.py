@@ -44,7 +44,8 @@ def look(deployment: Deployment, demand: TotalDemand, now: float, wall: float) -
         late if scaler.load.value else None,
         None if until is None else now + until - wall + SLACK,
     ]
-    return evolve(decision, due=min((each for each in times if each is not None), default=None))
+    due = min((each for each in times if each is not None), default=None)
+    return decision if due == decision.due else evolve(decision, due=due)
 
 
 def scale(deployment: Deployment, demand: TotalDemand, effects: Effects, now: float, wall: float) -> None:
