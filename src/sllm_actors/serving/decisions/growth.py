@@ -14,6 +14,10 @@ from attrs import define
 WORTH: Final = 1.0
 """What waits may take so many times a start until it begins, before another replica is started for it."""
 
+WORTH_TAKEN: Final = 3.0
+"""The same where another deployment loses an idle replica for it: that one has to start again for its next
+request, and perhaps takes room from a third one."""
+
 REMEMBERED: Final = 64.0
 """After so many requests the older ones count half."""
 
@@ -49,7 +53,9 @@ class ServiceTime:
         return self._sum / self._ended if self._ended else None
 
 
-def worth_starting(requests: int, replicas: int, target: int, seconds: float | None, start: float) -> int:
+def worth_starting(
+    requests: int, replicas: int, target: int, seconds: float | None, start: float, worth: float = WORTH
+) -> int:
     """Return how many replicas there should be for some requests: no fewer than there are, nor than one.
 
     Args:
@@ -58,9 +64,10 @@ def worth_starting(requests: int, replicas: int, target: int, seconds: float | N
         target: How many requests at a time one replica should have.
         seconds: How long a request takes; None if that is not known: then all that fit it are worth it.
         start: How long a start takes; 0 if that is not known: in the same way.
+        worth: How many times a start the last request may wait.
     """
     most = requests / target
     if seconds is not None and start > 0:
         # With n replicas the last request begins after (requests - n * target) * seconds / (n * target).
-        most *= seconds / (seconds + WORTH * start)
+        most *= seconds / (seconds + worth * start)
     return max(1, replicas, ceil(most - _SLACK))

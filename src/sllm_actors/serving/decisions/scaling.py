@@ -4,6 +4,8 @@
 - Up: at once by as many as are worth their start: without them what waits would wait for longer (``growth``).
   And by as many as the mean load of the last 60 s needs. Both only once the load is more than ``BAND`` above
   what there is, and never to more than the requests of now fill, at ``target`` each.
+- Others lose idle replicas only for those that are worth more (``pressing``): where room is short, a burst of
+  one deployment makes no cold starts for all others.
 - Also up, by one at a time, while the engines that serve are too full for what they have (``saturation``),
   however few their requests are; and not to fewer than would be too full.
 - Down: after fewer have been enough for ``scale_down_delay``, to the most that were needed meanwhile, but at
@@ -21,7 +23,7 @@ from typing import Final
 
 from attrs import define, field, frozen
 
-from .growth import ServiceTime, worth_starting
+from .growth import WORTH_TAKEN, ServiceTime, worth_starting
 from .load import SPAN, Load
 from .pauses import Pauses, Stay
 from .saturation import Gauges, enough, why
@@ -180,7 +182,7 @@ def decide(scaler: Scaler, wanted: int, counts: Counts, policy: ScalingPolicy, n
         want = 1 if simple else _want(scaler, mean, wanted, policy)
         full = 0 if simple else enough(counts.gauges)
         want = max(want, full)
-        want += counts.stuck if counts.serving else min(counts.stuck, 1)
+        want += _beside(counts)
     needed = min(max(want, least), most)
     if wanted < least:
         return Decision(needed, needed, f"at least {least} should run", now + LOOK_UP)
@@ -205,6 +207,24 @@ def decide(scaler: Scaler, wanted: int, counts: Counts, policy: ScalingPolicy, n
         if fewer < wanted:
             return Decision(fewer, needed, reason, now + LOOK_DOWN)
     return Decision(wanted, needed, "", min(due, default=None))
+
+
+def pressing(scaler: Scaler, counts: Counts, policy: ScalingPolicy) -> int:
+    """Return for how many replicas others have to make room: of those that are needed, perhaps not all.
+
+    For the arguments see ``decide``.
+    """
+    requests, count = scaler.load.value, 0
+    if requests:
+        there, seconds = counts.serving + counts.starting, scaler.service.seconds
+        count = worth_starting(requests, there, policy.target, seconds, policy.starts_in, WORTH_TAKEN)
+        count = max(count, enough(counts.gauges)) + _beside(counts)
+    return max(count, policy.least)
+
+
+def _beside(counts: Counts) -> int:
+    """Return how many replicas are wanted besides, since others hold things up."""
+    return counts.stuck if counts.serving else min(counts.stuck, 1)
 
 
 def _idle(

@@ -105,6 +105,7 @@ class Deployment:
         replicas: Its replicas, by key, with those that are ending.
         gateways: How many gateways share its replicas.
         held: How many requests wait for a replica.
+        pressing: For so many replicas others have to make room.
         wait: Set while a replica has no place.
         starts_in: See ``ServedModel``.
         wakes_in: See ``ServedModel``.
@@ -147,6 +148,7 @@ class Deployment:
     replicas: dict[ReplicaKey, KnownReplica] = field(factory=dict)
     gateways: int = 1
     held: int = 0
+    pressing: int = 0
     wait: PlacementWait | None = None
     starts_in: float = 0.0
     wakes_in: float = 0.0

@@ -280,10 +280,10 @@ class Picture:
                 continue
             demand = self.demand.of(name)
             begun = self.planner.evictor.candidates.used(deployment.uid, demand, now)
-            waits = begun and deployment.wait is not None
-            decision = look(deployment, demand, now, self.wall(now))
+            before, decision = deployment.pressing, look(deployment, demand, now, self.wall(now))
             if (learned := keep_learned(deployment, now, self.wall(now))) is not None:
                 self.planner.effects.writes.append(learned)
+            waits = deployment.wait is not None and (begun or deployment.pressing > before)
             waits = waits or bool(unreached(deployment, demand, self.fleet))
             wakes = deployment.held > 0 and deployment.has_sleepers
             shared = self.demand.sharing(name)

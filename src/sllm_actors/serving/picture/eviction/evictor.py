@@ -152,6 +152,7 @@ class Evictor:
     def may_take(self, deployment: Deployment) -> bool:
         """Return whether others may go for a deployment: for requests, its minimum, or a person's wish.
 
+        For a further replica they go only if it is worth more than one start: see ``decisions.scaling``.
         While the head doubts what it knows of the workers, nobody goes.
         """
         if self._fleet.doubts_itself:
@@ -161,7 +162,7 @@ class Evictor:
             return True
         wanted = self._demand.of(deployment.id)
         asked = deployment.asked_for or wanted.held or wanted.in_flight
-        return bool(asked) and running < deployment.needed
+        return bool(asked) and running < min(deployment.needed, deployment.pressing)
 
     def room_of_idle(
         self, deployment: Deployment, revision: Revision, now: float, wakes: KnownReplica | None = None

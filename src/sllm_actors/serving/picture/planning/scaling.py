@@ -6,7 +6,7 @@ from attrs import evolve
 
 from sllm_actors.serving.decisions.pauses import Pauses
 from sllm_actors.serving.decisions.saturation import Gauges
-from sllm_actors.serving.decisions.scaling import Counts, Decision, ScalingPolicy, decide
+from sllm_actors.serving.decisions.scaling import Counts, Decision, ScalingPolicy, decide, pressing
 from sllm_actors.serving.picture.deployment import Deployment, least_of
 from sllm_actors.serving.picture.effects import Effects
 from sllm_actors.serving.picture.indices.demand import TotalDemand
@@ -17,7 +17,7 @@ SLACK = 0.01
 
 
 def look(deployment: Deployment, demand: TotalDemand, now: float, wall: float) -> Decision:
-    """Return how many replicas there should be. Only what is remembered of the load changes.
+    """Return how many replicas there should be. What is remembered of the load changes, and ``pressing``.
 
     Args:
         deployment: One that is not being deleted.
@@ -32,6 +32,7 @@ def look(deployment: Deployment, demand: TotalDemand, now: float, wall: float) -
     if policy.learns and scaler.pauses is None:
         scaler.pauses = Pauses()
     counts, late = _counts(deployment, now)
+    deployment.pressing = pressing(scaler, counts, policy)
     if deployment.unloading:
         return Decision(0, 0)
     decision = decide(scaler, deployment.wanted, counts, policy, now)
