@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sllm_actors.serving.decisions.pauses import Pauses
-from sllm_actors.serving.decisions.scaling import Counts, Decision, Scaler, ScalingPolicy, decide
+from sllm_actors.serving.decisions.saturation import Gauges
+from sllm_actors.serving.decisions.scaling import Counts, Decision, Scaler, ScalingPolicy, decide, pressing
 
 MANY = ScalingPolicy(target=8, least=0, most=10, scale_down_delay=300.0, keep_alive=60.0)
 
@@ -101,6 +102,37 @@ def test_a_burst_is_answered_at_once_and_others_may_have_what_it_leaves_behind()
     assert played.has(24).wanted == 3
     assert played.has(1) == Decision(3, 1, "", 300.0)
     assert played.has(17).needed == 3
+
+
+def timed(requests: int, seconds: float = 1.0) -> Scaler:
+    """What is remembered of a deployment whose requests take so long, and which has some now."""
+    scaler = Scaler()
+    scaler.service.take(1, 1, 0.0)
+    scaler.service.take(0, 1, seconds)
+    scaler.take(requests, 1, None, seconds)
+    return scaler
+
+
+def test_others_lose_nothing_for_a_burst_that_would_soon_be_over() -> None:
+    policy = evolve(MANY, starts_in=10.0)
+    one = Counts(serving=1)
+    # The last of 200 waits for 24 s: longer than a start takes, but not than three.
+    assert decide(timed(200), 1, one, policy, 1.0).needed == 3
+    assert pressing(timed(200), one, policy) == 1
+    assert pressing(timed(300), one, policy) == 2
+    assert pressing(timed(200), Counts(), policy) == 1, "the first one is always worth it"
+    assert pressing(timed(0), Counts(), policy) == 0
+    assert pressing(timed(0), one, evolve(policy, least=2)) == 2
+
+
+def test_others_make_room_beside_what_is_stuck_or_full_and_while_nothing_is_measured() -> None:
+    policy = evolve(MANY, starts_in=10.0)
+    assert pressing(timed(1), Counts(stuck=3), policy) == 2
+    assert pressing(timed(1), Counts(serving=1, stuck=3), policy) == 4
+    assert pressing(timed(1), Counts(serving=1, gauges=(Gauges(kv=100),)), policy) == 2
+    unknown = Scaler()
+    unknown.take(24, 1, None, 0.0)
+    assert pressing(unknown, Counts(serving=1), policy) == 3
 
 
 def test_a_burst_that_is_over_before_a_start_starts_nothing_but_a_load_that_lasts_does() -> None:
@@ -203,6 +235,9 @@ def test_in_any_history_bounds_hold_and_requests_have_a_replica(
         assert policy.least <= decision.wanted <= max(policy.most, policy.least)
         assert decision.needed <= decision.wanted
         assert decision.wanted >= 1 or not requests
+        count = pressing(played.scaler, Counts(played.wanted - stuck, 0, stuck), policy)
+        assert policy.least <= count
+        assert count >= 1 or not requests
         if not stuck:
             assert evolve(played.decide(), reason="", due=None) == evolve(decision, reason="", due=None)
         played.passes(pause)

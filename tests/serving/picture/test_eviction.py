@@ -154,6 +154,23 @@ def test_growth_takes_only_what_is_idle() -> None:
     assert runs(world) == ["m", "m"]
 
 
+def test_a_burst_that_would_soon_be_over_makes_nobody_start_again_later() -> None:
+    world = World()
+    idle, growing = shared(world, "n", "m", gpus=2, **scaled(max_instances=2))
+    use(world, idle)
+    world.want(growing.id, held=1)
+    (key,) = (each for each in world.machines["a"].running if each.deployment == growing.id)
+    world.say("a", key, ReplicaState.READY, failures=0, starts=1, started_in=20.0)
+    world.want(growing.id, in_flight=1, uses=1)
+    world.wait(1.0)
+    world.want(growing.id, uses=1)  # a request takes a second, a start 20
+    world.want(growing.id, held=49, in_flight=1, uses=2, reached=1)
+    assert growing.needed == 2, "it would have what is free"
+    assert runs(world) == ["m", "n"], "the last of 50 begins in 49 s"
+    world.want(growing.id, held=79, in_flight=1, uses=2, reached=1)
+    assert runs(world) == ["m", "m"], "the last of 80 would begin after more than three starts"
+
+
 def test_a_worker_without_the_label_gives_no_room() -> None:
     world = World()
     idle, asked = shared(world, "m", "n", node_selector={"kind": "large"})
