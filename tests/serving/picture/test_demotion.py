@@ -245,6 +245,78 @@ def test_an_engine_that_started_anew_instead_of_sleeping_is_told_once_more() -> 
     assert box.machine.running[m].state is ReplicaState.ASLEEP
 
 
+def waits_to_wake(*names: str) -> Box:
+    """Return a box of which the first model sleeps, and the second one answers a long request meanwhile."""
+    box = Box(*names)
+    box.ask("m")
+    box.world.want("n:command", held=1)
+    box.ready()
+    box.world.want("n:command", in_flight=1, uses=1)
+    box.world.want("m:command", held=1)
+    assert (box.states["m"], box.states["n"]) == ("asleep", "ready")
+    return box
+
+
+def test_one_that_waits_to_wake_does_so_when_its_gpu_is_free_by_itself() -> None:
+    box = waits_to_wake("m", "n")
+    box.world.delete(box.known["n"])
+    assert box.states == {"m": "ready"}
+
+
+def test_those_that_wait_to_wake_and_to_start_take_turns() -> None:
+    box = waits_to_wake("m", "n", "o")
+    box.world.want("o:command", held=1)
+    for _ in range(20):
+        box.world.wait(3)
+        box.ready()
+    told = [each for each in box.world.journal if each.kind in ("replica.woken", "replica.placed")]
+    assert [(each.kind, each.subject) for each in told[2:4]] == [
+        ("replica.woken", "m:command"),
+        ("replica.placed", "o:command"),
+    ]
+    assert box.world.audit() == []
+
+
+def test_nobody_sleeps_for_another_while_the_head_doubts_what_it_knows_of_its_workers() -> None:
+    box = Box("m", "n")
+    box.ask("m")
+    box.ask("n")
+    for name in ("b", "c"):
+        box.world.worker(name, gpus=0)
+        box.world.unlink(name)
+    box.world.want("m:command", held=1)
+    assert box.states == {"m": "asleep", "n": "ready"}
+    box.world.link("b")
+    box.world.wait(31)
+    assert box.states == {"m": "ready", "n": "asleep"}
+
+
+def test_room_is_looked_for_again_when_what_was_to_fall_asleep_is_busy() -> None:
+    box = Box("m", "n")
+    box.ask("m")
+    box.ask("n")
+    (n,) = box.known["n"].replicas
+    box.machine.drowsy = True
+    box.world.want("m:command", held=1)
+    box.machine.busy.add(n)
+    box.world.say("a", n, ReplicaState.READY, level=None, progress="", declined=1)
+    assert box.states == {"m": "asleep", "n": "ready"}
+    box.machine.busy.clear()
+    box.machine.drowsy = False
+    box.world.wait(10)
+    assert box.states == {"m": "ready", "n": "asleep"}
+
+
+def test_what_is_still_starting_is_stopped() -> None:
+    box = Box("m", "n")
+    box.world.want("m:command", held=1)
+    (key,) = box.known["m"].replicas
+    box.world.say("a", key, ReplicaState.STARTING, devices=("a-0",), gpu_reserved=80 * GIB)
+    box.world.want("m:command")
+    box.world.want("n:command", held=1)
+    assert box.states == {"n": "starting"}
+
+
 class Sleepers(Clients):
     """The clients of engines that can sleep, on GPUs: falling asleep and waking take some time, too."""
 

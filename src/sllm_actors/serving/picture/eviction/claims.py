@@ -59,8 +59,6 @@ class Claims:
             return True
         if node.rejects((claim.uid, claim.replica.key.revision), now):
             return True
-        if claim.wakes is not None and node.replicas.get(claim.wakes.key) is not claim.wakes:
-            return True
         return not all(each.is_ordered for each in claim.going)
 
     def is_spent(self, claim: Claim) -> bool:

@@ -204,6 +204,11 @@ class Evictor:
         when, room = first
         return (when, None) if when > now else (now, room)
 
+    def may_soon_be_idle(self, node: str, now: float) -> bool:
+        """Return whether something on a worker has declined to make way just now, since it was busy."""
+        idle = self.candidates.idle
+        return any(idle.at(each.key).busy_until > now for each in idle.on(node))
+
     def before(self, deployment: Deployment, room: Room, now: float) -> str | None:
         """Return the uid of the deployment that comes first of those that may have room before another one.
 

@@ -96,16 +96,16 @@ class RoomMaker:
     ) -> bool:
         """Return whether room for a new replica is nearer than for one that sleeps: that one need not wait.
 
-        Where it sleeps, nothing idle can make way for it, and requests cannot take turns; or elsewhere
-        something idle can.
+        That is so if something idle can make way elsewhere, or nothing in use can where it sleeps. Nothing
+        idle can there now, and no room is kept for it.
         """
         evictor = self._evictor
-        if evictor.claims.get(deployment.uid) is not None or not evictor.may_take(deployment):
-            return False
-        if evictor.room_of_idle(deployment, revision, now, replica) is not None:
+        if not evictor.may_take(deployment):
             return False
         if evictor.room_of_idle(deployment, revision, now) is not None:
             return True
+        if evictor.may_soon_be_idle(replica.node, now):
+            return False
         evictor.contend(deployment, replica)
         return evictor.turn_at(deployment, now) is None
 

@@ -148,6 +148,8 @@ class Planner:
         self, deployment: Deployment, revision: Revision, replica: KnownReplica, now: float
     ) -> bool:
         """Return whether another replica is started instead of one that has no room to wake."""
+        if self.evictor.claims.get(deployment.uid) is not None:
+            return False  # its room is being made
         if self.evictor.room_of_idle(deployment, revision, now, replica) is not None:
             return False
         if self._place(deployment, revision, now, _by_worker(deployment)) is not None:

@@ -75,13 +75,10 @@ def memory_is_short(fleet: Fleet, replica: KnownReplica, deployment: Deployment)
     What the weights take is known only where the worker has the model on its disk.
     """
     node = fleet.nodes[replica.node]
-    if node.inventory is None:
-        return False
     source = deployment.revisions[replica.key.revision].spec.source_of(0)
     weights = fleet.models.sizes(source).get(node.id, 0)
-    budget = node.free.memory
-    left = node.inventory.memory_free if budget is None else min(budget, node.inventory.memory_free)
-    return weights > left
+    free, budget = node.inventory.memory_free if node.inventory else 0, node.free.memory
+    return weights > (free if budget is None else min(budget, free))
 
 
 def sleeper(replica: KnownReplica, deployment: Deployment, *, memory_is_short: bool = False) -> Sleeper:
