@@ -266,6 +266,8 @@ def test_one_that_waits_to_wake_does_so_when_its_gpu_is_free_by_itself() -> None
 def test_those_that_wait_to_wake_and_to_start_take_turns() -> None:
     box = waits_to_wake("m", "n", "o")
     box.world.want("o:command", held=1)
+    box.world.now += 15.0
+    box.world.want("o:command", held=2)  # it is looked at before the other one
     for _ in range(20):
         box.world.wait(3)
         box.ready()
@@ -284,11 +286,13 @@ def test_nobody_sleeps_for_another_while_the_head_doubts_what_it_knows_of_its_wo
     for name in ("b", "c"):
         box.world.worker(name, gpus=0)
         box.world.unlink(name)
-    box.world.want("m:command", held=1)
-    assert box.states == {"m": "asleep", "n": "ready"}
+    for requests in (0, 1):
+        box.world.want("n:command", in_flight=requests, uses=2 * requests)
+        box.world.want("m:command", held=1)
+        assert box.states == {"m": "asleep", "n": "ready"}
     box.world.link("b")
     box.world.wait(31)
-    assert box.states == {"m": "ready", "n": "asleep"}
+    assert box.states == {"m": "ready"}
 
 
 def test_room_is_looked_for_again_when_what_was_to_fall_asleep_is_busy() -> None:
@@ -315,6 +319,42 @@ def test_what_is_still_starting_is_stopped() -> None:
     box.world.want("m:command")
     box.world.want("n:command", held=1)
     assert box.states == {"n": "starting"}
+
+
+def test_an_idle_replica_of_another_worker_goes_if_nothing_can_where_one_sleeps() -> None:
+    box = waits_to_wake("m", "n", "o")
+    box.world.worker("b", gpus=1)
+    box.world.wait(1)
+    assert box.world.states("b") == [(1, "starting")]
+    other = Box("m")
+    other.ask("m")
+    pinned = other.deploy("p", pinned=True)
+    other.world.want(pinned.id, held=1)
+    other.ready()
+    other.world.want(pinned.id)
+    other.world.worker("b", gpus=1)
+    idle = other.world.deploy("i", **scaled())
+    other.world.want(idle.id, held=1)
+    (key,) = idle.replicas
+    other.world.say("b", key, ReplicaState.READY)
+    other.world.want(idle.id)
+    other.world.want("m:command", held=1)
+    assert other.states == {"p": "ready"}
+    assert [key.deployment for key in other.world.machines["b"].running] == ["m:command"]
+
+
+def test_an_engine_without_gpus_wakes_at_once() -> None:
+    box = Box()
+    known = box.deploy("cpu", num_gpus=0, auto_scaling_config={"min_instances": 0, "keep_alive": 1})
+    box.known["cpu"] = known
+    box.world.want(known.id, held=1)
+    (key,) = known.replicas
+    box.world.say("a", key, ReplicaState.READY, can_sleep=True)
+    box.world.want(known.id)
+    box.world.wait(2)
+    assert box.states == {"cpu": "asleep"}
+    box.world.want(known.id, held=1)
+    assert box.states == {"cpu": "ready"}
 
 
 class Sleepers(Clients):
