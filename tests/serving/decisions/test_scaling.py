@@ -118,21 +118,28 @@ def test_others_lose_nothing_for_a_burst_that_would_soon_be_over() -> None:
     one = Counts(serving=1)
     # The last of 200 waits for 24 s: longer than a start takes, but not than three.
     assert decide(timed(200), 1, one, policy, 1.0).needed == 3
-    assert pressing(timed(200), one, policy) == 1
-    assert pressing(timed(300), one, policy) == 2
-    assert pressing(timed(200), Counts(), policy) == 1, "the first one is always worth it"
-    assert pressing(timed(0), Counts(), policy) == 0
-    assert pressing(timed(0), one, evolve(policy, least=2)) == 2
+    assert pressing(timed(200), one, policy, 1.0) == 1
+    assert pressing(timed(300), one, policy, 1.0) == 2
+    assert pressing(timed(200), Counts(), policy, 1.0) == 1, "the first one is always worth it"
+    assert pressing(timed(0), Counts(), policy, 1.0) == 0
+    assert pressing(timed(0), one, evolve(policy, least=2), 1.0) == 2
+
+
+def test_others_make_room_for_a_load_that_lasts() -> None:
+    policy, one, scaler = evolve(MANY, starts_in=60.0), Counts(serving=1), timed(24)
+    assert [pressing(scaler, one, policy, at) for at in (1.0, 10.0, 61.0)] == [1, 1, 3]
+    scaler.take(9, 1, None, 61.0)
+    assert pressing(scaler, one, policy, 61.0) == 2, "no more than the requests of now fill"
 
 
 def test_others_make_room_beside_what_is_stuck_or_full_and_while_nothing_is_measured() -> None:
     policy = evolve(MANY, starts_in=10.0)
-    assert pressing(timed(1), Counts(stuck=3), policy) == 2
-    assert pressing(timed(1), Counts(serving=1, stuck=3), policy) == 4
-    assert pressing(timed(1), Counts(serving=1, gauges=(Gauges(kv=100),)), policy) == 2
+    assert pressing(timed(1), Counts(stuck=3), policy, 1.0) == 2
+    assert pressing(timed(1), Counts(serving=1, stuck=3), policy, 1.0) == 4
+    assert pressing(timed(1), Counts(serving=1, gauges=(Gauges(kv=100),)), policy, 1.0) == 2
     unknown = Scaler()
     unknown.take(24, 1, None, 0.0)
-    assert pressing(unknown, Counts(serving=1), policy) == 3
+    assert pressing(unknown, Counts(serving=1), policy, 1.0) == 3
 
 
 def test_a_burst_that_is_over_before_a_start_starts_nothing_but_a_load_that_lasts_does() -> None:
@@ -235,7 +242,7 @@ def test_in_any_history_bounds_hold_and_requests_have_a_replica(
         assert policy.least <= decision.wanted <= max(policy.most, policy.least)
         assert decision.needed <= decision.wanted
         assert decision.wanted >= 1 or not requests
-        count = pressing(played.scaler, Counts(played.wanted - stuck, 0, stuck), policy)
+        count = pressing(played.scaler, Counts(played.wanted - stuck, 0, stuck), policy, played.now)
         assert policy.least <= count
         assert count >= 1 or not requests
         if not stuck:

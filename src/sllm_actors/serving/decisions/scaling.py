@@ -4,8 +4,8 @@
 - Up: at once by as many as are worth their start: without them what waits would wait for longer (``growth``).
   And by as many as the mean load of the last 60 s needs. Both only once the load is more than ``BAND`` above
   what there is, and never to more than the requests of now fill, at ``target`` each.
-- Others lose idle replicas only for those that are worth more (``pressing``): where room is short, a burst of
-  one deployment makes no cold starts for all others.
+- Others lose idle replicas only for what that mean needs, and for what is worth more (``pressing``): where
+  room is short, a burst of one deployment makes no cold starts for all others.
 - Also up, by one at a time, while the engines that serve are too full for what they have (``saturation``),
   however few their requests are; and not to fewer than would be too full.
 - Down: after fewer have been enough for ``scale_down_delay``, to the most that were needed meanwhile, but at
@@ -209,7 +209,7 @@ def decide(scaler: Scaler, wanted: int, counts: Counts, policy: ScalingPolicy, n
     return Decision(wanted, needed, "", min(due, default=None))
 
 
-def pressing(scaler: Scaler, counts: Counts, policy: ScalingPolicy) -> int:
+def pressing(scaler: Scaler, counts: Counts, policy: ScalingPolicy, now: float) -> int:
     """Return for how many replicas others have to make room: of those that are needed, perhaps not all.
 
     For the arguments see ``decide``.
@@ -218,6 +218,9 @@ def pressing(scaler: Scaler, counts: Counts, policy: ScalingPolicy) -> int:
     if requests:
         there, seconds = counts.serving + counts.starting, scaler.service.seconds
         count = worth_starting(requests, there, policy.target, seconds, policy.starts_in, WORTH_TAKEN)
+        mean = scaler.load.mean(SPAN, now)
+        if mean > (1 + BAND) * policy.target * there:
+            count = max(count, ceil(min(mean, requests) / policy.target - _SLACK))
         count = max(count, enough(counts.gauges)) + _beside(counts)
     return max(count, policy.least)
 

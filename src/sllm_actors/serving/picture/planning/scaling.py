@@ -32,7 +32,7 @@ def look(deployment: Deployment, demand: TotalDemand, now: float, wall: float) -
     if policy.learns and scaler.pauses is None:
         scaler.pauses = Pauses()
     counts, late = _counts(deployment, now)
-    deployment.pressing = pressing(scaler, counts, policy)
+    deployment.pressing = pressing(scaler, counts, policy, now)
     if deployment.unloading:
         return Decision(0, 0)
     decision = decide(scaler, deployment.wanted, counts, policy, now)
