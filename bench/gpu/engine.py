@@ -39,7 +39,7 @@ class Memory(Protocol):
         """Return a tensor of the machine's memory as one on the GPU."""
 
     def on_machine(self, tensor: Any) -> Any:
-        """Return a tensor of the GPU as one in the machine's memory."""
+        """Return a tensor of the GPU as one in the machine's memory, pinned there as vLLM does."""
 
     def let_go(self) -> None:
         """Give the driver back what no tensor has any more."""
@@ -89,7 +89,8 @@ class TorchMemory:
 
     def on_machine(self, tensor: Any) -> Any:
         """See ``Memory``."""
-        return tensor.to("cpu")
+        kept = self._torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+        return kept.copy_(tensor)
 
     def let_go(self) -> None:
         """See ``Memory``."""

@@ -24,6 +24,21 @@ class Tensor:
             held += mib
             hold(CONTEXT + held)
 
+    @property
+    def shape(self) -> int:
+        """How large it is."""
+        return self.size
+
+    @property
+    def dtype(self) -> int:
+        """What its numbers are."""
+        return uint8
+
+    def copy_(self, other: Tensor) -> Tensor:
+        """Take what another tensor of the same size has."""
+        assert other.size == self.size
+        return self
+
     def to(self, device: str) -> Tensor:
         """Return a copy somewhere else."""
         return Tensor(self.size, device)
@@ -33,6 +48,12 @@ def ones(size: int, *, dtype: int, device: str) -> Tensor:
     """Return a tensor."""
     assert dtype == uint8
     return Tensor(size, device)
+
+
+def empty(size: int, *, dtype: int, pin_memory: bool) -> Tensor:
+    """Return a tensor in the machine's memory."""
+    assert (dtype, pin_memory) == (uint8, True)
+    return Tensor(size, "cpu")
 
 
 class cuda:
