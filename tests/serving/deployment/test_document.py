@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sllm_actors.serving.deployment.document import read_document, write_document
+from sllm_actors.serving.deployment.document import may_name_zones, read_document, read_zones, write_document
 from sllm_actors.serving.deployment.json_text import check_value
 from sllm_actors.serving.deployment.problem import MAX_MISTAKES, MAX_SENTENCE, DeploymentProblem
 from sllm_actors.serving.deployment.spec import DeploymentSpec, Scaling
@@ -476,3 +476,18 @@ def test_what_was_written_is_read_as_the_same_deployment() -> None:
 def test_what_a_document_in_toml_may_hold_and_json_has_not_is_refused() -> None:
     with pytest.raises(DeploymentProblem, match=r"2026-11-27 is a date, which JSON has not"):
         check_value({"model": "a", "labels": [dt.date(2026, 11, 27)]}, "the document")
+
+
+@pytest.mark.parametrize("name", ["schedules", "sch\\u0065dules"])
+def test_a_text_that_names_time_zones_is_known_before_it_is_read(name: str) -> None:
+    schedules = '[{"cron": "0 8 * * *", "duration": 60, "min_instances": 1, "timezone": "Asia/Tokyo"}]'
+    text = f'{{"model": "m", "auto_scaling_config": {{"{name}": {schedules}}}}}'
+    assert may_name_zones(text)
+    assert not may_name_zones('{"model": "m", "auto_scaling_config": {"min_instances": 1}}')
+
+
+@pytest.mark.parametrize("text", ["{}", '{"model": "m", "backend": "?"}', "no JSON"])
+def test_the_time_zones_of_a_text_are_read_whatever_else_is_wrong_with_it(text: str) -> None:
+    read_zones(text)
+    with pytest.raises(DeploymentProblem):
+        read_document(text)

@@ -99,6 +99,19 @@ def test_with_a_minimum_of_0_nothing_starts_before_the_first_request() -> None:
     assert world.told("deployment.scaled")[1] == "from 1 to 0: no request for 60 s"
 
 
+def test_a_minimum_of_0_that_is_given_later_wants_nothing_either_where_nothing_has_served_yet() -> None:
+    world = World()
+    deployment = world.deploy("m", **scaled(3))
+    assert (deployment.wanted, replicas(world)) == (3, 0)  # there is no worker
+    world.update(deployment, **scaled(0, keep_alive=60))
+    world.wait(61.0)
+    assert deployment.wanted == 0
+    world.worker("a")
+    assert replicas(world) == 0
+    wants(world, held=1)
+    assert (deployment.wanted, replicas(world)) == (1, 1)
+
+
 def test_a_replica_that_is_used_is_not_stopped_for_idleness() -> None:
     world = World()
     world.worker("a")

@@ -64,7 +64,7 @@ MEANINGS: Final[dict[EventKind, str]] = {
     "replica.failed": "It has failed; its worker tries it again.",
     "replica.stays": "It fails again and again, and stays where it is, as no other worker has a place.",
     "replica.moved": "It is to be replaced on another worker.",
-    "replica.evicted": "It has to make room for another deployment.",
+    "replica.evicted": "It has to make room for another deployment: it sleeps, or stops.",
     "replica.slept": "It was told to sleep: it keeps its place, and gives memory back.",
     "replica.woken": "It was told to wake.",
     "replica.kept": "Its worker did not stop it or put it to sleep, as it has requests: it goes on.",

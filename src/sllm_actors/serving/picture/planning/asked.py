@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from sllm_actors.serving.deployment.changes import differing_keys
 from sllm_actors.serving.picture.catalogue import Catalogue
-from sllm_actors.serving.picture.deployment import Deployment, Revision
+from sllm_actors.serving.picture.deployment import Deployment, Revision, begins_idle
 from sllm_actors.serving.picture.effects import Effects
 from sllm_actors.serving.picture.events import (
     DeletionAsked,
@@ -19,6 +19,7 @@ from sllm_actors.serving.picture.events import (
     TierAsked,
     UnloadAsked,
 )
+from sllm_actors.serving.store.records import RevisionRecord
 
 from .planner import Planner
 
@@ -50,18 +51,7 @@ def change(deployment: Deployment, event: Asked, catalogue: Catalogue, planner: 
             deployment.unproven = False
             catalogue.named(deployment)
         case PolicyChanged(_, records, generation):
-            before = deployment.spec
-            least = before.scaling.min_instances
-            for record in records:
-                if record.revision in deployment.revisions:  # else nothing of it was left meanwhile
-                    deployment.revisions[record.revision] = Revision.of(record)
-            planner.orders.repeat(deployment)
-            deployment.generation = generation
-            if changed := differing_keys(before, deployment.spec):
-                sentence = f"settings {generation}: {', '.join(changed)} changed"
-                planner.effects.note(deployment.id, "deployment.changed", sentence)
-            if deployment.spec.scaling.min_instances != least:
-                deployment.scaler.hurried = True
+            change_policy(deployment, records, generation, planner)
             catalogue.named(deployment)
         case DeletionAsked():
             deployment.deleting = True
@@ -86,6 +76,25 @@ def change(deployment: Deployment, event: Asked, catalogue: Catalogue, planner: 
             deployment.used(now)
         case TierAsked(_, int(level)):
             planner.orders.put_to_sleep(deployment, level)
+
+
+def change_policy(
+    deployment: Deployment, records: tuple[RevisionRecord, ...], generation: int, planner: Planner
+) -> None:
+    """Give all revisions another policy."""
+    before = deployment.spec
+    for record in records:
+        if record.revision in deployment.revisions:  # else nothing of it was left meanwhile
+            deployment.revisions[record.revision] = Revision.of(record)
+    planner.orders.repeat(deployment)
+    deployment.generation = generation
+    if changed := differing_keys(before, deployment.spec):
+        sentence = f"settings {generation}: {', '.join(changed)} changed"
+        planner.effects.note(deployment.id, "deployment.changed", sentence)
+    if deployment.spec.scaling.min_instances != before.scaling.min_instances:
+        deployment.scaler.hurried = True
+        if begins_idle(deployment.spec) and not deployment.asked_for:
+            deployment.loaded = True  # it is not to be loaded once, either
 
 
 def load(deployment: Deployment, planner: Planner, now: float) -> None:

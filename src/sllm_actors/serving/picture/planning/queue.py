@@ -34,10 +34,6 @@ class PlanningQueue:
         """Return how many are to be planned."""
         return len(self._dirty)
 
-    def __contains__(self, uid: str) -> bool:
-        """Return whether a deployment is to be planned."""
-        return uid in self._dirty
-
     def mark(self, deployment: Deployment) -> None:
         """Take note that something has happened to a deployment."""
         self.count(deployment)
