@@ -108,7 +108,7 @@ bench: environment ## measure actors and transport here (about 12 minutes with t
 bench-gateway: environment ## measure the gateway beside its peers (about 14 minutes)
 	@$(BIN)/python bench/gateway.py --json bench/results/gateway.json $(BENCH_ARGS)
 
-bench-traces: environment ## play policies for many models on few GPUs on virtual time (about 15 minutes)
+bench-traces: environment ## play policies for many models on few GPUs on virtual time (about 20 minutes)
 	@$(BIN)/python bench/trace_sim.py --json bench/results/trace_sim.json $(BENCH_ARGS)
 
 proofs: environment ## other people's clients and load generators before the gateway (about 4 minutes; NAMES="schemathesis …": these)

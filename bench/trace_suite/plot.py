@@ -39,7 +39,7 @@ def draw(content: dict[str, Any], path: Path) -> None:
                 axes.plot(row.outcome.gpu_seconds, row.outcome.wait_p99_s + 0.1, "k*", markersize=10)
         axes.set_xscale("log")
         axes.set_yscale("log")
-        axes.tick_params(labelsize=6)
+        axes.tick_params(which="both", labelsize=6)
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)
