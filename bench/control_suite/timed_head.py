@@ -85,7 +85,8 @@ class _TimedPicture(Picture):
             case _:
                 return
         for uid in uids:
-            if uid in self.queue:
+            deployment = self.catalogue.by_uid.get(uid)
+            if deployment is not None and not self.queue.is_planned(deployment):
                 self._taken.setdefault(uid, []).append((kind, took // len(uids), cpu // len(uids)))
             else:
                 self._step(kind, took // len(uids), cpu // len(uids))
