@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from copy import copy
 from typing import Final
 
-from attrs import define, field, fields_dict
+from attrs import define, field
 
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.engines.messages import ReplicaReport, ReplicaState
@@ -46,9 +45,18 @@ class Effects:
 
     def take(self) -> Effects:
         """Return what there is, and have nothing from now on."""
-        taken, empty = copy(self), Effects()
-        for name in fields_dict(Effects):
-            setattr(self, name, getattr(empty, name))
+        taken = Effects(
+            self.orders,
+            self.routes,
+            self.addresses,
+            self.writes,
+            self.numbers,
+            self.forgotten,
+            self.documents,
+            self.journal,
+        )
+        self.orders, self.routes, self.addresses, self.writes = {}, {}, {}, []
+        self.numbers, self.forgotten, self.documents, self.journal = {}, [], [], []
         return taken
 
     def note(

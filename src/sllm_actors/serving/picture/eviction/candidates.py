@@ -156,7 +156,9 @@ class Candidates:
         spec = deployment.spec
         if spec.endpoints or (spec.pinned and not deployment.deleting):
             return idle, in_use
-        running = sorted(deployment.running(), key=lambda each: each.distance)
+        running = deployment.running()
+        if len(running) > min(deployment.needed, deployment.least):
+            running.sort(key=lambda each: each.distance)
         for count, replica in enumerate(running, start=1):
             place = (replica.node, replica.key)
             if count > deployment.needed or replica.failures >= CRASH_LOOP:

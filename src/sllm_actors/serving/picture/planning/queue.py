@@ -36,9 +36,10 @@ class PlanningQueue:
 
     def mark(self, deployment: Deployment) -> None:
         """Take note that something has happened to a deployment."""
-        self.count(deployment)
-        if deployment.uid not in self._unsettled:
-            self._dirty[deployment.uid] = None
+        if deployment.uid in self._unsettled:
+            self.count(deployment)
+        else:
+            self._dirty[deployment.uid] = None  # it is counted when it is planned
 
     def add(self, uids: Iterable[str]) -> None:
         """Let deployments be planned again that were planned before."""
@@ -54,7 +55,10 @@ class PlanningQueue:
         uid = self.first
         del self._dirty[uid]
         deployment = self._catalogue.by_uid.get(uid)
-        return None if deployment is None or deployment.id in self.held else deployment
+        if deployment is not None and deployment.id in self.held:
+            self.count(deployment)
+            return None
+        return deployment
 
     def settle(self) -> None:
         """Let those be planned, too, that were in the store at the start."""

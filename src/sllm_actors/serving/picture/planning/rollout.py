@@ -156,6 +156,8 @@ def _without_surplus(
     now: float,
 ) -> list[KnownReplica]:
     """Stop those of ``keep`` that are too many, with ``surplus`` as the reason, and return the others."""
+    if not turns and len(keep) <= wanted and all(each.key.revision == todo.revision for each in keep):
+        return keep
     kept: list[KnownReplica] = []
     others: list[KnownReplica] = []  # of the new revision, while the rollout is paused
     taken: dict[int, int] = {}
@@ -214,6 +216,8 @@ def _stop_leaving(
     workers: Workers,
     now: float,
 ) -> None:
+    if not leave:
+        return
     total = len(keep) + len(leave)
     serving = sum(replica.serves for replica in (*keep, *leave))
     first: list[KnownReplica] = []
