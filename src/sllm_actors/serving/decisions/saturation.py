@@ -55,6 +55,8 @@ def enough(serving: Sequence[Gauges]) -> int:
     """
     if not serving:
         return 0
+    if not any(each.waiting or each.kv for each in serving):  # as nearly always
+        return 1
     calm = [each for each in serving if not each.saturated]
     needed = max(
         ceil(sum(each.kv for each in calm) / (FULL_KV - SPARE_KV)),

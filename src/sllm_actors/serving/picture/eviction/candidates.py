@@ -69,7 +69,7 @@ class Candidates:
 
     def used(self, uid: str, wanted: TotalDemand, now: float) -> bool:
         """Take what clients want of a deployment now; return whether requests have begun to wait."""
-        known = self._known.setdefault(uid, _Known())
+        known = self._of(uid)
         if wanted.uses > known.counted:
             known.uses.add(wanted.uses - known.counted, now)
         known.counted = wanted.uses
@@ -85,7 +85,7 @@ class Candidates:
 
         Return whether one of its replicas has become idle, or come into use: others may try for its room.
         """
-        known = self._known.setdefault(deployment.uid, _Known())
+        known = self._of(deployment.uid)
         self._learn(deployment, known)
         idle, in_use = self._sorted(deployment)
         before, used_before = known.idle, known.in_use
@@ -148,6 +148,12 @@ class Candidates:
         self._dual.evicted(self.idle.worth(replica))
 
     # ---- inside
+
+    def _of(self, uid: str) -> _Known:
+        known = self._known.get(uid)
+        if known is None:
+            known = self._known[uid] = _Known()
+        return known
 
     def _sorted(self, deployment: Deployment) -> tuple[dict[Place, KnownReplica], dict[Place, KnownReplica]]:
         """Return the replicas of a deployment that are idle, and those that are in use."""
