@@ -111,6 +111,7 @@ TESTS = {
         "differences/test_messages",
         "differences/test_publisher",
         "deployment/test_document",
+        "deployment/test_kept_document",
         "deployment/test_mistakes",
         "deployment/test_needs",
         "deployment/test_schedule",

@@ -25,7 +25,7 @@ from tests.small_disk import small_disk
 
 from sllm_actors import __version__
 from sllm_actors.files import DRAFT
-from sllm_actors.serving.deployment.document import read_document
+from sllm_actors.serving.deployment.document import read_kept_document
 from sllm_actors.serving.store import schema
 from sllm_actors.serving.store.migrations import MIGRATIONS, SCHEMA_VERSION
 from sllm_actors.serving.store.problem import StoreProblem
@@ -100,7 +100,7 @@ def test_the_deployments_of_schema_1_are_all_there_each_with_its_revision_and_a_
     for deployment in found.values():
         revision = revisions.pop(deployment.uid)
         assert (revision.revision, revision.created) == (deployment.current, deployment.created)
-        assert read_document(revision.document)[0].id == deployment.id
+        assert read_kept_document(revision.document).id == deployment.id
     assert not revisions
     assert not state.fresh
     assert state.epoch == 0
@@ -109,7 +109,7 @@ def test_the_deployments_of_schema_1_are_all_there_each_with_its_revision_and_a_
 def test_the_documents_of_schema_1_keep_every_value(old: Path) -> None:
     state = migrated(old)
     ids = {each.uid: each.id for each in state.deployments}
-    specs = {ids[each.uid]: read_document(each.document)[0] for each in state.revisions}
+    specs = {ids[each.uid]: read_kept_document(each.document) for each in state.revisions}
     assert specs["with-secrets:llamacpp"].env == {"HF_TOKEN": "hf_not_a_real_token", "LEVEL": "DEBUG"}
     assert specs["with-secrets:llamacpp"].secret_env == {"OTHER": "env:OTHER"}
     assert specs["elsewhere:external"].endpoints == ("http://127.0.0.1:9001", "http://127.0.0.1:9002")

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from tests.serving.store.stored import change, deployed, record, reopened, revision
 
 from sllm_actors import __version__
-from sllm_actors.serving.deployment.document import read_document
+from sllm_actors.serving.deployment.document import read_kept_document
 from sllm_actors.serving.deployment.spec import DeploymentSpec
 from sllm_actors.serving.store import journal, records
 from sllm_actors.serving.store import store as module
@@ -332,11 +332,11 @@ def test_a_start_reads_each_document_once(store: Store, path: Path, monkeypatch:
         store.apply(deployed(str(number), f"m{number}:vllm"))
     read: list[str] = []
 
-    def read_and_note(text: str) -> tuple[DeploymentSpec, list[str]]:
+    def read_and_note(text: str) -> DeploymentSpec:
         read.append(text)
-        return read_document(text)
+        return read_kept_document(text)
 
-    monkeypatch.setattr(records, "read_document", read_and_note)
+    monkeypatch.setattr(records, "read_kept_document", read_and_note)
     after = reopened(path)
     state = after.load()
     assert len({each.spec.id for each in state.revisions}) == len(read) == 5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -57,6 +58,23 @@ def read_document(text: str) -> tuple[DeploymentSpec, list[str]]:
     names = Renaming(mistakes)
     spec = structured(names.document(raw), names)
     return spec, names.warnings
+
+
+def read_kept_document(text: str) -> DeploymentSpec:
+    """Read a document that was accepted before, perhaps by an older version.
+
+    That took scaling of external servers, which means nothing and is refused today: it is left out.
+
+    Raises:
+        DeploymentProblem: See ``read_document``.
+    """
+    try:
+        return read_document(text)[0]
+    except DeploymentProblem:
+        raw = read_object(text)
+        if raw.get("backend") != "external" or "auto_scaling_config" not in raw:
+            raise
+        return read_document(json.dumps({**raw, "auto_scaling_config": {}}))[0]
 
 
 def structured(document: Mapping[str, Any], names: Renaming) -> DeploymentSpec:

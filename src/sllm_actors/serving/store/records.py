@@ -14,7 +14,7 @@ from typing import Final, TypeAlias
 
 from attrs import field, frozen
 
-from sllm_actors.serving.deployment.document import read_document
+from sllm_actors.serving.deployment.document import read_kept_document
 from sllm_actors.serving.deployment.spec import DeploymentSpec
 
 MOST_BINS: Final = 1_000
@@ -81,7 +81,7 @@ class RevisionRecord:
         Raises:
             DeploymentProblem: It cannot be read.
         """
-        return read_document(self.document)[0]
+        return read_kept_document(self.document)
 
 
 @frozen
