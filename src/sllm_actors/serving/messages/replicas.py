@@ -1,0 +1,45 @@
+"""From a gateway to a worker, about one replica there: it is let go, put to sleep, or woken."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from sllm_actors.actors import Catalog
+from sllm_actors.engines.identity import ReplicaId, ReplicaKey
+
+CATALOG = Catalog()
+
+
+@CATALOG.message("serving.withdrawn", senders={"gateway"}, names_sender="gateway")
+@frozen
+class Withdrawn:
+    """A gateway sends a replica no more requests, and has none in flight there.
+
+    Each gateway that is linked to the worker has to send it before the replica ends or sleeps.
+
+    Attributes:
+        gateway: The gateway's node id.
+        id: The engine life.
+        withdrawal: The one of the ``ReplicaReport``: a message about an earlier withdrawal does not count.
+    """
+
+    gateway: str
+    id: ReplicaId
+    withdrawal: int = 0
+
+
+@CATALOG.message("serving.sleep_instance", senders={"gateway"})
+@frozen
+class SleepInstance:
+    """Put a replica to sleep when its requests have ended; answered with ``ControlAnswer`` before that."""
+
+    key: ReplicaKey
+    level: int = 1
+
+
+@CATALOG.message("serving.wake_instance", senders={"gateway"})
+@frozen
+class WakeInstance:
+    """Wake a replica, for a person or for requests that wait; answered with ``ControlAnswer`` at once."""
+
+    key: ReplicaKey
