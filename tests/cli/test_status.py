@@ -34,7 +34,8 @@ def test_deployments_are_listed_one_per_line_however_long(sllm: Sllm, gateway: P
     assert header.split() == ["DEPLOYMENT", "STATUS", "REPLICAS", "AGE", "WHERE", "DETAIL"]
     assert first.split() == ["a:llamacpp", "ready", "1/1", "-", "-", "-"]
     assert second.split()[:3] == ["b:vllm", "starting", "0/1"]
-    assert second.rstrip().endswith(detail)
+    assert second.endswith(detail)
+    assert not header.endswith(" ")
 
 
 def test_nothing_deployed_says_what_to_do(sllm: Sllm) -> None:

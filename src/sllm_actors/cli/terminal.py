@@ -91,13 +91,21 @@ def is_interactive(*, err: bool = False) -> bool:
 
 
 def show(shown: TextTable) -> None:
-    """Print a table to standard output. If that is no terminal, each row is one line and nothing is cut."""
+    """Print a table to standard output.
+
+    If that is no terminal, each row is one line, nothing is cut, and no line ends in blanks.
+    """
     person = is_interactive()
     width = None if person else WIDTH_OF_A_PIPE
     frame = _frame.get()
     styled = True if person and frame is not None else None  # a frame is a text, which is no terminal
     console = Console(highlight=False, width=width, file=frame, force_terminal=styled)
-    console.print(shown.rendered(compact=person))
+    if person:
+        console.print(shown.rendered(compact=True))
+        return
+    with console.capture() as text:
+        console.print(shown.rendered(compact=False))
+    console.file.writelines(f"{line.rstrip()}\n" for line in text.get().splitlines())
 
 
 @contextmanager

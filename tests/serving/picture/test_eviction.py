@@ -26,6 +26,7 @@ def test_an_idle_replica_goes_for_one_that_is_asked_for() -> None:
     world.wait(3600)
     assert runs(world) == ["n"], "what went for it does not come back unasked"
     assert any("n:command" in each for each in world.told("replica.evicted"))
+    assert world.picture.catalogue.by_id["m:command"].fewer == "n:command needed its room"
 
 
 def test_of_several_the_one_goes_that_was_used_least() -> None:

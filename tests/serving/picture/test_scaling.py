@@ -281,6 +281,31 @@ def test_one_that_nobody_asks_for_waits_for_room_no_longer_than_a_start_may_take
     assert world.audit() == []
 
 
+def test_a_replica_that_requests_wanted_waits_for_room_no_longer_than_they_do() -> None:
+    world = World()
+    world.worker("a", gpus=1)
+    world.deploy("first", num_gpus=1, pinned=True)
+    world.ready()
+    known = world.deploy("m", **scaled(0, most=1), num_gpus=1)
+    wants(world, in_flight=1)
+    assert (state(known), known.wanted) == (DeploymentState.PENDING, 1)
+    wants(world)
+    assert (state(known), known.wait) == (DeploymentState.IDLE, None)
+    assert "from 1 to 0: others have had the room, and nobody asks for it" in world.told("deployment.scaled")
+    assert world.audit() == []
+
+
+def test_a_first_start_waits_for_room_though_a_request_has_come_and_gone() -> None:
+    world = World()
+    world.worker("a", gpus=1)
+    world.deploy("first", num_gpus=1, pinned=True)
+    world.ready()
+    known = world.deploy("m", **scaled(most=1), num_gpus=1)
+    wants(world, held=1)
+    wants(world)
+    assert (state(known), known.wanted) == (DeploymentState.PENDING, 1)
+
+
 def test_full_engines_get_another_one_beside_them_and_keep_it_while_they_need_it() -> None:
     world = World()
     for name in "abc":

@@ -36,19 +36,18 @@ def test_an_idle_deployment_says_what_starts_it_and_why_it_ended() -> None:
     world = World()
     world.worker("a")
     known = world.deploy("m", **scaled())
-    assert why(world, known) == "nothing of it is to run before the first request, which starts it"
+    assert why(world, known) == "its first request starts it"
     use(world, known)
     world.prompt = False
     (key,) = known.replicas
     world.wait(61)
     world.say("a", key, ReplicaState.DRAINING)
     assert why(world, known) == (
-        "nothing of it is to run (no request for 60 s): the next request starts it; "
-        "1 of its replicas is still ending"
+        "no request for 60 s: its next request starts it; 1 of its replicas is still ending"
     )
     world.obey("a")
     world.end("a")
-    assert why(world, known) == "nothing of it is to run (no request for 60 s): the next request starts it"
+    assert why(world, known) == "no request for 60 s: its next request starts it"
 
 
 def test_how_long_it_is_idle_and_keeps_its_replicas_is_shown() -> None:

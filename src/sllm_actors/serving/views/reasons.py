@@ -67,8 +67,8 @@ def _sleeps(speaker: KnownReplica | None) -> str:
 
 def _why_idle(deployment: Deployment) -> str:
     if not deployment.fewer:
-        return "nothing of it is to run before the first request, which starts it"
-    return f"nothing of it is to run ({deployment.fewer}): the next request starts it"
+        return "its first request starts it"
+    return f"{deployment.fewer}: its next request starts it"
 
 
 def _trouble(picture: Picture, deployment: Deployment, now: float) -> str:

@@ -173,6 +173,7 @@ class RoomMaker:
         self._evictor.candidates.evicted(replica)
         awake = sum(each.sleep is None for each in owner.running())
         owner.wanted = min(owner.wanted, max(owner.least, awake - 1))
+        owner.fewer = f"{by} needed its room"
         self._publish(owner)
         where = f"{replica.key} on {node.name or node.id} is idle, and {by} needs its room"
         asleep = "" if level is None else f": it sleeps at level {level}"

@@ -181,18 +181,24 @@ class Planner:
         return bool(turns)
 
     def _does_without(self, deployment: Deployment, revision: Revision, now: float) -> bool:
-        """Want no more replicas than run, if one has waited in vain and nobody asks for it; return if so.
+        """Want no more replicas than run, if one waits in vain and nobody asks for it; return if so.
 
-        One goes on waiting that no worker could have even if that was empty, of those that are looked at.
+        One that was started for requests does so as soon as these have gone, others after the start-up
+        timeout. One goes on waiting that no worker could have even if that was empty, of those looked at.
         """
         running, nodes = len(deployment.running()), islice(self._fleet.workers_up.values(), LOOKED_AT)
         if running >= deployment.wanted or running < deployment.needed or deployment.rolling:
             return False
-        if deployment.wait is None or now < deployment.wait.since + revision.spec.startup_timeout:
+        wait, rest = deployment.wait, deployment.scaler.rest
+        if wait is None:
+            return False
+        for_requests = deployment.loaded and rest is not None and wait.since <= rest
+        if not for_requests and now < wait.since + revision.spec.startup_timeout:
             return False
         if not any(could_have(node, deployment, revision, now) for node in nodes):
             return False
-        sentence = f"from {deployment.wanted} to {running}: others have had the room, and nobody asks for it"
+        deployment.fewer = "others have had the room, and nobody asks for it"
+        sentence = f"from {deployment.wanted} to {running}: {deployment.fewer}"
         self.effects.note(deployment.id, "deployment.scaled", sentence)
         deployment.wanted, deployment.loaded = running, True
         self._settle_wait(deployment)
