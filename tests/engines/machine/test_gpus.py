@@ -32,7 +32,7 @@ from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.engines.machine.gpus import GpuAllocation, GpuPool, choose_gpus, visible
 from sllm_actors.engines.messages import ReplicaOrder, ReplicaState, StopReplica
 from sllm_actors.engines.ownership import engine_process as process
-from sllm_actors.engines.ownership import leases, leash
+from sllm_actors.engines.ownership import gpu_memory, leases
 from sllm_actors.engines.ownership.engine_process import EngineProcess
 from sllm_actors.engines.replica import engine_life
 from sllm_actors.testing import TestSystem
@@ -288,25 +288,25 @@ def figures(folder: Path, *lines: str) -> list[str]:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leash, "MEMORY_PAUSE", 0.01)
+    monkeypatch.setattr(gpu_memory, "MEMORY_PAUSE", 0.01)
 
 
 @pytest.mark.usefixtures("quick")
 def test_the_end_waits_until_the_memory_is_back(folder: Path) -> None:
-    leash.wait_for_memory(figures(folder, "8000 9000", "8000 4000", "100 10", "100 10", "0 0"))
+    gpu_memory.wait_for_memory(figures(folder, "8000 9000", "8000 4000", "100 10", "100 10", "0 0"))
     assert (folder / "runs").read_text() == "xxxx"
 
 
 @pytest.mark.usefixtures("quick")
 def test_memory_that_never_comes_back_is_given_up(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leash, "MEMORY_BUDGET", 0.3)
-    leash.wait_for_memory(figures(folder, *(str(1000_000 - 100 * n) for n in range(1000))))
+    monkeypatch.setattr(gpu_memory, "MEMORY_BUDGET", 0.3)
+    gpu_memory.wait_for_memory(figures(folder, *(str(1000_000 - 100 * n) for n in range(1000))))
     assert 2 <= len((folder / "runs").read_text()) < 100
 
 
 @pytest.mark.parametrize("program", [[], ["/no/such/program"], [sys.executable, "-c", "print('[N/A]')"]])
 def test_a_driver_that_tells_nothing_is_not_waited_for(program: list[str]) -> None:
-    leash.wait_for_memory(program)
+    gpu_memory.wait_for_memory(program)
 
 
 async def test_the_leash_asks_for_the_gpus_of_its_engine(folder: Path) -> None:

@@ -11,13 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sllm_actors.engines.machine.log_reader import LONGEST_CHUNK, log_end, read_chunk, read_lines
-from sllm_actors.engines.ownership import leash
-from sllm_actors.engines.ownership.leash import Log
+from sllm_actors.engines.ownership import engine_log
+from sllm_actors.engines.ownership.engine_log import Log
 
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leash, "SEGMENT", 100)
+    monkeypatch.setattr(engine_log, "SEGMENT", 100)
 
 
 def read_all(log: Path, limit: int, offset: int = 0) -> str:
@@ -45,7 +45,7 @@ def test_positions_stay_right_when_old_parts_are_gone(small: None, tmp_path: Pat
     log = Log(str(tmp_path))
     for line in lines:
         log.write(line.encode())
-    assert len(list(tmp_path.glob("*.log"))) == leash.SEGMENTS
+    assert len(list(tmp_path.glob("*.log"))) == engine_log.SEGMENTS
     assert log_end(tmp_path) == 1000
     chunk = read_chunk(tmp_path, 0)
     assert chunk.offset == 600
@@ -93,7 +93,7 @@ def test_no_piece_is_longer_than_its_bound(tmp_path: Path) -> None:
 
 FULL_DISK = """
 import resource, sys
-from sllm_actors.engines.ownership.leash import Log
+from sllm_actors.engines.ownership.engine_log import Log
 log = Log(sys.argv[1])
 soft = resource.getrlimit(resource.RLIMIT_FSIZE)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, soft[1]))

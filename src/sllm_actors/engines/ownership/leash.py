@@ -1,19 +1,9 @@
 """The owner of one engine: a process of its own that outlives the worker just long enough to clean up.
 
-Run by path as ``python -I -S leash.py CONTROL STATUS``, with two descriptors, or forked by a fork server that
-has loaded this file. It has to work under any interpreter, beside whatever is installed there: it imports
-nothing but the standard library and, by path, ``procfs.py``. It leads a session of its own; the engine leads
-another.
-
-``CONTROL`` (read end): the first JSON line is a ``LaunchRequest``; a later ``{"stop": seconds}`` asks to end
-the engine, with so many seconds between SIGTERM and SIGKILL; ``{"tell": "output"}`` asks to be told once of
-output; end of file means that the worker is gone.
-
-``STATUS`` (write end), JSON lines: ``{"event": "leash", "pid", "began"}`` about itself, ``{"event":
-"started", "pid", "began"}``, ``{"event": "failed", "error"}``, ``{"event": "output"}`` when that was asked
-for and the engine has written since the worker was last told, ``{"event": "exited", "code", "signal"}`` as
-soon as the engine itself has ended and its last output is in the log, and ``{"event": "gone"}`` when no
-process and no file of it is left.
+Run by path as ``python -I -S leash.py CONTROL STATUS``, with the descriptors of two pipes, or forked by a
+fork server that has loaded this file; ``worker_link`` tells what is said on the pipes. It has to work under
+any interpreter, beside whatever is installed there: it imports nothing but the standard library and, by path,
+the files beside it that say so. It leads a session of its own; the engine leads another.
 
 As a child sub-reaper the leash inherits every descendant whose parent died, also those that left the engine's
 process group by ``setsid``; it kills and reaps until the kernel says that it has no child. The engine's
@@ -29,7 +19,6 @@ import ctypes
 import importlib.util
 import json
 import os
-import re
 import resource
 import select
 import shutil
@@ -38,72 +27,39 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from typing import TypedDict
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 if __package__:
-    from . import procfs
+    from . import engine_log, gpu_memory, procfs, worker_link
 else:  # run, or loaded by a fork server: this folder is not on their sys.path, and must not be
-    _path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "procfs.py")  # noqa: PTH100, PTH118, PTH120
-    _spec = importlib.util.spec_from_file_location("sllm_procfs", _path)
-    assert _spec is not None and _spec.loader is not None  # noqa: PT018
-    procfs = importlib.util.module_from_spec(_spec)
-    _spec.loader.exec_module(procfs)
+
+    def _beside(name: str) -> ModuleType:
+        path = os.path.join(os.path.dirname(os.path.abspath(__file__)), f"{name}.py")  # noqa: PTH100, PTH118, PTH120
+        spec = importlib.util.spec_from_file_location(f"sllm_{name}", path)
+        assert spec is not None and spec.loader is not None  # noqa: PT018
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    engine_log, gpu_memory = _beside("engine_log"), _beside("gpu_memory")
+    procfs, worker_link = _beside("procfs"), _beside("worker_link")
 
 PR_SET_CHILD_SUBREAPER = 36
-# Seconds between SIGTERM and SIGKILL when the worker is gone: all has to be over within three.
-ORPHANED_BUDGET = 1.0
 LOOK = 1.0  # seconds between two looks at the shared memory
-SEGMENT = 4 * 1024 * 1024  # bytes of one file of the log
-SEGMENTS = 4  # files of the log that are kept
 READ = 65536  # bytes that are read at once
 ENGINE_DESCRIPTORS = 65536  # the soft limit of an engine, where the hard one allows it
 
-MEMORY_BUDGET = 20.0  # seconds for the memory of GPUs to be given back
-MEMORY_PAUSE = 0.2  # seconds between two looks at it
-MEMORY_NOISE = 16  # MiB: less is no change
-
-
-class LaunchRequest(TypedDict):
-    """The first line on ``CONTROL``.
-
-    Attributes:
-        argv: The engine's program and arguments.
-        env: Its whole environment.
-        cwd: Its working directory.
-        header: The line that begins this engine life in the log; its last word is the replica's key.
-        log: The folder of the log.
-        socket: The engine's socket, removed at the end; "" for none.
-        tmpdir: Made before the engine starts, and removed at the end.
-        files: Contents by name of files that are written into ``tmpdir`` before the engine starts.
-        cores: The CPU cores that the engine runs on; empty for all that the leash may use.
-        gpu_memory: A program that prints how many MiB of each GPU are in use; empty for no GPU.
-    """
-
-    argv: list[str]
-    env: dict[str, str]
-    cwd: str
-    header: str
-    log: str
-    socket: str
-    tmpdir: str
-    files: dict[str, str]
-    cores: list[int]
-    gpu_memory: list[str]
-
-
-Start = Callable[[LaunchRequest, int], int]
+Start = Callable[[worker_link.LaunchRequest, int], int]
 """Starts the engine of a request in a session of its own, with its output on the given descriptor.
 
 Returns its process number. Raises OSError when the engine cannot be started.
 """
 
 
-def replica_of(launch: LaunchRequest) -> str:
-    """Return the key of the engine's replica: the last word of the request's header."""
-    return launch["header"].rpartition(" ")[2]
-
-
-def exec_engine(launch: LaunchRequest, output: int) -> int:
+def exec_engine(launch: worker_link.LaunchRequest, output: int) -> int:
     """Start the engine as a program. See ``Start``."""
     engine = subprocess.Popen(
         launch["argv"],
@@ -118,80 +74,23 @@ def exec_engine(launch: LaunchRequest, output: int) -> int:
     return engine.pid
 
 
-class Log:
-    """The log of one replica: a folder of files, each named by the byte position in the log where it begins.
-
-    So a position in the log stays valid when old files are removed. A file has about ``SEGMENT`` bytes, and
-    ``SEGMENTS`` files are kept. Output that cannot be written (disk full) is dropped: an engine must never
-    block on its output.
-
-    Args:
-        folder: Made if need be.
-
-    Raises:
-        OSError: The folder or a file in it cannot be made.
-    """
-
-    def __init__(self, folder: str) -> None:
-        os.makedirs(folder, mode=0o700, exist_ok=True)  # noqa: PTH103 - kept free of pathlib, for a fast start
-        self._folder = folder
-        starts = self._starts()
-        self._begin = starts[-1] if starts else 0
-        self._fd = self._open(self._begin)
-        self._size = os.fstat(self._fd).st_size
-
-    def write(self, data: bytes) -> None:
-        """Append; if the present file is full, begin a new one and remove the oldest."""
-        try:
-            if self._size >= SEGMENT:
-                self._rotate()
-            while data:
-                written = os.write(self._fd, data)
-                self._size += written
-                data = data[written:]
-        except OSError:
-            return
-
-    def _rotate(self) -> None:
-        fresh = self._open(self._begin + self._size)  # may fail (disk full): then the old one goes on
-        os.close(self._fd)
-        self._fd = fresh
-        self._begin += self._size
-        self._size = os.fstat(fresh).st_size
-        for start in self._starts()[:-SEGMENTS]:
-            os.unlink(self._path(start))  # noqa: PTH108
-
-    def _open(self, begin: int) -> int:
-        return os.open(self._path(begin), os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-
-    def _starts(self) -> list[int]:
-        names = os.listdir(self._folder)  # noqa: PTH208
-        return sorted(int(name[:-4]) for name in names if re.fullmatch(r"\d{20}\.log", name))
-
-    def _path(self, start: int) -> str:
-        return f"{self._folder}/{start:020}.log"
-
-
 class Leash:
     """The loop: read the engine's output, notice its end, read the worker's messages.
 
     Args:
-        control: See ``CONTROL`` above.
-        status: See ``STATUS`` above.
+        control: See ``CONTROL`` in ``worker_link``.
+        status: See ``STATUS`` there.
         start: How the engine is started.
     """
 
     def __init__(self, control: int, status: int, start: Start = exec_engine) -> None:
-        self._control = control
-        self._status = status
+        self._worker = worker_link.WorkerLink(control, status)
         self._start_engine = start
-        self._heard = b""
         self._output = -1
         self._pid = 0
         self._has_written = False  # since the worker was last told of output
-        self._tells_output = False
         self._woken, wakeup = os.pipe()
-        for fd in (control, status, self._woken, wakeup):
+        for fd in (self._woken, wakeup):
             os.set_blocking(fd, False)
             os.set_inheritable(fd, False)
         for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -202,21 +101,23 @@ class Leash:
     def run(self) -> None:
         """Own one engine from start to end."""
         become_subreaper()
-        self._say(event="leash", pid=os.getpid(), began=procfs.start_time(os.getpid()))
-        launch = self._hear_launch()
+        self._worker.say(event="leash", pid=os.getpid(), began=procfs.start_time(os.getpid()))
+        launch = self._worker.launch_request()
         if launch is None:
             return
-        procfs.name_process("sllm-leash", f"sllm leash of {replica_of(launch)}")
+        procfs.name_process("sllm-leash", f"sllm leash of {worker_link.replica_of(launch)}")
         self._memory = procfs.SharedMemory(time.time(), launch["tmpdir"])
         try:
-            log = Log(launch["log"])
+            log = engine_log.Log(launch["log"])
         except OSError as error:
-            self._say(event="failed", error=f"the log {launch['log']} cannot be opened: {error.strerror}")
+            self._worker.say(
+                event="failed", error=f"the log {launch['log']} cannot be opened: {error.strerror}"
+            )
             return
         try:
             self._start(launch, log)
         except OSError as error:
-            self._say(event="failed", error=f"{launch['argv'][0]} cannot be started: {error.strerror}")
+            self._worker.say(event="failed", error=f"{launch['argv'][0]} cannot be started: {error.strerror}")
         else:
             try:
                 self._end(log, self._watch(log))
@@ -226,9 +127,9 @@ class Leash:
                 self._kill_children()
                 raise
         self._clean_up(launch)
-        self._say(event="gone")
+        self._worker.say(event="gone")
 
-    def _start(self, launch: LaunchRequest, log: Log) -> None:
+    def _start(self, launch: worker_link.LaunchRequest, log: engine_log.Log) -> None:
         log.write(launch["header"].encode() + b"\n")
         os.makedirs(launch["tmpdir"], mode=0o700, exist_ok=True)  # noqa: PTH103
         for name, content in launch["files"].items():
@@ -245,37 +146,37 @@ class Leash:
             self._pid = self._start_engine(launch, output)
         finally:
             os.close(output)
-        self._say(event="started", pid=self._pid, began=procfs.start_time(self._pid))
+        self._worker.say(event="started", pid=self._pid, began=procfs.start_time(self._pid))
 
     # ---- while it runs
 
-    def _watch(self, log: Log) -> float | None:
+    def _watch(self, log: engine_log.Log) -> float | None:
         """Return None when the engine has ended by itself, or when it is to end, the budget in seconds."""
         look_at = 0.0
         while not self._engine_ended():
             if self._asked_to_stop:
-                return ORPHANED_BUDGET
-            budget = self._hear_stop()
+                return worker_link.ORPHANED_BUDGET
+            budget = self._worker.stop_budget()
             if budget is not None:
                 return budget
-            if self._tells_output and self._has_written:
-                self._tells_output = self._has_written = False
-                self._say(event="output")
+            if self._worker.asks_for_output and self._has_written:
+                self._worker.asks_for_output = self._has_written = False
+                self._worker.say(event="output")
             if time.monotonic() >= look_at:
                 self._memory.look(procfs.descendants)
                 look_at = time.monotonic() + LOOK
             self._wait(log, LOOK)
         return None
 
-    def _wait(self, log: Log, timeout: float | None) -> None:
+    def _wait(self, log: engine_log.Log, timeout: float | None) -> None:
         """Wait until something happens, and take over what the engine has written."""
-        ready = readable(timeout, self._woken, self._control, self._output)
+        ready = readable(timeout, self._woken, self._worker.control, self._output)
         if self._woken in ready:
             os.read(self._woken, READ)
         if self._output in ready:
             self._copy_output(log)
 
-    def _copy_output(self, log: Log) -> bool:
+    def _copy_output(self, log: engine_log.Log) -> bool:
         """Copy one piece of the engine's output to the log; False when there is none now."""
         if self._output < 0:
             return False
@@ -302,7 +203,7 @@ class Leash:
 
     # ---- the end
 
-    def _end(self, log: Log, budget: float | None) -> None:
+    def _end(self, log: engine_log.Log, budget: float | None) -> None:
         """End what still runs: SIGTERM, the budget, SIGKILL, and then whoever is left, until nobody is."""
         pid = self._pid
         self._memory.look(procfs.descendants)
@@ -317,7 +218,7 @@ class Leash:
             pass
         if ended is not None:
             killed = ended.si_code != os.CLD_EXITED
-            self._say(
+            self._worker.say(
                 event="exited",
                 code=None if killed else ended.si_status,
                 signal=ended.si_status if killed else None,
@@ -327,9 +228,9 @@ class Leash:
         while self._copy_output(log):
             pass
 
-    def _wait_for_engine(self, log: Log, deadline: float) -> None:
+    def _wait_for_engine(self, log: engine_log.Log, deadline: float) -> None:
         while not self._engine_ended() and (left := deadline - time.monotonic()) > 0:
-            budget = self._hear_stop()  # the worker may have less patience now, or be gone
+            budget = self._worker.stop_budget()  # the worker may have less patience now, or be gone
             if budget is not None:
                 deadline = min(deadline, time.monotonic() + budget)
             else:
@@ -351,57 +252,17 @@ class Leash:
         except ChildProcessError:
             return
 
-    def _clean_up(self, launch: LaunchRequest) -> None:
+    def _clean_up(self, launch: worker_link.LaunchRequest) -> None:
         if launch["socket"]:
             with contextlib.suppress(OSError):
                 os.unlink(launch["socket"])  # noqa: PTH108
         self._memory.remove()
         shutil.rmtree(launch["tmpdir"], ignore_errors=True)
-        wait_for_memory(launch["gpu_memory"])
-
-    # ---- the worker
+        gpu_memory.wait_for_memory(launch["gpu_memory"])
 
     def _on_signal(self, number: int, _frame: object) -> None:
         if number != signal.SIGCHLD:
             self._asked_to_stop = True
-
-    def _hear_launch(self) -> LaunchRequest | None:
-        while b"\n" not in self._heard:
-            readable(None, self._control)
-            data = os.read(self._control, READ)
-            if not data:
-                return None
-            self._heard += data
-        line, _, self._heard = self._heard.partition(b"\n")
-        launch: LaunchRequest = json.loads(line)
-        return launch
-
-    def _hear_stop(self) -> float | None:
-        """Return the budget of a stop that was asked for, or None. The worker's end asks for one, too."""
-        budget: float | None = None
-        if self._control >= 0:
-            try:
-                data = os.read(self._control, READ)
-            except BlockingIOError:
-                data = None
-            if data == b"":
-                os.close(self._control)
-                self._control = -1
-                budget = ORPHANED_BUDGET
-            self._heard += data or b""
-        while b"\n" in self._heard:
-            line, _, self._heard = self._heard.partition(b"\n")
-            said = json.loads(line)
-            if "stop" in said:
-                asked = float(said["stop"])
-                budget = asked if budget is None else min(budget, asked)
-            else:
-                self._tells_output = True
-        return budget
-
-    def _say(self, **event: object) -> None:
-        with contextlib.suppress(OSError):  # nobody listens any more
-            os.write(self._status, json.dumps(event).encode() + b"\n")
 
 
 def readable(timeout: float | None, *fds: int) -> list[int]:
@@ -416,28 +277,6 @@ def readable(timeout: float | None, *fds: int) -> list[int]:
         if fd >= 0:
             poll.register(fd, select.POLLIN)
     return [fd for fd, _ in poll.poll(None if timeout is None else max(1, round(timeout * 1000)))]
-
-
-def wait_for_memory(program: list[str]) -> None:
-    """Wait until the driver has taken back the GPU memory of ended processes: until its use no longer falls.
-
-    Gives up after ``MEMORY_BUDGET`` seconds, or when the program fails.
-
-    Args:
-        program: Prints how many MiB of each GPU are in use; empty: nothing is waited for.
-    """
-    deadline = time.monotonic() + MEMORY_BUDGET
-    before: list[int] = []
-    while program and time.monotonic() < deadline:
-        try:
-            said = subprocess.run(program, capture_output=True, timeout=MEMORY_BUDGET, check=True).stdout
-            now = [int(figure) for figure in said.split()]
-        except (OSError, ValueError, subprocess.SubprocessError):
-            return
-        if before and all(new >= old - MEMORY_NOISE for new, old in zip(now, before, strict=False)):
-            return
-        before = now
-        time.sleep(MEMORY_PAUSE)
 
 
 def close_others(*keep: int) -> None:

@@ -2,7 +2,7 @@
 
 Run by path as ``python fork_server.py LINK``, under the interpreter of the engines, with one end of a unix
 socket pair (``SOCK_SEQPACKET``: a message is a message, and may carry descriptors). It imports nothing of
-sllm_actors but ``leash.py`` and ``forked_engine.py``, by path.
+sllm_actors but ``leash.py`` (which loads a few files beside it) and ``forked_engine.py``, by path.
 
 The worker sends JSON messages. The first is ``{"modules": […], "learned": […]}``: modules to import; one of
 the first list that cannot be imported is a failure, one of the second is left out. Then come ``{"fork":
@@ -44,7 +44,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from sllm_actors.engines.ownership.leash import LaunchRequest
+    from sllm_actors.engines.ownership.worker_link import LaunchRequest
 
 LONGEST = 131072  # bytes of a message from the worker
 MOST_DESCRIPTORS = 64  # that come with one
@@ -214,7 +214,7 @@ class Server:
                 signal.signal(number, signal.SIG_DFL)
             signal.signal(signal.SIGINT, signal.default_int_handler)
             os.setsid()
-            self._name("sllm-engine", f"sllm engine of {self._leash.replica_of(launch)}")
+            self._name("sllm-engine", f"sllm engine of {self._leash.worker_link.replica_of(launch)}")
             self._marker.write(launch["env"][MARKER])
             os.close(birth)
             for fd in (1, 2):
