@@ -23,11 +23,13 @@ from sllm_actors.gateway.path.clients.asgi_request import ASGI
 from sllm_actors.gateway.path.engines.connector import OpenStream
 from sllm_actors.gateway.path.inference import Inference
 from sllm_actors.gateway.path.server import HttpServer
-from sllm_actors.gateway.routing.actor import DialWorkers, GatewayActor, Memory, NodeLinks
+from sllm_actors.gateway.routing.actor import GatewayActor
 from sllm_actors.gateway.routing.balancer import Balancer
 from sllm_actors.gateway.routing.balancer_shell import BalancerShell
 from sllm_actors.gateway.routing.board import Board
 from sllm_actors.gateway.routing.following import Peers
+from sllm_actors.gateway.routing.memory import Memory
+from sllm_actors.gateway.routing.node_links import DialWorkers, NodeLinks
 from sllm_actors.gateway.routing.poison import Poison
 from sllm_actors.gateway.routing.router import RouterTools
 from sllm_actors.gateway.routing.snapshot_file import SnapshotFile

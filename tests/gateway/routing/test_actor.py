@@ -445,8 +445,8 @@ async def test_a_disk_that_does_not_answer_keeps_no_gateway_from_stopping(
 
 
 async def test_a_disk_that_was_full_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sllm_actors.gateway.routing.actor.SAVE_AGAIN", 0.1)
-    monkeypatch.setattr("sllm_actors.gateway.routing.actor.SAVE_DELAY", 0.1)
+    monkeypatch.setattr("sllm_actors.gateway.routing.saving.SAVE_AGAIN", 0.1)
+    monkeypatch.setattr("sllm_actors.gateway.routing.saving.SAVE_DELAY", 0.1)
     folder = tmp_path / "full"
     with capture_logs() as logs:
         async with running_gateway(folder) as cluster:

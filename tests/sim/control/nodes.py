@@ -16,10 +16,12 @@ from anyio.abc import ByteStream, TaskStatus
 from sllm_actors.actors import ChildSpec, Envelope, Incarnation, NodeId, StartFailed
 from sllm_actors.cluster.roles import may_dial
 from sllm_actors.engines.messages import LogChunk
-from sllm_actors.gateway.routing.actor import GatewayActor, Memory, NodeLinks
+from sllm_actors.gateway.routing.actor import GatewayActor
 from sllm_actors.gateway.routing.balancer import Balancer
 from sllm_actors.gateway.routing.balancer_shell import BalancerShell
 from sllm_actors.gateway.routing.board import Board
+from sllm_actors.gateway.routing.memory import Memory
+from sllm_actors.gateway.routing.node_links import NodeLinks
 from sllm_actors.gateway.routing.poison import Poison
 from sllm_actors.gateway.routing.router import RouterTools
 from sllm_actors.gateway.settings import GatewaySettings

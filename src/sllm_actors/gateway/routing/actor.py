@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 
 import anyio
 import structlog
-from anyio import to_thread
 from attrs import frozen
 
-from sllm_actors.actors import Actor, ActorRef, ChildSpec, NodeId, StartFailed, Timer
-from sllm_actors.files import FileProblem
+from sllm_actors.actors import Actor, ActorRef, Alarm, ChildSpec, NodeId, StartFailed
 from sllm_actors.serving.differences.feed import BEAT_INTERVAL
 from sllm_actors.serving.differences.messages import Beat
-from sllm_actors.serving.messages import CONTROLLER, EngineDeath, ReportDeath, WorkerAddress
+from sllm_actors.serving.messages import CONTROLLER, EngineDeath, ReportDeath
 from sllm_actors.serving.streams import (
     AddressesDifference,
     AddressesPage,
@@ -27,27 +25,18 @@ from sllm_actors.serving.streams import (
     RoutesDifference,
     RoutesPage,
 )
-from sllm_actors.transport import Peer, PeerLost, PeerUp
+from sllm_actors.transport import PeerLost, PeerUp
 
 from .demand import DemandFeed
 from .following import Following, News
-from .knowledge import Knowledge
+from .memory import Memory
 from .messages import AtRest, DemandChanged, RequestsWait, RouteChanged, WakeBalancer
-from .poison import Poison
+from .node_links import NodeLinks
 from .route import Route
 from .router import Router, RouterTools, router_name
-from .snapshot_file import Snapshot, SnapshotFile
+from .saving import Saving
 
 log = structlog.get_logger()
-
-SAVE_DELAY = 1.0
-"""Seconds from a change of what the head says until it is on disk: changes that come together go together."""
-
-SAVE_AGAIN = 30.0
-"""Seconds until the snapshot is written again when that has failed."""
-
-LAST_SAVE = 2.0
-"""Seconds that writing what is unsaved may take when the gateway stops."""
 
 LOOK_INTERVAL = BEAT_INTERVAL
 """Seconds between two looks at who is linked; each is a beat of the stream of demand, too."""
@@ -60,51 +49,6 @@ LIVES = 2**20
 
 SLICE = 32
 """Routes that are made at a time; then the event loop goes on with other work."""
-
-DialWorkers = Callable[[Iterable[WorkerAddress], Iterable[str]], None]
-"""Takes workers that the gateway should be linked to, and the node ids of those that are gone. Must not block
-or raise."""
-
-
-@frozen
-class NodeLinks:
-    """The links of the gateway's node.
-
-    Attributes:
-        dial_workers: Called with all workers to be linked to at the start of the actor, and then with those
-            that change.
-        peers: Returns the nodes that are linked now.
-        head: Returns the head whose link came up last, or None while that link is down.
-    """
-
-    dial_workers: DialWorkers
-    peers: Callable[[], Iterable[Peer]]
-    head: Callable[[], NodeId | None]
-
-
-class Memory:
-    """What outlives a restart of the gateway's actor.
-
-    Attributes:
-        knowledge: What the gateway has been told.
-        poison: Which engines have died, and what of.
-        file: The snapshot on disk.
-        loaded: Whether that has been read.
-        unsaved: Whether what the head says has changed since it was written.
-        saves: How often it was tried to write it.
-        lives: How often the actor has begun.
-        complete: Set when a head has told of all deployments, to this gateway or to one before it.
-    """
-
-    def __init__(self, file: SnapshotFile, poison: Poison) -> None:
-        self.knowledge = Knowledge()
-        self.poison = poison
-        self.file = file
-        self.loaded = False
-        self.unsaved = False
-        self.saves = 0
-        self.lives = 0
-        self.complete = anyio.Event()
 
 
 @frozen
@@ -131,8 +75,8 @@ class GatewayActor(Actor):
     """The actor registered as ``GATEWAY``. Its messages are those that ``Gateway.child_spec`` names.
 
     It begins with what ``memory`` holds, or else with the snapshot on disk; with nothing if that cannot be
-    read. What the head says is on disk ``SAVE_DELAY`` later, and before the actor has stopped; where it
-    cannot be written, a warning is logged, routing goes on, and it is tried again ``SAVE_AGAIN`` later.
+    read. What the head says is saved, see ``saving``; where that fails, a warning is logged, and routing goes
+    on.
 
     A change costs what it touches. It alone publishes on the board, and tells the balancer of routes; a
     deployment has a router only from when a replica was leaving, or slept.
@@ -151,35 +95,29 @@ class GatewayActor(Actor):
         self._following: Following
         self._routes: dict[str, Route] = {}
         self._routers: set[str] = set()
+        self._saving: Saving
         self._demand: DemandFeed
         self._demand_of: NodeId | None = None
         self._reporting = False
-        self._expire_timer: Timer | None = None
-        self._expire_due = 0.0
-        self._save_timer: Timer | None = None
-        self._saving = False
+        self._expiry: Alarm
 
     async def started(self) -> None:
         self._memory.lives += 1
         life = LIVES * self.context.system.incarnation.counter + self._memory.lives
         self._demand = DemandFeed(self._tools.balancer, self.context.system.node, life)
+        self._expiry = Alarm(self.context, _Expire())
+        self._saving = Saving(self.context, self._memory, _Save())
         self._following = Following(self.context.system, self._known)
-        if not self._memory.loaded:
-            await self._load()
-            self._memory.loaded = True
+        await self._memory.load()
+        if self._memory.complete.is_set():
+            self._complete()
         self._links.dial_workers(tuple(self._known.addresses.values()), ())
         # Also what is on the board: the life before this one may have failed before it took that down.
         await self._update({*self._known.names(), *self._tools.board.routes})
         await self._look()
-        if self._memory.unsaved:
-            self._save_in(SAVE_DELAY)
 
     async def stopped(self, reason: object) -> None:  # noqa: ARG002 - Actor.stopped
-        if self._memory.unsaved:
-            with anyio.move_on_after(LAST_SAVE) as scope:
-                await self._write()
-            if scope.cancelled_caught:
-                log.warning("snapshot.not_saved", path=str(self._memory.file.path), error="it took too long")
+        await self._saving.finish()
 
     async def receive(self, message: Any) -> Any:
         match message:
@@ -210,9 +148,9 @@ class GatewayActor(Actor):
                 self._demand.publish()
                 self._tell_router(deployment)
             case WakeBalancer(when):
-                self._expire_at(when)
+                self._expiry.set(when, self.context.now())
             case _Expire():
-                self._expire_timer = None
+                self._expiry.rang()
                 self._tools.balancer.expire(self.context.now())
             case DemandChanged():
                 self._report_soon()
@@ -224,8 +162,7 @@ class GatewayActor(Actor):
             case _Look():
                 await self._look()
             case _Save():
-                self._save_timer, self._saving = None, True
-                self.context.start_soon(self._save)
+                self._saving.begin()
             case _:
                 return await super().receive(message)
         return None
@@ -239,8 +176,7 @@ class GatewayActor(Actor):
         if news.located or news.gone:
             self._links.dial_workers(news.located, news.gone)
         if news.served or news.located or news.gone:
-            self._memory.unsaved = True
-            self._save_in(SAVE_DELAY)
+            self._saving.changed()
         if news.touched or news.anew:
             await self._update(news.touched | news.anew, anew=news.anew)
         if news.complete:
@@ -336,14 +272,6 @@ class GatewayActor(Actor):
             self._tell_router(name)
         return route
 
-    def _expire_at(self, when: float) -> None:
-        if self._expire_timer is not None:
-            if self._expire_due <= when:
-                return
-            self._expire_timer.cancel()
-        self._expire_due = when
-        self._expire_timer = self.context.after(max(0.0, when - self.context.now()), _Expire())
-
     # ---- routers
 
     def _tell_router(self, name: str) -> None:
@@ -373,43 +301,3 @@ class GatewayActor(Actor):
                 await self.context.stop_child(name)
             except StartFailed:
                 log.info("router.gone", deployment=name)
-
-    # ---- the snapshot
-
-    async def _load(self) -> None:
-        try:
-            snapshot = await to_thread.run_sync(self._memory.file.load)
-        except FileProblem as problem:
-            log.warning("snapshot.unreadable", reason=str(problem))
-            return
-        if snapshot is not None:
-            self._known.serve(snapshot.models)
-            self._known.locate(snapshot.workers)
-            self._complete()
-            log.info("snapshot.loaded", deployments=len(snapshot.models), workers=len(snapshot.workers))
-
-    def _save_in(self, delay: float) -> None:
-        if self._save_timer is None and not self._saving:
-            self._save_timer = self.context.after(delay, _Save())
-
-    async def _save(self) -> None:
-        saved = await self._write()
-        self._saving = False
-        if self._memory.unsaved:  # it has changed again, or could not be written
-            self._save_in(SAVE_DELAY if saved else SAVE_AGAIN)
-
-    async def _write(self) -> bool:
-        memory = self._memory
-        memory.saves += 1
-        snapshot = Snapshot(tuple(self._known.served.values()), tuple(self._known.addresses.values()))
-        memory.unsaved = False
-        saved = False
-        try:
-            await to_thread.run_sync(memory.file.save, memory.saves, snapshot, abandon_on_cancel=True)
-            saved = True
-        except OSError as error:
-            # Routing goes on; only a restart while the head is away would begin with what was said before.
-            log.warning("snapshot.not_saved", path=str(memory.file.path), error=str(error))
-        finally:
-            memory.unsaved = memory.unsaved or not saved
-        return saved
