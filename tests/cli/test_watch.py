@@ -99,12 +99,12 @@ def test_a_gateway_that_is_away_for_a_while_is_asked_again(
     ("arguments", "sentence"),
     [
         (["--watch", "qwen"], "'qwen' is no number of seconds: an ID goes before --watch"),
-        (["--watch", "0"], "0.0 is not in the range"),
+        (["--watch", "0"], "'0' is not a number from"),
         (["--watch", "nan"], "nan"),
         (["--watch", "--json"], "--watch shows tables: leave out --json"),
         (["a", "--node", "w"], "--node chooses among deployments"),
         (["--models", "--state", "ready"], "--state chooses among deployments or --nodes"),
-        (["--limit", "0"], "0 is not in the range"),
+        (["--limit", "0"], "'0' is not a whole number of 1 or more"),
     ],
 )
 def test_what_cannot_be_asked_for_together_is_one_sentence(

@@ -330,6 +330,7 @@ async def test_a_level_is_one_number_given_once(cluster: PlayedCluster) -> None:
         (b"[1]", "the body must be a JSON object"),
         (b"\xff", "the body is not JSON"),
         (b'{"level": 3}', "the body must be a JSON object with a level of 0, 1 or 2"),
+        (b'{"levle": 1}', "the body has no levle: it has level"),
         (b'{"level": NaN}', "level: NaN is not a number that JSON has"),
     ):
         answer = await http.post("/instances/x/sleep", content=content)

@@ -34,6 +34,12 @@ def refused(said: Any, code: str, *, outcome: str) -> str:
     return said.message
 
 
+def warnings_of(said: Any) -> list[str]:
+    assert isinstance(said, Change)
+    assert isinstance(said.answer, Done)
+    return list(json.loads(said.answer.document)["warnings"])
+
+
 def test_a_document_that_makes_sense_is_proposed() -> None:
     made = propose(world(deployed=False).picture, Deploy(DOCUMENT))
     assert isinstance(made, Proposal)
@@ -233,7 +239,11 @@ def test_a_refusal_of_all_refuses_and_one_of_a_few_warns() -> None:
     assert isinstance(change, Change)
     assert isinstance(change.answer, Done)
     assert json.loads(change.answer.document)["warnings"] == [
-        "1 workers were asked, and all refuse it: no such file"
+        "a worker was asked, and refuses it: no such file"
+    ]
+    some = Inspection(everybody=False, asked=2, said={"w1": "no such file", "w2": "no such file"})
+    assert warnings_of(admit(here.picture, made, some, uid="u", wall=5.0)) == [
+        "2 workers were asked, and all refuse it: no such file"
     ]
 
 
@@ -247,10 +257,7 @@ def test_a_model_that_is_larger_than_any_machine_is_accepted_with_a_warning() ->
     def warnings(*, everybody: bool = True, **sizes: int) -> list[str]:
         said = dict.fromkeys(sizes, "")
         inspection = Inspection(everybody, len(sizes), said, sizes=sizes)
-        change = admit(here.picture, made, inspection, uid="u", wall=5.0)
-        assert isinstance(change, Change)
-        assert isinstance(change.answer, Done)
-        return list(json.loads(change.answer.document)["warnings"])
+        return warnings_of(admit(here.picture, made, inspection, uid="u", wall=5.0))
 
     assert warnings(w1=20_000_000_000, w2=20_000_000_000) == [
         "the model has 20.0 GB, and no worker has so much memory: the largest has 8.0 GB"
@@ -259,6 +266,50 @@ def test_a_model_that_is_larger_than_any_machine_is_accepted_with_a_warning() ->
     assert warnings(w1=20_000_000_000, gone=20_000_000_000) == []
     assert warnings(w1=20_000_000_000, everybody=False) == []
     assert warnings() == []
+
+
+def test_what_no_worker_could_have_is_accepted_with_a_warning() -> None:
+    here = World()
+    here.worker("w1", gpus=1, memory_budget=4 * 10**9)
+    here.deploy("x", memory="4GB", num_gpus=1)
+
+    def warnings(**more: object) -> list[str]:
+        made = propose(here.picture, Deploy(json.dumps({"model": "n", "backend": "command", **more})))
+        assert isinstance(made, Proposal)
+        return warnings_of(admit(here.picture, made, Inspection(True, 1, {"w1": ""}), uid="u", wall=5.0))
+
+    (sentence,) = warnings(memory="5GB")
+    assert sentence.startswith(
+        "no worker has 5.0 GB of free memory for it (w1 has only 4.0 GB): start a worker"
+    )
+    assert warnings(node_selector={"zone": "mars"}) == [
+        "no worker has the label zone=mars: start one with `--label zone=mars`, or change node_selector"
+    ]
+    assert warnings(memory="3GB", num_gpus=1) == [], "others may go for it"
+    here.unlink("w1")
+    here.wait(30.0)
+    assert warnings(memory="5GB") == [], "workers may come"
+
+
+@pytest.mark.parametrize(
+    ("model", "name"), [("demo:tiny", "tiny"), ("hf:org/name@v2", "org/name"), ("hf:org/name", "org/name")]
+)
+def test_a_model_that_is_given_as_a_source_has_the_name_that_it_has_there(model: str, name: str) -> None:
+    made = propose(World().picture, Deploy(json.dumps({"model": model})))
+    assert isinstance(made, Proposal)
+    assert (made.spec.model, made.spec.source) == (name, model)
+
+
+def test_a_model_whose_source_is_elsewhere_keeps_its_name() -> None:
+    made = propose(World().picture, Deploy('{"model": "demo:tiny", "source": "/models/tiny"}'))
+    assert isinstance(made, Proposal)
+    assert (made.spec.model, made.spec.source) == ("demo:tiny", "/models/tiny")
+
+
+def test_a_source_may_have_no_name_that_is_an_alias_too() -> None:
+    said = propose(World().picture, Deploy('{"model": "demo:tiny", "aliases": ["tiny"]}'))
+    sentence = refused(said, "invalid_deployment", outcome="invalid")
+    assert sentence.startswith("aliases has tiny, which the deployment is called anyway")
 
 
 def test_a_model_for_gpus_is_measured_by_their_memory() -> None:

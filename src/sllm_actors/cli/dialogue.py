@@ -14,7 +14,7 @@ from .client import GatewayClient, path_of
 from .conversation import Conversation
 from .errors import CommandFailure, RequestRefused
 from .lookup import in_words
-from .parameters import FiniteRange
+from .parameters import FiniteRange, WholeRange
 from .terminal import say, saying_pieces
 
 LAST_EVENT = "[DONE]"
@@ -27,7 +27,7 @@ def dialogue_options(command: Command) -> Command:
     """Give a command the options ``--system``, ``--max-tokens`` and ``--temperature``."""
     for option in (
         click.option("--temperature", type=FiniteRange(min=0), help="0 gives the same answer each time."),
-        click.option("--max-tokens", type=click.IntRange(min=1), help="Longest answer, in tokens."),
+        click.option("--max-tokens", type=WholeRange(min=1), help="Longest answer, in tokens."),
         click.option("--system", metavar="TEXT", help="What the model is told before you speak."),
     ):
         command = option(command)

@@ -16,7 +16,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from sllm_actors.serving.deployment.document import MAX_DOCUMENT
+from sllm_actors.serving.deployment.document import MAX_DOCUMENT, name_in_source
 from sllm_actors.serving.deployment.json_text import check_value, read_value
 from sllm_actors.serving.deployment.problem import DeploymentProblem
 
@@ -24,8 +24,6 @@ from .errors import CommandFailure, listed
 
 STANDARD_INPUT = Path("-")
 """The path that stands for standard input."""
-
-_NAMED_SOURCE = re.compile(r"(?:hf|demo):(?P<name>[^@]+)(?:@.*)?")
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:")
 
@@ -226,8 +224,8 @@ def build(
     if "source" not in document and isinstance(model, str) and model.startswith((".", "~")):
         document["source"] = absolute_source(model, folder)
     # A model that is a source gets the name that it has there: hf:org/name@revision is called org/name.
-    if "source" not in document and isinstance(model, str) and (found := _NAMED_SOURCE.fullmatch(model)):
-        document |= {"source": model, "model": found["name"]}
+    if "source" not in document and isinstance(model, str) and (name := name_in_source(model)):
+        document |= {"source": model, "model": name}
     return document
 
 

@@ -88,10 +88,30 @@ class FiniteRange(click.FloatRange):
     """A number in a range that is neither NaN nor infinite."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        number = super().convert(value, param, ctx)
+        try:
+            number = super().convert(value, param, ctx)
+        except click.BadParameter:
+            number = math.nan
         if not math.isfinite(number):
-            self.fail(f"{value!r} is not a number of this range.", param, ctx)
+            self.fail(f"{value!r} is not a number{_within(self.min, self.max)}", param, ctx)
         return number
+
+
+class WholeRange(click.IntRange):
+    """A whole number in a range."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            self.fail(f"{value!r} is not a whole number{_within(self.min, self.max)}", param, ctx)
+
+
+def _within(least: float | None, most: float | None) -> str:
+    """Return in words which numbers a range has; "" for all of them."""
+    if most is not None:
+        return f" up to {most:g}" if least is None else f" from {least:g} to {most:g}"
+    return "" if least is None else f" of {least:g} or more"
 
 
 def each_key_once(
@@ -162,7 +182,7 @@ class MomentType(click.ParamType[float]):
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
-PORT = click.IntRange(0, HIGHEST_PORT)
+PORT = WholeRange(0, HIGHEST_PORT)
 HEAD = HostPortType(CLUSTER_PORT)
 HOST = HostType()
 TEXT = TextType()

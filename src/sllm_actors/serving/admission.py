@@ -16,9 +16,11 @@ from .deployment.document import MAX_DOCUMENT, read_document, settings_as_typed
 from .deployment.problem import DeploymentProblem
 from .deployment.spec import DeploymentSpec
 from .messages import ControlAnswer, Deploy, Refusal, RefusalKind, UpdateDeployment
-from .picture.deployment import Deployment
+from .picture.deployment import Deployment, Revision, revision_record
+from .picture.missing import what_no_worker_has
 from .picture.picture import Picture
 from .picture.room.fitting import room_for_model
+from .store.records import DeploymentRecord
 
 SHOWN_REFUSALS = 3
 """How many different reasons of workers are told."""
@@ -139,9 +141,11 @@ def admit(
         return taken
     warnings = proposal.warnings
     if refused:
-        warnings = [*warnings, f"{inspection.asked} workers were asked, and all refuse it: {refused}"]
-    if large := _too_large(picture, proposal.spec, inspection):
-        warnings = [*warnings, large]
+        several = f"{inspection.asked} workers were asked, and all refuse it"
+        who = several if inspection.asked > 1 else "a worker was asked, and refuses it"
+        warnings = [*warnings, f"{who}: {refused}"]
+    if lacking := _nowhere(picture, proposal.spec) or _too_large(picture, proposal.spec, inspection):
+        warnings = [*warnings, lacking]
     if not proposal.update:
         return control.add(picture, proposal.spec, uid, wall, warnings)
     known = picture.catalogue.by_id.get(proposal.spec.id)
@@ -150,6 +154,13 @@ def admit(
     return control.update(
         picture, known, proposal.spec, wall, warnings, allow_downtime=proposal.allow_downtime
     )
+
+
+def _nowhere(picture: Picture, spec: DeploymentSpec) -> str:
+    """Return a sentence if none of the workers could have a replica though it were empty; "" if one could."""
+    revision = Revision.of(revision_record("", 1, spec, 0.0))
+    proposed = Deployment.of(DeploymentRecord("", spec.id, 0.0, current=1), {1: revision})
+    return what_no_worker_has(proposed, picture.fleet)
 
 
 def _too_large(picture: Picture, spec: DeploymentSpec, inspection: Inspection) -> str:

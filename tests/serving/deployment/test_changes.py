@@ -234,7 +234,7 @@ def test_a_patch_is_warned_of_what_it_says_and_not_of_what_was_there() -> None:
         ('{"auto_scaling_config": 1}', "auto_scaling_config must be an object of keys and values"),
         (
             '{"auto_scaling_config": {"min_instances": 9}}',
-            "min_instances (9) is more than max_instances (3)",
+            "min_instances (9) is more than max_instances (3): raise max_instances as well",
         ),
         (
             '{"num_gpu": 1, "scaling": {"target": 0}, "model": 5}',

@@ -335,7 +335,7 @@ def test_the_largest_numbers_are_carried() -> None:
         (
             {"auto_scaling_config": {"min_instances": 2}},
             "auto_scaling_config.min_instances",
-            "min_instances (2) is more than max_instances (1)",
+            "min_instances (2) is more than max_instances (1): raise max_instances as well",
         ),
         (
             {"auto_scaling_config": {"max_instances": 10**9}},

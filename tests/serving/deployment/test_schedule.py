@@ -86,8 +86,12 @@ def test_what_is_no_list_of_objects_is_refused() -> None:
 
 def test_a_schedule_may_not_have_more_at_least_than_at_most() -> None:
     found = problem({"cron": "0 8 * * *", "duration": 60, "min_instances": 3}, max_instances=2)
-    assert str(found) == f"{KEY}: min_instances (3) is more than max_instances (2)"
+    assert (
+        str(found) == f"{KEY}: min_instances (3) is more than max_instances (2): raise max_instances as well"
+    )
     found = problem(DAILY | {"max_instances": 1}, min_instances=2, max_instances=2)
-    assert str(found) == f"{KEY}: min_instances (2) is more than max_instances (1)"
+    assert (
+        str(found) == f"{KEY}: min_instances (2) is more than max_instances (1): raise max_instances as well"
+    )
     read(DAILY | {"min_instances": 3}, min_instances=2, max_instances=2)
     read({"cron": "0 8 * * *", "duration": 60, "target": 3})

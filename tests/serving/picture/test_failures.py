@@ -240,7 +240,8 @@ def test_a_replica_without_a_place_says_after_its_start_up_timeout_what_is_missi
     world.wait(59)
     assert world.routes[known.id].no_place == ""
     world.wait(2)
-    sentence = "it found no place within 60 s: no worker has 2 free GPUs for it (a has only 1)"
+    lacks = "no worker has 2 free GPUs for it (a has only 1): start a worker with more, or change num_gpus"
+    sentence = f"it found no place within 60 s: {lacks}"
     assert world.routes[known.id].no_place == sentence
     assert world.told("deployment.no_place") == [sentence]
 

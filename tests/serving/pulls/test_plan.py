@@ -44,6 +44,8 @@ def test_what_is_not_deployed_is_read_as_a_deployment_would_be(world: World) -> 
     plan = planned(world, "tiny", source="hf:org/tiny@v2:q4", backend="llamacpp")
     assert (plan.backend, plan.source) == ("llamacpp", "hf:org/tiny@v2:q4")
     assert planned(world, "/models/tiny").source == "/models/tiny"
+    assert planned(world, "hf:org/tiny@v2").source == "hf:org/tiny@v2"
+    assert planned(world, "demo:tiny", backend="llamacpp").source == "demo:tiny"
 
 
 def test_a_deployment_says_by_any_of_its_names_what_it_loads_and_where_it_runs(world: World) -> None:
@@ -110,6 +112,7 @@ def test_a_pull_has_only_so_many_workers(world: World, monkeypatch: pytest.Monke
     [
         ({"model": "a b"}, "model", "must have 1 to 256 characters"),
         ({"model": "m", "backend": "external"}, "backend", "nothing to pull for the backend external: only"),
+        ({"model": "hf:a/b/c"}, "source", "hf:a/b/c does not name a model on a hub"),
         ({"model": "m", "source": "hf:a/b/c"}, "source", "hf:a/b/c does not name a model on a hub"),
     ],
 )

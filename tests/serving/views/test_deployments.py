@@ -207,9 +207,10 @@ def test_a_deployment_that_serves_tells_that_not_all_of_it_has_a_place() -> None
     world.worker("w1", gpus=1)
     known = world.deploy("m", num_gpus=1, auto_scaling_config=TWO)
     world.ready()
+    lacks = "w1 has 0 of 1 free: m:command (min_instances) has it"
     assert state(world, known) == (
         "ready",
-        "not all of its replicas have a place: no worker has 1 free GPU for it (w1 has 0 of 1 free)",
+        f"not all of its replicas have a place: no worker has 1 free GPU for it ({lacks})",
     )
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import pytest
 from tests.serving.picture.world import World
 
+from sllm_actors.engines.messages import ReplicaReport, ReplicaState
 from sllm_actors.serving.messages import Gpu, Inventory
 from sllm_actors.serving.picture.events import NodeUp
-from sllm_actors.serving.picture.missing import SHOWN_WORKERS
+from sllm_actors.serving.picture.missing import SHOWN_WORKERS, what_is_missing
 
 from .kit import described
+
+AT_A_REQUEST = "; idle replicas of others make room for it when a request comes, or by `sllm load`"
 
 
 def why(world: World, **document: object) -> str:
@@ -24,7 +27,36 @@ def test_the_roomiest_workers_are_named_first_with_what_they_lack() -> None:
         world.worker(name, gpus=gpus)
     world.deploy("large", num_gpus=8)
     assert why(world, num_gpus=8) == (
-        "no worker has 8 free GPUs for it (d has only 4; b has only 2; c has 0 of 8 free; a has no GPU)"
+        "no worker has 8 free GPUs for it "
+        "(d has only 4; b has only 2; c has 0 of 8 free: large:command has it; a has no GPU)" + AT_A_REQUEST
+    )
+
+
+def test_what_no_worker_could_ever_have_is_told_with_what_helps() -> None:
+    world = World()
+    world.worker("a", gpus=1, memory_budget=4_000_000_000)
+    more = "start a worker with more"
+    assert why(world, num_gpus=2).endswith(f"(a has only 1): {more}, or change num_gpus")
+    assert why(world, memory="5GB").endswith(f"(a has only 4.0 GB): {more}, or change memory")
+    known = world.deploy("measured")
+    (key,) = known.replicas
+    mark = known.revisions[1].fingerprint
+    known.peaks.learn(
+        ReplicaReport(key.attempt(1), ReplicaState.READY, fingerprint=mark, memory=6 * 10**9), 0
+    )
+    sentence = what_is_missing(known, world.picture.fleet, {}, world.now)
+    assert sentence == f"no worker has 6.0 GB of free memory for it (a has only 4.0 GB): {more}"
+
+
+def test_those_that_keep_their_room_are_told_with_why() -> None:
+    world = World()
+    world.worker("a", gpus=2, slots=3)
+    world.deploy("x", pinned=True, num_gpus=1)
+    world.deploy("y", num_gpus=1, auto_scaling_config={"min_instances": 1})
+    world.deploy("z", num_gpus=0)
+    assert why(world, num_gpus=1) == (
+        "no worker has 1 free GPU for it "
+        "(a has 0 of 2 free: x:command (pinned) and y:command (min_instances) have them)"
     )
 
 
@@ -82,13 +114,14 @@ def test_a_worker_without_a_free_slot_is_named_with_those_that_have_them() -> No
     world.deploy("y")
     assert why(world) == (
         "no worker has a free slot for it (a has 0 of 2 slots free: x:command and y:command have them)"
+        + AT_A_REQUEST
     )
     world.worker("b", gpus=0, slots=1)
     world.worker("c", gpus=0)
     world.drain("c")
     lacks = why(world)
     assert "(b has 0 of 1 slots free: m2:command has it; a has 0 of 2" in lacks
-    assert lacks.endswith("; c is being drained)")
+    assert lacks.endswith("; c is being drained)" + AT_A_REQUEST)
 
 
 def test_of_many_deployments_that_have_the_slots_three_are_named() -> None:
@@ -97,7 +130,7 @@ def test_of_many_deployments_that_have_the_slots_three_are_named() -> None:
     for number in range(5):
         world.deploy(f"x{number}")
     assert why(world).endswith(
-        "(a has 0 of 5 slots free: x0:command, x1:command, x2:command and 2 more have them)"
+        "(a has 0 of 5 slots free: x0:command, x1:command, x2:command and 2 more have them)" + AT_A_REQUEST
     )
 
 
@@ -122,7 +155,7 @@ def test_a_worker_without_enough_memory_says_how_much_it_has_and_who_has_it() ->
     world.worker("b", gpus=0, memory_budget=1_000_000_000)
     world.deploy("x", memory="2.9GB")
     lacks = "a has 1.1 GB of 4.0 GB free: x:command has it; b has only 1.0 GB"
-    assert why(world, memory="2GB") == f"no worker has 2.0 GB of free memory for it ({lacks})"
+    assert why(world, memory="2GB") == f"no worker has 2.0 GB of free memory for it ({lacks}){AT_A_REQUEST}"
     world.worker("c", gpus=1, memory_budget=1)
     assert why(world, memory="3GB", num_gpus=1).startswith(
         "no worker has 1 free GPU, 3.0 GB of memory and a slot for it (c has only 1 B; a has no GPU"
@@ -139,7 +172,7 @@ def test_a_label_that_no_worker_has_is_named() -> None:
     both = {"zone": "a", "disk": "fast"}
     assert why(world, node_selector=both) == "no worker that takes replicas now has zone=a and disk=fast"
     assert why(world, node_selector={"zone": "a"}, num_gpus=1) == (
-        "no worker has 1 free GPU for it (a has no GPU)"
+        "no worker has 1 free GPU for it (a has no GPU): start a worker with more, or change num_gpus"
     )
 
 
@@ -151,8 +184,9 @@ def test_a_gpu_without_enough_free_memory_is_told_with_what_it_has() -> None:
     world.deploy("x", num_gpus=1, gpu_memory="6GB")
     assert why(world, num_gpus=1, gpu_memory="3GB") == (
         "no worker has 3.0 GB of free memory on a GPU for it "
-        "(a has 2.0 GB free on the GPU with the most: x:command has it; b has no GPU)"
+        "(a has 2.0 GB free on the GPU with the most: x:command has it; b has no GPU)" + AT_A_REQUEST
     )
-    assert why(world, num_gpus=2, gpu_memory="30GB").startswith(
-        "no worker has 30.0 GB of free memory on 2 GPUs for it (a has only 8.0 GB on a GPU; "
+    assert why(world, num_gpus=2, gpu_memory="30GB") == (
+        "no worker has 30.0 GB of free memory on 2 GPUs for it (a has only 8.0 GB on a GPU; b has no GPU)"
+        ": start a worker with more, or change gpu_memory"
     )

@@ -50,6 +50,31 @@ def test_an_idle_deployment_says_what_starts_it_and_why_it_ended() -> None:
     assert why(world, known) == "no request for 60 s: its next request starts it"
 
 
+def test_one_that_made_room_says_for_whom_and_since_when() -> None:
+    world = World()
+    world.worker("a", gpus=1)
+    first, second = world.deploy("m", **scaled()), world.deploy("n", **scaled())
+    use(world, first)
+    world.wait(5)
+    world.want(second.id, held=1)
+    gone = world.now
+    world.wait(5)
+    shown = described(world, first)
+    reason = "n:command needed its room: its next request starts it"
+    assert (shown["state"], shown["detail"], shown["since"]) == ("idle", reason, WALL + gone)
+    world.want(first.id, held=1)
+    assert why(world, first).startswith("no worker has 1 free GPU"), "a new wish ends what was said before"
+
+
+def test_what_goes_as_its_last_request_ends_is_not_said_to_have_waited() -> None:
+    world = World()
+    world.worker("a", gpus=1)
+    known = world.deploy("m", **scaled(auto_scaling_config={"min_instances": 0, "keep_alive": 0.2}))
+    use(world, known)
+    world.wait(0.3)
+    assert why(world, known).startswith("no request is left: ")
+
+
 def test_how_long_it_is_idle_and_keeps_its_replicas_is_shown() -> None:
     world = World()
     world.worker("a")
@@ -101,11 +126,12 @@ def test_one_that_waits_for_its_turn_says_what_it_lacks_and_when_that_may_be_fre
     world.want(first.id, in_flight=1, uses=1)
     world.want(second.id, held=1)
     world.want(large.id, held=1)
-    lacks = "no worker has 1 free GPU for it (a has 0 of 1 free)"
+    lacks = "no worker has 1 free GPU for it (a has 0 of 1 free: m:command has it)"
     sentence = why(world, second)
     assert sentence.startswith(f"{lacks}; one that is in use gives up its place in ")
     assert sentence.endswith(" s or later: it has its turn")
-    assert why(world, large) == "no worker has 8 free GPUs for it (a has only 1)", "no turn will help it"
+    never = "no worker has 8 free GPUs for it (a has only 1): start a worker with more, or change num_gpus"
+    assert why(world, large) == never, "no turn will help it"
     listed = {each["id"]: each["detail"] for each in ask(world, DescribeDeployments())["deployments"]}
     assert listed[second.id] == lacks, "a list says what is found at once"
 

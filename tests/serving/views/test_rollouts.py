@@ -57,7 +57,7 @@ def test_a_rollout_that_finds_no_place_says_so_and_then_why_it_pauses() -> None:
     shown = described(world, known)
     assert shown["detail"] == ""
     assert shown["rollout"]["reason"] == (
-        "a replica has no place: no worker has 1 free GPU for it (w1 has 0 of 1 free)"
+        "a replica has no place: no worker has 1 free GPU for it (w1 has 0 of 1 free: m:command has it)"
     )
     world.wait(31.0)
     rollout = described(world, known)["rollout"]

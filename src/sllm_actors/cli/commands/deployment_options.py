@@ -10,7 +10,7 @@ import click
 from attrs import frozen
 
 from sllm_actors.cli import document
-from sllm_actors.cli.parameters import KEY_VALUE, FiniteRange, each_key_once
+from sllm_actors.cli.parameters import KEY_VALUE, FiniteRange, WholeRange, each_key_once
 from sllm_actors.serving.deployment.spec import MAX_PRIORITY
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -87,16 +87,14 @@ _OPTIONS = (
         type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path),
         help="A deployment file, .json or .toml, or - for standard input; options win over it.",
     ),
-    click.option("--num-gpus", type=click.IntRange(min=0), help="GPUs per replica."),
-    click.option(
-        "--target", type=click.IntRange(min=1), help="Requests at a time that one replica should have."
-    ),
+    click.option("--num-gpus", type=WholeRange(min=0), help="GPUs per replica."),
+    click.option("--target", type=WholeRange(min=1), help="Requests at a time that one replica should have."),
     click.option(
         "--min-instances",
-        type=click.IntRange(min=0),
+        type=WholeRange(min=0),
         help="Fewest replicas, kept without requests; 0: none is started before the first request.",
     ),
-    click.option("--max-instances", type=click.IntRange(min=1), help="Most replicas."),
+    click.option("--max-instances", type=WholeRange(min=1), help="Most replicas."),
     click.option(
         "--scale-down-delay",
         type=FiniteRange(min=0),
@@ -116,7 +114,7 @@ _OPTIONS = (
     ),
     click.option(
         "--priority",
-        type=click.IntRange(-MAX_PRIORITY, MAX_PRIORITY),
+        type=WholeRange(-MAX_PRIORITY, MAX_PRIORITY),
         help="Where room is short, a deployment with a higher one goes first.",
     ),
     click.option(

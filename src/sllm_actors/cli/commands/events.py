@@ -15,7 +15,7 @@ from sllm_actors.cli.answers import EventDocument, EventsDocument, read
 from sllm_actors.cli.client import GatewayClient
 from sllm_actors.cli.display.event_lines import event_line, title
 from sllm_actors.cli.errors import CommandFailure, RequestRefused, Unreachable
-from sllm_actors.cli.parameters import MomentType
+from sllm_actors.cli.parameters import MomentType, WholeRange
 from sllm_actors.cli.terminal import complain, say, say_json_line, say_to_person
 
 SHOWN = 50
@@ -40,7 +40,7 @@ MICRO = 1_000_000
 @click.argument("name", required=False, default="", metavar="[MODEL|NODE]")
 @click.option("-f", "--follow", is_flag=True, help="Go on until ^C.")
 @click.option(
-    "-n", "--lines", "count", type=click.IntRange(min=0), metavar="N", help=f"Only the last N. [{SHOWN}]"
+    "-n", "--lines", "count", type=WholeRange(min=0), metavar="N", help=f"Only the last N. [{SHOWN}]"
 )
 @click.option(
     "--since", type=MomentType(), metavar="TIME", help="All from then on: 90s, 10m, 2h, 3d or a date."

@@ -12,7 +12,7 @@ from sllm_actors.cli.client import GatewayClient, path_of
 from sllm_actors.cli.errors import CommandFailure
 from sllm_actors.cli.listing import fetch_deployments
 from sllm_actors.cli.lookup import find_deployment
-from sllm_actors.cli.parameters import FiniteRange
+from sllm_actors.cli.parameters import FiniteRange, WholeRange
 from sllm_actors.cli.progress import is_settled, reporting, wait_until
 from sllm_actors.cli.terminal import say, say_json
 
@@ -83,7 +83,7 @@ def unload(*, force: bool, **given: Any) -> None:
 @click.command()
 @click.option(
     "--level",
-    type=click.IntRange(0, 2),
+    type=WholeRange(0, 2),
     default=1,
     show_default=True,
     help="0 pauses, 1 moves the weights to the machine's memory, 2 drops them.",

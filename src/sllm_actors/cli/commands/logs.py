@@ -13,6 +13,7 @@ from sllm_actors.cli.client import GatewayClient, path_of
 from sllm_actors.cli.errors import CommandFailure, RequestRefused
 from sllm_actors.cli.listing import fetch_deployments
 from sllm_actors.cli.lookup import find_deployment, in_words
+from sllm_actors.cli.parameters import WholeRange
 from sllm_actors.cli.terminal import complain, say_raw, saying_pieces
 
 POLL_SECONDS = 0.5
@@ -31,7 +32,7 @@ FURTHEST_BACK = 2**24
 @click.option(
     "-n",
     "--lines",
-    type=click.IntRange(min=0),
+    type=WholeRange(min=0),
     metavar="N",
     help="Begin with the last N lines. [the last 64 KiB]",
 )

@@ -21,6 +21,7 @@ from sllm_actors.cli.parameters import (
     SIZE,
     TEXT,
     FiniteRange,
+    WholeRange,
     each_key_once,
 )
 from sllm_actors.cluster.tls_files import PublicTlsFiles, TlsFiles
@@ -147,7 +148,7 @@ engine_options = options(
     click.option("--gpus", type=GPUS, default="auto", show_default=True, help="GPUs that engines may use."),
     click.option(
         "--slots",
-        type=click.IntRange(min=1, max=MOST_SLOTS),
+        type=WholeRange(min=1, max=MOST_SLOTS),
         metavar="N",
         help="The most engines that run at a time. [as many as there is room for]",
     ),
@@ -241,7 +242,7 @@ public_options = options(
 )
 gateway_count = click.option(
     "--gateways",
-    type=click.IntRange(min=1, max=MOST_GATEWAYS),
+    type=WholeRange(min=1, max=MOST_GATEWAYS),
     default=1,
     show_default=True,
     help="Gateway processes, which share the port of the OpenAI API.",
@@ -289,7 +290,7 @@ def up(**given: Any) -> None:
 @click.command()
 @click.option(
     "--gateways",
-    type=click.IntRange(min=0, max=MOST_GATEWAYS),
+    type=WholeRange(min=0, max=MOST_GATEWAYS),
     default=1,
     show_default=True,
     help="Gateway processes beside it.",

@@ -11,7 +11,7 @@ from sllm_actors.cli.client import GatewayClient
 from sllm_actors.cli.dialogue import Dialogue, dialogue_options, sendable
 from sllm_actors.cli.listing import fetch_deployments
 from sllm_actors.cli.lookup import find_deployment, is_deployed
-from sllm_actors.cli.parameters import FiniteRange
+from sllm_actors.cli.parameters import FiniteRange, WholeRange
 from sllm_actors.cli.progress import reporting, wait_until_ready
 from sllm_actors.cli.terminal import complain
 
@@ -25,7 +25,7 @@ from .deploy import outcome, submit
 @click.option(
     "--source", metavar="hf:ID|PATH|demo:NAME", help="Where the model's files are, if not at MODEL."
 )
-@click.option("--num-gpus", type=click.IntRange(min=0), help="GPUs per replica.")
+@click.option("--num-gpus", type=WholeRange(min=0), help="GPUs per replica.")
 @click.option(
     "--timeout",
     type=FiniteRange(min=0),

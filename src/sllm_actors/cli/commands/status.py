@@ -17,7 +17,7 @@ from sllm_actors.cli.display.tables import show_deployment, show_deployments, sh
 from sllm_actors.cli.errors import CommandFailure, RequestRefused, Unreachable
 from sllm_actors.cli.listing import fetch_deployments, fetch_list
 from sllm_actors.cli.lookup import find_deployment
-from sllm_actors.cli.parameters import FiniteRange
+from sllm_actors.cli.parameters import FiniteRange, WholeRange
 from sllm_actors.cli.terminal import frames, say, say_json, say_to_person
 
 WATCH_SECONDS = 2.0
@@ -62,7 +62,7 @@ class Wish:
 @click.option("--models", is_flag=True, help="Show the model files on the workers' disks.")
 @click.option("--state", default="", metavar="STATE", help="Only deployments (or nodes) in this state.")
 @click.option("--node", default="", metavar="NODE", help="Only deployments with an instance on this worker.")
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Show at most N entries. [all]")
+@click.option("--limit", type=WholeRange(min=1), metavar="N", help="Show at most N entries. [all]")
 @click.option(
     "-w",
     "--watch",

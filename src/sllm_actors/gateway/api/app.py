@@ -26,6 +26,7 @@ from .loading import serve_loading
 from .models import serve_models
 from .openapi import DOCUMENT
 from .pulls import PullClient, serve_pulls
+from .query import refuse_unknown_parameters
 
 log = structlog.get_logger()
 
@@ -56,6 +57,7 @@ def build_app(
     app.url_map.converters |= CONVERTERS
     app.url_map.strict_slashes = False
     _answer_errors(app)
+    app.before_request(refuse_unknown_parameters)
     _serve_itself(app, board, control, is_stopping)
     serve_models(app, board)
     serve_deployments(app, board, control)

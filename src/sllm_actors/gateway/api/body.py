@@ -45,8 +45,15 @@ async def read_body(*, optional: bool = False) -> dict[str, Any]:
 
 
 async def read_level() -> int:
-    """Return the ``level`` of a request's body, 0, 1 or 2; without a body it is 1."""
-    level = (await read_body(optional=True)).get("level", 1)
+    """Return the ``level`` of a request's body, 0, 1 or 2; without a body it is 1.
+
+    Raises:
+        ApiError: It is something else, or the body has other keys: 400.
+    """
+    body = await read_body(optional=True)
+    for key in body.keys() - {"level"}:
+        raise errors.bad_request(f"the body has no {key[:40]}: it has level", param=key[:40])
+    level = body.get("level", 1)
     if isinstance(level, bool) or not isinstance(level, int) or not 0 <= level <= 2:
         raise errors.bad_request("the body must be a JSON object with a level of 0, 1 or 2", param="level")
     return level

@@ -242,7 +242,8 @@ def _idle(
     expected = back <= now < until
     if wanted > policy.least and now >= goes and not expected:
         scaler.lower.clear()
-        reason = f"no request for {now - rest:.0f} s" if now > rest else "no request is left"
+        idle = round(now - rest)
+        reason = f"no request for {idle} s" if idle else "no request is left"
         return Decision(policy.least, needed, reason, back if now < back < inf else None)
     if wanted == 0 and expected:
         return Decision(1, needed, "its next request is expected soon", until)

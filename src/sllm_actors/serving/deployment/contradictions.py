@@ -92,10 +92,11 @@ def _given_once(env: dict[str, str], secret_env: dict[str, str]) -> Iterator[Mis
 
 def _minimum_below_maximum(backend: str, least: int | None, most: int) -> Iterator[Mistake]:
     if backend != "external" and least is not None and least > most:
-        yield Mistake(
-            f"min_instances ({least}) is more than max_instances ({most})",
-            "auto_scaling_config.min_instances",
-        )
+        yield Mistake(_above(least, most), "auto_scaling_config.min_instances")
+
+
+def _above(least: int, most: int) -> str:
+    return f"min_instances ({least}) is more than max_instances ({most}): raise max_instances as well"
 
 
 def _schedules_in_bounds(least: int | None, most: int, schedules: Sequence[Schedule]) -> Iterator[Mistake]:
@@ -105,10 +106,7 @@ def _schedules_in_bounds(least: int | None, most: int, schedules: Sequence[Sched
         key = f"auto_scaling_config.schedules[{number}]"
         own = each.min_instances is not None or each.max_instances is not None
         if own and few is not None and few > many:
-            yield Mistake(
-                f"{key}: min_instances ({few}) is more than max_instances ({many})",
-                key,
-            )
+            yield Mistake(f"{key}: {_above(few, many)}", key)
 
 
 def _other_names(model: str, backend: str, aliases: tuple[str, ...]) -> Iterator[Mistake]:

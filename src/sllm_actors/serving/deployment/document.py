@@ -24,6 +24,8 @@ from .spec import SIZE, DeploymentSpec, Scaling
 MAX_DOCUMENT = 64 * 1024
 """The most bytes of a document: its settings become part of the order of each replica."""
 
+_SOURCE = re.compile(r"(?:hf|demo):(?P<name>[^@]+)(?:@.*)?")
+
 _converter = Converter(forbid_extra_keys=True)
 # Numbers and texts are taken as they are: "3" for a number, or 1 for a text, is a mistake worth a sentence.
 
@@ -51,13 +53,28 @@ _DEFAULTS: Final = DeploymentSpec(model="unnamed")
 def read_document(text: str) -> tuple[DeploymentSpec, list[str]]:
     """Read the JSON text of a deployment; return it, and warnings (sentences) for its author.
 
+    A model that is given as a source, as ``hf:ORG/NAME``, gets the name that it has there.
+
     Raises:
         DeploymentProblem: The document is no valid deployment; it names every mistake with its key.
     """
     raw, mistakes = scan_object(text, "the deployment")
     names = Renaming(mistakes)
-    spec = structured(names.document(raw), names)
+    document, model = names.document(raw), raw.get("model")
+    if "source" not in document and isinstance(model, str) and (name := name_in_source(model)):
+        document |= {"source": model, "model": name}
+        names.typed[("source",)] = "model"
+    spec = structured(document, names)
     return spec, names.warnings
+
+
+def name_in_source(model: str) -> str:
+    """Return what a model is called that is given as a source; "" where it is none.
+
+    ``hf:ORG/NAME@REVISION`` is called ``ORG/NAME``, and ``demo:NAME`` is called ``NAME``.
+    """
+    found = _SOURCE.fullmatch(model)
+    return "" if found is None else found["name"]
 
 
 def read_kept_document(text: str) -> DeploymentSpec:

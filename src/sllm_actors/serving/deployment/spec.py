@@ -65,6 +65,11 @@ def _between(least: float, most: float, *, or_else: float | None = None) -> Call
     return check
 
 
+def _bytes(_instance: object, attribute: Attribute[Any], value: int) -> None:
+    if not 1 <= value <= MAX_BYTES:
+        raise ValueError(f"'{attribute.name}' must be from 1 byte to {MAX_BYTES >> 40} TiB, not {value}")
+
+
 def _few_schedules(
     _instance: object, _attribute: Attribute[tuple[Schedule, ...]], schedules: tuple[Schedule, ...]
 ) -> None:
@@ -263,12 +268,8 @@ class DeploymentSpec:
     backend: str = field(default=DEFAULT_BACKEND, validator=_backend_name)
     source: str = field(default="", validator=_source_length)
     num_gpus: int | None = field(default=None, validator=validators.optional(_between(0, 1024)))
-    memory: int | None = field(
-        default=None, validator=validators.optional(_between(1, MAX_BYTES)), metadata={SIZE: True}
-    )
-    gpu_memory: int | None = field(
-        default=None, validator=validators.optional(_between(1, MAX_BYTES)), metadata={SIZE: True}
-    )
+    memory: int | None = field(default=None, validator=validators.optional(_bytes), metadata={SIZE: True})
+    gpu_memory: int | None = field(default=None, validator=validators.optional(_bytes), metadata={SIZE: True})
     node_selector: dict[str, str] = field(factory=dict, validator=_labels)
     scaling: Scaling = Scaling()
     settings: dict[str, Any] = field(factory=dict)

@@ -87,6 +87,7 @@ class Deployment:
         wanted: How many replicas should run.
         needed: So many of them for a minimum or for requests that are there: the others only go on.
         fewer: Why fewer are wanted than before; "" if they are not.
+        fewer_at: Since when, in seconds on the head's clock; None if they are not.
         generation: Rises with each change of its settings.
         deleting: Whether it is being deleted.
         paused: Why the rollout does not go on, by a person or by the head; "" if it does.
@@ -132,6 +133,7 @@ class Deployment:
     wanted: int
     needed: int = 0
     fewer: str = ""
+    fewer_at: float | None = None
     generation: int = 1
     deleting: bool = False
     paused: str = ""
@@ -240,6 +242,11 @@ class Deployment:
         most = len(self.spec.endpoints) or self.spec.scaling.max_instances
         awake = sum(replica.sleep is None for replica in self.running())
         self.wanted = max(self.wanted, min(awake - self.rolling, most))
+
+    def want(self, wanted: int, why: str, now: float) -> None:
+        """Want so many replicas from now on; ``why`` is kept for people unless they are more than before."""
+        fewer = wanted <= self.wanted
+        self.wanted, self.fewer, self.fewer_at = wanted, why if fewer else "", now if fewer else None
 
     def used(self, now: float) -> None:
         """Keep what is awake as if a request had just ended: somebody has woken it."""

@@ -41,10 +41,17 @@ class Figure(Enum):
 
 @frozen
 class Lack:
-    """What keeps a replica from one worker: the figure, and a sentence with the worker's name."""
+    """What keeps a replica from one worker.
+
+    Attributes:
+        figure: What it lacks.
+        sentence: The same for a person, with the worker's name.
+        ever: Whether the worker would have it without its other replicas.
+    """
 
     figure: Figure
     sentence: str
+    ever: bool = True
 
 
 def could_have(node: KnownNode, deployment: Deployment, revision: Revision, now: float) -> bool:
@@ -62,35 +69,58 @@ def waiting_revision(deployment: Deployment) -> Revision:
     return deployment.revisions[deployment.current if held else deployment.target]
 
 
-def what_is_missing(deployment: Deployment, fleet: Fleet, now: float) -> str:
-    """Return as a sentence why no worker can take a replica of a deployment.
+def what_is_missing(deployment: Deployment, fleet: Fleet, known: Mapping[str, Deployment], now: float) -> str:
+    """Return as a sentence why no worker can take a replica of a deployment, and what would change it.
 
     Args:
         deployment: One that waits for a place.
         fleet: The workers: at most ``SHOWN_WORKERS`` are named, those with the most free GPUs first.
+        known: All deployments, by uid.
         now: Seconds on the head's clock.
     """
+    return _missing(deployment, fleet, known, now)[0]
+
+
+def what_no_worker_has(deployment: Deployment, fleet: Fleet) -> str:
+    """Return as a sentence why a replica of a deployment can have no place, whatever runs where.
+
+    "" where a worker that takes replicas could have it if it had no other ones, where there is none, or where
+    there are more than ``SHOWN_WORKERS`` that would have to be looked at.
+    """
+    sentence, ever = _missing(deployment, fleet, {}, 0.0)
+    return "" if ever else sentence
+
+
+def _missing(
+    deployment: Deployment, fleet: Fleet, known: Mapping[str, Deployment], now: float
+) -> tuple[str, bool]:
+    """Return what is missing, and whether it may be there one day on the workers that there are."""
     revision = waiting_revision(deployment)
     lacks: list[str] = []
     figures: set[Figure] = set()
+    ever = False
     nodes, count = _looked_at(revision.spec.node_selector, fleet)
     if not count and len(fleet.room):
-        return _no_label(revision.spec.node_selector, fleet)
+        return _no_label(revision.spec.node_selector, fleet), False
     for node in nodes:
-        lack = _lack(node, deployment, revision, now)
+        lack = _lack(node, deployment, revision, known, now)
         if lack is None:
-            return f"{node.name or node.id} is about to get it"
+            return f"{node.name or node.id} is about to get it", True
         lacks.append(lack.sentence)
         figures |= {lack.figure} - {Figure.REFUSED}
+        ever = ever or lack.ever
     more = count - len(lacks)
     if more == 0:
         lacks += islice(_away(fleet), SHOWN_WORKERS - len(lacks))
     if not lacks:
-        return "no worker is connected: start one with `sllm worker --head HOST:8000`"
+        return "no worker is connected: start one with `sllm worker --head HOST:8000`", True
     listed = "; ".join(lacks) + (f"; and {more} more worker{'s' if more > 1 else ''}" if more else "")
     if not figures:
-        return listed
-    return f"no worker has {_wanted(figures, deployment.need(revision, 1))} for it ({listed})"
+        return listed, True
+    need = deployment.need(revision, 1)
+    ever = ever or more > 0
+    remedy = "" if ever else f": {_remedy(figures, need, revision)}"
+    return f"no worker has {_wanted(figures, need)} for it ({listed}){remedy}", ever
 
 
 def _looked_at(selector: Mapping[str, str], fleet: Fleet) -> tuple[list[KnownNode], int]:
@@ -124,7 +154,22 @@ def _wanted(figures: set[Figure], need: Need) -> str:
     return _listed([*([gpus] if need.gpus else []), *also, *(["a slot"] if need.slots else [])])
 
 
-def _lack(node: KnownNode, deployment: Deployment, revision: Revision, now: float) -> Lack | None:
+def _remedy(figures: set[Figure], need: Need, revision: Revision) -> str:
+    """Return what helps where no worker has so much, whatever runs there."""
+    keys = [("gpu_memory" if need.gpu_memory else "num_gpus")] if Figure.GPUS in figures else []
+    if Figure.MEMORY in figures and revision.spec.memory is not None:
+        keys.append("memory")
+    change = f", or change {_listed(keys)}" if keys else ""
+    return f"start a worker with more{change}"
+
+
+def _lack(
+    node: KnownNode,
+    deployment: Deployment,
+    revision: Revision,
+    known: Mapping[str, Deployment],
+    now: float,
+) -> Lack | None:
     """Return what a worker lacks for a replica; None for nothing."""
     assert node.inventory is not None  # as all that take replicas have said
     name, free, all_of_it = node.name or node.id, node.free, capacity(node.inventory)
@@ -132,17 +177,18 @@ def _lack(node: KnownNode, deployment: Deployment, revision: Revision, now: floa
         return Lack(Figure.REFUSED, problem if f"worker {name}" in problem else f"{name}: {problem}")
     need = deployment.need(revision, node.gpus)
     if not free.has_gpus(need):
-        return Lack(Figure.GPUS, f"{name} {_gpus_free(node, need)}")
+        return Lack(Figure.GPUS, f"{name} {_gpus_free(node, need, known)}", all_of_it.has_gpus(need))
     if not free.has_memory(need):
-        return Lack(Figure.MEMORY, f"{name} {_memory_free(node, need, all_of_it.memory or 0)}")
+        sentence = f"{name} {_memory_free(node, need, all_of_it.memory or 0, known)}"
+        return Lack(Figure.MEMORY, sentence, all_of_it.has_memory(need))
     if not free.has_slot(need):
-        holders = _holders(node)
+        holders = _holders(node, known)
         has = f"{name} has {max(0, free.slots or 0)} of {all_of_it.slots} slots free"
         return Lack(Figure.SLOTS, f"{has}: {holders}" if holders else has)
     return None
 
 
-def _gpus_free(node: KnownNode, need: Need) -> str:
+def _gpus_free(node: KnownNode, need: Need, known: Mapping[str, Deployment]) -> str:
     if node.gpus == 0:
         return "has no GPU"
     if need.gpu_memory and node.inventory is not None:
@@ -150,24 +196,43 @@ def _gpus_free(node: KnownNode, need: Need) -> str:
         largest = max(node.free.shares, default=0)
         if need.gpu_memory > size:
             return f"has only {shown_bytes(size)} on a GPU"
-        return f"has {shown_bytes(largest)} free on the GPU with the most: {_holders(node)}"
-    return f"has only {node.gpus}" if need.gpus > node.gpus else f"has {node.free_gpus} of {node.gpus} free"
+        holders = _holders(node, known, lambda needs: bool(needs.gpus))
+        return f"has {shown_bytes(largest)} free on the GPU with the most: {holders}"
+    if need.gpus > node.gpus:
+        return f"has only {node.gpus}"
+    holders = _holders(node, known, lambda needs: bool(needs.gpus))
+    return f"has {node.free_gpus} of {node.gpus} free" + (f": {holders}" if holders else "")
 
 
-def _memory_free(node: KnownNode, need: Need, budget: int) -> str:
+def _memory_free(node: KnownNode, need: Need, budget: int, known: Mapping[str, Deployment]) -> str:
     if need.memory > budget:
         return f"has only {shown_bytes(budget)}"
     free = max(0, node.free.memory or 0)
-    return f"has {shown_bytes(free)} of {shown_bytes(budget)} free: {_holders(node)}"
+    return f"has {shown_bytes(free)} of {shown_bytes(budget)} free: {_holders(node, known)}"
 
 
-def _holders(node: KnownNode) -> str:
-    """Return which deployments have engines on a worker, in a few words; "" if none has."""
-    engines = sorted(key for key, replica in node.replicas.items() if replica.need.slots)
-    names = list(dict.fromkeys(key.deployment for key in engines))
-    if len(names) > SHOWN_HOLDERS:
-        names[SHOWN_HOLDERS:] = [f"{len(names) - SHOWN_HOLDERS} more"]
+def _holders(
+    node: KnownNode,
+    known: Mapping[str, Deployment],
+    has: Callable[[Need], bool] = lambda need: bool(need.slots),
+) -> str:
+    """Return which deployments have engines on a worker, and why they keep them, in a few words.
+
+    "" if none has any of which the need is ``has``.
+    """
+    engines = sorted(key for key, replica in node.replicas.items() if has(replica.need))
+    owners = list({key.deployment: known.get(key.uid) for key in engines}.items())
+    names = [f"{name}{_why_kept(owner)}" for name, owner in owners[:SHOWN_HOLDERS]]
+    if len(owners) > SHOWN_HOLDERS:
+        names.append(f"{len(owners) - SHOWN_HOLDERS} more")
     return f"{_listed(names)} {'have them' if len(names) > 1 else 'has it'}" if names else ""
+
+
+def _why_kept(owner: Deployment | None) -> str:
+    """Return why a deployment gives no room to others, in brackets; "" if it may."""
+    if owner is not None and owner.spec.pinned:
+        return " (pinned)"
+    return " (min_instances)" if owner is not None and owner.least else ""
 
 
 def _listed(parts: list[str]) -> str:

@@ -12,7 +12,7 @@ from sllm_actors.serving.decisions.scaling import ScalingPolicy
 from sllm_actors.serving.deployment.document import write_document
 from sllm_actors.serving.deployment.spec import DeploymentSpec
 from sllm_actors.serving.picture.deployment import Deployment
-from sllm_actors.serving.picture.deployment_state import spoken_for
+from sllm_actors.serving.picture.deployment_state import DeploymentState, spoken_for
 from sllm_actors.serving.picture.picture import Picture
 from sllm_actors.serving.picture.replica import KnownReplica, is_crash_loop
 
@@ -61,7 +61,7 @@ def deployment_view(picture: Picture, deployment: Deployment, now: float, *, who
         pinned=deployment.spec.pinned,
         recovered=deployment.recovered,
         created=deployment.created,
-        since=_since(picture, deployment, speaker),
+        since=_since(picture, deployment, state, speaker),
         instances=tuple(instance_view(picture, deployment, each) for each in replicas),
         spec=shown_document(deployment.spec) if whole else None,
     )
@@ -173,11 +173,15 @@ def shown_document(spec: DeploymentSpec) -> dict[str, Any]:
 # ---- why
 
 
-def _since(picture: Picture, deployment: Deployment, speaker: KnownReplica | None) -> float:
+def _since(
+    picture: Picture, deployment: Deployment, state: DeploymentState, speaker: KnownReplica | None
+) -> float:
     if speaker is not None:
         if speaker.report is not None and speaker.report.since:
             return speaker.report.since
         return picture.wall(speaker.ordered_at)
+    if state is DeploymentState.IDLE and deployment.fewer_at is not None:
+        return picture.wall(deployment.fewer_at)
     if deployment.wait is not None:
         return picture.wall(deployment.wait.since)
     return deployment.created

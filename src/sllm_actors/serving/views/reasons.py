@@ -6,7 +6,7 @@ from math import ceil
 
 from sllm_actors.serving.picture.deployment import Deployment
 from sllm_actors.serving.picture.deployment_state import DeploymentState
-from sllm_actors.serving.picture.missing import what_is_missing
+from sllm_actors.serving.picture.missing import waiting_revision, what_is_missing
 from sllm_actors.serving.picture.picture import Picture
 from sllm_actors.serving.picture.replica import KnownReplica, is_crash_loop
 
@@ -110,16 +110,27 @@ def what_it_waits_for(picture: Picture, deployment: Deployment, now: float) -> s
         going = " and ".join(parts) or "what was there has ended"
         doing = "has room for it" if claim.wakes is None else "has room for it to wake"
         return f"{node.name or node.id} {doing} as soon as {going}"
-    return what_is_missing(deployment, picture.fleet, now)
+    return what_is_missing(deployment, picture.fleet, picture.catalogue.by_uid, now)
 
 
 def _turn(picture: Picture, deployment: Deployment, now: float) -> str:
     """Return when a replica that waits for requests gets the place of one that is in use, or ""."""
-    when = picture.planner.evictor.turn_at(deployment, now)
+    evictor = picture.planner.evictor
+    when = evictor.turn_at(deployment, now)
     if when is None:
-        return ""
+        return "" if evictor.may_take(deployment) else _room_for_requests(picture, deployment, now)
     seconds = max(0, ceil(when - now))
     return f"one that is in use gives up its place in {seconds} s or later: it has its turn"
+
+
+def _room_for_requests(picture: Picture, deployment: Deployment, now: float) -> str:
+    """Return what makes idle replicas of others go for one that nobody asks for, or "" if none would go."""
+    if picture.fleet.doubts_itself:
+        return ""
+    room = picture.planner.evictor.room_of_idle(deployment, waiting_revision(deployment), now)
+    if room is None or not room.going:
+        return ""
+    return "idle replicas of others make room for it when a request comes, or by `sllm load`"
 
 
 def _unsettled(picture: Picture) -> str:

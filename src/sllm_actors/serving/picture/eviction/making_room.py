@@ -154,7 +154,7 @@ class RoomMaker:
             self.touched.append(owner.uid)
             if self._evictor.candidates.is_idle(replica):
                 patience = max(patience, owner.spec.drain_timeout)
-                self._evict(owner, going, deployment.id, room.node)
+                self._evict(owner, going, deployment.id, room.node, now)
             else:
                 patience = SWAP_PATIENCE
                 self._drain(replica, deployment.id, room.node)
@@ -167,13 +167,13 @@ class RoomMaker:
         self._evictor.claims.add(claim)
         return claim.until
 
-    def _evict(self, owner: Deployment, going: Demotion, by: str, node: KnownNode) -> None:
+    def _evict(self, owner: Deployment, going: Demotion, by: str, node: KnownNode, now: float) -> None:
         """Let an idle replica make way if it is idle still; its deployment wants it no longer."""
         replica, level = going.replica, going.level
         self._evictor.candidates.evicted(replica)
         awake = sum(each.sleep is None for each in owner.running())
-        owner.wanted = min(owner.wanted, max(owner.least, awake - 1))
-        owner.fewer = f"{by} needed its room"
+        left = min(owner.wanted, max(owner.least, awake - 1))
+        owner.want(left, f"{by} needed its room", now)
         self._publish(owner)
         where = f"{replica.key} on {node.name or node.id} is idle, and {by} needs its room"
         asleep = "" if level is None else f": it sleeps at level {level}"

@@ -70,7 +70,7 @@ def change(deployment: Deployment, event: Asked, catalogue: Catalogue, planner: 
         case LoadAsked():
             load(deployment, planner, now)
         case UnloadAsked(_, force):
-            unload(deployment, planner, force=force)
+            unload(deployment, planner, now, force=force)
         case TierAsked(_, None):
             planner.orders.wake_all(deployment)
             deployment.used(now)
@@ -110,12 +110,13 @@ def load(deployment: Deployment, planner: Planner, now: float) -> None:
         planner.effects.note(deployment.id, "deployment.loaded", "a person wants it loaded")
 
 
-def unload(deployment: Deployment, planner: Planner, *, force: bool) -> None:
+def unload(deployment: Deployment, planner: Planner, now: float, *, force: bool) -> None:
     """Let no replica be wanted until the next request; with ``force`` until those of now have ended."""
     deployment.loaded, deployment.asked_for = True, False
-    deployment.wanted, deployment.fewer = 0, "a person has unloaded it"
+    why = "a person has unloaded it"
+    deployment.want(0, why, now)
     deployment.unloading, deployment.unloaded = force, True
-    planner.effects.note(deployment.id, "deployment.unloaded", deployment.fewer)
+    planner.effects.note(deployment.id, "deployment.unloaded", why)
 
 
 def note_revision(deployment: Deployment, number: int, effects: Effects) -> None:

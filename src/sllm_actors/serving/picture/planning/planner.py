@@ -197,10 +197,11 @@ class Planner:
             return False
         if not any(could_have(node, deployment, revision, now) for node in nodes):
             return False
-        deployment.fewer = "others have had the room, and nobody asks for it"
-        sentence = f"from {deployment.wanted} to {running}: {deployment.fewer}"
+        why = "others have had the room, and nobody asks for it"
+        sentence = f"from {deployment.wanted} to {running}: {why}"
         self.effects.note(deployment.id, "deployment.scaled", sentence)
-        deployment.wanted, deployment.loaded = running, True
+        deployment.want(running, why, now)
+        deployment.loaded = True
         self._settle_wait(deployment)
         return True
 
@@ -284,7 +285,7 @@ class Planner:
         if wait is None or begun:
             wait = deployment.wait = PlacementWait(now, revision.number)
         if not wait.overdue and now >= wait.since + revision.spec.startup_timeout:
-            wait.overdue, wait.missing = True, what_is_missing(deployment, self._fleet, now)
+            wait.overdue, wait.missing = True, self._what_is_missing(deployment, now)
             sentence = deployment.no_place()
             self.effects.note(deployment.id, "deployment.no_place", sentence, revision=revision.number)
         self.waiting.add(deployment.uid, deployment.need(revision, 0))
@@ -292,6 +293,9 @@ class Planner:
             self._due_at(deployment, wait.since + revision.spec.startup_timeout)
         self._due_at(deployment, now + RETRY)
         return begun
+
+    def _what_is_missing(self, deployment: Deployment, now: float) -> str:
+        return what_is_missing(deployment, self._fleet, self._catalogue.by_uid, now)
 
     def _settle_wait(self, deployment: Deployment) -> None:
         deployment.wait = None

@@ -67,8 +67,8 @@ def scale(deployment: Deployment, demand: TotalDemand, effects: Effects, now: fl
     if decision.wanted != deployment.wanted:
         sentence = f"from {deployment.wanted} to {decision.wanted}: {decision.reason}"
         effects.note(deployment.id, "deployment.scaled", sentence)
-        deployment.fewer = decision.reason if decision.wanted < deployment.wanted else ""
-    deployment.wanted, deployment.needed = decision.wanted, decision.needed
+        deployment.want(decision.wanted, decision.reason, now)
+    deployment.needed = decision.needed
     deployment.scaler.hurried = False
     if not deployment.wanted:
         deployment.scaler.wish = None
