@@ -10,6 +10,7 @@ from urllib.parse import quote
 import anyio
 import httpx2
 import pytest
+from attrs import evolve
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -64,13 +65,16 @@ async def test_a_model_is_listed_with_how_it_is_and_what_else_it_is_called(clust
     await cluster.deploy(served("smol", aliases=("small", "s"), created=7.9))
     http = cluster.http()
     entry = {"id": "smol", "object": "model", "created": 7, "owned_by": "sllm", "aliases": ["small", "s"]}
-    for state, value, status in (
-        (None, "unloaded", "pending"),
-        (ReplicaState.STARTING, "loading", "starting"),
-        (ReplicaState.ASLEEP, "sleeping", "asleep"),
-        (ReplicaState.FAILED, "unloaded", "failed"),
+    loads, brings = replica(state=ReplicaState.STARTING), replica(state=ReplicaState.STARTING, number=2)
+    brings = evolve(brings, downloading=True)
+    for reports, value, status in (
+        ((), "unloaded", "pending"),
+        ((brings,), "downloading", "starting"),
+        ((brings, loads), "loading", "starting"),
+        ((brings, replica(state=ReplicaState.ASLEEP)), "sleeping", "asleep"),
+        ((replica(state=ReplicaState.FAILED),), "unloaded", "failed"),
     ):
-        await cluster.report(*(() if state is None else (replica(state=state),)))
+        await cluster.report(*reports)
         shown = {"status": {"value": value, "state": status, "failed": status == "failed"}}
         assert (await http.get("/v1/models")).json()["data"] == [entry | shown]
     await cluster.report(replica(context_length=2048, attempt=2))

@@ -113,6 +113,7 @@ class ReplicaReport:
         machine: The ``machine_id`` of the worker: a gateway with the same one may connect to the socket
             directly.
         progress: What a STARTING engine is doing, in a few words.
+        downloading: Whether that is the download of its model.
         reason: Why the replica FAILED or was restarted, in one sentence for a person.
         exit_status: How the last engine life ended: ``exit code 1``, ``signal SIGKILL``, or "".
         log_tail: The last lines of the engine's log, when the replica FAILED.
@@ -184,6 +185,7 @@ class ReplicaReport:
     gpu_memory: int = 0
     waiting: int = 0
     kv_used: int = 0
+    downloading: bool = False
 
     @property
     def instance(self) -> str:

@@ -46,11 +46,11 @@ async def test_a_real_engine_serves_a_model_of_the_hub(server: HubServer, host: 
     server.step_delay = 0.001
     async with TestSystem() as system:
         replica, probe = await start(system, order, host)
-        await report_of(
-            probe, ReplicaState.STARTING, lambda report: "downloading org/tiny: " in report.progress
-        )
+        brings = await report_of(probe, ReplicaState.STARTING, lambda report: report.downloading)
+        assert brings.progress.startswith("downloading org/tiny: ")
         server.step_delay = 0.0
-        await report_of(probe, ReplicaState.READY)
+        ready = await report_of(probe, ReplicaState.READY)
+        assert not ready.downloading
         question = InspectSource("llamacpp", "hf:org/tiny", SETTINGS)
         said = await anyio.to_thread.run_sync(inspect_source, question, host)
         assert said == SourceInspected(size=demo_file("smollm2-135m").stat().st_size)

@@ -57,7 +57,11 @@ LOST = after(STARTING, Unreached(1, "refused"))
 def test_a_replica_comes_up() -> None:
     replica, effects = step(Replica(), Ordered(), 0.0)
     assert (replica.state, effects) == (ReplicaState.STARTING, (Report(), StartEngine()))
-    replica = after(replica, Launched(4), ProcessStarted(4, 77), Progressed(4, "loading"))
+    replica = after(replica, Launched(4), Progressed(4, "downloading", downloading=True))
+    assert replica.downloading
+    replica = after(replica, ProcessStarted(4, 77))
+    assert not replica.downloading
+    replica = after(replica, Progressed(4, "loading"))
     assert (replica.attempt, replica.starts) == (4, 1)
     assert (replica.pid, replica.progress) == (77, "loading")
     replica = after(replica, Answered(4, "unix:/x", concurrency=3, context_length=512))

@@ -36,6 +36,7 @@ def test_progress_waits_until_half_a_second_after_the_last_report() -> None:
     "change",
     [
         {"state": ReplicaState.READY},
+        {"downloading": True},
         {"failures": 1},
         {"address": "unix:/x"},
         {"withdrawal": 1},

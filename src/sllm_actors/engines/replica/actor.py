@@ -223,6 +223,7 @@ class ReplicaActor(Actor):
             address=replica.address,
             machine=self._host.machine if listening else "",
             progress=replica.progress,
+            downloading=replica.downloading and replica.state is ReplicaState.STARTING,
             reason=masked_text(replica.reason),
             exit_status=replica.exit_status,
             log_tail=tuple(masked_text(line) for line in replica.log_tail),

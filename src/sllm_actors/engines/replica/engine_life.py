@@ -123,6 +123,7 @@ class EngineLife:
     _started: Callable[[], None] = field(default=lambda: None, init=False)
     _gauge: Gauge | None = field(default=None, init=False)
     _gpus: GpuAllocation = field(factory=GpuAllocation, init=False)
+    _downloading: bool = field(default=False, init=False)
 
     def change_tier(self, wanted: PutToSleep | WakeUp) -> None:
         """Have the engine put to sleep or woken; several changes are made one after the other."""
@@ -143,7 +144,7 @@ class EngineLife:
         python = partial(self.host.interpreters.of, self.order.backend)
         try:
             async with self.host.models.lend(
-                self.order.backend, self.order.source, python, self._progressed
+                self.order.backend, self.order.source, python, self._brought, count=self._counted
             ) as source:
                 await self._launch(evolve(self.order, source=source))
         except (LaunchProblem, SourceProblem, DiskSilent) as problem:
@@ -200,6 +201,12 @@ class EngineLife:
 
     def _progressed(self, progress: str) -> None:
         self.say(Progressed(self.attempt, name_worker(progress, self.host.name)))
+
+    def _counted(self, done: int, total: int) -> None:
+        self._downloading = done < total
+
+    def _brought(self, progress: str) -> None:
+        self.say(Progressed(self.attempt, name_worker(progress, self.host.name), self._downloading))
 
     def _pressed(self, pressure: Pressure) -> None:
         self.say(Pressed(self.attempt, pressure))

@@ -91,10 +91,16 @@ class ProcessStarted:
 
 @frozen
 class Progressed:
-    """The engine does something else on its way to READY; ``progress`` is a few words."""
+    """The engine does something else on its way to READY.
+
+    Attributes:
+        progress: A few words.
+        downloading: Whether the files of its model are being downloaded.
+    """
 
     attempt: int
     progress: str
+    downloading: bool = False
 
 
 @frozen

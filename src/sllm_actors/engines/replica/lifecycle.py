@@ -133,6 +133,7 @@ class Replica:
     server: ServerAccess | None = None
     pid: int = 0
     progress: str = ""
+    downloading: bool = False
     reason: str = ""
     exit_status: str = ""
     log_tail: tuple[str, ...] = ()
@@ -216,6 +217,7 @@ def _start(replica: Replica) -> Step:
         address="",
         pid=0,
         progress="waiting for its turn",
+        downloading=False,
         retry_in=None,
     )
     return starting, (Report(), StartEngine())
@@ -228,9 +230,9 @@ def _advance(replica: Replica, event: ProcessStarted | Progressed | Answered, no
         return replica, ()
     match event:
         case ProcessStarted(pid=pid):
-            return evolve(replica, pid=pid), (Report(),)
-        case Progressed(progress=progress):
-            return evolve(replica, progress=progress), (Report(),)
+            return evolve(replica, pid=pid, downloading=False), (Report(),)
+        case Progressed(_, progress, downloading):
+            return evolve(replica, progress=progress, downloading=downloading), (Report(),)
         case Answered():
             ready = evolve(replica, state=ReplicaState.READY, address=event.address, progress="")
             able = evolve(ready, can_sleep=event.can_sleep, concurrency=event.concurrency, ready_at=now)

@@ -36,12 +36,15 @@ def serve_models(app: Quart, board: Board) -> None:
 
 def _model(name: str, route: Route) -> dict[str, Any]:
     served, state = route.served, route.status
+    value = _VALUES.get(state, "unloaded")
+    if state == "starting" and route.downloading:
+        value = "downloading"
     entry: dict[str, Any] = {
         "id": name,
         "object": "model",
         "created": 0 if served is None else int(served.created),
         "owned_by": "sllm",
-        "status": {"value": _VALUES.get(state, "unloaded"), "state": state, "failed": state == "failed"},
+        "status": {"value": value, "state": state, "failed": state == "failed"},
         "aliases": [] if served is None else list(served.aliases),
     }
     if route.context_length:

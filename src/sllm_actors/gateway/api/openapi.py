@@ -58,7 +58,7 @@ _SCHEMAS: dict[str, Any] = {
             "status": {
                 "type": "object",
                 "properties": {
-                    "value": {"enum": ["loaded", "sleeping", "loading", "unloaded"]},
+                    "value": {"enum": ["loaded", "sleeping", "loading", "downloading", "unloaded"]},
                     "state": {"enum": ["ready", "asleep", "starting", "failed", "idle", "pending"]},
                     "failed": {"type": "boolean"},
                 },

@@ -71,6 +71,7 @@ class Route:
             an engine is put to sleep only when no request is in flight there.
         failure: Why it is of no use to wait; None while a replica is ready, asleep, or may still come.
         coming: The replicas that have begun to start and may get requests then: their workers and identities.
+        downloading: Whether none of these is further than the download of its model.
     """
 
     id: str
@@ -80,6 +81,7 @@ class Route:
     asleep: tuple[Upstream, ...] = ()
     failure: Failure | None = None
     coming: tuple[tuple[str, ReplicaId], ...] = ()
+    downloading: bool = False
 
     @property
     def context_length(self) -> int:
@@ -125,6 +127,7 @@ def make_route(
     starting: list[tuple[str, ReplicaId]] = []
     failed: list[ReplicaReport] = []
     coming = False
+    downloading = True
     for node, report in sorted(replicas, key=lambda replica: (replica[1].id, replica[0])):
         where = (report.address, report.machine, report.withdrawal)
         upstream = Upstream(
@@ -150,6 +153,7 @@ def make_route(
                 coming = coming or (report.retry_in is not None and report.retry_in <= patience)
             case ReplicaState.PENDING | ReplicaState.STARTING:
                 starting.append((node, report.id))
+                downloading = downloading and report.downloading
             case ReplicaState.DRAINING | ReplicaState.STOPPED:
                 pass
     failure = None
@@ -169,6 +173,7 @@ def make_route(
         tuple(asleep),
         failure,
         tuple(starting),
+        bool(starting) and downloading,
     )
 
 

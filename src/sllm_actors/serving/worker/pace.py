@@ -54,6 +54,7 @@ def _weight(report: ReplicaReport) -> tuple[Any, ...]:
     return (
         report.id,
         report.state,
+        report.downloading,
         report.failures,
         report.address,
         report.machine,
