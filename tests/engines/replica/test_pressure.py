@@ -14,6 +14,7 @@ from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.engines.messages import ReplicaOrder, ReplicaState
 from sllm_actors.engines.replica import engine_life, recent_pressure
 from sllm_actors.testing import TestSystem
+from sllm_actors.testing.fake_engine import fake_engine_argv
 
 from .test_progress import Working
 
@@ -34,12 +35,19 @@ def quick(host: EngineHost, monkeypatch: pytest.MonkeyPatch) -> EngineHost:
     return altered(host, health=HealthPolicy(interval=0.5, work_interval=0.05))
 
 
-async def test_a_fake_engine_whose_slots_are_taken(
-    quick: EngineHost, folder: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("backend", ["vllm", "command"])
+async def test_an_engine_that_counts_as_vllm_and_whose_slots_are_taken(
+    quick: EngineHost, folder: Path, monkeypatch: pytest.MonkeyPatch, backend: str
 ) -> None:
-    monkeypatch.setattr(engine_life, "backend_named", lambda _: Working())
     stall = folder / "stall"
-    order = ReplicaOrder(ReplicaKey("m:fake", 1, 1), "m", "fake", f"--slots 2 --stall-file {stall}")
+    options = ("--slots", "2", "--stall-file", str(stall))
+    if backend == "vllm":
+        monkeypatch.setattr(engine_life, "backend_named", lambda _: Working())
+        order = ReplicaOrder(ReplicaKey("m:fake", 1, 1), "m", "fake", " ".join(options))
+    else:
+        settings = {"command": fake_engine_argv("--socket", "$SOCKET", *options)}
+        order = ReplicaOrder(ReplicaKey("m:command", 1, 1), "m", "command", "", settings)
+        quick = altered(quick, allow_command=True)
     async with TestSystem() as system:
         _, probe = await start(system, order, quick)
         ready = await report_of(probe, ReplicaState.READY)

@@ -11,6 +11,7 @@ from attrs import evolve
 from tests.engines.kit import FakeBackend, altered, post, report_of, start
 
 from sllm_actors.engines.backends.backend import Launch
+from sllm_actors.engines.backends.command import WORK as ANY
 from sllm_actors.engines.backends.llamacpp import WORK as LLAMACPP
 from sllm_actors.engines.backends.vllm import WORK
 from sllm_actors.engines.backends.work_metrics import Sample, WorkMetrics
@@ -58,7 +59,10 @@ llamacpp:requests_deferred 7
         (WORK, "", None),
         (WORK, "vllm:num_requests_running nonsense\n", None),
         (WORK, "vllm:num_requests_running NaN\n", None),
-        (WORK, "vllm:num_requests_running 4 1700000000000\n", Sample(running=4, worked=0)),
+        (WORK, "vllm:num_requests_running 4 1700000000000\n", Sample(running=4, worked=0, counts=False)),
+        (ANY, VLLM, Sample(running=3, worked=1540, waiting=6, kv=0.75)),
+        (ANY, LLAMA, Sample(running=1, worked=60, waiting=7)),
+        (ANY, "http_requests_total 7\n", None),
     ],
 )
 def test_work_is_read_from_metrics(metrics: WorkMetrics, text: str, sample: Sample | None) -> None:
@@ -71,6 +75,11 @@ def test_an_engine_stands_still_from_when_its_counters_moved_last() -> None:
     assert watch.see(Sample(1, 10), 130.0).standing(131.0) == 31.0
     assert watch.see(Sample(1, 11), 130.0).standing(131.0) == 1.0
     assert watch.see(Sample(1, 3), 130.0).standing(131.0) == 1.0, "its counters began anew"
+
+
+def test_an_engine_that_counts_nothing_never_hangs() -> None:
+    watch = Watch().see(Sample(1, 10), 100.0).see(Sample(1, 0, counts=False), 200.0)
+    assert watch.standing(1000.0) == 0.0
 
 
 def test_an_idle_engine_never_hangs() -> None:

@@ -14,13 +14,18 @@ from sllm_actors.engines.host import EngineHost
 from sllm_actors.engines.messages import ReplicaOrder, SourceInspected
 from sllm_actors.engines.plan import EnginePaths, LaunchPlan
 
+from . import llamacpp, sglang, vllm
 from .backend import Launch
 from .port import choose_port
 from .settings import flag, read_settings, text, words
 from .sleep import VllmSleep
+from .work_metrics import WorkMetrics
 
 KEY_FILE = "key"
 NOT_ALLOWED = "this worker runs no commands: start it with --allow-command if it should"
+
+WORK = WorkMetrics.of_any(vllm.WORK, sglang.WORK, llamacpp.WORK)
+"""What the program may be, or may count as: its metrics tell by their names."""
 
 _PLACE = re.compile(r"\$(?:(\$)|(\w+)|\{(\w+)\})")
 
@@ -86,7 +91,8 @@ class Command:
         address = port.address if "PORT" in named else f"unix:{paths.socket}"
         health = (settings.health_path,) if settings.health_path else ("/health", "/v1/models")
         tiers = VllmSleep() if settings.enable_sleep_mode else None
-        return Launch(address, health, launch, tiers=tiers, key=port.key if "KEYFILE" in named else "")
+        key = port.key if "KEYFILE" in named else ""
+        return Launch(address, health, launch, tiers=tiers, key=key, work=WORK)
 
 
 def read_command(settings: Mapping[str, object]) -> CommandSettings:

@@ -20,12 +20,14 @@ class Sample:
         worked: The sum of its work counters: it changes with every step of work.
         waiting: How many requests wait inside it.
         kv: Which part of its room for KV caches is taken, 0 to 1; of several cores, that of the fullest.
+        counts: Whether there is a work counter: without one, ``worked`` says nothing.
     """
 
     running: float
     worked: float
     waiting: float = 0.0
     kv: float = 0.0
+    counts: bool = True
 
 
 @frozen
@@ -43,6 +45,16 @@ class WorkMetrics:
     counters: tuple[str, ...]
     waiting: tuple[str, ...] = ()
     kv: tuple[str, ...] = ()
+
+    @classmethod
+    def of_any(cls, *engines: WorkMetrics) -> WorkMetrics:
+        """Return the names of several engines together, for a program that may be any of them."""
+        return cls(
+            running=tuple(name for each in engines for name in each.running),
+            counters=tuple(name for each in engines for name in each.counters),
+            waiting=tuple(name for each in engines for name in each.waiting),
+            kv=tuple(name for each in engines for name in each.kv),
+        )
 
     def read(self, exposition: str) -> Sample | None:
         """Read metrics in Prometheus's text format; None if no gauge of ``running`` is among them.
@@ -71,4 +83,5 @@ class WorkMetrics:
             worked=sum(values(self.counters)),
             waiting=sum(values(self.waiting)),
             kv=max(values(self.kv), default=0.0),
+            counts=any(name in found for name in self.counters),
         )

@@ -1,6 +1,7 @@
 """Whether an engine makes progress: the third health check, after its process and its health path.
 
-An engine is hung when its metrics show requests that are worked on, but no work counter moves.
+An engine is hung when its metrics show requests that are worked on, but no work counter moves. One whose
+metrics have no such counter is never taken for hung.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ class Watch:
 
     def see(self, sample: Sample, now: float) -> Watch:
         """Return the watch after a sample that was taken at ``now`` (seconds, a monotonic clock)."""
+        if not sample.counts:
+            return Watch()
         if self.since is None or sample.running <= 0 or sample.worked != self.worked:
             return Watch(sample.worked, now)
         return self
