@@ -50,9 +50,6 @@ COMMON: dict[str, Any] = {
     "drain_timeout": st.sampled_from([0.0, 30.0]),
     "hold_limit": st.sampled_from([0, 1024]),
     "hold_timeout": st.sampled_from([2.5, 300.0]),
-    "priority": st.integers(-1, 1),
-    "pinned": st.booleans(),
-    "preload": st.booleans(),
 }
 ENGINES = st.builds(
     DeploymentSpec,
@@ -64,6 +61,9 @@ ENGINES = st.builds(
     node_selector=st.dictionaries(st.sampled_from(["zone", "disk"]), st.sampled_from("ab"), max_size=2),
     env=VARIABLES,
     secret_env=SECRETS,
+    priority=st.integers(-1, 1),
+    pinned=st.booleans(),
+    preload=st.booleans(),
     **COMMON,
 )
 SERVERS = st.builds(

@@ -11,9 +11,10 @@ from sllm_actors.serving.deployment.document import read_document, read_kept_doc
 from sllm_actors.serving.deployment.problem import DeploymentProblem
 
 
-def test_scaling_of_external_servers_that_an_older_version_took_is_left_out() -> None:
+def test_what_means_nothing_of_external_servers_and_an_older_version_took_is_left_out() -> None:
     document = {"model": "m", "backend": "external", "endpoints": ["http://127.0.0.1:1"]}
-    old = document | {"auto_scaling_config": {"min_instances": 2, "max_instances": 4}}
+    old = document | {"auto_scaling_config": {"min_instances": 2, "max_instances": 4}, "pinned": True}
+    old |= {"priority": 3, "preload": True}
     with pytest.raises(DeploymentProblem, match="min_instances means nothing to the external backend"):
         read_document(json.dumps(old))
     assert read_kept_document(json.dumps(old)) == read_kept_document(json.dumps(document))

@@ -63,6 +63,14 @@ def test_the_servers_of_somebody_else_are_not_scaled(key: str, given: object) ->
     assert ours.backend == "command"
 
 
+@pytest.mark.parametrize(("key", "given"), [("priority", 5), ("pinned", True), ("preload", True)])
+def test_the_servers_of_somebody_else_take_no_room_that_they_could_keep(key: str, given: object) -> None:
+    sentence = f"{key} means nothing to the external backend: its servers take no room here"
+    assert problem(backend="external", endpoints=["http://a"], **{key: given}) == (key, sentence)
+    default = getattr(read(), key)
+    assert getattr(read(backend="external", endpoints=["http://a"], **{key: default}), key) == default
+
+
 def test_what_says_how_many_replicas_there_are_may_be_said_as_it_is_anyway() -> None:
     known = attrs.asdict(Scaling(), recurse=False)
     assert known == {**SCALED, "metric": "concurrency"}, "every key of it means nothing there, but for metric"

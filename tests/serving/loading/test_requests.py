@@ -11,7 +11,7 @@ from tests.serving.picture.world import World
 from sllm_actors.engines.messages import ReplicaState
 from sllm_actors.serving.control import Change
 from sllm_actors.serving.loading import requests
-from sllm_actors.serving.messages import ControlAnswer, Demand, Refusal, RefusalKind
+from sllm_actors.serving.messages import ControlAnswer, Demand, Done, Refusal, RefusalKind
 from sllm_actors.serving.picture.deployment import Deployment
 from sllm_actors.serving.picture.deployment_state import DeploymentState, spoken_for
 from sllm_actors.serving.picture.events import DemandReported
@@ -225,7 +225,12 @@ def test_a_deployment_is_put_to_sleep_and_woken() -> None:
     can_sleep(world, known)
     assert said(world, requests.put_to_sleep(world.picture, ID, 2)) == ("asleep", True)
     assert (world.states("a"), state(known)) == ([(1, "asleep")], DeploymentState.ASLEEP)
-    assert said(world, requests.put_to_sleep(world.picture, ID, 1)) == ("asleep", False)
+    assert said(world, requests.put_to_sleep(world.picture, ID, 2)) == ("asleep", False)
+    other = requests.put_to_sleep(world.picture, ID, 1)
+    assert isinstance(other, Done)
+    assert (
+        json.loads(other.document)["message"] == f"{ID} is asleep at level 2: wake it first for another one"
+    )
     assert said(world, requests.wake(world.picture, ID)) == ("ready", True)
     assert state(known) is DeploymentState.READY
     assert said(world, requests.wake(world.picture, ID)) == ("ready", False)
@@ -271,10 +276,30 @@ def test_what_a_gateway_has_woken_can_be_put_to_sleep_again() -> None:
     (key,) = known.replicas
     world.say("a", key, ReplicaState.READY, level=None)  # a request came, and the worker was asked
     assert (world.machines["a"].orders[key].sleep, world.states("a")) == (None, [(1, "ready")])
-    assert world.told("replica.woken") == [f"{key}: a gateway has woken it"]
+    assert world.told("replica.woken") == [f"{key}: its worker was asked to wake it"]
     said(world, requests.put_to_sleep(world.picture, ID, 1))
     assert world.states("a") == [(1, "asleep")]
     assert world.audit() == []
+
+
+def test_what_a_worker_was_asked_to_put_to_sleep_sleeps_on() -> None:
+    world, known = loaded()
+    can_sleep(world, known)
+    (key,) = known.replicas
+    world.say("a", key, ReplicaState.ASLEEP, can_sleep=True, level=2)
+    assert (world.machines["a"].orders[key].sleep, state(known)) == (2, DeploymentState.ASLEEP)
+    assert world.told("replica.slept") == [f"{key}: its worker was asked to put it to sleep at level 2"]
+    assert world.audit() == []
+
+
+def test_the_servers_of_somebody_else_neither_sleep_nor_wake() -> None:
+    world = World()
+    world.worker("a")
+    world.deploy("theirs", backend="external", endpoints=["http://a"], backend_config={})
+    name = "theirs:external"
+    sentence = f"{name} is served by somebody else's servers, which sllm neither puts to sleep nor wakes"
+    for answer in (requests.put_to_sleep(world.picture, name, 1), requests.wake(world.picture, name)):
+        assert refused(answer) == ("cannot_sleep", sentence)
 
 
 def test_a_sleeper_is_unloaded_too() -> None:
@@ -289,7 +314,7 @@ def test_what_cannot_sleep_or_does_not_serve_is_refused_with_the_remedy() -> Non
     world, known = world_with()
     assert refused(requests.put_to_sleep(world.picture, ID, 1)) == (
         "wrong_state",
-        f"{ID} has no replica that is ready",
+        f"{ID} has no replica that is ready: `sllm load` starts one",
     )
     sentence = f"{ID} has no replica that is asleep: `sllm load` starts one"
     assert refused(requests.wake(world.picture, ID)) == ("wrong_state", sentence)

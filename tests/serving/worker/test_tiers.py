@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from attrs import evolve
 from tests.serving.kit import key, outcome_of, report
 
 from sllm_actors.engines.messages import ReplicaState, SleepReplica, WakeReplica
@@ -35,6 +36,20 @@ def test_no_other_is_and_a_sentence_says_why(
     found, document = outcome_of(said)
     assert (found, order, document.get("code")) == (outcome, None, code)
     assert document["message"]
+
+
+@pytest.mark.parametrize(
+    ("level", "sentence"),
+    [
+        (1, "it is asleep, or about to be"),
+        (2, "it is asleep, or about to be, at level 2: wake it first for another one"),
+        (None, "it is waking up"),
+    ],
+)
+def test_one_that_is_asleep_says_at_which_level(level: int | None, sentence: str) -> None:
+    asleep = evolve(report(key(1), ReplicaState.ASLEEP, can_sleep=True), level=level)
+    said, order = put_to_sleep(asleep, 1)
+    assert (outcome_of(said)[1]["message"], order) == (sentence, None)
 
 
 @pytest.mark.parametrize(

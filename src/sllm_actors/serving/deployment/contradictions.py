@@ -85,6 +85,14 @@ def _not_scaled(key: str, default: object) -> Rule:
     return check
 
 
+def _takes_no_room(key: str, default: object) -> Rule:
+    def check(backend: str, given: object) -> Iterator[Mistake]:
+        if backend == "external" and given != default:
+            yield Mistake(f"{key} means nothing to the external backend: its servers take no room here", key)
+
+    return check
+
+
 def _given_once(env: dict[str, str], secret_env: dict[str, str]) -> Iterator[Mistake]:
     for name in sorted(env.keys() & secret_env.keys()):
         yield Mistake(f"{name} is given twice: in env and in secret_env", f"env.{name}")
@@ -130,6 +138,9 @@ SCALED: Final[Mapping[str, object]] = {
 }
 """What says how many replicas there are of a deployment that is scaled, and what it is if nobody says it."""
 
+ROOM: Final[Mapping[str, object]] = {"priority": 0, "pinned": False, "preload": False}
+"""What says who has the room of workers, and what it is if nobody says it."""
+
 _RULES: tuple[tuple[tuple[str, ...], Rule], ...] = (
     (("backend", "endpoints"), _served_by_somebody),
     (("backend", "source"), _no_source),
@@ -141,6 +152,7 @@ _RULES: tuple[tuple[tuple[str, ...], Rule], ...] = (
     (("backend", "secret_env"), _no_variables("secret_env")),
     (("env", "secret_env"), _given_once),
     *((("backend", key), _not_scaled(key, default)) for key, default in SCALED.items()),
+    *((("backend", key), _takes_no_room(key, default)) for key, default in ROOM.items()),
     (("backend", "min_instances", "max_instances"), _minimum_below_maximum),
     (("min_instances", "max_instances", "schedules"), _schedules_in_bounds),
     (("model", "backend", "aliases"), _other_names),

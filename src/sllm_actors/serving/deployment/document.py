@@ -14,7 +14,7 @@ from cattrs import BaseValidationError, Converter, IterableValidationNote
 from sllm_actors.models.byte_size import parse_bytes
 from sllm_actors.observe.redaction import looks_secret
 
-from .contradictions import contradictions
+from .contradictions import ROOM, contradictions
 from .json_text import plain_key, read_object, scan_object, shown
 from .names import OLDER_SETTINGS, Path, Renaming
 from .problem import DeploymentProblem, Mistake, refuse
@@ -25,6 +25,8 @@ MAX_DOCUMENT = 64 * 1024
 """The most bytes of a document: its settings become part of the order of each replica."""
 
 _SOURCE = re.compile(r"(?:hf|demo):(?P<name>[^@]+)(?:@.*)?")
+
+_NOT_OF_EXTERNAL = ("auto_scaling_config", *ROOM)
 
 _converter = Converter(forbid_extra_keys=True)
 # Numbers and texts are taken as they are: "3" for a number, or 1 for a text, is a mistake worth a sentence.
@@ -80,7 +82,8 @@ def name_in_source(model: str) -> str:
 def read_kept_document(text: str) -> DeploymentSpec:
     """Read a document that was accepted before, perhaps by an older version.
 
-    That took scaling of external servers, which means nothing and is refused today: it is left out.
+    That took scaling and priorities of external servers, which mean nothing and are refused today: they are
+    left out.
 
     Raises:
         DeploymentProblem: See ``read_document``.
@@ -89,9 +92,10 @@ def read_kept_document(text: str) -> DeploymentSpec:
         return read_document(text)[0]
     except DeploymentProblem:
         raw = read_object(text)
-        if raw.get("backend") != "external" or "auto_scaling_config" not in raw:
+        meaning = {key: value for key, value in raw.items() if key not in _NOT_OF_EXTERNAL}
+        if raw.get("backend") != "external" or meaning == raw:
             raise
-        return read_document(json.dumps({**raw, "auto_scaling_config": {}}))[0]
+        return read_document(json.dumps(meaning))[0]
 
 
 def structured(document: Mapping[str, Any], names: Renaming) -> DeploymentSpec:

@@ -75,11 +75,13 @@ def put_to_sleep(picture: Picture, name: str, level: int) -> Change | ControlAns
     if level not in LEVELS:
         sentence = f"level must be 0, 1 or 2, not {level}"
         return Refusal(RefusalKind.INVALID, "invalid_request", sentence, "level")
+    if found.spec.endpoints:
+        return _of_somebody(name)
     ready = [each.report for each in found.running() if each.state is ReplicaState.READY]
     if not ready:
         if ReplicaState.ASLEEP in _states(found):
-            return _said(name, "asleep", f"{name} is asleep")
-        return _not_now(name, "has no replica that is ready")
+            return _said(name, "asleep", f"{name} is asleep{_at_levels(found, level)}")
+        return _not_now(name, "has no replica that is ready: `sllm load` starts one")
     if not any(report is not None and report.can_sleep for report in ready):
         sentence = f"the engine of {name} cannot sleep: `sllm unload {name}` stops it"
         return Refusal(RefusalKind.CONFLICT, "cannot_sleep", sentence)
@@ -95,12 +97,26 @@ def wake(picture: Picture, name: str) -> Change | ControlAnswer:
     found = _known(picture, name)
     if not isinstance(found, Deployment):
         return found
+    if found.spec.endpoints:
+        return _of_somebody(name)
     if any(each.sleep is not None for each in found.running()) or ReplicaState.ASLEEP in _states(found):
         said = _said(name, "ready", f"{name} wakes up", pending=True)
         return _change(found, TierAsked(found.uid, None), said)
     if ReplicaState.READY in _states(found):
         return _said(name, "ready", f"{name} is awake")
     return _not_now(name, "has no replica that is asleep: `sllm load` starts one")
+
+
+def _at_levels(deployment: Deployment, wanted: int) -> str:
+    """Return at which level the replicas sleep, where that is another one than is wanted."""
+    reports = [each.report for each in deployment.running() if each.report is not None]
+    others = {each.level for each in reports if each.level is not None} - {wanted}
+    return f" at level {min(others)}: wake it first for another one" if others else ""
+
+
+def _of_somebody(name: str) -> Refusal:
+    sentence = f"{name} is served by somebody else's servers, which sllm neither puts to sleep nor wakes"
+    return Refusal(RefusalKind.CONFLICT, "cannot_sleep", sentence)
 
 
 def _known(picture: Picture, name: str) -> Deployment | Refusal:

@@ -131,7 +131,7 @@ class ReplicaReports:
             else:  # another one is started, for which others may have to make room
                 self._planner.orders.stop(replica, report.reason or "it could not be woken", if_idle=True)
         elif replica.sleep is not None and (before.state, report.state) == _WOKEN:
-            self._planner.orders.wake(deployment, replica, "a gateway has woken it")
+            self._planner.orders.wake(deployment, replica, "its worker was asked to wake it")
             deployment.used(now)
         elif replica.sleep is not None and report.state is ReplicaState.READY and before.state in _STARTING:
             self._planner.orders.sleep_again(deployment, replica)

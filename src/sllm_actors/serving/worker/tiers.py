@@ -26,7 +26,12 @@ def put_to_sleep(report: ReplicaReport, level: int) -> tuple[ControlAnswer, Slee
         sentence = f"level must be 0, 1 or 2, not {level}"
         return Refusal(RefusalKind.INVALID, "invalid_request", sentence, "level"), None
     if report.state is ReplicaState.ASLEEP:
-        return _said(report, ReplicaState.ASLEEP, "it is asleep, or about to be"), None
+        sentence = "it is asleep, or about to be"
+        if report.level is None:
+            sentence = "it is waking up"
+        elif report.level != level:
+            sentence += f", at level {report.level}: wake it first for another one"
+        return _said(report, ReplicaState.ASLEEP, sentence), None
     if report.state is not ReplicaState.READY:
         return _not_now(report, "only an instance that is ready can be put to sleep"), None
     if not report.can_sleep:

@@ -94,6 +94,8 @@ class Ordering:
         replica.order_if_idle(sleep=level)
         self._fleet.weigh(self._fleet.nodes[replica.node])
         self._send(deployment, replica)
+        sentence = f"{replica.key}: its worker was asked to put it to sleep at level {level}"
+        self.effects.note_replica(replica, "replica.slept", sentence)
 
     def sleep_again(self, deployment: Deployment, replica: KnownReplica) -> None:
         """Repeat the order to be asleep to a replica whose engine has started anew since."""
