@@ -14,7 +14,11 @@ from typing import Any
 import pytest
 from tests.http_server.shells import CLEARTEXT, HTTP2, TLS, Shell
 
+from sllm_actors.serving.messages import CONTROLLER
+from sllm_actors.testing import TestProbe
+
 from .kit import PlayedCluster, running_gateway
+from .played_head import LOCAL
 from .raw_engine import RawEngine, raw_engine
 
 CHILD = Path(__file__).parent / "llama_server.py"
@@ -79,3 +83,10 @@ Engines = Callable[[], AbstractAsyncContextManager[RawEngine]]
 def broken_engine() -> Engines:
     """Open an engine that does exactly what a test says, byte by byte."""
     return raw_engine
+
+
+@pytest.fixture
+async def head(cluster: PlayedCluster) -> TestProbe:
+    """Play the head, to which the gateway is linked."""
+    cluster.head = LOCAL
+    return await cluster.system.probe(CONTROLLER)

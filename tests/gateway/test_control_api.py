@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
 from urllib.parse import quote
 
-import anyio
-import httpx2
 import pytest
 
-from sllm_actors.actors import NodeId
 from sllm_actors.serving.deployment.problem import Mistake
 from sllm_actors.serving.messages import (
-    CONTROLLER,
-    ControlAnswer,
     Deploy,
     Done,
     DrainNode,
@@ -27,40 +21,12 @@ from sllm_actors.serving.messages import (
 from sllm_actors.testing import TestProbe
 
 from .kit import PlayedCluster, served
+from .played_head import DONE, asked
 
 pytestmark = [pytest.mark.anyio, pytest.mark.every_shell]
 
 NAME = "/models/org/my model:v1:llamacpp"
 PATH = f"/deployments/{quote(NAME, safe='')}"
-LOCAL = NodeId("gateway-1")
-DONE = Done('{"deployment_id":  "x"}')
-
-
-@pytest.fixture
-async def head(cluster: PlayedCluster) -> TestProbe:
-    cluster.head = LOCAL
-    return await cluster.system.probe(CONTROLLER)
-
-
-async def asked(
-    cluster: PlayedCluster,
-    head: TestProbe,
-    method: str,
-    path: str,
-    content: str = "",
-    answer: ControlAnswer = DONE,
-) -> tuple[Any, httpx2.Response]:
-    """Send a request; return what reached the head, which answers it, and the response."""
-    got: list[Any] = []
-
-    async def reply() -> None:
-        got.append(await head.expect(object))
-        head.reply(answer)
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(reply)
-        response = await cluster.http().request(method, path, content=content.encode())
-    return got[0], response
 
 
 @pytest.mark.parametrize(

@@ -12,23 +12,15 @@ import httpx2
 import pytest
 from tests.serving.kit import until
 
-from sllm_actors.actors import NodeId
 from sllm_actors.gateway.api import events as module
-from sllm_actors.serving.messages import CONTROLLER, ControlAnswer, Done, Refusal, RefusalKind
+from sllm_actors.serving.messages import ControlAnswer, Done, Refusal, RefusalKind
 from sllm_actors.serving.views.messages import AwaitEvents, DescribeEvents
 from sllm_actors.testing import TestProbe
 
 from .kit import PlayedCluster
+from .played_head import LOCAL
 
 pytestmark = [pytest.mark.anyio, pytest.mark.every_shell]
-
-LOCAL = NodeId("gateway-1")
-
-
-@pytest.fixture
-async def head(cluster: PlayedCluster) -> TestProbe:
-    cluster.head = LOCAL
-    return await cluster.system.probe(CONTROLLER)
 
 
 def entry(number: int) -> dict[str, Any]:

@@ -6,10 +6,8 @@ from typing import Any
 from urllib.parse import quote
 
 import anyio
-import httpx2
 import pytest
 
-from sllm_actors.actors import NodeId
 from sllm_actors.serving.loading.messages import (
     LoadDeployment,
     SleepDeployment,
@@ -17,8 +15,6 @@ from sllm_actors.serving.loading.messages import (
     WakeDeployment,
 )
 from sllm_actors.serving.messages import (
-    CONTROLLER,
-    ControlAnswer,
     Done,
     Refusal,
     RefusalKind,
@@ -26,35 +22,12 @@ from sllm_actors.serving.messages import (
 from sllm_actors.testing import TestProbe
 
 from .kit import PlayedCluster, served
+from .played_head import DONE, LOCAL, asked
 
 pytestmark = [pytest.mark.anyio, pytest.mark.every_shell]
 
 NAME = "/models/org/my model:v1:llamacpp"
 PATH = f"/deployments/{quote(NAME, safe='')}"
-LOCAL = NodeId("gateway-1")
-DONE = Done('{"deployment_id":  "x"}')
-
-
-@pytest.fixture
-async def head(cluster: PlayedCluster) -> TestProbe:
-    cluster.head = LOCAL
-    return await cluster.system.probe(CONTROLLER)
-
-
-async def asked(
-    cluster: PlayedCluster, head: TestProbe, path: str, body: str = "", answer: ControlAnswer = DONE
-) -> tuple[Any, httpx2.Response]:
-    """Send a request; return what reached the head, which answers it, and the response."""
-    got: list[Any] = []
-
-    async def reply() -> None:
-        got.append(await head.expect(object))
-        head.reply(answer)
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(reply)
-        response = await cluster.http().post(path, content=body.encode())
-    return got[0], response
 
 
 @pytest.mark.parametrize(
@@ -71,13 +44,13 @@ async def asked(
 async def test_it_reaches_the_head_and_its_answer_the_client(
     cluster: PlayedCluster, head: TestProbe, path: str, body: str, question: object
 ) -> None:
-    got, response = await asked(cluster, head, path, body)
+    got, response = await asked(cluster, head, "POST", path, body)
     assert got == question
     assert (response.status_code, response.text) == (200, DONE.document)
-    _, response = await asked(cluster, head, path, body, Done("{}", pending=True))
+    _, response = await asked(cluster, head, "POST", path, body, Done("{}", pending=True))
     assert response.status_code == 202
     refusal = Refusal(RefusalKind.CONFLICT, "busy", "it has requests")
-    _, response = await asked(cluster, head, path, body, refusal)
+    _, response = await asked(cluster, head, "POST", path, body, refusal)
     assert (response.status_code, response.json()["error"]["code"]) == (409, "busy")
 
 

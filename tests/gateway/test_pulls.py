@@ -8,8 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
-from sllm_actors.actors import NodeId
-from sllm_actors.serving.messages import CONTROLLER, WORKER, Refusal, RefusalKind
+from sllm_actors.serving.messages import WORKER, Refusal, RefusalKind
 from sllm_actors.serving.pulls.messages import (
     CancelPull,
     DescribePull,
@@ -27,16 +26,9 @@ from .kit import PlayedCluster
 
 pytestmark = [pytest.mark.anyio, pytest.mark.every_shell]
 
-LOCAL = NodeId("gateway-1")
 HERE, AWAY = PullPlace("gateway-1", "w1"), PullPlace("nowhere", "w2")
 PLAN = PullPlan("vllm", "hf:org/m", (HERE,))
 PULLING = PullReport(PullState.PULLING, 10, 40, "downloading org/m: 25 % of 40 B")
-
-
-@pytest.fixture
-async def head(cluster: PlayedCluster) -> TestProbe:
-    cluster.head = LOCAL
-    return await cluster.system.probe(CONTROLLER)
 
 
 @pytest.fixture

@@ -30,15 +30,6 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> str:
     return python
 
 
-@pytest.fixture
-def model(folder: Path) -> Path:
-    model = folder / "model"
-    model.mkdir()
-    (model / "config.json").write_text("{}")
-    (model / "model.safetensors").write_bytes(b"123")
-    return model
-
-
 def launch(host: EngineHost, python: str, model: object, num_gpus: int, **settings: Any) -> Launch:
     order = ReplicaOrder(KEY, "the model", "sglang", str(model), settings, num_gpus=num_gpus)
     return Sglang().launch(

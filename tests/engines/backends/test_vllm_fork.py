@@ -33,15 +33,6 @@ def worker(request: pytest.FixtureRequest, host: EngineHost, tmp_path: Path) -> 
     return altered(host, interpreters={"vllm": python}, cores=CorePool(tuple(range(4))))
 
 
-@pytest.fixture
-def model(folder: Path) -> Path:
-    model = folder / "model"
-    model.mkdir()
-    (model / "config.json").write_text("{}")
-    (model / "model.safetensors").write_bytes(b"123")
-    return model
-
-
 def launch(worker: EngineHost, model: Path, **settings: Any) -> LaunchPlan:
     num_gpus = 0 if is_for_cpus(worker) else 1
     order = ReplicaOrder(KEY, "the model", "vllm", str(model), settings, num_gpus=num_gpus)

@@ -28,6 +28,13 @@ def use(world: World, deployment: Deployment, count: int = 1) -> None:
     world.want(deployment.id)
 
 
+def serve(world: World, deployment: Deployment, in_flight: int = 1) -> None:
+    """Let a deployment be loaded for a request, and then have so many under way."""
+    world.want(deployment.id, held=1)
+    world.ready()
+    world.want(deployment.id, in_flight=in_flight)
+
+
 def runs(world: World, worker: str = "a") -> list[str]:
     """Return which models a worker runs."""
     return sorted(key.deployment.partition(":")[0] for key in world.machines[worker].running)

@@ -11,7 +11,7 @@ from sllm_actors.engines.messages import ReplicaState
 from sllm_actors.serving.decisions.swapping import QUANTUM
 from sllm_actors.serving.picture.eviction.claims import PATIENCE
 
-from .sharing import runs, scaled, shared, use
+from .sharing import runs, scaled, serve, shared, use
 from .world import World
 
 
@@ -71,9 +71,7 @@ def test_nothing_that_runs_is_enough_for_what_is_too_large() -> None:
     world = World()
     (busy,) = shared(world, "m")
     large = world.deploy("large", **{**scaled(), "num_gpus": 2})
-    world.want(busy.id, held=1)
-    world.ready()
-    world.want(busy.id, in_flight=1)
+    serve(world, busy)
     world.want(large.id, held=1)
     world.wait(60)
     assert runs(world) == ["m"]
@@ -84,9 +82,7 @@ def test_of_what_had_its_turn_no_more_goes_than_is_needed() -> None:
     small, other, third = shared(world, "m", "n", "o", gpus=3)
     large = world.deploy("large", **{**scaled(), "num_gpus": 2})
     for deployment in (small, other, third):
-        world.want(deployment.id, held=1)
-        world.ready()
-        world.want(deployment.id, in_flight=1)
+        serve(world, deployment)
     world.want(large.id, held=1)
     world.wait(QUANTUM + 1)
     assert len(runs(world)) == 2
@@ -143,12 +139,8 @@ def test_when_what_was_to_go_does_not_end_another_way_is_looked_for() -> None:
 def test_growth_takes_only_what_is_idle() -> None:
     world = World()
     growing, busy = shared(world, "m", "n", gpus=2)
-    world.want(busy.id, held=1)
-    world.ready()
-    world.want(busy.id, in_flight=1)
-    world.want(growing.id, held=1)
-    world.ready()
-    world.want(growing.id, in_flight=3)
+    serve(world, busy)
+    serve(world, growing, in_flight=3)
     world.wait(120)
     assert runs(world) == ["m", "n"]
     world.want(busy.id)
@@ -205,8 +197,7 @@ def test_what_declines_to_go_since_it_is_busy_stays_and_another_one_goes() -> No
 def test_nobody_goes_while_the_head_doubts_what_it_knows_of_its_workers() -> None:
     world = World()
     idle, asked = shared(world, "m", "n")
-    for name in ("b", "c"):
-        world.worker(name, gpus=0)
+    world.workers("bc", gpus=0)
     use(world, idle)
     for name in ("b", "c"):
         world.unlink(name)
@@ -230,9 +221,7 @@ def test_idle_and_busy_replicas_go_together_where_one_is_not_enough() -> None:
     idle, busy = shared(world, "m", "n", gpus=2)
     large = world.deploy("large", **{**scaled(), "num_gpus": 2})
     use(world, idle)
-    world.want(busy.id, held=1)
-    world.ready()
-    world.want(busy.id, in_flight=1)
+    serve(world, busy)
     world.want(large.id, held=1)
     assert runs(world) == ["m", "n"]
     world.wait(QUANTUM + 1)
@@ -246,9 +235,7 @@ def test_an_idle_one_stays_where_the_busy_one_has_to_go_anyway() -> None:
     (idle,) = shared(world, "m", gpus=3)
     busy, asked = (world.deploy(name, **{**scaled(), "num_gpus": 2}) for name in ("n", "o"))
     use(world, idle)
-    world.want(busy.id, held=1)
-    world.ready()
-    world.want(busy.id, in_flight=1)
+    serve(world, busy)
     world.want(asked.id, held=1)
     world.wait(QUANTUM + 1)
     assert runs(world) == ["m", "o"]
@@ -257,9 +244,7 @@ def test_an_idle_one_stays_where_the_busy_one_has_to_go_anyway() -> None:
 def test_a_busy_replica_whose_worker_is_given_up_is_no_longer_one_that_may_go() -> None:
     world = World()
     busy, asked = shared(world, "m", "n")
-    world.want(busy.id, held=1)
-    world.ready()
-    world.want(busy.id, in_flight=1)
+    serve(world, busy)
     world.unlink("a")
     world.wait(11)
     world.want(asked.id, held=1)

@@ -14,8 +14,7 @@ from .world import World, count
 
 def test_a_worker_that_returns_within_the_grace_keeps_its_replicas() -> None:
     world = World()
-    for name in "abcd":
-        world.worker(name)
+    world.workers("abcd")
     world.deploy("m", **count(1))
     world.ready()
     (name,) = world.where("m:command")
@@ -28,8 +27,7 @@ def test_a_worker_that_returns_within_the_grace_keeps_its_replicas() -> None:
 
 def test_of_too_many_the_one_that_returned_goes() -> None:
     world = World()
-    for name in "abcd":
-        world.worker(name)
+    world.workers("abcd")
     world.deploy("m")
     world.ready()
     (name,) = world.where("m:command")
@@ -45,8 +43,7 @@ def test_of_too_many_the_one_that_returned_goes() -> None:
 
 def test_while_more_than_a_third_is_away_none_is_given_up() -> None:
     world = World()
-    for name in "abcd":
-        world.worker(name)
+    world.workers("abcd")
     world.deploy("m", **count(4))
     world.ready()
     for name in "ab":
@@ -60,8 +57,7 @@ def test_while_more_than_a_third_is_away_none_is_given_up() -> None:
 
 def test_workers_that_said_goodbye_are_given_up_however_many_they_are_and_raise_no_doubt() -> None:
     world = World()
-    for name in "abcd":
-        world.worker(name)
+    world.workers("abcd")
     world.deploy("m", **count(4))
     world.ready()
     for name in "ab":
@@ -77,8 +73,7 @@ def test_workers_that_said_goodbye_are_given_up_however_many_they_are_and_raise_
 
 def test_while_the_head_doubts_itself_only_those_that_said_goodbye_are_given_up() -> None:
     world = World()
-    for name in "abcd":
-        world.worker(name)
+    world.workers("abcd")
     world.unlink("a")
     world.unlink("b")
     world.unlink("c", left=True)
@@ -269,8 +264,7 @@ def test_what_no_gateway_reaches_on_a_suspect_worker_is_replaced_at_once_where_r
     *, left: bool
 ) -> None:
     world = World()
-    for name in "abcd":
-        world.worker(name)
+    world.workers("abcd")
     known = world.deploy("m", **count(1))
     world.ready()
     (name,) = world.where("m:command")
@@ -301,8 +295,7 @@ def test_of_one_that_returns_and_the_one_in_its_place_that_which_is_further_from
     *, new_life: bool
 ) -> None:
     world = World()
-    for name in "abcd":
-        world.worker(name)
+    world.workers("abcd")
     world.deploy("m", **count(1))
     world.ready()
     (name,) = world.where("m:command")
@@ -319,8 +312,7 @@ def test_of_one_that_returns_and_the_one_in_its_place_that_which_is_further_from
 @pytest.mark.parametrize("several", [False, True])
 def test_while_more_than_a_third_is_away_nobody_is_evicted_for_what_is_replaced(*, several: bool) -> None:
     world = World()
-    for name in "abc":
-        world.worker(name)
+    world.workers("abc")
     world.deploy("idle", num_gpus=1)
     for model in "mn":
         world.deploy(model, num_gpus=1, **count(1))

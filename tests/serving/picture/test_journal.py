@@ -103,8 +103,7 @@ def test_a_replica_that_is_moved_is_not_said_to_be_stopped_too() -> None:
 
 def test_what_nodes_do_is_noted_with_their_names_and_what_is_lost_with_them() -> None:
     world = World()
-    for name in "abcd":
-        world.worker(name)
+    world.workers("abcd")
     world.deploy("m", **count(4))
     world.ready()
     assert noted(world, lambda: world.unlink("a")) == [("node.lost", "a is not linked: it is silent")]
@@ -122,8 +121,7 @@ def test_what_nodes_do_is_noted_with_their_names_and_what_is_lost_with_them() ->
 
 def test_a_head_that_is_restarted_says_nothing_of_what_goes_on_as_before() -> None:
     world = World()
-    for name in "abc":
-        world.worker(name)
+    world.workers("abc")
     world.deploy("m", **count(3))
     world.ready()
     world.restart_head()
@@ -144,8 +142,7 @@ def crash_loop(world: World) -> None:
 
 
 def nobody_there(world: World) -> None:
-    for name in "abc":
-        world.worker(name)
+    world.workers("abc")
     world.deploy("m", **count(3))
     world.ready()
     for name in "abc":

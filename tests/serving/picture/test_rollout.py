@@ -236,8 +236,7 @@ URLS = ["http://a:1", "http://b:1", "http://c:1"]
 )
 def test_what_comes_back_during_a_rollout_serves_on_until_the_new_revision_does(two: Any, three: Any) -> None:
     world = World()
-    for name in ("a", "b"):
-        world.worker(name)
+    world.workers("ab")
     known = world.deploy("m", **two)
     world.ready()
     assert world.where(known.id) == {"a": 1, "b": 1}

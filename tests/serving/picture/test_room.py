@@ -180,8 +180,7 @@ def test_a_replica_goes_where_its_model_is_on_the_disk() -> None:
 
 def test_a_replica_goes_where_starts_of_its_engine_are_faster() -> None:
     world = World()
-    for name in "ab":
-        world.worker(name, gpus=0)
+    world.workers("ab", gpus=0)
     known = world.deploy("m", **count(2))
     for key, replica in list(known.replicas.items()):
         took = 60.0 if replica.node == "a" else 3.0

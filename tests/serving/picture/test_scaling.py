@@ -126,8 +126,7 @@ def test_a_replica_that_is_used_is_not_stopped_for_idleness() -> None:
 
 def test_more_run_under_load_and_fewer_after_a_delay() -> None:
     world = World()
-    for name in "abcd":
-        world.worker(name)
+    world.workers("abcd")
     known = world.deploy("m", **scaled(0))
     wants(world, held=17)
     assert replicas(world) == 3, "nothing was measured yet that would tell that fewer do"
@@ -144,8 +143,7 @@ def test_more_run_under_load_and_fewer_after_a_delay() -> None:
 
 def test_no_replica_is_started_that_would_come_when_the_burst_is_over() -> None:
     world = World()
-    for name in "abcd":
-        world.worker(name)
+    world.workers("abcd")
     known = world.deploy("m", **scaled(0))
     wants(world, held=1)
     (key,) = world.machines["a"].running
@@ -167,8 +165,7 @@ def test_no_replica_is_started_that_would_come_when_the_burst_is_over() -> None:
 
 def test_a_load_that_lasts_gets_what_its_mean_needs() -> None:
     world = World()
-    for name in "abcd":
-        world.worker(name)
+    world.workers("abcd")
     world.deploy("m", **scaled(0))
     wants(world, held=1)
     (key,) = world.machines["a"].running
@@ -215,8 +212,7 @@ def test_a_revision_made_while_nothing_runs_is_rolled_back_by_its_first_failure(
 
 def test_a_schedule_changes_the_bounds_at_its_times() -> None:
     world = World()  # it is 1970-01-12 13:46:40 in Greenwich
-    for name in "ab":
-        world.worker(name)
+    world.workers("ab")
     afternoon = {"cron": "0 14 * * *", "duration": 3600, "min_instances": 2, "max_instances": 6, "target": 1}
     known = world.deploy("m", **scaled(0, 1, keep_alive=60, scale_down_delay=10, schedules=[afternoon]))
     assert replicas(world) == 0
@@ -308,8 +304,7 @@ def test_a_first_start_waits_for_room_though_a_request_has_come_and_gone() -> No
 
 def test_full_engines_get_another_one_beside_them_and_keep_it_while_they_need_it() -> None:
     world = World()
-    for name in "abc":
-        world.worker(name)
+    world.workers("abc")
     known = world.deploy("m", **scaled(0, target=100, scale_down_delay=30))
     world.want(ID, in_flight=6)
     world.ready()

@@ -10,7 +10,7 @@ from sllm_actors.serving.decisions.swapping import QUANTUM, STALENESS
 from sllm_actors.serving.picture.events import DemandReported
 from sllm_actors.serving.picture.eviction.making_room import SWAP_PATIENCE
 
-from .sharing import runs, scaled, shared, use
+from .sharing import runs, scaled, serve, shared, use
 from .world import World
 
 
@@ -41,9 +41,7 @@ def test_room_is_kept_for_nobody_whose_clients_have_left() -> None:
 def test_one_in_use_is_drained_after_its_quantum_and_not_before() -> None:
     world = World()
     busy, asked = shared(world, "m", "n")
-    world.want(busy.id, held=1)
-    world.ready()
-    world.want(busy.id, in_flight=1)
+    serve(world, busy)
     world.want(asked.id, held=1)
     world.wait(QUANTUM - 1)
     assert runs(world) == ["m"]
@@ -66,9 +64,7 @@ def test_a_higher_priority_does_not_wait_and_a_lower_one_waits_until_it_is_stale
     busy, low = shared(world, "m", "low")
     world.update(low, **{**scaled(), "priority": -1})
     high = world.deploy("high", **scaled(), priority=1)
-    world.want(busy.id, held=1)
-    world.ready()
-    world.want(busy.id, in_flight=1)
+    serve(world, busy)
     world.want(low.id, held=1)
     world.wait(STALENESS - 1)
     assert runs(world) == ["m"]
@@ -79,9 +75,7 @@ def test_a_higher_priority_does_not_wait_and_a_lower_one_waits_until_it_is_stale
 def test_of_those_that_wait_the_one_with_the_most_to_do_is_next() -> None:
     world = World()
     busy, few, many = shared(world, "m", "few", "many")
-    world.want(busy.id, held=1)
-    world.ready()
-    world.want(busy.id, in_flight=1)
+    serve(world, busy)
     world.want(few.id, held=1)
     world.want(many.id, held=9)
     world.want(busy.id)
@@ -136,9 +130,7 @@ def test_one_that_came_first_lets_another_pass_that_is_due_before_it() -> None:
     busy, low = shared(world, "m", "low")
     few, many = (world.deploy(name, **scaled()) for name in ("few", "many"))
     world.update(low, **scaled(), priority=-1)
-    world.want(busy.id, held=1)
-    world.ready()
-    world.want(busy.id, in_flight=1)
+    serve(world, busy)
     for deployment, held in ((low, 99), (few, 1), (many, 50)):
         world.want(deployment.id, held=held)
     world.wait(QUANTUM + 2)
@@ -195,9 +187,7 @@ def test_one_that_has_just_come_does_not_jump_the_queue() -> None:
     world = World()
     busy, waits = shared(world, "m", "n")
     late = world.deploy("o", **scaled())
-    world.want(busy.id, held=1)
-    world.ready()
-    world.want(busy.id, in_flight=1)
+    serve(world, busy)
     world.want(waits.id, held=1)
     world.wait(5)
     world.picture.take(DemandReported("gateway", (), (busy.id,)), world.now)
@@ -212,9 +202,7 @@ def test_one_that_cannot_use_the_room_lets_others_pass() -> None:
     large = world.deploy("large", **{**scaled(), "num_gpus": 2})
     elsewhere = world.deploy("n", **scaled(), node_selector={"kind": "other"})
     late = world.deploy("o", **scaled())
-    world.want(busy.id, held=1)
-    world.ready()
-    world.want(busy.id, in_flight=1)
+    serve(world, busy)
     for deployment in (large, elsewhere):
         world.want(deployment.id, held=9)
     world.wait(5)

@@ -153,6 +153,11 @@ class World:
         self.link(name)
         return self.machines[name]
 
+    def workers(self, names: str, gpus: int = 1) -> None:
+        """Let workers join; each letter is the name of one."""
+        for name in names:
+            self.worker(name, gpus=gpus)
+
     def link(self, name: str, *, new_life: bool = False) -> None:
         """Let a worker's link come up; with ``new_life`` its process was started again, without engines."""
         machine = self.machines[name]
