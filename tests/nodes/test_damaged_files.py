@@ -23,7 +23,7 @@ from sllm_actors.engines.ownership.attempts import Attempts
 from sllm_actors.engines.ownership.leases import Lease, Leases
 from sllm_actors.engines.warm.late_imports import Learned, read_learned, write_learned
 from sllm_actors.files import write_record
-from sllm_actors.gateway.routing.snapshot_file import Snapshot, SnapshotFile
+from sllm_actors.gateway.routing.memory.snapshot_file import Snapshot, SnapshotFile
 from sllm_actors.models.folder import ModelFolder
 from sllm_actors.models.hub import Listing
 from sllm_actors.models.hub_source import RepoFile

@@ -28,11 +28,11 @@ from sllm_actors.gateway.routing.balancer import Balancer
 from sllm_actors.gateway.routing.balancer_shell import BalancerShell
 from sllm_actors.gateway.routing.board import Board
 from sllm_actors.gateway.routing.following import Peers
-from sllm_actors.gateway.routing.memory import Memory
+from sllm_actors.gateway.routing.memory.memory import Memory
+from sllm_actors.gateway.routing.memory.poison import Poison
+from sllm_actors.gateway.routing.memory.snapshot_file import SnapshotFile
 from sllm_actors.gateway.routing.node_links import DialWorkers, NodeLinks
-from sllm_actors.gateway.routing.poison import Poison
 from sllm_actors.gateway.routing.router import RouterTools
-from sllm_actors.gateway.routing.snapshot_file import SnapshotFile
 from sllm_actors.http_server import Seats
 from sllm_actors.serving.messages import GATEWAY
 

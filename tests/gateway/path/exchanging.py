@@ -23,7 +23,7 @@ from sllm_actors.gateway.path.engines.connector import Connector
 from sllm_actors.gateway.path.exchange import Exchange
 from sllm_actors.gateway.path.inference import Inference
 from sllm_actors.gateway.routing.board import Board
-from sllm_actors.gateway.routing.poison import Poison
+from sllm_actors.gateway.routing.memory.poison import Poison
 from sllm_actors.gateway.settings import GatewaySettings
 
 Task = Coroutine[Any, Any, None]

@@ -17,8 +17,8 @@ from tests.gateway.raw_engine import Call
 
 from sllm_actors.actors import RemoteFailure
 from sllm_actors.engines.messages import ReplicaState
+from sllm_actors.gateway.routing.memory.snapshot_file import SnapshotFile
 from sllm_actors.gateway.routing.router import router_name
-from sllm_actors.gateway.routing.snapshot_file import SnapshotFile
 from sllm_actors.serving.messages import GATEWAY, Withdrawn, WorkerAddress
 from sllm_actors.serving.streams import ReplicasDifference, RoutesDifference, RoutesPage
 from sllm_actors.transport import PeerUp
@@ -445,8 +445,8 @@ async def test_a_disk_that_does_not_answer_keeps_no_gateway_from_stopping(
 
 
 async def test_a_disk_that_was_full_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sllm_actors.gateway.routing.saving.SAVE_AGAIN", 0.1)
-    monkeypatch.setattr("sllm_actors.gateway.routing.saving.SAVE_DELAY", 0.1)
+    monkeypatch.setattr("sllm_actors.gateway.routing.memory.saving.SAVE_AGAIN", 0.1)
+    monkeypatch.setattr("sllm_actors.gateway.routing.memory.saving.SAVE_DELAY", 0.1)
     folder = tmp_path / "full"
     with capture_logs() as logs:
         async with running_gateway(folder) as cluster:

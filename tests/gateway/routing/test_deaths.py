@@ -8,7 +8,7 @@ import pytest
 from tests.gateway.kit import PlayedCluster, replica, served
 
 from sllm_actors.engines.messages import ReplicaState
-from sllm_actors.gateway.routing.poison import digest
+from sllm_actors.gateway.routing.memory.poison import digest
 from sllm_actors.serving.messages import DeathKey, EngineDeath, ReportDeath
 
 pytestmark = pytest.mark.anyio

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from tests.gateway.kit import replica, served
 
 from sllm_actors.engines.messages import ReplicaState
-from sllm_actors.gateway.routing.knowledge import Knowledge
 from sllm_actors.gateway.routing.loss import Lost
+from sllm_actors.gateway.routing.memory.knowledge import Knowledge
 from sllm_actors.serving.messages import WorkerAddress
 
 HERE = WorkerAddress("worker-1", "10.0.0.1", 8002)

@@ -9,8 +9,8 @@ import pytest
 from sllm_actors.engines.identity import ReplicaId
 from sllm_actors.engines.life_end import UNKNOWN_EXIT
 from sllm_actors.engines.messages import ReplicaReport, ReplicaState
-from sllm_actors.gateway.routing.knowledge import Knowledge
 from sllm_actors.gateway.routing.loss import Lost, link_lost, loss_of
+from sllm_actors.gateway.routing.memory.knowledge import Knowledge
 
 LIFE = ReplicaId("m:vllm", 1, 1, 7, "uid")
 NEXT = ReplicaId("m:vllm", 1, 1, 9, "uid")

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sllm_actors.engines.identity import ReplicaId
-from sllm_actors.gateway.routing.poison import (
+from sllm_actors.gateway.routing.memory.poison import (
     COMPARED,
     MOST_BROKEN,
     MOST_DEAD,

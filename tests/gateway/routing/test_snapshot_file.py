@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.gateway.kit import served
 
-from sllm_actors.gateway.routing.snapshot_file import VERSION, Snapshot, SnapshotFile
+from sllm_actors.gateway.routing.memory.snapshot_file import VERSION, Snapshot, SnapshotFile
 from sllm_actors.serving.messages import WorkerAddress
 
 SNAPSHOT = Snapshot(

@@ -8,7 +8,7 @@ from collections import Counter
 from tests.sim.ledger import Ledger
 
 from sllm_actors.actors import Incarnation
-from sllm_actors.gateway.routing.snapshot_file import Snapshot
+from sllm_actors.gateway.routing.memory.snapshot_file import Snapshot
 from sllm_actors.testing.sim_net import SimNet
 from sllm_actors.testing.sim_run import Freezer
 from sllm_actors.transport import TransportSettings

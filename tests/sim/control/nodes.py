@@ -20,9 +20,9 @@ from sllm_actors.gateway.routing.actor import GatewayActor
 from sllm_actors.gateway.routing.balancer import Balancer
 from sllm_actors.gateway.routing.balancer_shell import BalancerShell
 from sllm_actors.gateway.routing.board import Board
-from sllm_actors.gateway.routing.memory import Memory
+from sllm_actors.gateway.routing.memory.memory import Memory
+from sllm_actors.gateway.routing.memory.poison import Poison
 from sllm_actors.gateway.routing.node_links import NodeLinks
-from sllm_actors.gateway.routing.poison import Poison
 from sllm_actors.gateway.routing.router import RouterTools
 from sllm_actors.gateway.settings import GatewaySettings
 from sllm_actors.models.hub import Hub

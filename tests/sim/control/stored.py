@@ -9,7 +9,7 @@ from typing import Any
 from anyio import to_thread
 
 from sllm_actors.disk import Disk
-from sllm_actors.gateway.routing.snapshot_file import Snapshot, SnapshotFile
+from sllm_actors.gateway.routing.memory.snapshot_file import Snapshot, SnapshotFile
 from sllm_actors.serving.store.journal_filter import EVERYTHING, JournalFilter
 from sllm_actors.serving.store.problem import StoreProblem
 from sllm_actors.serving.store.records import (

@@ -12,7 +12,7 @@ from sllm_actors.actors import ActorSystem, AskError, NodeId
 from sllm_actors.engines.identity import ReplicaId, ReplicaKey
 from sllm_actors.engines.messages import LogChunk, ReadLog
 from sllm_actors.gateway import errors
-from sllm_actors.gateway.routing.knowledge import Knowledge
+from sllm_actors.gateway.routing.memory.knowledge import Knowledge
 from sllm_actors.serving.messages import WORKER, ControlAnswer, SleepInstance, WakeInstance
 
 LARGEST_CHUNK = 65536

@@ -25,7 +25,7 @@ from sllm_actors.gateway.hops import refuse_loop
 from sllm_actors.gateway.routing.asked import Asked, Stored
 from sllm_actors.gateway.routing.balancer import Balancer
 from sllm_actors.gateway.routing.board import Board
-from sllm_actors.gateway.routing.poison import Poison
+from sllm_actors.gateway.routing.memory.poison import Poison
 from sllm_actors.gateway.routing.route import Route
 from sllm_actors.gateway.routing.sticky_ids import StickyIds
 from sllm_actors.gateway.settings import GatewaySettings

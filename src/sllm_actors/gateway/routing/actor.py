@@ -29,12 +29,12 @@ from sllm_actors.transport import PeerLost, PeerUp
 
 from .demand import DemandFeed
 from .following import Following, News
-from .memory import Memory
+from .memory.memory import Memory
+from .memory.saving import Saving
 from .messages import AtRest, DemandChanged, RequestsWait, RouteChanged, WakeBalancer
 from .node_links import NodeLinks
 from .route import Route
 from .router import Router, RouterTools, router_name
-from .saving import Saving
 
 log = structlog.get_logger()
 

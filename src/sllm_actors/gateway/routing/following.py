@@ -38,7 +38,7 @@ from sllm_actors.serving.streams import (
 )
 from sllm_actors.transport import Peer
 
-from .knowledge import Knowledge, Touched
+from .memory.knowledge import Knowledge, Touched
 
 log = structlog.get_logger("sllm_actors.gateway")
 

@@ -16,7 +16,7 @@ from sllm_actors.gateway.hops import passed_on
 from sllm_actors.gateway.path.clients.http1 import header_lines
 from sllm_actors.gateway.path.clients.request_head import RequestHead
 from sllm_actors.gateway.path.reading import Reading
-from sllm_actors.gateway.routing.poison import digest
+from sllm_actors.gateway.routing.memory.poison import digest
 from sllm_actors.gateway.routing.route import Route
 from sllm_actors.gateway.surface import ModelIn, with_model_in_query
 

@@ -7,10 +7,9 @@ from collections.abc import Iterable
 from sllm_actors.engines import life_end
 from sllm_actors.engines.identity import ReplicaId, ReplicaKey
 from sllm_actors.engines.messages import ReplicaReport, ReplicaState
+from sllm_actors.gateway.routing.loss import Lost, link_lost, loss_of
+from sllm_actors.gateway.routing.route import Route, make_route
 from sllm_actors.serving.messages import ServedModel, WorkerAddress
-
-from .loss import Lost, link_lost, loss_of
-from .route import Route, make_route
 
 Touched = set[str]
 """Ids of deployments whose route may have changed."""
