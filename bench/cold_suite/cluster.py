@@ -61,6 +61,12 @@ class Cluster:
             raise ClusterFailed(f"it was not deployed: {response.text}")
         return f"{document['model']}:{document['backend']}"
 
+    def update(self, deployment: str, changes: dict[str, Any]) -> None:
+        """Change settings of a deployment."""
+        response = self._http.patch(f"/deployments/{deployment}", json=changes)
+        if response.is_error:
+            raise ClusterFailed(f"it was not updated: {response.text}")
+
     def deploy_by_command(self, document: dict[str, Any]) -> str:
         """Deploy with ``sllm deploy``, which ends when the deployment is recorded; return its id."""
         options = [part for key, value in document.items() for part in (f"--{key}", str(value))]

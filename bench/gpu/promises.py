@@ -74,11 +74,11 @@ def sleep(lab: Lab) -> Found:
     for level in (1, 2):
         scaling = {"keep_alive": 1, "sleep_level": level}
         deployment = lab.deploy(f"level{level}", auto_scaling_config=scaling)
-        lab.ready(deployment)
         lab.ask(f"level{level}")
         lab.until(deployment, "asleep")
         asleep = lab.used()
         assert asleep <= CONTEXT, f"{asleep} MiB of an engine that sleeps"
+        lab.cluster.update(deployment, {"auto_scaling_config": {"keep_alive": -1}})  # it is looked at awake
         woken = lab.ask(f"level{level}")
         found[str(level)] = {"asleep_mib": asleep, "first_word_s": woken, "awake_mib": lab.holds(1)}
         lab.cluster.delete(deployment)

@@ -34,13 +34,25 @@ A wait that succeeds costs nothing. Only what is promised to come sooner has a b
 def eventually(
     probe: Callable[[], T | None], *, within: float = PATIENCE, what: str, every: float = 0.02
 ) -> T:
-    """Return the first result that is true; fail when none came in time. Times are in seconds."""
+    """Return the first result that is true; fail when none came in time. Times are in seconds.
+
+    A probe that raises has not seen it yet: a node is killed while it answers, a list lacks the entry so far,
+    a process ends while it is looked at. What it raised last is told with the failure. An ``AssertionError``
+    of a probe fails at once.
+    """
     deadline = time.monotonic() + within
     while True:
-        result = probe()
-        if result:
-            return result
-        assert time.monotonic() < deadline, f"not within {within} s: {what}"
+        problem: Exception | None = None
+        try:
+            if result := probe():
+                return result
+        except AssertionError:
+            raise
+        except Exception as error:  # noqa: BLE001 - told in the end
+            problem = error
+        if time.monotonic() > deadline:
+            told = "" if problem is None else f" ({problem!r})"
+            raise AssertionError(f"not within {within} s: {what}{told}") from problem
         time.sleep(every)
 
 
@@ -92,11 +104,15 @@ class Sllm:
             raise AssertionError(f"{error}\n{self.output}") from None
 
     def node(self, name: str) -> int:
-        """Return the process id of a node that this launcher runs now."""
-        for pid, node in self.nodes():
-            if node == name:
-                return pid
-        raise AssertionError(f"no {name} runs:\n{self.output}")
+        """Return the process id of a node, once this launcher runs it."""
+
+        def running() -> int | None:
+            return next((pid for pid, node in self.nodes() if node == name), None)
+
+        try:
+            return eventually(running, what=f"{name} runs")
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.output}") from None
 
     def nodes(self) -> Iterator[tuple[int, str]]:
         """Yield the nodes that run now, by the directory whose lock they hold."""
@@ -118,6 +134,10 @@ class Sllm:
         if self.process.poll() is None:
             self.look()
             self.process.send_signal(number)
+        return self.ended(within=within)
+
+    def ended(self, *, within: float = PATIENCE) -> int:
+        """Wait until it has ended by itself; return the exit status."""
         status = self.process.wait(within)
         self._reader.join(5)
         return status
@@ -163,10 +183,7 @@ class Cluster:
         """Wait until a deployment has a ready replica; return its description."""
 
         def ready() -> dict[str, Any] | None:
-            try:
-                described = self.describe(deployment)
-            except httpx2.TransportError:  # a gateway begins anew when its head has moved to another port
-                return None
+            described = self.describe(deployment)
             return described if described is not None and described["state"] == "ready" else None
 
         return eventually(ready, within=within, what=f"{deployment} ready")
@@ -175,6 +192,10 @@ class Cluster:
         """Return what the head says of a deployment, or None when it knows none or is away."""
         response = httpx2.get(f"{self.url}/deployments/{deployment}", timeout=60, trust_env=False)
         return response.json() if response.status_code == 200 else None
+
+    def described(self, deployment: str = DEMO_ID) -> dict[str, Any]:
+        """Return what the head says of a deployment that it knows; wait while it is away."""
+        return eventually(lambda: self.describe(deployment), what=f"the head tells of {deployment}")
 
     def nodes(self) -> list[dict[str, Any]]:
         """Return what the head says of each node, or nothing when it is away."""

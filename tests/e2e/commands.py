@@ -8,7 +8,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from .cluster import Cluster
+from .cluster import PATIENCE, Cluster
 from .machines import Machines
 
 
@@ -19,7 +19,7 @@ def sllm(cluster: Cluster | Machines, *arguments: str, stdin: str = "") -> subpr
         input=stdin,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=2 * PATIENCE,
         check=False,
         env={**os.environ, "LLM_SERVER_URL": cluster.url},
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,13 +25,48 @@ needs_hosts = pytest.mark.skipif(
     os.geteuid() != 0 or shutil.which("ip") is None, reason="needs root and iproute2 to make hosts"
 )
 
-HEAD = "10.231.77.1"
-BRIDGE = "sllmtest0"
+MOST = 200
+"""Networks that a machine has at a time, one for each file of tests that runs."""
 
 
-def address(number: int) -> str:
-    """Return the address of a worker's host."""
-    return f"10.231.77.{11 + number}"
+@frozen
+class Network:
+    """A bridge on this host, which runs the head, and a namespace for each worker.
+
+    Attributes:
+        number: What no other network of this machine has meanwhile: it is in every name and address.
+        names: The namespaces.
+    """
+
+    number: int
+    names: tuple[str, ...]
+
+    @property
+    def head(self) -> str:
+        """The address of this host."""
+        return f"10.231.{self.number}.1"
+
+    @property
+    def bridge(self) -> str:
+        return f"sllmtest{self.number}"
+
+    def address(self, number: int) -> str:
+        """Return the address of a worker's host."""
+        return f"10.231.{self.number}.{11 + number}"
+
+
+@contextmanager
+def claimed() -> Iterator[int]:
+    """Yield a number that nobody else on this machine gets meanwhile, whatever becomes of this process."""
+    for number in range(MOST):
+        with socket.socket(socket.AF_UNIX) as claim:
+            try:
+                claim.bind(f"\0sllmtest{number}")
+            except OSError:
+                continue
+            yield number
+            return
+    pytest.fail(f"there are {MOST} networks already")
 
 
 def ip(*arguments: str) -> None:
@@ -39,32 +75,37 @@ def ip(*arguments: str) -> None:
 
 
 @contextmanager
-def network_of(count: int) -> Iterator[list[str]]:
-    """Make a bridge on this host, which runs the head, and a namespace for each worker; yield their names."""
-    names = [f"sllmtest{number}" for number in range(1, count + 1)]
-    take_down(names)
-    try:
-        ip("link", "add", BRIDGE, "type", "bridge")
-        ip("addr", "add", f"{HEAD}/24", "dev", BRIDGE)
-        ip("link", "set", BRIDGE, "up")
-        for number, name in enumerate(names):
-            ip("netns", "add", name)
-            ip("link", "add", f"v{name}", "type", "veth", "peer", "name", "eth0", "netns", name)
-            ip("link", "set", f"v{name}", "master", BRIDGE, "up")
-            ip("-n", name, "addr", "add", f"{address(number)}/24", "dev", "eth0")
-            ip("-n", name, "link", "set", "eth0", "up")
-            ip("-n", name, "link", "set", "lo", "up")
-        yield names
-    finally:
-        take_down(names)
+def network_of(count: int) -> Iterator[Network]:
+    """Make a network of so many workers."""
+    with claimed() as number:
+        network = Network(number, tuple(f"sllmtest{number}-{each}" for each in range(count)))
+        take_down(network)
+        try:
+            set_up(network)
+            yield network
+        finally:
+            take_down(network)
 
 
-def take_down(names: list[str]) -> None:
+def set_up(network: Network) -> None:
+    ip("link", "add", network.bridge, "type", "bridge")
+    ip("addr", "add", f"{network.head}/24", "dev", network.bridge)
+    ip("link", "set", network.bridge, "up")
+    for number, name in enumerate(network.names):
+        ip("netns", "add", name)
+        ip("link", "add", f"v{name}", "type", "veth", "peer", "name", "eth0", "netns", name)
+        ip("link", "set", f"v{name}", "master", network.bridge, "up")
+        ip("-n", name, "addr", "add", f"{network.address(number)}/24", "dev", "eth0")
+        ip("-n", name, "link", "set", "eth0", "up")
+        ip("-n", name, "link", "set", "lo", "up")
+
+
+def take_down(network: Network) -> None:
     """Remove what is there; links one by one, since a namespace outlives its name while a socket closes."""
-    for name in names:
+    for name in network.names:
         for command in (("link", "del", f"v{name}"), ("netns", "del", name)):
             subprocess.run(["ip", *command], check=False, capture_output=True)
-    subprocess.run(["ip", "link", "del", BRIDGE], check=False, capture_output=True)
+    subprocess.run(["ip", "link", "del", network.bridge], check=False, capture_output=True)
 
 
 @frozen
@@ -72,7 +113,7 @@ class Hosts:
     """A head on this host and a worker on each other one."""
 
     folder: Path
-    network: list[str]
+    network: Network
     head: Sllm
     workers: list[Sllm]
     http: httpx2.Client
@@ -80,9 +121,16 @@ class Hosts:
 
     def start_worker(self, number: int) -> Sllm:
         """Start a worker on another host, and wait until it has joined."""
-        name = self.network[number]
+        name = self.network.names[number]
         files = ("--data-dir", str(self.folder / name), "--secret-file", str(self.folder / "head" / "secret"))
-        arguments = ("--head", f"{HEAD}:8000", "--name", f"host{number}", *files, *self.arguments)
+        arguments = (
+            "--head",
+            f"{self.network.head}:8000",
+            "--name",
+            f"host{number}",
+            *files,
+            *self.arguments,
+        )
         worker = Sllm("worker", *arguments, prefix=("ip", "netns", "exec", name))
         keep(worker.process)  # whichever test starts it, all of them use it
         self.workers.insert(number, worker)
@@ -101,10 +149,10 @@ class Hosts:
 
 
 @contextmanager
-def running_hosts(folder: Path, network: list[str], *arguments: str) -> Iterator[Hosts]:
+def running_hosts(folder: Path, network: Network, *arguments: str) -> Iterator[Hosts]:
     """Run a head on this host and a worker on each other one; ``arguments`` are for the workers."""
     ports = ("--port", "0", "--cluster-port", "8000", "--transport-port", "8001")
-    head = Sllm("head", *ports, "--host", HEAD, "--data-dir", str(folder / "head"))
+    head = Sllm("head", *ports, "--host", network.head, "--data-dir", str(folder / "head"))
     workers: list[Sllm] = []
     try:
         url = head.wait_for(r"OpenAI API: (http://\S+)/v1")[1]
@@ -112,7 +160,7 @@ def running_hosts(folder: Path, network: list[str], *arguments: str) -> Iterator
         headers = {"Authorization": f"Bearer {key}"}
         with httpx2.Client(base_url=url, headers=headers, timeout=60, trust_env=False) as http:
             running = Hosts(folder, network, head, workers, http, arguments)
-            for number in range(len(network)):
+            for number in range(len(network.names)):
                 running.start_worker(number)
             yield running
     finally:

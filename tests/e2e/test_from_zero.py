@@ -56,9 +56,7 @@ def status(cluster: Cluster, model: str) -> dict[str, Any]:
 
 
 def starts(cluster: Cluster, model: str) -> list[str]:
-    described = cluster.describe(f"{model}:command")
-    assert described is not None
-    return [each["id"] for each in described["instances"]]
+    return [each["id"] for each in cluster.described(f"{model}:command")["instances"]]
 
 
 def ask(cluster: Cluster, model: str, **more: Any) -> httpx2.Response:
@@ -69,7 +67,7 @@ def ask(cluster: Cluster, model: str, **more: Any) -> httpx2.Response:
 def test_the_first_request_starts_it_and_idle_time_runs_from_the_end_of_the_last_one_whoever_looks(
     cluster: Cluster,
 ) -> None:
-    deploy(cluster, "m", keep_alive=1)
+    deploy(cluster, "m", keep_alive=3600)
     eventually(lambda: "m" in cluster.http.get("/v1/models").text, what="the gateway knows it")
     for path in READS:
         assert cluster.http.get(path.format(model="m")).is_success, path
@@ -77,6 +75,8 @@ def test_the_first_request_starts_it_and_idle_time_runs_from_the_end_of_the_last
     assert (status(cluster, "m"), starts(cluster, "m")) == (idle, [])
     assert ask(cluster, "m").json()["choices"][0]["message"]["content"].startswith("hello")
     assert status(cluster, "m")["value"] == "loaded"
+    shorter = {"auto_scaling_config": {"keep_alive": 1}}
+    assert cluster.http.patch("/deployments/m:command", json=shorter).is_success
 
     def looked() -> bool:
         for path in READS:

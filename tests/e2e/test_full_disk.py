@@ -10,10 +10,11 @@ from typing import Any
 
 import httpx2
 import pytest
+from tests.ports import free_port
 from tests.small_disk import SmallDisk, small_disk
 
 from .cluster import DEMO, DEMO_ID, eventually
-from .test_nodes import LOOPBACK, chat, free_port, started
+from .test_nodes import LOOPBACK, chat, started
 
 pytestmark = [pytest.mark.allow_blocking, pytest.mark.timeout(180)]
 

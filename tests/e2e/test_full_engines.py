@@ -46,6 +46,4 @@ def test_a_llama_cpp_that_defers_requests_gets_another_one_beside_it(fresh_clust
 
 
 def ready(cluster: Cluster) -> int:
-    described = cluster.describe(ID)
-    assert described is not None
-    return sum(each["state"] == "ready" for each in described["instances"])
+    return sum(each["state"] == "ready" for each in cluster.described(ID)["instances"])

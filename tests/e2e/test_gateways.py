@@ -195,7 +195,7 @@ def test_a_stop_refuses_connections_finishes_short_streams_and_tells_the_long_on
         stream.wait()
         assert stream.text.endswith("data: [DONE]\n\n"), stream.text
         assert stream.problem == ""
-    assert serving.sllm.process.wait(30) == 0
+    assert serving.sllm.ended() == 0
     assert "killed" not in serving.sllm.output
 
 
@@ -205,7 +205,7 @@ def test_a_second_signal_leaves_no_grace(serving: Cluster) -> None:
     serving.sllm.process.send_signal(signal.SIGTERM)
     serving.sllm.wait_for("stopping")
     serving.sllm.process.send_signal(signal.SIGINT)
-    assert serving.sllm.process.wait(30) == 0
+    assert serving.sllm.ended() == 0
     stream.wait()
     assert "gateway_stopping" not in stream.text
     eventually(lambda: not serving.sllm.left(), what="nothing is left")

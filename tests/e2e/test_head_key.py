@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.ports import free_port
 
 from .cluster import Sllm, eventually
-from .test_nodes import free_port
 
 pytestmark = pytest.mark.allow_blocking
 

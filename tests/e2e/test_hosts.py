@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +10,7 @@ import httpx2
 import pytest
 
 from .cluster import DEMO, eventually, group_is_gone
-from .hosts import HEAD, Hosts, address, ip, needs_hosts, network_of, running_hosts
+from .hosts import Hosts, Network, ip, needs_hosts, network_of, running_hosts
 
 pytestmark = [pytest.mark.allow_blocking, needs_hosts]
 
@@ -19,13 +18,13 @@ WORKERS = 2
 
 
 @pytest.fixture(scope="module")
-def network() -> Iterator[list[str]]:
-    with network_of(WORKERS) as names:
-        yield names
+def network() -> Iterator[Network]:
+    with network_of(WORKERS) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
-def hosts(network: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
+def hosts(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
     with running_hosts(tmp_path_factory.mktemp("hosts"), network) as running:
         yield running
 
@@ -43,8 +42,8 @@ def test_beyond_loopback_every_request_needs_the_key(hosts: Hosts) -> None:
         for path in ("/v1/models", "/status"):
             refused = stranger.get(path)
             assert (refused.status_code, refused.json()["error"]["code"]) == (401, "invalid_api_key")
-        assert stranger.get(f"http://{HEAD}:8000/cluster").status_code == 200
-        assert stranger.get(f"http://{HEAD}:8000/workers").status_code == 401
+        assert stranger.get(f"http://{hosts.network.head}:8000/cluster").status_code == 200
+        assert stranger.get(f"http://{hosts.network.head}:8000/workers").status_code == 401
     assert hosts.http.get("/status").status_code == 200
 
 
@@ -59,20 +58,18 @@ def test_an_engine_on_another_host_is_reached_through_its_worker(hosts: Hosts) -
         assert "data: [DONE]" in streamed.read().decode()
     nodes = hosts.http.get("/status").json()["nodes"]
     assert {node["host"] for node in nodes if node["role"] == "worker"} == {
-        address(number) for number in range(WORKERS)
+        hosts.network.address(number) for number in range(WORKERS)
     }
 
 
 def test_a_model_moves_when_its_machine_vanishes_and_one_engine_is_left_when_it_is_back(
-    hosts: Hosts, network: list[str]
+    hosts: Hosts, network: Network
 ) -> None:
     before = deploy(hosts)
-    name = network[host_of(hosts, before)]
+    name = network.names[host_of(hosts, before)]
     ip("-n", name, "link", "set", "eth0", "down")
     try:
-        began = time.monotonic()
         assert hosts.chat().status_code == 200
-        assert time.monotonic() - began < 20
         moved = eventually(lambda: hosts.instance(but=before["node"]), what="it is ready elsewhere")
     finally:
         ip("-n", name, "link", "set", "eth0", "up")

@@ -167,7 +167,7 @@ def test_a_file_that_cannot_be_used_is_refused_before_anything_starts(tmp_path: 
     leaf.cert_chain_pems[0].write_to_path(str(tmp_path / "site.pem"))
     files = ("--public-tls-cert", str(tmp_path / "site.pem"), "--public-tls-key", str(tmp_path / "none.key"))
     refused = Sllm("up", "--data-dir", str(tmp_path / "data"), *PORTS, *files)
-    assert refused.process.wait(30) == 1
+    assert refused.ended() == 1
     refused.kill_all()
     assert refused.lines == [
         f"error: the key {tmp_path / 'none.key'} (--public-tls-key) cannot be read: No such file or directory"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -11,14 +12,13 @@ import pytest
 
 from sllm_actors.testing.fake_engine import fake_engine_argv
 
-from .cluster import Cluster, eventually
+from .cluster import PATIENCE, Cluster, eventually
 
 pytestmark = pytest.mark.allow_blocking
 
 ID = "fake:command"
-RATE = 20.0
-LONG = 120
-"""Words of an answer that takes six seconds: longer than an idle replica waits for its requests."""
+LONG = 60
+"""Words of an answer that is under way for as long as the engines are stalled."""
 
 
 @pytest.fixture
@@ -30,40 +30,43 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         running.close()
 
 
-def deploy(cluster: Cluster, *, least: int, update: bool = False) -> None:
-    command = list(fake_engine_argv("--socket", "$SOCKET", "--model", "$NAME", "--rate", str(RATE)))
+def deploy(cluster: Cluster, stall: Path) -> None:
+    """Deploy two replicas, whose engines say nothing more while the file ``stall`` exists."""
+    options = ("--rate", "20", "--stall-file", str(stall))
+    command = list(fake_engine_argv("--socket", "$SOCKET", "--model", "$NAME", *options))
     document: dict[str, Any] = {
         "model": "fake",
         "backend": "command",
         "backend_config": {"command": command},
         "drain_timeout": 1,
-        "auto_scaling_config": {"min_instances": least, "max_instances": 2},
+        "auto_scaling_config": {"min_instances": 2, "max_instances": 2},
         "routing_policy": "round-robin",
     }
-    if update:
-        answer = cluster.http.patch(f"/deployments/{ID}", json={"auto_scaling_config": {"min_instances": 1}})
-    else:
-        answer = cluster.http.post("/deployments", json=document)
+    answer = cluster.http.post("/deployments", json=document)
     assert answer.is_success, answer.text
 
 
 def states(cluster: Cluster) -> list[str]:
-    described = cluster.describe(ID)
-    assert described is not None
-    return sorted(each["state"] for each in described["instances"])
+    return sorted(each["state"] for each in cluster.described(ID)["instances"])
 
 
-def test_a_replica_that_is_not_needed_serves_its_requests_to_the_end(cluster: Cluster) -> None:
+def test_a_replica_that_is_not_needed_serves_its_requests_to_the_end(
+    cluster: Cluster, tmp_path: Path
+) -> None:
     """Two long answers are under way, one at each replica, when one of both is no longer needed."""
-    deploy(cluster, least=2)
+    stall = tmp_path / "stall"
+    deploy(cluster, stall)
     eventually(lambda: states(cluster) == ["ready", "ready"], what="two are ready")
     asking = [Asking(cluster, LONG) for _ in range(2)]
     for each in asking:
-        each.begun.wait(10)
-    deploy(cluster, least=1, update=True)
+        assert each.begun.wait(PATIENCE)
+    stall.touch()
+    needed = {"auto_scaling_config": {"min_instances": 1}}
+    assert cluster.http.patch(f"/deployments/{ID}", json=needed).is_success
     eventually(lambda: "draining" in states(cluster), what="one is withdrawn")
     more = Asking(cluster, 2)  # it comes while one of both is withdrawn
     eventually(lambda: states(cluster) == ["ready", "ready"], what="it serves on, being busy")
+    stall.unlink()
     assert [each.end() for each in (*asking, more)] == [LONG, LONG, 2]
     eventually(lambda: states(cluster) == ["ready"], what="it is idle, and stops")
     assert cluster.ask("hello", model="fake").startswith("hello")

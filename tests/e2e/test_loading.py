@@ -47,9 +47,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 def state(cluster: Cluster, name: str = DEMO_ID) -> str:
-    described = cluster.describe(name)
-    assert described is not None
-    found: str = described["state"]
+    found: str = cluster.described(name)["state"]
     return found
 
 
@@ -107,7 +105,7 @@ def test_what_serves_a_request_is_unloaded_only_with_force_and_after_it(cluster:
     engine, lines, begun = cluster.engine(), list[str](), threading.Event()
     thread = streaming(cluster, lines, begun)
     sentence = f"{DEMO_ID} has 1 request: unload it later, or with --force, which lets them end first"
-    eventually(lambda: cluster.describe()["in_flight"], what="the head knows of it")  # type: ignore[index]
+    eventually(lambda: cluster.described()["in_flight"], what="the head knows of it")
     assert refused(sllm(cluster, "unload", DEMO)) == sentence
     assert done(cluster, "unload", DEMO, "--force", "--wait") == f"Unloaded: {DEMO_ID}"
     thread.join(60)
@@ -147,9 +145,7 @@ def test_a_model_is_put_to_sleep_and_woken_by_hand_and_by_a_request(cluster: Clu
 
 def test_one_that_was_put_to_sleep_by_itself_is_woken_with_its_deployment(cluster: Cluster) -> None:
     done(cluster, "load", "sleeper", "--wait")
-    described = cluster.describe(SLEEPER)
-    assert described is not None
-    (instance,) = described["instances"]
+    (instance,) = cluster.described(SLEEPER)["instances"]
     assert cluster.http.post(f"/instances/{instance['id']}/sleep").status_code == 202
     eventually(lambda: state(cluster, SLEEPER) == "asleep", what="it sleeps")
     assert done(cluster, "load", "sleeper", "--wait") == f"Loaded: {SLEEPER}"
@@ -178,13 +174,14 @@ def test_what_is_to_be_preloaded_is_loaded_when_it_is_deployed_and_when_the_head
         "auto_scaling_config": {**SCALING, "keep_alive": 2},
     }
     assert cluster.http.post("/deployments", json=document).status_code == 200
-    cluster.wait_ready("early:llamacpp")
+
+    def loaded() -> int:
+        """Return how often it was: two seconds later it is idle again."""
+        answer = cluster.http.get("/events", params={"subject": "early:llamacpp", "limit": 1000})
+        return sum(each["kind"] == "replica.ready" for each in answer.json()["events"])
+
+    eventually(lambda: loaded() == 1, what="it is loaded")
     eventually(lambda: state(cluster, "early:llamacpp") == "idle", what="its keep-alive is over")
     os.kill(cluster.sllm.node("head"), signal.SIGKILL)
-
-    def loaded() -> bool:
-        described = cluster.describe("early:llamacpp")
-        return described is not None and described["state"] == "ready"
-
-    eventually(loaded, what="the new head has loaded it")
+    eventually(lambda: loaded() == 2, what="the new head has loaded it")
     assert sllm(cluster, "delete", "early").returncode == 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +12,7 @@ from typing import Any
 
 import pytest
 from tests.children import child
+from tests.ports import free_port
 
 from sllm_actors.testing.fake_engine import fake_engine_argv
 
@@ -27,9 +27,7 @@ MANY = 300
 @pytest.fixture
 def server() -> Iterator[str]:
     """A server that someone else runs; its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     with child(fake_engine_argv("--port", str(port), python=sys.executable)):
         yield f"http://127.0.0.1:{port}"
 

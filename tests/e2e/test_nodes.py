@@ -12,18 +12,12 @@ from pathlib import Path
 import httpx2
 import pytest
 from tests.engines.installs.installed import install, make_python
+from tests.ports import free_port
 
 from .cluster import DEMO, DEMO_ID, Sllm, eventually
 
 pytestmark = pytest.mark.allow_blocking
 LOOPBACK = ("--host", "127.0.0.1")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextmanager
@@ -164,7 +158,7 @@ def test_a_wrong_secret_is_one_sentence_and_an_exit(
     env = {"SLLM_CLUSTER_SECRET": "not the secret of this head"}
     arguments = ("worker", "--head", address, "--port", "0", "--data-dir", str(tmp_path), *LOOPBACK)
     with started(*arguments, env=env) as worker:
-        assert worker.process.wait(20) == 1
+        assert worker.ended() == 1
         worker.stop()
         assert "wrong cluster secret" in worker.output
         assert "--secret-file" in worker.output
@@ -177,7 +171,7 @@ def test_no_secret_at_all_says_where_it_is(running_head: tuple[Sllm, str, Path],
     with started(
         "worker", "--head", address, "--port", "0", "--data-dir", str(tmp_path), *LOOPBACK
     ) as worker:
-        assert worker.process.wait(20) == 1
+        assert worker.ended() == 1
         worker.stop()
         assert "no cluster secret" in worker.output
         assert "Traceback" not in worker.output
@@ -193,7 +187,7 @@ def test_a_head_that_is_none_is_named(tmp_path: Path, running_head: tuple[Sllm, 
             connection, _ = stranger.accept()
             with connection:
                 connection.sendall(b"220 mail.example ESMTP\r\n")
-                assert worker.process.wait(20) == 1
+                assert worker.ended() == 1
             worker.stop()
             assert f"{address} answers, but it is not an sllm head" in worker.output
             assert "Traceback" not in worker.output
@@ -204,7 +198,7 @@ def test_a_taken_port_is_named_and_nothing_is_started(tmp_path: Path) -> None:
         port = taken.getsockname()[1]
         rest = ("--cluster-port", "0", "--transport-port", "0", "--worker-port", "0")
         with started("up", "--port", str(port), *rest, "--data-dir", str(tmp_path)) as up:
-            assert up.process.wait(20) == 1
+            assert up.ended() == 1
             up.stop()
             assert up.output.strip() == (
                 f"error: port {port} for the OpenAI API is taken: stop what listens there, "
@@ -219,7 +213,7 @@ def test_a_data_directory_in_use_is_named_and_its_owner_is_not_disturbed(
     before = head.node("head")
     ports = ("--gateways", "0", "--cluster-port", "0", "--transport-port", "0")
     with started("head", *ports, "--data-dir", str(folder), *LOOPBACK) as second:
-        assert second.process.wait(20) == 1
+        assert second.ended() == 1
         second.stop()
         assert "another process runs the node" in second.output
         assert "Traceback" not in second.output

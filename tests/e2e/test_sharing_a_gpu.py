@@ -46,9 +46,7 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
 
 
 def instance(cluster: Cluster, model: str) -> dict[str, Any]:
-    described = cluster.describe(f"{model}:command")
-    assert described is not None
-    (only,) = described["instances"]
+    (only,) = cluster.described(f"{model}:command")["instances"]
     found: dict[str, Any] = only
     return found
 
@@ -57,19 +55,24 @@ def test_two_models_take_turns_on_a_gpu_by_sleeping(cluster: Cluster) -> None:
     assert cluster.ask("hello", model="first").startswith("hello")
     before = instance(cluster, "first")
     assert cluster.ask("hello", model="second").startswith("hello")
-    eventually(lambda: instance(cluster, "first")["state"] == "asleep", within=10, what="the first sleeps")
-    assert instance(cluster, "second")["state"] == "ready"
+    eventually(lambda: instance(cluster, "first")["state"] == "asleep", what="the first sleeps")
+    eventually(lambda: instance(cluster, "second")["state"] == "ready", what="the second is ready")
 
     assert cluster.ask("again", model="first").startswith("again")
     after = instance(cluster, "first")
     assert (after["id"], after["pid"]) == (before["id"], before["pid"]), "it woke, and was not started anew"
-    assert instance(cluster, "second")["state"] == "asleep"
+    eventually(lambda: instance(cluster, "second")["state"] == "asleep", what="the second sleeps")
 
-    told = sllm(cluster, "events", "--json").stdout.splitlines()
-    events = [json.loads(line) for line in told if line.startswith("{")]
-    evicted = [each["sentence"] for each in events if each["kind"] == "replica.evicted"]
+    def events() -> list[dict[str, Any]]:
+        told = sllm(cluster, "events", "--json").stdout.splitlines()
+        return [json.loads(line) for line in told if line.startswith("{")]
+
+    def woken() -> list[str]:
+        return [each["subject"] for each in events() if each["kind"] == "replica.woken"]
+
+    eventually(lambda: woken() == ["first:command"], what="it is told that the first was woken")
+    evicted = [each["sentence"] for each in events() if each["kind"] == "replica.evicted"]
     assert [sentence.partition("@")[0] for sentence in evicted] == ["first:command", "second:command"]
     assert all(sentence.endswith("it sleeps at level 1") for sentence in evicted)
-    assert [each["subject"] for each in events if each["kind"] == "replica.woken"] == ["first:command"]
     status = sllm(cluster, "status", "second").stdout
     assert "asleep" in status

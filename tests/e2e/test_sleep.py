@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -32,8 +33,14 @@ def sleeper(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         running.close()
 
 
+def stall_file(cluster: Cluster) -> Path:
+    """Return the file that keeps the engines from going on with their answers while it exists."""
+    return cluster.data_dir / "stall"
+
+
 def deploy(cluster: Cluster, model: str, *, sleeps: bool) -> None:
-    command = list(fake_engine_argv("--socket", "$SOCKET", "--model", "$NAME", "--rate", "50"))
+    options = ("--rate", "50", "--stall-file", str(stall_file(cluster)))
+    command = list(fake_engine_argv("--socket", "$SOCKET", "--model", "$NAME", *options))
     settings = {"command": command, "enable_sleep_mode": sleeps}
     document = {"model": model, "backend": "command", "backend_config": settings, "drain_timeout": 5}
     answer = cluster.http.post("/deployments", json=document)
@@ -42,9 +49,7 @@ def deploy(cluster: Cluster, model: str, *, sleeps: bool) -> None:
 
 
 def instance(cluster: Cluster, model: str = "sleeper") -> dict[str, Any]:
-    described = cluster.describe(f"{model}:command")
-    assert described is not None
-    (only,) = described["instances"]
+    (only,) = cluster.described(f"{model}:command")["instances"]
     found: dict[str, Any] = only
     return found
 
@@ -63,6 +68,7 @@ def wait_for(cluster: Cluster, state: str, progress: str = "") -> None:
 
 def awake(cluster: Cluster) -> None:
     """Leave nothing of what the test before has asked for."""
+    stall_file(cluster).unlink(missing_ok=True)
     assert tell(cluster, "wake_up").is_success
     wait_for(cluster, "ready")
 
@@ -73,9 +79,7 @@ def test_a_request_wakes_a_replica_that_sleeps(sleeper: Cluster, level: int) -> 
     before = instance(sleeper)
     assert tell(sleeper, "sleep", level=level).status_code == 202
     wait_for(sleeper, "asleep")
-    described = sleeper.describe(ID)
-    assert described is not None
-    assert described["state"] == "asleep"
+    assert sleeper.described(ID)["state"] == "asleep"
     answers: list[str] = []
     many = [
         threading.Thread(target=lambda: answers.append(sleeper.ask("hello", model="sleeper")))
@@ -86,7 +90,7 @@ def test_a_request_wakes_a_replica_that_sleeps(sleeper: Cluster, level: int) -> 
     for each in many:
         each.join()
     assert [answer.startswith("hello") for answer in answers] == [True] * 4
-    assert instance(sleeper)["state"] == "ready"
+    wait_for(sleeper, "ready")
     assert instance(sleeper)["pid"] == before["pid"]  # it slept, and was not restarted
 
 
@@ -103,8 +107,9 @@ def test_a_request_under_way_ends_before_the_engine_sleeps(sleeper: Cluster) -> 
     awake(sleeper)
     answers: list[str] = []
     asking = threading.Thread(
-        target=lambda: answers.append(sleeper.ask("word", model="sleeper", max_tokens=200))
+        target=lambda: answers.append(sleeper.ask("word", model="sleeper", max_tokens=20))
     )
+    stall_file(sleeper).touch()
     asking.start()
     pid = instance(sleeper)["pid"]
     eventually(
@@ -112,8 +117,9 @@ def test_a_request_under_way_ends_before_the_engine_sleeps(sleeper: Cluster) -> 
         what="it is to sleep while a request is under way",
     )
     wait_for(sleeper, "asleep", "waiting for its requests to end")
+    stall_file(sleeper).unlink()
     asking.join()
-    assert answers[0].count("word") == 200
+    assert answers[0].count("word") == 20
     wait_for(sleeper, "asleep")
     assert sleeper.ask("again", model="sleeper")
     assert instance(sleeper)["pid"] == pid

@@ -15,7 +15,7 @@ import pytest
 
 from sllm_actors.testing.fake_engine import fake_engine_argv
 
-from .cluster import Cluster, eventually
+from .cluster import PATIENCE, Cluster, eventually
 
 pytestmark = [pytest.mark.allow_blocking, pytest.mark.timeout(180)]
 
@@ -50,7 +50,7 @@ class OpenStream:
 
     def wait(self) -> None:
         """Wait for the end of the stream, or of its connection."""
-        self._thread.join(20)
+        self._thread.join(PATIENCE)
         assert not self._thread.is_alive()
 
     def error(self) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from typing import IO
 
 import httpx2
 import pytest
+from tests.ports import free_port
 
 from .cluster import eventually
 
@@ -45,9 +45,7 @@ def stream(kind: str) -> Iterator[int | IO[bytes]]:
 
 @pytest.mark.parametrize("kind", ["closed", "full", "without a reader", "whose reader is stuck"])
 def test_a_head_serves_whatever_became_of_its_streams(tmp_path: Path, kind: str) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     ports = ("--gateways", "0", "--cluster-port", str(port), "--transport-port", "0")
     head = [sys.executable, "-m", "sllm_actors", "head", *ports, "--host", "127.0.0.1"]
     head += ["--data-dir", str(tmp_path)]

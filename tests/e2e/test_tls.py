@@ -15,6 +15,7 @@ import httpx2
 import pytest
 import trustme
 from attrs import define, field, frozen
+from tests.ports import free_port
 
 from .cluster import DEMO, Sllm, eventually
 
@@ -77,8 +78,7 @@ class Secured:
 def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
     folder = tmp_path_factory.mktemp("secured")
     authority = Authority(folder / "tls")
-    with socket.create_server(("127.0.0.1", 0)) as a, socket.create_server(("127.0.0.1", 0)) as b:
-        cluster, transport = a.getsockname()[1], b.getsockname()[1]
+    cluster, transport = free_port(), free_port()
     ports = ("--port", "0", "--cluster-port", str(cluster), "--transport-port", str(transport))
     with started(
         "head", *ports, "--data-dir", str(folder / "head"), *LOOPBACK, *authority.node("head")
@@ -221,7 +221,7 @@ def test_a_node_that_does_not_fit_says_so_in_one_sentence_and_ends(
         Path(tls[-1]).write_bytes(other.ca.cert_pem.bytes() + secured.authority.ca.cert_pem.bytes())
         sentence = "does not accept the certificate of this node's --tls-cert"
     with started(*secured.worker(tmp_path / "w", *tls), env=secured.env) as worker:
-        assert worker.process.wait(20) == 1
+        assert worker.ended() == 1
         worker.stop()
         said = [line for line in worker.lines if line.startswith("error: worker: ")]
         assert len(said) == 1
@@ -237,7 +237,7 @@ def test_a_node_with_tls_and_a_head_without_is_one_sentence_too(tmp_path: Path) 
         tls = Authority(tmp_path / "tls").node("g")
         where = ("--head", f"127.0.0.1:{cluster}", "--port", "0", "--data-dir", str(tmp_path / "g"))
         with started("gateway", *where, *LOOPBACK, *tls, env=env) as gateway:
-            assert gateway.process.wait(20) == 1
+            assert gateway.ended() == 1
             gateway.stop()
             assert "does not use TLS, and this node does: start all nodes with --tls-cert" in gateway.output
             assert "Traceback" not in gateway.output
@@ -247,7 +247,7 @@ def test_files_that_cannot_be_used_are_named_before_anything_starts(tmp_path: Pa
     tls = Authority(tmp_path / "tls").node("n")
     Path(tls[3]).chmod(0o644)
     with started("up", "--port", "0", "--data-dir", str(tmp_path / "data"), *tls) as up:
-        assert up.process.wait(20) == 1
+        assert up.ended() == 1
         up.stop()
         assert (
             up.output == f"error: every user of this machine can get at the key {tls[3]}: chmod o= {tls[3]}"

@@ -29,7 +29,7 @@ def machines(tmp_path: Path) -> Iterator[Machines]:
 
 def is_refused(worker: Sllm) -> str:
     """Return what a worker says that gives up."""
-    assert worker.process.wait(30) == 1
+    assert worker.ended() == 1
     worker.kill_all()
     assert "Traceback" not in worker.output
     return worker.output

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from contextlib import contextmanager
 import psutil
 import pytest
 from tests.engines.kit import alive
+from tests.ports import free_port
 
 from sllm_actors.engines.ownership.port_owner import NOBODY, PortOwner, PortTaken
 
@@ -20,6 +20,7 @@ LISTEN = """
 import os, socket, sys, time
 host, port, how = sys.argv[1:]
 s = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, how == "shared")
 s.bind((host, int(port)))
 s.listen()
@@ -44,9 +45,7 @@ time.sleep(3600)
 
 @pytest.fixture
 def port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_port()
 
 
 @contextmanager
