@@ -11,8 +11,8 @@ from tests.gateway.routing.balancing import SMOL, Bench
 from sllm_actors.engines.external import ServerAccess
 from sllm_actors.engines.messages import ReplicaReport, ReplicaState
 from sllm_actors.gateway.routing.asked import Outcome
-from sllm_actors.gateway.routing.balancer import REST_PAUSE
 from sllm_actors.gateway.routing.loss import Lost
+from sllm_actors.gateway.routing.shell import REST_PAUSE
 
 
 def losses(bench: Bench, *reports: ReplicaReport, linked: bool = True, **more: Any) -> list[Lost]:

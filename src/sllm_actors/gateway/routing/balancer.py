@@ -3,49 +3,27 @@
 from __future__ import annotations
 
 import random
-from collections import deque
 from collections.abc import Callable, Sequence
 from math import inf
-from typing import Any, Final, Protocol
-
-from sortedcontainers import SortedDict
+from typing import Final
 
 from sllm_actors.api_error import ApiError
 from sllm_actors.gateway import errors
 
 from .asked import SERVED, Asked, Outcome, User
+from .callbacks import Callbacks
 from .lines.circuit import CircuitState
 from .lines.holds import Hold, HoldState
 from .lines.line import Line, LostOf
 from .lines.place import Place
 from .lines.policies.choice import policy_named
 from .loss import Lost
+from .reminders import Reminders
 from .route import Route, Upstream
+from .shell import REST_PAUSE, Shell
 
 SLICE: Final = 32
 """Requests of one deployment that are let go in one turn of the event loop: each begins work at once."""
-
-REST_PAUSE: Final = 0.05
-"""Seconds between two times that the shell is told at once of a deployment at rest."""
-
-
-class Shell(Protocol):
-    """What the balancer wants done around it. No method may call the balancer, or raise."""
-
-    def wake_at(self, when: float) -> None:
-        """Call ``expire`` at ``when``, by the balancer's clock, or sooner; earlier wishes are void then."""
-
-    def held(self, deployment: str) -> None:
-        """A first request waits for that deployment: a sleeping replica may have to be woken."""
-
-    def demand_changed(self) -> None:
-        """``take_changed`` has something to return; said once until that is called."""
-
-    def at_rest(self) -> None:
-        """The last request of a deployment has ended; not said twice within ``REST_PAUSE``, of any."""
-
-    def failed(self, error: Exception) -> None:
-        """A method of a ``User`` has raised: a mistake in the code that is to be logged."""
 
 
 class Balancer:
@@ -85,14 +63,12 @@ class Balancer:
         self._restart_notice = restart_notice
         self._lines: dict[str, Line] = {}
         self._at: dict[User, tuple[Line, Place]] = {}
-        self._due = SortedDict()  # of (time, a number) -> Hold, or Place whose circuit is open
-        self._wake_at = inf
+        self._reminders = Reminders(shell.wake_at)
         self._numbers = 0
         self._releasing: dict[str, Line] = {}
         self._changed: set[str] = set()
         self._rest_told = -inf
-        self._calls: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
-        self._calling = False
+        self._callbacks = Callbacks(shell.failed)
 
     # ---- requests
 
@@ -198,13 +174,12 @@ class Balancer:
             line.measured.served(now - began)
         if line.learn(place, outcome, probed=probed, now=now):
             self._numbers += 1
-            self._due[place.circuit.until, self._numbers] = place
-            self._wake(place.circuit.until)
+            self._reminders.put(place.circuit.until, self._numbers, place)
         if not place.load and (place.idle_calls or not place.ready):
             self._idle(line, place)
         if line.holds.waiting and place.room > 0 and not line.releasing:
             self._release(line, (place,))
-            self._call()
+            self._callbacks.make()
         if not line.in_flight and not line.holds.waiting and now >= self._rest_told + REST_PAUSE:
             self._rest_told = now
             self._shell.at_rest()
@@ -214,20 +189,19 @@ class Balancer:
 
         Call it when ``Shell.wake_at`` has said; calling it at any other time is harmless.
         """
-        self._wake_at = inf
-        while self._due and self._due.peekitem(0)[0][0] <= now:
-            key, what = self._due.peekitem(0)
-            if isinstance(what, Hold):
-                self._judge(self._lines[what.asked.deployment], what, now)
+        self._reminders.rang()
+        while (entry := self._reminders.due(now)) is not None:
+            due, number, item = entry
+            if isinstance(item, Hold):
+                self._judge(self._lines[item.asked.deployment], item, now)
             else:
-                del self._due[key]
-                self._probe(what, now)
+                self._reminders.drop(due, number)
+                self._probe(item, now)
         for line in list(self._releasing.values()):
             self._stop_releasing(line)
             self._release(line, line.ready)
-        if self._due:
-            self._wake(self._due.peekitem(0)[0][0])
-        self._call()
+        self._reminders.rest()
+        self._callbacks.make()
 
     # ---- what is known of a request, and of a replica
 
@@ -319,12 +293,12 @@ class Balancer:
         limits = line.limits
         for place, loss in line.follow(route, now, lost):
             for user in place.users:
-                self._calls.append((self._tell_loss, (user, place, loss)))
+                self._callbacks.add(self._tell_loss, user, place, loss)
         self._note(line)
         if len(line.holds):
             self._reroute(line, now, again=limits != line.limits)
         self._forget_unused(line)
-        self._call()
+        self._callbacks.make()
 
     def _reroute(self, line: Line, now: float, *, again: bool) -> None:
         refusal = line.refusal()
@@ -339,7 +313,7 @@ class Balancer:
             if hold.notice_by is not None and hold.notice_by <= now:
                 self._decide(line, hold, line.too_late(hold, now))
         for hold in line.holds.all() if again else ():
-            del self._due[hold.due, hold.number]
+            self._reminders.drop(hold.due, hold.number)
             self._look_at(line, hold, now)
 
     # ---- what waits
@@ -361,7 +335,7 @@ class Balancer:
         """Let requests go in the next turn of the event loop."""
         line.releasing = True
         self._releasing[line.id] = line
-        self._wake(self._now())
+        self._reminders.wake(self._now())
 
     def _stop_releasing(self, line: Line) -> None:
         line.releasing = False
@@ -373,7 +347,7 @@ class Balancer:
         if unnoticed or line.ends(hold) <= now:
             self._decide(line, hold, line.too_late(hold, now))
         else:
-            del self._due[hold.due, hold.number]
+            self._reminders.drop(hold.due, hold.number)
             self._look_at(line, hold, now)
 
     def _look_at(self, line: Line, hold: Hold, now: float) -> None:
@@ -382,8 +356,7 @@ class Balancer:
         if hold.notice_by is not None and now < hold.notice_by < due:
             due = hold.notice_by
         hold.due = due
-        self._due[due, hold.number] = hold
-        self._wake(due)
+        self._reminders.put(due, hold.number, hold)
 
     def _probe(self, place: Place, now: float) -> None:
         """Let one request try a replica whose circuit was open long enough."""
@@ -398,12 +371,12 @@ class Balancer:
     def _decide(self, line: Line, hold: Hold, end: Upstream | ApiError) -> None:
         hold.end = end
         self._remove(line, hold, HoldState.DECIDED)
-        self._calls.append((self._tell_end, (hold,)))
+        self._callbacks.add(self._tell_end, hold)
 
     def _remove(self, line: Line, hold: Hold, state: HoldState) -> None:
         hold.state = state
         line.holds.leave(hold)
-        del self._due[hold.due, hold.number]
+        self._reminders.drop(hold.due, hold.number)
         self._note(line)
 
     # ---- places
@@ -418,9 +391,9 @@ class Balancer:
 
     def _idle(self, line: Line, place: Place) -> None:
         for call in place.idle_calls:
-            self._calls.append((call, ()))
+            self._callbacks.add(call)
         place.idle_calls = []
-        self._call()
+        self._callbacks.make()
         if not place.ready:
             line.forget_unused(place)
             self._forget_unused(line)
@@ -442,26 +415,6 @@ class Balancer:
         if not changed:
             self._shell.demand_changed()
         changed.add(line.id)
-
-    def _wake(self, when: float) -> None:
-        if when < self._wake_at:
-            self._wake_at = when
-            self._shell.wake_at(when)
-
-    def _call(self) -> None:
-        """Make the calls that are due, unless this is called by one of them."""
-        if self._calling:
-            return
-        self._calling = True
-        try:
-            while self._calls:
-                call, arguments = self._calls.popleft()
-                try:
-                    call(*arguments)
-                except Exception as error:  # noqa: BLE001 - one user's mistake must not be another's
-                    self._shell.failed(error)
-        finally:
-            self._calling = False
 
     def _tell_end(self, hold: Hold) -> None:
         if hold.state is not HoldState.DECIDED:
