@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from attrs import asdict, evolve
+
 from sllm_actors.serving.picture.deployment import Deployment, Revision
-from sllm_actors.serving.picture.missing import waiting_revision
+from sllm_actors.serving.picture.missing import WorkersFor, waiting_revision
 from sllm_actors.serving.picture.node import KnownNode
 from sllm_actors.serving.picture.picture import Picture
+from sllm_actors.serving.picture.planning import rollout, scaling
 from sllm_actors.serving.picture.planning.rollout import SURGE_PATIENCE
 from sllm_actors.serving.picture.replica import KnownReplica, Told
 
@@ -16,14 +19,19 @@ from .definition import choose
 
 
 class CheckedPicture(Picture):
-    """Each place is the one that the definition chooses, and nothing that serves is stopped in vain."""
+    """Each place is the one that the definition chooses, and nothing that serves is stopped in vain.
+
+    What is remembered in order to decide sooner is what would be found by deciding anew.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.now: float = kwargs["now"]
-        planner = self.planner
-        self._place, planner._place = planner._place, self._checked_place  # type: ignore[method-assign]
-        orders = planner.orders
+        decides = self.planner
+        self._place, decides._place = decides._place, self._checked_place  # type: ignore[method-assign]
+        self._turn, decides._turn = decides._turn, self._checked_turn  # type: ignore[method-assign]
+        self._plan, decides.plan = decides.plan, self._checked_plan  # type: ignore[method-assign]
+        orders = decides.orders
         self._stop, orders.stop = orders.stop, self._checked_stop  # type: ignore[method-assign]
 
     def take(self, event: Any, now: float) -> None:
@@ -33,6 +41,22 @@ class CheckedPicture(Picture):
     def plan(self, now: float, limit: int = 64) -> None:
         self.now = now
         super().plan(now, limit)
+
+    def _checked_plan(self, deployment: Deployment, now: float, wall: float) -> None:
+        anew = evolve(deployment, policy=None, policy_of=())
+        known = (scaling._policy(anew, wall), anew.least, anew.most)
+        if not deployment.deleting:
+            goes_by = (deployment.policy, deployment.least, deployment.most)
+            assert goes_by == known, f"{deployment.id} goes by a policy that holds no more"
+        self._plan(deployment, now, wall)
+
+    def _checked_turn(self, deployment: Deployment, now: float) -> bool:
+        if rollout.is_steady(deployment, self.fleet.draining):
+            workers = WorkersFor(self.fleet, deployment, self.costs, now, lambda _: False)
+            todo = rollout.plan(deployment, workers, now)
+            nothing = rollout.Plan(deployment.target)
+            assert asdict(todo) == asdict(nothing), f"{deployment.id} is steady, and yet {todo}"
+        return self._turn(deployment, now)
 
     def _checked_place(
         self,

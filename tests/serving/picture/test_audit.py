@@ -42,6 +42,10 @@ def up(world: World) -> None:
     del world.picture.fleet.workers_up["a"]
 
 
+def draining(world: World) -> None:
+    world.picture.fleet.draining.add("a")
+
+
 def order(world: World) -> None:
     world.machines["a"].orders.clear()
 
@@ -114,6 +118,7 @@ BROKEN = [
     room,
     missing_room,
     up,
+    draining,
     order,
     extra_order,
     node_key,

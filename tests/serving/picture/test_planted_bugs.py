@@ -10,6 +10,7 @@ from attrs import evolve
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
+from sllm_actors.serving.decisions.scaling import ScalingPolicy
 from sllm_actors.serving.picture.catalogue import Catalogue
 from sllm_actors.serving.picture.deployment import Deployment
 from sllm_actors.serving.picture.fleet import Fleet
@@ -18,7 +19,7 @@ from sllm_actors.serving.picture.indices.timers import Timers
 from sllm_actors.serving.picture.node import KnownNode
 from sllm_actors.serving.picture.nodes import Nodes
 from sllm_actors.serving.picture.picture import Picture
-from sllm_actors.serving.picture.planning import rollout
+from sllm_actors.serving.picture.planning import rollout, scaling
 from sllm_actors.serving.picture.planning.planner import Planner
 from sllm_actors.serving.picture.recovery import Recovery
 from sllm_actors.serving.picture.replica import KnownReplica, Told
@@ -172,6 +173,22 @@ def ignores_that_gpus_are_free_again(patch: Patch) -> None:
     patch.setattr(Fleet, "drop", drop)
 
 
+def never_moves_what_fails(patch: Patch) -> None:
+    def is_steady(deployment: Deployment, _: object) -> bool:
+        known = deployment.revisions[deployment.target]
+        return not deployment.rolling and not known.spec.endpoints and len(deployment.running()) > 0
+
+    patch.setattr(rollout, "is_steady", is_steady)
+
+
+def keeps_a_policy_for_good(patch: Patch) -> None:
+    def policy(deployment: Deployment, wall: float) -> ScalingPolicy:
+        return deployment.policy or original(deployment, wall)
+
+    original = scaling._policy
+    patch.setattr(scaling, "_policy", policy)
+
+
 BUGS: list[tuple[Callable[[Patch], None], str, type[Picture]]] = [
     (counts_one_gpu_too_many, "more replicas than GPUs", Picture),
     (counts_one_slot_too_many, "more engines than slots", Picture),
@@ -187,6 +204,8 @@ BUGS: list[tuple[Callable[[Patch], None], str, type[Picture]]] = [
     (never_tries_again, "assert", CheckedPicture),
     (writes_the_same_again, "PutDeployment", CheckedPicture),
     (tells_gateways_nothing_new, "another route", CheckedPicture),
+    (never_moves_what_fails, "is steady, and yet", CheckedPicture),
+    (keeps_a_policy_for_good, "holds no more", CheckedPicture),
     (ignores_that_gpus_are_free_again, "the index of room has", Picture),
 ]
 

@@ -86,6 +86,8 @@ class Audit:
             yield f"the index of room has {fleet.room.get(node.id)} for {node.id}, which has {entry}"
         if (node.link is Link.UP and node.role == WORKER) != (node.id in fleet.workers_up):
             yield f"{node.id} is {node.link}, and the index of linked workers says otherwise"
+        if node.draining != (node.id in fleet.draining):
+            yield f"{node.id} is in the wrong index of those that are drained"
         orders = self._orders(node.id)
         if unknown := orders.keys() - node.replicas.keys():
             yield f"{node.id} has an order for {min(unknown)}, which it should not have"

@@ -8,7 +8,7 @@ from attrs import define, evolve, field
 
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.engines.messages import ReplicaOrder
-from sllm_actors.serving.decisions.scaling import Scaler
+from sllm_actors.serving.decisions.scaling import Scaler, ScalingPolicy
 from sllm_actors.serving.decisions.schedules import Calendar
 from sllm_actors.serving.deployment.changes import engine_hash
 from sllm_actors.serving.deployment.document import write_document
@@ -16,6 +16,7 @@ from sllm_actors.serving.deployment.spec import DeploymentSpec
 from sllm_actors.serving.messages import Order, ServedModel
 from sllm_actors.serving.store.records import DeploymentRecord, RevisionRecord
 
+from .indices.timers import sooner
 from .replica import KnownReplica, Told
 from .room.need import Need, need_of
 from .room.peaks import Peaks
@@ -116,11 +117,14 @@ class Deployment:
         calendar: Which of its schedules holds.
         least: The fewest replicas that it says it has now.
         most: The most replicas that it may have now.
+        policy: What it says about its scaling, as it holds now; None before that was reckoned.
+        policy_of: What ``policy`` was made of: it is made anew when that changes.
         settled: Whether it is known what ran of it when the head started: before that, one is taken to run.
         look_at: When it may want another number of replicas without an event; None if it does not.
         peaks: How much memory engines were seen to have.
         due: When its plan could change without an event; None if it cannot.
         route: What gateways were told last.
+        told: What ``route`` was made of.
         written: What the store was told last.
     """
 
@@ -160,11 +164,14 @@ class Deployment:
     calendar: Calendar = field(factory=Calendar)
     least: int = 0
     most: int = 1
+    policy: ScalingPolicy | None = None
+    policy_of: tuple[object, ...] = ()
     settled: bool = True
     look_at: float | None = None
     peaks: Peaks = field(factory=Peaks)
     due: float | None = None
     route: ServedModel | None = None
+    told: tuple[object, ...] | None = None
     written: DeploymentRecord | None = None
 
     @classmethod
@@ -226,7 +233,7 @@ class Deployment:
     @property
     def next_due(self) -> float | None:
         """When it is to be planned though nothing has happened to it; None: never."""
-        return min((each for each in (self.look_at, self.due) if each is not None), default=None)
+        return sooner(self.look_at, self.due)
 
     def running(self) -> list[KnownReplica]:
         """Return the replicas that are ordered to run, but for those that others replace."""

@@ -49,6 +49,8 @@ def spoken_for(deployment: Deployment) -> tuple[DeploymentState, KnownReplica | 
     for replica in deployment.replicas.values():
         if replica.replaced:
             continue
+        if replica.state is ReplicaState.READY:
+            return DeploymentState.READY, replica
         best.setdefault(replica.state, replica)
         report = replica.report
         if (

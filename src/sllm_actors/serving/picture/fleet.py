@@ -46,6 +46,7 @@ class Fleet:
         labels: Which workers have which labels.
         models: Which workers have which models on their disks.
         workers_up: The workers that are linked, by id.
+        draining: The ids of the nodes that are being drained.
     """
 
     def __init__(self, grace: float = GRACE) -> None:
@@ -60,6 +61,7 @@ class Fleet:
         self._leavers: dict[str, float] = {}  # of those that are suspect, too, but have said goodbye
         self._down: dict[str, None] = {}
         self.workers_up: dict[str, KnownNode] = {}
+        self.draining: set[str] = set()
 
     # ---- links
 
@@ -114,9 +116,17 @@ class Fleet:
     def expect(self, node: KnownNode) -> None:
         """Add a node that is not known, and has no link."""
         self.nodes[node.id] = node
+        if node.draining:
+            self.draining.add(node.id)
         insort(self.ids, node.id)
         self.weigh(node)
         self._down[node.id] = None
+
+    def drain(self, node: KnownNode, *, draining: bool) -> None:
+        """Take note that a node is to be drained, or no longer."""
+        node.draining = draining
+        (self.draining.add if draining else self.draining.discard)(node.id)
+        self.weigh(node)
 
     def after(self, cursor: str) -> Iterator[KnownNode]:
         """Return nodes in the order of their ids, from the first one after ``cursor``."""
@@ -148,7 +158,9 @@ class Fleet:
 
     def expired(self, now: float) -> list[KnownNode]:
         """Give up the suspects whose grace is over, and return them, with the replicas that they had."""
-        gone = []
+        gone: list[KnownNode] = []
+        if not self.has_suspects:
+            return gone
         while (queue := self._next_queue()) and _first(queue) <= now:
             node = self.nodes[next(iter(queue))]
             del queue[node.id]

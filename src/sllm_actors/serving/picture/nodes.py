@@ -119,9 +119,8 @@ class Nodes:
         known = self._fleet.nodes.get(node)
         if known is None or known.draining == draining:
             return
-        known.draining = draining
+        self._fleet.drain(known, draining=draining)
         self._planner.effects.note_draining(known)
-        self._fleet.weigh(known)
         for replica in known.replicas.values():
             if (deployment := self._catalogue.owner(replica)) is not None:
                 self._queue.mark(deployment)

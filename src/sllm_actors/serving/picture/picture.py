@@ -193,7 +193,7 @@ class Picture:
                 continue
             self._recovery.mind_rivals(deployment, now)
             demand = self.demand.of(deployment.id)
-            if not deployment.deleting:
+            if not deployment.deleting and self.fleet.has_suspects:
                 replace_unreached(deployment, demand, self.fleet, self.planner.effects)
             scale(deployment, demand, self.planner.effects, now, wall)
             self.planner.plan(deployment, now, wall)
@@ -260,7 +260,8 @@ class Picture:
     def _pass_time(self, now: float) -> None:
         for node in self.fleet.expired(now):
             self._nodes.give_up(node)
-        self._heed(self.demand.expire(now), now)
+        if (due := self.demand.due()) is not None and due <= now:
+            self._heed(self.demand.expire(now), now)
         for uid in self.queue.timers.pop(now):
             self.queue.mark(self.catalogue.by_uid[uid])
         self._nodes.settle_if_due(now)

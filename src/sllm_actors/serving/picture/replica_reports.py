@@ -93,22 +93,24 @@ class ReplicaReports:
                 self._gone(node, replica, now)
             return False
         if replica is None:
-            self._measure(self._recovery.meet(node, report, now), None, now)
-            if (deployment := self._catalogue.by_id.get(report.id.deployment)) is not None:
-                self._queue.mark(deployment)  # also if it is a rival
+            replica = self._recovery.meet(node, report, now)
+            self._measure(replica, report, None, self._catalogue.owner(replica), now)
+            if (named := self._catalogue.by_id.get(report.id.deployment)) is not None:
+                self._queue.mark(named)  # also if it is a rival
             return False
-        before, held, gauges = replica.report, replica.held, replica.gauges
-        changed = replica.told(report, now)
+        before, gauges = replica.report, replica.gauges
+        held = replica.held if replica.need.gpus else ()
+        changed, deployment = replica.told(report, now), self._catalogue.owner(replica)
         if replica.ordered is not Told.NOTHING:
             self._planner.effects.note_outcome(replica, report, before, node.name or node.id)
-        self._measure(replica, before, now)
+        self._measure(replica, report, before, deployment, now)
         if replica.need.gpus and replica.held != held:
             self._fleet.weigh(node)
             self._nodes.offer(node, now)
-        if (deployment := self._catalogue.owner(replica)) is None:
+        if deployment is None:
             return False
         if changed:
-            if report.id.key.revision in deployment.revisions:
+            if replica.key.revision in deployment.revisions:
                 self._mind(deployment, replica, before, now)
             self._queue.mark(deployment)
         return not changed and replica.gauges is not gauges
@@ -136,13 +138,17 @@ class ReplicaReports:
         elif replica.sleep is not None and report.state is ReplicaState.READY and before.state in _STARTING:
             self._planner.orders.sleep_again(deployment, replica)
 
-    def _measure(self, replica: KnownReplica, before: ReplicaReport | None, now: float) -> None:
+    def _measure(
+        self,
+        replica: KnownReplica,
+        report: ReplicaReport,
+        before: ReplicaReport | None,
+        deployment: Deployment | None,
+        now: float,
+    ) -> None:
         """Learn how long the last start or wake of a replica took, and how much memory it has."""
-        writes, deployment = self._planner.effects.writes, self._catalogue.owner(replica)
-        peak = (
-            None if replica.report is None else self._catalogue.peaks.learn(replica.report, self._wall(now))
-        )
-        if peak is not None:
+        writes = self._planner.effects.writes
+        if (peak := self._catalogue.peaks.learn(report, self._wall(now))) is not None:
             writes.append(PutMeasured(peak))
             if deployment is not None:
                 self._planner.orders.reckon(deployment)

@@ -89,6 +89,8 @@ class Candidates:
         self._learn(deployment, known)
         idle, in_use = self._sorted(deployment)
         before, used_before = known.idle, known.in_use
+        if not (idle or in_use or before or used_before):
+            return False
         for place in known.idle.keys() - idle.keys():
             self.idle.remove(known.idle[place])
         for place in known.in_use.keys() - in_use.keys():
@@ -162,18 +164,21 @@ class Candidates:
         spec = deployment.spec
         if spec.endpoints or (spec.pinned and not deployment.deleting):
             return idle, in_use
-        running = deployment.running()
-        if len(running) > min(deployment.needed, deployment.least):
+        running: list[KnownReplica] = []
+        for replica in deployment.replicas.values():
+            if replica.ordered is Told.STOP:
+                if (replica.node, replica.key) not in self._late:
+                    idle[replica.node, replica.key] = replica
+            elif replica.ordered is Told.RUN and not replica.replaced:
+                running.append(replica)
+        needed, least = deployment.needed, deployment.least
+        if len(running) > min(needed, least):
             running.sort(key=lambda each: each.distance)
         for count, replica in enumerate(running, start=1):
-            place = (replica.node, replica.key)
-            if count > deployment.needed or replica.failures >= CRASH_LOOP:
-                idle[place] = replica
-            elif count > deployment.least and replica.serves:
-                in_use[place] = replica
-        for replica in deployment.replicas.values():
-            if replica.ordered is Told.STOP and (replica.node, replica.key) not in self._late:
+            if count > needed or replica.failures >= CRASH_LOOP:
                 idle[replica.node, replica.key] = replica
+            elif count > least and replica.serves:
+                in_use[replica.node, replica.key] = replica
         return idle, in_use
 
     def _rank(
@@ -221,5 +226,5 @@ class Candidates:
         for replica in deployment.replicas.values():
             if replica.is_asleep and replica.report is not None and replica.report.level:
                 known.kept[replica.report.level] = replica.report.gpu_reserved
-            if replica.is_asleep or (replica.sleep is None and replica.ordered is Told.RUN):
+            if self._late and (replica.is_asleep or (replica.sleep is None and replica.ordered is Told.RUN)):
                 self._late.discard((replica.node, replica.key))

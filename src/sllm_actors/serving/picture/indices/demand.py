@@ -47,6 +47,9 @@ class TotalDemand:
     keep_alive: float | None = None
 
 
+NO_DEMAND: Final = TotalDemand()
+
+
 @define
 class _Gateway:
     heard: float
@@ -74,7 +77,9 @@ class DemandTable:
         self, gateway: str, put: Iterable[Demand], removed: Iterable[str], now: float
     ) -> frozenset[str]:
         """Take what a gateway said, be it that nothing has changed."""
-        known = self._gateways.setdefault(gateway, _Gateway(now))
+        known = self._gateways.get(gateway)
+        if known is None:
+            known = self._gateways[gateway] = _Gateway(now)
         known.heard, known.linked = now, True
         changed = set()
         for demand in put:
@@ -132,10 +137,13 @@ class DemandTable:
 
     def due(self) -> float | None:
         """Return when ``expire`` has something to do, or None."""
-        times = [known.heard + SILENCE for known in self._gateways.values() if not known.silent]
-        times += [end for end, _, _ in self._ends[:1]]
-        times += islice(self._changed.values(), 1)
-        return min(times, default=None)
+        due = next(iter(self._changed.values()), inf)
+        if self._ends:
+            due = min(due, self._ends[0][0])
+        for known in self._gateways.values():
+            if not known.silent and known.heard + SILENCE < due:
+                due = known.heard + SILENCE
+        return None if due == inf else due
 
     def keys_of(self, gateway: str) -> tuple[str, ...]:
         """Return the deployments that a gateway has said something of."""
@@ -148,9 +156,12 @@ class DemandTable:
 
     def of(self, deployment: str) -> TotalDemand:
         """Return what is wanted of one deployment."""
+        demands = self._deployments.get(deployment)
+        if demands is None:
+            return NO_DEMAND
         held = in_flight = gateways = reached = uses = 0
         wish: float | None = None
-        for gateway, demand in self._deployments.get(deployment, {}).items():
+        for gateway, demand in demands.items():
             if self._gateways[gateway].silent:
                 continue
             held += demand.held

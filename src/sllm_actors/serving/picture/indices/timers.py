@@ -43,3 +43,10 @@ class Timers:
             del self._times[uid]
             due.append(uid)
         return due
+
+
+def sooner(first: float | None, second: float | None) -> float | None:
+    """Return the earlier one of two times; None stands for never."""
+    if first is None or second is None:
+        return second if first is None else first
+    return min(first, second)

@@ -29,9 +29,9 @@ from sllm_actors.serving.picture.room.fitting import fits_after
 from sllm_actors.serving.picture.room.placing import find_place
 from sllm_actors.serving.store.records import DropRevision, PutDeployment, PutRevision, RemoveDeployment
 
+from . import rollout
 from .ordering import Ordering
-from .rollout import plan
-from .route import route_of
+from .route import route_of, told_of
 
 REJECTION = 600.0
 """Seconds after which a revision is tried again on a worker that refused it, or where it failed."""
@@ -94,12 +94,15 @@ class Planner:
 
     def _turn(self, deployment: Deployment, now: float) -> bool:
         """Do what the plan says once; return whether that may have changed the plan."""
+        if rollout.is_steady(deployment, self._fleet.draining):
+            self._settle_wait(deployment)
+            return False
 
         def has_room(revision: Revision) -> bool:
             return self._place(deployment, revision, now, _by_worker(deployment)) is not None
 
         workers = WorkersFor(self._fleet, deployment, self._costs, now, has_room)
-        todo = plan(deployment, workers, now)
+        todo = rollout.plan(deployment, workers, now)
         deployment.due = todo.due
         if todo.rolled_back:
             self._roll_back(deployment, todo.rolled_back)
@@ -346,6 +349,10 @@ class Planner:
 
     def publish(self, deployment: Deployment) -> None:
         """Tell gateways what has changed."""
+        told = None if deployment.deleting else told_of(deployment)
+        if told == deployment.told:
+            return
+        deployment.told = told
         route = None if deployment.deleting else route_of(deployment)
         if route != deployment.route:
             deployment.route = route

@@ -88,6 +88,29 @@ class Plan:
         self.due = when if self.due is None else min(self.due, when)
 
 
+def is_steady(deployment: Deployment, draining: Collection[str]) -> bool:
+    """Return whether just what is wanted runs, as nearly always: then the plan is to do nothing.
+
+    Args:
+        deployment: One that is not being deleted.
+        draining: The workers that are being drained.
+    """
+    target = deployment.target
+    if target != deployment.current or deployment.spec.endpoints:
+        return False
+    running = 0
+    for replica in deployment.replicas.values():
+        if replica.ordered is not Told.RUN or replica.replaced:
+            continue
+        running += 1
+        if replica.sleep is not None or replica.key.revision != target or replica.node in draining:
+            return False
+        report = replica.report
+        if report is not None and (report.unfit or report.failures >= CRASH_LOOP):
+            return False
+    return running == deployment.wanted
+
+
 def plan(deployment: Deployment, workers: Workers, now: float) -> Plan:
     """Return what to do for a deployment that is not being deleted.
 

@@ -7,9 +7,11 @@ from attrs import evolve
 from sllm_actors.serving.decisions.pauses import Pauses
 from sllm_actors.serving.decisions.saturation import Gauges
 from sllm_actors.serving.decisions.scaling import Counts, Decision, ScalingPolicy, decide, pressing
+from sllm_actors.serving.deployment.schedule import Schedule
 from sllm_actors.serving.picture.deployment import Deployment, least_of
 from sllm_actors.serving.picture.effects import Effects
 from sllm_actors.serving.picture.indices.demand import TotalDemand
+from sllm_actors.serving.picture.indices.timers import sooner
 from sllm_actors.serving.picture.replica import CRASH_LOOP, Told
 
 SLACK = 0.01
@@ -39,13 +41,11 @@ def look(deployment: Deployment, demand: TotalDemand, now: float, wall: float) -
     if not (deployment.loaded or deployment.asked_for or scaler.load.value):
         # One that is only to be loaded once makes nobody go.
         decision = evolve(decision, needed=minimum(deployment, wall))
-    until = deployment.calendar.until
-    times = [
-        decision.due,
-        late if scaler.load.value else None,
-        None if until is None else now + until - wall + SLACK,
-    ]
-    due = min((each for each in times if each is not None), default=None)
+    due, until = decision.due, deployment.calendar.until
+    if late is not None and scaler.load.value:
+        due = sooner(due, late)
+    if until is not None:
+        due = sooner(due, now + until - wall + SLACK)
     return decision if due == decision.due else evolve(decision, due=due)
 
 
@@ -78,11 +78,20 @@ def scale(deployment: Deployment, demand: TotalDemand, effects: Effects, now: fl
 
 
 def _policy(deployment: Deployment, wall: float) -> ScalingPolicy:
+    """Return what a deployment says about its scaling, and let it know its bounds, as all that holds now."""
+    spec = deployment.spec
+    holds = deployment.calendar.at(spec.scaling.schedules, wall)
+    made_of = (spec, holds, deployment.loaded, deployment.starts_in)
+    if deployment.policy is None or made_of != deployment.policy_of:
+        deployment.policy, deployment.policy_of = _new_policy(deployment, holds, wall), made_of
+    return deployment.policy
+
+
+def _new_policy(deployment: Deployment, holds: Schedule | None, wall: float) -> ScalingPolicy:
     spec = deployment.spec
     deployment.least = minimum(deployment, wall)
     scaling, least = spec.scaling, max(deployment.least, 0 if deployment.loaded else 1)
     target, most = scaling.target, scaling.max_instances
-    holds = deployment.calendar.at(scaling.schedules, wall)
     if holds is not None:
         most = most if holds.max_instances is None else holds.max_instances
         target = target if holds.target is None else holds.target
@@ -111,14 +120,16 @@ def _counts(deployment: Deployment, now: float) -> tuple[Counts, float | None]:
     serving = starting = stuck = 0
     first: float | None = None
     gauges: list[Gauges] = []
+    patience = deployment.spec.startup_timeout
     for replica in deployment.replicas.values():
         if replica.ordered is not Told.RUN or replica.replaced or replica.sleep is not None:
             continue
-        deadline = replica.since + deployment.spec.startup_timeout
         if replica.serves:
             serving += 1
             gauges.append(replica.gauges)
-        elif replica.failures >= CRASH_LOOP or now >= deadline:
+            continue
+        deadline = replica.since + patience
+        if replica.failures >= CRASH_LOOP or now >= deadline:
             stuck += 1
         else:
             starting += 1
