@@ -256,10 +256,13 @@ class SleepReplica:
         level: 0 only pauses the engine; 1 moves the weights to the machine's memory; 2 drops them.
         if_idle: Whether it waits for ``Drained`` no longer than ``IDLE_PATIENCE``. Such a sleeper ends when
             its engine does: it is not started again.
+        patience: Seconds that it waits for ``Drained`` instead; then it stops, whatever is in flight: its
+            room is needed. None: as above.
     """
 
     level: int = 1
     if_idle: bool = False
+    patience: float | None = None
 
 
 @CATALOG.message("engines.wake_replica", senders=())

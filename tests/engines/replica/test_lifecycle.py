@@ -378,12 +378,12 @@ events: st.SearchStrategy[Event] = st.one_of(
     st.builds(Unreached, numbers, st.sampled_from(["refused", "no route"])),
     st.builds(Delayed, numbers, st.just("no room")),
     st.builds(Admitted, numbers),
-    st.builds(SleepAsked, st.integers(0, 2), st.booleans()),
+    st.builds(SleepAsked, st.integers(0, 2), st.booleans(), st.sampled_from([None, 600.0])),
     st.just(WakeAsked()),
     st.builds(Slept, numbers),
     st.builds(Woken, numbers),
     st.builds(Ended, numbers, st.just("crash"), chance=st.floats(0, 1, exclude_max=True)),
-    st.builds(StopAsked, st.booleans(), st.just("no"), st.booleans()),
+    st.builds(StopAsked, st.booleans(), st.just("no"), st.booleans(), st.sampled_from([None, 600.0])),
 )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio.to_thread
 import pytest
 from attrs import evolve
-from tests.engines.kit import FakeBackend, post, report_of, start
+from tests.engines.kit import FakeBackend, alive, post, report_of, start
 
 from sllm_actors.actors import ActorRef
 from sllm_actors.engines.backends.backend import Launch
@@ -119,3 +119,23 @@ async def test_an_engine_that_does_not_do_it_is_replaced(host: EngineHost, optio
         down = await report_of(probe, ReplicaState.STARTING)
         assert down.reason.startswith(reason)
         assert (await report_of(probe, ReplicaState.READY)).pid != first.pid
+
+
+async def test_an_engine_that_had_its_turn_is_stopped_if_its_requests_do_not_end(host: EngineHost) -> None:
+    async with TestSystem() as system:
+        replica, probe, first = await ready(system, host)
+        replica.tell(SleepReplica(1, if_idle=True, patience=0.05))
+        stopped = await report_of(probe, ReplicaState.STOPPED)
+        assert stopped.declined == 0
+        assert not alive(first.pid)
+
+
+async def test_an_engine_that_had_its_turn_sleeps_once_its_requests_have_ended(host: EngineHost) -> None:
+    async with TestSystem() as system:
+        replica, probe, first = await ready(system, host)
+        replica.tell(SleepReplica(1, if_idle=True, patience=600.0))
+        ending = await report_of(probe, ReplicaState.ASLEEP)
+        assert "hello there" in await answer(first), "what is under way is answered"
+        replica.tell(Drained(ending.id, ending.withdrawal))
+        asleep = await report_of(probe, ReplicaState.ASLEEP, settled)
+        assert (asleep.pid, asleep.level) == (first.pid, 1)

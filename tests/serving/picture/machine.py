@@ -21,7 +21,7 @@ class Machine:
         refuses: By deployment id: why it cannot run that.
         fails: Ids of deployments whose engines do not become ready there.
         slow: Whether what is to stop drains first, until ``end``.
-        busy: Replicas that decline to stop or sleep if idle.
+        busy: Replicas that decline to stop or sleep if idle; those that had their turn wait for requests.
         drowsy: Whether it takes a while to fall asleep and to wake, until ``changed_tier``.
         kept: Bytes of each of its GPUs that an engine keeps as it sleeps; None: none is of a known size.
     """
@@ -97,6 +97,9 @@ class Machine:
             return [self.put(key, ReplicaState.READY, level=None, **self._has(known, asleep=False))]
         if order.sleep is None or not awake or self._declined.get(key) == order.turn:
             return []
+        if key in self.busy and order.patience is not None and known.can_sleep:
+            waiting = "waiting for its requests to end"
+            return [self.put(key, ReplicaState.ASLEEP, level=order.sleep, progress=waiting)]
         if key in self.busy or not known.can_sleep:
             self._declined[key] = order.turn
             return [self.put(key, known.state, declined=known.declined + 1)]

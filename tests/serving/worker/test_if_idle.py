@@ -91,6 +91,23 @@ async def test_what_is_ordered_to_sleep_sleeps_and_is_woken_by_an_order(tmp_path
         assert place.states() == {K: ReplicaState.READY}
 
 
+async def test_what_had_its_turn_may_take_long_to_sleep_and_no_other_head_changes_that(
+    tmp_path: Path,
+) -> None:
+    async with serving(tmp_path) as place:
+        replica = place.replicas[K]
+        await give(place, Order(K, run(K), sleep=1, turn=4, patience=600.0))
+        assert (replica.levels, replica.patience) == ([1], 600.0)
+        assert place.reported("g1") == {K: ReplicaState.ASLEEP}, "it gets no more requests"
+        await place.lose("head")
+        await place.link("head", "head", life=2)
+        await give(place, Order(K, run(K), sleep=1, turn=4, patience=600.0))
+        assert replica.levels == [1]
+        assert replica.drained == []
+        await place.withdraw("g1", K)
+        assert [each.withdrawal for each in replica.drained] == [1]
+
+
 async def test_a_worker_that_was_started_again_starts_no_sleepers(tmp_path: Path) -> None:
     async with workplace(tmp_path) as place:
         await give(place, Order(K, run(K), sleep=1))

@@ -359,6 +359,15 @@ def test_what_runs_is_told_once_to_sleep_and_once_to_wake() -> None:
     assert assignments.take(changed) == [ChangeTier(A, None), PassOn(changed.run)]
 
 
+def test_what_had_its_turn_is_told_how_long_its_requests_get_before_it_sleeps() -> None:
+    assignments = running()
+    patient = evolve(sleep(1, turn=1), patience=600.0)
+    assert assignments.take(patient) == [ChangeTier(A, 1, patience=600.0)]
+    assert assignments.take(patient) == []
+    assert assignments.ended(A, "", now=101.0, chance=0.0) == [SayGone(A)], "its requests did not end"
+    assert assignments.take(patient) == []
+
+
 def test_what_was_put_to_sleep_here_is_woken_by_an_order_that_says_the_same_anew() -> None:
     assignments = running()
     again = evolve(run(), turn=2)

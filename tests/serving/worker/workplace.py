@@ -65,6 +65,7 @@ class ScriptedReplica(Actor):
         self.drained: list[Drained] = []
         self.levels: list[int] = []
         self.stops: list[str] = []
+        self.patience: float | None = None
         self.withdrawal = 0
 
     async def started(self) -> None:
@@ -89,8 +90,9 @@ class ScriptedReplica(Actor):
             case StopReplica(reason, if_idle=if_idle):
                 self.stops.append(reason)
                 self.say(ReplicaState.DRAINING, if_idle=if_idle)
-            case SleepReplica(level):
+            case SleepReplica(level, patience=patience):
                 self.levels.append(level)
+                self.patience = patience
                 self.say(ReplicaState.ASLEEP, level=level)
             case WakeReplica():
                 self.stops.clear()

@@ -114,8 +114,8 @@ class ReplicaActor(Actor):
         match message:
             case StopReplica(reason, drain, if_idle, patience):
                 self._apply(StopAsked(drain, reason, if_idle, patience))
-            case SleepReplica(level, if_idle):
-                self._apply(SleepAsked(level, if_idle))
+            case SleepReplica(level, if_idle, patience):
+                self._apply(SleepAsked(level, if_idle, patience))
             case WakeReplica():
                 self._apply(WakeAsked())
             case OrderChanged(order):

@@ -130,6 +130,7 @@ class SleepAsked:
 
     level: int
     if_idle: bool = False
+    patience: float | None = None
 
 
 @frozen

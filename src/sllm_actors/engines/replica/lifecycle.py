@@ -13,6 +13,8 @@ back to PENDING while a start has to wait for GPUs. Its rules:
 - One that is to stop or sleep *if idle* does so only if its requests end in a short time; else it declines,
   and is READY again. One that waits for nothing but its wake declines, too. A sleeper of that kind whose
   engine dies is not started again: nobody needs it.
+- One that is to sleep, and to be *patient* with its requests, waits longer for them, and then does not
+  decline: it stops.
 - A server that somebody else runs is FAILED while it cannot be reached. It is still asked within the same
   life, and is READY, or STARTING if it is loading, as soon as it answers.
 - Failures are forgotten when the replica has been READY for ``healthy_uptime``, not as soon as a start
@@ -96,7 +98,7 @@ class Replica:
         asking: Whether it is FAILED as an external server that is still asked, within the same life.
         leaving: Whether it is withdrawn, while requests may still be in flight.
         if_idle: Whether it was to do so, or sleeps, *if idle*.
-        patient: Whether it waits for its requests longer than the drain timeout, until it is asked again.
+        patient: Whether it waits for its requests as long as it was told, until it is asked again.
         withdrawal: How often it was withdrawn from the gateways.
         pressure: How full its engine has been lately.
         began_at: When its start began that is under way, or its wake; by the clock of ``step``.
@@ -183,9 +185,7 @@ def step(replica: Replica, event: Event, now: float) -> Step:
         case Ended(attempt=attempt) if attempt == replica.attempt and replica.leaving:
             return _end(replica)
         case DrainOver(number, late) if number == replica.withdrawal and replica.leaving:
-            if late and replica.if_idle:
-                return _decline(_stay_awake(replica))
-            return _end(replica) if replica.state is ReplicaState.DRAINING else _doze(replica, late=late)
+            return _drained(replica, late=late)
         case Cleared() if replica.state is ReplicaState.DRAINING:
             return evolve(replica, state=ReplicaState.STOPPED, address="", pid=0), (Report(), Finish())
     return replica, ()
@@ -196,10 +196,22 @@ def _lives(replica: Replica, attempt: int) -> bool:
     return replica.ended < attempt == replica.attempt
 
 
-def _withdraw(replica: Replica, state: ReplicaState, *, if_idle: bool) -> tuple[Replica, AwaitDrained]:
-    number = replica.withdrawal + 1
-    withdrawn = evolve(replica, state=state, leaving=True, if_idle=if_idle, withdrawal=number)
-    return withdrawn, AwaitDrained(number, if_idle)
+def _withdraw(
+    replica: Replica, state: ReplicaState, asked: SleepAsked | StopAsked
+) -> tuple[Replica, AwaitDrained]:
+    number, patience = replica.withdrawal + 1, asked.patience
+    withdrawn = evolve(replica, state=state, leaving=True, if_idle=asked.if_idle, withdrawal=number)
+    return evolve(withdrawn, patient=patience is not None), AwaitDrained(number, asked.if_idle, patience)
+
+
+def _drained(replica: Replica, *, late: bool) -> Step:
+    """Go on when the requests of a replica have ended that is withdrawn, or are ``late``."""
+    if late and replica.patient and replica.state is ReplicaState.ASLEEP:
+        reason = "it was not put to sleep, but stopped: its requests did not end in time"
+        return _end(_draining(replica, StopAsked(drain=True, reason=reason)))
+    if late and replica.if_idle:
+        return _decline(_stay_awake(replica))
+    return _end(replica) if replica.state is ReplicaState.DRAINING else _doze(replica, late=late)
 
 
 def _decline(replica: Replica) -> Step:
@@ -259,12 +271,12 @@ def _change_tier(replica: Replica, event: SleepAsked | WakeAsked | Slept | Woken
     """
     asleep = replica.state is ReplicaState.ASLEEP
     match event:
-        case SleepAsked(level, if_idle) if replica.state is ReplicaState.READY:
-            if not replica.can_sleep and if_idle:
+        case SleepAsked(level) if replica.state is ReplicaState.READY:
+            if not replica.can_sleep and event.if_idle:
                 return _decline(replica)
             if not replica.can_sleep:
                 return _stop(replica, StopAsked(drain=True, reason="it is idle, and its engine cannot sleep"))
-            tired, awaited = _withdraw(replica, ReplicaState.ASLEEP, if_idle=if_idle)
+            tired, awaited = _withdraw(replica, ReplicaState.ASLEEP, event)
             tired = evolve(tired, level=level, progress="waiting for its requests to end")
             return evolve(tired, woke_in=0.0), (Report(), awaited)
         case SleepAsked(if_idle=True) if asleep and replica.level is None:
@@ -381,9 +393,7 @@ def _stop(replica: Replica, asked: StopAsked) -> Step:
         return _end(_draining(replica, asked))
     serving = asleep or replica.state in (ReplicaState.READY, ReplicaState.DRAINING)
     if serving and asked.drain:
-        draining, awaited = _withdraw(replica, ReplicaState.DRAINING, if_idle=asked.if_idle)
-        draining = evolve(draining, patient=asked.patience is not None)
-        awaited = evolve(awaited, patience=asked.patience)
+        draining, awaited = _withdraw(replica, ReplicaState.DRAINING, asked)
         if asked.if_idle:  # it may be READY again, with the reason that it has now
             return evolve(draining, level=None, progress=asked.reason), (Report(), awaited)
         return _draining(draining, asked), (Report(), awaited)

@@ -25,8 +25,9 @@ class Order:
             not there, or whose engine has ended, is not started for that.
         turn: Rises with each order to sleep, to wake, to stop if idle, or to go on all the same: so one that
             is given again is another order, though it says the same. One that is only repeated is not.
-        patience: Seconds that its requests get to end before it is stopped; None: the drain timeout of its
-            deployment.
+        patience: Seconds that its requests get to end before it stops or sleeps. None: the drain timeout of
+            its deployment, or ``IDLE_PATIENCE`` for one that is to sleep; one that is to sleep, and was given
+            some, stops when they are over.
     """
 
     key: ReplicaKey

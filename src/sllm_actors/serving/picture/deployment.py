@@ -299,7 +299,8 @@ def order_for(revision: Revision | None, replica: KnownReplica) -> Order:
         stop = Order(replica.key, None, replica.stop, replica.if_idle, None, replica.turn)
         return stop if replica.patience is None else evolve(stop, patience=replica.patience)
     run = _order_to_run(revision, replica.key, replica.need.gpus)
-    return Order(replica.key, run, sleep=replica.sleep, turn=replica.turn)
+    order = Order(replica.key, run, sleep=replica.sleep, turn=replica.turn)
+    return order if replica.patience is None else evolve(order, patience=replica.patience)
 
 
 def _order_to_run(revision: Revision, key: ReplicaKey, gpus: int) -> ReplicaOrder:

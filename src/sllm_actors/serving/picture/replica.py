@@ -50,7 +50,8 @@ class KnownReplica:
         stop: Why it was ordered to stop; "" if it was not.
         if_idle: Whether it was ordered to stop only if it is idle; then it may decline.
         sleep: The level at which it was ordered to sleep, if it is idle; None if it was not.
-        patience: Seconds that its requests got to end when it was ordered to stop; None: its drain timeout.
+        patience: Seconds that its requests got to end when it was ordered to stop, or to sleep because it had
+            its turn; None: the usual time.
         declined: What its report said as ``declined`` when it was ordered so.
         turn: See ``Order``.
         spare: Whether it sleeps only because it is not needed, not because somebody wants that.
@@ -111,9 +112,16 @@ class KnownReplica:
         known = (before.state, before.failures, before.unfit, before.level, before.declined)
         return known != (report.state, report.failures, report.unfit, report.level, report.declined)
 
-    def order_if_idle(self, *, stop: str = "", sleep: int | None = None, spare: bool = False) -> None:
+    def order_if_idle(
+        self,
+        *,
+        stop: str = "",
+        sleep: int | None = None,
+        spare: bool = False,
+        patience: float | None = None,
+    ) -> None:
         """Take note that it was ordered, if it is idle, to stop for a reason, or else to sleep at a level."""
-        self.spare, self.turn = spare, self.turn + 1
+        self.spare, self.turn, self.patience = spare, self.turn + 1, patience
         self.ordered = Told.STOP if stop else Told.RUN
         self.stop, self.sleep, self.if_idle = stop, sleep, True
         self.declined = 0 if self.report is None else self.report.declined
@@ -143,6 +151,11 @@ class KnownReplica:
         """Whether it sleeps, or is about to, and is not to wake."""
         wakes = self.ordered is Told.RUN and self.sleep is None
         return self.state is ReplicaState.ASLEEP and not wakes
+
+    @property
+    def is_winding_down(self) -> bool:
+        """Whether it had its turn and is to sleep, but its requests have not ended yet, or not for long."""
+        return self.sleep is not None and self.patience is not None and not self.is_asleep
 
     @property
     def is_asleep(self) -> bool:

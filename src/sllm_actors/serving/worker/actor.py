@@ -228,10 +228,10 @@ class WorkerActor(Actor):
                 case Retire(key, reason, if_idle, patience):
                     log.info("replica.stopped", replica=str(key), reason=reason, if_idle=if_idle)
                     self._running[key].tell(StopReplica(reason, if_idle=if_idle, patience=patience))
-                case ChangeTier(key, level):
+                case ChangeTier(key, level, patience):
                     log.info("replica.tier", replica=str(key), level=level)
-                    wish = WakeReplica() if level is None else SleepReplica(level, if_idle=True)
-                    self._running[key].tell(wish)
+                    asleep = SleepReplica(level or 0, if_idle=True, patience=patience)
+                    self._running[key].tell(WakeReplica() if level is None else asleep)
                 case PassOn(order):
                     self._running[order.key].tell(OrderChanged(order))
                 case Say(report):

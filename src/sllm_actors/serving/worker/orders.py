@@ -74,10 +74,14 @@ class PassOn:
 
 @frozen
 class ChangeTier:
-    """Let the replica, which runs, be asleep at a level, if it is idle; or be ready, if that is None."""
+    """Let the replica, which runs, be asleep at a level, if it is idle; or be ready, if that is None.
+
+    ``patience`` is how many seconds its requests get to end; None: a short time, after which it declines.
+    """
 
     key: ReplicaKey
     level: int | None
+    patience: float | None = None
 
 
 @frozen
@@ -315,7 +319,7 @@ class Assignments:
         before, known.idle = known.idle, (False, order.sleep, order.turn)
         if known.phase is not Phase.RUNNING or known.idle == before:
             return []
-        return [ChangeTier(order.key, order.sleep)]
+        return [ChangeTier(order.key, order.sleep, order.patience)]
 
     def _change(self, key: ReplicaKey, known: Assignment, order: ReplicaOrder) -> list[Effect]:
         if known.phase is Phase.ENDING:

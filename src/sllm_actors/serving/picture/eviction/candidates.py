@@ -32,7 +32,8 @@ KEPT_ASLEEP: Final = 2**29
 class _Known:
     """What is known of a deployment: how it was used, and what of it is in the indices.
 
-    ``kept``: by level, the bytes of each GPU that an engine of it kept when it slept last.
+    ``kept``: by level, the bytes of each GPU that an engine of it kept when it slept last. ``deployment``: itself,
+    once it was weighed.
     """
 
     uses: Uses = field(factory=Uses)
@@ -41,6 +42,7 @@ class _Known:
     idle: dict[Place, KnownReplica] = field(factory=dict)
     in_use: dict[Place, KnownReplica] = field(factory=dict)
     kept: dict[int, int] = field(factory=dict)
+    deployment: Deployment | None = None
 
 
 _NOTHING = _Known()  # of a deployment that is not known
@@ -86,6 +88,7 @@ class Candidates:
         Return whether one of its replicas has become idle, or come into use: others may try for its room.
         """
         known = self._of(deployment.uid)
+        known.deployment = deployment
         self._learn(deployment, known)
         idle, in_use = self._sorted(deployment)
         before, used_before = known.idle, known.in_use
@@ -139,11 +142,16 @@ class Candidates:
         """Return whether a replica may go as an idle one; else it is in use."""
         return replica in self.idle
 
-    def softest(self, place: Place) -> Demotion:
-        """Return what becomes first of an idle replica that makes way."""
-        replica = self.idle.at(place)
-        spent = replica.is_asleep or place in self._late
-        return Demotion(replica) if spent else self.idle.softest(place)
+    def softest(self, replica: KnownReplica) -> Demotion:
+        """Return what becomes first of a replica that makes way, idle or in use."""
+        place = (replica.node, replica.key)
+        if replica.is_asleep or place in self._late:
+            return Demotion(replica)
+        if replica in self.idle:
+            return self.idle.softest(place)
+        known = self._known[replica.key.uid]
+        assert known.deployment is not None  # it was weighed, or else nothing of it is in use
+        return self._softest(known.deployment, known, replica)
 
     def evicted(self, replica: KnownReplica) -> None:
         """Take note that an idle replica goes for another deployment."""

@@ -204,10 +204,20 @@ class Evictor:
         when, room = first
         return (when, None) if when > now else (now, room)
 
-    def may_soon_be_idle(self, node: str, now: float) -> bool:
-        """Return whether something on a worker has declined to make way just now, since it was busy."""
+    def may_soon_make_way(self, node: str, now: float) -> bool:
+        """Return whether something on a worker has declined to just now, since it was busy, or is starting.
+
+        What has just started counts, too: its deployment may not have been looked at since.
+        """
         idle = self.candidates.idle
-        return any(idle.at(each.key).busy_until > now for each in idle.on(node))
+        if any(idle.at(each.key).busy_until > now for each in idle.on(node)):
+            return True
+        there = self._fleet.nodes[node].replicas.values()
+        return any(
+            each.ordered is Told.RUN and (not each.serves or now < each.ready_at + LOOK_AGAIN)
+            for each in there
+            if each.sleep is None
+        )
 
     def before(self, deployment: Deployment, room: Room, now: float) -> str | None:
         """Return the uid of the deployment that comes first of those that may have room before another one.
@@ -308,14 +318,15 @@ class Evictor:
         idle, going = self.candidates.idle, self._free_to_go(node, deployment, now)
 
         def enough(places: Sequence[Place]) -> bool:
-            return fits_after(node, need, [self.candidates.softest(each) for each in places], wakes)
+            soft = [self.candidates.softest(idle.at(each)) for each in places]
+            return fits_after(node, need, soft, wakes)
 
         def enough_stopped(places: Sequence[Place]) -> bool:
             return fits_after(node, need, [Demotion(idle.at(each)) for each in places], wakes)
 
         chosen = cheapest(going, enough)
         if chosen is not None:
-            return _price(chosen), tuple(self.candidates.softest(each.key) for each in chosen)
+            return _price(chosen), tuple(self.candidates.softest(idle.at(each.key)) for each in chosen)
         chosen = cheapest(self._free_to_go(node, deployment, now, stopped=True), enough_stopped)
         if chosen is None:
             return None
@@ -326,12 +337,11 @@ class Evictor:
         self, node: KnownNode, need: Need, going: list[Demotion], wakes: KnownReplica | None
     ) -> list[Demotion]:
         """Let those sleep instead of being stopped of which that is enough."""
-        soft, idle = list(going), self.candidates.idle
+        soft = list(going)
         for number, each in enumerate(going):
-            if each.replica in idle:
-                soft[number] = self.candidates.softest((each.replica.node, each.replica.key))
-                if not fits_after(node, need, soft, wakes):
-                    soft[number] = each
+            soft[number] = self.candidates.softest(each.replica)
+            if not fits_after(node, need, soft, wakes):
+                soft[number] = each
         return soft
 
     def _drained(

@@ -22,7 +22,8 @@ from .claims import PATIENCE
 from .evictor import Evictor, Room
 
 SWAP_PATIENCE: Final = 600.0
-"""Seconds that the requests get to end of a replica that had its turn: these have done nothing wrong."""
+"""Seconds that the requests get to end of a replica that had its turn: these have done nothing wrong. Then it
+is stopped with them, also one that was to sleep."""
 
 
 class RoomMaker:
@@ -96,15 +97,15 @@ class RoomMaker:
     ) -> bool:
         """Return whether room for a new replica is nearer than for one that sleeps: that one need not wait.
 
-        That is so if something idle can make way elsewhere, or nothing in use can where it sleeps. Nothing
-        idle can there now, and no room is kept for it.
+        That is so if something idle can make way elsewhere, or nothing in use can where it sleeps, nor what
+        starts there. Nothing idle can there now, and no room is kept for it.
         """
         evictor = self._evictor
         if not evictor.may_take(deployment):
             return False
         if evictor.room_of_idle(deployment, revision, now) is not None:
             return True
-        if evictor.may_soon_be_idle(replica.node, now):
+        if not deployment.held or evictor.may_soon_make_way(replica.node, now):
             return False
         evictor.contend(deployment, replica)
         return evictor.turn_at(deployment, now) is None
@@ -157,7 +158,7 @@ class RoomMaker:
                 self._evict(owner, going, deployment.id, room.node, now)
             else:
                 patience = SWAP_PATIENCE
-                self._drain(replica, deployment.id, room.node)
+                self._drain(owner, going, deployment.id, room.node)
         key = ReplicaKey(deployment.id, revision.number, -1, deployment.uid)
         kept = KnownReplica(key, room.node.id, room.need, Told.NOTHING, now)
         if room.wakes is not None and room.wakes.report is not None:  # on the GPUs that it had
@@ -183,8 +184,13 @@ class RoomMaker:
         else:
             self._orders.rest(owner, replica, level, f"{by} needs its room")
 
-    def _drain(self, replica: KnownReplica, by: str, node: KnownNode) -> None:
-        """Stop a replica in use once its requests have ended; its deployment waits for a place then."""
-        sentence = f"{replica.key} on {node.name or node.id} had its turn, and requests wait for {by}"
+    def _drain(self, owner: Deployment, going: Demotion, by: str, node: KnownNode) -> None:
+        """Let a replica in use make way once its requests have ended; its deployment waits for room then."""
+        replica, level, why = going.replica, going.level, f"had its turn, and requests wait for {by}"
+        asleep = "" if level is None else f": it sleeps at level {level} when its own have ended"
+        sentence = f"{replica.key} on {node.name or node.id} {why}{asleep}"
         self._orders.effects.note_replica(replica, "deployment.swapped", sentence)
-        self._orders.stop(replica, f"it had its turn, and requests wait for {by}", patience=SWAP_PATIENCE)
+        if level is None:
+            self._orders.stop(replica, f"it {why}", patience=SWAP_PATIENCE)
+        else:
+            self._orders.rest(owner, replica, level, f"it {why}", patience=SWAP_PATIENCE)

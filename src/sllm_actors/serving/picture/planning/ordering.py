@@ -76,9 +76,32 @@ class Ordering:
         self.effects.orders[replica.node, replica.key] = order_for(None, replica)
         self.effects.note_replica(replica, "replica.stopped", f"{replica.key}: {reason}")
 
-    def rest(self, deployment: Deployment, replica: KnownReplica, level: int, reason: str) -> None:
-        """Order a replica that is not needed to be asleep, if it is idle."""
-        replica.order_if_idle(sleep=level, spare=True)
+    def release(self, replica: KnownReplica, reason: str) -> None:
+        """Order a replica to stop if it is idle; one that had its turn, when its requests have ended."""
+        if replica.is_winding_down:
+            self.stop(replica, reason, patience=replica.patience)
+        else:
+            self.stop(replica, reason, if_idle=True)
+
+    def rest(
+        self,
+        deployment: Deployment,
+        replica: KnownReplica,
+        level: int,
+        reason: str,
+        *,
+        patience: float | None = None,
+    ) -> None:
+        """Order a replica to be asleep: if it is idle, or when its requests have ended.
+
+        Args:
+            deployment: Of which it is.
+            replica: One that is not needed, or had its turn.
+            level: How deep it sleeps.
+            reason: Why, as a sentence for a person.
+            patience: Seconds that its requests get to end, and then it is stopped; None: if it is idle.
+        """
+        replica.order_if_idle(sleep=level, spare=True, patience=patience)
         self._send(deployment, replica)
         self.effects.note_replica(replica, "replica.slept", f"{replica.key}, at level {level}: {reason}")
 
@@ -99,7 +122,7 @@ class Ordering:
 
     def sleep_again(self, deployment: Deployment, replica: KnownReplica) -> None:
         """Repeat the order to be asleep to a replica whose engine has started anew since."""
-        replica.order_if_idle(sleep=replica.sleep, spare=replica.spare)
+        replica.order_if_idle(sleep=replica.sleep, spare=replica.spare, patience=replica.patience)
         self._send(deployment, replica)
 
     def take_back(self, deployment: Deployment, replica: KnownReplica, now: float) -> None:

@@ -115,7 +115,7 @@ class Planner:
         for replica, reason in todo.stop:
             self.orders.stop(replica, reason)
         for replica, reason in todo.release:
-            self.orders.stop(replica, reason, if_idle=True)
+            self.orders.release(replica, reason)
         for replica, level_, reason in todo.sleep:
             self.orders.rest(deployment, replica, level_, reason)
         woken, waits = self._wake(deployment, todo.wake, now)
@@ -139,7 +139,7 @@ class Planner:
                 self.orders.wake(deployment, replica, "it is needed")
             elif self._goes_elsewhere(deployment, revision, replica, now):
                 reason = "it is needed, and there is no room for it to wake"
-                self.orders.stop(replica, reason, if_idle=True)
+                self.orders.release(replica, reason)
             else:
                 begun = self._wait(deployment, revision, now)
                 if (when := self.room.make(deployment, revision, now, replica)) is not None:
@@ -157,7 +157,7 @@ class Planner:
             return False
         if self._place(deployment, revision, now, _by_worker(deployment)) is not None:
             return True
-        return self.room.is_for_another(deployment, revision, replica, now)
+        return not replica.is_winding_down and self.room.is_for_another(deployment, revision, replica, now)
 
     def _start(self, deployment: Deployment, revision: Revision, turns: list[int | None], now: float) -> bool:
         same = _by_worker(deployment)
