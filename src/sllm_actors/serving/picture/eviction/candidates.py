@@ -32,8 +32,8 @@ KEPT_ASLEEP: Final = 2**29
 class _Known:
     """What is known of a deployment: how it was used, and what of it is in the indices.
 
-    ``kept``: by level, the bytes of each GPU that an engine of it kept when it slept last. ``deployment``: itself,
-    once it was weighed.
+    ``kept``: by level, the bytes of each GPU that an engine of it kept when it slept last.
+    ``deployment``: itself, once it was weighed.
     """
 
     uses: Uses = field(factory=Uses)
