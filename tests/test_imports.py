@@ -199,7 +199,6 @@ PURE_CORES = {
         "routing.reminders",
         "routing.route",
         "routing.shell",
-        "routing.sticky_ids",
         "surface",
     ],
     "serving": [
@@ -223,6 +222,7 @@ PURE_CORES = {
         "journal.repeats",
         "links.known_links",
         "refusals",
+        "sticky_ids",
         "loading.messages",
         "loading.requests",
         "messages.answers",

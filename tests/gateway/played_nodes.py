@@ -15,7 +15,18 @@ from sllm_actors.serving.differences.feed import Beats, Feed
 from sllm_actors.serving.differences.follower import Changes, Follower
 from sllm_actors.serving.differences.messages import AskPage, Beat, Difference, Page
 from sllm_actors.serving.differences.publisher import Publisher
-from sllm_actors.serving.messages import GATEWAY, Demand, EngineDeath, ServedModel, Withdrawn, WorkerAddress
+from sllm_actors.serving.messages import (
+    GATEWAY,
+    Demand,
+    EngineDeath,
+    FindResponse,
+    ResponseFound,
+    ResponseMade,
+    ServedModel,
+    Withdrawn,
+    WorkerAddress,
+)
+from sllm_actors.serving.sticky_ids import StickyIds
 from sllm_actors.serving.streams import (
     ADDRESSES,
     DEATHS,
@@ -142,7 +153,7 @@ class PlayedNodes:
 
     Whatever the gateway says to a node reaches it if they are linked and it is not lost. A node asks back
     nothing: its probe gets what is no part of a stream, if it has one; without one, a worker answers each
-    ``Withdrawn`` and nothing else.
+    ``Withdrawn``, and knows of stored responses, and nothing else.
 
     Args:
         page: Entries of a page, and of a difference, at most.
@@ -161,6 +172,7 @@ class PlayedNodes:
         self._lives = count(1)
         self._played: dict[str, PlayedHead | PlayedWorker] = {}
         self._probes: dict[str, TestProbe] = {}
+        self._made: dict[str, StickyIds] = {}
         self.linked: dict[str, Peer] = {}
         self.loses: Callable[[Any], bool] = lambda _message: False
         self.heard: list[tuple[str, Any]] = []
@@ -276,6 +288,10 @@ class PlayedNodes:
             if node in self._probes:
                 probe = Address(HERE, None, f"played {node}")
                 self.system.on_envelope(node, evolve(envelope, target=probe), reply_to)
+            elif isinstance(message, ResponseMade):
+                self._made.setdefault(node, StickyIds()).remember(message.made, message.id)
+            elif isinstance(message, FindResponse) and reply_to is not None:
+                reply_to(ResponseFound(self._made.get(node, StickyIds()).find(message.made)))
             elif isinstance(message, Withdrawn) and reply_to is not None:
                 reply_to(None)
 

@@ -129,9 +129,9 @@ def not_found(what: str, code: str = "not_found") -> ApiError:
 
 
 def unknown_id(made: str) -> ApiError:
-    """The path has an id of something that an engine holds, and this gateway does not know which engine."""
+    """The path has an id of something that an engine holds, and nobody knows which engine."""
     return not_found(
-        f"this gateway does not know which model {made[:200]!r} belongs to: add ?model=NAME to the address",
+        f"nobody here knows which model {made[:200]!r} belongs to: add ?model=NAME to the address",
         "unknown_id",
     )
 

@@ -12,7 +12,7 @@ from typing import cast
 import anyio
 from attrs import frozen
 
-from sllm_actors.actors import ActorSystem, ChildSpec
+from sllm_actors.actors import ActorSystem, ChildSpec, NodeId
 from sllm_actors.descriptors import MOST_CONNECTIONS
 from sllm_actors.gateway.api.app import build_app
 from sllm_actors.gateway.api.control import Control, HeadNode
@@ -119,7 +119,11 @@ def open_gateway(
     balancer = Balancer(system.clock.now, rng, BalancerShell(system), restart_notice=settings.restart_notice)
     tools = RouterTools(Board(), balancer, settings)
     gateway = secrets.token_hex(8).encode()
-    inference = Inference(system, tools.board, balancer, open_stream, poison, settings, gateway)
+
+    def workers() -> list[NodeId]:
+        return [peer.node for peer in peers() if peer.role == "worker"]
+
+    inference = Inference(system, tools.board, balancer, open_stream, poison, settings, gateway, workers)
     control = Control(system, head_node, settings.control_timeout)
     app = build_app(
         board=tools.board,

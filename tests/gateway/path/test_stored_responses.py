@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.gateway.conftest import Engines
-from tests.gateway.kit import PlayedCluster, replica, served
+from tests.gateway.kit import PlayedCluster, replica, running_gateway, served
+from tests.gateway.played_nodes import PlayedNodes
 from tests.gateway.raw_engine import Behaviour, Call, RawEngine
 
 from sllm_actors.engines.external import ServerAccess
+from sllm_actors.gateway.path import stored_responses
+from sllm_actors.serving.messages import FindResponse
 
 pytestmark = [pytest.mark.anyio, pytest.mark.every_shell]
 
@@ -95,6 +100,48 @@ async def test_an_id_that_nobody_has_made_here_is_told_what_helps(
         answer = await http.get("/v1/responses/resp_9?model=nobody")
         assert (answer.status_code, answer.json()["error"]["code"]) == (404, "model_not_found")
         assert await respond(cluster, previous_response_id="resp_9"), "the engine says what is wrong with it"
+
+
+def _is_one_of(kinds: tuple[type, ...], message: object) -> bool:
+    return isinstance(message, kinds)
+
+
+async def test_what_another_gateway_has_passed_on_is_found_through_the_worker(
+    tmp_path: Path, broken_engine: Engines
+) -> None:
+    nodes = PlayedNodes()
+    async with broken_engine() as one, broken_engine() as two:
+        async with running_gateway(tmp_path / "1", nodes=nodes) as cluster:
+            await deploy(cluster, one, two)
+            made = {await respond(cluster) for _ in range(12)}
+        async with running_gateway(tmp_path / "2", nodes=nodes) as cluster:
+            nodes.link("worker-2", "worker")
+            await deploy(cluster, one, two)
+            http = cluster.http()
+            for each in made:
+                answer = await http.get(f"/v1/responses/{each}")
+                assert answer.json() == {"by": each[5:7], "asked": f"GET /v1/responses/{each}"}
+                assert (await respond(cluster, previous_response_id=each))[5:7] == each[5:7]
+            asked = [message for node, message in nodes.heard if isinstance(message, FindResponse)]
+            assert len(asked) <= 2 * len(made), "what was found once is remembered"
+
+
+async def test_workers_that_do_not_answer_leave_an_id_unknown(
+    cluster: PlayedCluster, broken_engine: Engines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stored_responses, "PATIENCE", 0.05)
+    async with broken_engine() as engine:
+        await deploy(cluster, engine)
+        await cluster.nodes.probe("worker-1")
+        cluster.nodes.link("worker-2", "worker")
+        for lost in ((FindResponse,), ()):
+            cluster.nodes.loses = partial(_is_one_of, lost)
+            answer = await cluster.http().get("/v1/responses/resp_9")
+            assert (answer.status_code, answer.json()["error"]["code"]) == (404, "unknown_id")
+        before = len(cluster.nodes.heard)
+        assert await respond(cluster, previous_response_id="x" * 300)
+        heard = cluster.nodes.heard[before:]
+        assert not any(isinstance(message, FindResponse) for _, message in heard), "it is no id"
 
 
 async def test_what_a_replica_held_is_gone_with_it(cluster: PlayedCluster, broken_engine: Engines) -> None:

@@ -18,7 +18,16 @@ from sllm_actors.engines.messages import (
     ReplicaState,
     SourceInspected,
 )
-from sllm_actors.serving.messages import WORKER, Order, ReadDocument, ReplicaDocument, Withdrawn
+from sllm_actors.serving.messages import (
+    WORKER,
+    FindResponse,
+    Order,
+    ReadDocument,
+    ReplicaDocument,
+    ResponseFound,
+    ResponseMade,
+    Withdrawn,
+)
 from sllm_actors.serving.streams import OrdersDifference
 from sllm_actors.serving.worker.questions import MAX_QUESTIONS
 from sllm_actors.serving.worker.replicas import Replicas
@@ -435,6 +444,15 @@ async def test_what_a_head_does_not_order_to_stop_any_more_is_no_longer_said_to_
         await place.lose("head")
         await place.link("other", "head", epoch=2)
         assert place.reported("other") == {}
+
+
+async def test_a_worker_knows_which_of_its_replicas_has_made_a_response(tmp_path: Path) -> None:
+    async with workplace(tmp_path) as place:
+        await place.link("g1", "gateway")
+        me = key(0).attempt(2)
+        place.worker.tell(ResponseMade(me, "resp_1"))
+        assert await place.worker.ask(FindResponse("resp_1"), timeout=5) == ResponseFound(me)
+        assert await place.worker.ask(FindResponse("resp_2"), timeout=5) == ResponseFound(None)
 
 
 async def test_what_the_machine_has_is_told_again_though_nothing_changes(tmp_path: Path) -> None:

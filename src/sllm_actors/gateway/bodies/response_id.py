@@ -7,13 +7,12 @@ from contextlib import suppress
 
 import msgspec
 
+from sllm_actors.serving.sticky_ids import LONGEST
+
 from .json_mistakes import MISTAKES
 
 LIMIT = 256 * 2**10
 """Bytes of an answer that are looked at."""
-
-LONGEST = 256
-"""Characters of an id; a longer one is not taken."""
 
 _FIRST = re.compile(rb'\s*\{\s*"id"\s*:\s*("[^"\\]+")')  # as vLLM and OpenAI begin a document
 _DATA = re.compile(rb"(?:\A|[\r\n])data:[ \t]*(\{[^\r\n]*)[\r\n]")

@@ -237,7 +237,7 @@ class Dispatch:
 
     def response_made(self, replica: ReplicaId, made: str) -> None:
         """See ``attempt.Owner``."""
-        self._inference.sticky_ids.remember(made, replica)
+        self._inference.response_made(replica, made)
 
     def attempt_progressed(self, attempt: Attempt, data: bytes) -> None:
         """See ``attempt.Owner``."""

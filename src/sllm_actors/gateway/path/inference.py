@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -27,7 +27,6 @@ from sllm_actors.gateway.routing.balancer import Balancer
 from sllm_actors.gateway.routing.board import Board
 from sllm_actors.gateway.routing.memory.poison import Poison
 from sllm_actors.gateway.routing.route import Route
-from sllm_actors.gateway.routing.sticky_ids import StickyIds
 from sllm_actors.gateway.settings import GatewaySettings
 from sllm_actors.serving.messages import WORKER, ServedModel
 
@@ -42,6 +41,7 @@ from .engines.request import EngineRequest
 from .exchange import Exchange
 from .failover import CONFIRM_SECONDS, Failover, Rules
 from .reading import READ_HERE, Reading, affinity_of, is_coded, prompt_of, read_request
+from .stored_responses import StoredResponses
 
 log = structlog.get_logger()
 
@@ -68,10 +68,11 @@ class Inference:
         poison: Which engines have died, and what of.
         settings: The bounds.
         gateway: The random id of this gateway in the header ``X-Sllm-Hops``; see ``hops``.
+        workers: Returns the workers that are linked now.
 
     Attributes:
         under_way: How many requests are under way, those that wait included.
-        sticky_ids: Which replicas have made the responses that later requests may name.
+        stored: Which replicas have made the responses that later requests may name.
         stopping: Whether each further request is refused with ``gateway_stopping``.
         clock: Reads the clock of the actor system, in seconds.
         now: What that clock showed a short time ago: at most a quarter of the look period.
@@ -86,6 +87,7 @@ class Inference:
         poison: Poison,
         settings: GatewaySettings,
         gateway: bytes,
+        workers: Callable[[], Iterable[NodeId]] = tuple,
     ) -> None:
         self.clock = system.clock.now
         self.now = 0.0
@@ -93,7 +95,7 @@ class Inference:
         self.balancer = balancer
         self.settings = settings
         self.budget = ByteBudget(settings.held_bytes)
-        self.sticky_ids = StickyIds()
+        self.stored = StoredResponses(system, workers)
         self.under_way = 0
         self.stopping = False
         self.connector: Connector
@@ -214,8 +216,18 @@ class Inference:
         self._understand(head, reading, exchange)
 
     def _understand(self, head: RequestHead, reading: Reading, exchange: Exchange) -> None:
+        made = reading.destination.made or reading.fields.previous_response_id
+        if made and self.stored.find(made) is None:
+            self.start(partial(self._look_for, made, head, reading, exchange))
+        else:
+            self._lead(made, head, reading, exchange)
+
+    async def _look_for(self, made: str, head: RequestHead, reading: Reading, exchange: Exchange) -> None:
+        await self.stored.look_for(made)
+        self._lead(made, head, reading, exchange)
+
+    def _lead(self, made: str | None, head: RequestHead, reading: Reading, exchange: Exchange) -> None:
         fields = reading.fields
-        made = reading.destination.made or fields.previous_response_id
         stored = self._stored(made) if made else None
         if fields.model:
             route = self.board.find(fields.model, fields.backend)
@@ -237,8 +249,8 @@ class Inference:
         exchange.understood(request, route, asked)
 
     def _stored(self, made: str) -> Stored | None:
-        """Return where the response with an id is stored, as far as this gateway knows."""
-        replica = self.sticky_ids.find(made)
+        """Return where the response with an id is stored; None if nobody knows."""
+        replica = self.stored.find(made)
         if replica is None:
             return None
         route = self.board.routes.get(replica.deployment)
@@ -275,6 +287,10 @@ class Inference:
     ) -> None:
         """Ask the workers of replicas whether these serve, and call ``then`` with what they have answered."""
         self._confirmations.confirm(replicas, then)
+
+    def response_made(self, replica: ReplicaId, made: str) -> None:
+        """Remember that a replica has made a response with an id."""
+        self.stored.remember(made, replica, self._node_of(replica))
 
     def has_died(self, replica: ReplicaId) -> bool:
         """Return whether an engine is known to have ended by itself, perhaps before its worker says so."""

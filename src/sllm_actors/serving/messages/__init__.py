@@ -5,7 +5,7 @@ module        from → to                 about
 ============= ========================= ==============================================================
 ``orders``    head → worker             what to do about a replica
 ``inventory`` worker → head             what the worker's machine has
-``replicas``  gateway → worker          a replica that is let go, put to sleep, or woken
+``replicas``  gateway → worker          a replica that is let go, sleeps, wakes, or has made a response
 ``demand``    gateway → head            what clients want of a deployment
 ``deaths``    gateway → head → gateways which requests engines died of
 ``routes``    head → gateways           which deployments to serve, and which workers to connect to
@@ -42,7 +42,7 @@ from .deaths import DIGEST_BYTES, MOST_DIGESTS, DeathKey, EngineDeath, ReportDea
 from .demand import Demand
 from .inventory import Gpu, Inventory, WorkerInventory
 from .orders import Order, ReadDocument, ReplicaDocument
-from .replicas import SleepInstance, WakeInstance, Withdrawn
+from .replicas import FindResponse, ResponseFound, ResponseMade, SleepInstance, WakeInstance, Withdrawn
 from .routes import ServedModel, WorkerAddress
 
 CATALOG: Final = Catalog(
@@ -74,6 +74,7 @@ __all__ = [
     "Done",
     "DrainNode",
     "EngineDeath",
+    "FindResponse",
     "Gpu",
     "Inventory",
     "Order",
@@ -83,6 +84,8 @@ __all__ = [
     "RefusalKind",
     "ReplicaDocument",
     "ReportDeath",
+    "ResponseFound",
+    "ResponseMade",
     "ResumeRollout",
     "ServedModel",
     "SleepInstance",

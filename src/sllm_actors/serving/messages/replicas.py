@@ -1,4 +1,4 @@
-"""From a gateway to a worker, about one replica there: it is let go, put to sleep, or woken."""
+"""From a gateway to a worker, about a replica there: it is let go, sleeps, wakes, or has made a response."""
 
 from __future__ import annotations
 
@@ -26,6 +26,36 @@ class Withdrawn:
     gateway: str
     id: ReplicaId
     withdrawal: int = 0
+
+
+@CATALOG.message("serving.response_made", senders={"gateway"})
+@frozen
+class ResponseMade:
+    """A replica has made a response that it stores: requests that name its id are for that replica alone.
+
+    Attributes:
+        id: The engine life.
+        made: The id of the response.
+    """
+
+    id: ReplicaId
+    made: str
+
+
+@CATALOG.message("serving.find_response", senders={"gateway"})
+@frozen
+class FindResponse:
+    """Ask a worker which of its replicas has made the response with this id; see ``ResponseFound``."""
+
+    made: str
+
+
+@CATALOG.message("serving.response_found", senders=())
+@frozen
+class ResponseFound:
+    """The replica that has made a response, as it was told; None: the worker does not know it."""
+
+    replica: ReplicaId | None = None
 
 
 @CATALOG.message("serving.sleep_instance", senders={"gateway"})

@@ -38,16 +38,20 @@ from sllm_actors.serving.links.known_links import LOOK_INTERVAL, KnownLinks
 from sllm_actors.serving.messages import (
     GATEWAY,
     ControlAnswer,
+    FindResponse,
     ReadDocument,
     Refusal,
     RefusalKind,
     ReplicaDocument,
+    ResponseFound,
+    ResponseMade,
     SleepInstance,
     WakeInstance,
     Withdrawn,
 )
 from sllm_actors.serving.pulls.messages import CancelPull, DescribePull, PullModel
 from sllm_actors.serving.pulls.pulls import Pulls
+from sllm_actors.serving.sticky_ids import StickyIds
 from sllm_actors.serving.streams import ORDERS, AskReplicas, OrdersDifference, OrdersPage
 from sllm_actors.transport import Peer, PeerLost, PeerUp
 
@@ -128,6 +132,7 @@ class WorkerActor(Actor):
         self._running: dict[ReplicaKey, ActorRef] = {}
         self._keys: dict[ActorRef, ReplicaKey] = {}
         self._withdrawals = Withdrawals()
+        self._made = StickyIds()
         self._links = KnownLinks()
         self._gateways: set[str] = set()
         self._ticking = False
@@ -196,6 +201,10 @@ class WorkerActor(Actor):
                 self._questions.answer(partial(confirm, self._running.get(message.id.key), message))
             case PullModel() | DescribePull() | CancelPull():
                 self._questions.answer(partial(self._pulls.answer, message))
+            case ResponseMade(id=replica, made=made):
+                self._made.remember(made, replica)
+            case FindResponse(made):
+                return ResponseFound(self._made.find(made))
             case ReadDocument(key):
                 return ReplicaDocument(self._assignments.document(key))
             case SleepInstance(key, level):

@@ -7,7 +7,10 @@ from collections import OrderedDict
 from sllm_actors.engines.identity import ReplicaId
 
 REMEMBERED = 20_000
-"""How many ids one gateway remembers; about 8 MiB."""
+"""How many ids a gateway, or a worker, remembers; about 8 MiB."""
+
+LONGEST = 256
+"""The most characters of an id that is remembered."""
 
 
 class StickyIds:
@@ -25,7 +28,9 @@ class StickyIds:
         return len(self._replicas)
 
     def remember(self, made: str, replica: ReplicaId) -> None:
-        """Remember that ``replica`` made ``made``."""
+        """Remember that ``replica`` made ``made``, unless that is longer than ``LONGEST``."""
+        if len(made) > LONGEST:
+            return
         self._replicas[made] = replica
         self._replicas.move_to_end(made)
         if len(self._replicas) > self._limit:
