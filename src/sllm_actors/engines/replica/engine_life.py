@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import traceback
-from collections import deque
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -12,31 +11,30 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 import structlog
-from attrs import define, evolve, field
+from attrs import Factory, define, evolve, field
 
 from sllm_actors.descriptors import explain
 from sllm_actors.disk import DiskSilent
 from sllm_actors.engines.backends.backend import Launch
 from sllm_actors.engines.backends.inspection import paths_of
 from sllm_actors.engines.backends.registry import backend_named, with_variables
-from sllm_actors.engines.backends.sleep import SleepProblem, SleepTiers
+from sllm_actors.engines.backends.sleep import SleepTiers
 from sllm_actors.engines.backends.work_metrics import WorkMetrics
 from sllm_actors.engines.errors import LaunchProblem, name_worker
 from sllm_actors.engines.external import ServerAccess
 from sllm_actors.engines.host import EngineHost
 from sllm_actors.engines.life_end import UNKNOWN_EXIT
-from sllm_actors.engines.machine.core_binding import bind_family
 from sllm_actors.engines.machine.gpus import GpuAllocation, visible
 from sllm_actors.engines.machine.log_reader import log_end, read_lines
 from sllm_actors.engines.machine.memory_gauge import Gauge
 from sllm_actors.engines.messages import EngineConfirmed, ReplicaOrder
 from sllm_actors.engines.ownership.engine_process import EngineProcess, Exit
-from sllm_actors.engines.ownership.procfs import descendants
 from sllm_actors.engines.plan import EnginePaths, LaunchPlan
 from sllm_actors.models.errors import SourceProblem
 from sllm_actors.models.prefetch import prefetch
 
 from .confirmation import Confirming, EngineCheck, ServerCheck
+from .core_share import keep_on_its_share
 from .events import (
     Admitted,
     Answered,
@@ -58,6 +56,7 @@ from .recent_pressure import Pressure
 from .root_cause import root_cause, telling_lines
 from .server_watch import ServerWatch
 from .startup_phase import follow_phases
+from .tier_changes import TierChanges
 
 log = structlog.get_logger()
 
@@ -85,13 +84,6 @@ TAIL = 20
 MEASURE_INTERVAL = 5.0
 """Seconds between two looks at how much memory an engine has."""
 
-ROOM_PATIENCE = 5.0
-"""Seconds that an engine which is to wake waits for the memory of its GPUs."""
-
-SPREAD_DELAY = 2.0
-"""Seconds after which an engine that is alone runs on all cores again: where models swap, another one comes
-before that, and moving hundreds of threads to and fro costs more than the cores are worth."""
-
 FRAMES = 10
 """How many of the innermost frames are logged when the worker itself has a bug; values are never logged."""
 
@@ -116,19 +108,18 @@ class EngineLife:
     attempt: int
     say: Say
     start: int
-    _tiers: deque[PutToSleep | WakeUp] = field(factory=deque, init=False)
-    _asked: anyio.Event = field(factory=anyio.Event, init=False)
+    _tier_changes: TierChanges = field(
+        default=Factory(lambda life: TierChanges(life.attempt, life.say), takes_self=True), init=False
+    )
     _over: anyio.Event = field(factory=anyio.Event, init=False)
     _check: Confirming | None = field(default=None, init=False)
     _started: Callable[[], None] = field(default=lambda: None, init=False)
-    _gauge: Gauge | None = field(default=None, init=False)
     _gpus: GpuAllocation = field(factory=GpuAllocation, init=False)
     _downloading: bool = field(default=False, init=False)
 
     def change_tier(self, wanted: PutToSleep | WakeUp) -> None:
         """Have the engine put to sleep or woken; several changes are made one after the other."""
-        self._tiers.append(wanted)
-        self._asked.set()
+        self._tier_changes.ask(wanted)
 
     async def confirm(self) -> EngineConfirmed:
         """Find out, within ``CONFIRM_SECONDS``, whether the engine serves."""
@@ -255,6 +246,7 @@ class EngineLife:
         verdicts: list[Ended] = []
         exits: list[Exit] = []
         ready = anyio.Event()
+        gauge = Gauge(engine.leash_pid, self._gpus)
         self._check = EngineCheck(launch, self.host.policy.health, engine.leash_pid, self._over)
 
         async def follow_process() -> None:
@@ -270,9 +262,9 @@ class EngineLife:
             anyio.create_task_group() as group,
         ):
             group.start_soon(follow_process)
-            group.start_soon(self._share_cores, engine, ready)
-            group.start_soon(self._measure, Gauge(engine.leash_pid, self._gpus))
-            health = await self._follow_health(probe, launch, engine, ready, since, deadline)
+            group.start_soon(keep_on_its_share, engine, self.host.hardware.cores, ready)
+            group.start_soon(self._measure, gauge)
+            health = await self._follow_health(probe, launch, engine, gauge, ready, since, deadline)
             verdicts.append(self._ended(health))
             group.cancel_scope.cancel()
         exit_ = exits[0] if exits else Exit()
@@ -280,37 +272,17 @@ class EngineLife:
 
     async def _measure(self, gauge: Gauge) -> None:
         """Tell how much memory the engine has, until cancelled."""
-        self._gauge = gauge
         while True:
             await anyio.sleep(MEASURE_INTERVAL)
             used = await gauge.used()
             self.say(Gauged(self.attempt, used.memory, used.gpu_memory))
-
-    async def _share_cores(self, engine: EngineProcess, ready: anyio.Event) -> None:
-        """Bind an engine to its cores whenever they change, once it is ready; until then it uses all."""
-        if engine.plan.own_cores or not engine.plan.threads:
-            return
-        await ready.wait()
-        changed, bound = anyio.Event(), self.host.hardware.cores.cores
-        with self.host.hardware.cores.share(engine.plan.threads, lambda: changed.set()) as cores:
-            while True:
-                changed = anyio.Event()
-                if set(cores()) > set(bound):
-                    with anyio.move_on_after(SPREAD_DELAY) as alone:
-                        await changed.wait()
-                    if not alone.cancelled_caught:
-                        continue
-                if cores() != bound:
-                    bound = cores()
-                    family = partial(descendants, engine.leash_pid)
-                    await anyio.to_thread.run_sync(bind_family, family, bound)
-                await changed.wait()
 
     async def _follow_health(
         self,
         probe: HealthProbe,
         launch: Launch,
         engine: EngineProcess,
+        gauge: Gauge,
         ready: anyio.Event,
         since: int,
         deadline: float,
@@ -351,9 +323,9 @@ class EngineLife:
                 context_length=launch.context_length,
             )
         )
-        return await self._until_ill(probe, launch)
+        return await self._until_ill(probe, launch, gauge)
 
-    async def _until_ill(self, probe: HealthProbe, launch: Launch) -> str:
+    async def _until_ill(self, probe: HealthProbe, launch: Launch, gauge: Gauge) -> str:
         verdicts: list[str] = []
 
         async def watch_work(work: WorkMetrics) -> None:
@@ -361,7 +333,8 @@ class EngineLife:
             group.cancel_scope.cancel()
 
         async def change_tiers(tiers: SleepTiers) -> None:
-            verdicts.append(await self._change_tiers(tiers, probe))
+            pool = self.host.hardware.gpus
+            verdicts.append(await self._tier_changes.make(tiers, probe, pool, self._gpus, gauge))
             group.cancel_scope.cancel()
 
         async with anyio.create_task_group() as group:
@@ -372,35 +345,6 @@ class EngineLife:
             verdicts.append(await probe.until_unhealthy())
             group.cancel_scope.cancel()
         return verdicts[0]
-
-    async def _change_tiers(self, tiers: SleepTiers, probe: HealthProbe) -> str:
-        """Make the changes that are asked for, until one fails; return why, as a sentence."""
-        while True:
-            await self._asked.wait()
-            self._asked = anyio.Event()
-            while self._tiers:
-                wanted = self._tiers.popleft()
-                try:
-                    async with self.host.hardware.gpus.turn(self._gpus.gpus):
-                        await self._change_tier(tiers, probe, wanted)
-                except SleepProblem as problem:
-                    doing = "fall asleep" if isinstance(wanted, PutToSleep) else "wake up"
-                    return f"it did not {doing}: {problem}"
-
-    async def _change_tier(self, tiers: SleepTiers, probe: HealthProbe, wanted: PutToSleep | WakeUp) -> None:
-        gauge = self._gauge
-        if isinstance(wanted, PutToSleep):
-            await tiers.sleep(probe.engine, wanted.level)
-            kept = await gauge.kept_asleep() if wanted.level and gauge is not None else None
-            if kept is not None and gauge is not None:
-                self._gpus.keep_only(kept, gauge.needed_awake)
-            self.say(Slept(self.attempt, self._gpus.memory))
-        elif await self._gpus.take_again_within(ROOM_PATIENCE):
-            await tiers.wake(probe.engine, wanted.level)
-            self.say(Woken(self.attempt, self._gpus.memory))
-        else:
-            reason = "it was not woken: others have the memory of its GPUs (no_room)"
-            self.say(NoRoom(self.attempt, wanted.level, reason))
 
     def _logged(self, error: BaseException) -> str:
         """Log where in the worker an error was raised, and return its class and message."""
