@@ -228,6 +228,7 @@ PURE_CORES = {
         "messages.answers",
         "messages.changes",
         "messages.deaths",
+        "messages.gateways",
         "messages.demand",
         "messages.inventory",
         "messages.orders",

@@ -43,6 +43,8 @@ def two(running: Cluster) -> Cluster:
     both = ("gateway-0", "gateway-1")
     eventually(lambda: all(serves_again(running, name) for name in both), what="both serve")
     eventually(lambda: {state_of(running, name) for name in both} == {"up"}, what="both are up")
+    named = {f"{name}@{socket.gethostname()}" for name in both}
+    eventually(lambda: named <= {each["name"] for each in running.nodes()}, what="both have names")
     return running
 
 

@@ -27,6 +27,7 @@ class GatewaySettings:
         snapshot_path: The file that keeps what the head has said last.
         machine: Which machine and boot this is, as replicas report it too. An engine with the same value is
             reached directly, without a tunnel.
+        name: What people call this gateway; "" for its node id.
         loopback: Whether the listener is bound to loopback: then no key is wanted, but ``Host`` and
             ``Origin`` are checked.
         admin_key: The key that opens everything; required where ``loopback`` is false.
@@ -53,6 +54,7 @@ class GatewaySettings:
 
     snapshot_path: Path
     machine: str
+    name: str = ""
     loopback: bool = True
     admin_key: str | None = field(default=None, repr=False, validator=_has_a_key)
     cors: Cors = field(factory=Cors)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -74,6 +75,7 @@ async def _run(settings: GatewayNodeSettings, stopping: anyio.Event) -> None:
                 settings=GatewaySettings(
                     snapshot_path=home.path / "routing.json",
                     machine=machine_id(),
+                    name=f"{settings.name}@{socket.gethostname()}",
                     loopback=settings.loopback,
                     admin_key=None if settings.loopback else admin_key(settings.data_dir),
                     requests=share.requests,

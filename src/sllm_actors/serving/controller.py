@@ -29,13 +29,14 @@ from .journal.journal import Journal
 from .journal_questions import JournalQuestions
 from .links.higher_epochs import HigherEpochs
 from .links.known_links import LOOK_INTERVAL, KnownLinks
-from .messages import GATEWAY, WORKER, ReportDeath, WorkerInventory
+from .messages import GATEWAY, WORKER, GatewayNamed, ReportDeath, WorkerInventory
 from .picture.audit import Audit
 from .picture.effects import Effects
 from .picture.events import (
     DemandReported,
     DocumentRead,
     Event,
+    GatewayCalled,
     InventoryReported,
     NodeLost,
     NodeUp,
@@ -217,6 +218,8 @@ class Controller(Actor):
                 self._take_news(self._demand.take(node, message))
             case WorkerInventory():
                 self._inventory(message)
+            case GatewayNamed(node, name):
+                self._take(GatewayCalled(node, name))
             case AskOrders() | AskRoutes() | AskAddresses() | AskDeaths():
                 self._feeds.answer(message)
             case ReportDeath():

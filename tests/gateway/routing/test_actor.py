@@ -19,7 +19,7 @@ from sllm_actors.actors import RemoteFailure
 from sllm_actors.engines.messages import ReplicaState
 from sllm_actors.gateway.routing.memory.snapshot_file import SnapshotFile
 from sllm_actors.gateway.routing.router import router_name
-from sllm_actors.serving.messages import GATEWAY, Withdrawn, WorkerAddress
+from sllm_actors.serving.messages import GATEWAY, GatewayNamed, Withdrawn, WorkerAddress
 from sllm_actors.serving.streams import ReplicasDifference, RoutesDifference, RoutesPage
 from sllm_actors.transport import PeerUp
 
@@ -187,6 +187,18 @@ async def test_a_restarted_head_with_other_deployments_replaces_them(cluster: Pl
     route = cluster.gateway.board.routes["b:llamacpp"]
     assert route.served == served("b", hold_limit=7)
     assert cluster.dialled == [(), WORKERS, ()]
+
+
+async def test_each_head_is_told_what_people_call_the_gateway(tmp_path: Path) -> None:
+    async with running_gateway(tmp_path, name="gateway-0@rack-1") as cluster:
+        await cluster.deploy()
+        await cluster.lose("head")
+        cluster.nodes.begin_head("head-2")
+        cluster.nodes.link("head-2", "head")
+        await cluster.settle()
+        said = [(node, each) for node, each in cluster.nodes.heard if isinstance(each, GatewayNamed)]
+        mine = GatewayNamed("gateway-1", "gateway-0@rack-1")
+        assert said == [("head", mine), ("head-2", mine)]
 
 
 async def test_a_head_of_another_id_is_followed_and_the_former_one_no_longer(cluster: PlayedCluster) -> None:

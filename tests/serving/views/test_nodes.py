@@ -12,7 +12,8 @@ from sllm_actors.actors import Incarnation
 from sllm_actors.engines.messages import ForkServerReport, ForkServerState
 from sllm_actors.models.eviction import CachedModel
 from sllm_actors.serving.messages import Gpu
-from sllm_actors.serving.picture.events import InventoryReported, NodeLost, NodeUp
+from sllm_actors.serving.picture.events import GatewayCalled, InventoryReported, NodeLost, NodeUp
+from sllm_actors.serving.picture.fleet import LONGEST_NAME
 from sllm_actors.serving.views.messages import DescribeNodes, DescribeWorker, DescribeWorkers
 
 from .kit import ask
@@ -85,6 +86,20 @@ def test_a_gateway_has_no_machine_to_show() -> None:
     world.send(NodeLost("g", Incarnation(1, 2), "it ended"))
     (shown,) = ask(world, DescribeNodes())["nodes"]
     assert (shown["state"], shown["reason"]) == ("down", "it ended")
+
+
+def test_a_gateway_has_the_name_that_it_says() -> None:
+    world = World()
+    world.send(NodeUp("g", "gateway", "10.0.0.2", Incarnation(1, 2)))
+    world.worker("w1")
+    for node, name in (("g", "gateway-0@rack-1"), ("w1", "another"), ("nobody", "x")):
+        world.send(GatewayCalled(node, name))
+    shown = {each["id"]: each["name"] for each in ask(world, DescribeNodes())["nodes"]}
+    assert shown == {"g": "gateway-0@rack-1", "w1": "w1"}
+    world.send(GatewayCalled("g", "x" * 500))
+    assert ask(world, DescribeNodes())["nodes"][0]["name"] == "x" * LONGEST_NAME
+    world.send(NodeLost("g", Incarnation(1, 2), "it ended"))
+    assert any(each.startswith("xxx") for each in world.told("node.lost") + world.told("node.down"))
 
 
 def test_a_node_is_suspect_before_it_is_down_and_says_why() -> None:

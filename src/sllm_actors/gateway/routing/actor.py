@@ -13,7 +13,7 @@ from attrs import frozen
 from sllm_actors.actors import Actor, ActorRef, Alarm, ChildSpec, NodeId, StartFailed
 from sllm_actors.serving.differences.feed import BEAT_INTERVAL
 from sllm_actors.serving.differences.messages import Beat
-from sllm_actors.serving.messages import CONTROLLER, EngineDeath, ReportDeath
+from sllm_actors.serving.messages import CONTROLLER, EngineDeath, GatewayNamed, ReportDeath
 from sllm_actors.serving.streams import (
     AddressesDifference,
     AddressesPage,
@@ -219,6 +219,8 @@ class GatewayActor(Actor):
         self._demand_of = head
         if head is not None:
             self._demand.follow(self._head(head))
+            if name := self._tools.settings.name:
+                self._head(head).tell(GatewayNamed(self.context.system.node, name))
 
     def _report_soon(self) -> None:
         if not self._reporting:

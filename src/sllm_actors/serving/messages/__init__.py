@@ -7,6 +7,7 @@ module        from → to                 about
 ``inventory`` worker → head             what the worker's machine has
 ``replicas``  gateway → worker          a replica that is let go, sleeps, wakes, or has made a response
 ``demand``    gateway → head            what clients want of a deployment
+``gateways``  gateway → head            what people call a gateway
 ``deaths``    gateway → head → gateways which requests engines died of
 ``routes``    head → gateways           which deployments to serve, and which workers to connect to
 ``changes``   gateway → head            a deployment, a rollout or a node that a client wants changed
@@ -27,7 +28,7 @@ from typing import Final
 from sllm_actors.actors import Catalog
 from sllm_actors.serving.differences.messages import CATALOG as DIFFERENCES
 
-from . import answers, changes, deaths, inventory, orders, replicas
+from . import answers, changes, deaths, gateways, inventory, orders, replicas
 from .answers import ControlAnswer, Done, Refusal, RefusalKind
 from .changes import (
     DeleteDeployment,
@@ -40,6 +41,7 @@ from .changes import (
 )
 from .deaths import DIGEST_BYTES, MOST_DIGESTS, DeathKey, EngineDeath, ReportDeath
 from .demand import Demand
+from .gateways import GatewayNamed
 from .inventory import Gpu, Inventory, WorkerInventory
 from .orders import Order, ReadDocument, ReplicaDocument
 from .replicas import FindResponse, ResponseFound, ResponseMade, SleepInstance, WakeInstance, Withdrawn
@@ -50,6 +52,7 @@ CATALOG: Final = Catalog(
     answers.CATALOG,
     changes.CATALOG,
     deaths.CATALOG,
+    gateways.CATALOG,
     inventory.CATALOG,
     orders.CATALOG,
     replicas.CATALOG,
@@ -75,6 +78,7 @@ __all__ = [
     "DrainNode",
     "EngineDeath",
     "FindResponse",
+    "GatewayNamed",
     "Gpu",
     "Inventory",
     "Order",

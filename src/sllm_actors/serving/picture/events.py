@@ -41,6 +41,14 @@ class NodeLost:
 
 
 @frozen
+class GatewayCalled:
+    """A gateway said what people call it."""
+
+    node: str
+    name: str
+
+
+@frozen
 class InventoryReported:
     """A worker said what it has; ``changes`` rises when it may accept now what it refused before."""
 
@@ -193,6 +201,7 @@ class TimePassed:
 Event: TypeAlias = (
     NodeUp
     | NodeLost
+    | GatewayCalled
     | InventoryReported
     | ReplicasReported
     | DemandReported

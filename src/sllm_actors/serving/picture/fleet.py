@@ -27,6 +27,9 @@ MAX_DOWN = 256
 
 WORKER = "worker"
 
+LONGEST_NAME = 128
+"""The most characters of what people call a gateway."""
+
 
 class Fleet:
     """All nodes.
@@ -197,6 +200,12 @@ class Fleet:
         self.weigh(node)
 
     # ---- room
+
+    def call_gateway(self, node: str, name: str) -> None:
+        """Take note of what people call a gateway; nothing is decided by that."""
+        known = self.nodes.get(node)
+        if known is not None and known.role != WORKER:
+            known.name = name[:LONGEST_NAME]
 
     def learn(self, node: KnownNode, inventory: Inventory) -> None:
         """Take what a worker has."""

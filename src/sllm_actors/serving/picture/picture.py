@@ -23,6 +23,7 @@ from .events import (
     DocumentRead,
     DrainSet,
     Event,
+    GatewayCalled,
     InventoryReported,
     NodeLost,
     NodeUp,
@@ -146,6 +147,8 @@ class Picture:
         match event:
             case ReplicasReported():
                 self._heed(self._reports.take(event, now), now)
+            case GatewayCalled(node, name):
+                self.fleet.call_gateway(node, name)
             case InventoryReported():
                 self._nodes.inventory(event, now)
             case DemandReported(gateway, put, removed):

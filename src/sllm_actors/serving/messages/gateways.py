@@ -1,0 +1,23 @@
+"""From a gateway to the head: what people call it."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from sllm_actors.actors import Catalog
+
+CATALOG = Catalog()
+
+
+@CATALOG.message("serving.gateway_named", senders={"gateway"}, names_sender="node")
+@frozen
+class GatewayNamed:
+    """A gateway says its name whenever it is linked with a head.
+
+    Attributes:
+        node: Its node id.
+        name: At most 128 characters count.
+    """
+
+    node: str
+    name: str
