@@ -149,8 +149,12 @@ class KnownReplica:
     @property
     def rests(self) -> bool:
         """Whether it sleeps, or is about to, and is not to wake."""
-        wakes = self.ordered is Told.RUN and self.sleep is None
-        return self.state is ReplicaState.ASLEEP and not wakes
+        return self.state is ReplicaState.ASLEEP and not self.is_waking
+
+    @property
+    def is_waking(self) -> bool:
+        """Whether it sleeps still, and was ordered to wake: it has had no turn yet."""
+        return self.state is ReplicaState.ASLEEP and self.ordered is Told.RUN and self.sleep is None
 
     @property
     def is_winding_down(self) -> bool:

@@ -185,7 +185,7 @@ class Candidates:
         for count, replica in enumerate(running, start=1):
             if count > needed or replica.failures >= CRASH_LOOP:
                 idle[replica.node, replica.key] = replica
-            elif count > least and replica.serves:
+            elif count > least and replica.serves and not replica.is_waking:
                 in_use[replica.node, replica.key] = replica
         return idle, in_use
 

@@ -205,18 +205,18 @@ class Evictor:
         return (when, None) if when > now else (now, room)
 
     def may_soon_make_way(self, node: str, now: float) -> bool:
-        """Return whether something on a worker has declined to just now, since it was busy, or is starting.
+        """Return whether something on a worker will be idle or in use soon, that is neither now.
 
-        What has just started counts, too: its deployment may not have been looked at since.
+        It has declined to make way just now, since it was busy; or it starts or wakes, or has just done so,
+        and its deployment was not looked at since; or room is being made for it.
         """
-        idle = self.candidates.idle
-        if any(idle.at(each.key).busy_until > now for each in idle.on(node)):
+        idle, known = self.candidates.idle, self._fleet.nodes[node]
+        if known.claims or any(idle.at(each.key).busy_until > now for each in idle.on(node)):
             return True
-        there = self._fleet.nodes[node].replicas.values()
         return any(
-            each.ordered is Told.RUN and (not each.serves or now < each.ready_at + LOOK_AGAIN)
-            for each in there
-            if each.sleep is None
+            each.is_waking or not each.serves or now < each.ready_at + LOOK_AGAIN
+            for each in known.replicas.values()
+            if each.ordered is Told.RUN and each.sleep is None
         )
 
     def before(self, deployment: Deployment, room: Room, now: float) -> str | None:
