@@ -1,4 +1,4 @@
-"""The shell that ties the wire to the actor system: one task group, the links, the seam's methods."""
+"""Ties the wire to the actor system: one task group, the methods of ``actors.network``, and news of peers."""
 
 from __future__ import annotations
 
@@ -21,21 +21,20 @@ from sllm_actors.actors.message import Catalog
 from sllm_actors.actors.network import Envelope, Inbound, ReplyTo
 
 from .codec import Codec, Hooks, is_key
-from .connection import Connection
 from .data_lane import DataLane
 from .dialer import Dial
-from .envelope import EnvelopeCoder
 from .errors import HandshakeFailed
 from .hello import Lane
 from .identification import Identification
-from .lane_opener import Connect, LaneOpener, OpenedLane
+from .lane_attacher import LaneAttacher
+from .lane_opener import Connect, LaneOpener
 from .link import Lose
 from .listener import Doorman, accept_forever
 from .peer import NodeHello, NodeIdentity, NoLink, Peer, PeerLost, PeerUp, Verdict
-from .peer_link import PeerLink, goodbye
+from .peer_link import PeerLink
 from .peer_table import PeerTable
 from .settings import TransportSettings
-from .sockets import connect, limit_silence, remote_host
+from .sockets import connect, remote_host
 from .statistics import TransportStatistics, link_statistics
 from .streams import OnTunnel, TunnelBroker, TunnelStream
 from .ticker import tick_forever
@@ -94,7 +93,7 @@ class Transport:
         self._on_peer = on_peer
         self._on_no_link = on_no_link
         self._next_incarnation = next_incarnation
-        self._codec = Codec(catalog, hooks)
+        codec = Codec(catalog, hooks)
         self._peer_table = PeerTable(identity, self.settings, identification)
         self._doorman = Doorman(self.settings, self._peer_table.linked)
         self._opener = LaneOpener(
@@ -109,7 +108,16 @@ class Transport:
         self._random = rng or random.Random()  # noqa: S311 - jitter
         self._dials: set[Dial] = set()
         self._group: TaskGroup | None = None
-        self._tunnels = TunnelBroker(self._opener, self._codec, self.settings, on_tunnel, self._start)
+        self._tunnels = TunnelBroker(self._opener, codec, self.settings, on_tunnel, self._start)
+        self._attacher = LaneAttacher(
+            self._peer_table,
+            self.settings,
+            codec=codec,
+            inbound=inbound,
+            on_up=self._peer_up,
+            on_lost=self._peer_lost,
+            on_call=self._tunnels.called,
+        )
         self._refused = 0
         self._refusal_logged = -math.inf
         self._lost = 0
@@ -171,8 +179,8 @@ class Transport:
             opener=self._opener,
             settings=self.settings,
             chance=self._random.random,
-            attach_control=self._attach_control,
-            attach_data=self._attach_data,
+            attach_control=self._attacher.attach_control,
+            attach_data=self._attacher.attach_data,
             report=self._report,
             role=role,
         )
@@ -294,68 +302,6 @@ class Transport:
             return link
         return link.open_lane or f"the data lane to {target.node} is lost"
 
-    def _attach_control(self, opened: OpenedLane) -> tuple[PeerLink, Connection]:
-        limit_silence(opened.stream, self.settings.budget)
-        hello = opened.hello
-        link = self._peer_table.links.get(hello.node)
-        if link is not None and link.peer.incarnation != hello.incarnation:
-            link.apply(link.life.ended(f"{hello.node} has come back in a later life"))
-            link = None
-        if link is None:
-            link = self._new_link(opened)
-            self._peer_table.links[hello.node] = link
-        if opened.address is not None:
-            link.address = opened.address
-        connection = Connection(
-            opened.stream,
-            opened.rest,
-            link.on_control_frames,
-            farewell=goodbye("it stops"),
-            farewell_timeout=self.settings.goodbye_timeout,
-        )
-        link.open_control(connection, outbound=opened.address is not None)
-        return link, connection
-
-    def _attach_data(self, opened: OpenedLane, link: PeerLink) -> DataLane:
-        limit_silence(opened.stream, self.settings.budget)
-        lane = DataLane(
-            opened.stream,
-            opened.rest,
-            peer=link.peer,
-            hello=opened.hello,
-            epoch=opened.epoch,
-            coder=link.coder,
-            inbound=self._inbound,
-            settings=self.settings,
-            counts=link.counts,
-            progressed=link.progressed,
-        )
-        link.open_data(lane)
-        return lane
-
-    def _new_link(self, opened: OpenedLane) -> PeerLink:
-        me, hello = self._peer_table.identity, opened.hello
-        return PeerLink(
-            Peer(
-                hello.node,
-                hello.role,
-                hello.incarnation,
-                opened.host,
-                opened.address is not None,
-                hello.public_key,
-                bool(hello.credential),
-            ),
-            local=Address(me.node, me.incarnation, 0),
-            coder=EnvelopeCoder(
-                self._codec, (me.node, me.incarnation), (hello.node, hello.incarnation), hello.role
-            ),
-            inbound=self._inbound,
-            settings=self.settings,
-            on_up=self._peer_up,
-            on_lost=self._peer_lost,
-            on_call=self._tunnels.called,
-        )
-
     def _peer_up(self, link: PeerLink) -> None:
         log.info("peer.up", peer=link.peer.node, incarnation=str(link.peer.incarnation), host=link.peer.host)
         if not self._tell(self._on_peer, PeerUp(link.peer)):
@@ -413,10 +359,10 @@ class Transport:
         links, node = self._peer_table.links, opened.hello.node
         match opened.hello.lane:
             case Lane.CONTROL:
-                link, connection = self._attach_control(opened)
+                link, connection = self._attacher.attach_control(opened)
                 link.control_closed(connection, await connection.run())
             case Lane.DATA:
-                lane = self._attach_data(opened, link := links[node])
+                lane = self._attacher.attach_data(opened, link := links[node])
                 link.data_closed(lane, await lane.connection.run())
             case Lane.TUNNEL:
                 await self._tunnels.arrived(links[node], opened)
