@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sllm_actors.serving.worker.crashes import HEALTHY_UPTIME, Crash, after_crash
+from sllm_actors.serving.worker.orders.crashes import HEALTHY_UPTIME, Crash, after_crash
 
 
 def crash(before: Crash | None, *, uptime: float = 0.0, chance: float = 0.0) -> Crash:

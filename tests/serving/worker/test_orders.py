@@ -12,22 +12,20 @@ from tests.serving.kit import key
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.engines.messages import ReplicaOrder, ReplicaState
 from sllm_actors.serving.messages import Order
-from sllm_actors.serving.worker.orders import (
-    RETRY_INTERVAL,
-    Assignments,
+from sllm_actors.serving.worker.orders.assignment import Phase, question_of
+from sllm_actors.serving.worker.orders.assignments import RETRY_INTERVAL, Assignments
+from sllm_actors.serving.worker.orders.effects import (
     ChangeTier,
     Check,
     Effect,
     Forget,
     PassOn,
-    Phase,
     Refuse,
     Retire,
     Say,
     SayGone,
     Start,
     Welcome,
-    question_of,
 )
 
 A, B, C = key(0), key(1), key(2)

@@ -11,7 +11,7 @@ from tests.serving.kit import inventory, key, until
 
 from sllm_actors.engines.messages import InspectSource, ReplicaState, SourceInspected
 from sllm_actors.serving.messages import WORKER
-from sllm_actors.serving.worker.orders import MAX_CHECKS
+from sllm_actors.serving.worker.orders.assignments import MAX_CHECKS
 
 from .workplace import Workplace, workplace
 

@@ -23,7 +23,8 @@ from sllm_actors.serving.picture.replica import KnownReplica
 from sllm_actors.serving.picture.room.need import NOTHING
 from sllm_actors.serving.store.writer import StoreWriter
 from sllm_actors.serving.worker.heads import Heads
-from sllm_actors.serving.worker.orders import Assignments, SayGone
+from sllm_actors.serving.worker.orders.assignments import Assignments
+from sllm_actors.serving.worker.orders.effects import SayGone
 
 Mutation = Callable[[], AbstractContextManager[object]]
 

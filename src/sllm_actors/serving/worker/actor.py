@@ -58,8 +58,8 @@ from sllm_actors.transport import Peer, PeerLost, PeerUp
 from .feed import ReplicaFeed
 from .heads import Heads, OrderMessage
 from .machine import LookAtDeclined, LookAtMachine, MachineWatch
-from .orders import (
-    Assignments,
+from .orders.assignments import Assignments
+from .orders.effects import (
     ChangeTier,
     Check,
     Effect,

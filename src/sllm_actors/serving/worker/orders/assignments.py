@@ -9,16 +9,29 @@ there is stays as it is.
 
 from __future__ import annotations
 
-from enum import Enum
-from typing import Final, TypeAlias
+from typing import Final
 
-from attrs import define, evolve, frozen
+from attrs import evolve
 
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.engines.messages import InspectSource, ReplicaOrder, ReplicaReport, ReplicaState
 from sllm_actors.serving.messages import Order
 
-from .crashes import Crash, after_crash
+from .assignment import Assignment, Phase, question_of
+from .crashes import after_crash
+from .effects import (
+    ChangeTier,
+    Check,
+    Effect,
+    Forget,
+    PassOn,
+    Refuse,
+    Retire,
+    Say,
+    SayGone,
+    Start,
+    Welcome,
+)
 
 MAX_CHECKS: Final = 8
 """The most replicas that are checked at a time; others wait, in the order in which they were ordered."""
@@ -31,152 +44,6 @@ CHECKING: Final = "waiting to be checked"
 
 ENDED: Final = "ended, and starting again"
 """The progress of a replica that ended in good order, and is to run still or again."""
-
-
-# ---- effects
-
-
-@frozen
-class Check:
-    """Find out whether the replica can run here, and call ``checked`` with the number."""
-
-    key: ReplicaKey
-    number: int
-    question: InspectSource
-
-
-@frozen
-class Start:
-    """Start the replica's actor, and call ``ended`` when it could not be started or has ended."""
-
-    order: ReplicaOrder
-
-
-@frozen
-class Retire:
-    """Let the replica drain and stop; with ``if_idle`` it may decline, and runs on.
-
-    ``patience`` is how many seconds its requests get to end; None: its drain timeout.
-    """
-
-    key: ReplicaKey
-    reason: str
-    if_idle: bool = False
-    patience: float | None = None
-
-
-@frozen
-class PassOn:
-    """Tell the replica, which runs, what it is to be now."""
-
-    order: ReplicaOrder
-
-
-@frozen
-class ChangeTier:
-    """Let the replica, which runs, be asleep at a level, if it is idle; or be ready, if that is None.
-
-    ``patience`` is how many seconds its requests get to end; None: a short time, after which it declines.
-    """
-
-    key: ReplicaKey
-    level: int | None
-    patience: float | None = None
-
-
-@frozen
-class Say:
-    """Report the replica. The report has attempt 0 and no time: the shell knows both."""
-
-    report: ReplicaReport
-
-
-@frozen
-class SayGone:
-    """Report that there is no such replica here, until ``Forget``: the head waits to hear that it stopped."""
-
-    key: ReplicaKey
-
-
-@frozen
-class Forget:
-    """Report nothing of that replica any more."""
-
-    key: ReplicaKey
-
-
-@frozen
-class Refuse:
-    """Remember that the worker could not run this."""
-
-    question: InspectSource
-    problem: str
-
-
-@frozen
-class Welcome:
-    """Say that the worker may accept now what it refused before."""
-
-
-Effect: TypeAlias = Check | Start | Retire | PassOn | ChangeTier | Say | SayGone | Forget | Refuse | Welcome
-
-
-# ---- state
-
-
-class Phase(Enum):
-    """What is being done about a replica.
-
-    ``QUEUED``: it waits for its check; ``CHECKING``: it is being checked; ``RUNNING``: its actor runs;
-    ``ENDING``: its actor was told to stop; ``RESTING``: its actor has ended, and is started again later;
-    ``REFUSED``: it cannot run here.
-    """
-
-    QUEUED = "queued"
-    CHECKING = "checking"
-    RUNNING = "running"
-    ENDING = "ending"
-    RESTING = "resting"
-    REFUSED = "refused"
-
-
-_HAVING_SLOTS = (Phase.RUNNING, Phase.ENDING, Phase.RESTING)
-
-
-@define(eq=False)
-class Assignment:
-    """One replica that this worker was ordered to run.
-
-    Attributes:
-        order: What it is, or is to be.
-        phase: What is being done about it.
-        following: What it is to be once it has ended; None if it was not ordered again.
-        number: That of its check; a result of an earlier one does not count.
-        started_at: When its actor was started.
-        again_at: When it is to be started again, while it is RESTING.
-        crash: The last failure of its actor, or None.
-        lifted: Whether what kept it from running is gone since it was REFUSED.
-        idle: What was ordered of it *if idle*, as the last order has it: to stop, or to sleep at a level; and
-            which of several such orders that was.
-        patience: While it is ENDING: seconds that its requests get for that; None: its drain timeout.
-    """
-
-    order: ReplicaOrder
-    phase: Phase = Phase.QUEUED
-    following: ReplicaOrder | None = None
-    number: int = 0
-    started_at: float = 0.0
-    again_at: float = 0.0
-    crash: Crash | None = None
-    lifted: bool = False
-    idle: tuple[bool, int | None, int] = (False, None, 0)
-    patience: float | None = None
-
-    @property
-    def is_needed(self) -> bool:
-        """Whether it is started again when it has ended."""
-        stops, level, _ = self.idle
-        return not stops and level is None
 
 
 class Assignments:
@@ -354,10 +221,10 @@ class Assignments:
         return [gone, Welcome()] if known.lifted else [gone, *self._room_again()]
 
     def _has_slot_for(self, key: ReplicaKey, known: Assignment) -> bool:
-        if self._slots is None or not _takes_slot(known):
+        if self._slots is None or not known.takes_slot:
             return True
         others = (each for other, each in self._all.items() if other != key)
-        return sum(each.phase in _HAVING_SLOTS and _takes_slot(each) for each in others) < self._slots
+        return sum(each.has_slot for each in others) < self._slots
 
     def _room_again(self) -> list[Effect]:
         """Return what is to be said, if a replica that was refused for want of a slot would find one now."""
@@ -393,22 +260,6 @@ class Assignments:
             known.phase, known.number = Phase.CHECKING, self._last_number
             effects.append(Check(key, known.number, question_of(known.order)))
         return effects
-
-
-def question_of(order: ReplicaOrder) -> InspectSource:
-    """Return the question whether an order can be carried out."""
-    return InspectSource(
-        backend=order.backend,
-        source=order.source,
-        settings=order.settings,
-        num_gpus=order.num_gpus,
-        env=order.env,
-        secret_env=order.secret_env,
-    )
-
-
-def _takes_slot(known: Assignment) -> bool:
-    return known.order.backend != "external"
 
 
 def _report(order: ReplicaOrder, state: ReplicaState) -> ReplicaReport:
