@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from sllm_actors.actors import AT_ONCE, PERMANENT, Actor, ActorRef, ChildSpec, ExitReason, Restart
+import anyio
+
+from sllm_actors.actors import AT_ONCE, PERMANENT, TEMPORARY, Actor, ActorRef, ChildSpec, ExitReason, Restart
 from sllm_actors.testing import TestSystem
 
 Handler = Callable[["Scripted", Any], Awaitable[Any]]
@@ -15,6 +17,11 @@ Hook = Callable[["Scripted"], Awaitable[Any]]
 async def echo(_actor: Scripted, message: Any) -> Any:
     """Answer with the message."""
     return message
+
+
+async def hang(_actor: Scripted, _message: Any) -> None:
+    """Never come to an end."""
+    await anyio.sleep_forever()
 
 
 class Scripted(Actor):
@@ -65,3 +72,10 @@ def scripted(
 async def start(system: TestSystem, receive: Handler = echo, **others: Any) -> ActorRef:
     """Start such an actor."""
     return await system.start(scripted(receive=receive, **others))
+
+
+async def start_once(
+    system: TestSystem, receive: Handler = echo, child_id: str = "a", **others: Any
+) -> ActorRef:
+    """Start such an actor, which is not restarted when it has ended."""
+    return await system.start(scripted(child_id, receive, restart=TEMPORARY, **others))

@@ -18,7 +18,7 @@ from sllm_actors.engines.replica.recent_pressure import (
     RecentPressure,
 )
 
-from .test_lifecycle import READY, after
+from .lives import READY, after
 
 SAMPLES = st.tuples(st.floats(0.0, 30.0), st.floats(0.0, 1e6), st.floats(-1.0, 2.0))
 

@@ -25,7 +25,7 @@ from sllm_actors.engines.replica.events import Admitted, Ended, Gauged, NoRoom, 
 from sllm_actors.engines.replica.lifecycle import Replica, step
 from sllm_actors.testing import TestProbe, TestSystem
 
-from .test_lifecycle import READY, STARTING, after
+from .lives import READY, STARTING, after
 from .test_sleep import Sleeper, put_to_sleep, settled
 
 pytestmark = pytest.mark.anyio

@@ -8,7 +8,7 @@ import pytest
 from sllm_actors.serving.deployment.contradictions import SCALED
 from sllm_actors.serving.deployment.spec import Scaling
 
-from .test_document import problem, read
+from .documents import problem, read
 
 
 @pytest.mark.parametrize(("given", "size"), [(5, 5), ("6GiB", 6 * 2**30), ("1.5 GB", 1_500_000_000)])
