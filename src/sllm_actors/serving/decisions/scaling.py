@@ -176,10 +176,9 @@ def decide(scaler: Scaler, wanted: int, counts: Counts, policy: ScalingPolicy, n
     """
     requests, least, most = scaler.load.value, policy.least, max(policy.most, policy.least)
     simple = max(most, wanted) <= 1  # then no mean tells anything new
-    mean = 0.0 if simple else scaler.load.mean(SPAN, now)
     want = full = 0
     if requests:
-        want = 1 if simple else _want(scaler, mean, wanted, policy)
+        want = 1 if simple else _want(scaler, wanted, policy, now)
         full = 0 if simple else enough(counts.gauges)
         want = max(want, full)
         want += _beside(counts)
@@ -197,13 +196,13 @@ def decide(scaler: Scaler, wanted: int, counts: Counts, policy: ScalingPolicy, n
     due: list[float] = []
     if wanted < most and requests > policy.target * wanted:
         due.append(now + LOOK_UP)
-    if scaler.rest is not None:
+    if scaler.rest is not None and (wanted > least or policy.learns):
         idle = _idle(scaler, wanted, needed, policy, now, due)
         if idle is not None:
             return idle
     floor = max(least, 1)
     if wanted > floor:
-        fewer, reason = _fewer(scaler, mean, wanted, max(floor, needed), counts, policy, now, due)
+        fewer, reason = _fewer(scaler, wanted, max(floor, needed), counts, policy, now, due)
         if fewer < wanted:
             return Decision(fewer, needed, reason, now + LOOK_DOWN)
     return Decision(wanted, needed, "", min(due, default=None))
@@ -218,9 +217,10 @@ def pressing(scaler: Scaler, counts: Counts, policy: ScalingPolicy, now: float) 
     if requests:
         there, seconds = counts.serving + counts.starting, scaler.service.seconds
         count = worth_starting(requests, there, policy.target, seconds, policy.starts_in, WORTH_TAKEN)
-        mean = scaler.load.mean(SPAN, now)
-        if mean > (1 + BAND) * policy.target * there:
-            count = max(count, ceil(min(mean, requests) / policy.target - _SLACK))
+        if requests > policy.target * there:  # else no mean tells anything new
+            mean = scaler.load.mean(SPAN, now)
+            if mean > (1 + BAND) * policy.target * there:
+                count = max(count, ceil(min(mean, requests) / policy.target - _SLACK))
         count = max(count, enough(counts.gauges)) + _beside(counts)
     return max(count, policy.least)
 
@@ -251,20 +251,23 @@ def _idle(
     return None
 
 
-def _want(scaler: Scaler, mean: float, wanted: int, policy: ScalingPolicy) -> int:
+def _want(scaler: Scaler, wanted: int, policy: ScalingPolicy, now: float) -> int:
     """Return how many replicas the requests need, of which there are some."""
     requests, target = scaler.load.value, policy.target
+    filled = ceil(requests / target)
+    if filled <= wanted:  # no mean tells anything new
+        return filled
     want, band = max(1, wanted), (1 + BAND) * target * wanted
     if requests > band:
         want = worth_starting(requests, wanted, target, scaler.service.seconds, policy.starts_in)
+    mean = scaler.load.mean(SPAN, now)
     if mean > band:
         want = max(want, ceil(mean / target - _SLACK))
-    return min(want, ceil(requests / target))
+    return min(want, filled)
 
 
 def _fewer(
     scaler: Scaler,
-    mean: float,
     wanted: int,
     floor: int,
     counts: Counts,
@@ -273,6 +276,7 @@ def _fewer(
     due: list[float],
 ) -> tuple[int, str]:
     """Return how many of ``wanted`` replicas are enough, and why; add to ``due`` when to look again."""
+    mean = scaler.load.mean(SPAN, now)
     enough = max(floor, ceil(mean / policy.target - _SLACK))
     if enough >= wanted or mean >= (1 - BAND) * policy.target * wanted:
         scaler.lower.clear()

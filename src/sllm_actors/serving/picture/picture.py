@@ -291,11 +291,13 @@ class Picture:
             waits = waits or bool(unreached(deployment, demand, self.fleet))
             wakes = deployment.held > 0 and deployment.has_sleepers
             shared = self.demand.sharing(name)
-            answer = (decision.wanted, decision.needed, shared)
-            if waits or wakes or answer != (deployment.wanted, deployment.needed, deployment.gateways):
-                deployment.gateways = shared
+            moved, deployment.gateways = shared != deployment.gateways, shared
+            answer = (decision.wanted, decision.needed)
+            if waits or wakes or answer != (deployment.wanted, deployment.needed):
                 self.queue.mark(deployment)
             elif self.queue.is_planned(deployment):
+                if moved:
+                    self.planner.publish(deployment)
                 deployment.look_at = decision.due
                 self.queue.timers.set(deployment.uid, deployment.next_due)
 
