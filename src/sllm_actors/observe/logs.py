@@ -98,10 +98,22 @@ class _PrivateFileHandler(RotatingFileHandler):
 
     _failing = False
     _failed = False
+    _size = 0
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Write a line. The standard library's would format it twice, and look at the file each time."""
         self._failed = False
-        super().emit(record)
+        try:
+            line = self.format(record) + self.terminator
+            size = len(line.encode(errors="replace"))
+            if self._size and self._size + size > self.maxBytes:
+                self.doRollover()
+            self.stream = self.stream or self._open()  # none is there if it could not be opened anew
+            self.stream.write(line)
+            self.flush()
+            self._size += size
+        except Exception:  # noqa: BLE001 - as every handler of the standard library does
+            self.handleError(record)
         self._failing = self._failed
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the standard library's name
@@ -113,7 +125,9 @@ class _PrivateFileHandler(RotatingFileHandler):
             terminal.warn(f"the log {self.baseFilename} cannot be written, and loses lines: {error.strerror}")
 
     def _open(self) -> TextIOWrapper:
-        make_private_file(Path(self.baseFilename))
+        path = Path(self.baseFilename)
+        make_private_file(path)
+        self._size = path.stat().st_size
         return super()._open()
 
 
