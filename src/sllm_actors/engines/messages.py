@@ -138,6 +138,8 @@ class ReplicaReport:
             they do not, it is READY again.
         declined: How often it was to stop or sleep if idle, and did not: its requests did not end in time, or
             it was waking, or its engine cannot sleep. Begins anew with each life of the worker.
+        memory_short: Whether it was to sleep at level 1 and did not, since the machine has no memory for its
+            weights. Until it has slept since, or its engine is started anew.
         started_in: Seconds that its last start took, from when it had its GPUs until it was READY; 0 where
             that is not known. The time of a download does not count.
         woke_in: Seconds that its wake took since it was to sleep last; 0 if it has not slept since.
@@ -185,6 +187,7 @@ class ReplicaReport:
     gpu_memory: int = 0
     waiting: int = 0
     kv_used: int = 0
+    memory_short: bool = False
     downloading: bool = False
 
     @property

@@ -11,10 +11,13 @@ from sllm_actors.engines.replica.events import (
     Ended,
     EndEngine,
     Event,
+    NoMemory,
     PutToSleep,
     Report,
     SleepAsked,
+    Slept,
     WakeAsked,
+    Woken,
 )
 from sllm_actors.engines.replica.lifecycle import Replica, step
 
@@ -58,3 +61,15 @@ def test_one_that_had_its_turn_and_whose_engine_dies_is_not_started_again() -> N
 
 def test_one_that_had_its_turn_and_cannot_sleep_declines() -> None:
     assert step(READY, SLEEP_AFTER_ITS_TURN, 0.0) == (evolve(READY, declined=1), (Report(),))
+
+
+def test_one_whose_weights_find_no_memory_is_ready_again_and_declines() -> None:
+    for asked in (SLEEP_IF_IDLE, SLEEP_AFTER_ITS_TURN, SleepAsked(1)):
+        dozing = after(SLEEPER, asked, DrainOver(1))
+        awake, effects = step(dozing, NoMemory(1, "no memory"), 5.0)
+        assert (awake.state, awake.level, awake.declined) == (ReplicaState.READY, None, 1)
+        assert (awake.memory_short, awake.reason, effects) == (True, "no memory", (Report(),))
+        assert step(dozing, NoMemory(2, "of another life"), 5.0) == (dozing, ())
+        woken = after(awake, SleepAsked(2), DrainOver(2), Slept(1), WakeAsked(), Woken(1))
+        assert not woken.memory_short
+    assert step(SLEEPER, NoMemory(1, "no memory"), 5.0) == (SLEEPER, ())

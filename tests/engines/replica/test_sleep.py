@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import anyio.to_thread
 import pytest
 from attrs import evolve
@@ -20,7 +22,7 @@ from sllm_actors.engines.messages import (
     SleepReplica,
     WakeReplica,
 )
-from sllm_actors.engines.replica import engine_life
+from sllm_actors.engines.replica import engine_life, tier_changes
 from sllm_actors.testing import TestProbe, TestSystem
 
 pytestmark = pytest.mark.anyio
@@ -29,8 +31,13 @@ pytestmark = pytest.mark.anyio
 class Sleeper(FakeBackend):
     """A fake engine that can be put to sleep."""
 
+    def __init__(self, weights: Path | None = None) -> None:
+        super().__init__()
+        self._weights = weights
+
     def launch(self, *given: object) -> Launch:
-        return evolve(super().launch(*given), tiers=VllmSleep())  # type: ignore[arg-type]
+        launch = super().launch(*given)  # type: ignore[arg-type]
+        return evolve(launch, tiers=VllmSleep(), weights=self._weights)
 
 
 @pytest.fixture(autouse=True)
@@ -139,3 +146,35 @@ async def test_an_engine_that_had_its_turn_sleeps_once_its_requests_have_ended(h
         replica.tell(Drained(ending.id, ending.withdrawal))
         asleep = await report_of(probe, ReplicaState.ASLEEP, settled)
         assert (asleep.pid, asleep.level) == (first.pid, 1)
+
+
+async def test_an_engine_whose_weights_find_no_memory_stays_awake_at_level_1_and_sleeps_at_level_2(
+    host: EngineHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "model.safetensors").write_bytes(bytes(2**20))
+    monkeypatch.setattr(engine_life, "backend_named", lambda _: Sleeper(weights=tmp_path))
+    monkeypatch.setattr(tier_changes, "memory_free", lambda: 2**19)
+    async with TestSystem() as system:
+        replica, probe, first = await ready(system, host)
+        await put_to_sleep(replica, probe, 1)
+        refused = await report_of(probe, ReplicaState.READY)
+        assert (refused.pid, refused.declined, refused.memory_short) == (first.pid, 1, True)
+        assert refused.reason == (
+            "it was not put to sleep: at level 1 its weights take"
+            " 1.0 MB of the machine's memory, and 524 kB are free"
+        )
+        assert "hello there" in await answer(first), "it serves on"
+        await put_to_sleep(replica, probe, 2)
+        await report_of(probe, ReplicaState.ASLEEP, settled)
+        replica.tell(WakeReplica())
+        assert not (await report_of(probe, ReplicaState.READY)).memory_short, "it may try again"
+        monkeypatch.setattr(tier_changes, "memory_free", lambda: 2**20)
+        await put_to_sleep(replica, probe, 1)
+        assert (await report_of(probe, ReplicaState.ASLEEP, settled)).level == 1
+
+
+def test_weights_that_cannot_be_read_count_for_nothing(tmp_path: Path) -> None:
+    assert tier_changes.size_of(tmp_path / "gone") == 0
+    (tmp_path / "model.gguf").write_bytes(bytes(5))
+    assert tier_changes.size_of(tmp_path) == 5
+    assert tier_changes.memory_free() > 0

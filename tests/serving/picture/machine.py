@@ -23,6 +23,7 @@ class Machine:
         slow: Whether what is to stop drains first, until ``end``.
         busy: Replicas that decline to stop or sleep if idle; those that had their turn wait for requests.
         drowsy: Whether it takes a while to fall asleep and to wake, until ``changed_tier``.
+        memory_short: Whether it has no memory for what is to sleep at level 1.
         kept: Bytes of each of its GPUs that an engine keeps as it sleeps; None: none is of a known size.
     """
 
@@ -42,6 +43,7 @@ class Machine:
         self.busy: set[ReplicaKey] = set()
         self.kept: int | None = None
         self.drowsy = False
+        self.memory_short = False
         self._declined: dict[ReplicaKey, int] = {}
 
     def has_gpus(self, count: int, *, stuck: int = 0) -> None:
@@ -97,6 +99,9 @@ class Machine:
             return [self.put(key, ReplicaState.READY, level=None, **self._has(known, asleep=False))]
         if order.sleep is None or not awake or self._declined.get(key) == order.turn:
             return []
+        if self.memory_short and order.sleep == 1:
+            self._declined[key] = order.turn
+            return [self.put(key, known.state, declined=known.declined + 1, memory_short=True)]
         if key in self.busy and order.patience is not None and known.can_sleep:
             waiting = "waiting for its requests to end"
             return [self.put(key, ReplicaState.ASLEEP, level=order.sleep, progress=waiting)]

@@ -204,6 +204,26 @@ def test_of_several_that_make_way_only_those_are_stopped_whose_sleep_is_not_enou
     assert box.world.told("replica.stopped") == []
 
 
+@pytest.mark.parametrize(("said", "level"), [(None, 2), (1, None)])
+@pytest.mark.parametrize("in_use", [True, False])
+def test_where_a_worker_refuses_a_sleep_for_want_of_memory_one_sleeps_deeper_or_is_stopped(
+    said: int | None, level: int | None, in_use: bool
+) -> None:
+    box = Box("n")
+    box.machine.memory_short = True
+    box.known["m"] = box.deploy("m", **(scaled() if said is None else scaled(sleep_level=said)))
+    box.ask("m")
+    if in_use:
+        box.world.want("m:command", in_flight=1, uses=2)
+    box.world.want("n:command", held=1)
+    box.world.wait(60)
+    assert box.states == ({"m": "asleep", "n": "starting"} if level else {"n": "starting"})
+    assert [report.level for report in box.machine.running.values() if report.level] == (
+        [level] if level else []
+    )
+    assert box.world.audit() == []
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_turns_by_sleeping_keep_nobody_waiting_longer_than_the_bound(seed: int) -> None:
     clients = Sleepers(seed, models=3 + seed, gpus=1)

@@ -243,6 +243,7 @@ class ReplicaActor(Actor):
             level=replica.level,
             if_idle=replica.if_idle and replica.leaving,
             declined=replica.declined,
+            memory_short=replica.memory_short,
             started_in=replica.started_in,
             woke_in=replica.woke_in,
             devices=replica.devices,

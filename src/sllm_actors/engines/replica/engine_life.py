@@ -41,6 +41,7 @@ from .events import (
     Delayed,
     Ended,
     Gauged,
+    NoMemory,
     NoRoom,
     Pressed,
     ProcessStarted,
@@ -73,6 +74,7 @@ Say = Callable[
         | Slept
         | Woken
         | NoRoom
+        | NoMemory
         | Ended
     ],
     None,
@@ -334,7 +336,8 @@ class EngineLife:
 
         async def change_tiers(tiers: SleepTiers) -> None:
             pool = self.host.hardware.gpus
-            verdicts.append(await self._tier_changes.make(tiers, probe, pool, self._gpus, gauge))
+            changes = self._tier_changes.make(tiers, probe, pool, self._gpus, gauge, launch.weights)
+            verdicts.append(await changes)
             group.cancel_scope.cancel()
 
         async with anyio.create_task_group() as group:

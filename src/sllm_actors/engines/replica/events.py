@@ -82,6 +82,14 @@ class NoRoom:
 
 
 @frozen
+class NoMemory:
+    """The engine was not put to sleep: the machine has no memory for its weights. It is awake."""
+
+    attempt: int
+    reason: str
+
+
+@frozen
 class ProcessStarted:
     """The engine's process runs."""
 
@@ -213,6 +221,7 @@ Event: TypeAlias = (
     | Gauged
     | Pressed
     | NoRoom
+    | NoMemory
     | ProcessStarted
     | Progressed
     | Answered

@@ -15,6 +15,8 @@ back to PENDING while a start has to wait for GPUs. Its rules:
   engine dies is not started again: nobody needs it.
 - One that is to sleep, and to be *patient* with its requests, waits longer for them, and then does not
   decline: it stops.
+- One whose weights find no memory on the machine is not put to sleep at level 1: it declines, and is READY
+  again.
 - A server that somebody else runs is FAILED while it cannot be reached. It is still asked within the same
   life, and is READY, or STARTING if it is loading, as soon as it answers.
 - Failures are forgotten when the replica has been READY for ``healthy_uptime``, not as soon as a start
@@ -47,6 +49,7 @@ from .events import (
     Finish,
     Gauged,
     Launched,
+    NoMemory,
     NoRoom,
     Ordered,
     Pressed,
@@ -100,6 +103,7 @@ class Replica:
         if_idle: Whether it was to do so, or sleeps, *if idle*.
         patient: Whether it waits for its requests as long as it was told, until it is asked again.
         withdrawal: How often it was withdrawn from the gateways.
+        memory_short: Whether its engine was not put to sleep for want of memory, and has not slept since.
         pressure: How full its engine has been lately.
         began_at: When its start began that is under way, or its wake; by the clock of ``step``.
     """
@@ -122,6 +126,7 @@ class Replica:
     patient: bool = False
     declined: int = 0
     withdrawal: int = 0
+    memory_short: bool = False
     began_at: float = 0.0
     started_in: float = 0.0
     woke_in: float = 0.0
@@ -161,7 +166,7 @@ def step(replica: Replica, event: Event, now: float) -> Step:
         case RetryDue() if replica.state is ReplicaState.FAILED and not replica.asking:
             return _start(replica)
         case Launched(attempt, progress) if replica.state is ReplicaState.STARTING:
-            launched = evolve(replica, attempt=attempt, starts=replica.starts + 1, pid=0)
+            launched = evolve(replica, attempt=attempt, starts=replica.starts + 1, pid=0, memory_short=False)
             return evolve(launched, progress=progress, began_at=now), (Report(),)
         case Unreached(attempt) if _lives(replica, attempt):
             return _lose(replica, event)
@@ -170,7 +175,7 @@ def step(replica: Replica, event: Event, now: float) -> Step:
             return waiting, (Report(),)
         case Pressed(attempt, pressure) if _lives(replica, attempt) and replica.pressure != pressure:
             return evolve(replica, pressure=pressure), (Report(),)
-        case Admitted() | Gauged() | NoRoom() if _lives(replica, event.attempt):
+        case Admitted() | Gauged() | NoRoom() | NoMemory() if _lives(replica, event.attempt):
             return _take_room(replica, event, now)
         case Ended(attempt=attempt) if attempt == replica.attempt and (
             replica.state in _LIVE or replica.asking
@@ -290,7 +295,7 @@ def _change_tier(replica: Replica, event: SleepAsked | WakeAsked | Slept | Woken
             return evolve(replica, progress="", gpu_reserved=event.gpu_memory), (Report(),)
         case Woken(attempt) if asleep and attempt == replica.attempt and replica.level is None:
             ready = evolve(replica, state=ReplicaState.READY, progress="", ready_at=now)
-            ready = evolve(ready, gpu_reserved=event.gpu_memory)
+            ready = evolve(ready, gpu_reserved=event.gpu_memory, memory_short=False)
             return evolve(ready, woke_in=now - replica.began_at), (Report(),)
     return replica, ()
 
@@ -309,7 +314,7 @@ def _stay_awake(replica: Replica) -> Replica:
     return evolve(awake, if_idle=False)
 
 
-def _take_room(replica: Replica, event: Admitted | Gauged | NoRoom, now: float) -> Step:
+def _take_room(replica: Replica, event: Admitted | Gauged | NoRoom | NoMemory, now: float) -> Step:
     match event:
         case Admitted() if replica.state in (ReplicaState.PENDING, ReplicaState.STARTING):
             return _admit(replica, event, now)
@@ -317,6 +322,8 @@ def _take_room(replica: Replica, event: Admitted | Gauged | NoRoom, now: float) 
             return _measure(replica, event)
         case NoRoom(_, level, reason) if replica.state is ReplicaState.ASLEEP and replica.level is None:
             return _decline(evolve(replica, level=level, progress="", reason=reason))
+        case NoMemory(_, reason) if replica.state is ReplicaState.ASLEEP and replica.level is not None:
+            return _decline(evolve(_stay_awake(replica), reason=reason, memory_short=True, ready_at=now))
     return replica, ()
 
 

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 
 import anyio
+import anyio.to_thread
+import psutil
 
 from sllm_actors.engines.backends.sleep import SleepProblem, SleepTiers
 from sllm_actors.engines.machine.gpus import GpuAllocation, GpuPool
 from sllm_actors.engines.machine.memory_gauge import Gauge
+from sllm_actors.models.byte_size import shown_bytes
+from sllm_actors.models.prefetch import weight_files
 
-from .events import NoRoom, PutToSleep, Slept, WakeUp, Woken
+from .events import NoMemory, NoRoom, PutToSleep, Slept, WakeUp, Woken
 from .readiness import HealthProbe
+
+KEEPS_WEIGHTS = 1
+"""The level at which the weights of an engine that sleeps are in the machine's memory."""
 
 ROOM_PATIENCE = 5.0
 """Seconds that an engine which is to wake waits for the memory of its GPUs."""
@@ -23,13 +31,15 @@ class TierChanges:
 
     One is made only while no other engine on its GPUs starts, stops, sleeps or wakes. An engine that is to
     wake first takes the memory again that it gave back; if others have it, it is not woken, and that is said.
+    Nor is one put to sleep at level 1 whose weights find no place in the machine's memory: the kernel would
+    end some process for it.
 
     Args:
         attempt: The engine's, for the events.
         say: Called with what has become of each change.
     """
 
-    def __init__(self, attempt: int, say: Callable[[Slept | Woken | NoRoom], None]) -> None:
+    def __init__(self, attempt: int, say: Callable[[Slept | Woken | NoRoom | NoMemory], None]) -> None:
         self._attempt = attempt
         self._say = say
         self._wanted: deque[PutToSleep | WakeUp] = deque()
@@ -41,7 +51,13 @@ class TierChanges:
         self._asked.set()
 
     async def make(
-        self, tiers: SleepTiers, probe: HealthProbe, pool: GpuPool, gpus: GpuAllocation, gauge: Gauge
+        self,
+        tiers: SleepTiers,
+        probe: HealthProbe,
+        pool: GpuPool,
+        gpus: GpuAllocation,
+        gauge: Gauge,
+        weights: Path | None,
     ) -> str:
         """Make the changes that are asked for, until one fails; return why, as a sentence.
 
@@ -51,6 +67,7 @@ class TierChanges:
             pool: The machine's GPUs.
             gpus: Those of the engine.
             gauge: Measures what it keeps as it sleeps.
+            weights: The file or folder of its weights; None where that is not known.
         """
         while True:
             await self._asked.wait()
@@ -59,10 +76,25 @@ class TierChanges:
                 wanted = self._wanted.popleft()
                 try:
                     async with pool.turn(gpus.gpus):
-                        await self._change(tiers, probe, gpus, gauge, wanted)
+                        if not await self._refuses(wanted, weights):
+                            await self._change(tiers, probe, gpus, gauge, wanted)
                 except SleepProblem as problem:
                     doing = "fall asleep" if isinstance(wanted, PutToSleep) else "wake up"
                     return f"it did not {doing}: {problem}"
+
+    async def _refuses(self, wanted: PutToSleep | WakeUp, weights: Path | None) -> bool:
+        """Return whether an engine is not put to sleep, since its weights find no memory; then say so."""
+        if weights is None or not isinstance(wanted, PutToSleep) or wanted.level != KEEPS_WEIGHTS:
+            return False
+        size = await anyio.to_thread.run_sync(size_of, weights, abandon_on_cancel=True)
+        if size <= (free := memory_free()):
+            return False
+        reason = (
+            "it was not put to sleep: at level 1 its weights take"
+            f" {shown_bytes(size)} of the machine's memory, and {shown_bytes(free)} are free"
+        )
+        self._say(NoMemory(self._attempt, reason))
+        return True
 
     async def _change(
         self,
@@ -84,3 +116,16 @@ class TierChanges:
         else:
             reason = "it was not woken: others have the memory of its GPUs (no_room)"
             self._say(NoRoom(self._attempt, wanted.level, reason))
+
+
+def size_of(weights: Path) -> int:
+    """Return the bytes of a model's weights; 0 where they cannot be read. Blocks on the disk."""
+    try:
+        return sum(file.stat().st_size for file in weight_files(weights))
+    except OSError:
+        return 0
+
+
+def memory_free() -> int:
+    """Return the bytes of the machine's memory that programs can still get."""
+    return int(psutil.virtual_memory().available)

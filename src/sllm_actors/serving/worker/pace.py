@@ -75,4 +75,5 @@ def _weight(report: ReplicaReport) -> tuple[Any, ...]:
         report.level,
         report.if_idle,
         report.declined,
+        report.memory_short,
     )

@@ -72,8 +72,11 @@ def level_of(
 def memory_is_short(fleet: Fleet, replica: KnownReplica, deployment: Deployment) -> bool:
     """Return whether a worker has too little memory left for the weights of a replica that falls asleep.
 
-    What the weights take is known only where the worker has the model on its disk.
+    What the weights take is known only where the worker has the model on its disk; elsewhere the worker says
+    so when it was to put the replica to sleep.
     """
+    if replica.report is not None and replica.report.memory_short:
+        return True
     node = fleet.nodes[replica.node]
     source = deployment.revisions[replica.key.revision].spec.source_of(0)
     weights = fleet.models.sizes(source).get(node.id, 0)
