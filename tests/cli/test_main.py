@@ -186,6 +186,50 @@ def test_the_origins_of_web_pages_are_as_browsers_write_them(sllm: Sllm, launche
 
 
 @pytest.mark.parametrize(
+    "command",
+    [
+        "chat",
+        "run",
+        "pull",
+        "logs",
+        "update",
+        "drain",
+        "undrain",
+        "delete",
+        "load",
+        "unload",
+        "sleep",
+        "wake",
+    ],
+)
+def test_an_empty_name_as_of_a_variable_that_is_not_set_is_refused(
+    sllm: Sllm, gateway: PlayedGateway, command: str
+) -> None:
+    ended = sllm(command, " ", stdin="Hi\n")
+    assert (ended.code, gateway.requests) == (2, [])
+    assert ended.err.endswith(": ' ' names nothing\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["load", "m", "--timeout", "soon"], "'soon' is not a number of 0 or more"),
+        (["load", "m", "--timeout", "nan"], "'nan' is not a number of 0 or more"),
+        (["sleep", "m", "--level", "3"], "'3' is not a whole number from 0 to 2"),
+        (["deploy", "m", "--target", "1.5"], "'1.5' is not a whole number of 1 or more"),
+        (["deploy", "m", "--priority", "high"], "'high' is not a whole number from -100 to 100"),
+        (["load", "m", "--backend", ""], "'' names nothing"),
+    ],
+)
+def test_a_number_that_an_option_cannot_have_is_told_with_those_that_it_can(
+    sllm: Sllm, gateway: PlayedGateway, arguments: list[str], sentence: str
+) -> None:
+    ended = sllm(*arguments)
+    assert (ended.code, gateway.requests) == (2, [])
+    assert ended.err.endswith(f": {sentence}\n")
+
+
+@pytest.mark.parametrize(
     ("error", "sentence"),
     [
         (LauncherProblem("port 8343 is taken"), "port 8343 is taken"),

@@ -125,7 +125,7 @@ def test_wrong_options_are_refused_and_refusals_name_them_as_they_were_typed(
     sllm: Sllm, gateway: PlayedGateway
 ) -> None:
     assert sllm("pull", "m", "--worker", "a", "--all-workers").code == 2
-    assert sllm("pull", "").code == 1
+    assert sllm("pull", "").code == 2
     gateway.refusal = (400, "source hf:x is none", "invalid_request")
     ended = sllm("pull", "m", "--source", "hf:x")
     assert (ended.code, ended.err) == (1, "error: --source hf:x is none\n")

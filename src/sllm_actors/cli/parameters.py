@@ -68,6 +68,17 @@ class TextType(click.ParamType[str]):
         return value
 
 
+class NameType(click.ParamType[str]):
+    """The name of something that is there: not empty, as a variable of a script may be."""
+
+    name = "text"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not value.strip():
+            self.fail(f"{value!r} names nothing", param, ctx)
+        return value
+
+
 class KeyValueType(click.ParamType[tuple[str, str]]):
     """``KEY=VALUE``; the value may be empty, and have further equals signs in it."""
 
@@ -186,6 +197,7 @@ PORT = WholeRange(0, HIGHEST_PORT)
 HEAD = HostPortType(CLUSTER_PORT)
 HOST = HostType()
 TEXT = TextType()
+NAME = NameType()
 KEY_VALUE = KeyValueType()
 GPUS = GpusType()
 SIZE = SizeType()

@@ -6,10 +6,11 @@ import click
 
 from sllm_actors.cli.client import GatewayClient
 from sllm_actors.cli.dialogue import Dialogue, dialogue_options
+from sllm_actors.cli.parameters import NAME
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", type=NAME)
 @dialogue_options
 def chat(*, model: str, system: str | None, max_tokens: int | None, temperature: float | None) -> None:
     """Chat with a model: it sees the whole conversation.

@@ -11,7 +11,7 @@ from sllm_actors.cli.client import GatewayClient, path_of
 from sllm_actors.cli.errors import CommandFailure, RequestRefused
 from sllm_actors.cli.listing import fetch_deployments
 from sllm_actors.cli.lookup import find_deployment
-from sllm_actors.cli.parameters import FiniteRange
+from sllm_actors.cli.parameters import NAME, FiniteRange
 from sllm_actors.cli.terminal import say
 
 POLL_SECONDS = 0.3
@@ -19,8 +19,8 @@ POLL_SECONDS = 0.3
 
 
 @click.command()
-@click.argument("models", nargs=-1, required=True, metavar="M...")
-@click.option("--backend", help="Which deployment of the model, where there are several.")
+@click.argument("models", type=NAME, nargs=-1, required=True, metavar="M...")
+@click.option("--backend", type=NAME, help="Which deployment of the model, where there are several.")
 @click.option(
     "--timeout",
     type=FiniteRange(min=0),

@@ -10,7 +10,7 @@ from sllm_actors.cli import progress
 from sllm_actors.cli.answers import DrainDocument, read
 from sllm_actors.cli.client import GatewayClient, path_of
 from sllm_actors.cli.errors import CommandFailure
-from sllm_actors.cli.parameters import FiniteRange
+from sllm_actors.cli.parameters import NAME, FiniteRange
 from sllm_actors.cli.progress import PatientPoll, reporting
 from sllm_actors.cli.terminal import say, say_json
 
@@ -18,7 +18,7 @@ as_json_option = click.option("--json", "as_json", is_flag=True, help="Print the
 
 
 @click.command()
-@click.argument("node", metavar="NODE")
+@click.argument("node", type=NAME, metavar="NODE")
 @click.option("--wait/--no-wait", default=False, help="Wait until no replica is left on it.")
 @click.option(
     "--timeout",
@@ -57,7 +57,7 @@ def drain(*, node: str, wait: bool, timeout: float, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("node", metavar="NODE")
+@click.argument("node", type=NAME, metavar="NODE")
 @as_json_option
 def undrain(*, node: str, as_json: bool) -> None:
     """Let replicas be placed on the worker NODE (a name or an id) again."""

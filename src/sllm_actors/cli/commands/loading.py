@@ -12,7 +12,7 @@ from sllm_actors.cli.client import GatewayClient, path_of
 from sllm_actors.cli.errors import CommandFailure
 from sllm_actors.cli.listing import fetch_deployments
 from sllm_actors.cli.lookup import find_deployment
-from sllm_actors.cli.parameters import FiniteRange, WholeRange
+from sllm_actors.cli.parameters import NAME, FiniteRange, WholeRange
 from sllm_actors.cli.progress import is_settled, reporting, wait_until
 from sllm_actors.cli.terminal import say, say_json
 
@@ -20,8 +20,8 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 Reached = Callable[[DeploymentDocument], bool]
 
 _OPTIONS = (
-    click.argument("model"),
-    click.option("--backend", help="Which deployment of the model, where there are several."),
+    click.argument("model", type=NAME),
+    click.option("--backend", type=NAME, help="Which deployment of the model, where there are several."),
     click.option("--wait/--no-wait", default=False, help="Wait until it is so."),
     click.option(
         "--timeout",

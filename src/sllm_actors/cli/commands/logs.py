@@ -13,7 +13,7 @@ from sllm_actors.cli.client import GatewayClient, path_of
 from sllm_actors.cli.errors import CommandFailure, RequestRefused
 from sllm_actors.cli.listing import fetch_deployments
 from sllm_actors.cli.lookup import find_deployment, in_words
-from sllm_actors.cli.parameters import WholeRange
+from sllm_actors.cli.parameters import NAME, WholeRange
 from sllm_actors.cli.terminal import complain, say_raw, saying_pieces
 
 POLL_SECONDS = 0.5
@@ -27,7 +27,7 @@ FURTHEST_BACK = 2**24
 
 
 @click.command()
-@click.argument("name", metavar="ID")
+@click.argument("name", type=NAME, metavar="ID")
 @click.option("-f", "--follow", is_flag=True, help="Go on until the instance ends.")
 @click.option(
     "-n",

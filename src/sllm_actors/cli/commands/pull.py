@@ -13,7 +13,7 @@ from sllm_actors.cli import document, progress
 from sllm_actors.cli.answers import PullDocument, PulledDocument, read
 from sllm_actors.cli.client import GatewayClient, path_of
 from sllm_actors.cli.errors import CommandFailure, RequestRefused
-from sllm_actors.cli.parameters import TEXT
+from sllm_actors.cli.parameters import NAME, TEXT
 from sllm_actors.cli.progress import PatientPoll, reporting
 from sllm_actors.cli.terminal import complain, say, say_json_line
 from sllm_actors.models.byte_size import shown_bytes
@@ -24,8 +24,8 @@ _LOST = ("absent", "away")
 
 
 @click.command()
-@click.argument("model")
-@click.option("--backend", help="Whose engines are to load the files, as in sllm deploy.")
+@click.argument("model", type=NAME)
+@click.option("--backend", type=NAME, help="Whose engines are to load the files, as in sllm deploy.")
 @click.option(
     "--source", metavar="hf:ID|PATH|demo:NAME", help="Where the model's files are, if not at MODEL."
 )

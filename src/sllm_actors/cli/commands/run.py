@@ -11,7 +11,7 @@ from sllm_actors.cli.client import GatewayClient
 from sllm_actors.cli.dialogue import Dialogue, dialogue_options, sendable
 from sllm_actors.cli.listing import fetch_deployments
 from sllm_actors.cli.lookup import find_deployment, is_deployed
-from sllm_actors.cli.parameters import FiniteRange, WholeRange
+from sllm_actors.cli.parameters import NAME, FiniteRange, WholeRange
 from sllm_actors.cli.progress import reporting, wait_until_ready
 from sllm_actors.cli.terminal import complain
 
@@ -19,9 +19,11 @@ from .deploy import outcome, submit
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", type=NAME)
 @click.argument("prompt", nargs=-1)
-@click.option("--backend", help="vllm (the default), llamacpp, sglang or command; see sllm deploy.")
+@click.option(
+    "--backend", type=NAME, help="vllm (the default), llamacpp, sglang or command; see sllm deploy."
+)
 @click.option(
     "--source", metavar="hf:ID|PATH|demo:NAME", help="Where the model's files are, if not at MODEL."
 )

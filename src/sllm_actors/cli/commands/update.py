@@ -8,6 +8,7 @@ import click
 
 from sllm_actors.cli.answers import DeploymentDocument, read
 from sllm_actors.cli.client import GatewayClient, path_of
+from sllm_actors.cli.parameters import NAME
 
 from .deploy import follow, outcome, submit
 from .deployment_options import (
@@ -20,7 +21,7 @@ from .status import fetch_deployment
 
 
 @click.command()
-@click.argument("name", metavar="ID")
+@click.argument("name", type=NAME, metavar="ID")
 @deployment_options
 @allow_downtime_option
 @click.option("--pause", is_flag=True, help="Stop the rollout under way where it is.")
