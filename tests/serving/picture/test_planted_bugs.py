@@ -87,7 +87,7 @@ def stops_old_replicas_at_once(patch: Patch) -> None:
 def stops_what_a_lost_worker_has(patch: Patch) -> None:
     def give_up(nodes: Nodes, node: KnownNode) -> None:
         for replica in node.replicas.values():
-            nodes._planner.orders.stop(replica, "its worker is down")
+            nodes._parts.planner.orders.stop(replica, "its worker is down")
         original(nodes, node)
 
     original = Nodes.give_up
@@ -125,7 +125,7 @@ def forgets_deletions_too_early(patch: Patch) -> None:
 def forgets_drains(patch: Patch) -> None:
     def keep_node(nodes: Nodes, node: KnownNode, now: float) -> None:
         record = NodeRecord(node.id, node.role, node.name)
-        nodes._planner.effects.writes.append(PutNode(record))
+        nodes._parts.planner.effects.writes.append(PutNode(record))
 
     patch.setattr(Nodes, "_keep_node", keep_node)
 
@@ -134,7 +134,7 @@ def leaves_orders_of_what_is_gone(patch: Patch) -> None:
     def gone(reports: ReplicaReports, node: KnownNode, replica: KnownReplica, now: float) -> None:
         original(reports, node, replica, now)
         if replica.ordered is Told.STOP:
-            reports._planner.effects.orders.pop((node.id, replica.key), None)
+            reports._parts.planner.effects.orders.pop((node.id, replica.key), None)
 
     original = ReplicaReports._gone
     patch.setattr(ReplicaReports, "_gone", gone)

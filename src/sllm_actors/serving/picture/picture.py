@@ -34,6 +34,7 @@ from .fleet import GRACE, Fleet
 from .indices.demand import DemandTable
 from .node import KnownNode
 from .nodes import Nodes
+from .parts import Parts
 from .planning.asked import Asked, change
 from .planning.learned import keep_learned, recall
 from .planning.planner import Planner
@@ -98,7 +99,7 @@ class Picture:
         self._recovery = Recovery(self.fleet, self.catalogue, self.planner, settle_time)
         self._skew = wall - now
         self.queue = PlanningQueue(self.catalogue, self.states)
-        self._nodes = Nodes(
+        parts = Parts(
             self.fleet,
             self.catalogue,
             self.planner,
@@ -107,17 +108,8 @@ class Picture:
             self.queue,
             self.wall,
         )
-        self._reports = ReplicaReports(
-            self.fleet,
-            self.catalogue,
-            self.planner,
-            self._recovery,
-            self.settling,
-            self._nodes,
-            self.costs,
-            self.queue,
-            self.wall,
-        )
+        self._nodes = Nodes(parts)
+        self._reports = ReplicaReports(parts, self._nodes, self.costs)
         self._forget_at = now
         for record in state.nodes:
             heard = record.last_seen - self._skew

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import Final
 
 from sllm_actors.engines.messages import ReplicaReport, ReplicaState
 from sllm_actors.serving.decisions.start_cost import StartCosts
 from sllm_actors.serving.store.records import MeasuredRecord, PutMeasured
 
-from .catalogue import Catalogue
 from .deployment import Deployment
 from .events import ReplicasReported
-from .fleet import WORKER, Fleet
+from .fleet import WORKER
 from .node import KnownNode, Link
 from .nodes import Nodes
-from .planning.planner import Planner
-from .planning.queue import PlanningQueue
-from .recovery import Recovery
+from .parts import Parts
 from .replica import KnownReplica, Told
-from .settling import Settling
 from .tiers.measuring import expect, learn
 
 _WOKEN: Final = (ReplicaState.ASLEEP, ReplicaState.READY)
@@ -31,38 +27,15 @@ class ReplicaReports:
     """Takes note of what workers report, and lets the deployments of these replicas be planned.
 
     Args:
-        fleet: The nodes.
-        catalogue: The deployments.
-        planner: Decides for these.
-        recovery: Decides about what was not ordered.
-        settling: What is waited for after the start.
+        parts: The parts of the picture.
         nodes: Offers the room that there is again.
         costs: Learns what starts and wakes take.
-        queue: Gets the deployments that are to be planned.
-        wall: Returns a time of the head's clock in seconds since the epoch.
     """
 
-    def __init__(
-        self,
-        fleet: Fleet,
-        catalogue: Catalogue,
-        planner: Planner,
-        recovery: Recovery,
-        settling: Settling,
-        nodes: Nodes,
-        costs: StartCosts,
-        queue: PlanningQueue,
-        wall: Callable[[float], float],
-    ) -> None:
-        self._fleet = fleet
-        self._catalogue = catalogue
-        self._planner = planner
-        self._recovery = recovery
-        self._settling = settling
+    def __init__(self, parts: Parts, nodes: Nodes, costs: StartCosts) -> None:
+        self._parts = parts
         self._nodes = nodes
         self._costs = costs
-        self._queue = queue
-        self._wall = wall
 
     def take(self, event: ReplicasReported, now: float) -> Collection[str]:
         """Take what a worker has reported.
@@ -70,7 +43,7 @@ class ReplicaReports:
         Returns:
             The ids of deployments of which nothing has changed but how full their engines are.
         """
-        node = self._fleet.nodes.get(event.node)
+        node = self._parts.fleet.nodes.get(event.node)
         if node is None or node.link is not Link.UP or node.role != WORKER:
             return ()
         fuller = {report.id.deployment for report in event.put if self._report(node, report, now)}
@@ -79,8 +52,8 @@ class ReplicaReports:
                 self._gone(node, replica, now)
         if event.whole and not node.loaded:
             node.loaded = True
-            self._fleet.weigh(node)
-            self._settling.reported(node.id, now)
+            self._parts.fleet.weigh(node)
+            self._parts.settling.reported(node.id, now)
             self._nodes.settle_if_due(now)
             self._nodes.offer(node, now)
         return fuller
@@ -93,50 +66,50 @@ class ReplicaReports:
                 self._gone(node, replica, now)
             return False
         if replica is None:
-            replica = self._recovery.meet(node, report, now)
-            self._measure(replica, report, None, self._catalogue.owner(replica), now)
-            if (named := self._catalogue.by_id.get(report.id.deployment)) is not None:
-                self._queue.mark(named)  # also if it is a rival
+            replica = self._parts.recovery.meet(node, report, now)
+            self._measure(replica, report, None, self._parts.catalogue.owner(replica), now)
+            if (named := self._parts.catalogue.by_id.get(report.id.deployment)) is not None:
+                self._parts.queue.mark(named)  # also if it is a rival
             return False
         before, gauges = replica.report, replica.gauges
         held = replica.held if replica.need.gpus else ()
-        changed, deployment = replica.told(report, now), self._catalogue.owner(replica)
+        changed, deployment = replica.told(report, now), self._parts.catalogue.owner(replica)
         if replica.ordered is not Told.NOTHING:
-            self._planner.effects.note_outcome(replica, report, before, node.name or node.id)
+            self._parts.planner.effects.note_outcome(replica, report, before, node.name or node.id)
         self._measure(replica, report, before, deployment, now)
         if replica.need.gpus and replica.held != held:
-            self._fleet.weigh(node)
+            self._parts.fleet.weigh(node)
             self._nodes.offer(node, now)
         if deployment is None:
             return False
         if changed:
             if replica.key.revision in deployment.revisions:
                 self._mind(deployment, replica, before, now)
-            self._queue.mark(deployment)
+            self._parts.queue.mark(deployment)
         return not changed and replica.gauges is not gauges
 
     def _mind(
         self, deployment: Deployment, replica: KnownReplica, before: ReplicaReport | None, now: float
     ) -> None:
         """Take note that a replica has declined an order or lost it, or sleeps or is awake without one."""
-        report = replica.report
+        report, orders = replica.report, self._parts.planner.orders
         if report is None or before is None:
             return
         if replica.has_declined:
-            self._planner.orders.take_back(deployment, replica, now)
-            self._queue.add(self._planner.evictor.claimants(replica.node))
+            orders.take_back(deployment, replica, now)
+            self._parts.queue.add(self._parts.planner.evictor.claimants(replica.node))
         elif replica.ordered is not Told.RUN:
             return
         elif replica.sleep is None and report.level is not None and before.level is None:
             if report.declined == before.declined:
-                self._planner.orders.sleeps(deployment, replica, report.level)
+                orders.sleeps(deployment, replica, report.level)
             else:  # another one is started, for which others may have to make room
-                self._planner.orders.stop(replica, report.reason or "it could not be woken", if_idle=True)
+                orders.stop(replica, report.reason or "it could not be woken", if_idle=True)
         elif replica.sleep is not None and (before.state, report.state) == _WOKEN:
-            self._planner.orders.wake(deployment, replica, "its worker was asked to wake it")
+            orders.wake(deployment, replica, "its worker was asked to wake it")
             deployment.used(now)
         elif replica.sleep is not None and report.state is ReplicaState.READY and before.state in _STARTING:
-            self._planner.orders.sleep_again(deployment, replica)
+            orders.sleep_again(deployment, replica)
 
     def _measure(
         self,
@@ -147,28 +120,28 @@ class ReplicaReports:
         now: float,
     ) -> None:
         """Learn how long the last start or wake of a replica took, and how much memory it has."""
-        writes = self._planner.effects.writes
-        if (peak := self._catalogue.peaks.learn(report, self._wall(now))) is not None:
+        writes = self._parts.planner.effects.writes
+        if (peak := self._parts.catalogue.peaks.learn(report, self._parts.wall(now))) is not None:
             writes.append(PutMeasured(peak))
             if deployment is not None:
-                self._planner.orders.reckon(deployment)
+                self._parts.planner.orders.reckon(deployment)
         if (cost := learn(self._costs, replica, before)) is None:
             return
         key = cost.key
-        record = MeasuredRecord(key.engine, key.worker, key.tier.value, cost.seconds, self._wall(now))
+        record = MeasuredRecord(key.engine, key.worker, key.tier.value, cost.seconds, self._parts.wall(now))
         writes.append(PutMeasured(record))
         if deployment is None:
             return
         expect(deployment, self._costs)
-        if self._queue.is_planned(deployment):
-            self._planner.publish(deployment)
+        if self._parts.queue.is_planned(deployment):
+            self._parts.planner.publish(deployment)
 
     def _gone(self, node: KnownNode, replica: KnownReplica, now: float) -> None:
         if replica.ordered is Told.RUN and replica.sleep is None:
             replica.told(None, now)  # the order stands: the worker will run it again
-            self._queue.mark(self._catalogue.by_uid[replica.key.uid])
+            self._parts.queue.mark(self._parts.catalogue.by_uid[replica.key.uid])
             return
-        self._fleet.drop(replica)
-        self._planner.effects.orders[node.id, replica.key] = None
+        self._parts.fleet.drop(replica)
+        self._parts.planner.effects.orders[node.id, replica.key] = None
         self._nodes.detach(replica)
         self._nodes.offer(node, now)
