@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx2
 from attrs import frozen
 
-from bench.harness.process_tree import descendants, kill
+from bench.harness.process_tree import descendants, end
 from sllm_actors.engines.environment import MARKER
 
 from .cluster import Cluster, ClusterFailed, stream_tokens, wait_for
@@ -112,13 +112,7 @@ def start_bare(program: Program, model: str, folder: Path) -> Bare:
             ended = time.monotonic()
             list(tokens)
         finally:
-            family = descendants(process.pid)
-            process.terminate()
-            try:
-                process.wait(WITHIN)
-            finally:
-                kill(family)
-                process.wait()
+            end(process, within=WITHIN)
     return Bare(ready - began, ended - began)
 
 

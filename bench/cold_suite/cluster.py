@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import httpx2
 
-from bench.harness.process_tree import CpuMeter, descendants, kill
+from bench.harness.process_tree import CpuMeter, end
 
 T = TypeVar("T")
 
@@ -151,13 +151,7 @@ def open_cluster(data_dir: Path, *arguments: str) -> Iterator[Cluster]:
             wait_for(lambda: http.get("/status").is_success, within=60, what="the head answers")
             yield Cluster(data_dir, url, http, CpuMeter(process.pid), process.pid)
     finally:
-        family = descendants(process.pid)
-        process.terminate()
-        try:
-            process.wait(60)
-        finally:
-            kill(family)
-            process.wait()
+        end(process, within=60)
 
 
 def stream_tokens(http: httpx2.Client, model: str, count: int) -> Iterator[str]:

@@ -7,14 +7,14 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
 import httpx2
 from attrs import frozen
 
-from bench.harness.process_tree import descendants, kill
+from bench.harness.process_tree import end
 
 from .target import Target
 
@@ -65,15 +65,8 @@ def program(
     try:
         yield process
     finally:
-        family = descendants(process.pid)
-        process.terminate()
-        try:
-            process.wait(STOP_BUDGET)
-        except subprocess.TimeoutExpired:
-            pass
-        finally:
-            kill(family)
-            process.wait()
+        with suppress(subprocess.TimeoutExpired):
+            end(process, within=STOP_BUDGET)
 
 
 def wait_for(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterable
 
 import psutil
@@ -23,6 +24,25 @@ def kill(processes: Iterable[psutil.Process]) -> None:
             process.kill()
         except psutil.NoSuchProcess:
             continue
+
+
+def end(process: subprocess.Popen[bytes], within: float) -> None:
+    """Ask a child to end, and kill what is left of it and its descendants when it has, or its time is over.
+
+    Args:
+        process: The child.
+        within: Seconds that it gets.
+
+    Raises:
+        subprocess.TimeoutExpired: It did not end by itself.
+    """
+    family = descendants(process.pid)
+    process.terminate()
+    try:
+        process.wait(within)
+    finally:
+        kill(family)
+        process.wait()
 
 
 class CpuMeter:

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx2
 
 from bench.cold_suite.cluster import open_cluster, wait_for
-from bench.harness.process_tree import descendants, kill
+from bench.harness.process_tree import end
 from sllm_actors.engines.machine.cores import CorePool
 
 from .work import SETTINGS, SOURCE, Answered, Work, ask, name
@@ -49,12 +49,7 @@ def run_first_come(folder: Path, work: Work, seed: int) -> tuple[Answered, int]:
         with httpx2.Client(transport=httpx2.HTTPTransport(uds=str(socket))) as http:
             return answered, http.get("http://proxy/switches").json()["switches"]
     finally:
-        family = descendants(process.pid)
-        process.terminate()
-        try:
-            process.wait(60)
-        finally:
-            kill(family)
+        end(process, within=60)
 
 
 SYSTEMS: dict[str, Callable[[Path, Work, int], tuple[Answered, int]]] = {

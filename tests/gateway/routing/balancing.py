@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from random import Random
 from typing import Any
 
+import pytest
 from attrs import define, field
 from tests.gateway.kit import replica, served
 
@@ -164,3 +165,10 @@ class Bench:
 
 def ids(upstreams: Iterable[Upstream]) -> frozenset[Any]:
     return frozenset(each.id for each in upstreams)
+
+
+def refusal(bench: Bench, deployment: str = SMOL, **more: Any) -> ApiError:
+    """Return the error of a request that is refused at once."""
+    with pytest.raises(ApiError) as caught:
+        bench.held(deployment, **more)
+    return caught.value
