@@ -75,6 +75,15 @@ def test_it_is_started_from_a_list_of_arguments(host: EngineHost, python: str, m
     )
 
 
+def test_it_is_told_its_share_of_a_gpu_unless_its_deployment_says_how_much_it_takes(
+    host: EngineHost, python: str, model: Path
+) -> None:
+    shares = launch(host, python, model, 1)
+    assert shares.share_of_free
+    assert shares.share_argument(0.45) == ("--mem-fraction-static=0.4500",)
+    assert launch(host, python, model, 1, gpu_memory_utilization=0.8).share_argument(0.45) == ()
+
+
 def test_its_key_is_its_own_and_on_no_command_line(host: EngineHost, python: str, model: Path) -> None:
     first, second = launch(host, python, model, 1), launch(host, python, model, 1)
     assert first.plan is not None

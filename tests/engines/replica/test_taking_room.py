@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
+import psutil
+import pynvml
 import pytest
 from attrs import evolve
 from tests.engines.kit import environment_of, report_of, start
 
 from sllm_actors.actors import ActorRef
+from sllm_actors.engines.backends.backend import Launch
 from sllm_actors.engines.host import EngineHost, open_host
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.engines.machine import memory_gauge
@@ -118,3 +122,64 @@ async def test_a_sleeper_gives_its_gpu_to_another_and_is_not_woken_until_that_is
         replica.tell(WakeReplica())
         woken = await report_of(probe, ReplicaState.READY)
         assert woken.gpu_reserved == 8 * GIB - asleep.gpu_reserved
+
+
+def arguments(report: ReplicaReport) -> list[str]:
+    return psutil.Process(report.pid).cmdline()
+
+
+class OfWhatIsFree(Sleeper):
+    """A fake engine with an option of a number, as SGLang has one for its part of the memory that is free."""
+
+    def launch(self, *given: object) -> Launch:
+        return evolve(super().launch(*given), share_option="--rate", share_of_free=True)
+
+
+@pytest.mark.parametrize(("free", "told"), [(6, "0.4500"), (2, "0.9000"), (0, "0.3375")])
+async def test_an_engine_that_counts_by_what_is_free_is_told_its_part_of_that(
+    shared_host: EngineHost, monkeypatch: pytest.MonkeyPatch, free: int, told: str
+) -> None:
+    monkeypatch.setattr(engine_life, "backend_named", lambda _: OfWhatIsFree())
+    monkeypatch.setattr(engine_life, "least_free", lambda _: free * GIB)
+    async with TestSystem() as system:
+        _, _, shares = await ready(system, shared_host, 1, 3)
+        assert f"--rate={told}" in arguments(shares)
+
+
+async def test_an_engine_that_has_its_gpu_whole_is_told_no_part(
+    shared_host: EngineHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_life, "backend_named", lambda _: OfWhatIsFree())
+    async with TestSystem() as system:
+        _, _, alone = await ready(system, shared_host, 1, 0)
+        assert not [each for each in arguments(alone) if each.startswith("--rate")]
+
+
+class PlayedDriver:
+    """As much of NVIDIA's library as is asked, of GPUs with so many GiB free."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, *, broken: bool = False, **free: int) -> None:
+        self._free = free
+        for name, played in {
+            "nvmlInit": self._fail if broken else lambda: None,
+            "nvmlShutdown": lambda: None,
+            "nvmlDeviceGetHandleByUUID": lambda gpu: gpu,
+            "nvmlDeviceGetMemoryInfo": self._memory,
+        }.items():
+            patch.setattr(pynvml, name, played)
+
+    def _fail(self) -> None:
+        raise pynvml.NVMLError(pynvml.NVML_ERROR_UNKNOWN)
+
+    def _memory(self, gpu: str) -> SimpleNamespace:
+        if gpu not in self._free:
+            self._fail()
+        return SimpleNamespace(free=self._free[gpu] * GIB)
+
+
+def test_what_is_free_is_that_of_the_gpu_with_the_least(monkeypatch: pytest.MonkeyPatch) -> None:
+    PlayedDriver(monkeypatch, a=5, b=3)
+    assert memory_gauge.least_free(["a", "b"]) == 3 * GIB
+    assert memory_gauge.least_free(["a", "gone"]) == 0
+    PlayedDriver(monkeypatch, broken=True)
+    assert memory_gauge.least_free(["a"]) == 0

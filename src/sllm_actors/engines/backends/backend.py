@@ -42,6 +42,8 @@ class Launch:
         context_length: How many tokens one request may have, its answer included; 0 where that is not known.
         share_option: The option that limits which part of each GPU's memory the engine uses; "" where it has
             none, or the deployment sets it.
+        share_of_free: Whether that is a part of the memory that is free as the engine starts, and for weights
+            and cache only; else of all memory of the GPU.
     """
 
     address: str
@@ -57,6 +59,7 @@ class Launch:
     concurrency: int = 0
     context_length: int = 0
     share_option: str = ""
+    share_of_free: bool = False
 
     def share_argument(self, part: float | None) -> tuple[str, ...]:
         """Return the argument for an engine that may use a part of each GPU's memory; None for all of it."""

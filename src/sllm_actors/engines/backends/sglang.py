@@ -174,6 +174,8 @@ def plan(
         weights=model,
         concurrency=settings.max_num_seqs or 0,
         context_length=settings.max_model_len or 0,
+        share_option="" if settings.gpu_memory_utilization else "--mem-fraction-static",
+        share_of_free=True,
     )
 
 

@@ -20,6 +20,11 @@ LEAST_KEPT: Final = 512 * 2**20
 """The fewest bytes of a GPU that an engine which sleeps keeps."""
 
 
+STATIC: Final = 0.9
+"""The part of an engine's share of a GPU that its weights and cache may have; the rest is for what it
+computes, and for what the driver keeps for it."""
+
+
 @frozen
 class MemoryUse:
     """Bytes that the processes of an engine have now; 0 where that cannot be known.
@@ -105,3 +110,31 @@ def _on(gpu: str, pids: Collection[int], *, alone: bool) -> int:
     if mine or not alone:
         return sum(mine)
     return int(pynvml.nvmlDeviceGetMemoryInfo(handle).used)
+
+
+def least_free(gpus: Sequence[str]) -> int:
+    """Return how many bytes of the GPU with the least free memory are free; 0 where that is not known."""
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return 0
+    try:
+        handles = [pynvml.nvmlDeviceGetHandleByUUID(gpu) for gpu in gpus]
+        return min((int(pynvml.nvmlDeviceGetMemoryInfo(handle).free) for handle in handles), default=0)
+    except pynvml.NVMLError:
+        return 0
+    finally:
+        with suppress(pynvml.NVMLError):
+            pynvml.nvmlShutdown()
+
+
+def part_of_free(allocation: GpuAllocation, free: int) -> float | None:
+    """Return which part of the free memory an engine may use for weights and cache; None for all of it.
+
+    Args:
+        allocation: Its GPUs.
+        free: Bytes that are free on the GPU with the least; 0 where that is not known.
+    """
+    if (part := allocation.fraction) is None:
+        return None
+    return STATIC * (min(1.0, allocation.memory / free) if free else part)

@@ -26,7 +26,7 @@ from sllm_actors.engines.host import EngineHost
 from sllm_actors.engines.life_end import UNKNOWN_EXIT
 from sllm_actors.engines.machine.gpus import GpuAllocation, visible
 from sllm_actors.engines.machine.log_reader import log_end, read_lines
-from sllm_actors.engines.machine.memory_gauge import Gauge
+from sllm_actors.engines.machine.memory_gauge import Gauge, least_free, part_of_free
 from sllm_actors.engines.messages import EngineConfirmed, ReplicaOrder
 from sllm_actors.engines.ownership.engine_process import EngineProcess, Exit
 from sllm_actors.engines.plan import EnginePaths, LaunchPlan
@@ -214,7 +214,6 @@ class EngineLife:
         since = await anyio.to_thread.run_sync(log_end, planned.paths.log)
         plan = evolve(
             planned,
-            argv=(*planned.argv, *launch.share_argument(allocation.fraction)),
             header=f"---- attempt {self.start} of {self.order.key}",
             env=visible(planned.env, self.host.hardware.gpus, allocation),
             gpus=allocation.gpus,
@@ -222,6 +221,11 @@ class EngineLife:
         )
         async with self.host.hardware.gpus.turn(allocation.gpus) as started:
             self._started = started
+            part = allocation.fraction
+            if launch.share_of_free:
+                free = await anyio.to_thread.run_sync(least_free, allocation.gpus, abandon_on_cancel=True)
+                part = part_of_free(allocation, free)
+            plan = evolve(plan, argv=(*plan.argv, *launch.share_argument(part)))
             await self._run_plan(launch, plan, allocation, since, deadline)
 
     async def _run_plan(
