@@ -357,3 +357,18 @@ def test_a_share_of_a_worker_is_that_of_what_is_taken_most_of() -> None:
     assert share_of(Need(slots=1), free) == 0.5
     assert share_of(Need(gpus=8), free) == 1.0
     assert share_of(Need(memory=5, slots=1), Free()) == 0.001
+
+
+def test_of_machines_without_a_budget_only_those_are_found_that_have_as_much_memory_at_all() -> None:
+    index = RoomIndex()
+    for name, total in (("small", 10), ("large", 1000), ("unknown", None)):
+        index.put(name, has_gpus=False, free=Free(total=total), load=0)
+    for memory, found in (
+        (0, {"small", "large", "unknown"}),
+        (11, {"large", "unknown"}),
+        (1001, {"unknown"}),
+    ):
+        need = Need(memory=memory, slots=1)
+        assert set(index.with_room(need, need)) == found
+        assert set(index.of(["small", "large", "unknown"], need, need)) == found
+    assert Free(memory=5, total=3).without(Need(memory=1)) == Free(memory=4, total=3)

@@ -48,6 +48,20 @@ def test_what_no_worker_could_ever_have_is_told_with_what_helps() -> None:
     assert sentence == f"no worker has 6.0 GB of free memory for it (a has only 4.0 GB): {more}"
 
 
+def test_what_is_larger_than_any_machine_waits_though_no_worker_has_a_budget() -> None:
+    world = World()
+    world.worker("a", gpus=0, memory_total=64 * 10**9)
+    world.worker("b", gpus=1, memory_total=32 * 10**9, memory_budget=40 * 10**9)
+    assert why(world, memory="80GB") == (
+        "no worker has 80.0 GB of free memory for it (b has only 32.0 GB; a has only 64.0 GB):"
+        " start a worker with more, or change memory"
+    )
+    world.deploy("n", memory="36GB")
+    assert world.where("n:command") == {"a": 1}, "only that one is large enough"
+    world.worker("c", gpus=0, memory_total=128 * 10**9)
+    assert world.where("m0:command") == {"c": 1}, "it goes to a machine that comes later"
+
+
 def test_those_that_keep_their_room_are_told_with_why() -> None:
     world = World()
     world.worker("a", gpus=2, slots=3)

@@ -179,7 +179,8 @@ def _lack(
     if not free.has_gpus(need):
         return Lack(Figure.GPUS, f"{name} {_gpus_free(node, need, known)}", all_of_it.has_gpus(need))
     if not free.has_memory(need):
-        sentence = f"{name} {_memory_free(node, need, all_of_it.memory or 0, known)}"
+        limits = [limit for limit in (all_of_it.memory, all_of_it.total) if limit is not None]
+        sentence = f"{name} {_memory_free(node, need, min(limits), known)}"
         return Lack(Figure.MEMORY, sentence, all_of_it.has_memory(need))
     if not free.has_slot(need):
         holders = _holders(node, known)

@@ -60,6 +60,10 @@ class _Entry:
     free: Free
     load: int
 
+    def has(self, need: Need) -> bool:
+        """Return whether a replica fits, of which the kind says only that it may."""
+        return self.free.has_memory(need) and (not need.gpu_memory or self.free.has_gpus(need))
+
     def memory(self, node: str) -> tuple[float, int, str]:
         return (-inf if self.free.memory is None else -self.free.memory, self.load, node)
 
@@ -190,13 +194,13 @@ class RoomIndex:
             kinds = list(alike)
             surely = [kind for kind in kinds if kind.octave > _octave(memory) or not memory]
             for _, node in merge(*(self._workers[kind].by_load for kind in surely)):
-                if not wanted.gpu_memory or self._entries[node].free.has_gpus(wanted):
+                if self._entries[node].has(wanted):
                     yield node
             perhaps = [self._workers[kind].by_memory for kind in kinds if kind not in surely]
             for least, _, node in merge(*perhaps):
                 if -least < memory:
                     break
-                if not wanted.gpu_memory or self._entries[node].free.has_gpus(wanted):
+                if self._entries[node].has(wanted):
                     yield node
 
     def of(self, nodes: Iterable[str], need: Need, need_without: Need) -> list[str]:

@@ -87,6 +87,7 @@ def room_left(
         memory=None if budget is None else budget - memory,
         slots=None if inventory.slots is None else inventory.slots - slots,
         shares=tuple(sorted(filter(None, (device.share for device in devices)), reverse=True)),
+        total=inventory.memory_total or None,
     )
 
 

@@ -64,12 +64,15 @@ class Free:
         memory: Bytes of memory, or None where it is not limited.
         slots: How many more engines may run, or None where they are not limited.
         shares: The bytes that engines can get of each GPU which no engine has whole, the most first.
+        total: Bytes of all memory of the machine, more than which no replica can have; None where that is not
+            known.
     """
 
     gpus: int = 0
     memory: int | None = None
     slots: int | None = None
     shares: tuple[int, ...] = ()
+    total: int | None = None
 
     def fits(self, need: Need) -> bool:
         """Return whether a replica finds all that it takes."""
@@ -83,7 +86,8 @@ class Free:
 
     def has_memory(self, need: Need) -> bool:
         """Return whether there is enough memory for a replica."""
-        return not need.memory or self.memory is None or need.memory <= self.memory
+        limits = (self.memory, self.total)
+        return not need.memory or all(limit is None or need.memory <= limit for limit in limits)
 
     def has_slot(self, need: Need) -> bool:
         """Return whether a replica may run beside the others."""
@@ -100,6 +104,7 @@ class Free:
             None if self.memory is None else self.memory - need.memory,
             None if self.slots is None else self.slots - need.slots,
             tuple(sorted(shares if need.gpu_memory else shares[need.gpus :], reverse=True)),
+            self.total,
         )
 
 
