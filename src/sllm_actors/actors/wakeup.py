@@ -1,4 +1,4 @@
-"""One task waits, another wakes it, once: as cheap as the event loop has it.
+"""A one-shot event: one task waits, another wakes it, as cheaply as the event loop can.
 
 An ask needs two of these. On asyncio an ``anyio.Event`` spends most of its time on finding out which event
 loop runs, which a bare future is told.

@@ -1,0 +1,1 @@
+"""The cluster's web page. Nothing is here yet."""

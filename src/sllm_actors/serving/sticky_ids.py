@@ -1,4 +1,4 @@
-"""Remembers which replica made what has an id, as a stored response: only that replica knows it. Pure."""
+"""Which replica made a stored response, by the id of the response: no other replica knows it. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Calls that wait until what runs now has returned: nobody is called back from within a call of his own."""
+"""Calls that are put off until the running code has returned, so that none is made from within another.
+
+A protocol that writes, say, is never told in the midst of that call that the stream is lost.
+"""
 
 from __future__ import annotations
 

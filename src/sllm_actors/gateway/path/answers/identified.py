@@ -1,4 +1,4 @@
-"""An answer whose id has to be known, for later requests go to the replica that made it. Pure."""
+"""An answer whose id the gateway remembers: requests that name the id go to the same replica. Pure."""
 
 from __future__ import annotations
 

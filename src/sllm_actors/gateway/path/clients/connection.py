@@ -1,4 +1,8 @@
-"""One connection of a client: HTTP/1.1 over an asyncio transport, parsed by httptools."""
+"""One connection of a client: HTTP/1.1 over an asyncio transport, parsed by httptools.
+
+Transport, parser and response call the same object: a request costs no call between objects that could be
+spared. What is refused, dropped or left waiting is in ``unserved``, the response in ``response``.
+"""
 
 from __future__ import annotations
 
