@@ -137,7 +137,7 @@ def test_a_model_is_put_to_sleep_and_woken_by_hand_and_by_a_request(cluster: Clu
     ]
     for wake in wakes:
         assert done(cluster, "sleep", "sleeper", "--level", "2", "--wait") == f"Asleep: {SLEEPER}"
-        assert done(cluster, "sleep", "sleeper") == f"{SLEEPER} is asleep"
+        assert done(cluster, "sleep", "sleeper") == f"{SLEEPER} is asleep at level 2"
         assert wake()
         eventually(lambda: state(cluster, SLEEPER) == "ready", what="it is awake")
     assert done(cluster, "wake", "sleeper") == f"{SLEEPER} is awake"

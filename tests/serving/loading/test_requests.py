@@ -228,9 +228,7 @@ def test_a_deployment_is_put_to_sleep_and_woken() -> None:
     assert said(world, requests.put_to_sleep(world.picture, ID, 2)) == ("asleep", False)
     other = requests.put_to_sleep(world.picture, ID, 1)
     assert isinstance(other, Done)
-    assert (
-        json.loads(other.document)["message"] == f"{ID} is asleep at level 2: wake it first for another one"
-    )
+    assert json.loads(other.document)["message"] == f"{ID} is asleep at level 2"
     assert said(world, requests.wake(world.picture, ID)) == ("ready", True)
     assert state(known) is DeploymentState.READY
     assert said(world, requests.wake(world.picture, ID)) == ("ready", False)
@@ -319,6 +317,8 @@ def test_what_cannot_sleep_or_does_not_serve_is_refused_with_the_remedy() -> Non
     sentence = f"{ID} has no replica that is asleep: `sllm load` starts one"
     assert refused(requests.wake(world.picture, ID)) == ("wrong_state", sentence)
     said(world, requests.load(world.picture, ID))
+    sentence = f"{ID} has no replica that is ready: one is on its way"
+    assert refused(requests.put_to_sleep(world.picture, ID, 1)) == ("wrong_state", sentence)
     world.ready()
     sentence = f"the engine of {ID} cannot sleep: `sllm unload {ID}` stops it"
     assert refused(requests.put_to_sleep(world.picture, ID, 1)) == ("cannot_sleep", sentence)

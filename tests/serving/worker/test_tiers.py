@@ -42,7 +42,7 @@ def test_no_other_is_and_a_sentence_says_why(
     ("level", "sentence"),
     [
         (1, "it is asleep, or about to be"),
-        (2, "it is asleep, or about to be, at level 2: wake it first for another one"),
+        (2, "it is asleep, or about to be, at level 2"),
         (None, "it is waking up"),
     ],
 )

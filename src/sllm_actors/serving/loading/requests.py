@@ -81,7 +81,7 @@ def put_to_sleep(picture: Picture, name: str, level: int) -> Change | ControlAns
     if not ready:
         if ReplicaState.ASLEEP in _states(found):
             return _said(name, "asleep", f"{name} is asleep{_at_levels(found, level)}")
-        return _not_now(name, "has no replica that is ready: `sllm load` starts one")
+        return _not_now(found, "ready")
     if not any(report is not None and report.can_sleep for report in ready):
         sentence = f"the engine of {name} cannot sleep: `sllm unload {name}` stops it"
         return Refusal(RefusalKind.CONFLICT, "cannot_sleep", sentence)
@@ -104,14 +104,14 @@ def wake(picture: Picture, name: str) -> Change | ControlAnswer:
         return _change(found, TierAsked(found.uid, None), said)
     if ReplicaState.READY in _states(found):
         return _said(name, "ready", f"{name} is awake")
-    return _not_now(name, "has no replica that is asleep: `sllm load` starts one")
+    return _not_now(found, "asleep")
 
 
 def _at_levels(deployment: Deployment, wanted: int) -> str:
     """Return at which level the replicas sleep, where that is another one than is wanted."""
     reports = [each.report for each in deployment.running() if each.report is not None]
     others = {each.level for each in reports if each.level is not None} - {wanted}
-    return f" at level {min(others)}: wake it first for another one" if others else ""
+    return f" at level {min(others)}" if others else ""
 
 
 def _of_somebody(name: str) -> Refusal:
@@ -146,5 +146,7 @@ def _said(name: str, state: str, sentence: str, *, pending: bool = False) -> Don
     return answers.done(body, pending=pending)
 
 
-def _not_now(name: str, why: str) -> Refusal:
-    return Refusal(RefusalKind.CONFLICT, "wrong_state", f"{name} {why}")
+def _not_now(deployment: Deployment, state: str) -> Refusal:
+    remedy = "one is on its way" if deployment.wanted else "`sllm load` starts one"
+    sentence = f"{deployment.id} has no replica that is {state}: {remedy}"
+    return Refusal(RefusalKind.CONFLICT, "wrong_state", sentence)

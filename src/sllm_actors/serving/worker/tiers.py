@@ -30,7 +30,7 @@ def put_to_sleep(report: ReplicaReport, level: int) -> tuple[ControlAnswer, Slee
         if report.level is None:
             sentence = "it is waking up"
         elif report.level != level:
-            sentence += f", at level {report.level}: wake it first for another one"
+            sentence += f", at level {report.level}"
         return _said(report, ReplicaState.ASLEEP, sentence), None
     if report.state is not ReplicaState.READY:
         return _not_now(report, "only an instance that is ready can be put to sleep"), None
