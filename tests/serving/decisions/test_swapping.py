@@ -6,9 +6,12 @@ import heapq
 import random
 
 import pytest
+from attrs import evolve
 
 from sllm_actors.serving.decisions.swapping import (
     QUANTUM,
+    RETURN,
+    RETURN_SWAPS,
     STALENESS,
     STALENESS_SWAPS,
     Contender,
@@ -88,3 +91,27 @@ def test_nobody_waits_longer_than_the_quanta_and_swaps_of_all(seed: int) -> None
         now = ready_at = max(now, busy_until) + swap[first]
         has = first
     assert 0.0 < waited <= bound
+
+
+def test_what_has_just_become_idle_is_left_alone_for_a_small_part_of_a_swap() -> None:
+    def leaves(swap: float, **occupant: float) -> float:
+        return may_take_at(contender(swap=swap), Occupant(99.0, 0, **occupant))
+
+    assert leaves(2.0, rested_at=100.0) == 100.0 + RETURN_SWAPS * 2.0
+    assert leaves(60.0, rested_at=100.0) == 100.0 + RETURN, "clients take no longer to ask again"
+    assert leaves(2.0) == 99.0 + QUANTUM, "one that has requests is in use"
+    urgent = contender(priority=1)
+    assert may_take_at(urgent, Occupant(99.0, 0, rested_at=100.0)) == 99.0
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_that_it_is_left_alone_makes_nobody_wait_longer_than_while_it_is_in_use(seed: int) -> None:
+    chance = random.Random(seed)
+    for _ in range(50):
+        asks = contender(
+            since=chance.uniform(0, 100), priority=chance.randint(-1, 1), swap=chance.uniform(0, 99)
+        )
+        in_use = Occupant(chance.uniform(0, 100), chance.randint(-1, 1))
+        rests = evolve(in_use, rested_at=chance.uniform(0, 150))
+        assert may_take_at(asks, rests) <= may_take_at(asks, in_use)
+        assert may_take_at(asks, rests) <= rests.rested_at + RETURN

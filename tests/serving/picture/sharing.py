@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from sllm_actors.serving.decisions.swapping import RETURN
 from sllm_actors.serving.picture.deployment import Deployment
 
 from .world import World
@@ -21,11 +22,15 @@ def shared(world: World, *names: str, gpus: int = 1, **document: Any) -> list[De
 
 
 def use(world: World, deployment: Deployment, count: int = 1) -> None:
-    """Let requests be answered, one by one: the deployment is loaded for them, if there is room."""
+    """Let requests be answered, one by one: the deployment is loaded for them, if there is room.
+
+    The last one has been answered for long enough then that the deployment is idle.
+    """
     world.want(deployment.id, held=1)
     world.ready()
     world.want(deployment.id, in_flight=1, uses=count)
     world.want(deployment.id)
+    world.wait(RETURN)
 
 
 def serve(world: World, deployment: Deployment, in_flight: int = 1) -> None:

@@ -9,9 +9,11 @@ from attrs import evolve
 
 from sllm_actors.engines.messages import ReplicaReport, ReplicaState
 from sllm_actors.models.eviction import CachedModel
+from sllm_actors.serving.decisions.swapping import RETURN
 from sllm_actors.serving.messages import Gpu
 from sllm_actors.serving.picture.deployment import Deployment
 from sllm_actors.serving.picture.eviction.claims import PATIENCE
+from sllm_actors.serving.picture.eviction.evictor import LOOK_AGAIN
 from sllm_actors.serving.views.reasons import what_it_waits_for
 
 from .sharing import scaled
@@ -45,12 +47,13 @@ class Box:
                 self.world.say("a", key, ReplicaState.READY, **fields, **more)
 
     def ask(self, name: str) -> None:
-        """Let a request be answered."""
+        """Let a request be answered, and the deployment be idle for long enough to go for others."""
         known = self.known[name]
         self.world.want(known.id, held=1)
         self.ready()
         self.world.want(known.id, in_flight=1, uses=1)
         self.world.want(known.id)
+        self.world.wait(RETURN)
 
     @property
     def states(self) -> dict[str, str]:
@@ -106,6 +109,7 @@ def test_nothing_starts_and_nothing_wakes_before_memory_is_proven_to_be_free() -
     (n,) = box.known["n"].replicas
     box.world.want("n:command")
     box.world.want("m:command", held=1)
+    box.world.wait(RETURN)
     assert box.machine.running[n].progress == "falling asleep"
     assert box.machine.orders[m].sleep == 1, "it is not to wake yet"
     assert what_it_waits_for(box.world.picture, box.known["m"], box.world.now) == (
@@ -147,6 +151,7 @@ def test_one_that_must_not_sleep_or_cannot_is_stopped() -> None:
     box.world.want("m:command", held=1)
     box.ready(can_sleep=False)
     box.world.want("m:command")
+    box.world.wait(RETURN)
     box.ask("n")
     assert box.states == {"n": "ready"}
 
@@ -339,6 +344,7 @@ def test_an_idle_replica_of_another_worker_goes_if_nothing_can_where_one_sleeps(
     other.world.say("b", key, ReplicaState.READY)
     other.world.want(idle.id)
     other.world.want("m:command", held=1)
+    other.world.wait(LOOK_AGAIN)
     assert other.states == {"p": "ready"}
     assert [key.deployment for key in other.world.machines["b"].running] == ["m:command"]
 

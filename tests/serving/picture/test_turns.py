@@ -6,7 +6,7 @@ from attrs import evolve
 
 from sllm_actors.engines.messages import ReplicaState
 from sllm_actors.serving.decisions.start_cost import TYPICAL_START, Cost, CostKey, StartCosts, Tier
-from sllm_actors.serving.decisions.swapping import QUANTUM, STALENESS
+from sllm_actors.serving.decisions.swapping import QUANTUM, RETURN, STALENESS
 from sllm_actors.serving.picture.events import DemandReported
 from sllm_actors.serving.picture.eviction.making_room import SWAP_PATIENCE
 
@@ -79,10 +79,12 @@ def test_of_those_that_wait_the_one_with_the_most_to_do_is_next() -> None:
     world.want(few.id, held=1)
     world.want(many.id, held=9)
     world.want(busy.id)
+    world.wait(RETURN)
     assert runs(world) == ["many"]
     world.ready()
     world.want(many.id, in_flight=9)
     world.want(many.id)
+    world.wait(RETURN)
     assert runs(world) == ["few"]
 
 
@@ -193,6 +195,7 @@ def test_one_that_has_just_come_does_not_jump_the_queue() -> None:
     world.picture.take(DemandReported("gateway", (), (busy.id,)), world.now)
     world.wants.discard(busy.id)
     world.want(late.id, held=1)
+    world.wait(RETURN)
     assert runs(world) == ["n"]
 
 
@@ -208,6 +211,7 @@ def test_one_that_cannot_use_the_room_lets_others_pass() -> None:
     world.wait(5)
     world.want(late.id, held=1)
     world.want(busy.id)
+    world.wait(RETURN)
     assert runs(world) == ["o"]
 
 
@@ -223,4 +227,70 @@ def test_an_engine_that_never_started_is_taken_to_be_as_quick_as_others_were() -
     assert StartCosts((Cost(CostKey("x", "a", Tier.STOPPED), 20.0),)).typical == 13.0
     use(world, known)
     world.want(fresh.id, held=1)
+    assert runs(world) == ["n"]
+
+
+def test_one_whose_clients_ask_again_at_once_keeps_its_room_and_goes_when_they_do_not() -> None:
+    world = World()
+    busy, asked = shared(world, "m", "n")
+    world.want(busy.id, held=1)
+    world.ready()
+    world.want(busy.id, in_flight=1)
+    world.want(asked.id, held=1)
+    for _ in range(3):
+        world.want(busy.id)
+        world.wait(RETURN / 2)
+        assert runs(world) == ["m"]
+        world.want(busy.id, in_flight=1)
+        world.wait(RETURN)
+        assert runs(world) == ["m"]
+    assert world.told("replica.evicted") == []
+    world.want(busy.id)
+    world.wait(RETURN)
+    assert runs(world) == ["n"]
+
+
+def test_one_whose_clients_ask_again_and_again_has_no_longer_a_turn_for_that() -> None:
+    world = World()
+    busy, asked = shared(world, "m", "n")
+    world.want(busy.id, held=1)
+    world.ready()
+    world.want(asked.id, held=1)
+    began = world.now
+    while runs(world) == ["m"]:
+        world.want(busy.id)
+        world.wait(RETURN / 2)
+        world.want(busy.id, in_flight=1)
+        world.wait(RETURN / 2)
+        assert world.now <= began + QUANTUM + 2 * RETURN
+    assert world.now >= began + QUANTUM
+
+
+def test_idle_room_is_waited_for_beside_what_is_in_use_and_has_had_its_turn() -> None:
+    world = World()
+    rests, busy, asked = shared(world, "m", "n", "o", gpus=2)
+    for deployment in (rests, busy):
+        world.want(deployment.id, held=1)
+    world.ready()
+    for deployment in (rests, busy):
+        world.want(deployment.id, in_flight=1)
+    world.wait(QUANTUM - RETURN / 2)
+    world.want(rests.id)
+    world.want(asked.id, held=1)
+    world.wait(RETURN / 4)
+    assert runs(world) == ["m", "n"]
+    world.wait(RETURN)
+    assert runs(world) == ["n", "o"]
+
+
+def test_a_person_who_loads_a_model_waits_no_longer_for_idle_room_than_a_request_does() -> None:
+    world = World()
+    (busy,) = shared(world, "m")
+    world.want(busy.id, held=1)
+    world.ready()
+    world.want(busy.id, in_flight=1)
+    world.want(busy.id)
+    world.deploy("n", **scaled(1))
+    assert runs(world) == ["m"]
+    world.wait(RETURN)
     assert runs(world) == ["n"]

@@ -7,6 +7,7 @@ from typing import Any
 from tests.serving.picture.world import WALL, World
 
 from sllm_actors.engines.messages import ReplicaState
+from sllm_actors.serving.decisions.swapping import RETURN
 from sllm_actors.serving.picture.deployment import Deployment
 from sllm_actors.serving.store.records import JournalEntry
 from sllm_actors.serving.views.answers import answer
@@ -110,6 +111,7 @@ def test_what_ends_for_one_that_waits_is_named() -> None:
     world.worker("a", gpus=1)
     first, second = world.deploy("m", **scaled()), world.deploy("n", **scaled())
     use(world, first)
+    world.wait(RETURN)
     world.prompt = False
     (key,) = first.replicas
     world.want(second.id, held=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Final
 
 from attrs import define, field
@@ -32,6 +33,7 @@ KEPT_ASLEEP: Final = 2**29
 class _Known:
     """What is known of a deployment: how it was used, and what of it is in the indices.
 
+    ``rested_at``: when its last request ended; infinite while it has one.
     ``kept``: by level, the bytes of each GPU that an engine of it kept when it slept last.
     ``deployment``: itself, once it was weighed.
     """
@@ -39,6 +41,7 @@ class _Known:
     uses: Uses = field(factory=Uses)
     counted: int = 0
     held_since: float | None = None
+    rested_at: float = -inf
     idle: dict[Place, KnownReplica] = field(factory=dict)
     in_use: dict[Place, KnownReplica] = field(factory=dict)
     kept: dict[int, int] = field(factory=dict)
@@ -75,6 +78,10 @@ class Candidates:
         if wanted.uses > known.counted:
             known.uses.add(wanted.uses - known.counted, now)
         known.counted = wanted.uses
+        if wanted.held or wanted.in_flight:
+            known.rested_at = inf
+        elif known.rested_at == inf:
+            known.rested_at = now
         if not wanted.held:
             known.held_since = None
         elif known.held_since is None:
@@ -137,6 +144,13 @@ class Candidates:
         """Return since when requests of a deployment wait, on the head's clock; None if none does."""
         known = self._known.get(uid)
         return None if known is None else known.held_since
+
+    def rested_at(self, uid: str) -> float:
+        """Return when the last request of a deployment ended, on the head's clock; infinite while it has one.
+
+        Negatively infinite: it had none.
+        """
+        return self._known.get(uid, _NOTHING).rested_at
 
     def is_idle(self, replica: KnownReplica) -> bool:
         """Return whether a replica may go as an idle one; else it is in use."""

@@ -14,9 +14,10 @@ from typing import Final
 
 from attrs import frozen
 
+from sllm_actors.engines.messages import ReplicaState
 from sllm_actors.serving.decisions.eviction import Victim, cheapest
 from sllm_actors.serving.decisions.start_cost import CostKey, StartCosts, Tier
-from sllm_actors.serving.decisions.swapping import Contender, Occupant, may_take_at, turn
+from sllm_actors.serving.decisions.swapping import RETURN, Contender, Occupant, may_take_at, turn
 from sllm_actors.serving.picture.deployment import Deployment, Revision
 from sllm_actors.serving.picture.fleet import Fleet
 from sllm_actors.serving.picture.indices.demand import DemandTable
@@ -182,6 +183,18 @@ class Evictor:
                 best = found[0], Room(node, need, found[1], wakes)
         return None if best is None else best[1]
 
+    def room_soon_idle(
+        self, deployment: Deployment, revision: Revision, now: float, wakes: KnownReplica | None = None
+    ) -> float:
+        """Return when there is room of idle replicas for a deployment, if these are left alone for a moment.
+
+        It is infinite where that is not why there is none. For the arguments see ``room_of_idle``.
+        """
+        room = self.room_of_idle(deployment, revision, now + RETURN, wakes)
+        going = () if room is None else room.going
+        soon = max((self._goes_at(each.replica, deployment, now) for each in going), default=inf)
+        return soon if soon > now else inf
+
     def room_in_use(
         self, deployment: Deployment, revision: Revision, now: float, wakes: KnownReplica | None = None
     ) -> tuple[float, Room | None]:
@@ -204,14 +217,15 @@ class Evictor:
         when, room = first
         return (when, None) if when > now else (now, room)
 
-    def may_soon_make_way(self, node: str, now: float) -> bool:
-        """Return whether something on a worker will be idle or in use soon, that is neither now.
+    def may_soon_make_way(self, node: str, deployment: Deployment, now: float) -> bool:
+        """Return whether something on a worker may make way for a deployment soon, and does not now.
 
-        It has declined to make way just now, since it was busy; or it starts or wakes, or has just done so,
-        and its deployment was not looked at since; or room is being made for it.
+        It has declined to do so just now, since it was busy; or its last request has just ended; or it starts
+        or wakes, or has just done so, and its deployment was not looked at since; or room is made for it.
         """
         idle, known = self.candidates.idle, self._fleet.nodes[node]
-        if known.claims or any(idle.at(each.key).busy_until > now for each in idle.on(node)):
+        resting = [idle.at(each.key) for each in idle.on(node)]
+        if known.claims or any(self._goes_at(each, deployment, now) > now for each in resting):
             return True
         return any(
             each.is_waking or not each.serves or now < each.ready_at + LOOK_AGAIN
@@ -245,8 +259,6 @@ class Evictor:
     def again(self, now: float) -> float:
         """Return when one that waits looks again, if it cannot tell when it may have room."""
         return now + max(LOOK_AGAIN, len(self._contenders) / LOOKED_AT)
-
-    # ---- inside
 
     # ---- inside
 
@@ -305,8 +317,16 @@ class Evictor:
             for each in idle.on(node.id, stopped=stopped)
             if each.key[1].uid != deployment.uid
             and (replica := idle.at(each.key)) not in claimed
-            and replica.busy_until <= now
+            and self._goes_at(replica, deployment, now) <= now
         ]
+
+    def _goes_at(self, replica: KnownReplica, deployment: Deployment, now: float) -> float:
+        """Return from when on an idle replica goes for a deployment, on the head's clock."""
+        rested_at = self.candidates.rested_at(replica.key.uid)
+        if not now - RETURN < rested_at < inf or replica.state is not ReplicaState.READY:
+            return replica.busy_until
+        occupant = Occupant(replica.ready_at, self._priority(replica), rested_at)
+        return max(replica.busy_until, may_take_at(self._contender(deployment, now), occupant))
 
     def _cheapest(
         self, node: KnownNode, need: Need, deployment: Deployment, now: float, wakes: KnownReplica | None

@@ -105,7 +105,7 @@ class RoomMaker:
             return False
         if evictor.room_of_idle(deployment, revision, now) is not None:
             return True
-        if not deployment.held or evictor.may_soon_make_way(replica.node, now):
+        if not deployment.held or evictor.may_soon_make_way(replica.node, deployment, now):
             return False
         evictor.contend(deployment, replica)
         return evictor.turn_at(deployment, now) is None
@@ -134,6 +134,8 @@ class RoomMaker:
         evictor.contend(deployment, wakes)
         room = evictor.room_of_idle(deployment, revision, now, wakes)
         when = now
+        if room is None and isfinite(soon := evictor.room_soon_idle(deployment, revision, now, wakes)):
+            return soon
         if room is None:
             when, room = evictor.room_in_use(deployment, revision, now, wakes)
         if room is None:
