@@ -275,6 +275,7 @@ PURE_CORES = {
         "picture.missing",
         "picture.node",
         "picture.nodes",
+        "picture.parts",
         "picture.picture",
         "picture.planning.ordering",
         "picture.planning.planner",

@@ -208,6 +208,22 @@ def test_what_does_not_fall_asleep_in_time_is_stopped() -> None:
     assert box.states == {"n": "starting"}
 
 
+def test_what_did_not_fall_asleep_in_time_and_was_kept_falls_asleep_the_next_time() -> None:
+    box = Box("m", "n")
+    box.ask("m")
+    (m,) = box.known["m"].replicas
+    box.machine.drowsy = True
+    box.world.want("n:command", held=1)
+    box.machine.busy.add(m)
+    box.world.wait(box.known["m"].spec.drain_timeout + PATIENCE + 1)
+    assert box.world.told("replica.kept")
+    box.machine.drowsy = False
+    box.machine.busy.clear()
+    box.world.say("a", m, ReplicaState.READY, progress="", level=None, gpu_reserved=80 * GIB)
+    box.world.wait(10)
+    assert box.states == {"m": "asleep", "n": "starting"}
+
+
 def test_one_that_is_busy_after_all_keeps_its_room() -> None:
     box = Box("m", "n")
     box.ask("m")
