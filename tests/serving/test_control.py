@@ -56,6 +56,23 @@ def test_an_update_of_nothing_changes_nothing_and_says_so() -> None:
     assert json.loads(answer.document)["message"] == f"{ID} has these settings already"
 
 
+def test_that_nothing_is_needed_is_kept_with_the_update_that_says_so() -> None:
+    """A head that is killed right after its answer does not load it once all the same."""
+    here = World()
+    here.worker("a", gpus=0)
+    deployment = here.deploy("m", num_gpus=1)
+    assert (deployment.wanted, deployment.record.loaded) == (1, False)
+    idle: dict[str, Any] = {"auto_scaling_config": {"min_instances": 0}, "num_gpus": 1}
+    for asked_for, loaded in ((True, False), (False, True)):
+        deployment.asked_for = asked_for
+        change = changed(here, deployment, **idle)
+        assert isinstance(change, Change)
+        assert [each.record.loaded for each in change.writes if isinstance(each, PutDeployment)] == [loaded]
+    here.store.apply(list(change.writes))
+    here.restart_head()
+    assert here.picture.catalogue.by_id[ID].wanted == 0
+
+
 def test_an_update_of_the_engine_is_a_revision_beside_the_old_one() -> None:
     here, deployment = world()
     change = carried_out(here, changed(here, deployment, num_gpus=0, hold_limit=5))

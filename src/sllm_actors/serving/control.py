@@ -15,7 +15,7 @@ from .deployment.changes import differing_keys, is_engine_change, with_policy
 from .deployment.spec import DeploymentSpec
 from .find_node import find_node
 from .messages import ControlAnswer, Refusal
-from .picture.deployment import NUMBERS, Deployment, begins_idle, revision_record
+from .picture.deployment import NUMBERS, Deployment, begins_idle, loses_first_load, revision_record
 from .picture.events import (
     DeletionAsked,
     DeploymentAdded,
@@ -110,7 +110,8 @@ def update(
     )
     events: list[Event] = [PolicyChanged(deployment.uid, known, generation)]
     writes: list[StoreWrite] = [PutRevision(each) for each in known]
-    record = evolve(deployment.record, generation=generation)
+    loaded = deployment.loaded or loses_first_load(deployment, deployment.spec, spec)
+    record = evolve(deployment.record, generation=generation, loaded=loaded)
     if anew:
         revision = next((each for each in known if each.revision == number), None)
         if revision is None:

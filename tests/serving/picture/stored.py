@@ -11,6 +11,7 @@ from sllm_actors.serving.store.records import (
     MeasuredRecord,
     NodeRecord,
     PausesRecord,
+    PutDeletion,
     PutDeployment,
     PutMeasured,
     PutNode,
@@ -69,6 +70,8 @@ class StoreOfRecords:
                 self.nodes[record.id] = record
             case DropNode(node):
                 self.nodes.pop(node, None)
+            case PutDeletion(deletion):
+                self.deletions[deletion.uid] = deletion
             case DropDeletion(uid):
                 self.deletions.pop(uid, None)
             case _:

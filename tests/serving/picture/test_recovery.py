@@ -126,6 +126,32 @@ def test_a_rival_gives_way_to_what_finds_no_place_or_is_deleted(deleted: bool) -
     assert world.machines["b"].running == {}
 
 
+@pytest.mark.parametrize("served", [True, False])
+def test_a_rival_whose_worker_was_away_when_the_id_was_deleted_is_not_taken_back(served: bool) -> None:
+    world = World()
+    world.worker("a")
+    b = world.worker("b")
+    world.drain("b")
+    known = world.deploy("m")
+    rival_on(world, "b", uid="other")
+    (key,) = b.running
+    b.slow = True
+    if served:
+        world.ready()
+    world.delete(known)
+    world.unlink("b")
+    world.wait(60)
+    assert world.picture.catalogue.by_id == {}
+    b.running = {key: ReplicaReport(key.attempt(1), ReplicaState.READY)}  # it has not heard of the order
+    b.slow = False
+    world.restart_head(link=False)
+    world.link("a")
+    world.link("b")
+    world.wait(30)
+    assert (b.running, world.picture.catalogue.by_id) == ({}, {})
+    assert world.audit() == []
+
+
 def test_a_stranger_whose_id_is_deployed_meanwhile_is_a_rival() -> None:
     world = World()
     a = world.worker("a")

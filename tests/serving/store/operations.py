@@ -23,6 +23,7 @@ from sllm_actors.serving.store.records import (
     NodeKey,
     NodeRecord,
     PausesRecord,
+    PutDeletion,
     PutDeployment,
     PutMeasured,
     PutNode,
@@ -103,6 +104,8 @@ class Model:
                     self.pauses.pop(uid, None)
                     self.deletions[uid] = DeletionRecord(uid, gone.id, at)
                 self.revisions = {key: each for key, each in self.revisions.items() if key[0] != uid}
+            case PutDeletion(deletion):
+                self.deletions[deletion.uid] = deletion
             case DropDeletion(uid):
                 self.deletions.pop(uid, None)
             case PutNode(node):
@@ -165,7 +168,8 @@ def _draw(rng: random.Random, model: Model) -> Operation:
         return (*_journal(rng, chosen.id, now), RemoveDeployment(chosen.uid, now))
     if kind == "forget":
         some = rng.sample(sorted(model.deletions), len(model.deletions) // 2)
-        return tuple(DropDeletion(uid) for uid in some)
+        rival = DeletionRecord(f"rival-{rng.randrange(1000)}", chosen.id, now)
+        return PutDeletion(rival), *(DropDeletion(uid) for uid in some)
     name = f"worker-{rng.randrange(6)}"
     if kind == "run":
         known = MeasuredRecord(f"engine-{rng.randrange(3)}", name, "memory", now / 8, now)

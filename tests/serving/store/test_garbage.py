@@ -12,6 +12,7 @@ from tests.serving.store.stored import deployed, reopened
 
 from sllm_actors.serving.store.records import (
     AddJournal,
+    DeletionRecord,
     DropDeletion,
     DropNode,
     DropRevision,
@@ -19,6 +20,7 @@ from sllm_actors.serving.store.records import (
     MeasuredRecord,
     NodeRecord,
     PausesRecord,
+    PutDeletion,
     PutMeasured,
     PutNode,
     PutPauses,
@@ -56,7 +58,7 @@ def writes(number: int) -> dict[str, list[StoreWrite]]:
         "journal": [AddJournal((entry,))],
         "epoch": [RaiseEpoch(number + 2)],
         "removed": [*deployed(f"u{number}", f"m{number}:vllm"), RemoveDeployment(f"u{number}", 3.5)],
-        "deletion": [DropDeletion(f"u{number}")],
+        "deletion": [PutDeletion(DeletionRecord(f"u{number}", "m:vllm", 3.5)), DropDeletion(f"u{number}")],
         "revision": [DropRevision(f"u{number}", 1)],
     }
 

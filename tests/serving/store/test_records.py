@@ -8,6 +8,7 @@ import pytest
 
 from sllm_actors.serving.store.records import (
     AddJournal,
+    DeletionRecord,
     DeploymentRecord,
     DropDeletion,
     DropNode,
@@ -16,6 +17,7 @@ from sllm_actors.serving.store.records import (
     MeasuredRecord,
     NodeRecord,
     PausesRecord,
+    PutDeletion,
     PutDeployment,
     PutMeasured,
     PutNode,
@@ -45,6 +47,7 @@ OTHERS: list[StoreWrite] = [
         PutRevision(RevisionRecord("u", 1, "{}", 1.0)),
         DropRevision("u", 1),
         RemoveDeployment("u", 2.0),
+        PutDeletion(DeletionRecord("u", "m:vllm", 2.0)),
         DropDeletion("u"),
     ],
 )

@@ -31,6 +31,7 @@ from sllm_actors.serving.store.records import (
     NodeKey,
     NodeRecord,
     PausesRecord,
+    PutDeletion,
     PutDeployment,
     PutMeasured,
     PutNode,
@@ -151,6 +152,14 @@ def test_a_deletion_is_remembered_until_it_is_dropped(store: Store) -> None:
     store.apply([RemoveDeployment("1", 10.0)])  # said again
     store.apply([DropDeletion("2"), DropDeletion("never")])
     assert store.load().deletions == (DeletionRecord("1", "a:vllm", 8.0),)
+
+
+def test_a_deletion_of_what_was_never_in_the_store_is_remembered_like_any_other(store: Store) -> None:
+    rival = DeletionRecord("other", "a:vllm", 7.0)
+    store.apply([PutDeletion(rival), PutDeletion(rival)])
+    assert store.load().deletions == (rival,)
+    store.apply([DropDeletion("other")])
+    assert store.load().deletions == ()
 
 
 def test_writes_are_applied_in_their_order(store: Store) -> None:

@@ -267,7 +267,7 @@ class People:
             self._promised("drained" if draining else "undrained", node)
 
     async def _ask(self, about: Wish | Drain, request: Any) -> ControlAnswer | None:
-        """Return the answer, or None where none came."""
+        """Return the answer; None where none came, or the head has lost its store since it was asked."""
         gateways = [
             node
             for name, node in self._cluster.nodes.items()
@@ -285,6 +285,8 @@ class People:
                     answer = await ref.ask(request, timeout=PATIENCE)
             except AskError as error:
                 ledger.trace("gets nothing", error)
+        if began <= self._lost_at:
+            answer = None
         if isinstance(about, Wish):
             now = trio.current_time()
             if answer is None:

@@ -74,6 +74,13 @@ class Promises:
                     self.violated("P3", f"{_name(key)} on {node} is stopped ({reason}): {why}")
                 life.told_to_stop = True
 
+    def ordered_to_run(self, controller: Controller, node: str, key: ReplicaKey) -> None:
+        """A head orders that a replica runs: what was to stop if it is idle, and is not, goes on."""
+        if controller.context.system.node == self._cluster.head_name:
+            for life in self._cluster.machines[node].running().values():
+                if life.key == key:
+                    life.told_to_stop = False
+
     def _why_not(self, controller: Controller, node: str, life: Life) -> str:
         """Return why a replica must not be stopped; "" if it may."""
         key, picture, people = life.key, controller._picture, self._cluster.people
@@ -153,8 +160,12 @@ class Promises:
 
         def seen(feeds: HeadFeeds, effects: Effects) -> None:
             for (node, key), order in effects.orders.items():
-                if order is not None and order.run is None and not self._is_dead(feeds._node):
+                if order is None or self._is_dead(feeds._node):
+                    continue
+                if order.run is None:
                     self.ordered_to_stop(deciding[-1], node, key, order.stop)
+                else:
+                    self.ordered_to_run(deciding[-1], node, key)
             publish(feeds, effects)
 
         async def taken(heads: Heads, message: Any) -> Any:

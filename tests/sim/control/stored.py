@@ -22,6 +22,7 @@ from sllm_actors.serving.store.records import (
     JournalEntry,
     MeasuredRecord,
     NodeRecord,
+    PutDeletion,
     PutDeployment,
     PutMeasured,
     PutNode,
@@ -126,6 +127,8 @@ class MemoryStore(Store):
                     self.deletions[uid] = DeletionRecord(uid, known.id, at)
                 for key in [key for key in self.revisions if key[0] == uid]:
                     del self.revisions[key]
+            case PutDeletion(deletion):
+                self.deletions[deletion.uid] = deletion
             case DropDeletion(uid):
                 self.deletions.pop(uid, None)
             case PutMeasured(measured):

@@ -68,7 +68,12 @@ class Catalogue:
         del self.by_id[deployment.id]
         del self.ids[bisect_left(self.ids, deployment.id)]
         self._unname(deployment.id)
-        self.deletions[deployment.uid] = DeletionRecord(deployment.uid, deployment.id, at)
+        self.gone(deployment.uid, deployment.id, at)
+
+    def gone(self, uid: str, name: str, at: float) -> DeletionRecord:
+        """Remember that a deployment was deleted at ``at``, in seconds since the epoch; return the record."""
+        record = self.deletions[uid] = DeletionRecord(uid, name, at)
+        return record
 
     def named(self, deployment: Deployment) -> None:
         """Take note that a deployment may have other names than before."""

@@ -283,6 +283,12 @@ def least_of(spec: DeploymentSpec, *, loaded: bool) -> int:
     return len(spec.endpoints) or max(spec.scaling.min_instances or 0, 0 if loaded else 1)
 
 
+def loses_first_load(deployment: Deployment, before: DeploymentSpec, after: DeploymentSpec) -> bool:
+    """Return whether a deployment is not to be loaded once any more: what it says of its minimum is new."""
+    changed = after.scaling.min_instances != before.scaling.min_instances
+    return changed and begins_idle(after) and not deployment.asked_for
+
+
 def begins_idle(spec: DeploymentSpec) -> bool:
     """Return whether nothing is started for a deployment when it is made: it says that none is needed."""
     return spec.scaling.min_instances == 0 and not spec.preload

@@ -186,7 +186,7 @@ class Picture:
             limit -= 1
             if (deployment := self.queue.pop()) is None:
                 continue
-            self._recovery.mind_rivals(deployment, now)
+            self._recovery.mind_rivals(deployment, now, wall)
             demand = self.demand.of(deployment.id)
             if not deployment.deleting and self.fleet.has_suspects:
                 replace_unreached(deployment, demand, self.fleet, self.planner.effects)

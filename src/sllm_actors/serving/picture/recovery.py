@@ -9,6 +9,7 @@ and fingerprint are those of the store. Of the others:
   replicas serve.
 - One of another life, another revision or another engine of a deployment that is known is a *rival*: it goes
   on until the known one serves, cannot find a place, or is deleted. A stranger whose id is deployed is one.
+  When it is stopped, its other life is remembered as deleted.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from attrs import define, evolve, field
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.engines.messages import ReplicaReport, ReplicaState
 from sllm_actors.serving.deployment.problem import DeploymentProblem
-from sllm_actors.serving.store.records import PutRevision, RevisionRecord
+from sllm_actors.serving.store.records import PutDeletion, PutRevision, RevisionRecord
 
 from .catalogue import Catalogue
 from .deployment import NUMBERS, Deployment, Revision, least_of, order_for
@@ -160,16 +161,19 @@ class Recovery:
                 concerned.append(deployment)
         return concerned
 
-    def mind_rivals(self, deployment: Deployment, now: float) -> None:
-        """Stop the rivals of a deployment that serves, found no place for a while, or is being deleted."""
+    def mind_rivals(self, deployment: Deployment, now: float, wall: float) -> None:
+        """Stop the rivals of a deployment that serves, found no place for a while, or is being deleted.
+
+        What they are of is deleted with that: a worker that was away does not bring it back.
+        """
         if deployment.id not in self._rivals:
             return
         if deployment.deleting:
-            self._yield(deployment, "is being deleted")
+            self._yield(deployment, "is being deleted", wall)
         elif any(replica.serves for replica in deployment.running()):
-            self._yield(deployment, "serves")
+            self._yield(deployment, "serves", wall)
         elif deployment.wait is not None and now >= deployment.wait.since + SURGE_PATIENCE:
-            self._yield(deployment, "needs its room")
+            self._yield(deployment, "needs its room", wall)
 
     # ---- inside
 
@@ -185,8 +189,12 @@ class Recovery:
         deployment.next_number = max(deployment.next_number, key.number + 1)
         self._planner.effects.orders[replica.node, key] = order_for(revision, replica)
 
-    def _yield(self, deployment: Deployment, why: str) -> None:
-        for replica in list(self._rivals.pop(deployment.id).values()):
+    def _yield(self, deployment: Deployment, why: str, wall: float) -> None:
+        rivals = list(self._rivals.pop(deployment.id).values())
+        for uid in sorted({replica.key.uid for replica in rivals} - {deployment.uid}):
+            record = self._catalogue.gone(uid, deployment.id, wall)
+            self._planner.effects.writes.append(PutDeletion(record))
+        for replica in rivals:
             self._planner.orders.stop(
                 replica, f"it is not of {deployment.id} as it is deployed now, which {why}"
             )

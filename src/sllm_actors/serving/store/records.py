@@ -240,6 +240,13 @@ class RemoveDeployment:
 
 
 @frozen
+class PutDeletion:
+    """Remember the deletion of a deployment that is not in the store."""
+
+    record: DeletionRecord
+
+
+@frozen
 class DropDeletion:
     """Forget a deletion, if it is remembered."""
 
@@ -296,6 +303,7 @@ StoreWrite: TypeAlias = (
     | PutRevision
     | DropRevision
     | RemoveDeployment
+    | PutDeletion
     | DropDeletion
     | PutNode
     | DropNode

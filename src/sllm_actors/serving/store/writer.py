@@ -18,6 +18,7 @@ from .records import (
     DropNode,
     DropRevision,
     JournalEntry,
+    PutDeletion,
     PutDeployment,
     PutMeasured,
     PutNode,
@@ -278,6 +279,8 @@ def _about(write: StoreWrite) -> tuple[object, ...]:
             return ("node", record.id)
         case DropNode(node):
             return ("node", node)
+        case PutDeletion(record):
+            return ("deletion", record.uid)
         case DropDeletion(uid):
             return ("deletion", uid)
         case PutMeasured(record):

@@ -18,6 +18,7 @@ from .records import (
     DropDeletion,
     DropNode,
     DropRevision,
+    PutDeletion,
     PutDeployment,
     PutMeasured,
     PutNode,
@@ -47,6 +48,8 @@ def apply_writes(database: Database, connection: Connection, writes: Sequence[St
         elif kind is RemoveDeployment:
             for write in each:
                 _remove(database, connection, write)
+        elif kind is PutDeletion:
+            database.put(connection, schema.DELETIONS, _rows(each))
         elif kind is DropDeletion:
             _delete(connection, schema.DELETIONS, each)
         elif kind is PutNode:
@@ -107,7 +110,9 @@ def _raise_epoch(connection: Connection, epoch: int) -> None:
     connection.execute(about.update().where(about.c.epoch < epoch).values(epoch=epoch))
 
 
-def _rows(puts: Sequence[PutDeployment | PutRevision | PutNode | PutPauses]) -> list[dict[str, Any]]:
+def _rows(
+    puts: Sequence[PutDeletion | PutDeployment | PutRevision | PutNode | PutPauses],
+) -> list[dict[str, Any]]:
     return [asdict(put.record, recurse=False) for put in puts]
 
 

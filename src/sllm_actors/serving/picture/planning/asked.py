@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from sllm_actors.serving.deployment.changes import differing_keys
 from sllm_actors.serving.picture.catalogue import Catalogue
-from sllm_actors.serving.picture.deployment import Deployment, Revision, begins_idle
+from sllm_actors.serving.picture.deployment import Deployment, Revision, loses_first_load
 from sllm_actors.serving.picture.effects import Effects
 from sllm_actors.serving.picture.events import (
     DeletionAsked,
@@ -93,8 +93,8 @@ def change_policy(
         planner.effects.note(deployment.id, "deployment.changed", sentence)
     if deployment.spec.scaling.min_instances != before.scaling.min_instances:
         deployment.scaler.hurried = True
-        if begins_idle(deployment.spec) and not deployment.asked_for:
-            deployment.loaded = True  # it is not to be loaded once, either
+    if loses_first_load(deployment, before, deployment.spec):
+        deployment.loaded = True
 
 
 def load(deployment: Deployment, planner: Planner, now: float) -> None:
