@@ -127,9 +127,17 @@ def test_ages_names_of_nodes_and_endpoints_are_shown(sllm: Sllm, gateway: Played
 
 
 @pytest.mark.parametrize(
-    "name", ["", " ", ".", "..", "a/..", "a b", "a\nb", "a%2Fb", "ä/ß", "?x#y", "a:..", "\udcff"]
+    ("command", "name"),
+    [
+        ("status", ""),
+        ("status", " "),
+        *(
+            (command, name)
+            for command in ("status", "logs", "delete")
+            for name in (".", "..", "a/..", "a b", "a\nb", "a%2Fb", "ä/ß", "?x#y", "a:..", "\udcff")
+        ),
+    ],
 )
-@pytest.mark.parametrize("command", ["status", "logs", "delete"])
 def test_an_odd_name_is_unknown_in_one_sentence(sllm: Sllm, command: str, name: str) -> None:
     ended = sllm(command, name)
     what = "instance" if command == "logs" else "deployment"
