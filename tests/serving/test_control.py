@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from attrs import evolve
 from tests.serving.picture.world import World, spec_of
 
@@ -123,6 +124,20 @@ def test_a_deletion_is_kept_once() -> None:
     change = control.delete(here.picture, ID)
     assert isinstance(change, Change)
     assert change.writes == (PutDeployment(evolve(deployment.record, deleting=True)),)
+
+
+@pytest.mark.parametrize("draining", [True, False])
+def test_a_drain_is_kept_over_what_was_decided_before_it_and_is_written_after_it(draining: bool) -> None:
+    here, _ = world()
+    here.drain("a", draining=not draining)
+    change = control.drain(here.picture, "a", draining=draining)
+    assert isinstance(change, Change)
+    here.store.apply(list(change.writes))
+    here.store.apply([PutNode(evolve(here.store.nodes["a"], draining=not draining))])
+    for event in change.events:
+        here.send(event)
+    here.restart_head()
+    assert here.picture.fleet.nodes["a"].draining is draining
 
 
 def test_a_worker_is_drained_by_its_id_or_its_name() -> None:

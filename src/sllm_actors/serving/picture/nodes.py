@@ -94,6 +94,7 @@ class Nodes:
         if known is None or known.draining == draining:
             return
         self._parts.fleet.drain(known, draining=draining)
+        self._write(known, now)  # once more: what was decided before that may be written only now
         self._parts.planner.effects.note_draining(known)
         for replica in known.replicas.values():
             if (deployment := self._parts.catalogue.owner(replica)) is not None:
@@ -118,5 +119,8 @@ class Nodes:
 
     def _keep_node(self, node: KnownNode, now: float) -> None:
         if node.id not in self._parts.queue.held:
-            record = NodeRecord(node.id, node.role, node.name, self._parts.wall(now), node.draining)
-            self._parts.planner.effects.writes.append(PutNode(record))
+            self._write(node, now)
+
+    def _write(self, node: KnownNode, now: float) -> None:
+        record = NodeRecord(node.id, node.role, node.name, self._parts.wall(now), node.draining)
+        self._parts.planner.effects.writes.append(PutNode(record))
