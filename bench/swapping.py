@@ -28,7 +28,7 @@ WANTED = 2.0
 @click.command()
 @click.option("--models", type=click.IntRange(2, 100), default=8, show_default=True)
 @click.option("--room", type=click.IntRange(1, 100), default=2, show_default=True, help="Engines at a time.")
-@click.option("--clients", type=click.IntRange(1, 1000), default=16, show_default=True)
+@click.option("--clients", type=click.IntRange(1, 1000), default=32, show_default=True)
 @click.option("--alpha", type=click.FloatRange(min=0), default=1.0, show_default=True, help="Of Zipf's law.")
 @click.option("--tokens", type=click.IntRange(1, 4096), default=16, show_default=True, help="Of an answer.")
 @click.option("--seconds", type=click.FloatRange(min=1), default=45.0, show_default=True, help="Of asking.")
