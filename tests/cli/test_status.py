@@ -76,6 +76,13 @@ def test_a_deployment_shows_how_much_is_wanted_of_it(sllm: Sllm, gateway: Played
     assert requests("e:vllm") == "0 in flight, 1 held (some for 42s), at 1 gateway"
 
 
+def test_a_deployment_shows_by_how_much_memory_it_is_placed(sllm: Sllm, gateway: PlayedGateway) -> None:
+    gateway.add(deployment("a:vllm", memory=3_000_000_000, memory_by="files"))
+    gateway.add(deployment("b:vllm"))
+    assert "3.0 GB for each replica (the size of its files)\n" in sllm("status", "a").out
+    assert "memory" not in sllm("status", "b").out
+
+
 def test_a_deployment_shows_how_long_it_is_idle_and_what_was_decided_last(
     sllm: Sllm, gateway: PlayedGateway
 ) -> None:

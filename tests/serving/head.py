@@ -97,6 +97,7 @@ class Head:
         self.nodes: dict[str, Played] = {}
         self.problems: dict[str, str] = {}  # what each worker says of any source
         self.documents: dict[str, str] = {}  # by uid: what workers say that they run it by
+        self.sizes: dict[str, int] = {}  # what each worker says how large any model is
         self.silent: set[str] = set()  # workers that do not answer
         self.away = False  # whether the store is
         self._sequences = itertools.count(1)
@@ -105,7 +106,9 @@ class Head:
         if isinstance(question, ReadDocument):
             return ReplicaDocument(self.documents.get(question.key.uid, ""))
         assert isinstance(question, InspectSource)
-        return None if node in self.silent else SourceInspected(self.problems.get(node, ""))
+        if node in self.silent:
+            return None
+        return SourceInspected(self.problems.get(node, ""), self.sizes.get(node))
 
     async def start(self) -> None:
         def make() -> Controller:

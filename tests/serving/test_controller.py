@@ -131,6 +131,21 @@ async def test_what_every_worker_refuses_is_refused(tmp_path: Path) -> None:
         assert (await head.deploy(spec()))[0] == "done", "nothing of the first is left"
 
 
+async def test_how_large_a_model_is_counts_until_its_engine_was_measured_also_after_a_restart(
+    tmp_path: Path,
+) -> None:
+    async with running_head(tmp_path) as head:
+        for node, size in (("w1", 3_000), ("w2", 2_000)):
+            await head.join(node)
+            head.sizes[node] = size
+        await head.deploy(spec())
+        described = await head.describe(spec().id)
+        assert (described["memory"], described["memory_by"]) == (3_000, "files")
+    async with running_head(tmp_path) as head:
+        described = await head.describe(spec().id)
+        assert (described["memory"], described["memory_by"]) == (3_000, "files")
+
+
 async def test_what_three_of_many_refuse_is_taken_with_a_warning(tmp_path: Path) -> None:
     async with running_head(tmp_path) as head:
         for number in range(5):

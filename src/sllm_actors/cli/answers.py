@@ -110,6 +110,8 @@ class DeploymentDocument:
         held_since: Since when some request waits.
         idle_since: When the last request ended; None while there is one.
         keep_alive_left: Seconds for which it keeps its replicas without a request; None if they stay.
+        memory: Bytes of memory by which a replica is placed; 0 if that is not known.
+        memory_by: Where that figure is from.
         spec: Its settings as the head understood them; empty in a list of all deployments.
         events: What was decided about it last; empty in a list.
         instances: Its replicas.
@@ -133,6 +135,8 @@ class DeploymentDocument:
     in_flight: int = 0
     gateways: int = 0
     expected_wait: float | None = None
+    memory: int = 0
+    memory_by: str = ""
     created: float = 0.0
     since: float = 0.0
     spec: dict[str, Any] = field(factory=dict)

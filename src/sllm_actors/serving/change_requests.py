@@ -167,6 +167,8 @@ class ChangeRequests:
         uid, wall = secrets.token_hex(16), time.time()
         change = admit(self._picture, news.proposal, news.inspection, uid=uid, wall=wall)
         if isinstance(change, Change):
+            if news.inspection.sizes:
+                self._picture.take_size(news.proposal.spec, max(news.inspection.sizes.values()), wall)
             self._context.start_soon(self._commit, change, news.reply)
         else:
             name = news.proposal.spec.id

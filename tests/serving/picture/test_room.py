@@ -149,6 +149,31 @@ def test_what_was_measured_is_reckoned_with_where_nothing_is_declared() -> None:
     assert world.audit() == []
 
 
+def test_without_gpus_a_replica_takes_at_least_what_its_models_files_have() -> None:
+    world = World()
+    world.worker("a", gpus=0, memory_budget=4 * GIB)
+    world.worker("b", gpus=1, memory_budget=GIB)
+    known = world.deploy("m", **count(0))
+    world.deploy("n", memory=2 * GIB, pinned=True)
+    world.picture.take_size(known.spec, 3 * GIB, 0.0)
+    world.wait(1)
+    world.restart_head()
+    known = world.picture.catalogue.by_id[known.id]
+    world.want(known.id, held=1)
+    assert waits(world, "m"), "nobody has measured it, but it is too large for what is left"
+    world.delete(world.picture.catalogue.by_id["n:command"])
+    assert taken(world) == (1, 3 * GIB)
+    (key,) = known.replicas
+    world.say("a", key, ReplicaState.STARTING, memory=GIB)
+    assert taken(world) == (1, 3 * GIB), "it has not loaded all of them yet"
+    world.say("a", key, ReplicaState.READY, memory=4 * GIB)
+    assert taken(world) == (1, 4 * GIB)
+    with_gpu = world.deploy("g", num_gpus=1)
+    world.picture.take_size(with_gpu.spec, 3 * GIB, 0.0)
+    assert world.where(with_gpu.id) == {"b": 1}
+    assert with_gpu.need(with_gpu.revisions[1], 1).memory == 0, "the files go to the GPU"
+
+
 def test_of_too_many_engines_the_one_measured_first_is_forgotten(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

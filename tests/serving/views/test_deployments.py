@@ -75,6 +75,8 @@ def test_a_deployment_shows_what_it_is_and_what_runs() -> None:
         "held_since": WALL + 5.0,
         "idle_since": None,
         "keep_alive_left": None,
+        "memory": 300,
+        "memory_by": "measured",
         "priority": 0,
         "pinned": False,
         "in_flight": 1,
@@ -381,3 +383,22 @@ def test_a_deployment_that_was_taken_back_from_workers_is_shown_as_recovered() -
     after = described(world, known)
     assert (before["recovered"], after["recovered"]) == (False, True)
     assert after["uid"] == before["uid"]
+
+
+def test_it_is_told_by_which_figure_a_replica_is_placed() -> None:
+    world = World()
+    world.worker("w1")
+    known = world.deploy("m")
+
+    def told() -> tuple[int, str]:
+        shown = described(world, known)
+        return shown["memory"], shown["memory_by"]
+
+    assert told() == (0, "")
+    world.picture.take_size(known.spec, 500, 0.0)
+    assert told() == (500, "files")
+    (key,) = known.replicas
+    world.say("w1", key, ReplicaState.READY, memory=700)
+    assert told() == (700, "measured")
+    world.update(known, memory=300)
+    assert told() == (300, "declared")

@@ -42,6 +42,9 @@ def show_deployments(deployments: list[DeploymentDocument], *, chosen: bool = Fa
     show(lines)
 
 
+_MEMORY_BY = {"declared": "declared", "measured": "measured", "files": "the size of its files"}
+
+
 def show_deployment(deployment: DeploymentDocument) -> None:
     """Print a deployment, its settings, its instances, and the last log lines of those that have failed."""
     facts = table("", "", header=False)
@@ -57,8 +60,11 @@ def show_deployment(deployment: DeploymentDocument) -> None:
     facts.add_row(cell("requests"), cell(requests(deployment, now)))
     if deployment.idle_since:
         facts.add_row(cell("idle"), cell(idle(deployment, now)))
+    if deployment.memory:
+        origin = _MEMORY_BY.get(deployment.memory_by, deployment.memory_by)
+        facts.add_row(cell("memory"), cell(f"{shown_bytes(deployment.memory)} for each replica ({origin})"))
     for key, value in sorted(deployment.spec.items()):
-        if key not in ("model", "backend") and value not in (None, [], {}):
+        if key not in ("memory", "model", "backend") and value not in (None, [], {}):
             facts.add_row(cell(key), sentence(value if isinstance(value, str) else json.dumps(value)))
     show(facts)
     if deployment.instances:

@@ -28,7 +28,7 @@ class Catalogue:
         ids: Their ids, sorted.
         deletions: By uid: the deletions that are remembered, the oldest first.
         last_revisions: By id: the highest number of a revision that was ever used.
-        peaks: How much memory their engines were seen to have.
+        peaks: How much memory their engines were seen to have, and how large their files are.
         displaced: Deployments of the store whose id a later one has taken: that one is in their place.
     """
 

@@ -49,7 +49,7 @@ class Revision:
     def of(cls, record: RevisionRecord) -> Revision:
         """Read a record of the store, which has checked the document."""
         spec, document = record.spec, record.document
-        return cls(record.revision, spec, document, engine_hash(spec)[:16], record.created, record.failed)
+        return cls(record.revision, spec, document, fingerprint_of(spec), record.created, record.failed)
 
     def record(self, uid: str) -> RevisionRecord:
         """Return what the store is to hold."""
@@ -121,7 +121,7 @@ class Deployment:
         policy_of: What ``policy`` was made of: it is made anew when that changes.
         settled: Whether it is known what ran of it when the head started: before that, one is taken to run.
         look_at: When it may want another number of replicas without an event; None if it does not.
-        peaks: How much memory engines were seen to have.
+        peaks: How much memory engines were seen to have, and how large their files are.
         due: When its plan could change without an event; None if it cannot.
         route: What gateways were told last.
         told: What ``route`` was made of.
@@ -228,7 +228,8 @@ class Deployment:
 
     def need(self, revision: Revision, gpus: int) -> Need:
         """Return what a replica of one of its revisions takes on a worker that has so many GPUs."""
-        return need_of(revision.spec, gpus, self.peaks.memory(revision.fingerprint))
+        engine = revision.fingerprint
+        return need_of(revision.spec, gpus, self.peaks.memory(engine), self.peaks.files(engine))
 
     @property
     def next_due(self) -> float | None:
@@ -271,6 +272,11 @@ class Deployment:
         """Return the same as a sentence, with what was missing when it became overdue."""
         why = self.why_overdue()
         return f"{why}: {self.wait.missing}" if why and self.wait is not None else ""
+
+
+def fingerprint_of(spec: DeploymentSpec) -> str:
+    """Return what two revisions have in common that mean the same engine."""
+    return engine_hash(spec)[:16]
 
 
 def least_of(spec: DeploymentSpec, *, loaded: bool) -> int:

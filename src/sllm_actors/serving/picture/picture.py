@@ -6,15 +6,17 @@ from collections.abc import Iterable
 from typing import get_args
 
 from sllm_actors.serving.decisions.start_cost import StartCosts
+from sllm_actors.serving.deployment.spec import DeploymentSpec
 from sllm_actors.serving.store.records import (
     DropDeletion,
+    PutMeasured,
     RemoveDeployment,
     StoredState,
     StoreWrite,
 )
 
 from .catalogue import Catalogue
-from .deployment import Deployment, Revision
+from .deployment import Deployment, Revision, fingerprint_of
 from .deployment_state import StateCounts
 from .effects import Effects
 from .events import (
@@ -228,6 +230,11 @@ class Picture:
         self.queue.held.discard(subject)
         if (deployment := self.catalogue.by_id.get(subject)) is not None:
             self.queue.mark(deployment)
+
+    def take_size(self, spec: DeploymentSpec, size: int, wall: float) -> None:
+        """Remember how many bytes the files of a model have that is deployed, at ``wall`` since the epoch."""
+        if (record := self.catalogue.peaks.learn_files(fingerprint_of(spec), size, wall)) is not None:
+            self.planner.effects.writes.append(PutMeasured(record))
 
     def last_writes(self, now: float) -> list[StoreWrite]:
         """Return what is to be written before the head ends, and was not worth a write before that."""

@@ -36,6 +36,7 @@ def deployment_view(picture: Picture, deployment: Deployment, now: float, *, who
     replicas = sorted(deployment.replicas.values(), key=lambda each: each.key)
     spec = deployment.revisions[deployment.current].spec
     demand = picture.demand.of(deployment.id)
+    memory = deployment.need(deployment.revisions[deployment.target], 0).memory
     return DeploymentView(
         id=deployment.id,
         uid=deployment.uid,
@@ -57,6 +58,8 @@ def deployment_view(picture: Picture, deployment: Deployment, now: float, *, who
         idle_since=None if deployment.scaler.rest is None else picture.wall(deployment.scaler.rest),
         keep_alive_left=_keep_alive_left(deployment, now),
         expected_wait=_expected_wait(deployment, replicas, now) if demand.held else None,
+        memory=memory,
+        memory_by=_memory_by(deployment, memory),
         priority=deployment.spec.priority,
         pinned=deployment.spec.pinned,
         recovered=deployment.recovered,
@@ -101,6 +104,16 @@ def _expected_wait(deployment: Deployment, replicas: list[KnownReplica], now: fl
         return None
     began = min((each.since for each in deployment.running()), default=now)
     return round(max(0.0, deployment.starts_in - (now - began)), 1)
+
+
+def _memory_by(deployment: Deployment, memory: int) -> str:
+    """Return where the figure is from by which a replica takes so many bytes of memory; "" for none."""
+    if not memory:
+        return ""
+    if deployment.spec.memory:
+        return "declared"
+    measured = deployment.peaks.memory(deployment.revisions[deployment.target].fingerprint)
+    return "measured" if memory == measured else "files"
 
 
 def instance_view(picture: Picture, deployment: Deployment | None, replica: KnownReplica) -> InstanceView:

@@ -132,6 +132,10 @@ class DeploymentView:
         idle_since: When the last request ended, or when it was deployed; None while there is one.
         keep_alive_left: Seconds for which it keeps its replicas if no request comes; None while it is in use,
             and where they stay in any case.
+        memory: Bytes of a machine's memory by which a replica is placed; 0 where that is not known. A replica
+            that may do without GPUs is shown as on a machine that has none.
+        memory_by: Where that figure is from: ``declared``, ``measured``, or ``files``, which is the size of
+            the model's files; "" where it is not known.
         priority: Whose place goes to whom: the higher number first.
         pinned: Whether its replicas stay though others need their place.
         gateways: How many gateways have such requests.
@@ -164,6 +168,8 @@ class DeploymentView:
     idle_since: float | None
     keep_alive_left: float | None
     expected_wait: float | None
+    memory: int
+    memory_by: str
     priority: int
     pinned: bool
     recovered: bool

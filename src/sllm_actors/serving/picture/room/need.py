@@ -31,17 +31,20 @@ class Need:
 NOTHING = Need()
 
 
-def need_of(spec: DeploymentSpec, gpus: int, measured: int = 0) -> Need:
+def need_of(spec: DeploymentSpec, gpus: int, measured: int = 0, files: int = 0) -> Need:
     """Return what a replica takes on a worker that has so many GPUs.
 
     Args:
         spec: What it declares goes before what was measured.
         gpus: How many GPUs the worker has.
         measured: The most bytes of memory that such a replica was seen to have; 0 where that is not known.
+        files: Bytes of the model's files, or 0. Without GPUs an engine has them in memory, so a replica takes
+            as much at least: also while the first one loads them, of which little is to be seen yet.
     """
     taken = spec.gpus_on(gpus)
     share = (spec.gpu_memory or 0) if taken else 0
-    return Need(taken, spec.memory or measured, slots_of(spec.backend), share)
+    memory = spec.memory or max(measured, 0 if taken else files)
+    return Need(taken, memory, slots_of(spec.backend), share)
 
 
 def need_of_report(report: ReplicaReport) -> Need:
