@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Final
 from unittest.mock import patch
+from weakref import WeakKeyDictionary
 
 from sllm_actors.gateway.routing.balancer import Balancer
 from sllm_actors.gateway.routing.following import Following
@@ -95,14 +96,13 @@ def strangers_are_stopped() -> AbstractContextManager[object]:
 
 
 def answers_before_it_writes() -> AbstractContextManager[object]:
-    """What people ask is written some time after they were told that it is done."""
+    """What people ask is written when the next one asks for something: they are told before that it is done."""
     commit = StoreWriter.commit
+    late: WeakKeyDictionary[StoreWriter, Any] = WeakKeyDictionary()
 
     async def later(self: StoreWriter, writes: Any) -> None:
-        if writes:
-            self.behind(writes)
-        else:
-            await commit(self, writes)
+        await commit(self, late.pop(self, ()))
+        late[self] = writes
 
     return patch.object(StoreWriter, "commit", later)
 
