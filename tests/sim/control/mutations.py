@@ -96,7 +96,7 @@ def strangers_are_stopped() -> AbstractContextManager[object]:
 
 
 def answers_before_it_writes() -> AbstractContextManager[object]:
-    """What people ask is written when the next one asks for something: they are told before that it is done."""
+    """People are told that what they ask is done, and it is written when the next one asks for something."""
     commit = StoreWriter.commit
     late: WeakKeyDictionary[StoreWriter, Any] = WeakKeyDictionary()
 
