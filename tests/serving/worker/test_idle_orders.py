@@ -31,6 +31,20 @@ def test_a_stop_if_idle_is_passed_on_once_and_what_has_ended_by_it_is_gone() -> 
         assert again.due() is None
 
 
+def test_what_ends_if_idle_when_its_order_is_gone_is_forgotten() -> None:
+    for order in (stop_if_idle(), sleep()):
+        assignments = running()
+        assignments.take(order)
+        assert assignments.withdrawn(A) == []
+        assert assignments.ended(A, "", now=101.0, chance=0.0) == [Forget(A)]
+        assert not assignments.stops, "nobody would ever take back what is said of it"
+        again = running()
+        again.take(order)
+        again.withdrawn(A)
+        again.take(order)
+        assert again.ended(A, "", now=101.0, chance=0.0) == [SayGone(A)]
+
+
 def test_a_stop_if_idle_that_was_declined_is_passed_on_again_when_it_is_ordered_anew() -> None:
     assignments = running()
     assignments.take(stop_if_idle())

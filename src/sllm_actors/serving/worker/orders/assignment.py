@@ -42,6 +42,7 @@ class Assignment:
         lifted: Whether what kept it from running is gone since it was REFUSED.
         idle: What was ordered of it *if idle*, as the last order has it: to stop, or to sleep at a level; and
             which of several such orders that was.
+        ordered: Whether there is an order about it still.
         patience: While it is ENDING: seconds that its requests get for that; None: its drain timeout.
     """
 
@@ -54,6 +55,7 @@ class Assignment:
     crash: Crash | None = None
     lifted: bool = False
     idle: tuple[bool, int | None, int] = (False, None, 0)
+    ordered: bool = True
     patience: float | None = None
 
     @property

@@ -91,6 +91,8 @@ class Assignments:
     def take(self, order: Order) -> list[Effect]:
         """Take an order of the head; one that came before changes nothing."""
         known = self._all.get(order.key)
+        if known is not None:
+            known.ordered = True
         runs = known is not None and known.phase is Phase.RUNNING
         if order.run is None or (order.sleep is not None and not runs):
             told, self.stops[order.key] = order.key in self.stops, None
@@ -106,7 +108,11 @@ class Assignments:
     def withdrawn(self, key: ReplicaKey) -> list[Effect]:
         """Take note that there is no order about a replica any more: what there is stays as it is."""
         self.stops.pop(key, None)
-        return [] if key in self._all else [Forget(key)]
+        known = self._all.get(key)
+        if known is None:
+            return [Forget(key)]
+        known.ordered = False
+        return []
 
     def checked(self, key: ReplicaKey, number: int, problem: str, now: float) -> list[Effect]:
         """Take the result of a check: "" if the replica can run here, else why not."""
@@ -146,8 +152,9 @@ class Assignments:
             known.order, known.following = known.following, None
         elif not known.is_needed:
             del self._all[key]
-            self.stops[key] = None  # that it has ended is told until there is another order
-            return [SayGone(key), *self._room_again()]
+            if known.ordered:
+                self.stops[key] = None  # that it has ended is told until there is another order
+            return [self._gone(key), *self._room_again()]
         known.phase = Phase.RESTING
         self._resting[key] = None
         if not failure:
