@@ -15,6 +15,7 @@ import anyio
 import pytest
 from anyio.abc import ByteStream
 from attrs import evolve
+from tests.strangers import own_connection
 from tests.tunnels import open_tunnel
 
 from sllm_actors.actors.errors import PeerDown
@@ -368,9 +369,8 @@ async def test_the_links_of_a_node_drop_and_return_when_it_takes_a_later_life_an
         return await anyio.connect_tcp("127.0.0.1", echo_port)
 
     async def echo(stream: anyio.abc.SocketStream) -> None:
-        async with stream:
-            async for chunk in stream:
-                await stream.send(chunk)
+        async for chunk in stream:
+            await stream.send(chunk)
 
     listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
     echo_port = listener.extra(anyio.abc.SocketAttribute.local_port)  # noqa: S610 - not Django
@@ -382,7 +382,7 @@ async def test_the_links_of_a_node_drop_and_return_when_it_takes_a_later_life_an
         node("worker", settings=QUICK, on_tunnel=open_echo) as worker,
         node("gateway", role="gateway", settings=QUICK) as gateway,
     ):
-        tasks.start_soon(listener.serve, echo)
+        tasks.start_soon(listener.serve, own_connection(echo))
         worker.transport.dial("127.0.0.1", network.port)
         gateway.transport.dial("127.0.0.1", head.port)
         gateway.transport.dial("127.0.0.1", worker.port)

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import anyio
 import pytest
 from attrs import evolve
+from tests.strangers import own_connection
 
 from sllm_actors.testing.node_keys import credential_of, key_of
 from sllm_actors.transport import (
@@ -38,15 +39,14 @@ async def stranger(answer: bytes | None) -> AsyncIterator[int]:
     listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
 
     async def handle(stream: anyio.abc.SocketStream) -> None:
-        async with stream:
-            await stream.receive()
-            if answer is None:
-                await anyio.sleep_forever()
-            elif answer:
-                await stream.send(answer)
+        await stream.receive()
+        if answer is None:
+            await anyio.sleep_forever()
+        elif answer:
+            await stream.send(answer)
 
     async with listener, anyio.create_task_group() as tasks:
-        tasks.start_soon(listener.serve, handle)
+        tasks.start_soon(listener.serve, own_connection(handle))
         yield listener.extra(anyio.abc.SocketAttribute.local_port)  # noqa: S610 - not Django
         tasks.cancel_scope.cancel()
 

@@ -13,6 +13,7 @@ import pytest
 from anyio.abc import SocketAttribute, SocketStream
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.strangers import own_connection
 
 from sllm_actors.actors import ActorGone, ActorSystem, AskError
 from sllm_actors.actors.identity import NodeId
@@ -212,16 +213,15 @@ async def test_whatever_answers_at_a_dialled_address_leaves_the_node_alone() -> 
 
     async def answer(stream: SocketStream) -> None:
         nonlocal given_out
-        async with stream:
-            await stream.receive()
-            given_out += 1
-            kind = 4 if given_out % 2 else 1
-            await stream.send(MAGIC + message(kind, msgpack.packb(next(answers))))
+        await stream.receive()
+        given_out += 1
+        kind = 4 if given_out % 2 else 1
+        await stream.send(MAGIC + message(kind, msgpack.packb(next(answers))))
 
     listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
     port = listener.extra(SocketAttribute.local_port)  # noqa: S610 - not Django
     async with listener, anyio.create_task_group() as tasks, node("left") as left:
-        tasks.start_soon(listener.serve, answer)
+        tasks.start_soon(listener.serve, own_connection(answer))
         left.transport.dial("127.0.0.1", port)
         await until(lambda: given_out > 2 * len(BAD_VERDICTS), within=8)
         assert left.refusals

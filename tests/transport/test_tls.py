@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import anyio
 import pytest
 import trustme
+from tests.strangers import own_connection
 
 from sllm_actors.transport import NoLink, TlsContexts
 from sllm_actors.transport.handshake import MAGIC, TLS_ALERT
@@ -124,13 +125,12 @@ async def test_who_hangs_up_in_the_handshake_has_refused_nothing() -> None:
     """It may have been killed at that moment: a node that has not joined yet must not give up for that."""
 
     async def hang_up(stream: anyio.abc.SocketStream) -> None:
-        async with stream:
-            await stream.receive()
+        await stream.receive()
 
     listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
     port = listener.extra(anyio.abc.SocketAttribute.local_port)  # noqa: S610 - not Django
     async with listener, anyio.create_task_group() as tasks:
-        tasks.start_soon(listener.serve, hang_up)
+        tasks.start_soon(listener.serve, own_connection(hang_up))
         for tls, words in ((GOOD, "during the TLS handshake"), (None, "during the handshake")):
             async with node("left", tls=tls) as left:
                 assert await reason(left, port, refused=False) == f"closed the connection {words}"

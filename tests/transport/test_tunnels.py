@@ -15,6 +15,7 @@ import pytest
 import trustme
 from anyio.abc import ByteStream, SocketAttribute, SocketStream
 from attrs import evolve
+from tests.strangers import own_connection
 from tests.tunnels import open_tunnel
 
 from sllm_actors.actors.errors import PeerDown, UnknownMessage
@@ -53,10 +54,6 @@ async def engine(handle: Any, *, as_stream: bool = False) -> AsyncIterator[Any]:
     listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
     port = listener.extra(SocketAttribute.local_port)  # noqa: S610 - not Django
 
-    async def serve(stream: SocketStream) -> None:
-        async with stream:
-            await handle(stream)
-
     async def on_tunnel(peer: Peer, request: object) -> Target:
         if request != Open("m:vllm#1"):
             raise TunnelRefused(f"there is no replica {request} for {peer.node}")
@@ -69,7 +66,7 @@ async def engine(handle: Any, *, as_stream: bool = False) -> AsyncIterator[Any]:
         return raw
 
     async with listener, anyio.create_task_group() as tasks:
-        tasks.start_soon(listener.serve, serve)
+        tasks.start_soon(listener.serve, own_connection(handle))
         yield on_tunnel
         tasks.cancel_scope.cancel()
 

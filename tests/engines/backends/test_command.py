@@ -16,6 +16,7 @@ from anyio.abc import SocketAttribute, SocketStream
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.engines.kit import altered, environment_of, report_of, start
+from tests.strangers import own_connection
 
 from sllm_actors.engines.backends import command
 from sllm_actors.engines.backends.command import Command, names_in, read_command, substitute
@@ -120,16 +121,15 @@ async def test_an_engine_whose_port_was_taken_is_never_ready_and_gets_another_po
     asked: list[bytes] = []
 
     async def stranger(stream: SocketStream) -> None:
-        async with stream:
-            asked.append(await stream.receive())
-            await stream.send(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
+        asked.append(await stream.receive())
+        await stream.send(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
 
     listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
     taken = listener.extra(SocketAttribute.local_port)  # noqa: S610
     ports = iter((PrivatePort(taken, "secret"), choose_port()))
     monkeypatch.setattr(command, "choose_port", lambda: next(ports))
     async with listener, anyio.create_task_group() as group, TestSystem() as system:
-        group.start_soon(listener.serve, stranger)
+        group.start_soon(listener.serve, own_connection(stranger))
         late = f'[ "$$0" != {taken} ] || sleep 3600; exec "$$@"'
         argv = ["/bin/sh", "-c", late, "$PORT", *fake_engine_argv("--port", "$PORT", "--say", "$KEYFILE")]
         _, probe = await start(system, order(argv), allowing)

@@ -16,6 +16,7 @@ from anyio.abc import SocketAttribute, SocketStream
 from anyio.streams.tls import TLSListener
 from attrs import define, evolve, field
 from tests.engines.kit import altered, report_of, start
+from tests.strangers import own_connection
 
 from sllm_actors.engines.external import ServerAccess
 from sllm_actors.engines.host import EngineHost
@@ -52,21 +53,17 @@ class TheirServer:
     heads: list[str] = field(factory=list)
 
     async def answer(self, stream: SocketStream) -> None:
-        async with stream:
-            try:
-                head = (await stream.receive()).decode()
-            except (anyio.EndOfStream, anyio.BrokenResourceError):
-                return
-            self.heads.append(head)
-            path = head.split()[1]
-            found = self.answers.get(path, 404)
-            status, body = found if isinstance(found, tuple) else (found, None)
-            if self.wants and path in self.guarded and f"Bearer {self.wants}" not in head:
-                status, body = 401, {"error": "no"}
-            content = b"" if body is None else json.dumps(body).encode()
-            lines = [f"HTTP/1.1 {status} Status", f"content-length: {len(content)}", "connection: close"]
-            lines += [f"location: {self.location}"] if self.location else []
-            await stream.send("\r\n".join([*lines, "", ""]).encode() + content)
+        head = (await stream.receive()).decode()
+        self.heads.append(head)
+        path = head.split()[1]
+        found = self.answers.get(path, 404)
+        status, body = found if isinstance(found, tuple) else (found, None)
+        if self.wants and path in self.guarded and f"Bearer {self.wants}" not in head:
+            status, body = 401, {"error": "no"}
+        content = b"" if body is None else json.dumps(body).encode()
+        lines = [f"HTTP/1.1 {status} Status", f"content-length: {len(content)}", "connection: close"]
+        lines += [f"location: {self.location}"] if self.location else []
+        await stream.send("\r\n".join([*lines, "", ""]).encode() + content)
 
     @asynccontextmanager
     async def listening(self, port: int = 0, context: ssl.SSLContext | None = None) -> AsyncIterator[str]:
@@ -78,7 +75,7 @@ class TheirServer:
         if context is not None:
             listener = TLSListener(listener, context, standard_compatible=False)
         async with listener, anyio.create_task_group() as tasks:
-            tasks.start_soon(listener.serve, self.answer)
+            tasks.start_soon(listener.serve, own_connection(self.answer))
             yield f"{'http' if context is None else 'https'}://localhost:{port}"
             tasks.cancel_scope.cancel()
 
@@ -271,13 +268,12 @@ async def test_a_private_authority_is_trusted_where_it_is_named(
 
 async def test_a_server_that_does_not_speak_http_is_told(host: EngineHost) -> None:
     async def answer(stream: SocketStream) -> None:
-        async with stream:
-            await stream.receive()
-            await stream.send(b"SSH-2.0-nonsense\r\n")
+        await stream.receive()
+        await stream.send(b"SSH-2.0-nonsense\r\n")
 
     listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
     async with listener, anyio.create_task_group() as tasks:
-        tasks.start_soon(listener.serve, answer)
+        tasks.start_soon(listener.serve, own_connection(answer))
         address = f"http://127.0.0.1:{listener.extra(SocketAttribute.local_port)}"  # noqa: S610 - anyio's extra
         failed = await told(host, order(address, connect_timeout=0.2), ReplicaState.FAILED, "speak HTTP")
         tasks.cancel_scope.cancel()

@@ -11,6 +11,7 @@ import anyio
 import pytest
 from anyio.abc import SocketStream
 from tests.descriptors import no_descriptors
+from tests.strangers import own_connection
 
 from sllm_actors.engines.health_policy import HealthPolicy
 from sllm_actors.engines.replica.readiness import OUT_OF_DESCRIPTORS, HealthProbe
@@ -29,12 +30,11 @@ async def healthy_engine(path: Path) -> AsyncIterator[str]:
     """Serve good answers, each on a connection of its own."""
 
     async def answer(stream: SocketStream) -> None:
-        async with stream:
-            await stream.receive()
-            await stream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        await stream.receive()
+        await stream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
 
     async with await anyio.create_unix_listener(path) as listener, anyio.create_task_group() as tasks:
-        tasks.start_soon(listener.serve, answer)
+        tasks.start_soon(listener.serve, own_connection(answer))
         yield f"unix:{path}"
         tasks.cancel_scope.cancel()
 

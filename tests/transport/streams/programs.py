@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
 from anyio.abc import SocketAttribute, SocketStream
+from tests.strangers import own_connection
 from tests.transport.kit import Open
 
 from sllm_actors.transport import Peer, Target, TunnelRefused, TunnelStream
@@ -66,11 +67,6 @@ async def engine(
     listener = await anyio.create_tcp_listener(local_host="127.0.0.1", backlog=1024)
     address = listener.extra(SocketAttribute.local_address)  # noqa: S610 - not Django
 
-    async def serve(stream: SocketStream) -> None:
-        async with stream:
-            with suppress(anyio.BrokenResourceError):
-                await handle(stream)
-
     async def on_tunnel(peer: Peer, request: object) -> Target:
         if request != ENGINE:
             raise TunnelRefused(f"there is no replica {request}")
@@ -81,7 +77,7 @@ async def engine(
         return raw
 
     async with listener, anyio.create_task_group() as tasks:
-        tasks.start_soon(listener.serve, serve)
+        tasks.start_soon(listener.serve, own_connection(handle))
         yield on_tunnel
         tasks.cancel_scope.cancel()
 
