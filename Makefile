@@ -17,6 +17,7 @@ SECONDS ?= 300
 REQUESTS ?= 500
 SEED ?=
 MUTATION ?=
+DIST ?= dist
 VLLM ?= wanted
 
 VENV := .venv
@@ -32,7 +33,7 @@ SHELL := /bin/sh
 .ONESHELL:
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help install up test test-quick lint format types lock bench bench-gateway bench-traces bench-peers proofs clean environment venv runtime project
+.PHONY: help install up dist test test-quick lint format types lock bench bench-gateway bench-traces bench-peers proofs clean environment venv runtime project
 .PHONY: demo dev test-vllm vllm soak soak-store soak-picture soak-gateway soak-models sim sim-control coverage known-imports
 
 help: ## list the targets
@@ -46,6 +47,9 @@ install: runtime project ## make .venv with sllm and everything that one machine
 up: runtime project demo ## install, then run sllm with a small chat model in the foreground
 	@echo "==> Running $(BIN)/sllm up --demo $(UP_ARGS)   (^C stops it)"
 	exec $(BIN)/sllm up --demo $(UP_ARGS)
+
+dist: runtime ## build the wheel and the source distribution into DIST=dist
+	@$(BIN)/python -m hatchling build -d $(DIST)
 
 test: environment ## lint, format, types, and every test that this machine can run (VLLM=required: or fail)
 	@$(BIN)/python -m tests.suite --vllm $(VLLM) $(PYTEST_ARGS)
