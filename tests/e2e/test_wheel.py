@@ -61,7 +61,7 @@ def put(name: str, packages: Path) -> None:
     installed = distribution(name)
     for file in installed.files or ():
         there = packages / file
-        if ".." not in file.parts and (here := Path(installed.locate_file(file))).exists():
+        if ".." not in file.parts and (here := Path(str(installed.locate_file(file)))).exists():
             there.parent.mkdir(parents=True, exist_ok=True)
             try:
                 there.hardlink_to(here)
