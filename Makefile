@@ -34,7 +34,7 @@ SHELL := /bin/sh
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 .PHONY: help install up dist test test-quick lint format types lock bench bench-gateway bench-traces bench-peers proofs clean environment venv runtime project
-.PHONY: demo dev test-vllm vllm soak soak-store soak-picture soak-gateway soak-models sim sim-control coverage known-imports
+.PHONY: demo dev test-vllm test-hosts vllm soak soak-hosts soak-store soak-picture soak-gateway soak-models sim sim-control coverage known-imports
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F '|' '{ printf "%-20s%s\n", $$1, $$2 }'
@@ -59,6 +59,13 @@ test-quick: environment ## for in between: ruff, and the tests that are not slow
 
 test-vllm: environment vllm ## the tests with a real vLLM on the CPU (about 4 minutes)
 	@$(BIN)/python -m pytest tests/vllm $(PYTEST_ARGS)
+
+test-hosts: environment ## networks, machines and disks that break between hosts, to hosts-report.json (root only; ROUNDS=1)
+	@SLLM_HOSTS_REPORT=hosts-report.json SLLM_HOSTS_ROUNDS=$(if $(filter file,$(origin ROUNDS)),1,$(ROUNDS)) \
+		$(BIN)/python -m pytest tests/hosts -n 2 --dist loadfile $(PYTEST_ARGS)
+
+soak-hosts: ## the same, each scenario ROUNDS=10 times in random order (about an hour)
+	@$(MAKE) test-hosts ROUNDS=$(if $(filter file,$(origin ROUNDS)),10,$(ROUNDS))
 
 soak: environment vllm ## kill processes of a real vLLM at random, ROUNDS=50 times (about 15 minutes; SEED=n repeats a run)
 	@SLLM_SOAK_ROUNDS=$(ROUNDS) SLLM_SOAK_SEED=$(SEED) $(BIN)/python -m pytest tests/vllm/test_soak.py -s $(PYTEST_ARGS)

@@ -27,6 +27,15 @@ def test_credentials_are_made_once_in_private_files(tmp_path: Path) -> None:
     assert make_credentials(tmp_path / "other", None).secret != made.secret
 
 
+def test_an_administrators_key_is_made_where_nothing_is_yet(tmp_path: Path) -> None:
+    key = admin_key(tmp_path / "new" / "data")
+    assert admin_key(tmp_path / "new" / "data") == key
+    assert stat.S_IMODE((tmp_path / "new" / "data").stat().st_mode) == 0o700
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SecretProblem, match=r"file/data cannot be used \(.*\): .* --data-dir"):
+        admin_key(tmp_path / "file" / "data")
+
+
 def test_no_secret_is_shown(tmp_path: Path) -> None:
     made = make_credentials(tmp_path, None)
     assert made.secret.decode() not in repr(made)

@@ -59,12 +59,7 @@ def make_credentials(data_dir: Path, secret_file: Path | None) -> ClusterKeys:
         SecretProblem: A file cannot be read or written, or the secret that was given is too short.
     """
     given = _given_secret(secret_file)
-    try:
-        make_private_folder(data_dir)
-    except OSError as error:
-        raise SecretProblem(
-            f"the data directory {data_dir} cannot be used ({error.strerror}): choose another with --data-dir"
-        ) from None
+    _make(data_dir)
     secret = given or _kept(
         data_dir / SECRET_FILE,
         f"sllm-secret-{secrets.token_urlsafe(32)}",
@@ -86,6 +81,7 @@ def admin_key(data_dir: Path) -> str:
     Raises:
         SecretProblem: The key's file cannot be read or written, or holds no key.
     """
+    _make(data_dir)
     return _kept(
         data_dir / ADMIN_KEY_FILE,
         f"sllm-admin-{secrets.token_urlsafe(24)}",
@@ -131,6 +127,16 @@ def find_secret(data_dir: Path, secret_file: Path | None) -> bytes:
             f"or set {SECRET_VARIABLE}"
         )
     return _bytes(kept)
+
+
+def _make(data_dir: Path) -> None:
+    """Make the data directory if it is not there: it may be a machine's first start."""
+    try:
+        make_private_folder(data_dir)
+    except OSError as error:
+        raise SecretProblem(
+            f"the data directory {data_dir} cannot be used ({error.strerror}): choose another with --data-dir"
+        ) from None
 
 
 def _given_secret(secret_file: Path | None) -> str | None:

@@ -1,0 +1,195 @@
+"""One scenario: clients ask all the time, something breaks, and what that did to them is measured."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+from attrs import define, field
+from tests.e2e.cluster import eventually
+
+from .bed import Bed
+from .clients import Clients, Outcome
+from .host import DATA
+
+ROW = "row of the report"
+
+SLACK = float(os.environ.get("SLLM_HOSTS_SLACK") or 4)
+"""By how much a bound in seconds may be exceeded, as the machine has other things to do. 1 on a quiet one."""
+
+CLOSED = 1.0
+"""Seconds within which a node is missed whose connections were closed."""
+
+SILENT = 5.0
+"""Seconds within which a node is missed that has gone silent."""
+
+SAMPLED = 0.1
+"""Seconds between two looks at who has the GPUs."""
+
+
+@define
+class Fault:
+    """What happened, and when.
+
+    Attributes:
+        bed: The cluster.
+        clients: Who asks meanwhile.
+        at: When it broke, in seconds as ``time.time()`` tells them.
+        detect_s: Seconds until the cluster said so; None where nothing is to be said.
+    """
+
+    bed: Bed
+    clients: Clients
+    at: float = 0.0
+    detect_s: float | None = None
+    _ended: float = field(default=0.0, init=False)
+
+    def now(self) -> None:
+        """Note that it breaks with the next statement."""
+        self.at = time.time()
+
+    def seen(self, kind: str, node: str) -> None:
+        """Wait until the journal has an entry of this kind on a node; that is the fault's detection."""
+        question = {"kind": kind, "subject": node, "after": str(int(self.at * 1e6))}
+
+        def entry() -> dict[str, Any] | None:
+            return next(iter(self.bed.http().get("/events", params=question).json()["events"]), None)
+
+        self.detect_s = eventually(entry, what=f"{kind} of {node}")["at"] - self.at
+
+    def is_seen_by(self, probe: Callable[[], object]) -> None:
+        """Wait until something is so; that is its detection."""
+        eventually(probe, what="the fault is seen")
+        self.detect_s = time.time() - self.at
+
+    def served(self) -> None:
+        """Wait until nobody waits any more who asked before the fault was detected, and all have answers."""
+        until = self.at + (self.detect_s or 0.0)
+        eventually(lambda: not self.clients.waiting_since(until), what="what the fault has caught has ended")
+        self.clients.wait_for_answers()
+
+    def recover_s(self) -> float:
+        """Return the seconds until all requests had ended that the fault caught: those under way before its
+        detection."""
+        until = self.at + (self.detect_s or 0.0)
+        caught = [each for each in self.clients.outcomes if each.began <= until and each.ended > self.at]
+        return max((each.ended for each in caught), default=self.at) - self.at
+
+    def failed(self, *, streamed: bool | None = None) -> list[Outcome]:
+        """Return the requests without a whole answer."""
+        bad = [each for each in self.clients.outcomes if each.problem]
+        return [each for each in bad if streamed is None or each.streamed is streamed]
+
+    def only_streams_broke(self) -> None:
+        """Assert that no unstreamed request failed, and of the others only those under way by then."""
+        assert not self.failed(streamed=False), self.failed(streamed=False)[:3]
+        until = self.at + (self.detect_s or 0.0)
+        late = [each for each in self.failed(streamed=True) if not self.at - 60 < each.began < until]
+        assert not late, late[:3]
+
+    def nothing_failed(self) -> None:
+        assert not self.failed(), (len(self.failed()), self.failed()[:3])
+
+    def detected_within(self, seconds: float) -> None:
+        assert self.detect_s is not None
+        assert self.detect_s < seconds * SLACK, self.detect_s
+
+
+@contextmanager
+def scenario(request: pytest.FixtureRequest, bed: Bed) -> Iterator[Fault]:
+    """Let clients ask while the block lasts. In the end, nothing may be left over, and a row is written.
+
+    No GPU has two owners at any moment.
+    """
+    urls = [bed.url(name) for name in bed.names("g")]
+    with Owners(bed) as owners, Clients(urls, bed.key) as clients:
+        fault = Fault(bed, clients)
+        fault.now()
+        left = ["the test has failed"]
+        try:
+            yield fault
+            fault.served()
+            left = wait_for_leftovers(bed)
+        finally:
+            row = {
+                "name": request.node.name.removeprefix("test_").replace("_", " "),
+                "requests": len(clients.outcomes),
+                "failed": len(fault.failed()),
+                "detect_s": None if fault.detect_s is None else round(fault.detect_s, 2),
+                "recover_s": round(fault.recover_s(), 2),
+                "leftovers": len(left),
+            }
+            request.node.user_properties.append((ROW, row))
+    assert not left, left
+    assert not owners.shared, owners.shared
+    assert owners.looks > 0
+
+
+class Owners:
+    """Looks again and again how many engines there are on each machine, each of which has one GPU."""
+
+    def __init__(self, bed: Bed) -> None:
+        self.shared: list[tuple[str, list[int]]] = []
+        self.looks = 0
+        self._bed = bed
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._over.wait(SAMPLED):
+            for name, engines in engines_of(self._bed).items():
+                if len(engines) > 1:
+                    self.shared.append((name, engines))
+            self.looks += 1
+
+
+def engines_of(bed: Bed) -> dict[str, list[int]]:
+    """Return the processes of engines that run now, by the name of their host."""
+    networks = {}
+    for name, host in bed.network.hosts.items():
+        with suppress(OSError):
+            networks[Path(f"/run/netns/{host.namespace}").stat().st_ino] = name
+    found: dict[str, list[int]] = {name: [] for name in networks.values()}
+    for process in Path("/proc").iterdir():
+        if not process.name.isdecimal():
+            continue
+        with suppress(OSError):
+            name = networks.get((process / "ns/net").stat().st_ino, "")
+            if name and b"llamacpp_server.py" in (process / "cmdline").read_bytes():
+                found[name].append(int(process.name))
+    return found
+
+
+def leftovers(bed: Bed) -> list[str]:
+    """Return what is on the workers' machines and belongs to no replica that the head knows."""
+    wanted = {each["pid"]: each["node_name"] for each in bed.describe().get("instances", ()) if each["pid"]}
+    left = []
+    for name, engines in engines_of(bed).items():
+        left += [f"engine {pid} on {name}" for pid in engines if wanted.get(pid) != name]
+        number = len(engines)
+        for pattern in ("worker/leases/*", "worker/run/*.sock"):
+            files = sorted(bed.host(name).path(DATA).glob(pattern))
+            left += [f"{file} on {name}" for file in files[number:]]
+        left += [f"{file} on {name}" for file in bed.host(name).path("/dev/shm").iterdir()]
+    return left
+
+
+def wait_for_leftovers(bed: Bed) -> list[str]:
+    """Return what is left over once what is just ending has ended."""
+    with suppress(AssertionError):
+        eventually(lambda: not leftovers(bed), what="nothing is left over")
+    return leftovers(bed)
