@@ -36,6 +36,7 @@ def tracked() -> list[Path]:
 
 TOP = {
     ".ci",
+    ".dockerignore",
     ".gitignore",
     ".pre-commit-config.yaml",
     "CHANGELOG.md",
