@@ -117,7 +117,7 @@ def end(ref: ActorRef, how: Exit | Crash | Kill) -> None:
 
 async def counts_of(supervisor: ActorRef) -> list[int]:
     """Return the counts in the order in which OTP's suite compares them."""
-    found: ChildCounts = await supervisor.ask(CountChildren(), timeout=5)
+    found: ChildCounts = await supervisor.ask(CountChildren(), timeout=60)
     return [found.specs, found.active, found.supervisors, found.workers]
 
 
@@ -137,7 +137,7 @@ class Dynamic:
         return children.ref
 
     async def children(self) -> dict[str, ActorRef | None]:
-        found: tuple[ChildState, ...] = await self.sup.ask(WhichChildren(), timeout=5)
+        found: tuple[ChildState, ...] = await self.sup.ask(WhichChildren(), timeout=60)
         return {each.id: each.ref for each in found}
 
     async def counts(self) -> list[int]:
@@ -154,7 +154,7 @@ class Suite:
         self._watch = probe.monitor(sup)
 
     async def ask(self, message: Any) -> Any:
-        return await self.sup.ask(message, timeout=5)
+        return await self.sup.ask(message, timeout=60)
 
     async def children(self) -> dict[str, ActorRef | None]:
         found: tuple[ChildState, ...] = await self.ask(WhichChildren())
@@ -205,7 +205,7 @@ async def supervisor(
     spec = SupervisorSpec(
         "sup", strategy, max_restarts, window, children=children, restart=TEMPORARY, **others
     )
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         async with TestSystem() as system:
             probe = await system.probe()
             yield Suite(system, probe, await system.start(spec))

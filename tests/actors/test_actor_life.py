@@ -42,7 +42,7 @@ async def test_messages_are_handled_one_at_a_time_in_the_order_of_sending() -> N
         ref = await start(system, handle)
         for number in range(300):
             ref.tell(number)
-        await ref.ask(300, timeout=5)
+        await ref.ask(300, timeout=60)
         assert log == [number for number in range(301) for _ in (1, 2)]
 
 
@@ -73,7 +73,7 @@ async def test_a_busy_actor_does_not_keep_others_waiting() -> None:
         busy = await start(system, hang, child_id="busy", shutdown=0)
         idle = await start(system, child_id="idle")
         busy.tell(1)
-        assert await idle.ask("alive", timeout=5) == "alive"
+        assert await idle.ask("alive", timeout=60) == "alive"
 
 
 async def test_actors_that_always_have_messages_share_the_loop() -> None:
@@ -300,7 +300,7 @@ async def test_a_killed_handler_runs_its_finally_and_its_asker_is_told() -> None
 
         async def ask() -> None:
             with pytest.raises(ActorGone, match="killed"):
-                await ref.ask(1, timeout=5)
+                await ref.ask(1, timeout=60)
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(ask)
@@ -310,7 +310,7 @@ async def test_a_killed_handler_runs_its_finally_and_its_asker_is_told() -> None
             ref.cell.kill()
         assert log == ["finally"]
         # The runner that was interrupted goes on to serve others.
-        assert await (await start(system, child_id="b")).ask(2, timeout=5) == 2
+        assert await (await start(system, child_id="b")).ask(2, timeout=60) == 2
 
 
 async def test_an_actor_may_be_killed_by_itself_in_its_turn() -> None:
@@ -391,9 +391,9 @@ async def test_a_ref_names_an_incarnation_and_a_name_follows_restarts() -> None:
 
         old = await start(system, handle, name="a")
         with pytest.raises(RemoteFailure):
-            await old.ask("crash", timeout=5)
+            await old.ask("crash", timeout=60)
         await anyio.wait_all_tasks_blocked()
         with pytest.raises(ActorGone):
-            await old.ask(1, timeout=5)
-        assert await system.named("a").ask(1, timeout=5) == 1
+            await old.ask(1, timeout=60)
+        assert await system.named("a").ask(1, timeout=60) == 1
         assert system.statistics().restarts == 1

@@ -130,7 +130,7 @@ class Troubled(Actor):
 @pytest.mark.parametrize("seed", range(6))
 async def test_a_run_of_trouble(seed: int) -> None:
     world = World(seed)
-    with anyio.fail_after(30):
+    with anyio.fail_after(60):
         async with TestSystem(max_restarts=10**6, rng=random.Random(seed)) as system:
             for number, strategy in enumerate(list(Strategy) * 2):
                 children = tuple(world.spec(f"{number}-{n}") for n in range(4))

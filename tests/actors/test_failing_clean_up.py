@@ -65,7 +65,7 @@ async def test_of_a_handler_that_is_killed() -> None:
         probe = await system.probe()
         ref = await start(system, wait_and_fail_to_clean_up, restart=TEMPORARY, shutdown=0)
         assert await end(system, probe, ref) == KILLED
-        assert await (await start(system)).ask("the others live", timeout=5) == "the others live"
+        assert await (await start(system)).ask("the others live", timeout=60) == "the others live"
 
 
 async def test_of_background_work_that_is_cancelled() -> None:
@@ -75,7 +75,7 @@ async def test_of_background_work_that_is_cancelled() -> None:
         ref = await start(system, work_in_the_background, restart=TEMPORARY, log=log)
         assert await end(system, probe, ref) == SHUTDOWN
         assert log == ["started", "stopped: shutdown"]
-        assert await (await start(system)).ask("the others live", timeout=5) == "the others live"
+        assert await (await start(system)).ask("the others live", timeout=60) == "the others live"
 
 
 async def test_of_a_handler_that_is_cancelled_because_background_work_failed() -> None:
@@ -85,7 +85,7 @@ async def test_of_a_handler_that_is_cancelled_because_background_work_failed() -
         ref = await start(system, wait_beside_work_that_fails, restart=TEMPORARY)
         probe.monitor(ref)
         with pytest.raises(RemoteFailure, match="ExceptionGroup"):
-            await ref.ask(1, timeout=5)
+            await ref.ask(1, timeout=60)
         assert (await probe.expect(Down)).reason == Failed("OSError", "the work failed")
 
 

@@ -52,7 +52,7 @@ async def test_tell_and_ask_by_number_and_by_name() -> None:
         got: list[Any] = []
 
         async def ask() -> None:
-            got.append(await by_name.ask("three", timeout=5))
+            got.append(await by_name.ask("three", timeout=60))
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(ask)
@@ -61,7 +61,7 @@ async def test_tell_and_ask_by_number_and_by_name() -> None:
             probe.replies.popleft()
             probe.reply("three")
         assert got == ["three"]
-        assert [envelope.remaining for envelope in both.left_net.sent] == [None, None, 5]
+        assert [envelope.remaining for envelope in both.left_net.sent] == [None, None, 60]
 
 
 async def test_errors_are_those_of_a_local_ask() -> None:
@@ -72,17 +72,17 @@ async def test_errors_are_those_of_a_local_ask() -> None:
 
         failing = both.left.ref((await start(both.right, fail, restart=TEMPORARY)).address)
         with pytest.raises(RemoteFailure, match="ValueError: x"):
-            await failing.ask("x", timeout=5)
+            await failing.ask("x", timeout=60)
         with pytest.raises(ActorGone):
-            await failing.ask("x", timeout=5)
+            await failing.ask("x", timeout=60)
         with pytest.raises(ActorGone, match="nobody goes by that name"):
-            await both.left.named("nobody", RIGHT).ask("x", timeout=5)
+            await both.left.named("nobody", RIGHT).ask("x", timeout=60)
         full = await start(both.right, hang, child_id="b", mailbox=MailboxLimits(messages=1), shutdown=0)
         full.tell(1)
         await anyio.wait_all_tasks_blocked()
         full.tell(2)
         with pytest.raises(MailboxFull):
-            await both.left.ref(full.address).ask("x", timeout=5)
+            await both.left.ref(full.address).ask("x", timeout=60)
         assert both.left_net.forgotten == 0
 
 
@@ -94,7 +94,7 @@ async def test_a_deadline_or_a_cancellation_forgets_the_ask_on_the_network() -> 
             await hanging.ask(1, timeout=0.05)
         assert both.left_net.forgotten == 1
         with anyio.move_on_after(0.05):
-            await hanging.ask(1, timeout=5)
+            await hanging.ask(1, timeout=60)
         assert both.left_net.forgotten == 2
         assert both.left.statistics().pending_asks == 0
 
@@ -124,7 +124,7 @@ async def test_without_a_link_an_ask_fails_at_once_and_a_tell_is_a_dead_letter()
         ref = both.left.named("there", RIGHT)
         ref.tell(1)
         with pytest.raises(PeerDown, match="the link is down"):
-            await ref.ask(1, timeout=5)
+            await ref.ask(1, timeout=60)
         assert both.left.statistics().dead_letters_by_reason == {"the link is down": 1}
 
 
@@ -134,7 +134,7 @@ async def test_without_a_network_there_is_nobody_abroad() -> None:
         ref = system.named("there", RIGHT)
         ref.tell(1)
         with pytest.raises(PeerDown, match="no network"):
-            await ref.ask(1, timeout=5)
+            await ref.ask(1, timeout=60)
         probe.monitor(ref)
         assert isinstance((await probe.expect(Down)).reason, NodeDown)
         assert system.statistics().dead_letters == 2
@@ -147,19 +147,19 @@ async def test_the_sender_and_the_call_chain_travel_with_the_message() -> None:
 
         async def ask_on(actor: Scripted, message: Any) -> Any:
             actor.context.system.named("there", RIGHT).tell("told")
-            return await actor.context.system.named("there", RIGHT).ask(message, timeout=5)
+            return await actor.context.system.named("there", RIGHT).ask(message, timeout=60)
 
         async def ask_back(actor: Scripted, message: Any) -> Any:
             if message == "told":
                 return None
             try:
-                await actor.context.system.named("here", LEFT).ask("again", timeout=5)
+                await actor.context.system.named("here", LEFT).ask("again", timeout=60)
             except CallCycle:
                 return "cycle"
 
         here = await start(both.left, ask_on, name="here")
         await start(both.right, ask_back, name="there")
-        assert await here.ask("go", timeout=5) == "cycle"
+        assert await here.ask("go", timeout=60) == "cycle"
         told, asked = both.left_net.sent
         assert told.sender == asked.sender == here.address
         assert (told.metadata.call_chain, asked.metadata.call_chain) == ((), (f"left/{here.address.key}",))
@@ -219,7 +219,7 @@ async def test_a_watcher_that_ends_watches_no_more() -> None:
             actor.context.stop()
 
         watcher = await start(both.left, watch, restart=TEMPORARY)
-        await watcher.ask(1, timeout=5)
+        await watcher.ask(1, timeout=60)
         await anyio.wait_all_tasks_blocked()
         assert both.right.statistics().remote_monitors == 0
         assert both.left_net.calls == ["monitor", "demonitor"]
@@ -284,7 +284,7 @@ async def test_a_down_that_has_come_can_be_taken_back_while_it_waits_to_be_handl
             actor.context.demonitor(monitor)
 
         watcher = await start(both.left, handle)
-        await watcher.ask("watch", timeout=5)
+        await watcher.ask("watch", timeout=60)
         await anyio.wait_all_tasks_blocked()
         assert log == ["watch"]
         assert both.left_net.calls == ["monitor"]
@@ -344,14 +344,14 @@ async def test_a_new_life_makes_old_refs_stale_while_the_actors_live_on() -> Non
         assert both.right.statistics().remote_monitors == 0
         both.left.on_peer_down(RIGHT, Incarnation(1, 22), "came back as 2")
         with pytest.raises(ActorGone):
-            await old.ask(1, timeout=5)
-        assert await both.left.named("there", RIGHT).ask(1, timeout=5) == 1
+            await old.ask(1, timeout=60)
+        assert await both.left.named("there", RIGHT).ask(1, timeout=60) == 1
         assert target.address.incarnation == Incarnation(2, 5)
         assert both.right.address_of(target) == target.address
         new = both.left.ref(target.address)
         assert new != old
-        assert await new.ask(1, timeout=5) == 1
-        assert await target.ask(1, timeout=5) == 1
+        assert await new.ask(1, timeout=60) == 1
+        assert await target.ask(1, timeout=60) == 1
 
 
 async def test_an_address_of_this_node_comes_back_as_the_local_ref() -> None:
@@ -363,10 +363,10 @@ async def test_an_address_of_this_node_comes_back_as_the_local_ref() -> None:
         stale = both.right.ref(Address(RIGHT, Incarnation(0, 0), address.key))
         assert stale != target
         with pytest.raises(ActorGone):
-            await stale.ask(1, timeout=5)
+            await stale.ask(1, timeout=60)
         await both.right.stop_child("a")
         with pytest.raises(ActorGone):
-            await both.right.ref(address).ask(1, timeout=5)
+            await both.right.ref(address).ask(1, timeout=60)
 
 
 async def test_refs_are_values() -> None:

@@ -89,7 +89,7 @@ async def test_sup_start_map_simple() -> None:
         dynamic = await suite.dynamic()
         spec = ChildSpec("child1", lambda: Worker(Script(), "child1"), TEMPORARY)
         await dynamic.start(spec)
-        (found,) = await dynamic.sup.ask(WhichChildren(), timeout=5)
+        (found,) = await dynamic.sup.ask(WhichChildren(), timeout=60)
         assert found.spec == spec
         assert (found.spec.restart, found.spec.shutdown, found.spec.significant) == (TEMPORARY, 5.0, False)
 
@@ -235,7 +235,7 @@ async def test_child_adm_simple() -> None:
             await dynamic.stop("child1")
         for message in (RestartChild("child1"), DeleteChild("child1")):
             with pytest.raises(RemoteFailure, match="no such child"):
-                await dynamic.sup.ask(message, timeout=5)
+                await dynamic.sup.ask(message, timeout=60)
         assert await dynamic.children() == {"child2": second}
 
 

@@ -262,9 +262,9 @@ async def test_simple_global_supervisor(what: str) -> None:
             case "exit_worker":
                 end(server, Exit(NORMAL))
             case _:
-                await sup2.ask(TerminateChild("child"), timeout=5)
+                await sup2.ask(TerminateChild("child"), timeout=60)
                 assert system.whereis("server") is None
-                await sup2.ask(RestartChild("child"), timeout=5)
+                await sup2.ask(RestartChild("child"), timeout=60)
         await anyio.wait_all_tasks_blocked()
         assert system.whereis("server") not in (None, server)
         assert (system.whereis("sup2") == sup2) is (what != "kill_supervisor")

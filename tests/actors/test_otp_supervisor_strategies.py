@@ -120,7 +120,7 @@ async def test_simple_one_for_one() -> None:
         assert (await suite.probe.expect(Down)).ref == first
         await anyio.wait_all_tasks_blocked()
         assert script.starts == {"child1": 2, "child2": 1}
-        assert await second.ask("alive", timeout=5) == "alive"
+        assert await second.ask("alive", timeout=60) == "alive"
 
 
 async def test_simple_one_for_one_shutdown() -> None:
@@ -256,7 +256,7 @@ async def test_hanging_restart_loop() -> None:
         while script.starts["child1"] < 100:
             await anyio.lowlevel.checkpoint()
         child2 = await suite.ask(StartChild(script.worker("child2")))
-        assert await child2.ask("alive", timeout=5) == "alive"
+        assert await child2.ask("alive", timeout=60) == "alive"
         with pytest.raises(RemoteFailure, match="not down"):
             await suite.ask(DeleteChild("child1"))
         await suite.ask(TerminateChild("child1"))

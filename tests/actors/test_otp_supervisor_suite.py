@@ -241,7 +241,7 @@ async def test_termination(restart: Restart, how: Exit | Crash, comes_back: bool
         assert await suite.counts() == [int(is_kept), int(comes_back), 0, int(is_kept)]
         if comes_back:
             assert children["child1"] not in (None, first)
-            assert await (await suite.ref("child1")).ask("alive", timeout=5) == "alive"
+            assert await (await suite.ref("child1")).ask("alive", timeout=60) == "alive"
 
 
 @pytest.mark.parametrize("strategy", [ONE_FOR_ALL, REST_FOR_ONE])

@@ -41,8 +41,8 @@ async def test_background_work_runs_beside_the_turns_and_dies_with_the_actor() -
             return "at once"
 
         ref = await start(system, handle, log=log)
-        assert await ref.ask("one", timeout=5) == "at once"
-        await ref.ask("two", timeout=5)
+        assert await ref.ask("one", timeout=60) == "at once"
+        await ref.ask("two", timeout=60)
         assert system.statistics().jobs == 2
         await system.stop_child("a")
         assert sorted(log[1:3]) == ["one ended", "two ended"]
@@ -64,7 +64,7 @@ async def test_background_work_that_fails_fails_the_actor_and_what_it_handles() 
         ref = await start(system, handle, restart=TEMPORARY)
         probe.monitor(ref)
         with pytest.raises(RemoteFailure, match="OSError: broken pipe"):
-            await ref.ask(1, timeout=5)
+            await ref.ask(1, timeout=60)
         assert (await probe.expect(Down)).reason == Failed("OSError", "broken pipe")
 
 
@@ -214,7 +214,7 @@ async def test_children_stop_before_their_actor_and_start_again_on_their_own() -
             child.tell(1)
 
         ref = await start(system, handle, log=log)
-        await ref.ask(1, timeout=5)
+        await ref.ask(1, timeout=60)
         await anyio.wait_all_tasks_blocked()
         await system.stop_child("a")
         assert log == [
@@ -241,7 +241,7 @@ async def test_the_time_that_children_take_is_not_charged_to_their_actor() -> No
             await actor.context.start_child(scripted("child", stopped=slow, shutdown=60.0))
 
         ref = await start(system, handle, log=log, shutdown=1.0)
-        await ref.ask(1, timeout=5)
+        await ref.ask(1, timeout=60)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(system.stop_child, "a")
             await clock.advance(10)
@@ -257,7 +257,7 @@ async def test_a_killed_actor_takes_its_children_with_it() -> None:
             await actor.context.start_child(scripted("child", log=log, name="child"))
 
         ref = await start(system, handle, restart=TEMPORARY)
-        await ref.ask(1, timeout=5)
+        await ref.ask(1, timeout=60)
         assert ref.cell is not None
         ref.cell.kill()
         await anyio.wait_all_tasks_blocked()
@@ -292,7 +292,7 @@ async def test_children_that_fail_too_often_fail_their_actor() -> None:
 
         ref = await start(system, handle, restart=TEMPORARY)
         probe.monitor(ref)
-        await ref.ask(1, timeout=5)
+        await ref.ask(1, timeout=60)
         for _ in range(3):
             system.named("child").tell(1)
             await anyio.wait_all_tasks_blocked()

@@ -208,7 +208,7 @@ async def test_frames_of_any_length_arrive_whole_and_in_order(tmp_path: Path) ->
     async with joined(tmp_path / "s", frames) as (first, _):
         for number, body in enumerate(bodies):
             first.send(Kind.ASK, "w1", number, body)
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             while len(frames) < len(bodies):  # noqa: ASYNC110 - no event tells of it
                 await anyio.sleep(0.001)
     assert frames == [(Kind.ASK, "w1", number, body) for number, body in enumerate(bodies)]

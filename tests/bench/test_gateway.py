@@ -309,7 +309,7 @@ def test_a_program_that_ends_is_told_with_its_last_words(tmp_path: Path) -> None
     log = tmp_path / "log"
     command = [sys.executable, "-c", "raise SystemExit('no such setting')"]
     with program(command, log) as process, pytest.raises(SystemFailed, match="status 1: no such setting"):
-        wait_for(lambda: None, process, log, within=20, what="it serves")
+        wait_for(lambda: None, process, log, within=60, what="it serves")
 
 
 def test_a_program_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -135,7 +135,7 @@ def test_following_goes_on_behind_the_last_one_over_broken_streams_and_gateways_
     assert said == [ended, f"come back later: {again}", ended]
     wait_until(lambda: sum("follow=true" in query for query in gateway.queries) == 4)
     following.send_signal(signal.SIGINT)
-    assert following.communicate(timeout=30)[1].strip() == ""
+    assert following.communicate(timeout=60)[1].strip() == ""
     assert following.returncode == 130
     asked = [query for query in gateway.queries if "follow=true" in query]
     assert [query.partition("after=")[2] for query in asked] == ["2", "6", "6", "7"]

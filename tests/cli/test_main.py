@@ -88,7 +88,7 @@ def test_an_interrupt_exits_with_130(gateway: PlayedGateway, sllm_process: Start
     assert process.stdout.readline() == "Deployment created: a:vllm\n"
     assert process.stdout.readline() == "a:vllm: starting\n"
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=60)
     assert (process.returncode, err.strip()) == (130, "")
 
 
@@ -101,7 +101,7 @@ def test_a_command_that_was_started_with_interrupts_ignored_goes_on(
     assert process.stdout.readline() == "Deployment created: a:vllm\n"
     process.send_signal(signal.SIGINT)
     gateway.deployments["a:vllm"].append(deployment("a:vllm", state="ready"))
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=60)
     assert (process.returncode, out.splitlines()[-1], err) == (0, "Ready: a:vllm", "")
 
 

@@ -116,7 +116,7 @@ def test_an_interrupt_only_ends_the_watching_and_says_so(
     assert watching.stdout is not None
     assert watching.stdout.readline().startswith("w1: downloading")
     watching.send_signal(signal.SIGINT)
-    _, said = watching.communicate(timeout=30)
+    _, said = watching.communicate(timeout=60)
     assert watching.returncode == 130
     assert said.strip() == "the pull of hf:m goes on: `sllm pull m --cancel` ends it"
 

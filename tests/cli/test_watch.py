@@ -28,7 +28,7 @@ def test_a_terminal_shows_the_last_look_in_place_of_the_one_before(
         watching.wait_for("second:vllm")
         watching.wait_for(CLEAR)
         watching.child.send_signal(signal.SIGINT)
-        assert watching.child.wait(timeout=20) == 130
+        assert watching.child.wait(timeout=60) == 130
         assert "Traceback" not in watching.read_all()
     finally:
         watching.close()
@@ -57,7 +57,7 @@ def test_in_a_pipe_each_look_comes_below_the_one_before(gateway: PlayedGateway, 
     assert [number for number, line in enumerate(lines) if line.startswith("--- 2")] == [2, 5]
     assert not any("\x1b" in line for line in lines)
     watching.send_signal(signal.SIGINT)
-    _, err = watching.communicate(timeout=20)
+    _, err = watching.communicate(timeout=60)
     assert (watching.returncode, err.strip()) == (130, "")
 
 
@@ -68,7 +68,7 @@ def test_it_ends_when_nobody_reads_it_any_more(gateway: PlayedGateway, sllm_proc
     assert watching.stderr is not None
     assert watching.stdout.readline().startswith("DEPLOYMENT")
     watching.stdout.close()
-    assert watching.wait(timeout=20) == 1
+    assert watching.wait(timeout=60) == 1
     assert watching.stderr.read() == ""
 
 
@@ -90,7 +90,7 @@ def test_a_gateway_that_is_away_for_a_while_is_asked_again(
     gateway.refusal = None
     read_until("deployment")
     gateway.refusal = (404, "no deployment a:vllm", "not_found")
-    _, err = watching.communicate(timeout=20)
+    _, err = watching.communicate(timeout=60)
     assert watching.returncode == 1
     assert err.startswith("error: no deployment a:vllm")
 

@@ -27,7 +27,7 @@ async def found(answers: list[bytes], told: list[str]) -> ClusterInfo:
         server = threading.Thread(target=give, args=(listener, answers, done))
         server.start()
         try:
-            with anyio.fail_after(10):
+            with anyio.fail_after(60):
                 return await find_cluster("127.0.0.1", listener.getsockname()[1], tell=told.append)
         finally:
             done.set()

@@ -216,7 +216,7 @@ async def test_renewed_files_are_used_when_they_are_whole(written: Written) -> N
         await anyio.sleep(0.1)
         assert met(contexts, contexts) == before
         written.key(leaf)
-        with anyio.fail_after(5):
+        with anyio.fail_after(60):
             while met(contexts, contexts) == before:  # noqa: ASYNC110 - files have no event
                 await anyio.sleep(0.01)
         written.files.certificate.unlink()

@@ -93,7 +93,7 @@ def test_who_follows_a_log_sees_it_end_when_the_instance_is_deleted(cluster: Clu
         assert following.stdout is not None
         following.stdout.readline()
         assert sllm(cluster, "delete", "followed").returncode == 0
-        _, said = following.communicate(timeout=30)
+        _, said = following.communicate(timeout=60)
     assert (following.returncode, said) == (0, "")
 
 
@@ -122,7 +122,9 @@ def someone_elses_server() -> Iterator[str]:
     command = [sys.executable, "-c", code, str(gguf()), str(port)]
     with child(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
         url = f"http://127.0.0.1:{port}"
-        eventually(lambda: httpx2.get(f"{url}/health", trust_env=False).is_success, what="it serves")
+        eventually(
+            lambda: httpx2.get(f"{url}/health", trust_env=False, timeout=60).is_success, what="it serves"
+        )
         yield url
 
 
@@ -145,7 +147,7 @@ def test_a_server_that_someone_else_runs_is_served_under_our_name(
         assert THEIR_KEY not in view
     assert sllm(cluster, "delete", "theirs").returncode == 0
     # It is still there: it was never ours.
-    assert httpx2.get(f"{someone_elses_server}/health", trust_env=False).status_code == 200
+    assert httpx2.get(f"{someone_elses_server}/health", trust_env=False, timeout=60).status_code == 200
     assert cluster.ask()
 
 

@@ -43,7 +43,7 @@ def test_more_connections_than_there_are_descriptors_cost_nobody_else_anything(t
 def _refusal(url: str) -> str:
     """Return the code by which a request is refused; nothing where its connection is only closed."""
     try:
-        answer = httpx2.get(f"{url}/v1/models", timeout=10, trust_env=False)
+        answer = httpx2.get(f"{url}/v1/models", timeout=60, trust_env=False)
     except httpx2.TransportError:
         return ""
     return str(answer.json()["error"]["code"]) if answer.status_code == 503 else ""
@@ -51,6 +51,6 @@ def _refusal(url: str) -> str:
 
 def _status(url: str) -> int:
     try:
-        return httpx2.get(f"{url}/v1/models", timeout=10, trust_env=False).status_code
+        return httpx2.get(f"{url}/v1/models", timeout=60, trust_env=False).status_code
     except httpx2.TransportError:
         return 0

@@ -92,7 +92,9 @@ def test_whoever_follows_misses_nothing_when_head_and_gateway_are_killed(
     for name in ("first", "second", "third"):
         kinds = [each["kind"] for each in seen if each["subject"] == f"{name}:command"]
         assert kinds == ["deployment.created", "replica.placed", "replica.ready"]
-    listed = httpx2.get(f"{cluster.url}/events?limit=1000&after=0", trust_env=False).json()["events"]
+    listed = httpx2.get(f"{cluster.url}/events?limit=1000&after=0", trust_env=False, timeout=60).json()[
+        "events"
+    ]
     assert listed[: len(seen)] == seen
 
 

@@ -108,5 +108,5 @@ def test_an_engine_starts_once_there_is_room_again(disk: SmallDisk, head: tuple[
         eventually(lambda: "No space left on device" in reason(), what="it says why")
         disk.free()
         assert chat(head[0])
-        httpx2.delete(f"{head[0]}/deployments/{DEMO_ID}", trust_env=False, timeout=30)
+        httpx2.delete(f"{head[0]}/deployments/{DEMO_ID}", trust_env=False, timeout=60)
         assert "Traceback" not in worker.output

@@ -175,7 +175,7 @@ def serving(tmp_path: Path) -> Iterator[Cluster]:
 
 def is_refused(cluster: Cluster) -> bool:
     try:
-        socket.create_connection(address(cluster), timeout=10).close()
+        socket.create_connection(address(cluster), timeout=60).close()
     except ConnectionRefusedError:
         return True
     return False

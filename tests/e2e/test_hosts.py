@@ -37,7 +37,7 @@ def deploy(hosts: Hosts) -> dict[str, Any]:
 
 def test_beyond_loopback_every_request_needs_the_key(hosts: Hosts) -> None:
     url = str(hosts.http.base_url)
-    with httpx2.Client(base_url=url, timeout=30, trust_env=False) as stranger:
+    with httpx2.Client(base_url=url, timeout=60, trust_env=False) as stranger:
         assert stranger.get("/health").status_code == 200
         for path in ("/v1/models", "/status"):
             refused = stranger.get(path)

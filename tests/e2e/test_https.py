@@ -157,7 +157,7 @@ def test_a_gateway_that_is_killed_leaves_the_port_to_the_other(site: Site) -> No
 
 def test_a_client_that_speaks_no_tls_is_hung_up_on(site: Site) -> None:
     with pytest.raises(httpx2.TransportError):
-        httpx2.get(site.url.replace("https", "http") + "/health", trust_env=False)
+        httpx2.get(site.url.replace("https", "http") + "/health", trust_env=False, timeout=60)
     with site.http(http2=True) as http:
         assert http.get("/health").status_code == 200
 

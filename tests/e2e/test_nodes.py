@@ -35,7 +35,7 @@ def started(
 
 
 def lists_demo(url: str) -> bool:
-    return DEMO in httpx2.get(f"{url}/v1/models", trust_env=False, timeout=10).text
+    return DEMO in httpx2.get(f"{url}/v1/models", trust_env=False, timeout=60).text
 
 
 def test_a_worker_that_was_started_before_its_head_waits_and_joins(tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ def test_a_worker_that_was_started_before_its_head_waits_and_joins(tmp_path: Pat
             head.wait_for("OpenAI API")
             url = f"http://127.0.0.1:{port}"
             document = {"model": DEMO, "backend": "llamacpp", "source": f"demo:{DEMO}"}
-            deployed = httpx2.post(f"{url}/deployments", json=document, trust_env=False, timeout=30)
+            deployed = httpx2.post(f"{url}/deployments", json=document, trust_env=False, timeout=60)
             assert deployed.status_code == 200, deployed.text
             # The gateway has just begun: it hears a moment later than it answers which models there are.
             eventually(lambda: lists_demo(url), what="the model is listed")

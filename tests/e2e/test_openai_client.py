@@ -109,6 +109,8 @@ def engine_is_idle(cluster: Cluster) -> bool:
 
     described = cluster.wait_ready()
     path = described["instances"][0]["address"].removeprefix("unix:")
-    with httpx2.Client(transport=httpx2.HTTPTransport(uds=path), base_url="http://engine") as engine:
+    with httpx2.Client(
+        transport=httpx2.HTTPTransport(uds=path), base_url="http://engine", timeout=60
+    ) as engine:
         metrics = engine.get("/metrics").text
     return "llamacpp:requests_processing 0" in metrics

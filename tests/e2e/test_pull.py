@@ -106,7 +106,7 @@ def test_an_interrupted_pull_goes_on_and_a_cancelled_one_does_not(cluster: Clust
         assert watched.stdout is not None
         assert "downloading org/one" in next(line for line in watched.stdout if "downloading" in line)
         watched.send_signal(signal.SIGINT)
-        _, complaints = watched.communicate(timeout=30)
+        _, complaints = watched.communicate(timeout=60)
     assert watched.returncode == 130
     assert complaints.strip() == f"the pull of {SOURCE} goes on: `sllm pull {SOURCE} --cancel` ends it"
     assert state(cluster)["state"] == "pulling"

@@ -58,7 +58,7 @@ def test_secrets_reach_the_engine_alone(tmp_path: Path, monkeypatch: pytest.Monk
 
         log = cluster.http.get(f"/instances/{instance['id']}/logs").json()["text"]
         assert "HF_TOKEN=***" in log, "what the engine itself says is masked as it is shown"
-        answers = [str(shown), log, httpx2.get(f"{cluster.url}/status", trust_env=False).text]
+        answers = [str(shown), log, httpx2.get(f"{cluster.url}/status", trust_env=False, timeout=60).text]
         assert not [each for each in answers if "hunter" in each]
         assert shown["spec"]["secret_env"] == references
         kept = contents(tmp_path / "data")

@@ -101,7 +101,7 @@ def test_one_in_use_sleeps_when_its_request_has_ended_and_not_before(
     with ThreadPoolExecutor(3) as clients:
         try:
             long = clients.submit(cluster.ask, "a long one", model="first")
-            eventually(lambda: in_flight(cluster, "first"), within=20, what="the first is in use")
+            eventually(lambda: in_flight(cluster, "first"), within=60, what="the first is in use")
             other = clients.submit(cluster.ask, "hello", model="second")
             eventually(lambda: instance(cluster, "first")["state"] == "asleep", within=60, what="its turn")
             waits = clients.submit(cluster.ask, "a late one", model="first")

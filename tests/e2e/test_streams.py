@@ -65,6 +65,6 @@ def test_a_head_serves_whatever_became_of_its_streams(tmp_path: Path, kind: str)
 
 def _answers(port: int) -> bool:
     try:
-        return httpx2.get(f"http://127.0.0.1:{port}/health", timeout=10, trust_env=False).is_success
+        return httpx2.get(f"http://127.0.0.1:{port}/health", timeout=60, trust_env=False).is_success
     except httpx2.TransportError:
         return False

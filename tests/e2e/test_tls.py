@@ -101,7 +101,7 @@ class Wire:
     def tapped(self, cluster: int) -> Iterator[int]:
         """Yield the port for ``--head``."""
         listener = socket.create_server(("127.0.0.1", 0))
-        document = httpx2.get(f"http://127.0.0.1:{cluster}/cluster", trust_env=False).json()
+        document = httpx2.get(f"http://127.0.0.1:{cluster}/cluster", trust_env=False, timeout=60).json()
         document["transport_port"] = listener.getsockname()[1]
 
         class Answer(BaseHTTPRequestHandler):
@@ -164,7 +164,7 @@ def test_head_worker_and_gateways_with_tls_serve_a_model_and_say_nothing_in_the_
         with started(*arguments, env=secured.env) as worker:
             worker.wait_for("joined the head")
             document = {"model": DEMO, "backend": "llamacpp", "source": f"demo:{DEMO}"}
-            deployed = httpx2.post(f"{secured.url}/deployments", json=document, trust_env=False, timeout=30)
+            deployed = httpx2.post(f"{secured.url}/deployments", json=document, trust_env=False, timeout=60)
             assert deployed.status_code == 200, deployed.text
             chat(secured.url)
             head_address = ("--head", f"127.0.0.1:{secured.cluster}", "--port", "0")
@@ -174,7 +174,7 @@ def test_head_worker_and_gateways_with_tls_serve_a_model_and_say_nothing_in_the_
             ) as gateway:
                 second = gateway.wait_for(r"OpenAI API: (http://\S+)/v1")[1]
                 known = eventually(
-                    lambda: httpx2.get(f"{second}/v1/models", trust_env=False).json()["data"],
+                    lambda: httpx2.get(f"{second}/v1/models", trust_env=False, timeout=60).json()["data"],
                     what="the second gateway knows the model",
                 )
                 assert known
@@ -191,7 +191,7 @@ def test_head_worker_and_gateways_with_tls_serve_a_model_and_say_nothing_in_the_
 
 def test_the_head_s_transport_lets_nobody_in_without_a_certificate(secured: Secured) -> None:
     address = ("127.0.0.1", secured.transport)
-    with socket.create_connection(address, timeout=10) as plain:
+    with socket.create_connection(address, timeout=60) as plain:
         plain.sendall(MAGIC + b"\r\n\x00")
         assert plain.recv(100)[:2] == b"\x15\x03"
         assert plain.recv(100) == b""
@@ -199,7 +199,7 @@ def test_the_head_s_transport_lets_nobody_in_without_a_certificate(secured: Secu
     context.check_hostname = False
     secured.authority.ca.configure_trust(context)
     with (
-        socket.create_connection(address, timeout=10) as raw,
+        socket.create_connection(address, timeout=60) as raw,
         context.wrap_socket(raw) as anonymous,
         pytest.raises(ssl.SSLError, match="certificate required"),
     ):

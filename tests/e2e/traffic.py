@@ -68,7 +68,7 @@ class Traffic:
 
     def _ask(self) -> None:
         body = {"model": self._model, "messages": [{"role": "user", "content": "one two three"}]}
-        with httpx2.Client(timeout=30.0, trust_env=False) as client:
+        with httpx2.Client(timeout=60, trust_env=False) as client:
             while not self._over.wait(0.02):
                 try:
                     answer = client.post(f"{self._url}/v1/chat/completions", json=body)
@@ -82,7 +82,7 @@ class Traffic:
                         self.failures.append(f"{answer.status_code} {answer.text}")
 
     def _watch(self) -> None:
-        with httpx2.Client(base_url=self._url, timeout=30.0, trust_env=False) as client:
+        with httpx2.Client(base_url=self._url, timeout=60, trust_env=False) as client:
             while not self._over.wait(0.05):
                 answer = client.get(f"/deployments/{self._watched}")
                 if answer.status_code != 200:

@@ -63,7 +63,7 @@ def alive(pid: int) -> bool:
         return False
 
 
-async def until(condition: Callable[[], object], *, timeout: float = 10.0) -> None:
+async def until(condition: Callable[[], object], *, timeout: float = 60.0) -> None:
     """Wait until something is so."""
     deadline = time.monotonic() + timeout
     while not condition():
@@ -123,7 +123,7 @@ async def report_of(
     probe: TestProbe, state: ReplicaState, where: Callable[[ReplicaReport], bool] = lambda _: True
 ) -> ReplicaReport:
     while True:
-        changed = await probe.expect(ReplicaChanged, timeout=20.0)
+        changed = await probe.expect(ReplicaChanged)
         if changed.report.state is state and where(changed.report):
             return changed.report
 

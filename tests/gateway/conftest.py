@@ -14,11 +14,10 @@ from typing import Any
 import pytest
 from tests.http_server.shells import CLEARTEXT, HTTP2, TLS, Shell
 
-from sllm_actors.serving.messages import CONTROLLER
 from sllm_actors.testing import TestProbe
 
 from .kit import PlayedCluster, running_gateway
-from .played_head import LOCAL
+from .played_head import played_head
 from .raw_engine import RawEngine, raw_engine
 
 CHILD = Path(__file__).parent / "llama_server.py"
@@ -87,6 +86,4 @@ def broken_engine() -> Engines:
 
 @pytest.fixture
 async def head(cluster: PlayedCluster) -> TestProbe:
-    """Play the head, to which the gateway is linked."""
-    cluster.head = LOCAL
-    return await cluster.system.probe(CONTROLLER)
+    return await played_head(cluster)

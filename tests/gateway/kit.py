@@ -107,7 +107,7 @@ class PlayedCluster:
 
     async def _answered(self, name: str) -> None:
         with suppress(ActorError):  # "I take no such question" is an answer too
-            await self.system.named(name).ask("settled?", timeout=5)
+            await self.system.named(name).ask("settled?", timeout=60)
 
     def client(self, **more: Any) -> openai.AsyncOpenAI:
         """Return a client, closed at the end of the test."""

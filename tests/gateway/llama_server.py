@@ -20,7 +20,7 @@ def main(socket: str, model: str) -> None:
     parameters.endpoint_metrics = True
     parameters.embedding = True
     parameters.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
-    parameters.cpuparams.n_threads = 2
+    parameters.cpuparams.n_threads = 1  # two would wait for each other, on a machine that is busy
     server = xllamacpp.Server(parameters)
     sys.stdout.write(f"{server.listening_address}\n")
     sys.stdout.flush()

@@ -7,8 +7,9 @@ from typing import Any
 import anyio
 import httpx2
 
-from sllm_actors.actors import NodeId
-from sllm_actors.serving.messages import ControlAnswer, Done
+from sllm_actors.actors import TEMPORARY, ChildSpec, NodeId
+from sllm_actors.serving.differences.messages import Beat, Difference, Page
+from sllm_actors.serving.messages import CONTROLLER, ControlAnswer, Done
 from sllm_actors.testing import TestProbe
 
 from .kit import PlayedCluster
@@ -17,6 +18,22 @@ LOCAL = NodeId("gateway-1")
 """The gateway's own node, on which the head is played."""
 
 DONE = Done('{"deployment_id":  "x"}')
+
+
+class HeadProbe(TestProbe):
+    """Keeps what the head is asked: what the gateway publishes, each second at least, is no question."""
+
+    async def receive(self, message: Any) -> None:
+        if not isinstance(message, Beat | Difference | Page):
+            await super().receive(message)
+
+
+async def played_head(cluster: PlayedCluster) -> HeadProbe:
+    """Play the head, to which the gateway is linked from now on."""
+    cluster.head = LOCAL
+    probe = HeadProbe()
+    await cluster.system.start(ChildSpec(CONTROLLER, lambda: probe, restart=TEMPORARY, name=CONTROLLER))
+    return probe
 
 
 async def asked(

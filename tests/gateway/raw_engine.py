@@ -70,7 +70,7 @@ class RawEngine:
 
     async def first_call(self) -> Call:
         """Wait for the first request, and return it."""
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             await self._called.wait()
         return self.calls[0]
 

@@ -70,7 +70,7 @@ class Shell:
 
     def client(self, url: str = "", **more: Any) -> httpx2.AsyncClient:
         """Return a client that speaks as this server does."""
-        options: dict[str, Any] = {"trust_env": False, "timeout": 30, "base_url": url} | more
+        options: dict[str, Any] = {"trust_env": False, "timeout": 60, "base_url": url} | more
         if self.protocols:
             options |= {"verify": client_context(), "http2": "h2" in self.protocols}
         return httpx2.AsyncClient(**options)

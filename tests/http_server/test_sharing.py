@@ -35,7 +35,7 @@ class Sharers:
         return [self._open(stack) for _ in range(count)]
 
     def _open(self, stack: ExitStack) -> socket.socket:
-        client = stack.enter_context(socket.create_connection(self.address, timeout=20))
+        client = stack.enter_context(socket.create_connection(self.address, timeout=60))
         client.sendall(REQUEST)
         return client
 

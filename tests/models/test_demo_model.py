@@ -76,7 +76,7 @@ async def test_a_copy_that_two_want_is_made_once(
     libraries: dict[str, str], model: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "models" / "demo" / "files"
-    with anyio.fail_after(30):
+    with anyio.fail_after(60):
         async with anyio.create_task_group() as group:
             for _ in range(2):
                 group.start_soon(copy_demo, model, folder, sys.executable, libraries)
@@ -96,7 +96,7 @@ async def test_a_copy_that_is_cancelled_leaves_no_process_and_is_made_anew(
         group.cancel_scope.cancel()
     assert not alive(started(libraries)[0])
     assert not folder.exists()
-    with anyio.fail_after(30):
+    with anyio.fail_after(60):
         await copy_demo(model, folder, sys.executable, libraries)
     assert (folder / "tokenizer.json").is_file()
     assert not (tmp_path / ".files.new").exists()
@@ -116,7 +116,7 @@ async def test_a_start_that_is_cancelled_in_its_midst_leaves_no_program(
 
 
 async def test_what_the_libraries_object_to_is_said(libraries: dict[str, str], tmp_path: Path) -> None:
-    with pytest.raises(SourceProblem) as caught, anyio.fail_after(30):
+    with pytest.raises(SourceProblem) as caught, anyio.fail_after(60):
         await copy_demo(tmp_path / "none.gguf", tmp_path / "files", sys.executable, libraries)
     assert str(caught.value).startswith(
         f"the demo model cannot be converted for vLLM under {sys.executable}: FileNotFoundError: "
@@ -127,7 +127,7 @@ async def test_what_the_libraries_object_to_is_said(libraries: dict[str, str], t
 async def test_an_interpreter_without_the_libraries_says_which_and_what_to_do(
     model: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(SourceProblem) as caught, anyio.fail_after(30):
+    with pytest.raises(SourceProblem) as caught, anyio.fail_after(60):
         await copy_demo(model, tmp_path / "files", sys.executable, os.environ)
     assert "it has no torch" in str(caught.value)
     assert str(caught.value).endswith(": run `sllm engines install vllm` on this worker")

@@ -245,7 +245,7 @@ async def test_a_node_keeps_no_credential_that_is_not_its_own(tmp_path: Path, wh
         if what == "forged":
             data = data[:-1] + bytes([data[-1] ^ 1])
         with pytest.raises(AskError, match="the credential is not taken"):
-            await h.node.system.named(CREDENTIAL_KEEPER, w.home.node).ask(KeepCredential(data), timeout=5)
+            await h.node.system.named(CREDENTIAL_KEEPER, w.home.node).ask(KeepCredential(data), timeout=60)
         assert w.home.credential(CLUSTER) == mine
 
 

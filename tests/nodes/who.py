@@ -167,7 +167,7 @@ async def member(
         home.close()
 
 
-async def until(condition: Callable[[], Any], within: float = 10.0) -> None:
+async def until(condition: Callable[[], Any], within: float = 60.0) -> None:
     """Wait until a condition holds."""
     with anyio.fail_after(within):
         while not condition():  # noqa: ASYNC110 - conditions of any kind

@@ -37,7 +37,7 @@ def inventory(gpus: int = 0, **more: Any) -> Inventory:
 
 async def until(condition: Callable[[], object]) -> None:
     """Wait for something that no message tells of."""
-    with anyio.fail_after(5):
+    with anyio.fail_after(60):
         while not condition():  # noqa: ASYNC110 - see above
             await anyio.sleep(0.001)
 

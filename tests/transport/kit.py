@@ -19,7 +19,7 @@ from sllm_actors.transport import NodeIdentity, PeerLost, PeerUp, Transport, Tra
 CLUSTER = "test-cluster"
 SECRET = b"a secret of the test cluster"
 CATALOG = Catalog()
-PATIENT = TransportSettings(heartbeat=0.1, missed=50, handshake_timeout=5.0, reconnect_cap=0.2)
+PATIENT = TransportSettings(heartbeat=0.1, missed=100, handshake_timeout=30.0, reconnect_cap=0.2)
 """For tests in which nobody is to be lost, however busy the machine is."""
 QUICK = evolve(PATIENT, missed=5, handshake_timeout=2.0)
 """For tests that wait for a loss: half a second of silence is one."""
@@ -136,7 +136,7 @@ class Node:
             answered.set()
 
         self.transport.ask(Envelope(target, message, **more), reply_to)
-        with anyio.fail_after(5):
+        with anyio.fail_after(60):
             await answered.wait()
         assert len(outcome) == 1
         return outcome[0]
@@ -186,7 +186,7 @@ async def node(
             tasks.cancel_scope.cancel()
 
 
-async def until(condition: Callable[[], Any], *, within: float = 5.0, what: str = "") -> None:
+async def until(condition: Callable[[], Any], *, within: float = 60.0, what: str = "") -> None:
     """Wait until a condition holds."""
     with anyio.move_on_after(within):
         while not condition():  # noqa: ASYNC110 - conditions of any kind

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import statistics
 from typing import Any
 
-import anyio
 import pytest
 from attrs import evolve
 
@@ -13,7 +11,7 @@ from sllm_actors.actors.errors import MailboxFull, RemoteFailure
 from sllm_actors.actors.network import Envelope
 from sllm_actors.transport.control import DOWN
 
-from .kit import QUICK, Blob, Text, node, pair, until
+from .kit import PATIENT, Blob, Text, node, pair, until
 from .proxy import proxy
 
 pytestmark = pytest.mark.anyio
@@ -22,19 +20,20 @@ pytestmark = pytest.mark.anyio
 async def test_small_asks_go_on_during_a_bulk_transfer_within_the_window() -> None:
     async with pair() as (left, right):
         blob = Blob(bytes(1536 * 1024))
-        delays: list[float] = []
         most = 0
         for _ in range(4):
             left.tell(right.at(1), blob)
             left.tell(right.at(2), blob)
-            began = anyio.current_time()
             assert await left.ask(right.at(9), Text("small")) == Text("small")
-            delays.append(anyio.current_time() - began)
             most = max(most, left.transport.statistics().links[0].in_flight)
-        await until(lambda: sum(isinstance(each, Blob) for each in right.inbound.messages) == 8, within=10)
-        assert right.inbound.messages.index(Text("small")) < 2, "it did not wait for the bulk"
-        assert most <= QUICK.window
-        assert statistics.median(delays) < 0.2
+        await until(lambda: sum(isinstance(each, Blob) for each in right.inbound.messages) == 8, within=60)
+        arrived = [isinstance(each, Blob) for each in right.inbound.messages]
+        small = [number for number, is_blob in enumerate(arrived) if not is_blob]
+        sent_before = [2 * (round_ + 1) for round_ in range(4)]
+        assert all(sum(arrived[:place]) < sent for place, sent in zip(small, sent_before, strict=True)), (
+            arrived
+        )
+        assert most <= PATIENT.window
 
 
 async def test_a_down_signal_waits_for_the_bulk_that_was_sent_before_it() -> None:
@@ -44,13 +43,13 @@ async def test_a_down_signal_waits_for_the_bulk_that_was_sent_before_it() -> Non
             right.tell(left.at(receiver), blob)
         right.transport.down(left.id, 7, "gone")
         right.tell(left.at(99), Text("after"))
-        await until(lambda: left.inbound.downs, within=10)
+        await until(lambda: left.inbound.downs, within=60)
         before = left.inbound.log[: left.inbound.log.index(7)]
         assert sum(isinstance(each, Blob) for each in before) == 4
 
 
 async def test_a_peer_whose_down_signals_wait_for_what_never_comes_is_lost_and_costs_a_bounded_heap() -> None:
-    few = evolve(QUICK, control_messages=100)
+    few = evolve(PATIENT, control_messages=100)
     async with pair(left={"settings": few}) as (left, right):
         link = right.transport._peer_table.links[left.id]
         for watch in range(101):
@@ -64,7 +63,7 @@ async def test_a_down_signal_is_not_lost_with_the_lane_that_it_waited_for() -> N
     async with (
         node("right") as right,
         proxy(right.port) as network,
-        node("left", settings=evolve(QUICK, missed=30)) as left,
+        node("left", settings=PATIENT) as left,
     ):
         left.transport.dial("127.0.0.1", network.port)
         await until(lambda: left.ups() and right.ups())
@@ -82,7 +81,7 @@ async def test_a_down_signal_is_not_lost_with_the_lane_that_it_waited_for() -> N
 
 
 async def test_a_message_over_the_limit_is_rejected_where_it_is_sent() -> None:
-    async with pair(right={"settings": evolve(QUICK, max_message=100_000)}) as (left, right):
+    async with pair(right={"settings": evolve(PATIENT, max_message=100_000)}) as (left, right):
         outcome = await left.ask(right.at(1), Blob(bytes(100_001)))
         assert isinstance(outcome, RemoteFailure)
         assert outcome.type_name == "MessageTooLarge"
@@ -92,7 +91,7 @@ async def test_a_message_over_the_limit_is_rejected_where_it_is_sent() -> None:
 
 
 async def test_a_reply_over_the_limit_is_an_error_to_its_asker() -> None:
-    async with pair(left={"settings": evolve(QUICK, max_message=100_000)}) as (left, right):
+    async with pair(left={"settings": evolve(PATIENT, max_message=100_000)}) as (left, right):
         right.inbound.answer = lambda _, reply_to: reply_to(Blob(bytes(200_000)))
         outcome = await left.ask(right.at(1), Text())
         assert isinstance(outcome, RemoteFailure)
@@ -100,7 +99,7 @@ async def test_a_reply_over_the_limit_is_an_error_to_its_asker() -> None:
 
 
 async def test_a_full_way_rejects_an_ask_and_nothing_was_sent() -> None:
-    tight = evolve(QUICK, queue_bytes=256 * 1024, receiver_queue_bytes=256 * 1024, missed=50)
+    tight = evolve(PATIENT, queue_bytes=256 * 1024, receiver_queue_bytes=256 * 1024)
     async with node("right") as right, proxy(right.port) as network, node("left", settings=tight) as left:
         left.transport.dial("127.0.0.1", network.port)
         await until(lambda: left.ups() and right.ups())
@@ -131,7 +130,7 @@ async def test_a_forgotten_ask_drops_its_late_reply() -> None:
 
 
 async def test_an_overflowing_control_lane_loses_the_peer() -> None:
-    few = evolve(QUICK, control_messages=100, missed=100)
+    few = evolve(PATIENT, control_messages=100)
     async with node("right") as right, proxy(right.port) as network, node("left", settings=few) as left:
         left.transport.dial("127.0.0.1", network.port)
         await until(lambda: left.ups() and right.ups())
@@ -148,17 +147,17 @@ async def test_ten_thousand_monitors_and_their_downs_all_arrive() -> None:
     async with pair() as (left, right):
         for watch in range(10_000):
             left.transport.monitor(right.at(watch), watch)
-        await until(lambda: len(right.inbound.monitors) == 10_000, within=10)
+        await until(lambda: len(right.inbound.monitors) == 10_000, within=60)
         for watch in range(10_000):
             right.transport.down(left.id, watch, "the machine is gone")
-        await until(lambda: len(left.inbound.downs) == 10_000, within=10)
+        await until(lambda: len(left.inbound.downs) == 10_000, within=60)
         assert [watch for _, watch, _ in left.inbound.downs] == list(range(10_000))
         await until(lambda: right.transport.statistics().links[0].unacknowledged == 0)
 
 
 async def test_an_asker_whose_reply_found_no_way_back_is_told_that_the_message_was_handled() -> None:
     # MailboxFull would promise that the receiver never saw it.
-    tight = evolve(QUICK, queue_bytes=64 * 1024, receiver_queue_bytes=64 * 1024)
+    tight = evolve(PATIENT, queue_bytes=64 * 1024, receiver_queue_bytes=64 * 1024)
     async with pair(right={"settings": tight}) as (left, right):
         outcome = await left.ask(right.at(1), Blob(bytes(1024 * 1024)))
         assert right.inbound.messages, "it was handled"

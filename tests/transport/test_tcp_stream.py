@@ -97,7 +97,7 @@ async def test_a_pump_takes_everything_in_order_and_leaves_the_rest_when_it_is_c
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(right.pump, heap.take, 65_536)
             await left.send(BULK)
-            with anyio.fail_after(10):
+            with anyio.fail_after(60):
                 await heap.full.wait()
             tasks.cancel_scope.cancel()
         assert heap.data == BULK
@@ -110,7 +110,7 @@ async def test_the_end_of_the_other_side_ends_a_pump() -> None:
         await left.send(b"last")
         await left.send_eof()
         heap = Heap(1)
-        with pytest.raises(anyio.EndOfStream), anyio.fail_after(10):
+        with pytest.raises(anyio.EndOfStream), anyio.fail_after(60):
             await right.pump(heap.take, 1024)
         assert heap.data == b"last"
 
@@ -121,7 +121,7 @@ async def test_what_a_taker_raises_is_raised_where_the_pump_is_awaited() -> None
 
     async with streams() as (left, right):
         await left.send(b"this")
-        with pytest.raises(ValueError, match="not b'this'"), anyio.fail_after(10):
+        with pytest.raises(ValueError, match="not b'this'"), anyio.fail_after(60):
             await right.pump(refuse, 1024)
 
 
@@ -130,7 +130,7 @@ async def test_a_reset_breaks_the_stream() -> None:
         async with TcpStream(near) as left:
             far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             far.close()
-            with pytest.raises(anyio.BrokenResourceError), anyio.fail_after(10):
+            with pytest.raises(anyio.BrokenResourceError), anyio.fail_after(60):
                 await left.receive()
             with pytest.raises(anyio.BrokenResourceError):
                 left.send_nowait(b"x")

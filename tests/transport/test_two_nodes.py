@@ -108,7 +108,7 @@ async def test_a_clean_stop_is_known_at_once_on_both_sides(how: str) -> None:
                     await anyio.sleep_forever()
         assert isinstance(outcomes[0], PeerDown)
         assert "has stopped" in left.losses()[0].reason
-        await until(lambda: right.losses(), within=0.4)
+        await until(lambda: right.losses(), within=slow.budget / 2)
         (lost,) = right.losses()
         assert (lost.reason, lost.left) == ("it said goodbye: it stops", True)
         assert not left.losses()[0].left

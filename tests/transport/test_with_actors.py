@@ -29,7 +29,7 @@ from sllm_actors.actors import (
 from sllm_actors.testing.node_keys import identification_of
 from sllm_actors.transport import PeerLost, PeerUp, Transport, TransportSettings, reference_hooks
 
-from .kit import CLUSTER, QUICK, SECRET, identity, life, listening_socket, until
+from .kit import CLUSTER, PATIENT, SECRET, identity, life, listening_socket, until
 
 pytestmark = pytest.mark.anyio
 CATALOG = Catalog()
@@ -66,7 +66,7 @@ class Greeter(Actor):
             case Hello(name):
                 return Greeting(f"hello {name}", self.context.ref)
             case Introduce(to):
-                return await to.ask(Hello("neighbour"), timeout=3)
+                return await to.ask(Hello("neighbour"), timeout=60)
             case _:
                 raise RuntimeError("crashed as told")
 
@@ -95,7 +95,7 @@ class Side:
 
 
 @asynccontextmanager
-async def side(name: str, settings: TransportSettings = QUICK) -> AsyncIterator[Side]:
+async def side(name: str, settings: TransportSettings = PATIENT) -> AsyncIterator[Side]:
     me = identity(name)
     system = ActorSystem(node=me.node, incarnation=me.incarnation)
     events: list[PeerUp | PeerLost] = []
@@ -124,7 +124,7 @@ async def side(name: str, settings: TransportSettings = QUICK) -> AsyncIterator[
 
 
 @asynccontextmanager
-async def two(settings: TransportSettings = QUICK) -> AsyncIterator[tuple[Side, Side]]:
+async def two(settings: TransportSettings = PATIENT) -> AsyncIterator[tuple[Side, Side]]:
     async with side("left", settings) as left, side("right", settings) as right:
         left.transport.dial("127.0.0.1", right.port)
         await until(lambda: left.events and right.events)
@@ -135,29 +135,29 @@ async def test_an_actor_abroad_is_asked_by_name_and_by_the_ref_that_it_gave() ->
     async with two() as (left, right):
         await right.start(Greeter(), "greeter")
         abroad = left.system.named("greeter", right.system.node)
-        greeting = await abroad.ask(Hello("you"), timeout=3)
+        greeting = await abroad.ask(Hello("you"), timeout=60)
         assert greeting.text == "hello you"
         assert greeting.by.address.node == "right"
-        assert (await greeting.by.ask(Hello("again"), timeout=3)).text == "hello again"
+        assert (await greeting.by.ask(Hello("again"), timeout=60)).text == "hello again"
 
 
 async def test_a_ref_handed_abroad_leads_back_home() -> None:
     async with two() as (left, right):
         at_home = await left.start(Greeter(), "home")
         await right.start(Greeter(), "greeter")
-        greeting = await left.system.named("greeter", right.system.node).ask(Introduce(at_home), timeout=3)
+        greeting = await left.system.named("greeter", right.system.node).ask(Introduce(at_home), timeout=60)
         assert greeting.by == at_home
 
 
 async def test_a_crash_abroad_is_an_error_to_the_asker_and_a_down_to_the_monitor() -> None:
     async with two() as (left, right):
         await right.start(Greeter(), "greeter")
-        abroad = (await left.system.named("greeter", right.system.node).ask(Hello("x"), timeout=3)).by
+        abroad = (await left.system.named("greeter", right.system.node).ask(Hello("x"), timeout=60)).by
         watcher = Watcher(abroad)
         await left.start(watcher, "watcher")
         await until(lambda: right.transport.statistics().links[0].unacknowledged == 0)
         with pytest.raises(RemoteFailure, match="crashed as told"):
-            await abroad.ask(Crash(), timeout=3)
+            await abroad.ask(Crash(), timeout=60)
         await until(lambda: watcher.seen)
         assert isinstance(watcher.seen[0], Down)
 
@@ -199,11 +199,11 @@ async def test_ten_thousand_last_words_come_before_one_down_each_and_the_link_st
         limits = MailboxLimits(messages=2 * many, bytes=2**26)
         spec = ChildSpec("mourner", lambda: mourner, name="mourner", restart=TEMPORARY, mailbox=limits)
         await left.system.start(spec)
-        await until(lambda: not left.transport.statistics().links[0].unacknowledged, within=20)
+        await until(lambda: not left.transport.statistics().links[0].unacknowledged, within=60)
         to = right.system.named("mourner", left.system.node)
         for ref in mortals:
             ref.tell(Introduce(to))
-        await until(lambda: len(mourner.seen) >= 2 * many, within=30)
+        await until(lambda: len(mourner.seen) >= 2 * many, within=60)
         await anyio.sleep(0.2)
         keys = [str(ref.address.key) for ref in mortals]
         assert sorted(mourner.seen) == sorted((key, what) for key in keys for what in ("said", "down"))
@@ -218,13 +218,13 @@ async def test_a_lost_node_fails_its_asks_and_downs_its_actors_once() -> None:
             left.transport.dial("127.0.0.1", right.port)
             await until(lambda: left.events and right.events)
             await right.start(Greeter(), "greeter")
-            abroad = (await left.system.named("greeter", right.system.node).ask(Hello("x"), timeout=3)).by
+            abroad = (await left.system.named("greeter", right.system.node).ask(Hello("x"), timeout=60)).by
             watcher = Watcher(abroad)
             await left.start(watcher, "watcher")
         await until(lambda: watcher.seen)
         assert len(watcher.seen) == 1
         with pytest.raises(PeerDown):
-            await abroad.ask(Hello("x"), timeout=3)
+            await abroad.ask(Hello("x"), timeout=60)
 
 
 async def test_an_actor_of_a_node_without_a_link_is_down_because_of_its_node() -> None:

@@ -69,7 +69,7 @@ def deploy(cluster: Cluster, document: dict[str, Any]) -> None:
     """Ask for a deployment, right after the start too: until the gateway has found its head."""
 
     def asked() -> bool:
-        response = httpx2.post(f"{cluster.url}/deployments", json=document, trust_env=False)
+        response = httpx2.post(f"{cluster.url}/deployments", json=document, trust_env=False, timeout=60)
         assert response.is_success or "head_unavailable" in response.text, response.text
         return response.is_success
 

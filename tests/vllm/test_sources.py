@@ -55,7 +55,7 @@ def test_weights_in_several_files_that_are_links_are_served(cluster: Cluster, tm
         assert answer == cluster.ask(model=str(DOCUMENT["model"]), temperature=0)
     finally:
         shutil.rmtree(tmp_path / "blobs")
-        httpx2.delete(f"{cluster.url}/deployments/linked:vllm", trust_env=False)
+        httpx2.delete(f"{cluster.url}/deployments/linked:vllm", trust_env=False, timeout=60)
 
 
 def test_weights_that_vllm_cannot_read_are_named_as_the_cause(cluster: Cluster, tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_weights_that_vllm_cannot_read_are_named_as_the_cause(cluster: Cluster, 
 
         instance = eventually(failed, within=200, what="it has failed")
     finally:
-        httpx2.delete(f"{cluster.url}/deployments/broken:vllm", trust_env=False)
+        httpx2.delete(f"{cluster.url}/deployments/broken:vllm", trust_env=False, timeout=60)
     cause = "SafetensorError: Error while deserializing header"
     assert f"before it was ready: {cause}" in str(instance["reason"])
     assert cause in str(instance["log_tail"])

@@ -50,7 +50,7 @@ class TestProbe(Actor):
         """
         self.replies.popleft().send(value)
 
-    async def next(self, *, timeout: float = 5.0) -> Any:
+    async def next(self, *, timeout: float = 60.0) -> Any:
         """Return the next message, waiting for it.
 
         Raises:
@@ -63,7 +63,7 @@ class TestProbe(Actor):
             return self._messages.popleft()
         raise AssertionError(f"no message came within {timeout:g} s")
 
-    async def expect(self, kind: type[T], *, timeout: float = 5.0) -> T:
+    async def expect(self, kind: type[T], *, timeout: float = 60.0) -> T:
         """Return the next message, which must be of that class.
 
         Raises:

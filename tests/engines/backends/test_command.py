@@ -207,7 +207,8 @@ async def test_a_key_reaches_the_engine_by_a_file_that_only_we_can_read(
 
         def ask(key: str) -> int:
             headers = {"authorization": f"Bearer {key}"}
-            return httpx2.post(url, json={"prompt": "x"}, headers=headers, trust_env=False).status_code
+            body = {"prompt": "x"}
+            return httpx2.post(url, json=body, headers=headers, trust_env=False, timeout=60).status_code
 
         assert await anyio.to_thread.run_sync(ask, "wrong") == 401
         assert await anyio.to_thread.run_sync(ask, ready.key) == 200

@@ -66,7 +66,7 @@ async def test_an_engine_that_is_hurried_gets_no_more_than_that(folder: Path, wh
     running = RunningEngines()
     if when == "before it starts":
         running.hurry(0.2)
-    with anyio.fail_after(30):
+    with anyio.fail_after(60):
         async with EngineProcess(plan, running=running) as engine:
             await until(plan.paths.socket.exists)
             if when == "while it runs":
@@ -345,13 +345,13 @@ async def test_output_of_an_engine_is_told_however_late_it_is_asked_for(folder: 
         group.start_soon(engine.exited)
         await anyio.to_thread.run_sync(write, "before it is asked for")
         await until(lambda: "before" in log_of(plan))
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             await engine.output()
         with anyio.move_on_after(0.1) as silence:
             await engine.output()
         assert silence.cancelled_caught
         await anyio.to_thread.run_sync(write, "after the question was given up")
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             await engine.output()
         assert log_of(plan).endswith("given up\n")
         group.cancel_scope.cancel()

@@ -51,7 +51,7 @@ def host(host: EngineHost) -> EngineHost:
 
 
 async def confirm(replica: ActorRef, life: ReplicaId) -> EngineConfirmed:
-    answer: EngineConfirmed = await replica.ask(ConfirmEngine(life), timeout=10.0)
+    answer: EngineConfirmed = await replica.ask(ConfirmEngine(life), timeout=60)
     return answer
 
 

@@ -137,10 +137,10 @@ async def test_a_server_of_somebody_else_serves_while_it_answers_its_health_chec
         host = altered(host, health=evolve(host.policy.health, misses=10_000))
         replica, probe = await start(system, order(address), host)
         ready = await report_of(probe, ReplicaState.READY)
-        assert await replica.ask(ConfirmEngine(ready.id), timeout=10.0) == EngineConfirmed(serving=True)
+        assert await replica.ask(ConfirmEngine(ready.id), timeout=60) == EngineConfirmed(serving=True)
 
         theirs.answers["/health"] = 503
-        ill = await replica.ask(ConfirmEngine(ready.id), timeout=10.0)
+        ill = await replica.ask(ConfirmEngine(ready.id), timeout=60)
         assert ill == EngineConfirmed(reason="loading the model (status 503)")
 
 

@@ -68,7 +68,7 @@ async def test_an_engine_that_gives_cause_is_asked_before_the_pause_is_over(tmp_
         said.append(doing)
         group.start_soon(listen)
 
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         async with (
             HealthProbe(f"unix:{tmp_path / 'engine'}", ("/health",), policy) as probe,
             anyio.create_task_group() as group,

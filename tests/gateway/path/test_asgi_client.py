@@ -50,7 +50,7 @@ async def other(_scope: Any, _receive: Any, _send: Any) -> None:
 
 
 async def begun(play: Play) -> None:
-    with anyio.fail_after(5):
+    with anyio.fail_after(60):
         while not play.under_way():
             await anyio.lowlevel.checkpoint()
 
@@ -71,7 +71,7 @@ async def test_an_engine_is_held_up_by_a_server_that_cannot_send() -> None:
             play.say(TEXT)
         assert wire.is_paused()
         server.sends.set()
-        with anyio.fail_after(5):
+        with anyio.fail_after(60):
             while wire.is_paused():
                 await anyio.lowlevel.checkpoint()
         server.leaves.set()
@@ -82,7 +82,7 @@ async def test_a_request_whose_client_leaves_ends_with_all_that_belongs_to_it() 
     play, server = Play(), Server()
     play.ready(1)
     server.sends.set()
-    with anyio.fail_after(5):
+    with anyio.fail_after(60):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(lambda: Guarded(other, play.inference)(SCOPE, server.receive, server.send))
             await begun(play)

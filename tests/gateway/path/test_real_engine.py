@@ -61,8 +61,8 @@ async def test_errors_of_the_engine_come_through_unchanged(serving: PlayedCluste
 
 async def metric(llama: str, name: str) -> int:
     transport = httpx2.AsyncHTTPTransport(uds=llama.removeprefix("unix:"))
-    async with httpx2.AsyncClient(transport=transport, base_url="http://engine") as http:
-        text = (await http.get("/metrics", timeout=30)).text
+    async with httpx2.AsyncClient(transport=transport, base_url="http://engine", timeout=60) as http:
+        text = (await http.get("/metrics", timeout=60)).text
     line = next(line for line in text.splitlines() if line.startswith(f"llamacpp:{name} "))
     return int(float(line.split()[1]))
 

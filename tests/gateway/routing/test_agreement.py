@@ -119,7 +119,7 @@ async def test_after_the_last_fault_all_agree_and_all_that_leaves_is_given_back(
                 nodes.begin_worker(node).have(cluster.replicas[node])
         for node in [*WORKERS, "head"]:
             nodes.link(node, "head" if node == "head" else "worker", heard=False)
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             while played.gateway.board.routes != cluster.expected() or not cluster.given_back():
                 nodes.beat()
                 await anyio.sleep(0.02)

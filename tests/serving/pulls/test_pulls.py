@@ -63,7 +63,7 @@ def pulls(tasks: anyio.abc.TaskGroup, store: ModelStore) -> Pulls:
 
 async def ended(pulls: Pulls, what: tuple[str, str] = TINY) -> PullReport:
     """Wait until a pull is over."""
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         while (report := await pulls.answer(DescribePull(*what))).state.under_way:  # noqa: ASYNC110 - nothing tells of it
             await anyio.sleep(0.01)
     return report
@@ -73,7 +73,7 @@ async def begun(pulls: Pulls, server: HubServer) -> None:
     """Begin a pull that lasts, and wait until some of it is here."""
     server.step_delay = 0.1
     assert (await pulls.answer(PullModel(*TINY))).state is PullState.QUEUED
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         while not (await pulls.answer(DescribePull(*TINY))).done:  # noqa: ASYNC110 - nothing tells of it
             await anyio.sleep(0.01)
 
@@ -131,7 +131,7 @@ async def test_a_replica_that_needs_the_model_shares_the_pull_and_survives_its_c
     assert len(server.gets()) == 1
     await pulls.answer(CancelPull(*TINY))
     server.step_delay = 0.0
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         await lent.wait()
     assert (await pulls.answer(DescribePull(*TINY))).state is PullState.DONE
     assert len(server.ranges()) == 1  # it went on where the pull ended
@@ -204,7 +204,7 @@ async def test_few_models_are_brought_at_a_time_and_the_others_wait_in_turn(
     reports = [await pulls.answer(PullModel(*each)) for each in asked]
     assert [each.state for each in reports] == [*[PullState.QUEUED] * 3, PullState.FAILED]
     assert reports[3].reason == "worker w1 is to bring 3 models already: ask again later"
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         while len({path.split("/")[2] for path in server.gets()}) < 2:  # noqa: ASYNC110
             await anyio.sleep(0.01)
     waiting = await pulls.answer(DescribePull(*asked[2]))

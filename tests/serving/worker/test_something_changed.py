@@ -42,7 +42,7 @@ async def machine(folder: Path) -> AsyncIterator[Workplace]:
 async def told_of_a_change(place: Workplace) -> None:
     """Let time pass until the worker says that it may accept now what it refused before."""
     before = place.head.inventories[-1].changes
-    with anyio.fail_after(30):
+    with anyio.fail_after(60):
         while place.head.inventories[-1].changes == before:
             await place.advance(LOOK_INTERVAL)
             await anyio.sleep(0.01)
@@ -50,7 +50,7 @@ async def told_of_a_change(place: Workplace) -> None:
 
 async def settled(place: Workplace) -> None:
     """Wait until no replica waits to be checked."""
-    with anyio.fail_after(30):
+    with anyio.fail_after(60):
         while ReplicaState.PENDING in place.reported().values():
             await anyio.sleep(0.01)
             await place.rest()

@@ -69,7 +69,7 @@ async def test_what_was_refused_at_deploy_is_asked_again_too(tmp_path: Path) -> 
     async with workplace(tmp_path) as place:
         changes = place.head.inventories[-1].changes
         place.problems["/new"] = "/new is not there"
-        answer = await place.worker.ask(InspectSource("llamacpp", "/new"), timeout=5)
+        answer = await place.worker.ask(InspectSource("llamacpp", "/new"), timeout=60)
         assert answer.problem
         place.problems.clear()
         await place.advance(6.0)

@@ -109,9 +109,9 @@ async def test_a_changed_order_reaches_the_replica_without_a_restart(tmp_path: P
         await place.order(key(0), document='{"drain_timeout": 5}', drain_timeout=5.0)
         assert place.made == 1
         assert place.replicas[key(0)].order.drain_timeout == 5.0
-        said = await place.worker.ask(ReadDocument(key(0)), timeout=5)
+        said = await place.worker.ask(ReadDocument(key(0)), timeout=60)
         assert said == ReplicaDocument('{"drain_timeout": 5}')
-        assert await place.worker.ask(ReadDocument(key(1)), timeout=5) == ReplicaDocument("")
+        assert await place.worker.ask(ReadDocument(key(1)), timeout=60) == ReplicaDocument("")
 
 
 async def test_what_is_wanted_again_while_it_ends_is_started_again(tmp_path: Path) -> None:
@@ -343,8 +343,8 @@ async def test_a_worker_that_crashes_reports_what_ended_with_it_and_takes_its_or
 
 async def test_questions_are_answered(tmp_path: Path) -> None:
     async with workplace(tmp_path) as place:
-        assert await place.worker.ask(InspectSource("x", "y"), timeout=5) == SourceInspected("", size=1)
-        assert await place.worker.ask(ReadLog(key(0)), timeout=5) == LogChunk(0, 2, "hi")
+        assert await place.worker.ask(InspectSource("x", "y"), timeout=60) == SourceInspected("", size=1)
+        assert await place.worker.ask(ReadLog(key(0)), timeout=60) == LogChunk(0, 2, "hi")
 
 
 async def test_a_question_that_fails_takes_no_engine_along(tmp_path: Path) -> None:
@@ -355,7 +355,7 @@ async def test_a_question_that_fails_takes_no_engine_along(tmp_path: Path) -> No
         await place.order(key(0))
         place.inspect = fail
         with pytest.raises(RemoteFailure, match="PermissionError: /models"):
-            await place.worker.ask(InspectSource("x", "y"), timeout=5)
+            await place.worker.ask(InspectSource("x", "y"), timeout=60)
         await place.rest()
         assert place.made == 1
         assert place.states() == {key(0): ReplicaState.STARTING}
@@ -375,7 +375,7 @@ async def test_questions_are_bounded_and_do_not_keep_orders_waiting(tmp_path: Pa
             tasks.start_soon(lambda: place.worker.ask(InspectSource("x", "y"), timeout=60))
         await anyio.wait_all_tasks_blocked()
         with pytest.raises(MailboxFull):
-            await place.worker.ask(ReadLog(key(0)), timeout=5)
+            await place.worker.ask(ReadLog(key(0)), timeout=60)
         await place.order(key(0))
         assert place.states() == {key(0): ReplicaState.STARTING}
         gate.set()
@@ -451,8 +451,8 @@ async def test_a_worker_knows_which_of_its_replicas_has_made_a_response(tmp_path
         await place.link("g1", "gateway")
         me = key(0).attempt(2)
         place.worker.tell(ResponseMade(me, "resp_1"))
-        assert await place.worker.ask(FindResponse("resp_1"), timeout=5) == ResponseFound(me)
-        assert await place.worker.ask(FindResponse("resp_2"), timeout=5) == ResponseFound(None)
+        assert await place.worker.ask(FindResponse("resp_1"), timeout=60) == ResponseFound(me)
+        assert await place.worker.ask(FindResponse("resp_2"), timeout=60) == ResponseFound(None)
 
 
 async def test_what_the_machine_has_is_told_again_though_nothing_changes(tmp_path: Path) -> None:

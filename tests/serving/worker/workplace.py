@@ -242,7 +242,7 @@ class Workplace:
         await self.rest()
 
     async def ask(self, question: Any) -> tuple[str, dict[str, Any]]:
-        said = await self.worker.ask(question, timeout=5)
+        said = await self.worker.ask(question, timeout=60)
         await self.rest()
         return outcome_of(said)
 

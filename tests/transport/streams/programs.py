@@ -54,7 +54,7 @@ class Told(asyncio.Protocol):
 
     async def lost(self) -> Exception | None:
         """Wait for the end, and return what it was told to be."""
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             await self.over.wait()
         return self.error
 
