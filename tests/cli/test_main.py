@@ -13,7 +13,7 @@ import pytest
 from sllm_actors import __version__
 from sllm_actors.cluster.tls_files import PublicTlsFiles, TlsFiles
 from sllm_actors.host_port import HostPort
-from sllm_actors.nodes.launcher.plan import LauncherProblem
+from sllm_actors.nodes.launcher.listening import LauncherProblem
 from sllm_actors.nodes.options import (
     GatewayOptions,
     HeadOptions,

@@ -68,7 +68,9 @@ async def test_a_port_where_nobody_listens_is_waited_for() -> None:
     with anyio.move_on_after(0.3):
         await find_cluster("127.0.0.1", port, tell=told.append)
     assert len(told) == 1
-    assert told[0].startswith(f"waiting for the head at 127.0.0.1:{port} (")
+    assert told[0].startswith(
+        f"waiting for the head at 127.0.0.1:{port}: connection refused: nothing listens there; check"
+    )
 
 
 @pytest.mark.parametrize(
@@ -92,7 +94,30 @@ async def test_a_stranger_is_named_at_once(answer: bytes) -> None:
         await found([answer], [])
 
 
-@pytest.mark.parametrize("document", [None, [], {}, {"cluster": 1}, {"cluster": "x", "transport_port": "y"}])
+@pytest.mark.parametrize(
+    ("advertised", "asked", "found"),
+    [
+        ("", "head.example", "head.example"),
+        ("2001:db8::1", "head.example", "2001:db8::1"),
+        ("192.0.2.1", "127.0.0.1", "127.0.0.1"),  # on the head's machine, which may not get out and back in
+    ],
+)
+def test_the_head_s_transport_is_where_it_advertises_it(advertised: str, asked: str, found: str) -> None:
+    assert ClusterInfo("c", 8001, advertised).host_seen_from(asked) == found
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        None,
+        {**INFO, "host": "a b"},
+        {**INFO, "host": "[::1]:80"},
+        [],
+        {},
+        {"cluster": 1},
+        {"cluster": "x", "transport_port": "y"},
+    ],
+)
 async def test_another_document_is_no_cluster(document: object) -> None:
     with pytest.raises(ValueError, match="not a cluster document"):
         read_cluster(document)

@@ -41,7 +41,7 @@ def at(node: str, port: int, host: str = "h") -> WorkerAddress:
 
 
 def test_a_worker_that_moves_is_dialled_where_it_is_now() -> None:
-    links, dials = GatewayLinks(lambda: None), Dials()
+    links, dials = GatewayLinks(lambda: None, "head"), Dials()
     links.dial_workers(dials.dial, [at("w1", 1), at("w2", 2), at("w3", 0)], [])
     assert dials.open == [("h", 1), ("h", 2)], "port 0 is nowhere"
     links.dial_workers(dials.dial, [at("w1", 1), at("w2", 3)], ["w3", "never"])
@@ -51,7 +51,7 @@ def test_a_worker_that_moves_is_dialled_where_it_is_now() -> None:
 
 
 def test_an_address_of_two_workers_is_dialled_once_until_both_are_gone() -> None:
-    links, dials = GatewayLinks(lambda: None), Dials()
+    links, dials = GatewayLinks(lambda: None, "head"), Dials()
     links.dial_workers(dials.dial, [at("old", 1), at("new", 1)], [])
     links.dial_workers(dials.dial, [], ["old"])
     assert (dials.open, dials.made) == ([("h", 1)], 1)
@@ -59,9 +59,27 @@ def test_an_address_of_two_workers_is_dialled_once_until_both_are_gone() -> None
     assert dials.open == []
 
 
+@pytest.mark.parametrize(
+    ("head", "told", "dialled"),
+    [
+        ("10.0.0.1", "127.0.0.1", "10.0.0.1"),
+        ("head.example", "::1", "head.example"),
+        ("127.0.0.1", "127.0.0.1", "127.0.0.1"),
+        ("localhost", "::1", "::1"),
+        ("10.0.0.1", "10.0.0.2", "10.0.0.2"),
+    ],
+)
+def test_a_worker_that_the_head_sees_on_loopback_is_where_the_head_is(
+    head: str, told: str, dialled: str
+) -> None:
+    links, dials = GatewayLinks(lambda: None, head), Dials()
+    links.dial_workers(dials.dial, [at("w1", 1, told)], [])
+    assert dials.open == [(dialled, 1)]
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_exactly_the_addresses_that_are_left_are_dialled(seed: int) -> None:
-    rng, links, dials = Random(seed), GatewayLinks(lambda: None), Dials()
+    rng, links, dials = Random(seed), GatewayLinks(lambda: None, "head"), Dials()
     expected: dict[str, WorkerAddress] = {}
     for _ in range(60):
         node = rng.choice("abcde")
@@ -78,7 +96,7 @@ def test_exactly_the_addresses_that_are_left_are_dialled(seed: int) -> None:
 @pytest.mark.anyio
 async def test_a_head_is_linked_until_its_last_life_is_lost() -> None:
     heads: list[int] = []
-    links = GatewayLinks(lambda: heads.append(1))
+    links = GatewayLinks(lambda: heads.append(1), "head")
 
     def head(life: int, node: str = "head") -> Peer:
         return Peer(NodeId(node), "head", Incarnation(life, 0), "h", outbound=True)

@@ -28,6 +28,7 @@ class GatewaySettings:
         machine: Which machine and boot this is, as replicas report it too. An engine with the same value is
             reached directly, without a tunnel.
         name: What people call this gateway; "" for its node id.
+        advertise: The address at which other machines reach this gateway; "" for the one that they see.
         loopback: Whether the listener is bound to loopback: then no key is wanted, but ``Host`` and
             ``Origin`` are checked.
         admin_key: The key that opens everything; required where ``loopback`` is false.
@@ -55,6 +56,7 @@ class GatewaySettings:
     snapshot_path: Path
     machine: str
     name: str = ""
+    advertise: str = ""
     loopback: bool = True
     admin_key: str | None = field(default=None, repr=False, validator=_has_a_key)
     cors: Cors = field(factory=Cors)

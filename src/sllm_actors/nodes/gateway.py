@@ -56,7 +56,7 @@ async def _run(settings: GatewayNodeSettings, stopping: anyio.Event) -> None:
             return
         files = settings.public_tls
         public_tls = None if files is None else await to_thread.run_sync(PublicTls, files)
-        links = GatewayLinks(membership.on_joined)
+        links = GatewayLinks(membership.on_joined, membership.head.host)
         async with (
             watched(membership),
             open_node(
@@ -76,6 +76,7 @@ async def _run(settings: GatewayNodeSettings, stopping: anyio.Event) -> None:
                     snapshot_path=home.path / "routing.json",
                     machine=machine_id(),
                     name=f"{settings.name}@{socket.gethostname()}",
+                    advertise=settings.advertise,
                     loopback=settings.loopback,
                     admin_key=None if settings.loopback else admin_key(settings.data_dir),
                     requests=share.requests,
@@ -88,7 +89,7 @@ async def _run(settings: GatewayNodeSettings, stopping: anyio.Event) -> None:
                 is_stopping=stopping.is_set,
             )
             await node.system.start(gateway.child_spec)
-            node.transport.dial(settings.head_host, membership.info.transport_port, "head")
+            node.transport.dial(membership.head.host, membership.head.port, "head")
             # Who reads that it serves may deploy at once. The head has just answered: it will be there.
             with anyio.move_on_after(JOIN_FIRST):
                 await membership.wait_to_join(JOIN_FIRST)

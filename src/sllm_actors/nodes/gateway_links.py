@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Protocol, TypeAlias
 
 from sllm_actors.actors import ActorSystem, NodeId
+from sllm_actors.cluster.loopback import seen_from
 from sllm_actors.serving.messages import GATEWAY, WorkerAddress
 from sllm_actors.transport import Peer, PeerLost, PeerUp
 
@@ -25,10 +26,12 @@ class GatewayLinks:
 
     Args:
         on_head: Called when a head is linked.
+        head_host: The address at which this node reaches the head: workers on the head's machine are there.
     """
 
-    def __init__(self, on_head: Callable[[], None]) -> None:
+    def __init__(self, on_head: Callable[[], None], head_host: str) -> None:
         self._on_head = on_head
+        self._head_host = head_host
         self._head: Peer | None = None
         self._addresses: dict[str, tuple[str, int]] = {}
         self._nodes: dict[tuple[str, int], set[str]] = {}
@@ -61,7 +64,8 @@ class GatewayLinks:
             gone: The node ids of workers that are to be dialled no longer.
         """
         for worker in workers:
-            self._place(dial, worker.node, (worker.host, worker.port) if worker.port else None)
+            host = seen_from(worker.host, self._head_host)
+            self._place(dial, worker.node, (host, worker.port) if worker.port else None)
         for node in gone:
             self._place(dial, node, None)
 

@@ -65,7 +65,7 @@ async def run_head(settings: HeadNodeSettings, stopping: anyio.Event) -> None:
                 await node.system.start(_registrar(node, store, known))
                 await node.system.start(_controller(node, store))
                 app = cluster_app(
-                    ClusterInfo(credentials.cluster, settings.ports["transport"]),
+                    ClusterInfo(credentials.cluster, settings.ports["transport"], settings.advertise),
                     node.system,
                     admin_key=None if settings.loopback else credentials.admin_key,
                 )

@@ -26,6 +26,9 @@ from .settings import MemberSettings
 LONGEST_RECORD = 4096
 """Bytes that the kept answer may have."""
 
+TELL_AFTER = 3.0
+"""Seconds for which the head must be away until a node that was in says so: a restart of it is no news."""
+
 log = structlog.get_logger("sllm_actors.membership")
 
 
@@ -54,21 +57,31 @@ class Membership:
         self._settings = settings
         self._path = path
         self._announced = False
+        self._obstacle = self._told = ""
+        self._obstructed = anyio.Event()
         self._refusal: str | None = None
         self._refused = anyio.Event()
         self._linked = anyio.Event()
 
+    @property
+    def head(self) -> HostPort:
+        """Where the head's transport is."""
+        return HostPort(self.info.host_seen_from(self._settings.head_host), self.info.transport_port)
+
     def on_no_link(self, no_link: NoLink) -> None:
         """Take the transport's report that a dialled address gave no link; only the head's address counts."""
-        if no_link.address != str(HostPort(self._settings.head_host, self.info.transport_port)):
+        if no_link.address != str(self.head):
             return
         if no_link.refused and not self.joined:
             self._refusal = no_link.reason
             self._refused.set()
         elif no_link.refused:
-            announce(f"{self._settings.name}: {no_link.reason}; what runs here goes on, and it tries again")
+            self._tell(no_link.reason)
         elif not self.joined:
-            announce(f"{self._settings.name}: waiting for the head ({no_link.reason})")
+            announce(f"{self._settings.name}: waiting for the head: {no_link.reason}")
+        else:
+            self._obstacle = no_link.reason
+            self._obstructed.set()
 
     def on_joined(self) -> None:
         """Take note that the head has let this node in, and keep ``info`` on disk.
@@ -77,6 +90,9 @@ class Membership:
         """
         if not self._announced:
             announce(f"{self._settings.name}: joined the head at {self._where}")
+        elif self._told:
+            announce(f"{self._settings.name}: linked with the head again")
+        self._obstacle = self._told = ""
         self.joined = self._announced = True
         self._linked.set()
         try:
@@ -105,12 +121,26 @@ class Membership:
         """
         async with anyio.create_task_group() as watching:
             watching.start_soon(self._watch_refusal)
+            watching.start_soon(self._watch_obstacle)
             if self.joined:
                 watching.start_soon(self._watch_move)
 
     async def _watch_refusal(self) -> None:
         await self._refused.wait()
         raise JoinRefused(self._refusal)
+
+    async def _watch_obstacle(self) -> None:
+        """Say what keeps a node from the head that was in before, if it does for a while."""
+        while True:
+            await self._obstructed.wait()
+            self._obstructed = anyio.Event()
+            await anyio.sleep(TELL_AFTER)
+            if self._obstacle and self._obstacle != self._told:
+                self._tell(self._obstacle)
+
+    def _tell(self, reason: str) -> None:
+        self._told = reason
+        announce(f"{self._settings.name}: {reason}; what runs here goes on, and it tries again")
 
     async def _watch_move(self) -> None:
         """Compare what was kept with the head's answer, once, as soon as the head answers."""

@@ -102,7 +102,7 @@ async def _serve(
         await node.system.start(
             ChildSpec(id=WORKER, name=WORKER, factory=lambda: WorkerActor(runtime, replicas), shutdown=60.0)
         )
-        node.transport.dial(settings.head_host, membership.info.transport_port, "head")
+        node.transport.dial(membership.head.host, membership.head.port, "head")
         async with anyio.create_task_group() as group:
             group.start_soon(_free_gpus, host)
             group.start_soon(inventory.watch_disk)

@@ -218,8 +218,8 @@ class Controller(Actor):
                 self._take_news(self._demand.take(node, message))
             case WorkerInventory():
                 self._inventory(message)
-            case GatewayNamed(node, name):
-                self._take(GatewayCalled(node, name))
+            case GatewayNamed(node, name, host):
+                self._take(GatewayCalled(node, name, host))
             case AskOrders() | AskRoutes() | AskAddresses() | AskDeaths():
                 self._feeds.answer(message)
             case ReportDeath():

@@ -27,9 +27,11 @@ from .peer import PeerUp as PeerUp
 from .peer import Verdict as Verdict
 from .references import reference_hooks as reference_hooks
 from .settings import TransportSettings as TransportSettings
+from .sockets import connect as connect
 from .statistics import LinkStatistics as LinkStatistics
 from .statistics import TransportStatistics as TransportStatistics
 from .streams import Target as Target
 from .streams import TunnelStream as TunnelStream
 from .tls import TlsContexts as TlsContexts
 from .transport import Transport as Transport
+from .unreachable import why_unreachable as why_unreachable

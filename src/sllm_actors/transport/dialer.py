@@ -19,7 +19,7 @@ from .link import LinkState
 from .peer import NoLink
 from .peer_link import PeerLink
 from .settings import TransportSettings
-from .sockets import explain, is_refused
+from .unreachable import is_refused, why_unreachable
 
 PASSING = {Code.CLOSED, Code.JOINING}
 """Failures that are reported and may pass by themselves: who hangs up may have been killed just then, and who
@@ -112,7 +112,7 @@ class Dial:
         except TimeoutError:
             self._report(f"{self.address} did not finish the handshake in time")
         except OSError as error:
-            self._report(f"{self.address} cannot be reached: {explain(error)}")
+            self._report(f"{self.address} cannot be reached: {why_unreachable(error)}")
             if link is not None and is_refused(error):
                 link.apply(link.life.unreachable(f"{self.address} refuses connections: its process is gone"))
         except HandshakeFailed as error:

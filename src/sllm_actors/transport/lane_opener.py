@@ -103,7 +103,8 @@ class LaneOpener:
             role: The role that must answer there; None for any.
 
         Raises:
-            OSError: Nobody answers there (``TimeoutError``: not in time).
+            OSError: Nobody answers there.
+            TimeoutError: Somebody does, but not in time.
             HandshakeFailed: Somebody does, but there is no lane; its reason is a whole sentence.
         """
         me, identification = self._peer_table.identity, self._peer_table.identification
@@ -124,21 +125,26 @@ class LaneOpener:
 
         handshake = Handshake(introduce, self._secret, identification.key, dialler=True)
         stream: ByteStream | None = None
-        with anyio.fail_after(self._settings.handshake_timeout):
-            try:
-                stream = await self._connect(host, port)
-                configure(stream)
-                if self._tls is not None:
-                    stream = await secure(stream, self._tls.client, host)
-                theirs = await dial_handshake(stream, handshake, judge)
-            except BaseException as error:
-                if stream is not None:
-                    await anyio.aclose_forcefully(stream)
-                failure = _failure(error)
-                if failure is None:
-                    raise
-                self._after_failure(handshake, failure, dialled=True)
-                raise _sentence(str(HostPort(host, port)), handshake, failure) from error
+        try:
+            with anyio.fail_after(self._settings.handshake_timeout):
+                try:
+                    stream = await self._connect(host, port)
+                    configure(stream)
+                    if self._tls is not None:
+                        stream = await secure(stream, self._tls.client, host)
+                    theirs = await dial_handshake(stream, handshake, judge)
+                except BaseException as error:
+                    if stream is not None:
+                        await anyio.aclose_forcefully(stream)
+                    failure = _failure(error)
+                    if failure is None:
+                        raise
+                    self._after_failure(handshake, failure, dialled=True)
+                    raise _sentence(str(HostPort(host, port)), handshake, failure) from error
+        except TimeoutError as silence:
+            if stream is None:
+                raise OSError("no address answered") from silence
+            raise
         return OpenedLane(stream, theirs, remote_host(stream), epoch, handshake.rest, (host, port))
 
     async def accept(self, stream: ByteStream) -> OpenedLane:

@@ -1,4 +1,4 @@
-"""Sockets: connecting, options, and what a failed connect means."""
+"""Sockets: connecting, and options."""
 
 from __future__ import annotations
 
@@ -8,13 +8,9 @@ import math
 import os
 import socket
 import struct
-from collections.abc import Iterator
 
 import anyio
 from anyio.abc import ByteStream, SocketAttribute
-
-from sllm_actors import descriptors
-from sllm_actors.descriptors import is_out_of_descriptors
 
 from .tcp_stream import TcpStream
 
@@ -29,7 +25,7 @@ async def connect(host: str, port: int) -> ByteStream:
     """Connect to the first address of a host that answers.
 
     Raises:
-        OSError: No address answers (see ``is_refused``), or the name is unknown.
+        OSError: No address answers, or the name is unknown; see ``unreachable``.
     """
     errors: list[Exception] = []
     addresses = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -110,27 +106,3 @@ def remote_host(stream: ByteStream) -> str:
     address = stream.extra(SocketAttribute.remote_address, ("unknown", 0))  # noqa: S610 - not Django
     host = str(address[0]) if isinstance(address, tuple) else str(address)
     return host.removeprefix(_MAPPED) if "." in host else host
-
-
-def is_refused(error: OSError) -> bool:
-    """Tell whether a failed connect was refused by the host everywhere: nobody listens there any more."""
-    leaves = list(_leaves(error))
-    return bool(leaves) and all(isinstance(each, ConnectionRefusedError) for each in leaves)
-
-
-def explain(error: OSError) -> str:
-    """Return why a connect failed, in a few words."""
-    if is_out_of_descriptors(error):
-        return descriptors.explain(error)
-    texts = {getattr(each, "strerror", None) or str(each) or type(each).__name__ for each in _leaves(error)}
-    return "; ".join(sorted(texts)).lower()
-
-
-def _leaves(error: BaseException) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        for each in error.exceptions:
-            yield from _leaves(each)
-    elif isinstance(error, OSError) and error.errno is None and error.__cause__ is not None:
-        yield from _leaves(error.__cause__)
-    else:
-        yield error

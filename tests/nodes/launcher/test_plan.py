@@ -14,7 +14,8 @@ from attrs import evolve
 from sllm_actors.cluster.loopback import is_loopback
 from sllm_actors.cluster.tls_files import PublicTlsFiles, TlsFiles
 from sllm_actors.host_port import HostPort
-from sllm_actors.nodes.launcher.plan import LauncherPlan, LauncherProblem, make_plan
+from sllm_actors.nodes.launcher.listening import LauncherProblem, advertised_by_default, every_address
+from sllm_actors.nodes.launcher.plan import LauncherPlan, make_plan
 from sllm_actors.nodes.options import (
     GatewayOptions,
     HeadOptions,
@@ -161,9 +162,67 @@ def test_every_address_of_ipv6_is_every_one_of_ipv4_too(tmp_path: Path, plans: l
     plans.append(plan := make_plan(up(tmp_path, host="::")))
     gateway = plan.nodes[-1].settings
     assert not gateway.loopback
-    assert plan.gateway_url == f"http://[::1]:{gateway.ports['gateway']}"
+    assert plan.gateway_url == f"http://127.0.0.1:{gateway.ports['gateway']}"
     for host in ("127.0.0.1", "::1"):
         socket.create_connection((host, gateway.ports["gateway"]), 10).close()
+
+
+@pytest.mark.parametrize(
+    ("advertised", "sentence"),
+    [
+        ("0.0.0.0", "--advertise 0.0.0.0 is no address that can be reached"),
+        ("::", "--advertise :: is no address that can be reached"),
+        ("localhost", "--advertise localhost would lead every other machine to itself"),
+        ("::1", "--advertise ::1 would lead every other machine to itself"),
+    ],
+)
+def test_what_leads_nobody_here_cannot_be_advertised(tmp_path: Path, advertised: str, sentence: str) -> None:
+    with pytest.raises(LauncherProblem, match=sentence):
+        make_plan(HeadOptions(advertise=advertised, data_dir=tmp_path / "data"))
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"host": "127.0.0.1"}, ""),
+        ({"host": "127.0.0.1", "advertise": "127.0.0.1"}, "127.0.0.1"),
+        ({"host": "127.0.0.1", "advertise": "192.0.2.1"}, "192.0.2.1"),  # something forwards to it
+        ({"host": "127.0.0.1", "advertise": "head.example"}, "head.example"),
+        ({"host": "0.0.0.0"}, ""),
+        ({"host": "0.0.0.0", "advertise": "2001:db8::1"}, "2001:db8::1"),
+        ({}, ""),
+    ],
+)
+def test_every_node_is_told_what_it_advertises(
+    tmp_path: Path, plans: list[LauncherPlan], given: dict[str, str], told: str
+) -> None:
+    chosen = HeadOptions(data_dir=tmp_path, port=0, cluster_port=0, transport_port=0, **given)  # type: ignore[arg-type]
+    plans.append(plan := make_plan(chosen))
+    assert {node.settings.advertise for node in plan.nodes} == {told}
+    port = plan.nodes[-1].settings.ports["gateway"]
+    assert plan.gateway_url == f"http://127.0.0.1:{port}"
+    assert plan.public_url == f"http://{HostPort(told or '127.0.0.1', port)}"
+
+
+@pytest.mark.parametrize(
+    ("listening", "told"),
+    [("192.0.2.1", "192.0.2.1"), ("head.example", "head.example"), ("0.0.0.0", ""), ("::", ""), ("::1", "")],
+)
+def test_the_only_address_that_is_listened_on_is_advertised(listening: str, told: str) -> None:
+    assert advertised_by_default(listening) == told
+
+
+def test_a_head_listens_on_every_address_unless_it_is_told_otherwise(
+    tmp_path: Path, plans: list[LauncherPlan]
+) -> None:
+    plans.append(
+        plan := make_plan(HeadOptions(data_dir=tmp_path, gateways=0, cluster_port=0, transport_port=0))
+    )
+    port = plan.nodes[0].settings.ports["cluster"]
+    families = [("127.0.0.1", True), ("::1", every_address() == "::")]
+    for host in [host for host, is_listened_on in families if is_listened_on]:
+        socket.create_connection((host, port), 10).close()
 
 
 def test_a_data_directory_that_cannot_be_used_is_named(tmp_path: Path) -> None:

@@ -239,7 +239,7 @@ class Gateway(Node):
     _dial: Dial | None = None
 
     async def begin(self) -> None:
-        self.links = GatewayLinks(lambda: None)
+        self.links = GatewayLinks(lambda: None, HEAD)
         self.memory = Memory(
             KeptSnapshot(self.cluster.snapshots[self.name]), Poison(self.name, lambda _: None)
         )

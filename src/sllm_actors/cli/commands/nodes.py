@@ -46,7 +46,8 @@ def launch(chosen: NodeOptions) -> None:
     """
     # Imported here, since other commands should not have to wait for it.
     from sllm_actors.nodes.launcher.launcher import run
-    from sllm_actors.nodes.launcher.plan import LauncherProblem, make_plan
+    from sllm_actors.nodes.launcher.listening import LauncherProblem
+    from sllm_actors.nodes.launcher.plan import make_plan
 
     try:
         run(make_plan(chosen))
@@ -115,13 +116,13 @@ node_options = options(
         "--host",
         type=HOST,
         metavar="ADDR",
-        help="Address to listen on. [up, gateway: 127.0.0.1; head, worker: 0.0.0.0]",
+        help="Address to listen on. [up, gateway: 127.0.0.1; head, worker: every address]",
     ),
     click.option(
         "--advertise",
         type=HOST,
         metavar="ADDR",
-        help="Address that other machines reach this one at. [the one that they see]",
+        help="Name or address at which other machines reach this one. [the one that they see]",
     ),
     click.option(
         "--data-dir",

@@ -219,8 +219,9 @@ class GatewayActor(Actor):
         self._demand_of = head
         if head is not None:
             self._demand.follow(self._head(head))
-            if name := self._tools.settings.name:
-                self._head(head).tell(GatewayNamed(self.context.system.node, name))
+            name, host = self._tools.settings.name, self._tools.settings.advertise
+            if name or host:
+                self._head(head).tell(GatewayNamed(self.context.system.node, name, host))
 
     def _report_soon(self) -> None:
         if not self._reporting:

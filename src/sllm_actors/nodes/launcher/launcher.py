@@ -40,7 +40,8 @@ from sllm_actors.observe.terminal import announce
 from sllm_actors.observe.titles import set_title
 
 from .health import HealthSocket
-from .plan import LauncherPlan, LauncherProblem, PlannedNode
+from .listening import LauncherProblem
+from .plan import LauncherPlan, PlannedNode
 from .welcome import welcome
 
 GATEWAYS_FIRST = 4.0

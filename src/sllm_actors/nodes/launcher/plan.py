@@ -6,7 +6,6 @@ in the socket's queue and are not refused.
 
 from __future__ import annotations
 
-import errno
 import os
 import socket
 from pathlib import Path
@@ -33,8 +32,14 @@ from sllm_actors.nodes.options import (
 from sllm_actors.nodes.settings import GatewayNodeSettings, HeadNodeSettings, NodeSettings, WorkerNodeSettings
 from sllm_actors.nodes.user_paths import NoHome, absolute, default_data_dir
 
-BACKLOG = 1024
-"""Connections that may wait in the queue of a listening socket."""
+from .listening import (
+    LauncherProblem,
+    Sockets,
+    advertised_by_default,
+    check_advertised,
+    every_address,
+    reachable,
+)
 
 TITLES: dict[type[NodeOptions], str] = {
     UpOptions: "sllm up",
@@ -43,10 +48,6 @@ TITLES: dict[type[NodeOptions], str] = {
     GatewayOptions: "sllm launcher of a gateway",
 }
 """What ``ps`` shows for the launcher of each command: names such as ``sllm head`` are those of its nodes."""
-
-
-class LauncherProblem(Exception):
-    """The nodes cannot be started, or cannot go on; one sentence says why and what to do."""
 
 
 @frozen
@@ -104,55 +105,11 @@ class LauncherPlan:
             os.close(self.seats)
 
 
-class Sockets:
-    """Binds the listening sockets of a plan, all of them or none.
-
-    Args:
-        host: The name or address to bind them to.
-
-    Attributes:
-        bound: The sockets bound so far.
-    """
-
-    def __init__(self, host: str) -> None:
-        self._host = host
-        self.bound: list[socket.socket] = []
-
-    def bind(self, port: int, flag: str, what: str) -> tuple[int, int]:
-        """Bind a socket, and return its descriptor and port.
-
-        Args:
-            port: The port, or 0 for any free one.
-            flag: The option that chooses the port, for the error.
-            what: What listens there, for the error.
-
-        Raises:
-            LauncherProblem: The port cannot be had, or the address is not this machine's. All sockets bound
-                so far are closed.
-        """
-        try:
-            family = socket.getaddrinfo(self._host, port, type=socket.SOCK_STREAM)[0][0]
-            both = self._host == "::" and socket.has_dualstack_ipv6()  # every address, those of IPv4 too
-            listener = socket.create_server(
-                (self._host, port), family=family, backlog=BACKLOG, dualstack_ipv6=both
-            )
-        except OSError as error:
-            self.close()
-            raise LauncherProblem(_explain(error, self._host, port, flag, what)) from None
-        self.bound.append(listener)
-        return listener.fileno(), listener.getsockname()[1]
-
-    def close(self) -> None:
-        """Close all sockets bound so far."""
-        for listener in self.bound:
-            listener.close()
-
-
 def make_plan(chosen: NodeOptions) -> LauncherPlan:
     """Decide which nodes to start, and bind their sockets.
 
     Without ``--host``, ``sllm up`` and ``sllm gateway`` listen on loopback; ``sllm head`` and ``sllm worker``
-    listen on all IPv4 addresses, since they are of use only to other machines.
+    listen on every address, since they are of use only to other machines.
 
     Args:
         chosen: The options of one of these four commands.
@@ -177,12 +134,12 @@ def _make_plan(chosen: NodeOptions) -> LauncherPlan:
             worker = planning.worker(chosen, head, chosen.worker_port, "--worker-port", None)
             return planning.done(worker, *planning.gateways(head, chosen, chosen.gateways), demo=chosen.demo)
         case HeadOptions():
-            planning = _Planning(chosen, data_dir, tls, "0.0.0.0")  # noqa: S104 - nodes prove the secret
+            planning = _Planning(chosen, data_dir, tls, every_address())  # nodes prove the secret
             planning.make_secret()
             head = planning.head(chosen.cluster_port, chosen.transport_port, chosen.database_url)
             return planning.done(*planning.gateways(head, chosen, chosen.gateways))
         case WorkerOptions():
-            planning = _Planning(chosen, data_dir, tls, "0.0.0.0")  # noqa: S104 - gateways prove the secret
+            planning = _Planning(chosen, data_dir, tls, every_address())  # gateways prove the secret
             return planning.done(planning.worker(chosen, chosen.head, chosen.port, "--port", chosen.name))
         case GatewayOptions():
             planning = _Planning(chosen, data_dir, tls, "127.0.0.1")
@@ -196,12 +153,13 @@ class _Planning:
 
     def __init__(self, chosen: NodeOptions, data_dir: Path, tls: TlsFiles | None, default_host: str) -> None:
         self._address = chosen.host or default_host
+        check_advertised(chosen.advertise, self._address)
         self._data_dir = data_dir
         self._title = TITLES[type(chosen)]
         self._secret_file = chosen.secret_file
         self._common: dict[str, Any] = {
             "data_dir": data_dir,
-            "advertise": chosen.advertise or "",
+            "advertise": chosen.advertise or advertised_by_default(self._address),
             "secret_file": chosen.secret_file,
             "loopback": is_loopback(self._address),
             "tls": tls,
@@ -229,7 +187,7 @@ class _Planning:
             **self._common,
         )
         self._head.append(PlannedNode("head", settings))
-        return HostPort(_reachable(self._address), cluster[1])
+        return HostPort(reachable(self._address), cluster[1])
 
     def worker(
         self, chosen: EngineOptions, head: HostPort, port: int, flag: str, name: str | None
@@ -265,9 +223,10 @@ class _Planning:
         public_tls = self._public_tls
         self._patience = chosen.gateway_patience
         descriptor, bound = self._sockets.bind(chosen.port, "--port", "the OpenAI API")
-        address = _reachable(self._address)
+        address = reachable(self._address)
         scheme = "http" if public_tls is None else "https"
-        host = address if public_tls is None else public_host(public_tls, address)
+        told = self._common["advertise"] or address
+        host = told if public_tls is None else public_host(public_tls, told)
         self._url = f"{scheme}://{HostPort(address, bound).authority}"
         self._public_url = f"{scheme}://{HostPort(host, bound).authority}"
         self._seats = make_seats(count) if count > 1 else None
@@ -322,17 +281,3 @@ def _checked_public(chosen: NodeOptions) -> PublicTlsFiles | None:
     found = evolve(files, certificate=absolute(files.certificate), key=absolute(files.key))
     make_public_context(found)
     return found
-
-
-def _reachable(address: str) -> str:
-    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address, address)  # noqa: S104
-
-
-def _explain(error: OSError, host: str, port: int, flag: str, what: str) -> str:
-    if error.errno == errno.EADDRINUSE:
-        return f"port {port} for {what} is taken: stop what listens there, or choose another with {flag}"
-    if error.errno == errno.EACCES:
-        return f"port {port} for {what} needs a privilege: choose one above 1023 with {flag}"
-    return (
-        f"{what} cannot listen on {HostPort(host, port)}: {error.strerror or error} (see --host and {flag})"
-    )

@@ -1,4 +1,4 @@
-"""From a gateway to the head: what people call it."""
+"""From a gateway to the head: what people call it, and where they find it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ CATALOG = Catalog()
 @CATALOG.message("serving.gateway_named", senders={"gateway"}, names_sender="node")
 @frozen
 class GatewayNamed:
-    """A gateway says its name whenever it is linked with a head.
+    """A gateway says its name and address whenever it is linked with a head.
 
     Attributes:
         node: Its node id.
-        name: At most 128 characters count.
+        name: At most 128 characters count; "" for its node id.
+        host: The address at which other machines reach it, or "" for the one that its link comes from.
     """
 
     node: str
     name: str
+    host: str = ""

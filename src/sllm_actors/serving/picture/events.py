@@ -42,10 +42,11 @@ class NodeLost:
 
 @frozen
 class GatewayCalled:
-    """A gateway said what people call it."""
+    """A gateway said what people call it, and at which address they find it; "" where its link comes from."""
 
     node: str
     name: str
+    host: str = ""
 
 
 @frozen

@@ -30,6 +30,9 @@ WORKER = "worker"
 LONGEST_NAME = 128
 """The most characters of what people call a gateway."""
 
+LONGEST_HOST = 255
+"""The most characters of the address at which it says that it is found."""
+
 
 class Fleet:
     """All nodes.
@@ -201,11 +204,11 @@ class Fleet:
 
     # ---- room
 
-    def call_gateway(self, node: str, name: str) -> None:
-        """Take note of what people call a gateway; nothing is decided by that."""
+    def call_gateway(self, node: str, name: str, host: str = "") -> None:
+        """Take note of what people call a gateway, and where they find it; nothing is decided by that."""
         known = self.nodes.get(node)
         if known is not None and known.role != WORKER:
-            known.name = name[:LONGEST_NAME]
+            known.name, known.host = name[:LONGEST_NAME], host[:LONGEST_HOST] or known.host
 
     def learn(self, node: KnownNode, inventory: Inventory) -> None:
         """Take what a worker has."""

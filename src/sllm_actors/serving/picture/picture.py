@@ -141,8 +141,8 @@ class Picture:
         match event:
             case ReplicasReported():
                 self._heed(self._reports.take(event, now), now)
-            case GatewayCalled(node, name):
-                self.fleet.call_gateway(node, name)
+            case GatewayCalled(node, name, host):
+                self.fleet.call_gateway(node, name, host)
             case InventoryReported():
                 self._nodes.inventory(event, now)
             case DemandReported(gateway, put, removed):
