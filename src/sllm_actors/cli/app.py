@@ -13,6 +13,7 @@ import click
 
 from sllm_actors import __version__
 from sllm_actors.cli.commands.chat import chat
+from sllm_actors.cli.commands.completion import completion
 from sllm_actors.cli.commands.delete import delete
 from sllm_actors.cli.commands.deploy import deploy
 from sllm_actors.cli.commands.drain import drain, undrain
@@ -30,12 +31,27 @@ from sllm_actors.nodes.user_paths import NoHome
 from sllm_actors.observe.streams import close_standard_output, open_standard_streams
 
 from .errors import EXIT_INTERRUPTED, CommandFailure
+from .manual import ManualGroup
 from .terminal import complain
+
+SECTIONS = {
+    "Run nodes": ("up", "head", "worker", "gateway"),
+    "Deploy and use models": ("run", "deploy", "update", "delete", "rm", "chat"),
+    "See what there is": ("status", "ls", "ps", "logs", "events"),
+    "Load and unload by hand": ("load", "unload", "sleep", "wake", "pull"),
+    "Look after machines": ("drain", "undrain", "uncordon", "engines", "completion"),
+}
+"""How ``sllm --help`` lists the commands."""
 
 
 @click.group(
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Environment: LLM_SERVER_URL (default http://127.0.0.1:8343), SLLM_API_KEY.",
+    cls=ManualGroup,
+    sections=SECTIONS,
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "max_content_width": 100,
+        "show_default": True,
+    },
 )
 @click.version_option(__version__, prog_name="sllm")
 def cli() -> None:
@@ -45,7 +61,7 @@ def cli() -> None:
 COMMANDS = (
     *(up, head, worker, gateway),
     *(run, deploy, update, delete, pull, status, logs, events, chat),
-    *(load, unload, sleep, wake, drain, undrain, engines),
+    *(load, unload, sleep, wake, drain, undrain, engines, completion),
 )
 ALIASES = {"ls": list_deployments, "ps": list_instances, "rm": delete, "uncordon": undrain}
 """Names that people know from other programs."""

@@ -73,6 +73,8 @@ class GatewayClient:
 
     Args:
         environ: The environment variables.
+        patience: How long connecting, and a whole answer that is no stream, may take, in seconds; None:
+            ``CONNECT_SECONDS`` and ``ANSWER_SECONDS``.
 
     Attributes:
         url: The gateway's address, without a credential in it: for messages.
@@ -81,16 +83,17 @@ class GatewayClient:
         CommandFailure: The address, the key or a proxy of the environment cannot be used.
     """
 
-    def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
+    def __init__(self, environ: Mapping[str, str] = os.environ, *, patience: float | None = None) -> None:
         url = gateway_url(environ.get("LLM_SERVER_URL", ""))
         local = is_loopback(httpx2.URL(url).host)
         key = find_key(environ, local=local)
         self.url = without_credentials(url)
+        self._patience = patience = ANSWER_SECONDS if patience is None else patience
         try:
             self._http = httpx2.Client(
                 base_url=url,
                 headers={"Authorization": f"Bearer {key}"} if key else {},
-                timeout=httpx2.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS),
+                timeout=httpx2.Timeout(patience, connect=min(patience, CONNECT_SECONDS)),
                 # For this machine, neither a proxy of the environment nor a key in .netrc is meant.
                 trust_env=not local,
                 # But SSL_CERT_FILE and SSL_CERT_DIR are.
@@ -124,12 +127,12 @@ class GatewayClient:
             params: The parameters of the query.
 
         Raises:
-            Unreachable: No gateway answers, or its answer is not whole within ``ANSWER_SECONDS``.
+            Unreachable: No gateway answers, or its answer is not whole within its ``patience``.
             RequestRefused: The gateway answered with a status of 300 or more.
             CommandFailure: The answer is not JSON, or has more than ``LARGEST_ANSWER`` bytes; or ``body``
                 cannot be written as JSON.
         """
-        deadline = time.monotonic() + ANSWER_SECONDS
+        deadline = time.monotonic() + self._patience
         with self._open(method, path, body=body, params=params) as response:
             content = bytearray()
             for chunk in response.iter_bytes():

@@ -26,9 +26,26 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 def dialogue_options(command: Command) -> Command:
     """Give a command the options ``--system``, ``--max-tokens`` and ``--temperature``."""
     for option in (
-        click.option("--temperature", type=FiniteRange(min=0), help="0 gives the same answer each time."),
-        click.option("--max-tokens", type=WholeRange(min=1), help="Longest answer, in tokens."),
-        click.option("--system", metavar="TEXT", help="What the model is told before you speak."),
+        click.option(
+            "--temperature",
+            type=FiniteRange(min=0),
+            metavar="X",
+            show_default="the model's own",
+            help="0 gives the same answer each time.",
+        ),
+        click.option(
+            "--max-tokens",
+            type=WholeRange(min=1),
+            metavar="N",
+            show_default="no limit",
+            help="Longest answer, in tokens.",
+        ),
+        click.option(
+            "--system",
+            metavar="TEXT",
+            show_default="nothing",
+            help="What the model is told before you speak.",
+        ),
     ):
         command = option(command)
     return command

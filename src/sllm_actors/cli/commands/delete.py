@@ -7,10 +7,12 @@ from http import HTTPStatus
 
 import click
 
+from sllm_actors.cli import completing
 from sllm_actors.cli.client import GatewayClient, path_of
 from sllm_actors.cli.errors import CommandFailure, RequestRefused
 from sllm_actors.cli.listing import fetch_deployments
 from sllm_actors.cli.lookup import find_deployment
+from sllm_actors.cli.manual import ManualCommand
 from sllm_actors.cli.parameters import NAME, FiniteRange
 from sllm_actors.cli.terminal import say
 
@@ -18,9 +20,24 @@ POLL_SECONDS = 0.3
 """Pause between two questions whether the deployments are gone."""
 
 
-@click.command()
-@click.argument("models", type=NAME, nargs=-1, required=True, metavar="M...")
-@click.option("--backend", type=NAME, help="Which deployment of the model, where there are several.")
+@click.command(
+    cls=ManualCommand,
+    short_help="Delete deployments.",
+    examples=[
+        ("Delete a model", "sllm delete facebook/opt-1.3b --backend vllm"),
+        ("Delete several, and wait for ten minutes at most", "sllm delete small big --timeout 600"),
+    ],
+)
+@click.argument(
+    "models", type=NAME, shell_complete=completing.models, nargs=-1, required=True, metavar="M..."
+)
+@click.option(
+    "--backend",
+    type=NAME,
+    shell_complete=completing.backends,
+    show_default="the only one",
+    help="Which deployment of the model, where there are several.",
+)
 @click.option(
     "--timeout",
     type=FiniteRange(min=0),

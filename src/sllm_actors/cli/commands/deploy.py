@@ -7,31 +7,58 @@ from typing import Any
 
 import click
 
-from sllm_actors.cli import document
+from sllm_actors.cli import completing, document
 from sllm_actors.cli.answers import Deployed, read
 from sllm_actors.cli.client import GatewayClient
 from sllm_actors.cli.errors import RequestRefused
-from sllm_actors.cli.progress import reporting, wait_until_ready
-from sllm_actors.cli.terminal import complain, say, say_json
-from sllm_actors.serving.deployment.changes import shown_keys
-
-from .deployment_options import (
+from sllm_actors.cli.manual import ManualCommand
+from sllm_actors.cli.options.deployment import (
     DeploymentOptions,
     allow_downtime_option,
     deployment_options,
     waiting_options,
 )
+from sllm_actors.cli.progress import reporting, wait_until_ready
+from sllm_actors.cli.terminal import complain, say, say_json
+from sllm_actors.serving.deployment.changes import shown_keys
 
 
-@click.command()
+@click.command(
+    cls=ManualCommand,
+    short_help="Deploy a model.",
+    examples=[
+        (
+            "Deploy a model of the hub on a GPU, and wait until it is ready",
+            "sllm deploy qwen --source hf:Qwen/Qwen3-8B --num-gpus 1 --wait",
+        ),
+        (
+            "Start it with the first request, and stop it after ten idle minutes",
+            "sllm deploy qwen --source hf:Qwen/Qwen3-8B \\\n  --min-instances 0 --keep-alive 600",
+        ),
+        (
+            "Deploy what a file says, with another setting of the engine",
+            "sllm deploy --config qwen.toml --engine-arg max-model-len=8192",
+        ),
+        (
+            "Serve by servers that somebody else runs",
+            "sllm deploy theirs --backend external --endpoint http://10.0.0.7:8000",
+        ),
+    ],
+)
 @click.argument("name", required=False, metavar="[MODEL]")
 @click.option(
     "--model",
     metavar="M",
+    show_default="MODEL",
     help="The name that clients call it by: a hub id or a path, unless --source says more.",
 )
-@click.option("--backend", help="vllm (the default), llamacpp, sglang, command or external.")
-@deployment_options
+@click.option(
+    "--backend",
+    shell_complete=completing.backends,
+    show_default="vllm",
+    help="The engine: vllm, llamacpp, sglang, command or external.",
+)
+@deployment_options(changing=False)
 @click.option("--update", is_flag=True, help="Update what is deployed already to exactly these settings.")
 @allow_downtime_option
 @waiting_options

@@ -6,19 +6,28 @@ import time
 
 import click
 
-from sllm_actors.cli import progress
+from sllm_actors.cli import completing, progress
 from sllm_actors.cli.answers import DrainDocument, read
 from sllm_actors.cli.client import GatewayClient, path_of
 from sllm_actors.cli.errors import CommandFailure
+from sllm_actors.cli.manual import ManualCommand
+from sllm_actors.cli.options.common import json_option
 from sllm_actors.cli.parameters import NAME, FiniteRange
 from sllm_actors.cli.progress import PatientPoll, reporting
 from sllm_actors.cli.terminal import say, say_json
 
-as_json_option = click.option("--json", "as_json", is_flag=True, help="Print the gateway's answer as JSON.")
 
-
-@click.command()
-@click.argument("node", type=NAME, metavar="NODE")
+@click.command(
+    cls=ManualCommand,
+    short_help="Move a worker's replicas away, and place no more there.",
+    examples=[
+        (
+            "Restart a machine whose replicas were moved away",
+            "sllm drain rack-3 --wait && ssh rack-3 sudo reboot",
+        ),
+    ],
+)
+@click.argument("node", type=NAME, shell_complete=completing.workers, metavar="NODE")
 @click.option("--wait/--no-wait", default=False, help="Wait until no replica is left on it.")
 @click.option(
     "--timeout",
@@ -28,7 +37,7 @@ as_json_option = click.option("--json", "as_json", is_flag=True, help="Print the
     metavar="SECONDS",
     help="How long --wait waits.",
 )
-@as_json_option
+@json_option
 def drain(*, node: str, wait: bool, timeout: float, as_json: bool) -> None:
     """Place no more replicas on the worker NODE (a name or an id), and move those that it has.
 
@@ -56,9 +65,15 @@ def drain(*, node: str, wait: bool, timeout: float, as_json: bool) -> None:
         say(drained.message)
 
 
-@click.command()
-@click.argument("node", type=NAME, metavar="NODE")
-@as_json_option
+@click.command(
+    cls=ManualCommand,
+    short_help="Let a drained worker have replicas again.",
+    examples=[
+        ("Take a machine back into service", "sllm undrain rack-3"),
+    ],
+)
+@click.argument("node", type=NAME, shell_complete=completing.workers, metavar="NODE")
+@json_option
 def undrain(*, node: str, as_json: bool) -> None:
     """Let replicas be placed on the worker NODE (a name or an id) again."""
     with GatewayClient() as client:

@@ -12,40 +12,58 @@ import click
 
 from sllm_actors.cli.display.text_table import cell, sentence, table
 from sllm_actors.cli.errors import CommandFailure
+from sllm_actors.cli.manual import ManualCommand, ManualGroup
+from sllm_actors.cli.options.common import options
+from sllm_actors.cli.options.node import FOLDER
 from sllm_actors.cli.parameters import KEY_VALUE, each_key_once
 from sllm_actors.cli.progress import reporting
 from sllm_actors.cli.terminal import say, say_json, show
 from sllm_actors.nodes.user_paths import absolute, default_data_dir
 
-from .nodes import FOLDER, options
-
 data_dir = click.option(
     "--data-dir",
     type=FOLDER,
     envvar="SLLM_DATA_DIR",
-    help="The worker's data directory, which engines are installed in. [SLLM_DATA_DIR]",
+    show_envvar=True,
+    show_default="~/.local/share/sllm",
+    help="The worker's data directory, which engines are installed in.",
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-@click.group()
+@click.group(
+    cls=ManualGroup,
+    variables=("SLLM_DATA_DIR",),
+    short_help="Show and install the engines of this machine.",
+)
 def engines() -> None:
     """Show and install the engines of this machine: each lives in a Python environment of its own."""
 
 
-@engines.command("install")
+@engines.command(
+    "install",
+    cls=ManualCommand,
+    variables=("SLLM_DATA_DIR",),
+    short_help="Install an engine where workers of this machine find it.",
+    examples=[
+        ("Install the vLLM that fits this machine", "sllm engines install vllm"),
+        ("Make the environment anew, for CPUs", "sllm engines install vllm --cpu --again"),
+    ],
+)
 @click.argument("engine", type=click.Choice(["vllm"]))
 @options(
     click.option(
         "--cpu/--gpu",
         "cpu",
         default=None,
-        help="The build for CPUs, or the one for GPUs. [what this machine has]",
+        show_default="what this machine has",
+        help="The build for CPUs, or the one for GPUs.",
     ),
     click.option(
         "--python",
         type=click.Path(exists=True, dir_okay=False),
-        help="The Python to make the environment with. [the one that runs sllm]",
+        show_default="the one that runs sllm",
+        help="The Python to make the environment with.",
     ),
     click.option("--again", is_flag=True, help="Make the environment anew, although it is whole."),
     data_dir,
@@ -80,7 +98,19 @@ def install_engine(
         say(f"Ready: {installed.name} {installed.version}, {installed.python}")
 
 
-@engines.command("list")
+@engines.command(
+    "list",
+    cls=ManualCommand,
+    variables=("SLLM_DATA_DIR",),
+    short_help="Show which engines a worker of this machine would find.",
+    examples=[
+        ("Show all engines", "sllm engines list"),
+        (
+            "See whether an environment of your own has one",
+            "sllm engines list --engine-python vllm=/opt/vllm/bin/python",
+        ),
+    ],
+)
 @options(
     click.option(
         "--engine-python",

@@ -11,10 +11,12 @@ from typing import Any
 
 import click
 
+from sllm_actors.cli import completing
 from sllm_actors.cli.answers import EventDocument, EventsDocument, read
 from sllm_actors.cli.client import GatewayClient
 from sllm_actors.cli.display.event_lines import event_line, title
 from sllm_actors.cli.errors import CommandFailure, RequestRefused, Unreachable
+from sllm_actors.cli.manual import ManualCommand
 from sllm_actors.cli.parameters import MomentType, WholeRange
 from sllm_actors.cli.terminal import complain, say, say_json_line, say_to_person
 
@@ -36,21 +38,47 @@ SILENCE_SECONDS = 60.0
 MICRO = 1_000_000
 
 
-@click.command()
-@click.argument("name", required=False, default="", metavar="[MODEL|NODE]")
+@click.command(
+    cls=ManualCommand,
+    short_help="Show what was decided, and why.",
+    examples=[
+        ("Show the last hour of a model", "sllm events --since 1h qwen"),
+        (
+            "Follow what is placed and stopped, as JSON for a script",
+            "sllm events --follow --kind replica --json",
+        ),
+    ],
+)
+@click.argument("name", required=False, default="", shell_complete=completing.models, metavar="[MODEL|NODE]")
 @click.option("-f", "--follow", is_flag=True, help="Go on until ^C.")
 @click.option(
-    "-n", "--lines", "count", type=WholeRange(min=0), metavar="N", help=f"Only the last N. [{SHOWN}]"
+    "-n",
+    "--lines",
+    "count",
+    type=WholeRange(min=0),
+    metavar="N",
+    show_default=f"{SHOWN}, or all since --since",
+    help="Only the last N.",
 )
 @click.option(
-    "--since", type=MomentType(), metavar="TIME", help="All from then on: 90s, 10m, 2h, 3d or a date."
+    "--since",
+    type=MomentType(),
+    metavar="TIME",
+    show_default="none",
+    help="All from then on: 90s, 10m, 2h or 3d ago, or a date.",
 )
-@click.option("--kind", default="", metavar="KIND", help="Only this kind, as replica.placed or replica.")
+@click.option(
+    "--kind",
+    default="",
+    metavar="KIND",
+    show_default="all kinds",
+    help="Only this kind, as replica.placed or replica.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object per line.")
 def events(
     *, name: str, follow: bool, count: int | None, since: float | None, kind: str, as_json: bool
 ) -> None:
-    """Show what was decided and why: about one deployment, model or node, or about all."""
+    """Show what was decided and why: about a MODEL (or deployment), about a NODE, or about all."""
     name = name.encode(errors="replace").decode()
     filters = {key: text for key, text in (("subject", name), ("kind", kind)) if text}
     show = say_json_line if as_json else _Lines().show

@@ -8,6 +8,7 @@ from sllm_actors.cli.answers import StatusDocument, read
 from sllm_actors.cli.client import GatewayClient
 from sllm_actors.cli.display.tables import show_deployments, show_instances
 from sllm_actors.cli.listing import fetch_list
+from sllm_actors.cli.manual import ManualCommand
 from sllm_actors.cli.terminal import say, say_json
 
 RUNNING = ("starting", "ready", "asleep", "draining")
@@ -17,7 +18,15 @@ quiet = click.option("-q", "--quiet", is_flag=True, help="Print only the ids, on
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-@click.command("ls")
+@click.command(
+    "ls",
+    cls=ManualCommand,
+    short_help="List what is deployed.",
+    examples=[
+        ("Show all deployments", "sllm ls"),
+        ("Delete all of them", "sllm ls --quiet | xargs sllm delete"),
+    ],
+)
 @quiet
 @as_json
 def list_deployments(*, quiet: bool, as_json: bool) -> None:
@@ -34,7 +43,15 @@ def list_deployments(*, quiet: bool, as_json: bool) -> None:
             say(each.id)
 
 
-@click.command("ps")
+@click.command(
+    "ps",
+    cls=ManualCommand,
+    short_help="List the instances that run.",
+    examples=[
+        ("Show what runs now", "sllm ps"),
+        ("Print the ids of all instances, those that failed, too", "sllm ps --all --quiet"),
+    ],
+)
 @click.option("-a", "--all", "everything", is_flag=True, help="Also those that wait or have failed.")
 @quiet
 @as_json

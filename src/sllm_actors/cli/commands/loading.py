@@ -7,11 +7,14 @@ from typing import Any, TypeVar
 
 import click
 
+from sllm_actors.cli import completing
 from sllm_actors.cli.answers import DeploymentDocument, LoadingDocument, read
 from sllm_actors.cli.client import GatewayClient, path_of
 from sllm_actors.cli.errors import CommandFailure
 from sllm_actors.cli.listing import fetch_deployments
 from sllm_actors.cli.lookup import find_deployment
+from sllm_actors.cli.manual import ManualCommand
+from sllm_actors.cli.options.common import json_option
 from sllm_actors.cli.parameters import NAME, FiniteRange, WholeRange
 from sllm_actors.cli.progress import is_settled, reporting, wait_until
 from sllm_actors.cli.terminal import say, say_json
@@ -20,8 +23,14 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 Reached = Callable[[DeploymentDocument], bool]
 
 _OPTIONS = (
-    click.argument("model", type=NAME),
-    click.option("--backend", type=NAME, help="Which deployment of the model, where there are several."),
+    click.argument("model", type=NAME, shell_complete=completing.models),
+    click.option(
+        "--backend",
+        type=NAME,
+        shell_complete=completing.backends,
+        show_default="the only one",
+        help="Which deployment of the model, where there are several.",
+    ),
     click.option("--wait/--no-wait", default=False, help="Wait until it is so."),
     click.option(
         "--timeout",
@@ -31,7 +40,7 @@ _OPTIONS = (
         metavar="SECONDS",
         help="How long --wait waits.",
     ),
-    click.option("--json", "as_json", is_flag=True, help="Print the gateway's answer as JSON."),
+    json_option,
 )
 
 
@@ -41,7 +50,13 @@ def _options(command: Command) -> Command:
     return command
 
 
-@click.command()
+@click.command(
+    cls=ManualCommand,
+    short_help="Have a replica ready, though no request waits.",
+    examples=[
+        ("Load a model before somebody asks for it", "sllm load qwen --wait"),
+    ],
+)
 @_options
 def load(**given: Any) -> None:
     """Have a replica of MODEL ready, though no request waits for it.
@@ -55,7 +70,14 @@ def load(**given: Any) -> None:
     _ask("load", "loaded", lambda _: reached, **given)
 
 
-@click.command()
+@click.command(
+    cls=ManualCommand,
+    short_help="Stop all replicas until the next request.",
+    examples=[
+        ("Make room for another model at once", "sllm unload big --wait && sllm load small --wait"),
+        ("Stop it although it has requests, when they have ended", "sllm unload qwen --force"),
+    ],
+)
 @click.option("--force", is_flag=True, help="Also if it has requests: they end first.")
 @_options
 def unload(*, force: bool, **given: Any) -> None:
@@ -80,7 +102,13 @@ def unload(*, force: bool, **given: Any) -> None:
     _ask("unload", "unloaded", until_gone, params={"force": "true"} if force else None, **given)
 
 
-@click.command()
+@click.command(
+    cls=ManualCommand,
+    short_help="Put replicas to sleep, which frees GPU memory.",
+    examples=[
+        ("Free a GPU, but keep the weights in the machine's memory", "sllm sleep qwen --level 1"),
+    ],
+)
 @click.option(
     "--level",
     type=WholeRange(0, 2),
@@ -97,7 +125,13 @@ def sleep(*, level: int, **given: Any) -> None:
     _ask("sleep", "asleep", lambda _: lambda found: found.state == "asleep", body={"level": level}, **given)
 
 
-@click.command()
+@click.command(
+    cls=ManualCommand,
+    short_help="Wake the replicas that are asleep.",
+    examples=[
+        ("Wake a model, and wait until it is ready", "sllm wake qwen --wait"),
+    ],
+)
 @_options
 def wake(**given: Any) -> None:
     """Wake the replicas of MODEL that are asleep."""

@@ -8,11 +8,13 @@ from http import HTTPStatus
 
 import click
 
+from sllm_actors.cli import completing
 from sllm_actors.cli.answers import DeploymentDocument, LogDocument, read
 from sllm_actors.cli.client import GatewayClient, path_of
 from sllm_actors.cli.errors import CommandFailure, RequestRefused
 from sllm_actors.cli.listing import fetch_deployments
 from sllm_actors.cli.lookup import find_deployment, in_words
+from sllm_actors.cli.manual import ManualCommand
 from sllm_actors.cli.parameters import NAME, WholeRange
 from sllm_actors.cli.terminal import complain, say_raw, saying_pieces
 
@@ -26,15 +28,26 @@ FURTHEST_BACK = 2**24
 """How far before the end of a log ``-n`` looks for lines, in bytes: as much as a worker keeps of a log."""
 
 
-@click.command()
-@click.argument("name", type=NAME, metavar="ID")
+@click.command(
+    cls=ManualCommand,
+    short_help="Print an engine's log.",
+    examples=[
+        (
+            "Follow the log of a model's only instance, from its last 20 lines",
+            "sllm logs --follow --lines 20 qwen",
+        ),
+        ("Print that of one instance of several", "sllm logs qwen:vllm@1.0"),
+    ],
+)
+@click.argument("name", type=NAME, shell_complete=completing.models, metavar="ID")
 @click.option("-f", "--follow", is_flag=True, help="Go on until the instance ends.")
 @click.option(
     "-n",
     "--lines",
     type=WholeRange(min=0),
     metavar="N",
-    help="Begin with the last N lines. [the last 64 KiB]",
+    show_default="the last 64 KiB",
+    help="Begin with the last N lines.",
 )
 @click.option("--raw", is_flag=True, help="Pass on control characters too: they can steer a terminal.")
 def logs(*, name: str, follow: bool, lines: int | None, raw: bool) -> None:

@@ -5,37 +5,27 @@ Each command passes its options to the launcher as one object of ``nodes.options
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from sllm_actors.cli.errors import CommandFailure
-from sllm_actors.cli.parameters import (
-    GPUS,
-    HEAD,
-    HOST,
-    KEY_VALUE,
-    PORT,
-    SIZE,
-    TEXT,
-    FiniteRange,
-    WholeRange,
-    each_key_once,
+from sllm_actors.cli.manual import NODE_STATUSES, RUNNING, ManualCommand
+from sllm_actors.cli.options.node import (
+    MOST_GATEWAYS,
+    engine_options,
+    gateway_count,
+    head_address,
+    head_ports,
+    node_options,
+    public_options,
 )
+from sllm_actors.cli.parameters import PORT, TEXT, WholeRange
 from sllm_actors.cluster.tls_files import PublicTlsFiles, TlsFiles
 from sllm_actors.nodes.options import GatewayOptions, HeadOptions, NodeOptions, UpOptions, WorkerOptions
 
-Command = TypeVar("Command", bound=Callable[..., Any])
-
-FOLDER = click.Path(file_okay=False, path_type=Path)
-FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-MOST_GATEWAYS = 64
-MOST_SLOTS = 1024
 PUBLIC_FLAGS = ("--public-tls-cert", "--public-tls-key")
 TLS_FLAGS = ("--tls-cert", "--tls-key", "--tls-ca")
-PEM = click.Path(path_type=Path)
 
 
 def launch(chosen: NodeOptions) -> None:
@@ -91,186 +81,23 @@ def with_public_tls(given: dict[str, Any]) -> dict[str, Any]:
     return {**rest, "public_tls": None if missing else PublicTlsFiles(certificate, key, http2)}
 
 
-def _origins(_context: click.Context, _option: click.Parameter, given: Sequence[str]) -> tuple[str, ...]:
-    from sllm_actors.gateway.cors import origin_of  # as in ``launch``
-
-    try:
-        return tuple(map(origin_of, given))
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from None
-
-
-def options(*decorators: Callable[[Command], Command]) -> Callable[[Command], Command]:
-    """Return a decorator that gives a command these options, listed by ``--help`` in this order."""
-
-    def decorate(command: Command) -> Command:
-        for decorator in reversed(decorators):
-            command = decorator(command)
-        return command
-
-    return decorate
-
-
-node_options = options(
-    click.option(
-        "--host",
-        type=HOST,
-        metavar="ADDR",
-        help="Address to listen on. [up, gateway: 127.0.0.1; head, worker: every address]",
-    ),
-    click.option(
-        "--advertise",
-        type=HOST,
-        metavar="ADDR",
-        help="Name or address at which other machines reach this one. [the one that they see]",
-    ),
-    click.option(
-        "--data-dir",
-        type=FOLDER,
-        envvar="SLLM_DATA_DIR",
-        help="Where identity and state live. [SLLM_DATA_DIR]",
-    ),
-    click.option(
-        "--secret-file",
-        type=FILE,
-        help="File with the cluster secret. [what SLLM_CLUSTER_SECRET holds, or that of the data directory]",
-    ),
-    click.option("--tls-cert", type=PEM, help="This node's certificate (PEM), for TLS between nodes."),
-    click.option("--tls-key", type=PEM, help="The private key of that certificate (PEM)."),
-    click.option("--tls-ca", type=PEM, help="The authority of all nodes' certificates (PEM)."),
-    click.option(
-        "--trust-new-head",
-        is_flag=True,
-        help="Workers and gateways started here believe a head whose key (head.key) is new. Give it once.",
-    ),
+@click.command(
+    cls=ManualCommand,
+    short_help="Run everything on this machine, and stop all with ^C.",
+    variables=(*RUNNING, "STORAGE_PATH"),
+    statuses=NODE_STATUSES,
+    examples=[
+        ("Try it with a small chat model", "sllm up --demo"),
+        (
+            "Serve to other machines, too, which need the key in the file admin-key",
+            "sllm up --host 0.0.0.0",
+        ),
+        (
+            "Keep models on a large disk, and at most 500 GB of them",
+            "sllm up --storage-path /mnt/models --storage-quota 500GB",
+        ),
+    ],
 )
-
-engine_options = options(
-    click.option("--gpus", type=GPUS, default="auto", show_default=True, help="GPUs that engines may use."),
-    click.option(
-        "--slots",
-        type=WholeRange(min=1, max=MOST_SLOTS),
-        metavar="N",
-        help="The most engines that run at a time. [as many as there is room for]",
-    ),
-    click.option(
-        "--memory-budget",
-        type=SIZE,
-        metavar="SIZE",
-        help="Memory that engines may have together, as 24GiB. [no limit]",
-    ),
-    click.option(
-        "--storage-path",
-        type=Path,  # it is not looked at here: its disk may not answer
-        metavar="DIRECTORY",
-        envvar="STORAGE_PATH",
-        help="Where models are kept. [STORAGE_PATH, or the data directory]",
-    ),
-    click.option(
-        "--storage-quota",
-        type=SIZE,
-        metavar="SIZE",
-        help="What models may have of that disk, as 200GB; those not used for longest make room.",
-    ),
-    click.option(
-        "--label",
-        "labels",
-        type=KEY_VALUE,
-        multiple=True,
-        callback=each_key_once,
-        help="A property of this machine; repeatable.",
-    ),
-    click.option(
-        "--engine-python",
-        type=KEY_VALUE,
-        multiple=True,
-        callback=each_key_once,
-        metavar="BACKEND=PATH",
-        help="The Python that has an engine installed; repeatable.",
-    ),
-    click.option(
-        "--allow-command",
-        is_flag=True,
-        help="Let deployments name the program to run (backend command).",
-    ),
-    click.option(
-        "--healthy-uptime",
-        type=FiniteRange(min=0.0),
-        default=60.0,
-        show_default=True,
-        metavar="SECONDS",
-        help="Being ready for so long makes an engine's earlier failures forgotten.",
-    ),
-    click.option(
-        "--fork-servers",
-        "--warm",  # its older name
-        type=click.Choice(["auto", "vllm", "none"]),
-        default="auto",
-        show_default=True,
-        help="Fork engines from a process that has imported their code, so that a start takes seconds; "
-        "auto: for each engine that is installed.",
-    ),
-)
-
-gateway_port = click.option(
-    "--port", type=PORT, default=8343, show_default=True, help="Port of the OpenAI API; 0: any free one."
-)
-public_options = options(
-    gateway_port,
-    click.option(
-        "--public-tls-cert",
-        type=PEM,
-        help="Serve the OpenAI API by HTTPS with this certificate (PEM). A renewed one is taken in a minute.",
-    ),
-    click.option("--public-tls-key", type=PEM, help="The private key of that certificate (PEM)."),
-    click.option("--http2", is_flag=True, help="Offer HTTP/2 to clients of HTTPS."),
-    click.option(
-        "--cors-origin",
-        "cors_origins",
-        multiple=True,
-        callback=_origins,
-        metavar="ORIGIN",
-        help="Let web pages of this origin use the OpenAI API from a browser; *: of any. May be repeated.",
-    ),
-    click.option(
-        "--gateway-patience",
-        type=FiniteRange(min=3.0),
-        default=30.0,
-        show_default=True,
-        metavar="SECONDS",
-        help="Replace a gateway process that hangs, or was frozen, for so long.",
-    ),
-)
-gateway_count = click.option(
-    "--gateways",
-    type=WholeRange(min=1, max=MOST_GATEWAYS),
-    default=1,
-    show_default=True,
-    help="Gateway processes, which share the port of the OpenAI API.",
-)
-head_ports = options(
-    public_options,
-    click.option(
-        "--cluster-port",
-        type=PORT,
-        default=8000,
-        show_default=True,
-        help="Port of the cluster HTTP, which --head of other nodes names; 0: any free one.",
-    ),
-    click.option(
-        "--transport-port",
-        type=PORT,
-        default=8001,
-        show_default=True,
-        help="Port that the head links with other nodes on; 0: any free one.",
-    ),
-)
-head_address = click.option(
-    "--head", type=HEAD, required=True, metavar="HOST:8000", help="The head's cluster HTTP."
-)
-
-
-@click.command()
 @click.option("--demo", is_flag=True, help="Also deploy a small chat model, as smollm2-135m:llamacpp.")
 @gateway_count
 @head_ports
@@ -281,14 +108,30 @@ head_address = click.option(
     show_default=True,
     help="Port that gateways reach the worker at; 0: any free one.",
 )
-@node_options
+@node_options("127.0.0.1")
 @engine_options
 def up(**given: Any) -> None:
     """Run everything on this machine: head, one worker, one gateway. ^C stops all of it."""
     launch(UpOptions(**with_public_tls(with_tls(given))))
 
 
-@click.command()
+@click.command(
+    cls=ManualCommand,
+    short_help="Run the head: it keeps the state and decides what runs where.",
+    variables=(*RUNNING, "SLLM_DATABASE_URL"),
+    statuses=NODE_STATUSES,
+    examples=[
+        ("Run the head and a gateway; the cluster secret is then in the data directory", "sllm head"),
+        (
+            "Run it with three gateways that share a port, by HTTPS",
+            "sllm head --gateways 3 --public-tls-cert llm.pem --public-tls-key llm.key",
+        ),
+        (
+            "Keep the state in PostgreSQL",
+            "sllm head --database-url postgresql+psycopg://sllm@db.example/sllm",
+        ),
+    ],
+)
 @click.option(
     "--gateways",
     type=WholeRange(min=0, max=MOST_GATEWAYS),
@@ -297,18 +140,36 @@ def up(**given: Any) -> None:
     help="Gateway processes beside it.",
 )
 @head_ports
-@node_options
+@node_options("every address")
 @click.option(
     "--database-url",
     envvar="SLLM_DATABASE_URL",
-    help="Database for state. [SLLM_DATABASE_URL, or a SQLite file in the data directory]",
+    show_envvar=True,
+    metavar="URL",
+    show_default="the SQLite file state.db in the data directory",
+    help="Database for state.",
 )
 def head(**given: Any) -> None:
     """Run the head: it keeps the cluster's state and decides what runs where."""
     launch(HeadOptions(**with_public_tls(with_tls(given))))
 
 
-@click.command()
+@click.command(
+    cls=ManualCommand,
+    short_help="Run a worker: this machine's GPUs and engines join.",
+    variables=(*RUNNING, "STORAGE_PATH"),
+    statuses=NODE_STATUSES,
+    examples=[
+        (
+            "Join the cluster with all GPUs of this machine",
+            "sllm worker --head head.example:8000 --secret-file secret",
+        ),
+        (
+            "Give it a name and a label, and two of the GPUs",
+            "sllm worker --head 192.0.2.1 --name rack-1 --label zone=a --gpus 2",
+        ),
+    ],
+)
 @head_address
 @click.option(
     "--port",
@@ -317,18 +178,32 @@ def head(**given: Any) -> None:
     show_default=True,
     help="Port that gateways reach the worker at; 0: any free one.",
 )
-@click.option("--name", type=TEXT, help="What this machine is called in sllm status --nodes.")
-@node_options
+@click.option(
+    "--name",
+    type=TEXT,
+    show_default="the machine's host name",
+    help="What this machine is called in sllm status --nodes.",
+)
+@node_options("every address")
 @engine_options
 def worker(**given: Any) -> None:
     """Run a worker: this machine's GPUs and engines join the cluster."""
     launch(WorkerOptions(**with_tls(given)))
 
 
-@click.command()
+@click.command(
+    cls=ManualCommand,
+    short_help="Run another gateway: the OpenAI API on this machine.",
+    variables=RUNNING,
+    statuses=NODE_STATUSES,
+    examples=[
+        ("Serve programs of this machine", "sllm gateway --head head.example:8000 --secret-file secret"),
+        ("Serve other machines, too", "sllm gateway --head head.example:8000 --host 0.0.0.0 --port 80"),
+    ],
+)
 @head_address
 @public_options
-@node_options
+@node_options("127.0.0.1")
 def gateway(**given: Any) -> None:
     """Run another gateway: the OpenAI API on this machine, for the models of the cluster."""
     launch(GatewayOptions(**with_public_tls(with_tls(given))))

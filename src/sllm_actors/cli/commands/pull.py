@@ -9,10 +9,11 @@ from typing import Any
 
 import click
 
-from sllm_actors.cli import document, progress
+from sllm_actors.cli import completing, document, progress
 from sllm_actors.cli.answers import PullDocument, PulledDocument, read
 from sllm_actors.cli.client import GatewayClient, path_of
 from sllm_actors.cli.errors import CommandFailure, RequestRefused
+from sllm_actors.cli.manual import ManualCommand
 from sllm_actors.cli.parameters import NAME, TEXT
 from sllm_actors.cli.progress import PatientPoll, reporting
 from sllm_actors.cli.terminal import complain, say, say_json_line
@@ -23,17 +24,46 @@ _LOST = ("absent", "away")
 """States of a worker that was started anew, or cannot be reached: it is asked to begin again."""
 
 
-@click.command()
-@click.argument("model", type=NAME)
-@click.option("--backend", type=NAME, help="Whose engines are to load the files, as in sllm deploy.")
+@click.command(
+    cls=ManualCommand,
+    short_help="Bring a model's files to workers.",
+    examples=[
+        (
+            "Have the files of a model on two workers",
+            "sllm pull hf:Qwen/Qwen3-8B --worker rack-1 --worker rack-2",
+        ),
+        (
+            "Bring those of a deployment everywhere, and go on with other work",
+            "sllm pull qwen --all-workers --no-wait",
+        ),
+        ("End that", "sllm pull qwen --cancel"),
+    ],
+)
+@click.argument("model", type=NAME, shell_complete=completing.models)
 @click.option(
-    "--source", metavar="hf:ID|PATH|demo:NAME", help="Where the model's files are, if not at MODEL."
+    "--backend",
+    type=NAME,
+    shell_complete=completing.backends,
+    show_default="that of the deployment, or vllm",
+    help="Whose engines are to load the files.",
 )
 @click.option(
-    "--worker", "workers", type=TEXT, multiple=True, help="A worker, by name or id; may be repeated."
+    "--source",
+    metavar="hf:ID|PATH|demo:NAME",
+    show_default="MODEL",
+    help="Where the model's files are.",
+)
+@click.option(
+    "--worker",
+    "workers",
+    type=TEXT,
+    shell_complete=completing.workers,
+    multiple=True,
+    metavar="W",
+    help="A worker, by name or id; repeatable.",
 )
 @click.option("--all-workers", is_flag=True, help="Bring them to every worker that is up.")
-@click.option("--wait/--no-wait", default=True, help="Wait until the files are there (the default).")
+@click.option("--wait/--no-wait", default=True, help="Wait until the files are there.")
 @click.option("--cancel", is_flag=True, help="End what an earlier pull has begun.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object on a line whenever it is further.")
 def pull(

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import click
 
-from sllm_actors.cli import document
+from sllm_actors.cli import completing, document
 from sllm_actors.cli.client import GatewayClient
 from sllm_actors.cli.dialogue import Dialogue, dialogue_options, sendable
 from sllm_actors.cli.listing import fetch_deployments
 from sllm_actors.cli.lookup import find_deployment, is_deployed
+from sllm_actors.cli.manual import ManualCommand
 from sllm_actors.cli.parameters import NAME, FiniteRange, WholeRange
 from sllm_actors.cli.progress import reporting, wait_until_ready
 from sllm_actors.cli.terminal import complain
@@ -18,16 +19,39 @@ from sllm_actors.cli.terminal import complain
 from .deploy import outcome, submit
 
 
-@click.command()
-@click.argument("model", type=NAME)
+@click.command(
+    cls=ManualCommand,
+    short_help="Chat with a model, and deploy it first if need be.",
+    examples=[
+        ("Answer one question", "sllm run demo:smollm2-135m --backend llamacpp 'What is gravity?'"),
+        (
+            "Deploy a file that is on the worker, and chat",
+            "sllm run my-model --backend llamacpp --source /models/my-model.gguf",
+        ),
+    ],
+)
+@click.argument("model", type=NAME, shell_complete=completing.models)
 @click.argument("prompt", nargs=-1)
 @click.option(
-    "--backend", type=NAME, help="vllm (the default), llamacpp, sglang or command; see sllm deploy."
+    "--backend",
+    type=NAME,
+    shell_complete=completing.backends,
+    show_default="vllm",
+    help="The engine: llamacpp, sglang, …; see sllm deploy.",
 )
 @click.option(
-    "--source", metavar="hf:ID|PATH|demo:NAME", help="Where the model's files are, if not at MODEL."
+    "--source",
+    metavar="hf:ID|PATH|demo:NAME",
+    show_default="MODEL",
+    help="Where the model's files are.",
 )
-@click.option("--num-gpus", type=WholeRange(min=0), help="GPUs per replica.")
+@click.option(
+    "--num-gpus",
+    type=WholeRange(min=0),
+    metavar="N",
+    show_default="1 for vllm and sglang where there are GPUs, else 0",
+    help="GPUs per replica.",
+)
 @click.option(
     "--timeout",
     type=FiniteRange(min=0),
@@ -49,7 +73,7 @@ def run(
     max_tokens: int | None,
     temperature: float | None,
 ) -> None:
-    """Deploy a model if it is not deployed yet, wait until it is ready, and chat with it.
+    """Deploy MODEL if it is not deployed yet, wait until it is ready, and chat with it.
 
     With PROMPT it answers that and ends; only the answer goes to standard output. The deployment stays until
     sllm rm takes it away.

@@ -10,6 +10,7 @@ from typing import Any
 import click
 from attrs import frozen
 
+from sllm_actors.cli import completing
 from sllm_actors.cli.answers import DeploymentDocument, StatusDocument, read
 from sllm_actors.cli.client import GatewayClient, path_of
 from sllm_actors.cli.display.summary import in_total
@@ -17,6 +18,8 @@ from sllm_actors.cli.display.tables import show_deployment, show_deployments, sh
 from sllm_actors.cli.errors import CommandFailure, RequestRefused, Unreachable
 from sllm_actors.cli.listing import fetch_deployments, fetch_list
 from sllm_actors.cli.lookup import find_deployment
+from sllm_actors.cli.manual import ManualCommand
+from sllm_actors.cli.options.common import json_option
 from sllm_actors.cli.parameters import FiniteRange, WholeRange
 from sllm_actors.cli.terminal import frames, say, say_json, say_to_person
 
@@ -56,13 +59,37 @@ class Wish:
     node: str
 
 
-@click.command()
-@click.argument("name", required=False, metavar="[ID]")
+@click.command(
+    cls=ManualCommand,
+    short_help="Show what is deployed and how it is.",
+    examples=[
+        ("Show all deployments", "sllm status"),
+        ("Say why a deployment is as it is, and what would change that", "sllm status qwen"),
+        ("Watch the nodes", "sllm status --nodes --watch 5"),
+        ("List what has failed, for a script", "sllm status --state failed --json"),
+    ],
+)
+@click.argument("name", required=False, shell_complete=completing.models, metavar="[ID]")
 @click.option("--nodes", is_flag=True, help="Show the nodes: workers and gateways.")
 @click.option("--models", is_flag=True, help="Show the model files on the workers' disks.")
-@click.option("--state", default="", metavar="STATE", help="Only deployments (or nodes) in this state.")
-@click.option("--node", default="", metavar="NODE", help="Only deployments with an instance on this worker.")
-@click.option("--limit", type=WholeRange(min=1), metavar="N", help="Show at most N entries. [all]")
+@click.option(
+    "--state",
+    default="",
+    metavar="STATE",
+    show_default="all",
+    help="Only deployments (or nodes) in this state.",
+)
+@click.option(
+    "--node",
+    shell_complete=completing.workers,
+    default="",
+    metavar="NODE",
+    show_default="all",
+    help="Only deployments with an instance on this worker.",
+)
+@click.option(
+    "--limit", type=WholeRange(min=1), metavar="N", show_default="all", help="Show at most N entries."
+)
 @click.option(
     "-w",
     "--watch",
@@ -70,9 +97,10 @@ class Wish:
     is_flag=False,
     flag_value=WATCH_SECONDS,
     metavar="[SECONDS]",
+    show_default="one look",
     help=f"Look again every SECONDS ({WATCH_SECONDS:g}) until ^C.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the gateway's answer as JSON.")
+@json_option
 def status(*, watch: float | None, as_json: bool, **chosen: Any) -> None:
     """Show what is deployed and how it is; with ID (or a model's name) one deployment and its instances."""
     wish = Wish(**chosen)

@@ -6,23 +6,39 @@ from typing import Any
 
 import click
 
+from sllm_actors.cli import completing
 from sllm_actors.cli.answers import DeploymentDocument, read
 from sllm_actors.cli.client import GatewayClient, path_of
-from sllm_actors.cli.parameters import NAME
-
-from .deploy import follow, outcome, submit
-from .deployment_options import (
+from sllm_actors.cli.manual import ManualCommand
+from sllm_actors.cli.options.deployment import (
     DeploymentOptions,
     allow_downtime_option,
     deployment_options,
     waiting_options,
 )
+from sllm_actors.cli.parameters import NAME
+
+from .deploy import follow, outcome, submit
 from .status import fetch_deployment
 
 
-@click.command()
-@click.argument("name", type=NAME, metavar="ID")
-@deployment_options
+@click.command(
+    cls=ManualCommand,
+    short_help="Change settings of a deployment.",
+    examples=[
+        ("Run more replicas of a model", "sllm update qwen --max-instances 4"),
+        (
+            "Roll out another setting of the engine, and wait until that is done",
+            "sllm update qwen --engine-arg max-model-len=8192 --wait",
+        ),
+        (
+            "Go on with a rollout that was paused for want of room",
+            "sllm update qwen --resume --allow-downtime",
+        ),
+    ],
+)
+@click.argument("name", type=NAME, shell_complete=completing.models, metavar="ID")
+@deployment_options(changing=True)
 @allow_downtime_option
 @click.option("--pause", is_flag=True, help="Stop the rollout under way where it is.")
 @click.option("--resume", is_flag=True, help="Go on with a rollout that is paused.")

@@ -1,0 +1,1 @@
+"""The options that several commands share, each with what holds where it is not given."""
