@@ -87,29 +87,6 @@ async def test_each_mistake_of_a_document_is_listed_beside_the_message(
 
 
 @pytest.mark.parametrize(
-    ("body", "deployment", "patch"),
-    [
-        (
-            '{"model": "org/smol", "auto_scaling_config": {"target": 2}}',
-            "org/smol:llamacpp",
-            '{"auto_scaling_config": {"target": 2}}',
-        ),
-        ('{"model": "two", "backend": "vllm", "num_gpus": 1.0}', "two:vllm", '{"num_gpus": 1.0}'),
-        ('{"model": "two:llamacpp"}', "two:llamacpp", "{}"),
-        ('{"model": "gone"}', "gone:vllm", "{}"),
-        ('{"model": "gone", "backend": "sglang"}', "gone:sglang", "{}"),
-    ],
-)
-async def test_an_older_update_names_the_model(
-    cluster: PlayedCluster, head: TestProbe, body: str, deployment: str, patch: str
-) -> None:
-    await cluster.deploy(served("org/smol"), served("two", "vllm"), served("two", "llamacpp"))
-    got, response = await asked(cluster, head, "POST", "/update", body)
-    assert got == UpdateDeployment(deployment, patch)
-    assert (response.status_code, response.text) == (200, DONE.document)
-
-
-@pytest.mark.parametrize(
     ("method", "path", "body", "status", "code", "param"),
     [
         ("PATCH", PATH, "", 400, "invalid_json", None),
@@ -117,12 +94,6 @@ async def test_an_older_update_names_the_model(
         ("PATCH", f"{PATH}?allow_downtime=yes", "{}", 400, "invalid_request", "allow_downtime"),
         ("POST", "/deployments?update=1", "{}", 400, "invalid_request", "update"),
         ("POST", f"{PATH}/resume?allow_downtime=", "", 400, "invalid_request", "allow_downtime"),
-        ("POST", "/update", "{", 400, "invalid_json", None),
-        ("POST", "/update", "{}", 400, "invalid_request", "model"),
-        ("POST", "/update", '{"model": ""}', 400, "invalid_request", "model"),
-        ("POST", "/update", '{"model": "m", "backend": 1}', 400, "invalid_request", "backend"),
-        ("POST", "/update", '{"model": "m", "model": "n"}', 400, "invalid_deployment", "model"),
-        ("POST", "/update", '{"model": "two"}', 409, "model_ambiguous", "backend"),
     ],
 )
 async def test_what_cannot_be_meant_never_reaches_the_head(

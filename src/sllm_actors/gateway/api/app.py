@@ -24,6 +24,7 @@ from .ids import CONVERTERS
 from .instances import Instances
 from .loading import serve_loading
 from .models import serve_models
+from .older import serve_older
 from .openapi import DOCUMENT
 from .pulls import PullClient, serve_pulls
 from .query import refuse_unknown_parameters
@@ -60,7 +61,8 @@ def build_app(
     app.before_request(refuse_unknown_parameters)
     _serve_itself(app, board, control, is_stopping)
     serve_models(app, board)
-    serve_deployments(app, board, control)
+    serve_deployments(app, control)
+    serve_older(app, board, control)
     serve_nodes(app, control)
     serve_events(app, control, is_stopping)
     _serve_instances(app, instances)

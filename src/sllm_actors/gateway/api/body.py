@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -28,6 +29,24 @@ async def read_text() -> str:
     if coding is not None:
         data = decoded(data, coding, current_app.config["MAX_CONTENT_LENGTH"])
     return data.decode("utf-8-sig")
+
+
+async def read_json_text(what: str) -> str:
+    """Return the text of the request's body, which must be a JSON object; who gets it reads what is in it.
+
+    Args:
+        what: What the body is, as the subject of a sentence.
+
+    Raises:
+        ApiError: It is no such object: 400 ``invalid_json``. Or as ``read_text`` does.
+    """
+    try:
+        text = await read_text()
+        if not isinstance(json.loads(text), dict):
+            raise errors.bad_request(f"{what} must be a JSON object", code="invalid_json")
+    except (ValueError, RecursionError):
+        raise errors.bad_request(f"{what} is not JSON", code="invalid_json") from None
+    return text
 
 
 async def read_body(*, optional: bool = False) -> dict[str, Any]:

@@ -244,6 +244,19 @@ _PATHS: dict[str, Any] = {
             begins=True,
         )
     },
+    "/register": {
+        "post": _operation(
+            "Deploy a model, as ServerlessLLM has it", body=_schema("Deployment"), answer=_OBJECT, begins=True
+        )
+    },
+    "/delete": {
+        "post": _operation(
+            "Delete the deployment of a model, as ServerlessLLM has it",
+            body=_schema("Named"),
+            answer=_OBJECT,
+            begins=True,
+        )
+    },
     "/nodes": {"get": _operation("List nodes", query=(*_LIST_QUERY, "role"), answer=_OBJECT)},
     "/nodes/{id}/drain": {
         "post": _operation("Move the replicas of a worker away", answer=_OBJECT, begins=True, by_id=True)
