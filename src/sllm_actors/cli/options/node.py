@@ -45,9 +45,7 @@ def node_options(host: str) -> Callable[[Command], Command]:
         host: The address that it listens on unless ``--host`` says another; see ``make_plan``.
     """
     return options(
-        click.option(
-            "--host", type=HOST, metavar="ADDR", show_default=host, help="Address to listen on."
-        ),
+        click.option("--host", type=HOST, metavar="ADDR", show_default=host, help="Address to listen on."),
         click.option(
             "--advertise",
             type=HOST,
