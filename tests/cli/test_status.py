@@ -63,7 +63,7 @@ def test_a_deployment_shows_how_much_is_wanted_of_it(sllm: Sllm, gateway: Played
     gateway.add(deployment("b:vllm", held=3, in_flight=20, gateways=1))
     gateway.add(deployment("d:vllm", held=3, gateways=1, expected_wait=11.2))
     gateway.add(deployment("c:vllm", in_flight=1, gateways=2))
-    gateway.add(deployment("e:vllm", held=1, gateways=1, held_since=time.time() - 42))
+    gateway.add(deployment("e:vllm", held=1, gateways=1, held_since=time.time() - 3.5 * 3600))
 
     def requests(name: str) -> str:
         (line,) = [line for line in sllm("status", name).out.splitlines() if line.startswith("requests")]
@@ -73,7 +73,7 @@ def test_a_deployment_shows_how_much_is_wanted_of_it(sllm: Sllm, gateway: Played
     assert requests("b:vllm") == "20 in flight, 3 held, at 1 gateway"
     assert requests("d:vllm") == "0 in flight, 3 held for about 12 s more, at 1 gateway"
     assert requests("c:vllm") == "1 in flight, 0 held, at 2 gateways"
-    assert requests("e:vllm") == "0 in flight, 1 held (some for 42s), at 1 gateway"
+    assert requests("e:vllm") == "0 in flight, 1 held (some for 3h), at 1 gateway"
 
 
 def test_a_deployment_shows_by_how_much_memory_it_is_placed(sllm: Sllm, gateway: PlayedGateway) -> None:

@@ -69,8 +69,12 @@ KNOTS = """
 
 IDLE = """
         looked_at.clear()
+        began = time.monotonic()
+        with anyio.fail_after(60):
+            while len(looked_at) < 2:
+                await anyio.sleep(0.01)
         await anyio.sleep(0.5)
-        assert 1 < len(looked_at) < 30, looked_at
+        assert len(looked_at) < 60 * (time.monotonic() - began), looked_at
 """
 
 FROZEN = """
@@ -142,8 +146,9 @@ BUSY_FOR_LONG = (
 """
     + FROZEN
     + """
-        await busy(0.7)
-        assert gone() is None
+        with anyio.fail_after(60):
+            while gone() is not None:
+                await anyio.sleep(0)
 """
 )
 
