@@ -88,7 +88,7 @@ def test_interrupting_an_answer_keeps_the_chat_and_what_was_said(
         terminal.wait_for("yes")
         terminal.wait_for(">>> ")
         terminal.type("\x04")
-        assert terminal.child.wait(10) == 0
+        assert terminal.child.wait(60) == 0
     finally:
         terminal.close()
     remembered = gateway.bodies("POST", PATH)[1]["messages"][1]["content"]
@@ -106,7 +106,7 @@ def test_an_interrupt_at_the_prompt_ends_the_chat_with_130(
         for _ in range(20):
             terminal.type("\x03")
             with contextlib.suppress(subprocess.TimeoutExpired):
-                terminal.child.wait(3)  # a second one, while it ends, would kill it
+                terminal.child.wait(10)  # a second one, while it ends, would kill it
                 break
         assert terminal.child.poll() == 130
     finally:

@@ -148,7 +148,7 @@ def test_a_reader_that_has_seen_enough_ends_it_quietly(sllm_process: Start, gate
     assert following.stdout is not None
     following.stdout.readline()
     following.stdout.close()
-    assert following.wait(30) == 1
+    assert following.wait(60) == 1
     assert following.stderr is not None
     assert all("asked again" in line for line in following.stderr.read().splitlines())
 

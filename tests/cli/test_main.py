@@ -112,7 +112,7 @@ def test_a_reader_that_has_seen_enough_gets_no_traceback(gateway: PlayedGateway,
     assert process.stdout is not None
     process.stdout.close()
     assert process.stderr is not None
-    assert process.wait(20) != 0
+    assert process.wait(60) != 0
     assert process.stderr.read() == ""
 
 

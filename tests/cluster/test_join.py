@@ -31,7 +31,7 @@ async def found(answers: list[bytes], told: list[str]) -> ClusterInfo:
                 return await find_cluster("127.0.0.1", listener.getsockname()[1], tell=told.append)
         finally:
             done.set()
-            server.join(5)
+            server.join(60)
 
 
 def give(listener: socket.socket, answers: list[bytes], done: threading.Event) -> None:

@@ -139,7 +139,7 @@ class Sllm:
     def ended(self, *, within: float = PATIENCE) -> int:
         """Wait until it has ended by itself; return the exit status."""
         status = self.process.wait(within)
-        self._reader.join(5)
+        self._reader.join(60)
         return status
 
     def left(self) -> list[psutil.Process]:
@@ -155,7 +155,7 @@ class Sllm:
         for process in self.left():
             with suppress(psutil.NoSuchProcess):  # it has ended just now
                 process.kill()
-        self._reader.join(5)
+        self._reader.join(60)
         assert self.process.stdout is not None
         self.process.stdout.close()
 

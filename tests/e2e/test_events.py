@@ -62,8 +62,8 @@ def followed(cluster: Cluster, tmp_path: Path) -> Iterator[queue.Queue[dict[str,
         reader.start()
         yield found
         follower.send_signal(signal.SIGINT)
-        assert follower.wait(20) == 130
-        reader.join(20)
+        assert follower.wait(60) == 130
+        reader.join(60)
 
 
 def wait_for(

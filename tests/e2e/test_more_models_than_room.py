@@ -27,7 +27,7 @@ CLIENTS = 16
 REQUESTS = int(os.environ.get("SLLM_REQUESTS", "80"))
 SEED = int(os.environ.get("SLLM_SOAK_SEED") or random.randrange(2**31))
 
-pytestmark = [pytest.mark.allow_blocking, pytest.mark.timeout(240 + REQUESTS)]
+pytestmark = [pytest.mark.allow_blocking, pytest.mark.timeout(240 + 3 * REQUESTS)]
 
 
 @pytest.fixture
@@ -166,6 +166,6 @@ def wait_for_answers(clients: Clients, count: int, asking: threading.Thread) -> 
     """Wait until so many requests were answered, or the clients have nothing more to ask."""
     eventually(
         lambda: sum(clients.answered.values()) >= count or not asking.is_alive(),
-        within=REQUESTS + 120,
+        within=3 * REQUESTS + 120,
         what=f"{count} answers",
     )

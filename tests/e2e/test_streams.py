@@ -56,7 +56,7 @@ def test_a_head_serves_whatever_became_of_its_streams(tmp_path: Path, kind: str)
         try:
             eventually(lambda: _answers(port), what="the head answers")
             process.send_signal(signal.SIGTERM)
-            assert process.wait(30) == 0
+            assert process.wait(60) == 0
         finally:
             process.kill()
             process.wait()

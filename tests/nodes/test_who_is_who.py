@@ -257,7 +257,7 @@ async def test_a_node_that_begins_a_later_life_while_it_is_given_its_credential_
     def bind(store: Store, node: str, binding: Binding) -> None:
         if not begun.is_set():
             begun.set()
-            proceed.wait(10)
+            proceed.wait(60)
         store.bind_key(node, *binding, 1.0)
 
     async with head(tmp_path / "h", bind=bind, again_after=3600.0) as h:

@@ -31,7 +31,7 @@ CHAT: dict[str, Any] = {"model": "ours", "messages": [{"role": "user", "content"
 
 async def deploy(cluster: PlayedCluster, *addresses: str, **access: Any) -> None:
     """Deploy servers that their worker has reached."""
-    server = evolve(ServerAccess("theirs", connect_timeout=0.3), **access)
+    server = evolve(ServerAccess("theirs", connect_timeout=10.0), **access)
     await cluster.deploy(served("ours", "external"))
     reports = [
         replica(ID, address=address, number=number, server=server) for number, address in enumerate(addresses)
@@ -215,12 +215,12 @@ async def test_a_private_authority_is_trusted_where_it_is_named_and_nowhere_else
 
     monkeypatch.setattr(ssl, "create_default_context", counted)
     async with secure_server(authority.issue_cert("localhost")) as address:
-        await deploy(cluster, address, connect_timeout=5.0, ca_file=str(path))
+        await deploy(cluster, address, ca_file=str(path))
         for _ in range(3):
             answer = await cluster.http().post("/v1/chat/completions", json=CHAT)
             assert answer.status_code == 200
         assert made == 1, "a context is made once"
-        await deploy(cluster, address, connect_timeout=0.5)
+        await deploy(cluster, address)
         assert "its certificate is not trusted" in (await refused(cluster))["message"]
 
 

@@ -133,6 +133,7 @@ async def test_a_first_request_that_waits_is_told_at_once_and_with_it_all_that_h
     async with broken_engine() as engine:
         await cluster.deploy(served(), served("other"))
         await cluster.report(replica(address=engine.address))
+        await until(lambda: cluster.nodes.head.follows is not None)  # or it would ask for a page meanwhile
         await ask(cluster)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(partial(ask, cluster, model="other"))

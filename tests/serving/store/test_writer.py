@@ -177,7 +177,7 @@ async def test_what_is_lost_while_lost_entries_are_told_is_told_after_them(
         def slow(writes: Sequence[StoreWrite]) -> None:
             if writes:
                 begun.set()
-                goes_on.wait(10)
+                goes_on.wait(60)
             apply(writes)
 
         watched.apply = slow  # type: ignore[method-assign]
