@@ -174,12 +174,12 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def run_hub() -> Iterator[HubServer]:
-    """Run a hub on a free port."""
+def run_hub(address: str = "127.0.0.1") -> Iterator[HubServer]:
+    """Run a hub on a free port of an address of this machine."""
     hub = HubServer()
     handler = type("Handler", (_Handler,), {"hub": hub})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    hub.url = f"http://127.0.0.1:{server.server_address[1]}"
+    server = ThreadingHTTPServer((address, 0), handler)
+    hub.url = f"http://{address}:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     try:

@@ -1,0 +1,163 @@
+"""ServerlessLLM's guide for several machines, walked from its first command to its last, with our image.
+
+The commands are those of its steps, with the same variables and ports. Three things are ours: the containers
+share a secret, since nobody else may join; requests carry a key, since the ports are open to other machines;
+and the model is run by llama.cpp. The hub is one of the tests' own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.e2e.cluster import eventually
+from tests.e2e.commands import gguf
+from tests.hosts.network import Network, needs_hosts, network_of
+from tests.models.hub_server import run_hub
+
+from .shell import Shell
+
+pytestmark = [pytest.mark.allow_blocking, pytest.mark.slow, needs_hosts]
+
+IMAGE = "sllm:latest"
+SECRET = "export SLLM_CLUSTER_SECRET=walked-with-a-secret-of-its-own"
+MODEL = "facebook/opt-1.3b"
+
+PYLET_HEAD = f"""
+docker run -d \\
+  --name pylet_head \\
+  --network host \\
+  -e MODE=HEAD -e SLLM_CLUSTER_SECRET \\
+  {IMAGE} --gateways 0
+"""
+PYLET_WORKER = f"""
+docker run -d \\
+  --name pylet_worker_0 \\
+  --network host \\
+  --gpus '"device=0"' \\
+  -e MODE=PYLET_WORKER \\
+  -e PYLET_HEAD=${{HEAD_IP}}:8000 \\
+  -e GPU_UNITS=1 \\
+  -e STORAGE_PATH=/models \\
+  -e SLLM_CLUSTER_SECRET -e HF_ENDPOINT \\
+  -v ${{MODEL_FOLDER}}:/models \\
+  {IMAGE}
+"""
+SLLM_HEAD = f"""
+docker run -d \\
+  --name sllm_head \\
+  --network host \\
+  -e MODE=HEAD \\
+  -e PYLET_ENDPOINT=http://${{HEAD_IP}}:8000 \\
+  -e STORAGE_PATH=/models \\
+  -e SLLM_CLUSTER_SECRET \\
+  -v ${{MODEL_FOLDER}}:/models \\
+  {IMAGE}
+"""
+CHAT = """
+curl -sS $LLM_SERVER_URL/v1/chat/completions \\
+-H "Content-Type: application/json" \\
+-d '{
+        "model": "facebook/opt-1.3b",
+        "backend": "llamacpp",
+        "max_tokens": 24,
+        "messages": [
+            {"role": "system", "content": "You are a helpful assistant."},
+            {"role": "user", "content": "What is your name?"}
+        ]
+    }'
+"""
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> Iterator[Network]:
+    with network_of(tmp_path, "head", "worker", "laptop") as made:
+        yield made
+
+
+def with_key(shell: Shell, key: str) -> None:
+    """Let ``curl`` send a key, and ``sllm`` too, as a person arranges it once."""
+    (shell.host.path(shell.directory) / ".curlrc").write_text(f'header = "Authorization: Bearer {key}"\n')
+    shell(f"export SLLM_API_KEY={key}")
+
+
+def workers(shell: Shell) -> list[dict[str, Any]]:
+    found = json.loads(shell("curl -sS http://localhost:8000/workers"))
+    assert isinstance(found, list)
+    return found
+
+
+def said(shell: Shell, container: str, line: str) -> str:
+    """Wait until a container has said something; return its log."""
+    return eventually(
+        lambda: log if line in (log := shell(f"docker logs {container}")) else None,
+        what=f"{container} says {line}",
+        every=0.2,
+    )
+
+
+def test_the_guide_from_the_first_command_to_the_last(network: Network) -> None:
+    head, worker, laptop = (Shell(network.hosts[name]) for name in ("head", "worker", "laptop"))
+    address = network.hosts["head"].address
+    with run_hub(network.client) as hub:
+        hub.put(MODEL, {"opt.gguf": gguf().read_bytes()})
+        for shell in (head, worker):
+            shell(f"{SECRET}\nexport HEAD_IP={address}")
+
+        # Step 1: the cluster's head, and no worker yet.
+        head(PYLET_HEAD)
+        said(head, "pylet_head", "head: ready")
+        assert "401" in head("curl -sS -o /dev/null -w '%{http_code}' http://localhost:8000/workers")
+        with_key(head, head("docker exec pylet_head cat admin-key").strip())
+        assert workers(head) == []
+
+        # Step 2: a worker on another machine.
+        worker(f"mkdir -p models && export MODEL_FOLDER=$PWD/models HF_ENDPOINT={hub.url}")
+        worker(PYLET_WORKER)
+        said(worker, "pylet_worker_0", "joined the head")
+        (joined,) = workers(head)
+        assert {name: joined[name] for name in ("id", "gpu_units", "status")} == {
+            "id": "worker",
+            "gpu_units": 1,
+            "status": "ready",
+        }
+        assert joined["host"] == network.hosts["worker"].address
+        assert joined["total_resources"]["gpu_units"] == 1
+
+        # Step 3: what serves the API, beside the head.
+        head("mkdir -p models && export MODEL_FOLDER=$PWD/models")
+        head(SLLM_HEAD)
+        log = said(head, "sllm_head", "OpenAI API")
+        assert ":8343/v1" in log
+        said(head, "sllm_head", "joined the head")
+
+        # Steps 4 and 5: from any machine.
+        with_key(laptop, head("docker exec sllm_head cat admin-key").strip())
+        laptop(f"export LLM_SERVER_URL=http://{address}:8343")
+        told = laptop(f"sllm deploy --model {MODEL} --backend llamacpp")
+        assert told == f"Deployment created: {MODEL}:llamacpp\n"
+        answer = json.loads(laptop(CHAT))
+        assert (answer["object"], answer["choices"][0]["message"]["role"]) == ("chat.completion", "assistant")
+        assert answer["choices"][0]["message"]["content"]
+        assert answer["usage"]["total_tokens"] > answer["usage"]["prompt_tokens"] > 0
+        assert [each["id"].partition("@")[0] for each in instances(head)] == [f"{MODEL}:llamacpp"]
+        stored = worker.host.path(f"{worker.directory}/models")
+        assert [path.name for path in stored.rglob("*.gguf")] == ["opt.gguf"]
+        assert laptop(f"sllm delete {MODEL} --backend llamacpp") == f"Deleted: {MODEL}:llamacpp\n"
+        assert instances(head) == []
+        assert MODEL not in laptop("sllm status")
+
+        # The end: nothing of it is left on any machine.
+        head("docker stop sllm_head pylet_head && docker rm sllm_head pylet_head")
+        worker("docker stop pylet_worker_0 && docker rm pylet_worker_0")
+        for shell in (head, worker, laptop):
+            assert shell.host.processes() == []
+
+
+def instances(shell: Shell) -> list[dict[str, Any]]:
+    found = json.loads(shell("curl -sS http://localhost:8000/instances"))
+    assert isinstance(found, list)
+    return found
