@@ -118,12 +118,15 @@ def test_the_guide_from_the_first_command_to_the_last(network: Network) -> None:
         worker(f"mkdir -p models && export MODEL_FOLDER=$PWD/models HF_ENDPOINT={hub.url}")
         worker(PYLET_WORKER)
         said(worker, "pylet_worker_0", "joined the head")
-        (joined,) = workers(head)
-        assert {name: joined[name] for name in ("id", "gpu_units", "status")} == {
-            "id": "worker",
-            "gpu_units": 1,
-            "status": "ready",
-        }
+        expected = {"id": "worker", "gpu_units": 1, "status": "ready"}
+        joined = eventually(
+            lambda: next(
+                (each for each in workers(head) if {name: each[name] for name in expected} == expected), None
+            ),
+            what="the worker is listed with what it has",
+            every=0.2,
+        )
+        assert len(workers(head)) == 1
         assert joined["host"] == network.hosts["worker"].address
         assert joined["total_resources"]["gpu_units"] == 1
 

@@ -72,7 +72,13 @@ class Machines:
         started = shell.start(command)
         self.running.append(started)
         started.wait_for(SERVES[node[1]])
+        eventually(lambda: host in self.up(), what=f"{host} is up", every=0.2)
         return ""
+
+    def up(self) -> set[str]:
+        """Return the machines of the nodes that are up: a gateway is called ``gateway-0@MACHINE``."""
+        nodes = json.loads(self.shells["head"]("sllm status --nodes --json", check=False))["nodes"]
+        return {each["name"].rpartition("@")[2] for each in nodes if each["state"] == "up"}
 
     def close(self) -> None:
         for each in self.running:
@@ -94,9 +100,7 @@ def test_each_command_of_the_page_does_what_it_says(network: Network) -> None:
         try:
             for host, command in commands():
                 told[command] = machines.do(host, command)
-            nodes = machines.shells["laptop"]("sllm status --nodes --json")
-            names = {each["name"].partition("@")[2] or each["name"] for each in json.loads(nodes)["nodes"]}
-            assert {"worker1", "gateway", "head"} <= names
+            assert machines.up() == {"head", "worker1", "gateway"}
             for each in reversed(machines.running):
                 assert each.stop() == 0, each.output
         finally:
