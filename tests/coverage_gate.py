@@ -107,6 +107,7 @@ TESTS = {
         "test_admission",
         "test_answers",
         "test_cluster_api",
+        "test_control",
         "test_deaths",
         "test_sticky_ids",
         "deployment/test_changes",

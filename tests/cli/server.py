@@ -203,6 +203,10 @@ def _serve_updates(app: Quart, gateway: PlayedGateway) -> None:
     async def roll(name: str, verb: str) -> Any:
         return {"deployment_id": name, "revision": 2, "status": verb, "message": ""}
 
+    @app.delete("/nodes/<id:name>")
+    async def remove(name: str) -> Answer:
+        return jsonify({"node": "w-1", "name": name, "removed": True, "message": f"{name} is removed"}), 200
+
     @app.post("/nodes/<id:name>/<any(drain, undrain):verb>")
     async def drain(name: str, verb: str) -> Any:
         left = gateway.left.pop(0) if verb == "drain" and gateway.left else 0

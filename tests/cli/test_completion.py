@@ -62,7 +62,9 @@ def test_what_is_deployed_is_offered_by_its_model(
     ]
 
 
-@pytest.mark.parametrize("command", ["drain", "undrain", "uncordon", "status --node", "pull m --worker"])
+@pytest.mark.parametrize(
+    "command", ["drain", "undrain", "uncordon", "node remove", "status --node", "pull m --worker"]
+)
 def test_workers_are_offered_by_their_names(
     sllm: Sllm, gateway: PlayedGateway, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:

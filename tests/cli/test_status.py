@@ -177,7 +177,17 @@ def test_nodes_are_listed(sllm: Sllm, gateway: PlayedGateway) -> None:
             "fork_servers": [{"backend": "vllm", "state": "ready", "memory": 2**29}],
         },
         {"id": "n2", "role": "gateway", "state": "down"},
-        {"id": "n3", "role": "worker", "state": "up", "gpus_total": 2, "gpus_free": 1, "gpus_stuck": 1},
+        {
+            "id": "n3",
+            "role": "worker",
+            "state": "up",
+            "gpus_total": 2,
+            "gpus_free": 1,
+            "gpus_stuck": 1,
+            "unreached_by": [
+                {"gateway": "gateway-0@rack", "address": "[fd00::3]:8002", "reason": "[fd00::3]:8002 is away"}
+            ],
+        },
     ]
     _, gateway_line, worker_line, stuck_line = sllm("status", "--nodes").out.splitlines()
     assert gateway_line.split() == ["n2", "gateway", "down", "-", "-", "-", "-", "-", "-", "-", "-"]
@@ -198,6 +208,7 @@ def test_nodes_are_listed(sllm: Sllm, gateway: PlayedGateway) -> None:
         "-",
     ]
     assert "1/2 (1 stuck)" in stuck_line
+    assert stuck_line.endswith("gateway-0@rack has no link to it: [fd00::3]:8002 is away")
 
 
 def test_why_there_is_no_fork_server_is_told_beside_the_node(sllm: Sllm, gateway: PlayedGateway) -> None:

@@ -28,7 +28,8 @@ def test_who_comes_first_is_bound_and_another_key_is_refused_with_a_remedy() -> 
     assert known.judge(HELLO) is ACCEPT
     assert known.judge(evolve(HELLO, public_key=OTHERS)).refusal == (
         "this one has another key than the worker that joined as w: "
-        'put its file "node.key" back beside node.json, or move node.json away to join as a new node'
+        'put its file "node.key" back beside node.json, or move node.json away to join as a new node; '
+        "or if the other one is gone for good, forget it with: sllm node remove w"
     )
 
 
@@ -48,6 +49,22 @@ def test_a_new_binding_is_to_be_stored_once() -> None:
     assert known.unstored("w") == ("worker", MINE)
     known.stored("w")
     assert known.unstored("w") is None
+
+
+def test_an_id_that_is_forgotten_is_free_for_another_node_unless_its_own_is_linked() -> None:
+    other = evolve(HELLO, public_key=OTHERS, role="gateway")
+    known = cluster(w=("worker", MINE))
+    assert "w" in known
+    known.forget("w", linked=True)
+    assert known.judge(other).refusal
+    assert known.unstored("w") == ("worker", MINE)  # so it is stored again
+    known.forget("w", linked=False)
+    known.forget("w", linked=False)
+    assert "w" not in known
+    assert known.unstored("w") is None
+    assert known.judge(other) is ACCEPT
+    assert known.unstored("w") == ("gateway", OTHERS)
+    assert known.judge(HELLO).refusal
 
 
 def test_the_credential_of_a_bound_node_is_always_the_same() -> None:

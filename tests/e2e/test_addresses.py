@@ -104,21 +104,27 @@ def test_a_worker_beside_its_head_is_reached_from_other_hosts_where_they_reach_t
             eventually(lambda http=http: asked(http), what=f"it answers by {head}")  # type: ignore[misc]
 
 
-def test_a_node_is_shown_at_the_address_that_it_advertises(places: Places) -> None:
+def test_a_node_is_shown_where_it_is_advertised_and_who_does_not_reach_it_there(places: Places) -> None:
     advertised = places.addresses(OTHER)[0]
     with gateway_of(places, places.addresses(HEAD)[1]) as http:
         assert str(http.base_url).startswith(f"http://{advertised}:")
         eventually(lambda: node(http, "gateway-0").get("host") == advertised, what="its host is shown")
         worker = ("worker", "--head", f"{places.addresses(HEAD)[1]}:8000", "--name", "far")
         data = ("--port", "0", "--data-dir", str(places.folder / "far"), "--fork-servers", "none")
+        with places.started(OTHER, *worker, *data, "--advertise", "far.invalid") as far:
+            far.wait_for("joined the head")
+            eventually(lambda: node(http, "far").get("host") == "far.invalid", what="its name is shown")
+            (said,) = eventually(lambda: node(http, "far")["unreached_by"], what="no gateway reaches it")
+            assert said["gateway"].startswith("gateway-0@")
+            assert said["address"].startswith("far.invalid:")
+            assert said["reason"].startswith(f"{said['address']} cannot be reached: ")
+            assert "(DNS)" in said["reason"]
+            far.stop()
         with places.started(OTHER, *worker, *data) as far:
             far.wait_for(rf"joined the head at \{places.addresses(HEAD)[1][:-1]}\]:8000")
-            eventually(lambda: node(http, "far"), what="it is known")
-            assert node(http, "far")["host"] == places.addresses(OTHER)[1].strip("[]")
-            far.stop()
-        with places.started(OTHER, *worker, *data, "--advertise", "far.example") as far:
-            far.wait_for("joined the head")
-            eventually(lambda: node(http, "far")["host"] == "far.example", what="its name is shown")
+            own = places.addresses(OTHER)[1].strip("[]")
+            eventually(lambda: node(http, "far")["host"] == own, what="its address is shown")
+            eventually(lambda: not node(http, "far")["unreached_by"], what="it is reached")
 
 
 @contextmanager

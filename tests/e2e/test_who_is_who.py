@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from .cluster import Sllm
+from .cluster import Sllm, eventually
+from .commands import sllm
 from .machines import Machines, engine
 from .traffic import Traffic
 
@@ -60,3 +61,35 @@ def test_nobody_is_taken_for_another_and_what_serves_goes_on(machines: Machines)
     machines.start_gateway("--trust-new-head")
     machines.start_worker("w1", "--trust-new-head")
     assert machines.wait_ready("served", on=["w1"])["uid"] == before["uid"]
+
+
+def test_a_node_that_is_removed_leaves_its_name_and_its_id_to_another(machines: Machines) -> None:
+    before = machines.node("w1")
+    up = sllm(machines, "node", "remove", "w1")
+    assert (up.returncode, up.stderr) == (
+        1,
+        "error: w1 is up: drain it (sllm drain w1 --wait) and stop it first\n",
+    )
+    machines.kill("w1")
+    another = machines.directory("another") / "worker"
+    another.mkdir(parents=True)
+    shutil.copy(machines.directory("w1") / "worker" / "node.json", another / "node.json")
+    said = is_refused(machines.start_worker("another", joins=False))
+    assert f"forget it with: sllm node remove {before['id']}" in said
+
+    eventually(lambda: machines.node("w1").get("state") == "down", what="it is down")
+    gone = sllm(machines, "node", "remove", "w1")
+    assert (gone.returncode, gone.stdout) == (
+        0,
+        "w1 is removed: its name and its id are free for another node\n",
+    )
+    again = sllm(machines, "node", "remove", "w1")
+    assert (again.returncode, again.stdout) == (0, "no node w1 is known: there is nothing to remove\n")
+    assert "node.removed" in sllm(machines, "events").stdout
+
+    machines.kill("head")  # it is forgotten for good
+    machines.start_head()
+    eventually(lambda: machines.http.get("/status").status_code == 200, what="the head is back")
+    machines.start_worker("another", "--name", "w1", joins=False).wait_for("joined the head")
+    eventually(lambda: machines.node("w1").get("state") == "up", what="another has its name")
+    assert machines.node("w1")["id"] == before["id"]

@@ -21,7 +21,7 @@ from sllm_actors.engines.messages import OpenEngine, ReplicaReport, ReplicaState
 from sllm_actors.gateway import Gateway, GatewaySettings, open_gateway
 from sllm_actors.gateway.errors import gateway_stopping
 from sllm_actors.gateway.routing.router import router_name
-from sllm_actors.serving.messages import GATEWAY, ServedModel, WorkerAddress
+from sllm_actors.serving.messages import GATEWAY, ServedModel, UnreachedWorker, WorkerAddress
 from sllm_actors.testing import TestSystem
 
 from .played_nodes import PlayedNodes
@@ -73,6 +73,7 @@ class PlayedCluster:
     tunnel_to: int = 0
     tunnel_refusal: Exception | None = None
     dialled: list[tuple[WorkerAddress, ...]] = field(factory=list)
+    unreached: tuple[UnreachedWorker, ...] = ()
     shutdown: anyio.Event = field(factory=anyio.Event)
     _to_close: list[Callable[[], Awaitable[None]]] = field(factory=list)
 
@@ -180,6 +181,7 @@ async def running_gateway(
             dial_workers=dial_workers,
             head_node=lambda: played.head or nodes.linked_head,
             peers=nodes.peers,
+            unreached=lambda: played.unreached,
             is_stopping=lambda: played.shutdown.is_set(),
         )
         listener = socket.create_server(("127.0.0.1", 0))

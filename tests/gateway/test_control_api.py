@@ -14,6 +14,7 @@ from sllm_actors.serving.messages import (
     PauseRollout,
     Refusal,
     RefusalKind,
+    RemoveNode,
     ResumeRollout,
     UndrainNode,
     UpdateDeployment,
@@ -48,6 +49,7 @@ PATH = f"/deployments/{quote(NAME, safe='')}"
         ),
         ("POST", "/nodes/rack-1/drain", "", DrainNode("rack-1")),
         ("POST", "/nodes/a%2Fb%20c/undrain", "", UndrainNode("a/b c")),
+        ("DELETE", "/nodes/a%2Fb%20c", "", RemoveNode("a/b c")),
     ],
 )
 async def test_a_control_request_reaches_the_head_and_its_answer_the_client(

@@ -8,9 +8,9 @@ import pytest
 
 from sllm_actors.actors import Incarnation, NodeId
 from sllm_actors.nodes.gateway_links import GatewayLinks
-from sllm_actors.serving.messages import GATEWAY, WorkerAddress
+from sllm_actors.serving.messages import GATEWAY, UnreachedWorker, WorkerAddress
 from sllm_actors.testing import TestSystem
-from sllm_actors.transport import Peer, PeerLost, PeerUp
+from sllm_actors.transport import NoLink, Peer, PeerLost, PeerUp
 
 
 class Dials:
@@ -75,6 +75,31 @@ def test_a_worker_that_the_head_sees_on_loopback_is_where_the_head_is(
     links, dials = GatewayLinks(lambda: None, head), Dials()
     links.dial_workers(dials.dial, [at("w1", 1, told)], [])
     assert dials.open == [(dialled, 1)]
+
+
+def up(node: str, role: str = "worker") -> PeerUp:
+    return PeerUp(Peer(NodeId(node), role, Incarnation(1, 1), "h", outbound=True))
+
+
+@pytest.mark.anyio
+async def test_a_worker_that_is_dialled_in_vain_is_told_with_the_address_and_why() -> None:
+    links, dials = GatewayLinks(lambda: None, "head"), Dials()
+    links.dial_workers(dials.dial, [at("w1", 1, "fd00::1"), at("w2", 2), at("w3", 2)], [])
+    for address in ("[fd00::1]:1", "h:2", "head:8001"):
+        links.on_no_link(NoLink(address, f"{address} is away", refused=False))
+
+    def told() -> list[tuple[str, str]]:
+        return [(each.node, each.address) for each in links.unreached()]
+
+    assert links.unreached()[0] == UnreachedWorker("w1", "[fd00::1]:1", "[fd00::1]:1 is away")
+    assert told() == [("w1", "[fd00::1]:1"), ("w2", "h:2"), ("w3", "h:2")]
+    async with TestSystem() as system:
+        await system.probe(GATEWAY)
+        links.news(system, up("w3"))
+        links.news(system, up("never"))
+        assert told() == [("w1", "[fd00::1]:1")], "somebody answers there"
+        links.dial_workers(dials.dial, [at("w1", 1, "fd00::2")], [])
+        assert told() == []
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -13,7 +13,8 @@ from sllm_actors.serving import control
 from sllm_actors.serving.control import Change
 from sllm_actors.serving.messages import Done, Refusal
 from sllm_actors.serving.picture.deployment import Deployment
-from sllm_actors.serving.store.records import PutDeployment, PutNode, PutRevision
+from sllm_actors.serving.picture.events import GatewayCalled, NodeLost, NodeUp
+from sllm_actors.serving.store.records import DropNode, DropNodeKey, PutDeployment, PutNode, PutRevision
 
 ID = "m:command"
 
@@ -151,3 +152,98 @@ def test_a_worker_is_drained_by_its_id_or_its_name() -> None:
         carried_out(here, control.drain(here.picture, wanted, draining=False))
         assert isinstance(control.drain(here.picture, wanted, draining=False), Done)
     assert isinstance(control.drain(here.picture, "nobody", draining=True), Refusal)
+
+
+def refused(answer: object) -> str:
+    assert isinstance(answer, Refusal)
+    return f"{answer.code}: {answer.message}"
+
+
+def said(answer: object) -> Any:
+    assert isinstance(answer, Done)
+    return json.loads(answer.document)
+
+
+def test_a_node_is_removed_once_it_is_down_and_then_nothing_is_known_of_it() -> None:
+    here, _ = world()
+    assert refused(control.remove(here.picture, "a", ())) == (
+        "node_up: a is up: drain it (sllm drain a --wait) and stop it first"
+    )
+    here.drain("a")
+    here.unlink("a")
+    assert refused(control.remove(here.picture, "a", ())).startswith(
+        "node_suspect: a was linked a moment ago"
+    )
+    here.wait(11)
+    change = carried_out(here, control.remove(here.picture, "a", ()))
+    assert change.writes == (DropNode("a"), DropNodeKey("a"))
+    assert said(change.answer) == {
+        "node": "a",
+        "name": "a",
+        "removed": True,
+        "message": "a is removed: its name and its id are free for another node",
+    }
+    here.write()
+    assert not here.picture.fleet.nodes
+    assert not here.picture.fleet.draining
+    assert not here.store.nodes
+    assert here.told("node.removed") == ["a is removed: its name and id are free for another node"]
+    assert said(control.remove(here.picture, "a", ())) == {
+        "node": None,
+        "name": "a",
+        "removed": False,
+        "message": "no node a is known: there is nothing to remove",
+    }
+    here.link("a", new_life=True)
+    assert not here.picture.fleet.nodes["a"].draining
+    assert here.audit() == []
+
+
+def test_a_node_that_comes_back_while_it_is_removed_stays() -> None:
+    here, _ = world()
+    here.unlink("a")
+    here.wait(11)
+    change = control.remove(here.picture, "a", ())
+    here.link("a")
+    carried_out(here, change)
+    here.write()
+    assert set(here.picture.fleet.nodes) == set(here.store.nodes) == {"a"}
+    assert here.told("node.removed") == []
+    assert here.audit() == []
+
+
+def test_of_two_nodes_of_one_name_the_one_that_is_down_is_removed() -> None:
+    here, _ = world()
+    for name in "bc":
+        here.worker(name)
+    for node in here.picture.fleet.nodes.values():
+        node.name = "rack"
+    assert refused(control.remove(here.picture, "rack", ())).startswith("node_ambiguous: 3 nodes are called")
+    here.unlink("b", left=True)
+    here.wait(11)
+    assert carried_out(here, control.remove(here.picture, "rack", ())).subject == "b"
+    assert sorted(here.picture.fleet.nodes) == ["a", "c"]
+
+
+def test_a_gateway_is_removed_as_well_and_one_of_which_only_the_key_is_known() -> None:
+    here, _ = world()
+    here.send(NodeUp("g", "gateway", "10.0.0.9", here.machines["a"].incarnation))
+    here.send(GatewayCalled("g", "gateway-0@rack"))
+    assert refused(control.remove(here.picture, "gateway-0@rack", ())) == (
+        "node_up: gateway-0@rack is up: stop it first"
+    )
+    here.send(NodeLost("g", here.machines["a"].incarnation, "it said goodbye", left=True))
+    carried_out(here, control.remove(here.picture, "gateway-0@rack", ()))
+    assert "g" not in here.picture.fleet.nodes
+    change = carried_out(here, control.remove(here.picture, "old", ("old",)))
+    assert change.writes == (DropNode("old"), DropNodeKey("old"))
+    assert here.told("node.removed")[-1] == "old is removed: its id is free for another node"
+
+
+def test_a_worker_that_a_restarted_head_waits_for_can_be_removed() -> None:
+    here, _ = world()
+    here.restart_head(link=False)
+    carried_out(here, control.remove(here.picture, "a", ()))
+    here.wait(11)
+    assert not here.picture.fleet.nodes
+    assert here.audit() == []

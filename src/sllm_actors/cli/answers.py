@@ -175,6 +175,15 @@ class ModelDocument:
 
 
 @frozen
+class UnreachedDocument:
+    """A gateway that has no link with a worker, the address that it tried, and why."""
+
+    gateway: str = ""
+    address: str = ""
+    reason: str = ""
+
+
+@frozen
 class NodeDocument:
     """One process of the cluster. What only workers have is None for others.
 
@@ -185,6 +194,7 @@ class NodeDocument:
         draining: Whether its replicas are being moved away.
         gpus_stuck: How many GPUs are held by an engine that cannot be killed.
         since: When it came up or was lost.
+        unreached_by: Gateways that have no link with it.
     """
 
     id: str
@@ -205,6 +215,7 @@ class NodeDocument:
     labels: dict[str, str] = field(factory=dict)
     fork_servers: list[ForkServerDocument] = field(factory=list)
     models: list[ModelDocument] = field(factory=list)
+    unreached_by: list[UnreachedDocument] = field(factory=list)
 
 
 @frozen
@@ -278,6 +289,23 @@ class DrainDocument:
     name: str = ""
     status: str = ""
     replicas: int | None = None
+    message: str = ""
+
+
+@frozen
+class RemovalDocument:
+    """The answer to ``DELETE /nodes/{id}``.
+
+    Attributes:
+        node: The id of the node that was removed; None where none was known.
+        name: What it was called.
+        removed: Whether one was known.
+        message: All that in a sentence.
+    """
+
+    node: str | None = None
+    name: str = ""
+    removed: bool = False
     message: str = ""
 
 

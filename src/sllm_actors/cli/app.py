@@ -22,6 +22,7 @@ from sllm_actors.cli.commands.events import events
 from sllm_actors.cli.commands.list import list_deployments, list_instances
 from sllm_actors.cli.commands.loading import load, sleep, unload, wake
 from sllm_actors.cli.commands.logs import logs
+from sllm_actors.cli.commands.node import node
 from sllm_actors.cli.commands.nodes import gateway, head, up, worker
 from sllm_actors.cli.commands.pull import pull
 from sllm_actors.cli.commands.run import run
@@ -39,7 +40,7 @@ SECTIONS = {
     "Deploy and use models": ("run", "deploy", "update", "delete", "rm", "chat"),
     "See what there is": ("status", "ls", "ps", "logs", "events"),
     "Load and unload by hand": ("load", "unload", "sleep", "wake", "pull"),
-    "Look after machines": ("drain", "undrain", "uncordon", "engines", "completion"),
+    "Look after machines": ("drain", "undrain", "uncordon", "node", "engines", "completion"),
 }
 """How ``sllm --help`` lists the commands."""
 
@@ -61,7 +62,7 @@ def cli() -> None:
 COMMANDS = (
     *(up, head, worker, gateway),
     *(run, deploy, update, delete, pull, status, logs, events, chat),
-    *(load, unload, sleep, wake, drain, undrain, engines, completion),
+    *(load, unload, sleep, wake, drain, undrain, node, engines, completion),
 )
 ALIASES = {"ls": list_deployments, "ps": list_instances, "rm": delete, "uncordon": undrain}
 """Names that people know from other programs."""

@@ -11,7 +11,8 @@ the node loses its credential              it joins with its key, and is given t
 the node dies before it has kept it        the same
 the head dies between binding and giving   the same
 the head's store is lost                   each node is bound again, by its credential or as it joins
-the node's key is lost, or not copied      refused; it can only join under a new id
+the node's key is lost, or not copied      refused; it can only join under a new id, or once the old one is
+                                           removed (``forget``)
 two nodes join under one id                the first is bound, the other is refused
 =========================================  ==========================================================
 """
@@ -65,7 +66,8 @@ class NodeCredentials:
         role, key = self._bound[hello.node]
         if key != hello.public_key:
             return Verdict(
-                f"this one has another key than the {role} that joined as {hello.node}: {KEY_REMEDY}"
+                f"this one has another key than the {role} that joined as {hello.node}: {KEY_REMEDY}; "
+                f"or if the other one is gone for good, forget it with: sllm node remove {hello.node}"
             )
         if role != hello.role:
             return Verdict(f"{hello.node} joined as a {role}, and this one calls itself a {hello.role}")
@@ -78,6 +80,21 @@ class NodeCredentials:
     def stored(self, node: str) -> None:
         """Take note that the head's store has the binding of a node."""
         self._stored[node] = self._bound[node]
+
+    def __contains__(self, node: object) -> bool:
+        """Return whether a node's id is bound."""
+        return node in self._bound
+
+    def forget(self, node: str, *, linked: bool) -> None:
+        """Take note that a binding is not in the head's store any more: the id is free for another node.
+
+        Args:
+            node: The id.
+            linked: Whether that very node is linked: then its id stays its own, and is to be stored again.
+        """
+        self._stored.pop(node, None)
+        if not linked:
+            self._bound.pop(node, None)
 
     def issue(self, node: NodeId) -> Credential:
         """Return the credential of a node that is bound; always the same."""

@@ -34,7 +34,7 @@ from sllm_actors.gateway.routing.memory.snapshot_file import SnapshotFile
 from sllm_actors.gateway.routing.node_links import DialWorkers, NodeLinks
 from sllm_actors.gateway.routing.router import RouterTools
 from sllm_actors.http_server import Seats
-from sllm_actors.serving.messages import GATEWAY
+from sllm_actors.serving.messages import GATEWAY, UnreachedWorker
 
 from .settings import GatewaySettings
 
@@ -97,6 +97,7 @@ def open_gateway(
     dial_workers: DialWorkers,
     head_node: HeadNode,
     peers: Peers,
+    unreached: Callable[[], tuple[UnreachedWorker, ...]] = tuple,
     is_stopping: Callable[[], bool] = lambda: False,
 ) -> Gateway:
     """Put a gateway together; nothing runs until its ``child_spec`` is started and it is ``running``.
@@ -110,11 +111,12 @@ def open_gateway(
             raise.
         head_node: Returns the head's node id, or None while there is no link to it.
         peers: Returns the nodes that are linked now.
+        unreached: Returns the workers that are dialled in vain now.
         is_stopping: Whether ``/health`` should say that no further requests are wanted.
     """
     poison = Poison(system.node, system.named(GATEWAY).tell)
     memory = Memory(SnapshotFile(settings.snapshot_path), poison)
-    links = NodeLinks(dial_workers, peers, head_node)
+    links = NodeLinks(dial_workers, peers, head_node, unreached)
     rng = Random()  # noqa: S311 - it only spreads load
     balancer = Balancer(system.clock.now, rng, BalancerShell(system), restart_notice=settings.restart_notice)
     tools = RouterTools(Board(), balancer, settings)

@@ -20,10 +20,11 @@ from sllm_actors.gateway.cors import Cors
 from sllm_actors.gateway.errors import gateway_stopping
 from sllm_actors.http_server import Seats, serve_asgi
 from sllm_actors.observe.terminal import announce
+from sllm_actors.transport import NoLink
 
 from .gateway_links import GatewayLinks
 from .health import answering
-from .membership import find_membership, watched
+from .membership import Membership, find_membership, watched
 from .node import inherited, open_node
 from .settings import GatewayNodeSettings
 
@@ -66,7 +67,7 @@ async def _run(settings: GatewayNodeSettings, stopping: anyio.Event) -> None:
                 cluster=membership.info.cluster,
                 secret=secret,
                 news=links.news,
-                on_no_link=membership.on_no_link,
+                on_no_link=partial(_on_no_link, membership, links),
             ) as node,
         ):
             share = descriptors.gateway_share(descriptors.limit())
@@ -86,6 +87,7 @@ async def _run(settings: GatewayNodeSettings, stopping: anyio.Event) -> None:
                 dial_workers=partial(links.dial_workers, node.transport.dial),
                 head_node=lambda: links.head,
                 peers=node.transport.peers,
+                unreached=links.unreached,
                 is_stopping=stopping.is_set,
             )
             await node.system.start(gateway.child_spec)
@@ -106,6 +108,11 @@ async def _run(settings: GatewayNodeSettings, stopping: anyio.Event) -> None:
                 )
     finally:
         home.close()
+
+
+def _on_no_link(membership: Membership, links: GatewayLinks, no_link: NoLink) -> None:
+    membership.on_no_link(no_link)
+    links.on_no_link(no_link)
 
 
 @asynccontextmanager

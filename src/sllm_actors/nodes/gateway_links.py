@@ -7,8 +7,9 @@ from typing import Protocol, TypeAlias
 
 from sllm_actors.actors import ActorSystem, NodeId
 from sllm_actors.cluster.loopback import seen_from
-from sllm_actors.serving.messages import GATEWAY, WorkerAddress
-from sllm_actors.transport import Peer, PeerLost, PeerUp
+from sllm_actors.host_port import HostPort
+from sllm_actors.serving.messages import GATEWAY, UnreachedWorker, WorkerAddress
+from sllm_actors.transport import NoLink, Peer, PeerLost, PeerUp
 
 
 class OpenDial(Protocol):
@@ -36,6 +37,7 @@ class GatewayLinks:
         self._addresses: dict[str, tuple[str, int]] = {}
         self._nodes: dict[tuple[str, int], set[str]] = {}
         self._dials: dict[tuple[str, int], OpenDial] = {}
+        self._why: dict[str, str] = {}
 
     @property
     def head(self) -> NodeId | None:
@@ -50,7 +52,25 @@ class GatewayLinks:
                 self._on_head()
             elif self._head == event.peer:  # not if a later life of it is linked already
                 self._head = None
+        elif isinstance(event, PeerUp) and (address := self._addresses.get(event.peer.node)) is not None:
+            self._why.pop(str(HostPort(*address)), None)
         system.named(GATEWAY).tell(event)
+
+    def on_no_link(self, no_link: NoLink) -> None:
+        """Take the transport's report that a dialled address gave no link; only workers' addresses count."""
+        if any(str(HostPort(*address)) == no_link.address for address in self._dials):
+            self._why[no_link.address] = no_link.reason
+
+    def unreached(self) -> tuple[UnreachedWorker, ...]:
+        """Return the workers that are dialled in vain, since they were dialled or linked last."""
+        if not self._why:
+            return ()
+        known = ((node, str(HostPort(*address))) for node, address in sorted(self._addresses.items()))
+        return tuple(
+            UnreachedWorker(node, address, self._why[address])
+            for node, address in known
+            if address in self._why
+        )
 
     def dial_workers(self, dial: DialNode, workers: Iterable[WorkerAddress], gone: Iterable[str]) -> None:
         """Dial workers that are new or have another address, and let go of those that are gone.
@@ -84,3 +104,4 @@ class GatewayLinks:
             if not self._nodes[before]:
                 del self._nodes[before]
                 self._dials.pop(before).close()
+                self._why.pop(str(HostPort(*before)), None)

@@ -63,7 +63,7 @@ async def run_head(settings: HeadNodeSettings, stopping: anyio.Event) -> None:
                 accept=known.judge,
             ) as node:
                 await node.system.start(_registrar(node, store, known))
-                await node.system.start(_controller(node, store))
+                await node.system.start(_controller(node, store, known))
                 app = cluster_app(
                     ClusterInfo(credentials.cluster, settings.ports["transport"], settings.advertise),
                     node.system,
@@ -95,10 +95,9 @@ def _identities(
     return NodeCredentials(cluster, key, bound), own
 
 
-def _controller(node: Node, store: Store) -> ChildSpec:
-    return ChildSpec(
-        id=CONTROLLER, name=CONTROLLER, factory=partial(Controller, store, peers=node.transport.peers)
-    )
+def _controller(node: Node, store: Store, known: NodeCredentials) -> ChildSpec:
+    make = partial(Controller, store, peers=node.transport.peers, identities=known)
+    return ChildSpec(id=CONTROLLER, name=CONTROLLER, factory=make)
 
 
 def _registrar(node: Node, store: Store, known: NodeCredentials) -> ChildSpec:

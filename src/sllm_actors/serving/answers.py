@@ -162,6 +162,25 @@ def undrained(node: str, name: str) -> Done:
     return done({"node": node, "name": name, "status": "up", "replicas": None, "message": sentence})
 
 
+def removed(node: str, name: str) -> Done:
+    """Answer that a node is forgotten; ``node`` is "" where none was known."""
+    known = f"{name} is removed: its name and its id are free for another node"
+    sentence = known if node else f"no node {name} is known: there is nothing to remove"
+    return done({"node": node or None, "name": name, "removed": bool(node), "message": sentence})
+
+
+def node_is_up(name: str, *, works: bool) -> Refusal:
+    """Refuse to remove a node that is linked."""
+    first = f"drain it (sllm drain {name} --wait) and stop it" if works else "stop it"
+    return Refusal(RefusalKind.CONFLICT, "node_up", f"{name} is up: {first} first")
+
+
+def node_is_suspect(name: str, seconds: float) -> Refusal:
+    """Refuse to remove a worker whose link was lost a moment ago."""
+    sentence = f"{name} was linked a moment ago, and what it runs still counts: ask again when it is down"
+    return Refusal(RefusalKind.CONFLICT, "node_suspect", sentence, retry_after=seconds)
+
+
 def _rollout(name: str, revision: int, state: str, sentence: str) -> Done:
     body = {"deployment_id": name, "status": state, "revision": revision, "message": sentence}
     return done(body)

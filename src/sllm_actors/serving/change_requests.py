@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import TypeAlias, get_args
 
 from anyio import to_thread
@@ -32,6 +32,7 @@ from .messages import (
     DrainNode,
     PauseRollout,
     Refusal,
+    RemoveNode,
     ResumeRollout,
     UndrainNode,
     UpdateDeployment,
@@ -49,6 +50,7 @@ ChangeRequest: TypeAlias = (
     | ResumeRollout
     | DrainNode
     | UndrainNode
+    | RemoveNode
     | LoadingRequest
 )
 
@@ -94,6 +96,7 @@ class ChangeRequests:
         picture: The picture.
         writer: Writes changes.
         happen: Lets the picture take events, and carries out what follows.
+        bound: The ids of nodes whose keys are known.
     """
 
     def __init__(
@@ -102,11 +105,13 @@ class ChangeRequests:
         picture: Picture,
         writer: StoreWriter,
         happen: Callable[[tuple[Event, ...]], None],
+        bound: Container[str],
     ) -> None:
         self._context = context
         self._picture = picture
         self._writer = writer
         self._happen = happen
+        self._bound = bound
 
     def take(self, request: ChangeRequest) -> ControlAnswer | None:
         """Begin to carry out a request; return the answer if that is all, else answer later."""
@@ -152,6 +157,8 @@ class ChangeRequests:
                 return self._change(control.drain(picture, node, draining=True))
             case UndrainNode(node):
                 return self._change(control.drain(picture, node, draining=False))
+            case RemoveNode(node):
+                return self._change(control.remove(picture, node, self._bound))
 
     def go_on(self, news: ZonesRead | Inspected | Committed) -> None:
         """Go on with a request."""

@@ -6,7 +6,7 @@ store first, then the picture takes its events, and then the answer is given.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from attrs import evolve, frozen
 
@@ -21,14 +21,25 @@ from .picture.events import (
     DeploymentAdded,
     DrainSet,
     Event,
+    NodeRemoved,
     PolicyChanged,
     RevisionAdded,
     RolloutPaused,
     RolloutResumed,
 )
-from .picture.fleet import WORKER
+from .picture.fleet import GRACE, WORKER
+from .picture.node import KnownNode, Link
 from .picture.picture import Picture
-from .store.records import DeploymentRecord, NodeRecord, PutDeployment, PutNode, PutRevision, StoreWrite
+from .store.records import (
+    DeploymentRecord,
+    DropNode,
+    DropNodeKey,
+    NodeRecord,
+    PutDeployment,
+    PutNode,
+    PutRevision,
+    StoreWrite,
+)
 
 PAUSED = "a person has paused it"
 
@@ -177,3 +188,41 @@ def drain(picture: Picture, wanted: str, *, draining: bool) -> Change | ControlA
         return answer
     record = NodeRecord(node.id, node.role, node.name, picture.wall(node.since), draining)
     return Change(node.id, (PutNode(record),), (DrainSet(node.id, draining),), answer)
+
+
+def remove(picture: Picture, wanted: str, bound: Container[str]) -> Change | ControlAnswer:
+    """Forget a node that is down; ``wanted`` is its id or its name.
+
+    Of several nodes of one name, the one that is down is meant.
+
+    Args:
+        picture: The picture.
+        wanted: An id or a name.
+        bound: The ids of nodes whose keys are known, also of such as the picture has forgotten.
+    """
+    node = _to_remove(picture, wanted)
+    if isinstance(node, Refusal):
+        return node
+    if node is None and wanted not in bound:
+        return answers.removed("", wanted)
+    found = wanted if node is None else node.id
+    name = wanted if node is None else node.name or node.id
+    if node is not None and node.link is Link.UP:
+        return answers.node_is_up(name, works=node.role == WORKER)
+    if node is not None and node.link is Link.SUSPECT:
+        return answers.node_is_suspect(name, GRACE)
+    writes = (DropNode(found), DropNodeKey(found))
+    return Change(found, writes, (NodeRemoved(found),), answers.removed(found, name))
+
+
+def _to_remove(picture: Picture, wanted: str) -> KnownNode | Refusal | None:
+    """Return the node that is meant, or None where none is known."""
+    nodes = picture.fleet.nodes
+    if wanted in nodes:
+        return nodes[wanted]
+    named = {node.id: wanted for node in nodes.values() if node.name == wanted}
+    down = {node: name for node, name in named.items() if nodes[node].link is Link.DOWN}
+    if not named:
+        return None
+    found = find_node(down or named, wanted, "nodes")
+    return found if isinstance(found, Refusal) else nodes[found]

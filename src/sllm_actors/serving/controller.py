@@ -24,12 +24,13 @@ from .change_requests import ChangeRequest, ChangeRequests, Committed, Inspected
 from .differences.feed import TICK_INTERVAL
 from .differences.messages import Beat
 from .head_feeds import HeadFeeds
+from .identities import Identities, NoIdentities
 from .inspection import ask_document
 from .journal.journal import Journal
 from .journal_questions import JournalQuestions
 from .links.higher_epochs import HigherEpochs
 from .links.known_links import LOOK_INTERVAL, KnownLinks
-from .messages import GATEWAY, WORKER, GatewayNamed, ReportDeath, WorkerInventory
+from .messages import GATEWAY, WORKER, GatewayNamed, ReportDeath, WorkerInventory, WorkersUnreached
 from .picture.audit import Audit
 from .picture.effects import Effects
 from .picture.events import (
@@ -37,6 +38,7 @@ from .picture.events import (
     DocumentRead,
     Event,
     GatewayCalled,
+    GatewayCutOff,
     InventoryReported,
     NodeLost,
     NodeUp,
@@ -141,6 +143,7 @@ class Controller(Actor):
         settle_time: Seconds to wait for workers after a start, see ``Picture``.
         grace: Seconds that a worker may be without a link before its replicas are replaced.
         picture: Makes the picture.
+        identities: Knows whose each node id is; None where nobody has to be forgotten.
     """
 
     def __init__(
@@ -151,9 +154,11 @@ class Controller(Actor):
         settle_time: float = 10.0,
         grace: float = 10.0,
         picture: Callable[..., Picture] = Picture,
+        identities: Identities | None = None,
     ) -> None:
         self._store = store
         self._make_picture = picture
+        self._identities = identities or NoIdentities()
         self._linked = peers
         self._links = KnownLinks()
         self._epochs = HigherEpochs()
@@ -179,7 +184,9 @@ class Controller(Actor):
         self._alarm = Alarm(self.context, _Due())
         self._audit = Audit(self._picture, self._feeds.orders_of)
         self._questions = JournalQuestions(self.context, self._store, self._journal, self._picture)
-        self._requests = ChangeRequests(self.context, self._picture, self._writer, self._happen)
+        self._requests = ChangeRequests(
+            self.context, self._picture, self._writer, self._happen, self._identities
+        )
         self.context.start_soon(self._writer.run)
         self.context.after(TICK_INTERVAL, _Tick())
         self.context.after(AUDIT_INTERVAL, _Audit())
@@ -218,8 +225,8 @@ class Controller(Actor):
                 self._take_news(self._demand.take(node, message))
             case WorkerInventory():
                 self._inventory(message)
-            case GatewayNamed(node, name, host):
-                self._take(GatewayCalled(node, name, host))
+            case GatewayNamed() | WorkersUnreached():
+                self._gateway_said(message)
             case AskOrders() | AskRoutes() | AskAddresses() | AskDeaths():
                 self._feeds.answer(message)
             case ReportDeath():
@@ -307,6 +314,12 @@ class Controller(Actor):
             self._feeds.gateway_lost(peer.node)
             self._demand.forget(peer.node)
 
+    def _gateway_said(self, said: GatewayNamed | WorkersUnreached) -> None:
+        if isinstance(said, GatewayNamed):
+            self._take(GatewayCalled(said.node, said.name, said.host))
+        else:
+            self._take(GatewayCutOff(said.node, said.workers))
+
     def _inventory(self, said: WorkerInventory) -> None:
         self._take(InventoryReported(said.node, said.inventory, said.changes))
         if said.node in self._picture.fleet.workers_up:
@@ -383,6 +396,8 @@ class Controller(Actor):
         self._feeds.publish(effects)
         for node in effects.forgotten:
             self._forget(node)
+        for node in effects.removed:
+            self._identities.forget(node, linked=node in self._picture.fleet.nodes)
         self._record(effects)
 
     def _record(self, effects: Effects) -> None:

@@ -10,12 +10,13 @@ SHOWN_IDS = 8
 """How many ids of nodes of one name are told."""
 
 
-def find_node(nodes: Mapping[str, str], wanted: str) -> str | Refusal:
+def find_node(nodes: Mapping[str, str], wanted: str, what: str = "workers") -> str | Refusal:
     """Return the id of the node with the id ``wanted``, or else of the only one with that name.
 
     Args:
         nodes: The names of the nodes that can be meant, by id.
         wanted: An id or a name.
+        what: What they are, for the refusal.
     """
     if wanted in nodes:
         return wanted
@@ -26,6 +27,6 @@ def find_node(nodes: Mapping[str, str], wanted: str) -> str | Refusal:
     if len(found) > 1:
         more = f" and {len(found) - SHOWN_IDS} more" if len(found) > SHOWN_IDS else ""
         ids = ", ".join(found[:SHOWN_IDS]) + more
-        sentence = f"{len(found)} workers are called {wanted}: name one by its id, of {ids}"
+        sentence = f"{len(found)} {what} are called {wanted}: name one by its id, of {ids}"
         return Refusal(RefusalKind.CONFLICT, "node_ambiguous", sentence)
     return found[0]

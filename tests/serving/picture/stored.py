@@ -7,6 +7,7 @@ from sllm_actors.serving.store.records import (
     DeploymentRecord,
     DropDeletion,
     DropNode,
+    DropNodeKey,
     DropRevision,
     MeasuredRecord,
     NodeRecord,
@@ -68,6 +69,8 @@ class StoreOfRecords:
                 self.pauses[pauses.uid] = pauses
             case PutNode(record):
                 self.nodes[record.id] = record
+            case DropNodeKey():
+                pass  # keys are no matter of the picture
             case DropNode(node):
                 self.nodes.pop(node, None)
             case PutDeletion(deletion):

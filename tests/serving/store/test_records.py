@@ -12,6 +12,7 @@ from sllm_actors.serving.store.records import (
     DeploymentRecord,
     DropDeletion,
     DropNode,
+    DropNodeKey,
     DropRevision,
     JournalEntry,
     MeasuredRecord,
@@ -33,6 +34,7 @@ from sllm_actors.serving.store.records import (
 OTHERS: list[StoreWrite] = [
     PutNode(NodeRecord("w", "worker")),
     DropNode("w"),
+    DropNodeKey("w"),
     PutMeasured(MeasuredRecord("f", "w", "memory", 5.0, 1.0)),
     PutPauses(PausesRecord("u", "{}", 0.0, 1.0)),
     RaiseEpoch(2),

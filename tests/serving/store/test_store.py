@@ -25,6 +25,7 @@ from sllm_actors.serving.store.records import (
     DeletionRecord,
     DropDeletion,
     DropNode,
+    DropNodeKey,
     DropRevision,
     JournalEntry,
     MeasuredRecord,
@@ -248,6 +249,17 @@ def test_a_key_is_bound_to_a_node_with_its_role_and_outlives_it(store: Store, pa
         "w1": NodeKey("worker", b"\x01" * 32),
         "g1": NodeKey("gateway", b"\xff" * 32),
     }
+    after.close()
+
+
+def test_a_key_that_is_dropped_leaves_its_id_free(store: Store, path: Path) -> None:
+    store.bind_key("w1", "worker", b"\x00" * 32, 1.0)
+    store.bind_key("w2", "worker", b"\x01" * 32, 1.0)
+    store.apply([DropNodeKey("w1"), DropNodeKey("never")])
+    assert set(store.node_keys()) == {"w2"}
+    store.bind_key("w1", "gateway", b"\x02" * 32, 2.0)
+    after = reopened(path)
+    assert after.node_keys()["w1"] == NodeKey("gateway", b"\x02" * 32)
     after.close()
 
 

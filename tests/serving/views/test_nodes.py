@@ -11,9 +11,15 @@ from tests.serving.picture.world import WALL, World
 from sllm_actors.actors import Incarnation
 from sllm_actors.engines.messages import ForkServerReport, ForkServerState
 from sllm_actors.models.eviction import CachedModel
-from sllm_actors.serving.messages import Gpu
-from sllm_actors.serving.picture.events import GatewayCalled, InventoryReported, NodeLost, NodeUp
-from sllm_actors.serving.picture.fleet import LONGEST_NAME
+from sllm_actors.serving.messages import Gpu, UnreachedWorker
+from sllm_actors.serving.picture.events import (
+    GatewayCalled,
+    GatewayCutOff,
+    InventoryReported,
+    NodeLost,
+    NodeUp,
+)
+from sllm_actors.serving.picture.fleet import LONGEST_NAME, MOST_UNREACHED
 from sllm_actors.serving.views.messages import DescribeNodes, DescribeWorker, DescribeWorkers
 
 from .kit import ask
@@ -65,6 +71,7 @@ def test_a_worker_shows_its_machine() -> None:
         "models": [{"source": "hf:a/b@main", "size": 5, "last_used": 6.0}],
         "replicas": 1,
         "since": WALL + 3.0,
+        "unreached_by": [],
     }
 
 
@@ -86,6 +93,44 @@ def test_a_gateway_has_no_machine_to_show() -> None:
     world.send(NodeLost("g", Incarnation(1, 2), "it ended"))
     (shown,) = ask(world, DescribeNodes())["nodes"]
     assert (shown["state"], shown["reason"]) == ("down", "it ended")
+
+
+def test_a_worker_shows_which_gateways_do_not_reach_it_where_and_why() -> None:
+    world = World()
+    world.workers("ab")
+    for gateway, name in (("g1", "gateway-0@rack-1"), ("g2", "")):
+        world.send(NodeUp(gateway, "gateway", "10.0.0.2", Incarnation(1, 2)))
+        world.send(GatewayCalled(gateway, name))
+
+    def said(gateway: str, *workers: str, reason: str = "it refuses") -> dict[str, Any]:
+        world.send(
+            GatewayCutOff(gateway, tuple(UnreachedWorker(each, "10.0.0.9:8002", reason) for each in workers))
+        )
+        shown = ask(world, DescribeNodes(role="worker"))["nodes"]
+        return {each["id"]: [by["gateway"] for by in each["unreached_by"]] for each in shown}
+
+    assert said("g1", "a") == {"a": ["gateway-0@rack-1"], "b": []}
+    assert said("g2", "a", "b", reason="x" * 900) == {"a": ["gateway-0@rack-1", "g2"], "b": ["g2"]}
+    shown = ask(world, DescribeNodes(role="worker"))["nodes"]
+    assert shown[1]["unreached_by"] == [{"gateway": "g2", "address": "10.0.0.9:8002", "reason": "x" * 500}]
+    assert said("g1", "b") == {"a": ["g2"], "b": ["gateway-0@rack-1", "g2"]}
+    assert said("g1") == {"a": ["g2"], "b": ["g2"]}
+    world.send(NodeLost("g2", Incarnation(1, 2), "it ended"))
+    assert said("g2", "a") == {"a": [], "b": []}, "one that is not linked says nothing"
+    assert said("a", "b") == {"a": [], "b": []}, "and no worker does"
+    many = [f"w{number}" for number in range(100)]
+    said("g1", *many)
+    assert len(world.picture.fleet.unreached["g1"]) == MOST_UNREACHED
+    world.send(NodeUp("g1", "gateway", "10.0.0.2", Incarnation(2, 2)))
+    assert not world.picture.fleet.unreached, "a later life of it has said nothing yet"
+
+
+def test_a_gateway_is_shown_where_it_says_that_it_is() -> None:
+    world = World()
+    world.send(NodeUp("g", "gateway", "10.0.0.2", Incarnation(1, 2)))
+    world.send(GatewayCalled("g", "gateway-0", "gateway.example"))
+    (shown,) = ask(world, DescribeNodes())["nodes"]
+    assert shown["host"] == "gateway.example"
 
 
 def test_a_gateway_has_the_name_that_it_says() -> None:

@@ -18,6 +18,7 @@ from sllm_actors.serving.store.records import (
     DeploymentRecord,
     DropDeletion,
     DropNode,
+    DropNodeKey,
     DropRevision,
     JournalEntry,
     MeasuredRecord,
@@ -135,6 +136,8 @@ class MemoryStore(Store):
                 self.measured[measured.engine, measured.worker, measured.kind] = measured
             case PutNode(record):
                 self.nodes[record.id] = record
+            case DropNodeKey():
+                pass  # keys are no matter of the picture
             case DropNode(node):
                 self.nodes.pop(node, None)
             case RaiseEpoch(epoch):

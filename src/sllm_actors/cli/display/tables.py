@@ -178,6 +178,8 @@ def _about(node: NodeDocument) -> Iterator[str]:
     if node.draining:
         left = f"{node.replicas} replica{'' if node.replicas == 1 else 's'} left"
         yield f"it is being drained, with {left}" if node.replicas else "it is drained"
+    for gateway in node.unreached_by:
+        yield f"{gateway.gateway} has no link to it: {gateway.reason}"
     for server in node.fork_servers:
         if server.reason:
             yield f"{server.backend} has no fork server: {server.reason}"

@@ -20,6 +20,7 @@ from sllm_actors.serving.messages import (
     DrainNode,
     PauseRollout,
     Refusal,
+    RemoveNode,
     ResumeRollout,
     UndrainNode,
     UpdateDeployment,
@@ -36,6 +37,7 @@ ControlRequest: TypeAlias = (
     | ResumeRollout
     | DrainNode
     | UndrainNode
+    | RemoveNode
     | LoadingRequest
     | Question
     | JournalQuestion

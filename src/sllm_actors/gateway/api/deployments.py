@@ -1,4 +1,4 @@
-"""The control API: deployments, their rollouts, and the draining of nodes. The head decides all of it."""
+"""The control API: deployments, their rollouts, and nodes. The head decides all of it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from sllm_actors.serving.messages import (
     Deploy,
     DrainNode,
     PauseRollout,
+    RemoveNode,
     ResumeRollout,
     UndrainNode,
     UpdateDeployment,
@@ -84,3 +85,7 @@ def serve_nodes(app: Quart, control: Control) -> None:
     @app.post("/nodes/<id:name>/undrain")
     async def undrain(name: str) -> Any:
         return await control.ask(UndrainNode(name))
+
+    @app.delete("/nodes/<id:name>")
+    async def remove(name: str) -> Any:
+        return await control.ask(RemoveNode(name))

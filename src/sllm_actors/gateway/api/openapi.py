@@ -258,6 +258,9 @@ _PATHS: dict[str, Any] = {
         )
     },
     "/nodes": {"get": _operation("List nodes", query=(*_LIST_QUERY, "role"), answer=_OBJECT)},
+    "/nodes/{id}": {
+        "delete": _operation("Forget a node that will not come back", answer=_OBJECT, by_id=True)
+    },
     "/nodes/{id}/drain": {
         "post": _operation("Move the replicas of a worker away", answer=_OBJECT, begins=True, by_id=True)
     },

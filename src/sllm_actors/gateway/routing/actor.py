@@ -13,7 +13,13 @@ from attrs import frozen
 from sllm_actors.actors import Actor, ActorRef, Alarm, ChildSpec, NodeId, StartFailed
 from sllm_actors.serving.differences.feed import BEAT_INTERVAL
 from sllm_actors.serving.differences.messages import Beat
-from sllm_actors.serving.messages import CONTROLLER, EngineDeath, GatewayNamed, ReportDeath
+from sllm_actors.serving.messages import (
+    CONTROLLER,
+    EngineDeath,
+    GatewayNamed,
+    ReportDeath,
+    WorkersUnreached,
+)
 from sllm_actors.serving.streams import (
     AddressesDifference,
     AddressesPage,
@@ -43,6 +49,9 @@ LOOK_INTERVAL = BEAT_INTERVAL
 
 REPORT_DELAY = 0.05
 """Seconds from a change of demand until the head hears of it, with all others of that time."""
+
+TELL_AGAIN = 3
+"""How often the head is told that all workers are reached, after it was told that some are not."""
 
 LIVES = 2**20
 """No gateway's actor begins more often than this within one life of its node."""
@@ -99,6 +108,7 @@ class GatewayActor(Actor):
         self._demand: DemandFeed
         self._demand_of: NodeId | None = None
         self._reporting = False
+        self._untold = 0
         self._expiry: Alarm
 
     async def started(self) -> None:
@@ -209,8 +219,16 @@ class GatewayActor(Actor):
             self._demand.beat()
         else:
             self._follow(head)
+        self._tell_of_unreached(head)
         for news in self._following.look(self._links.peers(), self._links.head()):
             await self._learn(news)
+
+    def _tell_of_unreached(self, head: NodeId | None) -> None:
+        """Tell the head which workers are dialled in vain; that none is, some times, as it may be lost."""
+        unreached = self._links.unreached()
+        self._untold = TELL_AGAIN + 1 if unreached else max(0, self._untold - 1)
+        if head is not None and self._untold > 0:
+            self._head(head).tell(WorkersUnreached(self.context.system.node, unreached))
 
     # ---- demand
 

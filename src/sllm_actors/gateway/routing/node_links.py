@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from attrs import frozen
 
 from sllm_actors.actors import NodeId
-from sllm_actors.serving.messages import WorkerAddress
+from sllm_actors.serving.messages import UnreachedWorker, WorkerAddress
 from sllm_actors.transport import Peer
 
 DialWorkers = Callable[[Iterable[WorkerAddress], Iterable[str]], None]
@@ -24,8 +24,10 @@ class NodeLinks:
             that change.
         peers: Returns the nodes that are linked now.
         head: Returns the head whose link came up last, or None while that link is down.
+        unreached: Returns the workers that are dialled in vain now.
     """
 
     dial_workers: DialWorkers
     peers: Callable[[], Iterable[Peer]]
     head: Callable[[], NodeId | None]
+    unreached: Callable[[], tuple[UnreachedWorker, ...]] = tuple

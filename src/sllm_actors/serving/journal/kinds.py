@@ -37,6 +37,7 @@ EventKind: TypeAlias = Literal[
     "node.missing",
     "node.draining",
     "node.undrained",
+    "node.removed",
     "journal.lost",
     "journal.limited",
 ]
@@ -75,6 +76,7 @@ MEANINGS: Final[dict[EventKind, str]] = {
     "node.missing": "A node that was known before the head started has not come back.",
     "node.draining": "Somebody has asked for it to be drained: its replicas move away.",
     "node.undrained": "Somebody lets replicas be placed on it again.",
+    "node.removed": "Somebody has removed it: it is not known any more, and another one may have its id.",
     "journal.lost": "Entries were lost: too many waited while the store was away.",
     "journal.limited": "Entries were left out: there were too many about one thing.",
 }

@@ -35,13 +35,14 @@ from .changes import (
     Deploy,
     DrainNode,
     PauseRollout,
+    RemoveNode,
     ResumeRollout,
     UndrainNode,
     UpdateDeployment,
 )
 from .deaths import DIGEST_BYTES, MOST_DIGESTS, DeathKey, EngineDeath, ReportDeath
 from .demand import Demand
-from .gateways import GatewayNamed
+from .gateways import GatewayNamed, UnreachedWorker, WorkersUnreached
 from .inventory import Gpu, Inventory, WorkerInventory
 from .orders import Order, ReadDocument, ReplicaDocument
 from .replicas import FindResponse, ResponseFound, ResponseMade, SleepInstance, WakeInstance, Withdrawn
@@ -86,6 +87,7 @@ __all__ = [
     "ReadDocument",
     "Refusal",
     "RefusalKind",
+    "RemoveNode",
     "ReplicaDocument",
     "ReportDeath",
     "ResponseFound",
@@ -94,9 +96,11 @@ __all__ = [
     "ServedModel",
     "SleepInstance",
     "UndrainNode",
+    "UnreachedWorker",
     "UpdateDeployment",
     "WakeInstance",
     "Withdrawn",
     "WorkerAddress",
     "WorkerInventory",
+    "WorkersUnreached",
 ]

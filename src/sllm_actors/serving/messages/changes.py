@@ -83,6 +83,17 @@ class DrainNode:
     node: str
 
 
+@CATALOG.message("serving.remove_node", senders={"gateway"})
+@frozen
+class RemoveNode:
+    """Forget a worker or gateway that will not come back, and who it was: its id and name are free again.
+
+    A node that is linked, or was a moment ago, is refused. One that is not known has been removed already.
+    """
+
+    node: str
+
+
 @CATALOG.message("serving.undrain_node", senders={"gateway"})
 @frozen
 class UndrainNode:

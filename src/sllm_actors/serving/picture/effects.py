@@ -28,7 +28,8 @@ class Effects:
         writes: For the store, in this order.
         numbers: By uid: replica numbers below this are reserved by ``writes``: to be confirmed by
             ``NumbersReserved`` once these are on disk.
-        forgotten: Nodes that are gone for so long that nothing is known of them any more.
+        forgotten: Nodes that are gone for so long that nothing is known of them any more, or were removed.
+        removed: Nodes of which a person wants nothing to be known any more, not even whose their ids were.
         documents: Replicas of deployments that the store does not know, each with a worker that runs it: it
             is to be asked for the document.
         journal: What was decided.
@@ -40,6 +41,7 @@ class Effects:
     writes: list[StoreWrite] = field(factory=list)
     numbers: dict[str, int] = field(factory=dict)
     forgotten: list[str] = field(factory=list)
+    removed: list[str] = field(factory=list)
     documents: list[tuple[str, ReplicaKey]] = field(factory=list)
     journal: list[Noted] = field(factory=list)
 
@@ -52,11 +54,12 @@ class Effects:
             self.writes,
             self.numbers,
             self.forgotten,
+            self.removed,
             self.documents,
             self.journal,
         )
         self.orders, self.routes, self.addresses, self.writes = {}, {}, {}, []
-        self.numbers, self.forgotten, self.documents, self.journal = {}, [], [], []
+        self.numbers, self.forgotten, self.removed, self.documents, self.journal = {}, [], [], [], []
         return taken
 
     def note(

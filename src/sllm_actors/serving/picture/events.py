@@ -9,7 +9,7 @@ from attrs import frozen
 from sllm_actors.actors import Incarnation
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.engines.messages import ReplicaReport
-from sllm_actors.serving.messages import Demand, Inventory
+from sllm_actors.serving.messages import Demand, Inventory, UnreachedWorker
 from sllm_actors.serving.store.records import DeploymentRecord, RevisionRecord
 
 
@@ -47,6 +47,14 @@ class GatewayCalled:
     node: str
     name: str
     host: str = ""
+
+
+@frozen
+class GatewayCutOff:
+    """A gateway said which workers it does not reach: these, and no others."""
+
+    node: str
+    workers: tuple[UnreachedWorker, ...]
 
 
 @frozen
@@ -155,6 +163,13 @@ class DrainSet:
 
 
 @frozen
+class NodeRemoved:
+    """A person has removed a node, and it is not in the store any more."""
+
+    node: str
+
+
+@frozen
 class LoadAsked:
     """A person wants a replica ready, though no request waits for it."""
 
@@ -203,6 +218,7 @@ Event: TypeAlias = (
     NodeUp
     | NodeLost
     | GatewayCalled
+    | GatewayCutOff
     | InventoryReported
     | ReplicasReported
     | DemandReported
@@ -213,6 +229,7 @@ Event: TypeAlias = (
     | RolloutPaused
     | RolloutResumed
     | DrainSet
+    | NodeRemoved
     | LoadAsked
     | UnloadAsked
     | TierAsked

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from itertools import islice
 
 from attrs import evolve
 
 from sllm_actors.actors import Incarnation
-from sllm_actors.serving.messages import Inventory
+from sllm_actors.serving.messages import Inventory, UnreachedWorker
 
 from .indices.labels import LabelIndex
 from .indices.models import ModelIndex
@@ -29,6 +29,12 @@ WORKER = "worker"
 
 LONGEST_NAME = 128
 """The most characters of what people call a gateway."""
+
+MOST_UNREACHED = 64
+"""The most workers that count of those which a gateway does not reach."""
+
+LONGEST_REASON = 500
+"""The most characters of why it does not."""
 
 LONGEST_HOST = 255
 """The most characters of the address at which it says that it is found."""
@@ -53,6 +59,7 @@ class Fleet:
         models: Which workers have which models on their disks.
         workers_up: The workers that are linked, by id.
         draining: The ids of the nodes that are being drained.
+        unreached: The workers that a gateway which is linked does not reach, by gateway and worker.
     """
 
     def __init__(self, grace: float = GRACE) -> None:
@@ -68,6 +75,7 @@ class Fleet:
         self._down: dict[str, None] = {}
         self.workers_up: dict[str, KnownNode] = {}
         self.draining: set[str] = set()
+        self.unreached: dict[str, dict[str, UnreachedWorker]] = {}
 
     # ---- links
 
@@ -93,6 +101,7 @@ class Fleet:
         self._suspects.pop(node, None)
         self._leavers.pop(node, None)
         self._down.pop(node, None)
+        self.unreached.pop(node, None)
         known.role, known.host, known.incarnation = role, host, incarnation
         if known.loaded:  # in the life before, which ends with this one
             known.heard = now
@@ -110,6 +119,7 @@ class Fleet:
         if known.loaded:
             known.heard = now
         known.reason, known.since, known.loaded = reason, now, False
+        self.unreached.pop(node, None)
         if known.role == WORKER:
             known.link = Link.SUSPECT
             del self.workers_up[node]
@@ -184,13 +194,18 @@ class Fleet:
         for oldest in list(islice(self._down, max(0, len(self._down) - MAX_DOWN))):
             node = self.nodes[oldest]
             if not node.draining and not node.replicas and oldest not in awaited:
-                del self._down[oldest], self.nodes[oldest]
-                del self.ids[bisect_left(self.ids, oldest)]
-                self.tally.forget(node)
-                self.labels.put(oldest, {})
-                self.models.put(oldest, ())
+                self.remove(node)
                 gone.append(node)
         return gone
+
+    def remove(self, node: KnownNode) -> None:
+        """Forget a node that is down."""
+        del self._down[node.id], self.nodes[node.id]
+        del self.ids[bisect_left(self.ids, node.id)]
+        self.draining.discard(node.id)
+        self.tally.forget(node)
+        self.labels.put(node.id, {})
+        self.models.put(node.id, ())
 
     def _next_queue(self) -> dict[str, float] | None:
         """Return the queue whose first node is given up next."""
@@ -209,6 +224,15 @@ class Fleet:
         known = self.nodes.get(node)
         if known is not None and known.role != WORKER:
             known.name, known.host = name[:LONGEST_NAME], host[:LONGEST_HOST] or known.host
+
+    def cut_off(self, gateway: str, workers: Iterable[UnreachedWorker]) -> None:
+        """Take note of all workers that a gateway does not reach; nothing is decided by that."""
+        known = self.nodes.get(gateway)
+        if known is not None and known.link is Link.UP and known.role != WORKER:
+            self.unreached[gateway] = {
+                each.node: evolve(each, reason=each.reason[:LONGEST_REASON])
+                for each in islice(workers, MOST_UNREACHED)
+            }
 
     def learn(self, node: KnownNode, inventory: Inventory) -> None:
         """Take what a worker has."""

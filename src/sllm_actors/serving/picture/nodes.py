@@ -63,11 +63,32 @@ class Nodes:
     def forget(self) -> None:
         """Forget those without a link of which there are too many."""
         for node in self._parts.fleet.forgotten(self._parts.settling.awaited):
-            self._parts.planner.effects.forgotten.append(node.id)
-            if node.address is not None:
-                self._parts.planner.effects.addresses[node.id] = None
+            self._forgotten(node)
             if node.role == WORKER:
                 self._parts.planner.effects.writes.append(DropNode(node.id))
+
+    def removed(self, node: str, now: float) -> None:
+        """Forget a node that a person has removed, unless it has come back just then."""
+        effects = self._parts.planner.effects
+        effects.removed.append(node)
+        known = self._parts.fleet.nodes.get(node)
+        if known is None:
+            effects.note(
+                node, "node.removed", f"{node} is removed: its id is free for another node", node=node
+            )
+        elif known.link is not Link.DOWN:
+            self._write(known, now)  # what the store had of it is gone
+        else:
+            self._parts.fleet.remove(known)
+            self._parts.settling.awaited.discard(node)
+            self._forgotten(known)
+            effects.writes.append(DropNode(node))  # once more: what waits to be written of it must not be
+            effects.note_node(known, "node.removed", "is removed: its name and id are free for another node")
+
+    def _forgotten(self, node: KnownNode) -> None:
+        self._parts.planner.effects.forgotten.append(node.id)
+        if node.address is not None:
+            self._parts.planner.effects.addresses[node.id] = None
 
     def inventory(self, event: InventoryReported, now: float) -> None:
         """Take note of what a worker has."""

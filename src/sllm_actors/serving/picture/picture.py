@@ -26,8 +26,10 @@ from .events import (
     DrainSet,
     Event,
     GatewayCalled,
+    GatewayCutOff,
     InventoryReported,
     NodeLost,
+    NodeRemoved,
     NodeUp,
     ReplicasReported,
     TimePassed,
@@ -143,6 +145,8 @@ class Picture:
                 self._heed(self._reports.take(event, now), now)
             case GatewayCalled(node, name, host):
                 self.fleet.call_gateway(node, name, host)
+            case GatewayCutOff(node, workers):
+                self.fleet.cut_off(node, workers)
             case InventoryReported():
                 self._nodes.inventory(event, now)
             case DemandReported(gateway, put, removed):
@@ -165,6 +169,8 @@ class Picture:
                 self._added(added)
             case DrainSet(node, draining):
                 self._nodes.drain(node, draining=draining, now=now)
+            case NodeRemoved(node):
+                self._nodes.removed(node, now)
             case DocumentRead(uid, revision_number, document):
                 self._recovery.learn(uid, revision_number, document)
             case TimePassed():

@@ -268,6 +268,13 @@ class DropNode:
 
 
 @frozen
+class DropNodeKey:
+    """Forget which key and role a node's id is bound to, if it is: another node may then have it."""
+
+    node: str
+
+
+@frozen
 class PutMeasured:
     """Keep what was measured, in place of what was measured of the same before; what is old is forgotten."""
 
@@ -307,6 +314,7 @@ StoreWrite: TypeAlias = (
     | DropDeletion
     | PutNode
     | DropNode
+    | DropNodeKey
     | PutMeasured
     | PutPauses
     | RaiseEpoch
@@ -344,7 +352,7 @@ class StoredState:
     pauses: Mapping[str, PausesRecord] = field(factory=dict)
 
 
-_BESIDE = (PutNode, DropNode, PutMeasured, PutPauses, RaiseEpoch, AddJournal)
+_BESIDE = (PutNode, DropNode, DropNodeKey, PutMeasured, PutPauses, RaiseEpoch, AddJournal)
 
 
 def change_deployments(writes: Iterable[StoreWrite]) -> bool:

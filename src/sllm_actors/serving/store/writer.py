@@ -16,6 +16,7 @@ from .records import (
     AddJournal,
     DropDeletion,
     DropNode,
+    DropNodeKey,
     DropRevision,
     JournalEntry,
     PutDeletion,
@@ -279,6 +280,8 @@ def _about(write: StoreWrite) -> tuple[object, ...]:
             return ("node", record.id)
         case DropNode(node):
             return ("node", node)
+        case DropNodeKey(node):
+            return ("node key", node)
         case PutDeletion(record):
             return ("deletion", record.uid)
         case DropDeletion(uid):

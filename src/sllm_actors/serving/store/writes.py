@@ -17,6 +17,7 @@ from .records import (
     AddJournal,
     DropDeletion,
     DropNode,
+    DropNodeKey,
     DropRevision,
     PutDeletion,
     PutDeployment,
@@ -56,6 +57,8 @@ def apply_writes(database: Database, connection: Connection, writes: Sequence[St
             database.put(connection, schema.NODES, _rows(each))
         elif kind is DropNode:
             _delete(connection, schema.NODES, each)
+        elif kind is DropNodeKey:
+            _delete(connection, schema.NODE_KEYS, each)
         elif kind is PutMeasured:
             _put_measured(database, connection, each)
         elif kind is PutPauses:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from sllm_actors.serving.messages import Inventory
 from sllm_actors.serving.picture.fleet import WORKER
 from sllm_actors.serving.picture.node import KnownNode, Link
 from sllm_actors.serving.picture.picture import Picture
 
-from .shapes import NodeView, ResourcesView, WorkerView
+from .shapes import NodeView, ResourcesView, UnreachedView, WorkerView
 
 MIB = 2**20
 
@@ -38,7 +40,14 @@ def node_view(picture: Picture, node: KnownNode) -> NodeView:
         models=inventory.models,
         replicas=len(node.replicas),
         since=picture.wall(node.since),
+        unreached_by=tuple(_unreached_by(picture, node)),
     )
+
+
+def _unreached_by(picture: Picture, node: KnownNode) -> Iterator[UnreachedView]:
+    for gateway, workers in sorted(picture.fleet.unreached.items()):
+        if (said := workers.get(node.id)) is not None:
+            yield UnreachedView(picture.fleet.nodes[gateway].name or gateway, said.address, said.reason)
 
 
 def worker_view(picture: Picture, node: KnownNode) -> WorkerView:

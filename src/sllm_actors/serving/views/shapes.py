@@ -181,6 +181,21 @@ class DeploymentView:
 
 
 @frozen
+class UnreachedView:
+    """A gateway that has no link with a worker.
+
+    Attributes:
+        gateway: What the gateway is called.
+        address: The ``HOST:PORT`` that it has tried.
+        reason: Why it has no link, in a sentence.
+    """
+
+    gateway: str
+    address: str
+    reason: str
+
+
+@frozen
 class NodeView:
     """One node. What only workers have is None for others.
 
@@ -195,6 +210,7 @@ class NodeView:
         models: The models on its disk.
         replicas: How many it has.
         since: When its state began.
+        unreached_by: Gateways that have no link with it.
     """
 
     id: str
@@ -216,6 +232,7 @@ class NodeView:
     models: tuple[CachedModel, ...]
     replicas: int
     since: float
+    unreached_by: tuple[UnreachedView, ...] = ()
 
 
 @frozen
