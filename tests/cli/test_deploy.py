@@ -30,6 +30,7 @@ def test_every_option_arrives_in_its_place(sllm: Sllm, gateway: PlayedGateway) -
         *("deploy", "--model", "m", "--backend", "external", "--source", "hf:a/b", "--num-gpus", "2"),
         *("--target", "4", "--min-instances", "0", "--max-instances", "3", "--keep-alive", "-1"),
         *("--scale-down-delay", "0.5", "--priority", "-3", "--pinned", "--preload", "--learn-keep-alive"),
+        *("--gpu-memory", "auto"),
         *("--endpoint", "http://a:1", "--endpoint", "http://b:2", "--engine-arg", "dtype=auto"),
     )
     assert ended.code == 0
@@ -40,6 +41,7 @@ def test_every_option_arrives_in_its_place(sllm: Sllm, gateway: PlayedGateway) -
             "backend": "external",
             "source": "hf:a/b",
             "num_gpus": 2,
+            "gpu_memory": "auto",
             "priority": -3,
             "pinned": True,
             "preload": True,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from datetime import datetime
+from typing import Any
 
 import pytest
 
@@ -81,6 +82,30 @@ def test_a_deployment_shows_by_how_much_memory_it_is_placed(sllm: Sllm, gateway:
     gateway.add(deployment("b:vllm"))
     assert "3.0 GB for each replica (the size of its files)\n" in sllm("status", "a").out
     assert "memory" not in sllm("status", "b").out
+
+
+@pytest.mark.parametrize(
+    ("fields", "shown"),
+    [
+        (
+            {"gpu_memory": 6_000_000_000, "gpu_memory_by": "estimated", "gpu_memory_of": "4 + 2"},
+            "6.0 GB of each GPU for each replica (estimated: 4 + 2)\n",
+        ),
+        (
+            {"gpu_memory": 6_000_000_000, "gpu_memory_by": "declared"},
+            "6.0 GB of each GPU for each replica (declared)\n",
+        ),
+        (
+            {"gpu_memory_by": "unknown"},
+            "whole GPUs for each replica (auto, and no worker has seen the model's files yet)\n",
+        ),
+    ],
+)
+def test_a_deployment_shows_how_much_of_a_gpu_a_replica_takes(
+    sllm: Sllm, gateway: PlayedGateway, fields: dict[str, Any], shown: str
+) -> None:
+    gateway.add(deployment("a:vllm", spec={"gpu_memory": "auto"}, **fields))
+    assert shown in sllm("status", "a").out
 
 
 def test_a_deployment_shows_how_long_it_is_idle_and_what_was_decided_last(

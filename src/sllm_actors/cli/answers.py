@@ -112,6 +112,9 @@ class DeploymentDocument:
         keep_alive_left: Seconds for which it keeps its replicas without a request; None if they stay.
         memory: Bytes of memory by which a replica is placed; 0 if that is not known.
         memory_by: Where that figure is from.
+        gpu_memory: Bytes of each of its GPUs that a replica takes; 0 for whole ones, or none.
+        gpu_memory_by: Where that figure is from.
+        gpu_memory_of: What it is made of, where it is estimated.
         spec: Its settings as the head understood them; empty in a list of all deployments.
         events: What was decided about it last; empty in a list.
         instances: Its replicas.
@@ -137,6 +140,9 @@ class DeploymentDocument:
     expected_wait: float | None = None
     memory: int = 0
     memory_by: str = ""
+    gpu_memory: int = 0
+    gpu_memory_by: str = ""
+    gpu_memory_of: str = ""
     created: float = 0.0
     since: float = 0.0
     spec: dict[str, Any] = field(factory=dict)

@@ -10,6 +10,7 @@ from attrs import field, frozen
 from sllm_actors.actors import Catalog
 
 from .external import ServerAccess
+from .gpu_figures import GpuFigures
 from .identity import ReplicaId, ReplicaKey
 
 CATALOG = Catalog()
@@ -152,6 +153,12 @@ class ReplicaReport:
             stands for more, too. 0 where its engine does not tell.
         kv_used: How many per cent of the room for KV caches were taken at most, within the last minute: in
             steps of 5. 0 where its engine does not tell.
+        gpu_share: Bytes of each of its GPUs that its order gives it; 0 for whole GPUs.
+        gpu_figures: What its model takes of each GPU by its files; None while that is not known.
+        gpu_used: Bytes of each GPU that its engine has for all but its KV cache; 0 where it does not say, or
+            has whole GPUs.
+        gpu_lacked: Bytes of each GPU that its engine lacked when it ended as it started; 0 where it ended for
+            another reason, or has whole GPUs.
     """
 
     id: ReplicaId
@@ -189,6 +196,10 @@ class ReplicaReport:
     kv_used: int = 0
     memory_short: bool = False
     downloading: bool = False
+    gpu_share: int = 0
+    gpu_figures: GpuFigures | None = None
+    gpu_used: int = 0
+    gpu_lacked: int = 0
 
     @property
     def instance(self) -> str:
@@ -363,7 +374,9 @@ class SourceInspected:
     Attributes:
         problem: "" when the worker could run the deployment, else one sentence that says what to do.
         size: Bytes of the model's files, or None where that is not known yet.
+        gpu_figures: What the model takes of each GPU; None where that is not known yet, or there is no GPU.
     """
 
     problem: str = ""
     size: int | None = None
+    gpu_figures: GpuFigures | None = None

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from attrs import frozen
+from attrs import field, frozen
 
 from .errors import SourceProblem, list_names, not_whole, unreadable
 from .shards import missing_shards
@@ -33,11 +34,13 @@ class Checkpoint:
     Attributes:
         size: Bytes of the weights.
         quantized: Whether the configuration says that the weights are quantized.
+        configuration: What ``config.json`` has in it, or ``params.json`` of Mistral's own format.
     """
 
     folder: Path
     size: int
     quantized: bool = False
+    configuration: Mapping[str, Any] = field(factory=dict, repr=False)
 
 
 def read_checkpoint(source: str) -> Checkpoint:
@@ -69,19 +72,20 @@ def read_checkpoint(source: str) -> Checkpoint:
 
 def _read(folder: Path) -> Checkpoint:
     configuration = folder / "config.json"
-    quantized = False
+    plain = folder / "params.json"  # the format of Mistral's own files has that instead
     if not configuration.is_file():
         if any(folder.glob("*.gguf")):
             raise SourceProblem(
                 f"{folder} on this worker holds GGUF files: deploy it with --backend llamacpp"
             )
-        if not (folder / "params.json").is_file():  # the format of Mistral's own files has that instead
+        if not plain.is_file():
             raise _no_model(folder)
-    else:
-        quantized = bool(_read_object(configuration).get("quantization_config"))
+        configuration = plain
+    said = _read_object(configuration)
+    quantized = bool(said.get("quantization_config"))
     for pattern, index in _WEIGHTS.items():
         if files := [path for path in folder.glob(pattern) if path.is_symlink() or path.is_file()]:
-            return Checkpoint(folder, _whole(folder, files, index), quantized)
+            return Checkpoint(folder, _whole(folder, files, index), quantized, said)
     for index in filter(None, _WEIGHTS.values()):
         _whole(folder, [], index)
     raise SourceProblem(f"{folder} on this worker has no weights: no .safetensors, .bin or .pt file is in it")

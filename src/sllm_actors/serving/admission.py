@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from attrs import field, frozen
 
+from sllm_actors.engines.gpu_figures import GpuFigures
 from sllm_actors.models.byte_size import shown_bytes
 
 from . import answers, control
@@ -57,6 +58,7 @@ class Inspection:
         said: Of each one that answered, by node: "" if it could run it, else the reason.
         typed: As in ``Proposal``.
         sizes: The bytes of the model's files, by the workers that know them.
+        gpu_figures: What the model takes of each GPU of an engine, where a worker knows that.
     """
 
     everybody: bool
@@ -64,6 +66,7 @@ class Inspection:
     said: Mapping[str, str]
     typed: Mapping[str, str] = field(factory=dict)
     sizes: Mapping[str, int] = field(factory=dict)
+    gpu_figures: GpuFigures | None = None
 
     @property
     def refused(self) -> str:
@@ -144,7 +147,8 @@ def admit(
         several = f"{inspection.asked} workers were asked, and all refuse it"
         who = several if inspection.asked > 1 else "a worker was asked, and refuses it"
         warnings = [*warnings, f"{who}: {refused}"]
-    if lacking := _nowhere(picture, proposal.spec) or _too_large(picture, proposal.spec, inspection):
+    lacking = _nowhere(picture, proposal.spec, inspection)
+    if lacking := lacking or _too_large(picture, proposal.spec, inspection):
         warnings = [*warnings, lacking]
     if not proposal.update:
         return control.add(picture, proposal.spec, uid, wall, warnings)
@@ -156,10 +160,11 @@ def admit(
     )
 
 
-def _nowhere(picture: Picture, spec: DeploymentSpec) -> str:
+def _nowhere(picture: Picture, spec: DeploymentSpec, inspection: Inspection) -> str:
     """Return a sentence if none of the workers could have a replica though it were empty; "" if one could."""
     revision = Revision.of(revision_record("", 1, spec, 0.0))
     proposed = Deployment.of(DeploymentRecord("", spec.id, 0.0, current=1), {1: revision})
+    proposed.figures.learn(revision.fingerprint, inspection.gpu_figures, 0.0)
     return what_no_worker_has(proposed, picture.fleet)
 
 

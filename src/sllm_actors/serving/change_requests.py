@@ -8,7 +8,7 @@ from collections.abc import Callable, Container
 from typing import TypeAlias, get_args
 
 from anyio import to_thread
-from attrs import frozen
+from attrs import astuple, frozen
 
 from sllm_actors.actors import Context, Reply
 
@@ -176,6 +176,8 @@ class ChangeRequests:
         if isinstance(change, Change):
             if news.inspection.sizes:
                 self._picture.take_size(news.proposal.spec, max(news.inspection.sizes.values()), wall)
+            if (figures := news.inspection.gpu_figures) is not None:
+                self._picture.take_figures(news.proposal.spec, figures, wall)
             self._context.start_soon(self._commit, change, news.reply)
         else:
             name = news.proposal.spec.id
@@ -201,7 +203,9 @@ class ChangeRequests:
         said = await ask_workers(self._context.system, workers, proposal.spec)
         problems = {node: each.problem for node, each in said.items()}
         sizes = {node: each.size for node, each in said.items() if each.size is not None}
-        inspection = Inspection(everybody, len(workers), problems, proposal.typed, sizes)
+        told = [each.gpu_figures for each in said.values() if each.gpu_figures is not None]
+        figures = max(told, key=astuple, default=None)
+        inspection = Inspection(everybody, len(workers), problems, proposal.typed, sizes, figures)
         self._context.after(0.0, Inspected(proposal, inspection, reply))
 
     def _change(self, change: Change | ControlAnswer) -> ControlAnswer | None:

@@ -14,6 +14,7 @@ from sllm_actors.engines.backends.backend import Launch
 from sllm_actors.engines.backends.sglang import SECRETS, WORK, Sglang
 from sllm_actors.engines.backends.work_metrics import Sample
 from sllm_actors.engines.errors import LaunchProblem
+from sllm_actors.engines.gpu_figures import GpuFigures
 from sllm_actors.engines.host import EngineHost
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.engines.messages import ReplicaOrder
@@ -82,6 +83,16 @@ def test_it_is_told_its_share_of_a_gpu_unless_its_deployment_says_how_much_it_ta
     assert shares.share_of_free
     assert shares.share_argument(0.45) == ("--mem-fraction-static=0.4500",)
     assert launch(host, python, model, 1, gpu_memory_utilization=0.8).share_argument(0.45) == ()
+
+
+def test_what_a_model_takes_of_each_gpu_is_told_by_its_files(
+    host: EngineHost, python: str, model: Path
+) -> None:
+    said = {"num_hidden_layers": 4, "num_attention_heads": 8, "hidden_size": 128}
+    (model / "config.json").write_text(json.dumps(said))
+    asked = Sglang().inspect(str(model), {"max_model_len": 512}, python, 2).gpu_figures
+    assert asked == launch(host, python, model, 2, max_model_len=512).gpu_figures
+    assert asked == GpuFigures(2, 4 * 4 * 32 * 2, 512)
 
 
 def test_its_key_is_its_own_and_on_no_command_line(host: EngineHost, python: str, model: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from sllm_actors.engines.backends.backend import Launch
 from sllm_actors.engines.backends.registry import inspect_source
 from sllm_actors.engines.backends.vllm import Vllm
 from sllm_actors.engines.errors import LaunchProblem
+from sllm_actors.engines.gpu_figures import GpuFigures
 from sllm_actors.engines.host import EngineHost
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.engines.installs.interpreters import DONE, find_installed
@@ -202,3 +204,21 @@ def test_what_could_be_served_is_told_before_it_is_deployed(
     assert ask(model, max_len=1)[0].startswith("the vllm backend has no setting 'max_len'")
     assert ask("model")[0] == "model is not an absolute path: give the whole path of a folder on the worker"
     assert ask(model / "x.gguf")[0] == f"{model}/x.gguf is a GGUF file: deploy it with --backend llamacpp"
+
+
+def test_what_a_model_takes_of_each_gpu_is_told_by_its_files(
+    host: EngineHost, gpu_python: str, model: Path
+) -> None:
+    said = {"num_hidden_layers": 4, "num_attention_heads": 8, "hidden_size": 128}
+    (model / "config.json").rename(model / "params.json")
+    (model / "params.json").write_text(json.dumps(said | {"max_position_embeddings": 2048}))
+    known = altered(host, interpreters={"vllm": gpu_python})
+
+    def ask(num_gpus: int, **settings: Any) -> GpuFigures | None:
+        return inspect_source(InspectSource("vllm", str(model), settings, num_gpus), known).gpu_figures
+
+    assert ask(1) == GpuFigures(3, 4 * 8 * 32 * 2, 2048)
+    assert ask(2, max_model_len=512, dtype="float32") == GpuFigures(4, 4 * 4 * 32 * 4, 512)
+    assert ask(2, pipeline_parallel_size=2) == GpuFigures(2, 2 * 8 * 32 * 2, 2048)
+    order = ReplicaOrder(KEY, "m", "vllm", str(model), num_gpus=1)
+    assert Vllm().launch(order, known, host.folders.paths_for(KEY.attempt(1))).gpu_figures == ask(1)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import attrs
 import pytest
 
+from sllm_actors.serving.deployment.changes import is_engine_change
 from sllm_actors.serving.deployment.contradictions import SCALED
+from sllm_actors.serving.deployment.document import read_document, write_document
 from sllm_actors.serving.deployment.spec import Scaling
 
 from .documents import problem, read
@@ -19,6 +23,7 @@ def test_memory_is_a_number_of_bytes_or_a_size(given: object, size: int) -> None
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
+        ("car", "memory: 'car' is not a size: write one like 200GB, 1.5TB or 64GiB"),
         ("6 apples", "memory: '6 apples' is not a size: write one like 200GB, 1.5TB or 64GiB"),
         ("9" * 400, "memory: '999999999999'… is more bytes than any disk or memory has"),
         (0, "memory must be from 1 byte to 1024 TiB, not 0"),
@@ -110,3 +115,41 @@ def test_labels_that_cannot_be_are_refused(given: object, sentence: str) -> None
 def test_a_share_of_a_gpu_is_said_once_and_of_a_gpu(document: dict[str, object], sentence: str) -> None:
     assert problem(gpu_memory="20GiB", **document) == ("gpu_memory", sentence)
     assert read(gpu_memory="20GiB").gpu_memory == 20 * 2**30
+
+
+@pytest.mark.parametrize("given", ["auto", " AUTO"])
+def test_a_share_of_a_gpu_may_be_estimated(given: str) -> None:
+    spec = read(gpu_memory=given)
+    assert spec.gpu_memory == "auto"
+    assert read_document(json.dumps(write_document(spec)))[0] == spec
+    assert is_engine_change(spec, read()), "it is what engines are started with"
+
+
+@pytest.mark.parametrize(
+    ("document", "sentence"),
+    [
+        ({"num_gpus": 0}, "gpu_memory means nothing without a GPU: give num_gpus too, or leave it out"),
+        (
+            {"backend": "llamacpp", "num_gpus": 1},
+            "gpu_memory auto is reckoned for vllm and sglang only: give llamacpp the bytes, as 6GiB",
+        ),
+        (
+            {"backend_config": {"gpu_memory_utilization": 0.5}},
+            "gpu_memory and gpu_memory_utilization both say how much of a GPU a replica has: keep gpu_memory",
+        ),
+    ],
+)
+def test_it_is_not_where_nothing_tells_it(document: dict[str, object], sentence: str) -> None:
+    assert problem(gpu_memory="auto", **document) == ("gpu_memory", sentence)
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ("car", "gpu_memory: 'car' is not a size: write one like 200GB, 1.5TB or 64GiB, or auto"),
+        (0, "gpu_memory must be from 1 byte to 1024 TiB, not 0"),
+        ([], "gpu_memory: [] is not a whole number"),
+    ],
+)
+def test_a_share_that_is_no_size_is_refused(given: object, sentence: str) -> None:
+    assert problem(gpu_memory=given) == ("gpu_memory", sentence)

@@ -140,6 +140,7 @@ class Machine:
         report = ReplicaReport(
             order.key.attempt(1), ReplicaState.STARTING, gpus=order.num_gpus, fingerprint=order.fingerprint
         )
+        report = evolve(report, gpu_share=order.gpu_memory)
         if name in self.refuses:
             report = evolve(report, state=ReplicaState.FAILED, unfit=True, reason=self.refuses[name])
         self.running[order.key] = report

@@ -5,6 +5,7 @@ from __future__ import annotations
 from attrs import evolve
 from tests.serving.picture.world import WALL, World
 
+from sllm_actors.engines.gpu_figures import GpuFigures
 from sllm_actors.engines.messages import ReplicaReport, ReplicaState
 from sllm_actors.serving.deployment.document import write_document
 from sllm_actors.serving.messages import Demand
@@ -77,6 +78,9 @@ def test_a_deployment_shows_what_it_is_and_what_runs() -> None:
         "keep_alive_left": None,
         "memory": 300,
         "memory_by": "measured",
+        "gpu_memory": 0,
+        "gpu_memory_by": "",
+        "gpu_memory_of": "",
         "priority": 0,
         "pinned": False,
         "in_flight": 1,
@@ -107,6 +111,7 @@ def test_a_deployment_shows_what_it_is_and_what_runs() -> None:
         "since": 2.0,
         "retry_in": None,
         "level": None,
+        "gpu_share": 0,
         **measured,
     }
     assert (instances[1]["id"], instances[1]["state"]) == (f"{second}.0", "starting")
@@ -383,6 +388,27 @@ def test_a_deployment_that_was_taken_back_from_workers_is_shown_as_recovered() -
     after = described(world, known)
     assert (before["recovered"], after["recovered"]) == (False, True)
     assert after["uid"] == before["uid"]
+
+
+def test_it_is_told_how_much_of_a_gpu_a_replica_takes_and_where_that_is_from() -> None:
+    world = World()
+    world.worker("w1", gpus=1)
+    known = world.deploy("m", backend="vllm", gpu_memory="auto")
+
+    def told() -> tuple[int, str, str]:
+        shown = described(world, known)
+        return shown["gpu_memory"], shown["gpu_memory_by"], shown["gpu_memory_of"]
+
+    assert told() == (0, "unknown", "")
+    (key,) = known.replicas
+    world.say("w1", key, ReplicaState.READY, gpu_figures=GpuFigures(10**9, 10**5, 1000))
+    made = "1.0 GB for weights + 2.2 GB beside them + 100 MB for each of 8 requests of 1000 tokens"
+    size, *where = told()
+    assert where == ["estimated", made]
+    assert size % 2**20 == 0
+    assert described(world, known)["instances"][0]["gpu_share"] == 0, "that one has the GPU whole"
+    world.update(known, backend="vllm", gpu_memory=300)
+    assert told() == (300, "declared", "")
 
 
 def test_it_is_told_by_which_figure_a_replica_is_placed() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.serving.picture.world import World
 
+from sllm_actors.engines.gpu_figures import GpuFigures
 from sllm_actors.engines.messages import ReplicaReport, ReplicaState
 from sllm_actors.serving.messages import Gpu, Inventory
 from sllm_actors.serving.picture.events import NodeUp
@@ -46,6 +47,27 @@ def test_what_no_worker_could_ever_have_is_told_with_what_helps() -> None:
     )
     sentence = what_is_missing(known, world.picture.fleet, {}, world.now)
     assert sentence == f"no worker has 6.0 GB of free memory for it (a has only 4.0 GB): {more}"
+
+
+def test_an_estimate_is_told_with_what_it_is_made_of_and_what_goes_before_it() -> None:
+    world = World()
+    machine = world.worker("a", gpus=1)
+    machine.inventory = Inventory(name="a", gpus=(Gpu("g", memory_total=8 * 10**9),))
+    world.inventory("a")
+    world.deploy("x", backend="vllm", gpu_memory="4GB")
+    assert why(world, backend="vllm", gpu_memory="auto") == (
+        "no worker has 1 free GPU for it (a has 0 of 1 free: x:vllm has it)"
+        "; it takes whole GPUs until a worker has seen its model's files: gpu_memory, as 6G, sets less"
+        + AT_A_REQUEST
+    )
+    known = world.picture.catalogue.by_id["m1:vllm"]
+    world.picture.take_figures(known.spec, GpuFigures(2 * 10**9, 2**15, 4096), 0.0)
+    made = "2.0 GB for weights + 2.3 GB beside them + 134 MB for each of 8 requests of 4096 tokens"
+    assert described(world, known)["detail"] == (
+        "no worker has 5.4 GB of free memory on a GPU for it"
+        " (a has 4.0 GB free on the GPU with the most: x:vllm has it)"
+        f"; 5.4 GB is an estimate ({made}): a gpu_memory that you give, as 6G, goes before it" + AT_A_REQUEST
+    )
 
 
 def test_what_is_larger_than_any_machine_waits_though_no_worker_has_a_budget() -> None:

@@ -63,8 +63,10 @@ def show_deployment(deployment: DeploymentDocument) -> None:
     if deployment.memory:
         origin = _MEMORY_BY.get(deployment.memory_by, deployment.memory_by)
         facts.add_row(cell("memory"), cell(f"{shown_bytes(deployment.memory)} for each replica ({origin})"))
+    if deployment.gpu_memory_by:
+        facts.add_row(cell("gpu memory"), sentence(gpu_memory(deployment)))
     for key, value in sorted(deployment.spec.items()):
-        if key not in ("memory", "model", "backend") and value not in (None, [], {}):
+        if key not in ("memory", "gpu_memory", "model", "backend") and value not in (None, [], {}):
             facts.add_row(cell(key), sentence(value if isinstance(value, str) else json.dumps(value)))
     show(facts)
     if deployment.instances:
@@ -79,6 +81,15 @@ def show_deployment(deployment: DeploymentDocument) -> None:
             say(f"\nLast lines of {each.id}:")
             for line in each.log_tail:
                 say(f"  {line}")
+
+
+def gpu_memory(deployment: DeploymentDocument) -> str:
+    """Return in words how much of each GPU a replica takes that does not have it whole."""
+    if deployment.gpu_memory_by == "unknown":
+        return "whole GPUs for each replica (auto, and no worker has seen the model's files yet)"
+    made = f": {deployment.gpu_memory_of}" if deployment.gpu_memory_of else ""
+    size = f"{shown_bytes(deployment.gpu_memory)} of each GPU for each replica"
+    return f"{size} ({deployment.gpu_memory_by}{made})"
 
 
 def replicas(deployment: DeploymentDocument) -> str:

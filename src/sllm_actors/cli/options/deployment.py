@@ -23,6 +23,7 @@ class DeploymentOptions:
     source: str | None
     config: Path | None
     num_gpus: int | None
+    gpu_memory: str | None
     target: int | None
     min_instances: int | None
     max_instances: int | None
@@ -56,9 +57,10 @@ class DeploymentOptions:
         return document.options_as_typed(**self._given(identity))
 
     def _given(self, identity: Mapping[str, str | None]) -> dict[str, Any]:
-        scalars = {"source": self.source, "num_gpus": self.num_gpus, "priority": self.priority}
+        scalars = {"source": self.source, "num_gpus": self.num_gpus, "gpu_memory": self.gpu_memory}
+        room = {"priority": self.priority, "pinned": self.pinned, "preload": self.preload}
         return {
-            "scalars": {**identity, **scalars, "pinned": self.pinned, "preload": self.preload},
+            "scalars": {**identity, **scalars, **room},
             "auto_scaling": {
                 "target": self.target,
                 "min_instances": self.min_instances,
@@ -107,6 +109,12 @@ def deployment_options(*, changing: bool) -> Callable[[Command], Command]:
             metavar="N",
             show_default=unless_given("1 for vllm and sglang where there are GPUs, else 0"),
             help="GPUs per replica.",
+        ),
+        click.option(
+            "--gpu-memory",
+            metavar="SIZE|auto",
+            show_default=unless_given("whole GPUs"),
+            help="Memory of each GPU that a replica takes, so that several share it; auto: as estimated.",
         ),
         click.option(
             "--target",

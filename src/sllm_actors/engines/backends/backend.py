@@ -10,6 +10,7 @@ from typing import Protocol
 from attrs import field, frozen
 
 from sllm_actors.engines.external import ServerAccess
+from sllm_actors.engines.gpu_figures import GpuFigures
 from sllm_actors.engines.host import EngineHost
 from sllm_actors.engines.messages import ReplicaOrder, SourceInspected
 from sllm_actors.engines.plan import EnginePaths, LaunchPlan
@@ -44,6 +45,7 @@ class Launch:
             none, or the deployment sets it.
         share_of_free: Whether that is a part of the memory that is free as the engine starts, and for weights
             and cache only; else of all memory of the GPU.
+        gpu_figures: What its model takes of each GPU by its files; None where that is not known.
     """
 
     address: str
@@ -60,6 +62,7 @@ class Launch:
     context_length: int = 0
     share_option: str = ""
     share_of_free: bool = False
+    gpu_figures: GpuFigures | None = None
 
     def share_argument(self, part: float | None) -> tuple[str, ...]:
         """Return the argument for an engine that may use a part of each GPU's memory; None for all of it."""

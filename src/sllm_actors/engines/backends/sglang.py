@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 from attrs import frozen
 
+from sllm_actors.engines.attention import read_attention
 from sllm_actors.engines.environment import engine_environment
 from sllm_actors.engines.errors import LaunchProblem, SettingsProblem
+from sllm_actors.engines.gpu_figures import GpuFigures, gpu_figures
 from sllm_actors.engines.host import EngineHost
 from sllm_actors.engines.installs.interpreters import find_installed
 from sllm_actors.engines.messages import ReplicaOrder, SourceInspected
 from sllm_actors.engines.plan import EnginePaths, LaunchPlan
-from sllm_actors.models.checkpoint import read_checkpoint
+from sllm_actors.models.checkpoint import Checkpoint, read_checkpoint
 
 from .backend import Launch
 from .extra_args import check_extra_args
@@ -115,10 +116,11 @@ class Sglang:
         self, source: str, settings: Mapping[str, object], python: str, num_gpus: int
     ) -> SourceInspected:
         """See ``Backend.inspect``."""
-        read_sglang_settings(settings)
+        found = read_sglang_settings(settings)
         check_installed(python)
         check_gpus(num_gpus)
-        return SourceInspected(size=read_checkpoint(source).size)
+        model = read_checkpoint(source)
+        return SourceInspected(size=model.size, gpu_figures=figures_of(model, found, num_gpus))
 
     def launch(self, order: ReplicaOrder, host: EngineHost, paths: EnginePaths) -> Launch:
         """See ``Backend.launch``."""
@@ -126,12 +128,12 @@ class Sglang:
         python = host.interpreters.of(self.name)
         check_installed(python)
         check_gpus(order.num_gpus)
-        return plan(order, read_checkpoint(order.source).folder, settings, host, paths, choose_port())
+        return plan(order, read_checkpoint(order.source), settings, host, paths, choose_port())
 
 
 def plan(
     order: ReplicaOrder,
-    model: Path,
+    model: Checkpoint,
     settings: SglangSettings,
     host: EngineHost,
     paths: EnginePaths,
@@ -141,7 +143,7 @@ def plan(
 
     Args:
         order: What to serve.
-        model: The model's folder.
+        model: What the model's folder contains.
         settings: The order's settings.
         host: What the worker's engines share.
         paths: The paths of this engine life.
@@ -154,7 +156,7 @@ def plan(
         host.interpreters.of(Sglang.name),
         "-m",
         "sglang.launch_server",
-        f"--model-path={model}",
+        f"--model-path={model.folder}",
         f"--served-model-name={order.model}",
         "--host=127.0.0.1",
         f"--port={port.number}",
@@ -171,11 +173,23 @@ def plan(
         launch,
         work=WORK,
         key=port.key,
-        weights=model,
+        weights=model.folder,
         concurrency=settings.max_num_seqs or 0,
         context_length=settings.max_model_len or 0,
+        gpu_figures=figures_of(model, settings, order.num_gpus),
         share_option="" if settings.gpu_memory_utilization else "--mem-fraction-static",
         share_of_free=True,
+    )
+
+
+def figures_of(model: Checkpoint, settings: SglangSettings, num_gpus: int) -> GpuFigures | None:
+    """Return what a model takes of each GPU; None without one."""
+    return gpu_figures(
+        model.size,
+        read_attention(model.configuration),
+        gpus=num_gpus,
+        context=settings.max_model_len,
+        dtype=settings.dtype,
     )
 
 

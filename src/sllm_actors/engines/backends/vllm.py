@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from sllm_actors.engines.attention import read_attention
 from sllm_actors.engines.environment import engine_environment
 from sllm_actors.engines.errors import LaunchProblem
+from sllm_actors.engines.gpu_figures import GpuFigures, gpu_figures
 from sllm_actors.engines.host import EngineHost
 from sllm_actors.engines.installs.interpreters import InstalledEngine, find_installed
 from sllm_actors.engines.messages import ReplicaOrder, SourceInspected
@@ -46,9 +48,10 @@ class Vllm:
         self, source: str, settings: Mapping[str, object], python: str, num_gpus: int
     ) -> SourceInspected:
         """See ``Backend.inspect``."""
-        read_vllm_settings(settings)
+        found = read_vllm_settings(settings)
         check_device(find_vllm(python), num_gpus)
-        return SourceInspected(size=read_checkpoint(source).size)
+        model = read_checkpoint(source)
+        return SourceInspected(size=model.size, gpu_figures=figures_of(model, found, num_gpus))
 
     def launch(self, order: ReplicaOrder, host: EngineHost, paths: EnginePaths) -> Launch:
         """See ``Backend.launch``."""
@@ -116,7 +119,20 @@ def plan(
         core_died=CORE_DIED,
         concurrency=settings.max_num_seqs or 0,
         context_length=settings.max_model_len or 0,
+        gpu_figures=figures_of(model, settings, order.num_gpus),
         share_option="" if settings.gpu_memory_utilization else "--gpu-memory-utilization",
+    )
+
+
+def figures_of(model: Checkpoint, settings: VllmSettings, num_gpus: int) -> GpuFigures | None:
+    """Return what a model takes of each GPU; None without one."""
+    return gpu_figures(
+        model.size,
+        read_attention(model.configuration),
+        gpus=num_gpus,
+        stages=settings.pipeline_parallel_size,
+        context=settings.max_model_len,
+        dtype=settings.dtype,
     )
 
 

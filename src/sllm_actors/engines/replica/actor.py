@@ -252,6 +252,10 @@ class ReplicaActor(Actor):
             gpu_memory=replica.gpu_memory,
             waiting=replica.pressure.waiting,
             kv_used=replica.pressure.kv,
+            gpu_share=self._order.gpu_memory,
+            gpu_figures=replica.gpu_figures,
+            gpu_used=replica.gpu_used,
+            gpu_lacked=replica.gpu_lacked,
         )
 
     def _end_engine(self) -> None:

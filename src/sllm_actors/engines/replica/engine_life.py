@@ -52,6 +52,7 @@ from .events import (
     WakeUp,
     Woken,
 )
+from .gpu_log import lacked, used_beside_cache
 from .readiness import HealthProbe
 from .recent_pressure import Pressure
 from .root_cause import root_cause, telling_lines
@@ -168,7 +169,7 @@ class EngineLife:
             order.num_gpus, deadline, self._delayed, memory=order.gpu_memory
         ) as allocation:
             self._gpus = allocation
-            self.say(Admitted(self.attempt, allocation.gpus, allocation.memory))
+            self.say(Admitted(self.attempt, allocation.gpus, allocation.memory, launch.gpu_figures))
             with self.host.hardware.cores.allocate(
                 launch.plan.threads if launch.plan.own_cores else 0
             ) as cores:
@@ -274,7 +275,10 @@ class EngineLife:
             verdicts.append(self._ended(health))
             group.cancel_scope.cancel()
         exit_ = exits[0] if exits else Exit()
-        return await anyio.to_thread.run_sync(_with_log, verdicts[0], exit_, engine.plan.paths.log, since)
+        share = 0 if ready.is_set() or not self._gpus.shared else self._gpus.memory
+        return await anyio.to_thread.run_sync(
+            _with_log, verdicts[0], exit_, engine.plan.paths.log, since, share
+        )
 
     async def _measure(self, gauge: Gauge) -> None:
         """Tell how much memory the engine has, until cancelled."""
@@ -318,6 +322,7 @@ class EngineLife:
         if problem:
             return problem
         ready.set()
+        used = await self._used_beside_cache(launch, since)
         self._started()
         self.say(
             Answered(
@@ -327,9 +332,17 @@ class EngineLife:
                 key=launch.key,
                 concurrency=launch.concurrency,
                 context_length=launch.context_length,
+                gpu_used=used,
             )
         )
         return await self._until_ill(probe, launch, gauge)
+
+    async def _used_beside_cache(self, launch: Launch, since: int) -> int:
+        """Return what the log says of that; 0 where the engine shares out no share of its own."""
+        if launch.plan is None or launch.share_of_free or not self._gpus.shared:
+            return 0
+        lines = await anyio.to_thread.run_sync(read_lines, launch.plan.paths.log, since)
+        return used_beside_cache(lines, self._gpus.memory)
 
     async def _until_ill(self, probe: HealthProbe, launch: Launch, gauge: Gauge) -> str:
         verdicts: list[str] = []
@@ -377,12 +390,13 @@ def _reason(exit_: Exit, *, ready: bool) -> str:
     return exit_.sentence if ready else f"{exit_.sentence} before it was ready"
 
 
-def _with_log(ended: Ended, exit_: Exit, log: Path, since: int) -> Ended:
-    """Add what the log says of an end. Reads the disk."""
+def _with_log(ended: Ended, exit_: Exit, log: Path, since: int, share: int) -> Ended:
+    """Add what the log says of an end; ``share`` is of an engine that was starting. Reads the disk."""
     lines = read_lines(log, since)
     cause = root_cause(lines) if exit_.signal is None else None
     reason = ended.reason if cause is None or exit_.code is None else f"{ended.reason}: {cause.sentence}"
-    return evolve(ended, reason=reason, log_tail=telling_lines(lines, TAIL, cause))
+    short = 0 if cause is None else lacked(cause.sentence, share)
+    return evolve(ended, reason=reason, log_tail=telling_lines(lines, TAIL, cause), gpu_lacked=short)
 
 
 def _ignore(_: str) -> None:

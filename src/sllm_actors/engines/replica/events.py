@@ -10,6 +10,7 @@ from typing import TypeAlias
 from attrs import field, frozen
 
 from sllm_actors.engines.external import ServerAccess
+from sllm_actors.engines.gpu_figures import GpuFigures
 
 from .recent_pressure import Pressure
 
@@ -48,11 +49,13 @@ class Admitted:
     Attributes:
         gpus: Their UUIDs.
         gpu_memory: Bytes that are kept for it on each of them; 0 where that is not known.
+        gpu_figures: What its model takes of each by its files; None where that is not known.
     """
 
     attempt: int
     gpus: tuple[str, ...] = ()
     gpu_memory: int = 0
+    gpu_figures: GpuFigures | None = None
 
 
 @frozen
@@ -122,6 +125,7 @@ class Answered:
     server: ServerAccess | None = None
     concurrency: int = 0
     context_length: int = 0
+    gpu_used: int = 0
 
 
 @frozen
@@ -171,6 +175,7 @@ class Ended:
         exit_status: How the process ended; "" if it did not end by itself, or never ran.
         log_tail: The last lines of its log.
         chance: A random number from 0 to 1, for the jitter of the delay before a retry.
+        gpu_lacked: See ``ReplicaReport``.
     """
 
     attempt: int
@@ -178,6 +183,7 @@ class Ended:
     exit_status: str = ""
     log_tail: tuple[str, ...] = ()
     chance: float = 0.0
+    gpu_lacked: int = 0
 
 
 @frozen

@@ -32,6 +32,7 @@ from typing import TypeAlias
 from attrs import evolve, field, frozen
 
 from sllm_actors.engines.external import ServerAccess
+from sllm_actors.engines.gpu_figures import GpuFigures
 from sllm_actors.engines.messages import ReplicaState
 
 from .events import (
@@ -134,6 +135,9 @@ class Replica:
     gpu_reserved: int = 0
     memory: int = 0
     gpu_memory: int = 0
+    gpu_figures: GpuFigures | None = None
+    gpu_used: int = 0
+    gpu_lacked: int = 0
     pressure: Pressure = EMPTY
     address: str = ""
     key: str = field(default="", repr=False)
@@ -167,7 +171,7 @@ def step(replica: Replica, event: Event, now: float) -> Step:
             return _start(replica)
         case Launched(attempt, progress) if replica.state is ReplicaState.STARTING:
             launched = evolve(replica, attempt=attempt, starts=replica.starts + 1, pid=0, memory_short=False)
-            return evolve(launched, progress=progress, began_at=now), (Report(),)
+            return evolve(launched, progress=progress, began_at=now, gpu_lacked=0), (Report(),)
         case Unreached(attempt) if _lives(replica, attempt):
             return _lose(replica, event)
         case Delayed(attempt, reason) if _lives(replica, attempt) and replica.state is ReplicaState.STARTING:
@@ -255,7 +259,7 @@ def _advance(replica: Replica, event: ProcessStarted | Progressed | Answered, no
             able = evolve(ready, can_sleep=event.can_sleep, concurrency=event.concurrency, ready_at=now)
             open_ = evolve(able, key=event.key, server=event.server, context_length=event.context_length)
             took = 0.0 if event.server is not None else now - replica.began_at  # a server that was there
-            return evolve(open_, log_tail=(), started_in=took), (Report(),)
+            return evolve(open_, log_tail=(), started_in=took, gpu_used=event.gpu_used), (Report(),)
 
 
 def _lose(replica: Replica, event: Unreached) -> Step:
@@ -330,6 +334,7 @@ def _take_room(replica: Replica, event: Admitted | Gauged | NoRoom | NoMemory, n
 def _admit(replica: Replica, event: Admitted, now: float) -> Step:
     waited = replica.state is ReplicaState.PENDING
     admitted = evolve(replica, began_at=now, devices=event.gpus, gpu_reserved=event.gpu_memory)
+    admitted = evolve(admitted, gpu_figures=event.gpu_figures)
     if waited:
         admitted = evolve(admitted, state=ReplicaState.STARTING, progress="starting the engine")
     return admitted, (Report(),) if waited or event.gpus else ()
@@ -363,6 +368,7 @@ def _fail(replica: Replica, ended: Ended, now: float) -> Step:
         pid=0,
         devices=(),
         gpu_reserved=0,
+        gpu_lacked=ended.gpu_lacked,
         pressure=EMPTY,
         progress="",
     )

@@ -8,6 +8,12 @@ from typing import Any, Final, TypeAlias
 from .problem import Mistake
 from .schedule import Schedule
 
+AUTO: Final = "auto"
+"""As ``gpu_memory``: as much as is estimated."""
+
+ESTIMATED: Final = ("vllm", "sglang")
+"""The backends whose engines run on a GPU unless told otherwise, and tell from files what they take of it."""
+
 Rule: TypeAlias = Callable[..., Iterator[Mistake]]
 """Takes the values that it is about, and yields what is wrong with them."""
 
@@ -52,14 +58,21 @@ def _no_memory(backend: str, memory: int | None) -> Iterator[Mistake]:
         yield Mistake("memory means nothing to the external backend: leave it out", "memory")
 
 
-def _shares_gpus(backend: str, num_gpus: int | None, gpu_memory: int | None) -> Iterator[Mistake]:
-    if gpu_memory and (num_gpus == 0 or (num_gpus is None and backend not in ("vllm", "sglang"))):
+def _shares_gpus(backend: str, num_gpus: int | None, gpu_memory: int | str | None) -> Iterator[Mistake]:
+    estimated = backend in ESTIMATED
+    if gpu_memory and (num_gpus == 0 or (num_gpus is None and not estimated)):
         yield Mistake(
             "gpu_memory means nothing without a GPU: give num_gpus too, or leave it out", "gpu_memory"
         )
+    elif gpu_memory == AUTO and not estimated:
+        backends = " and ".join(ESTIMATED)
+        yield Mistake(
+            f"gpu_memory auto is reckoned for {backends} only: give {backend} the bytes, as 6GiB",
+            "gpu_memory",
+        )
 
 
-def _one_share(gpu_memory: int | None, settings: dict[str, Any]) -> Iterator[Mistake]:
+def _one_share(gpu_memory: int | str | None, settings: dict[str, Any]) -> Iterator[Mistake]:
     if gpu_memory and settings.get("gpu_memory_utilization") is not None:
         yield Mistake(
             "gpu_memory and gpu_memory_utilization both say how much of a GPU a replica has: keep gpu_memory",

@@ -14,12 +14,12 @@ from cattrs import BaseValidationError, Converter, IterableValidationNote
 from sllm_actors.models.byte_size import parse_bytes
 from sllm_actors.observe.redaction import looks_secret
 
-from .contradictions import ROOM, contradictions
+from .contradictions import AUTO, ROOM, contradictions
 from .json_text import plain_key, read_object, scan_object, shown
 from .names import OLDER_SETTINGS, Path, Renaming
 from .problem import DeploymentProblem, Mistake, refuse
 from .schedule import Schedule, read_schedule
-from .spec import SIZE, DeploymentSpec, Scaling
+from .spec import SIZE, DeploymentSpec, GpuMemory, Scaling
 
 MAX_DOCUMENT = 64 * 1024
 """The most bytes of a document: its settings become part of the order of each replica."""
@@ -46,6 +46,9 @@ _strict(int)
 _strict(float, int)
 _strict(str)
 _strict(bool)
+_converter.register_structure_hook(
+    GpuMemory | None, lambda given, _: given if given in (None, AUTO) else _converter.structure(given, int)
+)
 _converter.register_structure_hook(Schedule, lambda given, _: read_schedule(given))
 attrs.resolve_types(Scaling)
 attrs.resolve_types(DeploymentSpec)
@@ -180,7 +183,7 @@ def _read(kind: type[Any], given: Mapping[str, Any], path: Path, names: Renaming
             try:
                 values[attribute.name] = _value(attribute, given[attribute.name])
             except (BaseValidationError, TypeError, ValueError) as error:
-                found = list(_mistakes(error, names.typed[here]))
+                found = list(_mistakes(error, names.typed[here], attribute.name))
                 names.mistakes += [each for each in found if each.param not in mistaken]
     return values
 
@@ -188,14 +191,25 @@ def _read(kind: type[Any], given: Mapping[str, Any], path: Path, names: Renaming
 def _value(attribute: attrs.Attribute[Any], given: object) -> Any:
     assert attribute.type is not None  # all are resolved above
     if SIZE in attribute.metadata and isinstance(given, str):
-        given = parse_bytes(given[:100])
+        given = _size(given[:100], auto=AUTO in attribute.metadata)
     value = _converter.structure(given, attribute.type)
     if attribute.validator:
         attribute.validator(None, attribute, value)
     return value
 
 
-def _mistakes(error: Exception, key: str) -> Iterator[Mistake]:
+def _size(given: str, *, auto: bool) -> int | str:
+    if auto and given.strip().lower() == AUTO:
+        return AUTO
+    try:
+        return parse_bytes(given)
+    except ValueError as error:
+        if not auto:
+            raise
+        raise ValueError(f"{error}, or {AUTO}") from None
+
+
+def _mistakes(error: Exception, key: str, name: str) -> Iterator[Mistake]:
     if isinstance(error, DeploymentProblem):
         yield from error.found
     elif isinstance(error, BaseValidationError):
@@ -206,9 +220,9 @@ def _mistakes(error: Exception, key: str) -> Iterator[Mistake]:
             parts = [plain_key(note.index) for note in notes if isinstance(note.index, str)]
             place = "".join(f"[{note.index}]" for note in notes if isinstance(note.index, int))
             yield from _mistakes(
-                inner, ".".join([key, *parts]) + (place if key.endswith("schedules") else "")
+                inner, ".".join([key, *parts]) + (place if key.endswith("schedules") else ""), name
             )
-    elif named := re.match(r"'\w+' ", str(error)):  # by a validator: it names the attribute itself
-        yield Mistake(f"{key} {str(error)[named.end() :]}", key)
+    elif str(error).startswith(by_name := f"'{name}' "):  # by a validator
+        yield Mistake(f"{key} {str(error).removeprefix(by_name)}", key)
     else:
         yield Mistake(f"{key}: {error}", key)

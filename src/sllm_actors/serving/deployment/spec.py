@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import attrs
 from attrs import Attribute, field, frozen, validators
@@ -14,7 +14,7 @@ from sllm_actors.engines.environment import why_decided
 from sllm_actors.engines.external import AddressProblem, server_url
 from sllm_actors.engines.own_variables import check_reference
 
-from .contradictions import contradictions
+from .contradictions import AUTO, contradictions
 from .problem import Mistake, refuse
 from .schedule import MAX_SCHEDULES, Schedule
 
@@ -46,7 +46,11 @@ MAX_LABELS = 64
 """The most labels in ``node_selector``."""
 
 SIZE = "size"
-"""In the metadata of an attribute: a document may give its value as a text such as ``6GiB``."""
+"""In the metadata of an attribute: a document may give its value as a text such as ``6GiB``; with ``AUTO``
+there, too, also as that."""
+
+GpuMemory: TypeAlias = int | Literal["auto"]
+"""Bytes of each GPU, or ``AUTO``."""
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 
@@ -65,8 +69,10 @@ def _between(least: float, most: float, *, or_else: float | None = None) -> Call
     return check
 
 
-def _bytes(_instance: object, attribute: Attribute[Any], value: int) -> None:
-    if not 1 <= value <= MAX_BYTES:
+def _bytes(_instance: object, attribute: Attribute[Any], value: int | str) -> None:
+    if AUTO in attribute.metadata and value == AUTO:
+        return
+    if isinstance(value, str) or not 1 <= value <= MAX_BYTES:
         raise ValueError(f"'{attribute.name}' must be from 1 byte to {MAX_BYTES >> 40} TiB, not {value}")
 
 
@@ -236,7 +242,8 @@ class DeploymentSpec:
         source: ``hf:ID``, ``demo:NAME`` or a path; "" means that ``model`` is itself a path or a hub id.
         num_gpus: GPUs that each replica gets to itself; None lets the backend and its settings decide.
         memory: Bytes of the machine's memory that a replica takes; None: as measured, or estimated.
-        gpu_memory: Bytes that a replica takes of each of its GPUs, beside others there; None: whole GPUs.
+        gpu_memory: Bytes that a replica takes of each of its GPUs, beside others there; ``AUTO``: as
+            many as are estimated from the model's files, its context and ``target``; None: whole GPUs.
         node_selector: Labels that a worker must have for a replica to go there, by name.
         scaling: How many replicas.
         settings: The backend's own settings; checked by the backend's schema on a worker.
@@ -269,7 +276,9 @@ class DeploymentSpec:
     source: str = field(default="", validator=_source_length)
     num_gpus: int | None = field(default=None, validator=validators.optional(_between(0, 1024)))
     memory: int | None = field(default=None, validator=validators.optional(_bytes), metadata={SIZE: True})
-    gpu_memory: int | None = field(default=None, validator=validators.optional(_bytes), metadata={SIZE: True})
+    gpu_memory: GpuMemory | None = field(
+        default=None, validator=validators.optional(_bytes), metadata={SIZE: True, AUTO: True}
+    )
     node_selector: dict[str, str] = field(factory=dict, validator=_labels)
     scaling: Scaling = Scaling()
     settings: dict[str, Any] = field(factory=dict)

@@ -10,6 +10,7 @@ from sllm_actors.serving.store.records import DeletionRecord, StoredState
 
 from .deployment import Deployment, Revision
 from .replica import KnownReplica
+from .room.figures import KnownFigures
 from .room.peaks import Peaks
 
 REMEMBERED = 90 * 86400.0
@@ -29,6 +30,7 @@ class Catalogue:
         deletions: By uid: the deletions that are remembered, the oldest first.
         last_revisions: By id: the highest number of a revision that was ever used.
         peaks: How much memory their engines were seen to have, and how large their files are.
+        figures: What their engines take of each GPU.
         displaced: Deployments of the store whose id a later one has taken: that one is in their place.
     """
 
@@ -39,6 +41,7 @@ class Catalogue:
         self.deletions: dict[str, DeletionRecord] = {each.uid: each for each in state.deletions}
         self.last_revisions = dict(state.last_revisions)
         self.peaks = Peaks(state.measured)
+        self.figures = KnownFigures(state.measured)
         self.displaced: list[Deployment] = []
         self._models: dict[str, set[str]] = {}
         self._aliases: dict[str, set[str]] = {}
@@ -54,7 +57,7 @@ class Catalogue:
 
     def add(self, deployment: Deployment) -> None:
         """Add a deployment whose id is free."""
-        deployment.peaks = self.peaks
+        deployment.peaks, deployment.figures = self.peaks, self.figures
         self.by_uid[deployment.uid] = deployment
         self.by_id[deployment.id] = deployment
         insort(self.ids, deployment.id)

@@ -7,10 +7,11 @@ import json
 from attrs import define, evolve, field
 
 from sllm_actors.engines.identity import ReplicaKey
-from sllm_actors.engines.messages import ReplicaOrder
+from sllm_actors.engines.messages import ReplicaOrder, ReplicaReport
 from sllm_actors.serving.decisions.scaling import Scaler, ScalingPolicy
 from sllm_actors.serving.decisions.schedules import Calendar
 from sllm_actors.serving.deployment.changes import engine_hash
+from sllm_actors.serving.deployment.contradictions import AUTO
 from sllm_actors.serving.deployment.document import write_document
 from sllm_actors.serving.deployment.spec import DeploymentSpec
 from sllm_actors.serving.messages import Order, ServedModel
@@ -18,6 +19,8 @@ from sllm_actors.serving.store.records import DeploymentRecord, RevisionRecord
 
 from .indices.timers import sooner
 from .replica import KnownReplica, Told
+from .room.figures import KnownFigures
+from .room.gpu_memory import GpuEstimate
 from .room.need import Need, need_of
 from .room.peaks import Peaks
 
@@ -122,6 +125,7 @@ class Deployment:
         settled: Whether it is known what ran of it when the head started: before that, one is taken to run.
         look_at: When it may want another number of replicas without an event; None if it does not.
         peaks: How much memory engines were seen to have, and how large their files are.
+        figures: What engines take of each GPU.
         due: When its plan could change without an event; None if it cannot.
         route: What gateways were told last.
         told: What ``route`` was made of.
@@ -169,6 +173,7 @@ class Deployment:
     settled: bool = True
     look_at: float | None = None
     peaks: Peaks = field(factory=Peaks)
+    figures: KnownFigures = field(factory=KnownFigures)
     due: float | None = None
     route: ServedModel | None = None
     told: tuple[object, ...] | None = None
@@ -228,8 +233,23 @@ class Deployment:
 
     def need(self, revision: Revision, gpus: int) -> Need:
         """Return what a replica of one of its revisions takes on a worker that has so many GPUs."""
-        engine = revision.fingerprint
-        return need_of(revision.spec, gpus, self.peaks.memory(engine), self.peaks.files(engine))
+        engine, estimated = revision.fingerprint, self.estimate(revision)
+        share = 0 if estimated is None else estimated.memory
+        return need_of(revision.spec, gpus, self.peaks.memory(engine), self.peaks.files(engine), share)
+
+    def need_of_running(self, revision: Revision, report: ReplicaReport) -> Need:
+        """Return what a replica takes that runs on a worker: of its GPUs, what it was started with."""
+        need = evolve(self.need(revision, report.gpus), gpus=report.gpus)
+        return evolve(need, gpu_memory=report.gpu_share) if revision.spec.gpu_memory == AUTO else need
+
+    def estimate(self, revision: Revision) -> GpuEstimate | None:
+        """Return what is estimated that a replica takes of each GPU; None where it is declared, or unknown.
+
+        How many requests it is to have is not the revision's: that may change while replicas run on.
+        """
+        if revision.spec.gpu_memory != AUTO:
+            return None
+        return self.figures.estimate(revision.fingerprint, self.spec.scaling.target)
 
     @property
     def next_due(self) -> float | None:
@@ -310,12 +330,12 @@ def order_for(revision: Revision | None, replica: KnownReplica) -> Order:
     if replica.ordered is Told.STOP or revision is None:
         stop = Order(replica.key, None, replica.stop, replica.if_idle, None, replica.turn)
         return stop if replica.patience is None else evolve(stop, patience=replica.patience)
-    run = _order_to_run(revision, replica.key, replica.need.gpus)
+    run = _order_to_run(revision, replica.key, replica.need)
     order = Order(replica.key, run, sleep=replica.sleep, turn=replica.turn)
     return order if replica.patience is None else evolve(order, patience=replica.patience)
 
 
-def _order_to_run(revision: Revision, key: ReplicaKey, gpus: int) -> ReplicaOrder:
+def _order_to_run(revision: Revision, key: ReplicaKey, need: Need) -> ReplicaOrder:
     spec = revision.spec
     return ReplicaOrder(
         key=key,
@@ -323,8 +343,8 @@ def _order_to_run(revision: Revision, key: ReplicaKey, gpus: int) -> ReplicaOrde
         backend=spec.backend,
         source=spec.source_of(key.number),
         settings=spec.settings,
-        num_gpus=gpus,
-        gpu_memory=(spec.gpu_memory or 0) if gpus else 0,
+        num_gpus=need.gpus,
+        gpu_memory=need.gpu_memory,
         startup_timeout=spec.startup_timeout,
         drain_timeout=spec.drain_timeout,
         env=spec.env,

@@ -10,6 +10,7 @@ from attrs import frozen
 
 from sllm_actors.models.byte_size import shown_bytes
 from sllm_actors.serving.decisions.start_cost import StartCosts
+from sllm_actors.serving.deployment.contradictions import AUTO
 
 from .deployment import Deployment, Revision
 from .fleet import WORKER, Fleet
@@ -120,6 +121,7 @@ def _missing(
     need = deployment.need(revision, 1)
     ever = ever or more > 0
     remedy = "" if ever else f": {_remedy(figures, need, revision)}"
+    remedy += _estimated(deployment, revision) if Figure.GPUS in figures else ""
     return f"no worker has {_wanted(figures, need)} for it ({listed}){remedy}", ever
 
 
@@ -161,6 +163,16 @@ def _remedy(figures: set[Figure], need: Need, revision: Revision) -> str:
         keys.append("memory")
     change = f", or change {_listed(keys)}" if keys else ""
     return f"start a worker with more{change}"
+
+
+def _estimated(deployment: Deployment, revision: Revision) -> str:
+    """Return where the size of its share of a GPU is from that nobody has declared; "" where it has none."""
+    if revision.spec.gpu_memory != AUTO:
+        return ""
+    if (known := deployment.estimate(revision)) is None:
+        return "; it takes whole GPUs until a worker has seen its model's files: gpu_memory, as 6G, sets less"
+    is_from = f"{shown_bytes(known.memory)} is an estimate ({known.sentence})"
+    return f"; {is_from}: a gpu_memory that you give, as 6G, goes before it"
 
 
 def _lack(

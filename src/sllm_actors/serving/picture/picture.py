@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import get_args
 
+from sllm_actors.engines.gpu_figures import GpuFigures
 from sllm_actors.serving.decisions.start_cost import StartCosts
 from sllm_actors.serving.deployment.spec import DeploymentSpec
 from sllm_actors.serving.store.records import (
@@ -241,6 +242,13 @@ class Picture:
         """Remember how many bytes the files of a model have that is deployed, at ``wall`` since the epoch."""
         if (record := self.catalogue.peaks.learn_files(fingerprint_of(spec), size, wall)) is not None:
             self.planner.effects.writes.append(PutMeasured(record))
+
+    def take_figures(self, spec: DeploymentSpec, figures: GpuFigures, wall: float) -> None:
+        """Remember what a model that is deployed takes of each GPU, at ``wall`` seconds since the epoch."""
+        records = self.catalogue.figures.learn(fingerprint_of(spec), figures, wall)
+        self.planner.effects.writes += map(PutMeasured, records)
+        if records and (known := self.catalogue.by_id.get(spec.id)) is not None:
+            self.queue.mark(known)
 
     def last_writes(self, now: float) -> list[StoreWrite]:
         """Return what is to be written before the head ends, and was not worth a write before that."""

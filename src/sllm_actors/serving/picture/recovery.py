@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Collection
 from itertools import islice
 
-from attrs import define, evolve, field
+from attrs import define, field
 
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.engines.messages import ReplicaReport, ReplicaState
@@ -83,7 +83,7 @@ class Recovery:
         revision = None if deployment is None else deployment.revisions.get(key.revision)
         need = need_of_report(report)
         if deployment is not None and revision is not None:
-            need = evolve(deployment.need(revision, report.gpus), gpus=report.gpus)
+            need = deployment.need_of_running(revision, report)
         replica = KnownReplica(key, node.id, need, Told.NOTHING, now, report, returned=True)
         self._fleet.add(replica)
         if deployment is None:
@@ -271,7 +271,8 @@ class Recovery:
         )
         for replica in stranger.replicas.values():
             if replica.key.revision == revision.number and replica.key not in deployment.replicas:
-                self._fleet.resize(replica, deployment.need(revision, replica.need.gpus))
+                assert replica.report is not None  # or nobody would have met it
+                self._fleet.resize(replica, deployment.need_of_running(revision, replica.report))
                 self._adopt(deployment, revision, replica)
             else:
                 self._planner.orders.stop(replica, f"revision {revision.number} was taken back")

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from typing import Final
 
 from sllm_actors.engines.messages import ReplicaReport, ReplicaState
+from sllm_actors.models.byte_size import shown_bytes
 from sllm_actors.serving.decisions.start_cost import StartCosts
 from sllm_actors.serving.store.records import MeasuredRecord, PutMeasured
 
@@ -125,6 +126,7 @@ class ReplicaReports:
             writes.append(PutMeasured(peak))
             if deployment is not None:
                 self._parts.planner.orders.reckon(deployment)
+        self._learn_figures(replica, report, deployment, self._parts.wall(now))
         if (cost := learn(self._costs, replica, before)) is None:
             return
         key = cost.key
@@ -135,6 +137,25 @@ class ReplicaReports:
         expect(deployment, self._costs)
         if self._parts.queue.is_planned(deployment):
             self._parts.planner.publish(deployment)
+
+    def _learn_figures(
+        self, replica: KnownReplica, report: ReplicaReport, deployment: Deployment | None, wall: float
+    ) -> None:
+        """Learn what an engine takes of its GPUs; one that had too little of them starts anew with more."""
+        known, engine = self._parts.catalogue.figures, report.fingerprint
+        news = known.learn(engine, report.gpu_figures, wall) + known.learn_used(engine, report.gpu_used, wall)
+        revision = None if deployment is None else deployment.revisions.get(replica.key.revision)
+        had = replica.need.gpu_memory
+        if deployment is not None and revision is not None and deployment.estimate(revision) is not None:
+            target = deployment.spec.scaling.target
+            news += known.learn_lacked(engine, target, had, report.gpu_lacked, wall)
+            more = deployment.need(revision, replica.need.gpus).gpu_memory
+            if report.gpu_lacked and replica.ordered is Told.RUN and 0 < had < more:
+                few = f"it did not start with {shown_bytes(had)} of each GPU"
+                self._parts.planner.orders.stop(replica, f"{few}: the next one gets {shown_bytes(more)}")
+        self._parts.planner.effects.writes += map(PutMeasured, news)
+        if news and deployment is not None:
+            self._parts.queue.mark(deployment)
 
     def _gone(self, node: KnownNode, replica: KnownReplica, now: float) -> None:
         if replica.ordered is Told.RUN and replica.sleep is None:

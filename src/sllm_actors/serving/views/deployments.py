@@ -9,6 +9,7 @@ import attrs
 from sllm_actors.engines.messages import ReplicaReport, ReplicaState
 from sllm_actors.observe.redaction import MASK, is_credential, masked, without_credentials
 from sllm_actors.serving.decisions.scaling import ScalingPolicy
+from sllm_actors.serving.deployment.contradictions import AUTO
 from sllm_actors.serving.deployment.document import write_document
 from sllm_actors.serving.deployment.spec import DeploymentSpec
 from sllm_actors.serving.picture.deployment import Deployment
@@ -37,6 +38,7 @@ def deployment_view(picture: Picture, deployment: Deployment, now: float, *, who
     spec = deployment.revisions[deployment.current].spec
     demand = picture.demand.of(deployment.id)
     memory = deployment.need(deployment.revisions[deployment.target], 0).memory
+    gpu_memory, gpu_memory_by, gpu_memory_of = _gpu_memory(deployment)
     return DeploymentView(
         id=deployment.id,
         uid=deployment.uid,
@@ -60,6 +62,9 @@ def deployment_view(picture: Picture, deployment: Deployment, now: float, *, who
         expected_wait=_expected_wait(deployment, replicas, now) if demand.held else None,
         memory=memory,
         memory_by=_memory_by(deployment, memory),
+        gpu_memory=gpu_memory,
+        gpu_memory_by=gpu_memory_by,
+        gpu_memory_of=gpu_memory_of,
         priority=deployment.spec.priority,
         pinned=deployment.spec.pinned,
         recovered=deployment.recovered,
@@ -116,6 +121,17 @@ def _memory_by(deployment: Deployment, memory: int) -> str:
     return "measured" if memory == measured else "files"
 
 
+def _gpu_memory(deployment: Deployment) -> tuple[int, str, str]:
+    """Return how much of each GPU a replica takes, where that figure is from, and what it is made of."""
+    declared = deployment.spec.gpu_memory
+    if declared is None:
+        return 0, "", ""
+    if declared != AUTO:
+        return declared, "declared", ""
+    known = deployment.estimate(deployment.revisions[deployment.target])
+    return (0, "unknown", "") if known is None else (known.memory, "estimated", known.sentence)
+
+
 def instance_view(picture: Picture, deployment: Deployment | None, replica: KnownReplica) -> InstanceView:
     """Return a replica as it is shown; ``deployment`` is the one that it counts for, if there is one."""
     node = picture.fleet.nodes[replica.node]
@@ -146,6 +162,7 @@ def instance_view(picture: Picture, deployment: Deployment | None, replica: Know
         level=report.level,
         memory=report.memory,
         gpu_memory=report.gpu_memory,
+        gpu_share=replica.need.gpu_memory,
         waiting=report.waiting,
         kv_used=report.kv_used,
     )

@@ -78,6 +78,7 @@ class InstanceView:
         level: The level at which it sleeps; None while it does not.
         memory: The most bytes of the machine's memory that its processes had; 0 where that is not known.
         gpu_memory: The same of the GPU on which they had most.
+        gpu_share: Bytes of each of its GPUs that are kept for it; 0: whole GPUs, or none.
         waiting: How many requests waited inside its engine at most within a minute, up to 5.
         kv_used: How many per cent of the engine's room for KV caches were taken at most within a minute.
     """
@@ -102,6 +103,7 @@ class InstanceView:
     level: int | None
     memory: int
     gpu_memory: int
+    gpu_share: int
     waiting: int
     kv_used: int
 
@@ -136,6 +138,10 @@ class DeploymentView:
             that may do without GPUs is shown as on a machine that has none.
         memory_by: Where that figure is from: ``declared``, ``measured``, or ``files``, which is the size of
             the model's files; "" where it is not known.
+        gpu_memory: Bytes of each of its GPUs that the next replica takes; 0: whole GPUs, or none.
+        gpu_memory_by: Where that figure is from: ``declared``, ``estimated``, or ``unknown``, which is to be
+            estimated as soon as a worker has seen the model's files; "" where whole GPUs are wanted.
+        gpu_memory_of: What an estimate is made of, in a few words; "" for none.
         priority: Whose place goes to whom: the higher number first.
         pinned: Whether its replicas stay though others need their place.
         gateways: How many gateways have such requests.
@@ -170,6 +176,9 @@ class DeploymentView:
     expected_wait: float | None
     memory: int
     memory_by: str
+    gpu_memory: int
+    gpu_memory_by: str
+    gpu_memory_of: str
     priority: int
     pinned: bool
     recovered: bool

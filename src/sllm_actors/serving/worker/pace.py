@@ -69,6 +69,7 @@ def _weight(report: ReplicaReport) -> tuple[Any, ...]:
         report.gpu_reserved,
         report.memory,
         report.gpu_memory,
+        report.gpu_figures,
         report.waiting,
         report.kv_used,
         report.fingerprint,

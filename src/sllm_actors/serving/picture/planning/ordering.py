@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from attrs import evolve
+
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.engines.messages import ReplicaState
 from sllm_actors.serving.picture.deployment import Deployment, Revision, order_for
@@ -41,10 +43,11 @@ class Ordering:
         self.effects.note_replica(replica, "replica.placed", f"{key} goes to {node.name or node.id}")
 
     def reckon(self, deployment: Deployment) -> None:
-        """Let the replicas of a deployment take what is known of it now."""
+        """Let the replicas of a deployment take what is known of it now; of GPUs, what they were ordered."""
         for replica in deployment.replicas.values():
             if (known := deployment.revisions.get(replica.key.revision)) is not None:
-                self._fleet.resize(replica, deployment.need(known, replica.need.gpus))
+                need = deployment.need(known, replica.need.gpus)
+                self._fleet.resize(replica, evolve(need, gpu_memory=replica.need.gpu_memory))
 
     def repeat(self, deployment: Deployment) -> None:
         """Order the same replicas anew, since what is ordered of them, or what they take, has changed."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from attrs import frozen
 
 from sllm_actors.engines.messages import ReplicaReport
+from sllm_actors.serving.deployment.contradictions import AUTO
 from sllm_actors.serving.deployment.spec import DeploymentSpec
 
 EXTERNAL = "external"
@@ -31,7 +32,7 @@ class Need:
 NOTHING = Need()
 
 
-def need_of(spec: DeploymentSpec, gpus: int, measured: int = 0, files: int = 0) -> Need:
+def need_of(spec: DeploymentSpec, gpus: int, measured: int = 0, files: int = 0, estimated: int = 0) -> Need:
     """Return what a replica takes on a worker that has so many GPUs.
 
     Args:
@@ -40,17 +41,19 @@ def need_of(spec: DeploymentSpec, gpus: int, measured: int = 0, files: int = 0) 
         measured: The most bytes of memory that such a replica was seen to have; 0 where that is not known.
         files: Bytes of the model's files, or 0. Without GPUs an engine has them in memory, so a replica takes
             as much at least: also while the first one loads them, of which little is to be seen yet.
+        estimated: Bytes of each GPU that are reckoned for it where that is asked for; 0 where nothing is
+            known of the model yet: then it has whole GPUs.
     """
     taken = spec.gpus_on(gpus)
-    share = (spec.gpu_memory or 0) if taken else 0
+    share = estimated if spec.gpu_memory == AUTO else spec.gpu_memory or 0
     memory = spec.memory or max(measured, 0 if taken else files)
-    return Need(taken, memory, slots_of(spec.backend), share)
+    return Need(taken, memory, slots_of(spec.backend), share if taken else 0)
 
 
 def need_of_report(report: ReplicaReport) -> Need:
     """Return what a replica takes that a worker runs, where the head does not know its deployment."""
     _, _, backend = report.id.key.deployment.rpartition(":")
-    return Need(report.gpus, report.memory, slots_of(backend))
+    return Need(report.gpus, report.memory, slots_of(backend), report.gpu_share)
 
 
 def slots_of(backend: str) -> int:

@@ -270,4 +270,10 @@ class Assignments:
 
 
 def _report(order: ReplicaOrder, state: ReplicaState) -> ReplicaReport:
-    return ReplicaReport(order.key.attempt(0), state, gpus=order.num_gpus, fingerprint=order.fingerprint)
+    return ReplicaReport(
+        order.key.attempt(0),
+        state,
+        gpus=order.num_gpus,
+        fingerprint=order.fingerprint,
+        gpu_share=order.gpu_memory,
+    )

@@ -1,0 +1,1 @@
+"""SGLang, as far as a worker asks it, on the GPU that ``tests/bench/played_gpu`` plays."""
