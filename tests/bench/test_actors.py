@@ -25,7 +25,7 @@ PROMISED = {
 }
 
 
-def bench(script: str, *arguments: str, timeout: float = 110) -> subprocess.CompletedProcess[str]:
+def bench(script: str, *arguments: str, timeout: float = 280) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, str(ROOT / "bench" / script), *arguments],
         capture_output=True,

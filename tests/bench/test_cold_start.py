@@ -186,7 +186,7 @@ def test_a_request_for_a_model_at_rest_is_measured_beside_the_engine_by_hand(tmp
         [*program, "--from-zero", "--rounds", "1", "--json", str(file)],
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=280,
         check=False,
     )
     assert measured.returncode == 0, measured.stderr
@@ -213,7 +213,7 @@ def test_llamacpp_is_measured_through_a_real_cluster(tmp_path: Path) -> None:
         ],
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=280,
         check=False,
     )
     assert done.returncode == 0, done.stderr

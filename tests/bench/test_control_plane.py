@@ -49,7 +49,7 @@ def bench(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, str(ROOT / "bench" / script), *arguments],
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=280,
         check=False,
     )
 

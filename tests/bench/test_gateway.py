@@ -32,7 +32,7 @@ def bench(*arguments: str, script: str = "gateway.py") -> subprocess.CompletedPr
         [sys.executable, str(ROOT / "bench" / script), *arguments],
         capture_output=True,
         text=True,
-        timeout=115,
+        timeout=280,
         check=False,
     )
 

@@ -25,11 +25,12 @@ def bench(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, str(ROOT / "bench" / script), *arguments],
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=600,
         check=False,
     )
 
 
+@pytest.mark.timeout(900)
 def test_a_quick_run_has_a_row_for_each_workload_policy_and_setting(tmp_path: Path) -> None:
     file = tmp_path / "traces.json"
     done = bench("trace_sim.py", "--quick", "--room", "50", "--room", "100", "--json", str(file))

@@ -24,7 +24,7 @@ from sllm_actors.engines.installs.interpreters import DONE, InstalledEngine
 
 from .package_index import use_index
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]  # pip makes several environments
+pytestmark = [pytest.mark.timeout(900), pytest.mark.slow]  # pip makes several environments
 
 
 @pytest.fixture
