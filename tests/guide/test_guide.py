@@ -117,7 +117,7 @@ def test_the_guide_from_the_first_command_to_the_last(network: Network) -> None:
         # Step 2: a worker on another machine.
         worker(f"mkdir -p models && export MODEL_FOLDER=$PWD/models HF_ENDPOINT={hub.url}")
         worker(PYLET_WORKER)
-        said(worker, "pylet_worker_0", "joined the head")
+        said(worker, "pylet_worker_0", f"joined the head at {address}:8000")
         expected = {"id": "worker", "gpu_units": 1, "status": "ready"}
         joined = eventually(
             lambda: next(
@@ -135,7 +135,7 @@ def test_the_guide_from_the_first_command_to_the_last(network: Network) -> None:
         head(SLLM_HEAD)
         log = said(head, "sllm_head", "OpenAI API")
         assert ":8343/v1" in log
-        said(head, "sllm_head", "joined the head")
+        said(head, "sllm_head", f"joined the head at {address}:8000")
 
         # Steps 4 and 5: from any machine.
         with_key(laptop, head("docker exec sllm_head cat admin-key").strip())
