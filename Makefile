@@ -34,7 +34,7 @@ SHELL := /bin/sh
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 .PHONY: help install up dist test test-quick lint format types lock bench bench-gateway bench-traces bench-peers proofs clean environment venv runtime project
-.PHONY: demo dev test-vllm test-hosts vllm soak soak-hosts soak-store soak-picture soak-gateway soak-models sim sim-control coverage known-imports
+.PHONY: demo dev test-vllm test-hosts test-containers vllm soak soak-hosts soak-containers soak-store soak-picture soak-gateway soak-models sim sim-control coverage known-imports
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F '|' '{ printf "%-20s%s\n", $$1, $$2 }'
@@ -63,6 +63,12 @@ test-vllm: environment vllm ## the tests with a real vLLM on the CPU (about 4 mi
 test-hosts: environment ## networks, machines and disks that break between hosts, to hosts-report.json (root only; ROUNDS=1)
 	@SLLM_HOSTS_REPORT=hosts-report.json SLLM_HOSTS_ROUNDS=$(if $(filter file,$(origin ROUNDS)),1,$(ROUNDS)) \
 		$(BIN)/python -m pytest tests/hosts -n 2 --dist loadfile $(PYTEST_ARGS)
+
+test-containers: environment ## the images, built and run in real containers on several hosts (root only; some minutes)
+	@SLLM_TEST_CONTAINERS=1 $(BIN)/python -m pytest tests/docker tests/containers -s $(PYTEST_ARGS)
+
+soak-containers: ## the same, with a vLLM for CPUs in the worker's image
+	@SLLM_CONTAINERS_ENGINES="llamacpp vllm" $(MAKE) test-containers
 
 soak-hosts: ## the same, each scenario ROUNDS=10 times in random order (about an hour)
 	@$(MAKE) test-hosts ROUNDS=$(if $(filter file,$(origin ROUNDS)),10,$(ROUNDS))

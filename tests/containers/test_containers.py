@@ -1,0 +1,172 @@
+"""The images as people run them: built from the Dockerfile, started by podman and docker, on three hosts."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.e2e.cluster import eventually
+
+from .images import BASE, size
+from .machines import LOCKED, ULIMITS, Machines, chat, docker
+from .open_stream import OpenStream
+from .podman import Podman
+from .traffic import steady
+
+pytestmark = [pytest.mark.allow_blocking, pytest.mark.slow, pytest.mark.timeout(1800)]
+
+LOOK = "ls /var/lib/apt/lists /var/cache/apt ~root ~root/.cache /tmp /source /build /etc/pip.conf 2>/dev/null"
+TWO = ("--min-instances=2", "--max-instances=2")
+
+
+@pytest.mark.parametrize("target", ["head", "worker-cpu"])
+def test_an_image_keeps_nothing_of_its_build(images: Podman, target: str) -> None:
+    image = f"sllm:{target}"
+    looked = [
+        images("run", "--rm", "--network=none", "--user=0", "--entrypoint=sh", each, "-c", f"{LOOK}; true")
+        for each in (BASE, image)
+    ]
+    base, built = (set(each.split()) for each in looked)
+    assert built <= base
+    assert "index-url" not in images("history", "--no-trunc", image)
+    megabytes = size(images, image) / 1e6
+    print(f"{image} adds {megabytes:.0f} MB to its base")  # noqa: T201 - reported with the test
+    assert megabytes > 10
+
+
+@pytest.fixture(params=["podman", "docker"])
+def either(machines: Machines, request: pytest.FixtureRequest) -> Iterator[Machines]:
+    """The hosts, on which containers are started with podman, or with Docker's own client."""
+    if request.param == "podman":
+        yield machines
+        return
+    if shutil.which("docker") is None:
+        pytest.skip("needs a docker client")
+    with machines.podman.service() as address:
+        machines.run, machines.limits = docker(address), ULIMITS
+        yield machines
+
+
+def test_one_machine_answers_and_stops_in_order(either: Machines) -> None:
+    either.start_head()
+    either.start("worker", "sllm:worker-cpu", host="head", PYLET_HEAD="127.0.0.1:8000")
+    either.wait_for("worker", "joined the head")
+    either.deploy()
+    assert chat(either.client()).status_code == 200
+    for name in ("head", "worker"):
+        assert either.run("exec", name, "id", "-u") == "10001"
+        assert either.run("exec", name, "health.py") == ""
+    for name in ("worker", "head"):
+        either.stop(name)
+
+
+def test_any_user_may_run_a_node(machines: Machines) -> None:
+    machines.start_head(options=(*LOCKED, "--user=4321:0"))
+    assert machines.run("exec", "head", "id", "-u") == "4321"
+    assert machines.sllm("status", "--nodes", "--json")
+
+
+def test_orphans_in_a_container_are_reaped(machines: Machines) -> None:
+    machines.start_head()
+    orphan = machines.run("exec", "head", "sh", "-c", "sleep 0.1 >/dev/null & echo $!")
+
+    def gone() -> bool:
+        return (
+            machines.podman.run(
+                "podman", "exec", "head", "test", "-e", f"/proc/{orphan}", check=False
+            ).returncode
+            == 1
+        )
+
+    eventually(gone, what="the orphan is no zombie", every=0.2)
+
+
+@pytest.fixture
+def three(machines: Machines) -> Machines:
+    """A head on one host, a worker on each of two others, a second gateway, and a replica on each worker."""
+    machines.start_head()
+    machines.start_worker("w1")
+    machines.start_worker("w2")
+    machines.start_gateway("w2")
+    machines.deploy(*TWO)
+    machines.wait_for_both()
+    return machines
+
+
+def test_a_killed_container_comes_back_and_no_request_fails(three: Machines) -> None:
+    with steady(three.client("gateway", host="w2")) as outcomes:
+        three.run("kill", "w1")
+        outcomes.wait_for_more()
+        three.run("start", "w1")
+        engines = three.wait_for_both()
+
+        three.run("kill", "head")
+        outcomes.wait_for_more()
+        three.run("start", "head")
+        three.wait_for("head", "OpenAI API: ", times=2)
+        eventually(lambda: three.ready() == engines, what="the same engines serve", every=0.5)
+        outcomes.wait_for_more()
+    assert outcomes.failed == []
+
+
+def test_each_container_is_replaced_by_a_newer_one_and_no_request_fails(three: Machines, newer: str) -> None:
+    before = three.nodes()
+    with steady(three.client("gateway", host="w2")) as outcomes:
+        three.replace("head")
+        outcomes.wait_for_more()
+        three.start_head(image=f"sllm:head-{newer}")
+        three.wait_for_both()
+        for worker in ("w1", "w2"):
+            three.replace(worker)
+            three.start_worker(worker, image=f"sllm:worker-cpu-{newer}")
+            three.wait_for_both()
+        outcomes.wait_for_more()
+    assert outcomes.failed == []
+    assert three.nodes() == before
+    for name in ("head", "w1", "w2"):
+        assert newer in three.sllm("--version", of=name)
+
+
+def test_a_stop_ends_an_open_stream_with_a_word(machines: Machines) -> None:
+    machines.start_head()
+    machines.start_worker("w1")
+    machines.deploy()
+    client = machines.client()
+    stream = OpenStream(client)
+    machines.stop("w1")
+    assert "error" in stream.last()
+
+    machines.run("start", "w1")
+    eventually(machines.ready, what="the worker serves", every=0.5)
+    stream = OpenStream(client)
+    machines.stop("head")
+    assert "gateway_stopping" in stream.last()
+
+
+UP = ("up", "--detach", "--no-build")
+
+
+def test_the_compose_file_of_one_machine_starts_it(machines: Machines) -> None:
+    machines.compose("compose.yaml", "head", *UP)
+    machines.wait_for("sllm_worker-cpu_1", "joined the head")
+    machines.wait_for("sllm_head_1", "OpenAI API: ")
+    machines.deploy(of="sllm_head_1")
+    assert chat(machines.client("sllm_head_1")).status_code == 200
+    machines.compose("compose.yaml", "head", "stop")
+    for name in ("sllm_head_1", "sllm_worker-cpu_1"):
+        assert machines.state(name)["ExitCode"] == 0, machines.logs(name)
+
+
+def test_the_compose_files_of_several_machines_join_them(machines: Machines, tmp_path: Path) -> None:
+    machines.compose("compose.head.yaml", "head", *UP)
+    machines.wait_for("sllm-head_head_1", "OpenAI API: ")
+    secret = tmp_path / "secret"
+    secret.write_text(machines.compose("compose.head.yaml", "head", "exec", "-T", "head", "cat", "secret"))
+    secret.chmod(0o644)
+    told = {"HEAD_IP": machines.address("head"), "SECRET_FILE": str(secret)}
+    machines.compose("compose.worker.yaml", "w1", *UP, **told)
+    machines.wait_for("sllm-worker_worker-cpu_1", "joined the head")
+    machines.deploy(of="sllm-head_head_1")
+    assert chat(machines.client("sllm-head_head_1")).status_code == 200
