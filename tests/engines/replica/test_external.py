@@ -242,7 +242,7 @@ async def test_proxies_of_the_environment_are_not_used(
 
 async def test_a_redirect_with_a_secret_in_it_is_not_shown(host: EngineHost) -> None:
     async with TheirServer({"/health": 302}, location="http://u:secret@a/?b").listening() as address:
-        failed = await told(host, order(address, connect_timeout=0.2), ReplicaState.FAILED, "302")
+        failed = await told(host, order(address, connect_timeout=5.0), ReplicaState.FAILED, "302")
     assert failed.reason.endswith("status 302 at /health: it redirects, which is not followed")
 
 
@@ -253,14 +253,14 @@ async def test_a_private_authority_is_trusted_where_it_is_named(
     authority.issue_cert("localhost").configure_cert(context)
     path = tmp_path / "ca.pem"
     async with TheirServer().listening(context=context) as address:
-        what = order(address, connect_timeout=0.2, ca_file=str(path))
+        what = order(address, connect_timeout=5.0, ca_file=str(path))
         async with TestSystem() as system:
             _, probe = await start(system, what, host)
             failed = await report_of(probe, ReplicaState.FAILED)
             assert failed.reason.startswith(f"{address} cannot be reached: ca_file {path} cannot be read: No")
             authority.cert_pem.write_to_path(path)
             await report_of(probe, ReplicaState.READY)
-        failed = await told(host, order(address, connect_timeout=0.1), ReplicaState.FAILED, "not trusted")
+        failed = await told(host, order(address, connect_timeout=5.0), ReplicaState.FAILED, "not trusted")
         assert "name the authority by ca_file" in failed.reason
         monkeypatch.setenv("SSL_CERT_FILE", str(path))
         await told(host, order(address), ReplicaState.READY)
@@ -275,6 +275,6 @@ async def test_a_server_that_does_not_speak_http_is_told(host: EngineHost) -> No
     async with listener, anyio.create_task_group() as tasks:
         tasks.start_soon(listener.serve, own_connection(answer))
         address = f"http://127.0.0.1:{listener.extra(SocketAttribute.local_port)}"  # noqa: S610 - anyio's extra
-        failed = await told(host, order(address, connect_timeout=0.2), ReplicaState.FAILED, "speak HTTP")
+        failed = await told(host, order(address, connect_timeout=5.0), ReplicaState.FAILED, "speak HTTP")
         tasks.cancel_scope.cancel()
     assert failed.reason.endswith("what answers there does not speak HTTP as it should")
