@@ -39,6 +39,7 @@ TESTS = {
         "test_identification",
         "test_link",
         "test_outbox",
+        "test_refusal_log",
         "streams/test_any_order",
         "streams/test_lies",
         "streams/test_multiplexer",

@@ -124,6 +124,7 @@ PURE_CORES = {
         "link",
         "outbox",
         "peer",
+        "refusal_log",
         "references",
         "settings",
         "streams.multiplexer",

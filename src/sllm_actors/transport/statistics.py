@@ -53,6 +53,7 @@ class TransportStatistics:
         handshakes: Of those, not finished with their handshake.
         turned_away: Connections closed because a bound was reached.
         refused: Accepted connections whose handshake came to nothing.
+        refusals: How many of those there were, by why: the codes of ``hello.Code``, or ``silent``.
         lost: Links that are down.
         lives: How often this node has taken a new life without a restart.
         stood_still: Seconds for which this process did not run when it should have.
@@ -67,6 +68,7 @@ class TransportStatistics:
     handshakes: int
     turned_away: int
     refused: int
+    refusals: dict[str, int]
     lost: int
     lives: int
     stood_still: float

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import random
 import socket
 from collections.abc import Callable, Coroutine
@@ -33,6 +32,7 @@ from .listener import Doorman, accept_forever
 from .peer import NodeHello, NodeIdentity, NoLink, Peer, PeerLost, PeerUp, Verdict
 from .peer_link import PeerLink
 from .peer_table import PeerTable
+from .refusal_log import RefusalLog
 from .settings import TransportSettings
 from .sockets import connect, remote_host
 from .statistics import TransportStatistics, link_statistics
@@ -118,8 +118,7 @@ class Transport:
             on_lost=self._peer_lost,
             on_call=self._tunnels.called,
         )
-        self._refused = 0
-        self._refusal_logged = -math.inf
+        self._refusals = RefusalLog()
         self._lost = 0
         self._lives = 0
         self._stood_still = 0.0
@@ -203,7 +202,8 @@ class Transport:
             connections=self._doorman.open,
             handshakes=self._doorman.shaking,
             turned_away=self._doorman.turned_away,
-            refused=self._refused,
+            refused=self._refusals.counts.total(),
+            refusals=dict(self._refusals.counts),
             lost=self._lost,
             lives=self._lives,
             stood_still=self._stood_still,
@@ -352,8 +352,7 @@ class Transport:
             with self._doorman.handshake(remote_host(stream)):
                 opened = await self._opener.accept(stream)
         except (TimeoutError, HandshakeFailed, OSError) as error:
-            self._refused += 1
-            self._log_refusal(str(error) or "it did not finish the handshake in time")
+            self._log_refusal(remote_host(stream), error)
             return
         # What a data or tunnel lane needs was judged a moment ago, and nothing has run since.
         links, node = self._peer_table.links, opened.hello.node
@@ -367,12 +366,13 @@ class Transport:
             case Lane.TUNNEL:
                 await self._tunnels.arrived(links[node], opened)
 
-    def _log_refusal(self, reason: str) -> None:
-        # Anyone can knock as often as they like: one line in a second is enough.
-        now = anyio.current_time()
-        if now >= self._refusal_logged + 1:
-            self._refusal_logged = now
-            log.info("transport.turned_away", reason=reason, so_far=self._refused)
+    def _log_refusal(self, host: str, error: Exception) -> None:
+        kind = str(error.code) if isinstance(error, HandshakeFailed) else "silent"
+        times = self._refusals.note(host, kind, anyio.current_time())
+        if times:
+            reason = str(error) or "it did not finish the handshake in time"
+            so_far = self._refusals.counts.total()
+            log.info("transport.turned_away", host=host, kind=kind, reason=reason, times=times, so_far=so_far)
 
     async def _run_dial(self, dial: Dial) -> None:
         try:
