@@ -115,14 +115,15 @@ class Sllm:
             raise AssertionError(f"{error}\n{self.output}") from None
 
     def nodes(self) -> Iterator[tuple[int, str]]:
-        """Yield the nodes that run now, by the directory whose lock they hold."""
+        """Yield the nodes that run now, by the directory of the log that they write.
+
+        Its name is read from the kernel: on another host, there is no such file here.
+        """
         for child in psutil.Process(self.process.pid).children():
-            try:
-                for file in child.open_files():
-                    if file.path.endswith("/node.log"):
-                        yield child.pid, Path(file.path).parent.name
-            except psutil.Error:
-                continue
+            with suppress(OSError):  # it has ended just now
+                for descriptor in Path(f"/proc/{child.pid}/fd").iterdir():
+                    if (file := descriptor.readlink()).name == "node.log":
+                        yield child.pid, file.parent.name
 
     def look(self) -> set[psutil.Process]:
         """Remember every process below the launcher."""

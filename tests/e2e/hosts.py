@@ -5,9 +5,6 @@ So everything between head, gateway and engine has to cross a network.
 
 from __future__ import annotations
 
-import os
-import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,18 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-import pytest
 from attrs import frozen
 from tests.children import keep
+from tests.hosts.host import ip
+from tests.hosts.network import claimed
 
 from .cluster import DEMO, DEMO_ID, Sllm
-
-needs_hosts = pytest.mark.skipif(
-    os.geteuid() != 0 or shutil.which("ip") is None, reason="needs root and iproute2 to make hosts"
-)
-
-MOST = 200
-"""Networks that a machine has at a time, one for each file of tests that runs."""
 
 
 @frozen
@@ -53,25 +44,6 @@ class Network:
     def address(self, number: int) -> str:
         """Return the address of a worker's host."""
         return f"10.231.{self.number}.{11 + number}"
-
-
-@contextmanager
-def claimed() -> Iterator[int]:
-    """Yield a number that nobody else on this machine gets meanwhile, whatever becomes of this process."""
-    for number in range(MOST):
-        with socket.socket(socket.AF_UNIX) as claim:
-            try:
-                claim.bind(f"\0sllmtest{number}")
-            except OSError:
-                continue
-            yield number
-            return
-    pytest.fail(f"there are {MOST} networks already")
-
-
-def ip(*arguments: str) -> None:
-    """Run ``ip``, which has to succeed."""
-    subprocess.run(["ip", *arguments], check=True, capture_output=True)
 
 
 @contextmanager

@@ -13,9 +13,11 @@ import httpx2
 import pytest
 from attrs import frozen
 from tests.children import keep
+from tests.hosts.host import ip
+from tests.hosts.network import needs_hosts
 
 from .cluster import PATIENCE, Sllm, eventually
-from .hosts import Network, ip, needs_hosts, network_of
+from .hosts import Network, network_of
 from .machines import engine
 
 pytestmark = [pytest.mark.allow_blocking, needs_hosts]

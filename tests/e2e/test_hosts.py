@@ -8,9 +8,11 @@ from typing import Any
 
 import httpx2
 import pytest
+from tests.hosts.host import ip
+from tests.hosts.network import needs_hosts
 
 from .cluster import DEMO, eventually, group_is_gone
-from .hosts import Hosts, Network, ip, needs_hosts, network_of, running_hosts
+from .hosts import Hosts, Network, network_of, running_hosts
 
 pytestmark = [pytest.mark.allow_blocking, needs_hosts]
 

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from tests.hosts.network import needs_hosts
 
 from .cluster import eventually
-from .hosts import Hosts, needs_hosts, network_of, running_hosts
+from .hosts import Hosts, network_of, running_hosts
 
 pytestmark = [pytest.mark.allow_blocking, needs_hosts]
 

@@ -21,6 +21,7 @@ import pytest
 import trustme
 from attrs import evolve, frozen
 from tests.children import keep
+from tests.hosts.network import needs_hosts
 
 from sllm_actors.actors import Incarnation, NodeId
 from sllm_actors.testing.node_keys import key_of
@@ -30,7 +31,7 @@ from sllm_actors.transport.handshake import Handshake
 from sllm_actors.transport.hello import NONCE_SIZE, Code, Hello
 
 from .cluster import Sllm, eventually
-from .hosts import Network, needs_hosts, network_of
+from .hosts import Network, network_of
 from .machines import engine
 
 pytestmark = [pytest.mark.allow_blocking, needs_hosts]

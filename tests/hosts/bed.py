@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from typing import Any
 import httpx2
 from attrs import define, field
 from tests.children import keep
-from tests.e2e.cluster import DEMO, DEMO_ID, PATIENCE, Sllm, eventually
+from tests.e2e.cluster import DEMO, PATIENCE, Sllm, eventually
 
 from .host import DATA, Host
 from .network import Network, network_of
@@ -26,19 +25,22 @@ TWO = {"min_instances": 2, "max_instances": 2}
 class Bed:
     """Hosts with a node on each: ``head``, and as many workers ``w1``, … and gateways ``g1``, … as are named.
 
-    Each worker's machine is given one fake GPU, and the demo model wants one: so there is at most one engine
-    on a machine at any time.
+    Each worker's machine is given some fake GPUs, and each replica wants one: so there are at no time more
+    engines on a machine. Hosts of other names run no node.
 
     Attributes:
         network: The hosts, and what is between them.
         running: The launcher of each node that was started, by its host's name.
         key: The admin key.
+        gpus: How many fake GPUs each worker has.
+        options: Further options of nodes, by the names of their hosts.
     """
 
     network: Network
     running: dict[str, Sllm] = field(factory=dict)
     key: str = ""
-    worker_options: tuple[str, ...] = ("--gpus", "1")
+    gpus: int = 1
+    options: dict[str, tuple[str, ...]] = field(factory=dict)
     _clients: dict[str, httpx2.Client] = field(factory=dict, init=False)
 
     # ---- nodes
@@ -48,30 +50,40 @@ class Bed:
 
     def names(self, role: str) -> list[str]:
         """Return the names of the hosts with this first letter: "w" for workers, "g" for gateways."""
-        return [name for name in self.network.hosts if name.startswith(role) and name != "head"]
+        return [name for name in self.network.hosts if name.startswith(role)]
 
     def others(self, *names: str) -> list[Host]:
         """Return all other hosts than these."""
         return [host for name, host in self.network.hosts.items() if name not in names]
 
-    def start(self, name: str, *more: str, prefix: Sequence[str] = (), joins: bool = True) -> Sllm:
-        """Start the node that belongs on a host; wait until it serves, or has joined, if it does."""
-        host = self.host(name)
+    def start(
+        self,
+        name: str,
+        *more: str,
+        prefix: Sequence[str] = (),
+        env: dict[str, str] | None = None,
+        joins: bool = True,
+    ) -> Sllm:
+        """Start the node that belongs on a host.
+
+        Args:
+            name: The host's name.
+            more: Further options of the command.
+            prefix: What runs the command.
+            env: What its environment has more.
+            joins: Wait until it serves, or has joined.
+        """
+        host, more = self.host(name), (*self.options.get(name, ()), *more)
+        command: tuple[str, ...]
         if name == "head":
-            launcher = host.start("head", "--gateways", "0", *more, prefix=prefix)
-            says = "head: ready"
+            command, says = ("head", "--gateways", "0"), "head: ready"
         elif name.startswith("g"):
-            launcher = host.start(
-                "gateway", *self._joining(host), "--host", host.address, *more, prefix=prefix
-            )
-            says = "OpenAI API"
+            command, says = ("gateway", *self._joining(host), "--host", host.address), "OpenAI API"
         else:
-            options = ("--name", name, "--fork-servers", "none", *self.worker_options, *more)
-            launcher = host.start("worker", *self._joining(host), *options, prefix=prefix)
-            says = "joined the head"
+            options = ("--fork-servers", "none", "--gpus", str(self.gpus))
+            command, says = ("worker", *self._joining(host), "--name", name, *options), "joined the head"
+        launcher = host.start(*command, *more, prefix=prefix, env=env)
         keep(launcher.process)  # whichever test starts it, all tests of a file use it
-        if name in self.running:
-            self.running[name].kill_all()
         self.running[name] = launcher
         if joins:
             launcher.wait_for(says)
@@ -93,21 +105,19 @@ class Bed:
         launcher.kill_all()
         left = self.host(name).processes()
         assert not left, f"{name} has left {left}"
+        assert "Traceback" not in launcher.output
 
-    def kill(self, name: str) -> None:
-        """Kill all that runs on a host at once, as a power cut does."""
+    def kill(self, name: str) -> float:
+        """Kill all that runs on a host at once, as a power cut does; return when."""
         launcher = self.running.pop(name)
-        self.host(name).lose_power()
+        began = self.host(name).lose_power()
         launcher.kill_all()
+        return began
 
     def node_process(self, name: str) -> int:
         """Return the process of the node of a host, below its launcher."""
         role = "head" if name == "head" else "gateway-0" if name.startswith("g") else "worker"
         return self.running[name].node(role)
-
-    def kill_node(self, name: str) -> None:
-        """Kill a node alone: its connections are closed, and its launcher starts it again."""
-        os.kill(self.node_process(name), signal.SIGKILL)
 
     def close(self) -> None:
         """Leave nothing behind."""
@@ -140,8 +150,12 @@ class Bed:
         return next((node for node in self.status(gateway).get("nodes", ()) if node["name"] == name), {})
 
     def deploy(self, document: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Deploy the demo model, by default twice, and wait until it is ready."""
-        whole = {
+        """Deploy the demo model, by default twice, and wait until it is ready.
+
+        Args:
+            document: What of the deployment is otherwise.
+        """
+        whole: dict[str, Any] = {
             "model": DEMO,
             "backend": "llamacpp",
             "source": f"demo:{DEMO}",
@@ -152,11 +166,12 @@ class Bed:
         }
         answer = self.http().post("/deployments", json=whole)
         assert answer.status_code == 200, answer.text
-        return self.wait_ready()
+        count = whole["auto_scaling_config"]["min_instances"]
+        return self.wait_ready(count=count, model=whole["model"])
 
-    def describe(self, gateway: str = "g1") -> dict[str, Any]:
-        """Return what the head says of the demo model, or nothing when it knows none or is away."""
-        answer = self.http(gateway).get(f"/deployments/{DEMO_ID}")
+    def describe(self, gateway: str = "g1", *, model: str = DEMO) -> dict[str, Any]:
+        """Return what the head says of a model, or nothing when it knows none of that name or is away."""
+        answer = self.http(gateway).get(f"/deployments/{model}:llamacpp")
         found: dict[str, Any] = answer.json() if answer.status_code == 200 else {}
         return found
 
@@ -164,18 +179,46 @@ class Bed:
         """Return the states of the demo model's replicas, by the name of their worker."""
         return {each["node_name"]: each["state"] for each in self.describe(gateway).get("instances", ())}
 
-    def wait_ready(self, *, count: int = 2, gateway: str = "g1", within: float = PATIENCE) -> dict[str, Any]:
+    def wait_ready(self, *, count: int = 2, gateway: str = "g1", model: str = DEMO) -> dict[str, Any]:
         """Wait until so many replicas are ready and no other is there; return the description."""
 
         def ready() -> dict[str, Any] | None:
-            described = self.describe(gateway)
+            described = self.describe(gateway, model=model)
             states = [each["state"] for each in described.get("instances", ())]
             return described if states == count * ["ready"] else None
 
         try:
-            return eventually(ready, within=within, what=f"{count} replicas are ready")
+            return eventually(ready, within=1.5 * PATIENCE, what=f"{count} replicas of {model} are ready")
         except AssertionError as error:
-            raise AssertionError(f"{error}: {self.describe(gateway)}") from None
+            raise AssertionError(f"{error}: {self.describe(gateway, model=model)}") from None
+
+    def wait_whole(self, *, count: int = 2) -> None:
+        """Wait until all nodes are there, and so many replicas and no other."""
+        for name in ("head", *self.names("w"), *self.names("g")):
+            if name not in self.running:
+                self.start(name)
+        workers = self.names("w")
+        for gateway in self.names("g"):
+            for name in workers:
+                self.wait_up(name, gateway)
+            self.wait_ready(count=count, gateway=gateway)
+
+    def wait_up(self, name: str, gateway: str = "g1") -> None:
+        """Wait until a gateway says of a worker that it is up."""
+        eventually(
+            lambda: self.node(name, gateway).get("state") == "up", what=f"{name} is up, says {gateway}"
+        )
+
+    def engines(self, *, count: int = 2) -> set[int]:
+        """Return the processes of the demo model's replicas, once so many are ready."""
+        return {each["pid"] for each in self.wait_ready(count=count)["instances"]}
+
+    def sllm(self, *arguments: str) -> str:
+        """Run a command of ``sllm`` on the head's machine, which has to succeed; return what it says."""
+        env = {"LLM_SERVER_URL": self.url(), "SLLM_API_KEY": self.key}
+        ended = self.host("head").sllm(*arguments, env=env)
+        assert ended.returncode == 0, ended.stderr
+        return ended.stdout
 
     def chat(self, gateway: str = "g1", **more: Any) -> httpx2.Response:
         body = {"model": DEMO, "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 8, **more}
@@ -191,19 +234,21 @@ def _copy(source: Path, target: Path) -> None:
 
 
 @contextmanager
-def bed_of(folder: Path, *names: str, options: tuple[str, ...] = ("--gpus", "1")) -> Iterator[Bed]:
+def bed_of(folder: Path, *names: str, starts: bool = True, **more: Any) -> Iterator[Bed]:
     """Make hosts with a running node on each.
 
     Args:
         folder: Where their files are.
-        names: Their names: ``head`` first; those of workers begin with w, those of gateways with g.
-        options: Further options of the workers.
+        names: Their names, see ``Bed``.
+        starts: Whether their nodes are started.
+        more: Attributes of the ``Bed``.
     """
     with network_of(folder, *names) as network:
-        bed = Bed(network, worker_options=options)
+        bed = Bed(network, **more)
         try:
             for name in names:
-                bed.start(name)
+                if starts and (name == "head" or name[0] in "wg"):
+                    bed.start(name)
             yield bed
         finally:
             bed.close()

@@ -17,6 +17,9 @@ REPORT = "SLLM_HOSTS_REPORT"
 ROUNDS = "SLLM_HOSTS_ROUNDS"
 """The environment variable that says how often each scenario is played."""
 
+TIMEOUT = 900
+"""Seconds for a test and the start of its cluster: on a busy machine, each node may take half a minute."""
+
 
 class Report:
     """A plugin of pytest for the process that tells: writes a row for each scenario."""
@@ -53,3 +56,4 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.parent == Path(__file__).parent:
             item.add_marker(pytest.mark.slow)
+            item.add_marker(pytest.mark.timeout(TIMEOUT))

@@ -7,6 +7,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -108,9 +109,11 @@ class Host:
         assert self._keeper is not None
         return Path(f"/proc/{self._keeper.pid}/root") / path.lstrip("/")
 
-    def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *command: str, check: bool = True, env: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
         """Run a command here, and wait until it has ended."""
-        environment = {**os.environ, **self.environment}
+        environment = {**os.environ, **self.environment, **(env or {})}
         return subprocess.run(
             [*self.prefix, *command],
             capture_output=True,
@@ -120,9 +123,9 @@ class Host:
             timeout=180,
         )
 
-    def sllm(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    def sllm(self, *arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         """Run a command of ``sllm`` here, as a person who is logged in on this machine."""
-        return self.run(sys.executable, "-m", "sllm_actors", *arguments, check=check)
+        return self.run(sys.executable, "-m", "sllm_actors", *arguments, check=False, env=env)
 
     def start(self, *arguments: str, prefix: Sequence[str] = (), env: dict[str, str] | None = None) -> Sllm:
         """Start ``sllm up|head|worker|gateway`` here."""
@@ -142,11 +145,17 @@ class Host:
     def thaw(self) -> None:
         self._signal_all(signal.SIGCONT)
 
-    def lose_power(self) -> None:
-        """Kill every process at once; what is on its disk stays, shared memory and ``/run`` do not."""
+    def lose_power(self) -> float:
+        """Kill every process at once; what is on its disk stays, shared memory and ``/run`` do not.
+
+        Returns:
+            When that began, in seconds as ``time.time()`` tells them.
+        """
         self.freeze()  # so that nobody has time to act upon the end of another
+        began = time.time()
         eventually(lambda: not self._signal_all(signal.SIGKILL), what=f"{self.name} has lost its power")
         self.run("find", "/dev/shm", "/run", "-mindepth", "1", "-delete")
+        return began
 
     def _signal_all(self, number: int) -> list[int]:
         """Send a signal to every process that is no zombie; return those that were there."""

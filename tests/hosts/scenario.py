@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,7 +26,7 @@ SLACK = float(os.environ.get("SLLM_HOSTS_SLACK") or 4)
 """By how much a bound in seconds may be exceeded, as the machine has other things to do. 1 on a quiet one."""
 
 CLOSED = 1.0
-"""Seconds within which a node is missed whose connections were closed."""
+"""Seconds within which gateways send nothing more to a worker whose connections were closed."""
 
 SILENT = 5.0
 """Seconds within which a node is missed that has gone silent."""
@@ -62,6 +64,25 @@ class Fault:
             return next(iter(self.bed.http().get("/events", params=question).json()["events"]), None)
 
         self.detect_s = eventually(entry, what=f"{kind} of {node}")["at"] - self.at
+
+    def missed_by_gateway(self, node: str, gateway: str = "g1") -> None:
+        """Wait until a gateway has lost its link with a worker, and sends it no more: that is the detection.
+
+        It is read from the log of the gateway, which has its own clock's times.
+        """
+        worker = json.loads(self.bed.host(node).path(f"{DATA}/worker/node.json").read_text())["node"]
+        log = self.bed.host(gateway).path(f"{DATA}/gateway-0/node.log")
+
+        def entry() -> float | None:
+            for line in log.read_text().splitlines():
+                told = json.loads(line) if '"peer.lost"' in line else {}
+                if told.get("peer") == worker:
+                    at = datetime.fromisoformat(told["timestamp"]).timestamp()
+                    if at > self.at:
+                        return at
+            return None
+
+        self.detect_s = eventually(entry, what=f"{gateway} has lost {node}") - self.at
 
     def is_seen_by(self, probe: Callable[[], object]) -> None:
         """Wait until something is so; that is its detection."""
@@ -132,7 +153,7 @@ def scenario(request: pytest.FixtureRequest, bed: Bed) -> Iterator[Fault]:
 
 
 class Owners:
-    """Looks again and again how many engines there are on each machine, each of which has one GPU."""
+    """Looks again and again whether a machine has more engines than GPUs: each replica has one for itself."""
 
     def __init__(self, bed: Bed) -> None:
         self.shared: list[tuple[str, list[int]]] = []
@@ -152,7 +173,7 @@ class Owners:
     def _watch(self) -> None:
         while not self._over.wait(SAMPLED):
             for name, engines in engines_of(self._bed).items():
-                if len(engines) > 1:
+                if len(engines) > self._bed.gpus:
                     self.shared.append((name, engines))
             self.looks += 1
 
@@ -174,17 +195,33 @@ def engines_of(bed: Bed) -> dict[str, list[int]]:
     return found
 
 
+def own_pid(process: int) -> int:
+    """Return the process id that a process has for itself: in a container, it is another one."""
+    status = Path(f"/proc/{process}/status").read_text()
+    return int(next(line for line in status.splitlines() if line.startswith("NSpid:")).split()[-1])
+
+
 def leftovers(bed: Bed) -> list[str]:
     """Return what is on the workers' machines and belongs to no replica that the head knows."""
-    wanted = {each["pid"]: each["node_name"] for each in bed.describe().get("instances", ()) if each["pid"]}
+    addresses = {node["id"]: node["host"] for node in bed.status()["nodes"]}
+    listed = bed.http().get("/deployments", params={"limit": 100}).json()["deployments"]
+    instances = [each for deployment in listed for each in deployment["instances"]]
+    places = [
+        (each, place) for each in instances for place in (addresses.get(each["node"]), each["node_name"])
+    ]
+    wanted = {(place, each["pid"]) for each, place in places}
     left = []
     for name, engines in engines_of(bed).items():
-        left += [f"engine {pid} on {name}" for pid in engines if wanted.get(pid) != name]
-        number = len(engines)
+        host = bed.host(name)
+        left += [
+            f"engine {pid} on {name}"
+            for pid in engines
+            if wanted.isdisjoint({(host.address, own_pid(pid)), (name, own_pid(pid))})
+        ]
         for pattern in ("worker/leases/*", "worker/run/*.sock"):
-            files = sorted(bed.host(name).path(DATA).glob(pattern))
-            left += [f"{file} on {name}" for file in files[number:]]
-        left += [f"{file} on {name}" for file in bed.host(name).path("/dev/shm").iterdir()]
+            files = sorted(host.path(DATA).glob(pattern))
+            left += [f"{file} on {name}" for file in files[len(engines) :]]
+        left += [f"{file} on {name}" for file in host.path("/dev/shm").iterdir()]
     return left
 
 

@@ -24,9 +24,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
 @pytest.fixture
 def bed(running: Bed) -> Iterator[Bed]:
     """The same cluster for all tests, whole again after each."""
-    workers = running.names("w")
-    eventually(lambda: {running.node(name).get("state") for name in workers} == {"up"}, what="all are up")
-    running.wait_ready()
+    running.wait_whole()
     try:
         yield running
     finally:
@@ -36,10 +34,6 @@ def bed(running: Bed) -> Iterator[Bed]:
 def served_by(bed: Bed) -> str:
     """Return the name of a worker that has a replica."""
     return min(bed.replicas())
-
-
-def pids(bed: Bed) -> set[int]:
-    return {each["pid"] for each in bed.wait_ready()["instances"]}
 
 
 def is_replaced(bed: Bed, name: str) -> bool:
@@ -52,7 +46,7 @@ def is_replaced(bed: Bed, name: str) -> bool:
 def test_a_worker_that_is_cut_off_for_a_moment_keeps_its_engine(
     bed: Bed, request: pytest.FixtureRequest
 ) -> None:
-    before = pids(bed)
+    before = bed.engines()
     with scenario(request, bed) as fault:
         name = served_by(bed)
         fault.now()
@@ -61,7 +55,7 @@ def test_a_worker_that_is_cut_off_for_a_moment_keeps_its_engine(
         bed.network.heal()
         fault.served()
     fault.only_streams_broke()
-    assert pids(bed) == before
+    assert bed.engines() == before
 
 
 def test_a_worker_that_is_cut_off_for_long_is_replaced_and_one_too_many_ends_when_it_is_back(
@@ -75,7 +69,7 @@ def test_a_worker_that_is_cut_off_for_long_is_replaced_and_one_too_many_ends_whe
         fault.served()
         eventually(lambda: is_replaced(bed, name), what="its replica is replaced")
         bed.network.heal()
-        eventually(lambda: bed.node(name).get("state") == "up", what=f"{name} is back")
+        bed.wait_up(name)
         bed.wait_ready()
         fault.clients.wait_for_answers()
     fault.only_streams_broke()
@@ -97,7 +91,7 @@ def test_a_worker_that_is_cut_off_in_one_direction_is_missed_too(
         fault.seen("node.lost", name)
         fault.served()
         bed.network.heal()
-        eventually(lambda: bed.node(name).get("state") == "up", what=f"{name} is back")
+        bed.wait_up(name)
     fault.only_streams_broke()
     fault.detected_within(SILENT)
 
@@ -110,7 +104,7 @@ def test_a_worker_whose_connections_are_refused_is_missed(bed: Bed, request: pyt
         fault.seen("node.lost", name)
         fault.served()
         bed.network.heal()
-        eventually(lambda: bed.node(name).get("state") == "up", what=f"{name} is back")
+        bed.wait_up(name)
     fault.only_streams_broke()
     fault.detected_within(SILENT)
 
@@ -118,7 +112,7 @@ def test_a_worker_whose_connections_are_refused_is_missed(bed: Bed, request: pyt
 def test_a_head_that_is_cut_off_from_all_workers_stops_and_replaces_nothing(
     bed: Bed, request: pytest.FixtureRequest
 ) -> None:
-    before, workers = pids(bed), ("w1", "w2", "w3")
+    before, workers = bed.engines(), ("w1", "w2", "w3")
     with scenario(request, bed) as fault:
         fault.now()
         bed.network.cut([bed.host("head")], [bed.host(name) for name in workers])
@@ -126,7 +120,8 @@ def test_a_head_that_is_cut_off_from_all_workers_stops_and_replaces_nothing(
             fault.seen("node.lost", name)
         fault.clients.wait_for_answers()
         bed.network.heal()
-        eventually(lambda: {bed.node(name).get("state") for name in workers} == {"up"}, what="all are back")
+        for name in workers:
+            bed.wait_up(name)
     fault.nothing_failed()
     fault.detected_within(SILENT)
-    assert pids(bed) == before
+    assert bed.engines() == before

@@ -12,6 +12,9 @@ import pytest
 from anyio.abc import ByteStream, SocketStream
 from anyio.streams.tls import TLSStream
 
+from sllm_actors.gateway.path import server as hot_path
+from sllm_actors.http_server import server as hypercorn
+
 from .shells import CLEARTEXT, HTTP2, HYPERCORN, TLS, Shell, client_context, serving
 
 pytestmark = [
@@ -49,6 +52,19 @@ class Streams:
         others.cancel()
 
 
+REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+async def stream_of(shell: Shell, client: socket.socket) -> ByteStream:
+    """Return the bytes of a connection, which speaks HTTP/1.1."""
+    stream: ByteStream = await SocketStream.from_socket(client)
+    if shell.protocols:
+        stream = await TLSStream.wrap(
+            stream, ssl_context=client_context(), hostname="127.0.0.1", standard_compatible=False
+        )
+    return stream
+
+
 async def test_streams_are_finished_and_no_connection_is_accepted(shell: Shell) -> None:
     app = Streams()
     async with serving(shell, app) as served, served.client() as http:
@@ -65,9 +81,13 @@ async def test_streams_are_finished_and_no_connection_is_accepted(shell: Shell) 
             await served.stopped.wait()
 
 
-async def test_a_kept_connection_is_served_and_told_that_it_ends(shell: Shell) -> None:
+async def test_a_kept_connection_is_served_and_told_that_it_ends(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (hot_path, hypercorn):
+        monkeypatch.setattr(module, "KEPT_SECONDS", 30.0)
     app = Streams()
-    async with serving(shell, app) as served, served.client() as kept, served.client() as http:
+    async with serving(shell, app, grace=90) as served, served.client() as kept, served.client() as http:
         await kept.get("/")
         async with http.stream("GET", "/stream") as response:
             await app.begun.wait()
@@ -78,6 +98,26 @@ async def test_a_kept_connection_is_served_and_told_that_it_ends(shell: Shell) -
             assert answer.headers.get("connection") == (None if shell is HTTP2 else "close")
             with pytest.raises(httpx2.TransportError):  # once is all
                 await kept.get("/")
+            app.end.set()
+            assert await response.aread() == b"one end"
+
+
+async def test_a_kept_connection_is_closed_long_before_what_is_under_way_is_given_up(shell: Shell) -> None:
+    app = Streams()
+    async with (
+        serving(shell, app, grace=60) as served,
+        served.client() as http,
+        await stream_of(shell, socket.create_connection(served.address)) as kept,
+    ):
+        await kept.send(REQUEST)
+        got = b""
+        while b"end" not in got:
+            got += await kept.receive()
+        async with http.stream("GET", "/stream") as response:
+            await app.begun.wait()
+            served.shutdown.set()
+            with anyio.fail_after(30):
+                assert b"HTTP" not in b"".join([piece async for piece in kept])
             app.end.set()
             assert await response.aread() == b"one end"
 
@@ -124,11 +164,8 @@ async def test_what_had_connected_before_is_answered(shell: Shell) -> None:
     answers = []
 
     async def ask(client: socket.socket) -> None:
-        stream: ByteStream = await SocketStream.from_socket(client)
-        if shell.protocols:
-            stream = await TLSStream.wrap(stream, ssl_context=client_context(), hostname="127.0.0.1")
-        async with stream:
-            await stream.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        async with await stream_of(shell, client) as stream:
+            await stream.send(REQUEST)
             answers.append(b"".join([piece async for piece in stream]))
 
     async with serving(shell, app) as served:

@@ -23,6 +23,10 @@ MOST_REFUSED = 64
 NEW_SECONDS = 1.0
 """How long a server that stops waits for the first request of a new connection."""
 
+KEPT_SECONDS = 1.0
+"""How long a server that stops serves connections that were kept; then it closes those without a request.
+What is under way has the rest of the grace, so that no request begins just before it is over."""
+
 LAST_WORDS = 1.0
 """Seconds that clients get to read the error by which a stop ends their requests, before they are cut off."""
 

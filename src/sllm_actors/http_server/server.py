@@ -11,12 +11,13 @@ from typing import Any
 import anyio
 import structlog
 from anyio import lowlevel
+from anyio.abc import TaskGroup
 
 from sllm_actors.api_error import ApiError, too_many_connections
 from sllm_actors.descriptors import MOST_CONNECTIONS
 
 from .accepting import Acceptor
-from .bounds import LAST_WORDS, LEAVE_SECONDS, REFUSAL_SECONDS, most_refused
+from .bounds import KEPT_SECONDS, LAST_WORDS, LEAVE_SECONDS, REFUSAL_SECONDS, most_refused
 from .connection import HttpConnection, hypercorn_config
 from .seats import Seats
 from .tasks import ASGI, Send
@@ -42,9 +43,10 @@ async def serve_asgi(
     """Serve until ``shutdown`` is set, and then until the requests under way have ended.
 
     From ``shutdown`` on, connections that wait in the socket's queue are still taken, and no later ones. A
-    connection that was kept is served until the end, but by HTTP/1.1 for one more answer only, which says
-    ``Connection: close``; by HTTP/2 until it has no request under way. A cancellation has the effect of
-    ``shutdown``. Runs on asyncio only.
+    connection that was kept is served for ``KEPT_SECONDS``, at most a third of the grace, and by HTTP/1.1 for
+    one more answer only, which says ``Connection: close``; by HTTP/2 until it has no request under way. So
+    each request has the rest of the grace at least. A cancellation has the effect of ``shutdown``. Runs on
+    asyncio only.
 
     Args:
         app: The ASGI application. It is called for HTTP requests only: no lifespan, no WebSockets.
@@ -76,7 +78,12 @@ async def serve_asgi(
                 server.draining = True
                 acceptor.stop()
                 await lowlevel.checkpoint()  # the connections that were taken last begin
-                if not await server.is_quiet_within(grace):
+                kept = min(KEPT_SECONDS, grace / 3)
+                quiet = await server.is_quiet_within(kept)
+                if not quiet:
+                    server.close_idle(tasks)
+                    quiet = await server.is_quiet_within(grace - kept)
+                if not quiet:
                     give_up()
                     if not await server.is_quiet_within(LAST_WORDS / 2):
                         server.give_up(last_word)
@@ -139,6 +146,12 @@ class _Server:
                 self._changed = anyio.Event()
                 await self._changed.wait()
         return not any(connection.is_busy for connection in self._connections)
+
+    def close_idle(self, tasks: TaskGroup) -> None:
+        """Close the connections without a request, in these tasks."""
+        for connection in self._connections:
+            if not connection.is_busy:
+                tasks.start_soon(connection.close)
 
     def give_up(self, error: ApiError) -> None:
         """End the requests whose answers have not begun, each with this error."""

@@ -16,6 +16,7 @@ from sllm_actors.gateway.bodies.dialects import dialect_of
 from sllm_actors.http_server.accepting import Acceptor
 from sllm_actors.http_server.bounds import (
     IDLE_SECONDS,
+    KEPT_SECONDS,
     LAST_WORDS,
     LEAVE_SECONDS,
     NEW_SECONDS,
@@ -82,9 +83,10 @@ class HttpServer:
         """Serve until ``shutdown`` is set, and then until the requests in flight have ended.
 
         From ``shutdown`` on, connections that wait in the socket's queue are still taken, and no later ones.
-        A connection that was kept is served until the end, but for one more response only, which says
-        ``Connection: close``. A cancellation has the effect of ``shutdown``. When ``grace`` is over, requests
-        that are left end with the error ``gateway_stopping``; ``LAST_WORDS`` later they are cut off.
+        A connection that was kept is served for ``KEPT_SECONDS``, at most a third of the grace, and for one
+        more response only, which says ``Connection: close``; so each request has the rest of the grace at
+        least. A cancellation has the effect of ``shutdown``. When ``grace`` is over, requests that are left
+        end with the error ``gateway_stopping``; ``LAST_WORDS`` later they are cut off.
 
         Args:
             listener: A bound socket, which other processes may have too; it is closed here at the end.
@@ -125,7 +127,14 @@ class HttpServer:
 
     async def _drain(self, grace: float) -> None:
         self.stopping = True
-        if not await self._is_quiet_within(grace):
+        kept = min(KEPT_SECONDS, grace / 3)
+        quiet = await self._is_quiet_within(kept)
+        if not quiet:
+            for connection in list(self._open):
+                if not self._counts(connection):
+                    connection.close()
+            quiet = await self._is_quiet_within(grace - kept)
+        if not quiet:
             if self._inference is not None:
                 self._inference.give_up()
             for connection in list(self._open):
@@ -151,10 +160,12 @@ class HttpServer:
         return not self._is_busy()
 
     def _is_busy(self) -> bool:
-        old = self._clock() - NEW_SECONDS
-        return self._taken > 0 or any(
-            each.is_busy or (each.is_new and each.idle_since > old) for each in self._open
-        )
+        return self._taken > 0 or any(self._counts(each) for each in self._open)
+
+    def _counts(self, connection: ClientConnection) -> bool:
+        """Return whether a stop waits for a connection: it has a request under way, or is about to."""
+        is_fresh = connection.is_new and connection.idle_since > self._clock() - NEW_SECONDS
+        return connection.is_busy or is_fresh
 
     async def _all_closed(self) -> None:
         while self._open:

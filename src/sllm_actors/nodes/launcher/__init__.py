@@ -2,5 +2,5 @@
 
 ``plan`` decides which nodes there are and binds their sockets; ``launcher`` starts each in a session of its
 own, restarts one that ends, and ends all with itself. ``health`` and ``liveness`` find a gateway that
-hangs.
+hangs. ``orphans`` reaps what it inherits as the first process of a container.
 """

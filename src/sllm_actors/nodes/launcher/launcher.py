@@ -41,6 +41,7 @@ from sllm_actors.observe.titles import set_title
 
 from .health import HealthSocket
 from .listening import LauncherProblem
+from .orphans import reap_orphans
 from .plan import LauncherPlan, PlannedNode
 from .welcome import welcome
 
@@ -98,6 +99,8 @@ class _Launcher:
             tasks.start_soon(self._watch_signals)
             for child in self._children:
                 tasks.start_soon(self._keep, child)
+            if os.getpid() == 1:
+                tasks.start_soon(reap_orphans, self._processes)
             if self._plan.gateway_url:
                 tasks.start_soon(welcome, self._plan)
             await self._stop.wait()
@@ -108,6 +111,9 @@ class _Launcher:
         if self._misfit:
             raise LauncherProblem(f"{self._misfit} cannot run as it is set up: stopped everything")
         announce("stopped")
+
+    def _processes(self) -> list[int]:
+        return [child.process.pid for child in self._children if child.process is not None]
 
     async def _watch_signals(self) -> None:
         stop_on_hang_up(self._begin_to_stop)

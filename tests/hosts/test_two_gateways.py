@@ -1,0 +1,61 @@
+"""Two gateways on machines of their own: one is lost, and every node of the cluster is started anew."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from .bed import Bed, bed_of
+from .network import needs_hosts
+from .scenario import scenario
+
+pytestmark = [pytest.mark.allow_blocking, needs_hosts]
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
+    with bed_of(tmp_path_factory.mktemp("hosts"), "head", "w1", "w2", "g1", "g2", gpus=2) as bed:
+        bed.deploy()
+        yield bed
+
+
+@pytest.fixture
+def bed(running: Bed) -> Bed:
+    """The same cluster for all tests, whole again after each."""
+    running.wait_whole()
+    return running
+
+
+def test_clients_of_a_gateway_that_is_lost_go_on_with_the_other_one(
+    bed: Bed, request: pytest.FixtureRequest
+) -> None:
+    before = bed.engines()
+    with scenario(request, bed) as fault:
+        fault.now()
+        bed.kill("g2")
+        dead = time.time()
+        fault.clients.wait_for_answers()
+        bed.start("g2")
+        fault.clients.wait_for_answers()
+    lost = fault.failed()
+    assert all(each.gateway == bed.url("g2") and each.began < dead for each in lost), lost
+    assert bed.engines() == before
+
+
+def test_every_node_is_started_anew_and_no_request_fails(bed: Bed, request: pytest.FixtureRequest) -> None:
+    with scenario(request, bed) as fault:
+        for name in ("g1", "g2", "head"):
+            bed.stop(name)
+            bed.start(name)
+            bed.wait_whole()
+            fault.clients.wait_for_answers()
+        for name in ("w1", "w2"):
+            bed.sllm("drain", name, "--wait")
+            bed.stop(name)
+            bed.start(name)
+            bed.sllm("undrain", name)
+            bed.wait_whole()
+            fault.clients.wait_for_answers()
+    fault.nothing_failed()
