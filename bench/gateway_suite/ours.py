@@ -63,7 +63,7 @@ def open_ours(name: str, folder: Path, *, far: bool = False, gateways: int = 1) 
     prefix = elsewhere() if far else ()
     head_log, worker_log = folder / "head.log", folder / "worker.log"
     ports = ("--port", "0", "--cluster-port", "0", "--transport-port", "0")
-    place = ("--host", "0.0.0.0", "--advertise", "127.0.0.1")  # noqa: S104 - it wants a key there
+    place = ("--host", "0.0.0.0")  # noqa: S104 - it wants a key there
     head = (*SLLM, "head", "--gateways", str(gateways), *place, *ports, "--data-dir", str(folder / "head"))
     with program(head, head_log) as launcher:
 

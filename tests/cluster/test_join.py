@@ -65,8 +65,13 @@ async def test_a_port_where_nobody_listens_is_waited_for() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     told: list[str] = []
-    with anyio.move_on_after(0.3):
-        await find_cluster("127.0.0.1", port, tell=told.append)
+    with anyio.CancelScope() as scope:
+
+        def tell(sentence: str) -> None:
+            told.append(sentence)
+            scope.deadline = anyio.current_time() + 0.3  # in which it goes on waiting, and says nothing more
+
+        await find_cluster("127.0.0.1", port, tell=tell)
     assert len(told) == 1
     assert told[0].startswith(
         f"waiting for the head at 127.0.0.1:{port}: connection refused: nothing listens there; check"

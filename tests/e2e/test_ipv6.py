@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .cluster import Cluster, Sllm
+from .cluster import Cluster, Sllm, eventually
 from .commands import sllm
 
 
@@ -33,8 +33,11 @@ def test_everything_serves_on_the_loopback_of_ipv6_and_a_worker_joins_there(tmp_
         worker = Sllm("worker", "--head", head, *secret, *arguments, "--name", "second")
         try:
             worker.wait_for(r"worker: joined the head at ")
-            hosts = {node["name"]: node["host"] for node in cluster.nodes()}
-            assert hosts["second"] == "::1"
+            second = eventually(
+                lambda: next((node for node in cluster.nodes() if node["name"] == "second"), None),
+                what="the worker is listed",
+            )
+            assert second["host"] == "::1"
         finally:
             worker.kill_all()
     finally:

@@ -74,7 +74,10 @@ def test_of_two_replicas_one_is_left_when_a_worker_goes_on_after_standing_still(
     os.kill(stopped, signal.SIGSTOP)
     try:
         eventually(
-            lambda: other(where) in machines.workers_of(machines.describe("still")),
+            lambda: (
+                ("ready", other(where))
+                in [(each["state"], each["node_name"]) for each in machines.describe("still")["instances"]]
+            ),
             what="the replica is replaced",
         )
     finally:

@@ -94,7 +94,8 @@ async def test_a_node_that_lost_its_key_is_refused_until_it_joins_as_a_new_one(t
             await until(lambda: w.sentence)
             assert w.sentence.endswith(
                 f"refused this node: this one has another key than the worker that joined as {node}: "
-                'put its file "node.key" back beside node.json, or move node.json away to join as a new node'
+                'put its file "node.key" back beside node.json, or move node.json away to join as a new '
+                f"node; or if the other one is gone for good, forget it with: sllm node remove {node}"
             )
             assert w.no_links[-1].refused
         (tmp_path / "w" / "node.json").unlink()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -199,7 +198,8 @@ async def test_few_models_are_brought_at_a_time_and_the_others_wait_in_turn(
     server.step_delay = 0.1
     names = [f"org/m{number}" for number in range(4)]
     for name in names:
-        server.put(name, {"m.gguf": b"GGUF" + random.Random(name).randbytes(500_000)})
+        # Half a minute at that pace: the first are not here before it is seen what waits.
+        server.put(name, {"m.gguf": b"GGUF" + bytes(20_000_000) + name.encode()})
     asked = [("llamacpp", f"hf:{name}") for name in names]
     reports = [await pulls.answer(PullModel(*each)) for each in asked]
     assert [each.state for each in reports] == [*[PullState.QUEUED] * 3, PullState.FAILED]

@@ -78,14 +78,14 @@ def serve_nodes(app: Quart, control: Control) -> None:
     async def describe_nodes() -> Any:
         return await control.ask(read_question(DescribeNodes, request.args.items(multi=True)))
 
-    @app.post("/nodes/<id:name>/drain")
+    @app.post("/nodes/<node:name>/drain")
     async def drain(name: str) -> Any:
         return await control.ask(DrainNode(name))
 
-    @app.post("/nodes/<id:name>/undrain")
+    @app.post("/nodes/<node:name>/undrain")
     async def undrain(name: str) -> Any:
         return await control.ask(UndrainNode(name))
 
-    @app.delete("/nodes/<id:name>")
+    @app.delete("/nodes/<node:name>")
     async def remove(name: str) -> Any:
         return await control.ask(RemoveNode(name))

@@ -11,5 +11,11 @@ class DeploymentConverter(IdConverter):
     regex = ".+?(?<!/pause)(?<!/resume)(?<!/load)(?<!/unload)(?<!/sleep)(?<!/wake)"
 
 
-CONVERTERS = {"id": IdConverter, "deployment": DeploymentConverter}
+class NodeConverter(IdConverter):
+    """The id or the name of a node; what follows a slash is the path of a verb."""
+
+    regex = ".+?(?<!/drain)(?<!/undrain)"
+
+
+CONVERTERS = {"id": IdConverter, "deployment": DeploymentConverter, "node": NodeConverter}
 """The converters of the application, by the names that its routes have for them."""
