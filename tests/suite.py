@@ -3,19 +3,21 @@
     python -m tests.suite [--quick] [--vllm wanted|required] [arguments of pytest ...]
 
 The tests run in several processes, but those marked ``alone``: these measure, or need the machine for
-themselves, and come after the others, one by one. What each step took is told at the end.
+themselves, and come after the others, one by one. A few that fail beside the others are run again alone, and
+named at the end if they pass then. What each step took is told at the end.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryFile
+from tempfile import TemporaryDirectory, TemporaryFile
 from typing import IO, Self
 
 from attrs import define, field
@@ -33,8 +35,19 @@ MANY = ("-n", WORKERS, "--dist", "loadfile")
 
 QUICK = "not alone and not slow"
 
+TESTS_FAILED = 1
+"""What pytest ends with when it ran to its end and some tests failed."""
+
 NO_TESTS = 5
 """What pytest ends with when it was to run none."""
+
+FEW = 3
+"""So many tests that failed beside the others are tried again alone.
+
+Every test has to pass; but what several processes do to two cores may not decide it. Such a test is named,
+to be mended: it waits for less than it says, or has found a race. Where more fail, something is broken, and
+no second try is made.
+"""
 
 
 class StepFailed(Exception):
@@ -47,12 +60,14 @@ class Step:
 
     Attributes:
         fine: The exit statuses with which it has gone well.
+        status: The exit status, once it has ended.
     """
 
     title: str
     command: Sequence[str | Path]
     fine: tuple[int, ...] = (0,)
     seconds: float = field(default=0.0, init=False)
+    status: int | None = field(default=None, init=False)
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
     _held: IO[bytes] | None = field(default=None, init=False)
     _began: float = field(factory=time.monotonic, init=False)
@@ -71,13 +86,13 @@ class Step:
     def end(self) -> bool:
         """Wait for it, show what it held back, and return whether it went well."""
         assert self._process is not None
-        status = self._process.wait()
+        self.status = self._process.wait()
         self.seconds = time.monotonic() - self._began
         if self._held is not None:
             with self._held as held:
                 held.seek(0)
                 sys.stdout.write(held.read().decode(errors="replace"))
-        return status in self.fine
+        return self.status in self.fine
 
     def stop(self) -> None:
         """End it, if it still runs."""
@@ -88,9 +103,10 @@ class Step:
 
 @define
 class Suite:
-    """The steps that were taken."""
+    """The steps that were taken, and the tests that passed in their second try only."""
 
     taken: list[Step] = field(factory=list)
+    passed_alone: list[str] = field(factory=list)
 
     def run(self, *steps: Step) -> None:
         """Run steps beside each other.
@@ -111,10 +127,12 @@ class Suite:
             raise StepFailed(", ".join(failed))
 
     def tell(self) -> None:
-        """Say what each step took."""
+        """Say what each step took, and which tests want mending."""
         say("\n    seconds  step")
         for step in self.taken:
             say(f"{step.seconds:11.1f}  {step.title}")
+        for test in self.passed_alone:
+            say(f"warning: failed beside the others and passed alone, mend it: {test}")
 
 
 def say(text: str) -> None:
@@ -144,7 +162,7 @@ def test(suite: Suite, vllm: Step, arguments: Sequence[str], *, required: bool) 
     """Run every test that this machine can run, those with a real vLLM when it is there."""
     pytest = [PYTHON, "-m", "pytest", *arguments]
     fine = (0, NO_TESTS) if arguments else (0,)
-    suite.run(Step("tests beside each other", [*pytest, *MANY, "-m", "not alone"], fine))
+    beside_each_other(suite, pytest, ["-m", "not alone"], fine)
     try:
         suite.end(vllm)
     except StepFailed:
@@ -152,6 +170,39 @@ def test(suite: Suite, vllm: Step, arguments: Sequence[str], *, required: bool) 
             raise
         say("==> The tests with a real vLLM skip themselves")
     suite.run(Step("tests alone", [*pytest, "-m", "alone"], fine))
+
+
+def beside_each_other(
+    suite: Suite,
+    pytest: Sequence[str | Path],
+    chosen: Sequence[str],
+    fine: tuple[int, ...] = (0,),
+    many: Sequence[str] = MANY,
+) -> None:
+    """Run tests in several processes, and the FEW that failed there once more, one by one.
+
+    Raises:
+        StepFailed: More than FEW failed, some failed alone too, or pytest itself failed.
+    """
+    with TemporaryDirectory(prefix="sllm-tests-") as cache:
+        kept = ("-o", f"cache_dir={cache}")
+        first = Step("tests beside each other", [*pytest, *kept, *many, *chosen], (*fine, TESTS_FAILED))
+        suite.run(first)
+        if first.status != TESTS_FAILED:
+            return
+        failed = failed_tests(Path(cache))
+        if not 0 < len(failed) <= FEW:
+            raise StepFailed(first.title)
+        suite.run(Step("what failed beside the others, alone", [*pytest, *kept, "--last-failed", *chosen]))
+        suite.passed_alone += failed
+
+
+def failed_tests(cache: Path) -> list[str]:
+    """Return the tests that failed in the run of pytest that kept its cache here."""
+    try:
+        return sorted(json.loads((cache / "v/cache/lastfailed").read_text()))
+    except FileNotFoundError:
+        return []
 
 
 def main() -> int:

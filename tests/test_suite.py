@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Literal
 
 import pytest
 from tests.children import child, kill_all, left_since, running
 from tests.costs import BUSY, Costs
-from tests.suite import Step, StepFailed, Suite
+from tests.suite import FEW, Step, StepFailed, Suite, beside_each_other
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 
@@ -33,6 +35,45 @@ def test_a_step_that_fails_is_named_when_all_beside_it_have_ended() -> None:
     with pytest.raises(StepFailed, match=r"^bad$"):
         suite.run(python("bad", "raise SystemExit(3)"), other)
     assert other.seconds > 0
+
+
+def try_tests(folder: Path, code: str) -> Suite:
+    """Run tests with this code, and with no plugin but the one that gives tests a process beside ours."""
+    path = folder / "test_them.py"
+    path.write_text(
+        f"import os\nfrom pathlib import Path\nimport pytest\nHERE = Path({str(folder)!r})\n" + code
+    )
+    clean: list[str | Path] = ["env", "PYTEST_DISABLE_PLUGIN_AUTOLOAD=1", sys.executable, "-m", "pytest", "-p", "xdist"]
+    suite = Suite()
+    pytest = [*clean, "-c", os.devnull, "--rootdir", folder, path]
+    beside_each_other(suite, pytest, [], many=("-n", "1"))
+    return suite
+
+
+BESIDE = "os.environ.get('PYTEST_XDIST_WORKER')"
+
+
+def test_a_test_that_passes_alone_only_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    well = "def test_well():\n    (HERE / 'ran').open('a').write('x')\n"
+    try_tests(tmp_path, f"def test_busy():\n    assert not {BESIDE}\n{well}").tell()
+    warning = "warning: failed beside the others and passed alone, mend it: test_them.py::test_busy"
+    assert capsys.readouterr().out.splitlines()[-1] == warning
+    assert (tmp_path / "ran").read_text() == "x", "what passed is not run again"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "def test_bad():\n    assert 0\n",
+        f"@pytest.mark.parametrize('n', range({FEW + 1}))\ndef test_many(n):\n    assert not {BESIDE}\n",
+        "import nothing_of_this_name\n",
+        "def test_ends():\n    os._exit(3)\n",
+    ],
+    ids=["alone too", "too many", "no tests to be had", "its process ends"],
+)
+def test_what_fails_alone_too_or_in_numbers_fails_the_suite(tmp_path: Path, code: str) -> None:
+    with pytest.raises(StepFailed):
+        try_tests(tmp_path, code)
 
 
 @pytest.fixture

@@ -128,13 +128,13 @@ async def test_simple_one_for_one_shutdown() -> None:
     script = Script()
     async with supervisor() as suite:
         for n in range(3):
-            child = await suite.probe.context.start_child(script.worker(f"child{n}", shutdown=0.3))
+            child = await suite.probe.context.start_child(script.worker(f"child{n}", shutdown=1.5))
             child.tell(Sleep())
         await anyio.wait_all_tasks_blocked()
         began = anyio.current_time()
         suite.probe.context.stop()
         await suite.system.stop()
-        assert 0.25 < anyio.current_time() - began < 0.8
+        assert 1.4 < anyio.current_time() - began < 3 * 1.5
 
 
 async def test_simple_one_for_one_escalation() -> None:
@@ -238,9 +238,7 @@ async def test_simple_one_for_one_scale_many_temporary_children() -> None:
             await context.start_child(script.worker(f"child{n}", TEMPORARY))
         await context.stop_child("child500")
         assert suite.system.statistics().actors == 1000
-        began = anyio.current_time()
         await suite.system.stop()
-        assert anyio.current_time() - began < 5
         assert sum(entry.startswith("-") for entry in script.log) == 1000
 
 
