@@ -123,13 +123,13 @@ lock: environment ## resolve pyproject.toml into requirements/ (UPGRADE=1 takes 
 	$(subst --generate-hashes,,$(LOCK)) requirements/vllm.in --no-annotate -o src/sllm_actors/engines/installs/pins/vllm.txt
 
 bench: environment ## measure actors and transport here (about 12 minutes with the peers installed, else 6)
-	@$(BIN)/python bench/actors.py --json bench/results/actors.json $(BENCH_ARGS)
+	@$(BIN)/python -m bench run actors --json bench/results/actors.json $(BENCH_ARGS)
 
 bench-gateway: environment ## measure the gateway beside its peers (about 14 minutes)
-	@$(BIN)/python bench/gateway.py --json bench/results/gateway.json $(BENCH_ARGS)
+	@$(BIN)/python -m bench run gateway --json bench/results/gateway.json $(BENCH_ARGS)
 
 bench-traces: environment ## play policies for many models on few GPUs on virtual time (about 20 minutes)
-	@$(BIN)/python bench/trace_sim.py --json bench/results/trace_sim.json $(BENCH_ARGS)
+	@$(BIN)/python -m bench run traces --json bench/results/traces.json $(BENCH_ARGS)
 
 proofs: environment ## other people's clients and load generators before the gateway (about 4 minutes; NAMES="schemathesis …": these)
 	@$(BIN)/python -m bench.proofs $(NAMES)

@@ -1,29 +1,34 @@
-"""To the first token: ``python bench/cold_start.py --backend vllm [--from-zero [--check]] [--json FILE]``."""
+"""To the first token: ``python -m bench run cold_start_vllm``, ``cold_start_llamacpp``, ``from_zero_…``."""
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import click
+from rich.table import Table
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
+from bench.cold_suite import measures
 from bench.cold_suite.cluster import ClusterFailed
 from bench.cold_suite.from_zero import llamacpp_from_zero, vllm_from_zero
 from bench.cold_suite.llamacpp import measure_llamacpp
-from bench.cold_suite.report import missed, tables
+from bench.cold_suite.measures import BY_HAND, FORKED, FRESH, PLAIN, REQUEST, STARTS
 from bench.cold_suite.vllm import measure_vllm
-from bench.harness.machine import load, machine_facts
-from bench.harness.results import VERSION, write
-from bench.harness.tables import show
+from bench.harness.experiment import Experiment, benchmark
+from bench.harness.report import errors_table, figures_table, targets_table
+from bench.harness.results import Results
 
 PACKAGES = ("sllm-actors", "xllamacpp")
+CLUSTER = "cluster"
+JUDGES = {
+    ("vllm", False): measures.judge_vllm,
+    ("vllm", True): measures.judge_vllm_from_zero,
+    ("llamacpp", False): measures.judge_llamacpp,
+    ("llamacpp", True): measures.judge_llamacpp_from_zero,
+}
 
 
-@click.command()
+@benchmark("cold_start", PACKAGES)
 @click.option("--backend", type=click.Choice(["vllm", "llamacpp"]), default="vllm", show_default=True)
 @click.option(
     "--rounds", type=click.IntRange(1, 100), default=3, show_default=True, help="Starts of each kind."
@@ -35,59 +40,48 @@ PACKAGES = ("sllm-actors", "xllamacpp")
     show_default=True,
     help="The Python that has vLLM.",
 )
-@click.option(
-    "--json", "file", type=click.Path(path_type=Path, dir_okay=False), help="Write the results there."
-)
 @click.option("--from-zero", is_flag=True, help="Time requests for a deployment of which nothing runs.")
-@click.option(
-    "--check", is_flag=True, help="With --from-zero: exit with status 1 when a figure is not what is wanted."
-)
-def main(backend: str, rounds: int, python: Path, file: Path | None, from_zero: bool, check: bool) -> None:
+@click.option("--check", is_flag=True, help="Exit with status 1 when a figure is not what is wanted.")
+def main(
+    experiment: Experiment, backend: str, rounds: int, python: Path, from_zero: bool, check: bool
+) -> None:
     """Start the demo model on a real engine, through a whole cluster on this machine, and time it.
 
     vLLM is started plainly, first of all on a fresh worker, and from a fork server that has learned, in turn.
     With --from-zero it is a request that starts it; in turn with that, llama.cpp is started by hand, and vLLM
     by a deploy.
     """
-    if check and not from_zero:
-        raise click.UsageError("--check judges what --from-zero measures: give both")
     if backend == "vllm" and not python.exists():
         raise click.BadParameter(f"{python} is not there: run `make vllm`", param_hint="--python")
-    before = load()
-
-    def say(line: str) -> None:
-        click.echo(f"  {line}", err=True)
-
-    with tempfile.TemporaryDirectory(prefix="sllm-bench-") as folder:
-        try:
+    experiment.conditions |= {"rounds": rounds, "backend": backend}
+    collected = experiment.collected
+    try:
+        with tempfile.TemporaryDirectory(prefix="sllm-bench-") as name, experiment.measuring():
+            folder = Path(name)
             if from_zero and backend == "vllm":
-                content: dict[str, Any] = vllm_from_zero(Path(folder), python.absolute(), rounds, say)
+                vllm_from_zero(folder, python.absolute(), rounds, experiment)
             elif from_zero:
-                content = llamacpp_from_zero(Path(folder), rounds, say)
+                llamacpp_from_zero(folder, rounds, experiment)
             elif backend == "vllm":
-                content = measure_vllm(Path(folder), python.absolute(), rounds, say)
+                measure_vllm(folder, python.absolute(), rounds, experiment)
             else:
-                content = measure_llamacpp(Path(folder), rounds, say)
-        except ClusterFailed as failure:
-            raise click.ClickException(str(failure)) from None
-    show(*tables(content))
-    if file is not None:
-        command = " ".join(["python", "bench/cold_start.py", *sys.argv[1:]])
-        conditions = {"command": command, "rounds": rounds, "load_before": before}
-        write(
-            file,
-            {
-                "version": VERSION,
-                "benchmark": "cold_start",
-                "machine": machine_facts(PACKAGES),
-                **content,
-                "conditions": conditions,
-            },
-        )
-        click.echo(f"written to {file}", err=True)
-    if check and (sentences := missed(content)):
-        raise click.ClickException("; ".join(sentences))
+                measure_llamacpp(folder, rounds, experiment)
+    except ClusterFailed as failure:
+        collected.fail(CLUSTER, str(failure))
+    names = [name for figures in collected.values.values() for name in figures]
+    results = experiment.results(
+        measures.measures(names), ours=[PLAIN, FRESH, FORKED, REQUEST], judge=JUDGES[backend, from_zero]
+    )
+    experiment.finish(results, tables, needed=[CLUSTER, PLAIN, FRESH, FORKED, REQUEST, BY_HAND], check=check)
 
 
-if __name__ == "__main__":
-    main()
+def tables(results: Results) -> list[Table]:
+    """Return the starts, where their time goes, and what was wanted."""
+    phases = [name for name in results.measures if name not in STARTS]
+    shown = [
+        figures_table(results, names=STARTS, text=True),
+        figures_table(results, "where the seconds go", names=phases, text=True),
+        targets_table(results),
+        errors_table(results),
+    ]
+    return [each for each in shown if each.row_count]

@@ -1,32 +1,28 @@
-"""What the head costs: ``python bench/control_plane.py [--json FILE] [--check]``."""
+"""What the head costs: ``python -m bench run control_plane [--check]``."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import anyio
 import click
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from rich.table import Table
 
 from bench.control_suite.fleet import HeadFailed
 from bench.control_suite.measures import MEASURES, broken, judge
-from bench.control_suite.report import tables
 from bench.control_suite.scenario import Load, measure
 from bench.control_suite.size import Size
-from bench.harness.machine import load as machine_load
-from bench.harness.machine import machine_facts
-from bench.harness.results import document, write
-from bench.harness.tables import show
+from bench.harness.experiment import Experiment, benchmark
+from bench.harness.report import errors_table, figures_table, targets_table
+from bench.harness.results import Results
 
+HEAD = "head"
 PACKAGES = ("sllm-actors", "uvloop", "cattrs", "msgpack", "sqlalchemy")
 
 COUNT = click.IntRange(min=1)
 
 
-@click.command()
+@benchmark("control_plane", PACKAGES)
 @click.option("--workers", type=COUNT, default=1000, show_default=True)
 @click.option("--gpus", type=click.IntRange(min=0), default=8, show_default=True, help="GPUs of each worker.")
 @click.option("--deployments", type=COUNT, default=10_000, show_default=True)
@@ -53,11 +49,9 @@ COUNT = click.IntRange(min=1)
     show_default=True,
     help="Seconds that the cluster may take to settle.",
 )
-@click.option(
-    "--json", "file", type=click.Path(path_type=Path, dir_okay=False), help="Write the results there."
-)
 @click.option("--check", is_flag=True, help="Exit with status 1 when a figure is not what is wanted.")
 def main(
+    experiment: Experiment,
     workers: int,
     gpus: int,
     deployments: int,
@@ -68,7 +62,6 @@ def main(
     seconds: float,
     placements: int,
     patience: float,
-    file: Path | None,
     check: bool,
 ) -> None:
     """Measure the real head over the real codec, with simulated workers and gateways in another process.
@@ -84,20 +77,7 @@ def main(
             " wants one"
         )
     size = Size(workers, gpus, deployments, replicas, gateways, idle)
-    before = machine_load()
-    figures: dict[str, float] = {}
-    problems: list[str] = []
-
-    async def run() -> None:
-        load = Load(rate, seconds, placements, patience)
-        try:
-            await measure(size, load, figures, lambda line: click.echo(f"  {line}", err=True))
-        except* HeadFailed as failed:
-            problems.extend(sorted(set(sentences(failed))))
-
-    anyio.run(run, backend="asyncio", backend_options={"use_uvloop": True})
-    conditions = {
-        "command": " ".join(["python", "bench/control_plane.py", *sys.argv[1:]]),
+    experiment.conditions |= {
         "workers": workers,
         "gpus": gpus,
         "deployments": deployments,
@@ -106,27 +86,40 @@ def main(
         "gateways": gateways,
         "rate": rate,
         "seconds": seconds,
-        "load_before": before,
     }
-    content = document(
-        "control_plane",
-        machine=machine_facts(PACKAGES),
-        measures=list(MEASURES.values()),
-        conditions=conditions,
-        figures={"figures": {"head": figures}},
+    figures: dict[str, float] = {}
+
+    async def run() -> None:
+        load = Load(rate, seconds, placements, patience)
+        try:
+            await measure(size, load, figures, experiment.say)
+        except* HeadFailed as failed:
+            for sentence in sorted(set(sentences(failed))):
+                experiment.collected.fail(HEAD, sentence)
+
+    with experiment.measuring():
+        anyio.run(run, backend="asyncio", backend_options={"use_uvloop": True})
+    experiment.collected.add(HEAD, figures)
+    for sentence in broken(figures):
+        experiment.collected.fail(HEAD, sentence)
+    results = experiment.results(
+        MEASURES, ours=[HEAD], judge=lambda medians: judge(medians.get(HEAD, {}), rate)
     )
-    show(*tables(content))
-    if file is not None:
-        write(file, {**content, **figures})
-        click.echo(f"written to {file}", err=True)
-    problems += broken(figures)
-    for problem in problems:
-        click.echo(f"error: {problem}", err=True)
-    missed = [verdict.measure for verdict in judge(figures, rate) if not verdict.met]
-    if check and missed:
-        click.echo(f"error: not as wanted: {', '.join(missed)}", err=True)
-    if problems or (check and missed):
-        sys.exit(1)
+    experiment.finish(results, tables, needed=[HEAD], check=check)
+
+
+def tables(results: Results) -> list[Table]:
+    """Return what is wanted with what was found, and the figures."""
+    conditions = results.conditions
+    size = (
+        f"{conditions['workers']:,} workers, {conditions['deployments']:,} deployments, "
+        f"{conditions['replicas']:,} replicas"
+    )
+    return [
+        targets_table(results, f"the head, with {size}"),
+        figures_table(results, "all figures", text=True),
+        *(each for each in [errors_table(results)] if each.row_count),
+    ]
 
 
 def sentences(group: BaseExceptionGroup[BaseException]) -> Iterator[str]:
@@ -136,7 +129,3 @@ def sentences(group: BaseExceptionGroup[BaseException]) -> Iterator[str]:
             yield from sentences(each)
         else:
             yield str(each)
-
-
-if __name__ == "__main__":
-    main()

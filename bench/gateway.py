@@ -1,32 +1,23 @@
-"""What our gateway costs, beside its peers: ``python bench/gateway.py [--json FILE] [--plot FILE.png]``."""
+"""What our gateway costs, beside its peers: ``python -m bench run gateway [--only PARTS]``."""
 
 from __future__ import annotations
 
-import signal
-import sys
 import tempfile
-import time
 from pathlib import Path
 
 import click
+from rich.table import Table
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from bench.gateway_suite import plot as plots
-from bench.gateway_suite.measures import OURS, TUNNEL
+from bench.gateway_suite.measures import MAIN, OURS, TUNNEL, declare, derived, judge
 from bench.gateway_suite.plan import PARTS, SYSTEMS, Plan
-from bench.gateway_suite.report import tables
-from bench.gateway_suite.suite import assemble, measure
-from bench.harness.machine import load, machine_facts
-from bench.harness.results import write
-from bench.harness.tables import show
+from bench.gateway_suite.plot import draw as draw
+from bench.gateway_suite.suite import measure
+from bench.harness.experiment import Experiment, benchmark
+from bench.harness.report import errors_table, figures_table, targets_table, usage_table
+from bench.harness.results import Results
 
 PACKAGES = ("sllm-actors", "uvloop", "httptools", "msgspec")
-FILE = click.Path(path_type=Path, dir_okay=False)
 COUNT = click.IntRange(min=1)
-
-BUSY = 0.5
-"""The load for each core above which the figures say little."""
 
 
 def chosen(known: tuple[str, ...], option: str, text: str) -> tuple[str, ...]:
@@ -49,9 +40,7 @@ def numbers(option: str, text: str) -> tuple[int, ...]:
     return found
 
 
-@click.command()
-@click.option("--json", "file", type=FILE, help="Write the results there.")
-@click.option("--plot", type=FILE, help="Draw the main figures there (needs matplotlib).")
+@benchmark("gateway", PACKAGES)
 @click.option(
     "--rounds", type=click.IntRange(1, 100), default=9, show_default=True, help="Interleaved rounds."
 )
@@ -82,8 +71,7 @@ def numbers(option: str, text: str) -> tuple[int, ...]:
 )
 @click.option("--burst", type=COUNT, default=1000, show_default=True, help="Requests at the same instant.")
 def main(
-    file: Path | None,
-    plot: Path | None,
+    experiment: Experiment,
     rounds: int,
     seconds: float,
     systems_text: str,
@@ -98,8 +86,6 @@ def main(
 
     The exit status is 1 when ours could not be measured, whatever the figures are.
     """
-    if plot is not None and not plots.possible():
-        raise click.BadParameter(plots.REMEDY, param_hint="--plot")
     plan = Plan(
         systems=chosen(SYSTEMS, "--systems", systems_text),
         parts=chosen(PARTS, "--only", only),
@@ -111,15 +97,7 @@ def main(
         hold=hold,
         burst=burst,
     )
-    before, began = load(), time.monotonic()
-    facts = machine_facts(PACKAGES)
-    if before[0] > BUSY * facts["cores"]:
-        click.echo(f"warning: the machine does other work (load {before[0]:g}): trust no figure", err=True)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # and end what was started
-    with tempfile.TemporaryDirectory(prefix="sllm-bench-") as folder:
-        collected, systems = measure(plan, Path(folder), lambda line: click.echo(f"  {line}", err=True))
-    conditions = {
-        "command": " ".join(["python", "bench/gateway.py", *sys.argv[1:]]),
+    experiment.conditions |= {
         "rounds": rounds,
         "seconds": seconds,
         "connections": list(plan.connections),
@@ -127,24 +105,30 @@ def main(
         "many": many,
         "hold": hold,
         "burst": burst,
-        "load_before": before,
-        "load_after": load(),
-        "took_s": round(time.monotonic() - began),
     }
-    content = assemble(plan, collected, systems, machine=facts, conditions=conditions)
-    show(*tables(content))
-    for name, sentences in content["errors"].items():
-        for sentence in sentences:
-            click.echo(f"{name}: {sentence}", err=True)
-    if file is not None:
-        write(file, content)
-        click.echo(f"written to {file}", err=True)
-    if plot is not None:
-        plots.draw(content, plot)
-        click.echo(f"drawn to {plot}", err=True)
-    if any(name in content["errors"] for name in (OURS, TUNNEL) if name in plan.systems):
-        sys.exit(1)
+    versions: dict[str, str] = {}
+    with tempfile.TemporaryDirectory(prefix="sllm-bench-") as folder, experiment.measuring():
+        measure(plan, Path(folder), experiment, versions)
+    values = experiment.collected.values
+    for name, figures in values.items():
+        values[name] = derived(figures)
+    ours = [name for name in (OURS, TUNNEL) if name in plan.systems]
+    results = experiment.results(
+        declare(list(dict.fromkeys(each for figures in values.values() for each in figures))),
+        basis=OURS if OURS in plan.systems else "",
+        ours=ours,
+        versions=versions,
+        judge=judge,
+    )
+    experiment.finish(results, tables, needed=ours)
 
 
-if __name__ == "__main__":
-    main()
+def tables(results: Results) -> list[Table]:
+    """Return the main figures, those of each phase, and the targets."""
+    others = [name for name in results.measures if name not in MAIN]
+    return [
+        figures_table(results, "medians", names=MAIN),
+        figures_table(results, "phase by phase", names=others),
+        targets_table(results),
+        *(each for each in (usage_table(results), errors_table(results)) if each.row_count),
+    ]

@@ -1,29 +1,31 @@
-"""Policies for many models on few GPUs, on virtual time: ``python bench/trace_sim.py [--json FILE]``."""
+"""Policies for many models on few GPUs, on virtual time: ``python -m bench run traces``."""
 
 from __future__ import annotations
 
 import os
-import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import median
 
 import click
 from attrs import asdict
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from bench.gateway_suite.plot import REMEDY, possible
-from bench.harness.machine import load as machine_load
-from bench.harness.machine import machine_facts
-from bench.harness.results import document, write
-from bench.harness.tables import show
+from bench.harness.experiment import Experiment, benchmark
+from bench.harness.measures import Measure
+from bench.harness.targets import Judged, at_least
+from bench.trace_suite.contenders import DEFAULT, OURS, contenders
 from bench.trace_suite.generator import Shape, plane
 from bench.trace_suite.lines import BadTrace
-from bench.trace_suite.plot import draw
+from bench.trace_suite.plot import draw as draw
 from bench.trace_suite.policies import REFERENCE
 from bench.trace_suite.profile import Profile
-from bench.trace_suite.report import left_over, tables, to_json
-from bench.trace_suite.sweep import Trace, sweep
-from bench.trace_suite.wins import Verdict, verdicts
+from bench.trace_suite.report import FIGURES, label, left_over, to_json
+from bench.trace_suite.report import page_tables as page_tables
+from bench.trace_suite.report import tables as tables
+from bench.trace_suite.sweep import Found, Row, Trace, rows, sweep
+from bench.trace_suite.wins import verdicts
+
+WORKLOADS = 36
 
 WANTED = 30
 """Workloads of the 36 that are to be won."""
@@ -34,7 +36,7 @@ WANTED_HALF = 18
 QUICK = {"models": 6, "duration": 600.0}
 
 
-@click.command()
+@benchmark("traces", ("sllm-actors",))
 @click.option("--seeds", type=click.IntRange(min=1), default=5, show_default=True)
 @click.option(
     "--room",
@@ -61,94 +63,108 @@ QUICK = {"models": 6, "duration": 600.0}
     "--jobs", type=click.IntRange(min=1), help="Processes side by side.  [default: the machine's cores]"
 )
 @click.option("--quick", is_flag=True, help="Two small workloads with one seed: shows that it runs.")
-@click.option(
-    "--json", "file", type=click.Path(path_type=Path, dir_okay=False), help="Write the results there."
-)
-@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Draw them there.")
 @click.option("--check", is_flag=True, help="Exit with status 1 when fewer workloads are won than wanted.")
 def main(
+    experiment: Experiment,
     seeds: int,
     rooms: tuple[int, ...],
     traces: tuple[Path, ...],
     rate: float | None,
     jobs: int | None,
     quick: bool,
-    file: Path | None,
-    plot: Path | None,
     check: bool,
 ) -> None:
     """Play every workload against every policy; nothing runs for real, and no time passes.
 
     Rows and plot, and what --check looks at, are those of the first room; others are in the result file, too.
     """
-    if plot is not None and not possible():
-        raise click.ClickException(REMEDY)
     sources: list[Shape | Trace] = [Trace(path, rate) for path in traces] or list(plane())
     if quick:
         sources = [Shape(1.0, 0.3, 1.0, **QUICK), Shape(8.0, 1.0, 1.0, **QUICK)]  # type: ignore[arg-type]
         seeds = 1
-    before = machine_load()
-    profile = Profile()
+    profile, plays = Profile(), Found()
     try:
         for source in sources:
             if isinstance(source, Trace):
                 source.load(0)  # so that a mistake is told at once
-        found = sweep(
-            sources,
-            seeds=seeds,
-            shares=[room / 100 for room in rooms],
-            profile=profile,
-            jobs=jobs or len(os.sched_getaffinity(0)),
-            say=lambda line: click.echo(f"  {line}", err=True),
-        )
+        with experiment.measuring():
+            sweep(
+                sources,
+                seeds=seeds,
+                shares=[room / 100 for room in rooms],
+                profile=profile,
+                jobs=jobs or len(os.sched_getaffinity(0)),
+                say=experiment.say,
+                into=plays,
+            )
     except BadTrace as error:
         raise click.ClickException(str(error)) from error
-    played = {str(room): [to_json(row) for row in found[room / 100]] for room in rooms}
-    content = document(
-        "trace_sim",
-        machine=machine_facts(("sllm-actors",)),
-        measures=[],
-        conditions={
-            "command": " ".join(["python", "bench/trace_sim.py", *sys.argv[1:]]),
-            "profile": asdict(profile),
-            "seeds": seeds,
-            "load_before": before,
-        },
-        figures={},
-    )
-    unanswered = [
-        {"room": room, **left_over(row)}
-        for room in rooms
-        for row in found[room / 100]
-        if row.outcome.unanswered
-    ]
-    content |= {
+    found = {room: in_order(rows(plays, room / 100), sources) for room in rooms}
+    played = {str(room): [to_json(row) for row in found[room]] for room in rooms}
+    first = found[rooms[0]]
+    experiment.conditions |= {"profile": asdict(profile), "seeds": seeds, "workloads": len(sources)}
+    experiment.more |= {
         "room": rooms[0],
         "rows": played.pop(str(rooms[0])),
         "rooms": played,
-        "unanswered": unanswered,
+        "unanswered": [
+            {"room": room, **left_over(row)}
+            for room in rooms
+            for row in found[room]
+            if row.outcome.unanswered
+        ],
     }
-    show(*tables(content))
-    if file is not None:
-        write(file, content)
-        click.echo(f"written to {file}", err=True)
-    if plot is not None:
-        draw(content, plot)
-    if check:
-        _check(verdicts(found[rooms[0] / 100]))
+    for name, figures in over_workloads(first).items():
+        experiment.collected.add(name, figures)
+    ours = [label(each) for each in contenders() if each.policy == OURS]
+    results = experiment.results(
+        MEASURES, basis=f"{OURS}, {DEFAULT}", ours=ours, judge=lambda _: judge(first, whole=not quick)
+    )
+    experiment.finish(results, tables, check=check)
 
 
-def _check(found: list[Verdict]) -> None:
+MEASURES = {
+    measure.name: measure
+    for measure in (
+        Measure("gpu_seconds", "GPU-seconds", "s", higher_is_better=False),
+        Measure("wait_p50_s", "wait, median", "s", higher_is_better=False),
+        Measure("wait_p99_s", "wait, 99th percentile", "s", higher_is_better=False),
+        Measure("cold_rate", "share of requests without a ready replica", "", higher_is_better=False),
+        Measure("switches", "switches of GPUs between models", "", higher_is_better=False),
+    )
+}
+
+
+def in_order(found: Sequence[Row], sources: Sequence[Shape | Trace]) -> list[Row]:
+    """Return rows in the order of their workloads' sources: they are played side by side."""
+    names = [source.name for source in sources]
+    return sorted(found, key=lambda row: names.index(row.workload))
+
+
+def over_workloads(rows: Sequence[Row]) -> Mapping[str, Mapping[str, float]]:
+    """Return the median over the workloads of each figure of each contender."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for row in rows:
+        figures = asdict(row.outcome)
+        for name in FIGURES:
+            found.setdefault(label(row.contender), {}).setdefault(name, []).append(figures[name])
+    return {
+        contender: {name: median(values) for name, values in figures.items()}
+        for contender, figures in found.items()
+    }
+
+
+def judge(rows: Sequence[Row], *, whole: bool) -> list[Judged]:
+    """Hold what was won against what is wanted of the 36 workloads; nothing is wanted of others."""
+    found = verdicts(rows)
+    if not whole or len(found) != WORKLOADS:
+        return []
     won = sum(each.won for each in found)
-    missed = [] if won >= WANTED else [f"{won} workloads are won, not {WANTED}"]
-    for name in REFERENCE:
-        halved = sum(name in each.halved for each in found)
-        if halved < WANTED_HALF:
-            missed.append(f"{halved} have half the p99 wait of {name}, not {WANTED_HALF}")
-    if missed:
-        click.echo(f"error: {'; '.join(missed)}", err=True)
-        sys.exit(1)
-
-
-if __name__ == "__main__":
-    main()
+    halved = {name: sum(name in each.halved for each in found) for name in REFERENCE}
+    return [
+        at_least(f"of {WORKLOADS} workloads, won ≥ {WANTED}", won, WANTED),
+        *(
+            at_least(f"of {WORKLOADS}, half the p99 wait of {name} ≥ {WANTED_HALF}", count, WANTED_HALF)
+            for name, count in halved.items()
+        ),
+    ]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from attrs import frozen
 
 from bench.harness.measures import Measure, latency, rate
+from bench.harness.targets import Judged, at_least, at_most, quotient
 
 MEASURES: Final[dict[str, Measure]] = {
     measure.name: measure
@@ -86,35 +88,18 @@ TARGETS: Final = (
 )
 
 
-@frozen
-class Judgement:
-    """A target and what was measured.
-
-    Attributes:
-        found: The ratio, or the figure where the target is a bound; None when something was not measured.
-        met: None likewise.
-    """
-
-    target: Target
-    found: float | None
-    met: bool | None
+def judge(medians: Mapping[str, Mapping[str, float]]) -> list[Judged]:
+    """Hold our figures on uvloop against the targets."""
+    return [_judge(target, medians.get("uvloop", {}), medians) for target in TARGETS]
 
 
-def judge(ours: dict[str, float], peers: dict[str, dict[str, float]]) -> list[Judgement]:
-    """Hold our figures against the targets."""
-    return [_judge(target, ours, peers) for target in TARGETS]
-
-
-def _judge(target: Target, ours: dict[str, float], peers: dict[str, dict[str, float]]) -> Judgement:
+def _judge(target: Target, ours: Mapping[str, float], medians: Mapping[str, Mapping[str, float]]) -> Judged:
     mine = ours.get(target.measure)
     if target.limit:
-        return Judgement(target, mine, None if mine is None else mine <= target.factor)
+        return at_most(target.text, mine, target.factor)
     if target.of is not None:
-        base = ours.get(target.of)
-        found = mine / base if mine is not None and base else None
-        return Judgement(target, found, None if found is None else found <= target.factor)
-    theirs = peers.get(target.peer or "", {}).get(target.measure)
-    found = None
-    if mine is not None and theirs is not None:
-        found = MEASURES[target.measure].gain(mine, theirs)
-    return Judgement(target, found, None if found is None else found >= target.factor)
+        return at_most(target.text, quotient(mine, ours.get(target.of)), target.factor)
+    theirs = medians.get(target.peer or "", {}).get(target.measure)
+    if mine is None or theirs is None:
+        return at_least(target.text, None, target.factor)
+    return at_least(target.text, MEASURES[target.measure].gain(mine, theirs), target.factor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Final
@@ -41,6 +42,15 @@ class Subject:
     def installed(self) -> bool:
         """Whether its environment is there."""
         return self.python.exists()
+
+    @property
+    def version(self) -> str:
+        """The version of a peer, by the name of its installed metadata; nothing of ours."""
+        if not self.ours:
+            packages = self.python.parents[1]
+            for info in packages.glob(f"lib/python*/site-packages/{self.name}-*.dist-info"):
+                return re.sub(r"^[^-]*-|\.dist-info$", "", info.name)
+        return ""
 
     def child(self, group: str, scale: str) -> Child:
         """Return the program that measures one group."""

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import httpx2
 
-from bench.harness.process_tree import CpuMeter, end
+from bench.harness.process_tree import TreeMeter, end
 
 T = TypeVar("T")
 
@@ -39,7 +39,7 @@ class Cluster:
     """
 
     def __init__(
-        self, data_dir: Path, url: str, http: httpx2.Client, cpu: CpuMeter | None = None, pid: int = 0
+        self, data_dir: Path, url: str, http: httpx2.Client, cpu: TreeMeter | None = None, pid: int = 0
     ) -> None:
         self.data_dir = data_dir
         self.url = url
@@ -149,7 +149,7 @@ def open_cluster(data_dir: Path, *arguments: str) -> Iterator[Cluster]:
         url = wait_for(lambda: _address(process, output), within=60, what="the cluster serves")
         with httpx2.Client(base_url=url, timeout=120, trust_env=False) as http:
             wait_for(lambda: http.get("/status").is_success, within=60, what="the head answers")
-            yield Cluster(data_dir, url, http, CpuMeter(process.pid), process.pid)
+            yield Cluster(data_dir, url, http, TreeMeter(process.pid), process.pid)
     finally:
         end(process, within=60)
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from statistics import median
-from typing import Any
 
-from attrs import frozen
+from attrs import asdict, frozen
 
+from bench.harness.experiment import Experiment
 from sllm_actors.engines.backends.vllm_phases import phase_of
 
 from .bare import Bare, Program, start_bare
 from .cluster import Cluster, ClusterFailed, open_cluster
 from .llamacpp import DOCUMENT as LLAMACPP
+from .measures import BY_HAND, FORKED, REQUEST
 from .start import Start, measure_start
 from .vllm import DOCUMENT as VLLM
 from .vllm import vllm_version, wait_for_fork_server, wait_learned
@@ -63,32 +62,31 @@ def measure_from_zero(cluster: Cluster, deployment: str) -> tuple[FromZero, Prog
     return FromZero(ended - began, made - wall, instance["since"] - wall, used), program
 
 
-def llamacpp_from_zero(folder: Path, rounds: int, say: Callable[[str], None]) -> dict[str, Any]:
-    """Return the figures of requests from nothing, in turns with the same engine started by hand.
+def llamacpp_from_zero(folder: Path, rounds: int, experiment: Experiment) -> None:
+    """Measure requests from nothing, in turns with the same engine started by hand.
 
-    A first request is not counted: it reads the model's file from the disk.
+    A first request is not counted: it reads the model's file from the disk. What of a request's time is ours
+    is all beyond what the engine of its round takes that is started by hand.
     """
-    zeros, bares = [], []
+    bares: list[Bare] = []
     with open_cluster(folder / "cluster", "--fork-servers", "none") as cluster:
         deployment = cluster.deploy({**LLAMACPP, **AT_REST})
         _, program = measure_from_zero(cluster, deployment)
         cluster.rest(deployment)
-        for number in range(1, rounds + 1):
-            bares.append(start_bare(program, LLAMACPP["model"], folder / str(number)))
-            zeros.append(measure_from_zero(cluster, deployment)[0])
+
+        def once(kind: str) -> dict[str, float]:
+            if kind == BY_HAND:
+                bares.append(start_bare(program, LLAMACPP["model"], folder / str(len(bares))))
+                return asdict(bares[-1])
+            zero, _ = measure_from_zero(cluster, deployment)
             cluster.rest(deployment)
-            say(f"{number}: {zeros[-1].first_token_s:.3f} s, by hand {bares[-1].first_token_s:.3f} s")
-    return {"backend": "llamacpp", "from_zero": beside_bare(zeros, bares)}
+            return beside_bare(zero, bares[-1])
+
+        experiment.collect([BY_HAND, REQUEST], rounds, once, expected=ClusterFailed, rotate=False)
 
 
-def vllm_from_zero(
-    folder: Path,
-    python: Path,
-    rounds: int,
-    say: Callable[[str], None],
-    document: dict[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Return the figures of requests from nothing, in turns with starts by a deploy, both forked.
+def vllm_from_zero(folder: Path, python: Path, rounds: int, experiment: Experiment) -> None:
+    """Measure requests from nothing, in turns with starts by a deploy, both forked.
 
     A first one of each is not counted: the fork server learns from it.
 
@@ -96,58 +94,37 @@ def vllm_from_zero(
         folder: For the cluster's data.
         python: The Python that has vLLM.
         rounds: Counted starts of each kind.
-        say: Told each figure when it is there.
-        document: What is deployed; by default as ``measure_vllm`` has it.
+        experiment: Gets the figures.
     """
-    document = document or VLLM
-    zeros, forked = [], []
+    experiment.more["vllm"] = vllm_version(python)
+    forked: list[Start] = []
     with open_cluster(
         folder / "cluster", "--engine-python", f"vllm={python}", "--fork-servers", "vllm"
     ) as cluster:
         wait_for_fork_server(cluster)
-        at_rest = cluster.deploy({**document, "model": f"{document['model']}-at-rest", **AT_REST})
-        for number in range(rounds + 1):
-            start = measure_start(cluster, document, phase_of, steady_tokens=0)
-            if not number:
-                wait_learned(cluster)
+        at_rest = cluster.deploy({**VLLM, "model": f"{VLLM['model']}-at-rest", **AT_REST})
+
+        def once(kind: str) -> dict[str, float]:
+            if kind == FORKED:
+                forked.append(measure_start(cluster, VLLM, phase_of, steady_tokens=0))
+                return forked[-1].figures()
             zero, _ = measure_from_zero(cluster, at_rest)
             cluster.rest(at_rest)
-            if number:
-                forked.append(start)
-                zeros.append(zero)
-                say(f"{number}: {zero.first_token_s:.2f} s, by a deploy {start.first_token_s:.2f} s")
-            else:
-                wait_learned(cluster)
-    return {"backend": "vllm", "vllm": vllm_version(python), "from_zero": beside_forked(zeros, forked)}
+            return beside_forked(zero, forked[-1])
+
+        for kind in (FORKED, REQUEST):
+            once(kind)
+            wait_learned(cluster)
+        experiment.collect([FORKED, REQUEST], rounds, once, expected=ClusterFailed, rotate=False)
 
 
-def beside_bare(zeros: Sequence[FromZero], bares: Sequence[Bare]) -> dict[str, Any]:
-    """Return what of each request's time is sllm's: all beyond what the engine takes that is started by hand.
-
-    Pure. Each request is compared with the engine of its round; ``ours_s`` is the median of the differences.
-    """
-    ours = [zero.first_token_s - bare.first_token_s for zero, bare in zip(zeros, bares, strict=True)]
-    return {
-        **_lists(zeros, "process_s", "ready_s", "first_token_s", "cpu_s"),
-        **_lists(bares, "ready_s", "first_token_s", prefix="bare_"),
-        "median_s": round(median(zero.first_token_s for zero in zeros), 3),
-        "ours_s": round(median(ours), 4),
-    }
+def beside_bare(zero: FromZero, bare: Bare) -> dict[str, float]:
+    """Return the figures of a request, with what of its time is sllm's; pure."""
+    return {**asdict(zero), "ours_s": zero.first_token_s - bare.first_token_s}
 
 
-def beside_forked(zeros: Sequence[FromZero], forked: Sequence[Start]) -> dict[str, Any]:
-    """Return how many times as long requests from nothing took as the starts by a deploy.
-
-    Pure. Each is compared with the start of its round; ``ratio`` is the median of the quotients.
-    """
-    ratios = [zero.first_token_s / start.first_token_s for zero, start in zip(zeros, forked, strict=True)]
-    return {
-        **_lists(zeros, "ready_s", "first_token_s", "cpu_s"),
-        **_lists(forked, "ready_s", "first_token_s", "cpu_s", prefix="forked_"),
-        "median_s": round(median(zero.first_token_s for zero in zeros), 3),
-        "ratio": round(median(ratios), 3),
-    }
-
-
-def _lists(measured: Sequence[object], *names: str, prefix: str = "") -> dict[str, list[float]]:
-    return {f"{prefix}{name}": [round(getattr(each, name), 4) for each in measured] for name in names}
+def beside_forked(zero: FromZero, start: Start) -> dict[str, float]:
+    """Return the figures of a request, with how many times as long it took as a start by a deploy; pure."""
+    found = {**asdict(zero), "times_a_deploy": zero.first_token_s / start.first_token_s}
+    del found["process_s"]  # a fork server makes its engine's folder at another moment
+    return found

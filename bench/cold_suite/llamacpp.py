@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from statistics import median
-from typing import Any
 
-from .cluster import open_cluster
+from bench.harness.experiment import Experiment
+
+from .cluster import ClusterFailed, open_cluster
+from .measures import PLAIN
 from .start import Start, measure_start
 
 DOCUMENT = {"model": "smollm2-135m", "backend": "llamacpp", "source": "demo:smollm2-135m"}
 
 
-def measure_llamacpp(folder: Path, rounds: int, say: Callable[[str], None]) -> dict[str, Any]:
-    """Return the figures; time runs from the start of the command ``sllm deploy``.
+def measure_llamacpp(folder: Path, rounds: int, experiment: Experiment) -> None:
+    """Measure starts; time runs from the start of the command ``sllm deploy``.
 
     A first start is not counted: it reads the model's file from the disk.
 
     Args:
         folder: For the cluster's data.
         rounds: Counted starts.
-        say: Told each figure when it is there.
+        experiment: Gets the figures.
     """
     with open_cluster(folder, "--fork-servers", "none") as cluster:
 
@@ -30,15 +30,10 @@ def measure_llamacpp(folder: Path, rounds: int, say: Callable[[str], None]) -> d
                 cluster, DOCUMENT, lambda _: "", steady_tokens=0, deploy=cluster.deploy_by_command
             )
 
-        first = start()
-        starts = []
-        for number in range(1, rounds + 1):
-            starts.append(start())
-            say(f"{number}: {starts[-1].first_token_s:.2f} s")
-    return {
-        "backend": "llamacpp",
-        "plain_s": [round(each.first_token_s, 3) for each in starts],
-        "median_s": round(median(each.first_token_s for each in starts), 3),
-        "ready_s": [round(each.ready_s, 3) for each in starts],
-        "first": {"plain_s": round(first.first_token_s, 3)},
-    }
+        experiment.more["first"] = {PLAIN: start().figures()}
+
+        def once(_: str) -> dict[str, float]:
+            found = start().figures()
+            return {name: value for name, value in found.items() if name in ("ready_s", "first_token_s")}
+
+        experiment.collect([PLAIN], rounds, once, expected=ClusterFailed)

@@ -10,6 +10,7 @@ from typing import Any
 from attrs import frozen
 
 from .cluster import Cluster, ClusterFailed
+from .measures import PHASE
 from .phases import LogWatch, phases
 
 AT_ONCE = 8
@@ -34,6 +35,12 @@ class Start:
     tokens_s: float
     phases: dict[str, float]
     cpu_s: float = 0.0
+
+    def figures(self) -> dict[str, float]:
+        """Return what is noted of it: see ``measures``."""
+        phases = {f"{PHASE}{name}": seconds for name, seconds in self.phases.items()}
+        found = {"ready_s": self.ready_s, "first_token_s": self.first_token_s, "cpu_s": self.cpu_s}
+        return {**found, **({"tokens_s": self.tokens_s} if self.tokens_s else {}), **phases}
 
 
 def measure_start(

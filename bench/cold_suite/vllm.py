@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from itertools import count
 from pathlib import Path
-from statistics import median
 from typing import Any
 
+from bench.harness.experiment import Experiment
 from sllm_actors.engines.backends.vllm_phases import phase_of
 from sllm_actors.engines.installs.interpreters import find_installed
 
 from .cluster import Cluster, ClusterFailed, open_cluster, wait_for
+from .measures import FORKED, FRESH, PLAIN
 from .start import Start, measure_start
 
 STEADY_TOKENS = 100
-KINDS = ("plain", "fresh", "forked")
+KINDS = (PLAIN, FRESH, FORKED)
 """Started plainly; deployed right after the start of a fresh worker, whose fork server is not there yet;
 forked from one that has learned."""
 
@@ -34,10 +35,10 @@ def measure_vllm(
     folder: Path,
     python: Path,
     rounds: int,
-    say: Callable[[str], None],
+    experiment: Experiment,
     document: dict[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Return the figures of three kinds of start, in turn: see ``KINDS``.
+) -> None:
+    """Measure three kinds of start, in turn: see ``KINDS``.
 
     A first start of the plain and the forked kind is not counted: it makes the model's files and vLLM's
     caches. A fresh worker has no such caches.
@@ -46,61 +47,36 @@ def measure_vllm(
         folder: For the data of the clusters; they share the model's files.
         python: The Python that has vLLM.
         rounds: Counted starts of each kind.
-        say: Told each figure when it is there.
+        experiment: Gets the figures.
         document: What is deployed; by default the demo model with a GiB of attention state on the CPU.
     """
     document = document or DOCUMENT
     shared = ("--engine-python", f"vllm={python}", "--storage-path", str(folder / "models"))
-    starts: dict[str, list[Start]] = {kind: [] for kind in KINDS}
-
-    def count(kind: str, start: Start) -> None:
-        starts[kind].append(start)
-        say(f"{kind} {len(starts[kind])}: {start.first_token_s:.2f} s, {start.cpu_s:.1f} s of processor time")
-
+    experiment.more["vllm"] = vllm_version(python)
+    numbers = count(1)
     with (
         open_cluster(folder / "plain", *shared, "--fork-servers", "none") as cold,
         open_cluster(folder / "forked", *shared, "--fork-servers", "vllm") as warm,
     ):
         first = _start(cold, document)
-        say(f"plain, the first: {first.first_token_s:.1f} s")
         wait_for_fork_server(warm)
         learning = _start(warm, document)
-        say(f"forked, the first: {learning.first_token_s:.1f} s")
         wait_learned(warm)
-        for number in range(1, rounds + 1):
-            count("plain", _start(cold, document))
-            with open_cluster(folder / f"fresh{number}", *shared, "--fork-servers", "vllm") as fresh:
-                count("fresh", _start(fresh, document))
-            count("forked", _start(warm, document))
-            wait_learned(warm)
+        experiment.more["first"] = {PLAIN: first.figures(), FORKED: learning.figures()}
+
+        def once(kind: str) -> dict[str, float]:
+            if kind == FRESH:
+                place = folder / f"fresh{next(numbers)}"
+                with open_cluster(place, *shared, "--fork-servers", "vllm") as fresh:
+                    return _start(fresh, document).figures()
+            start = _start(cold if kind == PLAIN else warm, document)
+            if kind == FORKED:
+                wait_learned(warm)
+            return start.figures()
+
+        experiment.collect(KINDS, rounds, once, expected=ClusterFailed, rotate=False)
         server = warm.warm("vllm")
-    return {
-        "backend": "vllm",
-        "vllm": vllm_version(python),
-        **summary(starts),
-        "first": {"plain_s": round(first.first_token_s, 3), "forked_s": round(learning.first_token_s, 3)},
-        "server": {"memory": server["memory"], "modules": server["modules"]},
-    }
-
-
-def summary(starts: Mapping[str, Sequence[Start]]) -> dict[str, Any]:
-    """Return the figures of the starts of each kind, as a result file has them; pure."""
-    seconds = {kind: [round(start.first_token_s, 3) for start in found] for kind, found in starts.items()}
-    plain = median(seconds["plain"])
-    return {
-        **{f"{kind}_s": found for kind, found in seconds.items()},
-        "ratio": round(plain / median(seconds["forked"]), 2),
-        "fresh_share": round(median(seconds["fresh"]) / plain, 3),
-        "cpu_s": {kind: [round(start.cpu_s, 2) for start in found] for kind, found in starts.items()},
-        "phases": {kind: typical(found) for kind, found in starts.items()},
-        "tokens_s": {kind: [round(start.tokens_s, 1) for start in found] for kind, found in starts.items()},
-    }
-
-
-def typical(starts: Sequence[Start]) -> dict[str, float]:
-    """Return the median seconds of each phase, in the order of the first start."""
-    names = dict.fromkeys(name for start in starts for name in start.phases)
-    return {name: round(median(start.phases.get(name, 0.0) for start in starts), 3) for name in names}
+        experiment.more["server"] = {"memory": server["memory"], "modules": server["modules"]}
 
 
 def _start(cluster: Cluster, document: dict[str, Any]) -> Start:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from attrs import frozen
-
 from bench.harness.measures import Measure
+from bench.harness.targets import Judged, at_least, at_most, quotient
 
 OURS: Final = "sllm"
 TUNNEL: Final = "sllm-tunnel"
@@ -84,24 +83,27 @@ PROCESSES: Final = {
 }
 
 
-def declare(names: list[str]) -> list[Measure]:
+def declare(names: Iterable[str]) -> dict[str, Measure]:
     """Return the measures behind the names of figures: all that a result file has to declare."""
-    declared = []
+    declared = {}
     for name in names:
         if measure := MAIN.get(name) or PROCESSES.get(name):
-            declared.append(measure)
+            declared[name] = measure
             continue
         suffix = max((each for each in SUFFIXES if name.endswith(f"_{each}")), key=len, default=None)
         if suffix is not None:
             known = SUFFIXES[suffix]
             phase = name.removesuffix(f"_{suffix}")
             text = f"{phase.replace('_', ', ')}: {known.text}"
-            declared.append(Measure(name, text, known.unit, known.higher_is_better))
+            declared[name] = Measure(name, text, known.unit, known.higher_is_better)
     return declared
 
 
-def main_figures(row: Row) -> dict[str, float]:
-    """Return the figures of ``MAIN``, as far as their phases were measured, from those of the phases."""
+def derived(figures: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:
+    """Return the figures of all rounds of a system, those of ``MAIN`` first, as far as they were measured.
+
+    Errors of all rounds are added up, as they are worth telling of however rare they are.
+    """
     plain = f"plain_{MAIN_CONNECTIONS}"
     first = f"streamed_{FIRST_TOKEN_CONNECTIONS}"
     sources = {
@@ -114,25 +116,13 @@ def main_figures(row: Row) -> dict[str, float]:
         "worker_us_per_request": f"{plain}_worker_us",
         "worker_us_per_chunk": "steady_worker_us",
     }
-    return {name: row[source] for name, source in sources.items() if source in row}
+    row = {name: [sum(found)] if name.endswith("_errors") else list(found) for name, found in figures.items()}
+    errors = [sum(found[0] for name, found in row.items() if name.endswith("_errors"))] if row else []
+    main = {name: row[source] for name, source in sources.items() if source in row}
+    return {**main, **({"errors": errors} if errors else {}), **row}
 
 
-@frozen
-class Verdict:
-    """What is wanted, and what was found.
-
-    Attributes:
-        target: In words.
-        found: The figure that ``target`` is about; None where something was not measured.
-        met: None likewise.
-    """
-
-    target: str
-    found: float | None
-    met: bool | None
-
-
-def judge(rows: Mapping[str, Row]) -> list[Verdict]:
+def judge(rows: Mapping[str, Row]) -> list[Judged]:
     """Hold our figures against the targets.
 
     Args:
@@ -140,39 +130,41 @@ def judge(rows: Mapping[str, Row]) -> list[Verdict]:
     """
     ours, tunnel, reference = (rows.get(name, {}) for name in (OURS, TUNNEL, REFERENCE))
     verdicts = [
-        _least("rps ≥ 1.25 x vllm-router", _ratio(ours, reference, "rps"), 1.25),
-        _most("cpu_us_per_request ≤ 0.75 x vllm-router", _ratio(ours, reference, "cpu_us_per_request"), 0.75),
-        _most("cpu_us_per_chunk ≤ 0.9 x vllm-router", _ratio(ours, reference, "cpu_us_per_chunk"), 0.9),
-        _most("ttft_p50_ms - vllm-router's ≤ 0.05", _difference(ours, reference, "ttft_p50_ms"), 0.05),
-        _most(
-            "through a tunnel: cpu_us_per_request ≤ 2 x local", _ratio(tunnel, ours, "cpu_us_per_request"), 2
+        at_least("rps ≥ 1.25 x vllm-router", quotient(ours.get("rps"), reference.get("rps")), 1.25),
+        at_most(
+            "cpu_us_per_request ≤ 0.75 x vllm-router",
+            quotient(ours.get("cpu_us_per_request"), reference.get("cpu_us_per_request")),
+            0.75,
         ),
-        _most("through a tunnel: cpu_us_per_chunk ≤ 2 x local", _ratio(tunnel, ours, "cpu_us_per_chunk"), 2),
-        _most("kib_per_stream ≤ 40", ours.get("kib_per_stream"), 40),
-        _most("of the many streams, not open together: none", ours.get("many_missing"), 0),
-        _most("of the many streams, not finished: none", ours.get("many_errors"), 0),
-        _most("of a burst through a tunnel, not answered: none", tunnel.get("burst_errors"), 0),
-        _most("two processes: processor for a request ≤ 1.15 x one", ours.get("processes_ratio"), 1.15),
-        _least("two processes: the lesser share ≥ 0.35", ours.get("processes_least_share"), 0.35),
-        _most("queued requests lost with a process: none", ours.get("processes_lost"), 0),
+        at_most(
+            "cpu_us_per_chunk ≤ 0.9 x vllm-router",
+            quotient(ours.get("cpu_us_per_chunk"), reference.get("cpu_us_per_chunk")),
+            0.9,
+        ),
+        at_most("ttft_p50_ms - vllm-router's ≤ 0.05", _difference(ours, reference, "ttft_p50_ms"), 0.05),
+        at_most(
+            "through a tunnel: cpu_us_per_request ≤ 2 x local",
+            quotient(tunnel.get("cpu_us_per_request"), ours.get("cpu_us_per_request")),
+            2,
+        ),
+        at_most(
+            "through a tunnel: cpu_us_per_chunk ≤ 2 x local",
+            quotient(tunnel.get("cpu_us_per_chunk"), ours.get("cpu_us_per_chunk")),
+            2,
+        ),
+        at_most("kib_per_stream ≤ 40", ours.get("kib_per_stream"), 40),
+        at_most("of the many streams, not open together: none", ours.get("many_missing"), 0),
+        at_most("of the many streams, not finished: none", ours.get("many_errors"), 0),
+        at_most("of a burst through a tunnel, not answered: none", tunnel.get("burst_errors"), 0),
+        at_most("two processes: processor for a request ≤ 1.15 x one", ours.get("processes_ratio"), 1.15),
+        at_least("two processes: the lesser share ≥ 0.35", ours.get("processes_least_share"), 0.35),
+        at_most("queued requests lost with a process: none", ours.get("processes_lost"), 0),
     ]
     also = rows.get(ALSO, {})
     for name in ("rps", "cpu_us_per_request", "cpu_us_per_chunk", "ttft_p50_ms", "kib_per_stream"):
         found = _gain(ours, also, name)
-        verdicts.append(_least(f"{name}: better than smg", found, 1.0))
+        verdicts.append(at_least(f"{name}: better than smg", found, 1.0))
     return verdicts
-
-
-def _most(target: str, found: float | None, bound: float) -> Verdict:
-    return Verdict(target, found, None if found is None else found <= bound)
-
-
-def _least(target: str, found: float | None, bound: float) -> Verdict:
-    return Verdict(target, found, None if found is None else found >= bound)
-
-
-def _ratio(one: Row, other: Row, name: str) -> float | None:
-    return one[name] / other[name] if name in one and other.get(name) else None
 
 
 def _difference(one: Row, other: Row, name: str) -> float | None:

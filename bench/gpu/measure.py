@@ -1,10 +1,9 @@
-"""vLLM on a real GPU: ``python bench/gpu/measure.py --python PATH [--source SOURCE] [--json FILE]``."""
+"""vLLM on a real GPU: ``python -m bench run gpu --python PATH [--source SOURCE]``."""
 
 from __future__ import annotations
 
 import os
 import signal
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -14,21 +13,24 @@ from typing import Any
 import anyio
 import click
 import psutil
+from rich.table import Table
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
+from bench.cold_start import CLUSTER
+from bench.cold_start import tables as starts
 from bench.cold_suite.cluster import Cluster, ClusterFailed, open_cluster, wait_for
-from bench.cold_suite.vllm import measure_vllm, vllm_version, wait_for_fork_server
+from bench.cold_suite.measures import judge_vllm, measures
+from bench.cold_suite.vllm import KINDS, measure_vllm, wait_for_fork_server
 from bench.gpu.memory import NoGpu, holders, used_mib
-from bench.harness.machine import machine_facts
-from bench.harness.results import write
+from bench.harness.experiment import Experiment, benchmark
+from bench.harness.results import Results
+from bench.harness.tables import table
 from sllm_actors.engines.backends.sleep import LEVELS, SleepProblem, VllmSleep
 from sllm_actors.engines.replica.readiness import open_client
 
 WITHIN = 300.0
 
 
-@click.command()
+@benchmark("gpu", ("sllm-actors",))
 @click.option(
     "--python",
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
@@ -39,19 +41,12 @@ WITHIN = 300.0
 @click.option(
     "--rounds", type=click.IntRange(1, 100), default=3, show_default=True, help="Starts of each kind."
 )
-@click.option(
-    "--json", "file", type=click.Path(path_type=Path, dir_okay=False), help="Write the results there."
-)
-def main(python: Path, source: str, rounds: int, file: Path | None) -> None:
+def main(experiment: Experiment, python: Path, source: str, rounds: int) -> None:
     """Start vLLM plainly and forked, put it to sleep and wake it, kill it, and see who holds GPU memory."""
     try:
         idle = used_mib()
     except NoGpu as problem:
         raise click.ClickException(str(problem)) from None
-
-    def say(line: str) -> None:
-        click.echo(f"  {line}", err=True)
-
     document = {
         "model": "measured",
         "backend": "vllm",
@@ -59,27 +54,24 @@ def main(python: Path, source: str, rounds: int, file: Path | None) -> None:
         "num_gpus": 1,
         "backend_config": {"enable_sleep_mode": True, "gpu_memory_utilization": 0.5},
     }
-    with tempfile.TemporaryDirectory(prefix="sllm-gpu-") as folder:
-        try:
-            starts = measure_vllm(Path(folder), python.absolute(), rounds, say, document)
+    experiment.conditions |= {"rounds": rounds, "source": source}
+    try:
+        with tempfile.TemporaryDirectory(prefix="sllm-gpu-") as folder, experiment.measuring():
+            measure_vllm(Path(folder), python.absolute(), rounds, experiment, document)
             arguments = ("--engine-python", f"vllm={python.absolute()}", "--fork-servers", "vllm")
             with open_cluster(Path(folder) / "life", *arguments) as cluster:
-                life = measure_life(cluster, document, idle, say)
-        except (ClusterFailed, SleepProblem) as failure:
-            raise click.ClickException(str(failure)) from None
-    content = {
-        "version": 1,
-        "benchmark": "gpu",
-        "machine": machine_facts(("sllm-actors",)),
-        "vllm": vllm_version(python),
-        "source": source,
-        "starts": starts,
-        "life": life,
-    }
-    click.echo(f"forked {starts['forked_s']} s, plain {starts['plain_s']} s, ratio {starts['ratio']}")
-    click.echo(f"{life}")
-    if file is not None:
-        write(file, content)
+                experiment.more["life"] = measure_life(cluster, document, idle, experiment.say)
+    except (ClusterFailed, SleepProblem) as failure:
+        experiment.collected.fail(CLUSTER, str(failure))
+    names = [name for figures in experiment.collected.values.values() for name in figures]
+    results = experiment.results(measures(names), ours=KINDS, judge=judge_vllm)
+    experiment.finish(results, tables, needed=[CLUSTER])
+
+
+def tables(results: Results) -> list[Table]:
+    """Return the starts, and what one replica went through."""
+    life = [(name, str(value)) for name, value in results.more.get("life", {}).items()]
+    return [*starts(results), table("the life of one replica", ("what", "found"), life)]
 
 
 def measure_life(
@@ -144,7 +136,3 @@ def _command(process: psutil.Process) -> list[str]:
         return process.cmdline()
     except psutil.Error:
         return []
-
-
-if __name__ == "__main__":
-    main()

@@ -13,7 +13,7 @@ from typing import IO
 
 from attrs import field, frozen
 
-from .process_tree import CpuMeter, descendants, kill
+from .process_tree import TreeMeter, descendants, kill
 
 LOOK = 0.1
 """Seconds between two looks at a running child."""
@@ -56,11 +56,13 @@ class Run:
         figures: By measure.
         cpu_seconds: Of the child with all its descendants.
         seconds: How long it took.
+        peak_bytes: The most memory that they had resident together.
     """
 
     figures: dict[str, float]
     cpu_seconds: float
     seconds: float
+    peak_bytes: int = 0
 
 
 def run(child: Child) -> Run:
@@ -83,7 +85,7 @@ def run(child: Child) -> Run:
             )
         except OSError as error:
             raise ChildFailed(f"{child.name} could not be started: {error}") from error
-        meter = CpuMeter(process.pid)
+        meter = TreeMeter(process.pid)
         family = descendants(process.pid)
         try:
             while process.poll() is None:
@@ -101,7 +103,7 @@ def run(child: Child) -> Run:
         figures = read_figures(out.read(MOST_OUTPUT).decode(errors="replace").splitlines())
         if not figures:
             raise ChildFailed(f"{child.name} printed no figure: {_last_words(err)}")
-        return Run(figures, meter.seconds, time.perf_counter() - began)
+        return Run(figures, meter.seconds, time.perf_counter() - began, meter.peak_bytes)
 
 
 def read_figures(lines: Sequence[str]) -> dict[str, float]:

@@ -1,25 +1,32 @@
-"""Two result files side by side: what got better, what got worse, and what is only noise."""
+"""What differs, and what only seems to: two result files side by side, and the subjects within one."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import Enum
-from typing import Any
+from typing import Final
 
 from attrs import frozen
 
 from .measures import Measure
-from .results import BadResults, figures_of, measures_of
+from .results import BadResults, Results
+from .spread import Spread
 
-NOISE = 0.10
-"""A change by less than this share is not called one, unless the caller knows its machine better."""
+NOISE: Final = 0.10
+"""A difference by less than this share is not called one, and ratios that are further apart do not agree."""
+
+HARDWARE: Final = ("model", "cores", "memory_gib", "system")
+SOFTWARE: Final = ("kernel", "python")
+"""Facts of a machine: where one of the first differs it is another machine."""
 
 
 class Verdict(Enum):
-    """What a change means."""
+    """What a difference means."""
 
     BETTER = "better"
     WORSE = "worse"
-    SAME = "same"
+    SAME = "no difference that the spread allows"
+    UNSTEADY = "no winner: the two halves of the run disagree"
 
 
 @frozen
@@ -32,50 +39,136 @@ class Change:
 
     subject: str
     measure: Measure
-    before: float
-    after: float
+    before: Spread
+    after: Spread
     gain: float | None
     verdict: Verdict
 
+    @property
+    def word(self) -> str:
+        """The verdict; of times and rates it is ``faster`` or ``slower``."""
+        return self.measure.word(self.verdict.value)
 
-def compare(before: dict[str, Any], after: dict[str, Any], *, noise: float = NOISE) -> list[Change]:
+
+@frozen
+class RatioChange:
+    """How many times better the basis is than another subject, by two runs.
+
+    Attributes:
+        agree: Whether the two ratios are within ``NOISE`` of each other.
+    """
+
+    subject: str
+    measure: Measure
+    before: float
+    after: float
+    agree: bool
+
+
+@frozen
+class Ratio:
+    """How many times better one subject is than another in the same run.
+
+    Attributes:
+        gain: Over 1 where the first is better, whatever the unit; None if that says nothing.
+        halves: The same by every other round, and by the rounds between; None of fewer than four rounds.
+        verdict: Of the first; ``UNSTEADY`` names no winner.
+    """
+
+    gain: float | None
+    halves: tuple[float, float] | None
+    verdict: Verdict
+
+
+def compare(before: Results, after: Results, *, noise: float = NOISE) -> list[Change]:
     """Return the change of each figure that both files have, in the order of the later one.
 
     Raises:
-        BadResults: They are of different benchmarks, or of one without measures (as cold_start).
+        BadResults: They are of different benchmarks, or have no figure in common.
     """
-    if before["benchmark"] != after["benchmark"]:
+    if before.benchmark != after.benchmark:
         raise BadResults(
-            f"one file is of the benchmark {before['benchmark']!r}, the other of {after['benchmark']!r}"
+            f"one file is of the benchmark {before.benchmark!r}, the other of {after.benchmark!r}"
         )
-    if not all("measures" in each for each in (before, after)):
-        raise BadResults(
-            f"files of the benchmark {after['benchmark']!r} cannot be compared: show.py shows each"
-        )
-    known = {(subject, name): value for subject, name, value in figures_of(before)}
-    measures = measures_of(after)
-    changes = []
-    for subject, name, value in figures_of(after):
-        old = known.get((subject, name))
-        if old is not None:
-            gain = measures[name].gain(value, old)
-            changes.append(Change(subject, measures[name], old, value, gain, judge(gain, noise)))
+    changes = [
+        Change(subject, measure, old, new, gain, judge(gain, old, new, noise))
+        for subject, measure, old, new in _common(before, after)
+        for gain in [measure.gain(new.median, old.median)]
+    ]
+    if not changes:
+        raise BadResults(f"the two files of the benchmark {after.benchmark!r} have no figure in common")
     return changes
 
 
-def judge(gain: float | None, noise: float) -> Verdict:
-    """Say what a gain means, when less than ``noise`` (a share) either way means nothing."""
-    if gain is None or 1 / (1 + noise) < gain < 1 + noise:
+def judge(gain: float | None, one: Spread, other: Spread, noise: float = NOISE) -> Verdict:
+    """Say what a gain means: nothing within the noise, or where the measurements lie among each other."""
+    if gain is None or agree(gain, 1.0, noise) or one.overlaps(other):
         return Verdict.SAME
     return Verdict.BETTER if gain > 1 else Verdict.WORSE
 
 
-def other_machine(before: dict[str, Any], after: dict[str, Any]) -> str | None:
-    """Return a warning when the two files are not of the same machine and Python, else None."""
-    keys = ("model", "cores", "kernel", "python")
-    differing = [
-        f"{key} {before['machine'].get(key)} against {after['machine'].get(key)}"
+def agree(one: float, other: float, noise: float = NOISE) -> bool:
+    """Return whether two ratios are within a share of each other."""
+    return max(one, other) < (1 + noise) * min(one, other)
+
+
+def ratio(measure: Measure, ours: Spread, theirs: Spread, noise: float = NOISE) -> Ratio:
+    """Compare two subjects of one run; where its two halves give different ratios there is no winner."""
+    gain = measure.gain(ours.median, theirs.median)
+    halves = _halves(measure, ours, theirs)
+    if halves is not None and not agree(*halves, noise):
+        return Ratio(gain, halves, Verdict.UNSTEADY)
+    return Ratio(gain, halves, judge(gain, theirs, ours, noise))
+
+
+def compare_ratios(before: Results, after: Results, *, noise: float = NOISE) -> list[RatioChange]:
+    """Return what two runs say of how the basis stands to the other subjects; nothing where there is none."""
+    changes = []
+    for subject, measure, old, new in _common(before, after):
+        first = _to_basis(before, after.basis, measure, old)
+        second = _to_basis(after, after.basis, measure, new)
+        if subject != after.basis and first is not None and second is not None:
+            changes.append(RatioChange(subject, measure, first, second, agree(first, second, noise)))
+    return changes
+
+
+def other_machine(before: Results, after: Results) -> str | None:
+    """Return in what the machines of two files differ, or None where they are of one."""
+    return _differing(before, after, HARDWARE)
+
+
+def other_software(before: Results, after: Results) -> str | None:
+    """Return in what kernel and Python of two files differ, or None where they are the same."""
+    return _differing(before, after, SOFTWARE)
+
+
+def _differing(before: Results, after: Results, keys: tuple[str, ...]) -> str | None:
+    found = [
+        f"{key} {before.machine.get(key)} against {after.machine.get(key)}"
         for key in keys
-        if before["machine"].get(key) != after["machine"].get(key)
+        if before.machine.get(key) != after.machine.get(key)
     ]
-    return f"not the same machine: {'; '.join(differing)}" if differing else None
+    return "; ".join(found) or None
+
+
+def _common(before: Results, after: Results) -> Iterator[tuple[str, Measure, Spread, Spread]]:
+    for name, subject in after.subjects.items():
+        known = before.subjects[name].figures if name in before.subjects else {}
+        for measure in after.measures.values():
+            if measure.name in known and measure.name in subject.figures:
+                yield name, measure, known[measure.name], subject.figures[measure.name]
+
+
+def _to_basis(results: Results, basis: str, measure: Measure, theirs: Spread) -> float | None:
+    subject = results.subjects.get(basis)
+    if subject is None or measure.name not in subject.figures:
+        return None
+    return measure.gain(subject.figures[measure.name].median, theirs.median)
+
+
+def _halves(measure: Measure, ours: Spread, theirs: Spread) -> tuple[float, float] | None:
+    mine, others = ours.halves(), theirs.halves()
+    if mine is None or others is None:
+        return None
+    first, second = (measure.gain(*pair) for pair in zip(mine, others, strict=True))
+    return None if first is None or second is None else (first, second)

@@ -9,6 +9,9 @@ from attrs import frozen
 NOTHING: Final = "-"
 """Stands in a table for what was not measured."""
 
+SPEEDS: Final = ("1/s", "MB/s", "ns", "µs", "ms", "s")
+"""Units of what is fast or slow, rather than good or bad."""
+
 
 @frozen
 class Measure:
@@ -31,6 +34,11 @@ class Measure:
         if ours <= 0 or theirs <= 0:
             return None
         return ours / theirs if self.higher_is_better else theirs / ours
+
+    def word(self, verdict: str) -> str:
+        """Return a verdict in the words that fit: what is measured in seconds gets faster, not better."""
+        words = {"better": "faster", "worse": "slower"} if self.unit in SPEEDS else {}
+        return words.get(verdict, verdict)
 
     def to_json(self) -> dict[str, Any]:
         """Return what a result file says about it."""

@@ -1,4 +1,4 @@
-"""A child with all its descendants: what CPU they used, and how to be rid of them."""
+"""A child with all its descendants: what they use, and how to be rid of them."""
 
 from __future__ import annotations
 
@@ -45,24 +45,32 @@ def end(process: subprocess.Popen[bytes], within: float) -> None:
         process.wait()
 
 
-class CpuMeter:
-    """Measures the CPU seconds of a process tree by looking at it from time to time.
+class TreeMeter:
+    """Measures the processor time and the memory of process trees by looking at them from time to time.
 
-    Counted are the processes that live at the moment of a look, and those that their parents have waited for.
-    What an orphan used is lost when it ends; what came after the last look is not seen.
+    Counted is the processor time of the processes that live at the moment of a look, and of those that their
+    parents have waited for. What an orphan used is lost when it ends; what came after the last look is not
+    seen.
+
+    Attributes:
+        seconds: Processor time, user and system, up to the last look.
+        peak_bytes: The most memory that was resident at a look; what processes share is counted for each.
     """
 
-    def __init__(self, pid: int) -> None:
-        self._pid = pid
+    def __init__(self, *pids: int) -> None:
+        self._pids = pids
         self.seconds = 0.0
+        self.peak_bytes = 0
 
     def look(self) -> None:
-        """Bring ``seconds`` (user and system) up to date."""
-        used = 0.0
-        for process in descendants(self._pid):
+        """Bring the figures up to date."""
+        used, held = 0.0, 0
+        for process in (each for pid in self._pids for each in descendants(pid)):
             try:
                 times = process.cpu_times()
+                held += process.memory_info().rss
             except psutil.NoSuchProcess:
                 continue
             used += times.user + times.system + times.children_user + times.children_system
         self.seconds = max(self.seconds, used)
+        self.peak_bytes = max(self.peak_bytes, held)

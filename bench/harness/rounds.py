@@ -32,16 +32,23 @@ class Collected:
     Attributes:
         values: By subject and measure, one value per round in which it was measured.
         errors: By subject, the sentences of the runs that failed.
+        used: By subject, the processor seconds of all its runs, and the most bytes of memory of one.
     """
 
     values: dict[str, dict[str, list[float]]] = field(factory=dict)
     errors: dict[str, list[str]] = field(factory=dict)
+    used: dict[str, tuple[float, int]] = field(factory=dict)
 
     def add(self, subject: str, figures: Figures) -> None:
         """Note what one run of a subject measured."""
         mine = self.values.setdefault(subject, {})
         for measure, value in figures.items():
             mine.setdefault(measure, []).append(value)
+
+    def use(self, subject: str, cpu_seconds: float, peak_bytes: int) -> None:
+        """Note what the processes of one run of a subject used."""
+        seconds, most = self.used.get(subject, (0.0, 0))
+        self.used[subject] = seconds + cpu_seconds, max(most, peak_bytes)
 
     def fail(self, subject: str, sentence: str) -> None:
         """Note that a run of a subject came to nothing; the same sentence is kept once."""

@@ -1,17 +1,15 @@
-"""Tables for the terminal."""
+"""Tables for the terminal, and for pages of documentation."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Sequence
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from .comparison import Change
-from .measures import NOTHING, number
-
-WIDEST = 200
+WIDEST = 240
 """Columns of a table that goes to a file or a pipe."""
 
 
@@ -34,30 +32,11 @@ def show(*tables: Table) -> None:
         console.print(each)
 
 
-def comparison_table(changes: Iterable[Change]) -> Table:
-    """Return the table of a comparison; ``gain`` is over 1 where the later file is better."""
-    return table(
-        "before and after",
-        ("subject", "measure", "before", "after", "unit", "gain", ""),
-        (
-            (
-                change.subject,
-                change.measure.name,
-                number(change.before),
-                number(change.after),
-                change.measure.unit,
-                NOTHING if change.gain is None else f"{change.gain:.2f}",
-                change.verdict.value,
-            )
-            for change in changes
-        ),
-        texts=2,
-    )
-
-
-def as_markdown(shown: Table) -> Table:
-    """Make a table print itself as Markdown, without its title; return it."""
+def markdown(shown: Table) -> str:
+    """Return a table as Markdown, without its title."""
     shown.box = box.MARKDOWN
     shown.title = None
     shown.pad_edge = True
-    return shown
+    text = io.StringIO()
+    Console(file=text, width=10_000, color_system=None).print(shown)
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines() if line.strip())

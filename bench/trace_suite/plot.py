@@ -4,23 +4,25 @@ from __future__ import annotations
 
 from math import ceil
 from pathlib import Path
-from typing import Any
+
+from bench.harness.plots import save
+from bench.harness.results import Results
 
 from .contenders import OURS
 from .report import from_json
 
 
-def draw(content: dict[str, Any], path: Path) -> None:
+def draw(results: Results, path: Path) -> None:
     """Draw a panel for each workload: a point for each other policy, ours as a line with its default
     marked."""
     from matplotlib.figure import Figure
 
-    rows = [from_json(each) for each in content["rows"]]
+    rows = [from_json(each) for each in results.more["rows"]]
     workloads = list(dict.fromkeys(row.workload for row in rows))
     columns = min(6, len(workloads))
     height = ceil(len(workloads) / columns)
     figure = Figure(figsize=(3.2 * columns, 2.6 * height + 0.8), layout="constrained")
-    figure.suptitle(f"p99 wait (s) over GPU-seconds, room for {content['room']} % of the peak")
+    figure.suptitle(f"p99 wait (s) over GPU-seconds, room for {results.more['room']} % of the peak")
     panels = figure.subplots(height, columns, squeeze=False).flat
     for axes, workload in zip(panels, workloads, strict=False):
         axes.set_title(workload, fontsize=8)
@@ -42,5 +44,4 @@ def draw(content: dict[str, Any], path: Path) -> None:
         axes.tick_params(which="both", labelsize=6)
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
+    save(figure, path)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import median
 from typing import Any
 
 from attrs import asdict
 from rich.table import Table
 
 from bench.harness.measures import number
+from bench.harness.report import targets_table
+from bench.harness.results import Results
 from bench.harness.tables import table
 
 from .contenders import OURS, Contender
@@ -19,6 +22,11 @@ from .wins import verdicts
 
 LEFT_OVER = ("room", "workload", "policy", "setting", "unanswered")
 FIGURES = ("gpu_seconds", "wait_p50_s", "wait_p99_s", "cold_rate", "switches")
+
+
+def label(contender: Contender) -> str:
+    """Return the name of a contender among the subjects of a result."""
+    return f"{OURS}, {contender.setting}" if contender.policy == OURS else contender.policy
 
 
 def to_json(row: Row) -> dict[str, Any]:
@@ -38,14 +46,48 @@ def from_json(row: dict[str, Any]) -> Row:
     return Row(row["workload"], Contender(row["policy"], row["setting"]), Outcome(**figures))
 
 
-def tables(content: dict[str, Any]) -> list[Table]:
-    """Return every row of the room that counts, what was won in each room, and what was not answered."""
-    rooms = {str(content["room"]): content["rows"], **content["rooms"]}
-    read = {share: [from_json(each) for each in rows] for share, rows in rooms.items()}
-    first = every(f"room for {content['room']} % of the peak", read[str(content["room"])])
-    found = [first, *(won(f"room for {share} % of the peak", rows) for share, rows in read.items())]
-    unanswered = [[str(each[name]) for name in LEFT_OVER] for each in content["unanswered"]]
-    return [*found, table("requests that were not answered", LEFT_OVER, unanswered)] if unanswered else found
+def tables(results: Results) -> list[Table]:
+    """Return every row of the room that counts, and the tables of a page."""
+    rows = [from_json(each) for each in results.more["rows"]]
+    return [every(f"room for {results.more['room']} % of the peak", rows), *page_tables(results)]
+
+
+def page_tables(results: Results) -> list[Table]:
+    """Return the medians, what was won in each room, what was wanted, and what was not answered."""
+    more = results.more
+    rooms = {str(more["room"]): more["rows"], **more["rooms"]}
+    unanswered = [[str(each[name]) for name in LEFT_OVER] for each in more["unanswered"]]
+    shown = [
+        medians_table(results),
+        *(
+            won(f"room for {share} % of the peak", [from_json(each) for each in rows])
+            for share, rows in rooms.items()
+        ),
+        targets_table(results),
+        table("requests that were not answered", LEFT_OVER, unanswered),
+    ]
+    return [each for each in shown if each.row_count]
+
+
+def medians_table(results: Results) -> Table:
+    """Return a row for each contender: medians over the workloads."""
+    rows = [from_json(each) for each in results.more["rows"]]
+    first = {row.workload: row for row in reversed(rows)}
+    shares: dict[str, list[float]] = {}
+    for row in rows:
+        base = first[row.workload].outcome.gpu_seconds
+        shares.setdefault(label(row.contender), []).append(row.outcome.gpu_seconds / base if base else 1.0)
+    lines = [
+        (
+            f"{name} *" if name == results.basis else name,
+            number(median(shares[name])),
+            *(number(figures[each]) for each in FIGURES[1:]),
+        )
+        for name, figures in results.medians().items()
+    ]
+    title = f"medians over {results.conditions['workloads']} workloads"
+    columns = ("policy (*: ours at its default)", f"GPU-seconds / {rows[0].contender.policy}'s", *FIGURES[1:])
+    return table(title, columns, lines)
 
 
 def won(title: str, rows: Sequence[Row]) -> Table:

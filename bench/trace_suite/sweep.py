@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
@@ -70,6 +70,10 @@ class Row:
     outcome: Outcome
 
 
+Found = dict[tuple[float, str, Contender], list[Outcome]]
+"""By room, workload and contender: what came of each seed."""
+
+
 def sweep(
     sources: Sequence[Shape | Trace],
     *,
@@ -78,25 +82,27 @@ def sweep(
     profile: Profile,
     jobs: int,
     say: Callable[[str], None],
-) -> Mapping[float, list[Row]]:
-    """Play everything, and return the rows of each room, in the order of the sources and contenders."""
+    into: Found,
+) -> None:
+    """Play everything, and note what came of each play as soon as it is over."""
     plays = [
         Play(source, seed, share, profile) for share in shares for source in sources for seed in range(seeds)
     ]
-    found: dict[tuple[float, str, Contender], list[Outcome]] = {}
     for done, (each, outcomes) in enumerate(_run(plays, jobs), 1):
         for contender, outcome in outcomes.items():
-            found.setdefault((each.share, each.source.name, contender), []).append(outcome)
+            into.setdefault((each.share, each.source.name, contender), []).append(outcome)
         if done % max(1, len(plays) // 20) == 0 or done == len(plays):
             say(f"{done} of {len(plays)} plays")
-    return {
-        share: [
-            Row(source.name, contender, medians(found[share, source.name, contender]))
-            for source in sources
-            for contender in contenders()
-        ]
-        for share in shares
-    }
+
+
+def rows(found: Found, share: float) -> list[Row]:
+    """Return the rows of a room of those workloads that everybody has played, in the order of the plays."""
+    workloads = dict.fromkeys(workload for room, workload, _ in found if room == share)
+    return [
+        Row(workload, contender, medians(found[share, workload, contender]))
+        for workload in workloads
+        for contender in contenders()
+    ]
 
 
 def _run(plays: Sequence[Play], jobs: int) -> Iterator[tuple[Play, dict[Contender, Outcome]]]:

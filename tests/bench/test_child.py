@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 from bench.harness.child import Child, ChildFailed, read_figures, run
-from bench.harness.process_tree import CpuMeter
+from bench.harness.process_tree import TreeMeter
 
 FIGURE = 'print(\'{"measure": "x", "value": 1}\', flush=True)'
 
@@ -83,7 +83,7 @@ def lives(pid: int) -> bool:
 
 
 def test_the_cpu_of_a_process_that_has_ended_stays_counted() -> None:
-    meter = CpuMeter(2**22 + 1)  # no process has this number
+    meter = TreeMeter(2**22 + 1)  # no process has this number
     meter.seconds = 1.5
     meter.look()
     assert meter.seconds == 1.5

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,11 +18,11 @@ from bench.control_suite.meter import Meter
 from bench.control_suite.scenario import Load, measure
 from bench.control_suite.size import Size
 from bench.control_suite.wire import READ, Kind, Lane
-from bench.harness.results import figures_of, read
+from bench.harness.results import read
 
 from sllm_actors.serving.deployment.document import read_document
 
-ROOT = Path(__file__).parents[2]
+from .program import bench
 
 PROMISED = (
     *("step_p99_us", "place_p99_us", "events_s", "cpu_share", "loop_hold_max_ms", "status_ms"),
@@ -44,26 +42,15 @@ def anyio_backend() -> tuple[str, dict[str, Any]]:
     return "asyncio", {"use_uvloop": True}  # as both processes of the benchmark
 
 
-def bench(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(ROOT / "bench" / script), *arguments],
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
-
-
 @pytest.mark.slow
 def test_a_small_cluster_is_measured_and_no_engine_is_touched(tmp_path: Path) -> None:
     file = tmp_path / "control.json"
-    done = bench("control_plane.py", *SMALL, *SHORT, "--json", str(file))
+    done = bench("run", "control_plane", *SMALL, *SHORT, "--json", str(file))
     assert done.returncode == 0, done.stderr
-    content = read(file)
-    assert content["machine"]["cores"] >= 1
-    figures = {name: value for _, name, value in figures_of(content)}
+    found = read(file)
+    assert found.machine["cores"] >= 1
+    figures = found.medians()["head"]
     assert set(figures) == set(MEASURES)
-    assert {name: content[name] for name in PROMISED} == {name: figures[name] for name in PROMISED}
     assert all(figures[name] > 0 for name in PROMISED)
     assert figures["placements"] >= 6
     assert figures["scaled"] == 4, "each idle deployment was started by its first request"
@@ -72,27 +59,27 @@ def test_a_small_cluster_is_measured_and_no_engine_is_touched(tmp_path: Path) ->
         "scale_missed",
     )
     assert {name: figures[name] for name in untouched} == dict.fromkeys(untouched, 0)
-    shown = bench("show.py", str(file))
+    shown = bench("show", str(file))
     assert "4 workers, 10 deployments, 12 replicas" in shown.stdout
-    for name in MEASURES:
-        assert name in done.stdout
-        assert name in shown.stdout
+    for text in (each.text for each in MEASURES.values()):
+        assert text in done.stdout
+        assert text in shown.stdout
 
 
 @pytest.mark.slow
 def test_a_check_fails_by_name_what_is_not_as_wanted(tmp_path: Path) -> None:
-    done = bench("control_plane.py", *SMALL, *SHORT, "--patience", "1", "--check")
+    done = bench("run", "control_plane", *SMALL, *SHORT, "--patience", "1", "--check")
     assert done.returncode == 1
-    assert "error: the cluster did not settle within 1 s: " in done.stderr  # it has to be quiet for as long
-    assert "error: not as wanted: step_p99_us, place_p99_us, events_s, cpu_share" in done.stderr
+    assert "head: the cluster did not settle within 1 s: " in done.stderr  # it has to be quiet for as long
+    assert "error: not as wanted: one report of one replica, 99th percentile: ≤ 200 µs (not m" in done.stderr
     assert "not measured" in done.stdout
 
 
 def test_sizes_that_do_not_fit_together_are_refused() -> None:
-    done = bench("control_plane.py", "--deployments", "7", "--replicas", "4", "--idle", "2")
+    done = bench("run", "control_plane", "--deployments", "7", "--replicas", "4", "--idle", "2")
     assert done.returncode == 2
     assert "--replicas 4 is less than the 5 deployments that are not idle: each wants one" in done.stderr
-    done = bench("control_plane.py", "--deployments", "7", "--idle", "7")
+    done = bench("run", "control_plane", "--deployments", "7", "--idle", "7")
     assert done.returncode == 2
     assert "--idle 7 is not less than --deployments 7" in done.stderr
 
@@ -130,8 +117,9 @@ async def test_what_was_found_before_a_head_failed_is_kept(tmp_path: Path) -> No
 
 
 def test_what_was_not_measured_is_neither_met_nor_missed() -> None:
-    assert {verdict.met for verdict in judge({}, 2000)} == {None}
-    assert {verdict.measure for verdict in judge({}, 2000)} == {*LIMITS, "events_s", "demand_s"}
+    judged = judge({}, 2000)
+    assert {each.met for each in judged} == {None}
+    assert len({each.target for each in judged}) == len(judged) == len(LIMITS) + 2
 
 
 @pytest.mark.parametrize(
@@ -149,8 +137,9 @@ def test_what_was_not_measured_is_neither_met_nor_missed() -> None:
     ],
 )
 def test_a_figure_is_held_against_its_bound(measure: str, found: float, met: bool) -> None:
-    (verdict,) = (each for each in judge({measure: found}, 2000) if each.measure == measure)
-    assert verdict.met is met
+    (judged,) = (each for each in judge({measure: found}, 2000) if each.found is not None)
+    assert judged.target.startswith(MEASURES[measure].text)
+    assert judged.met is met
 
 
 def test_engines_that_a_restarted_head_touched_are_told_whatever_is_checked() -> None:

@@ -11,30 +11,21 @@ from typing import Any
 
 import psutil
 import pytest
-from bench.gateway_suite.measures import MAIN, OURS, REFERENCE, TUNNEL, Row, declare, judge, main_figures
+from bench.gateway_suite.measures import MAIN, OURS, REFERENCE, TUNNEL, Row, declare, derived, judge
 from bench.gateway_suite.ours import elsewhere
 from bench.gateway_suite.phases import Kind, Phase, request
 from bench.gateway_suite.plan import PARTS, SYSTEMS, Plan
 from bench.gateway_suite.plot import draw
-from bench.gateway_suite.suite import assemble
 from bench.gateway_suite.system import SystemFailed, program, wait_for
-from bench.harness.results import read
-from bench.harness.rounds import Collected
+from bench.harness.results import Results, Subject, read
+from bench.harness.spread import Spread
 from bench.peers.gateways import Peer, nginx_arguments, open_peer, peers
 
-ROOT = Path(__file__).parents[2]
+from .program import ROOT, bench
+
+RUN = ("run", "gateway")
 
 ROW = ("rps", "cpu_us_per_request", "cpu_us_per_chunk", "ttft_p50_ms", "ttft_p99_ms", "kib_per_stream")
-
-
-def bench(*arguments: str, script: str = "gateway.py") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(ROOT / "bench" / script), *arguments],
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
 
 
 @pytest.mark.slow
@@ -57,22 +48,24 @@ def test_everybody_who_is_here_is_measured_in_one_run(tmp_path: Path) -> None:
         "2",
     )
     only = ("--burst", "10", "--only", "plain,streamed,steady,many-streams,burst")
-    done = bench(*small, *only, "--systems", "sllm,nginx,direct", "--json", str(file))
+    done = bench(*RUN, *small, *only, "--systems", "sllm,nginx,direct", "--json", str(file))
     assert done.returncode == 0, done.stderr
-    content = read(file)
-    rows = {row["name"]: row for row in content["rows"]}
-    assert set(rows) == {"sllm", "nginx", "direct"}
-    for name in ("sllm", "direct", *(["nginx"] if nginx else [])):
-        assert all(rows[name][figure] > 0 for figure in ROW if figure != "kib_per_stream")
-        assert "kib_per_stream" in rows[name]  # of so few streams it says nothing
-        assert rows[name]["errors"] == 0
-        assert content["systems"][name]["many_finished"] == 20
-        assert content["systems"][name]["burst_answered"] == 10
+    results = read(file)
+    rows = results.medians()
+    assert set(rows) == {"sllm", "direct", *(["nginx"] if nginx else [])}
+    for row in rows.values():
+        assert all(row[figure] > 0 for figure in ROW if figure != "kib_per_stream")
+        assert "kib_per_stream" in row  # of so few streams it says nothing
+        assert row["errors"] == 0
+        assert row["many_finished"] == 20
+        assert row["burst_answered"] == 10
     if not nginx:
-        assert content["errors"]["nginx"] == ["it is not installed: install the package nginx"]
-    assert content["systems"]["sllm"]["worker_us_per_request"] > 0
-    assert content["machine"]["systems"]["sllm"]
-    shown = bench(str(file), script="show.py").stdout
+        assert results.errors["nginx"] == ["it is not installed: install the package nginx"]
+    assert rows["sllm"]["worker_us_per_request"] > 0
+    assert results.subjects["sllm"].version
+    assert results.subjects["sllm"].cpu_s > 0
+    assert results.subjects["sllm"].peak_mib > results.subjects["direct"].peak_mib
+    shown = bench("show", str(file)).stdout
     for text in (*ROW, "plain_32_total_p99_ms", "kib_per_stream ≤ 40", "direct"):
         assert text in done.stdout
         assert text in shown
@@ -87,9 +80,11 @@ def test_a_worker_elsewhere_is_measured_through_its_tunnel(tmp_path: Path) -> No
         pytest.skip(str(failure))
     file = tmp_path / "gateway.json"
     small = ("--rounds", "1", "--seconds", "0.2", "--connections", "1,32", "--burst", "10")
-    done = bench(*small, "--only", "plain,burst", "--systems", "sllm-tunnel,direct", "--json", str(file))
+    only = ("--only", "plain,burst", "--systems", "sllm-tunnel,direct")
+    done = bench(*RUN, *small, *only, "--json", str(file))
     assert done.returncode == 0, done.stderr
-    (tunnel, direct) = read(file)["rows"]
+    rows = read(file).medians()
+    tunnel, direct = rows["sllm-tunnel"], rows["direct"]
     assert tunnel["errors"] == direct["errors"] == 0
     # Every byte passes through the worker: of a local engine it only reports.
     assert tunnel["worker_us_per_request"] > direct["cpu_us_per_request"]
@@ -99,9 +94,9 @@ def test_a_worker_elsewhere_is_measured_through_its_tunnel(tmp_path: Path) -> No
 @pytest.mark.allow_blocking
 def test_two_processes_share_the_work_and_lose_nothing(tmp_path: Path) -> None:
     file = tmp_path / "gateway.json"
-    done = bench("--rounds", "1", "--only", "processes", "--systems", "sllm", "--json", str(file))
+    done = bench(*RUN, "--rounds", "1", "--only", "processes", "--systems", "sllm", "--json", str(file))
     assert done.returncode == 0, done.stderr
-    found = read(file)["systems"]["sllm"]
+    found = read(file).medians()["sllm"]
     assert found["processes_one_us"] > 0
     assert found["processes_least_share"] > 0
     assert found["processes_lost"] == 0
@@ -111,8 +106,8 @@ def test_two_processes_share_the_work_and_lose_nothing(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.allow_blocking
 def test_a_run_that_is_told_to_end_leaves_no_process_behind() -> None:
-    command = [sys.executable, str(ROOT / "bench" / "gateway.py"), "--systems", "direct", "--only", "plain"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
+    command = [sys.executable, "-m", "bench", *RUN, "--systems", "direct", "--only", "plain"]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as running:
         assert running.stderr is not None
         assert any("round 1" in line for line in running.stderr)
         family = psutil.Process(running.pid).children(recursive=True)
@@ -132,7 +127,7 @@ def test_a_run_that_is_told_to_end_leaves_no_process_behind() -> None:
     ],
 )
 def test_what_is_not_there_is_named(arguments: tuple[str, ...], sentence: str) -> None:
-    done = bench(*arguments)
+    done = bench(*RUN, *arguments)
     assert done.returncode == 2
     assert sentence in " ".join(done.stderr.replace("│", "").split())
 
@@ -190,12 +185,19 @@ def test_a_plan_has_the_phases_of_its_parts() -> None:
 
 def test_the_main_figures_are_those_of_their_phases() -> None:
     figures = {
-        "plain_32_rps": 5.0,
-        "plain_1_rps": 1.0,
-        "streamed_1_ttft_p50_ms": 2.0,
-        "steady_gateway_us": 3.0,
+        "plain_32_rps": [5.0, 7.0],
+        "plain_1_rps": [1.0],
+        "streamed_1_ttft_p50_ms": [2.0],
+        "steady_gateway_us": [3.0],
     }
-    assert main_figures(figures) == {"rps": 5.0, "ttft_p50_ms": 2.0, "cpu_us_per_chunk": 3.0}
+    main = {"rps": [5.0, 7.0], "ttft_p50_ms": [2.0], "cpu_us_per_chunk": [3.0], "errors": [0.0]}
+    assert derived(figures) == {**main, **figures}
+    assert derived({}) == {}
+
+
+def test_errors_of_all_rounds_and_phases_are_added_up() -> None:
+    found = derived({"plain_32_errors": [0.0, 2.0, 1.0], "steady_errors": [1.0, 1.0, 1.0]})
+    assert found == {"errors": [6.0], "plain_32_errors": [3.0], "steady_errors": [3.0]}
 
 
 def verdict(target: str, **rows: Row) -> tuple[float | None, bool | None]:
@@ -253,49 +255,19 @@ def test_less_is_better_than_smg_where_less_is_good() -> None:
 
 
 def test_every_main_figure_is_declared() -> None:
-    assert {each.name for each in declare(list(MAIN))} == set(MAIN)
-    assert declare(["something_else"]) == []
-
-
-def content_of(**rows: Row) -> dict[str, Any]:
-    collected = Collected()
-    for name, row in rows.items():
-        collected.add(name, row)
-    return assemble(
-        plan(systems=tuple(rows)), collected, {}, machine={"model": "m", "cores": 2}, conditions={}
-    )
-
-
-def test_errors_of_all_rounds_and_phases_are_added_up_and_other_figures_are_medians() -> None:
-    collected = Collected()
-    for rps, errors in ((10.0, 0.0), (30.0, 2.0), (20.0, 1.0)):
-        collected.add("smg", {"plain_32_rps": rps, "plain_32_errors": errors, "steady_errors": 1.0})
-    collected.fail("nginx", "it is not installed")
-    content = assemble(plan(), collected, {}, machine={}, conditions={})
-    smg, nginx = content["rows"]
-    assert (smg["name"], smg["rps"], smg["errors"]) == ("smg", 20.0, 6.0)
-    assert nginx["name"] == "nginx"
-    assert content["errors"] == {"nginx": ["it is not installed"]}
-    assert content["spread"]["smg"]["plain_32_rps"] == {"low": 10.0, "high": 30.0, "count": 3}
+    assert set(declare(MAIN)) == set(MAIN)
+    assert declare(["something_else"]) == {}
 
 
 def test_a_result_is_drawn(tmp_path: Path) -> None:
+    subjects = {
+        name: Subject({"rps": Spread.of([10.0]), "cpu_us_per_chunk": Spread.of([3.0])})
+        for name in ("sllm", "smg")
+    }
+    results = Results("gateway", {"model": "m", "cores": 2}, {}, MAIN, subjects)
     path = tmp_path / "new" / "plot.png"
-    draw(content_of(sllm={"plain_32_rps": 10.0, "steady_gateway_us": 3.0}, smg={"plain_32_rps": 5.0}), path)
+    draw(results, path)
     assert path.read_bytes().startswith(b"\x89PNG")
-
-
-def test_a_plot_that_cannot_be_drawn_is_refused_before_anything_is_measured(tmp_path: Path) -> None:
-    without = tmp_path / "without.py"  # the same program, where matplotlib cannot be found
-    script = str(ROOT / "bench" / "gateway.py")
-    without.write_text(
-        "import runpy, sys\nsys.modules['matplotlib'] = None\n"
-        f"sys.argv[0] = {script!r}\nsys.path[0] = {str(ROOT / 'bench')!r}\n"
-        f"runpy.run_path({script!r}, run_name='__main__')\n"
-    )
-    done = bench("--plot", str(tmp_path / "plot.png"), script=str(without))
-    assert done.returncode == 2
-    assert "matplotlib, which draws plots, is not installed" in done.stderr
 
 
 # ---- programs of others

