@@ -14,7 +14,7 @@ PACKAGE = "sllm_actors"
 # Lowest first. A room may import itself, any room on a lower floor, and what serves everyone; rooms that
 # share a floor are strangers to each other.
 FLOORS = [
-    {"actors"},
+    {"actors", "loadgen"},
     {"transport"},
     {"cluster", "models"},
     {"engines"},
@@ -75,6 +75,13 @@ SUB_FLOORS: dict[str, list[set[str]]] = {
         {"api"},
         {"gateway"},
         {"__init__"},
+    ],
+    "loadgen": [
+        {"problem"},
+        {"work"},
+        {"figures"},
+        {"client"},
+        {"*"},
     ],
     "nodes": [
         {"*"},
@@ -327,6 +334,24 @@ PURE_CORES = {
     ],
     "cli": ["display.ages", "conversation", "lookup", "display.summary", "rollout"],
     "http_server": ["turns"],
+    "loadgen": [
+        "client.answer",
+        "client.encoding",
+        "figures.figures",
+        "figures.generator_load",
+        "figures.goals",
+        "figures.histogram",
+        "figures.result",
+        "figures.timeline",
+        "report",
+        "rows",
+        "work.arrivals",
+        "work.lengths",
+        "work.offered",
+        "work.popularity",
+        "work.request",
+        "work.synthetic",
+    ],
     "nodes": ["launcher.liveness"],
     "observe": ["redaction", "terminal_text"],
 }

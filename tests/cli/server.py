@@ -319,6 +319,10 @@ def _serve_events(app: Quart, gateway: PlayedGateway) -> None:
 
 
 def _serve_chat(app: Quart, gateway: PlayedGateway) -> None:
+    @app.get("/v1/models")
+    async def models() -> Any:
+        return {"object": "list", "data": []}
+
     @app.get("/v1/models/<id:name>")
     async def model(name: str) -> Any:
         if name in gateway.no_models:

@@ -25,6 +25,8 @@ from sllm_actors.cli import main, progress
 from sllm_actors.cli.app import cli
 from sllm_actors.cli.commands import delete, logs
 from sllm_actors.cli.parameters import HostPortType, HostType, KeyValueType
+from sllm_actors.loadgen.figures.generator_load import GeneratorLoad
+from sllm_actors.loadgen.run import LoadEnded
 from sllm_actors.nodes.launcher.plan import LauncherPlan
 
 from .server import PlayedGateway, build_app, deployment, serving
@@ -229,12 +231,16 @@ def run(line: list[str], environment: dict[str, str], said: str) -> tuple[int, s
         for listener in plan.sockets:
             listener.close()
 
+    def load_nothing(*_: object, **__: object) -> LoadEnded:
+        return LoadEnded(GeneratorLoad(0.0, 0.0, 0.0, 0, 1), interrupted=False, seconds=0.0)
+
     out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", "backslashreplace") for _ in range(2))
     given = io.TextIOWrapper(io.BytesIO(said.encode(errors="surrogateescape")), "utf-8", "surrogateescape")
     kept = {name: value for name, value in os.environ.items() if name not in VARIABLES}
     with contextlib.ExitStack() as stack:
         stack.enter_context(patch.dict(os.environ, kept | environment, clear=True))
         stack.enter_context(patch("sllm_actors.nodes.launcher.launcher.run", run_nothing))
+        stack.enter_context(patch("sllm_actors.loadgen.run.run_load", load_nothing))
         stack.enter_context(patch("pwd.getpwuid", side_effect=KeyError))
         for module in (delete, logs, progress):
             stack.enter_context(patch.object(module, "POLL_SECONDS", 0.001))

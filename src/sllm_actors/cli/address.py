@@ -19,7 +19,7 @@ _NO_PORT = re.compile(r"(\[[^\]]*\]|[^/:]*)(/|$)")
 _API = re.compile(r"/v1(/.*)?$")
 
 
-def gateway_url(given: str) -> str:
+def gateway_url(given: str, source: str = "LLM_SERVER_URL") -> str:
     """Return the URL of a gateway, without a slash at its end: paths such as ``/status`` go behind it.
 
     Blanks around ``given``, slashes at its end and a path of the OpenAI API (``/v1``,
@@ -27,7 +27,8 @@ def gateway_url(given: str) -> str:
     none is given.
 
     Args:
-        given: What ``LLM_SERVER_URL`` holds; nothing but blanks means ``DEFAULT_URL``.
+        given: What ``source`` holds; nothing but blanks means ``DEFAULT_URL``.
+        source: The variable or option that holds it, for messages.
 
     Raises:
         CommandFailure: It is not the address of an HTTP server.
@@ -45,5 +46,5 @@ def gateway_url(given: str) -> str:
     wrong = url.scheme not in ("http", "https") or not url.host or url.query or url.fragment
     if wrong or (url.port or 0) > HIGHEST_PORT or re.search(r"\s", text):
         shown = one_line(without_credentials(text))
-        raise CommandFailure(f"LLM_SERVER_URL={shown} is not an address like {DEFAULT_URL}")
+        raise CommandFailure(f"{source}={shown} is not an address like {DEFAULT_URL}")
     return str(url.copy_with(path=_API.sub("", url.path.rstrip("/")))).rstrip("/")

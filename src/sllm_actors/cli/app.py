@@ -12,6 +12,7 @@ from typing import NoReturn
 import click
 
 from sllm_actors import __version__
+from sllm_actors.cli.commands.bench import bench
 from sllm_actors.cli.commands.chat import chat
 from sllm_actors.cli.commands.completion import completion
 from sllm_actors.cli.commands.delete import delete
@@ -38,7 +39,7 @@ from .terminal import complain
 SECTIONS = {
     "Run nodes": ("up", "head", "worker", "gateway"),
     "Deploy and use models": ("run", "deploy", "update", "delete", "rm", "chat"),
-    "See what there is": ("status", "ls", "ps", "logs", "events"),
+    "See what there is": ("status", "ls", "ps", "logs", "events", "bench"),
     "Load and unload by hand": ("load", "unload", "sleep", "wake", "pull"),
     "Look after machines": ("drain", "undrain", "uncordon", "node", "engines", "completion"),
 }
@@ -62,7 +63,7 @@ def cli() -> None:
 COMMANDS = (
     *(up, head, worker, gateway),
     *(run, deploy, update, delete, pull, status, logs, events, chat),
-    *(load, unload, sleep, wake, drain, undrain, node, engines, completion),
+    *(load, unload, sleep, wake, drain, undrain, node, engines, completion, bench),
 )
 ALIASES = {"ls": list_deployments, "ps": list_instances, "rm": delete, "uncordon": undrain}
 """Names that people know from other programs."""

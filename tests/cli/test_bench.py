@@ -1,0 +1,163 @@
+"""``sllm bench serve``: what it sends, what it tells and writes, and how it ends."""
+
+from __future__ import annotations
+
+import csv
+import json
+import signal
+import socket
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from .conftest import Sllm
+from .server import PlayedGateway
+
+PATH = "/v1/chat/completions"
+
+
+def test_a_load_is_sent_and_its_figures_are_told_and_written(
+    sllm: Sllm, gateway: PlayedGateway, tmp_path: Path
+) -> None:
+    files = ("--json", f"{tmp_path}/out.json", "--csv", f"{tmp_path}/out.csv")
+    load = ("--clients", "2", "--requests", "6", "--input-tokens", "10", "--output-tokens", "5")
+    ended = sllm("bench", "serve", "--model", "m", *load, *files, "--goodput", "ttft:60000")
+    assert (ended.code, ended.out.splitlines()[0].split(" in ")[0]) == (0, "6 answered")
+    for shown in ("Time to first token", "Inter-token latency", "End to end", "Goodput"):
+        assert shown in ended.out
+    bodies = gateway.bodies("POST", PATH)
+    assert len(bodies) == 6
+    assert {(each["model"], each["max_tokens"], each["stream"]) for each in bodies} == {("m", 5, True)}
+    assert {len(each["messages"][0]["content"].split()) for each in bodies} == {10}
+    result = json.loads((tmp_path / "out.json").read_text())
+    assert result["requests"]["answered"] == 6
+    assert result["goodput"]["good"] == 6
+    assert result["conditions"]["clients"] == 2
+    rows = list(csv.DictReader((tmp_path / "out.csv").read_text().splitlines()))
+    assert [each["outcome"] for each in rows] == ["answered"] * 6
+
+
+def test_an_open_loop_ends_after_its_time(sllm: Sllm, gateway: PlayedGateway) -> None:
+    load = ("--rate", "100", "--arrivals", "constant", "--duration", "0.2", "--seed", "3")
+    ended = sllm(
+        "bench", "serve", "--model", "m", *load, "--extra-body", '{"temperature": 0}', "--ignore-eos"
+    )
+    assert ended.code == 0
+    bodies = gateway.bodies("POST", PATH)
+    assert len(bodies) == 20
+    assert all(each["temperature"] == 0 and each["ignore_eos"] is True for each in bodies)
+
+
+def test_several_models_are_asked_and_told_apart(sllm: Sllm, gateway: PlayedGateway) -> None:
+    load = ("--clients", "1", "--requests", "20", "--weights", "9,1")
+    ended = sllm("bench", "serve", "--model", "often", "--model", "seldom", *load)
+    assert ended.code == 0
+    asked = [each["model"] for each in gateway.bodies("POST", PATH)]
+    assert asked.count("often") > asked.count("seldom")
+    assert "often" in ended.out
+
+
+def test_errors_are_told_by_kind_and_a_load_without_an_answer_has_failed(
+    sllm: Sllm, gateway: PlayedGateway
+) -> None:
+    gateway.refusal, gateway.refused = (503, "no replica is ready", "no_replica"), ("POST",)
+    ended = sllm("bench", "serve", "--model", "m", "--clients", "1", "--requests", "3")
+    assert (ended.code, ended.err) == (1, "error: no request was answered: see the errors above\n")
+    assert ended.out.startswith("0 answered, 3 failed in ")
+    assert "HTTP 503 no_replica" in ended.out
+    assert "no replica is ready" in ended.out
+
+
+def test_the_key_is_sent(sllm: Sllm, gateway: PlayedGateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLLM_API_KEY", "sk-1")
+    assert sllm("bench", "serve", "--model", "m", "--clients", "1", "--requests", "1").code == 0
+    assert set(gateway.keys) == {"Bearer sk-1"}
+
+
+def test_a_model_that_is_not_there_is_told_before_anything_is_sent(
+    sllm: Sllm, gateway: PlayedGateway
+) -> None:
+    ended = sllm("bench", "serve", "--model", "nosuch", "--clients", "1")
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err.startswith(f"error: there is no model 'nosuch' at {gateway.url}: ")
+    assert ended.err.count("\n") == 1
+    assert gateway.bodies("POST", PATH) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ((), "give either --rate"),
+        (("--rate", "1", "--clients", "1"), "give either --rate"),
+        (("--clients", "1", "--cv", "2"), "--arrivals and --cv are for --rate"),
+        (("--clients", "1", "--arrivals", "gamma"), "--arrivals and --cv are for --rate"),
+        (("--rate", "1", "--cv", "2", "--arrivals", "constant"), "--cv is for --arrivals gamma"),
+        (("--rate", "1", "--weights", "1,2"), "2 numbers for 1 models"),
+        (("--rate", "1", "--weights", "0"), "no list of numbers above 0"),
+        (("--rate", "1", "--weights", "1", "--zipf", "1"), "either --zipf or --weights"),
+        (("--rate", "1", "--model", "m"), "--model m is given twice"),
+        (("--rate", "1", "--input-tokens", "9-3"), "does not say how many tokens"),
+        (("--rate", "1", "--goodput", "speed:3"), "is no limit"),
+        (("--rate", "1", "--extra-body", "[1]"), "no object of JSON"),
+        (("--rate", "nan"), "is not a number from"),
+    ],
+)
+def test_a_wrong_command_line_is_told_in_a_sentence(
+    sllm: Sllm, arguments: tuple[str, ...], sentence: str
+) -> None:
+    ended = sllm("bench", "serve", "--model", "m", *arguments)
+    assert (ended.code, ended.out) == (2, "")
+    assert sentence in " ".join(ended.err.split())
+
+
+@pytest.mark.parametrize(
+    ("url", "sentence"),
+    [
+        ("ftp://h", "--url=ftp://h is not an address"),
+        ("http://u:p@h", "a key goes into SLLM_API_KEY"),
+        ("http://name.invalid", "no server answers at http://name.invalid"),
+    ],
+)
+def test_a_bad_address_is_told_in_a_sentence(sllm: Sllm, url: str, sentence: str) -> None:
+    ended = sllm("bench", "serve", "--model", "m", "--clients", "1", "--url", url)
+    assert (ended.code, ended.out, ended.err.count("\n")) == (1, "", 1)
+    assert sentence in ended.err
+
+
+def test_a_server_that_is_away_is_told_in_a_sentence(sllm: Sllm) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        ended = sllm("bench", "serve", "--model", "m", "--clients", "1", "--url", url)
+    assert (ended.code, ended.out, ended.err.count("\n")) == (1, "", 1)
+    assert ended.err.startswith(f"error: no server answers at {url} ")
+
+
+def test_a_file_that_cannot_be_written_is_told_before_anything_is_sent(
+    sllm: Sllm, gateway: PlayedGateway, tmp_path: Path
+) -> None:
+    path = tmp_path / "no" / "out.json"
+    ended = sllm("bench", "serve", "--model", "m", "--clients", "1", "--json", str(path))
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err == f"error: {path} cannot be written: No such file or directory\n"
+    assert gateway.requests == []
+
+
+def test_interrupted_it_shows_and_writes_what_there_is(
+    sllm_process: Callable[..., subprocess.Popen[str]], gateway: PlayedGateway, tmp_path: Path
+) -> None:
+    path = tmp_path / "out.json"
+    files = ("--json", str(path), "--csv", f"{tmp_path}/out.csv")
+    process = sllm_process("bench", "serve", "--model", "m", "--clients", "1", "--duration", "3600", *files)
+    while len(gateway.bodies("POST", PATH)) < 3:
+        assert process.poll() is None, process.communicate()
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, "Traceback" in err) == (130, False)
+    assert " answered" in out
+    result = json.loads(path.read_text())
+    assert result["interrupted"] is True
+    assert result["requests"]["answered"] >= 1
+    assert len((tmp_path / "out.csv").read_text().splitlines()) == result["requests"]["ended"] + 1
