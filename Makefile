@@ -33,7 +33,7 @@ SHELL := /bin/sh
 .ONESHELL:
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help install up dist test test-quick lint format types lock bench bench-gateway bench-traces bench-peers proofs clean environment venv runtime project
+.PHONY: help install up dist test test-quick lint format types lock bench bench-peers proofs clean environment venv runtime project
 .PHONY: demo dev test-vllm test-hosts test-containers vllm soak soak-hosts soak-containers soak-store soak-picture soak-gateway soak-models sim sim-control coverage known-imports
 
 help: ## list the targets
@@ -122,14 +122,9 @@ lock: environment ## resolve pyproject.toml into requirements/ (UPGRADE=1 takes 
 	$(LOCK) requirements/demo.in --no-deps -o requirements/demo.txt
 	$(subst --generate-hashes,,$(LOCK)) requirements/vllm.in --no-annotate -o src/sllm_actors/engines/installs/pins/vllm.txt
 
-bench: environment ## measure actors and transport here (about 12 minutes with the peers installed, else 6)
-	@$(BIN)/python -m bench run actors --json bench/results/actors.json $(BENCH_ARGS)
-
-bench-gateway: environment ## measure the gateway beside its peers (about 14 minutes)
-	@$(BIN)/python -m bench run gateway --json bench/results/gateway.json $(BENCH_ARGS)
-
-bench-traces: environment ## play policies for many models on few GPUs on virtual time (about 20 minutes)
-	@$(BIN)/python -m bench run traces --json bench/results/traces.json $(BENCH_ARGS)
+bench: environment ## what two cores can measure in 40 minutes; writes bench/results and docs/performance.md
+	@$(BIN)/python -m bench run all --short $(BENCH_ARGS)
+	$(BIN)/python -m bench page
 
 proofs: environment ## other people's clients and load generators before the gateway (about 4 minutes; NAMES="schemathesis …": these)
 	@$(BIN)/python -m bench.proofs $(NAMES)
@@ -150,7 +145,7 @@ bench-peers: ## install PEERS="pykka xoscar ray vllm_router smg litellm", each i
 		fi
 		touch $$stamp
 	done
-	echo "==> Ready: make bench, make bench-gateway"
+	echo "==> Ready: make bench"
 
 clean: ## remove .venv, caches and build results
 	@rm -rf $(VENV) .bench-peers $(ENGINES) .mypy_cache .pytest_cache .ruff_cache .hypothesis htmlcov dist build .coverage .coverage.*

@@ -1,4 +1,4 @@
-"""All benchmarks by one command: ``python -m bench list|run|compare|show``."""
+"""All benchmarks by one command: ``python -m bench list|run|compare|show|page``."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from bench import page as pages
 from bench.harness.comparison import (
     NOISE,
     Verdict,
@@ -162,6 +163,18 @@ def show_file(file: Path, as_markdown: bool, plot: Path | None) -> None:
         click.echo("\n\n".join(map(markdown, shown)))
     else:
         show(*shown)
+
+
+@main.command("page")
+def page() -> None:
+    """Make docs/performance.md, its plots, and the figures that other pages quote, from bench/results."""
+    if not possible():
+        raise click.ClickException(REMEDY)
+    try:
+        pages.write_all()
+    except (BadResults, pages.NoSuchFigure) as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"written: {pages.PAGE.relative_to(ROOT)}", err=True)
 
 
 def row_of(name: str) -> Benchmark:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from bench.actor_suite.measures import MEASURES, judge
 from bench.actor_suite.subjects import LOOPS, our_subjects, peer_subjects
 from bench.actor_suite.suite import BASIS, PACKAGES, measure
 from bench.harness.experiment import Experiment, benchmark
+from bench.harness.plots import draw_bars
+from bench.harness.results import Results
 
 
 @benchmark("actors", PACKAGES)
@@ -43,3 +47,11 @@ def main(
         judge=judge,
     )
     experiment.finish(results, needed=ours)
+
+
+SHOWN = ("local_tell_s", "local_ask_s", "remote_ask_s", "remote_ask_64_s", "bulk_p99_us", "actor_bytes")
+
+
+def draw(results: Results, path: Path) -> None:
+    """Draw the figures that tell the systems apart."""
+    draw_bars(results, SHOWN, path)

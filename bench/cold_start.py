@@ -15,6 +15,7 @@ from bench.cold_suite.llamacpp import measure_llamacpp
 from bench.cold_suite.measures import BY_HAND, FORKED, FRESH, PLAIN, REQUEST, STARTS
 from bench.cold_suite.vllm import measure_vllm
 from bench.harness.experiment import Experiment, benchmark
+from bench.harness.plots import draw_bars
 from bench.harness.report import errors_table, figures_table, targets_table
 from bench.harness.results import Results
 
@@ -85,3 +86,8 @@ def tables(results: Results) -> list[Table]:
         errors_table(results),
     ]
     return [each for each in shown if each.row_count]
+
+
+def draw(results: Results, path: Path) -> None:
+    """Draw how long each kind of start takes."""
+    draw_bars(results, ("first_token_s", "cpu_s", "tokens_s"), path)

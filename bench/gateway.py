@@ -10,9 +10,9 @@ from rich.table import Table
 
 from bench.gateway_suite.measures import MAIN, OURS, TUNNEL, declare, derived, judge
 from bench.gateway_suite.plan import PARTS, SYSTEMS, Plan
-from bench.gateway_suite.plot import draw as draw
 from bench.gateway_suite.suite import measure
 from bench.harness.experiment import Experiment, benchmark
+from bench.harness.plots import draw_bars
 from bench.harness.report import errors_table, figures_table, targets_table, usage_table
 from bench.harness.results import Results
 
@@ -132,3 +132,16 @@ def tables(results: Results) -> list[Table]:
         targets_table(results),
         *(each for each in (usage_table(results), errors_table(results)) if each.row_count),
     ]
+
+
+def page_tables(results: Results) -> list[Table]:
+    """Return the main figures and the targets, without those of each phase."""
+    return [figures_table(results, "medians", names=MAIN), targets_table(results)]
+
+
+SHOWN = ("rps", "cpu_us_per_request", "cpu_us_per_chunk", "ttft_p50_ms", "ttft_p99_ms", "kib_per_stream")
+
+
+def draw(results: Results, path: Path) -> None:
+    """Draw the main figures."""
+    draw_bars(results, SHOWN, path)

@@ -59,7 +59,7 @@ class Benchmark:
         module: Has the command ``main``, and may have ``tables`` and ``draw`` for a result.
         arguments: Given to the command before those of the user.
         needs: What it cannot do without.
-        short: Whether ``make bench`` runs it; those take 40 minutes together.
+        short: The minutes that it takes in ``make bench``, which takes 40 at most; 0 where it is not in that.
         brief: Arguments for ``make bench``, where the whole benchmark takes too long.
     """
 
@@ -69,7 +69,7 @@ class Benchmark:
     module: str
     arguments: tuple[str, ...] = ()
     needs: tuple[Need, ...] = ()
-    short: bool = False
+    short: float = 0
     brief: tuple[str, ...] = ()
 
     @property
@@ -93,9 +93,19 @@ class Benchmark:
         found: Tables = getattr(importlib.import_module(self.module), "tables", standard_tables)
         return found
 
+    def page_tables(self) -> Tables:
+        """Load what shows a result on the page of figures: less than all, where all is very much."""
+        found: Tables = getattr(importlib.import_module(self.module), "page_tables", self.tables())
+        return found
+
     def draw(self) -> Draw | None:
         """Load what draws a result, where there is something to draw."""
         found: Draw | None = getattr(importlib.import_module(self.module), "draw", None)
+        return found
+
+    def page_draw(self) -> Draw | None:
+        """Load what draws a result for the page of figures."""
+        found: Draw | None = getattr(importlib.import_module(self.module), "page_draw", self.draw())
         return found
 
 
@@ -109,7 +119,7 @@ BENCHMARKS: Final = {
             "What do tells, asks and idle actors cost, within and between processes, beside others?",
             12,
             "bench.actors",
-            short=True,
+            short=8,
             brief=("--rounds", "2"),
         ),
         Benchmark(
@@ -117,7 +127,7 @@ BENCHMARKS: Final = {
             "What does the gateway cost, beside other gateways before the same engine?",
             14,
             "bench.gateway",
-            short=True,
+            short=9,
             brief=("--rounds", "5", "--many", "2000"),
         ),
         Benchmark(
@@ -134,7 +144,7 @@ BENCHMARKS: Final = {
             COLD,
             ("--backend", "llamacpp"),
             (LLAMACPP,),
-            short=True,
+            short=1,
             brief=("--rounds", "9"),
         ),
         Benchmark(
@@ -152,7 +162,7 @@ BENCHMARKS: Final = {
             COLD,
             ("--from-zero", "--backend", "llamacpp"),
             (LLAMACPP,),
-            short=True,
+            short=2,
             brief=("--rounds", "40"),
         ),
         Benchmark(
@@ -168,7 +178,7 @@ BENCHMARKS: Final = {
             "What does the head cost when the cluster has a thousand workers?",
             5,
             "bench.control_plane",
-            short=True,
+            short=5,
         ),
         Benchmark(
             "traces",
@@ -182,7 +192,8 @@ BENCHMARKS: Final = {
             6,
             "bench.swapping",
             needs=(LLAMACPP,),
-            short=True,
+            short=4,
+            brief=("--rounds", "2"),
         ),
         Benchmark(
             "gpu",

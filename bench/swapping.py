@@ -11,6 +11,8 @@ import click
 
 from bench.cold_suite.cluster import ClusterFailed
 from bench.harness.experiment import Experiment, benchmark
+from bench.harness.plots import draw_bars
+from bench.harness.results import Results
 from bench.harness.targets import Judged, at_least, at_most, quotient
 from bench.swap_suite.measures import MEASURES
 from bench.swap_suite.systems import SYSTEMS
@@ -61,3 +63,8 @@ def judge(medians: Mapping[str, Mapping[str, float]]) -> list[Judged]:
         at_least(f"requests per second / first come, first served ≥ {WANTED:g}", times, WANTED),
         at_most("requests that failed: none", ours.get("errors"), 0),
     ]
+
+
+def draw(results: Results, path: Path) -> None:
+    """Draw how much is answered, and how long it takes."""
+    draw_bars(results, ("rps", "wait_p50_s", "wait_p99_s"), path)

@@ -17,6 +17,7 @@ from bench.trace_suite.contenders import DEFAULT, OURS, contenders
 from bench.trace_suite.generator import Shape, plane
 from bench.trace_suite.lines import BadTrace
 from bench.trace_suite.plot import draw as draw
+from bench.trace_suite.plot import page_draw as page_draw
 from bench.trace_suite.policies import REFERENCE
 from bench.trace_suite.profile import Profile
 from bench.trace_suite.report import FIGURES, label, left_over, to_json

@@ -45,3 +45,22 @@ def draw(results: Results, path: Path) -> None:
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=8)
     save(figure, path)
+
+
+def page_draw(results: Results, path: Path) -> None:
+    """Draw a point for each contender: medians over all workloads."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for name, found in results.medians().items():
+        ours = results.subjects[name].ours
+        point = found["gpu_seconds"], found["wait_p99_s"]
+        axes.plot(*point, "k*" if ours else "o", markersize=8)
+        axes.annotate(name, point, xytext=(5, 4), textcoords="offset points", fontsize=7)
+    axes.set_xlabel("GPU-seconds (less is better)", fontsize=8)
+    axes.set_ylabel("99th percentile of the wait, s (less is better)", fontsize=8)
+    axes.set_yscale("log")
+    axes.tick_params(which="both", labelsize=7)
+    axes.margins(x=0.2)
+    save(figure, path)

@@ -11,11 +11,11 @@ from typing import Any
 
 import psutil
 import pytest
+from bench.gateway import draw
 from bench.gateway_suite.measures import MAIN, OURS, REFERENCE, TUNNEL, Row, declare, derived, judge
 from bench.gateway_suite.ours import elsewhere
 from bench.gateway_suite.phases import Kind, Phase, request
 from bench.gateway_suite.plan import PARTS, SYSTEMS, Plan
-from bench.gateway_suite.plot import draw
 from bench.gateway_suite.system import SystemFailed, program, wait_for
 from bench.harness.results import Results, Subject, read
 from bench.harness.spread import Spread
