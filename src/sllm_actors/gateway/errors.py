@@ -32,6 +32,16 @@ def body_too_large(limit: int) -> ApiError:
     return ApiError(413, "body_too_large", f"the request's body may have at most {limit} bytes")
 
 
+def model_too_late(limit: int) -> ApiError:
+    """A form has ``limit`` bytes and still does not name its model."""
+    return ApiError(
+        413,
+        "body_too_large",
+        f"a form may have at most {limit} bytes before its field model: put that before the files",
+        "model",
+    )
+
+
 def unsupported_coding(coding: str, accepted: Sequence[str]) -> ApiError:
     """The request's ``Content-Encoding`` is none that the gateway decodes."""
     return ApiError(
@@ -196,6 +206,12 @@ def no_place(deployment: str, reason: str) -> ApiError:
 def engine_broke(deployment: str, reason: str) -> ApiError:
     """The engine, or the connection to it, broke."""
     return ApiError(502, "engine_broke", f"the engine of {deployment} broke: {reason}", retry_after=1)
+
+
+def upload_broken_off(deployment: str) -> ApiError:
+    """The engine, or the connection to it, broke after it had got more of an upload than is kept."""
+    why = "it had got a part of this upload already, which the gateway does not keep: send the request again"
+    return engine_broke(deployment, why)
 
 
 def request_breaks_engines(deployment: str) -> ApiError:

@@ -34,9 +34,11 @@ class GatewaySettings:
         admin_key: The key that opens everything; required where ``loopback`` is false.
         cors: The web pages that may use the gateway from a browser, beside those of this machine.
         body_limit: The largest body of an inference request; a larger one is answered with 413.
+        upload_limit: The same for a form that names its model before its files: it is passed on as it comes.
         document_limit: The largest body of any other request, as of a deployment document.
         body_silence: How long a client may be silent while it sends a body.
-        body_timeout: How long a client may take to send a whole body.
+        body_timeout: How long a client may take to send a whole body, or each ``body_limit`` bytes of an
+            upload.
         answer_limit: The largest answer that is taken where it has to be held in memory as a whole.
         silence: How long an engine, or a client that reads its answer, may make no progress.
         connect_timeout: How long connecting to an engine may take; external servers have their own setting.
@@ -61,6 +63,7 @@ class GatewaySettings:
     admin_key: str | None = field(default=None, repr=False, validator=_has_a_key)
     cors: Cors = field(factory=Cors)
     body_limit: int = 32 * 2**20
+    upload_limit: int = 2**30
     document_limit: int = MAX_DOCUMENT
     body_silence: float = 30.0
     body_timeout: float = 300.0

@@ -43,6 +43,7 @@ class Client:
     headers: Headers = field(factory=list)
     body: bytes = b""
     chunks: int = 0
+    read: bool = True
 
     def begin(self, status: int, headers: Headers, length: int | None = None) -> None:
         assert not self.begun
@@ -74,6 +75,14 @@ class Client:
     def respond(self, status: int, headers: Headers, body: bytes) -> None:
         self.begin(status, headers, len(body))
         self.end(body)
+
+    def pause_reading(self) -> None:
+        assert self.read
+        self.read = False
+
+    def resume_reading(self) -> None:
+        assert not self.read
+        self.read = True
 
     def cut_off(self) -> None:
         assert not self.ended

@@ -44,6 +44,7 @@ class FormReader:
             the last one.
         parts: Of each part that has ended: its name (``""`` for a file), where its headers begin, and how
             many bytes its value has.
+        in_file: Whether the part that is being read is a file.
 
     Raises:
         ApiError: The header names no boundary (400).
@@ -52,6 +53,7 @@ class FormReader:
     def __init__(self, content_type: bytes) -> None:
         self.values: dict[str, str] = {}
         self.parts: list[tuple[str, int, int]] = []
+        self.in_file = False
         self._seen = 0  # bytes before those that are being read
         self._start = -1  # of the part that is being read, and so on
         self._name = ""
@@ -97,6 +99,11 @@ class FormReader:
         if not self._whole:
             raise errors.bad_form("it ends before its last boundary: send it whole")
 
+    @property
+    def is_routable(self) -> bool:
+        """Whether a file is being read, and the model was named before it."""
+        return self.in_file and bool(self.values.get("model"))
+
     def fields(self) -> RequestFields:
         """Return what was read. It is all there once the form has ended; a ``model`` may be known before.
 
@@ -139,6 +146,7 @@ class FormReader:
     def _on_headers_finished(self) -> None:
         if self._start < 0:
             raise errors.bad_form("a part of it has no name")
+        self.in_file = not self._name
 
     def _on_part_data(self, data: bytes, start: int, end: int) -> None:
         self._size += end - start
@@ -148,6 +156,7 @@ class FormReader:
             self._value += data[start:end]
 
     def _on_part_end(self) -> None:
+        self.in_file = False
         self.parts.append((self._name, self._start, self._size))
         if self._name in _READ:
             try:

@@ -44,6 +44,7 @@ class AsgiClient:
         self._held = 0
         self._broken = False
         self._written = anyio.Event()
+        self._readable: anyio.Event | None = None
 
     def begin(self, status: int, headers: Headers, length: int | None = None) -> None:
         """See ``Client``."""
@@ -75,6 +76,21 @@ class AsgiClient:
         """See ``Client``."""
         self.begin(status, headers, len(body))
         self.end(body)
+
+    def pause_reading(self) -> None:
+        """See ``Client``."""
+        self._readable = anyio.Event()
+
+    def resume_reading(self) -> None:
+        """See ``Client``."""
+        if self._readable is not None:
+            self._readable.set()
+            self._readable = None
+
+    async def readable(self) -> None:
+        """Wait until more of the request's body may be taken."""
+        if self._readable is not None:
+            await self._readable.wait()
 
     def cut_off(self) -> None:
         """See ``Client``."""
@@ -187,6 +203,7 @@ async def _take(receive: Receive, exchange: RequestHandler, client: AsgiClient) 
         if not whole:
             if data := message.get("body", b""):
                 exchange.body(data)
+                await client.readable()
             if not message.get("more_body", False):
                 whole = True
                 exchange.body_ended()

@@ -15,11 +15,13 @@ from sllm_actors.gateway.routing.route import Route, Upstream
 from .answers.assembly import ASSEMBLIES
 from .answers.identified import Identified
 from .answers.relays import Relay, relay_for
+from .clients.upload import Upload
 from .engines.answer_head import AnswerHead
 from .engines.broke import EngineBroke
 from .engines.connection import EngineConnection
 from .engines.connector import Connector
 from .engines.request import EngineRequest
+from .engines.sending import Sending
 from .failover import FAULTY_STATUS
 
 _MADE_HERE = frozenset([b"/v1/responses", b"/v1/responses/"])
@@ -44,6 +46,9 @@ class Owner(Protocol):
 
     def attempt_progressed(self, attempt: Attempt, data: bytes) -> None:
         """Something has come from the engine; ``data`` may be passed on, and may be empty."""
+
+    def attempt_progressed_sending(self, attempt: Attempt) -> None:
+        """The engine has taken a part of a body that is passed on as it comes."""
 
     def attempt_answered(self, attempt: Attempt, status: int, headers: Headers, body: bytes) -> None:
         """The whole answer is there, and may be passed on."""
@@ -81,6 +86,7 @@ class Attempt:
         "_owner",
         "_paused",
         "_route",
+        "_sending",
         "relay",
         "request",
         "upstream",
@@ -97,6 +103,7 @@ class Attempt:
         self._route = route
         self._connection: EngineConnection | None = None
         self._flow: Callable[[bytes], None] | None = None
+        self._sending: Sending | None = None
         self._over = self._is_sent = self._paused = False
         served = route.served
         kind = None
@@ -130,7 +137,8 @@ class Attempt:
 
     def start(self) -> None:
         """Begin, over a kept connection where there is one."""
-        connection = self._connector.idle(self.upstream)
+        # An upload may not be there twice, in case that a kept connection is closed before it gets it.
+        connection = None if self.request.upload is not None else self._connector.idle(self.upstream)
         if connection is None:
             self._connector.connect(self.upstream, self)
         else:
@@ -171,6 +179,9 @@ class Attempt:
             self.answer_broken(EngineBroke("it closed the connection without an answer"))
             return
         self._connection = connection
+        if self.request.upload is not None:
+            self._send_while_it_comes(connection, self.request.upload)
+            return
         request, route, server = self.request, self._route, self.upstream.server
         try:
             body = request.body_for(route, server, assembled=self._assembly is not None)
@@ -181,6 +192,20 @@ class Attempt:
             connection.pause()
         self._is_sent = True
         connection.send(self, request.head_for(connection.target, route, server, len(body)), body)
+
+    def _send_while_it_comes(self, connection: EngineConnection, upload: Upload) -> None:
+        request, route, server = self.request, self._route, self.upstream.server
+        if self._paused:
+            connection.pause()
+        self._is_sent = True
+        sending = self._sending = Sending(
+            upload,
+            request.passing_for(upload, route, server),
+            connection,
+            progressed=lambda: self._owner.attempt_progressed_sending(self),
+            failed=self._break,
+        )
+        sending.begin(self, partial(request.head_for, connection.target, route, server))
 
     def not_connected(self, problem: EngineBroke | ApiError) -> None:
         """See ``connector.Waiting``.
@@ -214,6 +239,8 @@ class Attempt:
 
     def answer_began(self, status: int, headers: Headers) -> None:
         """See ``engine_connection.Caller``."""
+        if self._sending is not None and status >= 400:
+            self._sending.stop()  # the engine has no use for the rest
         served = self._route.served
         external = self.upstream.server is not None
         self.relay = relay_for(

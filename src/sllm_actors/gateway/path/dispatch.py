@@ -251,6 +251,11 @@ class Dispatch:
                 if attempt.relay is not None:
                     self._requester.passed_on(attempt.relay, data)
 
+    def attempt_progressed_sending(self, attempt: Attempt) -> None:
+        """See ``attempt.Owner``."""
+        if attempt is self._attempt:
+            self._touched = self._inference.now
+
     def attempt_answered(self, attempt: Attempt, status: int, headers: Headers, body: bytes) -> None:
         """See ``attempt.Owner``."""
         if attempt is self._attempt:
@@ -390,6 +395,13 @@ class Dispatch:
             else:
                 only = f"no other engine has {stored.made!r}"
                 self._fail(errors.engine_broke(self._asked.deployment, only))
+            return
+        upload = self._request.upload
+        if upload is not None and (stay or not upload.repeatable):
+            if stay:
+                self._linger(until)
+            else:
+                self._fail(errors.upload_broken_off(self._asked.deployment))
             return
         self._leave_hold()
         self._leave_replica(Outcome.LEFT)

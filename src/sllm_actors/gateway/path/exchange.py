@@ -23,6 +23,7 @@ from .answers.relays import Relay
 from .clients.client import Client
 from .clients.request_body import RequestBody
 from .clients.request_head import RequestHead
+from .clients.upload import Upload
 from .dispatch import Dispatch
 from .engines.request import EngineRequest
 
@@ -73,6 +74,7 @@ class Exchange:
         "_stage",
         "_streamed",
         "_touched",
+        "_upload",
         "_write_chunk",
         "_wrote",
         "answered",
@@ -88,6 +90,7 @@ class Exchange:
         self._began = self._touched = self._wrote = inference.clock()
         self._dispatch: Dispatch | None = None
         self._refusal: ApiError | None = None
+        self._upload: Upload | None = None  # a form of which not all has come
         self.answered = False
         self.flowed_at = 0.0
         self._write_chunk: Callable[[bytes], None]
@@ -103,6 +106,12 @@ class Exchange:
             self._touched = self._inference.now
             refusal = self._body.add(data)
             if refusal is not None:
+                self._fail(refusal if self._upload is None else self._too_late(refusal))
+            elif self._body.size != self._head.length and self._head.is_form:
+                self._form_came(data)
+        elif self._upload is not None:
+            refusal = self._upload.add(data, self._inference.now)
+            if refusal is not None:
                 self._fail(refusal)
 
     def body_ended(self) -> None:
@@ -110,9 +119,11 @@ class Exchange:
         if self._stage is REFUSED and self._refusal is not None:
             self._fail(self._refusal)
         elif self._stage is READING:
-            self._stage = ASKING
+            self._stage, self._upload = ASKING, None
             self._touched = self._inference.now
             self._inference.read(self._head, self._body.whole(), self)
+        elif self._upload is not None:
+            self._upload.end()
 
     def client_left(self) -> None:
         """See ``RequestHandler``."""
@@ -155,7 +166,8 @@ class Exchange:
     def understood(self, request: EngineRequest, route: Route, asked: Asked) -> None:
         """Go on: the body was read, and a deployment has that model."""
         if self._stage is ASKING:
-            self._body.replace(request.body)
+            if request.upload is None:
+                self._body.replace(request.body)
             self._streamed = bool(request.fields.stream)
             dispatch = self._dispatch = Dispatch(self, self._inference, request, route, asked, self._began)
             if self._paused:
@@ -218,6 +230,8 @@ class Exchange:
                 self._fail(errors.body_too_slow())
         elif self._stage is REFUSED:
             self.body_ended()
+        elif self._upload is not None and self._is_too_slow(self._upload, now):
+            self._fail(errors.body_too_slow())
         elif self._paused:
             if now - self._touched >= settings.silence:
                 log.warning("request.cut_off", request_id=self._head.id, reason="the client does not read")
@@ -230,6 +244,31 @@ class Exchange:
                 self._comment(now)
 
     # ---- inside
+
+    def _form_came(self, data: bytes) -> None:
+        """Take note of a piece of a form that has not come to its end; pass it on if it names its model."""
+        upload = self._upload
+        try:
+            if upload is None:
+                upload = self._upload = self._inference.upload(self._head, self._client)
+            upload.reader.feed(data)
+        except ApiError as error:
+            self._fail(error)
+            return
+        if upload.reader.is_routable:
+            self._stage = ASKING
+            upload.begin(self._body.give(), self._inference.now)
+            self._inference.read_upload(self._head, upload, self)
+
+    def _too_late(self, refusal: ApiError) -> ApiError:
+        """Return why a form whose model is not known yet is refused."""
+        limit = self._inference.settings.body_limit
+        return errors.model_too_late(limit) if refusal.status == 413 else refusal
+
+    def _is_too_slow(self, upload: Upload, now: float) -> bool:
+        settings = self._inference.settings
+        silence, timeout = settings.body_silence, settings.body_timeout
+        return upload.is_too_slow(now, silence=silence, timeout=timeout, rate=settings.body_limit)
 
     def _let_flow(self) -> None:
         """Let chunks with whole events pass straight from the engine's connection to the client's."""
@@ -293,4 +332,7 @@ class Exchange:
         self._stage = OVER
         self._stop()
         self._body.release()
+        if self._upload is not None:
+            self._upload.release()
+            self._upload = None
         self._inference.over(self, self._head, status, self._began)

@@ -19,6 +19,7 @@ from sllm_actors.api_error import ApiError
 from sllm_actors.engines.identity import ReplicaId
 from sllm_actors.engines.messages import ConfirmEngine, EngineConfirmed
 from sllm_actors.gateway import access, errors
+from sllm_actors.gateway.bodies.form import FormReader
 from sllm_actors.gateway.headers import Headers
 from sllm_actors.gateway.hops import HEADER as HOPS
 from sllm_actors.gateway.hops import refuse_loop
@@ -34,13 +35,14 @@ from .attempt import Attempt
 from .clients.budget import ByteBudget
 from .clients.client import Client
 from .clients.request_head import RequestHead
+from .clients.upload import Upload
 from .confirmations import Confirmations
 from .deadlines import Rounds
 from .engines.connector import Connector, OpenStream
 from .engines.request import EngineRequest
 from .exchange import Exchange
 from .failover import CONFIRM_SECONDS, Failover, Rules
-from .reading import READ_HERE, Reading, affinity_of, is_coded, prompt_of, read_request
+from .reading import READ_HERE, Reading, affinity_of, is_coded, prompt_of, read_request, read_upload
 from .stored_responses import StoredResponses
 
 log = structlog.get_logger()
@@ -154,7 +156,7 @@ class Inference:
             refusal = errors.overloaded()
         length = head.length
         if refusal is None and length > self.settings.body_limit:
-            refusal = errors.body_too_large(self.settings.body_limit)
+            refusal = self._too_large(head)
         exchange = self._begin(head, client)
         if refusal is not None:
             log.info("request.refused", request_id=head.id, code=refusal.code)
@@ -173,6 +175,10 @@ class Inference:
             refusal = refuse_loop(head.headers, self._gateway)
         head.admitted = refusal is None
         return refusal
+
+    def _too_large(self, head: RequestHead) -> ApiError | None:
+        limit = self.settings.upload_limit if head.is_form else self.settings.body_limit
+        return errors.body_too_large(limit) if head.length > limit else None
 
     def _begin(self, head: RequestHead, client: Client) -> Exchange:
         self.under_way += 1
@@ -195,6 +201,32 @@ class Inference:
             return
         try:
             reading = read_request(head, body, self.settings.body_limit)
+        except ApiError as error:
+            exchange.not_understood(error)
+        else:
+            self._understand(head, reading, exchange)
+
+    def upload(self, head: RequestHead, client: Client) -> Upload:
+        """Return what takes a form while it comes.
+
+        Raises:
+            ApiError: See ``FormReader``.
+        """
+        kind = head.named[b"content-type"]
+        announced = b"content-length" in head.named and b"transfer-encoding" not in head.named
+        return Upload(
+            FormReader(kind),
+            kind,
+            head.length if announced else None,
+            client,
+            limit=self.settings.upload_limit,
+            budget=self.budget,
+        )
+
+    def read_upload(self, head: RequestHead, upload: Upload, exchange: Exchange) -> None:
+        """Read a request whose body is passed on as it comes, and tell the exchange what it asks."""
+        try:
+            reading = read_upload(upload)
         except ApiError as error:
             exchange.not_understood(error)
         else:

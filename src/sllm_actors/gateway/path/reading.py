@@ -18,6 +18,7 @@ from sllm_actors.gateway.bodies.rewriting import members_of, with_changes
 from sllm_actors.gateway.surface import BY_BODY, Destination, ModelIn
 
 from .clients.request_head import RequestHead
+from .clients.upload import Upload
 
 READ_HERE = 2**20
 """Bytes of a body that are read on the event loop; a larger one is read in a thread."""
@@ -34,6 +35,7 @@ class Reading(msgspec.Struct, frozen=True, gc=False):
         form: What has read the body, if that is a form.
         members: The members of a large body, found where the event loop does not wait for it.
         keep_alive: See ``Asked``.
+        upload: The body, if that is a form which is passed on as it comes; ``body`` is empty then.
     """
 
     destination: Destination
@@ -42,6 +44,7 @@ class Reading(msgspec.Struct, frozen=True, gc=False):
     form: FormReader | None = None
     members: Sequence[Member] | None = None
     keep_alive: float | None = None
+    upload: Upload | None = None
 
     def body_with(self, change: Mapping[str, Any], drop: Collection[str] = ()) -> bytes:
         """Return the body with other values for some of its keys or fields, and without others.
@@ -90,6 +93,17 @@ def read_request(head: RequestHead, body: bytes, limit: int) -> Reading:
         return _reading(destination, fields, body)
     members = list(members_of(body.removeprefix(BYTE_ORDER_MARK)))
     return _reading(destination, fields, body, members=members)
+
+
+def read_upload(upload: Upload) -> Reading:
+    """Read the beginning of a form that is passed on as it comes.
+
+    Raises:
+        ApiError: A field that it has there is not what ``seconds_of`` takes (400).
+    """
+    fields = upload.reader.fields()
+    wish = None if fields.keep_alive is UNSET else seconds_of(fields.keep_alive)
+    return Reading(BY_BODY, fields, b"", upload.reader, keep_alive=wish, upload=upload)
 
 
 def _reading(

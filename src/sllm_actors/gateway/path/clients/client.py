@@ -46,5 +46,11 @@ class Client(Protocol):
     def respond(self, status: int, headers: Headers, body: bytes) -> None:
         """Send a whole response: ``begin``, ``write`` and ``end`` in one."""
 
+    def pause_reading(self) -> None:
+        """Take no more of the request's body from the client until ``resume_reading``."""
+
+    def resume_reading(self) -> None:
+        """Take more again."""
+
     def cut_off(self) -> None:
         """Close the connection of a response that has begun and cannot be finished."""

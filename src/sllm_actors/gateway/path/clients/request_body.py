@@ -40,6 +40,11 @@ class RequestBody:
             self._parts = [b"".join(self._parts)]
         return self._parts[0]
 
+    def give(self) -> list[bytes]:
+        """Return the pieces, which the caller keeps from now on, and which the budget still counts."""
+        parts, self._parts, self.size = self._parts, [], 0
+        return parts
+
     def replace(self, body: bytes) -> None:
         """Keep the body as it was decoded. The caller knows that the budget has room for it."""
         if body is not self._parts[0]:

@@ -6,6 +6,7 @@ import itertools
 import secrets
 
 from sllm_actors.gateway.bodies.dialects import Dialect, dialect_of
+from sllm_actors.gateway.bodies.form import is_form
 from sllm_actors.gateway.headers import Headers, for_engine, request_id_of
 from sllm_actors.gateway.surface import destination_of
 
@@ -87,6 +88,11 @@ class RequestHead:
         if self._lines is None:
             self._lines = header_lines(for_engine(self.headers))
         return self._lines
+
+    @property
+    def is_form(self) -> bool:
+        """Whether the body is a form that can be read as it comes."""
+        return is_form(self.named.get(b"content-type")) and b"content-encoding" not in self.named
 
     @property
     def dialect(self) -> Dialect:

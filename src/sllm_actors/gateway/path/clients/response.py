@@ -24,6 +24,12 @@ class ResponseWire(Protocol):
     def response_ended(self, *, keep_alive: bool) -> None:
         """The response is complete."""
 
+    def pause_reading(self) -> None:
+        """Read no more of the request until ``resume_reading``."""
+
+    def resume_reading(self) -> None:
+        """Read on."""
+
     def cut_off(self) -> None:
         """Close the connection at once."""
 
@@ -94,6 +100,14 @@ class Http1Response:
         elif data:
             self.write(data)
         self._finish()
+
+    def pause_reading(self) -> None:
+        """See ``Client``."""
+        self._connection.pause_reading()
+
+    def resume_reading(self) -> None:
+        """See ``Client``."""
+        self._connection.resume_reading()
 
     def cut_off(self) -> None:
         """See ``Client``."""

@@ -40,6 +40,16 @@ class Wire(Protocol):
     def resume_reading(self) -> None: ...
 
 
+class BodySource(Protocol):
+    """Whoever sends the body of a request in pieces."""
+
+    def more(self) -> None:
+        """The connection takes more now."""
+
+    def stop(self) -> None:
+        """It takes nothing more: the answer is complete, or the connection is lost."""
+
+
 class Caller(Protocol):
     """Whoever has sent a request over a connection. Calls come in the order of the answer's bytes.
 
@@ -102,6 +112,7 @@ class EngineConnection(asyncio.Protocol):
         "_flow",
         "_flow_end",
         "_framed",
+        "_full",
         "_head_new",
         "_head_seen",
         "_headers",
@@ -112,6 +123,7 @@ class EngineConnection(asyncio.Protocol):
         "_paused",
         "_pieces",
         "_received",
+        "_source",
         "_status",
         "_until_closed",
         "_wire",
@@ -142,7 +154,8 @@ class EngineConnection(asyncio.Protocol):
         self._pieces: list[bytes] = []
         self._status = self._received = 0
         self._head_new = self._head_seen = self._complete = self._until_closed = self._paused = False
-        self._kept = self._framed = False
+        self._kept = self._framed = self._full = False
+        self._source: BodySource | None = None  # while the body of a request is not sent to its end
         self._between = True  # whether the parser is between two answers
         self._at_chunk = False  # whether it is in one, and between two chunks
         self._flow: Callable[[bytes], None] | None = None
@@ -184,9 +197,32 @@ class EngineConnection(asyncio.Protocol):
             wire.write(head)
             wire.write(body)
 
+    def send_while_it_comes(self, caller: Caller, head: bytes, source: BodySource) -> None:
+        """Send the head of a request whose body follows by ``write_body``, up to ``body_sent``.
+
+        Only while no other is under way. If the answer is complete before that, the connection is closed.
+        """
+        self.send(caller, head, b"")
+        self._source = source
+
+    @property
+    def takes_more(self) -> bool:
+        """Whether more of the body is to be sent now; when it is again, ``BodySource.more`` is called."""
+        return self._source is not None and not self._full and self.is_open
+
+    def write_body(self, data: bytes) -> None:
+        """Send a piece of the body, with the framing that the head says."""
+        if self._wire is not None and self.is_open:
+            self._wire.write(data)
+
+    def body_sent(self) -> None:
+        """Take note that the whole body is sent."""
+        self._source = None
+
     def abort(self) -> None:
         """Close at once; whoever has sent the request hears no more of it."""
         self._caller = None
+        self._stop_source()
         if self._wire is not None:
             self._wire.abort()
 
@@ -270,6 +306,7 @@ class EngineConnection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         """Tell the caller, if there is one, that its answer is complete or broken."""
         self._closed(self)
+        self._stop_source()
         caller, self._caller = self._caller, None
         if caller is None:
             return
@@ -283,10 +320,19 @@ class EngineConnection(asyncio.Protocol):
             caller.answer_broken(broken_by(error, "its connection broke", unreached=not self.reaches))
 
     def pause_writing(self) -> None:
-        """Do nothing: the whole request is in memory, and bounded there."""
+        """The engine does not read. What was written is in memory, and bounded there."""
+        self._full = True
 
     def resume_writing(self) -> None:
-        """Do nothing; see ``pause_writing``."""
+        """The engine reads again."""
+        self._full = False
+        if self._source is not None:
+            self._source.more()
+
+    def _stop_source(self) -> None:
+        source, self._source = self._source, None
+        if source is not None:
+            source.stop()
 
     def _finish(self) -> Caller:
         """Take note that the answer is complete, and return whom to tell."""
@@ -295,7 +341,7 @@ class EngineConnection(asyncio.Protocol):
         self.used += 1
         if self._paused:
             self.resume()
-        if self._until_closed or not self._kept or not self.is_open:
+        if self._until_closed or not self._kept or self._source is not None or not self.is_open:
             self.abort()
         else:
             self._idle(self)

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import UNSET
 
 from sllm_actors.engines.external import ServerAccess
+from sllm_actors.gateway.bodies.form_passing import FormPassing
 from sllm_actors.gateway.bodies.request_fields import RequestFields
 from sllm_actors.gateway.bodies.rewriting import with_changes
 from sllm_actors.gateway.headers import for_engine, query_for_engine
@@ -15,6 +16,7 @@ from sllm_actors.gateway.hops import HEADER as HOPS
 from sllm_actors.gateway.hops import passed_on
 from sllm_actors.gateway.path.clients.http1 import header_lines
 from sllm_actors.gateway.path.clients.request_head import RequestHead
+from sllm_actors.gateway.path.clients.upload import Upload
 from sllm_actors.gateway.path.reading import Reading
 from sllm_actors.gateway.routing.memory.poison import digest
 from sllm_actors.gateway.routing.route import Route
@@ -36,14 +38,16 @@ class EngineRequest:
         head: The head as it came.
         fields: What was read of the body.
         body: The body as it came, decoded.
+        upload: What comes in place of it, if that is passed on as it comes.
     """
 
-    __slots__ = ("_digest", "_gateway", "_query", "_reading", "body", "fields", "head")
+    __slots__ = ("_digest", "_gateway", "_query", "_reading", "body", "fields", "head", "upload")
 
     def __init__(self, head: RequestHead, reading: Reading, gateway: bytes) -> None:
         self.head = head
         self.fields = reading.fields
         self.body = reading.body
+        self.upload = reading.upload
         self._reading = reading
         self._digest: bytes | None = None
         self._query = query_for_engine(head.query.decode("latin-1")) if head.query else ""
@@ -51,22 +55,26 @@ class EngineRequest:
 
     @property
     def digest(self) -> bytes | None:
-        """What tells it from other requests; None for one that is too large to be hashed on the event loop.
+        """What tells it from other requests; None for one that is too large to be hashed on the event loop,
+        or passed on as it comes.
 
         Only a request that breaks an engine has one made, or one for a deployment that refuses some.
         """
-        if self._digest is None and len(self.body) <= LARGEST_DIGESTED:
+        if self._digest is None and self.upload is None and len(self.body) <= LARGEST_DIGESTED:
             self._digest = digest(self.head.path, self.body)
         return self._digest
 
-    def head_for(self, target: Target, route: Route, server: ServerAccess | None, length: int) -> bytes:
+    def head_for(
+        self, target: Target, route: Route, server: ServerAccess | None, length: int | None
+    ) -> bytes:
         """Return the head of the request to one engine, whose body has ``length`` bytes.
 
         Args:
             target: Where the engine is.
             route: See ``body_for``.
             server: See ``body_for``.
-            length: If it is 0, and the method is one that has no body, no length is sent.
+            length: If it is 0, and the method is one that has no body, no length is sent; None: the body is
+                sent in chunks.
         """
         head, query = self.head, self._query
         if target.headers:
@@ -86,7 +94,7 @@ class EngineRequest:
             lines,
             head.id.encode(),
             passed_on(head.headers, self._gateway)[1] if HOPS in head.named else self._gateway,
-            b"content-length: %d\r\n" % length if length or head.method == "POST" else b"",
+            _framing(head.method, length),
         )
 
     def body_for(self, route: Route, server: ServerAccess | None, *, assembled: bool) -> bytes:
@@ -102,23 +110,34 @@ class EngineRequest:
         Raises:
             ApiError: A part of the body that has to be changed is not JSON (400).
         """
-        fields = self.fields
-        changes: dict[str, Any] = {}
-        name = _name(route, server)
-        if name and fields.model != name:
-            changes["model"] = name
+        changes: dict[str, Any] = self._named(route, server)
         if assembled:
             changes["stream"] = True
-            changes["stream_options"] = _with_usage(fields)
-        drop = () if fields.keep_alive is UNSET else ("keep_alive",)
-        if server is not None and fields.backend is not None:
-            drop = ("backend", *drop)
-        return self._reading.body_with(changes, drop)
+            changes["stream_options"] = _with_usage(self.fields)
+        return self._reading.body_with(changes, self._dropped(server))
+
+    def passing_for(self, upload: Upload, route: Route, server: ServerAccess | None) -> FormPassing:
+        """Return what makes, of an upload that comes, the body for an engine; see ``body_for``."""
+        return FormPassing(upload.content_type, self._named(route, server), self._dropped(server))
+
+    def _named(self, route: Route, server: ServerAccess | None) -> dict[str, str]:
+        name = _name(route, server)
+        return {"model": name} if name and self.fields.model != name else {}
+
+    def _dropped(self, server: ServerAccess | None) -> tuple[str, ...]:
+        drop = () if self.fields.keep_alive is UNSET else ("keep_alive",)
+        return ("backend", *drop) if server is not None and self.fields.backend is not None else drop
 
     @property
     def is_form(self) -> bool:
         """Whether the body is a form."""
         return self._reading.form is not None
+
+
+def _framing(method: str, length: int | None) -> bytes:
+    if length is None:
+        return b"transfer-encoding: chunked\r\n"
+    return b"content-length: %d\r\n" % length if length or method == "POST" else b""
 
 
 def _name(route: Route, server: ServerAccess | None) -> str:
