@@ -181,6 +181,7 @@ async def running_gateway(
             dial_workers=dial_workers,
             head_node=lambda: played.head or nodes.linked_head,
             peers=nodes.peers,
+            doubted=lambda: frozenset(nodes.doubted),
             unreached=lambda: played.unreached,
             is_stopping=lambda: played.shutdown.is_set(),
         )

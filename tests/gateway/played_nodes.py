@@ -40,7 +40,7 @@ from sllm_actors.serving.streams import (
     DemandDifference,
 )
 from sllm_actors.testing import TestProbe, TestSystem
-from sllm_actors.transport import Peer, PeerLost, PeerUp
+from sllm_actors.transport import Peer, PeerDoubted, PeerLost, PeerTrusted, PeerUp
 
 HERE = NodeId("gateway-1")
 
@@ -160,6 +160,7 @@ class PlayedNodes:
 
     Attributes:
         linked: The nodes that are linked to the gateway.
+        doubted: Those of them that may be gone.
         loses: Tells whether the network loses a message, in either direction.
         heard: What was told and asked, with the node, oldest first.
         said: How many messages they have sent.
@@ -174,6 +175,7 @@ class PlayedNodes:
         self._probes: dict[str, TestProbe] = {}
         self._made: dict[str, StickyIds] = {}
         self.linked: dict[str, Peer] = {}
+        self.doubted: set[NodeId] = set()
         self.loses: Callable[[Any], bool] = lambda _message: False
         self.heard: list[tuple[str, Any]] = []
         self.said = 0
@@ -253,6 +255,17 @@ class PlayedNodes:
         if heard:
             self.system.named(GATEWAY).tell(lost)
         return lost
+
+    def doubt(self, node: str) -> None:
+        """Close the connection of a node, which may come back."""
+        self.doubted.add(NodeId(node))
+        self.system.named(GATEWAY).tell(PeerDoubted(self.linked[node], "closed by peer"))
+
+    def trust(self, node: str, *, heard: bool = True) -> None:
+        """Let it come back; ``heard`` as in ``link``."""
+        self.doubted.discard(NodeId(node))
+        if heard:
+            self.system.named(GATEWAY).tell(PeerTrusted(self.linked[node]))
 
     # ---- actors.Network
 

@@ -26,10 +26,10 @@ SLACK = float(os.environ.get("SLLM_HOSTS_SLACK") or 4)
 """By how much a bound in seconds may be exceeded, as the machine has other things to do. 1 on a quiet one."""
 
 CLOSED = 1.0
-"""Seconds within which gateways send nothing more to a worker whose connections were closed."""
+"""Seconds within which the head misses a worker whose connections were closed, and gateways go elsewhere."""
 
 SILENT = 5.0
-"""Seconds within which a node is missed that has gone silent."""
+"""The same, of one that has gone silent."""
 
 SAMPLED = 0.1
 """Seconds between two looks at who has the GPUs."""
@@ -43,13 +43,15 @@ class Fault:
         bed: The cluster.
         clients: Who asks meanwhile.
         at: When it broke, in seconds as ``time.time()`` tells them.
-        detect_s: Seconds until the cluster said so; None where nothing is to be said.
+        detect_s: Seconds until the head said so; None where nothing is to be said.
+        reroute_s: Seconds until a gateway sent requests elsewhere; None where that was not looked at.
     """
 
     bed: Bed
     clients: Clients
     at: float = 0.0
     detect_s: float | None = None
+    reroute_s: float | None = None
     _ended: float = field(default=0.0, init=False)
 
     def now(self) -> None:
@@ -57,7 +59,11 @@ class Fault:
         self.at = time.time()
 
     def seen(self, kind: str, node: str) -> None:
-        """Wait until the journal has an entry of this kind on a node; that is the fault's detection."""
+        """Wait until the journal has an entry of this kind on a node; that is the fault's detection.
+
+        Of a worker, ``node.lost`` says that it is *suspect*: no replica is placed there, and what waits for
+        requests that reach none there is placed elsewhere.
+        """
         question = {"kind": kind, "subject": node, "after": str(int(self.at * 1e6))}
 
         def entry() -> dict[str, Any] | None:
@@ -65,8 +71,8 @@ class Fault:
 
         self.detect_s = eventually(entry, what=f"{kind} of {node}")["at"] - self.at
 
-    def missed_by_gateway(self, node: str, gateway: str = "g1") -> None:
-        """Wait until a gateway has lost its link with a worker, and sends it no more: that is the detection.
+    def rerouted(self, node: str, gateway: str = "g1") -> None:
+        """Wait until a gateway doubts a worker or has lost it, and sends requests elsewhere.
 
         It is read from the log of the gateway, which has its own clock's times.
         """
@@ -75,14 +81,14 @@ class Fault:
 
         def entry() -> float | None:
             for line in log.read_text().splitlines():
-                told = json.loads(line) if '"peer.lost"' in line else {}
+                told = json.loads(line) if '"peer.lost"' in line or '"peer.doubted"' in line else {}
                 if told.get("peer") == worker:
                     at = datetime.fromisoformat(told["timestamp"]).timestamp()
                     if at > self.at:
                         return at
             return None
 
-        self.detect_s = eventually(entry, what=f"{gateway} has lost {node}") - self.at
+        self.reroute_s = eventually(entry, what=f"{gateway} has lost {node}") - self.at
 
     def is_seen_by(self, probe: Callable[[], object]) -> None:
         """Wait until something is so; that is its detection."""
@@ -91,16 +97,20 @@ class Fault:
 
     def served(self) -> None:
         """Wait until nobody waits any more who asked before the fault was detected, and all have answers."""
-        until = self.at + (self.detect_s or 0.0)
+        until = self._missed()
         eventually(lambda: not self.clients.waiting_since(until), what="what the fault has caught has ended")
         self.clients.wait_for_answers()
 
     def recover_s(self) -> float:
         """Return the seconds until all requests had ended that the fault caught: those under way before its
         detection."""
-        until = self.at + (self.detect_s or 0.0)
+        until = self._missed()
         caught = [each for each in self.clients.outcomes if each.began <= until and each.ended > self.at]
         return max((each.ended for each in caught), default=self.at) - self.at
+
+    def _missed(self) -> float:
+        """Return when all had noticed it."""
+        return self.at + max(self.detect_s or 0.0, self.reroute_s or 0.0)
 
     def failed(self, *, streamed: bool | None = None) -> list[Outcome]:
         """Return the requests without a whole answer."""
@@ -110,16 +120,18 @@ class Fault:
     def only_streams_broke(self) -> None:
         """Assert that no unstreamed request failed, and of the others only those under way by then."""
         assert not self.failed(streamed=False), self.failed(streamed=False)[:3]
-        until = self.at + (self.detect_s or 0.0)
+        until = self._missed()
         late = [each for each in self.failed(streamed=True) if not self.at - 60 < each.began < until]
         assert not late, late[:3]
 
     def nothing_failed(self) -> None:
         assert not self.failed(), (len(self.failed()), self.failed()[:3])
 
-    def detected_within(self, seconds: float) -> None:
+    def missed_within(self, seconds: float) -> None:
+        """Assert that the head has said so in that time, and the gateway acted, if that was looked at."""
         assert self.detect_s is not None
         assert self.detect_s < seconds * SLACK, self.detect_s
+        assert (self.reroute_s or 0.0) < seconds * SLACK, self.reroute_s
 
 
 @contextmanager
@@ -142,7 +154,8 @@ def scenario(request: pytest.FixtureRequest, bed: Bed) -> Iterator[Fault]:
                 "name": request.node.name.removeprefix("test_").replace("_", " "),
                 "requests": len(clients.outcomes),
                 "failed": len(fault.failed()),
-                "detect_s": None if fault.detect_s is None else round(fault.detect_s, 2),
+                "detect_s": _rounded(fault.detect_s),
+                "reroute_s": _rounded(fault.reroute_s),
                 "recover_s": round(fault.recover_s(), 2),
                 "leftovers": len(left),
             }
@@ -150,6 +163,10 @@ def scenario(request: pytest.FixtureRequest, bed: Bed) -> Iterator[Fault]:
     assert not left, left
     assert not owners.shared, owners.shared
     assert owners.looks > 0
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 2)
 
 
 class Owners:

@@ -56,13 +56,14 @@ def test_a_machine_that_stands_still_is_replaced_and_one_too_many_ends_when_it_g
         fault.now()
         bed.host(name).freeze()
         fault.seen("node.lost", name)
+        fault.rerouted(name)
         fault.served()
         eventually(lambda: set(bed.replicas()) == {"w1", "w2", "w3"} - {name}, what="it is replaced")
         bed.wait_ready()
         bed.host(name).thaw()
         bed.wait_up(name)
     fault.only_streams_broke()
-    fault.detected_within(SILENT)
+    fault.missed_within(SILENT)
 
 
 def test_a_model_that_was_deleted_meanwhile_ends_when_its_machine_goes_on(
@@ -79,7 +80,7 @@ def test_a_model_that_was_deleted_meanwhile_ends_when_its_machine_goes_on(
         eventually(lambda: not engines_of(bed)[name], what="its engine has ended")
         eventually(lambda: not bed.describe(model="other"), what="it is forgotten")
     fault.nothing_failed()
-    fault.detected_within(SILENT)
+    fault.missed_within(SILENT)
 
 
 def test_a_head_that_stood_still_takes_nobody_for_dead(bed: Bed, request: pytest.FixtureRequest) -> None:
@@ -101,14 +102,15 @@ def test_a_machine_that_loses_its_power_is_missed_at_once_where_connections_are_
     name = min(bed.replicas())
     with scenario(request, bed) as fault:
         fault.at = bed.kill(name)
-        fault.missed_by_gateway(name)
+        fault.rerouted(name)
+        fault.seen("node.lost", name)
         fault.served()
         eventually(lambda: set(bed.replicas()) == {"w1", "w2", "w3"} - {name}, what="it is replaced")
         bed.wait_ready()
         bed.start(name)
         bed.wait_whole()
     fault.only_streams_broke()
-    fault.detected_within(CLOSED)
+    fault.missed_within(CLOSED)
 
 
 def test_a_worker_that_is_killed_is_started_again_by_its_launcher(
@@ -120,11 +122,27 @@ def test_a_worker_that_is_killed_is_started_again_by_its_launcher(
         node = bed.node_process(name)
         fault.now()
         os.kill(node, signal.SIGKILL)
-        fault.missed_by_gateway(name)
+        fault.rerouted(name)
+        fault.seen("node.lost", name)
         fault.served()
         eventually(lambda: len(bed.engines() - before) == 1, what="its engine runs again")
         bed.wait_whole()
         assert name in bed.replicas()
         assert bed.describe()["model"] == DEMO
     fault.only_streams_broke()
-    fault.detected_within(CLOSED)
+    fault.missed_within(CLOSED)
+
+
+def test_a_worker_that_is_stopped_lets_its_requests_end_and_nobody_notices(
+    bed: Bed, request: pytest.FixtureRequest
+) -> None:
+    name = min(bed.replicas())
+    with scenario(request, bed) as fault:
+        fault.now()
+        bed.stop(name)
+        fault.rerouted(name)
+        fault.seen("node.lost", name)
+        fault.served()
+        bed.start(name)
+        bed.wait_whole()
+    fault.only_streams_broke()

@@ -50,7 +50,7 @@ from sllm_actors.serving.streams import (
 )
 from sllm_actors.serving.views.messages import DescribeCluster, DescribeDeployment
 from sllm_actors.testing import ManualClock, TestSystem
-from sllm_actors.transport import Peer, PeerLost, PeerUp
+from sllm_actors.transport import Peer, PeerDoubted, PeerLost, PeerTrusted, PeerUp
 
 from .kit import inventory, outcome_of
 from .recording_network import RecordingNetwork
@@ -99,6 +99,7 @@ class Head:
         self.documents: dict[str, str] = {}  # by uid: what workers say that they run it by
         self.sizes: dict[str, int] = {}  # what each worker says how large any model is
         self.silent: set[str] = set()  # workers that do not answer
+        self.doubted: set[NodeId] = set()
         self.away = False  # whether the store is
         self._sequences = itertools.count(1)
 
@@ -113,7 +114,10 @@ class Head:
     async def start(self) -> None:
         def make() -> Controller:
             self.controller = Controller(
-                self.store, peers=lambda: tuple(self.peers.values()), settle_time=SETTLE_TIME
+                self.store,
+                peers=lambda: tuple(self.peers.values()),
+                doubted=lambda: frozenset(self.doubted),
+                settle_time=SETTLE_TIME,
             )
             return self.controller
 
@@ -136,6 +140,19 @@ class Head:
 
     async def lose(self, node: str) -> None:
         self.tell(PeerLost(self.peers.pop(node), "it is silent"))
+        await self.rest()
+
+    async def doubt(self, node: str) -> None:
+        """The connection of a node was closed, and may come back."""
+        self.doubted.add(NodeId(node))
+        self.tell(PeerDoubted(self.peers[node], "it was reset"))
+        await self.rest()
+
+    async def trust(self, node: str, *, heard: bool = True) -> None:
+        """It is back; news of that may be lost."""
+        self.doubted.discard(NodeId(node))
+        if heard:
+            self.tell(PeerTrusted(self.peers[node]))
         await self.rest()
 
     async def join(self, node: str, *replicas: ReplicaReport, gpus: int = 0, life: int = 1) -> Played:

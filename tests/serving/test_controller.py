@@ -91,6 +91,61 @@ async def test_a_head_that_is_stopped_keeps_what_it_has_learned_of_pauses(tmp_pa
 # ---- deploying
 
 
+async def test_a_worker_whose_connection_was_closed_is_suspect_at_once_and_up_when_it_is_back(
+    tmp_path: Path,
+) -> None:
+    async with running_head(tmp_path) as head:
+        await head.join("w1")
+        await head.deploy(spec())
+        await head.ready("w1")
+
+        async def shown() -> tuple[str, str, list[str]]:
+            (node,) = (await head.describe())["nodes"]
+            instances = (await head.describe(ID))["instances"]
+            return node["state"], node["reason"], [each["state"] for each in instances]
+
+        await head.doubt("w1")
+        assert await shown() == ("suspect", "it was reset", ["ready"]), "what it runs still counts"
+        await head.advance(1.0)
+        assert await shown() == ("suspect", "it was reset", ["ready"]), "though it is linked still"
+        await head.trust("w1")
+        assert await shown() == ("up", "", ["ready"])
+        assert not head.nodes["w1"].stops
+        await head.doubt("w1")
+        await head.trust("w1", heard=False)
+        await head.advance(1.0)
+        assert (await shown())[0] == "up", "news may be lost"
+        await head.doubt("w1")
+        await head.lose("w1")
+        assert (await shown())[0] == "suspect"
+        await head.advance(10.0)
+        assert (await shown())[0] == "down"
+
+
+async def test_what_waits_for_a_worker_whose_connection_was_closed_goes_to_another_at_once(
+    tmp_path: Path,
+) -> None:
+    async with running_head(tmp_path) as head:
+        await head.join("w1")
+        await head.up("g1", "gateway")
+        await head.deploy(spec())
+        await head.ready("w1")
+        other = await head.join("w2")
+        await head.want("g1", Demand(ID, 1, 0, 0))
+        assert not other.orders
+        await head.doubt("w1")
+        assert [order.run is not None for order in other.orders.values()] == [True]
+
+
+async def test_a_gateway_whose_connection_was_closed_is_there_until_it_is_lost(tmp_path: Path) -> None:
+    async with running_head(tmp_path) as head:
+        await head.up("g1", "gateway")
+        await head.doubt("g1")
+        await head.trust("g1")
+        await head.doubt("g1")
+        assert [node["state"] for node in (await head.describe())["nodes"]] == ["up"]
+
+
 async def test_a_deployment_is_kept_and_ordered_from_a_worker(tmp_path: Path) -> None:
     async with running_head(tmp_path) as head:
         worker = await head.join("w1")

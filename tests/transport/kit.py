@@ -14,7 +14,15 @@ from sllm_actors.actors.identity import Address, Incarnation, NodeId
 from sllm_actors.actors.message import Catalog
 from sllm_actors.actors.network import Envelope, ReplyTo
 from sllm_actors.testing.node_keys import identification_of
-from sllm_actors.transport import NodeIdentity, PeerLost, PeerUp, Transport, TransportSettings
+from sllm_actors.transport import (
+    NodeIdentity,
+    PeerDoubted,
+    PeerLost,
+    PeerTrusted,
+    PeerUp,
+    Transport,
+    TransportSettings,
+)
 
 CLUSTER = "test-cluster"
 SECRET = b"a secret of the test cluster"
@@ -115,6 +123,7 @@ class Node:
     inbound: Recorder
     events: list[PeerUp | PeerLost]
     refusals: list[tuple[str, str]]
+    doubts: list[PeerDoubted | PeerTrusted]
     port: int = 0
 
     @property
@@ -162,6 +171,7 @@ async def node(
     inbound = Recorder()
     events: list[PeerUp | PeerLost] = []
     refusals: list[tuple[str, str]] = []
+    doubts: list[PeerDoubted | PeerTrusted] = []
     counters = iter(range(counter + 1, counter + 100))
     options: dict[str, Any] = {
         "secret": SECRET,
@@ -169,6 +179,7 @@ async def node(
         "inbound": inbound,
         "settings": PATIENT,
         "on_peer": events.append,
+        "on_doubt": doubts.append,
         "on_no_link": lambda no_link: refusals.append((no_link.address, no_link.reason)),
         "next_incarnation": lambda: life(next(counters)),
     }
@@ -176,7 +187,7 @@ async def node(
     options["identification"] = identification_of(CLUSTER, name, role)
     transport = Transport(identity(name, role, counter), **{**options, **more})
     async with transport:
-        here = Node(transport, inbound, events, refusals)
+        here = Node(transport, inbound, events, refusals, doubts)
         async with anyio.create_task_group() as tasks:
             if serve:
                 raw = raw or listening_socket()

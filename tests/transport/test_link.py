@@ -14,7 +14,7 @@ from sllm_actors.transport.admission import Admission, Known, admit, dialler_yie
 from sllm_actors.transport.backoff import DialBackoff
 from sllm_actors.transport.fence import FenceOverflow, Fences
 from sllm_actors.transport.hello import Code, Hello, Lane
-from sllm_actors.transport.link import Announce, LinkLife, LinkState, Lose, lateness
+from sllm_actors.transport.link import Announce, Doubt, Effect, LinkLife, LinkState, Lose, Trust, lateness
 from sllm_actors.transport.settings import TransportSettings
 
 from .kit import identity, life
@@ -75,6 +75,42 @@ def test_a_silence_that_breaks_the_control_lane_counts_once(data_first: bool) ->
     assert effect == Lose("timed out, and did not come back within 3.0 s", severed=True)
 
 
+def test_a_peer_whose_connection_was_closed_is_doubted_after_a_moment_and_trusted_when_it_is_back() -> None:
+    link = up()
+    link.closed(DATA, "reset", 1.0)
+    link.closed(CONTROL, "reset", 1.0)
+    assert link.tick(1.2, heard=False) == []
+    assert link.tick(1.25, heard=False) == [Doubt("reset")]
+    assert link.tick(1.5, heard=False) == []
+    assert link.opened(CONTROL, 2.0) == []
+    assert link.opened(DATA, 2.0) == [Trust()]
+    assert link.tick(2.5, heard=True) == []
+    link.closed(CONTROL, "reset again", 3.0)
+    assert link.tick(3.3, heard=False) == [Doubt("reset again")]
+    assert link.tick(6.0, heard=False) == [
+        Lose("reset again, and did not come back within 3.0 s", severed=True)
+    ]
+
+
+def test_a_peer_is_not_doubted_that_comes_back_at_once_or_has_lost_its_data_lane_alone() -> None:
+    link = up()
+    link.closed(CONTROL, "reset", 1.0)
+    link.opened(CONTROL, 1.1)
+    link.closed(DATA, "reset", 1.2)
+    assert link.tick(2.0, heard=True) == []
+    never = LinkLife(3.0, 0.0)
+    never.opened(CONTROL, 0.0)
+    never.closed(CONTROL, "reset", 0.1)
+    assert never.tick(1.0, heard=False) == [], "nobody was told that it is there"
+
+
+def test_time_in_which_this_node_stood_still_is_no_reason_for_doubt() -> None:
+    link = up()
+    link.closed(CONTROL, "reset", 1.0)
+    link.extend(10.0)
+    assert link.tick(11.0, heard=False) == []
+
+
 def test_a_link_that_never_came_up_ends_too() -> None:
     link = LinkLife(3.0, 0.0)
     link.opened(CONTROL, 0.0)
@@ -119,7 +155,8 @@ def test_a_node_that_stood_still_gives_everyone_that_much_more_time() -> None:
     )
 )
 def test_a_link_is_announced_and_lost_at_most_once_and_in_that_order(steps: list[tuple[str, bool]]) -> None:
-    link, effects = LinkLife(3.0, 0.0), []
+    link = LinkLife(3.0, 0.0)
+    effects: list[Effect] = []
     for now, (what, flag) in enumerate(steps):
         lane = CONTROL if flag else DATA
         match what:
@@ -133,9 +170,14 @@ def test_a_link_is_announced_and_lost_at_most_once_and_in_that_order(steps: list
                 effects += link.ended("e")
             case _:
                 effects += link.unreachable("r")
-    kinds = [type(effect) for effect in effects]
-    assert kinds in ([], [Announce], [Lose], [Announce, Lose])
+    kinds: list[type[object]] = [type(effect) for effect in effects]
+    doubts = [kind for kind in kinds if kind in (Doubt, Trust)]
+    certain = [kind for kind in kinds if kind not in (Doubt, Trust)]
+    assert certain in ([], [Announce], [Lose], [Announce, Lose])
+    assert doubts == [(Doubt, Trust)[number % 2] for number in range(len(doubts))]
+    assert not doubts or kinds.index(Announce) < kinds.index(Doubt)
     assert (Lose in kinds) == (link.state is LinkState.DOWN)
+    assert link.state is LinkState.DOWN or link.doubted == (len(doubts) % 2 == 1)
 
 
 ME = identity("me", counter=5)

@@ -21,7 +21,7 @@ from tests.tunnels import open_tunnel
 from sllm_actors.actors.errors import PeerDown
 from sllm_actors.actors.identity import Incarnation
 from sllm_actors.actors.network import Envelope
-from sllm_actors.transport import Peer, PeerLost, PeerUp, TransportSettings
+from sllm_actors.transport import Peer, PeerDoubted, PeerLost, PeerTrusted, PeerUp, TransportSettings
 from sllm_actors.transport.connection import Connection
 from sllm_actors.transport.control import LANE_LOST
 from sllm_actors.transport.hello import NONCE_SIZE, Lane
@@ -252,6 +252,24 @@ async def test_the_node_with_more_links_keeps_its_life() -> None:
         assert gateway.transport.identity.incarnation == life(1)
         assert worker.transport.identity.incarnation == life(2)
         assert not head.losses()
+
+
+async def test_a_peer_whose_connections_were_closed_is_doubted_until_it_is_back() -> None:
+    async with far_pair() as (left, right, network):
+        network.stop()
+        network.cut()
+        await until(lambda: left.doubts and right.doubts, within=PATIENT.budget / 2)
+        network.restore()
+        await until(lambda: len(left.doubts) == len(right.doubts) == 2, what="they are back")
+        for each, peer in ((left, right), (right, left)):
+            doubted, trusted = each.doubts
+            assert isinstance(doubted, PeerDoubted)
+            assert isinstance(trusted, PeerTrusted)
+            assert (doubted.peer, trusted.peer) == 2 * (each.ups()[0].peer,)
+            assert doubted.peer.node == peer.id
+            assert doubted.reason
+            assert not each.losses()
+        assert await left.ask(right.at(1), Text("x")) == Text("x")
 
 
 async def test_a_refused_connection_means_that_the_process_is_gone() -> None:

@@ -45,7 +45,7 @@ class Gateway:
 
     Attributes:
         child_spec: The actor ``GATEWAY``, to be started under the node's supervision tree. It follows the
-            streams of the head and of workers, and takes ``PeerUp`` and ``PeerLost`` from its own node.
+            streams of the head and of workers, and takes the transport's news of links from its own node.
         app: The whole gateway as an ASGI application, for any server; only within ``running``.
         balancer: Which requests wait, and which are under way at each replica.
         board: The routes as the hot path reads them.
@@ -97,6 +97,7 @@ def open_gateway(
     dial_workers: DialWorkers,
     head_node: HeadNode,
     peers: Peers,
+    doubted: Callable[[], frozenset[NodeId]] = frozenset,
     unreached: Callable[[], tuple[UnreachedWorker, ...]] = tuple,
     is_stopping: Callable[[], bool] = lambda: False,
 ) -> Gateway:
@@ -111,12 +112,13 @@ def open_gateway(
             raise.
         head_node: Returns the head's node id, or None while there is no link to it.
         peers: Returns the nodes that are linked now.
+        doubted: Returns those of them that may be gone, see ``PeerDoubted``.
         unreached: Returns the workers that are dialled in vain now.
         is_stopping: Whether ``/health`` should say that no further requests are wanted.
     """
     poison = Poison(system.node, system.named(GATEWAY).tell)
     memory = Memory(SnapshotFile(settings.snapshot_path), poison)
-    links = NodeLinks(dial_workers, peers, head_node, unreached)
+    links = NodeLinks(dial_workers, peers, head_node, doubted, unreached)
     rng = Random()  # noqa: S311 - it only spreads load
     balancer = Balancer(system.clock.now, rng, BalancerShell(system), restart_notice=settings.restart_notice)
     tools = RouterTools(Board(), balancer, settings)

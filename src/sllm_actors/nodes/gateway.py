@@ -20,12 +20,13 @@ from sllm_actors.gateway.cors import Cors
 from sllm_actors.gateway.errors import gateway_stopping
 from sllm_actors.http_server import Seats, serve_asgi
 from sllm_actors.observe.terminal import announce
+from sllm_actors.serving.messages import GATEWAY
 from sllm_actors.transport import NoLink
 
 from .gateway_links import GatewayLinks
 from .health import answering
 from .membership import Membership, find_membership, watched
-from .node import inherited, open_node
+from .node import inherited, open_node, tell_news
 from .settings import GatewayNodeSettings
 
 GRACE = 3.0
@@ -67,6 +68,7 @@ async def _run(settings: GatewayNodeSettings, stopping: anyio.Event) -> None:
                 cluster=membership.info.cluster,
                 secret=secret,
                 news=links.news,
+                on_doubt=tell_news(GATEWAY),
                 on_no_link=partial(_on_no_link, membership, links),
             ) as node,
         ):
@@ -87,6 +89,7 @@ async def _run(settings: GatewayNodeSettings, stopping: anyio.Event) -> None:
                 dial_workers=partial(links.dial_workers, node.transport.dial),
                 head_node=lambda: links.head,
                 peers=node.transport.peers,
+                doubted=node.transport.doubted,
                 unreached=links.unreached,
                 is_stopping=stopping.is_set,
             )

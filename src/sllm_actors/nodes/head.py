@@ -59,6 +59,7 @@ async def run_head(settings: HeadNodeSettings, stopping: anyio.Event) -> None:
                 cluster=credentials.cluster,
                 secret=credentials.secret,
                 news=tell_news(CONTROLLER, REGISTRAR),
+                on_doubt=tell_news(CONTROLLER),
                 own_credential=own,
                 accept=known.judge,
             ) as node:
@@ -96,7 +97,8 @@ def _identities(
 
 
 def _controller(node: Node, store: Store, known: NodeCredentials) -> ChildSpec:
-    make = partial(Controller, store, peers=node.transport.peers, identities=known)
+    links = node.transport
+    make = partial(Controller, store, peers=links.peers, doubted=links.doubted, identities=known)
     return ChildSpec(id=CONTROLLER, name=CONTROLLER, factory=make)
 
 

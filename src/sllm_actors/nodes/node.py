@@ -31,7 +31,9 @@ from sllm_actors.transport import (
     NodeIdentity,
     NoLink,
     Peer,
+    PeerDoubted,
     PeerLost,
+    PeerTrusted,
     PeerUp,
     Target,
     Transport,
@@ -72,6 +74,7 @@ async def open_node(
     own_credential: Credential | None = None,
     accept: Callable[[NodeHello], Verdict] | None = None,
     on_tunnel: Callable[[Peer, object], Awaitable[Target]] | None = None,
+    on_doubt: Callable[[ActorSystem, PeerDoubted | PeerTrusted], None] | None = None,
     on_no_link: Callable[[NoLink], None] | None = None,
 ) -> AsyncIterator[Node]:
     """Open a node's actor system and transport; leaving stops the actors first, then says goodbye to peers.
@@ -89,6 +92,7 @@ async def open_node(
             the head gives it, and keeps that in ``home``.
         accept: See ``Transport``.
         on_tunnel: See ``Transport``.
+        on_doubt: Called when a peer is doubted and when it is back, as ``news``; see ``Transport``.
         on_no_link: See ``Transport``.
 
     Raises:
@@ -104,6 +108,10 @@ async def open_node(
         def tell_peer(event: PeerUp | PeerLost) -> None:
             if not stopped:
                 news(system, event)
+
+        def tell_doubt(event: PeerDoubted | PeerTrusted) -> None:
+            if not stopped and on_doubt is not None:
+                on_doubt(system, event)
 
         def next_life() -> Incarnation:
             system.incarnation = home.next_incarnation()
@@ -121,6 +129,7 @@ async def open_node(
             next_incarnation=next_life,
             accept=accept,
             on_tunnel=on_tunnel,
+            on_doubt=tell_doubt,
             on_no_link=on_no_link,
             tls=tls,
             settings=TransportSettings(max_connections=share.connections, max_tunnels=share.tunnels),
@@ -150,10 +159,10 @@ async def open_node(
                 serving.cancel_scope.cancel()
 
 
-def tell_news(*names: str) -> Callable[[ActorSystem, PeerUp | PeerLost], None]:
-    """Return a ``news`` for ``open_node`` that sends each event as it is to the actors of these names."""
+def tell_news(*names: str) -> Callable[[ActorSystem, object], None]:
+    """Return a ``news`` or ``on_doubt`` for ``open_node`` that sends each event to actors of these names."""
 
-    def tell(system: ActorSystem, event: PeerUp | PeerLost) -> None:
+    def tell(system: ActorSystem, event: object) -> None:
         for name in names:
             system.named(name).tell(event)
 

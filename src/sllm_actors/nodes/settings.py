@@ -89,13 +89,15 @@ class MemberSettings(NodeSettings):
 
 @frozen(kw_only=True)
 class WorkerNodeSettings(MemberSettings):
-    """The settings of a worker. ``options.EngineOptions`` explains all of them but ``title``.
+    """The settings of a worker. ``options.EngineOptions`` explains all that are not listed.
 
     Attributes:
         title: What people call this machine; "" for its host name.
+        stop_patience: Seconds that requests have to end when the worker is told to stop.
     """
 
     title: str = ""
+    stop_patience: float = 3.0
     gpus: int | None = None
     slots: int | None = None
     memory_budget: int | None = None

@@ -6,10 +6,11 @@ import socket
 from functools import partial
 
 import anyio
+import structlog
 from anyio import to_thread
 from attrs import evolve
 
-from sllm_actors.actors import ActorRef, ActorSystem, ChildSpec
+from sllm_actors.actors import ActorRef, ActorSystem, AskError, ChildSpec
 from sllm_actors.cluster.home import HomeProblem, NodeHome
 from sllm_actors.cluster.inventory import inspect_machine
 from sllm_actors.cluster.secret import find_secret
@@ -27,6 +28,7 @@ from sllm_actors.serving.messages import WORKER
 from sllm_actors.serving.worker.actor import WorkerActor
 from sllm_actors.serving.worker.epoch import ObeyedEpoch
 from sllm_actors.serving.worker.inventory import InventoryReader
+from sllm_actors.serving.worker.leaving import Leave
 from sllm_actors.serving.worker.replicas import Replicas
 from sllm_actors.serving.worker.runtime import WorkerRuntime
 from sllm_actors.transport import NodeFull, Peer, PeerLost, PeerUp, Transport, TunnelRefused
@@ -35,6 +37,8 @@ from .fork_servers import keep_fork_servers
 from .membership import Membership, find_membership, watched
 from .node import open_node
 from .settings import WorkerNodeSettings
+
+log = structlog.get_logger("sllm_actors.worker")
 
 EPOCH_FILE = "epoch.json"
 
@@ -108,7 +112,16 @@ async def _serve(
             group.start_soon(inventory.watch_disk)
             await stopping.wait()
             host.running.hurry(ENGINES_STOP)
+            await _leave(node.system, settings.stop_patience)
             group.cancel_scope.cancel()
+
+
+async def _leave(system: ActorSystem, patience: float) -> None:
+    """Let requests end, and then the engines; what is left after their time, the end of the actors ends."""
+    try:
+        await system.named(WORKER).ask(Leave(patience), timeout=patience + ENGINES_STOP)
+    except AskError as error:
+        log.warning("worker.not_left", reason=str(error))
 
 
 async def _free_gpus(host: EngineHost) -> None:

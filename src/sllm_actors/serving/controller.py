@@ -18,7 +18,7 @@ from attrs import frozen
 
 from sllm_actors.actors import Actor, ActorRef, Alarm, ExitReason, NodeId
 from sllm_actors.engines.identity import ReplicaKey
-from sllm_actors.transport import Peer, PeerLost, PeerUp
+from sllm_actors.transport import Peer, PeerDoubted, PeerLost, PeerTrusted, PeerUp
 
 from .change_requests import ChangeRequest, ChangeRequests, Committed, Inspected, ZonesRead
 from .differences.feed import TICK_INTERVAL
@@ -140,6 +140,7 @@ class Controller(Actor):
     Args:
         store: An open store; it is used in threads, and closed by whoever opened it.
         peers: Returns the nodes that are linked now.
+        doubted: Returns those of them that may be gone, see ``PeerDoubted``.
         settle_time: Seconds to wait for workers after a start, see ``Picture``.
         grace: Seconds that a worker may be without a link before its replicas are replaced.
         picture: Makes the picture.
@@ -151,6 +152,7 @@ class Controller(Actor):
         store: Store,
         *,
         peers: Callable[[], tuple[Peer, ...]],
+        doubted: Callable[[], frozenset[NodeId]] = frozenset,
         settle_time: float = 10.0,
         grace: float = 10.0,
         picture: Callable[..., Picture] = Picture,
@@ -159,7 +161,7 @@ class Controller(Actor):
         self._store = store
         self._make_picture = picture
         self._identities = identities or NoIdentities()
-        self._linked = peers
+        self._linked, self._doubted = peers, doubted
         self._links = KnownLinks()
         self._epochs = HigherEpochs()
         self._times = (settle_time, grace)
@@ -233,10 +235,8 @@ class Controller(Actor):
                 self._feeds.engine_died(message, self.context.now())
             case _Plan() | _Tick() | _Look() | _Due() | _Audit() | _Outbid():
                 self._time_has_come(message)
-            case PeerUp(peer):
-                self._link_up(peer)
-            case PeerLost(peer, reason, left):
-                self._link_lost(peer, reason, left=left)
+            case PeerUp() | PeerDoubted() | PeerTrusted() | PeerLost():
+                self._linked_otherwise(message)
             case _Learned(events):
                 for event in events:
                     self._take(event)
@@ -286,11 +286,27 @@ class Controller(Actor):
 
     def _look(self) -> None:
         """Notice links of which the news was lost in a full mailbox."""
-        gone, new = self._links.missed(self._linked())
+        linked = self._linked()
+        gone, new = self._links.missed(linked)
         for peer in gone:
             self._link_lost(peer, "its link is gone")
         for peer in new:
             self._link_up(peer)
+        doubted, up = self._doubted(), self._picture.fleet.workers_up
+        for peer in linked:
+            if peer.role == "worker" and peer.node not in up and peer.node not in doubted:
+                self._link_up(peer)
+
+    def _linked_otherwise(self, event: PeerUp | PeerDoubted | PeerTrusted | PeerLost) -> None:
+        match event:
+            case PeerUp(peer):
+                self._link_up(peer)
+            case PeerLost(peer, reason, left):
+                self._link_lost(peer, reason, left=left)
+            case PeerDoubted(Peer(role="worker") as peer, reason):
+                self._take(NodeLost(peer.node, peer.incarnation, reason))
+            case PeerTrusted(Peer(role="worker") as peer):
+                self._link_up(peer)  # what was on its way is asked for again
 
     def _link_up(self, peer: Peer) -> None:
         node = peer.node

@@ -22,7 +22,9 @@ from .peer import NodeHello as NodeHello
 from .peer import NodeIdentity as NodeIdentity
 from .peer import NoLink as NoLink
 from .peer import Peer as Peer
+from .peer import PeerDoubted as PeerDoubted
 from .peer import PeerLost as PeerLost
+from .peer import PeerTrusted as PeerTrusted
 from .peer import PeerUp as PeerUp
 from .peer import Verdict as Verdict
 from .references import reference_hooks as reference_hooks

@@ -13,7 +13,7 @@ from .data_lane import DataLane
 from .envelope import EnvelopeCoder
 from .lane_opener import OpenedLane
 from .peer import Peer
-from .peer_link import OnLost, PeerLink, goodbye
+from .peer_link import OnNews, PeerLink, goodbye
 from .peer_table import PeerTable
 from .settings import TransportSettings
 from .sockets import limit_silence
@@ -27,8 +27,7 @@ class LaneAttacher:
         settings: Clocks and bounds.
         codec: The messages.
         inbound: The actor system.
-        on_up: Called with each link once its peer is up.
-        on_lost: Called with each link once it is down.
+        on_news: Told what becomes of the peers.
         on_call: Called with each link whose peer asks this node for a tunnel lane.
     """
 
@@ -39,16 +38,14 @@ class LaneAttacher:
         *,
         codec: Codec,
         inbound: Inbound,
-        on_up: Callable[[PeerLink], None],
-        on_lost: OnLost,
+        on_news: OnNews,
         on_call: Callable[[PeerLink], None],
     ) -> None:
         self._peer_table = peer_table
         self._settings = settings
         self._codec = codec
         self._inbound = inbound
-        self._on_up = on_up
-        self._on_lost = on_lost
+        self._on_news = on_news
         self._on_call = on_call
 
     def attach_control(self, opened: OpenedLane) -> tuple[PeerLink, Connection]:
@@ -114,7 +111,6 @@ class LaneAttacher:
             ),
             inbound=self._inbound,
             settings=self._settings,
-            on_up=self._on_up,
-            on_lost=self._on_lost,
+            on_news=self._on_news,
             on_call=self._on_call,
         )

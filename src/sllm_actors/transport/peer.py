@@ -78,6 +78,29 @@ class PeerLost:
 
 
 @frozen
+class PeerDoubted:
+    """The peer's connection was closed without a goodbye, and it has not connected again in a moment.
+
+    It is still linked. What follows, within ``TransportSettings.budget`` seconds, is ``PeerTrusted`` or
+    ``PeerLost``.
+
+    Attributes:
+        peer: Which one.
+        reason: How the connection ended, as a sentence for a person.
+    """
+
+    peer: Peer
+    reason: str
+
+
+@frozen
+class PeerTrusted:
+    """A peer that was doubted is back in the same life: nothing but what was on its way then is lost."""
+
+    peer: Peer
+
+
+@frozen
 class NoLink:
     """Why a dialled address gives no link.
 

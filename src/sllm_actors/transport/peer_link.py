@@ -23,7 +23,7 @@ from .errors import RemoteProtocolError
 from .fence import FenceOverflow, Fences
 from .frame import ACK, GOODBYE, HEARTBEAT, IGNORABLE, SEQUENCED, Body, Frame, encode
 from .hello import Lane
-from .link import Announce, Effect, LinkLife, LinkState, Lose
+from .link import Effect, LinkLife, LinkState, Lose
 from .peer import Peer
 from .settings import TransportSettings
 
@@ -31,10 +31,10 @@ BACKLOG = 16
 """Acknowledgements are left out while so many frames wait for the socket."""
 
 
-class OnLost(Protocol):
-    """Told once that a link is down, and why."""
+class OnNews(Protocol):
+    """Told what becomes of the peer of a link: that it is up or down, or doubted meanwhile."""
 
-    def __call__(self, link: PeerLink, lost: Lose) -> None: ...
+    def __call__(self, link: PeerLink, news: Effect) -> None: ...
 
 
 def goodbye(reason: str) -> bytes:
@@ -61,8 +61,7 @@ class PeerLink:
         coder: EnvelopeCoder,
         inbound: Inbound,
         settings: TransportSettings,
-        on_up: Callable[[PeerLink], None],
-        on_lost: OnLost,
+        on_news: OnNews,
         on_call: Callable[[PeerLink], None],
     ) -> None:
         self.peer = peer
@@ -80,8 +79,7 @@ class PeerLink:
         self._settings = settings
         self._session = ControlSession(settings.control_messages, settings.control_bytes)
         self._fences = Fences(settings.control_messages, settings.control_bytes)
-        self._on_up = on_up
-        self._on_lost = on_lost
+        self._on_news = on_news
         self._on_call = on_call
 
     @property
@@ -216,11 +214,9 @@ class PeerLink:
     def apply(self, effects: list[Effect]) -> None:
         """Carry out effects of ``LinkLife``."""
         for effect in effects:
-            match effect:
-                case Announce():
-                    self._on_up(self)
-                case Lose():
-                    self._lose(effect)
+            if isinstance(effect, Lose):
+                self._lose(effect)
+            self._on_news(self, effect)
 
     def _lose(self, lost: Lose) -> None:
         self.ended.set()
@@ -230,7 +226,6 @@ class PeerLink:
             self.lane.connection.close(lost.reason)
             self.lane.lost(lost.reason)
         self._deliver(self._fences.ended())
-        self._on_lost(self, lost)
 
     def _send(self, kind: int, content: list[Any]) -> None:
         if self.down:

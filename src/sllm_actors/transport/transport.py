@@ -27,9 +27,19 @@ from .hello import Lane
 from .identification import Identification
 from .lane_attacher import LaneAttacher
 from .lane_opener import Connect, LaneOpener
-from .link import Lose
+from .link import Announce, Doubt, Effect, Lose, Trust
 from .listener import Doorman, accept_forever
-from .peer import NodeHello, NodeIdentity, NoLink, Peer, PeerLost, PeerUp, Verdict
+from .peer import (
+    NodeHello,
+    NodeIdentity,
+    NoLink,
+    Peer,
+    PeerDoubted,
+    PeerLost,
+    PeerTrusted,
+    PeerUp,
+    Verdict,
+)
 from .peer_link import PeerLink
 from .peer_table import PeerTable
 from .refusal_log import RefusalLog
@@ -62,6 +72,8 @@ class Transport:
         on_tunnel: Opens what a peer's tunnel request names.
         accept: Judges a peer that has proved who it is, for every lane that it opens. What it raises is
             logged, and refuses the peer.
+        on_doubt: Told of each peer that is doubted, and then of its return; see ``PeerDoubted``. Must not
+            raise, as ``on_peer``.
         on_no_link: Told why a dialled address gives no link, once per change. Must not raise, as ``on_peer``.
         hooks: Conversions of types that only the node knows, as of ``ActorRef``.
         tls: The TLS contexts for every connection; None for plain TCP.
@@ -82,6 +94,7 @@ class Transport:
         settings: TransportSettings | None = None,
         on_tunnel: OnTunnel | None = None,
         accept: Callable[[NodeHello], Verdict] | None = None,
+        on_doubt: Callable[[PeerDoubted | PeerTrusted], None] | None = None,
         on_no_link: Callable[[NoLink], None] | None = None,
         hooks: Hooks | None = None,
         tls: TlsContexts | None = None,
@@ -91,6 +104,7 @@ class Transport:
         self.settings = settings or TransportSettings()
         self._inbound = inbound
         self._on_peer = on_peer
+        self._on_doubt = on_doubt
         self._on_no_link = on_no_link
         self._next_incarnation = next_incarnation
         codec = Codec(catalog, hooks)
@@ -114,8 +128,7 @@ class Transport:
             self.settings,
             codec=codec,
             inbound=inbound,
-            on_up=self._peer_up,
-            on_lost=self._peer_lost,
+            on_news=self._news,
             on_call=self._tunnels.called,
         )
         self._refusals = RefusalLog()
@@ -190,6 +203,11 @@ class Transport:
     def peers(self) -> tuple[Peer, ...]:
         """Return the peers that are up (or in doubt, but not yet lost), by node id."""
         return tuple(link.peer for _, link in sorted(self._peer_table.links.items()) if link.life.announced)
+
+    def doubted(self) -> frozenset[NodeId]:
+        """Return the nodes of those peers that are doubted now; see ``PeerDoubted``."""
+        links = self._peer_table.links.values()
+        return frozenset(link.peer.node for link in links if link.life.doubted and not link.down)
 
     def statistics(self) -> TransportStatistics:
         """Return a picture of every link and of the counters."""
@@ -301,6 +319,23 @@ class Transport:
         if isinstance(link, str):
             return link
         return link.open_lane or f"the data lane to {target.node} is lost"
+
+    def _news(self, link: PeerLink, news: Effect) -> None:
+        match news:
+            case Announce():
+                self._peer_up(link)
+            case Doubt(reason):
+                self._peer_doubted(link, PeerDoubted(link.peer, reason))
+            case Trust():
+                self._peer_doubted(link, PeerTrusted(link.peer))
+            case Lose():
+                self._peer_lost(link, news)
+
+    def _peer_doubted(self, link: PeerLink, event: PeerDoubted | PeerTrusted) -> None:
+        doubted = isinstance(event, PeerDoubted)
+        log.info("peer.doubted" if doubted else "peer.trusted", peer=link.peer.node)
+        if self._on_doubt is not None:
+            self._tell(self._on_doubt, event)
 
     def _peer_up(self, link: PeerLink) -> None:
         log.info("peer.up", peer=link.peer.node, incarnation=str(link.peer.incarnation), host=link.peer.host)

@@ -270,6 +270,23 @@ async def test_a_worker_that_came_back_before_its_loss_was_heard_keeps_its_repli
     assert ready(cluster) == [("worker-1", 1), ("worker-1", 2)]
 
 
+async def test_a_worker_whose_connection_was_closed_gets_requests_again_when_it_is_back(
+    cluster: PlayedCluster,
+) -> None:
+    await cluster.deploy(served())
+    await cluster.report(replica())
+    await cluster.report(replica(number=2), node="worker-2")
+    for heard in (True, False):
+        cluster.nodes.doubt("worker-1")
+        await cluster.settle()
+        assert ready(cluster) == [("worker-2", 2)]
+        cluster.nodes.trust("worker-1", heard=heard)
+        await until(lambda: ready(cluster) == [("worker-1", 1), ("worker-2", 2)])
+    cluster.nodes.doubt("head")
+    await cluster.settle()
+    assert cluster.gateway.deployments() == ("smol:llamacpp",)
+
+
 async def test_news_of_links_that_were_lost_are_made_up_for(cluster: PlayedCluster) -> None:
     await cluster.deploy(served())
     await cluster.report(replica())

@@ -47,6 +47,26 @@ def test_replicas_of_several_workers_make_one_route_until_a_worker_is_lost() -> 
     assert knowledge.lose("worker-2") == (set(), False)
 
 
+def test_a_worker_that_may_be_gone_gets_requests_only_where_no_other_one_serves() -> None:
+    knowledge = Knowledge()
+    knowledge.serve([served()])
+    knowledge.report("worker-1", [replica()])
+    knowledge.report("worker-2", [replica(number=2)])
+    assert knowledge.doubt("worker-1", doubted=True) == {"smol:llamacpp"}
+    assert nodes_of(knowledge) == ["worker-2"]
+    assert knowledge.lost("worker-1", replica().id) is None, "what is under way there goes on"
+    knowledge.lose("worker-2")
+    assert nodes_of(knowledge) == ["worker-1"]
+    knowledge.report("worker-2", [replica(number=2)])
+    assert knowledge.doubt("worker-1", doubted=False) == {"smol:llamacpp"}
+    assert nodes_of(knowledge) == ["worker-1", "worker-2"]
+    knowledge.doubt("worker-1", doubted=True)
+    knowledge.lose("worker-1")
+    knowledge.report("worker-1", [replica()])
+    assert nodes_of(knowledge) == ["worker-1", "worker-2"], "its next life is another matter"
+    assert knowledge.doubt("worker-3", doubted=True) == set()
+
+
 def nodes_of(knowledge: Knowledge) -> list[str]:
     route = knowledge.route("smol:llamacpp", patience=5)
     assert route is not None

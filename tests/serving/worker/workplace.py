@@ -87,6 +87,10 @@ class ScriptedReplica(Actor):
                 self.say(message)
             case OrderChanged(order):
                 self.order = order
+            case StopReplica(reason, drain=False):
+                self.stops.append(reason)
+                self.say(ReplicaState.STOPPED)
+                self.context.stop()
             case StopReplica(reason, if_idle=if_idle):
                 self.stops.append(reason)
                 self.say(ReplicaState.DRAINING, if_idle=if_idle)

@@ -37,7 +37,16 @@ from sllm_actors.serving.worker.runtime import WorkerRuntime
 from sllm_actors.testing import TestSystem
 from sllm_actors.testing.node_keys import credential_of, key_of
 from sllm_actors.testing.sim_run import process
-from sllm_actors.transport import Dial, Identification, NodeIdentity, PeerLost, PeerUp, Transport
+from sllm_actors.transport import (
+    Dial,
+    Identification,
+    NodeIdentity,
+    PeerDoubted,
+    PeerLost,
+    PeerTrusted,
+    PeerUp,
+    Transport,
+)
 from sllm_actors.transport.byte_streams import RestStream
 
 from .environment import here
@@ -79,7 +88,7 @@ class Node:
         """Start the actor of the role, and dial."""
         raise NotImplementedError
 
-    def news(self, event: PeerUp | PeerLost) -> None:
+    def news(self, event: Any) -> None:
         """Tell the actor of a link."""
         self.system.named(self.actor).tell(event)
 
@@ -119,6 +128,7 @@ class Node:
                 catalog=MESSAGES,
                 inbound=system,
                 on_peer=self._tell,
+                on_doubt=None if self.role == "worker" else self._tell,
                 next_incarnation=next_life,
                 settings=self.cluster.settings,
                 connect=self._connect,
@@ -139,7 +149,7 @@ class Node:
         self.dead = True
         self._scope.cancel()
 
-    def _tell(self, event: PeerUp | PeerLost) -> None:
+    def _tell(self, event: PeerUp | PeerLost | PeerDoubted | PeerTrusted) -> None:
         if not self.dead and not self.stop.is_set():
             self.news(event)
 
@@ -189,7 +199,9 @@ class Head(Node):
 
     async def begin(self) -> None:
         def make() -> Controller:
-            self.controller = Controller(self.cluster.stores[self.name], peers=self.transport.peers)
+            self.controller = Controller(
+                self.cluster.stores[self.name], peers=self.transport.peers, doubted=self.transport.doubted
+            )
             return self.controller
 
         while True:
@@ -251,6 +263,7 @@ class Gateway(Node):
             partial(self.links.dial_workers, self.transport.dial),
             self.transport.peers,
             lambda: self.links.head,
+            self.transport.doubted,
         )
         await self.system.start(
             ChildSpec(GATEWAY, lambda: GatewayActor(tools, self.memory, links), name=GATEWAY)
@@ -263,5 +276,8 @@ class Gateway(Node):
             self._dial.close()
         self._dial = self.transport.dial(self.cluster.head_name, PORT, "head")
 
-    def news(self, event: PeerUp | PeerLost) -> None:
-        self.links.news(self.system, event)
+    def news(self, event: Any) -> None:
+        if isinstance(event, PeerUp | PeerLost):
+            self.links.news(self.system, event)
+        else:
+            super().news(event)

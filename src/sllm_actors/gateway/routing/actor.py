@@ -31,7 +31,7 @@ from sllm_actors.serving.streams import (
     RoutesDifference,
     RoutesPage,
 )
-from sllm_actors.transport import PeerLost, PeerUp
+from sllm_actors.transport import PeerDoubted, PeerLost, PeerTrusted, PeerUp
 
 from .demand import DemandFeed
 from .following import Following, News
@@ -143,17 +143,10 @@ class GatewayActor(Actor):
                 | Beat()
             ):
                 await self._learn(self._following.take(message))
-            case PeerUp(peer):
-                if peer.role == "head":
-                    self._follow(peer.node)
-                await self._learn(self._following.up(peer))
-                if peer.role == "head":
-                    for death in self._memory.poison.own(self.context.now()):
-                        self._report_death(death)
+            case PeerUp() | PeerDoubted() | PeerTrusted() | PeerLost():
+                await self._linked_otherwise(message)
             case EngineDeath():
                 self._report_death(message)
-            case PeerLost(peer, reason):
-                await self._learn(self._following.lost(peer, reason))
             case RequestsWait(deployment):
                 self._demand.publish()
                 self._tell_router(deployment)
@@ -176,6 +169,21 @@ class GatewayActor(Actor):
             case _:
                 return await super().receive(message)
         return None
+
+    async def _linked_otherwise(self, event: PeerUp | PeerDoubted | PeerTrusted | PeerLost) -> None:
+        match event:
+            case PeerUp(peer):
+                if peer.role == "head":
+                    self._follow(peer.node)
+                await self._learn(self._following.up(peer))
+                if peer.role == "head":
+                    for death in self._memory.poison.own(self.context.now()):
+                        self._report_death(death)
+            case PeerDoubted(peer) | PeerTrusted(peer):
+                doubted = isinstance(event, PeerDoubted)
+                await self._learn(self._following.doubted(peer, doubted=doubted))
+            case PeerLost(peer, reason):
+                await self._learn(self._following.lost(peer, reason))
 
     async def _learn(self, news: News) -> None:
         poison, now = self._memory.poison, self.context.now()
@@ -220,7 +228,7 @@ class GatewayActor(Actor):
         else:
             self._follow(head)
         self._tell_of_unreached(head)
-        for news in self._following.look(self._links.peers(), self._links.head()):
+        for news in self._following.look(self._links):
             await self._learn(news)
 
     def _tell_of_unreached(self, head: NodeId | None) -> None:

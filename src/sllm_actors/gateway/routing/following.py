@@ -39,6 +39,7 @@ from sllm_actors.serving.streams import (
 from sllm_actors.transport import Peer
 
 from .memory.knowledge import Knowledge, Touched
+from .node_links import NodeLinks
 
 log = structlog.get_logger("sllm_actors.gateway")
 
@@ -147,17 +148,18 @@ class Following:
         """Forget the replicas of a worker whose link is lost; of one that is back already, nothing."""
         return self._lose(peer.node, reason) if self._follows(peer) else News()
 
-    def look(self, peers: Iterable[Peer], head: str | None) -> list[News]:
-        """Correct whom it follows by who is linked now: news of a link may have been lost.
+    def doubted(self, peer: Peer, *, doubted: bool) -> News:
+        """Send a worker no more requests than must be, or again: its connection was closed, or is back."""
+        return News(self._known.doubt(peer.node, doubted=doubted)) if self._follows(peer) else News()
 
-        Args:
-            peers: The nodes that are linked.
-            head: The head whose link came up last, or None.
-        """
-        linked = {peer.node: peer for peer in peers}
+    def look(self, links: NodeLinks) -> list[News]:
+        """Correct whom it follows by who is linked now: news of a link may have been lost."""
+        linked, head = {peer.node: peer for peer in links.peers()}, links.head()
         gone = {*self._workers, *self._known.nodes()} - linked.keys()
-        lost = [self._lose(node, "its link is gone") for node in sorted(gone)]
-        return lost + [self.up(peer) for peer in linked.values() if peer.role != "head" or peer.node == head]
+        news = [self._lose(node, "its link is gone") for node in sorted(gone)]
+        back = sorted(self._known.doubted - links.doubted())
+        news += [News(self._known.doubt(node, doubted=False)) for node in back]
+        return news + [self.up(peer) for peer in linked.values() if peer.role != "head" or peer.node == head]
 
     def take(self, message: Published) -> News:
         """Take what a publisher sent. What comes from anyone who is not followed changes nothing."""

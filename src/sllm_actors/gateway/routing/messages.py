@@ -1,6 +1,7 @@
 """The messages between the actors of one gateway, and from its balancer. They never leave the process.
 
-From its node, the gateway's actor also takes the transport's ``PeerUp`` and ``PeerLost``.
+From its node, the gateway's actor also takes the transport's ``PeerUp``, ``PeerDoubted``, ``PeerTrusted`` and
+``PeerLost``.
 """
 
 from __future__ import annotations

@@ -24,10 +24,12 @@ class NodeLinks:
             that change.
         peers: Returns the nodes that are linked now.
         head: Returns the head whose link came up last, or None while that link is down.
+        doubted: Returns the nodes that are linked, but may be gone: see ``PeerDoubted``.
         unreached: Returns the workers that are dialled in vain now.
     """
 
     dial_workers: DialWorkers
     peers: Callable[[], Iterable[Peer]]
     head: Callable[[], NodeId | None]
+    doubted: Callable[[], frozenset[NodeId]] = frozenset
     unreached: Callable[[], tuple[UnreachedWorker, ...]] = tuple

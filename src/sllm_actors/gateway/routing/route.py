@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from attrs import field, frozen
 
@@ -64,7 +64,8 @@ class Route:
         id: The deployment's id.
         served: What the head says of it; None when it is no longer deployed and its last replicas are
             leaving.
-        ready: The replicas that take requests: only of the uid and of the revisions that the head names.
+        ready: The replicas that take requests: only of the uid and of the revisions that the head names. One
+            whose worker is doubted is among them only while there is no other.
         leaving: The replicas that get no more requests; their workers wait to hear that none is in flight.
             These may be of any uid and revision.
         asleep: The replicas that take requests again once they are woken. They are in ``leaving`` too, since
@@ -112,6 +113,7 @@ def make_route(
     replicas: Iterable[tuple[str, ReplicaReport]],
     *,
     patience: float,
+    doubted: Collection[str] = (),
 ) -> Route:
     """Return the route of a deployment.
 
@@ -120,6 +122,7 @@ def make_route(
         served: What the head says of it, or None if it is no longer deployed.
         replicas: The node id of a worker and its report of a replica, for each replica.
         patience: A FAILED replica that is started again within so many seconds counts as starting.
+        doubted: The workers that may be gone, for all that is known: see ``PeerDoubted``.
     """
     ready: list[Upstream] = []
     leaving: list[Upstream] = []
@@ -168,7 +171,7 @@ def make_route(
     return Route(
         deployment,
         served,
-        tuple(ready),
+        tuple(upstream for upstream in ready if upstream.node not in doubted) or tuple(ready),
         tuple(leaving),
         tuple(asleep),
         failure,

@@ -49,6 +49,9 @@ TITLES: dict[type[NodeOptions], str] = {
 }
 """What ``ps`` shows for the launcher of each command: names such as ``sllm head`` are those of its nodes."""
 
+PATIENCE: dict[type[EngineOptions], float] = {WorkerOptions: 3.0, UpOptions: 0.5}
+"""Seconds that requests have to end when a worker stops: fewer where gateways have stopped before it."""
+
 
 @frozen
 class PlannedNode:
@@ -200,6 +203,7 @@ class _Planning:
             head_host=head.host,
             head_port=head.port,
             title=name or "",
+            stop_patience=PATIENCE[type(chosen)],
             gpus=chosen.gpus,
             slots=chosen.slots,
             memory_budget=chosen.memory_budget,

@@ -16,7 +16,17 @@ import structlog
 from anyio import to_thread
 from attrs import evolve, frozen
 
-from sllm_actors.actors import TEMPORARY, Actor, ActorRef, Alarm, ChildSpec, Down, NodeId, StartFailed
+from sllm_actors.actors import (
+    TEMPORARY,
+    Actor,
+    ActorRef,
+    Alarm,
+    ChildSpec,
+    Down,
+    NodeId,
+    Reply,
+    StartFailed,
+)
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.engines.messages import (
     ConfirmEngine,
@@ -57,6 +67,7 @@ from sllm_actors.transport import Peer, PeerLost, PeerUp
 
 from .feed import ReplicaFeed
 from .heads import Heads, OrderMessage
+from .leaving import STOPPING, Leave, TimeIsUp
 from .machine import LookAtDeclined, LookAtMachine, MachineWatch
 from .orders.assignments import Assignments
 from .orders.effects import (
@@ -136,6 +147,7 @@ class WorkerActor(Actor):
         self._links = KnownLinks()
         self._gateways: set[str] = set()
         self._ticking = False
+        self._leaving: Reply | None = None
         self._log_threads = anyio.CapacityLimiter(LOG_THREADS)
 
     async def started(self) -> None:
@@ -187,6 +199,8 @@ class WorkerActor(Actor):
                 self._look()
             case LookAtMachine() | LookAtDeclined():
                 self._machine.look(message)
+            case Leave() | TimeIsUp():
+                self._leave(message)
             case _:
                 return await self._answer(message)
         return None
@@ -228,6 +242,8 @@ class WorkerActor(Actor):
             await self._carry_out(self._assignments.withdrawn(key))
 
     async def _carry_out(self, effects: list[Effect]) -> None:
+        if self._leaving is not None:
+            return  # nothing begins here any more
         for effect in effects:
             match effect:
                 case Check():
@@ -292,8 +308,34 @@ class WorkerActor(Actor):
             await self._gone(key, failure)
 
     async def _gone(self, key: ReplicaKey, failure: str) -> None:
+        if self._leaving is not None:
+            self._feed.remove(key)
+            self._left()
+            return
         now, chance = self.context.now(), random.random()  # noqa: S311
         await self._carry_out(self._assignments.ended(key, failure, now=now, chance=chance))
+
+    # ---- the end
+
+    def _leave(self, message: Leave | TimeIsUp) -> None:
+        """Let all replicas end: once their requests have ended, or, when the time is up, at once.
+
+        The head hears no more: it would place others for what may be back in a moment.
+        """
+        drain = isinstance(message, Leave)
+        if isinstance(message, Leave):
+            self._leaving = self.context.reply_later()
+            self.context.after(message.patience, TimeIsUp())
+            for peer in self._runtime.peers():
+                if peer.role == "head":
+                    self._feed.unfollow(peer.node)
+        for ref in self._running.values():
+            ref.tell(StopReplica(STOPPING, drain=drain))
+        self._left()
+
+    def _left(self) -> None:
+        if self._leaving is not None and not self._running:
+            self._leaving.send(None)
 
     # ---- replicas
 
@@ -333,6 +375,8 @@ class WorkerActor(Actor):
 
     def _link_up(self, peer: Peer) -> None:
         self._links.up(peer)
+        if peer.role == "head" and self._leaving is not None:
+            return
         if peer.role == "head" and peer.outbound:  # obeyed is only a head that this worker dialled
             self._feed.follow(peer.node, self._heads.controller(peer.node))
             self._machine.tell([peer.node])

@@ -27,11 +27,13 @@ class Knowledge:
     Attributes:
         served: What is deployed, by deployment id.
         addresses: Where workers are reached, by worker.
+        doubted: The workers that may be gone; see ``doubt``.
     """
 
     def __init__(self) -> None:
         self.served: dict[str, ServedModel] = {}
         self.addresses: dict[str, WorkerAddress] = {}
+        self.doubted: set[str] = set()
         self._nodes: dict[str, dict[ReplicaKey, ReplicaReport]] = {}
         self._deployments: dict[str, dict[tuple[str, ReplicaKey], ReplicaReport]] = {}
         self._unnamed: set[str] = set()
@@ -134,6 +136,7 @@ class Knowledge:
             What is touched, and whether the worker's address is no longer known either.
         """
         self._last_lost = (node, reason)
+        self.doubted.discard(node)
         self._wholes.pop(node, None)
         lost = self._nodes.pop(node, {})
         for key in lost:
@@ -141,6 +144,11 @@ class Knowledge:
         touched = {key.deployment for key in lost}
         self._drop_unserved(touched)
         return touched, node in self._unnamed_workers and self._unlocate(node)
+
+    def doubt(self, node: str, *, doubted: bool) -> Touched:
+        """Learn that a worker may be gone, or that it is there after all: what is under way there goes on."""
+        (self.doubted.add if doubted else self.doubted.discard)(node)
+        return {key.deployment for key in self._nodes.get(node, ())}
 
     def nodes(self) -> tuple[str, ...]:
         """Return the workers that have said something since their link came up."""
@@ -177,7 +185,7 @@ class Knowledge:
         if served is None and not replicas:
             return None
         reports = [(node, report) for (node, _), report in replicas.items()]
-        return make_route(name, served, reports, patience=patience)
+        return make_route(name, served, reports, patience=patience, doubted=self.doubted)
 
     def find(self, deployment: str, revision: int, number: int) -> tuple[str, ReplicaKey] | None:
         """Return the worker that has a replica, and its key; None if none has.
