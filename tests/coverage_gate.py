@@ -74,6 +74,7 @@ TESTS = {
         "figures/test_histogram",
         "figures/test_timeline",
         "test_report",
+        "traces/test_formats",
         "work/test_arrivals",
         "work/test_lengths",
         "work/test_offered",

@@ -78,6 +78,7 @@ SUB_FLOORS: dict[str, list[set[str]]] = {
     ],
     "loadgen": [
         {"problem"},
+        {"traces"},
         {"work"},
         {"figures"},
         {"client"},
@@ -348,6 +349,10 @@ PURE_CORES = {
         "figures.timeline",
         "report",
         "rows",
+        "traces.objects",
+        "traces.row",
+        "traces.servegen",
+        "traces.tables",
         "work.arrivals",
         "work.lengths",
         "work.offered",

@@ -43,7 +43,15 @@ def try_tests(folder: Path, code: str) -> Suite:
     path.write_text(
         f"import os\nfrom pathlib import Path\nimport pytest\nHERE = Path({str(folder)!r})\n" + code
     )
-    clean: list[str | Path] = ["env", "PYTEST_DISABLE_PLUGIN_AUTOLOAD=1", sys.executable, "-m", "pytest", "-p", "xdist"]
+    clean: list[str | Path] = [
+        "env",
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD=1",
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "xdist",
+    ]
     suite = Suite()
     pytest = [*clean, "-c", os.devnull, "--rootdir", folder, path]
     beside_each_other(suite, pytest, [], many=("-n", "1"))

@@ -89,11 +89,14 @@ def test_a_model_that_is_not_there_is_told_before_anything_is_sent(
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ((), "give either --rate"),
-        (("--rate", "1", "--clients", "1"), "give either --rate"),
+        ((), "give one of --rate"),
+        (("--rate", "1", "--clients", "1"), "give one of --rate"),
         (("--clients", "1", "--cv", "2"), "--arrivals and --cv are for --rate"),
         (("--clients", "1", "--arrivals", "gamma"), "--arrivals and --cv are for --rate"),
         (("--rate", "1", "--cv", "2", "--arrivals", "constant"), "--cv is for --arrivals gamma"),
+        (("--rate", "1", "--speed", "2"), "--speed and --trace-begin are for --trace"),
+        (("--trace", "/", "--turns", "2"), "--prompts and --turns do not go with --trace"),
+        (("--trace", "/nothing/here"), "does not exist"),
         (("--rate", "1", "--weights", "1,2"), "2 numbers for 1 models"),
         (("--rate", "1", "--weights", "0"), "no list of numbers above 0"),
         (("--rate", "1", "--weights", "1", "--zipf", "1"), "either --zipf or --weights"),
@@ -143,6 +146,29 @@ def test_a_file_that_cannot_be_written_is_told_before_anything_is_sent(
     assert (ended.code, ended.out) == (1, "")
     assert ended.err == f"error: {path} cannot be written: No such file or directory\n"
     assert gateway.requests == []
+
+
+def test_a_trace_is_sent_as_it_says(sllm: Sllm, gateway: PlayedGateway, tmp_path: Path) -> None:
+    trace = tmp_path / "azure.csv"
+    lines = [f"2023-11-16 18:00:{second:02},{second + 5},{second + 1}" for second in range(4)]
+    trace.write_text("TIMESTAMP,ContextTokens,GeneratedTokens\n" + "\n".join(lines))
+    arguments = ("bench", "serve", "--model", "m", "--trace", str(trace), "--speed", "100")
+    assert sllm(*arguments).code == 0
+    asked = gateway.bodies("POST", PATH)
+    assert sorted(each["max_tokens"] for each in asked) == [1, 2, 3, 4]
+    assert sorted(len(each["messages"][0]["content"].split()) for each in asked) == [5, 6, 7, 8]
+    trace.write_text(trace.read_text() + "\nbroken")
+    ended = sllm(*arguments)
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err == f"error: {trace}, line 6: it should have 3 fields, not 1\n"
+
+
+def test_chats_have_turns(sllm: Sllm, gateway: PlayedGateway) -> None:
+    load = ("--clients", "1", "--requests", "2", "--turns", "3", "--prefix-tokens", "4")
+    assert sllm("bench", "serve", "--model", "m", *load).code == 0
+    roles = [[each["role"] for each in body["messages"]] for body in gateway.bodies("POST", PATH)]
+    once = ["system", "user", "assistant", "user", "assistant", "user"]
+    assert roles == [once[:2], once[:4], once] * 2
 
 
 def test_interrupted_it_shows_and_writes_what_there_is(

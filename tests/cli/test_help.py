@@ -105,7 +105,7 @@ def test_the_examples_are_command_lines_that_sllm_takes(
     path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for file in ("secret", "qwen.toml"):
+    for file in ("secret", "qwen.toml", "azure.csv"):
         Path(file).touch()
     command = COMMANDS[path]
     assert isinstance(command, ManualCommand)

@@ -7,6 +7,7 @@ import socket
 from collections.abc import AsyncIterator, Callable, Iterable
 
 import pytest
+from attrs import evolve
 
 from sllm_actors.loadgen.client.encoding import Encoding
 from sllm_actors.loadgen.client.target import Dialler, LoadTarget
@@ -52,12 +53,13 @@ class Run:
         connections: int = 100,
         timeout: float = HANG_GUARD,
         streamed: bool = True,
+        think: float = 0.0,
     ) -> None:
         self.results: list[RequestResult] = []
         self.figures = Figures(None, ("m",))
         self.dialler = Dialler(target)
         self.generator = Generator(
-            LoadPlan(clients, duration, connections, timeout, hang_up_after=0.0),
+            LoadPlan(clients, duration, connections, timeout, hang_up_after=0.0, think=think),
             self.dialler,
             Encoding(target.authority, "", "", "chat", streamed, {}),
             iter(requests),
@@ -212,6 +214,36 @@ async def test_a_run_that_is_cancelled_leaves_nothing(server: ScriptedServer) ->
     with pytest.raises(asyncio.CancelledError):
         await running
     await eventually(lambda: not server.open_now)
+
+
+async def test_the_turns_of_a_chat_follow_their_answers(server: ScriptedServer) -> None:
+    (first,) = asking()
+    chat = evolve(first, further=("Again", "More"))
+    found = await Run(server.target, [chat, chat])()
+    assert [each.good for each in found] == [True] * 6
+    last = [each["messages"] for each in server.bodies if len(each["messages"]) == 5]
+    assert [[each["content"] for each in said] for said in last] == [
+        ["Hi", "aaaa", "Again", "aaaa", "More"]
+    ] * 2
+
+
+async def test_a_chat_ends_with_an_answer_that_fails_and_with_the_time(server: ScriptedServer) -> None:
+    (refused,), (late,) = asking("refuses"), asking()
+    found = await Run(server.target, [evolve(refused, further=("Again",))])()
+    assert [each.good for each in found] == [False]
+    found = await Run(server.target, [evolve(late, further=("Again",))], duration=0.0)()
+    assert [each.good for each in found] == [True]
+
+
+async def test_a_client_that_thinks_is_not_waited_for_when_the_run_is_stopped(server: ScriptedServer) -> None:
+    (first,) = asking()
+    run = Run(server.target, [evolve(first, further=("Again",))], think=3600.0)
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(run())
+        await eventually(lambda: run.figures.answered == 1)
+        assert not running.done()
+        run.generator.stop()
+    assert len(running.result()) == 1
 
 
 async def test_nothing_to_send_ends_at_once(server: ScriptedServer) -> None:

@@ -38,11 +38,12 @@ class LoadPlan:
     Attributes:
         clients: In a closed loop, how many clients there are: each sends its next request when it has the
             answer to its last one. None for an open loop: each request is sent when it is due.
-        duration: Seconds after which no client of a closed loop sends another request; None: as long as there
-            are requests.
+        duration: Seconds after which no client sends a further request or turn; None: as long as there are
+            requests.
         connections: How many connections there may be.
         timeout: Seconds that an answer may take.
         hang_up_after: Seconds after which a client leaves that does.
+        think: Seconds between an answer and the client's next turn in the same chat.
     """
 
     clients: int | None
@@ -50,6 +51,7 @@ class LoadPlan:
     connections: int
     timeout: float
     hang_up_after: float
+    think: float = 0.0
 
 
 class Generator:
@@ -81,6 +83,7 @@ class Generator:
         self._on_result = on_result
         self._next: tuple[LoadRequest, bytes] | None = None
         self._under_way: dict[UnderWay, None] = {}
+        self._thinking: set[asyncio.TimerHandle] = set()
         self._exhausted = False
         self._ended = asyncio.Event()
         self._pool: ConnectionPool
@@ -126,9 +129,12 @@ class Generator:
     def stop(self) -> None:
         """End the run now: what is under way counts as interrupted."""
         self._exhausted = True
+        for timer in self._thinking:
+            timer.cancel()
+        self._thinking.clear()
+        self._ended.set()
         for each in [*self._under_way]:
             self._end(each, interrupted=True)
-        self._ended.set()
 
     def load(self) -> GeneratorLoad:
         """Return what the generator itself has done so far."""
@@ -166,7 +172,7 @@ class Generator:
 
     def _send_next(self) -> None:
         """Let a client of a closed loop send its next request."""
-        if self._plan.duration is not None and self.now >= self._plan.duration:
+        if self._is_over:
             self._exhausted = True
         if self._exhausted:
             self._end_if_done()
@@ -241,15 +247,34 @@ class Generator:
         self._figures.record(result)
         if self._on_result is not None:
             self._on_result(result)
-        if self._plan.clients is None:
+        if result.good and under_way.request.further and not self._is_over:
+            self._think(under_way.request.next_turn(reader.text))
+        elif self._plan.clients is None:
             self._end_if_done()
         elif under_way.sent is None:
             asyncio.get_running_loop().call_later(PAUSE_SECONDS, self._send_next)
         else:
             self._send_next()
 
+    def _think(self, request: LoadRequest) -> None:
+        """Send a client's next turn when it has thought."""
+
+        def say() -> None:
+            self._thinking.discard(timer)
+            now = monotonic()
+            self._begin(request, self._encoding.encode(request), now, now)
+
+        timer = asyncio.get_running_loop().call_later(self._plan.think, say)
+        self._thinking.add(timer)
+
+    @property
+    def _is_over(self) -> bool:
+        """Whether the time is over in which requests are sent, or the run was stopped."""
+        duration = self._plan.duration
+        return self._ended.is_set() or (duration is not None and self.now >= duration)
+
     def _end_if_done(self) -> None:
-        if self._exhausted and not self._under_way:
+        if self._exhausted and not self._under_way and not self._thinking:
             self._ended.set()
 
     async def _sweep(self) -> None:

@@ -52,6 +52,10 @@ def bench() -> None:
             "sllm bench serve --url http://127.0.0.1:8000 --model qwen --clients 32",
         ),
         (
+            "A trace of a real service, ten times as fast",
+            "sllm bench serve --model qwen --trace azure.csv --speed 10",
+        ),
+        (
             "Three models, the first of them asked most; all figures to a file",
             "sllm bench serve --model a --model b --model c --zipf 1 --rate 5 \\\n  --json out.json",
         ),
@@ -67,6 +71,7 @@ def serve(
     extra_body: dict[str, Any],
     streamed: bool,
     hang_up_after: float,
+    think: float,
     timeout: float,
     max_connections: int,
     goodput: tuple[tuple[str, float], ...],
@@ -95,19 +100,20 @@ def serve(
     choice.check()
     address, target = target_of(url)
     extra = {"ignore_eos": True, **extra_body} if ignore_eos else extra_body
-    plan = LoadPlan(choice.clients, choice.seconds, max_connections, timeout, hang_up_after)
+    plan = LoadPlan(choice.clients, choice.seconds, max_connections, timeout, hang_up_after, think)
     encoding = Encoding(target.authority, target.base, target.key, endpoint, streamed, extra)
     figures = Figures(Goals(dict(goodput)) if goodput else None, choice.models, warm_up)
     files = ResultFiles({"json": json_file}, csv_file)
     try:
         try:
+            requests = choice.offered()
             check_models(address, target.key, choice.models)
             began = time.time()
             ended = run_load(
                 target,
                 plan,
                 encoding,
-                choice.offered(),
+                requests,
                 figures,
                 on_result=files.note,
                 look=lambda _: files.flush(),
@@ -128,6 +134,8 @@ def serve(
                 "warm_up": warm_up,
                 "extra_body": extra,
                 "timeout": timeout,
+                "think": think,
+                "hang_up_after": hang_up_after,
                 **choice.described(),
             },
         )

@@ -4,20 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice, repeat
+from pathlib import Path
 from random import Random
 from typing import Any
 
 import click
 from attrs import frozen
 
+from sllm_actors.loadgen.conversations import read_conversations
+from sllm_actors.loadgen.traces.reading import read_trace
 from sllm_actors.loadgen.work import arrivals
 from sllm_actors.loadgen.work.lengths import Lengths
-from sllm_actors.loadgen.work.offered import Shape, synthetic, until
+from sllm_actors.loadgen.work.offered import Offered, Shape, until
 from sllm_actors.loadgen.work.popularity import Popularity
 from sllm_actors.loadgen.work.request import LoadRequest
 
 DEFAULT_SECONDS = 30.0
 """How long requests are sent where nothing says how long or how many."""
+
+DEFAULT_OUTPUT = Lengths(64, 64)
+"""Tokens of answers where neither an option nor a trace says it."""
+
+ONCE = Lengths(1, 1)
 
 
 @frozen
@@ -31,10 +39,17 @@ class LoadChoice:
     arrivals: str | None
     cv: float | None
     clients: int | None
+    trace: Path | None
+    speed: float | None
+    trace_begin: float | None
     duration: float | None
     requests: int | None
     input_tokens: Lengths
-    output_tokens: Lengths
+    output_tokens: Lengths | None
+    prefix_tokens: int
+    prefixes: int
+    turns: Lengths
+    prompts: Path | None
     hang_up: float
     seed: int
 
@@ -46,14 +61,19 @@ class LoadChoice:
         """
         if not self.models:
             raise click.UsageError("name with --model whom to ask")
-        if (self.rate is None) == (self.clients is None):
-            raise click.UsageError("give either --rate (an open loop) or --clients (a closed one)")
+        if sum(each is not None for each in (self.rate, self.clients, self.trace)) != 1:
+            raise click.UsageError("give one of --rate (an open loop), --clients (a closed one) and --trace")
         if self.rate is None and (self.arrivals or self.cv is not None):
-            raise click.UsageError(
-                "--arrivals and --cv are for --rate: clients of --clients ask when they have an answer"
-            )
+            raise click.UsageError("--arrivals and --cv are for --rate")
         if self.cv is not None and self.arrivals not in (None, "gamma"):
             raise click.UsageError("--cv is for --arrivals gamma")
+        if self.trace is None and (self.speed is not None or self.trace_begin is not None):
+            raise click.UsageError("--speed and --trace-begin are for --trace")
+        if self.trace is not None and (self.prompts is not None or self.turns != ONCE):
+            raise click.UsageError("--prompts and --turns do not go with --trace")
+        self._check_models()
+
+    def _check_models(self) -> None:
         if self.weights is not None:
             if self.zipf is not None:
                 raise click.UsageError("give either --zipf or --weights")
@@ -69,7 +89,8 @@ class LoadChoice:
     @property
     def seconds(self) -> float | None:
         """For how long requests are sent, or None for as long as there are some."""
-        return DEFAULT_SECONDS if self.duration is None and self.requests is None else self.duration
+        unlimited = self.requests is not None or self.trace is not None
+        return DEFAULT_SECONDS if self.duration is None and not unlimited else self.duration
 
     @property
     def popularity(self) -> Popularity:
@@ -79,12 +100,35 @@ class LoadChoice:
         return Popularity.zipf(self.models, self.zipf or 0.0)
 
     def offered(self) -> Iterator[LoadRequest]:
-        """Return the requests."""
-        shape = Shape(self.popularity, self.input_tokens, self.output_tokens, self.hang_up)
-        found = synthetic(shape, self._arrivals(), self.seed)
-        if self.seconds is not None:
-            found = until(self.seconds, found)
+        """Return the requests.
+
+        Raises:
+            LoadProblem: A file cannot be read, or is not of its format.
+        """
+        shape = Shape(
+            self.popularity,
+            self.input_tokens,
+            self.output_tokens or DEFAULT_OUTPUT,
+            self.hang_up,
+            self.prefix_tokens,
+            self.prefixes,
+            self.turns,
+            () if self.prompts is None else read_conversations(self.prompts),
+        )
+        offered = Offered(shape, self.seed)
+        if self.trace is not None:
+            found = self._traced(offered, self.trace)
+        else:
+            found = offered.synthetic(self._arrivals())
+            if self.seconds is not None:
+                found = until(self.seconds, found)
         return islice(found, self.requests)
+
+    def _traced(self, offered: Offered, trace: Path) -> Iterator[LoadRequest]:
+        begin, speed = self.trace_begin or 0.0, self.speed or 1.0
+        end = None if self.duration is None else begin + self.duration * speed
+        rows = read_trace(trace, begin=begin, end=end, seed=self.seed)
+        return offered.traced(rows, speed, lengths=self.output_tokens is None)
 
     def _arrivals(self) -> Iterator[float]:
         if self.rate is None:
@@ -98,18 +142,26 @@ class LoadChoice:
 
     def described(self) -> dict[str, Any]:
         """Return what a reader of a result needs to know of it; plain JSON values."""
+        poisson = self.rate is not None and self.cv is None
         return {
             "models": list(self.models),
             "zipf": self.zipf,
             "weights": None if self.weights is None else list(self.weights),
             "rate": self.rate,
-            "arrivals": self.arrivals or ("poisson" if self.rate is not None and self.cv is None else None),
+            "arrivals": self.arrivals or ("poisson" if poisson else "gamma" if self.cv else None),
             "cv": self.cv,
             "clients": self.clients,
+            "trace": None if self.trace is None else self.trace.name,
+            "speed": self.speed,
+            "trace_begin": self.trace_begin,
             "duration": self.seconds,
             "requests": self.requests,
             "input_tokens": str(self.input_tokens),
-            "output_tokens": str(self.output_tokens),
+            "output_tokens": None if self.output_tokens is None else str(self.output_tokens),
+            "prefix_tokens": self.prefix_tokens,
+            "prefixes": self.prefixes,
+            "turns": str(self.turns),
+            "prompts": None if self.prompts is None else self.prompts.name,
             "hang_up": self.hang_up,
             "seed": self.seed,
         }

@@ -17,6 +17,7 @@ from .common import options
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+SOURCE = click.Path(exists=True, path_type=Path)
 OUTPUT = click.Path(dir_okay=False, writable=True, path_type=Path)
 
 HIGHEST_RATE = 100_000.0
@@ -171,10 +172,31 @@ _WHEN = (
         help="Closed loop: N clients, each of which asks again when it has its answer.",
     ),
     click.option(
+        "--trace",
+        type=SOURCE,
+        metavar="FILE",
+        show_default="none",
+        help="Send what a trace of a real service says, when it says it (docs/load.md).",
+    ),
+    click.option(
+        "--speed",
+        type=FiniteRange(1e-6, 1e6),
+        metavar="X",
+        show_default="1",
+        help="Play the trace X times as fast.",
+    ),
+    click.option(
+        "--trace-begin",
+        type=FiniteRange(0, 1e9),
+        metavar="SECONDS",
+        show_default="0",
+        help="Leave out so many seconds of the trace at its beginning.",
+    ),
+    click.option(
         "--duration",
         type=FiniteRange(0.1, LONGEST),
         metavar="SECONDS",
-        show_default="30, if no --requests",
+        show_default="30, if no --requests or --trace",
         help="For how long requests are sent; all answers are waited for.",
     ),
     click.option(
@@ -205,10 +227,48 @@ _WHAT = (
     click.option(
         "--output-tokens",
         type=LengthsType(),
-        default="64",
+        metavar="N|N-M",
+        show_default="what the trace says, else 64",
+        help="Most tokens of answers (max_tokens).",
+    ),
+    click.option(
+        "--prefix-tokens",
+        type=WholeRange(0, 1_000_000),
+        default=0,
+        show_default=True,
+        metavar="N",
+        help="Put a system message of N tokens in front, which many requests share.",
+    ),
+    click.option(
+        "--prefixes",
+        type=WholeRange(1, 10_000),
+        default=1,
+        show_default=True,
+        metavar="N",
+        help="How many such messages there are; each request has one of them.",
+    ),
+    click.option(
+        "--turns",
+        type=LengthsType(),
+        default="1",
         show_default=True,
         metavar="N|N-M",
-        help="Most tokens of answers (max_tokens).",
+        help="Turns of each chat; --rate and --requests count chats.",
+    ),
+    click.option(
+        "--think",
+        type=FiniteRange(0, 86_400),
+        default=0.0,
+        show_default=True,
+        metavar="SECONDS",
+        help="Time between an answer and the next turn.",
+    ),
+    click.option(
+        "--prompts",
+        type=SOURCE,
+        metavar="FILE",
+        show_default="synthetic ones",
+        help="Ask what people said in a file of ShareGPT's format.",
     ),
     click.option(
         "--ignore-eos", is_flag=True, help="Have answers go on to their most tokens (vLLM, llama.cpp)."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 
 @frozen
@@ -24,6 +24,7 @@ class LoadRequest:
         messages: The chat so far; the last one is the client's.
         output_tokens: How many tokens the answer may have.
         hangs_up: Whether the client leaves before the answer is whole.
+        further: What the client says in the turns after this one.
     """
 
     at: float
@@ -31,3 +32,9 @@ class LoadRequest:
     messages: tuple[ChatMessage, ...]
     output_tokens: int
     hangs_up: bool = False
+    further: tuple[str, ...] = ()
+
+    def next_turn(self, answer: str) -> LoadRequest:
+        """Return the client's next turn, after an answer; there must be one."""
+        said = (ChatMessage("assistant", answer), ChatMessage("user", self.further[0]))
+        return evolve(self, messages=(*self.messages, *said), further=self.further[1:])

@@ -38,11 +38,13 @@ of a server has met one before."""
 
 
 class Synthetic:
-    """Makes texts.
+    """Makes texts of ``words``.
 
     Args:
         chance: Where words are drawn from.
     """
+
+    words = WORDS
 
     def __init__(self, chance: random.Random) -> None:
         self._chance = chance
