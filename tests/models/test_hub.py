@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -72,6 +73,15 @@ async def problem(store: ModelStore, source: str, backend: str = "llamacpp") -> 
         await bring(store, source, backend)
     assert downloaders() == []
     return str(caught.value)
+
+
+async def test_a_folder_that_the_worker_may_not_write_to_is_named_with_the_remedy(store: ModelStore) -> None:
+    folder = Path("/sys/models")  # where nobody may make one
+    assert re.fullmatch(
+        rf"{folder} cannot be written by the user of this worker \({os.geteuid()}\): .*;"
+        rf" give {folder} to that user, or name another folder with --storage-path",
+        await problem(ModelStore(folder, store.hub), "hf:org/tiny"),
+    )
 
 
 def downloaders() -> list[int]:

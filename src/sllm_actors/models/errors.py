@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -25,6 +26,14 @@ def unreadable(path: Path, error: OSError) -> SourceProblem:
             )
         return SourceProblem(f"{path} does not exist on this worker")
     return SourceProblem(f"{path} on this worker cannot be read: {error.strerror or error}")
+
+
+def forbidden(folder: Path, error: OSError) -> SourceProblem:
+    """Return the problem that a worker may not write to the folder for all models."""
+    return SourceProblem(
+        f"{error.filename or folder} cannot be written by the user of this worker ({os.geteuid()}):"
+        f" {error.strerror}; give {folder} to that user, or name another folder with --storage-path"
+    )
 
 
 def not_whole(place: Path, missing: list[str]) -> SourceProblem:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
@@ -18,7 +19,7 @@ from sllm_actors.disk import Disk
 
 from .byte_size import shown_bytes
 from .demo_model import DEMO_MODELS, copy_demo, demo_file
-from .errors import SourceProblem
+from .errors import SourceProblem, forbidden
 from .folder import FETCH, USE, ModelFolder
 from .hub import Hub, Listing, OnProgress, UnknownRevision
 from .hub_source import WANTED, HubSource, RepoFile, Wanted, needed_files, read_hub_source
@@ -269,7 +270,12 @@ class ModelStore:
         return lock
 
     async def _look(self, call: Callable[[], T], undo: Callable[[T], object] | None = None) -> T:
-        return await self.disk.run(self.folder, call, undo=undo)
+        try:
+            return await self.disk.run(self.folder, call, undo=undo)
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+                raise forbidden(self.folder, error) from None
+            raise
 
 
 def _what_to_load(folder: ModelFolder, wanted: Wanted, files: tuple[RepoFile, ...]) -> Path:
