@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -32,6 +33,9 @@ WORKERS = os.environ.get("SLLM_TEST_WORKERS") or str(2 * len(os.sched_getaffinit
 
 MANY = ("-n", WORKERS, "--dist", "loadfile")
 """One file's tests stay together: they may share a cluster."""
+
+CONTAINERS = "SLLM_CONTAINERS"
+"""The environment variable that tells all tests where the images of containers are."""
 
 QUICK = "not alone and not slow"
 
@@ -158,7 +162,7 @@ def check(suite: Suite) -> None:
     )
 
 
-def test(suite: Suite, vllm: Step, arguments: Sequence[str], *, required: bool) -> None:
+def test(suite: Suite, vllm: Step, images: Step, arguments: Sequence[str], *, required: bool) -> None:
     """Run every test that this machine can run, those with a real vLLM when it is there."""
     pytest = [PYTHON, "-m", "pytest", *arguments]
     fine = (0, NO_TESTS) if arguments else (0,)
@@ -169,6 +173,7 @@ def test(suite: Suite, vllm: Step, arguments: Sequence[str], *, required: bool) 
         if required:
             raise
         say("==> The tests with a real vLLM skip themselves")
+    suite.end(images)
     suite.run(Step("tests alone", [*pytest, "-m", "alone"], fine))
 
 
@@ -213,19 +218,26 @@ def main() -> int:
     suite = Suite()
     install: list[str | Path] = [BIN / "sllm", "engines", "install", "vllm", "--cpu", "--data-dir", ENGINES]
     vllm = Step("vLLM is installed for its tests, beside the steps above", install)
-    try:
-        if chosen.quick:
-            quick(suite, arguments)
-        else:
-            vllm.start(hold=True)
-            check(suite)
-            test(suite, vllm, arguments, required=chosen.vllm == "required")
-    except StepFailed as failed:
-        say(f"error: failed: {failed}")
-        return 1
-    finally:
-        vllm.stop()
-        suite.tell()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    with TemporaryDirectory(prefix="sllm-") as folder:
+        folder = os.environ.setdefault(CONTAINERS, folder)
+        build: list[str | Path] = [PYTHON, "-m", "tests.containers.store", folder]
+        images = Step("images of containers are built for their tests, beside the steps above", build)
+        try:
+            if chosen.quick:
+                quick(suite, arguments)
+            else:
+                vllm.start(hold=True)
+                images.start(hold=True)
+                check(suite)
+                test(suite, vllm, images, arguments, required=chosen.vllm == "required")
+        except StepFailed as failed:
+            say(f"error: failed: {failed}")
+            return 1
+        finally:
+            vllm.stop()
+            images.stop()
+            suite.tell()
     return 0
 
 

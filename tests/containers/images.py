@@ -11,7 +11,7 @@ from pathlib import Path
 
 import sllm_actors
 
-from .podman import Podman
+from .podman import NoContainers, Podman
 
 ROOT = Path(__file__).parents[2]
 
@@ -21,21 +21,37 @@ BASE = "docker.io/library/python:3.12-slim-bookworm"
 WHERE = ("index-url", "extra-index-url", "find-links", "no-index", "trusted-host", "cert", "proxy", "timeout")
 """What of pip's configuration says where packages are."""
 
+SOURCES = (".dockerignore", "LICENSE", "README.md", "docker", "pyproject.toml", "requirements", "src")
+"""What images are built from."""
+
 PACKAGES = "python3,python3-venv,python3-pip"
 
 
 def make_base(podman: Podman) -> None:
-    """Make the base image, unless it is there."""
+    """Make the base image, unless it is there.
+
+    Raises:
+        NoContainers: Debian's packages are not to be had here, or no container runs with them.
+    """
     if podman.run("podman", "image", "exists", BASE, check=False).returncode == 0:
         return
     folder = podman.folder / "debian"
     folder.mkdir(exist_ok=True)
     podman.run("mount", "-t", "tmpfs", "-o", "size=1g", "tmpfs", folder)  # dpkg waits for disks a lot
-    podman.run("debootstrap", "--variant=minbase", f"--include={PACKAGES}", "bookworm", folder, timeout=1500)
+    _try(podman, "debootstrap", "--variant=minbase", f"--include={PACKAGES}", "bookworm", folder)
     without = "--exclude=./var/lib/apt/lists/* --exclude=./var/cache/apt/*"
-    podman.run("sh", "-c", f"tar -C {folder} {without} -c . | podman import - {BASE}")
+    _try(podman, "sh", "-c", f"tar -C {folder} {without} -c . | podman import - {BASE}")
     podman.run("umount", folder)
     folder.rmdir()
+    _try(podman, "podman", "run", "--rm", "--network=none", BASE, "true")
+
+
+def _try(podman: Podman, *command: str | Path) -> None:
+    """Run a command that does not succeed on every machine."""
+    done = podman.run(*command, check=False, timeout=1500)
+    if done.returncode:
+        last = (done.stdout + done.stderr).strip().splitlines()[-1:]
+        raise NoContainers(f"{' '.join(map(str, command))} ended with {done.returncode}: {''.join(last)}")
 
 
 def build(podman: Podman, target: str, tag: str, *, source: Path = ROOT, **arguments: str) -> None:
@@ -60,8 +76,9 @@ def build(podman: Podman, target: str, tag: str, *, source: Path = ROOT, **argum
 
 
 def copy_source(folder: Path, version: str) -> None:
-    """Copy what images are built from into a folder, as another version."""
-    for name in (".dockerignore", "LICENSE", "README.md", "docker", "pyproject.toml", "requirements", "src"):
+    """Copy what images are built from into a folder that is made, as another version."""
+    folder.mkdir()
+    for name in SOURCES:
         there = ROOT / name
         if there.is_dir():
             shutil.copytree(there, folder / name, ignore=shutil.ignore_patterns("__pycache__"))

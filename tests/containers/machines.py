@@ -121,17 +121,25 @@ class Machines:
         self.stop(name)
         self.run("rm", name)
 
-    def ready(self) -> dict[str, int]:
-        """Return the processes of the ready engines by the containers that they are in, or nothing."""
-        answer = json.loads(self.sllm("status", f"{MODEL}:llamacpp", "--json", of=self.asked))
-        return {each["node_name"]: each["pid"] for each in answer["instances"] if each["state"] == "ready"}
+    def ready(self) -> dict[str, float]:
+        """Return since when engines are ready, by the containers that they are in.
 
-    def wait_for_both(self) -> dict[str, int]:
-        """Wait until an engine serves on each worker; return them."""
+        That tells an engine from its successor: in a new container, processes are counted from 1 again. There
+        are none while a gateway that was just started has no link to the head.
+        """
+        ask = ("podman", "exec", self.asked, "sllm", "status", f"{MODEL}:llamacpp", "--json")
+        told = self.podman.run(*ask, check=False)
+        if "the head cannot be reached" in told.stderr:
+            return {}
+        instances = json.loads(told.stdout)["instances"]
+        return {each["node_name"]: each["since"] for each in instances if each["state"] == "ready"}
 
-        def both() -> dict[str, int] | None:
+    def wait_for_both(self, *, killed: float = 0.0) -> dict[str, float]:
+        """Wait until an engine serves on each worker, none of them the one that was killed; return them."""
+
+        def both() -> dict[str, float] | None:
             ready = self.ready()
-            return ready if set(ready) == {"w1", "w2"} else None
+            return ready if set(ready) == {"w1", "w2"} and killed not in ready.values() else None
 
         return eventually(both, what="both workers serve", every=0.5)
 

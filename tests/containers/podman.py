@@ -1,7 +1,8 @@
 """podman in namespaces of its own for mounts and processes, so that nothing of it outlives the tests.
 
-Its images, containers and sockets are in one folder. When the process ends that keeps the namespaces, at the
-latest with the tests, the kernel ends every container and unmounts what they had.
+Its containers and sockets are in one folder; images that were built before may be in another one, which
+several podmans read at a time. When the process ends that keeps the namespaces, at the latest with the tests,
+the kernel ends every container and unmounts what they had.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ LIMITS = {
 }
 """What processes may have here, soft and hard: what podman gives containers of itself may be more."""
 
-PROGRAMS = ("podman", "crun", "conmon", "debootstrap", "unshare", "nsenter", "ip")
+PROGRAMS = ("podman", "crun", "conmon", "debootstrap", "unshare", "nsenter")
 
 CONTAINERS = """\
 [containers]
@@ -46,6 +47,8 @@ STORAGE = """\
 driver = "overlay"
 graphroot = "{folder}/storage"
 runroot = "{folder}/run"
+[storage.options]
+additionalimagestores = [{images}]
 """
 
 NAMESPACE = """\
@@ -54,14 +57,20 @@ mkdir -p /run/crun
 mount -t tmpfs tmpfs /run/crun
 mount -t tmpfs tmpfs /dev/shm
 if [ -d /sys/fs/cgroup/unified ]; then umount /sys/fs/cgroup/unified; fi
+if ! mountpoint -q /sys/fs/cgroup; then mount -t tmpfs tmpfs /sys/fs/cgroup; fi
 echo ready
 cat
 """
-"""What crun and podman would leave on the machine is covered; and crun wants cgroups of one version only."""
+"""What crun and podman would leave on the machine is covered; and crun wants cgroups of one version only, or
+at least a folder for them, which a host of the test bed lacks."""
+
+
+class NoContainers(Exception):
+    """No container can run on this machine; the text says why."""
 
 
 def missing() -> str:
-    """Return why no container can run here; "" where they can."""
+    """Return what is missing here for containers; "" if nothing is."""
     if os.geteuid() != 0:
         return "needs root, to run podman in namespaces of its own"
     lacking = [program for program in PROGRAMS if shutil.which(program) is None]
@@ -81,17 +90,22 @@ class Podman:
     keeper: int
 
     @property
-    def environment(self) -> dict[str, str]:
-        own = {
+    def settings(self) -> dict[str, str]:
+        """What the environment of podman has that is not as in the tests."""
+        return {
             "CONTAINERS_CONF": str(self.folder / "containers.conf"),
             "CONTAINERS_STORAGE_CONF": str(self.folder / "storage.conf"),
             "TMPDIR": str(self.folder),
         }
-        return {**os.environ, **own}
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, **self.settings}
 
     def command(self, *arguments: str | Path) -> list[str]:
         """Return the command that runs a program in these namespaces."""
-        return ["nsenter", f"--target={self.keeper}", "--mount", "--pid", *map(str, arguments)]
+        own = ("--mount", "--uts", "--ipc", "--net", "--pid")
+        return ["nsenter", f"--target={self.keeper}", *own, *map(str, arguments)]
 
     def run(
         self, *arguments: str | Path, check: bool = True, timeout: float = 600, **more: Any
@@ -135,24 +149,52 @@ class Podman:
             end(serving)
 
     def remove_containers(self) -> None:
-        self("rm", "--force", "--all", "--volumes", "--time=0")
+        """Kill and remove all; podman may come to one before it has removed another that depends on it."""
+        remove = ("podman", "rm", "--force", "--all", "--volumes", "--time=0")
+        eventually(lambda: self.run(*remove, check=False).returncode == 0, what="all are removed", every=0.2)
         self("volume", "prune", "--force")
 
 
 @contextmanager
-def running_podman(folder: Path) -> Iterator[Podman]:
-    """Keep namespaces for podman while the block lasts; containers that still run then are killed."""
+def running_podman(
+    folder: Path, images: Path | None = None, *, prefix: Sequence[str] = ()
+) -> Iterator[Podman]:
+    """Keep namespaces for podman while the block lasts; containers that still run then are killed.
+
+    Args:
+        folder: Where it keeps everything.
+        images: The folder of another podman, whose images it has, too.
+        prefix: What starts a command in the namespaces of a host, if containers are to run on one.
+
+    Raises:
+        NoContainers: The kernel does not let us.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "containers.conf").write_text(CONTAINERS.format(folder=folder, **LIMITS))
-    (folder / "storage.conf").write_text(STORAGE.format(folder=folder))
-    command: Sequence[str] = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    others = f'"{images}/storage"' if images else ""
+    (folder / "storage.conf").write_text(STORAGE.format(folder=folder, images=others))
+    command: Sequence[str] = [
+        *prefix,
+        "unshare",
+        "--mount",
+        "--pid",
+        "--fork",
+        "--kill-child",
+        "--mount-proc",
+    ]
     keeper = subprocess.Popen(
-        [*command, "sh", "-c", NAMESPACE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [*command, "sh", "-c", NAMESPACE],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
-    keep(keeper)  # all tests of a session use it
+    keep(keeper)  # all tests of a file use it
     try:
         assert keeper.stdout is not None
-        assert keeper.stdout.readline() == "ready\n", "the kernel does not let us make namespaces"
+        assert keeper.stderr is not None
+        if keeper.stdout.readline() != "ready\n":
+            raise NoContainers(f"the kernel does not let us make namespaces: {keeper.stderr.read().strip()}")
         child = Path(f"/proc/{keeper.pid}/task/{keeper.pid}/children").read_text().split()[0]
         podman = Podman(folder, int(child))
         try:

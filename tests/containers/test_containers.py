@@ -13,27 +13,32 @@ from .images import BASE, size
 from .machines import LOCKED, ULIMITS, Machines, chat, docker
 from .open_stream import OpenStream
 from .podman import Podman
+from .store import NEWER, tell_size
 from .traffic import steady
 
-pytestmark = [pytest.mark.allow_blocking, pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [
+    pytest.mark.alone,
+    pytest.mark.allow_blocking,
+    pytest.mark.slow,
+    pytest.mark.timeout(1800),
+]
 
 LOOK = "ls /var/lib/apt/lists /var/cache/apt ~root ~root/.cache /tmp /source /build /etc/pip.conf 2>/dev/null"
 TWO = ("--min-instances=2", "--max-instances=2")
 
 
 @pytest.mark.parametrize("target", ["head", "worker-cpu"])
-def test_an_image_keeps_nothing_of_its_build(images: Podman, target: str) -> None:
+def test_an_image_keeps_nothing_of_its_build(podman: Podman, target: str) -> None:
     image = f"sllm:{target}"
     looked = [
-        images("run", "--rm", "--network=none", "--user=0", "--entrypoint=sh", each, "-c", f"{LOOK}; true")
+        podman("run", "--rm", "--network=none", "--user=0", "--entrypoint=sh", each, "-c", f"{LOOK}; true")
         for each in (BASE, image)
     ]
     base, built = (set(each.split()) for each in looked)
     assert built <= base
-    assert "index-url" not in images("history", "--no-trunc", image)
-    megabytes = size(images, image) / 1e6
-    print(f"{image} adds {megabytes:.0f} MB to its base")  # noqa: T201 - reported with the test
-    assert megabytes > 10
+    assert "index-url" not in podman("history", "--no-trunc", image)
+    assert size(podman, image) > 10_000_000
+    print(tell_size(podman, target))  # noqa: T201 - reported with the test
 
 
 @pytest.fixture(params=["podman", "docker"])
@@ -96,11 +101,12 @@ def three(machines: Machines) -> Machines:
 
 
 def test_a_killed_container_comes_back_and_no_request_fails(three: Machines) -> None:
+    before = three.wait_for_both()
     with steady(three.client("gateway", host="w2")) as outcomes:
         three.run("kill", "w1")
         outcomes.wait_for_more()
         three.run("start", "w1")
-        engines = three.wait_for_both()
+        engines = three.wait_for_both(killed=before["w1"])
 
         three.run("kill", "head")
         outcomes.wait_for_more()
@@ -111,22 +117,22 @@ def test_a_killed_container_comes_back_and_no_request_fails(three: Machines) -> 
     assert outcomes.failed == []
 
 
-def test_each_container_is_replaced_by_a_newer_one_and_no_request_fails(three: Machines, newer: str) -> None:
+def test_each_container_is_replaced_by_a_newer_one_and_no_request_fails(three: Machines) -> None:
     before = three.nodes()
     with steady(three.client("gateway", host="w2")) as outcomes:
         three.replace("head")
         outcomes.wait_for_more()
-        three.start_head(image=f"sllm:head-{newer}")
+        three.start_head(image="sllm:head-newer")
         three.wait_for_both()
         for worker in ("w1", "w2"):
             three.replace(worker)
-            three.start_worker(worker, image=f"sllm:worker-cpu-{newer}")
+            three.start_worker(worker, image="sllm:worker-cpu-newer")
             three.wait_for_both()
         outcomes.wait_for_more()
     assert outcomes.failed == []
     assert three.nodes() == before
     for name in ("head", "w1", "w2"):
-        assert newer in three.sllm("--version", of=name)
+        assert NEWER in three.sllm("--version", of=name)
 
 
 def test_a_stop_ends_an_open_stream_with_a_word(machines: Machines) -> None:

@@ -11,7 +11,9 @@ from attrs import define, field
 from tests.e2e.cluster import Sllm
 from tests.hosts.host import ROOT, Host
 
-PLAYED_DOCKER = Path(__file__).parent / "played_docker.py"
+PLAYED_DOCKER = f'exec {sys.executable} {Path(__file__).parent / "played_docker.py"} "$@"'
+"""A ``docker`` for machines where no container can run."""
+
 STATE = "/tmp/exported"
 
 
@@ -21,10 +23,12 @@ class Shell:
 
     Attributes:
         host: The host.
+        docker: What runs as ``docker`` there, as a script that gets its arguments.
         directory: Where commands run, as the host sees it.
     """
 
     host: Host
+    docker: str = "exec false"
     directory: str = "/tmp/home"
     _environment: dict[str, str] = field(init=False)
 
@@ -33,7 +37,7 @@ class Shell:
         self.host.path(self.directory).mkdir(parents=True)
         programs.mkdir()
         self._add("sllm", f'exec {sys.executable} -m sllm_actors "$@"')
-        self._add("docker", f'exec {sys.executable} {PLAYED_DOCKER} "$@"')
+        self._add("docker", self.docker)
         path = {"PATH": f"/tmp/bin:{os.environ['PATH']}", "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
         self._environment = {**os.environ, **self.host.environment, **path}
         # Each host has its own home, and nothing points anywhere else.

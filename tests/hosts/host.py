@@ -53,12 +53,14 @@ class Host:
         namespace: The name of its network namespace, which no other host on this machine has.
         address: Its address.
         folder: Where its files really are, as the tests see them.
+        visible: Folders of the tests that it sees, too, whatever is hidden from it.
     """
 
     name: str
     namespace: str
     address: str
     folder: Path
+    visible: Sequence[Path] = ()
     _keeper: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
     def boot(self, bed: Path) -> None:
@@ -78,7 +80,7 @@ class Host:
         tmp = self.folder / "tmp"
         yield f"mkdir -m 1777 -p {tmp}"
         hidden = [Path(each) for each in HIDDEN]
-        for each in kept_visible():
+        for each in (*kept_visible(), *self.visible):
             if any(each.is_relative_to(other) for other in hidden):
                 assert each.is_relative_to("/tmp"), f"{each} would be hidden from the hosts of the test bed"
                 there = shlex.quote(str(tmp / each.relative_to("/tmp")))

@@ -7,7 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -133,11 +133,19 @@ def claimed() -> Iterator[int]:
 
 
 @contextmanager
-def network_of(folder: Path, *names: str) -> Iterator[Network]:
-    """Make hosts of these names, whose files are below a folder; at the end all of it is removed."""
+def network_of(folder: Path, *names: str, visible: Sequence[Path] = ()) -> Iterator[Network]:
+    """Make hosts of these names, whose files are below a folder; at the end all of it is removed.
+
+    Args:
+        folder: Where their files are.
+        names: What they are called.
+        visible: Other folders of the tests that all of them see.
+    """
     with claimed() as number:
         hosts = {
-            name: Host(name, f"sllmtest{number}-{each}", f"10.231.{number}.{11 + each}", folder / name)
+            name: Host(
+                name, f"sllmtest{number}-{each}", f"10.231.{number}.{11 + each}", folder / name, visible
+            )
             for each, name in enumerate(names)
         }
         network = Network(number, hosts)
