@@ -97,6 +97,22 @@ def test_what_an_id_names_is_asked_of_the_replica_that_made_it(method: str) -> N
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
+def test_an_id_of_a_collection_may_be_a_word(method: str) -> None:
+    for path, made in (
+        (b"/v1/responses/mine", "mine"),
+        (b"/v1/responses/mine/input_items", "mine"),
+        (b"/v1/chat/completions/mine/messages", "mine"),
+        (b"/v1/fine_tuning/jobs/mine", "mine"),
+        (b"/v1/threads/mine/messages/msg_1", "mine"),
+        (b"/v1/messages/batches/mine", "mine"),
+    ):
+        assert destination_of(method, path, b"") == by_id(made)
+        assert methods_of(path) == ("DELETE", "GET", "OPTIONS", "POST")
+    assert destination_of("POST", b"/v1/responses/mine/cancel", b"") == by_id("mine")
+    assert destination_of("POST", b"/v1/responses/compact", b"") == BY_BODY
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
 def test_an_operation_is_not_taken_for_an_id(method: str) -> None:
     for path in (b"/v1/chat/completions", b"/v1/messages/count_tokens", b"/v1/responses"):
         assert destination_of(method, path, b"") is None

@@ -31,8 +31,28 @@ _FOR_ENGINES = re.compile(
     + b"|".join(_BESIDE)
     + rb")/?"
 )
-# A name with a digit in it was made by an engine; operations have words.
-_ID = re.compile(rb"/v1/[a-z_]+(?:/[a-z_]+)*?/([A-Za-z_-]*[0-9][A-Za-z0-9_-]*)(?:/[A-Za-z0-9_-]+)*/?")
+_COLLECTIONS = (
+    b"assistants",
+    b"batches",
+    b"chat/completions",
+    b"containers",
+    b"conversations",
+    b"evals",
+    b"files",
+    b"fine_tuning/jobs",
+    b"messages/batches",
+    b"responses",
+    b"threads",
+    b"uploads",
+    b"vector_stores",
+    b"videos",
+)
+# What follows on a collection is an id. Elsewhere, a name with a digit in it is one, made by an engine:
+# operations have words.
+_ID = re.compile(
+    rb"/v1/(?:(?:" + b"|".join(_COLLECTIONS) + rb")/([A-Za-z0-9_-]+)"
+    rb"|[a-z_]+(?:/[a-z_]+)*?/([A-Za-z_-]*[0-9][A-Za-z0-9_-]*))(?:/[A-Za-z0-9_-]+)*/?"
+)
 _COMMON = frozenset([b"/v1/chat/completions", b"/v1/completions", b"/v1/embeddings", b"/v1/responses"])
 
 
@@ -88,7 +108,7 @@ def destination_of(method: str, path: bytes, query: bytes) -> Destination | None
         return None
     model = model_in_query(query)
     found = _ID.fullmatch(path)
-    made = found[1].decode() if found else ""
+    made = (found[1] or found[2]).decode() if found else ""
     if model:
         return Destination(ModelIn.QUERY, model, made)
     return Destination(ModelIn.ID, made=made) if made else None

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import openai
 import pytest
 from tests.gateway.conftest import Engines
 from tests.gateway.kit import PlayedCluster, replica, running_gateway, served
@@ -93,8 +94,10 @@ async def test_an_id_that_nobody_has_made_here_is_told_what_helps(
     async with broken_engine() as engine:
         await deploy(cluster, engine)
         http = cluster.http()
-        answer = await http.get("/v1/responses/resp_9")
-        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "unknown_id")
+        for made in ("resp_9", "mine"):
+            with pytest.raises(openai.NotFoundError) as caught:
+                await cluster.client().responses.retrieve(made)
+            assert caught.value.code == "unknown_id"
         answer = await http.get("/v1/responses/resp_9?model=smol")
         assert answer.json()["asked"] == "GET /v1/responses/resp_9?model=smol"
         answer = await http.get("/v1/responses/resp_9?model=nobody")
