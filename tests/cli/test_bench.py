@@ -12,8 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from sllm_actors.cli.load.progress import progress
+from sllm_actors.loadgen.figures.figures import Figures
+from sllm_actors.loadgen.figures.result import RequestResult
+
 from .conftest import Sllm
 from .server import PlayedGateway
+from .terminal import Terminal
 
 PATH = "/v1/chat/completions"
 
@@ -187,3 +192,40 @@ def test_interrupted_it_shows_and_writes_what_there_is(
     assert result["interrupted"] is True
     assert result["requests"]["answered"] >= 1
     assert len((tmp_path / "out.csv").read_text().splitlines()) == result["requests"]["ended"] + 1
+
+
+def test_a_page_is_written(sllm: Sllm, tmp_path: Path) -> None:
+    page = tmp_path / "out.html"
+    assert (
+        sllm("bench", "serve", "--model", "m", "--clients", "1", "--requests", "2", "--html", str(page)).code
+        == 0
+    )
+    text = page.read_text()
+    assert text.startswith("<!doctype html>")
+    assert text.count("<svg") == text.count("</svg>") > 3
+
+
+def test_progress_shows_the_last_whole_second() -> None:
+    figures = Figures(None, ("m",))
+    assert progress(figures, 60) == []
+    for second in range(4):
+        for _ in range(second + 1):
+            due = second + 0.1
+            figures.record(RequestResult("m", due, due, due, due + 0.02, due + 0.1, due + 0.1, [], 1, 7, 200))
+    answers, tokens, first = progress(figures, 60)
+    assert (answers.split()[0], answers.split()[-1]) == ("answers/s", "3.0")
+    assert "█" in answers
+    assert tokens.split()[-1] == "21"
+    assert "20.0 (max 20)" in first
+
+
+def test_at_a_terminal_a_load_shows_how_far_it_is(environment: dict[str, str]) -> None:
+    load = ("bench", "serve", "--model", "m", "--clients", "1", "--duration", "3600")
+    terminal = Terminal([*load], environment)
+    try:
+        terminal.wait_for("answers/s", seconds=60.0)
+        terminal.type("\x03")
+        assert "End to end" in terminal.read_all()
+        assert terminal.child.wait() == 130
+    finally:
+        terminal.close()

@@ -14,6 +14,9 @@ VERSION: Final = 1
 
 LATENCIES: Final = ("ttft", "itl", "tpot", "e2e")
 
+PERCENTS: Final = (*range(0, 100, 5), 98.0, 99.0, 99.5, 99.9, 100.0)
+"""Of which percentiles the document has a curve."""
+
 
 def document(
     figures: Figures, load: GeneratorLoad, *, interrupted: bool, conditions: Mapping[str, Any]
@@ -57,6 +60,11 @@ def document(
             "warnings": list(load.warnings()),
         },
         "timeline": figures.timeline.document(),
+        "distribution_ms": {
+            name: [[percent, value * 1000] for percent, value in _of(figures, name).curve(PERCENTS)]
+            for name in LATENCIES
+            if _of(figures, name).count
+        },
         "histograms": {name: _of(figures, name).encoded() for name in LATENCIES if _of(figures, name).count},
     }
     if figures.goals is not None:

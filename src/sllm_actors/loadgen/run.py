@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 from collections.abc import Callable, Iterator
 
 import uvloop
@@ -21,6 +22,10 @@ from .work.request import LoadRequest
 
 LOOK_SECONDS = 0.5
 """How often it is told how far the run is."""
+
+SWITCH_SECONDS = 0.0002
+"""How long the thread that shows and writes may keep the one that sends waiting; usual are 5 ms, which
+would be seen in the latencies."""
 
 
 @frozen
@@ -63,6 +68,8 @@ def run_load(
         OSError: The target's name cannot be looked up.
     """
     raise_limit()
+    switching = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH_SECONDS)
 
     async def run() -> LoadEnded:
         dialler = Dialler(target)
@@ -90,7 +97,10 @@ def run_load(
                 loop.remove_signal_handler(signal.SIGINT)
         return LoadEnded(generator.load(), interrupted, generator.now)
 
-    return uvloop.run(run())
+    try:
+        return uvloop.run(run())
+    finally:
+        sys.setswitchinterval(switching)
 
 
 async def _look(generator: Generator, look: Callable[[Generator], None]) -> None:

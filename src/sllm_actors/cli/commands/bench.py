@@ -76,6 +76,7 @@ def serve(
     max_connections: int,
     goodput: tuple[tuple[str, float], ...],
     json_file: Path | None,
+    html_file: Path | None,
     csv_file: Path | None,
     **given: Any,
 ) -> int:
@@ -85,13 +86,15 @@ def serve(
     or a generator that is late, hides nothing. ^C ends the load and shows what there is so far.
     """
     # These are slow to import, and no other command needs them.
+    from sllm_actors.cli.load.progress import showing
     from sllm_actors.cli.load.result_files import ResultFiles
     from sllm_actors.cli.load.where import target_of
     from sllm_actors.loadgen import report
     from sllm_actors.loadgen.client.encoding import Encoding
     from sllm_actors.loadgen.figures.figures import Figures
     from sllm_actors.loadgen.figures.goals import Goals
-    from sllm_actors.loadgen.generator import LoadPlan
+    from sllm_actors.loadgen.generator import Generator, LoadPlan
+    from sllm_actors.loadgen.page import page
     from sllm_actors.loadgen.preflight import check_models
     from sllm_actors.loadgen.problem import LoadProblem
     from sllm_actors.loadgen.run import run_load
@@ -103,21 +106,19 @@ def serve(
     plan = LoadPlan(choice.clients, choice.seconds, max_connections, timeout, hang_up_after, think)
     encoding = Encoding(target.authority, target.base, target.key, endpoint, streamed, extra)
     figures = Figures(Goals(dict(goodput)) if goodput else None, choice.models, warm_up)
-    files = ResultFiles({"json": json_file}, csv_file)
+    files = ResultFiles({"json": json_file, "html": html_file}, csv_file)
     try:
         try:
             requests = choice.offered()
             check_models(address, target.key, choice.models)
             began = time.time()
-            ended = run_load(
-                target,
-                plan,
-                encoding,
-                requests,
-                figures,
-                on_result=files.note,
-                look=lambda _: files.flush(),
-            )
+            with showing(figures, seconds=choice.seconds, requests=choice.requests) as show_progress:
+
+                def look(generator: Generator) -> None:
+                    files.flush()
+                    show_progress(generator)
+
+                ended = run_load(target, plan, encoding, requests, figures, on_result=files.note, look=look)
         except LoadProblem as problem:
             raise CommandFailure(str(problem)) from None
         result = report.document(
@@ -141,6 +142,7 @@ def serve(
         )
         files.flush()
         files.write_json(result)
+        files.write("html", page(result, [*load_summary.headline(result)]))
     finally:
         files.close()
     _tell(result)

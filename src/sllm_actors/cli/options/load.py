@@ -344,6 +344,14 @@ _RESULTS = (
         help="Write all figures to FILE.",
     ),
     click.option(
+        "--html",
+        "html_file",
+        type=OUTPUT,
+        metavar="FILE",
+        show_default="none",
+        help="Write a page with tables and plots to FILE.",
+    ),
+    click.option(
         "--csv",
         "csv_file",
         type=OUTPUT,
