@@ -209,6 +209,7 @@ def test_nodes_are_listed(sllm: Sllm, gateway: PlayedGateway) -> None:
             "gpus_total": 2,
             "gpus_free": 1,
             "gpus_stuck": 1,
+            "refused": {"broken": 3, "secret": 20},
             "unreached_by": [
                 {"gateway": "gateway-0@rack", "address": "[fd00::3]:8002", "reason": "[fd00::3]:8002 is away"}
             ],
@@ -233,7 +234,8 @@ def test_nodes_are_listed(sllm: Sllm, gateway: PlayedGateway) -> None:
         "-",
     ]
     assert "1/2 (1 stuck)" in stuck_line
-    assert stuck_line.endswith("gateway-0@rack has no link to it: [fd00::3]:8002 is away")
+    assert "gateway-0@rack has no link to it: [fd00::3]:8002 is away" in stuck_line
+    assert stuck_line.endswith("it has refused secret (20), broken (3)")
 
 
 def test_why_there_is_no_fork_server_is_told_beside_the_node(sllm: Sllm, gateway: PlayedGateway) -> None:

@@ -93,6 +93,14 @@ class House:
                 return Code(refused.code), refused.reason
         return handshake.proven.code, handshake.proven.reason
 
+    def counted(self) -> tuple[Counter[str], Counter[str], Counter[str]]:
+        """Return how many head, gateway and worker say that they have refused, by why."""
+        key = (self.folder / "head" / "admin-key").read_text().strip()
+        headers = {"Authorization": f"Bearer {key}"}
+        said = httpx2.get(f"http://{self.address}:8343/nodes", headers=headers, timeout=60, trust_env=False)
+        nodes = {each["role"]: Counter(each["refused"]) for each in said.json()["nodes"]}
+        return Counter(said.json()["head"]["refused"]), nodes["gateway"], nodes["worker"]
+
     def told(self) -> Counter[str]:
         """Return how often the head's log tells of each kind of refusal, of this host."""
         lines = (self.folder / "head" / "head" / "node.log").read_text().splitlines()
@@ -129,11 +137,13 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
 
 
 def test_without_the_secret_nobody_joins_and_many_tries_are_one_line(house: House) -> None:
+    before = house.counted()[0]["secret"]
     for _ in range(KNOCKS):
         code, reason = house.knock(house.hello(), secret=b"a guess of thirty-two characters")
         assert code is Code.SECRET
         assert "wrong cluster secret (use --secret-file or SLLM_CLUSTER_SECRET" in reason
     house.tells_once("secret")
+    eventually(lambda: house.counted()[0]["secret"] >= before + KNOCKS, what="all are counted")
 
 
 def test_a_handshake_that_was_overheard_is_of_no_use_again(house: House) -> None:
@@ -185,6 +195,7 @@ def test_whoever_has_the_secret_is_still_nobody_else(house: House) -> None:
     "words", [b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"\x16\x03\x01\x02\x00\x01", b"SSH-2.0-x\r\n"]
 )
 def test_what_is_no_node_is_turned_away_by_head_and_worker_alike(house: House, words: bytes) -> None:
+    head, _, worker = house.counted()
     for port in (TRANSPORT, 8002):
         for _ in range(KNOCKS):
             with socket.create_connection((house.address, port), 60) as stream, suppress(ConnectionError):
@@ -193,6 +204,8 @@ def test_what_is_no_node_is_turned_away_by_head_and_worker_alike(house: House, w
                 while stream.recv(4096):
                     pass
     house.tells_once("broken")
+    eventually(lambda: house.counted()[0]["broken"] >= head["broken"] + KNOCKS, what="the head counts")
+    eventually(lambda: house.counted()[2]["broken"] >= worker["broken"] + KNOCKS, what="the worker counts")
 
 
 def test_no_request_from_another_host_is_answered_without_the_key(house: House) -> None:
@@ -203,6 +216,7 @@ def test_no_request_from_another_host_is_answered_without_the_key(house: House) 
         (8000, "/workers"),
         (8000, "/instances"),
     ]
+    before_head, before_gateway, _ = house.counted()
     with httpx2.Client(timeout=60, trust_env=False) as http:
         for port, path in ways:
             for headers in ({}, {"Authorization": "Bearer guess"}, {"Host": "localhost"}):
@@ -211,6 +225,9 @@ def test_no_request_from_another_host_is_answered_without_the_key(house: House) 
                 assert "error" in answer.json()
         removed = http.delete(f"http://{house.address}:8343/nodes/{house.node_id()}")
         assert removed.status_code == 401
+    gateway, head = ("invalid_api_key", before_gateway), ("invalid_key", before_head)
+    eventually(lambda: house.counted()[1][gateway[0]] == gateway[1][gateway[0]] + 10, what="gateway counts")
+    eventually(lambda: house.counted()[0][head[0]] == head[1][head[0]] + 6, what="the head counts")
 
 
 def test_an_engine_is_nowhere_to_be_found_from_another_host(house: House) -> None:

@@ -97,3 +97,4 @@ async def check(cluster: PlayedCluster) -> None:
         assert (answer.status_code, answer.json()["error"]["code"]) == (401, "invalid_api_key")
         answer = await http.request(method, path, headers={"Authorization": "Bearer k-1"})
         assert answer.status_code != 401
+    assert cluster.gateway.refusals() == {"invalid_api_key": 3}

@@ -22,3 +22,11 @@ def test_many_hosts_neither_fill_the_log_nor_memory() -> None:
     assert log.note("h", "secret", 1.0) == 1
     assert len(log._told) == MOST
     assert log.counts["secret"] == 10 * MOST + 2
+
+
+def test_what_nodes_meet_in_passing_is_not_shown_to_people() -> None:
+    log = RefusalLog()
+    for kind in ("secret", "joining", "linked", "busy", "secret", "silent"):
+        log.note("h", kind, 0.0)
+    assert log.lasting() == {"secret": 2, "silent": 1}
+    assert log.counts.total() == 6

@@ -201,6 +201,7 @@ class NodeDocument:
         gpus_stuck: How many GPUs are held by an engine that cannot be killed.
         since: When it came up or was lost.
         unreached_by: Gateways that have no link with it.
+        refused: How many connections and requests it has refused since it started, by why.
     """
 
     id: str
@@ -222,6 +223,7 @@ class NodeDocument:
     fork_servers: list[ForkServerDocument] = field(factory=list)
     models: list[ModelDocument] = field(factory=list)
     unreached_by: list[UnreachedDocument] = field(factory=list)
+    refused: dict[str, int] = field(factory=dict)
 
 
 @frozen
@@ -251,11 +253,19 @@ class TotalsDocument:
 
 
 @frozen
+class HeadDocument:
+    """The head itself, in lists that have nodes: what it has refused, as of a node."""
+
+    refused: dict[str, int] = field(factory=dict)
+
+
+@frozen
 class StatusDocument:
     """The answer to ``GET /status``; those to ``GET /deployments`` and ``GET /nodes`` have one list each."""
 
     deployments: list[DeploymentDocument] = field(factory=list)
     nodes: list[NodeDocument] = field(factory=list)
+    head: HeadDocument = HeadDocument()
     totals: TotalsDocument | None = None
     next: str | None = None
 

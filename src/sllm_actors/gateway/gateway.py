@@ -65,6 +65,10 @@ class Gateway:
         """Return the ids of all deployments that this gateway serves, sorted."""
         return tuple(sorted(self.board.routes))
 
+    def refusals(self) -> dict[str, int]:
+        """Return how many requests were refused because of who asked, by the codes of their errors."""
+        return dict(self._inference.refused)
+
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Run what requests need beside their servers, on the event loop of the actor system."""

@@ -26,7 +26,7 @@ from sllm_actors.transport import NoLink
 from .gateway_links import GatewayLinks
 from .health import answering
 from .membership import Membership, find_membership, watched
-from .node import inherited, open_node, tell_news
+from .node import inherited, open_node, refusal_teller, tell_news
 from .settings import GatewayNodeSettings
 
 GRACE = 3.0
@@ -94,6 +94,7 @@ async def _run(settings: GatewayNodeSettings, stopping: anyio.Event) -> None:
                 is_stopping=stopping.is_set,
             )
             await node.system.start(gateway.child_spec)
+            await node.system.start(refusal_teller(node, gateway.refusals))
             node.transport.dial(membership.head.host, membership.head.port, "head")
             # Who reads that it serves may deploy at once. The head has just answered: it will be there.
             with anyio.move_on_after(JOIN_FIRST):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -10,7 +11,7 @@ from typing import cast
 import anyio
 from anyio import to_thread
 
-from sllm_actors.actors import ChildSpec
+from sllm_actors.actors import ActorRef, ChildSpec
 from sllm_actors.cluster.credentials import Binding, NodeCredentials
 from sllm_actors.cluster.home import NodeHome
 from sllm_actors.cluster.join import ClusterInfo
@@ -28,6 +29,7 @@ from sllm_actors.serving.store.store import Store
 from sllm_actors.transport import Credential, issue_credential
 
 from .node import Node, inherited, open_node, tell_news
+from .refusals import REFUSALS, RefusalTeller
 from .settings import HeadNodeSettings
 
 GRACE = 1.0
@@ -65,10 +67,13 @@ async def run_head(settings: HeadNodeSettings, stopping: anyio.Event) -> None:
             ) as node:
                 await node.system.start(_registrar(node, store, known))
                 await node.system.start(_controller(node, store, known))
+                refused: Counter[str] = Counter()
+                await node.system.start(_refusal_teller(node, refused))
                 app = cluster_app(
                     ClusterInfo(credentials.cluster, settings.ports["transport"], settings.advertise),
                     node.system,
                     admin_key=None if settings.loopback else credentials.admin_key,
+                    refused=refused,
                 )
                 announce(f"head: ready; cluster HTTP on port {settings.ports['cluster']}")
                 async with anyio.create_task_group() as beside:
@@ -100,6 +105,14 @@ def _controller(node: Node, store: Store, known: NodeCredentials) -> ChildSpec:
     links = node.transport
     make = partial(Controller, store, peers=links.peers, doubted=links.doubted, identities=known)
     return ChildSpec(id=CONTROLLER, name=CONTROLLER, factory=make)
+
+
+def _refusal_teller(node: Node, refused: Counter[str]) -> ChildSpec:
+    def here() -> list[ActorRef]:
+        return [node.system.named(CONTROLLER)]
+
+    teller = partial(RefusalTeller, node.transport.refusals, lambda: refused, heads=here)
+    return ChildSpec(REFUSALS, teller, name=REFUSALS)
 
 
 def _registrar(node: Node, store: Store, known: NodeCredentials) -> ChildSpec:

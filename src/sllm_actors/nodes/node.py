@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -12,7 +12,7 @@ from anyio import to_thread
 from attrs import frozen
 
 from sllm_actors import descriptors
-from sllm_actors.actors import ActorSystem, Catalog, ChildSpec, Incarnation
+from sllm_actors.actors import ActorRef, ActorSystem, Catalog, ChildSpec, Incarnation
 from sllm_actors.cluster.credential_keeper import CredentialKeeper
 from sllm_actors.cluster.home import NodeHome
 from sllm_actors.cluster.messages import CATALOG as CLUSTER_MESSAGES
@@ -21,6 +21,7 @@ from sllm_actors.cluster.roles import may_dial
 from sllm_actors.cluster.tls import make_tls_contexts, renew_forever
 from sllm_actors.engines.messages import CATALOG as ENGINE_MESSAGES
 from sllm_actors.serving.loading.messages import CATALOG as LOADING
+from sllm_actors.serving.messages import CONTROLLER
 from sllm_actors.serving.pulls.messages import CATALOG as PULLS
 from sllm_actors.serving.streams import CATALOG as SERVING_MESSAGES
 from sllm_actors.serving.views.messages import CATALOG as QUESTIONS
@@ -41,6 +42,7 @@ from sllm_actors.transport import (
     Verdict,
 )
 
+from .refusals import REFUSALS, RefusalTeller
 from .settings import NodeSettings
 
 MESSAGES = Catalog(CLUSTER_MESSAGES, ENGINE_MESSAGES, SERVING_MESSAGES, QUESTIONS, PULLS, LOADING)
@@ -157,6 +159,17 @@ async def open_node(
                     await system.stop()
                 stopped = True
                 serving.cancel_scope.cancel()
+
+
+def refusal_teller(node: Node, *counts: Callable[[], Mapping[str, int]]) -> ChildSpec:
+    """Return the actor that tells each linked head what a node has refused: connections, and ``counts``."""
+
+    def heads() -> list[ActorRef]:
+        linked = [peer.node for peer in node.transport.peers() if peer.role == "head"]
+        return [node.system.named(CONTROLLER, head) for head in linked]
+
+    teller = partial(RefusalTeller, node.transport.refusals, *counts, heads=heads)
+    return ChildSpec(REFUSALS, teller, name=REFUSALS)
 
 
 def tell_news(*names: str) -> Callable[[ActorSystem, object], None]:

@@ -35,7 +35,7 @@ from sllm_actors.transport import NodeFull, Peer, PeerLost, PeerUp, Transport, T
 
 from .fork_servers import keep_fork_servers
 from .membership import Membership, find_membership, watched
-from .node import open_node
+from .node import open_node, refusal_teller
 from .settings import WorkerNodeSettings
 
 log = structlog.get_logger("sllm_actors.worker")
@@ -106,6 +106,7 @@ async def _serve(
         await node.system.start(
             ChildSpec(id=WORKER, name=WORKER, factory=lambda: WorkerActor(runtime, replicas), shutdown=60.0)
         )
+        await node.system.start(refusal_teller(node))
         node.transport.dial(membership.head.host, membership.head.port, "head")
         async with anyio.create_task_group() as group:
             group.start_soon(_free_gpus, host)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+from collections import Counter
 from urllib.parse import urlencode
 
 import attrs
@@ -32,7 +33,9 @@ PATIENCE = 10.0
 """Seconds that the controller may take for an answer; then a request fails with 503."""
 
 
-def cluster_app(info: ClusterInfo, system: ActorSystem, *, admin_key: str | None) -> Quart:
+def cluster_app(
+    info: ClusterInfo, system: ActorSystem, *, admin_key: str | None, refused: Counter[str] | None = None
+) -> Quart:
     """Make the app that serves the API.
 
     Args:
@@ -40,13 +43,14 @@ def cluster_app(info: ClusterInfo, system: ActorSystem, *, admin_key: str | None
         system: The head's actor system, in which the controller runs.
         admin_key: Must be sent with every request but those of ``/cluster`` and ``/health``. None where only
             this machine can connect: then all is open to programs here, but not to pages of web browsers.
+        refused: Counts the requests that are refused for that, by the codes of their errors.
     """
     # It serves no files: both paths are given, so that none is looked for on disk.
     app = Quart("sllm_actors.cluster", static_folder=None, root_path="/", instance_path="/")
     app.config["MAX_CONTENT_LENGTH"] = 64 * 1024
     app.url_map.merge_slashes = False
     app.url_map.converters |= {"id": IdConverter}
-    _check_access(app, admin_key)
+    _check_access(app, admin_key, Counter() if refused is None else refused)
     _answer_errors(app)
 
     async def ask(question: Question) -> Done:
@@ -104,9 +108,16 @@ def _link_to(cursor: str) -> dict[str, str]:
     return {"Link": f'<{request.path}?{urlencode(query)}>; rel="next"'}
 
 
-def _check_access(app: Quart, admin_key: str | None) -> None:
+def _check_access(app: Quart, admin_key: str | None, refused: Counter[str]) -> None:
     @app.before_request
-    async def check() -> None:
+    async def count() -> None:
+        try:
+            check()
+        except ApiError as error:
+            refused[error.code] += 1
+            raise
+
+    def check() -> None:
         if admin_key is None:
             origin = request.headers.get("origin")
             local = is_loopback_authority(request.headers.get("host", ""))

@@ -30,7 +30,15 @@ from .journal.journal import Journal
 from .journal_questions import JournalQuestions
 from .links.higher_epochs import HigherEpochs
 from .links.known_links import LOOK_INTERVAL, KnownLinks
-from .messages import GATEWAY, WORKER, GatewayNamed, ReportDeath, WorkerInventory, WorkersUnreached
+from .messages import (
+    GATEWAY,
+    WORKER,
+    GatewayNamed,
+    RefusedSoFar,
+    ReportDeath,
+    WorkerInventory,
+    WorkersUnreached,
+)
 from .picture.audit import Audit
 from .picture.effects import Effects
 from .picture.events import (
@@ -43,6 +51,7 @@ from .picture.events import (
     NodeLost,
     NodeUp,
     NumbersReserved,
+    RefusalsCounted,
     ReplicasReported,
     TimePassed,
 )
@@ -227,8 +236,8 @@ class Controller(Actor):
                 self._take_news(self._demand.take(node, message))
             case WorkerInventory():
                 self._inventory(message)
-            case GatewayNamed() | WorkersUnreached():
-                self._gateway_said(message)
+            case GatewayNamed() | WorkersUnreached() | RefusedSoFar():
+                self._node_said(message)
             case AskOrders() | AskRoutes() | AskAddresses() | AskDeaths():
                 self._feeds.answer(message)
             case ReportDeath():
@@ -330,9 +339,12 @@ class Controller(Actor):
             self._feeds.gateway_lost(peer.node)
             self._demand.forget(peer.node)
 
-    def _gateway_said(self, said: GatewayNamed | WorkersUnreached) -> None:
+    def _node_said(self, said: GatewayNamed | WorkersUnreached | RefusedSoFar) -> None:
         if isinstance(said, GatewayNamed):
             self._take(GatewayCalled(said.node, said.name, said.host))
+        elif isinstance(said, RefusedSoFar):
+            here = said.node == self.context.system.node
+            self._take(RefusalsCounted("" if here else said.node, said.counts))
         else:
             self._take(GatewayCutOff(said.node, said.workers))
 

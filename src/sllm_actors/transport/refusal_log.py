@@ -7,8 +7,13 @@ from typing import Final
 
 from attrs import define
 
+from .hello import Code
+
 AGAIN_AFTER: Final = 600.0
 """Seconds until the same refusal of the same host is told once more, with how often it came meanwhile."""
+
+PASSING: Final = frozenset({Code.JOINING, Code.LINKED, Code.DOWN, Code.BUSY, Code.LANE})
+"""Refusals as nodes that belong here meet them in passing: nobody has to know of them."""
 
 MOST: Final = 256
 """Hosts and kinds of refusals that are told apart; of more, a new one is told each second."""
@@ -31,6 +36,10 @@ class RefusalLog:
         self.counts: Counter[str] = Counter()
         self._told: dict[tuple[str, str], _Told] = {}
         self._room_made = float("-inf")
+
+    def lasting(self) -> dict[str, int]:
+        """Return ``counts`` without those that pass by themselves."""
+        return {kind: count for kind, count in self.counts.items() if kind not in PASSING}
 
     def note(self, host: str, kind: str, now: float) -> int:
         """Count a refusal; return how many of that kind and host are to be told of now: 0 for none.

@@ -228,6 +228,10 @@ class Transport:
             hook_failures=self._hook_failures,
         )
 
+    def refusals(self) -> dict[str, int]:
+        """Return how many connections were refused, by why; without what nodes that belong here get over."""
+        return self._refusals.lasting()
+
     @property
     def tunnel_bytes(self) -> int:
         """Bytes of all streams that wait here to be sent or to be read; cheap to ask."""

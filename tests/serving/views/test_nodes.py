@@ -18,9 +18,10 @@ from sllm_actors.serving.picture.events import (
     InventoryReported,
     NodeLost,
     NodeUp,
+    RefusalsCounted,
 )
-from sllm_actors.serving.picture.fleet import LONGEST_NAME, MOST_UNREACHED
-from sllm_actors.serving.views.messages import DescribeNodes, DescribeWorker, DescribeWorkers
+from sllm_actors.serving.picture.fleet import LONGEST_KIND, LONGEST_NAME, MOST_REFUSALS, MOST_UNREACHED
+from sllm_actors.serving.views.messages import DescribeCluster, DescribeNodes, DescribeWorker, DescribeWorkers
 
 from .kit import ask
 
@@ -72,6 +73,7 @@ def test_a_worker_shows_its_machine() -> None:
         "replicas": 1,
         "since": WALL + 3.0,
         "unreached_by": [],
+        "refused": {},
     }
 
 
@@ -123,6 +125,29 @@ def test_a_worker_shows_which_gateways_do_not_reach_it_where_and_why() -> None:
     assert len(world.picture.fleet.unreached["g1"]) == MOST_UNREACHED
     world.send(NodeUp("g1", "gateway", "10.0.0.2", Incarnation(2, 2)))
     assert not world.picture.fleet.unreached, "a later life of it has said nothing yet"
+
+
+def test_nodes_and_the_head_show_how_many_they_have_refused_and_why() -> None:
+    world = World()
+    world.workers("a")
+
+    def shown() -> tuple[dict[str, int], dict[str, int]]:
+        answer = ask(world, DescribeNodes())
+        return answer["nodes"][0]["refused"], answer["head"]["refused"]
+
+    assert shown() == ({}, {})
+    world.send(RefusalsCounted("a", {"secret": 2}))
+    world.send(RefusalsCounted("", {"broken": 1}))
+    world.send(RefusalsCounted("stranger", {"secret": 9}))
+    assert shown() == ({"secret": 2}, {"broken": 1})
+    assert ask(world, DescribeCluster())["head"] == {"state": "up", "refused": {"broken": 1}}
+    many = {f"{number:03}{'x' * 99}": number for number in range(99)}
+    world.send(RefusalsCounted("a", many))
+    told = shown()[0]
+    assert len(told) == MOST_REFUSALS
+    assert {len(each) for each in told} == {LONGEST_KIND}
+    world.send(NodeUp("a", "worker", "a.lan", Incarnation(9, 0)))
+    assert shown() == ({}, {"broken": 1}), "a later life of it has said nothing yet"
 
 
 def test_a_gateway_is_shown_where_it_says_that_it_is() -> None:

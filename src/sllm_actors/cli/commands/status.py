@@ -14,7 +14,13 @@ from sllm_actors.cli import completing
 from sllm_actors.cli.answers import DeploymentDocument, StatusDocument, read
 from sllm_actors.cli.client import GatewayClient, path_of
 from sllm_actors.cli.display.summary import in_total
-from sllm_actors.cli.display.tables import show_deployment, show_deployments, show_models, show_nodes
+from sllm_actors.cli.display.tables import (
+    refusals,
+    show_deployment,
+    show_deployments,
+    show_models,
+    show_nodes,
+)
 from sllm_actors.cli.errors import CommandFailure, RequestRefused, Unreachable
 from sllm_actors.cli.listing import fetch_deployments, fetch_list
 from sllm_actors.cli.lookup import find_deployment
@@ -152,6 +158,8 @@ def _show(answer: object, wish: Wish) -> None:
     everything = read(StatusDocument, answer)
     if wish.nodes:
         show_nodes(everything.nodes)
+        if everything.head.refused:
+            say_to_person(f"\nThe head has refused {refusals(everything.head.refused)}.")
     elif wish.models:
         show_models(everything.nodes)
     else:

@@ -183,6 +183,12 @@ def show_models(nodes: list[NodeDocument]) -> None:
         say("No machine has brought a model to its disk yet.")
 
 
+def refusals(counts: dict[str, int]) -> str:
+    """Return what was refused since a node started, the most frequent first, in words."""
+    ordered = sorted(counts.items(), key=lambda each: (-each[1], each[0]))
+    return ", ".join(f"{why} ({count})" for why, count in ordered)
+
+
 def _about(node: NodeDocument) -> Iterator[str]:
     if node.reason:
         yield node.reason
@@ -191,6 +197,8 @@ def _about(node: NodeDocument) -> Iterator[str]:
         yield f"it is being drained, with {left}" if node.replicas else "it is drained"
     for gateway in node.unreached_by:
         yield f"{gateway.gateway} has no link to it: {gateway.reason}"
+    if node.refused:
+        yield f"it has refused {refusals(node.refused)}"
     for server in node.fork_servers:
         if server.reason:
             yield f"{server.backend} has no fork server: {server.reason}"

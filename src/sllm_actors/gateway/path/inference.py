@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
@@ -76,6 +77,7 @@ class Inference:
         under_way: How many requests are under way, those that wait included.
         stored: Which replicas have made the responses that later requests may name.
         stopping: Whether each further request is refused with ``gateway_stopping``.
+        refused: How many requests were refused because of who asked, by the codes of their errors.
         clock: Reads the clock of the actor system, in seconds.
         now: What that clock showed a short time ago: at most a quarter of the look period.
     """
@@ -99,6 +101,7 @@ class Inference:
         self.budget = ByteBudget(settings.held_bytes)
         self.stored = StoredResponses(system, workers)
         self.under_way = 0
+        self.refused: Counter[str] = Counter()
         self.stopping = False
         self.connector: Connector
         self._system = system
@@ -171,6 +174,8 @@ class Inference:
         if head.admitted:
             return None
         refusal = access.refuse(self.settings, head.path, head.headers, head.named)
+        if refusal is not None:
+            self.refused[refusal.code] += 1
         if refusal is None and HOPS in head.named:
             refusal = refuse_loop(head.headers, self._gateway)
         head.admitted = refusal is None

@@ -28,7 +28,7 @@ from typing import Final
 from sllm_actors.actors import Catalog
 from sllm_actors.serving.differences.messages import CATALOG as DIFFERENCES
 
-from . import answers, changes, deaths, gateways, inventory, orders, replicas
+from . import answers, changes, deaths, gateways, inventory, orders, refused, replicas
 from .answers import ControlAnswer, Done, Refusal, RefusalKind
 from .changes import (
     DeleteDeployment,
@@ -45,6 +45,7 @@ from .demand import Demand
 from .gateways import GatewayNamed, UnreachedWorker, WorkersUnreached
 from .inventory import Gpu, Inventory, WorkerInventory
 from .orders import Order, ReadDocument, ReplicaDocument
+from .refused import RefusedSoFar
 from .replicas import FindResponse, ResponseFound, ResponseMade, SleepInstance, WakeInstance, Withdrawn
 from .routes import ServedModel, WorkerAddress
 
@@ -56,6 +57,7 @@ CATALOG: Final = Catalog(
     gateways.CATALOG,
     inventory.CATALOG,
     orders.CATALOG,
+    refused.CATALOG,
     replicas.CATALOG,
 )
 
@@ -87,6 +89,7 @@ __all__ = [
     "ReadDocument",
     "Refusal",
     "RefusalKind",
+    "RefusedSoFar",
     "RemoveNode",
     "ReplicaDocument",
     "ReportDeath",

@@ -50,6 +50,14 @@ class GatewayCalled:
 
 
 @frozen
+class RefusalsCounted:
+    """A node has refused so many connections and requests since it started, by why; "" is the head itself."""
+
+    node: str
+    counts: dict[str, int]
+
+
+@frozen
 class GatewayCutOff:
     """A gateway said which workers it does not reach: these, and no others."""
 
@@ -219,6 +227,7 @@ Event: TypeAlias = (
     | NodeLost
     | GatewayCalled
     | GatewayCutOff
+    | RefusalsCounted
     | InventoryReported
     | ReplicasReported
     | DemandReported

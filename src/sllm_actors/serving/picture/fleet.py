@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import islice
 
 from attrs import evolve
@@ -36,6 +36,12 @@ MOST_UNREACHED = 64
 LONGEST_REASON = 500
 """The most characters of why it does not."""
 
+MOST_REFUSALS = 32
+"""The most kinds of refusals that count of one node."""
+
+LONGEST_KIND = 64
+"""The most characters of what they are called."""
+
 LONGEST_HOST = 255
 """The most characters of the address at which it says that it is found."""
 
@@ -59,6 +65,7 @@ class Fleet:
         models: Which workers have which models on their disks.
         workers_up: The workers that are linked, by id.
         draining: The ids of the nodes that are being drained.
+        refused: How many connections and requests nodes have refused, by node and why; "" is the head itself.
         unreached: The workers that a gateway which is linked does not reach, by gateway and worker.
     """
 
@@ -75,6 +82,7 @@ class Fleet:
         self._down: dict[str, None] = {}
         self.workers_up: dict[str, KnownNode] = {}
         self.draining: set[str] = set()
+        self.refused: dict[str, dict[str, int]] = {}
         self.unreached: dict[str, dict[str, UnreachedWorker]] = {}
 
     # ---- links
@@ -97,6 +105,7 @@ class Fleet:
         if role == WORKER:
             self.workers_up[node] = known
         if known.incarnation != incarnation:
+            self.refused.pop(node, None)
             known.rejections.clear()  # of another life, it may have something that it had not
         self._suspects.pop(node, None)
         self._leavers.pop(node, None)
@@ -203,6 +212,7 @@ class Fleet:
         del self._down[node.id], self.nodes[node.id]
         del self.ids[bisect_left(self.ids, node.id)]
         self.draining.discard(node.id)
+        self.refused.pop(node.id, None)
         self.tally.forget(node)
         self.labels.put(node.id, {})
         self.models.put(node.id, ())
@@ -233,6 +243,12 @@ class Fleet:
                 each.node: evolve(each, reason=each.reason[:LONGEST_REASON])
                 for each in islice(workers, MOST_UNREACHED)
             }
+
+    def count_refusals(self, node: str, counts: Mapping[str, int]) -> None:
+        """Take note of what a node, or the head as "", has refused since it started; nothing is decided."""
+        if not node or node in self.nodes:
+            kinds = sorted(counts)[:MOST_REFUSALS]
+            self.refused[node] = {kind[:LONGEST_KIND]: counts[kind] for kind in kinds}
 
     def learn(self, node: KnownNode, inventory: Inventory) -> None:
         """Take what a worker has."""

@@ -32,6 +32,7 @@ from .events import (
     NodeLost,
     NodeRemoved,
     NodeUp,
+    RefusalsCounted,
     ReplicasReported,
     TimePassed,
 )
@@ -144,10 +145,8 @@ class Picture:
         match event:
             case ReplicasReported():
                 self._heed(self._reports.take(event, now), now)
-            case GatewayCalled(node, name, host):
-                self.fleet.call_gateway(node, name, host)
-            case GatewayCutOff(node, workers):
-                self.fleet.cut_off(node, workers)
+            case GatewayCalled() | GatewayCutOff() | RefusalsCounted():
+                self._noted(event)
             case InventoryReported():
                 self._nodes.inventory(event, now)
             case DemandReported(gateway, put, removed):
@@ -270,6 +269,16 @@ class Picture:
         if self.settling.over:
             times.append(self._recovery.due())
         return min((each for each in times if each is not None), default=None)
+
+    def _noted(self, event: GatewayCalled | GatewayCutOff | RefusalsCounted) -> None:
+        """Take what is only shown."""
+        match event:
+            case GatewayCalled(node, name, host):
+                self.fleet.call_gateway(node, name, host)
+            case GatewayCutOff(node, workers):
+                self.fleet.cut_off(node, workers)
+            case RefusalsCounted(node, counts):
+                self.fleet.count_refusals(node, counts)
 
     # ---- time
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable, Sequence
 
@@ -107,7 +108,7 @@ def _list(picture: Picture, question: ListQuestion, now: float) -> Done:
             _one_of("role", question.role, ROLES)
             _, after = _cursor(question.cursor, CursorKind.NODE)
             found = lists.nodes(picture, after, state=question.state, role=question.role)
-            return _page(picture, fill([found], question.limit))
+            return _page(picture, fill([found], question.limit), head=_head(picture))
         case DescribeWorkers():
             _one_of("state", question.state, Link)
             _, after = _cursor(question.cursor, CursorKind.NODE)
@@ -142,7 +143,12 @@ def _deployments(picture: Picture, question: DescribeDeployments | DescribeClust
     nodes = lists.nodes(picture, begin, state="", role="")
     if filtered:
         nodes = evolve(nodes, entries=iter(()))
-    return _page(picture, fill([found, nodes], question.limit), head='"head":{"state":"up"}')
+    return _page(picture, fill([found, nodes], question.limit), head=_head(picture))
+
+
+def _head(picture: Picture) -> str:
+    refused = json.dumps(picture.fleet.refused.get("", {}))
+    return f'"head":{{"state":"up","refused":{refused}}}'
 
 
 def _page(picture: Picture, page: ListPage, head: str = "") -> Done:

@@ -41,6 +41,7 @@ def node_view(picture: Picture, node: KnownNode) -> NodeView:
         replicas=len(node.replicas),
         since=picture.wall(node.since),
         unreached_by=tuple(_unreached_by(picture, node)),
+        refused=picture.fleet.refused.get(node.id, {}),
     )
 
 

@@ -220,6 +220,7 @@ class NodeView:
         replicas: How many it has.
         since: When its state began.
         unreached_by: Gateways that have no link with it.
+        refused: How many connections and requests it has refused since it started, by why.
     """
 
     id: str
@@ -242,6 +243,7 @@ class NodeView:
     replicas: int
     since: float
     unreached_by: tuple[UnreachedView, ...] = ()
+    refused: dict[str, int] = field(factory=dict)
 
 
 @frozen
