@@ -20,7 +20,6 @@ from bench.harness.report import errors_table, figures_table, targets_table
 from bench.harness.results import Results
 
 PACKAGES = ("sllm-actors", "xllamacpp")
-CLUSTER = "cluster"
 JUDGES = {
     ("vllm", False): measures.judge_vllm,
     ("vllm", True): measures.judge_vllm_from_zero,
@@ -55,25 +54,21 @@ def main(
     if backend == "vllm" and not python.exists():
         raise click.BadParameter(f"{python} is not there: run `make vllm`", param_hint="--python")
     experiment.conditions |= {"rounds": rounds, "backend": backend}
-    collected = experiment.collected
-    try:
-        with tempfile.TemporaryDirectory(prefix="sllm-bench-") as name, experiment.measuring():
-            folder = Path(name)
-            if from_zero and backend == "vllm":
-                vllm_from_zero(folder, python.absolute(), rounds, experiment)
-            elif from_zero:
-                llamacpp_from_zero(folder, rounds, experiment)
-            elif backend == "vllm":
-                measure_vllm(folder, python.absolute(), rounds, experiment)
-            else:
-                measure_llamacpp(folder, rounds, experiment)
-    except ClusterFailed as failure:
-        collected.fail(CLUSTER, str(failure))
-    names = [name for figures in collected.values.values() for name in figures]
+    with tempfile.TemporaryDirectory(prefix="sllm-bench-") as name, experiment.measuring(ClusterFailed):
+        folder = Path(name)
+        if from_zero and backend == "vllm":
+            vllm_from_zero(folder, python.absolute(), rounds, experiment)
+        elif from_zero:
+            llamacpp_from_zero(folder, rounds, experiment)
+        elif backend == "vllm":
+            measure_vllm(folder, python.absolute(), rounds, experiment)
+        else:
+            measure_llamacpp(folder, rounds, experiment)
+    names = [name for figures in experiment.collected.values.values() for name in figures]
     results = experiment.results(
         measures.measures(names), ours=[PLAIN, FRESH, FORKED, REQUEST], judge=JUDGES[backend, from_zero]
     )
-    experiment.finish(results, tables, needed=[CLUSTER, PLAIN, FRESH, FORKED, REQUEST, BY_HAND], check=check)
+    experiment.finish(results, tables, needed=[PLAIN, FRESH, FORKED, REQUEST, BY_HAND], check=check)
 
 
 def tables(results: Results) -> list[Table]:

@@ -16,7 +16,7 @@ from bench.harness.results import Results
 from bench.harness.targets import Judged, at_least, at_most, quotient
 from bench.swap_suite.measures import MEASURES
 from bench.swap_suite.systems import SYSTEMS
-from bench.swap_suite.work import Work
+from bench.swap_suite.work import Work, figures
 
 PACKAGES = ("sllm-actors", "xllamacpp")
 OURS = "sllm"
@@ -47,7 +47,7 @@ def main(experiment: Experiment, rounds: int, check: bool, **work: Any) -> None:
             experiment.collected.fail(
                 name, f"{len(answered.failures)} requests failed, first: {answered.failures[0]}"
             )
-        return answered.figures(switches)
+        return figures(answered, switches)
 
     with experiment.measuring():
         experiment.collect(SYSTEMS, rounds, once, expected=ClusterFailed, rotate=False)

@@ -15,7 +15,6 @@ import click
 import psutil
 from rich.table import Table
 
-from bench.cold_start import CLUSTER
 from bench.cold_start import tables as starts
 from bench.cold_suite.cluster import Cluster, ClusterFailed, open_cluster, wait_for
 from bench.cold_suite.measures import judge_vllm, measures
@@ -55,17 +54,17 @@ def main(experiment: Experiment, python: Path, source: str, rounds: int) -> None
         "backend_config": {"enable_sleep_mode": True, "gpu_memory_utilization": 0.5},
     }
     experiment.conditions |= {"rounds": rounds, "source": source}
-    try:
-        with tempfile.TemporaryDirectory(prefix="sllm-gpu-") as folder, experiment.measuring():
-            measure_vllm(Path(folder), python.absolute(), rounds, experiment, document)
-            arguments = ("--engine-python", f"vllm={python.absolute()}", "--fork-servers", "vllm")
-            with open_cluster(Path(folder) / "life", *arguments) as cluster:
-                experiment.more["life"] = measure_life(cluster, document, idle, experiment.say)
-    except (ClusterFailed, SleepProblem) as failure:
-        experiment.collected.fail(CLUSTER, str(failure))
+    with (
+        tempfile.TemporaryDirectory(prefix="sllm-gpu-") as folder,
+        experiment.measuring(ClusterFailed, SleepProblem),
+    ):
+        measure_vllm(Path(folder), python.absolute(), rounds, experiment, document)
+        arguments = ("--engine-python", f"vllm={python.absolute()}", "--fork-servers", "vllm")
+        with open_cluster(Path(folder) / "life", *arguments) as cluster:
+            experiment.more["life"] = measure_life(cluster, document, idle, experiment.say)
     names = [name for figures in experiment.collected.values.values() for name in figures]
     results = experiment.results(measures(names), ours=KINDS, judge=judge_vllm)
-    experiment.finish(results, tables, needed=[CLUSTER])
+    experiment.finish(results, tables)
 
 
 def tables(results: Results) -> list[Table]:

@@ -47,6 +47,7 @@ class Experiment:
         machine: What machine this is; a benchmark adds what else matters.
         more: What is not a figure.
         interrupted: Whether ^C cut it off.
+        failed: Whether it could not be measured to its end.
     """
 
     def __init__(self, benchmark: str, packages: Iterable[str], arguments: Sequence[str], file: Path | None):
@@ -59,6 +60,7 @@ class Experiment:
         }
         self.more: dict[str, Any] = {}
         self.interrupted = False
+        self.failed = False
         self._load, self._began = load(), time.monotonic()
 
     def say(self, line: str) -> None:
@@ -66,8 +68,13 @@ class Experiment:
         click.echo(f"  {line}", err=True)
 
     @contextmanager
-    def measuring(self) -> Iterator[None]:
-        """Measure within this context: ^C ends it, and what was found so far is kept; SIGTERM ends all."""
+    def measuring(self, *expected: type[Exception]) -> Iterator[None]:
+        """Measure within this context: ^C ends it, and what was found so far is kept; SIGTERM ends all.
+
+        Args:
+            expected: What may be raised when nothing more can be measured: it is told, and what was found so
+                far is kept. The exit status is then 1.
+        """
         if self._load[0] > BUSY * self.machine["cores"]:
             click.echo(
                 f"warning: the machine does other work (load {self._load[0]:g}): trust no figure", err=True
@@ -75,6 +82,9 @@ class Experiment:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # and end what was started
         try:
             yield
+        except expected as failure:
+            self.failed = True
+            self.collected.fail(self.benchmark, str(failure))
         except KeyboardInterrupt:
             self.interrupted = True
             click.echo("interrupted: these are the results so far", err=True)
@@ -193,7 +203,7 @@ class Experiment:
         missed = [f"{each.target} ({each.word})" for each in results.targets if not each.met] if check else []
         if missed:
             click.echo(f"error: not as wanted: {', '.join(missed)}", err=True)
-        if missed or any(name in results.errors for name in needed):
+        if self.failed or missed or any(name in results.errors for name in needed):
             sys.exit(1)
 
 

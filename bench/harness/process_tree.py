@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import psutil
 
@@ -74,3 +76,29 @@ class TreeMeter:
             used += times.user + times.system + times.children_user + times.children_system
         self.seconds = max(self.seconds, used)
         self.peak_bytes = max(self.peak_bytes, held)
+
+
+LOOK = 0.2
+"""Seconds between two looks of ``watching``: they cost about a per cent of one core."""
+
+
+@contextmanager
+def watching(*pids: int) -> Iterator[TreeMeter]:
+    """Measure process trees while this context is open; the seconds are those used within it."""
+    meter, ended = TreeMeter(*pids), threading.Event()
+    meter.look()
+    before = meter.seconds
+
+    def look() -> None:
+        while not ended.wait(LOOK):
+            meter.look()
+
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    try:
+        yield meter
+    finally:
+        ended.set()
+        thread.join()
+        meter.look()
+        meter.seconds -= before

@@ -12,12 +12,13 @@ import httpx2
 
 from bench.cold_suite.cluster import open_cluster, wait_for
 from bench.harness.process_tree import end
+from bench.scenarios.asking import Answers
 from sllm_actors.engines.machine.cores import CorePool
 
-from .work import SETTINGS, SOURCE, Answered, Work, ask, name
+from .work import SETTINGS, SOURCE, Work, ask, name
 
 
-def run_sllm(folder: Path, work: Work, seed: int) -> tuple[Answered, int]:
+def run_sllm(folder: Path, work: Work, seed: int) -> tuple[Answers, int]:
     """Run sllm on this machine; return what was answered, and how many engines were started for it."""
     with open_cluster(folder, "--fork-servers", "none", "--slots", str(work.room)) as cluster:
         for model in range(work.models):
@@ -35,7 +36,7 @@ def run_sllm(folder: Path, work: Work, seed: int) -> tuple[Answered, int]:
         return answered, log.count('"replica.placed"')
 
 
-def run_first_come(folder: Path, work: Work, seed: int) -> tuple[Answered, int]:
+def run_first_come(folder: Path, work: Work, seed: int) -> tuple[Answers, int]:
     """Run the proxy that swaps first come, first served; return the same."""
     folder.mkdir(parents=True)
     threads = CorePool().share_of_two
@@ -52,7 +53,7 @@ def run_first_come(folder: Path, work: Work, seed: int) -> tuple[Answered, int]:
         end(process, within=60)
 
 
-SYSTEMS: dict[str, Callable[[Path, Work, int], tuple[Answered, int]]] = {
+SYSTEMS: dict[str, Callable[[Path, Work, int], tuple[Answers, int]]] = {
     "sllm": run_sllm,
     "first-come": run_first_come,
 }

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
-import time
-from collections import Counter
-from statistics import quantiles
 from typing import Any, Final
 
 import httpx2
-from attrs import define, field, frozen
+from attrs import frozen
+
+from bench.scenarios.asking import Answers, Body, closed_loop, completion
 
 SOURCE: Final = "demo:smollm2-135m"
 SETTINGS: Final[dict[str, Any]] = {"n_ctx": 1024, "n_parallel": 4}
@@ -42,33 +40,10 @@ class Work:
         return [(rank + 1) ** -self.alpha for rank in range(self.models)]
 
 
-@define
-class Answered:
-    """What came of it.
-
-    Attributes:
-        waits: Seconds that each answered request took.
-        by_model: How many were answered of each model.
-        failures: What came instead of an answer.
-        seconds: From the first request to the last answer.
-    """
-
-    waits: list[float] = field(factory=list)
-    by_model: Counter[int] = field(factory=Counter)
-    failures: list[str] = field(factory=list)
-    seconds: float = 0.0
-
-    def figures(self, switches: int) -> dict[str, float]:
-        """Return the figures of the table."""
-        cut = quantiles(self.waits, n=100) if len(self.waits) > 1 else [0.0] * 99
-        return {
-            "rps": len(self.waits) / self.seconds,
-            "wait_p50_s": cut[49],
-            "wait_p99_s": cut[98],
-            "switches": float(switches),
-            "requests_per_switch": len(self.waits) / max(1, switches),
-            "errors": float(len(self.failures)),
-        }
+def figures(answers: Answers, switches: int) -> dict[str, float]:
+    """Return the figures of the table."""
+    answered = len(answers.waits) / max(1, switches)
+    return {**answers.figures(), "switches": float(switches), "requests_per_switch": answered}
 
 
 def name(model: int) -> str:
@@ -76,45 +51,11 @@ def name(model: int) -> str:
     return f"m{model}"
 
 
-async def ask(
-    url: str, work: Work, seed: int, transport: httpx2.AsyncBaseTransport | None = None
-) -> Answered:
+async def ask(url: str, work: Work, seed: int, transport: httpx2.AsyncBaseTransport | None = None) -> Answers:
     """Let all clients ask for ``work.seconds``, and wait for the last answers."""
-    answered = Answered()
-    began = time.monotonic()
-    limits = httpx2.Limits(max_connections=None, max_keepalive_connections=work.clients)
-    async with (
-        httpx2.AsyncClient(
-            base_url=url, timeout=600, limits=limits, transport=transport, trust_env=False
-        ) as http,
-        asyncio.TaskGroup() as group,
-    ):
-        for client in range(work.clients):
-            chance = random.Random(f"{seed}.{client}")
-            group.create_task(_client(http, work, chance, began + work.seconds, answered))
-    answered.seconds = time.monotonic() - began
-    return answered
 
-
-async def _client(
-    http: httpx2.AsyncClient, work: Work, chance: random.Random, until: float, answered: Answered
-) -> None:
-    while (began := time.monotonic()) < until:
+    def body(chance: random.Random) -> Body:
         (model,) = chance.choices(range(work.models), work.weights)
-        body = {
-            "model": name(model),
-            "prompt": f"Once upon a time in {chance.randrange(1000)}",
-            "max_tokens": work.tokens,
-            "temperature": 0,
-            "ignore_eos": True,
-        }
-        try:
-            answer = await http.post("/v1/completions", json=body)
-        except httpx2.TransportError as error:
-            answered.failures.append(repr(error))
-            continue
-        if answer.status_code == 200:
-            answered.waits.append(time.monotonic() - began)
-            answered.by_model[model] += 1
-        else:
-            answered.failures.append(f"{answer.status_code} {answer.text[:200]}")
+        return completion(name(model), f"Once upon a time in {chance.randrange(1000)}", work.tokens)
+
+    return await closed_loop(url, work.clients, work.seconds, body, seed=seed, transport=transport)

@@ -1,0 +1,1 @@
+"""What happens to requests in a cluster with real engines: each module is one benchmark."""

@@ -1,0 +1,130 @@
+"""The scenarios with real engines run as they stand, in small, and what they make of their figures."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx2
+import pytest
+from bench.harness.results import Results, read
+from bench.scenarios import burst, failover, prefix
+from bench.scenarios.asking import MEASURES, Answers, at_once, closed_loop, completion
+
+from .program import bench
+
+Handle = Callable[[httpx2.Request], httpx2.Response]
+
+
+def ran(tmp_path: Path, name: str, *arguments: str) -> tuple[Results, int]:
+    """Run a scenario; return what it wrote, and its status."""
+    file = tmp_path / "results.json"
+    done = bench("run", name, "--rounds", "1", *arguments, "--json", str(file))
+    assert file.exists(), done.stderr
+    assert f"again: python -m bench run {name}" in done.stderr
+    return read(file), done.returncode
+
+
+@pytest.mark.slow
+@pytest.mark.allow_blocking
+def test_replicas_are_killed_under_load_and_lost_requests_are_counted(tmp_path: Path) -> None:
+    found, status = ran(tmp_path, "failover", "--seconds", "4", "--every", "0.5", "--clients", "2")
+    calm, killed = (found.medians()[kind] for kind in (failover.CALM, failover.KILLED))
+    assert calm["errors"] == calm["kills"] == 0
+    assert calm["rps"] > 0
+    assert killed["kills"] >= 1
+    assert status == (1 if killed["errors"] else 0)
+    assert found.subjects[failover.KILLED].cpu_s > 0
+
+
+@pytest.mark.slow
+@pytest.mark.allow_blocking
+def test_a_burst_for_a_model_at_rest_loses_no_request(tmp_path: Path) -> None:
+    found, status = ran(tmp_path, "burst", "--requests", "6", "--tokens", "2")
+    assert status == 0
+    for figures in found.medians().values():
+        assert figures["errors"] == 0
+        assert 0 < figures["first_s"] <= figures["wait_p50_s"] <= figures["wait_max_s"]
+        assert figures["engines"] >= 1
+    assert set(found.subjects) == {burst.REST, burst.READY}
+
+
+@pytest.mark.slow
+@pytest.mark.allow_blocking
+def test_engines_tell_how_many_tokens_of_prompts_they_did_not_compute_again(tmp_path: Path) -> None:
+    found, status = ran(tmp_path, "prefix", "--seconds", "2", "--groups", "4", "--words", "40")
+    assert status == 0
+    figures = found.medians()[prefix.PREFIX]
+    assert 0 < figures["hit_share"] < 1
+    assert figures["computed_share"] == pytest.approx(1 - figures["hit_share"], abs=0.001)
+    assert set(found.subjects) == {prefix.PREFIX, prefix.OTHER}
+
+
+# ---- what is made of answers
+
+
+def answering(handle: Handle) -> httpx2.AsyncBaseTransport:
+    return httpx2.MockTransport(handle)
+
+
+def test_answers_and_failures_are_told_apart() -> None:
+    turns = iter(range(1_000_000))
+
+    def handle(request: httpx2.Request) -> httpx2.Response:
+        assert json.loads(request.content)["max_tokens"] == 3
+        turn = next(turns)
+        if turn == 0:
+            return httpx2.Response(502, text="two engines ended")
+        if turn == 1:
+            raise httpx2.ConnectError("refused")
+        return httpx2.Response(200, json={"usage": {}})
+
+    answers = asyncio.run(
+        closed_loop("http://x", 2, 0.05, lambda _: completion("m", "p", 3), transport=answering(handle))
+    )
+    assert len(answers.failures) == 2
+    assert answers.failures[0] == "502 two engines ended"
+    assert len(answers.bodies) == len(answers.waits)
+    assert answers.seconds >= 0.05
+
+
+def test_figures_are_of_the_answers_alone() -> None:
+    figures = Answers(waits=[1.0, 3.0, 2.0], failures=["no"], seconds=2.0).figures()
+    assert figures == {"rps": 1.5, "errors": 1.0, "wait_p50_s": 2.0, "wait_p99_s": 3.0, "wait_max_s": 3.0}
+    assert set(figures) <= set(MEASURES)
+    assert Answers(failures=["no"], seconds=1.0).figures() == {"rps": 0.0, "errors": 1.0}
+
+
+def test_a_server_that_is_not_there_fails_every_request_of_a_burst() -> None:
+    answers = asyncio.run(at_once("http://127.0.0.1:1", [completion("m", "p", 1)] * 3))
+    assert (len(answers.waits), len(answers.failures)) == (0, 3)
+
+
+def test_what_engines_did_not_compute_they_had_in_their_caches() -> None:
+    answers = Answers(bodies=[{"usage": {"prompt_tokens": 60}}, {"usage": {"prompt_tokens": 40}}])
+    assert prefix.shares(answers, 25.0) == {"computed_share": 0.25, "hit_share": 0.75}
+    assert prefix.shares(Answers(), 0.0) == {}
+    (judged,) = prefix.judge({"prefix": {"computed_share": 0.2}, "p2c": {"computed_share": 0.5}})
+    assert (judged.found, judged.met) == (0.4, True)
+
+
+def test_prompts_of_one_group_begin_alike_and_others_do_not() -> None:
+    assert prefix.beginning(1, 20) == prefix.beginning(1, 20) != prefix.beginning(2, 20)
+    assert len(prefix.beginning(1, 20).split()) == 22
+
+
+def test_the_metric_of_llamacpp_is_read() -> None:
+    text = "# TYPE x counter\nllamacpp:prompt_tokens_total 1.5e+03\nllamacpp:n_busy 1\n"
+    found = prefix.COMPUTED.search(text)
+    assert found is not None
+    assert float(found[1]) == 1500
+
+
+def test_lost_requests_miss_what_is_wanted() -> None:
+    assert [each.met for each in failover.judge({failover.KILLED: {"errors": 1.0, "kills": 2.0}})] == [
+        False,
+        True,
+    ]
+    assert [each.met for each in burst.judge({burst.REST: {"errors": 0.0}})] == [True, None]
