@@ -138,6 +138,7 @@ async def running_gateway(
     grace: float = 1,
     nodes: PlayedNodes | None = None,
     shell: Shell = CLEARTEXT,
+    tunnel: Callable[[OpenEngine, Any], object] | None = None,
     **more: Any,
 ) -> AsyncIterator[PlayedCluster]:
     """Run a gateway on a free port.
@@ -147,6 +148,7 @@ async def running_gateway(
         grace: Seconds that requests get when it stops.
         nodes: The rest of the cluster, perhaps known from an earlier gateway; none is linked at first.
         shell: The server that serves it.
+        tunnel: Opens the streams to workers, in place of played ones.
         more: Its settings.
     """
     settings = GatewaySettings(snapshot_path=folder / "routing.json", machine=MACHINE)
@@ -155,6 +157,9 @@ async def running_gateway(
 
     def open_stream(node: NodeId, request: OpenEngine, protocol: Any) -> None:
         played.tunnels.append((node, request))
+        if tunnel is not None:
+            tunnel(request, protocol)
+            return
         stream = PlayedStream(protocol)
         protocol.connection_made(stream)
         if played.tunnel_refusal is not None:
