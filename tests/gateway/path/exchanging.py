@@ -33,7 +33,7 @@ Task = Coroutine[Any, Any, None]
 class Client:
     """Takes a response, and fails if it is not one response in its order.
 
-    ``chunks``: pieces that came with the framing of chunks.
+    ``chunks``: pieces that came with the framing of chunks. ``looks``: how often it was looked for.
     """
 
     begun: bool = False
@@ -44,6 +44,7 @@ class Client:
     body: bytes = b""
     chunks: int = 0
     read: bool = True
+    looks: int = 0
 
     def begin(self, status: int, headers: Headers, length: int | None = None) -> None:
         assert not self.begun
@@ -83,6 +84,10 @@ class Client:
     def resume_reading(self) -> None:
         assert not self.read
         self.read = True
+
+    def leave_if_gone(self) -> None:
+        assert not self.read
+        self.looks += 1
 
     def cut_off(self) -> None:
         assert not self.ended

@@ -90,6 +90,7 @@ def test_an_upload_that_waits_for_a_replica_may_take_as_long_as_the_wait_does() 
     for _ in range(10):
         play.wait(50)
     assert not client.ended
+    assert client.looks == 10, "it may leave meanwhile"
     play.ready(1)
     assert is_read(client)
     exchange.body(END)

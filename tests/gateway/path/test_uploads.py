@@ -167,7 +167,7 @@ async def test_a_client_is_read_no_further_while_its_upload_waits_for_a_replica(
         answers = []
 
         async def post() -> None:
-            content = in_pieces(MODEL + 3 * FILE + END)
+            content = in_pieces(MODEL + FILE + END)
             answers.append(await cluster.http().post(PATH, content=content, headers=FORM))
 
         tasks.start_soon(post)
@@ -176,7 +176,20 @@ async def test_a_client_is_read_no_further_while_its_upload_waits_for_a_replica(
         assert held(cluster) <= KEPT + 2**20
         await cluster.report(replica("smol:vllm", address=engine.url))
         await until(lambda: answers)
-        assert (answers[0].status_code, engine.reads[0].size) == (200, len(MODEL + 3 * FILE + END))
+        assert (answers[0].status_code, engine.reads[0].size) == (200, len(MODEL + FILE + END))
+
+
+@pytest.mark.cleartext
+async def test_a_client_that_leaves_while_it_is_not_read_gives_its_place_up(tmp_path: Path) -> None:
+    async with running_gateway(tmp_path, keep_alive_interval=0.05) as cluster:
+        await cluster.deploy(served(backend="vllm"))
+        async with await anyio.connect_tcp("127.0.0.1", int(cluster.url.rpartition(":")[2])) as stream:
+            lines = "".join(f"{name}: {value}\r\n" for name, value in FORM.items())
+            head = f"POST {PATH} HTTP/1.1\r\nHost: 127.0.0.1\r\n{lines}Content-Length: {10**7}\r\n\r\n"
+            await stream.send(head.encode() + MODEL + FILE)
+            await until(lambda: held(cluster) > KEPT)
+            assert cluster.gateway.balancer.held("smol:vllm") == 1
+        await until(lambda: cluster.gateway.balancer.held("smol:vllm") == 0)
 
 
 @pytest.mark.cleartext

@@ -87,6 +87,9 @@ class AsgiClient:
             self._readable.set()
             self._readable = None
 
+    def leave_if_gone(self) -> None:
+        """See ``Client``: a server tells that only to whoever reads on."""
+
     async def readable(self) -> None:
         """Wait until more of the request's body may be taken."""
         if self._readable is not None:

@@ -266,6 +266,8 @@ class Exchange:
         return errors.model_too_late(limit) if refusal.status == 413 else refusal
 
     def _is_too_slow(self, upload: Upload, now: float) -> bool:
+        if upload.paused:
+            self._client.leave_if_gone()  # nobody would notice before it is read again
         settings = self._inference.settings
         silence, timeout = settings.body_silence, settings.body_timeout
         return upload.is_too_slow(now, silence=silence, timeout=timeout, rate=settings.body_limit)

@@ -52,5 +52,8 @@ class Client(Protocol):
     def resume_reading(self) -> None:
         """Take more again."""
 
+    def leave_if_gone(self) -> None:
+        """Look whether a client that is not read has left; if so, call ``RequestHandler.client_left``."""
+
     def cut_off(self) -> None:
         """Close the connection of a response that has begun and cannot be finished."""

@@ -22,6 +22,7 @@ from sllm_actors.gateway.path.repeated_head import RepeatedHead
 from sllm_actors.http_server.bounds import LARGEST_HEAD, LINGER_SECONDS
 
 from .handler import RequestHandler
+from .hang_up import has_hung_up
 from .http1 import CONTINUE
 from .request_head import RequestHead, new_request_id
 from .response import Http1Response
@@ -255,6 +256,11 @@ class ClientConnection(asyncio.Protocol):
             asyncio.get_running_loop().call_soon(self._next)
         else:
             self._server.waits(self)
+
+    def leave_if_gone(self) -> None:
+        """See ``ResponseWire``."""
+        if has_hung_up(self._transport):
+            self._transport.abort()
 
     def cut_off(self) -> None:
         """See ``ResponseWire``."""

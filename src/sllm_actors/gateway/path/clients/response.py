@@ -30,6 +30,9 @@ class ResponseWire(Protocol):
     def resume_reading(self) -> None:
         """Read on."""
 
+    def leave_if_gone(self) -> None:
+        """Close the connection if the client has done so."""
+
     def cut_off(self) -> None:
         """Close the connection at once."""
 
@@ -108,6 +111,10 @@ class Http1Response:
     def resume_reading(self) -> None:
         """See ``Client``."""
         self._connection.resume_reading()
+
+    def leave_if_gone(self) -> None:
+        """See ``Client``."""
+        self._connection.leave_if_gone()
 
     def cut_off(self) -> None:
         """See ``Client``."""

@@ -50,6 +50,7 @@ class Upload:
         content_type: As above.
         length: As above.
         size: How many bytes have come.
+        paused: Whether the client is not read just now.
         ended: Whether all have come.
         repeatable: Whether all that have come are still kept.
         heard: When something came last, or the client was not read.
@@ -60,7 +61,6 @@ class Upload:
         "_limit",
         "_looked",
         "_next",
-        "_paused",
         "_pieces",
         "_sink",
         "_source",
@@ -69,6 +69,7 @@ class Upload:
         "ended",
         "heard",
         "length",
+        "paused",
         "reader",
         "repeatable",
         "size",
@@ -88,7 +89,7 @@ class Upload:
         self.content_type = content_type
         self.length = length
         self.size = 0
-        self.ended = self._paused = False
+        self.ended = self.paused = False
         self.repeatable = True
         self.heard = self._looked = self._waited = 0.0
         self._source = source
@@ -136,7 +137,7 @@ class Upload:
             timeout: The seconds that ``rate`` bytes may take.
             rate: See ``timeout``. The time for which the client is not read does not count.
         """
-        if self.ended or self._paused:
+        if self.ended or self.paused:
             self.heard = now
         else:
             self._waited += now - self._looked
@@ -175,13 +176,13 @@ class Upload:
         """Read the client, or do not, as much as there is to be taken."""
         if self.size <= KEPT or self._next == len(self._pieces):
             self._let_come()
-        elif not self._paused:
-            self._paused = True
+        elif not self.paused:
+            self.paused = True
             self._source.pause_reading()
 
     def _let_come(self) -> None:
-        if self._paused:
-            self._paused = False
+        if self.paused:
+            self.paused = False
             self._source.resume_reading()
 
     def _forget(self) -> None:

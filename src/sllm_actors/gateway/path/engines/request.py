@@ -94,7 +94,7 @@ class EngineRequest:
             lines,
             head.id.encode(),
             passed_on(head.headers, self._gateway)[1] if HOPS in head.named else self._gateway,
-            _framing(head.method, length),
+            b"content-length: %d\r\n" % length if length else _without_bytes(head.method, length),
         )
 
     def body_for(self, route: Route, server: ServerAccess | None, *, assembled: bool) -> bytes:
@@ -110,23 +110,25 @@ class EngineRequest:
         Raises:
             ApiError: A part of the body that has to be changed is not JSON (400).
         """
-        changes: dict[str, Any] = self._named(route, server)
+        fields = self.fields
+        changes: dict[str, Any] = {}
+        name = _name(route, server)
+        if name and fields.model != name:
+            changes["model"] = name
         if assembled:
             changes["stream"] = True
-            changes["stream_options"] = _with_usage(self.fields)
-        return self._reading.body_with(changes, self._dropped(server))
+            changes["stream_options"] = _with_usage(fields)
+        drop = () if fields.keep_alive is UNSET else ("keep_alive",)
+        if server is not None and fields.backend is not None:
+            drop = ("backend", *drop)
+        return self._reading.body_with(changes, drop)
 
     def passing_for(self, upload: Upload, route: Route, server: ServerAccess | None) -> FormPassing:
         """Return what makes, of an upload that comes, the body for an engine; see ``body_for``."""
-        return FormPassing(upload.content_type, self._named(route, server), self._dropped(server))
-
-    def _named(self, route: Route, server: ServerAccess | None) -> dict[str, str]:
         name = _name(route, server)
-        return {"model": name} if name and self.fields.model != name else {}
-
-    def _dropped(self, server: ServerAccess | None) -> tuple[str, ...]:
-        drop = () if self.fields.keep_alive is UNSET else ("keep_alive",)
-        return ("backend", *drop) if server is not None and self.fields.backend is not None else drop
+        changes = {"model": name} if name else {}
+        drop = ("keep_alive",) if server is None else ("keep_alive", "backend")
+        return FormPassing(upload.content_type, changes, drop)
 
     @property
     def is_form(self) -> bool:
@@ -134,10 +136,10 @@ class EngineRequest:
         return self._reading.form is not None
 
 
-def _framing(method: str, length: int | None) -> bytes:
+def _without_bytes(method: str, length: int | None) -> bytes:
     if length is None:
         return b"transfer-encoding: chunked\r\n"
-    return b"content-length: %d\r\n" % length if length or method == "POST" else b""
+    return b"content-length: 0\r\n" if method == "POST" else b""
 
 
 def _name(route: Route, server: ServerAccess | None) -> str:
