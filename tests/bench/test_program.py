@@ -23,6 +23,9 @@ def test_every_row_names_a_command_and_asks_a_question() -> None:
     for name, row in BENCHMARKS.items():
         assert row.name == name
         assert row.question.endswith("?")
+        if not row.module:
+            assert row.missing, f"{name} says why it cannot run"
+            continue
         assert importlib.import_module(row.module).main is row.command()
         assert callable(row.tables())
     assert sum(row.short for row in BENCHMARKS.values()) <= 40
@@ -38,6 +41,7 @@ def test_the_list_names_every_benchmark() -> None:
     ("arguments", "sentence"),
     [
         (("run", "nothing"), "Error: there is no benchmark 'nothing': there are all, actors, gateway"),
+        (("run", "fairness"), "Error: fairness cannot run: a share of the gateway for each key is not here"),
         (("show", "gone.json"), "Error: gone.json cannot be read: No such file or directory"),
         (("compare", "gone.json", "gone.json"), "Error: gone.json cannot be read: No such file or directory"),
         (("show", "pyproject.toml"), "Error: pyproject.toml is not JSON: "),

@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx2
 import pytest
 from bench.harness.results import Results, read
+from bench.peers import serving
 from bench.scenarios import burst, failover, prefix
 from bench.scenarios.asking import MEASURES, Answers, at_once, closed_loop, completion
 
@@ -60,6 +61,30 @@ def test_engines_tell_how_many_tokens_of_prompts_they_did_not_compute_again(tmp_
     assert 0 < figures["hit_share"] < 1
     assert figures["computed_share"] == pytest.approx(1 - figures["hit_share"], abs=0.001)
     assert set(found.subjects) == {prefix.PREFIX, prefix.OTHER}
+
+
+@pytest.mark.slow
+@pytest.mark.allow_blocking
+def test_a_system_goes_through_all_steps_and_what_another_cannot_do_is_told(tmp_path: Path) -> None:
+    only = ("--system", "sllm", "--system", "llama.cpp")
+    found, status = ran(tmp_path, "seed", "--seconds", "0.5", "--clients", "2", "--tokens", "2", *only)
+    assert status == 0
+    ours, engine = found.medians()["sllm"], found.medians()["llama.cpp"]
+    assert all(ours[step] > 0 for step in ("deploy_s", "stream_s", "rps", "back_s", "delete_s"))
+    assert ours["errors"] == engine["errors"] == 0
+    assert "back_s" not in engine
+    assert found.errors == {"llama.cpp": ["worker killed: there is no worker: nobody starts it again"]}
+
+
+def test_a_system_that_is_not_installed_is_skipped_with_the_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "ENVIRONMENTS", tmp_path)
+    with (
+        pytest.raises(serving.CannotDo, match='not installed: run `make bench-peers PEERS="pylet"`'),
+        serving.open_pylet(tmp_path),
+    ):
+        pass
 
 
 # ---- what is made of answers
