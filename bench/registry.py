@@ -236,6 +236,14 @@ BENCHMARKS: Final = {
             needs=(KEYS,),
         ),
         Benchmark(
+            "serve",
+            "What can `sllm bench serve` itself do, and does it find what `vllm bench serve` finds?",
+            4,
+            "bench.serve",
+            short=1,
+            brief=("--rounds", "1", "--seconds", "4"),
+        ),
+        Benchmark(
             "gpu",
             "How fast does vLLM start, sleep and wake on a real GPU, and is its memory free after a kill?",
             15,

@@ -75,6 +75,20 @@ def test_errors_are_told_by_kind_and_a_load_without_an_answer_has_failed(
     assert "no replica is ready" in ended.out
 
 
+def test_a_load_of_nothing_is_told(sllm: Sllm) -> None:
+    ended = sllm("bench", "serve", "--model", "m", "--rate", "0.001", "--duration", "0.1")
+    assert (ended.code, ended.err.count("\n")) == (1, 1)
+    assert ended.err.startswith("error: no request was due in that time")
+
+
+def test_clients_that_leave_are_no_failure(sllm: Sllm, gateway: PlayedGateway) -> None:
+    gateway.token_seconds = 60.0
+    load = ("--clients", "2", "--requests", "4", "--hang-up", "1", "--hang-up-after", "0")
+    ended = sllm("bench", "serve", "--model", "m", *load)
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out.startswith("0 answered, 4 hung up in ")
+
+
 def test_the_key_is_sent(sllm: Sllm, gateway: PlayedGateway, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLLM_API_KEY", "sk-1")
     assert sllm("bench", "serve", "--model", "m", "--clients", "1", "--requests", "1").code == 0

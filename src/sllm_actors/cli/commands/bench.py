@@ -18,8 +18,8 @@ from sllm_actors.cli.terminal import complain, say, show
 from sllm_actors.observe.redaction import without_credentials
 
 STATUSES = {
-    0: "The load was sent, and at least one request was answered.",
-    1: "It could not be sent, or no request was answered: a sentence on standard error says why.",
+    0: "The load was sent, and not every request failed.",
+    1: "It could not be sent, or every request failed: a sentence on standard error says why.",
     2: "The command line is wrong.",
     130: "^C ended it; the results so far were shown and written.",
 }
@@ -148,7 +148,9 @@ def serve(
     _tell(result)
     if ended.interrupted:
         return EXIT_INTERRUPTED
-    if not figures.answered:
+    if not figures.sent:
+        raise CommandFailure("no request was due in that time: give a longer --duration, or a higher --rate")
+    if not figures.answered and not figures.hung_up:
         raise CommandFailure("no request was answered: see the errors above")
     return 0
 
