@@ -232,7 +232,7 @@ def run(line: list[str], environment: dict[str, str], said: str) -> tuple[int, s
             listener.close()
 
     def load_nothing(*_: object, **__: object) -> LoadEnded:
-        return LoadEnded(GeneratorLoad(0.0, 0.0, 0.0, 0, 1), interrupted=False, seconds=0.0)
+        return LoadEnded(GeneratorLoad(0.0, 0.0, 0.0, 1.0, 0, 1), interrupted=False, seconds=0.0)
 
     out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", "backslashreplace") for _ in range(2))
     given = io.TextIOWrapper(io.BytesIO(said.encode(errors="surrogateescape")), "utf-8", "surrogateescape")

@@ -21,7 +21,7 @@ def made(*results: object, waited: int = 0) -> str:
     figures = Figures(None, ("m",))
     for each in results:
         figures.record(each)  # type: ignore[arg-type]
-    load = GeneratorLoad(0.0, 0.1, 0.2, waited, 64)
+    load = GeneratorLoad(0.0, 0.1, 0.2, 9.0, waited, 64)
     conditions = {"models": ["<m>"], "rate": 2.0, "cv": None}
     document = report.document(figures, load, interrupted=False, conditions=conditions)
     return page(document, ["1 answered & more"])

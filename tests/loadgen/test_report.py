@@ -15,7 +15,7 @@ from sllm_actors.loadgen.figures.goals import Goals
 
 from .figures.results import failed, result
 
-IDLE = GeneratorLoad(0.0, 0.1, 0.2, 0, 64)
+IDLE = GeneratorLoad(0.0, 0.1, 0.2, 9.0, 0, 64)
 
 
 def test_a_document_has_all_figures_and_is_json() -> None:

@@ -144,6 +144,7 @@ class Generator:
             lag_p99=figures.lag.percentile(99) if figures.lag.count else 0.0,
             latency_p50=latencies.percentile(50) if latencies.count else 0.0,
             processor_share=(time.process_time() - self._processor) / max(1e-6, self.now),
+            seconds=self.now,
             waited=self._pool.waited,
             connections=self._plan.connections,
         )

@@ -7,8 +7,10 @@ import pytest
 from sllm_actors.loadgen.figures.generator_load import GeneratorLoad
 
 
-def load(lag: float = 0.0001, latency: float = 0.01, share: float = 0.3, waited: int = 0) -> GeneratorLoad:
-    return GeneratorLoad(lag, latency, share, waited, connections=64)
+def load(
+    lag: float = 0.0001, latency: float = 0.01, share: float = 0.3, waited: int = 0, seconds: float = 9.0
+) -> GeneratorLoad:
+    return GeneratorLoad(lag, latency, share, seconds, waited, connections=64)
 
 
 def test_an_idle_generator_warns_of_nothing() -> None:
@@ -30,3 +32,7 @@ def test_a_generator_that_limits_the_figures_says_so(found: GeneratorLoad, words
 
 def test_lateness_that_nobody_sees_in_the_latencies_is_not_told() -> None:
     assert list(load(lag=0.004, latency=2.0).warnings()) == []
+
+
+def test_a_moment_says_nothing_of_the_processor() -> None:
+    assert list(load(share=0.97, seconds=0.4).warnings()) == []

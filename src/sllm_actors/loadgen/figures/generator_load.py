@@ -16,6 +16,9 @@ LATE_SHARE: Final = 0.1
 BUSY: Final = 0.85
 """The share of one processor core from which on a generator may be what limits the rate."""
 
+TELLING: Final = 1.0
+"""Seconds of a run below which the share of a core says nothing."""
+
 
 @frozen
 class GeneratorLoad:
@@ -26,6 +29,7 @@ class GeneratorLoad:
             percentile.
         latency_p50: The median of the latencies that were measured, in seconds; 0 where there is none.
         processor_share: Of one core.
+        seconds: How long the run took.
         waited: Requests that waited because all connections were taken.
         connections: How many connections there may be.
     """
@@ -33,13 +37,14 @@ class GeneratorLoad:
     lag_p99: float
     latency_p50: float
     processor_share: float
+    seconds: float
     waited: int
     connections: int
 
     def warnings(self) -> Sequence[str]:
         """Return a sentence for each reason to believe that the generator was the bottleneck."""
         found = []
-        if self.processor_share >= BUSY:
+        if self.processor_share >= BUSY and self.seconds >= TELLING:
             found.append(
                 f"the generator used {self.processor_share:.0%} of a processor core: the server may be able "
                 "to do more; ask less of one process, or run several of them on other machines"
