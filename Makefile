@@ -70,8 +70,8 @@ test-containers: environment ## the images, built and run in real containers on 
 soak-containers: ## the same, with a vLLM for CPUs in the worker's image
 	@SLLM_CONTAINERS_ENGINES="llamacpp vllm" $(MAKE) test-containers
 
-soak-hosts: ## the same, each scenario ROUNDS=10 times in random order (about an hour)
-	@$(MAKE) test-hosts ROUNDS=$(if $(filter file,$(origin ROUNDS)),10,$(ROUNDS))
+soak-hosts: ## the same, each scenario ROUNDS=10 times, and as many random pairs of faults (about an hour; SEED=n draws these again)
+	@SLLM_SOAK_SEED=$(SEED) $(MAKE) test-hosts ROUNDS=$(if $(filter file,$(origin ROUNDS)),10,$(ROUNDS))
 
 soak: environment vllm ## kill processes of a real vLLM at random, ROUNDS=50 times (about 15 minutes; SEED=n repeats a run)
 	@SLLM_SOAK_ROUNDS=$(ROUNDS) SLLM_SOAK_SEED=$(SEED) $(BIN)/python -m pytest tests/vllm/test_soak.py -s $(PYTEST_ARGS)

@@ -19,6 +19,7 @@ from .scenario import scenario
 pytestmark = [pytest.mark.allow_blocking, needs_hosts]
 
 MODELS = "/tmp/models"
+LOGS = f"{DATA}/worker/logs"
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +33,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
         for name, folder, size in (
             ("head", DATA, 16),
             ("w1", DATA, 16),
+            ("w1", LOGS, 1),
             ("w1", MODELS, 1),
             ("w2", MODELS, 1),
         ):
@@ -54,12 +56,12 @@ def bed(running: Bed) -> Iterator[Bed]:
         yield running
     finally:
         for name in ("head", "w1"):
-            running.host(name).run("rm", "-f", f"{DATA}/ballast")
+            running.host(name).run("rm", "-f", f"{DATA}/ballast", f"{LOGS}/ballast")
 
 
-def fill(host: Host) -> None:
-    """Leave not a byte on the disk of a host's data."""
-    ended = host.run("dd", "if=/dev/zero", f"of={DATA}/ballast", "bs=4096", check=False)
+def fill(host: Host, folder: str = DATA) -> None:
+    """Leave not a byte on a disk of a host."""
+    ended = host.run("dd", "if=/dev/zero", f"of={folder}/ballast", "bs=4096", check=False)
     assert "No space left" in ended.stderr
 
 
@@ -82,6 +84,22 @@ def test_a_worker_with_a_full_disk_serves_on_and_starts_engines_when_there_is_ro
         fault.served()
         bed.host("w1").run("rm", f"{DATA}/ballast")
         bed.wait_ready()
+    fault.only_streams_broke()
+
+
+def test_engines_whose_logs_have_no_room_serve_and_are_started_again(
+    bed: Bed, request: pytest.FixtureRequest
+) -> None:
+    before = {each["node_name"]: each["pid"] for each in bed.wait_ready()["instances"]}
+    with scenario(request, bed) as fault:
+        fill(bed.host("w1"), LOGS)
+        fault.clients.wait_for_answers(5)
+        fault.nothing_failed()
+        fault.now()
+        os.kill(before["w1"], signal.SIGKILL)
+        fault.is_seen_by(lambda: before["w1"] not in bed.engines(count=2))
+        fault.served()
+        assert set(bed.replicas()) == {"w1", "w2"}
     fault.only_streams_broke()
 
 

@@ -14,6 +14,7 @@ from attrs import evolve
 from sllm_actors.cluster.loopback import is_loopback
 from sllm_actors.cluster.tls_files import PublicTlsFiles, TlsFiles
 from sllm_actors.host_port import HostPort
+from sllm_actors.nodes.launcher.launcher import GATEWAYS_FIRST, STOP_BUDGET
 from sllm_actors.nodes.launcher.listening import LauncherProblem, advertised_by_default, every_address
 from sllm_actors.nodes.launcher.plan import LauncherPlan, make_plan
 from sllm_actors.nodes.options import (
@@ -24,6 +25,7 @@ from sllm_actors.nodes.options import (
     WorkerOptions,
 )
 from sllm_actors.nodes.settings import GatewayNodeSettings, HeadNodeSettings, WorkerNodeSettings
+from sllm_actors.nodes.worker import ENGINES_STOP
 
 
 @pytest.fixture
@@ -180,6 +182,50 @@ def test_what_leads_nobody_here_cannot_be_advertised(tmp_path: Path, advertised:
     with pytest.raises(LauncherProblem, match=sentence):
         make_plan(HeadOptions(advertise=advertised, data_dir=tmp_path / "data"))
     assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("head", "options", "told"),
+    [
+        ("192.0.2.1", {"host": "127.0.0.1"}, "listens on 127.0.0.1, so gateways on other machines cannot"),
+        ("192.0.2.1", {"host": "127.0.0.1", "advertise": "192.0.2.9"}, ""),  # something forwards to it
+        ("192.0.2.1", {}, ""),
+        ("127.0.0.1", {"host": "127.0.0.1"}, ""),
+        ("localhost", {"advertise": "127.0.0.1"}, "advertises 127.0.0.1, so only gateways on this machine"),
+    ],
+)
+def test_a_worker_that_other_machines_cannot_reach_says_so(
+    tmp_path: Path, plans: list[LauncherPlan], head: str, options: dict[str, str], told: str
+) -> None:
+    chosen = WorkerOptions(data_dir=tmp_path, port=0, head=HostPort(head, 8000), **options)  # type: ignore[arg-type]
+    plans.append(plan := make_plan(chosen))
+    assert len(plan.notes) == bool(told)
+    assert told in "".join(plan.notes)
+    assert plan.nodes[0].settings.advertise == options.get("advertise", "")
+
+
+def test_a_worker_of_another_machine_cannot_advertise_loopback(tmp_path: Path) -> None:
+    chosen = WorkerOptions(data_dir=tmp_path, port=0, head=HostPort("192.0.2.1", 8000), advertise="127.0.0.1")
+    with pytest.raises(LauncherProblem, match="would lead every other machine to itself"):
+        make_plan(chosen)
+
+
+def test_who_waits_for_requests_when_it_stops_is_the_worker_without_gateways_before_it(
+    tmp_path: Path, plans: list[LauncherPlan]
+) -> None:
+    alone = WorkerOptions(data_dir=tmp_path / "w", port=0, head=HostPort("127.0.0.1", 8000))
+    plans += [make_plan(up(tmp_path / "up")), make_plan(alone)]
+    beside, apart = (
+        node.settings
+        for plan in plans
+        for node in plan.nodes
+        if isinstance(node.settings, WorkerNodeSettings)
+    )
+    assert isinstance(beside, WorkerNodeSettings)
+    assert isinstance(apart, WorkerNodeSettings)
+    assert 0 < beside.stop_patience < apart.stop_patience
+    assert GATEWAYS_FIRST + beside.stop_patience + ENGINES_STOP < STOP_BUDGET
+    assert apart.stop_patience + ENGINES_STOP < STOP_BUDGET
 
 
 @pytest.mark.parametrize(

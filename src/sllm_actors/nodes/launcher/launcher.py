@@ -70,6 +70,8 @@ def run(plan: LauncherPlan) -> None:
     """
     set_title(plan.title)
     raise_limit()
+    for note in plan.notes:
+        announce(note)
     try:
         anyio.run(_Launcher(plan).run, backend="asyncio", backend_options={"use_uvloop": True})
     finally:

@@ -61,12 +61,15 @@ class Sockets:
             listener.close()
 
 
-def check_advertised(advertised: str | None, listening: str) -> None:
+def check_advertised(advertised: str | None, listening: str, head: str = "") -> None:
     """Check that ``--advertise`` leads other machines to this one.
+
+    Loopback does not, but where the head is on loopback too, there may be no other machines.
 
     Args:
         advertised: What was given, or None.
         listening: The address that is listened on.
+        head: Where the node finds its head; "" for the head itself.
 
     Raises:
         LauncherProblem: It leads nowhere, or each machine to itself.
@@ -78,11 +81,28 @@ def check_advertised(advertised: str | None, listening: str) -> None:
             f"--advertise {advertised} is no address that can be reached: give one of this machine's own, "
             "or leave it out"
         )
-    if is_loopback(advertised) and not is_loopback(listening):
+    if is_loopback(advertised) and not is_loopback(listening) and not is_loopback(head):
         raise LauncherProblem(
             f"--advertise {advertised} would lead every other machine to itself: "
             "give an address of this machine that they reach, or leave it out"
         )
+
+
+def warning_of_loopback(advertised: str | None, listening: str, head: str) -> str:
+    """Return what to tell whoever starts a worker that other machines cannot reach; "" if they can.
+
+    Args:
+        advertised: The ``--advertise`` that was given, or None.
+        listening: The address that is listened on.
+        head: Where the worker finds its head.
+    """
+    if is_loopback(listening) and not is_loopback(head) and advertised is None:
+        remedy = "leave --host out, or name an address that they reach"
+        return f"listens on {listening}, so gateways on other machines cannot reach it: {remedy}"
+    if advertised is not None and is_loopback(advertised) and not is_loopback(listening):
+        remedy = "leave --advertise out if there are others"
+        return f"advertises {advertised}, so only gateways on this machine can reach it: {remedy}"
+    return ""
 
 
 def advertised_by_default(listening: str) -> str:

@@ -39,6 +39,7 @@ from .listening import (
     check_advertised,
     every_address,
     reachable,
+    warning_of_loopback,
 )
 
 TITLES: dict[type[NodeOptions], str] = {
@@ -81,6 +82,7 @@ class LauncherPlan:
         key: The admin key that the gateways want of their clients, or None if they want none.
         demo: Whether to deploy the demo model once a gateway answers.
         seats: The descriptor of the memory that gateways share, or None with fewer than two of them.
+        notes: What is told at the start, a sentence each.
         gateway_patience: Seconds after which a gateway process that does not answer is killed and replaced.
     """
 
@@ -95,6 +97,7 @@ class LauncherPlan:
     demo: bool = False
     seats: int | None = None
     gateway_patience: float = 30.0
+    notes: tuple[str, ...] = ()
 
     def close_sockets(self) -> None:
         """Close the launcher's own copies of the sockets: no node can be started again."""
@@ -156,7 +159,12 @@ class _Planning:
 
     def __init__(self, chosen: NodeOptions, data_dir: Path, tls: TlsFiles | None, default_host: str) -> None:
         self._address = chosen.host or default_host
-        check_advertised(chosen.advertise, self._address)
+        head = chosen.head.host if isinstance(chosen, WorkerOptions | GatewayOptions) else ""
+        check_advertised(chosen.advertise, self._address, head)
+        warned = isinstance(chosen, WorkerOptions) and warning_of_loopback(
+            chosen.advertise, self._address, head
+        )
+        self._notes = (f"worker: {warned}",) if warned else ()
         self._data_dir = data_dir
         self._title = TITLES[type(chosen)]
         self._secret_file = chosen.secret_file
@@ -264,6 +272,7 @@ class _Planning:
             demo=demo,
             seats=self._seats,
             gateway_patience=self._patience,
+            notes=self._notes,
         )
 
 
