@@ -17,9 +17,8 @@ def test_a_model_that_is_not_there_is_deployed_and_waited_for(sllm: Sllm, gatewa
     gateway.deployments[NAME] = [deployment(NAME, state="starting"), deployment(NAME)]
     gateway.unlisted = (NAME,)
     gateway.warnings = ["careful"]
-    ended = sllm(
-        "run", "m", "--num-gpus", "2", "What", "is it?", "--temperature", "0", "--system", "Be brief."
-    )
+    options = ("--num-gpus", "2", "--gpu-memory", "20GiB", "--temperature", "0", "--system", "Be brief.")
+    ended = sllm("run", "m", "What", "is it?", *options)
     assert (ended.code, ended.out) == (0, "Hello.\n")
     assert ended.err.splitlines() == [
         "warning: careful",
@@ -27,7 +26,7 @@ def test_a_model_that_is_not_there_is_deployed_and_waited_for(sllm: Sllm, gatewa
         f"{NAME}: starting",
         f"{NAME}: ready",
     ]
-    assert gateway.bodies("POST", "/deployments") == [{"model": "m", "num_gpus": 2}]
+    assert gateway.bodies("POST", "/deployments") == [{"model": "m", "num_gpus": 2, "gpu_memory": "20GiB"}]
     (asked,) = gateway.bodies("POST", PATH)
     assert (asked["model"], asked["temperature"]) == (NAME, 0)
     assert [each["content"] for each in asked["messages"]] == ["Be brief.", "What is it?"]

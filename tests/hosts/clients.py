@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+import uuid
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
@@ -128,10 +129,13 @@ class Clients:
 
 
 def _exchange(client: httpx2.Client, url: str, *, streamed: bool) -> str:
-    """Ask once; return what was wrong with the answer."""
+    """Ask once; return what was wrong with the answer.
+
+    No request is like another one: two that were under way when engines died would be taken for the cause.
+    """
     body = {
         "model": DEMO,
-        "messages": [{"role": "user", "content": "Count to five."}],
+        "messages": [{"role": "user", "content": f"Count to five. ({uuid.uuid4().hex[:8]})"}],
         "max_tokens": 4,
         "temperature": 0,
         "stream": streamed,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from .bed import Bed, bed_of
 from .scenario import ROW
 
 REPORT = "SLLM_HOSTS_REPORT"
@@ -19,6 +21,26 @@ ROUNDS = "SLLM_HOSTS_ROUNDS"
 
 TIMEOUT = 900
 """Seconds for a test and the start of its cluster: on a busy machine, each node may take half a minute."""
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
+    """Three workers, of which two have a replica; a file of tests may run another cluster."""
+    with bed_of(tmp_path_factory.mktemp("hosts"), "head", "w1", "w2", "w3", "g1") as made:
+        made.deploy()
+        yield made
+
+
+@pytest.fixture
+def bed(running: Bed) -> Iterator[Bed]:
+    """The same cluster for all tests of a file: whole again before each, and healed after it."""
+    running.wait_whole()
+    try:
+        yield running
+    finally:
+        running.network.heal()
+        for host in running.network.hosts.values():
+            host.thaw()
 
 
 class Report:

@@ -2,33 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from tests.e2e.cluster import eventually
 
-from .bed import Bed, bed_of
+from .bed import Bed
 from .network import needs_hosts
 from .scenario import SILENT, scenario
 
 pytestmark = [pytest.mark.allow_blocking, needs_hosts]
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
-    with bed_of(tmp_path_factory.mktemp("hosts"), "head", "w1", "w2", "w3", "g1") as bed:
-        bed.deploy()
-        yield bed
-
-
-@pytest.fixture
-def bed(running: Bed) -> Iterator[Bed]:
-    """The same cluster for all tests, whole again after each."""
-    running.wait_whole()
-    try:
-        yield running
-    finally:
-        running.network.heal()
 
 
 def served_by(bed: Bed) -> str:

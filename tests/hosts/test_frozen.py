@@ -4,35 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.e2e.cluster import DEMO, eventually
 
-from .bed import Bed, bed_of
+from .bed import Bed
 from .network import needs_hosts
 from .scenario import CLOSED, SILENT, engines_of, scenario
 
 pytestmark = [pytest.mark.allow_blocking, needs_hosts]
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
-    with bed_of(tmp_path_factory.mktemp("hosts"), "head", "w1", "w2", "w3", "g1") as bed:
-        bed.deploy()
-        yield bed
-
-
-@pytest.fixture
-def bed(running: Bed) -> Iterator[Bed]:
-    """The same cluster for all tests, whole again after each."""
-    running.wait_whole()
-    try:
-        yield running
-    finally:
-        for host in running.network.hosts.values():
-            host.thaw()
 
 
 def test_an_engine_that_stands_still_is_killed_and_what_it_had_is_asked_again(

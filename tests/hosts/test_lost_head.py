@@ -22,13 +22,6 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
         yield bed
 
 
-@pytest.fixture
-def bed(running: Bed) -> Bed:
-    """The same cluster for all tests, whole again after each."""
-    running.wait_whole()
-    return running
-
-
 def lose_store(head: Path) -> None:
     """Delete what the head has written of deployments; its key, its secret and its identity stay."""
     for file in [*head.glob("state.db*"), *head.glob("deployments.json*")]:

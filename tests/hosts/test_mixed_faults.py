@@ -36,18 +36,6 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
         yield bed
 
 
-@pytest.fixture
-def bed(running: Bed) -> Iterator[Bed]:
-    """The same cluster for all pairs, whole again after each."""
-    running.wait_whole()
-    try:
-        yield running
-    finally:
-        running.network.heal()
-        for host in running.network.hosts.values():
-            host.thaw()
-
-
 def cut(bed: Bed, name: str) -> Callable[[], object]:
     bed.network.cut([bed.host(name)], bed.others(name))
     return bed.network.heal

@@ -21,13 +21,6 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
         yield bed
 
 
-@pytest.fixture
-def bed(running: Bed) -> Bed:
-    """The same cluster for all tests, whole again after each."""
-    running.wait_whole()
-    return running
-
-
 def test_clients_of_a_gateway_that_is_lost_go_on_with_the_other_one(
     bed: Bed, request: pytest.FixtureRequest
 ) -> None:

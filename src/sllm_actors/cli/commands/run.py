@@ -53,6 +53,12 @@ from .deploy import outcome, submit
     help="GPUs per replica.",
 )
 @click.option(
+    "--gpu-memory",
+    metavar="SIZE|auto",
+    show_default="whole GPUs",
+    help="Memory of each GPU that a replica takes, so that several share it; auto: as estimated.",
+)
+@click.option(
     "--timeout",
     type=FiniteRange(min=0),
     default=1800.0,
@@ -68,6 +74,7 @@ def run(
     backend: str | None,
     source: str | None,
     num_gpus: int | None,
+    gpu_memory: str | None,
     timeout: float,
     system: str | None,
     max_tokens: int | None,
@@ -78,7 +85,13 @@ def run(
     With PROMPT it answers that and ends; only the answer goes to standard output. The deployment stays until
     sllm rm takes it away.
     """
-    scalars = {"model": model, "backend": backend, "source": source, "num_gpus": num_gpus}
+    scalars = {
+        "model": model,
+        "backend": backend,
+        "source": source,
+        "num_gpus": num_gpus,
+        "gpu_memory": gpu_memory,
+    }
     body = document.build(
         {}, folder=Path.cwd(), scalars=scalars, auto_scaling={}, endpoints=(), engine_args=()
     )
