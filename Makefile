@@ -37,7 +37,7 @@ SHELL := /bin/sh
 .PHONY: demo dev test-vllm test-hosts test-containers vllm soak soak-hosts soak-containers soak-store soak-picture soak-gateway soak-models sim sim-control coverage known-imports
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F '|' '{ printf "%-20s%s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F '|' '{ printf "%-24s%s\n", $$1, $$2 }'
 	echo
 	echo "  PYTHON=python3.12 chooses the interpreter of $(VENV); UP_ARGS and PYTEST_ARGS add arguments."
 
@@ -64,11 +64,12 @@ test-hosts: environment ## networks, machines and disks that break between hosts
 	@SLLM_HOSTS_REPORT=hosts-report.json SLLM_HOSTS_ROUNDS=$(if $(filter file,$(origin ROUNDS)),1,$(ROUNDS)) \
 		$(BIN)/python -m pytest tests/hosts -n 2 --dist loadfile $(PYTEST_ARGS)
 
-test-containers: environment ## the images, built and run in real containers on several hosts (root only; some minutes)
-	@SLLM_TEST_CONTAINERS=1 $(BIN)/python -m pytest tests/docker tests/containers -s $(PYTEST_ARGS)
+test-containers: environment ## the images, built and run in real containers on several hosts, or fail (root only; some minutes)
+	@SLLM_TEST_CONTAINERS=1 $(BIN)/python -m pytest tests/docker tests/containers tests/guide -s $(PYTEST_ARGS)
 
-soak-containers: ## the same, with a vLLM for CPUs in the worker's image
-	@SLLM_CONTAINERS_ENGINES="llamacpp vllm" $(MAKE) test-containers
+soak-containers: ## the same, with a vLLM for CPUs in the worker's image, and each container broken ROUNDS=10 times in each way
+	@export SLLM_CONTAINERS_ROUNDS=$(if $(filter file,$(origin ROUNDS)),10,$(ROUNDS))
+	SLLM_CONTAINERS_ENGINES="llamacpp vllm" $(MAKE) test-containers
 
 soak-hosts: ## the same, each scenario ROUNDS=10 times, and as many random pairs of faults (about an hour; SEED=n draws these again)
 	@SLLM_SOAK_SEED=$(SEED) $(MAKE) test-hosts ROUNDS=$(if $(filter file,$(origin ROUNDS)),10,$(ROUNDS))

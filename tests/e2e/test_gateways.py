@@ -18,7 +18,7 @@ import pytest
 from sllm_actors.testing.fake_engine import fake_engine_argv
 
 from .cluster import Cluster, eventually
-from .test_stopping import OpenStream
+from .open_stream import OpenStream
 
 pytestmark = [pytest.mark.allow_blocking, pytest.mark.timeout(180)]
 

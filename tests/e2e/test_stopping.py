@@ -2,64 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import signal
-import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import httpx2
 import psutil
 import pytest
 
 from sllm_actors.testing.fake_engine import fake_engine_argv
 
-from .cluster import PATIENCE, Cluster, eventually
+from .cluster import Cluster, eventually
+from .open_stream import OpenStream
 
 pytestmark = [pytest.mark.allow_blocking, pytest.mark.timeout(180)]
 
 PROMISED = 10.0
 """Seconds, as the documentation has it."""
-
-
-class OpenStream:
-    """A client in the middle of a streamed answer, which takes minutes unless it has few tokens."""
-
-    def __init__(self, url: str, model: str, *, max_tokens: int = 10_000) -> None:
-        self._request = {
-            "model": model,
-            "stream": True,
-            "max_tokens": max_tokens,
-            "messages": [{"role": "user", "content": "on and on"}],
-        }
-        self._url = f"{url}/v1/chat/completions"
-        self.text = ""
-        self.problem = ""
-        self._thread = threading.Thread(target=self._read, daemon=True)
-        self._thread.start()
-        eventually(lambda: "data: " in self.text, what="the stream has begun")
-
-    def _read(self) -> None:
-        try:
-            with httpx2.stream("POST", self._url, json=self._request, timeout=60, trust_env=False) as answer:
-                for data in answer.iter_text():
-                    self.text += data
-        except httpx2.HTTPError as error:
-            self.problem = repr(error)
-
-    def wait(self) -> None:
-        """Wait for the end of the stream, or of its connection."""
-        self._thread.join(PATIENCE)
-        assert not self._thread.is_alive()
-
-    def error(self) -> Any:
-        """Return the error that it ended with."""
-        self.wait()
-        assert self.problem == ""
-        *_, last, nothing = self.text.split("\n\n")
-        assert nothing == ""
-        return json.loads(last.removeprefix("data: "))["error"]
 
 
 @pytest.fixture
