@@ -40,20 +40,11 @@ def test_a_step_that_fails_is_named_when_all_beside_it_have_ended() -> None:
 def try_tests(folder: Path, code: str) -> Suite:
     """Run tests with this code, and with no plugin but the one that gives tests a process beside ours."""
     path = folder / "test_them.py"
-    path.write_text(
-        f"import os\nfrom pathlib import Path\nimport pytest\nHERE = Path({str(folder)!r})\n" + code
-    )
-    clean: list[str | Path] = [
-        "env",
-        "PYTEST_DISABLE_PLUGIN_AUTOLOAD=1",
-        sys.executable,
-        "-m",
-        "pytest",
-        "-p",
-        "xdist",
-    ]
+    path.write_text(f"import os, pathlib, pytest\nHERE = pathlib.Path({str(folder)!r})\n{code}")
+    clean = ["-u", "PYTEST_XDIST_WORKER", "PYTEST_DISABLE_PLUGIN_AUTOLOAD=1"]  # we may run beside others, too
     suite = Suite()
-    pytest = [*clean, "-c", os.devnull, "--rootdir", folder, path]
+    command: list[str | Path] = ["env", *clean, sys.executable, "-m", "pytest", "-p", "xdist"]
+    pytest = [*command, "-c", os.devnull, "--rootdir", folder, path]
     beside_each_other(suite, pytest, [], many=("-n", "1"))
     return suite
 
