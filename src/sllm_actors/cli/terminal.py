@@ -19,6 +19,7 @@ from io import StringIO
 
 import click
 from rich.console import Console
+from rich.live import Live
 from rich.text import Text
 
 from sllm_actors.observe.terminal_text import TerminalFilter, one_line, printable
@@ -83,6 +84,25 @@ def moving_line(*, err: bool = False) -> Iterator[Callable[[str], None]]:
     """
     with Console(highlight=False, stderr=err).status("") as line:
         yield lambda text: line.update(Text(one_line(text)))
+
+
+@contextmanager
+def moving_lines(*, err: bool = False) -> Iterator[Callable[[Callable[[int], list[str]]], None]]:
+    """Give a function that replaces the text of some lines of a terminal; they are removed at the end.
+
+    It takes a function that makes the lines for so many columns; what is longer is cut.
+
+    Args:
+        err: Whether the lines are on standard error instead of standard output.
+    """
+    console = Console(highlight=False, stderr=err)
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+
+        def draw(lines_for: Callable[[int], list[str]]) -> None:
+            text = "\n".join(map(one_line, lines_for(console.width)))
+            live.update(Text(text, no_wrap=True), refresh=True)
+
+        yield draw
 
 
 def is_interactive(*, err: bool = False) -> bool:

@@ -5,11 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
-from rich.live import Live
-from rich.text import Text
-
-from sllm_actors.cli.terminal import is_interactive
+from sllm_actors.cli.terminal import is_interactive, moving_lines
 from sllm_actors.loadgen.figures.figures import Figures
 from sllm_actors.loadgen.figures.plot import bars
 from sllm_actors.loadgen.generator import Generator
@@ -32,18 +28,16 @@ def showing(
     if not is_interactive(err=True):
         yield lambda _: None
         return
-    console = Console(stderr=True, highlight=False)
-    with Live(console=console, auto_refresh=False, transient=True) as live:
+    aim = f" of {seconds:g}" if seconds is not None else ""
+    of = f" of {requests}" if requests is not None else ""
+    with moving_lines(err=True) as draw:
 
         def show(generator: Generator) -> None:
-            aim = f" of {seconds:g}" if seconds is not None else ""
-            of = f" of {requests}" if requests is not None else ""
-            lines = progress(figures, console.width)
             first = (
                 f"{generator.now:.0f} s{aim}: {figures.answered}{of} answered, {figures.failed} failed, "
                 f"{generator.under_way} under way"
             )
-            live.update(Text("\n".join([first, *lines]), no_wrap=True), refresh=True)
+            draw(lambda width: [first, *progress(figures, width)])
 
         yield show
 
