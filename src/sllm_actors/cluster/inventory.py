@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 
 import psutil
@@ -74,3 +75,19 @@ def _look_at(number: int) -> GpuDevice:
     except pynvml.NVMLError:  # some share the memory of their host
         return GpuDevice(uuid, str(pynvml.nvmlDeviceGetName(handle)))
     return GpuDevice(uuid, str(pynvml.nvmlDeviceGetName(handle)), int(memory.total), int(memory.free))
+
+
+def missed_gpus(machine: Machine, gpus: int | None, environment: Mapping[str, str]) -> str:
+    """Return what the user of a container for GPUs is told where its driver shows none; else "".
+
+    Args:
+        gpus: See ``inspect_machine``.
+        environment: Where images for GPUs say which ones NVIDIA's container runtime is to pass in.
+    """
+    shown = any(gpu.name for gpu in machine.gpus)
+    if shown or gpus == 0 or environment.get("NVIDIA_VISIBLE_DEVICES", "void") in ("", "void", "none"):
+        return ""
+    return (
+        "this container sees no GPU, and its vLLM needs one: start it with --gpus all, or, where there are no"
+        " GPUs, take the image worker-cpu"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from functools import partial
 
@@ -12,7 +13,7 @@ from attrs import evolve
 
 from sllm_actors.actors import ActorRef, ActorSystem, AskError, ChildSpec
 from sllm_actors.cluster.home import HomeProblem, NodeHome
-from sllm_actors.cluster.inventory import inspect_machine
+from sllm_actors.cluster.inventory import inspect_machine, missed_gpus
 from sllm_actors.cluster.secret import find_secret
 from sllm_actors.descriptors import explain, is_out_of_descriptors
 from sllm_actors.engines.backends.inspection import inspect_in_time
@@ -24,6 +25,7 @@ from sllm_actors.engines.policy import EnginePolicy
 from sllm_actors.engines.replica.actor import ReplicaActor
 from sllm_actors.engines.replica.engine_socket import open_engine_socket
 from sllm_actors.observe.redaction import masked_text
+from sllm_actors.observe.terminal import announce
 from sllm_actors.serving.messages import WORKER
 from sllm_actors.serving.worker.actor import WorkerActor
 from sllm_actors.serving.worker.epoch import ObeyedEpoch
@@ -142,7 +144,10 @@ def _open_host(settings: WorkerNodeSettings) -> EngineHost:
 
 
 def _host(settings: WorkerNodeSettings) -> EngineHost:
-    gpus = inspect_machine(settings.gpus).gpus
+    machine = inspect_machine(settings.gpus)
+    if missed := missed_gpus(machine, settings.gpus, os.environ):
+        announce(f"{settings.name}: {missed}")
+    gpus = machine.gpus
     return open_host(
         settings.home,
         name=settings.machine_name,
