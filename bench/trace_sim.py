@@ -34,7 +34,11 @@ WANTED = 30
 WANTED_HALF = 18
 """Workloads of the 36 in which ours is to have half the p99 wait of each of the reference's policies."""
 
-QUICK = {"models": 6, "duration": 600.0}
+QUICK = (
+    Shape(1.0, 0.3, 1.0, models=6, duration=200.0),
+    Shape(8.0, 1.0, 1.0, models=6, duration=200.0),
+)
+"""The workloads of ``--quick``."""
 
 
 @benchmark("traces", ("sllm-actors",))
@@ -81,7 +85,7 @@ def main(
     """
     sources: list[Shape | Trace] = [Trace(path, rate) for path in traces] or list(plane())
     if quick:
-        sources = [Shape(1.0, 0.3, 1.0, **QUICK), Shape(8.0, 1.0, 1.0, **QUICK)]  # type: ignore[arg-type]
+        sources = list(QUICK)
         seeds = 1
     profile, plays = Profile(), Found()
     try:
