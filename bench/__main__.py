@@ -10,7 +10,6 @@ import click
 
 from bench import page as pages
 from bench.harness.comparison import (
-    NOISE,
     Verdict,
     compare,
     compare_ratios,
@@ -21,6 +20,7 @@ from bench.harness.experiment import INTERRUPTED
 from bench.harness.plots import REMEDY, possible
 from bench.harness.report import comparison_table, disagreement
 from bench.harness.results import BadResults, Results, read
+from bench.harness.spread import NOISE
 from bench.harness.tables import markdown, show, table
 from bench.registry import BENCHMARKS, RESULTS, ROOT, Benchmark
 

@@ -1,7 +1,8 @@
 """The page of figures, ``docs/performance.md``, made from the result files and from nothing else.
 
 Other pages quote figures between two comments, ``<!-- figure: FILE SUBJECT MEASURE -->`` and
-``<!-- /figure -->``; with ``ONE / OTHER`` for the subject it is the quotient of the two.
+``<!-- /figure -->``; with ``ONE / OTHER`` for the subject it is the quotient of the two, or, where two halves
+of the run disagree on it, both of theirs.
 ``python -m bench page`` writes the page, its plots, and what stands between such comments.
 """
 
@@ -15,6 +16,7 @@ from typing import Final
 from bench.harness.measures import number
 from bench.harness.report import LEGEND
 from bench.harness.results import BadResults, Results, read
+from bench.harness.spread import Spread, agree
 from bench.harness.tables import markdown
 from bench.registry import BENCHMARKS, RESULTS, ROOT
 
@@ -87,20 +89,33 @@ def quote(text: str, found: Mapping[str, Results]) -> str:
     """Return a page's text with the figures that it quotes as the result files have them; pure.
 
     Raises:
-        NoSuchFigure: No file has such a figure.
+        NoSuchFigure: No file has such a figure, or one round alone of two whose quotient is quoted.
     """
 
     def fill(quoted: re.Match[str]) -> str:
         begin, stem, subjects, measure, _, end = quoted.groups()
-        values = [_median(found, stem, subject, measure) for subject in subjects.split(" / ")]
-        return f"{begin}{number(values[0] if len(values) == 1 else values[0] / values[1], 2)}{end}"
+        figures = [_figure(found, stem, subject, measure) for subject in subjects.split(" / ")]
+        text = number(figures[0].median, 2) if len(figures) == 1 else _quotient(*figures)
+        if text is None:
+            raise NoSuchFigure(f"{measure} of {subjects} in bench/results/{stem}.json is of one round alone")
+        return f"{begin}{text}{end}"
 
     return QUOTED.sub(fill, text)
 
 
-def _median(found: Mapping[str, Results], stem: str, subject: str, measure: str) -> float:
+def _quotient(one: Spread, other: Spread) -> str | None:
+    halves, others = one.halves(), other.halves()
+    if halves is None or others is None:
+        return None
+    low, high = sorted((halves[0] / others[0], halves[1] / others[1]))
+    if agree(low, high):
+        return number(one.median / other.median, 2)
+    return f"{number(low, 2)} to {number(high, 2)}"
+
+
+def _figure(found: Mapping[str, Results], stem: str, subject: str, measure: str) -> Spread:
     try:
-        return found[stem].subjects[subject].figures[measure].median
+        return found[stem].subjects[subject].figures[measure]
     except KeyError:
         raise NoSuchFigure(f"no figure {measure} of {subject} is in bench/results/{stem}.json") from None
 

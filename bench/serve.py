@@ -180,4 +180,5 @@ def judge(medians: Mapping[str, Mapping[str, float]]) -> list[Judged]:
 
 
 def _within(target: str, ratio: float | None) -> Judged:
-    return Judged(target, ratio, None if ratio is None else abs(ratio - 1) <= AGREEMENT)
+    met = None if ratio is None else abs(ratio - 1) <= AGREEMENT
+    return Judged(target, ratio, met, compares=True)

@@ -98,8 +98,9 @@ def _judge(target: Target, ours: Mapping[str, float], medians: Mapping[str, Mapp
     if target.limit:
         return at_most(target.text, mine, target.factor)
     if target.of is not None:
-        return at_most(target.text, quotient(mine, ours.get(target.of)), target.factor)
+        return at_most(target.text, quotient(mine, ours.get(target.of)), target.factor, compares=True)
     theirs = medians.get(target.peer or "", {}).get(target.measure)
     if mine is None or theirs is None:
         return at_least(target.text, None, target.factor)
-    return at_least(target.text, MEASURES[target.measure].gain(mine, theirs), target.factor)
+    gain = MEASURES[target.measure].gain(mine, theirs)
+    return at_least(target.text, gain, target.factor, compares=True)

@@ -53,12 +53,18 @@ def judge_vllm(medians: Medians) -> list[Judged]:
     plain, fresh, forked = (medians.get(kind, {}) for kind in (PLAIN, FRESH, FORKED))
     name = "first_token_s"
     judged = [
-        at_least("plain / forked ≥ 7", quotient(plain.get(name), forked.get(name)), 7.0),
-        at_most("first on a fresh worker / plain ≤ 0.5", quotient(fresh.get(name), plain.get(name)), 0.5),
+        at_least("plain / forked ≥ 7", quotient(plain.get(name), forked.get(name)), 7.0, compares=True),
+        at_most(
+            "first on a fresh worker / plain ≤ 0.5",
+            quotient(fresh.get(name), plain.get(name)),
+            0.5,
+            compares=True,
+        ),
         at_least(
             "tokens per second, forked / plain ≥ 0.9",
             quotient(forked.get("tokens_s"), plain.get("tokens_s")),
             0.9,
+            compares=True,
         ),
     ]
     return [each for each in judged if fresh or "fresh" not in each.target]
@@ -82,4 +88,4 @@ def judge_llamacpp_from_zero(medians: Medians) -> list[Judged]:
 def judge_vllm_from_zero(medians: Medians) -> list[Judged]:
     """Hold requests for a model at rest on vLLM against what is wanted."""
     found = medians.get(REQUEST, {}).get("times_a_deploy")
-    return [at_most("from the request / from a deploy ≤ 1.05", found, 1.05)]
+    return [at_most("from the request / from a deploy ≤ 1.05", found, 1.05, compares=True)]

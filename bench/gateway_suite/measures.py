@@ -130,27 +130,33 @@ def judge(rows: Mapping[str, Row]) -> list[Judged]:
     """
     ours, tunnel, reference = (rows.get(name, {}) for name in (OURS, TUNNEL, REFERENCE))
     verdicts = [
-        at_least("rps ≥ 1.25 x vllm-router", quotient(ours.get("rps"), reference.get("rps")), 1.25),
+        at_least(
+            "rps ≥ 1.25 x vllm-router", quotient(ours.get("rps"), reference.get("rps")), 1.25, compares=True
+        ),
         at_most(
             "cpu_us_per_request ≤ 0.75 x vllm-router",
             quotient(ours.get("cpu_us_per_request"), reference.get("cpu_us_per_request")),
             0.75,
+            compares=True,
         ),
         at_most(
             "cpu_us_per_chunk ≤ 0.9 x vllm-router",
             quotient(ours.get("cpu_us_per_chunk"), reference.get("cpu_us_per_chunk")),
             0.9,
+            compares=True,
         ),
         at_most("ttft_p50_ms - vllm-router's ≤ 0.05", _difference(ours, reference, "ttft_p50_ms"), 0.05),
         at_most(
             "through a tunnel: cpu_us_per_request ≤ 2 x local",
             quotient(tunnel.get("cpu_us_per_request"), ours.get("cpu_us_per_request")),
             2,
+            compares=True,
         ),
         at_most(
             "through a tunnel: cpu_us_per_chunk ≤ 2 x local",
             quotient(tunnel.get("cpu_us_per_chunk"), ours.get("cpu_us_per_chunk")),
             2,
+            compares=True,
         ),
         at_most("kib_per_stream ≤ 40", ours.get("kib_per_stream"), 40),
         at_most("of the many streams, not open together: none", ours.get("many_missing"), 0),
@@ -163,7 +169,7 @@ def judge(rows: Mapping[str, Row]) -> list[Judged]:
     also = rows.get(ALSO, {})
     for name in ("rps", "cpu_us_per_request", "cpu_us_per_chunk", "ttft_p50_ms", "kib_per_stream"):
         found = _gain(ours, also, name)
-        verdicts.append(at_least(f"{name}: better than smg", found, 1.0))
+        verdicts.append(at_least(f"{name}: better than smg", found, 1.0, compares=True))
     return verdicts
 
 

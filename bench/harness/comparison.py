@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum
 from typing import Final
 
 from attrs import frozen
 
 from .measures import Measure
-from .results import BadResults, Results
-from .spread import Spread
+from .results import BadResults, Results, Subject
+from .spread import NOISE, Spread, agree
+from .targets import Judged, confirmed
 
-NOISE: Final = 0.10
-"""A difference by less than this share is not called one, and ratios that are further apart do not agree."""
+Judge = Callable[[Mapping[str, Mapping[str, float]]], Sequence[Judged]]
+"""Holds the medians of all subjects against what is wanted of them."""
 
 HARDWARE: Final = ("model", "cores", "memory_gib", "system")
 SOFTWARE: Final = ("kernel", "python")
@@ -27,6 +28,7 @@ class Verdict(Enum):
     WORSE = "worse"
     SAME = "no difference that the spread allows"
     UNSTEADY = "no winner: the two halves of the run disagree"
+    UNCONFIRMED = "no winner: one round alone, or rounds that were not kept"
 
 
 @frozen
@@ -71,8 +73,8 @@ class Ratio:
 
     Attributes:
         gain: Over 1 where the first is better, whatever the unit; None if that says nothing.
-        halves: The same by every other round, and by the rounds between; None of fewer than four rounds.
-        verdict: Of the first; ``UNSTEADY`` names no winner.
+        halves: The same by every other round, and by the rounds between; None where a subject has no two.
+        verdict: Of the first; neither ``UNSTEADY`` nor ``UNCONFIRMED`` names a winner.
     """
 
     gain: float | None
@@ -91,9 +93,9 @@ def compare(before: Results, after: Results, *, noise: float = NOISE) -> list[Ch
             f"one file is of the benchmark {before.benchmark!r}, the other of {after.benchmark!r}"
         )
     changes = [
-        Change(subject, measure, old, new, gain, judge(gain, old, new, noise))
+        Change(subject, measure, old, new, found.gain, found.verdict)
         for subject, measure, old, new in _common(before, after)
-        for gain in [measure.gain(new.median, old.median)]
+        for found in [ratio(measure, new, old, noise)]
     ]
     if not changes:
         raise BadResults(f"the two files of the benchmark {after.benchmark!r} have no figure in common")
@@ -107,18 +109,30 @@ def judge(gain: float | None, one: Spread, other: Spread, noise: float = NOISE) 
     return Verdict.BETTER if gain > 1 else Verdict.WORSE
 
 
-def agree(one: float, other: float, noise: float = NOISE) -> bool:
-    """Return whether two ratios are within a share of each other."""
-    return max(one, other) < (1 + noise) * min(one, other)
-
-
 def ratio(measure: Measure, ours: Spread, theirs: Spread, noise: float = NOISE) -> Ratio:
-    """Compare two subjects of one run; where its two halves give different ratios there is no winner."""
+    """Compare two subjects, or one before and after; two halves that give different ratios name no winner."""
     gain = measure.gain(ours.median, theirs.median)
     halves = _halves(measure, ours, theirs)
     if halves is not None and not agree(*halves, noise):
         return Ratio(gain, halves, Verdict.UNSTEADY)
-    return Ratio(gain, halves, judge(gain, theirs, ours, noise))
+    verdict = judge(gain, theirs, ours, noise)
+    if halves is None and verdict is not Verdict.SAME:
+        verdict = Verdict.UNCONFIRMED
+    return Ratio(gain, halves, verdict)
+
+
+def targets_of(judge: Judge, subjects: Mapping[str, Subject]) -> list[Judged]:
+    """Judge the medians of all rounds; a ratio on which two halves of the run disagree decides nothing."""
+    halves = {
+        name: {each: both for each, figure in subject.figures.items() if (both := figure.halves())}
+        for name, subject in subjects.items()
+    }
+    odd, even = (
+        judge({name: {each: both[half] for each, both in found.items()} for name, found in halves.items()})
+        for half in (0, 1)
+    )
+    whole = judge({name: subject.medians() for name, subject in subjects.items()})
+    return [confirmed(each, odd, even) for each in whole]
 
 
 def compare_ratios(before: Results, after: Results, *, noise: float = NOISE) -> list[RatioChange]:

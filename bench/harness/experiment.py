@@ -17,6 +17,7 @@ from typing import Any, Final
 import click
 from rich.table import Table
 
+from .comparison import Judge, targets_of
 from .machine import load, machine_facts
 from .measures import Measure
 from .report import standard_tables
@@ -24,7 +25,6 @@ from .results import Results, Subject, write
 from .rounds import Collected, Figures, collect
 from .spread import Spread, rounded
 from .tables import show
-from .targets import Judged
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 
@@ -33,9 +33,6 @@ BUSY: Final = 0.5
 
 INTERRUPTED: Final = 130
 """The exit status after ^C, as a shell has it."""
-
-Judge = Callable[[Mapping[str, Mapping[str, float]]], Sequence[Judged]]
-"""Holds the medians of all subjects against what is wanted of them."""
 
 
 class Experiment:
@@ -155,7 +152,6 @@ class Experiment:
             for name, figures in values.items()
         }
         shown = {name for subject in subjects.values() for name in subject.figures}
-        medians = {name: subject.medians() for name, subject in subjects.items()}
         conditions = {
             **self.conditions,
             "commit": commit(),
@@ -172,7 +168,7 @@ class Experiment:
             measures={name: measure for name, measure in measures.items() if name in shown},
             subjects=subjects,
             basis=basis,
-            targets=list(judge(medians)) if judge is not None else [],
+            targets=[] if judge is None else targets_of(judge, subjects),
             errors=self.collected.errors,
             more=self.more,
         )

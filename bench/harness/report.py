@@ -12,10 +12,13 @@ from .results import Results
 from .spread import Spread
 from .tables import table
 
-MARKS = {Verdict.SAME: " =", Verdict.UNSTEADY: " ?"}
+MARKS = {Verdict.SAME: " =", Verdict.UNSTEADY: " ?", Verdict.UNCONFIRMED: " ?"}
 """Behind a ratio that names no winner."""
 
-LEGEND = "`=`: no difference that the spread allows; `?`: two halves of the run disagree by more than 10 %"
+LEGEND = (
+    "`=`: no difference that the spread allows; `?`: no winner, because two halves of the run disagree by "
+    "more than 10 % (then both ratios are shown), or because one round alone was kept"
+)
 
 
 def figures_table(

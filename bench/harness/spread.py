@@ -5,11 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from statistics import median
+from typing import Final
 
 from attrs import field, frozen
 
 DIGITS = 4
 """Significant digits of a figure in a result file."""
+
+NOISE: Final = 0.10
+"""A difference by less than this share is not called one, and ratios that are further apart do not agree."""
 
 
 @frozen
@@ -51,8 +55,8 @@ class Spread:
         return self.low <= other.high and other.low <= self.high
 
     def halves(self) -> tuple[float, float] | None:
-        """Return the medians of the rounds 1, 3, 5 … and of 2, 4, 6 …; None of fewer than four rounds."""
-        if len(self.values) < 4:
+        """Return the medians of the rounds 1, 3, 5 … and of 2, 4, 6 …; None of one round or unknown ones."""
+        if len(self.values) < 2:
             return None
         return median(self.values[::2]), median(self.values[1::2])
 
@@ -68,6 +72,11 @@ class Spread:
         if isinstance(raw, list):
             return cls.of([float(value) for value in raw])
         return cls(float(raw["median"]), float(raw["low"]), float(raw["high"]), int(raw["count"]))
+
+
+def agree(one: float, other: float, noise: float = NOISE) -> bool:
+    """Return whether two ratios are within a share of each other."""
+    return one == other or max(one, other) < (1 + noise) * min(one, other)
 
 
 def rounded(value: float) -> float:

@@ -138,4 +138,4 @@ def shares(answers: Answers, computed_tokens: float) -> dict[str, float]:
 def judge(medians: Mapping[str, Mapping[str, float]]) -> list[Judged]:
     """Say what is wanted: by prefix engines compute at most half of what they compute by load."""
     ours, other = (medians.get(policy, {}).get("computed_share") for policy in (PREFIX, OTHER))
-    return [at_most("tokens computed, by prefix / by load ≤ 0.5", quotient(ours, other), 0.5)]
+    return [at_most("tokens computed, by prefix / by load ≤ 0.5", quotient(ours, other), 0.5, compares=True)]

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 from bench.harness.measures import Measure
 from bench.harness.results import BadResults, Results, Subject, write
 from bench.harness.spread import Spread
@@ -23,7 +24,7 @@ FOUND = {
         {"wait_p50_s": WAIT},
         {
             "sllm": Subject({"wait_p50_s": Spread.of([1.0, 2.0, 4.0])}, ours=True),
-            "other": Subject({"wait_p50_s": Spread.of([8.0])}, version="7.1"),
+            "other": Subject({"wait_p50_s": Spread.of([4.0, 8.0, 16.0])}, version="7.1"),
         },
         basis="sllm",
     )
@@ -59,7 +60,7 @@ def test_a_section_says_what_was_compared_on_what_and_how_to_repeat_it() -> None
         BENCHMARKS["swapping"].question,
         "`python -m bench run swapping` on 2 cores of m, 8 GiB, Linux k, Python 3.",
         "Beside it: other 7.1.",
-        "| wait_p50_s | s    | 2 ±75% | 8 (4) |",
+        "| wait_p50_s | s    | 2 ±75% | 8 ±75% (4 =) |",
         "![",
     ):
         assert part in text
@@ -70,6 +71,29 @@ def test_a_figure_and_a_quotient_are_quoted() -> None:
     assert page.quote(quoted, FOUND) == "a <!-- figure: swapping other wait_p50_s -->8<!-- /figure --> b"
     ratio = "<!-- figure: swapping other / sllm wait_p50_s -->?<!-- /figure -->"
     assert page.quote(ratio, FOUND) == ratio.replace("?", "4")
+
+
+def other_took(*seconds: float) -> dict[str, Results]:
+    subjects = {
+        "sllm": Subject({"wait_p50_s": Spread.of([1.0] * 4)}, ours=True),
+        "other": Subject({"wait_p50_s": Spread.of(seconds)}),
+    }
+    return {"swapping": evolve(FOUND["swapping"], subjects=subjects)}
+
+
+def test_a_noisy_result_names_no_winner_on_the_page_nor_where_it_is_quoted() -> None:
+    quoted = "<!-- figure: swapping other / sllm wait_p50_s -->?<!-- /figure -->"
+    assert "| 5 ±0% (5) |" in page.render(other_took(5.0, 5.01, 5.0, 5.01))
+    noisy = other_took(4.0, 6.0, 4.0, 6.0)
+    assert "| 5 ±20% (4 to 6 ?) |" in page.render(noisy)
+    assert page.quote(quoted, noisy) == quoted.replace("?", "4 to 6")
+
+
+def test_one_round_alone_names_no_winner() -> None:
+    once = other_took(5.0)
+    assert "| 5 (5 ?) |" in page.render(once)
+    with pytest.raises(page.NoSuchFigure, match=r"wait_p50_s of other / sllm in .* is of one round alone"):
+        page.quote("<!-- figure: swapping other / sllm wait_p50_s --><!-- /figure -->", once)
 
 
 def test_a_quoted_figure_that_no_file_has_is_named() -> None:

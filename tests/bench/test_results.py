@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 from attrs import evolve
+from bench.__main__ import main
 from bench.harness.comparison import (
     Verdict,
-    agree,
     compare,
     compare_ratios,
     judge,
@@ -21,9 +21,10 @@ from bench.harness.comparison import (
 from bench.harness.measures import Measure, number
 from bench.harness.report import comparison_table, disagreement, figures_table, with_ratio
 from bench.harness.results import BadResults, Results, Subject, read, write
-from bench.harness.spread import Spread
+from bench.harness.spread import Spread, agree
 from bench.harness.targets import Judged
 from bench.registry import BENCHMARKS, RESULTS
+from click.testing import CliRunner
 
 from .program import bench
 
@@ -114,13 +115,13 @@ def test_what_is_published_can_be_read_and_shown(file: Path) -> None:
 
 
 def test_less_waiting_and_more_asks_are_both_faster() -> None:
-    asks, wait, _ = compare(results([100.0], [50.0]), results([200.0], [25.0]))
+    asks, wait, _ = compare(results([100.0] * 2, [50.0] * 2), results([200.0] * 2, [25.0] * 2))
     assert (asks.gain, asks.verdict, asks.word) == (2.0, Verdict.BETTER, "faster")
     assert (wait.gain, wait.verdict, wait.word) == (2.0, Verdict.BETTER, "faster")
 
 
 def test_more_waiting_and_fewer_asks_are_both_slower() -> None:
-    changes = compare(results([100.0], [50.0]), results([50.0], [100.0]))
+    changes = compare(results([100.0] * 2, [50.0] * 2), results([50.0] * 2, [100.0] * 2))
     assert {change.word for change in changes} == {"slower"}
     assert SIZE.word(Verdict.WORSE.value) == "worse", "bytes are not slow"
 
@@ -141,9 +142,24 @@ def test_noise_is_no_change(gain: float | None, verdict: Verdict) -> None:
 
 
 def test_rounds_that_lie_among_each_other_are_no_change_however_far_the_medians_are_apart() -> None:
-    (change, *_) = compare(results([100.0, 190.0, 90.0], [1.0]), results([180.0, 200.0, 210.0], [1.0]))
+    before = results([100.0, 100.0, 100.0, 100.0, 190.0, 190.0], [1.0])
+    (change, *_) = compare(before, results([180.0, 200.0, 200.0, 180.0, 200.0, 200.0], [1.0]))
     assert change.gain == 2.0
     assert change.word == "no difference that the spread allows"
+
+
+def test_two_files_name_no_winner_where_their_odd_and_even_rounds_disagree(tmp_path: Path) -> None:
+    old = write_to(tmp_path / "old.json", results([200.0] * 4, [1.0]))
+    new = write_to(tmp_path / "new.json", results([100.0, 150.0, 100.0, 150.0], [1.0]))
+    shown = CliRunner().invoke(main, ["compare", old, new, "--fail-on-worse"], env={"COLUMNS": "200"})
+    assert shown.exit_code == 0, "what is not known to be worse fails nothing"
+    assert "0.62   no winner: the two halves of the run disagree" in shown.stdout
+    assert "slower" not in shown.stdout
+
+
+def test_two_files_of_one_round_name_no_winner() -> None:
+    (change, *_) = compare(results([200.0], [1.0]), results([100.0], [1.0]))
+    assert change.word == "no winner: one round alone, or rounds that were not kept"
 
 
 def test_a_figure_of_nothing_has_no_gain() -> None:
@@ -176,7 +192,14 @@ def test_two_halves_that_disagree_name_no_winner() -> None:
     found = ratio(ASKS, Spread.of([20.0, 30.0, 20.0, 30.0]), Spread.of([10.0, 10.0, 10.0, 10.0]))
     assert (found.halves, found.verdict) == ((2.0, 3.0), Verdict.UNSTEADY)
     assert with_ratio(found) == " (2 to 3 ?)"
-    assert with_ratio(ratio(ASKS, Spread.of([1.0, 3.0]), Spread.of([2.0, 2.0]))) == " (1 =)"
+    assert with_ratio(ratio(ASKS, Spread.of([1.0, 3.0]), Spread.of([2.0, 2.0]))) == " (0.5 to 1.5 ?)"
+
+
+def test_a_ratio_of_one_round_or_of_rounds_that_were_not_kept_names_no_winner() -> None:
+    assert with_ratio(ratio(ASKS, Spread.of([20.0]), Spread.of([10.0, 10.0]))) == " (2 ?)"
+    kept = Spread(median=20.0, low=19.0, high=21.0, count=9)
+    assert ratio(ASKS, kept, Spread.of([10.0, 10.0])).verdict is Verdict.UNCONFIRMED
+    assert ratio(ASKS, Spread.of([20.0]), Spread.of([20.0])).verdict is Verdict.SAME
 
 
 def test_two_runs_whose_ratios_disagree_name_no_winner() -> None:
@@ -194,7 +217,9 @@ def test_two_runs_whose_ratios_disagree_name_no_winner() -> None:
     assert compare_ratios(evolve(first, basis=""), evolve(second, basis="")) == []
 
 
-@pytest.mark.parametrize(("one", "other", "same"), [(1.0, 1.09, True), (1.09, 1.0, True), (1.0, 1.11, False)])
+@pytest.mark.parametrize(
+    ("one", "other", "same"), [(1.0, 1.09, True), (1.09, 1.0, True), (1.0, 1.11, False), (0.0, 0.0, True)]
+)
 def test_ratios_agree_within_a_tenth(one: float, other: float, same: bool) -> None:
     assert agree(one, other) is same
 
@@ -227,9 +252,9 @@ def test_files_of_two_machines_are_compared_only_by_who_says_so(tmp_path: Path) 
 
 
 def test_a_table_has_the_spread_and_how_many_times_better_ours_is() -> None:
-    shown = figures_table(results([100.0, 200.0, 300.0], [1.0], [20.0, 20.0, 20.0]))
+    shown = figures_table(results([100.0, 200.0, 200.0, 300.0, 200.0], [1.0], [20.0] * 5))
     cells = [list(column.cells) for column in shown.columns]
-    assert cells == [["asks", "wait"], ["1/s", "µs"], ["200 ±50%", "1"], ["20 (10)", "-"]]
+    assert cells == [["asks", "wait"], ["1/s", "µs"], ["200 ±50%", "1"], ["20 (10 to 12 ?)", "-"]]
     assert "how many times better us is" in str(shown.title)
 
 

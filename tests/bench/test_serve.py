@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from bench.harness.comparison import targets_of
+from bench.harness.results import Subject
+from bench.harness.spread import Spread
 
 from bench import serve
 
@@ -12,8 +15,12 @@ OURS = {"rps": 9000.0, "lag_p99_ms": 0.2, "streams": 2000.0, "tpot_p50_ms": 20.0
 
 
 def words(ours: dict[str, float], theirs: dict[str, float]) -> list[str]:
-    judged = serve.judge({serve.OURS: OURS | ours, **({serve.THEIRS: theirs} if theirs else {})})
-    return [each.word for each in judged]
+    found = {serve.OURS: OURS | ours, **({serve.THEIRS: theirs} if theirs else {})}
+    twice = {
+        subject: Subject({name: Spread.of([value] * 2) for name, value in figures.items()})
+        for subject, figures in found.items()
+    }
+    return [each.word for each in targets_of(serve.judge, twice)]
 
 
 def test_all_is_met_where_both_find_the_same() -> None:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from bench.actor_suite.measures import MEASURES, TARGETS, judge
+from bench.harness.comparison import targets_of
+from bench.harness.report import targets_table
+from bench.harness.results import Results, Subject
+from bench.harness.spread import Spread
 from bench.harness.targets import Judged
 
 
@@ -39,3 +43,38 @@ def test_latency_under_bulk_is_judged_by_our_own_idle_latency() -> None:
 def test_a_bound_is_a_bound() -> None:
     assert found({"actor_bytes": 4096.0}, {}, "actor_bytes ≤ 4,096").met is True
     assert found({"actor_bytes": 4097.0}, {}, "actor_bytes ≤ 4,096").met is False
+
+
+# ---- ratios, and what the halves of a run say of them
+
+
+def tells(ours: list[float], theirs: list[float]) -> Judged:
+    subjects = {
+        "uvloop": Subject({"local_tell_s": Spread.of(ours)}, ours=True),
+        "pykka": Subject({"local_tell_s": Spread.of(theirs)}),
+    }
+    return next(each for each in targets_of(judge, subjects) if each.target == "local_tell_s ≥ 4 x pykka")
+
+
+def test_a_ratio_on_which_both_halves_of_a_run_agree_is_judged() -> None:
+    assert tells([500.0, 510.0], [100.0, 100.0]).word == "met"
+    assert tells([300.0, 310.0], [100.0, 100.0]).word == "missed"
+
+
+def test_a_noisy_ratio_names_no_winner_and_says_why() -> None:
+    noisy = tells([500.0, 700.0, 500.0, 700.0], [100.0] * 4)
+    assert (noisy.found, noisy.met, noisy.halves) == (6.0, None, (5.0, 7.0))
+    assert noisy.word == "no winner: 5 and 7 by the halves of the run"
+    shown = targets_table(Results("actors", {}, {}, {}, {}, targets=[noisy]))
+    assert [list(column.cells) for column in shown.columns][2] == [noisy.word]
+    assert Judged(**noisy.to_json()) == noisy
+
+
+def test_a_ratio_of_one_round_says_so() -> None:
+    assert tells([500.0], [100.0]).word == "met, by one round alone"
+
+
+def test_what_is_no_ratio_is_judged_by_all_rounds() -> None:
+    subjects = {"uvloop": Subject({"actor_bytes": Spread.of([1000.0, 6000.0])}, ours=True)}
+    (one,) = (each for each in targets_of(judge, subjects) if each.found is not None)
+    assert (one.target, one.word) == ("actor_bytes ≤ 4,096", "met")
