@@ -13,10 +13,13 @@ from attrs import define, field
 from tests.children import keep
 from tests.e2e.cluster import DEMO, PATIENCE, Sllm, eventually
 
-from .host import DATA, Host
+from .host import DATA, ROOT, Host
 from .network import Network, network_of
 
 PORT = 8343
+
+PLAYED_GPU = {"PLAYED_GPU": "/tmp/held", "PYTHONPATH": f"{ROOT / 'tests/bench/played_gpu'}:{ROOT}"}
+"""What a worker has in its environment to find a GPU with memory."""
 
 TWO = {"min_instances": 2, "max_instances": 2}
 
@@ -25,14 +28,15 @@ TWO = {"min_instances": 2, "max_instances": 2}
 class Bed:
     """Hosts with a node on each: ``head``, and as many workers ``w1``, … and gateways ``g1``, … as are named.
 
-    Each worker's machine is given some fake GPUs, and each replica wants one: so there are at no time more
-    engines on a machine. Hosts of other names run no node.
+    Each worker's machine is given some GPUs that are only a number, or one with memory that is played; each
+    replica wants one, or a share of its memory. Hosts of other names run no node.
 
     Attributes:
         network: The hosts, and what is between them.
         running: The launcher of each node that was started, by its host's name.
         key: The admin key.
-        gpus: How many fake GPUs each worker has.
+        gpus: How many GPUs each worker has.
+        gpu_memory: Bytes of the GPU of each worker, which is played; 0: they are only a number.
         options: Further options of nodes, by the names of their hosts.
     """
 
@@ -40,6 +44,7 @@ class Bed:
     running: dict[str, Sllm] = field(factory=dict)
     key: str = ""
     gpus: int = 1
+    gpu_memory: int = 0
     options: dict[str, tuple[str, ...]] = field(factory=dict)
     _clients: dict[str, httpx2.Client] = field(factory=dict, init=False)
 
@@ -78,10 +83,11 @@ class Bed:
         if name == "head":
             command, says = ("head", "--gateways", "0"), "head: ready"
         elif name.startswith("g"):
-            command, says = ("gateway", *self._joining(host), "--host", host.address), "OpenAI API"
+            command, says = ("gateway", *self.joining(host), "--host", host.address), "OpenAI API"
         else:
             options = ("--fork-servers", "none", "--gpus", str(self.gpus))
-            command, says = ("worker", *self._joining(host), "--name", name, *options), "joined the head"
+            command, says = ("worker", *self.joining(host), "--name", name, *options), "joined the head"
+            env = {**(PLAYED_GPU if self.gpu_memory else {}), **(env or {})}
         launcher = host.start(*command, *more, prefix=prefix, env=env)
         keep(launcher.process)  # whichever test starts it, all tests of a file use it
         self.running[name] = launcher
@@ -91,7 +97,7 @@ class Bed:
             self.key = host.path(f"{DATA}/admin-key").read_text().strip()
         return launcher
 
-    def _joining(self, host: Host) -> tuple[str, ...]:
+    def joining(self, host: Host) -> tuple[str, ...]:
         """Return the options with which a node joins; the secret is copied as a person copies it."""
         _copy(self.host("head").path(f"{DATA}/secret"), host.path("/tmp/secret"))
         if host.name.startswith("g"):  # so that a client may turn to either gateway with the same key
@@ -150,7 +156,13 @@ class Bed:
         return next((node for node in self.status(gateway).get("nodes", ()) if node["name"] == name), {})
 
     def deploy(self, document: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Deploy the demo model, by default twice, and wait until it is ready.
+        """Deploy as ``submit`` does, and wait until all replicas are ready; return the description."""
+        whole = self.submit(document)
+        count = whole["auto_scaling_config"]["min_instances"]
+        return self.wait_ready(count=count, model=whole["model"])
+
+    def submit(self, document: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Deploy the demo model, by default twice; return the whole document.
 
         Args:
             document: What of the deployment is otherwise.
@@ -166,8 +178,11 @@ class Bed:
         }
         answer = self.http().post("/deployments", json=whole)
         assert answer.status_code == 200, answer.text
-        count = whole["auto_scaling_config"]["min_instances"]
-        return self.wait_ready(count=count, model=whole["model"])
+        return whole
+
+    def delete(self, model: str) -> None:
+        """Delete a deployment."""
+        assert self.http().delete(f"/deployments/{model}:llamacpp").is_success
 
     def describe(self, gateway: str = "g1", *, model: str = DEMO) -> dict[str, Any]:
         """Return what the head says of a model, or nothing when it knows none of that name or is away."""

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
-from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pytest
 from attrs import define, field
@@ -18,6 +16,8 @@ from tests.e2e.cluster import eventually
 
 from .bed import Bed
 from .clients import Clients, Outcome
+from .engines import engines_of
+from .gpu_watch import GpuWatch
 from .host import DATA
 
 ROW = "row of the report"
@@ -30,9 +30,6 @@ CLOSED = 1.0
 
 SILENT = 5.0
 """The same, of one that has gone silent."""
-
-SAMPLED = 0.1
-"""Seconds between two looks at who has the GPUs."""
 
 
 @define
@@ -90,6 +87,12 @@ class Fault:
 
         self.reroute_s = eventually(entry, what=f"{gateway} has lost {node}") - self.at
 
+    def lost(self, node: str) -> None:
+        """Wait until the head and a gateway have missed a worker, and who waited for it has an answer."""
+        self.seen("node.lost", node)
+        self.rerouted(node)
+        self.served()
+
     def is_seen_by(self, probe: Callable[[], object]) -> None:
         """Wait until something is so; that is its detection."""
         eventually(probe, what="the fault is seen")
@@ -138,10 +141,10 @@ class Fault:
 def scenario(request: pytest.FixtureRequest, bed: Bed) -> Iterator[Fault]:
     """Let clients ask while the block lasts. In the end, nothing may be left over, and a row is written.
 
-    No GPU has two owners at any moment.
+    At no moment have the engines on a GPU more than there is, or has one company that wants it alone.
     """
     urls = [bed.url(name) for name in bed.names("g")]
-    with Owners(bed) as owners, Clients(urls, bed.key) as clients:
+    with GpuWatch(bed.network, bed.gpu_memory) as watch, Clients(urls, bed.key) as clients:
         fault = Fault(bed, clients)
         fault.now()
         left = ["the test has failed"]
@@ -158,64 +161,16 @@ def scenario(request: pytest.FixtureRequest, bed: Bed) -> Iterator[Fault]:
                 "reroute_s": _rounded(fault.reroute_s),
                 "recover_s": round(fault.recover_s(), 2),
                 "leftovers": len(left),
+                "violations": len(watch.violations),
             }
             request.node.user_properties.append((ROW, row))
     assert not left, left
-    assert not owners.shared, owners.shared
-    assert owners.looks > 0
+    assert not watch.violations, watch.violations[:3]
+    assert watch.looks > 0
 
 
 def _rounded(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds, 2)
-
-
-class Owners:
-    """Looks again and again whether a machine has more engines than GPUs: each replica has one for itself."""
-
-    def __init__(self, bed: Bed) -> None:
-        self.shared: list[tuple[str, list[int]]] = []
-        self.looks = 0
-        self._bed = bed
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while not self._over.wait(SAMPLED):
-            for name, engines in engines_of(self._bed).items():
-                if len(engines) > self._bed.gpus:
-                    self.shared.append((name, engines))
-            self.looks += 1
-
-
-def engines_of(bed: Bed) -> dict[str, list[int]]:
-    """Return the processes of engines that run now, by the name of their host."""
-    networks = {}
-    for name, host in bed.network.hosts.items():
-        with suppress(OSError):
-            networks[Path(f"/run/netns/{host.namespace}").stat().st_ino] = name
-    found: dict[str, list[int]] = {name: [] for name in networks.values()}
-    for process in Path("/proc").iterdir():
-        if not process.name.isdecimal():
-            continue
-        with suppress(OSError):
-            name = networks.get((process / "ns/net").stat().st_ino, "")
-            if name and b"llamacpp_server.py" in (process / "cmdline").read_bytes():
-                found[name].append(int(process.name))
-    return found
-
-
-def own_pid(process: int) -> int:
-    """Return the process id that a process has for itself: in a container, it is another one."""
-    status = Path(f"/proc/{process}/status").read_text()
-    return int(next(line for line in status.splitlines() if line.startswith("NSpid:")).split()[-1])
 
 
 def leftovers(bed: Bed) -> list[str]:
@@ -228,12 +183,12 @@ def leftovers(bed: Bed) -> list[str]:
     ]
     wanted = {(place, each["pid"]) for each, place in places}
     left = []
-    for name, engines in engines_of(bed).items():
+    for name, engines in engines_of(bed.network).items():
         host = bed.host(name)
         left += [
-            f"engine {pid} on {name}"
-            for pid in engines
-            if wanted.isdisjoint({(host.address, own_pid(pid)), (name, own_pid(pid))})
+            f"engine {engine.pid} on {name}"
+            for engine in engines
+            if wanted.isdisjoint({(host.address, engine.own_pid()), (name, engine.own_pid())})
         ]
         for pattern in ("worker/leases/*", "worker/run/*.sock"):
             files = sorted(host.path(DATA).glob(pattern))

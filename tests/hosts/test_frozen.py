@@ -10,8 +10,9 @@ import pytest
 from tests.e2e.cluster import DEMO, eventually
 
 from .bed import Bed
+from .engines import engines_of
 from .network import needs_hosts
-from .scenario import CLOSED, SILENT, engines_of, scenario
+from .scenario import CLOSED, SILENT, scenario
 
 pytestmark = [pytest.mark.allow_blocking, needs_hosts]
 
@@ -36,9 +37,7 @@ def test_a_machine_that_stands_still_is_replaced_and_one_too_many_ends_when_it_g
     with scenario(request, bed) as fault:
         fault.now()
         bed.host(name).freeze()
-        fault.seen("node.lost", name)
-        fault.rerouted(name)
-        fault.served()
+        fault.lost(name)
         eventually(lambda: set(bed.replicas()) == {"w1", "w2", "w3"} - {name}, what="it is replaced")
         bed.wait_ready()
         bed.host(name).thaw()
@@ -58,7 +57,7 @@ def test_a_model_that_was_deleted_meanwhile_ends_when_its_machine_goes_on(
         fault.seen("node.lost", name)
         assert bed.http().delete("/deployments/other:llamacpp").is_success
         bed.host(name).thaw()
-        eventually(lambda: not engines_of(bed)[name], what="its engine has ended")
+        eventually(lambda: not engines_of(bed.network)[name], what="its engine has ended")
         eventually(lambda: not bed.describe(model="other"), what="it is forgotten")
     fault.nothing_failed()
     fault.missed_within(SILENT)
@@ -83,9 +82,7 @@ def test_a_machine_that_loses_its_power_is_missed_at_once_where_connections_are_
     name = min(bed.replicas())
     with scenario(request, bed) as fault:
         fault.at = bed.kill(name)
-        fault.rerouted(name)
-        fault.seen("node.lost", name)
-        fault.served()
+        fault.lost(name)
         eventually(lambda: set(bed.replicas()) == {"w1", "w2", "w3"} - {name}, what="it is replaced")
         bed.wait_ready()
         bed.start(name)
@@ -103,9 +100,7 @@ def test_a_worker_that_is_killed_is_started_again_by_its_launcher(
         node = bed.node_process(name)
         fault.now()
         os.kill(node, signal.SIGKILL)
-        fault.rerouted(name)
-        fault.seen("node.lost", name)
-        fault.served()
+        fault.lost(name)
         eventually(lambda: len(bed.engines() - before) == 1, what="its engine runs again")
         bed.wait_whole()
         assert name in bed.replicas()
@@ -121,9 +116,7 @@ def test_a_worker_that_is_stopped_lets_its_requests_end_and_nobody_notices(
     with scenario(request, bed) as fault:
         fault.now()
         bed.stop(name)
-        fault.rerouted(name)
-        fault.seen("node.lost", name)
-        fault.served()
+        fault.lost(name)
         bed.start(name)
         bed.wait_whole()
     fault.only_streams_broke()

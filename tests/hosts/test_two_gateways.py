@@ -6,10 +6,11 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from tests.e2e.open_stream import OpenStream
 
 from .bed import Bed, bed_of
 from .network import needs_hosts
-from .scenario import scenario
+from .scenario import CLOSED, SILENT, scenario
 
 pytestmark = [pytest.mark.allow_blocking, needs_hosts]
 
@@ -35,6 +36,35 @@ def test_clients_of_a_gateway_that_is_lost_go_on_with_the_other_one(
     lost = fault.failed()
     assert all(each.gateway == bed.url("g2") and each.began < dead for each in lost), lost
     assert bed.engines() == before
+
+
+@pytest.mark.parametrize("how", ["cut off", "killed"])
+def test_streams_from_a_worker_that_is_lost_end_with_an_error_through_either_gateway(
+    bed: Bed, request: pytest.FixtureRequest, how: str
+) -> None:
+    one = {"auto_scaling_config": {"min_instances": 1, "max_instances": 1}}
+    described = bed.deploy({"model": "long", "backend_config": {"n_ctx": 8192}, **one})
+    (name,) = {each["node_name"] for each in described["instances"]}
+    headers = {"Authorization": f"Bearer {bed.key}"}
+    with scenario(request, bed) as fault:
+        streams = [
+            OpenStream(bed.url(gateway), "long", max_tokens=8000, headers=headers, ignore_eos=True)
+            for gateway in ("g1", "g2")
+        ]
+        fault.now()
+        if how == "cut off":
+            bed.network.cut([bed.host(name)], bed.others(name))
+        else:
+            fault.at = bed.kill(name)
+        errors = [stream.error() for stream in streams]
+        fault.detect_s = time.time() - fault.at
+        assert {error["code"] for error in errors} == {"engine_broke"}
+        fault.served()
+        bed.network.heal()
+        bed.wait_whole()
+        bed.delete("long")
+    fault.only_streams_broke()
+    fault.missed_within(SILENT if how == "cut off" else CLOSED)
 
 
 def test_every_node_is_started_anew_and_no_request_fails(bed: Bed, request: pytest.FixtureRequest) -> None:

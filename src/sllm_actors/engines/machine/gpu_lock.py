@@ -21,8 +21,10 @@ MIB = 2**20
 LEAST = 0.5
 """The part of a GPU's memory that an engine which wants the whole GPU finds at least, beside sleepers."""
 
+IN_USE = 2**50
+"""The byte of a lock file that stands for the GPU being in use."""
+
 _FLOCK = "hhqqi4x"  # ``struct flock`` of 64-bit Linux: type, whence, start, length, process
-_IN_USE = 2**50
 
 
 @define(eq=False)
@@ -57,7 +59,7 @@ class GpuLock:
 
     def take(self) -> bool:
         """Lock what the engine has while it is awake; return False, and change nothing, if it cannot."""
-        if not self._set(fcntl.F_RDLCK if self.share else fcntl.F_WRLCK, _IN_USE, 1):
+        if not self._set(fcntl.F_RDLCK if self.share else fcntl.F_WRLCK, IN_USE, 1):
             return False
         before = list(self._ranges)
         missing = (self.share or self.size) - sum(length for _, length in before)
@@ -72,7 +74,7 @@ class GpuLock:
         for start, length in self._ranges[len(before) :]:
             self._set(fcntl.F_UNLCK, start, length)
         self._ranges = before
-        self._set(fcntl.F_UNLCK, _IN_USE, 1)
+        self._set(fcntl.F_UNLCK, IN_USE, 1)
         return False
 
     def keep_only(self, memory: int, awake: int | None = None) -> None:
@@ -96,11 +98,11 @@ class GpuLock:
             surplus -= part
             if part < length:
                 self._ranges.append((start, length - part))
-        self._set(fcntl.F_UNLCK, _IN_USE, 1)
+        self._set(fcntl.F_UNLCK, IN_USE, 1)
 
     def unlocked(self) -> int:
         """Return how many MiB nobody else has; 0 where another engine has the whole GPU."""
-        if self._conflict(fcntl.F_RDLCK, _IN_USE, 1) is not None:
+        if self._conflict(fcntl.F_RDLCK, IN_USE, 1) is not None:
             return 0
         return sum(length for _, length in self._unlocked(0, self.size))
 
