@@ -20,7 +20,12 @@ IDLE = GeneratorLoad(0.0, 0.1, 0.2, 9.0, 0, 64)
 
 def test_a_document_has_all_figures_and_is_json() -> None:
     figures = Figures(Goals({"ttft": 0.2}), ("m", "n"))
-    for each in (result(due=0.0), result(due=1.0), failed(reason="no replica"), result(hung_up=True)):
+    for each in (
+        result(due=0.0, hold=0.25),
+        result(due=1.0),
+        failed(reason="no replica"),
+        result(hung_up=True),
+    ):
         figures.record(each)
     found = report.document(figures, IDLE, interrupted=False, conditions={"rate": 2.0})
     assert json.loads(json.dumps(found)) == found
@@ -32,6 +37,7 @@ def test_a_document_has_all_figures_and_is_json() -> None:
     assert found["errors"] == {"HTTP 503": {"count": 1, "reason": "no replica"}}
     assert found["models"]["m"]["answered"] == 2
     assert found["models"]["n"]["ttft"] == {}
+    assert (found["latency_ms"]["hold"]["count"], found["latency_ms"]["hold"]["mean"]) == (1, 250.0)
     read = HdrHistogram.decode(found["histograms"]["ttft"])
     assert read.get_total_count() == found["latency_ms"]["ttft"]["count"] == 3
 
@@ -48,7 +54,7 @@ def test_a_document_of_nothing_has_no_figures() -> None:
 
 def test_a_row_says_how_a_request_ended() -> None:
     ended = (
-        result(begun=1.001, sent=1.003),
+        result(begun=1.001, sent=1.003, hold=0.0125),
         failed('odd "kind", this'),
         result(hung_up=True),
         failed(error="", interrupted=True, status=0),
@@ -62,5 +68,6 @@ def test_a_row_says_how_a_request_ended() -> None:
         "100.000",
     )
     assert (good["lag_ms"], good["wait_for_connection_ms"]) == ("1.000", "2.000")
+    assert (good["hold_ms"], bad["hold_ms"]) == ("12.500", "")
     assert (bad["outcome"], bad["error"], bad["ttft_ms"]) == ("failed", 'odd "kind", this', "")
     assert (left["outcome"], cut["outcome"], cut["status"]) == ("hung up", "interrupted", "")

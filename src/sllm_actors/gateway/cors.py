@@ -21,7 +21,7 @@ ANY = "*"
 """The origin that stands for all of them."""
 
 _METHODS = b"GET, POST, PATCH, PUT, DELETE, HEAD, OPTIONS"
-_EXPOSED = b"x-request-id, retry-after, x-should-retry"
+_EXPOSED = b"x-request-id, retry-after, x-should-retry, server-timing"
 _REMEMBERED = b"600"  # seconds for which a browser need not ask again
 _HEADER_NAMES = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~ ,-]{1,4096}")
 _HOST = re.compile(r"[a-z0-9.-]+|\[[0-9a-f:.]+\]")

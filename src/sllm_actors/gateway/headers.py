@@ -98,6 +98,19 @@ def for_event_stream(headers: Headers) -> Headers:
     return [(name, value) for name, value in for_client(headers) if name not in ours] + _EVENT_STREAM
 
 
+def hold_timing(seconds: float) -> bytes:
+    """Return the value of ``Server-Timing`` (W3C) for a request that so long waited for a replica."""
+    return b"hold;dur=%.1f" % (seconds * 1000)
+
+
+def with_hold(added: Headers, seconds: float) -> Headers:
+    """Return the headers that the gateway adds to an answer, with one that tells ``hold_timing``."""
+    return [
+        *(each for each in added if each[0] != b"server-timing"),
+        (b"server-timing", hold_timing(seconds)),
+    ]
+
+
 def without_length(headers: Headers) -> Headers:
     """Return the headers without ``content-length``."""
     return [header for header in headers if header[0] != b"content-length"]

@@ -240,6 +240,7 @@ class Generator:
             input_tokens=reader.input_tokens,
             output_tokens=reader.output_tokens or reader.events,
             status=status,
+            hold=reader.hold,
             error=error,
             reason=reason,
             hung_up=hung_up,

@@ -13,6 +13,7 @@ TITLES: Final = {
     "itl": "inter-token latency",
     "tpot": "time per token after it",
     "e2e": "end to end",
+    "hold": "hold",
 }
 
 _STYLE: Final = """

@@ -12,7 +12,7 @@ from .figures.histogram import Durations
 VERSION: Final = 1
 """Of the layout: raised when an old document cannot be read as a new one."""
 
-LATENCIES: Final = ("ttft", "itl", "tpot", "e2e")
+LATENCIES: Final = ("ttft", "itl", "tpot", "e2e", "hold")
 
 PERCENTS: Final = (*range(0, 100, 5), 98.0, 99.0, 99.5, 99.9, 100.0)
 """Of which percentiles the document has a curve."""

@@ -10,7 +10,7 @@ from .figures.result import RequestResult
 
 COLUMNS: Final = (
     *("due_s", "model", "outcome", "status", "error", "ttft_ms", "e2e_ms", "tpot_ms"),
-    *("lag_ms", "wait_for_connection_ms", "input_tokens", "output_tokens"),
+    *("lag_ms", "wait_for_connection_ms", "hold_ms", "input_tokens", "output_tokens"),
 )
 
 
@@ -42,6 +42,7 @@ def row(result: RequestResult) -> str:
             _ms(result.tpot),
             _ms(result.begun - result.due),
             _ms(result.sent - result.begun),
+            _ms(result.hold),
             result.input_tokens,
             result.output_tokens,
         )

@@ -41,6 +41,7 @@ class Client:
     was_cut_off: bool = False
     status: int = 0
     headers: Headers = field(factory=list)
+    added: Headers = field(factory=list)
     body: bytes = b""
     chunks: int = 0
     read: bool = True
@@ -49,7 +50,7 @@ class Client:
     def begin(self, status: int, headers: Headers, length: int | None = None) -> None:
         assert not self.begun
         assert not self.ended
-        self.begun, self.status, self.headers = True, status, headers
+        self.begun, self.status, self.headers = True, status, [*headers, *self.added]
 
     def write(self, data: bytes) -> None:
         assert self.begun

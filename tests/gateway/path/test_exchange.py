@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from tests.gateway.path.exchanging import DONE, END, EVENTS, STOP, TEXT, Play, at, whole
+from tests.gateway.path.exchanging import DONE, END, EVENTS, STOP, TEXT, Client, Play, at, whole
 
 from sllm_actors.engines.messages import EngineConfirmed, ReplicaState
 from sllm_actors.transport import NodeFull, TunnelRefused
@@ -235,4 +235,45 @@ def test_a_request_whose_time_to_wait_is_over_when_its_engine_breaks_waits_once(
         play.wait(0.5)
     assert play.now() >= ends
     assert client.status in (502, 503)
+    is_over(play)
+
+
+def hold_told(client: Client) -> list[bytes]:
+    return [value for name, value in client.headers if name == b"server-timing"]
+
+
+def test_an_answer_tells_how_long_its_request_waited_for_a_replica_in_all() -> None:
+    play = Play()
+    play.replicas(at(1, state=ReplicaState.STARTING))
+    _, client = play.ask_for()
+    play.wait(1.5)
+    play.ready(1)
+    play.break_off(ConnectionResetError())
+    play.wait(0.25)
+    play.ready(1, 2)
+    play.say(whole())
+    assert client.status == 200
+    assert hold_told(client) == [b"hold;dur=1750.0"]
+    is_over(play)
+
+
+def test_an_answer_to_a_request_that_did_not_wait_tells_of_no_hold() -> None:
+    play = Play()
+    play.ready(1)
+    _, client = play.ask_for()
+    play.say(whole())
+    assert hold_told(client) == []
+    is_over(play)
+
+
+def test_a_stream_that_began_while_its_request_waited_tells_of_the_hold_in_a_comment() -> None:
+    play = Play(keep_alive_interval=1.0)
+    play.replicas(at(1, state=ReplicaState.STARTING))
+    _, client = play.ask_for(stream=True)
+    play.wait(2)
+    assert client.begun
+    play.ready(1)
+    play.say(EVENTS + TEXT + STOP + DONE + END)
+    assert b"\n\n: hold;dur=2000.0\n\ndata: " in client.body
+    assert hold_told(client) == []
     is_over(play)

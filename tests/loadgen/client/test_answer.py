@@ -52,6 +52,28 @@ def test_tokens_are_timed_and_what_has_none_is_not() -> None:
     assert reader.error is None
 
 
+@pytest.mark.parametrize(
+    ("said", "hold"),
+    [
+        (b"hold;dur=1500.5", 1.5005),
+        (b"db;dur=53, hold; desc=x; dur=20", 0.02),
+        (b'cache;desc="hold;dur=7", HOLD;DUR="1",hold;dur=2', 0.003),
+        (b"threshold;dur=9, hold", None),
+        (b"hold;dur=x, hold;dur=-1", None),
+    ],
+)
+def test_a_server_says_how_long_it_held_the_request(said: bytes, hold: float | None) -> None:
+    reader = AnswerReader(streamed=True)
+    reader.take_hold(said)
+    assert reader.hold == hold
+
+
+def test_a_stream_that_began_early_says_in_a_comment_how_long_its_request_was_held() -> None:
+    reader = streamed(b": waiting: place 1 of 1\n\n: hold;dur=2000.0\n\n", event(content="a"), DONE)
+    assert reader.hold == 2.0
+    assert streamed(event(content="a"), DONE).hold is None
+
+
 def test_where_the_server_counts_no_tokens_events_are_counted() -> None:
     reader = streamed(event(content="a"), event(content="b") + DONE)
     assert (reader.output_tokens, reader.input_tokens, reader.error) == (2, 0, None)

@@ -12,6 +12,7 @@ LATENCIES = {
     "itl": "Inter-token latency",
     "tpot": "Time per token after it",
     "e2e": "End to end",
+    "hold": "Hold",
 }
 
 COLUMNS = ("mean", "p50", "p90", "p99", "p99.9", "max")
@@ -43,6 +44,8 @@ def latencies(result: Mapping[str, Any]) -> TextTable:
     shown = table("Milliseconds", *COLUMNS)
     for name, title in LATENCIES.items():
         if figures := result["latency_ms"][name]:
+            if name == "hold":
+                title = f"Hold, {figures['count']} requests"
             shown.add_row(cell(title), *(cell(milliseconds(figures[each])) for each in COLUMNS))
     if lag := result["generator"]["lag_ms"]:
         shown.add_row(cell("Sent late"), *(cell(milliseconds(lag[each])) for each in COLUMNS))

@@ -32,6 +32,7 @@ class AsgiClient:
         added: Headers that are added to those of whoever answers.
 
     Attributes:
+        added: As above, and the id.
         exchange: Told when more than ``HELD`` bytes wait, and when no longer.
         full: Whether more than ``HELD`` bytes wait.
     """
@@ -39,7 +40,7 @@ class AsgiClient:
     def __init__(self, request_id: str, added: Headers) -> None:
         self.begun = self.ended = self.full = False
         self.exchange: RequestHandler | None = None
-        self._added: Headers = [*added, (b"x-request-id", request_id.encode())]
+        self.added: Headers = [*added, (b"x-request-id", request_id.encode())]
         self._messages: deque[dict[str, Any]] = deque()
         self._held = 0
         self._broken = False
@@ -49,7 +50,7 @@ class AsgiClient:
     def begin(self, status: int, headers: Headers, length: int | None = None) -> None:
         """See ``Client``."""
         self.begun = True
-        headers = [*headers, *self._added]
+        headers = [*headers, *self.added]
         if length is not None:
             headers.append((b"content-length", str(length).encode()))
         self._put({"type": "http.response.start", "status": status, "headers": headers})
@@ -132,7 +133,7 @@ class AsgiClient:
 
         async def send_more(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message = {**message, "headers": [*message.get("headers", ()), *self._added]}
+                message = {**message, "headers": [*message.get("headers", ()), *self.added]}
             await send(message)
 
         return send_more

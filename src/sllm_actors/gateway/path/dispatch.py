@@ -45,6 +45,9 @@ class Requester(Protocol):
     def answered(self) -> bool:
         """Whether the client has got a part of an answer: from then on no other replica can take over."""
 
+    def held(self, seconds: float) -> None:
+        """An engine gets the request, which has waited so long for one; again after a later wait, in all."""
+
     @property
     def flowed_at(self) -> float:
         """When a part of the answer came last by the way of ``Dispatch.let_flow``; 0 if none has."""
@@ -83,7 +86,9 @@ class Dispatch:
         "_began",
         "_counted",
         "_failover",
+        "_held",
         "_hold",
+        "_hold_began",
         "_inference",
         "_linger_until",
         "_over",
@@ -118,6 +123,7 @@ class Dispatch:
         self._until = 0.0
         self._attempt: Attempt | None = None
         self._hold: Hold | None = None
+        self._hold_began = self._held = 0.0
         self._failover: Failover | None = None
         self._refusal: ApiError | None = None
         self._rest = b""
@@ -192,7 +198,10 @@ class Dispatch:
         if self._over:
             self._leave_replica(Outcome.LEFT)
             return
-        self._hold = None
+        if self._hold is not None:
+            self._hold = None
+            self._held += self._inference.clock() - self._hold_began
+            self._requester.held(self._held)
         if self._attempt is not None:
             self._attempt.stop()
         refusal = None if self._failover is None else self._failover.refusal()
@@ -304,6 +313,7 @@ class Dispatch:
         if until is not None and failover is not None and until <= now:
             self._follow(failover.out_of_time(self._ready(), now))
             return
+        self._hold_began = now
         log.info("request.held", request_id=self._request.head.id, deployment=asked.deployment)
         try:
             if until is None or failover is None:

@@ -14,11 +14,11 @@ import structlog
 
 from sllm_actors.api_error import ApiError
 from sllm_actors.gateway import errors
-from sllm_actors.gateway.headers import Headers, for_event_stream, without_length
+from sllm_actors.gateway.headers import Headers, for_event_stream, with_hold, without_length
 from sllm_actors.gateway.routing.asked import Asked
 from sllm_actors.gateway.routing.route import Route
 
-from .answers.events import COMMENT
+from .answers.events import COMMENT, held
 from .answers.relays import Relay
 from .clients.client import Client
 from .clients.request_body import RequestBody
@@ -185,6 +185,14 @@ class Exchange:
     def in_stream(self) -> bool:
         """See ``Requester``."""
         return self._client.begun
+
+    def held(self, seconds: float) -> None:
+        """See ``Requester``."""
+        client = self._client
+        if not client.begun:
+            client.added = with_hold(client.added, seconds)
+        elif self._events and not self._midway:
+            client.write(held(seconds))
 
     def passed_on(self, relay: Relay, data: bytes) -> None:
         """See ``Requester``."""

@@ -7,6 +7,8 @@ from typing import Any, Final
 
 import msgspec
 
+from .server_timing import COMMENT, hold_of
+
 LARGEST: Final = 16 * 2**20
 """Bytes that an answer that is not streamed may have, and one event of a stream."""
 
@@ -59,6 +61,8 @@ class AnswerReader:
         events: How many events with tokens there were.
         input_tokens: Of the prompt, as the server counts them; 0 where it does not say.
         output_tokens: Of the answer, in the same way; where the server does not say, events of a stream.
+        hold: Seconds for which the server says that it held the request before an engine had it; None where
+            it says nothing.
         text: What the answer says, as far as it came.
         error: What kind of failure the answer is, in a few words; None while it is none.
         reason: What the server said of it, or "".
@@ -73,6 +77,7 @@ class AnswerReader:
         "events",
         "first",
         "gaps",
+        "hold",
         "input_tokens",
         "last",
         "output_tokens",
@@ -90,12 +95,19 @@ class AnswerReader:
         self.events = 0
         self.input_tokens = 0
         self.output_tokens = 0
+        self.hold: float | None = None
         self.error: str | None = None
         self.reason = ""
 
     @property
     def text(self) -> str:
         return "".join(self._texts)
+
+    def take_hold(self, timing: bytes) -> None:
+        """Take what a server says of its times: a header, or a comment of a stream."""
+        found = hold_of(timing)
+        if found is not None:
+            self.hold = (self.hold or 0.0) + found
 
     def feed(self, status: int, data: bytes, now: float) -> None:
         """Take a piece of the body."""
@@ -107,6 +119,8 @@ class AnswerReader:
         for line in lines:
             if line.startswith(b"data:"):
                 self._take_event(line[5:].strip(), now)
+            elif line.startswith(COMMENT):
+                self.take_hold(line)
 
     def finish(self, status: int) -> None:
         """Take the end of the body."""

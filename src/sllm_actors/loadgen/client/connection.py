@@ -11,6 +11,7 @@ import httptools
 from sllm_actors.loadgen.work.request import LoadRequest
 
 from .answer import AnswerReader
+from .server_timing import HEADER
 
 
 class UnderWay:
@@ -90,6 +91,10 @@ class LoadConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.closing:
             self._break((exc and exc.__class__.__name__) or "the server closed the connection")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if len(name) == len(HEADER) and name.lower() == HEADER and self._under_way is not None:
+            self._under_way.reader.take_hold(value)
 
     def on_headers_complete(self) -> None:
         self.status = self._parser.get_status_code()

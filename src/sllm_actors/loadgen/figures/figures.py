@@ -48,6 +48,7 @@ class Figures:
         itl: Between two events of a stream that brought tokens (inter-token latency).
         tpot: Per token after the first one, of whole streams.
         e2e: To the end, of whole answers.
+        hold: In which the server held a request before an engine had it, of those that it says it held.
         lag: From when a request was due until the generator took it up.
         sent: Requests that have ended, however they did.
         answered: Whole answers.
@@ -64,7 +65,7 @@ class Figures:
     def __init__(self, goals: Goals | None, models: tuple[str, ...], warm_up: float = 0.0) -> None:
         self.goals = goals
         self.warm_up = warm_up
-        self.ttft, self.itl, self.tpot, self.e2e, self.lag = (Durations() for _ in range(5))
+        self.ttft, self.itl, self.tpot, self.e2e, self.hold, self.lag = (Durations() for _ in range(6))
         self.sent = self.answered = self.good = self.failed = self.hung_up = self.interrupted = 0
         self.input_tokens = self.output_tokens = 0
         self.errors: dict[str, ErrorKind] = {}
@@ -88,6 +89,8 @@ class Figures:
         self.timeline.record(result)
         if result.ttft is not None:
             self.ttft.record(result.ttft)
+        if result.hold is not None:
+            self.hold.record(result.hold)
         for gap in result.gaps:
             self.itl.record(gap)
         model = self.models.get(result.model)

@@ -24,6 +24,8 @@ class RequestResult:
         input_tokens: Of the prompt, as the server counts them.
         output_tokens: Of the answer.
         status: The HTTP status; 0 where none came.
+        hold: Seconds for which the server held the request before an engine had it, by its own account; None
+            where it says nothing of it.
         error: In a few words what kind of failure it was; "" for none.
         reason: What is known about it beside, or "".
         hung_up: Whether the client left on purpose, before the answer was whole.
@@ -41,6 +43,7 @@ class RequestResult:
     input_tokens: int
     output_tokens: int
     status: int
+    hold: float | None = None
     error: str = ""
     reason: str = ""
     hung_up: bool = False

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from math import ceil
 
+from sllm_actors.gateway.headers import hold_timing
+
 COMMENT = b": keep-alive\n\n"
 """A comment, which clients ignore: it only shows that the connection lives."""
 
@@ -14,6 +16,11 @@ DONE = b"[DONE]"
 _END = re.compile(rb"\r\n\r\n|\n\r?\n|\r\r")
 _BLANK_LINES = (b"\n\n", b"\n\r\n", b"\r\r")
 _LINE_END = re.compile(rb"\r\n|\n|\r")
+
+
+def held(seconds: float) -> bytes:
+    """Return the comment for a client whose request waits for a replica no longer."""
+    return b": " + hold_timing(seconds) + b"\n\n"
 
 
 def waiting(place: int, of: int, expected: float | None) -> bytes:

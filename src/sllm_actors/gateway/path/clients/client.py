@@ -17,10 +17,12 @@ class Client(Protocol):
     Attributes:
         begun: Status and headers are sent.
         ended: The response is complete, or was cut off.
+        added: Headers that are added to those of whoever answers; may be changed until the response begins.
     """
 
     begun: bool
     ended: bool
+    added: Headers
 
     def begin(self, status: int, headers: Headers, length: int | None = None) -> None:
         """Send status and headers.
