@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
+from bench.harness.machine import described
 from bench.harness.measures import number
 from bench.harness.report import LEGEND
 from bench.harness.results import BadResults, Results, read
@@ -57,7 +58,7 @@ def render(found: Mapping[str, Results]) -> str:
 
 def _section(stem: str, results: Results) -> Iterator[str]:
     row = BENCHMARKS[results.benchmark]
-    machine, conditions = results.machine, results.conditions
+    conditions = results.conditions
     variant = "" if stem == row.name else f", {stem.removeprefix(row.name).strip('_').replace('_', ' ')}"
     yield f"## {row.name}{variant}\n"
     yield f"{row.question}\n"
@@ -65,8 +66,7 @@ def _section(stem: str, results: Results) -> Iterator[str]:
     versions = [f"{name} {each.version}" for name, each in results.subjects.items() if each.version]
     beside = f" Beside it: {', '.join(versions)}." if versions else ""
     yield (
-        f"`{conditions['command']}` on {machine['cores']} cores of {machine['model']}, "
-        f"{machine['memory_gib']} GiB, Linux {machine['kernel']}, Python {machine['python']}{when}.{beside} "
+        f"`{conditions['command']}` on {described(results.machine)}{when}.{beside} "
         f"All of it: [{stem}.json](../bench/results/{stem}.json).\n"
     )
     for table in row.page_tables()(results):

@@ -18,7 +18,7 @@ import click
 from rich.table import Table
 
 from .comparison import Judge, targets_of
-from .machine import load, machine_facts
+from .machine import described, load, machine_facts
 from .measures import Measure
 from .report import standard_tables
 from .results import Results, Subject, write
@@ -183,10 +183,12 @@ class Experiment:
     ) -> None:
         """Show the results, write them where that was asked for, and end the program if they are not whole.
 
-        The status is 130 after ^C; 1 when one of ``needed`` could not be measured or, with ``check``, a
-        target was not met.
+        Whom it compared, on what machine, and the command that repeats it are told, too. The status is 130
+        after ^C; 1 when one of ``needed`` could not be measured or, with ``check``, a target was not met.
         """
         show(*tables(results))
+        click.echo(f"compared: {', '.join(named(results)) or 'nothing'}", err=True)
+        click.echo(f"on: {described(results.machine)}", err=True)
         click.echo(f"again: {results.conditions['command']}", err=True)
         for name, sentences in results.errors.items():
             for sentence in sentences:
@@ -223,6 +225,11 @@ def benchmark(name: str, packages: Iterable[str] = ()) -> Callable[[Callable[...
         return click.command(name)(option(run))
 
     return decorate
+
+
+def named(results: Results) -> list[str]:
+    """Return whom a run measured, with the versions of those that are somebody else's."""
+    return [f"{name} {each.version}".rstrip() for name, each in results.subjects.items()]
 
 
 def commit() -> str:

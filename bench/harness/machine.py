@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,14 @@ def machine_facts(packages: Iterable[str] = ()) -> dict[str, Any]:
         "implementation": platform.python_implementation(),
         "versions": versions(packages),
     }
+
+
+def described(machine: Mapping[str, Any]) -> str:
+    """Return the facts of a machine in words."""
+    return (
+        f"{machine['cores']} cores of {machine['model']}, {machine['memory_gib']} GiB, "
+        f"Linux {machine['kernel']}, Python {machine['python']}"
+    )
 
 
 def cpu_model(cpuinfo: str) -> str:

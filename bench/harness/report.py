@@ -53,9 +53,9 @@ def figures_table(
         rows.append([measure.text if text else name, measure.unit, *cells])
     compared = any(not shown[name].ours for name in shown if name != results.basis) and basis is not None
     if not title:
-        title = (
-            f"medians of {results.conditions.get('rounds', 1)} rounds (± half the distance of the extremes)"
-        )
+        rounds = results.conditions.get("rounds", 1)
+        spread = f"medians of {rounds} rounds (± half the distance of the extremes)"
+        title = "one round" if rounds == 1 else spread
     if compared:
         title += f"; in brackets: how many times better {results.basis} is; {LEGEND}"
     return table(title, ("measure", "unit", *shown), rows, texts=2)

@@ -9,7 +9,7 @@ from bench.harness.plots import save
 from bench.harness.results import Results
 
 from .contenders import OURS
-from .report import from_json
+from .report import few, from_json
 
 
 def draw(results: Results, path: Path) -> None:
@@ -48,7 +48,10 @@ def draw(results: Results, path: Path) -> None:
 
 
 def page_draw(results: Results, path: Path) -> None:
-    """Draw a point for each contender: medians over all workloads."""
+    """Draw a point for each contender, medians over all workloads; of few workloads a panel for each."""
+    if few(results):
+        draw(results, path)
+        return
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4.5), layout="constrained")

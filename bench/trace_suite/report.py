@@ -21,6 +21,7 @@ from .sweep import Row
 from .wins import verdicts
 
 LEFT_OVER = ("room", "workload", "policy", "setting", "unanswered")
+FEW = 3
 FIGURES = ("gpu_seconds", "wait_p50_s", "wait_p99_s", "cold_rate", "switches")
 
 
@@ -47,18 +48,27 @@ def from_json(row: dict[str, Any]) -> Row:
 
 
 def tables(results: Results) -> list[Table]:
-    """Return every row of the room that counts, and the tables of a page."""
-    rows = [from_json(each) for each in results.more["rows"]]
-    return [every(f"room for {results.more['room']} % of the peak", rows), *page_tables(results)]
+    """Return every row of the room that counts, their medians, and what was won."""
+    return [every(results), medians_table(results), *_outcomes(results)]
 
 
 def page_tables(results: Results) -> list[Table]:
-    """Return the medians, what was won in each room, what was wanted, and what was not answered."""
+    """Return every row of few workloads, the medians over many, and what was won."""
+    figures = every if few(results) else medians_table
+    return [figures(results), *_outcomes(results)]
+
+
+def few(results: Results) -> bool:
+    """Return whether so few workloads were played that each is worth telling by itself."""
+    return len({row["workload"] for row in results.more["rows"]}) <= FEW
+
+
+def _outcomes(results: Results) -> list[Table]:
+    """Return what was won in each room, what was wanted, and what was not answered."""
     more = results.more
     rooms = {str(more["room"]): more["rows"], **more["rooms"]}
     unanswered = [[str(each[name]) for name in LEFT_OVER] for each in more["unanswered"]]
     shown = [
-        medians_table(results),
         *(
             won(f"room for {share} % of the peak", [from_json(each) for each in rows])
             for share, rows in rooms.items()
@@ -106,14 +116,15 @@ def won(title: str, rows: Sequence[Row]) -> Table:
     )
 
 
-def every(title: str, rows: Sequence[Row]) -> Table:
-    """Return a table of all rows; ours at its default has a star."""
+def every(results: Results) -> Table:
+    """Return a table of all rows of the room that counts; ours at its default has a star."""
     lines = []
-    for row in rows:
+    for row in map(from_json, results.more["rows"]):
         contender, figures = row.contender, asdict(row.outcome)
         star = " *" if contender.policy == OURS and contender.default else ""
         cells = [number(figures[name]) for name in FIGURES]
         lines.append((row.workload, contender.policy, contender.setting + star, *cells))
+    title = f"room for {results.more['room']} % of the peak"
     return table(title, ("workload", "policy", "setting", *FIGURES), lines, texts=3)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from bench.__main__ import main
 from bench.harness.experiment import Experiment
+from bench.harness.machine import described
 from bench.harness.measures import rate
 from bench.harness.results import read
 from bench.registry import BENCHMARKS, RESULTS, Need
@@ -101,7 +102,9 @@ def test_an_interrupted_run_keeps_what_it_has(tmp_path: Path, capsys: pytest.Cap
     assert kept.subjects["us"].figures["asks"].values == (1.0, 2.0)
     assert kept.conditions["interrupted"] is True
     assert kept.conditions["command"] == "python -m bench run actors --rounds 3"
-    assert "interrupted: these are the results so far" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "interrupted: these are the results so far" in said
+    assert f"compared: us\non: {described(kept.machine)}\nagain: {kept.conditions['command']}\n" in said
 
 
 def test_a_program_that_gets_ctrl_c_writes_its_results(tmp_path: Path) -> None:

@@ -24,6 +24,8 @@ def ran(tmp_path: Path, name: str, *arguments: str) -> tuple[Results, int]:
     file = tmp_path / "results.json"
     done = bench("run", name, "--rounds", "1", *arguments, "--json", str(file))
     assert file.exists(), done.stderr
+    assert "compared: " in done.stderr
+    assert " cores of " in done.stderr
     assert f"again: python -m bench run {name}" in done.stderr
     return read(file), done.returncode
 
