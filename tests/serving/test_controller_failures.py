@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from sllm_actors.actors import ActorGone, Incarnation, NodeId
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.engines.messages import ReplicaReport, ReplicaState
-from sllm_actors.serving.controller import OUTBID_AFTER
+from sllm_actors.serving.links.outbidding import OUTBID_AFTER
 from sllm_actors.serving.messages import (
     CONTROLLER,
     DeleteDeployment,

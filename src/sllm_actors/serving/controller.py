@@ -28,8 +28,8 @@ from .identities import Identities, NoIdentities
 from .inspection import ask_document
 from .journal.journal import Journal
 from .journal_questions import JournalQuestions
-from .links.higher_epochs import HigherEpochs
 from .links.known_links import LOOK_INTERVAL, KnownLinks
+from .links.outbidding import EpochRaised, Outbid, Outbidding
 from .messages import (
     GATEWAY,
     WORKER,
@@ -84,9 +84,6 @@ HOLD = 0.005
 GATHER = 0.005
 """Seconds from an event until what it touches is planned, with all that others have touched meanwhile."""
 
-OUTBID_AFTER = 2.0
-"""Seconds that a worker which has obeyed a head of a higher epoch has to find that head again."""
-
 AUDIT_INTERVAL = 1.0
 """Seconds between two looks at a part of the picture."""
 
@@ -118,13 +115,6 @@ class _Audit:
 
 
 @frozen
-class _Outbid:
-    """See whether a worker, which has obeyed another head, has no other head now."""
-
-    node: str
-
-
-@frozen
 class _Look:
     """Look at who is linked."""
 
@@ -134,13 +124,6 @@ class _Learned:
     """Something that a task has found out."""
 
     events: tuple[Event, ...]
-
-
-@frozen
-class _EpochRaised:
-    """The store holds a higher epoch."""
-
-    epoch: int
 
 
 class Controller(Actor):
@@ -172,7 +155,6 @@ class Controller(Actor):
         self._identities = identities or NoIdentities()
         self._linked, self._doubted = peers, doubted
         self._links = KnownLinks()
-        self._epochs = HigherEpochs()
         self._times = (settle_time, grace)
         self._writer = StoreWriter(store, self._reserved)
         self._waiting_gateways: set[str] = set()
@@ -188,6 +170,7 @@ class Controller(Actor):
         self._journal = Journal(newest, time.time(), whole=len(newest) < READ_FIRST)
         self._picture = await to_thread.run_sync(self._open_picture, state)
         self._feeds = HeadFeeds(self.context.system.node, epoch, self._worker)
+        self._outbidding = Outbidding(self.context, self._writer, self._feeds)
         self._reports = WorkerReports(self.context.system.node, self._worker)
         self._demand = DemandReports(self.context.system.node, self._gateway)
         first = self._picture.effects()
@@ -242,7 +225,7 @@ class Controller(Actor):
                 self._feeds.answer(message)
             case ReportDeath():
                 self._feeds.engine_died(message, self.context.now())
-            case _Plan() | _Tick() | _Look() | _Due() | _Audit() | _Outbid():
+            case _Plan() | _Tick() | _Look() | _Due() | _Audit():
                 self._time_has_come(message)
             case PeerUp() | PeerDoubted() | PeerTrusted() | PeerLost():
                 self._linked_otherwise(message)
@@ -251,13 +234,13 @@ class Controller(Actor):
                     self._take(event)
             case ZonesRead() | Inspected() | Committed():
                 self._requests.go_on(message)
-            case _EpochRaised(epoch):
-                self._feeds.raise_epoch(epoch)
+            case Outbid() | EpochRaised():
+                self._outbidding.go_on(message)
             case _:
                 return await self._asked(message)
         return None
 
-    def _time_has_come(self, what: _Plan | _Tick | _Look | _Due | _Audit | _Outbid) -> None:
+    def _time_has_come(self, what: _Plan | _Tick | _Look | _Due | _Audit) -> None:
         match what:
             case _Plan():
                 self._planning = False
@@ -275,8 +258,6 @@ class Controller(Actor):
             case _Audit():
                 self.context.after(AUDIT_INTERVAL, _Audit())
                 self._audit_some()
-            case _Outbid(node):
-                self._outbid(node)
 
     async def _asked(self, message: Any) -> Any:
         match message:
@@ -333,7 +314,7 @@ class Controller(Actor):
             return
         if peer.role == "worker":
             self._feeds.worker_lost(peer.node)
-            self._outbid_later(self._epochs.lost(peer.node))
+            self._outbidding.lost(peer.node)
         elif peer.role == "gateway":
             self._waiting_gateways.discard(peer.node)
             self._feeds.gateway_lost(peer.node)
@@ -351,25 +332,7 @@ class Controller(Actor):
     def _inventory(self, said: WorkerInventory) -> None:
         self._take(InventoryReported(said.node, said.inventory, said.changes))
         if said.node in self._picture.fleet.workers_up:
-            self._outbid_later(self._epochs.said(said, self._feeds.epoch))
-
-    def _outbid_later(self, nodes: tuple[str, ...]) -> None:
-        for node in nodes:
-            self.context.after(OUTBID_AFTER, _Outbid(node))
-
-    def _outbid(self, node: str) -> None:
-        epoch = self._epochs.outbid(node, self._feeds.epoch)
-        if epoch is not None:
-            self.context.start_soon(self._raise_epoch, epoch)
-
-    async def _raise_epoch(self, epoch: int) -> None:
-        """Outbid another head that some worker has obeyed, once the store holds the epoch."""
-        try:
-            await self._writer.commit([RaiseEpoch(epoch)])
-        except StoreProblem as problem:
-            log.error("controller.epoch_not_raised", epoch=epoch, problem=str(problem))  # noqa: TRY400
-            return
-        self.context.after(0.0, _EpochRaised(epoch))
+            self._outbidding.said(said)
 
     def _take_news(self, reported: ReplicasReported | DemandReported | None) -> None:
         if reported is not None:
