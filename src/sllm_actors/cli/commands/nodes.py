@@ -19,8 +19,9 @@ from sllm_actors.cli.options.node import (
     head_ports,
     node_options,
     public_options,
+    worker_port,
 )
-from sllm_actors.cli.parameters import PORT, TEXT, WholeRange
+from sllm_actors.cli.parameters import TEXT, WholeRange
 from sllm_actors.cluster.tls_files import PublicTlsFiles, TlsFiles
 from sllm_actors.nodes.options import GatewayOptions, HeadOptions, NodeOptions, UpOptions, WorkerOptions
 
@@ -51,9 +52,8 @@ def with_tls(given: dict[str, Any]) -> dict[str, Any]:
     Raises:
         click.UsageError: Some of the three files are given, but not all.
     """
-    rest = dict(given)
-    files = {flag: rest.pop(flag.lstrip("-").replace("-", "_")) for flag in TLS_FLAGS}
-    missing = [flag for flag, path in files.items() if path is None]
+    files, rest = _apart(given, TLS_FLAGS)
+    missing = _missing(files)
     if 0 < len(missing) < len(files):
         raise click.UsageError(
             f"--tls-cert, --tls-key and --tls-ca go together: give {' and '.join(missing)} too, or none"
@@ -67,10 +67,9 @@ def with_public_tls(given: dict[str, Any]) -> dict[str, Any]:
     Raises:
         click.UsageError: One of the two files is given without the other, or ``--http2`` without them.
     """
-    rest = dict(given)
-    files = {flag: rest.pop(flag.lstrip("-").replace("-", "_")) for flag in PUBLIC_FLAGS}
+    files, rest = _apart(given, PUBLIC_FLAGS)
     http2 = rest.pop("http2")
-    missing = [flag for flag, path in files.items() if path is None]
+    missing = _missing(files)
     if len(missing) == 1:
         raise click.UsageError(
             f"--public-tls-cert and --public-tls-key go together: give {missing[0]} too, or neither"
@@ -79,6 +78,16 @@ def with_public_tls(given: dict[str, Any]) -> dict[str, Any]:
         raise click.UsageError("--http2 needs TLS: give --public-tls-cert and --public-tls-key too")
     certificate, key = files.values()
     return {**rest, "public_tls": None if missing else PublicTlsFiles(certificate, key, http2)}
+
+
+def _apart(given: dict[str, Any], flags: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the values of these flags, by flag, and all other options."""
+    rest = dict(given)
+    return {flag: rest.pop(flag.lstrip("-").replace("-", "_")) for flag in flags}, rest
+
+
+def _missing(files: dict[str, Any]) -> list[str]:
+    return [flag for flag, path in files.items() if path is None]
 
 
 @click.command(
@@ -101,13 +110,7 @@ def with_public_tls(given: dict[str, Any]) -> dict[str, Any]:
 @click.option("--demo", is_flag=True, help="Also deploy a small chat model, as smollm2-135m:llamacpp.")
 @gateway_count
 @head_ports
-@click.option(
-    "--worker-port",
-    type=PORT,
-    default=8002,
-    show_default=True,
-    help="Port that gateways reach the worker at; 0: any free one.",
-)
+@worker_port("--worker-port")
 @node_options("127.0.0.1")
 @engine_options
 def up(**given: Any) -> None:
@@ -171,13 +174,7 @@ def head(**given: Any) -> None:
     ],
 )
 @head_address
-@click.option(
-    "--port",
-    type=PORT,
-    default=8002,
-    show_default=True,
-    help="Port that gateways reach the worker at; 0: any free one.",
-)
+@worker_port("--port")
 @click.option(
     "--name",
     type=TEXT,

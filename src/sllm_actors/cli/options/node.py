@@ -220,6 +220,19 @@ head_ports = options(
         help="Port that the head links with other nodes on; 0: any free one.",
     ),
 )
+
+
+def worker_port(flag: str) -> Callable[[Command], Command]:
+    """Return a decorator that gives a command the port of its worker, by this flag."""
+    return click.option(
+        flag,
+        type=PORT,
+        default=8002,
+        show_default=True,
+        help="Port that gateways reach the worker at; 0: any free one.",
+    )
+
+
 head_address = click.option(
     "--head",
     type=HEAD,
