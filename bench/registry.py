@@ -219,7 +219,8 @@ BENCHMARKS: Final = {
             3,
             "bench.scenarios.prefix",
             needs=(LLAMACPP,),
-            short=3,
+            short=2,
+            brief=("--seconds", "15"),
         ),
         Benchmark(
             "seed",
@@ -227,7 +228,7 @@ BENCHMARKS: Final = {
             4,
             "bench.scenarios.beside",
             needs=(LLAMACPP,),
-            short=3,
+            short=4,
         ),
         Benchmark(
             "fairness",
