@@ -14,6 +14,7 @@ DIRECT: Final = "direct"
 REFERENCE: Final = "vllm-router"
 ALSO: Final = "smg"
 LITELLM: Final = "litellm"
+RAY_SERVE: Final = "ray-serve"
 
 MAIN_CONNECTIONS: Final = 32
 FIRST_TOKEN_CONNECTIONS: Final = 1

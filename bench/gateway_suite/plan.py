@@ -7,15 +7,18 @@ from typing import Final
 
 from attrs import frozen
 
-from .measures import ALSO, DIRECT, LITELLM, OURS, REFERENCE, TUNNEL
+from .measures import ALSO, DIRECT, LITELLM, OURS, RAY_SERVE, REFERENCE, TUNNEL
 from .phases import Phase
 
-SYSTEMS: Final = (OURS, TUNNEL, REFERENCE, ALSO, "nginx", LITELLM, DIRECT)
+SYSTEMS: Final = (OURS, TUNNEL, REFERENCE, ALSO, "nginx", RAY_SERVE, LITELLM, DIRECT)
+
+SLOW: Final = (RAY_SERVE, LITELLM)
+"""They are one and two orders of magnitude away, and at work on their streams long after these are over."""
 
 PARTS: Final = ("plain", "streamed", "steady", "many-streams", "burst", "processes")
 
 SLOW_ROUNDS: Final = 1
-"""Rounds of LiteLLM, which is two orders of magnitude away, and of the upstream without a gateway."""
+"""Rounds of those, and of the upstream without a gateway."""
 
 
 @frozen
@@ -64,13 +67,13 @@ class Plan:
     def turns(self, systems: Sequence[str]) -> list[tuple[list[str], list[Phase], int]]:
         """Return what is done one after the other: which systems, their phases, and in how many rounds.
 
-        LiteLLM goes through its many streams last of all: it is at work on them long after they are over.
+        The slow ones go through their many streams last of all.
 
         Args:
             systems: Those that could be started.
         """
-        early = [name for name in systems if name != LITELLM]
-        late = [name for name in systems if name == LITELLM]
+        early = [name for name in systems if name not in SLOW]
+        late = [name for name in systems if name in SLOW]
         turns = [
             (early, self.once(), 1),
             (list(systems), self.each_round(), self.rounds),
@@ -80,4 +83,4 @@ class Plan:
 
     def rounds_of(self, system: str) -> int:
         """Return in how many rounds a system is measured."""
-        return min(self.rounds, SLOW_ROUNDS) if system in (LITELLM, DIRECT) else self.rounds
+        return min(self.rounds, SLOW_ROUNDS) if system in (*SLOW, DIRECT) else self.rounds

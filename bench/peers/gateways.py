@@ -39,7 +39,7 @@ class Peer:
         remedy: How to install it.
         arguments: Given its port, that of the upstream, a port for its metrics and a folder for its files.
         environment: What is added to its environment.
-        version: The command that prints its version.
+        package: Whose version is told, where it is not named as the peer is.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Peer:
     remedy: str
     arguments: Callable[[int, int, int, Path], list[str]]
     environment: dict[str, str] = field(factory=dict)
-    version: tuple[str, ...] = ()
+    package: str = ""
 
 
 def peers() -> dict[str, Peer]:
@@ -58,6 +58,7 @@ def peers() -> dict[str, Peer]:
         Peer("vllm-router", _installed("vllm_router", "vllm-router"), pip, vllm_router),
         Peer("smg", _installed("smg", "smg"), pip, smg),
         Peer("litellm", _installed("litellm", "litellm"), pip, litellm, LITELLM_ENVIRONMENT),
+        Peer("ray-serve", _installed("ray", "python"), pip, ray_serve, RAY_ENVIRONMENT, "ray"),
         Peer("nginx", None if nginx is None else Path(nginx), "install the package nginx", nginx_arguments),
     )
     return {peer.name: peer for peer in all_of_them}
@@ -116,6 +117,15 @@ def litellm(port: int, upstream: int, metrics: int, folder: Path) -> list[str]: 
     return ["--host", "127.0.0.1", "--port", str(port), "--config", str(config), "--telemetry", "False"]
 
 
+RAY_ENVIRONMENT: Final = {"RAY_USAGE_STATS_ENABLED": "0"}
+RAY_APP: Final = ROOT / "bench" / "peers" / "on_ray_serve.py"
+
+
+def ray_serve(port: int, upstream: int, metrics: int, folder: Path) -> list[str]:  # noqa: ARG001
+    """Return the arguments of a small app on Ray Serve."""
+    return [str(RAY_APP), str(port), str(upstream)]
+
+
 NGINX: Final = """
 daemon off; worker_processes 1; worker_rlimit_nofile 20000; pid {folder}/pid; error_log {folder}/error.log;
 events {{ worker_connections 16384; }}
@@ -155,6 +165,6 @@ def _version(peer: Peer) -> str:
             [str(peer.executable), "-v"], capture_output=True, text=True, check=False
         ).stderr
         return said.strip().rpartition("/")[2]
-    code = f"from importlib.metadata import version; print(version({peer.name!r}))"
+    code = f"from importlib.metadata import version; print(version({(peer.package or peer.name)!r}))"
     python = str(peer.executable.with_name("python"))
     return subprocess.run([python, "-c", code], capture_output=True, text=True, check=False).stdout.strip()

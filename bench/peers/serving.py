@@ -24,7 +24,7 @@ from .gateways import ENVIRONMENTS, ROOT
 
 MODEL: Final = "smol"
 SERVER: Final = ROOT / "bench" / "peers" / "llamacpp_http.py"
-SOON: Final = 120.0
+SOON: Final = 180.0
 SETTINGS: Final = {"n_ctx": 8192, "n_parallel": 4}
 
 

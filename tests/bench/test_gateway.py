@@ -169,11 +169,11 @@ def test_a_plan_has_the_phases_of_its_parts() -> None:
         *("plain_1", "plain_32", "streamed_1", "streamed_32", "steady"),
     ]
     assert plan(parts=("processes",)).once() == plan(parts=("processes",)).each_round() == []
-    started = ["sllm", "litellm"]
+    started = ["sllm", "ray-serve", "litellm"]
     assert [(names, phases[0].name, rounds) for names, phases, rounds in plan().turns(started)] == [
         (["sllm"], "many", 1),
         (started, "plain_1", 9),
-        (["litellm"], "many", 1),
+        (["ray-serve", "litellm"], "many", 1),
     ]
     assert [names for names, _, _ in plan(parts=("burst",)).turns(["smg"])] == [["smg"]]
     assert (plan().rounds_of("smg"), plan().rounds_of("litellm"), plan(rounds=1).rounds_of("smg")) == (
