@@ -28,6 +28,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 LOCK := $(BIN)/uv pip compile --universal --generate-hashes --python-version 3.11 --quiet \
 	--custom-compile-command "make lock" $(if $(UPGRADE),--upgrade)
 
+# Tests and benchmarks start hundreds of processes: each would compile all of the sources again.
+unexport PYTHONDONTWRITEBYTECODE
+
 SHELL := /bin/sh
 .SHELLFLAGS := -eu -c
 .ONESHELL:

@@ -132,6 +132,7 @@ async def test_a_look_that_is_cancelled_before_its_thread_begins_counts_no_more(
     assert await disk.run(tmp_path, lambda: 7) == 7
 
 
+@pytest.mark.slow
 async def test_the_last_thing_is_done_though_nobody_waits_for_it(slow: Slow) -> None:
     disk = Disk()
     with anyio.CancelScope() as scope:

@@ -52,6 +52,7 @@ def try_tests(folder: Path, code: str) -> Suite:
 BESIDE = "os.environ.get('PYTEST_XDIST_WORKER')"
 
 
+@pytest.mark.slow
 def test_a_test_that_passes_alone_only_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     well = "def test_well():\n    (HERE / 'ran').open('a').write('x')\n"
     try_tests(tmp_path, f"def test_busy():\n    assert not {BESIDE}\n{well}").tell()
@@ -60,6 +61,7 @@ def test_a_test_that_passes_alone_only_is_named(tmp_path: Path, capsys: pytest.C
     assert (tmp_path / "ran").read_text() == "x", "what passed is not run again"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "code",
     [

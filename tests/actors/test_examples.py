@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("example", "lines"),
     [
@@ -37,6 +38,7 @@ def test_an_example_runs(example: str, lines: list[str]) -> None:
         position = done.stdout.index(line, position)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("word", ["Greet", "SimNet"])
 def test_a_program_in_the_guide_runs(word: str) -> None:
     programs = re.findall(r"```python\n(import .*?)```", (ROOT / "docs" / "actors.md").read_text(), re.DOTALL)

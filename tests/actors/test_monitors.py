@@ -106,6 +106,7 @@ async def test_a_demonitored_target_forgets_its_watcher() -> None:
         await probe.expect_nothing()
 
 
+@pytest.mark.slow
 async def test_ten_thousand_monitors_of_one_actor_each_get_their_down() -> None:
     async with TestSystem() as system:
         probe = await system.probe()

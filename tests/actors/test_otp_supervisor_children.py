@@ -327,6 +327,7 @@ def counted_calls() -> Iterator[Counter[str]]:
         sys.setprofile(before)
 
 
+@pytest.mark.slow
 async def test_scale_start_stop_many_children() -> None:
     """Ten times as many children are about ten times the work; OTP's suite allows ten times more."""
     script = Script()

@@ -123,6 +123,7 @@ async def test_simple_one_for_one() -> None:
         assert await second.ask("alive", timeout=60) == "alive"
 
 
+@pytest.mark.slow
 async def test_simple_one_for_one_shutdown() -> None:
     """All of an actor's children are stopped at once: three budgets side by side take as long as one."""
     script = Script()
@@ -242,6 +243,7 @@ async def test_simple_one_for_one_scale_many_temporary_children() -> None:
         assert sum(entry.startswith("-") for entry in script.log) == 1000
 
 
+@pytest.mark.slow
 async def test_hanging_restart_loop() -> None:
     """A child that can never be restarted does not keep its supervisor from listening."""
     script = Script()

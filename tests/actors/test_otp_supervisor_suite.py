@@ -255,6 +255,7 @@ async def test_temporary_bystander(strategy: Strategy) -> None:
         assert script.starts == {"child1": 2, "child2": 1}
 
 
+@pytest.mark.slow
 async def test_multiple_restarts() -> None:
     script = Script()
     async with supervisor(script.worker("child1"), max_restarts=1, window=0.2) as suite:

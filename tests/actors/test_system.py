@@ -102,6 +102,7 @@ async def test_a_failed_child_comes_back_after_its_back_off_and_not_before() -> 
         assert system.statistics().deadlines == 1  # the system ends while it waits
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shutdown", [0, 2.0])
 async def test_a_supervisor_has_a_budget_too_if_it_is_given_one(shutdown: float) -> None:
     clock = ManualClock()

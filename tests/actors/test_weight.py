@@ -102,6 +102,7 @@ def test_a_long_collection_weighs_what_it_holds_wherever_the_heavy_items_stand(m
     assert 0.9 * heavy < weigh(make(items)) < 1.1 * heavy + LONG * 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("period", range(2, 8))
 def test_a_long_list_in_which_every_nth_item_is_heavy_weighs_as_much(period: int) -> None:
     for length in range(WIDEST + 1, 20 * WIDEST, 997):

@@ -31,6 +31,7 @@ def test_figures_are_the_lines_that_are_meant_as_such() -> None:
     assert read_figures(lines) == {"x": 2.5}
 
 
+@pytest.mark.slow
 def test_a_child_gives_its_figures_and_its_cpu(tmp_path: Path) -> None:
     busy = "import time\nwhile time.process_time() < 0.4: pass\n"
     done = run(child(busy + FIGURE, tmp_path))
@@ -56,6 +57,7 @@ def test_a_program_that_is_not_there_is_a_failure_with_a_sentence(tmp_path: Path
         run(Child("it", [str(tmp_path / "python")], tmp_path))
 
 
+@pytest.mark.slow
 def test_a_child_that_takes_too_long_is_killed_with_its_descendants(tmp_path: Path) -> None:
     code = (
         "import pathlib, subprocess, sys, time\n"

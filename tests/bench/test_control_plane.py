@@ -75,6 +75,7 @@ def test_a_check_fails_by_name_what_is_not_as_wanted(tmp_path: Path) -> None:
     assert "not measured" in done.stdout
 
 
+@pytest.mark.slow
 def test_sizes_that_do_not_fit_together_are_refused() -> None:
     done = bench("run", "control_plane", "--deployments", "7", "--replicas", "4", "--idle", "2")
     assert done.returncode == 2
@@ -84,6 +85,7 @@ def test_sizes_that_do_not_fit_together_are_refused() -> None:
     assert "--idle 7 is not less than --deployments 7" in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_a_head_that_cannot_start_is_told_with_its_last_words(tmp_path: Path) -> None:
     (tmp_path / "state.db").write_bytes(b"")  # no store: a head refuses it

@@ -117,6 +117,7 @@ def test_a_run_that_is_told_to_end_leaves_no_process_behind() -> None:
     assert psutil.wait_procs(family, timeout=20)[1] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -259,6 +260,7 @@ def test_every_main_figure_is_declared() -> None:
     assert declare(["something_else"]) == {}
 
 
+@pytest.mark.slow
 def test_a_result_is_drawn(tmp_path: Path) -> None:
     subjects = {
         name: Subject({"rps": Spread.of([10.0]), "cpu_us_per_chunk": Spread.of([3.0])})

@@ -40,6 +40,7 @@ async def figures_of(kind: Kind, connections: int) -> dict[str, float]:
         return await ClosedLoop(target, phase).run()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "more"),
     [
@@ -57,6 +58,7 @@ def test_a_phase_finds_its_figures_and_no_errors(kind: Kind, more: set[str]) -> 
     assert set(declare(names)) == names
 
 
+@pytest.mark.slow
 def test_many_streams_are_open_together_and_all_finish(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("phases", "open_streams"):
         monkeypatch.setattr(f"bench.gateway_suite.{module}.MANY_MS", 20)
@@ -83,6 +85,7 @@ class Broken(asyncio.Protocol):
         self.transport.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "answer",
     [
@@ -108,6 +111,7 @@ def test_an_answer_that_is_wrong_or_not_whole_is_an_error(
     assert figures["errors"] >= 1
 
 
+@pytest.mark.slow
 def test_events_are_counted_wherever_the_stream_is_cut() -> None:
     answer = FIRST + 3 * NEXT + LAST
 
@@ -129,6 +133,7 @@ def test_the_clock_of_a_process_is_its_processor_time() -> None:
     assert processor_seconds([os.getpid(), os.getpid()]) > before
 
 
+@pytest.mark.slow
 def test_a_system_is_quiet_when_it_uses_no_processor_or_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bench.gateway_suite.usage.QUIET_WITHIN", 1.0)
     monkeypatch.setattr("bench.gateway_suite.usage.QUIET", 0.005)  # a busy machine gives little to each

@@ -32,6 +32,7 @@ def test_the_tool_of_the_driver_is_asked(tmp_path: Path, monkeypatch: pytest.Mon
     assert holders() == {41: 1000}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["gpu", "gpu_proofs"])
 def test_a_machine_without_a_gpu_gets_one_sentence(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -102,6 +102,7 @@ def test_a_quoted_figure_that_no_file_has_is_named() -> None:
         page.quote(gone, FOUND)
 
 
+@pytest.mark.slow
 def test_the_same_figures_give_the_same_plot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page, "PLOTS", tmp_path)
     page.draw(FOUND)

@@ -38,6 +38,7 @@ def test_the_list_names_every_benchmark() -> None:
     assert all(name in done.stdout for name in BENCHMARKS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -66,6 +67,7 @@ def test_a_plot_that_cannot_be_drawn_is_refused_with_the_remedy(monkeypatch: pyt
     assert "matplotlib, which draws plots, is not installed" in shown.output
 
 
+@pytest.mark.slow
 def test_the_options_of_one_benchmark_are_shown_with_its_name() -> None:
     done = bench("run", "from_zero_llamacpp", "--help")
     assert done.returncode == 0, done.stderr
@@ -107,6 +109,7 @@ def test_an_interrupted_run_keeps_what_it_has(tmp_path: Path, capsys: pytest.Cap
     assert f"compared: us\non: {described(kept.machine)}\nagain: {kept.conditions['command']}\n" in said
 
 
+@pytest.mark.slow
 def test_a_program_that_gets_ctrl_c_writes_its_results(tmp_path: Path) -> None:
     file = tmp_path / "r.json"
     command = [sys.executable, "-m", "bench", "run", "gateway", "--systems", "direct", "--only", "plain"]

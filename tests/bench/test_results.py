@@ -235,6 +235,7 @@ def test_another_machine_is_pointed_out() -> None:
     assert other_software(one, evolve(one, machine={**MACHINE, "kernel": "l"})) == "kernel k against l"
 
 
+@pytest.mark.slow
 def test_files_of_two_machines_are_compared_only_by_who_says_so(tmp_path: Path) -> None:
     one = results([1.0], [1.0])
     old = write_to(tmp_path / "old.json", one)

@@ -33,6 +33,7 @@ def test_what_is_missed_is_told() -> None:
     assert words(slow, {"tpot_p50_ms": 22.0, "e2e_p50_ms": 280.0}) == ["missed"] * 5
 
 
+@pytest.mark.slow
 def test_it_really_asks_the_upstream() -> None:
     with serve.upstream() as port:
         found = serve.sllm(port, "--clients", "2", "--requests", "4", model="3 tokens 1 ms apart")

@@ -24,6 +24,7 @@ from .program import ROOT, bench
 FIGURES = ("gpu_seconds", "wait_p50_s", "wait_p99_s", "cold_rate", "switches")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_quick_run_has_a_row_for_each_workload_policy_and_setting(tmp_path: Path) -> None:
     file = tmp_path / "traces.json"
@@ -52,6 +53,7 @@ def test_a_quick_run_has_a_row_for_each_workload_policy_and_setting(tmp_path: Pa
     assert played == rows, "nothing in it is left to chance or to the machine"
 
 
+@pytest.mark.slow
 def test_a_trace_is_played_instead(tmp_path: Path) -> None:
     trace = tmp_path / "short.csv"
     lines = (ROOT / "bench" / "traces" / "azure_llm_2023_code.csv").read_text().splitlines()[:60]

@@ -78,6 +78,7 @@ def test_groups_are_awake_for_the_share_that_was_asked_for(share: float) -> None
     assert sum(end - begin for begin, end in spans) / (300 * 36_000.0) == pytest.approx(share, rel=0.15)
 
 
+@pytest.mark.slow
 def test_popularity_falls_with_the_rank_as_alpha_says() -> None:
     counts = Counter(each.model for each in generate(Shape(1.0, 1.0, 1.0, rate=20.0), 0).requests)
     assert counts[0] / counts[9] == pytest.approx(10, rel=0.3)

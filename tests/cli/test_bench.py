@@ -60,6 +60,7 @@ def test_an_open_loop_ends_after_its_time(sllm: Sllm, gateway: PlayedGateway) ->
     assert all(each["temperature"] == 0 and each["ignore_eos"] is True for each in bodies)
 
 
+@pytest.mark.slow
 def test_several_models_are_asked_and_told_apart(sllm: Sllm, gateway: PlayedGateway) -> None:
     load = ("--clients", "1", "--requests", "20", "--weights", "9,1")
     ended = sllm("bench", "serve", "--model", "often", "--model", "seldom", *load)
@@ -86,6 +87,7 @@ def test_a_load_of_nothing_is_told(sllm: Sllm) -> None:
     assert (ended.code, said.startswith("error: no request was due in that time")) == (1, True)
 
 
+@pytest.mark.slow
 def test_clients_that_leave_are_no_failure(sllm: Sllm, gateway: PlayedGateway) -> None:
     gateway.token_seconds = 60.0
     load = ("--clients", "2", "--requests", "4", "--hang-up", "1", "--hang-up-after", "0")
@@ -195,6 +197,7 @@ def test_chats_have_turns(sllm: Sllm, gateway: PlayedGateway) -> None:
     assert roles == [once[:2], once[:4], once] * 2
 
 
+@pytest.mark.slow
 def test_interrupted_it_shows_and_writes_what_there_is(
     sllm_process: Callable[..., subprocess.Popen[str]], gateway: PlayedGateway, tmp_path: Path
 ) -> None:
@@ -238,6 +241,7 @@ def test_progress_shows_the_last_whole_second() -> None:
     assert "20.0 (max 20)" in first
 
 
+@pytest.mark.slow
 def test_at_a_terminal_a_load_shows_how_far_it_is(environment: dict[str, str]) -> None:
     load = ("bench", "serve", "--model", "m", "--clients", "1", "--duration", "3600")
     terminal = Terminal([*load], environment)

@@ -70,6 +70,7 @@ def test_the_memory_has_a_bound_and_no_unanswered_questions() -> None:
     assert [message["content"] for message in messages[-2:]] == [f"a{LONGEST_MEMORY + 4}", "last"]
 
 
+@pytest.mark.slow
 def test_interrupting_an_answer_keeps_the_chat_and_what_was_said(
     gateway: PlayedGateway, environment: dict[str, str]
 ) -> None:
@@ -96,6 +97,7 @@ def test_interrupting_an_answer_keeps_the_chat_and_what_was_said(
     assert gateway.hang_ups == 1
 
 
+@pytest.mark.slow
 def test_an_interrupt_at_the_prompt_ends_the_chat_with_130(
     gateway: PlayedGateway, environment: dict[str, str]
 ) -> None:
@@ -113,6 +115,7 @@ def test_an_interrupt_at_the_prompt_ends_the_chat_with_130(
         terminal.close()
 
 
+@pytest.mark.slow
 def test_a_failed_question_leaves_the_chat_open(gateway: PlayedGateway, environment: dict[str, str]) -> None:
     terminal = Terminal(["chat", "m"], environment)
     try:

@@ -65,12 +65,14 @@ def test_an_answer_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> N
         ask(answering(200, b" " * 2**18, chunks=6))
 
 
+@pytest.mark.slow
 def test_an_answer_that_trickles_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client_module, "ANSWER_SECONDS", 0.3)
     with pytest.raises(Unreachable, match="did not finish its answer"):
         ask(answering(200, b" ", chunks=10, pause=0.1))
 
 
+@pytest.mark.slow
 def test_silence_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client_module, "ANSWER_SECONDS", 0.2)
     with pytest.raises(Unreachable, match="took too long to answer GET /status"):

@@ -114,6 +114,7 @@ complete -C 'sllm deploy --min'
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("shell", "script"), [("bash", BASH), ("zsh", ZSH), ("fish", FISH)])
 def test_a_real_shell_completes_by_the_script(shell: str, script: str, environment: dict[str, str]) -> None:
     if shutil.which(shell) is None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from .conftest import Sllm
 from .server import PlayedGateway, deployment
 
@@ -13,6 +15,7 @@ def test_a_model_is_deleted_and_waited_for(sllm: Sllm, gateway: PlayedGateway) -
     assert gateway.polls_until_gone < 0
 
 
+@pytest.mark.slow
 def test_an_id_a_backend_and_several_names_are_understood(sllm: Sllm, gateway: PlayedGateway) -> None:
     for name in ("a:vllm", "a:llamacpp", "b:llamacpp"):
         gateway.add(deployment(name))
@@ -50,6 +53,7 @@ def test_a_deletion_that_takes_too_long_is_told(sllm: Sllm, gateway: PlayedGatew
     assert (ended.code, ended.err) == (1, "error: a:vllm still not gone after 0 s: the deletion goes on\n")
 
 
+@pytest.mark.slow
 def test_a_model_whose_name_is_a_path_can_be_deleted(sllm: Sllm, gateway: PlayedGateway) -> None:
     for name in ("/models/opt:vllm", "./opt:vllm", "../a b?c#d%2F:vllm"):
         gateway.add(deployment(name))

@@ -186,6 +186,7 @@ def test_waiting_has_an_end_and_says_what_goes_on(
     assert (ended.code, ended.err) == (1, sentence)
 
 
+@pytest.mark.slow
 def test_waiting_outlasts_a_gateway_that_restarts(
     sllm: Sllm, gateway: PlayedGateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -74,6 +74,7 @@ def test_an_engine_that_cannot_be_installed_is_one_sentence_and_exit_status_1(
     assert sllm("engines", "install", "sglang").code == 2
 
 
+@pytest.mark.slow
 def test_every_backend_is_listed_with_what_it_would_run_under(sllm: Sllm, tmp_path: Path) -> None:
     python = make_python(tmp_path / "env")
     install(python, "vllm", "0.33.0")

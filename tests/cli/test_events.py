@@ -78,6 +78,7 @@ def test_without_a_time_the_last_ones_are_shown(
     assert [json.loads(line)["number"] for line in lines] == list(shown)
 
 
+@pytest.mark.slow
 def test_since_a_time_all_are_shown_page_by_page_or_the_last_of_them(
     sllm: Sllm, gateway: PlayedGateway
 ) -> None:
@@ -119,6 +120,7 @@ def test_a_name_that_means_nothing_is_an_error(sllm: Sllm) -> None:
     assert (ended.code, ended.err) == (1, "error: there is no deployment, model or node 'nosuch'\n")
 
 
+@pytest.mark.slow
 def test_following_goes_on_behind_the_last_one_over_broken_streams_and_gateways_that_are_away(
     sllm_process: Start, gateway: PlayedGateway
 ) -> None:
@@ -142,6 +144,7 @@ def test_following_goes_on_behind_the_last_one_over_broken_streams_and_gateways_
     assert all("subject=m" in query for query in asked)
 
 
+@pytest.mark.slow
 def test_a_reader_that_has_seen_enough_ends_it_quietly(sllm_process: Start, gateway: PlayedGateway) -> None:
     gateway.streams = [[event(number) for number in range(9)] for _ in range(50)]
     following = sllm_process("events", "-f")
@@ -169,6 +172,7 @@ def test_what_is_no_journal_is_said_in_a_sentence(sllm: Sllm, gateway: PlayedGat
     )
 
 
+@pytest.mark.slow
 def test_at_a_terminal_there_is_a_title_and_a_sentence_for_nothing(
     environment: dict[str, str], gateway: PlayedGateway
 ) -> None:

@@ -193,6 +193,7 @@ def folder() -> Iterator[Path]:
         yield Path(path)
 
 
+@pytest.mark.slow
 @settings(
     max_examples=EXAMPLES,
     deadline=None,
@@ -213,6 +214,7 @@ def test_no_command_line_and_no_environment_makes_sllm_itself_fail(
     assert code == 0 or err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variable", ["HTTP_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"])
 def test_what_is_set_for_reaching_other_machines_fails_in_a_sentence(variable: str) -> None:
     scheme = "https" if variable.startswith("SSL") else "http"
@@ -256,6 +258,7 @@ def run(line: list[str], environment: dict[str, str], said: str) -> tuple[int, s
     return code, data.getvalue().decode()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("line", "environment"),
     [

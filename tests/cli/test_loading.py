@@ -45,6 +45,7 @@ def test_the_deployment_that_is_meant_is_asked_and_the_answer_is_told(
     assert gateway.queries[-1] == query
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("verb", "states", "last"),
     [

@@ -52,6 +52,7 @@ def test_other_names_are_explained(sllm: Sllm, gateway: PlayedGateway) -> None:
         assert (ended.code, ended.err) == (1, f"error: {sentence}\n")
 
 
+@pytest.mark.slow
 def test_the_last_lines_are_taken_from_as_far_back_as_they_go(
     sllm: Sllm, gateway: PlayedGateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:

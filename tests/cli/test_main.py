@@ -81,6 +81,7 @@ def test_a_server_that_is_no_gateway_is_named(sllm: Sllm, gateway: PlayedGateway
     assert (ended.code, "not a Status" in ended.err) == (1, True)
 
 
+@pytest.mark.slow
 def test_an_interrupt_exits_with_130(gateway: PlayedGateway, sllm_process: Start) -> None:
     gateway.add(deployment("a:vllm", state="starting"))
     process = sllm_process("deploy", "--model", "a", "--wait")
@@ -92,6 +93,7 @@ def test_an_interrupt_exits_with_130(gateway: PlayedGateway, sllm_process: Start
     assert (process.returncode, err.strip()) == (130, "")
 
 
+@pytest.mark.slow
 def test_a_command_that_was_started_with_interrupts_ignored_goes_on(
     gateway: PlayedGateway, sllm_process: Start
 ) -> None:
@@ -105,6 +107,7 @@ def test_a_command_that_was_started_with_interrupts_ignored_goes_on(
     assert (process.returncode, out.splitlines()[-1], err) == (0, "Ready: a:vllm", "")
 
 
+@pytest.mark.slow
 def test_a_reader_that_has_seen_enough_gets_no_traceback(gateway: PlayedGateway, sllm_process: Start) -> None:
     for number in range(3000):
         gateway.add(deployment(f"{number}:vllm", detail=100 * "x"))

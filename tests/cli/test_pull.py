@@ -53,6 +53,7 @@ def test_each_reason_of_a_failure_is_told_once_with_its_workers(sllm: Sllm, gate
     assert sllm("pull", "m").err == "error: w1: m is gated\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", ["absent", "away"])
 def test_a_worker_that_was_started_anew_gets_the_pull_again(
     sllm: Sllm, gateway: PlayedGateway, lost: str
@@ -108,6 +109,7 @@ def test_json_is_an_object_on_a_line_for_each_step(sllm: Sllm, gateway: PlayedGa
     assert (ended.code, json.loads(ended.out)["state"]) == (1, "failed")
 
 
+@pytest.mark.slow
 def test_an_interrupt_only_ends_the_watching_and_says_so(
     gateway: PlayedGateway, sllm_process: Callable[..., subprocess.Popen[str]]
 ) -> None:

@@ -32,6 +32,7 @@ def test_a_model_that_is_not_there_is_deployed_and_waited_for(sllm: Sllm, gatewa
     assert [each["content"] for each in asked["messages"]] == ["Be brief.", "What is it?"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["m", NAME])
 @pytest.mark.parametrize("state", ["ready", "asleep"])
 def test_a_model_that_is_there_is_talked_to(
@@ -63,6 +64,7 @@ def test_several_deployments_of_a_model_are_told_apart(sllm: Sllm, gateway: Play
     assert gateway.bodies("POST", PATH)[0]["model"] == "m:llamacpp"
 
 
+@pytest.mark.slow
 def test_a_model_named_by_its_source_is_deployed_once(sllm: Sllm, gateway: PlayedGateway) -> None:
     gateway.deployments["org/m:vllm"] = [deployment("org/m:vllm")]
     gateway.unlisted = ("org/m:vllm",)

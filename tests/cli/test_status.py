@@ -285,6 +285,7 @@ def test_only_one_thing_is_shown_at_a_time(sllm: Sllm, asked: tuple[str, ...]) -
     assert "ask for one deployment, for the nodes, or for the models" in ended.err
 
 
+@pytest.mark.slow
 def test_all_pages_are_shown_as_one(sllm: Sllm, gateway: PlayedGateway) -> None:
     gateway.page = 2
     gateway.add(*(deployment(f"m{number}:vllm", model="m", extra=number) for number in range(5)))
@@ -298,6 +299,7 @@ def test_all_pages_are_shown_as_one(sllm: Sllm, gateway: PlayedGateway) -> None:
     assert document["next"] is None
 
 
+@pytest.mark.slow
 def test_no_more_entries_are_shown_than_are_wanted(sllm: Sllm, gateway: PlayedGateway) -> None:
     gateway.add(*(deployment(f"m{number}:vllm") for number in range(5)))
     for page in (1, 2, 1000):

@@ -27,6 +27,7 @@ def ended(line: str, environment: dict[str, str], **more: str) -> tuple[int, str
     return int(status), out, done.stderr.decode(errors="backslashreplace")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("streams", "status", "errors"),
     [
@@ -55,6 +56,7 @@ def test_a_command_that_succeeds_fails_only_when_its_output_is_lost(
     assert (ended(f"sllm status {streams}", environment)[::2]) == (status, errors)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("streams", [">&-", "<&- >&- 2>&-", ">/dev/full", "2>/dev/full"])
 @pytest.mark.parametrize(("command", "status"), [("logs nosuch", 1), ("nosuch", 2)])
 def test_a_command_that_fails_does_so_by_its_own_status(
@@ -66,10 +68,12 @@ def test_a_command_that_fails_does_so_by_its_own_status(
     assert "Traceback" not in errors
 
 
+@pytest.mark.slow
 def test_nobody_at_all_says_nothing_in_a_chat(gateway: PlayedGateway, environment: dict[str, str]) -> None:
     assert ended("sllm chat a <&-", environment) == (0, "", "")
 
 
+@pytest.mark.slow
 def test_what_is_said_in_a_chat_may_be_any_bytes(gateway: PlayedGateway, environment: dict[str, str]) -> None:
     line = r"printf 'caf\xc3\xa9\ncaf\xe9\n' | sllm chat a"
     for encoding in ("utf-8", "ascii"):
@@ -79,6 +83,7 @@ def test_what_is_said_in_a_chat_may_be_any_bytes(gateway: PlayedGateway, environ
         assert asked == ["café", "caf\N{REPLACEMENT CHARACTER}"]
 
 
+@pytest.mark.slow
 def test_a_warning_that_cannot_be_shown_does_not_undo_a_deployment(
     gateway: PlayedGateway, environment: dict[str, str]
 ) -> None:
@@ -87,6 +92,7 @@ def test_a_warning_that_cannot_be_shown_does_not_undo_a_deployment(
     assert (status, out) == (0, "Deployment created: a:vllm\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("encoding", "shown"),
     [("ascii:strict", r"\u6a21 caf\xe9"), ("latin-1", r"\u6a21 caf\xe9"), ("utf-8", "模 café")],
@@ -102,6 +108,7 @@ def test_a_character_that_the_streams_lack_is_an_escape(
     assert (status, "itself" in errors) == (1, False)
 
 
+@pytest.mark.slow
 def test_the_beginning_of_an_output_can_be_had_alone(
     gateway: PlayedGateway, environment: dict[str, str]
 ) -> None:

@@ -161,6 +161,7 @@ def test_a_long_sentence_is_told_whole(
     assert " ".join(line.strip() for line in lines[2:]) == detail
 
 
+@pytest.mark.slow
 def test_a_log_at_a_terminal_steers_nothing(gateway: PlayedGateway, environment: dict[str, str]) -> None:
     texts = ["a\x1b]0;ti", "tle\x07\x1b[3", "1mred\x1b[0m\r", "\nlast\x1b"]
     chunks = [
@@ -179,6 +180,7 @@ def test_a_log_at_a_terminal_steers_nothing(gateway: PlayedGateway, environment:
         raw.close()
 
 
+@pytest.mark.slow
 def test_progress_at_a_terminal_is_shown_as_it_is_and_steers_nothing(
     gateway: PlayedGateway, environment: dict[str, str]
 ) -> None:
@@ -196,6 +198,7 @@ def test_progress_at_a_terminal_is_shown_as_it_is_and_steers_nothing(
     assert "Ready: a:vllm" in shown
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [100, 80, 60])
 def test_everything_that_status_shows_fits_the_terminal(
     sllm: Sllm, gateway: PlayedGateway, at_a_terminal: Callable[[int], None], width: int

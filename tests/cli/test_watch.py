@@ -16,6 +16,7 @@ Start = Callable[..., subprocess.Popen[str]]
 CLEAR = "\x1b[H\x1b[2J"
 
 
+@pytest.mark.slow
 def test_a_terminal_shows_the_last_look_in_place_of_the_one_before(
     gateway: PlayedGateway, environment: dict[str, str]
 ) -> None:
@@ -34,6 +35,7 @@ def test_a_terminal_shows_the_last_look_in_place_of_the_one_before(
         watching.close()
 
 
+@pytest.mark.slow
 def test_a_picture_is_cut_to_the_height_of_the_terminal(
     gateway: PlayedGateway, environment: dict[str, str]
 ) -> None:
@@ -48,6 +50,7 @@ def test_a_picture_is_cut_to_the_height_of_the_terminal(
         watching.close()
 
 
+@pytest.mark.slow
 def test_in_a_pipe_each_look_comes_below_the_one_before(gateway: PlayedGateway, sllm_process: Start) -> None:
     gateway.add(deployment("a:vllm", state="starting"))
     watching = sllm_process("status", "-w", "0.1")
@@ -61,6 +64,7 @@ def test_in_a_pipe_each_look_comes_below_the_one_before(gateway: PlayedGateway, 
     assert (watching.returncode, err.strip()) == (130, "")
 
 
+@pytest.mark.slow
 def test_it_ends_when_nobody_reads_it_any_more(gateway: PlayedGateway, sllm_process: Start) -> None:
     gateway.add(deployment("a:vllm"))
     watching = sllm_process("status", "--watch=0.1")
@@ -72,6 +76,7 @@ def test_it_ends_when_nobody_reads_it_any_more(gateway: PlayedGateway, sllm_proc
     assert watching.stderr.read() == ""
 
 
+@pytest.mark.slow
 def test_a_gateway_that_is_away_for_a_while_is_asked_again(
     gateway: PlayedGateway, sllm_process: Start
 ) -> None:

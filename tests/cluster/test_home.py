@@ -46,6 +46,7 @@ def test_the_identity_is_made_once_and_each_life_is_a_later_one(tmp_path: Path) 
     assert stat.S_IMODE((tmp_path / "worker" / "node.json").stat().st_mode) == 0o600
 
 
+@pytest.mark.slow
 def test_a_live_duplicate_is_refused_until_the_owner_has_ended_in_any_way(tmp_path: Path) -> None:
     command = [sys.executable, "-c", HOLD, str(tmp_path)]
     with child(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as owner:

@@ -51,6 +51,7 @@ async def test_a_head_says_where_its_transport_is() -> None:
     assert told == []
 
 
+@pytest.mark.slow
 async def test_a_head_that_is_not_ready_is_waited_for_and_each_obstacle_is_told_once() -> None:
     told: list[str] = []
     answers = [b"", b"", http(503, "starting"), http(502, "bad gateway"), http(200, json.dumps(INFO))]

@@ -122,6 +122,7 @@ def test_the_url_for_people_names_what_the_certificate_is_for(files: PublicTlsFi
     assert public_host(files, "10.0.0.1") == "10.0.0.1"
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_renewed_files_are_taken_and_broken_ones_are_not(files: PublicTlsFiles) -> None:
     public = await to_thread.run_sync(PublicTls, files)

@@ -98,6 +98,7 @@ def test_a_command_of_sllm_is_run_whatever_the_mode(variables: dict[str, str]) -
     assert command(variables, "health", MODE="HEAD") == ["health.py"]
 
 
+@pytest.mark.slow
 def test_a_secret_file_is_waited_for(variables: dict[str, str], tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     told = {"MODE": "HEAD", "SLLM_CLUSTER_SECRET_FILE": str(secret)}

@@ -119,6 +119,7 @@ def test_services_are_what_systemd_understands(path: Path, tmp_path: Path) -> No
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", UNITS, ids=names)
 def test_services_start_a_command_that_there_is(path: Path) -> None:
     found = re.search(r"^ExecStart=/opt/sllm/bin/sllm (\w+) (.*)$", path.read_text(), re.MULTILINE)

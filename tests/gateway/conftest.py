@@ -60,12 +60,16 @@ def llama() -> Iterator[str]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run what is marked ``every_shell`` under each server, but for what is marked ``cleartext``, too."""
+    """Run what is marked ``every_shell`` under each server, but for what is marked ``cleartext``, too.
+
+    Only the first of these is a part of ``make test-quick``.
+    """
     if "shell" in metafunc.fixturenames:
         marks = {mark.name for mark in metafunc.definition.iter_markers()}
         everywhere = "every_shell" in marks and "cleartext" not in marks
-        shells = (CLEARTEXT, TLS, HTTP2) if everywhere else (CLEARTEXT,)
-        metafunc.parametrize("shell", shells, ids=[shell.name for shell in shells])
+        others = [pytest.param(shell, id=shell.name, marks=pytest.mark.slow) for shell in (TLS, HTTP2)]
+        first = pytest.param(CLEARTEXT, id=CLEARTEXT.name)
+        metafunc.parametrize("shell", [first, *others] if everywhere else [first])
 
 
 @pytest.fixture

@@ -404,6 +404,7 @@ async def fuzzing(cluster: PlayedCluster) -> httpx2.AsyncClient:
     return cluster.http()
 
 
+@pytest.mark.slow
 @given(
     st.one_of(st.binary(max_size=200), st.dictionaries(KEYS, VALUES).map(lambda it: json.dumps(it).encode())),
     PATHS,

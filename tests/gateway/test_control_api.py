@@ -30,6 +30,7 @@ NAME = "/models/org/my model:v1:llamacpp"
 PATH = f"/deployments/{quote(NAME, safe='')}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "path", "body", "question"),
     [
@@ -88,6 +89,7 @@ async def test_each_mistake_of_a_document_is_listed_beside_the_message(
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "path", "body", "status", "code", "param"),
     [

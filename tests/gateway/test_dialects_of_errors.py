@@ -104,6 +104,7 @@ OFFERED = (
 )
 
 
+@pytest.mark.slow
 async def test_what_an_engine_offers_is_passed_on_by_rule_with_its_own_errors(
     cluster: PlayedCluster, broken_engine: Engines
 ) -> None:

@@ -128,6 +128,7 @@ async def test_a_browser_that_reconnects_goes_on_where_it_was(
     assert asked == [DescribeEvents(after=41)]
 
 
+@pytest.mark.slow
 async def test_a_head_that_is_away_for_a_while_is_asked_again_from_the_same_place(
     cluster: PlayedCluster, head: TestProbe, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -122,6 +122,7 @@ def test_every_error_that_the_gateway_makes_is_among_them() -> None:
     assert [name for name in made if f"errors.{name}(" not in here] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions", "/v1/responses"])
 async def test_an_error_in_the_middle_of_a_stream_is_raised_with_its_code(
     cluster: PlayedCluster, broken_engine: Engines, path: str
@@ -190,6 +191,7 @@ async def raised(
     return one
 
 
+@pytest.mark.slow
 async def test_what_the_request_itself_has_wrong(tmp_path: Path) -> None:
     async with running_gateway(tmp_path, body_limit=2000, body_silence=0.2) as cluster:
         await cluster.deploy(served())
@@ -228,6 +230,7 @@ async def test_two_deployments_have_what_an_update_is_about(cluster: PlayedClust
     assert caught.value.code == "model_ambiguous"
 
 
+@pytest.mark.slow
 async def test_waiting_in_vain(tmp_path: Path, broken_engine: Engines) -> None:
     async def never(call: Call) -> None:
         await call.hung_up.wait()
@@ -255,6 +258,7 @@ async def test_every_replica_is_full(cluster: PlayedCluster, broken_engine: Engi
         tasks.cancel_scope.cancel()
 
 
+@pytest.mark.slow
 async def test_engines_and_nodes_that_fail(tmp_path: Path, broken_engine: Engines) -> None:
     async def breaks(call: Call) -> None:
         pass
@@ -277,6 +281,7 @@ async def test_too_many_requests_for_the_gateway(tmp_path: Path) -> None:
         assert await raised(cluster) == (503, "overloaded")
 
 
+@pytest.mark.slow
 @pytest.mark.allow_blocking  # the traceback of the mistake is printed, with lines of the code
 async def test_a_mistake_of_the_gateways_own(cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch) -> None:
     def breaks(*_: object) -> None:

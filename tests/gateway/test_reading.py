@@ -15,6 +15,7 @@ pytestmark = pytest.mark.anyio
 READS = sorted(path for path, item in DOCUMENT["paths"].items() if "get" in item)
 
 
+@pytest.mark.slow
 async def test_no_path_that_is_read_counts_as_a_use_or_wakes_what_sleeps(cluster: PlayedCluster) -> None:
     worker = await cluster.nodes.probe("worker-1")
     await cluster.deploy(served(), served("other"), served("used"))

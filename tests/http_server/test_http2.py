@@ -108,6 +108,7 @@ async def test_an_answer_that_breaks_off_resets_its_stream_and_no_other() -> Non
         assert isinstance(end, h2.events.StreamEnded)
 
 
+@pytest.mark.slow
 async def test_a_stream_whose_body_nobody_reads_stalls_no_other() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         if scope["path"] == "/deaf":
@@ -162,6 +163,7 @@ async def test_a_reset_tells_the_application_that_its_client_left() -> None:
         assert isinstance(end, h2.events.StreamEnded)
 
 
+@pytest.mark.slow
 async def test_a_connection_serves_more_than_a_thousand_requests() -> None:
     async with serving(HTTP2, quick) as served, connected(served) as client:
         for _ in range(1_200):
@@ -169,6 +171,7 @@ async def test_a_connection_serves_more_than_a_thousand_requests() -> None:
             assert isinstance(end, h2.events.StreamEnded)
 
 
+@pytest.mark.slow
 async def test_a_client_that_takes_back_too_many_requests_is_cut_off() -> None:
     calls = 0
 

@@ -87,6 +87,7 @@ def answerers(clients: list[socket.socket]) -> Counter[int]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [16, 64, 400])
 def test_a_burst_is_shared(two: Sharers, count: int) -> None:
     with ExitStack() as stack:
@@ -103,6 +104,7 @@ def test_connections_that_stay_are_shared_too_when_they_come_one_by_one(two: Sha
     assert all(0.35 * 60 <= shares[process.pid] <= 0.65 * 60 for process in two.processes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("two", [turns.PATIENCE], indirect=True)
 def test_what_waits_in_the_queue_outlives_a_process_that_is_killed(two: Sharers) -> None:
     two.signal(signal.SIGSTOP, 0, 1)
@@ -115,6 +117,7 @@ def test_what_waits_in_the_queue_outlives_a_process_that_is_killed(two: Sharers)
         assert answerers(two.ask(100, stack)) == {two.processes[1].pid: 100}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("two", [turns.PATIENCE], indirect=True)
 def test_a_process_that_is_frozen_keeps_no_connection_waiting(two: Sharers) -> None:
     with ExitStack() as stack:

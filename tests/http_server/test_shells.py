@@ -85,6 +85,7 @@ async def test_a_stream_arrives_piece_by_piece(shell: Shell) -> None:
     assert pieces == [b"0", b"1", b"2"]
 
 
+@pytest.mark.slow
 async def test_many_requests_at_once_get_each_its_own_answer(shell: Shell) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await read_body(receive)
@@ -149,6 +150,7 @@ async def test_the_head_of_an_answer_has_no_body(shell: Shell) -> None:
         assert (await http.get("/")).content == b"something"
 
 
+@pytest.mark.slow
 async def test_a_client_that_does_not_read_makes_the_application_wait(shell: Shell) -> None:
     sent = 0
     stalled = anyio.Event()
@@ -171,6 +173,7 @@ async def test_a_client_that_does_not_read_makes_the_application_wait(shell: She
     assert sent < 32 * 2**20
 
 
+@pytest.mark.slow
 async def test_a_sender_waits_for_an_application_that_does_not_read(shell: Shell) -> None:
     go_on = anyio.Event()
     sent = 0

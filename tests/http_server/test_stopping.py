@@ -65,6 +65,7 @@ async def stream_of(shell: Shell, client: socket.socket) -> ByteStream:
     return stream
 
 
+@pytest.mark.slow
 async def test_streams_are_finished_and_no_connection_is_accepted(shell: Shell) -> None:
     app = Streams()
     async with serving(shell, app) as served, served.client() as http:
@@ -81,6 +82,7 @@ async def test_streams_are_finished_and_no_connection_is_accepted(shell: Shell) 
             await served.stopped.wait()
 
 
+@pytest.mark.slow
 async def test_a_kept_connection_is_served_and_told_that_it_ends(
     shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -102,6 +104,7 @@ async def test_a_kept_connection_is_served_and_told_that_it_ends(
             assert await response.aread() == b"one end"
 
 
+@pytest.mark.slow
 async def test_a_kept_connection_is_closed_long_before_what_is_under_way_is_given_up(shell: Shell) -> None:
     app = Streams()
     async with (
@@ -122,6 +125,7 @@ async def test_a_kept_connection_is_closed_long_before_what_is_under_way_is_give
             assert await response.aread() == b"one end"
 
 
+@pytest.mark.slow
 async def test_idle_connections_hold_nothing_up(shell: Shell) -> None:
     async with serving(shell, Streams()) as served, served.client() as http:
         await http.get("/")
@@ -130,6 +134,7 @@ async def test_idle_connections_hold_nothing_up(shell: Shell) -> None:
             await served.stopped.wait()
 
 
+@pytest.mark.slow
 async def test_a_stream_that_outlasts_the_grace_is_given_up_and_still_read(shell: Shell) -> None:
     if not shell.hypercorn:
         pytest.skip("the hot path ends its own streams: tests/gateway/path/test_stopping.py")
@@ -144,6 +149,7 @@ async def test_a_stream_that_outlasts_the_grace_is_given_up_and_still_read(shell
     assert not app.cancelled.is_set()
 
 
+@pytest.mark.slow
 async def test_a_stream_that_ignores_that_is_cut_off(shell: Shell) -> None:
     app = Streams()
     async with serving(shell, app, grace=0.1) as served, served.client() as http:
@@ -156,6 +162,7 @@ async def test_a_stream_that_ignores_that_is_cut_off(shell: Shell) -> None:
             await served.stopped.wait()
 
 
+@pytest.mark.slow
 async def test_what_had_connected_before_is_answered(shell: Shell) -> None:
     async def app(_scope: Any, _receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})

@@ -102,6 +102,7 @@ async def test_a_copy_that_is_cancelled_leaves_no_process_and_is_made_anew(
     assert not (tmp_path / ".files.new").exists()
 
 
+@pytest.mark.slow
 async def test_a_start_that_is_cancelled_in_its_midst_leaves_no_program(
     libraries: dict[str, str], model: Path, tmp_path: Path
 ) -> None:

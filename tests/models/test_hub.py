@@ -102,6 +102,7 @@ def partial_size(store: ModelStore) -> int:
     return sum(path.stat().st_size for path in store.folder.glob("*/partial/*"))
 
 
+@pytest.mark.slow
 async def test_the_file_comes_and_is_used_from_then_on_without_the_hub(
     store: ModelStore, server: HubServer
 ) -> None:
@@ -116,6 +117,7 @@ async def test_the_file_comes_and_is_used_from_then_on_without_the_hub(
     assert await anyio.to_thread.run_sync(away.find, "llamacpp", "hf:org/tiny") == str(path)
 
 
+@pytest.mark.slow
 async def test_an_engine_of_transformers_models_gets_a_folder_of_what_it_reads(
     store: ModelStore, server: HubServer
 ) -> None:
@@ -125,6 +127,7 @@ async def test_an_engine_of_transformers_models_gets_a_folder_of_what_it_reads(
     assert found == ["config.json", "model.safetensors", "tokenizer.json"]
 
 
+@pytest.mark.slow
 async def test_a_source_means_the_commit_that_it_was_when_it_was_first_asked_for(
     store: ModelStore, server: HubServer
 ) -> None:
@@ -139,6 +142,7 @@ async def test_a_source_means_the_commit_that_it_was_when_it_was_first_asked_for
     assert path.read_bytes() == b"x"
 
 
+@pytest.mark.slow
 async def test_a_cut_connection_is_gone_on_with_where_it_was_cut(
     store: ModelStore, server: HubServer
 ) -> None:
@@ -148,6 +152,7 @@ async def test_a_cut_connection_is_gone_on_with_where_it_was_cut(
     assert server.ranges() == ["bytes=2097152-", "bytes=3145728-"]
 
 
+@pytest.mark.slow
 async def test_a_killed_downloader_leaves_what_the_next_one_goes_on_with(
     store: ModelStore, server: HubServer
 ) -> None:
@@ -168,6 +173,7 @@ async def test_a_killed_downloader_leaves_what_the_next_one_goes_on_with(
     assert len([path for path, _ in server.asked if "/api/" in path]) == 1
 
 
+@pytest.mark.slow
 async def test_a_cancelled_download_leaves_no_process_and_goes_on_later(
     store: ModelStore, server: HubServer
 ) -> None:
@@ -184,6 +190,7 @@ async def test_a_cancelled_download_leaves_no_process_and_goes_on_later(
     assert len(server.ranges()) == 1
 
 
+@pytest.mark.slow
 async def test_a_hub_that_sends_everything_again_costs_time_only(
     store: ModelStore, server: HubServer
 ) -> None:
@@ -194,6 +201,7 @@ async def test_a_hub_that_sends_everything_again_costs_time_only(
     assert len(server.gets()) == 2
 
 
+@pytest.mark.slow
 def test_a_file_that_the_hub_does_not_serve_by_http_comes_whole_and_once(
     server: HubServer, tmp_path: Path
 ) -> None:
@@ -212,6 +220,7 @@ def test_a_file_that_the_hub_does_not_serve_by_http_comes_whole_and_once(
     assert list((tmp_path / "partial").iterdir()) == []
 
 
+@pytest.mark.slow
 async def test_two_replicas_share_one_download_and_its_progress(store: ModelStore, server: HubServer) -> None:
     server.step_delay = 0.01
     results: list[tuple[Path, list[str]]] = []
@@ -229,6 +238,7 @@ async def test_two_replicas_share_one_download_and_its_progress(store: ModelStor
     assert all(path.read_bytes() == GGUF and "downloading" in said[-1] for path, said in results)
 
 
+@pytest.mark.slow
 async def test_when_the_replica_that_downloads_is_stopped_the_one_that_waits_goes_on(
     store: ModelStore, server: HubServer
 ) -> None:
@@ -255,6 +265,7 @@ async def test_when_the_replica_that_downloads_is_stopped_the_one_that_waits_goe
     assert len(server.ranges()) == 1
 
 
+@pytest.mark.slow
 async def test_two_workers_on_one_storage_download_once(store: ModelStore, server: HubServer) -> None:
     server.step_delay = 0.01
     other = ModelStore(store.folder, store.hub)
@@ -271,6 +282,7 @@ async def test_two_workers_on_one_storage_download_once(store: ModelStore, serve
     assert len(server.gets("tiny.gguf")) == 1
 
 
+@pytest.mark.slow
 async def test_a_file_that_comes_damaged_is_not_kept(store: ModelStore, server: HubServer) -> None:
     server.damage = True
     assert "tiny.gguf of org/tiny came damaged" in await problem(store, "hf:org/tiny")
@@ -304,6 +316,7 @@ def full_soon(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", str(disk)], check=True)
 
 
+@pytest.mark.slow
 @pytest.mark.allow_blocking
 async def test_a_disk_that_becomes_full_is_said_and_the_download_goes_on_when_there_is_room(
     store: ModelStore, server: HubServer, full_soon: Path
@@ -317,6 +330,7 @@ async def test_a_disk_that_becomes_full_is_said_and_the_download_goes_on_when_th
     assert any(int(each.removeprefix("bytes=").partition("-")[0]) > 1_000_000 for each in server.ranges())
 
 
+@pytest.mark.slow
 async def test_a_gated_model_wants_the_token_of_the_worker(store: ModelStore, server: HubServer) -> None:
     server.gated["org/tiny"] = "hf_secret"
     assert await problem(store, "hf:org/tiny") == (
@@ -329,6 +343,7 @@ async def test_a_gated_model_wants_the_token_of_the_worker(store: ModelStore, se
     assert "hf_secret" not in repr(allowed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("source", "backend", "said"),
     [
@@ -358,6 +373,7 @@ async def test_a_hub_that_cannot_be_reached_is_named(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 async def test_a_model_is_in_use_while_it_is_lent(store: ModelStore) -> None:
     async with store.lend("llamacpp", "hf:org/tiny", str, lambda _: None):
         folder = ModelFolder(store.folder / "org--tiny@main")
@@ -376,6 +392,7 @@ async def is_free(folder: ModelFolder) -> bool:
     return True
 
 
+@pytest.mark.slow
 async def test_a_model_that_nobody_uses_makes_room_for_another_within_the_quota(
     store: ModelStore, server: HubServer
 ) -> None:

@@ -206,6 +206,7 @@ def test_what_can_be_learnt_again_is_made_anew_with_a_warning_that_names_it(
     assert file.read(where) is not None, "it can be written again"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
 @pytest.mark.parametrize("file", REFUSED, ids=lambda file: file.name)
 def test_what_cannot_be_made_up_refuses_the_start_with_a_remedy_and_stays_as_it_is(

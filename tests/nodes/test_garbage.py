@@ -153,6 +153,7 @@ BUSY_FOR_LONG = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "body",
     [NEW, REPLACED, KNOTS, IDLE, FROZEN, THAWED, GROWN, SELDOM, BUSY_FOR_LONG],

@@ -56,6 +56,7 @@ def test_a_user_whom_nobody_knows_gets_a_home_and_a_name(nobody: tuple[str, ...]
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["up", "engines list", "status"])
 def test_a_user_without_a_home_is_told_what_to_name(nobody: tuple[str, ...], command: str) -> None:
     env = {name: value for name, value in os.environ.items() if name not in ("HOME", "SLLM_DATA_DIR")}

@@ -199,6 +199,7 @@ def test_a_node_is_removed_once_it_is_down_and_then_nothing_is_known_of_it() -> 
     assert here.audit() == []
 
 
+@pytest.mark.slow
 def test_a_node_that_comes_back_while_it_is_removed_stays() -> None:
     here, _ = world()
     here.unlink("a")

@@ -73,6 +73,7 @@ async def test_a_head_that_restarts_asks_gateways_what_their_clients_want(tmp_pa
         assert (shown["held"], shown["gateways"]) == (0, 0)
 
 
+@pytest.mark.slow
 async def test_a_head_that_is_stopped_keeps_what_it_has_learned_of_pauses(tmp_path: Path) -> None:
     wanted = spec(scaling=Scaling(min_instances=0, learn_keep_alive=True))
     async with running_head(tmp_path) as head:
@@ -91,6 +92,7 @@ async def test_a_head_that_is_stopped_keeps_what_it_has_learned_of_pauses(tmp_pa
 # ---- deploying
 
 
+@pytest.mark.slow
 async def test_a_worker_whose_connection_was_closed_is_suspect_at_once_and_up_when_it_is_back(
     tmp_path: Path,
 ) -> None:
@@ -201,6 +203,7 @@ async def test_how_large_a_model_is_counts_until_its_engine_was_measured_also_af
         assert (described["memory"], described["memory_by"]) == (3_000, "files")
 
 
+@pytest.mark.slow
 async def test_what_three_of_many_refuse_is_taken_with_a_warning(tmp_path: Path) -> None:
     async with running_head(tmp_path) as head:
         for number in range(5):
@@ -307,6 +310,7 @@ async def test_a_change_of_policy_restarts_nothing(tmp_path: Path) -> None:
         assert gateway.routes[ID].hold_limit == 7
 
 
+@pytest.mark.slow
 async def test_an_update_outlives_the_head_in_the_middle_of_a_rollout(tmp_path: Path) -> None:
     async with running_head(tmp_path) as head:
         await head.join("w1")
@@ -324,6 +328,7 @@ async def test_an_update_outlives_the_head_in_the_middle_of_a_rollout(tmp_path: 
         assert (await head.describe(ID))["revision"] == 2
 
 
+@pytest.mark.slow
 async def test_a_rollout_is_paused_and_resumed(tmp_path: Path) -> None:
     async with running_head(tmp_path) as head:
         worker = await head.join("w1")
@@ -353,6 +358,7 @@ async def test_a_deploy_with_update_changes_what_exists(tmp_path: Path) -> None:
 # ---- deleting
 
 
+@pytest.mark.slow
 async def test_a_deletion_ends_when_nothing_runs_any_more_and_revisions_go_on(tmp_path: Path) -> None:
     async with running_head(tmp_path) as head:
         worker = await head.join("w1")

@@ -40,6 +40,7 @@ ID = "m:llamacpp"
 # ---- nodes
 
 
+@pytest.mark.slow
 async def test_a_worker_is_drained_and_undrained(tmp_path: Path) -> None:
     async with running_head(tmp_path) as head:
         first = await head.join("w1")
@@ -58,6 +59,7 @@ async def test_a_worker_is_drained_and_undrained(tmp_path: Path) -> None:
         assert (await head.ask(UndrainNode("w1")))[0] == "done"
 
 
+@pytest.mark.slow
 async def test_replicas_of_a_lost_worker_are_placed_elsewhere_after_a_grace(tmp_path: Path) -> None:
     async with running_head(tmp_path) as head:
         for node in ("w1", "w2", "w3"):
@@ -113,6 +115,7 @@ async def test_reports_of_nodes_that_are_not_linked_are_ignored(tmp_path: Path) 
 # ---- restarts
 
 
+@pytest.mark.slow
 async def test_a_restarted_head_adopts_what_runs_and_starts_nothing_twice(tmp_path: Path) -> None:
     async with running_head(tmp_path) as head:
         await head.join("w1")
@@ -131,6 +134,7 @@ async def test_a_restarted_head_adopts_what_runs_and_starts_nothing_twice(tmp_pa
         assert (await head.describe(ID))["ready_replicas"] == 2
 
 
+@pytest.mark.slow
 async def test_a_worker_that_does_not_come_back_is_waited_for_no_longer_than_that(tmp_path: Path) -> None:
     async with running_head(tmp_path) as head:
         await head.join("w1")
@@ -144,6 +148,7 @@ async def test_a_worker_that_does_not_come_back_is_waited_for_no_longer_than_tha
         assert [each.id for each in (await head.stored()).nodes] == ["w2"]
 
 
+@pytest.mark.slow
 async def test_requests_are_answered_while_the_head_waits(tmp_path: Path) -> None:
     async with running_head(tmp_path) as head:
         await head.join("w1")
@@ -178,6 +183,7 @@ async def test_an_empty_store_stops_nothing_and_takes_back_what_runs(tmp_path: P
         assert worker.runs == [key], "it is in the store now"
 
 
+@pytest.mark.slow
 async def test_a_controller_that_crashes_goes_on_from_the_store_and_the_links(tmp_path: Path) -> None:
     async with running_head(tmp_path) as head:
         worker = await head.join("w1")
@@ -195,6 +201,7 @@ async def test_a_controller_that_crashes_goes_on_from_the_store_and_the_links(tm
         assert (await head.describe(ID))["ready_replicas"] == 1
 
 
+@pytest.mark.slow
 async def test_the_epoch_rises_with_each_start_and_above_what_workers_have_obeyed(tmp_path: Path) -> None:
     async with running_head(tmp_path) as head:
         worker = await head.join("w1")
@@ -226,6 +233,7 @@ async def test_a_head_does_not_outbid_another_one_that_is_there(tmp_path: Path) 
         assert position[0] == 41
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ends", ["it obeys no head", "its link is lost"])
 async def test_a_head_does_not_outbid_one_that_another_worker_obeys(tmp_path: Path, ends: str) -> None:
     async with running_head(tmp_path) as head:
@@ -263,6 +271,7 @@ async def test_that_another_head_is_obeyed_is_logged_when_it_begins(tmp_path: Pa
         assert told == ["other", "third", "third"]
 
 
+@pytest.mark.slow
 async def test_a_worker_that_was_forgotten_and_comes_back_is_followed_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -303,6 +312,7 @@ async def test_what_a_head_without_its_store_may_find_again_cannot_be_deleted_or
 # ---- gateways
 
 
+@pytest.mark.slow
 async def test_gateways_are_told_what_exists(tmp_path: Path) -> None:
     async with running_head(tmp_path) as head:
         gateway = await head.up("g", "gateway")
@@ -319,6 +329,7 @@ async def test_gateways_are_told_what_exists(tmp_path: Path) -> None:
         assert gateway.routes == late.routes == {}
 
 
+@pytest.mark.slow
 async def test_orders_and_routes_that_were_lost_are_said_again(tmp_path: Path) -> None:
     async with running_head(tmp_path) as head:
         worker, gateway = await head.join("w1"), await head.up("g", "gateway")
@@ -348,6 +359,7 @@ async def test_what_cannot_be_kept_is_not_done(tmp_path: Path, monkeypatch: pyte
         assert len(worker.runs) == 1
 
 
+@pytest.mark.slow
 async def test_the_head_goes_on_placing_while_the_store_is_away_and_writes_it_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

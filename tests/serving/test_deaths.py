@@ -56,6 +56,7 @@ def test_of_more_deaths_than_are_kept_the_oldest_go() -> None:
     assert deaths.report(ReportDeath("g1", life(MOST)), 0.0)[1] == (DeathKey(life(0), "g1"),)
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_what_one_gateway_reports_all_hear_also_one_that_comes_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -79,6 +79,7 @@ async def test_a_deployment_a_model_and_a_node_by_its_name_have_their_own_lists(
     assert await subjects(kind="deployment.created", subject="n") == {"n:llamacpp"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("question", "outcome", "message"),
     [
@@ -116,6 +117,7 @@ async def test_a_deployment_that_is_gone_still_has_its_entries(head: Head) -> No
     ] == "deployment.deleted"
 
 
+@pytest.mark.slow
 async def test_pages_go_on_behind_each_other_over_a_restart_of_the_head_and_into_the_store(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -43,6 +43,7 @@ def text_of(*zones: str) -> str:
     return json.dumps(document | {"auto_scaling_config": each_minute(*zones)})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("zones", [ZONES, ("",), ("America/Argentina/Ushuaia",)])
 async def test_a_schedule_of_a_new_zone_holds_at_once_and_after_a_restart(
     tmp_path: Path, zones: tuple[str, ...]

@@ -90,6 +90,7 @@ def both_ways() -> tuple[tuple[str, str], tuple[str, str]]:
     return ("n0", "n1"), ("n1", "n0")
 
 
+@pytest.mark.slow
 async def test_a_silence_shorter_than_the_budget_is_noticed_by_nobody(
     autojump_clock: MockClock, cluster: Clusters
 ) -> None:
@@ -105,6 +106,7 @@ async def test_a_silence_shorter_than_the_budget_is_noticed_by_nobody(
         assert {name: node.system.incarnation for name, node in world.nodes.items()} == lives
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ways", [both_ways(), both_ways()[:1], both_ways()[1:]], ids=["both", "to", "from"])
 async def test_a_silence_longer_than_the_budget_is_one_down_within_it_and_a_link_again_afterwards(
     autojump_clock: MockClock, cluster: Clusters, ways: tuple[tuple[str, str], ...]
@@ -140,6 +142,7 @@ def lane_stream(world: World, lane: str) -> SimStream:
     return stream
 
 
+@pytest.mark.slow
 async def test_a_silent_control_lane_is_noticed_within_the_budget_whatever_the_data_lane_carries(
     autojump_clock: MockClock,
     cluster: Clusters,
@@ -158,6 +161,7 @@ async def test_a_silent_control_lane_is_noticed_within_the_budget_whatever_the_d
         await linked(world)
 
 
+@pytest.mark.slow
 async def test_a_silent_data_lane_breaks_within_the_budget_of_what_was_sent_and_comes_back(
     autojump_clock: MockClock,
     cluster: Clusters,
@@ -198,6 +202,7 @@ class Engine(ByteStream):
         self.ended.set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("here", "there"), [("n0", "n1"), ("n1", "n0")])
 @pytest.mark.parametrize("fault", ["client", "process", "silence"])
 async def test_an_engine_is_told_within_a_bound_when_nobody_reads_its_tunnel_any_more(
@@ -268,6 +273,7 @@ async def test_a_process_that_is_killed_is_down_and_its_asks_end_at_once(
         await probe.expect(Down, timeout=2 * world.settings.budget)
 
 
+@pytest.mark.slow
 async def test_a_process_that_stands_still_too_long_begins_a_new_life_and_nobody_else_does(
     autojump_clock: MockClock,
     cluster: Clusters,
@@ -290,6 +296,7 @@ async def test_a_process_that_stands_still_too_long_begins_a_new_life_and_nobody
         await other.expect_nothing()
 
 
+@pytest.mark.slow
 async def test_connections_that_are_cut_are_made_again_and_no_monitor_hears_of_it(
     autojump_clock: MockClock,
     cluster: Clusters,

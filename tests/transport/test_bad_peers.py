@@ -64,6 +64,7 @@ async def test_a_foreign_opening_is_closed_and_the_links_go_on(opening: bytes) -
         assert not right.losses()
 
 
+@pytest.mark.slow
 async def test_a_handshake_that_drips_is_cut_off_in_time() -> None:
     async with node("right", settings=evolve(QUICK, handshake_timeout=0.5)) as right:
         stream = await anyio.connect_tcp("127.0.0.1", right.port)
@@ -236,6 +237,7 @@ async def test_a_message_that_cannot_be_read_is_an_error_to_its_asker_and_the_la
         await until(lambda: right.inbound.got)
 
 
+@pytest.mark.slow
 async def test_a_peer_that_never_reads_costs_a_bounded_queue() -> None:
     small = evolve(PATIENT, missed=30, queue_bytes=256 * 1024, receiver_queue_bytes=128 * 1024)
     async with node("right", settings=small) as right, rogue(right):

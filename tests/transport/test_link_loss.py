@@ -162,6 +162,7 @@ async def test_a_reply_for_a_lost_lane_is_dropped_and_not_sent_on_the_next() -> 
         assert right.transport.statistics().links[0].late == 1
 
 
+@pytest.mark.slow
 async def test_a_control_lane_that_goes_silent_alone_is_noticed_whatever_the_data_lane_carries() -> None:
     async with far_pair(QUICK) as (left, right, network):
 
@@ -195,6 +196,7 @@ async def test_control_and_data_lanes_break_when_the_kernel_hears_nothing_for_th
                 assert patience == QUICK.budget * 1000
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="other kernels have no TCP_USER_TIMEOUT")
 async def test_a_data_lane_that_the_network_swallows_breaks_within_the_budget_and_comes_back() -> None:
     settings = evolve(QUICK, missed=20)
@@ -218,6 +220,7 @@ def swallow(connection: Connection) -> None:
     raw.setsockopt(socket.SOL_SOCKET, attach_filter, struct.pack("HP", 1, ctypes.addressof(nothing)))
 
 
+@pytest.mark.slow
 async def test_a_silent_network_loses_the_peer_and_it_returns_in_a_later_life_without_a_restart() -> None:
     async with far_pair(QUICK) as (left, right, network):
         network.stop()
@@ -234,6 +237,7 @@ async def test_a_silent_network_loses_the_peer_and_it_returns_in_a_later_life_wi
         assert await left.ask(right.at(1), Text("x")) == Text("x")
 
 
+@pytest.mark.slow
 async def test_the_node_with_more_links_keeps_its_life() -> None:
     async with (
         node("worker", settings=QUICK) as worker,
@@ -295,6 +299,7 @@ async def test_a_restarted_peer_is_lost_and_up_again_without_waiting_for_silence
             assert right.inbound.peers_down[0][1] == life(1)
 
 
+@pytest.mark.slow
 async def test_a_live_duplicate_of_a_node_id_is_refused_with_a_sentence() -> None:
     async with node("right", role="head") as right, node("left", counter=1) as left:
         left.transport.dial("127.0.0.1", right.port)
@@ -315,6 +320,7 @@ async def test_a_live_duplicate_of_a_node_id_is_refused_with_a_sentence() -> Non
         assert not right.losses()
 
 
+@pytest.mark.slow
 async def test_two_nodes_that_dial_each_other_have_one_link() -> None:
     async with node("a") as left, node("b") as right:
         left.transport.dial("127.0.0.1", right.port)
@@ -327,6 +333,7 @@ async def test_two_nodes_that_dial_each_other_have_one_link() -> None:
         assert left.transport.statistics().links[0].epoch <= 3
 
 
+@pytest.mark.slow
 async def test_a_second_address_of_the_same_peer_changes_nothing() -> None:
     async with far_pair() as (left, right, _):
         left.transport.dial("127.0.0.1", right.port)
@@ -335,6 +342,7 @@ async def test_a_second_address_of_the_same_peer_changes_nothing() -> None:
         assert not left.refusals
 
 
+@pytest.mark.slow
 async def test_a_node_that_stood_still_does_not_declare_everyone_down() -> None:
     async with far_pair(QUICK) as (left, right, _):
         time.sleep(3 * QUICK.budget)  # noqa: ASYNC251 - the loop is meant to stand still
@@ -357,6 +365,7 @@ async def test_a_closed_dial_ends_the_link_on_both_sides_at_once() -> None:
         assert len(left.ups()) == 1
 
 
+@pytest.mark.slow
 async def test_a_life_that_cannot_be_saved_is_not_begun_until_it_can() -> None:
     disk_full = True
 
@@ -378,6 +387,7 @@ async def test_a_life_that_cannot_be_saved_is_not_begun_until_it_can() -> None:
         assert left.transport.statistics().lives == 1
 
 
+@pytest.mark.slow
 async def test_the_links_of_a_node_drop_and_return_when_it_takes_a_later_life_and_its_tunnels_stay() -> None:
     async def open_echo(peer: Peer, request: object) -> anyio.abc.ByteStream:
         return await anyio.connect_tcp("127.0.0.1", echo_port)
@@ -422,6 +432,7 @@ async def test_the_links_of_a_node_drop_and_return_when_it_takes_a_later_life_an
         tasks.cancel_scope.cancel()
 
 
+@pytest.mark.slow
 async def test_many_reconnects_leave_nothing_behind() -> None:
     async with far_pair() as (left, right, network):
         for epoch in range(2, 12):

@@ -79,6 +79,7 @@ async def test_another_cluster_is_named() -> None:
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("answer", "sentence"),
     [

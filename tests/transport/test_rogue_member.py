@@ -77,6 +77,7 @@ async def test_a_flood_of_heartbeats_costs_nothing() -> None:
         assert right.transport._peer_table.links[right.ups()[1].peer.node].control is not None
 
 
+@pytest.mark.slow
 async def test_a_flood_of_tunnel_calls_and_monitors_of_nobody_is_answered_or_skipped() -> None:
     async with victim() as (_, right, control, _data):
         calls: list[list[object]] = [[] for _ in range(5000)]
@@ -97,6 +98,7 @@ async def test_downs_of_lanes_that_never_come_are_bounded() -> None:
         assert "too many of its down signals" in right.losses()[0].reason
 
 
+@pytest.mark.slow
 async def test_answers_that_are_never_read_are_bounded() -> None:
     """It asks on and on and does not read: the answers wait up to the window, and are dropped beyond it."""
     async with victim() as (_, right, control, data):

@@ -93,6 +93,7 @@ def at_stage(dialler: bool, stage: int) -> tuple[Handshake, Handshake]:
     return head, worker
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(
     st.booleans(),
@@ -128,6 +129,7 @@ ENVELOPES = st.tuples(
 ).map(lambda parts: bytes(msgpack.packb(list(parts))))
 
 
+@pytest.mark.slow
 @settings(max_examples=250, deadline=None)
 @given(ENVELOPES | RAW)
 def test_an_envelope_of_any_shape_is_read_or_a_bad_envelope(body: bytes) -> None:
@@ -141,6 +143,7 @@ def test_an_envelope_of_any_shape_is_read_or_a_bad_envelope(body: bytes) -> None
     assert all(isinstance(each, str) for each in (envelope.metadata.request_id, *chain))
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(RAW | st.lists(VALUES, min_size=2, max_size=4).map(msgpack.packb))
 def test_an_outcome_of_any_shape_is_a_reply_or_an_error(body: bytes) -> None:
@@ -206,6 +209,7 @@ async def test_a_refusal_of_any_shape_from_a_stranger_leaves_the_node_alone(stag
         assert not right.losses()
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_whatever_answers_at_a_dialled_address_leaves_the_node_alone() -> None:
     answers = iter([*BAD_VERDICTS] * 100)
@@ -228,6 +232,7 @@ async def test_whatever_answers_at_a_dialled_address_leaves_the_node_alone() -> 
         tasks.cancel_scope.cancel()
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_frames_of_any_shape_from_a_member_leave_the_node_and_its_other_links_alone() -> None:
     rng = random.Random(5)

@@ -128,6 +128,7 @@ async def test_a_large_body_arrives_whole(security: dict[str, Any]) -> None:
             assert await read_all(tunnel) == hashlib.sha256(body).digest()
 
 
+@pytest.mark.slow
 async def test_a_reader_that_stops_holds_the_writer_and_no_heartbeat() -> None:
     async def flood(stream: SocketStream) -> None:
         written = 0
@@ -264,6 +265,7 @@ async def test_the_bound_on_tunnels_is_a_refusal() -> None:
         await until(lambda: left.transport.statistics().tunnels == 0)
 
 
+@pytest.mark.slow
 async def test_tunnels_that_are_being_opened_count_against_the_bound() -> None:
     async def hang(peer: Peer, request: object) -> ByteStream:
         await anyio.sleep_forever()
@@ -286,6 +288,7 @@ async def test_tunnels_that_are_being_opened_count_against_the_bound() -> None:
         assert sum("did not answer" in each for each in refused) == 3
 
 
+@pytest.mark.slow
 async def test_a_peer_that_calls_any_number_of_times_is_dialled_once_at_a_time() -> None:
     dials = 0
 
@@ -316,6 +319,7 @@ async def test_a_peer_that_calls_any_number_of_times_is_dialled_once_at_a_time()
         assert await left.ask(right.at(1), Text("x")) == Text("x")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dialler", ["requester", "answerer"])
 async def test_the_tunnels_of_a_lost_peer_break(dialler: str) -> None:
     async with engine(shout) as on_tunnel:

@@ -114,6 +114,7 @@ async def test_a_clean_stop_is_known_at_once_on_both_sides(how: str) -> None:
         assert not left.losses()[0].left
 
 
+@pytest.mark.slow
 async def test_a_heartbeat_keeps_a_quiet_link_up() -> None:
     async with pair() as (left, right):
         await anyio.sleep(1.0)

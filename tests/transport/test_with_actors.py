@@ -187,6 +187,7 @@ class Mortal(Actor):
         self.context.stop()
 
 
+@pytest.mark.slow
 async def test_ten_thousand_last_words_come_before_one_down_each_and_the_link_stays() -> None:
     many = 10_000
     async with two(TransportSettings()) as (left, right):

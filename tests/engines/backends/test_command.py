@@ -114,6 +114,7 @@ async def test_a_command_serves_on_a_port_of_the_loopback(allowing: EngineHost) 
     assert "serving /models/m; rm x; `touch /tmp/no` $HOME\n" in log
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_an_engine_whose_port_was_taken_is_never_ready_and_gets_another_port(
     allowing: EngineHost, monkeypatch: pytest.MonkeyPatch
@@ -142,6 +143,7 @@ async def test_an_engine_whose_port_was_taken_is_never_ready_and_gets_another_po
     assert asked == []  # nor was it shown the key
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_an_engine_that_loses_its_port_to_another_program_is_ended_and_started_again(
     allowing: EngineHost, folder: Path
@@ -184,6 +186,7 @@ async def test_an_engine_that_ends_by_itself_names_the_exception_at_the_root(all
     assert len(failed.log_tail) == 20
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_a_key_reaches_the_engine_by_a_file_that_only_we_can_read(
     allowing: EngineHost, folder: Path

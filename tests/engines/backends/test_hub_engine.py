@@ -41,6 +41,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
         yield running
 
 
+@pytest.mark.slow
 async def test_a_real_engine_serves_a_model_of_the_hub(server: HubServer, host: EngineHost) -> None:
     order = ReplicaOrder(ReplicaKey("tiny:llamacpp", 1, 1), "tiny", "llamacpp", "hf:org/tiny", SETTINGS)
     server.step_delay = 0.001
@@ -58,6 +59,7 @@ async def test_a_real_engine_serves_a_model_of_the_hub(server: HubServer, host: 
         await report_of(probe, ReplicaState.STOPPED)
 
 
+@pytest.mark.slow
 async def test_a_replica_whose_model_cannot_be_had_is_failed_with_the_reason(
     server: HubServer, host: EngineHost
 ) -> None:

@@ -39,6 +39,7 @@ def test_all_that_is_named_is_looked_at(
     assert [str(path) for path in paths_of(asked, host)] == expected
 
 
+@pytest.mark.slow
 async def test_a_path_that_does_not_answer_is_the_answer(host: EngineHost, tmp_path: Path) -> None:
     with dead_mount(tmp_path / "away") as away, anyio.fail_after(60):
         answer = await inspect_in_time(InspectSource("llamacpp", str(away / "a.gguf"), {}), host)

@@ -50,6 +50,7 @@ async def chat(address: str, text: str) -> str:
     return str(answer["choices"][0]["message"]["content"])
 
 
+@pytest.mark.slow
 async def test_llama_cpp_comes_up_answers_is_killed_comes_up_again_and_is_stopped(host: EngineHost) -> None:
     async with TestSystem() as system:
         replica, probe = await start(system, ORDER, host)
@@ -95,6 +96,7 @@ NAMED: dict[str, dict[str, object]] = {
 }
 
 
+@pytest.mark.slow
 async def test_llama_cpp_says_back_what_it_was_told(host: EngineHost) -> None:
     name = "org/Smol LM-2: \u00e4, 135M"
     settings: dict[str, object] = {
@@ -121,6 +123,7 @@ async def test_llama_cpp_says_back_what_it_was_told(host: EngineHost) -> None:
         assert "llamacpp:requests_processing" in (await ask(ready.address, "/metrics")).text
 
 
+@pytest.mark.slow
 async def test_a_model_in_several_files_that_are_links_is_served_by_its_folder(
     host: EngineHost, folder: Path
 ) -> None:
@@ -142,6 +145,7 @@ async def test_a_model_in_several_files_that_are_links_is_served_by_its_folder(
         assert props["model_path"] == str(snapshot / "m-00001-of-00003.gguf")
 
 
+@pytest.mark.slow
 async def test_llama_cpp_serves_embeddings_only_where_that_is_set(host: EngineHost) -> None:
     async with TestSystem() as system:
         settings = SETTINGS | {"embedding": False}
@@ -166,6 +170,7 @@ async def test_a_parameter_that_llama_cpp_would_take_for_another_one_is_refused(
         assert f"llama.cpp takes no setting {name} = {value!r}" in failed.log_tail[-1]
 
 
+@pytest.mark.slow
 async def test_a_file_that_is_no_model_is_a_failure_with_a_reason_and_is_tried_again(
     host: EngineHost, folder: Path
 ) -> None:
@@ -206,6 +211,7 @@ async def test_a_replica_that_is_stopped_while_it_starts_leaves_nothing(host: En
     assert left(host) == []
 
 
+@pytest.mark.slow
 async def test_an_engine_with_a_long_queue_still_answers_its_health_check(host: EngineHost) -> None:
     """On llama.cpp's own number of HTTP threads, the requests that wait leave none for a new connection."""
     async with TestSystem() as system:

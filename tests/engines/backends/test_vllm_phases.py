@@ -69,6 +69,7 @@ def test_a_line_that_never_ends_takes_no_memory() -> None:
     assert len(phases._rest) <= 1000
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_a_log_is_followed_while_it_grows_from_where_this_engine_life_begins(folder: Path) -> None:
     file = folder / f"{0:020}.log"

@@ -64,6 +64,7 @@ async def test_authorities_in_a_fifo_are_refused(tmp_path: Path) -> None:
         await ClientContexts().of(str(tmp_path / "ca.pem"))
 
 
+@pytest.mark.slow
 async def test_a_server_whose_authorities_are_on_a_silent_disk_is_said_not_to_be_reached(
     tmp_path: Path,
 ) -> None:

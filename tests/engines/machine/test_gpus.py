@@ -105,6 +105,7 @@ async def test_it_is_exclusive_between_workers_too(pool: GpuPool, folder: Path) 
         assert theirs.gpus == GPUS[2:]
 
 
+@pytest.mark.slow
 async def test_who_waits_says_so_and_gets_what_comes_back(pool: GpuPool) -> None:
     said: list[str] = []
 
@@ -168,6 +169,7 @@ def order(number: int, gpus: int, timeout: float = 20.0) -> ReplicaOrder:
     return ReplicaOrder(key, "m", "fake", "", num_gpus=gpus, startup_timeout=timeout)
 
 
+@pytest.mark.slow
 async def test_a_replica_waits_for_the_gpus_of_another(gpu_host: EngineHost, folder: Path) -> None:
     async with TestSystem() as system:
         first, heard = await start(system, order(1, 2), gpu_host)
@@ -309,6 +311,7 @@ def test_a_driver_that_tells_nothing_is_not_waited_for(program: list[str]) -> No
     gpu_memory.wait_for_memory(program)
 
 
+@pytest.mark.slow
 async def test_the_leash_asks_for_the_gpus_of_its_engine(folder: Path) -> None:
     plan = evolve(fake_plan(folder), gpu_memory=tuple(figures(folder, "5000", "1", "1")))
     async with EngineProcess(plan) as engine:

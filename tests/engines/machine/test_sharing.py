@@ -136,6 +136,7 @@ async def test_more_than_a_gpu_has_is_not_waited_for(pool: GpuPool, folder: Path
             pytest.fail("how much there is is not known")
 
 
+@pytest.mark.slow
 async def test_who_waits_for_a_share_says_so(pool: GpuPool) -> None:
     said: list[str] = []
     whole = await anyio.to_thread.run_sync(pool.take, 2)

@@ -60,6 +60,7 @@ async def test_an_engine_that_ignores_sigterm_is_killed_when_its_budget_is_over(
         assert await engine.stop(0.2) == Exit(signal=signal.SIGKILL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", ["before it starts", "while it runs", "while it ends"])
 async def test_an_engine_that_is_hurried_gets_no_more_than_that(folder: Path, when: str) -> None:
     plan = fake_plan(folder, "--ignore-sigterm", stop_budget=3600.0)
@@ -188,6 +189,7 @@ async def test_shared_memory_that_is_older_than_the_engine_stays(folder: Path) -
         remove(old)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("leash_is_killed", [False, True], ids=["by its leash", "by its worker"])
 async def test_shared_memory_of_a_process_that_has_ended_before_the_engine_is_removed(
     folder: Path, leash_is_killed: bool
@@ -253,6 +255,7 @@ anyio.run(main)
 """
 
 
+@pytest.mark.slow
 async def test_when_the_worker_is_killed_nothing_is_left_after_3_s_of_an_engine_that_ignores_sigterm(
     folder: Path,
 ) -> None:
@@ -269,6 +272,7 @@ async def test_when_the_worker_is_killed_nothing_is_left_after_3_s_of_an_engine_
     assert nothing_left(plan.paths)
 
 
+@pytest.mark.slow
 async def test_a_worker_that_is_killed_while_it_stops_an_engine_ends_its_patience(folder: Path) -> None:
     plan = fake_plan(folder, "--ignore-sigterm")
     async with EngineProcess(plan) as engine:
@@ -281,6 +285,7 @@ async def test_a_worker_that_is_killed_while_it_stops_an_engine_ends_its_patienc
             await until(lambda: not alive(engine.pid), timeout=3.0)
 
 
+@pytest.mark.slow
 async def test_when_the_worker_is_killed_the_engine_and_its_escapees_are_gone(folder: Path) -> None:
     root = Path(__file__).parents[3]
     worker = await anyio.open_process([sys.executable, "-c", WORKER, str(folder)], cwd=root, stderr=None)

@@ -68,6 +68,7 @@ def records(book: Leases) -> list[str]:
     return sorted(path.name for path in book.folder.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_an_engine_that_outlives_worker_and_leash_is_swept_with_all_it_left(
     folder: Path, book: Leases

@@ -120,6 +120,7 @@ async def test_a_changed_order_holds_at_once_and_restarts_nothing(
         await report_of(probe, ReplicaState.STOPPED)  # nobody has said that it is drained
 
 
+@pytest.mark.slow
 async def test_an_exit_with_code_0_that_nobody_asked_for_is_a_failure(
     host: EngineHost, fake: ReplicaOrder
 ) -> None:
@@ -134,6 +135,7 @@ async def test_an_exit_with_code_0_that_nobody_asked_for_is_a_failure(
         assert failed.log_tail[-1] == "bye"
 
 
+@pytest.mark.slow
 async def test_an_engine_that_hangs_is_restarted(host: EngineHost, fake: ReplicaOrder, folder: Path) -> None:
     hang = folder / "hang"
     host = altered(host, stop_budget=0.1)
@@ -150,6 +152,7 @@ async def test_an_engine_that_hangs_is_restarted(host: EngineHost, fake: Replica
         assert not alive(first.pid)
 
 
+@pytest.mark.slow
 async def test_a_slow_start_is_told_as_progress(host: EngineHost, fake: ReplicaOrder) -> None:
     async with TestSystem() as system:
         _, probe = await start(system, evolve(fake, source="--start 0.3"), host)

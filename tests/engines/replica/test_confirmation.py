@@ -112,6 +112,7 @@ async def test_an_engine_whose_core_is_dead_has_died_although_its_server_lingers
         assert alive(ready.pid)
 
 
+@pytest.mark.slow
 async def test_an_error_of_a_health_check_is_no_death_where_it_may_pass(
     host: EngineHost, folder: Path
 ) -> None:
@@ -127,6 +128,7 @@ async def test_an_error_of_a_health_check_is_no_death_where_it_may_pass(
         assert (await confirm(replica, ready.id)).serving
 
 
+@pytest.mark.slow
 async def test_an_engine_that_hangs_does_not_serve_and_has_not_died(host: EngineHost, folder: Path) -> None:
     hang = folder / "hang"
     async with TestSystem() as system:

@@ -98,6 +98,7 @@ async def told(host: EngineHost, what: ReplicaOrder, state: ReplicaState, reason
     raise AssertionError("unreachable")
 
 
+@pytest.mark.slow
 async def test_a_server_that_goes_away_and_comes_back_is_followed(host: EngineHost) -> None:
     theirs = TheirServer({"/v1/models": 200})  # it has no /health
     async with TestSystem() as system:
@@ -120,6 +121,7 @@ async def test_a_server_that_goes_away_and_comes_back_is_followed(host: EngineHo
             await report_of(probe, ReplicaState.STOPPED)
 
 
+@pytest.mark.slow
 async def test_a_server_that_is_loading_is_waited_for_as_an_engine_is(host: EngineHost) -> None:
     theirs = TheirServer({"/health": 503})
     async with TestSystem() as system, theirs.listening() as address:
@@ -164,6 +166,7 @@ async def test_the_model_has_the_name_that_the_server_gives_it(
     assert ready.server == ServerAccess(model=name)
 
 
+@pytest.mark.slow
 async def test_a_server_whose_model_is_replaced_is_asked_for_the_new_one(host: EngineHost) -> None:
     theirs = TheirServer({"/health": 200, "/v1/models": (200, {"data": [{"id": "old"}]})})
     async with TestSystem() as system, theirs.listening() as address:
@@ -191,6 +194,7 @@ async def test_key_and_headers_are_sent_and_are_in_no_report(
         assert all("x-team: blue" in head.lower() for head in theirs.heads)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("answers", "settings", "why"),
     [
@@ -240,12 +244,14 @@ async def test_proxies_of_the_environment_are_not_used(
         await told(host, order(address), ReplicaState.READY)
 
 
+@pytest.mark.slow
 async def test_a_redirect_with_a_secret_in_it_is_not_shown(host: EngineHost) -> None:
     async with TheirServer({"/health": 302}, location="http://u:secret@a/?b").listening() as address:
         failed = await told(host, order(address, connect_timeout=5.0), ReplicaState.FAILED, "302")
     assert failed.reason.endswith("status 302 at /health: it redirects, which is not followed")
 
 
+@pytest.mark.slow
 async def test_a_private_authority_is_trusted_where_it_is_named(
     host: EngineHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -266,6 +272,7 @@ async def test_a_private_authority_is_trusted_where_it_is_named(
         await told(host, order(address), ReplicaState.READY)
 
 
+@pytest.mark.slow
 async def test_a_server_that_does_not_speak_http_is_told(host: EngineHost) -> None:
     async def answer(stream: SocketStream) -> None:
         await stream.receive()

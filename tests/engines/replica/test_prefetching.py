@@ -47,6 +47,7 @@ async def test_weights_are_in_memory_before_a_starting_engine_asks_for_them(
         await until(lambda: in_memory(file) == 3 * STEP, timeout=30)
 
 
+@pytest.mark.slow
 async def test_an_engine_is_ready_although_its_weights_are_still_being_read(
     host: EngineHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -35,6 +35,7 @@ def quick(host: EngineHost, monkeypatch: pytest.MonkeyPatch) -> EngineHost:
     return altered(host, health=HealthPolicy(interval=0.5, work_interval=0.05))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["vllm", "command"])
 async def test_an_engine_that_counts_as_vllm_and_whose_slots_are_taken(
     quick: EngineHost, folder: Path, monkeypatch: pytest.MonkeyPatch, backend: str
@@ -62,6 +63,7 @@ async def test_an_engine_that_counts_as_vllm_and_whose_slots_are_taken(
                 pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("anyio_backend", [("asyncio", {"use_uvloop": True})])
 async def test_a_llama_cpp_that_defers_requests(quick: EngineHost) -> None:
     async with TestSystem() as system:

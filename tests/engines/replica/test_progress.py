@@ -107,6 +107,7 @@ def quick(host: EngineHost, monkeypatch: pytest.MonkeyPatch) -> EngineHost:
     return altered(host, health=HealthPolicy(interval=0.1, work_interval=0.05, hung=0.5))
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_a_hung_engine_is_replaced_although_its_health_is_good(quick: EngineHost, folder: Path) -> None:
     stall = folder / "stall"
@@ -123,6 +124,7 @@ async def test_a_hung_engine_is_replaced_although_its_health_is_good(quick: Engi
         assert second.pid != first.pid
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_a_slow_engine_is_left_in_peace(quick: EngineHost) -> None:
     order = ReplicaOrder(ReplicaKey("m:fake", 1, 1), "m", "fake", "--rate 5")

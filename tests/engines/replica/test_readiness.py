@@ -39,6 +39,7 @@ async def healthy_engine(path: Path) -> AsyncIterator[str]:
         tasks.cancel_scope.cancel()
 
 
+@pytest.mark.slow
 async def test_a_worker_without_descriptors_does_not_take_its_engine_for_dead(tmp_path: Path) -> None:
     policy = HealthPolicy(interval=0.01, misses=2)
     async with (

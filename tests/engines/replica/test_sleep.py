@@ -72,6 +72,7 @@ def settled(report: ReplicaReport) -> bool:
     return report.progress == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", [0, 1, 2])
 async def test_an_engine_sleeps_and_is_as_before_when_it_wakes(host: EngineHost, level: int) -> None:
     async with TestSystem() as system:
@@ -109,6 +110,7 @@ async def test_an_engine_is_left_alone_while_requests_may_be_in_flight(host: Eng
         assert "hello there" in await answer(first)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("option", "reason"),
     [

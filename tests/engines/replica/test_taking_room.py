@@ -89,6 +89,7 @@ async def ready(
     return replica, probe, await report_of(probe, ReplicaState.READY)
 
 
+@pytest.mark.slow
 async def test_two_engines_share_a_gpu_and_what_they_have_is_measured(shared_host: EngineHost) -> None:
     async with TestSystem() as system:
         _, probe, first = await ready(system, shared_host, 1, 3)
@@ -101,6 +102,7 @@ async def test_two_engines_share_a_gpu_and_what_they_have_is_measured(shared_hos
         assert measured.gpu_memory == GIB
 
 
+@pytest.mark.slow
 async def test_a_sleeper_gives_its_gpu_to_another_and_is_not_woken_until_that_is_gone(
     shared_host: EngineHost,
 ) -> None:

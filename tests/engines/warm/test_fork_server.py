@@ -143,6 +143,7 @@ async def test_a_module_that_a_fork_would_run_as_a_program_with_its_output_captu
     assert "as a program started  []\nat its end\n" in log_of(plan)
 
 
+@pytest.mark.slow
 async def test_a_server_tells_how_far_it_is(folder: Path, modules: Path) -> None:
     (modules / "slow.py").write_text("import time, colorsys\ntime.sleep(1.1)\nimport wave")
     told: list[int] = []
@@ -286,6 +287,7 @@ async def test_a_server_that_misses_a_module_says_which(folder: Path, modules: P
             pytest.fail("it has nothing to fork")
 
 
+@pytest.mark.slow
 async def test_what_cannot_be_learnt_is_left_out(folder: Path, modules: Path, server: ForkServer) -> None:
     await server.learn(["no_such_module", *(f"no_such_module_{i}" for i in range(20_000))])
     async with EngineProcess(plan_in(folder, modules), forker=server):

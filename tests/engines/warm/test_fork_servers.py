@@ -85,6 +85,7 @@ async def test_a_server_that_begins_anew_is_waited_for_however_long_the_last_one
         group.cancel_scope.cancel()
 
 
+@pytest.mark.slow
 async def test_whoever_waits_is_told_how_far_the_import_is(folder: Path, modules: Path) -> None:
     servers, plan, said = ForkServers(), plan_in(folder, modules), list[str]()
     servers.keep(spec_for(plan))

@@ -179,6 +179,7 @@ async def test_what_is_known_but_makes_a_server_unfit_is_left_out(folder: Path, 
         assert learned.modules == ()
 
 
+@pytest.mark.slow
 async def test_what_an_engine_teaches_is_kept_although_its_server_had_to_go(
     folder: Path, modules: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -85,6 +85,7 @@ def test_a_body_may_be_as_large_as_the_limit(coding: str, size: int) -> None:
         assert refusal(lambda: decoded(encoded, coding, size - 1)).status == 413
 
 
+@pytest.mark.slow
 @CODINGS
 def test_a_bomb_is_refused_before_it_fills_the_memory(coding: str) -> None:
     bomb = ENCODE[coding](bytes(200 * LIMIT))

@@ -73,6 +73,7 @@ async def test_it_equals_the_engines_own_unstreamed_answer(
     assert ours.headers["content-type"] == direct.headers["content-type"]
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_a_request_that_the_engine_refuses_gets_its_very_answer(
     cluster: PlayedCluster, llama: str

@@ -75,6 +75,7 @@ async def test_a_coding_that_is_not_known_is_refused_with_those_that_are(cluster
         assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_content_encoding")
 
 
+@pytest.mark.slow
 @pytest.mark.cleartext
 async def test_a_few_bytes_that_become_many_are_refused(tmp_path: Path, broken_engine: Engines) -> None:
     bomb = gzip.compress(b'{"model":"smol","x":"' + b" " * 30_000_000 + b'"}')

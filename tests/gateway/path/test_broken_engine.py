@@ -85,6 +85,7 @@ async def deploy(cluster: PlayedCluster, *engines: RawEngine, backend: str = "vl
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stream", [False, True])
 async def test_an_engine_that_breaks_before_its_answer_costs_nothing_where_there_is_another(
     cluster: PlayedCluster, broken_engine: Engines, stream: bool
@@ -95,6 +96,7 @@ async def test_an_engine_that_breaks_before_its_answer_costs_nothing_where_there
         await until_both_were_called(broken, sound, lambda: (streamed if stream else whole)(cluster))
 
 
+@pytest.mark.slow
 async def test_a_request_goes_to_three_replicas_at_most_and_never_twice_to_one(
     cluster: PlayedCluster, broken_engine: Engines
 ) -> None:
@@ -151,6 +153,7 @@ async def test_an_engine_that_dies_in_the_middle_of_a_stream_ends_it_with_an_err
     assert '{"half' not in text, "a part of an event spoils the one after it"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["vllm", "llamacpp"])
 @pytest.mark.parametrize("behave", [half_an_answer, half_a_stream])
 async def test_an_engine_that_dies_in_the_middle_of_a_whole_answer_gives_a_502(
@@ -166,6 +169,7 @@ async def test_an_engine_that_dies_in_the_middle_of_a_whole_answer_gives_a_502(
     assert caught.value.status_code == 502
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("behave", [rubbish, endless_headers])
 async def test_what_is_not_http_is_an_engine_that_broke(
     cluster: PlayedCluster, broken_engine: Engines, behave: Any

@@ -122,6 +122,7 @@ async def refused(cluster: PlayedCluster, **more: Any) -> dict[str, Any]:
     return dict(error)
 
 
+@pytest.mark.slow
 async def test_a_server_that_is_gone_is_waited_for_no_longer_than_its_connect_timeout(
     cluster: PlayedCluster,
 ) -> None:
@@ -170,6 +171,7 @@ async def test_requests_held_while_it_is_being_reached_are_told_why_it_was_not(
     assert [error["message"] for error in errors] == [f"{ID} cannot serve now: there is no route to it"] * 3
 
 
+@pytest.mark.slow
 async def test_a_key_that_this_gateway_does_not_have_is_named(
     cluster: PlayedCluster, broken_engine: Engines
 ) -> None:
@@ -200,6 +202,7 @@ async def secure_server(certificate: trustme.LeafCert) -> AsyncIterator[str]:
         tasks.cancel_scope.cancel()
 
 
+@pytest.mark.slow
 async def test_a_private_authority_is_trusted_where_it_is_named_and_nowhere_else(
     cluster: PlayedCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -75,6 +75,7 @@ async def test_an_error_is_the_answer_of_an_engine_that_serves(
     assert (answer.status_code, answer.json()) == (status, BROKEN)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("word", [DIED, EngineConfirmed(), None], ids=["died", "ill", "silent"])
 async def test_an_error_of_an_engine_that_does_not_serve_is_no_answer(
     cluster: PlayedCluster, broken_engine: Engines, word: EngineConfirmed | None

@@ -34,6 +34,7 @@ async def test_a_chat_is_answered(serving: PlayedCluster) -> None:
     assert answer.usage.completion_tokens == 8
 
 
+@pytest.mark.slow
 async def test_a_stream_comes_chunk_by_chunk_and_says_the_same(serving: PlayedCluster) -> None:
     asked: Any = {"model": "smol:llamacpp", "messages": SAY_HI, "max_tokens": 8, "temperature": 0}
     whole = await serving.client().chat.completions.create(**asked)
@@ -98,6 +99,7 @@ async def until_idle(llama: str) -> None:
             await anyio.sleep(0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stream", [True, False], ids=["streamed", "unstreamed"])
 async def test_a_client_that_hangs_up_stops_the_generation(
     serving: PlayedCluster, llama: str, stream: bool

@@ -45,6 +45,7 @@ async def get(url: str, texts: list[str]) -> None:
         texts.append((await http.get(url)).text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by", ["event", "cancellation"])
 async def test_a_request_in_flight_is_finished_and_no_new_one_accepted(by: str) -> None:
     texts: list[str] = []

@@ -83,6 +83,7 @@ async def test_an_open_stream_ends_with_an_error_event(
     assert "stopped" in error["message"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stream", [True, False])
 async def test_a_request_without_an_answer_yet_gets_503(
     tmp_path: Path, shell: Shell, broken_engine: Engines, stream: bool

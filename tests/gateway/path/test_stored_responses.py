@@ -64,6 +64,7 @@ async def respond(cluster: PlayedCluster, **more: Any) -> str:
     return str(answer.json()["id"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stream", [False, True])
 async def test_what_an_id_names_is_asked_of_the_replica_that_made_it(
     cluster: PlayedCluster, broken_engine: Engines, stream: bool
@@ -109,6 +110,7 @@ def _is_one_of(kinds: tuple[type, ...], message: object) -> bool:
     return isinstance(message, kinds)
 
 
+@pytest.mark.slow
 async def test_what_another_gateway_has_passed_on_is_found_through_the_worker(
     tmp_path: Path, broken_engine: Engines
 ) -> None:

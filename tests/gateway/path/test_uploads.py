@@ -192,6 +192,7 @@ async def test_a_client_that_leaves_while_it_is_not_read_gives_its_place_up(tmp_
         await until(lambda: cluster.gateway.balancer.held("smol:vllm") == 0)
 
 
+@pytest.mark.slow
 @pytest.mark.cleartext
 async def test_what_is_held_of_a_large_upload_stays_small_however_slowly_the_engine_reads(
     tmp_path: Path,

@@ -121,6 +121,7 @@ async def test_an_upload_comes_through_byte_by_byte(way: Ways, framing: str) -> 
         assert read.raw == BEGIN + sound + b"\r\n" + END + b" " * (len(WISH) if framing == "length" else 0)
 
 
+@pytest.mark.slow
 async def test_an_engine_that_reads_slowly_is_not_sent_more_than_it_reads(way: Ways) -> None:
     count = 200
     most = 0

@@ -89,6 +89,7 @@ async def test_what_a_worker_has_heard_is_not_told_again(cluster: PlayedCluster)
     assert cluster.nodes.heard == [GIVEN_BACK]
 
 
+@pytest.mark.slow
 async def test_a_withdrawal_whose_word_was_lost_is_told_again(cluster: PlayedCluster) -> None:
     lost: list[Any] = []
 
@@ -270,6 +271,7 @@ async def test_a_worker_that_came_back_before_its_loss_was_heard_keeps_its_repli
     assert ready(cluster) == [("worker-1", 1), ("worker-1", 2)]
 
 
+@pytest.mark.slow
 async def test_a_worker_whose_connection_was_closed_gets_requests_again_when_it_is_back(
     cluster: PlayedCluster,
 ) -> None:
@@ -287,6 +289,7 @@ async def test_a_worker_whose_connection_was_closed_gets_requests_again_when_it_
     assert cluster.gateway.deployments() == ("smol:llamacpp",)
 
 
+@pytest.mark.slow
 async def test_news_of_links_that_were_lost_are_made_up_for(cluster: PlayedCluster) -> None:
     await cluster.deploy(served())
     await cluster.report(replica())
@@ -383,6 +386,7 @@ async def test_before_it_knows_all_deployments_a_gateway_denies_none(tmp_path: P
         assert await asked() == [(404, "model_not_found")] * 2, "a gateway before it was told"
 
 
+@pytest.mark.slow
 async def test_what_the_head_says_is_on_disk_soon(cluster: PlayedCluster) -> None:
     for models in ((served("a"),), (served("a"), served("b")), (served("c"),)):
         await cluster.deploy(*models)
@@ -451,6 +455,7 @@ async def test_a_message_that_it_does_not_know_is_an_answer_and_no_failure(clust
     assert cluster.system.statistics().restarts == 0
 
 
+@pytest.mark.slow
 async def test_a_disk_that_does_not_answer_keeps_no_gateway_from_stopping(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

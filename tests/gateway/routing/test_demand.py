@@ -66,6 +66,7 @@ async def test_the_head_hears_of_what_is_held_and_in_flight_until_nothing_is(
         await until(lambda: cluster.nodes.head.demands == {})
 
 
+@pytest.mark.slow
 async def test_changes_that_come_together_go_together(cluster: PlayedCluster, broken_engine: Engines) -> None:
     async with broken_engine() as engine:
         await cluster.deploy(served())
@@ -78,6 +79,7 @@ async def test_changes_that_come_together_go_together(cluster: PlayedCluster, br
         assert cluster.nodes.head.demand_messages - before < 20, "of 80 changes"
 
 
+@pytest.mark.slow
 async def test_another_head_and_one_that_missed_something_hear_of_all_that_there_is(
     cluster: PlayedCluster,
 ) -> None:
@@ -112,6 +114,7 @@ async def test_another_head_and_one_that_missed_something_hear_of_all_that_there
     await until(lambda: cluster.nodes.head.demands == {})
 
 
+@pytest.mark.slow
 async def test_the_head_hears_of_requests_that_begin_and_end_between_two_reports(
     cluster: PlayedCluster, broken_engine: Engines
 ) -> None:
@@ -159,6 +162,7 @@ async def test_the_end_of_the_last_request_is_told_at_once(
         assert [(each.deployment, each.in_flight, each.uses) for each in first.put] == [(SMOL, 0, 1)]
 
 
+@pytest.mark.slow
 async def test_the_head_hears_what_the_last_request_wishes_of_the_keep_alive_and_no_engine_does(
     cluster: PlayedCluster, broken_engine: Engines
 ) -> None:

@@ -40,6 +40,7 @@ async def test_a_held_request_is_answered_when_a_replica_is_ready(
     assert [answer.choices[0].message.content for answer in answers] == ["hello"] * 3
 
 
+@pytest.mark.slow
 async def test_a_full_queue_refuses_with_429(cluster: PlayedCluster) -> None:
     answers: list[Any] = []
     async with anyio.create_task_group() as tasks:
@@ -54,6 +55,7 @@ async def test_a_full_queue_refuses_with_429(cluster: PlayedCluster) -> None:
     assert all(int(answer.response.headers["retry-after"]) >= 1 for answer in rest)
 
 
+@pytest.mark.slow
 async def test_a_client_that_leaves_makes_room_at_once(cluster: PlayedCluster) -> None:
     await cluster.deploy(served(hold_limit=1, hold_timeout=0.5))
     with anyio.move_on_after(0.2):

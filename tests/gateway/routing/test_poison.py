@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -202,6 +203,7 @@ def test_what_a_gateway_found_out_itself_does_not_depend_on_the_head() -> None:
 # ---- bounds
 
 
+@pytest.mark.slow
 def test_all_that_is_remembered_has_bounds() -> None:
     poison = Gateway("g1")
     for number in range(MOST_DEATHS + 1):

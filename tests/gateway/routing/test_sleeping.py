@@ -108,6 +108,7 @@ async def test_while_a_head_is_there_requests_leave_it_to_the_head_to_wake_a_rep
     assert len(engine.calls) == 1
 
 
+@pytest.mark.slow
 async def test_without_a_head_requests_wake_one_replica_and_are_served_by_it(
     cluster: PlayedCluster, broken_engine: Engines
 ) -> None:
@@ -136,6 +137,7 @@ async def test_without_a_head_requests_wake_one_replica_and_are_served_by_it(
     assert answers == [200] * 5
 
 
+@pytest.mark.slow
 async def test_a_sleep_that_is_over_is_not_ended_again(cluster: PlayedCluster) -> None:
     worker = await cluster.nodes.probe("worker-1")
     await cluster.deploy(served(hold_timeout=0.2))
@@ -150,6 +152,7 @@ async def test_a_sleep_that_is_over_is_not_ended_again(cluster: PlayedCluster) -
     await worker.expect_nothing()
 
 
+@pytest.mark.slow
 async def test_an_order_to_wake_that_was_lost_is_given_again(
     cluster: PlayedCluster, broken_engine: Engines
 ) -> None:

@@ -15,6 +15,7 @@ from sllm_actors.serving.deployment.spec import Scaling
 from .documents import problem, read
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("given", "size"), [(5, 5), ("6GiB", 6 * 2**30), ("1.5 GB", 1_500_000_000)])
 def test_memory_is_a_number_of_bytes_or_a_size(given: object, size: int) -> None:
     assert read(memory=given).memory == size

@@ -79,6 +79,7 @@ async def test_the_last_difference_before_a_silence_is_made_good_within_a_beat(
         await both.become_equal(BEAT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", [AskItems, ItemsPage, ItemsDifference, Beat])
 async def test_messages_of_each_kind_may_be_lost(
     autojump_clock: MockClock, two: Pairs, lost: type[Any]
@@ -122,6 +123,7 @@ async def test_a_follower_that_restarts_begins_from_the_whole(autojump_clock: Mo
         assert len(both.copier.items) == 30
 
 
+@pytest.mark.slow
 async def test_a_full_mailbox_costs_a_follower_only_time(autojump_clock: MockClock, two: Pairs) -> None:
     async with two() as both:
         both.put(*some("a", 30))
@@ -177,6 +179,7 @@ async def test_a_table_that_never_rests_is_loaded_all_the_same(autojump_clock: M
         assert await both.become_equal(1.0) < 0.5
 
 
+@pytest.mark.slow
 async def test_after_any_mix_of_faults_the_tables_become_equal(autojump_clock: MockClock, two: Pairs) -> None:
     async with two() as both:
         dice = random.Random(f"{both.net._rng.random()}")

@@ -79,6 +79,7 @@ async def test_who_does_not_follow_gets_nothing() -> None:
         assert feed.followers == frozenset()
 
 
+@pytest.mark.slow
 async def test_beats_go_to_a_slice_of_all_followers_at_each_tick_and_to_each_within_a_second() -> None:
     async with probes(25) as followers:
         beats = Beats()

@@ -173,6 +173,7 @@ def test_a_changed_entry_costs_the_same_in_any_table() -> None:
     assert operations(100, "change") == operations(20_000, "change") <= 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("act", ["come", "go", "page"])
 def test_a_key_that_comes_or_goes_and_a_page_cost_by_the_logarithm_of_the_table(act: str) -> None:
     page = 2 * 256 if act == "page" else 0

@@ -38,6 +38,7 @@ def _counted(patch: pytest.MonkeyPatch, deployments: int, workers: int) -> dict[
     return calls
 
 
+@pytest.mark.slow
 def test_a_report_and_a_placement_cost_the_same_in_a_cluster_a_hundred_times_larger(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

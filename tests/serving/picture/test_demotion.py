@@ -419,6 +419,7 @@ class Sleepers(Clients):
             assert len(kept) <= 40, "half of the GPU is left for the one that is awake"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 def test_with_sleeps_and_wakes_nothing_is_over_committed_and_nobody_waits_for_ever(seed: int) -> None:
     clients = Sleepers(seed, models=3 + seed, gpus=1 + seed % 2)

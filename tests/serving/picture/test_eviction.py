@@ -48,6 +48,7 @@ def test_as_few_go_as_will_do() -> None:
     assert runs(world) == ["large", "o"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kept", [{"pinned": True}, scaled(1)])
 def test_what_is_pinned_and_the_minimum_never_go(kept: dict[str, Any]) -> None:
     world = World()

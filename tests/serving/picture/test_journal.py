@@ -164,6 +164,7 @@ def refused(world: World) -> None:
     world.deploy("m")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trouble", [pending, crash_loop, nobody_there, paused])
 def test_trouble_that_lasts_adds_nothing_to_the_journal(trouble: Callable[[World], None]) -> None:
     world = World()
@@ -172,6 +173,7 @@ def test_trouble_that_lasts_adds_nothing_to_the_journal(trouble: Callable[[World
     assert noted(world, lambda: world.wait(DAY)) == []
 
 
+@pytest.mark.slow
 def test_what_is_tried_again_and_again_is_noted_as_often_as_it_is_tried() -> None:
     world = World()
     refused(world)
@@ -182,6 +184,7 @@ def test_what_is_tried_again_and_again_is_noted_as_often_as_it_is_tried() -> Non
     assert len(tried) <= 3 * placed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
 def test_the_journal_grows_by_what_happens_and_not_by_time(seed: int) -> None:
     rng = random.Random(seed)

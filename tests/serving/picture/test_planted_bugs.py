@@ -210,6 +210,7 @@ BUGS: list[tuple[Callable[[Patch], None], str, type[Picture]]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("plant", "found", "make"), BUGS, ids=[bug.__name__ for bug, _, _ in BUGS])
 def test_a_planted_bug_is_found(
     plant: Callable[[Patch], None], found: str, make: type[Picture], monkeypatch: Patch

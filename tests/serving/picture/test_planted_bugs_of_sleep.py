@@ -86,11 +86,13 @@ def play(*seeds: int) -> None:
         assert clients.wakes > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_without_a_bug_nothing_is_found(seed: int) -> None:
     play(seed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("plant", "found"), BUGS, ids=[plant.__name__ for plant, _ in BUGS])
 def test_a_planted_bug_of_sleeping_is_found(
     plant: Callable[[Patch], None], found: str, monkeypatch: Patch

@@ -286,6 +286,7 @@ def test_deletions_are_remembered_for_ninety_days_and_until_every_worker_has_rep
     assert world.store.deletions == {}
 
 
+@pytest.mark.slow
 def test_too_many_deletions_are_not_remembered() -> None:
     world = World()
     world.worker("a")

@@ -224,6 +224,7 @@ def test_where_a_worker_refuses_a_sleep_for_want_of_memory_one_sleeps_deeper_or_
     assert box.world.audit() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_turns_by_sleeping_keep_nobody_waiting_longer_than_the_bound(seed: int) -> None:
     clients = Sleepers(seed, models=3 + seed, gpus=1)

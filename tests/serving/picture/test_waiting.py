@@ -106,6 +106,7 @@ class Clients:
             world.want(model.id, held=held, in_flight=in_flight, uses=model.uses if held + in_flight else 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 def test_no_request_waits_longer_than_the_turns_of_all(seed: int) -> None:
     clients = Clients(seed, models=3 + seed, slots=1 + seed % 2)

@@ -77,6 +77,7 @@ async def begun(pulls: Pulls, server: HubServer) -> None:
             await anyio.sleep(0.01)
 
 
+@pytest.mark.slow
 async def test_a_pull_brings_the_files_and_tells_bytes_on_the_way(pulls: Pulls, server: HubServer) -> None:
     await begun(pulls, server)
     report = await pulls.answer(PullModel(*TINY))  # asked again, it is the same pull
@@ -88,6 +89,7 @@ async def test_a_pull_brings_the_files_and_tells_bytes_on_the_way(pulls: Pulls, 
     assert len(server.gets()) == 1
 
 
+@pytest.mark.slow
 async def test_what_is_here_is_known_from_the_disk_and_the_hub_is_not_asked(
     pulls: Pulls, tasks: anyio.abc.TaskGroup, store: ModelStore, server: HubServer
 ) -> None:
@@ -101,6 +103,7 @@ async def test_what_is_here_is_known_from_the_disk_and_the_hub_is_not_asked(
     assert server.asked == asked
 
 
+@pytest.mark.slow
 async def test_a_cancelled_pull_leaves_no_process_and_the_next_one_goes_on_where_it_ended(
     pulls: Pulls, server: HubServer
 ) -> None:
@@ -115,6 +118,7 @@ async def test_a_cancelled_pull_leaves_no_process_and_the_next_one_goes_on_where
     assert len(server.ranges()) == 1
 
 
+@pytest.mark.slow
 async def test_a_replica_that_needs_the_model_shares_the_pull_and_survives_its_cancellation(
     pulls: Pulls, store: ModelStore, tasks: anyio.abc.TaskGroup, server: HubServer
 ) -> None:
@@ -136,6 +140,7 @@ async def test_a_replica_that_needs_the_model_shares_the_pull_and_survives_its_c
     assert len(server.ranges()) == 1  # it went on where the pull ended
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("backend", "source", "sentence"),
     [
@@ -161,6 +166,7 @@ async def test_what_cannot_be_brought_is_explained(
     assert sentence in report.reason
 
 
+@pytest.mark.slow
 async def test_a_hub_that_is_away_a_full_quota_and_a_full_disk_are_explained(
     tasks: anyio.abc.TaskGroup, store: ModelStore
 ) -> None:
@@ -178,6 +184,7 @@ async def test_a_hub_that_is_away_a_full_quota_and_a_full_disk_are_explained(
         assert report.reason.count("\n") == 0
 
 
+@pytest.mark.slow
 async def test_a_failed_pull_is_tried_again_when_it_is_asked_for_again(
     tasks: anyio.abc.TaskGroup, store: ModelStore, server: HubServer
 ) -> None:
@@ -191,6 +198,7 @@ async def test_a_failed_pull_is_tried_again_when_it_is_asked_for_again(
     assert (await ended(pulls)).state is PullState.DONE
 
 
+@pytest.mark.slow
 async def test_few_models_are_brought_at_a_time_and_the_others_wait_in_turn(
     pulls: Pulls, server: HubServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -214,6 +222,7 @@ async def test_few_models_are_brought_at_a_time_and_the_others_wait_in_turn(
         assert (await ended(pulls, each)).state is PullState.DONE
 
 
+@pytest.mark.slow
 async def test_of_pulls_that_have_ended_only_some_are_remembered(
     pulls: Pulls, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -63,6 +63,7 @@ def writes(number: int) -> dict[str, list[StoreWrite]]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", writes(0))
 def test_a_write_leaves_no_cyclic_garbage(store: Store, what: str) -> None:
     def write(number: int) -> None:
@@ -71,6 +72,7 @@ def test_a_write_leaves_no_cyclic_garbage(store: Store, what: str) -> None:
     assert left_by(write) < TIMES
 
 
+@pytest.mark.slow
 def test_keeping_a_key_and_writing_the_file_of_deployments_leave_no_cyclic_garbage(path: Path) -> None:
     def change(number: int) -> None:
         store.apply(deployed(f"u{number}", f"m{number}:vllm"))
@@ -82,6 +84,7 @@ def test_keeping_a_key_and_writing_the_file_of_deployments_leave_no_cyclic_garba
         assert left_by(change) < TIMES
 
 
+@pytest.mark.slow
 def test_reading_leaves_no_cyclic_garbage(store: Store) -> None:
     store.apply([*deployed("1", "a:vllm"), AddJournal((JournalEntry(1.5, "a:vllm", "noted", "text", 1),))])
 

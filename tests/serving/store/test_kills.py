@@ -55,6 +55,7 @@ def modelled(seed: int, begun: StoredState, done: int) -> Model:
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_writes_do_what_their_definition_says(store: Store, path: Path, seed: int) -> None:
     model = Model.of(StoredState())

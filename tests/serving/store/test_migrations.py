@@ -165,6 +165,7 @@ def test_a_copy_of_the_old_store_is_kept_for_its_owner_alone_and_named_in_the_lo
     assert sorted(each.name for each in old.parent.iterdir()) == ["state.db", "state.db.v1"]
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_nearly_full_leaves_an_older_schema_whole_or_brings_the_new(
     tmp_path: Path,
 ) -> None:

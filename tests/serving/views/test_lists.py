@@ -255,6 +255,7 @@ def counted(monkeypatch: pytest.MonkeyPatch, name: str) -> list[Any]:
     return calls
 
 
+@pytest.mark.slow
 def test_a_page_renders_only_what_it_shows(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World()
     for number in range(50):

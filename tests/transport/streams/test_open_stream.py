@@ -56,6 +56,7 @@ async def test_what_is_written_at_once_is_answered_and_both_ends_are_told_that_i
         assert left.transport.statistics().tunnel_lanes == right.transport.statistics().tunnel_lanes == 1
 
 
+@pytest.mark.slow
 async def test_a_thousand_streams_at_once_make_a_few_connections() -> None:
     async with engine(shout) as on_tunnel, pair(right={"on_tunnel": on_tunnel}) as (left, right):
         everyone = [Told() for _ in range(1000)]
@@ -72,6 +73,7 @@ async def test_a_thousand_streams_at_once_make_a_few_connections() -> None:
         await until(lambda: tunnels(left, right) == [0, 0])
 
 
+@pytest.mark.slow
 async def test_a_lane_is_shared_until_it_is_crowded_and_by_both_directions() -> None:
     async with (
         engine(silence) as there,
@@ -203,6 +205,7 @@ async def test_a_lane_that_cannot_be_dialled_refuses_its_streams_and_the_next_on
         assert tunnels(left) == [1]
 
 
+@pytest.mark.slow
 async def test_a_peer_that_is_called_and_does_not_dial_costs_the_streams_and_not_more() -> None:
     hurried = evolve(PATIENT, handshake_timeout=0.3)
     dials = 0
@@ -273,6 +276,7 @@ async def test_a_lane_that_breaks_tells_its_streams_and_is_dialled_again() -> No
         await until(lambda: tunnels(left, right) == [1, 1])
 
 
+@pytest.mark.slow
 async def test_a_lane_that_has_gone_silent_alone_is_given_up_at_both_ends() -> None:
     async with (
         engine(silence) as on_tunnel,

@@ -102,6 +102,7 @@ async def test_a_request_that_cannot_be_read_is_refused_and_costs_nothing_else(r
         assert not await _closed(lane, 0.05)
 
 
+@pytest.mark.slow
 async def test_streams_that_are_opened_and_never_read_are_bounded() -> None:
     async with victim() as (_, _right, lane):
         with suppress(anyio.BrokenResourceError):
