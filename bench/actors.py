@@ -19,7 +19,7 @@ from bench.harness.results import Results
 @click.option(
     "--peers/--no-peers",
     default=True,
-    help="Measure pykka, xoscar and Ray too, where `make bench-peers` put them (the default).",
+    help="Measure pykka, xoscar, Ray and Monarch too, where `make bench-peers` put them (the default).",
 )
 @click.option("--rounds", type=click.IntRange(1, 100), help="Interleaved rounds (3; with --quick 1).")
 @click.option("--loop", "loops", type=click.Choice(LOOPS), multiple=True, help="Only these event loops.")

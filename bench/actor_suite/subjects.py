@@ -29,6 +29,7 @@ class Subject:
         groups: The groups of measures that mean something for it.
         python: The interpreter of its environment.
         module: Run as ``python -m module *arguments GROUP SCALE``.
+        package: Of a peer, where that is not named as the peer is.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Subject:
     python: Path
     module: str
     arguments: tuple[str, ...] = ()
+    package: str = ""
 
     @property
     def installed(self) -> bool:
@@ -48,7 +50,7 @@ class Subject:
         """The version of a peer, by the name of its installed metadata; nothing of ours."""
         if not self.ours:
             packages = self.python.parents[1]
-            for info in packages.glob(f"lib/python*/site-packages/{self.name}-*.dist-info"):
+            for info in packages.glob(f"lib/python*/site-packages/{self.package or self.name}-*.dist-info"):
                 return re.sub(r"^[^-]*-|\.dist-info$", "", info.name)
         return ""
 
@@ -70,8 +72,20 @@ def our_subjects() -> list[Subject]:
 
 def peer_subjects() -> list[Subject]:
     """Return every peer, installed or not."""
-    peers = {"pykka": ("local", "population"), "xoscar": GROUPS, "ray": ("remote", "population")}
+    peers = {
+        "pykka": ("local", "population"),
+        "xoscar": GROUPS,
+        "ray": ("remote", "population"),
+        "monarch": ("remote",),
+    }
     return [
-        Subject(name, False, groups, ENVIRONMENTS / name / "bin" / "python", f"bench.peers.on_{name}")
+        Subject(
+            name,
+            ours=False,
+            groups=groups,
+            python=ENVIRONMENTS / name / "bin" / "python",
+            module=f"bench.peers.on_{name}",
+            package="torchmonarch" if name == "monarch" else "",
+        )
         for name, groups in peers.items()
     ]

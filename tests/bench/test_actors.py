@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from bench.actor_suite.measures import MEASURES
-from bench.actor_suite.subjects import LOOPS
+from bench.actor_suite.subjects import LOOPS, Subject
 from bench.harness.results import read
 
 from .program import bench
@@ -63,3 +63,11 @@ def test_results_compared_with_themselves_have_not_changed(results: Path) -> Non
     assert done.returncode == 0, done.stderr
     assert "no difference that the spread allows" in done.stdout
     assert "slower" not in done.stdout
+
+
+def test_a_peer_whose_package_has_another_name_tells_its_version(tmp_path: Path) -> None:
+    (tmp_path / "lib/python3.11/site-packages/torchmonarch-0.7.0.dist-info").mkdir(parents=True)
+    python = tmp_path / "bin" / "python"
+    peer = Subject("monarch", False, ("remote",), python, "bench.peers.on_monarch", package="torchmonarch")
+    assert peer.version == "0.7.0"
+    assert not peer.installed
