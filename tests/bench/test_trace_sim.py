@@ -14,7 +14,7 @@ from bench.trace_suite.contenders import OURS, Contender, contenders
 from bench.trace_suite.outcome import Outcome, medians
 from bench.trace_suite.policies import OTHERS, REFERENCE
 from bench.trace_suite.profile import Profile
-from bench.trace_suite.report import from_json, label, left_over, tables, to_json
+from bench.trace_suite.report import from_json, label, left_over, page_tables, tables, to_json
 from bench.trace_suite.sweep import Found, Row, sweep
 from bench.trace_suite.sweep import rows as sweep_rows
 from bench.trace_suite.wins import beats, verdicts
@@ -116,5 +116,11 @@ def test_requests_that_were_not_answered_are_told_beside_the_rows() -> None:
         more={"room": 50, "rows": [to_json(row)], "rooms": {}, "unanswered": []},
     )
     assert len(tables(results)) == 3
+    assert str(page_tables(results)[0].title) == "room for 50 % of the peak", (
+        "few workloads are told one by one"
+    )
+    many = [to_json(Row(f"w{each}", row.contender, row.outcome)) for each in range(4)]
+    (first, *_) = page_tables(evolve(results, more={**results.more, "rows": many}))
+    assert str(first.title) == "medians over 1 workloads"
     told = tables(evolve(results, more={**results.more, "unanswered": [{"room": 50, **left_over(row)}]}))[-1]
     assert [list(column.cells) for column in told.columns] == [["50"], ["w"], [OURS], ["keep_alive=5"], ["3"]]
