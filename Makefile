@@ -70,7 +70,7 @@ test-hosts: environment ## networks, machines and disks that break between hosts
 test-containers: environment ## the images, built and run in real containers on several hosts, or fail (root only; some minutes)
 	@SLLM_TEST_CONTAINERS=1 $(BIN)/python -m pytest tests/docker tests/containers tests/guide -s $(PYTEST_ARGS)
 
-soak-containers: ## the same, with a vLLM for CPUs in the worker's image, and each container broken ROUNDS=10 times in each way
+soak-containers: ## the same with vLLM in the workers' images, that for GPUs as well, and each container broken ROUNDS=10 times in each way
 	@export SLLM_CONTAINERS_ROUNDS=$(if $(filter file,$(origin ROUNDS)),10,$(ROUNDS))
 	SLLM_CONTAINERS_ENGINES="llamacpp vllm" $(MAKE) test-containers
 

@@ -11,7 +11,7 @@ from tests.hosts.network import Network, network_of
 
 from .machines import Machines
 from .podman import NoContainers, Podman, running_podman
-from .store import images
+from .store import ENGINES, images
 
 REQUIRED = "SLLM_TEST_CONTAINERS"
 """The environment variable that says that these tests fail where no container can run; else they skip."""
@@ -39,6 +39,13 @@ def podman(store: Path, network: Network, tmp_path_factory: pytest.TempPathFacto
     """podman, which sees the hosts' networks."""
     with running_podman(tmp_path_factory.mktemp("podman"), store) as made:
         yield made
+
+
+@pytest.fixture
+def long_form() -> None:
+    """Skip the test where images were built without vLLM, and that for GPUs not at all."""
+    if "vllm" not in ENGINES.split():
+        pytest.skip("only in the long form of these tests: make soak-containers")
 
 
 @pytest.fixture

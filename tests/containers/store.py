@@ -22,7 +22,7 @@ from tests.hosts.network import MISSING
 
 import sllm_actors
 
-from .images import ROOT, SOURCES, build, copy_source, make_base, size
+from .images import BASE, ROOT, SOURCES, build, copy_source, make_base, size
 from .podman import NoContainers, Podman, missing, running_podman
 
 FOLDER = "SLLM_CONTAINERS"
@@ -32,6 +32,12 @@ and a person names one whose images the next run of the tests is to find."""
 ENGINES = os.environ.get("SLLM_CONTAINERS_ENGINES") or "llamacpp"
 
 TARGETS = ("head", "worker-cpu")
+GPU_TARGET = "worker"
+"""The image for GPUs: built in the long form only, on the base of the others."""
+
+GPU_ROOM = 60_000_000_000
+"""Bytes that are to be free, so that it has vLLM: a build writes CUDA's libraries several times."""
+
 NEWER = f"{sllm_actors.__version__}.post1"
 """The version of the images sllm:TARGET-newer; sllm:TARGET has that of this repository."""
 
@@ -71,6 +77,9 @@ def build_all(folder: Path) -> None:
                 for target in TARGETS:
                     options = {"ENGINES": ENGINES, "TORCH_CPU_INDEX": ""} if target == "worker-cpu" else {}
                     build(podman, target, f"sllm:{target}{tag}", source=source, **options)
+            if "vllm" in ENGINES.split():
+                engines = ENGINES if shutil.disk_usage(folder).free > GPU_ROOM else "llamacpp"
+                build(podman, GPU_TARGET, f"sllm:{GPU_TARGET}", BASE_CUDA=BASE, ENGINES=engines)
         stamp.write_text(sources)
 
 

@@ -28,6 +28,15 @@ LOOK = "ls /var/lib/apt/lists /var/cache/apt ~root ~root/.cache /tmp /source /bu
 
 @pytest.mark.parametrize("target", ["head", "worker-cpu"])
 def test_an_image_keeps_nothing_of_its_build(podman: Podman, target: str) -> None:
+    keeps_nothing(podman, target)
+
+
+@pytest.mark.usefixtures("long_form")
+def test_the_image_for_gpus_keeps_nothing_of_its_build(podman: Podman) -> None:
+    keeps_nothing(podman, "worker")
+
+
+def keeps_nothing(podman: Podman, target: str) -> None:
     image = f"sllm:{target}"
     looked = [
         podman("run", "--rm", "--network=none", "--user=0", "--entrypoint=sh", each, "-c", f"{LOOK}; true")
