@@ -97,7 +97,8 @@ def through_a_kill(system: Serving, clients: int, body: Body) -> dict[str, float
         def back() -> bool:
             if not any(lives(each) for each in before):
                 outage.gone.set()
-            return outage.over.is_set() or not system.url()
+            system.url()  # which raises when the model has ended for good
+            return outage.over.is_set()
 
         try:
             system.kill_worker()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from bench.cold_suite.cluster import ClusterFailed
 from bench.harness.results import Results, read
 from bench.peers import gateways, serving, xinference
 from bench.scenarios import burst, failover, outage, prefix
@@ -152,6 +153,27 @@ def test_requests_that_fail_in_an_outage_are_counted_and_the_last_is_told(
     with served(refused, httpx2.Response(503, text="no replica"), httpx2.Response(200)) as http:
         found.ask_on(http, {})
     assert found.sentence() == "1 requests were answered and 2 failed, the last with: 503 no replica"
+
+
+class Lost(serving.LlamaCpp):
+    """A server that was never started, whose address is forgotten once its worker is killed."""
+
+    killed = False
+
+    def url(self) -> str | None:
+        return None if self.killed else super().url()
+
+    def kill_worker(self) -> None:
+        self.killed = True
+
+
+def test_a_model_whose_address_is_not_known_any_more_is_not_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outage, "PATIENCE", 0.1)
+    monkeypatch.setattr(outage, "UNDER_WAY", 0.0)
+    with pytest.raises(ClusterFailed, match=r"of another engine; 0 requests were answered and \d+ failed"):
+        outage.through_a_kill(Lost(tmp_path), 2, completion("m", "p", 1))
 
 
 # ---- what is made of answers
