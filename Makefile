@@ -8,7 +8,7 @@ PYTHON ?= python3
 PYTEST_ARGS ?=
 UP_ARGS ?=
 BENCH_ARGS ?=
-PEERS ?= pykka xoscar ray monarch vllm_router smg litellm pylet xinference
+PEERS ?= pykka xoscar ray monarch vllm_router smg litellm pylet xinference aiperf
 NAMES ?=
 ROUNDS ?= 50
 SEEDS ?= 1000
@@ -133,7 +133,7 @@ bench: environment ## what two cores can measure in 40 minutes; writes bench/res
 proofs: environment ## other people's clients and load generators before the gateway (about 4 minutes; NAMES="schemathesis …": these)
 	@$(BIN)/python -m bench.proofs $(NAMES)
 
-bench-peers: ## install PEERS="pykka xoscar ray monarch vllm_router smg litellm pylet xinference", each in an environment of its own
+bench-peers: ## install PEERS="pykka xoscar ray monarch vllm_router smg litellm pylet xinference aiperf", each in an environment of its own
 	@for peer in $(PEERS); do
 		folder=.bench-peers/$$peer
 		pins=bench/peers/$$peer.txt

@@ -252,7 +252,7 @@ BENCHMARKS: Final = {
         ),
         Benchmark(
             "serve",
-            "What can `sllm bench serve` itself do, and does it find what `vllm bench serve` finds?",
+            "What can `sllm bench serve` itself do, and does it find what others of its kind find?",
             4,
             "bench.serve",
             short=1,

@@ -1,7 +1,8 @@
 """The load generator, measured: ``python -m bench run serve``.
 
-What it can do is measured before an upstream that does nothing, and its figures are held against those of
-``vllm bench serve`` on the same work: streams of 16 tokens, 20 ms apart.
+What it can do is measured before an upstream that does nothing. Its figures are held against those of other
+generators on the same work, and all of them against the upstream's own clock: streams of 16 tokens, the first
+one after 100 ms and the others 20 ms apart.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 import subprocess
 import sys
 import tempfile
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,16 +22,16 @@ import click
 from bench.harness.experiment import ROOT, Experiment, benchmark
 from bench.harness.measures import Measure
 from bench.harness.targets import Judged, at_least, at_most, quotient
-from bench.registry import VLLM
+from bench.peers.generators import LoadFailed, Streams, load_peers, run
 
 PACKAGES = ("sllm-actors", "uvloop", "httptools", "hdrhistogram")
 OURS = "sllm bench serve"
-THEIRS = "vllm bench serve"
 
 MODEL = "bench"
 TOKENS = 16
 APART_MS = 20
-STREAM = f"{TOKENS} tokens {APART_MS} ms apart"
+STREAM = f"wait 100 ms then {TOKENS} tokens {APART_MS} ms apart"
+STREAM_RATE = 20
 SLOW_STREAM = "10 tokens 1000 ms apart"
 """Names of models by which the upstream is told what to answer."""
 
@@ -40,11 +42,7 @@ CLIENTS = 64
 AGREEMENT = 0.05
 """How far the figures of the two may be apart."""
 
-AGREED = {
-    "ttft_p50_ms": "first token, median",
-    "tpot_p50_ms": "per token, median",
-    "e2e_p50_ms": "end to end, median",
-}
+AGREED = {"ttft": "first token, median", "tpot": "per token, median", "e2e": "end to end, median"}
 
 MEASURES = {
     each.name: each
@@ -53,13 +51,16 @@ MEASURES = {
         Measure("lag_p99_ms", "sent late at 1,000/s, p99", "ms", higher_is_better=False),
         Measure("added_p99_ms", "latency at 1,000/s before an upstream that does nothing, p99", "ms", False),
         Measure("streams", "streams open together, all whole", "", higher_is_better=True),
-        *(Measure(name, f"{text} (16 tokens, 20 ms apart)", "ms", False) for name, text in AGREED.items()),
+        *(
+            Measure(f"{name}_p50_ms", f"{text} of the same streams", "ms", False)
+            for name, text in AGREED.items()
+        ),
+        *(
+            Measure(f"{name}_over_ms", f"{text}, over the upstream's own clock", "ms", False)
+            for name, text in AGREED.items()
+        ),
     )
 }
-
-
-class LoadFailed(Exception):
-    """A generator ended with an error; the text is what it said."""
 
 
 @benchmark("serve", PACKAGES)
@@ -67,16 +68,19 @@ class LoadFailed(Exception):
 @click.option("--rounds", type=click.IntRange(1, 100), default=3, show_default=True)
 @click.option("--check", is_flag=True, help="Exit with status 1 when a figure is not what is wanted.")
 def main(experiment: Experiment, seconds: float, rounds: int, check: bool) -> None:
-    """Measure sllm bench serve itself, and whether vllm bench serve, where it is here, finds the same."""
-    subjects: dict[str, Callable[[int, float], dict[str, float]]] = {OURS: ours}
-    if VLLM.exists() and tokenizer() is not None:
-        subjects[THEIRS] = theirs
-    else:
-        experiment.say(f"{THEIRS} is left out: run `make test-vllm` once")
+    """Measure sllm bench serve itself, and whether other generators, where they are here, find the same."""
+    peers = {each.name: each.measure for each in load_peers() if each.missing is None}
+    for each in load_peers():
+        if each.missing is not None:
+            experiment.say(f"{each.name} is left out: {each.missing}")
     experiment.conditions |= {"seconds": seconds, "rounds": rounds}
     with upstream() as port, experiment.measuring():
-        experiment.collect(subjects, rounds, lambda name: subjects[name](port, seconds), expected=LoadFailed)
-    results = experiment.results(MEASURES, basis=THEIRS, ours=[OURS], judge=judge)
+
+        def measure(name: str) -> dict[str, float]:
+            return ours(port, seconds) if name == OURS else same_work(port, seconds, peers[name])
+
+        experiment.collect((OURS, *peers), rounds, measure, expected=LoadFailed)
+    results = experiment.results(MEASURES, basis=next(iter(peers), ""), ours=[OURS], judge=judge)
     experiment.finish(results, needed=[OURS], check=check)
 
 
@@ -87,37 +91,36 @@ def ours(port: int, seconds: float) -> dict[str, float]:
     flat = ("--rate", str(RATE), "--arrivals", "constant")
     opened = sllm(port, *flat, "--no-stream", *length)
     many = sllm(port, "--clients", str(MANY), "--requests", str(MANY), model=SLOW_STREAM)
-    same = sllm(port, "--rate", "20", "--arrivals", "constant", *length, model=STREAM)
-    latency = same["latency_ms"]
     return {
         "rps": closed["per_second"]["requests"],
         "lag_p99_ms": opened["generator"]["lag_ms"]["p99"],
         "added_p99_ms": opened["latency_ms"]["e2e"]["p99"],
         "streams": many["requests"]["answered"],
-        "ttft_p50_ms": latency["ttft"]["p50"],
-        "tpot_p50_ms": latency["tpot"]["p50"],
-        "e2e_p50_ms": latency["e2e"]["p50"],
+        **same_work(port, seconds, our_streams),
     }
 
 
-def theirs(port: int, seconds: float) -> dict[str, float]:
-    """Measure ``vllm bench serve`` on the work that both are given."""
-    with tempfile.TemporaryDirectory(prefix="sllm-") as folder:
-        command = [str(VLLM), str(ROOT / "bench/proofs/vllm_bench.py"), "bench", "serve"]
-        where = {"base-url": f"http://127.0.0.1:{port}", "endpoint": "/v1/chat/completions", "model": STREAM}
-        what = {"dataset-name": "random", "random-input-len": 24, "random-output-len": TOKENS}
-        when = {"num-prompts": int(20 * seconds), "request-rate": 20, "burstiness": 1e6}
-        kept = {"result-dir": folder, "result-filename": "result.json", "tokenizer": tokenizer()}
-        shown = {"percentile-metrics": "ttft,tpot,itl,e2el", "backend": "openai-chat"}
-        for name, value in {**where, **what, **when, **kept, **shown}.items():
-            command += [f"--{name}", str(value)]
-        run([*command, "--save-result", "--disable-tqdm"])
-        found = json.loads((Path(folder) / "result.json").read_text())
-    return {
-        "ttft_p50_ms": found["median_ttft_ms"],
-        "tpot_p50_ms": found["median_tpot_ms"],
-        "e2e_p50_ms": found["median_e2el_ms"],
-    }
+def same_work(port: int, seconds: float, ask: Callable[[Streams], Mapping[str, float]]) -> dict[str, float]:
+    """Have a generator ask the upstream for streams, and hold what it finds against its clock."""
+    measured_upstream(port)
+    found = ask(Streams(port, STREAM, TOKENS, STREAM_RATE, int(STREAM_RATE * seconds)))
+    truth = measured_upstream(port)
+    figures = {f"{name}_p50_ms": found[name] for name in AGREED}
+    return figures | {f"{name}_over_ms": found[name] - truth[name] for name in AGREED}
+
+
+def measured_upstream(port: int) -> dict[str, float]:
+    """Return what the upstream measured since it was asked last: medians in milliseconds."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/latencies", timeout=30) as answer:
+        found: dict[str, float] = json.load(answer)
+    return found
+
+
+def our_streams(streams: Streams) -> Mapping[str, float]:
+    """Measure ``sllm bench serve`` on those streams."""
+    count = ("--rate", str(streams.rate), "--arrivals", "constant", "--requests", str(streams.requests))
+    found = sllm(streams.port, *count, model=streams.model)["latency_ms"]
+    return {name: found[name]["p50"] for name in AGREED}
 
 
 def sllm(port: int, *arguments: str, model: str = MODEL) -> dict[str, Any]:
@@ -134,22 +137,6 @@ def sllm(port: int, *arguments: str, model: str = MODEL) -> dict[str, Any]:
     return found
 
 
-def run(command: list[str]) -> None:
-    """Run a generator.
-
-    Raises:
-        LoadFailed: It ended with an error.
-    """
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
-    if done.returncode:
-        raise LoadFailed((done.stderr or done.stdout)[-500:])
-
-
-def tokenizer() -> Path | None:
-    """Return a folder with a tokenizer, which the other generator cannot do without, or None."""
-    return next(iter(sorted((ROOT / ".engines/models").glob("*/files"))), None)
-
-
 @contextmanager
 def upstream() -> Iterator[int]:
     """Run the upstream that does nothing, and yield its port."""
@@ -164,21 +151,25 @@ def upstream() -> Iterator[int]:
 
 def judge(medians: Mapping[str, Mapping[str, float]]) -> list[Judged]:
     """Hold our figures against what is wanted."""
-    found, other = medians.get(OURS, {}), medians.get(THEIRS, {})
-    apart = [
-        _within(
-            f"{AGREED[name]}: as {THEIRS} finds it, within 5 %", quotient(found.get(name), other.get(name))
-        )
-        for name in ("tpot_p50_ms", "e2e_p50_ms")
-    ]
+    found = medians.get(OURS, {})
     return [
         at_least("requests per second of one process ≥ 5,000", found.get("rps"), 5000),
         at_most("sent late at 1,000/s, p99 ≤ 1 ms", found.get("lag_p99_ms"), 1.0),
         at_least(f"streams open together ≥ {MANY}", found.get("streams"), MANY),
-        *(apart if other else []),
+        at_most("first token, over the upstream's clock ≤ 1 ms", found.get("ttft_over_ms"), 1.0),
+        *(
+            _agrees(name, found, other, medians[other])
+            for other in medians
+            if other != OURS
+            for name in AGREED
+        ),
     ]
 
 
-def _within(target: str, ratio: float | None) -> Judged:
-    met = None if ratio is None else abs(ratio - 1) <= AGREEMENT
-    return Judged(target, ratio, met, compares=True)
+def _agrees(name: str, ours: Mapping[str, float], other: str, theirs: Mapping[str, float]) -> Judged:
+    target = f"{AGREED[name]}: within 5 % of {other}, or nearer to the upstream's clock"
+    ratio = quotient(ours.get(f"{name}_p50_ms"), theirs.get(f"{name}_p50_ms"))
+    if ratio is None:
+        return Judged(target, None, None, compares=True)
+    nearer = abs(ours[f"{name}_over_ms"]) <= abs(theirs[f"{name}_over_ms"])
+    return Judged(target, ratio, abs(ratio - 1) <= AGREEMENT or nearer, compares=True)

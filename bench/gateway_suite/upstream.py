@@ -2,14 +2,19 @@
 
 It answers a chat with a fixed completion at once, or with a stream of fixed chunks, and costs far less than
 any gateway. What a test wants of it is said in the prompt, which every gateway passes on unchanged:
-``8 tokens 20 ms apart`` (of a stream) or ``wait 500 ms`` (before an answer that is not streamed).
+``8 tokens 20 ms apart`` (of a stream), ``wait 500 ms`` (before an answer), or both. ``GET /latencies`` tells
+by its own clock how long the streams with such waits took since the last time that was asked.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import re
+import statistics
+from collections import deque
+from time import monotonic
 from typing import Final, cast
 
 import httptools
@@ -57,6 +62,21 @@ FIRST: Final = BEGIN + event(b'{"role":"assistant","content":"One"}')
 NEXT: Final = event(b'{"content":" more"}')
 LAST: Final = event(b"{}", b'"stop"') + framed(b"data: [DONE]\n\n") + b"0\r\n\r\n"
 
+KEPT: Final = 100_000
+"""Streams whose times are kept."""
+
+served: Final[deque[tuple[float, float, float]]] = deque(maxlen=KEPT)
+"""Of each stream the seconds from when its request was here until the first chunk left; from that until the
+last one left, for each chunk after the first; and until the end."""
+
+
+def latencies() -> bytes:
+    """Return the medians of ``served`` in milliseconds, as a response, and forget it."""
+    names = ("ttft", "tpot", "e2e")
+    medians = [statistics.median(each) * 1000 for each in zip(*served, strict=True)]
+    served.clear()
+    return answer(json.dumps(dict(zip(names, medians, strict=False))).encode())
+
 
 class Upstream(asyncio.Protocol):
     """One connection of a gateway."""
@@ -67,8 +87,8 @@ class Upstream(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._url = b""
         self._body = b""
-        self._left = 0
-        self._due = 0.0
+        self._left = self._tokens = 0
+        self._due = self._came = self._began = 0.0
         self._interval = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
@@ -95,32 +115,50 @@ class Upstream(asyncio.Protocol):
         url, body = self._url, self._body
         self._url = self._body = b""
         if not url.endswith(b"/chat/completions"):
-            self._transport.write(MODELS if url.endswith(b"/models") else HEALTH)
-        elif STREAM.search(body):
+            self._transport.write(_other(url))
+            return
+        wait = WAIT.search(body)
+        if STREAM.search(body):
             wished = TOKENS.search(body)
-            self._begin(int(wished[1]) if wished else 4, int(wished[2]) / 1000 if wished else 0.0)
-        elif wait := WAIT.search(body):
+            self._left = self._tokens = int(wished[1]) if wished else 4
+            self._interval = int(wished[2]) / 1000 if wished else 0.0
+            self._came = monotonic()
+            if wait is None:
+                self._begin()
+            else:
+                self._timer = self._loop.call_later(int(wait[1]) / 1000, self._begin)
+        elif wait is not None:
             self._timer = self._loop.call_later(int(wait[1]) / 1000, self._transport.write, COMPLETION)
         else:
             self._transport.write(COMPLETION)
 
-    def _begin(self, tokens: int, interval: float) -> None:
-        self._left, self._interval = tokens - 1, interval
-        if self._left <= 0 or not interval:
+    def _begin(self) -> None:
+        self._left -= 1
+        if self._left <= 0 or not self._interval:
             self._transport.write(FIRST + NEXT * max(0, self._left) + LAST)
             return
+        self._began = monotonic()
         self._transport.write(FIRST)
-        self._due = self._loop.time() + interval
+        self._due = self._loop.time() + self._interval
         self._timer = self._loop.call_at(self._due, self._tick)
 
     def _tick(self) -> None:
         self._left -= 1
-        if self._left == 0:
-            self._transport.write(NEXT + LAST)
+        if self._left > 0:
+            self._transport.write(NEXT)
+            self._due += self._interval
+            self._timer = self._loop.call_at(self._due, self._tick)
             return
-        self._transport.write(NEXT)
-        self._due += self._interval
-        self._timer = self._loop.call_at(self._due, self._tick)
+        now = monotonic()
+        self._transport.write(NEXT + LAST)
+        served.append((self._began - self._came, (now - self._began) / (self._tokens - 1), now - self._came))
+
+
+def _other(url: bytes) -> bytes:
+    """Return the response to anything but a chat."""
+    if url.endswith(b"/latencies"):
+        return latencies()
+    return MODELS if url.endswith(b"/models") else HEALTH
 
 
 async def serve(port: int | None, socket: str | None) -> None:

@@ -13,6 +13,7 @@ from sllm_actors.gateway.headers import (
     is_plain_json,
     query_for_engine,
     request_id_of,
+    with_hold,
     without_length,
 )
 from sllm_actors.gateway.hops import MOST_HOPS, passed_on, refuse_loop
@@ -125,3 +126,9 @@ def test_headers_of_one_connection_stay_where_they_are() -> None:
 def test_a_clients_request_id_is_kept_when_it_is_sane(value: bytes, found: str | None) -> None:
     assert request_id_of([(b"x-request-id", value)]) == found
     assert request_id_of([]) is None
+
+
+def test_the_time_of_a_later_hold_takes_the_place_of_the_first_ones() -> None:
+    once = with_hold([(b"vary", b"origin")], 0.25)
+    assert once == [(b"vary", b"origin"), (b"server-timing", b"hold;dur=250.0")]
+    assert with_hold(once, 1.0) == [(b"vary", b"origin"), (b"server-timing", b"hold;dur=1000.0")]

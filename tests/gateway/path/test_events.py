@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openai._streaming import SSEDecoder
 
-from sllm_actors.gateway.path.answers.events import EventCutter, data_of, waiting
+from sllm_actors.gateway.path.answers.events import EventCutter, data_of, held, waiting
 
 ENDS = (b"\n\n", b"\r\n\r\n", b"\r\r", b"\n\r\n")
 EVENTS = st.lists(
@@ -77,3 +77,7 @@ def test_a_client_that_waits_is_told_its_place_in_a_comment(expected: float | No
     comment = waiting(3, 7, expected)
     assert comment.decode().endswith(text + "\n\n")
     assert EventCutter().feed(comment + b"data: 1\n\n") == comment + b"data: 1\n\n"
+
+
+def test_a_client_that_waits_no_longer_is_told_for_how_long_it_was_held() -> None:
+    assert held(1.75) == b": hold;dur=1750.0\n\n"

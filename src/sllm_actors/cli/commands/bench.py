@@ -109,7 +109,7 @@ def serve(
     files = ResultFiles({"json": json_file, "html": html_file}, csv_file)
     try:
         try:
-            requests = choice.offered()
+            requests = choice.offered(lambda text: complain(f"warning: {text}"))
             check_models(address, target.key, choice.models)
             began = time.time()
             with showing(figures, seconds=choice.seconds, requests=choice.requests) as show_progress:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice, repeat
 from pathlib import Path
 from random import Random
@@ -99,8 +99,11 @@ class LoadChoice:
             return Popularity.weighted(self.models, self.weights)
         return Popularity.zipf(self.models, self.zipf or 0.0)
 
-    def offered(self) -> Iterator[LoadRequest]:
+    def offered(self, warn: Callable[[str], None]) -> Iterator[LoadRequest]:
         """Return the requests.
+
+        Args:
+            warn: Is told what is odd about a file.
 
         Raises:
             LoadProblem: A file cannot be read, or is not of its format.
@@ -113,7 +116,7 @@ class LoadChoice:
             self.prefix_tokens,
             self.prefixes,
             self.turns,
-            () if self.prompts is None else read_conversations(self.prompts),
+            () if self.prompts is None else self._prompts(self.prompts, warn),
         )
         offered = Offered(shape, self.seed)
         if self.trace is not None:
@@ -123,6 +126,13 @@ class LoadChoice:
             if self.seconds is not None:
                 found = until(self.seconds, found)
         return islice(found, self.requests)
+
+    @staticmethod
+    def _prompts(file: Path, warn: Callable[[str], None]) -> Sequence[Sequence[str]]:
+        found = read_conversations(file)
+        if found.cut_short:
+            warn(f"{file} is cut short: its {len(found.said)} whole conversations are used")
+        return found.said
 
     def _traced(self, offered: Offered, trace: Path) -> Iterator[LoadRequest]:
         begin, speed = self.trace_begin or 0.0, self.speed or 1.0
