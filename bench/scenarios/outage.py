@@ -86,6 +86,7 @@ def through_a_kill(system: Serving, clients: int, body: Body) -> dict[str, float
     """Kill the worker under clients that ask on; return when another engine answers, and what failed.
 
     Raises:
+        CannotDo: It has no worker.
         ClusterFailed: None answers; the text says what the clients saw.
     """
     before = system.engines()
@@ -100,8 +101,8 @@ def through_a_kill(system: Serving, clients: int, body: Body) -> dict[str, float
             system.url()  # which raises when the model has ended for good
             return outage.over.is_set()
 
+        system.kill_worker()
         try:
-            system.kill_worker()
             wait_for(back, within=PATIENCE, what="an answer of another engine")
         except (ClusterFailed, SystemFailed, CannotDo, httpx2.HTTPError) as failure:
             stays = "" if outage.gone.is_set() else "; the engine of the killed worker still runs"
