@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 import re
 import time
+from collections.abc import Callable
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from sllm_actors.host_port import HIGHEST_PORT, HostPort, parse_host
 from sllm_actors.models.byte_size import parse_bytes
+
+Parsed = TypeVar("Parsed")
 
 CLUSTER_PORT = 8000
 
@@ -93,6 +96,33 @@ class KeyValueType(click.ParamType[tuple[str, str]]):
         if not key or not equals or not value.isprintable():
             self.fail(f"{value!a} is not of the form KEY=VALUE, in characters that can be shown", param, ctx)
         return key, rest
+
+
+class ParsedType(click.ParamType[Parsed]):
+    """What a function reads from the text of an option.
+
+    Args:
+        name: How help names it.
+        kind: The class of what is read.
+        parse: Reads it; raises a ValueError that says what is wrong.
+        problem: What a text is that cannot be read, in words that follow it.
+    """
+
+    def __init__(self, name: str, kind: type[Parsed], parse: Callable[[str], Parsed], problem: str) -> None:
+        self.name = name
+        self._kind = kind
+        self._parse = parse
+        self._problem = problem
+
+    def convert(
+        self, value: str | Parsed, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Parsed:
+        if isinstance(value, self._kind):
+            return value
+        try:
+            return self._parse(str(value))
+        except ValueError as error:
+            self.fail(f"{value!a} {self._problem}: {error}", param, ctx)
 
 
 class FiniteRange(click.FloatRange):

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from sllm_actors.cli import completing
-from sllm_actors.cli.parameters import NAME, FiniteRange, WholeRange
+from sllm_actors.cli.parameters import NAME, FiniteRange, ParsedType, WholeRange
 from sllm_actors.loadgen.work.lengths import Lengths
 
 from .common import options
@@ -26,77 +26,37 @@ LONGEST = 30 * 86_400.0
 MOST_REQUESTS = 1_000_000_000
 
 
-class LengthsType(click.ParamType[Lengths]):
-    """``128`` tokens, or ``64-256``."""
+def _goal(text: str) -> tuple[str, float]:
+    from sllm_actors.loadgen.figures.goals import Goals
 
-    name = "n|n-m"
-
-    def convert(
-        self, value: str | Lengths, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Lengths:
-        if isinstance(value, Lengths):
-            return value
-        try:
-            return Lengths.parse(value)
-        except ValueError as error:
-            self.fail(f"{value!a} does not say how many tokens: {error}", param, ctx)
+    return Goals.parse(text)
 
 
-class GoalType(click.ParamType[tuple[str, float]]):
-    """``ttft:500``: a kind of latency, and milliseconds."""
-
-    name = "kind:ms"
-
-    def convert(
-        self, value: str | tuple[str, float], param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, float]:
-        from sllm_actors.loadgen.figures.goals import Goals
-
-        if isinstance(value, tuple):
-            return value
-        try:
-            return Goals.parse(value)
-        except ValueError as error:
-            self.fail(f"{value!a} is no limit: {error}", param, ctx)
+def _json_object(text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+        text.encode()
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise ValueError("write one like '{\"temperature\": 0}'")  # noqa: TRY004 - the text is wrong
+    return found
 
 
-class JsonObjectType(click.ParamType[dict[str, Any]]):
-    """An object of JSON."""
-
-    name = "json"
-
-    def convert(
-        self, value: str | dict[str, Any], param: click.Parameter | None, ctx: click.Context | None
-    ) -> dict[str, Any]:
-        if isinstance(value, dict):
-            return value
-        try:
-            found = json.loads(value)
-            value.encode()
-        except (ValueError, RecursionError):
-            found = None
-        if not isinstance(found, dict):
-            self.fail(f"{value!a} is no object of JSON like '{{\"temperature\": 0}}'", param, ctx)
-        return found
+def _weights(text: str) -> tuple[float, ...]:
+    try:
+        found = tuple(float(each) for each in text.split(","))
+    except ValueError:
+        found = (0.0,)
+    if not all(1e-9 <= each <= 1e9 for each in found):
+        raise ValueError("write them like 5,3,1")
+    return found
 
 
-class WeightsType(click.ParamType[tuple[float, ...]]):
-    """``5,3,1``: numbers above 0."""
-
-    name = "w,w,…"
-
-    def convert(
-        self, value: str | tuple[float, ...], param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[float, ...]:
-        if isinstance(value, tuple):
-            return value
-        try:
-            found = tuple(float(each) for each in value.split(","))
-        except ValueError:
-            found = ()
-        if not found or not all(1e-9 <= each <= 1e9 for each in found):
-            self.fail(f"{value!a} is no list of numbers above 0 like 5,3,1", param, ctx)
-        return found
+LENGTHS = ParsedType("n|n-m", Lengths, Lengths.parse, "does not say how many tokens")
+GOAL = ParsedType("kind:ms", tuple, _goal, "is no limit")
+JSON_OBJECT = ParsedType("json", dict, _json_object, "is no object of JSON")
+WEIGHTS = ParsedType("w,w,…", tuple, _weights, "is no list of numbers above 0")
 
 
 def load_options(command: Command) -> Command:
@@ -130,7 +90,7 @@ _WHERE = (
     ),
     click.option(
         "--weights",
-        type=WeightsType(),
+        type=WEIGHTS,
         metavar="W,W,…",
         show_default="as --zipf says",
         help="Of several models, ask each in proportion to its number.",
@@ -218,7 +178,7 @@ _WHEN = (
 _WHAT = (
     click.option(
         "--input-tokens",
-        type=LengthsType(),
+        type=LENGTHS,
         default="128",
         show_default=True,
         metavar="N|N-M",
@@ -226,7 +186,7 @@ _WHAT = (
     ),
     click.option(
         "--output-tokens",
-        type=LengthsType(),
+        type=LENGTHS,
         metavar="N|N-M",
         show_default="what the trace says, else 64",
         help="Most tokens of answers (max_tokens).",
@@ -249,7 +209,7 @@ _WHAT = (
     ),
     click.option(
         "--turns",
-        type=LengthsType(),
+        type=LENGTHS,
         default="1",
         show_default=True,
         metavar="N|N-M",
@@ -275,7 +235,7 @@ _WHAT = (
     ),
     click.option(
         "--extra-body",
-        type=JsonObjectType(),
+        type=JSON_OBJECT,
         default="{}",
         show_default=True,
         metavar="JSON",
@@ -330,7 +290,7 @@ _HOW = (
 _RESULTS = (
     click.option(
         "--goodput",
-        type=GoalType(),
+        type=GOAL,
         multiple=True,
         metavar="KIND:MS",
         help="Count answers within MS milliseconds; KIND is ttft, tpot or e2el; repeatable.",
