@@ -30,7 +30,7 @@ os.environ["TMPDIR"] = tempfile.tempdir = OURS
 # No property says how fast it has to hold: other tests run at the same time.
 UNTIMED: Any = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("suite", **UNTIMED)
-settings.register_profile("quick", max_examples=15, stateful_step_count=20, **UNTIMED)
+settings.register_profile("quick", max_examples=8, stateful_step_count=15, **UNTIMED)
 # For the coverage gate, which must come to the same result each time, and soon.
 settings.register_profile("coverage", max_examples=25, derandomize=True, database=None, **UNTIMED)
 settings.load_profile("suite")

@@ -35,6 +35,7 @@ def test_the_page_is_what_the_result_files_say() -> None:
     assert page.PAGE.read_text() == page.render(page.published()), "run `python -m bench page`"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", page.quoting_pages(), ids=lambda path: path.name)
 def test_a_page_quotes_figures_as_the_result_files_have_them(path: Path) -> None:
     assert path.read_text() == page.quote(path.read_text(), page.published()), "run `python -m bench page`"

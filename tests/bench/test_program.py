@@ -32,6 +32,7 @@ def test_every_row_names_a_command_and_asks_a_question() -> None:
     assert sum(row.short for row in BENCHMARKS.values()) <= 40
 
 
+@pytest.mark.slow
 def test_the_list_names_every_benchmark() -> None:
     done = bench("list")
     assert done.returncode == 0, done.stderr

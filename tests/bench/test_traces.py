@@ -55,6 +55,7 @@ def test_gaps_have_the_mean_and_the_spread_that_were_asked_for(cv: float) -> Non
     assert pstdev(gaps) / mean(gaps) == pytest.approx(cv, rel=0.1)
 
 
+@pytest.mark.slow
 def test_a_bursty_workload_does_not_begin_with_a_burst_of_every_model() -> None:
     first = [
         sum(request.at < 60.0 for request in generate(Shape(13.0, models=24), seed).requests)

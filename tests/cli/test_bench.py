@@ -189,6 +189,7 @@ def test_a_trace_is_sent_as_it_says(sllm: Sllm, gateway: PlayedGateway, tmp_path
     assert ended.err == f"error: {trace}, line 6: it should have 3 fields, not 1\n"
 
 
+@pytest.mark.slow
 def test_chats_have_turns(sllm: Sllm, gateway: PlayedGateway) -> None:
     load = ("--clients", "1", "--requests", "2", "--turns", "3", "--prefix-tokens", "4")
     assert sllm("bench", "serve", "--model", "m", *load).code == 0

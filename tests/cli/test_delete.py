@@ -33,6 +33,7 @@ def test_an_ambiguous_model_deletes_nothing_and_names_the_choices(sllm: Sllm, ga
     assert [method for method, _, _ in gateway.requests] == ["GET", "GET"]
 
 
+@pytest.mark.slow
 def test_rm_is_the_same_under_a_name_that_people_know(sllm: Sllm, gateway: PlayedGateway) -> None:
     gateway.add(deployment("a:vllm"), deployment("b:vllm"))
     assert sllm("rm", "a", "b:vllm").out == "Deleted: a:vllm\nDeleted: b:vllm\n"

@@ -59,6 +59,7 @@ def test_one_deployment_is_shown_with_its_instances(sllm: Sllm, gateway: PlayedG
         assert "\x1b" not in ended.out
 
 
+@pytest.mark.slow
 def test_a_deployment_shows_how_much_is_wanted_of_it(sllm: Sllm, gateway: PlayedGateway) -> None:
     gateway.add(deployment("a:vllm"))
     gateway.add(deployment("b:vllm", held=3, in_flight=20, gateways=1))

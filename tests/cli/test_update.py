@@ -220,6 +220,7 @@ def test_one_that_is_idle_is_loaded_once_so_that_its_first_failure_shows(
     assert [path for method, path, _ in there.requests if method == "POST"] == [f"/deployments/{NAME}/load"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("answer", "sentence"),
     [

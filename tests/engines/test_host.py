@@ -59,6 +59,7 @@ def test_a_folder_that_is_a_link_to_elsewhere_is_refused(folder: Path) -> None:
         open_host(folder)
 
 
+@pytest.mark.slow
 def test_a_machine_has_one_name_for_all_its_processes() -> None:
     script = "from sllm_actors.engines.host import machine_id; print(machine_id())"
     other = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -90,6 +90,7 @@ async def test_a_wrong_parameter_is_named(cluster: PlayedCluster, query: str, pa
     assert (response.status_code, response.json()["error"]["param"]) == (400, param)
 
 
+@pytest.mark.slow
 async def test_what_follows_comes_with_numbers_and_goes_on_behind_the_last_one(
     cluster: PlayedCluster, head: TestProbe
 ) -> None:

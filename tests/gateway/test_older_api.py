@@ -81,6 +81,7 @@ async def test_an_update_names_the_model(
     assert (response.status_code, response.json()) == (200, json.loads(DONE.document) | status)
 
 
+@pytest.mark.slow
 async def test_a_deletion_is_answered_when_the_deployment_is_gone(
     cluster: PlayedCluster, head: TestProbe
 ) -> None:

@@ -96,6 +96,7 @@ def test_a_burst_is_shared(two: Sharers, count: int) -> None:
     assert all(0.35 * count <= shares[process.pid] <= 0.65 * count for process in two.processes)
 
 
+@pytest.mark.slow
 def test_connections_that_stay_are_shared_too_when_they_come_one_by_one(two: Sharers) -> None:
     with ExitStack() as stack:
         shares: Counter[int] = Counter()

@@ -291,6 +291,7 @@ async def test_a_file_that_comes_damaged_is_not_kept(store: ModelStore, server: 
     assert path.read_bytes() == GGUF
 
 
+@pytest.mark.slow
 async def test_a_model_that_does_not_fit_on_the_disk_is_refused_before_it_comes(
     store: ModelStore, server: HubServer
 ) -> None:
@@ -365,6 +366,7 @@ async def test_what_is_wrong_with_a_source_is_said_in_a_sentence(
     assert server.gets() == []
 
 
+@pytest.mark.slow
 async def test_a_hub_that_cannot_be_reached_is_named(tmp_path: Path) -> None:
     away = Hub({"PATH": os.environ["PATH"], "HF_ENDPOINT": "http://user:password@127.0.0.1:9"})
     assert await problem(ModelStore(tmp_path, away), "hf:org/tiny") == (

@@ -29,6 +29,7 @@ async def test_weights_that_are_only_on_the_disk_are_read_once(tmp_path: Path) -
     assert (second.size, second.read) == (3 * STEP, 0)
 
 
+@pytest.mark.slow
 async def test_a_prefetch_ends_with_the_engine_that_it_is_for(tmp_path: Path) -> None:
     file = write(tmp_path / "model.gguf", 4 * STEP)
     forget(file)

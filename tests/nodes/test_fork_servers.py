@@ -17,6 +17,7 @@ from sllm_actors.nodes.fork_servers import keep_fork_servers
 pytestmark = pytest.mark.anyio
 
 
+@pytest.mark.slow
 async def test_an_engine_is_looked_for_until_its_python_works_and_has_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -124,6 +124,7 @@ async def test_a_worker_whose_connection_was_closed_is_suspect_at_once_and_up_wh
         assert (await shown())[0] == "down"
 
 
+@pytest.mark.slow
 async def test_what_waits_for_a_worker_whose_connection_was_closed_goes_to_another_at_once(
     tmp_path: Path,
 ) -> None:
@@ -188,6 +189,7 @@ async def test_what_every_worker_refuses_is_refused(tmp_path: Path) -> None:
         assert (await head.deploy(spec()))[0] == "done", "nothing of the first is left"
 
 
+@pytest.mark.slow
 async def test_how_large_a_model_is_counts_until_its_engine_was_measured_also_after_a_restart(
     tmp_path: Path,
 ) -> None:
@@ -293,6 +295,7 @@ async def test_an_update_is_rolled_out_behind_readiness(tmp_path: Path) -> None:
         assert (stored.current, stored.target) == (2, None)
 
 
+@pytest.mark.slow
 async def test_a_change_of_policy_restarts_nothing(tmp_path: Path) -> None:
     async with running_head(tmp_path) as head:
         worker = await head.join("w1")
@@ -391,6 +394,7 @@ async def test_what_is_not_there_cannot_be_changed_or_described(tmp_path: Path) 
         assert (await head.ask(DrainNode("w9")))[1]["code"] == "node_not_found"
 
 
+@pytest.mark.slow
 async def test_a_deleted_deployment_that_a_lost_worker_still_runs_is_stopped_when_it_is_back(
     tmp_path: Path,
 ) -> None:

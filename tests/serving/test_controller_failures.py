@@ -90,6 +90,7 @@ async def test_the_loss_of_an_old_life_after_the_new_one_came_changes_nothing(tm
         assert shown["state"] == "up"
 
 
+@pytest.mark.slow
 async def test_links_of_which_the_news_was_lost_are_noticed(tmp_path: Path) -> None:
     async with running_head(tmp_path) as head:
         await head.up("w1")
@@ -103,6 +104,7 @@ async def test_links_of_which_the_news_was_lost_are_noticed(tmp_path: Path) -> N
         assert (node.link, node.incarnation) == (Link.UP, later.incarnation)
 
 
+@pytest.mark.slow
 async def test_reports_of_nodes_that_are_not_linked_are_ignored(tmp_path: Path) -> None:
     async with running_head(tmp_path) as head:
         worker = await head.join("w1")

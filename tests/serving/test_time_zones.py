@@ -75,6 +75,7 @@ async def test_a_patch_may_name_a_new_zone(tmp_path: Path) -> None:
         assert [key.deployment for key in worker.runs] == [ID]
 
 
+@pytest.mark.slow
 async def test_a_deployment_that_is_taken_back_from_a_worker_may_name_a_new_zone(tmp_path: Path) -> None:
     for folder in ("one", "two"):
         (tmp_path / folder).mkdir()

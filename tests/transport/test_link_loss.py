@@ -111,6 +111,7 @@ async def test_a_notice_of_a_lane_that_was_replaced_since_changes_nothing() -> N
         assert await left.ask(right.at(1), Text("still")) == Text("still")
 
 
+@pytest.mark.slow
 async def test_a_data_lane_dialled_to_a_lost_life_is_not_opened_to_the_next() -> None:
     dials = 0
     late = anyio.Event()
@@ -136,6 +137,7 @@ async def test_a_data_lane_dialled_to_a_lost_life_is_not_opened_to_the_next() ->
         assert [lost.peer.incarnation for lost in left.losses()] == [life(1)]
 
 
+@pytest.mark.slow
 async def test_a_data_lane_comes_back_when_the_peer_has_seen_later_ones() -> None:
     async with far_pair() as (left, right, network):
         # As after two dials at the same time: a lane was open there when it was refused here.
@@ -258,6 +260,7 @@ async def test_the_node_with_more_links_keeps_its_life() -> None:
         assert not head.losses()
 
 
+@pytest.mark.slow
 async def test_a_peer_whose_connections_were_closed_is_doubted_until_it_is_back() -> None:
     async with far_pair() as (left, right, network):
         network.stop()

@@ -162,6 +162,7 @@ def test_a_very_long_time_is_cut_to_what_clocks_can_take() -> None:
     assert CODER.decode(body).remaining == 1e9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "body",
     [

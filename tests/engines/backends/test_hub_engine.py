@@ -72,6 +72,7 @@ async def test_a_replica_whose_model_cannot_be_had_is_failed_with_the_reason(
         await report_of(probe, ReplicaState.STOPPED)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("source", "problem"),
     [

@@ -191,6 +191,7 @@ async def test_a_file_that_is_no_model_is_a_failure_with_a_reason_and_is_tried_a
     assert left(host) == []
 
 
+@pytest.mark.slow
 async def test_a_supervisor_that_stops_the_replica_ends_its_engine(host: EngineHost) -> None:
     async with TestSystem() as system:
         _, probe = await start(system, ORDER, host)

@@ -26,6 +26,7 @@ from sllm_actors.engines.replica.server_watch import ServerWatch
 pytestmark = pytest.mark.anyio
 
 
+@pytest.mark.slow
 async def test_a_key_whose_disk_has_gone_silent_is_used_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -122,6 +122,7 @@ class Computing(FakeBackend):
         return evolve(launch, plan=evolve(launch.plan, threads=1, own_cores=self._own_cores))
 
 
+@pytest.mark.slow
 @several
 @pytest.mark.anyio
 async def test_two_replicas_have_cores_of_their_own(

@@ -186,6 +186,7 @@ async def test_a_replica_waits_for_the_gpus_of_another(gpu_host: EngineHost, fol
         await report_of(second_heard, ReplicaState.READY)
 
 
+@pytest.mark.slow
 async def test_the_wait_for_a_gpu_counts_as_part_of_the_start(gpu_host: EngineHost) -> None:
     async with TestSystem() as system:
         _, heard = await start(system, order(1, 2), gpu_host)

@@ -145,6 +145,7 @@ async def test_an_engine_that_cannot_be_put_on_record_is_not_started(folder: Pat
     assert not plan.paths.log.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_a_leash_that_still_lives_is_left_to_its_work(folder: Path, book: Leases) -> None:
     plan = fake_plan(folder)

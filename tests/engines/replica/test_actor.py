@@ -34,6 +34,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> ReplicaOrder:
     return ReplicaOrder(KEY, "m", "fake", "")
 
 
+@pytest.mark.slow
 async def test_an_engine_that_is_killed_is_started_again_at_once(
     host: EngineHost, fake: ReplicaOrder
 ) -> None:
@@ -85,6 +86,7 @@ async def test_a_replica_drains_no_longer_than_it_may(host: EngineHost, fake: Re
         await report_of(probe, ReplicaState.STOPPED)
 
 
+@pytest.mark.slow
 async def test_a_replica_whose_requests_do_not_end_serves_on_if_it_was_to_stop_if_idle(
     host: EngineHost, fake: ReplicaOrder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,6 +162,7 @@ async def test_a_slow_start_is_told_as_progress(host: EngineHost, fake: ReplicaO
         await report_of(probe, ReplicaState.READY)
 
 
+@pytest.mark.slow
 async def test_an_engine_that_says_that_it_is_ready_need_not_wait_for_the_next_question(
     host: EngineHost, fake: ReplicaOrder
 ) -> None:

@@ -84,6 +84,7 @@ async def test_an_engine_that_was_killed_a_moment_ago_has_died(host: EngineHost)
         )
 
 
+@pytest.mark.slow
 async def test_a_life_before_the_present_one_has_died(host: EngineHost) -> None:
     async with TestSystem() as system:
         replica, probe = await start(system, ORDER, host)

@@ -139,6 +139,7 @@ async def test_an_engine_that_had_its_turn_is_stopped_if_its_requests_do_not_end
         assert not alive(first.pid)
 
 
+@pytest.mark.slow
 async def test_an_engine_that_had_its_turn_sleeps_once_its_requests_have_ended(host: EngineHost) -> None:
     async with TestSystem() as system:
         replica, probe, first = await ready(system, host)

@@ -132,6 +132,7 @@ async def test_a_server_that_cannot_import_says_why_and_is_tried_again(folder: P
         await kept.server()
 
 
+@pytest.mark.slow
 async def test_what_an_engine_teaches_its_server_learns_and_the_next_one_starts_with(
     folder: Path, modules: Path
 ) -> None:

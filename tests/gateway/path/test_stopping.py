@@ -107,6 +107,7 @@ async def test_a_request_that_ends_within_the_grace_is_answered(
     assert (status, json.loads(text)) == (200, {"id": "c-1"})
 
 
+@pytest.mark.slow
 async def test_a_held_stream_ends_with_an_error_event(tmp_path: Path, shell: Shell) -> None:
     async with (
         running_gateway(tmp_path, shell=shell, grace=GRACE, keep_alive_interval=0.05) as cluster,

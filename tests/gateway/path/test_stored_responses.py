@@ -89,6 +89,7 @@ async def test_what_an_id_names_is_asked_of_the_replica_that_made_it(
         assert b"content-length" not in call.head.lower()
 
 
+@pytest.mark.slow
 async def test_an_id_that_nobody_has_made_here_is_told_what_helps(
     cluster: PlayedCluster, broken_engine: Engines
 ) -> None:

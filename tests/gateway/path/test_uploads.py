@@ -222,6 +222,7 @@ async def test_what_is_held_of_a_large_upload_stays_small_however_slowly_the_eng
         assert 0 < most < 2 * KEPT
 
 
+@pytest.mark.slow
 @pytest.mark.cleartext
 async def test_a_form_is_held_whole_until_it_names_its_model(tmp_path: Path) -> None:
     async with upload_engine() as engine, running_gateway(tmp_path, body_limit=2 * 10**6) as cluster:

@@ -359,6 +359,7 @@ async def on_disk(cluster: PlayedCluster) -> list[str]:
     return [] if snapshot is None else sorted(model.id for model in snapshot.models)
 
 
+@pytest.mark.slow
 async def test_before_it_knows_all_deployments_a_gateway_denies_none(tmp_path: Path) -> None:
     async with running_gateway(tmp_path, nodes=PlayedNodes(page=2)) as cluster:
 

@@ -166,6 +166,7 @@ def test_a_password_is_not_shown(tmp_path: Path) -> None:
     assert "hunter2" not in problem(f"sqlite://user:hunter2@/{tmp_path}/missing/state.db")
 
 
+@pytest.mark.slow
 def test_a_full_disk_refuses_a_write_whole_and_takes_it_when_there_is_room(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk") as disk:
         path = disk.folder / "state.db"

@@ -83,6 +83,7 @@ async def test_a_model_file_that_is_mended_is_noticed(tmp_path: Path) -> None:
         await told_of_a_change(place)
 
 
+@pytest.mark.slow
 async def test_an_engine_that_is_installed_is_noticed_and_a_new_order_starts(tmp_path: Path) -> None:
     model = tmp_path / "model"
     model.mkdir()

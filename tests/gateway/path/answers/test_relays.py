@@ -59,6 +59,7 @@ def passed(relay: Relay, pieces: list[bytes]) -> bytes:
     return out + relay.end()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", RELAYS)
 @given(places=cuts)
 def test_any_split_of_an_answer_gives_the_same_bytes(kind: str, places: list[int]) -> None:

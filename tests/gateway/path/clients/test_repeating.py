@@ -89,6 +89,7 @@ async def test_an_id_that_a_client_repeats_stays_its_own() -> None:
     assert [each.head.id for each in server.requests] == ["mine", "mine"]
 
 
+@pytest.mark.slow
 @pytest.mark.allow_blocking  # structlog reads the lines of code that a traceback shows
 async def test_a_repeated_request_over_which_our_own_code_stumbles_is_answered_with_500() -> None:
     connection, wire, server = fed(POST)
