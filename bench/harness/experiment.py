@@ -18,7 +18,7 @@ import click
 from rich.table import Table
 
 from .comparison import Judge, targets_of
-from .machine import described, load, machine_facts
+from .machine import busy, described, load, machine_facts
 from .measures import Measure
 from .report import standard_tables
 from .results import Results, Subject, write
@@ -28,8 +28,8 @@ from .tables import show
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 
-BUSY: Final = 0.5
-"""The load for each core above which figures say little."""
+BUSY: Final = 0.25
+"""The share of the processor that others use, above which figures say little."""
 
 INTERRUPTED: Final = 130
 """The exit status after ^C, as a shell has it."""
@@ -72,10 +72,9 @@ class Experiment:
             expected: What may be raised when nothing more can be measured: it is told, and what was found so
                 far is kept. The exit status is then 1.
         """
-        if self._load[0] > BUSY * self.machine["cores"]:
-            click.echo(
-                f"warning: the machine does other work (load {self._load[0]:g}): trust no figure", err=True
-            )
+        if (share := busy()) > BUSY:
+            told = f"the machine does other work ({share:.0%} of its processor)"
+            click.echo(f"warning: {told}: trust no figure", err=True)
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # and end what was started
         try:
             yield

@@ -63,3 +63,11 @@ def versions(packages: Iterable[str]) -> dict[str, str]:
 def load() -> list[float]:
     """Return the load average of the last 1, 5 and 15 minutes: how quiet the machine was."""
     return [round(each, 2) for each in os.getloadavg()]
+
+
+def busy(seconds: float = 1.0) -> float:
+    """Return the share of the processor, from 0 to 1, that is used during the next seconds.
+
+    A load average would still tell of what ended a minute ago: of the benchmark before this one.
+    """
+    return psutil.cpu_percent(seconds) / 100

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import os
 import signal
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -108,6 +110,21 @@ def test_an_interrupted_run_keeps_what_it_has(tmp_path: Path, capsys: pytest.Cap
     said = capsys.readouterr().err
     assert "interrupted: these are the results so far" in said
     assert f"compared: us\non: {described(kept.machine)}\nagain: {kept.conditions['command']}\n" in said
+
+
+@pytest.mark.slow
+def test_a_machine_that_does_other_work_is_told_so(capsys: pytest.CaptureFixture[str]) -> None:
+    handler = signal.getsignal(signal.SIGTERM)
+    with ExitStack() as stack:
+        for _ in range(len(os.sched_getaffinity(0))):
+            spinning = stack.enter_context(subprocess.Popen([sys.executable, "-c", "while True: pass"]))
+            stack.callback(spinning.kill)
+        try:
+            with Experiment("actors", (), (), None).measuring():
+                pass
+        finally:
+            signal.signal(signal.SIGTERM, handler)
+    assert "warning: the machine does other work (" in capsys.readouterr().err
 
 
 @pytest.mark.slow
