@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from os.path import relpath
 from pathlib import Path
 
 import click
@@ -89,9 +90,9 @@ def run_all(short: bool, folder: Path) -> None:
             ends.append((row.name, f"skipped: {row.missing}"))
             continue
         click.echo(f"==> {row.name}: {row.question} (about {row.minutes:g} min)", err=True)
-        file = folder / f"{row.name}.json"
+        file = relpath(folder / f"{row.name}.json", ROOT)  # its command is published with the result
         brief = row.brief if short else ()
-        command = [sys.executable, "-m", "bench", "run", row.name, *brief, "--json", str(file)]
+        command = [sys.executable, "-m", "bench", "run", row.name, *brief, "--json", file]
         status = _wait(subprocess.Popen(command, cwd=ROOT))
         ends.append((row.name, "done" if status == 0 else f"ended with status {status}"))
         if status == INTERRUPTED:
