@@ -10,6 +10,7 @@ from attrs import frozen
 from sllm_actors.api_error import ApiError
 from sllm_actors.engines.identity import ReplicaId
 
+from .flow import ANONYMOUS, Flow
 from .loss import Lost
 from .route import Upstream
 
@@ -39,6 +40,7 @@ class Asked:
         tried: Replicas that the request is never given: it was tried there in vain.
         stored: What it is about, if that is held by one replica; it is given no other.
         keep_alive: See ``Demand.keep_alive``; None if the request says nothing of it.
+        flow: Whose request it is: of those of one priority that wait, the flows are served in turn.
     """
 
     deployment: str
@@ -48,6 +50,7 @@ class Asked:
     tried: frozenset[ReplicaId] = frozenset()
     stored: Stored | None = None
     keep_alive: float | None = None
+    flow: Flow = ANONYMOUS
 
     @property
     def holder(self) -> ReplicaId | None:
