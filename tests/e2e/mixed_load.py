@@ -68,6 +68,7 @@ class Mix:
     Attributes:
         outcomes: How often what was asked for came, by the kind of request and what came.
         mistakes: What nobody asked for.
+        held: How many that were served had waited for a replica, as the gateway says.
         kills: When an engine was killed, by the loop's clock: streams may break then.
     """
 
@@ -76,6 +77,7 @@ class Mix:
     seed: int
     outcomes: Counter[str] = field(factory=Counter)
     mistakes: list[str] = field(factory=list)
+    held: int = 0
     kills: list[float] = field(factory=list)
 
     async def run(self, clients: int, until: float) -> None:
@@ -133,7 +135,7 @@ class Client:
         text = self._text()
         connection = await self._connection()
         await connection.send(post(CHAT, encode(chat_body(text, stream=False)), headers))
-        answer = await connection.answer()
+        answer = await self._answer(connection)
         body = await answer.whole()
         assert answer.status == 200, body
         assert json.loads(body)["choices"][0]["message"]["content"] == text
@@ -153,7 +155,7 @@ class Client:
     async def _read_stream(self, connection: Connection, text: str, *, pause: float) -> str:
         began = asyncio.get_running_loop().time()
         await connection.send(post(CHAT, chat_body(text, stream=True)))
-        answer = await connection.answer()
+        answer = await self._answer(connection)
         assert answer.status == 200, await answer.whole()
         received = bytearray()
         async for piece in answer.pieces():
@@ -188,7 +190,7 @@ class Client:
     async def _leaves_in_a_stream(self) -> str:
         connection = await self._connection()
         await connection.send(post(CHAT, chat_body(self._text(50), stream=True)))
-        answer = await connection.answer()
+        answer = await self._answer(connection)
         assert answer.status == 200, await answer.whole()
         async for _ in answer.pieces():
             if self.chance.random() < 0.1:
@@ -250,6 +252,13 @@ class Client:
     async def _fresh(self, window: int | None = None) -> Connection:
         self._used = await Connection.open(self.mix.host, self.mix.port, window=window)
         return self._used
+
+    async def _answer(self, connection: Connection) -> Answer:
+        """Wait for the head of an answer, and count it where the request was held."""
+        answer = await connection.answer()
+        if "hold;" in answer.headers.get("server-timing", ""):
+            self.mix.held += 1
+        return answer
 
     def _keep(self, connection: Connection, answer: Answer) -> None:
         if self._kept is None and answer.headers.get("connection") != "close":
