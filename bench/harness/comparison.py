@@ -102,23 +102,21 @@ def compare(before: Results, after: Results, *, noise: float = NOISE) -> list[Ch
     return changes
 
 
-def judge(gain: float | None, one: Spread, other: Spread, noise: float = NOISE) -> Verdict:
-    """Say what a gain means: nothing within the noise, or where the measurements lie among each other."""
-    if gain is None or agree(gain, 1.0, noise) or one.overlaps(other):
-        return Verdict.SAME
-    return Verdict.BETTER if gain > 1 else Verdict.WORSE
-
-
 def ratio(measure: Measure, ours: Spread, theirs: Spread, noise: float = NOISE) -> Ratio:
-    """Compare two subjects, or one before and after; two halves that give different ratios name no winner."""
+    """Compare two subjects, or one before and after; two halves that give different ratios name no winner.
+
+    A figure that is zero has no ratio to others (no errors against five), and yet is better or worse.
+    """
     gain = measure.gain(ours.median, theirs.median)
     halves = _halves(measure, ours, theirs)
     if halves is not None and not agree(*halves, noise):
         return Ratio(gain, halves, Verdict.UNSTEADY)
-    verdict = judge(gain, theirs, ours, noise)
-    if halves is None and verdict is not Verdict.SAME:
-        verdict = Verdict.UNCONFIRMED
-    return Ratio(gain, halves, verdict)
+    if ours.overlaps(theirs) or (gain is not None and agree(gain, 1.0, noise)):
+        return Ratio(gain, halves, Verdict.SAME)
+    if ours.halves() is None or theirs.halves() is None:
+        return Ratio(gain, halves, Verdict.UNCONFIRMED)
+    better = (ours.median > theirs.median) == measure.higher_is_better
+    return Ratio(gain, halves, Verdict.BETTER if better else Verdict.WORSE)
 
 
 def targets_of(judge: Judge, subjects: Mapping[str, Subject]) -> list[Judged]:

@@ -13,7 +13,6 @@ from bench.harness.comparison import (
     Verdict,
     compare,
     compare_ratios,
-    judge,
     other_machine,
     other_software,
     ratio,
@@ -127,9 +126,8 @@ def test_more_waiting_and_fewer_asks_are_both_slower() -> None:
 
 
 @pytest.mark.parametrize(
-    ("gain", "verdict"),
+    ("ours", "verdict"),
     [
-        (None, Verdict.SAME),
         (1.0, Verdict.SAME),
         (1.09, Verdict.SAME),
         (0.92, Verdict.SAME),
@@ -137,8 +135,8 @@ def test_more_waiting_and_fewer_asks_are_both_slower() -> None:
         (0.90, Verdict.WORSE),
     ],
 )
-def test_noise_is_no_change(gain: float | None, verdict: Verdict) -> None:
-    assert judge(gain, Spread.of([1.0]), Spread.of([2.0])) is verdict
+def test_noise_is_no_change(ours: float, verdict: Verdict) -> None:
+    assert ratio(ASKS, Spread.of([ours] * 2), Spread.of([1.0] * 2)).verdict is verdict
 
 
 def test_rounds_that_lie_among_each_other_are_no_change_however_far_the_medians_are_apart() -> None:
@@ -162,9 +160,12 @@ def test_two_files_of_one_round_name_no_winner() -> None:
     assert change.word == "no winner: one round alone, or rounds that were not kept"
 
 
-def test_a_figure_of_nothing_has_no_gain() -> None:
-    (asks, *_) = compare(results([0.0], [1.0]), results([5.0], [1.0]))
-    assert (asks.gain, asks.verdict) == (None, Verdict.SAME)
+def test_a_figure_of_nothing_has_no_gain_and_yet_is_better_or_worse_than_something() -> None:
+    asks, wait, _ = compare(results([0.0] * 2, [0.0] * 2), results([5.0] * 2, [5.0] * 2))
+    assert (asks.gain, asks.verdict) == (None, Verdict.BETTER)
+    assert (wait.gain, wait.verdict) == (None, Verdict.WORSE)
+    nothing, *_ = compare(results([0.0] * 2, [1.0] * 2), results([0.0] * 2, [1.0] * 2))
+    assert (nothing.gain, nothing.verdict) == (None, Verdict.SAME)
 
 
 def test_a_figure_that_only_one_file_has_is_not_compared() -> None:
