@@ -2,9 +2,10 @@
 
     python -m tests.suite [--quick] [--vllm wanted|required] [arguments of pytest ...]
 
-The tests run in several processes, but those marked ``alone``: these measure, or need the machine for
-themselves, and come after the others, one by one. A few that fail beside the others are run again alone, and
-named at the end if they pass then. What each step took is told at the end.
+The tests run in several processes, but those marked ``alone``: these need much of the machine and come after
+the others, in two rows, one for vLLM, which computes, and one for containers, which wait. A few that fail
+beside the others are run again alone, and named at the end if they pass then. What each step took is told at
+the end.
 """
 
 from __future__ import annotations
@@ -28,11 +29,23 @@ PYTHON = sys.executable
 BIN = Path(PYTHON).parent
 ENGINES = ROOT / ".engines"
 
-WORKERS = os.environ.get("SLLM_TEST_WORKERS") or str(2 * len(os.sched_getaffinity(0)))
-"""Two for each core: at any moment about half of the tests wait for something."""
+CORES = len(os.sched_getaffinity(0))
 
-MANY = ("-n", WORKERS, "--dist", "loadfile")
-"""One file's tests stay together: they may share a cluster."""
+
+def many(per_core: int) -> tuple[str, ...]:
+    """Return the arguments for so many processes, of which each takes file after file.
+
+    One file's tests stay together: they may share a cluster. ``SLLM_TEST_WORKERS`` is another number of
+    processes.
+    """
+    return ("-n", os.environ.get("SLLM_TEST_WORKERS") or str(per_core * CORES), "--dist", "loadfile")
+
+
+MANY = many(3)
+"""At any moment about two thirds of the tests wait for something."""
+
+MANY_QUICK = many(2)
+"""Those that are not slow wait less, and each process reads all of the tests first."""
 
 CONTAINERS = "SLLM_CONTAINERS"
 """The environment variable that tells all tests where the images of containers are."""
@@ -148,7 +161,7 @@ def quick(suite: Suite, arguments: Sequence[str]) -> None:
     """Run what somebody wants to know while they work."""
     suite.run(Step("ruff check", [BIN / "ruff", "check"]))
     fewer = ["-m", QUICK, "--one-loop", "--hypothesis-profile=quick"]
-    pytest: list[str | Path] = [PYTHON, "-m", "pytest", *MANY, *fewer]
+    pytest: list[str | Path] = [PYTHON, "-m", "pytest", *MANY_QUICK, *fewer]
     suite.run(Step("quick tests", [*pytest, *arguments]))
 
 
@@ -174,7 +187,10 @@ def test(suite: Suite, vllm: Step, images: Step, arguments: Sequence[str], *, re
             raise
         say("==> The tests with a real vLLM skip themselves")
     suite.end(images)
-    suite.run(Step("tests alone", [*pytest, "-m", "alone"], fine))
+    suite.run(
+        Step("tests with a real vLLM, alone", [*pytest, "-m", "alone and vllm"], fine),
+        Step("tests in containers, alone", [*pytest, "-m", "alone and not vllm"], fine),
+    )
 
 
 def beside_each_other(

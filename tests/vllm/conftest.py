@@ -34,6 +34,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if place(item):
             item.add_marker(pytest.mark.alone)
+            item.add_marker(pytest.mark.vllm)
             item.add_marker(pytest.mark.slow)
 
 
