@@ -30,7 +30,7 @@ UNREAD_SECONDS = 600.0
 """How long a client may read nothing of its response: then its connection is closed."""
 
 
-class Flow(Protocol):
+class ClientSide(Protocol):
     """The client's connection.
 
     Attributes:
@@ -64,7 +64,7 @@ class AsgiRequest:
         app: ASGI,
         head: RequestHead,
         response: Http1Response,
-        flow: Flow,
+        flow: ClientSide,
     ) -> None:
         self._app = app
         self._head = head

@@ -271,22 +271,22 @@ class ClientConnection(asyncio.Protocol):
 
     @property
     def client(self) -> tuple[str, int] | None:
-        """See ``asgi_request.Flow``."""
+        """See ``asgi_request.ClientSide``."""
         return _address(self._transport.get_extra_info("peername"))
 
     @property
     def server(self) -> tuple[str, int] | None:
-        """See ``asgi_request.Flow``."""
+        """See ``asgi_request.ClientSide``."""
         return _address(self._transport.get_extra_info("sockname"))
 
     def pause_reading(self) -> None:
-        """See ``asgi_request.Flow``."""
+        """See ``asgi_request.ClientSide``."""
         if not self._paused_reading and not self._transport.is_closing():
             self._paused_reading = True
             self._transport.pause_reading()
 
     def resume_reading(self) -> None:
-        """See ``asgi_request.Flow``."""
+        """See ``asgi_request.ClientSide``."""
         if self._paused_reading and not self._queue:
             self._paused_reading = False
             if not self._transport.is_closing():
