@@ -13,8 +13,10 @@ from tests.serving.store.stored import record, revision
 
 from sllm_actors.serving.store.records import (
     AddJournal,
+    ApiKeyRecord,
     DeletionRecord,
     DeploymentRecord,
+    DropApiKey,
     DropDeletion,
     DropNode,
     DropRevision,
@@ -23,6 +25,7 @@ from sllm_actors.serving.store.records import (
     NodeKey,
     NodeRecord,
     PausesRecord,
+    PutApiKey,
     PutDeletion,
     PutDeployment,
     PutMeasured,
@@ -64,6 +67,7 @@ class Model:
     journal: list[JournalEntry] = field(factory=list)
     measured: dict[tuple[str, str, str], MeasuredRecord] = field(factory=dict)
     pauses: dict[str, PausesRecord] = field(factory=dict)
+    api_keys: dict[str, ApiKeyRecord] = field(factory=dict)
 
     @classmethod
     def of(cls, state: StoredState) -> Model:
@@ -77,6 +81,7 @@ class Model:
             last_revisions=dict(state.last_revisions),
             measured={(each.engine, each.worker, each.kind): each for each in state.measured},
             pauses=dict(state.pauses),
+            api_keys={each.name: each for each in state.api_keys},
         )
 
     def apply(self, operation: Operation) -> None:
@@ -118,6 +123,10 @@ class Model:
                 self.measured = {key: each for key, each in self.measured.items() if each.at >= oldest}
             case PutPauses(pauses):
                 self.pauses[pauses.uid] = pauses
+            case PutApiKey(key):
+                self.api_keys[key.name] = key
+            case DropApiKey(name):
+                self.api_keys.pop(name, None)
             case RaiseEpoch(epoch):
                 self.epoch = max(self.epoch, epoch)
             case AddJournal(entries):
@@ -135,6 +144,7 @@ class Model:
             last_revisions=dict(self.last_revisions),
             measured=tuple(sorted(self.measured.values(), key=lambda each: (each.at, each.engine))),
             pauses=dict(self.pauses),
+            api_keys=tuple(each for _, each in sorted(self.api_keys.items())),
         )
 
 
@@ -147,7 +157,10 @@ def operations(seed: int, model: Model) -> Iterator[Operation]:
 
 def _draw(rng: random.Random, model: Model) -> Operation:
     kind = rng.choice(
-        ["deploy", "deploy", "update", "update", "change", "remove", "forget", "node", "head", "run"]
+        [
+            *("deploy", "deploy", "update", "update", "change", "remove"),
+            *("forget", "node", "head", "run", "key"),
+        ]
     )
     now = float(rng.randrange(10**9)) / 4
     if kind == "deploy" or not model.deployments:
@@ -170,6 +183,8 @@ def _draw(rng: random.Random, model: Model) -> Operation:
         some = rng.sample(sorted(model.deletions), len(model.deletions) // 2)
         rival = DeletionRecord(f"rival-{rng.randrange(1000)}", chosen.id, now)
         return PutDeletion(rival), *(DropDeletion(uid) for uid in some)
+    if kind == "key":
+        return _key(rng, now)
     name = f"worker-{rng.randrange(6)}"
     if kind == "run":
         known = MeasuredRecord(f"engine-{rng.randrange(3)}", name, "memory", now / 8, now)
@@ -177,6 +192,12 @@ def _draw(rng: random.Random, model: Model) -> Operation:
     if kind == "node":
         return _node(rng, name, now)
     return (RaiseEpoch(rng.randrange(1000)), *_journal(rng, name, now, most=400))
+
+
+def _key(rng: random.Random, now: float) -> Operation:
+    name = f"key-{rng.randrange(5)}"
+    put = PutApiKey(ApiKeyRecord(name, rng.randbytes(32).hex(), rng.randrange(1, 9) / 4, now))
+    return (DropApiKey(name),) if rng.random() < 0.3 else (put, DropApiKey("key-0"))
 
 
 def _node(rng: random.Random, name: str, now: float) -> Operation:

@@ -12,7 +12,9 @@ from tests.serving.store.stored import deployed, reopened
 
 from sllm_actors.serving.store.records import (
     AddJournal,
+    ApiKeyRecord,
     DeletionRecord,
+    DropApiKey,
     DropDeletion,
     DropNode,
     DropRevision,
@@ -20,6 +22,7 @@ from sllm_actors.serving.store.records import (
     MeasuredRecord,
     NodeRecord,
     PausesRecord,
+    PutApiKey,
     PutDeletion,
     PutMeasured,
     PutNode,
@@ -55,6 +58,7 @@ def writes(number: int) -> dict[str, list[StoreWrite]]:
         "node that goes": [DropNode(f"w{number}")],
         "measured": [PutMeasured(MeasuredRecord(f"e{number}", "w1", "stopped", 1.5, 9.0))],
         "pauses": [PutPauses(PausesRecord(f"u{number}", '{"3": 1.5}', 2.0, 9.0))],
+        "key": [PutApiKey(ApiKeyRecord(f"k{number}", "5f", 1.0, 2.5)), DropApiKey(f"k{number}")],
         "journal": [AddJournal((entry,))],
         "epoch": [RaiseEpoch(number + 2)],
         "removed": [*deployed(f"u{number}", f"m{number}:vllm"), RemoveDeployment(f"u{number}", 3.5)],

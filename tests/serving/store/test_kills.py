@@ -145,7 +145,7 @@ def was_held(path: Path, seed: int, begun: StoredState, done: int) -> bool:
     held = Model.of(content).state  # in its order
     model = Model.of(begun)
     for operation in itertools.islice(operations(seed, model), done):
-        if evolve(model.state, fresh=True, epoch=0, nodes=(), measured=(), pauses={}) == held:
+        if evolve(model.state, fresh=True, epoch=0, nodes=(), measured=(), pauses={}, api_keys=()) == held:
             return True
         model.apply(operation)
-    return evolve(model.state, fresh=True, epoch=0, nodes=(), measured=(), pauses={}) == held
+    return evolve(model.state, fresh=True, epoch=0, nodes=(), measured=(), pauses={}, api_keys=()) == held

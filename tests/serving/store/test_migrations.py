@@ -251,4 +251,4 @@ def test_the_journal_of_schema_2_keeps_its_order_and_is_numbered_by_the_time(pat
 
 
 def test_every_schema_has_its_step() -> None:
-    assert len(MIGRATIONS) == SCHEMA_VERSION == 6
+    assert len(MIGRATIONS) == SCHEMA_VERSION == 7

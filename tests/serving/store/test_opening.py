@@ -14,6 +14,7 @@ from tests.small_disk import small_disk
 
 from sllm_actors.files import DRAFT
 from sllm_actors.serving.store.database import sqlite_url
+from sllm_actors.serving.store.migrations import SCHEMA_VERSION
 from sllm_actors.serving.store.problem import StoreProblem
 from sllm_actors.serving.store.records import PutDeployment, RaiseEpoch, StoredState
 from sllm_actors.serving.store.store import Store
@@ -81,13 +82,14 @@ def test_a_later_schema_is_refused_with_the_program_that_made_it_and_left_as_it_
     change(path, "DROP TABLE nodes")
     was = tables(path)
     assert problem(sqlite_url(path)) == (
-        f"the state store {path} has schema 9, this program reads 6: use the version that wrote it (3.1.4), "
-        "or another --data-dir"
+        f"the state store {path} has schema 9, this program reads {SCHEMA_VERSION}: use the version that"
+        " wrote it (3.1.4), or another --data-dir"
     )
-    path.with_name("state.db.v6").touch()
+    path.with_name(f"state.db.v{SCHEMA_VERSION}").touch()
     assert problem(sqlite_url(path)) == (
-        f"the state store {path} has schema 9, this program reads 6: use the version that wrote it (3.1.4), "
-        "put back state.db.v6 from before the upgrade, or another --data-dir"
+        f"the state store {path} has schema 9, this program reads {SCHEMA_VERSION}: use the version that"
+        f" wrote it (3.1.4), put back state.db.v{SCHEMA_VERSION} from before the upgrade, or another"
+        " --data-dir"
     )
     assert tables(path) == was
 
@@ -96,7 +98,7 @@ def test_a_later_schema_that_names_no_program_is_refused_too(path: Path) -> None
     change(path, "CREATE TABLE about (schema_version INTEGER NOT NULL)")
     change(path, "INSERT INTO about VALUES (9)")
     sentence = problem(sqlite_url(path))
-    assert "has schema 9, this program reads 6: use the version that wrote it, or another" in sentence
+    assert f"has schema 9, this program reads {SCHEMA_VERSION}: use the version that wrote it, or" in sentence
     assert tables(path) == ["about"]
 
 

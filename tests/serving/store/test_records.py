@@ -8,8 +8,10 @@ import pytest
 
 from sllm_actors.serving.store.records import (
     AddJournal,
+    ApiKeyRecord,
     DeletionRecord,
     DeploymentRecord,
+    DropApiKey,
     DropDeletion,
     DropNode,
     DropNodeKey,
@@ -18,6 +20,7 @@ from sllm_actors.serving.store.records import (
     MeasuredRecord,
     NodeRecord,
     PausesRecord,
+    PutApiKey,
     PutDeletion,
     PutDeployment,
     PutMeasured,
@@ -37,6 +40,8 @@ OTHERS: list[StoreWrite] = [
     DropNodeKey("w"),
     PutMeasured(MeasuredRecord("f", "w", "memory", 5.0, 1.0)),
     PutPauses(PausesRecord("u", "{}", 0.0, 1.0)),
+    PutApiKey(ApiKeyRecord("chat", "5f", 1.0, 2.0)),
+    DropApiKey("chat"),
     RaiseEpoch(2),
     AddJournal((JournalEntry(1.0, "m:vllm", "deployed", "m:vllm was deployed"),)),
 ]

@@ -22,7 +22,9 @@ from sllm_actors.serving.store.journal_filter import JournalFilter
 from sllm_actors.serving.store.problem import StoreProblem
 from sllm_actors.serving.store.records import (
     AddJournal,
+    ApiKeyRecord,
     DeletionRecord,
+    DropApiKey,
     DropDeletion,
     DropNode,
     DropNodeKey,
@@ -32,6 +34,7 @@ from sllm_actors.serving.store.records import (
     NodeKey,
     NodeRecord,
     PausesRecord,
+    PutApiKey,
     PutDeletion,
     PutDeployment,
     PutMeasured,
@@ -63,6 +66,12 @@ def test_what_was_acknowledged_is_there_after_a_restart(store: Store, path: Path
         PutMeasured(MeasuredRecord("f", "", "memory", 5.0, 8.0)),
         PutMeasured(MeasuredRecord("f", "", "memory", 6.0, 8.5)),
         RaiseEpoch(7),
+        PutApiKey(ApiKeyRecord("batch", "6e", 1.0, 3.0)),
+        PutApiKey(ApiKeyRecord("lost", "7d", 1.0, 3.0)),
+        PutApiKey(ApiKeyRecord("chat", "5f", 1.0, 4.0)),
+        PutApiKey(ApiKeyRecord("batch", "6e", 0.25, 3.0)),
+        DropApiKey("lost"),
+        DropApiKey("never there"),
     ]
     store.apply(wanted)
     # Not closed: the process was killed.
@@ -82,6 +91,7 @@ def test_what_was_acknowledged_is_there_after_a_restart(store: Store, path: Path
             MeasuredRecord("f", "", "memory", 6.0, 8.5),
             MeasuredRecord("f", "w1", "stopped", 1.5, 9.0),
         ),
+        api_keys=(ApiKeyRecord("batch", "6e", 0.25, 3.0), ApiKeyRecord("chat", "5f", 1.0, 4.0)),
     )
     after.close()
 

@@ -140,7 +140,16 @@ def _to_6(connection: Connection, _store: str) -> None:
     )
 
 
-MIGRATIONS: list[Callable[[Connection, str], None]] = [_make_1, _to_2, _to_3, _to_4, _to_5, _to_6]
+def _to_7(connection: Connection, _store: str) -> None:
+    """Keep API keys."""
+    connection.execute(
+        sa.text("""CREATE TABLE api_keys (
+            name VARCHAR(64) NOT NULL PRIMARY KEY, digest VARCHAR(64) NOT NULL,
+            share DOUBLE PRECISION NOT NULL, created DOUBLE PRECISION NOT NULL)""")
+    )
+
+
+MIGRATIONS: list[Callable[[Connection, str], None]] = [_make_1, _to_2, _to_3, _to_4, _to_5, _to_6, _to_7]
 """Step n makes schema n + 1 of schema n; schema 0 is a database that holds nothing. A step takes a connection
 in a transaction and the name of the store, and raises ``StoreProblem`` for what it cannot take along."""
 

@@ -179,6 +179,23 @@ class NodeKey:
 
 
 @frozen
+class ApiKeyRecord:
+    """An API key, which the store does not know itself.
+
+    Attributes:
+        name: What people call it; at most 64 characters.
+        digest: See ``keys.secret.digest_of``.
+        share: Its share beside those of other keys, above 0.
+        created: When it was made.
+    """
+
+    name: str
+    digest: str = field(repr=False)
+    share: float
+    created: float
+
+
+@frozen
 class JournalEntry:
     """Something that was decided or noticed, for people.
 
@@ -292,6 +309,20 @@ class PutPauses:
 
 
 @frozen
+class PutApiKey:
+    """Add an API key, or replace the one with the same name."""
+
+    record: ApiKeyRecord
+
+
+@frozen
+class DropApiKey:
+    """Remove an API key, if it is there."""
+
+    name: str
+
+
+@frozen
 class RaiseEpoch:
     """Raise the epoch to this number, unless it is there or beyond already."""
 
@@ -317,6 +348,8 @@ StoreWrite: TypeAlias = (
     | DropNodeKey
     | PutMeasured
     | PutPauses
+    | PutApiKey
+    | DropApiKey
     | RaiseEpoch
     | AddJournal
 )
@@ -325,7 +358,7 @@ StoreWrite: TypeAlias = (
 
 @frozen
 class StoredState:
-    """All that the store holds, but for keys and the journal.
+    """All that the store holds, but for the keys of nodes and the journal.
 
     Attributes:
         fresh: Whether the database was made anew and no head has settled on it: engines may be running that
@@ -339,6 +372,7 @@ class StoredState:
             deleted.
         measured: What was measured of engines, the oldest first.
         pauses: Those of deployments that can be read, by uid.
+        api_keys: In the order of their names.
     """
 
     fresh: bool = True
@@ -350,9 +384,13 @@ class StoredState:
     last_revisions: Mapping[str, int] = field(factory=dict)
     measured: tuple[MeasuredRecord, ...] = ()
     pauses: Mapping[str, PausesRecord] = field(factory=dict)
+    api_keys: tuple[ApiKeyRecord, ...] = ()
 
 
-_BESIDE = (PutNode, DropNode, DropNodeKey, PutMeasured, PutPauses, RaiseEpoch, AddJournal)
+_BESIDE = (
+    *(PutNode, DropNode, DropNodeKey, PutMeasured, PutPauses),
+    *(PutApiKey, DropApiKey, RaiseEpoch, AddJournal),
+)
 
 
 def change_deployments(writes: Iterable[StoreWrite]) -> bool:

@@ -19,6 +19,7 @@ from sllm_actors.files import make_record
 from . import schema
 from .problem import unreadable
 from .records import (
+    ApiKeyRecord,
     DeletionRecord,
     DeploymentRecord,
     MeasuredRecord,
@@ -47,7 +48,7 @@ class _LastRevision:
 
 
 def read_state(connection: Connection, store: str) -> StoredState:
-    """Return all that the store holds, but for keys and the journal.
+    """Return all that the store holds, but for the keys of nodes and the journal.
 
     Raises:
         StoreProblem: A row is not what this program writes.
@@ -75,6 +76,7 @@ def read_state(connection: Connection, store: str) -> StoredState:
         last_revisions={each.id: each.revision for each in last_revisions},
         measured=tuple(sorted(measured, key=lambda each: (each.at, each.engine))),
         pauses={each.uid: each for each in _read_pauses(connection, store) if each.uid in uids},
+        api_keys=tuple(all_of(schema.API_KEYS, ApiKeyRecord, "the API key")),
     )
 
 
@@ -195,6 +197,6 @@ def read_records(rows: Iterable[Mapping[Any, Any]], kind: type[T], what: str, st
         for row in rows:
             found.append(make_record({column: row[column] for column in columns}, kind))
     except (ValueError, TypeError) as error:
-        key = row.get("id") or row.get("uid") or row.get("number") or ""
+        key = row.get("id") or row.get("uid") or row.get("name") or row.get("number") or ""
         raise unreadable(f"{what} {key}".rstrip(), store, error) from None
     return found

@@ -93,6 +93,14 @@ PAUSES = sa.Table(
     sa.Column("longer", sa.Double, nullable=False),
     sa.Column("halved", sa.Double, nullable=False),
 )
+API_KEYS = sa.Table(
+    "api_keys",
+    METADATA,
+    sa.Column("name", sa.String(64), primary_key=True),
+    sa.Column("digest", sa.String(64), nullable=False),  # in hex
+    sa.Column("share", sa.Double, nullable=False),
+    sa.Column("created", sa.Double, nullable=False),
+)
 JOURNAL = sa.Table(
     "journal",
     METADATA,

@@ -1,4 +1,4 @@
-"""The head's store: deployments, nodes, their keys and the journal, in one versioned SQL database.
+"""The head's store: deployments, nodes, their keys, API keys and the journal, in one versioned SQL database.
 
 SQLite by default, PostgreSQL by URL. Every method blocks: call it in a thread. Each method raises
 ``StoreProblem`` if the database fails. Replicas are not stored: workers report them.
@@ -88,7 +88,7 @@ class Store:
         return store
 
     def load(self) -> StoredState:
-        """Return all that the store holds, but for keys and the journal."""
+        """Return all that the store holds, but for the keys of nodes and the journal."""
         with self._lock:
             opened, self._opened = self._opened, None
         if opened is not None:

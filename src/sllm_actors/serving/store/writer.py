@@ -14,11 +14,13 @@ from .journal import JOURNAL_CHUNK
 from .problem import StoreProblem
 from .records import (
     AddJournal,
+    DropApiKey,
     DropDeletion,
     DropNode,
     DropNodeKey,
     DropRevision,
     JournalEntry,
+    PutApiKey,
     PutDeletion,
     PutDeployment,
     PutMeasured,
@@ -290,5 +292,9 @@ def _about(write: StoreWrite) -> tuple[object, ...]:
             return ("measured", record.engine, record.worker, record.kind)
         case PutPauses(record):
             return ("pauses", record.uid)
+        case PutApiKey(record):
+            return ("API key", record.name)
+        case DropApiKey(name):
+            return ("API key", name)
         case _:
             return (type(write),)

@@ -15,10 +15,12 @@ from .database import Database
 from .journal import add_entries
 from .records import (
     AddJournal,
+    DropApiKey,
     DropDeletion,
     DropNode,
     DropNodeKey,
     DropRevision,
+    PutApiKey,
     PutDeletion,
     PutDeployment,
     PutMeasured,
@@ -34,40 +36,47 @@ MEASURED_KEPT: Final = 90 * 86400.0
 """Seconds for which it is kept what was measured."""
 
 
+_PUT: Final = {
+    PutDeployment: schema.DEPLOYMENTS,
+    PutRevision: schema.REVISIONS,
+    PutDeletion: schema.DELETIONS,
+    PutNode: schema.NODES,
+    PutPauses: schema.PAUSES,
+    PutApiKey: schema.API_KEYS,
+}
+"""Where records go that are put."""
+
+_DROPPED: Final = {
+    DropRevision: schema.REVISIONS,
+    DropDeletion: schema.DELETIONS,
+    DropNode: schema.NODES,
+    DropNodeKey: schema.NODE_KEYS,
+    DropApiKey: schema.API_KEYS,
+}
+"""From where rows go that are dropped."""
+
+
 def apply_writes(database: Database, connection: Connection, writes: Sequence[StoreWrite]) -> None:
     """Apply writes in their order; neighbours of one kind go to the database together."""
     uids: set[str] = set()
     for kind, run in groupby(writes, type):
         each: Any = list(run)
-        if kind is PutDeployment:
-            database.put(connection, schema.DEPLOYMENTS, _rows(each))
-        elif kind is PutRevision:
-            database.put(connection, schema.REVISIONS, _rows(each))
-            uids.update(write.record.uid for write in each)
-        elif kind is DropRevision:
-            _delete(connection, schema.REVISIONS, each)
+        if (table := _PUT.get(kind)) is not None:
+            database.put(connection, table, [asdict(write.record, recurse=False) for write in each])
+        elif (table := _DROPPED.get(kind)) is not None:
+            _delete(connection, table, each)
         elif kind is RemoveDeployment:
             for write in each:
                 _remove(database, connection, write)
-        elif kind is PutDeletion:
-            database.put(connection, schema.DELETIONS, _rows(each))
-        elif kind is DropDeletion:
-            _delete(connection, schema.DELETIONS, each)
-        elif kind is PutNode:
-            database.put(connection, schema.NODES, _rows(each))
-        elif kind is DropNode:
-            _delete(connection, schema.NODES, each)
-        elif kind is DropNodeKey:
-            _delete(connection, schema.NODE_KEYS, each)
         elif kind is PutMeasured:
             _put_measured(database, connection, each)
-        elif kind is PutPauses:
-            database.put(connection, schema.PAUSES, _rows(each))
         elif kind is RaiseEpoch:
             _raise_epoch(connection, max(write.epoch for write in each))
         else:
             assert kind is AddJournal
             add_entries(database, connection, [entry for write in each for entry in write.entries])
+        if kind is PutRevision:
+            uids.update(write.record.uid for write in each)
     note_revisions(database, connection, uids)
 
 
@@ -111,12 +120,6 @@ def _put_measured(database: Database, connection: Connection, puts: Sequence[Put
 def _raise_epoch(connection: Connection, epoch: int) -> None:
     about = schema.ABOUT
     connection.execute(about.update().where(about.c.epoch < epoch).values(epoch=epoch))
-
-
-def _rows(
-    puts: Sequence[PutDeletion | PutDeployment | PutRevision | PutNode | PutPauses],
-) -> list[dict[str, Any]]:
-    return [asdict(put.record, recurse=False) for put in puts]
 
 
 def _delete(connection: Connection, table: sa.Table, drops: Sequence[Any]) -> None:
