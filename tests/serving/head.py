@@ -21,6 +21,8 @@ from sllm_actors.serving.deployment.spec import DeploymentSpec
 from sllm_actors.serving.differences.follower import Follower
 from sllm_actors.serving.differences.messages import Beat, Difference, Page, Stream
 from sllm_actors.serving.differences.publisher import Publisher
+from sllm_actors.serving.keys.messages import KnownKey
+from sllm_actors.serving.keys.secret import digest_of
 from sllm_actors.serving.messages import (
     CONTROLLER,
     DeathKey,
@@ -42,6 +44,7 @@ from sllm_actors.serving.streams import (
     ADDRESSES,
     DEATHS,
     DEMAND,
+    KEYS,
     ORDERS,
     REPLICAS,
     ROUTES,
@@ -56,6 +59,8 @@ from .kit import inventory, outcome_of
 from .recording_network import RecordingNetwork
 
 SETTLE_TIME = 10.0
+ADMIN_DIGEST = digest_of(b"the admin key of this head")
+FOR_GATEWAYS: list[Stream[Any, Any]] = [ROUTES, ADDRESSES, DEATHS, KEYS]
 _LIVES = itertools.count(1)
 
 
@@ -70,6 +75,7 @@ class Played:
     routes: dict[str, ServedModel] = field(factory=dict)
     addresses: dict[str, WorkerAddress] = field(factory=dict)
     deaths: dict[DeathKey, EngineDeath] = field(factory=dict)
+    keys: dict[str, KnownKey] = field(factory=dict)
     read: int = 0
     demand: Publisher[str, Demand] | None = None
 
@@ -118,6 +124,7 @@ class Head:
                 peers=lambda: tuple(self.peers.values()),
                 doubted=lambda: frozenset(self.doubted),
                 settle_time=SETTLE_TIME,
+                admin_digest=ADMIN_DIGEST,
             )
             return self.controller
 
@@ -130,7 +137,9 @@ class Head:
         peer = Peer(NodeId(node), role, Incarnation(life, 0), f"{node}.lan", outbound=False)
         self.peers[node] = peer
         if node not in self.nodes:
-            streams: list[Stream[Any, Any]] = [ORDERS] if role == "worker" else [ROUTES, ADDRESSES, DEATHS]
+            streams: list[Stream[Any, Any]] = (
+                [ORDERS] if role == "worker" else [ROUTES, ADDRESSES, DEATHS, KEYS]
+            )
             following = {each.name: Follower[Any, Any](each, node) for each in streams}
             self.nodes[node] = Played(node, Publisher(REPLICAS, node, next(_LIVES)), following)
         self.nodes[node].demand = Publisher(DEMAND, node, next(_LIVES)) if role == "gateway" else None
@@ -286,6 +295,7 @@ class Head:
             "routes": played.routes,
             "addresses": played.addresses,
             "deaths": played.deaths,
+            "keys": played.keys,
         }
         for name, follower in played.following.items():
             if not isinstance(message, Difference | Page | Beat):

@@ -22,6 +22,7 @@ from sllm_actors.http_server import ASGI, serve_asgi
 from sllm_actors.observe.terminal import announce
 from sllm_actors.serving.cluster_api import cluster_app
 from sllm_actors.serving.controller import Controller
+from sllm_actors.serving.keys.secret import digest_of
 from sllm_actors.serving.messages import CONTROLLER
 from sllm_actors.serving.store.behind import write_behind
 from sllm_actors.serving.store.database import sqlite_url
@@ -66,7 +67,7 @@ async def run_head(settings: HeadNodeSettings, stopping: anyio.Event) -> None:
                 accept=known.judge,
             ) as node:
                 await node.system.start(_registrar(node, store, known))
-                await node.system.start(_controller(node, store, known))
+                await node.system.start(_controller(node, store, known, credentials.admin_key))
                 refused: Counter[str] = Counter()
                 await node.system.start(_refusal_teller(node, refused))
                 app = cluster_app(
@@ -101,9 +102,16 @@ def _identities(
     return NodeCredentials(cluster, key, bound), own
 
 
-def _controller(node: Node, store: Store, known: NodeCredentials) -> ChildSpec:
+def _controller(node: Node, store: Store, known: NodeCredentials, admin_key: str) -> ChildSpec:
     links = node.transport
-    make = partial(Controller, store, peers=links.peers, doubted=links.doubted, identities=known)
+    make = partial(
+        Controller,
+        store,
+        peers=links.peers,
+        doubted=links.doubted,
+        identities=known,
+        admin_digest=digest_of(admin_key.encode()),
+    )
     return ChildSpec(id=CONTROLLER, name=CONTROLLER, factory=make)
 
 

@@ -28,6 +28,8 @@ from .identities import Identities, NoIdentities
 from .inspection import ask_document
 from .journal.journal import Journal
 from .journal_questions import JournalQuestions
+from .keys.changes import KeyChanges, KeyCommitted
+from .keys.messages import ADMIN, KeyRequest, KnownKey
 from .links.known_links import LOOK_INTERVAL, KnownLinks
 from .links.outbidding import EpochRaised, Outbid, Outbidding
 from .messages import (
@@ -66,6 +68,7 @@ from .store.writer import StoreWriter
 from .streams import (
     AskAddresses,
     AskDeaths,
+    AskKeys,
     AskOrders,
     AskRoutes,
     DemandDifference,
@@ -137,6 +140,7 @@ class Controller(Actor):
         grace: Seconds that a worker may be without a link before its replicas are replaced.
         picture: Makes the picture.
         identities: Knows whose each node id is; None where nobody has to be forgotten.
+        admin_digest: That of the head's admin key, which gateways take, too; "" for none.
     """
 
     def __init__(
@@ -149,10 +153,12 @@ class Controller(Actor):
         grace: float = 10.0,
         picture: Callable[..., Picture] = Picture,
         identities: Identities | None = None,
+        admin_digest: str = "",
     ) -> None:
         self._store = store
         self._make_picture = picture
         self._identities = identities or NoIdentities()
+        self._admin_digest = admin_digest
         self._linked, self._doubted = peers, doubted
         self._links = KnownLinks()
         self._times = (settle_time, grace)
@@ -170,6 +176,9 @@ class Controller(Actor):
         self._journal = Journal(newest, time.time(), whole=len(newest) < READ_FIRST)
         self._picture = await to_thread.run_sync(self._open_picture, state)
         self._feeds = HeadFeeds(self.context.system.node, epoch, self._worker)
+        self._keys = KeyChanges(self.context, state.api_keys, self._writer, self._feeds.publish_keys)
+        if self._admin_digest:
+            self._feeds.publish_keys((KnownKey(ADMIN, self._admin_digest, admin=True),), ())
         self._outbidding = Outbidding(self.context, self._writer, self._feeds)
         self._reports = WorkerReports(self.context.system.node, self._worker)
         self._demand = DemandReports(self.context.system.node, self._gateway)
@@ -221,7 +230,7 @@ class Controller(Actor):
                 self._inventory(message)
             case GatewayNamed() | WorkersUnreached() | RefusedSoFar():
                 self._node_said(message)
-            case AskOrders() | AskRoutes() | AskAddresses() | AskDeaths():
+            case AskOrders() | AskRoutes() | AskAddresses() | AskDeaths() | AskKeys():
                 self._feeds.answer(message)
             case ReportDeath():
                 self._feeds.engine_died(message, self.context.now())
@@ -234,6 +243,8 @@ class Controller(Actor):
                     self._take(event)
             case ZonesRead() | Inspected() | Committed():
                 self._requests.go_on(message)
+            case KeyCommitted():
+                self._keys.go_on(message)
             case Outbid() | EpochRaised():
                 self._outbidding.go_on(message)
             case _:
@@ -269,6 +280,8 @@ class Controller(Actor):
                 return self._questions.take(message)
             case _ if isinstance(message, ChangeRequest):
                 return self._requests.take(message)
+            case _ if isinstance(message, KeyRequest):
+                return self._keys.take(message)
             case _:
                 return await super().receive(message)
 

@@ -1,9 +1,9 @@
-"""What the head publishes: orders to each worker, and to gateways which deployments and workers exist."""
+"""What the head publishes: orders to each worker; to gateways, which deployments, workers and keys exist."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 from sllm_actors.actors import ActorRef
 from sllm_actors.engines.identity import ReplicaKey
@@ -11,15 +11,18 @@ from sllm_actors.engines.identity import ReplicaKey
 from .deaths import Deaths
 from .differences.feed import Beats, Feed
 from .differences.publisher import Publisher
+from .keys.messages import KnownKey
 from .messages import DeathKey, Order, ReportDeath, ServedModel, WorkerAddress
 from .picture.effects import Effects
 from .streams import (
     ADDRESSES,
     DEATHS,
+    KEYS,
     ORDERS,
     ROUTES,
     AskAddresses,
     AskDeaths,
+    AskKeys,
     AskOrders,
     AskRoutes,
 )
@@ -46,6 +49,7 @@ class HeadFeeds:
         self._addresses = Feed(Publisher(ADDRESSES, node, epoch), self._beats)
         self._deaths = Feed(Publisher(DEATHS, node, epoch), self._beats)
         self._known_deaths = Deaths()
+        self._keys = Feed(Publisher(KEYS, node, epoch), self._beats)
 
     @property
     def epoch(self) -> int:
@@ -81,6 +85,14 @@ class HeadFeeds:
         self._routes.publish()
         self._addresses.publish()
 
+    def publish_keys(self, put: Iterable[KnownKey], gone: Iterable[str]) -> None:
+        """Tell all gateways of keys that are new or have changed, and of names whose keys are gone."""
+        for key in put:
+            self._keys.publisher.put(key)
+        for name in gone:
+            self._keys.publisher.remove(name)
+        self._keys.publish()
+
     def worker_up(self, node: str) -> None:
         """Let a worker follow its orders: its link has come up."""
         self._feed_of(node).follow(node, self._worker(node))
@@ -97,18 +109,20 @@ class HeadFeeds:
             del self._orders[node]
 
     def gateway_up(self, node: str, gateway: ActorRef) -> None:
-        """Let a gateway follow routes, addresses and deaths: its link has come up."""
-        self._routes.follow(node, gateway)
-        self._addresses.follow(node, gateway)
-        self._deaths.follow(node, gateway)
+        """Let a gateway follow what is for gateways: its link has come up."""
+        for feed in self._for_gateways:
+            feed.follow(node, gateway)
 
     def gateway_lost(self, node: str) -> None:
         """Send a gateway nothing while its link is lost."""
-        self._routes.unfollow(node)
-        self._addresses.unfollow(node)
-        self._deaths.unfollow(node)
+        for feed in self._for_gateways:
+            feed.unfollow(node)
 
-    def answer(self, question: AskOrders | AskRoutes | AskAddresses | AskDeaths) -> None:
+    @property
+    def _for_gateways(self) -> tuple[Feed[Any, Any], ...]:
+        return (self._routes, self._addresses, self._deaths, self._keys)
+
+    def answer(self, question: AskOrders | AskRoutes | AskAddresses | AskDeaths | AskKeys) -> None:
         """Send the page that a follower asks for."""
         if isinstance(question, AskOrders):
             if (feed := self._orders.get(question.node)) is not None:
@@ -117,6 +131,8 @@ class HeadFeeds:
             self._routes.answer(question)
         elif isinstance(question, AskDeaths):
             self._deaths.answer(question)
+        elif isinstance(question, AskKeys):
+            self._keys.answer(question)
         else:
             self._addresses.answer(question)
 

@@ -10,6 +10,7 @@ routes   head               gateways                ``ServedModel`` by deploymen
 addresses head              gateways                ``WorkerAddress`` by worker
 demand    gateway           the head                ``Demand`` by deployment id
 deaths    head              gateways                ``EngineDeath`` by engine life and gateway
+keys      head              gateways                ``KnownKey`` by name
 ======== ================== ======================= ====================================================
 
 The life of the publisher of orders is the head's epoch: a worker takes none of an epoch that is lower than
@@ -27,10 +28,12 @@ from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.engines.messages import ReplicaReport
 
 from .differences.messages import AskPage, Difference, Page, Stream
+from .keys.messages import CATALOG as KEY_MESSAGES
+from .keys.messages import KnownKey
 from .messages import CATALOG as MESSAGES
 from .messages import DeathKey, Demand, EngineDeath, Order, ServedModel, WorkerAddress
 
-CATALOG = Catalog(MESSAGES)
+CATALOG = Catalog(MESSAGES, KEY_MESSAGES)
 
 
 @CATALOG.message("serving.orders_difference", senders={"head"}, names_sender="node")
@@ -123,6 +126,24 @@ class AskDeaths(AskPage[DeathKey]):
     """From a gateway: say all deaths again."""
 
 
+@CATALOG.message("serving.keys_difference", senders={"head"}, names_sender="node")
+@frozen
+class KeysDifference(Difference[str, KnownKey]):
+    """Keys that are new, have changed or are gone."""
+
+
+@CATALOG.message("serving.keys_page", senders={"head"}, names_sender="node")
+@frozen
+class KeysPage(Page[str, KnownKey]):
+    """A part of all keys."""
+
+
+@CATALOG.message("serving.ask_keys", senders={"gateway"}, names_sender="node")
+@frozen
+class AskKeys(AskPage[str]):
+    """From a gateway: say all keys again."""
+
+
 @CATALOG.message("serving.demand_difference", senders={"gateway"}, names_sender="node")
 @frozen
 class DemandDifference(Difference[str, Demand]):
@@ -165,9 +186,14 @@ def _key_of_death(death: EngineDeath) -> DeathKey:
     return death.key
 
 
+def _name_of(key: KnownKey) -> str:
+    return key.name
+
+
 ORDERS: Final = Stream("orders", _key_of_order, OrdersDifference, OrdersPage, AskOrders)
 REPLICAS: Final = Stream("replicas", _key_of_report, ReplicasDifference, ReplicasPage, AskReplicas)
 ROUTES: Final = Stream("routes", _id_of, RoutesDifference, RoutesPage, AskRoutes)
 ADDRESSES: Final = Stream("addresses", _node_of, AddressesDifference, AddressesPage, AskAddresses)
 DEATHS: Final = Stream("deaths", _key_of_death, DeathsDifference, DeathsPage, AskDeaths)
+KEYS: Final = Stream("keys", _name_of, KeysDifference, KeysPage, AskKeys)
 DEMAND: Final = Stream("demand", _deployment_of, DemandDifference, DemandPage, AskDemand)
