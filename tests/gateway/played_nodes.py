@@ -15,6 +15,7 @@ from sllm_actors.serving.differences.feed import Beats, Feed
 from sllm_actors.serving.differences.follower import Changes, Follower
 from sllm_actors.serving.differences.messages import AskPage, Beat, Difference, Page
 from sllm_actors.serving.differences.publisher import Publisher
+from sllm_actors.serving.keys.messages import KnownKey
 from sllm_actors.serving.messages import (
     GATEWAY,
     Demand,
@@ -31,10 +32,12 @@ from sllm_actors.serving.streams import (
     ADDRESSES,
     DEATHS,
     DEMAND,
+    KEYS,
     REPLICAS,
     ROUTES,
     AskAddresses,
     AskDeaths,
+    AskKeys,
     AskReplicas,
     AskRoutes,
     DemandDifference,
@@ -59,7 +62,7 @@ class Voice:
 
 
 class PlayedHead:
-    """One life of a head: its tables of routes, addresses and deaths, and the demand that it has heard of.
+    """One life of a head: its tables for gateways, and the demand that it has heard of.
 
     Attributes:
         demands: By deployment, as the gateway says.
@@ -77,6 +80,7 @@ class PlayedHead:
         self.routes = Feed(Publisher(ROUTES, node, life, most_entries=page), self.beats)
         self.addresses = Feed(Publisher(ADDRESSES, node, life, most_entries=page), self.beats)
         self.deaths = Feed(Publisher(DEATHS, node, life, most_entries=page), self.beats)
+        self.keys = Feed(Publisher(KEYS, node, life, most_entries=page), self.beats)
 
     def serve(self, models: Iterable[ServedModel]) -> None:
         _replace(self.routes, models)
@@ -87,7 +91,11 @@ class PlayedHead:
     def tell_of(self, deaths: Iterable[EngineDeath]) -> None:
         _replace(self.deaths, deaths)
 
+    def let_in(self, keys: Iterable[KnownKey]) -> None:
+        _replace(self.keys, keys)
+
     def follow(self) -> None:
+        self.keys.follow(HERE, self._voice)
         self.routes.follow(HERE, self._voice)
         self.addresses.follow(HERE, self._voice)
         self.deaths.follow(HERE, self._voice)
@@ -111,6 +119,7 @@ class PlayedHead:
             self._voice.tell(changes.ask)
 
     def unfollow(self) -> None:
+        self.keys.unfollow(HERE)
         self.routes.unfollow(HERE)
         self.addresses.unfollow(HERE)
         self.deaths.unfollow(HERE)
@@ -122,6 +131,8 @@ class PlayedHead:
             self.addresses.answer(question)
         elif isinstance(question, AskDeaths):
             self.deaths.answer(question)
+        elif isinstance(question, AskKeys):
+            self.keys.answer(question)
 
 
 class PlayedWorker:

@@ -17,6 +17,7 @@ ALL = [
     (errors.bad_keep_alive(), 400, "invalid_request", None),
     (errors.not_decodable("gzip"), 400, "invalid_content_encoding", None),
     (errors.invalid_key(), 401, "invalid_api_key", None),
+    (errors.admin_key_wanted("chat"), 403, "admin_key_required", None),
     (errors.foreign_host("Origin"), 403, "forbidden_host", None),
     (errors.origin_not_allowed("http://" + "o" * 300), 403, "origin_not_allowed", None),
     (errors.model_not_found("m" * 300), 404, "model_not_found", None),

@@ -83,6 +83,15 @@ def invalid_key() -> ApiError:
     )
 
 
+def admin_key_wanted(name: str) -> ApiError:
+    """The key called ``name`` opens what is for users of models, and the request is for something else."""
+    return ApiError(
+        403,
+        "admin_key_required",
+        f"the key {name} is for requests to models and for listing them: this needs the admin key",
+    )
+
+
 def foreign_host(what: str) -> ApiError:
     """The header ``what`` (``Host`` or ``Origin``) names another machine: a web page may have sent it."""
     return ApiError(

@@ -14,6 +14,7 @@ from attrs import frozen
 
 from sllm_actors.actors import ActorSystem, ChildSpec, NodeId
 from sllm_actors.descriptors import MOST_CONNECTIONS
+from sllm_actors.gateway.access.guard import Guard
 from sllm_actors.gateway.api.app import build_app
 from sllm_actors.gateway.api.control import Control, HeadNode
 from sllm_actors.gateway.api.instances import Instances
@@ -28,12 +29,14 @@ from sllm_actors.gateway.routing.balancer import Balancer
 from sllm_actors.gateway.routing.balancer_shell import BalancerShell
 from sllm_actors.gateway.routing.board import Board
 from sllm_actors.gateway.routing.following import Peers
+from sllm_actors.gateway.routing.memory.keys import Keys
 from sllm_actors.gateway.routing.memory.memory import Memory
 from sllm_actors.gateway.routing.memory.poison import Poison
 from sllm_actors.gateway.routing.memory.snapshot_file import SnapshotFile
 from sllm_actors.gateway.routing.node_links import DialWorkers, NodeLinks
 from sllm_actors.gateway.routing.router import RouterTools
 from sllm_actors.http_server import Seats
+from sllm_actors.serving.keys.secret import digest_of
 from sllm_actors.serving.messages import GATEWAY, UnreachedWorker
 
 from .settings import GatewaySettings
@@ -121,7 +124,8 @@ def open_gateway(
         is_stopping: Whether ``/health`` should say that no further requests are wanted.
     """
     poison = Poison(system.node, system.named(GATEWAY).tell)
-    memory = Memory(SnapshotFile(settings.snapshot_path), poison)
+    keys = Keys("" if settings.admin_key is None else digest_of(settings.admin_key.encode()))
+    memory = Memory(SnapshotFile(settings.snapshot_path), poison, keys)
     links = NodeLinks(dial_workers, peers, head_node, doubted, unreached)
     rng = Random()  # noqa: S311 - it only spreads load
     balancer = Balancer(system.clock.now, rng, BalancerShell(system), restart_notice=settings.restart_notice)
@@ -131,7 +135,10 @@ def open_gateway(
     def workers() -> list[NodeId]:
         return [peer.node for peer in peers() if peer.role == "worker"]
 
-    inference = Inference(system, tools.board, balancer, open_stream, poison, settings, gateway, workers)
+    guard = Guard(settings, keys)
+    inference = Inference(
+        system, tools.board, balancer, open_stream, poison, guard, settings, gateway, workers
+    )
     control = Control(system, head_node, settings.control_timeout)
     app = build_app(
         board=tools.board,

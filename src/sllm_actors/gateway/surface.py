@@ -114,6 +114,14 @@ def destination_of(method: str, path: bytes, query: bytes) -> Destination | None
     return Destination(ModelIn.ID, made=made) if made else None
 
 
+def is_for_users(path: bytes) -> bool:
+    """Say whether a path is for those who use models: they send requests to these, and list them.
+
+    Nothing under it changes what is deployed, or tells of machines.
+    """
+    return path.startswith((b"/v1/", b"/v2/")) or path == b"/models" or bool(_FOR_ENGINES.fullmatch(path))
+
+
 def model_in_query(query: bytes) -> str:
     """Return the parameter ``model`` of a query, the last one if it comes twice, or ``""``."""
     if b"model=" not in query:

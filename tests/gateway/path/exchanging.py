@@ -15,6 +15,7 @@ from tests.gateway.routing.balancing import SMOL, Bench
 from sllm_actors.actors import NodeId
 from sllm_actors.engines.identity import ReplicaId
 from sllm_actors.engines.messages import ConfirmEngine, EngineConfirmed, OpenEngine, ReplicaReport
+from sllm_actors.gateway.access.guard import Guard
 from sllm_actors.gateway.headers import Headers
 from sllm_actors.gateway.path.clients.http1 import chunk
 from sllm_actors.gateway.path.clients.request_head import RequestHead
@@ -23,6 +24,7 @@ from sllm_actors.gateway.path.engines.connector import Connector
 from sllm_actors.gateway.path.exchange import Exchange
 from sllm_actors.gateway.path.inference import Inference
 from sllm_actors.gateway.routing.board import Board
+from sllm_actors.gateway.routing.memory.keys import Keys
 from sllm_actors.gateway.routing.memory.poison import Poison
 from sllm_actors.gateway.settings import GatewaySettings
 
@@ -126,7 +128,14 @@ class Play:
         system: Any = self
         self.clock = self
         inference = self.inference = Inference(
-            system, self.board, bench.balancer, self._open, self.poison, settings, b"gateway"
+            system,
+            self.board,
+            bench.balancer,
+            self._open,
+            self.poison,
+            Guard(settings, Keys()),
+            settings,
+            b"gateway",
         )
         inference.connector = Connector("here", self._open, 5.0, start=self.start_soon, clock=self.now)
         tasks: Any = self

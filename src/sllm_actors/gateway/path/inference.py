@@ -19,7 +19,8 @@ from sllm_actors.actors import ActorSystem, AskError, NodeId
 from sllm_actors.api_error import ApiError
 from sllm_actors.engines.identity import ReplicaId
 from sllm_actors.engines.messages import ConfirmEngine, EngineConfirmed
-from sllm_actors.gateway import access, errors
+from sllm_actors.gateway import errors
+from sllm_actors.gateway.access.guard import Guard
 from sllm_actors.gateway.bodies.form import FormReader
 from sllm_actors.gateway.headers import Headers
 from sllm_actors.gateway.hops import HEADER as HOPS
@@ -69,6 +70,7 @@ class Inference:
         balancer: Gives replicas to requests.
         open_stream: Reaches engines on other machines.
         poison: Which engines have died, and what of.
+        guard: Judges who may use the gateway.
         settings: The bounds.
         gateway: The random id of this gateway in the header ``X-Sllm-Hops``; see ``hops``.
         workers: Returns the workers that are linked now.
@@ -89,6 +91,7 @@ class Inference:
         balancer: Balancer,
         open_stream: OpenStream,
         poison: Poison,
+        guard: Guard,
         settings: GatewaySettings,
         gateway: bytes,
         workers: Callable[[], Iterable[NodeId]] = tuple,
@@ -109,6 +112,7 @@ class Inference:
         self._gateway = gateway
         self._tells = logging.getLogger().isEnabledFor(logging.DEBUG)
         self._poison = poison
+        self._guard = guard
         self._rules = Rules(
             settings.attempts, settings.restart_notice, settings.silence, has_died=poison.has_died
         )
@@ -162,7 +166,6 @@ class Inference:
             refusal = self._too_large(head)
         exchange = self._begin(head, client)
         if refusal is not None:
-            log.info("request.refused", request_id=head.id, code=refusal.code)
             short = b"transfer-encoding" not in head.named and length <= SHORT_BODY
             exchange.refuse(refusal, after_body=short and b"expect" not in head.named)
         return exchange
@@ -171,15 +174,17 @@ class Inference:
         """Return why a request, be it for an engine or not, is not served; None if it is."""
         if self.stopping:
             return errors.gateway_stopping()
-        if head.admitted:
+        edition = self._guard.edition
+        if head.admitted == edition:
             return None
-        refusal = access.refuse(self.settings, head.path, head.headers, head.named)
-        if refusal is not None:
-            self.refused[refusal.code] += 1
-        if refusal is None and HOPS in head.named:
-            refusal = refuse_loop(head.headers, self._gateway)
-        head.admitted = refusal is None
-        return refusal
+        judged = self._guard.judge(head.path, head.headers, head.named)
+        if isinstance(judged, ApiError):
+            self.refused[judged.code] += 1
+            return judged
+        if HOPS in head.named and (loop := refuse_loop(head.headers, self._gateway)) is not None:
+            return loop
+        head.admitted, head.flow = edition, judged
+        return None
 
     def _too_large(self, head: RequestHead) -> ApiError | None:
         limit = self.settings.upload_limit if head.is_form else self.settings.body_limit
@@ -281,7 +286,13 @@ class Inference:
             return
         priority, session = -(fields.priority or 0), affinity_of(head, fields)
         asked = Asked(
-            route.id, priority, session, prompt_of(fields), stored=stored, keep_alive=reading.keep_alive
+            route.id,
+            priority,
+            session,
+            prompt_of(fields),
+            stored=stored,
+            keep_alive=reading.keep_alive,
+            flow=head.flow,
         )
         exchange.understood(request, route, asked)
 

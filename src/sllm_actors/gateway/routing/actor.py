@@ -26,6 +26,8 @@ from sllm_actors.serving.streams import (
     AskDemand,
     DeathsDifference,
     DeathsPage,
+    KeysDifference,
+    KeysPage,
     ReplicasDifference,
     ReplicasPage,
     RoutesDifference,
@@ -117,7 +119,7 @@ class GatewayActor(Actor):
         self._demand = DemandFeed(self._tools.balancer, self.context.system.node, life)
         self._expiry = Alarm(self.context, _Expire())
         self._saving = Saving(self.context, self._memory, _Save())
-        self._following = Following(self.context.system, self._known)
+        self._following = Following(self.context.system, self._known, self._memory.keys)
         await self._memory.load()
         if self._memory.complete.is_set():
             self._complete()
@@ -140,6 +142,8 @@ class GatewayActor(Actor):
                 | AddressesPage()
                 | DeathsDifference()
                 | DeathsPage()
+                | KeysDifference()
+                | KeysPage()
                 | Beat()
             ):
                 await self._learn(self._following.take(message))
@@ -193,7 +197,7 @@ class GatewayActor(Actor):
             poison.heard(news.deaths, news.deaths_gone, now)
         if news.located or news.gone:
             self._links.dial_workers(news.located, news.gone)
-        if news.served or news.located or news.gone:
+        if news.served or news.located or news.gone or news.keys:
             self._saving.changed()
         if news.touched or news.anew:
             await self._update(news.touched | news.anew, anew=news.anew)

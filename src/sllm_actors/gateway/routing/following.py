@@ -14,6 +14,7 @@ from sllm_actors.engines.messages import ReplicaReport
 from sllm_actors.serving.differences.follower import Changes, Follower
 from sllm_actors.serving.differences.messages import Beat, E, K
 from sllm_actors.serving.differences.subscription import Subscription
+from sllm_actors.serving.keys.messages import KnownKey
 from sllm_actors.serving.messages import (
     CONTROLLER,
     WORKER,
@@ -25,12 +26,15 @@ from sllm_actors.serving.messages import (
 from sllm_actors.serving.streams import (
     ADDRESSES,
     DEATHS,
+    KEYS,
     REPLICAS,
     ROUTES,
     AddressesDifference,
     AddressesPage,
     DeathsDifference,
     DeathsPage,
+    KeysDifference,
+    KeysPage,
     ReplicasDifference,
     ReplicasPage,
     RoutesDifference,
@@ -38,6 +42,7 @@ from sllm_actors.serving.streams import (
 )
 from sllm_actors.transport import Peer
 
+from .memory.keys import Keys
 from .memory.knowledge import Knowledge, Touched
 from .node_links import NodeLinks
 
@@ -52,6 +57,8 @@ Published = (
     | AddressesPage
     | DeathsDifference
     | DeathsPage
+    | KeysDifference
+    | KeysPage
     | Beat
 )
 """What the publishers send."""
@@ -74,6 +81,7 @@ class News:
         complete: Whether the head has told of all deployments.
         located: Workers whose address has changed, or is new.
         gone: Workers that the head no longer knows.
+        keys: Whether the keys that open the gateway have changed.
     """
 
     touched: Touched = field(factory=set)
@@ -85,6 +93,7 @@ class News:
     complete: bool = False
     located: tuple[WorkerAddress, ...] = ()
     gone: tuple[str, ...] = ()
+    keys: bool = False
 
 
 @define
@@ -103,6 +112,7 @@ class _FollowedHead:
     routes: Subscription[str, ServedModel]
     addresses: Subscription[str, WorkerAddress]
     deaths: Subscription[DeathKey, EngineDeath]
+    keys: Subscription[str, KnownKey]
 
 
 class Following:
@@ -115,11 +125,13 @@ class Following:
         system: The node's actor system.
         knowledge: What earlier followers, or the snapshot, have left in it stays until a publisher has told
             the whole: then what that does not have is removed, or unnamed.
+        keys: The same of keys; one that the whole does not have is removed.
     """
 
-    def __init__(self, system: ActorSystem, knowledge: Knowledge) -> None:
+    def __init__(self, system: ActorSystem, knowledge: Knowledge, keys: Keys) -> None:
         self._system = system
         self._known = knowledge
+        self._keys = keys
         self._head: _FollowedHead | None = None
         self._workers: dict[str, _Followed] = {}
 
@@ -132,10 +144,12 @@ class Following:
             routes = Subscription(Follower(ROUTES, here, known=known.served), controller)
             addresses = Subscription(Follower(ADDRESSES, here, known=known.addresses), controller)
             deaths = Subscription(Follower(DEATHS, here), controller)
-            self._head = _FollowedHead(peer, routes, addresses, deaths)
+            keys = Subscription(Follower(KEYS, here, known=self._keys.names()), controller)
+            self._head = _FollowedHead(peer, routes, addresses, deaths, keys)
             self._serve(routes.begin(), news)
             self._locate(addresses.begin(), news)
             self._hear(deaths.begin(), news)
+            self._learn(keys.begin(), news)
         elif peer.role == "worker" and not self._follows(peer):
             log.info("worker.up", node=peer.node)
             worker = self._system.named(WORKER, peer.node)
@@ -171,6 +185,7 @@ class Following:
             self._serve(head.routes.take(published), news)
             self._locate(head.addresses.take(published), news)
             self._hear(head.deaths.take(published), news)
+            self._learn(head.keys.take(published), news)
         return news
 
     def _report(self, worker: _Followed, changes: Changes[ReplicaKey, ReplicaReport], news: News) -> None:
@@ -197,6 +212,10 @@ class Following:
     def _hear(self, changes: Changes[DeathKey, EngineDeath], news: News) -> None:
         _warn(changes, "the head")
         news.deaths, news.deaths_gone = changes.put, changes.removed
+
+    def _learn(self, changes: Changes[str, KnownKey], news: News) -> None:
+        _warn(changes, "the head")
+        news.keys = self._keys.learn(changes.put, changes.removed)
 
     def _follows(self, peer: Peer) -> bool:
         followed = self._workers.get(peer.node)

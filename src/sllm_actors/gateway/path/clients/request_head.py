@@ -8,6 +8,7 @@ import secrets
 from sllm_actors.gateway.bodies.dialects import Dialect, dialect_of
 from sllm_actors.gateway.bodies.form import is_form
 from sllm_actors.gateway.headers import Headers, for_engine, request_id_of
+from sllm_actors.gateway.routing.flow import ANONYMOUS
 from sllm_actors.gateway.surface import destination_of
 
 from .http1 import header_lines
@@ -34,13 +35,15 @@ class RequestHead:
         id: The id of the request: the client's own if it gave one, else one that no other has.
         length: How many bytes of a body are announced; 0 if none are, or in no number that can be meant.
         destination: What it asks of engines; None if it is not for them.
-        admitted: Whether it was found that a request with this head may be served.
+        admitted: The edition of the guard in which a request with this head was let in; 0: in none.
+        flow: Whose request it is, once it was let in.
     """
 
     __slots__ = (
         "_lines",
         "admitted",
         "destination",
+        "flow",
         "headers",
         "id",
         "length",
@@ -61,7 +64,8 @@ class RequestHead:
         text = self.named.get(b"content-length")
         self.length = int(text) if text is not None and text.isdigit() and len(text) < 19 else 0
         self.destination = destination_of(method, path, query)
-        self.admitted = False
+        self.admitted = 0
+        self.flow = ANONYMOUS
         self._lines: bytes | None = None
 
     def again(self, length: int) -> RequestHead:
@@ -80,7 +84,8 @@ class RequestHead:
                 (name, new if name == b"content-length" else value) for name, value in self.headers
             ]
         head.id = self.id if b"x-request-id" in self.named else new_request_id()
-        head.destination, head.admitted, head._lines = self.destination, self.admitted, self._lines
+        head.destination, head._lines = self.destination, self._lines
+        head.admitted, head.flow = self.admitted, self.flow
         return head
 
     def lines_for_engine(self) -> bytes:

@@ -8,6 +8,7 @@ from anyio import to_thread
 
 from sllm_actors.files import FileProblem
 
+from .keys import Keys
 from .knowledge import Knowledge
 from .poison import Poison
 from .snapshot_file import Snapshot, SnapshotFile
@@ -21,15 +22,17 @@ class Memory:
     Attributes:
         knowledge: What the gateway has been told.
         poison: Which engines have died, and what of.
+        keys: The keys that open the gateway.
         file: The snapshot on disk.
         unsaved: Whether what the head says has changed since the snapshot was written.
         lives: How often the actor has begun.
         complete: Set when a head has told of all deployments, to this gateway or to one before it.
     """
 
-    def __init__(self, file: SnapshotFile, poison: Poison) -> None:
+    def __init__(self, file: SnapshotFile, poison: Poison, keys: Keys) -> None:
         self.knowledge = Knowledge()
         self.poison = poison
+        self.keys = keys
         self.file = file
         self.unsaved = False
         self.lives = 0
@@ -50,6 +53,7 @@ class Memory:
         if snapshot is not None:
             self.knowledge.serve(snapshot.models)
             self.knowledge.locate(snapshot.workers)
+            self.keys.learn(snapshot.keys)
             self.complete.set()
             log.info("snapshot.loaded", deployments=len(snapshot.models), workers=len(snapshot.workers))
 
@@ -60,7 +64,9 @@ class Memory:
         """
         self._saves += 1
         known = self.knowledge
-        snapshot = Snapshot(tuple(known.served.values()), tuple(known.addresses.values()))
+        snapshot = Snapshot(
+            tuple(known.served.values()), tuple(known.addresses.values()), self.keys.entries()
+        )
         self.unsaved = False
         saved = False
         try:

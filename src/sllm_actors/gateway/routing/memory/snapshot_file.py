@@ -11,6 +11,7 @@ import cattrs
 from attrs import frozen
 
 from sllm_actors.files import FileProblem, put_aside, read_record, write_whole
+from sllm_actors.serving.keys.messages import KnownKey
 from sllm_actors.serving.messages import ServedModel, WorkerAddress
 
 LARGEST = 64 * 2**20
@@ -27,11 +28,13 @@ class Snapshot:
     Attributes:
         models: What is deployed.
         workers: Where workers are reached.
+        keys: The keys that open the gateway.
         version: Of the file's format.
     """
 
     models: tuple[ServedModel, ...] = ()
     workers: tuple[WorkerAddress, ...] = ()
+    keys: tuple[KnownKey, ...] = ()
     version: int = VERSION
 
 
@@ -89,6 +92,8 @@ def _pieces(snapshot: Snapshot) -> Iterator[bytes]:
     yield from _items(snapshot.models)
     yield b'], "workers": ['
     yield from _items(snapshot.workers)
+    yield b'], "keys": ['
+    yield from _items(snapshot.keys)
     yield b"]}\n"
 
 
