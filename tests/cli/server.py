@@ -8,6 +8,7 @@ import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from itertools import count
 from typing import Any
 
 import anyio
@@ -67,6 +68,7 @@ class PlayedGateway:
         requests: Method, path and body of everything that came, in order.
         queries: The queries of them, as they were sent.
         keys: The Authorization headers that came.
+        api_keys: Those that were made, by name.
     """
 
     url: str = ""
@@ -95,6 +97,7 @@ class PlayedGateway:
     requests: list[tuple[str, str, Any]] = field(factory=list)
     keys: list[str | None] = field(factory=list)
     hang_ups: int = 0
+    api_keys: dict[str, dict[str, Any]] = field(factory=dict)
 
     def add(self, *described: dict[str, Any]) -> None:
         """Make a deployment known; several answers of the same id come one after the other."""
@@ -145,6 +148,7 @@ def build_app(gateway: PlayedGateway) -> Quart:
     _serve_updates(app, gateway)
     _serve_pulls(app, gateway)
     _serve_loading(app, gateway)
+    _serve_keys(app, gateway)
     _serve_what_is_known(app, gateway)
     _serve_events(app, gateway)
     _serve_chat(app, gateway)
@@ -244,6 +248,35 @@ def _serve_loading(app: Quart, gateway: PlayedGateway) -> None:
         gateway.next_of(gateway.deployments, name)  # from now on it is as the next answer says
         state = {"load": "ready", "unload": "idle", "sleep": "asleep", "wake": "ready"}[verb]
         return {"deployment_id": name, "state": state, "message": f"{name}: {verb} is under way"}, 202
+
+
+def _serve_keys(app: Quart, gateway: PlayedGateway) -> None:
+    known, made = gateway.api_keys, count(1)
+
+    @app.post("/keys")
+    async def create_key() -> Any:
+        body = await request.get_json()
+        if body["name"] in known:
+            return refuse(409, f"there is a key {body['name']}", "key_exists")
+        known[body["name"]] = body | {"created": 5.0}
+        return known[body["name"]] | {"key": f"sllm-key-{next(made)}"}
+
+    @app.get("/keys")
+    async def list_keys() -> Any:
+        return {"keys": [known[name] for name in sorted(known)]}
+
+    @app.patch("/keys/<id:name>")
+    async def update_key(name: str) -> Any:
+        if name not in known:
+            return refuse(404, f"there is no key {name}", "key_not_found")
+        known[name] |= await request.get_json()
+        return known[name]
+
+    @app.delete("/keys/<id:name>")
+    async def delete_key(name: str) -> Any:
+        if known.pop(name, None) is None:
+            return refuse(404, f"there is no key {name}", "key_not_found")
+        return {"name": name, "message": f"{name} is deleted"}
 
 
 def pulled_on(name: str, state: str = "done", done: int = 2_000_000, **more: Any) -> dict[str, Any]:

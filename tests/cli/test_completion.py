@@ -74,6 +74,14 @@ def test_workers_are_offered_by_their_names(
     assert offered(sllm, monkeypatch, f"sllm {command} w") == ["w-3", "w-4"]
 
 
+@pytest.mark.parametrize("command", ["update", "delete"])
+def test_keys_are_offered_by_their_names(
+    sllm: Sllm, gateway: PlayedGateway, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    gateway.api_keys.update({name: {"name": name} for name in ("chat", "check", "batch")})
+    assert offered(sllm, monkeypatch, f"sllm keys {command} ch") == ["chat", "check"]
+
+
 def test_a_gateway_that_refuses_or_is_away_offers_nothing_and_says_nothing(
     sllm: Sllm, gateway: PlayedGateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,6 +20,7 @@ from sllm_actors.cli.commands.deploy import deploy
 from sllm_actors.cli.commands.drain import drain, undrain
 from sllm_actors.cli.commands.engines import engines
 from sllm_actors.cli.commands.events import events
+from sllm_actors.cli.commands.keys import keys
 from sllm_actors.cli.commands.list import list_deployments, list_instances
 from sllm_actors.cli.commands.loading import load, sleep, unload, wake
 from sllm_actors.cli.commands.logs import logs
@@ -42,6 +43,7 @@ SECTIONS = {
     "See what there is": ("status", "ls", "ps", "logs", "events", "bench"),
     "Load and unload by hand": ("load", "unload", "sleep", "wake", "pull"),
     "Look after machines": ("drain", "undrain", "uncordon", "node", "engines", "completion"),
+    "Let others in": ("keys",),
 }
 """How ``sllm --help`` lists the commands."""
 
@@ -63,7 +65,7 @@ def cli() -> None:
 COMMANDS = (
     *(up, head, worker, gateway),
     *(run, deploy, update, delete, pull, status, logs, events, chat),
-    *(load, unload, sleep, wake, drain, undrain, node, engines, completion, bench),
+    *(load, unload, sleep, wake, drain, undrain, node, keys, engines, completion, bench),
 )
 ALIASES = {"ls": list_deployments, "ps": list_instances, "rm": delete, "uncordon": undrain}
 """Names that people know from other programs."""

@@ -7,13 +7,15 @@ A gateway that is away, or slow, or refuses, offers nothing: completing never fa
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
-from .answers import StatusDocument, read
+from .answers import KeysDocument, StatusDocument, read
 from .client import GatewayClient
 from .errors import CommandFailure
+
+T = TypeVar("T")
 
 COMPLETING_SECONDS = 1.0
 """How long a gateway may take to connect and to answer: somebody holds a finger over the tabulator key."""
@@ -26,16 +28,21 @@ BACKENDS = ("command", "external", "llamacpp", "sglang", "vllm")
 
 def models(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
     """Return the names of deployments: of the model, or the id where several have that model."""
-    deployed = _ask("/deployments").deployments
+    deployed = _ask("/deployments", StatusDocument(), limit=OFFERED).deployments
     times = Counter(each.model for each in deployed)
     return _beginning(begun, (each.model if times[each.model] == 1 else each.id for each in deployed))
 
 
 def workers(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
     """Return the names of workers: the id where several have that name."""
-    nodes = _ask("/nodes", role="worker").nodes
+    nodes = _ask("/nodes", StatusDocument(), role="worker", limit=OFFERED).nodes
     times = Counter(each.name for each in nodes)
     return _beginning(begun, (each.name if times[each.name] == 1 else each.id for each in nodes))
+
+
+def keys(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
+    """Return the names of API keys."""
+    return _beginning(begun, (each.name for each in _ask("/keys", KeysDocument([])).keys))
 
 
 def backends(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
@@ -43,12 +50,12 @@ def backends(_context: click.Context, _parameter: click.Parameter, begun: str) -
     return _beginning(begun, BACKENDS)
 
 
-def _ask(path: str, **filters: str) -> StatusDocument:
+def _ask(path: str, nothing: T, **parameters: str | int) -> T:
     try:
         with GatewayClient(patience=COMPLETING_SECONDS) as client:
-            return read(StatusDocument, client.request("GET", path, params={"limit": OFFERED, **filters}))
+            return read(type(nothing), client.request("GET", path, params=parameters))
     except CommandFailure:
-        return StatusDocument()
+        return nothing
 
 
 def _beginning(begun: str, names: Any) -> list[str]:

@@ -1,4 +1,4 @@
-"""The Quart application: everything but inference, that is models, health, deployments and instances."""
+"""The Quart application: everything but inference, as models, health, deployments, keys and instances."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from .deployments import serve_deployments, serve_nodes
 from .events import serve_events
 from .ids import CONVERTERS
 from .instances import Instances
+from .keys import serve_keys
 from .loading import serve_loading
 from .models import serve_models
 from .older import serve_older
@@ -64,6 +65,7 @@ def build_app(
     serve_deployments(app, control)
     serve_older(app, board, control)
     serve_nodes(app, control)
+    serve_keys(app, control)
     serve_events(app, control, is_stopping)
     _serve_instances(app, instances)
     serve_pulls(app, pulls)

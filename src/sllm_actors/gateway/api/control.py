@@ -10,6 +10,7 @@ from quart import Response
 
 from sllm_actors.actors import ActorSystem, AskError, NodeId
 from sllm_actors.gateway import errors
+from sllm_actors.serving.keys.messages import KeyRequest
 from sllm_actors.serving.loading.messages import LoadingRequest
 from sllm_actors.serving.messages import (
     CONTROLLER,
@@ -39,6 +40,7 @@ ControlRequest: TypeAlias = (
     | UndrainNode
     | RemoveNode
     | LoadingRequest
+    | KeyRequest
     | Question
     | JournalQuestion
 )

@@ -89,6 +89,28 @@ _SCHEMAS: dict[str, Any] = {
         "required": ["model"],
         "properties": {"model": {"type": "string", "minLength": 1}, "backend": {"type": "string"}},
     },
+    "NewKey": {
+        "type": "object",
+        "required": ["name"],
+        "properties": {"name": {"type": "string", "minLength": 1}, "share": {"type": "number"}},
+        "additionalProperties": False,
+    },
+    "Key": {
+        "type": "object",
+        "required": ["name", "share", "created"],
+        "properties": {
+            "name": {"type": "string"},
+            "share": {"type": "number"},
+            "created": {"type": "number"},
+            "key": {"type": "string"},
+        },
+    },
+    "Share": {
+        "type": "object",
+        "required": ["share"],
+        "properties": {"share": {"type": "number"}},
+        "additionalProperties": False,
+    },
     "Pull": {
         "type": "object",
         "required": ["model"],
@@ -267,6 +289,18 @@ _PATHS: dict[str, Any] = {
     "/nodes/{id}/undrain": {
         "post": _operation("Place replicas on a worker again", answer=_OBJECT, begins=True, by_id=True)
     },
+    "/keys": {
+        "get": _operation("List the API keys", answer=_OBJECT),
+        "post": _operation(
+            "Make an API key, and show it once", body=_schema("NewKey"), answer=_schema("Key")
+        ),
+    },
+    "/keys/{id}": {
+        "patch": _operation(
+            "Give an API key another share", body=_schema("Share"), answer=_schema("Key"), by_id=True
+        ),
+        "delete": _operation("Delete an API key", answer=_OBJECT, by_id=True),
+    },
     "/models/pull": {
         "post": _operation(
             "Bring the files of a model to workers", body=_schema("Pull"), answer=_OBJECT, begins=True
@@ -309,7 +343,8 @@ DOCUMENT: dict[str, Any] = {
         "title": "sllm_actors",
         "version": "1",
         "description": "The OpenAI API and the control API of a gateway. What an engine has beside them under"
-        " /v1 is passed on to it. Where the gateway is bound to loopback, no key is wanted.",
+        " /v1 is passed on to it. Where the gateway is bound to loopback, no key is wanted. Elsewhere,"
+        " API keys open requests to models and the list of models, and the admin key opens everything.",
     },
     "security": [{}, {"key": []}],
     "paths": _PATHS,
