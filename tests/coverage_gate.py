@@ -119,6 +119,8 @@ TESTS = {
         "routing/test_board",
         "routing/test_circuit",
         "routing/test_give_back",
+        "routing/test_fair_queue",
+        "routing/test_fairness",
         "routing/test_holds",
         "routing/test_knowledge",
         "routing/test_loss",

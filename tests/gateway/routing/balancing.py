@@ -136,7 +136,7 @@ class Bench:
 
     def held(self, deployment: str = SMOL, **more: Any) -> Request:
         """Return a request that waits."""
-        names = ("priority", "affinity", "prompt", "tried", "stored", "keep_alive")
+        names = ("priority", "affinity", "prompt", "tried", "stored", "keep_alive", "flow")
         asked = {name: more.pop(name) for name in names if name in more}
         request, upstream = self.take(deployment, **asked)
         assert upstream is None

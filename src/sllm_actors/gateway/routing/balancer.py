@@ -12,6 +12,7 @@ from sllm_actors.gateway import errors
 
 from .asked import SERVED, Asked, Outcome, User
 from .callbacks import Callbacks
+from .lines.attained import Use
 from .lines.circuit import CircuitState
 from .lines.holds import Hold, HoldState
 from .lines.line import Line, LostOf
@@ -38,8 +39,9 @@ class Balancer:
     * No replica ever has more requests of this gateway than its limit.
     * Where a replica has room, no request waits that may go there; within one turn of the event loop, at most
       ``SLICE`` of those that wait are let go, and until the last of them is, no other goes before.
-    * Of requests that may go to a replica that has room, the one with the highest priority goes, and of
-      those the one that began to wait first.
+    * Of requests that may go to a replica that has room, the one with the highest priority goes, of those one
+      of the flow that has had the least service over its share (``FairQueue``), and of those the one that
+      began to wait first.
     * Each request that waits is told once how its wait ended, unless it has left.
 
     Args:
@@ -62,7 +64,7 @@ class Balancer:
         self._shell = shell
         self._restart_notice = restart_notice
         self._lines: dict[str, Line] = {}
-        self._at: dict[User, tuple[Line, Place]] = {}
+        self._at: dict[User, tuple[Line, Place, Asked, Use | None]] = {}
         self._reminders = Reminders(shell.wake_at)
         self._numbers = 0
         self._releasing: dict[str, Line] = {}
@@ -85,7 +87,7 @@ class Balancer:
         if place is None:
             return None
         line.use(asked)
-        self._begin(line, place, user)
+        self._begin(line, place, asked, user)
         return place.upstream
 
     def hold(
@@ -123,7 +125,7 @@ class Balancer:
         notice = now + self._restart_notice if asked.tried else None
         self._numbers += 1
         hold = Hold(asked, user, self._numbers, now if began is None else began, latest, notice, error)
-        line.holds.join(hold)
+        line.holds.join(hold, now)
         line.use(asked)
         self._note(line)
         self._look_at(line, hold, now)
@@ -162,7 +164,7 @@ class Balancer:
         Raises:
             KeyError: It is not under way.
         """
-        line, place = self._at.pop(user)
+        line, place, asked, use = self._at.pop(user)
         probed = place.probe is user
         began = place.end(user)
         self.total -= 1
@@ -170,6 +172,8 @@ class Balancer:
         if line.id not in self._changed:
             self._note(line)
         now = self._now()
+        if line.holds.waiting:
+            line.holds.end(asked, use, now)
         if outcome is SERVED:
             line.measured.served(now - began)
         if line.learn(place, outcome, probed=probed, now=now):
@@ -326,7 +330,7 @@ class Balancer:
             place = None if hold is None else line.policy.choose(open_places, hold.asked)
             if hold is None or place is None:
                 return
-            self._begin(line, place, hold.user)
+            self._begin(line, place, hold.asked, hold.user)
             self._decide(line, hold, place.upstream)
         if line.holds.first(_open(places)) is not None:
             self._release_soon(line)
@@ -375,15 +379,17 @@ class Balancer:
 
     def _remove(self, line: Line, hold: Hold, state: HoldState) -> None:
         hold.state = state
-        line.holds.leave(hold)
+        line.holds.leave(hold, self._now())
         self._reminders.drop(hold.due, hold.number)
         self._note(line)
 
     # ---- places
 
-    def _begin(self, line: Line, place: Place, user: User) -> None:
-        self._at[user] = (line, place)
-        place.begin(user, self._now())
+    def _begin(self, line: Line, place: Place, asked: Asked, user: User) -> None:
+        now = self._now()
+        use = line.charge(asked, now) if line.holds.waiting else None
+        self._at[user] = (line, place, asked, use)
+        place.begin(user, now)
         self.total += 1
         line.in_flight += 1
         if line.id not in self._changed:

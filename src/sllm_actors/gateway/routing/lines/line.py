@@ -12,14 +12,19 @@ from sllm_actors.gateway.routing.asked import SERVED, Asked, Outcome
 from sllm_actors.gateway.routing.loss import Lost
 from sllm_actors.gateway.routing.route import Route, Upstream, share_of
 
+from .attained import Use
 from .circuit import CLOSED
-from .holds import Hold, HoldQueue
+from .hold_queue import HoldQueue
+from .holds import Hold
 from .measured import Measured
 from .place import UNLIMITED, Place
 from .policies.policy import Policy
 
 LostOf = Callable[[str, ReplicaId], Lost | None]
 """Returns how an engine life on a worker was lost; None if it goes on."""
+
+UNMEASURED: Final = 1.0
+"""Seconds that a request is expected to take where none was measured; any number lets flows take turns."""
 
 NOBODY: Final[frozenset[ReplicaId]] = frozenset()
 
@@ -65,6 +70,10 @@ class Line:
         self._uses += 1
         if asked.keep_alive is not None:
             self._keep_alive = asked.keep_alive
+
+    def charge(self, asked: Asked, now: float) -> Use | None:
+        """Charge a request's flow for the slot that it gets while others wait."""
+        return self.holds.begin(asked, self.measured.service or UNMEASURED, now)
 
     def take_uses(self) -> tuple[int, float | None]:
         """See ``Balancer.take_uses``."""
