@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from sllm_actors.actors import (
@@ -171,6 +172,29 @@ async def test_a_cancelled_body_does_not_wait_for_ever() -> None:
         async with TestSystem(cancelled_budget=0.05) as system:
             await system.start(scripted("a", stopped=never, shutdown=1000.0))
             await anyio.sleep_forever()
+    assert scope.cancelled_caught
+    assert_no_leaks(system)
+
+
+@pytest.mark.parametrize("turns", range(8))
+async def test_a_system_that_is_cancelled_while_it_is_entered_ends_too(turns: int) -> None:
+    """``turns``: of the event loop, until the cancellation comes; it comes before the system with 0."""
+    system = TestSystem()
+
+    async def cancel(scope: anyio.CancelScope) -> None:
+        for _ in range(turns):
+            await anyio.lowlevel.checkpoint()
+        scope.cancel()
+
+    async with anyio.create_task_group() as tasks:
+        with anyio.CancelScope() as scope:
+            if turns:
+                tasks.start_soon(cancel, scope)
+            else:
+                scope.cancel()
+            async with system:
+                await system.start(scripted("a"))
+                await anyio.sleep_forever()
     assert scope.cancelled_caught
     assert_no_leaks(system)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import anyio
-from anyio.abc import TaskGroup, TaskStatus
+from anyio.abc import TaskGroup
 
 
 class Lifetime:
@@ -30,6 +30,7 @@ class Lifetime:
         self.body = anyio.CancelScope()
         self.ended = anyio.Event()
         self.entered = False
+        self._serving = anyio.Event()
         self._closing = anyio.Event()
 
     async def enter(self, *tasks: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -43,7 +44,10 @@ class Lifetime:
         self.entered = True
         self._outer = anyio.create_task_group()
         await self._outer.__aenter__()
-        await self._outer.start(self._serve, tasks)
+        self._outer.start_soon(self._serve, tasks)
+        # A cancellation that comes now is for the body: only ``leave`` ends what has begun here.
+        with anyio.CancelScope(shield=True):
+            await self._serving.wait()
         self.body.__enter__()
 
     async def leave(
@@ -76,15 +80,13 @@ class Lifetime:
                 await self._outer.__aexit__(None, None, None)
         return swallowed
 
-    async def _serve(
-        self, tasks: tuple[Callable[[], Coroutine[Any, Any, None]], ...], *, task_status: TaskStatus[None]
-    ) -> None:
+    async def _serve(self, tasks: tuple[Callable[[], Coroutine[Any, Any, None]], ...]) -> None:
         try:
             with anyio.CancelScope(shield=True):
                 async with anyio.create_task_group() as self.tasks:
                     for task in tasks:
                         self.tasks.start_soon(task)
-                    task_status.started()
+                    self._serving.set()
                     await self._closing.wait()
                     self.tasks.cancel_scope.cancel()
         finally:
