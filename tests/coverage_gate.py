@@ -152,6 +152,7 @@ TESTS = {
         "journal/test_kinds",
         "journal/test_repeats",
         "test_known_links",
+        "keys/test_requests",
         "loading/test_requests",
         "pulls/test_plan",
         "pulls/test_ticket",

@@ -154,6 +154,7 @@ def test_a_name_that_is_given_to_another_key_no_longer_opens_for_the_one_before(
     assert keys.find(DIGESTS["chat"]) is None
     assert keys.find(DIGESTS["batch"]) is not None
     assert keys.names() == ("chat",)
+    assert keys.entries() == (KnownKey("chat", DIGESTS["batch"]),)
 
 
 def test_the_admin_key_of_its_own_machine_opens_a_gateway_whatever_the_head_says() -> None:
