@@ -52,7 +52,6 @@ XINFERENCE = Need(
     (ENVIRONMENTS / "xinference" / "bin" / "xinference-worker").exists,
 )
 WITH_VLLM = Need("vLLM", "run `make vllm`", VLLM.exists)
-KEYS = Need("a share of the gateway for each key", "keys have no shares yet", lambda: False)
 GPU = Need("an NVIDIA GPU", "run it on a machine with one", lambda: shutil.which("nvidia-smi") is not None)
 
 
@@ -173,7 +172,7 @@ BENCHMARKS: Final = {
             COLD,
             ("--from-zero", "--backend", "llamacpp"),
             (LLAMACPP,),
-            short=2,
+            short=1,
             brief=("--rounds", "40"),
         ),
         Benchmark(
@@ -189,7 +188,7 @@ BENCHMARKS: Final = {
             "What does the head cost when the cluster has a thousand workers?",
             5,
             "bench.control_plane",
-            short=5,
+            short=3,
         ),
         Benchmark(
             "traces",
@@ -249,8 +248,11 @@ BENCHMARKS: Final = {
         Benchmark(
             "fairness",
             "Does each key get its share when one of them asks for very much?",
-            0,
-            needs=(KEYS,),
+            6,
+            "bench.scenarios.fairness",
+            needs=(LLAMACPP,),
+            short=3,
+            brief=("--rounds", "2"),
         ),
         Benchmark(
             "serve",

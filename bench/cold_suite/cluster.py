@@ -67,6 +67,14 @@ class Cluster:
         if response.is_error:
             raise ClusterFailed(f"it was not updated: {response.text}")
 
+    def create_key(self, name: str, share: float) -> str:
+        """Make an API key with a share, and return it."""
+        response = self._http.post("/keys", json={"name": name, "share": share})
+        if response.is_error:
+            raise ClusterFailed(f"there is no key {name}: {response.text}")
+        key: str = response.json()["key"]
+        return key
+
     def deploy_by_command(self, document: dict[str, Any]) -> str:
         """Deploy with ``sllm deploy``, which ends when the deployment is recorded; return its id."""
         options = [part for key, value in document.items() for part in (f"--{key}", str(value))]

@@ -46,7 +46,6 @@ def test_the_list_names_every_benchmark() -> None:
     ("arguments", "sentence"),
     [
         (("run", "nothing"), "Error: there is no benchmark 'nothing': there are all, actors, gateway"),
-        (("run", "fairness"), "Error: fairness cannot run: a share of the gateway for each key is not here"),
         (("show", "gone.json"), "Error: gone.json cannot be read: No such file or directory"),
         (("compare", "gone.json", "gone.json"), "Error: gone.json cannot be read: No such file or directory"),
         (("show", "pyproject.toml"), "Error: pyproject.toml is not JSON: "),

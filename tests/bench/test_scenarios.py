@@ -12,7 +12,7 @@ import pytest
 from bench.cold_suite.cluster import ClusterFailed
 from bench.harness.results import Results, read
 from bench.peers import gateways, serving, xinference
-from bench.scenarios import burst, failover, outage, prefix
+from bench.scenarios import burst, failover, fairness, outage, prefix
 from bench.scenarios.asking import MEASURES, Answers, at_once, closed_loop, completion
 
 from .program import bench
@@ -64,6 +64,51 @@ def test_engines_tell_how_many_tokens_of_prompts_they_did_not_compute_again(tmp_
     assert 0 < figures["hit_share"] < 1
     assert figures["computed_share"] == pytest.approx(1 - figures["hit_share"], abs=0.001)
     assert set(found.subjects) == {prefix.PREFIX, prefix.OTHER}
+
+
+@pytest.mark.slow
+@pytest.mark.allow_blocking
+def test_few_clients_with_a_key_get_more_beside_many_than_without_keys(tmp_path: Path) -> None:
+    found, status = ran(tmp_path, "fairness", "--seconds", "6", "--tokens", "2", "--many", "40")
+    assert status == 0
+    figures = found.medians()
+    assert list(figures) == list(fairness.SUBJECTS)
+    assert all(each["errors"] == 0 for each in figures.values())
+    shares = [figures[each]["few_share"] for each in (fairness.NO_KEYS, fairness.EVEN, fairness.THREE)]
+    assert shares == sorted(shares)
+
+
+def test_the_time_of_slots_that_clients_had_is_counted_without_their_waits() -> None:
+    few, many = fairness.Side(1, 10, ""), fairness.Side(2, 10, "")
+    few.answers = [fairness.Answered(8.0, 1.0, 9.5, 11.0, 10), fairness.Answered(11.0, 3.0, 14.5, 16.0, 10)]
+    many.answers = [fairness.Answered(1.0, 7.0, 8.5, 14.0, 30), fairness.Answered(13.0, 2.0, 18.0, 25.0, 100)]
+    many.failures = ["503"]
+    found = fairness.figures((few, many), 10.0, 20.0)
+    assert found["few_share"] == pytest.approx((1 + 2) / (1 + 2 + 4 + 5))
+    assert found["tokens_s"] == pytest.approx((10 / 2 + 10 + 30 * 4 / 6 + 100 / 2) / 10)
+    assert (found["few_rps"], found["many_rps"], found["errors"]) == (0.2, 0.1, 1)
+    assert (found["few_hold_p50_s"], found["few_first_p99_s"]) == pytest.approx((1.0, 3.5))
+    assert found["many_hold_p50_s"] == 7.0
+    nothing = fairness.figures((fairness.Side(1, 1, ""), fairness.Side(1, 1, "")), 0.0, 1.0)
+    assert nothing == {"errors": 0.0, "few_rps": 0.0, "many_rps": 0.0, "tokens_s": 0.0}
+
+
+def test_what_is_wanted_of_shares_is_judged() -> None:
+    fair = {"few_share": 0.5, "tokens_s": 99.0, "few_hold_p50_s": 0.3}
+    found = {
+        fairness.NO_KEYS: {"few_share": 0.1, "tokens_s": 100.0, "few_hold_p50_s": 1.0},
+        fairness.EVEN: fair,
+        fairness.THREE: {**fair, "few_share": 0.6, "tokens_s": 90.0},
+    }
+    judged = [(each.found, each.met) for each in fairness.judge(found)]
+    expected = [(0.0, True), (0.2, False), (None, None), (0.99, True), (0.9, False), (0.3, True)]
+    assert [(each and pytest.approx(each), met) for each, met in expected] == judged
+
+
+def test_the_time_that_a_request_was_held_is_read_in_a_header_and_in_a_comment() -> None:
+    assert fairness.held_for("hold;dur=1750.0") == 1.75
+    assert fairness.held_for(": hold;dur=12000.0") == 12.0
+    assert fairness.held_for(": waiting: place 3 of 7, about 12 s") == 0
 
 
 @pytest.mark.slow
