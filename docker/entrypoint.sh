@@ -55,9 +55,6 @@ fi
 
 if [ "$MODE" = WORKER ] || [ "$MODE" = PYLET_WORKER ]; then
     [ -n "${PYLET_HEAD:-}" ] || fail "MODE=$MODE needs the head's address: set PYLET_HEAD=HOST:8000"
-    if [ -x "${SLLM_VLLM_PYTHON:-}" ]; then
-        set -- --engine-python "vllm=$SLLM_VLLM_PYTHON" "$@"
-    fi
     exec sllm worker --head "$(head_address "$PYLET_HEAD")" --gpus "${GPU_UNITS:-auto}" "$@"
 fi
 

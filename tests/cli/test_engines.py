@@ -12,6 +12,7 @@ from tests.engines.installs.package_index import use_index
 
 from sllm_actors.engines.installs import environments
 from sllm_actors.engines.installs.environments import Recipe
+from sllm_actors.engines.installs.interpreters import DONE
 
 from .conftest import Sllm
 
@@ -91,3 +92,16 @@ def test_every_backend_is_listed_with_what_it_would_run_under(sllm: Sllm, tmp_pa
     nothing = json.loads(sllm("engines", "list", *place, "--json").out)["engines"]
     assert [each["backend"] for each in nothing] == ["llamacpp", "sglang", "vllm"]
     assert [each["installed"] for each in nothing if each["backend"] == "sglang"] == [False]
+
+
+@pytest.mark.slow
+def test_the_engine_of_a_container_s_image_is_listed(
+    sllm: Sllm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = tmp_path / "image"
+    python = make_python(image / "vllm")
+    install(python, "vllm", "0.33.0")
+    (image / "vllm" / DONE).write_text("{}")
+    monkeypatch.setenv("SLLM_IMAGE_ENGINES", str(image))
+    listed = json.loads(sllm("engines", "list", "--data-dir", str(tmp_path / "data"), "--json").out)
+    assert [each["python"] for each in listed["engines"] if each["installed"]] == [sys.executable, python]

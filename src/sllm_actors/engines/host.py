@@ -15,6 +15,7 @@ from sllm_actors.models.hub import Hub
 from sllm_actors.models.store import ModelStore
 
 from .folders import EngineFolders, make_private, open_folders, short_hash
+from .installs.images import image_engines
 from .installs.interpreters import Interpreters
 from .machine.gpus import GpuPool
 from .machine.hardware import Hardware
@@ -126,7 +127,7 @@ def open_host(
         disk=disk,
         leases=leases,
         next_attempt=Attempts(data_dir / "attempts").next,
-        interpreters=Interpreters(interpreters or {}, engines_dir),
+        interpreters=Interpreters(interpreters or {}, engines_dir, image_engines()),
         policy=policy or EnginePolicy(),
         name=name,
     )

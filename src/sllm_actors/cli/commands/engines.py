@@ -163,9 +163,10 @@ def _backends() -> list[str]:
 
 def _describe(named: Mapping[str, str], folder: Path, backend: str) -> dict[str, Any]:
     from sllm_actors.engines.errors import LaunchProblem
+    from sllm_actors.engines.installs.images import image_engines
     from sllm_actors.engines.installs.interpreters import Interpreters, find_installed
 
-    python = Interpreters(named, folder).of(backend)
+    python = Interpreters(named, folder, image_engines()).of(backend)
     problem = ""
     try:
         installed = find_installed(python, backend)

@@ -10,6 +10,7 @@ from sllm_actors.engines.environment import engine_environment
 from sllm_actors.engines.errors import LaunchProblem
 from sllm_actors.engines.gpu_figures import GpuFigures, gpu_figures
 from sllm_actors.engines.host import EngineHost
+from sllm_actors.engines.installs.images import how_to_get_vllm
 from sllm_actors.engines.installs.interpreters import InstalledEngine, find_installed
 from sllm_actors.engines.messages import ReplicaOrder, SourceInspected
 from sllm_actors.engines.plan import EnginePaths, LaunchPlan
@@ -174,7 +175,7 @@ def find_vllm(python: str) -> InstalledEngine:
     installed = find_installed(python, Vllm.name)
     if installed is None:
         raise LaunchProblem(
-            f"vLLM is not installed for {python}: run `sllm engines install vllm` on this worker,"
+            f"vLLM is not installed for {python}: {how_to_get_vllm()},"
             " or name a Python that has it with --engine-python vllm=PATH"
         )
     number = re.match(r"(\d+)\.(\d+)", installed.version)
@@ -182,7 +183,7 @@ def find_vllm(python: str) -> InstalledEngine:
         least = ".".join(map(str, OLDEST))
         raise LaunchProblem(
             f"vLLM {installed.version} of {python} is too old: {least} is the oldest that works;"
-            " run `sllm engines install vllm` on this worker"
+            f" {how_to_get_vllm()}"
         )
     return installed
 
@@ -196,10 +197,10 @@ def check_device(installed: InstalledEngine, num_gpus: int) -> None:
     if num_gpus and installed.cpu:
         raise LaunchProblem(
             f"this worker's vLLM ({installed.name} {installed.version}) is built for CPUs:"
-            " deploy with --num-gpus 0, or run `sllm engines install vllm --gpu` on the worker"
+            f" deploy with --num-gpus 0, or {how_to_get_vllm(cpu=False)}"
         )
     if not num_gpus and not installed.cpu:
         raise LaunchProblem(
             f"this worker's vLLM ({installed.name} {installed.version}) needs a GPU:"
-            " deploy with --num-gpus 1, or run `sllm engines install vllm --cpu` on the worker"
+            f" deploy with --num-gpus 1, or {how_to_get_vllm(cpu=True)}"
         )

@@ -96,25 +96,27 @@ class Interpreters:
     Attributes:
         named: Interpreters by backend, as ``--engine-python`` gives them.
         engines_dir: The folder of the environments that ``sllm engines install`` makes, or None.
+        image_engines: The folder of those that came with a container's image, or None.
     """
 
     named: Mapping[str, str] = field(factory=dict)
     engines_dir: Path | None = None
+    image_engines: Path | None = None
 
     def of(self, backend: str) -> str:
         """Return the path of the Python that a backend's engines run under. Blocks on the disk.
 
         That is the one in ``named``; else the worker's own, if it has the engine; else the one of the
-        environment that ``sllm engines install`` made; else the worker's own.
+        environment that ``sllm engines install`` made; else that of the image; else the worker's own.
         """
         if backend in self.named:
             return self.named[backend]
         package = PACKAGES.get(backend)
         installed_here = package is not None and importlib.util.find_spec(package.module) is not None
-        if package is not None and self.engines_dir is not None and not installed_here:
-            folder = self.engines_dir / backend
-            if (folder / DONE).is_file():
-                return str(python_in(folder))
+        if package is not None and not installed_here:
+            for engines in (self.engines_dir, self.image_engines):
+                if engines is not None and (engines / backend / DONE).is_file():
+                    return str(python_in(engines / backend))
         return sys.executable
 
     def marks(self) -> dict[str, _Stamp | None]:
