@@ -125,6 +125,8 @@ lock: environment ## resolve pyproject.toml into requirements/ (UPGRADE=1 takes 
 	$(LOCK) pyproject.toml --extra local --constraint requirements/dev.txt --no-annotate -o requirements/worker.txt
 	$(LOCK) requirements/demo.in --no-deps -o requirements/demo.txt
 	$(subst --generate-hashes,,$(LOCK)) requirements/vllm.in --no-annotate -o src/sllm_actors/engines/installs/pins/vllm.txt
+	# Where an index has torch+cpu too, == would take that.
+	sed -i -E 's/^(torch|torchaudio|torchvision)==/\1===/' src/sllm_actors/engines/installs/pins/vllm.txt
 
 bench: environment ## what two cores can measure in 40 minutes; writes bench/results and docs/performance.md
 	@$(BIN)/python -m bench run all --short $(BENCH_ARGS)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from attrs import evolve
+from packaging.requirements import Requirement
 from tests.children import child
 
 from sllm_actors.engines.installs.environments import (
@@ -178,3 +179,12 @@ def test_the_reason_is_pips_own(output: str, sentence: str) -> None:
 def test_every_recipe_pins_what_it_asks_for(recipe: Recipe) -> None:
     pins = (PINS / recipe.pins).read_text().splitlines()
     assert set(recipe.requirements) <= set(pins)
+
+
+@pytest.mark.parametrize("name", ["torch", "torchaudio", "torchvision"])
+def test_what_is_for_gpus_is_not_taken_in_its_build_for_cpus(name: str) -> None:
+    pins = (PINS / RECIPES["vllm", False].pins).read_text().splitlines()
+    (pinned,) = [Requirement(line) for line in pins if line.startswith(f"{name}==")]
+    (version,) = [each.version for each in pinned.specifier]
+    assert pinned.specifier.contains(version)
+    assert not pinned.specifier.contains(f"{version}+cpu")
