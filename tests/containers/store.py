@@ -35,8 +35,8 @@ TARGETS = ("head", "worker-cpu")
 GPU_TARGET = "worker"
 """The image for GPUs: built in the long form only, on the base of the others."""
 
-GPU_ROOM = 60_000_000_000
-"""Bytes that are to be free, so that it has vLLM: a build writes CUDA's libraries several times."""
+GPU_ROOM = 40_000_000_000
+"""Bytes that are to be free, so that it has vLLM: podman writes a layer four times before it has it."""
 
 NEWER = f"{sllm_actors.__version__}.post1"
 """The version of the images sllm:TARGET-newer; sllm:TARGET has that of this repository."""
