@@ -13,7 +13,7 @@ from sllm_actors.gateway import GatewaySettings
 from sllm_actors.gateway.access.guard import Guard
 from sllm_actors.gateway.cors import Cors
 from sllm_actors.gateway.routing.flow import ANONYMOUS, Flow
-from sllm_actors.gateway.routing.memory.keys import Keys
+from sllm_actors.gateway.routing.memory.keys import KnownKeys
 from sllm_actors.serving.keys.messages import ADMIN, KnownKey
 from sllm_actors.serving.keys.secret import digest_of
 
@@ -26,8 +26,8 @@ KEYED = GatewaySettings(snapshot_path=Path("x"), machine="m", loopback=False, ad
 DIGESTS = {name: digest_of(f"secret of {name}".encode()) for name in ("chat", "batch", ADMIN)}
 
 
-def known(settings: GatewaySettings, *keys: KnownKey) -> Keys:
-    found = Keys(digest_of(settings.admin_key.encode()) if settings.admin_key else "")
+def known(settings: GatewaySettings, *keys: KnownKey) -> KnownKeys:
+    found = KnownKeys(digest_of(settings.admin_key.encode()) if settings.admin_key else "")
     found.learn(keys)
     return found
 

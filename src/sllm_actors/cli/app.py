@@ -17,14 +17,13 @@ from sllm_actors.cli.commands.chat import chat
 from sllm_actors.cli.commands.completion import completion
 from sllm_actors.cli.commands.delete import delete
 from sllm_actors.cli.commands.deploy import deploy
-from sllm_actors.cli.commands.drain import drain, undrain
+from sllm_actors.cli.commands.drain import drain, node, undrain
 from sllm_actors.cli.commands.engines import engines
 from sllm_actors.cli.commands.events import events
 from sllm_actors.cli.commands.keys import keys
 from sllm_actors.cli.commands.list import list_deployments, list_instances
 from sllm_actors.cli.commands.loading import load, sleep, unload, wake
 from sllm_actors.cli.commands.logs import logs
-from sllm_actors.cli.commands.node import node
 from sllm_actors.cli.commands.nodes import gateway, head, up, worker
 from sllm_actors.cli.commands.pull import pull
 from sllm_actors.cli.commands.run import run

@@ -29,7 +29,7 @@ from sllm_actors.gateway.routing.balancer import Balancer
 from sllm_actors.gateway.routing.balancer_shell import BalancerShell
 from sllm_actors.gateway.routing.board import Board
 from sllm_actors.gateway.routing.following import Peers
-from sllm_actors.gateway.routing.memory.keys import Keys
+from sllm_actors.gateway.routing.memory.keys import KnownKeys
 from sllm_actors.gateway.routing.memory.memory import Memory
 from sllm_actors.gateway.routing.memory.poison import Poison
 from sllm_actors.gateway.routing.memory.snapshot_file import SnapshotFile
@@ -124,7 +124,7 @@ def open_gateway(
         is_stopping: Whether ``/health`` should say that no further requests are wanted.
     """
     poison = Poison(system.node, system.named(GATEWAY).tell)
-    keys = Keys("" if settings.admin_key is None else digest_of(settings.admin_key.encode()))
+    keys = KnownKeys("" if settings.admin_key is None else digest_of(settings.admin_key.encode()))
     memory = Memory(SnapshotFile(settings.snapshot_path), poison, keys)
     links = NodeLinks(dial_workers, peers, head_node, doubted, unreached)
     rng = Random()  # noqa: S311 - it only spreads load

@@ -24,7 +24,7 @@ from sllm_actors.gateway.path.engines.connector import Connector
 from sllm_actors.gateway.path.exchange import Exchange
 from sllm_actors.gateway.path.inference import Inference
 from sllm_actors.gateway.routing.board import Board
-from sllm_actors.gateway.routing.memory.keys import Keys
+from sllm_actors.gateway.routing.memory.keys import KnownKeys
 from sllm_actors.gateway.routing.memory.poison import Poison
 from sllm_actors.gateway.settings import GatewaySettings
 
@@ -133,7 +133,7 @@ class Play:
             bench.balancer,
             self._open,
             self.poison,
-            Guard(settings, Keys()),
+            Guard(settings, KnownKeys()),
             settings,
             b"gateway",
         )

@@ -20,7 +20,7 @@ from sllm_actors.gateway.routing.actor import GatewayActor
 from sllm_actors.gateway.routing.balancer import Balancer
 from sllm_actors.gateway.routing.balancer_shell import BalancerShell
 from sllm_actors.gateway.routing.board import Board
-from sllm_actors.gateway.routing.memory.keys import Keys
+from sllm_actors.gateway.routing.memory.keys import KnownKeys
 from sllm_actors.gateway.routing.memory.memory import Memory
 from sllm_actors.gateway.routing.memory.poison import Poison
 from sllm_actors.gateway.routing.node_links import NodeLinks
@@ -254,7 +254,7 @@ class Gateway(Node):
     async def begin(self) -> None:
         self.links = GatewayLinks(lambda: None, HEAD)
         self.memory = Memory(
-            KeptSnapshot(self.cluster.snapshots[self.name]), Poison(self.name, lambda _: None), Keys()
+            KeptSnapshot(self.cluster.snapshots[self.name]), Poison(self.name, lambda _: None), KnownKeys()
         )
         self.board = Board()
         settings = GatewaySettings(snapshot_path=Path("/nowhere"), machine="none")

@@ -10,7 +10,7 @@ from sllm_actors.cluster.loopback import is_loopback_authority, is_loopback_orig
 from sllm_actors.gateway import errors
 from sllm_actors.gateway.headers import Headers
 from sllm_actors.gateway.routing.flow import ANONYMOUS, Flow
-from sllm_actors.gateway.routing.memory.keys import Keys, Owner
+from sllm_actors.gateway.routing.memory.keys import KeyOwner, KnownKeys
 from sllm_actors.gateway.settings import GatewaySettings
 from sllm_actors.gateway.surface import is_for_users
 
@@ -34,7 +34,7 @@ class Guard:
         keys: The keys that open it.
     """
 
-    def __init__(self, settings: GatewaySettings, keys: Keys) -> None:
+    def __init__(self, settings: GatewaySettings, keys: KnownKeys) -> None:
         self._settings = settings
         self._keys = keys
 
@@ -65,7 +65,7 @@ class Guard:
             return refusal
         return ANONYMOUS if owner is None else owner.flow
 
-    def _owner(self, headers: Headers, named: Mapping[bytes, bytes]) -> Owner | None:
+    def _owner(self, headers: Headers, named: Mapping[bytes, bytes]) -> KeyOwner | None:
         given = _values(b"authorization", headers, named)
         return self._keys.find(digest_in(given[0])) if len(given) == 1 else None
 

@@ -42,7 +42,7 @@ from sllm_actors.serving.streams import (
 )
 from sllm_actors.transport import Peer
 
-from .memory.keys import Keys
+from .memory.keys import KnownKeys
 from .memory.knowledge import Knowledge, Touched
 from .node_links import NodeLinks
 
@@ -128,7 +128,7 @@ class Following:
         keys: The same of keys; one that the whole does not have is removed.
     """
 
-    def __init__(self, system: ActorSystem, knowledge: Knowledge, keys: Keys) -> None:
+    def __init__(self, system: ActorSystem, knowledge: Knowledge, keys: KnownKeys) -> None:
         self._system = system
         self._known = knowledge
         self._keys = keys

@@ -12,7 +12,7 @@ from sllm_actors.serving.keys.messages import ADMIN, KnownKey
 
 
 @frozen
-class Owner:
+class KeyOwner:
     """Whose a key is.
 
     Attributes:
@@ -24,11 +24,11 @@ class Owner:
     admin: bool = False
 
 
-OWNER: Final = Owner(Flow(ADMIN), admin=True)
+OWNER: Final = KeyOwner(Flow(ADMIN), admin=True)
 """Whoever has the admin key of the gateway's own machine."""
 
 
-class Keys:
+class KnownKeys:
     """All keys. The gateway's actor changes them; each request looks one up.
 
     Args:
@@ -44,7 +44,7 @@ class Keys:
         self._known: dict[str, KnownKey] = {}
         self._owners = {own: OWNER} if own else {}
 
-    def find(self, digest: str) -> Owner | None:
+    def find(self, digest: str) -> KeyOwner | None:
         """Return whose the key with that digest is, or None if it is nobody's."""
         return self._owners.get(digest)
 
@@ -69,7 +69,7 @@ class Keys:
             if self._known.get(key.name) != key:
                 self._forget(key.name)
                 self._known[key.name] = key
-                self._owners[key.digest] = Owner(Flow(key.name, key.share), key.admin)
+                self._owners[key.digest] = KeyOwner(Flow(key.name, key.share), key.admin)
                 self.edition += 1
         return self.edition != before
 

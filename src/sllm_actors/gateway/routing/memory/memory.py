@@ -8,7 +8,7 @@ from anyio import to_thread
 
 from sllm_actors.files import FileProblem
 
-from .keys import Keys
+from .keys import KnownKeys
 from .knowledge import Knowledge
 from .poison import Poison
 from .snapshot_file import Snapshot, SnapshotFile
@@ -29,7 +29,7 @@ class Memory:
         complete: Set when a head has told of all deployments, to this gateway or to one before it.
     """
 
-    def __init__(self, file: SnapshotFile, poison: Poison, keys: Keys) -> None:
+    def __init__(self, file: SnapshotFile, poison: Poison, keys: KnownKeys) -> None:
         self.knowledge = Knowledge()
         self.poison = poison
         self.keys = keys
