@@ -18,8 +18,10 @@ from sllm_actors.serving.messages import (
     DrainNode,
     PauseRollout,
     ResumeRollout,
+    UndrainNode,
     UpdateDeployment,
 )
+from sllm_actors.serving.store import writer
 from sllm_actors.serving.views.messages import DescribeDeployment
 from sllm_actors.transport import PeerLost, PeerUp
 
@@ -87,6 +89,19 @@ async def test_a_head_that_is_stopped_keeps_what_it_has_learned_of_pauses(tmp_pa
         pauses = head.controller._picture.catalogue.by_id[ID].scaler.pauses
         assert pauses is not None
         assert pauses.bins == {1: 3.0}
+
+
+async def test_a_head_that_is_stopped_has_written_all_of_its_journal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running_head(tmp_path) as head:
+        await head.join("w1")
+        monkeypatch.setattr(writer, "GATHER", 60.0)
+        for change in (DrainNode("w1"), UndrainNode("w1"), DrainNode("w1")):
+            await head.ask(change)
+    async with running_head(tmp_path) as head:
+        kept = [each.kind for each in head.controller._journal.about("w1")]
+        assert kept[-3:] == ["node.draining", "node.undrained", "node.draining"]
 
 
 # ---- deploying

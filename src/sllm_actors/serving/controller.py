@@ -204,7 +204,7 @@ class Controller(Actor):
             return
         self._writer.behind(self._picture.last_writes(self.context.now()))
         try:
-            await self._writer.commit(())
+            await self._writer.write_all()
         except StoreProblem as problem:
             log.error("controller.not_all_written", problem=str(problem))  # noqa: TRY400 - a full disk is no bug
 

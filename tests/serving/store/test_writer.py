@@ -203,6 +203,22 @@ async def test_a_burst_of_entries_is_written_whole_in_chunks(tmp_path: Path) -> 
         assert [each.number for each in found] == list(range(1, many + 1))
 
 
+async def test_what_is_noted_soon_after_a_write_is_written_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "GATHER", 60.0)
+    async with writing(tmp_path) as (writer, watched, _):
+        writer.note([entry(0)])
+        await until(lambda: not writer.waits)
+        for number in range(1, 5):
+            writer.note([entry(number)])
+            await anyio.lowlevel.checkpoint()
+        assert writer.waits
+        await writer.write_all()
+        written = [each for chunk in watched.given for each in chunk]
+        assert written == [AddJournal((entry(0),)), AddJournal(tuple(map(entry, range(1, 5))))]
+
+
 async def test_how_many_entries_did_not_get_into_the_log_is_logged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

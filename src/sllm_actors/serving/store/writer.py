@@ -38,6 +38,9 @@ journal_log = structlog.get_logger("sllm_actors.journal")
 MOST_ENTRIES: Final = 10_000
 """Journal entries that wait at most. Of more, the oldest are lost, and an entry says how many."""
 
+GATHER: Final = 0.02
+"""Seconds from one write behind the decisions to the next: what is decided meanwhile is written together."""
+
 AGAIN_AFTER: Final = 2.0
 """Seconds after which a store that failed is tried again."""
 
@@ -192,6 +195,15 @@ class StoreWriter:
             self._on_reserved(numbers)
         return ""
 
+    async def write_all(self) -> None:
+        """Write what waits, and the journal.
+
+        Raises:
+            StoreProblem: Not all was written. What was not goes on waiting.
+        """
+        await self.commit(())
+        await self._write_journal()
+
     async def run(self) -> NoReturn:
         """Write what waits, until cancelled; while the store is away, try again and again."""
         try:
@@ -207,9 +219,9 @@ class StoreWriter:
             self._wake = anyio.Event()
             await self._write_log()
             try:
-                await self.commit(())
-                await self._write_journal()
+                await self.write_all()
                 said = ""
+                await anyio.sleep(GATHER)
             except StoreProblem as problem:
                 if str(problem) != said:
                     said = str(problem)
