@@ -94,6 +94,12 @@ def test_unknown_fields_are_ignored_and_missing_ones_take_their_defaults() -> No
     assert using.from_wire("local.many", {"numbers": [1], "colour": "red"}) == Many((1,))
 
 
+def test_what_has_its_default_is_not_sent() -> None:
+    message = Many(inner=Text("x"), names=frozenset())
+    assert codec().to_wire(message) == ("local.many", {"inner": {"text": "x"}})
+    assert there_and_back(message, codec()) == message
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [

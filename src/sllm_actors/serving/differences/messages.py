@@ -18,10 +18,9 @@ from collections.abc import Callable, Hashable
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from attrs import frozen
-from cattrs.preconf.msgpack import make_converter
 
 from sllm_actors.actors import Catalog
-from sllm_actors.transport.codec import pack
+from sllm_actors.transport.codec import pack, wire_converter
 
 CATALOG = Catalog()
 
@@ -127,7 +126,7 @@ class Stream(Generic[K, E]):
     ask: type[AskPage[K]]
 
 
-_CONVERTER: Final = make_converter()
+_CONVERTER: Final = wire_converter()
 
 
 def encoded_size(value: Any) -> int:
