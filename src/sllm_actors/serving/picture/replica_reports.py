@@ -142,6 +142,8 @@ class ReplicaReports:
         self, replica: KnownReplica, report: ReplicaReport, deployment: Deployment | None, wall: float
     ) -> None:
         """Learn what an engine takes of its GPUs; one that had too little of them starts anew with more."""
+        if not (report.gpu_figures or report.gpu_used or report.gpu_lacked):
+            return
         known, engine = self._parts.catalogue.figures, report.fingerprint
         news = known.learn(engine, report.gpu_figures, wall) + known.learn_used(engine, report.gpu_used, wall)
         revision = None if deployment is None else deployment.revisions.get(replica.key.revision)
