@@ -227,11 +227,11 @@ class ActorSystem(Parent):
     def send(self, ref: ActorRef, message: Any, activity: Activity | None) -> None:
         """Tell by name, or to another node, or to nobody."""
         metadata = NO_METADATA if activity is None else activity.tell_metadata
-        cell = self.resolve(ref)
+        target = ref.address
+        cell = self.find(target)
         if cell is not None:
             cell.deliver(message, None, metadata)
             return
-        target = ref.address
         if target.node == self.node:
             self.dead_letters.count(message, target, _nobody(target), self.clock.now())
         elif self.network is None:
@@ -245,11 +245,11 @@ class ActorSystem(Parent):
     ) -> None:
         """Ask by name, or another node, or nobody."""
         metadata = NO_METADATA if activity is None else activity.ask_metadata
-        cell = self.resolve(ref)
+        target = ref.address
+        cell = self.find(target)
         if cell is not None:
             cell.deliver(message, ask, metadata)
             return
-        target = ref.address
         if target.node == self.node:
             self.dead_letters.count(message, target, _nobody(target), self.clock.now())
             ask.resolve(ActorGone(f"{target}: {_nobody(target)}"))

@@ -40,7 +40,7 @@ class Codec:
         if hooks is not None:
             hooks(self._converter)
         self._out: dict[type, tuple[str, Callable[[Any], Any]]] = {}
-        self._in: dict[str, Callable[[Any, Any], Any]] = {}
+        self._in: dict[str, tuple[type, Callable[[Any, Any], Any]]] = {}
 
     def to_wire(self, message: Any) -> tuple[str | None, Any]:
         """Return the name and the plain value of a message; ``(None, None)`` for None, which a reply may be.
@@ -52,7 +52,7 @@ class Codec:
             return None, None
         cls = type(message)
         try:
-            name, unstructure = self._out.get(cls) or self._learn(cls)
+            name, unstructure = self._out.get(cls) or self._learn_to_write(cls)
             return name, unstructure(message)
         except UnknownMessage:
             raise
@@ -67,16 +67,11 @@ class Codec:
         """
         if name is None:
             return None
-        structure = self._in.get(name) if isinstance(name, str) else None
-        cls = self._catalog.type_of(name) if isinstance(name, str) else None
-        if cls is None or not isinstance(name, str):
-            called = repr(name[:100]) if isinstance(name, str) else f"by a {type(name).__name__}"
-            raise UnknownMessage(f"no message is called {called} here")
+        known = self._in.get(name) if isinstance(name, str) else None
+        cls, structure = known or self._learn_to_read(name)
         if not isinstance(value, dict):
             raise UnknownMessage(f"a {name!r} is a map of its fields")
         try:
-            if structure is None:
-                structure = self._in[name] = self._converter.get_structure_hook(cls)
             return structure(value, cls)
         except Exception as error:
             raise UnknownMessage(f"a {name!r} cannot be read: {_detail(error)}") from error
@@ -85,11 +80,19 @@ class Codec:
         """Say why a message is not taken from a node of that id and role; "" when it is."""
         return self._catalog.why_not(message, node, role)
 
-    def _learn(self, cls: type) -> tuple[str, Callable[[Any], Any]]:
+    def _learn_to_write(self, cls: type) -> tuple[str, Callable[[Any], Any]]:
         name = self._catalog.name_of(cls)
         if name is None:
             raise UnknownMessage(f"{cls.__qualname__} is not in the catalog of messages")
         known = self._out[cls] = (name, self._converter.get_unstructure_hook(cls))
+        return known
+
+    def _learn_to_read(self, name: object) -> tuple[type, Callable[[Any, Any], Any]]:
+        cls = self._catalog.type_of(name) if isinstance(name, str) else None
+        if cls is None or not isinstance(name, str):
+            called = repr(name[:100]) if isinstance(name, str) else f"by a {type(name).__name__}"
+            raise UnknownMessage(f"no message is called {called} here")
+        known = self._in[name] = (cls, self._converter.get_structure_hook(cls))
         return known
 
 
