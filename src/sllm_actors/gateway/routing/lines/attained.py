@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
+
 from attrs import define, frozen
-from sortedcontainers import SortedList
 
 from sllm_actors.gateway.routing.flow import Flow
 
@@ -71,7 +72,7 @@ class Attained:
     def __init__(self, now: float) -> None:
         self.waiting_share = 0.0
         self._accounts: dict[str, Account] = {}
-        self._idle: SortedList = SortedList()  # of (attained, name)
+        self._idle: list[tuple[float, str]] = []  # sorted, by what they have attained
         self._level = 0.0  # what the flow had attained that was let go last; it only rises
         self._clock = 0.0
         self._read = now
@@ -134,12 +135,13 @@ class Attained:
         account = self._accounts.get(flow.name)
         if account is None:
             return None
+        if self._is_idle(account):
+            self._recall(account)
         began = 0.0
         if use is not None and use.account is account:
             began = use.began
             account.under_way -= 1
             account.expected = account.expected - use.expected if account.under_way else 0.0
-        self._idle.discard((account.attained, flow.name))
         account.attained += (self._clock - max(began, account.since)) / flow.share
         self._rest(account)
         return account
@@ -150,7 +152,7 @@ class Attained:
         if account is None:
             account = self._accounts[flow.name] = Account(flow, self._level, self._clock)
         elif self._is_idle(account):
-            self._idle.remove((account.attained, flow.name))
+            self._recall(account)
         if account.waiting:
             self.waiting_share += flow.share - account.flow.share
         account.flow = flow
@@ -163,7 +165,11 @@ class Attained:
         if account.attained <= self._level:
             del self._accounts[account.flow.name]
         else:
-            self._idle.add((account.attained, account.flow.name))
+            insort(self._idle, (account.attained, account.flow.name))
+
+    def _recall(self, account: Account) -> None:
+        """Take a flow from among those that are remembered only."""
+        del self._idle[bisect_left(self._idle, (account.attained, account.flow.name))]
 
     def _is_idle(self, account: Account) -> bool:
         return not account.waiting and not account.under_way

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections.abc import Iterator, Sequence
 from typing import Final, TypeAlias
 
@@ -33,6 +34,10 @@ class _Backlog:
         return hold
 
 
+_Entry: TypeAlias = tuple[float, int, _Backlog]
+"""A turn, and whose it is. No two turns are equal."""
+
+
 class FairQueue:
     """Start-time fair queueing for slots whose use is known only afterwards.
 
@@ -55,7 +60,8 @@ class FairQueue:
     The bound does not grow with time.
 
     **Cost.** Joining, leaving, beginning and ending cost the logarithm of how many requests and flows there
-    are, for each choice of replicas that the flow's waiting requests have: mostly one.
+    are, for each choice of replicas that the flow's waiting requests have: mostly one. Nothing is searched
+    where one flow waits.
 
     Args:
         now: The time, in seconds by a monotonic clock.
@@ -68,19 +74,18 @@ class FairQueue:
         self.waiting = 0
         self._attained = Attained(now)
         self._backlogs: dict[str, dict[Choice, _Backlog]] = {}  # by flow
-        self._orders: dict[Choice, SortedDict] = {}  # of Turn -> _Backlog
+        self._orders: dict[Choice, list[_Entry]] = {}  # sorted; keys are few enough for a plain list
 
     def join(self, hold: Hold, now: float) -> None:
         """Add a request; its number is higher than those of all before."""
-        flow = hold.asked.flow
+        flow, choice = hold.asked.flow, hold.choice
         account = self._attained.join(flow, now)
         backlogs = self._backlogs.setdefault(flow.name, {})
-        if hold.choice in backlogs:
-            backlogs[hold.choice].holds[hold.number] = hold
-        else:
-            backlog = backlogs[hold.choice] = _Backlog((account.score, hold.number))
-            backlog.holds[hold.number] = hold
-            self._orders.setdefault(hold.choice, SortedDict())[backlog.turn] = backlog
+        backlog = backlogs.get(choice)
+        if backlog is None:
+            backlog = backlogs[choice] = _Backlog((account.score, hold.number))
+            insort(self._orders.setdefault(choice, []), (*backlog.turn, backlog))
+        backlog.holds[hold.number] = hold
         self.waiting += 1
 
     def leave(self, hold: Hold, now: float) -> None:
@@ -90,13 +95,13 @@ class FairQueue:
         backlog = backlogs[choice]
         del backlog.holds[hold.number]
         if not backlog.holds:
-            del order[backlog.turn], backlogs[choice]
+            del order[_place(order, backlog.turn)], backlogs[choice]
             if not order:
                 del self._orders[choice]
             if not backlogs:
                 del self._backlogs[flow.name]
         elif backlog.turn[1] == hold.number:
-            _move(order, backlog, backlog.turn[0])
+            _move(order, backlog, (backlog.turn[0], backlog.oldest.number))
         self._attained.leave(self._attained[flow], now)
         self.waiting -= 1
 
@@ -128,7 +133,7 @@ class FairQueue:
         """Return the request that goes first of those that may use at least one of these replicas."""
         found: _Backlog | None = None
         for choice, order in self._orders.items():
-            backlog: _Backlog = order.peekitem(0)[1]
+            backlog = order[0][2]
             if found is not None and backlog.turn > found.turn:
                 continue
             if choice == ANYWHERE or any(backlog.oldest.asked.allows(place.id) for place in places):
@@ -147,7 +152,7 @@ class FairQueue:
         older = sum(each.holds.bisect_left(number) for each in backlogs)
         of_others = self.waiting - self._attained[flow].waiting
         turn = min(each.turn for each in backlogs)
-        before = sum(order.bisect_left(turn) for order in self._orders.values())
+        before = sum(_place(order, turn) for order in self._orders.values())
         share = self._attained[flow].flow.share
         meanwhile = older * max(0.0, self._attained.waiting_share - share) / share
         ahead: int = older + min(of_others, before + int(meanwhile))
@@ -156,15 +161,25 @@ class FairQueue:
     def choices(self) -> Iterator[tuple[Choice, Iterator[Hold]]]:
         """Yield each choice of replicas with the requests that have it."""
         for choice, order in self._orders.items():
-            yield choice, (hold for backlog in order.values() for hold in backlog.holds.values())
+            yield choice, (hold for *_, backlog in order for hold in backlog.holds.values())
 
     def _reorder(self, account: Account) -> None:
         """Note that a flow's score has changed."""
-        for choice, backlog in self._backlogs.get(account.flow.name, {}).items():
-            _move(self._orders[choice], backlog, account.score)
+        if not account.waiting:
+            return
+        for choice, backlog in self._backlogs[account.flow.name].items():
+            _move(self._orders[choice], backlog, (account.score, backlog.turn[1]))
 
 
-def _move(order: SortedDict, backlog: _Backlog, score: float) -> None:
-    del order[backlog.turn]
-    backlog.turn = (score, backlog.oldest.number)
-    order[backlog.turn] = backlog
+def _place(order: list[_Entry], turn: Turn) -> int:
+    """Return how many go before a turn."""
+    return bisect_left(order, turn, key=lambda entry: entry[:2])
+
+
+def _move(order: list[_Entry], backlog: _Backlog, turn: Turn) -> None:
+    if len(order) == 1:
+        order[0] = (*turn, backlog)
+    else:
+        del order[_place(order, backlog.turn)]
+        insort(order, (*turn, backlog))
+    backlog.turn = turn

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections.abc import Iterator, Sequence
-
-from sortedcontainers import SortedDict
 
 from sllm_actors.engines.identity import ReplicaId
 from sllm_actors.gateway.routing.asked import Asked
@@ -27,7 +26,8 @@ class HoldQueue:
 
     def __init__(self) -> None:
         self.waiting = 0
-        self._queues: SortedDict = SortedDict()  # of -priority -> FairQueue
+        self._queues: dict[int, FairQueue] = {}  # by rank, the negative of the priority
+        self._ranks: list[int] = []  # sorted
 
     def __len__(self) -> int:
         return self.waiting
@@ -38,16 +38,19 @@ class HoldQueue:
         queue = self._queues.get(rank)
         if queue is None:
             queue = self._queues[rank] = FairQueue(now)
+            insort(self._ranks, rank)
         queue.join(hold, now)
         self.waiting += 1
 
     def leave(self, hold: Hold, now: float) -> None:
         """Remove a request that waits."""
-        queue = self._queues[-hold.asked.priority]
+        rank = -hold.asked.priority
+        queue = self._queues[rank]
         queue.leave(hold, now)
         self.waiting -= 1
         if not queue.waiting:
-            del self._queues[-hold.asked.priority]
+            del self._queues[rank]
+            del self._ranks[bisect_left(self._ranks, rank)]
 
     def begin(self, asked: Asked, expected: float, now: float) -> Use | None:
         """Count a request that gets a slot; see ``FairQueue``. None: none of its priority waits."""
@@ -62,8 +65,8 @@ class HoldQueue:
 
     def first(self, places: Sequence[Place]) -> Hold | None:
         """Return the request that goes first of those that may use at least one of these replicas."""
-        for queue in self._queues.values() if places else ():
-            hold: Hold | None = queue.first(places)
+        for rank in self._ranks if places else ():
+            hold = self._queues[rank].first(places)
             if hold is not None:
                 return hold
         return None
@@ -71,9 +74,8 @@ class HoldQueue:
     def ahead_of(self, hold: Hold) -> int:
         """Return how many requests go before that one: exact as long as one flow waits, else a guess."""
         rank = -hold.asked.priority
-        higher = sum(self._queues[each].waiting for each in self._queues.irange(maximum=rank - 1))
-        ahead: int = higher + self._queues[rank].ahead_of(hold)
-        return ahead
+        higher = self._ranks[: bisect_left(self._ranks, rank)]
+        return sum(self._queues[each].waiting for each in higher) + self._queues[rank].ahead_of(hold)
 
     def tried_on_all(self, ready: frozenset[ReplicaId]) -> list[Hold]:
         """Return the requests that were tried on each of these replicas in vain: none if it is empty."""
