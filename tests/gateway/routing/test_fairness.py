@@ -14,6 +14,7 @@ from tests.gateway.routing.balancing import SMOL, Bench
 from tests.gateway.routing.contest import Contest, about
 
 from sllm_actors.gateway.routing.flow import ANONYMOUS, Flow
+from sllm_actors.gateway.routing.lines.attained import Attained
 
 A, B, C = Flow("a"), Flow("b"), Flow("c")
 
@@ -205,6 +206,19 @@ def test_flows_that_have_gone_are_forgotten_while_others_wait() -> None:
     (queue,) = contest.bench.balancer._lines[SMOL].holds._queues.values()
     assert len(queue._attained) <= 3
     assert len(queue._attained._idle) <= 3
+
+
+def test_a_flow_that_is_only_remembered_is_charged_for_what_began_before_anybody_waited() -> None:
+    attained = Attained(0.0)
+    account = attained.join(A, 0.0)
+    attained.join(B, 0.0)
+    use = attained.begin(A, 1.0, 0.0)
+    attained.leave(account, 0.0)
+    assert attained.end(A, use, 10.0) is account
+    assert attained.end(A, None, 15.0) is account
+    assert attained[A].score == 10 + 15
+    assert attained.join(A, 15.0) is account
+    assert attained.end(C, None, 20.0) is None
 
 
 FLOWS = st.lists(
