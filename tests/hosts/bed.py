@@ -100,8 +100,6 @@ class Bed:
     def joining(self, host: Host) -> tuple[str, ...]:
         """Return the options with which a node joins; the secret is copied as a person copies it."""
         _copy(self.host("head").path(f"{DATA}/secret"), host.path("/tmp/secret"))
-        if host.name.startswith("g"):  # so that a client may turn to either gateway with the same key
-            _copy(self.host("head").path(f"{DATA}/admin-key"), host.path(f"{DATA}/admin-key"))
         return "--head", f"{self.host('head').address}:8000", "--secret-file", "/tmp/secret"
 
     def stop(self, name: str) -> None:
