@@ -221,6 +221,19 @@ def test_a_flow_that_is_only_remembered_is_charged_for_what_began_before_anybody
     assert attained.end(C, None, 20.0) is None
 
 
+def test_a_flow_with_a_slot_is_lifted_when_it_begins_to_wait_and_charged_from_then_on() -> None:
+    attained = Attained(0.0)
+    account = attained.join(A, 0.0)
+    attained.join(B, 0.0)
+    use = attained.begin(A, 1.0, 0.0)
+    attained.leave(account, 0.0)
+    attained.end(B, attained.begin(B, 1.0, 0.0), 10.0)
+    attained.begin(B, 1.0, 10.0)
+    assert attained.join(A, 10.0).attained == 10.0
+    attained.end(A, use, 15.0)
+    assert attained[A].score == 15.0
+
+
 FLOWS = st.lists(
     st.tuples(
         st.sampled_from([0.25, 0.5, 1.0, 2.0, 8.0]),  # share
