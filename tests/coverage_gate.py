@@ -5,6 +5,7 @@ Run it:  make coverage
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import tempfile
@@ -235,6 +236,7 @@ def main() -> int:
         *one_loop,
         *tests,
     ]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # ends what runs below as well
     with tempfile.TemporaryDirectory() as folder:
         data = f"--data-file={folder}/coverage"
         coverage = [sys.executable, "-m", "coverage"]

@@ -29,23 +29,11 @@ PYTHON = sys.executable
 BIN = Path(PYTHON).parent
 ENGINES = ROOT / ".engines"
 
-CORES = len(os.sched_getaffinity(0))
+WORKERS = os.environ.get("SLLM_TEST_WORKERS") or str(2 * len(os.sched_getaffinity(0)))
+"""Two for each core: at any moment about half of the tests wait for something."""
 
-
-def many(per_core: int) -> tuple[str, ...]:
-    """Return the arguments for so many processes, of which each takes file after file.
-
-    One file's tests stay together: they may share a cluster. ``SLLM_TEST_WORKERS`` is another number of
-    processes.
-    """
-    return ("-n", os.environ.get("SLLM_TEST_WORKERS") or str(per_core * CORES), "--dist", "loadfile")
-
-
-MANY = many(3)
-"""At any moment about two thirds of the tests wait for something."""
-
-MANY_QUICK = many(2)
-"""Those that are not slow wait less, and each process reads all of the tests first."""
+MANY = ("-n", WORKERS, "--dist", "loadfile")
+"""One file's tests stay together: they may share a cluster."""
 
 CONTAINERS = "SLLM_CONTAINERS"
 """The environment variable that tells all tests where the images of containers are."""
@@ -161,25 +149,29 @@ def quick(suite: Suite, arguments: Sequence[str]) -> None:
     """Run what somebody wants to know while they work."""
     suite.run(Step("ruff check", [BIN / "ruff", "check"]))
     fewer = ["-m", QUICK, "--one-loop", "--hypothesis-profile=quick"]
-    pytest: list[str | Path] = [PYTHON, "-m", "pytest", *MANY_QUICK, *fewer]
+    pytest: list[str | Path] = [PYTHON, "-m", "pytest", *MANY, *fewer]
     suite.run(Step("quick tests", [*pytest, *arguments]))
 
 
 def check(suite: Suite) -> None:
-    """Look at the code without running it, and at how much of the pure cores the tests run."""
+    """Look at the code without running it."""
     suite.run(Step("ruff check", [BIN / "ruff", "check"]))
     suite.run(Step("ruff format --check", [BIN / "ruff", "format", "--check"]))
-    suite.run(
-        Step("mypy", [BIN / "mypy"]),
-        Step("branch coverage of the pure cores", [PYTHON, "-m", "tests.coverage_gate"]),
-    )
+    suite.run(Step("mypy", [BIN / "mypy"]))
 
 
-def test(suite: Suite, vllm: Step, images: Step, arguments: Sequence[str], *, required: bool) -> None:
-    """Run every test that this machine can run, those with a real vLLM when it is there."""
+def test(
+    suite: Suite, coverage: Step, vllm: Step, images: Step, arguments: Sequence[str], *, required: bool
+) -> None:
+    """Run every test that this machine can run, those with a real vLLM when it is there.
+
+    How much of the pure cores the tests run is looked at meanwhile: that has one process, which never waits.
+    """
+    coverage.start(hold=True)
     pytest = [PYTHON, "-m", "pytest", *arguments]
     fine = (0, NO_TESTS) if arguments else (0,)
     beside_each_other(suite, pytest, ["-m", "not alone"], fine)
+    suite.end(coverage)
     try:
         suite.end(vllm)
     except StepFailed:
@@ -232,6 +224,9 @@ def main() -> int:
     parser.add_argument("--vllm", choices=["wanted", "required"], default="wanted")
     chosen, arguments = parser.parse_known_args()
     suite = Suite()
+    coverage = Step(
+        "branch coverage of the pure cores, beside the tests", [PYTHON, "-m", "tests.coverage_gate"]
+    )
     install: list[str | Path] = [BIN / "sllm", "engines", "install", "vllm", "--cpu", "--data-dir", ENGINES]
     vllm = Step("vLLM is installed for its tests, beside the steps above", install)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
@@ -246,11 +241,12 @@ def main() -> int:
                 vllm.start(hold=True)
                 images.start(hold=True)
                 check(suite)
-                test(suite, vllm, images, arguments, required=chosen.vllm == "required")
+                test(suite, coverage, vllm, images, arguments, required=chosen.vllm == "required")
         except StepFailed as failed:
             say(f"error: failed: {failed}")
             return 1
         finally:
+            coverage.stop()
             vllm.stop()
             images.stop()
             suite.tell()

@@ -26,7 +26,7 @@ pytestmark = [
 ]
 ROOT = Path(__file__).parent.parent.parent
 BATCH = 25
-BATCHES = -(-int(os.environ.get("SLLM_SIM_SEEDS", "100")) // BATCH)
+BATCHES = -(-int(os.environ.get("SLLM_SIM_SEEDS", "50")) // BATCH)
 NAMED = os.environ.get("SLLM_SIM_SEED", "")
 REGRESSIONS = regressions(SUBJECTS[ACTORS].regressions)
 

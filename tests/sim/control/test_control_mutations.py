@@ -20,14 +20,15 @@ AT_A_TIME = 6
 
 FOUND_BY = {
     "absence_stops": 6,
+    "answers_before_it_writes": 4,
     "any_epoch_is_obeyed": 3,
     "beats_are_not_compared": 6,
     "demand_is_not_heard": 5,
-    "gaps_are_not_noticed": 23,
+    "gaps_are_not_noticed": 19,
     "gpus_stay_counted": 2,
     "links_are_not_looked_at": 6,
     "nobody_waits_for_requests": 4,
-    "nothing_is_said_of_what_never_ran": 11,
+    "nothing_is_said_of_what_never_ran": 14,
     "room_is_not_offered": 4,
     "room_of_what_drains": 5,
     "strangers_are_stopped": 13,
