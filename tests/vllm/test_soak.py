@@ -18,7 +18,7 @@ from .conftest import arguments_for
 from .family import unused_memory, was_forked
 from .soak import GPUS, Machine, deck, is_locked
 
-ROUNDS = int(os.environ.get("SLLM_SOAK_ROUNDS", "3"))
+ROUNDS = int(os.environ.get("SLLM_SOAK_ROUNDS", "2"))
 SEED = int(os.environ.get("SLLM_SOAK_SEED") or random.randrange(2**32))
 
 AGAIN = 0.3

@@ -181,7 +181,8 @@ async def test_a_file_that_is_no_model_is_a_failure_with_a_reason_and_is_tried_a
         failed = await report_of(probe, ReplicaState.FAILED)
         assert failed.reason == "the engine ended by itself with exit code 1 before it was ready"
         assert failed.exit_status == "exit code 1"
-        assert f"llama.cpp cannot serve {bad}" in failed.log_tail[-1]
+        # A thread of llama.cpp writes its log, and may do so after the last words of the process.
+        assert any(f"llama.cpp cannot serve {bad}" in line for line in failed.log_tail)
         assert failed.retry_in is not None
         bad.write_text("something else")
         again = await report_of(probe, ReplicaState.FAILED)
