@@ -40,9 +40,12 @@ class Keyed(Cluster):
         return response.json() if response.status_code == 200 else None
 
     def keys(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """Run ``sllm keys`` as a person does on the head's machine."""
+        return self.run("keys", *words)
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run ``sllm`` as a person does on the head's machine."""
         return subprocess.run(
-            [sys.executable, "-m", "sllm_actors", "keys", *words],
+            [sys.executable, "-m", "sllm_actors", *words],
             capture_output=True,
             text=True,
             timeout=2 * PATIENCE,
@@ -103,6 +106,11 @@ def test_each_of_two_keys_opens_models_for_an_openai_client_and_nothing_else(key
     for name in keys:
         assert keyed.keys("delete", name).returncode == 0
     eventually(lambda: keyed.models(keys["chat"]) == 401, what="it is refused")
+    told = keyed.run("events", "--kind", "key", "--json").stdout
+    kinds = [(each["subject"], each["kind"]) for each in map(json.loads, told.splitlines())]
+    batch = [kind for name, kind in kinds if name == "batch"]
+    assert batch == ["key.created", "key.changed", "key.deleted"]
+    assert not any(key in told for key in keys.values())
 
 
 def test_a_stream_goes_on_when_its_key_is_deleted(keyed: Keyed) -> None:

@@ -83,7 +83,7 @@ class EventDocument:
     Attributes:
         number: Its place in the journal.
         kind: What happened, as ``replica.placed``.
-        subject: The id of the deployment or node that it is about.
+        subject: The id of the deployment or node, or the name of the API key, that it is about.
     """
 
     number: int

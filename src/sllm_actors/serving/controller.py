@@ -8,7 +8,7 @@ store, and workers report their replicas.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import structlog
@@ -27,6 +27,7 @@ from .head_feeds import HeadFeeds
 from .identities import Identities, NoIdentities
 from .inspection import ask_document
 from .journal.journal import Journal
+from .journal.noted import Noted
 from .journal_questions import JournalQuestions
 from .keys.changes import KeyChanges, KeyCommitted
 from .keys.messages import ADMIN, KeyRequest, KnownKey
@@ -176,7 +177,9 @@ class Controller(Actor):
         self._journal = Journal(newest, time.time(), whole=len(newest) < READ_FIRST)
         self._picture = await to_thread.run_sync(self._open_picture, state)
         self._feeds = HeadFeeds(self.context.system.node, epoch, self._worker)
-        self._keys = KeyChanges(self.context, state.api_keys, self._writer, self._feeds.publish_keys)
+        self._keys = KeyChanges(
+            self.context, state.api_keys, self._writer, self._feeds.publish_keys, self._note
+        )
         if self._admin_digest:
             self._feeds.publish_keys((KnownKey(ADMIN, self._admin_digest, admin=True),), ())
         self._outbidding = Outbidding(self.context, self._writer, self._feeds)
@@ -405,11 +408,13 @@ class Controller(Actor):
         self._record(effects)
 
     def _record(self, effects: Effects) -> None:
-        wall = time.time()
         self._writer.behind(effects.writes, effects.numbers)
         for node, key in effects.documents:
             self.context.start_soon(self._read_document, node, key)
-        entries = self._journal.note(effects.journal, wall, self.context.now())
+        self._note(effects.journal)
+
+    def _note(self, noted: Iterable[Noted]) -> None:
+        entries = self._journal.note(noted, time.time(), self.context.now())
         self._writer.note(entries)
         self._questions.noted(entries)
 

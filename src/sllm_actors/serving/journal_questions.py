@@ -137,7 +137,7 @@ class JournalQuestions:
         if first is not None and first.spec.model == subject:
             return None
         sentence = (
-            f"there is no deployment, model or node {subject[:300]!r}, and the journal has nothing about one"
+            f"there is no deployment, model or node {subject[:300]!r}, and nothing in the journal about one"
         )
         return Refusal(RefusalKind.UNKNOWN, "not_found", sentence, "subject")
 

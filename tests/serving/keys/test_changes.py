@@ -11,9 +11,11 @@ from tests.serving.head import ADMIN_DIGEST, Head, running_head
 
 from sllm_actors.serving.keys.messages import CreateKey, DeleteKey, KnownKey, ListKeys, UpdateKey
 from sllm_actors.serving.store.problem import StoreProblem
+from sllm_actors.serving.views.messages import DescribeEvents
 
 pytestmark = pytest.mark.anyio
 
+DIGEST = "5f" * 32
 ADMIN = KnownKey("admin", ADMIN_DIGEST, admin=True)
 
 
@@ -63,6 +65,37 @@ async def test_a_head_that_restarts_has_the_keys_that_it_had(tmp_path: Path) -> 
         gateway = await head.up("g1", "gateway")
         assert gateway.keys == {"admin": ADMIN, "chat": KnownKey("chat", "5f", 2.0)}
         assert await listed(head) == ["chat"]
+
+
+async def told(head: Head) -> list[tuple[str, str]]:
+    outcome, document = await head.ask(DescribeEvents(kind="key"))
+    assert outcome == "done"
+    assert DIGEST not in str(document), "no digest is shown"
+    return [(each["subject"], each["kind"]) for each in document["events"]]
+
+
+async def test_the_journal_tells_of_each_change_once_it_is_on_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes = [("chat", "key.created"), ("chat", "key.changed"), ("chat", "key.deleted")]
+    async with running_head(tmp_path) as head:
+        await head.ask(CreateKey("chat", DIGEST))
+        assert (await head.ask(CreateKey("chat", DIGEST)))[0] == "conflict"
+        await head.ask(UpdateKey("chat", 2.0))
+        await head.ask(DeleteKey("chat"))
+        assert await told(head) == changes
+        await head.rest()
+
+        def refuse(_writes: Any) -> None:
+            raise StoreProblem("the disk is full")
+
+        head.away = True
+        with monkeypatch.context() as patch:
+            patch.setattr(head.store, "apply", refuse)
+            assert (await head.ask(CreateKey("lost", DIGEST)))[0] == "unavailable"
+        assert await told(head) == changes
+    async with running_head(tmp_path) as head:
+        assert await told(head) == changes, "a head that restarts tells of them, too"
 
 
 async def test_of_two_who_make_a_key_of_one_name_at_once_one_makes_it(tmp_path: Path) -> None:

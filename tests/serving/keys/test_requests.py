@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from sllm_actors.serving.journal.noted import Noted
 from sllm_actors.serving.keys.messages import CreateKey, DeleteKey, KeyRequest, ListKeys, UpdateKey
 from sllm_actors.serving.keys.requests import MOST_KEYS, KeyChange, decide
 from sllm_actors.serving.keys.secret import digest_of, make_secret
@@ -34,6 +35,26 @@ def test_a_key_is_kept_with_its_digest_its_share_and_its_time_and_shown_without_
     write, shown = changed(CreateKey("research-2", "7d", 2.5))
     assert write == PutApiKey(ApiKeyRecord("research-2", "7d", 2.5, 30.0))
     assert shown == {"name": "research-2", "share": 2.5, "created": 30.0}
+
+
+@pytest.mark.parametrize(
+    ("request_", "noted"),
+    [
+        (CreateKey("new", "7d", 2.5), Noted("new", "key.created", "the key new is made, with the share 2.5")),
+        (
+            UpdateKey("batch", 4.0),
+            Noted("batch", "key.changed", "the key batch has the share 4 from now on, and had 0.25"),
+        ),
+        (
+            DeleteKey("chat"),
+            Noted("chat", "key.deleted", "the key chat is deleted: gateways refuse it from now on"),
+        ),
+    ],
+)
+def test_the_journal_is_told_of_each_change_and_of_no_digest(request_: KeyRequest, noted: Noted) -> None:
+    found = decide(KNOWN, request_, 30.0)
+    assert isinstance(found, KeyChange)
+    assert found.noted == noted
 
 
 def test_another_share_leaves_the_rest_of_a_key_as_it_is() -> None:

@@ -49,7 +49,9 @@ MICRO = 1_000_000
         ),
     ],
 )
-@click.argument("name", required=False, default="", shell_complete=completing.models, metavar="[MODEL|NODE]")
+@click.argument(
+    "name", required=False, default="", shell_complete=completing.models, metavar="[MODEL|NODE|KEY]"
+)
 @click.option("-f", "--follow", is_flag=True, help="Go on until ^C.")
 @click.option(
     "-n",
@@ -78,7 +80,7 @@ MICRO = 1_000_000
 def events(
     *, name: str, follow: bool, count: int | None, since: float | None, kind: str, as_json: bool
 ) -> None:
-    """Show what was decided and why: about a MODEL (or deployment), about a NODE, or about all."""
+    """Show what was decided and why: about a MODEL (or deployment), a NODE, an API KEY, or about all."""
     name = name.encode(errors="replace").decode()
     filters = {key: text for key, text in (("subject", name), ("kind", kind)) if text}
     show = say_json_line if as_json else _Lines().show

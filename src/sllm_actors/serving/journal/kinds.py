@@ -38,6 +38,9 @@ EventKind: TypeAlias = Literal[
     "node.draining",
     "node.undrained",
     "node.removed",
+    "key.created",
+    "key.changed",
+    "key.deleted",
     "journal.lost",
     "journal.limited",
 ]
@@ -77,6 +80,9 @@ MEANINGS: Final[dict[EventKind, str]] = {
     "node.draining": "Somebody has asked for it to be drained: its replicas move away.",
     "node.undrained": "Somebody lets replicas be placed on it again.",
     "node.removed": "Somebody has removed it: it is not known any more, and another one may have its id.",
+    "key.created": "Somebody has made an API key of this name.",
+    "key.changed": "Somebody has given the API key of this name another share.",
+    "key.deleted": "Somebody has deleted the API key of this name: gateways refuse it.",
     "journal.lost": "Entries were lost: too many waited while the store was away.",
     "journal.limited": "Entries were left out: there were too many about one thing.",
 }

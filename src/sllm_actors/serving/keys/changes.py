@@ -1,4 +1,4 @@
-"""The head's API keys: changed on demand, written first, then published."""
+"""The head's API keys: changed on demand, written first, then published and noted in the journal."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from attrs import frozen
 
 from sllm_actors.actors import Context, Reply
 from sllm_actors.serving import answers
+from sllm_actors.serving.journal.noted import Noted
 from sllm_actors.serving.messages import ControlAnswer
 from sllm_actors.serving.store.problem import StoreProblem
 from sllm_actors.serving.store.records import ApiKeyRecord, PutApiKey
@@ -38,6 +39,7 @@ class KeyChanges:
         records: The keys as the store has them.
         writer: Writes changes.
         publish: Tells gateways of keys that are new or have changed, and of names whose keys are gone.
+        note: Adds to the journal.
     """
 
     def __init__(
@@ -46,12 +48,14 @@ class KeyChanges:
         records: Iterable[ApiKeyRecord],
         writer: StoreWriter,
         publish: Callable[[Iterable[KnownKey], Iterable[str]], None],
+        note: Callable[[Iterable[Noted]], None],
     ) -> None:
         self._context = context
         self._known = {each.name: each for each in records}
         self._writing: dict[str, KeyChange] = {}
         self._writer = writer
         self._publish = publish
+        self._note = note
         publish(map(_published, self._known.values()), ())
 
     def take(self, request: KeyRequest) -> ControlAnswer | None:
@@ -79,6 +83,7 @@ class KeyChanges:
         else:
             del self._known[change.name]
             self._publish((), (change.name,))
+        self._note((change.noted,))
         news.reply.send(change.answer)
 
     async def _commit(self, change: KeyChange, reply: Reply) -> None:

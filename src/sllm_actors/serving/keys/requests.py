@@ -9,6 +9,7 @@ from typing import Any, Final
 from attrs import evolve, frozen
 
 from sllm_actors.serving import answers
+from sllm_actors.serving.journal.noted import Noted
 from sllm_actors.serving.messages import ControlAnswer, Done, Refusal, RefusalKind
 from sllm_actors.serving.store.records import ApiKeyRecord, DropApiKey, PutApiKey
 
@@ -31,11 +32,13 @@ class KeyChange:
     Attributes:
         name: The key that it changes: nothing else is decided about it meanwhile.
         write: For the store.
+        noted: For the journal, after that.
         answer: For who asked, after that.
     """
 
     name: str
     write: PutApiKey | DropApiKey
+    noted: Noted
     answer: Done
 
 
@@ -56,12 +59,13 @@ def decide(
         case UpdateKey(name, share):
             if name not in known:
                 return _unknown(name)
-            return _share_problem(share) or _put(evolve(known[name], share=share))
+            return _share_problem(share) or _update(known[name], share)
         case DeleteKey(name):
             if name not in known:
                 return _unknown(name)
             sentence = f"the key {name} is deleted: gateways refuse it from now on"
-            return KeyChange(name, DropApiKey(name), answers.done({"name": name, "message": sentence}))
+            answer = answers.done({"name": name, "message": sentence})
+            return KeyChange(name, DropApiKey(name), Noted(name, "key.deleted", sentence), answer)
         case ListKeys():
             return answers.done({"keys": [_shown(known[name]) for name in sorted(known)]})
 
@@ -87,11 +91,17 @@ def _create(
     if len(known) + adding >= MOST_KEYS:
         sentence = f"there are {MOST_KEYS} keys, and there may be no more: delete one that nobody uses first"
         return Refusal(RefusalKind.CONFLICT, "too_many_keys", sentence)
-    return _put(ApiKeyRecord(name, request.digest, request.share, wall))
+    sentence = f"the key {name} is made, with the share {request.share:g}"
+    return _put(ApiKeyRecord(name, request.digest, request.share, wall), Noted(name, "key.created", sentence))
 
 
-def _put(record: ApiKeyRecord) -> KeyChange:
-    return KeyChange(record.name, PutApiKey(record), answers.done(_shown(record)))
+def _update(record: ApiKeyRecord, share: float) -> KeyChange:
+    sentence = f"the key {record.name} has the share {share:g} from now on, and had {record.share:g}"
+    return _put(evolve(record, share=share), Noted(record.name, "key.changed", sentence))
+
+
+def _put(record: ApiKeyRecord, noted: Noted) -> KeyChange:
+    return KeyChange(record.name, PutApiKey(record), noted, answers.done(_shown(record)))
 
 
 def _shown(record: ApiKeyRecord) -> dict[str, Any]:

@@ -201,7 +201,8 @@ class JournalEntry:
 
     Attributes:
         at: When.
-        subject: The id of the deployment or node that it is about; at most 320 characters.
+        subject: The id of the deployment or node, or the name of the API key, that it is about; at most 320
+            characters.
         kind: What happened, as a name that programs may compare; at most 64 characters.
         sentence: What happened and why, for a person.
         number: Its place in the journal; each entry has a higher one than those before it.
