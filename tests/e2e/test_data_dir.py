@@ -14,7 +14,7 @@ from attrs import frozen
 from .cluster import Cluster, Sllm, eventually
 
 FILES = {
-    *("secret", "head.key", "node.key", "credentials.json", "state.db", "deployments.json"),
+    *("secret", "head.key", "node.key", "credentials.json", "state.db", "deployments.json", "api-keys.json"),
     *("node.log", "routing.json", "attempts"),
 }
 PORTS = ("--port", "0", "--cluster-port", "0", "--transport-port", "0", "--worker-port", "0")

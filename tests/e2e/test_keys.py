@@ -149,6 +149,39 @@ def test_keys_outlive_the_head_and_hold_while_it_is_away(keyed: Keyed) -> None:
     eventually(lambda: keyed.models(key) == 401, what="it is refused")
 
 
+def test_a_key_still_opens_when_the_database_is_lost(keyed: Keyed) -> None:
+    key, file = keyed.made("saved", "--share", "2"), keyed.data_dir / "api-keys.json"
+    eventually(lambda: "saved" in file.read_text(), what="it is in the file beside the database")
+    assert key not in file.read_text()
+    head = psutil.Process(keyed.sllm.node("head"))
+    head.suspend()  # so that nobody is there when its files go
+    for each in keyed.data_dir.glob("state.db*"):
+        each.unlink()
+    head.send_signal(signal.SIGKILL)
+
+    def recovered() -> list[str]:
+        told = keyed.run("events", "saved", "--kind", "key.recovered", "--json")
+        return [json.loads(line)["kind"] for line in told.stdout.splitlines()]
+
+    assert eventually(recovered, what="a new head tells of it") == ["key.recovered"]
+    listed = json.loads(keyed.keys("list", "--json").stdout)["keys"]
+    assert [(each["name"], each["share"]) for each in listed] == [("saved", 2.0)]
+    keyed.wait_ready()
+    with keyed.client(key) as client:
+        assert client.chat.completions.create(model=DEMO, messages=QUESTION, max_tokens=4).choices
+    os.kill(keyed.sllm.node("gateway-0"), signal.SIGKILL)
+    eventually(lambda: answers(keyed, key) == 200, what="a gateway that begins anew has it from the head")
+    assert keyed.keys("delete", "saved").returncode == 0
+    eventually(lambda: keyed.models(key) == 401, what="it is refused")
+
+
+def answers(keyed: Keyed, key: str) -> int:
+    try:
+        return keyed.models(key)
+    except httpx2.TransportError:
+        return 0
+
+
 def test_of_many_who_make_one_key_at_once_one_gets_it(keyed: Keyed) -> None:
     answers: list[httpx2.Response] = []
 

@@ -19,7 +19,7 @@ from tests.small_disk import small_disk
 from sllm_actors import __version__
 from sllm_actors.files import DRAFT
 from sllm_actors.serving.store.behind import write_behind
-from sllm_actors.serving.store.deployments_file import FORMAT
+from sllm_actors.serving.store.beside import FORMAT
 from sllm_actors.serving.store.problem import StoreProblem
 from sllm_actors.serving.store.records import (
     AddJournal,
@@ -80,8 +80,9 @@ def test_deployments_come_back_whole_when_the_database_is_gone(path: Path, file:
     with capture_logs() as logs:
         store = begun(path)
     assert store.load() == kept
-    assert [(each["event"], each["log_level"], each["file"], each["deployments"]) for each in logs] == [
-        ("store.deployments_taken_from_file", "warning", str(file), 2)
+    (told,) = [each for each in logs if "deployments" in each]
+    assert [told[key] for key in ("event", "log_level", "file", "deployments")] == [
+        *("store.deployments_taken_from_file", "warning", str(file), 2)
     ]
     store.close()
     again = begun(path)
@@ -116,32 +117,32 @@ def test_a_database_that_is_there_goes_before_the_file(path: Path, file: Path) -
     file.write_text(old)
     store = begun(path)
     assert store.load() == state
-    assert store.file_is_behind, "it may be from before a crash"
-    store.write_deployments_file()
+    assert store.files_are_behind, "it may be from before a crash"
+    store.write_files()
     assert '"uid": "9"' in file.read_text()
     store.close()
 
 
 def test_the_file_is_written_only_behind_changes_of_deployments(path: Path, file: Path) -> None:
     store = begun(path)
-    store.write_deployments_file()
+    store.write_files()
     file.unlink()
     store.apply([RaiseEpoch(2), PutNode(NodeRecord("w1", "worker")), AddJournal(())])
-    assert not store.file_is_behind
-    store.write_deployments_file()
+    assert not store.files_are_behind
+    store.write_files()
     assert not file.exists()
     store.apply(deployed("1", "a:vllm"))
     with pytest.raises(StoreProblem):
         store.apply([PutRevision(revision("none", "b:vllm", 1))])
-    store.write_deployments_file()
+    store.write_files()
     assert len(json.loads(file.read_text())["deployments"]) == 1
     store.close()
 
 
 def test_a_store_that_keeps_no_file_writes_none(path: Path, file: Path, store: Store) -> None:
     store.apply(deployed("1", "a:vllm"))
-    assert not store.file_is_behind
-    store.write_deployments_file()
+    assert not store.files_are_behind
+    store.write_files()
     store.close()
     assert not file.exists()
 
@@ -152,14 +153,14 @@ def test_writers_of_the_file_in_several_threads_leave_the_newest(path: Path, fil
     def write(number: int) -> None:
         for step in range(10):
             store.apply(deployed(f"{number}-{step}", f"m{number}-{step}:vllm"))
-            store.write_deployments_file()
+            store.write_files()
 
     threads = [threading.Thread(target=write, args=(number,)) for number in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert not store.file_is_behind
+    assert not store.files_are_behind
     assert len(json.loads(file.read_text())["deployments"]) == 40
     store.close()
 
@@ -187,7 +188,8 @@ def test_a_file_that_holds_something_else_is_put_aside(
     assert store.load() == StoredState(fresh=True)
     store.close()
     assert json.loads(file.with_name("deployments.json.damaged").read_text()) == content
-    assert [(each["event"], each["path"]) for each in logs] == [("file.damaged", str(file))]
+    damaged = [each["path"] for each in logs if each["event"] == "file.damaged"]
+    assert damaged == [str(file)]
 
 
 def test_a_file_of_a_later_program_is_refused_with_its_version(path: Path, file: Path) -> None:
@@ -231,7 +233,7 @@ def test_a_damaged_database_says_that_the_file_is_there(path: Path, file: Path) 
         begun(path)
     assert str(raised.value).endswith(
         "put back what was there, or move the file away to begin without nodes, and with the deployments in"
-        " deployments.json"
+        " deployments.json and the API keys in api-keys.json"
     )
     path.rename(path.with_name("away"))
     store = begun(path)
@@ -243,16 +245,17 @@ def test_a_full_disk_leaves_the_file_as_it_was(path: Path, tmp_path: Path) -> No
     with small_disk(tmp_path / "disk") as disk:
         store = reopened(path, beside=disk.folder)
         store.apply(deployed("1", "a:vllm"))
-        store.write_deployments_file()
+        store.write_files()
         file = disk.folder / "deployments.json"
         was = file.read_text()
         disk.fill()
         store.apply(deployed("2", "b:vllm", paused="x" * 5000))
         with pytest.raises(StoreProblem, match=f"^{file} cannot be written: No space left on device$"):
-            store.write_deployments_file()
-        assert sorted(each.name for each in disk.folder.iterdir()) == ["ballast", "deployments.json"]
+            store.write_files()
+        there = ["api-keys.json", "ballast", "deployments.json"]
+        assert sorted(each.name for each in disk.folder.iterdir()) == there
         assert file.read_text() == was
-        assert store.file_is_behind
+        assert store.files_are_behind
         store.close()
 
 
@@ -273,7 +276,7 @@ async def test_changes_are_in_the_file_soon_and_many_together(path: Path, file: 
         tasks.start_soon(write_behind, store, 0.01)
         for number in range(20):
             await to_thread.run_sync(store.apply, deployed(str(number), f"m{number}:vllm"))
-        await until(lambda: not store.file_is_behind)
+        await until(lambda: not store.files_are_behind)
         tasks.cancel_scope.cancel()
     written = await to_thread.run_sync(file.read_text)
     assert len(json.loads(written)["deployments"]) == 20
@@ -286,20 +289,20 @@ async def test_a_file_that_cannot_be_written_is_said_once_and_tried_again(
 ) -> None:
     tries: list[None] = []
     store = await to_thread.run_sync(begun, path)
-    write = store.write_deployments_file
+    write = store.write_files
 
     def counted() -> None:
         tries.append(None)
         write()
 
-    monkeypatch.setattr(store, "write_deployments_file", counted)
+    monkeypatch.setattr(store, "write_files", counted)
     await to_thread.run_sync(file.mkdir)
     with capture_logs() as logs:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(write_behind, store, 0.01)
             await until(lambda: len(tries) > 2)
             await to_thread.run_sync(file.rmdir)
-            await until(lambda: not store.file_is_behind)
+            await until(lambda: not store.files_are_behind)
             tasks.cancel_scope.cancel()
     assert [(each["event"], each["problem"]) for each in logs] == [
         ("store.file_not_written", f"{file} cannot be written: Is a directory")

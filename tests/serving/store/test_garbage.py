@@ -81,8 +81,8 @@ def test_keeping_a_key_and_writing_the_file_of_deployments_leave_no_cyclic_garba
     def change(number: int) -> None:
         store.apply(deployed(f"u{number}", f"m{number}:vllm"))
         store.bind_key(f"w{number}", "worker", b"key", 1.5)
-        store.write_deployments_file()
-        assert not store.file_is_behind
+        store.write_files()
+        assert not store.files_are_behind
 
     with closing(reopened(path, path.parent)) as store:
         assert left_by(change) < TIMES

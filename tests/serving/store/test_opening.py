@@ -151,7 +151,7 @@ def test_a_file_that_is_no_database_is_named(path: Path) -> None:
     path.write_bytes(b"something else entirely, and long enough to be looked at\n" * 40)
     sentence = problem(sqlite_url(path))
     assert f"{path} cannot be opened: file is not a database; put back what was there, or move" in sentence
-    assert sentence.endswith("to begin without deployments and nodes")
+    assert sentence.endswith("to begin without deployments, API keys and nodes")
 
 
 @pytest.mark.parametrize("url", ["", "not an address", "nosuchdatabase://host/db", "http://[::1", "é://"])

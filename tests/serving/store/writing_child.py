@@ -37,7 +37,7 @@ def main(folder: Path, seed: int, done: int, count: int) -> None:
         sys.stdout.write(f"{ACKNOWLEDGED}{number}\n")
         sys.stdout.flush()
         if write_file:
-            store.write_deployments_file()
+            store.write_files()
     store.close()
 
 

@@ -41,6 +41,7 @@ EventKind: TypeAlias = Literal[
     "key.created",
     "key.changed",
     "key.deleted",
+    "key.recovered",
     "journal.lost",
     "journal.limited",
 ]
@@ -83,6 +84,7 @@ MEANINGS: Final[dict[EventKind, str]] = {
     "key.created": "Somebody has made an API key of this name.",
     "key.changed": "Somebody has given the API key of this name another share.",
     "key.deleted": "Somebody has deleted the API key of this name: gateways refuse it.",
+    "key.recovered": "The database was lost: this API key was taken back from the file beside it.",
     "journal.lost": "Entries were lost: too many waited while the store was away.",
     "journal.limited": "Entries were left out: there were too many about one thing.",
 }

@@ -1,4 +1,4 @@
-"""The task that writes ``deployments.json`` behind the changes of the store."""
+"""The task that writes the files beside the database behind the changes of the store."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from .store import Store
 log = structlog.get_logger("sllm_actors.store")
 
 INTERVAL: Final = 1.0
-"""Seconds after a look whether the file is behind."""
+"""Seconds after a look whether a file is behind."""
 
 SHARE: Final = 0.05
-"""The most of the time that is spent on writing: with many deployments the file is written less often."""
+"""The most of the time that is spent on writing: with many deployments files are written less often."""
 
 
 async def write_behind(store: Store, interval: float = INTERVAL) -> NoReturn:
-    """Write the file of deployments, in a thread, whenever it is behind; until this is cancelled.
+    """Write the files beside the database, in a thread, whenever they are behind; until this is cancelled.
 
     A file that cannot be written is logged once, and tried again.
 
@@ -33,9 +33,9 @@ async def write_behind(store: Store, interval: float = INTERVAL) -> NoReturn:
     while True:
         began = anyio.current_time()
         problem = ""
-        if store.file_is_behind:
+        if store.files_are_behind:
             try:
-                await to_thread.run_sync(store.write_deployments_file)
+                await to_thread.run_sync(store.write_files)
             except StoreProblem as found:
                 problem = str(found)
         if problem and problem != said:

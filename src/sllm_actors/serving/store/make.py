@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import errno
 import shutil
+import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, Final
 
 import sqlalchemy as sa
 import structlog
@@ -17,20 +20,24 @@ from sllm_actors.files import DRAFT, make_private_file, put_in_place
 
 from . import schema
 from .database import Database
-from .deployments_file import DeploymentsFile, read_deployments
+from .deployments_file import DEPLOYMENTS_FILE, DeploymentsFile, read_deployments
+from .journal import add_entries
+from .keys_file import KEYS_FILE, KeysFile, read_keys_file, recovered
 from .migrations import MIGRATIONS, SCHEMA_VERSION
 from .problem import StoreProblem, unreadable
 
 log = structlog.get_logger("sllm_actors.store")
 
+LOST: Final = "the database was not there: what was changed after this file was written is lost"
 
-def make_file(address: URL, path: Path, deployments: Path | None) -> None:
+
+def make_file(address: URL, path: Path, beside: Path | None) -> None:
     """Make a SQLite database where there is no file yet, all or nothing.
 
     Args:
         address: Its URL.
         path: Its file.
-        deployments: The path of ``deployments.json``, or None.
+        beside: The folder of ``deployments.json`` and ``api-keys.json``, or None.
 
     Raises:
         StoreProblem: It cannot be made.
@@ -44,7 +51,7 @@ def make_file(address: URL, path: Path, deployments: Path | None) -> None:
         make_private_file(draft)
         database = Database(address.set(database=str(draft)), str(path), wal=False)
         try:
-            prepare(database, None, deployments)
+            prepare(database, None, beside)
         finally:
             database.close()
         _put_logs_aside(path)
@@ -55,13 +62,13 @@ def make_file(address: URL, path: Path, deployments: Path | None) -> None:
         _remove(draft)
 
 
-def prepare(database: Database, path: Path | None, deployments: Path | None) -> None:
-    """Bring a database to this program's schema; put the deployments of a file into one that holds nothing.
+def prepare(database: Database, path: Path | None, beside: Path | None) -> None:
+    """Bring a database to this program's schema; put what files beside it hold into one that holds nothing.
 
     Args:
         database: The database.
         path: The file of a SQLite database, of which a copy is kept before it is changed; or None.
-        deployments: The path of ``deployments.json``, or None.
+        beside: The folder of ``deployments.json`` and ``api-keys.json``, or None.
 
     Raises:
         StoreProblem: It is of a later schema, or cannot be read or written.
@@ -69,8 +76,9 @@ def prepare(database: Database, path: Path | None, deployments: Path | None) -> 
     with database.reading("opened") as connection:
         version = _version(connection, database.name)
     if version is None:
-        found = None if deployments is None else read_deployments(deployments)
-        _make(database, found, deployments)
+        deployments = None if beside is None else read_deployments(beside / DEPLOYMENTS_FILE)
+        keys = None if beside is None else read_keys_file(beside / KEYS_FILE)
+        _make(database, deployments, keys, beside)
         return
     if version > SCHEMA_VERSION:
         raise _too_new(database, path, version)
@@ -115,32 +123,49 @@ def _too_new(database: Database, path: Path | None, version: int) -> StoreProble
     )
 
 
-def _make(database: Database, found: DeploymentsFile | None, source: Path | None) -> None:
+def _make(
+    database: Database, deployments: DeploymentsFile | None, keys: KeysFile | None, beside: Path | None
+) -> None:
     with database.writing("made") as connection:
         for step in MIGRATIONS:
             step(connection, database.name)
         _note_version(connection, SCHEMA_VERSION)
         connection.execute(schema.ABOUT.update().values(fresh=True))
-        if found is None:
-            return
-        for table, records in (
-            (schema.DEPLOYMENTS, found.deployments),
-            (schema.REVISIONS, found.revisions),
-            (schema.DELETIONS, found.deletions),
-        ):
-            if records:
-                database.put(connection, table, [asdict(record, recurse=False) for record in records])
-        numbers = [{"id": name, "revision": number} for name, number in found.last_revisions.items()]
-        if numbers:
-            database.put(connection, schema.LAST_REVISIONS, numbers)
-    log.warning(
-        "store.deployments_taken_from_file",
-        store=database.name,
-        file=str(source),
-        deployments=len(found.deployments),
-        written=found.written,
-        meaning="the database was not there: what was changed after this file was written is lost",
-    )
+        if deployments is not None:
+            _put(database, connection, schema.DEPLOYMENTS, deployments.deployments)
+            _put(database, connection, schema.REVISIONS, deployments.revisions)
+            _put(database, connection, schema.DELETIONS, deployments.deletions)
+            numbers = [
+                {"id": name, "revision": number} for name, number in deployments.last_revisions.items()
+            ]
+            if numbers:
+                database.put(connection, schema.LAST_REVISIONS, numbers)
+        if keys is not None:
+            _put(database, connection, schema.API_KEYS, keys.keys)
+            add_entries(database, connection, recovered(keys, time.time()))
+    if deployments is not None:
+        log.warning(
+            "store.deployments_taken_from_file",
+            store=database.name,
+            file=str(beside and beside / DEPLOYMENTS_FILE),
+            deployments=len(deployments.deployments),
+            written=deployments.written,
+            meaning=LOST,
+        )
+    if keys is not None:
+        log.warning(
+            "store.keys_taken_from_file",
+            store=database.name,
+            file=str(beside and beside / KEYS_FILE),
+            keys=len(keys.keys),
+            written=keys.written,
+            meaning=LOST,
+        )
+
+
+def _put(database: Database, connection: Connection, table: sa.Table, records: Sequence[Any]) -> None:
+    if records:
+        database.put(connection, table, [asdict(record, recurse=False) for record in records])
 
 
 def _note_version(connection: Connection, version: int) -> None:

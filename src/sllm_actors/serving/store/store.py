@@ -16,10 +16,12 @@ from sllm_actors import __version__
 from sllm_actors.files import remove_drafts
 
 from . import schema
+from .beside import FileBeside, write_beside
 from .database import Database, name_of, read_address, sqlite_file
-from .deployments_file import DEPLOYMENTS_FILE, write_deployments
+from .deployments_file import DEPLOYMENTS, deployments_file
 from .journal import JOURNAL_CHUNK, drop_old_entries, read_entries
 from .journal_filter import EVERYTHING, JournalFilter
+from .keys_file import KEYS, keys_file
 from .make import make_file, prepare
 from .problem import StoreProblem, unreadable
 from .records import (
@@ -29,7 +31,6 @@ from .records import (
     PutDeployment,
     StoredState,
     StoreWrite,
-    change_deployments,
 )
 from .rows import UnreadableDeployment, check_deployments, read_keys, read_state
 from .writes import apply_writes
@@ -38,13 +39,11 @@ from .writes import apply_writes
 class Store:
     """The open store. Made by ``Store.open``; any thread may use it, and no other process."""
 
-    def __init__(self, database: Database, file: Path | None) -> None:
+    def __init__(self, database: Database, files: Sequence[FileBeside]) -> None:
         self._database = database
-        self._file = file
+        self._files = files
         self._file_turn = threading.Lock()
         self._lock = threading.Lock()  # over what follows
-        self._changes = 1  # of deployments; the file may be older than the database
-        self._written = 0  # changes that are in the file
         self._signed = False  # whether the database says that this version wrote to it
         self._settled = False  # whether it says that it is not fresh
         self._untrimmed = (
@@ -57,30 +56,31 @@ class Store:
         """Connect, bring the schema to this program's, and check that every deployment and key can be read.
 
         A database that is not there, or holds nothing yet, is made with the deployments that
-        ``deployments.json`` holds, if that is there. Before an older SQLite file is changed, a copy is kept
-        beside it, if the disk has room: ``state.db.v1`` of schema 1.
+        ``deployments.json`` holds, and the API keys that ``api-keys.json`` holds, if these are there. Before
+        an older SQLite file is changed, a copy is kept beside it, if the disk has room: ``state.db.v1`` of
+        schema 1.
 
         Args:
             url: An SQLAlchemy URL; see ``sqlite_url``.
-            beside: The folder of ``deployments.json``; None to keep none.
+            beside: The folder of these files; None to keep none.
 
         Raises:
             StoreProblem: The database cannot be reached, is damaged, or was written by a later version; or
-                ``deployments.json`` is needed and was written by a later version.
+                one of these files is needed and was written by a later version.
         """
         address = read_address(url)
-        file = None if beside is None else beside / DEPLOYMENTS_FILE
-        if file is not None:
-            remove_drafts(file)
+        files = () if beside is None else (deployments_file(beside), keys_file(beside))
+        for file in files:
+            remove_drafts(file.path)
         path = sqlite_file(address)
         if path is not None:
-            make_file(address, path, file)
+            make_file(address, path, beside)
         database = Database(address, name_of(address))
-        store = cls(database, file)
+        store = cls(database, files)
         try:
             if path is not None or address.get_backend_name() == "sqlite":
-                database.check(Path(database.name), _remedy(file))
-            prepare(database, path, file)
+                database.check(Path(database.name), _remedy(files))
+            prepare(database, path, beside)
             store._check()
         except BaseException:
             database.close()
@@ -123,7 +123,8 @@ class Store:
         with self._lock:
             self._signed = True
             self._settled |= settles
-            self._changes += change_deployments(writes)
+            for file in self._files:
+                file.changed += file.changes(writes)
             self._untrimmed = 0 if trims else self._untrimmed + added
 
     def journal(
@@ -164,36 +165,46 @@ class Store:
             self._database.put(connection, schema.NODE_KEYS, [row])
 
     @property
-    def file_is_behind(self) -> bool:
-        """Whether ``deployments.json`` is kept, and may be older than the database."""
+    def files_are_behind(self) -> bool:
+        """Whether a file that is kept beside the database may be older than it."""
         with self._lock:
-            return self._file is not None and self._written < self._changes
+            return any(file.is_behind for file in self._files)
 
-    def write_deployments_file(self) -> None:
-        """Write ``deployments.json`` whole, of mode 0600, unless it is up to date; it is on disk afterwards.
+    def write_files(self) -> None:
+        """Write the files beside the database that may be older, of mode 0600; they are on disk afterwards.
 
         It costs as much as there are deployments: call it behind changes, and not after each.
 
         Raises:
-            StoreProblem: The file cannot be written, or the database cannot be read.
+            StoreProblem: A file cannot be written, or the database cannot be read.
         """
+        problems = []
         with self._file_turn:
-            with self._lock:
-                file, changes = self._file, self._changes
-                if file is None or self._written >= changes:
-                    return
-            try:
-                with self._database.reading() as connection:
-                    write_deployments(file, connection, time.time())
-            except OSError as error:
-                raise StoreProblem(f"{file} cannot be written: {error.strerror or error}") from None
-            with self._lock:
-                self._written = changes
+            for file in self._files:
+                try:
+                    self._write_file(file)
+                except StoreProblem as problem:
+                    problems.append(problem)
+        if problems:
+            raise problems[0]
+
+    def _write_file(self, file: FileBeside) -> None:
+        with self._lock:
+            changed = file.changed
+            if not file.is_behind:
+                return
+        try:
+            with self._database.reading() as connection:
+                write_beside(file.path, file.lines(connection), time.time())
+        except OSError as error:
+            raise StoreProblem(f"{file.path} cannot be written: {error.strerror or error}") from None
+        with self._lock:
+            file.written = changed
 
     def close(self) -> None:
-        """Write ``deployments.json`` if it is behind and can be written, and close every connection."""
+        """Write the files that are behind and can be written, and close every connection."""
         with suppress(StoreProblem):
-            self.write_deployments_file()
+            self.write_files()
         self._database.close()
 
     def _check(self) -> None:
@@ -207,8 +218,10 @@ class Store:
         self._opened = state
 
 
-def _remedy(file: Path | None) -> str:
-    left = "deployments and nodes"
-    if file is not None and file.exists():
-        left = f"nodes, and with the deployments in {file.name}"
-    return f"put back what was there, or move the file away to begin without {left}"
+def _remedy(files: Sequence[FileBeside]) -> str:
+    there = {file.holds: file.path.name for file in files if file.path.exists()}
+    lost = [each for each in (DEPLOYMENTS, KEYS) if each not in there]
+    without = f"{', '.join(lost)} and nodes" if lost else "nodes"
+    found = " and ".join(f"the {holds} in {name}" for holds, name in there.items())
+    kept = f", and with {found}" if found else ""
+    return f"put back what was there, or move the file away to begin without {without}{kept}"
