@@ -203,7 +203,7 @@ PURE_CORES = {
         "routing.lines.attained",
         "routing.lines.fair_queue",
         "routing.lines.hold_queue",
-        "routing.lines.holds",
+        "routing.lines.hold",
         "routing.memory.keys",
         "routing.memory.knowledge",
         "routing.loss",

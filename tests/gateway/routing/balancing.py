@@ -15,7 +15,7 @@ from sllm_actors.engines.identity import ReplicaId, ReplicaKey
 from sllm_actors.engines.messages import ReplicaReport
 from sllm_actors.gateway.routing.asked import Asked, Outcome
 from sllm_actors.gateway.routing.balancer import Balancer
-from sllm_actors.gateway.routing.lines.holds import Hold
+from sllm_actors.gateway.routing.lines.hold import Hold
 from sllm_actors.gateway.routing.loss import Lost, link_lost, loss_of
 from sllm_actors.gateway.routing.route import Route, Upstream, make_route
 from sllm_actors.serving.messages import ServedModel

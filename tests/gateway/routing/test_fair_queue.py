@@ -15,7 +15,7 @@ from sllm_actors.gateway.routing.asked import Asked
 from sllm_actors.gateway.routing.flow import Flow
 from sllm_actors.gateway.routing.lines.attained import Use
 from sllm_actors.gateway.routing.lines.fair_queue import FairQueue
-from sllm_actors.gateway.routing.lines.holds import Hold
+from sllm_actors.gateway.routing.lines.hold import Hold
 from sllm_actors.gateway.routing.lines.place import Place
 from sllm_actors.gateway.routing.route import Upstream
 

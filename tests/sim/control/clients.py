@@ -12,7 +12,7 @@ from attrs import define, field
 from sllm_actors.api_error import ApiError
 from sllm_actors.engines.identity import ReplicaId
 from sllm_actors.gateway.routing.asked import Asked, Outcome
-from sllm_actors.gateway.routing.lines.holds import Hold
+from sllm_actors.gateway.routing.lines.hold import Hold
 from sllm_actors.gateway.routing.loss import Lost
 from sllm_actors.gateway.routing.route import Upstream
 

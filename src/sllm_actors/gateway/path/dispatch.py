@@ -17,7 +17,7 @@ from sllm_actors.engines.messages import EngineConfirmed
 from sllm_actors.gateway import errors
 from sllm_actors.gateway.headers import Headers
 from sllm_actors.gateway.routing.asked import SERVED, Asked, Outcome
-from sllm_actors.gateway.routing.lines.holds import Hold
+from sllm_actors.gateway.routing.lines.hold import Hold
 from sllm_actors.gateway.routing.loss import Lost
 from sllm_actors.gateway.routing.route import Route, Upstream
 

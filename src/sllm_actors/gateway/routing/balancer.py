@@ -14,7 +14,7 @@ from .asked import SERVED, Asked, Outcome, User
 from .callbacks import Callbacks
 from .lines.attained import Use
 from .lines.circuit import CircuitState
-from .lines.holds import Hold, HoldState
+from .lines.hold import Hold, HoldState
 from .lines.line import Line, LostOf
 from .lines.place import Place
 from .lines.policies.choice import policy_named

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from sortedcontainers import SortedDict
 
-from .lines.holds import Hold
+from .lines.hold import Hold
 from .lines.place import Place
 
 Item: TypeAlias = Hold | Place

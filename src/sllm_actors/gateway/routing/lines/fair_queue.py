@@ -12,7 +12,7 @@ from sortedcontainers import SortedDict
 from sllm_actors.gateway.routing.flow import Flow
 
 from .attained import Account, Attained, Use
-from .holds import Choice, Hold
+from .hold import Choice, Hold
 from .place import Place
 
 Turn: TypeAlias = tuple[float, int]

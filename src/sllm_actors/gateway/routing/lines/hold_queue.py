@@ -10,7 +10,7 @@ from sllm_actors.gateway.routing.asked import Asked
 
 from .attained import Use
 from .fair_queue import FairQueue
-from .holds import Choice, Hold
+from .hold import Choice, Hold
 from .place import Place
 
 

@@ -14,8 +14,8 @@ from sllm_actors.gateway.routing.route import Route, Upstream, share_of
 
 from .attained import Use
 from .circuit import CLOSED
+from .hold import Hold
 from .hold_queue import HoldQueue
-from .holds import Hold
 from .measured import Measured
 from .place import UNLIMITED, Place
 from .policies.policy import Policy

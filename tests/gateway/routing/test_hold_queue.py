@@ -8,8 +8,8 @@ from tests.gateway.kit import replica
 from tests.gateway.routing.balancing import SMOL, Request
 
 from sllm_actors.gateway.routing.asked import Asked, Stored
+from sllm_actors.gateway.routing.lines.hold import Hold
 from sllm_actors.gateway.routing.lines.hold_queue import HoldQueue
-from sllm_actors.gateway.routing.lines.holds import Hold
 from sllm_actors.gateway.routing.lines.place import Place
 from sllm_actors.gateway.routing.route import Upstream
 
