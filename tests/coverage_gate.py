@@ -122,7 +122,7 @@ TESTS = {
         "routing/test_give_back",
         "routing/test_fair_queue",
         "routing/test_fairness",
-        "routing/test_holds",
+        "routing/test_hold_queue",
         "routing/test_knowledge",
         "routing/test_loss",
         "routing/test_poison",

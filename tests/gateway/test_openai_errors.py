@@ -23,6 +23,7 @@ from sllm_actors.api_error import ApiError, method_not_allowed
 from sllm_actors.engines.messages import ReplicaState
 from sllm_actors.gateway import errors
 from sllm_actors.gateway.path.inference import Inference
+from sllm_actors.gateway.path.resolver import Resolver
 from sllm_actors.gateway.path.server import HttpServer
 
 pytestmark = pytest.mark.anyio
@@ -287,8 +288,8 @@ async def test_a_mistake_of_the_gateways_own(cluster: PlayedCluster, monkeypatch
     def breaks(*_: object) -> None:
         raise ZeroDivisionError
 
-    for place in ("read", "begin"):
-        monkeypatch.setattr(Inference, place, breaks)
+    for owner, place in ((Resolver, "resolve"), (Inference, "begin")):
+        monkeypatch.setattr(owner, place, breaks)
         assert await raised(cluster) == (500, "internal_error")
     monkeypatch.undo()
     await cluster.deploy()

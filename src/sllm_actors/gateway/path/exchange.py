@@ -1,7 +1,7 @@
 """One inference request from its head to the end of its response.
 
-It holds no task, scope or timer. The client's bytes come by the methods of ``RequestHandler``, the answer by
-those of ``Requester``, and the time by ``look``.
+It holds no task, scope or timer. The client's bytes come by the methods of ``RequestHandler``, what they ask
+by those of ``Resolving``, the answer by those of ``Requester``, and the time by ``look``.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ class Exchange:
         elif self._stage is READING:
             self._stage, self._upload = ASKING, None
             self._touched = self._inference.now
-            self._inference.read(self._head, self._body.whole(), self)
+            self._inference.resolver.resolve(self._head, self._body.whole(), self)
         elif self._upload is not None:
             self._upload.end()
 
@@ -151,8 +151,6 @@ class Exchange:
         if self._stage is not OVER:
             self._fail(errors.gateway_stopping())
 
-    # ---- what is read
-
     def refuse(self, error: ApiError, *, after_body: bool) -> None:
         """Answer with an error: at once, or when the body, which is short, has come.
 
@@ -163,8 +161,10 @@ class Exchange:
         else:
             self._fail(error)
 
+    # ---- Resolving: what the request asks
+
     def understood(self, request: EngineRequest, route: Route, asked: Asked) -> None:
-        """Go on: the body was read, and a deployment has that model."""
+        """See ``Resolving``."""
         if self._stage is ASKING:
             if request.upload is None:
                 self._body.replace(request.body)
@@ -175,7 +175,7 @@ class Exchange:
             dispatch.start()
 
     def not_understood(self, error: ApiError) -> None:
-        """End: the body cannot be read, or no deployment has that model."""
+        """See ``Resolving``."""
         if self._stage is ASKING:
             self._fail(error)
 
@@ -266,7 +266,7 @@ class Exchange:
         if upload.reader.is_routable:
             self._stage = ASKING
             upload.begin(self._body.give(), self._inference.now)
-            self._inference.read_upload(self._head, upload, self)
+            self._inference.resolver.resolve_upload(self._head, upload, self)
 
     def _too_late(self, refusal: ApiError) -> ApiError:
         """Return why a form whose model is not known yet is refused."""

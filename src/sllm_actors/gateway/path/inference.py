@@ -6,12 +6,10 @@ import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import Any
 
 import anyio
 import structlog
-from anyio import to_thread
 from anyio.abc import TaskGroup
 from attrs import evolve
 
@@ -25,13 +23,13 @@ from sllm_actors.gateway.bodies.form import FormReader
 from sllm_actors.gateway.headers import Headers
 from sllm_actors.gateway.hops import HEADER as HOPS
 from sllm_actors.gateway.hops import refuse_loop
-from sllm_actors.gateway.routing.asked import Asked, Stored
+from sllm_actors.gateway.routing.asked import Asked
 from sllm_actors.gateway.routing.balancer import Balancer
 from sllm_actors.gateway.routing.board import Board
 from sllm_actors.gateway.routing.memory.poison import Poison
 from sllm_actors.gateway.routing.route import Route
 from sllm_actors.gateway.settings import GatewaySettings
-from sllm_actors.serving.messages import WORKER, ServedModel
+from sllm_actors.serving.messages import WORKER
 
 from .attempt import Attempt
 from .clients.budget import ByteBudget
@@ -41,10 +39,9 @@ from .clients.upload import Upload
 from .confirmations import Confirmations
 from .deadlines import Rounds
 from .engines.connector import Connector, OpenStream
-from .engines.request import EngineRequest
 from .exchange import Exchange
 from .failover import CONFIRM_SECONDS, Failover, Rules
-from .reading import READ_HERE, Reading, affinity_of, is_coded, prompt_of, read_request, read_upload
+from .resolver import Resolver
 from .stored_responses import StoredResponses
 
 log = structlog.get_logger()
@@ -78,6 +75,7 @@ class Inference:
     Attributes:
         under_way: How many requests are under way, those that wait included.
         stored: Which replicas have made the responses that later requests may name.
+        resolver: Finds out what a request asks, once its body has come.
         stopping: Whether each further request is refused with ``gateway_stopping``.
         refused: How many requests were refused because of who asked, by the codes of their errors.
         clock: Reads the clock of the actor system, in seconds.
@@ -107,6 +105,16 @@ class Inference:
         self.refused: Counter[str] = Counter()
         self.stopping = False
         self.connector: Connector
+        self.resolver = Resolver(
+            board,
+            poison,
+            self.stored,
+            self.budget,
+            body_limit=settings.body_limit,
+            gateway=gateway,
+            start=self.start,
+            clock=self.clock,
+        )
         self._system = system
         self._open_stream = open_stream
         self._gateway = gateway
@@ -204,18 +212,6 @@ class Inference:
 
     # ---- for requests
 
-    def read(self, head: RequestHead, body: bytes, exchange: Exchange) -> None:
-        """Read a request whose body has come, and tell the exchange what it asks."""
-        if len(body) > READ_HERE or is_coded(head):
-            self.start(partial(self._read_aside, head, body, exchange))
-            return
-        try:
-            reading = read_request(head, body, self.settings.body_limit)
-        except ApiError as error:
-            exchange.not_understood(error)
-        else:
-            self._understand(head, reading, exchange)
-
     def upload(self, head: RequestHead, client: Client) -> Upload:
         """Return what takes a form while it comes.
 
@@ -232,94 +228,6 @@ class Inference:
             limit=self.settings.upload_limit,
             budget=self.budget,
         )
-
-    def read_upload(self, head: RequestHead, upload: Upload, exchange: Exchange) -> None:
-        """Read a request whose body is passed on as it comes, and tell the exchange what it asks."""
-        try:
-            reading = read_upload(upload)
-        except ApiError as error:
-            exchange.not_understood(error)
-        else:
-            self._understand(head, reading, exchange)
-
-    async def _read_aside(self, head: RequestHead, body: bytes, exchange: Exchange) -> None:
-        limit = self.settings.body_limit
-        room = limit if is_coded(head) else 0  # nobody knows before how much a few bytes become
-        if not self.budget.take(room):
-            exchange.not_understood(errors.overloaded())
-            return
-        try:
-            reading = await to_thread.run_sync(read_request, head, body, limit)
-        except ApiError as error:
-            exchange.not_understood(error)
-            return
-        finally:
-            self.budget.give_back(room)
-        self._understand(head, reading, exchange)
-
-    def _understand(self, head: RequestHead, reading: Reading, exchange: Exchange) -> None:
-        made = reading.destination.made or reading.fields.previous_response_id
-        if made and self.stored.find(made) is None:
-            self.start(partial(self._look_for, made, head, reading, exchange))
-        else:
-            self._lead(made, head, reading, exchange)
-
-    async def _look_for(self, made: str, head: RequestHead, reading: Reading, exchange: Exchange) -> None:
-        await self.stored.look_for(made)
-        self._lead(made, head, reading, exchange)
-
-    def _lead(self, made: str | None, head: RequestHead, reading: Reading, exchange: Exchange) -> None:
-        fields = reading.fields
-        stored = self._stored(made) if made else None
-        if fields.model:
-            route = self.board.find(fields.model, fields.backend)
-        else:
-            route = None if stored is None else self.board.routes.get(stored.replica.deployment)
-        if route is None or route.served is None:
-            exchange.not_understood(self._missing(fields.model, made or "", stored))
-            return
-        if stored is not None and stored.replica.deployment != route.id:
-            stored = None
-        request = EngineRequest(head, reading, self._gateway)
-        if self._is_poison(request, route.served):
-            exchange.not_understood(errors.request_breaks_engines(route.id))
-            return
-        priority, session = -(fields.priority or 0), affinity_of(head, fields)
-        asked = Asked(
-            route.id,
-            priority,
-            session,
-            prompt_of(fields),
-            stored=stored,
-            keep_alive=reading.keep_alive,
-            flow=head.flow,
-        )
-        exchange.understood(request, route, asked)
-
-    def _stored(self, made: str) -> Stored | None:
-        """Return where the response with an id is stored; None if nobody knows."""
-        replica = self.stored.find(made)
-        if replica is None:
-            return None
-        route = self.board.routes.get(replica.deployment)
-        for upstream in () if route is None else route.ready:
-            # An external server keeps what it has, however often its worker loses sight of it.
-            if upstream.server is not None and upstream.id.key == replica.key:
-                return Stored(made, upstream.id)
-        return Stored(made, replica)
-
-    def _missing(self, model: str, made: str, stored: Stored | None) -> ApiError:
-        if model:
-            return self.board.missing(model)
-        if stored is None:
-            return errors.unknown_id(made)
-        return errors.holder_gone(made, stored.replica.deployment)
-
-    def _is_poison(self, request: EngineRequest, served: ServedModel) -> bool:
-        if not self._poison.watches(served.id, served.uid):
-            return False
-        made = request.digest
-        return made is not None and self._poison.refuses(served.id, served.uid, made, self.clock())
 
     def excluding(self, asked: Asked, replicas: frozenset[ReplicaId]) -> Asked:
         """Return what a request asks that must not go to these replicas again."""
