@@ -187,6 +187,7 @@ PURE_CORES = {
         "path.engines.pool",
         "path.engines.request",
         "path.engines.sending",
+        "path.engines.target",
         "path.failover",
         "path.reading",
         "path.repeated_head",

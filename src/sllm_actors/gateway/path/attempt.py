@@ -29,7 +29,9 @@ _MADE_HERE = frozenset([b"/v1/responses", b"/v1/responses/"])
 
 
 class Owner(Protocol):
-    """The dispatch that an attempt belongs to. Calls that begin with ``attempt_`` end the attempt.
+    """The dispatch that an attempt belongs to.
+
+    After ``attempt_answered``, ``attempt_ended`` or ``attempt_broke`` it hears no more of the attempt.
 
     Attributes:
         in_stream: Whether the client has got the head of a stream of events.
@@ -122,7 +124,7 @@ class Attempt:
 
     @property
     def is_faulty(self) -> bool:
-        """Whether the answer may come of a broken engine: its worker is to confirm that it serves."""
+        """Whether the answer may come from a broken engine: its worker is to confirm that it serves."""
         return self.upstream.server is None and self.relay is not None and self.relay.status in FAULTY_STATUS
 
     @property
@@ -220,7 +222,7 @@ class Attempt:
     # ---- Caller
 
     def answer_came(self, head: AnswerHead, body: bytes) -> None:
-        """See ``engine_connection.Caller``. This is how most plain answers come, so it is short."""
+        """See ``Caller``. This is how most plain answers come, so it is short."""
         if head.passed is not None and self._is_passed_on and head.status not in FAULTY_STATUS:
             if not self._over:
                 self._over, self._connection = True, None
@@ -238,7 +240,7 @@ class Attempt:
         return not inspected and self.upstream.server is None and not self._owner.in_stream
 
     def answer_began(self, status: int, headers: Headers) -> None:
-        """See ``engine_connection.Caller``."""
+        """See ``Caller``."""
         if self._sending is not None and status >= 400:
             self._sending.stop()  # the engine has no use for the rest
         served = self._route.served
@@ -257,7 +259,7 @@ class Attempt:
         self._owner.attempt_progressed(self, b"")
 
     def answer_continued(self, data: bytes) -> None:
-        """See ``engine_connection.Caller``."""
+        """See ``Caller``."""
         relay = self.relay
         if self._over or relay is None:
             return
@@ -271,7 +273,7 @@ class Attempt:
             self._owner.attempt_progressed(self, data)
 
     def answer_ended(self) -> None:
-        """See ``engine_connection.Caller``."""
+        """See ``Caller``."""
         relay = self.relay
         if self._over or relay is None:
             return
@@ -285,7 +287,7 @@ class Attempt:
             self._owner.attempt_ended(self, rest)
 
     def answer_broken(self, broke: EngineBroke) -> None:
-        """See ``engine_connection.Caller``; one that was kept for too long is replaced by a fresh one."""
+        """See ``Caller``; a connection that was kept for too long is replaced by a fresh one."""
         connection, self._connection = self._connection, None
         if broke.stale and not self._over:
             self._is_sent = connection is not None and connection.reaches

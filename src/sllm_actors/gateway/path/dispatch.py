@@ -7,7 +7,7 @@ The balancer and the attempt call the same object, which is all that there is of
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -22,47 +22,16 @@ from sllm_actors.gateway.routing.loss import Lost
 from sllm_actors.gateway.routing.route import Route, Upstream
 
 from .answers.events import COMMENT, waiting
-from .answers.relays import Relay
 from .attempt import Attempt
 from .engines.broke import EngineBroke
 from .engines.request import EngineRequest
 from .failover import AttemptEnd, Confirm, Decision, Deliver, Elsewhere, Fail, Failover, Linger
+from .requester import Requester
 
 if TYPE_CHECKING:
     from .inference import Inference
 
 log = structlog.get_logger()
-
-
-class Requester(Protocol):
-    """Whoever wants the answer. After ``came``, ``completed`` and ``failed`` nothing more is told."""
-
-    @property
-    def in_stream(self) -> bool:
-        """Whether the client has got the head of a response."""
-
-    @property
-    def answered(self) -> bool:
-        """Whether the client has got a part of an answer: from then on no other replica can take over."""
-
-    def held(self, seconds: float) -> None:
-        """An engine gets the request, which has waited so long for one; again after a later wait, in all."""
-
-    @property
-    def flowed_at(self) -> float:
-        """When a part of the answer came last by the way of ``Dispatch.let_flow``; 0 if none has."""
-
-    def passed_on(self, relay: Relay, data: bytes) -> None:
-        """A piece of the answer, never empty, is for the client."""
-
-    def came(self, status: int, headers: Headers, body: bytes) -> None:
-        """The whole answer is for the client, which has nothing yet."""
-
-    def completed(self, relay: Relay, rest: bytes) -> None:
-        """The answer is complete with ``rest``."""
-
-    def failed(self, error: ApiError) -> None:
-        """No answer comes, or none that is complete."""
 
 
 class Dispatch:
@@ -398,20 +367,12 @@ class Dispatch:
             self._attempt.let_flow(None)
 
     def _elsewhere(self, excluded: frozenset[ReplicaId], until: float, *, stay: bool) -> None:
-        stored = self._asked.stored
-        if stored is not None:
-            if stay:
-                self._linger(until)
-            else:
-                only = f"no other engine has {stored.made!r}"
-                self._fail(errors.engine_broke(self._asked.deployment, only))
+        if stay and (self._asked.stored is not None or self._request.upload is not None):
+            self._linger(until)  # such a request can be at one replica only
             return
-        upload = self._request.upload
-        if upload is not None and (stay or not upload.repeatable):
-            if stay:
-                self._linger(until)
-            else:
-                self._fail(errors.upload_broken_off(self._asked.deployment))
+        error = self._only_here()
+        if error is not None:
+            self._fail(error)
             return
         self._leave_hold()
         self._leave_replica(Outcome.LEFT)
@@ -419,6 +380,15 @@ class Dispatch:
             self._attempt.stop()
             self._attempt = None
         self._seek(self._inference.excluding(self._asked, excluded), until)
+
+    def _only_here(self) -> ApiError | None:
+        """Return the error of a request that no other replica can answer; None if another one can."""
+        stored, upload = self._asked.stored, self._request.upload
+        if stored is not None:
+            return errors.engine_broke(self._asked.deployment, f"no other engine has {stored.made!r}")
+        if upload is not None and not upload.repeatable:
+            return errors.upload_broken_off(self._asked.deployment)
+        return None
 
     def _confirmed(self, answers: Mapping[ReplicaId, EngineConfirmed]) -> None:
         if not self._over and self._failover is not None:

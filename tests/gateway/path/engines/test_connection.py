@@ -11,7 +11,8 @@ from tests.gateway.path.wire import Wire, one_by_one
 from sllm_actors.gateway.headers import Headers
 from sllm_actors.gateway.path.engines.answer_head import AnswerHead
 from sllm_actors.gateway.path.engines.broke import EngineBroke
-from sllm_actors.gateway.path.engines.connection import JOINED, LARGEST_HEAD, EngineConnection, Target
+from sllm_actors.gateway.path.engines.connection import JOINED, LARGEST_HEAD, EngineConnection
+from sllm_actors.gateway.path.engines.target import Target
 
 SIZED = b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nContent-Length: 5\r\n\r\nhello"
 CHUNKED = (

@@ -7,8 +7,9 @@ from typing import Any
 from tests.gateway.path.engines.test_connection import SIZED, Caller
 from tests.gateway.path.wire import Wire
 
-from sllm_actors.gateway.path.engines.connection import EngineConnection, Target
+from sllm_actors.gateway.path.engines.connection import EngineConnection
 from sllm_actors.gateway.path.engines.pool import IDLE_SECONDS, EnginePool
+from sllm_actors.gateway.path.engines.target import Target
 
 ONE, TWO = ("worker-1", "unix:/one"), ("worker-1", "unix:/two")
 

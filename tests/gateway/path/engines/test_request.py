@@ -11,8 +11,8 @@ from tests.gateway.kit import served
 from sllm_actors.engines.external import ServerAccess
 from sllm_actors.gateway.headers import Headers
 from sllm_actors.gateway.path.clients.request_head import RequestHead
-from sllm_actors.gateway.path.engines.connection import Target
 from sllm_actors.gateway.path.engines.request import LARGEST_DIGESTED, EngineRequest
+from sllm_actors.gateway.path.engines.target import Target
 from sllm_actors.gateway.path.reading import read_request
 from sllm_actors.gateway.routing.route import Route
 

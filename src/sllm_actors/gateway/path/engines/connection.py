@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Protocol
 
 import httptools
-from attrs import frozen
 
 from sllm_actors.gateway.headers import Headers
 from sllm_actors.gateway.path.clients.http1 import CHUNK_BEGINS
@@ -16,6 +15,8 @@ from sllm_actors.transport import TunnelStream
 
 from .answer_head import AnswerHead
 from .broke import EngineBroke, broken_by
+from .caller import BodySource, Caller
+from .target import Target
 
 LARGEST_HEAD = 64 * 2**10
 """Bytes that may come before the head of a response is complete."""
@@ -38,54 +39,6 @@ class Wire(Protocol):
     def pause_reading(self) -> None: ...
 
     def resume_reading(self) -> None: ...
-
-
-class BodySource(Protocol):
-    """Whoever sends the body of a request in pieces."""
-
-    def more(self) -> None:
-        """The connection takes more now."""
-
-    def stop(self) -> None:
-        """It takes nothing more: the answer is complete, or the connection is lost."""
-
-
-class Caller(Protocol):
-    """Whoever has sent a request over a connection. Calls come in the order of the answer's bytes.
-
-    After ``answer_came``, ``answer_ended`` or ``answer_broken``, and after the caller's own
-    ``EngineConnection.abort``, there are no more.
-    """
-
-    def answer_came(self, head: AnswerHead, body: bytes) -> None:
-        """The whole response has come at once: ``answer_began``, ``…_continued`` and ``…_ended`` in one."""
-
-    def answer_began(self, status: int, headers: Headers) -> None:
-        """The head of the final response has come; names of headers are in lower case."""
-
-    def answer_continued(self, data: bytes) -> None:
-        """A piece of the body has come, without the framing of chunks; never an empty one."""
-
-    def answer_ended(self) -> None:
-        """The response is complete."""
-
-    def answer_broken(self, broke: EngineBroke) -> None:
-        """The engine does not keep to HTTP/1.1, or has gone away."""
-
-
-@frozen
-class Target:
-    """What a request to one engine has beside what its client has sent.
-
-    Attributes:
-        host: The value of the header ``Host``.
-        prefix: The path of an external server's address, which goes before the path of a request.
-        headers: Sent with the request, in place of the client's of the same names; they may be secret.
-    """
-
-    host: bytes = b"engine"
-    prefix: bytes = b""
-    headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
 class EngineConnection(asyncio.Protocol):

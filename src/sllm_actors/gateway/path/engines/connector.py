@@ -20,8 +20,9 @@ from sllm_actors.gateway.routing.route import Upstream
 from sllm_actors.transport import TransportError
 
 from .broke import EngineBroke, broken_by
-from .connection import EngineConnection, Target
+from .connection import EngineConnection
 from .pool import EnginePool, PoolKey
+from .target import Target
 
 OpenStream: TypeAlias = Callable[[NodeId, OpenEngine, asyncio.Protocol], object]
 """Opens a stream to an engine through the worker that is named first, and gives it to the protocol at once.

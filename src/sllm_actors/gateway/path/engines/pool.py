@@ -7,7 +7,8 @@ from functools import partial
 
 from sllm_actors.gateway.path.deadlines import Rounds
 
-from .connection import EngineConnection, Target
+from .connection import EngineConnection
+from .target import Target
 
 PoolKey = tuple[str, str]
 """The worker and the address of an engine: what a request needs to be sent to it."""

@@ -22,7 +22,7 @@ from sllm_actors.gateway.routing.memory.poison import digest
 from sllm_actors.gateway.routing.route import Route
 from sllm_actors.gateway.surface import ModelIn, with_model_in_query
 
-from .connection import Target
+from .target import Target
 
 LARGEST_DIGESTED = 2**20
 """Bytes of a body that are hashed at most: a millisecond's work."""

@@ -9,7 +9,8 @@ from sllm_actors.gateway.bodies.form_passing import FormPassing
 from sllm_actors.gateway.path.clients.http1 import LAST_CHUNK, chunk
 from sllm_actors.gateway.path.clients.upload import Upload
 
-from .connection import Caller, EngineConnection
+from .caller import Caller
+from .connection import EngineConnection
 
 
 class Sending:
