@@ -24,7 +24,7 @@ from sllm_actors.engines.messages import (
     SleepReplica,
     WakeReplica,
 )
-from sllm_actors.engines.replica import engine_life, tier_changes
+from sllm_actors.engines.replica import engine_life, engine_watch, tier_changes
 from sllm_actors.engines.replica.events import Admitted, Ended, Gauged, NoRoom, Slept, WakeAsked, Woken
 from sllm_actors.engines.replica.lifecycle import Replica, step
 from sllm_actors.testing import TestProbe, TestSystem
@@ -73,7 +73,7 @@ def test_a_sleeper_that_finds_no_room_sleeps_on_and_declines() -> None:
 def shared_host(folder: Path, monkeypatch: pytest.MonkeyPatch) -> EngineHost:
     """A host with a GPU of 8 GiB, of which its driver says that an engine has 1 GiB."""
     monkeypatch.setattr(engine_life, "backend_named", lambda _: Sleeper())
-    monkeypatch.setattr(engine_life, "MEASURE_INTERVAL", 0.05)
+    monkeypatch.setattr(engine_watch, "MEASURE_INTERVAL", 0.05)
     monkeypatch.setattr(tier_changes, "ROOM_PATIENCE", 0.2)
     monkeypatch.setattr(memory_gauge, "most_on_one", lambda *_, **__: GIB)
     sizes = {"GPU-0": 8 * GIB}

@@ -18,23 +18,19 @@ from sllm_actors.disk import DiskSilent
 from sllm_actors.engines.backends.backend import Launch
 from sllm_actors.engines.backends.inspection import paths_of
 from sllm_actors.engines.backends.registry import backend_named, with_variables
-from sllm_actors.engines.backends.sleep import SleepTiers
-from sllm_actors.engines.backends.work_metrics import WorkMetrics
 from sllm_actors.engines.errors import LaunchProblem, name_worker
 from sllm_actors.engines.external import ServerAccess
 from sllm_actors.engines.host import EngineHost
-from sllm_actors.engines.life_end import UNKNOWN_EXIT
 from sllm_actors.engines.machine.gpus import GpuAllocation, visible
 from sllm_actors.engines.machine.log_reader import log_end, read_lines
-from sllm_actors.engines.machine.memory_gauge import Gauge, least_free, part_of_free
+from sllm_actors.engines.machine.memory_gauge import least_free, part_of_free
 from sllm_actors.engines.messages import EngineConfirmed, ReplicaOrder
 from sllm_actors.engines.ownership.engine_process import EngineProcess, Exit
 from sllm_actors.engines.plan import EnginePaths, LaunchPlan
 from sllm_actors.models.errors import SourceProblem
-from sllm_actors.models.prefetch import prefetch
 
 from .confirmation import Confirming, EngineCheck, ServerCheck
-from .core_share import keep_on_its_share
+from .engine_watch import EngineWatch
 from .events import (
     Admitted,
     Answered,
@@ -52,12 +48,9 @@ from .events import (
     WakeUp,
     Woken,
 )
-from .gpu_log import lacked, used_beside_cache
-from .readiness import HealthProbe
-from .recent_pressure import Pressure
+from .gpu_log import lacked
 from .root_cause import root_cause, telling_lines
 from .server_watch import ServerWatch
-from .startup_phase import follow_phases
 from .tier_changes import TierChanges
 
 log = structlog.get_logger()
@@ -83,9 +76,6 @@ Say = Callable[
 
 TAIL = 20
 """How many lines of the log are reported with a failure."""
-
-MEASURE_INTERVAL = 5.0
-"""Seconds between two looks at how much memory an engine has."""
 
 FRAMES = 10
 """How many of the innermost frames are logged when the worker itself has a bug; values are never logged."""
@@ -116,8 +106,6 @@ class EngineLife:
     )
     _over: anyio.Event = field(factory=anyio.Event, init=False)
     _check: Confirming | None = field(default=None, init=False)
-    _started: Callable[[], None] = field(default=lambda: None, init=False)
-    _gpus: GpuAllocation = field(factory=GpuAllocation, init=False)
     _downloading: bool = field(default=False, init=False)
 
     def change_tier(self, wanted: PutToSleep | WakeUp) -> None:
@@ -168,7 +156,6 @@ class EngineLife:
         async with pool.allocate(
             order.num_gpus, deadline, self._delayed, memory=order.gpu_memory
         ) as allocation:
-            self._gpus = allocation
             self.say(Admitted(self.attempt, allocation.gpus, allocation.memory, launch.gpu_figures))
             with self.host.hardware.cores.allocate(
                 launch.plan.threads if launch.plan.own_cores else 0
@@ -202,9 +189,6 @@ class EngineLife:
     def _brought(self, progress: str) -> None:
         self.say(Progressed(self.attempt, name_worker(progress, self.host.name), self._downloading))
 
-    def _pressed(self, pressure: Pressure) -> None:
-        self.say(Pressed(self.attempt, pressure))
-
     def _delayed(self, reason: str) -> None:
         self.say(Delayed(self.attempt, name_worker(reason, self.host.name)))
 
@@ -221,16 +205,21 @@ class EngineLife:
             gpu_memory=self.host.hardware.gpu_memory(allocation.gpus),
         )
         async with self.host.hardware.gpus.turn(allocation.gpus) as started:
-            self._started = started
             part = allocation.fraction
             if launch.share_of_free:
                 free = await anyio.to_thread.run_sync(least_free, allocation.gpus, abandon_on_cancel=True)
                 part = part_of_free(allocation, free)
             plan = evolve(plan, argv=(*plan.argv, *launch.share_argument(part)))
-            await self._run_plan(launch, plan, allocation, since, deadline)
+            await self._run_plan(launch, plan, allocation, since, deadline, started)
 
     async def _run_plan(
-        self, launch: Launch, plan: LaunchPlan, allocation: GpuAllocation, since: int, deadline: float
+        self,
+        launch: Launch,
+        plan: LaunchPlan,
+        allocation: GpuAllocation,
+        since: int,
+        deadline: float,
+        started: Callable[[], None],
     ) -> None:
         forker = await self.host.fork_servers.find(
             plan, longest=self.order.startup_timeout / 2, say=self._progressed
@@ -243,128 +232,28 @@ class EngineLife:
             running=self.host.running,
         ) as engine:
             self.say(ProcessStarted(self.attempt, engine.pid))
-            ended = await self._watch(launch, engine, since, deadline)
-            self._end(ended)
-            if not ended.exit_status:
-                await engine.stop(HUNG_BUDGET)
-
-    async def _watch(self, launch: Launch, engine: EngineProcess, since: int, deadline: float) -> Ended:
-        """Follow the process and its health, until either says that it is over."""
-        verdicts: list[Ended] = []
-        exits: list[Exit] = []
-        ready = anyio.Event()
-        gauge = Gauge(engine.leash_pid, self._gpus)
-        self._check = EngineCheck(launch, self.host.policy.health, engine.leash_pid, self._over)
-
-        async def follow_process() -> None:
-            exit_ = await engine.exited()
-            exits.append(exit_)
-            verdicts.append(self._ended(_reason(exit_, ready=ready.is_set()), str(exit_) or UNKNOWN_EXIT))
-            group.cancel_scope.cancel()
-
-        async with (
-            HealthProbe(
-                launch.address, launch.health, self.host.policy.health, launch.key, engine.leash_pid
-            ) as probe,
-            anyio.create_task_group() as group,
-        ):
-            group.start_soon(follow_process)
-            group.start_soon(keep_on_its_share, engine, self.host.hardware.cores, ready)
-            group.start_soon(self._measure, gauge)
-            health = await self._follow_health(probe, launch, engine, gauge, ready, since, deadline)
-            verdicts.append(self._ended(health))
-            group.cancel_scope.cancel()
-        exit_ = exits[0] if exits else Exit()
-        share = 0 if ready.is_set() or not self._gpus.shared else self._gpus.memory
-        return await anyio.to_thread.run_sync(
-            _with_log, verdicts[0], exit_, engine.plan.paths.log, since, share
-        )
-
-    async def _measure(self, gauge: Gauge) -> None:
-        """Tell how much memory the engine has, until cancelled."""
-        while True:
-            await anyio.sleep(MEASURE_INTERVAL)
-            used = await gauge.used()
-            self.say(Gauged(self.attempt, used.memory, used.gpu_memory))
-
-    async def _follow_health(
-        self,
-        probe: HealthProbe,
-        launch: Launch,
-        engine: EngineProcess,
-        gauge: Gauge,
-        ready: anyio.Event,
-        since: int,
-        deadline: float,
-    ) -> str:
-        doing = "starting"
-
-        def progressed(now: str) -> None:
-            nonlocal doing
-            doing = now
-            self.say(Progressed(self.attempt, now))
-
-        problem = ""
-        with anyio.CancelScope(deadline=deadline) as start:
-            async with anyio.create_task_group() as following:
-                if launch.weights is not None:
-                    following.start_soon(prefetch, launch.weights)
-                if launch.plan is None or launch.phase_of is None:
-                    problem = await probe.until_ready(progressed, engine.output)
-                else:  # its log says more of the start than its health path
-                    following.start_soon(
-                        follow_phases, launch.plan.paths.log, since, launch.phase_of, progressed
-                    )
-                    problem = await probe.until_ready(_ignore, engine.output)
-                following.cancel_scope.cancel()
-        if start.cancelled_caught:
-            return f"it was not ready within {self.order.startup_timeout:g} s: {doing}"
-        if problem:
-            return problem
-        ready.set()
-        used = await self._used_beside_cache(launch, since)
-        self._started()
-        self.say(
-            Answered(
-                self.attempt,
-                launch.address,
-                can_sleep=launch.tiers is not None,
-                key=launch.key,
-                concurrency=launch.concurrency,
-                context_length=launch.context_length,
-                gpu_used=used,
+            self._check = EngineCheck(launch, self.host.policy.health, engine.leash_pid, self._over)
+            watch = EngineWatch(
+                launch=launch,
+                engine=engine,
+                host=self.host,
+                gpus=allocation,
+                attempt=self.attempt,
+                tier_changes=self._tier_changes,
+                since=since,
+                startup_timeout=self.order.startup_timeout,
+                deadline=deadline,
+                started=started,
+                say=self.say,
             )
-        )
-        return await self._until_ill(probe, launch, gauge)
-
-    async def _used_beside_cache(self, launch: Launch, since: int) -> int:
-        """Return what the log says of that; 0 where the engine shares out no share of its own."""
-        if launch.plan is None or launch.share_of_free or not self._gpus.shared:
-            return 0
-        lines = await anyio.to_thread.run_sync(read_lines, launch.plan.paths.log, since)
-        return used_beside_cache(lines, self._gpus.memory)
-
-    async def _until_ill(self, probe: HealthProbe, launch: Launch, gauge: Gauge) -> str:
-        verdicts: list[str] = []
-
-        async def watch_work(work: WorkMetrics) -> None:
-            verdicts.append(f"it hangs: {await probe.until_hung(work, self._pressed)}")
-            group.cancel_scope.cancel()
-
-        async def change_tiers(tiers: SleepTiers) -> None:
-            pool = self.host.hardware.gpus
-            changes = self._tier_changes.make(tiers, probe, pool, self._gpus, gauge, launch.weights)
-            verdicts.append(await changes)
-            group.cancel_scope.cancel()
-
-        async with anyio.create_task_group() as group:
-            if launch.work is not None:
-                group.start_soon(watch_work, launch.work)
-            if launch.tiers is not None:
-                group.start_soon(change_tiers, launch.tiers)
-            verdicts.append(await probe.until_unhealthy())
-            group.cancel_scope.cancel()
-        return verdicts[0]
+            end = await watch.run()
+            ended = self._ended(end.reason, end.exit_status)
+            share = 0 if end.was_ready or not allocation.shared else allocation.memory
+            self._end(
+                await anyio.to_thread.run_sync(_with_log, ended, end.exit, plan.paths.log, since, share)
+            )
+            if not end.exit_status:
+                await engine.stop(HUNG_BUDGET)
 
     def _logged(self, error: BaseException) -> str:
         """Log where in the worker an error was raised, and return its class and message."""
@@ -386,10 +275,6 @@ class EngineLife:
         return Ended(self.attempt, named, exit_status, chance=random.random())  # noqa: S311 - jitter
 
 
-def _reason(exit_: Exit, *, ready: bool) -> str:
-    return exit_.sentence if ready else f"{exit_.sentence} before it was ready"
-
-
 def _with_log(ended: Ended, exit_: Exit, log: Path, since: int, share: int) -> Ended:
     """Add what the log says of an end; ``share`` is of an engine that was starting. Reads the disk."""
     lines = read_lines(log, since)
@@ -397,7 +282,3 @@ def _with_log(ended: Ended, exit_: Exit, log: Path, since: int, share: int) -> E
     reason = ended.reason if cause is None or exit_.code is None else f"{ended.reason}: {cause.sentence}"
     short = 0 if cause is None else lacked(cause.sentence, share)
     return evolve(ended, reason=reason, log_tail=telling_lines(lines, TAIL, cause), gpu_lacked=short)
-
-
-def _ignore(_: str) -> None:
-    pass
