@@ -285,6 +285,7 @@ PURE_CORES = {
         "picture.events",
         "picture.eviction.candidates",
         "picture.eviction.claims",
+        "picture.eviction.contenders",
         "picture.eviction.evictable",
         "picture.eviction.evictor",
         "picture.eviction.making_room",

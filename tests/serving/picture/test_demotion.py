@@ -13,7 +13,7 @@ from sllm_actors.serving.decisions.swapping import RETURN
 from sllm_actors.serving.messages import Gpu
 from sllm_actors.serving.picture.deployment import Deployment
 from sllm_actors.serving.picture.eviction.claims import PATIENCE
-from sllm_actors.serving.picture.eviction.evictor import LOOK_AGAIN
+from sllm_actors.serving.picture.eviction.contenders import LOOK_AGAIN
 from sllm_actors.serving.views.reasons import what_it_waits_for
 
 from .sharing import scaled

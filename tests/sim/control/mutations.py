@@ -14,7 +14,7 @@ from sllm_actors.serving.differences.follower import Follower
 from sllm_actors.serving.differences.messages import Beat
 from sllm_actors.serving.links.known_links import KnownLinks
 from sllm_actors.serving.messages import Order
-from sllm_actors.serving.picture.eviction.evictor import Evictor
+from sllm_actors.serving.picture.eviction.contenders import Contenders
 from sllm_actors.serving.picture.fleet import Fleet
 from sllm_actors.serving.picture.indices.demand import DemandTable
 from sllm_actors.serving.picture.indices.queues import WaitingQueues
@@ -57,7 +57,8 @@ def room_is_not_offered() -> AbstractContextManager[object]:
     def both() -> Iterator[None]:
         with (
             patch.object(WaitingQueues, "for_room", lambda *_: iter(())),
-            patch.object(Evictor, "next_in_turn", lambda *_: []),
+            patch.object(Contenders, "next_in_turn", lambda *_: []),
+            patch("sllm_actors.serving.picture.eviction.contenders.LOOK_AGAIN", 1e9),
             patch("sllm_actors.serving.picture.eviction.evictor.LOOK_AGAIN", 1e9),
             patch("sllm_actors.serving.picture.planning.planner.RETRY", 1e9),
         ):

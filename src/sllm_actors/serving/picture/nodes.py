@@ -126,7 +126,7 @@ class Nodes:
         """Let those that wait for room look at a worker that may have some."""
         self._parts.queue.add(self._parts.planner.evictor.claimants(node.id))
         if len(self._parts.planner.waiting):
-            self._parts.queue.add(self._parts.planner.evictor.next_in_turn(now))
+            self._parts.queue.add(self._parts.planner.evictor.contenders.next_in_turn(now))
             self._parts.queue.add(self._parts.planner.may_go_to(node, now))
 
     def detach(self, replica: KnownReplica) -> None:

@@ -334,7 +334,7 @@ class Picture:
         if deployment.uid not in self.catalogue.by_uid:
             evictor.forget(deployment.uid)
         elif evictor.candidates.weigh(deployment, now):
-            self.queue.add(evictor.next_in_turn(now))
+            self.queue.add(evictor.contenders.next_in_turn(now))
 
     # ---- what people have asked for
 

@@ -1,14 +1,13 @@
-"""Whose room a deployment gets that finds none, and when.
+"""Which replicas make way for a deployment that finds no room, and when.
 
-Idle replicas go first, by what they are worth (``decisions.eviction``). Where these do not do, and requests
-wait for a deployment of which nothing serves, replicas in use are drained for it by turns
-(``decisions.swapping``). What is pinned never goes, nor one below the minimum of its deployment.
+Idle replicas go first, by what they are worth (``decisions.eviction``). Where these are not enough, and
+requests wait for a deployment of which nothing serves, replicas in use are drained for it by turns
+(``decisions.swapping``). A pinned replica never goes, nor one that its deployment's minimum needs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import islice
 from math import inf
 from typing import Final
 
@@ -16,8 +15,8 @@ from attrs import frozen
 
 from sllm_actors.engines.messages import ReplicaState
 from sllm_actors.serving.decisions.eviction import Victim, cheapest
-from sllm_actors.serving.decisions.start_cost import CostKey, StartCosts, Tier
-from sllm_actors.serving.decisions.swapping import RETURN, Contender, Occupant, may_take_at, turn
+from sllm_actors.serving.decisions.start_cost import StartCosts
+from sllm_actors.serving.decisions.swapping import RETURN, Contender, Occupant, may_take_at
 from sllm_actors.serving.picture.deployment import Deployment, Revision
 from sllm_actors.serving.picture.fleet import Fleet
 from sllm_actors.serving.picture.indices.demand import DemandTable
@@ -30,16 +29,11 @@ from sllm_actors.serving.picture.room.need import Need
 
 from .candidates import HOPELESS, Candidates
 from .claims import Claims
+from .contenders import LOOK_AGAIN, Contenders
 from .evictable import Evictable, Place
 
 LOOKED_AT: Final = 64
-"""How many replicas, or deployments that wait, are looked at for a choice."""
-
-WOKEN: Final = 4
-"""How many of those that wait try again when a replica may go."""
-
-LOOK_AGAIN: Final = 0.5
-"""Seconds after which one that waits looks again, if it cannot tell when; with many, it is later."""
+"""How many workers are looked at for a choice."""
 
 
 @frozen
@@ -60,7 +54,7 @@ class Room:
 
 
 class Evictor:
-    """Chooses what goes. It orders nothing, and keeps no claims: the planner does.
+    """Chooses which replicas go. It orders nothing, and claims no room: ``making_room`` does.
 
     Args:
         fleet: The nodes.
@@ -69,19 +63,18 @@ class Evictor:
 
     Attributes:
         candidates: What may make way.
+        contenders: Who waits for room.
         claims: The room that is kept for deployments.
     """
 
     def __init__(self, fleet: Fleet, demand: DemandTable, costs: StartCosts) -> None:
         self._fleet = fleet
         self._demand = demand
-        self._costs = costs
-        self._contenders: dict[str, Deployment] = {}
-        self._waking: dict[str, KnownReplica] = {}
         self.candidates = Candidates(fleet, costs)
+        self.contenders = Contenders(self.candidates, demand, costs)
         self.claims = Claims(fleet)
 
-    # ---- who waits for room
+    # ---- who gets room
 
     def forget(self, uid: str) -> None:
         """Forget a deployment that is gone, as are all of its replicas."""
@@ -105,48 +98,26 @@ class Evictor:
         known = self._fleet.nodes.get(node)
         return [] if known is None else list(known.claims)
 
-    def contend(self, deployment: Deployment, wakes: KnownReplica | None = None) -> None:
-        """Take note that a deployment finds no room: for a new replica, or for one that is to wake."""
-        self._contenders[deployment.uid] = deployment
-        if wakes is None:
-            self._waking.pop(deployment.uid, None)
-        else:
-            self._waking[deployment.uid] = wakes
-
     def withdraw(self, uid: str) -> None:
         """Take note that a deployment looks for no room any more."""
-        self._contenders.pop(uid, None)
-        self._waking.pop(uid, None)
+        self.contenders.drop(uid)
         self.claims.drop(uid)
-
-    def waking(self, uid: str) -> KnownReplica | None:
-        """Return the replica of a deployment that waits for room to wake; None if there is none."""
-        return self._waking.get(uid)
 
     def turn_at(self, deployment: Deployment, now: float) -> float | None:
         """Return from when on room in use may be drained for a deployment of which nothing serves.
 
         None: no request waits for it, or nothing that is in use has the room. It costs as much as a choice.
         """
-        if deployment.uid not in self._contenders or not self._demand.of(deployment.id).held:
+        if deployment.uid not in self.contenders or not self._demand.of(deployment.id).held:
             return None
-        revision, contender = deployment.revisions[deployment.target], self._contender(deployment, now)
-        wakes = self._waking.get(deployment.uid)
+        revision = deployment.revisions[deployment.target]
+        contender = self.contenders.weighed(deployment, now)
+        wakes = self.contenders.waking(deployment.uid)
         found = [
             self._drained(node, need, contender, deployment, now, wakes)
             for node, need in self._places(self.candidates.in_use, deployment, revision, now, wakes)
         ]
         return min((each[0] for each in found if each is not None), default=None)
-
-    def next_in_turn(self, now: float) -> list[str]:
-        """Return the uids of those that wait and should try now, in turn."""
-        if not self._contenders:
-            return []
-        found = [
-            (turn(self._contender(each, now), now), uid)
-            for uid, each in islice(self._contenders.items(), LOOKED_AT)
-        ]
-        return [uid for _, uid in sorted(found)[:WOKEN]]
 
     # ---- choosing
 
@@ -206,14 +177,14 @@ class Evictor:
         serving = any(each.serves and each.sleep is None for each in deployment.running())
         if not self._demand.of(deployment.id).held or serving:
             return inf, None
-        contender = self._contender(deployment, now)
+        contender = self.contenders.weighed(deployment, now)
         first: tuple[float, Room] | None = None
         for node, need in self._places(self.candidates.in_use, deployment, revision, now, wakes):
             found = self._drained(node, need, contender, deployment, now, wakes)
             if found is not None and (first is None or found[0] < first[0]):
                 first = found
         if first is None:
-            return self.again(now), None
+            return self.contenders.again(now), None
         when, room = first
         return (when, None) if when > now else (now, room)
 
@@ -238,43 +209,22 @@ class Evictor:
 
         Return None if none may: it is that one's turn.
         """
-        mine = turn(self._contender(deployment, now), now)
-        first: tuple[tuple[float, ...], str] | None = None
         occupants = [
             Occupant(each.replica.ready_at, self._priority(each.replica))
             for each in room.going
             if not self.candidates.is_idle(each.replica)
         ]
-        for other in islice(self._contenders.values(), LOOKED_AT):
-            contender = self._contender(other, now)
-            its = turn(contender, now)
-            if its >= mine or other is deployment or (first is not None and its >= first[0]):
-                continue
-            if all(may_take_at(contender, each) <= now for each in occupants) and self._fits(
-                other, room, now
-            ):
-                first = its, other.uid
-        return None if first is None else first[1]
-
-    def again(self, now: float) -> float:
-        """Return when one that waits looks again, if it cannot tell when it may have room."""
-        return now + max(LOOK_AGAIN, len(self._contenders) / LOOKED_AT)
+        for other, contender in self.contenders.before(deployment, now):
+            may_take = all(may_take_at(contender, each) <= now for each in occupants)
+            if may_take and self._fits(other, room, now):
+                return other.uid
+        return None
 
     # ---- inside
 
-    def _contender(self, deployment: Deployment, now: float) -> Contender:
-        since = self.candidates.held_since(deployment.uid)
-        held, wakes = self._demand.of(deployment.id).held, self._waking.get(deployment.uid)
-        revision = waiting_revision(deployment)
-        swap = self.candidates.cost(revision)
-        if wakes is not None:
-            tier = Tier.asleep(wakes.slept or 1)
-            swap = self._costs.expected(CostKey(revision.fingerprint, wakes.node, tier))
-        return Contender(now if since is None else since, held, deployment.spec.priority, swap)
-
     def _fits(self, deployment: Deployment, room: Room, now: float) -> bool:
         """Return whether a deployment that waits could have room that is made for another one."""
-        revision, wakes = waiting_revision(deployment), self._waking.get(deployment.uid)
+        revision, wakes = waiting_revision(deployment), self.contenders.waking(deployment.uid)
         if wakes is not None:
             return wakes.node == room.node.id and fits_after(room.node, wakes.need, room.going, wakes)
         selector = revision.spec.node_selector
@@ -326,7 +276,7 @@ class Evictor:
         if not now - RETURN < rested_at < inf or replica.state is not ReplicaState.READY:
             return replica.busy_until
         occupant = Occupant(replica.ready_at, self._priority(replica), rested_at)
-        return max(replica.busy_until, may_take_at(self._contender(deployment, now), occupant))
+        return max(replica.busy_until, may_take_at(self.contenders.weighed(deployment, now), occupant))
 
     def _cheapest(
         self, node: KnownNode, need: Need, deployment: Deployment, now: float, wakes: KnownReplica | None

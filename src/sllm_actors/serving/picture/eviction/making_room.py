@@ -107,7 +107,7 @@ class RoomMaker:
             return True
         if not deployment.held or evictor.may_soon_make_way(replica.node, deployment, now):
             return False
-        evictor.contend(deployment, replica)
+        evictor.contenders.add(deployment, replica)
         return evictor.turn_at(deployment, now) is None
 
     def make(
@@ -131,7 +131,7 @@ class RoomMaker:
         if not evictor.may_take(deployment):
             evictor.withdraw(deployment.uid)
             return None
-        evictor.contend(deployment, wakes)
+        evictor.contenders.add(deployment, wakes)
         room = evictor.room_of_idle(deployment, revision, now, wakes)
         when = now
         if room is None and isfinite(soon := evictor.room_soon_idle(deployment, revision, now, wakes)):
@@ -144,7 +144,7 @@ class RoomMaker:
         if first is None:
             return self._take(deployment, revision, room, now)
         self.touched.append(first)
-        return evictor.again(now)
+        return evictor.contenders.again(now)
 
     def _take(self, deployment: Deployment, revision: Revision, room: Room, now: float) -> float:
         """Stop what has the room, and keep it; return until when."""

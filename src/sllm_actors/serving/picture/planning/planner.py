@@ -273,7 +273,7 @@ class Planner:
             waiting = self._catalogue.by_uid[uid]
             assert waiting.wait is not None
             revision = waiting.revisions[waiting.wait.revision]
-            if (wakes := self.evictor.waking(uid)) is not None:
+            if (wakes := self.evictor.contenders.waking(uid)) is not None:
                 return wakes.node == node.id and fits_after(node, wakes.need, (), wakes)
             if not node.free.fits(waiting.need(revision, node.gpus)):
                 return False
