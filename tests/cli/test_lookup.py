@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sllm_actors.cli.answers import DeploymentDocument
+from sllm_actors.cli.answers.deployments import DeploymentDocument
 from sllm_actors.cli.conversation import LONGEST_MEMORY, Conversation
 from sllm_actors.cli.errors import CommandFailure
 from sllm_actors.cli.lookup import find_deployment, in_words, is_deployed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sllm_actors.cli.answers import DeploymentDocument, RolloutDocument
+from sllm_actors.cli.answers.deployments import DeploymentDocument, RolloutDocument
 from sllm_actors.cli.errors import CommandFailure
 from sllm_actors.cli.rollout import in_progress, is_current
 

@@ -6,13 +6,8 @@ from typing import Any
 
 import pytest
 
-from sllm_actors.cli.answers import (
-    DeploymentDocument,
-    GpuTotals,
-    InstanceDocument,
-    RolloutDocument,
-    TotalsDocument,
-)
+from sllm_actors.cli.answers.deployments import DeploymentDocument, InstanceDocument, RolloutDocument
+from sllm_actors.cli.answers.status import GpuTotals, TotalsDocument
 from sllm_actors.cli.display.summary import in_total, notes, places
 
 NOW = 1000.0

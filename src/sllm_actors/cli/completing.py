@@ -11,7 +11,9 @@ from typing import Any, TypeVar
 
 import click
 
-from .answers import KeysDocument, StatusDocument, read
+from .answers.keys import KeysDocument
+from .answers.reading import read
+from .answers.status import StatusDocument
 from .client import GatewayClient
 from .errors import CommandFailure
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any
 
-from .answers import DeploymentDocument, ListDocument, read
+from .answers.deployments import DeploymentDocument
+from .answers.reading import read
+from .answers.status import ListDocument
 from .client import GatewayClient, path_of
 from .errors import CommandFailure, RequestRefused
 

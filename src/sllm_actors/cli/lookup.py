@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .answers import DeploymentDocument
+from .answers.deployments import DeploymentDocument
 from .errors import CommandFailure
 
 

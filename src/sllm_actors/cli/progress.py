@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any
 
-from .answers import DeploymentDocument, InstanceDocument, read
+from .answers.deployments import DeploymentDocument, InstanceDocument
+from .answers.reading import read
 from .client import GatewayClient, path_of
 from .errors import CommandFailure, RequestRefused, Unreachable
 from .rollout import in_progress, is_current

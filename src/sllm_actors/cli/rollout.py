@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .answers import DeploymentDocument
+from .answers.deployments import DeploymentDocument
 from .errors import CommandFailure
 
 

@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from sllm_actors.cli import completing, document
-from sllm_actors.cli.answers import Deployed, read
+from sllm_actors.cli.answers.deployments import Deployed
+from sllm_actors.cli.answers.reading import read
 from sllm_actors.cli.client import GatewayClient
 from sllm_actors.cli.errors import RequestRefused
 from sllm_actors.cli.manual import ManualCommand

@@ -7,7 +7,8 @@ import time
 import click
 
 from sllm_actors.cli import completing, progress
-from sllm_actors.cli.answers import DrainDocument, RemovalDocument, read
+from sllm_actors.cli.answers.nodes import DrainDocument, RemovalDocument
+from sllm_actors.cli.answers.reading import read
 from sllm_actors.cli.client import GatewayClient, path_of
 from sllm_actors.cli.errors import CommandFailure
 from sllm_actors.cli.manual import ManualCommand, ManualGroup

@@ -12,7 +12,8 @@ from typing import Any
 import click
 
 from sllm_actors.cli import completing
-from sllm_actors.cli.answers import EventDocument, EventsDocument, read
+from sllm_actors.cli.answers.events import EventDocument, EventsDocument
+from sllm_actors.cli.answers.reading import read
 from sllm_actors.cli.client import GatewayClient
 from sllm_actors.cli.display.event_lines import event_line, title
 from sllm_actors.cli.errors import CommandFailure, RequestRefused, Unreachable

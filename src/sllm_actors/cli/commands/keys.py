@@ -7,7 +7,8 @@ import time
 import click
 
 from sllm_actors.cli import completing
-from sllm_actors.cli.answers import DeletedKeyDocument, KeyDocument, KeysDocument, MadeKeyDocument, read
+from sllm_actors.cli.answers.keys import DeletedKeyDocument, KeyDocument, KeysDocument, MadeKeyDocument
+from sllm_actors.cli.answers.reading import read
 from sllm_actors.cli.client import GatewayClient, path_of
 from sllm_actors.cli.display.ages import age
 from sllm_actors.cli.display.text_table import cell, table

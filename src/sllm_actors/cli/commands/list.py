@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from sllm_actors.cli.answers import StatusDocument, read
+from sllm_actors.cli.answers.reading import read
+from sllm_actors.cli.answers.status import StatusDocument
 from sllm_actors.cli.client import GatewayClient
 from sllm_actors.cli.display.tables import show_deployments, show_instances
 from sllm_actors.cli.listing import fetch_list

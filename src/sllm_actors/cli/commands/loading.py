@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 import click
 
 from sllm_actors.cli import completing
-from sllm_actors.cli.answers import DeploymentDocument, LoadingDocument, read
+from sllm_actors.cli.answers.deployments import DeploymentDocument, LoadingDocument
+from sllm_actors.cli.answers.reading import read
 from sllm_actors.cli.client import GatewayClient, path_of
 from sllm_actors.cli.errors import CommandFailure
 from sllm_actors.cli.listing import fetch_deployments

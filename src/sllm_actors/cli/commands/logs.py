@@ -9,7 +9,9 @@ from http import HTTPStatus
 import click
 
 from sllm_actors.cli import completing
-from sllm_actors.cli.answers import DeploymentDocument, LogDocument, read
+from sllm_actors.cli.answers.deployments import DeploymentDocument
+from sllm_actors.cli.answers.logs import LogDocument
+from sllm_actors.cli.answers.reading import read
 from sllm_actors.cli.client import GatewayClient, path_of
 from sllm_actors.cli.errors import CommandFailure, RequestRefused
 from sllm_actors.cli.listing import fetch_deployments

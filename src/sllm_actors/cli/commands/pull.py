@@ -10,7 +10,8 @@ from typing import Any
 import click
 
 from sllm_actors.cli import completing, document, progress
-from sllm_actors.cli.answers import PullDocument, PulledDocument, read
+from sllm_actors.cli.answers.pulls import PullDocument, PulledDocument
+from sllm_actors.cli.answers.reading import read
 from sllm_actors.cli.client import GatewayClient, path_of
 from sllm_actors.cli.errors import CommandFailure, RequestRefused
 from sllm_actors.cli.manual import ManualCommand

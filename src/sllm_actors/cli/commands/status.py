@@ -11,7 +11,9 @@ import click
 from attrs import frozen
 
 from sllm_actors.cli import completing
-from sllm_actors.cli.answers import DeploymentDocument, StatusDocument, read
+from sllm_actors.cli.answers.deployments import DeploymentDocument
+from sllm_actors.cli.answers.reading import read
+from sllm_actors.cli.answers.status import StatusDocument
 from sllm_actors.cli.client import GatewayClient, path_of
 from sllm_actors.cli.display.summary import in_total
 from sllm_actors.cli.display.tables import (

@@ -7,7 +7,8 @@ from typing import Any
 import click
 
 from sllm_actors.cli import completing
-from sllm_actors.cli.answers import DeploymentDocument, read
+from sllm_actors.cli.answers.deployments import DeploymentDocument
+from sllm_actors.cli.answers.reading import read
 from sllm_actors.cli.client import GatewayClient, path_of
 from sllm_actors.cli.manual import ManualCommand
 from sllm_actors.cli.options.deployment import (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sllm_actors.cli.answers import EventDocument
+from sllm_actors.cli.answers.events import EventDocument
 from sllm_actors.observe.terminal_text import one_line
 
 _TIME, _KIND, _SUBJECT = 19, 22, 24

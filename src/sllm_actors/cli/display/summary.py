@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from sllm_actors.cli.answers import DeploymentDocument, InstanceDocument, TotalsDocument
+from sllm_actors.cli.answers.deployments import DeploymentDocument, InstanceDocument
+from sllm_actors.cli.answers.status import TotalsDocument
 
 from .ages import age
 

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from math import ceil
 
-from sllm_actors.cli.answers import DeploymentDocument, ForkServerDocument, InstanceDocument, NodeDocument
+from sllm_actors.cli.answers.deployments import DeploymentDocument, InstanceDocument
+from sllm_actors.cli.answers.nodes import ForkServerDocument, NodeDocument
 from sllm_actors.cli.terminal import say, show
 from sllm_actors.models.byte_size import shown_bytes
 
