@@ -17,11 +17,9 @@ from anyio import to_thread
 from attrs import evolve, frozen
 
 from sllm_actors.actors import (
-    TEMPORARY,
     Actor,
     ActorRef,
     Alarm,
-    ChildSpec,
     Down,
     NodeId,
     Reply,
@@ -85,14 +83,12 @@ from .orders.effects import (
 )
 from .questions import Questions, confirm
 from .replicas import Replicas
+from .running import RunningReplicas
 from .runtime import WorkerRuntime
 from .tiers import Decide, put_to_sleep, wake_up
 from .withdrawals import Withdrawals
 
 log = structlog.get_logger("sllm_actors.worker")
-
-REPLICA_STOP_BUDGET: Final = 30.0
-"""Seconds that a replica's actor gets to end when the worker stops."""
 
 LOG_THREADS: Final = 8
 
@@ -135,13 +131,12 @@ class WorkerActor(Actor):
     _pulls: Pulls
     _questions: Questions
     _retry: Alarm
+    _running: RunningReplicas
 
     def __init__(self, runtime: WorkerRuntime, replicas: Replicas) -> None:
         self._runtime = runtime
         self._replicas = replicas
         self._assignments = Assignments(slots=runtime.slots)
-        self._running: dict[ReplicaKey, ActorRef] = {}
-        self._keys: dict[ActorRef, ReplicaKey] = {}
         self._withdrawals = Withdrawals()
         self._made = StickyIds()
         self._links = KnownLinks()
@@ -156,6 +151,7 @@ class WorkerActor(Actor):
         life = self._replicas.begin(context.system.incarnation.counter)
         self._feed = ReplicaFeed(self._replicas, context.system.node, life)
         self._heads = Heads(context, runtime.epoch)
+        self._running = RunningReplicas(context, runtime.make_replica)
         self._questions = Questions(context)
         self._pulls = Pulls(context.start_soon, runtime.models, runtime.interpreter, runtime.name)
         self._retry = Alarm(context, _Retry())
@@ -212,7 +208,7 @@ class WorkerActor(Actor):
             case ReadLog():
                 self._questions.answer(partial(self._read_log, message))
             case ConfirmEngine():
-                self._questions.answer(partial(confirm, self._running.get(message.id.key), message))
+                self._questions.answer(partial(confirm, self._running.at(message.id.key), message))
             case PullModel() | DescribePull() | CancelPull():
                 self._questions.answer(partial(self._pulls.answer, message))
             case ResponseMade(id=replica, made=made):
@@ -252,13 +248,13 @@ class WorkerActor(Actor):
                     await self._start(order)
                 case Retire(key, reason, if_idle, patience):
                     log.info("replica.stopped", replica=str(key), reason=reason, if_idle=if_idle)
-                    self._running[key].tell(StopReplica(reason, if_idle=if_idle, patience=patience))
+                    self._running.tell(key, StopReplica(reason, if_idle=if_idle, patience=patience))
                 case ChangeTier(key, level, patience):
                     log.info("replica.tier", replica=str(key), level=level)
                     asleep = SleepReplica(level or 0, if_idle=True, patience=patience)
-                    self._running[key].tell(WakeReplica() if level is None else asleep)
+                    self._running.tell(key, WakeReplica() if level is None else asleep)
                 case PassOn(order):
-                    self._running[order.key].tell(OrderChanged(order))
+                    self._running.tell(order.key, OrderChanged(order))
                 case Say(report):
                     known = self._replicas.at(report.id.key)
                     named = report if known is None else evolve(report, id=known.id)
@@ -284,26 +280,15 @@ class WorkerActor(Actor):
         self.context.after(0, _Checked(check.key, check.number, problem))
 
     async def _start(self, order: ReplicaOrder) -> None:
-        spec = ChildSpec(
-            id=f"{order.key} {order.key.uid}",  # without the uid, two lives of a deployment are one
-            factory=partial(self._runtime.make_replica, order, self.context.ref),
-            restart=TEMPORARY,
-            shutdown=REPLICA_STOP_BUDGET,
-        )
         try:
-            ref = await self.context.start_child(spec)
+            await self._running.start(order)
         except StartFailed as failure:
             log.error("replica.not_started", replica=str(order.key), reason=str(failure))  # noqa: TRY400
             await self._gone(order.key, str(failure))
-            return
-        self._running[order.key] = ref
-        self._keys[ref] = order.key
-        self.context.monitor(ref)
 
     async def _ended(self, ref: ActorRef, failure: str) -> None:
-        key = self._keys.pop(ref, None)
+        key = self._running.ended(ref)
         if key is not None:
-            del self._running[key]
             self._withdrawals.ended(key)
             await self._gone(key, failure)
 
@@ -329,12 +314,11 @@ class WorkerActor(Actor):
             for peer in self._runtime.peers():
                 if peer.role == "head":
                     self._feed.unfollow(peer.node)
-        for ref in self._running.values():
-            ref.tell(StopReplica(STOPPING, drain=drain))
+        self._running.tell_all(StopReplica(STOPPING, drain=drain))
         self._left()
 
     def _left(self) -> None:
-        if self._leaving is not None and not self._running:
+        if self._leaving is not None and not len(self._running):
             self._leaving.send(None)
 
     # ---- replicas
@@ -347,19 +331,19 @@ class WorkerActor(Actor):
     def _let_go(self) -> None:
         """Let replicas end, or sleep, of which each linked gateway has let go."""
         for drained in self._withdrawals.complete(self._gateways):
-            ref = self._running.get(drained.id.key)
+            ref = self._running.at(drained.id.key)
             if ref is not None:
                 ref.tell(drained)
 
     def _change_tier(self, key: ReplicaKey, decide: Decide) -> ControlAnswer:
         report = self._replicas.at(key)
-        if report is None or key not in self._running:
+        if report is None or self._running.at(key) is None:
             sentence = f"there is no instance {key} here: `sllm status` lists them"
             return Refusal(RefusalKind.UNKNOWN, "not_found", sentence)
         answer, wish = decide(report)
         if wish is not None:
             log.info("replica.tier", replica=str(report.id), wish=type(wish).__name__)
-            self._running[key].tell(wish)
+            self._running.tell(key, wish)
         return answer
 
     # ---- links
