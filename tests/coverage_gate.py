@@ -159,6 +159,7 @@ TESTS = {
         "pulls/test_ticket",
         "store/test_journal_filter",
         "store/test_records",
+        "store/test_writes",
         "decisions/test_eviction",
         "decisions/test_growth",
         "decisions/test_placement",

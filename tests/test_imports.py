@@ -263,6 +263,7 @@ PURE_CORES = {
         "pulls.ticket",
         "store.journal_filter",
         "store.records",
+        "store.writes",
         "decisions.eviction",
         "decisions.growth",
         "decisions.placement",

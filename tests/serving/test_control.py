@@ -14,7 +14,7 @@ from sllm_actors.serving.control import Change
 from sllm_actors.serving.messages import Done, Refusal
 from sllm_actors.serving.picture.deployment import Deployment
 from sllm_actors.serving.picture.events import GatewayCalled, NodeLost, NodeUp
-from sllm_actors.serving.store.records import DropNode, DropNodeKey, PutDeployment, PutNode, PutRevision
+from sllm_actors.serving.store.writes import DropNode, DropNodeKey, PutDeployment, PutNode, PutRevision
 
 ID = "m:command"
 

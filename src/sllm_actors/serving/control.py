@@ -30,16 +30,8 @@ from .picture.events import (
 from .picture.fleet import GRACE, WORKER
 from .picture.node import KnownNode, Link
 from .picture.picture import Picture
-from .store.records import (
-    DeploymentRecord,
-    DropNode,
-    DropNodeKey,
-    NodeRecord,
-    PutDeployment,
-    PutNode,
-    PutRevision,
-    StoreWrite,
-)
+from .store.records import DeploymentRecord, NodeRecord
+from .store.writes import DropNode, DropNodeKey, PutDeployment, PutNode, PutRevision, StoreWrite
 
 PAUSED = "a person has paused it"
 

@@ -63,9 +63,10 @@ from .pulls.messages import PlanPull
 from .pulls.plan import plan_pull
 from .reports import DemandReports, WorkerReports
 from .store.problem import StoreProblem
-from .store.records import RaiseEpoch, StoredState
+from .store.records import StoredState
 from .store.store import Store
 from .store.writer import StoreWriter
+from .store.writes import RaiseEpoch
 from .streams import (
     AskAddresses,
     AskDeaths,

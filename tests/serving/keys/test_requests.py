@@ -13,7 +13,8 @@ from sllm_actors.serving.keys.messages import CreateKey, DeleteKey, KeyRequest, 
 from sllm_actors.serving.keys.requests import MOST_KEYS, KeyChange, decide
 from sllm_actors.serving.keys.secret import digest_of, make_secret
 from sllm_actors.serving.messages import Done, Refusal
-from sllm_actors.serving.store.records import ApiKeyRecord, DropApiKey, PutApiKey
+from sllm_actors.serving.store.records import ApiKeyRecord
+from sllm_actors.serving.store.writes import DropApiKey, PutApiKey
 
 CHAT = ApiKeyRecord("chat", "5f", 1.0, 10.0)
 KNOWN = {"chat": CHAT, "batch": ApiKeyRecord("batch", "6e", 0.25, 20.0)}

@@ -5,13 +5,17 @@ from __future__ import annotations
 from sllm_actors.serving.store.records import (
     DeletionRecord,
     DeploymentRecord,
+    MeasuredRecord,
+    NodeRecord,
+    PausesRecord,
+    RevisionRecord,
+    StoredState,
+)
+from sllm_actors.serving.store.writes import (
     DropDeletion,
     DropNode,
     DropNodeKey,
     DropRevision,
-    MeasuredRecord,
-    NodeRecord,
-    PausesRecord,
     PutDeletion,
     PutDeployment,
     PutMeasured,
@@ -19,8 +23,6 @@ from sllm_actors.serving.store.records import (
     PutPauses,
     PutRevision,
     RemoveDeployment,
-    RevisionRecord,
-    StoredState,
     StoreWrite,
 )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sllm_actors.serving.decisions.scaling import ScalingPolicy
 from sllm_actors.serving.picture.events import DemandReported
 from sllm_actors.serving.picture.planning.learned import KEEP_EVERY
-from sllm_actors.serving.store.records import PutPauses, StoreWrite
+from sllm_actors.serving.store.writes import PutPauses, StoreWrite
 
 from .world import World
 

@@ -25,7 +25,8 @@ from sllm_actors.serving.picture.recovery import Recovery
 from sllm_actors.serving.picture.replica import KnownReplica, Told
 from sllm_actors.serving.picture.replica_reports import ReplicaReports
 from sllm_actors.serving.picture.room.need import Free, Need
-from sllm_actors.serving.store.records import NodeRecord, PutDeployment, PutNode
+from sllm_actors.serving.store.records import NodeRecord
+from sllm_actors.serving.store.writes import PutDeployment, PutNode
 
 from .checked import CheckedPicture
 from .test_model import Histories

@@ -29,7 +29,8 @@ from sllm_actors.serving.picture.events import (
     TimePassed,
 )
 from sllm_actors.serving.picture.picture import Picture
-from sllm_actors.serving.store.records import StoredState, StoreWrite
+from sllm_actors.serving.store.records import StoredState
+from sllm_actors.serving.store.writes import StoreWrite
 
 from .machine import Machine
 from .stored import StoreOfRecords

@@ -11,20 +11,25 @@ from typing import TypeAlias
 from attrs import evolve, field, frozen, mutable
 from tests.serving.store.stored import record, revision
 
+from sllm_actors.serving.store.applying import MEASURED_KEPT
 from sllm_actors.serving.store.records import (
-    AddJournal,
     ApiKeyRecord,
     DeletionRecord,
     DeploymentRecord,
-    DropApiKey,
-    DropDeletion,
-    DropNode,
-    DropRevision,
     JournalEntry,
     MeasuredRecord,
     NodeKey,
     NodeRecord,
     PausesRecord,
+    RevisionRecord,
+    StoredState,
+)
+from sllm_actors.serving.store.writes import (
+    AddJournal,
+    DropApiKey,
+    DropDeletion,
+    DropNode,
+    DropRevision,
     PutApiKey,
     PutDeletion,
     PutDeployment,
@@ -34,11 +39,8 @@ from sllm_actors.serving.store.records import (
     PutRevision,
     RaiseEpoch,
     RemoveDeployment,
-    RevisionRecord,
-    StoredState,
     StoreWrite,
 )
-from sllm_actors.serving.store.writes import MEASURED_KEPT
 
 
 @frozen

@@ -11,14 +11,9 @@ from typing import Any
 from sllm_actors.serving.deployment.document import write_document
 from sllm_actors.serving.deployment.spec import DeploymentSpec
 from sllm_actors.serving.store.database import sqlite_url
-from sllm_actors.serving.store.records import (
-    DeploymentRecord,
-    PutDeployment,
-    PutRevision,
-    RevisionRecord,
-    StoreWrite,
-)
+from sllm_actors.serving.store.records import DeploymentRecord, RevisionRecord
 from sllm_actors.serving.store.store import Store
+from sllm_actors.serving.store.writes import PutDeployment, PutRevision, StoreWrite
 
 
 def record(uid: str, id: str, **more: Any) -> DeploymentRecord:  # noqa: A002 - as the record calls it

@@ -21,16 +21,9 @@ from sllm_actors.files import DRAFT
 from sllm_actors.serving.store.behind import write_behind
 from sllm_actors.serving.store.beside import FORMAT
 from sllm_actors.serving.store.problem import StoreProblem
-from sllm_actors.serving.store.records import (
-    AddJournal,
-    NodeRecord,
-    PutNode,
-    PutRevision,
-    RaiseEpoch,
-    RemoveDeployment,
-    StoredState,
-)
+from sllm_actors.serving.store.records import NodeRecord, StoredState
 from sllm_actors.serving.store.store import Store
+from sllm_actors.serving.store.writes import AddJournal, PutNode, PutRevision, RaiseEpoch, RemoveDeployment
 
 
 @pytest.fixture

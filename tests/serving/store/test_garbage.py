@@ -11,17 +11,20 @@ import pytest
 from tests.serving.store.stored import deployed, reopened
 
 from sllm_actors.serving.store.records import (
-    AddJournal,
     ApiKeyRecord,
     DeletionRecord,
-    DropApiKey,
-    DropDeletion,
-    DropNode,
-    DropRevision,
     JournalEntry,
     MeasuredRecord,
     NodeRecord,
     PausesRecord,
+)
+from sllm_actors.serving.store.store import Store
+from sllm_actors.serving.store.writes import (
+    AddJournal,
+    DropApiKey,
+    DropDeletion,
+    DropNode,
+    DropRevision,
     PutApiKey,
     PutDeletion,
     PutMeasured,
@@ -31,7 +34,6 @@ from sllm_actors.serving.store.records import (
     RemoveDeployment,
     StoreWrite,
 )
-from sllm_actors.serving.store.store import Store
 
 TIMES = 20
 """How often something is done; what is left only once was made to be kept."""

@@ -14,8 +14,9 @@ from tests.serving.store.stored import deployed, reopened
 from sllm_actors.serving.keys.secret import digest_of
 from sllm_actors.serving.store.beside import FORMAT
 from sllm_actors.serving.store.problem import StoreProblem
-from sllm_actors.serving.store.records import ApiKeyRecord, DropApiKey, PutApiKey, RaiseEpoch
+from sllm_actors.serving.store.records import ApiKeyRecord
 from sllm_actors.serving.store.store import Store
+from sllm_actors.serving.store.writes import DropApiKey, PutApiKey, RaiseEpoch
 
 CHAT = ApiKeyRecord("chat", digest_of(b"chat's key"), 2.0, 10.5)
 BATCH = ApiKeyRecord("batch", digest_of(b"batch's key"), 0.25, 20.5)

@@ -16,8 +16,9 @@ from sllm_actors.files import DRAFT
 from sllm_actors.serving.store.database import sqlite_url
 from sllm_actors.serving.store.migrations import SCHEMA_VERSION
 from sllm_actors.serving.store.problem import StoreProblem
-from sllm_actors.serving.store.records import PutDeployment, RaiseEpoch, StoredState
+from sllm_actors.serving.store.records import StoredState
 from sllm_actors.serving.store.store import Store
+from sllm_actors.serving.store.writes import PutDeployment, RaiseEpoch
 
 
 def problem(url: str) -> str:

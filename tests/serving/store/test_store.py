@@ -18,22 +18,27 @@ from sllm_actors.serving.deployment.document import read_kept_document
 from sllm_actors.serving.deployment.spec import DeploymentSpec
 from sllm_actors.serving.store import journal, records
 from sllm_actors.serving.store import store as module
+from sllm_actors.serving.store.applying import MEASURED_KEPT
 from sllm_actors.serving.store.journal_filter import JournalFilter
 from sllm_actors.serving.store.problem import StoreProblem
 from sllm_actors.serving.store.records import (
-    AddJournal,
     ApiKeyRecord,
     DeletionRecord,
-    DropApiKey,
-    DropDeletion,
-    DropNode,
-    DropNodeKey,
-    DropRevision,
     JournalEntry,
     MeasuredRecord,
     NodeKey,
     NodeRecord,
     PausesRecord,
+    StoredState,
+)
+from sllm_actors.serving.store.store import Store
+from sllm_actors.serving.store.writes import (
+    AddJournal,
+    DropApiKey,
+    DropDeletion,
+    DropNode,
+    DropNodeKey,
+    DropRevision,
     PutApiKey,
     PutDeletion,
     PutDeployment,
@@ -43,11 +48,8 @@ from sllm_actors.serving.store.records import (
     PutRevision,
     RaiseEpoch,
     RemoveDeployment,
-    StoredState,
     StoreWrite,
 )
-from sllm_actors.serving.store.store import Store
-from sllm_actors.serving.store.writes import MEASURED_KEPT
 
 
 def entries(first: int, last: int) -> list[JournalEntry]:

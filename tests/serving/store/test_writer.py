@@ -19,24 +19,26 @@ from sllm_actors.serving.store.database import sqlite_url
 from sllm_actors.serving.store.journal import JOURNAL_CHUNK
 from sllm_actors.serving.store.problem import StoreProblem
 from sllm_actors.serving.store.records import (
-    AddJournal,
     DeploymentRecord,
+    JournalEntry,
+    NodeRecord,
+    RevisionRecord,
+    StoredState,
+)
+from sllm_actors.serving.store.store import Store
+from sllm_actors.serving.store.writer import StoreWriter
+from sllm_actors.serving.store.writes import (
+    AddJournal,
     DropDeletion,
     DropNode,
     DropRevision,
-    JournalEntry,
-    NodeRecord,
     PutDeployment,
     PutNode,
     PutRevision,
     RaiseEpoch,
     RemoveDeployment,
-    RevisionRecord,
-    StoredState,
     StoreWrite,
 )
-from sllm_actors.serving.store.store import Store
-from sllm_actors.serving.store.writer import StoreWriter
 
 pytestmark = pytest.mark.anyio
 

@@ -13,16 +13,21 @@ from sllm_actors.gateway.routing.memory.snapshot_file import Snapshot, SnapshotF
 from sllm_actors.serving.store.journal_filter import EVERYTHING, JournalFilter
 from sllm_actors.serving.store.problem import StoreProblem
 from sllm_actors.serving.store.records import (
-    AddJournal,
     DeletionRecord,
     DeploymentRecord,
+    JournalEntry,
+    MeasuredRecord,
+    NodeRecord,
+    RevisionRecord,
+    StoredState,
+)
+from sllm_actors.serving.store.store import Store
+from sllm_actors.serving.store.writes import (
+    AddJournal,
     DropDeletion,
     DropNode,
     DropNodeKey,
     DropRevision,
-    JournalEntry,
-    MeasuredRecord,
-    NodeRecord,
     PutDeletion,
     PutDeployment,
     PutMeasured,
@@ -30,11 +35,8 @@ from sllm_actors.serving.store.records import (
     PutRevision,
     RaiseEpoch,
     RemoveDeployment,
-    RevisionRecord,
-    StoredState,
     StoreWrite,
 )
-from sllm_actors.serving.store.store import Store
 from sllm_actors.serving.worker.epoch import ObeyedEpoch
 
 

@@ -12,8 +12,9 @@ from sllm_actors.serving import answers
 from sllm_actors.serving.journal.noted import Noted
 from sllm_actors.serving.messages import ControlAnswer
 from sllm_actors.serving.store.problem import StoreProblem
-from sllm_actors.serving.store.records import ApiKeyRecord, PutApiKey
+from sllm_actors.serving.store.records import ApiKeyRecord
 from sllm_actors.serving.store.writer import StoreWriter
+from sllm_actors.serving.store.writes import PutApiKey
 
 from .messages import KeyRequest, KnownKey, ListKeys
 from .requests import KeyChange, decide

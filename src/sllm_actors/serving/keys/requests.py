@@ -11,7 +11,8 @@ from attrs import evolve, frozen
 from sllm_actors.serving import answers
 from sllm_actors.serving.journal.noted import Noted
 from sllm_actors.serving.messages import ControlAnswer, Done, Refusal, RefusalKind
-from sllm_actors.serving.store.records import ApiKeyRecord, DropApiKey, PutApiKey
+from sllm_actors.serving.store.records import ApiKeyRecord
+from sllm_actors.serving.store.writes import DropApiKey, PutApiKey
 
 from .messages import ADMIN, CreateKey, DeleteKey, KeyRequest, ListKeys, UpdateKey
 

@@ -9,8 +9,8 @@ from sllm_actors.actors import Context
 from sllm_actors.serving.head_feeds import HeadFeeds
 from sllm_actors.serving.messages import WorkerInventory
 from sllm_actors.serving.store.problem import StoreProblem
-from sllm_actors.serving.store.records import RaiseEpoch
 from sllm_actors.serving.store.writer import StoreWriter
+from sllm_actors.serving.store.writes import RaiseEpoch
 
 from .higher_epochs import HigherEpochs
 

@@ -11,7 +11,7 @@ from sllm_actors.engines.messages import ReplicaReport, ReplicaState
 from sllm_actors.serving.journal.kinds import EventKind
 from sllm_actors.serving.journal.noted import Noted
 from sllm_actors.serving.messages import Order, ServedModel, WorkerAddress
-from sllm_actors.serving.store.records import StoreWrite
+from sllm_actors.serving.store.writes import StoreWrite
 
 from .node import KnownNode
 from .replica import KnownReplica

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from sllm_actors.serving.messages import WorkerAddress
-from sllm_actors.serving.store.records import DropNode, NodeRecord, PutNode
+from sllm_actors.serving.store.records import NodeRecord
+from sllm_actors.serving.store.writes import DropNode, PutNode
 
 from .events import InventoryReported
 from .fleet import WORKER

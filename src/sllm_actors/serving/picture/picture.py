@@ -8,13 +8,8 @@ from typing import get_args
 from sllm_actors.engines.gpu_figures import GpuFigures
 from sllm_actors.serving.decisions.start_cost import StartCosts
 from sllm_actors.serving.deployment.spec import DeploymentSpec
-from sllm_actors.serving.store.records import (
-    DropDeletion,
-    PutMeasured,
-    RemoveDeployment,
-    StoredState,
-    StoreWrite,
-)
+from sllm_actors.serving.store.records import StoredState
+from sllm_actors.serving.store.writes import DropDeletion, PutMeasured, RemoveDeployment, StoreWrite
 
 from .catalogue import Catalogue
 from .deployment import Deployment, Revision, fingerprint_of

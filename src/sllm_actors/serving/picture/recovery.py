@@ -23,7 +23,8 @@ from attrs import define, field
 from sllm_actors.engines.identity import ReplicaKey
 from sllm_actors.engines.messages import ReplicaReport, ReplicaState
 from sllm_actors.serving.deployment.problem import DeploymentProblem
-from sllm_actors.serving.store.records import PutDeletion, PutRevision, RevisionRecord
+from sllm_actors.serving.store.records import RevisionRecord
+from sllm_actors.serving.store.writes import PutDeletion, PutRevision
 
 from .catalogue import Catalogue
 from .deployment import NUMBERS, Deployment, Revision, least_of, order_for

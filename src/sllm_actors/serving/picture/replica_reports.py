@@ -8,7 +8,8 @@ from typing import Final
 from sllm_actors.engines.messages import ReplicaReport, ReplicaState
 from sllm_actors.models.byte_size import shown_bytes
 from sllm_actors.serving.decisions.start_cost import StartCosts
-from sllm_actors.serving.store.records import MeasuredRecord, PutMeasured
+from sllm_actors.serving.store.records import MeasuredRecord
+from sllm_actors.serving.store.writes import PutMeasured
 
 from .deployment import Deployment
 from .events import ReplicasReported

@@ -18,8 +18,8 @@ from sllm_actors import __version__
 from sllm_actors.files import FileProblem, put_aside, read_record, write_whole
 
 from .problem import StoreProblem
-from .records import StoreWrite
 from .rows import rows_in_pages
+from .writes import StoreWrite
 
 FORMAT: Final = 1
 """The number of this form of all these files."""

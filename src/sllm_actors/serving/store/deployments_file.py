@@ -16,8 +16,9 @@ from sqlalchemy.engine import Connection
 from . import schema
 from .beside import FileBeside, list_of, read_beside, remedy, separated
 from .problem import StoreProblem
-from .records import DeletionRecord, DeploymentRecord, RevisionRecord, StoredState, change_deployments
+from .records import DeletionRecord, DeploymentRecord, RevisionRecord, StoredState
 from .rows import UnreadableDeployment, check_deployments, rows_in_pages
+from .writes import change_deployments
 
 DEPLOYMENTS_FILE: Final = "deployments.json"
 

@@ -17,7 +17,8 @@ from sllm_actors.files import FileProblem
 
 from . import schema
 from .beside import FileBeside, list_of, read_beside
-from .records import ApiKeyRecord, DropApiKey, JournalEntry, PutApiKey, StoreWrite
+from .records import ApiKeyRecord, JournalEntry
+from .writes import DropApiKey, PutApiKey, StoreWrite
 
 KEYS_FILE: Final = "api-keys.json"
 

@@ -16,6 +16,7 @@ from sllm_actors import __version__
 from sllm_actors.files import remove_drafts
 
 from . import schema
+from .applying import apply_writes
 from .beside import FileBeside, write_beside
 from .database import Database, name_of, read_address, sqlite_file
 from .deployments_file import DEPLOYMENTS, deployments_file
@@ -24,16 +25,9 @@ from .journal_filter import EVERYTHING, JournalFilter
 from .keys_file import KEYS, keys_file
 from .make import make_file, prepare
 from .problem import StoreProblem, unreadable
-from .records import (
-    AddJournal,
-    JournalEntry,
-    NodeKey,
-    PutDeployment,
-    StoredState,
-    StoreWrite,
-)
+from .records import JournalEntry, NodeKey, StoredState
 from .rows import UnreadableDeployment, check_deployments, read_keys, read_state
-from .writes import apply_writes
+from .writes import AddJournal, PutDeployment, StoreWrite
 
 
 class Store:

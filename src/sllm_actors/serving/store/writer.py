@@ -12,14 +12,15 @@ from attrs import define, evolve, frozen
 
 from .journal import JOURNAL_CHUNK
 from .problem import StoreProblem
-from .records import (
+from .records import JournalEntry
+from .store import Store
+from .writes import (
     AddJournal,
     DropApiKey,
     DropDeletion,
     DropNode,
     DropNodeKey,
     DropRevision,
-    JournalEntry,
     PutApiKey,
     PutDeletion,
     PutDeployment,
@@ -30,7 +31,6 @@ from .records import (
     RemoveDeployment,
     StoreWrite,
 )
-from .store import Store
 
 log = structlog.get_logger("sllm_actors.store")
 journal_log = structlog.get_logger("sllm_actors.journal")

@@ -1,130 +1,165 @@
-"""Applying writes to the tables of the head's store, inside one transaction."""
+"""The changes of what the head keeps on disk, as plain values. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from itertools import groupby
-from typing import Any, Final
+from collections.abc import Iterable
+from typing import TypeAlias
 
-import sqlalchemy as sa
-from attrs import asdict
-from sqlalchemy.engine import Connection
+from attrs import frozen
 
-from . import schema
-from .database import Database
-from .journal import add_entries
 from .records import (
-    AddJournal,
-    DropApiKey,
-    DropDeletion,
-    DropNode,
-    DropNodeKey,
-    DropRevision,
-    PutApiKey,
-    PutDeletion,
-    PutDeployment,
-    PutMeasured,
-    PutNode,
-    PutPauses,
-    PutRevision,
-    RaiseEpoch,
-    RemoveDeployment,
-    StoreWrite,
+    ApiKeyRecord,
+    DeletionRecord,
+    DeploymentRecord,
+    JournalEntry,
+    MeasuredRecord,
+    NodeRecord,
+    PausesRecord,
+    RevisionRecord,
 )
 
-MEASURED_KEPT: Final = 90 * 86400.0
-"""Seconds for which it is kept what was measured."""
+
+@frozen
+class PutDeployment:
+    """Add a deployment, or replace the one with the same uid."""
+
+    record: DeploymentRecord
 
 
-_PUT: Final = {
-    PutDeployment: schema.DEPLOYMENTS,
-    PutRevision: schema.REVISIONS,
-    PutDeletion: schema.DELETIONS,
-    PutNode: schema.NODES,
-    PutPauses: schema.PAUSES,
-    PutApiKey: schema.API_KEYS,
-}
-"""Where records go that are put."""
+@frozen
+class PutRevision:
+    """Add a revision, or replace the one with the same uid and number.
 
-_DROPPED: Final = {
-    DropRevision: schema.REVISIONS,
-    DropDeletion: schema.DELETIONS,
-    DropNode: schema.NODES,
-    DropNodeKey: schema.NODE_KEYS,
-    DropApiKey: schema.API_KEYS,
-}
-"""From where rows go that are dropped."""
+    The deployment is in the store, or is put there in the same transaction.
+    """
+
+    record: RevisionRecord
 
 
-def apply_writes(database: Database, connection: Connection, writes: Sequence[StoreWrite]) -> None:
-    """Apply writes in their order; neighbours of one kind go to the database together."""
-    uids: set[str] = set()
-    for kind, run in groupby(writes, type):
-        each: Any = list(run)
-        if (table := _PUT.get(kind)) is not None:
-            database.put(connection, table, [asdict(write.record, recurse=False) for write in each])
-        elif (table := _DROPPED.get(kind)) is not None:
-            _delete(connection, table, each)
-        elif kind is RemoveDeployment:
-            for write in each:
-                _remove(database, connection, write)
-        elif kind is PutMeasured:
-            _put_measured(database, connection, each)
-        elif kind is RaiseEpoch:
-            _raise_epoch(connection, max(write.epoch for write in each))
-        else:
-            assert kind is AddJournal
-            add_entries(database, connection, [entry for write in each for entry in write.entries])
-        if kind is PutRevision:
-            uids.update(write.record.uid for write in each)
-    note_revisions(database, connection, uids)
+@frozen
+class DropRevision:
+    """Remove a revision, if it is there."""
+
+    uid: str
+    revision: int
 
 
-def note_revisions(database: Database, connection: Connection, uids: Iterable[str]) -> None:
-    """Remember the highest revisions of deployments as used by their ids."""
-    deployments, revisions = schema.DEPLOYMENTS.c, schema.REVISIONS.c
-    highest = (
-        sa.select(deployments.id, sa.func.max(revisions.revision).label("revision"))
-        .join_from(schema.DEPLOYMENTS, schema.REVISIONS, deployments.uid == revisions.uid)
-        .group_by(deployments.id)
-    )
-    rows = [
-        dict(row)
-        for uid in sorted(uids)
-        for row in connection.execute(highest.where(deployments.uid == uid)).mappings().all()
-    ]
-    if rows:
-        database.put(connection, schema.LAST_REVISIONS, rows, only_higher="revision")
+@frozen
+class RemoveDeployment:
+    """Remove a deployment and its revisions, and remember the deletion.
+
+    Removing one that is not there changes nothing.
+    """
+
+    uid: str
+    at: float
 
 
-def _remove(database: Database, connection: Connection, write: RemoveDeployment) -> None:
-    deployments = schema.DEPLOYMENTS.c
-    found = connection.execute(sa.select(deployments.id).where(deployments.uid == write.uid)).scalar()
-    if found is None:
-        return
-    note_revisions(database, connection, [write.uid])
-    connection.execute(schema.REVISIONS.delete().where(schema.REVISIONS.c.uid == write.uid))
-    connection.execute(schema.PAUSES.delete().where(schema.PAUSES.c.uid == write.uid))
-    connection.execute(schema.DEPLOYMENTS.delete().where(deployments.uid == write.uid))
-    database.put(connection, schema.DELETIONS, [{"uid": write.uid, "id": found, "at": write.at}])
+@frozen
+class PutDeletion:
+    """Remember the deletion of a deployment that is not in the store."""
+
+    record: DeletionRecord
 
 
-def _put_measured(database: Database, connection: Connection, puts: Sequence[PutMeasured]) -> None:
-    latest = {(put.record.engine, put.record.worker, put.record.kind): put.record for put in puts}
-    database.put(connection, schema.MEASURED, [asdict(each, recurse=False) for each in latest.values()])
-    at = schema.MEASURED.c.at
-    oldest = max(each.at for each in latest.values()) - MEASURED_KEPT
-    connection.execute(schema.MEASURED.delete().where(at < oldest))
+@frozen
+class DropDeletion:
+    """Forget a deletion, if it is remembered."""
+
+    uid: str
 
 
-def _raise_epoch(connection: Connection, epoch: int) -> None:
-    about = schema.ABOUT
-    connection.execute(about.update().where(about.c.epoch < epoch).values(epoch=epoch))
+@frozen
+class PutNode:
+    """Add a node, or replace the one with the same id."""
+
+    record: NodeRecord
 
 
-def _delete(connection: Connection, table: sa.Table, drops: Sequence[Any]) -> None:
-    """Delete rows by their primary keys, which the writes carry under the names of the columns."""
-    keys = list(table.primary_key.columns)
-    where = sa.and_(*(key == sa.bindparam(f"key_{key.name}") for key in keys))
-    rows = [{f"key_{key.name}": getattr(drop, key.name) for key in keys} for drop in drops]
-    connection.execute(table.delete().where(where), rows)
+@frozen
+class DropNode:
+    """Remove a node, if it is there. Its key is kept: its id stays its own."""
+
+    id: str
+
+
+@frozen
+class DropNodeKey:
+    """Forget which key and role a node's id is bound to, if it is: another node may then have it."""
+
+    node: str
+
+
+@frozen
+class PutMeasured:
+    """Keep what was measured, in place of what was measured of the same before; what is old is forgotten."""
+
+    record: MeasuredRecord
+
+
+@frozen
+class PutPauses:
+    """Keep the pauses of a deployment, in place of what was kept of it before. They go with the deployment.
+
+    The deployment is in the store, or is put there in the same transaction.
+    """
+
+    record: PausesRecord
+
+
+@frozen
+class PutApiKey:
+    """Add an API key, or replace the one with the same name."""
+
+    record: ApiKeyRecord
+
+
+@frozen
+class DropApiKey:
+    """Remove an API key, if it is there."""
+
+    name: str
+
+
+@frozen
+class RaiseEpoch:
+    """Raise the epoch to this number, unless it is there or beyond already."""
+
+    epoch: int
+
+
+@frozen
+class AddJournal:
+    """Add entries to the journal, each in place of one with the same number. The newest are kept."""
+
+    entries: tuple[JournalEntry, ...]
+
+
+StoreWrite: TypeAlias = (
+    PutDeployment
+    | PutRevision
+    | DropRevision
+    | RemoveDeployment
+    | PutDeletion
+    | DropDeletion
+    | PutNode
+    | DropNode
+    | DropNodeKey
+    | PutMeasured
+    | PutPauses
+    | PutApiKey
+    | DropApiKey
+    | RaiseEpoch
+    | AddJournal
+)
+"""One change of what the store holds."""
+
+_BESIDE = (
+    *(PutNode, DropNode, DropNodeKey, PutMeasured, PutPauses),
+    *(PutApiKey, DropApiKey, RaiseEpoch, AddJournal),
+)
+
+
+def change_deployments(writes: Iterable[StoreWrite]) -> bool:
+    """Return whether writes change what the file of deployments holds (see ``deployments_file``)."""
+    return any(not isinstance(write, _BESIDE) for write in writes)

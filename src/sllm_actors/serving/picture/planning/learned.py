@@ -7,7 +7,8 @@ from typing import Final
 
 from sllm_actors.serving.decisions.pauses import Pauses
 from sllm_actors.serving.picture.deployment import Deployment
-from sllm_actors.serving.store.records import PausesRecord, PutPauses
+from sllm_actors.serving.store.records import PausesRecord
+from sllm_actors.serving.store.writes import PutPauses
 
 KEEP_EVERY: Final = 600.0
 """Seconds between two writes of the pauses of one deployment at least."""

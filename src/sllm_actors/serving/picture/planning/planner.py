@@ -27,7 +27,7 @@ from sllm_actors.serving.picture.node import KnownNode
 from sllm_actors.serving.picture.replica import KnownReplica
 from sllm_actors.serving.picture.room.fitting import fits_after
 from sllm_actors.serving.picture.room.placing import find_place
-from sllm_actors.serving.store.records import DropRevision, PutDeployment, PutRevision, RemoveDeployment
+from sllm_actors.serving.store.writes import DropRevision, PutDeployment, PutRevision, RemoveDeployment
 
 from . import rollout
 from .ordering import Ordering
