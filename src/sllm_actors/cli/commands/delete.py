@@ -13,7 +13,8 @@ from sllm_actors.cli.errors import CommandFailure, RequestRefused
 from sllm_actors.cli.listing import fetch_deployments
 from sllm_actors.cli.lookup import find_deployment
 from sllm_actors.cli.manual import ManualCommand
-from sllm_actors.cli.parameters import NAME, FiniteRange
+from sllm_actors.cli.options.common import timeout_option
+from sllm_actors.cli.parameters import NAME
 from sllm_actors.cli.terminal import say
 
 POLL_SECONDS = 0.3
@@ -38,14 +39,7 @@ POLL_SECONDS = 0.3
     show_default="the only one",
     help="Which deployment of the model, where there are several.",
 )
-@click.option(
-    "--timeout",
-    type=FiniteRange(min=0),
-    default=180.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="How long to wait until they are gone.",
-)
+@timeout_option(180.0, "How long to wait until they are gone.")
 def delete(*, models: tuple[str, ...], backend: str | None, timeout: float) -> None:
     """Delete deployments, each M a model or an id as sllm status shows it.
 

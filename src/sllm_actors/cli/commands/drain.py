@@ -12,8 +12,8 @@ from sllm_actors.cli.answers.reading import read
 from sllm_actors.cli.client import GatewayClient, path_of
 from sllm_actors.cli.errors import CommandFailure
 from sllm_actors.cli.manual import ManualCommand, ManualGroup
-from sllm_actors.cli.options.common import json_option
-from sllm_actors.cli.parameters import NAME, FiniteRange
+from sllm_actors.cli.options.common import json_option, timeout_option
+from sllm_actors.cli.parameters import NAME
 from sllm_actors.cli.progress import PatientPoll, reporting
 from sllm_actors.cli.terminal import say, say_json
 
@@ -30,14 +30,7 @@ from sllm_actors.cli.terminal import say, say_json
 )
 @click.argument("node", type=NAME, shell_complete=completing.workers, metavar="NODE")
 @click.option("--wait/--no-wait", default=False, help="Wait until no replica is left on it.")
-@click.option(
-    "--timeout",
-    type=FiniteRange(min=0),
-    default=1800.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="How long --wait waits.",
-)
+@timeout_option(1800.0)
 @json_option
 def drain(*, node: str, wait: bool, timeout: float, as_json: bool) -> None:
     """Place no more replicas on the worker NODE (a name or an id), and move those that it has.

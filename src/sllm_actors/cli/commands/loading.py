@@ -15,8 +15,8 @@ from sllm_actors.cli.errors import CommandFailure
 from sllm_actors.cli.listing import fetch_deployments
 from sllm_actors.cli.lookup import find_deployment
 from sllm_actors.cli.manual import ManualCommand
-from sllm_actors.cli.options.common import json_option
-from sllm_actors.cli.parameters import NAME, FiniteRange, WholeRange
+from sllm_actors.cli.options.common import json_option, timeout_option
+from sllm_actors.cli.parameters import NAME, WholeRange
 from sllm_actors.cli.progress import is_settled, reporting, wait_until
 from sllm_actors.cli.terminal import say, say_json
 
@@ -33,14 +33,7 @@ _OPTIONS = (
         help="Which deployment of the model, where there are several.",
     ),
     click.option("--wait/--no-wait", default=False, help="Wait until it is so."),
-    click.option(
-        "--timeout",
-        type=FiniteRange(min=0),
-        default=600.0,
-        show_default=True,
-        metavar="SECONDS",
-        help="How long --wait waits.",
-    ),
+    timeout_option(600.0),
     json_option,
 )
 

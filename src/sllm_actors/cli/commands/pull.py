@@ -15,6 +15,7 @@ from sllm_actors.cli.answers.reading import read
 from sllm_actors.cli.client import GatewayClient, path_of
 from sllm_actors.cli.errors import CommandFailure, RequestRefused
 from sllm_actors.cli.manual import ManualCommand
+from sllm_actors.cli.options.common import source_option
 from sllm_actors.cli.parameters import NAME, TEXT
 from sllm_actors.cli.progress import PatientPoll, reporting
 from sllm_actors.cli.terminal import complain, say, say_json_line
@@ -48,12 +49,7 @@ _LOST = ("absent", "away")
     show_default="that of the deployment, or vllm",
     help="Whose engines are to load the files.",
 )
-@click.option(
-    "--source",
-    metavar="hf:ID|PATH|demo:NAME",
-    show_default="MODEL",
-    help="Where the model's files are.",
-)
+@source_option("MODEL")
 @click.option(
     "--worker",
     "workers",

@@ -12,7 +12,8 @@ from sllm_actors.cli.dialogue import Dialogue, dialogue_options, sendable
 from sllm_actors.cli.listing import fetch_deployments
 from sllm_actors.cli.lookup import find_deployment, is_deployed
 from sllm_actors.cli.manual import ManualCommand
-from sllm_actors.cli.parameters import NAME, FiniteRange, WholeRange
+from sllm_actors.cli.options.common import source_option, timeout_option
+from sllm_actors.cli.parameters import NAME, WholeRange
 from sllm_actors.cli.progress import reporting, wait_until_ready
 from sllm_actors.cli.terminal import complain
 
@@ -39,12 +40,7 @@ from .deploy import outcome, submit
     show_default="vllm",
     help="The engine: llamacpp, sglang, …; see sllm deploy.",
 )
-@click.option(
-    "--source",
-    metavar="hf:ID|PATH|demo:NAME",
-    show_default="MODEL",
-    help="Where the model's files are.",
-)
+@source_option("MODEL")
 @click.option(
     "--num-gpus",
     type=WholeRange(min=0),
@@ -58,14 +54,7 @@ from .deploy import outcome, submit
     show_default="whole GPUs",
     help="Memory of each GPU that a replica takes, so that several share it; auto: as estimated.",
 )
-@click.option(
-    "--timeout",
-    type=FiniteRange(min=0),
-    default=1800.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="How long to wait until it is ready.",
-)
+@timeout_option(1800.0, "How long to wait until it is ready.")
 @dialogue_options
 def run(
     *,

@@ -13,7 +13,7 @@ from sllm_actors.cli import document
 from sllm_actors.cli.parameters import KEY_VALUE, FiniteRange, WholeRange, each_key_once
 from sllm_actors.serving.deployment.spec import MAX_PRIORITY
 
-from .common import Command, json_option, options
+from .common import Command, json_option, options, source_option, timeout_option
 
 
 @frozen(kw_only=True)
@@ -91,12 +91,7 @@ def deployment_options(*, changing: bool) -> Callable[[Command], Command]:
         return "unchanged" if changing else default
 
     return options(
-        click.option(
-            "--source",
-            metavar="hf:ID|PATH|demo:NAME",
-            show_default=unless_given("the model's name, a hub id or a path"),
-            help="Where the model's files are.",
-        ),
+        source_option(unless_given("the model's name, a hub id or a path")),
         click.option(
             "--config",
             type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path),
@@ -220,13 +215,7 @@ def deployment_options(*, changing: bool) -> Callable[[Command], Command]:
 
 waiting_options = options(
     click.option("--wait/--no-wait", default=False, help="Wait until it is ready, and show how far it is."),
-    click.option(
-        "--timeout",
-        type=FiniteRange(min=0),
-        default=1800.0,
-        metavar="SECONDS",
-        help="How long --wait waits.",
-    ),
+    timeout_option(1800.0),
     json_option,
 )
 """Give a command the options ``--wait``, ``--timeout`` and ``--json``."""
