@@ -52,6 +52,7 @@ TESTS = {
         "test_gpu_figures",
         "test_identity",
         "test_order",
+        "test_retry",
         "backends/test_external",
         "backends/test_vllm_settings",
         "external/test_address",

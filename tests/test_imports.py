@@ -150,6 +150,7 @@ PURE_CORES = {
         "identity",
         "life_end",
         "plan",
+        "retry",
         "ownership.listeners",
         "replica.gpu_log",
         "replica.lifecycle",

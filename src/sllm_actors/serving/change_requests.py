@@ -27,6 +27,7 @@ from .loading.messages import (
 )
 from .messages import (
     ControlAnswer,
+    ControlChange,
     DeleteDeployment,
     Deploy,
     DrainNode,
@@ -42,17 +43,7 @@ from .picture.picture import Picture
 from .store.problem import StoreProblem
 from .store.writer import StoreWriter
 
-ChangeRequest: TypeAlias = (
-    Deploy
-    | UpdateDeployment
-    | DeleteDeployment
-    | PauseRollout
-    | ResumeRollout
-    | DrainNode
-    | UndrainNode
-    | RemoveNode
-    | LoadingRequest
-)
+ChangeRequest: TypeAlias = ControlChange | LoadingRequest
 
 # Of a deployment that exists.
 _OF_KNOWN = (UpdateDeployment, DeleteDeployment, PauseRollout, ResumeRollout, *get_args(LoadingRequest))

@@ -37,7 +37,8 @@ from sllm_actors.engines.replica.events import (
     WakeAsked,
     Woken,
 )
-from sllm_actors.engines.replica.lifecycle import LONGEST_DELAY, Replica, retry_delay, step
+from sllm_actors.engines.replica.lifecycle import Replica, step
+from sllm_actors.engines.retry import LONGEST_DELAY
 
 from .lives import LOST, READY, SLEEP_IF_IDLE, STARTING, after
 
@@ -246,11 +247,6 @@ def test_in_any_course_of_events_lives_do_not_overlap_and_a_stop_is_final(
     if ended:
         replica, effects = step(replica, Cleared(), now)
         assert (replica.state, effects) == (ReplicaState.STOPPED, (Report(), Finish()))
-
-
-@given(st.integers(0, 10_000), st.floats(0, 1, exclude_max=True))
-def test_a_delay_stays_within_its_bounds(delays: int, chance: float) -> None:
-    assert 0.75 <= retry_delay(delays, chance) <= LONGEST_DELAY
 
 
 NEWS_OF_A_START = (

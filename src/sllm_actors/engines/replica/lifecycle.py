@@ -34,6 +34,7 @@ from attrs import evolve, field, frozen
 from sllm_actors.engines.external import ServerAccess
 from sllm_actors.engines.gpu_figures import GpuFigures
 from sllm_actors.engines.messages import ReplicaState
+from sllm_actors.engines.retry import retry_delay
 
 from .events import (
     Admitted,
@@ -70,17 +71,8 @@ from .events import (
 )
 from .recent_pressure import EMPTY, Pressure
 
-FIRST_DELAY = 1.0
-"""Seconds before the first retry; each further retry waits twice as long."""
-
-LONGEST_DELAY = 60.0
-"""The most seconds before a retry."""
-
 NEWS = 0.05
 """The part by which what was measured has to grow before that alone is reported."""
-
-JITTER = 0.25
-"""The part, 0 to 1, by which a random choice may shorten a delay."""
 
 
 @frozen
@@ -379,17 +371,6 @@ def _fail(replica: Replica, ended: Ended, now: float) -> Step:
     delay = retry_delay(replica.delays, ended.chance)
     failed = evolve(replica, state=ReplicaState.FAILED, delays=replica.delays + 1, retry_in=delay)
     return failed, (Report(), AwaitRetry(delay))
-
-
-def retry_delay(delays: int, chance: float) -> float:
-    """Return how many seconds to wait before a retry.
-
-    Args:
-        delays: How many retries were waited for since failures were last forgotten.
-        chance: A random number from 0 to 1, for the jitter.
-    """
-    bound = LONGEST_DELAY if delays > 16 else min(LONGEST_DELAY, FIRST_DELAY * 2.0**delays)
-    return bound * (1.0 - JITTER * chance)
 
 
 def _stop(replica: Replica, asked: StopAsked) -> Step:

@@ -15,35 +15,15 @@ from sllm_actors.serving.loading.messages import LoadingRequest
 from sllm_actors.serving.messages import (
     CONTROLLER,
     ControlAnswer,
-    DeleteDeployment,
-    Deploy,
+    ControlChange,
     Done,
-    DrainNode,
-    PauseRollout,
     Refusal,
-    RemoveNode,
-    ResumeRollout,
-    UndrainNode,
-    UpdateDeployment,
 )
 from sllm_actors.serving.pulls.messages import PlanPull
 from sllm_actors.serving.refusals import as_error
 from sllm_actors.serving.views.messages import JournalQuestion, Question
 
-ControlRequest: TypeAlias = (
-    Deploy
-    | UpdateDeployment
-    | DeleteDeployment
-    | PauseRollout
-    | ResumeRollout
-    | DrainNode
-    | UndrainNode
-    | RemoveNode
-    | LoadingRequest
-    | KeyRequest
-    | Question
-    | JournalQuestion
-)
+ControlRequest: TypeAlias = ControlChange | LoadingRequest | KeyRequest | Question | JournalQuestion
 HeadNode = Callable[[], NodeId | None]
 
 

@@ -31,6 +31,7 @@ from sllm_actors.serving.differences.messages import CATALOG as DIFFERENCES
 from . import answers, changes, deaths, gateways, inventory, orders, refused, replicas
 from .answers import ControlAnswer, Done, Refusal, RefusalKind
 from .changes import (
+    ControlChange,
     DeleteDeployment,
     Deploy,
     DrainNode,
@@ -73,6 +74,7 @@ __all__ = [
     "MOST_DIGESTS",
     "WORKER",
     "ControlAnswer",
+    "ControlChange",
     "DeathKey",
     "DeleteDeployment",
     "Demand",

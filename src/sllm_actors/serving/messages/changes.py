@@ -5,6 +5,8 @@ Each is answered with a ``ControlAnswer``.
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 from attrs import frozen
 
 from sllm_actors.actors import Catalog
@@ -100,3 +102,16 @@ class UndrainNode:
     """Let replicas be placed on a worker again. See ``find_node`` for which node is meant."""
 
     node: str
+
+
+ControlChange: TypeAlias = (
+    Deploy
+    | UpdateDeployment
+    | DeleteDeployment
+    | PauseRollout
+    | ResumeRollout
+    | DrainNode
+    | UndrainNode
+    | RemoveNode
+)
+"""What somebody wants changed of deployments or nodes."""

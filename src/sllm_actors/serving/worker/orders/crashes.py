@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from attrs import frozen
 
-from sllm_actors.engines.replica.lifecycle import retry_delay
+from sllm_actors.engines.retry import retry_delay
 
 HEALTHY_UPTIME = 60.0
 """Seconds of running after which earlier failures are forgotten."""
