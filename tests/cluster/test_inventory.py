@@ -20,6 +20,7 @@ def test_a_container_for_gpus_that_sees_none_is_told_how_to_get_them(
     said = missed_gpus(Machine(2, 1, 1, devices), gpus, {"NVIDIA_VISIBLE_DEVICES": wanted})
     assert "start it with --gpus all" in said
     assert "the image worker-cpu" in said
+    assert "vLLM" not in said, "the image may have been built without it"
 
 
 @pytest.mark.parametrize(

@@ -88,6 +88,6 @@ def missed_gpus(machine: Machine, gpus: int | None, environment: Mapping[str, st
     if shown or gpus == 0 or environment.get("NVIDIA_VISIBLE_DEVICES", "void") in ("", "void", "none"):
         return ""
     return (
-        "this container sees no GPU, and its vLLM needs one: start it with --gpus all, or, where there are no"
-        " GPUs, take the image worker-cpu"
+        "this container sees no GPU, and its image is for machines with GPUs: start it with --gpus all, or,"
+        " where there are none, take the image worker-cpu"
     )
