@@ -104,6 +104,20 @@ def test_a_key_opens_what_is_for_users_of_models(path: str) -> None:
     assert isinstance(judged(KEYED, path, BEARER["chat"], key("batch")), ApiError)
 
 
+def test_a_key_may_come_where_anthropics_libraries_send_it() -> None:
+    keys = (key("chat"), key("batch"))
+    bare = {"x-api-key": "secret of chat"}
+    assert judged(KEYED, "/v1/messages", bare, *keys) == Flow("chat")
+    assert judged(KEYED, "/v1/messages", {"x-api-key": "k-1"}) == Flow(ADMIN)
+    assert judged(KEYED, "/v1/messages", bare | BEARER["batch"], *keys) == Flow("batch")
+    for wrong in ({"x-api-key": "Bearer secret of chat"}, {"x-api-key": ""}, {"x-api-key": "x" * 10_000}):
+        assert isinstance(judged(KEYED, "/v1/messages", wrong, *keys), ApiError)
+    refused = bare | {"authorization": "Basic secret"}
+    assert isinstance(judged(KEYED, "/v1/messages", refused, *keys), ApiError), "only one of both counts"
+    twice = [(b"x-api-key", b"secret of chat")] * 2
+    assert isinstance(Guard(KEYED, known(KEYED, *keys)).judge(b"/v1/messages", twice, dict(twice)), ApiError)
+
+
 @pytest.mark.parametrize("path", FOR_ADMINS)
 def test_everything_else_wants_an_admin_key(path: str) -> None:
     refused = judged(KEYED, path, BEARER["chat"], key("chat"), key(ADMIN))

@@ -59,4 +59,6 @@ async def test_whatever_refuses_a_request_does_so_in_anthropics_shape(cluster: P
 async def test_a_key_is_asked_for_in_anthropics_shape(tmp_path: Path, shell: Shell) -> None:
     async with running_gateway(tmp_path, shell=shell, loopback=False, admin_key="right") as cluster:
         answer = await cluster.http().post("/v1/messages", json=HELLO)
-    assert (answer.status_code, answer.json()["error"]["type"]) == (401, "authentication_error")
+        assert (answer.status_code, answer.json()["error"]["type"]) == (401, "authentication_error")
+        answer = await cluster.http().post("/v1/messages", json=HELLO, headers={"X-Api-Key": "right"})
+    assert answer.status_code != 401

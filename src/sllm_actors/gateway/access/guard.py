@@ -14,7 +14,7 @@ from sllm_actors.gateway.routing.memory.keys import KeyOwner, KnownKeys
 from sllm_actors.gateway.settings import GatewaySettings
 from sllm_actors.gateway.surface import is_for_users
 
-from .sent_key import digest_in
+from .sent_key import digest_in, digest_of_bare
 
 OPEN_PATHS = frozenset([b"/health"])
 """Paths that need no key."""
@@ -27,7 +27,8 @@ class Guard:
     ``Host``, which names loopback, and so must ``Origin`` if there is one and ``settings.cors`` does not
     allow it. A page from elsewhere has a foreign ``Origin``, and a foreign ``Host`` where its domain was made
     to resolve to this machine (DNS rebinding). A gateway on any other address wants a key for everything but
-    ``OPEN_PATHS``: an admin key opens everything, any other one what is for users of models.
+    ``OPEN_PATHS``: an admin key opens everything, any other one what is for users of models. It is looked for
+    in ``Authorization``, and without that in ``X-Api-Key``, where Anthropic's libraries send it.
 
     Args:
         settings: The gateway's settings.
@@ -67,7 +68,10 @@ class Guard:
 
     def _owner(self, headers: Headers, named: Mapping[bytes, bytes]) -> KeyOwner | None:
         given = _values(b"authorization", headers, named)
-        return self._keys.find(digest_in(given[0])) if len(given) == 1 else None
+        if given:
+            return self._keys.find(digest_in(given[0])) if len(given) == 1 else None
+        bare = _values(b"x-api-key", headers, named)
+        return self._keys.find(digest_of_bare(bare[0])) if len(bare) == 1 else None
 
     def _foreign(self, headers: Headers, named: Mapping[bytes, bytes]) -> ApiError | None:
         """Return why a request to a gateway on loopback does not come from a program of this machine."""

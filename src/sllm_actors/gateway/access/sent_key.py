@@ -17,9 +17,19 @@ def _digest_in(authorization: bytes) -> str:
     return digest_of(key.strip()) if scheme.lower() == b"bearer" else ""
 
 
+@lru_cache(maxsize=4096)
+def _digest_of(key: bytes) -> str:
+    return digest_of(key.strip())
+
+
 def digest_in(authorization: bytes) -> str:
     """Return the digest of the key in a header ``Authorization: Bearer KEY``; "" for what is none.
 
     Clients send the same header again and again: its digest is remembered.
     """
     return _digest_in(authorization) if len(authorization) <= LONGEST else ""
+
+
+def digest_of_bare(key: bytes) -> str:
+    """Return the digest of the key in a header ``X-Api-Key: KEY``; "" for what is none. See ``digest_in``."""
+    return _digest_of(key) if len(key) <= LONGEST else ""
