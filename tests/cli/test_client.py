@@ -47,7 +47,25 @@ def test_an_answer_is_its_json() -> None:
     assert ask(answering(200, b'{"a": 1}')) == {"a": 1}
 
 
-@pytest.mark.parametrize("status", [308, 404, 502])
+@pytest.mark.parametrize("status", [404, 405, 501])
+def test_a_server_that_knows_no_path_of_ours_is_no_gateway(status: int) -> None:
+    with pytest.raises(CommandFailure, match=rf"is no sllm gateway \({status} .* to GET /status\)") as failed:
+        ask(answering(status, b"<html>"))
+    assert "set LLM_SERVER_URL" in str(failed.value)
+    assert not isinstance(failed.value, RequestRefused), "else a command takes it that there is no such model"
+
+
+def test_a_gateway_that_speaks_plain_http_is_told_by_the_address_that_is_to_be_written() -> None:
+    with serving(answering(200, b"{}")) as url:
+        environ = {"LLM_SERVER_URL": url.replace("http:", "https:")}
+        with (
+            GatewayClient(environ) as client,
+            pytest.raises(Unreachable, match="does not speak HTTPS: write http:// in LLM_SERVER_URL"),
+        ):
+            client.request("GET", "/status")
+
+
+@pytest.mark.parametrize("status", [308, 502])
 def test_an_error_that_is_not_ours_is_told_by_its_status(status: int) -> None:
     with pytest.raises(RequestRefused, match=rf"answered {status} .* to GET /status") as refused:
         ask(answering(status, b"<html>" * 100_000))

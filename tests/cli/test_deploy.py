@@ -90,7 +90,7 @@ def test_a_deployment_comes_from_standard_input_as_json_or_toml(
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("{", "standard input is not valid JSON"),
+        ("{", "standard input is not valid JSON for a deployment: Expecting property name"),
         ("model = ", "standard input is not valid TOML"),
         ("", "no model is named"),
         (" " * (2**16 + 1), "standard input is larger than 64 KiB"),
@@ -101,6 +101,15 @@ def test_what_is_no_deployment_on_standard_input_is_told(
 ) -> None:
     ended = sllm("deploy", "--config", "-", stdin=text)
     assert (ended.code, sentence in ended.err, gateway.requests) == (1, True, [])
+
+
+def test_a_deployment_file_with_nothing_in_it_is_told(
+    sllm: Sllm, gateway: PlayedGateway, tmp_path: Path
+) -> None:
+    (tmp_path / "d.json").write_text("\n")
+    ended = sllm("deploy", "--config", str(tmp_path / "d.json"))
+    assert (ended.code, gateway.requests) == (1, [])
+    assert ended.err.endswith("d.json is empty: a deployment file has keys such as model and backend\n")
 
 
 def test_an_update_and_warnings_are_told(sllm: Sllm, gateway: PlayedGateway) -> None:

@@ -116,3 +116,21 @@ def test_the_beginning_of_an_output_can_be_had_alone(
         gateway.add(deployment(f"{number:04}:vllm", detail=100 * "x"))
     status, out, errors = ended("sllm status | head -1", environment)
     assert (status, out.split()[:2], errors) == (0, ["DEPLOYMENT", "STATUS"], "")
+
+
+@pytest.mark.slow
+def test_a_command_that_is_interrupted_before_it_has_begun_says_nothing() -> None:
+    program = [
+        "import signal, sys",
+        "class Interrupting:",
+        "    def find_spec(self, name, path=None, target=None):",
+        "        if name == 'sllm_actors.cli.commands.deploy':",
+        "            signal.raise_signal(signal.SIGINT)",
+        "sys.meta_path.insert(0, Interrupting())",
+        "from sllm_actors.cli import main",
+        "main(['status'])",
+    ]
+    ended = subprocess.run(
+        [sys.executable, "-c", "\n".join(program)], capture_output=True, timeout=60, check=False
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, b"", b"")

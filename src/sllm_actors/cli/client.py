@@ -38,6 +38,9 @@ LARGEST_ANSWER = 64 * 2**20
 LARGEST_ERROR = 64 * 2**10
 """Bytes that are read of an error."""
 
+NOT_OURS = (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED)
+"""Statuses by which another server says that it has no such path; a gateway sends a document with them."""
+
 
 def path_of(collection: str, name: str) -> str:
     """Return the path of one thing in a collection, as ``/deployments/facebook%2Fopt-1.3b:vllm``.
@@ -129,8 +132,8 @@ class GatewayClient:
         Raises:
             Unreachable: No gateway answers, or its answer is not whole within its ``patience``.
             RequestRefused: The gateway answered with a status of 300 or more.
-            CommandFailure: The answer is not JSON, or has more than ``LARGEST_ANSWER`` bytes; or ``body``
-                cannot be written as JSON.
+            CommandFailure: It is no gateway that answers, the answer is not JSON, or has more than
+                ``LARGEST_ANSWER`` bytes; or ``body`` cannot be written as JSON.
         """
         deadline = time.monotonic() + self._patience
         with self._open(method, path, body=body, params=params) as response:
@@ -217,6 +220,10 @@ class GatewayClient:
                     f"the certificate of {self.url} is not trusted ({error}): name its authority with "
                     "SSL_CERT_FILE, and in LLM_SERVER_URL a host that the certificate is for"
                 ) from None
+            if "WRONG_VERSION_NUMBER" in str(error):
+                raise Unreachable(
+                    f"what answers at {self.url} does not speak HTTPS: write http:// in LLM_SERVER_URL"
+                ) from None
             raise Unreachable(
                 f"no sllm gateway answers at {self.url} ({error}): "
                 'start one with "sllm up", or set LLM_SERVER_URL'
@@ -240,7 +247,13 @@ class GatewayClient:
                 break
         message, mistakes, count = _error(bytes(content))
         if not message:
-            message = f"{self.url} answered {response.status_code} {response.reason_phrase} to {request}"
+            answered = f"{response.status_code} {response.reason_phrase}"
+            if response.status_code in NOT_OURS:
+                raise CommandFailure(
+                    f"what answers at {self.url} is no sllm gateway ({answered} to {request}): "
+                    "set LLM_SERVER_URL to the address of one"
+                )
+            message = f"{self.url} answered {answered} to {request}"
         if response.status_code == HTTPStatus.UNAUTHORIZED:
             message += " (the key of this gateway goes into SLLM_API_KEY)"
         return RequestRefused(response.status_code, message, mistakes, count)

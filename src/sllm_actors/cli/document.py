@@ -54,13 +54,15 @@ def load(path: Path) -> dict[str, Any]:
                 f"{name} is larger than {MAX_DOCUMENT // 1024} KiB: that is no deployment file"
             )
         text = content.decode("utf-8-sig")
+        if not (text.strip() or piped):
+            raise CommandFailure(f"{name} is empty: a deployment file has keys such as model and backend")
         if piped:
             kind = "JSON" if text.lstrip().startswith("{") else "TOML"
         document = read_value(text, "it") if kind == "JSON" else _read_toml(text)
     except OSError as error:
         raise CommandFailure(f"{name} cannot be read: {error.strerror}") from None
     except DeploymentProblem as problem:
-        sentences = [each.message for each in problem.mistakes]
+        sentences = [each.message.removeprefix("it is not JSON: ") for each in problem.mistakes]
         raise CommandFailure(
             listed(f"{name} is not valid {kind} for a deployment", sentences, problem.count)
         ) from None
