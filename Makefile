@@ -117,11 +117,11 @@ types: environment ## mypy, strict
 
 lock: environment ## resolve pyproject.toml into requirements/ (UPGRADE=1 takes newer versions)
 	@echo "==> Resolving requirements/"
-	$(LOCK) pyproject.toml --extra local --extra client --group dev -o requirements/dev.txt
+	$(LOCK) pyproject.toml --extra local --extra client --extra postgresql --group dev -o requirements/dev.txt
 	$(LOCK) pyproject.toml --extra local --extra client --group build --constraint requirements/dev.txt --no-annotate \
 		-o requirements/local.txt
 	$(LOCK) --group build --constraint requirements/dev.txt --no-annotate -o requirements/build.txt
-	$(LOCK) pyproject.toml --constraint requirements/dev.txt --no-annotate -o requirements/head.txt
+	$(LOCK) pyproject.toml --extra postgresql --constraint requirements/dev.txt --no-annotate -o requirements/head.txt
 	$(LOCK) pyproject.toml --extra local --constraint requirements/dev.txt --no-annotate -o requirements/worker.txt
 	$(LOCK) requirements/demo.in --no-deps -o requirements/demo.txt
 	$(subst --generate-hashes,,$(LOCK)) requirements/vllm.in --no-annotate -o src/sllm_actors/engines/installs/pins/vllm.txt

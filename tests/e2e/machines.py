@@ -40,10 +40,10 @@ class Machines:
 
     # ---- nodes
 
-    def start_head(self) -> Sllm:
+    def start_head(self, *arguments: str) -> Sllm:
         """Start the head, always with the same ports and data directory; wait until it serves."""
         ports = ("--cluster-port", self._ports[1], "--transport-port", self._ports[2])
-        head = self._start("head", "head", "--gateways", "0", *ports)
+        head = self._start("head", "head", "--gateways", "0", *ports, *arguments)
         head.wait_for("head: ready")
         return head
 

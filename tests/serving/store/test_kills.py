@@ -23,7 +23,7 @@ import pytest
 from attrs import evolve
 from tests.children import child
 from tests.serving.store.operations import Bind, Model, operations
-from tests.serving.store.stored import reopened
+from tests.serving.store.stored import Place, reopened
 from tests.serving.store.writing_child import ACKNOWLEDGED
 
 from sllm_actors.serving.store.deployments_file import read_deployments
@@ -56,9 +56,13 @@ def modelled(seed: int, begun: StoredState, done: int) -> Model:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(3))
-def test_writes_do_what_their_definition_says(store: Store, path: Path, seed: int) -> None:
-    model = Model.of(StoredState())
+@pytest.mark.parametrize(
+    ("place", "seed"),
+    [("sqlite", 0), ("sqlite", 1), ("sqlite", 2), ("postgresql", 3)],
+    indirect=["place"],
+)
+def test_writes_do_what_their_definition_says(place: Place, seed: int) -> None:
+    model, store = Model.of(StoredState()), place.open()
     for number, operation in enumerate(itertools.islice(operations(seed, model), OPERATIONS)):
         if isinstance(operation, Bind):
             store.bind_key(operation.node, operation.key.role, operation.key.public_key, 1.0)
@@ -67,6 +71,7 @@ def test_writes_do_what_their_definition_says(store: Store, path: Path, seed: in
         model.apply(operation)
         assert store.load() == model.state, (number, operation)
         assert number % 20 or holds(store, model), number
+    store.close()
 
 
 def kill_at_random(chance: random.Random, folder: Path, seed: int, done: int) -> tuple[int, bool]:

@@ -131,7 +131,7 @@ def up(**given: Any) -> None:
         ),
         (
             "Keep the state in PostgreSQL",
-            "sllm head --database-url postgresql+psycopg://sllm@db.example/sllm",
+            "sllm head --database-url postgresql://sllm@db.example/sllm",
         ),
     ],
 )

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -16,7 +16,18 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from .problem import StoreProblem, cause
 
+_POSTGRESQL = ("postgresql", "postgres")
+
 _INSERTS: Mapping[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+
+PATIENCE: Final[Mapping[str, int]] = {
+    "connect_timeout": 10,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 2,
+    "tcp_user_timeout": 20_000,  # milliseconds
+}
+"""How long a PostgreSQL is waited for that does not answer, in words of libpq. Its URL may say otherwise."""
 
 
 class Database:
@@ -37,7 +48,9 @@ class Database:
 
     def __init__(self, address: URL, name: str, *, wal: bool = True) -> None:
         try:
-            self._engine = sa.create_engine(address)
+            self._engine = sa.create_engine(address, **_settings_of(address))
+        except ModuleNotFoundError:
+            raise _no_driver(address) from None
         except (SQLAlchemyError, ImportError) as error:
             raise _unusable(error) from None
         kind = self._engine.dialect.name
@@ -150,13 +163,15 @@ class Database:
 
 
 def read_address(url: str) -> URL:
-    """Read the URL of a database.
+    """Read the URL of a database. ``postgresql://`` is read as ``postgresql+psycopg://``.
 
     Raises:
         StoreProblem: It means nothing, or a SQLite database in memory.
     """
     try:
         address = sa.make_url(url)
+        if address.drivername in _POSTGRESQL:
+            address = address.set(drivername="postgresql+psycopg")
         kind = address.get_backend_name()
     except (SQLAlchemyError, ImportError, ValueError) as error:  # ValueError: of a port, for one
         raise _unusable(error) from None
@@ -181,6 +196,23 @@ def sqlite_file(address: URL) -> Path | None:
 def sqlite_url(path: Path) -> str:
     """Return the address of a SQLite file."""
     return sa.URL.create("sqlite", database=str(path)).render_as_string()
+
+
+def _settings_of(address: URL) -> dict[str, Any]:
+    """Return what the engine of a database is to be made with."""
+    if address.drivername != "postgresql+psycopg":
+        return {}
+    patience = {key: value for key, value in PATIENCE.items() if key not in address.query}
+    # A connection is tried before it is used: after a restart of the server, all that were open are dead.
+    return {"pool_pre_ping": True, "connect_args": patience}
+
+
+def _no_driver(address: URL) -> StoreProblem:
+    return StoreProblem(
+        f"there is no driver for the state store's address ({address.drivername}): for PostgreSQL, run"
+        " `pip install 'sllm-actors[postgresql]'` in the head's environment, and let the address begin with"
+        " postgresql://"
+    )
 
 
 def _unusable(error: Exception) -> StoreProblem:

@@ -66,17 +66,19 @@ def read_state(connection: Connection, store: str) -> StoredState:
     last_revisions = all_of(schema.LAST_REVISIONS, _LastRevision, "the last revision of")
     uids = {each.uid for each in deployments}
     measured = all_of(schema.MEASURED, MeasuredRecord, "what was measured")
+    api_keys = all_of(schema.API_KEYS, ApiKeyRecord, "the API key")
+    # Sorted here: PostgreSQL's order of texts is that of its language.
     return StoredState(
         fresh=about.fresh,
         epoch=about.epoch,
         deployments=tuple(sorted(deployments, key=lambda each: (each.id, each.uid))),
-        revisions=tuple(revisions),
+        revisions=tuple(sorted(revisions, key=lambda each: (each.uid, each.revision))),
         deletions=tuple(sorted(deletions, key=lambda each: (each.at, each.uid))),
-        nodes=tuple(nodes),
+        nodes=tuple(sorted(nodes, key=lambda each: each.id)),
         last_revisions={each.id: each.revision for each in last_revisions},
         measured=tuple(sorted(measured, key=lambda each: (each.at, each.engine))),
         pauses={each.uid: each for each in _read_pauses(connection, store) if each.uid in uids},
-        api_keys=tuple(all_of(schema.API_KEYS, ApiKeyRecord, "the API key")),
+        api_keys=tuple(sorted(api_keys, key=lambda each: each.name)),
     )
 
 
