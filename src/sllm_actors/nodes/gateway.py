@@ -95,7 +95,7 @@ async def _run(settings: GatewayNodeSettings, stopping: anyio.Event) -> None:
             )
             await node.system.start(gateway.child_spec)
             await node.system.start(refusal_teller(node, gateway.refusals))
-            node.transport.dial(membership.head.host, membership.head.port, "head")
+            membership.dial_head(node.transport.dial)
             # Who reads that it serves may deploy at once. The head has just answered: it will be there.
             with anyio.move_on_after(JOIN_FIRST):
                 await membership.wait_to_join(JOIN_FIRST)

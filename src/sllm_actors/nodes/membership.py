@@ -15,11 +15,11 @@ import structlog
 from anyio import to_thread
 
 from sllm_actors.cluster.home import NodeHome, SetupProblem
-from sllm_actors.cluster.join import ClusterInfo, find_cluster
+from sllm_actors.cluster.join import ClusterInfo, NotAHead, find_cluster
 from sllm_actors.files import FileProblem, put_aside, read_record, write_record
 from sllm_actors.host_port import HostPort
 from sllm_actors.observe.terminal import announce
-from sllm_actors.transport import NoLink
+from sllm_actors.transport import Dial, NoLink
 
 from .settings import MemberSettings
 
@@ -62,11 +62,27 @@ class Membership:
         self._refusal: str | None = None
         self._refused = anyio.Event()
         self._linked = anyio.Event()
+        self._redial: Callable[[], None] = _nothing
 
     @property
     def head(self) -> HostPort:
         """Where the head's transport is."""
         return HostPort(self.info.host_seen_from(self._settings.head_host), self.info.transport_port)
+
+    def dial_head(self, dial: Callable[[str, int, str], Dial]) -> None:
+        """Keep a link to the head's transport, also when a head that is started anew has it at another port.
+
+        Args:
+            dial: ``Transport.dial``.
+        """
+        current = dial(self.head.host, self.head.port, "head")
+
+        def redial() -> None:
+            nonlocal current
+            current.close()
+            current = dial(self.head.host, self.head.port, "head")
+
+        self._redial = redial
 
     def on_no_link(self, no_link: NoLink) -> None:
         """Take the transport's report that a dialled address gave no link; only the head's address counts."""
@@ -122,6 +138,7 @@ class Membership:
         async with anyio.create_task_group() as watching:
             watching.start_soon(self._watch_refusal)
             watching.start_soon(self._watch_obstacle)
+            watching.start_soon(self._follow_head)
             if self.joined:
                 watching.start_soon(self._watch_move)
 
@@ -137,6 +154,24 @@ class Membership:
             await anyio.sleep(TELL_AFTER)
             if self._obstacle and self._obstacle != self._told:
                 self._tell(self._obstacle)
+
+    async def _follow_head(self) -> None:
+        """While the head's transport cannot be reached, ask the head whether it is at another port now."""
+        while True:
+            await anyio.sleep(TELL_AFTER)
+            if not self._obstacle:
+                continue
+            try:
+                info = await find_cluster(
+                    self._settings.head_host, self._settings.head_port, tell=_log_obstacle
+                )
+            except NotAHead as problem:
+                log.info("head.away", reason=str(problem))
+                continue
+            if self._obstacle and info.cluster == self.info.cluster and info != self.info:
+                self.info = info
+                log.info("head.moved", address=str(self.head))
+                self._redial()
 
     def _tell(self, reason: str) -> None:
         self._told = reason
@@ -220,6 +255,10 @@ def _read_kept(path: Path) -> ClusterInfo | None:
 
 def _announcer(name: str) -> Callable[[str], None]:
     return lambda sentence: announce(f"{name}: {sentence}")
+
+
+def _nothing() -> None:
+    """Stands for dialling again while nothing is dialled yet."""
 
 
 def _log_obstacle(sentence: str) -> None:

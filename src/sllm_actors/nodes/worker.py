@@ -109,7 +109,7 @@ async def _serve(
             ChildSpec(id=WORKER, name=WORKER, factory=lambda: WorkerActor(runtime, replicas), shutdown=60.0)
         )
         await node.system.start(refusal_teller(node))
-        node.transport.dial(membership.head.host, membership.head.port, "head")
+        membership.dial_head(node.transport.dial)
         async with anyio.create_task_group() as group:
             group.start_soon(_free_gpus, host)
             group.start_soon(inventory.watch_disk)
