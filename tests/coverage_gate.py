@@ -103,6 +103,7 @@ TESTS = {
         "path/answers/test_relays",
         "path/clients/test_http1",
         "path/clients/test_request_body",
+        "path/clients/test_upgrade",
         "path/clients/test_upload",
         "path/engines/test_broke",
         "path/engines/test_pool",

@@ -182,6 +182,7 @@ PURE_CORES = {
         "path.clients.budget",
         "path.clients.http1",
         "path.clients.request_body",
+        "path.clients.upgrade",
         "path.clients.upload",
         "path.deadlines",
         "path.engines.broke",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import httptools
 import structlog
@@ -26,33 +26,11 @@ from .hang_up import has_hung_up
 from .http1 import CONTINUE
 from .request_head import RequestHead, new_request_id
 from .response import Http1Response
+from .server_side import ServerSide
 from .unserved import LINGER_BYTES, Unwanted, WaitingRequest
+from .upgrade import head_without_upgrade
 
 log = structlog.get_logger()
-
-
-class ServerSide(Protocol):
-    """What a connection needs of its server.
-
-    Attributes:
-        stopping: Whether connections are closed once their response is complete.
-    """
-
-    stopping: bool
-
-    def opened(self, connection: ClientConnection) -> None:
-        """A client has connected."""
-
-    def closed(self, connection: ClientConnection) -> None:
-        """The connection is lost."""
-
-    def waits(self, connection: ClientConnection) -> None:
-        """The connection waits for a request from now on."""
-
-    def handle(
-        self, head: RequestHead, response: Http1Response, connection: ClientConnection
-    ) -> RequestHandler:
-        """Begin to serve a request."""
 
 
 class _Request(NamedTuple):
@@ -67,8 +45,7 @@ class ClientConnection(asyncio.Protocol):
     """Reads requests and hands them to the server, one at a time and in order.
 
     - A request whose head is larger than ``LARGEST_HEAD`` is refused with 431, what is not HTTP with 400.
-    - ``Upgrade`` is ignored. Java's client sends ``Upgrade: h2c`` with its first request; the parser would
-      end such a request at its head, and its body would be lost.
+    - ``Upgrade`` is ignored; see ``upgrade``.
     - Nothing more is read while a request waits for the response to the one before it.
 
     Attributes:
@@ -105,17 +82,26 @@ class ClientConnection(asyncio.Protocol):
         self._server = server
         self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport
-        self._handler: RequestHandler | None = None
-        self._response: Http1Response | None = None
-        self._sink: RequestHandler | WaitingRequest | Unwanted | None = None
-        self._queue: deque[WaitingRequest] = deque()
-        self._headers: Headers = []
+        # The requests whose responses are not complete:
+        self._handler: RequestHandler | None = None  # serves the one under way
+        self._response: Http1Response | None = None  # its response, or the one before it
+        self._queue: deque[WaitingRequest] = deque()  # those that came too early
+        # The request that is read:
         self._url = b""
-        self._unused = self._unread = self._came = self._left = 0
-        self._whole = self._between = True  # whether the parser has all of a request, and nothing after it
-        self._paused_reading = self._expects = self._full = False
+        self._headers: Headers = []
+        self._unused = 0  # bytes of its head, or between pieces of its body
+        self._sink: RequestHandler | WaitingRequest | Unwanted | None = None  # takes its body
+        self._came = 0  # bytes of its body that have come
+        self._left = 0  # bytes of its body that are to come, past the parser
+        self._whole = True  # whether all of it has come
+        self._between = True  # whether the parser is between two requests
+        self._expects = False  # whether its client waits for ``CONTINUE``
+        # The head that was read last, and how it is known again without the parser:
         self._request: _Request | None = None
         self._known: RepeatedHead[_Request] | None = None
+        self._paused_reading = False  # whether the client is not read
+        self._full = False  # whether the client does not read
+        self._unread = 0  # bytes that it had not read when ``is_read`` was called last
         self.write: Callable[[bytes], None]
 
     # ---- asyncio.Protocol
@@ -209,21 +195,6 @@ class ClientConnection(asyncio.Protocol):
         self._came = 0
         self._request = _Request(head, parser.get_http_version(), parser.should_keep_alive())
         self._serve(head, self._request)
-
-    def _serve(self, head: RequestHead, request: _Request) -> None:
-        """Begin to serve a request, or let it wait for the one before it."""
-        self._whole = False
-        keep_alive = request.keep_alive and not self._server.stopping
-        response = Http1Response(self, head.id, head.method, request.version, keep_alive=keep_alive)
-        if self._handler is not None:
-            waiting = WaitingRequest(head, response)
-            self._queue.append(waiting)
-            self._sink = waiting
-            self.pause_reading()
-        else:
-            handler = self._begin(head, response)
-            if not response.ended:
-                self._sink = handler
 
     def on_body(self, data: bytes) -> None:
         """Take a piece of a request's body."""
@@ -330,6 +301,21 @@ class ClientConnection(asyncio.Protocol):
 
     # ---- inside
 
+    def _serve(self, head: RequestHead, request: _Request) -> None:
+        """Begin to serve a request, or let it wait for the one before it."""
+        self._whole = False
+        keep_alive = request.keep_alive and not self._server.stopping
+        response = Http1Response(self, head.id, head.method, request.version, keep_alive=keep_alive)
+        if self._handler is not None:
+            waiting = WaitingRequest(head, response)
+            self._queue.append(waiting)
+            self._sink = waiting
+            self.pause_reading()
+        else:
+            handler = self._begin(head, response)
+            if not response.ended:
+                self._sink = handler
+
     def _learn(self, data: bytes) -> None:
         """Remember the head of a request that has come in ``data``."""
         if self._request is not None and self._request.keep_alive:
@@ -385,13 +371,11 @@ class ClientConnection(asyncio.Protocol):
                 rest = memoryview(rest)[stopped.args[0] :]
             else:
                 return
-            method, version = self._parser.get_method(), self._parser.get_http_version().encode()
-            if method == b"CONNECT":
+            if self._parser.get_method() == b"CONNECT":
                 raise errors.bad_request("this server is no proxy: it takes no CONNECT")
-            kept = (each for each in self._headers if each[0] != b"upgrade")
-            lines = b"".join(b"%b: %b\r\n" % each for each in kept)
+            head = head_without_upgrade(self._parser, self._url, self._headers)
             self._parser = httptools.HttpRequestParser(self)
-            self._parser.feed_data(b"%b %b HTTP/%b\r\n%b\r\n" % (method, self._url, version, lines))
+            self._parser.feed_data(head)
 
     def _size_of_head(self) -> int:
         return len(self._url) + sum(len(name) + len(value) + 4 for name, value in self._headers)
