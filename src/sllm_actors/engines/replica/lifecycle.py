@@ -10,13 +10,13 @@ back to PENDING while a start has to wait for GPUs. Its rules:
 - A replica that becomes ASLEEP is first withdrawn from the gateways; its engine is put to sleep when no
   request is in flight any more. If it is woken before that, or the requests do not end in time, it is READY
   again.
-- One that is to stop or sleep *if idle* does so only if its requests end in a short time; else it declines,
-  and is READY again. One that waits for nothing but its wake declines, too. A sleeper of that kind whose
-  engine dies is not started again: nobody needs it.
-- One that is to sleep, and to be *patient* with its requests, waits longer for them, and then does not
-  decline: it stops.
-- One whose weights find no memory on the machine is not put to sleep at level 1: it declines, and is READY
-  again.
+- A replica that is to stop or sleep *if idle* does so only if its requests end in a short time; else it
+  declines, and is READY again. A replica that is waking declines, too: somebody needs it. If the engine of a
+  replica dies that sleeps because it was idle, it is not started again: nobody needs it.
+- A replica that is to sleep and to be *patient* with its requests waits longer for them. If they have not
+  ended by then, it does not decline: it stops.
+- A replica whose weights find no room in the machine's memory is not put to sleep at level 1: it declines,
+  and is READY again.
 - A server that somebody else runs is FAILED while it cannot be reached. It is still asked within the same
   life, and is READY, or STARTING if it is loading, as soon as it answers.
 - Failures are forgotten when the replica has been READY for ``healthy_uptime``, not as soon as a start

@@ -1,7 +1,7 @@
 """Has one request answered: takes a replica or waits for one, tries it there, and elsewhere when that fails.
 
-What follows from a failure, the module ``failover`` decides; this does it. No task, scope or timer is held.
-The balancer and the attempt call the same object, which is all that there is of one request in its wait.
+What follows from a failure, the module ``failover`` decides; this does it. Balancer and attempt call one and
+the same object, which holds no task, scope or timer: a request that waits costs nothing else.
 """
 
 from __future__ import annotations

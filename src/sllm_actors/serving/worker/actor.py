@@ -91,6 +91,7 @@ from .withdrawals import Withdrawals
 log = structlog.get_logger("sllm_actors.worker")
 
 LOG_THREADS: Final = 8
+"""Threads that read logs of replicas at a time."""
 
 
 @frozen

@@ -157,9 +157,9 @@ class Evictor:
     def room_soon_idle(
         self, deployment: Deployment, revision: Revision, now: float, wakes: KnownReplica | None = None
     ) -> float:
-        """Return when there is room of idle replicas for a deployment, if these are left alone for a moment.
+        """Return when a deployment may have room of replicas that are idle, but left alone for a moment.
 
-        It is infinite where that is not why there is none. For the arguments see ``room_of_idle``.
+        It is infinite where such replicas are not what is in its way. For the arguments see ``room_of_idle``.
         """
         room = self.room_of_idle(deployment, revision, now + RETURN, wakes)
         going = () if room is None else room.going
@@ -205,9 +205,9 @@ class Evictor:
         )
 
     def before(self, deployment: Deployment, room: Room, now: float) -> str | None:
-        """Return the uid of the deployment that comes first of those that may have room before another one.
+        """Return the uid of the deployment that may have this room, and whose turn is before all others.
 
-        Return None if none may: it is that one's turn.
+        None: it is the turn of ``deployment``, for which the room was found.
         """
         occupants = [
             Occupant(each.replica.ready_at, self._priority(each.replica))
