@@ -129,7 +129,7 @@ class Balancer:
         line.use(asked)
         self._note(line)
         self._look_at(line, hold, now)
-        if not line.releasing and line.holds.first(_open(line.ready)) is not None:
+        if not line.releasing and line.holds.first(_with_room(line.ready)) is not None:
             self._release_soon(line)  # ``take`` was not called just before
         if len(line.holds) == 1:
             self._shell.held(line.id)
@@ -305,6 +305,7 @@ class Balancer:
         self._callbacks.make()
 
     def _reroute(self, line: Line, now: float, *, again: bool) -> None:
+        """Let a new route decide about the requests that wait; ``again``: when each is due has changed."""
         refusal = line.refusal()
         if refusal is not None:
             for hold in line.holds.all():
@@ -325,14 +326,14 @@ class Balancer:
     def _release(self, line: Line, places: tuple[Place, ...]) -> None:
         """Let those go first that are first, to the places of these that have room."""
         for _ in range(SLICE):
-            open_places = _open(places)
-            hold = line.holds.first(open_places)
-            place = None if hold is None else line.policy.choose(open_places, hold.asked)
+            with_room = _with_room(places)
+            hold = line.holds.first(with_room)
+            place = None if hold is None else line.policy.choose(with_room, hold.asked)
             if hold is None or place is None:
                 return
             self._begin(line, place, hold.asked, hold.user)
             self._decide(line, hold, place.upstream)
-        if line.holds.first(_open(places)) is not None:
+        if line.holds.first(_with_room(places)) is not None:
             self._release_soon(line)
 
     def _release_soon(self, line: Line) -> None:
@@ -373,11 +374,13 @@ class Balancer:
             self._release(line, (place,))
 
     def _decide(self, line: Line, hold: Hold, end: Upstream | ApiError) -> None:
+        """End the wait of a request; its user is told among the callbacks."""
         hold.end = end
         self._remove(line, hold, HoldState.DECIDED)
         self._callbacks.add(self._tell_end, hold)
 
     def _remove(self, line: Line, hold: Hold, state: HoldState) -> None:
+        """Take a request out of those that wait."""
         hold.state = state
         line.holds.leave(hold, self._now())
         self._reminders.drop(hold.due, hold.number)
@@ -386,6 +389,7 @@ class Balancer:
     # ---- places
 
     def _begin(self, line: Line, place: Place, asked: Asked, user: User) -> None:
+        """Count a request at a place from now on."""
         now = self._now()
         use = line.charge(asked, now) if line.holds.waiting else None
         self._at[user] = (line, place, asked, use)
@@ -396,6 +400,7 @@ class Balancer:
             self._note(line)
 
     def _idle(self, line: Line, place: Place) -> None:
+        """Do what was to be done when nothing is under way at a place."""
         for call in place.idle_calls:
             self._callbacks.add(call)
         place.idle_calls = []
@@ -409,6 +414,7 @@ class Balancer:
         return None if line is None else line.places.get((upstream.node, upstream.id))
 
     def _forget_unused(self, line: Line) -> None:
+        """Forget a deployment that is gone, once nothing of it waits or is under way."""
         if line.unused:
             self._lines.pop(line.id, None)
             if line.releasing:
@@ -417,6 +423,7 @@ class Balancer:
     # ---- the shell, and the users
 
     def _note(self, line: Line) -> None:
+        """Take note that a deployment is one of those that ``take_changed`` returns."""
         changed = self._changed
         if not changed:
             self._shell.demand_changed()
@@ -439,7 +446,7 @@ class Balancer:
             user.lost(loss)
 
 
-def _open(places: Sequence[Place]) -> list[Place]:
+def _with_room(places: Sequence[Place]) -> list[Place]:
     return [place for place in places if place.room > 0]
 
 

@@ -93,7 +93,7 @@ class Line:
         self.route = route
         for place in self.places.values():
             place.ready = False
-        ready = [self._open(upstream) for upstream in route.ready]
+        ready = [self._place_of(upstream) for upstream in route.ready]
         losses = []
         for place in list(self.places.values()):
             place.reckon()
@@ -125,7 +125,7 @@ class Line:
         """Whether nothing is left to remember of the deployment."""
         return self.route.served is None and not self.places and not len(self.holds)
 
-    def _open(self, upstream: Upstream) -> Place:
+    def _place_of(self, upstream: Upstream) -> Place:
         """Return the place of a replica that takes requests."""
         key = (upstream.node, upstream.id)
         place = self.places.get(key)
