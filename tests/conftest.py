@@ -11,7 +11,9 @@ import asyncio
 import os
 import shutil
 import tempfile
+from collections import defaultdict
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +22,7 @@ from blockbuster import BlockBuster, blockbuster_ctx
 from hypothesis import HealthCheck, settings
 from tests.children import kill_all, left_since, running
 from tests.costs import Costs, Meter
+from tests.order import dealt_out, of_clusters
 
 # Each process of the tests has a folder for temporary files of its own, so that what one starts does not meet
 # the locks of GPUs and the sockets of another. That of ``tmp_path`` is kept, as always.
@@ -56,11 +59,18 @@ def pytest_unconfigure() -> None:
     shutil.rmtree(OURS, ignore_errors=True)
 
 
+@pytest.hookimpl(trylast=True)  # after what shuffles them
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if config.getoption("--one-loop"):
         further = [item for item in items if loop_of(item) > 0]
         config.hook.pytest_deselected(items=further)
         items[:] = [item for item in items if loop_of(item) == 0]
+    files: defaultdict[Path, list[pytest.Item]] = defaultdict(list)
+    for item in items:
+        files[item.path].append(item)
+    clusters = [path for path in files if of_clusters(path)]
+    others = [path for path in files if not of_clusters(path)]
+    items[:] = [item for path in dealt_out(clusters, others) for item in files[path]]
 
 
 def loop_of(item: pytest.Item) -> int:

@@ -23,6 +23,7 @@ from tempfile import TemporaryDirectory, TemporaryFile
 from typing import IO, Self
 
 from attrs import define, field
+from tests.order import ALONE_IN
 
 ROOT = Path(__file__).parent.parent
 PYTHON = sys.executable
@@ -32,11 +33,14 @@ ENGINES = ROOT / ".engines"
 WORKERS = os.environ.get("SLLM_TEST_WORKERS") or str(2 * len(os.sched_getaffinity(0)))
 """Two for each core: at any moment about half of the tests wait for something."""
 
-MANY = ("-n", WORKERS, "--dist", "loadfile")
-"""One file's tests stay together: they may share a cluster."""
+MANY = ("-n", WORKERS, "--dist", "loadfile", "--no-loadscope-reorder")
+"""One file's tests stay together: they may share a cluster. ``tests.order`` says in what order files come."""
 
 CONTAINERS = "SLLM_CONTAINERS"
 """The environment variable that tells all tests where the images of containers are."""
+
+ALONE = ("-o", f"testpaths={' '.join(ALONE_IN)}", "-m")
+"""Only the folders of such tests are read, where the arguments name none: to read all takes a while."""
 
 QUICK = "not alone and not slow"
 
@@ -154,10 +158,14 @@ def quick(suite: Suite, arguments: Sequence[str]) -> None:
 
 
 def check(suite: Suite) -> None:
-    """Look at the code without running it."""
+    """Look at the code without running it.
+
+    Tests are read meanwhile, so that the processes that run them find them compiled.
+    """
     suite.run(Step("ruff check", [BIN / "ruff", "check"]))
     suite.run(Step("ruff format --check", [BIN / "ruff", "format", "--check"]))
-    suite.run(Step("mypy", [BIN / "mypy"]))
+    nothing = [PYTHON, "-m", "pytest", "-q", "-m", "alone and not alone"]
+    suite.run(Step("mypy", [BIN / "mypy"]), Step("tests are read", nothing, (NO_TESTS,)))
 
 
 def test(
@@ -180,8 +188,8 @@ def test(
         say("==> The tests with a real vLLM skip themselves")
     suite.end(images)
     suite.run(
-        Step("tests with a real vLLM, alone", [*pytest, "-m", "alone and vllm"], fine),
-        Step("tests in containers, alone", [*pytest, "-m", "alone and not vllm"], fine),
+        Step("tests with a real vLLM, alone", [*pytest, *ALONE, "alone and vllm"], fine),
+        Step("tests in containers, alone", [*pytest, *ALONE, "alone and not vllm"], fine),
     )
 
 

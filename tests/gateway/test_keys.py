@@ -142,6 +142,7 @@ async def test_beyond_loopback_a_key_opens_models_and_only_the_admin_key_control
         await cluster.deploy(served(backend="vllm"))
         await cluster.report(replica("smol:vllm", address=engine.address))
         await let_in(cluster, known("chat"), known(ADMIN))
+        await cluster.lose("head")  # what it was asked would be answered by nobody
         http = cluster.http()
 
         async def asks(method: str, path: str, **more: Any) -> tuple[int, str]:
