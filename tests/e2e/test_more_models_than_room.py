@@ -24,7 +24,7 @@ from .cluster import Cluster, eventually
 MODELS = 30
 ROOM = 2
 CLIENTS = 16
-REQUESTS = int(os.environ.get("SLLM_REQUESTS", "80"))
+REQUESTS = int(os.environ.get("SLLM_REQUESTS", "60"))
 SEED = int(os.environ.get("SLLM_SOAK_SEED") or random.randrange(2**31))
 
 pytestmark = [pytest.mark.allow_blocking, pytest.mark.timeout(240 + 3 * REQUESTS)]
