@@ -260,7 +260,7 @@ class CreditMachine(RuleBasedStateMachine):
         assert outbox.in_flight <= self.window
         shares = outbox._by_receiver.values()
         assert sum(shares) == outbox.in_flight
-        assert all(0 < share <= min(SETTINGS.receiver_window, self.window) for share in shares)
+        assert all(0 < share <= min(SETTINGS.receiver_window, self.window - CHUNK) for share in shares)
         ready = sum(map(len, outbox._ready))
         assert self.taken + ready == self.reported + outbox.in_flight
         assert outbox.queued_bytes <= SETTINGS.queue_bytes

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from sllm_actors.transport.assembly import Assembler
 from sllm_actors.transport.errors import RemoteProtocolError
 from sllm_actors.transport.frame import ASK, HEADER_SIZE, PART, REPLY, TELL, FrameDecoder
+from sllm_actors.transport.hello import LEAST_WINDOW
 from sllm_actors.transport.outbox import FIRST, LAST, PART_FIRST, PART_HEAD, Outbox
 from sllm_actors.transport.settings import CHUNK, PARTIAL_MESSAGES, TransportSettings
 
@@ -80,6 +81,24 @@ def test_a_long_message_travels_in_chunks_and_never_fills_the_window_alone() -> 
     assert wire.messages == [b"urgent", body]
     assert wire.largest <= CHUNK
     assert outbox.in_flight == outbox.queued_bytes == 0
+
+
+def test_two_messages_of_64_kib_to_one_receiver_are_under_way_at_a_time() -> None:
+    outbox = Outbox(SETTINGS)
+    for _ in range(3):
+        assert outbox.put("only", TELL, bytes(64 * KIB + 500))
+    wire = Wire(outbox)
+    wire.carry()
+    assert len(wire.messages) == 2
+
+
+def test_a_narrow_window_of_the_peer_keeps_room_for_a_chunk_to_others() -> None:
+    outbox = Outbox(TransportSettings(receiver_window=1024 * KIB), LEAST_WINDOW)
+    assert outbox.put("bulk", TELL, bytes(1024 * KIB))
+    assert outbox.put("small", TELL, bytes(60 * KIB))
+    wire = Wire(outbox)
+    wire.carry()
+    assert wire.messages == [bytes(60 * KIB)]
 
 
 def test_receivers_take_turns() -> None:

@@ -194,6 +194,8 @@ class Connection:
         batch, self._queue = self._queue, []
         if self._supply is not None:
             batch += self._supply()
+        if not batch:
+            return
         data = b"".join(batch)
         try:
             written = stream.send_nowait(data)

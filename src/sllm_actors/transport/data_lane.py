@@ -183,14 +183,13 @@ class DataLane:
         self._asks.pop(number, None)
 
     def _on_frames(self, frames: list[Frame]) -> None:
+        self._report(frames)
         for kind, body in frames:
             if self.connection.closed:
                 return  # a message has ended this link: nothing more of that life is delivered
             if TELL <= kind <= FAILURE:
-                self._consumed += len(body) + HEADER_SIZE
                 self._message(kind, body)
             elif kind == PART:
-                self._consumed += len(body) + HEADER_SIZE
                 whole = self._assembler.receive(body)
                 if whole is not None:
                     self._message(*whole)
@@ -201,11 +200,18 @@ class DataLane:
                 self.connection.wake()
             elif kind < IGNORABLE:
                 raise RemoteProtocolError(f"frame kind {kind} does not belong on a data lane")
+        self._progressed(self)
+
+    def _report(self, frames: list[Frame]) -> None:
+        """Give the peer its window back, before the work on what came: it writes more in the meantime."""
+        for kind, body in frames:
+            if kind < WINDOW:
+                self._consumed += len(body) + HEADER_SIZE
         # A peer that does not read gets no pile of reports: they add up.
         if self._consumed >= self._report_after and self.connection.backlog < BACKLOG:
             self.connection.send(encode(WINDOW, _COUNT.pack(self._consumed)))
+            self.connection.flush()
             self._consumed = 0
-        self._progressed(self)
 
     def _message(self, kind: int, body: Body) -> None:
         self.delivered += 1

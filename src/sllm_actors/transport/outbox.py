@@ -1,9 +1,10 @@
 """What waits to be written on a data lane, and whose turn it is.
 
 A window bounds the bytes that are written and not yet consumed at the other end, so that a bulk message never
-fills the pipe in front of a small one; a second one bounds what a single receiver may have of it. A message
-longer than a chunk is cut into parts; receivers take turns chunk by chunk, and the messages of one receiver
-stay in order. Without I/O; credits are conserved: bytes taken = bytes acknowledged + bytes in flight.
+fills the pipe in front of a small one; a second one bounds what a single receiver may have of it, so that the
+others always find room for a chunk. A message longer than a chunk is cut into parts; receivers take turns
+chunk by chunk, and the messages of one receiver stay in order. Without I/O; credits are conserved: bytes
+taken = bytes acknowledged + bytes in flight.
 """
 
 from __future__ import annotations
@@ -34,13 +35,10 @@ class _Message:
     kind: int
     head: bytes
     body: bytes
+    length: int
     origin: Any
     sent: int = 0
     stream: int = 0
-
-    @property
-    def length(self) -> int:
-        return len(self.head) + len(self.body)
 
 
 @define(eq=False)
@@ -60,7 +58,7 @@ class Outbox:
 
     def __init__(self, settings: TransportSettings, window: int | None = None) -> None:
         self._window = min(settings.window, window or settings.window)
-        self._receiver_window = min(settings.receiver_window, self._window)
+        self._receiver_window = min(settings.receiver_window, self._window - CHUNK)
         self._max_bytes = settings.queue_bytes
         self._max_messages = settings.queue_messages
         self._max_receiver_bytes = settings.receiver_queue_bytes
@@ -106,7 +104,8 @@ class Outbox:
             origin: Given back by ``abandon`` when the message was not taken whole by then.
             head: A few bytes that come in front of the body, which may be too long to copy it behind them.
         """
-        size = len(head) + len(body) + HEADER_SIZE
+        length = len(head) + len(body)
+        size = length + HEADER_SIZE
         mine = self._by_receiver.get(receiver, 0)
         if (
             not self._waiting
@@ -119,11 +118,11 @@ class Outbox:
             self._in_flight += size
             self._by_receiver[receiver] = mine + size
             self._flying.append((receiver, size))
-            self._ready.append(HEADER.pack(len(head) + len(body), kind) + head + body)
+            self._ready.append(HEADER.pack(length, kind) + head + body)
             if origin is not None:
                 self._origins.append(origin)
             return True
-        return self._enqueue(receiver, _Message(self._put + 1, kind, head, body, origin))
+        return self._enqueue(receiver, _Message(self._put + 1, kind, head, body, length, origin))
 
     def take(self) -> list[Body]:
         """Return what may be written now; it counts as in flight."""

@@ -27,7 +27,9 @@ class TransportSettings:
         goodbye_timeout: How long a clean stop waits for its goodbyes to leave.
         max_message: One encoded message at most; a larger one is rejected where it is sent.
         window: Bytes in flight on one data lane at most (in each direction).
-        receiver_window: Bytes of those that one receiver may have at most.
+        receiver_window: Bytes of those that one receiver may have at most; a chunk of the window stays free
+            for the others, whatever is said here. By default two messages of 64 KiB fit, with what stands
+            around them: one arrives while the other is handled.
         queue_bytes: Bytes that may wait for a peer's window; beyond it, a message is rejected.
         queue_messages: Messages that may wait for a peer's window.
         receiver_queue_bytes: Bytes of those that may wait for one receiver.
@@ -50,7 +52,7 @@ class TransportSettings:
     goodbye_timeout: float = field(default=0.5, validator=ge(0))
     max_message: int = field(default=4 * 1024 * 1024, validator=ge(1024))
     window: int = field(default=256 * 1024, validator=ge(3 * CHUNK))
-    receiver_window: int = field(default=128 * 1024, validator=ge(2 * CHUNK))
+    receiver_window: int = field(default=132 * 1024, validator=ge(2 * CHUNK))
     queue_bytes: int = field(default=16 * 1024 * 1024, validator=ge(CHUNK))
     queue_messages: int = field(default=65_536, validator=ge(1))
     receiver_queue_bytes: int = field(default=8 * 1024 * 1024, validator=ge(CHUNK))
