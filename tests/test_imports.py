@@ -45,6 +45,7 @@ SUB_FLOORS: dict[str, list[set[str]]] = {
     "transport": [
         {"*"},
         {"streams"},
+        {"entrance"},
         {"transport"},
         {"__init__"},
     ],

@@ -371,7 +371,7 @@ async def test_a_head_that_dials_a_worker_is_refused(tmp_path: Path) -> None:
     async with head(tmp_path / "h") as h, member(tmp_path / "w", dials=h.port) as w:
         await joined(w)
         refused: list[str] = []
-        h.node.transport._on_no_link = lambda no_link: refused.append(no_link.reason)
+        h.node.transport._announce._on_no_link = lambda no_link: refused.append(no_link.reason)
         h.node.transport.dial("127.0.0.1", w.port)
         await until(lambda: refused)
         assert refused[0].endswith("cannot be linked: a head never dials a worker")

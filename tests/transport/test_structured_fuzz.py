@@ -327,7 +327,7 @@ async def test_hooks_that_raise_refuse_the_peer_or_change_nothing() -> None:
         raise ZeroDivisionError("a bug")
 
     async with pair(left={"on_no_link": fail}) as (left, right):
-        left.transport._on_peer = right.transport._on_peer = fail
+        left.transport._announce._on_peer = right.transport._announce._on_peer = fail
         right.transport._opener._accept = fail
         async with node("other") as other:
             other.transport.dial("127.0.0.1", right.port)

@@ -43,7 +43,7 @@ GOOD = contexts(OURS.issue_cert("any.example"), OURS)
 async def reason(here: Node, port: int, *, refused: bool = True) -> str:
     """Return what a node says about an address that gives it no link."""
     told: list[NoLink] = []
-    here.transport._on_no_link = told.append
+    here.transport._announce._on_no_link = told.append
     here.transport.dial("127.0.0.1", port)
     await until(lambda: [each for each in told if each.refused is refused])
     assert not here.events

@@ -19,11 +19,11 @@ from sllm_actors.actors.identity import Address, Incarnation, NodeId
 from sllm_actors.actors.message import Catalog
 from sllm_actors.actors.network import Envelope, Inbound, ReplyTo
 
+from .announcements import Announcements
 from .codec import Codec, Hooks, is_key
 from .data_lane import DataLane
 from .dialer import Dial
-from .errors import HandshakeFailed
-from .hello import Lane
+from .entrance import Entrance
 from .identification import Identification
 from .lane_attacher import LaneAttacher
 from .lane_opener import Connect, LaneOpener
@@ -42,9 +42,8 @@ from .peer import (
 )
 from .peer_link import PeerLink
 from .peer_table import PeerTable
-from .refusal_log import RefusalLog
 from .settings import TransportSettings
-from .sockets import connect, remote_host
+from .sockets import connect
 from .statistics import TransportStatistics, link_statistics
 from .streams import OnTunnel, TunnelBroker, TunnelStream
 from .ticker import tick_forever
@@ -103,9 +102,7 @@ class Transport:
     ) -> None:
         self.settings = settings or TransportSettings()
         self._inbound = inbound
-        self._on_peer = on_peer
-        self._on_doubt = on_doubt
-        self._on_no_link = on_no_link
+        self._announce = Announcements(on_peer, on_doubt, on_no_link)
         self._next_incarnation = next_incarnation
         codec = Codec(catalog, hooks)
         self._peer_table = PeerTable(identity, self.settings, identification)
@@ -131,11 +128,12 @@ class Transport:
             on_news=self._news,
             on_call=self._tunnels.called,
         )
-        self._refusals = RefusalLog()
+        self._entrance = Entrance(
+            self._doorman, self._opener, self._peer_table, self._attacher, self._tunnels
+        )
         self._lost = 0
         self._lives = 0
         self._stood_still = 0.0
-        self._hook_failures = 0
 
     @property
     def identity(self) -> NodeIdentity:
@@ -193,7 +191,7 @@ class Transport:
             chance=self._random.random,
             attach_control=self._attacher.attach_control,
             attach_data=self._attacher.attach_data,
-            report=self._report,
+            report=self._announce.no_link,
             role=role,
         )
         self._dials.add(dial)
@@ -220,17 +218,17 @@ class Transport:
             connections=self._doorman.open,
             handshakes=self._doorman.shaking,
             turned_away=self._doorman.turned_away,
-            refused=self._refusals.counts.total(),
-            refusals=dict(self._refusals.counts),
+            refused=self._entrance.refusals.counts.total(),
+            refusals=dict(self._entrance.refusals.counts),
             lost=self._lost,
             lives=self._lives,
             stood_still=self._stood_still,
-            hook_failures=self._hook_failures,
+            hook_failures=self._announce.failures,
         )
 
     def refusals(self) -> dict[str, int]:
         """Return how many connections were refused, by why; without what nodes that belong here get over."""
-        return self._refusals.lasting()
+        return self._entrance.refusals.lasting()
 
     @property
     def tunnel_bytes(self) -> int:
@@ -327,24 +325,14 @@ class Transport:
     def _news(self, link: PeerLink, news: Effect) -> None:
         match news:
             case Announce():
-                self._peer_up(link)
+                if not self._announce.up(link.peer):
+                    self._start(_end_link, link, "this node failed to take note of it, see its log")
             case Doubt(reason):
-                self._peer_doubted(link, PeerDoubted(link.peer, reason))
+                self._announce.doubted(link.peer, reason)
             case Trust():
-                self._peer_doubted(link, PeerTrusted(link.peer))
+                self._announce.trusted(link.peer)
             case Lose():
                 self._peer_lost(link, news)
-
-    def _peer_doubted(self, link: PeerLink, event: PeerDoubted | PeerTrusted) -> None:
-        doubted = isinstance(event, PeerDoubted)
-        log.info("peer.doubted" if doubted else "peer.trusted", peer=link.peer.node)
-        if self._on_doubt is not None:
-            self._tell(self._on_doubt, event)
-
-    def _peer_up(self, link: PeerLink) -> None:
-        log.info("peer.up", peer=link.peer.node, incarnation=str(link.peer.incarnation), host=link.peer.host)
-        if not self._tell(self._on_peer, PeerUp(link.peer)):
-            self._start(_end_link, link, "this node failed to take note of it, see its log")
 
     def _peer_lost(self, link: PeerLink, lost: Lose) -> None:
         peer, reason = link.peer, lost.reason
@@ -354,8 +342,7 @@ class Transport:
         # Even a link that was never announced may have carried a monitor.
         self._inbound.on_peer_down(peer.node, peer.incarnation, reason)
         if link.life.announced:
-            log.info("peer.lost", peer=peer.node, incarnation=str(peer.incarnation), reason=reason)
-            self._tell(self._on_peer, PeerLost(peer, reason, left=lost.left))
+            self._announce.lost(peer, lost)
 
     def _return(self, reason: str) -> None:
         """Take a later life: a peer had declared the present one down, so nobody may count on it any more."""
@@ -376,42 +363,8 @@ class Transport:
     # -- tasks -----------------------------------------------------------------------------------
 
     async def accept(self, stream: ByteStream) -> None:
-        """Let one connection in and stay with it until it ends; ``serve`` does this for what it accepts.
-
-        A failure that nobody has foreseen is logged and ends this connection, not the node.
-        """
-        try:
-            await self._let_in(stream)
-        except Exception as error:  # noqa: BLE001 - it costs this connection alone
-            log.error("transport.connection_failed", error=repr(error)[:500])  # noqa: TRY400 - bounded
-            await anyio.aclose_forcefully(stream)
-
-    async def _let_in(self, stream: ByteStream) -> None:
-        try:
-            with self._doorman.handshake(remote_host(stream)):
-                opened = await self._opener.accept(stream)
-        except (TimeoutError, HandshakeFailed, OSError) as error:
-            self._log_refusal(remote_host(stream), error)
-            return
-        # What a data or tunnel lane needs was judged a moment ago, and nothing has run since.
-        links, node = self._peer_table.links, opened.hello.node
-        match opened.hello.lane:
-            case Lane.CONTROL:
-                link, connection = self._attacher.attach_control(opened)
-                link.control_closed(connection, await connection.run())
-            case Lane.DATA:
-                lane = self._attacher.attach_data(opened, link := links[node])
-                link.data_closed(lane, await lane.connection.run())
-            case Lane.TUNNEL:
-                await self._tunnels.arrived(links[node], opened)
-
-    def _log_refusal(self, host: str, error: Exception) -> None:
-        kind = str(error.code) if isinstance(error, HandshakeFailed) else "silent"
-        times = self._refusals.note(host, kind, anyio.current_time())
-        if times:
-            reason = str(error) or "it did not finish the handshake in time"
-            so_far = self._refusals.counts.total()
-            log.info("transport.turned_away", host=host, kind=kind, reason=reason, times=times, so_far=so_far)
+        """Let one connection in and stay with it until it ends; ``serve`` does this for what it accepts."""
+        await self._entrance.accept(stream)
 
     async def _run_dial(self, dial: Dial) -> None:
         try:
@@ -419,25 +372,10 @@ class Transport:
         finally:
             self._dials.discard(dial)
 
-    def _report(self, no_link: NoLink) -> None:
-        log.info("transport.no_link", address=no_link.address, reason=no_link.reason)
-        if self._on_no_link is not None:
-            self._tell(self._on_no_link, no_link)
-
     def _ticked(self, now: float, late: float, beat: bool) -> None:
         self._stood_still += late
         self._peer_table.ticked(now, late)
         self._tunnels.tick(now, late, beat=beat)
-
-    def _tell(self, hook: Callable[[Any], None], event: object) -> bool:
-        """Call a hook from the task of a link or connection, which must not end by what it raises."""
-        try:
-            hook(event)
-        except Exception as error:  # noqa: BLE001 - a bug of the hook
-            self._hook_failures += 1
-            log.error("transport.hook_failed", told=type(event).__name__, error=repr(error)[:500])  # noqa: TRY400 - bounded
-            return False
-        return True
 
 
 async def _end_link(link: PeerLink, reason: str) -> None:
