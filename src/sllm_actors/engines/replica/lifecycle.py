@@ -5,7 +5,7 @@ back to PENDING while a start has to wait for GPUs. Its rules:
 
 - An end of the engine that nobody asked for is a failure, whatever the exit code.
 - A replica that was READY is started again at once, the first time. After that, and when a start fails, it
-  is FAILED for a time that doubles from ``FIRST_DELAY`` up to ``LONGEST_DELAY``; then it is started again.
+  is FAILED for a time that doubles up to a bound (see ``engines.retry``); then it is started again.
   There is no last attempt: giving up is for whoever ordered the replica.
 - A replica that becomes ASLEEP is first withdrawn from the gateways; its engine is put to sleep when no
   request is in flight any more. If it is woken before that, or the requests do not end in time, it is READY
