@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from sllm_actors.cli.commands import delete
+
 from .conftest import Sllm
 from .server import PlayedGateway, deployment
 
@@ -52,6 +54,18 @@ def test_a_deletion_that_takes_too_long_is_told(sllm: Sllm, gateway: PlayedGatew
     gateway.polls_until_gone = 10_000
     ended = sllm("delete", "a", "--timeout", "0.1")
     assert (ended.code, ended.err) == (1, "error: a:vllm still not gone after 0 s: the deletion goes on\n")
+
+
+@pytest.mark.slow
+def test_a_deletion_that_takes_its_time_tells_what_it_waits_for(
+    sllm: Sllm, gateway: PlayedGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delete, "SILENT_SECONDS", 0.0)
+    gateway.add(deployment("a:vllm"))
+    gateway.polls_until_gone = 3
+    ended = sllm("delete", "a")
+    assert (ended.code, ended.out) == (0, "Deleted: a:vllm\n")
+    assert ended.err == "a:vllm: deleting\n"
 
 
 @pytest.mark.slow

@@ -21,6 +21,7 @@ ALL = [
     (errors.foreign_host("Origin"), 403, "forbidden_host", None),
     (errors.origin_not_allowed("http://" + "o" * 300), 403, "origin_not_allowed", None),
     (errors.model_not_found("m" * 300), 404, "model_not_found", None),
+    (errors.backend_not_found("m" * 300, "b" * 300, ["m:c"]), 404, "model_not_found", None),
     (errors.not_found("no such instance"), 404, "not_found", None),
     (errors.unknown_id("i" * 300), 404, "unknown_id", None),
     (errors.holder_gone("i" * 300, "d"), 404, "unknown_id", None),

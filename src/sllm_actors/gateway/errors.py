@@ -121,6 +121,17 @@ def model_not_found(model: str) -> ApiError:
     )
 
 
+def backend_not_found(model: str, backend: str, ids: Sequence[str]) -> ApiError:
+    """The model is deployed, but not with that backend; ``ids`` are its deployments."""
+    return ApiError(
+        404,
+        "model_not_found",
+        f"the model {model[:200]!r} is not deployed with the backend {backend[:100]!r}:"
+        f" there is {', '.join(sorted(ids)[:8])}",
+        "backend",
+    )
+
+
 def models_unknown() -> ApiError:
     """The gateway has just begun, and does not know yet which models are deployed."""
     return ApiError(

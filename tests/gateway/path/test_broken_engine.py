@@ -96,6 +96,27 @@ async def test_an_engine_that_breaks_before_its_answer_costs_nothing_where_there
         await until_both_were_called(broken, sound, lambda: (streamed if stream else whole)(cluster))
 
 
+async def test_a_stream_that_ends_with_its_deployment_says_so(
+    cluster: PlayedCluster, broken_engine: Engines
+) -> None:
+    deleted = anyio.Event()
+
+    async def until_deleted(call: Call) -> None:
+        await call.begin_events()
+        await call.text("hel")
+        await deleted.wait()
+
+    async with broken_engine() as engine:
+        engine.behave = until_deleted
+        await deploy(cluster, engine)
+        stream = await chat(cluster, stream=True)
+        assert (await anext(stream)).choices
+        await cluster.deploy()
+        deleted.set()
+        with pytest.raises(openai.APIError, match="it was stopped, since its deployment was deleted"):
+            _ = [chunk async for chunk in stream]
+
+
 @pytest.mark.slow
 async def test_a_request_goes_to_three_replicas_at_most_and_never_twice_to_one(
     cluster: PlayedCluster, broken_engine: Engines

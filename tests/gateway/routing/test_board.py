@@ -92,6 +92,17 @@ def test_what_is_missing_may_be_deployed_as_long_as_not_all_is_known() -> None:
     assert (board.missing("m").status, board.missing("m").code) == (404, "model_not_found")
 
 
+def test_of_a_model_that_another_backend_serves_it_is_told_which() -> None:
+    board = Board()
+    board.publish(route(deployment="m:x", model="m"))
+    assert board.missing("m", "y").code == "head_unavailable"
+    board.complete = True
+    missing = board.missing("m", "y")
+    assert (missing.status, missing.code, missing.param) == (404, "model_not_found", "backend")
+    assert missing.message == "the model 'm' is not deployed with the backend 'y': there is m:x"
+    assert board.missing("n", "y").param == "model"
+
+
 def test_a_deployment_that_serves_under_another_name_is_found_by_that_one() -> None:
     board = Board()
     board.publish(route(deployment="a:x", model="one"))

@@ -50,6 +50,11 @@ def test_what_other_documents_have_and_json_has_not_is_refused() -> None:
     [
         ({"modell": "x"}, "modell", 'unknown key "modell": did you mean model?'),
         (
+            {"min_instances": 1},
+            "min_instances",
+            'unknown key "min_instances": did you mean auto_scaling_config.min_instances?',
+        ),
+        (
             {"auto_scaling_config": {"min_instance": 1}},
             "auto_scaling_config.min_instance",
             'unknown key "auto_scaling_config.min_instance": did you mean min_instances?',

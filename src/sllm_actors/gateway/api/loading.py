@@ -72,7 +72,7 @@ async def _named(board: Board) -> str:
         raise errors.bad_request("no model is named: give the key model", param="model")
     ids = [each for each in board.meant(model) if backend in ("", each.rpartition(":")[2])]
     if not ids:
-        raise board.missing(model)
+        raise board.missing(model, backend)
     if len(ids) > 1:
         raise errors.ambiguous_model(model, ids)
     return ids[0]

@@ -327,6 +327,8 @@ class Dispatch:
         server = attempt.upstream.server
         if end is not AttemptEnd.FAULTY:
             attempt.stop()
+        if self._route.id not in self._inference.board.routes:
+            reason = f"it was stopped, since its deployment was deleted ({reason})"
         self._warn(attempt, reason)
         blameless = end in (AttemptEnd.NO_ROOM, AttemptEnd.BAD, AttemptEnd.FAULTY)
         self._leave_replica(Outcome.LEFT if blameless else Outcome.BROKE)

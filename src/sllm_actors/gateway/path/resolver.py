@@ -10,6 +10,7 @@ from anyio import to_thread
 
 from sllm_actors.api_error import ApiError
 from sllm_actors.gateway import errors
+from sllm_actors.gateway.bodies.request_fields import RequestFields
 from sllm_actors.gateway.routing.asked import Asked, Stored
 from sllm_actors.gateway.routing.board import Board
 from sllm_actors.gateway.routing.memory.poison import Poison
@@ -132,7 +133,7 @@ class Resolver:
         else:
             route = None if stored is None else self._board.routes.get(stored.replica.deployment)
         if route is None or route.served is None:
-            resolving.not_understood(self._missing(fields.model, made or "", stored))
+            resolving.not_understood(self._missing(fields, made or "", stored))
             return
         if stored is not None and stored.replica.deployment != route.id:
             stored = None
@@ -164,9 +165,9 @@ class Resolver:
                 return Stored(made, upstream.id)
         return Stored(made, replica)
 
-    def _missing(self, model: str, made: str, stored: Stored | None) -> ApiError:
-        if model:
-            return self._board.missing(model)
+    def _missing(self, fields: RequestFields, made: str, stored: Stored | None) -> ApiError:
+        if fields.model:
+            return self._board.missing(fields.model, fields.backend)
         if stored is None:
             return errors.unknown_id(made)
         return errors.holder_gone(made, stored.replica.deployment)

@@ -52,9 +52,14 @@ class Board:
         """Return the ids of all deployments that a name means: an id, or else a model or an alias."""
         return [name] if name in self.routes else list(self._names.get(name, ()))
 
-    def missing(self, model: str) -> ApiError:
-        """Return the error of a request whose ``model`` was not found."""
-        return errors.model_not_found(model) if self.complete else errors.models_unknown()
+    def missing(self, model: str, backend: str | None = None) -> ApiError:
+        """Return the error of a request whose ``model``, with that ``backend`` if any, was not found."""
+        if not self.complete:
+            return errors.models_unknown()
+        others = self.meant(model) if backend else []
+        if others:
+            return errors.backend_not_found(model, backend or "", others)
+        return errors.model_not_found(model)
 
     def listed(self) -> list[tuple[str, Route]]:
         """Return each deployment's route with the name that clients are shown for it, sorted by that name.

@@ -114,6 +114,8 @@ class Renaming:
     def _unknown(self, typed: str, here: str, key: str, names: Mapping[str, str]) -> None:
         if len(self.mistakes) < MAX_MISTAKES:  # what is not told needs no hint, which takes time to find
             close = difflib.get_close_matches(key[:100], names, n=1)
+            if names is _TOP and key in _SCALING:
+                close = [f"{_CURRENT['scaling']}.{key}"]
             hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(sorted(names))}"
             self.mistakes.append(Mistake(f"unknown key {typed}: {hint}", here))
         else:
