@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import anyio
 import pytest
 from attrs import evolve
 
 from sllm_actors.actors.errors import MailboxFull, RemoteFailure
-from sllm_actors.actors.network import Envelope
+from sllm_actors.actors.network import Envelope, ReplyTo
 from sllm_actors.transport.control import DOWN
 
 from .kit import PATIENT, Blob, Text, node, pair, until
@@ -34,6 +35,25 @@ async def test_small_asks_go_on_during_a_bulk_transfer_within_the_window() -> No
             arrived
         )
         assert most <= PATIENT.window
+
+
+async def test_the_window_is_given_back_before_what_came_is_handled() -> None:
+    async with pair() as (left, right):
+        left.tell(right.at(1), Text("the lanes are up"))
+        await until(lambda: right.inbound.messages)
+        lane = right.transport._peer_table.links[left.id].lane
+        assert lane is not None
+        owed: list[int] = []
+
+        def handle(_envelope: Envelope, reply_to: ReplyTo) -> None:
+            owed.append(lane._consumed)
+            reply_to(None)
+
+        right.inbound.answer = handle
+        async with anyio.create_task_group() as tasks:
+            for _ in range(20):
+                tasks.start_soon(left.ask, right.at(1), Blob(bytes(64 * 1024)))
+        assert max(owed) < PATIENT.window // 4
 
 
 async def test_a_down_signal_waits_for_the_bulk_that_was_sent_before_it() -> None:
